@@ -1,0 +1,108 @@
+"""Every error that repcore raises on purpose, and the one way their messages are built.
+
+    RepcoreError
+    ├── ConfigError        (ValueError)    a setting is unknown, of the wrong type or out of range
+    ├── RegistryError      (KeyError)      no such encoder, objective, recipe, ...
+    ├── PluginError        (ImportError)   a plugin is missing, broken or incompatible
+    ├── CheckpointError    (ValueError)    weights do not fit, or the file is unsafe or damaged
+    ├── DataError          (ValueError)    data cannot be read or does not have what was asked for
+    │   └── ItemError                      one item only: becomes a reported row, never stops a run
+    ├── ShapeError         (ValueError)    a tensor has the wrong shape or dtype
+    └── RunError           (RuntimeError)  training or evaluation cannot go on
+
+A message is one line that names the user's own value, followed by at most a few labelled facts::
+
+    RegistryError: no encoder 'pointcloud/i2p-mea'
+      did you mean: pointcloud/i2p-mae
+      installed:    pointcloud/fac, pointcloud/i2p-mae
+
+Each class also inherits the built-in that ordinary handlers expect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class RepcoreError(Exception):
+    """Base of all errors with a composed message.
+
+    Args:
+        summary: one line with the user's own value in it.
+        facts: labelled lines in reading order, for example ``field="mask_ratio"``; ``None`` and ``""`` are left out;
+            an underscore in a label is shown as a blank. By custom the last one is ``hint``, shown as ``try:``.
+    """
+
+    def __init__(self, summary: str, **facts: object) -> None:
+        self.summary = summary
+        self.facts = {key: value for key, value in facts.items() if value not in (None, "")}
+        super().__init__(self.render())
+
+    def render(self) -> str:
+        """The whole message without the class name."""
+        labels = {key: ("try" if key == "hint" else key.replace("_", " ")) + ":" for key in self.facts}
+        width = max((len(label) for label in labels.values()), default=0)
+        indent = "\n" + " " * (width + 3)
+        lines = [f"  {labels[key]:<{width}} {str(value).replace(chr(10), indent)}" for key, value in self.facts.items()]
+        return "\n".join([self.summary, *lines])
+
+    def __str__(self) -> str:  # KeyError would show the repr
+        return self.render()
+
+    def __reduce__(self) -> tuple[object, ...]:  # crosses process borders (data workers) with its facts
+        return (_rebuild, (type(self), self.summary, self.facts))
+
+
+def _rebuild(kind: type[RepcoreError], summary: str, facts: dict[str, object]) -> RepcoreError:
+    return kind(summary, **facts)
+
+
+class ConfigError(RepcoreError, ValueError):
+    """A setting is unknown, of the wrong type or outside its range."""
+
+
+class RegistryError(RepcoreError, KeyError):
+    """A name is not registered."""
+
+
+class PluginError(RepcoreError, ImportError):
+    """A plugin is missing, broken, incompatible, or its code does not keep the contract."""
+
+
+class CheckpointError(RepcoreError, ValueError):
+    """A weights file does not fit, is damaged, or is not safe to read."""
+
+
+class DataError(RepcoreError, ValueError):
+    """Data cannot be read, or lacks what was asked for."""
+
+
+class ItemError(DataError):
+    """One item cannot be used; core turns it into a row with ``status`` and ``reason`` and goes on.
+
+    Args:
+        status: short machine-readable word such as ``invalid_smiles``.
+        reason: sentence for a person.
+    """
+
+    def __init__(self, status: str, reason: str) -> None:
+        self.status = status
+        self.reason = reason
+        super().__init__(f"{status}: {reason}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (ItemError, (self.status, self.reason))
+
+
+class ShapeError(RepcoreError, ValueError):
+    """A tensor has the wrong rank, size or dtype."""
+
+
+class RunError(RepcoreError, RuntimeError):
+    """A run cannot start, resume or go on."""
+
+
+def closest(name: str, known: Iterable[str], count: int = 1) -> str:
+    """The most similar known names, comma separated; empty if none is near."""
+    return ", ".join(get_close_matches(name, list(known), n=count, cutoff=0.6))

@@ -1,0 +1,447 @@
+"""What plugin code must look like, and the values that pass between core and plugins.
+
+Reading order, which is also the way of one training batch::
+
+    DatasetReader[i] -> Sample -> Preprocessor.prepare -> Item(s) -> Preprocessor.collate -> Batch
+        (training with several views: Views.build -> {name: Item} -> collate each -> Batch.views)
+    Batch -> Objective.draw (all randomness) -> Objective(batch, draws) -> LossTerms
+    Batch -> Encoder -> Features -> pooled vectors, tokens, layers
+
+All interfaces are structural: authors inherit ``torch.nn.Module`` where noted and nothing of ours.
+Importing this module does not import torch.
+
+Symbols: B items of a batch, T tokens of an item, D feature width, S all tokens of a ragged batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from repcore.errors import RunError
+from repcore.specs import TargetSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor
+
+# ---------------------------------------------------------------------------------------------------- data
+
+
+@dataclass(slots=True)
+class Sample:
+    """One row of a data set, before any preprocessing.
+
+    Args:
+        id: stable and unique within the data set; written beside every embedding.
+        inputs: whatever the reader produces (text, path, arrays); only preprocessors and renderers look inside.
+        targets: label name -> value; missing labels are absent or NaN. Always optional.
+        group: leakage key such as speaker, patient or scaffold; a group never straddles two splits.
+        meta: small facts that are known without work (length, sampling rate in Hz, spacing in mm).
+    """
+
+    id: str
+    inputs: Any  # each domain has its own kind of input
+    targets: Mapping[str, Any] = field(default_factory=dict)
+    group: str | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Item:
+    """One prepared piece of a sample: what ``collate`` stacks.
+
+    Args:
+        values: tensors, arrays or a PyG ``Data``; only the preprocessor looks inside.
+        meta: facts for ``Preprocessor.cost``, such as the number of tokens.
+        status / reason: ``"ok"``, or a warning about this row (``"truncated"``, ...) that is written into the output.
+        weight: share of a sample that this window covers; core pools windows by it.
+    """
+
+    values: Any  # see above
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    status: str = "ok"
+    reason: str = ""
+    weight: float = 1.0
+
+
+class DatasetReader(Protocol):
+    """Random access to samples. Called as ``target(config)``; opening must be quick, reading lazy.
+
+    A row that cannot be read raises :class:`repcore.errors.ItemError` from ``__getitem__``; core reports it.
+    Two optional attributes are used when present: ``costs`` (array of a training cost per index, for length buckets)
+    and ``groups`` (sequence of group keys per index, so that splitting needs no reading).
+    """
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the content (or of names, sizes and times of large files): part of cache keys and run records."""
+        ...
+
+    @property
+    def targets(self) -> Sequence[TargetSpec]:
+        """Labels found in the data; may be empty."""
+        ...
+
+    @property
+    def splits(self) -> Mapping[str, Sequence[int]]:
+        """Splits that the data itself declares, by name; empty if none (core then splits)."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...
+
+    def by_id(self, sample_id: str) -> Sample: ...
+
+
+class Preprocessor(Protocol):
+    """Deterministic path from a sample to a batch; saved with the model and used by every command alike.
+
+    Called as ``target(config)`` for a new run and ``target.load(config, folder)`` for a saved model, where ``folder``
+    holds what ``save`` wrote.
+    """
+
+    def fit(self, reader: DatasetReader, indices: Sequence[int]) -> None:
+        """Learn statistics or a vocabulary from the training split only; a no-op for most."""
+        ...
+
+    def facts(self) -> Mapping[str, Any]:
+        """Sizes that configs left ``None``: vocabulary size, node width, ... by config field name."""
+        ...
+
+    def prepare(self, sample: Sample) -> list[Item]:
+        """One item, or one a window. Raises ``ItemError`` for a row that cannot be used."""
+        ...
+
+    def collate(self, items: Sequence[Item]) -> Batch:
+        """Items to one batch; sets ``inputs`` and ``size``; core adds ids and targets."""
+        ...
+
+    def cost(self, meta: Mapping[str, Any]) -> int:
+        """Tokens, voxels or nodes of an item with this ``Item.meta``: used to fill batches evenly."""
+        ...
+
+    def save(self, folder: Path) -> Mapping[str, Any]:
+        """Write fitted files into ``folder`` and return the JSON state (everything small)."""
+        ...
+
+
+class Preparation(Protocol):
+    """Slow work done once and cached outside the data: tokens, regions, teacher features.
+
+    A preprocessor that wants one has a method ``preparation(workers: int) -> Preparation``; core calls it before
+    training and hands the returned reader to ``fit`` and ``prepare``.
+    """
+
+    @property
+    def key(self) -> str:
+        """Hash of everything but the data that changes the result: settings and a code version."""
+        ...
+
+    def run(self, reader: DatasetReader, folder: Path, progress: Callable[[int, int], None]) -> None:
+        """Fill ``folder``; core makes that atomic and skips it when the result exists."""
+        ...
+
+    def open(self, reader: DatasetReader, folder: Path) -> DatasetReader:
+        """A reader over the prepared result, memory-mapped."""
+        ...
+
+
+class Views(Protocol):
+    """Several items of one sample for training; called as ``target(config, preprocessor)``.
+
+    Per-sample work happens here, in data workers; augmentation that runs on the device belongs in ``Objective.draw``.
+    ``reader`` is passed because a view may draw a partner sample.
+    """
+
+    def build(
+        self, index: int, reader: DatasetReader, generator: np.random.Generator, progress: Progress
+    ) -> Mapping[str, Item]: ...
+
+
+@dataclass(slots=True)
+class Batch:
+    """What travels to the device. Core never looks into ``inputs``.
+
+    Args:
+        inputs: tensor, mapping of tensors, or a PyG ``Batch``; None when there are only views.
+        size: number of items B.
+        views: view name -> batch.
+        sample_id: B ids.
+        targets: label name -> tensor with B rows (dense labels: as the preprocessor collates them).
+        domain: set by core.
+    """
+
+    inputs: Any  # see above
+    size: int
+    views: Mapping[str, Batch] = field(default_factory=dict)
+    sample_id: Sequence[str] = ()
+    targets: Mapping[str, Any] = field(default_factory=dict)
+    domain: str = ""
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """The same batch with every tensor on ``device``."""
+        return self._mapped(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory (called by the data loader)."""
+        return self._mapped(lambda tensor: tensor.pin_memory())
+
+    def _mapped(self, change: Callable[[Any], Any]) -> Batch:
+        return Batch(
+            inputs=_map_tensors(self.inputs, change),
+            size=self.size,
+            views={name: view._mapped(change) for name, view in self.views.items()},
+            sample_id=self.sample_id,
+            targets=_map_tensors(self.targets, change),
+            domain=self.domain,
+        )
+
+
+def _map_tensors(value: Any, change: Callable[[Any], Any]) -> Any:  # inputs are the domain's own kind
+    """Apply ``change`` to whatever has a ``pin_memory`` (tensors, PyG batches), inside mappings and sequences."""
+    if hasattr(value, "pin_memory"):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {key: _map_tensors(part, change) for key, part in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(_map_tensors(part, change) for part in value))
+    if isinstance(value, list | tuple):
+        return type(value)(_map_tensors(part, change) for part in value)
+    return value
+
+
+# ------------------------------------------------------------------------------------------------ features
+
+
+@dataclass(slots=True)
+class Tokens:
+    """Token features, dense or ragged.
+
+    Args:
+        values: dense (B, T, D), or ragged (S, D).
+        valid: dense only: bool (B, T), True = real token; None = all are.
+        owner: ragged only: int64 (S,), item of each token, ascending.
+        position: coordinates or grid indices, (B, T, P) or (S, P).
+        source: input element -> token, int64: the inverse map from points or voxels to tokens.
+    """
+
+    values: Tensor
+    valid: Tensor | None = None
+    owner: Tensor | None = None
+    position: Tensor | None = None
+    source: Tensor | None = None
+
+
+@dataclass(slots=True)
+class Features:
+    """What an encoder returns.
+
+    Args:
+        pooled: float (B, D), one vector an item.
+        tokens: level name -> tokens; the first level is the default.
+        layers: layer number -> tokens, for the layers asked for; 0 is the embedding output.
+        extras: anything else that the objective of the same plugin needs.
+    """
+
+    pooled: Tensor
+    tokens: Mapping[str, Tokens] = field(default_factory=dict)
+    layers: Mapping[int, Tokens] = field(default_factory=dict)
+    extras: Mapping[str, Any] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """``nn.Module``, called as ``target(config)``. In eval mode deterministic and independent of batch mates.
+
+    ``dim`` is the width of ``Features.pooled``. Poolings beyond ``mean``, ``max`` and ``first`` (which core computes
+    from the tokens) are computed by an optional method ``pool(features, name) -> Tensor (B, D)``.
+    """
+
+    dim: int
+
+    def forward(self, batch: Batch, layers: Sequence[int] = ()) -> Features: ...
+
+
+# ------------------------------------------------------------------------------------------------ training
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run is. ``step`` counts optimiser steps from 0; an epoch is one pass over the training split."""
+
+    step: int
+    total_steps: int
+    epoch: int = 0
+    total_epochs: float = 0.0
+    steps_per_epoch: int = 1
+
+    @property
+    def fraction(self) -> float:
+        """Share of the run that is done, in [0, 1]."""
+        return min(1.0, self.step / self.total_steps) if self.total_steps else 0.0
+
+
+Draws = Mapping[str, Any]
+"""All random decisions of one forward pass as device tensors (masks, noise, negatives), by name."""
+
+
+@dataclass(slots=True)
+class LossTerms:
+    """What an objective's forward returns.
+
+    Args:
+        terms: name -> scalar tensor, each the mean over its items.
+        weights: name -> factor in the total.
+        total: scalar, sum of weight x term.
+        counts: name -> number of items in the mean (masked tokens, pairs, ...); terms not named count ``batch.size``.
+        carry: tensors for ``after_step`` (queue entries, centre statistics), without graph.
+        metrics: name -> scalar to log, no gradient.
+    """
+
+    terms: Mapping[str, Tensor]
+    weights: Mapping[str, float]
+    total: Tensor
+    counts: Mapping[str, Any] = field(default_factory=dict)
+    carry: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, terms: Mapping[str, Tensor], weights: Mapping[str, float] | None = None, **rest: Any) -> LossTerms:
+        """Terms with their weighted sum as total; weights default to 1."""
+        full = {name: 1.0 if weights is None else float(weights[name]) for name in terms}
+        total = sum((full[name] * value for name, value in terms.items() if full[name] != 0.0), start=0.0)
+        if isinstance(total, float):
+            raise RunError("an objective returned no loss term with a weight other than 0", got=", ".join(terms))
+        return cls(terms=terms, weights=full, total=total, **rest)
+
+
+class Objective(Protocol):
+    """``nn.Module``, called as ``target(config, encoder)``; holds the encoder, heads and any teacher.
+
+    An EMA teacher is an ordinary submodule without gradients; an external one sits in :class:`repcore.nn.Frozen`.
+    Two optional methods: ``counts(batch, draws) -> Mapping[str, Tensor | int]`` gives ``LossTerms.counts`` before the
+    forward pass, which makes gradient accumulation and multi-GPU means exact for losses over a varying number of
+    items (without it every micro-batch weighs ``batch.size``); ``diagnose(batch) -> Mapping[str, float]`` adds figures.
+    """
+
+    def draw(self, batch: Batch, generator: torch.Generator, progress: Progress) -> Draws:
+        """ALL randomness except dropout and drop path, as tensors on the batch's device."""
+        ...
+
+    def forward(self, batch: Batch, draws: Draws) -> LossTerms:
+        """Changes no buffer except BatchNorm statistics."""
+        ...
+
+    def before_step(self, progress: Progress) -> None:
+        """After the backward passes, before the optimiser: gradient rules such as a frozen last layer."""
+        ...
+
+    def after_step(self, progress: Progress, carried: Sequence[Mapping[str, Any]]) -> None:
+        """After the optimiser: EMA, centres, queues, from what each micro-batch carried."""
+        ...
+
+    def encoder_for_export(self, branch: str = "default") -> torch.nn.Module:
+        """The encoder that becomes the model: the student, or an EMA branch by name."""
+        ...
+
+
+# ---------------------------------------------------------------------------------------- after training
+
+
+class Task(Protocol):
+    """``nn.Module`` for supervised fine-tuning, called as ``target(config, encoder, target: TargetSpec)``.
+
+    Missing labels (NaN) are masked. ``predict`` returns values in the units of the data (probabilities, logS, ...).
+    """
+
+    def fit_targets(self, values: np.ndarray) -> None:
+        """Statistics of the training labels only: (N, K) float with NaN."""
+        ...
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Raw outputs of the head, (B, K)."""
+        ...
+
+    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor: ...
+
+    def predict(self, outputs: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeSplit:
+    """Row numbers of one evaluation split."""
+
+    train: np.ndarray
+    test: np.ndarray
+    validation: np.ndarray | None = None
+
+
+class Probe(Protocol):
+    """A protocol with fixed constants on frozen features; called as ``target(config)``.
+
+    ``score`` gets features (N, D) and labels (N,) or (N, K) with NaN = missing and returns metric name -> value;
+    ``constants`` returns everything that fixes the protocol, written beside each result.
+    """
+
+    def score(
+        self, features: np.ndarray, labels: np.ndarray, target: TargetSpec, split: ProbeSplit, seed: int
+    ) -> Mapping[str, float]: ...
+
+    def constants(self) -> Mapping[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingRows:
+    """A run of output rows in input order.
+
+    ``vectors`` is float32 (n, D) with NaN rows where ``status`` marks a row that could not be embedded.
+    """
+
+    ids: Sequence[str]
+    vectors: np.ndarray
+    status: Sequence[str]
+    reason: Sequence[str]
+    columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+
+
+class EmbeddingWriter(Protocol):
+    """Row-preserving file writer; called as ``target(path, header: Mapping[str, Any])``.
+
+    ``finish`` makes the file complete; until then the final name does not exist. ``rows_done`` > 0 lets an
+    interrupted run go on.
+    """
+
+    @property
+    def rows_done(self) -> int: ...
+
+    def write(self, rows: EmbeddingRows) -> None: ...
+
+    def finish(self) -> Path: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One drawn sample: self-contained HTML (SVG, ``<img src="data:...">``) and its text alternative."""
+
+    html: str
+    alt: str
+
+
+@dataclass(frozen=True, slots=True)
+class StageResult:
+    """What a replay produced for one stage of a golden folder: tensor or field name -> value."""
+
+    stage: str
+    produced: Mapping[str, Any]
+
+
+Replay = Callable[[Any, frozenset[str]], Iterator[StageResult]]
+Sniffer = Callable[[Path], float]
+CheckpointConverter = Callable[[Mapping[str, Any], Path, Mapping[str, str]], Any]
+Renderer = Callable[[Sample], Picture]
+Baseline = Callable[[Preprocessor, Iterable[Sample]], Any]

@@ -1,0 +1,381 @@
+"""What plugins register: frozen descriptions whose code is a ``"package.module:attribute"`` string.
+
+Nothing here imports more than the standard library, so that listing every plugin costs milliseconds.
+A spec's ``name`` is short (``"i2p-mae"``); users see it as ``<domain>/<name>``.
+Each spec checks its own fields and raises ``PluginError`` naming the field.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import ClassVar, Literal
+
+from repcore.errors import PluginError
+
+NAME_PATTERN = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*(@[0-9]+)?")
+TARGET_PATTERN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+Status = Literal["stable", "experimental", "deprecated"]
+TargetKind = Literal["class", "multilabel", "regression", "landmark"]
+TargetLevel = Literal["item", "token", "node", "edge", "point", "voxel"]
+
+NO_MAPPING: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginInfo:
+    """Who a plugin is.
+
+    Args:
+        title: for people, for example ``"Point clouds"``.
+        domain: first half of every name, lower case; several plugins may share one.
+        api_version: the ``repcore.hooks.API_VERSION`` that the plugin was written for.
+        summary: one line.
+        docs: where to read more, an address or a file.
+        licence: of the plugin's code.
+    """
+
+    title: str
+    domain: str
+    api_version: int
+    summary: str = ""
+    docs: str = ""
+    licence: str = ""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9]*", self.domain):
+            raise PluginError(
+                f"PluginInfo.domain={self.domain!r} is not a plain lower-case word",
+                expected="letters and digits, for example 'audio'",
+            )
+        if not isinstance(self.api_version, int) or isinstance(self.api_version, bool):
+            raise PluginError(f"PluginInfo.api_version={self.api_version!r} is not an integer", hint="api_version=1")
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One tensor that goes in or comes out: ``TensorSpec("points", "B N 3", "float32", unit="m")``.
+
+    ``shape`` holds one letter or number a dimension (see :func:`repcore.shapes.check_shape`); ragged data uses a
+    flat leading dimension such as ``"sumN 3"`` beside an owner tensor.
+    """
+
+    name: str
+    shape: str
+    dtype: str = "float32"
+    unit: str = ""
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TargetSpec:
+    """A label that a data set may carry. Missing values are NaN (or ``ignore``) and are masked everywhere.
+
+    Args:
+        name: column or key in ``Sample.targets``.
+        kind: class (one integer), multilabel (0/1 vector), regression (floats), landmark (coordinates).
+        level: what a label belongs to.
+        names: class names, or task names of a multilabel target.
+        unit: of a regression target.
+        ignore: integer label that means "not labelled", for dense targets.
+    """
+
+    name: str
+    kind: TargetKind
+    level: TargetLevel = "item"
+    names: tuple[str, ...] = ()
+    unit: str = ""
+    ignore: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """What all specs share. ``kind`` is the word used in messages and in ``repcore list KIND``."""
+
+    kind: ClassVar[str] = ""
+    name: str
+    summary: str = ""
+
+    def __post_init__(self) -> None:
+        if not NAME_PATTERN.fullmatch(self.name):
+            raise PluginError(
+                f"{type(self).__name__}.name={self.name!r} is not a valid name",
+                expected="lower-case words joined by hyphens; core adds the domain",
+                hint=re.sub(r"[^a-z0-9@]+", "-", self.name.lower().split("/")[-1]).strip("-") or None,
+            )
+        for one in fields(self):
+            if one.metadata.get("target"):
+                self._check_targets(one.name, getattr(self, one.name))
+
+    def _check_targets(self, field_name: str, value: object) -> None:
+        targets = value.values() if isinstance(value, Mapping) else [value]
+        for target in targets:
+            if target and not (isinstance(target, str) and TARGET_PATTERN.fullmatch(target)):
+                raise PluginError(
+                    f"{type(self).__name__}({self.name!r}).{field_name}={target!r} is not a target",
+                    expected="'package.module:attribute' of something at module level",
+                )
+
+
+def _target(default: str | None = None) -> str:
+    """A required (or defaulted) ``module:attribute`` field."""
+    if default is None:
+        return field(metadata={"target": True})  # type: ignore[no-any-return]
+    return field(default=default, metadata={"target": True})
+
+
+def _target_map() -> Mapping[str, str]:
+    return field(default_factory=dict, metadata={"target": True})  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderSpec(Spec):
+    """A network that turns a batch into :class:`repcore.interfaces.Features`.
+
+    Args:
+        target: class, called as ``target(config)``.
+        config: frozen dataclass of its settings.
+        inputs / outputs: tensors of ``batch.inputs`` and of the features.
+        poolings: names accepted by ``embed --pool``; the first is the default.
+        levels: names of token levels in ``Features.tokens``; the first is the default.
+        capabilities: words that objectives may need, for example ``"visible-only"``.
+        paper / licence: of the published system.
+        needs: importable modules; ``hints`` maps a module to the command that installs it.
+        example: function returning ``(config, batch)`` of tiny size, for checks and docs.
+    """
+
+    kind: ClassVar[str] = "encoder"
+    target: str = _target()
+    config: str = _target()
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+    poolings: tuple[str, ...] = ("mean",)
+    levels: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ()
+    paper: str = ""
+    licence: str = ""
+    needs: tuple[str, ...] = ()
+    hints: Mapping[str, str] = field(default_factory=dict)
+    devices: tuple[str, ...] = ("cpu", "cuda")
+    example: str = _target("")
+    status: Status = "stable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectiveSpec(Spec):
+    """A label-free loss, an ``nn.Module`` called as ``target(config, encoder)``.
+
+    Args:
+        needs: capabilities or levels the encoder must have; checked before a run starts.
+        views: registered views the objective expects by default, empty for plain batches.
+        decay_rule: function ``(name, parameter) -> bool`` that says which parameters get weight decay; by default
+            those with two or more dimensions that are not embeddings of positions or tokens added by name.
+        unused_parameters_ok: name patterns of parameters that may get no gradient.
+    """
+
+    kind: ClassVar[str] = "objective"
+    target: str = _target()
+    config: str = _target()
+    needs: tuple[str, ...] = ()
+    views: str = ""
+    decay_rule: str = _target("")
+    unused_parameters_ok: tuple[str, ...] = ()
+    paper: str = ""
+    licence: str = ""
+    example: str = _target("")
+    status: Status = "stable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetSpec(Spec):
+    """A reader of files, or a data set that comes with the plugin.
+
+    Args:
+        target: class, called as ``target(config)``; a reader of users' files has a ``path`` field in its config,
+            which ``--data PATH`` sets.
+        produces: tensors or values of ``Sample.inputs``, for people and docs.
+        targets: labels known beforehand; a reader may find others in the files (``reader.targets``).
+        sniff: ``fn(path: Path) -> float`` in [0, 1]: how surely this reader fits; reads names and headers only.
+        render: ``fn(sample) -> repcore.interfaces.Picture`` for reports.
+        embedded: True when it needs no files (generated, or inside a dependency).
+    """
+
+    kind: ClassVar[str] = "dataset"
+    target: str = _target()
+    config: str = _target()
+    produces: tuple[TensorSpec, ...] = ()
+    targets: tuple[TargetSpec, ...] = ()
+    sniff: str = _target("")
+    render: str = _target("")
+    embedded: bool = False
+    licence: str = ""
+    needs: tuple[str, ...] = ()
+    hints: Mapping[str, str] = field(default_factory=dict)
+    example: str = _target("")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreprocessorSpec(Spec):
+    """Turns samples into items and items into batches; saved with the model.
+
+    Args:
+        target: class, called as ``target(config)`` or ``target.load(config, folder)``.
+        version: raised when prepared values change; part of every cache key.
+        baselines: name -> ``fn(preprocessor, samples) -> float array (N, D)``: raw-input features that every probe
+            shows beside the encoder's.
+    """
+
+    kind: ClassVar[str] = "preprocessor"
+    target: str = _target()
+    config: str = _target()
+    accepts: tuple[TensorSpec, ...] = ()
+    produces: tuple[TensorSpec, ...] = ()
+    version: int = 1
+    baselines: Mapping[str, str] = _target_map()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewsSpec(Spec):
+    """Several views of one sample for training; ``target(config, preprocessor)``."""
+
+    kind: ClassVar[str] = "views"
+    target: str = _target()
+    config: str = _target()
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeSpec(Spec):
+    """Complete runs: preset name -> function returning :class:`repcore.config.RunConfig`."""
+
+    kind: ClassVar[str] = "recipe"
+    presets: Mapping[str, str] = _target_map()
+    default: str = "tiny"
+    paper: str = ""
+
+    def __post_init__(self) -> None:
+        Spec.__post_init__(self)
+        if self.default not in self.presets:
+            raise PluginError(
+                f"RecipeSpec({self.name!r}).default={self.default!r} is not among its presets",
+                expected=", ".join(self.presets) or "at least one preset",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SystemSpec(Spec):
+    """A published system: its parts (short names), its papers and notices, and its replay of golden data.
+
+    Args:
+        replay: ``fn(golden: repcore.verification.Golden, fed: frozenset[str]) -> Iterator[StageResult]``.
+        bench: ``fn(options) -> None`` behind ``repcore bench SYSTEM``.
+        differences: ``(topic, published, here, flag)`` rows: where our default departs from the paper or its code.
+    """
+
+    kind: ClassVar[str] = "system"
+    paper: str = ""
+    licence: str = ""
+    notices: str = ""
+    encoders: tuple[str, ...] = ()
+    objectives: tuple[str, ...] = ()
+    recipes: tuple[str, ...] = ()
+    checkpoints: tuple[str, ...] = ()
+    replay: str = _target("")
+    bench: str = _target("")
+    differences: tuple[tuple[str, str, str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointSpec(Spec):
+    """A layout of published weights.
+
+    Args:
+        target: ``fn(state, source: Path, options: Mapping[str, str]) -> repcore.checkpoints.Imported``.
+        sniff: ``fn(keys: frozenset[str]) -> float`` in [0, 1], from key names only.
+        encoder: full or short name of the encoder that the converted weights fit.
+        files / sha256 / licence: what is published, as far as known.
+    """
+
+    kind: ClassVar[str] = "checkpoint"
+    target: str = _target()
+    sniff: str = _target()
+    encoder: str = ""
+    files: tuple[str, ...] = ()
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    licence: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpSpec(Spec):
+    """An operation: ``reference`` is its plain torch definition, ``implementations`` are faster twins.
+
+    Args:
+        cases: ``fn(device, dtype) -> Iterator[tuple[str, tuple, dict]]``: named inputs incl. degenerate ones, on
+            which all implementations must agree within ``tolerance`` (absolute and relative).
+        priority: ``fn(device_type, dtype_name, sizes) -> tuple[str, ...]``: preferred implementations in order.
+        usable: implementation -> ``fn() -> str``: empty if usable here, otherwise the reason why not.
+    """
+
+    kind: ClassVar[str] = "op"
+    reference: str = _target()
+    implementations: Mapping[str, str] = _target_map()
+    cases: str = _target("")
+    priority: str = _target("")
+    usable: Mapping[str, str] = _target_map()
+    tolerance: float = 1e-5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSpec(Spec):
+    """A supervised task for ``finetune --task NAME``; ``target(config, encoder, target_spec)``."""
+
+    kind: ClassVar[str] = "task"
+    target: str = _target()
+    config: str = _target()
+    target_kind: TargetKind = "class"
+    target_level: TargetLevel = "item"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeSpec(Spec):
+    """A versioned protocol on frozen features; the name ends in ``@VERSION``."""
+
+    kind: ClassVar[str] = "probe"
+    target: str = _target()
+    config: str = _target()
+    target_kinds: tuple[TargetKind, ...] = ()
+
+    def __post_init__(self) -> None:
+        Spec.__post_init__(self)
+        if "@" not in self.name:
+            raise PluginError(f"ProbeSpec.name={self.name!r} carries no version", hint=f"{self.name}@1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriterSpec(Spec):
+    """A file format for embeddings, chosen by suffix."""
+
+    kind: ClassVar[str] = "writer"
+    target: str = _target()
+    suffixes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandSpec(Spec):
+    """A command of the plugin's own: ``target`` is a click command, shown as ``repcore <domain> NAME``."""
+
+    kind: ClassVar[str] = "command"
+    target: str = _target()
+
+
+SPEC_TYPES: tuple[type[Spec], ...] = (
+    EncoderSpec, ObjectiveSpec, DatasetSpec, PreprocessorSpec, ViewsSpec, RecipeSpec, SystemSpec,
+    CheckpointSpec, OpSpec, TaskSpec, ProbeSpec, WriterSpec, CommandSpec,
+)  # fmt: skip
+"""Every kind of spec; the hook that returns a kind is ``repcore_<plural of kind>``."""
+
+HOOK_OF_KIND: Mapping[str, str] = {
+    spec.kind: "repcore_" + (spec.kind if spec.kind.endswith("s") else spec.kind + "s") for spec in SPEC_TYPES
+}
