@@ -51,7 +51,9 @@ def check_shape(
             continue
         want = int(word) if word.isdigit() else sizes.setdefault(word, size)
         if size != want:
-            detail = f"dimension {axis} ({word}) is {size}" + ("" if word.isdigit() else f", but {word}={want} elsewhere")
+            detail = f"dimension {axis} ({word}) is {size}" + (
+                "" if word.isdigit() else f", but {word}={want} elsewhere"
+            )
             raise _mismatch(tensor, pattern, name, owner, detail)
     return sizes
 

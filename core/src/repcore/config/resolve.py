@@ -1,0 +1,298 @@
+"""One run's settings from recipe, file and overrides, with the origin of every value.
+
+Precedence: defaults < recipe preset < ``--config`` file < ``key.sub=value``. A part whose ``name`` changes starts
+again from the defaults of what it now names.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from repcore.config.plain import default_of, field_types, to_plain
+from repcore.config.schema import (
+    PART_KINDS,
+    SECTIONS,
+    DataConfig,
+    OptimiserConfig,
+    Part,
+    RunConfig,
+    ScheduleConfig,
+    TrainerConfig,
+)
+from repcore.config.validate import Problem, check, problems_error
+from repcore.config.yaml import coerce, load_file, parse_override
+from repcore.errors import ConfigError, RegistryError, closest
+from repcore.registry import Entry, Registry
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedPart:
+    """A part after look-up and validation."""
+
+    entry: Entry[Any]
+    config: Any  # an instance of the spec's config class
+
+    @property
+    def name(self) -> str:
+        return str(self.entry.full_name)
+
+    def plain(self) -> dict[str, Any]:
+        """As it is written in files: name first, then every field."""
+        return {"name": self.name, **to_plain(self.config)}
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedRun:
+    """A run that can start: validated sections and where each value came from (dotted path -> words)."""
+
+    recipe: str
+    preset: str
+    encoder: ResolvedPart
+    objective: ResolvedPart
+    dataset: ResolvedPart
+    preprocessor: ResolvedPart
+    views: ResolvedPart | None
+    data: DataConfig
+    optimiser: OptimiserConfig
+    schedule: ScheduleConfig
+    trainer: TrainerConfig
+    origin: Mapping[str, str]
+
+    @property
+    def domain(self) -> str:
+        """The recipe's domain."""
+        return self.recipe.rpartition("/")[0]
+
+    def plain(self) -> dict[str, Any]:
+        """Everything as JSON values; :func:`resolve_plain` reads it back."""
+        parts = {kind: getattr(self, kind) for kind in PART_KINDS}
+        return {
+            "recipe": self.recipe,
+            "preset": self.preset,
+            **{kind: None if part is None else part.plain() for kind, part in parts.items()},
+            **{name: to_plain(getattr(self, name)) for name in SECTIONS},
+        }
+
+    def with_facts(self, facts: Mapping[str, Any]) -> ResolvedRun:
+        """Sizes that encoder, objective and views left ``None``, filled from the preprocessor's facts."""
+        changed: dict[str, Any] = {}
+        origin = dict(self.origin)
+        for kind in ("encoder", "objective", "views"):
+            part = getattr(self, kind)
+            if part is None:
+                continue
+            empty = {name for name in field_types(type(part.config)) if getattr(part.config, name) is None}
+            filled = {name: facts[name] for name in empty & set(facts)}
+            if filled:
+                changed[kind] = ResolvedPart(part.entry, dataclasses.replace(part.config, **filled))
+                origin.update({f"{kind}.{name}": "preprocessor" for name in filled})
+        return dataclasses.replace(self, origin=origin, **changed)
+
+
+def resolve_run(
+    registry: Registry,
+    recipe: str,
+    *,
+    preset: str | None = None,
+    file: Path | None = None,
+    overrides: Iterable[str] = (),
+    domain: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> ResolvedRun:
+    """Settings of a new run.
+
+    Args:
+        registry: where names are looked up.
+        recipe: recipe name; short when ``domain`` is given.
+        preset: one of the recipe's presets; its default if None.
+        file: YAML or JSON with the same sections.
+        overrides: ``key.sub=value`` texts.
+        settings: dotted path -> value set by command-line flags such as ``--data``; strongest.
+
+    Raises:
+        ConfigError: all problems at once. RegistryError: an unknown recipe, preset or part.
+    """
+    entry = registry.recipe(recipe, domain)
+    chosen = preset or entry.spec.default
+    if chosen not in entry.spec.presets:
+        raise RegistryError(
+            f"recipe {entry.full_name} has no preset {chosen!r}",
+            did_you_mean=closest(chosen, entry.spec.presets),
+            presets=", ".join(entry.spec.presets),
+        )
+    config = entry.load("presets", chosen)()
+    if not isinstance(config, RunConfig):
+        raise ConfigError(
+            f"preset {chosen!r} of {entry.full_name} returned {type(config).__name__}", expected="RunConfig"
+        )
+    layers: list[tuple[str, Mapping[str, Any]]] = []
+    if file is not None:
+        layers.append((str(file), load_file(file)))
+    for text in overrides:
+        key, value = parse_override(text)
+        layers.append(("command line", _nested(key, value)))
+    for key, value in (settings or {}).items():
+        layers.append(("command line", _nested(key, value)))
+    values, origin = _recipe_layer(config, f"recipe {entry.full_name}, preset {chosen}")
+    for words, layer in layers:
+        _merge(values, origin, layer, words, registry, entry.domain)
+    return _validated(registry, entry.full_name, chosen, values, origin)
+
+
+def resolve_plain(registry: Registry, plain: Mapping[str, Any], words: str) -> ResolvedRun:
+    """Settings read back from a run folder or checkpoint."""
+    values = {key: value for key, value in plain.items() if key not in ("recipe", "preset")}
+    origin: dict[str, str] = {}
+    _note_origin(origin, "", values, words)
+    return _validated(registry, str(plain["recipe"]), str(plain["preset"]), values, origin)
+
+
+def _recipe_layer(config: RunConfig, words: str) -> tuple[dict[str, Any], dict[str, str]]:
+    values: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    for kind in PART_KINDS:
+        part: Part | None = getattr(config, kind)
+        if part is None:
+            values[kind] = None
+            continue
+        given = {} if part.config is None else _differing(part.config)
+        values[kind] = {"name": part.name, **given}
+        _note_origin(origin, f"{kind}.", values[kind], words)
+    for name in SECTIONS:
+        values[name] = _differing(getattr(config, name))
+        _note_origin(origin, f"{name}.", values[name], words)
+    return values, origin
+
+
+def _differing(config: Any) -> dict[str, Any]:
+    """Fields of a config instance that differ from the class's defaults."""
+    result = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if default_of(field) is dataclasses.MISSING or value != default_of(field):
+            result[field.name] = to_plain(value)
+    return result
+
+
+def _nested(dotted: str, value: Any) -> dict[str, Any]:
+    for part in reversed(dotted.split(".")):
+        value = {part: value}
+    return dict(value)
+
+
+def _note_origin(origin: dict[str, str], prefix: str, values: Mapping[str, Any], words: str) -> None:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            _note_origin(origin, f"{prefix}{key}.", value, words)
+        else:
+            line = getattr(value, "line", 0)
+            origin[prefix + key] = f"{words}:{line}" if line and words != "command line" else words
+
+
+def _merge(
+    values: dict[str, Any],
+    origin: dict[str, str],
+    layer: Mapping[str, Any],
+    words: str,
+    registry: Registry,
+    domain: str,
+) -> None:
+    for key, value in layer.items():
+        if key in PART_KINDS and not isinstance(value, Mapping) and value is not None:
+            value = {"name": str(value)}  # encoder=molecules/selformer
+        if key in PART_KINDS and isinstance(value, Mapping):
+            _restart_if_renamed(values, origin, key, value, registry, domain)
+        _merge_value(values, origin, key, value, words, key)
+
+
+def _restart_if_renamed(
+    values: dict[str, Any],
+    origin: dict[str, str],
+    kind: str,
+    layer: Mapping[str, Any],
+    registry: Registry,
+    domain: str,
+) -> None:
+    name = layer.get("name")
+    current = values.get(kind) or {}
+    if name is None or not current:
+        if not current:
+            values[kind] = {}
+        return
+    old = registry.get(kind, str(current["name"]), domain).full_name
+    if registry.get(kind, str(name), domain).full_name != old:
+        values[kind] = {}
+        for path in [path for path in origin if path.startswith(f"{kind}.")]:
+            del origin[path]
+
+
+def _merge_value(values: dict[str, Any], origin: dict[str, str], key: str, value: Any, words: str, path: str) -> None:
+    if isinstance(value, Mapping) and isinstance(values.get(key), dict):
+        for inner, part in value.items():
+            _merge_value(values[key], origin, inner, part, words, f"{path}.{inner}")
+        return
+    values[key] = value
+    _note_origin(origin, path.removesuffix(key), {key: value}, words)
+
+
+def _validated(
+    registry: Registry, recipe: str, preset: str, values: Mapping[str, Any], origin: dict[str, str]
+) -> ResolvedRun:
+    domain = recipe.rpartition("/")[0]
+    problems: list[Problem] = []
+    known = [*PART_KINDS, *SECTIONS]
+    for key in values:
+        if key not in known:
+            problems.append(
+                Problem(key, "is not a setting", None, f"a run has: {', '.join(known)}", closest(key, known))
+            )
+    parts: dict[str, ResolvedPart | None] = {}
+    for kind in PART_KINDS:
+        section = values.get(kind)
+        if section is None or section == "":
+            parts[kind] = None
+            continue
+        found, parts[kind] = _validated_part(registry, domain, kind, section)
+        problems.extend(found)
+    sections: dict[str, Any] = {}
+    for name, config_class in SECTIONS.items():
+        found, sections[name] = check(config_class, coerce(values.get(name) or {}, config_class), prefix=name)
+        problems.extend(found)
+    for kind in PART_KINDS[:4]:
+        if parts[kind] is None and not any(one.path.startswith(kind) for one in problems):
+            problems.append(Problem(kind, "is required", None))
+    if problems:
+        raise problems_error(problems, lambda path: origin.get(path, ""))
+    return ResolvedRun(recipe=recipe, preset=preset, origin=origin, **parts, **sections)  # type: ignore[arg-type]
+
+
+def _validated_part(
+    registry: Registry, domain: str, kind: str, section: Mapping[str, Any]
+) -> tuple[list[Problem], ResolvedPart | None]:
+    if not isinstance(section, Mapping) or "name" not in section:
+        return [Problem(f"{kind}.name", "is required", None, "registered name of the part")], None
+    entry = registry.get(kind, str(section["name"]), domain)
+    config_class = entry.load("config")
+    fields = {key: value for key, value in section.items() if key != "name"}
+    problems, config = check(config_class, coerce(fields, config_class), prefix=kind)
+    return problems, None if config is None else ResolvedPart(entry, config)
+
+
+def resolve_part(
+    registry: Registry, kind: str, name: str, fields: Mapping[str, Any], domain: str | None = None
+) -> ResolvedPart:
+    """One part outside a run (a probe, a task, a reader chosen on the command line).
+
+    Raises:
+        ConfigError: all problems of its fields at once.
+    """
+    entry = registry.get(kind, name, domain)
+    config_class = entry.load("config")
+    problems, config = check(config_class, coerce(dict(fields), config_class), prefix=kind)
+    if problems:
+        raise problems_error(problems, lambda path: "")
+    return ResolvedPart(entry, config)

@@ -1,0 +1,1 @@
+"""The molecules plugin of repcore."""
