@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import pluggy
+
 from repcore import hooks
 from repcore.errors import PluginError, closest
 from repcore.specs import HOOK_OF_KIND, SPEC_TYPES, PluginInfo, Spec
@@ -226,7 +227,7 @@ def _register(manager: pluggy.PluginManager, record: PluginRecord, module: objec
         side = "repcore" if info.api_version > hooks.API_VERSION else record.distribution
         record.fail(
             "incompatible",
-            f"written for contract version {info.api_version}; this core serves {hooks.API_OLDEST} to {hooks.API_VERSION}",
+            f"written for contract {info.api_version}; this core serves {hooks.API_OLDEST} to {hooks.API_VERSION}",
             f"pip install --upgrade {side}",
         )
         return

@@ -1,0 +1,1 @@
+"""The command line: ``main`` routes, one module a command, ``console`` prints. Commands are imported when called."""

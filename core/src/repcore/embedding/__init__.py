@@ -1,0 +1,1 @@
+"""From data to vectors: loading a model folder, batched inference that keeps every row, and file writers."""

@@ -93,6 +93,11 @@ def metric_of(name: str) -> Metric:
     return METRICS[name]
 
 
+def described(name: str) -> Metric:
+    """The metric, or a plain higher-is-better one for a name that only a plugin's probe knows."""
+    return METRICS.get(name, Metric(name, name, True))
+
+
 def primary_metric(kind: TargetKind, class_count: int = 2) -> str:
     """The metric that a comparison is made by: AUROC, accuracy (three classes or more), or RMSE."""
     if kind in ("regression", "landmark"):
@@ -152,12 +157,10 @@ def classification_scores(truth: np.ndarray, predictions: np.ndarray) -> Scores:
         return Scores(values, [f"only class {present[0]} among {labels.size} labelled test rows"])
     values["balanced-accuracy"] = float(np.mean([(chosen[labels == one] == one).mean() for one in present]))
     columns = [1] if count == 2 else [int(one) for one in present]
-    one_against_rest = [labels == column for column in columns]
-    values["auroc"] = _mean([sk.roc_auc_score(t, predictions[:, c]) for t, c in zip(one_against_rest, columns)])
-    values["average-precision"] = _mean(
-        [sk.average_precision_score(t, predictions[:, c]) for t, c in zip(one_against_rest, columns)]
-    )
-    values["f1"] = _mean([sk.f1_score(t, chosen == c, zero_division=0.0) for t, c in zip(one_against_rest, columns)])
+    pairs = [(labels == column, predictions[:, column], chosen == column) for column in columns]  # one against the rest
+    values["auroc"] = _mean([sk.roc_auc_score(one, score) for one, score, _ in pairs])
+    values["average-precision"] = _mean([sk.average_precision_score(one, score) for one, score, _ in pairs])
+    values["f1"] = _mean([sk.f1_score(one, hit, zero_division=0.0) for one, _, hit in pairs])
     return Scores(values)
 
 
@@ -173,9 +176,7 @@ def multilabel_scores(
         names: K task names.
     """
     truth, predictions = _aligned(truth, predictions)
-    return _over_tasks(
-        truth, predictions, names, CLASS_METRICS, lambda t, p: _binary(t, p, threshold), "task"
-    )
+    return _over_tasks(truth, predictions, names, CLASS_METRICS, lambda t, p: _binary(t, p, threshold), "task")
 
 
 def regression_scores(truth: np.ndarray, predictions: np.ndarray, *, names: Sequence[str] = ()) -> Scores:
@@ -255,11 +256,6 @@ def score_predictions(
         scores = regression_scores(truth, predictions, names=target.names)
     scores.truth, scores.predictions = _aligned(truth, predictions)
     return scores
-
-
-def metric_value(name: str, target: TargetSpec, truth: np.ndarray, predictions: np.ndarray) -> float:
-    """One metric of resampled rows, for bootstrap intervals."""
-    return score_predictions(target, truth, predictions).get(metric_of(name).name, math.nan)
 
 
 def _mean(values: Sequence[float]) -> float:

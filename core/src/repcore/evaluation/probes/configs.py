@@ -46,7 +46,7 @@ class SvmProbeConfig:
 
     inverse_penalty_exponent_low: float = field(default=-5.0, metadata={"help": "smallest C", "unit": "log10"})
     inverse_penalty_exponent_high: float = field(default=1.0, metadata={"help": "largest C", "unit": "log10"})
-    inverse_penalties: int = field(default=7, metadata={"help": "grid points, evenly spaced in log10", "unit": "points"})
+    inverse_penalties: int = field(default=7, metadata={"help": "grid points, even in log10", "unit": "points"})
     folds: int = field(default=5, metadata={"help": "stratified folds on train", "unit": "folds"})
     max_iterations: int = field(default=5000, metadata={"help": "liblinear iterations at most", "unit": "iterations"})
 

@@ -1,0 +1,138 @@
+"""All printing of the command line: tables, messages, progress. rich is imported only for a terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+
+def is_terminal() -> bool:
+    """Whether standard output is looked at by a person."""
+    return sys.stdout.isatty()
+
+
+def say(text: str = "") -> None:
+    """One line on standard output."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def complain(text: str) -> None:
+    """One message on standard error."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def show_json(value: Any) -> None:
+    """JSON on standard output."""
+    say(json.dumps(value, indent=1, default=str))
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> None:
+    """A table: drawn for a terminal; tab-separated, untruncated and uncoloured otherwise."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    if not is_terminal():
+        say("\t".join(headers))
+        for row in cells:
+            say("\t".join(cell.replace("\t", " ").replace("\n", " ") for cell in row))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", header_style="bold", pad_edge=False)
+    for header in headers:
+        drawn.add_column(header, overflow="fold")
+    for row in cells:
+        drawn.add_row(*(Text(cell) for cell in row))
+    Console().print(drawn)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
+
+
+class ConsoleReporter:
+    """Messages on standard error; a live bar on a terminal, a line every ten seconds elsewhere."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None  # rich.progress.Progress
+        self._task: Any = None
+        self._label = ""
+        self._started = 0.0
+        self._last_line = 0.0
+        self._first_done = 0
+
+    def info(self, text: str) -> None:
+        self._line(text)
+
+    def warn(self, text: str) -> None:
+        self._line(f"warning: {text}")
+
+    def _line(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            complain(text)
+
+    def progress(self, label: str, done: int, total: int, detail: str = "") -> None:
+        now = time.perf_counter()
+        if label != self._label:
+            self._end_bar()
+            self._label, self._started, self._last_line, self._first_done = label, now, now, done
+        if sys.stderr.isatty():
+            self._draw(label, done, total, detail)
+        elif now - self._last_line >= 10.0 and done < total:
+            self._last_line = now
+            complain(f"{label}: {done:,} of {total:,}  {detail}  {self._remaining(done, total, now)}".rstrip())
+        if total and done >= total:
+            self._end_bar()
+            self._label = ""
+
+    def _remaining(self, done: int, total: int, now: float) -> str:
+        made = done - self._first_done
+        return f"ETA {duration((now - self._started) / made * (total - done))}" if made > 0 else ""
+
+    def _draw(self, label: str, done: int, total: int, detail: str) -> None:
+        if self._bar is None:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[detail]}"),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(label, total=total, detail=detail)
+        self._bar.update(self._task, completed=done, total=total, detail=detail)
+
+    def _end_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def close(self) -> None:
+        """Leave the terminal in order."""
+        self._end_bar()
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people read them: ``42 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"

@@ -1,0 +1,236 @@
+"""``repcore``: routing, error handling and exit codes. Command modules are imported when their command is called.
+
+Exit codes: 0 done, 1 a check failed (doctor, verify, a strict embedding), 2 bad usage or input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from repcore.cli.console import complain
+from repcore.errors import PluginError, RepcoreError, closest
+from repcore.plugins import core_version
+
+COMMANDS = {
+    "list": ("repcore.cli.listing:list_command", "What is installed: encoders, objectives, data sets, recipes, ..."),
+    "show": ("repcore.cli.showing:show_command", "One registered thing, or a recipe's settings with their origin."),
+    "plugins": ("repcore.cli.plugin_health:plugins_command", "Installed plugins and their health (--doctor)."),
+    "embed": ("repcore.cli.embed:embed_command", "Vectors for every row of a data set."),
+    "probe": ("repcore.cli.probe:probe_command", "What frozen features know, beside honest baselines."),
+    "import": (
+        "repcore.cli.importing:import_command",
+        "Published weights into a model folder, every key accounted for.",
+    ),
+    "verify": ("repcore.cli.verify:verify_command", "Replay a system on golden data from the authors' code."),
+    "bench": ("repcore.cli.bench:bench_command", "Equality and speed of all implementations of the ops."),
+    "report": ("repcore.cli.report:report_command", "A self-contained HTML report of a run."),
+    "inspect": ("repcore.cli.inspect:inspect_command", "What a path holds and what is wrong with it, before training."),
+}
+DOMAIN_COMMANDS = {
+    "train": ("repcore.cli.train:train_command", "Pre-train a recipe, or resume a run."),
+    "finetune": ("repcore.cli.finetune:finetune_command", "Train a model on labels."),
+    "prepare": (
+        "repcore.cli.prepare:prepare_command",
+        "Do the slow preparation of a data set once, ahead of training.",
+    ),
+}
+EPILOG = (
+    "Domains are commands, too: repcore DOMAIN train RECIPE. Start with `repcore list`; every command explains itself "
+    "with --help. Add --debug anywhere for tracebacks."
+)
+
+
+def load_target(target: str) -> click.Command:
+    """Import a click command from ``module:attribute``."""
+    module, _, attribute = target.partition(":")
+    command: click.Command = getattr(importlib.import_module(module), attribute)
+    return command
+
+
+class RootGroup(click.Group):
+    """Core commands, then one group a domain."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        from repcore import registry
+
+        return [*COMMANDS, *registry.default().domains()]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in COMMANDS:
+            return load_target(COMMANDS[cmd_name][0])
+        from repcore import registry
+
+        if cmd_name in registry.default().domains():
+            return DomainGroup(cmd_name)
+        return None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from repcore import registry
+
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+        known = registry.default()
+        rows = [(domain, _domain_summary(known, domain)) for domain in known.domains()]
+        missing = [domain for domain in registry.installable_domains() if domain not in known.domains()]
+        rows += [(domain, f"not installed: {registry.install_command(domain)}") for domain in missing]
+        with formatter.section("Domains"):
+            formatter.write_dl(rows or [("(none)", "no plugin is installed")])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if self.get_command(ctx, args[0]) is None:
+            raise unknown_command(args[0])
+        return super().resolve_command(ctx, args)
+
+
+def unknown_command(name: str) -> RepcoreError:
+    """Why a first word is no command: a domain not installed, a plugin that failed, or a typing error."""
+    from repcore import registry
+
+    known = registry.default()
+    for record in known.records:
+        if name in (record.name, record.domain) and record.problem:
+            return PluginError(
+                f"domain {name!r} is not available: plugin {record.label} is not loaded ({record.status})",
+                problem=record.problem,
+                hint=record.remedy,
+            )
+    if name in registry.installable_domains():
+        return PluginError(f"domain {name!r} is not installed", hint=registry.install_command(name))
+    words = [*COMMANDS, *known.domains(), *registry.installable_domains()]
+    return UsageError(f"no command {name!r}", did_you_mean=closest(name, words), hint="repcore --help")
+
+
+class UsageError(RepcoreError, ValueError):
+    """The command line itself cannot be understood."""
+
+
+def _domain_summary(known: Any, domain: str) -> str:
+    for record in known.records:
+        if record.info is not None and record.domain == domain:
+            return str(record.info.summary or record.info.title)
+    return ""
+
+
+class DomainGroup(click.Group):
+    """``repcore <domain> ...``: train, finetune, prepare, and the plugin's own commands."""
+
+    def __init__(self, domain: str) -> None:
+        super().__init__(name=domain, help=f"Train and fine-tune in the {domain} domain, and its own commands.")
+        self.domain = domain
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        from repcore import registry
+
+        own = [entry.spec.name for entry in registry.default().entries("command", self.domain)]
+        return [*DOMAIN_COMMANDS, *own]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        ctx.obj = self.domain
+        if cmd_name in DOMAIN_COMMANDS:
+            return load_target(DOMAIN_COMMANDS[cmd_name][0])
+        from repcore import registry
+
+        for entry in registry.default().entries("command", self.domain):
+            if entry.spec.name == cmd_name:
+                command: click.Command = entry.load()
+                return command
+        return None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from repcore import registry
+
+        rows = [(name, text) for name, (_, text) in DOMAIN_COMMANDS.items()]
+        rows += [(one.spec.name, one.spec.summary) for one in registry.default().entries("command", self.domain)]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+        recipes = registry.default().entries("recipe", self.domain)
+        with formatter.section("Recipes"):
+            formatter.write_dl(
+                [(one.spec.name, f"{one.spec.summary} ({', '.join(one.spec.presets)})") for one in recipes]
+            )
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if self.get_command(ctx, args[0]) is None:
+            raise UsageError(
+                f"{self.domain} has no command {args[0]!r}",
+                did_you_mean=closest(args[0], self.list_commands(ctx)),
+                hint=f"repcore {self.domain} --help",
+            )
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=RootGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(core_version(), prog_name="repcore")
+@click.option("--no-plugin", "without", multiple=True, metavar="NAME", help="Leave out a plugin (repeatable).")
+@click.pass_context
+def root(ctx: click.Context, without: tuple[str, ...]) -> None:
+    """Learn, embed and probe representations from unlabelled scientific and sensory data."""
+    if without:
+        earlier = os.environ.get("REPCORE_DISABLE_PLUGINS", "")
+        os.environ["REPCORE_DISABLE_PLUGINS"] = ",".join(filter(None, [earlier, *without]))
+        from repcore import registry
+
+        registry.refresh()
+    if ctx.invoked_subcommand != "plugins":
+        warn_about_plugins()
+
+
+def warn_about_plugins() -> None:
+    """One line on standard error for each plugin that is not in order."""
+    from repcore import registry
+    from repcore.plugins import HEALTHY
+
+    for record in registry.default().records:
+        if record.status not in HEALTHY:
+            what = "is not loaded" if not record.specs and not record.info else f"has a problem: {record.status}"
+            complain(f"repcore: plugin {record.name!r} {what} ({record.problem}). Run: repcore plugins --doctor")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the console script; never shows a traceback unless asked."""
+    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit code."""
+    debug = "--debug" in arguments or os.environ.get("REPCORE_DEBUG") == "1"
+    arguments = [one for one in arguments if one != "--debug"]
+    try:
+        result = root.main(arguments, prog_name="repcore", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as error:
+        return int(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        complain("interrupted")
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except RepcoreError as error:
+        if debug:
+            traceback.print_exc()
+        complain(f"{type(error).__name__}: {error}")
+        return 2
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        complain(
+            f"unexpected {type(error).__name__}: {error}\n  where: {frame.filename}:{frame.lineno}\n"
+            "  try:   the same command with --debug shows the traceback; please report it"
+        )
+        return 2

@@ -1,0 +1,164 @@
+"""From samples to batches: the one place where readers, preprocessors and views meet.
+
+Runs inside loader workers. A row that cannot be used never disappears: training replaces it by another draw and
+hands its :class:`Rejected` record along with the batch; embedding turns it into an output row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from repcore.data.seeds import generator
+from repcore.data.stream import ItemKey
+from repcore.errors import DataError, ItemError
+from repcore.interfaces import Batch, DatasetReader, Item, Preprocessor, Progress, Sample, Views
+from repcore.specs import TargetSpec
+
+REPLACEMENT_TRIES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """One row that could not be used, and why."""
+
+    row: int
+    status: str
+    reason: str
+
+
+@dataclass(slots=True)
+class Drawn:
+    """One training item: a plain item or one item a view, with what core adds to its batch."""
+
+    items: Mapping[str, Item]
+    sample_id: str
+    targets: Mapping[str, Any]
+    rejected: tuple[Rejected, ...] = ()
+
+
+@dataclass(slots=True)
+class LoadedBatch:
+    """What a training loader yields."""
+
+    batch: Batch
+    rejected: tuple[Rejected, ...] = ()
+
+    def pin_memory(self) -> LoadedBatch:
+        return LoadedBatch(self.batch.pin_memory(), self.rejected)
+
+
+PLAIN = ""  # key of the only item when there are no views
+
+
+class TrainingItems(torch.utils.data.Dataset[Drawn]):
+    """Map-style data set over :class:`ItemKey`: reads, prepares and builds views.
+
+    Args:
+        reader / preprocessor / views: as configured; ``views`` None = one plain item a sample.
+        indices: rows of the split, from which replacements for unusable rows are drawn.
+    """
+
+    def __init__(
+        self, reader: DatasetReader, preprocessor: Preprocessor, views: Views | None, indices: np.ndarray
+    ) -> None:
+        self.reader, self.preprocessor, self.views, self.indices = reader, preprocessor, views, indices
+
+    def __getitem__(self, key: ItemKey) -> Drawn:
+        rng = generator(key.seed)
+        index, rejected = key.index, []
+        for _ in range(REPLACEMENT_TRIES):
+            try:
+                drawn = self._draw(index, rng, key.progress)
+            except ItemError as error:
+                rejected.append(Rejected(index, error.status, error.reason))
+                index = int(rng.choice(self.indices))
+                continue
+            drawn.rejected = tuple(rejected)
+            return drawn
+        raise DataError(
+            f"{REPLACEMENT_TRIES} rows in a row cannot be used, the last for: {rejected[-1].reason}",
+            hint="repcore inspect PATH shows which rows are unusable",
+        )
+
+    def _draw(self, index: int, rng: np.random.Generator, progress: Progress) -> Drawn:
+        if self.views is not None:
+            items = self.views.build(index, self.reader, rng, progress)
+            sample = self.reader[index]
+            return Drawn(items, sample.id, sample.targets)
+        sample = self.reader[index]
+        prepared = self.preprocessor.prepare(sample)
+        if not prepared:
+            raise ItemError("empty", "preparation gave no item")
+        chosen = prepared[0] if len(prepared) == 1 else prepared[int(rng.integers(len(prepared)))]
+        return Drawn({PLAIN: chosen}, sample.id, sample.targets)
+
+
+class TrainingCollator:
+    """Joins drawn items to a :class:`LoadedBatch`."""
+
+    def __init__(self, preprocessor: Preprocessor, targets: Sequence[TargetSpec], domain: str) -> None:
+        self.preprocessor, self.targets, self.domain = preprocessor, tuple(targets), domain
+
+    def __call__(self, drawn: Sequence[Drawn]) -> LoadedBatch:
+        parts = {name: self.preprocessor.collate([one.items[name] for one in drawn]) for name in drawn[0].items}
+        batch = parts.pop(PLAIN, None) or Batch(inputs=None, size=len(drawn))
+        batch.views = parts
+        ids = [one.sample_id for one in drawn]
+        complete(batch, ids, stack_targets([one.targets for one in drawn], self.targets), self.domain)
+        return LoadedBatch(batch, tuple(row for one in drawn for row in one.rejected))
+
+
+def complete(batch: Batch, ids: Sequence[str], targets: Mapping[str, Any], domain: str) -> None:
+    """Set what core adds to a batch and its views; labels that the preprocessor collated itself stay."""
+    for part in (batch, *batch.views.values()):
+        part.sample_id, part.domain = ids, domain
+        part.targets = {**targets, **part.targets}
+
+
+def stack_targets(rows: Sequence[Mapping[str, Any]], targets: Sequence[TargetSpec]) -> dict[str, torch.Tensor]:
+    """Item-level labels as float tensors (B,) or (B, K); NaN where missing."""
+    return {
+        spec.name: torch.from_numpy(label_array([row.get(spec.name) for row in rows], spec))
+        for spec in targets
+        if spec.level == "item"
+    }
+
+
+def label_array(values: Sequence[Any], spec: TargetSpec) -> np.ndarray:
+    """Labels of one target as float32 (N,) or (N, K); NaN where missing.
+
+    Raises:
+        DataError: labels of different lengths, or text where numbers are needed.
+    """
+    width = max((np.size(value) for value in values if value is not None), default=1)
+    width = max(width, len(spec.names) if spec.kind == "multilabel" else 1)
+    result = np.full((len(values), width), np.nan, np.float32)
+    for row, value in enumerate(values):
+        if value is None:
+            continue
+        try:
+            numbers = np.asarray(value, np.float32).reshape(-1)
+        except (TypeError, ValueError):
+            raise DataError(f"label {spec.name!r} of row {row} is {value!r}, not a number") from None
+        if len(numbers) != width:
+            raise DataError(f"label {spec.name!r} of row {row} has {len(numbers)} values; others have {width}")
+        result[row] = numbers
+    return result if width > 1 or spec.kind == "multilabel" else result[:, 0]
+
+
+def plain_batch(
+    preprocessor: Preprocessor,
+    items: Sequence[Item],
+    samples: Sequence[Sample],
+    targets: Sequence[TargetSpec],
+    domain: str,
+) -> Batch:
+    """A batch of prepared items with ids and labels, for embedding and fine-tuning."""
+    batch = preprocessor.collate(items)
+    complete(batch, [one.id for one in samples], stack_targets([one.targets for one in samples], targets), domain)
+    return batch

@@ -1,0 +1,225 @@
+"""Batched inference over any number of rows: order, ids and row count are kept, memory is bounded.
+
+Rows are read and prepared in windows (in worker processes if asked), items of a window are sorted by cost and
+batched up to a cost budget, results go back to their rows. A row that cannot be read or prepared becomes a NaN
+vector with its status and reason. Several items of one row (windows of a long recording) are averaged by weight.
+Batch mates never change a result beyond rounding, so windows and budgets are free choices.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from repcore.data.batching import plain_batch
+from repcore.embedding.pooling import pool
+from repcore.errors import ItemError
+from repcore.interfaces import Batch, DatasetReader, EmbeddingRows, Features, Item, Preprocessor, Sample
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceOptions:
+    """How to run an encoder over rows.
+
+    Args:
+        pooling / level / layer: which vector; None = the encoder's own.
+        batch_size: most items of a batch.
+        cost_budget: most cost (padded: items x largest cost) of a batch; None = no bound.
+        window: rows that are read, sorted and batched together.
+        workers: preparing processes.
+        device / dtype: where and how the encoder runs; vectors come back as float32.
+        normalise: unit length.
+    """
+
+    pooling: str | None = None
+    level: str | None = None
+    layer: int | None = None
+    batch_size: int = 64
+    cost_budget: int | None = None
+    window: int = 2048
+    workers: int = 0
+    device: str = "cpu"
+    dtype: torch.dtype = torch.float32
+    normalise: bool = False
+
+
+@dataclass(slots=True)
+class PreparedRow:
+    """A row on its way: its items, or why there are none."""
+
+    sample: Sample | None
+    id: str
+    items: list[Item] = field(default_factory=list)
+    status: str = "ok"
+    reason: str = ""
+
+
+class _Windows(Dataset[list[PreparedRow]]):
+    """Window number -> prepared rows."""
+
+    def __init__(self, reader: DatasetReader, preprocessor: Preprocessor, rows: np.ndarray, window: int) -> None:
+        self.reader, self.preprocessor, self.rows, self.window = reader, preprocessor, rows, window
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.rows) / self.window)
+
+    def __getitem__(self, number: int) -> list[PreparedRow]:
+        chosen = self.rows[number * self.window : (number + 1) * self.window]
+        return [prepare_row(self.reader, self.preprocessor, int(row)) for row in chosen]
+
+
+def prepare_row(reader: DatasetReader, preprocessor: Preprocessor, row: int) -> PreparedRow:
+    """Read and prepare one row; failures of the row itself become its status."""
+    sample = None
+    try:
+        sample = reader[row]
+        items = preprocessor.prepare(sample)
+        if not items:
+            raise ItemError("empty", "preparation gave no item")
+    except ItemError as error:
+        return PreparedRow(sample, sample.id if sample else row_id(reader, row), [], error.status, error.reason)
+    noted = next((item for item in items if item.status != "ok"), items[0])
+    slim = Sample(sample.id, None, sample.targets, sample.group, sample.meta)  # inputs need not cross processes
+    return PreparedRow(slim, sample.id, items, noted.status, noted.reason)
+
+
+def row_id(reader: DatasetReader, row: int) -> str:
+    """Id of a row whose sample cannot be read; readers may offer ``id_of(row)``."""
+    named = getattr(reader, "id_of", None)
+    return str(row) if named is None else str(named(row))
+
+
+def run_windows(
+    encoder: nn.Module,
+    preprocessor: Preprocessor,
+    reader: DatasetReader,
+    options: InferenceOptions,
+    *,
+    rows: Sequence[int] | np.ndarray | None = None,
+    poolings: tuple[str, ...] = ("mean",),
+    domain: str = "",
+) -> Iterator[EmbeddingRows]:
+    """Vectors of all rows, one :class:`EmbeddingRows` a window, in order.
+
+    Args:
+        rows: which rows; None = all.
+        poolings: names that the encoder's spec gives.
+    """
+    numbers = np.arange(len(reader)) if rows is None else np.asarray(rows, np.int64)
+    windows = _Windows(reader, preprocessor, numbers, options.window)
+    loader = DataLoader(
+        windows, batch_size=None, num_workers=options.workers, prefetch_factor=2 if options.workers else None
+    )
+    was_training = encoder.training
+    encoder.eval()
+    try:
+        for prepared in loader:
+            yield _embed_window(encoder, preprocessor, prepared, options, poolings, domain)
+    finally:
+        encoder.train(was_training)
+
+
+@torch.inference_mode()
+def _embed_window(
+    encoder: nn.Module,
+    preprocessor: Preprocessor,
+    rows: list[PreparedRow],
+    options: InferenceOptions,
+    poolings: tuple[str, ...],
+    domain: str,
+) -> EmbeddingRows:
+    flat = [(number, item) for number, row in enumerate(rows) for item in row.items]
+    costs = [preprocessor.cost(item.meta) for _, item in flat]
+    vectors: np.ndarray | None = None
+    weights = np.zeros(len(rows))
+    for chosen in batches_by_cost(costs, options.batch_size, options.cost_budget):
+        items = [flat[i][1] for i in chosen]
+        samples = [_sample_of(rows[flat[i][0]]) for i in chosen]
+        batch = plain_batch(preprocessor, items, samples, (), domain).to(options.device)
+        values = _vectors(encoder, batch, options, poolings).float().cpu().numpy()
+        if vectors is None:
+            vectors = np.zeros((len(rows), values.shape[1]))
+        for i, value in zip(chosen, values, strict=True):
+            number, item = flat[i]
+            vectors[number] += item.weight * value
+            weights[number] += item.weight
+    if vectors is None:
+        vectors = np.zeros((len(rows), encoder_width(encoder)))
+    empty = weights == 0
+    vectors[~empty] /= weights[~empty, None]
+    vectors[empty] = np.nan
+    if options.normalise:
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return EmbeddingRows(
+        ids=[row.id for row in rows],
+        vectors=vectors.astype(np.float32),
+        status=[row.status for row in rows],
+        reason=[row.reason for row in rows],
+    )
+
+
+def encoder_width(encoder: nn.Module) -> int:
+    """``encoder.dim``."""
+    return int(encoder.dim)  # type: ignore[arg-type]
+
+
+def _sample_of(row: PreparedRow) -> Sample:
+    assert row.sample is not None
+    return row.sample
+
+
+def _vectors(encoder: nn.Module, batch: Batch, options: InferenceOptions, poolings: tuple[str, ...]) -> torch.Tensor:
+    device = torch.device(options.device).type
+    with torch.autocast(device, options.dtype, enabled=options.dtype != torch.float32):
+        layers = () if options.layer is None else (options.layer,)
+        features: Features = encoder(batch, layers)
+    if options.layer is not None:
+        level = next(iter(features.tokens), "tokens")
+        features = Features(features.pooled, {level: features.layers[options.layer]}, features.layers, features.extras)
+        return pool(encoder, features, options.pooling or "mean", level, poolings)
+    return pool(encoder, features, options.pooling, options.level, poolings)
+
+
+def batches_by_cost(costs: Sequence[int], batch_size: int, budget: int | None) -> Iterator[list[int]]:
+    """Groups of similar cost, dearest first (so that running out of memory happens at once, not at the end)."""
+    order = sorted(range(len(costs)), key=lambda i: (-costs[i], i))
+    group: list[int] = []
+    for i in order:
+        too_dear = budget is not None and group and (len(group) + 1) * costs[group[0]] > budget
+        if group and (len(group) == batch_size or too_dear):
+            yield group
+            group = []
+        group.append(i)
+    if group:
+        yield group
+
+
+def embed_rows(
+    encoder: nn.Module,
+    preprocessor: Preprocessor,
+    reader: DatasetReader,
+    options: InferenceOptions,
+    *,
+    rows: Sequence[int] | np.ndarray | None = None,
+    poolings: tuple[str, ...] = ("mean",),
+    domain: str = "",
+) -> EmbeddingRows:
+    """All rows at once in memory: :func:`run_windows` joined."""
+    parts = list(run_windows(encoder, preprocessor, reader, options, rows=rows, poolings=poolings, domain=domain))
+    return join_rows(parts)
+
+
+def join_rows(parts: Sequence[EmbeddingRows]) -> EmbeddingRows:
+    """Consecutive runs of rows as one."""
+    return EmbeddingRows(
+        ids=[one for part in parts for one in part.ids],
+        vectors=np.concatenate([part.vectors for part in parts]) if parts else np.zeros((0, 0), np.float32),
+        status=[one for part in parts for one in part.status],
+        reason=[one for part in parts for one in part.reason],
+    )

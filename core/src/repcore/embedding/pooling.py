@@ -1,0 +1,79 @@
+"""Vectors from features: the encoder's default, its own named poolings, or generic ones over tokens."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from repcore.errors import ConfigError, closest
+from repcore.interfaces import Features, Tokens
+
+GENERIC = ("mean", "max", "first")
+
+
+def pool(encoder: nn.Module, features: Features, name: str | None, level: str | None, known: tuple[str, ...]) -> Tensor:
+    """Pooled vectors, float (B, D).
+
+    Args:
+        name: a pooling that the encoder's spec names (``known``) or a generic one; None = the encoder's default.
+        level: token level; None = the first.
+
+    Raises:
+        ConfigError: unknown pooling or level.
+    """
+    if name is None and level is None:
+        return features.pooled
+    if level is not None and level not in features.tokens:
+        raise ConfigError(
+            f"--level {level!r} is not a token level of this encoder", levels=", ".join(features.tokens) or "none"
+        )
+    chosen = name or known[0]
+    if level is None and chosen == known[0]:
+        return features.pooled
+    own = getattr(encoder, "pool", None)
+    if level is None and own is not None and chosen in known:
+        result: Tensor = own(features, chosen)
+        return result
+    if chosen not in GENERIC:
+        options = [*known, *(one for one in GENERIC if one not in known)]
+        raise ConfigError(
+            f"--pool {chosen!r} is unknown", did_you_mean=closest(chosen, options), poolings=", ".join(options)
+        )
+    if not features.tokens:
+        raise ConfigError(f"--pool {chosen}: this encoder gives no tokens", poolings=", ".join(known))
+    tokens = features.tokens[level] if level is not None else next(iter(features.tokens.values()))
+    return pool_tokens(tokens, chosen, len(features.pooled))
+
+
+def pool_tokens(tokens: Tokens, name: str, items: int) -> Tensor:
+    """Mean, max or first token of each item; items without a token get zeros.
+
+    Args:
+        items: B, needed for ragged tokens.
+    """
+    values = tokens.values
+    if tokens.owner is not None:
+        return _pool_ragged(values, tokens.owner, name, items)
+    if name == "first":
+        return values[:, 0]
+    if tokens.valid is None:
+        return values.mean(1) if name == "mean" else values.amax(1)
+    valid = tokens.valid[..., None]  # (B, T, 1)
+    if name == "mean":
+        return (values * valid).sum(1) / valid.sum(1).clamp(min=1)
+    largest = values.masked_fill(~valid, float("-inf")).amax(1)
+    return torch.where(valid.any(1), largest, torch.zeros_like(largest))
+
+
+def _pool_ragged(values: Tensor, owner: Tensor, name: str, items: int) -> Tensor:
+    width = values.shape[-1]
+    index = owner[:, None].expand(-1, width)
+    if name == "mean":
+        sums = values.new_zeros(items, width).scatter_add_(0, index, values)
+        return sums / torch.bincount(owner, minlength=items)[:, None].clamp(min=1)
+    if name == "max":
+        return values.new_zeros(items, width).scatter_reduce_(0, index, values, "amax", include_self=False)
+    starts = torch.searchsorted(owner, torch.arange(items, device=owner.device))
+    present = torch.bincount(owner, minlength=items) > 0
+    first = values[starts.clamp(max=max(0, len(values) - 1))] if len(values) else values.new_zeros(items, width)
+    return torch.where(present[:, None], first, torch.zeros_like(first))

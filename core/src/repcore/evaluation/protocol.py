@@ -1,0 +1,338 @@
+"""One table of probe results in which no number stands alone.
+
+:func:`run_probe` scores every feature set x probe x seed: the trained encoder, its random-init twin (one a seed), any
+raw-input baselines, and the predictor that ignores its input. A trained encoder without its twin is refused; embeddings
+of foreign origin have no twin and must be declared ``external=True``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from repcore.data.split_plans import SplitPlan
+from repcore.errors import ConfigError, DataError, RunError
+from repcore.evaluation.baselines import CONSTANT, constant_predictor, constants, predictor_title
+from repcore.evaluation.comparison import Comparison, compare, mean_and_deviation, seed_value
+from repcore.evaluation.metrics import Scores, described, metric_of, primary_metric
+from repcore.interfaces import Probe, ProbeSplit
+from repcore.specs import TargetSpec
+
+TRAINED = "trained"
+RANDOM_INIT = "random-init"
+
+FeatureMatrices = np.ndarray | Sequence[np.ndarray]
+"""Features (N, D) for all seeds, or one matrix a seed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeEntry:
+    """One metric of one feature set under one probe.
+
+    ``values`` holds one number a seed (the mean over folds); ``deviation`` is over seeds, NaN for one seed.
+    """
+
+    features: str
+    probe: str
+    metric: str
+    higher_is_better: bool
+    unit: str
+    values: tuple[float, ...]
+    mean: float
+    deviation: float
+    primary: bool
+    notes: tuple[str, ...] = ()
+    tasks: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeTable:
+    """All results of one target.
+
+    Args:
+        target: name, kind and unit of the label.
+        seeds / split: of the evaluation; ``split_seeded`` says whether the split changes with the seed.
+        rows_used / rows_left_out: rows with finite features in every set, and the others.
+        entries: results; comparisons: trained against each other set, by the primary metric.
+        constants: everything that fixes each probe.
+    """
+
+    target: TargetSpec
+    seeds: tuple[int, ...]
+    split: str
+    split_seeded: bool
+    rows_used: int
+    rows_left_out: int
+    entries: tuple[ProbeEntry, ...]
+    comparisons: tuple[Comparison, ...]
+    constants: Mapping[str, Mapping[str, Any]]
+
+    def rows(self, metrics: Sequence[str] | None = None) -> list[dict[str, str]]:
+        """Cells for printing, one row a feature set and probe; the primary metric unless others are named."""
+        wanted = None if metrics is None else {metric_of(name).name for name in metrics}
+        shown = [one for one in self.entries if (one.primary if wanted is None else one.metric in wanted)]
+        return [
+            {
+                "features": one.features,
+                "probe": one.probe,
+                "metric": described(one.metric).title
+                + (f" ({one.unit})" if one.unit else "")
+                + (" up" if one.higher_is_better else " down"),
+                "mean": _figure(one.mean),
+                "sd": _figure(one.deviation),
+                "seeds": str(len(one.values)),
+                "note": "; ".join(one.notes),
+            }
+            for one in shown
+        ]
+
+    def verdicts(self) -> list[str]:
+        """One sentence a comparison."""
+        return [f"{one.probe}: {one.features} is {one.verdict}" for one in self.comparisons]
+
+    def value(self, features: str, probe: str, metric: str | None = None) -> ProbeEntry:
+        """One entry; the primary metric if none is named.
+
+        Raises:
+            RunError: there is no such result.
+        """
+        for one in self.entries:
+            wanted = one.primary if metric is None else one.metric == metric
+            if wanted and (one.features, one.probe) == (features, probe):
+                return one
+        raise RunError(f"no result of {features} under {probe}", metric=metric)
+
+    def to_json(self) -> str:
+        """Everything, as strict JSON (NaN becomes null)."""
+        return json.dumps(_strict(asdict(self)), indent=1, allow_nan=False)
+
+
+def run_probe(
+    features_by_name: Mapping[str, FeatureMatrices],
+    labels: np.ndarray,
+    target: TargetSpec,
+    splits: SplitPlan | ProbeSplit,
+    probes: Mapping[str, Probe],
+    seeds: Sequence[int],
+    *,
+    external: bool = False,
+    metric: str | None = None,
+) -> ProbeTable:
+    """Probe every feature set on the same rows, splits and seeds.
+
+    Args:
+        features_by_name: ``"trained"``, ``"random-init"`` (one matrix a seed, each from an encoder initialised with
+            that seed) and any number of raw-input baselines under their own names; (N, D) each. Rows with NaN in any
+            set (items that could not be embedded) are left out of all.
+        labels: (N,) or (N, K), NaN = missing.
+        target: kind, task names and unit of the label.
+        splits: of ``seeds`` (see :func:`repcore.data.split_plans.plan_splits`), or one split for all.
+        probes: protocol name -> probe.
+        seeds: at least one; three or more make a claim.
+        external: the features come from elsewhere and have no random-init twin.
+        metric: compare by this one instead of the primary metric of the target.
+
+    Raises:
+        ConfigError: no probes or seeds, or a trained encoder without its twin.
+        DataError: matrices do not fit the labels, each other, or the seeds; or no row is left.
+    """
+    seeds = tuple(seeds)
+    if not probes or not seeds:
+        raise ConfigError(f"{len(probes)} probes and {len(seeds)} seeds: at least one of each is needed")
+    _require_twin(features_by_name, external)
+    truth = np.asarray(labels, dtype=np.float64)
+    matrices = {name: _per_seed(name, given, len(truth), seeds) for name, given in features_by_name.items()}
+    plan = SplitPlan.fixed(splits, len(seeds)) if isinstance(splits, ProbeSplit) else splits
+    if len(plan.folds) != len(seeds):
+        raise DataError(f"splits for {len(plan.folds)} seeds, but {len(seeds)} seeds")
+    usable = _finite_rows(matrices, len(truth))
+    plan = _restricted(plan, usable)
+    chosen = metric_of(metric).name if metric else primary_metric(target.kind, _class_count(truth, target))
+    entries = list(_entries(predictor_title(target), CONSTANT, _floor(truth, target, plan), target, chosen))
+    comparisons: list[Comparison] = []
+    for protocol, probe in probes.items():
+        scored = {name: _scored(probe, given, truth, target, plan, seeds) for name, given in matrices.items()}
+        for name, scores in scored.items():
+            entries += _entries(name, protocol, scores, target, chosen)
+        comparisons += _comparisons(protocol, scored, target, chosen)
+    return ProbeTable(
+        target=target,
+        seeds=seeds,
+        split=plan.title,
+        split_seeded=plan.seeded,
+        rows_used=int(usable.sum()),
+        rows_left_out=int((~usable).sum()),
+        entries=tuple(entries),
+        comparisons=tuple(comparisons),
+        constants={CONSTANT: constants(), **{name: dict(probe.constants()) for name, probe in probes.items()}},
+    )
+
+
+def _require_twin(features: Mapping[str, FeatureMatrices], external: bool) -> None:
+    if external:
+        if not features:
+            raise ConfigError("no features to probe")
+        return
+    if TRAINED not in features or RANDOM_INIT not in features:
+        missing = RANDOM_INIT if TRAINED in features else TRAINED
+        raise ConfigError(
+            f"features of {missing!r} are missing",
+            got=", ".join(features) or "none",
+            meaning="a probe number means little without the same encoder before training",
+            hint="external=True for embeddings of foreign origin",
+        )
+
+
+def _per_seed(name: str, given: FeatureMatrices, count: int, seeds: Sequence[int]) -> tuple[np.ndarray, ...]:
+    """One matrix a seed; a single matrix serves all seeds, except for the random-init twin."""
+    if isinstance(given, np.ndarray):
+        if name == RANDOM_INIT and len(seeds) > 1:
+            raise DataError(
+                f"one random-init matrix for {len(seeds)} seeds", expected="one a seed, each freshly initialised"
+            )
+        given = [given] * len(seeds)
+    if len(given) != len(seeds):
+        raise DataError(f"{len(given)} feature matrices of '{name}' for {len(seeds)} seeds")
+    for one in given:
+        if one.ndim != 2 or len(one) != count:
+            raise DataError(f"features of '{name}' have shape {one.shape}; expected ({count}, D), one row a label")
+    return tuple(given)
+
+
+def _finite_rows(matrices: Mapping[str, Sequence[np.ndarray]], count: int) -> np.ndarray:
+    """Rows that every feature set has (bool, N): comparisons are paired, so all sets use the same rows."""
+    usable = np.ones(count, dtype=bool)
+    for name, given in matrices.items():
+        finite = np.ones(count, dtype=bool)
+        for one in {id(matrix): matrix for matrix in given}.values():
+            finite &= np.isfinite(one).all(axis=1)
+        if not finite.any():
+            raise DataError(f"features of '{name}' hold NaN or Inf in every row")
+        usable &= finite
+    return usable
+
+
+def _restricted(plan: SplitPlan, usable: np.ndarray) -> SplitPlan:
+    def keep(rows: np.ndarray) -> np.ndarray:
+        rows = np.asarray(rows, dtype=np.int64)
+        if rows.size and (rows.min() < 0 or rows.max() >= usable.size):
+            raise DataError(f"the split names row {int(rows.max())}, but there are {usable.size} rows")
+        return rows[usable[rows]]
+
+    folds = tuple(
+        tuple(ProbeSplit(train=keep(one.train), test=keep(one.test)) for one in seed_folds) for seed_folds in plan.folds
+    )
+    return SplitPlan(plan.title, folds, plan.seeded)
+
+
+def _class_count(truth: np.ndarray, target: TargetSpec) -> int:
+    return max(len(target.names), np.unique(truth[~np.isnan(truth)]).size) if target.kind == "class" else 2
+
+
+def _floor(truth: np.ndarray, target: TargetSpec, plan: SplitPlan) -> list[list[Scores]]:
+    """The constant predictor on every split."""
+    return [[constant_predictor(truth, target, one) for one in folds] for folds in plan.folds]
+
+
+def _scored(
+    probe: Probe,
+    matrices: Sequence[np.ndarray],
+    truth: np.ndarray,
+    target: TargetSpec,
+    plan: SplitPlan,
+    seeds: Sequence[int],
+) -> list[list[Scores]]:
+    """Scores of each seed's folds; computed once where neither features, split nor probe depend on the seed."""
+    depends_on_seed = plan.seeded or getattr(probe, "uses_seed", True)
+    done: dict[tuple[int, int], list[Scores]] = {}
+    result = []
+    for position, (matrix, folds, seed) in enumerate(zip(matrices, plan.folds, seeds, strict=True)):
+        key = (id(matrix), position if depends_on_seed else 0)
+        if key not in done:
+            done[key] = [_as_scores(probe.score(matrix, truth, target, one, seed)) for one in folds]
+        result.append(done[key])
+    return result
+
+
+def _as_scores(given: Mapping[str, float]) -> Scores:
+    """A plugin's probe may return a plain mapping."""
+    return given if isinstance(given, Scores) else Scores(given)
+
+
+def _entries(
+    name: str, protocol: str, scores: Sequence[Sequence[Scores]], target: TargetSpec, primary: str
+) -> list[ProbeEntry]:
+    """One entry a metric, means over seeds; notes and per-task means once."""
+    flat = [one for folds in scores for one in folds]
+    notes = tuple(dict.fromkeys(note for one in flat for note in one.notes))
+    metrics = list(dict.fromkeys(metric for one in flat for metric in one))
+    # a probe that does not report the primary metric is shown by its first
+    shown = primary if primary in metrics else (metrics[0] if metrics else primary)
+    result = []
+    for metric in metrics:
+        values = tuple(seed_value(folds, metric) for folds in scores)
+        mean, deviation = mean_and_deviation(values)
+        meaning = described(metric)
+        tasks = {task: _task_mean(flat, task, metric) for one in flat for task in one.tasks}
+        result.append(
+            ProbeEntry(
+                features=name,
+                probe=protocol,
+                metric=metric,
+                higher_is_better=meaning.higher_is_better,
+                unit=target.unit if meaning.has_unit else "",
+                values=values,
+                mean=mean,
+                deviation=deviation,
+                primary=metric == shown,
+                notes=notes,
+                tasks=tasks or None,
+            )
+        )
+    return result
+
+
+def _task_mean(scores: Sequence[Scores], task: str, metric: str) -> float:
+    values = np.array([one.tasks[task][metric] for one in scores if task in one.tasks])
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else math.nan
+
+
+def _comparisons(
+    protocol: str, scored: Mapping[str, Sequence[Sequence[Scores]]], target: TargetSpec, metric: str
+) -> list[Comparison]:
+    """The trained encoder (or the first external set) against every other set."""
+    first = TRAINED if TRAINED in scored else next(iter(scored))
+    reported = scored[first][0][0]
+    shown = metric if metric in reported else next(iter(reported), metric)
+    others = sorted((name for name in scored if name != first), key=lambda name: name != RANDOM_INIT)
+    return [
+        compare(
+            protocol,
+            shown,
+            ((first, scored[first]), (other, scored[other])),
+            target,
+            generator=np.random.default_rng(0),  # the same resampled test rows in every comparison and every run
+        )
+        for other in others
+    ]
+
+
+def _figure(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}" if abs(value) < 1000 else f"{value:.4g}"
+
+
+def _strict(value: Any) -> Any:  # any JSON value
+    """NumPy numbers to Python's, NaN and Inf to null."""
+    if isinstance(value, Mapping):
+        return {str(key): _strict(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(one) for one in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

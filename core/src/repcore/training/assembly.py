@@ -1,0 +1,190 @@
+"""From resolved settings to the objects of a run: reader, split, preprocessor, encoder, objective."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from repcore.config.resolve import ResolvedPart, ResolvedRun
+from repcore.data.preparation import prepared
+from repcore.data.readers import open_part
+from repcore.data.seeds import generator, mix
+from repcore.errors import ConfigError, DataError, PluginError, RepcoreError
+from repcore.interfaces import DatasetReader, Preprocessor, Views
+from repcore.nn.frozen import Frozen
+from repcore.reporting import Reporter
+
+
+@dataclass(slots=True)
+class RunParts:
+    """What a run is made of. ``train`` and ``validation`` are row numbers of ``reader``."""
+
+    resolved: ResolvedRun
+    reader: DatasetReader
+    preprocessor: Preprocessor
+    train: np.ndarray
+    validation: np.ndarray
+    views: Views | None
+    encoder: nn.Module
+    objective: nn.Module
+
+    def costs(self, rows: np.ndarray) -> np.ndarray | None:
+        """Known cost of each row, None when the reader knows none or buckets are switched off."""
+        known = getattr(self.reader, "costs", None)
+        return None if known is None or not self.resolved.data.bucket_by_cost else np.asarray(known)[rows]
+
+
+def assemble(resolved: ResolvedRun, reporter: Reporter, *, fitted: Path | None = None) -> RunParts:
+    """Open the data, fit or load the preprocessor, and build the networks from the run seed.
+
+    Args:
+        resolved: validated settings.
+        fitted: folder of an already fitted preprocessor (resume, ``--init-from``); None = fit on the training split.
+
+    Raises:
+        RepcoreError: whatever is wrong with data, settings or a plugin's code, named.
+    """
+    reader = open_part(resolved.dataset)
+    _announce_data(resolved, reader, reporter)
+    preprocessor = _preprocessor(resolved.preprocessor, fitted)
+    reader = prepared(
+        reader,
+        preprocessor,
+        workers=resolved.data.workers,
+        progress=lambda done, total: reporter.progress("preparing data", done, total),
+    )
+    train, validation = split_rows(resolved, reader)
+    if fitted is None:
+        preprocessor.fit(reader, train)
+    resolved = resolved.with_facts(preprocessor.facts())
+    check_needs(resolved.objective, resolved.encoder)
+    views = None if resolved.views is None else build(resolved.views, preprocessor)
+    torch.manual_seed(mix(resolved.trainer.seed, "initialisation"))
+    encoder = build(resolved.encoder)
+    objective = build(resolved.objective, encoder)
+    return RunParts(resolved, reader, preprocessor, train, validation, views, encoder, objective)
+
+
+def build(part: ResolvedPart, *arguments: Any) -> Any:  # the author's own object
+    """Call a part's target with its config and further arguments.
+
+    Raises:
+        ConfigError: settings the author's constructor refuses. PluginError: any other failure of it.
+    """
+    target = part.entry.load()
+    empty = _empty_sizes(part)
+    try:
+        return target(part.config, *arguments)
+    except RepcoreError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"{part.entry.spec.kind} {part.name}: {error}", plugin=part.entry.plugin.label) from error
+    except Exception as error:
+        raise PluginError(
+            f"{part.entry.spec.kind} {part.name} cannot be built: {type(error).__name__}: {error}",
+            plugin=part.entry.plugin.label,
+            also=f"settings that are null: {', '.join(empty)}" if empty else "",
+        ) from error
+
+
+def _empty_sizes(part: ResolvedPart) -> list[str]:
+    return [name for name, value in part.plain().items() if value is None]
+
+
+def _preprocessor(part: ResolvedPart, fitted: Path | None) -> Preprocessor:
+    if fitted is None:
+        new: Preprocessor = build(part)
+        return new
+    loaded: Preprocessor = part.entry.load().load(part.config, fitted)
+    return loaded
+
+
+def check_needs(objective: ResolvedPart, encoder: ResolvedPart) -> None:
+    """The objective's needs against the encoder's capabilities and levels.
+
+    Raises:
+        ConfigError: something is missing.
+    """
+    offered = {*encoder.entry.spec.capabilities, *encoder.entry.spec.levels}
+    missing = [need for need in objective.entry.spec.needs if need not in offered]
+    if missing:
+        raise ConfigError(
+            f"objective {objective.name} needs {', '.join(missing)}, which encoder {encoder.name} does not offer",
+            encoder_offers=", ".join(sorted(offered)) or "nothing",
+        )
+
+
+def split_rows(resolved: ResolvedRun, reader: DatasetReader) -> tuple[np.ndarray, np.ndarray]:
+    """Training and validation rows: as the data declares them, else drawn from the run seed.
+
+    Raises:
+        DataError: the data set has fewer than two rows.
+    """
+    data, seed = resolved.data, resolved.trainer.seed
+    declared = reader.splits
+    if "train" in declared:
+        train = np.asarray(declared["train"], np.int64)
+        held = next((declared[name] for name in ("validation", "val", "valid", "test") if name in declared), ())
+        validation = np.asarray(held, np.int64)
+    else:
+        rows = np.arange(len(reader) if data.limit is None else min(data.limit, len(reader)))
+        if len(rows) < 2:
+            raise DataError(f"{len(rows)} usable rows are too few to train on")
+        train, validation = _held_out(rows, reader, data.validation_share, data.split, seed)
+    if data.limit is not None:
+        train = train[: data.limit]
+    if len(validation) > data.validation_limit:
+        validation = np.sort(
+            generator(seed, "validation-rows").choice(validation, data.validation_limit, replace=False)
+        )
+    return train, validation
+
+
+def _held_out(
+    rows: np.ndarray, reader: DatasetReader, share: float, how: str, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    if share == 0.0:
+        return rows, rows[:0]
+    rng = generator(seed, "split")
+    wanted = max(1, round(share * len(rows)))
+    groups = getattr(reader, "groups", None)
+    if how == "group" and groups is not None:
+        names = np.asarray([groups[row] for row in rows])
+        order = rng.permutation(np.unique(names))
+        held = np.zeros(len(rows), bool)
+        for name in order:
+            if held.sum() >= wanted:
+                break
+            held |= names == name
+        if held.all():
+            raise DataError("all rows belong to one group; nothing is left to train on", hint="data.split=random")
+    elif how == "group":
+        raise DataError("data.split=group needs group keys, which this reader does not give", hint="data.split=random")
+    else:
+        held = np.zeros(len(rows), bool)
+        held[rng.permutation(len(rows))[:wanted]] = True
+    return rows[~held], rows[held]
+
+
+def teachers(module: nn.Module) -> list[Mapping[str, Any]]:
+    """Identity (name, sha256) of every external teacher inside a module."""
+    return [part.identity() for part in module.modules() if isinstance(part, Frozen)]
+
+
+def _announce_data(resolved: ResolvedRun, reader: DatasetReader, reporter: Reporter) -> None:
+    spec = resolved.dataset.entry.spec
+    words = f"data: {len(reader):,} rows read by {resolved.dataset.name}"
+    path = getattr(resolved.dataset.config, "path", None)
+    if path:
+        words += f" from {path}"
+    reporter.info(words)
+    if spec.embedded:
+        reporter.info(
+            f"{resolved.dataset.name} comes with the package: good for a first look; it proves nothing about your data"
+        )

@@ -1,0 +1,332 @@
+"""What happens beside the optimiser steps: metrics, validation with diagnostics, checkpoints, interruption.
+
+Listeners are called at step boundaries only (never between the micro-batches of a step), in a fixed order, by one
+small Lightning callback. Each keeps its own rhythm.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import time
+import types
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import lightning.pytorch as pl
+import torch
+
+from repcore.diagnostics.capture import capture_failure
+from repcore.errors import RunError
+from repcore.reporting import Reporter
+from repcore.training.module import ObjectiveModule, StepRecord
+from repcore.training.run_folder import RunFolder
+
+
+@dataclass(slots=True)
+class RunState:
+    """What listeners share."""
+
+    folder: RunFolder
+    module: ObjectiveModule
+    trainer: pl.Trainer
+    reporter: Reporter
+    total_steps: int
+    config: dict[str, Any]
+    best: float = math.inf
+    last_validation: dict[str, float] = field(default_factory=dict)
+    stop_reason: str = ""
+
+    @property
+    def step(self) -> int:
+        """Optimiser steps done."""
+        return int(self.trainer.global_step)
+
+    @property
+    def is_writer(self) -> bool:
+        """Only the first process writes files and speaks."""
+        return bool(self.trainer.is_global_zero)
+
+
+class Listener(Protocol):
+    """Called before the first step, after each optimiser step, and at the end."""
+
+    def start(self, state: RunState) -> None: ...
+
+    def step(self, state: RunState, record: StepRecord) -> None: ...
+
+    def end(self, state: RunState) -> None: ...
+
+
+class StepEvents(pl.Callback):
+    """Calls the listeners at step boundaries."""
+
+    def __init__(self, state_of: Callable[[pl.Trainer], RunState], listeners: Iterable[Listener]) -> None:
+        self._state_of, self._listeners = state_of, list(listeners)
+        self._state: RunState | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._state = self._state_of(trainer)
+        for listener in self._listeners:
+            listener.start(self._state)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(pl_module, ObjectiveModule)
+        record, pl_module.last = pl_module.last, None
+        if record is not None and self._state is not None:
+            for listener in self._listeners:
+                listener.step(self._state, record)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._state is not None:
+            for listener in self._listeners:
+                listener.end(self._state)
+
+
+def due(step: int, every: int, total: int) -> bool:
+    """Whether something that happens every so many steps happens after this one; always after the last."""
+    return step % every == 0 or step == total
+
+
+class MetricsWriter:
+    """Means over the last ``every`` steps into ``metrics.jsonl`` and TensorBoard; rejected rows into their own file.
+
+    A value that is not finite stops the run with a capture for replay.
+    """
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+        self._records: list[StepRecord] = []
+        self._since = time.perf_counter()
+        self._board: Any = None  # tensorboard's writer is untyped
+        self._rejected: set[int] = set()
+
+    def start(self, state: RunState) -> None:
+        if not state.is_writer:
+            return
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._board = SummaryWriter(str(state.folder.path / "tensorboard"))
+        self._since = time.perf_counter()
+
+    def step(self, state: RunState, record: StepRecord) -> None:
+        self._records.append(record)
+        if not due(state.step, self.every, state.total_steps):
+            return
+        line = self._summary(state)
+        self._records, self._since = [], time.perf_counter()
+        bad = [name for name, value in line.items() if isinstance(value, float) and not math.isfinite(value)]
+        if bad:
+            capture_failure(state.folder.path / "failure", state.module.objective, step=state.step, values=line)
+            raise RunError(
+                f"{', '.join(bad)} became {line[bad[0]]} at step {state.step}",
+                saved=state.folder.path / "failure",
+                hint="a lower optimiser.lr, a longer schedule.warmup_steps or trainer.precision=32-true",
+            )
+        if state.is_writer:
+            self.write(state, line)
+
+    def write(self, state: RunState, line: dict[str, Any]) -> None:
+        """Append one line and mirror it on the board."""
+        with state.folder.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        if self._board is not None:
+            for name, value in line.items():
+                if isinstance(value, float):
+                    self._board.add_scalar(f"{line['split']}/{name}", value, line["step"])
+
+    def _summary(self, state: RunState) -> dict[str, Any]:
+        records = self._records
+        seconds = max(1e-9, time.perf_counter() - self._since)
+        line: dict[str, Any] = {
+            "step": state.step,
+            "epoch": round(state.step / records[-1].progress.steps_per_epoch, 4),
+            "split": "train",
+            "loss": _mean(record.total for record in records),
+        }
+        for name in records[-1].terms:
+            line[name] = _mean(record.terms.get(name) for record in records)
+        for name in records[-1].metrics:
+            line[name] = _mean(record.metrics.get(name) for record in records)
+        line["lr"] = records[-1].lr
+        line["grad_norm"] = _mean(record.grad_norm for record in records)
+        line["items_per_second"] = sum(record.items for record in records) * state.trainer.world_size / seconds
+        line["data_wait_share"] = min(1.0, sum(record.waited for record in records) / seconds)
+        self._note_rejected(state, records)
+        return line
+
+    def _note_rejected(self, state: RunState, records: list[StepRecord]) -> None:
+        fresh = [row for record in records for row in record.rejected if row.row not in self._rejected]
+        if not fresh:
+            return
+        if not self._rejected:
+            state.reporter.warn(f"row {fresh[0].row} cannot be used ({fresh[0].reason}); all such: rejected.jsonl")
+        with (state.folder.path / "rejected.jsonl").open("a", encoding="utf-8") as file:
+            for row in fresh:
+                if row.row not in self._rejected:
+                    self._rejected.add(row.row)
+                    file.write(json.dumps({"row": row.row, "status": row.status, "reason": row.reason}) + "\n")
+
+    def end(self, state: RunState) -> None:
+        if self._board is not None:
+            self._board.close()
+
+
+class ProgressShow:
+    """Tells the reporter how far the run is, with throughput and the share of time spent waiting for data."""
+
+    def __init__(self) -> None:
+        self._last_shown = 0.0
+        self._items = 0
+        self._waited = 0.0
+        self._since = time.perf_counter()
+
+    def start(self, state: RunState) -> None:
+        self._since = time.perf_counter()
+
+    def step(self, state: RunState, record: StepRecord) -> None:
+        self._items += record.items
+        self._waited += record.waited
+        now = time.perf_counter()
+        if now - self._last_shown < 0.5 and state.step < state.total_steps:
+            return
+        seconds = max(1e-9, now - self._since)
+        loss = float(record.total) if record.total is not None else math.nan
+        detail = f"loss {loss:.4g}  {self._items / seconds:.0f} items/s  data wait {self._waited / seconds:.0%}"
+        if state.is_writer:
+            state.reporter.progress("training", state.step, state.total_steps, detail)
+        self._last_shown, self._since, self._items, self._waited = now, now, 0, 0.0
+
+    def end(self, state: RunState) -> None:
+        return None
+
+
+class Validation:
+    """Validation loss and representation diagnostics before the first step, every so often, and at the end.
+
+    Args:
+        batches: makes the iterable of validation batches; None = no validation split.
+        diagnose: features of held-out items -> figures and a verdict line; None = switched off.
+    """
+
+    def __init__(
+        self,
+        every: int,
+        batches: Callable[[], Iterable[Any]] | None,
+        diagnose: Callable[[RunState], tuple[dict[str, Any], str]] | None,
+        writer: MetricsWriter,
+    ) -> None:
+        self.every, self.batches, self.diagnose, self.writer = every, batches, diagnose, writer
+
+    def start(self, state: RunState) -> None:
+        if state.step == 0:
+            self._run(state)
+
+    def step(self, state: RunState, record: StepRecord) -> None:
+        if due(state.step, self.every, state.total_steps):
+            self._run(state)
+
+    def end(self, state: RunState) -> None:
+        return None
+
+    def _run(self, state: RunState) -> None:
+        words = []
+        if self.batches is not None:
+            values = state.module.evaluate(self.batches())
+            state.last_validation = values
+            if state.is_writer:
+                self.writer.write(state, {"step": state.step, "split": "validation", **values})
+            words.append("validation " + "  ".join(f"{name} {value:.4g}" for name, value in values.items()))
+        if self.diagnose is not None and state.is_writer:
+            figures, verdict = self.diagnose(state)
+            with (state.folder.path / "diagnostics.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": state.step, **figures}) + "\n")
+            words.append(verdict)
+        if words and state.is_writer:
+            state.reporter.info(f"step {state.step}: " + " | ".join(words))
+
+
+class Checkpoints:
+    """``last.ckpt`` every so often and at the end, ``best.ckpt`` by validation loss; both appear atomically."""
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+
+    def start(self, state: RunState) -> None:
+        return None
+
+    def step(self, state: RunState, record: StepRecord) -> None:
+        if due(state.step, self.every, state.total_steps):
+            self.save(state)
+
+    def end(self, state: RunState) -> None:
+        return None
+
+    def save(self, state: RunState) -> None:
+        """Write the last checkpoint, and the best one if validation has improved."""
+        loss = state.last_validation.get("loss", math.inf)
+        improved = loss < state.best
+        state.best = min(state.best, loss)
+        save_atomically(state.trainer, state.folder.last_checkpoint)
+        if improved and state.is_writer:
+            link_or_copy(state.folder.last_checkpoint, state.folder.best_checkpoint)
+
+
+class Interruption:
+    """Ctrl-C finishes the step, saves and ends the run; a second one aborts at once."""
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self.checkpoints = checkpoints
+        self.asked = False
+        self._previous: Any = None  # whatever handler was there
+
+    def start(self, state: RunState) -> None:
+        try:
+            self._previous = signal.signal(signal.SIGINT, self._handle)
+        except ValueError:  # not in the main thread: leave signals alone
+            self._previous = None
+
+    def _handle(self, number: int, frame: types.FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def step(self, state: RunState, record: StepRecord) -> None:
+        if self.asked and state.step < state.total_steps:
+            self.checkpoints.save(state)
+            state.stop_reason = "interrupted"
+            state.trainer.should_stop = True
+
+    def end(self, state: RunState) -> None:
+        if self._previous is not None:
+            signal.signal(signal.SIGINT, self._previous)
+
+
+def save_atomically(trainer: pl.Trainer, path: Path) -> None:
+    """Save a Lightning checkpoint under a temporary name, then rename it."""
+    temporary = path.with_name(f".{path.name}.partial")
+    trainer.save_checkpoint(temporary)
+    if trainer.is_global_zero:
+        temporary.replace(path)
+    trainer.strategy.barrier()
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """A second name for a file; a copy where the file system has no hard links."""
+    temporary = target.with_name(f".{target.name}.partial")
+    temporary.unlink(missing_ok=True)
+    try:
+        temporary.hardlink_to(source)
+    except OSError:
+        temporary.write_bytes(source.read_bytes())
+    temporary.replace(target)
+
+
+def _mean(values: Iterable[Any]) -> float:
+    numbers = [float(torch.as_tensor(value)) for value in values if value is not None]
+    return sum(numbers) / len(numbers) if numbers else math.nan

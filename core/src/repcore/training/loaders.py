@@ -1,0 +1,80 @@
+"""Loaders over the endless training stream and the fixed validation batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from repcore.data.batching import TrainingCollator, TrainingItems
+from repcore.data.seeds import mix
+from repcore.data.stream import EndlessBatches, ItemKey
+from repcore.interfaces import DatasetReader, Preprocessor, Progress, Views
+
+
+class StreamLoader(DataLoader):  # type: ignore[type-arg]
+    """A loader without a state of its own: a resumed run builds it at the right micro-batch instead."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        return None
+
+
+class FixedBatches:
+    """Batch sampler over given rows, in order of cost, the same at every validation.
+
+    Each rank takes every ``world``-th batch. Seeds depend on the run seed and the row only.
+    """
+
+    def __init__(
+        self,
+        indices: Sequence[int] | np.ndarray,
+        batch_size: int,
+        seed: int,
+        *,
+        costs: np.ndarray | None = None,
+        world: int = 1,
+        rank: int = 0,
+        progress: Progress | None = None,
+    ) -> None:
+        rows = np.asarray(indices, dtype=np.int64)
+        if costs is not None:
+            rows = rows[np.argsort(costs, kind="stable")]
+        self.batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)][rank::world]
+        self.seed = seed
+        self.progress = progress or Progress(step=0, total_steps=1)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[ItemKey]]:
+        for batch in self.batches:
+            yield [ItemKey(int(row), mix(self.seed, "validation", int(row)), self.progress) for row in batch]
+
+
+def build_loader(
+    reader: DatasetReader,
+    preprocessor: Preprocessor,
+    views: Views | None,
+    batches: EndlessBatches | FixedBatches,
+    *,
+    indices: np.ndarray,
+    domain: str,
+    workers: int,
+    pin_memory: bool,
+) -> StreamLoader:
+    """A loader of :class:`repcore.data.batching.LoadedBatch`."""
+    return StreamLoader(
+        TrainingItems(reader, preprocessor, views, indices),
+        batch_sampler=batches,
+        collate_fn=TrainingCollator(preprocessor, reader.targets, domain),
+        num_workers=workers,
+        persistent_workers=False,
+        pin_memory=pin_memory,
+        multiprocessing_context="fork" if workers and torch.multiprocessing.get_start_method() == "fork" else None,
+    )

@@ -1,0 +1,260 @@
+"""One optimiser step: the bridge between an :class:`repcore.interfaces.Objective` and Lightning.
+
+Differences from ordinary Lightning modules: optimisation is manual, so that the micro-batches of one step are seen
+together and a mean over a varying number of items (masked tokens) is exact under accumulation and data parallelism;
+every source of randomness is reseeded for each micro-batch from (seed, micro-batch, rank), so that a run can go on
+from any step; values are written by our own metrics writer, because ``self.log`` costs milliseconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from repcore.config import OptimiserConfig, ScheduleConfig
+from repcore.data.batching import LoadedBatch, Rejected
+from repcore.data.seeds import mix
+from repcore.interfaces import Batch, Draws, LossTerms, Progress
+from repcore.training.optimisers import DecayRule, build_optimiser, lr_factor
+
+ProgressAt = Callable[[int], Progress]
+
+
+class StepRecord:
+    """What one optimiser step left behind; tensors stay on the device until someone reads them."""
+
+    __slots__ = ("counts", "grad_norm", "items", "lr", "metrics", "progress", "rejected", "terms", "total", "waited")
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.terms: dict[str, Tensor] = {}
+        self.metrics: dict[str, Any] = {}
+        self.counts: dict[str, Any] = {}
+        self.total: Tensor | None = None
+        self.grad_norm: Tensor | None = None
+        self.lr = 0.0
+        self.items = 0
+        self.waited = 0.0
+        self.rejected: list[Rejected] = []
+
+
+class ObjectiveModule(pl.LightningModule):
+    """Calls an objective once an optimiser step.
+
+    Args:
+        objective: the loss around its encoder.
+        optimiser / schedule: settings.
+        decay_rule: which parameters get weight decay.
+        accumulate: micro-batches of one step.
+        seed: run seed.
+        progress_at: step -> :class:`Progress`.
+    """
+
+    def __init__(
+        self,
+        objective: nn.Module,
+        *,
+        optimiser: OptimiserConfig,
+        schedule: ScheduleConfig,
+        decay_rule: DecayRule,
+        accumulate: int,
+        seed: int,
+        progress_at: ProgressAt,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.objective = objective
+        self.optimiser_config, self.schedule_config = optimiser, schedule
+        self.decay_rule, self.accumulate, self.seed, self.progress_at = decay_rule, accumulate, seed, progress_at
+        self.last: StepRecord | None = None
+        self._pending: list[LoadedBatch] = []
+        self._waited = 0.0
+        self._left_at = time.perf_counter()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return build_optimiser(self.objective.named_parameters(), self.optimiser_config, self.decay_rule)
+
+    def transfer_batch_to_device(self, batch: LoadedBatch, device: torch.device, dataloader_idx: int) -> LoadedBatch:
+        return LoadedBatch(batch.batch.to(device, non_blocking=True), batch.rejected)
+
+    def training_step(self, loaded: LoadedBatch, batch_idx: int) -> None:
+        """Collect micro-batches; with the last one of a step, make the step."""
+        self._waited += time.perf_counter() - self._left_at
+        self._pending.append(loaded)
+        if len(self._pending) == self.accumulate:
+            pending, self._pending = self._pending, []
+            self._step(pending)
+        self._left_at = time.perf_counter()
+
+    def _step(self, pending: list[LoadedBatch]) -> None:
+        step = self.global_step
+        record = StepRecord(self.progress_at(step))
+        optimiser = self.optimizers()
+        assert isinstance(optimiser, pl.core.optimizer.LightningOptimizer)
+        optimiser.zero_grad(set_to_none=True)
+        drawn = [self._draw(one.batch, step * self.accumulate + i, record.progress) for i, one in enumerate(pending)]
+        shares = self._shares([one.batch for one in pending], drawn)
+        carried = []
+        for number, (loaded, draws) in enumerate(zip(pending, drawn, strict=True)):
+            self._seed_everything(step * self.accumulate + number)
+            with self._sync(last=number == len(pending) - 1):
+                terms = self.objective(loaded.batch, draws)
+                loss = self._scaled_loss(terms, shares, number)
+                self.manual_backward(loss)
+            carried.append(terms.carry)
+            _collect(record, loaded, terms, shares, number)
+        self.objective.before_step(record.progress)
+        record.grad_norm = self._clip()
+        record.lr = self._set_lr(optimiser.optimizer, step)
+        optimiser.step()
+        self.objective.after_step(record.progress, carried)
+        record.waited, self._waited = self._waited, 0.0
+        self.last = record
+
+    def _draw(self, batch: Batch, micro_batch: int, progress: Progress) -> Draws:
+        generator = torch.Generator(device=self.device)
+        generator.manual_seed(mix(self.seed, "draw", micro_batch, self.global_rank))
+        with torch.no_grad():
+            draws: Draws = self.objective.draw(batch, generator, progress)
+        return draws
+
+    def _seed_everything(self, micro_batch: int) -> None:
+        """Dropout and drop path use the global generators; nothing else may."""
+        seed = mix(self.seed, "dropout", micro_batch, self.global_rank)
+        torch.manual_seed(seed)
+        np.random.seed(seed % (1 << 32))  # noqa: NPY002  third-party layers may draw from it
+
+    def _shares(self, batches: list[Batch], drawn: list[Draws]) -> list[Mapping[str, Tensor | float]] | None:
+        """Weight of each micro-batch's mean, by term ("" for terms not named); None when there is only one."""
+        world = self.trainer.world_size
+        if len(batches) == 1 and world == 1:
+            return None
+        counter = getattr(self.objective, "counts", None)
+        rows = []
+        for batch, draws in zip(batches, drawn, strict=True):
+            named = {} if counter is None else counter(batch, draws)
+            rows.append(
+                {"": float(batch.size), **{key: torch.as_tensor(value).float() for key, value in named.items()}}
+            )
+        shares: list[Mapping[str, Tensor | float]] = []
+        totals = {key: sum((torch.as_tensor(row[key]) for row in rows), torch.zeros(())) for key in rows[0]}
+        if world > 1:
+            totals = {key: self._sum_over_devices(value) for key, value in totals.items()}
+        for row in rows:
+            # data parallelism averages gradients over devices: undo that with the factor world
+            shares.append({key: world * row[key] / totals[key].clamp(min=1e-12) for key in row})
+        return shares
+
+    def _sum_over_devices(self, value: Tensor) -> Tensor:
+        gathered = self.trainer.strategy.reduce(value.to(self.device), reduce_op="sum")
+        return torch.as_tensor(gathered)
+
+    def _scaled_loss(self, terms: LossTerms, shares: list[Mapping[str, Tensor | float]] | None, number: int) -> Tensor:
+        if shares is None:
+            return terms.total
+        share = shares[number]
+        parts = [
+            terms.weights[name] * share.get(name, share[""]) * value
+            for name, value in terms.terms.items()
+            if terms.weights[name] != 0.0
+        ]
+        return torch.stack([torch.as_tensor(part) for part in parts]).sum()
+
+    def _sync(self, *, last: bool) -> contextlib.AbstractContextManager[Any]:
+        """Exchange gradients between devices only with the last micro-batch."""
+        wrapped = getattr(self.trainer.strategy, "model", None)
+        if last or not hasattr(wrapped, "no_sync"):
+            return contextlib.nullcontext()
+        context: contextlib.AbstractContextManager[Any] = wrapped.no_sync()
+        return context
+
+    def _clip(self) -> Tensor:
+        parameters = [p for p in self.objective.parameters() if p.grad is not None]
+        limit = self.optimiser_config.clip_norm
+        return nn.utils.clip_grad_norm_(parameters, float("inf") if limit is None else limit)
+
+    def _set_lr(self, optimiser: torch.optim.Optimizer, step: int) -> float:
+        lr = self.optimiser_config.lr * lr_factor(step, self.progress_at(step).total_steps, self.schedule_config)
+        for group in optimiser.param_groups:
+            group["lr"] = lr
+        return lr
+
+    @torch.no_grad()
+    def evaluate(self, batches: Any) -> dict[str, float]:
+        """Exact means of terms and metrics over validation batches, in eval mode with fixed draws.
+
+        Args:
+            batches: iterable of :class:`LoadedBatch` on any device.
+        """
+        was_training = self.objective.training
+        self.objective.eval()
+        cpu_state = torch.get_rng_state()
+        sums: dict[str, float] = {}
+        weights: dict[str, float] = {}
+        factors: dict[str, float] = {}
+        try:
+            for number, loaded in enumerate(batches):
+                batch = loaded.batch.to(self.device)
+                generator = torch.Generator(device=self.device)
+                generator.manual_seed(mix(self.seed, "validation-draw", number))
+                progress = self.progress_at(self.global_step)
+                with self.trainer.precision_plugin.forward_context():
+                    terms = self.objective(batch, self.objective.draw(batch, generator, progress))
+                factors.update({name: float(value) for name, value in terms.weights.items()})
+                _add_means(sums, weights, terms, batch.size)
+        finally:
+            torch.set_rng_state(cpu_state)
+            self.objective.train(was_training)
+        if self.trainer.world_size > 1:
+            names = sorted(sums)
+            table = torch.tensor([[sums[name], weights[name]] for name in names], dtype=torch.float64)
+            table = self._sum_over_devices(table).cpu()
+            sums = {name: float(table[row, 0]) for row, name in enumerate(names)}
+            weights = {name: float(table[row, 1]) for row, name in enumerate(names)}
+        means = {name: sums[name] / weights[name] for name in sums if weights[name] > 0}
+        return {"loss": sum(factor * means[name] for name, factor in factors.items() if name in means), **means}
+
+
+def _collect(
+    record: StepRecord,
+    loaded: LoadedBatch,
+    terms: LossTerms,
+    shares: list[Mapping[str, Tensor | float]] | None,
+    number: int,
+) -> None:
+    """Add one micro-batch's values to the record of its step, weighted as in the loss."""
+    share: Mapping[str, Tensor | float] = {"": 1.0} if shares is None else shares[number]
+
+    def weighted(name: str, value: Any) -> Tensor:
+        return torch.as_tensor(value).detach() * share.get(name, share[""])
+
+    for name, value in terms.terms.items():
+        record.terms[name] = (
+            record.terms[name] + weighted(name, value) if name in record.terms else weighted(name, value)
+        )
+    for name, value in terms.metrics.items():
+        first = next(iter(terms.counts), "")
+        part = torch.as_tensor(value).detach() * share.get(first, share[""])
+        record.metrics[name] = record.metrics[name] + part if name in record.metrics else part
+    total = sum((terms.weights[name] * weighted(name, value) for name, value in terms.terms.items()), torch.zeros(()))
+    record.total = total if record.total is None else record.total + total
+    record.items += loaded.batch.size
+    record.rejected.extend(loaded.rejected)
+
+
+def _add_means(sums: dict[str, float], weights: dict[str, float], terms: LossTerms, size: int) -> None:
+    """Sums and item counts of one batch, from which exact means over all batches follow."""
+    counts = {name: float(terms.counts.get(name, size)) for name in terms.terms}
+    first = next(iter(counts.values()), float(size))
+    values = [(name, value, counts[name]) for name, value in terms.terms.items()]
+    values += [(name, value, first) for name, value in terms.metrics.items()]
+    for name, value, count in values:
+        sums[name] = sums.get(name, 0.0) + (float(value) * count if count > 0 else 0.0)
+        weights[name] = weights.get(name, 0.0) + count

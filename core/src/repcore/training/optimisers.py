@@ -1,0 +1,57 @@
+"""Optimiser, parameter groups and the learning rate of each step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import nn
+
+from repcore.config import OptimiserConfig, ScheduleConfig
+from repcore.errors import RunError
+
+DecayRule = Callable[[str, nn.Parameter], bool]
+
+
+def matrices_decay(name: str, parameter: nn.Parameter) -> bool:
+    """Default decay rule: weights with two or more dimensions; biases, norms and scalars are left alone."""
+    return parameter.ndim >= 2
+
+
+def build_optimiser(
+    parameters: Iterable[tuple[str, nn.Parameter]], config: OptimiserConfig, decays: DecayRule
+) -> torch.optim.Optimizer:
+    """An optimiser with two groups, with and without weight decay; frozen parameters are left out.
+
+    Raises:
+        RunError: nothing is trainable.
+    """
+    trainable = [(name, parameter) for name, parameter in parameters if parameter.requires_grad]
+    if not trainable:
+        raise RunError("the objective has no trainable parameter")
+    groups = [
+        {"params": [p for name, p in trainable if decays(name, p)], "weight_decay": config.weight_decay},
+        {"params": [p for name, p in trainable if not decays(name, p)], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if config.name == "sgd":
+        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
+    kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
+    return kind(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=_fused_works(trainable[0][1]))
+
+
+def _fused_works(parameter: torch.Tensor) -> bool:
+    return parameter.device.type in ("cpu", "cuda") and parameter.dtype in (torch.float32, torch.float64)
+
+
+def lr_factor(step: int, total_steps: int, config: ScheduleConfig) -> float:
+    """Learning rate of an optimiser step as a share of the peak; step 0 is the first update."""
+    if step < config.warmup_steps:
+        return (step + 1) / (config.warmup_steps + 1)
+    if config.name == "constant":
+        return 1.0
+    length = max(1, total_steps - config.warmup_steps)
+    done = min(1.0, (step - config.warmup_steps) / length)
+    shape = 1.0 - done if config.name == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
+    return config.final_share + (1.0 - config.final_share) * shape

@@ -1,0 +1,344 @@
+"""A whole pre-training run: start or resume, train, export the model, write the report."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+
+from repcore.checkpoints.model_folder import read_model
+from repcore.config.resolve import ResolvedRun
+from repcore.data.stream import EndlessBatches, StreamOrder
+from repcore.errors import CheckpointError, ConfigError, RunError
+from repcore.ops import chosen_implementations
+from repcore.registry import Registry
+from repcore.reporting import Reporter
+from repcore.training.assembly import RunParts, assemble, teachers
+from repcore.training.export import export_model, held_out_diagnosis
+from repcore.training.listeners import (
+    Checkpoints,
+    Interruption,
+    MetricsWriter,
+    ProgressShow,
+    RunState,
+    StepEvents,
+    Validation,
+)
+from repcore.training.loaders import FixedBatches, build_loader
+from repcore.training.module import ObjectiveModule
+from repcore.training.optimisers import DecayRule, matrices_decay
+from repcore.training.run_folder import RunFolder, environment, run_name
+
+DEFAULT_VALIDATIONS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How a run ended: ``finished`` or ``interrupted``."""
+
+    folder: Path
+    status: str
+    steps: int
+    seconds: float
+    validation: Mapping[str, float]
+
+
+def start_run(
+    registry: Registry,
+    resolved: ResolvedRun,
+    reporter: Reporter,
+    *,
+    root: Path,
+    name: str | None = None,
+    device: str = "auto",
+    init_from: Path | None = None,
+) -> RunResult:
+    """Train from the beginning.
+
+    Args:
+        resolved: validated settings.
+        root: folder that holds runs.
+        init_from: model folder whose encoder weights (and preprocessor) the run starts from.
+
+    Raises:
+        RepcoreError: bad settings, data or plugin code.
+    """
+    donor = None if init_from is None else read_model(init_from)
+    if donor is not None and donor.encoder_name != resolved.encoder.name:
+        raise ConfigError(
+            f"{init_from} holds encoder {donor.encoder_name}, the run has {resolved.encoder.name}",
+            hint=f"encoder={donor.encoder_name}",
+        )
+    fitted = None if donor is None else donor.folder
+    parts = assemble(resolved, reporter, fitted=fitted)
+    folder = RunFolder.create(root, run_name(resolved.recipe, name))
+    folder.preprocessing.mkdir()
+    parts.preprocessor.save(folder.preprocessing)
+    folder.write_json("origin.json", dict(parts.resolved.origin))
+    if donor is not None:
+        donor.load_into(parts.encoder)
+        reporter.info(f"encoder weights and preprocessor from {init_from}; optimiser, schedule and heads start afresh")
+    return _run(registry, parts, folder, reporter, device=device, resume=False)
+
+
+def resume_run(
+    registry: Registry, resolved: ResolvedRun, folder: RunFolder, reporter: Reporter, *, device: str = "auto"
+) -> RunResult:
+    """Go on with an interrupted run exactly where its last checkpoint was written.
+
+    Raises:
+        RunError: the run has no checkpoint or is finished.
+    """
+    if not folder.last_checkpoint.is_file():
+        raise RunError(f"{folder.path} has no checkpoint to resume from", hint="start it again without --resume")
+    parts = assemble(resolved, reporter, fitted=folder.preprocessing)
+    return _run(registry, parts, folder, reporter, device=device, resume=True)
+
+
+def total_steps(resolved: ResolvedRun, order: StreamOrder) -> int:
+    """Optimiser steps of the run, from ``trainer.steps`` or ``trainer.epochs``."""
+    trainer = resolved.trainer
+    if trainer.steps is not None:
+        return trainer.steps
+    return max(1, round((trainer.epochs or 1.0) * order.micro_batches_per_epoch / trainer.accumulate))
+
+
+def decay_rule(resolved: ResolvedRun) -> DecayRule:
+    """The objective's own rule, or the default."""
+    entry = resolved.objective.entry
+    if not entry.spec.decay_rule:
+        return matrices_decay
+    rule: DecayRule = entry.load("decay_rule")
+    return rule
+
+
+def stream_order(parts: RunParts, *, world: int = 1, rank: int = 0) -> StreamOrder:
+    """The order in which this device sees the training split."""
+    resolved = parts.resolved
+    costs = parts.costs(parts.train)
+    return StreamOrder(
+        parts.train, resolved.data.batch_size, resolved.trainer.seed, costs=costs, world=world, rank=rank
+    )
+
+
+def build_module(parts: RunParts) -> tuple[ObjectiveModule, EndlessBatches]:
+    """The training module and the (single-device) stream that tells it where a step is."""
+    resolved = parts.resolved
+    order = stream_order(parts, world=resolved.trainer.devices * resolved.trainer.num_nodes)
+    steps = total_steps(resolved, order)
+    batches = EndlessBatches(order, start=0, accumulate=resolved.trainer.accumulate, total_steps=steps)
+    module = ObjectiveModule(
+        parts.objective,
+        optimiser=resolved.optimiser,
+        schedule=resolved.schedule,
+        decay_rule=decay_rule(resolved),
+        accumulate=resolved.trainer.accumulate,
+        seed=resolved.trainer.seed,
+        progress_at=batches.progress,
+    )
+    return module, batches
+
+
+def _run(
+    registry: Registry, parts: RunParts, folder: RunFolder, reporter: Reporter, *, device: str, resume: bool
+) -> RunResult:
+    resolved = parts.resolved
+    module, batches = build_module(parts)
+    if resolved.trainer.compile:
+        module.objective.compile()
+    start = _checked_start(folder, parts, batches.total_steps) if resume else 0
+    if resume:
+        folder.drop_lines_after(start)
+        reporter.info(f"resuming {folder.path} at step {start}: weights, optimiser, schedule, data position, seeds")
+    else:
+        _write_records(registry, parts, folder)
+    reporter.info(_plan_words(parts, batches, folder))
+    trainer, state = _trainer_and_state(parts, module, folder, reporter, device, batches)
+    loader = _training_loader(parts, trainer, start, batches.total_steps)
+    started = time.perf_counter()
+    trainer.fit(
+        module,
+        train_dataloaders=loader,
+        ckpt_path=str(folder.last_checkpoint) if resume else None,
+        weights_only=True if resume else None,
+    )
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    result = RunResult(
+        folder.path, state.stop_reason or "finished", state.step, time.perf_counter() - started, state.last_validation
+    )
+    if state.is_writer and result.status == "finished":
+        export_model(registry, parts, folder, result.validation, state.step)
+    return result
+
+
+def _trainer_and_state(
+    parts: RunParts,
+    module: ObjectiveModule,
+    folder: RunFolder,
+    reporter: Reporter,
+    device: str,
+    batches: EndlessBatches,
+) -> tuple[pl.Trainer, RunState]:
+    config, steps = parts.resolved.trainer, batches.total_steps
+    every = config.validate_every or max(1, steps // DEFAULT_VALIDATIONS)
+    writer = MetricsWriter(config.log_every)
+    checkpoints = Checkpoints(config.checkpoint_every or every)
+    holder: list[RunState] = []
+    validation = Validation(
+        every,
+        (lambda: _validation_loader(parts, holder[0].trainer)) if len(parts.validation) else None,
+        held_out_diagnosis(parts) if len(parts.validation) > 1 else None,
+        writer,
+    )
+    listeners = [ProgressShow(), writer, validation, checkpoints, Interruption(checkpoints)]
+    quieten_lightning()
+    trainer = pl.Trainer(
+        accelerator=accelerator(device),
+        devices=config.devices,
+        num_nodes=config.num_nodes,
+        strategy=config.strategy,
+        precision=config.precision,
+        max_steps=steps,
+        max_epochs=-1,
+        check_val_every_n_epoch=None,
+        limit_val_batches=0,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_autolog_hparams=False,
+        deterministic="warn" if config.deterministic else None,
+        default_root_dir=str(folder.path),
+        callbacks=[StepEvents(lambda _: holder[0], listeners)],
+    )
+    state = RunState(folder, module, trainer, reporter, steps, parts.resolved.plain())
+    holder.append(state)
+    return trainer, state
+
+
+def accelerator(device: str) -> str:
+    """Lightning's word for ``--device``: auto = cuda where there is one, else cpu.
+
+    Raises:
+        ConfigError: cuda was asked for and there is none, or the word is unknown.
+    """
+    has_cuda = torch.cuda.is_available()
+    if device == "auto":
+        return "cuda" if has_cuda else "cpu"
+    if device not in ("cpu", "cuda"):
+        raise ConfigError(f"--device {device!r} is unknown", expected="auto, cpu or cuda")
+    if device == "cuda" and not has_cuda:
+        raise ConfigError("--device cuda, but torch sees no CUDA device", hint="--device cpu")
+    return device
+
+
+def quieten_lightning() -> None:
+    """Lightning's hints are about its own loops and loaders, which a run does not use."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning\..*")
+
+
+def _training_loader(parts: RunParts, trainer: pl.Trainer, start: int, steps: int) -> Any:
+    resolved = parts.resolved
+    order = stream_order(parts, world=trainer.world_size, rank=trainer.global_rank)
+    accumulate = resolved.trainer.accumulate
+    batches = EndlessBatches(order, start=start * accumulate, accumulate=accumulate, total_steps=steps)
+    return build_loader(
+        parts.reader,
+        parts.preprocessor,
+        parts.views,
+        batches,
+        indices=parts.train,
+        domain=resolved.domain,
+        workers=resolved.data.workers,
+        pin_memory=trainer.strategy.root_device.type == "cuda",
+    )
+
+
+def _validation_loader(parts: RunParts, trainer: pl.Trainer) -> Any:
+    resolved = parts.resolved
+    batches = FixedBatches(
+        parts.validation,
+        resolved.data.batch_size,
+        resolved.trainer.seed,
+        costs=parts.costs(parts.validation),
+        world=trainer.world_size,
+        rank=trainer.global_rank,
+    )
+    return build_loader(
+        parts.reader,
+        parts.preprocessor,
+        parts.views,
+        batches,
+        indices=parts.validation,
+        domain=resolved.domain,
+        workers=0,
+        pin_memory=False,
+    )
+
+
+def _checked_start(folder: RunFolder, parts: RunParts, steps: int) -> int:
+    """Optimiser steps that the last checkpoint has behind it; the run must be the same one."""
+    try:
+        saved = torch.load(folder.last_checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:
+        raise CheckpointError(
+            f"{folder.last_checkpoint} is damaged: {error}", hint="start the run again without --resume"
+        ) from error
+    start = int(saved["global_step"])
+    if start >= steps:
+        raise RunError(
+            f"{folder.path} has made all its {steps} steps", hint="trainer.steps=... with --init-from goes on"
+        )
+    recorded = folder.read_json("environment.json") or {}
+    if recorded.get("data_fingerprint") not in (None, parts.reader.fingerprint):
+        raise RunError(
+            f"the data of {folder.path} have changed since the run began",
+            was=recorded["data_fingerprint"][:16],
+            is_now=parts.reader.fingerprint[:16],
+            hint="restore the data, or start a new run with --init-from",
+        )
+    if recorded.get("teachers", []) != teachers(parts.objective):
+        raise RunError(
+            "the run was trained with another teacher", was=recorded["teachers"], is_now=teachers(parts.objective)
+        )
+    return start
+
+
+def _write_records(registry: Registry, parts: RunParts, folder: RunFolder) -> None:
+    folder.write_json("config.json", parts.resolved.plain())
+    folder.write_json(
+        "environment.json",
+        environment(
+            registry,
+            {
+                "data_fingerprint": parts.reader.fingerprint,
+                "rows": {"all": len(parts.reader), "train": len(parts.train), "validation": len(parts.validation)},
+                "ops": chosen_implementations(),
+                "teachers": teachers(parts.objective),
+            },
+        ),
+    )
+
+
+def _plan_words(parts: RunParts, batches: EndlessBatches, folder: RunFolder) -> str:
+    resolved = parts.resolved
+    weights = sum(parameter.numel() for parameter in parts.objective.parameters() if parameter.requires_grad)
+    items = resolved.data.batch_size * resolved.trainer.accumulate
+    named = "; ".join(f"teacher {one['name']}" for one in teachers(parts.objective))
+    return (
+        f"{resolved.recipe} ({resolved.preset}): {weights:,} weights, {len(parts.train):,} training and "
+        f"{len(parts.validation):,} validation rows, {batches.total_steps:,} steps of {items} items "
+        f"({batches.progress(0).total_epochs:.2g} epochs){'; ' + named if named else ''} -> {folder.path}"
+    )

@@ -1,0 +1,158 @@
+"""The folder of a run: settings, environment, metrics, checkpoints, model, diagnostics, report.
+
+    runs/<domain>-<recipe>-<stamp>/
+      config.json  origin.json  environment.json  metrics.jsonl  rejected.jsonl  diagnostics.json  preprocessing/
+      tensorboard/  checkpoints/{last,best}.ckpt  model/  report.html
+    runs/latest -> newest
+
+Files are written under a temporary name and renamed: whoever reads a run folder never sees half a file.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import sys
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from repcore.errors import RunError
+from repcore.registry import Registry
+
+
+class RunFolder:
+    """Paths and atomic writes of one run.
+
+    Args:
+        path: the folder; must exist unless :meth:`create` made it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, root: Path, name: str) -> RunFolder:
+        """A new folder ``<root>/<name>`` (numbered if taken) and ``<root>/latest`` pointing at it."""
+        root.mkdir(parents=True, exist_ok=True)
+        for number in range(1, 1000):
+            path = root / (name if number == 1 else f"{name}-{number}")
+            try:
+                path.mkdir()
+            except FileExistsError:
+                continue
+            (path / "checkpoints").mkdir()
+            folder = cls(path)
+            folder.point_latest()
+            return folder
+        raise RunError(f"{root / name} and 998 numbered folders beside it exist", hint="choose another --name")
+
+    @classmethod
+    def open(cls, word: str, root: Path) -> RunFolder:
+        """An existing run by path, by name under ``root``, or ``latest``.
+
+        Raises:
+            RunError: no such run, or it has no settings.
+        """
+        for path in (Path(word), root / word):
+            if (path / "config.json").is_file():
+                return cls(path.resolve())
+        names = [path.name for path in sorted(root.glob("*")) if (path / "config.json").is_file()]
+        raise RunError(f"no run {word!r}", looked_in=f"{word} and {root / word}", runs=", ".join(names[-8:]) or "none")
+
+    def point_latest(self) -> None:
+        """Let ``latest`` point here; without symbolic links (some file systems) it is left out."""
+        link = self.path.parent / "latest"
+        temporary = self.path.parent / f".latest-{uuid.uuid4().hex[:8]}"
+        try:
+            temporary.symlink_to(self.path.name, target_is_directory=True)
+            temporary.replace(link)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+
+    @property
+    def last_checkpoint(self) -> Path:
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def best_checkpoint(self) -> Path:
+        return self.path / "checkpoints" / "best.ckpt"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model"
+
+    @property
+    def preprocessing(self) -> Path:
+        return self.path / "preprocessing"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write a JSON file atomically."""
+        write_text(self.path / name, json.dumps(value, indent=1) + "\n")
+
+    def read_json(self, name: str) -> Any:
+        """A JSON file of this run; None if it does not exist."""
+        path = self.path / name
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+    def drop_lines_after(self, step: int) -> None:
+        """Forget metrics of steps that a resumed run will make again (``step`` = optimiser steps that are kept)."""
+        for name in ("metrics.jsonl", "diagnostics.jsonl"):
+            path = self.path / name
+            if path.is_file():
+                kept = [line for line in read_lines(path) if line.get("step", 0) <= step]
+                write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Objects of a JSON-lines file; a last line cut off by a kill is left out."""
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError:
+                return
+
+
+def run_name(recipe: str, name: str | None) -> str:
+    """``<domain>-<recipe>-<stamp>``, or the name the user gave."""
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    return name or f"{recipe.replace('/', '-')}-{stamp}"
+
+
+def environment(registry: Registry, extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Versions, plugins, machine and whatever the run adds (op choices, data fingerprint)."""
+    import importlib.metadata
+
+    versions = {}
+    for name in ("repcore", "torch", "lightning", "numpy", "scikit-learn", "safetensors"):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "command": sys.argv[1:],
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        "versions": versions,
+        "plugins": {one.name: one.version for one in registry.records if one.info and one.distribution != "repcore"},
+        **extra,
+    }
