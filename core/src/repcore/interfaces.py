@@ -105,7 +105,7 @@ class Preprocessor(Protocol):
     holds what ``save`` wrote.
     """
 
-    def fit(self, reader: DatasetReader, indices: Sequence[int]) -> None:
+    def fit(self, reader: DatasetReader, indices: Sequence[int] | np.ndarray) -> None:
         """Learn statistics or a vocabulary from the training split only; a no-op for most."""
         ...
 
@@ -336,6 +336,8 @@ class Objective(Protocol):
     def forward(self, batch: Batch, draws: Draws) -> LossTerms:
         """Changes no buffer except BatchNorm statistics."""
         ...
+
+    def __call__(self, batch: Batch, draws: Draws) -> LossTerms: ...
 
     def before_step(self, progress: Progress) -> None:
         """After the backward passes, before the optimiser: gradient rules such as a frozen last layer."""

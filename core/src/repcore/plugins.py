@@ -279,8 +279,13 @@ def _checked(specs: object, spec_type: type[Spec]) -> list[Spec]:
 
 
 def missing_modules(spec: Spec) -> Mapping[str, str]:
-    """Importable modules that a spec needs and that are absent -> the command that installs each."""
-    hints: Mapping[str, str] = getattr(spec, "hints", {})
+    """Importable modules that a spec needs and that are absent -> the command that installs each.
+
+    Only specs with install ``hints`` need modules; an objective's ``needs`` are capabilities of its encoder.
+    """
+    hints: Mapping[str, str] | None = getattr(spec, "hints", None)
+    if hints is None:
+        return {}
     return {
         name: hints.get(name, f"pip install {name}")
         for name in getattr(spec, "needs", ())

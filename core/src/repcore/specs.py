@@ -225,6 +225,8 @@ class PreprocessorSpec(Spec):
         version: raised when prepared values change; part of every cache key.
         baselines: name -> ``fn(preprocessor, samples) -> float array (N, D)``: raw-input features that every probe
             shows beside the encoder's.
+        splits: name -> ``fn(inputs: repcore.data.split_plans.SplitInputs, seed) -> ProbeSplit``: the domain's own
+            ways to split (scaffolds), for ``--split NAME``; ``inputs.samples`` holds the samples.
     """
 
     kind: ClassVar[str] = "preprocessor"
@@ -234,6 +236,7 @@ class PreprocessorSpec(Spec):
     produces: tuple[TensorSpec, ...] = ()
     version: int = 1
     baselines: Mapping[str, str] = _target_map()
+    splits: Mapping[str, str] = _target_map()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

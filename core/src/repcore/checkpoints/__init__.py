@@ -1,0 +1,1 @@
+"""Weights on disk: safe reading of published files, key maps with a load report, and this project's model folders."""

@@ -14,6 +14,7 @@ from repcore.config.describe import describe, show_value
 from repcore.config.plain import to_plain
 from repcore.errors import RegistryError
 from repcore.registry import Entry, Registry
+from repcore.specs import TargetSpec, TensorSpec
 
 
 @click.command("show")
@@ -87,9 +88,9 @@ def _words(value: Any) -> str:
         return ", ".join(f"{key} = {part}" for key, part in value.items())
     if isinstance(value, tuple):
         return ", ".join(_words(part) for part in value)
-    if dataclasses.is_dataclass(value):
-        shape, dtype, unit = (getattr(value, name, "") for name in ("shape", "dtype", "unit"))
-        return f"{value.name} ({' '.join(filter(None, (shape, dtype, unit)))})"  # type: ignore[attr-defined]
+    if isinstance(value, TensorSpec | TargetSpec):
+        facts = (getattr(value, name, "") for name in ("shape", "kind", "dtype", "unit"))
+        return f"{value.name} ({' '.join(filter(None, facts))})"
     return str(value)
 
 

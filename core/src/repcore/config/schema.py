@@ -15,6 +15,18 @@ def setting(default: Any, text: str, unit: str = "") -> Any:  # dataclasses.fiel
     return field(default=default, metadata={"help": text, "unit": unit})
 
 
+def _positive(config: object, *names: str) -> None:
+    for name in names:
+        if not getattr(config, name) > 0:
+            raise ValueError(f"{name}={getattr(config, name)} is not above 0")
+
+
+def _not_negative(config: object, *names: str) -> None:
+    for name in names:
+        if not getattr(config, name) >= 0:
+            raise ValueError(f"{name}={getattr(config, name)} is below 0")
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """A registered name and its settings (an instance of the spec's config class; None = its defaults)."""
@@ -121,15 +133,3 @@ SECTIONS: dict[str, type] = {
     "schedule": ScheduleConfig,
     "trainer": TrainerConfig,
 }
-
-
-def _positive(config: object, *names: str) -> None:
-    for name in names:
-        if not getattr(config, name) > 0:
-            raise ValueError(f"{name}={getattr(config, name)} is not above 0")
-
-
-def _not_negative(config: object, *names: str) -> None:
-    for name in names:
-        if not getattr(config, name) >= 0:
-            raise ValueError(f"{name}={getattr(config, name)} is below 0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,12 +56,10 @@ def dataset_settings(
         entry = registry.dataset(reader, domain)
         return {"name": entry.full_name, **({"path": str(path)} if _takes_path(entry) else {})}
     if not path.exists():
-        try:
-            entry = registry.dataset(data, domain)
-        except RegistryError:
-            entry = None
-        if entry is not None and (entry.spec.embedded or not _takes_path(entry)):
-            return {"name": entry.full_name}
+        with contextlib.suppress(RegistryError):
+            named = registry.dataset(data, domain)
+            if named.spec.embedded or not _takes_path(named):
+                return {"name": named.full_name}
         names = [one.full_name for one in registry.entries("dataset", domain) if one.spec.embedded]
         raise DataError(f"{data!r} is neither a path nor a data set", data_sets=", ".join(names) or "none")
     fits = recognise(registry, path, domain)

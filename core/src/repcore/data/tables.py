@@ -28,6 +28,7 @@ SMALL_FILE_BYTES = 32 * 1024 * 1024
 PROBLEM_COLUMN = "__problem__"
 TEXT_SUFFIXES = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".smi": None, ".smiles": None, ".txt": None}
 SUFFIXES = (*TEXT_SUFFIXES, ".parquet")
+HEADER_WORDS = frozenset({"smiles", "smi", "canonical_smiles", "structure"})
 MISSING_WORDS = frozenset({"", "nan", "na", "n/a", "null", "none", "-", "?"})
 
 
@@ -199,7 +200,7 @@ def _text_batches(path: Path) -> Iterator[pa.RecordBatch]:
 
 
 def _open_text(path: Path) -> IO[str]:
-    raw: IO[bytes] = gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")
+    raw: Any = gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")  # two unrelated types
     try:
         head = raw.read(1 << 16)
     except (OSError, EOFError) as error:
@@ -216,8 +217,8 @@ def _rows_and_columns(file: IO[str], path: Path) -> tuple[Iterator[list[str]], l
     """Rows after the header, and column names."""
     suffix = table_suffix(path)
     lines = _universal_lines(file)
-    if TEXT_SUFFIXES[suffix] is None and "\t" not in _peek(file) and "," not in _peek(file):
-        return _smiles_rows(lines)
+    if TEXT_SUFFIXES[suffix] is None and not _has_delimited_header(_peek(file), suffix):
+        return _plain_rows(lines)
     csv.field_size_limit(1 << 27)
     separator = TEXT_SUFFIXES[suffix] or ("\t" if "\t" in _peek(file) else ",")
     if suffix == ".csv" and separator not in _peek(file):
@@ -259,11 +260,19 @@ def _universal_lines(file: IO[str]) -> Iterator[str]:
         yield rest
 
 
-def _smiles_rows(lines: Iterator[str]) -> tuple[Iterator[list[str]], list[str]]:
-    """The .smi custom: structure, blanks, name; a header only if its first word says so."""
+def _has_delimited_header(first_line: str, suffix: str) -> bool:
+    """Whether a file without a fixed separator is really a CSV or TSV with a header line."""
+    if suffix == ".txt":
+        return "\t" in first_line or "," in first_line
+    words = first_line.lower().replace("\t", ",").split(",")
+    return len(words) > 1 and any(word.strip() in HEADER_WORDS for word in words)
+
+
+def _plain_rows(lines: Iterator[str]) -> tuple[Iterator[list[str]], list[str]]:
+    """The .smi custom: a text, blanks, its name; a header only if its first word says so."""
     rows = (line.rstrip("\n").split(None, 1) for line in lines if line.strip())
     first = next(rows)
-    has_header = first[0].lower() in ("smiles", "smi", "canonical_smiles", "structure")
+    has_header = first[0].lower() in HEADER_WORDS
     columns = ["smiles", "name"]
 
     def body() -> Iterator[list[str]]:

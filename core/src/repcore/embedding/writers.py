@@ -114,7 +114,7 @@ class NpzWriter(_PartWriter):
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
             with archive.open("embeddings.npy", "w", force_zip64=True) as file:
                 layout = {"descr": "<f4", "fortran_order": False, "shape": (self._rows, width)}
-                np.lib.format.write_array_header_2_0(file, layout)  # type: ignore[arg-type]
+                np.lib.format.write_array_header_2_0(file, layout)
                 for table in self._tables():
                     for name, values in texts.items():
                         values.extend(table.column(name).to_pylist())

@@ -20,6 +20,7 @@ from repcore.specs import TargetSpec
 
 RESAMPLES = 1000
 INTERVAL = (2.5, 97.5)  # per cent
+SAME = 1e-9  # relative: rounding of a mean over equal differences
 LARGEST_BLOCK = 4_000_000  # resampled values held at once
 
 
@@ -107,11 +108,14 @@ def _sentence(
     better, worse = sum(sign * one > 0 for one in differences), sum(sign * one < 0 for one in differences)
     mean, deviation = spread
     figure = f"{metric.title} {mean:+.3g}"
-    figure += (f" +- {deviation:.2g}" if count > 1 else "") + (f" {unit}" if unit else "")
+    varies = count > 1 and deviation > SAME * max(abs(mean), 1.0)
+    figure += (f" +- {deviation:.2g}" if varies else "") + (f" {unit}" if unit else "")
     if not any(differences):
         return f"equal to {other}"
     if better == count or worse == count:
         seeds = "on the one seed" if count == 1 else f"on {'both' if count == 2 else f'all {count}'} seeds"
+        if count > 1 and not varies:
+            seeds = "(the seed changes neither)"
         text = f"{'better' if better else 'worse'} than {other} {seeds}: {figure}"
     else:
         text = f"no clear difference from {other}: better on {better} of {count} seeds, {figure}"

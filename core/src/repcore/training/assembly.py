@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import nn
 
+from repcore.checkpoints.model_folder import ModelFolder, read_model
 from repcore.config.resolve import ResolvedPart, ResolvedRun
 from repcore.data.preparation import prepared
 from repcore.data.readers import open_part
 from repcore.data.seeds import generator, mix
 from repcore.errors import ConfigError, DataError, PluginError, RepcoreError
-from repcore.interfaces import DatasetReader, Preprocessor, Views
+from repcore.interfaces import DatasetReader, Objective, Preprocessor, Views
 from repcore.nn.frozen import Frozen
 from repcore.reporting import Reporter
 
@@ -34,22 +35,32 @@ class RunParts:
     encoder: nn.Module
     objective: nn.Module
 
+    @property
+    def rules(self) -> Objective:
+        """The objective as the contract sees it."""
+        return cast(Objective, self.objective)
+
     def costs(self, rows: np.ndarray) -> np.ndarray | None:
         """Known cost of each row, None when the reader knows none or buckets are switched off."""
         known = getattr(self.reader, "costs", None)
         return None if known is None or not self.resolved.data.bucket_by_cost else np.asarray(known)[rows]
 
 
-def assemble(resolved: ResolvedRun, reporter: Reporter, *, fitted: Path | None = None) -> RunParts:
+def assemble(
+    resolved: ResolvedRun, reporter: Reporter, *, fitted: Path | None = None, init_from: Path | None = None
+) -> RunParts:
     """Open the data, fit or load the preprocessor, and build the networks from the run seed.
 
     Args:
         resolved: validated settings.
-        fitted: folder of an already fitted preprocessor (resume, ``--init-from``); None = fit on the training split.
+        fitted: folder of this run's fitted preprocessor (resume); None = fit on the training split.
+        init_from: model folder whose encoder weights and preprocessor the run starts from.
 
     Raises:
         RepcoreError: whatever is wrong with data, settings or a plugin's code, named.
     """
+    donor = None if init_from is None else _donor(resolved, init_from)
+    fitted = donor.folder if donor is not None else fitted
     reader = open_part(resolved.dataset)
     _announce_data(resolved, reader, reporter)
     preprocessor = _preprocessor(resolved.preprocessor, fitted)
@@ -67,8 +78,20 @@ def assemble(resolved: ResolvedRun, reporter: Reporter, *, fitted: Path | None =
     views = None if resolved.views is None else build(resolved.views, preprocessor)
     torch.manual_seed(mix(resolved.trainer.seed, "initialisation"))
     encoder = build(resolved.encoder)
+    if donor is not None:
+        donor.load_into(encoder)
+        reporter.info(f"encoder weights and preprocessor from {init_from}; optimiser, schedule and heads start afresh")
     objective = build(resolved.objective, encoder)
     return RunParts(resolved, reader, preprocessor, train, validation, views, encoder, objective)
+
+
+def _donor(resolved: ResolvedRun, folder: Path) -> ModelFolder:
+    donor = read_model(folder)
+    for kind, name in (("encoder", donor.encoder_name), ("preprocessor", donor.preprocessor_name)):
+        configured = getattr(resolved, kind).name
+        if name != configured:
+            raise ConfigError(f"{folder} holds {kind} {name}, the run has {configured}", hint=f"{kind}={name}")
+    return donor
 
 
 def build(part: ResolvedPart, *arguments: Any) -> Any:  # the author's own object

@@ -19,8 +19,6 @@ from typing import Any, Protocol
 import lightning.pytorch as pl
 import torch
 
-from repcore.diagnostics.capture import capture_failure
-from repcore.errors import RunError
 from repcore.reporting import Reporter
 from repcore.training.module import ObjectiveModule, StepRecord
 from repcore.training.run_folder import RunFolder
@@ -94,10 +92,7 @@ def due(step: int, every: int, total: int) -> bool:
 
 
 class MetricsWriter:
-    """Means over the last ``every`` steps into ``metrics.jsonl`` and TensorBoard; rejected rows into their own file.
-
-    A value that is not finite stops the run with a capture for replay.
-    """
+    """Means over the last ``every`` steps into ``metrics.jsonl`` and TensorBoard; rejected rows into their own file."""
 
     def __init__(self, every: int) -> None:
         self.every = every
@@ -120,14 +115,6 @@ class MetricsWriter:
             return
         line = self._summary(state)
         self._records, self._since = [], time.perf_counter()
-        bad = [name for name, value in line.items() if isinstance(value, float) and not math.isfinite(value)]
-        if bad:
-            capture_failure(state.folder.path / "failure", state.module.objective, step=state.step, values=line)
-            raise RunError(
-                f"{', '.join(bad)} became {line[bad[0]]} at step {state.step}",
-                saved=state.folder.path / "failure",
-                hint="a lower optimiser.lr, a longer schedule.warmup_steps or trainer.precision=32-true",
-            )
         if state.is_writer:
             self.write(state, line)
 

@@ -9,9 +9,10 @@ from any step; values are written by our own metrics writer, because ``self.log`
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import numpy as np
@@ -21,10 +22,12 @@ from torch import Tensor, nn
 from repcore.config import OptimiserConfig, ScheduleConfig
 from repcore.data.batching import LoadedBatch, Rejected
 from repcore.data.seeds import mix
-from repcore.interfaces import Batch, Draws, LossTerms, Progress
+from repcore.interfaces import Batch, Draws, LossTerms, Objective, Progress
 from repcore.training.optimisers import DecayRule, build_optimiser, lr_factor
 
 ProgressAt = Callable[[int], Progress]
+OnNonfinite = Callable[[int, str, Batch, Draws], Exception]
+CUDA_CHECK_EVERY = 20  # steps; looking at a value on a GPU waits for it
 
 
 class StepRecord:
@@ -55,6 +58,7 @@ class ObjectiveModule(pl.LightningModule):
         accumulate: micro-batches of one step.
         seed: run seed.
         progress_at: step -> :class:`Progress`.
+        on_nonfinite: makes the error to raise when loss or gradient is NaN or Inf, from (step, reason, batch, draws).
     """
 
     def __init__(
@@ -67,16 +71,23 @@ class ObjectiveModule(pl.LightningModule):
         accumulate: int,
         seed: int,
         progress_at: ProgressAt,
+        on_nonfinite: OnNonfinite,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.objective = objective
         self.optimiser_config, self.schedule_config = optimiser, schedule
         self.decay_rule, self.accumulate, self.seed, self.progress_at = decay_rule, accumulate, seed, progress_at
+        self.on_nonfinite = on_nonfinite
         self.last: StepRecord | None = None
         self._pending: list[LoadedBatch] = []
         self._waited = 0.0
         self._left_at = time.perf_counter()
+
+    @property
+    def rules(self) -> Objective:
+        """The objective as the contract sees it."""
+        return cast(Objective, self.objective)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return build_optimiser(self.objective.named_parameters(), self.optimiser_config, self.decay_rule)
@@ -99,22 +110,25 @@ class ObjectiveModule(pl.LightningModule):
         optimiser = self.optimizers()
         assert isinstance(optimiser, pl.core.optimizer.LightningOptimizer)
         optimiser.zero_grad(set_to_none=True)
+        rules = self.rules
         drawn = [self._draw(one.batch, step * self.accumulate + i, record.progress) for i, one in enumerate(pending)]
         shares = self._shares([one.batch for one in pending], drawn)
         carried = []
         for number, (loaded, draws) in enumerate(zip(pending, drawn, strict=True)):
             self._seed_everything(step * self.accumulate + number)
             with self._sync(last=number == len(pending) - 1):
-                terms = self.objective(loaded.batch, draws)
+                terms = rules(loaded.batch, draws)
                 loss = self._scaled_loss(terms, shares, number)
                 self.manual_backward(loss)
             carried.append(terms.carry)
             _collect(record, loaded, terms, shares, number)
-        self.objective.before_step(record.progress)
+        rules.before_step(record.progress)
         record.grad_norm = self._clip()
+        if self.device.type != "cuda" or step % CUDA_CHECK_EVERY == 0:
+            self._check_finite(record, pending[-1].batch, drawn[-1])
         record.lr = self._set_lr(optimiser.optimizer, step)
         optimiser.step()
-        self.objective.after_step(record.progress, carried)
+        rules.after_step(record.progress, carried)
         record.waited, self._waited = self._waited, 0.0
         self.last = record
 
@@ -122,8 +136,7 @@ class ObjectiveModule(pl.LightningModule):
         generator = torch.Generator(device=self.device)
         generator.manual_seed(mix(self.seed, "draw", micro_batch, self.global_rank))
         with torch.no_grad():
-            draws: Draws = self.objective.draw(batch, generator, progress)
-        return draws
+            return self.rules.draw(batch, generator, progress)
 
     def _seed_everything(self, micro_batch: int) -> None:
         """Dropout and drop path use the global generators; nothing else may."""
@@ -137,14 +150,13 @@ class ObjectiveModule(pl.LightningModule):
         if len(batches) == 1 and world == 1:
             return None
         counter = getattr(self.objective, "counts", None)
-        rows = []
+        rows: list[dict[str, Tensor]] = []
         for batch, draws in zip(batches, drawn, strict=True):
             named = {} if counter is None else counter(batch, draws)
-            rows.append(
-                {"": float(batch.size), **{key: torch.as_tensor(value).float() for key, value in named.items()}}
-            )
+            counted = {"": batch.size, **named}
+            rows.append({key: torch.as_tensor(value, device=self.device).float() for key, value in counted.items()})
         shares: list[Mapping[str, Tensor | float]] = []
-        totals = {key: sum((torch.as_tensor(row[key]) for row in rows), torch.zeros(())) for key in rows[0]}
+        totals = {key: torch.stack([row[key] for row in rows]).sum() for key in rows[0]}
         if world > 1:
             totals = {key: self._sum_over_devices(value) for key, value in totals.items()}
         for row in rows:
@@ -160,25 +172,30 @@ class ObjectiveModule(pl.LightningModule):
         if shares is None:
             return terms.total
         share = shares[number]
-        parts = [
-            terms.weights[name] * share.get(name, share[""]) * value
+        parts: list[Tensor] = [
+            value * (terms.weights[name] * share.get(name, share[""]))
             for name, value in terms.terms.items()
             if terms.weights[name] != 0.0
         ]
-        return torch.stack([torch.as_tensor(part) for part in parts]).sum()
+        return torch.stack(parts).sum()
 
     def _sync(self, *, last: bool) -> contextlib.AbstractContextManager[Any]:
         """Exchange gradients between devices only with the last micro-batch."""
-        wrapped = getattr(self.trainer.strategy, "model", None)
-        if last or not hasattr(wrapped, "no_sync"):
-            return contextlib.nullcontext()
-        context: contextlib.AbstractContextManager[Any] = wrapped.no_sync()
-        return context
+        pause = getattr(getattr(self.trainer.strategy, "model", None), "no_sync", None)
+        return contextlib.nullcontext() if last or pause is None else pause()
 
     def _clip(self) -> Tensor:
         parameters = [p for p in self.objective.parameters() if p.grad is not None]
         limit = self.optimiser_config.clip_norm
         return nn.utils.clip_grad_norm_(parameters, float("inf") if limit is None else limit)
+
+    def _check_finite(self, record: StepRecord, batch: Batch, draws: Draws) -> None:
+        """Before the optimiser moves anything: a bad step leaves the weights as they were."""
+        if math.isfinite(float(torch.as_tensor(record.grad_norm))):
+            return
+        values = {**record.terms, "gradient norm": record.grad_norm}
+        bad = [f"{name} is {float(torch.as_tensor(value))}" for name, value in values.items() if not _finite(value)]
+        raise self.on_nonfinite(record.progress.step, ", ".join(bad), batch, draws)
 
     def _set_lr(self, optimiser: torch.optim.Optimizer, step: int) -> float:
         lr = self.optimiser_config.lr * lr_factor(step, self.progress_at(step).total_steps, self.schedule_config)
@@ -206,7 +223,7 @@ class ObjectiveModule(pl.LightningModule):
                 generator.manual_seed(mix(self.seed, "validation-draw", number))
                 progress = self.progress_at(self.global_step)
                 with self.trainer.precision_plugin.forward_context():
-                    terms = self.objective(batch, self.objective.draw(batch, generator, progress))
+                    terms = self.rules(batch, self.rules.draw(batch, generator, progress))
                 factors.update({name: float(value) for name, value in terms.weights.items()})
                 _add_means(sums, weights, terms, batch.size)
         finally:
@@ -220,6 +237,10 @@ class ObjectiveModule(pl.LightningModule):
             weights = {name: float(table[row, 1]) for row, name in enumerate(names)}
         means = {name: sums[name] / weights[name] for name in sums if weights[name] > 0}
         return {"loss": sum(factor * means[name] for name, factor in factors.items() if name in means), **means}
+
+
+def _finite(value: Any) -> bool:
+    return math.isfinite(float(torch.as_tensor(value)))
 
 
 def _collect(

@@ -13,18 +13,20 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
-from repcore.checkpoints.model_folder import read_model
 from repcore.config.resolve import ResolvedRun
-from repcore.data.stream import EndlessBatches, StreamOrder
+from repcore.data.stream import EndlessBatches
+from repcore.diagnostics.capture import capture_failure
 from repcore.errors import CheckpointError, ConfigError, RunError
+from repcore.interfaces import Batch, Draws
 from repcore.ops import chosen_implementations
 from repcore.registry import Registry
 from repcore.reporting import Reporter
-from repcore.training.assembly import RunParts, assemble, teachers
+from repcore.training.assembly import RunParts, teachers
 from repcore.training.export import export_model, held_out_diagnosis
 from repcore.training.listeners import (
     Checkpoints,
     Interruption,
+    Listener,
     MetricsWriter,
     ProgressShow,
     RunState,
@@ -34,6 +36,7 @@ from repcore.training.listeners import (
 from repcore.training.loaders import FixedBatches, build_loader
 from repcore.training.module import ObjectiveModule
 from repcore.training.optimisers import DecayRule, matrices_decay
+from repcore.training.plan import stream_order, total_steps
 from repcore.training.run_folder import RunFolder, environment, run_name
 
 DEFAULT_VALIDATIONS = 10
@@ -52,62 +55,44 @@ class RunResult:
 
 def start_run(
     registry: Registry,
-    resolved: ResolvedRun,
+    parts: RunParts,
     reporter: Reporter,
     *,
     root: Path,
     name: str | None = None,
     device: str = "auto",
-    init_from: Path | None = None,
 ) -> RunResult:
     """Train from the beginning.
 
     Args:
-        resolved: validated settings.
+        parts: as :func:`repcore.training.assembly.assemble` makes them.
         root: folder that holds runs.
-        init_from: model folder whose encoder weights (and preprocessor) the run starts from.
+        name: of the run folder; None = domain, recipe and time.
 
     Raises:
-        RepcoreError: bad settings, data or plugin code.
+        RepcoreError: the run cannot go on; says why and what was saved.
     """
-    donor = None if init_from is None else read_model(init_from)
-    if donor is not None and donor.encoder_name != resolved.encoder.name:
-        raise ConfigError(
-            f"{init_from} holds encoder {donor.encoder_name}, the run has {resolved.encoder.name}",
-            hint=f"encoder={donor.encoder_name}",
-        )
-    fitted = None if donor is None else donor.folder
-    parts = assemble(resolved, reporter, fitted=fitted)
-    folder = RunFolder.create(root, run_name(resolved.recipe, name))
+    folder = RunFolder.create(root, run_name(parts.resolved.recipe, name))
     folder.preprocessing.mkdir()
     parts.preprocessor.save(folder.preprocessing)
     folder.write_json("origin.json", dict(parts.resolved.origin))
-    if donor is not None:
-        donor.load_into(parts.encoder)
-        reporter.info(f"encoder weights and preprocessor from {init_from}; optimiser, schedule and heads start afresh")
     return _run(registry, parts, folder, reporter, device=device, resume=False)
 
 
 def resume_run(
-    registry: Registry, resolved: ResolvedRun, folder: RunFolder, reporter: Reporter, *, device: str = "auto"
+    registry: Registry, parts: RunParts, folder: RunFolder, reporter: Reporter, *, device: str = "auto"
 ) -> RunResult:
     """Go on with an interrupted run exactly where its last checkpoint was written.
+
+    Args:
+        parts: assembled from the run's own settings and fitted preprocessor.
 
     Raises:
         RunError: the run has no checkpoint or is finished.
     """
     if not folder.last_checkpoint.is_file():
         raise RunError(f"{folder.path} has no checkpoint to resume from", hint="start it again without --resume")
-    parts = assemble(resolved, reporter, fitted=folder.preprocessing)
     return _run(registry, parts, folder, reporter, device=device, resume=True)
-
-
-def total_steps(resolved: ResolvedRun, order: StreamOrder) -> int:
-    """Optimiser steps of the run, from ``trainer.steps`` or ``trainer.epochs``."""
-    trainer = resolved.trainer
-    if trainer.steps is not None:
-        return trainer.steps
-    return max(1, round((trainer.epochs or 1.0) * order.micro_batches_per_epoch / trainer.accumulate))
 
 
 def decay_rule(resolved: ResolvedRun) -> DecayRule:
@@ -119,21 +104,29 @@ def decay_rule(resolved: ResolvedRun) -> DecayRule:
     return rule
 
 
-def stream_order(parts: RunParts, *, world: int = 1, rank: int = 0) -> StreamOrder:
-    """The order in which this device sees the training split."""
-    resolved = parts.resolved
-    costs = parts.costs(parts.train)
-    return StreamOrder(
-        parts.train, resolved.data.batch_size, resolved.trainer.seed, costs=costs, world=world, rank=rank
-    )
+def build_module(parts: RunParts, failures: Path) -> tuple[ObjectiveModule, EndlessBatches]:
+    """The training module and the stream that tells it where a step is.
 
-
-def build_module(parts: RunParts) -> tuple[ObjectiveModule, EndlessBatches]:
-    """The training module and the (single-device) stream that tells it where a step is."""
+    Args:
+        failures: folder for the capture of a step with NaN or Inf.
+    """
     resolved = parts.resolved
     order = stream_order(parts, world=resolved.trainer.devices * resolved.trainer.num_nodes)
     steps = total_steps(resolved, order)
     batches = EndlessBatches(order, start=0, accumulate=resolved.trainer.accumulate, total_steps=steps)
+
+    def on_nonfinite(step: int, reason: str, batch: Batch, draws: Draws) -> RunError:
+        return capture_failure(
+            failures,
+            step=step,
+            reason=reason,
+            module=parts.objective,
+            batch=batch,
+            draws=draws,
+            seed=resolved.trainer.seed,
+            hint="a lower optimiser.lr, a longer schedule.warmup_steps, or trainer.precision=32-true",
+        )
+
     module = ObjectiveModule(
         parts.objective,
         optimiser=resolved.optimiser,
@@ -142,6 +135,7 @@ def build_module(parts: RunParts) -> tuple[ObjectiveModule, EndlessBatches]:
         accumulate=resolved.trainer.accumulate,
         seed=resolved.trainer.seed,
         progress_at=batches.progress,
+        on_nonfinite=on_nonfinite,
     )
     return module, batches
 
@@ -150,7 +144,7 @@ def _run(
     registry: Registry, parts: RunParts, folder: RunFolder, reporter: Reporter, *, device: str, resume: bool
 ) -> RunResult:
     resolved = parts.resolved
-    module, batches = build_module(parts)
+    module, batches = build_module(parts, folder.path / "failure")
     if resolved.trainer.compile:
         module.objective.compile()
     start = _checked_start(folder, parts, batches.total_steps) if resume else 0
@@ -198,7 +192,7 @@ def _trainer_and_state(
         held_out_diagnosis(parts) if len(parts.validation) > 1 else None,
         writer,
     )
-    listeners = [ProgressShow(), writer, validation, checkpoints, Interruption(checkpoints)]
+    listeners: list[Listener] = [ProgressShow(), writer, validation, checkpoints, Interruption(checkpoints)]
     quieten_lightning()
     trainer = pl.Trainer(
         accelerator=accelerator(device),

@@ -48,7 +48,7 @@ class SvmProbeConfig:
     inverse_penalty_exponent_high: float = field(default=1.0, metadata={"help": "largest C", "unit": "log10"})
     inverse_penalties: int = field(default=7, metadata={"help": "grid points, even in log10", "unit": "points"})
     folds: int = field(default=5, metadata={"help": "stratified folds on train", "unit": "folds"})
-    max_iterations: int = field(default=5000, metadata={"help": "liblinear iterations at most", "unit": "iterations"})
+    max_iterations: int = field(default=1000, metadata={"help": "liblinear iterations at most", "unit": "iterations"})
 
 
 @dataclass(frozen=True, kw_only=True)

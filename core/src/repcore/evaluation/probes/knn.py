@@ -77,6 +77,8 @@ class NeighbourProbe:
                 predictions[first : first + BLOCK_ROWS, columns] = self._average(
                     similarity[:, known], votes[known][:, columns]
                 )
+        if target.kind in ("class", "multilabel"):
+            predictions = predictions.round(12)  # equal votes must be ties in AUROC, whatever order they were added in
         scores = with_rows(score_predictions(target, data.test_labels, predictions), data)
         unlabelled = int((~patterns.any(axis=0)).sum())
         if unlabelled:

@@ -3,13 +3,12 @@
 Source: method card, section 5.2. The merges were learned with brackets as separators (`bracket`), but only vocab.json
 and merges.txt were loaded afterwards, into RoBERTa tokenizers that split differently: runs of letters, digits and other
 signs, written in a byte alphabet. Of a sign without an id, the Rust tokenizer (`fast`) keeps nothing and the Python one
-(`slow`) an ``<unk>``: both brackets of every symbol vanish, or become two unknowns. In `bracket`, a sign without an id is
-an ``<unk>`` too.
+(`slow`) an ``<unk>``: both brackets of every symbol vanish, or become two unknowns. In `bracket`, a sign without an
+id is an ``<unk>`` too.
 
-How it is fast: in both, the text between one symbol's closing bracket and the next symbol's opening bracket never
-joins two symbols unless a merge reaches across it. Where the vocabulary rules that out (`_crossing_pairs`), the ids of a
-molecule are the ids of its symbols one after another, and the ids of a symbol are computed once. Texts for which it is
-not ruled out take the plain path, run by run.
+How it is fast: two symbols are tokenised independently of each other unless a merge reaches across the brackets
+between them. Where the vocabulary rules that out (`_crossing_pairs`), the ids of a molecule are the ids of its symbols
+one after another, and those of a symbol are computed once. Other texts take the plain path, run by run.
 
 Differs: added tokens such as ``<mask>`` are not recognised inside text; SELFIES cannot contain them.
 """
@@ -19,6 +18,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from repcore_molecules.tokenisation.symbols import check_max_length
@@ -51,7 +51,7 @@ def merge_pairs(word: list[str], ranks: Mapping[tuple[str, str], int]) -> list[s
     worst = len(ranks)
     while len(word) > 1:
         rank, left, right = min(
-            (ranks.get(pair, worst), *pair) for pair in zip(word, word[1:], strict=False)
+            (ranks.get(pair, worst), *pair) for pair in pairwise(word)
         )
         if rank == worst:
             break

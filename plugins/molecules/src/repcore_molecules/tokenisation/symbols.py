@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from repcore.errors import ConfigError, DataError
-
 from repcore_molecules.tokenisation.vocabulary import (
     BEGIN_ID,
     END_ID,

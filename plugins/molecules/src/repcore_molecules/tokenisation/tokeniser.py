@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, get_args
 
 from repcore.errors import CheckpointError, ConfigError
-
 from repcore_molecules.tokenisation.published import PublishedTokeniser
 from repcore_molecules.tokenisation.symbols import SymbolTokeniser
 from repcore_molecules.tokenisation.vocabulary import BpeVocabulary, SymbolVocabulary

@@ -4,7 +4,7 @@ Both keep five special tokens. Ours always sit at ids 0 to 4 in the order of `SP
 says by name where its own are (in the two known ones they are the same 0 to 4).
 
 Differs from the reference repository: the vocabulary is always read from the checkpoint's own folder. The published
-scripts pair weights with a bundled vocabulary of another size, whose ids agree only up to 16 (method card, section 5.2).
+scripts pair weights with a bundled vocabulary of another size, whose ids agree only up to 16 (method card, 5.2).
 """
 
 from __future__ import annotations
@@ -101,8 +101,10 @@ class BpeVocabulary:
             raise CheckpointError(f"the vocabulary has no {', '.join(missing)}", expected=" ".join(SPECIAL_TOKENS))
         homeless = [a + b for a, b in self.merges if a + b not in ids]
         if homeless:
-            raise CheckpointError(f"{len(homeless)} merges make tokens that the vocabulary lacks, first {homeless[0]!r}",
-                                  hint="take vocab.json and merges.txt from the same folder")
+            raise CheckpointError(
+                f"{len(homeless)} merges make tokens that the vocabulary lacks, first {homeless[0]!r}",
+                hint="take vocab.json and merges.txt from the same folder",
+            )
         object.__setattr__(self, "ids", ids)
         object.__setattr__(self, "ranks", {pair: rank for rank, pair in enumerate(self.merges)})
 

@@ -1,0 +1,87 @@
+"""The README.md of a model folder: what the model is, from what, how well, and how to load it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_NOT_RECORDED = "Not recorded."
+
+
+def model_card(
+    title: str,
+    *,
+    card: Mapping[str, Any],
+    dim: int,
+    parameters: int,
+    requirements: Sequence[str],
+) -> str:
+    """Markdown text of a card.
+
+    Args:
+        title: encoder name.
+        card: facts by name; those a section knows go there, all others under "Training".
+        dim: width of the vectors.
+        parameters: number of weights.
+        requirements: distributions with versions that built the model.
+
+    Returns:
+        the whole document. A section without facts says so instead of vanishing.
+    """
+    rest = dict(card)
+    summary = rest.pop("summary", "")
+    paper, licence, notices = (rest.pop(key, "") for key in ("paper", "licence", "notices"))
+    data = _facts({key: rest.pop(key) for key in ("data", "rows") if key in rest})
+    limits = rest.pop("limits", None) or ()
+    diagnostics = _facts({key: rest.pop(key) for key in ("validation", "diagnostics", "probes") if key in rest})
+    what = [summary or f"Weights of `{title}`.", f"{parameters:,} parameters, vectors of {dim} numbers."]
+    what += [f"Paper: {paper}"] if paper else []
+    sections = {
+        "What it is": "\n\n".join(what),
+        "Data": data or _NOT_RECORDED,
+        "Training": _facts(rest) or _NOT_RECORDED,
+        "Diagnostics": diagnostics or _NOT_RECORDED,
+        "How to load": _how_to_load(requirements),
+        "Licence and notices": "\n\n".join(str(text) for text in (licence, notices) if text) or _NOT_RECORDED,
+        "Limits": _limits([limits] if isinstance(limits, str) else limits),
+    }
+    body = "\n\n".join(f"## {heading}\n\n{text}" for heading, text in sections.items())
+    return f"# {title}\n\n{body}\n"
+
+
+def _facts(facts: Mapping[str, Any], indent: int = 0) -> str:
+    """A nested list of facts; empty ones are left out."""
+    lines = []
+    for key, value in facts.items():
+        if value in (None, "", [], {}, ()):
+            continue
+        label = f"{' ' * indent}- {str(key).replace('_', ' ')}:"
+        if isinstance(value, Mapping):
+            lines += [label, _facts(value, indent + 2)]
+        elif isinstance(value, list | tuple):
+            lines.append(f"{label} {', '.join(_show(part) for part in value)}")
+        else:
+            lines.append(f"{label} {_show(value)}")
+    return "\n".join(line for line in lines if line)
+
+
+def _show(value: Any) -> str:  # any JSON value
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _how_to_load(requirements: Sequence[str]) -> str:
+    with_versions = ", ".join(requirements) or _NOT_RECORDED
+    return (
+        "```python\nimport repcore\n\n"
+        'model = repcore.load("PATH/OF/THIS/FOLDER")\nvectors = model.embed("DATA")\n```\n\n'
+        "or `repcore embed PATH/OF/THIS/FOLDER DATA -o vectors.parquet`. "
+        f"The weights are plain safetensors and the settings plain JSON. Written with: {with_versions}."
+    )
+
+
+def _limits(limits: Sequence[str]) -> str:
+    own = [
+        "Trained without labels: measure what its vectors are good for on the task at hand (`repcore probe`).",
+        "Inputs unlike the training data may be placed anywhere.",
+    ]
+    return "\n".join(f"- {text}" for text in (*limits, *own))

@@ -1,0 +1,339 @@
+"""Model folders: what a run leaves behind, what users share, and what every later command reads.
+
+    weights.safetensors    encoder tensors under canonical names, contiguous
+    config.json            encoder {name, ...settings}, preprocessor {name, ...settings}, tied names, versions, origin
+    preprocessing.json     state of the preprocessor and SHA-256 of its files, which lie beside it
+    README.md              model card
+
+A folder can be inspected (settings, tensors) without the plugin; building the encoder needs it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from repcore import registry as registry_module
+from repcore.checkpoints.model_card import model_card
+from repcore.checkpoints.reading import file_sha256, grouped, read_file
+from repcore.config.plain import to_plain
+from repcore.config.validate import build as build_config
+from repcore.errors import CheckpointError, PluginError, RegistryError
+from repcore.plugins import core_version
+from repcore.registry import Entry, Registry
+
+FORMAT = 1
+WEIGHTS, CONFIG, PREPROCESSING, CARD = "weights.safetensors", "config.json", "preprocessing.json", "README.md"
+OWN_FILES = (WEIGHTS, CONFIG, PREPROCESSING, CARD)
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A model folder that has been looked at, but not loaded.
+
+    Args:
+        folder: where it lies.
+        config: content of ``config.json``.
+    """
+
+    folder: Path
+    config: Mapping[str, Any]
+
+    @property
+    def encoder_name(self) -> str:
+        """Full name of the encoder."""
+        return str(self.config["encoder"]["name"])
+
+    @property
+    def preprocessor_name(self) -> str:
+        """Full name of the preprocessor."""
+        return str(self.config["preprocessor"]["name"])
+
+    @property
+    def dim(self) -> int:
+        """Width of the vectors."""
+        return int(self.config["dim"])
+
+    @property
+    def card(self) -> Mapping[str, Any]:
+        """Facts behind the model card."""
+        facts: Mapping[str, Any] = self.config.get("card", {})
+        return facts
+
+    @cached_property
+    def preprocessing(self) -> Mapping[str, Any]:
+        """Content of ``preprocessing.json``."""
+        return _read_json(self.folder / PREPROCESSING)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The encoder's whole state, tied names included.
+
+        Raises:
+            CheckpointError: the weights are missing, damaged, or lack a tied tensor.
+        """
+        path = self.folder / WEIGHTS
+        if not path.is_file():
+            raise CheckpointError(f"{self.folder} has no {WEIGHTS}")
+        state: dict[str, Tensor] = read_file(path)
+        for alias, name in self.config.get("tied", {}).items():
+            if name not in state:
+                raise CheckpointError(f"{path} lacks {name}, to which {alias} is tied")
+            state[alias] = state[name]
+        return state
+
+    def build(self, registry: Registry | None = None) -> tuple[nn.Module, Any]:
+        """The encoder in eval mode with its weights, and its preprocessor (both the plugin's own classes).
+
+        Args:
+            registry: where to look the names up; the installed plugins when None.
+
+        Raises:
+            PluginError: a plugin is missing or broken; names it, its version and how to get it.
+            CheckpointError: a file is missing, altered or does not fit.
+        """
+        known = registry or registry_module.default()
+        encoder = self.build_encoder(known)
+        self.load_into(encoder)
+        return encoder.eval(), self.build_preprocessor(known)
+
+    def build_encoder(self, registry: Registry | None = None) -> nn.Module:
+        """The encoder with fresh weights: the random-initialisation twin of the model."""
+        entry = self._entry("encoder", registry or registry_module.default())
+        encoder: nn.Module = entry.load()(self._settings("encoder", entry))
+        return encoder
+
+    def build_preprocessor(self, registry: Registry | None = None) -> Any:  # the plugin's own class
+        """The fitted preprocessor, after checking its files."""
+        entry = self._entry("preprocessor", registry or registry_module.default())
+        for name, expected in self.preprocessing.get("files", {}).items():
+            path = self.folder / name
+            if not path.is_file():
+                raise CheckpointError(f"{self.folder} lacks {name}, which its preprocessor needs")
+            if file_sha256(path) != expected:
+                raise CheckpointError(
+                    f"{path} is not the file that the model was saved with", hint="restore it, or save the model again"
+                )
+        return entry.load().load(self._settings("preprocessor", entry), self.folder)
+
+    def load_into(self, encoder: nn.Module) -> None:
+        """Copy the weights into an encoder of the same sizes.
+
+        Raises:
+            CheckpointError: names or shapes differ; names them.
+        """
+        state, own = self.tensors(), encoder.state_dict()
+        unexpected = [name for name in state if name not in own]
+        missing = [name for name in own if name not in state]
+        misshapen = [
+            f"{name} {tuple(value.shape)} for {tuple(own[name].shape)}"
+            for name, value in state.items()
+            if name in own and own[name].shape != value.shape
+        ]
+        if unexpected or missing or misshapen:
+            raise CheckpointError(
+                f"{len(unexpected) + len(missing) + len(misshapen)} of {len(state)} tensors in {self.folder} "
+                f"do not fit {self.encoder_name} as configured",
+                unexpected=grouped(unexpected),
+                missing=grouped(missing),
+                wrong_shape="; ".join(misshapen[:4]) + (" ..." if len(misshapen) > 4 else ""),
+                hint="use the encoder settings of the folder's config.json",
+            )
+        encoder.load_state_dict(state)
+
+    def _settings(self, kind: str, entry: Entry[Any]) -> Any:  # the plugin's own dataclass
+        values = {key: value for key, value in self.config[kind].items() if key != "name"}
+        return build_config(entry.load("config"), values, prefix=kind)
+
+    def _entry(self, kind: str, registry: Registry) -> Entry[Any]:
+        name = str(self.config[kind]["name"])
+        try:
+            return registry.get(kind, name)
+        except RegistryError as error:
+            plugin = self.config.get("plugins", {}).get(kind, {})
+            label = " ".join(str(plugin[key]) for key in ("distribution", "version") if plugin.get(key))
+            domain = name.partition("/")[0]
+            raise PluginError(
+                f"{self.folder} needs {kind} {name}, which is not available here",
+                written_with=label,
+                problem=error.facts.get("problem") or error.summary,
+                hint=error.facts.get("hint") or _install_hint(plugin, domain),
+            ) from error
+
+
+def save_model(
+    folder: Path,
+    *,
+    encoder: nn.Module,
+    encoder_name: str,
+    encoder_config: Any,
+    preprocessor: Any,
+    preprocessor_name: str,
+    preprocessor_config: Any,
+    card: Mapping[str, Any],
+    extra: Mapping[str, Any],
+    branch: str = "default",
+    registry: Registry | None = None,
+) -> Path:
+    """Write a model folder; what was there before stays until the new one is complete.
+
+    Args:
+        folder: new, or an earlier model folder, which is replaced.
+        encoder: its ``state_dict`` is saved.
+        encoder_name / preprocessor_name: registered full names.
+        encoder_config / preprocessor_config: their config dataclasses.
+        preprocessor: its ``save(folder)`` writes the files beside.
+        card: facts for the model card.
+        extra: origin (run settings, environment, import report), kept under ``origin`` in config.json.
+        branch: which network of the run this is.
+        registry: where owners and versions are looked up; the installed plugins when None.
+
+    Returns:
+        the folder.
+
+    Raises:
+        CheckpointError: the folder exists and is something else, or the preprocessor writes one of our files.
+    """
+    folder = Path(folder)
+    if folder.exists() and not (folder.is_dir() and ((folder / CONFIG).is_file() or not any(folder.iterdir()))):
+        raise CheckpointError(f"{folder} exists and is not a model folder", hint="name a new folder")
+    known = registry or registry_module.default()
+    plugins = {kind: _owner(known, kind, name)
+               for kind, name in (("encoder", encoder_name), ("preprocessor", preprocessor_name))}
+    weights, tied = _canonical_tensors(encoder)
+    dim = int(getattr(encoder, "dim", 0))
+    config = {
+        "format": FORMAT,
+        "encoder": {"name": encoder_name, **to_plain(encoder_config)},
+        "preprocessor": {"name": preprocessor_name, **to_plain(preprocessor_config)},
+        "dim": dim,
+        "branch": branch,
+        "tied": tied,
+        "repcore": core_version(),
+        "plugins": plugins,
+        "card": dict(card),
+        "origin": dict(extra),
+    }
+    requirements = [f"repcore {core_version()}"]
+    requirements += sorted({f"{one['distribution']} {one['version']}" for one in plugins.values() if one})
+    partial = folder.parent / f".{folder.name}.partial-{os.getpid()}"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        _write_preprocessor(partial, preprocessor)
+        save_file(weights, partial / WEIGHTS, metadata={"format": "pt", "encoder": encoder_name})
+        _write_json(partial / CONFIG, config)
+        parameters = sum(tensor.numel() for tensor in weights.values())
+        text = model_card(encoder_name, card=card, dim=dim, parameters=parameters, requirements=requirements)
+        (partial / CARD).write_text(text, encoding="utf-8")
+        _replace_folder(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def read_model(folder: Path | str) -> ModelFolder:
+    """Look at a model folder; also accepts a run folder with ``model/`` inside. Tensors are read later.
+
+    Raises:
+        CheckpointError: there is none, it is damaged, or written by a newer repcore.
+    """
+    path = Path(folder)
+    if not (path / CONFIG).is_file() or not (path / PREPROCESSING).is_file():
+        if (path / "model" / CONFIG).is_file():
+            return read_model(path / "model")
+        what = "is not a model folder" if path.exists() else "does not exist"
+        raise CheckpointError(
+            f"{path} {what}", expected=f"{CONFIG}, {PREPROCESSING} and {WEIGHTS}", hint="repcore import CKPT -o MODEL"
+        )
+    config = _read_json(path / CONFIG)
+    if config.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path / CONFIG} has format {config.get('format')!r}", expected=FORMAT, hint="upgrade repcore"
+        )
+    for part in ("encoder", "preprocessor"):
+        if not isinstance(config.get(part), dict) or "name" not in config[part]:
+            raise CheckpointError(f"{path / CONFIG} does not say which {part} it needs")
+    return ModelFolder(path, config)
+
+
+def _canonical_tensors(module: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Contiguous copies under the first name of each tensor, and the further names of tied ones."""
+    weights: dict[str, Tensor] = {}
+    tied: dict[str, str] = {}
+    first: dict[tuple[Any, ...], str] = {}
+    for name, value in module.state_dict().items():
+        if not isinstance(value, Tensor):
+            raise PluginError(f"state of {type(module).__name__} holds {name}, which is not a tensor")
+        place = (value.data_ptr(), value.shape, value.stride(), value.dtype)
+        if value.numel() and place in first:
+            tied[name] = first[place]
+            continue
+        first[place] = name
+        weights[name] = value.detach().to("cpu", copy=True).contiguous()
+    return weights, tied
+
+
+def _write_preprocessor(folder: Path, preprocessor: Any) -> None:
+    """Let the preprocessor write its files, then list them."""
+    state = to_plain(dict(preprocessor.save(folder) or {}))
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    names = [path.relative_to(folder).as_posix() for path in files]
+    taken = [name for name in names if name in OWN_FILES]
+    if taken:
+        raise CheckpointError(
+            f"{type(preprocessor).__name__}.save wrote {', '.join(taken)}, which belongs to the model folder"
+        )
+    digests = {name: file_sha256(path) for name, path in zip(names, files, strict=True)}
+    _write_json(folder / PREPROCESSING, {"format": FORMAT, "state": state, "files": digests})
+
+
+def _replace_folder(new: Path, folder: Path) -> None:
+    """Put ``new`` in the place of ``folder``: two renames, with nothing lost in between."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if not folder.exists():
+        new.rename(folder)
+        return
+    old = folder.parent / f".{folder.name}.old-{os.getpid()}"
+    folder.rename(old)
+    new.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _owner(registry: Registry, kind: str, name: str) -> dict[str, str]:
+    """Distribution and version that provide a part; empty for one that is not registered."""
+    try:
+        plugin = registry.get(kind, name).plugin
+    except RegistryError:
+        return {}
+    return {"plugin": plugin.name, "distribution": plugin.distribution, "version": plugin.version}
+
+
+def _install_hint(plugin: Mapping[str, Any], domain: str) -> str:
+    distribution = str(plugin.get("distribution", ""))
+    if not distribution or distribution == f"repcore-{domain}":
+        return registry_module.install_command(domain)
+    version = plugin.get("version")
+    return f'pip install "{distribution}=={version}"' if version else f"pip install {distribution}"
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read as JSON", reason=error) from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, no JSON object")
+    return content
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

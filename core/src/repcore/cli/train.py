@@ -1,0 +1,202 @@
+"""``repcore <domain> train``: start, resume or plan a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from repcore import registry
+from repcore.cli.console import ConsoleReporter, duration, say
+from repcore.cli.options import RUNS_FOLDER, data_options, device_option, torch_device
+from repcore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from repcore.config.resolve import ResolvedRun
+    from repcore.training.assembly import RunParts
+    from repcore.training.estimate import Estimate
+    from repcore.training.run import RunResult
+
+
+@click.command("train")
+@click.argument("recipe", required=False)
+@click.argument("overrides", nargs=-1)
+@click.option("--preset", help="Preset of the recipe, for example tiny or paper.")
+@data_options
+@click.option("--config", "file", type=click.Path(path_type=Path), help="YAML file merged over the preset.")
+@click.option("--resume", metavar="RUN", help="Go on with a run: its folder, its name, or latest.")
+@click.option("--init-from", type=click.Path(path_type=Path), metavar="MODEL", help="Start from a model's weights.")
+@click.option("--name", help="Name of the run folder.")
+@click.option("--out", type=click.Path(path_type=Path), default=RUNS_FOLDER, show_default=True, help="Folder of runs.")
+@device_option
+@click.option("--workers", type=int, help="Loader processes (same as data.workers=N).")
+@click.option("--dry-run", is_flag=True, help="Open the data, make two trial steps, print the plan, stop.")
+@click.pass_context
+def train_command(
+    ctx: click.Context,
+    recipe: str | None,
+    overrides: tuple[str, ...],
+    preset: str | None,
+    data: str | None,
+    reader: str | None,
+    file: Path | None,
+    resume: str | None,
+    init_from: Path | None,
+    name: str | None,
+    out: Path,
+    device: str,
+    workers: int | None,
+    dry_run: bool,
+) -> None:
+    """Pre-train RECIPE on unlabelled data; OVERRIDES are key.sub=value, for example trainer.steps=500.
+
+    Without --data the recipe's own small data set is used: good for a first look.
+
+    \b
+    Example:
+      repcore DOMAIN train RECIPE --preset tiny --data PATH
+      repcore DOMAIN train RECIPE --resume latest
+    """
+    domain: str = ctx.obj
+    reporter = ConsoleReporter()
+    if resume is not None:
+        _refuse_with_resume(overrides, preset, data, file, init_from)
+        result = _resume(domain, recipe, resume, out, device, reporter)
+    else:
+        if recipe is None:
+            raise ConfigError("which recipe?", recipes=", ".join(one.full_name for one in _recipes(domain)))
+        settings = _settings(domain, data, reader, workers)
+        resolved = _resolve(domain, recipe, preset, file, overrides, settings)
+        if dry_run:
+            _dry_run(resolved, device, reporter, init_from)
+            return
+        result = _start(resolved, reporter, out, name, device, init_from)
+    reporter.close()
+    _finish(ctx, domain, result)
+
+
+def _recipes(domain: str) -> list[Any]:
+    return registry.default().entries("recipe", domain)
+
+
+def _refuse_with_resume(*given: object) -> None:
+    if any(given):
+        raise ConfigError(
+            "--resume goes on with the run's own settings and takes no others",
+            hint="to change settings, start a new run with --init-from runs/NAME/model",
+        )
+
+
+def _settings(domain: str, data: str | None, reader: str | None, workers: int | None) -> dict[str, Any]:
+    from repcore.data.readers import dataset_settings
+
+    settings: dict[str, Any] = {}
+    if data is not None:
+        for key, value in dataset_settings(registry.default(), data, domain=domain, reader=reader).items():
+            settings[f"dataset.{key}"] = value
+    elif reader is not None:
+        raise ConfigError(f"--reader {reader} needs --data PATH")
+    if workers is not None:
+        settings["data.workers"] = workers
+    return settings
+
+
+def _resolve(
+    domain: str,
+    recipe: str,
+    preset: str | None,
+    file: Path | None,
+    overrides: tuple[str, ...],
+    settings: dict[str, Any],
+) -> ResolvedRun:
+    from repcore.config.resolve import resolve_run
+
+    return resolve_run(
+        registry.default(), recipe, preset=preset, file=file, overrides=overrides, domain=domain, settings=settings
+    )
+
+
+def _prepare_torch(resolved: ResolvedRun, device: str, reporter: ConsoleReporter) -> str:
+    """Threads and device, said before the slow imports."""
+    import torch
+
+    if resolved.trainer.threads is not None:
+        torch.set_num_threads(resolved.trainer.threads)
+    chosen = torch_device(device)
+    words = f"{torch.get_num_threads()} threads" if chosen == "cpu" else torch.cuda.get_device_name(0)
+    reporter.info(f"{resolved.recipe}, preset {resolved.preset}, on {chosen} ({words}), {resolved.trainer.precision}")
+    return chosen
+
+
+def _start(
+    resolved: ResolvedRun, reporter: ConsoleReporter, out: Path, name: str | None, device: str, init_from: Path | None
+) -> RunResult:
+    chosen = _prepare_torch(resolved, device, reporter)
+    from repcore.training.assembly import assemble
+
+    parts = assemble(resolved, reporter, init_from=init_from)
+    estimate = _estimate(parts, chosen)
+    if estimate is not None:
+        reporter.info(f"about {duration(estimate.total_seconds)} at {1000 * estimate.step_seconds:.0f} ms a step")
+    from repcore.training.run import start_run
+
+    return start_run(registry.default(), parts, reporter, root=out, name=name, device=device)
+
+
+def _estimate(parts: RunParts, device: str) -> Estimate | None:
+    from repcore.training.estimate import estimate_run
+    from repcore.training.plan import stream_order, total_steps
+
+    order = stream_order(parts)
+    return estimate_run(parts, device, total_steps(parts.resolved, order), order)
+
+
+def _resume(domain: str, recipe: str | None, word: str, out: Path, device: str, reporter: ConsoleReporter) -> RunResult:
+    from repcore.config.resolve import resolve_plain
+    from repcore.training.run_folder import RunFolder
+
+    folder = RunFolder.open(word, out)
+    resolved = resolve_plain(registry.default(), folder.read_json("config.json"), f"run {folder.path.name}")
+    if resolved.domain != domain or (recipe and registry.default().recipe(recipe, domain).full_name != resolved.recipe):
+        raise ConfigError(
+            f"{folder.path} is a run of {resolved.recipe}, not of {domain}/{recipe or '...'}",
+            hint=f"repcore {resolved.domain} train --resume {word}",
+        )
+    _prepare_torch(resolved, device, reporter)
+    from repcore.training.assembly import assemble
+    from repcore.training.run import resume_run
+
+    parts = assemble(resolved, reporter, fitted=folder.preprocessing)
+    return resume_run(registry.default(), parts, folder, reporter, device=device)
+
+
+def _dry_run(resolved: ResolvedRun, device: str, reporter: ConsoleReporter, init_from: Path | None) -> None:
+    chosen = _prepare_torch(resolved, device, reporter)
+    from repcore.training.assembly import assemble
+
+    estimate = _estimate(assemble(resolved, reporter, init_from=init_from), chosen)
+    reporter.close()
+    if estimate is None:
+        say("the model is too large for a trial step on a copy")
+        return
+    say(f"rows:      {estimate.rows[0]:,} training, {estimate.rows[1]:,} validation")
+    say(f"weights:   {estimate.weights:,}")
+    say(f"steps:     {estimate.steps:,} of {estimate.items_per_step} items")
+    say(f"one step:  {1000 * estimate.step_seconds:.0f} ms")
+    say(f"whole run: about {duration(estimate.total_seconds)} without validation")
+    say("dry run: nothing was trained or written")
+
+
+def _finish(ctx: click.Context, domain: str, result: RunResult) -> None:
+    if result.status == "interrupted":
+        say(f"stopped at step {result.steps}; nothing is lost")
+        say(f"go on with: repcore {domain} train --resume {result.folder}")
+        ctx.exit(130)
+    from repcore.report.build import build_report
+
+    report = build_report(result.folder)
+    figures = "  ".join(f"{name} {value:.4g}" for name, value in result.validation.items())
+    say(f"{result.steps} steps in {duration(result.seconds)}; validation: {figures or 'none'}")
+    say(f"model:  {result.folder / 'model'}")
+    say(f"report: {report}")

@@ -1,0 +1,71 @@
+"""What a run will cost, from two real steps on a copy: time, memory, items."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import time
+from dataclasses import dataclass
+
+import torch
+
+from repcore.data.batching import TrainingCollator, TrainingItems
+from repcore.data.stream import EndlessBatches, StreamOrder
+from repcore.training.assembly import RunParts
+
+LARGEST_COPY = 200_000_000  # weights; beyond that a copy may not fit
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Seconds of one optimiser step (loading included) and of the whole run, on this device."""
+
+    step_seconds: float
+    total_seconds: float
+    weights: int
+    rows: tuple[int, int]
+    steps: int
+    items_per_step: int
+
+
+def estimate_run(parts: RunParts, device: str, steps: int, order: StreamOrder) -> Estimate | None:
+    """Time two steps (the first warms up) on a copy of the objective; None if it is too large to copy.
+
+    Args:
+        device: torch device name.
+        steps: optimiser steps of the run.
+        order: the training stream.
+    """
+    weights = sum(parameter.numel() for parameter in parts.objective.parameters())
+    if weights > LARGEST_COPY:
+        return None
+    config = parts.resolved
+    accumulate = config.trainer.accumulate
+    items = TrainingItems(parts.reader, parts.preprocessor, parts.views, parts.train)
+    collate = TrainingCollator(parts.preprocessor, parts.reader.targets, config.domain)
+    batches = EndlessBatches(order, start=0, accumulate=accumulate, total_steps=steps)
+    state = torch.get_rng_state()
+    twin = dataclasses.replace(parts, objective=copy.deepcopy(parts.objective).to(device))
+    seconds = 0.0
+    stream = iter(batches)
+    for _ in range(2):
+        started = time.perf_counter()
+        batch = collate([items[key] for key in next(stream)]).batch.to(device)
+        generator = torch.Generator(device=device).manual_seed(0)
+        progress = batches.progress(0)
+        loss = twin.rules(batch, twin.rules.draw(batch, generator, progress)).total
+        loss.backward()
+        twin.objective.zero_grad(set_to_none=True)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - started
+    torch.set_rng_state(state)
+    step_seconds = seconds * accumulate
+    return Estimate(
+        step_seconds=step_seconds,
+        total_seconds=step_seconds * steps,
+        weights=weights,
+        rows=(len(parts.train), len(parts.validation)),
+        steps=steps,
+        items_per_step=config.data.batch_size * accumulate,
+    )

@@ -1,0 +1,86 @@
+"""What a run leaves behind for its user: the model folder with its card, and diagnostics on held-out rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from repcore.checkpoints.model_folder import save_model
+from repcore.data.seeds import generator
+from repcore.diagnostics.metrics import diagnose
+from repcore.diagnostics.verdict import judge
+from repcore.embedding.inference import InferenceOptions, embed_rows
+from repcore.errors import ConfigError
+from repcore.registry import Registry
+from repcore.training.assembly import RunParts, teachers
+from repcore.training.listeners import RunState
+from repcore.training.run_folder import RunFolder, read_lines
+
+Diagnosis = Callable[[RunState], tuple[dict[str, Any], str]]
+
+
+def held_out_diagnosis(parts: RunParts) -> Diagnosis:
+    """Figures of the exported encoder on the validation rows, judged against step 0."""
+
+    def run(state: RunState) -> tuple[dict[str, Any], str]:
+        vectors = held_out_vectors(parts, str(state.module.device))
+        figures = diagnose(vectors, generator=generator(parts.resolved.trainer.seed, "diagnostics"))
+        first = next(iter(read_lines(state.folder.path / "diagnostics.jsonl")), None)
+        verdict = judge(figures, first if state.step else None)
+        record = {**figures, "level": verdict.level, "reasons": list(verdict.reasons)}
+        state.folder.write_json("diagnostics.json", {"step": state.step, **record})
+        return record, verdict.line
+
+    return run
+
+
+def held_out_vectors(parts: RunParts, device: str) -> np.ndarray:
+    """Embeddings of the validation rows, float32 (N, D); rows that cannot be embedded are left out."""
+    options = InferenceOptions(batch_size=parts.resolved.data.batch_size, device=device)
+    encoder = parts.rules.encoder_for_export()
+    rows = embed_rows(
+        encoder, parts.preprocessor, parts.reader, options, rows=parts.validation, domain=parts.resolved.domain
+    )
+    usable = np.isfinite(rows.vectors).all(1)
+    return rows.vectors[usable]
+
+
+def export_model(
+    registry: Registry, parts: RunParts, folder: RunFolder, validation: Mapping[str, float], steps: int
+) -> None:
+    """Write ``model/`` from the objective's exported encoder.
+
+    Raises:
+        ConfigError: the objective exports something that is not an encoder.
+    """
+    resolved = parts.resolved
+    encoder = parts.rules.encoder_for_export()
+    if not hasattr(encoder, "dim"):
+        raise ConfigError(f"objective {resolved.objective.name} exports {type(encoder).__name__}, which has no dim")
+    spec = resolved.encoder.entry.spec
+    save_model(
+        folder.model,
+        encoder=encoder,
+        encoder_name=resolved.encoder.name,
+        encoder_config=resolved.encoder.config,
+        preprocessor=parts.preprocessor,
+        preprocessor_name=resolved.preprocessor.name,
+        preprocessor_config=resolved.preprocessor.config,
+        card={
+            "summary": spec.summary,
+            "paper": spec.paper,
+            "licence": spec.licence,
+            "recipe": f"{resolved.recipe} ({resolved.preset})",
+            "objective": resolved.objective.name,
+            "data": resolved.dataset.plain(),
+            "rows": {"train": len(parts.train), "validation": len(parts.validation)},
+            "steps": steps,
+            "seed": resolved.trainer.seed,
+            "validation": dict(validation),
+            "diagnostics": folder.read_json("diagnostics.json") or {},
+            "teachers": teachers(parts.objective),
+        },
+        extra={"run": resolved.plain(), "environment": folder.read_json("environment.json") or {}},
+    )

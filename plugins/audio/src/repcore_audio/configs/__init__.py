@@ -1,0 +1,1 @@
+"""Settings of every audio part: frozen dataclasses, standard library only."""

@@ -1,0 +1,50 @@
+"""Settings of the readers of recordings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordingsConfig:
+    """What every reader of files needs."""
+
+    path: str = field(default="", metadata={"help": "folder or file; set by --data"})
+    labels: tuple[str, ...] = field(
+        default=(), metadata={"help": "labels to use, in manifests columns; all that are found when left out"}
+    )
+    cache_mib: int = field(
+        default=256, metadata={"help": "decoded recordings kept in memory, so that a small set is read once", "unit": "MiB"}
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManifestConfig(RecordingsConfig):
+    """A table (CSV, TSV, parquet) or JSON list of recordings; relative paths start at the table's folder.
+
+    Columns named label, labels, class, category or target hold labels unless ``labels`` names others.
+    """
+
+    path_column: str | None = field(default=None, metadata={"help": "column of file names; found by name when left out"})
+    group_column: str | None = field(
+        default=None, metadata={"help": "leakage key such as speaker; speaker, group or src_file when left out"}
+    )
+    split_column: str | None = field(default=None, metadata={"help": "split or fold of each row; split or fold when left out"})
+    id_column: str | None = field(default=None, metadata={"help": "unique ids; the file names when left out"})
+    label_separator: str = field(default=",", metadata={"help": "between several labels of one recording"})
+    label_table: str = field(
+        default="", metadata={"help": "CSV with columns mid and display_name that gives label codes their names"}
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoundsConfig:
+    """Generated instruments and environmental sounds."""
+
+    clips: int = field(default=600, metadata={"help": "number of recordings"})
+    seconds: float = field(default=1.5, metadata={"help": "longest recording; lengths vary from half of it", "unit": "s"})
+    sample_rate_hz: int = field(default=16_000, metadata={"help": "sampling rate", "unit": "Hz"})
+    seed: int = field(default=0, metadata={"help": "recordings are a pure function of seed and index"})
+    signal_to_noise_db: tuple[float, float] = field(
+        default=(-3.0, 15.0), metadata={"help": "range of the level over the background", "unit": "dB"}
+    )

@@ -1,0 +1,65 @@
+"""Settings of the log-mel front end. The defaults are Kaldi's filter bank as the published models use it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogMelConfig:
+    """From a recording to normalised log-mel frames."""
+
+    sample_rate_hz: int = field(default=16_000, metadata={"help": "recordings are resampled to this", "unit": "Hz"})
+    mel_bins: int = field(default=128, metadata={"help": "filters of the bank, from 20 Hz to half the sampling rate"})
+    frame_length_ms: float = field(default=25.0, metadata={"help": "length of a frame", "unit": "ms"})
+    frame_shift_ms: float = field(default=10.0, metadata={"help": "distance between frames", "unit": "ms"})
+    frames: int = field(
+        default=1024,
+        metadata={"help": "longest clip that the encoder sees at once; longer recordings become windows", "unit": "frames"},
+    )
+    length: Literal["variable", "fixed"] = field(
+        default="variable",
+        metadata={
+            "help": "variable: clips keep their length, padding is marked and never seen; fixed: every clip is padded or "
+            "cut to `frames` and padding is seen, as published"
+        },
+    )
+    frame_multiple: int = field(
+        default=16, metadata={"help": "variable clips are filled up with silence to a multiple of this", "unit": "frames"}
+    )
+    long_recordings: Literal["windows", "cut"] = field(
+        default="windows", metadata={"help": "windows: all of a long recording, `frames` at a time; cut: its beginning"}
+    )
+    mean: float | None = field(
+        default=None, metadata={"help": "of log-mel values; from the training split when left out", "unit": "log power"}
+    )
+    deviation: float | None = field(
+        default=None, metadata={"help": "of log-mel values; from the training split when left out", "unit": "log power"}
+    )
+    statistics_clips: int = field(default=2000, metadata={"help": "most recordings that mean and deviation are taken from"})
+    padding: Literal["silence", "zero"] = field(
+        default="silence",
+        metadata={"help": "log-mel value of padding: that of digital silence, or 0, which is louder (published)"},
+    )
+    normalise_before_padding: bool = field(
+        default=False, metadata={"help": "pad with 0 after normalising, as the published SUPERB wrapper does"}
+    )
+    remove_waveform_mean: bool = field(default=True, metadata={"help": "subtract the mean of the whole recording first"})
+    silence_db: float = field(
+        default=-70.0, metadata={"help": "recordings whose peak is below this are marked silent", "unit": "dB of full scale"}
+    )
+    clipped_share: float = field(
+        default=0.001, metadata={"help": "recordings with a larger share of samples at full scale are marked clipped"}
+    )
+
+
+AUDIOSET_STATISTICS = (-4.2677393, 4.5689974)
+ESC50_STATISTICS = (-6.6268077, 5.358466)
+SPEECH_COMMANDS_STATISTICS = (-6.845978, 5.5654526)
+URBAN_SOUND_STATISTICS = (-5.138443946838379, 4.229961395263672)
+
+PUBLISHED_LOG_MEL = replace(
+    LogMelConfig(), length="fixed", padding="zero", mean=AUDIOSET_STATISTICS[0], deviation=AUDIOSET_STATISTICS[1]
+)
+"""What the released models were pre-trained on: 1024 frames, AudioSet and LibriSpeech statistics."""

@@ -1,0 +1,199 @@
+"""Readers of folders: any tree of recordings, and the layouts of FSDD, ESC-50 and Speech Commands."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+from repcore.data.splits import PART_NAMES
+from repcore.errors import DataError
+from repcore_audio.configs.recordings import RecordingsConfig
+from repcore_audio.datasets.recordings import (
+    SUFFIXES,
+    Catalogue,
+    Entry,
+    RecordingReader,
+    audio_files,
+    class_target,
+    rows_by,
+)
+
+FSDD_NAME = re.compile(r"(?P<digit>[0-9])_(?P<speaker>[A-Za-z][\w-]*)_(?P<take>[0-9]+)\.wav")
+FSDD_TEST_TAKES = 5  # upstream convention: takes 0 to 4 are the test set
+ESC50_TABLE = Path("meta") / "esc50.csv"
+ESC50_COLUMNS = ("filename", "fold", "category")
+SPEECH_COMMANDS_NAME = re.compile(r"(?P<speaker>[0-9a-f]{4,})_nohash_[0-9]+\.wav")
+SPEECH_COMMANDS_LISTS = {"validation": "validation_list.txt", "test": "testing_list.txt"}
+BACKGROUND_FOLDER = "_background_noise_"
+
+
+class FolderReader(RecordingReader):
+    """Dataset ``audio/folder``: every recording below a folder, or one file.
+
+    Subfolders are classes if every recording lies in one and there are two or more; a first level named train, test or
+    the like becomes the split.
+    """
+
+    def __init__(self, config: RecordingsConfig) -> None:
+        root = existing(config.path)
+        super().__init__(folder_catalogue(root), root, config)
+
+
+class FsddReader(RecordingReader):
+    """Dataset ``audio/fsdd``: spoken digits named ``digit_speaker_take.wav``; speakers are groups."""
+
+    def __init__(self, config: RecordingsConfig) -> None:
+        root = existing(config.path)
+        super().__init__(fsdd_catalogue(root), root, config)
+
+
+class Esc50Reader(RecordingReader):
+    """Dataset ``audio/esc50``: ``audio/`` and ``meta/esc50.csv`` with five folds; source recordings are groups."""
+
+    def __init__(self, config: RecordingsConfig) -> None:
+        root = existing(config.path)
+        super().__init__(esc50_catalogue(root), root, config)
+
+
+class SpeechCommandsReader(RecordingReader):
+    """Dataset ``audio/speech-commands``: a folder a word, list files for validation and test; speakers are groups."""
+
+    def __init__(self, config: RecordingsConfig) -> None:
+        root = existing(config.path)
+        super().__init__(speech_commands_catalogue(root), root, config)
+
+
+def existing(path: str) -> Path:
+    """The path as the user gave it, if there is something.
+
+    Raises:
+        DataError: nothing given, or nothing there.
+    """
+    if not path:
+        raise DataError("no folder of recordings was given", hint="--data PATH")
+    found = Path(path).expanduser()
+    if not found.exists():
+        raise DataError(f"{path!r} does not exist", field="dataset.path")
+    return found
+
+
+def folder_catalogue(root: Path) -> Catalogue:
+    """Rows, and classes and splits from folder names.
+
+    Raises:
+        DataError: no recording below the folder, or a file that is none.
+    """
+    if root.is_file():
+        if root.suffix.lower() not in SUFFIXES:
+            raise DataError(f"{str(root)!r} is no recording by its name", expected=", ".join(SUFFIXES))
+        return Catalogue([Entry(root.name, root)])
+    files = audio_files(root)
+    if not files:
+        there = sorted({path.suffix.lower() or "(no suffix)" for path in root.rglob("*") if path.is_file()})
+        raise DataError(
+            f"{str(root)!r} holds no recording", expected=", ".join(SUFFIXES), found=", ".join(there[:8]) or "no file at all"
+        )
+    parts = [path.relative_to(root).parts[:-1] for path in files]
+    words: list[str | None] = [PART_NAMES.get(levels[0].lower()) if levels else None for levels in parts]
+    is_split = all(words)
+    if is_split:
+        parts = [levels[1:] for levels in parts]
+    classes = [levels[0] if levels else "" for levels in parts]
+    ids = [path.relative_to(root).as_posix() for path in files]
+    splits = rows_by(words) if is_split else {}
+    if not all(classes) or len(set(classes)) < 2:
+        return Catalogue([Entry(name, path) for name, path in zip(ids, files, strict=True)], splits=splits)
+    target, number = class_target("class", classes)
+    entries = [
+        Entry(name, path, {"class": number[word]}) for name, path, word in zip(ids, files, classes, strict=True)
+    ]
+    return Catalogue(entries, (target,), splits)
+
+
+def fsdd_catalogue(root: Path) -> Catalogue:
+    """Digits and speakers from file names; names that do not fit are a remark, not a row.
+
+    Raises:
+        DataError: no file name fits.
+    """
+    folder = root / "recordings" if (root / "recordings").is_dir() else root
+    files = audio_files(folder)
+    matches = [(path, match) for path in files if (match := FSDD_NAME.fullmatch(path.name))]
+    if not matches:
+        raise DataError(f"{str(root)!r} has no file named like '7_theo_3.wav'", hint="--reader folder")
+    digit_target, digit_of = class_target("digit", (match["digit"] for _, match in matches))
+    speaker_target, speaker_of = class_target("speaker", (match["speaker"] for _, match in matches))
+    entries = [
+        Entry(
+            path.stem,
+            path,
+            {"digit": digit_of[match["digit"]], "speaker": speaker_of[match["speaker"]]},
+            match["speaker"],
+        )
+        for path, match in matches
+    ]
+    splits = rows_by(["test" if int(match["take"]) < FSDD_TEST_TAKES else "train" for _, match in matches])
+    return Catalogue(entries, (digit_target, speaker_target), splits, _left_out(len(files) - len(matches), "other names"))
+
+
+def esc50_catalogue(root: Path) -> Catalogue:
+    """Rows of the table, with folds 1 to 5 as splits ``fold-1`` ... ``fold-5``.
+
+    Raises:
+        DataError: no table, or a column is missing.
+    """
+    table = root / ESC50_TABLE
+    if not table.is_file():
+        raise DataError(f"{str(root)!r} has no {ESC50_TABLE.as_posix()}", hint="--reader folder")
+    with table.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    missing = [name for name in ESC50_COLUMNS if not rows or name not in rows[0]]
+    if missing:
+        raise DataError(f"{table.name} lacks {', '.join(missing)}", columns=", ".join(rows[0]) if rows else "no rows")
+    target, number = class_target("category", (row["category"] for row in rows))
+    entries = [
+        _checked(row["filename"], root / "audio" / row["filename"], {"category": number[row["category"]]}, row.get("src_file"))
+        for row in rows
+    ]
+    listed = {row["filename"] for row in rows}
+    extra = sum(path.name not in listed for path in audio_files(root / "audio"))
+    splits = rows_by([f"fold-{row['fold']}" for row in rows])
+    return Catalogue(entries, (target,), splits, _left_out(extra, "not in the table"))
+
+
+def speech_commands_catalogue(root: Path) -> Catalogue:
+    """Words from folder names, speakers from file names, splits from the two lists.
+
+    Raises:
+        DataError: no folder of words.
+    """
+    files = [path for path in audio_files(root) if path.parent != root and path.parent.name != BACKGROUND_FOLDER]
+    if not files:
+        raise DataError(f"{str(root)!r} has no folder of spoken words", hint="--reader folder")
+    split_of = {
+        line.strip(): split
+        for split, name in SPEECH_COMMANDS_LISTS.items()
+        if (root / name).is_file()
+        for line in (root / name).read_text(encoding="utf-8").splitlines()
+    }
+    ids = [path.relative_to(root).as_posix() for path in files]
+    target, number = class_target("word", (path.parent.name for path in files))
+    entries = []
+    for name, path in zip(ids, files, strict=True):
+        match = SPEECH_COMMANDS_NAME.fullmatch(path.name)
+        entries.append(Entry(name, path, {"word": number[path.parent.name]}, match["speaker"] if match else None))
+    splits = rows_by([split_of.get(name, "train") for name in ids]) if split_of else {}
+    lost = len(set(split_of) - set(ids))
+    notes = (f"{lost} lines of the split lists have no file",) if lost else ()
+    return Catalogue(entries, (target,), splits, notes)
+
+
+def _checked(name: str, path: Path, targets: dict[str, int], group: str | None) -> Entry:
+    """A row of a table, marked when its file is not there."""
+    problem = None if path.is_file() else ("missing_file", f"{path.name} is in the table but not on disk")
+    return Entry(name, path, targets, group or None, problem)
+
+
+def _left_out(count: int, why: str) -> tuple[str, ...]:
+    return (f"{count} recordings are left out: {why}",) if count else ()

@@ -1,0 +1,1 @@
+"""Audio encoders: patches, state-space blocks, and the published stack."""

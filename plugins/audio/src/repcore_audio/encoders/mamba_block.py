@@ -1,0 +1,205 @@
+"""The bidirectional Mamba block (Vision Mamba "v2"): norm, gated input, two convolutions, two scans, one output map.
+
+Source: Zhu et al. 2024 (arXiv 2401.09417), algorithm 1; public repository `hustvl/Vim`, `mamba_simple.py`.
+Differs: nothing is flipped, a scan from right to left only reads the other way; both scans run in one call of
+``audio/selective-scan``; the gate is applied once to the sum of directions; padded tokens neither feed nor disturb a scan.
+
+Symbols: B clips, L tokens, E width, D = expansion x E channels, N states, R step rank.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from repcore_audio.configs.ssamba import SsambaConfig
+from repcore_audio.ops.selective_scan.selection import SelectiveScan
+
+SHORTEST_STEP, LONGEST_STEP, STEP_FLOOR = 1e-3, 1e-1, 1e-4
+
+
+class RootMeanSquareNorm(nn.Module):
+    """x / sqrt(mean(x^2) + epsilon) * weight, over the last axis."""
+
+    def __init__(self, width: int, epsilon: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = epsilon
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return scaled_norm(self, hidden, 1.0)
+
+
+def make_norm(config: SsambaConfig) -> nn.LayerNorm | RootMeanSquareNorm:
+    """The norm that the config asks for."""
+    if config.normalisation == "rms":
+        return RootMeanSquareNorm(config.width, config.norm_epsilon)
+    return nn.LayerNorm(config.width, eps=config.norm_epsilon)
+
+
+def scaled_norm(norm: nn.LayerNorm | RootMeanSquareNorm, hidden: Tensor, scale: float) -> Tensor:
+    """``norm(hidden * scale)`` without forming the product: scaling the input is dividing epsilon by scale squared."""
+    epsilon = norm.eps / scale**2
+    if isinstance(norm, RootMeanSquareNorm):
+        return hidden * torch.rsqrt(hidden.square().mean(-1, keepdim=True) + epsilon) * norm.weight
+    return F.layer_norm(hidden, norm.normalized_shape, norm.weight, norm.bias, epsilon)
+
+
+class ScanDirection(nn.Module):
+    """Parameters of one direction, under the field's names: conv1d, x_proj, dt_proj, A_log, D.
+
+    Args:
+        config: sizes.
+        legacy_step: leave the step projection at the linear layer's default with a zero bias, as the published
+            backward scan has it, instead of steps that are log-uniform in [0.001, 0.1].
+    """
+
+    def __init__(self, config: SsambaConfig, *, legacy_step: bool) -> None:
+        super().__init__()
+        channels, rank = config.expansion * config.width, step_rank(config)
+        self.conv1d = nn.Conv1d(channels, channels, config.convolution_width, groups=channels)
+        self.x_proj = nn.Linear(channels, rank + 2 * config.states, bias=False)
+        self.dt_proj = nn.Linear(rank, channels)
+        self.A_log = nn.Parameter(torch.log(torch.arange(1.0, config.states + 1)).repeat(channels, 1))
+        self.D = nn.Parameter(torch.ones(channels))
+        nn.init.zeros_(self.dt_proj.bias)
+        if not legacy_step:
+            self._initialise_step(rank)
+
+    @torch.no_grad()
+    def _initialise_step(self, rank: int) -> None:
+        nn.init.uniform_(self.dt_proj.weight, -(rank**-0.5), rank**-0.5)
+        low, high = math.log(SHORTEST_STEP), math.log(LONGEST_STEP)
+        step = torch.exp(torch.rand(self.dt_proj.bias.shape) * (high - low) + low).clamp(min=STEP_FLOOR)
+        self.dt_proj.bias.copy_(step + torch.log(-torch.expm1(-step)))  # inverse of softplus
+
+
+def step_rank(config: SsambaConfig) -> int:
+    """R: as set, or width / 16 rounded up."""
+    return math.ceil(config.width / 16) if config.step_rank is None else config.step_rank
+
+
+class ScanInputs(NamedTuple):
+    """What both scans of a block read; axis 0 is the direction (left to right, right to left)."""
+
+    convolved: Tensor  # (2, B, L, D), after SiLU
+    projected: Tensor  # (2, B, L, R + 2N)
+    delta: Tensor  # (2, B, L, D), before bias and softplus
+    drive: Tensor  # (2, B, L, N)
+    readout: Tensor  # (2, B, L, N)
+    reverse: tuple[bool, bool]
+
+
+class BidirectionalMixer(nn.Module):
+    """Gated sum of a scan from left to right and one from right to left.
+
+    Args:
+        config: sizes and flags.
+        scan: the op; shared by the blocks of a stack.
+
+    Call:
+        hidden: float (B, L, E), normalised.
+        reversed_time: read the tokens from right to left, as if they had been flipped, with the result flipped back.
+        valid: bool (B, L), True = real token; real tokens come first. None = all are.
+    Returns:
+        float (B, L, E); slots that are not valid hold values without meaning.
+    """
+
+    def __init__(self, config: SsambaConfig, scan: SelectiveScan | None = None) -> None:
+        super().__init__()
+        channels = config.expansion * config.width
+        self.selective_scan = scan or SelectiveScan()
+        self.rank, self.states, self.scale = step_rank(config), config.states, config.direction_scale
+        self.in_proj = nn.Linear(config.width, 2 * channels, bias=False)
+        self.directions = nn.ModuleList(
+            [ScanDirection(config, legacy_step=False), ScanDirection(config, legacy_step=config.legacy_dt_b_init)]
+        )
+        self.out_proj = nn.Linear(channels, config.width, bias=False)
+        nn.init.kaiming_uniform_(self.out_proj.weight, a=math.sqrt(5))
+        with torch.no_grad():
+            self.out_proj.weight /= math.sqrt(config.depth)
+
+    def forward(self, hidden: Tensor, reversed_time: bool = False, valid: Tensor | None = None) -> Tensor:
+        channels, gate = self.in_proj(hidden).chunk(2, dim=-1)  # (B, L, D) each
+        scanned = self.scan(self.scan_inputs(channels, reversed_time, valid))
+        both = (scanned[0] + scanned[1]) * F.silu(gate)
+        out: Tensor = self.out_proj(both) * self.scale
+        return out
+
+    def scan_inputs(self, channels: Tensor, reversed_time: bool = False, valid: Tensor | None = None) -> ScanInputs:
+        """Convolution and projections of both directions, in natural token order."""
+        reverse = (True, False) if reversed_time else (False, True)
+        keep = None if valid is None else valid[..., None].to(channels.dtype)
+        if keep is not None:
+            channels = channels * keep  # the convolution from the right must see zeros, as at the end of a clip
+        convolved = F.silu(self._convolve(channels, reverse))
+        if keep is not None:
+            convolved = convolved * keep  # a zero input adds nothing to the state
+        projected = torch.matmul(convolved.flatten(1, 2), self._stack("x_proj.weight").transpose(1, 2))
+        low, drive, readout = projected.split([self.rank, self.states, self.states], dim=-1)
+        delta = torch.matmul(low, self._stack("dt_proj.weight").transpose(1, 2))
+        parts = (one.unflatten(1, channels.shape[:2]) for one in (projected, delta, drive, readout))
+        return ScanInputs(convolved, *parts, reverse)
+
+    def scan(self, inputs: ScanInputs) -> Tensor:
+        """Outputs of both scans with the skip, before the gate: (2, B, L, D)."""
+        out: Tensor = self.selective_scan(
+            *self.scan_arguments(inputs), delta_bias=self.delta_bias, reverse=inputs.reverse
+        )
+        return out
+
+    def scan_arguments(self, inputs: ScanInputs) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Positional arguments of the op: u, delta, A, B, C, D."""
+        decay = -torch.exp(self._stack("A_log").float())
+        return inputs.convolved, inputs.delta, decay, inputs.drive, inputs.readout, self._stack("D")
+
+    @property
+    def delta_bias(self) -> Tensor:
+        """(2, D)."""
+        return self._stack("dt_proj.bias")
+
+    def _stack(self, name: str) -> Tensor:
+        return torch.stack([direction.get_parameter(name) for direction in self.directions])
+
+    def _convolve(self, channels: Tensor, reverse: tuple[bool, bool]) -> Tensor:
+        """Depthwise convolution that looks left, or right where ``reverse``: sums of shifted views, no transposition."""
+        taps = self.directions[0].conv1d.kernel_size[0]
+        length = channels.shape[1]
+        padded = F.pad(channels, (0, 0, taps - 1, taps - 1))
+        outputs = []
+        for direction, back in zip(self.directions, reverse, strict=True):
+            weight = direction.conv1d.weight[:, 0]  # (D, taps), oldest tap first
+            out = direction.conv1d.bias
+            for tap in range(taps):
+                first = 2 * (taps - 1) - tap if back else tap
+                out = torch.addcmul(out, padded[:, first : first + length], weight[:, tap])
+            outputs.append(out)
+        return torch.stack(outputs)
+
+
+class MambaBlock(nn.Module):
+    """Norm and mixer; the stack owns the residual.
+
+    Call:
+        residual: float (B, L, E), divided by ``scale``.
+        scale: what the residual has to be multiplied with; see :func:`scaled_norm`.
+        reversed_time / valid: as for the mixer.
+    Returns:
+        float (B, L, E).
+    """
+
+    def __init__(self, config: SsambaConfig, scan: SelectiveScan | None = None) -> None:
+        super().__init__()
+        self.norm = make_norm(config)
+        self.mixer = BidirectionalMixer(config, scan)
+
+    def forward(
+        self, residual: Tensor, scale: float = 1.0, reversed_time: bool = False, valid: Tensor | None = None
+    ) -> Tensor:
+        normed = scaled_norm(self.norm, residual, scale)
+        out: Tensor = self.mixer(normed, reversed_time, valid)
+        return out

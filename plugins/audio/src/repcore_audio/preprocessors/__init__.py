@@ -1,0 +1,1 @@
+"""From recordings to normalised log-mel spectrograms and batches."""

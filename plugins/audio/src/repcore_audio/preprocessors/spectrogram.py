@@ -1,0 +1,185 @@
+"""Preprocessor ``audio/log-mel``: recordings to windows, windows to a batch of normalised spectrograms.
+
+Source: `SiavashShams/ssamba`, `src/dataloader.py` (fbank, padding, normalisation by twice the deviation).
+
+Differs: recordings keep their length and padding is marked (``length="fixed"`` is the published way); long recordings
+become windows instead of being cut; the filter bank runs once a batch instead of once a file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from repcore.errors import ConfigError, DataError, ItemError
+from repcore.interfaces import Batch, DatasetReader, Item, Sample
+from repcore_audio.configs.spectrogram import LogMelConfig
+from repcore_audio.datasets.recordings import Recording
+from repcore_audio.preprocessors.log_mel import SILENCE, LogMel
+from repcore_audio.preprocessors.statistics import log_mel_statistics, readable, spread
+from repcore_audio.preprocessors.waveform import loudness_note, single_channel
+
+STATISTICS_FILE = "log_mel_statistics.json"
+BASELINE_SEGMENTS = 4
+
+
+class LogMelPreprocessor:
+    """Windows of waveform as items, spectrograms as batches.
+
+    Args:
+        config: front end, lengths, normalisation; see :class:`LogMelConfig`.
+
+    Raises:
+        ConfigError: sizes that do not fit together.
+    """
+
+    def __init__(self, config: LogMelConfig) -> None:
+        if config.frames < 1 or config.frame_multiple < 1 or config.frames % config.frame_multiple:
+            raise ConfigError(
+                f"frames={config.frames} is not a multiple of frame_multiple={config.frame_multiple}",
+                field="preprocessor.frames",
+            )
+        if (config.mean is None) != (config.deviation is None):
+            raise ConfigError("mean and deviation come together", field="preprocessor.mean, preprocessor.deviation")
+        if config.deviation is not None and config.deviation <= 0:
+            raise ConfigError(f"deviation={config.deviation} is not positive", field="preprocessor.deviation")
+        self.config = config
+        self.log_mel = LogMel(
+            config.sample_rate_hz,
+            config.mel_bins,
+            frame_length_ms=config.frame_length_ms,
+            frame_shift_ms=config.frame_shift_ms,
+        )
+        self.mean, self.deviation = config.mean, config.deviation
+
+    @classmethod
+    def load(cls, config: LogMelConfig, folder: Path) -> LogMelPreprocessor:
+        """The fitted preprocessor of a saved model."""
+        loaded = cls(config)
+        path = folder / STATISTICS_FILE
+        if loaded.mean is None:
+            if not path.is_file():
+                raise DataError(f"{path.name} is missing beside the model", folder=folder)
+            saved = json.loads(path.read_text(encoding="utf-8"))
+            loaded.mean, loaded.deviation = float(saved["mean"]), float(saved["deviation"])
+        return loaded
+
+    def fit(self, reader: DatasetReader, indices: Sequence[int] | np.ndarray) -> None:
+        """Mean and deviation of log-mel values over the training split, unless the config gives them."""
+        if self.config.mean is None:
+            chosen = spread(indices, self.config.statistics_clips)
+            self.mean, self.deviation = log_mel_statistics(self, readable(reader, chosen))
+
+    def facts(self) -> Mapping[str, Any]:
+        return {"mel_bins": self.config.mel_bins, "frames": self.config.frames}
+
+    def prepare(self, sample: Sample) -> list[Item]:
+        """One item a window; its status tells silence and clipping.
+
+        Raises:
+            ItemError: empty, not finite, or shorter than one frame.
+        """
+        recording: Recording = sample.inputs
+        wave = single_channel(recording, self.config.sample_rate_hz)
+        total = self.log_mel.frames(len(wave))
+        if total < 1:
+            milliseconds = 1000 * len(wave) / self.config.sample_rate_hz
+            raise ItemError("too_short", f"{milliseconds:.2f} ms are less than one frame of {self.config.frame_length_ms} ms")
+        status, reason = loudness_note(
+            recording, silence_db=self.config.silence_db, clipped_share=self.config.clipped_share
+        )
+        if self.config.remove_waveform_mean:
+            wave = wave - wave.mean()
+        return [
+            Item(wave[start:stop], {"frames": self._padded(frames)}, status, reason, weight=frames / total)
+            for start, stop, frames in self._windows(total)
+        ]
+
+    def _windows(self, total: int) -> list[tuple[int, int, int]]:
+        """First sample, last sample and frames of every window; a rest shorter than one patch joins no window."""
+        longest, shift = self.config.frames, self.log_mel.shift_samples
+        firsts = range(0, total, longest) if self.config.long_recordings == "windows" else range(1)
+        windows = []
+        for first in firsts:
+            frames = min(longest, total - first)
+            if first == 0 or frames >= self.config.frame_multiple:
+                windows.append((first * shift, first * shift + self.log_mel.samples(frames), frames))
+        return windows
+
+    def _padded(self, frames: int) -> int:
+        """Frames that the encoder gets for a window."""
+        if self.config.length == "fixed":
+            return self.config.frames
+        return -(-frames // self.config.frame_multiple) * self.config.frame_multiple
+
+    def collate(self, items: Sequence[Item]) -> Batch:
+        """Inputs ``spectrogram`` float32 (B, frames, mel bins), ``normalisation`` (B, 2), what was subtracted and what
+        divided by, and ``frames`` int64 (B,) where lengths differ."""
+        log_mel = self.log_mel([item.values for item in items])
+        lengths = [int(item.meta["frames"]) for item in items]
+        longest = max(lengths, default=0)
+        inputs = {"spectrogram": torch.stack([self.normalised(one, longest) for one in log_mel])}
+        inputs["normalisation"] = torch.tensor([[self.mean, 2 * self.deviation]] * len(items))
+        if len(set(lengths)) > 1:
+            inputs["frames"] = torch.tensor(lengths)
+        return Batch(inputs=inputs, size=len(items))
+
+    def normalised(self, log_mel: Tensor, frames: int) -> Tensor:
+        """Pad or cut (T, F) to ``frames`` and bring to mean 0 and deviation 1/2.
+
+        Raises:
+            ConfigError: statistics are neither given nor fitted.
+        """
+        if self.mean is None or self.deviation is None:
+            raise ConfigError("the log-mel statistics are not known", hint="fit the preprocessor, or set mean and deviation")
+        missing = max(0, frames - len(log_mel))
+        log_mel = log_mel[:frames]
+        if self.config.normalise_before_padding:
+            return F.pad((log_mel - self.mean) / (2 * self.deviation), (0, 0, 0, missing))
+        level = SILENCE if self.config.padding == "silence" else 0.0
+        return (F.pad(log_mel, (0, 0, 0, missing), value=level) - self.mean) / (2 * self.deviation)
+
+    def cost(self, meta: Mapping[str, Any]) -> int:
+        """Frames of the window."""
+        return int(meta["frames"])
+
+    def save(self, folder: Path) -> Mapping[str, Any]:
+        state = {"mean": self.mean, "deviation": self.deviation}
+        (folder / STATISTICS_FILE).write_text(json.dumps(state), encoding="utf-8")
+        return state
+
+
+def filter_bank_statistics(preprocessor: LogMelPreprocessor, samples: Iterable[Sample]) -> np.ndarray:
+    """Baseline: mean and deviation of each mel bin over a recording, (N, 2F)."""
+
+    def summary(log_mel: Tensor) -> Tensor:
+        return torch.cat([log_mel.mean(0), log_mel.std(0, unbiased=False)])
+
+    return np.stack([summary(_whole(preprocessor, sample)).numpy() for sample in samples])
+
+
+def filter_bank_segments(preprocessor: LogMelPreprocessor, samples: Iterable[Sample]) -> np.ndarray:
+    """Baseline: mean of each mel bin over each of four stretches of a recording, (N, 4F)."""
+    rows = []
+    for sample in samples:
+        log_mel = _whole(preprocessor, sample)
+        bounds = np.linspace(0, len(log_mel), BASELINE_SEGMENTS + 1)
+        parts = [
+            log_mel[int(first) : max(int(first) + 1, int(np.ceil(stop)))].mean(0)
+            for first, stop in zip(bounds[:-1], bounds[1:], strict=True)
+        ]
+        rows.append(torch.cat(parts).numpy())
+    return np.stack(rows)
+
+
+def _whole(preprocessor: LogMelPreprocessor, sample: Sample) -> Tensor:
+    """Log-mel frames of all windows in a row, (T, F)."""
+    items = preprocessor.prepare(sample)
+    return torch.cat(preprocessor.log_mel([item.values for item in items]))

@@ -1,0 +1,1 @@
+"""Complete audio runs by preset; imports configs and repcore.config only."""

@@ -1,0 +1,1 @@
+"""Supervised fine-tuning on sounds, with the published augmentation."""

@@ -1,0 +1,379 @@
+"""Replay of golden SSAMBA data: every stored tensor through the public classes and the published key map.
+
+Symbols: as in the golden folder's README; scans there are (B, D, L), here (S, B, L, D).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from repcore.interfaces import Batch, StageResult
+from repcore.specs import TargetSpec
+from repcore.verification.golden import Golden
+from repcore_audio.checkpoints.ssamba import KEYS, convert
+from repcore_audio.configs.spectrogram import PUBLISHED_LOG_MEL
+from repcore_audio.configs.ssamba import MaskedPatchesConfig, SoundTaskConfig, SsambaConfig
+from repcore_audio.encoders.mamba_block import MambaBlock, scaled_norm
+from repcore_audio.encoders.ssamba import Ssamba
+from repcore_audio.objectives.patch_masks import HiddenPatches, legacy_cluster
+from repcore_audio.objectives.ssamba import (
+    CONTRASTIVE,
+    RECONSTRUCTION,
+    MaskedPatches,
+    info_nce,
+    matching_logits,
+    take,
+)
+from repcore_audio.ops.selective_scan.selection import SelectiveScan
+from repcore_audio.preprocessors.spectrogram import LogMelPreprocessor
+from repcore_audio.preprocessors.waveform import mixed_waveforms
+from repcore_audio.tasks.sounds import SoundClassTask
+
+Produced = dict[str, Any]
+
+
+def replay(golden: Golden, fed: frozenset[str]) -> Iterator[StageResult]:
+    """All stages of a folder; nothing here depends on one folder's sizes. No stage is fed."""
+    del fed
+    yield StageResult("scan", _scan(golden))
+    yield StageResult("scan_gradients", _scan_gradients(golden, "delta", "scan.grad."))
+    yield StageResult("scan_stiff", {"scan.stiff.out_z": _scan_outputs(golden, "stiff.delta")["out_z"]})
+    yield StageResult("scan_stiff_gradients", _scan_gradients(golden, "stiff.delta", "scan.stiff.grad."))
+    yield from _block_stages(golden)
+    yield from _pretraining_stages(golden)
+    yield StageResult("features", _features(golden))
+    yield from _finetuning_stages(golden)
+    yield StageResult("fbank", _filter_bank(golden))
+    yield StageResult("legacy_mask_draws", _mask_draws(golden))
+
+
+# ---------------------------------------------------------------------------------------------- scan
+
+
+def _scan_outputs(golden: Golden, delta: str, *, back: bool = False, leaves: Mapping[str, Tensor] | None = None) -> Produced:
+    """Gated and ungated output and last state, (B, D, L) and (B, D, N)."""
+    given = leaves or {name: golden.inputs[f"scan.{name}"] for name in ("u", "A", "B", "C", "D", "z", "delta_bias")}
+    step = given["delta"] if "delta" in given else golden.inputs[f"scan.{delta}"]
+    rows = [one.transpose(1, 2)[None] for one in (given["u"], step, given["B"], given["C"])]
+    out, last = SelectiveScan()(
+        rows[0], rows[1], given["A"][None], rows[2], rows[3], given["D"][None],
+        delta_bias=given["delta_bias"][None], reverse=(back,), return_last_state=True,
+    )  # fmt: skip
+    plain = out[0].transpose(1, 2)
+    return {"out_z": plain * F.silu(given["z"]), "out_no_z": plain, "last_state": last[0]}
+
+
+def _scan(golden: Golden) -> Produced:
+    forward = _scan_outputs(golden, "delta")
+    produced = {f"scan.{name}": value for name, value in forward.items()}
+    produced["scan.reverse.out_z"] = _scan_outputs(golden, "delta", back=True)["out_z"]
+    return produced
+
+
+def _scan_gradients(golden: Golden, delta: str, prefix: str) -> Produced:
+    names = ("u", "A", "B", "C", "D", "z", "delta_bias")
+    leaves = {name: golden.inputs[f"scan.{name}"].clone().requires_grad_() for name in names}
+    leaves["delta"] = golden.inputs[f"scan.{delta}"].clone().requires_grad_()
+    out = _scan_outputs(golden, delta, leaves=leaves)["out_z"]
+    found = torch.autograd.grad((out * golden.inputs["scan.grad_out"]).sum(), list(leaves.values()))
+    return {prefix + name: value for name, value in zip(leaves, found, strict=True)}
+
+
+# --------------------------------------------------------------------------------------------- block
+
+
+def _block_config(golden: Golden) -> SsambaConfig:
+    facts = golden.config["block"]
+    return SsambaConfig(
+        width=facts["width"], depth=1, states=facts["states"], expansion=facts["expansion"],
+        convolution_width=facts["convolution_width"], step_rank=facts["step_rank"],
+        direction_scale=facts["direction_scale"], norm_epsilon=facts["norm_epsilon"],
+    )  # fmt: skip
+
+
+def _block(golden: Golden, config: SsambaConfig) -> MambaBlock:
+    """A stand-alone block with the stored weights, which carry the names of a layer."""
+    stored = {name.removeprefix("block."): golden.weights[name] for name in golden.weights if name.startswith("block.")}
+    if config.normalisation == "rms":
+        stored.pop("norm.bias")
+    ours, _ = KEYS.apply({f"v.layers.0.{name}": value for name, value in stored.items()}, source="block", target="block")
+    block = MambaBlock(config)
+    block.load_state_dict({name.removeprefix("encoder.blocks.0."): value for name, value in ours.items()})
+    return block
+
+
+def _block_names(golden: Golden) -> dict[str, str]:
+    """Our parameter name -> published name inside a block."""
+    stored = [name.removeprefix("block.") for name in golden.weights if name.startswith("block.")]
+    _, report = KEYS.apply({f"v.layers.0.{name}": torch.zeros(()) for name in stored}, source="block", target="block")
+    return {new.removeprefix("encoder.blocks.0."): old.removeprefix("v.layers.0.") for old, new in report.renamed.items()}
+
+
+def _block_stages(golden: Golden) -> Iterator[StageResult]:
+    config, inputs = _block_config(golden), golden.inputs
+    block = _block(golden, config)
+    hidden = inputs["block.hidden_states"].clone().requires_grad_()
+    residual = inputs["block.residual"].clone().requires_grad_()
+    entering = residual + hidden
+    out = block(entering)
+    yield StageResult("block", {"block.out_hidden": out, "block.out_residual": entering})
+    loss = (out * inputs["block.grad_hidden"]).sum() + (entering * inputs["block.grad_residual"]).sum()
+    loss.backward()  # type: ignore[no-untyped-call]
+    gradients = {"block.grad.hidden_states": hidden.grad, "block.grad.residual": residual.grad}
+    published = _block_names(golden)
+    gradients |= {f"block.grad.{published[name]}": value.grad for name, value in block.named_parameters()}
+    with torch.no_grad():
+        yield StageResult("block_directions", _directions(block, entering))
+        first = inputs["block.hidden_states"]
+        undivided = _block(golden, replace(config, direction_scale=golden.config["block"]["no_divide_variant_direction_scale"]))
+        epsilon = golden.config["block"]["rms_norm_variant_epsilon"]
+        rms = _block(golden, replace(config, normalisation="rms", norm_epsilon=epsilon))
+        variants = {
+            "block.first_layer.out_hidden": block(first), "block.first_layer.out_residual": first,
+            "block.no_divide.out_hidden": undivided(entering),
+            "block.rmsnorm.out_hidden": rms(entering), "block.rmsnorm.out_residual": entering,
+        }  # fmt: skip
+        yield StageResult("block_variants", variants)
+    yield StageResult("block_gradients", gradients)
+
+
+def _directions(block: MambaBlock, entering: Tensor) -> Produced:
+    """Inner tensors of both directions; those of the second in reversed time order."""
+    mixer = block.mixer
+    channels, gate = mixer.in_proj(scaled_norm(block.norm, entering, 1.0)).chunk(2, dim=-1)
+    inner = mixer.scan_inputs(channels)
+    out, last = mixer.selective_scan(
+        *mixer.scan_arguments(inner), delta_bias=mixer.delta_bias, reverse=inner.reverse, return_last_state=True
+    )
+    produced: Produced = {}
+    for number, (name, back) in enumerate((("fwd", False), ("bwd", True))):
+        rows = {
+            "conv": inner.convolved[number], "x_dbl": inner.projected[number],
+            "delta_raw": inner.delta[number], "out_z": out[number] * F.silu(gate),
+        }  # fmt: skip
+        for key, value in rows.items():
+            turned = value.flip(1) if back else value
+            produced[f"block.{name}.{key}"] = turned if key == "x_dbl" else turned.transpose(1, 2)
+        produced[f"block.{name}.last_state"] = last[number]
+    return produced
+
+
+# --------------------------------------------------------------------------------------- pre-training
+
+
+def _published_state(golden: Golden) -> dict[str, Tensor]:
+    return {name: golden.weights[name] for name in golden.weights if name.startswith("module.")}
+
+
+def _encoder(golden: Golden, **changes: Any) -> Ssamba:  # fields of the config
+    """The stored encoder, read as a published checkpoint, in eval mode."""
+    imported = convert(_published_state(golden), golden.path("weights.safetensors"), {})
+    facts = golden.config["model"]
+    published = replace(
+        imported.encoder_config,
+        norm_epsilon=facts["norm_epsilon"],
+        direction_scale=facts["direction_scale"],
+        wiring=facts["wiring"],
+        double_final_norm=facts["final_norm_applications"] == 2,
+    )
+    encoder = Ssamba(replace(published, **changes))
+    encoder.load_state_dict(imported.state)
+    return encoder.eval()
+
+
+def _objective(golden: Golden, encoder: Ssamba) -> MaskedPatches:
+    facts = golden.config["pretrain"]
+    config = MaskedPatchesConfig(
+        masked_patches=facts["masked_patches"], passes="separate", temperature=facts["temperature"],
+        softmax_over=facts["nce_softmax_over"], reconstruction_weight=facts["reconstruction_weight"],
+    )  # fmt: skip
+    objective = MaskedPatches(config, encoder)
+    imported = convert(_published_state(golden), golden.path("weights.safetensors"), {})
+    missing, unexpected = objective.load_state_dict(imported.heads["objective"], strict=False)
+    assert not unexpected and all(name.startswith("encoder.") for name in missing)
+    return objective.eval()
+
+
+def _pretraining_stages(golden: Golden) -> Iterator[StageResult]:
+    encoder = _encoder(golden)
+    objective = _objective(golden, encoder)
+    spectrogram = golden.inputs["pretrain.x"].clone().requires_grad_()
+    batch = Batch(inputs={"spectrogram": spectrogram}, size=len(spectrogram))
+    layout = encoder.layout(batch)
+    embedded, pixels = encoder.embed_patches(batch, layout), encoder.pixels(batch, layout)
+    patching = {"pretrain.patch_embed": embedded}
+    if golden.config["pretrain"]["targets_stored"]:
+        patching["pretrain.patches"] = pixels
+    yield StageResult("patching", patching)
+    hidden = {}
+    for term, name in ((CONTRASTIVE, "mpc"), (RECONSTRUCTION, "mpg")):
+        index = golden.inputs[f"pretrain.mask_index_{name}"]
+        hidden[term] = HiddenPatches(index, torch.ones_like(index, dtype=torch.bool))
+    with torch.no_grad():
+        features, logits = _contrastive_features(objective, embedded, layout, hidden[CONTRASTIVE], pixels)
+        yield StageResult("mpc_features", features)
+        yield from _contrastive_losses(objective, logits)
+        drawn = hidden[RECONSTRUCTION]
+        found = objective.encode_masked(embedded, layout, drawn)
+        yield StageResult(
+            "mpg_features",
+            {"pretrain.mpg.norm_f_twice": _all_tokens(found), "pretrain.mpg.pred": objective.predict(found, drawn, RECONSTRUCTION)},
+        )
+    draws = {f"{term}_{key}": getattr(one, key) for term, one in hidden.items() for key in ("index", "counted")}
+    losses = objective(batch, draws)
+    yield StageResult("mpg_loss", {"pretrain.mpg.mse": losses.terms[RECONSTRUCTION].detach()})
+    yield StageResult("joint_loss", {"pretrain.joint": losses.total.detach()})
+    losses.total.backward()  # type: ignore[no-untyped-call]
+    yield StageResult("pretrain_gradients", _gradients(golden, objective, spectrogram))
+
+
+def _contrastive_features(
+    objective: MaskedPatches, embedded: Tensor, layout: Any, hidden: HiddenPatches, pixels: Tensor
+) -> tuple[Produced, Tensor]:
+    """Inner tensors of the discriminative pass, from hooks on the blocks."""
+    encoder = objective.encoder
+    calls: list[tuple[Tensor, float, bool, Tensor]] = []
+
+    def record(module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> None:
+        calls.append((arguments[0], arguments[1], arguments[2], output))
+
+    handles = [block.register_forward_hook(record) for block in encoder.blocks]
+    features = objective.encode_masked(embedded, layout, hidden)
+    for handle in handles:
+        handle.remove()
+    produced: Produced = {"pretrain.mpc.tokens_in": encoder.add_positions(objective.cover(embedded, hidden), layout)}
+    for number, (entering, scale, is_reversed, out) in enumerate(calls):
+        turn = (1,) if is_reversed else ()
+        produced[f"pretrain.mpc.layer{number}.hidden"] = out.flip(turn)
+        produced[f"pretrain.mpc.layer{number}.residual"] = (entering * scale).flip(turn)
+    members = calls[-2:] if encoder.config.wiring == "paired" else calls[-1:]
+    joined = torch.stack([entering * scale + out for entering, scale, _, out in members]).sum(0)
+    produced["pretrain.mpc.pre_norm_f"] = joined
+    produced["pretrain.mpc.norm_f_once"] = scaled_norm(encoder.norm, joined, 1.0)
+    produced["pretrain.mpc.norm_f_twice"] = _all_tokens(features)
+    predicted = objective.predict(features, hidden, CONTRASTIVE)
+    logits = matching_logits(predicted, take(pixels, hidden.index), objective.config.temperature)
+    return {**produced, "pretrain.mpc.pred": predicted, "pretrain.mpc.logits": logits}, logits
+
+
+def _contrastive_losses(objective: MaskedPatches, logits: Tensor) -> Iterator[StageResult]:
+    counted = torch.ones(logits.shape[:2], dtype=torch.bool)
+    code, code_accuracy = info_nce(logits, counted, over="predictions")
+    paper, paper_accuracy = info_nce(logits, counted, over="targets")
+    yield StageResult("mpc_losses", {"pretrain.mpc.nce": code, "pretrain.mpc.nce_paper_eq1": paper})
+    yield StageResult("mpc_accuracy", {"pretrain.mpc.acc": code_accuracy, "pretrain.mpc.acc_paper_eq1": paper_accuracy})
+
+
+def _gradients(golden: Golden, objective: MaskedPatches, spectrogram: Tensor) -> Produced:
+    """Gradients of the joint loss under the published names."""
+    ours = {name if name.startswith("encoder.") else f"objective.{name}": one for name, one in objective.named_parameters()}
+    published = KEYS.reverse({name: one.grad for name, one in ours.items() if one.grad is not None})
+    stored = golden.expected("pretrain_gradients")
+    produced = {f"pretrain.grad.{name}": value for name, value in published.items()}
+    produced["pretrain.grad.x"] = spectrogram.grad
+    return {name: produced[name] for name in stored if name in produced}
+
+
+def _all_tokens(features: Any) -> Tensor:
+    """Class token and patches, (B, L, E)."""
+    return torch.cat([features.extras["cls"][:, None], features.tokens["patches"].values], dim=1)
+
+
+# ------------------------------------------------------------------------------ features, fine-tuning
+
+
+def _features(golden: Golden) -> Produced:
+    batch = Batch(inputs={"spectrogram": golden.inputs["pretrain.x"]}, size=len(golden.inputs["pretrain.x"]))
+    produced: Produced = {}
+    for wiring in golden.config["features"]["wirings"]:
+        for name, double in (("once", False), ("twice", True)):
+            encoder = _encoder(golden, wiring=wiring, double_final_norm=double)
+            with torch.no_grad():
+                produced[f"features.{wiring}.norm_f_{name}"] = _all_tokens(encoder(batch))
+    return produced
+
+
+def _finetuning_stages(golden: Golden) -> Iterator[StageResult]:
+    facts: Mapping[str, Any] = golden.config["finetune"]
+    produced: Produced = {}
+    counts: Produced = {}
+    for name, settings in facts.items():
+        if not isinstance(settings, Mapping):
+            continue
+        encoder = _encoder(
+            golden,
+            stride_frequency=settings["stride_frequency"], stride_time=settings["stride_time"], mel_bins=settings["mel_bins"],
+        )  # fmt: skip
+        batch = Batch(inputs={"spectrogram": golden.inputs[f"{name}.x"]}, size=settings["batch"])
+        with torch.no_grad():
+            layout = encoder.layout(batch)
+            features = encoder(batch)
+            produced[f"{name}.pos_embed"] = encoder.position_table(layout.rows, max(layout.columns))[None]
+            produced[f"{name}.tokens_norm_f_twice"] = _all_tokens(features)
+            for pooling in facts["poolings"]:
+                task = _task(golden, encoder, name, settings, pooling)
+                produced[f"{name}.pooled_{pooling}"] = task.pooled(features)
+                produced[f"{name}.logits_{pooling}"] = task(batch)
+        counts[f"{name}.n_tokens"] = torch.tensor(_all_tokens(features).shape[1])
+    yield StageResult("finetune", produced)
+    yield StageResult("finetune_token_counts", counts)
+
+
+def _task(golden: Golden, encoder: Ssamba, name: str, settings: Mapping[str, Any], pooling: str) -> SoundClassTask:
+    """The fine-tuning model with the stored head."""
+    target = TargetSpec("class", "class", names=tuple(str(number) for number in range(settings["classes"])))
+    task = SoundClassTask(SoundTaskConfig(pooling=f"ft_{pooling}"), encoder, target)  # type: ignore[arg-type]
+    prefix = f"{name}.module."
+    stored = {key.removeprefix(prefix): golden.weights[key] for key in golden.weights if key.startswith(prefix)}
+    head, _ = KEYS.apply(stored, source=name, target="task")
+    task.classifier.load_state_dict({key.removeprefix("task.classifier."): value for key, value in head.items()})
+    task.classifier[0].eps = settings["head_norm_epsilon"]
+    return task.eval()
+
+
+# ------------------------------------------------------------------------------------ front end, masks
+
+
+def _filter_bank(golden: Golden) -> Produced:
+    facts, inputs = golden.config["fbank"], golden.inputs
+    base = replace(
+        PUBLISHED_LOG_MEL, sample_rate_hz=facts["sample_rate"], mel_bins=facts["mel_bins"],
+        frame_length_ms=facts["frame_length_ms"], frame_shift_ms=facts["frame_shift_ms"],
+    )  # fmt: skip
+    wave = inputs["fbank.waveform"][0]
+    front = LogMelPreprocessor(base)
+    raw = front.log_mel([wave - wave.mean()])[0]
+    produced: Produced = {"fbank.raw": raw}
+    for name, length in facts["target_length"].items():
+        identity = LogMelPreprocessor(replace(base, mean=0.0, deviation=0.5))
+        produced[f"fbank.{name}.padcut"] = identity.normalised(raw, length)
+        for key, figures in facts["statistics"].items():
+            own = LogMelPreprocessor(replace(base, mean=figures["mean"], deviation=figures["std"]))
+            produced[f"fbank.{name}.norm_{key}"] = own.normalised(raw, length)
+    superb = facts["superb_variant"]
+    figures = facts["statistics"][superb["statistics"]]
+    other = LogMelPreprocessor(
+        replace(base, mean=figures["mean"], deviation=figures["std"], normalise_before_padding=superb["normalise_before_padding"])
+    )
+    produced["fbank.superb_variant"] = other.normalised(front.log_mel([wave])[0], superb["target_length"])
+    mixed = mixed_waveforms(wave, inputs["fbank.mixup.waveform2"][0], float(inputs["fbank.mixup.lambda"]))
+    produced["fbank.mixup.raw"] = front.log_mel([mixed])[0]
+    return produced
+
+
+def _mask_draws(golden: Golden) -> Produced:
+    facts = golden.config["mask"]
+    source = random.Random(facts["python_random_seed"])
+    return {
+        f"mask.sampler{number}": torch.tensor(
+            legacy_cluster(facts["patches"], facts["patches_time"], facts["masked_patches"], source)
+        )
+        for number in range(facts["draws"])
+    }

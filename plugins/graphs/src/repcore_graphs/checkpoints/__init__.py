@@ -1,0 +1,1 @@
+"""Converters of weights trained with the published code."""

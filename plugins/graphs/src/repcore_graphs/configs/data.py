@@ -1,0 +1,69 @@
+"""Settings of the readers, the generated data set and the preprocessor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from repcore_graphs.configs.ehgnn import setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class TUDatasetConfig:
+    """TUDataset raw text: ``NAME_A.txt`` and its companions."""
+
+    path: str = setting("", "folder with the files, or with a subfolder raw/ that has them")
+    fold: int | None = setting(None, "1 .. 10: test = this fold, validation = the one before; null = no split")
+    folds: Literal["published", "stratified"] = setting(
+        "published", "fold files beside the data (10fold_test_idx.json, 10fold_idx/), or stratified ones drawn from seed"
+    )
+    seed: int = setting(0, "seed of stratified folds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OGBConfig:
+    """Open Graph Benchmark graph data sets in their raw CSV form."""
+
+    path: str = setting("", "folder of one data set, with raw/ and split/")
+    split: str = setting("", "name of the folder under split/; empty = the only one")
+    add_reverse: bool = setting(True, "add the opposite direction of every stored edge, as ogb does for molecules")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PyGConfig:
+    """torch-geometric data on disk: processed/data.pt of a data set, or a .pt file with Data objects."""
+
+    path: str = setting("", "the .pt file, or a folder with processed/data.pt")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EdgeListConfig:
+    """Edge lists: one text table of edges, or a folder with edges, nodes and graphs tables."""
+
+    path: str = setting("", "file, or folder with edges.csv and optionally nodes.csv and graphs.csv")
+    directed: bool = setting(False, "keep edges as one-way; otherwise a missing opposite direction is added")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MotifsConfig:
+    """Generated graphs whose class lies in how bond types are arranged, not in how many there are."""
+
+    size: int = setting(600, "graphs", "graphs")
+    seed: int = setting(0, "of all graphs")
+    least_nodes: int = setting(12, "smallest graph", "nodes")
+    most_nodes: int = setting(30, "largest graph", "nodes")
+    edge_types: int = setting(3, "bond types")
+    coupling: float = setting(0.9, "how strongly neighbouring edges agree (class 0) or differ (class 1); class 2: not at all")
+    noise: float = setting(0.1, "share of bonds that get a random type afterwards")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphPreprocessorConfig:
+    """From stored graphs to tensors."""
+
+    labels: Literal["one-hot", "codes"] = setting("one-hot", "node and edge labels as one-hot columns, or as codes to embed")
+    standardise: bool = setting(True, "scale continuous attributes by mean and deviation of the training graphs")
+    missing_nodes: Literal["degree", "ones"] = setting("degree", "features of nodes that have none")
+    most_degrees: int = setting(64, "degrees with a column of their own; larger ones share the last")
+    duplicate_edges: Literal["first", "keep"] = setting("first", "of repeated (source, target) keep the first, or all")
+    self_edges: Literal["keep", "drop"] = setting("keep", "edges from a node to itself")

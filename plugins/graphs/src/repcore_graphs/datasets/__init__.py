@@ -1,0 +1,1 @@
+"""Readers of graph files, and the generated default data set."""

@@ -1,0 +1,87 @@
+"""One stored graph before any preprocessing, and the checks every reader applies to it.
+
+Symbols: N nodes, A stored columns of edges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from repcore.errors import ItemError
+
+
+@dataclass(frozen=True, slots=True)
+class RawGraph:
+    """What is in ``Sample.inputs``.
+
+    Args:
+        num_nodes: N.
+        edge_index: int64 (2, A).
+        node_attributes / edge_attributes: float32 (N, a) and (A, b), or None.
+        node_labels / edge_labels: int64 (N, c) and (A, d), or None.
+        node_targets: name -> (N,) class numbers or values, NaN = missing.
+    """
+
+    num_nodes: int
+    edge_index: np.ndarray
+    node_attributes: np.ndarray | None = None
+    node_labels: np.ndarray | None = None
+    edge_attributes: np.ndarray | None = None
+    edge_labels: np.ndarray | None = None
+    node_targets: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+def check_graph(graph: RawGraph) -> None:
+    """Refuse what no encoder can use.
+
+    Raises:
+        ItemError: ``no_nodes``, ``dangling_edge``, ``length_mismatch`` or ``not_finite``; the sentence names the place.
+    """
+    if graph.num_nodes < 1:
+        raise ItemError("no_nodes", "the graph has no node")
+    num_arcs = graph.edge_index.shape[1]
+    wrong = ((graph.edge_index < 0) | (graph.edge_index >= graph.num_nodes)).any(axis=0)
+    if wrong.any():
+        place = int(np.argmax(wrong))
+        source, target = (int(end) for end in graph.edge_index[:, place])
+        raise ItemError(
+            "dangling_edge",
+            f"edge {place} joins nodes {source} and {target}, but there are {graph.num_nodes} nodes"
+            f" ({int(wrong.sum())} such edges)",
+        )
+    for name, values, length in (
+        ("node attributes", graph.node_attributes, graph.num_nodes),
+        ("node labels", graph.node_labels, graph.num_nodes),
+        ("edge attributes", graph.edge_attributes, num_arcs),
+        ("edge labels", graph.edge_labels, num_arcs),
+    ):
+        if values is None:
+            continue
+        if len(values) != length:
+            raise ItemError("length_mismatch", f"{len(values)} rows of {name} for {length} of them")
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            row = int(np.argmax(~np.isfinite(values).all(axis=1)))
+            raise ItemError("not_finite", f"{name} of row {row} are not finite: {values[row].tolist()[:8]}")
+
+
+def add_reverse(graph: RawGraph) -> RawGraph:
+    """The same graph with the missing opposite direction of every edge, each right after the stored one."""
+    source, target = graph.edge_index
+    known = set(zip(source.tolist(), target.tolist(), strict=True))
+    missing = np.array([u != v and (v, u) not in known for u, v in zip(source.tolist(), target.tolist(), strict=True)], bool)
+    repeats = np.where(missing, 2, 1)
+    arcs = np.repeat(np.arange(source.size), repeats)
+    is_reverse = np.concatenate([[False], arcs[1:] == arcs[:-1]]) if arcs.size else np.zeros(0, bool)
+    doubled = np.stack([np.where(is_reverse, target[arcs], source[arcs]), np.where(is_reverse, source[arcs], target[arcs])])
+    return RawGraph(
+        num_nodes=graph.num_nodes,
+        edge_index=doubled.astype(np.int64),
+        node_attributes=graph.node_attributes,
+        node_labels=graph.node_labels,
+        edge_attributes=None if graph.edge_attributes is None else graph.edge_attributes[arcs],
+        edge_labels=None if graph.edge_labels is None else graph.edge_labels[arcs],
+        node_targets=graph.node_targets,
+    )

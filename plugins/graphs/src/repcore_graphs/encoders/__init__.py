@@ -1,0 +1,1 @@
+"""Networks that turn a batch of graphs into node, edge and graph embeddings."""

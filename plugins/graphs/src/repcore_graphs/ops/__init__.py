@@ -1,0 +1,1 @@
+"""Index-only operations on graphs and their dual hypergraphs."""

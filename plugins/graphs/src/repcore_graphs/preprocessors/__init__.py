@@ -1,0 +1,1 @@
+"""From a stored graph to a batch of graphs."""

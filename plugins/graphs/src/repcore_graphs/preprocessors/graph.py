@@ -1,0 +1,259 @@
+"""From stored graphs to batches of torch-geometric: features, cleaned edges, and the pairing of opposite directions.
+
+What is learned from the training graphs only: label vocabularies (unless the reader knows the whole of them), mean and deviation of
+continuous attributes, the largest degree. Everything is in one small JSON file beside the model.
+
+Symbols: N nodes, A stored columns of edges, B graphs.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch_geometric.data import Batch as GraphBatch
+from torch_geometric.data import Data
+
+from repcore.errors import DataError, ItemError
+from repcore.interfaces import Batch, DatasetReader, Item, Sample
+from repcore_graphs.configs.data import GraphPreprocessorConfig
+from repcore_graphs.datasets.raw_graph import RawGraph, check_graph
+from repcore_graphs.ops.dht import pair_arcs
+from repcore_graphs.preprocessors.features import FeatureEncoding, FeatureStatistics
+
+STATE_FILE = "graph_features.json"
+
+
+class GraphPreprocessor:
+    """The path from a :class:`RawGraph` to a batch.
+
+    Args:
+        config: how labels, attributes, missing features and odd edges are treated.
+    """
+
+    def __init__(self, config: GraphPreprocessorConfig) -> None:
+        self.config = config
+        self.nodes: FeatureEncoding | None = None
+        self.edges: FeatureEncoding | None = None
+        self.most_degree = 0
+        self.average_edges = 0
+        self.average_nodes = 0
+
+    @classmethod
+    def load(cls, config: GraphPreprocessorConfig, folder: Path) -> GraphPreprocessor:
+        """From a saved model.
+
+        Raises:
+            DataError: the file is missing or damaged.
+        """
+        path = Path(folder) / STATE_FILE
+        try:
+            state = json.loads(path.read_text(encoding="utf-8"))
+            preprocessor = cls(config)
+            preprocessor.nodes = FeatureEncoding.from_json(state["nodes"])
+            preprocessor.edges = FeatureEncoding.from_json(state["edges"])
+            preprocessor.most_degree = int(state["most_degree"])
+            preprocessor.average_edges = int(state["average_edges"])
+            preprocessor.average_nodes = int(state["average_nodes"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path} does not describe graph features", reason=error) from error
+        return preprocessor
+
+    # ----------------------------------------------------------------------------------------------- fitting
+
+    def fit(self, reader: DatasetReader, indices: Sequence[int]) -> None:
+        """Learn vocabularies, scales and sizes; graphs that cannot be used are left out.
+
+        Raises:
+            DataError: no usable graph.
+        """
+        nodes, edges = FeatureStatistics(), FeatureStatistics()
+        arcs, sizes = [], []
+        for index in indices:
+            try:
+                graph = self._cleaned(reader[int(index)])[0]
+            except ItemError:
+                continue
+            nodes.add(graph.node_attributes, graph.node_labels)
+            edges.add(graph.edge_attributes, graph.edge_labels)
+            self.most_degree = max(self.most_degree, int(_degrees(graph).max(initial=0)))
+            arcs.append(graph.edge_index.shape[1])
+            sizes.append(graph.num_nodes)
+        if not arcs:
+            raise DataError(f"none of {len(indices)} training graphs can be used")
+        known: Mapping[str, list[list[int]]] = getattr(reader, "vocabularies", {})
+        codes, scale = self.config.labels == "codes", self.config.standardise
+        self.nodes = nodes.encoding(codes=codes, standardise=scale, vocabulary=known.get("node"))
+        self.edges = edges.encoding(codes=codes, standardise=scale, vocabulary=known.get("edge"))
+        self.most_degree = min(self.most_degree, self.config.most_degrees)
+        self.average_edges, self.average_nodes = math.ceil(np.mean(arcs)), math.ceil(np.mean(sizes))
+
+    def facts(self) -> Mapping[str, Any]:
+        """Widths and kinds for encoders and objectives, by config field name."""
+        nodes, edges = self._fitted()
+        degrees = self.most_degree + 1 if self.config.missing_nodes == "degree" else 1
+        return {
+            "node_width": nodes.width or (0 if nodes.sizes else degrees),
+            "edge_width": edges.width,
+            "node_vocabularies": nodes.sizes,
+            "edge_vocabularies": edges.sizes,
+            "node_kind": nodes.kind if not nodes.is_empty else "one-hot",
+            "edge_kind": edges.kind,
+            "average_edges": self.average_edges,
+            "average_nodes": self.average_nodes,
+        }
+
+    # ----------------------------------------------------------------------------------------------- samples
+
+    def prepare(self, sample: Sample) -> list[Item]:
+        """One item; its status says if edges were removed or a label was unknown.
+
+        Raises:
+            ItemError: the graph cannot be used, see :func:`check_graph`.
+        """
+        nodes, edges = self._fitted()
+        graph, notes = self._cleaned(sample)
+        x, unknown_nodes = nodes.encode(graph.node_attributes, graph.node_labels, graph.num_nodes, "node")
+        edge_attr, unknown_edges = edges.encode(
+            graph.edge_attributes, graph.edge_labels, graph.edge_index.shape[1], "edge"
+        )
+        if unknown_nodes + unknown_edges:
+            notes.append(("unknown_label", f"{unknown_nodes} nodes and {unknown_edges} edges have labels never trained on"))
+        data = Data(
+            x=self._structural(graph) if x is None else x,
+            edge_index=torch.from_numpy(graph.edge_index),
+            edge_attr=edge_attr,
+        )
+        for name, values in graph.node_targets.items():
+            data[f"target_{name}"] = torch.as_tensor(values, dtype=torch.float32)
+        meta = {"nodes": graph.num_nodes, "edges": graph.edge_index.shape[1]}
+        status = notes[0][0] if notes else "ok"
+        return [Item(values=data, meta=meta, status=status, reason="; ".join(text for _, text in notes))]
+
+    def collate(self, items: Sequence[Item]) -> Batch:
+        """A torch-geometric batch with the pairing of opposite arcs, so that no device has to sort them."""
+        joined = GraphBatch.from_data_list([item.values for item in items])
+        joined.pair_first, joined.arc_edge = pair_arcs(joined.edge_index, joined.num_nodes, joined.edge_attr)
+        names = [key for key in joined.keys() if key.startswith("target_")]  # noqa: SIM118 - a method of PyG
+        targets = {name.removeprefix("target_"): joined[name] for name in names}
+        return Batch(inputs=joined, size=len(items), targets=targets)
+
+    def cost(self, meta: Mapping[str, Any]) -> int:
+        """Nodes and arcs."""
+        return int(meta.get("nodes", 1)) + int(meta.get("edges", 0))
+
+    def save(self, folder: Path) -> Mapping[str, Any]:
+        """Write the learned state as JSON."""
+        nodes, edges = self._fitted()
+        state = {
+            "nodes": nodes.to_json(),
+            "edges": edges.to_json(),
+            "most_degree": self.most_degree,
+            "average_edges": self.average_edges,
+            "average_nodes": self.average_nodes,
+        }
+        (Path(folder) / STATE_FILE).write_text(json.dumps(state), encoding="utf-8")
+        return state
+
+    # --------------------------------------------------------------------------------------------- internals
+
+    def _fitted(self) -> tuple[FeatureEncoding, FeatureEncoding]:
+        if self.nodes is None or self.edges is None:
+            raise DataError("the graph preprocessor was not fitted", hint="fit(reader, indices) or load(config, folder)")
+        return self.nodes, self.edges
+
+    def _cleaned(self, sample: Sample) -> tuple[RawGraph, list[tuple[str, str]]]:
+        """The graph without edges that the config removes, and what to say about it."""
+        graph = sample.inputs
+        if not isinstance(graph, RawGraph):
+            raise ItemError("not_a_graph", f"the reader gave {type(graph).__name__}, not a graph")
+        check_graph(graph)
+        keep = np.ones(graph.edge_index.shape[1], bool)
+        notes = []
+        if self.config.self_edges == "drop":
+            loops = graph.edge_index[0] == graph.edge_index[1]
+            keep &= ~loops
+            if loops.any():
+                notes.append(("self_edges_dropped", f"{int(loops.sum())} self edges were dropped"))
+        if self.config.duplicate_edges == "first":
+            first = _first_of_each(graph.edge_index)
+            if not first.all():
+                notes.append(("duplicate_edges", f"{int((~first).sum())} repeated edges were dropped"))
+            keep &= first
+        return (graph if keep.all() else _with_edges(graph, keep)), notes
+
+    def _structural(self, graph: RawGraph) -> torch.Tensor:
+        """Features from the structure alone: (N, most_degree + 1) one-hot degrees, or ones."""
+        if self.config.missing_nodes == "ones":
+            return torch.ones(graph.num_nodes, 1)
+        degrees = torch.from_numpy(np.minimum(_degrees(graph), self.most_degree))
+        return torch.nn.functional.one_hot(degrees, self.most_degree + 1).float()
+
+
+def _degrees(graph: RawGraph) -> np.ndarray:
+    """Outgoing arcs of each node, (N,)."""
+    return np.bincount(graph.edge_index[0], minlength=graph.num_nodes)
+
+
+def _first_of_each(edge_index: np.ndarray) -> np.ndarray:
+    """True at the first occurrence of every (source, target)."""
+    first = np.zeros(edge_index.shape[1], bool)
+    first[np.unique(edge_index, axis=1, return_index=True)[1]] = True
+    return first
+
+
+def _with_edges(graph: RawGraph, keep: np.ndarray) -> RawGraph:
+    return RawGraph(
+        num_nodes=graph.num_nodes,
+        edge_index=np.ascontiguousarray(graph.edge_index[:, keep]),
+        node_attributes=graph.node_attributes,
+        node_labels=graph.node_labels,
+        edge_attributes=None if graph.edge_attributes is None else graph.edge_attributes[keep],
+        edge_labels=None if graph.edge_labels is None else graph.edge_labels[keep],
+        node_targets=graph.node_targets,
+    )
+
+
+# -------------------------------------------------------------------------------------------------- baselines
+
+
+def raw_features(preprocessor: GraphPreprocessor, samples: Iterable[Sample]) -> np.ndarray:
+    """Mean and sum of node features, mean of edge features, counts and degrees: (G, D), NaN rows where unusable."""
+    rows = [_or_none(preprocessor, sample, _raw_row) for sample in samples]
+    return _stack(rows)
+
+
+def sizes_only(preprocessor: GraphPreprocessor, samples: Iterable[Sample]) -> np.ndarray:
+    """Number of nodes and arcs, mean and largest degree: (G, 4)."""
+    return _stack([_or_none(preprocessor, sample, _size_row) for sample in samples])
+
+
+def _or_none(preprocessor: GraphPreprocessor, sample: Sample, row: Any) -> np.ndarray | None:
+    try:
+        return np.asarray(row(preprocessor.prepare(sample)[0].values), dtype=np.float64)
+    except ItemError:
+        return None
+
+
+def _size_row(data: Data) -> list[float]:
+    degrees = torch.bincount(data.edge_index[0], minlength=data.num_nodes).float()
+    return [float(data.num_nodes), float(data.edge_index.shape[1]), float(degrees.mean()), float(degrees.max())]
+
+
+def _raw_row(data: Data) -> list[float]:
+    x = data.x.float()
+    values = _size_row(data) + x.mean(0).tolist() + x.sum(0).tolist()
+    if data.edge_attr is not None:
+        edges = data.edge_attr.float()
+        values += (edges.mean(0) if len(edges) else edges.new_zeros(edges.shape[1])).tolist()
+    return values
+
+
+def _stack(rows: Sequence[np.ndarray | None]) -> np.ndarray:
+    width = max((len(row) for row in rows if row is not None), default=0)
+    return np.array([np.full(width, np.nan) if row is None else row for row in rows]).reshape(len(rows), width)

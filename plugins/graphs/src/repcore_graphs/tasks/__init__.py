@@ -1,0 +1,1 @@
+"""Supervised tasks on graphs and on nodes."""

@@ -1,0 +1,1 @@
+"""Layouts of published weights and how they become models of this plugin."""

@@ -1,0 +1,207 @@
+"""Published SELFormer weights: RobertaForMaskedLM and RobertaForSequenceClassification layouts.
+
+Sizes come from the checkpoint's ``config.json`` (4 and 12 heads have the same tensors, so shapes cannot tell), the
+vocabulary from ``vocab.json`` and ``merges.txt`` beside the weights or from ``--vocabulary DIR``: two vocabularies are
+published whose ids differ, so none is ever assumed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from repcore.checkpoints.imported import Imported
+from repcore.checkpoints.keymap import Drop, KeyMap, LoadReport, Rename, Stack, Tied
+from repcore.errors import CheckpointError
+from repcore_molecules.configs.selformer import SelformerConfig
+from repcore_molecules.encoders.selformer import Selformer
+from repcore_molecules.objectives.masked_language import LanguageHead
+from repcore_molecules.tokenisation.vocabulary import BEGIN_ID, END_ID, BpeVocabulary
+
+_LAYER = "roberta.encoder.layer.{i}."
+_SELF = _LAYER + "attention.self."
+
+KEY_MAP = KeyMap((
+    Drop("roberta.embeddings.position_ids", "counts from 0; computed anew"),
+    Drop("roberta.pooler.dense.{part}", "random, and used by no head"),
+    Tied("lm_head.decoder.weight", of="roberta.embeddings.word_embeddings.weight"),
+    Tied("lm_head.decoder.bias", of="lm_head.bias"),
+    Rename("roberta.embeddings.word_embeddings.weight", "encoder.embeddings.words.weight"),
+    Rename("roberta.embeddings.position_embeddings.weight", "encoder.embeddings.positions.weight"),
+    Rename("roberta.embeddings.token_type_embeddings.weight", "encoder.embeddings.token_type"),
+    Rename("roberta.embeddings.LayerNorm.{part}", "encoder.embeddings.norm.{part}"),
+    Stack(
+        (_SELF + "query.{part}", _SELF + "key.{part}", _SELF + "value.{part}"),
+        "encoder.layers.{i}.attention.qkv.{part}",
+    ),
+    Rename(_LAYER + "attention.output.dense.{part}", "encoder.layers.{i}.attention.output.{part}"),
+    Rename(_LAYER + "attention.output.LayerNorm.{part}", "encoder.layers.{i}.attention_norm.{part}"),
+    Rename(_LAYER + "intermediate.dense.{part}", "encoder.layers.{i}.feed_forward.expand.{part}"),
+    Rename(_LAYER + "output.dense.{part}", "encoder.layers.{i}.feed_forward.contract.{part}"),
+    Rename(_LAYER + "output.LayerNorm.{part}", "encoder.layers.{i}.feed_forward_norm.{part}"),
+    Rename("lm_head.dense.{part}", "head.dense.{part}"),
+    Rename("lm_head.layer_norm.{part}", "head.norm.{part}"),
+    Rename("lm_head.bias", "head.bias"),
+    Rename("classifier.dense.{part}", "classifier.dense.{part}"),
+    Rename("classifier.out_proj.{part}", "classifier.out_proj.{part}"),
+))  # fmt: skip
+"""Published names to those of the masked-language objective (``encoder.*``, ``head.*``) and of a fine-tuning task with
+the first-token head (``encoder.*``, ``classifier.*``)."""
+
+_CONFIG_FIELDS = {
+    "vocab_size": "vocabulary_size",
+    "hidden_size": "hidden_width",
+    "num_hidden_layers": "layers",
+    "num_attention_heads": "attention_heads",
+    "intermediate_size": "feed_forward_width",
+    "max_position_embeddings": "max_positions",
+    "hidden_dropout_prob": "hidden_dropout",
+    "attention_probs_dropout_prob": "attention_dropout",
+    "layer_norm_eps": "norm_epsilon",
+    "initializer_range": "initial_deviation",
+}
+_ONLY_VALUES: Mapping[str, object] = {
+    "model_type": "roberta", "hidden_act": "gelu", "position_embedding_type": "absolute", "type_vocab_size": 1,
+}  # fmt: skip
+
+
+def sniff(keys: frozenset[str]) -> float:
+    """How surely these key names are a SELFormer checkpoint: 1 for RoBERTa with a language or classification head."""
+    has_body = "roberta.embeddings.word_embeddings.weight" in keys and any(
+        key.startswith("roberta.encoder.layer.0.attention.self.query") for key in keys
+    )
+    if not has_body:
+        return 0.0
+    return 1.0 if any(key.startswith(("lm_head.", "classifier.")) for key in keys) else 0.5
+
+
+def config_from_json(values: Mapping[str, Any], source: str) -> SelformerConfig:
+    """Settings from a Hugging Face ``config.json``.
+
+    Args:
+        values: its content.
+        source: for messages.
+
+    Raises:
+        CheckpointError: a size is missing, or the model is no plain RoBERTa.
+    """
+    missing = [key for key in (*_CONFIG_FIELDS, "pad_token_id") if key not in values and key != "initializer_range"]
+    if missing:
+        raise CheckpointError(
+            f"{source} lacks {', '.join(missing)}", meaning="tensors do not tell these (4 and 12 heads look the same)"
+        )
+    wrong = [f"{key}={values[key]!r}" for key, only in _ONLY_VALUES.items() if values.get(key, only) != only]
+    if wrong:
+        raise CheckpointError(f"{source} is not the RoBERTa of SELFormer", got=", ".join(wrong))
+    padding_id = int(values["pad_token_id"])
+    fields = {ours: values[theirs] for theirs, ours in _CONFIG_FIELDS.items() if theirs in values}
+    # Both tables follow the config's padding id, although the tokenizer pads with another: repairing it would shift
+    # every position.
+    return SelformerConfig(
+        **fields,
+        position_padding_id=padding_id,
+        embedding_padding_id=padding_id,
+        begin_token_id=BEGIN_ID,
+        end_token_id=END_ID,
+    )
+
+
+def import_state(
+    state: Mapping[str, Tensor], config: SelformerConfig, source: str
+) -> tuple[dict[str, Tensor], LoadReport]:
+    """Published tensors under the names of :data:`KEY_MAP`, checked against the module of these settings.
+
+    Raises:
+        CheckpointError: a key or shape has no place, or tied tensors differ.
+    """
+    with torch.device("meta"):
+        encoder = Selformer(config)
+        head = LanguageHead(config.hidden_width, encoder.word_embeddings.shape[0], config.norm_epsilon)
+    expected = {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
+    if any(key.startswith("lm_head.") for key in state):
+        expected |= {f"head.{name}": value for name, value in head.state_dict().items()}
+    # The width of a classification head is the task's: only its presence can be expected.
+    expected |= {name: value for name, value in state.items() if name.startswith("classifier.")}
+    ours, report = KEY_MAP.apply(state, source=source, target="molecules/selformer", expected=expected)
+    row = state["roberta.embeddings.position_embeddings.weight"][config.position_padding_id]
+    is_zero = not bool(row.any())
+    report.notes.append(
+        f"position row {config.position_padding_id} is "
+        + ("all zeros, as in every trained model" if is_zero else "not zero: these weights were not trained this way")
+    )
+    return ours, report
+
+
+def convert(state: Mapping[str, Tensor], source: Path, options: Mapping[str, str]) -> Imported:
+    """A published checkpoint as a model of this plugin.
+
+    Args:
+        state: tensors by published name.
+        source: weights file or its folder.
+        options: ``from-config`` (a config.json elsewhere), ``vocabulary`` (folder with vocab.json and merges.txt) and
+            ``mode`` of tokenisation (``fast`` when left out).
+
+    Raises:
+        CheckpointError: settings or vocabulary are missing or do not fit the tensors.
+    """
+    folder = source if source.is_dir() else source.parent
+    config_path = Path(options["from-config"]) if options.get("from-config") else folder / "config.json"
+    config = config_from_json(_read_config(config_path), str(config_path))
+    vocabulary = _read_vocabulary(Path(options.get("vocabulary") or folder))
+    rows = state.get("roberta.embeddings.word_embeddings.weight", torch.empty(0)).shape[0]
+    if len(vocabulary) > rows:
+        raise CheckpointError(
+            f"the vocabulary has {len(vocabulary)} tokens, but {source} has {rows} word vectors",
+            hint="name the folder with this checkpoint's own tokenizer files: --vocabulary DIR",
+        )
+    ours, report = import_state(state, config, str(source))
+    report.notes.append(
+        f"vocabulary of {len(vocabulary)} tokens and {len(vocabulary.merges)} merges; {rows} rows in the word table"
+    )
+    return Imported(
+        encoder_config=config,
+        state=_part(ours, "encoder."),
+        report=report,
+        heads={
+            name: part
+            for name, part in (("objective", _part(ours, "head.")), ("task", _part(ours, "classifier.")))
+            if part
+        },
+        notices="Weights and vocabulary of HUBioDataLab/SELFormer (GPL-3.0), Yuksel et al. 2023, arXiv 2304.04662.",
+    )
+
+
+def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def _read_config(path: Path) -> Mapping[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"there is no {path}",
+            meaning="the number of attention heads cannot be read from tensors and is never guessed",
+            hint="--from-config FILE with the checkpoint's config.json",
+        ) from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read as JSON", reason=error) from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, no JSON object")
+    return content
+
+
+def _read_vocabulary(folder: Path) -> BpeVocabulary:
+    absent = [name for name in ("vocab.json", "merges.txt") if not (folder / name).is_file()]
+    if absent:
+        raise CheckpointError(
+            f"{folder} has no {' and no '.join(absent)}",
+            meaning="two published vocabularies give the same text different ids, so none is assumed",
+            hint="--vocabulary DIR with this checkpoint's own tokenizer files",
+        )
+    return BpeVocabulary.from_folder(folder)

@@ -1,0 +1,1 @@
+"""Commands of the molecules domain: tokenize and doctor."""

@@ -1,0 +1,1 @@
+"""Settings of this plugin's parts: standard-library dataclasses only."""

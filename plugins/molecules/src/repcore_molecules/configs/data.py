@@ -1,0 +1,56 @@
+"""Settings of the readers and of the SELFIES preprocessor. Standard library only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from repcore_molecules.configs.smiles import SmilesConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoleculeTableConfig:
+    """A table with a column of SMILES: CSV, TSV, SMI, parquet, plain or gzipped, or a folder that holds one."""
+
+    path: str = field(metadata={"help": "file, or folder with one table or with train/valid/test tables"})
+    column: str | None = field(
+        default=None, metadata={"help": "SMILES column; found by name and content when left out"}
+    )
+    id_column: str | None = field(default=None, metadata={"help": "column with ids; row numbers when left out"})
+    labels: tuple[str, ...] | None = field(
+        default=None, metadata={"help": "label columns; every column that looks like one when left out"}
+    )
+    label_kind: Literal["auto", "class", "regression"] = field(
+        default="auto", metadata={"help": "what the labels are; guessed from their values by default"}
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NciConfig:
+    """The first 4,999 molecules of the NCI set that ships inside RDKit, with RDKit descriptors as labels."""
+
+    descriptors: tuple[str, ...] = field(
+        default=("logp", "tpsa", "sp3_fraction"), metadata={"help": "RDKit descriptors used as labels"}
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfiesConfig:
+    """SMILES cleaning, SELFIES and tokenisation."""
+
+    mode: Literal["symbol", "fast", "slow", "bracket"] = field(
+        default="symbol",
+        metadata={"help": "one id a SELFIES symbol (for training), or one of the three schemes of published weights"},
+    )
+    vocabulary: str | None = field(
+        default=None, metadata={"help": "folder with vocab.json and merges.txt, for the modes other than symbol"}
+    )
+    max_length: int = field(
+        default=512, metadata={"help": "longest sequence, begin and end included", "unit": "tokens"}
+    )
+    deduplicate: bool = field(default=True, metadata={"help": "train on each distinct molecule once"})
+    smiles: SmilesConfig = field(default=SmilesConfig(), metadata={"help": "cleaning before SELFIES"})
+
+    def __post_init__(self) -> None:
+        if self.max_length < 3:
+            raise ValueError(f"max_length={self.max_length} leaves no room between begin and end")

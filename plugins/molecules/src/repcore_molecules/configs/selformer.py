@@ -1,0 +1,78 @@
+"""Settings of the SELFormer encoder and its masked-language objective.
+
+Published models are 12 layers x 4 heads (SELFormer) and 8 x 12 (SELFormer-Lite), both of width 768 with padding id 1
+in the position and embedding tables although their tokenizer pads with 3. New models use one padding id everywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelformerConfig:
+    """A post-norm RoBERTa encoder over tokens of SELFIES."""
+
+    vocabulary_size: int | None = field(
+        default=None, metadata={"help": "rows of the word table; taken from the preprocessor when left out"}
+    )
+    hidden_width: int = field(default=768, metadata={"help": "width of tokens and of molecule vectors"})
+    layers: int = field(default=12, metadata={"help": "number of transformer layers"})
+    attention_heads: int = field(default=4, metadata={"help": "heads of each layer; divides hidden_width"})
+    feed_forward_width: int = field(default=3072, metadata={"help": "inner width of each feed-forward part"})
+    max_positions: int = field(
+        default=514,
+        metadata={"help": "rows of the position table, the first position_padding_id + 1 of them unused"},
+    )
+    hidden_dropout: float = field(default=0.1, metadata={"help": "dropout on embeddings and branch results"})
+    attention_dropout: float = field(default=0.1, metadata={"help": "dropout on attention probabilities"})
+    norm_epsilon: float = field(default=1e-12, metadata={"help": "added to variances in layer norms"})
+    initial_deviation: float = field(
+        default=0.02, metadata={"help": "standard deviation of initial linear and embedding weights"}
+    )
+    position_padding_id: int = field(
+        default=3, metadata={"help": "token id that does not advance positions, and offset of the first position"}
+    )
+    embedding_padding_id: int = field(
+        default=3, metadata={"help": "row of the word table that starts at zero and gets no gradient as an input"}
+    )
+    begin_token_id: int = field(default=1, metadata={"help": "id that opens each sequence, for pooling"})
+    end_token_id: int = field(default=2, metadata={"help": "id that closes each sequence, for pooling"})
+    padding: Literal["skip", "compute"] = field(
+        default="skip",
+        metadata={
+            "help": "skip: on a CPU no work is spent on padded slots, whose token features are then zero; "
+            "compute: padded slots are computed like the reference does. Real tokens are the same either way"
+        },
+    )
+
+
+SELFORMER = SelformerConfig(vocabulary_size=800, position_padding_id=1, embedding_padding_id=1)
+"""The published SELFormer: 12 layers, 4 heads, 86.7 M parameters with its language head."""
+
+SELFORMER_LITE = replace(SELFORMER, layers=8, attention_heads=12)
+"""The published SELFormer-Lite: 8 layers, 12 heads, 58.3 M parameters with its language head."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskedLanguageConfig:
+    """Masked-token prediction with the usual 80/10/10 rule."""
+
+    mask_probability: float = field(default=0.15, metadata={"help": "share of ordinary tokens that are predicted"})
+    mask_share: float = field(default=0.8, metadata={"help": "share of predicted tokens shown as the mask token"})
+    random_share_of_rest: float = field(
+        default=0.5, metadata={"help": "share of the other predicted tokens shown as a random token; the rest stay"}
+    )
+    mask_token_id: int = field(default=4, metadata={"help": "id of the mask token"})
+    never_selected_ids: tuple[int, ...] = field(
+        default=(0, 1, 2, 3, 4), metadata={"help": "special ids that are never predicted"}
+    )
+    token_count: int | None = field(
+        default=None,
+        metadata={"help": "random tokens are drawn below this id; taken from the preprocessor when left out"},
+    )
+    attention_mask: Literal["proper", "reference"] = field(
+        default="proper",
+        metadata={"help": "proper: padding is not attended to; reference: it is, as in the published pre-training"},
+    )

@@ -1,0 +1,1 @@
+"""Readers of molecule tables and the guessing of their columns."""

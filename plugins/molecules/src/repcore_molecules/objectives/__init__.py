@@ -1,0 +1,1 @@
+"""Label-free training objectives of this plugin."""

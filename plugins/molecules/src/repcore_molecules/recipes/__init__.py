@@ -1,0 +1,1 @@
+"""Complete runs: SELFormer and SELFormer-Lite with their presets."""

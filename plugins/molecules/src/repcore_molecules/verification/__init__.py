@@ -1,0 +1,1 @@
+"""Replay of golden data through this plugin's public classes."""

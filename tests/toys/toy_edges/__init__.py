@@ -1,0 +1,1 @@
+"""PyG batches with edge tokens and masked edge attributes."""

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from repcore.hooks import API_VERSION, hookimpl
+from repcore.specs import (
+    DatasetSpec,
+    EncoderSpec,
+    ObjectiveSpec,
+    PluginInfo,
+    PreprocessorSpec,
+    RecipeSpec,
+    SystemSpec,
+    TargetSpec,
+    TensorSpec,
+    ViewsSpec,
+)
+
+HERE = "tests.toys.toy_pairs"
+
+
+@hookimpl
+def repcore_plugin_info() -> PluginInfo:
+    return PluginInfo(title="Toy pairs", domain="pairs", api_version=API_VERSION, summary="Ragged sets, two views")
+
+
+@hookimpl
+def repcore_encoders() -> list[EncoderSpec]:
+    return [
+        EncoderSpec(
+            name="set-net",
+            target=f"{HERE}.code:SetNet",
+            config=f"{HERE}.configs:SetNetConfig",
+            inputs=(TensorSpec("points", "S 2"), TensorSpec("owner", "S", "int64")),
+            outputs=(TensorSpec("pooled", "B D"),),
+            poolings=("mean", "max"),
+            levels=("point",),
+            summary="Points to sets",
+        )
+    ]
+
+
+@hookimpl
+def repcore_objectives() -> list[ObjectiveSpec]:
+    return [
+        ObjectiveSpec(
+            name="two-views",
+            target=f"{HERE}.code:TwoViews",
+            config=f"{HERE}.configs:TwoViewsConfig",
+            needs=("point",),
+            views="jitter",
+            summary="Contrast with an EMA teacher, and masked points",
+        )
+    ]
+
+
+@hookimpl
+def repcore_datasets() -> list[DatasetSpec]:
+    return [
+        DatasetSpec(
+            name="blobs",
+            target=f"{HERE}.code:Blobs",
+            config=f"{HERE}.configs:BlobsConfig",
+            embedded=True,
+            targets=(TargetSpec("kind", "class", names=("line", "ring", "cloud")),),
+            render=f"{HERE}.code:draw",
+            summary="Lines, rings and clouds",
+        )
+    ]
+
+
+@hookimpl
+def repcore_preprocessors() -> list[PreprocessorSpec]:
+    return [
+        PreprocessorSpec(
+            name="sets",
+            target=f"{HERE}.code:Sets",
+            config=f"{HERE}.configs:SetsConfig",
+            baselines={"moments": f"{HERE}.code:moments"},
+            summary="Centred ragged sets",
+        )
+    ]
+
+
+@hookimpl
+def repcore_views() -> list[ViewsSpec]:
+    return [ViewsSpec(name="jitter", target=f"{HERE}.code:Jitter", config=f"{HERE}.configs:JitterConfig", names=("a", "b"))]
+
+
+@hookimpl
+def repcore_recipes() -> list[RecipeSpec]:
+    return [RecipeSpec(name="set-net", presets={"tiny": f"{HERE}.configs:tiny"}, summary="Two-view sets")]
+
+
+@hookimpl
+def repcore_systems() -> list[SystemSpec]:
+    return [
+        SystemSpec(
+            name="set-net",
+            encoders=("set-net",),
+            objectives=("two-views",),
+            recipes=("set-net",),
+            replay=f"{HERE}.code:replay",
+            summary="Toy system",
+        )
+    ]
