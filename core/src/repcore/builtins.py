@@ -3,9 +3,99 @@
 from __future__ import annotations
 
 from repcore.hooks import API_VERSION, hookimpl
-from repcore.specs import PluginInfo
+from repcore.specs import PluginInfo, ProbeSpec, TaskSpec, WriterSpec
+
+PROBES = "repcore.evaluation.probes"
+TASKS = "repcore.evaluation.tasks"
+WRITERS = "repcore.embedding.writers"
 
 
 @hookimpl
 def repcore_plugin_info() -> PluginInfo:
     return PluginInfo(title="Core", domain="core", api_version=API_VERSION, summary="Probes, tasks and writers")
+
+
+@hookimpl
+def repcore_probes() -> list[ProbeSpec]:
+    return [
+        ProbeSpec(
+            name="linear@1",
+            summary="Logistic regression on standardised features",
+            target=f"{PROBES}.linear:LinearProbe",
+            config=f"{PROBES}.configs:LinearProbeConfig",
+            target_kinds=("class", "multilabel"),
+        ),
+        ProbeSpec(
+            name="ridge@1",
+            summary="Ridge regression, penalty by leave-one-out on train",
+            target=f"{PROBES}.ridge:RidgeProbe",
+            config=f"{PROBES}.configs:RidgeProbeConfig",
+            target_kinds=("regression",),
+        ),
+        ProbeSpec(
+            name="knn@1",
+            summary="Cosine neighbours, weighted by similarity",
+            target=f"{PROBES}.knn:NeighbourProbe",
+            config=f"{PROBES}.configs:NeighbourProbeConfig",
+            target_kinds=("class", "multilabel", "regression"),
+        ),
+        ProbeSpec(
+            name="svm@1",
+            summary="Linear SVM, C by cross-validation on train",
+            target=f"{PROBES}.svm:SvmProbe",
+            config=f"{PROBES}.configs:SvmProbeConfig",
+            target_kinds=("class", "multilabel"),
+        ),
+        ProbeSpec(
+            name="fewshot@1",
+            summary="Episodes of a few classes with a few labels",
+            target=f"{PROBES}.fewshot:FewShotProbe",
+            config=f"{PROBES}.configs:FewShotProbeConfig",
+            target_kinds=("class",),
+        ),
+    ]
+
+
+@hookimpl
+def repcore_tasks() -> list[TaskSpec]:
+    return [
+        TaskSpec(
+            name="classification",
+            summary="One class of several",
+            target=f"{TASKS}.item:ClassificationTask",
+            config=f"{TASKS}.configs:ClassificationConfig",
+            target_kind="class",
+        ),
+        TaskSpec(
+            name="multilabel",
+            summary="Several yes/no labels, missing ones masked",
+            target=f"{TASKS}.item:MultilabelTask",
+            config=f"{TASKS}.configs:MultilabelConfig",
+            target_kind="multilabel",
+        ),
+        TaskSpec(
+            name="regression",
+            summary="Numbers, standardised on train and given back in their units",
+            target=f"{TASKS}.item:RegressionTask",
+            config=f"{TASKS}.configs:RegressionConfig",
+            target_kind="regression",
+        ),
+    ]
+
+
+@hookimpl
+def repcore_writers() -> list[WriterSpec]:
+    return [
+        WriterSpec(
+            name="parquet",
+            summary="Columns id, status, reason, embedding",
+            target=f"{WRITERS}:ParquetWriter",
+            suffixes=(".parquet",),
+        ),
+        WriterSpec(
+            name="npz",
+            summary="NumPy arrays ids, status, reason, embeddings",
+            target=f"{WRITERS}:NpzWriter",
+            suffixes=(".npz",),
+        ),
+    ]

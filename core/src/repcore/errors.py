@@ -22,7 +22,6 @@ Each class also inherits the built-in that ordinary handlers expect.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 
 class RepcoreError(Exception):
@@ -105,4 +104,6 @@ class RunError(RepcoreError, RuntimeError):
 
 def closest(name: str, known: Iterable[str], count: int = 1) -> str:
     """The most similar known names, comma separated; empty if none is near."""
+    from difflib import get_close_matches  # only wanted once something went wrong
+
     return ", ".join(get_close_matches(name, list(known), n=count, cutoff=0.6))

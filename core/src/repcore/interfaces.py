@@ -415,8 +415,11 @@ class EmbeddingWriter(Protocol):
     """Row-preserving file writer; called as ``target(path, header: Mapping[str, Any])``.
 
     ``finish`` makes the file complete; until then the final name does not exist. ``rows_done`` > 0 lets an
-    interrupted run go on.
+    interrupted run go on. ``status`` counts the rows so far by status, ``failed`` those without a vector.
     """
+
+    status: Mapping[str, int]
+    failed: int
 
     @property
     def rows_done(self) -> int: ...

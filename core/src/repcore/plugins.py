@@ -18,6 +18,7 @@ import importlib.metadata
 import importlib.util
 import inspect
 import os
+import re
 import time
 import traceback
 from collections.abc import Iterable, Mapping
@@ -32,6 +33,10 @@ from repcore.specs import HOOK_OF_KIND, SPEC_TYPES, PluginInfo, Spec
 
 SLOW_MILLISECONDS = 100.0
 BUILT_IN = "core"
+RESERVED_DOMAINS = frozenset(
+    "list show plugins embed probe import verify bench report inspect demo new-plugin core".split()
+)
+RESERVED_COMMANDS = frozenset({"train", "finetune", "prepare"})
 
 PluginStatus = Literal[
     "ok",
@@ -235,6 +240,17 @@ def _register(manager: pluggy.PluginManager, record: PluginRecord, module: objec
         hook = getattr(module, HOOK_OF_KIND[spec_type.kind], None)
         if hook is not None:
             record.specs.extend(_checked(hook(), spec_type))
+    if record.name != BUILT_IN:
+        _refuse_reserved_words(record)
+
+
+def _refuse_reserved_words(record: PluginRecord) -> None:
+    """Core's own commands cannot be taken over, neither by a domain nor by a command of a plugin."""
+    if record.domain in RESERVED_DOMAINS:
+        raise PluginError(f"domain {record.domain!r} is a command of repcore itself", hint="choose another domain")
+    for spec in record.specs:
+        if spec.kind == "command" and spec.name in RESERVED_COMMANDS:
+            raise PluginError(f"command {spec.name!r} is core's own in every domain", hint="choose another name")
 
 
 def _hook_problem(module: object) -> tuple[str, str]:
@@ -308,13 +324,31 @@ def _unmet_core_requirement(requires: tuple[str, ...]) -> str:
     version = core_version()
     if not relevant or version == "0+unknown":
         return ""
+    if all(_plainly_met(line, version) for line in relevant):
+        return ""
     from packaging.requirements import Requirement
 
     for line in relevant:
         requirement = Requirement(line)
-        if requirement.marker is None and not requirement.specifier.contains(version, prereleases=True):
+        applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        if applies and not requirement.specifier.contains(version, prereleases=True):
             return f"it requires repcore{requirement.specifier}; installed is {version}"
     return ""
+
+
+def _plainly_met(line: str, version: str) -> bool:
+    """Whether bounds of the usual form ``repcore>=0.1,<0.2`` hold; spares `list` the import of packaging."""
+    form = re.fullmatch(r"repcore(?:>=([0-9.]+))?,?(?:<([0-9.]+))?", _ordered_bounds(line))
+    if form is None or not re.fullmatch(r"[0-9.]+", version):
+        return False
+    here, lower, upper = (tuple(int(one) for one in text.split(".") if one) for text in (version, *form.groups("0")))
+    return here >= lower and (form[2] is None or here < upper)
+
+
+def _ordered_bounds(line: str) -> str:
+    """A requirement without blanks and brackets, its lower bound first (metadata writes ``<0.2,>=0.1``)."""
+    bounds = re.sub(r"[\s()]", "", line).removeprefix("repcore").split(",")
+    return "repcore" + ",".join(sorted(bounds, key=lambda one: not one.startswith(">=")))
 
 
 def _mark_second_owner(record: PluginRecord, winner: PluginRecord) -> None:

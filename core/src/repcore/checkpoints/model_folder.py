@@ -140,8 +140,7 @@ class ModelFolder:
         ]
         if unexpected or missing or misshapen:
             raise CheckpointError(
-                f"{len(unexpected) + len(missing) + len(misshapen)} of {len(state)} tensors in {self.folder} "
-                f"do not fit {self.encoder_name} as configured",
+                f"weights in {self.folder} do not fit this encoder; they are of {self.encoder_name}",
                 unexpected=grouped(unexpected),
                 missing=grouped(missing),
                 wrong_shape="; ".join(misshapen[:4]) + (" ..." if len(misshapen) > 4 else ""),

@@ -284,10 +284,7 @@ def grouped(names: Sequence[str], most: int = 8) -> str:
     """Key names for a message: those that differ in the last part only are shown as ``a.b.* (2)``."""
     groups: dict[str, list[str]] = {}
     for name in names:
-        groups.setdefault(name.rpartition(".")[0], []).append(name)
-    shown = [
-        members[0] if len(members) == 1 else f"{stem + '.' if stem else ''}* ({len(members)})"
-        for stem, members in groups.items()
-    ]
+        groups.setdefault(name.rpartition(".")[0] or name, []).append(name)
+    shown = [members[0] if len(members) == 1 else f"{stem}.* ({len(members)})" for stem, members in groups.items()]
     more = f", and {len(shown) - most} more groups" if len(shown) > most else ""
     return ", ".join(shown[:most]) + more

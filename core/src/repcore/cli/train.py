@@ -66,8 +66,7 @@ def train_command(
     else:
         if recipe is None:
             raise ConfigError("which recipe?", recipes=", ".join(one.full_name for one in _recipes(domain)))
-        settings = _settings(domain, data, reader, workers)
-        resolved = _resolve(domain, recipe, preset, file, overrides, settings)
+        resolved = resolve_command_line(domain, recipe, preset, file, overrides, data, reader, workers)
         if dry_run:
             _dry_run(resolved, device, reporter, init_from)
             return
@@ -102,16 +101,20 @@ def _settings(domain: str, data: str | None, reader: str | None, workers: int | 
     return settings
 
 
-def _resolve(
+def resolve_command_line(
     domain: str,
     recipe: str,
     preset: str | None,
     file: Path | None,
     overrides: tuple[str, ...],
-    settings: dict[str, Any],
+    data: str | None,
+    reader: str | None,
+    workers: int | None,
 ) -> ResolvedRun:
+    """Settings of a new run from what the user typed."""
     from repcore.config.resolve import resolve_run
 
+    settings = _settings(domain, data, reader, workers)
     return resolve_run(
         registry.default(), recipe, preset=preset, file=file, overrides=overrides, domain=domain, settings=settings
     )

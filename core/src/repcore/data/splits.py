@@ -108,7 +108,6 @@ def group_split(
         missing = wanted - np.array([len(part) for part in parts])
         if len(order) - position <= len(empty):  # each part still empty must get one of the last groups
             missing = np.where(np.isin(np.arange(3), empty), missing, -np.inf)
-        missing = np.where(wanted > 0, missing, -np.inf)
         parts[int(missing.argmax())].extend(rows)
     return _split(*(np.array(part, dtype=np.int64) for part in parts))
 

@@ -22,6 +22,8 @@ from repcore.embedding.pooling import pool
 from repcore.errors import ItemError
 from repcore.interfaces import Batch, DatasetReader, EmbeddingRows, Features, Item, Preprocessor, Sample
 
+PREPARED_WINDOW = 2048  # rows that are read, sorted and batched together
+
 
 @dataclass(frozen=True, slots=True)
 class InferenceOptions:
@@ -42,7 +44,7 @@ class InferenceOptions:
     layer: int | None = None
     batch_size: int = 64
     cost_budget: int | None = None
-    window: int = 2048
+    window: int = PREPARED_WINDOW
     workers: int = 0
     device: str = "cpu"
     dtype: torch.dtype = torch.float32
@@ -89,6 +91,15 @@ def prepare_row(reader: DatasetReader, preprocessor: Preprocessor, row: int) -> 
     return PreparedRow(slim, sample.id, items, noted.status, noted.reason)
 
 
+def prepare_rows(
+    reader: DatasetReader, preprocessor: Preprocessor, rows: Sequence[int] | np.ndarray, workers: int = 0
+) -> list[PreparedRow]:
+    """Rows read and prepared once, to be embedded by several encoders."""
+    windows = _Windows(reader, preprocessor, np.asarray(rows, np.int64), PREPARED_WINDOW)
+    loader = DataLoader(windows, batch_size=None, num_workers=workers)
+    return [row for window in loader for row in window]
+
+
 def row_id(reader: DatasetReader, row: int) -> str:
     """Id of a row whose sample cannot be read; readers may offer ``id_of(row)``."""
     named = getattr(reader, "id_of", None)
@@ -120,20 +131,21 @@ def run_windows(
     encoder.eval()
     try:
         for prepared in loader:
-            yield _embed_window(encoder, preprocessor, prepared, options, poolings, domain)
+            yield embed_prepared(encoder, preprocessor, prepared, options, poolings, domain)
     finally:
         encoder.train(was_training)
 
 
 @torch.inference_mode()
-def _embed_window(
+def embed_prepared(
     encoder: nn.Module,
     preprocessor: Preprocessor,
     rows: list[PreparedRow],
     options: InferenceOptions,
-    poolings: tuple[str, ...],
-    domain: str,
+    poolings: tuple[str, ...] = ("mean",),
+    domain: str = "",
 ) -> EmbeddingRows:
+    """Vectors of prepared rows; the encoder is used in the mode it is in."""
     flat = [(number, item) for number, row in enumerate(rows) for item in row.items]
     costs = [preprocessor.cost(item.meta) for _, item in flat]
     vectors: np.ndarray | None = None

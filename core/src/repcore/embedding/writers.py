@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +50,15 @@ class _PartWriter:
             except OSError as error:
                 raise DataError(f"{str(path)!r} cannot be written: {error}") from error
         self._parts = sorted(self.folder.glob("part-*.parquet"))
-        self._rows = sum(pq.read_metadata(part).num_rows for part in self._parts)
+        self.status: Counter[str] = Counter()
+        self.failed = 0
+        for table in self._tables():
+            self._count(table.column("status").to_pylist(), _vectors(table))
 
     @property
     def rows_done(self) -> int:
-        """Rows that an earlier, interrupted run has written."""
-        return self._rows
+        """Rows written so far, by this writer and by an interrupted one before it."""
+        return self.status.total()
 
     def write(self, rows: EmbeddingRows) -> None:
         """Append a part."""
@@ -72,7 +76,11 @@ class _PartWriter:
         pq.write_table(pa.table(columns), partial)
         partial.rename(target)
         self._parts.append(target)
-        self._rows += len(rows.ids)
+        self._count(rows.status, rows.vectors)
+
+    def _count(self, status: Sequence[str], vectors: np.ndarray) -> None:
+        self.status.update(status)
+        self.failed += int(np.isnan(vectors).all(1).sum())
 
     def _tables(self) -> Iterator[pa.Table]:
         for part in self._parts:
@@ -113,7 +121,7 @@ class NpzWriter(_PartWriter):
         texts: dict[str, list[str]] = {"id": [], "status": [], "reason": []}
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
             with archive.open("embeddings.npy", "w", force_zip64=True) as file:
-                layout = {"descr": "<f4", "fortran_order": False, "shape": (self._rows, width)}
+                layout = {"descr": "<f4", "fortran_order": False, "shape": (self.rows_done, width)}
                 np.lib.format.write_array_header_2_0(file, layout)
                 for table in self._tables():
                     for name, values in texts.items():
@@ -126,6 +134,11 @@ class NpzWriter(_PartWriter):
             with archive.open("header.npy", "w") as file:
                 np.lib.format.write_array(file, np.asarray(json.dumps(self.header)), allow_pickle=False)
         return self._done(partial)
+
+
+def _vectors(table: pa.Table) -> np.ndarray:
+    column = table.column("embedding").combine_chunks()
+    return np.asarray(column.flatten(), np.float32).reshape(len(column), -1)
 
 
 def read_embeddings(path: Path) -> tuple[EmbeddingRows, dict[str, Any]]:
@@ -148,8 +161,7 @@ def read_embeddings(path: Path) -> tuple[EmbeddingRows, dict[str, Any]]:
                 header = json.loads(str(archive["header"])) if "header" in archive else {}
             return EmbeddingRows(ids, vectors, status, reason), header
         table = pq.read_table(path)
-        column = table.column("embedding").combine_chunks()
-        vectors = np.asarray(column.flatten(), np.float32).reshape(len(column), -1)
+        vectors = _vectors(table)
         names = table.column_names
         ids = (
             [str(one) for one in table.column("id").to_pylist()]

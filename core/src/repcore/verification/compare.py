@@ -141,8 +141,7 @@ def _by_rule(name: str, stored: Tensor, computed: Tensor, rule: Mapping[str, Any
         rows = keep.flatten(1).all(1) if keep.ndim > 1 else keep
         return _KINDS[rule["kind"]](name, stored[rows], computed[rows], rule)
     if stored.is_floating_point():
-        if rule["kind"] != "exact" or computed.is_floating_point():
-            computed = computed.to(stored.dtype)
+        computed = computed.to(stored.dtype)
     elif computed.is_floating_point() and rule["kind"] == "exact":
         return Row(name, False, int(keep.sum()), detail=f"{computed.dtype} instead of {stored.dtype}")
     if rule["kind"] != "exact" or stored.is_floating_point():

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -18,9 +19,11 @@ from torch import Tensor
 from repcore.checkpoints.imported import Imported
 from repcore.checkpoints.keymap import Drop, KeyMap, LoadReport, Rename, Stack, Tied
 from repcore.errors import CheckpointError
+from repcore_molecules.configs.data import SelfiesConfig
 from repcore_molecules.configs.selformer import SelformerConfig
-from repcore_molecules.encoders.selformer import Selformer
+from repcore_molecules.encoders.selformer import Selformer, longest_sequence
 from repcore_molecules.objectives.masked_language import LanguageHead
+from repcore_molecules.preprocessors.selfies import SelfiesPreprocessor
 from repcore_molecules.tokenisation.vocabulary import BEGIN_ID, END_ID, BpeVocabulary
 
 _LAYER = "roberta.encoder.layer.{i}."
@@ -152,7 +155,8 @@ def convert(state: Mapping[str, Tensor], source: Path, options: Mapping[str, str
     folder = source if source.is_dir() else source.parent
     config_path = Path(options["from-config"]) if options.get("from-config") else folder / "config.json"
     config = config_from_json(_read_config(config_path), str(config_path))
-    vocabulary = _read_vocabulary(Path(options.get("vocabulary") or folder))
+    vocabulary_folder = Path(options.get("vocabulary") or folder)
+    vocabulary = _read_vocabulary(vocabulary_folder)
     rows = state.get("roberta.embeddings.word_embeddings.weight", torch.empty(0)).shape[0]
     if len(vocabulary) > rows:
         raise CheckpointError(
@@ -163,10 +167,16 @@ def convert(state: Mapping[str, Tensor], source: Path, options: Mapping[str, str
     report.notes.append(
         f"vocabulary of {len(vocabulary)} tokens and {len(vocabulary.merges)} merges; {rows} rows in the word table"
     )
+    preprocessing = SelfiesConfig(
+        mode=_mode(options), vocabulary=str(vocabulary_folder), max_length=min(512, longest_sequence(config))
+    )
     return Imported(
         encoder_config=config,
         state=_part(ours, "encoder."),
         report=report,
+        preprocessor=SelfiesPreprocessor(preprocessing),
+        preprocessor_name="molecules/selfies",
+        preprocessor_config=replace(preprocessing, vocabulary=None),  # it travels with the model, not as a path
         heads={
             name: part
             for name, part in (("objective", _part(ours, "head.")), ("task", _part(ours, "classifier.")))
@@ -174,6 +184,13 @@ def convert(state: Mapping[str, Tensor], source: Path, options: Mapping[str, str
         },
         notices="Weights and vocabulary of HUBioDataLab/SELFormer (GPL-3.0), Yuksel et al. 2023, arXiv 2304.04662.",
     )
+
+
+def _mode(options: Mapping[str, str]) -> Literal["fast", "slow", "bracket"]:
+    mode = options.get("mode") or "fast"
+    if mode == "fast" or mode == "slow" or mode == "bracket":
+        return mode
+    raise CheckpointError(f"mode={mode} is not a tokenisation of published weights", expected="fast, slow, bracket")
 
 
 def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

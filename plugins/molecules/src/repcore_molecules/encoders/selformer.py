@@ -44,6 +44,12 @@ def token_positions(input_ids: Tensor, padding_id: int) -> Tensor:
     return counted * counted.cumsum(1) + padding_id
 
 
+def longest_sequence(config: SelformerConfig) -> int:
+    """Tokens, begin and end included, for which the position table always has rows."""
+    begin_is_free = config.begin_token_id == config.position_padding_id
+    return config.max_positions - 1 - config.position_padding_id + int(begin_is_free)
+
+
 class SelformerEmbeddings(nn.Module):
     """Word + position + type vectors, layer norm, dropout.
 
@@ -119,8 +125,7 @@ class Selformer(nn.Module):
     @property
     def max_tokens(self) -> int:
         """Longest sequence that is legal whatever its ids, begin and end tokens included."""
-        begin_is_free = self.config.begin_token_id == self.config.position_padding_id
-        return self.config.max_positions - 1 - self.config.position_padding_id + int(begin_is_free)
+        return longest_sequence(self.config)
 
     def position_ids(self, input_ids: Tensor) -> Tensor:
         """Rows of the position table, int64 (B, T)."""
@@ -222,6 +227,15 @@ class Selformer(nn.Module):
                 f"{NAME} has no layer {', '.join(map(str, wrong))}",
                 expected=f"0 (embedding output) to {len(self.layers)}",
             )
+
+
+def tiny_example() -> tuple[SelformerConfig, Batch]:
+    """A configuration and a batch of two short molecules, for checks and docs."""
+    config = SelformerConfig(
+        vocabulary_size=12, hidden_width=8, layers=2, attention_heads=2, feed_forward_width=16, max_positions=16
+    )
+    input_ids = torch.tensor([[1, 5, 6, 7, 2], [1, 8, 2, 3, 3]])
+    return config, Batch(inputs={"input_ids": input_ids, "attention_mask": input_ids != 3}, size=2)
 
 
 def _checked_vocabulary_size(config: SelformerConfig) -> int:

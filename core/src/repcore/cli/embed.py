@@ -1,0 +1,149 @@
+"""``repcore embed``: one output row for every input row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from repcore import registry
+from repcore.cli.console import ConsoleReporter, say, show_json
+from repcore.cli.options import device_option, json_option, reader_options, torch_device
+from repcore.errors import ConfigError, DataError, closest
+
+if TYPE_CHECKING:
+    from repcore.embedding.inference import InferenceOptions
+    from repcore.embedding.model import Model
+    from repcore.interfaces import DatasetReader, EmbeddingWriter
+
+DTYPES = {"float32": "float32", "bfloat16": "bfloat16"}
+
+
+@click.command("embed")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("data")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="FILE.parquet or FILE.npz.")
+@click.option("--reader", help="Registered reader to use instead of the one that fits best.")
+@click.option("--id-column", help="Column with ids.")
+@click.option("--read", "settings", multiple=True, metavar="KEY=VALUE", help="Further reader settings (repeatable).")
+@click.option("--pool", help="Pooling by name; the encoder's own by default.")
+@click.option("--level", help="Token level to pool.")
+@click.option("--layer", type=int, help="Pool the tokens of this layer; 0 = embedding output.")
+@click.option("--batch-size", type=int, default=64, show_default=True, help="Most items of a batch.")
+@click.option("--cost-budget", type=int, help="Most padded cost (tokens, voxels) of a batch.")
+@click.option("--workers", type=int, default=0, show_default=True, help="Processes that read and prepare rows.")
+@click.option("--dtype", type=click.Choice(list(DTYPES)), default="float32", show_default=True, help="Number format.")
+@click.option("--normalise", is_flag=True, help="Scale every vector to unit length.")
+@click.option("--strict", is_flag=True, help="Exit with 1 if any row could not be embedded.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing output file.")
+@device_option
+@json_option
+@click.pass_context
+def embed_command(ctx: click.Context, /, **given: Any) -> None:
+    """Vectors of every row of DATA by MODEL (a model or run folder), row by row, with status and reason.
+
+    An interrupted command goes on where it stopped when it is given again.
+
+    \b
+    Example:
+      repcore embed runs/latest/model molecules.csv -o vectors.parquet
+    """
+    output: Path = given["output"]
+    if output.exists() and not given["overwrite"]:
+        raise DataError(f"{str(output)!r} exists", hint="--overwrite, or another file name")
+    writer_class = _writer(output)
+    from repcore.embedding.model import load
+
+    model = load(given["model"], device=torch_device(given["device"]))
+    options = reader_options(None, given["id_column"], given["settings"])
+    reader = model.reader(given["data"], reader=given["reader"], options=options)
+    inference = _inference(given, model)
+    header = _header(model, reader, inference)
+    writer = writer_class(output, header)
+    reporter = ConsoleReporter()
+    _run(model, reader, inference, writer, reporter)
+    reporter.close()
+    _summary(model, reader, writer, writer.finish(), given["as_json"])
+    if given["strict"] and writer.failed:
+        ctx.exit(1)
+
+
+def _writer(output: Path) -> Any:  # the class of a registered writer
+    entries = registry.default().entries("writer")
+    for entry in entries:
+        if output.suffix.lower() in entry.spec.suffixes:
+            return entry.load()
+    suffixes = [suffix for entry in entries for suffix in entry.spec.suffixes]
+    raise ConfigError(
+        f"no writer for {output.suffix or 'a file without suffix'!r}",
+        did_you_mean=closest(output.suffix, suffixes),
+        expected=", ".join(suffixes),
+    )
+
+
+def _inference(given: dict[str, Any], model: Model) -> InferenceOptions:
+    import torch
+
+    from repcore.embedding.inference import InferenceOptions
+
+    return InferenceOptions(
+        pooling=given["pool"],
+        level=given["level"],
+        layer=given["layer"],
+        batch_size=given["batch_size"],
+        cost_budget=given["cost_budget"],
+        workers=given["workers"],
+        device=model.device,
+        dtype=getattr(torch, DTYPES[given["dtype"]]),
+        normalise=given["normalise"],
+    )
+
+
+def _header(model: Model, reader: DatasetReader, options: InferenceOptions) -> dict[str, Any]:
+    return {
+        "encoder": model.folder.encoder_name,
+        "model": model.identity(),
+        "data": reader.fingerprint,
+        "rows": len(reader),
+        "pooling": options.pooling or model.poolings[0],
+        "level": options.level,
+        "layer": options.layer,
+        "normalise": options.normalise,
+    }
+
+
+def _run(
+    model: Model, reader: DatasetReader, options: InferenceOptions, writer: EmbeddingWriter, reporter: ConsoleReporter
+) -> None:
+    import numpy as np
+
+    from repcore.embedding.inference import run_windows
+
+    total, done = len(reader), writer.rows_done
+    if done:
+        reporter.info(f"going on after {done:,} rows that an earlier command has written")
+    windows = run_windows(
+        model.encoder,
+        model.preprocessor,
+        reader,
+        options,
+        rows=np.arange(done, total),
+        poolings=model.poolings,
+        domain=model.domain,
+    )
+    for rows in windows:
+        writer.write(rows)
+        reporter.progress("embedding", writer.rows_done, total)
+
+
+def _summary(model: Model, reader: DatasetReader, writer: EmbeddingWriter, path: Path, as_json: bool) -> None:
+    counts = dict(sorted(writer.status.items(), key=lambda one: -one[1]))
+    labels = [spec.name for spec in reader.targets]
+    if as_json:
+        record = {"output": str(path), "rows_in": len(reader), "rows_out": writer.rows_done, "dim": model.folder.dim}
+        show_json({**record, "status": counts, "without_vector": writer.failed, "labels": labels})
+        return
+    words = ", ".join(f"{number:,} {name}" for name, number in counts.items())
+    say(f"{len(reader):,} rows in, {writer.rows_done:,} rows out: {words}")
+    say(f"vectors of width {model.folder.dim} in {path}; labels found in the data: {', '.join(labels) or 'none'}")

@@ -1,0 +1,119 @@
+"""``repcore import``: published weights into a model folder, with every key accounted for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from repcore import registry
+from repcore.cli.console import say, show_json
+from repcore.cli.options import json_option
+from repcore.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from repcore.registry import Entry
+    from repcore.specs import CheckpointSpec
+
+
+@click.command("import")
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Model folder to write.")
+@click.option("--layout", help="Registered checkpoint layout; recognised by key names by default.")
+@click.option("--from-config", type=click.Path(path_type=Path), help="The authors' config, where shapes do not tell.")
+@click.option("--vocabulary", type=click.Path(path_type=Path), help="Folder with the vocabulary, if it is elsewhere.")
+@click.option("--option", "further", multiple=True, metavar="KEY=VALUE", help="Options of the layout (repeatable).")
+@click.option("--entry", help="Which of several states in the file (for example student or teacher).")
+@click.option("--allow-namespace", is_flag=True, help="Accept an argparse namespace inside the file (read, never run).")
+@json_option
+def import_command(checkpoint: Path, **given: Any) -> None:
+    """Turn published weights (CHECKPOINT: file or folder) into a model folder that embed and probe understand.
+
+    \b
+    Example:
+      repcore import SELFormer/ -o models/selformer
+    """
+    known = registry.default()
+    from repcore.checkpoints.model_folder import save_model
+    from repcore.checkpoints.reading import file_sha256, read_checkpoint
+
+    found = read_checkpoint(checkpoint, entry=given["entry"], allow_namespace=given["allow_namespace"])
+    layout = known.checkpoint(given["layout"]) if given["layout"] else _recognise(checkpoint, frozenset(found.state))
+    imported = layout.load()(found.state, checkpoint, _options(given))
+    encoder_entry = known.encoder(layout.spec.encoder, layout.domain)
+    encoder = encoder_entry.load()(imported.encoder_config)
+    encoder.load_state_dict(imported.state)
+    preprocessor, name, config = _preprocessor(imported, layout)
+    folder = save_model(
+        given["output"],
+        encoder=encoder,
+        encoder_name=encoder_entry.full_name,
+        encoder_config=imported.encoder_config,
+        preprocessor=preprocessor,
+        preprocessor_name=name,
+        preprocessor_config=config,
+        card={
+            "summary": encoder_entry.spec.summary,
+            "paper": encoder_entry.spec.paper,
+            "licence": layout.spec.licence or encoder_entry.spec.licence,
+            "notices": imported.notices,
+            "imported": {
+                "layout": layout.full_name,
+                "from": checkpoint.name,
+                "sha256": {path.name: file_sha256(path) for path in found.files},
+            },
+        },
+        extra={"load_report": imported.report.to_json()},
+    )
+    if given["as_json"]:
+        show_json({"model": str(folder), "layout": layout.full_name, "report": imported.report.to_json()})
+    else:
+        say(imported.report.text())
+        if imported.notices:
+            say(f"notice: {imported.notices}")
+        say(f"model: {folder}")
+
+
+def _options(given: Mapping[str, Any]) -> dict[str, str]:
+    from repcore.config.yaml import parse_override
+
+    options = {key: str(value) for key, value in map(parse_override, given["further"])}
+    if given["from_config"] is not None:
+        options["from_config"] = str(given["from_config"])
+    if given["vocabulary"] is not None:
+        options["vocabulary"] = str(given["vocabulary"])
+    return options
+
+
+def _recognise(path: Path, keys: frozenset[str]) -> Entry[CheckpointSpec]:
+    """The layout whose sniffer is surest.
+
+    Raises:
+        CheckpointError: none recognises the key names.
+    """
+    entries = registry.default().entries("checkpoint")
+    scored = [(float(entry.load("sniff")(keys)), entry) for entry in entries]
+    best = max(scored, key=lambda one: one[0], default=(0.0, None))
+    if best[1] is None or best[0] <= 0.0:
+        raise CheckpointError(
+            f"no installed layout recognises {str(path)!r}",
+            keys=", ".join(sorted(keys)[:4]) + (", ..." if len(keys) > 4 else ""),
+            layouts=", ".join(entry.full_name for entry in entries) or "none",
+            hint="--layout NAME forces one",
+        )
+    return best[1]
+
+
+def _preprocessor(imported: Any, layout: Entry[CheckpointSpec]) -> tuple[Any, str, Any]:
+    """What the converter made, or the domain's only preprocessor with its defaults."""
+    if imported.preprocessor is not None:
+        name = registry.default().preprocessor(imported.preprocessor_name, layout.domain).full_name
+        return imported.preprocessor, name, imported.preprocessor_config
+    known = registry.default().entries("preprocessor", layout.domain)
+    named = [entry for entry in known if imported.preprocessor_name in ("", entry.spec.name, entry.full_name)]
+    if len(named) != 1:
+        raise CheckpointError(f"layout {layout.full_name} does not say which preprocessor its weights need")
+    config = imported.preprocessor_config or named[0].load("config")()
+    return named[0].load()(config), named[0].full_name, config

@@ -1,0 +1,53 @@
+"""``repcore <domain> prepare``: fill the preparation cache ahead of training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from repcore.cli.console import ConsoleReporter, say
+from repcore.cli.options import data_options
+
+
+@click.command("prepare")
+@click.argument("recipe")
+@click.argument("overrides", nargs=-1)
+@click.option("--preset", help="Preset of the recipe.")
+@data_options
+@click.option("--config", "file", type=click.Path(path_type=Path), help="YAML file merged over the preset.")
+@click.option("--workers", type=int, default=0, show_default=True, help="Processes.")
+@click.pass_context
+def prepare_command(
+    ctx: click.Context,
+    recipe: str,
+    overrides: tuple[str, ...],
+    preset: str | None,
+    data: str | None,
+    reader: str | None,
+    file: Path | None,
+    workers: int,
+) -> None:
+    """Do the slow preparation of RECIPE's data once; training then starts at once.
+
+    \b
+    Example:
+      repcore DOMAIN prepare RECIPE --data PATH --workers 2
+    """
+    from repcore.cli.train import resolve_command_line
+    from repcore.data.preparation import cache_root, prepared
+    from repcore.data.readers import open_part
+    from repcore.training.assembly import build
+
+    resolved = resolve_command_line(ctx.obj, recipe, preset, file, overrides, data, reader, workers)
+    reporter = ConsoleReporter()
+    opened = open_part(resolved.dataset)
+    preprocessor = build(resolved.preprocessor)
+    result = prepared(
+        opened, preprocessor, workers=workers, progress=lambda done, total: reporter.progress("preparing", done, total)
+    )
+    reporter.close()
+    if result is opened:
+        say(f"{resolved.preprocessor.name} needs no preparation")
+    else:
+        say(f"{getattr(result, 'summary', f'{len(result):,} items')}; cache: {cache_root()}")

@@ -1,0 +1,172 @@
+"""``repcore probe``: what frozen features know, never without the random-init twin and the raw input beside them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from repcore import registry
+from repcore.cli.console import ConsoleReporter, say, show_json, table
+from repcore.cli.options import device_option, json_option, reader_options, torch_device
+from repcore.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from repcore.evaluation.probing import FeatureSets
+    from repcore.evaluation.protocol import ProbeTable
+    from repcore.specs import TargetSpec
+
+
+@click.command("probe")
+@click.argument("source", metavar="MODEL|EMBEDDINGS", type=click.Path(path_type=Path))
+@click.option("--data", required=True, help="Labelled data: path, or the name of a data set.")
+@click.option("--reader", help="Registered reader to use instead of the one that fits best.")
+@click.option("--label", help="Label columns, comma separated; all that are found by default.")
+@click.option("--id-column", help="Column with ids (matches rows of an embedding file).")
+@click.option("--read", "settings", multiple=True, metavar="KEY=VALUE", help="Further reader settings (repeatable).")
+@click.option("--protocol", "protocols", multiple=True, help="Probe such as ridge@1, linear@1, knn@1 (repeatable).")
+@click.option("--split", default="random", show_default=True, help="random, group, declared, folds:K, column:NAME, "
+              "stratified, or one of the domain's own such as scaffold.")  # fmt: skip
+@click.option("--seeds", type=int, default=3, show_default=True, help="Number of seeds.")
+@click.option("--metrics", is_flag=True, help="Every metric, not only the main one.")
+@click.option("--batch-size", type=int, default=64, show_default=True, help="Most items of a batch.")
+@click.option("--workers", type=int, default=0, show_default=True, help="Processes that read and prepare rows.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where results go as JSON.")
+@device_option
+@json_option
+def probe_command(source: Path, **given: Any) -> None:
+    """Probe a MODEL (model or run folder), or vectors in a parquet or npz file, on labelled data.
+
+    \b
+    Example:
+      repcore probe runs/latest/model --data esol.csv --label logS --split scaffold
+    """
+    from repcore.evaluation.probing import chosen_targets
+
+    seeds = list(range(given["seeds"]))
+    if not seeds:
+        raise ConfigError("--seeds 0: at least one is needed")
+    reporter = ConsoleReporter()
+    is_file = source.is_file()
+    features, preprocessor = (_from_file if is_file else _from_model)(source, given, seeds, reporter)
+    reporter.close()
+    names = [name.strip() for name in (given["label"] or "").split(",") if name.strip()]
+    tables = [
+        _probe(features, target, preprocessor, given, seeds, external=is_file)
+        for target in chosen_targets(features.rows.reader, names)
+    ]
+    written = _write(source, tables, given)
+    if given["as_json"]:
+        show_json([json.loads(one.to_json()) for one in tables])
+    else:
+        for one in tables:
+            _show(one, features, given["metrics"])
+        say(f"results: {', '.join(str(path) for path in written)}" if written else "results were not written (no -o)")
+
+
+def _reader_settings(given: dict[str, Any]) -> dict[str, Any]:
+    return reader_options(given["label"], given["id_column"], given["settings"])
+
+
+def _from_model(
+    source: Path, given: dict[str, Any], seeds: list[int], reporter: ConsoleReporter
+) -> tuple[FeatureSets, str]:
+    from repcore.embedding.inference import InferenceOptions
+    from repcore.embedding.model import load
+    from repcore.evaluation.probing import compute_features
+
+    model = load(source, device=torch_device(given["device"]))
+    reader = model.reader(given["data"], reader=given["reader"], options=_reader_settings(given))
+    options = InferenceOptions(batch_size=given["batch_size"], workers=given["workers"], device=model.device)
+    features = compute_features(model, reader, seeds, options, reporter)
+    return features, model.folder.preprocessor_name
+
+
+def _from_file(
+    source: Path, given: dict[str, Any], seeds: list[int], reporter: ConsoleReporter
+) -> tuple[FeatureSets, str]:
+    """Vectors of any origin; rows are matched by id, or by position where the counts agree and ids do not."""
+    from repcore.data.readers import open_data
+    from repcore.embedding.writers import read_embeddings
+    from repcore.evaluation.probing import FeatureSets, read_rows
+
+    rows, header = read_embeddings(source)
+    known = registry.default()
+    encoder = str(header.get("encoder", ""))
+    domain = encoder.rpartition("/")[0] or None
+    _, reader = open_data(known, given["data"], domain=domain, reader=given["reader"], options=_reader_settings(given))
+    labelled = read_rows(reader)
+    reporter.warn("vectors from a file have no random-init twin: a number alone says little")
+    vectors = _matched(rows.ids, rows.vectors, labelled.ids)
+    return FeatureSets({source.stem: vectors}, labelled, {}), ""
+
+
+def _matched(ids: Any, vectors: Any, wanted: list[str]) -> Any:
+    import numpy as np
+
+    place = {name: row for row, name in enumerate(ids)}
+    if len(place) == len(ids) and all(name in place for name in wanted):
+        return np.asarray(vectors, np.float64)[[place[name] for name in wanted]]
+    if len(ids) == len(wanted):
+        return np.asarray(vectors, np.float64)
+    found = sum(name in place for name in wanted)
+    raise DataError(
+        f"{len(ids)} vectors and {len(wanted)} labelled rows do not match: {found} ids are in both",
+        hint="--id-column NAME, the same one that was used with embed",
+    )
+
+
+def _probe(
+    features: FeatureSets,
+    target: TargetSpec,
+    preprocessor: str,
+    given: dict[str, Any],
+    seeds: list[int],
+    *,
+    external: bool,
+) -> ProbeTable:
+    from repcore.evaluation.probing import probe_features
+
+    return probe_features(
+        registry.default(),
+        features,
+        target,
+        preprocessor_name=preprocessor,
+        protocols=list(given["protocols"]),
+        split=given["split"],
+        seeds=seeds,
+        external=external,
+    )
+
+
+def _write(source: Path, tables: list[ProbeTable], given: dict[str, Any]) -> list[Path]:
+    """To ``-o``, else beside the run that the model belongs to, where the report finds them."""
+    from repcore.training.run_folder import write_text
+
+    run = next((path for path in (source, source.parent) if (path / "metrics.jsonl").is_file()), None)
+    if given["output"] is None and run is None:
+        return []
+    written = []
+    for one in tables:
+        record = {"data": given["data"], "source": source.name, "table": json.loads(one.to_json())}
+        name = f"{one.target.name}-{given['split'].replace(':', '-')}.json"
+        path = given["output"] if given["output"] and len(tables) == 1 else (given["output"] or run / "probes") / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(record, indent=1) + "\n")
+        written.append(path)
+    return written
+
+
+def _show(one: ProbeTable, features: FeatureSets, every_metric: bool) -> None:
+    split = f"{one.split} split" + ("" if one.split_seeded else " (the same for every seed)")
+    say(f"{one.target.name} ({one.target.kind}): {split}, {one.rows_used:,} rows used, {one.rows_left_out:,} left out")
+    rows = one.rows() if not every_metric else one.rows([entry.metric for entry in one.entries])
+    headers = ("features", "probe", "metric", "mean", "sd", "seeds", "note")
+    table(headers, [[row[name] for name in headers] for row in rows])
+    for sentence in one.verdicts():
+        say(sentence)
+    if features.failed:
+        reasons = sorted(set(features.failed.values()))
+        say(f"{len(features.failed)} rows have no vector: {'; '.join(reasons[:3])}{' ...' if len(reasons) > 3 else ''}")

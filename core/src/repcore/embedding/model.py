@@ -1,0 +1,159 @@
+"""A trained model in the hand: ``model = repcore.load(folder); rows = model.embed(data)``."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from repcore import registry as registries
+from repcore.checkpoints.model_folder import ModelFolder, read_model
+from repcore.checkpoints.reading import file_sha256
+from repcore.data.readers import open_data
+from repcore.embedding.inference import InferenceOptions, embed_rows
+from repcore.errors import DataError
+from repcore.interfaces import DatasetReader, EmbeddingRows, Preprocessor, Sample
+from repcore.registry import Registry
+from repcore.specs import TargetSpec
+
+
+class ListReader:
+    """Raw inputs in memory (texts, arrays, paths: whatever the domain's samples hold) as a reader.
+
+    Args:
+        inputs: one a row.
+        ids: one a row; row numbers when None.
+    """
+
+    def __init__(self, inputs: Sequence[Any], ids: Sequence[str] | None = None) -> None:
+        if ids is not None and len(ids) != len(inputs):
+            raise DataError(f"{len(ids)} ids for {len(inputs)} inputs")
+        self._inputs, self._ids = inputs, ids
+        self.targets: Sequence[TargetSpec] = ()
+        self.splits: Mapping[str, Sequence[int]] = {}
+
+    @property
+    def fingerprint(self) -> str:
+        return hashlib.sha256(repr((self._inputs, self._ids)).encode()).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self._inputs)
+
+    def __getitem__(self, index: int) -> Sample:
+        return Sample(self.id_of(index), self._inputs[index])
+
+    def id_of(self, index: int) -> str:
+        return str(index) if self._ids is None else self._ids[index]
+
+    def by_id(self, sample_id: str) -> Sample:
+        return self[int(sample_id) if self._ids is None else list(self._ids).index(sample_id)]
+
+
+@dataclass(slots=True)
+class Model:
+    """An encoder with its preprocessor, from a model folder.
+
+    Args:
+        folder: where it came from, with settings and card.
+        encoder: in eval mode.
+        preprocessor: fitted.
+        registry: where readers are looked up.
+        device: where the encoder is.
+    """
+
+    folder: ModelFolder
+    encoder: nn.Module
+    preprocessor: Preprocessor
+    registry: Registry
+    device: str = "cpu"
+
+    @property
+    def domain(self) -> str:
+        return self.folder.encoder_name.rpartition("/")[0]
+
+    @property
+    def poolings(self) -> tuple[str, ...]:
+        """Poolings that the encoder names; the first is the default."""
+        poolings: tuple[str, ...] = self.registry.encoder(self.folder.encoder_name).spec.poolings
+        return poolings
+
+    def identity(self) -> str:
+        """Hash of the weights and everything that prepares their input."""
+        parts = [file_sha256(self.folder.folder / name) for name in ("weights.safetensors", "preprocessing.json")]
+        return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+    def reader(
+        self, data: Any, *, reader: str | None = None, options: Mapping[str, Any] | None = None
+    ) -> DatasetReader:
+        """A reader over a path, the name of a data set, a list of raw inputs, or a reader itself."""
+        if isinstance(data, str | Path):
+            return open_data(self.registry, str(data), domain=self.domain, reader=reader, options=options)[1]
+        if isinstance(data, list | tuple):
+            return ListReader(data)
+        opened: DatasetReader = data
+        return opened
+
+    def embed(
+        self,
+        data: Any,  # path, data set name, raw inputs, or a reader
+        *,
+        reader: str | None = None,
+        pool: str | None = None,
+        options: InferenceOptions | None = None,
+    ) -> EmbeddingRows:
+        """Vectors of every row, in order; NaN where a row cannot be embedded, with status and reason.
+
+        Args:
+            data: path, name of a data set, list of raw inputs, or a reader.
+            reader: registered reader to use for a path.
+            pool: pooling by name.
+            options: batch size, layer, device, ...; all have defaults.
+        """
+        chosen = replace(options or InferenceOptions(), device=self.device)
+        if pool is not None:
+            chosen = replace(chosen, pooling=pool)
+        opened = self.reader(data, reader=reader)
+        return embed_rows(self.encoder, self.preprocessor, opened, chosen, poolings=self.poolings, domain=self.domain)
+
+    def random_twin(self, seed: int) -> nn.Module:
+        """The same encoder with freshly drawn weights, in eval mode."""
+        state = torch.get_rng_state()
+        torch.manual_seed(seed)
+        twin = self.folder.build_encoder(self.registry).to(self.device).eval()
+        torch.set_rng_state(state)
+        return twin
+
+
+def model_path(path: Path | str) -> Path:
+    """A model folder from itself or from the run folder that holds it.
+
+    Raises:
+        DataError: neither.
+    """
+    given = Path(path)
+    for candidate in (given, given / "model"):
+        if (candidate / "weights.safetensors").is_file():
+            return candidate
+    if not given.exists():
+        raise DataError(f"model {str(path)!r} does not exist")
+    raise DataError(
+        f"{str(path)!r} is not a model folder (no weights.safetensors)",
+        hint="a published checkpoint becomes one with: repcore import CKPT -o MODEL",
+    )
+
+
+def load(path: Path | str, *, device: str = "cpu", registry: Registry | None = None) -> Model:
+    """A model from its folder, or from the run folder that holds it.
+
+    Raises:
+        DataError: no model there. PluginError: its plugin is missing. CheckpointError: damaged files.
+    """
+    known = registry or registries.default()
+    folder = read_model(model_path(path))
+    encoder, preprocessor = folder.build(known)
+    return Model(folder, encoder.to(device), preprocessor, known, device)

@@ -1,0 +1,206 @@
+"""Probing a model on labelled data: features of the model, its random-init twins and raw-input baselines, then
+:func:`repcore.evaluation.protocol.run_probe` on splits that leak nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from repcore.config.resolve import resolve_part
+from repcore.data.batching import label_array
+from repcore.data.split_plans import SplitInputs, SplitPlan, plan_splits
+from repcore.embedding.inference import InferenceOptions, PreparedRow, embed_prepared, prepare_rows, row_id
+from repcore.embedding.model import Model
+from repcore.errors import ConfigError, DataError, ItemError, closest
+from repcore.evaluation.protocol import RANDOM_INIT, TRAINED, ProbeTable, run_probe
+from repcore.interfaces import DatasetReader, Probe, Sample
+from repcore.registry import Registry
+from repcore.reporting import Reporter
+from repcore.specs import TargetSpec
+
+DEFAULT_PROTOCOL = {"class": "linear@1", "multilabel": "linear@1", "regression": "ridge@1"}
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledRows:
+    """Every row of a data set read once; ``samples`` is None where a row cannot be read."""
+
+    ids: list[str]
+    samples: list[Sample | None]
+    reader: DatasetReader
+
+    @property
+    def readable(self) -> np.ndarray:
+        """Row numbers with a sample."""
+        return np.asarray([row for row, sample in enumerate(self.samples) if sample is not None], np.int64)
+
+    def labels(self, target: TargetSpec) -> np.ndarray:
+        """Labels of one target, (N,) or (N, K), NaN where missing."""
+        return label_array([None if one is None else one.targets.get(target.name) for one in self.samples], target)
+
+
+def read_rows(reader: DatasetReader) -> LabelledRows:
+    """Read everything; rows that cannot be read keep their place."""
+    ids: list[str] = []
+    samples: list[Sample | None] = []
+    for row in range(len(reader)):
+        try:
+            sample: Sample | None = reader[row]
+        except ItemError:
+            sample = None
+        ids.append(row_id(reader, row) if sample is None else sample.id)
+        samples.append(sample)
+    return LabelledRows(ids, samples, reader)
+
+
+def chosen_targets(reader: DatasetReader, names: Sequence[str]) -> list[TargetSpec]:
+    """Item-level targets by name; all of them if none is named.
+
+    Raises:
+        DataError: no labels, or no such label.
+    """
+    known = {spec.name: spec for spec in reader.targets if spec.level == "item"}
+    if not known:
+        raise DataError("no labels were found in the data", hint="--label COLUMN, or another --reader")
+    for name in names:
+        if name not in known:
+            raise DataError(f"no label {name!r}", did_you_mean=closest(name, known), labels=", ".join(known))
+    return [known[name] for name in names] if names else list(known.values())
+
+
+def split_plan(
+    registry: Registry, preprocessor_name: str, rows: LabelledRows, target: TargetSpec, split: str, seeds: Sequence[int]
+) -> SplitPlan:
+    """Splits by core's words or the domain's own name (for example ``scaffold``)."""
+    own = registry.preprocessor(preprocessor_name).spec.splits if preprocessor_name else {}
+    ids = [f"{row}:{name}" for row, name in enumerate(rows.ids)] if len(set(rows.ids)) < len(rows.ids) else rows.ids
+    groups = [None if one is None else one.group for one in rows.samples]
+    columns: dict[str, Any] = {}
+    if split.startswith("column:"):
+        name = split.partition(":")[2]
+        values = getattr(rows.reader, "values", None)
+        if values is None:
+            raise DataError(f"--split {split}: this reader gives no columns")
+        columns[name] = values(name)
+    inputs = SplitInputs(
+        ids=ids,
+        groups=groups if any(group is not None for group in groups) else (),
+        labels=rows.labels(target),
+        columns=columns,
+        declared=rows.reader.splits,
+        samples=[Sample(rows.ids[row], None) if one is None else one for row, one in enumerate(rows.samples)],
+    )
+    if split in own:
+        function = registry.preprocessor(preprocessor_name).load("splits", split)
+        plan = plan_splits(function, inputs, seeds)
+        return SplitPlan(split, plan.folds, plan.seeded)
+    try:
+        return plan_splits(split, inputs, seeds)
+    except ConfigError as error:
+        if own and error.summary.find(split) >= 0:
+            error.facts["splits_of_the_domain"] = ", ".join(own)
+        raise
+
+
+def build_probe(registry: Registry, name: str, target: TargetSpec) -> Probe:
+    """A probe by name with its published constants.
+
+    Raises:
+        ConfigError: it does not fit the kind of label.
+    """
+    part = resolve_part(registry, "probe", name, {})
+    kinds = part.entry.spec.target_kinds
+    if kinds and target.kind not in kinds:
+        fitting = [e.full_name for e in registry.entries("probe") if target.kind in e.spec.target_kinds]
+        raise ConfigError(
+            f"{name} is for {' or '.join(kinds)} labels; {target.name!r} is {target.kind}", fitting=", ".join(fitting)
+        )
+    probe: Probe = part.entry.load()(part.config)
+    return probe
+
+
+@dataclass(slots=True)
+class FeatureSets:
+    """Features of all rows by name; ``random-init`` holds one matrix a seed."""
+
+    matrices: dict[str, Any]
+    rows: LabelledRows
+    failed: dict[int, str]
+
+
+def compute_features(
+    model: Model,
+    reader: DatasetReader,
+    seeds: Sequence[int],
+    options: InferenceOptions,
+    reporter: Reporter,
+    *,
+    baselines: bool = True,
+) -> FeatureSets:
+    """The model, one random-init twin a seed, and the domain's raw-input baselines on the same rows.
+
+    Rows are read and prepared once.
+    """
+    rows = read_rows(reader)
+    steps = 2 + len(seeds)
+    prepared = prepare_rows(reader, model.preprocessor, np.arange(len(rows.ids)), options.workers)
+    reporter.progress("probing", 1, steps, "model")
+    trained = _embed(model, model.encoder, prepared, options)
+    twins = []
+    for number, seed in enumerate(seeds):
+        reporter.progress("probing", 2 + number, steps, f"random-init twin {number + 1}")
+        twins.append(_embed(model, model.random_twin(seed), prepared, options))
+    matrices: dict[str, Any] = {TRAINED: trained, RANDOM_INIT: twins}
+    if baselines:
+        matrices.update(raw_features(model, rows))
+    reporter.progress("probing", steps, steps)
+    failed = {number: row.reason for number, row in enumerate(prepared) if not row.items}
+    return FeatureSets(matrices, rows, failed)
+
+
+def _embed(model: Model, encoder: Any, prepared: list[PreparedRow], options: InferenceOptions) -> np.ndarray:
+    rows = embed_prepared(encoder, model.preprocessor, prepared, options, model.poolings, model.domain)
+    return np.asarray(rows.vectors, np.float64)
+
+
+def raw_features(model: Model, rows: LabelledRows) -> dict[str, np.ndarray]:
+    """Baselines that the preprocessor's spec names, (N, D) each, NaN where a row cannot be read."""
+    entry = model.registry.preprocessor(model.folder.preprocessor_name)
+    readable = rows.readable
+    samples = [rows.samples[row] for row in readable]
+    found = {}
+    for name in entry.spec.baselines:
+        values = np.asarray(entry.load("baselines", name)(model.preprocessor, samples), np.float64)
+        full = np.full((len(rows.ids), values.shape[1]), np.nan)
+        full[readable] = values
+        found[name] = full
+    return found
+
+
+def probe_features(
+    registry: Registry,
+    features: FeatureSets,
+    target: TargetSpec,
+    *,
+    preprocessor_name: str,
+    protocols: Sequence[str],
+    split: str,
+    seeds: Sequence[int],
+    external: bool = False,
+) -> ProbeTable:
+    """One target under one or several protocols.
+
+    Args:
+        protocols: probe names; the default for the kind of label if empty.
+        external: features without a random-init twin.
+    """
+    names = protocols or [DEFAULT_PROTOCOL.get(target.kind, "")]
+    if not names[0]:
+        raise ConfigError(f"no default probe for {target.kind} labels", hint="--protocol NAME@VERSION")
+    probes: Mapping[str, Probe] = {name: build_probe(registry, name, target) for name in names}
+    plan = split_plan(registry, preprocessor_name, features.rows, target, split, seeds)
+    labels = features.rows.labels(target)
+    return run_probe(features.matrices, labels, target, plan, probes, seeds, external=external)

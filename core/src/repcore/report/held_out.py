@@ -1,0 +1,192 @@
+"""Held-out rows of a run, embedded again with the exported model, with labels, sizes and a way to draw them.
+
+Rows are read through the data set's own reader, which knows labels and pictures; a prepared reader may hold fewer
+rows (duplicates merged) without either. Vectors, labels and pictures of a row therefore always come from one sample.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from repcore.checkpoints.model_folder import read_model
+from repcore.config.resolve import ResolvedRun, resolve_plain
+from repcore.data.batching import label_array
+from repcore.data.preparation import prepared
+from repcore.data.readers import open_part
+from repcore.data.seeds import generator
+from repcore.embedding.inference import InferenceOptions, embed_prepared, prepare_rows, row_id
+from repcore.errors import DataError, RepcoreError
+from repcore.interfaces import DatasetReader, Renderer, Sample
+from repcore.registry import Registry
+from repcore.report.collect import RunRecord
+from repcore.specs import TargetSpec
+from repcore.training.assembly import split_rows
+
+MOST_ROWS = 1000
+ROWS_AT_ONCE = 128  # prepared items held in memory: they may be volumes
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class HeldOut:
+    """Embedded rows; empty, with ``notes`` saying why, when there are none.
+
+    Args:
+        ids: id of each row.
+        rows: row numbers of ``reader``.
+        vectors: float32 (N, D), finite.
+        labels: (target, values (N,) or (N, K), NaN = missing).
+        sizes: cost of each row as its preprocessor counts it (tokens, nodes, ...), (N,).
+        groups: group key of each row, or empty.
+        kind: ``held-out`` or ``training``, for the page's words.
+        notes: what the reader of the report must know.
+        warnings: what they must not overlook.
+    """
+
+    ids: list[str] = field(default_factory=list)
+    rows: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    vectors: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    labels: list[tuple[TargetSpec, np.ndarray]] = field(default_factory=list)
+    sizes: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    groups: list[str] = field(default_factory=list)
+    kind: str = "held-out"
+    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    reader: DatasetReader | None = None
+    render: Renderer | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def sample(self, place: int) -> Sample:
+        """The whole sample behind one point, read again."""
+        if self.reader is None:
+            raise DataError("the data set is not open")
+        return self.reader[int(self.rows[place])]
+
+
+def held_out(record: RunRecord, registry: Registry) -> HeldOut:
+    """Embed at most ``MOST_ROWS`` validation rows (training rows if the run held none out). Never raises."""
+    if not record.has_model:
+        return HeldOut(notes=["The run has exported no model (it was interrupted or is still going on)."])
+    found = HeldOut()
+    try:
+        _fill(found, record, registry)
+    except RepcoreError as error:
+        return HeldOut(notes=[f"Held-out items could not be embedded: {error.summary}.", _remedy(error)])
+    except Exception as error:  # a plugin's own code failed: the rest of the report must not be lost with it
+        log.warning("report: held-out items could not be embedded", exc_info=True)
+        return HeldOut(notes=[f"Held-out items could not be embedded: {type(error).__name__}: {error}"])
+    return found
+
+
+def _remedy(error: RepcoreError) -> str:
+    return f"Try: {error.facts['hint']}" if "hint" in error.facts else ""
+
+
+def _fill(found: HeldOut, record: RunRecord, registry: Registry) -> None:
+    resolved = resolve_plain(registry, record.config, "config.json")
+    model = read_model(record.path / "model")
+    encoder, preprocessor = model.build(registry)
+    reader = open_part(resolved.dataset)
+    known = record.environment.get("data_fingerprint")
+    if known not in (None, reader.fingerprint):
+        found.warnings.append("The data have changed since the run began: the map may show rows it was trained on.")
+    compact = prepared(reader, preprocessor)
+    chosen = _chosen_rows(found, resolved, reader, compact)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    options = InferenceOptions(batch_size=resolved.data.batch_size, device=device)
+    encoder.to(device)
+    poolings = registry.encoder(model.encoder_name).spec.poolings
+    targets = item_targets(reader, resolved)
+    parts, samples, kept, sizes = [], [], [], []
+    for start in range(0, len(chosen), ROWS_AT_ONCE):
+        rows = chosen[start : start + ROWS_AT_ONCE]
+        read = prepare_rows(reader, preprocessor, rows)
+        part = embed_prepared(encoder, preprocessor, read, options, poolings, resolved.domain).vectors
+        for row, one, vector in zip(rows, read, part, strict=True):
+            if one.sample is not None and np.isfinite(vector).all():
+                parts.append(vector)
+                samples.append(one.sample)
+                kept.append(int(row))
+                sizes.append(sum(preprocessor.cost(item.meta) for item in one.items))
+    if not parts:
+        found.notes.append("None of the held-out rows could be embedded.")
+        return
+    if len(parts) < len(chosen):
+        found.notes.append(f"{len(chosen) - len(parts)} of {len(chosen)} rows could not be embedded.")
+    found.ids, found.rows = [sample.id for sample in samples], np.asarray(kept)
+    found.vectors, found.sizes = np.stack(parts), np.asarray(sizes, float)
+    found.labels = [(spec, _labels(samples, spec)) for spec in targets]
+    found.groups = [str(sample.group) for sample in samples] if samples[0].group is not None else []
+    found.reader = reader
+    _find_renderer(found, resolved)
+
+
+def _chosen_rows(found: HeldOut, resolved: ResolvedRun, reader: DatasetReader, compact: DatasetReader) -> np.ndarray:
+    """Rows of ``reader`` to embed."""
+    train, validation = split_rows(resolved, compact)
+    places = validation
+    if not len(validation):
+        places, found.kind = train, "training"
+        found.notes.append("The run held no rows out: these are rows it was trained on.")
+    if len(places) > MOST_ROWS:
+        draw = generator(resolved.trainer.seed, "report-rows")
+        places = np.sort(draw.choice(places, MOST_ROWS, replace=False))
+    return source_rows(compact, reader, places)
+
+
+def source_rows(compact: DatasetReader, reader: DatasetReader, places: np.ndarray) -> np.ndarray:
+    """Row numbers of the data set behind rows of its prepared form.
+
+    A prepared reader may say so itself (``source_rows``); otherwise rows are matched by id, or, where its ids are
+    ascending row numbers, by these.
+
+    Raises:
+        DataError: none of these works.
+    """
+    if compact is reader or len(compact) == len(reader):
+        return places
+    known = getattr(compact, "source_rows", None)
+    if known is not None:
+        return np.asarray(known)[places]
+    ids = [row_id(compact, int(place)) for place in places]
+    own = {row_id(reader, row): row for row in range(len(reader))}
+    if len(own) == len(reader) and all(name in own for name in ids):
+        return np.asarray([own[name] for name in ids])
+    if all(name.isdecimal() for name in ids):
+        rows = np.asarray([int(name) for name in ids])
+        if (rows >= places).all() and (np.diff(rows) > 0).all() and rows.max(initial=-1) < len(reader):
+            return rows
+    raise DataError("rows of the prepared data cannot be matched with rows of the data set")
+
+
+def item_targets(reader: DatasetReader, resolved: ResolvedRun) -> list[TargetSpec]:
+    """Labels of whole items: those found in the data, else those the data set's spec declares."""
+    found: Sequence[TargetSpec] = reader.targets or resolved.dataset.entry.spec.targets
+    return [spec for spec in found if spec.level == "item" and spec.kind != "landmark"]
+
+
+def _labels(samples: Sequence[Sample], spec: TargetSpec) -> np.ndarray:
+    return label_array([sample.targets.get(spec.name) for sample in samples], spec)
+
+
+def _find_renderer(found: HeldOut, resolved: ResolvedRun) -> None:
+    entry = resolved.dataset.entry
+    if not entry.spec.render:
+        found.notes.append(f"{resolved.dataset.name} comes without a renderer, so items are shown without pictures.")
+        return
+    try:
+        render: Callable[[Sample], object] = entry.load("render")
+    except RepcoreError as error:
+        found.notes.append(f"Items are shown without pictures: {error.summary}")
+        return
+    found.render = render  # type: ignore[assignment]  # what it returns is checked where it is called
+
+
