@@ -35,7 +35,8 @@ def generator(seed: int = 0) -> np.random.Generator:
 
 
 def unit(values: np.ndarray) -> np.ndarray:
-    return values / np.linalg.norm(values, axis=1, keepdims=True)
+    result: np.ndarray = values / np.linalg.norm(values, axis=1, keepdims=True)
+    return result
 
 
 def figures(values: np.ndarray) -> dict[str, float]:
@@ -216,6 +217,13 @@ def test_half_way_is_a_warning() -> None:
     verdict = judge(figures(shrunk), START)
     assert verdict.level == "warning"
     assert "items move together" in verdict.line
+    wide = figures(generator().normal(size=(400, 32)))
+    few = generator().normal(size=(400, 32)) * np.where(np.arange(32) < 4, 1.0, 0.01)
+    assert judge(figures(few), wide).level == "warning"
+    assert "few directions" in judge(figures(few), wide).line
+    steep = judge({**START, "alpha-req": 4.0}, START)
+    assert (steep.level, "decays fast" in steep.line) == ("warning", True)
+    assert judge({**START, "alpha-req": 4.0}, {**START, "alpha-req": 3.5}).level == "healthy"
 
 
 def test_an_encoder_that_starts_narrow_is_judged_by_its_own_start() -> None:
@@ -246,7 +254,7 @@ def test_a_run_without_repulsion_is_caught_and_one_with_it_is_not() -> None:
             spread = torch.pdist(a).pow(2).mul(-2).exp().mean().log()
             loss = (a - b).pow(2).sum(1).mean() + repulsion * spread
             optimiser.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
         levels[repulsion] = judge(figures(encoder(clean).detach().numpy()), start).level
     assert levels == {0.0: "collapsed", 1.0: "healthy"}
@@ -257,9 +265,10 @@ class Tied(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.encoder = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 3))
+        first, second = nn.Linear(3, 4), nn.Linear(4, 3)
+        self.encoder = nn.Sequential(first, second)
         self.head = nn.Linear(4, 3)
-        self.head.weight = self.encoder[1].weight
+        self.head.weight = second.weight
 
 
 def test_gradient_norms_by_group() -> None:
@@ -267,7 +276,8 @@ def test_gradient_norms_by_group() -> None:
     module.encoder(torch.ones(2, 3)).sum().backward()
     norms = gradient_norms(module)
     assert set(norms) == {"encoder.0", "encoder.1"}
-    by_hand = math.sqrt(sum(float(p.grad.square().sum()) for p in module.encoder[0].parameters()))  # type: ignore[union-attr]
+    gradients = [p.grad for p in module.encoder[0].parameters() if p.grad is not None]
+    by_hand = math.sqrt(sum(float(one.square().sum()) for one in gradients))
     assert norms["encoder.0"] == pytest.approx(by_hand)
     assert gradient_norms(module, depth=1)["encoder"] == pytest.approx(math.hypot(*norms.values()))
     assert gradient_norms(nn.Linear(2, 2)) == {}
@@ -276,7 +286,7 @@ def test_gradient_norms_by_group() -> None:
 def test_a_failed_step_can_be_read_again(tmp_path: Path) -> None:
     module = Tied()
     with torch.no_grad():
-        module.encoder[0].weight[0, 0] = math.nan
+        module.encoder.get_parameter("0.weight")[0, 0] = math.nan
     batch = Batch(
         inputs={"x": torch.arange(6.0).reshape(2, 3).T, "ragged": [torch.ones(2), torch.zeros(0)]},
         size=2,

@@ -40,7 +40,7 @@ def slow_attention(attention: SelfAttention, hidden: Tensor, valid: Tensor) -> T
         for head in range(attention.heads):
             part = slice(head * size, (head + 1) * size)
             for t in range(length):
-                scores = [float(query[item, t, part] @ key[item, s, part]) / math.sqrt(size) for s in real]
+                scores = [float((query[item, t, part] @ key[item, s, part]).detach()) / math.sqrt(size) for s in real]
                 largest = max(scores)
                 weights = [math.exp(score - largest) for score in scores]
                 for s, weight in zip(real, weights, strict=True):
@@ -162,7 +162,7 @@ def test_drop_path_drops_whole_items_and_keeps_the_mean() -> None:
     drop = DropPath(0.25).train()
     kept = drop(torch.ones(4000, 3, 2))
     per_item = kept.flatten(1)
-    assert set(per_item.unique().tolist()) == {0.0, pytest.approx(4 / 3)}
+    assert per_item.unique().tolist() == pytest.approx([0.0, 4 / 3])
     assert (per_item == per_item[:, :1]).all()
     assert abs(float((per_item[:, 0] == 0).float().mean()) - 0.25) < 0.03  # 4 deviations of 4000 coin flips
     assert torch.equal(drop.eval()(kept), kept)
@@ -188,9 +188,9 @@ def test_initialisation_is_explicit() -> None:
     initialise_normal(layer, 0.02, generator=generator)
     initialise_normal(table, 0.02, truncated=True, generator=generator)
     weight = layer.feed_forward.expand.weight
-    assert abs(float(weight.std()) - 0.02) < 0.001  # 16384 values: relative deviation 0.6 %
+    assert abs(float(weight.detach().std()) - 0.02) < 0.001  # 16384 values: relative deviation 0.6 %
     assert not layer.attention.qkv.bias.any()
     assert (layer.attention_norm.weight == 1).all()
     assert not table.weight[3].any()
-    assert float(table.weight.abs().max()) <= 0.04
-    assert float(weight.abs().max()) > 0.04  # not truncated
+    assert float(table.weight.detach().abs().max()) <= 0.04
+    assert float(weight.detach().abs().max()) > 0.04  # not truncated

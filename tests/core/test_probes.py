@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,20 +21,21 @@ from repcore.evaluation.probes.configs import (
 from repcore.evaluation.probes.fewshot import FewShotProbe
 from repcore.evaluation.probes.knn import NeighbourProbe
 from repcore.evaluation.probes.linear import LinearProbe
+from repcore.evaluation.probes.preparation import Standardiser
 from repcore.evaluation.probes.ridge import RidgeProbe
 from repcore.evaluation.probes.svm import SvmProbe
-from repcore.interfaces import Probe, ProbeSplit
+from repcore.interfaces import ProbeSplit
 from repcore.specs import TargetSpec
 
 CLASS, REGRESSION = TargetSpec("c", "class"), TargetSpec("y", "regression", unit="m")
 SPLIT = ProbeSplit(train=np.arange(60), test=np.arange(60, 100))
-CLASSIFIERS: dict[str, Callable[[], Probe]] = {
+CLASSIFIERS: dict[str, Callable[[], Any]] = {  # Any: scores with predictions, beyond the protocol
     "linear@1": lambda: LinearProbe(LinearProbeConfig()),
     "svm@1": lambda: SvmProbe(SvmProbeConfig()),
     "knn@1": lambda: NeighbourProbe(NeighbourProbeConfig()),
     "fewshot@1": lambda: FewShotProbe(FewShotProbeConfig(ways=2, shots=3, episodes=20)),
 }
-EVERY = {**CLASSIFIERS, "ridge@1": lambda: RidgeProbe(RidgeProbeConfig())}
+EVERY: dict[str, Callable[[], Any]] = {**CLASSIFIERS, "ridge@1": lambda: RidgeProbe(RidgeProbeConfig())}
 
 
 def separable(classes: int = 2, noise: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
@@ -123,12 +125,11 @@ def test_test_rows_and_validation_rows_are_never_fitted(name: str) -> None:
     changed[50:60] = changed[80:] = 1e6
     other[50:60] = other[80:] = 1.0
     assert probe.score(changed, other, target, split, 0) == base
-    if base_predictions := getattr(base, "predictions", None) is not None:
-        assert base_predictions
+    if base.predictions is not None:
         wrong_test_labels = labels.copy()
         wrong_test_labels[60:80] = wrong_test_labels[60:80][::-1]
         again = probe.score(features, wrong_test_labels, target, split, 0)
-        np.testing.assert_array_equal(again.predictions, base.predictions)  # type: ignore[attr-defined]
+        np.testing.assert_array_equal(again.predictions, base.predictions)
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
@@ -160,7 +161,7 @@ def test_one_class_in_train_is_reported_not_raised(name: str) -> None:
         assert scores["auroc"] == pytest.approx(0.5)
     else:
         assert all(math.isnan(value) for value in scores.values())
-        assert "class" in scores.notes[0]  # type: ignore[attr-defined]
+        assert "class" in scores.notes[0]
 
 
 @pytest.mark.parametrize("name", [one for one in EVERY if one != "fewshot@1"])
@@ -192,9 +193,12 @@ def test_multilabel_tasks_are_independent(name: str) -> None:
     probe = CLASSIFIERS[name]()
     scores = probe.score(features, labels, target, SPLIT, 0)
     alone = probe.score(features, labels[:, 0], TargetSpec("t", "multilabel", names=("a",)), SPLIT, 0)
-    assert scores.tasks["a"]["auroc"] == pytest.approx(alone["auroc"])  # type: ignore[attr-defined]
-    assert math.isnan(scores.tasks["never"]["auroc"])  # type: ignore[attr-defined]
-    assert any("never" in note for note in scores.notes)  # type: ignore[attr-defined]
+    assert scores.tasks["a"]["auroc"] == pytest.approx(alone["auroc"])
+    assert math.isnan(scores.tasks["never"]["auroc"])
+    assert any("never" in note for note in scores.notes)
+    threshold = 0.0 if name == "svm@1" else 0.5  # margins or probabilities
+    chosen = scores.predictions[:, 0] > threshold
+    assert scores.tasks["a"]["accuracy"] == pytest.approx(np.mean(chosen == (labels[60:, 0] == 1)))
 
 
 def test_ridge_targets_with_different_gaps_are_fitted_apart() -> None:
@@ -215,6 +219,28 @@ def test_ridge_errors_scale_with_the_unit() -> None:
     millimetres = probe.score(features, labels * 1000, REGRESSION, SPLIT, 0)
     assert millimetres["rmse"] == pytest.approx(1000 * metres["rmse"])
     assert millimetres["r2"] == pytest.approx(metres["r2"])
+
+
+def test_constant_features_become_zero_and_small_ones_do_not() -> None:
+    train = np.stack([np.full(9, 0.1), 1e-12 * np.arange(9.0), np.full(9, 1e6) + 1e-4 * (np.arange(9) % 2)], axis=1)
+    standardise = Standardiser.fit(train)
+    moved = standardise(train + 5.0)
+    assert (moved[:, 0] == 0).all()
+    assert (moved[:, 2] == 0).all()  # below float32 resolution of its size
+    np.testing.assert_allclose(standardise(train)[:, 1].std(), 1.0)
+
+
+def test_fewshot_centroid_is_the_nearest_mean_and_ridge_its_primal_form() -> None:
+    generator = np.random.default_rng(0)
+    shots = [generator.normal(size=(3, 5)) * scale for scale in (0.2, 1.0, 3.0)]
+    asked = generator.normal(size=(50, 5)) * 2
+    probe = FewShotProbe(FewShotProbeConfig(ways=3, shots=3, penalty=0.7))
+    weight, bias = probe._centroid(shots)
+    nearest = [min(range(3), key=lambda c: ((x - shots[c].mean(0)) ** 2).sum()) for x in asked]
+    np.testing.assert_array_equal((asked @ weight + bias).argmax(1), nearest)
+    rows, classes = np.concatenate(shots), np.repeat(np.eye(3), 3, axis=0)
+    primal = np.linalg.solve(rows.T @ rows + 0.7 * np.eye(5), rows.T @ classes)
+    np.testing.assert_allclose(probe._ridge(shots)[0], primal, atol=1e-9)
 
 
 def test_fewshot_says_what_an_episode_lacks() -> None:

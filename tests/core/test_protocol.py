@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from collections.abc import Mapping
 from typing import Any
 
@@ -74,6 +75,24 @@ def test_verdict_names_direction_seeds_and_unit() -> None:
     assert "on all 3 seeds: RMSE -" in sentence
     assert "log mol/L" in sentence
     assert "includes 0" not in sentence
+
+
+def test_higher_is_better_for_auroc() -> None:
+    labels, trained, twins = data()
+    result = table(
+        labels=(labels > 0).astype(float),
+        target=TargetSpec("c", "class"),
+        probes={"linear@1": LinearProbe(LinearProbeConfig())},
+        features_by_name={"trained": trained, "random-init": twins},
+    )
+    (comparison,) = result.comparisons
+    assert comparison.metric == "auroc"
+    assert comparison.mean > 0
+    assert comparison.better_on == 3
+    assert comparison.verdict.startswith("better than random-init on all 3 seeds: AUROC +")
+    assert comparison.deviation == pytest.approx(statistics.stdev(comparison.differences))
+    entry = result.value("random-init", "linear@1")
+    assert entry.deviation == pytest.approx(statistics.stdev(entry.values))
 
 
 def test_equal_encoders_are_not_called_better() -> None:

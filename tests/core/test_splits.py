@@ -100,6 +100,17 @@ def test_a_group_larger_than_the_test_part_goes_to_train() -> None:
         assert set(range(60)) <= {int(row) for row in group_split(groups, generator=generator(seed)).train}
 
 
+def test_a_part_without_a_share_stays_empty() -> None:
+    groups = [f"g{i % 13}" for i in range(60)]
+    for split in (
+        group_split(groups, generator=generator(), fractions=(0.5, 0.0, 0.5)),
+        random_split(60, generator=generator(), fractions=(0.5, 0.0, 0.5)),
+        stratified_split([i % 2 for i in range(60)], generator=generator(), fractions=(0.5, 0.0, 0.5)),
+    ):
+        assert split.validation is None
+        assert 25 <= len(split.test) <= 35
+
+
 @pytest.mark.parametrize("mode", ["plain", "labels", "groups"])
 def test_folds_test_every_row_once(mode: str) -> None:
     labels = [i % 3 for i in range(50)]

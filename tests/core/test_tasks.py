@@ -239,5 +239,5 @@ def test_published_fine_tuning_heads_are_reproduced(name: str) -> None:
     logits = task(batch_of(hidden))
     # tolerances of the golden folder: logits 1e-4, losses 2e-5 (float32)
     torch.testing.assert_close(logits, outputs[prefix + "logits"], atol=1e-4, rtol=0)
-    loss = task.loss(logits, inputs[f"labels_{name}"])  # type: ignore[operator]
+    loss = task.loss(logits, inputs[f"labels_{name}"])
     torch.testing.assert_close(loss.detach(), outputs[prefix + "loss"].reshape(()), atol=2e-5, rtol=0)

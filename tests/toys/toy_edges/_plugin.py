@@ -21,6 +21,7 @@ def repcore_encoders() -> list[EncoderSpec]:
             levels=("edge", "node"),
             capabilities=("masked-edges",),
             needs=("torch_geometric",),
+            hints={"torch_geometric": "pip install torch-geometric"},
             summary="Edges and nodes",
         )
     ]
@@ -60,6 +61,7 @@ def repcore_preprocessors() -> list[PreprocessorSpec]:
             target=f"{HERE}.code:GraphBatches",
             config=f"{HERE}.configs:GraphBatchesConfig",
             baselines={"edge-means": f"{HERE}.code:edge_means"},
+            summary="Joined graphs",
         )
     ]
 

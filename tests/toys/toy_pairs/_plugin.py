@@ -82,7 +82,15 @@ def repcore_preprocessors() -> list[PreprocessorSpec]:
 
 @hookimpl
 def repcore_views() -> list[ViewsSpec]:
-    return [ViewsSpec(name="jitter", target=f"{HERE}.code:Jitter", config=f"{HERE}.configs:JitterConfig", names=("a", "b"))]
+    return [
+        ViewsSpec(
+            name="jitter",
+            target=f"{HERE}.code:Jitter",
+            config=f"{HERE}.configs:JitterConfig",
+            names=("a", "b"),
+            summary="Two noisy subsets",
+        )
+    ]
 
 
 @hookimpl

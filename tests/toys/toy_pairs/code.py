@@ -50,6 +50,8 @@ class Blobs:
         return self.config.items
 
     def __getitem__(self, index: int) -> Sample:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
         if index in self.config.broken:
             raise ItemError("unreadable", f"blob {index} is broken on purpose")
         rng = np.random.default_rng([self.config.seed, index])

@@ -26,6 +26,7 @@ from repcore import registry as registry_module
 from repcore.checkpoints.model_card import model_card
 from repcore.checkpoints.reading import file_sha256, grouped, read_file
 from repcore.config.plain import to_plain
+from repcore.config.resolve import ResolvedPart
 from repcore.config.validate import build as build_config
 from repcore.errors import CheckpointError, PluginError, RegistryError
 from repcore.plugins import core_version
@@ -148,6 +149,11 @@ class ModelFolder:
             )
         encoder.load_state_dict(state)
 
+    def part(self, kind: str, registry: Registry) -> ResolvedPart:
+        """The encoder or preprocessor of this model as a part of a run."""
+        entry = self._entry(kind, registry)
+        return ResolvedPart(entry, self._settings(kind, entry))
+
     def _settings(self, kind: str, entry: Entry[Any]) -> Any:  # the plugin's own dataclass
         values = {key: value for key, value in self.config[kind].items() if key != "name"}
         return build_config(entry.load("config"), values, prefix=kind)
@@ -205,8 +211,10 @@ def save_model(
     if folder.exists() and not (folder.is_dir() and ((folder / CONFIG).is_file() or not any(folder.iterdir()))):
         raise CheckpointError(f"{folder} exists and is not a model folder", hint="name a new folder")
     known = registry or registry_module.default()
-    plugins = {kind: _owner(known, kind, name)
-               for kind, name in (("encoder", encoder_name), ("preprocessor", preprocessor_name))}
+    plugins = {
+        kind: _owner(known, kind, name)
+        for kind, name in (("encoder", encoder_name), ("preprocessor", preprocessor_name))
+    }
     weights, tied = _canonical_tensors(encoder)
     dim = int(getattr(encoder, "dim", 0))
     config = {

@@ -22,6 +22,7 @@ COMMANDS = {
     "list": ("repcore.cli.listing:list_command", "What is installed: encoders, objectives, data sets, recipes, ..."),
     "show": ("repcore.cli.showing:show_command", "One registered thing, or a recipe's settings with their origin."),
     "plugins": ("repcore.cli.plugin_health:plugins_command", "Installed plugins and their health (--doctor)."),
+    "demo": ("repcore.cli.demo:demo_command", "Train, embed, probe and report on data that comes with a plugin."),
     "embed": ("repcore.cli.embed:embed_command", "Vectors for every row of a data set."),
     "probe": ("repcore.cli.probe:probe_command", "What frozen features know, beside honest baselines."),
     "import": (

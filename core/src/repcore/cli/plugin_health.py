@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from repcore import registry
-from repcore.cli.console import say, show_json, table
+from repcore.cli.console import ConsoleReporter, say, show_json, table
 from repcore.plugins import HEALTHY, PluginRecord
 
+if TYPE_CHECKING:
+    from repcore.testing.report import CheckResult
 
-@click.command("plugins")
+
+@click.group("plugins", invoke_without_command=True)
 @click.option("--doctor", is_flag=True, help="Explain every problem and its remedy; exit code 1 if there is one.")
 @click.option("--deep", is_flag=True, help="With --doctor: import everything each plugin registers, in a subprocess.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
@@ -23,7 +26,10 @@ def plugins_command(ctx: click.Context, doctor: bool, deep: bool, as_json: bool)
     \b
     Example:
       repcore plugins --doctor
+      repcore plugins check molecules
     """
+    if ctx.invoked_subcommand is not None:
+        return
     records = registry.default().records
     found = {} if not deep else _deep_problems(records)
     ops = _op_notes() if doctor else []
@@ -49,6 +55,40 @@ def plugins_command(ctx: click.Context, doctor: bool, deep: bool, as_json: bool)
         if doctor:
             _explain(records, found, ops)
     if doctor and (found or any(one.status not in HEALTHY for one in records)):
+        ctx.exit(1)
+
+
+@plugins_command.command("check")
+@click.argument("name")
+@click.option(
+    "--level", type=click.Choice(["fast", "full"]), default="fast", show_default=True, help="full also trains."
+)
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.pass_context
+def check_command(ctx: click.Context, name: str, level: Literal["fast", "full"], as_json: bool) -> None:
+    """Conformance checks of one plugin: NAME is a plugin, its distribution, or a listing module.
+
+    \b
+    Example:
+      repcore plugins check molecules --level full
+    """
+    from repcore.testing import check_plugin
+
+    reporter = ConsoleReporter()
+    done: list[str] = []
+
+    def show(result: CheckResult, due: int) -> None:
+        done.append(result.id)
+        reporter.progress("checking", len(done), due, f"{result.id}, {result.target}")
+
+    report = check_plugin(name, level, on_result=show)
+    reporter.close()
+    if as_json:
+        say(report.to_json())
+    else:
+        table(("check", "target", "status", "seconds", "message"), report.rows())
+        say(report.summary())
+    if not report.ok:
         ctx.exit(1)
 
 

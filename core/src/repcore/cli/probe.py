@@ -143,20 +143,11 @@ def _probe(
 
 def _write(source: Path, tables: list[ProbeTable], given: dict[str, Any]) -> list[Path]:
     """To ``-o``, else beside the run that the model belongs to, where the report finds them."""
-    from repcore.training.run_folder import write_text
+    from repcore.evaluation.probing import write_tables
 
     run = next((path for path in (source, source.parent) if (path / "metrics.jsonl").is_file()), None)
-    if given["output"] is None and run is None:
-        return []
-    written = []
-    for one in tables:
-        record = {"data": given["data"], "source": source.name, "table": json.loads(one.to_json())}
-        name = f"{one.target.name}-{given['split'].replace(':', '-')}.json"
-        path = given["output"] if given["output"] and len(tables) == 1 else (given["output"] or run / "probes") / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps(record, indent=1) + "\n")
-        written.append(path)
-    return written
+    folder = given["output"] or (None if run is None else run / "probes")
+    return [] if folder is None else write_tables(folder, tables, data=given["data"], split=given["split"])
 
 
 def _show(one: ProbeTable, features: FeatureSets, every_metric: bool) -> None:

@@ -31,13 +31,17 @@ def to_plain(value: Any) -> Any:  # any config value in, JSON value out
     raise ConfigError(f"a config value of type {type(value).__name__} cannot be written as JSON", got=repr(value))
 
 
-@lru_cache(maxsize=256)
-def field_types(config_class: type) -> Mapping[str, Any]:
+def field_types(config_class: Any) -> Mapping[str, Any]:  # a class; lru_cache below needs it hashable
     """Resolved annotation of every field of a config dataclass.
 
     Raises:
         ConfigError: the class is no dataclass, or an annotation cannot be resolved at run time.
     """
+    return _field_types(config_class)
+
+
+@lru_cache(maxsize=256)
+def _field_types(config_class: Any) -> Mapping[str, Any]:  # lru_cache wants hashable types, which Any is
     if not dataclasses.is_dataclass(config_class):
         raise ConfigError(
             f"{config_class!r} is not a dataclass", hint="decorate it: @dataclass(frozen=True, kw_only=True)"
@@ -46,7 +50,7 @@ def field_types(config_class: type) -> Mapping[str, Any]:
         hints = typing.get_type_hints(config_class)
     except NameError as error:
         raise ConfigError(
-            f"an annotation of {config_class.__module__}.{config_class.__qualname__} cannot be resolved: {error}",
+            f"an annotation of {config_class!r} cannot be resolved: {error}",
             hint="import the type at run time, not under TYPE_CHECKING",
         ) from error
     return {field.name: hints[field.name] for field in dataclasses.fields(config_class)}

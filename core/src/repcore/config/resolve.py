@@ -282,6 +282,40 @@ def _validated_part(
     return problems, None if config is None else ResolvedPart(entry, config)
 
 
+def resolve_sections(
+    defaults: Mapping[str, Any], overrides: Iterable[str], extra: Mapping[str, type]
+) -> dict[str, Any]:
+    """Config instances by section name, from default instances and ``section.key=value`` texts.
+
+    Args:
+        defaults: section name -> instance.
+        overrides: texts from the command line.
+        extra: further sections that have no default instance, by their class.
+
+    Raises:
+        ConfigError: all problems at once.
+    """
+    classes = {**{name: type(value) for name, value in defaults.items()}, **extra}
+    values: dict[str, Any] = {name: to_plain(value) for name, value in defaults.items()}
+    problems: list[Problem] = []
+    for text in overrides:
+        key, value = parse_override(text)
+        section, _, rest = key.partition(".")
+        if section not in classes or not rest:
+            known = ", ".join(classes)
+            problems.append(Problem(key, "is not a setting", None, f"sections: {known}", closest(section, classes)))
+            continue
+        for inner, part in _nested(rest, value).items():
+            _merge_value(values.setdefault(section, {}), {}, inner, part, "command line", f"{section}.{inner}")
+    built: dict[str, Any] = {}
+    for name, config_class in classes.items():
+        found, built[name] = check(config_class, coerce(values.get(name, {}), config_class), prefix=name)
+        problems.extend(found)
+    if problems:
+        raise problems_error(problems, lambda path: "command line")
+    return built
+
+
 def resolve_part(
     registry: Registry, kind: str, name: str, fields: Mapping[str, Any], domain: str | None = None
 ) -> ResolvedPart:

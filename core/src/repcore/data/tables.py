@@ -200,7 +200,8 @@ def _text_batches(path: Path) -> Iterator[pa.RecordBatch]:
 
 
 def _open_text(path: Path) -> IO[str]:
-    raw: Any = gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")  # two unrelated types
+    opener: Any = gzip.open if path.suffix.lower() == ".gz" else open  # of two unrelated types
+    raw = opener(path, "rb")  # closed with the text wrapper
     try:
         head = raw.read(1 << 16)
     except (OSError, EOFError) as error:

@@ -9,7 +9,7 @@ Batch mates never change a result beyond rounding, so windows and budgets are fr
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -136,7 +136,6 @@ def run_windows(
         encoder.train(was_training)
 
 
-@torch.inference_mode()
 def embed_prepared(
     encoder: nn.Module,
     preprocessor: Preprocessor,
@@ -146,6 +145,29 @@ def embed_prepared(
     domain: str = "",
 ) -> EmbeddingRows:
     """Vectors of prepared rows; the encoder is used in the mode it is in."""
+
+    def vectors(batch: Batch) -> torch.Tensor:
+        return _vectors(encoder, batch, options, poolings)
+
+    return map_prepared(vectors, preprocessor, rows, options, width=encoder_width(encoder), domain=domain)
+
+
+@torch.inference_mode()
+def map_prepared(
+    function: Callable[[Batch], torch.Tensor],
+    preprocessor: Preprocessor,
+    rows: list[PreparedRow],
+    options: InferenceOptions,
+    *,
+    width: int,
+    domain: str = "",
+) -> EmbeddingRows:
+    """Apply a function of batches to prepared rows, one vector a row.
+
+    Args:
+        function: batch -> float (B, width), on ``options.device``.
+        width: used for the NaN vectors of rows without items when no row has any.
+    """
     flat = [(number, item) for number, row in enumerate(rows) for item in row.items]
     costs = [preprocessor.cost(item.meta) for _, item in flat]
     vectors: np.ndarray | None = None
@@ -154,7 +176,7 @@ def embed_prepared(
         items = [flat[i][1] for i in chosen]
         samples = [_sample_of(rows[flat[i][0]]) for i in chosen]
         batch = plain_batch(preprocessor, items, samples, (), domain).to(options.device)
-        values = _vectors(encoder, batch, options, poolings).float().cpu().numpy()
+        values = function(batch).float().cpu().numpy()
         if vectors is None:
             vectors = np.zeros((len(rows), values.shape[1]))
         for i, value in zip(chosen, values, strict=True):
@@ -162,7 +184,7 @@ def embed_prepared(
             vectors[number] += item.weight * value
             weights[number] += item.weight
     if vectors is None:
-        vectors = np.zeros((len(rows), encoder_width(encoder)))
+        vectors = np.zeros((len(rows), width))
     empty = weights == 0
     vectors[~empty] /= weights[~empty, None]
     vectors[empty] = np.nan

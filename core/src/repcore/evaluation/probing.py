@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from repcore.interfaces import DatasetReader, Probe, Sample
 from repcore.registry import Registry
 from repcore.reporting import Reporter
 from repcore.specs import TargetSpec
+from repcore.training.run_folder import write_text
 
 DEFAULT_PROTOCOL = {"class": "linear@1", "multilabel": "linear@1", "regression": "ridge@1"}
 
@@ -204,3 +207,21 @@ def probe_features(
     plan = split_plan(registry, preprocessor_name, features.rows, target, split, seeds)
     labels = features.rows.labels(target)
     return run_probe(features.matrices, labels, target, plan, probes, seeds, external=external)
+
+
+def write_tables(folder: Path, tables: Sequence[ProbeTable], *, data: str, split: str) -> list[Path]:
+    """One JSON file a target, ``<target>-<split>.json``, for reports and programs.
+
+    Args:
+        folder: made if needed; a name ending in ``.json`` is the file itself when there is one table.
+        data: what the user probed on, as given.
+    """
+    written = []
+    for one in tables:
+        is_file = folder.suffix == ".json" and len(tables) == 1
+        path = folder if is_file else folder / f"{one.target.name}-{split.replace(':', '-')}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        record = {"data": data, "table": json.loads(one.to_json())}
+        write_text(path, json.dumps(record, indent=1) + "\n")
+        written.append(path)
+    return written

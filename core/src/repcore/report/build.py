@@ -1,3 +1,237 @@
+"""``report.html`` of a run: one file that opens without a network, today and in ten years.
+
+Everything is inside (styles, script, plotly.js once, pictures), and a content security policy forbids the page to load
+anything else. Every text from data or settings is escaped by the templates; only ``Picture.html``, which is a plugin's
+output, is trusted as HTML.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import lru_cache
 from pathlib import Path
-def build_report(folder: Path) -> Path:
-    return folder
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from repcore import registry as registry_module
+from repcore.data.seeds import generator
+from repcore.interfaces import Picture
+from repcore.plugins import core_version
+from repcore.registry import Registry
+from repcore.report import findings
+from repcore.report.collect import RunRecord, collect, exported_weights
+from repcore.report.figures import Figure, curves, diagnostic_figures, similarity_figure
+from repcore.report.held_out import HeldOut, held_out
+from repcore.report.map import Colouring, Layout, colourings, layouts
+from repcore.report.neighbours import Neighbourhood, neighbourhood
+from repcore.report.pictures import Artist, PackedPictures, pack_pictures
+from repcore.report.probes import probe_results
+from repcore.report.settings import environment, flat, next_commands, settings
+from repcore.training.run_folder import write_text
+
+NAME = "report.html"
+SHOWN_REJECTED = 20
+OUTSIDE_HOST = re.compile(r"https://[\w.-]*(?:cdn|cloud\.plotly)[\w.-]*/")
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """An item as the page shows it: id, labels as text, and its picture if there is one."""
+
+    id: str
+    labels: Sequence[str]
+    picture: Markup | None
+    alt: str
+    similarity: str = ""
+    closer_than: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """Everything the page shows about held-out vectors."""
+
+    found: HeldOut
+    layouts: Sequence[Layout]
+    colourings: Sequence[Colouring]
+    near: Neighbourhood | None
+    queries: Sequence[tuple[Drawn, Sequence[Drawn]]]
+    pictures: PackedPictures
+    notes: Sequence[str]
+
+
+def build_report(run_folder: Path, registry: Registry | None = None) -> Path:
+    """Write ``report.html`` into a run folder, replacing an earlier one.
+
+    Args:
+        run_folder: a run, finished or not.
+        registry: where the run's parts are looked up; the installed plugins when None.
+
+    Returns:
+        path of the page.
+
+    Raises:
+        RunError: the folder is not a run folder.
+    """
+    record = collect(run_folder)
+    text = render_page(record, registry or registry_module.default())
+    path = record.path / NAME
+    write_text(path, text.encode("utf-8", "replace").decode("utf-8"))  # file names may hold lone surrogates
+    return path
+
+
+def render_page(record: RunRecord, registry: Registry) -> str:
+    """The whole page as text."""
+    embedded = embeddings(record, registry)
+    drawings = curves(record)
+    health = diagnostic_figures(record, findings.diagnostic_names(record))
+    similar = similarity_figure(embedded.near) if embedded.near else None
+    figures = [*drawings, *health, *([similar] if similar else [])]
+    script = plotly_script()
+    return str(
+        _templates()
+        .get_template("report.html.j2")
+        .render(
+            record=record,
+            title=f"{record.recipe} ({record.config.get('preset', '-')})",
+            verdict=findings.verdict_sentence(record),
+            warnings=[*findings.warnings(record, registry), *embedded.found.warnings],
+            cards=findings.cards(record, exported_weights(record)),
+            curves=drawings,
+            validation=_validation_table(record),
+            diagnostics=health,
+            diagnostic_rows=findings.diagnostic_rows(record),
+            embedded=embedded,
+            similar=similar,
+            probes=probe_results(record.probes),
+            finetune=flat(record.finetune),
+            rejected=_rejected_by_reason(record),
+            shown_rejected=record.rejected[:SHOWN_REJECTED],
+            settings=settings(record),
+            environment=environment(record),
+            commands=next_commands(record),
+            data=page_data(figures, embedded),
+            plotly=Markup(script),
+            plotly_megabytes=len(script) / 1e6,
+            written=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+            version=core_version(),
+        )
+    )
+
+
+def embeddings(record: RunRecord, registry: Registry) -> Embeddings:
+    """Held-out vectors with their maps, neighbours and pictures."""
+    found = held_out(record, registry)
+    colours = colourings(found)
+    draw = generator(record.seed, "report-neighbours")
+    near = neighbourhood(found.vectors, colours, draw) if len(found) else None
+    artist = Artist(found)
+    queries = _drawn_queries(near, found, colours, artist)
+    order = [int(place) for place in draw.permutation(len(found))]
+    pictures = pack_pictures(artist, order)
+    notes = [note for note in found.notes if note]
+    if artist.problem:
+        notes.append(f"Some items could not be drawn: {artist.problem}")
+    if artist.left_out:
+        notes.append(f"{artist.left_out} pictures beside neighbours were left out to keep this file small.")
+    if pictures.count and pictures.count < pictures.total:
+        notes.append(
+            f"{pictures.count} of {pictures.total} points of the map carry a picture, to keep this file small."
+        )
+    return Embeddings(found, layouts(found.vectors, record.seed), colours, near, queries, pictures, notes)
+
+
+def _drawn_queries(
+    near: Neighbourhood | None, found: HeldOut, colours: Sequence[Colouring], artist: Artist
+) -> list[tuple[Drawn, Sequence[Drawn]]]:
+    rows: list[tuple[Drawn, Sequence[Drawn]]] = []
+    for query in near.queries if near else ():
+        others = [
+            _drawn(
+                one.place, found, colours, artist.inline(one.place), f"{one.similarity:.3f}", f"{one.closer_than:.1%}"
+            )
+            for one in query.nearest
+        ]
+        rows.append((_drawn(query.place, found, colours, artist.inline(query.place)), others))
+    return rows
+
+
+def _drawn(
+    place: int,
+    found: HeldOut,
+    colours: Sequence[Colouring],
+    picture: Picture | None,
+    similarity: str = "",
+    closer_than: str = "",
+) -> Drawn:
+    labels = [f"{one.name} {one.text(place)}" for one in colours[: len(found.labels)] if one.text(place)]
+    html = None if picture is None else Markup(picture.html)
+    return Drawn(found.ids[place], labels[:4], html, picture.alt if picture else "", similarity, closer_than)
+
+
+def page_data(figures: Sequence[Figure], embedded: Embeddings) -> dict[str, Any]:
+    """What the page's script reads; strict JSON."""
+    return {
+        "figures": {figure.name: {**figure.spec, "loss": figure.is_loss} for figure in figures},
+        "map": {
+            "ids": embedded.found.ids,
+            "layouts": [
+                {"name": one.name, "axes": one.axes, "note": one.note, "points": _rounded(one.points)}
+                for one in embedded.layouts
+            ],
+            "colourings": [one.plain() for one in embedded.colourings],
+        },
+    }
+
+
+def _rounded(points: np.ndarray) -> list[list[float]]:
+    """Both columns with four significant digits of the map's extent."""
+    digits = 4 - int(np.floor(np.log10(max(float(np.abs(points).max(initial=0.0)), 1e-12))))
+    return [[round(float(value), digits) for value in column] for column in points.T]
+
+
+def _validation_table(record: RunRecord) -> Mapping[str, Sequence[str]]:
+    """Column title -> cells of every validation, for reading without the drawing."""
+    names = [name for name in record.measured() if record.series("validation", name)[0]]
+    cells = {name: [_cell(line.get(name)) for line in record.validation] for name in names}
+    return {"step": [str(line.get("step", "-")) for line in record.validation], **cells} if names else {}
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else "-" if value is None else str(value)
+
+
+def _rejected_by_reason(record: RunRecord) -> list[tuple[str, int]]:
+    """Status of rejected rows with counts, most frequent first."""
+    counts: dict[str, int] = {}
+    for line in record.rejected:
+        status = str(line.get("status", "-"))
+        counts[status] = counts.get(status, 0) + 1
+    return sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+
+
+@lru_cache(maxsize=1)
+def plotly_script() -> str:
+    """plotly.js as the plotly package ships it, without the addresses it may load map outlines from or send
+    charts to."""
+    from plotly.offline import get_plotlyjs
+
+    return OUTSIDE_HOST.sub("about:invalid/", get_plotlyjs())
+
+
+@lru_cache(maxsize=1)
+def _templates() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("repcore.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    return environment

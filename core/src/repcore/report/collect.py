@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
+from repcore.checkpoints.model_folder import WEIGHTS
 from repcore.errors import RunError
 from repcore.training.run_folder import RunFolder, read_lines
 
@@ -143,6 +146,26 @@ def collect(folder: Path) -> RunRecord:
         has_model=(path / "model" / "config.json").is_file(),
         damaged=damaged,
     )
+
+
+def table_of(content: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The probe table of a result file: the file itself, or the part inside its header; None if it holds none."""
+    for candidate in (content, *content.values()):
+        if isinstance(candidate, Mapping) and isinstance(candidate.get("entries"), list):
+            return candidate
+    return None
+
+
+def exported_weights(record: RunRecord) -> int | None:
+    """Number of weights of the exported encoder, from the header of its file; None if there is none."""
+    path = record.path / "model" / WEIGHTS
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, "numpy") as file:
+            return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+    except (OSError, SafetensorError):
+        return None
 
 
 def _by_step(lines: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:

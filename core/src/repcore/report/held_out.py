@@ -21,7 +21,7 @@ from repcore.data.readers import open_part
 from repcore.data.seeds import generator
 from repcore.embedding.inference import InferenceOptions, embed_prepared, prepare_rows, row_id
 from repcore.errors import DataError, RepcoreError
-from repcore.interfaces import DatasetReader, Renderer, Sample
+from repcore.interfaces import DatasetReader, Sample
 from repcore.registry import Registry
 from repcore.report.collect import RunRecord
 from repcore.specs import TargetSpec
@@ -59,7 +59,7 @@ class HeldOut:
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     reader: DatasetReader | None = None
-    render: Renderer | None = None
+    render: Callable[[Sample], object] | None = None  # a plugin's: what it returns is checked where it is used
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -73,6 +73,10 @@ class HeldOut:
 
 def held_out(record: RunRecord, registry: Registry) -> HeldOut:
     """Embed at most ``MOST_ROWS`` validation rows (training rows if the run held none out). Never raises."""
+    if record.finetune:
+        return HeldOut(
+            notes=["This run fine-tuned a model on labels; the run that trained it has the map of its representation."]
+        )
     if not record.has_model:
         return HeldOut(notes=["The run has exported no model (it was interrupted or is still going on)."])
     found = HeldOut()
@@ -183,10 +187,6 @@ def _find_renderer(found: HeldOut, resolved: ResolvedRun) -> None:
         found.notes.append(f"{resolved.dataset.name} comes without a renderer, so items are shown without pictures.")
         return
     try:
-        render: Callable[[Sample], object] = entry.load("render")
+        found.render = entry.load("render")
     except RepcoreError as error:
         found.notes.append(f"Items are shown without pictures: {error.summary}")
-        return
-    found.render = render  # type: ignore[assignment]  # what it returns is checked where it is called
-
-

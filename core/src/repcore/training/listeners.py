@@ -79,6 +79,7 @@ class StepEvents(pl.Callback):
         if record is not None and self._state is not None:
             for listener in self._listeners:
                 listener.step(self._state, record)
+            pl_module.restart_clock()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._state is not None:

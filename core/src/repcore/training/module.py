@@ -102,6 +102,10 @@ class ObjectiveModule(pl.LightningModule):
         if len(self._pending) == self.accumulate:
             pending, self._pending = self._pending, []
             self._step(pending)
+        self.restart_clock()
+
+    def restart_clock(self) -> None:
+        """Waiting for data is counted from here on (validation and checkpoints are not waiting)."""
         self._left_at = time.perf_counter()
 
     def _step(self, pending: list[LoadedBatch]) -> None:

@@ -76,7 +76,7 @@ def start_run(
     folder.preprocessing.mkdir()
     parts.preprocessor.save(folder.preprocessing)
     folder.write_json("origin.json", dict(parts.resolved.origin))
-    return _run(registry, parts, folder, reporter, device=device, resume=False)
+    return execute(registry, parts, folder, reporter, device=device, resume=False)
 
 
 def resume_run(
@@ -92,13 +92,13 @@ def resume_run(
     """
     if not folder.last_checkpoint.is_file():
         raise RunError(f"{folder.path} has no checkpoint to resume from", hint="start it again without --resume")
-    return _run(registry, parts, folder, reporter, device=device, resume=True)
+    return execute(registry, parts, folder, reporter, device=device, resume=True)
 
 
 def decay_rule(resolved: ResolvedRun) -> DecayRule:
     """The objective's own rule, or the default."""
     entry = resolved.objective.entry
-    if not entry.spec.decay_rule:
+    if not getattr(entry.spec, "decay_rule", ""):  # a fine-tuning task has none
         return matrices_decay
     rule: DecayRule = entry.load("decay_rule")
     return rule
@@ -140,9 +140,10 @@ def build_module(parts: RunParts, failures: Path) -> tuple[ObjectiveModule, Endl
     return module, batches
 
 
-def _run(
+def execute(
     registry: Registry, parts: RunParts, folder: RunFolder, reporter: Reporter, *, device: str, resume: bool
 ) -> RunResult:
+    """Train in an existing run folder, whatever the objective, and export the model when the run is finished."""
     resolved = parts.resolved
     module, batches = build_module(parts, folder.path / "failure")
     if resolved.trainer.compile:

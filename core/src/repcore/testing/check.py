@@ -1,0 +1,43 @@
+"""What a conformance check is: a function on a subject that raises :class:`CheckFailure` with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, NoReturn
+
+Level = Literal["fast", "full"]
+
+
+class CheckFailure(AssertionError):
+    """The plugin does not keep the contract; the message says how."""
+
+
+class CheckSkipped(Exception):
+    """The check cannot be made here (a missing optional module, no such device); the message says why."""
+
+
+class SubjectProblem(Exception):
+    """What a check needs could not be made; its checks count as not run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A named check.
+
+    Args:
+        id: for reports and ``expected_failures``.
+        function: gets the subject of its kind, for example an encoder with a way to make batches.
+        level: ``full`` ones take longer and run on request.
+        needs_rows: it chooses its own batches, which a fixed example batch does not allow.
+    """
+
+    id: str
+    function: Callable[[Any], None]
+    level: Level = "fast"
+    needs_rows: bool = False
+
+
+def fail(message: str) -> NoReturn:
+    """End a check."""
+    raise CheckFailure(message)

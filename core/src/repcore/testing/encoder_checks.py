@@ -1,0 +1,157 @@
+"""Checks of an encoder: shapes, determinism, independence of batch mates, state."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from repcore.embedding.pooling import pool
+from repcore.errors import ShapeError
+from repcore.interfaces import Batch, Features, Tokens
+from repcore.shapes import check_shape
+from repcore.specs import TensorSpec
+from repcore.testing.check import Check, fail
+from repcore.testing.subjects import EncoderSubject, as_encoder
+from repcore.testing.tensors import difference, largest_gap, tensor_named
+
+# Batch mates and padding change the order of float32 sums; a leak of statistics or of padding is far larger.
+ROUNDING = 2e-4
+
+
+@torch.no_grad()
+def forward(encoder: nn.Module, batch: Batch) -> Features:
+    """Features of a batch without a graph."""
+    return as_encoder(encoder).forward(batch)
+
+
+def shapes_match_spec(subject: EncoderSubject) -> None:
+    """Inputs, pooled vectors, token levels, poolings and layers are what the spec and the interface promise."""
+    spec, batch, encoder = subject.entry.spec, subject.batch(), subject.build()
+    sizes = {"B": batch.size}
+    for one in spec.inputs:
+        _check_tensor(tensor_named(batch, one.name), one, sizes, f"input {one.name}")
+    features = forward(encoder, batch)
+    width = as_encoder(encoder).dim
+    _check_tensor(features.pooled, TensorSpec("pooled", f"{batch.size} {width}"), {}, "pooled")
+    if tuple(features.tokens)[: len(spec.levels)] != spec.levels:
+        fail(f"token levels are {list(features.tokens)}; the spec says {list(spec.levels)}")
+    for level, tokens in features.tokens.items():
+        _check_tokens(tokens, batch.size, level)
+    sizes = {"B": batch.size}
+    named = {"pooled": features.pooled, **{level: tokens.values for level, tokens in features.tokens.items()}}
+    for one in spec.outputs:
+        _check_tensor(named.get(one.name, features.extras.get(one.name)), one, sizes, f"output {one.name}")
+    for name in spec.poolings:
+        vectors = pool(encoder, features, name, None, spec.poolings)
+        if vectors.ndim != 2 or len(vectors) != batch.size or not vectors.isfinite().all():
+            fail(f"pooling {name!r} gives {tuple(vectors.shape)} or values that are not finite")
+
+
+def _check_tensor(tensor: object, spec: TensorSpec, sizes: dict[str, int], what: str) -> None:
+    if tensor is None and spec.optional:
+        return
+    if not isinstance(tensor, torch.Tensor):
+        fail(f"{what} is {type(tensor).__name__}, not a tensor; the spec says ({spec.shape})")
+    try:
+        check_shape(tensor, spec.shape, name=what, owner="the spec", bound=sizes)
+    except ShapeError as error:
+        fail(str(error))
+    if str(tensor.dtype) != f"torch.{spec.dtype}":
+        fail(f"{what} is {tensor.dtype}; the spec says {spec.dtype}")
+    if tensor.is_floating_point() and not tensor.isfinite().all():
+        fail(f"{what} has values that are not finite")
+
+
+def _check_tokens(tokens: Tokens, items: int, level: str) -> None:
+    values = tokens.values
+    if tokens.owner is not None:
+        owner = tokens.owner
+        if owner.shape != values.shape[:1] or owner.dtype != torch.int64:
+            fail(f"level {level!r}: owner is {tuple(owner.shape)} {owner.dtype}, values are {tuple(values.shape)}")
+        if len(owner) and (owner.diff() < 0).any():
+            fail(f"level {level!r}: owner is not ascending")
+        if len(owner) and not 0 <= int(owner.min()) <= int(owner.max()) < items:
+            fail(f"level {level!r}: owner names items outside the batch of {items}")
+    elif values.ndim != 3 or len(values) != items:
+        fail(f"level {level!r}: dense values are {tuple(values.shape)}, expected ({items}, T, D)")
+    elif tokens.valid is not None and (tokens.valid.shape != values.shape[:2] or tokens.valid.dtype != torch.bool):
+        fail(f"level {level!r}: valid is {tuple(tokens.valid.shape)} {tokens.valid.dtype}, expected bool (B, T)")
+
+
+def eval_deterministic(subject: EncoderSubject) -> None:
+    """In eval mode the global random state does not matter, and a second pass gives the same bits."""
+    encoder, batch = subject.build(), subject.batch()
+    torch.manual_seed(1)
+    first = forward(encoder, batch)
+    torch.manual_seed(2)
+    where = difference({"pooled": first.pooled, "tokens": first.tokens}, _shown(forward(encoder, batch)))
+    if where:
+        fail(f"two passes in eval mode: {where} (dropout or a random draw that ignores eval?)")
+
+
+def _shown(features: Features) -> dict[str, object]:
+    return {"pooled": features.pooled, "tokens": features.tokens}
+
+
+def batch_independent(subject: EncoderSubject) -> None:
+    """A row's vector does not depend on which rows are beside it, nor on its place."""
+    rows, encoder = subject.rows, subject.build()
+    count = len(rows.usable)
+    others = [number for number in range(1, count)][:5]
+    further = [number for number in range(count - 1, 0, -1)][:5]
+    together = forward(encoder, rows.plain_batch([0, *others])).pooled[0]
+    elsewhere = forward(encoder, rows.plain_batch([*further, 0])).pooled[-1]
+    alone = forward(encoder, rows.plain_batch([0])).pooled[0]
+    gap = max(largest_gap(together, elsewhere), largest_gap(together, alone))
+    if gap > ROUNDING:
+        fail(f"a row's vector moves by {gap:.1e} (relative) with its batch mates; only rounding is allowed")
+
+
+def padding_invariant(subject: EncoderSubject) -> None:
+    """Rows of any size go together: the smallest is the same alone and beside the largest."""
+    rows, encoder = subject.rows, subject.build()
+    order = rows.cheapest_first()
+    smallest, largest = order[0], order[-1]
+    both = forward(encoder, rows.plain_batch([smallest, largest])).pooled
+    for place, number in enumerate((smallest, largest)):
+        gap = largest_gap(both[place], forward(encoder, rows.plain_batch([number])).pooled[0])
+        if gap > ROUNDING:
+            fail(f"the {'smallest' if place == 0 else 'largest'} row moves by {gap:.1e} (relative) beside the other")
+
+
+def state_dict_roundtrip(subject: EncoderSubject) -> None:
+    """Weights of one encoder make another, built from another seed, give the same bits."""
+    batch, first, second = subject.batch(), subject.build(seed=0), subject.build(seed=1)
+    missing = second.load_state_dict(first.state_dict(), strict=False)
+    if missing.missing_keys or missing.unexpected_keys:
+        fail(f"keys depend on more than the config: {[*missing.missing_keys, *missing.unexpected_keys][:4]}")
+    where = difference(_shown(forward(first, batch)), _shown(forward(second, batch)))
+    if where:
+        fail(f"after loading all weights {where}: something that matters is not in state_dict")
+
+
+def mode_restored(subject: EncoderSubject) -> None:
+    """A pass changes neither a module's mode nor a parameter's ``requires_grad``."""
+    encoder, batch = subject.build(), subject.batch()
+    for training in (False, True):
+        encoder.train(training)
+        before = _switches(encoder)
+        forward(encoder, batch)
+        changed = sorted(name for name, value in _switches(encoder).items() if before[name] != value)
+        if changed:
+            fail(f"forward with training={training} switched {', '.join(changed[:4])}")
+
+
+def _switches(encoder: nn.Module) -> dict[str, bool]:
+    modes = {f"module {name or '(encoder)'}": module.training for name, module in encoder.named_modules()}
+    return modes | {f"parameter {name}": one.requires_grad for name, one in encoder.named_parameters()}
+
+
+CHECKS = (
+    Check("shapes-match-spec", shapes_match_spec),
+    Check("eval-deterministic", eval_deterministic),
+    Check("batch-independent", batch_independent, needs_rows=True),
+    Check("padding-invariant", padding_invariant, needs_rows=True),
+    Check("state-dict-roundtrip", state_dict_roundtrip),
+    Check("train-eval-mode-restored", mode_restored),
+)

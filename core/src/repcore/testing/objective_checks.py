@@ -1,0 +1,221 @@
+"""Checks of an objective: terms, counts, gradients, randomness, teachers, and that it can be learnt at all."""
+
+from __future__ import annotations
+
+import fnmatch
+import random
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from repcore.interfaces import Batch, LossTerms
+from repcore.nn.frozen import Frozen
+from repcore.testing.check import Check, fail
+from repcore.testing.subjects import STEPS, ObjectiveSubject, draw, progress, rules
+from repcore.testing.tensors import difference
+from repcore.training.optimisers import build_optimiser
+
+GRADIENT_STEPS = 3  # parameters behind a zero-initialised scale get their first gradient after the first step
+TEACHER_WORDS = ("teacher", "ema", "momentum_encoder", "target_encoder")
+
+
+def loss(objective: nn.Module, batch: Batch, seed: int = 0, step: int = 0) -> LossTerms:
+    """Terms of a batch with draws and dropout from one seed."""
+    draws = draw(objective, batch, seed, step)
+    torch.manual_seed(seed)
+    return rules(objective)(batch, draws)
+
+
+def value_of(terms: LossTerms) -> float:
+    """The total as a number."""
+    return float(terms.total.detach())
+
+
+def terms_sum_to_total(subject: ObjectiveSubject) -> None:
+    """``total`` is the weighted sum of scalar terms."""
+    terms = loss(subject.build(), subject.batch())
+    for name, value in {**terms.terms, "total": terms.total}.items():
+        if value.ndim != 0:
+            fail(f"{name} has shape {tuple(value.shape)}; terms are scalars")
+    if terms.weights.keys() != terms.terms.keys():
+        fail(f"weights name {sorted(terms.weights)}, terms name {sorted(terms.terms)}")
+    expected = sum(terms.weights[name] * float(value.detach().double()) for name, value in terms.terms.items())
+    total = float(terms.total.detach().double())
+    if abs(total - expected) > 1e-5 * max(1.0, abs(expected)):  # float32 rounding of a short sum
+        fail(f"total is {total:.6g}, the weighted terms add up to {expected:.6g}")
+
+
+def counts_match(subject: ObjectiveSubject) -> None:
+    """``counts`` names terms, is positive, and the count announced before the pass is the one after it."""
+    objective, batch = subject.build(), subject.batch()
+    draws = draw(objective, batch)
+    terms = rules(objective)(batch, draws)
+    surplus = sorted(set(terms.counts) - set(terms.terms))
+    if surplus:
+        fail(f"counts name {', '.join(surplus)}, which is no term")
+    if any(float(value) < 0 for value in terms.counts.values()):
+        fail(f"a count is negative: {dict(terms.counts)}")
+    announce = getattr(objective, "counts", None)
+    if announce is None:
+        return
+    announced = {name: float(value) for name, value in announce(batch, draws).items()}
+    counted = {name: float(value) for name, value in terms.counts.items()}
+    if announced != counted:
+        fail(f"counts() announces {announced}, the loss reports {counted}")
+
+
+def finite_on_small_batches(subject: ObjectiveSubject) -> None:
+    """Loss and gradients of one and of two items are finite."""
+    for size in (1, 2):
+        objective = subject.build()
+        terms = loss(objective, subject.batch(size))
+        terms.total.backward()  # type: ignore[no-untyped-call]
+        if not terms.total.isfinite():
+            fail(f"the loss of {size} item(s) is {value_of(terms)}")
+        bad = [name for name, one in objective.named_parameters() if one.grad is not None and not one.grad.isfinite().all()]
+        if bad:
+            fail(f"gradients of {size} item(s) are not finite: {', '.join(bad[:4])}")
+
+
+def same_seed_same_loss(subject: ObjectiveSubject) -> None:
+    """Draws and loss are a function of weights, batch and generator."""
+    batch = subject.batch()
+    first, second = subject.build(), subject.build()
+    where = difference(draw(first, batch, seed=3), draw(second, batch, seed=3))
+    if where:
+        fail(f"two draws from one seed: {where}")
+    totals = [value_of(loss(one, batch, seed=3)) for one in (first, second)]
+    if totals[0] != totals[1]:
+        fail(f"two passes with one seed give {totals[0]!r} and {totals[1]!r}")
+
+
+def no_global_rng(subject: ObjectiveSubject) -> None:
+    """All randomness comes from the generator: neither ``draw`` nor a pass in eval mode touches global state."""
+    objective, batch = subject.build().eval(), subject.batch()
+    before = _global_states()
+    draws = draw(objective, batch)
+    if _global_states() != before:
+        fail("draw uses or changes the global random state; it gets a generator")
+    with torch.no_grad():
+        rules(objective)(batch, draws)
+    if _global_states() != before:
+        fail("forward uses or changes the global random state in eval mode; move the draw into draw()")
+
+
+def _global_states() -> tuple[bytes, str, int]:
+    return (
+        torch.get_rng_state().numpy().tobytes(),
+        repr(np.random.get_state()),  # noqa: NPY002 - the legacy state is what must stay untouched
+        hash(random.getstate()),
+    )
+
+
+def grad_reaches_every_parameter(subject: ObjectiveSubject) -> None:
+    """Within a few steps every trainable parameter gets a gradient other than zero."""
+    objective = subject.build()
+    optimiser = torch.optim.SGD([one for one in objective.parameters() if one.requires_grad], lr=1e-2)
+    reached: set[str] = set()
+    for step in range(GRADIENT_STEPS):
+        optimiser.zero_grad(set_to_none=True)
+        loss(objective, subject.batch(number=step), seed=step, step=step).total.backward()  # type: ignore[no-untyped-call]
+        for name, one in objective.named_parameters():
+            if one.grad is not None and bool((one.grad != 0).any()):
+                reached.add(name)
+        optimiser.step()
+    allowed = subject.entry.spec.unused_parameters_ok
+    dead = [
+        name
+        for name, one in objective.named_parameters()
+        if one.requires_grad and name not in reached and not any(fnmatch.fnmatch(name, rule) for rule in allowed)
+    ]
+    if dead:
+        fail(f"{len(dead)} trainable parameters get no gradient: {', '.join(dead[:6])}")
+
+
+def teacher_has_no_grad(subject: ObjectiveSubject) -> None:
+    """Teachers do not train: EMA copies and external ones have no trainable parameter; external ones stay in eval."""
+    objective = subject.build()
+    student = rules(objective).encoder_for_export()
+    for name, module in objective.named_modules():
+        if isinstance(module, Frozen):
+            if module.module.training:
+                fail(f"external teacher {name} is in training mode")
+            continue
+        last = name.rpartition(".")[2].lower()
+        is_copy = type(module) is type(student) and module is not student and not _shares(module, student)
+        if not is_copy and not any(last == word or last.startswith(f"{word}_") for word in TEACHER_WORDS):
+            continue
+        training = [one for one, parameter in module.named_parameters() if parameter.requires_grad]
+        if training:
+            fail(f"teacher {name} has {len(training)} trainable parameters, for example {training[0]}")
+
+
+def _shares(one: nn.Module, other: nn.Module) -> bool:
+    return bool({id(part) for part in one.parameters()} & {id(part) for part in other.parameters()})
+
+
+def only_after_step_changes_state(subject: ObjectiveSubject) -> None:
+    """A pass leaves parameters and buffers alone (BatchNorm statistics excepted): validation must change nothing."""
+    objective, batch = subject.build(), subject.batch()
+    statistics = {
+        f"{name}.{buffer}" if name else buffer
+        for name, module in objective.named_modules()
+        if isinstance(module, _BatchNorm)
+        for buffer in ("running_mean", "running_var", "num_batches_tracked")
+    }
+    before = {name: value.detach().clone() for name, value in _state(objective).items()}
+    loss(objective, batch)
+    changed = [name for name, value in _state(objective).items() if difference(before[name], value.detach())]
+    bad = [name for name in changed if name not in statistics]
+    if bad:
+        fail(f"forward changed {', '.join(bad[:4])}; state changes belong in after_step")
+
+
+def _state(objective: nn.Module) -> dict[str, Tensor]:
+    return {**dict(objective.named_parameters()), **dict(objective.named_buffers())}
+
+
+def decreases_on_tiny_data(subject: ObjectiveSubject) -> None:
+    """After some steps on one batch, the trained weights fit it better than the first ones did.
+
+    Both are measured against the final queues, centres and teachers: while those fill up, a raw loss may rise.
+    """
+    objective, batch = subject.build(), subject.batch()
+    trainable = {name: one for name, one in objective.named_parameters() if one.requires_grad}
+    first = {name: one.detach().clone() for name, one in trainable.items()}
+    optimiser = build_optimiser(objective.named_parameters(), subject.optimiser, subject.decay_rule)
+    for step in range(STEPS):
+        optimiser.zero_grad(set_to_none=True)
+        terms = loss(objective, batch, seed=step, step=step)
+        terms.total.backward()  # type: ignore[no-untyped-call]
+        rules(objective).before_step(progress(step))
+        optimiser.step()
+        rules(objective).after_step(progress(step), [terms.carry])
+    trained = _mean_loss(objective, batch)
+    with torch.no_grad():
+        for name, one in trainable.items():
+            one.copy_(first[name])
+    untrained = _mean_loss(objective, batch)
+    if not trained < untrained:
+        fail(f"{STEPS} steps on one batch take the loss from {untrained:.4g} to {trained:.4g}")
+
+
+@torch.no_grad()
+def _mean_loss(objective: nn.Module, batch: Batch) -> float:
+    """Over the draws of the last steps, so that chance masks weigh little."""
+    return float(np.mean([value_of(loss(objective, batch, seed=step, step=step)) for step in range(STEPS - 5, STEPS)]))
+
+
+CHECKS = (
+    Check("loss-terms-sum-to-total", terms_sum_to_total),
+    Check("counts-match", counts_match),
+    Check("finite-on-batch-1-and-2", finite_on_small_batches, needs_rows=True),
+    Check("same-seed-same-loss", same_seed_same_loss),
+    Check("no-global-rng", no_global_rng),
+    Check("grad-reaches-every-parameter", grad_reaches_every_parameter),
+    Check("teacher-has-no-grad", teacher_has_no_grad),
+    Check("after-step-only-state", only_after_step_changes_state),
+    Check("decreases-on-tiny-data", decreases_on_tiny_data, level="full"),
+)

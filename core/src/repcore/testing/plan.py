@@ -1,0 +1,136 @@
+"""Which checks a plugin's specs demand, and on what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from repcore.errors import RepcoreError
+from repcore.plugins import PluginRecord, missing_modules
+from repcore.registry import Entry, Registry
+from repcore.specs import Spec
+from repcore.testing import data_checks, encoder_checks, objective_checks, plugin_checks, settings_checks
+from repcore.testing.check import Check, Level, fail
+from repcore.testing.plugin_checks import PluginSubject
+from repcore.testing.settings_checks import CheckpointSubject, ConfigSubject, PresetsSubject
+from repcore.testing.subjects import DatasetSubject, EncoderSubject, ObjectiveSubject, RecipeSubject
+
+
+@dataclass(frozen=True, slots=True)
+class DueCheck:
+    """One check on one subject.
+
+    Args:
+        target: the subject in words.
+        missing: why it cannot run here (an optional module is not installed); empty if it can.
+    """
+
+    check: Check
+    target: str
+    subject: Any  # what the check's function takes
+    missing: str = ""
+
+    @property
+    def name(self) -> str:
+        """Check and target, unique within a plan."""
+        return f"{self.check.id}@{self.target}"
+
+
+def due_checks(registry: Registry, record: PluginRecord, level: Level) -> list[DueCheck]:
+    """Everything due at a level, in order: the plugin, settings, recipes, data, encoders, objectives, checkpoints."""
+    plan = _Plan(registry, record)
+    return [one for one in plan.all() if level == "full" or one.check.level == "fast"]
+
+
+def _no_way_to_build(entry: Entry[Any]) -> None:
+    fail(f"no recipe of the plugin uses {entry.full_name} and its spec has no example, so nothing can be checked")
+
+
+UNREACHABLE = Check("has-recipe-or-example", _no_way_to_build)
+
+
+class _Plan:
+    """The specs of one plugin, sorted into subjects."""
+
+    def __init__(self, registry: Registry, record: PluginRecord) -> None:
+        self.registry, self.record = registry, record
+        self.entries = [
+            Entry(f"{record.domain}/{spec.name}", spec, record) for spec in record.specs if isinstance(spec, Spec)
+        ]
+        self.recipes = [
+            RecipeSubject(registry, entry, preset)
+            for entry in self._of("recipe")
+            for preset in sorted(entry.spec.presets, key=lambda one, spec=entry.spec: one != spec.default)
+        ]
+
+    def all(self) -> Iterator[DueCheck]:
+        """Every check of every level."""
+        subject = PluginSubject(self.registry, self.record)
+        yield from _each(plugin_checks.CHECKS, f"plugin {self.record.name}", subject)
+        for entry in self.entries:
+            if getattr(entry.spec, "config", ""):
+                yield from self._on(entry, settings_checks.CONFIG_CHECKS, ConfigSubject(entry), "config of ")
+        for entry in self._of("recipe"):
+            yield from self._on(entry, settings_checks.RECIPE_CHECKS, PresetsSubject(self.registry, entry))
+        for entry in self._of("dataset"):
+            recipe = self._recipe_with("dataset", entry)
+            if recipe is not None or entry.spec.embedded or entry.spec.example:
+                yield from self._on(entry, data_checks.DATASET_CHECKS, DatasetSubject(entry, recipe))
+        for entry in self._of("preprocessor"):
+            recipe = self._recipe_with("preprocessor", entry)
+            checks = (UNREACHABLE,) if recipe is None else data_checks.PREPROCESSOR_CHECKS
+            yield from self._on(entry, checks, recipe or entry)
+        for entry in self._of("encoder"):
+            subject_of_encoder = self._encoder(entry)
+            yield from self._network(entry, encoder_checks.CHECKS, subject_of_encoder)
+        for entry in self._of("objective"):
+            recipe = self._recipe_with("objective", entry)
+            objective = ObjectiveSubject(entry, recipe, None if recipe else self._partner(entry))
+            yield from self._network(entry, objective_checks.CHECKS, objective)
+        for entry in self._of("checkpoint"):
+            yield from self._on(entry, settings_checks.CHECKPOINT_CHECKS, CheckpointSubject(entry))
+
+    def _of(self, kind: str) -> list[Entry[Any]]:
+        return [entry for entry in self.entries if entry.spec.kind == kind]
+
+    def _on(self, entry: Entry[Any], checks: Sequence[Check], subject: Any, prefix: str = "") -> Iterator[DueCheck]:
+        missing = missing_modules(entry.spec)
+        reason = f"needs {', '.join(missing)}: {' && '.join(missing.values())}" if missing else ""
+        yield from _each(checks, f"{prefix}{entry.spec.kind} {entry.full_name}", subject, reason)
+
+    def _network(
+        self, entry: Entry[Any], checks: Sequence[Check], subject: EncoderSubject | ObjectiveSubject
+    ) -> Iterator[DueCheck]:
+        """All checks with a recipe; those on a fixed batch with an example only; otherwise one that says so."""
+        if subject.recipe is None and not entry.spec.example:
+            yield from self._on(entry, (UNREACHABLE,), entry)
+            return
+        chosen = [one for one in checks if subject.recipe is not None or not one.needs_rows]
+        yield from self._on(entry, chosen, subject)
+
+    def _encoder(self, entry: Entry[Any]) -> EncoderSubject:
+        return EncoderSubject(entry, self._recipe_with("encoder", entry))
+
+    def _partner(self, entry: Entry[Any]) -> EncoderSubject | None:
+        """An encoder with an example that offers what an objective without a recipe needs."""
+        for one in self._of("encoder"):
+            if one.spec.example and set(entry.spec.needs) <= {*one.spec.capabilities, *one.spec.levels}:
+                return EncoderSubject(one, None)
+        return None
+
+    def _recipe_with(self, kind: str, entry: Entry[Any]) -> RecipeSubject | None:
+        """The first preset, defaults first, whose part of this kind is the entry."""
+        for recipe in sorted(self.recipes, key=lambda one: one.preset != one.entry.spec.default):
+            try:
+                part = getattr(recipe.resolved, kind)
+            except RepcoreError:  # the recipe's own check reports it
+                continue
+            if part is not None and part.name == entry.full_name:
+                return recipe
+        return None
+
+
+def _each(checks: Sequence[Check], target: str, subject: Any, missing: str = "") -> Iterator[DueCheck]:
+    for check in checks:
+        yield DueCheck(check, target, subject, missing)

@@ -1,0 +1,224 @@
+"""Model folders: complete, exact, safe to replace, readable without the plugin, and clear about what is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from repcore.checkpoints.model_folder import read_model, save_model
+from repcore.errors import CheckpointError, PluginError
+from repcore.hooks import API_VERSION
+from repcore.plugins import PluginRecord
+from repcore.registry import Registry
+from repcore.specs import EncoderSpec, PluginInfo, PreprocessorSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    width: int = field(default=4, metadata={"help": "width"})
+    shifts: tuple[int, ...] = field(default=(1, 2), metadata={"help": "something that JSON has no type for"})
+
+
+class Network(nn.Module):
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.dim = config.width
+        self.words = nn.Embedding(7, config.width)
+        self.decoder = nn.Linear(config.width, 7, bias=False)
+        self.decoder.weight = self.words.weight
+        self.register_buffer("turned", torch.randn(3, config.width).T)  # not contiguous
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableConfig:
+    name_of_file: str = field(default="table.txt", metadata={"help": "file"})
+
+
+class Table:
+    def __init__(self, config: TableConfig, words: str = "a b c") -> None:
+        self.config = config
+        self.words = words
+
+    def save(self, folder: Path) -> Mapping[str, Any]:
+        (folder / self.config.name_of_file).write_text(self.words)
+        return {"count": len(self.words.split())}
+
+    @classmethod
+    def load(cls, config: TableConfig, folder: Path) -> Table:
+        return cls(config, (folder / config.name_of_file).read_text())
+
+
+def registry_with(*names: str) -> Registry:
+    specs = {
+        "net": EncoderSpec(name="net", target=f"{__name__}:Network", config=f"{__name__}:NetworkConfig"),
+        "table": PreprocessorSpec(name="table", target=f"{__name__}:Table", config=f"{__name__}:TableConfig"),
+    }
+    info = PluginInfo(title="Toy", domain="toy", api_version=API_VERSION)
+    record = PluginRecord("toy", "x", distribution="repcore-toy", version="2.5", info=info)
+    record.specs = [specs[name] for name in names]
+    return Registry([record])
+
+
+REGISTRY = registry_with("net", "table")
+
+
+def save(folder: Path, network: Network | None = None, table: Table | None = None, **settings: Any) -> Path:
+    return save_model(
+        folder,
+        encoder=network or Network(NetworkConfig()),
+        encoder_name="toy/net",
+        encoder_config=NetworkConfig(),
+        preprocessor=table or Table(TableConfig()),
+        preprocessor_name="toy/table",
+        preprocessor_config=TableConfig(),
+        **{
+            "card": {"summary": "A toy.", "data": {"name": "toys.csv"}, "steps": 5, "licence": "MIT"},
+            "extra": {"run": {"seed": 1}},
+            "registry": REGISTRY,
+            **settings,
+        },
+    )
+
+
+def test_round_trip_is_exact(tmp_path: Path) -> None:
+    network = Network(NetworkConfig())
+    folder = save(tmp_path / "model", network, Table(TableConfig(), "x y"))
+    model = read_model(folder)
+    encoder, table = model.build(REGISTRY)
+    assert not encoder.training
+    expected: dict[str, Tensor] = network.state_dict()
+    assert encoder.state_dict().keys() == expected.keys()
+    assert all(torch.equal(encoder.state_dict()[name], value) for name, value in expected.items())
+    assert encoder.decoder.weight is encoder.words.weight
+    assert table.words == "x y"
+    assert (model.encoder_name, model.preprocessor_name, model.dim) == ("toy/net", "toy/table", 4)
+    assert model.preprocessing["state"] == {"count": 2}
+    assert model.card["steps"] == 5
+
+
+def test_what_is_written(tmp_path: Path) -> None:
+    folder = save(tmp_path / "model", branch="teacher")
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "README.md", "config.json", "preprocessing.json", "table.txt", "weights.safetensors",
+    ]  # fmt: skip
+    config = json.loads((folder / "config.json").read_text())
+    assert config["encoder"] == {"name": "toy/net", "width": 4, "shifts": [1, 2]}
+    assert config["tied"] == {"decoder.weight": "words.weight"}
+    assert config["plugins"]["encoder"] == {"plugin": "toy", "distribution": "repcore-toy", "version": "2.5"}
+    assert (config["format"], config["branch"], config["origin"]) == (1, "teacher", {"run": {"seed": 1}})
+    assert set(load_file(folder / "weights.safetensors")) == {"words.weight", "turned"}
+    assert not [path for path in tmp_path.iterdir() if path != folder]
+
+
+def test_the_card_has_every_section(tmp_path: Path) -> None:
+    text = (save(tmp_path / "model") / "README.md").read_text()
+    for heading in ("What it is", "Data", "Training", "Diagnostics", "How to load", "Licence and notices", "Limits"):
+        assert f"## {heading}\n" in text
+    for fact in ("A toy.", "name: toys.csv", "steps: 5", "MIT", "vectors of 4 numbers", "repcore-toy 2.5"):
+        assert fact in text
+    assert "repcore.load(" in text
+    diagnostics = text.split("## Diagnostics\n")[1].split("##")[0]
+    assert "Not recorded." in diagnostics
+
+
+def test_inspection_needs_no_plugin_and_building_names_it(tmp_path: Path) -> None:
+    model = read_model(save(tmp_path / "model"))
+    assert set(model.tensors()) == {"words.weight", "turned", "decoder.weight"}
+    with pytest.raises(PluginError) as caught:
+        model.build(Registry([]))
+    for words in ("needs encoder toy/net", "repcore-toy 2.5", 'pip install "repcore[toy]"'):
+        assert words in str(caught.value)
+    with pytest.raises(PluginError, match=r"needs preprocessor toy/table"):
+        model.build(registry_with("net"))
+
+
+def test_a_third_party_plugin_is_named_by_its_own_distribution(tmp_path: Path) -> None:
+    folder = save(tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    config["plugins"]["encoder"] = {"plugin": "t", "distribution": "sleep-models", "version": "0.4"}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(PluginError, match=r'pip install "sleep-models==0.4"'):
+        read_model(folder).build(Registry([]))
+
+
+def test_another_size_is_refused_with_names(tmp_path: Path) -> None:
+    model = read_model(save(tmp_path / "model"))
+    with pytest.raises(CheckpointError, match=r"do not fit[\s\S]*words.weight \(7, 4\) for \(7, 6\)"):
+        model.load_into(Network(NetworkConfig(width=6)))
+    with pytest.raises(CheckpointError, match=r"unexpected: turned, words.weight[\s\S]*missing: +weight, bias"):
+        model.load_into(nn.Linear(2, 2))
+
+
+def test_replacing_is_atomic(tmp_path: Path) -> None:
+    folder = save(tmp_path / "model", table=Table(TableConfig(), "old"))
+
+    class Breaks(Table):
+        def save(self, folder: Path) -> Mapping[str, Any]:
+            super().save(folder)
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match=r"disk full"):
+        save(folder, table=Breaks(TableConfig(), "new"))
+    assert read_model(folder).build(REGISTRY)[1].words == "old"
+    save(folder, table=Table(TableConfig(), "new"))
+    assert read_model(folder).build(REGISTRY)[1].words == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_folder_with_other_things_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(CheckpointError, match=r"is not a model folder"):
+        save(tmp_path)
+    assert (tmp_path / "thesis.txt").exists()
+
+
+def test_a_preprocessor_cannot_overwrite_our_files(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"wrote config.json"):
+        save(tmp_path / "model", table=Table(TableConfig(name_of_file="config.json")))
+
+
+def test_altered_or_missing_files_are_noticed(tmp_path: Path) -> None:
+    folder = save(tmp_path / "model")
+    (folder / "table.txt").write_text("z")
+    with pytest.raises(CheckpointError, match=r"table.txt is not the file"):
+        read_model(folder).build(REGISTRY)
+    (folder / "table.txt").unlink()
+    with pytest.raises(CheckpointError, match=r"lacks table.txt"):
+        read_model(folder).build(REGISTRY)
+    weights = folder / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-5])
+    with pytest.raises(CheckpointError, match=r"damaged or cut off"):
+        read_model(folder).tensors()
+    weights.unlink()
+    with pytest.raises(CheckpointError, match=r"has no weights.safetensors"):
+        read_model(folder).tensors()
+
+
+def test_folders_that_are_no_model(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"is not a model folder[\s\S]*repcore import"):
+        read_model(tmp_path)
+    with pytest.raises(CheckpointError, match=r"does not exist"):
+        read_model(tmp_path / "x")
+    folder = save(tmp_path / "run" / "model")
+    assert read_model(tmp_path / "run").folder == folder  # a run folder leads to its model
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "format": 2}))
+    with pytest.raises(CheckpointError, match=r"format 2"):
+        read_model(folder)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"cannot be read as JSON"):
+        read_model(folder)
+
+
+def test_a_twin_with_fresh_weights(tmp_path: Path) -> None:
+    model = read_model(save(tmp_path / "model"))
+    twin = model.build_encoder(REGISTRY)
+    assert not torch.equal(twin.state_dict()["words.weight"], model.tensors()["words.weight"])
