@@ -53,6 +53,8 @@ def test_every_kind_of_rule_and_the_report() -> None:
     assert "used:    14 as 6" in text
     assert "counts from 0" in text
     assert json.loads(json.dumps(report.to_json()))["total"] == 17
+    _, elsewhere = KEY_MAP.apply(state, source="home/me/file.bin", target="toy/net")
+    assert elsewhere.to_json()["source"] == "file.bin"  # saved with models, which are shared
 
 
 def test_reverse_restores_the_published_layout() -> None:

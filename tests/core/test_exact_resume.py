@@ -9,11 +9,12 @@ import torch
 
 from repcore import registry
 from repcore.config.resolve import resolve_run
+from repcore.files import read_lines
 from repcore.reporting import LogReporter
 from repcore.training.assembly import assemble
 from repcore.training.listeners import Interruption
 from repcore.training.run import RunResult, resume_run, start_run
-from repcore.training.run_folder import RunFolder, read_lines
+from repcore.training.run_folder import RunFolder
 
 SETTINGS = {
     "plain": (),

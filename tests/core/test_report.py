@@ -8,7 +8,7 @@ import html
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -253,7 +253,7 @@ def test_map_holds_every_held_out_row_with_its_own_label(tmp_path: Path) -> None
     kind = next(one for one in data["colourings"] if one["name"] == "kind")
     for value, sample in zip(kind["values"], samples, strict=True):
         truth = sample.targets["kind"]
-        assert value is None if np.isnan(truth) else kind["names"][value] == ("line", "ring", "cloud")[truth]
+        assert value is None if np.isnan(truth) else kind["names"][int(value)] == ("line", "ring", "cloud")[truth]
 
 
 def test_similarities_are_cosines_and_nearest_come_first() -> None:
@@ -444,8 +444,8 @@ def test_commands_use_the_users_own_data(run: Path, monkeypatch: pytest.MonkeyPa
     assert "repcore report run" in lines
 
 
-def test_fine_tuning_run_shows_its_scores(run: Path, make_page: Callable[[Path], str] = page_of) -> None:
+def test_fine_tuning_run_shows_its_scores(run: Path) -> None:
     write(run / "finetune.json", {"start": "trained", "seed": 0, "test": {"accuracy": 0.75}})
-    page = make_page(run)
+    page = page_of(run)
     assert "test.accuracy" in page
     assert "fine-tuned a model on labels" in page

@@ -18,6 +18,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -93,9 +94,9 @@ class LoadReport:
         return len(self.renamed) + len(self.dropped) + len(self.tied)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as JSON values."""
+        """Everything as JSON values; of the source only its name, since models are shared and paths are private."""
         return {
-            "source": self.source, "target": self.target, "total": self.total, "renamed": dict(self.renamed),
+            "source": Path(self.source).name, "target": self.target, "total": self.total, "renamed": dict(self.renamed),
             "dropped": dict(self.dropped), "tied": dict(self.tied), "missing": list(self.missing),
             "notes": list(self.notes),
         }  # fmt: skip

@@ -55,7 +55,8 @@ def _facts(facts: Mapping[str, Any], indent: int = 0) -> str:
     for key, value in facts.items():
         if value in (None, "", [], {}, ()):
             continue
-        label = f"{' ' * indent}- {str(key).replace('_', ' ')}:"
+        name = str(key) if "." in str(key) else str(key).replace("_", " ")  # file names keep their underscores
+        label = f"{' ' * indent}- {name}:"
         if isinstance(value, Mapping):
             lines += [label, _facts(value, indent + 2)]
         elif isinstance(value, list | tuple):

@@ -127,7 +127,7 @@ def _probe(run: Path, resolved: ResolvedRun, device: str, reporter: ConsoleRepor
 
 def _tell(resolved: ResolvedRun, run: Path, tables: list[ProbeTable]) -> None:
     """What was learned, in numbers that stand beside their baselines."""
-    from repcore.training.run_folder import read_lines
+    from repcore.files import read_lines
 
     validation = [line for line in read_lines(run / "metrics.jsonl") if line["split"] == "validation"]
     if validation:

@@ -18,11 +18,11 @@ from repcore.embedding.inference import InferenceOptions, PreparedRow, embed_pre
 from repcore.embedding.model import Model
 from repcore.errors import ConfigError, DataError, ItemError, closest
 from repcore.evaluation.protocol import RANDOM_INIT, TRAINED, ProbeTable, run_probe
+from repcore.files import write_text
 from repcore.interfaces import DatasetReader, Probe, Sample
 from repcore.registry import Registry
 from repcore.reporting import Reporter
 from repcore.specs import TargetSpec
-from repcore.training.run_folder import write_text
 
 DEFAULT_PROTOCOL = {"class": "linear@1", "multilabel": "linear@1", "regression": "ridge@1"}
 

@@ -21,6 +21,7 @@ from markupsafe import Markup
 
 from repcore import registry as registry_module
 from repcore.data.seeds import generator
+from repcore.files import write_text
 from repcore.interfaces import Picture
 from repcore.plugins import core_version
 from repcore.registry import Registry
@@ -33,7 +34,6 @@ from repcore.report.neighbours import Neighbourhood, neighbourhood
 from repcore.report.pictures import Artist, PackedPictures, pack_pictures
 from repcore.report.probes import probe_results
 from repcore.report.settings import environment, flat, next_commands, settings
-from repcore.training.run_folder import write_text
 
 NAME = "report.html"
 SHOWN_REJECTED = 20

@@ -16,7 +16,8 @@ from safetensors import SafetensorError, safe_open
 
 from repcore.checkpoints.model_folder import WEIGHTS
 from repcore.errors import RunError
-from repcore.training.run_folder import RunFolder, read_lines
+from repcore.files import read_lines
+from repcore.training.run_folder import RunFolder
 
 BOOKKEEPING = ("step", "epoch", "split", "lr", "grad_norm", "items_per_second", "data_wait_share")
 BASELINE = "_baseline"  # a metric NAME_baseline is the yardstick of NAME (for example a unigram predictor)

@@ -13,10 +13,11 @@ from repcore.diagnostics.metrics import diagnose
 from repcore.diagnostics.verdict import judge
 from repcore.embedding.inference import InferenceOptions, embed_rows
 from repcore.errors import ConfigError
+from repcore.files import read_lines
 from repcore.registry import Registry
 from repcore.training.assembly import RunParts, teachers
 from repcore.training.listeners import RunState
-from repcore.training.run_folder import RunFolder, read_lines
+from repcore.training.run_folder import RunFolder
 
 Diagnosis = Callable[[RunState], tuple[dict[str, Any], str]]
 

@@ -16,11 +16,12 @@ import os
 import platform
 import sys
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from repcore.errors import RunError
+from repcore.files import read_lines, write_text
 from repcore.registry import Registry
 
 
@@ -109,25 +110,6 @@ class RunFolder:
             if path.is_file():
                 kept = [line for line in read_lines(path) if line.get("step", 0) <= step]
                 write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-
-
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Objects of a JSON-lines file; a last line cut off by a kill is left out."""
-    if not path.is_file():
-        return
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError:
-                return
 
 
 def run_name(recipe: str, name: str | None) -> str:

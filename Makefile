@@ -1,0 +1,42 @@
+# `make help` lists the targets. Needs nothing but Python 3.11 and make.
+
+PYTHON ?= python3.11
+DOMAIN ?= molecules
+BIN := .venv/bin
+SOURCES := core/src/repcore $(wildcard plugins/*/src/*) scripts
+TESTS ?= tests
+
+.DEFAULT_GOAL := help
+.PHONY: help env test lint demo proof bench wheels clean
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 12
+
+env:  ## the environment in .venv, made when missing or out of date
+	@$(PYTHON) -c '' 2>/dev/null || { \
+	  echo "make: '$(PYTHON)' does not run; install Python 3.11 or name another: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@$(PYTHON) scripts/environment.py
+
+lint: env  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(SOURCES)
+
+test: lint  ## style, types and the full test suite
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:cacheprovider --durations=15 $(TESTS)
+
+demo: env  ## train, embed, probe and report on a built-in data set: make demo DOMAIN=molecules
+	$(BIN)/repcore demo $(DOMAIN)
+
+bench: env  ## paired timings into benchmarks/results/
+	@set -e; for script in $$(ls benchmarks/*.py | grep -v /learning_); do echo "== $$script"; $(BIN)/python $$script; done
+
+proof: bench  ## timings, then learning runs over several seeds into benchmarks/results/
+	@set -e; for script in $$(ls benchmarks/learning_*.py 2>/dev/null); do echo "== $$script"; $(BIN)/python $$script; done
+
+wheels: env  ## wheels and source archives of core and every plugin into dist/, their contents checked
+	$(BIN)/python scripts/build_wheels.py
+
+clean:  ## remove what was built and cached (not .venv, not runs)
+	rm -rf dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find core plugins tests scripts benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

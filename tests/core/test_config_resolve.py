@@ -1,0 +1,274 @@
+"""From recipe, file and overrides to validated settings: precedence, origins, all problems at once, round trips."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from repcore import registry
+from repcore.config.describe import describe, json_schema
+from repcore.config.plain import field_types, to_plain
+from repcore.config.resolve import ResolvedRun, resolve_part, resolve_plain, resolve_run
+from repcore.config.schema import RunConfig, ScheduleConfig, TrainerConfig
+from repcore.config.validate import build
+from repcore.errors import ConfigError, RegistryError
+from repcore.registry import Registry
+
+
+@pytest.fixture
+def known(toys: None) -> Registry:
+    return registry.default()
+
+
+def resolve(known: Registry, *overrides: str, file: Path | None = None) -> ResolvedRun:
+    return resolve_run(known, "pairs/set-net", overrides=overrides, file=file)
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "run.yaml"
+    path.write_text(text)
+    return path
+
+
+def message(known: Registry, *overrides: str, file: Path | None = None) -> str:
+    with pytest.raises(ConfigError) as raised:
+        resolve(known, *overrides, file=file)
+    return str(raised.value)
+
+
+# --------------------------------------------------------------------------------------------- precedence
+
+
+def test_overrides_beat_the_file_which_beats_the_recipe(known: Registry, tmp_path: Path) -> None:
+    path = written(tmp_path, "encoder: {width: 24, dropout: 0.3}\ntrainer:\n  steps: 7\n")
+    run = resolve(known, "encoder.width=32", file=path)
+    assert (run.encoder.config.width, run.encoder.config.dropout, run.trainer.steps) == (32, 0.3, 7)
+    assert run.optimiser.lr == 3e-3, "the recipe's value stays"
+    assert run.origin["encoder.width"] == "command line"
+    assert run.origin["encoder.dropout"] == f"{path}:1"
+    assert run.origin["trainer.steps"] == f"{path}:3"
+    assert run.origin["optimiser.lr"] == "recipe pairs/set-net, preset tiny"
+    assert "trainer.seed" not in run.origin, "a default has no origin"
+
+
+def test_flags_beat_overrides(known: Registry) -> None:
+    run = resolve_run(known, "pairs/set-net", overrides=["data.workers=3"], settings={"data.workers": 1})
+    assert run.data.workers == 1
+
+
+def test_the_later_override_wins(known: Registry) -> None:
+    assert resolve(known, "trainer.seed=1", "trainer.seed=2").trainer.seed == 2
+
+
+def test_a_renamed_part_starts_from_its_own_defaults(known: Registry) -> None:
+    """Settings of the recipe's part must not leak into another one that has a field of the same name."""
+    changed = resolve(known, "dataset.items=99")
+    assert changed.dataset.config.items == 99
+    run = resolve_run(
+        known, "pairs/set-net", overrides=["dataset.items=99", "dataset.name=edges/rings", "dataset.items=12"]
+    )
+    assert (run.dataset.name, run.dataset.config.items) == ("edges/rings", 12)
+    fresh = resolve(known, "dataset.items=99", "dataset=edges/rings")
+    assert fresh.dataset.config.items == 48
+    assert fresh.origin["dataset.name"] == "command line"
+    assert "dataset.items" not in fresh.origin
+
+
+def test_naming_the_same_part_again_keeps_its_settings(known: Registry) -> None:
+    run = resolve(known, "dataset.items=99", "dataset.name=blobs")
+    assert (run.dataset.name, run.dataset.config.items) == ("pairs/blobs", 99)
+    assert resolve(known, "dataset.items=99", "dataset.name=pairs/blobs").dataset.config.items == 99
+
+
+def test_views_can_be_switched_off(known: Registry, tmp_path: Path) -> None:
+    assert resolve(known, "views=null").views is None
+    assert resolve(known, "views=").views is None
+    assert resolve(known, file=written(tmp_path, "views: null\n")).views is None
+
+
+# ------------------------------------------------------------------------------------------------- errors
+
+
+def test_unknown_key_with_near_miss(known: Registry, tmp_path: Path) -> None:
+    shown = message(known, file=written(tmp_path, "\nencoder:\n  widht: 12\n"))
+    assert shown.splitlines()[0] == "encoder.widht is not a setting"
+    assert "run.yaml:3" in shown
+    assert "encoder has: width, point_width, dropout" in shown
+    assert shown.splitlines()[-1].split() == ["try:", "width"]
+
+
+def test_unknown_section_with_near_miss(known: Registry) -> None:
+    shown = message(known, "trainr.steps=3")
+    assert "trainr is not a setting" in shown
+    assert shown.splitlines()[-1].split() == ["try:", "trainer"]
+
+
+def test_unknown_key_of_a_section(known: Registry) -> None:
+    shown = message(known, "trainer.step=3")
+    assert "trainer.step is not a setting" in shown
+    assert "steps" in shown.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("encoder.width=wide", ["encoder.width='wide'", "integer", "feature width"]),
+        ("encoder.width=3.5", ["encoder.width='3.5'", "integer"]),
+        ("encoder.width=true", ["encoder.width='true'", "integer"]),
+        ("encoder.dropout=yes", ["encoder.dropout='yes'", "number"]),
+        ("trainer.deterministic=1", ["trainer.deterministic='1'", "boolean"]),
+        ("optimiser.betas=[0.9]", ["optimiser.betas"]),
+        ("optimiser.name=adm", ["optimiser.name='adm'", "adamw"]),
+        ("encoder.width=null", ["encoder.width"]),
+    ],
+)
+def test_wrong_type_names_value_meaning_and_origin(known: Registry, override: str, words: list[str]) -> None:
+    shown = message(known, override)
+    for one in [*words, "(from command line)"]:
+        assert one in shown
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("objective.mask_ratio=1.2", "mask_ratio=1.2 is outside 0 < mask_ratio < 1"),
+        ("trainer.accumulate=0", "accumulate=0 is not above 0"),
+        ("optimiser.lr=-1", "lr=-1.0 is not above 0"),
+    ],
+)
+def test_range_is_the_authors_own_sentence(known: Registry, override: str, words: str) -> None:
+    assert words in message(known, override).splitlines()[0]
+
+
+def test_all_problems_come_at_once(known: Registry) -> None:
+    shown = message(known, "encoder.widht=1", "trainer.steps=x", "objective.mask_ratio=2", "oprimiser.lr=1")
+    assert shown.startswith("4 problems in the configuration: ")
+    for one in ("encoder.widht", "trainer.steps='x'", "mask_ratio=2.0", "oprimiser"):
+        assert one in shown
+
+
+def test_unknown_part_preset_and_recipe(known: Registry) -> None:
+    with pytest.raises(RegistryError, match="set-nit") as raised:
+        resolve(known, "encoder=set-nit")
+    assert "pairs/set-net" in str(raised.value)
+    with pytest.raises(RegistryError, match="no preset 'tny'") as raised:
+        resolve_run(known, "pairs/set-net", preset="tny")
+    assert "tiny" in str(raised.value)
+    with pytest.raises(RegistryError, match="set-nte"):
+        resolve_run(known, "set-nte", domain="pairs")
+
+
+def test_a_required_part_cannot_be_switched_off(known: Registry) -> None:
+    assert "encoder is required" in message(known, "encoder=null")
+
+
+def test_a_section_that_is_no_mapping(known: Registry) -> None:
+    shown = message(known, "trainer=fast")
+    assert "trainer" in shown
+    assert "Traceback" not in shown
+
+
+# --------------------------------------------------------------------------------- round trips and facts
+
+
+def test_plain_reads_back(known: Registry) -> None:
+    run = resolve(known, "encoder.width=32", "views.keep=0.5", "trainer.epochs=1.5", "dataset.broken=[1, 2]")
+    document = json.loads(json.dumps(run.plain()))
+    again = resolve_plain(known, document, "run x")
+    assert again.plain() == run.plain()
+    assert again.dataset.config == run.dataset.config
+    assert again.origin["encoder.width"] == "run x"
+
+
+def test_plain_of_an_older_run_with_a_lost_setting_is_an_error(known: Registry) -> None:
+    document = resolve(known).plain()
+    document["encoder"]["depth"] = 3
+    with pytest.raises(ConfigError, match="encoder.depth is not a setting"):
+        resolve_plain(known, document, "run x")
+
+
+def test_facts_fill_what_is_empty_and_nothing_else(known: Registry) -> None:
+    run = resolve(known).with_facts({"point_width": 2, "width": 99, "unheard_of": 1})
+    assert run.encoder.config.point_width == 2
+    assert run.encoder.config.width == 16
+    assert run.origin["encoder.point_width"] == "preprocessor"
+    given = resolve(known, "encoder.point_width=7").with_facts({"point_width": 2})
+    assert given.encoder.config.point_width == 7
+    assert given.origin["encoder.point_width"] == "command line"
+
+
+def test_a_part_outside_a_run(known: Registry) -> None:
+    part = resolve_part(known, "dataset", "blobs", {"items": 5}, "pairs")
+    assert (part.name, part.config.items) == ("pairs/blobs", 5)
+    with pytest.raises(ConfigError, match="dataset.itms is not a setting"):
+        resolve_part(known, "dataset", "blobs", {"itms": 5}, "pairs")
+
+
+# ------------------------------------------------------------------------------------- authors' own types
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inner:
+    rate: float = field(default=0.5, metadata={"help": "a rate", "unit": "Hz"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outer:
+    inner: Inner = field(default=Inner(), metadata={"help": "nested"})
+    maybe: Inner | None = field(default=None, metadata={"help": "optional"})
+    kind: Literal["a", "b"] = field(default="a", metadata={"help": "kind"})
+    sizes: tuple[int, ...] = field(default=(1, 2), metadata={"help": "sizes"})
+    path: Path | None = field(default=None, metadata={"help": "file"})
+    table: dict[str, float] = field(default_factory=dict, metadata={"help": "table"})
+
+
+def test_nested_dataclasses_validate_strictly() -> None:
+    made = build(Outer, {"inner": {"rate": 2.0}, "maybe": {}, "path": "x/y", "table": {"k": 1.0}}, prefix="part")
+    assert made == Outer(inner=Inner(rate=2.0), maybe=Inner(), path=Path("x/y"), table={"k": 1.0})
+    assert build(Outer, to_plain(made), prefix="part") == made
+    with pytest.raises(ConfigError, match=r"part.inner.rte is not a setting") as raised:
+        build(Outer, {"inner": {"rte": 2.0}}, prefix="part")
+    assert "rate" in str(raised.value)
+    with pytest.raises(ConfigError, match="part.inner.rate") as raised:
+        build(Outer, {"inner": {"rate": True}}, prefix="part")
+    assert "a rate (Hz)" in str(raised.value)
+
+
+def test_describe_and_schema() -> None:
+    rows = {row.path: row for row in describe(Outer)}
+    assert (rows["inner.rate"].default, rows["inner.rate"].unit) == ("0.5", "Hz")
+    assert rows["kind"].type == "a | b"
+    assert "null" in rows["path"].type
+    assert json_schema(Outer)["properties"]["sizes"]["type"] == "array"
+
+
+def test_an_annotation_that_cannot_be_resolved_is_named() -> None:
+    made = dataclasses.make_dataclass("Lost", [("x", "NoSuchType", None)], frozen=True, kw_only=True)
+    with pytest.raises(ConfigError, match="NoSuchType"):
+        field_types(made)
+    with pytest.raises(ConfigError, match="is not a dataclass"):
+        field_types(int)
+
+
+def test_to_plain_refuses_what_json_cannot_hold() -> None:
+    with pytest.raises(ConfigError, match="type complex"):
+        to_plain({"x": 1j})
+
+
+def test_every_core_setting_has_a_help_text() -> None:
+    from repcore.config.schema import SECTIONS
+
+    silent = [row.path for section in SECTIONS.values() for row in describe(section) if not row.help]
+    assert not silent
+    assert {one.name for one in dataclasses.fields(RunConfig)} >= set(SECTIONS)
+
+
+def test_a_run_without_length_lasts_one_epoch() -> None:
+    assert TrainerConfig().epochs == 1.0
+    assert TrainerConfig(steps=5).epochs is None
+    assert ScheduleConfig().warmup_steps == 0
