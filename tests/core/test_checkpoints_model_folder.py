@@ -80,7 +80,12 @@ def save(folder: Path, network: Network | None = None, table: Table | None = Non
         preprocessor_name="toy/table",
         preprocessor_config=TableConfig(),
         **{
-            "card": {"summary": "A toy.", "data": {"name": "toys.csv", "all_rows": 7, "files": {"a_b.csv": 1}}, "steps": 5, "licence": "MIT"},
+            "card": {
+                "summary": "A toy.",
+                "data": {"name": "toys.csv", "all_rows": 7, "files": {"a_b.csv": 1}},
+                "steps": 5,
+                "licence": "MIT",
+            },
             "extra": {"run": {"seed": 1}},
             "registry": REGISTRY,
             **settings,
@@ -122,7 +127,16 @@ def test_the_card_has_every_section(tmp_path: Path) -> None:
     text = (save(tmp_path / "model") / "README.md").read_text()
     for heading in ("What it is", "Data", "Training", "Diagnostics", "How to load", "Licence and notices", "Limits"):
         assert f"## {heading}\n" in text
-    for fact in ("A toy.", "name: toys.csv", "all rows: 7", "a_b.csv: 1", "steps: 5", "MIT", "vectors of 4 numbers", "repcore-toy 2.5"):
+    for fact in (
+        "A toy.",
+        "name: toys.csv",
+        "all rows: 7",
+        "a_b.csv: 1",
+        "steps: 5",
+        "MIT",
+        "vectors of 4 numbers",
+        "repcore-toy 2.5",
+    ):
         assert fact in text
     assert "repcore.load(" in text
     diagnostics = text.split("## Diagnostics\n")[1].split("##")[0]

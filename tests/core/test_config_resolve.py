@@ -188,7 +188,7 @@ def test_plain_reads_back(known: Registry) -> None:
 def test_plain_of_an_older_run_with_a_lost_setting_is_an_error(known: Registry) -> None:
     document = resolve(known).plain()
     document["encoder"]["depth"] = 3
-    with pytest.raises(ConfigError, match="encoder.depth is not a setting"):
+    with pytest.raises(ConfigError, match=r"encoder\.depth is not a setting"):
         resolve_plain(known, document, "run x")
 
 
@@ -205,7 +205,7 @@ def test_facts_fill_what_is_empty_and_nothing_else(known: Registry) -> None:
 def test_a_part_outside_a_run(known: Registry) -> None:
     part = resolve_part(known, "dataset", "blobs", {"items": 5}, "pairs")
     assert (part.name, part.config.items) == ("pairs/blobs", 5)
-    with pytest.raises(ConfigError, match="dataset.itms is not a setting"):
+    with pytest.raises(ConfigError, match=r"dataset\.itms is not a setting"):
         resolve_part(known, "dataset", "blobs", {"itms": 5}, "pairs")
 
 
@@ -234,7 +234,7 @@ def test_nested_dataclasses_validate_strictly() -> None:
     with pytest.raises(ConfigError, match=r"part.inner.rte is not a setting") as raised:
         build(Outer, {"inner": {"rte": 2.0}}, prefix="part")
     assert "rate" in str(raised.value)
-    with pytest.raises(ConfigError, match="part.inner.rate") as raised:
+    with pytest.raises(ConfigError, match=r"part\.inner\.rate") as raised:
         build(Outer, {"inner": {"rate": True}}, prefix="part")
     assert "a rate (Hz)" in str(raised.value)
 

@@ -61,7 +61,16 @@ def test_a_scalar_is_read_as_its_field_wants_it(text: str, annotation: Any, valu
 
 @pytest.mark.parametrize(
     ("text", "annotation"),
-    [("3.5", int), ("yes", int), ("1", bool), ("true", float), ("abc", float), ("1e", float), ("--3", int), ("1__0", int)],
+    [
+        ("3.5", int),
+        ("yes", int),
+        ("1", bool),
+        ("true", float),
+        ("abc", float),
+        ("1e", float),
+        ("--3", int),
+        ("1__0", int),
+    ],
 )
 def test_what_does_not_fit_keeps_the_users_words(text: str, annotation: Any) -> None:
     assert coerce(Unquoted(text), annotation) == text

@@ -57,8 +57,8 @@ class Fault:
 
 
 FAULTS = {
-    "import-error": Fault("raise ValueError('boom at import')", "import-error", "ValueError: boom", "pip install --upg"),
-    "missing-module": Fault("import no_such_module_xyz", "import-error", "no_such_module_xyz", "pip install no_such_mod"),
+    "import-error": Fault("raise ValueError('boom')", "import-error", "ValueError: boom", "--upgrade repcore-bad"),
+    "missing-module": Fault("import no_such_xyz", "import-error", "no_such_xyz", "pip install no_such_xyz"),
     "own-module-missing": Fault("from bad import lost", "import-error", "lost", "--upgrade repcore-bad"),
     "system-exit": Fault("import sys; sys.exit(3)", "import-error", "SystemExit: 3", "pip uninstall repcore-bad"),
     "syntax-error": Fault("def broken(:", "import-error", "SyntaxError", "pip install --upgrade"),
@@ -102,7 +102,7 @@ FAULTS = {
         good("bad", body="@hookimpl\ndef repcore_encoders():\n    pass\n"), "bad-spec", "returned NoneType", "fix or"
     ),
     "wrong-spec-type": Fault(
-        good("bad", body='@hookimpl\ndef repcore_encoders():\n    return [TaskSpec(name="x", target="a:b", config="a:c")]\n'),
+        good("bad", body=ENCODERS.format(specs='TaskSpec(name="x", target="a:b", config="a:c")')),
         "bad-spec", "repcore_encoders returned a TaskSpec", "fix or remove",
     ),
     "bad-name": Fault(good("bad", body=encoder(name="My_Net")), "bad-spec", "'My_Net' is not a valid name", "fix or"),
@@ -196,14 +196,12 @@ def test_doctor_explains_and_fails_while_list_goes_on(
 def test_strict_mode_raises(name: str, neighbours: MakeDistribution, monkeypatch: pytest.MonkeyPatch) -> None:
     install(neighbours, FAULTS[name])
     monkeypatch.setenv("REPCORE_STRICT_PLUGINS", "1")
-    with pytest.raises(PluginError, match="bad.*is not in order") as raised:
+    with pytest.raises(PluginError, match=r"bad.*is not in order") as raised:
         load_plugins()
     assert FAULTS[name].problem in str(raised.value)
 
 
-def test_doctor_json_is_clean_and_complete(
-    neighbours: MakeDistribution, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_doctor_json_is_clean_and_complete(neighbours: MakeDistribution, capsys: pytest.CaptureFixture[str]) -> None:
     install(neighbours, FAULTS["import-error"])
     assert command_line.run(["plugins", "--doctor", "--json"]) == 1
     shown = json.loads(capsys.readouterr().out)
@@ -259,10 +257,10 @@ def test_one_distribution_installed_twice(
     assert str(stale) in second.remedy
 
 
-def test_two_plugins_with_one_spec_name(
-    neighbours: MakeDistribution, capsys: pytest.CaptureFixture[str]
-) -> None:
-    neighbours("a-stranger", good("alpha").replace("alpha.code:Net", "stranger.code:Net"), module="other", entry="other")
+def test_two_plugins_with_one_spec_name(neighbours: MakeDistribution, capsys: pytest.CaptureFixture[str]) -> None:
+    neighbours(
+        "a-stranger", good("alpha").replace("alpha.code:Net", "stranger.code:Net"), module="other", entry="other"
+    )
     known = registry.refresh()
     assert known.encoder("alpha/net").plugin.name == "alpha"
     assert known.encoder("other:alpha/net").spec.target == "stranger.code:Net"
@@ -340,7 +338,9 @@ def test_keyboard_interrupt_is_not_swallowed(neighbours: MakeDistribution) -> No
         ("repcore>=9; python_version > '3'", False),
     ],
 )
-def test_requirement_on_core(line: str, met: bool, neighbours: MakeDistribution, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requirement_on_core(
+    line: str, met: bool, neighbours: MakeDistribution, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(plugins, "core_version", lambda: "0.1.5")
     neighbours("repcore-bad", good("bad"), module="bad", requires=(line,))
     assert (of(load_plugins(), "bad").status == "ok") is met
@@ -360,7 +360,8 @@ def test_reserved_words_are_exactly_the_core_commands() -> None:
 
 def test_a_broken_plugin_does_not_stop_help_in_a_fresh_process(neighbours: MakeDistribution, tmp_path: Path) -> None:
     install(neighbours, FAULTS["system-exit"])
-    program = f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); from repcore.cli.main import main; main(['--help'])"
+    site = str(tmp_path / "site")
+    program = f"import sys; sys.path.insert(0, {site!r}); from repcore.cli.main import main; main(['--help'])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert "Domains" in done.stdout

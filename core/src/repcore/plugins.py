@@ -34,7 +34,21 @@ from repcore.specs import HOOK_OF_KIND, SPEC_TYPES, PluginInfo, Spec
 SLOW_MILLISECONDS = 100.0
 BUILT_IN = "core"
 RESERVED_DOMAINS = frozenset(
-    ["list", "show", "plugins", "embed", "probe", "import", "verify", "bench", "report", "inspect", "demo", "new-plugin", "core"]
+    [
+        "list",
+        "show",
+        "plugins",
+        "embed",
+        "probe",
+        "import",
+        "verify",
+        "bench",
+        "report",
+        "inspect",
+        "demo",
+        "new-plugin",
+        "core",
+    ]
 )
 RESERVED_COMMANDS = frozenset({"train", "finetune", "prepare"})
 

@@ -56,7 +56,7 @@ def embed_command(ctx: click.Context, /, **given: Any) -> None:
     from repcore.embedding.model import load
 
     model = load(given["model"], device=torch_device(given["device"]))
-    options = reader_options(None, given["id_column"], given["settings"])
+    options = reader_options(given["id_column"], given["settings"])
     reader = model.reader(given["data"], reader=given["reader"], options=options)
     inference = _inference(given, model)
     header = _header(model, reader, inference)

@@ -85,8 +85,14 @@ def finetune_command(ctx: click.Context, /, model: Path, overrides: tuple[str, .
 def _open(model: Model, given: dict[str, Any]) -> tuple[Any, Any]:
     from repcore.data.readers import open_data
 
-    options = reader_options(given["label"], given["id_column"], given["settings"])
-    return open_data(model.registry, given["data"], domain=model.domain, reader=given["reader"], options=options)
+    return open_data(
+        model.registry,
+        given["data"],
+        domain=model.domain,
+        reader=given["reader"],
+        options=reader_options(given["id_column"], given["settings"]),
+        preferences={"labels": [given["label"]]} if given["label"] else {},
+    )
 
 
 def _settings(

@@ -40,7 +40,7 @@ def inspect_command(ctx: click.Context, /, data: str, **given: Any) -> None:
     known = registry.default()
     path = Path(data).expanduser()
     fits = recognise(known, path, given["domain"]) if path.exists() else []
-    options = reader_options(None, None, given["settings"])
+    options = reader_options(None, given["settings"])
     part, reader = open_data(known, data, domain=given["domain"], reader=given["reader"], options=options)
     preprocessor = None if given["model"] is None else _preprocessor_of(given["model"])
     reporter = ConsoleReporter()

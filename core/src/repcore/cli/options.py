@@ -53,13 +53,16 @@ def torch_device(word: str) -> str:
     return word
 
 
-def reader_options(label: str | None, id_column: str | None, extra: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Reader settings from ``--label``, ``--id-column`` and ``--read key=value``."""
+def label_names(label: str | None) -> list[str]:
+    """Names from ``--label a,b``."""
+    return [name.strip() for name in (label or "").split(",") if name.strip()]
+
+
+def reader_options(id_column: str | None, extra: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Reader settings from ``--id-column`` and ``--read key=value``."""
     from repcore.config.yaml import parse_override
 
     options: dict[str, Any] = {}
-    if label is not None:
-        options["labels"] = [part.strip() for part in label.split(",")]
     if id_column is not None:
         options["id_column"] = id_column
     options.update(parse_override(text) for text in extra)

@@ -10,7 +10,7 @@ import click
 
 from repcore import registry
 from repcore.cli.console import ConsoleReporter, say, show_json, table
-from repcore.cli.options import device_option, json_option, reader_options, torch_device
+from repcore.cli.options import device_option, json_option, label_names, reader_options, torch_device
 from repcore.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def probe_command(source: Path, **given: Any) -> None:
     is_file = source.is_file()
     features, preprocessor = (_from_file if is_file else _from_model)(source, given, seeds, reporter)
     reporter.close()
-    names = [name.strip() for name in (given["label"] or "").split(",") if name.strip()]
+    names = label_names(given["label"])
     tables = [
         _probe(features, target, preprocessor, given, seeds, external=is_file)
         for target in chosen_targets(features.rows.reader, names)
@@ -66,10 +66,6 @@ def probe_command(source: Path, **given: Any) -> None:
         say(f"results: {', '.join(str(path) for path in written)}" if written else "results were not written (no -o)")
 
 
-def _reader_settings(given: dict[str, Any]) -> dict[str, Any]:
-    return reader_options(given["label"], given["id_column"], given["settings"])
-
-
 def _from_model(
     source: Path, given: dict[str, Any], seeds: list[int], reporter: ConsoleReporter
 ) -> tuple[FeatureSets, str]:
@@ -78,7 +74,9 @@ def _from_model(
     from repcore.evaluation.probing import compute_features
 
     model = load(source, device=torch_device(given["device"]))
-    reader = model.reader(given["data"], reader=given["reader"], options=_reader_settings(given))
+    settings = reader_options(given["id_column"], given["settings"])
+    names = label_names(given["label"])
+    reader = model.reader(given["data"], reader=given["reader"], options=settings, labels=names)
     options = InferenceOptions(batch_size=given["batch_size"], workers=given["workers"], device=model.device)
     features = compute_features(model, reader, seeds, options, reporter)
     return features, model.folder.preprocessor_name
@@ -96,7 +94,15 @@ def _from_file(
     known = registry.default()
     encoder = str(header.get("encoder", ""))
     domain = encoder.rpartition("/")[0] or None
-    _, reader = open_data(known, given["data"], domain=domain, reader=given["reader"], options=_reader_settings(given))
+    names = label_names(given["label"])
+    _, reader = open_data(
+        known,
+        given["data"],
+        domain=domain,
+        reader=given["reader"],
+        options=reader_options(given["id_column"], given["settings"]),
+        preferences={"labels": names} if names else {},
+    )
     labelled = read_rows(reader)
     reporter.warn("vectors from a file have no random-init twin: a number alone says little")
     vectors = _matched(rows.ids, rows.vectors, labelled.ids)

@@ -24,7 +24,7 @@ from repcore.config.schema import (
     TrainerConfig,
 )
 from repcore.config.validate import Problem, check, problems_error
-from repcore.config.yaml import coerce, load_file, parse_override
+from repcore.config.yaml import NULL, Unquoted, coerce, load_file, parse_override
 from repcore.errors import ConfigError, RegistryError, closest
 from repcore.registry import Entry, Registry
 
@@ -202,6 +202,8 @@ def _merge(
     domain: str,
 ) -> None:
     for key, value in layer.items():
+        if key in PART_KINDS and isinstance(value, Unquoted) and value.lower() in NULL:
+            value = None  # views=null
         if key in PART_KINDS and not isinstance(value, Mapping) and value is not None:
             value = {"name": str(value)}  # encoder=molecules/selformer
         if key in PART_KINDS and isinstance(value, Mapping):
@@ -260,14 +262,26 @@ def _validated(
         problems.extend(found)
     sections: dict[str, Any] = {}
     for name, config_class in SECTIONS.items():
-        found, sections[name] = check(config_class, coerce(values.get(name) or {}, config_class), prefix=name)
+        section = coerce(values.get(name) or {}, config_class)
+        if not isinstance(section, Mapping):
+            fields = ", ".join(field_types(config_class))
+            problems.append(Problem(name, "is a group of settings, not a value", section, f"{name} has: {fields}"))
+            continue
+        found, sections[name] = check(config_class, section, prefix=name)
         problems.extend(found)
     for kind in PART_KINDS[:4]:
         if parts[kind] is None and not any(one.path.startswith(kind) for one in problems):
             problems.append(Problem(kind, "is required", None))
     if problems:
-        raise problems_error(problems, lambda path: origin.get(path, ""))
+        raise problems_error(problems, lambda path: _origin_of(path, origin))
     return ResolvedRun(recipe=recipe, preset=preset, origin=origin, **parts, **sections)  # type: ignore[arg-type]
+
+
+def _origin_of(path: str, origin: Mapping[str, str]) -> str:
+    """Where a value came from; an element of a list came with its list."""
+    while path and path not in origin:
+        path = path.rpartition(".")[0]
+    return origin.get(path, "")
 
 
 def _validated_part(

@@ -99,14 +99,19 @@ def open_data(
     domain: str | None = None,
     reader: str | None = None,
     options: Mapping[str, Any] | None = None,
+    preferences: Mapping[str, Any] | None = None,
 ) -> tuple[ResolvedPart, DatasetReader]:
     """Recognise and open.
 
     Args:
         options: further settings of the reader; those it does not know are an error.
+        preferences: settings that a reader may ignore (``labels``: which labels are wanted).
     """
-    settings = {**dataset_settings(registry, data, domain=domain, reader=reader), **(options or {})}
+    settings = dataset_settings(registry, data, domain=domain, reader=reader)
     name = settings.pop("name")
+    known = field_types(registry.dataset(name, domain).load("config"))
+    settings.update({key: value for key, value in (preferences or {}).items() if key in known})
+    settings.update(options or {})
     part = resolve_part(registry, "dataset", name, settings, domain)
     return part, open_part(part)
 

@@ -88,11 +88,23 @@ class Model:
         return hashlib.sha256("".join(parts).encode()).hexdigest()
 
     def reader(
-        self, data: Any, *, reader: str | None = None, options: Mapping[str, Any] | None = None
+        self,
+        data: Any,  # path, data set name, raw inputs, or a reader
+        *,
+        reader: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        labels: Sequence[str] = (),
     ) -> DatasetReader:
         """A reader over a path, the name of a data set, a list of raw inputs, or a reader itself."""
         if isinstance(data, str | Path):
-            return open_data(self.registry, str(data), domain=self.domain, reader=reader, options=options)[1]
+            return open_data(
+                self.registry,
+                str(data),
+                domain=self.domain,
+                reader=reader,
+                options=options,
+                preferences={"labels": list(labels)} if labels else {},
+            )[1]
         if isinstance(data, list | tuple):
             return ListReader(data)
         opened: DatasetReader = data

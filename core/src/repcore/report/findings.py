@@ -19,6 +19,9 @@ Tone = Literal["good", "warning", "bad", "plain"]
 TONES: dict[str, Tone] = {"healthy": "good", "warning": "warning", "collapsed": "bad"}
 
 
+STATES = {"healthy": "is healthy", "warning": "gives cause for concern", "collapsed": "has collapsed"}
+
+
 @dataclass(frozen=True, slots=True)
 class Card:
     """One key figure."""
@@ -49,9 +52,8 @@ def verdict_sentence(record: RunRecord) -> str:
     parts.append(_loss_words(record))
     level, reasons = diagnosis(record)
     if level:
-        parts.append(
-            f"The representation of held-out items is {level}" + (f": {'; '.join(reasons)}." if reasons else ".")
-        )
+        words = f"The representation of held-out items {STATES.get(level, f'is {level}')}"
+        parts.append(f"{words}: {'; '.join(reasons)}." if reasons else f"{words}.")
     else:
         parts.append("Nothing is known about the health of the representation: no diagnostics were recorded.")
     return " ".join(part for part in [*parts, _probe_words(record)] if part)

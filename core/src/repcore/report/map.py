@@ -81,19 +81,21 @@ def layouts(vectors: np.ndarray, seed: int) -> list[Layout]:
     if len(vectors) < 3:
         return []
     unit = normalize(vectors.astype(np.float64))
+    if not np.ptp(unit, axis=0).any():
+        return [_principal(np.zeros((len(unit), 2)), np.zeros(2))]
     count = min(COMPONENTS, *unit.shape)
     reduction = PCA(count, random_state=seed, svd_solver="full")
     reduced = reduction.fit_transform(unit)
     if reduced.shape[1] < 2:
         reduced = np.pad(reduced, ((0, 0), (0, 1)))
     found = [_principal(reduced, reduction.explained_variance_ratio_)]
-    if len(vectors) >= FEWEST_FOR_TSNE and np.ptp(reduced) > 0:
+    if len(vectors) >= FEWEST_FOR_TSNE:
         found.insert(0, _neighbour_embedding(unit, reduced, seed))
     return found
 
 
 def _principal(reduced: np.ndarray, shares: np.ndarray) -> Layout:
-    known = [*np.nan_to_num(shares[:2]), 0.0, 0.0]
+    known = [*shares[:2], 0.0]  # one-dimensional vectors have one share
     axes = tuple(f"component {number + 1} ({100 * known[number]:.0f} % of the variance)" for number in range(2))
     note = "PCA is linear: distances mean the same everywhere, but only two directions of variation are visible."
     return Layout("PCA", reduced[:, :2], (axes[0], axes[1]), note)

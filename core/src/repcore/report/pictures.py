@@ -18,8 +18,8 @@ from repcore.errors import RepcoreError
 from repcore.interfaces import Picture
 from repcore.report.held_out import HeldOut
 
-PACKED_BYTES = 1_000_000  # a third more as base64 text
-INLINE_BYTES = 1_500_000
+PACKED_BYTES = 1_250_000  # a third more as base64 text
+INLINE_BYTES = 1_100_000
 SECONDS = 6.0
 GZIP = 16 + zlib.MAX_WBITS
 

@@ -1,4 +1,4 @@
-"""What a conformance check is: a function on a subject that raises :class:`CheckFailure` with the reason."""
+"""What a conformance check is: a function on a subject that raises :class:`CheckFailedError` with the reason."""
 
 from __future__ import annotations
 
@@ -9,15 +9,11 @@ from typing import Any, Literal, NoReturn
 Level = Literal["fast", "full"]
 
 
-class CheckFailure(AssertionError):
+class CheckFailedError(AssertionError):
     """The plugin does not keep the contract; the message says how."""
 
 
-class CheckSkipped(Exception):
-    """The check cannot be made here (a missing optional module, no such device); the message says why."""
-
-
-class SubjectProblem(Exception):
+class SubjectError(Exception):
     """What a check needs could not be made; its checks count as not run."""
 
 
@@ -40,4 +36,4 @@ class Check:
 
 def fail(message: str) -> NoReturn:
     """End a check."""
-    raise CheckFailure(message)
+    raise CheckFailedError(message)

@@ -15,7 +15,7 @@ from repcore.config.plain import field_types
 from repcore.data.stream import EndlessBatches
 from repcore.embedding.inference import prepare_row
 from repcore.errors import ItemError
-from repcore.interfaces import Sample
+from repcore.interfaces import Item, Sample
 from repcore.testing.check import Check, fail
 from repcore.testing.subjects import ROWS, DatasetSubject, RecipeSubject
 from repcore.testing.tensors import difference
@@ -162,7 +162,7 @@ def save_load_roundtrip(subject: RecipeSubject) -> None:
         loaded = part.entry.load().load(part.config, Path(name))
         batches = []
         for one in (parts.preprocessor, loaded):
-            items = []
+            items: list[Item] = []
             for sample in samples:
                 try:
                     items.extend(one.prepare(sample))

@@ -77,7 +77,13 @@ def _round(targets: list[str], timeout: float) -> tuple[list[str], list[tuple[st
     command = [sys.executable, "-c", PROGRAM]
     try:
         done = subprocess.run(
-            command, input=json.dumps(targets), capture_output=True, text=True, timeout=timeout, env=environment, check=False
+            command,
+            input=json.dumps(targets),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env=environment,
+            check=False,
         )
         output, ending = done.stdout, f"the interpreter ended with exit code {done.returncode}"
         if done.returncode < 0:

@@ -56,7 +56,7 @@ def _check_tensor(tensor: object, spec: TensorSpec, sizes: dict[str, int], what:
         check_shape(tensor, spec.shape, name=what, owner="the spec", bound=sizes)
     except ShapeError as error:
         fail(str(error))
-    if str(tensor.dtype) != f"torch.{spec.dtype}":
+    if str(tensor.dtype).removeprefix("torch.") not in spec.dtype.split(" or "):
         fail(f"{what} is {tensor.dtype}; the spec says {spec.dtype}")
     if tensor.is_floating_point() and not tensor.isfinite().all():
         fail(f"{what} has values that are not finite")
@@ -97,8 +97,8 @@ def batch_independent(subject: EncoderSubject) -> None:
     """A row's vector does not depend on which rows are beside it, nor on its place."""
     rows, encoder = subject.rows, subject.build()
     count = len(rows.usable)
-    others = [number for number in range(1, count)][:5]
-    further = [number for number in range(count - 1, 0, -1)][:5]
+    others = list(range(1, count))[:5]
+    further = list(range(count - 1, 0, -1))[:5]
     together = forward(encoder, rows.plain_batch([0, *others])).pooled[0]
     elsewhere = forward(encoder, rows.plain_batch([*further, 0])).pooled[-1]
     alone = forward(encoder, rows.plain_batch([0])).pooled[0]

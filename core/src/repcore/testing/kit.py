@@ -18,7 +18,7 @@ from repcore import plugins, registry
 from repcore.errors import ConfigError, PluginError, RegistryError, closest
 from repcore.plugins import WORKING, Candidate, PluginRecord
 from repcore.registry import Registry
-from repcore.testing.check import CheckFailure, CheckSkipped, Level, SubjectProblem
+from repcore.testing.check import CheckFailedError, Level, SubjectError
 from repcore.testing.report import CheckResult, CheckStatus, Report
 
 if TYPE_CHECKING:
@@ -123,6 +123,7 @@ def reason_of(due: DueCheck, expected: Mapping[str, str]) -> str | None:
 def run_check(due: DueCheck, expected: str | None = None) -> CheckResult:
     """Run one check; whatever the plugin's code does, the result says it."""
     started = time.perf_counter()
+    status: CheckStatus
     status, message = ("skipped", due.missing) if due.missing else _outcome(due)
     if expected is not None and status == "failed":
         status, message = "expected", f"{expected} ({message})"
@@ -135,11 +136,9 @@ def _outcome(due: DueCheck) -> tuple[CheckStatus, str]:
     try:
         with own_randomness():
             due.check.function(due.subject)
-    except CheckFailure as failure:
+    except CheckFailedError as failure:
         return "failed", str(failure)
-    except CheckSkipped as reason:
-        return "skipped", str(reason)
-    except SubjectProblem as problem:
+    except SubjectError as problem:
         return "not-run", str(problem)
     except (Exception, SystemExit) as error:  # foreign code may do anything
         frames = traceback.extract_tb(error.__traceback__)

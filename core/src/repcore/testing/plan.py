@@ -9,7 +9,7 @@ from typing import Any
 from repcore.errors import RepcoreError
 from repcore.plugins import PluginRecord, missing_modules
 from repcore.registry import Entry, Registry
-from repcore.specs import Spec
+from repcore.specs import RecipeSpec
 from repcore.testing import data_checks, encoder_checks, objective_checks, plugin_checks, settings_checks
 from repcore.testing.check import Check, Level, fail
 from repcore.testing.plugin_checks import PluginSubject
@@ -55,13 +55,11 @@ class _Plan:
 
     def __init__(self, registry: Registry, record: PluginRecord) -> None:
         self.registry, self.record = registry, record
-        self.entries = [
-            Entry(f"{record.domain}/{spec.name}", spec, record) for spec in record.specs if isinstance(spec, Spec)
-        ]
+        self.entries: list[Entry[Any]] = [Entry(f"{record.domain}/{spec.name}", spec, record) for spec in record.specs]
         self.recipes = [
             RecipeSubject(registry, entry, preset)
             for entry in self._of("recipe")
-            for preset in sorted(entry.spec.presets, key=lambda one, spec=entry.spec: one != spec.default)
+            for preset in _defaults_first(entry.spec)
         ]
 
     def all(self) -> Iterator[DueCheck]:
@@ -129,6 +127,10 @@ class _Plan:
             if part is not None and part.name == entry.full_name:
                 return recipe
         return None
+
+
+def _defaults_first(spec: RecipeSpec) -> list[str]:
+    return [spec.default, *(one for one in spec.presets if one != spec.default)]
 
 
 def _each(checks: Sequence[Check], target: str, subject: Any, missing: str = "") -> Iterator[DueCheck]:

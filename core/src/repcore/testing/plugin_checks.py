@@ -50,7 +50,9 @@ def listing_is_light(subject: PluginSubject) -> None:
     foreign = sorted(set(imported) - own)
     heavy = [name for name in foreign if name in HEAVY] or foreign
     if heavy:
-        fail(f"importing {subject.record.target} imports {', '.join(heavy)}; only repcore.hooks and repcore.specs may be")
+        fail(
+            f"importing {subject.record.target} imports {', '.join(heavy)}; only repcore.hooks and repcore.specs may be"
+        )
     best = min(milliseconds for milliseconds, _ in tried)
     if best > SLOW_MILLISECONDS:
         fail(f"importing {subject.record.target} takes {best:.0f} ms, limit {SLOW_MILLISECONDS:.0f} ms")
@@ -69,7 +71,11 @@ def _listing(subject: PluginSubject) -> tuple[float, list[str]]:
 def info_complete(subject: PluginSubject) -> None:
     """The plugin and each of its specs say what they are."""
     info = subject.record.info
-    lacking = ["PluginInfo"] if info is None else [f"PluginInfo.{one}" for one in ("title", "summary") if not getattr(info, one)]
+    lacking = (
+        ["PluginInfo"]
+        if info is None
+        else [f"PluginInfo.{one}" for one in ("title", "summary") if not getattr(info, one)]
+    )
     lacking += [f"summary of {spec.kind} {spec.name}" for spec in subject.record.specs if not spec.summary]
     if lacking:
         fail(f"empty: {', '.join(lacking)}")
@@ -119,7 +125,7 @@ def needs_have_hints(subject: PluginSubject) -> None:
         f"{spec.kind} {spec.name} needs {module}"
         for spec in subject.record.specs
         if hasattr(spec, "hints")
-        for module in spec.needs
+        for module in getattr(spec, "needs", ())
         if not spec.hints.get(module)
     ]
     if lacking:

@@ -1,10 +1,10 @@
 """For a plugin's own test suite: one pytest test for each conformance check.
 
-    from repcore.testing.pytest_plugin import parametrize_checks
+from repcore.testing.pytest_plugin import parametrize_checks
 
-    @parametrize_checks("repcore-sleep", expected_failures={"finite-on-batch-1-and-2": "needs pairs"})
-    def test_contract(check):
-        check()
+@parametrize_checks("repcore-sleep", expected_failures={"finite-on-batch-1-and-2": "needs pairs"})
+def test_contract(check):
+    check()
 """
 
 from __future__ import annotations

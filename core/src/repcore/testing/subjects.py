@@ -21,14 +21,20 @@ from repcore.interfaces import Batch, Draws, Encoder, Objective, Progress
 from repcore.registry import Entry, Registry
 from repcore.reporting import LogReporter
 from repcore.specs import DatasetSpec, EncoderSpec, ObjectiveSpec
-from repcore.testing.check import SubjectProblem
+from repcore.testing.check import SubjectError
 from repcore.training.assembly import RunParts, assemble, build
 from repcore.training.optimisers import DecayRule, matrices_decay
 
 ROWS = 64
 BATCH = 6
 STEPS = 40
-SMALL = {"data.limit": ROWS, "data.workers": 0, "data.batch_size": BATCH, "trainer.steps": STEPS, "trainer.epochs": None}
+SMALL = {
+    "data.limit": ROWS,
+    "data.workers": 0,
+    "data.batch_size": BATCH,
+    "trainer.steps": STEPS,
+    "trainer.epochs": None,
+}
 
 
 @dataclass
@@ -49,13 +55,13 @@ class RecipeSubject:
         """Reader, preprocessor, encoder and objective as a run would have them.
 
         Raises:
-            SubjectProblem: they cannot be built.
+            SubjectError: they cannot be built.
         """
         try:
             return assemble(self.resolved, LogReporter())
         except Exception as error:
             message = f"recipe {self.entry.full_name} cannot be built: {type(error).__name__}: {error}"
-            raise SubjectProblem(message) from error
+            raise SubjectError(message) from error
 
     @cached_property
     def usable(self) -> list[PreparedRow]:
@@ -64,7 +70,7 @@ class RecipeSubject:
         rows = [prepare_row(parts.reader, parts.preprocessor, int(row)) for row in parts.train[:ROWS]]
         kept = [row for row in rows if row.items]
         if len(kept) < 2:
-            raise SubjectProblem(f"recipe {self.entry.full_name}: {len(kept)} of {len(rows)} rows can be used")
+            raise SubjectError(f"recipe {self.entry.full_name}: {len(kept)} of {len(rows)} rows can be used")
         return kept
 
     def plain_batch(self, numbers: Sequence[int]) -> Batch:
@@ -117,7 +123,7 @@ class EncoderSubject:
     def rows(self) -> RecipeSubject:
         """The recipe that rows are chosen from."""
         if self.recipe is None:
-            raise SubjectProblem(f"{self.entry.full_name} is in no recipe, so rows cannot be chosen")
+            raise SubjectError(f"{self.entry.full_name} is in no recipe, so rows cannot be chosen")
         return self.recipe
 
     @cached_property
@@ -144,7 +150,7 @@ class ObjectiveSubject:
             encoder = self.partner.build(seed).train()
             objective = self.entry.load()(self.entry.load("example")()[0], encoder)
         else:
-            raise SubjectProblem(f"no encoder with an example offers what {self.entry.full_name} needs")
+            raise SubjectError(f"no encoder with an example offers what {self.entry.full_name} needs")
         return cast(nn.Module, objective).train()
 
     def batch(self, size: int = BATCH, number: int = 0) -> Batch:

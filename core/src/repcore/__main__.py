@@ -1,0 +1,5 @@
+"""``python -m repcore``."""
+
+from repcore.cli.main import main
+
+main()
