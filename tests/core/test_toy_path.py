@@ -116,10 +116,12 @@ def test_train_embed_probe_finetune_report(
 def test_dry_run_writes_nothing(
     domain: str, toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
     assert run([domain, "train", TOYS[domain][0], "--dry-run"]) == 0
     assert "nothing was trained or written" in capsys.readouterr().out
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []
 
 
 def token(point: list[float], w: dict[str, list]) -> list[float]:  # type: ignore[type-arg]

@@ -103,9 +103,9 @@ def _settings(
 
     known = registry.default()
     if task is None:
-        fitting = [
-            e for e in known.entries("task") if (e.spec.target_kind, e.spec.target_level) == (target.kind, target.level)
-        ]
+        wanted = (target.kind, target.level)
+        offered = [*known.entries("task", model.domain), *known.entries("task", "")]  # the domain's own come first
+        fitting = [entry for entry in offered if (entry.spec.target_kind, entry.spec.target_level) == wanted]
         if not fitting:
             raise ConfigError(f"no task for {target.kind} labels of {target.level} level", hint="--task NAME")
         entry = fitting[0]
