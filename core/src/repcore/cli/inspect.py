@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +47,7 @@ def inspect_command(ctx: click.Context, /, data: str, **given: Any) -> None:
     reporter.close()
     if given["as_json"]:
         scores = {one.entry.full_name: one.score for one in fits}
-        show_json({"reader": part.name, "fits": scores, **asdict(found)})
+        show_json({"reader": part.name, "fits": scores, **found.to_json()})
     else:
         say(f"read by {part.name}" + (f" (fits: {_fits(fits)})" if fits else ""))
         _show(found)

@@ -48,6 +48,11 @@ class Inspection:
     groups: int = 0
     warnings: list[str] = field(default_factory=list)
 
+    def to_json(self) -> dict[str, Any]:
+        """Everything as JSON values."""
+        record = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {**record, "status": dict(self.status)}
+
     @property
     def is_clean(self) -> bool:
         """Nothing to warn about."""

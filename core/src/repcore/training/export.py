@@ -11,7 +11,7 @@ from repcore.checkpoints.model_folder import save_model
 from repcore.data.seeds import generator
 from repcore.diagnostics.metrics import diagnose
 from repcore.diagnostics.verdict import judge
-from repcore.embedding.inference import InferenceOptions, embed_rows
+from repcore.embedding.inference import InferenceOptions, PreparedRow, embed_prepared, prepare_rows
 from repcore.errors import ConfigError
 from repcore.files import read_lines
 from repcore.registry import Registry
@@ -24,9 +24,12 @@ Diagnosis = Callable[[RunState], tuple[dict[str, Any], str]]
 
 def held_out_diagnosis(parts: RunParts) -> Diagnosis:
     """Figures of the exported encoder on the validation rows, judged against step 0."""
+    held: list[PreparedRow] = []  # read and prepared at the first call, embedded at every call
 
     def run(state: RunState) -> tuple[dict[str, Any], str]:
-        vectors = held_out_vectors(parts, str(state.module.device))
+        if not held:
+            held.extend(row for row in prepare_rows(parts.reader, parts.preprocessor, parts.validation) if row.items)
+        vectors = _vectors(parts, held, str(state.module.device))
         figures = diagnose(vectors, generator=generator(parts.resolved.trainer.seed, "diagnostics"))
         first = next(iter(read_lines(state.folder.path / "diagnostics.jsonl")), None)
         verdict = judge(figures, first if state.step else None)
@@ -37,15 +40,15 @@ def held_out_diagnosis(parts: RunParts) -> Diagnosis:
     return run
 
 
-def held_out_vectors(parts: RunParts, device: str) -> np.ndarray:
-    """Embeddings of the validation rows, float32 (N, D); rows that cannot be embedded are left out."""
-    options = InferenceOptions(batch_size=parts.resolved.data.batch_size, device=device)
+def _vectors(parts: RunParts, rows: list[PreparedRow], device: str) -> np.ndarray:
+    """Vectors of prepared rows, float32 (N, D), in eval mode."""
     encoder = parts.rules.encoder_for_export()
-    rows = embed_rows(
-        encoder, parts.preprocessor, parts.reader, options, rows=parts.validation, domain=parts.resolved.domain
-    )
-    usable = np.isfinite(rows.vectors).all(1)
-    return rows.vectors[usable]
+    was_training = encoder.training
+    encoder.eval()
+    options = InferenceOptions(batch_size=parts.resolved.data.batch_size, device=device)
+    found = embed_prepared(encoder, parts.preprocessor, rows, options, domain=parts.resolved.domain)
+    encoder.train(was_training)
+    return found.vectors
 
 
 def export_model(
