@@ -386,8 +386,9 @@ def test_inline_pictures_stop_when_the_page_is_full() -> None:
     reader: Any = Reader(["a", "b", "c"])
     found = HeldOut(ids=reader.ids, rows=np.arange(3), reader=reader, render=lambda _: Picture("x" * 40, "alt"))
     artist = Artist(found, inline_bytes=100)
-    assert [artist.inline(place) is not None for place in range(3)] == [True, True, False]
-    assert artist.left_out == 1
+    assert [one is not None for one in artist.inline([0, 1])] == [True, True]
+    assert artist.inline([2, 0]) == [None, None]  # one would fit, half a row would mislead
+    assert artist.left_out == 2
 
 
 def test_curves_leave_out_terms_that_are_the_total_and_values_that_are_not_finite(run: Path) -> None:

@@ -269,7 +269,9 @@ def error_without_reason(patch: pytest.MonkeyPatch) -> None:
 def noise_in_prepare(patch: pytest.MonkeyPatch) -> None:
     def noisy(original: Any, self: Any, sample: Any) -> Any:
         items = original(self, sample)
-        items[0].values = items[0].values + np.random.default_rng().normal(size=items[0].values.shape).astype(np.float32)
+        items[0].values = items[0].values + np.random.default_rng().normal(size=items[0].values.shape).astype(
+            np.float32
+        )
         return items
 
     wrap(patch, code.Sets, "prepare", noisy)
@@ -300,9 +302,13 @@ def state_is_no_json(patch: pytest.MonkeyPatch) -> None:
 
 
 @plant("facts-complete")
-def fact_nobody_asked_for(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(code.Sets, "facts", lambda self: {"piont_width": 2})
-    patch.setattr(configs.SetNetConfig.__init__, "__kwdefaults__", {**configs.SetNetConfig.__init__.__kwdefaults__, "point_width": 2})
+def fact_without_value(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(code.Sets, "facts", lambda self: {"point_width": 2, "vocabulary_size": None})
+
+
+@plant("facts-complete")
+def fact_is_no_json(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(code.Sets, "facts", lambda self: {"point_width": 2, "centre": self.mean})
 
 
 @plant("collate-counts-items")
@@ -329,28 +335,42 @@ def silent_field(patch: pytest.MonkeyPatch) -> None:
 
 @plant("frozen")
 def settings_can_change(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(configs, "JitterConfig", dataclasses.make_dataclass("JitterConfig", [("noise", float, 0.1)], kw_only=True))
+    patch.setattr(
+        configs, "JitterConfig", dataclasses.make_dataclass("JitterConfig", [("noise", float, 0.1)], kw_only=True)
+    )
 
 
 @plant("frozen")
 def settings_by_position(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(configs, "JitterConfig", dataclasses.make_dataclass("JitterConfig", [("noise", float, 0.1)], frozen=True))
+    patch.setattr(
+        configs, "JitterConfig", dataclasses.make_dataclass("JitterConfig", [("noise", float, 0.1)], frozen=True)
+    )
 
 
 @plant("unknown-key-rejected")
 def accepts_anything(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(configs.JitterConfig, "__pydantic_config__", {"extra": "allow"}, raising=False)
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Loose(configs.JitterConfig):
+        __pydantic_config__ = {"extra": "ignore"}  # noqa: RUF012 - as pydantic documents it
+
+    patch.setattr(configs, "JitterConfig", Loose)
 
 
 @plant("roundtrip")
 def default_of_another_type(patch: pytest.MonkeyPatch) -> None:
     fields = [("noise", int, dataclasses.field(default=0.5, metadata={"help": "noise"}))]
-    patch.setattr(configs, "JitterConfig", dataclasses.make_dataclass("JitterConfig", fields, frozen=True, kw_only=True))
+    patch.setattr(
+        configs, "JitterConfig", dataclasses.make_dataclass("JitterConfig", fields, frozen=True, kw_only=True)
+    )
 
 
 @plant("roundtrip")
 def setting_without_default(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(configs, "JitterConfig", dataclasses.make_dataclass("JitterConfig", [("noise", float)], frozen=True, kw_only=True))
+    patch.setattr(
+        configs,
+        "JitterConfig",
+        dataclasses.make_dataclass("JitterConfig", [("noise", float)], frozen=True, kw_only=True),
+    )
 
 
 @plant("presets-resolve")

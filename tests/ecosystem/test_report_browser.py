@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from repcore.interfaces import Picture, Sample
 from repcore.report.build import build_report
+from tests.toys.toy_pairs import code
 from tests.toys.toy_run import make_run
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("toys")]
@@ -136,6 +138,49 @@ def test_pointing_at_an_item_shows_its_picture_and_labels(opened: Opened, report
     shown = opened.page.inner_text("#map-id")
     assert shown in data_of(report)["map"]["ids"]
     assert "kind" in opened.page.inner_text("#map-labels")
+
+
+def test_texts_of_the_data_stay_texts_when_drawn(browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = code.Blobs.__getitem__
+    attack = "<img src=x onerror=alert(1)><a href='javascript:alert(2)'>here</a>"
+    monkeypatch.setattr(code.Blobs, "__getitem__", lambda self, row: renamed(original(self, row), f"{attack} {row}"))
+    make_run(tmp_path / "run")
+    opened = Opened(browser, build_report(tmp_path / "run"))
+    dialogs: list[str] = []
+    opened.page.on("dialog", lambda one: (dialogs.append(one.message), one.dismiss()))
+    opened.hover(1)
+    opened.page.wait_for_selector("#map-picture svg")
+    opened.page.wait_for_selector("#map-plot .hovertext")
+    assert opened.page.inner_text("#map-id").startswith(attack)
+    assert attack in opened.page.locator("#map-plot .hovertext").first.text_content()
+    assert opened.page.locator("img, #map-plot a[href^=javascript]").count() == 0
+    assert (dialogs, opened.problems) == ([], [])
+    opened.context.close()
+
+
+def test_interactive_pieces_of_a_renderer_run(browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(code, "draw", interactive)
+    make_run(tmp_path / "run")
+    opened = Opened(browser, build_report(tmp_path / "run"))
+    assert opened.page.locator("#neighbours .item .picture svg.main-svg").count() >= 6
+    opened.hover(2)
+    opened.page.wait_for_selector("#map-picture svg.main-svg", state="attached")
+    assert opened.problems == []
+    opened.context.close()
+
+
+def renamed(sample: Sample, name: str) -> Sample:
+    return Sample(name, sample.inputs, sample.targets, sample.group, sample.meta)
+
+
+def interactive(sample: Sample) -> Picture:
+    """A piece that draws itself with the page's plotly, as a renderer of points in space would."""
+    points = json.dumps(sample.inputs.T.tolist())
+    script = (
+        "for (const place of document.querySelectorAll('.picture > div:empty'))"
+        f" Plotly.newPlot(place, [{{x: {points}[0], y: {points}[1], mode: 'markers'}}]);"
+    )
+    return Picture(f"<div style='height:120px'></div><script>{script}</script>", "points")
 
 
 def test_an_item_is_found_by_id_and_stays(opened: Opened, report: Path) -> None:

@@ -11,9 +11,28 @@ import time
 import pytest
 
 HEAVY = (
-    "torch lightning numpy pandas scipy sklearn pyarrow pydantic monai torch_geometric torchaudio rdkit selfies tokenizers "
-    "transformers spconv plotly jinja2 nibabel soundfile rich"
-).split()
+    "torch",
+    "lightning",
+    "numpy",
+    "pandas",
+    "scipy",
+    "sklearn",
+    "pyarrow",
+    "pydantic",
+    "monai",
+    "torch_geometric",
+    "torchaudio",
+    "rdkit",
+    "selfies",
+    "tokenizers",
+    "transformers",
+    "spconv",
+    "plotly",
+    "jinja2",
+    "nibabel",
+    "soundfile",
+    "rich",
+)
 LIMIT_SECONDS = 0.3
 COMMANDS = {
     "list": ["list"],

@@ -134,7 +134,9 @@ class Preparation(Protocol):
     """Slow work done once and cached outside the data: tokens, regions, teacher features.
 
     A preprocessor that wants one has a method ``preparation(workers: int) -> Preparation``; core calls it before
-    training and hands the returned reader to ``fit`` and ``prepare``.
+    training and hands the returned reader to ``fit`` and ``prepare``. That reader may also have ``summary`` (a sentence
+    for the user), ``rejected`` (rows of the data that it leaves out, as ``repcore.data.batching.Rejected``) and
+    ``source_rows`` (the data set's row behind each of its items).
     """
 
     @property
@@ -431,7 +433,10 @@ class EmbeddingWriter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One drawn sample: self-contained HTML (SVG, ``<img src="data:...">``) and its text alternative."""
+    """One drawn sample: self-contained HTML (SVG, ``<img src="data:...">``) and its text alternative.
+
+    One sample may be drawn several times on a page: the HTML must not rely on fixed element ids.
+    """
 
     html: str
     alt: str

@@ -12,7 +12,18 @@ from torch_geometric.data import Batch as GraphBatch
 from torch_geometric.data import Data
 from torch_geometric.utils import scatter
 
-from repcore.interfaces import Batch, DatasetReader, Draws, Features, Item, LossTerms, Progress, Sample, StageResult, Tokens
+from repcore.interfaces import (
+    Batch,
+    DatasetReader,
+    Draws,
+    Features,
+    Item,
+    LossTerms,
+    Progress,
+    Sample,
+    StageResult,
+    Tokens,
+)
 from repcore.specs import TargetSpec
 from tests.toys.toy_edges.configs import EdgeNetConfig, GraphBatchesConfig, MaskedEdgesConfig, RingsConfig
 
@@ -22,7 +33,10 @@ class Rings:
 
     def __init__(self, config: RingsConfig) -> None:
         self.config = config
-        self.targets = (TargetSpec("alternating", "class", names=("no", "yes")), TargetSpec("phase", "regression", unit="rad"))
+        self.targets = (
+            TargetSpec("alternating", "class", names=("no", "yes")),
+            TargetSpec("phase", "regression", unit="rad"),
+        )
         self.splits: Mapping[str, Sequence[int]] = {}
         self.groups = [f"g{index // 2}" for index in range(config.items)]
 
@@ -104,7 +118,7 @@ class EdgeNet(nn.Module):
         owner = graph.batch[source]
         pooled = scatter(edges, owner, dim_size=batch.size, reduce="mean")
         tokens = {"edge": Tokens(edges, owner=owner), "node": Tokens(nodes, owner=graph.batch)}
-        return Features(pooled, tokens, {number: tokens["edge"] for number in layers})
+        return Features(pooled, tokens, dict.fromkeys(layers, tokens["edge"]))
 
 
 class MaskedEdges(nn.Module):
@@ -115,7 +129,10 @@ class MaskedEdges(nn.Module):
 
     def draw(self, batch: Batch, generator: torch.Generator, progress: Progress) -> Draws:
         attributes = batch.inputs.edge_attr
-        return {"hidden": torch.rand(len(attributes), generator=generator, device=attributes.device) < self.config.mask_ratio}
+        return {
+            "hidden": torch.rand(len(attributes), generator=generator, device=attributes.device)
+            < self.config.mask_ratio
+        }
 
     def counts(self, batch: Batch, draws: Draws) -> Mapping[str, Tensor]:
         return {"edges": draws["hidden"].sum()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -78,6 +79,8 @@ class ConsoleReporter:
         self._line(f"warning: {text}")
 
     def _line(self, text: str) -> None:
+        if os.environ.get("LOCAL_RANK", "0") != "0":  # one process speaks for a run on several devices
+            return
         if self._bar is not None:
             self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:

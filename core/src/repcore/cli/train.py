@@ -72,7 +72,10 @@ def train_command(
             return
         result = _start(resolved, reporter, out, name, device, init_from)
     reporter.close()
-    _finish(ctx, domain, result)
+    from repcore.training.run_folder import is_first_process
+
+    if is_first_process():
+        _finish(ctx, domain, result)
 
 
 def _recipes(domain: str) -> list[Any]:

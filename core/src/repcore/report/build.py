@@ -151,13 +151,12 @@ def _drawn_queries(
 ) -> list[tuple[Drawn, Sequence[Drawn]]]:
     rows: list[tuple[Drawn, Sequence[Drawn]]] = []
     for query in near.queries if near else ():
+        first, *pictures = artist.inline([query.place, *(one.place for one in query.nearest)])
         others = [
-            _drawn(
-                one.place, found, colours, artist.inline(one.place), f"{one.similarity:.3f}", f"{one.closer_than:.1%}"
-            )
-            for one in query.nearest
+            _drawn(one.place, found, colours, picture, f"{one.similarity:.3f}", f"{one.closer_than:.1%}")
+            for one, picture in zip(query.nearest, pictures, strict=True)
         ]
-        rows.append((_drawn(query.place, found, colours, artist.inline(query.place)), others))
+        rows.append((_drawn(query.place, found, colours, first), others))
     return rows
 
 

@@ -69,16 +69,15 @@ class Artist:
             return None
         return picture
 
-    def inline(self, place: int) -> Picture | None:
-        """As :meth:`draw`, while the page has room."""
-        picture = self.draw(place)
-        if picture is None:
-            return None
-        if len(picture.html) > self._left:
-            self.left_out += 1
-            return None
-        self._left -= len(picture.html)
-        return picture
+    def inline(self, places: Sequence[int]) -> list[Picture | None]:
+        """Pictures that are looked at together: all of them, or none where the page has no room for all."""
+        pictures = [self.draw(place) for place in places]
+        needed = sum(len(one.html) for one in pictures if one is not None)
+        if needed > self._left:
+            self.left_out += sum(one is not None for one in pictures)
+            return [None] * len(pictures)
+        self._left -= needed
+        return pictures
 
 
 @dataclass(frozen=True, slots=True)

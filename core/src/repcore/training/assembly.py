@@ -70,6 +70,8 @@ def assemble(
         workers=resolved.data.workers,
         progress=lambda done, total: reporter.progress("preparing data", done, total),
     )
+    if hasattr(reader, "summary"):
+        reporter.info(str(reader.summary))
     train, validation = split_rows(resolved, reader)
     if fitted is None:
         preprocessor.fit(reader, train)

@@ -6,7 +6,7 @@ small Lightning callback. Each keeps its own rhythm.
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import math
 import signal
 import time
@@ -121,8 +121,7 @@ class MetricsWriter:
 
     def write(self, state: RunState, line: dict[str, Any]) -> None:
         """Append one line and mirror it on the board."""
-        with state.folder.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        state.folder.append_lines("metrics.jsonl", [line])
         if self._board is not None:
             for name, value in line.items():
                 if isinstance(value, float):
@@ -135,12 +134,13 @@ class MetricsWriter:
             "step": state.step,
             "epoch": round(state.step / records[-1].progress.steps_per_epoch, 4),
             "split": "train",
-            "loss": _mean(record.total for record in records),
         }
+        values = {"loss": _mean(record.total for record in records)}
         for name in records[-1].terms:
-            line[name] = _mean(record.terms.get(name) for record in records)
+            values[name] = _mean(record.terms.get(name) for record in records)
         for name in records[-1].metrics:
-            line[name] = _mean(record.metrics.get(name) for record in records)
+            values[name] = _mean(record.metrics.get(name) for record in records)
+        line.update(_mean_over_devices(values, state))
         line["lr"] = records[-1].lr
         line["grad_norm"] = _mean(record.grad_norm for record in records)
         line["items_per_second"] = sum(record.items for record in records) * state.trainer.world_size / seconds
@@ -154,11 +154,9 @@ class MetricsWriter:
             return
         if not self._rejected:
             state.reporter.warn(f"row {fresh[0].row} cannot be used ({fresh[0].reason}); all such: rejected.jsonl")
-        with (state.folder.path / "rejected.jsonl").open("a", encoding="utf-8") as file:
-            for row in fresh:
-                if row.row not in self._rejected:
-                    self._rejected.add(row.row)
-                    file.write(json.dumps({"row": row.row, "status": row.status, "reason": row.reason}) + "\n")
+        distinct = {row.row: dataclasses.asdict(row) for row in fresh}
+        self._rejected.update(distinct)
+        state.folder.append_lines("rejected.jsonl", distinct.values())
 
     def end(self, state: RunState) -> None:
         if self._board is not None:
@@ -232,8 +230,7 @@ class Validation:
             words.append("validation " + "  ".join(f"{name} {value:.4g}" for name, value in values.items()))
         if self.diagnose is not None and state.is_writer:
             figures, verdict = self.diagnose(state)
-            with (state.folder.path / "diagnostics.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": state.step, **figures}) + "\n")
+            state.folder.append_lines("diagnostics.jsonl", [{"step": state.step, **figures}])
             words.append(verdict)
         if words and state.is_writer:
             state.reporter.info(f"step {state.step}: " + " | ".join(words))
@@ -285,6 +282,8 @@ class Interruption:
         self.asked = True
 
     def step(self, state: RunState, record: StepRecord) -> None:
+        if state.trainer.world_size > 1:  # all processes must stop at the same step
+            self.asked = bool(state.trainer.strategy.reduce_boolean_decision(self.asked, all=False))
         if self.asked and state.step < state.total_steps:
             self.checkpoints.save(state)
             state.stop_reason = "interrupted"
@@ -313,6 +312,15 @@ def link_or_copy(source: Path, target: Path) -> None:
     except OSError:
         temporary.write_bytes(source.read_bytes())
     temporary.replace(target)
+
+
+def _mean_over_devices(values: dict[str, float], state: RunState) -> dict[str, float]:
+    """Each process has weighted its items so that the mean over processes is the mean over all items."""
+    if state.trainer.world_size == 1:
+        return values
+    table = torch.tensor(list(values.values()), dtype=torch.float64, device=state.module.device)
+    table = torch.as_tensor(state.trainer.strategy.reduce(table, reduce_op="mean"))
+    return dict(zip(values, table.tolist(), strict=True))
 
 
 def _mean(values: Iterable[Any]) -> float:

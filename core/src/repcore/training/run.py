@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 import warnings
@@ -37,7 +38,7 @@ from repcore.training.loaders import FixedBatches, build_loader
 from repcore.training.module import ObjectiveModule
 from repcore.training.optimisers import DecayRule, matrices_decay
 from repcore.training.plan import stream_order, total_steps
-from repcore.training.run_folder import RunFolder, environment, run_name
+from repcore.training.run_folder import RunFolder, environment, is_first_process, run_name
 
 DEFAULT_VALIDATIONS = 10
 
@@ -73,9 +74,12 @@ def start_run(
         RepcoreError: the run cannot go on; says why and what was saved.
     """
     folder = RunFolder.create(root, run_name(parts.resolved.recipe, name))
-    folder.preprocessing.mkdir()
-    parts.preprocessor.save(folder.preprocessing)
-    folder.write_json("origin.json", dict(parts.resolved.origin))
+    if is_first_process():
+        folder.preprocessing.mkdir()
+        parts.preprocessor.save(folder.preprocessing)
+        folder.write_json("origin.json", dict(parts.resolved.origin))
+        rejected = getattr(parts.reader, "rejected", ())
+        folder.append_lines("rejected.jsonl", (dataclasses.asdict(row) for row in rejected))
     return execute(registry, parts, folder, reporter, device=device, resume=False)
 
 
@@ -152,7 +156,7 @@ def execute(
     if resume:
         folder.drop_lines_after(start)
         reporter.info(f"resuming {folder.path} at step {start}: weights, optimiser, schedule, data position, seeds")
-    else:
+    elif is_first_process():
         _write_records(registry, parts, folder)
     reporter.info(_plan_words(parts, batches, folder))
     trainer, state = _trainer_and_state(parts, module, folder, reporter, device, batches)
@@ -263,13 +267,14 @@ def _training_loader(parts: RunParts, trainer: pl.Trainer, start: int, steps: in
 
 def _validation_loader(parts: RunParts, trainer: pl.Trainer) -> Any:
     resolved = parts.resolved
+    share = len(parts.validation) >= trainer.world_size * resolved.data.batch_size  # else every process looks at all
     batches = FixedBatches(
         parts.validation,
         resolved.data.batch_size,
         resolved.trainer.seed,
         costs=parts.costs(parts.validation),
-        world=trainer.world_size,
-        rank=trainer.global_rank,
+        world=trainer.world_size if share else 1,
+        rank=trainer.global_rank if share else 0,
     )
     return build_loader(
         parts.reader,

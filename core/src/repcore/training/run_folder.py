@@ -16,13 +16,15 @@ import os
 import platform
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from repcore.errors import RunError
 from repcore.files import read_lines, write_text
 from repcore.registry import Registry
+
+RUN_FOLDER_VARIABLE = "REPCORE_RUN_FOLDER"  # set by the first process of a run for the others
 
 
 class RunFolder:
@@ -37,7 +39,12 @@ class RunFolder:
 
     @classmethod
     def create(cls, root: Path, name: str) -> RunFolder:
-        """A new folder ``<root>/<name>`` (numbered if taken) and ``<root>/latest`` pointing at it."""
+        """A new folder ``<root>/<name>`` (numbered if taken) and ``<root>/latest`` pointing at it.
+
+        Further processes of the same run are started by the first one and find its folder in their environment.
+        """
+        if not is_first_process():
+            return cls(Path(os.environ[RUN_FOLDER_VARIABLE]))
         root.mkdir(parents=True, exist_ok=True)
         for number in range(1, 1000):
             path = root / (name if number == 1 else f"{name}-{number}")
@@ -48,6 +55,7 @@ class RunFolder:
             (path / "checkpoints").mkdir()
             folder = cls(path)
             folder.point_latest()
+            os.environ[RUN_FOLDER_VARIABLE] = str(path.resolve())
             return folder
         raise RunError(f"{root / name} and 998 numbered folders beside it exist", hint="choose another --name")
 
@@ -103,6 +111,13 @@ class RunFolder:
         path = self.path / name
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
+    def append_lines(self, name: str, records: Iterable[Mapping[str, Any]]) -> None:
+        """Append objects to a JSON-lines file; without objects no file is made."""
+        text = "".join(json.dumps(record) + "\n" for record in records)
+        if text:
+            with (self.path / name).open("a", encoding="utf-8") as file:
+                file.write(text)
+
     def drop_lines_after(self, step: int) -> None:
         """Forget metrics of steps that a resumed run will make again (``step`` = optimiser steps that are kept)."""
         for name in ("metrics.jsonl", "diagnostics.jsonl"):
@@ -110,6 +125,11 @@ class RunFolder:
             if path.is_file():
                 kept = [line for line in read_lines(path) if line.get("step", 0) <= step]
                 write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+
+
+def is_first_process() -> bool:
+    """False in the further processes of a run on several devices, which write and say nothing."""
+    return int(os.environ.get("LOCAL_RANK", "0")) == 0 or RUN_FOLDER_VARIABLE not in os.environ
 
 
 def run_name(recipe: str, name: str | None) -> str:

@@ -139,6 +139,7 @@ def repcore_recipes() -> list[RecipeSpec]:
             summary="Masked-token pre-training of SELFormer",
             presets={
                 "tiny": "repcore_molecules.recipes.selformer:tiny",
+                "demo": "repcore_molecules.recipes.selformer:demo",
                 "paper": "repcore_molecules.recipes.selformer:paper",
                 "paper-lite": "repcore_molecules.recipes.selformer:paper_lite",
             },

@@ -146,14 +146,14 @@ def convert(state: Mapping[str, Tensor], source: Path, options: Mapping[str, str
     Args:
         state: tensors by published name.
         source: weights file or its folder.
-        options: ``from-config`` (a config.json elsewhere), ``vocabulary`` (folder with vocab.json and merges.txt) and
+        options: ``from_config`` (a config.json elsewhere), ``vocabulary`` (folder with vocab.json and merges.txt) and
             ``mode`` of tokenisation (``fast`` when left out).
 
     Raises:
         CheckpointError: settings or vocabulary are missing or do not fit the tensors.
     """
     folder = source if source.is_dir() else source.parent
-    config_path = Path(options["from-config"]) if options.get("from-config") else folder / "config.json"
+    config_path = Path(options["from_config"]) if options.get("from_config") else folder / "config.json"
     config = config_from_json(_read_config(config_path), str(config_path))
     vocabulary_folder = Path(options.get("vocabulary") or folder)
     vocabulary = _read_vocabulary(vocabulary_folder)
@@ -187,10 +187,13 @@ def convert(state: Mapping[str, Tensor], source: Path, options: Mapping[str, str
 
 
 def _mode(options: Mapping[str, str]) -> Literal["fast", "slow", "bracket"]:
-    mode = options.get("mode") or "fast"
-    if mode == "fast" or mode == "slow" or mode == "bracket":
-        return mode
-    raise CheckpointError(f"mode={mode} is not a tokenisation of published weights", expected="fast, slow, bracket")
+    modes: tuple[Literal["fast", "slow", "bracket"], ...] = ("fast", "slow", "bracket")
+    for mode in modes:
+        if mode == (options.get("mode") or "fast"):
+            return mode
+    raise CheckpointError(
+        f"mode={options['mode']} is not a tokenisation of published weights", expected=", ".join(modes)
+    )
 
 
 def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

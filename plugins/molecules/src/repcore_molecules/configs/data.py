@@ -18,7 +18,11 @@ class MoleculeTableConfig:
     )
     id_column: str | None = field(default=None, metadata={"help": "column with ids; row numbers when left out"})
     labels: tuple[str, ...] | None = field(
-        default=None, metadata={"help": "label columns; every column that looks like one when left out"}
+        default=None,
+        metadata={
+            "help": "label columns; every column that looks like one when left out. 'all-binary' joins all columns of "
+            "0 and 1 into one multilabel target"
+        },
     )
     label_kind: Literal["auto", "class", "regression"] = field(
         default="auto", metadata={"help": "what the labels are; guessed from their values by default"}

@@ -1,13 +1,13 @@
 """Which columns of a table are the SMILES, the name and the targets: guessed from names and a sample of cells.
 
 Pure functions: they get names and cells and read no file, so that every table format is treated alike. A guess is
-always announced by whoever uses it and can be overridden by name.
+made on the first rows, corrected by a look at all cells (:func:`seen_whole`), and can be overridden by name.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,6 +23,8 @@ _SMILES_TEXT = re.compile(r"[A-Za-z0-9@+\-\[\]()\\/%=#$:.*~]+")
 _CELLS_TRIED = 40
 _SMALLEST_SMILES_SHARE = 0.6
 _MOST_CLASSES = 20
+_MOST_NAMED_CLASSES = 1000  # of a column that the user calls a class
+_SPLIT_WORDS = frozenset({"train", "training", "valid", "val", "validation", "dev", "test"})
 _IDENTIFIER_NAME = re.compile(
     r"(^|_)(id|idx|index|no|number|row|chembl_?id|cid|cas|inchi_?key|name|iupac)$|^unnamed|^column\d+$"
 )
@@ -44,6 +46,11 @@ class TargetColumn:
     classes: tuple[str, ...] = ()
     missing: float = 0.0
 
+    @property
+    def is_binary(self) -> bool:
+        """Whether it holds 0 and 1 (or -1 and 1): a task of a multilabel set."""
+        return self.classes in (("0", "1"), ("-1", "1"))
+
 
 def guess_smiles_column(cells: Mapping[str, Sequence[object]]) -> str:
     """The column that holds SMILES: one with a usual name if its cells agree, else the one whose cells parse best.
@@ -61,7 +68,11 @@ def guess_smiles_column(cells: Mapping[str, Sequence[object]]) -> str:
             return name
     best = max(shares, key=lambda name: shares[name], default=None)
     if best is None or shares[best] < _SMALLEST_SMILES_SHARE:
-        raise DataError("no column looks like SMILES", columns=", ".join(cells), hint="name it: column NAME")
+        raise DataError(
+            "no column looks like SMILES",
+            columns=", ".join(cells),
+            hint="name it: dataset.column=NAME with train, --read column=NAME with embed and probe",
+        )
     return best
 
 
@@ -80,6 +91,47 @@ def guess_target_columns(cells: Mapping[str, Sequence[object]], smiles_column: s
     """Columns that look like labels, in the order of the table; names, identifiers and free text are left out."""
     guesses = (_guess_target(name, values) for name, values in cells.items() if name != smiles_column)
     return [guess for guess in guesses if guess is not None]
+
+
+def seen_whole(guess: TargetColumn, values: Iterable[object]) -> TargetColumn | None:
+    """A guess that was made on a sample, after a look at every cell; None if the column is no label after all.
+
+    A class may first appear below the sample, a column of zeros and ones may go on with other numbers, and a column of
+    few texts may turn out to be free text.
+    """
+    if guess.kind == "regression":
+        return guess
+    texts = {str(value).strip() for value in values if not _is_missing(value)}
+    if guess.is_binary:
+        fits = all(class_name(value) in guess.classes for value in _readable(texts))
+        return guess if fits else TargetColumn(guess.name, "regression", (), guess.missing)
+    if len(texts) > _MOST_CLASSES:
+        return None
+    return TargetColumn(guess.name, "class", tuple(sorted(texts)), guess.missing)
+
+
+def as_classes(name: str, values: Iterable[object]) -> TargetColumn:
+    """A column that the user calls a class, whatever it looks like: numbers in order, else texts in order.
+
+    Raises:
+        DataError: more distinct values than any class label has.
+    """
+    texts = {str(value).strip() for value in values if not _is_missing(value)}
+    if not 2 <= len(texts) <= _MOST_NAMED_CLASSES:
+        raise DataError(
+            f"column {name!r} has {len(texts):,} distinct values, which is no class label",
+            expected=f"2 to {_MOST_NAMED_CLASSES}",
+            hint="label_kind=regression for numbers",
+        )
+    numbers = _readable(texts)
+    if len(numbers) < len(texts):
+        return TargetColumn(name, "class", tuple(sorted(texts)))
+    return TargetColumn(name, "class", tuple(class_name(value) for value in sorted(set(numbers))))
+
+
+def class_name(value: float) -> str:
+    """How a number is written as the name of a class: ``1`` for 1.0."""
+    return str(int(value)) if value == int(value) else str(value)
 
 
 def _name_rank(name: str) -> int:
@@ -106,6 +158,8 @@ def _guess_target(name: str, values: Sequence[object]) -> TargetColumn | None:
     numbers = _as_numbers(filled)
     if numbers is None:
         texts = {str(value).strip() for value in filled}
+        if {text.lower() for text in texts} <= _SPLIT_WORDS:
+            return None  # which part a row belongs to, as BACE's column "Model": for --split column:NAME
         if 2 <= len(texts) <= _MOST_CLASSES and len(filled) >= 3 * len(texts):
             return TargetColumn(name, "class", tuple(sorted(texts)), missing)
         return None
@@ -115,12 +169,18 @@ def _guess_target(name: str, values: Sequence[object]) -> TargetColumn | None:
         return None  # a running number
     if distinct in ([0.0, 1.0], [-1.0, 1.0]) or (distinct in ([0.0], [1.0]) and len(numbers) > 2):
         classes = (0.0, 1.0) if len(distinct) == 1 else tuple(distinct)
-        return TargetColumn(name, "class", tuple(str(int(value)) for value in classes), missing)
+        return TargetColumn(name, "class", tuple(class_name(value) for value in classes), missing)
     return TargetColumn(name, "regression", (), missing)
 
 
 def _as_numbers(values: Sequence[object]) -> list[float] | None:
     """All as numbers, or None if one in twenty or more is none."""
+    numbers = _readable(values)
+    return numbers if len(numbers) > 0.95 * len(values) else None
+
+
+def _readable(values: Iterable[object]) -> list[float]:
+    """Those that are finite numbers."""
     numbers: list[float] = []
     for value in values:
         try:
@@ -129,4 +189,4 @@ def _as_numbers(values: Sequence[object]) -> list[float] | None:
             continue
         if parsed is not None and abs(parsed) != float("inf"):
             numbers.append(parsed)
-    return numbers if len(numbers) > 0.95 * len(values) else None
+    return numbers

@@ -72,5 +72,16 @@ class NciMolecules:
         return f"NSC{self._table.value(index, 'name')}"
 
     def by_id(self, sample_id: str) -> Sample:
-        names = self._table.slice(0, len(self), "name")
-        return self[names.index(sample_id.removeprefix("NSC"))]
+        """The molecule with this NSC number.
+
+        Raises:
+            DataError: it is not among them.
+        """
+        row = self._row_of.get(sample_id)
+        if row is None:
+            raise DataError(f"no molecule is called {sample_id!r}", expected="NSC and a number")
+        return self[row]
+
+    @cached_property
+    def _row_of(self) -> dict[str, int]:
+        return {self.id_of(row): row for row in range(len(self))}

@@ -199,7 +199,9 @@ class Selformer(nn.Module):
 
     def _packing(self, input_ids: Tensor, valid: Tensor | None) -> Packing | None:
         """How to leave padding out; None where it is computed (GPU, on request, or because there is none)."""
-        if self.config.padding == "compute" or input_ids.device.type != "cpu" or valid is None or valid.all():
+        if self.config.padding == "compute" or input_ids.device.type != "cpu" or torch.compiler.is_compiling():
+            return None  # a plan depends on values, which compiled code does not see
+        if valid is None or valid.all():
             return None
         return plan_packing(valid)
 
@@ -210,7 +212,7 @@ class Selformer(nn.Module):
                 f"input_ids has {input_ids.shape[1]} tokens a row; {NAME} has positions for {self.max_tokens}",
                 hint="truncate in the preprocessor, or raise encoder.max_positions for a new model",
             )
-        if input_ids.device.type == "cpu" and input_ids.numel():
+        if input_ids.device.type == "cpu" and input_ids.numel() and not torch.compiler.is_compiling():
             low, high = (int(value) for value in torch.aminmax(input_ids))
             if low < 0 or high >= self.embeddings.words.num_embeddings:
                 raise ShapeError(

@@ -1,7 +1,7 @@
 """Molecules converted once: SELFIES symbols of every distinct molecule in memory-mapped files.
 
 symbols.json   symbol texts; a symbol's place is its number (independent of any vocabulary)
-ids.npy        uint16, all symbols of all distinct molecules one after another
+ids.bin        uint16, all symbols of all distinct molecules one after another (written as they come)
 offsets.npy    int64 (N + 1), where each molecule begins
 rows.npy       int64 (N,), first row of the data set that holds the molecule
 rejected.json  rows that cannot be used: row, status, reason
@@ -12,32 +12,28 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import rdkit
 import selfies
 
 from repcore.data.batching import Rejected
-from repcore.errors import DataError
+from repcore.errors import DataError, ItemError
 from repcore.interfaces import DatasetReader, Sample
 from repcore.specs import TargetSpec
 from repcore_molecules.configs.smiles import SmilesConfig
 from repcore_molecules.smiles.convert import ConversionSummary, convert_smiles
+from repcore_molecules.smiles.pipeline import SmilesResult
 from repcore_molecules.tokenisation.symbols import split_symbols
 
-FORMAT = 1
+FORMAT = 2
+IDS_FILE = "ids.bin"
 BLOCK_ROWS = 8192
-
-
-class CellReader(DatasetReader, Protocol):
-    """A reader that gives SMILES cells in bulk."""
-
-    def cells(self, start: int, stop: int) -> list[Any]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,25 +81,17 @@ class SelfiesPreparation:
             summary=summary,
         )
         numbers: dict[str, int] = {}
-        ids, offsets, rows = array("H"), array("q", [0]), array("q")
+        offsets, rows = array("q", [0]), array("q")
         rejected: list[tuple[int, str, str]] = []
-        seen: set[str] = set()
-        for row, result in enumerate(results):
-            if result.status != "ok":
-                rejected.append((row, result.status, result.reason))
-                continue
-            if self.deduplicate:
-                if result.canonical in seen:
-                    continue
-                seen.add(result.canonical)
-            ids.extend(numbers.setdefault(symbol, len(numbers)) for symbol in split_symbols(result.selfies))
-            offsets.append(len(ids))
-            rows.append(row)
+        with (folder / IDS_FILE).open("wb") as file:
+            for row, symbols in self._distinct(reader, results, rejected):
+                array("H", [numbers.setdefault(symbol, len(numbers)) for symbol in symbols]).tofile(file)
+                offsets.append(offsets[-1] + len(symbols))
+                rows.append(row)
         progress(total, total)
         if not rows:
             reasons = ", ".join(f"{reason} ({count})" for reason, count in summary.reasons.most_common(3))
             raise DataError(f"none of {total:,} rows holds a usable molecule", reasons=reasons)
-        np.save(folder / "ids.npy", np.frombuffer(ids, np.uint16))
         np.save(folder / "offsets.npy", np.frombuffer(offsets, np.int64))
         np.save(folder / "rows.npy", np.frombuffer(rows, np.int64))
         _write(folder / "symbols.json", list(numbers))
@@ -111,11 +99,34 @@ class SelfiesPreparation:
         counts = {"rows": total, "distinct": len(rows), "rejected": len(rejected), "status": dict(summary.status)}
         _write(folder / "summary.json", counts)
 
+    def _distinct(
+        self, reader: DatasetReader, results: Iterable[SmilesResult], rejected: list[tuple[int, str, str]]
+    ) -> Iterator[tuple[int, list[str]]]:
+        """Row and symbols of each molecule to keep; rows that cannot be used are added to ``rejected``."""
+        seen: set[str] = set()
+        for row, result in enumerate(results):
+            if result.status != "ok":
+                rejected.append((row, *_why(reader, row, result)))
+            elif not self.deduplicate or result.canonical not in seen:
+                if self.deduplicate:
+                    seen.add(result.canonical)
+                yield row, split_symbols(result.selfies)
+
     def open(self, reader: DatasetReader, folder: Path) -> PreparedMolecules:
         return PreparedMolecules(reader, folder)
 
 
-def _all_cells(reader: DatasetReader) -> Sequence[Any] | Iterator[Any]:
+def _why(reader: DatasetReader, row: int, result: SmilesResult) -> tuple[str, str]:
+    """Status and reason of an unusable row; what came as an empty cell may be a row that the reader cannot read."""
+    if result.status == "empty":
+        try:
+            reader[row]
+        except ItemError as error:
+            return error.status, error.reason
+    return result.status, result.reason
+
+
+def _all_cells(reader: DatasetReader) -> Iterator[Any]:
     """Cells of all rows in order; in bulk where the reader can."""
     bulk = getattr(reader, "cells", None)
     for start in range(0, len(reader), BLOCK_ROWS):
@@ -123,8 +134,14 @@ def _all_cells(reader: DatasetReader) -> Sequence[Any] | Iterator[Any]:
         if bulk is not None:
             yield from bulk(start, stop)
         else:
-            for row in range(start, stop):
-                yield reader[row].inputs
+            yield from (_cell(reader, row) for row in range(start, stop))
+
+
+def _cell(reader: DatasetReader, row: int) -> Any:  # whatever stands in the place of a SMILES
+    try:
+        return reader[row].inputs
+    except ItemError:
+        return None
 
 
 def _write(path: Path, value: Any) -> None:
@@ -132,14 +149,18 @@ def _write(path: Path, value: Any) -> None:
 
 
 class PreparedMolecules:
-    """Distinct molecules of a data set as symbol numbers, memory-mapped; without labels, for pre-training."""
+    """Distinct molecules of a data set as symbol numbers, memory-mapped; without labels, for pre-training.
+
+    Ids are those of the data set; ``source_rows`` says which of its rows each molecule is.
+    """
 
     def __init__(self, reader: DatasetReader, folder: Path) -> None:
         self._reader, self._folder = reader, folder
         self.table = tuple(json.loads((folder / "symbols.json").read_text(encoding="utf-8")))
-        self._ids = np.load(folder / "ids.npy", mmap_mode="r")
-        self._offsets = np.load(folder / "offsets.npy", mmap_mode="r")
-        self._rows = np.load(folder / "rows.npy", mmap_mode="r")
+        # Plain views of the maps: slicing a numpy.memmap itself costs several times as much.
+        self._ids = np.asarray(np.memmap(folder / IDS_FILE, np.uint16, mode="r"))
+        self._offsets = np.asarray(np.load(folder / "offsets.npy", mmap_mode="r"))
+        self.source_rows = np.asarray(np.load(folder / "rows.npy", mmap_mode="r"))
         self.targets: Sequence[TargetSpec] = ()
         self.costs = np.diff(self._offsets) + 2
         counts = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
@@ -147,6 +168,9 @@ class PreparedMolecules:
             f"{counts['distinct']:,} distinct molecules in {counts['rows']:,} rows; "
             f"{counts['rejected']:,} rows cannot be used"
         )
+
+    def __reduce__(self) -> tuple[object, ...]:  # a spawned loader worker opens the files itself
+        return (PreparedMolecules, (self._reader, self._folder))
 
     @property
     def fingerprint(self) -> str:
@@ -161,23 +185,34 @@ class PreparedMolecules:
     @property
     def splits(self) -> Mapping[str, Sequence[int]]:
         """The data set's own splits, in places of distinct molecules."""
-        places = {}
-        for name, rows in self._reader.splits.items():
-            places[name] = np.flatnonzero(np.isin(self._rows, np.asarray(rows))).tolist()
-        return places
+        return {
+            name: np.flatnonzero(np.isin(self.source_rows, np.asarray(rows))).tolist()
+            for name, rows in self._reader.splits.items()
+        }
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.source_rows)
 
     def __getitem__(self, index: int) -> Sample:
         numbers = self._ids[self._offsets[index] : self._offsets[index + 1]]
-        return Sample(str(int(self._rows[index])), PreparedSymbols(numbers, self.table))
+        return Sample(self.id_of(index), PreparedSymbols(numbers, self.table))
 
     def id_of(self, index: int) -> str:
-        return str(int(self._rows[index]))
+        """Id of the first row that holds the molecule."""
+        row = int(self.source_rows[index])
+        named = getattr(self._reader, "id_of", None)
+        return str(row) if named is None else str(named(row))
 
     def by_id(self, sample_id: str) -> Sample:
-        return self[int(np.searchsorted(self._rows, int(sample_id)))]
+        """The first molecule with this id.
+
+        Raises:
+            DataError: none has it.
+        """
+        place = next((place for place in range(len(self)) if self.id_of(place) == sample_id), None)
+        if place is None:
+            raise DataError(f"no prepared molecule has the id {sample_id!r}")
+        return self[place]
 
     def symbol_counts(self, indices: np.ndarray) -> dict[str, int]:
         """How often each symbol occurs in the molecules at ``indices``."""

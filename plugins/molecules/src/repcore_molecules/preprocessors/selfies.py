@@ -7,8 +7,10 @@ folder), never a bundled default; padding is masked; a row that is cut or has un
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +18,18 @@ import numpy as np
 import selfies
 import torch
 
-from repcore.errors import CheckpointError, ConfigError, ItemError, RunError
+from repcore.errors import CheckpointError, ConfigError, DataError, ItemError, RunError
 from repcore.interfaces import Batch, DatasetReader, Item, Sample
 from repcore_molecules.configs.data import SelfiesConfig
 from repcore_molecules.preprocessors.prepared import PreparedMolecules, PreparedSymbols, SelfiesPreparation
 from repcore_molecules.smiles.pipeline import SmilesPipeline, SmilesResult
 from repcore_molecules.tokenisation.symbols import SymbolTokeniser, split_symbols
 from repcore_molecules.tokenisation.tokeniser import Tokeniser, create_tokeniser, tokenise, tokeniser_from_json
-from repcore_molecules.tokenisation.vocabulary import END_ID, UNKNOWN_ID, BpeVocabulary, SymbolVocabulary
+from repcore_molecules.tokenisation.vocabulary import BpeVocabulary, SymbolVocabulary
 
 TOKENISER_FILE = "tokeniser.json"
+
+log = logging.getLogger(__name__)
 
 
 class SelfiesPreprocessor:
@@ -51,18 +55,36 @@ class SelfiesPreprocessor:
         """The preprocessor that ``save`` wrote.
 
         Raises:
-            CheckpointError: the tokeniser file is missing or incomplete.
+            CheckpointError: the tokeniser file is missing or incomplete, or of another mode than the settings say.
         """
         path = folder / TOKENISER_FILE
         if not path.is_file():
             raise CheckpointError(f"{folder} has no {TOKENISER_FILE}", meaning="the vocabulary is part of the model")
-        loaded = cls(SelfiesConfig(**{**vars(config), "vocabulary": None}))
-        loaded._tokeniser = tokeniser_from_json(json.loads(path.read_text(encoding="utf-8")))
+        try:
+            state = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise CheckpointError(f"{path} is not JSON", reason=error) from error
+        tokeniser = tokeniser_from_json(state)
+        if tokeniser.mode != config.mode:
+            raise CheckpointError(
+                f"{folder} was made with mode={tokeniser.mode}, the settings say mode={config.mode}",
+                hint=f"preprocessor.mode={tokeniser.mode}",
+            )
+        _compare_constraints(state.get("constraints"), folder)
+        loaded = cls(replace(config, vocabulary=None))  # the vocabulary travels with the model, not as a path
+        loaded._tokeniser = tokeniser
         return loaded
 
     def save(self, folder: Path) -> Mapping[str, Any]:
-        (folder / TOKENISER_FILE).write_text(json.dumps(self.tokeniser.to_json()), encoding="utf-8")
+        constraints = selfies.get_semantic_constraints()
+        state = {**self.tokeniser.to_json(), "selfies": selfies.__version__, "constraints": constraints}
+        (folder / TOKENISER_FILE).write_text(json.dumps(state), encoding="utf-8")
         return {"mode": self.tokeniser.mode, "tokens": self.tokeniser.size, "selfies": selfies.__version__}
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether there is a vocabulary."""
+        return self._tokeniser is not None
 
     @property
     def tokeniser(self) -> Tokeniser:
@@ -83,7 +105,7 @@ class SelfiesPreprocessor:
         """Learn the symbol vocabulary from the rows at ``indices``; published modes bring their own.
 
         Raises:
-            ConfigError: a published mode without a vocabulary.
+            ConfigError: a published mode without a vocabulary. DataError: no usable molecule.
         """
         if self.config.mode != "symbol":
             if self._tokeniser is None:
@@ -97,7 +119,10 @@ class SelfiesPreprocessor:
             counts: Mapping[str, int] = reader.symbol_counts(np.asarray(indices))
         else:
             counts = self._count_symbols(reader, indices)
+        if not counts:
+            raise DataError("none of the training rows holds a usable molecule")
         self._tokeniser = create_tokeniser("symbol", SymbolVocabulary.from_counts(counts))
+        self._numbers_to_ids = None
 
     def _count_symbols(self, reader: DatasetReader, indices: Sequence[int] | np.ndarray) -> Mapping[str, int]:
         counts: Counter[str] = Counter()
@@ -133,9 +158,10 @@ class SelfiesPreprocessor:
     def prepare(self, sample: Sample) -> list[Item]:
         """Token ids of one molecule; ``truncated`` and ``unknown_symbols`` are noted on the item."""
         if isinstance(sample.inputs, PreparedSymbols) and isinstance(self._tokeniser, SymbolTokeniser):
-            return [self._item(self._ids_of_numbers(sample.inputs), unknown=None)]
+            ids = self._ids_of_numbers(sample.inputs)
+            return [self._item(ids, int((ids == self.tokeniser.special_ids["<unk>"]).sum()))]
         found = tokenise(self.tokeniser, self.selfies_of(sample))
-        return [self._item(np.asarray(found.ids, np.int32), unknown=found.unknown)]
+        return [self._item(np.asarray(found.ids, np.int32), found.unknown)]
 
     def _ids_of_numbers(self, symbols: PreparedSymbols) -> np.ndarray:
         """Begin, mapped symbols, end: one look-up for the whole molecule."""
@@ -148,16 +174,17 @@ class SelfiesPreprocessor:
         ids[1:-1] = self._numbers_to_ids[1][symbols.numbers]
         return ids
 
-    def _item(self, ids: np.ndarray, unknown: int | None) -> Item:
-        length = len(ids)
-        unknown = int((ids == UNKNOWN_ID).sum()) if unknown is None else unknown
-        status, reason = "ok", ""
-        if length > self.config.max_length:
-            ids = np.concatenate([ids[: self.config.max_length - 1], [END_ID]]).astype(np.int32)
-            status, reason = "truncated", f"{length} tokens, more than max_length={self.config.max_length}"
-        elif unknown:
-            status, reason = "unknown_symbols", f"{unknown} symbols are not in the model's vocabulary"
-        return Item(ids, meta={"tokens": len(ids)}, status=status, reason=reason)
+    def _item(self, ids: np.ndarray, unknown: int) -> Item:
+        length, longest = len(ids), self.config.max_length
+        notes = {}
+        if length > longest:
+            end = self.tokeniser.special_ids["</s>"]
+            ids = np.concatenate([ids[: longest - 1], [end]]).astype(np.int32)
+            notes["truncated"] = f"{length} tokens, more than max_length={longest}"
+        if unknown:
+            notes["unknown_symbols"] = f"{unknown} symbols are not in the model's vocabulary"
+        status = next(iter(notes), "ok")
+        return Item(ids, meta={"tokens": len(ids)}, status=status, reason="; ".join(notes.values()))
 
     def collate(self, items: Sequence[Item]) -> Batch:
         longest = max(len(item.values) for item in items)
@@ -171,3 +198,15 @@ class SelfiesPreprocessor:
 
     def cost(self, meta: Mapping[str, Any]) -> int:
         return int(meta["tokens"])
+
+
+def _compare_constraints(saved: Mapping[str, int] | None, folder: Path) -> None:
+    """Say so when this SELFIES would refuse or write other molecules than the one the model was made with."""
+    here = selfies.get_semantic_constraints()
+    if saved is not None and dict(saved) != here:
+        changed = sorted({*saved, *here} - {atom for atom in here if saved.get(atom) == here[atom]})
+        log.warning(
+            "%s was made with other SELFIES constraints for %s: such molecules may become other tokens",
+            folder,
+            ", ".join(changed[:8]),
+        )

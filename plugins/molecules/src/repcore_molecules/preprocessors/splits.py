@@ -20,9 +20,10 @@ def scaffold(inputs: SplitInputs, seed: int) -> ProbeSplit:
 
 
 def balanced(inputs: SplitInputs, seed: int) -> ProbeSplit:
-    """Balanced 80/10/10 scaffold split drawn from ``seed``."""
-    texts = [sample.inputs if isinstance(sample.inputs, str) else "" for sample in inputs.samples]
-    split = balanced_scaffold_split(scaffolds_of(text.strip() for text in texts), seed=seed)
+    """Balanced 80/10/10 scaffold split drawn from ``seed``; rows without a readable molecule are in no part."""
+    texts = [sample.inputs.strip() if isinstance(sample.inputs, str) else "" for sample in inputs.samples]
+    scaffolds = [scaffold if text else None for text, scaffold in zip(texts, scaffolds_of(texts), strict=True)]
+    split = balanced_scaffold_split(scaffolds, seed=seed)
     return ProbeSplit(
         train=np.asarray(split.train), test=np.asarray(split.test), validation=np.asarray(split.validation)
     )
