@@ -17,7 +17,6 @@ from safetensors import SafetensorError, safe_open
 from repcore.checkpoints.model_folder import WEIGHTS
 from repcore.errors import RunError
 from repcore.files import read_lines
-from repcore.training.run_folder import RunFolder
 
 BOOKKEEPING = ("step", "epoch", "split", "lr", "grad_norm", "items_per_second", "data_wait_share")
 BASELINE = "_baseline"  # a metric NAME_baseline is the yardstick of NAME (for example a unigram predictor)
@@ -132,7 +131,7 @@ def collect(folder: Path) -> RunRecord:
         raise RunError(
             f"{folder} {what}", expected="config.json of a run", hint="repcore report RUN, for example runs/latest"
         )
-    lines = _by_step(read_lines(RunFolder(path).metrics))
+    lines = _by_step(read_lines(path / "metrics.jsonl"))
     return RunRecord(
         path=path,
         config=config,

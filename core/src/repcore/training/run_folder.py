@@ -98,10 +98,6 @@ class RunFolder:
     def preprocessing(self) -> Path:
         return self.path / "preprocessing"
 
-    @property
-    def metrics(self) -> Path:
-        return self.path / "metrics.jsonl"
-
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file atomically."""
         write_text(self.path / name, json.dumps(value, indent=1) + "\n")
