@@ -48,8 +48,30 @@ from repcore_molecules.tokenisation.vocabulary import SPECIAL_TOKENS, BpeVocabul
 
 RESULTS = Path(__file__).parent / "results" / "smiles_to_ids.json"
 # Merges that a byte-pair training on SELFIES finds first; used when no published vocabulary is given.
-STAND_IN_MERGES = ["B r", "a n", "c h", "Br an", "Bran ch", "Branch 1", "= C", "R i", "n g", "Ri ng", "Ring 1", "= O",
-                   "= Branch1", "Branch 2", "# Branch1", "@ @", "C @", "C@ @", "C l", "N H", "= N", "Ring 2"]
+STAND_IN_MERGES = [
+    "B r",
+    "a n",
+    "c h",
+    "Br an",
+    "Bran ch",
+    "Branch 1",
+    "= C",
+    "R i",
+    "n g",
+    "Ri ng",
+    "Ring 1",
+    "= O",
+    "= Branch1",
+    "Branch 2",
+    "# Branch1",
+    "@ @",
+    "C @",
+    "C@ @",
+    "C l",
+    "N H",
+    "= N",
+    "Ring 2",
+]
 
 
 def main() -> None:
@@ -64,8 +86,11 @@ def main() -> None:
         "date": date.today().isoformat(),
         "machine": {"cores": os.cpu_count(), "processor": platform.machine(), "python": platform.python_version()},
         "versions": {name: version(name) for name in ("rdkit", "selfies", "tokenizers", "numpy")},
-        "data": {"source": arguments.data.name if arguments.data else "RDKit NCI first_5K", "rows": len(smiles),
-                 "mean_characters": round(statistics.mean(map(len, smiles)), 1)},
+        "data": {
+            "source": arguments.data.name if arguments.data else "RDKit NCI first_5K",
+            "rows": len(smiles),
+            "mean_characters": round(statistics.mean(map(len, smiles)), 1),
+        },
         "vocabulary": {"tokens": len(vocabulary), "merges": len(vocabulary.merges)},
         "rounds": arguments.rounds,
         "figures": figures,

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CACHES = ("__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache")
 
 
-class BadDistribution(Exception):
+class DistributionError(Exception):
     """A built archive does not hold what it should."""
 
 
@@ -36,19 +36,19 @@ def build(folder: Path, out: Path, *kinds: str) -> None:
     """Run the build back end of one package without isolation.
 
     Raises:
-        BadDistribution: the back end failed; carries what it said.
+        DistributionError: the back end failed; carries what it said.
     """
     command = [sys.executable, "-m", "build", "--no-isolation", *kinds, "--outdir", str(out), str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise BadDistribution(f"{folder}: build failed\n{done.stdout}{done.stderr}")
+        raise DistributionError(f"{folder}: build failed\n{done.stdout}{done.stderr}")
 
 
 def build_and_check(folder: Path, out: Path) -> Path:
     """Wheel and source archive of one package into ``out``; returns the wheel.
 
     Raises:
-        BadDistribution: the build failed or an archive holds too much or too little.
+        DistributionError: the build failed or an archive holds too much or too little.
     """
     with tempfile.TemporaryDirectory() as scratch:
         direct, rebuilt, unpacked = (Path(scratch) / name for name in ("direct", "rebuilt", "unpacked"))
@@ -61,7 +61,7 @@ def build_and_check(folder: Path, out: Path) -> Path:
         build(source, rebuilt, "--wheel")
         (second,) = rebuilt.glob("*.whl")
         if digest(second) != digest(wheel):
-            raise BadDistribution(f"{archive.name} gives {second.name} with other content than the checkout")
+            raise DistributionError(f"{archive.name} gives {second.name} with other content than the checkout")
         check_wheel(wheel, folder)
         out.mkdir(parents=True, exist_ok=True)
         for built in (wheel, archive):
@@ -73,7 +73,7 @@ def check_wheel(wheel: Path, folder: Path) -> None:
     """Compare a wheel with the package's source folder.
 
     Raises:
-        BadDistribution: names what is missing or surplus.
+        DistributionError: names what is missing or surplus.
     """
     with zipfile.ZipFile(wheel) as file:
         inside = {PurePosixPath(name) for name in file.namelist()}
@@ -87,22 +87,22 @@ def check_wheel(wheel: Path, folder: Path) -> None:
     code = {name for name in inside if not name.parts[0].endswith(".dist-info")}
     if code != expected:
         missing, surplus = sorted(map(str, expected - code)), sorted(map(str, code - expected))
-        raise BadDistribution(f"{wheel.name}: missing {missing}, surplus {surplus}")
+        raise DistributionError(f"{wheel.name}: missing {missing}, surplus {surplus}")
     if not any(name.name == "py.typed" for name in code):
-        raise BadDistribution(f"{wheel.name} has no py.typed")
+        raise DistributionError(f"{wheel.name} has no py.typed")
     if not any(name.name == "entry_points.txt" for name in inside):
-        raise BadDistribution(f"{wheel.name} registers no entry point")
+        raise DistributionError(f"{wheel.name} registers no entry point")
 
 
 def check_names(archive: str, names: set[PurePosixPath]) -> None:
     """Refuse tests, data and caches in any archive.
 
     Raises:
-        BadDistribution: names the first offenders.
+        DistributionError: names the first offenders.
     """
     bad = [str(one) for one in names if one.suffix == ".pyc" or set(one.parts) & {*CACHES, "tests"}]
     if bad:
-        raise BadDistribution(f"{archive} holds what no user needs: {', '.join(sorted(bad)[:5])}")
+        raise DistributionError(f"{archive} holds what no user needs: {', '.join(sorted(bad)[:5])}")
 
 
 def digest(wheel: Path) -> str:
@@ -123,7 +123,7 @@ def main() -> int:
     for number, folder in enumerate(folders, 1):
         try:
             wheel = build_and_check(folder, out)
-        except BadDistribution as problem:
+        except DistributionError as problem:
             print(f"wheels: {problem}", file=sys.stderr)
             return 1
         print(f"{number}/{len(folders)} {wheel.name}  {wheel.stat().st_size / 1024:.0f} KiB")

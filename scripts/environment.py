@@ -26,7 +26,7 @@ DEVELOPMENT_TOOLS = [
 ]  # fmt: skip
 
 
-class EnvironmentProblem(Exception):
+class SetupError(Exception):
     """The environment cannot be made here; the message says why and what to do."""
 
 
@@ -47,24 +47,25 @@ def check_machine() -> None:
     """Refuse early, with the remedy, instead of failing half-way.
 
     Raises:
-        EnvironmentProblem: Python too old, no venv module, or too little disk space.
+        SetupError: Python too old, no venv module, or too little disk space.
     """
     if sys.version_info < OLDEST_PYTHON:
         wanted = ".".join(map(str, OLDEST_PYTHON))
-        raise EnvironmentProblem(
+        raise SetupError(
             f"{sys.executable} is Python {sys.version.split()[0]}; {wanted} or later is needed\n"
             f"  try: make PYTHON=/path/to/python{wanted}"
         )
     for module in ("venv", "ensurepip"):
         if importlib.util.find_spec(module) is None:
-            raise EnvironmentProblem(
+            raise SetupError(
                 f"{sys.executable} has no module {module!r}, which makes environments\n"
                 f"  try: apt-get install python{sys.version_info[0]}.{sys.version_info[1]}-venv   (Debian, Ubuntu)"
             )
     free = shutil.disk_usage(ROOT).free
     if free < FREE_BYTES_NEEDED and not STAMP.exists():
-        raise EnvironmentProblem(
-            f"{free / 1e9:.1f} GB are free on the disk of {ROOT}; the environment needs {FREE_BYTES_NEEDED / 1e9:.0f} GB\n"
+        raise SetupError(
+            f"{free / 1e9:.1f} GB are free on the disk of {ROOT}; "
+            f"the environment needs {FREE_BYTES_NEEDED / 1e9:.0f} GB\n"
             "  try: free some space, or put the checkout on a larger disk"
         )
 
@@ -73,13 +74,13 @@ def step(number: int, text: str, minutes: float, command: list[str]) -> None:
     """Announce and run one step.
 
     Raises:
-        EnvironmentProblem: the command failed.
+        SetupError: the command failed.
     """
     print(f"step {number}/4 {text} (expected ~{minutes:g} min)", flush=True)
     started = time.monotonic()
     done = subprocess.run(command, cwd=ROOT, check=False)
     if done.returncode != 0:
-        raise EnvironmentProblem(f"step {number}/4 failed (exit code {done.returncode}): {' '.join(command)}")
+        raise SetupError(f"step {number}/4 failed (exit code {done.returncode}): {' '.join(command)}")
     print(f"step {number}/4 done in {(time.monotonic() - started) / 60:.1f} min", flush=True)
 
 
@@ -112,7 +113,7 @@ def main() -> int:
         if STAMP.is_file() and STAMP.read_text().strip() == fingerprint():
             return 0
         install()
-    except EnvironmentProblem as problem:
+    except SetupError as problem:
         print(f"environment: {problem}", file=sys.stderr)
         return 2
     return 0

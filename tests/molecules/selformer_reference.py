@@ -25,7 +25,8 @@ from torch import Tensor
 
 SPECIALS = ["<unk>", "<s>", "</s>", "<pad>", "<mask>"]
 SMILES = [
-    "CCO", "c1ccccc1", "CC(=O)Oc1ccccc1C(=O)O", "C[N+](C)(C)CC(=O)[O-]", "OC[C@H](N)C(=O)O", "CN1C=NC2=C1C(=O)N(C)C(=O)N2C",
+    "CCO", "c1ccccc1", "CC(=O)Oc1ccccc1C(=O)O", "C[N+](C)(C)CC(=O)[O-]", "OC[C@H](N)C(=O)O",
+    "CN1C=NC2=C1C(=O)N(C)C(=O)N2C",
     "ClC(Cl)=C(Cl)Cl", "C/C=C/C", "[Na+].[Cl-]", "O=C1CCCN1", "c1ccc2ccccc2c1", "CC(C)Cc1ccc(cc1)C(C)C(=O)O",
 ]  # fmt: skip
 REFUSED = ["C1CC", "O=N(=O)c1ccccc1", " CCO ", ""]
@@ -62,7 +63,17 @@ def vocabulary(seed: int) -> tuple[list[str], list[str]]:
     texts = [selfies.encoder(Chem.CanonSmiles(one)) for one in SMILES]
     letters = sorted(set("".join(texts)) - set("[]"))
     random.Random(seed).shuffle(letters)
-    pairs = [("B", "r"), ("a", "n"), ("Br", "an"), ("c", "h"), ("Bran", "ch"), ("R", "i"), ("n", "g"), ("Ri", "ng"), ("=", "C")]
+    pairs = [
+        ("B", "r"),
+        ("a", "n"),
+        ("Br", "an"),
+        ("c", "h"),
+        ("Bran", "ch"),
+        ("R", "i"),
+        ("n", "g"),
+        ("Ri", "ng"),
+        ("=", "C"),
+    ]
     merges = [pair for pair in pairs if all(char in letters for char in "".join(pair))]
     tokens = [*SPECIALS, *letters, *("".join(pair) for pair in merges)]
     return tokens, [" ".join(pair) for pair in merges]
@@ -82,7 +93,9 @@ def library_ids(tokens: list[str], merges: list[str], text: str, limit: int | No
 
 
 def merged(word: list[str], merges: list[str]) -> list[str]:
-    for rule in merges:  # ranks in order: each rule is exhausted before the next, as these merges never undo one another
+    for (
+        rule
+    ) in merges:  # ranks in order: each rule is exhausted before the next, as these merges never undo one another
         left, right = rule.split(" ")
         i = 0
         while i < len(word) - 1:
@@ -203,14 +216,18 @@ def language_logits(state: Mapping[str, Tensor], hidden: Tensor, variant: Varian
     return inner @ state["roberta.embeddings.word_embeddings.weight"].T + state["lm_head.bias"]
 
 
-def make_inputs(variant: Variant, tokens: list[str], merges: list[str], generator: torch.Generator) -> dict[str, Tensor]:
+def make_inputs(
+    variant: Variant, tokens: list[str], merges: list[str], generator: torch.Generator
+) -> dict[str, Tensor]:
     texts = [selfies.encoder(one) for one in SMILES[: variant.molecules]]
     ids = torch.full((variant.molecules, variant.length), 3)
     for row, text in enumerate(texts):
         found = token_ids(tokens, merges, variant.scheme, text)
         found = found if len(found) <= variant.length else [*found[: variant.length - 1], 2]
         ids[row, : len(found)] = torch.tensor(found)
-    draws = {name: torch.rand(ids.shape, generator=generator) for name in ("mlm_u_select", "mlm_u_replace", "mlm_u_random")}
+    draws = {
+        name: torch.rand(ids.shape, generator=generator) for name in ("mlm_u_select", "mlm_u_replace", "mlm_u_random")
+    }
     draws["mlm_u_select"] *= 0.5  # enough selected tokens in so few molecules
     inputs = {"input_ids": ids, "attention_mask": (ids != 3).long(), "special_tokens_mask": (ids < 5).long(), **draws}
     inputs["mlm_random_words"] = torch.randint(len(tokens), ids.shape, generator=generator)
@@ -261,9 +278,11 @@ def make_outputs(variant: Variant, state: dict[str, Tensor], inputs: Mapping[str
     losses = {
         "binary": lambda x: F.cross_entropy(x, inputs["labels_binary"]),
         "regression": lambda x: (x[:, 0] - inputs["labels_regression"]).square().mean(),
-        "multilabel": lambda x: -(
-            inputs["labels_multilabel"] * F.logsigmoid(x) + (1 - inputs["labels_multilabel"]) * F.logsigmoid(-x)
-        ).mean(),
+        "multilabel": lambda x: (
+            -(
+                inputs["labels_multilabel"] * F.logsigmoid(x) + (1 - inputs["labels_multilabel"]) * F.logsigmoid(-x)
+            ).mean()
+        ),
     }
     for head, rule in losses.items():
         name = f"finetune_{head}.classifier."
@@ -330,11 +349,13 @@ def write_folder(folder: Path, variant: Variant) -> Path:
     save_file(state, folder / "weights.safetensors")
     save_file(inputs, folder / "inputs.safetensors")
     save_file(outputs, folder / "outputs.safetensors")
-    (folder / "batch.json").write_text(json.dumps({"molecules": [{"smiles": one} for one in SMILES[: variant.molecules]]}))
+    (folder / "batch.json").write_text(
+        json.dumps({"molecules": [{"smiles": one} for one in SMILES[: variant.molecules]]})
+    )
     limit = 12 + variant.seed
     lines = tokenizer_lines(tokens, merges, limit)
     (folder / "tokenizer.jsonl").write_text("\n".join(json.dumps(line) for line in lines) + "\n")
-    rows = [one for one in [*SMILES, "C1CC", *SMILES[:4]]]
+    rows = [*SMILES, "C1CC", *SMILES[:4]]
     with (folder / "set.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["structure"], *([one] for one in rows)])
     fractions = [0.6, 0.2, 0.2]
@@ -359,7 +380,8 @@ def make_manifest(
     }  # fmt: skip
     masking = {
         "selection_probability": 0.2, "mask_token_share": 0.7, "random_token_share_of_the_rest": 0.4,
-        "mask_token_id": 4, "never_selected_ids": [0, 1, 2, 3, 4], "random_word_count": len(tokens), "ignored_label": -100,
+        "mask_token_id": 4, "never_selected_ids": [0, 1, 2, 3, 4], "random_word_count": len(tokens),
+        "ignored_label": -100,
     }  # fmt: skip
     config = {
         "encoder": encoder,
@@ -393,8 +415,10 @@ def make_manifest(
     fields += [f"fast_w_trunc{limit}_len", f"fast_w_trunc{limit}_last"]
     stages: list[dict[str, Any]] = [
         {"name": "position_ids", "outputs": ["position_ids"], "compare": {"kind": "exact"}},
-        {"name": "hidden_states", "outputs": ["pretrain_nomask.hidden.*", "encoder_mask.last_hidden"], "compare": hidden},
-        {"name": "mlm_logits", "outputs": ["pretrain_nomask.logits*", "pretrain_mask.logits_at_masked"], "compare": logits},
+        {"name": "hidden_states", "outputs": ["pretrain_nomask.hidden.*", "encoder_mask.last_hidden"],
+         "compare": hidden},
+        {"name": "mlm_logits", "outputs": ["pretrain_nomask.logits*", "pretrain_mask.logits_at_masked"],
+         "compare": logits},
         {"name": "losses", "outputs": ["*.loss"], "compare": hidden},
         {"name": "embeddings", "outputs": ["embed.*"], "compare": hidden},
         {"name": "finetune_logits", "outputs": ["finetune_*.logits"], "compare": logits},

@@ -19,10 +19,56 @@ from repcore_molecules.tokenisation.vocabulary import (
     SymbolVocabulary,
 )
 
-SYMBOLS = ["[C]", "[=C]", "[#C]", "[N]", "[=N]", "[O]", "[=O]", "[C@@H1]", "[C@]", "[C@@]", "[/C]", "[\\C]", "[NH1]",
-           "[N+1]", "[O-1]", "[Branch1]", "[=Branch2]", "[Ring1]", "[-/Ring1]", "[13C]", "[Nb]", "[Cl]", "[Br]", "."]
-MERGES = ["B r", "a n", "c h", "Br an", "Bran ch", "Branch 1", "@ @", "= O", "C @@", "C@@ H", "C@@H 1", "R i", "Ri n",
-          "Rin g", "Ring 1", "N H", "- /", "- \\", "= C", "C l", "@ =", "1 3"]
+SYMBOLS = [
+    "[C]",
+    "[=C]",
+    "[#C]",
+    "[N]",
+    "[=N]",
+    "[O]",
+    "[=O]",
+    "[C@@H1]",
+    "[C@]",
+    "[C@@]",
+    "[/C]",
+    "[\\C]",
+    "[NH1]",
+    "[N+1]",
+    "[O-1]",
+    "[Branch1]",
+    "[=Branch2]",
+    "[Ring1]",
+    "[-/Ring1]",
+    "[13C]",
+    "[Nb]",
+    "[Cl]",
+    "[Br]",
+    ".",
+]
+MERGES = [
+    "B r",
+    "a n",
+    "c h",
+    "Br an",
+    "Bran ch",
+    "Branch 1",
+    "@ @",
+    "= O",
+    "C @@",
+    "C@@ H",
+    "C@@H 1",
+    "R i",
+    "Ri n",
+    "Rin g",
+    "Ring 1",
+    "N H",
+    "- /",
+    "- \\",
+    "= C",
+    "C l",
+    "@ =",
+    "1 3",
+]
 
 
 def vocabulary(merges: list[str], characters: str) -> BpeVocabulary:

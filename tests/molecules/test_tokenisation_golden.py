@@ -62,9 +62,7 @@ def test_truncation_keeps_the_end_token(lines: list[dict[str, Any]]) -> None:
         if not line["selfies"]:
             continue
         result = tokenise(tokeniser, line["selfies"], 128)
-        assert (len(result.ids), result.ids[-3:]) == (
-            line["fast_v208_trunc128_len"], line["fast_v208_trunc128_last"]
-        )
+        assert (len(result.ids), result.ids[-3:]) == (line["fast_v208_trunc128_len"], line["fast_v208_trunc128_last"])
         assert result.truncated == (len(line["fast_v208"]) > 128)
         cut += result.truncated
     assert cut > 0

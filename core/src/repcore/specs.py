@@ -122,12 +122,12 @@ class Spec:
 def _target(default: str | None = None) -> str:
     """A required (or defaulted) ``module:attribute`` field."""
     if default is None:
-        return field(metadata={"target": True})  # type: ignore[no-any-return]
+        return field(metadata={"target": True})
     return field(default=default, metadata={"target": True})
 
 
 def _target_map() -> Mapping[str, str]:
-    return field(default_factory=dict, metadata={"target": True})  # type: ignore[no-any-return]
+    return field(default_factory=dict, metadata={"target": True})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,8 @@ class SmilesConfig:
     )
     max_characters: int = field(
         default=10_000,
-        metadata={"help": "longer SMILES are reported, not read: RDKit can crash the process on texts far beyond this",
-                  "unit": "characters"},
+        metadata={
+            "help": "longer SMILES are reported, not read: RDKit can crash the process on texts far beyond this",
+            "unit": "characters",
+        },
     )

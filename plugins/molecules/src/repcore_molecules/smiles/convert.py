@@ -189,9 +189,7 @@ def _convert_in_pool(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _take(
-    waiting: deque[tuple[Future[list[_Packed]], _Chunk]], memory: _Memory
-) -> tuple[list[SmilesResult], int]:
+def _take(waiting: deque[tuple[Future[list[_Packed]], _Chunk]], memory: _Memory) -> tuple[list[SmilesResult], int]:
     future, chunk = waiting.popleft()
     return memory.fan_out(chunk, [SmilesResult(*packed) for packed in future.result()])
 

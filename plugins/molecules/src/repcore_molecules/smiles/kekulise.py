@@ -16,11 +16,30 @@ from collections.abc import Sequence
 
 # Bonds that each element may make where it is aromatic, lowest first, and its outer electrons.
 AROMATIC_VALENCES: dict[str, tuple[int, ...]] = {
-    "B": (3,), "Al": (3,), "C": (4,), "Si": (4,), "N": (3, 5), "P": (3, 5), "As": (3, 5),
-    "O": (2, 4), "S": (2, 4), "Se": (2, 4), "Te": (2, 4),
+    "B": (3,),
+    "Al": (3,),
+    "C": (4,),
+    "Si": (4,),
+    "N": (3, 5),
+    "P": (3, 5),
+    "As": (3, 5),
+    "O": (2, 4),
+    "S": (2, 4),
+    "Se": (2, 4),
+    "Te": (2, 4),
 }
 OUTER_ELECTRONS: dict[str, int] = {
-    "B": 3, "Al": 3, "C": 4, "Si": 4, "N": 5, "P": 5, "As": 5, "O": 6, "S": 6, "Se": 6, "Te": 6,
+    "B": 3,
+    "Al": 3,
+    "C": 4,
+    "Si": 4,
+    "N": 5,
+    "P": 5,
+    "As": 5,
+    "O": 6,
+    "S": 6,
+    "Se": 6,
+    "Te": 6,
 }
 
 # An atom's bonds are counted in one integer: single-bond equivalents plus 64 for each aromatic bond among them.

@@ -23,7 +23,7 @@ def scaffold_of(smiles: str) -> str | None:
     mol = Chem.MolFromSmiles(smiles)
     scaffold = None
     if mol is not None:
-        scaffold = str(MurckoScaffold.MurckoScaffoldSmiles(mol=mol, includeChirality=False))  # type: ignore[no-untyped-call]
+        scaffold = str(MurckoScaffold.MurckoScaffoldSmiles(mol=mol, includeChirality=False))
     del silence
     return scaffold
 

@@ -33,8 +33,24 @@ from repcore_molecules.smiles.symbols_of_atoms import (
 )
 
 # The sixteen symbols that double as digits behind [Branch] and [Ring] (SELFIES paper, table of index symbols).
-_DIGITS = ("[C]", "[Ring1]", "[Ring2]", "[Branch1]", "[=Branch1]", "[#Branch1]", "[Branch2]", "[=Branch2]",
-           "[#Branch2]", "[O]", "[N]", "[=N]", "[=C]", "[#C]", "[S]", "[P]")
+_DIGITS = (
+    "[C]",
+    "[Ring1]",
+    "[Ring2]",
+    "[Branch1]",
+    "[=Branch1]",
+    "[#Branch1]",
+    "[Branch2]",
+    "[=Branch2]",
+    "[#Branch2]",
+    "[O]",
+    "[N]",
+    "[=N]",
+    "[=C]",
+    "[#C]",
+    "[S]",
+    "[P]",
+)
 _UNLIMITED = 1 << 30
 
 

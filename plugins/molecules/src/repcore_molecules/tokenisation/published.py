@@ -50,9 +50,7 @@ def merge_pairs(word: list[str], ranks: Mapping[tuple[str, str], int]) -> list[s
     """Byte-pair merging: join the adjacent pair of lowest rank, everywhere from the left, until none is left."""
     worst = len(ranks)
     while len(word) > 1:
-        rank, left, right = min(
-            (ranks.get(pair, worst), *pair) for pair in pairwise(word)
-        )
+        rank, left, right = min((ranks.get(pair, worst), *pair) for pair in pairwise(word))
         if rank == worst:
             break
         merged: list[str] = []
@@ -205,7 +203,5 @@ def _crossing_pairs(vocabulary: BpeVocabulary) -> set[tuple[str, str]]:
     Only merges of signs alone matter: letters and digits end a run, so a run across brackets has none.
     """
     return {
-        (left[-1], right[0])
-        for left, right in vocabulary.merges
-        if not any(char.isalnum() for char in left + right)
+        (left[-1], right[0]) for left, right in vocabulary.merges if not any(char.isalnum() for char in left + right)
     }

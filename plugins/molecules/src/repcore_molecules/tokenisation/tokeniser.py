@@ -84,12 +84,16 @@ def create_tokeniser(mode: str, vocabulary: SymbolVocabulary | BpeVocabulary) ->
     if mode == "symbol":
         if isinstance(vocabulary, SymbolVocabulary):
             return SymbolTokeniser(vocabulary)
-        raise ConfigError("mode 'symbol' was given a published byte-pair vocabulary",
-                          hint="use mode fast, slow or bracket with a checkpoint's vocab.json and merges.txt")
+        raise ConfigError(
+            "mode 'symbol' was given a published byte-pair vocabulary",
+            hint="use mode fast, slow or bracket with a checkpoint's vocab.json and merges.txt",
+        )
     if isinstance(vocabulary, BpeVocabulary):
         return PublishedTokeniser(mode, vocabulary)
-    raise ConfigError(f"mode {mode!r} was given a symbol vocabulary",
-                      hint="use mode symbol, or name the checkpoint folder with vocab.json and merges.txt")
+    raise ConfigError(
+        f"mode {mode!r} was given a symbol vocabulary",
+        hint="use mode symbol, or name the checkpoint folder with vocab.json and merges.txt",
+    )
 
 
 def tokeniser_from_json(state: Mapping[str, Any]) -> Tokeniser:  # Any: JSON content
@@ -104,5 +108,9 @@ def tokeniser_from_json(state: Mapping[str, Any]) -> Tokeniser:  # Any: JSON con
         merges = tuple((left, right) for left, right in state["merges"])
         return create_tokeniser(state["mode"], BpeVocabulary(tuple(state["tokens"]), merges))
     except (KeyError, TypeError) as error:
-        raise CheckpointError("the saved tokeniser is incomplete", got=", ".join(sorted(state)), reason=error,
-                              expected="mode and symbols, or mode, tokens and merges") from error
+        raise CheckpointError(
+            "the saved tokeniser is incomplete",
+            got=", ".join(sorted(state)),
+            reason=error,
+            expected="mode and symbols, or mode, tokens and merges",
+        ) from error

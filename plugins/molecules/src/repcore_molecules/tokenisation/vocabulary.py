@@ -70,8 +70,12 @@ class SymbolVocabulary:
         content = _read_json(path)
         specials, symbols = content.get("special_tokens"), content.get("symbols")
         if specials != list(SPECIAL_TOKENS) or not _is_list_of_text(symbols):
-            raise CheckpointError(f"{path.name} is not a symbol vocabulary", got=sorted(content), where=path,
-                                  expected=f"special_tokens {list(SPECIAL_TOKENS)} and a list 'symbols'")
+            raise CheckpointError(
+                f"{path.name} is not a symbol vocabulary",
+                got=sorted(content),
+                where=path,
+                expected=f"special_tokens {list(SPECIAL_TOKENS)} and a list 'symbols'",
+            )
         return cls(tuple(symbols))  # type: ignore[arg-type]
 
 
@@ -135,16 +139,21 @@ class BpeVocabulary:
         lines = _read_text(folder / "merges.txt").split("\n")
         # Only the first line can be a header: later lines may begin with '#', the SMILES sign of a triple bond.
         body = lines[1:] if lines[0].startswith("#version") else lines
-        return cls.from_tokens(sorted(ids, key=lambda token: int(str(ids[token]))),
-                               (line for line in (text.rstrip("\r") for text in body) if line))
+        return cls.from_tokens(
+            sorted(ids, key=lambda token: int(str(ids[token]))),
+            (line for line in (text.rstrip("\r") for text in body) if line),
+        )
 
 
 def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise CheckpointError(f"no {path.name} in {path.parent}", expected="vocab.json and merges.txt",
-                              hint="name the folder that holds the checkpoint's tokenizer files") from error
+        raise CheckpointError(
+            f"no {path.name} in {path.parent}",
+            expected="vocab.json and merges.txt",
+            hint="name the folder that holds the checkpoint's tokenizer files",
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"cannot read {path}", reason=error) from error
 
