@@ -19,6 +19,10 @@ from repcore.training.assembly import RunParts, teachers
 from repcore.training.listeners import RunState
 from repcore.training.run_folder import RunFolder
 
+EARLY_SHARE = 0.15
+"""Share of a run during which no verdict is given: masked models first learn frequencies, and their vectors lie on one
+point until they learn more; calling that a collapse would be a false alarm (seen on SELFormer at a tenth of a run)."""
+
 Diagnosis = Callable[[RunState], tuple[dict[str, Any], str]]
 
 
@@ -33,9 +37,11 @@ def held_out_diagnosis(parts: RunParts) -> Diagnosis:
         figures = diagnose(vectors, generator=generator(parts.resolved.trainer.seed, "diagnostics"))
         first = next(iter(read_lines(state.folder.path / "diagnostics.jsonl")), None)
         verdict = judge(figures, first if state.step else None)
-        record = {**figures, "level": verdict.level, "reasons": list(verdict.reasons)}
+        early = 0 < state.step < EARLY_SHARE * state.total_steps
+        level = "early" if early else verdict.level
+        record = {**figures, "level": level, "reasons": [] if early else list(verdict.reasons)}
         state.folder.write_json("diagnostics.json", {"step": state.step, **record})
-        return record, verdict.line
+        return record, "too early to judge the vectors" if early else verdict.line
 
     return run
 
