@@ -2,6 +2,7 @@
 
 PYTHON ?= python3.11
 DOMAIN ?= molecules
+DATA ?= ../shared/data
 BIN := .venv/bin
 SOURCES := core/src/repcore $(wildcard plugins/*/src/*) scripts
 TESTS ?= tests
@@ -29,10 +30,14 @@ demo: env  ## train, embed, probe and report on a built-in data set: make demo D
 	$(BIN)/repcore demo $(DOMAIN)
 
 bench: env  ## paired timings into benchmarks/results/
-	@set -e; for script in $$(ls benchmarks/*.py | grep -v /learning_); do echo "== $$script"; $(BIN)/python $$script; done
+	@set -e; for script in $$(ls benchmarks/*.py | grep -v -e _learning -e /measuring); do \
+	  echo "== $$script"; $(BIN)/python $$script; done
 
-proof: bench  ## timings, then learning runs over several seeds into benchmarks/results/
-	@set -e; for script in $$(ls benchmarks/learning_*.py 2>/dev/null); do echo "== $$script"; $(BIN)/python $$script; done
+proof: bench  ## timings, then learning runs over several seeds on real data: make proof DATA=folder
+	@test -d $(DATA) || { echo "make: no folder $(DATA) with real data; name it: make proof DATA=folder" >&2; exit 2; }
+	$(BIN)/python benchmarks/molecules_learning.py --corpus $(DATA)/molecules/corpus50k --sets $(DATA)/molecules
+	@if [ -f benchmarks/graphs_learning.py ]; then $(BIN)/python benchmarks/graphs_learning.py --data $(DATA)/graphs; fi
+	@if [ -f benchmarks/audio_learning.py ]; then $(BIN)/python benchmarks/audio_learning.py --data $(DATA)/audio; fi
 
 wheels: env  ## wheels and source archives of core and every plugin into dist/, their contents checked
 	$(BIN)/python scripts/build_wheels.py
