@@ -21,14 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from audio_speed import machine
+from measuring import RESULTS, facts, write_result
 from torch import Tensor, nn
 
 from repcore.interfaces import Batch
 from repcore_audio.configs.ssamba import PUBLISHED_TINY
 from repcore_audio.encoders.ssamba import Ssamba
 
-RESULTS = Path(__file__).parent / "results"
 CONTENDERS = ("ssamba-tiny", "attention, fused", "attention, unfused")
 WIDTH, BLOCKS, HEADS = 192, 12, 3
 ROWS = 8  # 128 mel bins in patches of 16
@@ -92,11 +91,10 @@ def main() -> None:
     for name, value in slopes.items():
         print(f"{name}: {value:.3f}")
     stem = f"audio_length_{arguments.device}"
-    RESULTS.mkdir(exist_ok=True)
-    content = {"points": points, "linearity": slopes, "batch": arguments.batch, "machine": machine(arguments.threads)}
-    (RESULTS / f"{stem}.json").write_text(json.dumps(content, indent=1) + "\n")
-    (RESULTS / f"{stem}.svg").write_text(plot(points))
-    print(f"written: {RESULTS / stem}.json and .svg")
+    settings = {"batch": arguments.batch, "threads": arguments.threads, "device": arguments.device}
+    record = {**facts(("repcore", "repcore-audio", "torch")), **settings, "points": points, "linearity": slopes}
+    print(f"written: {write_result(stem, record)} and {stem}.svg")
+    (RESULTS / f"{stem}.svg").write_text(plot(points), encoding="utf-8")
 
 
 def described(point: dict[str, Any]) -> str:

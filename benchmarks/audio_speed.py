@@ -16,17 +16,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from measuring import RESULTS, facts, interleaved, spread, write_result
 from torch import Tensor
 
 from repcore.interfaces import Batch
@@ -36,7 +31,7 @@ from repcore_audio.ops.selective_scan import chunked
 from repcore_audio.ops.selective_scan import torch as plain
 from repcore_audio.preprocessors.log_mel import LogMel
 
-RESULTS = Path(__file__).parent / "results" / "audio_speed.json"
+NAME = "audio_speed"
 CHANNELS, STATES = 384, 16  # of the tiny model
 TINY_TOLERANCE = 1e-4  # largest relative difference between contenders that count as equal
 Contenders = Mapping[str, Callable[[], Any]]
@@ -46,11 +41,12 @@ def main() -> None:
     arguments = parse_arguments()
     torch.set_num_threads(arguments.threads)
     parts = {"scan": scan_part, "encoder": encoder_part, "fbank": filter_bank_part}
-    tables = {name: parts[name](arguments) for name in arguments.only}
-    previous = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps({**previous, **tables, "machine": machine(arguments.threads)}, indent=1) + "\n")
-    print(f"written: {RESULTS}")
+    known = RESULTS / f"{NAME}.json"
+    record = json.loads(known.read_text(encoding="utf-8")) if known.is_file() else {}
+    record |= facts(("repcore", "repcore-audio", "torch", "torchaudio")) | {"threads": arguments.threads, "unit": "ms"}
+    for name in arguments.only:
+        record[name] = parts[name](arguments)
+        print(f"written: {write_result(NAME, record)}")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -62,46 +58,21 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def machine(threads: int) -> dict[str, Any]:
-    """What the figures depend on."""
-    return {
-        "processor": processor(), "cores": os.cpu_count(), "threads": threads, "load": os.getloadavg()[0],
-        "python": platform.python_version(), "torch": version("torch"), "repcore-audio": version("repcore-audio"),
-        "date": date.today().isoformat(),
-    }  # fmt: skip
-
-
-def processor() -> str:
-    """Model name as Linux tells it, else what Python knows."""
-    info = Path("/proc/cpuinfo")
-    names = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.is_file() else []
-    return names[0].partition(":")[2].strip() if names else platform.processor()
-
-
 def race(contenders: Contenders, rounds: int) -> dict[str, dict[str, float]]:
-    """Median, fastest and slowest milliseconds of each, in interleaved rounds after one warm-up."""
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    for run in contenders.values():
-        run()
-    for _ in range(rounds):
-        for name, run in contenders.items():
-            started = time.perf_counter()
-            run()
-            times[name].append(1000 * (time.perf_counter() - started))
+    """Median, lowest and highest milliseconds of each, in interleaved rounds."""
     return {
-        name: {"median_ms": statistics.median(one), "fastest_ms": min(one), "slowest_ms": max(one)}
-        for name, one in times.items()
+        name: spread([1000 * one for one in seconds], 2) for name, seconds in interleaved(contenders, rounds).items()
     }
 
 
 def show(title: str, figures: Mapping[str, Mapping[str, float]], ours: str) -> dict[str, Any]:
     """Print one race and return it with ratios to ours."""
-    base = figures[ours]["median_ms"]
+    base = figures[ours]["median"]
     for name, one in figures.items():
-        ratio = one["median_ms"] / base
-        spread = f"{one['fastest_ms']:.1f} to {one['slowest_ms']:.1f}"
-        print(f"{title:34s} {name:24s} {one['median_ms']:10.1f} ms  ({spread})  {ratio:7.2f} x ours")
-    return {name: {**one, "times_ours": one["median_ms"] / base} for name, one in figures.items()}
+        ratio = one["median"] / base
+        span = f"{one['lowest']:.1f} to {one['highest']:.1f}"
+        print(f"{title:34s} {name:24s} {one['median']:10.1f} ms  ({span})  {ratio:7.2f} x ours", flush=True)
+    return {name: {**one, "times_ours": round(one["median"] / base, 2)} for name, one in figures.items()}
 
 
 # ------------------------------------------------------------------------------------------------- scan

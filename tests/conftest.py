@@ -34,12 +34,23 @@ MakeDistribution = Callable[..., Path]
 
 
 def write_distribution(
-    folder: Path, name: str, target: str, *, entry: str | None = None, version: str = "1.0", requires: tuple[str, ...] = ()
+    folder: Path,
+    name: str,
+    target: str,
+    *,
+    entry: str | None = None,
+    version: str = "1.0",
+    requires: tuple[str, ...] = (),
 ) -> Path:
     """The metadata of an installed distribution with one entry point of repcore's group."""
     info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
     info.mkdir(parents=True)
-    lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", *(f"Requires-Dist: {one}" for one in requires)]
+    lines = [
+        "Metadata-Version: 2.1",
+        f"Name: {name}",
+        f"Version: {version}",
+        *(f"Requires-Dist: {one}" for one in requires),
+    ]
     (info / "METADATA").write_text("\n".join(lines) + "\n")
     (info / "entry_points.txt").write_text(f"[repcore.plugins]\n{entry or name.removeprefix('repcore-')} = {target}\n")
     return info

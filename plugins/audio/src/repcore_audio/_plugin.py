@@ -20,7 +20,7 @@ from repcore.specs import (
 )
 
 PACKAGE = "repcore_audio"
-PAPER = "Shams et al. 2024, SSAMBA: Self-Supervised Audio Representation Learning with Mamba State Space Model, arXiv 2405.11831"
+PAPER = "Shams et al. 2024, SSAMBA, arXiv 2405.11831 (IEEE SLT 2024)"
 LICENCE = "Apache-2.0 (this implementation); the authors' repository is BSD 3-clause"
 SPECTROGRAM = TensorSpec("spectrogram", "B T F", unit="normalised log power")
 LENGTHS = TensorSpec("frames", "B", "int64", unit="frames", optional=True)
@@ -52,7 +52,7 @@ def repcore_encoders() -> list[EncoderSpec]:
             config=f"{PACKAGE}.configs.ssamba:SsambaConfig",
             inputs=(SPECTROGRAM, LENGTHS),
             outputs=(TensorSpec("patches", "B P E"), TensorSpec("columns", "B T E")),
-            poolings=("mean", "cls", "max", "segments"),
+            poolings=("default", "mean", "cls", "max", "segments"),
             levels=("patches", "columns"),
             capabilities=("masked-patches",),
             paper=PAPER,
@@ -91,6 +91,7 @@ def repcore_datasets() -> list[DatasetSpec]:
             sniff=f"{SNIFFERS}:{sniffer}",
             render=RENDER,
             needs=("soundfile",),
+            hints={"soundfile": "pip install soundfile"},
         )
 
     return [
@@ -133,6 +134,10 @@ def repcore_preprocessors() -> list[PreprocessorSpec]:
             baselines={
                 "fbank-statistics": f"{PACKAGE}.preprocessors.spectrogram:filter_bank_statistics",
                 "fbank-segments": f"{PACKAGE}.preprocessors.spectrogram:filter_bank_segments",
+            },
+            splits={
+                "declared-folds": f"{PACKAGE}.preprocessors.splits:declared_folds",
+                "leave-one-group-out": f"{PACKAGE}.preprocessors.splits:leave_one_group_out",
             },
         )
     ]
@@ -246,8 +251,8 @@ def repcore_systems() -> list[SystemSpec]:
 DIFFERENCES = (
     ("wiring", "blocks in pairs, residual doubles at every pair", "plain pre-norm residual", "encoder.wiring"),
     ("final norm", "applied twice", "applied once", "encoder.double_final_norm"),
-    ("backward scan", "step projection keeps the linear layer's default", "as the forward scan", "encoder.legacy_dt_b_init"),
-    ("masks", "block sampler biased against low bands and the last patches", "every patch alike", "objective.mask_sampler"),
+    ("backward scan", "short memory at the start", "as the forward scan", "encoder.legacy_dt_b_init"),
+    ("masks", "blocks, biased against low bands and last patches", "every patch alike", "objective.mask_sampler"),
     ("passes", "two encoder passes with two masks a step", "one pass serves both losses", "objective.passes"),
     ("negatives", "hidden patches of the same clip", "the same; all clips on request", "objective.negatives"),
     ("softmax", "over predictions in code, over targets in the paper", "as the code", "objective.softmax_over"),
@@ -255,5 +260,5 @@ DIFFERENCES = (
     ("padding", "0 in the log domain, louder than silence", "digital silence", "preprocessor.padding"),
     ("warm-up", "staircase of 50 steps, then halved when validation stalls", "linear, then constant", "schedule"),
     ("mixup", "waveforms, each clip with its own share", "powers of a batch, one share", "task.mixup"),
-)  # fmt: skip
+)
 """Where defaults depart from the paper or its code."""

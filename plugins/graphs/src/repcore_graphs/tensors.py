@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from repcore.errors import ShapeError
-from repcore_graphs.ops.dht import EdgeCounting, dht
+from repcore_graphs.ops.dht import DualHypergraph, EdgeCounting, dht
 from repcore_graphs.ops.dual_hypergraph_conv.endpoints import edge_scales
 
 
@@ -56,15 +56,17 @@ class GraphTensors:
 
     def with_features(self, *, nodes: Tensor | None = None, edges: Tensor | None = None) -> GraphTensors:
         """The same structure with other features."""
-        return replace(
-            self, nodes=self.nodes if nodes is None else nodes, edges=self.edges if edges is None else edges
-        )
+        return replace(self, nodes=self.nodes if nodes is None else nodes, edges=self.edges if edges is None else edges)
 
     def edge_features(self) -> Tensor:
         """Edge features, which must exist by now."""
         if self.edges is None:
             raise ShapeError("edges have no features yet", hint="encoder.embed_edges(graph) initialises them")
         return self.edges
+
+    def dual(self) -> DualHypergraph:
+        """The dual hypergraph in closed form."""
+        return DualHypergraph(self.ends, self.multiplicity, self.arc_edge, self.num_nodes)
 
     def select_edges(self, kept: Tensor) -> GraphTensors:
         """Only the edges at these positions, in this order; arcs follow. Nodes all stay. Shapes depend on ``kept``."""
@@ -106,7 +108,8 @@ def from_pyg(data: Any, *, edges: EdgeCounting = "once") -> GraphTensors:
     for any other it is computed here.
 
     Args:
-        data: ``x`` (N, Dn), ``edge_index`` (2, A), ``edge_attr`` (A, De) or None, and of a batch ``batch``, ``num_graphs``.
+        data: ``x`` (N, Dn), ``edge_index`` (2, A), ``edge_attr`` (A, De) or None, and of a batch ``batch``,
+            ``num_graphs``.
         edges: how undirected edges are counted, see :func:`repcore_graphs.ops.dht.dht`.
 
     Raises:

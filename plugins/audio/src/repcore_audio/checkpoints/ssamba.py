@@ -1,8 +1,9 @@
 """Published SSAMBA weights: pre-trained (``module.v.*`` and two prediction heads) and fine-tuned (``mlp_head``).
 
-Source: `SiavashShams/ssamba`, plain state dicts of a DataParallel model; method card, section 7. Sizes, depth, patch shape
-and norm are read from shapes; the position grid from ``p_input_fdim`` and ``p_input_tdim``, the mel bins and frames of the pre-training input. A
-fine-tuned file does not hold them, so the grid must be told: ``grid=12x101`` and ``stride=10``.
+Source: `SiavashShams/ssamba`, plain state dicts of a DataParallel model; method card, section 7. Sizes, depth, patch
+shape and norm are read from shapes; the position grid from ``p_input_fdim`` and ``p_input_tdim``, the mel bins and
+frames of the pre-training input. A fine-tuned file does not hold them, so the grid must be told: ``grid=12x101`` and
+``stride=10``.
 """
 
 from __future__ import annotations
@@ -112,12 +113,18 @@ def encoder_config(state: Mapping[str, Tensor], source: Path, options: Mapping[s
         CheckpointError: a tensor that tells a size is missing, or the grid is not known.
     """
     first = "v.layers.0.mixer."
-    needed = ("v.patch_embed.proj.weight", "v.pos_embed", *(first + name for name in ("A_log", "conv1d.weight", "dt_proj.weight")))
+    needed = (
+        "v.patch_embed.proj.weight",
+        "v.pos_embed",
+        *(first + name for name in ("A_log", "conv1d.weight", "dt_proj.weight")),
+    )
     missing = [name for name in needed if name not in state]
     if missing:
         raise CheckpointError(f"{source.name} lacks {', '.join(missing)}", meaning="it is no SSAMBA model")
     if first + "A_b_log" not in state:
-        raise CheckpointError(f"{source.name} scans in one direction only", expected="bimamba_type v2, as all released models")
+        raise CheckpointError(
+            f"{source.name} scans in one direction only", expected="bimamba_type v2, as all released models"
+        )
     width, _, patch_frequency, patch_time = state["v.patch_embed.proj.weight"].shape
     layers = {int(match[1]) for key in state if (match := re.match(r"v\.layers\.(\d+)\.", key))}
     stride = int(options["stride"]) if "stride" in options else None
@@ -191,7 +198,11 @@ def _grid(
 
 def _head_names(state: Mapping[str, Tensor]) -> dict[str, str]:
     """Published name -> ours of the heads that a file happens to have."""
-    heads = {key: value for key, value in state.items() if key.split(".")[0] in ("mask_embed", "cpredlayer", "gpredlayer", "mlp_head")}
+    heads = {
+        key: value
+        for key, value in state.items()
+        if key.split(".")[0] in ("mask_embed", "cpredlayer", "gpredlayer", "mlp_head")
+    }
     _, report = KEYS.apply(heads, source="", target="")
     return report.renamed
 
@@ -204,7 +215,9 @@ def _below(state: Mapping[str, Any], part: str) -> dict[str, Any]:
 def _add_notes(report: LoadReport, config: SsambaConfig, options: Mapping[str, str]) -> None:
     report.notes.append(f"{config.depth} blocks of width {config.width}, positions for {config.position_grid} patches")
     if "wiring" not in options:
-        report.notes.append("wiring: paired, two final norms, as pre-trained (option wiring=sequential for the SUPERB wrapper)")
+        report.notes.append(
+            "wiring: paired, two final norms, as pre-trained (option wiring=sequential for the SUPERB wrapper)"
+        )
     if "statistics" not in options:
         report.notes.append("log-mel statistics: AudioSet (option statistics=esc50, speechcommands or urban8k)")
 

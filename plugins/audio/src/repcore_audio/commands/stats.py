@@ -1,4 +1,4 @@
-"""``repcore audio stats``: mean and deviation of log-mel values, for ``preprocessor.mean`` and ``preprocessor.deviation``."""
+"""``repcore audio stats``: log-mel mean and deviation, for ``preprocessor.mean`` and ``preprocessor.deviation``."""
 
 from __future__ import annotations
 

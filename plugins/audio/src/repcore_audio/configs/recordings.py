@@ -14,7 +14,8 @@ class RecordingsConfig:
         default=(), metadata={"help": "labels to use, in manifests columns; all that are found when left out"}
     )
     cache_mib: int = field(
-        default=256, metadata={"help": "decoded recordings kept in memory, so that a small set is read once", "unit": "MiB"}
+        default=256,
+        metadata={"help": "decoded recordings kept in memory, so that a small set is read once", "unit": "MiB"},
     )
 
 
@@ -25,11 +26,15 @@ class ManifestConfig(RecordingsConfig):
     Columns named label, labels, class, category or target hold labels unless ``labels`` names others.
     """
 
-    path_column: str | None = field(default=None, metadata={"help": "column of file names; found by name when left out"})
+    path_column: str | None = field(
+        default=None, metadata={"help": "column of file names; found by name when left out"}
+    )
     group_column: str | None = field(
         default=None, metadata={"help": "leakage key such as speaker; speaker, group or src_file when left out"}
     )
-    split_column: str | None = field(default=None, metadata={"help": "split or fold of each row; split or fold when left out"})
+    split_column: str | None = field(
+        default=None, metadata={"help": "split or fold of each row; split or fold when left out"}
+    )
     id_column: str | None = field(default=None, metadata={"help": "unique ids; the file names when left out"})
     label_separator: str = field(default=",", metadata={"help": "between several labels of one recording"})
     label_table: str = field(
@@ -41,8 +46,10 @@ class ManifestConfig(RecordingsConfig):
 class SoundsConfig:
     """Generated instruments and environmental sounds."""
 
-    clips: int = field(default=600, metadata={"help": "number of recordings"})
-    seconds: float = field(default=1.5, metadata={"help": "longest recording; lengths vary from half of it", "unit": "s"})
+    clips: int = field(default=500, metadata={"help": "number of recordings"})
+    seconds: float = field(
+        default=1.5, metadata={"help": "longest recording; lengths vary from half of it", "unit": "s"}
+    )
     sample_rate_hz: int = field(default=16_000, metadata={"help": "sampling rate", "unit": "Hz"})
     seed: int = field(default=0, metadata={"help": "recordings are a pure function of seed and index"})
     signal_to_noise_db: tuple[float, float] = field(

@@ -16,17 +16,21 @@ class LogMelConfig:
     frame_shift_ms: float = field(default=10.0, metadata={"help": "distance between frames", "unit": "ms"})
     frames: int = field(
         default=1024,
-        metadata={"help": "longest clip that the encoder sees at once; longer recordings become windows", "unit": "frames"},
+        metadata={
+            "help": "longest clip that the encoder sees at once; longer recordings become windows",
+            "unit": "frames",
+        },
     )
     length: Literal["variable", "fixed"] = field(
         default="variable",
         metadata={
-            "help": "variable: clips keep their length, padding is marked and never seen; fixed: every clip is padded or "
-            "cut to `frames` and padding is seen, as published"
+            "help": "variable: clips keep their length, padding is marked and never seen; fixed: every clip is padded "
+            "or cut to `frames` and padding is seen, as published"
         },
     )
     frame_multiple: int = field(
-        default=16, metadata={"help": "variable clips are filled up with silence to a multiple of this", "unit": "frames"}
+        default=16,
+        metadata={"help": "variable clips are filled up with silence to a multiple of this", "unit": "frames"},
     )
     long_recordings: Literal["windows", "cut"] = field(
         default="windows", metadata={"help": "windows: all of a long recording, `frames` at a time; cut: its beginning"}
@@ -37,7 +41,9 @@ class LogMelConfig:
     deviation: float | None = field(
         default=None, metadata={"help": "of log-mel values; from the training split when left out", "unit": "log power"}
     )
-    statistics_clips: int = field(default=2000, metadata={"help": "most recordings that mean and deviation are taken from"})
+    statistics_clips: int = field(
+        default=2000, metadata={"help": "most recordings that mean and deviation are taken from"}
+    )
     padding: Literal["silence", "zero"] = field(
         default="silence",
         metadata={"help": "log-mel value of padding: that of digital silence, or 0, which is louder (published)"},
@@ -45,9 +51,12 @@ class LogMelConfig:
     normalise_before_padding: bool = field(
         default=False, metadata={"help": "pad with 0 after normalising, as the published SUPERB wrapper does"}
     )
-    remove_waveform_mean: bool = field(default=True, metadata={"help": "subtract the mean of the whole recording first"})
+    remove_waveform_mean: bool = field(
+        default=True, metadata={"help": "subtract the mean of the whole recording first"}
+    )
     silence_db: float = field(
-        default=-70.0, metadata={"help": "recordings whose peak is below this are marked silent", "unit": "dB of full scale"}
+        default=-70.0,
+        metadata={"help": "recordings whose peak is below this are marked silent", "unit": "dB of full scale"},
     )
     clipped_share: float = field(
         default=0.001, metadata={"help": "recordings with a larger share of samples at full scale are marked clipped"}

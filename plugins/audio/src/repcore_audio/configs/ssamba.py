@@ -19,10 +19,14 @@ class SsambaConfig:
     states: int = field(default=16, metadata={"help": "states a channel in the scan"})
     expansion: int = field(default=2, metadata={"help": "inner channels = expansion x width"})
     convolution_width: int = field(default=4, metadata={"help": "taps of the causal convolution", "unit": "tokens"})
-    step_rank: int | None = field(default=None, metadata={"help": "rank of the step projection; width / 16 when left out"})
+    step_rank: int | None = field(
+        default=None, metadata={"help": "rank of the step projection; width / 16 when left out"}
+    )
     patch_frequency: int = field(default=16, metadata={"help": "height of a patch", "unit": "mel bins"})
     patch_time: int = field(default=16, metadata={"help": "length of a patch", "unit": "frames"})
-    stride_frequency: int | None = field(default=None, metadata={"help": "patch_frequency when left out", "unit": "mel bins"})
+    stride_frequency: int | None = field(
+        default=None, metadata={"help": "patch_frequency when left out", "unit": "mel bins"}
+    )
     stride_time: int | None = field(default=None, metadata={"help": "patch_time when left out", "unit": "frames"})
     mel_bins: int | None = field(default=None, metadata={"help": "height of the input; from the preprocessor"})
     frames: int | None = field(
@@ -34,7 +38,9 @@ class SsambaConfig:
     )
     wiring: Literal["sequential", "paired"] = field(
         default="sequential",
-        metadata={"help": "paired: every second block sees the reversed tokens and residuals add up (published weights)"},
+        metadata={
+            "help": "paired: every second block sees the reversed tokens and residuals add up (published weights)"
+        },
     )
     double_final_norm: bool = field(default=False, metadata={"help": "apply the final norm twice (published weights)"})
     legacy_dt_b_init: bool = field(
@@ -42,9 +48,20 @@ class SsambaConfig:
         metadata={"help": "initialise the backward scan's step as published: short memory, unlike the forward scan"},
     )
     direction_scale: float = field(default=0.5, metadata={"help": "factor on the sum of both directions"})
-    normalisation: Literal["layer", "rms"] = field(default="layer", metadata={"help": "norm of the blocks and at the end"})
+    normalisation: Literal["layer", "rms"] = field(
+        default="layer", metadata={"help": "norm of the blocks and at the end"}
+    )
     norm_epsilon: float = field(default=1e-5, metadata={"help": "added to variances in norms"})
-    drop_path: float = field(default=0.1, metadata={"help": "rate of the last block; earlier ones rise linearly from 0"})
+    pooling: Literal["mean", "segments", "cls", "max"] = field(
+        default="mean",
+        metadata={
+            "help": "clip vector: mean over patches (ft_avgtok), means of four stretches of time side by side (keeps "
+            "order, four times as wide), class token (ft_cls), or maximum over patches"
+        },
+    )
+    drop_path: float = field(
+        default=0.1, metadata={"help": "rate of the last block; earlier ones rise linearly from 0"}
+    )
 
 
 SSAMBA_TINY = SsambaConfig()
@@ -65,7 +82,8 @@ class MaskedPatchesConfig:
 
     mask_ratio: float = field(default=0.6, metadata={"help": "share of a clip's patches that are hidden"})
     masked_patches: int | None = field(
-        default=None, metadata={"help": "hidden patches a clip; takes the place of mask_ratio (published: 250, 300, 400)"}
+        default=None,
+        metadata={"help": "hidden patches a clip; takes the place of mask_ratio (published: 250, 300, 400)"},
     )
     mask_sampler: Literal["cluster", "random", "legacy-cluster"] = field(
         default="cluster",
@@ -105,14 +123,25 @@ class SoundTaskConfig:
     pooling: Literal["ft_avgtok", "ft_cls"] = field(
         default="ft_avgtok", metadata={"help": "what the head reads: the mean over patch tokens, or the class token"}
     )
-    frequency_mask: int = field(default=0, metadata={"help": "widest band hidden while training; 0 = none", "unit": "mel bins"})
-    time_mask: int = field(default=0, metadata={"help": "longest stretch hidden while training; 0 = none", "unit": "frames"})
-    mask_level: Literal["zero", "mean"] = field(
-        default="zero", metadata={"help": "log-mel value of what is hidden: 0 before normalisation (published), or the mean"}
+    frequency_mask: int = field(
+        default=0, metadata={"help": "widest band hidden while training; 0 = none", "unit": "mel bins"}
     )
-    noise: float = field(default=0.0, metadata={"help": "largest level of uniform noise on normalised values; published 0.1"})
-    roll: int = field(default=0, metadata={"help": "largest shift in time, round the end; published 10", "unit": "frames"})
-    mixup: float = field(default=0.0, metadata={"help": "share of training batches whose clips are mixed with each other"})
+    time_mask: int = field(
+        default=0, metadata={"help": "longest stretch hidden while training; 0 = none", "unit": "frames"}
+    )
+    mask_level: Literal["zero", "mean"] = field(
+        default="zero",
+        metadata={"help": "log-mel value of what is hidden: 0 before normalisation (published), or the mean"},
+    )
+    noise: float = field(
+        default=0.0, metadata={"help": "largest level of uniform noise on normalised values; published 0.1"}
+    )
+    roll: int = field(
+        default=0, metadata={"help": "largest shift in time, round the end; published 10", "unit": "frames"}
+    )
+    mixup: float = field(
+        default=0.0, metadata={"help": "share of training batches whose clips are mixed with each other"}
+    )
     mixup_concentration: float = field(default=10.0, metadata={"help": "of the beta distribution of the mixing share"})
     class_weights: Literal["none", "balanced"] = field(
         default="none", metadata={"help": "balanced: every class weighs the same, from training labels"}

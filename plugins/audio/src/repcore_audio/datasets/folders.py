@@ -92,7 +92,9 @@ def folder_catalogue(root: Path) -> Catalogue:
     if not files:
         there = sorted({path.suffix.lower() or "(no suffix)" for path in root.rglob("*") if path.is_file()})
         raise DataError(
-            f"{str(root)!r} holds no recording", expected=", ".join(SUFFIXES), found=", ".join(there[:8]) or "no file at all"
+            f"{str(root)!r} holds no recording",
+            expected=", ".join(SUFFIXES),
+            found=", ".join(there[:8]) or "no file at all",
         )
     parts = [path.relative_to(root).parts[:-1] for path in files]
     words: list[str | None] = [PART_NAMES.get(levels[0].lower()) if levels else None for levels in parts]
@@ -105,9 +107,7 @@ def folder_catalogue(root: Path) -> Catalogue:
     if not all(classes) or len(set(classes)) < 2:
         return Catalogue([Entry(name, path) for name, path in zip(ids, files, strict=True)], splits=splits)
     target, number = class_target("class", classes)
-    entries = [
-        Entry(name, path, {"class": number[word]}) for name, path, word in zip(ids, files, classes, strict=True)
-    ]
+    entries = [Entry(name, path, {"class": number[word]}) for name, path, word in zip(ids, files, classes, strict=True)]
     return Catalogue(entries, (target,), splits)
 
 
@@ -134,7 +134,9 @@ def fsdd_catalogue(root: Path) -> Catalogue:
         for path, match in matches
     ]
     splits = rows_by(["test" if int(match["take"]) < FSDD_TEST_TAKES else "train" for _, match in matches])
-    return Catalogue(entries, (digit_target, speaker_target), splits, _left_out(len(files) - len(matches), "other names"))
+    return Catalogue(
+        entries, (digit_target, speaker_target), splits, _left_out(len(files) - len(matches), "other names")
+    )
 
 
 def esc50_catalogue(root: Path) -> Catalogue:
@@ -153,7 +155,12 @@ def esc50_catalogue(root: Path) -> Catalogue:
         raise DataError(f"{table.name} lacks {', '.join(missing)}", columns=", ".join(rows[0]) if rows else "no rows")
     target, number = class_target("category", (row["category"] for row in rows))
     entries = [
-        _checked(row["filename"], root / "audio" / row["filename"], {"category": number[row["category"]]}, row.get("src_file"))
+        _checked(
+            row["filename"],
+            root / "audio" / row["filename"],
+            {"category": number[row["category"]]},
+            row.get("src_file"),
+        )
         for row in rows
     ]
     listed = {row["filename"] for row in rows}

@@ -109,7 +109,9 @@ def _json_rows(path: Path) -> _Rows:
         raise DataError(f"{path.name} is not JSON: {error}") from error
     rows = content.get("data") if isinstance(content, dict) else content
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
-        raise DataError(f"{path.name} holds no list of recordings", expected='{"data": [{"wav": "a.wav", "labels": "dog"}]}')
+        raise DataError(
+            f"{path.name} holds no list of recordings", expected='{"data": [{"wav": "a.wav", "labels": "dog"}]}'
+        )
     return _Rows(list(dict.fromkeys(name for row in rows for name in row)), rows, {})
 
 

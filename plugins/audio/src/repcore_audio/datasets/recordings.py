@@ -25,6 +25,10 @@ class Recording:
     samples: np.ndarray
     sample_rate_hz: int
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """The samples: what tells two recordings apart."""
+        return np.array(self.samples, dtype=dtype, copy=copy)
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -96,7 +100,9 @@ class RecordingReader:
         self._row_of = {entry.id: row for row, entry in enumerate(self._entries)}
         if len(self._row_of) != len(self._entries):
             twice = len(self._entries) - len(self._row_of)
-            raise DataError(f"{twice} ids of {str(source)!r} are not unique", hint="id_column names a column of unique ids")
+            raise DataError(
+                f"{twice} ids of {str(source)!r} are not unique", hint="id_column names a column of unique ids"
+            )
         self._cache: dict[int, Recording] = {}
         self._room = config.cache_mib * 2**20
         self._bytes = [_size(entry.path) for entry in self._entries]
@@ -142,7 +148,11 @@ class RecordingReader:
             raise ItemError(*entry.problem)
         recording = self._recording(index, entry.path)
         seconds = recording.samples.shape[1] / recording.sample_rate_hz
-        meta = {"seconds": round(seconds, 4), "sample_rate_hz": recording.sample_rate_hz, "channels": len(recording.samples)}
+        meta = {
+            "seconds": round(seconds, 4),
+            "sample_rate_hz": recording.sample_rate_hz,
+            "channels": len(recording.samples),
+        }
         return Sample(entry.id, recording, entry.targets, entry.group, meta)
 
     def by_id(self, sample_id: str) -> Sample:

@@ -61,27 +61,28 @@ def _band(signal: np.ndarray, rate: int, low: float, high: float) -> np.ndarray:
     return np.fft.irfft(np.fft.rfft(signal) * shape, len(signal))
 
 
-def _plucked(t: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
-    """A few plucks whose partials die away, high ones first."""
+def _struck(
+    t: np.ndarray, rate: int, rng: np.random.Generator, partials: Sequence[tuple[float, float, float]]
+) -> np.ndarray:
+    """A few strikes at random times and pitches; partials are (ratio, level, rate of decay in 1/s)."""
     out = np.zeros_like(t)
-    for start in np.sort(rng.uniform(0, 0.6 * t[-1], rng.integers(1, 4))):
-        pitch, own = _pitch(rng), np.maximum(0.0, t - start)
-        for number in range(1, 13):
-            if number * pitch < 0.45 * rate:
-                out += np.sin(2 * np.pi * number * pitch * own) * np.exp(-own * number * rng.uniform(1.5, 4)) / number * (t >= start)
+    for start in rng.integers(0, int(0.6 * len(t)), rng.integers(1, 4)):
+        pitch, own = _pitch(rng), t[: len(t) - start]
+        for ratio, level, decay in partials:
+            spread = ratio * rng.uniform(0.995, 1.005) * pitch
+            if spread < 0.45 * rate:
+                out[start:] += level * np.sin(2 * np.pi * spread * own) * np.exp(-own * decay * rng.uniform(0.6, 1.6))
     return out
+
+
+def _plucked(t: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
+    """Whole multiples that die away, high ones first."""
+    return _struck(t, rate, rng, [(number, 1 / number, 2.5 * number) for number in range(1, 10)])
 
 
 def _bell(t: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
     """Struck metal: partials that are no whole multiples."""
-    out = np.zeros_like(t)
-    for start in np.sort(rng.uniform(0, 0.6 * t[-1], rng.integers(1, 4))):
-        pitch, own = _pitch(rng), np.maximum(0.0, t - start)
-        for ratio in (1.0, 2.0, 2.76, 5.4, 8.93):
-            spread = ratio * rng.uniform(0.98, 1.02)
-            if spread * pitch < 0.45 * rate:
-                out += np.sin(2 * np.pi * spread * pitch * own) * np.exp(-own * ratio**0.5 * rng.uniform(1.5, 4)) / ratio**0.7 * (t >= start)
-    return out
+    return _struck(t, rate, rng, [(ratio, ratio**-0.7, 2.5 * ratio**0.5) for ratio in (1.0, 2.0, 2.76, 5.4, 8.93)])
 
 
 def _bowed(t: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
@@ -124,7 +125,9 @@ def _rain(t: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
     """Many short drops over hiss."""
     drops = (rng.random(len(t)) < rng.uniform(40, 400) / rate) * rng.exponential(1.0, len(t))
     length = int(rate * rng.uniform(0.002, 0.006))
-    ring = np.exp(-np.arange(length) / (length / 5)) * np.sin(2 * np.pi * rng.uniform(1500, 4000) / rate * np.arange(length))
+    ring = np.exp(-np.arange(length) / (length / 5)) * np.sin(
+        2 * np.pi * rng.uniform(1500, 4000) / rate * np.arange(length)
+    )
     return np.convolve(drops, ring)[: len(t)] + rng.uniform(0.01, 0.1) * rng.standard_normal(len(t))
 
 
@@ -217,7 +220,9 @@ class Sounds:
         mixed = _tilted(sound + level * background, rate, rng)
         samples = (mixed / np.abs(mixed).max() * rng.uniform(0.05, LARGEST_PEAK)).astype(np.float32)
         name = f"sound-{index:05d}"
-        return Sample(name, Recording(samples[None], rate), {"sound": number}, None, {"seconds": round(len(t) / rate, 4)})
+        return Sample(
+            name, Recording(samples[None], rate), {"sound": number}, None, {"seconds": round(len(t) / rate, 4)}
+        )
 
     def by_id(self, sample_id: str) -> Sample:
         """The recording with this id.

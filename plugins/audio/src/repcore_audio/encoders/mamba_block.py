@@ -2,7 +2,8 @@
 
 Source: Zhu et al. 2024 (arXiv 2401.09417), algorithm 1; public repository `hustvl/Vim`, `mamba_simple.py`.
 Differs: nothing is flipped, a scan from right to left only reads the other way; both scans run in one call of
-``audio/selective-scan``; the gate is applied once to the sum of directions; padded tokens neither feed nor disturb a scan.
+``audio/selective-scan``; the gate is applied once to the sum of directions; padded tokens neither feed nor disturb a
+scan.
 
 Symbols: B clips, L tokens, E width, D = expansion x E channels, N states, R step rank.
 """
@@ -115,9 +116,8 @@ class BidirectionalMixer(nn.Module):
         self.selective_scan = scan or SelectiveScan()
         self.rank, self.states, self.scale = step_rank(config), config.states, config.direction_scale
         self.in_proj = nn.Linear(config.width, 2 * channels, bias=False)
-        self.directions = nn.ModuleList(
-            [ScanDirection(config, legacy_step=False), ScanDirection(config, legacy_step=config.legacy_dt_b_init)]
-        )
+        both = [ScanDirection(config, legacy_step=False), ScanDirection(config, legacy_step=config.legacy_dt_b_init)]
+        self.directions = nn.ModuleList(both)
         self.out_proj = nn.Linear(channels, config.width, bias=False)
         nn.init.kaiming_uniform_(self.out_proj.weight, a=math.sqrt(5))
         with torch.no_grad():
@@ -142,8 +142,8 @@ class BidirectionalMixer(nn.Module):
         projected = torch.matmul(convolved.flatten(1, 2), self._stack("x_proj.weight").transpose(1, 2))
         low, drive, readout = projected.split([self.rank, self.states, self.states], dim=-1)
         delta = torch.matmul(low, self._stack("dt_proj.weight").transpose(1, 2))
-        parts = (one.unflatten(1, channels.shape[:2]) for one in (projected, delta, drive, readout))
-        return ScanInputs(convolved, *parts, reverse)
+        parts = [one.unflatten(1, channels.shape[:2]) for one in (projected, delta, drive, readout)]
+        return ScanInputs._make([convolved, *parts, reverse])
 
     def scan(self, inputs: ScanInputs) -> Tensor:
         """Outputs of both scans with the skip, before the gate: (2, B, L, D)."""
@@ -166,14 +166,14 @@ class BidirectionalMixer(nn.Module):
         return torch.stack([direction.get_parameter(name) for direction in self.directions])
 
     def _convolve(self, channels: Tensor, reverse: tuple[bool, bool]) -> Tensor:
-        """Depthwise convolution that looks left, or right where ``reverse``: sums of shifted views, no transposition."""
-        taps = self.directions[0].conv1d.kernel_size[0]
+        """Depthwise convolution that looks left, or right where ``reverse``: sums of shifted views."""
+        weights = self._stack("conv1d.weight")[:, :, 0]  # (2, D, taps), oldest tap first
+        biases = self._stack("conv1d.bias")
+        taps = weights.shape[-1]
         length = channels.shape[1]
         padded = F.pad(channels, (0, 0, taps - 1, taps - 1))
         outputs = []
-        for direction, back in zip(self.directions, reverse, strict=True):
-            weight = direction.conv1d.weight[:, 0]  # (D, taps), oldest tap first
-            out = direction.conv1d.bias
+        for weight, out, back in zip(weights, biases, reverse, strict=True):
             for tap in range(taps):
                 first = 2 * (taps - 1) - tap if back else tap
                 out = torch.addcmul(out, padded[:, first : first + length], weight[:, tap])

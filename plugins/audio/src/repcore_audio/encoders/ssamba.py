@@ -27,7 +27,7 @@ from repcore_audio.encoders.patches import PatchLayout, grid_size, patch_pixels,
 from repcore_audio.ops.selective_scan.selection import SelectiveScan
 
 NAME = "audio/ssamba"
-POOLINGS = ("mean", "cls", "max", "segments")
+POOLINGS = ("default", "mean", "cls", "max", "segments")
 SEGMENTS = 4  # of the pooling "segments": order in time survives, which spoken words need
 
 
@@ -42,7 +42,7 @@ class Ssamba(nn.Module):
             each clip, which may be left out when all are real.
         layers: numbers of hidden states to return as patch tokens; 0 is the embedding output, ``depth`` the last block.
     Returns:
-        pooled (B, E), the mean over patches (``ft_avgtok``); token levels ``patches`` (B, P, E) and ``columns``
+        pooled (B, E) as ``config.pooling`` says (segments: 4E); token levels ``patches`` (B, P, E) and ``columns``
         (B, T, E), the mean over mel bands; ``extras["cls"]`` (B, E).
 
     Raises:
@@ -56,7 +56,8 @@ class Ssamba(nn.Module):
         super().__init__()
         _check_config(config)
         self.config = config
-        self.dim = config.width
+        self.width = config.width
+        self.dim = config.width * (SEGMENTS if config.pooling == "segments" else 1)
         self.patch = (config.patch_frequency, config.patch_time)
         self.stride = (config.stride_frequency or config.patch_frequency, config.stride_time or config.patch_time)
         self.position_grid = _position_grid(config, self.patch, self.stride)
@@ -66,7 +67,7 @@ class Ssamba(nn.Module):
         self.positions = nn.Parameter(torch.empty(1, places, config.width))
         scan = SelectiveScan()
         self.blocks = nn.ModuleList(MambaBlock(config, scan) for _ in range(config.depth))
-        rates = [0.0, *torch.linspace(0.0, config.drop_path, config.depth).tolist()][: config.depth]
+        rates = [config.drop_path * max(0, number - 1) / max(1, config.depth - 1) for number in range(config.depth)]
         self.drop_paths = nn.ModuleList(DropPath(rate) for rate in rates)
         self.final_drop_path = DropPath(config.drop_path)
         self.norm = make_norm(config)
@@ -135,13 +136,12 @@ class Ssamba(nn.Module):
             return Tokens(state[:, 1:], valid=layout.valid, position=layout.position)
 
         last = patch_tokens(hidden)
-        features = Features(
+        return Features(
             pooled=_mean_tokens(last),
             tokens={"patches": last, "columns": _columns(last, layout)},
             layers={number: patch_tokens(state) for number, state in states.items()},
             extras={"cls": hidden[:, 0]},
         )
-        return features
 
     def run_blocks(
         self, tokens: Tensor, layout: PatchLayout, states: dict[int, Tensor] | None = None, layers: Sequence[int] = ()
@@ -159,6 +159,7 @@ class Ssamba(nn.Module):
             scale *= len(outputs)
             if members[-1] + 1 in layers:
                 collected[members[-1] + 1] = self._joined(hidden, residual, scale)
+        assert residual is not None  # there is at least one block
         return self.final_norms(self.final_drop_path(hidden), residual, scale)
 
     def _step(
@@ -194,12 +195,17 @@ class Ssamba(nn.Module):
 
         Args:
             features: as ``forward`` returned them.
-            name: ``mean`` over patches (``ft_avgtok``), ``cls`` (``ft_cls``), ``max`` over patches, or ``segments``:
-                the mean of each of four stretches of time side by side (B, 4E).
+            name: ``default`` as configured, ``mean`` over patches (``ft_avgtok``), ``cls`` (``ft_cls``), ``max`` over
+                patches, or ``segments``: the mean of each of four stretches of time side by side (B, 4E).
 
         Raises:
             ConfigError: unknown name.
         """
+        if name not in POOLINGS:
+            raise ConfigError(f"{NAME} has no pooling {name!r}", expected=", ".join(POOLINGS))
+        return features.pooled if name == "default" else self._pooled(features, name)
+
+    def _pooled(self, features: Features, name: str) -> Tensor:
         tokens = features.tokens["patches"]
         if name == "mean":
             return _mean_tokens(tokens)
@@ -207,11 +213,13 @@ class Ssamba(nn.Module):
             cls: Tensor = features.extras["cls"]
             return cls
         if name == "max":
-            values = tokens.values if tokens.valid is None else tokens.values.masked_fill(~tokens.valid[..., None], -torch.inf)
+            values = (
+                tokens.values
+                if tokens.valid is None
+                else tokens.values.masked_fill(~tokens.valid[..., None], -torch.inf)
+            )
             return values.amax(1)
-        if name == "segments":
-            return pool_segments(features.tokens["columns"], SEGMENTS)
-        raise ConfigError(f"{NAME} has no pooling {name!r}", expected=", ".join(POOLINGS))
+        return pool_segments(features.tokens["columns"], SEGMENTS)
 
     def _inputs(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         if not isinstance(batch.inputs, Mapping) or "spectrogram" not in batch.inputs:
@@ -289,7 +297,8 @@ def _position_grid(config: SsambaConfig, patch: tuple[int, int], stride: tuple[i
 def _check_config(config: SsambaConfig) -> None:
     if config.depth < 1 or (config.wiring == "paired" and config.depth % 2):
         raise ConfigError(
-            f"depth={config.depth} does not suit wiring={config.wiring!r}", expected="an even number of blocks for pairs"
+            f"depth={config.depth} does not suit wiring={config.wiring!r}",
+            expected="an even number of blocks for pairs",
         )
     for name in ("width", "states", "expansion", "convolution_width", "patch_frequency", "patch_time"):
         if getattr(config, name) < 1:

@@ -39,9 +39,10 @@ class HiddenPatches:
 def cluster_order(layout: PatchLayout, sizes: Sequence[int], generator: torch.Generator) -> Tensor:
     """Tokens in the order in which randomly placed blocks reach them; padding comes last.
 
-    Blocks of side c (drawn once a clip) arrive one after the other at uniform places, including places that hang over an
-    edge, so that each patch lies under c x c of them. A patch's time is that of its first block, which is the smallest
-    arrival noise in its window: one pooling instead of a loop. Ties, patches of the same block, are broken at random.
+    Blocks of side c (drawn once a clip) arrive one after the other at uniform places, including places that hang over
+    an edge, so that each patch lies under c x c of them. A patch's time is that of its first block, which is the
+    smallest arrival noise in its window: one pooling instead of a loop. Ties, patches of the same block, are broken at
+    random.
 
     Returns:
         int64 (B, P).
@@ -51,7 +52,8 @@ def cluster_order(layout: PatchLayout, sizes: Sequence[int], generator: torch.Ge
     largest = max(sizes)
     noise = _uniform((clips, 1, rows + largest - 1, columns + largest - 1), generator, device)
     times = [
-        -F.max_pool2d(-noise[..., : rows + side - 1, : columns + side - 1], kernel_size=side, stride=1) for side in sizes
+        -F.max_pool2d(-noise[..., : rows + side - 1, : columns + side - 1], kernel_size=side, stride=1)
+        for side in sizes
     ]  # (B, 1, F, T) each
     chosen = torch.randint(len(sizes), (clips,), generator=generator, device=generator.device).to(device)
     time = torch.stack(times)[chosen, torch.arange(clips, device=device), 0].flatten(1)  # (B, F * T)

@@ -3,9 +3,10 @@
 Source: Gong et al. 2022 (SSAST, arXiv 2110.09784), section 2.3; Shams et al. 2024 (arXiv 2405.11831); public
 repository `SiavashShams/ssamba`, `amba_models.py` (mpc, mpg).
 
-Differs by default: one mask and one encoder pass serve both losses (half the work; ``passes="separate"`` is the published
-way), unbiased block masks, a share of patches instead of a fixed number so that clips of any length can be used. The
-loops over the clips of a batch are one gather here. ``negatives="batch"`` adds the hidden patches of all other clips.
+Differs by default: one mask and one encoder pass serve both losses (half the work; ``passes="separate"`` is the
+published way), unbiased block masks, a share of patches instead of a fixed number so that clips of any length can be
+used. The loops over the clips of a batch are one gather here. ``negatives="batch"`` adds the hidden patches of all
+other clips.
 
 Symbols: B clips, P patches, M hidden patches a clip, E width, X numbers in a patch.
 """
@@ -56,7 +57,7 @@ class MaskedPatches(nn.Module):
 
     Call:
         batch: inputs of :class:`repcore_audio.encoders.ssamba.Ssamba`.
-        draws: ``<term>_index`` int64 (B, M) and ``<term>_counted`` bool (B, M) for each pass, as :meth:`draw` gives them.
+        draws: ``<term>_index`` int64 (B, M) and ``<term>_counted`` bool (B, M) for each pass, as from :meth:`draw`.
     Returns:
         terms ``contrastive`` and ``reconstruction``, each the mean over hidden patches; metrics
         ``matching_accuracy``, and ``explained``, the share of the hidden patches' variance that is redrawn.
@@ -71,9 +72,9 @@ class MaskedPatches(nn.Module):
         self.config = config
         self.encoder = encoder
         pixels = encoder.patch[0] * encoder.patch[1]
-        self.mask_token = nn.Parameter(torch.randn(1, 1, encoder.dim) * encoder.dim**-0.5)
-        self.contrastive_head = prediction_head(encoder.dim, pixels)
-        self.reconstruction_head = prediction_head(encoder.dim, pixels)
+        self.mask_token = nn.Parameter(torch.randn(1, 1, encoder.width) * encoder.width**-0.5)
+        self.contrastive_head = prediction_head(encoder.width, pixels)
+        self.reconstruction_head = prediction_head(encoder.width, pixels)
 
     # --------------------------------------------------------------------------------------- draws
 
@@ -103,7 +104,9 @@ class MaskedPatches(nn.Module):
         """M of each clip: at least one hidden, and one visible where there are two."""
         patches = torch.tensor([layout.rows * columns for columns in layout.columns], device=layout.position.device)
         wanted = self.config.masked_patches
-        chosen = (patches * self.config.mask_ratio).round().long() if wanted is None else torch.full_like(patches, wanted)
+        chosen = (
+            (patches * self.config.mask_ratio).round().long() if wanted is None else torch.full_like(patches, wanted)
+        )
         return chosen.clamp(min=1).minimum((patches - 1).clamp(min=1))
 
     def _sample(self, layout: PatchLayout, counts: Tensor, generator: torch.Generator) -> HiddenPatches:

@@ -1,1 +1,1 @@
-"""Operations of the audio domain: each folder holds a plain definition, faster twins and the cases on which they agree."""
+"""Operations of the audio domain: each folder holds a definition, faster twins and the cases on which they agree."""

@@ -8,6 +8,7 @@ become windows instead of being cut; the filter bank runs once a batch instead o
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -91,7 +92,9 @@ class LogMelPreprocessor:
         total = self.log_mel.frames(len(wave))
         if total < 1:
             milliseconds = 1000 * len(wave) / self.config.sample_rate_hz
-            raise ItemError("too_short", f"{milliseconds:.2f} ms are less than one frame of {self.config.frame_length_ms} ms")
+            raise ItemError(
+                "too_short", f"{milliseconds:.2f} ms are less than one frame of {self.config.frame_length_ms} ms"
+            )
         status, reason = loudness_note(
             recording, silence_db=self.config.silence_db, clipped_share=self.config.clipped_share
         )
@@ -126,7 +129,8 @@ class LogMelPreprocessor:
         lengths = [int(item.meta["frames"]) for item in items]
         longest = max(lengths, default=0)
         inputs = {"spectrogram": torch.stack([self.normalised(one, longest) for one in log_mel])}
-        inputs["normalisation"] = torch.tensor([[self.mean, 2 * self.deviation]] * len(items))
+        mean, deviation = self._statistics()
+        inputs["normalisation"] = torch.tensor([[mean, 2 * deviation]] * len(items))
         if len(set(lengths)) > 1:
             inputs["frames"] = torch.tensor(lengths)
         return Batch(inputs=inputs, size=len(items))
@@ -137,14 +141,20 @@ class LogMelPreprocessor:
         Raises:
             ConfigError: statistics are neither given nor fitted.
         """
-        if self.mean is None or self.deviation is None:
-            raise ConfigError("the log-mel statistics are not known", hint="fit the preprocessor, or set mean and deviation")
+        mean, deviation = self._statistics()
         missing = max(0, frames - len(log_mel))
         log_mel = log_mel[:frames]
         if self.config.normalise_before_padding:
-            return F.pad((log_mel - self.mean) / (2 * self.deviation), (0, 0, 0, missing))
+            return F.pad((log_mel - mean) / (2 * deviation), (0, 0, 0, missing))
         level = SILENCE if self.config.padding == "silence" else 0.0
-        return (F.pad(log_mel, (0, 0, 0, missing), value=level) - self.mean) / (2 * self.deviation)
+        return (F.pad(log_mel, (0, 0, 0, missing), value=level) - mean) / (2 * deviation)
+
+    def _statistics(self) -> tuple[float, float]:
+        if self.mean is None or self.deviation is None:
+            raise ConfigError(
+                "the log-mel statistics are not known", hint="fit the preprocessor, or set mean and deviation"
+            )
+        return self.mean, self.deviation
 
     def cost(self, meta: Mapping[str, Any]) -> int:
         """Frames of the window."""
@@ -173,7 +183,7 @@ def filter_bank_segments(preprocessor: LogMelPreprocessor, samples: Iterable[Sam
         bounds = np.linspace(0, len(log_mel), BASELINE_SEGMENTS + 1)
         parts = [
             log_mel[int(first) : max(int(first) + 1, int(np.ceil(stop)))].mean(0)
-            for first, stop in zip(bounds[:-1], bounds[1:], strict=True)
+            for first, stop in itertools.pairwise(bounds)
         ]
         rows.append(torch.cat(parts).numpy())
     return np.stack(rows)

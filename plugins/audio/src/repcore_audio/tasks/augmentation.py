@@ -1,6 +1,7 @@
 """Augmentation of log-mel batches while fine-tuning: masked bands and stretches, noise, shifts, mixup.
 
-Source: Park et al. 2019 (SpecAugment, arXiv 1904.08779); Zhang et al. 2018 (mixup, arXiv 1710.09412); Gong et al. 2021 (AST).
+Source: Park et al. 2019 (SpecAugment, arXiv 1904.08779); Zhang et al. 2018 (mixup, arXiv 1710.09412); the fine-tuning
+scripts of `SiavashShams/ssamba`.
 Differs: the published code mixes waveforms before the filter bank, each clip with a chance and a share of its own; here
 whole batches are mixed on the device with one share, adding powers, as a sum of unrelated waveforms does on average.
 
@@ -15,7 +16,9 @@ import torch
 from torch import Tensor
 
 
-def mask_stretch(values: Tensor, widest: int, axis: int, fill: Tensor, generator: torch.Generator | None = None) -> Tensor:
+def mask_stretch(
+    values: Tensor, widest: int, axis: int, fill: Tensor, generator: torch.Generator | None = None
+) -> Tensor:
     """Overwrite one stretch a clip along ``axis``, of uniform width below ``widest`` at a uniform place.
 
     Args:

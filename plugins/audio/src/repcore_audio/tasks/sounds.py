@@ -40,10 +40,8 @@ class _SoundTask:
 
     def pooled(self, features: Features) -> Tensor:
         """What the head reads, (B, E)."""
-        if self.settings.pooling == "ft_avgtok":
-            return features.pooled
-        cls: Tensor = features.extras["cls"]
-        return cls
+        assert isinstance(self.encoder, Ssamba)
+        return self.encoder.pool(features, "mean" if self.settings.pooling == "ft_avgtok" else "cls")
 
     def augmented(self, batch: Batch) -> Batch:
         """A training batch after mixup, masking, noise and shift; remembers who was mixed for the loss."""
@@ -67,7 +65,9 @@ class _SoundTask:
             values = add_noise(values, settings.noise)
         if settings.roll:
             values = roll_clips(values, settings.roll)
-        return Batch({**inputs, "spectrogram": values}, batch.size, batch.views, batch.sample_id, batch.targets, batch.domain)
+        return Batch(
+            {**inputs, "spectrogram": values}, batch.size, batch.views, batch.sample_id, batch.targets, batch.domain
+        )
 
     def head_outputs(self, batch: Batch) -> Tensor:
         """Raw outputs (B, K); training batches are augmented first."""
@@ -108,7 +108,7 @@ class SoundClassTask(_SoundTask, ClassificationTask):
         check_settings(config)
         ClassificationTask.__init__(self, ClassificationConfig(class_weights=config.class_weights), encoder, target)
         self.settings = config
-        self.classifier = sound_head(encoder.dim, self.outputs)
+        self.classifier = sound_head(encoder.width, self.outputs)  # type: ignore[assignment]  # another head than core's
 
     def forward(self, batch: Batch) -> Tensor:
         """Raw outputs (B, K)."""
@@ -128,7 +128,7 @@ class SoundLabelsTask(_SoundTask, MultilabelTask):
         check_settings(config)
         MultilabelTask.__init__(self, MultilabelConfig(class_weights=config.class_weights), encoder, target)
         self.settings = config
-        self.classifier = sound_head(encoder.dim, self.outputs)
+        self.classifier = sound_head(encoder.width, self.outputs)  # type: ignore[assignment]  # another head than core's
 
     def forward(self, batch: Batch) -> Tensor:
         """Raw outputs (B, K)."""

@@ -57,7 +57,9 @@ def replay(golden: Golden, fed: frozenset[str]) -> Iterator[StageResult]:
 # ---------------------------------------------------------------------------------------------- scan
 
 
-def _scan_outputs(golden: Golden, delta: str, *, back: bool = False, leaves: Mapping[str, Tensor] | None = None) -> Produced:
+def _scan_outputs(
+    golden: Golden, delta: str, *, back: bool = False, leaves: Mapping[str, Tensor] | None = None
+) -> Produced:
     """Gated and ungated output and last state, (B, D, L) and (B, D, N)."""
     given = leaves or {name: golden.inputs[f"scan.{name}"] for name in ("u", "A", "B", "C", "D", "z", "delta_bias")}
     step = given["delta"] if "delta" in given else golden.inputs[f"scan.{delta}"]
@@ -103,7 +105,9 @@ def _block(golden: Golden, config: SsambaConfig) -> MambaBlock:
     stored = {name.removeprefix("block."): golden.weights[name] for name in golden.weights if name.startswith("block.")}
     if config.normalisation == "rms":
         stored.pop("norm.bias")
-    ours, _ = KEYS.apply({f"v.layers.0.{name}": value for name, value in stored.items()}, source="block", target="block")
+    ours, _ = KEYS.apply(
+        {f"v.layers.0.{name}": value for name, value in stored.items()}, source="block", target="block"
+    )
     block = MambaBlock(config)
     block.load_state_dict({name.removeprefix("encoder.blocks.0."): value for name, value in ours.items()})
     return block
@@ -113,7 +117,9 @@ def _block_names(golden: Golden) -> dict[str, str]:
     """Our parameter name -> published name inside a block."""
     stored = [name.removeprefix("block.") for name in golden.weights if name.startswith("block.")]
     _, report = KEYS.apply({f"v.layers.0.{name}": torch.zeros(()) for name in stored}, source="block", target="block")
-    return {new.removeprefix("encoder.blocks.0."): old.removeprefix("v.layers.0.") for old, new in report.renamed.items()}
+    return {
+        new.removeprefix("encoder.blocks.0."): old.removeprefix("v.layers.0.") for old, new in report.renamed.items()
+    }
 
 
 def _block_stages(golden: Golden) -> Iterator[StageResult]:
@@ -125,14 +131,16 @@ def _block_stages(golden: Golden) -> Iterator[StageResult]:
     out = block(entering)
     yield StageResult("block", {"block.out_hidden": out, "block.out_residual": entering})
     loss = (out * inputs["block.grad_hidden"]).sum() + (entering * inputs["block.grad_residual"]).sum()
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     gradients = {"block.grad.hidden_states": hidden.grad, "block.grad.residual": residual.grad}
     published = _block_names(golden)
     gradients |= {f"block.grad.{published[name]}": value.grad for name, value in block.named_parameters()}
     with torch.no_grad():
         yield StageResult("block_directions", _directions(block, entering))
         first = inputs["block.hidden_states"]
-        undivided = _block(golden, replace(config, direction_scale=golden.config["block"]["no_divide_variant_direction_scale"]))
+        undivided = _block(
+            golden, replace(config, direction_scale=golden.config["block"]["no_divide_variant_direction_scale"])
+        )
         epsilon = golden.config["block"]["rms_norm_variant_epsilon"]
         rms = _block(golden, replace(config, normalisation="rms", norm_epsilon=epsilon))
         variants = {
@@ -197,7 +205,8 @@ def _objective(golden: Golden, encoder: Ssamba) -> MaskedPatches:
     objective = MaskedPatches(config, encoder)
     imported = convert(_published_state(golden), golden.path("weights.safetensors"), {})
     missing, unexpected = objective.load_state_dict(imported.heads["objective"], strict=False)
-    assert not unexpected and all(name.startswith("encoder.") for name in missing)
+    assert not unexpected
+    assert all(name.startswith("encoder.") for name in missing)
     return objective.eval()
 
 
@@ -224,13 +233,16 @@ def _pretraining_stages(golden: Golden) -> Iterator[StageResult]:
         found = objective.encode_masked(embedded, layout, drawn)
         yield StageResult(
             "mpg_features",
-            {"pretrain.mpg.norm_f_twice": _all_tokens(found), "pretrain.mpg.pred": objective.predict(found, drawn, RECONSTRUCTION)},
+            {
+                "pretrain.mpg.norm_f_twice": _all_tokens(found),
+                "pretrain.mpg.pred": objective.predict(found, drawn, RECONSTRUCTION),
+            },
         )
     draws = {f"{term}_{key}": getattr(one, key) for term, one in hidden.items() for key in ("index", "counted")}
     losses = objective(batch, draws)
     yield StageResult("mpg_loss", {"pretrain.mpg.mse": losses.terms[RECONSTRUCTION].detach()})
     yield StageResult("joint_loss", {"pretrain.joint": losses.total.detach()})
-    losses.total.backward()  # type: ignore[no-untyped-call]
+    losses.total.backward()
     yield StageResult("pretrain_gradients", _gradients(golden, objective, spectrogram))
 
 
@@ -273,11 +285,13 @@ def _contrastive_losses(objective: MaskedPatches, logits: Tensor) -> Iterator[St
 
 def _gradients(golden: Golden, objective: MaskedPatches, spectrogram: Tensor) -> Produced:
     """Gradients of the joint loss under the published names."""
-    ours = {name if name.startswith("encoder.") else f"objective.{name}": one for name, one in objective.named_parameters()}
+    ours = {
+        name if name.startswith("encoder.") else f"objective.{name}": one for name, one in objective.named_parameters()
+    }
     published = KEYS.reverse({name: one.grad for name, one in ours.items() if one.grad is not None})
     stored = golden.expected("pretrain_gradients")
     produced = {f"pretrain.grad.{name}": value for name, value in published.items()}
-    produced["pretrain.grad.x"] = spectrogram.grad
+    produced["pretrain.grad.x"] = torch.as_tensor(spectrogram.grad)
     return {name: produced[name] for name in stored if name in produced}
 
 
@@ -309,7 +323,9 @@ def _finetuning_stages(golden: Golden) -> Iterator[StageResult]:
             continue
         encoder = _encoder(
             golden,
-            stride_frequency=settings["stride_frequency"], stride_time=settings["stride_time"], mel_bins=settings["mel_bins"],
+            stride_frequency=settings["stride_frequency"],
+            stride_time=settings["stride_time"],
+            mel_bins=settings["mel_bins"],
         )  # fmt: skip
         batch = Batch(inputs={"spectrogram": golden.inputs[f"{name}.x"]}, size=settings["batch"])
         with torch.no_grad():
@@ -334,7 +350,8 @@ def _task(golden: Golden, encoder: Ssamba, name: str, settings: Mapping[str, Any
     stored = {key.removeprefix(prefix): golden.weights[key] for key in golden.weights if key.startswith(prefix)}
     head, _ = KEYS.apply(stored, source=name, target="task")
     task.classifier.load_state_dict({key.removeprefix("task.classifier."): value for key, value in head.items()})
-    task.classifier[0].eps = settings["head_norm_epsilon"]
+    norm = next(part for part in task.classifier.modules() if isinstance(part, nn.LayerNorm))
+    norm.eps = settings["head_norm_epsilon"]
     return task.eval()
 
 
@@ -360,7 +377,12 @@ def _filter_bank(golden: Golden) -> Produced:
     superb = facts["superb_variant"]
     figures = facts["statistics"][superb["statistics"]]
     other = LogMelPreprocessor(
-        replace(base, mean=figures["mean"], deviation=figures["std"], normalise_before_padding=superb["normalise_before_padding"])
+        replace(
+            base,
+            mean=figures["mean"],
+            deviation=figures["std"],
+            normalise_before_padding=superb["normalise_before_padding"],
+        )
     )
     produced["fbank.superb_variant"] = other.normalised(front.log_mel([wave])[0], superb["target_length"])
     mixed = mixed_waveforms(wave, inputs["fbank.mixup.waveform2"][0], float(inputs["fbank.mixup.lambda"]))

@@ -15,7 +15,8 @@ class TUDatasetConfig:
     path: str = setting("", "folder with the files, or with a subfolder raw/ that has them")
     fold: int | None = setting(None, "1 .. 10: test = this fold, validation = the one before; null = no split")
     folds: Literal["published", "stratified"] = setting(
-        "published", "fold files beside the data (10fold_test_idx.json, 10fold_idx/), or stratified ones drawn from seed"
+        "published",
+        "fold files beside the data (10fold_test_idx.json, 10fold_idx/), or stratified ones drawn from seed",
     )
     seed: int = setting(0, "seed of stratified folds")
 
@@ -46,22 +47,22 @@ class EdgeListConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class MotifsConfig:
-    """Generated graphs whose class lies in how bond types are arranged, not in how many there are."""
+    """Generated graphs whose class lies in how bonds go with their ends, not in how many there are."""
 
     size: int = setting(600, "graphs", "graphs")
     seed: int = setting(0, "of all graphs")
     least_nodes: int = setting(12, "smallest graph", "nodes")
     most_nodes: int = setting(30, "largest graph", "nodes")
-    edge_types: int = setting(3, "bond types")
-    coupling: float = setting(0.9, "how strongly neighbouring edges agree (class 0) or differ (class 1); class 2: not at all")
-    noise: float = setting(0.1, "share of bonds that get a random type afterwards")
+    noise: float = setting(0.1, "share of bonds whose type is replaced by a random one")
 
 
 @dataclass(frozen=True, kw_only=True)
 class GraphPreprocessorConfig:
     """From stored graphs to tensors."""
 
-    labels: Literal["one-hot", "codes"] = setting("one-hot", "node and edge labels as one-hot columns, or as codes to embed")
+    labels: Literal["one-hot", "codes"] = setting(
+        "one-hot", "node and edge labels as one-hot columns, or as codes to embed"
+    )
     standardise: bool = setting(True, "scale continuous attributes by mean and deviation of the training graphs")
     missing_nodes: Literal["degree", "ones"] = setting("degree", "features of nodes that have none")
     most_degrees: int = setting(64, "degrees with a column of their own; larger ones share the last")

@@ -32,8 +32,8 @@ class EHGNNConfig:
     node_to_edge: bool = setting(True, "add features of both end points in the edge branch (not in the published code)")
     self_term: bool = setting(True, "add the transformed edge itself in edge convolutions (not in the published code)")
     last_edge_layer: bool = setting(True, "one more edge convolution after the last node layer (not published)")
-    edge_pool: Literal["none", "hyperdrop", "hypercluster"] = setting("none", "pooling of edges")
-    edge_ratio: float = setting(0.8, "hyperdrop: share of the edges of a graph that each drop keeps")
+    edge_pool: Literal["none", "hyperdrop", "hypercluster"] = setting("hyperdrop", "pooling of edges")
+    edge_ratio: float = setting(1.0, "hyperdrop: share of the edges of a graph that each drop keeps; 1 = weights only")
     score_activation: Literal["live", "clamp"] = setting(
         "live", "hyperdrop: edge weight from the score; clamp is published and has dead gradients"
     )
@@ -42,10 +42,14 @@ class EHGNNConfig:
     )
     seeds: int = setting(8, "clusters of hypercluster and of the gmt readout")
     heads: int = setting(1, "attention heads of hypercluster and of the gmt readout")
-    norm: Literal["none", "batch", "layer"] = setting("batch", "normalisation after each convolution; none is published")
+    norm: Literal["none", "batch", "layer"] = setting(
+        "batch", "normalisation after each convolution; none is published"
+    )
     dropout: float = setting(0.0, "dropout after each convolution")
     readout: Literal["max-mean-sum", "sum", "mean", "max", "gmt"] = setting("max-mean-sum", "nodes to graph vector")
-    readout_layers: Literal["sum", "concat", "last"] = setting("concat", "how layers join in the readout; sum is published")
+    readout_layers: Literal["sum", "concat", "last"] = setting(
+        "concat", "how layers join in the readout; sum is published"
+    )
     readout_edges: bool = setting(True, "join the same pools of the edge embeddings (not published)")
     static_shapes: bool = setting(False, "mark dropped edges instead of removing them, for torch.compile")
 
@@ -77,7 +81,9 @@ class HyperClusterConfig:
     edge_width: int | None = setting(None, "width of float edge features, 0 = none; null = from the data")
     node_vocabularies: tuple[int, ...] | None = setting(None, "codes a column if nodes are integer codes, () = floats")
     edge_vocabularies: tuple[int, ...] | None = setting(None, "codes a column if edges are integer codes, () = floats")
-    average_edges: int | None = setting(None, "mean number of stored arcs of a training graph, rounded up; null = from data")
+    average_edges: int | None = setting(
+        None, "mean number of stored arcs of a training graph, rounded up; null = from data"
+    )
     hidden_width: int = setting(32, "width of edge (and node) embeddings")
     layers: int = setting(2, "edge convolutions")
     edges: Literal["once", "as-stored"] = setting("once", "as in ehgnn; as-stored is published")
@@ -131,4 +137,5 @@ def published_nodes(**changes: Any) -> NodeEHGNNConfig:
 
 def published_hypercluster(**changes: Any) -> HyperClusterConfig:
     """The ZINC edge autoencoder's encoder as released."""
-    return HyperClusterConfig(**({"edges": "as-stored", "edge_init": "ones", "self_term": False} | changes))
+    values: dict[str, Any] = {"edges": "as-stored", "edge_init": "ones", "self_term": False}
+    return HyperClusterConfig(**(values | changes))

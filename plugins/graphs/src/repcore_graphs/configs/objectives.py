@@ -30,7 +30,9 @@ class MaskedEdgeConfig:
         None, "what edge features are; null = from the data"
     )
     mask_ratio: float = setting(0.25, "share of the edges of a batch that is hidden")
-    replace_ratio: float = setting(0.0, "share of the hidden edges that show another edge's features instead of the token")
+    replace_ratio: float = setting(
+        0.0, "share of the hidden edges that show another edge's features instead of the token"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,13 +40,15 @@ class MaskedNodeConfig:
     """Restore hidden node features, GraphMAE style."""
 
     mask_ratio: float = setting(0.5, "share of the nodes of a batch that is hidden; GraphMAE 0.25 to 0.75")
-    replace_ratio: float = setting(0.05, "share of the hidden nodes that show another node's features; GraphMAE 0 to 0.1")
+    replace_ratio: float = setting(
+        0.05, "share of the hidden nodes that show another node's features; GraphMAE 0 to 0.1"
+    )
     power: float = setting(2.0, "exponent of the cosine error; GraphMAE 1 to 3")
 
 
 @dataclass(frozen=True, kw_only=True)
 class GraphContrastConfig:
-    """InfoNCE between two augmented views of each graph, GraphCL style, with changes of edges among the augmentations."""
+    """InfoNCE between two augmented views of each graph, GraphCL style, with changes of edges."""
 
     augmentations: tuple[str, ...] = setting(
         ("drop-edges", "drop-nodes", "mask-nodes", "mask-edges", "subgraph"),

@@ -1,9 +1,10 @@
 """Edge lists: one table of edges, or a folder with ``edges``, ``nodes`` and ``graphs`` tables (CSV or TSV).
 
-Columns are found by name: ``source`` and ``target`` (also src, from, u / dst, to, v), ``graph`` for several graphs in one file,
-``node`` in the node table, ``label`` in the node and graph tables. Further columns are features: whole numbers in columns named
-``type``, ``kind`` or ``*_label`` are labels, all other numbers are attributes. Without a header, the first two columns are the ends.
-Node names may be any text; without a node table, the nodes are those that edges name.
+Columns are found by name: ``source`` and ``target`` (also src, from, u / dst, to, v), ``graph`` for several graphs in
+one file, ``node`` in the node table, ``label`` in the node and graph tables. Further columns are features: whole
+numbers in columns named ``type``, ``kind`` or ``*_label`` are labels, all other numbers are attributes. Without a
+header, the first two columns are the ends. Node names may be any text; without a node table, the nodes are those that
+edges name.
 
 A row that is not complete, or names a node that the node table lacks, makes its graph a reported row, never silently
 shorter. Symbols: G graphs.
@@ -16,6 +17,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -79,7 +81,7 @@ def _tables(path: Path) -> dict[str, Path]:
     """Files by role."""
     if path.is_file():
         return {"edges": path}
-    found = {}
+    found: dict[str, Path] = {}
     for role in ("edges", "nodes", "graphs"):
         for suffix in SUFFIXES:
             if (path / f"{role}{suffix}").is_file():
@@ -203,10 +205,15 @@ class EdgeListDataset:
             raise ItemError("dangling_edge", f"an edge names node {cells[column]!r}, which the node table lacks")
         return place[cells[column]]
 
-    def _graph_nodes(self, name: str) -> tuple[dict[str, object], dict[str, int]]:
+    def _graph_nodes(self, name: str) -> tuple[dict[str, Any], dict[str, int]]:
         """Node features and targets, and the number of every node name."""
         if self.nodes is None:
-            ends = [cells[side] for cells in self._edge_rows.get(name, []) for side in (self.source, self.target) if side < len(cells)]
+            ends = [
+                cells[side]
+                for cells in self._edge_rows.get(name, [])
+                for side in (self.source, self.target)
+                if side < len(cells)
+            ]
             ordered = sorted(set(ends), key=lambda end: (not end.isdigit(), int(end) if end.isdigit() else 0, end))
             return {}, {end: number for number, end in enumerate(ordered)}
         key = self.nodes.column("node", "id", "name")
@@ -217,7 +224,7 @@ class EdgeListDataset:
         if len(place) != len(rows):
             raise ItemError("duplicate_nodes", f"graph {name!r} lists {len(rows) - len(place)} nodes twice")
         label = self.nodes.column("label")
-        found: dict[str, object] = dict(_features("node", self.nodes, rows, {key, label, self.nodes.column("graph")}))
+        found: dict[str, Any] = dict(_features("node", self.nodes, rows, {key, label, self.nodes.column("graph")}))
         if label is not None:
             numbers = [_class_number(cells, label, self._node_classes) for cells in rows]
             found["node_targets"] = {"node_label": np.array(numbers, np.float32)}
@@ -227,7 +234,8 @@ class EdgeListDataset:
         if self.graphs is None or not self._graph_classes:
             return {}
         graph, label = self.graphs.column("graph"), self.graphs.column("label")
-        assert graph is not None and label is not None
+        assert graph is not None
+        assert label is not None
         row = next((cells for cells in self.graphs.cells if cells[graph] == name), None)
         return {} if row is None else {"label": _class_number(row, label, self._graph_classes)}
 
@@ -253,9 +261,10 @@ def _class_number(cells: list[str], place: int, names: Sequence[str]) -> float:
     return float(names.index(value)) if value in names else float("nan")
 
 
-def _features(kind: str, rows: Rows, cells: list[list[str]], skip: set[int | None]) -> dict[str, np.ndarray]:
+def _features(kind: str, rows: Rows, cells: list[list[str]], skip: set[int | None]) -> dict[str, Any]:
     """Labels and attributes of the columns that are not skipped."""
-    labels, attributes = [], []
+    labels: list[np.ndarray] = []
+    attributes: list[np.ndarray] = []
     for place, name in enumerate(rows.header):
         if place in skip:
             continue

@@ -1,7 +1,8 @@
 """Ten-fold protocols: the published fold files, and stratified folds from a seed.
 
-Source of the fold files: public repository muhanzhang/pytorch_DGCNN; used by GMT and EHGNN. Each fold has floor(N / 10) graphs, the
-N mod 10 left over are never tested. Protocol: test = fold k, validation = fold k - 1 (the last one for k = 1), train = the rest.
+Source of the fold files: public repository muhanzhang/pytorch_DGCNN; used by GMT and EHGNN. Each fold has floor(N /
+10) graphs, the N mod 10 left over are never tested. Protocol: test = fold k, validation = fold k - 1 (the last one for
+k = 1), train = the rest.
 """
 
 from __future__ import annotations

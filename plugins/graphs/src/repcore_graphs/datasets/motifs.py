@@ -1,9 +1,10 @@
-"""Generated default: molecule-like graphs whose class lies in the arrangement of bond types, and nowhere else.
+"""Generated default: molecule-like graphs in which only bonds, seen together with their ends, carry the class.
 
-Structure (a random tree closed by a few rings) and node types are drawn alike for all classes. Bond types come from a Potts model on
-the dual hypergraph: edges that share a node prefer the same type (class 0), different types (class 1), or do not care
-(class 2). Types are equally frequent in every class and some are replaced at random, so neither counts of bonds, nor structure,
-nor nodes give the class away, and a perfect score is impossible.
+A random tree (chains) is closed by bridges. The type of a chain bond follows from the types of its two ends by one
+rule for all graphs, (type_u + type_v) mod 3; on bridges the rule is shifted by the class. A share of bonds is replaced
+at random. Node types and bond types are equally frequent in every class and structure is drawn alike, so no count
+gives the class away; the common rule can be learned without labels, by predicting hidden bonds, and makes the shifted
+ones stand out.
 """
 
 from __future__ import annotations
@@ -20,9 +21,8 @@ from repcore.specs import TargetSpec
 from repcore_graphs.configs.data import MotifsConfig
 from repcore_graphs.datasets.raw_graph import RawGraph
 
-CLASSES = ("neighbours-agree", "neighbours-differ", "independent")
-NODE_TYPES = 4
-SWEEPS = 12  # of Gibbs sampling; correlations settle within a few
+KINDS = 3  # of nodes, of bonds, and of rules
+CLASSES = ("shift-0", "shift-1", "shift-2")
 VERSION = 1  # raised when the same settings give other graphs
 
 
@@ -39,9 +39,10 @@ class Motifs:
     def __init__(self, config: MotifsConfig) -> None:
         if not 3 <= config.least_nodes <= config.most_nodes:
             raise ConfigError(f"nodes from {config.least_nodes} to {config.most_nodes}", expected="3 <= least <= most")
-        if config.edge_types < 2 or config.size < 1:
-            raise ConfigError(f"edge_types={config.edge_types}, size={config.size}", expected="at least 2 and 1")
+        if config.size < 1 or not 0 <= config.noise <= 1:
+            raise ConfigError(f"size={config.size}, noise={config.noise}", expected="at least 1, and a share")
         self.config = config
+        self._made: dict[int, Sample] = {}
 
     @property
     def fingerprint(self) -> str:
@@ -49,7 +50,7 @@ class Motifs:
 
     @property
     def targets(self) -> Sequence[TargetSpec]:
-        return [TargetSpec("arrangement", "class", names=CLASSES)]
+        return [TargetSpec("rule", "class", names=CLASSES)]
 
     @property
     def splits(self) -> Mapping[str, Sequence[int]]:
@@ -58,7 +59,7 @@ class Motifs:
     @property
     def vocabularies(self) -> Mapping[str, list[list[int]]]:
         """Node and bond types."""
-        return {"node": [list(range(NODE_TYPES))], "edge": [list(range(self.config.edge_types))]}
+        return {"node": [list(range(KINDS))], "edge": [list(range(KINDS))]}
 
     def __len__(self) -> int:
         return self.config.size
@@ -76,54 +77,59 @@ class Motifs:
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < len(self):
             raise IndexError(index)
+        if index not in self._made:
+            self._made[index] = self._make(index)
+        return self._made[index]
+
+    def _make(self, index: int) -> Sample:
         rng = generator(self.config.seed, "motifs", index)
         label = int(rng.integers(len(CLASSES)))
         num_nodes = int(rng.integers(self.config.least_nodes, self.config.most_nodes + 1))
         edges = ring_tree(num_nodes, rng)
-        types = self._bond_types(edges, label, rng)
+        nodes = rng.integers(KINDS, size=num_nodes)
+        types = self._bond_types(nodes[edges], np.arange(edges.shape[1]) >= num_nodes - 1, label, rng)
         arcs = np.repeat(edges, 2, axis=1)
         arcs[:, 1::2] = arcs[::-1, 1::2]  # each edge in both directions
         graph = RawGraph(
             num_nodes=num_nodes,
             edge_index=arcs,
-            node_labels=rng.choice(NODE_TYPES, size=(num_nodes, 1), p=[0.6, 0.2, 0.15, 0.05]),
+            node_labels=nodes[:, None],
             edge_labels=np.repeat(types, 2)[:, None],
         )
         meta = {"nodes": num_nodes, "edges": arcs.shape[1]}
-        return Sample(id=self.id_of(index), inputs=graph, targets={"arrangement": float(label)}, meta=meta)
+        return Sample(id=self.id_of(index), inputs=graph, targets={"rule": float(label)}, meta=meta)
 
-    def _bond_types(self, edges: np.ndarray, label: int, rng: np.random.Generator) -> np.ndarray:
-        """Gibbs sampling of the Potts model with the coupling of the class, then noise."""
-        count, kinds = edges.shape[1], self.config.edge_types
-        strength = (self.config.coupling, -self.config.coupling, 0.0)[label]
-        neighbours = [np.flatnonzero(np.isin(edges, edges[:, k]).any(axis=0) & (np.arange(count) != k)) for k in range(count)]
-        types = rng.integers(kinds, size=count)
-        for _ in range(SWEEPS if strength else 0):
-            for edge in rng.permutation(count):
-                votes = np.bincount(types[neighbours[edge]], minlength=kinds)
-                # a class-free penalty of common types keeps the counts alike in all classes
-                common = np.bincount(np.delete(types, edge), minlength=kinds)
-                score = strength * votes - 2.0 * (common - common.mean()) / max(count / kinds, 1)
-                chance = np.exp(score - score.max())
-                types[edge] = rng.choice(kinds, p=chance / chance.sum())
-        noisy = rng.random(count) < self.config.noise
-        return np.where(noisy, rng.integers(kinds, size=count), types)
+    def _bond_types(self, ends: np.ndarray, is_bridge: np.ndarray, label: int, rng: np.random.Generator) -> np.ndarray:
+        """Bond types (E,) from the types of both ends (2, E), then noise."""
+        ruled = (ends[0] + ends[1] + label * is_bridge) % KINDS
+        noisy = rng.random(is_bridge.size) < self.config.noise
+        return np.where(noisy, rng.integers(KINDS, size=is_bridge.size), ruled)
 
 
 def ring_tree(num_nodes: int, rng: np.random.Generator) -> np.ndarray:
-    """A random tree of low degree, closed by about one ring for every six nodes: int64 (2, E), each edge once."""
+    """A random tree of low degree (its N - 1 edges first), then about one bridge for every four nodes.
+
+    Returns:
+        int64 (2, E), each edge once.
+    """
     edges: list[tuple[int, int]] = []
-    degree = np.zeros(num_nodes, np.int64)
+    degree = [0] * num_nodes
 
     def join(u: int, v: int) -> None:
         edges.append((min(u, v), max(u, v)))
-        degree[[u, v]] += 1
+        degree[u] += 1
+        degree[v] += 1
 
     for node in range(1, num_nodes):
-        free = np.flatnonzero(degree[:node] < 4)
-        join(int(rng.choice(free[-6:])), node)  # a recent node: long chains, as in molecules
-    for _ in range(num_nodes // 6):
-        u, v = (int(value) for value in rng.choice(num_nodes, 2, replace=False))
-        if degree[u] < 4 and degree[v] < 4 and (min(u, v), max(u, v)) not in edges:
+        free = [other for other in range(max(0, node - 6), node) if degree[other] < 4]
+        join(free[int(rng.integers(len(free)))], node)  # a recent node: long chains, as in molecules
+    known = set(edges)
+    for _ in range(2 * num_nodes):
+        u, v = (int(value) for value in rng.integers(num_nodes, size=2))
+        key = (min(u, v), max(u, v))
+        if u != v and degree[u] < 4 and degree[v] < 4 and key not in known:
+            known.add(key)
             join(u, v)
+        if len(edges) >= num_nodes - 1 + num_nodes // 4:
+            break
     return np.array(edges, np.int64).T

@@ -1,6 +1,8 @@
-"""Open Graph Benchmark graph data sets in their raw CSV form (``raw/*.csv.gz``, ``split/NAME/*.csv.gz``), read in place.
+"""Open Graph Benchmark graph data sets in their raw CSV form (``raw/*.csv.gz``, ``split/NAME/*.csv.gz``), read in
+place.
 
-Integer feature columns are labels (codes of atoms and bonds), others attributes. Nothing is written; ``ogb`` is not needed.
+Integer feature columns are labels (codes of atoms and bonds), others attributes. Nothing is written; ``ogb`` is not
+needed.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -60,7 +63,9 @@ class OGBDataset:
         self.config, self.path = config, Path(config.path).expanduser()
         folder = _raw_folder(self.path)
         if folder is None:
-            raise DataError(f"{self.path} is not an OGB data set", expected="raw/edge.csv.gz and raw/num-node-list.csv.gz")
+            raise DataError(
+                f"{self.path} is not an OGB data set", expected="raw/edge.csv.gz and raw/num-node-list.csv.gz"
+            )
         self.folder = folder
         self.node_counts = self._read("num-node-list", np.int64)[:, 0]
         self._labels = self._graph_labels()
@@ -184,11 +189,13 @@ class OGBDataset:
         for name, kind in (("edge", "edge"), ("node-feat", "node"), ("edge-feat", "edge")):
             values = found[name]
             if values is not None and len(values) != self._starts[kind][-1]:
-                raise DataError(f"{name} has {len(values)} rows; the lists of counts stand for {self._starts[kind][-1]}")
+                raise DataError(
+                    f"{name} has {len(values)} rows; the lists of counts stand for {self._starts[kind][-1]}"
+                )
         return found
 
 
-def _features(kind: str, values: np.ndarray | None, rows: slice) -> dict[str, np.ndarray]:
+def _features(kind: str, values: np.ndarray | None, rows: slice) -> dict[str, Any]:  # keyword arguments of RawGraph
     if values is None:
         return {}
     if values.dtype.kind == "i":
@@ -201,11 +208,10 @@ def _table(path: Path, dtype: type | None) -> np.ndarray:
     opener = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rt", encoding="utf-8") as file:
-            values = np.genfromtxt(file, delimiter=",", dtype=np.float64)
+            values = np.genfromtxt(file, delimiter=",", dtype=np.float64, ndmin=2)
     except (OSError, EOFError, ValueError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read; is it truncated?", reason=error) from error
-    table = values.reshape(-1, 1) if values.ndim < 2 else values
-    is_whole = bool(np.isfinite(table).all() and (table == table.round()).all())
+    is_whole = bool(np.isfinite(values).all() and (values == values.round()).all())
     if dtype is np.int64 and not is_whole:
         raise DataError(f"{path} holds something other than whole numbers")
-    return table.astype(np.int64) if dtype is np.int64 or (dtype is None and is_whole) else table
+    return values.astype(np.int64) if dtype is np.int64 or (dtype is None and is_whole) else values

@@ -1,8 +1,9 @@
-"""torch-geometric data on disk: ``processed/data.pt`` of an in-memory data set, or a ``.pt`` file with ``Data`` objects.
+"""torch-geometric data on disk: ``processed/data.pt`` of an in-memory data set, or a ``.pt`` file with ``Data``
+objects.
 
-Files are read with ``weights_only=True`` and torch-geometric's own data classes; anything else in a file is refused, since a
-pickle can run code. Integer features are labels, floating ones attributes, ``y`` is the target of graphs, or of nodes if it has a
-row a node. Nothing is written.
+Files are read with ``weights_only=True`` and torch-geometric's own data classes; anything else in a file is refused,
+since a pickle can run code. Integer features are labels, floating ones attributes, ``y`` is the target of graphs, or
+of nodes if it has a row a node. Nothing is written.
 """
 
 from __future__ import annotations
@@ -165,7 +166,7 @@ class PyGDataset:
         return found
 
 
-def _features(kind: str, values: torch.Tensor | None) -> dict[str, np.ndarray]:
+def _features(kind: str, values: torch.Tensor | None) -> dict[str, Any]:  # keyword arguments of RawGraph
     if values is None:
         return {}
     table = values.reshape(len(values), -1)

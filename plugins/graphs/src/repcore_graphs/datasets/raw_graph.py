@@ -71,11 +71,15 @@ def add_reverse(graph: RawGraph) -> RawGraph:
     """The same graph with the missing opposite direction of every edge, each right after the stored one."""
     source, target = graph.edge_index
     known = set(zip(source.tolist(), target.tolist(), strict=True))
-    missing = np.array([u != v and (v, u) not in known for u, v in zip(source.tolist(), target.tolist(), strict=True)], bool)
+    missing = np.array(
+        [u != v and (v, u) not in known for u, v in zip(source.tolist(), target.tolist(), strict=True)], bool
+    )
     repeats = np.where(missing, 2, 1)
     arcs = np.repeat(np.arange(source.size), repeats)
     is_reverse = np.concatenate([[False], arcs[1:] == arcs[:-1]]) if arcs.size else np.zeros(0, bool)
-    doubled = np.stack([np.where(is_reverse, target[arcs], source[arcs]), np.where(is_reverse, source[arcs], target[arcs])])
+    doubled = np.stack(
+        [np.where(is_reverse, target[arcs], source[arcs]), np.where(is_reverse, source[arcs], target[arcs])]
+    )
     return RawGraph(
         num_nodes=graph.num_nodes,
         edge_index=doubled.astype(np.int64),

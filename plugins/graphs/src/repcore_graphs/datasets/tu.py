@@ -1,7 +1,8 @@
 """TUDataset raw text (``DS_A.txt``, ``DS_graph_indicator.txt``, ...), read in place; nothing is ever written beside it.
 
-Opening counts the graphs; edges and features are parsed on first use. A damaged graph (an edge to a node that is not there, a
-NaN attribute) becomes a reported row; files that do not fit each other (truncated copies) are errors that name both files.
+Opening counts the graphs; edges and features are parsed on first use. A damaged graph (an edge to a node that is not
+there, a NaN attribute) becomes a reported row; files that do not fit each other (truncated copies) are errors that
+name both files.
 
 Symbols: N nodes of all graphs, A stored edge lines, G graphs.
 """
@@ -130,7 +131,9 @@ class TUDataset:
     def by_id(self, sample_id: str) -> Sample:
         number = sample_id.removeprefix(f"{self.name}-")
         if not number.isdigit() or not 1 <= int(number) <= self.count:
-            raise DataError(f"no graph {sample_id!r} in {self.name}", expected=f"{self.id_of(0)} .. {self.id_of(self.count - 1)}")
+            raise DataError(
+                f"no graph {sample_id!r} in {self.name}", expected=f"{self.id_of(0)} .. {self.id_of(self.count - 1)}"
+            )
         return self[int(number) - 1]
 
     def __getitem__(self, index: int) -> Sample:
@@ -156,6 +159,8 @@ class TUDataset:
         path = self._path(suffix)
         if not path.is_file():
             raise DataError(f"{self.name} lacks {path.name}", folder=self.folder)
+        if not path.read_text(encoding="utf-8", errors="replace").strip():
+            return np.zeros((0, 1), dtype)  # an edge file may be empty
         try:
             return np.loadtxt(path, delimiter=",", dtype=dtype, ndmin=2)
         except (ValueError, UnicodeDecodeError) as error:

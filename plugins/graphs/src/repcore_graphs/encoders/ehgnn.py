@@ -1,9 +1,10 @@
 """EHGNN: a node network and a dual edge branch that score, drop and weight each other's messages.
 
 Source: Jo et al. 2021 (arXiv 2106.15845), sections 3.1 and 3.3; public repository harryjo97/EHGNN.
-Differs by default (the published behaviour of each is a setting, see ``configs/ehgnn.py``): edges take part as one dual node
-each instead of two; edges without features start from their end points instead of from ones; scores stay trainable; edge
-convolutions have a self term and see their end points; GIN with edge features instead of GCN; batch normalisation.
+Differs by default (the published behaviour of each is a setting, see ``configs/ehgnn.py``): edges take part as one
+dual node each instead of two; edges without features start from their end points instead of from ones; scores stay
+trainable; edge convolutions have a self term and see their end points; GIN with edge features instead of GCN; batch
+normalisation.
 
 Symbols: N nodes, E edges, B graphs, H hidden width, He edge hidden width.
 """
@@ -57,10 +58,11 @@ class EHGNN(nn.Module):
     Call:
         batch: ``batch.inputs`` is a torch-geometric ``Batch``.
     Returns:
-        Features: ``pooled`` (B, dim); levels ``"node"`` (N, H) and ``"edge"`` (E, He), ragged, with ``source`` of the edge level
-        mapping stored arcs to edges; ``"cluster"`` (B, S, He) with HyperCluster. An edge that HyperDrop removed keeps the
-        embedding of the last layer it lived in. ``extras``: ``edge_score`` (E,), last tanh score each edge had, ``edge_ends``
-        (2, E), ``clusters``.
+        Features: ``pooled`` (B, dim); levels ``"node"`` (N, H) and ``"edge"`` (E, He), ragged, with ``source`` of the
+        edge level
+        mapping stored arcs to edges; ``"cluster"`` (B, S, He) with HyperCluster. An edge that HyperDrop removed keeps
+        the embedding of the last layer it lived in. ``extras``: ``edge_score`` (E,), last tanh score each edge had,
+        ``edge_ends`` (2, E), ``clusters``.
 
     Raises:
         ConfigError: a width is missing, or there is no edge convolution at all.
@@ -220,9 +222,7 @@ class EHGNN(nn.Module):
         extras: dict[str, Any] = {"edge_ends": whole.ends}
         if self.config.readout_edges:
             how = POOLS.get(self.config.readout, ("mean",))
-            parts.append(
-                pool_by_graph(edges, whole.edge_graph, whole.num_graphs, how=how, weight=whole.multiplicity)
-            )
+            parts.append(pool_by_graph(edges, whole.edge_graph, whole.num_graphs, how=how, weight=whole.multiplicity))
         if self.cluster is not None:
             clusters = self._cluster(whole, edges)
             parts.append(clusters.values.mean(dim=1))

@@ -2,9 +2,10 @@
 
 Source: Jo et al. 2021 (arXiv 2106.15845), section 4.5; public repository harryjo97/EHGNN (Cora and Citeseer).
 Differs by default: edges once, end-point features that do not depend on direction, live scores, self term (settings).
-As published: the first convolutions use unnormalised sums of neighbours; after layer 0 edges start from their end points;
-layers l with l mod 4 == 1 score the edges; training keeps the best share, evaluation keeps all of them; from then on the weights
-are normalised symmetrically without added loops. Score layers of other depths, unused in the publication, do not exist here.
+As published: the first convolutions use unnormalised sums of neighbours; after layer 0 edges start from their end
+points; layers l with l mod 4 == 1 score the edges; training keeps the best share, evaluation keeps all of them; from
+then on the weights are normalised symmetrically without added loops. Score layers of other depths, unused in the
+publication, do not exist here.
 
 Symbols: N nodes, E edges, A arcs, H hidden width.
 """
@@ -45,7 +46,8 @@ class NodeEHGNN(nn.Module):
     Call:
         batch: ``batch.inputs`` is a torch-geometric ``Batch``.
     Returns:
-        Features: ``pooled`` is the mean node, levels ``"node"`` (N, output width) and ``"edge"`` (E, edge hidden width).
+        Features: ``pooled`` is the mean node, levels ``"node"`` (N, output width) and ``"edge"`` (E, edge hidden
+        width).
     """
 
     def __init__(self, config: NodeEHGNNConfig) -> None:
@@ -58,8 +60,7 @@ class NodeEHGNN(nn.Module):
         self.dim = config.output_width or config.hidden_width
         widths = [config.node_width] + [config.hidden_width] * (config.layers - 1) + [self.dim]
         self.node_convs = nn.ModuleList(
-            GraphConvolution(widths[layer], widths[layer + 1], loops=False)
-            for layer in range(config.layers)
+            GraphConvolution(widths[layer], widths[layer + 1], loops=False) for layer in range(config.layers)
         )
         edge_widths = [2 * config.hidden_width] + [config.edge_hidden_width] * (config.layers - 1)
         self.edge_convs = nn.ModuleList(
@@ -121,7 +122,9 @@ class NodeEHGNN(nn.Module):
             if outputs is not None:
                 outputs.append(nodes)
             if layer == 0:
-                graph = graph.with_features(edges=initial_edges(graph.with_features(nodes=nodes), self.config.edge_init))
+                graph = graph.with_features(
+                    edges=initial_edges(graph.with_features(nodes=nodes), self.config.edge_init)
+                )
             edges = self.dropout(torch.relu(self.edge_convs[layer](graph, graph.edge_features())))
             graph = graph.with_features(edges=edges)
             embedded = edges if embedded is None else embedded.index_copy(0, origin, edges)

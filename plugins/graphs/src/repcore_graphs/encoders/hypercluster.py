@@ -1,8 +1,8 @@
 """Edge encoder with HyperCluster: edges of each graph pooled into a few soft clusters.
 
 Source: Jo et al. 2021 (arXiv 2106.15845), sections 3.2 and 4.1; public repository harryjo97/EHGNN (ZINC model).
-Differs by default: edges once, end-point features for edges without any, self term, heads that work. ``with_nodes`` adds the
-node half of the paper's graph reconstruction, which is not released: GCN nodes pooled by seeds of their own.
+Differs by default: edges once, end-point features for edges without any, self term, heads that work. ``with_nodes``
+adds the node half of the paper's graph reconstruction, which is not released: GCN nodes pooled by seeds of their own.
 
 Symbols: N nodes, E edges, B graphs, S clusters, H hidden width.
 """
@@ -49,7 +49,8 @@ class HyperClusterEncoder(nn.Module):
     Call:
         batch: ``batch.inputs`` is a torch-geometric ``Batch``.
     Returns:
-        Features: ``pooled`` (B, S * H [+ S * H]): all clusters side by side, in the order of their seeds; levels ``"edge"``
+        Features: ``pooled`` (B, S * H [+ S * H]): all clusters side by side, in the order of their seeds; levels
+        ``"edge"``
         (E, H), with ``with_nodes`` ``"node"`` (N, H), and ``"cluster"`` (B, S, H). ``extras``: ``clusters``,
         ``node_clusters``, ``graph``.
     """

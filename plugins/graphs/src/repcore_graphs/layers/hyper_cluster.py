@@ -42,7 +42,8 @@ class SeedAttention(nn.Module):
     O = Q + A V; O = norm(O); O = O + ReLU(W_o O); O = norm(O), with Q = W_q seeds and A from
     :func:`repcore_graphs.ops.cluster_pooling.cluster_assignment`.
 
-    Source: Graph Multiset Pooling (Baek et al. 2021, arXiv 2102.11533) as HyperCluster uses it (arXiv 2106.15845, section 3.2);
+    Source: Graph Multiset Pooling (Baek et al. 2021, arXiv 2102.11533) as HyperCluster uses it (arXiv 2106.15845,
+    section 3.2);
     public repository harryjo97/EHGNN.
     Differs: no dense padding, several heads.
 
@@ -94,9 +95,7 @@ class SeedAttention(nn.Module):
             softmax_over=self.softmax_over,
             multiplicity=multiplicity,
         )
-        pooled = queries + cluster_pool(
-            assignment, values, owner, num_graphs=num_graphs, multiplicity=multiplicity
-        )
+        pooled = queries + cluster_pool(assignment, values, owner, num_graphs=num_graphs, multiplicity=multiplicity)
         pooled = self._normalised(pooled, 0)
         pooled = pooled + F.relu(self.output(pooled))
         return Clusters(self._normalised(pooled, 1), assignment, owner)

@@ -24,7 +24,8 @@ class Drop:
         graph: the graph after the drop, with its edge features.
         score: tanh score of every edge before the drop, (E,).
         weight: weight of every edge of ``graph``, the only way for gradients to reach the scores.
-        kept: positions (into the edges before) that stayed, grouped by graph and falling score; None with static shapes.
+        kept: positions (into the edges before) that stayed, grouped by graph and falling score; None where edges keep
+            their places: with static shapes, and with ratio 1.
         keep: bool (E,), the same as a mask.
     """
 
@@ -39,8 +40,10 @@ class HyperDrop(nn.Module):
     """Edge pooling that never removes a node.
 
     Source: Jo et al. 2021 (arXiv 2106.15845), section 3.3; public repository harryjo97/EHGNN.
-    Differs: ``"live"`` weights (1 + tanh s) / 2 by default. The published clamp(tanh s, 0, 1) (``"clamp"``) has no gradient for
-    negative scores, and about half of all initialisations start with every score negative, so the edge branch never trains.
+    Differs: ``"live"`` weights (1 + tanh s) / 2 by default. The published clamp(tanh s, 0, 1) (``"clamp"``) has no
+    gradient for
+    negative scores, and about half of all initialisations start with every score negative, so the edge branch never
+    trains.
 
     Args:
         width: of the edge features.
@@ -48,7 +51,8 @@ class HyperDrop(nn.Module):
         activation: ``"live"`` or ``"clamp"``.
         lowest: lower end of the clamp.
         ties: what decides between equal scores; the published code leaves it to an unstable sort.
-        static_shapes: mark dropped edges instead of removing them: same values, compiles as one graph, costs more on CPU.
+        static_shapes: mark dropped edges instead of removing them: same values, compiles as one graph, costs more on
+            CPU.
     """
 
     def __init__(
@@ -80,13 +84,13 @@ class HyperDrop(nn.Module):
     def choose(self, graph: GraphTensors, score: Tensor) -> EdgeSelection:
         """Which edges stay."""
         alive = None if graph.is_whole else graph.multiplicity > 0
-        return topk_edges(
-            score, graph.edge_graph, self.ratio, num_graphs=graph.num_graphs, alive=alive, ties=self.ties
-        )
+        return topk_edges(score, graph.edge_graph, self.ratio, num_graphs=graph.num_graphs, alive=alive, ties=self.ties)
 
     def forward(self, graph: GraphTensors) -> Drop:
         score = self.score(graph)
         weight = self.weights(score)
+        if self.ratio == 1.0:  # every edge stays where it is; only the weights matter
+            return Drop(graph, score, weight, None, torch.ones_like(graph.edge_graph, dtype=torch.bool))
         chosen = self.choose(graph, score)
         if self.static_shapes:
             return Drop(graph.mask_edges(chosen.keep), score, weight, None, chosen.keep)

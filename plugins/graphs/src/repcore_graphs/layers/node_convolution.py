@@ -29,8 +29,8 @@ class GraphConvolution(nn.Module):
 
     Args:
         in_width / out_width: D and H.
-        loops: add these loops and normalise. False is the rule of the published node classifier: no loops, weighted arcs
-            are normalised, arcs without weights are summed as they are.
+        loops: add these loops and normalise. False is the rule of the published node classifier: no loops, weighted
+            arcs are normalised, arcs without weights are summed as they are.
     """
 
     def __init__(self, in_width: int, out_width: int, *, loops: bool = True) -> None:
@@ -38,9 +38,7 @@ class GraphConvolution(nn.Module):
         self.conv = GCNConv(in_width, out_width, add_self_loops=False, normalize=loops)
         self.loops = loops
 
-    def forward(
-        self, graph: GraphTensors, nodes: Tensor, edges: Tensor | None, edge_weight: Tensor | None
-    ) -> Tensor:
+    def forward(self, graph: GraphTensors, nodes: Tensor, edges: Tensor | None, edge_weight: Tensor | None) -> Tensor:
         weight = graph.arc_weights(edge_weight)
         if not self.loops:
             if weight is not None:
@@ -60,8 +58,8 @@ class EdgeAwareGraphConvolution(nn.Module):
     """GCN whose messages contain edge features, as in the published molecule model.
 
     Source: public repository harryjo97/EHGNN (OGB), after the GCN baseline of the Open Graph Benchmark.
-    x = W_n x; messages norm_uv ReLU(x_u + W_e e_uv) with norm = dis_u w dis_v, dis = deg^-1/2, deg = 1 + sum of incoming w;
-    plus ReLU(x + root) / deg.
+    x = W_n x; messages norm_uv ReLU(x_u + W_e e_uv) with norm = dis_u w dis_v, dis = deg^-1/2, deg = 1 + sum of
+    incoming w; plus ReLU(x + root) / deg.
 
     Args:
         in_width / out_width: D and H.
@@ -74,9 +72,7 @@ class EdgeAwareGraphConvolution(nn.Module):
         self.linear_edge = nn.Linear(edge_width, out_width)
         self.root = nn.Embedding(1, out_width)
 
-    def forward(
-        self, graph: GraphTensors, nodes: Tensor, edges: Tensor | None, edge_weight: Tensor | None
-    ) -> Tensor:
+    def forward(self, graph: GraphTensors, nodes: Tensor, edges: Tensor | None, edge_weight: Tensor | None) -> Tensor:
         if edges is None:
             raise ConfigError("node_conv='gcn-edge' needs edge features")
         nodes = self.linear_node(nodes)
@@ -94,15 +90,12 @@ class EdgeAwareGraphConvolution(nn.Module):
 class _WeightedGINE(GINEConv):
     """torch-geometric's ``GINEConv`` with a factor a message, so that edge scores reach the loss."""
 
-    def forward(  # type: ignore[override]
-        self, x: Tensor, edge_index: Tensor, edge_attr: Tensor, edge_weight: Tensor
-    ) -> Tensor:
+    def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor, edge_weight: Tensor) -> Tensor:
+        # propagate_type: (x: OptPairTensor, edge_attr: OptTensor, edge_weight: Tensor)
         out = self.propagate(edge_index, x=(x, x), edge_attr=edge_attr, edge_weight=edge_weight)
         return self.nn(out + (1 + self.eps) * x)
 
-    def message(  # type: ignore[override]
-        self, x_j: Tensor, edge_attr: Tensor, edge_weight: Tensor
-    ) -> Tensor:
+    def message(self, x_j: Tensor, edge_attr: Tensor, edge_weight: Tensor) -> Tensor:
         if self.lin is not None:
             edge_attr = self.lin(edge_attr)
         return (x_j + edge_attr).relu() * edge_weight[:, None]
@@ -111,7 +104,8 @@ class _WeightedGINE(GINEConv):
 class GraphIsomorphismConvolution(nn.Module):
     """GIN with edge features: MLP((1 + eps) x_v + sum of w ReLU(x_u + W_e e_uv)), eps learned.
 
-    Source: Xu et al. 2019 (arXiv 1810.00826), with edges Hu et al. 2020 (arXiv 1905.12265), torch-geometric's ``GINEConv``.
+    Source: Xu et al. 2019 (arXiv 1810.00826), with edges Hu et al. 2020 (arXiv 1905.12265), torch-geometric's
+    ``GINEConv``.
 
     Args:
         in_width / out_width: D and H.
@@ -124,9 +118,7 @@ class GraphIsomorphismConvolution(nn.Module):
         self.conv = _WeightedGINE(network, train_eps=True)
         self.edge_map = nn.Linear(edge_width, in_width)
 
-    def forward(
-        self, graph: GraphTensors, nodes: Tensor, edges: Tensor | None, edge_weight: Tensor | None
-    ) -> Tensor:
+    def forward(self, graph: GraphTensors, nodes: Tensor, edges: Tensor | None, edge_weight: Tensor | None) -> Tensor:
         if edges is None:
             raise ConfigError("node_conv='gin' needs edge features")
         weight = graph.arc_weights(edge_weight)

@@ -1,8 +1,9 @@
-"""Random changes of graphs for contrastive views, one drawn for each graph of a batch, edges treated as things of their own.
+"""Random changes of graphs for contrastive views, one drawn for each graph of a batch, edges treated as things of
+their own.
 
 Source: GraphCL (You et al. 2020, arXiv 2010.13902), with the list of PyGCL's example.
-Differs: ``mask-edges`` hides edge features, which the published libraries leave out; both directions of an edge change together; a
-dropped node stays in place without features and edges, so that nothing is renumbered.
+Differs: ``mask-edges`` hides edge features, which the published libraries leave out; both directions of an edge change
+together; a dropped node stays in place without features and edges, so that nothing is renumbered.
 
 Symbols: N nodes, E edges, A arcs, B graphs.
 """

@@ -1,8 +1,8 @@
 """Edge (and graph) reconstruction through HyperCluster: a label-free autoencoder on edges.
 
 Source: Jo et al. 2021 (arXiv 2106.15845), sections 3.2 and 4.1; public repository harryjo97/EHGNN (ZINC trainer).
-Differs: validation there applies a softmax before the cross-entropy; whole-graph reconstruction is not released and is here the
-same autoencoder with a node half. Continuous features are compared by mean squared error.
+Differs: validation there applies a softmax before the cross-entropy; whole-graph reconstruction is not released and is
+here the same autoencoder with a node half. Continuous features are compared by mean squared error.
 
 Symbols: E edges, N nodes, H hidden width, C classes or features of an edge.
 """

@@ -2,35 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from torch import nn
+from typing import Any, Protocol
 
 from repcore.interfaces import Features
 from repcore_graphs.objectives.targets import FeatureSizes
 from repcore_graphs.tensors import GraphTensors
 
 
-class LevelEncoder(nn.Module):
-    """Base for typing only: :class:`repcore_graphs.encoders.ehgnn.EHGNN` has this form and does not inherit from it.
+class LevelEncoder(Protocol):
+    """An ``nn.Module`` like :class:`repcore_graphs.encoders.ehgnn.EHGNN`.
 
-    ``read`` gives features as stored, ``embed_nodes`` and ``embed_edges`` floats, ``encode`` the features. Any encoder of another
-    plugin with these methods works with the masked and contrastive objectives.
+    Any encoder of another plugin with these methods works with the masked and contrastive objectives.
     """
 
-    config: FeatureSizes
-    dim: int
-    input_widths: tuple[int, int]
-    level_widths: dict[str, int]
+    @property
+    def config(self) -> FeatureSizes: ...
+
+    @property
+    def dim(self) -> int: ...
+
+    @property
+    def input_widths(self) -> tuple[int, int]:
+        """Widths of node and edge features after embedding."""
+        ...
+
+    @property
+    def level_widths(self) -> dict[str, int]:
+        """Width of each token level."""
+        ...
 
     def read(self, data: Any) -> GraphTensors:
-        raise NotImplementedError
+        """Features as stored."""
+        ...
 
     def embed_nodes(self, graph: GraphTensors) -> GraphTensors:
-        raise NotImplementedError
+        """Float node features."""
+        ...
 
     def embed_edges(self, graph: GraphTensors) -> GraphTensors:
-        raise NotImplementedError
+        """Float edge features."""
+        ...
 
     def encode(self, graph: GraphTensors) -> Features:
-        raise NotImplementedError
+        """Features from embedded nodes and edges."""
+        ...

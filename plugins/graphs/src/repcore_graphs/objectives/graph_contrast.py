@@ -1,7 +1,9 @@
-"""Graph contrast: two views of each graph attract, views of other graphs repel (InfoNCE over the batch, both directions).
+"""Graph contrast: two views of each graph attract, views of other graphs repel (InfoNCE over the batch, both
+directions).
 
 Source: GraphCL (You et al. 2020, arXiv 2010.13902); constants of PyGCL's GraphCL example.
-Differs: augmentations know edges (see ``augmentations.py``); hidden nodes and edges show learned tokens instead of zeros.
+Differs: augmentations know edges (see ``augmentations.py``); hidden nodes and edges show learned tokens instead of
+zeros.
 
 Symbols: B graphs, D graph width, P projection width.
 """
@@ -96,5 +98,5 @@ class GraphContrast(nn.Module):
     def after_step(self, progress: Progress, carried: Sequence[Mapping[str, Any]]) -> None:
         """No state."""
 
-    def encoder_for_export(self, branch: str = "default") -> nn.Module:
+    def encoder_for_export(self, branch: str = "default") -> LevelEncoder:
         return self.encoder

@@ -1,7 +1,8 @@
 """Masked edge reconstruction: hide the features of some edges, predict them from their contextual embeddings.
 
-Source: attribute masking of Hu et al. 2020 (arXiv 1905.12265) with the token of GraphMAE (Hou et al. 2022, arXiv 2205.10803), on edges.
-A hidden edge hides both of its directions, so an encoder that keeps directions apart cannot read one from the other.
+Source: attribute masking of Hu et al. 2020 (arXiv 1905.12265) with the token of GraphMAE (Hou et al. 2022, arXiv
+2205.10803), on edges. A hidden edge hides both of its directions, so an encoder that keeps directions apart cannot
+read one from the other.
 
 Symbols: E edges, B graphs, D embedded edge width, C classes or features.
 """
@@ -75,5 +76,5 @@ class MaskedEdges(nn.Module):
     def after_step(self, progress: Progress, carried: Sequence[Mapping[str, Any]]) -> None:
         """No state."""
 
-    def encoder_for_export(self, branch: str = "default") -> nn.Module:
+    def encoder_for_export(self, branch: str = "default") -> LevelEncoder:
         return self.encoder

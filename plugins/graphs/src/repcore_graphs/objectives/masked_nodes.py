@@ -1,8 +1,9 @@
 """Masked node features, GraphMAE style: hide nodes, encode, hide their codes again, restore the features.
 
 Source: Hou et al. 2022 (arXiv 2205.10803); public repository THUDM/GraphMAE (MIT).
-Loss: mean over hidden nodes of (1 - cos(restored, original))^power. The decoder is one graph convolution on re-masked codes.
-Differs: the token stands in for embedded features, so integer codes work; codes are restored as joined one-hot rows.
+Loss: mean over hidden nodes of (1 - cos(restored, original))^power. The decoder is one graph convolution on re-masked
+codes. Differs: the token stands in for embedded features, so integer codes work; codes are restored as joined one-hot
+rows.
 
 Symbols: N nodes, H hidden width, D restored width.
 """
@@ -83,5 +84,5 @@ class MaskedNodes(nn.Module):
     def after_step(self, progress: Progress, carried: Sequence[Mapping[str, Any]]) -> None:
         """No state."""
 
-    def encoder_for_export(self, branch: str = "default") -> nn.Module:
+    def encoder_for_export(self, branch: str = "default") -> LevelEncoder:
         return self.encoder

@@ -15,7 +15,8 @@ from repcore_graphs.tensors import GraphTensors
 def draw_mask(
     count: int, mask_ratio: float, replace_ratio: float, generator: torch.Generator, device: torch.device
 ) -> dict[str, Tensor]:
-    """Exactly round(mask_ratio * S) hidden elements (at least one if there are any), some of which show another's features.
+    """Exactly round(mask_ratio * S) hidden elements (at least one if there are any), some of which show another's
+    features.
 
     Returns:
         hidden: bool (S,). replaced: bool (S,), a part of the hidden. donor: int64 (S,), any element.

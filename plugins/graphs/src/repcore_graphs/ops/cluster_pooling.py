@@ -2,9 +2,9 @@
 
 Source: HyperCluster, Jo et al. 2021 (arXiv 2106.15845), section 3.2, with the attention of Graph Multiset Pooling
 (Baek et al. 2021, arXiv 2102.11533); public repository harryjo97/EHGNN.
-Differs: the reference pads every graph to the largest one; here elements stay in one flat list with an owner, so memory is
-O(E S H) at most for one head and nothing depends on batch mates. Several heads work (the reference fails when it unpools):
-elements are restored with the assignment averaged over heads.
+Differs: the reference pads every graph to the largest one; here elements stay in one flat list with an owner, so
+memory is O(E S H) at most for one head and nothing depends on batch mates. Several heads work (the reference fails
+when it unpools): elements are restored with the assignment averaged over heads.
 
 Symbols: E elements, B graphs, S clusters, K heads, D features = K * head width.
 """
@@ -87,9 +87,7 @@ def cluster_unpool(assignment: Tensor, clusters: Tensor, owner: Tensor) -> Tenso
     return torch.einsum("es,esd->ed", shares, clusters[owner])
 
 
-def dense_assignment(
-    assignment: Tensor, owner: Tensor, *, num_graphs: int, longest: int, padding: float
-) -> Tensor:
+def dense_assignment(assignment: Tensor, owner: Tensor, *, num_graphs: int, longest: int, padding: float) -> Tensor:
     """Padded view for people and for comparison with the published code: (B * K, S, longest), heads outermost.
 
     Args:

@@ -41,9 +41,9 @@ class DualHypergraph:
     def incidence(self, *, private: bool = True) -> Tensor:
         """The published list form, for hypergraph layers of torch-geometric.
 
-        Row 0 is the dual node, row 1 the hyperedge. With ``private`` every hyperedge with a single member is removed and
-        each dual node gets a hyperedge of its own, numbered after the largest used node id. Its length depends on the
-        data, so it cannot be part of a compiled graph; nothing in this package needs it.
+        Row 0 is the dual node, row 1 the hyperedge. With ``private`` every hyperedge with a single member is removed
+        and each dual node gets a hyperedge of its own, numbered after the largest used node id. Its length depends on
+        the data, so it cannot be part of a compiled graph; nothing in this package needs it.
 
         Returns:
             int64 (2, I), in the order of the published code: both ends of edge 0, of edge 1, ..., then private ones.
@@ -144,8 +144,8 @@ def inverse_dht(incidence: Tensor, num_edges: int) -> Tensor:
     """The graph whose dual has this incidence (without private hyperedges): the DHT applied again.
 
     Args:
-        incidence: int64 (2, 2 * num_edges), row 0 dual node, row 1 hyperedge, two entries a dual node in any order of dual
-            nodes; the order of the two entries of one dual node is kept.
+        incidence: int64 (2, 2 * num_edges), row 0 dual node, row 1 hyperedge, two entries a dual node in any order of
+            dual nodes; the order of the two entries of one dual node is kept.
         num_edges: number of dual nodes.
 
     Returns:

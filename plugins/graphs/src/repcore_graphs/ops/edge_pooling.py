@@ -1,9 +1,9 @@
 """Keep the best-scored share of the edges of each graph in a batch, as HyperDrop does.
 
-Source: Jo et al. 2021 (arXiv 2106.15845), section 3.3; public repository harryjo97/EHGNN with the top-k of torch-geometric.
-Differs: a ratio of 1.0 keeps every edge (current torch-geometric keeps a single one); graphs without edges and single
-edges are ordinary cases; equal scores are decided by the smaller edge number (the reference's first sort is unstable);
-shapes do not depend on the data, so it compiles as one graph.
+Source: Jo et al. 2021 (arXiv 2106.15845), section 3.3; public repository harryjo97/EHGNN with the top-k of
+torch-geometric. Differs: a ratio of 1.0 keeps every edge (current torch-geometric keeps a single one); graphs without
+edges and single edges are ordinary cases; equal scores are decided by the smaller edge number (the reference's first
+sort is unstable); shapes do not depend on the data, so it compiles as one graph.
 
 Symbols: E edges, B graphs.
 """
@@ -34,7 +34,7 @@ class EdgeSelection:
     order: Tensor
 
     def kept(self) -> Tensor:
-        """Positions of the edges that stay, grouped by graph, falling score: int64 (K,). Its length depends on the data."""
+        """Positions of the edges that stay, grouped by graph, falling score: int64 (K,), K depends on the data."""
         return self.order[self.keep[self.order]]
 
 
@@ -58,8 +58,8 @@ def topk_edges(
         ratio: share to keep, 0 < ratio <= 1.
         num_graphs: B.
         alive: bool (E,): edges dropped earlier stay dropped and do not count.
-        ties: what decides between equal scores; ``"unspecified"`` leaves it to torch's unstable sort, which on one machine
-            reproduces the published choice exactly.
+        ties: what decides between equal scores; ``"unspecified"`` leaves it to torch's unstable sort, which on one
+            machine reproduces the published choice exactly.
 
     Raises:
         ConfigError: ratio outside (0, 1].

@@ -56,7 +56,8 @@ class FeatureEncoding:
     def encode(
         self, attributes: np.ndarray | None, labels: np.ndarray | None, count: int, what: str
     ) -> tuple[torch.Tensor | None, int]:
-        """Features (S, width) float or (S, c) codes, None if there are none, and the number of elements with unknown labels.
+        """Features (S, width) float or (S, c) codes, None if there are none, and the number of elements with unknown
+        labels.
 
         An unknown label is a row of zeros in one-hot form.
 
@@ -82,7 +83,9 @@ class FeatureEncoding:
             if unknown.any():
                 row = int(np.argmax(unknown))
                 assert labels is not None
-                raise ItemError("unknown_label", f"{what} {row} has labels {labels[row].tolist()}, never seen in training")
+                raise ItemError(
+                    "unknown_label", f"{what} {row} has labels {labels[row].tolist()}, never seen in training"
+                )
             return torch.from_numpy(np.stack(places, axis=1)), 0
         joined = np.concatenate(parts, axis=1).astype(np.float32)
         return torch.from_numpy(joined), int(unknown.sum())
@@ -137,9 +140,7 @@ class FeatureStatistics:
             self.total += values.sum(axis=0)
             self.squares += (values**2).sum(axis=0)
 
-    def encoding(
-        self, *, codes: bool, standardise: bool, vocabulary: list[list[int]] | None = None
-    ) -> FeatureEncoding:
+    def encoding(self, *, codes: bool, standardise: bool, vocabulary: list[list[int]] | None = None) -> FeatureEncoding:
         """The encoding; ``vocabulary`` replaces the labels seen (a reader that knows the whole data set's)."""
         seen = vocabulary or [sorted(column) for column in self.labels]
         mean: tuple[float, ...] = ()

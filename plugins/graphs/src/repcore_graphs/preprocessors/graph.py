@@ -1,7 +1,7 @@
 """From stored graphs to batches of torch-geometric: features, cleaned edges, and the pairing of opposite directions.
 
-What is learned from the training graphs only: label vocabularies (unless the reader knows the whole of them), mean and deviation of
-continuous attributes, the largest degree. Everything is in one small JSON file beside the model.
+What is learned from the training graphs only: label vocabularies (unless the reader knows the whole of them), mean and
+deviation of continuous attributes, the largest degree. Everything is in one small JSON file beside the model.
 
 Symbols: N nodes, A stored columns of edges, B graphs.
 """
@@ -123,7 +123,9 @@ class GraphPreprocessor:
             graph.edge_attributes, graph.edge_labels, graph.edge_index.shape[1], "edge"
         )
         if unknown_nodes + unknown_edges:
-            notes.append(("unknown_label", f"{unknown_nodes} nodes and {unknown_edges} edges have labels never trained on"))
+            notes.append(
+                ("unknown_label", f"{unknown_nodes} nodes and {unknown_edges} edges have labels never trained on")
+            )
         data = Data(
             x=self._structural(graph) if x is None else x,
             edge_index=torch.from_numpy(graph.edge_index),
@@ -134,6 +136,10 @@ class GraphPreprocessor:
         meta = {"nodes": graph.num_nodes, "edges": graph.edge_index.shape[1]}
         status = notes[0][0] if notes else "ok"
         return [Item(values=data, meta=meta, status=status, reason="; ".join(text for _, text in notes))]
+
+    def cleaned(self, sample: Sample) -> RawGraph:
+        """The graph as the encoder sees it: its arcs are those of the collated batch, in the same order."""
+        return self._cleaned(sample)[0]
 
     def collate(self, items: Sequence[Item]) -> Batch:
         """A torch-geometric batch with the pairing of opposite arcs, so that no device has to sort them."""
@@ -164,7 +170,9 @@ class GraphPreprocessor:
 
     def _fitted(self) -> tuple[FeatureEncoding, FeatureEncoding]:
         if self.nodes is None or self.edges is None:
-            raise DataError("the graph preprocessor was not fitted", hint="fit(reader, indices) or load(config, folder)")
+            raise DataError(
+                "the graph preprocessor was not fitted", hint="fit(reader, indices) or load(config, folder)"
+            )
         return self.nodes, self.edges
 
     def _cleaned(self, sample: Sample) -> tuple[RawGraph, list[tuple[str, str]]]:

@@ -1,7 +1,7 @@
 """Replay of an EHGNN golden folder through the plugin's public classes and the published key maps.
 
-Every size comes from the folder's ``config``; tensors go through the same ``encode``, heads and pooling that users call.
-Published positions are ordered by graph and falling score, which is also the order of ours.
+Every size comes from the folder's ``config``; tensors go through the same ``encode``, heads and pooling that users
+call. Published positions are ordered by graph and falling score, which is also the order of ours.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from torch_geometric.data import Data
 from repcore.errors import DataError
 from repcore.interfaces import StageResult
 from repcore.specs import TargetSpec
-from repcore_graphs.checkpoints.ehgnn import Converted, convert_state, published_names
+from repcore.verification.golden import Golden
+from repcore_graphs.checkpoints.ehgnn import Converted, convert_state
 from repcore_graphs.configs.ehgnn import (
     published_graph,
     published_hypercluster,
@@ -38,23 +39,31 @@ from repcore_graphs.tensors import GraphTensors, from_pyg
 Produced = dict[str, Tensor]
 
 
-def replay(golden: Any, fed: frozenset[str] = frozenset()) -> Iterator[StageResult]:
+def replay(golden: Golden, fed: frozenset[str] = frozenset()) -> Iterator[StageResult]:
     """Recompute every stage of the folder.
 
     Args:
-        golden: has ``config`` (mapping), ``weights`` and ``inputs`` (name -> tensor).
+        golden: the folder.
         fed: stages to compute from stored upstream tensors; no stage of this system needs that.
     """
+    due = {stage.name for stage in golden.stages}
+    for result in _everything(golden):
+        if result.stage in due:
+            stored = set(golden.expected(result.stage))  # of some stages a folder stores a few gradients only
+            yield StageResult(result.stage, {name: value for name, value in result.produced.items() if name in stored})
+
+
+def _everything(golden: Golden) -> Iterator[StageResult]:
+    """All stages whose configuration and weights are there."""
     config: Mapping[str, Any] = golden.config
     parts = _by_part(golden.weights)
     inputs: Mapping[str, Tensor] = golden.inputs
     yield StageResult("dual_hypergraph", _dual_hypergraph(inputs))
-    yield StageResult("hypergraph_convolution", _convolution(inputs, parts["conv"]))
-    yield from _graph_classifier(config["hyperdrop_tu"], inputs, parts["hyperdrop_tu"])
-    yield StageResult("hyperdrop_tu_noattr", _no_edge_features(config, inputs, parts["hyperdrop_tu_noattr"]))
-    yield from _molecule_classifier(config["hyperdrop_ogb"], inputs, parts["hyperdrop_ogb"])
-    yield from _autoencoder(config["hypercluster"], inputs, parts["hypercluster"])
-    yield from _node_classifier(config["hyperdrop_node"], inputs, parts["hyperdrop_node"])
+    if "conv" in parts:
+        yield StageResult("hypergraph_convolution", _convolution(inputs, parts["conv"]))
+    for part, run in _PARTS.items():
+        if part in config and part in parts:
+            yield from run(config[part], inputs, parts[part])
 
 
 def _by_part(weights: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
@@ -66,25 +75,22 @@ def _by_part(weights: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
 
 
 def _load(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
-    """Strict loading; the score layers of depths that never score are the only keys without a place."""
+    """Every tensor must find its place, and every place its tensor."""
     missing, unexpected = module.load_state_dict(dict(state), strict=False)
     if missing or unexpected:
         raise DataError(f"weights do not fit {what}", missing=", ".join(missing), unexpected=", ".join(unexpected))
 
 
-def _gradients(loss: Tensor, parts: Mapping[str, nn.Module], converted: Converted, layout: str) -> Produced:
-    """Gradient of every parameter under its published name; zero where none arrives."""
+def _gradients(loss: Tensor, parts: Mapping[str, nn.Module], converted: Converted) -> Produced:
+    """Gradient of every parameter under its published name and layout; zero where none arrives."""
     for module in parts.values():
         module.zero_grad(set_to_none=True)
     loss.backward()
-    names = published_names(layout, converted)
     found: Produced = {}
     for part, module in parts.items():
         for name, parameter in module.named_parameters():
-            published, turned = names[f"{part}.{name}"]
-            grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-            found[published] = grad.t() if turned else grad
-    return found
+            found[f"{part}.{name}"] = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+    return converted.keys.reverse(found)
 
 
 # ---------------------------------------------------------------------------------------------- transformation
@@ -155,9 +161,7 @@ def _graph_classifier(
     config: Mapping[str, Any], inputs: Mapping[str, Tensor], weights: Mapping[str, Tensor]
 ) -> Iterator[StageResult]:
     encoder = EHGNN(
-        published_graph(
-            node_width=config["node_width"], edge_width=config["edge_width"], **_encoder_settings(config)
-        )
+        published_graph(node_width=config["node_width"], edge_width=config["edge_width"], **_encoder_settings(config))
     )
     target = TargetSpec("y", "class", names=tuple(str(number) for number in range(config["classes"])))
     task = GraphClassification(GraphTaskConfig(dropout=config["dropout"]), encoder, target)
@@ -180,7 +184,7 @@ def _graph_classifier(
     produced |= {f"l{n}.score": step.score for n, step in enumerate(trace) if step.score is not None}
     yield StageResult("hyperdrop_tu", _named("hyperdrop_tu.", produced))
     yield StageResult("hyperdrop_tu_kept", _named("hyperdrop_tu.", _kept(trace)))
-    gradients = _gradients(loss, {"encoder": encoder, "head": task.classifier}, converted, "tu")
+    gradients = _gradients(loss, {"encoder": encoder, "head": task.classifier}, converted)
     yield StageResult("hyperdrop_tu_gradients", _named("hyperdrop_tu.grad.", gradients))
 
 
@@ -194,16 +198,15 @@ def _named(prefix: str, tensors: Mapping[str, Tensor]) -> Produced:
 
 def _no_edge_features(
     config: Mapping[str, Any], inputs: Mapping[str, Tensor], weights: Mapping[str, Tensor]
-) -> Produced:
-    part = config["hyperdrop_tu_noattr"]
-    encoder = EHGNN(published_graph(node_width=part["node_width"], edge_width=0, **_encoder_settings(part)))
+) -> Iterator[StageResult]:
+    encoder = EHGNN(published_graph(node_width=config["node_width"], edge_width=0, **_encoder_settings(config)))
     _load(encoder, convert_state(weights, "tu").encoder, "the encoder")
     encoder.eval()
     trace: list[LayerTrace] = []
     with torch.no_grad():
         encoder.encode(_embedded(encoder, _batch(inputs["graph.x"], None, inputs)), trace)
     scores = {f"l{n}.score": step.score for n, step in enumerate(trace) if step.score is not None}
-    return _named("hyperdrop_tu_noattr.", scores)
+    yield StageResult("hyperdrop_tu_noattr", _named("hyperdrop_tu_noattr.", scores))
 
 
 def _molecule_classifier(
@@ -230,7 +233,7 @@ def _molecule_classifier(
     produced |= {f"l{n}.score": step.score for n, step in enumerate(trace) if step.score is not None}
     yield StageResult("hyperdrop_ogb", _named("hyperdrop_ogb.", produced))
     yield StageResult("hyperdrop_ogb_kept", _named("hyperdrop_ogb.", _kept(trace)))
-    gradients = _gradients(loss, {"encoder": encoder, "head": task.classifier}, converted, "ogb")
+    gradients = _gradients(loss, {"encoder": encoder, "head": task.classifier}, converted)
     yield StageResult("hyperdrop_ogb_gradients", _named("hyperdrop_ogb.grad.", gradients))
 
 
@@ -280,7 +283,7 @@ def _autoencoder(
     produced |= {"attn": attention, "pooled": clusters.values, "unpooled": unpooled}
     produced |= {"logits": logits, "ce_loss": loss}
     yield StageResult("hypercluster", _named("hypercluster.", produced))
-    gradients = _gradients(loss, {"encoder": encoder, "decoder": decoder}, converted, "zinc")
+    gradients = _gradients(loss, {"encoder": encoder, "decoder": decoder}, converted)
     yield StageResult("hypercluster_gradients", _named("hypercluster.grad.", gradients))
 
 
@@ -317,3 +320,14 @@ def _node_classifier(
     }
     yield StageResult("hyperdrop_node", _named("hyperdrop_node.", produced))
     yield StageResult("hyperdrop_node_kept", _named("hyperdrop_node.", {"perm": trace[0].kept}))
+
+
+_PARTS: Mapping[
+    str, Callable[[Mapping[str, Any], Mapping[str, Tensor], Mapping[str, Tensor]], Iterator[StageResult]]
+] = {
+    "hyperdrop_tu": _graph_classifier,
+    "hyperdrop_tu_noattr": _no_edge_features,
+    "hyperdrop_ogb": _molecule_classifier,
+    "hypercluster": _autoencoder,
+    "hyperdrop_node": _node_classifier,
+}

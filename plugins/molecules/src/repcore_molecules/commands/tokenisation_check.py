@@ -108,17 +108,8 @@ def _score(
     device: str,
     step: Callable[[], None],
 ) -> Score:
-    tokeniser = feeding.tokeniser
-    special = tokeniser.special_ids
-    config = MaskedLanguageConfig(
-        attention_mask=feeding.attention_mask,
-        token_count=tokeniser.size,
-        mask_token_id=special["<mask>"],
-        never_selected_ids=tuple(special.values()),
-    )
-    objective = MaskedLanguage(config, Selformer(model.config))
-    objective.load_state_dict(dict(model.state))
-    objective.eval().to(device)
+    tokeniser, special = feeding.tokeniser, feeding.tokeniser.special_ids
+    objective = _objective(model, feeding).to(device)
     rows = sorted((tokeniser.encode(text, PUBLISHED_LENGTH) for text in selfies), key=len, reverse=True)
     generator = torch.Generator(device=device).manual_seed(seed)
     loss = correct = predicted = 0.0
@@ -142,6 +133,20 @@ def _score(
         unknown=float((ids == special["<unk>"]).mean()),
         predicted=int(predicted),
     )
+
+
+def _objective(model: LanguageModel, feeding: Feeding) -> MaskedLanguage:
+    """The model's own weights behind the special ids of one tokeniser, in eval mode."""
+    special = feeding.tokeniser.special_ids
+    config = MaskedLanguageConfig(
+        attention_mask=feeding.attention_mask,
+        token_count=feeding.tokeniser.size,
+        mask_token_id=special["<mask>"],
+        never_selected_ids=tuple(special.values()),
+    )
+    objective = MaskedLanguage(config, Selformer(model.config))
+    objective.load_state_dict(dict(model.state))
+    return objective.eval()
 
 
 def _batch(rows: Sequence[Sequence[int]], padding: int) -> Batch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -30,7 +31,7 @@ class ReadLabels:
 def read_labels(column: TargetColumn, cells: Iterable[object]) -> ReadLabels:
     """Read a whole column; cells that cannot be read are logged once, with their number and the first of them."""
     index = {name: float(place) for place, name in enumerate(column.classes)}
-    values: list[float] = []
+    values = array("d")  # a list of numbers would take four times the memory
     unreadable: dict[int, object] = {}
     for row, cell in enumerate(cells):
         try:
@@ -49,7 +50,7 @@ def read_labels(column: TargetColumn, cells: Iterable[object]) -> ReadLabels:
             cell,
             row,
         )
-    return ReadLabels(np.asarray(values, np.float64), unreadable)
+    return ReadLabels(np.frombuffer(values, np.float64), unreadable)
 
 
 def _label(cell: object, index: dict[str, float]) -> float:

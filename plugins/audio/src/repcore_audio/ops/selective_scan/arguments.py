@@ -30,7 +30,9 @@ def check_arguments(
         check_shape(tensor, pattern, name=name, owner=OWNER, bound=bound)
     if len(reverse) != bound["S"]:
         raise ShapeError(
-            f"reverse has {len(reverse)} entries; {OWNER} expects one a scan", scans=bound["S"], hint="reverse=(False, True)"
+            f"reverse has {len(reverse)} entries; {OWNER} expects one a scan",
+            scans=bound["S"],
+            hint="reverse=(False, True)",
         )
 
 

@@ -42,7 +42,7 @@ def selective_scan(
     """Same values and gradients as the plain definition; see there for the arguments.
 
     Args:
-        steps: steps of a chunk; by default from the sizes. It changes speed and memory, never the result beyond rounding.
+        steps: steps of a chunk; by default from the sizes. It changes speed and memory, results only by rounding.
     """
     check_arguments(u, delta, A, B, C, D, delta_bias=delta_bias, reverse=reverse)
     y, last = _ChunkedScan.apply(u, delta, A, B, C, D, delta_bias, tuple(reverse), steps)
@@ -89,14 +89,14 @@ class _ChunkedScan(torch.autograd.Function):
         return y, last
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
         u, delta, A, B, C, D, bias, borders = ctx.saved_tensors
         reverse, rows, steps = ctx.layout
         dtype = state_dtype(u)
-        grads = _Gradients(*(torch.zeros_like(one, dtype=dtype) for one in (u, delta, B, C)), torch.zeros_like(A, dtype=dtype))
+        grads = _Gradients._make(torch.zeros_like(one, dtype=dtype) for one in (u, delta, B, C, A))
         for items in _item_groups(u.shape[1], rows):
             operands = _operands(u, delta, A, B, C, bias, reverse=reverse, items=items, dtype=dtype)
-            part = _Gradients(*(one[:, items] for one in grads[:4]), grads.A)
+            part = _Gradients._make([*(one[:, items] for one in grads[:4]), grads.A])
             _backward_items(operands, grad[:, items], borders[:, :, items], part, steps)
         wide = grad.to(dtype)
         grads.u.addcmul_(wide, D.to(dtype)[:, None, None, :])

@@ -7,12 +7,12 @@ All work is parallel over chunks of time, blocks of channels, and (scan, item) p
    local ends into the state before every chunk, in place;
 3. ``chunk_kernel`` with FINAL true: run every chunk from its true start and write the outputs.
 
-The backward pass has the same shape: ``adjoint_kernel``, ``carry_kernel`` from right to left, ``gradient_kernel``. The last
-recomputes the states of its chunk with an associative scan over time, so that it can use them in either order.
+The backward pass has the same shape: ``adjoint_kernel``, ``carry_kernel`` from right to left, ``gradient_kernel``. The
+last recomputes the states of its chunk with an associative scan over time, so that it can use them in either order.
 A scan from right to left only changes the address of a step; nothing is flipped in memory.
 
-Symbols: a pair is scan * batch + item; L tokens, D channels, N states; T steps of a chunk (STEPS). State, decay and sums
-are float32 whatever the inputs are.
+Symbols: a pair is scan * batch + item; L tokens, D channels, N states; T steps of a chunk (STEPS). State, decay and
+sums are float32 whatever the inputs are.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Adapter to the CUDA kernel of the optional package ``mamba-ssm``.
 
-Recent releases install without the compiled kernel, so :func:`unusable` runs a tiny scan instead of trusting the import.
+Recent releases install without the compiled kernel, so :func:`unusable` runs a tiny scan and does not trust imports.
 """
 
 from __future__ import annotations

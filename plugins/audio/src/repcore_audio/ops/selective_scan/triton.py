@@ -97,7 +97,7 @@ class _TritonScan(torch.autograd.Function):
         return y, last
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
         u, delta, rate, B, C, skip, shift, back, borders, totals = ctx.saved_tensors
         size, steps, (dtype_A, dtype_D, dtype_bias) = ctx.layout
         grad = grad.contiguous()
@@ -125,9 +125,8 @@ class _TritonScan(torch.autograd.Function):
         grad_skip = (grad.float() * u.float()).sum((1, 2)).to(dtype_D)
         grad_bias = grad_delta.sum((1, 2)).to(dtype_bias)
         grad_B, grad_C = (one.sum(0) for one in partial)
-        return (
-            grad_u, grad_delta.to(delta.dtype), grad_A, grad_B.to(B.dtype), grad_C.to(C.dtype), grad_skip, grad_bias, None, None,
-        )  # fmt: skip
+        wide = (grad_u, grad_delta.to(delta.dtype), grad_A, grad_B.to(B.dtype), grad_C.to(C.dtype))
+        return (*wide, grad_skip, grad_bias, None, None)
 
 
 def _carry(rate: Tensor, totals: Tensor, borders: Tensor, last: Tensor, size: _Sizes, *, backward: bool) -> None:

@@ -8,12 +8,19 @@ from typing import Any
 import torch
 
 
-def cases(device: torch.device | str, dtype: torch.dtype) -> Iterator[tuple[str, tuple[Any, ...], dict[str, Any]]]:
-    """Yield ``(name, positional arguments, keyword arguments)``; values are any because arguments are mixed."""
+def cases(device: str, dtype: str) -> Iterator[tuple[str, tuple[Any, ...], dict[str, Any]]]:
+    """Yield ``(name, positional arguments, keyword arguments)``; values are any because arguments are mixed.
+
+    Args:
+        device: device type.
+        dtype: name of the number format, for example ``"float32"``.
+    """
     generator = torch.Generator().manual_seed(0)
+    kind: torch.dtype = getattr(torch, dtype)
 
     def random(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=generator).to(device=device, dtype=dtype)
+        values = torch.randn(*shape, generator=generator).to(device=device, dtype=kind)
+        return values.requires_grad_()
 
     def graph(num_nodes: int, num_edges: int) -> torch.Tensor:
         return torch.randint(0, max(num_nodes, 1), (2, num_edges), generator=generator).to(device)
@@ -30,11 +37,11 @@ def cases(device: torch.device | str, dtype: torch.dtype) -> Iterator[tuple[str,
         args = (random(num_edges, wide), graph(num_nodes, num_edges), random(wide, narrow), random(narrow), num_nodes)
         yield name, args, {}
         yield f"{name}, self term", args, {"self_term": True}
-    args = (random(50, 8), graph(20, 50), random(8, 8), None, 20)
-    counts = torch.randint(0, 3, (50,), generator=generator).to(device=device, dtype=dtype)
-    yield "multiplicity 0, 1 and 2, no bias", args, {"multiplicity": counts}
-    yield "all edges dropped", args, {"multiplicity": torch.zeros_like(counts)}
-    large = (random(50, 8) * 1e4, graph(20, 50), random(8, 8), None, 20)
+    bare = (random(50, 8), graph(20, 50), random(8, 8), None, 20)
+    counts = torch.randint(0, 3, (50,), generator=generator).to(device=device, dtype=kind)
+    yield "multiplicity 0, 1 and 2, no bias", bare, {"multiplicity": counts}
+    yield "all edges dropped", bare, {"multiplicity": torch.zeros_like(counts)}
+    large = ((random(50, 8) * 1e4).detach().requires_grad_(), graph(20, 50), random(8, 8), None, 20)
     yield "large values", large, {"multiplicity": counts}
 
 

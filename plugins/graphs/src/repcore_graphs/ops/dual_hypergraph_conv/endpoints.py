@@ -5,9 +5,9 @@ With c_a the number of edge ends at node a (counting multiplicity), live_a = 1 i
     mu_a  = live_a / c_a * (sum over edge ends at a of multiplicity_k h_k)
     out_k = (h_k + mu_u + mu_v) / (1 + live_u + live_v) + b            for edge k = (u, v)
 
-Equal to the definition in ``torch.py`` up to rounding; O(E (F G + G)) time, O(E G) memory, two scatters and two gathers.
-The operator is linear, so the weight is applied where the features are narrower. Gradients use the same kernel: the
-transpose of "scatter to nodes, scale, gather to edges" has the same shape, with the two scalings swapped.
+Equal to the definition in ``torch.py`` up to rounding; O(E (F G + G)) time, O(E G) memory, two scatters and two
+gathers. The operator is linear, so the weight is applied where the features are narrower. Gradients use the same
+kernel: the transpose of "scatter to nodes, scale, gather to edges" has the same shape, with the two scalings swapped.
 Sums of half-precision features are kept in float32. Deterministic on CPU; on CUDA with
 ``torch.use_deterministic_algorithms(True)``, as for every scatter.
 """
@@ -27,7 +27,9 @@ def edge_scales(ends: Tensor, num_nodes: int, multiplicity: Tensor | None, dtype
         node_scale: (N, 1), live_a / c_a.
         edge_scale: (E, 1), 1 / (1 + live_u + live_v).
     """
-    ones = torch.ones(ends.shape[1], device=ends.device, dtype=dtype) if multiplicity is None else multiplicity.to(dtype)
+    ones = (
+        torch.ones(ends.shape[1], device=ends.device, dtype=dtype) if multiplicity is None else multiplicity.to(dtype)
+    )
     count = torch.zeros(num_nodes, device=ends.device, dtype=dtype)
     count = count.index_add(0, ends[0], ones).index_add(0, ends[1], ones)
     live = (count > 1).to(dtype)
@@ -76,7 +78,7 @@ class _Average(torch.autograd.Function):
     """out = s_e * (h + G s_n S (c * h)) with S the sum at nodes, G = S^T the gather at edges, s and c diagonal."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,  # autograd context
         values: Tensor,
         start: Tensor,
@@ -93,7 +95,7 @@ class _Average(torch.autograd.Function):
         return gathered * edge_scale.to(values.dtype)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         start, end, node_scale, edge_scale, count = ctx.saved_tensors
         scaled = grad * edge_scale.to(grad.dtype)
         means = (_sum_at_nodes(scaled, start, end, node_scale.shape[0]) * node_scale).to(grad.dtype)

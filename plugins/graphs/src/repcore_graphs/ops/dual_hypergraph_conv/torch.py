@@ -22,6 +22,7 @@ def dual_hypergraph_conv(
     *,
     multiplicity: Tensor | None = None,
     self_term: bool = False,
+    scales: object = None,
 ) -> Tensor:
     """One convolution over the edges of a graph.
 
@@ -33,6 +34,7 @@ def dual_hypergraph_conv(
         num_nodes: N.
         multiplicity: (E,), how many equal dual nodes an edge stands for; 0 takes it out of all sums. Default 1.
         self_term: add X W once more (not in the paper: keeps features that averaging would blur away).
+        scales: counts that other implementations take from outside; the definition counts for itself.
 
     Returns:
         (E, G). Rows of edges with multiplicity 0 are defined but mean nothing.

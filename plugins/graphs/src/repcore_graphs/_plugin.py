@@ -1,0 +1,348 @@
+"""What the graphs plugin registers."""
+
+from __future__ import annotations
+
+from repcore.hooks import API_VERSION, hookimpl
+from repcore.specs import (
+    CheckpointSpec,
+    CommandSpec,
+    DatasetSpec,
+    EncoderSpec,
+    ObjectiveSpec,
+    OpSpec,
+    PluginInfo,
+    PreprocessorSpec,
+    RecipeSpec,
+    SystemSpec,
+    TargetSpec,
+    TaskSpec,
+    TensorSpec,
+)
+
+PAPER = "Jo et al. 2021, Edge Representation Learning with Hypergraphs, NeurIPS (arXiv 2106.15845)"
+LICENCE = "Apache-2.0 (written from the paper; the published code has no licence file and is not copied)"
+NEEDS = ("torch_geometric",)
+HINTS = {"torch_geometric": "pip install torch-geometric"}
+GRAPH = (
+    TensorSpec("x", "N Dn", "float32 or int64"),
+    TensorSpec("edge_index", "2 A", "int64"),
+    TensorSpec("edge_attr", "A De", "float32 or int64", optional=True),
+    TensorSpec("batch", "N", "int64"),
+)
+ROOT = "repcore_graphs"
+
+
+@hookimpl
+def repcore_plugin_info() -> PluginInfo:
+    return PluginInfo(
+        title="Graphs",
+        domain="graphs",
+        api_version=API_VERSION,
+        summary="Edge representation learning with dual hypergraphs (EHGNN)",
+        docs="README.md",
+        licence="Apache-2.0",
+    )
+
+
+@hookimpl
+def repcore_encoders() -> list[EncoderSpec]:
+    shared = {"inputs": GRAPH, "paper": PAPER, "licence": LICENCE, "needs": NEEDS, "hints": HINTS}
+    return [
+        EncoderSpec(
+            name="ehgnn",
+            summary="Node network with a dual edge branch, HyperDrop or HyperCluster, GMT readout",
+            target=f"{ROOT}.encoders.ehgnn:EHGNN",
+            config=f"{ROOT}.configs.ehgnn:EHGNNConfig",
+            outputs=(TensorSpec("pooled", "B D"), TensorSpec("node", "N H"), TensorSpec("edge", "E He")),
+            poolings=("readout", "node-mean", "node-sum", "node-max", "edge-mean", "edge-sum", "edge-max"),
+            levels=("node", "edge"),
+            capabilities=("graph-steps",),
+            example=f"{ROOT}.examples:ehgnn",
+            **shared,  # type: ignore[arg-type]
+        ),
+        EncoderSpec(
+            name="hypercluster",
+            summary="Edge convolutions pooled into soft clusters",
+            target=f"{ROOT}.encoders.hypercluster:HyperClusterEncoder",
+            config=f"{ROOT}.configs.ehgnn:HyperClusterConfig",
+            outputs=(TensorSpec("pooled", "B D"), TensorSpec("edge", "E H"), TensorSpec("cluster", "B S H")),
+            poolings=("clusters", "cluster-mean", "edge-mean", "edge-sum", "edge-max"),
+            levels=("edge", "cluster"),
+            capabilities=("edge-clusters",),
+            example=f"{ROOT}.examples:hypercluster",
+            **shared,  # type: ignore[arg-type]
+        ),
+        EncoderSpec(
+            name="ehgnn-node",
+            summary="Deep GCN that drops edges while training, for node classification",
+            target=f"{ROOT}.encoders.ehgnn_node:NodeEHGNN",
+            config=f"{ROOT}.configs.ehgnn:NodeEHGNNConfig",
+            outputs=(TensorSpec("pooled", "B D"), TensorSpec("node", "N D"), TensorSpec("edge", "E He")),
+            poolings=("mean", "max"),
+            levels=("node", "edge"),
+            example=f"{ROOT}.examples:ehgnn_node",
+            **shared,  # type: ignore[arg-type]
+        ),
+    ]
+
+
+@hookimpl
+def repcore_objectives() -> list[ObjectiveSpec]:
+    return [
+        ObjectiveSpec(
+            name="masked-edge",
+            summary="Predict hidden edge features from their context",
+            target=f"{ROOT}.objectives.masked_edges:MaskedEdges",
+            config=f"{ROOT}.configs.objectives:MaskedEdgeConfig",
+            needs=("edge", "graph-steps"),
+            paper="Hu et al. 2020 (arXiv 1905.12265), on edges",
+            licence=LICENCE,
+            example=f"{ROOT}.examples:masked_edge",
+        ),
+        ObjectiveSpec(
+            name="masked-node",
+            summary="Restore hidden node features with a scaled cosine error",
+            target=f"{ROOT}.objectives.masked_nodes:MaskedNodes",
+            config=f"{ROOT}.configs.objectives:MaskedNodeConfig",
+            needs=("node", "graph-steps"),
+            unused_parameters_ok=("encoder.edge_convs.*", "encoder.edge_norms.*"),  # after the last node layer
+            paper="Hou et al. 2022 (arXiv 2205.10803)",
+            licence=LICENCE,
+            example=f"{ROOT}.examples:masked_node",
+        ),
+        ObjectiveSpec(
+            name="graph-contrast",
+            summary="InfoNCE between views of a graph, with changes of edges",
+            target=f"{ROOT}.objectives.graph_contrast:GraphContrast",
+            config=f"{ROOT}.configs.objectives:GraphContrastConfig",
+            needs=("graph-steps",),
+            paper="You et al. 2020 (arXiv 2010.13902)",
+            licence=LICENCE,
+            example=f"{ROOT}.examples:graph_contrast",
+        ),
+        ObjectiveSpec(
+            name="edge-reconstruction",
+            summary="Restore edges (or whole graphs) from HyperCluster's clusters",
+            target=f"{ROOT}.objectives.edge_reconstruction:EdgeReconstruction",
+            config=f"{ROOT}.configs.objectives:EdgeReconstructionConfig",
+            needs=("edge-clusters",),
+            paper=PAPER,
+            licence=LICENCE,
+            example=f"{ROOT}.examples:edge_reconstruction",
+        ),
+    ]
+
+
+@hookimpl
+def repcore_datasets() -> list[DatasetSpec]:
+    graph = (TensorSpec("graph", "", "RawGraph"),)
+    draw = f"{ROOT}.render:draw_sample"
+    return [
+        DatasetSpec(
+            name="tu",
+            summary="TUDataset raw text, with published or stratified ten folds",
+            target=f"{ROOT}.datasets.tu:TUDataset",
+            config=f"{ROOT}.configs.data:TUDatasetConfig",
+            produces=graph,
+            sniff=f"{ROOT}.datasets.tu:sniff",
+            render=draw,
+        ),
+        DatasetSpec(
+            name="ogb",
+            summary="Open Graph Benchmark graph data sets, raw CSV",
+            target=f"{ROOT}.datasets.ogb:OGBDataset",
+            config=f"{ROOT}.configs.data:OGBConfig",
+            produces=graph,
+            sniff=f"{ROOT}.datasets.ogb:sniff",
+            render=draw,
+        ),
+        DatasetSpec(
+            name="pyg",
+            summary="torch-geometric data on disk (processed/data.pt, or a .pt file of Data objects)",
+            target=f"{ROOT}.datasets.pyg:PyGDataset",
+            config=f"{ROOT}.configs.data:PyGConfig",
+            produces=graph,
+            sniff=f"{ROOT}.datasets.pyg:sniff",
+            render=draw,
+            needs=NEEDS,
+            hints=HINTS,
+        ),
+        DatasetSpec(
+            name="edge-list",
+            summary="Edge lists as CSV, TSV or text, one graph or many",
+            target=f"{ROOT}.datasets.edge_list:EdgeListDataset",
+            config=f"{ROOT}.configs.data:EdgeListConfig",
+            produces=graph,
+            sniff=f"{ROOT}.datasets.edge_list:sniff",
+            render=draw,
+        ),
+        DatasetSpec(
+            name="motifs",
+            summary="Generated graphs whose class lies in how bonds go with their ends",
+            target=f"{ROOT}.datasets.motifs:Motifs",
+            config=f"{ROOT}.configs.data:MotifsConfig",
+            produces=graph,
+            targets=(TargetSpec("rule", "class", names=("shift-0", "shift-1", "shift-2")),),
+            render=draw,
+            embedded=True,
+            licence="generated",
+        ),
+    ]
+
+
+@hookimpl
+def repcore_preprocessors() -> list[PreprocessorSpec]:
+    return [
+        PreprocessorSpec(
+            name="graph",
+            summary="Labels to one-hot or codes, scaled attributes, cleaned and paired edges, PyG batches",
+            target=f"{ROOT}.preprocessors.graph:GraphPreprocessor",
+            config=f"{ROOT}.configs.data:GraphPreprocessorConfig",
+            accepts=(TensorSpec("graph", "", "RawGraph"),),
+            produces=GRAPH,
+            baselines={
+                "raw-features": f"{ROOT}.preprocessors.graph:raw_features",
+                "sizes-only": f"{ROOT}.preprocessors.graph:sizes_only",
+            },
+        )
+    ]
+
+
+@hookimpl
+def repcore_recipes() -> list[RecipeSpec]:
+    at = f"{ROOT}.recipes.ehgnn"
+    return [
+        RecipeSpec(name="masked-edge", summary="Predict hidden edge features", presets={"tiny": f"{at}:masked_edge"}),
+        RecipeSpec(name="masked-node", summary="Restore hidden node features", presets={"tiny": f"{at}:masked_node"}),
+        RecipeSpec(name="graph-contrast", summary="Contrast of views", presets={"tiny": f"{at}:graph_contrast"}),
+        RecipeSpec(
+            name="edge-reconstruction",
+            summary="HyperCluster autoencoder",
+            presets={
+                "tiny": f"{at}:edge_reconstruction",
+                "graph": f"{at}:graph_reconstruction",
+                "paper": f"{at}:edge_reconstruction_published",
+            },
+            paper=PAPER,
+        ),
+    ]
+
+
+@hookimpl
+def repcore_systems() -> list[SystemSpec]:
+    return [
+        SystemSpec(
+            name="ehgnn",
+            summary="Dual hypergraph transformation, HyperDrop, HyperCluster",
+            paper=PAPER,
+            licence=LICENCE,
+            encoders=("ehgnn", "hypercluster", "ehgnn-node"),
+            objectives=("masked-edge", "masked-node", "graph-contrast", "edge-reconstruction"),
+            recipes=("masked-edge", "masked-node", "graph-contrast", "edge-reconstruction"),
+            checkpoints=("ehgnn-graph", "ehgnn-node", "ehgnn-clusters"),
+            replay=f"{ROOT}.verification.ehgnn:replay",
+            differences=DIFFERENCES,
+        )
+    ]
+
+
+DIFFERENCES = (
+    (
+        "undirected edges",
+        "both directions are dual nodes",
+        "one dual node of multiplicity 2",
+        "encoder.edges=as-stored",
+    ),
+    ("missing edge features", "ones: all scores equal", "from both end points", "encoder.edge_init=ones"),
+    ("edge weights", "clamp(tanh): dead for negative scores", "(1 + tanh) / 2", "encoder.score_activation=clamp"),
+    ("dual convolution", "averages only", "with a self term", "encoder.self_term=false"),
+    ("hyperedge features", "ignored", "end points are added", "encoder.node_to_edge=false"),
+    ("equal scores", "unstable sort", "smaller edge number first", "encoder.ties=unspecified"),
+    ("edge ratio 1.0", "one edge a graph with current torch-geometric", "keeps every edge", ""),
+    ("node convolution", "GCN", "GIN with edge features", "encoder.node_conv=gcn"),
+    ("several heads", "fail when unpooling", "assignment averaged over heads", ""),
+    ("validation loss of the autoencoder", "softmax before cross-entropy", "cross-entropy of logits", ""),
+)
+
+
+@hookimpl
+def repcore_checkpoints() -> list[CheckpointSpec]:
+    at = f"{ROOT}.checkpoints.convert"
+    return [
+        CheckpointSpec(
+            name="ehgnn-graph",
+            summary="Graph and molecule classifiers of the published code",
+            target=f"{at}:convert_graph",
+            sniff=f"{at}:sniff_graph",
+            encoder="ehgnn",
+        ),
+        CheckpointSpec(
+            name="ehgnn-node",
+            summary="Node classifiers of the published code",
+            target=f"{at}:convert_nodes",
+            sniff=f"{at}:sniff_nodes",
+            encoder="ehgnn-node",
+        ),
+        CheckpointSpec(
+            name="ehgnn-clusters",
+            summary="HyperCluster edge autoencoders of the published code",
+            target=f"{at}:convert_clusters",
+            sniff=f"{at}:sniff_clusters",
+            encoder="hypercluster",
+        ),
+    ]
+
+
+@hookimpl
+def repcore_ops() -> list[OpSpec]:
+    at = f"{ROOT}.ops.dual_hypergraph_conv"
+    return [
+        OpSpec(
+            name="dual-hypergraph-conv",
+            summary="Hypergraph convolution over edges",
+            reference=f"{at}.torch:dual_hypergraph_conv",
+            implementations={"endpoints": f"{at}.endpoints:dual_hypergraph_conv"},
+            cases=f"{at}.cases:cases",
+            priority=f"{at}.cases:priority",
+            tolerance=1e-5,
+        )
+    ]
+
+
+@hookimpl
+def repcore_tasks() -> list[TaskSpec]:
+    return [
+        TaskSpec(
+            name="graph-class",
+            summary="Graph classification with the published three-layer head",
+            target=f"{ROOT}.tasks.graph:GraphClassification",
+            config=f"{ROOT}.configs.tasks:GraphTaskConfig",
+            target_kind="class",
+        ),
+        TaskSpec(
+            name="graph-multilabel",
+            summary="Several yes/no labels a graph with the published head",
+            target=f"{ROOT}.tasks.graph:GraphMultilabel",
+            config=f"{ROOT}.configs.tasks:GraphTaskConfig",
+            target_kind="multilabel",
+        ),
+        TaskSpec(
+            name="node-class",
+            summary="Classification of every node",
+            target=f"{ROOT}.tasks.node:NodeClassification",
+            config=f"{ROOT}.configs.tasks:NodeTaskConfig",
+            target_kind="class",
+            target_level="node",
+        ),
+    ]
+
+
+@hookimpl
+def repcore_commands() -> list[CommandSpec]:
+    return [
+        CommandSpec(
+            name="draw",
+            summary="Draw graphs with the importance of their edges",
+            target=f"{ROOT}.draw_command:draw_command",
+        )
+    ]

@@ -1,0 +1,222 @@
+"""The scan: all implementations against the plain definition, the definition against scalar loops, and its limits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from repcore import ops
+from repcore.errors import ShapeError
+from repcore_audio.ops.selective_scan import cases, chunked
+from repcore_audio.ops.selective_scan import torch as plain
+from repcore_audio.ops.selective_scan.selection import OP, SelectiveScan
+
+# float32 sums over a few dozen steps in another order; both sides were measured below 4e-7
+RELATIVE = 5e-6
+
+
+def random_inputs(
+    scans: int, items: int, tokens: int, channels: int, states: int, seed: int = 0, shift: float = -2.0
+) -> list[Tensor]:
+    """u, delta, A, B, C, D, delta_bias, all with gradients."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    made = [
+        normal(scans, items, tokens, channels),
+        normal(scans, items, tokens, channels),
+        -torch.exp(normal(scans, channels, states)),
+        normal(scans, items, tokens, states),
+        normal(scans, items, tokens, states),
+        normal(scans, channels),
+        normal(scans, channels) + shift,
+    ]
+    return [one.requires_grad_() for one in made]
+
+
+def values_and_gradients(
+    function: Callable[..., Any], inputs: Sequence[Tensor], reverse: Sequence[bool], **options: Any
+) -> list[Tensor]:
+    y, last = function(*inputs[:6], delta_bias=inputs[6], reverse=reverse, return_last_state=True, **options)
+    generator = torch.Generator().manual_seed(99)
+    weight = torch.randn(y.shape, generator=generator, dtype=y.dtype)
+    found = torch.autograd.grad((y * weight).sum(), inputs, allow_unused=True)  # unused where there is no token
+    gradients = [
+        torch.zeros_like(one) if gradient is None else gradient for one, gradient in zip(inputs, found, strict=True)
+    ]
+    return [y.detach(), last, *gradients]
+
+
+def relative_error(got: Tensor, expected: Tensor) -> float:
+    if expected.numel() == 0:
+        return 0.0
+    return float((got - expected).abs().max() / expected.abs().max().clamp(min=1e-6))
+
+
+def scalar_scan(inputs: Sequence[np.ndarray], reverse: Sequence[bool]) -> np.ndarray:
+    """One number at a time, straight from the recurrence."""
+    u, delta, A, B, C, D, bias = inputs
+    scans, items, tokens, channels = u.shape
+    y = np.zeros_like(u)
+    for s in range(scans):
+        order = range(tokens - 1, -1, -1) if reverse[s] else range(tokens)
+        for b in range(items):
+            for d in range(channels):
+                state = np.zeros(A.shape[2])
+                for t in order:
+                    step = math.log1p(math.exp(delta[s, b, t, d] + bias[s, d]))
+                    for n in range(len(state)):
+                        state[n] = math.exp(step * A[s, d, n]) * state[n] + step * B[s, b, t, n] * u[s, b, t, d]
+                    y[s, b, t, d] = float(state @ C[s, b, t]) + D[s, d] * u[s, b, t, d]
+    return y
+
+
+def test_definition_follows_the_recurrence() -> None:
+    inputs = [one.detach().double() for one in random_inputs(2, 2, 7, 3, 4)]
+    got = plain.selective_scan(*inputs[:6], delta_bias=inputs[6], reverse=(False, True))
+    expected = scalar_scan([one.numpy() for one in inputs], (False, True))
+    np.testing.assert_allclose(got.numpy(), expected, rtol=1e-12, atol=1e-12)  # float64, same formula
+
+
+@pytest.mark.parametrize("name", list(cases.SHAPES))
+def test_chunked_equals_the_definition_on_every_case(name: str) -> None:
+    _, arguments, options = next(case for case in cases.cases("cpu", "float32") if case[0] == name)
+    inputs = [*arguments, options["delta_bias"].requires_grad_()]
+    expected = values_and_gradients(plain.selective_scan, inputs, options["reverse"])
+    got = values_and_gradients(chunked.selective_scan, inputs, options["reverse"])
+    for one, two in zip(got, expected, strict=True):
+        assert torch.isfinite(one).all()
+        assert relative_error(one, two) < RELATIVE
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    tokens=st.integers(1, 40),
+    steps=st.integers(1, 45),
+    items=st.integers(1, 3),
+    reverse=st.lists(st.booleans(), min_size=1, max_size=3),
+    shift=st.sampled_from([-12.0, -3.0, 0.0, 8.0]),
+)
+def test_chunk_length_never_changes_the_result(
+    tokens: int, steps: int, items: int, reverse: list[bool], shift: float
+) -> None:
+    inputs = random_inputs(len(reverse), items, tokens, 3, 4, seed=tokens, shift=shift)
+    expected = values_and_gradients(plain.selective_scan, inputs, reverse)
+    got = values_and_gradients(chunked.selective_scan, inputs, reverse, steps=steps)
+    for one, two in zip(got, expected, strict=True):
+        assert relative_error(one, two) < RELATIVE
+
+
+def test_large_batches_are_split_without_changing_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = random_inputs(2, 5, 11, 4, 4)
+    whole = values_and_gradients(chunked.selective_scan, inputs, (False, True))
+    monkeypatch.setattr(chunked, "ROW", 2 * 2 * 4 * 4)  # two items at a time, the last group has one
+    split = values_and_gradients(chunked.selective_scan, inputs, (False, True))
+    for one, two in zip(split, whole, strict=True):
+        assert relative_error(one, two) < RELATIVE
+
+
+def test_chunked_gradients_by_finite_differences() -> None:
+    inputs = [one.detach().double().requires_grad_() for one in random_inputs(2, 2, 5, 3, 2)]
+
+    def run(*given: Tensor) -> Tensor:
+        return chunked.selective_scan(*given[:6], delta_bias=given[6], reverse=(False, True), steps=2)  # type: ignore[return-value]
+
+    assert torch.autograd.gradcheck(run, inputs)
+
+
+def test_stiff_decays_stay_finite() -> None:
+    inputs = random_inputs(2, 1, 60, 4, 16, shift=15.0)
+    with torch.no_grad():
+        inputs[2].copy_(-torch.arange(1.0, 17.0).expand(2, 4, 16))
+    for one in values_and_gradients(chunked.selective_scan, inputs, (False, True)):
+        assert torch.isfinite(one).all()
+
+
+def test_reverse_is_the_forward_scan_of_reversed_input() -> None:
+    u, delta, A, B, C, D, bias = (one.detach() for one in random_inputs(1, 2, 13, 4, 3))
+    turned = chunked.selective_scan(
+        u.flip(2), delta.flip(2), A, B.flip(2), C.flip(2), D, delta_bias=bias, reverse=(False,)
+    )
+    straight = chunked.selective_scan(u, delta, A, B, C, D, delta_bias=bias, reverse=(True,))
+    torch.testing.assert_close(straight, turned.flip(2), rtol=0, atol=0)  # the same operations in the same order
+
+
+def test_half_precision_keeps_a_float32_state() -> None:
+    inputs = random_inputs(2, 2, 50, 8, 16, shift=-4.0)
+    exact = plain.selective_scan(*inputs[:6], delta_bias=inputs[6], reverse=(False, True))
+    half = [one.to(torch.bfloat16) if index in (0, 1, 3, 4) else one for index, one in enumerate(inputs)]
+    rounded = chunked.selective_scan(*half[:6], delta_bias=half[6], reverse=(False, True))
+    assert rounded.dtype == torch.bfloat16
+    # inputs and output are rounded to 8 bits once each; a bfloat16 state would lose about 50 times that
+    assert relative_error(rounded.float(), exact) < 0.03
+
+
+def test_gradient_reaches_inputs_that_alone_require_it() -> None:
+    inputs = [one.detach() for one in random_inputs(1, 1, 6, 2, 2)]
+    inputs[0].requires_grad_()
+    chunked.selective_scan(*inputs[:6], delta_bias=inputs[6]).sum().backward()
+    assert inputs[0].grad is not None
+    assert inputs[0].grad.abs().sum() > 0
+
+
+def test_memory_has_no_tensor_of_tokens_times_states() -> None:
+    """A forward pass without gradients allocates far less than one (B, L, D, N) tensor."""
+    tokens, channels, states = 2048, 32, 16
+    inputs = [one.detach() for one in random_inputs(1, 1, tokens, channels, states)]
+    largest = 0
+    real = torch.empty
+
+    def watched(*shape: Any, **options: Any) -> Tensor:
+        nonlocal largest
+        made = real(*shape, **options)
+        largest = max(largest, made.numel())
+        return made
+
+    torch.empty = watched  # type: ignore[assignment]
+    try:
+        with torch.no_grad():
+            chunked.selective_scan(*inputs[:6], delta_bias=inputs[6])
+    finally:
+        torch.empty = real
+    assert 0 < largest < tokens * channels * states / 16
+
+
+def test_shapes_are_checked_by_name() -> None:
+    inputs = [one.detach() for one in random_inputs(1, 1, 4, 2, 3)]
+    inputs[3] = inputs[3][..., :2]
+    with pytest.raises(ShapeError, match="B has shape"):
+        chunked.selective_scan(*inputs[:6], delta_bias=inputs[6])
+    fine = [one.detach() for one in random_inputs(2, 1, 4, 2, 3)]
+    with pytest.raises(ShapeError, match="reverse has 1"):
+        plain.selective_scan(*fine[:6], delta_bias=fine[6], reverse=(False,))
+
+
+def test_core_compares_all_usable_implementations() -> None:
+    rows = list(ops.compare(OP, repeats=1))
+    assert {row.case for row in rows if row.implementation == "chunked"} == set(cases.SHAPES)
+    assert all(row.agrees for row in rows), [row for row in rows if not row.agrees]
+
+
+def test_choice_follows_device_and_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("REPCORE_OPS", raising=False)
+    assert ops.choose(OP, device="cpu") == "chunked"
+    assert ops.choose(OP, device="cpu", sizes={"tokens": 40, "step": 1 << 17}) == "torch"  # short clips, large batch
+    assert ops.choose(OP, device="cpu", sizes={"tokens": 40, "step": 1 << 12}) == "chunked"
+    assert ops.choose(OP, device="cpu", sizes={"tokens": 4000, "step": 1 << 17}) == "chunked"
+    monkeypatch.setenv("REPCORE_OPS", f"{OP}=torch")
+    assert ops.choose(OP, device="cpu") == "torch"
+    inputs = [one.detach() for one in random_inputs(1, 1, 4, 2, 3)]
+    forced = SelectiveScan()(*inputs[:6], delta_bias=inputs[6])
+    torch.testing.assert_close(forced, plain.selective_scan(*inputs[:6], delta_bias=inputs[6]), rtol=0, atol=0)
+    assert ops.why_unusable(OP, "mamba-ssm") or torch.cuda.is_available()
