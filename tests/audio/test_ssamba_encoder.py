@@ -199,6 +199,18 @@ def test_segments_keep_order_and_repeat_columns_of_short_clips() -> None:
     assert pooled[1].tolist() == [0, 0, 1, 1]
 
 
+@pytest.mark.parametrize("pooling", ["mean", "segments", "cls", "max"])
+def test_clip_vectors_follow_the_configured_pooling(pooling: str) -> None:
+    model = encoder(replace(TINY, pooling=pooling))  # type: ignore[arg-type]
+    features = model(padded_batch([clip(32), clip(12, 1)]))
+    assert features.pooled.shape == (2, model.dim)
+    assert model.dim == (64 if pooling == "segments" else 16)
+    assert torch.equal(features.pooled, model.pool(features, pooling))
+    assert torch.equal(features.pooled, model.pool(features, "default"))
+    with pytest.raises(ConfigError, match="no pooling 'median'"):
+        model.pool(features, "median")
+
+
 def test_layers_are_counted_from_the_embedding() -> None:
     model = encoder()
     features = model(padded_batch([clip(16)]), layers=(0, 4))

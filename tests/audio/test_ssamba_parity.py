@@ -88,6 +88,14 @@ def test_a_stage_that_nobody_replays_fails(own_folder: Path, tmp_path: Path) -> 
     assert statuses(folder)["new"] == "not run"
 
 
+# The cross-entropy does not change when one vector is added to all predictions of a clip, so the exact gradient of
+# this bias is 0 and the golden file stores rounding noise (largest value about 1e-7): no relative tolerance can hold.
+NOISE_IN_THE_GOLDEN_FILE = {"pretrain.grad.cpredlayer.2.bias": 1e-6}
+
+
 def test_the_authors_numbers(shared: Path) -> None:
     verdict = verify(replay(), shared / "golden" / "ssamba", system="audio/ssamba")  # type: ignore[arg-type]
-    assert verdict.ok, verdict.text()
+    failed = {row.name: row.max_absolute for stage in verdict.stages for row in stage.rows if not row.passed}
+    assert failed.keys() <= NOISE_IN_THE_GOLDEN_FILE.keys(), verdict.text()
+    assert all(error < NOISE_IN_THE_GOLDEN_FILE[name] for name, error in failed.items()), verdict.text()
+    assert verdict.run == verdict.due, verdict.text()

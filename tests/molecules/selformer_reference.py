@@ -18,8 +18,9 @@ import selfies
 import tokenizers
 import torch
 import torch.nn.functional as F
-from rdkit import Chem, RDLogger
+from rdkit import Chem
 from rdkit.Chem.Scaffolds import MurckoScaffold
+from rdkit.rdBase import BlockLogs
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -338,8 +339,15 @@ def scaffold_split(smiles: list[str], fractions: list[float], seed: int) -> dict
 
 
 def write_folder(folder: Path, variant: Variant) -> Path:
-    """A complete golden folder of format 1."""
-    RDLogger.DisableLog("rdApp.*")
+    """A complete golden folder of format 1; RDKit's log is silent meanwhile, and only meanwhile."""
+    silence = BlockLogs()
+    try:
+        return _write_folder(folder, variant)
+    finally:
+        del silence
+
+
+def _write_folder(folder: Path, variant: Variant) -> Path:
     folder.mkdir(parents=True)
     generator = torch.Generator().manual_seed(variant.seed)
     tokens, merges = vocabulary(variant.seed)

@@ -136,12 +136,14 @@ class Ssamba(nn.Module):
             return Tokens(state[:, 1:], valid=layout.valid, position=layout.position)
 
         last = patch_tokens(hidden)
-        return Features(
-            pooled=_mean_tokens(last),
+        features = Features(
+            pooled=hidden[:, 0],  # replaced below by what the config asks for, which needs the other fields
             tokens={"patches": last, "columns": _columns(last, layout)},
             layers={number: patch_tokens(state) for number, state in states.items()},
             extras={"cls": hidden[:, 0]},
         )
+        features.pooled = self._pooled(features, self.config.pooling)
+        return features
 
     def run_blocks(
         self, tokens: Tensor, layout: PatchLayout, states: dict[int, Tensor] | None = None, layers: Sequence[int] = ()
