@@ -8,6 +8,7 @@ from torch_geometric.data import Batch as GraphBatch
 
 from repcore.errors import ConfigError
 from repcore.interfaces import Batch, Progress
+from repcore.training.objective_rules import exported_encoder
 from repcore_graphs.configs.ehgnn import EHGNNConfig, HyperClusterConfig
 from repcore_graphs.configs.objectives import (
     EdgeReconstructionConfig,
@@ -177,7 +178,7 @@ def test_all_randomness_is_in_the_draws(name: str) -> None:
     assert torch.equal(state, torch.random.get_rng_state())
     objective.train()(batch, draws).total.backward()
     assert any(float(one.grad.abs().sum()) > 0 for one in objective.encoder.parameters() if one.grad is not None)
-    assert objective.encoder_for_export() is objective.encoder
+    assert exported_encoder(objective) is objective.encoder
 
 
 def test_augmentations_change_what_they_say() -> None:

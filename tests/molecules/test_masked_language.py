@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from repcore.errors import ConfigError
 from repcore.interfaces import Batch, Progress
+from repcore.training.objective_rules import exported_encoder
 from repcore_molecules.configs.selformer import MaskedLanguageConfig, SelformerConfig
 from repcore_molecules.encoders.selformer import Selformer
 from repcore_molecules.objectives.masked_language import TERM, MaskedLanguage, has_weight_decay
@@ -148,9 +149,9 @@ def test_weight_decay_skips_biases_and_norms() -> None:
 
 def test_export_and_guards() -> None:
     objective = build()
-    assert objective.encoder_for_export() is objective.encoder
+    assert exported_encoder(objective) is objective.encoder
     with pytest.raises(ConfigError, match="no branch 'teacher'"):
-        objective.encoder_for_export("teacher")
+        exported_encoder(objective, "teacher")
     with pytest.raises(ConfigError, match=r"mask_share=1\.5"):
         build(mask_share=1.5)
     with pytest.raises(ConfigError, match="token_count=31 does not fit an encoder with a vocabulary of 30"):

@@ -326,9 +326,17 @@ class Objective(Protocol):
     """``nn.Module``, called as ``target(config, encoder)``; holds the encoder, heads and any teacher.
 
     An EMA teacher is an ordinary submodule without gradients; an external one sits in :class:`repcore.nn.Frozen`.
-    Two optional methods: ``counts(batch, draws) -> Mapping[str, Tensor | int]`` gives ``LossTerms.counts`` before the
-    forward pass, which makes gradient accumulation and multi-GPU means exact for losses over a varying number of
-    items (without it every micro-batch weighs ``batch.size``); ``diagnose(batch) -> Mapping[str, float]`` adds figures.
+    Optional methods, looked for by name:
+
+    * ``before_step(progress)``: after the backward passes, before the optimiser: gradient rules such as a frozen
+      last layer.
+    * ``after_step(progress, carried)``: after the optimiser: EMA, centres, queues, from what each micro-batch of the
+      step carried (a sequence of ``LossTerms.carry``).
+    * ``encoder_for_export(branch="default")``: the module that becomes the model, an EMA branch by name for example;
+      without it the model is the attribute ``encoder``.
+    * ``counts(batch, draws) -> Mapping[str, Tensor | int]``: ``LossTerms.counts`` before the forward pass, which makes
+      gradient accumulation and multi-GPU means exact for losses over a varying number of items (without it every
+      micro-batch weighs ``batch.size``).
     """
 
     def draw(self, batch: Batch, generator: torch.Generator, progress: Progress) -> Draws:
@@ -340,18 +348,6 @@ class Objective(Protocol):
         ...
 
     def __call__(self, batch: Batch, draws: Draws) -> LossTerms: ...
-
-    def before_step(self, progress: Progress) -> None:
-        """After the backward passes, before the optimiser: gradient rules such as a frozen last layer."""
-        ...
-
-    def after_step(self, progress: Progress, carried: Sequence[Mapping[str, Any]]) -> None:
-        """After the optimiser: EMA, centres, queues, from what each micro-batch carried."""
-        ...
-
-    def encoder_for_export(self, branch: str = "default") -> torch.nn.Module:
-        """The encoder that becomes the model: the student, or an EMA branch by name."""
-        ...
 
 
 # ---------------------------------------------------------------------------------------- after training

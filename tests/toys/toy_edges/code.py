@@ -144,15 +144,6 @@ class MaskedEdges(nn.Module):
         loss = (errors * hidden).sum() / hidden.sum().clamp(min=1)
         return LossTerms.of({"edges": loss}, counts={"edges": hidden.sum()})
 
-    def before_step(self, progress: Progress) -> None:
-        return None
-
-    def after_step(self, progress: Progress, carried: Sequence[Mapping[str, Any]]) -> None:
-        return None
-
-    def encoder_for_export(self, branch: str = "default") -> nn.Module:
-        return self.encoder
-
 
 def replay(golden: Any, fed: frozenset[str]) -> Iterator[StageResult]:
     encoder = EdgeNet(EdgeNetConfig(**golden.config["encoder"])).eval()

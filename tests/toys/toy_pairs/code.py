@@ -194,9 +194,6 @@ class TwoViews(nn.Module):
             metrics={"hidden_share": hidden.float().mean()},
         )
 
-    def before_step(self, progress: Progress) -> None:
-        return None
-
     @torch.no_grad()
     def after_step(self, progress: Progress, carried: Sequence[Mapping[str, Any]]) -> None:
         for old, new in zip(self.teacher.parameters(), self.encoder.parameters(), strict=True):

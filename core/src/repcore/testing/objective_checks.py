@@ -15,6 +15,7 @@ from repcore.nn.frozen import Frozen
 from repcore.testing.check import Check, fail
 from repcore.testing.subjects import STEPS, ObjectiveSubject, draw, progress, rules
 from repcore.testing.tensors import difference
+from repcore.training.objective_rules import after_step, before_step, exported_encoder
 from repcore.training.optimisers import build_optimiser
 
 GRADIENT_STEPS = 3  # parameters behind a zero-initialised scale get their first gradient after the first step
@@ -139,7 +140,7 @@ def grad_reaches_every_parameter(subject: ObjectiveSubject) -> None:
 def teacher_has_no_grad(subject: ObjectiveSubject) -> None:
     """Teachers do not train: EMA copies and external ones have no trainable parameter; external ones stay in eval."""
     objective = subject.build()
-    student = rules(objective).encoder_for_export()
+    student = exported_encoder(objective)
     for name, module in objective.named_modules():
         if isinstance(module, Frozen):
             if module.module.training:
@@ -192,9 +193,9 @@ def decreases_on_tiny_data(subject: ObjectiveSubject) -> None:
         optimiser.zero_grad(set_to_none=True)
         terms = loss(objective, batch, seed=step, step=step)
         terms.total.backward()
-        rules(objective).before_step(progress(step))
+        before_step(objective, progress(step))
         optimiser.step()
-        rules(objective).after_step(progress(step), [terms.carry])
+        after_step(objective, progress(step), [terms.carry])
     trained = _mean_loss(objective, batch)
     with torch.no_grad():
         for name, one in trainable.items():

@@ -17,6 +17,7 @@ from repcore.files import read_lines
 from repcore.registry import Registry
 from repcore.training.assembly import RunParts, teachers
 from repcore.training.listeners import RunState
+from repcore.training.objective_rules import exported_encoder
 from repcore.training.run_folder import RunFolder
 
 EARLY_SHARE = 0.15
@@ -48,7 +49,7 @@ def held_out_diagnosis(parts: RunParts) -> Diagnosis:
 
 def _vectors(parts: RunParts, rows: list[PreparedRow], device: str) -> np.ndarray:
     """Vectors of prepared rows, float32 (N, D), in eval mode."""
-    encoder = parts.rules.encoder_for_export()
+    encoder = exported_encoder(parts.objective)
     was_training = encoder.training
     encoder.eval()
     options = InferenceOptions(batch_size=parts.resolved.data.batch_size, device=device)
@@ -66,7 +67,7 @@ def export_model(
         ConfigError: the objective exports something that is not an encoder.
     """
     resolved = parts.resolved
-    encoder = parts.rules.encoder_for_export()
+    encoder = exported_encoder(parts.objective)
     if not hasattr(encoder, "dim"):
         raise ConfigError(f"objective {resolved.objective.name} exports {type(encoder).__name__}, which has no dim")
     spec = resolved.encoder.entry.spec

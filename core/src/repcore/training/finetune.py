@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -48,6 +48,11 @@ class Supervised(nn.Module):
         super().__init__()
         self.task, self.target = task, target
 
+    @property
+    def encoder(self) -> nn.Module:
+        """The encoder that is fine-tuned; it becomes the model."""
+        return cast(nn.Module, self.task.encoder)
+
     def draw(self, batch: Batch, generator: torch.Generator, progress: Progress) -> Draws:
         return {}
 
@@ -58,15 +63,6 @@ class Supervised(nn.Module):
     def forward(self, batch: Batch, draws: Draws) -> LossTerms:
         loss = cast(Task, self.task).loss(self.task(batch), batch.targets[self.target])
         return LossTerms.of({"supervised": loss}, counts=self.counts(batch, draws))
-
-    def before_step(self, progress: Progress) -> None:
-        return None
-
-    def after_step(self, progress: Progress, carried: Sequence[Mapping[str, Any]]) -> None:
-        return None
-
-    def encoder_for_export(self, branch: str = "default") -> nn.Module:
-        return cast(nn.Module, self.task.encoder)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from repcore.config import OptimiserConfig, ScheduleConfig
 from repcore.data.batching import LoadedBatch, Rejected
 from repcore.data.seeds import mix
 from repcore.interfaces import Batch, Draws, LossTerms, Objective, Progress
+from repcore.training.objective_rules import after_step, before_step
 from repcore.training.optimisers import DecayRule, build_optimiser, lr_factor
 
 ProgressAt = Callable[[int], Progress]
@@ -126,13 +127,13 @@ class ObjectiveModule(pl.LightningModule):
                 self.manual_backward(loss)
             carried.append(terms.carry)
             _collect(record, loaded, terms, shares, number)
-        rules.before_step(record.progress)
+        before_step(self.objective, record.progress)
         record.grad_norm = self._clip()
         if self.device.type != "cuda" or step % CUDA_CHECK_EVERY == 0:
             self._check_finite(record, pending[-1].batch, drawn[-1])
         record.lr = self._set_lr(optimiser.optimizer, step)
         optimiser.step()
-        rules.after_step(record.progress, carried)
+        after_step(self.objective, record.progress, carried)
         record.waited, self._waited = self._waited, 0.0
         self.last = record
 

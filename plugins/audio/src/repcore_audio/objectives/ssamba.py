@@ -14,7 +14,7 @@ Symbols: B clips, P patches, M hidden patches a clip, E width, X numbers in a pa
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -184,20 +184,6 @@ class MaskedPatches(nn.Module):
             spread = ((target - centre).square() * weight).sum() / number
             explained = 1.0 - error / spread.clamp(min=1e-12)
         return error, explained
-
-    # --------------------------------------------------------------------------------------- steps
-
-    def before_step(self, progress: Progress) -> None:
-        """No gradient rule."""
-
-    def after_step(self, progress: Progress, carried: Sequence[Mapping[str, Any]]) -> None:
-        """Nothing follows the optimiser."""
-
-    def encoder_for_export(self, branch: str = "default") -> nn.Module:
-        """The encoder; there is one branch."""
-        if branch != "default":
-            raise ConfigError(f"masked-patches has no branch {branch!r}", expected="default")
-        return self.encoder
 
 
 def take(values: Tensor, index: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ Symbols: E edges, N nodes, H hidden width, C classes or features of an edge.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -105,15 +105,6 @@ class EdgeReconstruction(nn.Module):
         """Items in each term's mean, known before the forward pass."""
         counts = {"edges": batch.inputs.edge_index.shape[1]}
         return counts if self.node_decoder is None else counts | {"nodes": batch.inputs.num_nodes}
-
-    def before_step(self, progress: Progress) -> None:
-        """No gradient rule."""
-
-    def after_step(self, progress: Progress, carried: Sequence[Mapping[str, Any]]) -> None:
-        """No state."""
-
-    def encoder_for_export(self, branch: str = "default") -> nn.Module:
-        return self.encoder
 
     def _nodes(self, features: Features) -> Tensor:
         assert self.node_decoder is not None

@@ -10,9 +10,6 @@ Symbols: B graphs, D graph width, P projection width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -91,12 +88,3 @@ class GraphContrast(nn.Module):
         graph = graph.with_features(edges=torch.where(masked, self.edge_token.to(edges.dtype), edges))
         kept = (~draws[f"{view}_drop_edges"]).nonzero().squeeze(1)
         return F.normalize(self.projection(self.encoder.encode(graph.select_edges(kept)).pooled), dim=1)
-
-    def before_step(self, progress: Progress) -> None:
-        """No gradient rule."""
-
-    def after_step(self, progress: Progress, carried: Sequence[Mapping[str, Any]]) -> None:
-        """No state."""
-
-    def encoder_for_export(self, branch: str = "default") -> LevelEncoder:
-        return self.encoder

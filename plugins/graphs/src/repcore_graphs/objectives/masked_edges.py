@@ -9,7 +9,7 @@ Symbols: E edges, B graphs, D embedded edge width, C classes or features.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -69,12 +69,3 @@ class MaskedEdges(nn.Module):
     def counts(self, batch: Batch, draws: Draws) -> Mapping[str, Any]:
         """Hidden edges."""
         return {"masked_edges": draws["hidden"].sum()}
-
-    def before_step(self, progress: Progress) -> None:
-        """No gradient rule."""
-
-    def after_step(self, progress: Progress, carried: Sequence[Mapping[str, Any]]) -> None:
-        """No state."""
-
-    def encoder_for_export(self, branch: str = "default") -> LevelEncoder:
-        return self.encoder

@@ -10,7 +10,7 @@ Symbols: N nodes, H hidden width, D restored width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -77,12 +77,3 @@ class MaskedNodes(nn.Module):
     def counts(self, batch: Batch, draws: Draws) -> Mapping[str, Any]:
         """Hidden nodes."""
         return {"masked_nodes": draws["hidden"].sum()}
-
-    def before_step(self, progress: Progress) -> None:
-        """No gradient rule."""
-
-    def after_step(self, progress: Progress, carried: Sequence[Mapping[str, Any]]) -> None:
-        """No state."""
-
-    def encoder_for_export(self, branch: str = "default") -> LevelEncoder:
-        return self.encoder

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -168,19 +168,6 @@ class MaskedLanguage(nn.Module):
         return LossTerms.of(
             {TERM: loss}, counts={TERM: count}, metrics={"masked_accuracy": correct / count.clamp(min=1)}
         )
-
-    def before_step(self, progress: Progress) -> None:
-        """No gradient rule."""
-
-    def after_step(self, progress: Progress, carried: Sequence[Mapping[str, Any]]) -> None:
-        """Nothing follows the optimiser."""
-
-    def encoder_for_export(self, branch: str = "default") -> nn.Module:
-        """The encoder; there is one branch."""
-        if branch != "default":
-            raise ConfigError(f"masked-language has no branch {branch!r}", expected="default")
-        assert isinstance(self.encoder, nn.Module)
-        return self.encoder
 
     def _selected(self, batch: Batch, draws: Draws) -> Tensor:
         ids = batch.inputs["input_ids"]
