@@ -114,7 +114,8 @@ def test_code_in_a_plain_pickle_of_any_protocol_is_refused(tmp_path: Path, proto
     trap = tmp_path / "trap"
     path = tmp_path / "bad.pkl"
     path.write_bytes(pickle.dumps({"x": Code(str(trap))}, protocol=protocol))
-    with pytest.raises(CheckpointError):
+    # protocols 0 and 1 have no mark at their beginning: such a file is not taken for weights at all
+    with pytest.raises(CheckpointError, match="was not read" if protocol >= 2 else "is not a weights file"):
         read_checkpoint(path)
     assert not trap.exists()
 

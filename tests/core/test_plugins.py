@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -136,7 +138,7 @@ FAULTS = {
 @pytest.fixture(autouse=True)
 def only_fakes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Real plugins are switched off, so that these tests say the same whatever is installed."""
-    monkeypatch.setenv("REPCORE_PLUGINS", "alpha,bad,other,zeta")
+    monkeypatch.setenv("REPCORE_PLUGINS", "core")
     yield
     registry.default.cache_clear()
 
@@ -144,9 +146,14 @@ def only_fakes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def neighbours(make_distribution: MakeDistribution) -> MakeDistribution:
     """A good plugin before and one after the broken one in loading order."""
-    make_distribution("repcore-alpha", good("alpha"), module="fake_alpha")
-    make_distribution("repcore-zeta", good("zeta"), module="fake_zeta")
-    return make_distribution
+
+    def make(name: str, source: str = "", **rest: Any) -> Path:
+        os.environ["REPCORE_PLUGINS"] += "," + rest.get("entry", name.removeprefix("repcore-"))
+        return make_distribution(name, source, **rest)
+
+    make("repcore-alpha", good("alpha"), module="fake_alpha")
+    make("repcore-zeta", good("zeta"), module="fake_zeta")
+    return make
 
 
 def install(make: MakeDistribution, fault: Fault) -> None:
@@ -281,7 +288,7 @@ def test_third_party_cannot_shadow_a_first_party_name_by_sorting_first(neighbour
 
 @pytest.mark.parametrize(
     ("variable", "value", "left"),
-    [("REPCORE_PLUGINS", "zeta", {"zeta"}), ("REPCORE_DISABLE_PLUGINS", "zeta, other", {"alpha"})],
+    [("REPCORE_PLUGINS", "zeta", {"zeta"}), ("REPCORE_DISABLE_PLUGINS", "zeta, core", {"alpha"})],
 )
 def test_switching_plugins_off_by_environment(
     variable: str, value: str, left: set[str], neighbours: MakeDistribution, monkeypatch: pytest.MonkeyPatch
@@ -304,6 +311,17 @@ def test_no_plugin_option(
     shown = capsys.readouterr()
     assert not shown.err
     assert [row["name"] for row in json.loads(shown.out)] == ["alpha/net"]
+
+
+def test_a_misspelt_plugin_name_is_said(
+    neighbours: MakeDistribution, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("REPCORE_DISABLE_PLUGINS", "")
+    assert command_line.run(["--no-plugin", "zetta", "list", "encoders", "--json"]) == 0
+    shown = capsys.readouterr()
+    assert "no plugin is called 'zetta'" in shown.err
+    assert "did you mean zeta?" in shown.err
+    assert [row["name"] for row in json.loads(shown.out)] == ["alpha/net", "zeta/net"]
 
 
 def test_a_disabled_plugin_is_not_even_imported(neighbours: MakeDistribution, monkeypatch: pytest.MonkeyPatch) -> None:

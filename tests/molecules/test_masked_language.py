@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -13,7 +14,7 @@ from repcore.interfaces import Batch, Progress
 from repcore.training.objective_rules import exported_encoder
 from repcore_molecules.configs.selformer import MaskedLanguageConfig, SelformerConfig
 from repcore_molecules.encoders.selformer import Selformer
-from repcore_molecules.objectives.masked_language import TERM, MaskedLanguage, has_weight_decay
+from repcore_molecules.objectives.masked_language import TERM, MaskedLanguage, fixed_guess, has_weight_decay
 
 ENCODER = SelformerConfig(
     vocabulary_size=30, hidden_width=16, layers=2, attention_heads=2, feed_forward_width=24, max_positions=300,
@@ -157,3 +158,11 @@ def test_export_and_guards() -> None:
     with pytest.raises(ConfigError, match="token_count=31 does not fit an encoder with a vocabulary of 30"):
         build(token_count=31)
     assert build(token_count=None).token_count == 30
+
+
+def test_fixed_guess_is_the_entropy_and_the_commonest_share() -> None:
+    loss, accuracy = fixed_guess(torch.tensor([4, 4, 4, 7]), 9)
+    assert float(loss) == pytest.approx(-(0.75 * math.log(0.75) + 0.25 * math.log(0.25)))
+    assert float(accuracy) == 0.75
+    nothing = fixed_guess(torch.tensor([], dtype=torch.long), 9)
+    assert [float(value) for value in nothing] == [0.0, 0.0]

@@ -33,6 +33,7 @@ from repcore.specs import HOOK_OF_KIND, SPEC_TYPES, PluginInfo, Spec
 
 SLOW_MILLISECONDS = 100.0
 BUILT_IN = "core"
+ALLOW_LIST, DISABLE_LIST = "REPCORE_PLUGINS", "REPCORE_DISABLE_PLUGINS"  # environment variables
 RESERVED_DOMAINS = frozenset(
     [
         "list",
@@ -179,14 +180,20 @@ def core_version() -> str:
         return "0+unknown"
 
 
+def unknown_names(records: Iterable[PluginRecord]) -> list[tuple[str, str]]:
+    """Names of no installed plugin in the environment's allow and disable lists, each with its variable."""
+    known = {record.name for record in records}
+    return [(name, variable) for variable in (ALLOW_LIST, DISABLE_LIST) for name in sorted(_names_in(variable) - known)]
+
+
 def _names_in(variable: str) -> set[str]:
     return {name.strip() for name in os.environ.get(variable, "").split(",") if name.strip()}
 
 
 def _load_one(manager: pluggy.PluginManager, record: PluginRecord, candidate: Candidate) -> None:
-    only, without = _names_in("REPCORE_PLUGINS"), _names_in("REPCORE_DISABLE_PLUGINS")
+    only, without = _names_in(ALLOW_LIST), _names_in(DISABLE_LIST)
     if record.name != BUILT_IN and (record.name in without or (only and record.name not in only)):
-        record.fail("disabled", "switched off by REPCORE_PLUGINS or REPCORE_DISABLE_PLUGINS", "unset the variable")
+        record.fail("disabled", f"switched off by {ALLOW_LIST} or {DISABLE_LIST}", "unset the variable")
         return
     problem = _unmet_core_requirement(candidate.requires)
     if problem:

@@ -30,6 +30,7 @@ WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin")
 INDEX_NAMES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 NESTED_NAMES = ("state_dict", "model_state_dict", "model", "base_model", "network", "net", "module")
+OLDER_LAYOUT_PICKLES = 5  # magic number, protocol, machine, weights, storage keys
 WRAPPER_PREFIXES = ("module.", "_orig_mod.")  # DataParallel and torch.compile
 # What tensors in a pickle are made of; anything else is code.
 _PLAIN_GLOBALS = frozenset({
@@ -203,13 +204,26 @@ def _pickled_names(path: Path, kind: str) -> set[str]:
                 if not members:
                     raise CheckpointError(f"{path} is a zip archive without weights in it")
                 return set().union(*(_globals_of(archive.read(name)) for name in members))
-        with path.open("rb") as file:  # the older layout is several pickles, then raw storage
-            names: set[str] = set()
-            for _ in range(5):
-                names |= _globals_of(file)
-            return names
+        return _names_of_older_layout(path)
     except (ValueError, zipfile.BadZipFile, EOFError, OSError) as error:
         raise _damaged(path, error) from error
+
+
+def _names_of_older_layout(path: Path) -> set[str]:
+    """Globals of torch's older layout: five pickles, then raw storage.
+
+    Fewer pickles are a damaged file, or somebody else's pickle: what it names then decides how it is refused.
+    """
+    names: set[str] = set()
+    with path.open("rb") as file:
+        for _ in range(OLDER_LAYOUT_PICKLES):
+            try:
+                names |= _globals_of(file)
+            except (ValueError, EOFError):
+                if all(_is_plain(name) for name in names):
+                    raise
+                break
+    return names
 
 
 def _globals_of(source: Any) -> set[str]:  # bytes or a binary file

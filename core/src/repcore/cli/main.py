@@ -178,21 +178,28 @@ class DomainGroup(click.Group):
 def root(ctx: click.Context, without: tuple[str, ...]) -> None:
     """Learn, embed and probe representations from unlabelled scientific and sensory data."""
     if without:
-        earlier = os.environ.get("REPCORE_DISABLE_PLUGINS", "")
-        os.environ["REPCORE_DISABLE_PLUGINS"] = ",".join(filter(None, [earlier, *without]))
         from repcore import registry
+        from repcore.plugins import DISABLE_LIST
 
+        earlier = os.environ.get(DISABLE_LIST, "")
+        os.environ[DISABLE_LIST] = ",".join(filter(None, [earlier, *without]))
         registry.refresh()
     if ctx.invoked_subcommand != "plugins":
         warn_about_plugins()
 
 
 def warn_about_plugins() -> None:
-    """One line on standard error for each plugin that is not in order."""
+    """One line on standard error for each plugin that is not in order, and for each name that is no plugin's."""
     from repcore import registry
-    from repcore.plugins import HEALTHY
+    from repcore.errors import closest
+    from repcore.plugins import HEALTHY, unknown_names
 
-    for record in registry.default().records:
+    records = registry.default().records
+    for name, variable in unknown_names(records):
+        near = closest(name, [record.name for record in records])
+        meant = f"; did you mean {near}?" if near else ""
+        complain(f"repcore: no plugin is called {name!r} ({variable} or --no-plugin){meant}")
+    for record in records:
         if record.status not in HEALTHY:
             what = "is not loaded" if not record.specs and not record.info else f"has a problem: {record.status}"
             complain(f"repcore: plugin {record.name!r} {what} ({record.problem}). Run: repcore plugins --doctor")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -54,8 +55,8 @@ def torch_device(word: str) -> str:
 
 
 def label_names(label: str | None) -> list[str]:
-    """Names from ``--label a,b``."""
-    return [name.strip() for name in (label or "").split(",") if name.strip()]
+    """Names from ``--label a,b``; a name that holds a comma stands in double quotes: ``--label '"a, b",c'``."""
+    return [name.strip() for row in csv.reader([label or ""], skipinitialspace=True) for name in row if name.strip()]
 
 
 def reader_options(id_column: str | None, extra: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 @click.argument("source", metavar="MODEL|EMBEDDINGS", type=click.Path(path_type=Path))
 @click.option("--data", required=True, help="Labelled data: path, or the name of a data set.")
 @click.option("--reader", help="Registered reader to use instead of the one that fits best.")
-@click.option("--label", help="Label columns, comma separated; all that are found by default.")
+@click.option(
+    "--label",
+    help='Label columns, comma separated; all that are found by default. A name with a comma: "a, b" in double quotes.',
+)
 @click.option("--id-column", help="Column with ids (matches rows of an embedding file).")
 @click.option("--read", "settings", multiple=True, metavar="KEY=VALUE", help="Further reader settings (repeatable).")
 @click.option("--protocol", "protocols", multiple=True, help="Probe such as ridge@1, linear@1, knn@1 (repeatable).")

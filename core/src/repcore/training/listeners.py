@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import lightning.pytorch as pl
 import torch
 
+from repcore.memory import return_freed_memory
 from repcore.reporting import Reporter
 from repcore.training.module import ObjectiveModule, StepRecord
 from repcore.training.run_folder import RunFolder
@@ -90,6 +91,22 @@ class StepEvents(pl.Callback):
 def due(step: int, every: int, total: int) -> bool:
     """Whether something that happens every so many steps happens after this one; always after the last."""
     return step % every == 0 or step == total
+
+
+class FreedMemory:
+    """Hands freed memory back to the system every so many steps and at the end."""
+
+    def __init__(self, every: int = 50) -> None:
+        self.every = every
+
+    def start(self, state: RunState) -> None: ...
+
+    def step(self, state: RunState, record: StepRecord) -> None:
+        if due(state.step, self.every, state.total_steps):
+            return_freed_memory()
+
+    def end(self, state: RunState) -> None:
+        return_freed_memory()
 
 
 class MetricsWriter:

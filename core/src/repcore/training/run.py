@@ -26,6 +26,7 @@ from repcore.training.assembly import RunParts, teachers
 from repcore.training.export import export_model, held_out_diagnosis
 from repcore.training.listeners import (
     Checkpoints,
+    FreedMemory,
     Interruption,
     Listener,
     MetricsWriter,
@@ -197,7 +198,14 @@ def _trainer_and_state(
         held_out_diagnosis(parts) if len(parts.validation) > 1 else None,
         writer,
     )
-    listeners: list[Listener] = [ProgressShow(), writer, validation, checkpoints, Interruption(checkpoints)]
+    listeners: list[Listener] = [
+        ProgressShow(),
+        writer,
+        validation,
+        checkpoints,
+        FreedMemory(),
+        Interruption(checkpoints),
+    ]
     quieten_lightning()
     trainer = pl.Trainer(
         accelerator=accelerator(device),

@@ -165,9 +165,13 @@ class MaskedLanguage(nn.Module):
         count = masked.selected.sum()
         loss = F.cross_entropy(logits, truth, reduction="sum") / count.clamp(min=1)
         correct = (logits.detach().argmax(-1) == truth).sum()
-        return LossTerms.of(
-            {TERM: loss}, counts={TERM: count}, metrics={"masked_accuracy": correct / count.clamp(min=1)}
-        )
+        entropy, commonest = fixed_guess(truth, logits.shape[-1])
+        metrics = {
+            "masked_accuracy": correct / count.clamp(min=1),
+            f"{TERM}_baseline": entropy,
+            "masked_accuracy_baseline": commonest,
+        }
+        return LossTerms.of({TERM: loss}, counts={TERM: count}, metrics=metrics)
 
     def _selected(self, batch: Batch, draws: Draws) -> Tensor:
         ids = batch.inputs["input_ids"]
@@ -176,3 +180,19 @@ class MaskedLanguage(nn.Module):
         if batch.inputs.get("attention_mask") is not None:
             eligible = eligible & batch.inputs["attention_mask"].bool()
         return independent_mask(draws["select"], self.config.mask_probability, eligible)
+
+
+def fixed_guess(truth: Tensor, token_count: int) -> tuple[Tensor, Tensor]:
+    """Loss (nats) and accuracy of the best guess that ignores the input: the frequencies of the batch's own tokens.
+
+    Args:
+        truth: int64 (M,), ids of the hidden tokens.
+        token_count: V.
+
+    Frequencies of the same batch flatter the guess by about (distinct tokens) / 2M nats, so the yardstick is strict.
+    """
+    counts = torch.zeros(token_count, device=truth.device).scatter_add_(
+        0, truth, torch.ones_like(truth, dtype=torch.float)
+    )
+    share = counts / max(len(truth), 1)
+    return torch.special.entr(share).sum(), share.max()
