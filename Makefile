@@ -6,6 +6,7 @@ DATA ?= ../shared/data
 BIN := .venv/bin
 SOURCES := core/src/repcore $(wildcard plugins/*/src/*) scripts
 TESTS ?= tests
+WORKERS ?= $(shell getconf _NPROCESSORS_ONLN)
 
 .DEFAULT_GOAL := help
 .PHONY: help env test lint demo proof bench wheels clean
@@ -24,7 +25,7 @@ lint: env  ## style and types
 	$(BIN)/mypy $(SOURCES)
 
 test: lint  ## style, types and the full test suite
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:cacheprovider --durations=15 $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:cacheprovider -n $(WORKERS) --dist loadfile --durations=15 $(TESTS)
 
 demo: env  ## train, embed, probe and report on a built-in data set: make demo DOMAIN=molecules
 	$(BIN)/repcore demo $(DOMAIN)
