@@ -22,7 +22,8 @@ OLDEST_PYTHON = (3, 11)
 FREE_BYTES_NEEDED = 12 * 10**9  # torch with its CUDA libraries, in the download cache and unpacked
 BUILD_TOOLS = ["hatchling", "editables", "build"]
 DEVELOPMENT_TOOLS = [
-    "pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "ruff", "mypy", "types-PyYAML", "playwright", "transformers", "pydicom",
+    "pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "ruff", "mypy", "types-PyYAML", "playwright",
+    "transformers", "pydicom",
 ]  # fmt: skip
 
 
