@@ -1,0 +1,78 @@
+"""Settings of the readers of radiographs and photographs, of generated radiographs, and of their preprocessor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFilesConfig:
+    """What every reader of 2-D images needs."""
+
+    path: str = field(default="", metadata={"help": "folder or list file; set by --data"})
+    labels: tuple[str, ...] = field(default=(), metadata={"help": "labels to use; all that are found when left out"})
+    table: str = field(
+        default="",
+        metadata={
+            "help": "CSV, TSV or parquet with a column of file names; the only table of the folder when left out"
+        },
+    )
+    file_column: str | None = field(
+        default=None, metadata={"help": "column of file names; found by name when left out"}
+    )
+    group_column: str | None = field(
+        default=None, metadata={"help": "leakage key; patient or patient_id when left out"}
+    )
+    split_column: str | None = field(default=None, metadata={"help": "split of each row; split when left out"})
+    mask_folder: str = field(
+        default="masks", metadata={"help": "folder beside the images with label images of the same names"}
+    )
+    cache_mib: int = field(
+        default=512, metadata={"help": "decoded images kept in memory, so that a small set is read once", "unit": "MiB"}
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RadiographsConfig:
+    """Generated chest radiographs: projections of ellipsoids with pathology, landmarks and masks."""
+
+    images: int = field(default=240, metadata={"help": "number of generated people"})
+    edge: int = field(default=128, metadata={"help": "pixels along the longer edge"})
+    noise: float = field(default=0.02, metadata={"help": "standard deviation of the noise, of the full range"})
+    seed: int = field(default=0, metadata={"help": "an image is a pure function of seed and index"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageConfig:
+    """From image files of any size, depth and colour to one grid and the range 0 to 1."""
+
+    edge: int = field(
+        default=512, metadata={"help": "pixels along each edge of what the encoder and the views see", "unit": "pixels"}
+    )
+    aspect: Literal["squash", "pad", "crop"] = field(
+        default="squash",
+        metadata={
+            "help": "squash: height and width are scaled apart (published); pad: black bars; crop: centre square"
+        },
+    )
+    input_channels: int = field(default=1, metadata={"help": "1 = grey, 3 = colour (grey images are repeated)"})
+    window: Literal["auto", "full", "percentile"] = field(
+        default="auto",
+        metadata={
+            "help": "what becomes 0 to 1: the full range of 8-bit images, or two percentiles of each image; auto: the "
+            "former for 8 bits, the latter for more"
+        },
+    )
+    percentiles: tuple[float, float] = field(
+        default=(0.5, 99.5), metadata={"help": "percentiles that become 0 and 1", "unit": "%"}
+    )
+    smallest_edge: int = field(default=32, metadata={"help": "images below this are reported rows", "unit": "pixels"})
+    normalisation: Literal["fitted", "imagenet", "none"] = field(
+        default="fitted",
+        metadata={
+            "help": "channel mean and deviation that the encoder takes off: of the training images, of ImageNet "
+            "(published), or 0 and 1"
+        },
+    )
+    statistics_images: int = field(default=200, metadata={"help": "training images that statistics are taken from"})

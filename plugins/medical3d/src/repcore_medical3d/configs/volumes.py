@@ -1,0 +1,84 @@
+"""Settings of volume readers, of generated phantoms and of the volume preprocessor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumeFilesConfig:
+    """What every reader of volumes on disk needs."""
+
+    path: str = field(default="", metadata={"help": "folder, list file or volume; set by --data"})
+    cache_mib: int = field(
+        default=1024,
+        metadata={"help": "decoded volumes kept in memory, so that a small set is read once", "unit": "MiB"},
+    )
+    missing_affine: Literal["error", "assume-ras"] = field(
+        default="error",
+        metadata={
+            "help": "a NIfTI file whose header places it nowhere: report the row, or take its axes as right, anterior, "
+            "superior from the origin"
+        },
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhantomsConfig:
+    """Generated torsos with organs in Hounsfield units."""
+
+    volumes: int = field(default=24, metadata={"help": "number of generated people"})
+    edge: int = field(default=48, metadata={"help": "voxels along the longest axis"})
+    spacing_mm: float = field(default=8.0, metadata={"help": "voxel edge of the generated scans", "unit": "mm"})
+    noise_hu: float = field(default=25.0, metadata={"help": "standard deviation of the noise", "unit": "HU"})
+    seed: int = field(default=0, metadata={"help": "a volume is a pure function of seed and index"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumeConfig:
+    """From scans of any orientation, spacing and intensity to one grid and one scale.
+
+    What the training split decides (spacing, kind of scaling) is kept with the model.
+    """
+
+    orientation: str = field(
+        default="RAS", metadata={"help": "anatomical direction in which each of the three array axes rises"}
+    )
+    spacing: Literal["median", "fixed", "native"] = field(
+        default="median",
+        metadata={
+            "help": "median: one spacing, the median of the training scans along each axis; fixed: spacing_mm; native: "
+            "every scan keeps its own (as the published loader)"
+        },
+    )
+    spacing_mm: tuple[float, float, float] | None = field(
+        default=None, metadata={"help": "spacing along the three axes for spacing=fixed", "unit": "mm"}
+    )
+    intensity: Literal["auto", "hu-window", "percentile"] = field(
+        default="auto",
+        metadata={
+            "help": "hu-window: one window for all (CT); percentile: each scan between two of its own (MR); auto: by "
+            "whether the training scans reach below -500"
+        },
+    )
+    window_hu: tuple[float, float] = field(
+        default=(-125.0, 225.0), metadata={"help": "window that becomes 0 to 1 for CT", "unit": "HU"}
+    )
+    percentiles: tuple[float, float] = field(
+        default=(0.5, 99.5), metadata={"help": "percentiles that become 0 and 1 for MR", "unit": "%"}
+    )
+    not_finite: Literal["error", "fill"] = field(
+        default="error", metadata={"help": "voxels that are NaN or infinite: report the row, or set them to the lowest"}
+    )
+    crop_edge: int = field(default=64, metadata={"help": "edge of the cubes that the encoder gets", "unit": "voxels"})
+    coverage: Literal["sliding", "centre", "whole"] = field(
+        default="sliding",
+        metadata={
+            "help": "what prepare yields: cubes that cover the scan, one cube at its centre, or the scan as it is"
+        },
+    )
+    overlap: float = field(default=0.5, metadata={"help": "share of its edge that a sliding cube has in common"})
+    cache_mib: int = field(
+        default=1024, metadata={"help": "prepared scans kept in memory while training", "unit": "MiB"}
+    )

@@ -1,0 +1,1 @@
+"""Which place of one scan is which place of another, always in millimetres of the world."""

@@ -1,0 +1,1 @@
+"""Readers and preprocessing of images and volumes."""

@@ -1,0 +1,125 @@
+"""Decoding single images: PNG, JPEG, BMP, TIFF with Pillow, DICOM radiographs with pydicom.
+
+Values keep their depth: 8-bit files give uint8, deeper ones uint16 or float32. Palettes become colours, transparency is
+dropped, and a colour image whose three channels are equal becomes grey.
+
+Symbols: H x W pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from repcore.errors import ItemError, PluginError
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+DICOM_SUFFIXES = (".dcm", ".dicom")
+SUFFIXES = (*PICTURE_SUFFIXES, *DICOM_SUFFIXES)
+
+
+@dataclass(frozen=True, slots=True)
+class Radiograph:
+    """A decoded image: ``pixels`` (H, W) or (H, W, 3), bright = dense; optional labels of the pixels and places.
+
+    Args:
+        pixels: uint8, uint16 or float32.
+        mask: uint8 (H, W), 0 = background.
+        landmarks: float32 (K, 2), row and column in pixels, NaN = not there.
+    """
+
+    pixels: np.ndarray
+    mask: np.ndarray | None = None
+    landmarks: np.ndarray | None = None
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """The pixels: what tells two images apart."""
+        return np.array(self.pixels, dtype=dtype, copy=copy)
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Pixels of a file.
+
+    Raises:
+        ItemError: ``missing_file``, ``empty``, ``corrupt``, or ``not_an_image``.
+        PluginError: a DICOM file, and pydicom is not installed.
+    """
+    if not path.is_file():
+        raise ItemError("missing_file", f"{path.name} does not exist" if not path.exists() else f"{path} is no file")
+    if path.stat().st_size == 0:
+        raise ItemError("empty", f"{path.name} has 0 bytes")
+    if path.suffix.lower() in DICOM_SUFFIXES:
+        return _read_dicom(path)
+    return _read_picture(path)
+
+
+def _read_picture(path: Path) -> np.ndarray:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return _pixels_of(image)
+    except UnidentifiedImageError as error:
+        raise ItemError("not_an_image", f"{path.name} is not an image of a known format") from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ItemError("corrupt", f"{path.name} cannot be decoded: {error}") from error
+
+
+def _pixels_of(image: Any) -> np.ndarray:  # Pillow's image
+    mode = image.mode
+    if mode.startswith("I;16"):
+        return np.asarray(image).astype(np.uint16)
+    if mode in ("I", "F"):
+        values = np.asarray(image).astype(np.float32)
+        is_16_bit = mode == "I" and values.min() >= 0 and values.max() <= np.iinfo(np.uint16).max
+        return values.astype(np.uint16) if is_16_bit else values
+    if mode in ("1", "L"):
+        return np.asarray(image.convert("L"))
+    if mode in ("LA", "La"):
+        return np.asarray(image)[..., 0]
+    return grey_if_equal(np.asarray(image.convert("RGB")))
+
+
+def grey_if_equal(colours: np.ndarray) -> np.ndarray:
+    """(H, W) if the three channels of (H, W, 3) are the same, else unchanged."""
+    same = np.array_equal(colours[..., 0], colours[..., 1]) and np.array_equal(colours[..., 0], colours[..., 2])
+    return np.ascontiguousarray(colours[..., 0]) if same else colours
+
+
+def _read_dicom(path: Path) -> np.ndarray:
+    """One frame with its rescaling; MONOCHROME1 (bright = thin) is turned round."""
+    try:
+        import pydicom
+    except ImportError as error:
+        raise PluginError(
+            f"{path.name} is a DICOM file; pydicom is not installed", hint='pip install "repcore-medical3d[dicom]"'
+        ) from error
+    try:
+        data = pydicom.dcmread(path)
+        values = np.asarray(data.pixel_array)
+    except Exception as error:  # pydicom raises many kinds for damaged or compressed files
+        raise ItemError("corrupt", f"{path.name} cannot be decoded: {error}") from error
+    kind = str(getattr(data, "PhotometricInterpretation", "MONOCHROME2"))
+    if values.ndim == 3 and values.shape[-1] == 3 and not kind.startswith("MONOCHROME"):
+        return grey_if_equal(values.astype(np.uint8))
+    if values.ndim != 2:
+        raise ItemError("several_frames", f"{path.name} has {values.shape}; a radiograph is one frame")
+    scaled = values.astype(np.float32) * float(getattr(data, "RescaleSlope", 1)) + float(
+        getattr(data, "RescaleIntercept", 0)
+    )
+    return scaled.max() + scaled.min() - scaled if kind == "MONOCHROME1" else scaled
+
+
+def write_png(pixels: np.ndarray) -> bytes:
+    """An 8-bit grey (H, W) or colour (H, W, 3) image as PNG."""
+    import io
+
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()

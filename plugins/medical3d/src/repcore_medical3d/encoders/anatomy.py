@@ -1,0 +1,133 @@
+"""What the encoders of images and volumes share: from a batch to features, whatever the backbone.
+
+A batch holds whole images in the range 0 to 1. The encoder takes off the channel statistics that came with the
+preprocessor, resizes to its input size, and gives one vector an image and a map of its last stage.
+
+Symbols: B images, C channels, D width, T positions of the map, s axes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from repcore.errors import ConfigError, ShapeError
+from repcore.interfaces import Batch, Features, Tokens
+from repcore_medical3d.configs.adam_v2 import AnatomyEncoderConfig
+from repcore_medical3d.views.sampling import resized
+
+INPUTS = ("image", "volume")  # names under which preprocessors of 2-D and 3-D data put the tensor
+
+
+class Backbone(Protocol):
+    """A network with stages; ``dim`` is the width of its pooled vector."""
+
+    dim: int
+
+    def stages_of(self, images: Tensor) -> list[Tensor]:
+        """Maps (N, D_i, *S_i): after the stem, then after each stage."""
+        ...
+
+    def pooled(self, last: Tensor) -> Tensor:
+        """Vector (N, D) of the last map."""
+        ...
+
+    def dense(self, last: Tensor) -> Tensor:
+        """The last map in the form in which its positions are compared, (N, D, *S)."""
+        ...
+
+
+class AnatomyEncoder(nn.Module):
+    """An encoder around a backbone.
+
+    Args:
+        config: channels, input size, statistics.
+        backbone: see :class:`Backbone`.
+
+    Call:
+        batch: ``inputs["image"]`` float (B, C, H, W) or ``inputs["volume"]`` (B, C, D, H, W), 0 to 1.
+    Returns:
+        pooled (B, D); tokens ``map`` (B, T, D) with grid positions; layers 0 (stem) to the number of stages.
+    """
+
+    def __init__(self, config: AnatomyEncoderConfig, backbone: nn.Module) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = backbone
+        self.dim = int(cast(Backbone, backbone).dim)
+        channels = input_channels(config)
+        mean = config.mean or (0.0,) * channels
+        deviation = config.deviation or (1.0,) * channels
+        if len(mean) != channels or len(deviation) != channels or min(deviation) <= 0:
+            raise ConfigError(
+                f"mean={mean} and deviation={deviation} do not fit {channels} channels", field="encoder.mean"
+            )
+        self.register_buffer("mean", torch.tensor(mean), persistent=False)
+        self.register_buffer("deviation", torch.tensor(deviation), persistent=False)
+
+    @property
+    def axes(self) -> int:
+        """2 or 3."""
+        return int(self.config.spatial_dims)
+
+    def images(self, batch: Batch) -> Tensor:
+        """The tensor of a batch, (B, C, *E) in 0 to 1.
+
+        Raises:
+            ShapeError: none there, or of another number of axes or channels.
+        """
+        inputs = batch.inputs
+        found = next((inputs[name] for name in INPUTS if name in inputs), None)
+        wanted = input_channels(self.config)
+        if found is None or found.ndim != self.axes + 2 or found.shape[1] != wanted:
+            got = "no image" if found is None else f"shape {tuple(found.shape)}"
+            raise ShapeError(
+                f"the batch has {got}; the encoder expects {wanted} channels and {self.axes} axes",
+                hint="encoder.spatial_dims, encoder.input_channels, or another --reader",
+            )
+        return cast(Tensor, found)
+
+    def standardised(self, views: Tensor) -> Tensor:
+        """Channel statistics taken off (N, C, *S)."""
+        shape = (1, -1, *[1] * self.axes)
+        mean, deviation = cast(Tensor, self.mean), cast(Tensor, self.deviation)
+        return (views - mean.view(shape)) / deviation.view(shape)
+
+    def embed(self, views: Tensor) -> Tensor:
+        """Vectors (N, D) of views (N, C, *S) in 0 to 1."""
+        backbone = cast(Backbone, self.backbone)
+        return backbone.pooled(backbone.stages_of(self.standardised(views))[-1])
+
+    def dense(self, views: Tensor) -> Tensor:
+        """Last map (N, D, *S) of views in 0 to 1."""
+        backbone = cast(Backbone, self.backbone)
+        return backbone.dense(backbone.stages_of(self.standardised(views))[-1])
+
+    def forward(self, batch: Batch, layers: Sequence[int] = ()) -> Features:
+        images = self.images(batch)
+        if self.config.input_size is not None:
+            images = resized(images, self.config.input_size)
+        backbone = cast(Backbone, self.backbone)
+        maps = backbone.stages_of(self.standardised(images))
+        if any(not 0 <= layer < len(maps) for layer in layers):
+            raise ConfigError(f"layers={tuple(layers)}: the encoder has layers 0 to {len(maps) - 1}")
+        return Features(
+            pooled=backbone.pooled(maps[-1]),
+            tokens={"map": as_tokens(backbone.dense(maps[-1]))},
+            layers={layer: as_tokens(maps[layer]) for layer in layers},
+        )
+
+
+def input_channels(config: AnatomyEncoderConfig) -> int:
+    """Channels of the input; 1 where neither the config nor a preprocessor says it."""
+    return 1 if config.input_channels is None else config.input_channels
+
+
+def as_tokens(maps: Tensor) -> Tokens:
+    """A map (N, D, *S) as tokens in raster order, with grid positions (N, T, s)."""
+    steps = [torch.arange(edge, device=maps.device) for edge in maps.shape[2:]]
+    position = torch.stack(torch.meshgrid(*steps, indexing="ij"), dim=-1).flatten(0, -2)
+    return Tokens(maps.flatten(2).transpose(1, 2), position=position.expand(len(maps), -1, -1))

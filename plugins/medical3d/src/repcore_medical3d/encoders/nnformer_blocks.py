@@ -1,0 +1,238 @@
+"""Window attention over three-dimensional maps: what the nnFormer-shaped backbone is built of.
+
+Source: nnFormer (arXiv 2109.03201) as used by `alibaba-damo-academy/alice`, backbone files.
+Differs: one fused attention call with the position bias as additive mask; shift masks are made once for a shape, not in
+every call; the corrected relative index by default (see :func:`relative_index`).
+
+Symbols: B cubes, (D, H, W) tokens along the axes, C channels, w window edge, N = w^3 tokens of a window, n windows of
+a map, h heads. Maps are channels last: (B, D, H, W, C).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from repcore.nn.drop_path import DropPath
+
+SHIFT_PENALTY = -100.0  # added to attention between tokens that only the shift brought together
+
+
+def relative_index(window: int, *, legacy: bool = False) -> Tensor:
+    """Entry of the bias table for every pair of tokens in a window, int64 (N, N).
+
+    Args:
+        window: edge w.
+        legacy: the published index, which multiplies the first axis by 3w - 1 so that different offsets share entries;
+            the right factor is (2w - 1)^2.
+    """
+    axis = torch.arange(window)
+    places = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij")).flatten(1)  # (3, N)
+    offset = places[:, :, None] - places[:, None, :] + window - 1  # (3, N, N), 0 to 2w - 2
+    side = 2 * window - 1
+    first = 3 * window - 1 if legacy else side * side
+    return offset[0] * first + offset[1] * side + offset[2]
+
+
+def to_windows(tokens: Tensor, window: int) -> Tensor:
+    """(B, D, H, W, C) -> (B, n, N, C), windows in raster order."""
+    B, D, H, W, C = tokens.shape
+    w = window
+    split = tokens.view(B, D // w, w, H // w, w, W // w, w, C)
+    return split.permute(0, 1, 3, 5, 2, 4, 6, 7).reshape(B, -1, w**3, C)
+
+
+def from_windows(windows: Tensor, window: int, shape: tuple[int, int, int]) -> Tensor:
+    """(B, n, N, C) -> (B, D, H, W, C): the inverse of :func:`to_windows`."""
+    D, H, W = shape
+    w = window
+    split = windows.view(len(windows), D // w, H // w, W // w, w, w, w, windows.shape[-1])
+    return split.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(len(windows), D, H, W, -1)
+
+
+@lru_cache(maxsize=64)
+def shift_mask(shape: tuple[int, int, int], window: int, shift: int, device: torch.device) -> Tensor:
+    """Penalties (n, N, N) between tokens of a shifted window that do not touch in the map; made once for a shape."""
+    region = torch.zeros(1, *shape, 1, device=device)
+    number = 0
+    sides = (slice(0, -window), slice(-window, -shift), slice(-shift, None))
+    for depth in sides:
+        for height in sides:
+            for width in sides:
+                region[:, depth, height, width] = number
+                number += 1
+    labels = to_windows(region, window)[0, :, :, 0]  # (n, N)
+    return torch.where(labels[:, :, None] == labels[:, None, :], 0.0, SHIFT_PENALTY)
+
+
+class WindowAttention(nn.Module):
+    """Attention inside windows with a learned bias for every relative place.
+
+    Args:
+        width: C.
+        window: w.
+        heads: h.
+        shift: how far windows are moved, 0 = not.
+        use_bias: biases of query, key and value.
+        legacy_index: see :func:`relative_index`.
+        is_skip: keys and values come from a second map, queries are the first map itself without any projection
+            (decoder).
+
+    Call:
+        tokens: (B, D, H, W, C); with ``is_skip`` also ``skip`` of the same shape.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        window: int,
+        heads: int,
+        *,
+        shift: int = 0,
+        use_bias: bool = True,
+        legacy_index: bool = False,
+        is_skip: bool = False,
+    ) -> None:
+        super().__init__()
+        self.window, self.heads, self.shift, self.is_skip = window, heads, shift, is_skip
+        projected = 2 if is_skip else 3
+        self.project_in = nn.Linear(width, projected * width, bias=use_bias)
+        self.project_out = nn.Linear(width, width)
+        self.position_bias = nn.Parameter(torch.empty((2 * window - 1) ** 3, heads))
+        self.register_buffer("relative_index", relative_index(window, legacy=legacy_index))
+        self.relative_index: Tensor
+
+    def forward(self, tokens: Tensor, skip: Tensor | None = None) -> Tensor:
+        shape = (tokens.shape[1], tokens.shape[2], tokens.shape[3])
+        if self.is_skip:
+            assert skip is not None
+            keys, values = self.project_in(self._windows(skip)).chunk(2, dim=-1)
+            queries = self._windows(tokens)
+        else:
+            queries, keys, values = self.project_in(self._windows(tokens)).chunk(3, dim=-1)
+        mixed = self._attend(queries, keys, values, shape)
+        out = from_windows(self.project_out(mixed), self.window, shape)
+        return torch.roll(out, (self.shift,) * 3, dims=(1, 2, 3)) if self.shift else out
+
+    def _windows(self, tokens: Tensor) -> Tensor:
+        moved = torch.roll(tokens, (-self.shift,) * 3, dims=(1, 2, 3)) if self.shift else tokens
+        return to_windows(moved, self.window)
+
+    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, shape: tuple[int, int, int]) -> Tensor:
+        """(B, n, N, C) each -> (B, n, N, C)."""
+        B, n, N, C = queries.shape
+        bias = self.position_bias[self.relative_index.flatten()].view(N, N, self.heads).permute(2, 0, 1)  # (h, N, N)
+        split = [one.reshape(B, n, N, self.heads, -1).transpose(2, 3) for one in (queries, keys, values)]
+        if self.shift:  # windows count as heads, so that one mask serves the whole batch without copies
+            mask = shift_mask(shape, self.window, self.shift, queries.device).to(bias.dtype)
+            full = (bias[None] + mask[:, None]).flatten(0, 1)[None]  # (1, n*h, N, N)
+            folded = [one.reshape(B, n * self.heads, N, -1) for one in split]
+        else:
+            full = bias[None]
+            folded = [one.reshape(B * n, self.heads, N, -1) for one in split]
+        out = F.scaled_dot_product_attention(folded[0], folded[1], folded[2], attn_mask=full.to(queries.dtype))
+        return out.view(B, n, self.heads, N, -1).transpose(2, 3).reshape(B, n, N, C)
+
+
+class WindowBlock(nn.Module):
+    """Norm, window attention, norm, MLP, both with a residual.
+
+    Args:
+        width / window / heads / shift: of the attention.
+        mlp_ratio: hidden width of the MLP over the width.
+        drop_path: rate.
+        is_skip: keys and values from the skip map; the residual is then the sum of both maps.
+
+    Call:
+        tokens: (B, D, H, W, C); with ``is_skip`` also ``skip``, and ``tokens`` is the up-sampled map.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        window: int,
+        heads: int,
+        *,
+        shift: int = 0,
+        mlp_ratio: float = 4.0,
+        drop_path: float = 0.0,
+        norm_epsilon: float = 1e-5,
+        use_bias: bool = True,
+        legacy_index: bool = False,
+        is_skip: bool = False,
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=norm_epsilon)
+        self.attention = WindowAttention(
+            width, window, heads, shift=shift, use_bias=use_bias, legacy_index=legacy_index, is_skip=is_skip
+        )
+        self.drop_path = DropPath(drop_path)
+        self.norm2 = nn.LayerNorm(width, eps=norm_epsilon)
+        hidden = int(width * mlp_ratio)
+        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+
+    def forward(self, tokens: Tensor, skip: Tensor | None = None) -> Tensor:
+        if skip is None:
+            tokens = tokens + self.drop_path(self.attention(self.norm1(tokens)))
+        else:
+            mixed = self.attention(self.norm1(tokens), self.norm1(skip))
+            tokens = tokens + skip + self.drop_path(mixed)
+        out: Tensor = tokens + self.drop_path(self.mlp(self.norm2(tokens)))
+        return out
+
+
+class PatchStem(nn.Module):
+    """Four 3^3 convolutions, the first with stride 2, each followed by GELU and a norm (the last by the norm only).
+
+    Call: (B, input channels, D, H, W) -> (B, D/2, H/2, W/2, width).
+    """
+
+    def __init__(self, input_channels: int, width: int, norm_epsilon: float) -> None:
+        super().__init__()
+        narrow = width // 2
+        sizes = [(input_channels, narrow), (narrow, narrow), (narrow, width), (width, width)]
+        self.convolutions = nn.ModuleList(
+            nn.Conv3d(wide_in, wide_out, 3, stride=2 if number == 0 else 1, padding=1)
+            for number, (wide_in, wide_out) in enumerate(sizes)
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(wide_out, eps=norm_epsilon) for _, wide_out in sizes)
+
+    def forward(self, volume: Tensor) -> Tensor:
+        last = len(self.convolutions) - 1
+        for number, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
+            volume = convolution(volume)
+            # norms over few channels multiply rounding: GELU runs on contiguous values, as in the reference, because
+            # torch's vectorised and scalar forms differ in the last bit
+            tokens = norm((volume if number == last else F.gelu(volume)).movedim(1, -1))
+            volume = tokens.movedim(-1, 1).contiguous()  # the layout for which torch's convolutions are quickest here
+        return tokens
+
+
+class Downsample(nn.Module):
+    """GELU, norm, 3^3 convolution with stride 2 to twice the width, in this order."""
+
+    def __init__(self, width: int, norm_epsilon: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width, eps=norm_epsilon)
+        self.reduction = nn.Conv3d(width, 2 * width, 3, stride=2, padding=1)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        normed = self.norm(F.gelu(tokens)).movedim(-1, 1)
+        out: Tensor = self.reduction(normed).movedim(1, -1)
+        return out
+
+
+class Upsample(nn.Module):
+    """Norm and transposed convolution to twice the edge and half the width."""
+
+    def __init__(self, width: int, norm_epsilon: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width, eps=norm_epsilon)
+        self.expansion = nn.ConvTranspose3d(width, width // 2, 2, stride=2)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        out: Tensor = self.expansion(self.norm(tokens).movedim(-1, 1)).movedim(1, -1)
+        return out

@@ -1,0 +1,71 @@
+"""What every backbone of volumes offers to objectives and to dense evaluation, and what they share.
+
+A backbone gives a pyramid of maps from fine to coarse, the first (coarsest) stage of a decoder, and the cube redrawn.
+Maps are channels last, (B, d, h, w, C).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from repcore.interfaces import Batch, Features, Tokens
+
+LEVELS = ("stage3", "stage2", "stage1", "stage0")
+"""Token levels of :class:`Features`; the coarsest is the default."""
+
+
+class VolumeBackbone(Protocol):
+    """An ``nn.Module`` that Alice can train. ``widths`` from fine to coarse; ``dim`` is the last of them."""
+
+    config: Any  # the backbone's own dataclass
+    dim: int
+    widths: tuple[int, ...]
+    stem_stride: int
+
+    @property
+    def decoder_width(self) -> int: ...
+
+    def pyramid(self, volume: Tensor, hidden: Tensor | None = None) -> list[Tensor]: ...
+
+    def first_decoder_map(self, pyramid: Sequence[Tensor]) -> Tensor: ...
+
+    def reconstruct(self, pyramid: Sequence[Tensor], first: Tensor) -> Tensor: ...
+
+    def forward(self, batch: Batch, layers: Sequence[int] = ()) -> Features: ...
+
+
+def pyramid_features(maps: Sequence[Tensor], stem_stride: int) -> Features:
+    """Features of a pyramid: pooled is the mean over the coarsest map; positions are token centres in voxels."""
+    coarsest = maps[-1]
+    tokens = {}
+    for depth in range(len(maps)):
+        number = len(maps) - 1 - depth
+        values = maps[number]
+        stride = stem_stride * maps[0].shape[1] / values.shape[1]
+        tokens[f"stage{number}"] = Tokens(
+            values=values.flatten(1, 3), position=token_centres(values.shape[1:4], stride, values)
+        )
+    return Features(pooled=coarsest.mean(dim=(1, 2, 3)), tokens=tokens)
+
+
+def token_centres(shape: Sequence[int], stride: float, like: Tensor) -> Tensor:
+    """Centre of each token in voxels of the cube, (B, T, 3)."""
+    axes = [(torch.arange(size, device=like.device) + 0.5) * stride - 0.5 for size in shape]
+    centres = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(1, -1, 3)
+    return centres.expand(len(like), -1, -1)
+
+
+def sinusoid_table(edge: int, width: int) -> Tensor:
+    """Fixed positions (edge^3, width): sine and cosine pairs that take the three axes in turn, from fast to slow."""
+    pairs = torch.arange(width // 2)
+    axis, level = pairs % 3, pairs // 3
+    rate = 10_000.0 ** (-level / max(1, (width // 2 + 2) // 3))
+    places = torch.stack(torch.meshgrid(*[torch.arange(edge)] * 3, indexing="ij"), dim=-1).reshape(-1, 3)
+    angle = places[:, axis].float() * rate
+    table = torch.zeros(edge**3, width)
+    table[:, 0 : 2 * len(pairs) : 2], table[:, 1 : 2 * len(pairs) : 2] = angle.sin(), angle.cos()
+    return table

@@ -1,0 +1,137 @@
+"""Alice: encoders, objective, views, recipe, checkpoints, commands."""
+
+from __future__ import annotations
+
+from repcore.specs import (
+    CheckpointSpec,
+    CommandSpec,
+    EncoderSpec,
+    ObjectiveSpec,
+    RecipeSpec,
+    SystemSpec,
+    TensorSpec,
+    ViewsSpec,
+)
+
+PACKAGE = "repcore_medical3d"
+PAPER = "Jiang et al. 2023, Anatomical Invariance Modeling and Semantic Alignment, ICCV 2023, arXiv 2302.05615"
+LICENCE = "Apache-2.0, as the authors' repository"
+CUBE = TensorSpec("volume", "B C S S S", unit="scaled to 0 to 1")
+LEVELS = ("stage3", "stage2", "stage1", "stage0")
+BACKBONE = "volume-pyramid"  # what Alice needs of an encoder: repcore_medical3d.encoders.volume_backbone
+CONFIGS = f"{PACKAGE}.configs.nnformer"
+EXAMPLES = f"{PACKAGE}.encoders.nnformer_examples"
+
+ENCODERS = (
+    EncoderSpec(
+        name="nnformer",
+        summary="Window attention in four stages with a skip-attention decoder (Alice's published backbone)",
+        target=f"{PACKAGE}.encoders.nnformer:NnFormer",
+        config=f"{CONFIGS}:NnFormerConfig",
+        inputs=(CUBE,),
+        outputs=tuple(TensorSpec(level, "B T E") for level in LEVELS),
+        poolings=("default", "mean", "max"),
+        levels=LEVELS,
+        capabilities=(BACKBONE,),
+        paper=PAPER,
+        licence=LICENCE,
+        example=f"{EXAMPLES}:nnformer",
+    ),
+)
+
+OBJECTIVES = (
+    ObjectiveSpec(
+        name="alice",
+        summary="Distillation across scans and within a scan, masked reconstruction",
+        target=f"{PACKAGE}.objectives.alice:Alice",
+        config=f"{PACKAGE}.configs.alice:AliceConfig",
+        needs=(BACKBONE,),
+        views="alice-pairs",
+        paper=PAPER,
+        licence=LICENCE,
+        example=f"{EXAMPLES}:alice",
+    ),
+)
+
+VIEWS = (
+    ViewsSpec(
+        name="alice-pairs",
+        summary="Crops of the same body part in two scans",
+        target=f"{PACKAGE}.views.alice:AlicePairs",
+        config=f"{PACKAGE}.configs.alice:AlicePairsConfig",
+        names=("query", "key"),
+    ),
+)
+
+RECIPES = (
+    RecipeSpec(
+        name="alice",
+        summary="Anatomical invariance and semantic alignment",
+        presets={name: f"{PACKAGE}.recipes.alice:{name}" for name in ("tiny", "scratch", "paper", "figure")},
+        default="tiny",
+        paper=PAPER,
+    ),
+)
+
+CHECKPOINTS = (
+    CheckpointSpec(
+        name="alice",
+        summary="Alice student and teacher weights, whole training files or extracted",
+        target=f"{PACKAGE}.checkpoints.alice:convert",
+        sniff=f"{PACKAGE}.checkpoints.alice:sniff",
+        encoder="nnformer",
+        licence="Apache-2.0 repository; no weights are public there",
+    ),
+)
+
+COMMANDS = (
+    CommandSpec(
+        name="match",
+        summary="Find a place of one scan in another",
+        target=f"{PACKAGE}.commands.alice_match:match_command",
+    ),
+    CommandSpec(
+        name="train-embedding",
+        summary="Train an anatomical-embedding network on own scans",
+        target=f"{PACKAGE}.commands.alice_match:train_embedding_command",
+    ),
+)
+
+DIFFERENCES = (
+    ("partner", "scan of the previous iteration", "any other scan of the split", "views.partner"),
+    ("places", "voxel indices, mirrored between two orientations", "millimetres in the world", "none: a plain error"),
+    ("spacing", "as in the file", "one for all scans", "preprocessor.spacing"),
+    (
+        "crops",
+        "any distance beyond the scan, always centred",
+        "mostly inside, jittered",
+        "views.overhang, views.jitter",
+    ),
+    ("masks", "columns, one for the batch", "cells, one for each sample", "objective.mask_shape"),
+    ("scored voxels", "all, so that copying is rewarded", "hidden ones", "objective.reconstruction_region"),
+    ("position table", "random, different everywhere, not saved", "sinusoid, saved", "none: a plain error"),
+    ("relative index", "different offsets share a bias", "one entry an offset", "encoder.legacy_relative_index"),
+    ("alignment outputs", "unit deviation at temperature 0.01", "unit length", "objective.alignment_outputs"),
+    ("target alignment", "live weights with dropout", "moving average in eval mode", "objective.alignment_teacher"),
+    ("target tokens", "decoder in code, encoder in the figure", "as the code", "objective.alignment_target"),
+    ("token layer of the teacher", "tied to its pooled layer", "its own", "objective.is_last_layer_tied"),
+    ("teacher temperature", "0.008 to 0.01", "0.04", "objective.teacher_temperature"),
+    ("clipping", "tensor by tensor, not the alignment", "whole gradient", "objective.clip_per_tensor"),
+    ("learning rate", "floor above the peak, so it rises", "falls", "schedule.final_share"),
+)
+"""Where defaults depart from the paper's code."""
+
+SYSTEMS = (
+    SystemSpec(
+        name="alice",
+        summary="Anatomical invariance modelling and semantic alignment for volumes",
+        paper=PAPER,
+        licence=LICENCE,
+        encoders=("nnformer",),
+        objectives=("alice",),
+        recipes=("alice",),
+        checkpoints=("alice",),
+        replay=f"{PACKAGE}.verification.alice:replay",
+        differences=DIFFERENCES,
+    ),
+)

@@ -1,0 +1,62 @@
+"""Readers and preprocessing of 2-D images: folders, list files, generated radiographs."""
+
+from __future__ import annotations
+
+from repcore.specs import DatasetSpec, PreprocessorSpec, TargetSpec, TensorSpec
+
+PACKAGE = "repcore_medical3d"
+PIXELS = TensorSpec("pixels", "H W", "uint8 or uint16 or float32", unit="grey levels")
+IMAGE = TensorSpec("image", "B C H W", unit="0 to 1")
+FILES_CONFIG = f"{PACKAGE}.configs.images:ImageFilesConfig"
+READERS = f"{PACKAGE}.data.image_reader"
+SNIFFERS = f"{PACKAGE}.data.image_sniffing"
+RENDER = f"{PACKAGE}.render:render"
+PREPROCESSING = f"{PACKAGE}.data.image_preprocessor"
+
+DATASETS = (
+    DatasetSpec(
+        name="image-folder",
+        summary="Any folder of PNG, JPEG, TIFF or DICOM images; labels from its table or its subfolders",
+        target=f"{READERS}:ImageFolderReader",
+        config=FILES_CONFIG,
+        produces=(PIXELS,),
+        sniff=f"{SNIFFERS}:folder",
+        render=RENDER,
+    ),
+    DatasetSpec(
+        name="image-list",
+        summary="A published list file: image name and 0/1 labels a line (ChestX-ray14, VinDr-CXR)",
+        target=f"{READERS}:ImageListReader",
+        config=FILES_CONFIG,
+        produces=(PIXELS,),
+        sniff=f"{SNIFFERS}:list_file",
+        render=RENDER,
+    ),
+    DatasetSpec(
+        name="radiographs",
+        summary="Generated chest radiographs with four findings, masks and landmarks",
+        target=f"{PACKAGE}.data.radiographs:Radiographs",
+        config=f"{PACKAGE}.configs.images:RadiographsConfig",
+        produces=(PIXELS,),
+        targets=(TargetSpec("finding", "class"), TargetSpec("mask", "class", level="voxel")),
+        render=RENDER,
+        embedded=True,
+        licence="generated",
+        example=f"{PACKAGE}.examples:radiographs",
+    ),
+)
+
+PREPROCESSORS = (
+    PreprocessorSpec(
+        name="image",
+        summary="One grid and the range 0 to 1 for images of any size, depth and colour",
+        target=f"{PREPROCESSING}:ImagePreprocessor",
+        config=f"{PACKAGE}.configs.images:ImageConfig",
+        accepts=(PIXELS,),
+        produces=(IMAGE,),
+        baselines={
+            "thumbnail": f"{PREPROCESSING}:thumbnails",
+            "grey-levels": f"{PREPROCESSING}:grey_levels",
+        },
+    ),
+)

@@ -1,0 +1,71 @@
+"""Readers and preprocessing of volumes: files, DICOM series, generated phantoms."""
+
+from __future__ import annotations
+
+from repcore.specs import DatasetSpec, PreprocessorSpec, TargetSpec, TensorSpec
+
+PACKAGE = "repcore_medical3d"
+VOLUME = TensorSpec("volume", "B C D H W", unit="scaled to 0 to 1")
+SCAN = TensorSpec("scan", "I J K", unit="HU or the scanner's own, with an affine in mm")
+FILES_CONFIG = f"{PACKAGE}.configs.volumes:VolumeFilesConfig"
+LAYOUTS = f"{PACKAGE}.data.volumes_layouts"
+RENDER = f"{PACKAGE}.data.volumes_render:render"
+EXAMPLES = f"{PACKAGE}.data.volumes_examples"
+PREPROCESSING = f"{PACKAGE}.data.volumes_preprocessor"
+
+
+def _files(name: str, target: str, sniff: str, summary: str) -> DatasetSpec:
+    return DatasetSpec(
+        name=name,
+        summary=summary,
+        target=target,
+        config=FILES_CONFIG,
+        produces=(SCAN,),
+        sniff=sniff,
+        render=RENDER,
+        needs=("nibabel",),
+        hints={"nibabel": "pip install nibabel"},
+    )
+
+
+DATASETS = (
+    _files("volume-folder", f"{LAYOUTS}:VolumeFolderReader", f"{LAYOUTS}:sniff_folder", "Any folder of NIfTI files"),
+    _files("decathlon", f"{LAYOUTS}:DecathlonReader", f"{LAYOUTS}:sniff_decathlon", "A decathlon list (dataset.json)"),
+    _files("nnssl", f"{LAYOUTS}:NnsslReader", f"{LAYOUTS}:sniff_nnssl", "An nnssl list (pretrain_data.json)"),
+    _files(
+        "dicom-series",
+        f"{PACKAGE}.data.dicom:DicomSeriesReader",
+        f"{PACKAGE}.data.dicom:sniff_dicom",
+        "Folders of DICOM slices; every series is a volume (needs pydicom)",
+    ),
+    DatasetSpec(
+        name="phantoms",
+        summary="Generated torsos with eight organs in Hounsfield units",
+        target=f"{PACKAGE}.data.phantoms:Phantoms",
+        config=f"{PACKAGE}.configs.volumes:PhantomsConfig",
+        produces=(SCAN,),
+        targets=(
+            TargetSpec("segmentation", "class", level="voxel"),
+            TargetSpec("has_lesion", "class", names=("no", "yes")),
+        ),
+        render=RENDER,
+        embedded=True,
+        licence="generated",
+        example=f"{EXAMPLES}:phantoms",
+    ),
+)
+
+PREPROCESSORS = (
+    PreprocessorSpec(
+        name="volumes",
+        summary="Orientation, spacing, Hounsfield window or percentiles; cubes or whole scans",
+        target=f"{PREPROCESSING}:VolumePreprocessor",
+        config=f"{PACKAGE}.configs.volumes:VolumeConfig",
+        accepts=(SCAN,),
+        produces=(VOLUME,),
+        baselines={
+            "intensity-statistics": f"{PREPROCESSING}:intensity_statistics",
+            "coarse-voxels": f"{PREPROCESSING}:coarse_voxels",
+        },
+    ),
+)

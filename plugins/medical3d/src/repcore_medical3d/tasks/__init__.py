@@ -1,0 +1,1 @@
+"""Supervised tasks for fine-tuning."""

@@ -1,0 +1,1 @@
+"""Cutting views from images and volumes."""

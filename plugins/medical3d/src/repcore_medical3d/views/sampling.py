@@ -1,0 +1,132 @@
+"""Views of images and volumes: crop, turn and resize as one interpolation of a whole batch, on any device.
+
+Large reductions read from a pyramid of halved images, so that nothing is skipped over; within a level the view is
+interpolated linearly. Differs from the published pipeline, which crops, resizes (bicubic) and turns one view after the
+other on the CPU: here a view is interpolated once.
+
+Symbols: B images, V views an image, C channels, s axes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from repcore_medical3d.views.boxes import Boxes
+
+Fill = Literal["image", "zero"]
+EDGE = 1e-3  # of a voxel: rounding of coordinates at the border of an image
+
+
+def sample_views(
+    images: Tensor, boxes: Boxes, size: Sequence[int], rotation: Tensor | None = None, *, fill: Fill = "image"
+) -> Tensor:
+    """Content of each box at a new size.
+
+    Args:
+        images: float (B, C, *E).
+        boxes: (B, V, s), voxels.
+        size: of a view along each axis.
+        rotation: (B, V, s, s), turns offsets from the box's centre, in voxels; None = upright.
+        fill: what a turned view shows outside its box: the image around it, or 0. Outside the image it is 0.
+
+    Returns:
+        float (B, V, C, *size).
+    """
+    order, groups = _levels(boxes, size)
+    levels = [images]
+    for _ in range(max(groups)):
+        levels.append(_halved(levels[-1]))
+    done = []
+    for level, views in groups.items():
+        chosen = Boxes(boxes.origin[:, views], boxes.extent[:, views])
+        turned = None if rotation is None else rotation[:, views]
+        done.append(_sampled(levels[level], images.shape[2:], chosen, size, turned, level=level, fill=fill))
+    return torch.cat(done, dim=1)[:, order] if len(done) > 1 else done[0]
+
+
+def resized(images: Tensor, size: int) -> Tensor:
+    """Whole images (B, C, *E) at ``size`` voxels along each axis."""
+    edges = images.shape[2:]
+    if all(edge == size for edge in edges):
+        return images
+    extent = torch.tensor([float(edge) for edge in edges], device=images.device).expand(len(images), 1, -1)
+    return sample_views(images, Boxes(torch.zeros_like(extent), extent), [size] * len(edges))[:, 0]
+
+
+def _levels(boxes: Boxes, size: Sequence[int]) -> tuple[list[int], dict[int, list[int]]]:
+    """Views by pyramid level, and the order that undoes the grouping."""
+    scale = boxes.extent / boxes.extent.new_tensor([float(one) for one in size])
+    least = scale.amin(dim=(0, 2)).tolist()  # per view: no item of the batch may be blurred by its neighbours
+    groups: dict[int, list[int]] = {}
+    for view, one in enumerate(least):
+        groups.setdefault(max(0, math.floor(math.log2(max(one, 1e-6)) + 1e-6)), []).append(view)
+    grouped = [view for views in groups.values() for view in views]
+    return sorted(range(len(grouped)), key=grouped.__getitem__), groups
+
+
+def _halved(images: Tensor) -> Tensor:
+    """Means of neighbouring voxels; axes of one voxel stay."""
+    window = [2 if edge > 1 else 1 for edge in images.shape[2:]]
+    pool = F.avg_pool2d if images.ndim == 4 else F.avg_pool3d
+    return pool(images, window)
+
+
+def _sampled(
+    images: Tensor,
+    edges: Sequence[int],
+    boxes: Boxes,
+    size: Sequence[int],
+    rotation: Tensor | None,
+    *,
+    level: int,
+    fill: Fill,
+) -> Tensor:
+    """Views from one level of the pyramid; ``edges`` are those of the level 0 that boxes refer to."""
+    axes = len(size)
+    device = images.device
+    steps = [(torch.arange(one, device=device, dtype=torch.float32) + 0.5) / one - 0.5 for one in size]
+    unit = torch.stack(torch.meshgrid(*steps, indexing="ij"), dim=-1)  # (*size, s), -1/2 to 1/2
+    spread = (slice(None), slice(None), *[None] * axes)  # (B, V, 1, ..., 1, s)
+    offset = unit * boxes.extent[spread]  # (B, V, *size, s)
+    if rotation is not None:
+        offset = torch.einsum("bvij,bv...j->bv...i", rotation.to(offset), offset)
+    place = boxes.origin[spread] + boxes.extent[spread] / 2 + offset
+    covered = place.new_tensor([float(edge * 2**level) for edge in images.shape[2:]])
+    grid = (2 * place / covered - 1).flip(-1)  # grid_sample wants x first
+    merged = grid.flatten(1, 2).to(images.dtype)  # (B, V * size_0, ..., s): all views of an image in one call
+    found = F.grid_sample(images, merged, mode="bilinear", padding_mode="border", align_corners=False)
+    views = found.unflatten(2, (boxes.origin.shape[1], size[0])).transpose(1, 2)  # (B, V, C, *size)
+    if rotation is None:
+        return views
+    limit = place.new_tensor([float(edge) for edge in edges])
+    inside = ((place >= -EDGE) & (place <= limit + EDGE)).all(-1)
+    if fill == "zero":
+        inside &= (offset.abs() <= boxes.extent[spread] / 2 + EDGE).all(-1)
+    return views * inside[:, :, None]
+
+
+def rotations(shape: Sequence[int], largest_degrees: float, axes: int, generator: torch.Generator) -> Tensor:
+    """Random turns (*shape, s, s): in the plane in 2-D, about random axes in 3-D.
+
+    Args:
+        largest_degrees: angles are uniform between minus and plus this.
+    """
+    device = generator.device
+    angle = (2 * torch.rand(*shape, generator=generator, device=device) - 1) * math.radians(largest_degrees)
+    sine, cosine = angle.sin(), angle.cos()
+    if axes == 2:
+        return torch.stack([torch.stack([cosine, sine], -1), torch.stack([-sine, cosine], -1)], -2)
+    axis = F.normalize(torch.randn(*shape, 3, generator=generator, device=device), dim=-1)
+    zero = torch.zeros_like(angle)
+    x, y, z = axis.unbind(-1)
+    cross = torch.stack(
+        [torch.stack([zero, -z, y], -1), torch.stack([z, zero, -x], -1), torch.stack([-y, x, zero], -1)], -2
+    )
+    identity = torch.eye(3, device=device)
+    return identity + sine[..., None, None] * cross + (1 - cosine)[..., None, None] * (cross @ cross)  # Rodrigues

@@ -1,0 +1,1 @@
+"""Settings of every part: frozen dataclasses, standard library only."""

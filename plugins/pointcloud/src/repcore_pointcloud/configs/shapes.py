@@ -1,0 +1,71 @@
+"""Settings of the readers of shapes, of the generated shapes, and of the preprocessor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapeFilesConfig:
+    """What every reader of shapes on disk needs."""
+
+    path: str = field(default="", metadata={"help": "folder or file; set by --data"})
+    labels: tuple[str, ...] = field(default=(), metadata={"help": "labels to use; all that are found when left out"})
+    cache_mib: int = field(
+        default=512, metadata={"help": "clouds kept in memory, so that a small set is read once", "unit": "MiB"}
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapeFolderConfig(ShapeFilesConfig):
+    """A tree of clouds and meshes; subfolders or a table give labels."""
+
+    label_table: str = field(
+        default="",
+        metadata={"help": "CSV or TSV with a column of file names; labels.csv in the folder is used when left out"},
+    )
+    file_column: str | None = field(
+        default=None, metadata={"help": "column of file names in the table; found by name when left out"}
+    )
+    columns: tuple[str, ...] = field(
+        default=(),
+        metadata={"help": "x, y, z of text files and arrays: names from the header, or numbers from 0; the first three"},
+    )
+    mesh_points: int = field(default=8192, metadata={"help": "points drawn from the surface of a mesh, even by area"})
+    sampling_seed: int = field(default=0, metadata={"help": "of the points on meshes"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratedShapesConfig:
+    """Parametric objects with random proportions, pose, occlusion and noise."""
+
+    shapes: int = field(default=600, metadata={"help": "number of objects"})
+    points: int = field(default=2048, metadata={"help": "points of an object"})
+    seed: int = field(default=0, metadata={"help": "objects are a pure function of seed and index"})
+    tilt_degrees: float = field(default=20.0, metadata={"help": "largest lean away from upright", "unit": "degrees"})
+    noise: float = field(default=0.02, metadata={"help": "deviation of a point from the surface", "unit": "cloud radii"})
+    occlusion: float = field(default=0.3, metadata={"help": "largest share of an object that is cut away"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointSetConfig:
+    """From a cloud of any number of points to a fixed number, centred, with largest radius 1."""
+
+    points: int = field(default=2048, metadata={"help": "points that the encoder gets of each cloud"})
+    resampling: Literal["random", "farthest", "first"] = field(
+        default="random",
+        metadata={
+            "help": "larger clouds. random: an even choice, the same each time; farthest: farthest point sampling, "
+            "even in space and slower; first: the first ones (the published ModelNet40 protocol)"
+        },
+    )
+    normalise: bool = field(
+        default=True, metadata={"help": "centre on the mean and divide by the largest distance from it"}
+    )
+    few_points: int = field(
+        default=64, metadata={"help": "clouds with fewer distinct points are marked: their tokens repeat"}
+    )
+    nonfinite: Literal["reject", "drop"] = field(
+        default="reject", metadata={"help": "clouds with NaN or infinite coordinates: a reported row, or drop the points"}
+    )

@@ -1,0 +1,157 @@
+"""Dataset ``pointcloud/shape-arrays``: many clouds in one array file, with labels and splits beside them.
+
+An .npz with ``points`` (n, N, 3 or more) and, where they are known, ``label`` or ``labels`` (n,), ``split`` (n,),
+``class_names`` and ``item_names``; or an .npy with the points alone. Arrays are never unpickled.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from repcore.data.splits import PART_NAMES
+from repcore.data.tables import file_fingerprint
+from repcore.errors import DataError
+from repcore.specs import TargetSpec
+from repcore_pointcloud.configs.shapes import ShapeFilesConfig
+from repcore_pointcloud.datasets.point_files import POINT_KEYS, PointCloud
+from repcore_pointcloud.datasets.shape_catalogue import Catalogue, Entry, ShapeReader, existing, rows_by
+
+LABEL_KEYS = ("label", "labels", "y", "target")
+SPLIT_NUMBERS = ("train", "test", "validation")  # what 0, 1, 2 stand for
+NAME_KEYS = ("class_names", "classes", "names")
+ID_KEYS = ("item_names", "ids", "files", "item_ids")
+
+
+class ShapeArrayReader(ShapeReader):
+    """All clouds of one array file, or of the one in a folder."""
+
+    def __init__(self, config: ShapeFilesConfig) -> None:
+        path = array_file(existing(config.path))
+        if path is None:
+            raise DataError(
+                f"{config.path!r} holds no array of clouds", expected="an .npz or .npy with points (n, N, 3)"
+            )
+        arrays = read_arrays(path)
+        catalogue = array_catalogue(arrays, path)
+        super().__init__(catalogue, config.path, labels=config.labels, cache_mib=0)  # it is in memory already
+
+
+def sniff(path: Path) -> float:
+    """One array file with three dimensions."""
+    return 0.9 if array_file(path) is not None else 0.0
+
+
+def array_file(path: Path) -> Path | None:
+    """The file itself, or the only one of a folder, if it holds clouds side by side."""
+    files = [path] if path.is_file() else sorted((*path.glob("*.npz"), *path.glob("*.npy")))
+    fitting = [one for one in files if _points_rank(one) == 3]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def _points_rank(path: Path) -> int:
+    """Dimensions of the array of points, read from headers; 0 if there is none."""
+    try:
+        if path.suffix.lower() == ".npy":
+            with path.open("rb") as file:
+                return len(_header(file))
+        if path.suffix.lower() != ".npz":
+            return 0
+        with zipfile.ZipFile(path) as archive:
+            name = next((f"{key}.npy" for key in POINT_KEYS if f"{key}.npy" in archive.namelist()), None)
+            if name is None:
+                return 0
+            with archive.open(name) as file:
+                return len(_header(file))
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return 0
+
+
+def _header(file: Any) -> tuple[int, ...]:  # a binary file
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape: tuple[int, ...] = read(file)[0]
+    return shape
+
+
+def read_arrays(path: Path) -> Mapping[str, np.ndarray]:
+    """Arrays by name, the points under ``points``.
+
+    Raises:
+        DataError: damaged, or pickled objects.
+    """
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return {"points": loaded}
+        with loaded:
+            key = next(key for key in POINT_KEYS if key in loaded)
+            return {"points" if name == key else name: loaded[name] for name in loaded}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path.name} cannot be read", reason=str(error).splitlines()[0]) from error
+
+
+def array_catalogue(arrays: Mapping[str, np.ndarray], path: Path) -> Catalogue:
+    """Rows, labels and splits.
+
+    Raises:
+        DataError: shapes that do not fit together.
+    """
+    points = arrays["points"]
+    if points.ndim != 3 or points.shape[2] < 3:
+        raise DataError(f"points of {path.name} has shape {points.shape}", expected="(shapes, points, 3 or more)")
+    number = len(points)
+    for name in (*LABEL_KEYS, *ID_KEYS, "split"):
+        if name in arrays and len(arrays[name]) != number:
+            raise DataError(f"{path.name}: {len(arrays[name])} entries of {name!r} for {number} clouds")
+    ids = _ids(arrays, number)
+    targets, labels = _labels(arrays, number)
+    stamp = file_fingerprint(path)
+
+    def entry(row: int) -> Entry:
+        def read() -> PointCloud:
+            cloud = points[row, :, :3]
+            return PointCloud(cloud if cloud.dtype == np.float64 else cloud.astype(np.float32))
+
+        return Entry(ids[row], read, labels[row], stamp=stamp)
+
+    return Catalogue([entry(row) for row in range(number)], targets, _splits(arrays))
+
+
+def _ids(arrays: Mapping[str, np.ndarray], number: int) -> list[str]:
+    key = next((key for key in ID_KEYS if key in arrays), None)
+    names = [] if key is None else [str(one) for one in arrays[key]]
+    if len(set(names)) == number:
+        return names
+    return [f"{row:06d}" + (f"-{names[row]}" if names else "") for row in range(number)]
+
+
+def _labels(arrays: Mapping[str, np.ndarray], number: int) -> tuple[list[TargetSpec], list[dict[str, Any]]]:
+    key = next((key for key in LABEL_KEYS if key in arrays), None)
+    if key is None:
+        return [], [{} for _ in range(number)]
+    values = np.asarray(arrays[key]).reshape(number, -1)[:, 0]
+    if np.issubdtype(values.dtype, np.floating) and (values != np.round(values)).any():
+        return [TargetSpec("value", "regression")], [{"value": float(one)} for one in values]
+    name_key = next((key for key in NAME_KEYS if key in arrays), None)
+    if values.dtype.kind in "US":
+        names = tuple(sorted({str(one) for one in values}))
+        numbers = {name: place for place, name in enumerate(names)}
+        return [TargetSpec("class", "class", names=names)], [{"class": numbers[str(one)]} for one in values]
+    whole = values.astype(np.int64)
+    names = tuple(str(one) for one in arrays[name_key]) if name_key else tuple(map(str, range(int(whole.max()) + 1)))
+    known = [{"class": int(one)} if 0 <= one < len(names) else {} for one in whole]  # -1 = not labelled
+    return [TargetSpec("class", "class", names=names)], known
+
+
+def _splits(arrays: Mapping[str, np.ndarray]) -> Mapping[str, Sequence[int]]:
+    if "split" not in arrays:
+        return {}
+    values = np.asarray(arrays["split"])
+    if values.dtype.kind in "US":
+        return rows_by([PART_NAMES.get(str(one).lower(), str(one)) for one in values])
+    return rows_by([SPLIT_NUMBERS[int(one)] if 0 <= one < len(SPLIT_NUMBERS) else None for one in values])

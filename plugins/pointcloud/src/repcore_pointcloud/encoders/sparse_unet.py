@@ -1,0 +1,177 @@
+"""Encoder ``pointcloud/sparse-unet``: residual U-Net over active voxels, features for voxels, regions and scenes.
+
+Source: Choy et al. 2019 (arXiv 1904.08755), Res16UNet family as in PointContrast / CSC `model/res16unet.py`; Pointcept
+`SpUNet-v1m1`. Names of parameters are Pointcept's. Differs: any number of stages; voxels that share a coordinate are an
+error instead of silently wrong; no spatial shape is needed; runs on CPUs with gradients.
+
+Symbols: V voxels, B scenes, C channels of the last stage, R regions, N points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from repcore.embedding.pooling import pool_tokens
+from repcore.errors import ConfigError, DataError
+from repcore.interfaces import Batch, Features, Tokens
+from repcore_pointcloud.configs.sparse_unet import SparseUNetConfig
+from repcore_pointcloud.layers.sparse_convolution import (
+    InverseConvolution,
+    ResidualBlock,
+    SparseBatchNorm,
+    StridedConvolution,
+    SubmanifoldConvolution,
+)
+from repcore_pointcloud.layers.sparse_tensor import SparseTensor
+from repcore_pointcloud.ops.sparse_conv3d.sites import Sites
+
+
+class SparseUNet(nn.Module):
+    """Sparse residual U-Net.
+
+    Args:
+        config: widths and depths; ``RES16UNET34C``, ``SPUNET`` and ``NARROW`` in ``configs/sparse_unet.py``.
+
+    Call:
+        batch: inputs ``coordinates`` int64 (V, 4) with rows b, x, y, z, unique and in order of b, and ``features``
+            float (V, F); optional ``source`` int64 (N,), the voxel of every point; ``region`` int64 (V,), region of
+            every voxel over the whole batch, -1 for none, with ``region_owner`` int64 (R,), the scene of each region.
+        layers: 0 = after the stem, then one number a stage, down and up.
+    Returns:
+        tokens ``voxel`` (V, C) and, where regions are given, ``region`` (R, C), means of their voxels; ``source`` leads
+        from points to either. ``pooled`` is the mean over the voxels of a scene.
+
+    Raises:
+        ConfigError: widths and blocks of different number, or no ``input_width``.
+        DataError: no voxel at all.
+    """
+
+    def __init__(self, config: SparseUNetConfig) -> None:
+        super().__init__()
+        if config.input_width is None or config.input_width < 1:
+            raise ConfigError(f"input_width={config.input_width} is not a number of channels", field="encoder")
+        stages = len(config.stage_widths)
+        if stages % 2 or not stages or len(config.stage_blocks) != stages:
+            raise ConfigError(
+                f"{stages} stage_widths and {len(config.stage_blocks)} stage_blocks",
+                expected="the same even number of both: one half down, one half up",
+                field="encoder.stage_widths",
+            )
+        self.config, self.depth = config, stages // 2
+        self.dim = config.output_width or config.stage_widths[-1]
+        self.level_widths = {"voxel": self.dim, "region": self.dim}
+        self.conv_input = nn.ModuleList(
+            [
+                self._convolution(config.input_width, config.stem_width, config.stem_kernel),
+                self._norm(config.stem_width),
+            ]
+        )
+        self._build_stages()
+        last = config.stage_widths[-1]
+        self.final: SubmanifoldConvolution | None = None
+        if config.output_width is not None:
+            self.final = SubmanifoldConvolution(last, config.output_width, 1, use_bias=True)
+
+    def _build_stages(self) -> None:
+        config, widths = self.config, self.config.stage_widths
+        self.down, self.enc, self.up, self.dec = (nn.ModuleList() for _ in range(4))
+        skips, width = [config.stem_width, *widths[: self.depth - 1]], config.stem_width
+        for stage in range(self.depth):
+            lower = widths[stage] if config.width_changes_at == "down-convolution" else width
+            self.down.append(nn.ModuleList([StridedConvolution(width, lower, 2), self._norm(lower)]))
+            self.enc.append(self._blocks(lower, widths[stage], config.stage_blocks[stage]))
+            width = widths[stage]
+        arriving = [width, *widths[self.depth : -1]]  # from below, deepest first
+        for stage in range(self.depth):  # stage 0 is the finest
+            step = 2 * self.depth - 1 - stage
+            upper, below = widths[step], arriving[self.depth - 1 - stage]
+            self.up.append(nn.ModuleList([InverseConvolution(below, upper, 2), self._norm(upper)]))
+            self.dec.append(self._blocks(upper + skips[stage], upper, config.stage_blocks[step]))
+
+    def _norm(self, width: int) -> SparseBatchNorm:
+        return SparseBatchNorm(width, eps=self.config.batch_norm_epsilon, momentum=self.config.batch_norm_momentum)
+
+    def _convolution(self, width_in: int, width_out: int, kernel: int) -> SubmanifoldConvolution:
+        return SubmanifoldConvolution(width_in, width_out, kernel, initialisation=self.config.initialisation)
+
+    def _blocks(self, width_in: int, width_out: int, count: int) -> nn.ModuleDict:
+        config = self.config
+        return nn.ModuleDict(
+            {
+                f"block{number}": ResidualBlock(
+                    width_in if number == 0 else width_out,
+                    width_out,
+                    epsilon=config.batch_norm_epsilon,
+                    momentum=config.batch_norm_momentum,
+                    initialisation=config.initialisation,
+                )
+                for number in range(count)
+            }
+        )
+
+    def stages(self, voxels: SparseTensor) -> dict[str, SparseTensor]:
+        """Every intermediate result by the name of its module: conv_input, down.s, enc.s, up.s, dec.s, final."""
+        found = {"conv_input": _normed(self.conv_input[0](voxels), self.conv_input[1])}
+        here, skips = found["conv_input"], []
+        for stage in range(self.depth):
+            skips.append(here)
+            here = found[f"down.{stage}"] = _normed(self.down[stage][0](here), self.down[stage][1])
+            here = found[f"enc.{stage}"] = _through(self.enc[stage], here)
+        for stage in reversed(range(self.depth)):
+            skip = skips[stage]
+            here = found[f"up.{stage}"] = _normed(self.up[stage][0](here, skip.sites), self.up[stage][1])
+            joined = here.replaced(torch.cat([here.features, skip.features], dim=1))
+            here = found[f"dec.{stage}"] = _through(self.dec[stage], joined)
+        if self.final is not None:
+            found["final"] = self.final(here)
+        return found
+
+    def forward(self, batch: Batch, layers: Sequence[int] = ()) -> Features:
+        inputs = batch.inputs
+        coordinates, features = inputs["coordinates"], inputs["features"]
+        if not len(coordinates):
+            raise DataError("the batch holds no voxel")
+        found = self.stages(SparseTensor(features.to(self.conv_input[0].weight.dtype), Sites(coordinates)))
+        last = found["final"] if self.final is not None else found["dec.0"]
+        voxel = _tokens(last, inputs.get("source"))
+        tokens = {"voxel": voxel}
+        if "region" in inputs:
+            tokens["region"] = region_tokens(voxel, inputs["region"], inputs["region_owner"])
+        names = [
+            "conv_input",
+            *(f"enc.{s}" for s in range(self.depth)),
+            *(f"dec.{s}" for s in reversed(range(self.depth))),
+        ]
+        return Features(
+            pooled=pool_tokens(voxel, "mean", batch.size),
+            tokens=tokens,
+            layers={number: _tokens(found[names[number]], None) for number in layers},
+        )
+
+
+def region_tokens(voxel: Tokens, region: Tensor, owner: Tensor) -> Tokens:
+    """Mean of the voxels of every region (R, C); zeros for a region without voxels."""
+    inside = region >= 0
+    values = voxel.values
+    sums = values.new_zeros(len(owner), values.shape[1]).index_add(0, region[inside], values[inside])
+    count = torch.bincount(region[inside], minlength=len(owner)).clamp(min=1)
+    source = None if voxel.source is None else region[voxel.source]
+    return Tokens(sums / count[:, None].to(sums.dtype), owner=owner, source=source)
+
+
+def _tokens(voxels: SparseTensor, source: Tensor | None) -> Tokens:
+    coordinates = voxels.sites.coordinates
+    return Tokens(voxels.features, owner=coordinates[:, 0], position=coordinates[:, 1:], source=source)
+
+
+def _normed(voxels: SparseTensor, norm: nn.Module) -> SparseTensor:
+    return voxels.replaced(torch.relu(norm(voxels.features)))
+
+
+def _through(blocks: nn.Module, voxels: SparseTensor) -> SparseTensor:
+    for block in blocks.values():  # type: ignore[operator]  # a ModuleDict
+        voxels = block(voxels)
+    return voxels

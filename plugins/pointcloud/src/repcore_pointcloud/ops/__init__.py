@@ -1,0 +1,1 @@
+"""Point operations with a plain torch definition and a Triton twin each."""

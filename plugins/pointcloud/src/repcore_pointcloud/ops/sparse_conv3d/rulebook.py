@@ -1,0 +1,71 @@
+"""Which input voxel feeds which output voxel through which kernel offset; shared by all convolutions of one kind.
+
+Symbols: N input voxels, M output voxels, K kernel offsets, P pairs (input, output) of all offsets together.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+class Rulebook:
+    """Pairs of voxels by kernel offset, in the two forms that the implementations want.
+
+    Every (output, offset) has at most one input, and every (input, offset) at most one output; so a pass over the
+    offsets in order writes each output row once an offset, in a fixed order: nothing here needs atomics.
+
+    Args:
+        table: int64 (K, M), the input row of each output under each offset, or ``num_inputs`` where there is none.
+        num_inputs: N.
+    """
+
+    def __init__(self, table: Tensor, num_inputs: int) -> None:
+        self._by_offset = table
+        self.num_inputs = num_inputs
+        self.num_outputs = table.shape[1]
+        self.kernel_volume = table.shape[0]
+
+    @cached_property
+    def pairs(self) -> tuple[Tensor, Tensor]:
+        """Input rows and output rows, int64 (P,) each, by offset and then by output."""
+        offset, output = (self._by_offset < self.num_inputs).nonzero(as_tuple=True)
+        return self._by_offset[offset, output], output
+
+    @cached_property
+    def starts(self) -> tuple[int, ...]:
+        """First pair of every offset, and P: K + 1 numbers."""
+        counts = (self._by_offset < self.num_inputs).sum(1)
+        return (0, *torch.cumsum(counts, 0).tolist())
+
+    @cached_property
+    def neighbours(self) -> Tensor:
+        """int64 (M, K): input row of each output under each offset; ``num_inputs`` means none."""
+        return self._by_offset.T.contiguous()
+
+    @cached_property
+    def reversed(self) -> Rulebook:
+        """The same pairs with inputs and outputs exchanged, for gradients and for inverse convolution."""
+        table = self._by_offset.new_full((self.kernel_volume, self.num_inputs), self.num_outputs)
+        inputs, outputs = self.pairs
+        counts = torch.tensor(self.starts, device=table.device).diff()
+        offset = torch.repeat_interleave(torch.arange(self.kernel_volume, device=table.device), counts)
+        table[offset, inputs] = outputs
+        back = Rulebook(table, self.num_outputs)
+        back.__dict__["reversed"] = self
+        return back
+
+    @cached_property
+    def is_identity(self) -> bool:
+        """One offset that maps every voxel onto itself: the convolution is a matrix product."""
+        if self.kernel_volume != 1 or self.num_inputs != self.num_outputs:
+            return False
+        rows = torch.arange(self.num_outputs, device=self._by_offset.device)
+        return bool((self._by_offset[0] == rows).all())
+
+    @property
+    def num_pairs(self) -> int:
+        """P, the work of a convolution in units of (input width x output width)."""
+        return self.starts[-1]

@@ -1,0 +1,207 @@
+"""Active voxels and their neighbours, found by sorting 64-bit keys; runs unchanged on CPU and GPU.
+
+Source of the idea: method card 8.2 (ii); no reference code. Differs from spconv: coordinates may be negative, batch
+numbers may have gaps, the grid has no upper border, and a coordinate that occurs twice is an error instead of a
+silently wrong result.
+
+Symbols: V voxels, K kernel offsets, (b, x, y, z) batch number and coordinates in units of the voxel size.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from repcore.errors import ConfigError, DataError, ShapeError
+from repcore_pointcloud.ops.sparse_conv3d.rulebook import Rulebook
+
+Triple = tuple[int, int, int]
+LARGEST_KEY = 2**62
+LAST = torch.iinfo(torch.int64).max  # larger than every key: a sentinel behind the sorted ones
+
+
+class Sites:
+    """A set of active voxels with a cache of its rulebooks.
+
+    Args:
+        coordinates: integer (V, 4): b, x, y, z; unique rows in any order, any sign of x, y and z.
+
+    Raises:
+        ShapeError: not (V, 4), or not integers.
+        DataError: a coordinate stands twice, a negative batch number, or an extent that 64-bit keys cannot hold.
+    """
+
+    def __init__(self, coordinates: Tensor) -> None:
+        if coordinates.ndim != 2 or coordinates.shape[1] != 4 or coordinates.is_floating_point():
+            raise ShapeError(
+                f"coordinates have shape {tuple(coordinates.shape)} and type {coordinates.dtype}; "
+                "(V, 4) whole numbers are needed",
+                meaning="batch number, x, y, z of each voxel",
+            )
+        self.coordinates = coordinates.long()
+        self._books: dict[tuple[object, ...], Rulebook] = {}
+        self._coarser: dict[tuple[object, ...], Sites] = {}
+        self._sort()
+
+    def __len__(self) -> int:
+        return len(self.coordinates)
+
+    def _sort(self) -> None:
+        """Order the voxels by key and make sure that every one is there once."""
+        self._order: Tensor | None = None
+        self._sorted = self.coordinates
+        if not len(self):
+            return
+        keys = key_of(self.coordinates, margin=(0, 0, 0))
+        if not bool((keys[1:] > keys[:-1]).all()):
+            keys, self._order = torch.sort(keys, stable=True)
+            self._sorted = self.coordinates[self._order]
+            twice = (keys[1:] == keys[:-1]).nonzero()
+            if len(twice):
+                row = self._sorted[int(twice[0])].tolist()
+                raise DataError(
+                    f"{len(twice)} voxels stand twice, for example (batch, x, y, z) = {tuple(row)}",
+                    hint="merge them first: repcore_pointcloud.layers.sparse_tensor.merge_duplicates",
+                )
+
+    # ------------------------------------------------------------------------------------- rulebooks
+
+    def submanifold(self, kernel: Triple, dilation: Triple = (1, 1, 1)) -> Rulebook:
+        """Outputs at the same voxels; odd kernels, centred.
+
+        Raises:
+            ConfigError: an even kernel size or a dilation below 1.
+        """
+        if any(size % 2 == 0 or size < 1 for size in kernel) or min(dilation) < 1:
+            raise ConfigError(
+                f"submanifold kernel {kernel} with dilation {dilation} has no centre",
+                expected="odd kernel sizes and dilations from 1",
+            )
+        key = ("submanifold", kernel, dilation)
+        if key not in self._books:
+            self._books[key] = Rulebook(self._neighbour_table(kernel, dilation), len(self))
+        return self._books[key]
+
+    def strided(
+        self, kernel: Triple, stride: Triple, padding: Triple = (0, 0, 0), dilation: Triple = (1, 1, 1)
+    ) -> tuple[Rulebook, Sites]:
+        """Outputs wherever a kernel reaches an input: in = out * stride - padding + offset * dilation.
+
+        Returns:
+            rulebook, and the output voxels in ascending (b, x, y, z). The inverse convolution of the same geometry uses
+            the reversed rulebook, so that it leads back to exactly these voxels.
+
+        Raises:
+            ConfigError: a size or stride below 1, or a negative padding.
+        """
+        if min(*kernel, *stride, *dilation) < 1 or min(padding) < 0:
+            raise ConfigError(f"kernel {kernel}, stride {stride}, padding {padding}, dilation {dilation} do not fit")
+        key = ("strided", kernel, stride, padding, dilation)
+        if key not in self._books:
+            self._books[key], self._coarser[key] = self._downsample(kernel, stride, padding, dilation)
+        return self._books[key], self._coarser[key]
+
+    def _neighbour_table(self, kernel: Triple, dilation: Triple) -> Tensor:
+        """(K, V) in the order of ``coordinates``; half of the offsets are searched, the others are their mirror."""
+        count, volume = len(self), math.prod(kernel)
+        table = torch.full((volume, count), count, dtype=torch.long, device=self.coordinates.device)
+        rows = torch.arange(count, device=table.device)
+        table[volume // 2] = rows
+        if count and volume > 1:
+            margin = tuple(size // 2 * step for size, step in zip(kernel, dilation, strict=True))
+            self._search_half(table, kernel, dilation, margin)
+        if self._order is not None:
+            back = torch.cat([self._order, self._order.new_tensor([count])])
+            unsorted = torch.empty_like(table)
+            unsorted[:, self._order] = back[table]
+            return unsorted
+        return table
+
+    def _search_half(self, table: Tensor, kernel: Triple, dilation: Triple, margin: tuple[int, ...]) -> None:
+        count, volume = len(self), table.shape[0]
+        keys, steps = _keys_and_steps(self._sorted, margin)
+        ended = torch.cat([keys, keys.new_tensor([LAST])])
+        rows = table[volume // 2].clone()
+        for x, y in product(range(kernel[0]), range(kernel[1])):
+            first = (x * kernel[1] + y) * kernel[2]
+            searched = min(kernel[2], volume // 2 - first)
+            if searched <= 0:
+                break
+            shift = (
+                (x - kernel[0] // 2) * dilation[0] * steps[0]
+                + (y - kernel[1] // 2) * dilation[1] * steps[1]
+                - kernel[2] // 2 * dilation[2]
+            )
+            position = torch.searchsorted(keys, keys + shift)
+            for z in range(searched):
+                wanted = keys + (shift + z * dilation[2])
+                if z and dilation[2] > 1:
+                    position = torch.searchsorted(keys, wanted)
+                found = ended[position] == wanted
+                table[first + z] = torch.where(found, position, count)
+                table[volume - 1 - first - z, position[found]] = rows[found]
+                position = position + found  # neighbours along z lie side by side: one search serves a whole run
+
+    def _downsample(self, kernel: Triple, stride: Triple, padding: Triple, dilation: Triple) -> tuple[Rulebook, Sites]:
+        device = self.coordinates.device
+        if not len(self):
+            empty = torch.zeros(math.prod(kernel), 0, dtype=torch.long, device=device)
+            return Rulebook(empty, 0), Sites(self.coordinates)
+        steps, pads = torch.tensor(stride, device=device), torch.tensor(padding, device=device)
+        rows, outputs, offsets = [], [], []
+        for number, offset in enumerate(product(*(range(size) for size in kernel))):
+            shift = torch.tensor([o * d for o, d in zip(offset, dilation, strict=True)], device=device)
+            place = self.coordinates[:, 1:] + pads - shift
+            reached = (place.remainder(steps) == 0).all(1).nonzero()[:, 0]
+            target = torch.div(place[reached], steps, rounding_mode="floor")
+            outputs.append(torch.cat([self.coordinates[reached, :1], target], dim=1))
+            rows.append(reached)
+            offsets.append(torch.full_like(reached, number))
+        coarse, index = unique_coordinates(torch.cat(outputs))
+        table = torch.full((math.prod(kernel), len(coarse)), len(self), dtype=torch.long, device=device)
+        table[torch.cat(offsets), index] = torch.cat(rows)
+        return Rulebook(table, len(self)), Sites(coarse)
+
+
+def unique_coordinates(coordinates: Tensor) -> tuple[Tensor, Tensor]:
+    """Distinct rows (V, 4) in ascending (b, x, y, z), and for every given row the number of its distinct one."""
+    if not len(coordinates):
+        return coordinates, coordinates.new_zeros(0)
+    keys = key_of(coordinates, margin=(0, 0, 0))
+    values, index = torch.unique(keys, return_inverse=True)
+    first = torch.full_like(values, len(keys))
+    first.scatter_reduce_(0, index, torch.arange(len(keys), device=keys.device), "amin")
+    return coordinates[first], index
+
+
+def key_of(coordinates: Tensor, margin: tuple[int, ...]) -> Tensor:
+    """One whole number a voxel, ascending in (b, x, y, z).
+
+    Raises:
+        DataError: a negative batch number, or an extent too large for 64 bits.
+    """
+    return _keys_and_steps(coordinates, margin)[0]
+
+
+def _keys_and_steps(coordinates: Tensor, margin: tuple[int, ...]) -> tuple[Tensor, tuple[int, int]]:
+    """Keys, and how much one step along x and along y adds to a key."""
+    low, high = (one.tolist() for one in torch.aminmax(coordinates, dim=0))
+    if low[0] < 0:
+        raise DataError(f"batch number {low[0]} is negative")
+    sizes = [high[0] - low[0] + 1] + [
+        high[axis] - low[axis] + 1 + 2 * margin[axis - 1] for axis in (1, 2, 3)
+    ]  # fmt: skip
+    if math.prod(sizes) > LARGEST_KEY:
+        raise DataError(
+            f"voxels span {sizes[1]} x {sizes[2]} x {sizes[3]} over {sizes[0]} batch numbers: too many for 64-bit keys",
+            meaning="coordinates are far apart, or the voxel size is far too small for the unit of the data",
+            hint="a larger preprocessor.voxel_size_m, or preprocessor.unit_m if the data is not in metres",
+        )
+    b, x, y, z = coordinates.unbind(1)
+    steps = (sizes[2] * sizes[3], sizes[3])
+    keys = (b - low[0]) * (sizes[1] * steps[0])
+    keys = keys + (x - low[1] + margin[0]) * steps[0] + (y - low[2] + margin[1]) * steps[1]
+    return keys + (z - low[3] + margin[2]), steps

@@ -1,0 +1,1 @@
+"""From a cloud of any number of points to a batch."""

@@ -1,0 +1,163 @@
+"""Preprocessor ``pointcloud/point-set``: clouds of any number of points to a fixed number, centred, of radius 1.
+
+Rule of resampling: a larger cloud is thinned (an even choice that depends on nothing but the cloud, farthest points, or
+the first ones); a smaller one keeps every point and repeats some. Sums are made in float64, so that large map
+coordinates keep their detail.
+
+Source: method card, section 5: subtract the mean, divide by the largest distance.
+
+Symbols: n points of a file, P points of a batch, B clouds.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from repcore.errors import ConfigError, ItemError
+from repcore.interfaces import Batch, DatasetReader, Item, Sample
+from repcore_pointcloud.configs.shapes import PointSetConfig
+from repcore_pointcloud.datasets.point_files import PointCloud
+from repcore_pointcloud.ops.farthest_points.torch import farthest_points
+
+LINE_TOLERANCE = 1e-6  # second over first singular value below which points lie on a line
+D2_PAIRS, D2_BINS = 4096, 24
+
+
+class PointSetPreprocessor:
+    """Points as items, stacked points as batches.
+
+    Args:
+        config: numbers and rules; see :class:`PointSetConfig`.
+
+    Raises:
+        ConfigError: no points asked for.
+    """
+
+    def __init__(self, config: PointSetConfig) -> None:
+        if config.points < 1:
+            raise ConfigError(f"points={config.points} is not positive", field="preprocessor.points")
+        self.config = config
+
+    @classmethod
+    def load(cls, config: PointSetConfig, folder: Path) -> PointSetPreprocessor:
+        """The preprocessor of a saved model; everything is in its config."""
+        del folder
+        return cls(config)
+
+    def fit(self, reader: DatasetReader, indices: Sequence[int] | np.ndarray) -> None:
+        """Nothing is learned from data."""
+
+    def facts(self) -> Mapping[str, Any]:
+        return {}
+
+    def prepare(self, sample: Sample) -> list[Item]:
+        """One item; its status tells few points, a line, or a mesh without faces.
+
+        Raises:
+            ItemError: ``empty``, ``not_finite``, ``one_point`` or ``no_extent``.
+        """
+        cloud: PointCloud = sample.inputs
+        points, kept = self._finite(cloud.points)
+        chosen = self.chosen_rows(points)
+        points = np.asarray(points[chosen], dtype=np.float64)
+        if self.config.normalise:
+            points = points - points.mean(axis=0)
+            radius = float(np.linalg.norm(points, axis=1).max())
+        else:
+            radius = float(np.linalg.norm(points - points[0], axis=1).max())
+        if radius == 0.0:
+            raise ItemError("no_extent", f"all {len(cloud.points)} points are the same one")
+        if self.config.normalise:
+            points /= radius
+        status, reason = self._note(cloud, points, dropped=len(cloud.points) - len(kept))
+        values: dict[str, Any] = {"points": points.astype(np.float32)}
+        if cloud.labels is not None:
+            values["point_labels"] = cloud.labels[kept][chosen]
+        return [Item(values, {"points": self.config.points}, status, reason)]
+
+    def _finite(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Usable points and their rows in the file."""
+        if len(points) == 0:
+            raise ItemError("empty", "the cloud has no points")
+        finite = np.isfinite(points).all(axis=1)
+        bad = int((~finite).sum())
+        if bad and (self.config.nonfinite == "reject" or bad == len(points)):
+            raise ItemError(
+                "not_finite", f"{bad} of {len(points)} points are NaN or infinite; preprocessor.nonfinite=drop leaves them out"
+            )
+        rows = np.flatnonzero(finite)
+        if len(rows) == 1:
+            raise ItemError("one_point", "one point has no shape")
+        return points[rows], rows
+
+    def chosen_rows(self, points: np.ndarray) -> np.ndarray:
+        """Rows of a cloud that become its P points, by the resampling rule."""
+        wanted, found = self.config.points, len(points)
+        if found == wanted or (found > wanted and self.config.resampling == "first"):
+            return np.arange(wanted)
+        if found > wanted and self.config.resampling == "farthest":
+            centred = torch.from_numpy((points - points.mean(axis=0)).astype(np.float32))
+            return farthest_points(centred[None], wanted)[0].numpy()
+        rng = np.random.default_rng([wanted, zlib.crc32(np.ascontiguousarray(points, np.float32).tobytes())])
+        if found > wanted:
+            return np.sort(rng.choice(found, wanted, replace=False))
+        repeats = rng.permutation(np.resize(rng.permutation(found), wanted - found))
+        return np.concatenate([np.arange(found), repeats])
+
+    def _note(self, cloud: PointCloud, points: np.ndarray, *, dropped: int) -> tuple[str, str]:
+        """Status and reason of a usable cloud, the most serious first."""
+        distinct = len(np.unique(points, axis=0))
+        if distinct < self.config.few_points:
+            return "few_points", f"{distinct} distinct points; tokens repeat them"
+        spread = np.linalg.svd(points - points.mean(axis=0), compute_uv=False)
+        if spread[1] < LINE_TOLERANCE * spread[0]:
+            return "colinear", "all points lie on a line"
+        if dropped:
+            return "points_dropped", f"{dropped} of {len(cloud.points)} points were NaN or infinite"
+        return cloud.remark or ("ok", "")
+
+    def collate(self, items: Sequence[Item]) -> Batch:
+        """Inputs ``points`` float32 (B, P, 3); target ``part`` int64 (B, P) where points have labels."""
+        inputs = {"points": torch.from_numpy(np.stack([item.values["points"] for item in items]))}
+        targets = {}
+        if all("point_labels" in item.values for item in items):
+            targets["part"] = torch.from_numpy(np.stack([item.values["point_labels"] for item in items])).long()
+        return Batch(inputs=inputs, size=len(items), targets=targets)
+
+    def cost(self, meta: Mapping[str, Any]) -> int:
+        """Points of the item."""
+        return int(meta["points"])
+
+    def save(self, folder: Path) -> Mapping[str, Any]:
+        del folder
+        return {}
+
+
+def extents(preprocessor: PointSetPreprocessor, samples: Iterable[Sample]) -> np.ndarray:
+    """Baseline: extent, deviation and mean size of each axis, (N, 9)."""
+    return np.stack([_extents(one) for one in _clouds(preprocessor, samples)])
+
+
+def extents_and_distances(preprocessor: PointSetPreprocessor, samples: Iterable[Sample]) -> np.ndarray:
+    """Baseline: the same, and a histogram of distances between random pairs (D2, Osada et al. 2002), (N, 33)."""
+    rows = []
+    for points in _clouds(preprocessor, samples):
+        first, second = np.random.default_rng(0).integers(len(points), size=(2, D2_PAIRS))
+        distances = np.linalg.norm(points[first] - points[second], axis=1)
+        histogram = np.histogram(distances, bins=D2_BINS, range=(0.0, 2.0))[0] / D2_PAIRS
+        rows.append(np.concatenate([_extents(points), histogram]))
+    return np.stack(rows)
+
+
+def _clouds(preprocessor: PointSetPreprocessor, samples: Iterable[Sample]) -> Iterable[np.ndarray]:
+    return (preprocessor.prepare(sample)[0].values["points"] for sample in samples)
+
+
+def _extents(points: np.ndarray) -> np.ndarray:
+    return np.concatenate([np.ptp(points, axis=0), points.std(axis=0), np.abs(points).mean(axis=0)])

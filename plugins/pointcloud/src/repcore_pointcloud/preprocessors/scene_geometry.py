@@ -1,0 +1,164 @@
+"""From a raw scene to thinned points with features and regions: everything slow about a scene, done once.
+
+Symbols: N points of the file, M points after thinning (one a grid cell), R regions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from repcore.errors import ItemError
+from repcore_pointcloud.configs.scenes import SceneConfig
+from repcore_pointcloud.datasets.scene import Scene
+from repcore_pointcloud.regions.foreground import GeometricRule, region_statistics
+from repcore_pointcloud.regions.normals import local_shape
+from repcore_pointcloud.regions.segmentation import edge_weights, merge_regions, neighbour_edges
+
+UP_AXES = {"z": (0, 1, 2), "y": (0, 2, 1), "-y": (0, 2, 1)}  # file axes that become x, y, z
+UP_SIGNS = {"z": (1.0, 1.0, 1.0), "y": (1.0, -1.0, 1.0), "-y": (1.0, 1.0, -1.0)}
+LARGEST_CELLS = 2**20  # cells along an axis: three axes and a batch number fit 64 bits
+FLOOR_PERCENTILE = 1.0
+LARGE_M, SMALL_M = 2000.0, 0.05  # a scene beyond these is rather in other units
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedScene:
+    """Thinned points in metres, z up, with everything that views and voxels need.
+
+    Args:
+        points: float32 (M, 3).
+        normals: float32 (M, 3), towards the viewpoint where there is one.
+        shape: float32 (M, 3): linearity, planarity and scatter from eigenvalues, in [0, 1].
+        height: float32 (M,), metres above the floor.
+        colours: float32 (M, 3); zeros without colours. intensity: float32 (M,); zeros without.
+        region: int32 (M,). foreground: bool (R,).
+        source: int32 (N,): thinned point of every point of the file; -1 where its coordinates are not finite.
+    """
+
+    points: np.ndarray
+    normals: np.ndarray
+    shape: np.ndarray
+    height: np.ndarray
+    colours: np.ndarray
+    intensity: np.ndarray
+    region: np.ndarray
+    foreground: np.ndarray
+    source: np.ndarray
+
+
+PREPARED_FIELDS = tuple(one.name for one in fields(PreparedScene))
+
+
+def prepare_scene(scene: Scene, config: SceneConfig) -> PreparedScene:
+    """Thin, orient, describe and segment one scene.
+
+    Raises:
+        ItemError: ``empty``, ``huge_extent``, ``no_colour`` or ``no_intensity``.
+    """
+    if "colour" in config.channels and scene.colours is None:
+        raise ItemError("no_colour", "the scene has no colours, but preprocessor.channels names them")
+    if "intensity" in config.channels and scene.intensity is None:
+        raise ItemError("no_intensity", "the scene has no intensity, but preprocessor.channels names it")
+    finite = np.isfinite(scene.points).all(1)
+    if not finite.any():
+        raise ItemError("empty", f"none of {len(scene.points)} points has finite coordinates")
+    points = turned(scene.points[finite].astype(np.float64) * config.unit_m, config)
+    cell, count = _cells(points, config.grid_m or config.voxel_size_m)
+    number = np.bincount(cell, minlength=count)
+
+    def mean(values: np.ndarray | None, width: int) -> np.ndarray:
+        if values is None:
+            return np.zeros((count, width), np.float32)
+        wide = np.nan_to_num(values[finite].reshape(len(cell), width))
+        sums = [np.bincount(cell, wide[:, one], count) for one in range(width)]
+        return (np.stack(sums, axis=1) / number[:, None]).astype(np.float32)
+
+    thin = np.stack([np.bincount(cell, points[:, axis], count) for axis in range(3)], axis=1) / number[:, None]
+    stood = np.zeros(3) if scene.viewpoint is None and config.sensor_at_origin else scene.viewpoint
+    viewpoint = None if stood is None else turned(stood[None] * config.unit_m, config)[0]
+    normals, eigenvalues, region = segment(thin, config, viewpoint)
+    statistics = region_statistics(thin, region, int(region.max()) + 1)
+    rule = GeometricRule(
+        config.background_share_above, config.background_thickness_below, config.background_extent_above
+    )
+    source = np.full(len(scene.points), -1, np.int32)
+    source[finite] = cell
+    return PreparedScene(
+        points=thin.astype(np.float32),
+        normals=normals.astype(np.float32),
+        shape=shape_numbers(eigenvalues),
+        height=(thin[:, 2] - np.percentile(thin[:, 2], FLOOR_PERCENTILE)).astype(np.float32),
+        colours=mean(scene.colours, 3),
+        intensity=mean(scene.intensity, 1)[:, 0],
+        region=region.astype(np.int32),
+        foreground=rule(statistics),
+        source=source,
+    )
+
+
+def segment(
+    points: np.ndarray, config: SceneConfig, viewpoint: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Normals (M, 3), eigenvalues (M, 3) and regions (M,)."""
+    shape = local_shape(points, config.normal_neighbours, viewpoint)
+    edges = neighbour_edges(shape.neighbours[:, : config.edge_neighbours])
+    weights = edge_weights(points, shape, edges, convexity=config.convexity and viewpoint is not None)
+    region = merge_regions(
+        len(points),
+        edges,
+        weights,
+        merge_constant=config.merge_constant,
+        minimum_size=config.minimum_region_size,
+    )
+    return shape.normals, shape.eigenvalues, region
+
+
+def shape_numbers(eigenvalues: np.ndarray) -> np.ndarray:
+    """Linearity, planarity and scatter, float32 (M, 3), from eigenvalues in rising order; they add up to 1."""
+    roots = np.sqrt(eigenvalues)
+    largest = np.maximum(roots[:, 2], 1e-12)
+    parts = (roots[:, 2] - roots[:, 1], roots[:, 1] - roots[:, 0], roots[:, 0])
+    return np.stack([one / largest for one in parts], axis=1).astype(np.float32)
+
+
+def turned(points: np.ndarray, config: SceneConfig) -> np.ndarray:
+    """Coordinates with z up."""
+    return points[:, UP_AXES[config.up]] * np.asarray(UP_SIGNS[config.up])
+
+
+def unit_remark(scene: Scene, config: SceneConfig) -> tuple[str, str]:
+    """Status and reason if the extent looks like another unit; ("ok", "") otherwise."""
+    finite = scene.points[np.isfinite(scene.points).all(1)]
+    left_out = len(scene.points) - len(finite)
+    extent = float(np.ptp(finite, axis=0).max()) * config.unit_m if len(finite) else 0.0
+    if extent > LARGE_M:
+        return "unit", f"{extent:,.0f} m across: coordinates may be in millimetres (preprocessor.unit_m=0.001)"
+    if 0.0 < extent < SMALL_M:
+        return "unit", f"{1000 * extent:.1f} mm across: coordinates may be normalised or in kilometres"
+    if left_out:
+        return "not_finite", f"{left_out} of {len(scene.points)} points without finite coordinates were left out"
+    return "ok", ""
+
+
+def _cells(points: np.ndarray, side: float) -> tuple[np.ndarray, int]:
+    """Number of the grid cell of every point, cells in order of x, y, z, and how many there are.
+
+    Raises:
+        ItemError: ``huge_extent``.
+    """
+    place = np.floor(points / side)
+    low, high = place.min(0), place.max(0)
+    if (high - low).max() >= LARGEST_CELLS:
+        widest = float(np.ptp(points, axis=0).max())
+        raise ItemError(
+            "huge_extent",
+            f"{widest:,.0f} m are more than {LARGEST_CELLS:,} cells of {side} m; one far point, or another unit "
+            "(preprocessor.unit_m), or too small a voxel",
+        )
+    sizes = (high - low + 1).astype(np.int64)
+    inside = (place - low).astype(np.int64)
+    keys = (inside[:, 0] * sizes[1] + inside[:, 1]) * sizes[2] + inside[:, 2]
+    values, cell = np.unique(keys, return_inverse=True)
+    return cell.reshape(-1), len(values)

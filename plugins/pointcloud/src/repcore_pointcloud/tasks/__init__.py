@@ -1,0 +1,1 @@
+"""Supervised heads for fine-tuning."""

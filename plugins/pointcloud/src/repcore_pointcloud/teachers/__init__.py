@@ -1,0 +1,1 @@
+"""Two-dimensional models that guide the masking and give a second target."""

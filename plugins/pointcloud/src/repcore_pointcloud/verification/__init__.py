@@ -1,0 +1,1 @@
+"""Replay of golden data through the public classes."""
