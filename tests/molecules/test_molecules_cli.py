@@ -104,6 +104,8 @@ def test_poolings_and_layers_by_name(tiny_run: Path, tmp_path: Path, write_table
     for first in found:
         for second in found:
             assert (first == second) == np.allclose(found[first], found[second])
+    assert (embedded(tiny_run, data, tmp_path / "d.npz").vectors == embedded(
+        tiny_run, data, tmp_path / "l.npz", "--pool", "mean-layers").vectors).all()  # fmt: skip
     unit = embedded(tiny_run, data, tmp_path / "u.npz", "--normalise", "--layer", "0").vectors
     np.testing.assert_allclose(np.linalg.norm(unit, axis=1), 1.0, atol=1e-6)
 

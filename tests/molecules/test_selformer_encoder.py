@@ -124,6 +124,22 @@ def test_poolings_by_hand() -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("padding", ["skip", "compute"])
+def test_mean_layers_are_the_means_of_every_layer_side_by_side(padding: str) -> None:
+    published, own = build(padding=padding), build(padding=padding, pooling="mean-layers")
+    own.load_state_dict(published.state_dict())
+    numbers = range(len(published.layers) + 1)
+    features = published(collate(ROWS), layers=numbers)
+    for row, ids in enumerate(ROWS):
+        by_hand = torch.cat([features.layers[number].values[row, : len(ids)].mean(0) for number in numbers])
+        torch.testing.assert_close(published.pool(features, "mean-layers")[row], by_hand, rtol=0, atol=1e-6)
+    assert (own.dim, published.dim) == (24 * len(numbers), 24)
+    for encoder in (own.eval(), own.train()):  # no dropout in this build
+        assert torch.equal(encoder(collate(ROWS)).pooled, published.pool(features, "mean-layers"))
+    assert torch.equal(own.pool(own(collate(ROWS)), "mean"), features.pooled)
+
+
+@torch.no_grad()
 def test_without_a_mask_padding_is_attended_to() -> None:
     encoder = build()
     batch = collate(ROWS)

@@ -261,7 +261,8 @@ class Encoder(Protocol):
     """``nn.Module``, called as ``target(config)``. In eval mode deterministic and independent of batch mates.
 
     ``dim`` is the width of ``Features.pooled``. Poolings beyond ``mean``, ``max`` and ``first`` (which core computes
-    from the tokens) are computed by an optional method ``pool(features, name) -> Tensor (B, D)``.
+    from the tokens) are computed by an optional method ``pool(features, name) -> Tensor (B, D)``. Where a setting
+    chooses what ``pooled`` holds, an optional attribute ``pooling`` names it; else it is the first of the spec.
     """
 
     dim: int

@@ -101,12 +101,14 @@ def _inference(given: dict[str, Any], model: Model) -> InferenceOptions:
 
 
 def _header(model: Model, reader: DatasetReader, options: InferenceOptions) -> dict[str, Any]:
+    from repcore.embedding.pooling import default_pooling
+
     return {
         "encoder": model.folder.encoder_name,
         "model": model.identity(),
         "data": reader.fingerprint,
         "rows": len(reader),
-        "pooling": options.pooling or model.poolings[0],
+        "pooling": options.pooling or default_pooling(model.encoder, model.poolings),
         "level": options.level,
         "layer": options.layer,
         "normalise": options.normalise,

@@ -28,12 +28,13 @@ def pool(encoder: nn.Module, features: Features, name: str | None, level: str | 
             f"--level {level!r} is not a token level of this encoder", levels=", ".join(features.tokens) or "none"
         )
     chosen = name or known[0]
-    if level is None and chosen == known[0]:
-        return features.pooled
-    own = getattr(encoder, "pool", None)
-    if level is None and own is not None and chosen in known:
-        result: Tensor = own(features, chosen)
-        return result
+    if level is None and chosen in known:
+        own = getattr(encoder, "pool", None)
+        if own is not None:
+            result: Tensor = own(features, chosen)
+            return result
+        if chosen == default_pooling(encoder, known):
+            return features.pooled
     if chosen not in GENERIC:
         options = [*known, *(one for one in GENERIC if one not in known)]
         raise ConfigError(
@@ -43,6 +44,11 @@ def pool(encoder: nn.Module, features: Features, name: str | None, level: str | 
         raise ConfigError(f"--pool {chosen}: this encoder gives no tokens", poolings=", ".join(known))
     tokens = features.tokens[level] if level is not None else next(iter(features.tokens.values()))
     return pool_tokens(tokens, chosen, len(features.pooled))
+
+
+def default_pooling(encoder: nn.Module, known: tuple[str, ...]) -> str:
+    """Name of the pooling in ``Features.pooled``: the encoder's own word where a setting chooses it, else the first."""
+    return str(getattr(encoder, "pooling", known[0]))
 
 
 def pool_tokens(tokens: Tokens, name: str, items: int) -> Tensor:

@@ -47,7 +47,7 @@ def repcore_encoders() -> list[EncoderSpec]:
             config="repcore_molecules.configs.selformer:SelformerConfig",
             inputs=TOKENS,
             outputs=(TensorSpec("pooled", "B D"), TensorSpec("tokens", "B T D")),
-            poolings=("mean", "mean-symbols", "bos", "max"),
+            poolings=("mean", "mean-symbols", "bos", "max", "mean-layers"),
             levels=("tokens",),
             capabilities=("token-ids",),
             paper=PAPER,

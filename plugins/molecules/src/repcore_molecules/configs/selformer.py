@@ -39,6 +39,13 @@ class SelformerConfig:
     )
     begin_token_id: int = field(default=1, metadata={"help": "id that opens each sequence, for pooling"})
     end_token_id: int = field(default=2, metadata={"help": "id that closes each sequence, for pooling"})
+    pooling: Literal["mean", "mean-layers"] = field(
+        default="mean",
+        metadata={
+            "help": "what a molecule's vector is by default: the mean over the last layer's tokens, as published, or "
+            "mean-layers, such means of the embedding output and of every layer side by side (layers + 1 times as wide)"
+        },
+    )
     padding: Literal["skip", "compute"] = field(
         default="skip",
         metadata={

@@ -25,7 +25,7 @@ from repcore.shapes import check_shape
 from repcore_molecules.configs.selformer import SelformerConfig
 
 NAME = "molecules/selformer"
-POOLINGS = ("mean", "mean-symbols", "bos", "max")
+POOLINGS = ("mean", "mean-symbols", "bos", "max", "mean-layers")
 
 
 def token_positions(input_ids: Tensor, padding_id: int) -> Tensor:
@@ -96,7 +96,8 @@ class Selformer(nn.Module):
     def __init__(self, config: SelformerConfig) -> None:
         super().__init__()
         self.config = config
-        self.dim = config.hidden_width
+        self.pooling = config.pooling
+        self.dim = config.hidden_width * (config.layers + 1 if config.pooling == "mean-layers" else 1)
         self.embeddings = SelformerEmbeddings(config, _checked_vocabulary_size(config))
         self.layers = nn.ModuleList(
             TransformerLayer(
@@ -135,26 +136,34 @@ class Selformer(nn.Module):
         input_ids, valid = self._inputs(batch)
         position = self._checked_positions(input_ids)
         self._check_layers(layers)
+        by_layers = self.pooling == "mean-layers" or not self.training  # in training only where it is the vector
+        wanted = set(range(len(self.layers) + 1)) if by_layers else set(layers)
         packing = self._packing(input_ids, valid)
         mask = None if packing is not None or valid is None else valid
         if packing is not None:
             input_ids, position = packing.pack(input_ids), packing.pack(position)
         hidden = self.embeddings(input_ids, position)
-        states = {0: hidden} if 0 in layers else {}
+        states = {0: hidden} if 0 in wanted else {}
         for number, layer in enumerate(self.layers, start=1):
             hidden = layer(hidden, mask, packing)
-            if number in layers:
+            if number in wanted:
                 states[number] = hidden
 
         def tokens(state: Tensor) -> Tokens:
             return Tokens(state if packing is None else packing.unpack(state), valid=valid)
 
         last = tokens(hidden)
+        by_layer = {number: tokens(state) for number, state in states.items()}
+        extras = {"input_ids": batch.inputs["input_ids"]}
+        pooled = self._pooled(last, extras["input_ids"], "mean")
+        if by_layers:
+            means = [self._pooled(state, extras["input_ids"], "mean") for state in by_layer.values()]
+            extras["mean-layers"] = torch.cat(means, 1)
         return Features(
-            pooled=self._pooled(last, batch.inputs["input_ids"], "mean"),
+            pooled=extras["mean-layers"] if self.pooling == "mean-layers" else pooled,
             tokens={"tokens": last},
-            layers={number: tokens(state) for number, state in states.items()},
-            extras={"input_ids": batch.inputs["input_ids"]},
+            layers={number: by_layer[number] for number in sorted(layers)},
+            extras=extras,
         )
 
     def pool(self, features: Features, name: str) -> Tensor:
@@ -163,11 +172,15 @@ class Selformer(nn.Module):
         Args:
             features: as ``forward`` returned them.
             name: ``mean`` over all real tokens; ``mean-symbols`` without begin and end (0 when nothing is left);
-                ``bos``, the first token; ``max`` over all real tokens.
+                ``bos``, the first token; ``max`` over all real tokens; ``mean-layers``, means of every layer side by
+                side, float (B, (layers + 1) D), present in eval mode.
 
         Raises:
             ConfigError: unknown name.
         """
+        if name == "mean-layers":
+            means: Tensor = features.extras[name]
+            return means
         return self._pooled(features.tokens["tokens"], features.extras["input_ids"], name)
 
     def _pooled(self, tokens: Tokens, ids: Tensor, name: str) -> Tensor:

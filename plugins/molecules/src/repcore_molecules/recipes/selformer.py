@@ -26,14 +26,15 @@ def tiny() -> RunConfig:
                 max_positions=NEW_POSITIONS,
                 hidden_dropout=0.0,
                 attention_dropout=0.0,
+                pooling="mean-layers",
             ),
         ),
         objective=Part("molecules/masked-language", MaskedLanguageConfig()),
         dataset=Part("molecules/nci", NciConfig()),
         preprocessor=Part("molecules/selfies", SelfiesConfig()),
         data=DataConfig(batch_size=64, validation_share=0.05, validation_limit=1000),
-        optimiser=OptimiserConfig(lr=1e-3, weight_decay=0.01),
-        schedule=ScheduleConfig(name="linear", warmup_steps=50),
+        optimiser=OptimiserConfig(lr=2e-3, weight_decay=0.01),
+        schedule=ScheduleConfig(name="linear", warmup_steps=100),
         trainer=TrainerConfig(steps=480),
     )
 
