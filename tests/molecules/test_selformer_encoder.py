@@ -126,7 +126,8 @@ def test_poolings_by_hand() -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("padding", ["skip", "compute"])
 def test_mean_layers_are_the_means_of_every_layer_side_by_side(padding: str) -> None:
-    published, own = build(padding=padding), build(padding=padding, pooling="mean-layers")
+    still = {"padding": padding, "hidden_dropout": 0.0, "attention_dropout": 0.0}
+    published, own = build(**still), build(**still, pooling="mean-layers")
     own.load_state_dict(published.state_dict())
     numbers = range(len(published.layers) + 1)
     features = published(collate(ROWS), layers=numbers)
@@ -134,8 +135,9 @@ def test_mean_layers_are_the_means_of_every_layer_side_by_side(padding: str) -> 
         by_hand = torch.cat([features.layers[number].values[row, : len(ids)].mean(0) for number in numbers])
         torch.testing.assert_close(published.pool(features, "mean-layers")[row], by_hand, rtol=0, atol=1e-6)
     assert (own.dim, published.dim) == (24 * len(numbers), 24)
-    for encoder in (own.eval(), own.train()):  # no dropout in this build
-        assert torch.equal(encoder(collate(ROWS)).pooled, published.pool(features, "mean-layers"))
+    for training in (True, False):
+        vectors = own.train(training)(collate(ROWS)).pooled
+        assert torch.equal(vectors, published.pool(features, "mean-layers"))
     assert torch.equal(own.pool(own(collate(ROWS)), "mean"), features.pooled)
 
 

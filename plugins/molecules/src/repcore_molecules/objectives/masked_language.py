@@ -111,7 +111,8 @@ class MaskedLanguage(nn.Module):
                 field="objective.token_count",
             )
         encoder_config = getattr(encoder, "config", None)
-        self.head = LanguageHead(encoder.dim, vocabulary_size, getattr(encoder_config, "norm_epsilon", 1e-12))
+        token_width = encoder.word_embeddings.shape[1]  # encoder.dim is the width of molecule vectors
+        self.head = LanguageHead(token_width, vocabulary_size, getattr(encoder_config, "norm_epsilon", 1e-12))
         initialise_normal(self.head, getattr(encoder_config, "initial_deviation", 0.02))
 
     def draw(self, batch: Batch, generator: torch.Generator, progress: Progress) -> Draws:
