@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +74,51 @@ def implementation(name: str, choice: str) -> Callable[..., Any]:
     loaded: Callable[..., Any]
     loaded = entry.load("reference") if choice == REFERENCE else entry.load("implementations", choice)
     return loaded
+
+
+class Op:
+    """A registered op as a callable: its implementation is asked for once a device, dtype and class of sizes.
+
+    Args:
+        name: full op name, for example ``"audio/selective-scan"``.
+        sizes: what the op's priority looks at, from the arguments of a call; None = it looks at device and dtype only.
+        size_class: calls whose sizes fall into one class share a choice; without it those of equal sizes do.
+
+    Call: as the op's plain definition, with a tensor as the first argument, which says the device and dtype.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        sizes: Callable[..., Mapping[str, int]] | None = None,
+        size_class: Callable[[Mapping[str, int]], Hashable] | None = None,
+    ) -> None:
+        self.name = name
+        self._sizes, self._size_class = sizes, size_class
+        self._functions: dict[Hashable, Callable[..., Any]] = {}
+
+    def __call__(self, first: torch.Tensor, *arguments: Any, **options: Any) -> Any:  # as the op says
+        sizes = {} if self._sizes is None else self._sizes(first, *arguments, **options)
+        group = tuple(sizes.items()) if self._size_class is None else self._size_class(sizes)
+        key = (first.device.type, first.dtype, group)
+        if key not in self._functions:
+            dtype = str(first.dtype).removeprefix("torch.")
+            choice = choose(self.name, device=first.device.type, dtype=dtype, sizes=sizes)
+            self._functions[key] = implementation(self.name, choice)
+        return self._functions[key](first, *arguments, **options)
+
+
+def triton_unusable() -> str:
+    """Why Triton kernels cannot run here (for ``OpSpec.usable``); empty if they can, by the interpreter at least."""
+    import torch
+
+    if not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
+        return "needs a CUDA device"
+    try:
+        import triton  # noqa: F401
+    except ImportError as error:
+        return f"triton cannot be imported: {error}"
+    return ""
 
 
 def why_unusable(name: str, choice: str) -> str:
