@@ -1,6 +1,6 @@
 """What the graph domain learns on MUTAG and PROTEINS: held-out figures, probes with honest baselines, supervised folds.
 
-Parts, each a claim with its own result in the JSON file (run some with --parts):
+Parts, each a claim with its own result in the JSON file (run some with --parts; what the file holds of others stays):
 
 masked-bonds    hidden bond types of held-out MUTAG molecules, against always guessing the commonest type
 reconstruction  all bonds of held-out molecules from HyperCluster's clusters, with the self term and as published
@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from measuring import facts, write_result
+from threadpoolctl import threadpool_limits
 
 import repcore
 from repcore import registry
@@ -47,6 +48,7 @@ from repcore_graphs.preprocessors.graph import GraphPreprocessor
 from repcore_graphs.tasks.graph import GraphClassification
 
 PARTS = ("masked-bonds", "reconstruction", "probes", "supervised")
+VARIANTS = ("self_term", "as_published", "as_published_at_our_rate")
 PUBLISHED = {"MUTAG": 84.00, "PROTEINS": 75.30}
 RATIO = {"MUTAG": 0.90, "PROTEINS": 0.65}
 PRE_TRAINING = {
@@ -59,6 +61,7 @@ LEAST_MASKED, LEAST_EXACT = 0.90, 0.99
 def main() -> None:
     options = parse_arguments()
     torch.set_num_threads(options.threads)
+    threadpool_limits(options.threads)  # the probes' linear algebra: two threads on a busy machine are far slower
     known = options.out if options.out is not None else Path(__file__).parent / "results" / "graphs_learning.json"
     record: dict[str, Any] = json.loads(known.read_text(encoding="utf-8")) if known.is_file() else {}
     record |= facts(("repcore", "torch", "torch-geometric", "lightning", "scikit-learn"))
@@ -70,7 +73,7 @@ def main() -> None:
     }
     for part in options.parts:
         started = time.perf_counter()
-        record[part] = run[part](options)
+        record[part] = record.get(part, {}) | run[part](options)
         record[part]["seconds"] = round(time.perf_counter() - started, 1)
         print(json.dumps({part: record[part]}, indent=1), flush=True)
         write_result("graphs_learning", record, known)
@@ -81,6 +84,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder with MUTAG and PROTEINS")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--sets", nargs="+", choices=tuple(PUBLISHED), default=list(PUBLISHED))
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="of reconstruction")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--protocols", nargs="+", default=["linear@1", "svm@1"])
     parser.add_argument("--threads", type=int, default=1)
@@ -168,9 +172,10 @@ def reconstruction(options: argparse.Namespace) -> dict[str, Any]:
     published = ("encoder.self_term=false", "encoder.edges=as-stored")
     at_published_rate = (*published, "optimiser.lr=0.001")
     folds = usable_folds(options)
-    record: dict[str, Any] = {"folds": folds, "limit": LEAST_EXACT}
-    variants = {"self_term": (), "as_published": at_published_rate, "as_published_at_our_rate": published}
-    for name, overrides in variants.items():
+    record: dict[str, Any] = {"limit": LEAST_EXACT}
+    overrides_of = {"self_term": (), "as_published": at_published_rate, "as_published_at_our_rate": published}
+    for name in options.variants:
+        overrides = overrides_of[name]
         accuracy, exact = [], []
         for seed, fold in enumerate(folds):
             with tempfile.TemporaryDirectory() as folder:
@@ -179,8 +184,9 @@ def reconstruction(options: argparse.Namespace) -> dict[str, Any]:
                 )
             accuracy.append(figures["edge_accuracy"])
             exact.append(figures["exact_match"])
-        record[name] = {"edge_accuracy": of(accuracy), "exact_match": of(exact)}
-    record["reached"] = min(record["self_term"]["exact_match"]["values"]) >= LEAST_EXACT
+        record[name] = {"folds": folds, "edge_accuracy": of(accuracy), "exact_match": of(exact)}
+        if name == "self_term":
+            record["reached"] = min(exact) >= LEAST_EXACT
     return record
 
 

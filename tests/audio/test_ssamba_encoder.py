@@ -55,7 +55,7 @@ def test_features_do_not_depend_on_mates_or_padding(wiring: str, lengths: list[i
             count = alone.tokens["patches"].values.shape[1]
             values = together.tokens["patches"].values[row, :count]
             assert (values - alone.tokens["patches"].values[0]).abs().max() < SAME
-            for name in ("cls", "max", "segments"):
+            for name in ("cls", "max", "segments", "band-segments"):
                 assert (model.pool(together, name)[row] - model.pool(alone, name)[0]).abs().max() < SAME
 
 
@@ -199,12 +199,25 @@ def test_segments_keep_order_and_repeat_columns_of_short_clips() -> None:
     assert pooled[1].tolist() == [0, 0, 1, 1]
 
 
-@pytest.mark.parametrize("pooling", ["mean", "segments", "cls", "max"])
+def test_band_segments_are_segments_of_each_mel_band() -> None:
+    model = encoder(replace(TINY, pooling="band-segments"))  # two bands of eight bins
+    with torch.no_grad():
+        features = model(padded_batch([clip(32), clip(12, 1)]))
+    for row, columns in enumerate((8, 3)):
+        own = features.tokens["patches"].values[row, : 2 * columns].unflatten(0, (2, columns))  # band, time, width
+        pieces = []
+        for number in range(4):
+            stretch = own[:, number * columns // 4 : -(-(number + 1) * columns // 4)]
+            pieces += [stretch[band].mean(0) for band in range(2)]
+        torch.testing.assert_close(features.pooled[row], torch.cat(pieces))
+
+
+@pytest.mark.parametrize("pooling", ["mean", "segments", "band-segments", "cls", "max"])
 def test_clip_vectors_follow_the_configured_pooling(pooling: str) -> None:
     model = encoder(replace(TINY, pooling=pooling))  # type: ignore[arg-type]
     features = model(padded_batch([clip(32), clip(12, 1)]))
     assert features.pooled.shape == (2, model.dim)
-    assert model.dim == (64 if pooling == "segments" else 16)
+    assert model.dim == {"segments": 4 * 16, "band-segments": 4 * 2 * 16}.get(pooling, 16)
     assert torch.equal(features.pooled, model.pool(features, pooling))
     assert torch.equal(features.pooled, model.pool(features, "default"))
     with pytest.raises(ConfigError, match="no pooling 'median'"):

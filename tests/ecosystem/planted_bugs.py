@@ -429,3 +429,103 @@ def encoder_in_no_recipe(patch: pytest.MonkeyPatch) -> None:
     more = dataclasses.replace(_plugin.repcore_encoders()[0], name="orphan")
     specs = [*_plugin.repcore_encoders(), more]
     patch.setattr(_plugin, "repcore_encoders", _plugin.hookimpl(lambda: specs))
+
+
+# ------------------------------------------------------------------------------ more encoders and objectives
+
+
+@plant("batch-independent")
+def batch_norm_in_training_mode(patch: pytest.MonkeyPatch) -> None:
+    """Statistics of the batch, also in eval mode."""
+
+    def always_training(self: nn.BatchNorm1d, values: torch.Tensor) -> torch.Tensor:
+        return F.batch_norm(values, None, None, self.weight, self.bias, training=True)
+
+    patch.setattr(nn.BatchNorm1d, "forward", always_training)
+
+
+@plant("permutation-as-declared")
+def order_matters(patch: pytest.MonkeyPatch) -> None:
+    changed_spec(patch, "repcore_encoders", capabilities=("permutation-invariant:S",))
+
+    def weighted(original: Any, self: Any, batch: Batch, *rest: Any) -> Features:
+        points = batch.inputs["points"]
+        ramp = torch.linspace(0.0, 1.0, len(points))[:, None]
+        return original(self, dataclasses.replace(batch, inputs={**batch.inputs, "points": points * ramp}), *rest)
+
+    wrap(patch, code.SetNet, "forward", weighted)
+
+
+@plant("shapes-match-spec")
+def tensor_spec_of_another_rank(patch: pytest.MonkeyPatch) -> None:
+    inputs = _plugin.repcore_encoders()[0].inputs
+    changed_spec(patch, "repcore_encoders", inputs=(dataclasses.replace(inputs[0], shape="B S 2"), inputs[1]))
+
+
+@plant("shapes-match-spec")
+def tensor_spec_of_another_dtype(patch: pytest.MonkeyPatch) -> None:
+    inputs = _plugin.repcore_encoders()[0].inputs
+    changed_spec(patch, "repcore_encoders", inputs=(inputs[0], dataclasses.replace(inputs[1], dtype="int32")))
+
+
+@plant("ema-update-value")
+def ema_lags_a_step(patch: pytest.MonkeyPatch) -> None:
+    """The teacher follows the student of the step before."""
+
+    def late(self: Any, progress: Any, carried: Any) -> None:
+        with torch.no_grad():
+            now = [one.detach().clone() for one in self.encoder.parameters()]
+            before = getattr(self, "_earlier", now)
+            for old, new in zip(self.teacher.parameters(), before, strict=True):
+                old.lerp_(new, 1 - self.config.momentum)
+            self._earlier = now
+
+    patch.setattr(code.TwoViews, "after_step", late)
+
+
+@plant("ema-update-value")
+def ema_before_the_optimiser(patch: pytest.MonkeyPatch) -> None:
+    update = code.TwoViews.after_step
+    patch.setattr(code.TwoViews, "after_step", lambda self, progress, carried: None)
+    patch.setattr(
+        code.TwoViews,
+        "before_step",
+        lambda self, progress: (
+            self.encoder.first.weight.data.add_(1.0),
+            update(self, progress, [{"keys": self.queue[:1]}]),
+        ),
+        raising=False,
+    )
+
+
+@plant("mask-ratio-as-configured")
+def mask_twice_as_large(patch: pytest.MonkeyPatch) -> None:
+    def doubled(original: Any, self: Any, batch: Batch, generator: torch.Generator, progress: Any) -> Mapping[str, Any]:
+        first = original(self, batch, generator, progress)["hidden"]
+        return {"hidden": first | original(self, batch, generator, progress)["hidden"]}
+
+    wrap(patch, code.TwoViews, "draw", doubled)
+
+
+@plant("mask-differs-per-item")
+def one_mask_for_all(patch: pytest.MonkeyPatch) -> None:
+    def shared(original: Any, self: Any, batch: Batch, *rest: Any) -> Mapping[str, Any]:
+        return {"hidden": original(self, batch, *rest)["hidden"][None].expand(batch.size, -1)}
+
+    wrap(patch, code.TwoViews, "draw", shared)
+
+
+# ------------------------------------------------------------------------------------- data that leaks
+
+
+@plant("splits-share-no-content")
+def copies_across_splits(patch: pytest.MonkeyPatch) -> None:
+    def with_splits(original: Any, self: Any, config: Any) -> None:
+        original(self, config)
+        self.splits = {"train": range(30), "test": range(30, 60)}
+
+    wrap(patch, code.Blobs, "__init__", with_splits)
+    wrap(
+        patch, code.Blobs, "__getitem__",
+        lambda f, self, index: dataclasses.replace(f(self, 3 if index == 40 else index), id=f"blob-{index}"),
+    )  # fmt: skip

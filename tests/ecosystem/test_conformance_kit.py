@@ -19,20 +19,23 @@ from repcore.specs import CheckpointSpec, EncoderSpec
 from repcore.testing import (
     Report,
     check_plugin,
+    checkpoint_checks,
     data_checks,
+    distribution_checks,
     encoder_checks,
     objective_checks,
+    op_checks,
     plugin_checks,
     settings_checks,
 )
 from repcore.testing.check import CheckFailedError
+from repcore.testing.checkpoint_checks import CheckpointSubject
 from repcore.testing.deep import failing_targets, import_problems
 from repcore.testing.kit import find_plugin, plan, run_check
 from repcore.testing.plan import DueCheck
 from repcore.testing.plugin_checks import PluginSubject
 from repcore.testing.pytest_plugin import parametrize_checks
 from repcore.testing.report import CheckResult
-from repcore.testing.settings_checks import CheckpointSubject
 from tests.conftest import MakeDistribution
 from tests.ecosystem.planted_bugs import PLANTED, Plant
 
@@ -41,13 +44,24 @@ ALL_CHECKS = [
     *plugin_checks.CHECKS,
     *settings_checks.CONFIG_CHECKS,
     *settings_checks.RECIPE_CHECKS,
-    *settings_checks.CHECKPOINT_CHECKS,
+    *checkpoint_checks.CHECKS,
     *data_checks.DATASET_CHECKS,
     *data_checks.PREPROCESSOR_CHECKS,
     *encoder_checks.CHECKS,
     *objective_checks.CHECKS,
+    *objective_checks.MASK_CHECKS,
+    *op_checks.CHECKS,
 ]
 CAUGHT_BELOW = {"listing-is-light", "api-version", "sniff-in-range"}  # planted in tests of their own in this file
+CAUGHT_IN_DISTRIBUTIONS = {  # planted in test_planted_distributions.py
+    "imports-declared",
+    "no-side-effects",
+    "wheel-has-data-files",
+    "op-twins-agree",
+    "op-choices-exist",
+    "every-key-accounted",
+    "weights-complete",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +99,9 @@ def test_a_planted_bug_is_caught(check: str, bug: Plant, monkeypatch: pytest.Mon
 
 
 def test_every_check_has_a_planted_bug() -> None:
-    assert {one.id for one in ALL_CHECKS} - CAUGHT_BELOW == set(PLANTED) - {"has-recipe-or-example"}
+    elsewhere = CAUGHT_BELOW | CAUGHT_IN_DISTRIBUTIONS
+    assert {one.id for one in ALL_CHECKS} - elsewhere == set(PLANTED) - {"has-recipe-or-example"}
+    assert len(PLANTS) >= 20
     assert {one.name for one in due()} >= {f"{one.id}@encoder pairs/set-net" for one in encoder_checks.CHECKS}
 
 
@@ -122,7 +138,7 @@ def test_a_wrong_sniffer_is_caught(answer: str, words: str, make_distribution: M
     entry = Entry("fake/weights", spec, PluginRecord("fake", "fake_sniff"))
     try:
         with pytest.raises(CheckFailedError, match=words):
-            settings_checks.sniff_is_a_share(CheckpointSubject(entry))
+            checkpoint_checks.sniff_is_a_share(CheckpointSubject(registry.Registry([]), entry))
     finally:
         import sys
 
@@ -213,6 +229,7 @@ def test_unknown_plugin_and_level() -> None:
 
 def test_command_line(toys: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plugin_checks, "import_problems", lambda record: [])  # seconds, and tested for itself
+    monkeypatch.setattr(distribution_checks, "side_effects", lambda record: [])
     assert command_line.run(["plugins", "check", "pairs", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["ok"] is True

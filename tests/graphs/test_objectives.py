@@ -181,6 +181,18 @@ def test_all_randomness_is_in_the_draws(name: str) -> None:
     assert exported_encoder(objective) is objective.encoder
 
 
+@pytest.mark.parametrize("last_edge_layer", [False, True])
+def test_masked_nodes_train_all_but_an_edge_layer_after_the_last_node_layer(last_edge_layer: bool) -> None:
+    objective = MaskedNodes(MaskedNodeConfig(), encoder(last_edge_layer=last_edge_layer)).train()
+    batch = bond_batch()
+    objective(batch, objective.draw(batch, generator(3), START)).total.backward()
+    idle = {name for name, one in objective.named_parameters() if one.grad is None or not one.grad.any()}
+    last = len(objective.encoder.edge_convs) - 1
+    unread = {name for name in idle if name.startswith((f"encoder.edge_convs.{last}.", f"encoder.edge_norms.{last}."))}
+    assert bool(unread) == last_edge_layer
+    assert idle == unread
+
+
 def test_augmentations_change_what_they_say() -> None:
     graph = from_pyg(bond_batch(8).inputs)
     for name in AUGMENTATIONS:

@@ -8,7 +8,8 @@ Differences from ``pluggy.PluginManager.load_setuptools_entrypoints``: that call
 fails to import and silently skips a second plugin of the same name; pluggy still validates every hook here.
 
 Environment: ``REPCORE_PLUGINS`` (only these), ``REPCORE_DISABLE_PLUGINS`` (not these), both comma separated;
-``REPCORE_STRICT_PLUGINS=1`` turns any problem into an error.
+``REPCORE_STRICT_PLUGINS=1`` turns any problem into an error; ``REPCORE_TRACE=1`` prints every import and hook call
+with its plugin and duration on standard error.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ import importlib.util
 import inspect
 import os
 import re
+import sys
 import time
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -34,6 +37,7 @@ from repcore.specs import HOOK_OF_KIND, SPEC_TYPES, PluginInfo, Spec
 SLOW_MILLISECONDS = 100.0
 BUILT_IN = "core"
 ALLOW_LIST, DISABLE_LIST = "REPCORE_PLUGINS", "REPCORE_DISABLE_PLUGINS"  # environment variables
+TRACE = "REPCORE_TRACE"
 RESERVED_DOMAINS = frozenset(
     [
         "list",
@@ -201,7 +205,8 @@ def _load_one(manager: pluggy.PluginManager, record: PluginRecord, candidate: Ca
         return
     started = time.perf_counter()
     try:
-        module = importlib.import_module(candidate.target.partition(":")[0])
+        with _traced(record, f"import {candidate.target}"):
+            module = importlib.import_module(candidate.target.partition(":")[0])
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a plugin may even call sys.exit at import
@@ -245,7 +250,8 @@ def _register(manager: pluggy.PluginManager, record: PluginRecord, module: objec
             manager.unregister(name=record.name)
         record.fail("invalid-hook", problem, remedy, getattr(module, "__file__", "") or "")
         return
-    info = module.repcore_plugin_info()  # type: ignore[attr-defined]
+    with _traced(record, "repcore_plugin_info"):
+        info = module.repcore_plugin_info()  # type: ignore[attr-defined]
     if not isinstance(info, PluginInfo):
         raise PluginError(f"repcore_plugin_info returned {type(info).__name__}", expected="a repcore.specs.PluginInfo")
     record.info = info
@@ -260,9 +266,22 @@ def _register(manager: pluggy.PluginManager, record: PluginRecord, module: objec
     for spec_type in SPEC_TYPES:
         hook = getattr(module, HOOK_OF_KIND[spec_type.kind], None)
         if hook is not None:
-            record.specs.extend(_checked(hook(), spec_type))
+            with _traced(record, HOOK_OF_KIND[spec_type.kind]):
+                record.specs.extend(_checked(hook(), spec_type))
     if record.name != BUILT_IN:
         _refuse_reserved_words(record)
+
+
+@contextmanager
+def _traced(record: PluginRecord, what: str) -> Iterator[None]:
+    """One line on standard error with ``REPCORE_TRACE=1``, also when the call fails."""
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        if os.environ.get(TRACE) == "1":
+            milliseconds = 1000.0 * (time.perf_counter() - started)
+            sys.stderr.write(f"repcore: {record.name}: {what}: {milliseconds:.2f} ms\n")
 
 
 def _refuse_reserved_words(record: PluginRecord) -> None:

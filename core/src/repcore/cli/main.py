@@ -33,6 +33,7 @@ COMMANDS = {
     "bench": ("repcore.cli.bench:bench_command", "Equality and speed of all implementations of the ops."),
     "report": ("repcore.cli.report:report_command", "A self-contained HTML report of a run."),
     "inspect": ("repcore.cli.inspect:inspect_command", "What a path holds and what is wrong with it, before training."),
+    "new-plugin": ("repcore.cli.new_plugin:new_plugin_command", "Write a working plugin to start from."),
 }
 DOMAIN_COMMANDS = {
     "train": ("repcore.cli.train:train_command", "Pre-train a recipe, or resume a run."),

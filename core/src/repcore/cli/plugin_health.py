@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,7 +11,8 @@ import click
 
 from repcore import registry
 from repcore.cli.console import ConsoleReporter, say, show_json, table
-from repcore.plugins import HEALTHY, PluginRecord
+from repcore.errors import PluginError, RegistryError, closest
+from repcore.plugins import HEALTHY, PluginRecord, find_candidates
 
 if TYPE_CHECKING:
     from repcore.testing.report import CheckResult
@@ -17,10 +20,13 @@ if TYPE_CHECKING:
 
 @click.group("plugins", invoke_without_command=True)
 @click.option("--doctor", is_flag=True, help="Explain every problem and its remedy; exit code 1 if there is one.")
-@click.option("--deep", is_flag=True, help="With --doctor: import everything each plugin registers, in a subprocess.")
+@click.option(
+    "--deep", is_flag=True, help="With --doctor: import everything each plugin registers and run its examples, apart."
+)
+@click.option("--timeout", type=float, default=120.0, show_default=True, help="Seconds for one plugin with --deep.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.pass_context
-def plugins_command(ctx: click.Context, doctor: bool, deep: bool, as_json: bool) -> None:
+def plugins_command(ctx: click.Context, doctor: bool, deep: bool, timeout: float, as_json: bool) -> None:
     """Installed plugins and their health.
 
     \b
@@ -31,11 +37,12 @@ def plugins_command(ctx: click.Context, doctor: bool, deep: bool, as_json: bool)
     if ctx.invoked_subcommand is not None:
         return
     records = registry.default().records
-    found = {} if not deep else _deep_problems(records)
+    found = {} if not deep else _deep_problems(records, timeout)
     ops = _op_notes() if doctor else []
+    machine = _machine() if deep else {}
     if as_json:
         rows = [{**_as_json(one), "import_problems": found.get(one.name, [])} for one in records]
-        show_json({"plugins": rows, "ops": ops} if doctor else rows)
+        show_json({"plugins": rows, "ops": ops, "machine": machine} if doctor else rows)
     else:
         table(
             ("plugin", "distribution", "version", "api", "status", "ms", "provides"),
@@ -54,6 +61,8 @@ def plugins_command(ctx: click.Context, doctor: bool, deep: bool, as_json: bool)
         )
         if doctor:
             _explain(records, found, ops)
+        for name, value in machine.items():
+            say(f"{name}: {value}")
     if doctor and (found or any(one.status not in HEALTHY for one in records)):
         ctx.exit(1)
 
@@ -146,8 +155,71 @@ def _op_notes() -> list[dict[str, str]]:
     return notes
 
 
-def _deep_problems(records: list[PluginRecord]) -> dict[str, list[str]]:
+def _deep_problems(records: list[PluginRecord], timeout: float) -> dict[str, list[str]]:
     from repcore.testing.deep import import_problems
 
-    found = {record.name: import_problems(record) for record in records if record.specs}
+    reporter = ConsoleReporter()
+    found = {}
+    tried = [record for record in records if record.specs]
+    for number, record in enumerate(tried):
+        reporter.progress("trying", number, len(tried), record.name)
+        found[record.name] = import_problems(record, timeout, examples=True)
+    reporter.close()
     return {name: problems for name, problems in found.items() if problems}
+
+
+def _machine() -> dict[str, str]:
+    """Versions that matter and what torch can compute on."""
+    import importlib.metadata
+    import platform
+
+    import torch
+
+    devices = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    names = ("torch", "lightning", "numpy", "pluggy")
+    versions = {name: importlib.metadata.version(name) for name in names}
+    return {"python": platform.python_version(), **versions, "cuda": ", ".join(devices) or "no CUDA device"}
+
+
+@plugins_command.command("install")
+@click.argument("what", nargs=-1, required=True)
+def install_command(what: tuple[str, ...]) -> None:
+    """Install plugins into the environment of this very command; WHAT is a domain, a folder, or anything pip takes.
+
+    No plugin is loaded, so this also works while one is broken.
+
+    \b
+    Example:
+      repcore plugins install molecules
+      repcore plugins install ./repcore-mri-sleep
+    """
+    domains = registry.installable_domains()
+    _pip("install", *(f"repcore[{one}]" if one in domains else one for one in what))
+
+
+@plugins_command.command("uninstall")
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def uninstall_command(name: str, yes: bool) -> None:
+    """Remove the distribution of the plugin NAME. No plugin is loaded, so this also works on a broken one.
+
+    \b
+    Example:
+      repcore plugins uninstall mri-sleep --yes
+    """
+    found = find_candidates()
+    owners = sorted({one.distribution for one in found if name in (one.name, one.distribution)})
+    if len(owners) != 1:
+        raise RegistryError(
+            f"{len(owners) or 'no'} distributions have a plugin {name!r}",
+            did_you_mean=closest(name, [one.name for one in found]) if not owners else None,
+            distributions=", ".join(owners or sorted({one.distribution for one in found})),
+        )
+    _pip("uninstall", *(["--yes"] if yes else []), owners[0])
+
+
+def _pip(*arguments: str) -> None:
+    """The pip of the running interpreter, so that a plugin never lands in another environment."""
+    done = subprocess.run([sys.executable, "-m", "pip", *arguments], check=False)
+    if done.returncode != 0:
+        raise PluginError(f"pip {arguments[0]} ended with exit code {done.returncode}", environment=sys.prefix)

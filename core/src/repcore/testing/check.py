@@ -17,6 +17,10 @@ class SubjectError(Exception):
     """What a check needs could not be made; its checks count as not run."""
 
 
+class NotJudgedError(Exception):
+    """A check cannot say anything here; it counts as skipped, with this reason."""
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """A named check.

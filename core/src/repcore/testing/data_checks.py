@@ -18,7 +18,7 @@ from repcore.errors import ItemError
 from repcore.interfaces import Item, Sample
 from repcore.testing.check import Check, fail
 from repcore.testing.subjects import ROWS, DatasetSubject, RecipeSubject
-from repcore.testing.tensors import difference
+from repcore.testing.tensors import content_hash, difference
 from repcore.training.loaders import build_loader
 from repcore.training.plan import stream_order
 
@@ -93,6 +93,21 @@ def splits_disjoint(subject: DatasetSubject) -> None:
             both = {groups[int(row)] for row in left} & {groups[int(row)] for row in right} - {None}
             if both:
                 fail(f"splits {one!r} and {other!r} share groups, for example {sorted(map(str, both))[0]}")
+
+
+def splits_share_no_content(subject: DatasetSubject) -> None:
+    """No row of one declared split is a copy of a row of another under a different id."""
+    reader = subject.open()
+    owner: dict[bytes, tuple[str, str]] = {}
+    for name, rows in reader.splits.items():
+        for row in list(rows)[:MANY_ROWS]:
+            try:
+                sample = reader[int(row)]
+            except ItemError:
+                continue
+            other, twin = owner.setdefault(content_hash(sample.inputs), (name, sample.id))
+            if other != name:
+                fail(f"{sample.id} of split {name!r} has the same content as {twin} of split {other!r}")
 
 
 def fingerprint_stable(subject: DatasetSubject) -> None:
@@ -209,6 +224,7 @@ DATASET_CHECKS = (
     Check("len-and-index", len_and_index),
     Check("ids-unique", ids_unique),
     Check("splits-disjoint", splits_disjoint),
+    Check("splits-share-no-content", splits_share_no_content),
     Check("fingerprint-stable", fingerprint_stable),
     Check("item-errors-only", item_errors_only),
 )

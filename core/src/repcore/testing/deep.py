@@ -1,4 +1,7 @@
-"""Import everything a plugin names, in another process: an import that hangs or kills the interpreter is a finding."""
+"""Trying a plugin's code in another process: an import that hangs or kills the interpreter is a finding, not the end.
+
+Jobs are tried one after the other in one process; where a job ends it, the next process goes on behind that job.
+"""
 
 from __future__ import annotations
 
@@ -7,26 +10,70 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from repcore.plugins import PluginRecord, missing_modules
-from repcore.specs import Spec
+from repcore.specs import EncoderSpec, Spec
 
 TIMEOUT_SECONDS = 120.0
 PROGRAM = """
-import importlib, json, sys
-for target in json.load(sys.stdin):
-    print(json.dumps({"begin": target}), flush=True)
+import importlib, json, os, sys
+
+def tell(**message):
+    sys.__stdout__.write(json.dumps(message) + chr(10))
+    sys.__stdout__.flush()
+
+def load(target):
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+# what libraries themselves set when they are imported is not watched
+WATCHED = ("CUDA_VISIBLE_DEVICES", "PYTORCH_CUDA_ALLOC_CONF", "OMP_NUM_THREADS", "PYTHONPATH")
+
+def state():
+    import logging, random
+    import numpy, torch
+    root = logging.getLogger()
+    return {
+        "the working directory": os.getcwd(),
+        "the environment": [os.environ.get(name) for name in WATCHED] + sorted(n for n in os.environ if "REPCORE" in n),
+        "Python's random state": random.getstate(),
+        "NumPy's random state": repr(numpy.random.get_state()),
+        "torch's random state": torch.get_rng_state().tolist(),
+        "torch's default dtype": str(torch.get_default_dtype()),
+        "the root logger": (root.level, len(root.handlers)),
+    }
+
+work = json.load(sys.stdin)
+before = state() if work["effects"] else {}
+for number, (target, example) in enumerate(work["jobs"]):
+    tell(begin=number)
     try:
-        module, _, attribute = target.partition(":")
-        getattr(importlib.import_module(module), attribute)
+        loaded = load(target)
+        if example:
+            config, batch = load(example)()
+            loaded(config).eval()(batch)
+    except KeyboardInterrupt:
+        raise
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        text = " ".join(str(error).split())
-        print(json.dumps({"problem": type(error).__name__ + ": " + text}), flush=True)
-print(json.dumps({"end": True}), flush=True)
+        tell(problem=type(error).__name__ + ": " + " ".join(str(error).split()))
+if work["effects"]:
+    after = state()
+    tell(effects=[name for name in before if before[name] != after[name]])
+tell(end=True)
 """
+Job = tuple[str, str]  # a target to import; an example to build and run it on, or ""
+
+
+@dataclasses.dataclass(slots=True)
+class _Round:
+    """What one process told."""
+
+    begun: list[int] = dataclasses.field(default_factory=list)
+    problems: list[tuple[int, str]] = dataclasses.field(default_factory=list)
+    effects: list[str] = dataclasses.field(default_factory=list)
+    ending: str = ""  # empty when it ended regularly
 
 
 def targets_of(spec: Spec) -> dict[str, str]:
@@ -41,44 +88,65 @@ def targets_of(spec: Spec) -> dict[str, str]:
     return found
 
 
-def import_problems(record: PluginRecord, timeout: float = TIMEOUT_SECONDS) -> list[str]:
+def import_problems(record: PluginRecord, timeout: float = TIMEOUT_SECONDS, *, examples: bool = False) -> list[str]:
     """What cannot be imported of what a plugin registered; empty if all can.
 
     Specs whose optional modules are missing are left out: the loader already reports them.
 
     Args:
         timeout: seconds for one round of imports; the target being imported then is reported.
+        examples: also build every encoder that has an example and run it once.
     """
-    users: dict[str, str] = {}
+    users = _users(record)
+    if examples:
+        for spec in record.specs:
+            if isinstance(spec, EncoderSpec) and spec.example and not missing_modules(spec):
+                users[spec.target, spec.example] = f"encoder {record.domain}/{spec.name} on its example"
+    return [f"{users[job]} = {job[0]}: {problem}" for job, problem in failing_jobs(list(users), timeout)]
+
+
+def side_effects(record: PluginRecord, timeout: float = TIMEOUT_SECONDS) -> list[str]:
+    """Global state that importing a plugin's targets changes, in words; empty if none, or if the imports fail."""
+    return _round(list(_users(record)), timeout, effects=True).effects
+
+
+def _users(record: PluginRecord) -> dict[Job, str]:
+    """Every import that a plugin's usable specs ask for, with the first field that does."""
+    users: dict[Job, str] = {}
     for spec in record.specs:
         if not missing_modules(spec):
             for field, target in targets_of(spec).items():
-                users.setdefault(target, f"{spec.kind} {record.domain}/{spec.name}, {field}")
-    return [f"{users[target]} = {target}: {problem}" for target, problem in failing_targets(users, timeout)]
+                users.setdefault((target, ""), f"{spec.kind} {record.domain}/{spec.name}, {field}")
+    return users
 
 
 def failing_targets(targets: Iterable[str], timeout: float = TIMEOUT_SECONDS) -> list[tuple[str, str]]:
     """Targets that cannot be imported, each with the reason."""
-    waiting, found = list(targets), []
+    return [(target, problem) for (target, _), problem in failing_jobs([(one, "") for one in targets], timeout)]
+
+
+def failing_jobs(jobs: Sequence[Job], timeout: float = TIMEOUT_SECONDS) -> list[tuple[Job, str]]:
+    """Jobs that fail, each with the reason."""
+    waiting = list(jobs)
+    found: list[tuple[Job, str]] = []
     while waiting:
-        begun, problems, end = _round(waiting, timeout)
-        found.extend(problems)
-        if not end:
+        done = _round(waiting, timeout)
+        found.extend((waiting[number], problem) for number, problem in done.problems)
+        if not done.ending:
             return found
-        victim = begun[-1] if begun else waiting[0]
-        found.append((victim, end))
-        waiting = waiting[len(begun) or 1 :]  # go on behind the one that ended the process
+        victim = done.begun[-1] if done.begun else 0
+        found.append((waiting[victim], done.ending))
+        waiting = waiting[victim + 1 :]
     return found
 
 
-def _round(targets: list[str], timeout: float) -> tuple[list[str], list[tuple[str, str]], str]:
-    """One process: targets begun, problems met, and how it ended (empty = regularly)."""
+def _round(jobs: Sequence[Job], timeout: float, *, effects: bool = False) -> _Round:
+    """One process over all jobs, or until one ends it."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    command = [sys.executable, "-c", PROGRAM]
     try:
         done = subprocess.run(
-            command,
-            input=json.dumps(targets),
+            [sys.executable, "-c", PROGRAM],
+            input=json.dumps({"jobs": jobs, "effects": effects}),
             capture_output=True,
             text=True,
             timeout=timeout,
@@ -91,20 +159,21 @@ def _round(targets: list[str], timeout: float) -> tuple[list[str], list[tuple[st
     except subprocess.TimeoutExpired as error:
         output = error.stdout.decode() if isinstance(error.stdout, bytes) else (error.stdout or "")
         ending = f"no end after {timeout:g} s"
-    begun: list[str] = []
-    problems: list[tuple[str, str]] = []
+    result = _Round(ending=ending)
     for line in output.splitlines():
         message = _message(line)
         if "begin" in message:
-            begun.append(message["begin"])
+            result.begun.append(message["begin"])
         elif "problem" in message:
-            problems.append((begun[-1], message["problem"]))
+            result.problems.append((result.begun[-1], message["problem"]))
+        elif "effects" in message:
+            result.effects = message["effects"]
         elif "end" in message:
-            return begun, problems, ""
-    return begun, problems, ending
+            result.ending = ""
+    return result
 
 
-def _message(line: str) -> dict[str, str]:
+def _message(line: str) -> dict[str, Any]:
     """A line of ours; anything that an import printed is no message."""
     try:
         value = json.loads(line)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 
@@ -10,7 +13,7 @@ from repcore.errors import ShapeError
 from repcore.interfaces import Batch, Features, Tokens
 from repcore.shapes import check_shape
 from repcore.specs import TensorSpec
-from repcore.testing.check import Check, fail
+from repcore.testing.check import Check, NotJudgedError, fail
 from repcore.testing.subjects import EncoderSubject, as_encoder
 from repcore.testing.tensors import difference, largest_gap, tensor_named
 
@@ -147,11 +150,54 @@ def _switches(encoder: nn.Module) -> dict[str, bool]:
     return modes | {f"parameter {name}": one.requires_grad for name, one in encoder.named_parameters()}
 
 
+def permutation_as_declared(subject: EncoderSubject) -> None:
+    """An encoder with the capability ``permutation-invariant:N`` does not see the order along ``N``.
+
+    ``N`` is the letter of a dimension in the spec's inputs; one-dimensional ``owner`` tensors keep ragged items apart.
+    ``permutation-equivariant:N`` also promises that the first token level follows the order, one token an element.
+    """
+    promises = [one.partition(":") for one in subject.entry.spec.capabilities if one.startswith("permutation-")]
+    encoder, batch = subject.build(), subject.batch()
+    for word, _, letter in promises:
+        order = _new_order(subject, batch, letter)
+        before, after = forward(encoder, batch), forward(encoder, _reordered(subject, batch, letter, order))
+        gap = largest_gap(before.pooled, after.pooled)
+        if gap > ROUNDING:
+            fail(f"pooled moves by {gap:.1e} (relative) when {letter} is put into another order; the spec says {word}")
+        if word == "permutation-equivariant":
+            old, new = (next(iter(one.tokens.values())).values for one in (before, after))
+            axis = old.ndim - 2
+            if old.shape[axis] != len(order) or largest_gap(old.index_select(axis, order), new) > ROUNDING:
+                fail(f"tokens do not follow the order of {letter}; the spec says {word}")
+
+
+def _new_order(subject: EncoderSubject, batch: Batch, letter: str) -> torch.Tensor:
+    """A random order along a dimension; elements of one owner stay together."""
+    shaped = [(one, tensor_named(batch, one.name)) for one in subject.entry.spec.inputs]
+    sizes = {tensor.shape[one.shape.split().index(letter)] for one, tensor in shaped if letter in one.shape.split()}
+    if len(sizes) != 1:
+        fail(f"the spec promises an order of {letter!r}, which {len(sizes)} sizes among its inputs have")
+    order = torch.randperm(sizes.pop())
+    owner = tensor_named(batch, "owner")
+    return order[torch.sort(owner[order], stable=True).indices] if isinstance(owner, torch.Tensor) else order
+
+
+def _reordered(subject: EncoderSubject, batch: Batch, letter: str, order: torch.Tensor) -> Batch:
+    if not isinstance(batch.inputs, Mapping):
+        raise NotJudgedError(f"inputs are a {type(batch.inputs).__name__}; only mappings of tensors can be reordered")
+    inputs = dict(batch.inputs)
+    for one in subject.entry.spec.inputs:
+        if letter in one.shape.split() and one.name in inputs:
+            inputs[one.name] = inputs[one.name].index_select(one.shape.split().index(letter), order)
+    return dataclasses.replace(batch, inputs=inputs)
+
+
 CHECKS = (
     Check("shapes-match-spec", shapes_match_spec),
     Check("eval-deterministic", eval_deterministic),
     Check("batch-independent", batch_independent, needs_rows=True),
     Check("padding-invariant", padding_invariant, needs_rows=True),
+    Check("permutation-as-declared", permutation_as_declared),
     Check("state-dict-roundtrip", state_dict_roundtrip),
     Check("train-eval-mode-restored", mode_restored),
 )

@@ -18,10 +18,11 @@ from repcore import plugins, registry
 from repcore.errors import ConfigError, PluginError, RegistryError, closest
 from repcore.plugins import WORKING, Candidate, PluginRecord
 from repcore.registry import Registry
-from repcore.testing.check import CheckFailedError, Level, SubjectError
+from repcore.testing.check import CheckFailedError, Level, NotJudgedError, SubjectError
 from repcore.testing.report import CheckResult, CheckStatus, Report
 
 if TYPE_CHECKING:
+    from repcore.testing.checkpoint_checks import CheckpointSample
     from repcore.testing.plan import DueCheck
 
 LEVELS: tuple[Level, ...] = ("fast", "full")
@@ -32,6 +33,8 @@ def check_plugin(
     level: Level = "fast",
     expected_failures: Mapping[str, str] | None = None,
     on_result: Callable[[CheckResult, int], None] | None = None,
+    *,
+    checkpoints: Mapping[str, CheckpointSample] | None = None,
 ) -> Report:
     """Check one plugin.
 
@@ -41,13 +44,15 @@ def check_plugin(
         level: ``full`` adds checks that train for some seconds.
         expected_failures: ``"check-id"`` or ``"check-id@target"`` -> reason. One that passes is a failure.
         on_result: called with each result and the number due, to show progress.
+        checkpoints: full name of a checkpoint layout -> small published weights to try its converter on; without
+            them the checks of converters are skipped and say so.
 
     Raises:
         PluginError: the plugin cannot be loaded. RegistryError: there is none of this name.
         ConfigError: an unknown level, or an expected failure that names no due check.
     """
     known, record = find_plugin(name_or_module)
-    due = plan(known, record, level)
+    due = plan(known, record, level, checkpoints)
     expected = dict(expected_failures or {})
     refuse_unknown(expected, due)
     results = []
@@ -88,8 +93,10 @@ def _with_module(target: str) -> Registry:
     return Registry(plugins.load_plugins([*installed, Candidate(name, target, "", "", "")]))
 
 
-def plan(known: Registry, record: PluginRecord, level: Level) -> list[DueCheck]:
-    """Every check due.
+def plan(
+    known: Registry, record: PluginRecord, level: Level, checkpoints: Mapping[str, CheckpointSample] | None = None
+) -> list[DueCheck]:
+    """Every check due; arguments as :func:`check_plugin`.
 
     Raises:
         ConfigError: unknown level.
@@ -98,7 +105,7 @@ def plan(known: Registry, record: PluginRecord, level: Level) -> list[DueCheck]:
         raise ConfigError(f"level {level!r} is unknown", expected=" or ".join(LEVELS))
     from repcore.testing.plan import due_checks
 
-    return due_checks(known, record, level)
+    return due_checks(known, record, level, checkpoints)
 
 
 def refuse_unknown(expected: Mapping[str, str], due: Sequence[DueCheck]) -> None:
@@ -138,6 +145,8 @@ def _outcome(due: DueCheck) -> tuple[CheckStatus, str]:
             due.check.function(due.subject)
     except CheckFailedError as failure:
         return "failed", str(failure)
+    except NotJudgedError as reason:
+        return "skipped", str(reason)
     except SubjectError as problem:
         return "not-run", str(problem)
     except (Exception, SystemExit) as error:  # foreign code may do anything

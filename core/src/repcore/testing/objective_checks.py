@@ -11,16 +11,20 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from repcore.interfaces import Batch, LossTerms
-from repcore.nn.frozen import Frozen
 from repcore.testing.check import Check, fail
+from repcore.testing.objective_teachers import (
+    ema_update_value,
+    mask_differs_per_item,
+    mask_ratio_as_configured,
+    teacher_has_no_grad,
+)
 from repcore.testing.subjects import STEPS, ObjectiveSubject, draw, progress, rules
 from repcore.testing.tensors import difference
-from repcore.training.objective_rules import after_step, before_step, exported_encoder
+from repcore.training.objective_rules import after_step, before_step
 from repcore.training.optimisers import build_optimiser
 
 GRADIENT_STEPS = 3  # parameters behind a zero-initialised scale get their first gradient after the first step
 STEP_SIZE = 1e-2
-TEACHER_WORDS = ("teacher", "ema", "momentum_encoder", "target_encoder")
 
 
 def loss(objective: nn.Module, batch: Batch, seed: int = 0, step: int = 0) -> LossTerms:
@@ -137,28 +141,6 @@ def grad_reaches_every_parameter(subject: ObjectiveSubject) -> None:
         fail(f"{len(dead)} trainable parameters get no gradient: {', '.join(dead[:6])}")
 
 
-def teacher_has_no_grad(subject: ObjectiveSubject) -> None:
-    """Teachers do not train: EMA copies and external ones have no trainable parameter; external ones stay in eval."""
-    objective = subject.build()
-    student = exported_encoder(objective)
-    for name, module in objective.named_modules():
-        if isinstance(module, Frozen):
-            if module.module.training:
-                fail(f"external teacher {name} is in training mode")
-            continue
-        last = name.rpartition(".")[2].lower()
-        is_copy = type(module) is type(student) and module is not student and not _shares(module, student)
-        if not is_copy and not any(last == word or last.startswith(f"{word}_") for word in TEACHER_WORDS):
-            continue
-        training = [one for one, parameter in module.named_parameters() if parameter.requires_grad]
-        if training:
-            fail(f"teacher {name} has {len(training)} trainable parameters, for example {training[0]}")
-
-
-def _shares(one: nn.Module, other: nn.Module) -> bool:
-    return bool({id(part) for part in one.parameters()} & {id(part) for part in other.parameters()})
-
-
 def only_after_step_changes_state(subject: ObjectiveSubject) -> None:
     """A pass leaves parameters and buffers alone (BatchNorm statistics excepted): validation must change nothing."""
     objective, batch = subject.build(), subject.batch()
@@ -219,6 +201,11 @@ CHECKS = (
     Check("no-global-rng", no_global_rng),
     Check("grad-reaches-every-parameter", grad_reaches_every_parameter),
     Check("teacher-has-no-grad", teacher_has_no_grad),
+    Check("ema-update-value", ema_update_value),
     Check("after-step-only-state", only_after_step_changes_state),
     Check("decreases-on-tiny-data", decreases_on_tiny_data, level="full"),
 )
+MASK_CHECKS = (
+    Check("mask-ratio-as-configured", mask_ratio_as_configured),
+    Check("mask-differs-per-item", mask_differs_per_item),
+)  # due where the objective's config has a mask_ratio

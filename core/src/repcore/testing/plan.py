@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from repcore.config.plain import field_types
 from repcore.errors import RepcoreError
 from repcore.plugins import PluginRecord, missing_modules
 from repcore.registry import Entry, Registry
 from repcore.specs import RecipeSpec
-from repcore.testing import data_checks, encoder_checks, objective_checks, plugin_checks, settings_checks
+from repcore.testing import (
+    checkpoint_checks,
+    data_checks,
+    encoder_checks,
+    objective_checks,
+    op_checks,
+    plugin_checks,
+    settings_checks,
+)
 from repcore.testing.check import Check, Level, fail
+from repcore.testing.checkpoint_checks import CheckpointSample, CheckpointSubject
+from repcore.testing.op_checks import OpSubject
 from repcore.testing.plugin_checks import PluginSubject
-from repcore.testing.settings_checks import CheckpointSubject, ConfigSubject, PresetsSubject
+from repcore.testing.settings_checks import ConfigSubject, PresetsSubject
 from repcore.testing.subjects import DatasetSubject, EncoderSubject, ObjectiveSubject, RecipeSubject
 
 
@@ -37,9 +48,15 @@ class DueCheck:
         return f"{self.check.id}@{self.target}"
 
 
-def due_checks(registry: Registry, record: PluginRecord, level: Level) -> list[DueCheck]:
-    """Everything due at a level, in order: the plugin, settings, recipes, data, encoders, objectives, checkpoints."""
-    plan = _Plan(registry, record)
+def due_checks(
+    registry: Registry, record: PluginRecord, level: Level, samples: Mapping[str, CheckpointSample] | None = None
+) -> list[DueCheck]:
+    """Everything due at a level, in order: plugin, settings, recipes, data, encoders, objectives, ops, checkpoints.
+
+    Args:
+        samples: full name of a checkpoint layout -> weights to try its converter on.
+    """
+    plan = _Plan(registry, record, samples or {})
     return [one for one in plan.all() if level == "full" or one.check.level == "fast"]
 
 
@@ -53,8 +70,8 @@ UNREACHABLE = Check("has-recipe-or-example", _no_way_to_build)
 class _Plan:
     """The specs of one plugin, sorted into subjects."""
 
-    def __init__(self, registry: Registry, record: PluginRecord) -> None:
-        self.registry, self.record = registry, record
+    def __init__(self, registry: Registry, record: PluginRecord, samples: Mapping[str, CheckpointSample]) -> None:
+        self.registry, self.record, self.samples = registry, record, samples
         self.entries: list[Entry[Any]] = [Entry(f"{record.domain}/{spec.name}", spec, record) for spec in record.specs]
         self.recipes = [
             RecipeSubject(registry, entry, preset)
@@ -85,9 +102,13 @@ class _Plan:
         for entry in self._of("objective"):
             recipe = self._recipe_with("objective", entry)
             objective = ObjectiveSubject(entry, recipe, None if recipe else self._partner(entry))
-            yield from self._network(entry, objective_checks.CHECKS, objective)
+            more = objective_checks.MASK_CHECKS if _has_setting(entry, "mask_ratio") else ()
+            yield from self._network(entry, (*objective_checks.CHECKS, *more), objective)
+        for entry in self._of("op"):
+            yield from self._on(entry, op_checks.CHECKS, OpSubject(entry))
         for entry in self._of("checkpoint"):
-            yield from self._on(entry, settings_checks.CHECKPOINT_CHECKS, CheckpointSubject(entry))
+            weights = CheckpointSubject(self.registry, entry, self.samples.get(entry.full_name))
+            yield from self._on(entry, checkpoint_checks.CHECKS, weights)
 
     def _of(self, kind: str) -> list[Entry[Any]]:
         return [entry for entry in self.entries if entry.spec.kind == kind]
@@ -127,6 +148,14 @@ class _Plan:
             if part is not None and part.name == entry.full_name:
                 return recipe
         return None
+
+
+def _has_setting(entry: Entry[Any], name: str) -> bool:
+    """Whether a config has a field; False if it cannot be looked at, which another check reports."""
+    try:
+        return name in field_types(entry.load("config"))
+    except RepcoreError:
+        return False
 
 
 def _defaults_first(spec: RecipeSpec) -> list[str]:

@@ -15,6 +15,7 @@ from repcore.plugins import SLOW_MILLISECONDS, PluginRecord
 from repcore.registry import Registry
 from repcore.testing.check import Check, fail
 from repcore.testing.deep import import_problems
+from repcore.testing.distribution_checks import imports_declared, no_side_effects, wheel_has_data_files
 
 HEAVY = ("torch", "numpy", "lightning", "pydantic", "sklearn", "pyarrow", "scipy", "pandas", "PIL")
 PROGRAM = """
@@ -139,4 +140,7 @@ CHECKS = (
     Check("names-valid", names_valid),
     Check("targets-resolve", targets_resolve),
     Check("needs-have-hints", needs_have_hints),
+    Check("imports-declared", imports_declared),
+    Check("no-side-effects", no_side_effects),
+    Check("wheel-has-data-files", wheel_has_data_files, level="full"),
 )

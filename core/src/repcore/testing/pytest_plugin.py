@@ -16,6 +16,7 @@ from types import ModuleType
 import pytest
 
 from repcore.testing.check import Level
+from repcore.testing.checkpoint_checks import CheckpointSample
 from repcore.testing.kit import find_plugin, plan, reason_of, refuse_unknown, run_check
 from repcore.testing.plan import DueCheck
 
@@ -39,11 +40,15 @@ class BoundCheck:
 
 
 def parametrize_checks(
-    name_or_module: str | ModuleType, level: Level = "fast", expected_failures: Mapping[str, str] | None = None
+    name_or_module: str | ModuleType,
+    level: Level = "fast",
+    expected_failures: Mapping[str, str] | None = None,
+    *,
+    checkpoints: Mapping[str, CheckpointSample] | None = None,
 ) -> pytest.MarkDecorator:
     """Parametrise a test function's argument ``check``; arguments as :func:`repcore.testing.check_plugin`."""
     known, record = find_plugin(name_or_module)
-    due = plan(known, record, level)
+    due = plan(known, record, level, checkpoints)
     expected = dict(expected_failures or {})
     refuse_unknown(expected, due)
     bound = [pytest.param(BoundCheck(one, reason_of(one, expected)), id=one.name.replace(" ", "-")) for one in due]

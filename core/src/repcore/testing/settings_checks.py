@@ -1,4 +1,4 @@
-"""Checks of config dataclasses, recipes and recognisers of published weights."""
+"""Checks of config dataclasses and recipes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ from repcore.config.resolve import ResolvedRun, resolve_plain, resolve_run
 from repcore.config.validate import build
 from repcore.errors import ConfigError
 from repcore.registry import Entry, Registry
-from repcore.specs import CheckpointSpec, RecipeSpec
+from repcore.specs import RecipeSpec
 from repcore.testing.check import Check, fail
 from repcore.training.assembly import check_needs
-
-NOBODYS_KEYS = frozenset({"zz.no_such_key", "another"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,24 +105,6 @@ def needs_met(subject: PresetsSubject) -> None:
             fail(f"preset {preset!r}: objective {resolved.objective.name} expects views, the recipe names none")
 
 
-@dataclass(frozen=True, slots=True)
-class CheckpointSubject:
-    """A layout of published weights."""
-
-    entry: Entry[CheckpointSpec]
-
-
-def sniff_is_a_share(subject: CheckpointSubject) -> None:
-    """The recogniser gives a share in [0, 1] from key names, and does not claim what is not its own."""
-    sniff = subject.entry.load("sniff")
-    for keys in (frozenset(), NOBODYS_KEYS):
-        score = sniff(keys)
-        if not isinstance(score, int | float) or not 0.0 <= score <= 1.0:
-            fail(f"sniff({sorted(keys)}) gives {score!r}; a number in [0, 1] is needed")
-        if score >= 0.5:
-            fail(f"sniff({sorted(keys)}) gives {score!r}: it claims a file that is not its own")
-
-
 CONFIG_CHECKS = (
     Check("help-on-every-field", help_on_every_field),
     Check("unknown-key-rejected", unknown_key_rejected),
@@ -132,4 +112,3 @@ CONFIG_CHECKS = (
     Check("frozen", frozen),
 )
 RECIPE_CHECKS = (Check("presets-resolve", presets_resolve), Check("needs-met", needs_met))
-CHECKPOINT_CHECKS = (Check("sniff-in-range", sniff_is_a_share),)

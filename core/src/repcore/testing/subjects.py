@@ -160,6 +160,11 @@ class ObjectiveSubject:
             return batch
         return self.recipe.training_batch(size, number)
 
+    def setting(self, name: str) -> float:
+        """A number of the objective's settings."""
+        config = self.entry.load("example")()[0] if self.recipe is None else self.recipe.parts.resolved.objective.config
+        return float(getattr(config, name))
+
     @property
     def optimiser(self) -> OptimiserConfig:
         """As the recipe has it."""

@@ -52,7 +52,7 @@ def repcore_encoders() -> list[EncoderSpec]:
             config=f"{PACKAGE}.configs.ssamba:SsambaConfig",
             inputs=(SPECTROGRAM, LENGTHS),
             outputs=(TensorSpec("patches", "B P E"), TensorSpec("columns", "B T E")),
-            poolings=("default", "mean", "cls", "max", "segments"),
+            poolings=("default", "mean", "cls", "max", "segments", "band-segments"),
             levels=("patches", "columns"),
             capabilities=("masked-patches",),
             paper=PAPER,

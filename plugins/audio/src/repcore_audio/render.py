@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 LONGEST_SECONDS = 12.0  # 16-bit mono at 16 kHz is 32 kB a second, and a report holds many
 PICTURE_BINS = 64
 LARGEST_WIDTH = 400
+IMAGE_STYLE = "width:100%;height:9rem;image-rendering:pixelated"  # one height, however short the clip
 # Dark blue to yellow through green, evenly spaced; grey values rise all the way, so that it prints well.
 COLOURS = ((13, 8, 61), (60, 42, 120), (49, 104, 142), (33, 145, 140), (94, 201, 98), (253, 231, 37))
 
@@ -41,7 +42,7 @@ def render(sample: Sample) -> Picture:
     text = html.escape(alt, quote=True)
     return Picture(
         html=(
-            f'<figure class="sound"><img alt="{text}" title="{text}" style="width:100%;image-rendering:pixelated" '
+            f'<figure class="sound"><img alt="{text}" title="{text}" style="{IMAGE_STYLE}" '
             f'src="data:image/png;base64,{picture}"><audio controls preload="none" style="width:100%" '
             f'src="data:audio/wav;base64,{sound}"></audio></figure>'
         ),

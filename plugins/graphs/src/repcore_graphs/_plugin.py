@@ -105,7 +105,8 @@ def repcore_objectives() -> list[ObjectiveSpec]:
             target=f"{ROOT}.objectives.masked_nodes:MaskedNodes",
             config=f"{ROOT}.configs.objectives:MaskedNodeConfig",
             needs=("node", "graph-steps"),
-            unused_parameters_ok=("encoder.edge_convs.*", "encoder.edge_norms.*"),  # after the last node layer
+            # an edge convolution after the last node layer (encoder.last_edge_layer, off in the recipe) trains nothing
+            unused_parameters_ok=("encoder.edge_convs.*", "encoder.edge_norms.*"),
             paper="Hou et al. 2022 (arXiv 2205.10803)",
             licence=LICENCE,
             example=f"{ROOT}.examples:masked_node",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from repcore.hooks import hookimpl
 from repcore.specs import (
     CheckpointSpec,
+    CommandSpec,
     DatasetSpec,
     EncoderSpec,
     ObjectiveSpec,
@@ -78,3 +79,8 @@ def repcore_tasks() -> list[TaskSpec]:
 @hookimpl
 def repcore_systems() -> list[SystemSpec]:
     return [*_shapes.SYSTEMS, *_scenes.SYSTEMS]
+
+
+@hookimpl
+def repcore_commands() -> list[CommandSpec]:
+    return [*_shapes.COMMANDS, *_scenes.COMMANDS]

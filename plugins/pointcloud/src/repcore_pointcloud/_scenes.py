@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from repcore.specs import (
     CheckpointSpec,
+    CommandSpec,
     DatasetSpec,
     EncoderSpec,
     ObjectiveSpec,
@@ -196,7 +197,28 @@ DIFFERENCES = (
 )
 """Where defaults depart from the paper or its code, or fill what neither says."""
 
-TASKS: tuple[TaskSpec, ...] = ()
+TASKS: tuple[TaskSpec, ...] = (
+    TaskSpec(
+        name="scene-segmentation",
+        summary="A class for every point; optionally with clustering-based supervision (Cluster3Dseg)",
+        target=f"{PACKAGE}.tasks.scene_segmentation:SceneSegmentation",
+        config=f"{CONFIGS}.scene_segmentation:SceneSegmentationConfig",
+        target_kind="class",
+        target_level="point",
+    ),
+)
+COMMANDS: tuple[CommandSpec, ...] = (
+    CommandSpec(
+        name="scene-probe",
+        summary="Linear and nearest-neighbour probes of points and regions, with mean IoU",
+        target=f"{PACKAGE}.commands.scene_probe:scene_probe_command",
+    ),
+    CommandSpec(
+        name="scene-activation",
+        summary="Page of point activation maps",
+        target=f"{PACKAGE}.commands.scene_activation:scene_activation_command",
+    ),
+)
 SYSTEMS: tuple[SystemSpec, ...] = (
     SystemSpec(
         name="fac",

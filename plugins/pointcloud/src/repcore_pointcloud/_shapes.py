@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from repcore.specs import (
     CheckpointSpec,
+    CommandSpec,
     DatasetSpec,
     EncoderSpec,
     ObjectiveSpec,
@@ -151,12 +152,33 @@ TASKS: tuple[TaskSpec, ...] = (
         config=f"{CONFIGS}:ShapeClassConfig",
         target_kind="class",
     ),
+    TaskSpec(
+        name="part-segmentation",
+        summary="One part for every point: Point-M2AE's head",
+        target=f"{PACKAGE}.tasks.part_segmentation:PartSegmentationTask",
+        config=f"{CONFIGS}:PartSegmentationConfig",
+        target_kind="class",
+        target_level="point",
+    ),
+)
+
+COMMANDS: tuple[CommandSpec, ...] = (
+    CommandSpec(
+        name="draw-masked",
+        summary="What a trained model sees, hides and redraws",
+        target=f"{PACKAGE}.commands.draw_masked:draw_masked_command",
+    ),
 )
 
 DIFFERENCES = (
     ("centres", "points within 0.032 of the origin are never chosen", "every point alike", "encoder.exclude_origin"),
     ("local attention", "no effect unless something is padded", "holds everywhere", "encoder.legacy_radius_mask"),
-    ("token 0", "of the batch's first cloud is always visible", "masked like the others", "objective.legacy_first_token"),
+    (
+        "token 0",
+        "of the batch's first cloud is always visible",
+        "masked like the others",
+        "objective.legacy_first_token",
+    ),
     ("saliency", "softmax of attention, nearly uniform", "standardised first", "objective.saliency"),
     ("teacher", "CLIP ViT-B/16, part of the model and its checkpoint", "named, outside the model", "objective.teacher"),
     ("last bits", "concatenated layer, separate attention products", "split layer, fused", "encoder.arithmetic"),

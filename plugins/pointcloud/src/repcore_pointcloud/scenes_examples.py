@@ -12,7 +12,7 @@ from repcore_pointcloud.datasets.scene_rooms import Rooms
 from repcore_pointcloud.preprocessors.scene import ScenePreprocessor
 from repcore_pointcloud.views.scene_pair import ScenePair
 
-SCENE = SceneConfig(voxel_size_m=0.15, minimum_region_size=15)
+SCENE = SceneConfig(voxel_size_m=0.15, minimum_region_size=15, merge_constant=0.01, background_thickness_below=0.06)
 CHANNELS = 6
 
 

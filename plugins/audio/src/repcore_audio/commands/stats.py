@@ -31,7 +31,7 @@ def stats_command(
     from repcore.data.readers import open_data
     from repcore_audio.configs.spectrogram import LogMelConfig
     from repcore_audio.preprocessors.spectrogram import LogMelPreprocessor
-    from repcore_audio.preprocessors.statistics import survey
+    from repcore_audio.preprocessors.survey import survey
 
     part, opened = open_data(registry.default(), data, domain="audio", reader=reader)
     config = LogMelConfig(frames=frames, frame_multiple=1, mel_bins=mel_bins, sample_rate_hz=sample_rate)

@@ -52,11 +52,11 @@ class SsambaConfig:
         default="layer", metadata={"help": "norm of the blocks and at the end"}
     )
     norm_epsilon: float = field(default=1e-5, metadata={"help": "added to variances in norms"})
-    pooling: Literal["mean", "segments", "cls", "max"] = field(
+    pooling: Literal["mean", "segments", "band-segments", "cls", "max"] = field(
         default="mean",
         metadata={
             "help": "clip vector: mean over patches (ft_avgtok), means of four stretches of time side by side (keeps "
-            "order, four times as wide), class token (ft_cls), or maximum over patches"
+            "order, four times as wide), the same for each mel band, class token (ft_cls), or maximum over patches"
         },
     )
     drop_path: float = field(

@@ -27,8 +27,8 @@ from repcore_audio.encoders.patches import PatchLayout, grid_size, patch_pixels,
 from repcore_audio.ops.selective_scan.selection import SelectiveScan
 
 NAME = "audio/ssamba"
-POOLINGS = ("default", "mean", "cls", "max", "segments")
-SEGMENTS = 4  # of the pooling "segments": order in time survives, which spoken words need
+POOLINGS = ("default", "mean", "cls", "max", "segments", "band-segments")
+SEGMENTS = 4  # of the poolings with segments: order in time survives, which spoken words need
 
 
 class Ssamba(nn.Module):
@@ -42,8 +42,8 @@ class Ssamba(nn.Module):
             each clip, which may be left out when all are real.
         layers: numbers of hidden states to return as patch tokens; 0 is the embedding output, ``depth`` the last block.
     Returns:
-        pooled (B, E) as ``config.pooling`` says (segments: 4E); token levels ``patches`` (B, P, E) and ``columns``
-        (B, T, E), the mean over mel bands; ``extras["cls"]`` (B, E).
+        pooled (B, E) as ``config.pooling`` says (segments: 4E, band-segments: 4FE); token levels ``patches`` (B, P, E)
+        and ``columns`` (B, T, E), the mean over mel bands; ``extras["cls"]`` (B, E).
 
     Raises:
         ConfigError: sizes that do not fit together, or a layer that does not exist.
@@ -57,10 +57,15 @@ class Ssamba(nn.Module):
         _check_config(config)
         self.config = config
         self.width = config.width
-        self.dim = config.width * (SEGMENTS if config.pooling == "segments" else 1)
         self.patch = (config.patch_frequency, config.patch_time)
         self.stride = (config.stride_frequency or config.patch_frequency, config.stride_time or config.patch_time)
         self.position_grid = _position_grid(config, self.patch, self.stride)
+        self.rows = (
+            self.position_grid[0]
+            if config.mel_bins is None
+            else grid_size(config.mel_bins, self.patch[0], self.stride[0])
+        )
+        self.dim = config.width * {"segments": SEGMENTS, "band-segments": SEGMENTS * self.rows}.get(config.pooling, 1)
         self.patch_embed = nn.Conv2d(1, config.width, kernel_size=self.patch, stride=self.stride)
         self.cls_token = nn.Parameter(torch.empty(1, 1, config.width))
         places = 1 + self.position_grid[0] * self.position_grid[1]
@@ -138,7 +143,7 @@ class Ssamba(nn.Module):
         last = patch_tokens(hidden)
         features = Features(
             pooled=hidden[:, 0],  # replaced below by what the config asks for, which needs the other fields
-            tokens={"patches": last, "columns": _columns(last, layout)},
+            tokens={"patches": last, "columns": _columns(last, layout.rows, layout.columns)},
             layers={number: patch_tokens(state) for number, state in states.items()},
             extras={"cls": hidden[:, 0]},
         )
@@ -198,7 +203,9 @@ class Ssamba(nn.Module):
         Args:
             features: as ``forward`` returned them.
             name: ``default`` as configured, ``mean`` over patches (``ft_avgtok``), ``cls`` (``ft_cls``), ``max`` over
-                patches, or ``segments``: the mean of each of four stretches of time side by side (B, 4E).
+                patches, ``segments``: the mean of each of four stretches of time side by side (B, 4E), or
+                ``band-segments``: the same for each of the F mel bands (B, 4FE), as the published SUPERB wrapper keeps
+                bands apart.
 
         Raises:
             ConfigError: unknown name.
@@ -221,7 +228,11 @@ class Ssamba(nn.Module):
                 else tokens.values.masked_fill(~tokens.valid[..., None], -torch.inf)
             )
             return values.amax(1)
-        return pool_segments(features.tokens["columns"], SEGMENTS)
+        columns = features.tokens["columns"]
+        if name == "band-segments":
+            bands = band_columns(tokens, self.rows, columns.values.shape[1])  # (B, T, F, E)
+            columns = Tokens(bands.flatten(2), valid=columns.valid)
+        return pool_segments(columns, SEGMENTS)
 
     def _inputs(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         if not isinstance(batch.inputs, Mapping) or "spectrogram" not in batch.inputs:
@@ -245,16 +256,25 @@ def _mean_tokens(tokens: Tokens) -> Tensor:
     return masked_mean(tokens.values, tokens.valid[..., None], dim=1)
 
 
-def _columns(tokens: Tokens, layout: PatchLayout) -> Tokens:
+def _columns(tokens: Tokens, rows: int, columns: Sequence[int]) -> Tokens:
     """Mean over mel bands of each time column: (B, T, E)."""
-    longest = max(layout.columns, default=1)
+    longest = max(columns, default=1)
+    means = band_columns(tokens, rows, longest).mean(2)
     if tokens.valid is None:
-        return Tokens(tokens.values.unflatten(1, (layout.rows, longest)).mean(1))
-    column = layout.position[..., 1:].expand_as(tokens.values)
+        return Tokens(means)
+    own = torch.tensor(columns, device=means.device)[:, None]
+    return Tokens(means, valid=torch.arange(longest, device=means.device) < own)
+
+
+def band_columns(tokens: Tokens, rows: int, columns: int) -> Tensor:
+    """Patch tokens (B, P, E) as a grid (B, T, F, E) with time first; 0 where a clip has no token."""
+    if tokens.valid is None:
+        return tokens.values.unflatten(1, (rows, columns)).transpose(1, 2)
+    assert tokens.position is not None
+    place = tokens.position[..., 1] * rows + tokens.position[..., 0]  # (B, P)
     values = tokens.values.masked_fill(~tokens.valid[..., None], 0.0)
-    sums = values.new_zeros(len(values), longest, values.shape[-1]).scatter_add(1, column, values)
-    own = torch.tensor(layout.columns, device=values.device)[:, None]
-    return Tokens(sums / layout.rows, valid=torch.arange(longest, device=values.device) < own)
+    grid = values.new_zeros(len(values), columns * rows, values.shape[-1])
+    return grid.scatter_add(1, place[..., None].expand_as(values), values).unflatten(1, (columns, rows))
 
 
 def pool_segments(columns: Tokens, segments: int) -> Tensor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from repcore.interfaces import Batch, DatasetReader, Item, Sample
 from repcore_audio.configs.spectrogram import LogMelConfig
 from repcore_audio.datasets.recordings import Recording
 from repcore_audio.preprocessors.log_mel import SILENCE, LogMel
-from repcore_audio.preprocessors.statistics import log_mel_statistics, readable, spread
+from repcore_audio.preprocessors.statistics import mean_and_deviation, readable, spread
 from repcore_audio.preprocessors.waveform import loudness_note, single_channel
 
 STATISTICS_FILE = "log_mel_statistics.json"
@@ -76,10 +76,20 @@ class LogMelPreprocessor:
         """Mean and deviation of log-mel values over the training split, unless the config gives them."""
         if self.config.mean is None:
             chosen = spread(indices, self.config.statistics_clips)
-            self.mean, self.deviation = log_mel_statistics(self, readable(reader, chosen))
+            self.mean, self.deviation = mean_and_deviation(self.seen, readable(reader, chosen))
 
     def facts(self) -> Mapping[str, Any]:
         return {"mel_bins": self.config.mel_bins, "frames": self.config.frames}
+
+    def seen(self, sample: Sample) -> Iterator[Tensor]:
+        """Log-mel values of each window before normalisation, (T, F), with padding where the encoder sees it.
+
+        Raises:
+            ItemError: as :meth:`prepare`.
+        """
+        for values in self.log_mel([item.values for item in self.prepare(sample)]):
+            missing = self.config.frames - len(values) if self.config.length == "fixed" else 0
+            yield F.pad(values, (0, 0, 0, missing), value=self._padding_level())
 
     def prepare(self, sample: Sample) -> list[Item]:
         """One item a window; its status tells silence and clipping.
@@ -146,8 +156,10 @@ class LogMelPreprocessor:
         log_mel = log_mel[:frames]
         if self.config.normalise_before_padding:
             return F.pad((log_mel - mean) / (2 * deviation), (0, 0, 0, missing))
-        level = SILENCE if self.config.padding == "silence" else 0.0
-        return (F.pad(log_mel, (0, 0, 0, missing), value=level) - mean) / (2 * deviation)
+        return (F.pad(log_mel, (0, 0, 0, missing), value=self._padding_level()) - mean) / (2 * deviation)
+
+    def _padding_level(self) -> float:
+        return SILENCE if self.config.padding == "silence" else 0.0
 
     def _statistics(self) -> tuple[float, float]:
         if self.mean is None or self.deviation is None:

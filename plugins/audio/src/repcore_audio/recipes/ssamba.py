@@ -21,19 +21,19 @@ ENCODER, OBJECTIVE, SOUNDS, LOG_MEL = "audio/ssamba", "audio/masked-patches", "a
 
 def tiny() -> RunConfig:
     """Short clips on a CPU, calibrated on spoken digits: four blocks of width 64, tall narrow patches so that a word of
-    0.4 s has 40 tokens, and clip vectors that keep the order of four stretches of time."""
+    0.4 s has 40 tokens, and clip vectors that keep four stretches of time and four mel bands apart."""
     encoder = SsambaConfig(
-        width=64, depth=4, states=8, patch_frequency=32, patch_time=4, drop_path=0.0, pooling="segments"
+        width=64, depth=4, states=8, patch_frequency=32, patch_time=4, drop_path=0.0, pooling="band-segments"
     )
     return RunConfig(
         encoder=Part(ENCODER, encoder),
         objective=Part(OBJECTIVE, MaskedPatchesConfig(mask_ratio=0.6)),
         dataset=Part(SOUNDS, SoundsConfig()),
         preprocessor=Part(LOG_MEL, LogMelConfig(frames=128, frame_multiple=4)),
-        data=DataConfig(batch_size=32),
-        optimiser=OptimiserConfig(lr=3e-3, betas=(0.9, 0.98), weight_decay=0.01),
+        data=DataConfig(batch_size=16),
+        optimiser=OptimiserConfig(lr=2e-3, betas=(0.9, 0.98), weight_decay=0.01),
         schedule=ScheduleConfig(name="cosine", warmup_steps=50),
-        trainer=TrainerConfig(steps=1000),
+        trainer=TrainerConfig(steps=800),
     )
 
 

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from repcore.checkpoints.imported import Imported
@@ -51,6 +52,8 @@ NOTICES = (
 )
 CONVNEXT_MARK, RESNET_MARK = "downsample_layers.0.0.weight", "conv1.weight"
 BRANCHES = ("teacher", "student")
+SIBLINGS = (("weight", "bias"), ("weight_g", "weight_v"), ("queue", "queue_place"))
+OTHER_NETWORKS = ("objective.encoder.", "objective.teacher_encoder.")
 PUBLISHED_EDGE = 224
 
 
@@ -108,7 +111,13 @@ def converted(
     expected = {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
     keys = KeyMap(rules)
     renamed = keys.apply(plain, source=source.name, target="medical3d/adam-v2")[1].renamed
-    expected |= {new: plain[old] for old, new in renamed.items() if new.startswith("objective.")}
+    for old, new in renamed.items():
+        other = next((one for one in OTHER_NETWORKS if new.startswith(one)), None)
+        if other is not None:  # the network that is not taken must be complete as well
+            expected |= {other + name: value for name, value in encoder.state_dict().items()}
+        elif new.startswith("objective."):
+            expected[new] = plain[old]  # may replace a placeholder
+            expected |= {name: torch.empty(0) for name in _beside(new) if name not in expected}
     ours, report = keys.apply(plain, source=source.name, target=f"a {type(encoder).__name__}", expected=expected)
     report.notes.append(f"network taken: {prefix.rstrip('.') or 'the only one'}")
     front_end = ImageConfig(
@@ -127,6 +136,16 @@ def converted(
         heads={"objective": heads} if heads else {},
         notices=NOTICES,
     )
+
+
+def _beside(name: str) -> list[str]:
+    """Tensors that a file with this one must have as well: a layer's weight and bias, a prototype's length and
+    direction, the queue and its place."""
+    stem, _, last = name.rpartition(".")
+    for siblings in SIBLINGS:
+        if last in siblings:
+            return [f"{stem}.{other}" for other in siblings]
+    return []
 
 
 def _branch(options: Mapping[str, str]) -> str | None:

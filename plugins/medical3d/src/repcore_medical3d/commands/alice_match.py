@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 BACKENDS = ("auto", "coordinates", "registration", "light", "checkpoint", "self")
 
 
-def points_option(values: tuple[str, ...]) -> list[tuple[float, ...]]:
+def points_option(values: tuple[str, ...]) -> list[tuple[float, float, float]]:
     """``x,y,z`` in millimetres, several times.
 
     Raises:
@@ -27,14 +27,12 @@ def points_option(values: tuple[str, ...]) -> list[tuple[float, ...]]:
     points = []
     for text in values:
         try:
-            point = tuple(float(part) for part in text.split(","))
-        except ValueError:
-            point = ()
-        if len(point) != 3:
+            x, y, z = (float(part) for part in text.split(","))
+        except ValueError as error:
             raise ConfigError(
                 f"--point {text!r} is not three numbers", expected="x,y,z in mm", hint="--point 12,-30,45"
-            )
-        points.append(point)
+            ) from error
+        points.append((x, y, z))
     return points
 
 

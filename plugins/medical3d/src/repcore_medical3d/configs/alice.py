@@ -27,8 +27,8 @@ class AliceConfig:
     alignment_residual: Literal["queries", "none"] = field(
         default="none",
         metadata={
-            "help": "queries: the queries are added to what they read out (published), so that both sides agree without "
-            "reading anything; none: only what is read out counts"
+            "help": "queries: they are added to what they read out (published), so that both sides can agree "
+            "without reading anything; none: only what is read out counts"
         },
     )
     alignment_teacher: Literal["shared", "ema"] = field(
@@ -57,6 +57,13 @@ class AliceConfig:
     reconstruction_region: Literal["masked", "all"] = field(
         default="masked", metadata={"help": "voxels that are scored: the hidden ones, or all (published)"}
     )
+    reconstruction_target: Literal["normalised", "values"] = field(
+        default="normalised",
+        metadata={
+            "help": "normalised: mean 0 and deviation 1 within each crop; values: as published, where learning the "
+            "mean brightness first takes all differences between crops out of the deep features"
+        },
+    )
     student_temperature: float = field(default=0.1, metadata={"help": "divides student outputs"})
     teacher_temperature: float = field(default=0.04, metadata={"help": "divides teacher outputs; published 0.01"})
     teacher_temperature_start: float = field(
@@ -77,8 +84,8 @@ class AliceConfig:
     )
     inter_volume_weight: float = field(default=1.0, metadata={"help": "factor of the term across scans"})
     intra_volume_weight: float = field(default=1.0, metadata={"help": "factor of the term within a scan"})
-    intra_volume_ramp: float = field(
-        default=0.0, metadata={"help": "share of the run over which that factor rises from 0"}
+    distillation_ramp: float = field(
+        default=0.0, metadata={"help": "share of the run over which both distillation terms rise from 0"}
     )
     reconstruction_weight: float = field(
         default=5.0, metadata={"help": "factor of the squared error; published 10 / 2"}
@@ -101,6 +108,7 @@ PUBLISHED_ALICE = AliceConfig(
     alignment_teacher="shared",
     mask_shape="columns",
     reconstruction_region="all",
+    reconstruction_target="values",
     teacher_temperature=0.01,
     teacher_temperature_start=0.008,
     teacher_temperature_warmup=0.029,
@@ -153,3 +161,15 @@ class AlicePairsConfig:
     partner: Literal["other", "same"] = field(
         default="other", metadata={"help": "the second scan: another one, or the same (a control)"}
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationConfig:
+    """Fine-tuning with a U-shaped decoder."""
+
+    steps: int = field(default=300, metadata={"help": "optimiser steps"})
+    warmup_steps: int = field(default=20, metadata={"help": "steps of linear rise"})
+    lr: float = field(default=1e-3, metadata={"help": "peak learning rate of AdamW"})
+    weight_decay: float = field(default=0.01, metadata={"help": "of AdamW"})
+    batch_size: int = field(default=4, metadata={"help": "cubes of a step"})
+    seed: int = field(default=0, metadata={"help": "of the new layer and of cubes"})

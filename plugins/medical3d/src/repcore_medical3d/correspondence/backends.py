@@ -102,12 +102,11 @@ class Registration:
         scans = self.preprocessor.prepared(a), self.preprocessor.prepared(b)
         key = (a.id, b.id)
         if key not in self._maps:
-            # one map a pair, so that the way back is its inverse
-            turned = self._maps.get((b.id, a.id))
-            self._maps[key] = register(*scans, self.steps) if turned is None else np.linalg.inv(turned)
+            # each direction is registered for itself, so that the cycle error says something
+            self._maps[key] = register(scans[0], scans[1], self.steps)
         affine = self._maps[key]
         found = points_mm @ affine[:3, :3].T + affine[:3, 3]
-        return Matches(found, local_correlation(*scans, points_mm, found))
+        return Matches(found, local_correlation(scans[0], scans[1], points_mm, found))
 
 
 def register(a: PreparedVolume, b: PreparedVolume, steps: int = REGISTRATION_STEPS) -> np.ndarray:

@@ -72,16 +72,16 @@ def _read_picture(path: Path) -> np.ndarray:
 def _pixels_of(image: Any) -> np.ndarray:  # Pillow's image
     mode = image.mode
     if mode.startswith("I;16"):
-        return np.asarray(image).astype(np.uint16)
+        return np.array(image).astype(np.uint16)
     if mode in ("I", "F"):
-        values = np.asarray(image).astype(np.float32)
+        values = np.array(image).astype(np.float32)
         is_16_bit = mode == "I" and values.min() >= 0 and values.max() <= np.iinfo(np.uint16).max
         return values.astype(np.uint16) if is_16_bit else values
     if mode in ("1", "L"):
-        return np.asarray(image.convert("L"))
+        return np.array(image.convert("L"))
     if mode in ("LA", "La"):
-        return np.asarray(image)[..., 0]
-    return grey_if_equal(np.asarray(image.convert("RGB")))
+        return np.array(image)[..., 0]
+    return grey_if_equal(np.array(image.convert("RGB")))
 
 
 def grey_if_equal(colours: np.ndarray) -> np.ndarray:

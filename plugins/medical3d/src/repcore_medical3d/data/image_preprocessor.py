@@ -9,7 +9,7 @@ Symbols: B images, C channels, E edge.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from repcore.errors import ConfigError, DataError, ItemError
 from repcore.interfaces import Batch, DatasetReader, Item, Sample
@@ -27,7 +28,7 @@ from repcore_medical3d.data.image_pixels import resized_pixels
 from repcore_medical3d.views.intensity import GREY
 
 STATISTICS_FILE = "image_statistics.json"
-THUMBNAIL = 16  # edge of the raw-input baseline
+THUMBNAIL, LEVELS = 16, 32  # edge and grey levels of the raw-input baselines
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,18 +208,23 @@ class ImagePreprocessor:
 
 
 def thumbnails(preprocessor: ImagePreprocessor, samples: Iterable[Sample]) -> np.ndarray:
-    """Baseline: the image at 16 x 16 pixels, (N, 256 C)."""
-    rows = []
-    for sample in samples:
-        values = preprocessor.prepare(sample)[0].values
-        rows.append(torch.nn.functional.adaptive_avg_pool2d(values, THUMBNAIL).flatten().numpy())
-    return np.stack(rows)
+    """Baseline: the image at 16 x 16 pixels, (N, 256 C); NaN for images that cannot be used."""
+    return _summaries(preprocessor, samples, lambda values: F.adaptive_avg_pool2d(values, THUMBNAIL).flatten())
 
 
 def grey_levels(preprocessor: ImagePreprocessor, samples: Iterable[Sample]) -> np.ndarray:
-    """Baseline: share of pixels in each of 32 grey levels, (N, 32)."""
-    rows = []
+    """Baseline: share of pixels in each of 32 grey levels, (N, 32); NaN for images that cannot be used."""
+    return _summaries(preprocessor, samples, lambda values: torch.histc(values, LEVELS, 0.0, 1.0) / values.numel())
+
+
+def _summaries(
+    preprocessor: ImagePreprocessor, samples: Iterable[Sample], summary: Callable[[Tensor], Tensor]
+) -> np.ndarray:
+    rows: list[np.ndarray | None] = []
     for sample in samples:
-        values = preprocessor.prepare(sample)[0].values.mean(0)
-        rows.append(torch.histc(values, 32, 0.0, 1.0).numpy() / values.numel())
-    return np.stack(rows)
+        try:
+            rows.append(summary(preprocessor.prepare(sample)[0].values).numpy())
+        except ItemError:
+            rows.append(None)
+    width = max((len(row) for row in rows if row is not None), default=1)
+    return np.stack([np.full(width, np.nan) if row is None else row for row in rows])

@@ -49,8 +49,8 @@ def render(sample: Sample) -> Picture:
 
 
 def pair_picture(
-    first: tuple[np.ndarray, Sequence[float], Sequence[float]],
-    second: tuple[np.ndarray, Sequence[float], Sequence[float]],
+    first: tuple[np.ndarray, Sequence[float], np.ndarray],
+    second: tuple[np.ndarray, Sequence[float], np.ndarray],
     caption: str,
 ) -> Picture:
     """A point and its match: two rows of three slices with crosses.
@@ -61,7 +61,7 @@ def pair_picture(
     """
     import numpy as np
 
-    rows = [slices(values, spacing, np.asarray(point), is_marked=True) for values, spacing, point in (first, second)]
+    rows = [slices(values, spacing, point, is_marked=True) for values, spacing, point in (first, second)]
     width = max(row.shape[1] for row in rows)
     padded = [np.pad(row, ((0, 6), (0, width - row.shape[1]), (0, 0))) for row in rows]
     return Picture(html=_figure(np.concatenate(padded), caption), alt=caption)

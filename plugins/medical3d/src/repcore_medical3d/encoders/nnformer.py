@@ -147,12 +147,17 @@ class NnFormer(nn.Module):
         """The coarsest decoder stage, (B, d, h, w, 4E): all that the teacher needs of the decoder."""
         return self.decode(pyramid, 1)[0]
 
-    def reconstruct(self, pyramid: Sequence[Tensor], first: Tensor) -> Tensor:
-        """The cube redrawn, (B, 1, S, S, S), from the pyramid and the first decoder stage."""
+    def finest_decoder_map(self, pyramid: Sequence[Tensor], first: Tensor, volume: Tensor) -> Tensor:
+        """The last decoder stage, channels first (B, E, S/2, S/2, S/2); ``volume`` is not needed."""
+        del volume
         tokens = first
         for number in range(1, STAGES - 1):
             tokens = self.decode_stage(tokens, pyramid, number)
-        out: Tensor = self.reconstruction(tokens.movedim(-1, 1))
+        return tokens.movedim(-1, 1)
+
+    def reconstruct(self, pyramid: Sequence[Tensor], first: Tensor, volume: Tensor) -> Tensor:
+        """The cube redrawn, (B, 1, S, S, S), from the pyramid and the first decoder stage."""
+        out: Tensor = self.reconstruction(self.finest_decoder_map(pyramid, first, volume))
         return out
 
     # --------------------------------------------------------------------------------------- encoder contract

@@ -18,8 +18,8 @@ def nnformer() -> tuple[NnFormerConfig, Batch]:
 
 
 def swin_unetr() -> tuple[SwinUnetrConfig, Batch]:
-    """The smallest cube that five levels allow."""
-    return SwinUnetrConfig(crop_edge=32, width=12, heads=(1, 2, 2, 4), window=4), cubes(edge=32)
+    """The smallest cube that five levels and their norms allow."""
+    return SwinUnetrConfig(crop_edge=64, width=12, heads=(1, 2, 2, 4), window=4), cubes(edge=64)
 
 
 def volume_vit() -> tuple[VolumeVitConfig, Batch]:

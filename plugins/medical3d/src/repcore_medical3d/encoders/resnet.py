@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 
-from monai.networks.nets.resnet import ResNet
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -20,11 +19,15 @@ from repcore_medical3d.encoders.anatomy import AnatomyEncoder, input_channels
 MOST_GROUPS, LEAST_GROUP = 32, 4  # groups of a norm, channels of a group
 
 
-class StagedResNet(ResNet):
+class StagedResNet(nn.Module):
     """The backbone; see :class:`.anatomy.Backbone`."""
 
     def __init__(self, config: ResNetConfig) -> None:
-        super().__init__(
+        super().__init__()
+        # here and not above: importing MONAI takes seconds and touches the process (environment, random state)
+        from monai.networks.nets.resnet import ResNet
+
+        net = ResNet(
             block=config.block,
             layers=list(config.layers),
             block_inplanes=list(config.widths),
@@ -36,13 +39,15 @@ class StagedResNet(ResNet):
             feed_forward=False,
             bias_downsample=False,
         )
+        self.conv1, self.bn1, self.act, self.maxpool = net.conv1, net.bn1, net.act, net.maxpool
+        self.layer1, self.layer2, self.layer3, self.layer4 = net.layer1, net.layer2, net.layer3, net.layer4
         self.dim = config.widths[-1] * (4 if config.block == "bottleneck" else 1)
         if config.norm != "batch":
             _replace_norms(self, config.norm)
 
     def stages_of(self, images: Tensor) -> list[Tensor]:
         """Maps after the stem and after each stage."""
-        maps = [self.maxpool(self.act(self.bn1(self.conv1(images))))]
+        maps: list[Tensor] = [self.maxpool(self.act(self.bn1(self.conv1(images))))]
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             maps.append(stage(maps[-1]))
         return maps

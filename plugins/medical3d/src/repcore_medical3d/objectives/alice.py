@@ -2,9 +2,10 @@
 
 Source: arXiv 2302.05615 (figures and abstract); `alibaba-damo-academy/alice` (commit d45cfcd), model, loss and loop.
 Differs by default from that code (``PUBLISHED_ALICE`` is the published way): a mask for every sample; cells instead of
-columns; only hidden voxels are scored; the target side of the alignment is a moving average and has no dropout; aligned
-tokens have unit length; the teacher's token layer follows the student's; teacher temperature 0.04; gradients are
-clipped as a whole; the teacher computes no more of its decoder than the loss reads.
+columns; only hidden voxels are scored, against crops of mean 0 and deviation 1; the alignment gives what it reads, not
+its queries, as vectors of unit length, and its target side is a moving average without dropout; the teacher's token
+layer follows the student's; teacher temperature 0.04; gradients are clipped as a whole; the teacher computes no more of
+its decoder than the loss reads.
 
 Symbols: B pairs, 2B crops (queries first, then keys), K output width, T tokens.
 """
@@ -36,6 +37,7 @@ from repcore_medical3d.objectives.casa import CrossAlignment
 
 INTER, INTRA, RECONSTRUCTION = "inter_volume", "intra_volume", "reconstruction"
 QUERY, KEY = "query", "key"
+LEAST_DEVIATION = 1e-2  # of scaled values; below it a crop shows noise
 LEAST_INFORMATION = 1e-5  # nats between teacher rows; a fresh network has a hundred times more
 
 
@@ -74,6 +76,10 @@ class Alice(nn.Module):
         token = getattr(encoder, "mask_token", None)
         if isinstance(token, nn.Parameter):
             token.requires_grad_(config.mask_mode == "token")
+        elif config.mask_mode == "token":
+            raise ConfigError(
+                f"{type(encoder).__name__} has no mask token", field="objective.mask_mode", hint="mask_mode: zero"
+            )
         self.teacher_encoder = make_teacher(encoder)
         self.teacher_head = make_teacher(self.head)
         if config.is_last_layer_tied:
@@ -97,7 +103,7 @@ class Alice(nn.Module):
     # ---------------------------------------------------------------------------------------------- draws
 
     def draw(self, batch: Batch, generator: torch.Generator, progress: Progress) -> Draws:
-        """Masks of the 2B crops, the teacher's temperature and the ramp of the term within scans."""
+        """Masks of the 2B crops, the teacher's temperature and the ramp of the distillation terms."""
         config, count = self.config, 2 * batch.views[QUERY].size
 
         def mask() -> Tensor:
@@ -110,8 +116,8 @@ class Alice(nn.Module):
         if config.target_view == "masked":
             draws["target_hidden"] = mask()
         draws["teacher_temperature"] = torch.tensor(teacher_temperature(config, progress.fraction))
-        ramp = config.intra_volume_ramp
-        draws["intra_volume_factor"] = torch.tensor(1.0 if ramp <= 0 else min(1.0, progress.fraction / ramp))
+        ramp = config.distillation_ramp
+        draws["distillation_factor"] = torch.tensor(1.0 if ramp <= 0 else min(1.0, progress.fraction / ramp))
         return draws
 
     # -------------------------------------------------------------------------------------------- forward
@@ -125,13 +131,14 @@ class Alice(nn.Module):
         across = self.inter_volume(student.pooled, teacher.pooled, temperature)
         within = self.intra_volume(own, target, temperature)
         error, scored = self.reconstruction_error(volumes, redrawn, draws["hidden"])
+        ramp = draws["distillation_factor"].to(volumes.device)
         weights = {
             INTER: self.config.inter_volume_weight,
             INTRA: self.config.intra_volume_weight,
             RECONSTRUCTION: self.config.reconstruction_weight,
         }
         entropy, gain = information(torch.softmax(teacher.encoder / temperature, dim=-1))
-        terms = {INTER: across, INTRA: within * draws["intra_volume_factor"].to(within.device), RECONSTRUCTION: error}
+        terms = {INTER: across * ramp, INTRA: within * ramp, RECONSTRUCTION: error}
         return LossTerms.of(
             terms,
             weights,
@@ -154,25 +161,24 @@ class Alice(nn.Module):
     def student(self, volumes: Tensor, hidden: Tensor) -> tuple[HeadOutputs, Tensor]:
         """Head outputs of masked crops, and the crops redrawn (2B, 1, S, S, S)."""
         backbone: VolumeBackbone = self.encoder  # type: ignore[assignment]
-        pyramid, first = self._encoded(backbone, volumes, hidden, needs_decoder=True)
-        assert first is not None
-        return self._head(self.head, pyramid, first), backbone.reconstruct(pyramid, first)
+        seen, tokens = self._covered(volumes, hidden)
+        pyramid = backbone.pyramid(seen, tokens)
+        first = backbone.first_decoder_map(pyramid)
+        return self._head(self.head, pyramid, first), backbone.reconstruct(pyramid, first, seen)
 
     @torch.no_grad()
     def teacher(self, volumes: Tensor, hidden: Tensor | None = None) -> HeadOutputs:
         """Head outputs of the teacher; of its decoder no more than the first stage, and that only if it is read."""
-        needs = self.config.alignment_target == "decoder"
-        pyramid, first = self._encoded(self.teacher_encoder, volumes, hidden, needs_decoder=needs)  # type: ignore[arg-type]
+        backbone: VolumeBackbone = self.teacher_encoder  # type: ignore[assignment]
+        pyramid = backbone.pyramid(*self._covered(volumes, hidden))
+        first = backbone.first_decoder_map(pyramid) if self.config.alignment_target == "decoder" else None
         return self._head(self.teacher_head, pyramid, first)
 
-    def _encoded(
-        self, backbone: VolumeBackbone, volumes: Tensor, hidden: Tensor | None, *, needs_decoder: bool
-    ) -> tuple[list[Tensor], Tensor | None]:
-        is_token = self.config.mask_mode == "token"
-        if hidden is not None and not is_token:
-            volumes = volumes.masked_fill(voxel_mask(hidden, self.backbone_stride), 0.0)
-        pyramid = backbone.pyramid(volumes, hidden if is_token else None)
-        return pyramid, backbone.first_decoder_map(pyramid) if needs_decoder else None
+    def _covered(self, volumes: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """What a network sees: voxels set to 0, or the tokens that it has to replace."""
+        if hidden is None or self.config.mask_mode == "token":
+            return volumes, hidden
+        return volumes.masked_fill(voxel_mask(hidden, self.backbone_stride), 0.0), None
 
     def _head(self, head: nn.Module, pyramid: Sequence[Tensor], first: Tensor | None) -> HeadOutputs:
         deepest = pyramid[-1]
@@ -210,7 +216,8 @@ class Alice(nn.Module):
 
     def reconstruction_error(self, volumes: Tensor, redrawn: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Mean squared error over the scored voxels, and how many they are."""
-        squared = (redrawn - volumes) ** 2
+        goal = standardised(volumes) if self.config.reconstruction_target == "normalised" else volumes
+        squared = (redrawn - goal) ** 2
         if self.config.reconstruction_region == "all":
             return squared.mean(), torch.tensor(squared.numel())
         mask = voxel_mask(hidden, self.backbone_stride).expand_as(squared)
@@ -281,6 +288,13 @@ def clip_each(parameters: Sequence[nn.Parameter], limit: float) -> None:
     if gradients:
         norms = torch._foreach_norm(gradients)
         torch._foreach_mul_(gradients, [(limit / (norm + 1e-6)).clamp(max=1.0) for norm in norms])
+
+
+def standardised(volumes: Tensor) -> Tensor:
+    """Every crop with mean 0 and deviation 1; a crop without contrast stays near 0."""
+    mean = volumes.mean(dim=(1, 2, 3, 4), keepdim=True)
+    deviation = volumes.std(dim=(1, 2, 3, 4), keepdim=True)
+    return (volumes - mean) / (deviation + LEAST_DEVIATION)
 
 
 def measured(batch: Batch) -> dict[str, Tensor]:

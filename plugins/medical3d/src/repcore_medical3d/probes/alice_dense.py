@@ -31,7 +31,7 @@ from repcore_medical3d.encoders.volume_backbone import VolumeBackbone
 
 PROTOCOL = "dense-linear@1"
 VOXELS_A_CLASS = 60  # of each class in each training scan
-REGULARISATION = 0.1  # scikit-learn's C
+REGULARISATION = 10.0  # scikit-learn's C: weak, because intercepts for rare classes need large margins
 LOOPS = 300
 SLAB = 200_000  # voxels whose logits are made at once
 Maps = Sequence[tuple[Tensor, Grid]]
@@ -110,7 +110,8 @@ def fit(maps_of: MapsOf, samples: Sequence[Sample], seed: int) -> DenseClassifie
         DataError: fewer than two classes.
     """
     rng = np.random.default_rng(seed)
-    rows, answers, frequency = [], [], {}
+    rows, answers = [], []
+    frequency: dict[int, int] = {}
     for sample in samples:
         labels = labels_of(sample)
         classes = labels.read().round().astype(np.int64)

@@ -14,10 +14,13 @@ PHANTOMS, VOLUMES = "medical3d/phantoms", "medical3d/volumes"
 
 
 def tiny() -> RunConfig:
-    """Cubes of 32 voxels, 0.6 M weights in the encoder; pairs by place, which is right for crops of one organ."""
+    """Cubes of 32 voxels, 0.6 M weights in the encoder; pairs by place, which is right for crops of one organ.
+
+    Distillation rises over half of the run: from the start, it takes all differences out of fresh features.
+    """
     objective = AliceConfig(
         output_width=64, hidden_width=256, bottleneck_width=64, alignment_heads=4, alignment_key_width=16,
-        alignment_hidden_width=256, mask_patch=8, mask_ratio=0.6, ema_start=0.99,
+        alignment_hidden_width=256, mask_patch=8, mask_ratio=0.6, ema_start=0.99, distillation_ramp=0.5,
     )  # fmt: skip
     encoder = NnFormerConfig(width=12, heads=(1, 2, 4, 8), windows=(4, 4, 4, 2), drop_path=0.0)
     return RunConfig(
@@ -38,7 +41,7 @@ def scratch() -> RunConfig:
     return RunConfig(
         encoder=Part(ENCODER, NnFormerConfig()),
         objective=Part(OBJECTIVE, AliceConfig()),
-        dataset=Part(PHANTOMS, PhantomsConfig(edge=160, spacing_mm=3.0)),
+        dataset=Part(PHANTOMS, PhantomsConfig(edge=48, spacing_mm=3.0)),
         preprocessor=Part(VOLUMES, VolumeConfig(spacing="fixed", spacing_mm=(1.5, 1.5, 1.5))),
         views=Part(VIEWS, AlicePairsConfig(correspondence="registration")),
         data=DataConfig(batch_size=8),

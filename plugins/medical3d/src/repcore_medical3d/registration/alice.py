@@ -37,6 +37,38 @@ ENCODERS = (
         licence=LICENCE,
         example=f"{EXAMPLES}:nnformer",
     ),
+    EncoderSpec(
+        name="swin-unetr",
+        summary="MONAI's SwinUNETR (SSL weights of MONAI and VoCo load into it)",
+        target=f"{PACKAGE}.encoders.swin_monai:SwinUnetr",
+        config=f"{CONFIGS}:SwinUnetrConfig",
+        inputs=(CUBE,),
+        outputs=tuple(TensorSpec(level, "B T E") for level in ("stage4", *LEVELS)),
+        poolings=("default", "mean", "max"),
+        levels=("stage4", *LEVELS),
+        capabilities=(BACKBONE,),
+        paper="Tang et al. 2022, Self-Supervised Pre-Training of Swin Transformers, arXiv 2111.14791",
+        licence="Apache-2.0, as MONAI",
+        needs=("monai", "einops"),
+        hints={"monai": "pip install monai", "einops": "pip install 'repcore-medical3d[swin]'"},
+        example=f"{EXAMPLES}:swin_unetr",
+    ),
+    EncoderSpec(
+        name="volume-vit",
+        summary="MONAI's ViT over volumes with a small decoder",
+        target=f"{PACKAGE}.encoders.swin_monai:VolumeVit",
+        config=f"{CONFIGS}:VolumeVitConfig",
+        inputs=(CUBE,),
+        outputs=(TensorSpec("stage0", "B T E"),),
+        poolings=("default", "mean", "max"),
+        levels=("stage0",),
+        capabilities=(BACKBONE,),
+        paper="Hatamizadeh et al. 2022, UNETR, arXiv 2103.10504",
+        licence="Apache-2.0, as MONAI",
+        needs=("monai",),
+        hints={"monai": "pip install monai"},
+        example=f"{EXAMPLES}:volume_vit",
+    ),
 )
 
 OBJECTIVES = (
@@ -82,6 +114,15 @@ CHECKPOINTS = (
         encoder="nnformer",
         licence="Apache-2.0 repository; no weights are public there",
     ),
+    CheckpointSpec(
+        name="swin-unetr",
+        summary="SwinUNETR weights of MONAI and VoCo, with or without decoder",
+        target=f"{PACKAGE}.checkpoints.swin:convert",
+        sniff=f"{PACKAGE}.checkpoints.swin:sniff",
+        encoder="swin-unetr",
+        files=("model_swinvit.pt", "VoCo_B_SSL_head.pt"),
+        licence="that of the weights' source",
+    ),
 )
 
 COMMANDS = (
@@ -94,6 +135,26 @@ COMMANDS = (
         name="train-embedding",
         summary="Train an anatomical-embedding network on own scans",
         target=f"{PACKAGE}.commands.alice_match:train_embedding_command",
+    ),
+    CommandSpec(
+        name="dense",
+        summary="Feature maps of whole scans with affine",
+        target=f"{PACKAGE}.commands.alice_dense:dense_command",
+    ),
+    CommandSpec(
+        name="dense-probe",
+        summary="Linear probe of frozen dense features; Dice and surface Dice",
+        target=f"{PACKAGE}.commands.alice_dense:dense_probe_command",
+    ),
+    CommandSpec(
+        name="segment",
+        summary="Fine-tuning for segmentation with few labelled scans",
+        target=f"{PACKAGE}.commands.alice_dense:segment_command",
+    ),
+    CommandSpec(
+        name="landmarks",
+        summary="Error in mm of matched organ centres",
+        target=f"{PACKAGE}.commands.alice_dense:landmarks_command",
     ),
 )
 
@@ -109,6 +170,8 @@ DIFFERENCES = (
     ),
     ("masks", "columns, one for the batch", "cells, one for each sample", "objective.mask_shape"),
     ("scored voxels", "all, so that copying is rewarded", "hidden ones", "objective.reconstruction_region"),
+    ("redrawn values", "as they are", "mean 0, deviation 1 in each crop", "objective.reconstruction_target"),
+    ("alignment residual", "queries are added to what they read", "only what is read", "objective.alignment_residual"),
     ("position table", "random, different everywhere, not saved", "sinusoid, saved", "none: a plain error"),
     ("relative index", "different offsets share a bias", "one entry an offset", "encoder.legacy_relative_index"),
     ("alignment outputs", "unit deviation at temperature 0.01", "unit length", "objective.alignment_outputs"),
@@ -127,10 +190,10 @@ SYSTEMS = (
         summary="Anatomical invariance modelling and semantic alignment for volumes",
         paper=PAPER,
         licence=LICENCE,
-        encoders=("nnformer",),
+        encoders=("nnformer", "swin-unetr", "volume-vit"),
         objectives=("alice",),
         recipes=("alice",),
-        checkpoints=("alice",),
+        checkpoints=("alice", "swin-unetr"),
         replay=f"{PACKAGE}.verification.alice:replay",
         differences=DIFFERENCES,
     ),

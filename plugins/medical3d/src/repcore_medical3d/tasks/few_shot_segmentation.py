@@ -1,8 +1,8 @@
 """Segmentation from a few labelled images: a U-shaped decoder on an anatomy encoder, Dice loss, Dice score.
 
-Source: the few-shot protocol of Adam (3, 6, 12, 24 labelled images; AdamW 2e-4, warm-up, cosine; Dice loss with smooth
-1 over the flattened batch). Differs: any number of axes; a light decoder; intensities and crops as augmentation, without
-elastic deformation.
+Source: the few-shot protocol of Adam (3, 6, 12, 24 labelled images; AdamW 2e-4, warm-up, cosine; Dice loss over the
+flattened batch with smooth 1). Differs: any number of axes; a light decoder; intensities and crops as augmentation,
+without elastic deformation.
 
 Symbols: B images, K classes with the background, s axes.
 """

@@ -147,7 +147,7 @@ def _draws(golden: Golden) -> dict[str, Tensor]:
     return {
         "hidden": torch.cat(masks),
         "teacher_temperature": torch.tensor(temperature),
-        "intra_volume_factor": torch.tensor(1.0),
+        "distillation_factor": torch.tensor(1.0),
     }
 
 

@@ -20,7 +20,9 @@ from repcore.checkpoints.imported import Imported
 from repcore.checkpoints.keymap import Drop, KeyMap, LoadReport, Rename, Rule
 from repcore.errors import CheckpointError
 from repcore_pointcloud.configs.i2p_mae import PUBLISHED_ENCODER, PointEncoderConfig
+from repcore_pointcloud.configs.shapes import PointSetConfig
 from repcore_pointcloud.encoders.i2p_mae import NAME, HierarchicalPointEncoder
+from repcore_pointcloud.preprocessors.point_set import PointSetPreprocessor
 
 
 def _block(old: str, new: str) -> tuple[Rule, ...]:
@@ -74,6 +76,7 @@ KEYS = KeyMap(
         Rename("bns{n}.{part}", "task.point_norms.{n}.{part}"),
     )
 )
+PUBLISHED_POINTS = PointSetConfig(points=1024)  # of the published probes and classifiers
 Pooling = Literal["max", "mean", "mean-max", "mean-plus-max"]
 POOLINGS: tuple[Pooling, ...] = ("max", "mean", "mean-max", "mean-plus-max")
 OUTSIDE_ENCODER = (
@@ -143,6 +146,9 @@ def convert(state: Mapping[str, Tensor], source: Path, options: Mapping[str, str
         encoder_config=config,
         state=below(ours, "encoder"),
         report=report,
+        preprocessor=PointSetPreprocessor(PUBLISHED_POINTS),
+        preprocessor_name="pointcloud/point-set",
+        preprocessor_config=PUBLISHED_POINTS,
         heads={part: found for part, found in heads.items() if found},
         notices=NOTICES,
     )
@@ -162,6 +168,10 @@ def encoder_config(state: Mapping[str, Tensor], options: Mapping[str, str]) -> P
         raise CheckpointError(f"the file has token levels {levels}", expected="0, 1 and 2")
     embed = "h_encoder.token_embed.{}.second_conv.3.bias"
     depths = [1 + max(_blocks(state, level), default=-1) for level in levels]
+    if min(depths) == 0:
+        raise CheckpointError(
+            f"the file has {depths} transformer blocks on its three levels", meaning="a part of the encoder is missing"
+        )
     first = "h_encoder.token_embed.0."
     width = len(state["h_encoder.encoder_blocks.0.blocks.0.mlp.fc2.bias"])
     config = replace(

@@ -1,6 +1,7 @@
 """Published sparse U-Nets: PointContrast / CSC (MinkowskiEngine), DepthContrast / FAC trainer files, Pointcept.
 
-Source: method card 7 for layouts and key names. Every key is renamed or dropped by a written rule.
+Source: public repositories `facebookresearch/PointContrast`, `facebookresearch/DepthContrast` and
+`Pointcept/Pointcept` for layouts and key names. Every key is renamed or dropped by a written rule.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from repcore_pointcloud.checkpoints.sparse_weights import (
     from_minkowski,
     from_spconv1,
     from_spconv_pointwise,
+    from_zyx,
 )
 from repcore_pointcloud.configs.sparse_unet import SparseUNetConfig
 from repcore_pointcloud.encoders.sparse_unet import SparseUNet
@@ -66,10 +68,12 @@ def convert_minkowski(state: Mapping[str, Any], source: Path, options: Mapping[s
 def convert_pointcept(state: Mapping[str, Any], source: Path, options: Mapping[str, str]) -> Imported:
     """SpUNet-v1m1 weights; kernels of spconv 1.x are recognised by their shape.
 
+    Args:
+        options: ``axis_order=zyx`` for a network whose voxels were ordered b, z, y, x.
+
     Raises:
         CheckpointError: a key without a place.
     """
-    del options
     tensors, dropped = _tensors(state), {}
     ours, renamed = {}, {}
     for name, value in tensors.items():
@@ -81,6 +85,8 @@ def convert_pointcept(state: Mapping[str, Any], source: Path, options: Mapping[s
             continue
         ours[short], renamed[name] = value, short
     ours = pointcept_state(ours)
+    if options.get("axis_order", "xyz") == "zyx":
+        ours = {name: from_zyx(value) if value.ndim == 5 else value for name, value in ours.items()}
     config = config_of(ours, width_changes_at="down-convolution", epsilon=1e-3)
     return _imported(config, ours, LoadReport(str(source), "pointcloud/sparse-unet", renamed, dropped))
 
@@ -211,6 +217,6 @@ def _res16_name(name: str, depth: int) -> str:
             return f"{part}.{stage}.{place}.{rest}"
     if found := re.fullmatch(r"block(\d+)", head):
         number, (inner, _, last) = int(found[1]), rest.partition(".")
-        stage = f"enc.{number - 1}" if number <= depth else f"dec.{2 * depth - number}"
-        return f"{stage}.block{inner}.{last}"
+        side = f"enc.{number - 1}" if number <= depth else f"dec.{2 * depth - number}"
+        return f"{side}.block{inner}.{last}"
     raise CheckpointError(f"{name} is no part of a Res16UNet")

@@ -1,6 +1,6 @@
 """Kernels of other sparse convolution libraries in this plugin's layout (O, kx, ky, kz, I) for voxels (b, x, y, z).
 
-Source: MinkowskiEngine 0.4.3 `src/kernel_region.hpp` and `src/region.cpp` (method card 2.5), spconv 1.2 and 2.3.
+Source: MinkowskiEngine 0.4.3 `src/kernel_region.hpp` and `src/region.cpp`, spconv 1.2 and 2.3.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ def from_spconv1(weight: Tensor) -> Tensor:
 
 
 def from_spconv_pointwise(weight: Tensor) -> Tensor:
-    """A 1 x 1 weight of spconv 2, whose shape says (O, 1, 1, 1, I) but whose memory the library reads as (I, O).
+    """A 1 x 1 weight of spconv 2: its shape says (O, 1, 1, 1, I), but the library reads its memory as (I, O).
 
-    Source: `spconv/pytorch/conv.py` 2.3.8, branch ``conv1x1``; measured against golden data of Pointcept's SpUNet. Taken
-    by its shape the layer would be silently wrong.
+    Source: `spconv/pytorch/conv.py` 2.3.8, branch ``conv1x1``; measured on golden data of Pointcept's SpUNet. Taken by
+    its shape the layer would be silently wrong.
     """
     width_out, width_in = weight.shape[0], weight.shape[-1]
     return weight.reshape(width_in, width_out).T.reshape(width_out, 1, 1, 1, width_in).contiguous()

@@ -71,7 +71,7 @@ LIDAR_SCENE = SceneConfig(
 
 @dataclass(frozen=True, kw_only=True)
 class ScenePairConfig:
-    """Two independent random views of a scene; ranges of the DepthContrast list (method card 3.3)."""
+    """Two independent random views of a scene; ranges of DepthContrast."""
 
     window_points: int = field(
         default=20_000, metadata={"help": "points of the part that both views are cut from", "unit": "points"}

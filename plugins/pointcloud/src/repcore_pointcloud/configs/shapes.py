@@ -30,7 +30,9 @@ class ShapeFolderConfig(ShapeFilesConfig):
     )
     columns: tuple[str, ...] = field(
         default=(),
-        metadata={"help": "x, y, z of text files and arrays: names from the header, or numbers from 0; the first three"},
+        metadata={
+            "help": "x, y, z of text files and arrays: names from the header, or numbers from 0; the first three"
+        },
     )
     mesh_points: int = field(default=8192, metadata={"help": "points drawn from the surface of a mesh, even by area"})
     sampling_seed: int = field(default=0, metadata={"help": "of the points on meshes"})
@@ -44,7 +46,9 @@ class GeneratedShapesConfig:
     points: int = field(default=2048, metadata={"help": "points of an object"})
     seed: int = field(default=0, metadata={"help": "objects are a pure function of seed and index"})
     tilt_degrees: float = field(default=20.0, metadata={"help": "largest lean away from upright", "unit": "degrees"})
-    noise: float = field(default=0.02, metadata={"help": "deviation of a point from the surface", "unit": "cloud radii"})
+    noise: float = field(
+        default=0.02, metadata={"help": "deviation of a point from the surface", "unit": "cloud radii"}
+    )
     occlusion: float = field(default=0.3, metadata={"help": "largest share of an object that is cut away"})
 
 
@@ -67,5 +71,6 @@ class PointSetConfig:
         default=64, metadata={"help": "clouds with fewer distinct points are marked: their tokens repeat"}
     )
     nonfinite: Literal["reject", "drop"] = field(
-        default="reject", metadata={"help": "clouds with NaN or infinite coordinates: a reported row, or drop the points"}
+        default="reject",
+        metadata={"help": "clouds with NaN or infinite coordinates: a reported row, or drop the points"},
     )

@@ -177,9 +177,7 @@ class GeneratedShapes:
         if config.shapes < 1 or config.points < 1:
             raise ConfigError(f"{config.shapes} shapes of {config.points} points", field="dataset.shapes")
         if not 0.0 <= config.occlusion < 1.0:
-            raise ConfigError(
-                f"occlusion={config.occlusion} is outside 0 <= share < 1", field="dataset.occlusion"
-            )
+            raise ConfigError(f"occlusion={config.occlusion} is outside 0 <= share < 1", field="dataset.occlusion")
         self.config = config
         self.names = tuple(MAKERS)
 

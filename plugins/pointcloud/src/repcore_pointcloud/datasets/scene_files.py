@@ -57,9 +57,7 @@ def from_columns(columns: Mapping[str, np.ndarray], path: Path) -> Loaded:
     arrays = {name.lower(): np.asarray(value) for name, value in columns.items()}
     points = _first(arrays, POSITION_NAMES)
     if points is None or points.ndim != 2 or points.shape[1] < 3:
-        raise ItemError(
-            "no_coordinates", f"{path.name} has no coordinates, only {', '.join(arrays) or 'nothing'}"
-        )
+        raise ItemError("no_coordinates", f"{path.name} has no coordinates, only {', '.join(arrays) or 'nothing'}")
     colours, normals = _first(arrays, COLOUR_NAMES), _first(arrays, NORMAL_NAMES)
     if normals is not None and normals.dtype == np.int8:
         normals = normals / SIGNED_BYTE
@@ -119,10 +117,8 @@ def _table(values: np.ndarray) -> dict[str, np.ndarray]:
 def _kitti(path: Path) -> dict[str, np.ndarray]:
     values = np.fromfile(path, np.float32)
     if len(values) % 4:
-        raise ItemError(
-            "truncated", f"{path.name} has {len(values)} numbers, not four a point"
-        )
-    columns = {"xyz": values.reshape(-1, 4), "viewpoint": np.zeros(3)}
+        raise ItemError("truncated", f"{path.name} has {len(values)} numbers, not four a point")
+    columns: dict[str, np.ndarray] = {"xyz": values.reshape(-1, 4), "viewpoint": np.zeros(3)}
     label = path.parent.parent / "labels" / f"{path.stem}.label"
     if label.is_file():  # SemanticKITTI: lower 16 bits class, upper 16 bits instance
         both = np.fromfile(label, np.uint32)

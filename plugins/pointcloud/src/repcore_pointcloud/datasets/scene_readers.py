@@ -141,7 +141,7 @@ def _declared(index: object, names: list[str]) -> dict[str, list[int]]:
 
 
 class ScanNetReader(SceneFolder):
-    """Dataset ``pointcloud/scannet``: ``scans/<scene>/<scene>_vh_clean_2.ply`` with labels beside it where there are."""
+    """Dataset ``pointcloud/scannet``: ``<scene>/<scene>_vh_clean_2.ply``, labels beside it where there are some."""
 
     def find(self) -> list[Path]:
         return sorted(self.root.rglob(f"*{SCANNET_MESH}"))

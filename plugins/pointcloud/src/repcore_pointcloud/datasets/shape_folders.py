@@ -33,9 +33,7 @@ class ShapeFolderReader(ShapeReader):
 
     def __init__(self, config: ShapeFolderConfig) -> None:
         root = existing(config.path)
-        super().__init__(
-            folder_catalogue(root, config), config.path, labels=config.labels, cache_mib=config.cache_mib
-        )
+        super().__init__(folder_catalogue(root, config), config.path, labels=config.labels, cache_mib=config.cache_mib)
 
 
 def sniff(path: Path) -> float:
@@ -239,4 +237,3 @@ def _text(cell: Any) -> str | None:  # text, or parquet's own type
 def _split_word(cell: Any) -> str | None:
     text = _text(cell)
     return None if text is None else PART_NAMES.get(text.lower(), text)
-

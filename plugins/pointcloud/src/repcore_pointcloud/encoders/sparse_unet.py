@@ -20,7 +20,9 @@ from repcore.interfaces import Batch, Features, Tokens
 from repcore_pointcloud.configs.sparse_unet import SparseUNetConfig
 from repcore_pointcloud.layers.sparse_convolution import (
     InverseConvolution,
+    NormedConvolution,
     ResidualBlock,
+    ResidualBlocks,
     SparseBatchNorm,
     StridedConvolution,
     SubmanifoldConvolution,
@@ -63,11 +65,11 @@ class SparseUNet(nn.Module):
         self.config, self.depth = config, stages // 2
         self.dim = config.output_width or config.stage_widths[-1]
         self.level_widths = {"voxel": self.dim, "region": self.dim}
-        self.conv_input = nn.ModuleList(
-            [
-                self._convolution(config.input_width, config.stem_width, config.stem_kernel),
-                self._norm(config.stem_width),
-            ]
+        self.conv_input = NormedConvolution(
+            SubmanifoldConvolution(
+                config.input_width, config.stem_width, config.stem_kernel, initialisation=config.initialisation
+            ),
+            self._norm(config.stem_width),
         )
         self._build_stages()
         last = config.stage_widths[-1]
@@ -81,27 +83,24 @@ class SparseUNet(nn.Module):
         skips, width = [config.stem_width, *widths[: self.depth - 1]], config.stem_width
         for stage in range(self.depth):
             lower = widths[stage] if config.width_changes_at == "down-convolution" else width
-            self.down.append(nn.ModuleList([StridedConvolution(width, lower, 2), self._norm(lower)]))
+            self.down.append(NormedConvolution(StridedConvolution(width, lower, 2), self._norm(lower)))
             self.enc.append(self._blocks(lower, widths[stage], config.stage_blocks[stage]))
             width = widths[stage]
         arriving = [width, *widths[self.depth : -1]]  # from below, deepest first
         for stage in range(self.depth):  # stage 0 is the finest
             step = 2 * self.depth - 1 - stage
             upper, below = widths[step], arriving[self.depth - 1 - stage]
-            self.up.append(nn.ModuleList([InverseConvolution(below, upper, 2), self._norm(upper)]))
+            self.up.append(NormedConvolution(InverseConvolution(below, upper, 2), self._norm(upper)))
             self.dec.append(self._blocks(upper + skips[stage], upper, config.stage_blocks[step]))
 
     def _norm(self, width: int) -> SparseBatchNorm:
         return SparseBatchNorm(width, eps=self.config.batch_norm_epsilon, momentum=self.config.batch_norm_momentum)
 
-    def _convolution(self, width_in: int, width_out: int, kernel: int) -> SubmanifoldConvolution:
-        return SubmanifoldConvolution(width_in, width_out, kernel, initialisation=self.config.initialisation)
-
-    def _blocks(self, width_in: int, width_out: int, count: int) -> nn.ModuleDict:
+    def _blocks(self, width_in: int, width_out: int, count: int) -> ResidualBlocks:
         config = self.config
-        return nn.ModuleDict(
-            {
-                f"block{number}": ResidualBlock(
+        return ResidualBlocks(
+            [
+                ResidualBlock(
                     width_in if number == 0 else width_out,
                     width_out,
                     epsilon=config.batch_norm_epsilon,
@@ -109,22 +108,22 @@ class SparseUNet(nn.Module):
                     initialisation=config.initialisation,
                 )
                 for number in range(count)
-            }
+            ]
         )
 
     def stages(self, voxels: SparseTensor) -> dict[str, SparseTensor]:
         """Every intermediate result by the name of its module: conv_input, down.s, enc.s, up.s, dec.s, final."""
-        found = {"conv_input": _normed(self.conv_input[0](voxels), self.conv_input[1])}
+        found = {"conv_input": self.conv_input(voxels)}
         here, skips = found["conv_input"], []
         for stage in range(self.depth):
             skips.append(here)
-            here = found[f"down.{stage}"] = _normed(self.down[stage][0](here), self.down[stage][1])
-            here = found[f"enc.{stage}"] = _through(self.enc[stage], here)
+            here = found[f"down.{stage}"] = self.down[stage](here)
+            here = found[f"enc.{stage}"] = self.enc[stage](here)
         for stage in reversed(range(self.depth)):
             skip = skips[stage]
-            here = found[f"up.{stage}"] = _normed(self.up[stage][0](here, skip.sites), self.up[stage][1])
+            here = found[f"up.{stage}"] = self.up[stage](here, skip.sites)
             joined = here.replaced(torch.cat([here.features, skip.features], dim=1))
-            here = found[f"dec.{stage}"] = _through(self.dec[stage], joined)
+            here = found[f"dec.{stage}"] = self.dec[stage](joined)
         if self.final is not None:
             found["final"] = self.final(here)
         return found
@@ -134,7 +133,7 @@ class SparseUNet(nn.Module):
         coordinates, features = inputs["coordinates"], inputs["features"]
         if not len(coordinates):
             raise DataError("the batch holds no voxel")
-        found = self.stages(SparseTensor(features.to(self.conv_input[0].weight.dtype), Sites(coordinates)))
+        found = self.stages(SparseTensor(features.to(next(self.parameters()).dtype), Sites(coordinates)))
         last = found["final"] if self.final is not None else found["dec.0"]
         voxel = _tokens(last, inputs.get("source"))
         tokens = {"voxel": voxel}
@@ -165,13 +164,3 @@ def region_tokens(voxel: Tokens, region: Tensor, owner: Tensor) -> Tokens:
 def _tokens(voxels: SparseTensor, source: Tensor | None) -> Tokens:
     coordinates = voxels.sites.coordinates
     return Tokens(voxels.features, owner=coordinates[:, 0], position=coordinates[:, 1:], source=source)
-
-
-def _normed(voxels: SparseTensor, norm: nn.Module) -> SparseTensor:
-    return voxels.replaced(torch.relu(norm(voxels.features)))
-
-
-def _through(blocks: nn.Module, voxels: SparseTensor) -> SparseTensor:
-    for block in blocks.values():  # type: ignore[operator]  # a ModuleDict
-        voxels = block(voxels)
-    return voxels

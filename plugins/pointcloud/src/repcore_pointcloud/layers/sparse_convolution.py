@@ -9,6 +9,7 @@ Symbols: V voxels, I and O channels.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -54,7 +55,9 @@ class SparseConvolution(nn.Module):
 
     def convolve(self, features: Tensor, rulebook: Rulebook) -> Tensor:
         """(M, O) by the chosen implementation, in autocast's type where that is on."""
-        weight, bias, device = self.weight, self.bias, features.device.type
+        weight: Tensor = self.weight
+        bias: Tensor | None = self.bias
+        device = features.device.type
         if torch.is_autocast_enabled(device) and features.dtype != torch.float64:
             kind = torch.get_autocast_dtype(device)
             features, weight, bias = features.to(kind), weight.to(kind), None if bias is None else bias.to(kind)
@@ -98,6 +101,18 @@ class SparseBatchNorm(nn.BatchNorm1d):
         return super().forward(input)
 
 
+class NormedConvolution(nn.ModuleList):
+    """A convolution, BatchNorm and ReLU; the parts are numbered 0 and 1 in checkpoints."""
+
+    def __init__(self, convolution: SparseConvolution, norm: SparseBatchNorm) -> None:
+        super().__init__([convolution, norm])
+
+    def forward(self, voxels: SparseTensor, *finer: Sites) -> SparseTensor:
+        """``finer`` is for inverse convolutions."""
+        found: SparseTensor = self[0](voxels, *finer)
+        return found.replaced(torch.relu(self[1](found.features)))
+
+
 class ResidualBlock(nn.Module):
     """Two 3 x 3 x 3 convolutions with BatchNorm around a shortcut (1 x 1 and BatchNorm where widths differ).
 
@@ -127,3 +142,15 @@ class ResidualBlock(nn.Module):
         hidden = hidden.replaced(torch.relu(self.bn1(hidden.features)))
         hidden = self.conv2(hidden)
         return hidden.replaced(torch.relu(self.bn2(hidden.features) + shortcut))
+
+
+class ResidualBlocks(nn.ModuleDict):
+    """Residual blocks one after the other, named block0, block1, ... in checkpoints."""
+
+    def __init__(self, blocks: Sequence[ResidualBlock]) -> None:
+        super().__init__({f"block{number}": block for number, block in enumerate(blocks)})
+
+    def forward(self, voxels: SparseTensor) -> SparseTensor:
+        for block in self.values():
+            voxels = block(voxels)
+        return voxels

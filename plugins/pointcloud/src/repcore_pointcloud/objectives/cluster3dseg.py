@@ -71,7 +71,7 @@ class ClusterContrast(nn.Module):
         super().__init__()
         if config.classes < 1 or config.clusters_per_class < 1 or config.enqueued_per_step > config.queue_per_cluster:
             raise ConfigError(
-                f"{config.classes} classes of {config.clusters_per_class} clusters, {config.enqueued_per_step} features "
+                f"{config.classes} classes of {config.clusters_per_class} clusters, {config.enqueued_per_step} vectors "
                 f"into a queue of {config.queue_per_cluster} do not fit",
                 field="task.clusters",
             )

@@ -1,7 +1,7 @@
 """Losses of FAC: regional contrast, the Siamese correspondence network, and contrast of matched features.
 
-Source: Liu et al. 2023 (arXiv 2303.06388), as far as its figure and abstract tell; definitions in method card 3.4 and
-3.5, since the authors' repository holds none of this. Ours: hidden width of the projector, hard top-k in place of a
+Source: Liu et al. 2023 (arXiv 2303.06388), as far as its figure and abstract tell, since the authors'
+repository holds none of this. Ours: hidden width of the projector, hard top-k in place of a
 differentiable relaxation, and which points are drawn.
 
 Symbols: N_a, N_b points (or voxels) of both views, C channels, R regions, P positives and Q negatives of a region.

@@ -1,7 +1,7 @@
 """Scene-level momentum contrast in one or two formats: what the public repository of FAC really optimises.
 
 Source: `KangchengLiu/FAC_Foreground_Aware_Contrast`, `Downstreams/criterions/nce_loss_moco.py` (DepthContrast, Zhang et
-al. 2021, arXiv 2101.02691); method card 3.6. Differs: the queue length need not be a multiple of the batch; queues move
+al. 2021, arXiv 2101.02691). Differs: the queue length need not be a multiple of the batch; queues move
 in ``update``, not in the forward pass.
 
 Symbols: B scenes, D channels, S places of a queue.

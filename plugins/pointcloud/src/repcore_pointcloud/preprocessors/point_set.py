@@ -89,7 +89,8 @@ class PointSetPreprocessor:
         bad = int((~finite).sum())
         if bad and (self.config.nonfinite == "reject" or bad == len(points)):
             raise ItemError(
-                "not_finite", f"{bad} of {len(points)} points are NaN or infinite; preprocessor.nonfinite=drop leaves them out"
+                "not_finite",
+                f"{bad} of {len(points)} points are NaN or infinite; preprocessor.nonfinite=drop leaves them out",
             )
         rows = np.flatnonzero(finite)
         if len(rows) == 1:

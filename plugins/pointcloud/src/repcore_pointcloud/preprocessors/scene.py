@@ -84,7 +84,7 @@ class ScenePreprocessor:
         if not isinstance(sample.inputs, PreparedScene):
             remark = unit_remark(sample.inputs, self.config)
         scene = self.geometry(sample)
-        values = self.voxels(scene.points, self.channels(scene), scene.region)
+        values: dict[str, Any] = dict(self.voxels(scene.points, self.channels(scene), scene.region))
         voxel_of = values.pop("voxel_of")
         values["source"] = np.where(scene.source >= 0, voxel_of[scene.source], -1).astype(np.int64)
         values["foreground"] = scene.foreground

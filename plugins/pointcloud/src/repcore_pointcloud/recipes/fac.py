@@ -22,7 +22,7 @@ def tiny() -> RunConfig:
         encoder=Part(ENCODER, NARROW),
         objective=Part(OBJECTIVE, CALIBRATED),
         dataset=Part(ROOMS, RoomsConfig()),
-        preprocessor=Part(SCENE, SceneConfig()),
+        preprocessor=Part(SCENE, SceneConfig(background_share_above=0.04)),
         views=Part(PAIR, ScenePairConfig(window_points=6000, view_points=6000)),
         data=DataConfig(batch_size=2, validation_limit=8),
         optimiser=OptimiserConfig(lr=3e-3, weight_decay=0.01),
@@ -52,7 +52,7 @@ def tabletop() -> RunConfig:
 def paper() -> RunConfig:
     """Res16UNet34C on indoor scenes at 2.5 cm, SGD; bring your own data.
 
-    Source: method card 4. The paper's own schedule is not public: that of PointContrast and CSC stands in.
+    The paper's own schedule is not public: that of PointContrast and CSC stands in.
     """
     return RunConfig(
         encoder=Part(ENCODER, RES16UNET34C),

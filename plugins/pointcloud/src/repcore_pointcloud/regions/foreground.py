@@ -31,7 +31,7 @@ ForegroundRule = Callable[[RegionStatistics], np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class GeometricRule:
-    """Background = share above, thickness below and extent above their limits (method card 3.2).
+    """Background = share above, thickness below and extent above their limits.
 
     Args:
         share_above: of the points of a scene.
@@ -65,12 +65,11 @@ def region_statistics(
     inside = region >= 0
     own, points = region[inside], np.asarray(points, np.float64)[inside]
     number = np.bincount(own, minlength=count)
-    centre = np.stack([np.bincount(own, points[:, axis], count) for axis in range(3)], axis=1)
-    centre /= np.maximum(number, 1)[:, None]
+    safe = np.maximum(number, 1)[:, None]
+    centre = np.stack([np.bincount(own, points[:, axis], count) for axis in range(3)], axis=1) / safe
     offset = points - centre[own]
     products = np.einsum("ni,nj->nij", offset, offset).reshape(-1, 9)
-    covariance = np.stack([np.bincount(own, products[:, cell], count) for cell in range(9)], axis=1)
-    covariance /= np.maximum(number, 1)[:, None]
+    covariance = np.stack([np.bincount(own, products[:, cell], count) for cell in range(9)], axis=1) / safe
     eigenvalues = np.maximum(np.linalg.eigvalsh(covariance.reshape(-1, 3, 3)), 0.0)
     return RegionStatistics(
         share=number / max(1, scene_points or len(region)),

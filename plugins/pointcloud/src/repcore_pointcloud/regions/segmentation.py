@@ -1,6 +1,6 @@
 """Over-segmentation of a scene without labels: graph segmentation on differences of normals.
 
-Source: Felzenszwalb & Huttenlocher 2004 (IJCV 59), as the ScanNet segmentator uses it; method card 3.1, option 2. The
+Source: Felzenszwalb & Huttenlocher 2004 (IJCV 59), as the ScanNet segmentator uses it. The
 paper of FAC names no segmentation that its public repository would hold; the choice is ours.
 
 Everything but the merging itself is array code. Merging follows the sorted edges one by one, as its definition wants.

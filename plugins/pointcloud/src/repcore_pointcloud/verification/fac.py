@@ -148,7 +148,7 @@ def _totals(
     one, two = inputs["view_a.D"][inputs["pair.a"]], inputs["view_b.D"][inputs["pair.b"]]
     pairs = info_nce(F.normalize(one, dim=1), F.normalize(two, dim=1), temperature=float(single["temperature"]))
     yield StageResult("total_loss", {"total.loss": total.detach()[None], "pointinfonce.loss": pairs[None]})
-    layers = (network.projector[0].weight, network.projector[2].weight)
+    layers = (network.get_parameter("projector.0.weight"), network.get_parameter("projector.2.weight"))
     grads = torch.autograd.grad(total, (view_a, *layers))
     names = ("grad.D_a", "grad.projector.0.weight", "grad.projector.2.weight")
     yield StageResult("gradients", dict(zip(names, grads, strict=True)))
@@ -277,7 +277,7 @@ def _spunet(golden: Golden) -> Iterator[StageResult]:
     yield StageResult("spunet_sites", {f"spunet.{name}.coords_bxyz": one[0] for name, one in rows.items()})
     values = {f"spunet.{name}.features": one[1] for name, one in rows.items()}
     yield StageResult("spunet_features", {**values, "spunet.output": output.features.detach()})
-    stem = network.conv_input[0].weight
+    stem = network.get_parameter("conv_input.0.weight")
     grads = torch.autograd.grad(output.features.square().mean(), (features, stem))
     names = ("spunet.grad_features", "spunet.grad_conv_input.0.weight")
     yield StageResult("spunet_gradients", dict(zip(names, grads, strict=True)))

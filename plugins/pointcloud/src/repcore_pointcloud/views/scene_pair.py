@@ -1,6 +1,6 @@
 """Views ``pointcloud/scene-pair``: two independent random looks at one scene, with what leads back to it.
 
-Source: augmentations of DepthContrast as the public repository of FAC has them (method card 3.3). Differs: both views
+Source: augmentations of DepthContrast as the public repository of FAC has them. Differs: both views
 come from one window of the scene so that they share regions; rotation and scale happen before voxelisation, so that
 the grids of the views differ; offset noise is drawn for every view instead of once a batch.
 

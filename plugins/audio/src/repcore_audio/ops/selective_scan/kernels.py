@@ -139,6 +139,28 @@ def _rows(source, row, width, column, ok):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
+def _states_before(  # type: ignore[no-untyped-def]
+    u, delta, drive_before, rate, shift, start, D, row, d, k, earlier
+):
+    """State before every step of a chunk, (T, BLOCK_D, N): scan the inputs of the step before, from the border."""
+    step = tl.where(earlier, _softplus(_rows(delta, row, D, d, earlier) + shift), 0.0)
+    pushed = (step * _rows(u, row, D, d, earlier))[:, :, None] * drive_before[:, None, :]
+    pushed = tl.where((k == 0)[:, None, None], start[None, :, :], pushed)
+    _, state = tl.associative_scan((tl.exp(step[:, :, None] * rate[None, :, :]), pushed), 0, _after)
+    return state
+
+
+@triton.jit
+def _adjoints(delta, received, enter, rate, shift, D, row, d, is_last, later):  # type: ignore[no-untyped-def]
+    """dL/ds of every step, (T, BLOCK_D, N): g_t = gy_t C_t + a_(t+1) g_(t+1); ``enter`` joins at the last step."""
+    step = tl.where(later, _softplus(_rows(delta, row, D, d, later) + shift), 0.0)
+    received = tl.where(is_last[:, None, None], received + enter[None, :, :], received)
+    gain = tl.exp(step[:, :, None] * rate[None, :, :])
+    _, adjoint = tl.associative_scan((gain, received), 0, _after, reverse=True)
+    return adjoint
+
+
+@triton.jit
 def gradient_kernel(  # type: ignore[no-untyped-def]
     u, delta, A, B, C, skip, bias, reverse, grad, borders, carries,
     grad_u, grad_delta, grad_B, grad_C,
@@ -152,8 +174,7 @@ def gradient_kernel(  # type: ignore[no-untyped-def]
     """
     group, chunk, pair = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     scan = pair // batch
-    k = tl.arange(0, STEPS)
-    n = tl.arange(0, BLOCK_N)
+    k, n = tl.arange(0, STEPS), tl.arange(0, BLOCK_N)
     n_ok = n < N
     i = chunk * STEPS + k
     back = tl.load(reverse + scan)
@@ -166,8 +187,7 @@ def gradient_kernel(  # type: ignore[no-untyped-def]
     drive = _rows(B, here, N, n, ok[:, None] & n_ok[None, :])  # (T, N)
     drive_before = _rows(B, before, N, n, before_ok[:, None] & n_ok[None, :])
     readout = _rows(C, here, N, n, ok[:, None] & n_ok[None, :])
-    sum_B = tl.zeros((STEPS, BLOCK_N), tl.float32)
-    sum_C = tl.zeros((STEPS, BLOCK_N), tl.float32)
+    sum_B, sum_C = tl.zeros((STEPS, BLOCK_N), tl.float32), tl.zeros((STEPS, BLOCK_N), tl.float32)
     for block in range(BLOCKS):
         d = (group * BLOCKS + block) * BLOCK_D + tl.arange(0, BLOCK_D)
         d_ok = d < D
@@ -178,30 +198,15 @@ def gradient_kernel(  # type: ignore[no-untyped-def]
         weight = tl.load(skip + scan * D + d, mask=d_ok, other=0.0)[None, :]
         start = tl.load(borders + (place * D + d[:, None]) * N + n[None, :], mask=both, other=0.0)
         enter = tl.load(carries + (place * D + d[:, None]) * N + n[None, :], mask=both, other=0.0)
-        x = _rows(u, here, D, d, tile)  # (T, BLOCK_D)
-        gy = _rows(grad, here, D, d, tile)
+        x, gy = _rows(u, here, D, d, tile), _rows(grad, here, D, d, tile)  # (T, BLOCK_D)
         raw = _rows(delta, here, D, d, tile) + shift
         step = tl.where(tile, _softplus(raw), 0.0)
         gain = tl.exp(step[:, :, None] * rate[None, :, :])  # (T, BLOCK_D, N)
-
-        # States before every step: scan the inputs of the step before; the first one is the border itself.
-        earlier = before_ok[:, None] & d_ok[None, :]
-        step_before = tl.where(earlier, _softplus(_rows(delta, before, D, d, earlier) + shift), 0.0)
-        pushed = (step_before * _rows(u, before, D, d, earlier))[:, :, None] * drive_before[:, None, :]
-        pushed = tl.where((k == 0)[:, None, None], start[None, :, :], pushed)
-        gain_before = tl.exp(step_before[:, :, None] * rate[None, :, :])
-        _, state_before = tl.associative_scan((gain_before, pushed), 0, _after)
-        decayed = gain * state_before
+        earlier, later = before_ok[:, None] & d_ok[None, :], following_ok[:, None] & d_ok[None, :]
+        decayed = gain * _states_before(u, delta, drive_before, rate, shift, start, D, before, d, k, earlier)
         state = decayed + (step * x)[:, :, None] * drive[:, None, :]
-
-        # Adjoints: g_t = gy_t C_t + a_(t+1) g_(t+1); what enters the chunk joins at its last step.
-        later = following_ok[:, None] & d_ok[None, :]
-        step_after = tl.where(later, _softplus(_rows(delta, following, D, d, later) + shift), 0.0)
-        gain_after = tl.exp(step_after[:, :, None] * rate[None, :, :])
         received = gy[:, :, None] * readout[:, None, :]
-        received = tl.where((k == STEPS - 1)[:, None, None], received + enter[None, :, :], received)
-        _, adjoint = tl.associative_scan((gain_after, received), 0, _after, reverse=True)
-
+        adjoint = _adjoints(delta, received, enter, rate, shift, D, following, d, k == STEPS - 1, later)
         sum_C += tl.sum(gy[:, :, None] * state, axis=1)
         sum_B += tl.sum((step * x)[:, :, None] * adjoint, axis=1)
         inner = tl.sum(adjoint * drive[:, None, :], axis=2)  # (T, BLOCK_D): dL/d(step u)

@@ -46,7 +46,9 @@ def cases(device: str, dtype: str) -> Iterator[Case]:
         for title, rulebook in books.items():
             yield (
                 title,
-                _arguments(rulebook, kernel, width_in, width_out, bias, generator, device, kind),
+                _arguments(
+                    rulebook, kernel, (width_in, width_out), bias=bias, generator=generator, device=device, kind=kind
+                ),
                 {"rulebook": rulebook},
             )
 
@@ -62,8 +64,8 @@ def random_coordinates(voxels: int, side: int, generator: torch.Generator) -> Te
 def _arguments(
     rulebook: Rulebook,
     kernel: tuple[int, int, int],
-    width_in: int,
-    width_out: int,
+    widths: tuple[int, int],
+    *,
     bias: bool,
     generator: torch.Generator,
     device: str,
@@ -72,5 +74,6 @@ def _arguments(
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator).to(device, kind).requires_grad_()
 
+    width_in, width_out = widths
     features = normal(rulebook.num_inputs, width_in)
     return features, normal(width_out, *kernel, width_in), normal(width_out) if bias else None

@@ -7,7 +7,7 @@ import triton.language as tl
 
 
 @triton.jit
-def product_kernel(
+def product_kernel(  # type: ignore[no-untyped-def]
     source, kernels, table, out, num_outputs, num_inputs,
     VOLUME: tl.constexpr, WIDTH_IN: tl.constexpr, WIDTH_OUT: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, SUMS: tl.constexpr, PRECISION: tl.constexpr,
@@ -38,7 +38,7 @@ def product_kernel(
 
 
 @triton.jit
-def weight_kernel(
+def weight_kernel(  # type: ignore[no-untyped-def]
     features, grad, table, partial, num_outputs, num_inputs,
     VOLUME: tl.constexpr, WIDTH_IN: tl.constexpr, WIDTH_OUT: tl.constexpr, STEPS: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, SUMS: tl.constexpr, PRECISION: tl.constexpr,

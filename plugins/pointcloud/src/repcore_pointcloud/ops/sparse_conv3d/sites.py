@@ -1,6 +1,6 @@
 """Active voxels and their neighbours, found by sorting 64-bit keys; runs unchanged on CPU and GPU.
 
-Source of the idea: method card 8.2 (ii); no reference code. Differs from spconv: coordinates may be negative, batch
+Differs from spconv: coordinates may be negative, batch
 numbers may have gaps, the grid has no upper border, and a coordinate that occurs twice is an error instead of a
 silently wrong result.
 

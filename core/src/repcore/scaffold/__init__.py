@@ -1,0 +1,1 @@
+"""``repcore new-plugin``: the templates of a new plugin and the generator that fills them in."""

@@ -1,0 +1,196 @@
+"""Filling the templates of a new plugin; standard library only, nothing is looked up on a network.
+
+A plugin is put together from parts (encoder, objective, dataset, op). An objective brings its encoder with it; where
+encoder, objective and dataset come together, a preprocessor and a recipe join them, so that the result trains.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from string import Template
+
+from repcore.errors import ConfigError, closest
+from repcore.plugins import BUILT_IN, RESERVED_DOMAINS, core_version
+
+PARTS = ("encoder", "objective", "dataset", "op")
+NAME_PATTERN = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+LONGEST_NAME = 24  # keeps every generated line within the generated line length
+WORDS = {
+    "encoder": "an encoder",
+    "objective": "an objective",
+    "dataset": "a data set",
+    "op": "an op with a faster twin",
+}
+SPEC_NAMES = {
+    "encoder": ("EncoderSpec", "TensorSpec"),
+    "objective": ("ObjectiveSpec",),
+    "dataset": ("DatasetSpec", "TargetSpec", "TensorSpec"),
+    "recipe": ("PreprocessorSpec", "RecipeSpec"),
+    "op": ("OpSpec",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NewPlugin:
+    """What to make.
+
+    Args:
+        name: lower-case words joined by hyphens; also the name of its encoder and recipe.
+        domain: a new domain, or an installed one to join.
+        parts: among :data:`PARTS`, in that order.
+
+    Raises:
+        ConfigError: a name, domain or part cannot be used; from :func:`describe`.
+    """
+
+    name: str
+    domain: str
+    parts: tuple[str, ...]
+
+    @property
+    def distribution(self) -> str:
+        """As pip knows it."""
+        return f"repcore-{self.name}"
+
+    @property
+    def package(self) -> str:
+        """As Python imports it."""
+        return f"repcore_{self.name.replace('-', '_')}"
+
+    @property
+    def trains(self) -> bool:
+        """Whether there is a recipe."""
+        return {"encoder", "objective", "dataset"} <= set(self.parts)
+
+    @property
+    def fragments(self) -> tuple[str, ...]:
+        """Parts with their glue."""
+        return (*self.parts, "recipe") if self.trains else self.parts
+
+
+def describe(name: str, domain: str | None, parts: Iterable[str], *, taken: Iterable[str] = ()) -> NewPlugin:
+    """Check what a user asked for.
+
+    Args:
+        domain: None = the name without hyphens.
+        taken: names of installed plugins.
+
+    Raises:
+        ConfigError: says which word cannot be used and why.
+    """
+    short = name.removeprefix("repcore-")
+    if not NAME_PATTERN.fullmatch(short) or len(short) > LONGEST_NAME:
+        raise ConfigError(
+            f"a plugin cannot be called {name!r}",
+            expected=f"lower-case words and numbers joined by hyphens, at most {LONGEST_NAME} characters",
+            hint=re.sub(r"[^a-z0-9]+", "-", short.lower()).strip("-")[:LONGEST_NAME] or "my-plugin",
+        )
+    if short == BUILT_IN or short in set(taken):
+        raise ConfigError(f"a plugin called {short!r} is installed already", hint=f"{short}-more")
+    chosen = domain or short.replace("-", "")
+    if not re.fullmatch(r"[a-z][a-z0-9]*", chosen) or chosen in RESERVED_DOMAINS:
+        reason = "is a command of repcore" if chosen in RESERVED_DOMAINS else "is not a plain lower-case word"
+        raise ConfigError(f"domain {chosen!r} {reason}", hint="--domain WORD chooses another")
+    wanted = {part.strip() for part in parts if part.strip()}
+    unknown = sorted(wanted - set(PARTS))
+    if unknown or not wanted:
+        raise ConfigError(
+            f"--with {unknown[0]!r} is unknown" if unknown else "--with names nothing",
+            did_you_mean=closest(unknown[0], PARTS) if unknown else None,
+            parts=", ".join(PARTS),
+        )
+    if "objective" in wanted:
+        wanted.add("encoder")
+    return NewPlugin(short, chosen, tuple(part for part in PARTS if part in wanted))
+
+
+def files_of(plugin: NewPlugin) -> Mapping[str, str]:
+    """Every file by its path in the new folder."""
+    values = _values(plugin)
+    source, fragments = f"src/{plugin.package}", plugin.fragments
+
+    def fill(*names: str) -> str:
+        return "".join(Template(_template(name)).substitute(values) for name in names)
+
+    files = {
+        "pyproject.toml": fill("pyproject.toml"),
+        "README.md": fill("README.md"),
+        "LICENSE": _template("LICENSE"),
+        "CITATION.cff": fill("CITATION.cff"),
+        ".gitignore": fill("gitignore"),
+        ".github/workflows/checks.yml": fill("ci.yml"),
+        "tests/test_plugin.py": fill("test_plugin.py"),
+        f"{source}/__init__.py": fill("init.py"),
+        f"{source}/py.typed": "",
+        f"{source}/_plugin.py": fill("plugin-head.py", *(f"plugin-{one}.py" for one in fragments)),
+    }
+    with_configs = [one for one in fragments if one != "op"]
+    if with_configs:
+        files[f"{source}/configs.py"] = fill("configs-head.py", *(f"configs-{one}.py" for one in with_configs))
+    if "encoder" in fragments:
+        examples = [f"examples-{one}.py" for one in ("objective",) if one in fragments]
+        files[f"{source}/examples.py"] = fill("examples-head.py", *examples)
+    modules = {one: f"{one}s" for one in plugin.parts} | ({"recipe": "preprocessors"} if plugin.trains else {})
+    files.update({f"{source}/{module}.py": fill(f"{module}.py") for module in modules.values()})
+    return files
+
+
+def write(plugin: NewPlugin, destination: Path) -> Path:
+    """Write a plugin into a new folder named like its distribution.
+
+    Raises:
+        ConfigError: something of this name is there; nothing is written then.
+    """
+    folder = destination / plugin.distribution
+    if folder.exists():
+        raise ConfigError(f"{str(folder)!r} exists; nothing was written", hint="another name, or --dest FOLDER")
+    for name, text in files_of(plugin).items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return folder
+
+
+def _template(name: str) -> str:
+    return (resources.files("repcore.scaffold") / "templates" / f"{name}.txt").read_text(encoding="utf-8")
+
+
+def _values(plugin: NewPlugin) -> Mapping[str, str]:
+    specs = sorted({"PluginInfo", *(name for part in plugin.fragments for name in SPEC_NAMES[part])})
+    examples = ["HiddenColumnsConfig"] if "objective" in plugin.parts else []
+    train = f"    repcore {plugin.domain} train {plugin.name}\n" if plugin.trains else ""
+    return {
+        "name": plugin.name,
+        "domain": plugin.domain,
+        "distribution": plugin.distribution,
+        "package": plugin.package,
+        "title": plugin.name.replace("-", " ").capitalize(),
+        "core_requirement": core_requirement(core_version()),
+        "parts_in_words": ", ".join(WORDS[part] for part in plugin.parts),
+        "train_line": train,
+        "spec_imports": "\n".join(f"    {name}," for name in specs),
+        "and_recipe": " and the recipe" if plugin.trains else "",
+        "config_imports": _config_imports(plugin),
+        "example_imports": ", ".join([*examples, "RowEncoderConfig"]),
+    }
+
+
+def _config_imports(plugin: NewPlugin) -> str:
+    lines = ["from dataclasses import dataclass, field"]
+    lines += ["from pathlib import Path"] if "dataset" in plugin.parts else []
+    names = "DataConfig, OptimiserConfig, Part, RunConfig, TrainerConfig"
+    lines += ["", f"from repcore.config import {names}"] if plugin.trains else []
+    return "\n".join(lines)
+
+
+def core_requirement(version: str) -> str:
+    """This core's minor release and the next: ``0.1.4`` gives ``repcore>=0.1,<0.3``."""
+    found = re.match(r"(\d+)\.(\d+)", version)
+    if found is None or version.startswith("0+"):
+        return "repcore"
+    major, minor = int(found[1]), int(found[2])
+    return f"repcore>={major}.{minor},<{major}.{minor + 2}"

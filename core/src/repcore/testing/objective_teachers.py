@@ -1,0 +1,164 @@
+"""Checks of masks and teachers: the share that is hidden, and what an update of a moving average does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from repcore.interfaces import Batch, Draws
+from repcore.nn.frozen import Frozen
+from repcore.testing.check import NotJudgedError, fail
+from repcore.testing.subjects import ObjectiveSubject, as_encoder, draw, progress, rules
+from repcore.testing.tensors import leaves
+from repcore.training.objective_rules import after_step, before_step, exported_encoder
+
+TEACHER_WORDS = ("teacher", "ema", "momentum_encoder", "target_encoder")
+MASK_WORDS = ("hidden", "mask", "masked")
+MASK_SEEDS = 16
+NUDGE = 1e-2  # random change of the student before an update, so that old and new students can be told apart
+BLEND_TOLERANCE = 1e-3  # of the largest distance between teacher and student: float32 rounding of small differences
+
+
+def teachers(objective: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Modules that must not train: external ones, copies of the exported encoder, and what is called a teacher."""
+    student = exported_encoder(objective)
+    for name, module in objective.named_modules():
+        last = name.rpartition(".")[2].lower()
+        is_copy = type(module) is type(student) and module is not student and not _shares(module, student)
+        if (
+            isinstance(module, Frozen)
+            or is_copy
+            or any(last == one or last.startswith(f"{one}_") for one in TEACHER_WORDS)
+        ):
+            yield name, module
+
+
+def _shares(one: nn.Module, other: nn.Module) -> bool:
+    return bool({id(part) for part in one.parameters()} & {id(part) for part in other.parameters()})
+
+
+def teacher_has_no_grad(subject: ObjectiveSubject) -> None:
+    """Teachers do not train: EMA copies and external ones have no trainable parameter; external ones stay in eval."""
+    for name, module in teachers(subject.build()):
+        if isinstance(module, Frozen):
+            if module.module.training:
+                fail(f"external teacher {name} is in training mode")
+            continue
+        training = [one for one, parameter in module.named_parameters() if parameter.requires_grad]
+        if training:
+            fail(f"teacher {name} has {len(training)} trainable parameters, for example {training[0]}")
+
+
+def ema_update_value(subject: ObjectiveSubject) -> None:
+    """``after_step`` moves a teacher to a blend of itself and the student as the optimiser left it, one share for all.
+
+    An update before the optimiser's step, or one that lags a step behind, is no such blend.
+    """
+    objective, batch = subject.build(), subject.batch()
+    pairs = {name: _pairs(objective, module) for name, module in teachers(objective) if not isinstance(module, Frozen)}
+    for step in range(2):
+        draws = draw(objective, batch, seed=step, step=step)
+        terms = rules(objective)(batch, draws)
+        objective.zero_grad(set_to_none=True)
+        terms.total.backward()
+        old = {name: [teacher.detach().clone() for teacher, _ in found] for name, found in pairs.items()}
+        before_step(objective, progress(step))
+        for name, found in pairs.items():
+            if any(not torch.equal(teacher, kept) for (teacher, _), kept in zip(found, old[name], strict=True)):
+                fail(f"teacher {name} changes before the optimiser's step: it follows an old student")
+        _nudge(objective)
+        after_step(objective, progress(step), [terms.carry])
+        for name, found in pairs.items():
+            _check_blend(name, old[name], found)
+
+
+def _pairs(objective: nn.Module, teacher: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    """Parameters of a teacher beside those of the trainable module it is a copy of; empty if there is none."""
+    shapes = {name: one.shape for name, one in teacher.named_parameters()}
+    for module in objective.modules():
+        theirs = dict(module.named_parameters())
+        alike = {name: one.shape for name, one in theirs.items()} == shapes
+        if alike and module is not teacher and any(one.requires_grad for one in theirs.values()):
+            return [(one, theirs[name]) for name, one in teacher.named_parameters()]
+    return []
+
+
+@torch.no_grad()
+def _nudge(objective: nn.Module) -> None:
+    """As if an optimiser had made a step."""
+    for one in objective.parameters():
+        if one.requires_grad:
+            one.add_(torch.randn_like(one), alpha=NUDGE)
+
+
+def _check_blend(name: str, old: list[Tensor], pairs: list[tuple[Tensor, Tensor]]) -> None:
+    moved = [teacher.detach() - kept for (teacher, _), kept in zip(pairs, old, strict=True)]
+    if not any(bool((one != 0).any()) for one in moved):
+        return
+    way = [student.detach() - kept for (_, student), kept in zip(pairs, old, strict=True)]
+    length = sum(float(one.double().square().sum()) for one in way)
+    share = sum(float((a.double() * b.double()).sum()) for a, b in zip(moved, way, strict=True)) / max(length, 1e-30)
+    largest = max(float(one.abs().max()) for one in way if one.numel())
+    off = max(float((a - share * b).abs().max()) for a, b in zip(moved, way, strict=True) if a.numel())
+    if not -BLEND_TOLERANCE <= share <= 1.0 + BLEND_TOLERANCE or off > BLEND_TOLERANCE * largest:
+        fail(
+            f"teacher {name} is no blend of itself and the student after the optimiser's step: best share {share:.4g}, "
+            f"largest error {off:.1e} where they are {largest:.1e} apart"
+        )
+
+
+def mask_ratio_as_configured(subject: ObjectiveSubject) -> None:
+    """The share of True in the draw called ``hidden`` (or ``mask``) is the config's ``mask_ratio``.
+
+    Where the encoder gives a token level of the mask's shape, only its valid tokens count.
+    """
+    objective, batch = subject.build(), subject.batch()
+    wanted = subject.setting("mask_ratio")
+    shares, tolerance = [], 0.02
+    for seed in range(MASK_SEEDS):
+        for value in _masks(draw(objective, batch, seed)):
+            places = _places(objective, batch, value)
+            shares.append(float(value.sum()) / places)
+            # one element of a row by rounding, and four deviations of independent draws
+            noise = 4.0 * (wanted * (1.0 - wanted) / (places * MASK_SEEDS)) ** 0.5
+            tolerance = max(tolerance, noise, 0.5 * len(value) / places if value.ndim > 1 else 1.0 / places)
+    if not shares:
+        raise NotJudgedError(f"draw() gives no bool tensor called {' or '.join(MASK_WORDS)}")
+    share = sum(shares) / len(shares)
+    if abs(share - wanted) > tolerance:
+        fail(f"{share:.3f} of the places are hidden; mask_ratio says {wanted:g} (tolerance {tolerance:.3f})")
+
+
+def _masks(draws: Draws) -> list[Tensor]:
+    """Bool tensors of a draw that are called masks."""
+    found = [value for path, value in leaves(draws) if path.rpartition(".")[2] in MASK_WORDS]
+    return [one for one in found if isinstance(one, Tensor) and one.dtype == torch.bool and one.numel()]
+
+
+@torch.no_grad()
+def _places(objective: nn.Module, batch: Batch, mask: Tensor) -> int:
+    """How many places could be hidden: without padding where the encoder says what is padding."""
+    if batch.inputs is None or mask.ndim != 2:
+        return mask.numel()
+    features = as_encoder(exported_encoder(objective)).forward(batch)
+    for tokens in features.tokens.values():
+        if tokens.valid is not None and tokens.valid.shape == mask.shape:
+            return int(tokens.valid.sum())
+    return mask.numel()
+
+
+def mask_differs_per_item(subject: ObjectiveSubject) -> None:
+    """Two items of a batch do not hide the same places every time."""
+    objective, batch = subject.build(), subject.batch()
+    seen = False
+    for seed in range(MASK_SEEDS):
+        for value in _masks(draw(objective, batch, seed)):
+            if value.ndim > 1 and len(value) > 1:
+                seen = True
+                if any(not torch.equal(value[0], row) for row in value[1:]):
+                    return
+    if not seen:
+        raise NotJudgedError(f"draw() gives no {' or '.join(MASK_WORDS)} tensor with a row for each item")
+    fail(f"in {MASK_SEEDS} draws all items of a batch hide the same places")

@@ -1,0 +1,1 @@
+"""Evaluation protocols of the domain that core has no place for."""

@@ -1,0 +1,225 @@
+"""Dense probes of scenes: how far the features of points and regions tell classes apart, without training the encoder.
+
+Protocol ``scene-points@1``: a class-balanced sample of labelled points of the training groups (600 a class, or a share
+of all labelled ones for label-efficient figures), standardised features, multinomial logistic regression or weighted
+nearest neighbours by cosine, tested on every labelled point of the test groups; mean IoU over the classes that occur
+there. The same encoder with random weights and hand-crafted geometry always stand beside, on the same points.
+
+Symbols: N points, D channels, K classes, R regions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import nn
+
+from repcore.data.seeds import generator
+from repcore.errors import ConfigError, DataError
+from repcore.interfaces import Batch, Sample
+from repcore_pointcloud.layers.sparse_convolution import SparseBatchNorm
+from repcore_pointcloud.preprocessors.scene import ScenePreprocessor, hand_crafted
+
+Kind = Literal["linear", "knn"]
+PER_CLASS = 600
+NEIGHBOURS, SHARPNESS = 20, 0.07
+PENALTY, ITERATIONS = 1.0, 400
+CHUNK = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledPoints:
+    """Points with a label, of one or many scenes.
+
+    Args:
+        labels: int64 (N,), classes from 0.
+        is_train: bool (N,).
+        features: name -> float32 (N, D).
+        region: int64 (N,), region over all scenes; -1 = none.
+        names: class numbers of the data, (K,).
+    """
+
+    labels: np.ndarray
+    is_train: np.ndarray
+    features: Mapping[str, np.ndarray]
+    region: np.ndarray
+    names: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DenseScore:
+    """Figures of one set of features; ``per_class`` is the IoU of each class, NaN where it does not occur."""
+
+    mean_iou: float
+    accuracy: float
+    per_class: tuple[float, ...]
+
+
+def score_points(
+    points: LabelledPoints, name: str, *, seed: int, kind: Kind = "linear", share: float | None = None
+) -> DenseScore:
+    """Fit on training points, score on test points.
+
+    Args:
+        name: which features.
+        seed: of the draw of training points; the same points for every set of features.
+        kind: classifier.
+        share: of all labelled training points instead of 600 a class: 0.01 and 0.1 are the label-efficient figures.
+
+    Raises:
+        DataError: fewer than two classes among the training points, or no test point.
+    """
+    rows = training_rows(points, seed=seed, share=share)
+    test = np.flatnonzero(~points.is_train)
+    if not len(test):
+        raise DataError("no labelled point is left for testing", hint="other --test groups")
+    if len(np.unique(points.labels[rows])) < 2:
+        raise DataError(f"{len(rows)} training points show fewer than two classes")
+    matrix = points.features[name].astype(np.float64)
+    mean, deviation = matrix[rows].mean(0), matrix[rows].std(0)
+    scaled = (matrix - mean) / np.where(deviation > 1e-9, deviation, 1.0)
+    classify = _linear if kind == "linear" else _nearest
+    predicted = classify(scaled[rows], points.labels[rows], scaled[test], len(points.names))
+    return iou(points.labels[test], predicted, len(points.names))
+
+
+def training_rows(points: LabelledPoints, *, seed: int, share: float | None) -> np.ndarray:
+    """Balanced rows (600 a class, fewer where a class has fewer), or a share of all, at least one a class."""
+    rng = generator(seed, "scene-points")
+    rows = []
+    for number in range(len(points.names)):
+        own = rng.permutation(np.flatnonzero(points.is_train & (points.labels == number)))
+        wanted = PER_CLASS if share is None else max(1, round(share * len(own)))
+        rows.append(own[:wanted])
+    return np.sort(np.concatenate(rows))
+
+
+def region_points(points: LabelledPoints) -> LabelledPoints:
+    """One row a region: mean features, the most frequent label, training if most of its points are."""
+    inside = points.region >= 0
+    distinct, index = np.unique(points.region[inside], return_inverse=True)
+    number = np.bincount(index).astype(np.float64)
+    votes = np.zeros((len(distinct), len(points.names)))
+    np.add.at(votes, (index, points.labels[inside]), 1.0)
+    train_share = np.bincount(index, points.is_train[inside]) / number
+    features = {}
+    for name, matrix in points.features.items():
+        sums = np.zeros((len(distinct), matrix.shape[1]))
+        np.add.at(sums, index, matrix[inside])
+        features[name] = (sums / number[:, None]).astype(np.float32)
+    return LabelledPoints(votes.argmax(1), train_share > 0.5, features, distinct, points.names)
+
+
+def iou(truth: np.ndarray, predicted: np.ndarray, classes: int) -> DenseScore:
+    """Intersection over union of every class that occurs in the truth, their mean, and accuracy."""
+    table = np.bincount(truth * classes + predicted, minlength=classes**2).reshape(classes, classes)
+    hit = np.diag(table).astype(np.float64)
+    union = table.sum(0) + table.sum(1) - hit
+    occurs = table.sum(1) > 0
+    per_class = np.where(occurs, hit / np.maximum(union, 1), np.nan)
+    return DenseScore(float(np.nanmean(per_class)), float(hit.sum() / max(1, len(truth))), tuple(per_class.tolist()))
+
+
+def _linear(train: np.ndarray, labels: np.ndarray, test: np.ndarray, classes: int) -> np.ndarray:
+    del classes
+    model = LogisticRegression(C=PENALTY, max_iter=ITERATIONS, class_weight="balanced")
+    predicted: np.ndarray = model.fit(train, labels).predict(test)
+    return predicted
+
+
+def _nearest(train: np.ndarray, labels: np.ndarray, test: np.ndarray, classes: int) -> np.ndarray:
+    """Votes of the 20 nearest by cosine, weighted by exp(similarity / 0.07) over the class's size."""
+    known = torch.nn.functional.normalize(torch.from_numpy(train).float(), dim=1)
+    owner = torch.from_numpy(labels)
+    size = torch.bincount(owner, minlength=classes).clamp(min=1).float()
+    found = []
+    for first in range(0, len(test), CHUNK):
+        asked = torch.nn.functional.normalize(torch.from_numpy(test[first : first + CHUNK]).float(), dim=1)
+        near, index = (asked @ known.T).topk(min(NEIGHBOURS, len(known)), dim=1)
+        votes = torch.zeros(len(asked), classes)
+        votes.scatter_add_(1, owner[index], (near / SHARPNESS).exp() / size[owner[index]])
+        found.append(votes.argmax(1).numpy())
+    return np.concatenate(found)
+
+
+# ---------------------------------------------------------------------------------------- collecting
+
+
+def collect_points(
+    preprocessor: ScenePreprocessor,
+    encoders: Mapping[str, nn.Module],
+    samples: Sequence[Sample],
+    *,
+    label: str,
+    ignored: Sequence[int] = (),
+    group: str = "",
+    test: Sequence[str | int] = (),
+) -> LabelledPoints:
+    """Features of every labelled point under every encoder, and hand-crafted geometry.
+
+    Args:
+        preprocessor: as saved with the model.
+        encoders: name -> encoder in eval mode.
+        samples: scenes with a label of every point.
+        label / ignored: which label, and values that mean none.
+        group: a second label that divides points (sectors of a scan); empty = scenes are divided.
+        test: values of ``group``, or ids of scenes, that are tested.
+
+    Raises:
+        ConfigError: a label that a scene lacks. DataError: no labelled point.
+    """
+    parts: dict[str, list[np.ndarray]] = {"label": [], "train": [], "region": []}
+    features: dict[str, list[np.ndarray]] = {name: [] for name in (*encoders, "hand-crafted")}
+    regions = 0
+    for sample in samples:
+        for wanted in filter(None, (label, group)):
+            if wanted not in sample.targets:
+                raise ConfigError(f"scene {sample.id} has no label {wanted!r}", labels=", ".join(sample.targets))
+        item = preprocessor.prepare(sample)[0]
+        batch = preprocessor.collate([item])
+        source, values = item.values["source"], np.asarray(sample.targets[label])
+        kept = (source >= 0) & ~np.isin(values, list(ignored))
+        divider = np.asarray(sample.targets[group])[kept].astype(str) if group else np.full(kept.sum(), sample.id)
+        parts["label"].append(values[kept])
+        parts["train"].append(~np.isin(divider, [str(one) for one in test]))
+        parts["region"].append(item.values["region"][source[kept]] + regions)
+        regions += len(item.values["foreground"])
+        for name, encoder in encoders.items():
+            features[name].append(voxel_features(encoder, batch)[source[kept]])
+        scene = preprocessor.geometry(sample)
+        features["hand-crafted"].append(hand_crafted(scene)[scene.source[kept]])
+    labels = np.concatenate(parts["label"]) if parts["label"] else np.zeros(0, np.int64)
+    if not len(labels):
+        raise DataError(f"no point has a label {label!r}")
+    names, numbers = np.unique(labels, return_inverse=True)
+    joined = {name: np.concatenate(one) for name, one in features.items()}
+    is_train, region = np.concatenate(parts["train"]), np.concatenate(parts["region"])
+    return LabelledPoints(numbers.reshape(-1), is_train, joined, region, tuple(int(one) for one in names))
+
+
+@torch.no_grad()
+def voxel_features(encoder: nn.Module, batch: Batch) -> np.ndarray:
+    """Features of the voxels of a batch, float32 (V, C)."""
+    found: np.ndarray = encoder(batch).tokens["voxel"].values.float().cpu().numpy()
+    return found
+
+
+@torch.no_grad()
+def calibrate(encoder: nn.Module, batches: Sequence[Batch]) -> nn.Module:
+    """Give an untrained encoder BatchNorm statistics of the data, so that it is a fair random baseline."""
+    norms = [one for one in encoder.modules() if isinstance(one, SparseBatchNorm)]
+    momenta = [one.momentum for one in norms]
+    for one in norms:
+        one.reset_running_stats()
+        one.momentum = None  # cumulative mean
+    encoder.train()
+    for batch in batches:
+        encoder(batch)
+    for one, momentum in zip(norms, momenta, strict=True):
+        one.momentum = momentum
+    return encoder.eval()

@@ -1,0 +1,238 @@
+"""Dense features: whole-scan maps, the linear probe, Dice, fine-tuning, landmarks, and their commands."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+import repcore
+from repcore.errors import ConfigError, DataError
+from repcore.interfaces import Sample
+from repcore_medical3d.commands.alice_dense import (
+    dense_command,
+    dense_probe_command,
+    landmarks_command,
+    segment_command,
+)
+from repcore_medical3d.configs.alice import SegmentationConfig
+from repcore_medical3d.configs.nnformer import NnFormerConfig
+from repcore_medical3d.configs.volumes import PhantomsConfig, VolumeConfig
+from repcore_medical3d.correspondence.backends import Coordinates
+from repcore_medical3d.data.phantoms import Phantoms
+from repcore_medical3d.data.volumes import Volume, write_nifti
+from repcore_medical3d.data.volumes_preprocessor import VolumePreprocessor
+from repcore_medical3d.data.volumes_sliding import aligned_starts, sliding_features
+from repcore_medical3d.encoders.nnformer import NnFormer
+from repcore_medical3d.probes import alice_dense as probe
+from repcore_medical3d.probes.landmarks import centroids_mm, landmark_errors_mm
+from repcore_medical3d.tasks.alice_segmentation import (
+    SegmentationNetwork,
+    labelled,
+    segment,
+    segmentation_loss,
+    train_segmentation,
+)
+
+SMALL = NnFormerConfig(crop_edge=16, width=8, heads=(1, 2, 2, 4), windows=(4, 2, 2, 1), drop_path=0.0)
+
+
+@pytest.fixture(scope="module")
+def people() -> Phantoms:
+    return Phantoms(PhantomsConfig(volumes=4, edge=24, spacing_mm=16.0, noise_hu=5.0))
+
+
+@pytest.fixture(scope="module")
+def preprocessor(people: Phantoms) -> VolumePreprocessor:
+    made = VolumePreprocessor(VolumeConfig(crop_edge=16, overlap=0.0))
+    made.fit(people, np.arange(4))
+    return made
+
+
+def encoder() -> NnFormer:
+    torch.manual_seed(0)
+    return NnFormer(SMALL).eval()
+
+
+def test_maps_of_a_scan_of_one_cube_are_the_encoders_maps(preprocessor: VolumePreprocessor) -> None:
+    values = (np.random.default_rng(0).random((16, 16, 16)) * 300).astype(np.float32)
+    one = Sample("cube", Volume(values, np.diag([16.0, 16.0, 16.0, 1.0])))
+    network = encoder()
+    ((found, grid),) = sliding_features(network, preprocessor, one, [1])
+    with torch.no_grad():
+        expected = network.pyramid(preprocessor.prepared(one).values[None])[1][0].movedim(-1, 0)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)  # divided by the weight it was multiplied with
+    # a token of stage 1 covers 4 voxels of 16 mm; the first one's centre is 1.5 voxels in
+    np.testing.assert_allclose(grid.spacing_mm, (64.0,) * 3)
+    np.testing.assert_allclose(grid.world(np.zeros(3)), [24.0] * 3)
+
+
+@pytest.mark.parametrize("size", [5, 16, 17, 40, 63])
+def test_cubes_lie_on_one_lattice_and_cover_the_scan(size: int) -> None:
+    firsts = sorted({start[0] for start in aligned_starts((size, 16, 16), 16, 0.5, 4)})
+    assert {(one - firsts[0]) % 4 for one in firsts} == {0}
+    assert firsts[0] <= 0
+    assert firsts[-1] + 16 >= size
+    assert all(later - former <= 16 for former, later in itertools.pairwise(firsts))
+
+
+def test_the_probe_finds_what_is_linear_and_not_what_is_random(people: Phantoms) -> None:
+    def oracle(sample: Sample) -> probe.Maps:
+        labels = probe.labels_of(sample)
+        classes = torch.from_numpy(labels.read().astype(np.int64))
+        return [(torch.nn.functional.one_hot(classes, 8).movedim(-1, 0).float(), labels.grid)]
+
+    def noise(sample: Sample) -> probe.Maps:
+        grid = probe.labels_of(sample).grid
+        generator = torch.Generator().manual_seed(len(sample.id) + int(sample.id[-1]))
+        return [(torch.randn(4, *grid.shape, generator=generator), grid)]
+
+    train, test = [people[0], people[1]], [people[2]]
+    figures = {}
+    for name, maps in (("oracle", oracle), ("noise", noise)):
+        figures[name] = probe.score(maps, probe.fit(maps, train, 0), test)
+    known = [name for name in figures["oracle"] if name[-1].isdigit() and name[-1] != "7"]  # not everyone has a lesion
+    assert len(known) == 12
+    assert min(figures["oracle"][name] for name in known) > 0.95
+    assert figures["noise"]["dice"] < 0.2
+
+
+def test_logits_of_raised_maps_equal_logits_raised(people: Phantoms, preprocessor: VolumePreprocessor) -> None:
+    """The shortcut of the probe: classify tokens, then interpolate."""
+    maps = sliding_features(encoder(), preprocessor, people[0], (0, 1, 2, 3))
+    classifier = probe.fit(
+        lambda sample: sliding_features(encoder(), preprocessor, sample, (0, 1, 2, 3)), [people[0]], 0
+    )
+    grid = probe.labels_of(people[0]).grid
+    found = probe.predict(classifier, maps, grid)
+    voxels = np.random.default_rng(0).integers(grid.shape, size=(50, 3))
+    logits = probe.features_at(maps, grid.world(voxels)) @ classifier.weights.T + classifier.intercepts
+    plain = classifier.classes[logits.argmax(1).numpy()]
+    # ties between nearly equal logits may fall to either side of float32 rounding
+    assert (plain == found[tuple(voxels.T)]).mean() > 0.95
+
+
+def test_dice_and_surface_dice_by_hand() -> None:
+    labels = np.zeros((10, 10, 10), np.int64)
+    labels[2:6, 2:6, 2:6] = 1
+    shifted = np.roll(labels, 1, axis=0)
+    found = probe.overlap(shifted, labels, (1.0, 1.0, 1.0))
+    assert found["dice_1"] == pytest.approx(2 * 48 / 128)
+    assert found["surface_dice_1"] == 1.0  # every surface voxel has one within 1 mm
+    assert probe.overlap(shifted, labels, (3.0, 1.0, 1.0))["surface_dice_1"] < 1.0
+    assert probe.overlap(np.zeros_like(labels), labels, (1.0, 1.0, 1.0))["dice"] == 0.0
+    assert probe.surface_dice(labels > 5, labels > 5, (1.0, 1.0, 1.0), 1.0) == 1.0
+
+
+def test_labels_of_one_class_are_refused(preprocessor: VolumePreprocessor) -> None:
+    blank = Sample("blank", Volume(np.random.default_rng(0).random((8, 8, 8)), np.eye(4)))
+    with pytest.raises(DataError, match="no dense labels"):
+        probe.labels_of(blank)
+    blank.targets = {"segmentation": Volume(np.zeros((8, 8, 8), np.uint8), np.eye(4))}
+    with pytest.raises(DataError, match="only class 0"):
+        probe.fit(probe.place_maps(preprocessor), [blank], 0)
+
+
+def test_fine_tuning_learns_one_scan(people: Phantoms, preprocessor: VolumePreprocessor) -> None:
+    scans = labelled([people[0]], preprocessor)
+    config = SegmentationConfig(steps=12, batch_size=2, lr=3e-3, warmup_steps=2)
+    network = train_segmentation(encoder(), preprocessor, scans, config)
+    found = segment(network, preprocessor, people[0])
+    assert found.shape == people[0].inputs.shape
+    truth = people[0].targets["segmentation"].read()
+    fresh = segment(SegmentationNetwork(encoder(), 8).eval(), preprocessor, people[0])
+    assert (found == truth).mean() > (fresh == truth).mean()
+
+
+def test_the_loss_is_least_for_the_right_answer() -> None:
+    answers = torch.zeros(1, 4, 4, 4, dtype=torch.int64)
+    answers[:, 1:3] = 1
+    right = 20.0 * torch.nn.functional.one_hot(answers, 2).movedim(-1, 1).float()
+    assert float(segmentation_loss(right, answers)) < 1e-3
+    assert float(segmentation_loss(-right, answers)) > 10
+    assert torch.isfinite(segmentation_loss(right, torch.zeros_like(answers)))
+
+
+def test_landmarks_are_organ_centres(people: Phantoms, preprocessor: VolumePreprocessor) -> None:
+    centres = centroids_mm(people[0])
+    values = people[0].targets["segmentation"].read()
+    where = np.argwhere(values == 3).mean(axis=0)
+    np.testing.assert_allclose(centres[3], people[0].targets["segmentation"].grid.world(where))
+    errors = landmark_errors_mm(Coordinates(preprocessor), [(people[0], people[0])])
+    assert max(one for values in errors.values() for one in values) < 1e-6
+
+
+def test_a_backbone_without_a_decoder_cannot_segment() -> None:
+    with pytest.raises(ConfigError, match="U-shaped"):
+        SegmentationNetwork(torch.nn.Identity(), 2)
+
+
+# ------------------------------------------------------------------------------------------------ commands
+
+
+@pytest.fixture(scope="module")
+def data(people: Phantoms, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("labelled")
+    for row in range(4):
+        one = people[row]
+        write_nifti(folder / "images" / f"p{row}.nii.gz", one.inputs.read(), one.inputs.affine)
+        write_nifti(folder / "labels" / f"p{row}.nii.gz", one.targets["segmentation"].read(), one.inputs.affine)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two steps of the tiny recipe, through the command line's own functions."""
+    from repcore import registry
+    from repcore.config.resolve import resolve_run
+    from repcore.reporting import LogReporter
+    from repcore.training.assembly import assemble
+    from repcore.training.run import start_run
+
+    overrides = [
+        "encoder.width=8", "encoder.heads=[1,2,2,4]", "encoder.windows=[4,2,2,1]", "preprocessor.crop_edge=16",
+        "objective.mask_patch=8", "data.batch_size=2", "trainer.steps=2", "trainer.validate_every=2",
+    ]  # fmt: skip
+    resolved = resolve_run(
+        registry.default(), "alice", domain="medical3d", overrides=overrides,
+        settings={"dataset.name": "medical3d/volume-folder", "dataset.path": str(data)},
+    )  # fmt: skip
+    parts = assemble(resolved, LogReporter())
+    root = tmp_path_factory.mktemp("runs")
+    return start_run(registry.default(), parts, LogReporter(), root=root, name="run", device="cpu").folder
+
+
+def test_embedding_gives_a_row_a_scan(model: Path, data: Path) -> None:
+    rows = repcore.load(model).embed(str(data))
+    assert rows.vectors.shape == (4, 64)
+    assert np.isfinite(rows.vectors).all()
+
+
+def test_dense_maps_are_written_with_their_affine(model: Path, data: Path, tmp_path: Path) -> None:
+    given = [str(model), str(data), "-o", str(tmp_path), "--level", "stage1"]
+    assert CliRunner().invoke(dense_command, given, catch_exceptions=False).exit_code == 0
+    image = nibabel.load(tmp_path / "p0.nii.gz")
+    assert image.shape[3] == 16
+    np.testing.assert_allclose(image.header.get_zooms()[:3], 64.0)
+    assert json.loads((tmp_path / "p0.json").read_text())["level"] == "stage1"
+    wrong = CliRunner().invoke(dense_command, [*given[:-1], "stage9"])
+    assert "stage9" in str(wrong.exception)
+
+
+def test_comparisons_have_their_baselines(model: Path, data: Path) -> None:
+    options = [str(model), str(data), "--volumes", "1", "--seeds", "1", "--test", "1", "--json"]
+    probed = CliRunner().invoke(dense_probe_command, options, catch_exceptions=False)
+    figures = json.loads(probed.output[probed.output.index("{") :])["figures"]
+    assert set(figures) == {"model", "random-init", "intensities", "place"}
+    tuned = CliRunner().invoke(segment_command, [*options, "--steps", "2"], catch_exceptions=False)
+    assert set(json.loads(tuned.output[tuned.output.index("{") :])["figures"]) == {"model", "random-init"}
+    marks = CliRunner().invoke(landmarks_command, [str(model), str(data), "--json"])
+    assert "needs two test scans" in str(marks.exception)
+    bad = CliRunner().invoke(dense_probe_command, [*options[:3], "x"])
+    assert "'x'" in str(bad.exception)
