@@ -218,6 +218,7 @@ def _members(interface: type) -> list[str]:
 def plugin_interface(record: PluginRecord) -> list[str]:
     """One line for each name, flag and state-dict key of a plugin; numbers in keys are written ``{i}``."""
     from repcore.testing.kit import plan
+    from repcore.testing.subjects import EncoderSubject
 
     lines = []
     for entry in _entries(record.name):
@@ -226,12 +227,12 @@ def plugin_interface(record: PluginRecord) -> list[str]:
             lines += [f"flag {entry.full_name} {flags}" for flags, _, _ in options(entry.load())]
         if entry.spec.kind == "recipe":
             lines += [f"preset {entry.full_name} {name}" for name in entry.spec.presets]
-    seen: set[str] = set()
     for due in plan(registry.default(), record, "fast"):
-        if due.target.startswith("encoder ") and due.target not in seen and not due.missing:
-            seen.add(due.target)
-            keys = {re.sub(r"(?<=\.)\d+(?=\.|$)|^\d+(?=\.)", "{i}", key) for key in due.subject.build().state_dict()}
-            lines += [f"key {due.target.removeprefix('encoder ')} {key}" for key in keys]
+        subject = due.subject
+        if due.check.id == "state-dict-roundtrip" and not due.missing:
+            quick = EncoderSubject(subject.entry, None) if subject.entry.spec.example else subject
+            keys = {re.sub(r"(?<=\.)\d+(?=\.|$)|^\d+(?=\.)", "{i}", key) for key in quick.build().state_dict()}
+            lines += [f"key {subject.entry.full_name} {key}" for key in keys]
     return sorted(lines)
 
 

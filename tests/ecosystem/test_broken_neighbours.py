@@ -70,7 +70,7 @@ def test_a_broken_plugin_can_be_removed(
     assert command_line.run(["plugins", "uninstall", "kills", "--yes"]) == 0
     assert pip == [("uninstall", "--yes", "fake-boom")]
     assert command_line.run(["plugins", "uninstall", "kils"]) == 2
-    assert "did you mean: kills" in capsys.readouterr().err
+    assert "did you mean:  kills" in capsys.readouterr().err
 
 
 def test_install_knows_the_domains_by_name(pip: list[tuple[str, ...]]) -> None:

@@ -21,7 +21,6 @@ from repcore.testing import (
     check_plugin,
     checkpoint_checks,
     data_checks,
-    distribution_checks,
     encoder_checks,
     objective_checks,
     op_checks,
@@ -30,7 +29,7 @@ from repcore.testing import (
 )
 from repcore.testing.check import CheckFailedError
 from repcore.testing.checkpoint_checks import CheckpointSubject
-from repcore.testing.deep import failing_targets, import_problems
+from repcore.testing.deep import Trial, failing_targets, import_problems
 from repcore.testing.kit import find_plugin, plan, run_check
 from repcore.testing.plan import DueCheck
 from repcore.testing.plugin_checks import PluginSubject
@@ -228,8 +227,8 @@ def test_unknown_plugin_and_level() -> None:
 
 
 def test_command_line(toys: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plugin_checks, "import_problems", lambda record: [])  # seconds, and tested for itself
-    monkeypatch.setattr(distribution_checks, "side_effects", lambda record: [])
+    nothing = Trial([], [])  # importing takes seconds, and is tested for itself
+    monkeypatch.setattr(plugin_checks, "try_imports", lambda record: nothing)
     assert command_line.run(["plugins", "check", "pairs", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["ok"] is True

@@ -76,7 +76,8 @@ def test_a_declared_dependency_is_fine(make_distribution: MakeDistribution) -> N
 def test_side_effects_of_an_import_are_caught(make_distribution: MakeDistribution) -> None:
     site = make_distribution("fake", INFO, module="fake_effects")
     (site / "fake_effects" / "code.py").write_text(
-        "import logging, os, random, torch\nos.environ['CUDA_VISIBLE_DEVICES'] = '7'\nrandom.random()\ntorch.manual_seed(1)\nos.chdir('/')\n"
+        "import logging, os, random, torch\nos.environ['CUDA_VISIBLE_DEVICES'] = '7'\n"
+        "random.random()\ntorch.manual_seed(1)\nos.chdir('/')\n"
         "torch.set_default_dtype(torch.float64)\nlogging.basicConfig(level=10)\nthing = 1\n"
     )
     with pytest.raises(CheckFailedError) as failure:

@@ -127,7 +127,7 @@ def test_train_probe_and_map_through_the_command_line(
     data = tmp_path / "scans"
     data.mkdir()
     for row in range(3):
-        room = Rooms(RoomsConfig(scenes=3, points=12_000))[row]
+        room = Rooms(RoomsConfig(scenes=3, points=16_000))[row]
         np.savez(data / f"{room.id}.npz", xyz=room.inputs.points, semantic=room.targets["semantic"])
     capsys.readouterr()
     words = ["--data", str(data), "--label", "semantic", "--test", "room-00002", "--seeds", "1", "--json"]

@@ -66,6 +66,19 @@ tell(end=True)
 Job = tuple[str, str]  # a target to import; an example to build and run it on, or ""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Trial:
+    """What importing a plugin showed.
+
+    Args:
+        problems: what cannot be imported, with the spec that names it.
+        effects: global state that changed, in words.
+    """
+
+    problems: list[str]
+    effects: list[str]
+
+
 @dataclasses.dataclass(slots=True)
 class _Round:
     """What one process told."""
@@ -105,9 +118,11 @@ def import_problems(record: PluginRecord, timeout: float = TIMEOUT_SECONDS, *, e
     return [f"{users[job]} = {job[0]}: {problem}" for job, problem in failing_jobs(list(users), timeout)]
 
 
-def side_effects(record: PluginRecord, timeout: float = TIMEOUT_SECONDS) -> list[str]:
-    """Global state that importing a plugin's targets changes, in words; empty if none, or if the imports fail."""
-    return _round(list(_users(record)), timeout, effects=True).effects
+def try_imports(record: PluginRecord, timeout: float = TIMEOUT_SECONDS) -> Trial:
+    """Import everything that a plugin registered, once, and look at what that changes besides."""
+    users = _users(record)
+    failed, effects = _all_rounds(list(users), timeout, effects=True)
+    return Trial([f"{users[job]} = {job[0]}: {problem}" for job, problem in failed], effects)
 
 
 def _users(record: PluginRecord) -> dict[Job, str]:
@@ -127,20 +142,27 @@ def failing_targets(targets: Iterable[str], timeout: float = TIMEOUT_SECONDS) ->
 
 def failing_jobs(jobs: Sequence[Job], timeout: float = TIMEOUT_SECONDS) -> list[tuple[Job, str]]:
     """Jobs that fail, each with the reason."""
+    return _all_rounds(jobs, timeout, effects=False)[0]
+
+
+def _all_rounds(jobs: Sequence[Job], timeout: float, *, effects: bool) -> tuple[list[tuple[Job, str]], list[str]]:
+    """As many processes as it takes; failed jobs with their reasons, and what the last process saw change."""
     waiting = list(jobs)
     found: list[tuple[Job, str]] = []
+    changed: list[str] = []
     while waiting:
-        done = _round(waiting, timeout)
+        done = _round(waiting, timeout, effects=effects)
         found.extend((waiting[number], problem) for number, problem in done.problems)
+        changed = done.effects
         if not done.ending:
-            return found
+            break
         victim = done.begun[-1] if done.begun else 0
         found.append((waiting[victim], done.ending))
         waiting = waiting[victim + 1 :]
-    return found
+    return found, changed
 
 
-def _round(jobs: Sequence[Job], timeout: float, *, effects: bool = False) -> _Round:
+def _round(jobs: Sequence[Job], timeout: float, *, effects: bool) -> _Round:
     """One process over all jobs, or until one ends it."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     try:

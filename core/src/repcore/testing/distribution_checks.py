@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from repcore.testing.check import NotJudgedError, fail
-from repcore.testing.deep import side_effects
 
 if TYPE_CHECKING:
     from repcore.testing.plugin_checks import PluginSubject
@@ -28,7 +27,7 @@ CACHES = frozenset({"__pycache__", ".ruff_cache", ".mypy_cache"})
 
 def no_side_effects(subject: PluginSubject) -> None:
     """Importing everything leaves directory, environment, random states, default dtype and root log as they were."""
-    found = side_effects(subject.record)
+    found = subject.trial.effects
     if found:
         fail(f"importing the plugin changes {', '.join(found)}")
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from repcore import hooks
@@ -14,7 +15,7 @@ from repcore.errors import RegistryError
 from repcore.plugins import SLOW_MILLISECONDS, PluginRecord
 from repcore.registry import Registry
 from repcore.testing.check import Check, fail
-from repcore.testing.deep import import_problems
+from repcore.testing.deep import Trial, try_imports
 from repcore.testing.distribution_checks import imports_declared, no_side_effects, wheel_has_data_files
 
 HEAVY = ("torch", "numpy", "lightning", "pydantic", "sklearn", "pyarrow", "scipy", "pandas", "PIL")
@@ -30,12 +31,17 @@ print(json.dumps([1000 * seconds, found]))
 TRIES = 3
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PluginSubject:
     """A loaded plugin among the others."""
 
     registry: Registry
     record: PluginRecord
+
+    @cached_property
+    def trial(self) -> Trial:
+        """One import of everything in a subprocess, which several checks look at."""
+        return try_imports(self.record)
 
     @property
     def package(self) -> str:
@@ -115,7 +121,7 @@ def _references(spec: Any) -> dict[str, tuple[str, ...]]:  # each kind has its o
 
 def targets_resolve(subject: PluginSubject) -> None:
     """Everything the specs name can be imported."""
-    problems = import_problems(subject.record)
+    problems = subject.trial.problems
     if problems:
         fail("; ".join(problems))
 

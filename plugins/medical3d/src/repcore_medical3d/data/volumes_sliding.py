@@ -46,7 +46,13 @@ def sliding_features(
         cubes = torch.stack([preprocessor.crop(sample, start, (edge, edge, edge)).values for start in chosen])
         maps = backbone.pyramid(cubes.to(device))
         for stage in stages:
-            _add(sums, weights, stage, maps[stage].cpu(), chosen, firsts, extent, edge)
+            if stage not in sums:
+                token = edge // maps[stage].shape[1]
+                shape = [int(side) // token for side in extent]
+                sums[stage] = torch.zeros(maps[stage].shape[-1], *shape)
+                weights[stage] = torch.zeros(1, *shape)
+            places = [[int(a) - int(b) for a, b in zip(start, firsts, strict=True)] for start in chosen]
+            _add(sums[stage], weights[stage], maps[stage].cpu(), places, edge)
     module.train(was_training)
     return [_finished(sums[stage] / weights[stage], grid, firsts, extent) for stage in stages]
 
@@ -69,30 +75,15 @@ def _map_edge(backbone: VolumeBackbone, edge: int, stage: int, device: torch.dev
     return int(backbone.pyramid(torch.zeros(1, channels, edge, edge, edge, device=device))[stage].shape[1])
 
 
-def _add(
-    sums: dict[int, Tensor],
-    weights: dict[int, Tensor],
-    stage: int,
-    maps: Tensor,
-    starts: Sequence[tuple[int, int, int]],
-    firsts: np.ndarray,
-    extent: np.ndarray,
-    edge: int,
-) -> None:
-    """Put the maps (n, d, h, w, C) of some cubes in their places."""
+def _add(total: Tensor, weights: Tensor, maps: Tensor, places: Sequence[Sequence[int]], edge: int) -> None:
+    """Put the maps (n, d, h, w, C) of some cubes in their places (first voxels in the joint map)."""
     count = maps.shape[1]
-    token = edge // count
-    if stage not in sums:
-        shape = [int(side) // token for side in extent]
-        sums[stage] = torch.zeros(maps.shape[-1], *shape)
-        weights[stage] = torch.zeros(1, *shape)
     ramp = 1.0 - torch.linspace(-1, 1, count + 2)[1:-1].abs()
     weight = (ramp[:, None, None] * ramp[:, None] * ramp).clamp(min=LEAST_WEIGHT)
-    for one, start in zip(maps, starts, strict=True):
-        place = [(int(begin) - int(first)) // token for begin, first in zip(start, firsts, strict=True)]
-        box = tuple(slice(begin, begin + count) for begin in place)
-        sums[stage][(slice(None), *box)] += one.movedim(-1, 0) * weight
-        weights[stage][(slice(None), *box)] += weight
+    for one, place in zip(maps, places, strict=True):
+        box = tuple(slice(first * count // edge, first * count // edge + count) for first in place)
+        total[(slice(None), *box)] += one.movedim(-1, 0) * weight
+        weights[(slice(None), *box)] += weight
 
 
 def _finished(values: Tensor, grid: Grid, firsts: np.ndarray, extent: np.ndarray) -> tuple[Tensor, Grid]:

@@ -14,10 +14,13 @@ from repcore.cli.console import say
 @click.command("scene-activation")
 @click.argument("model")
 @click.option("--data", required=True, help="Scenes.")
+@click.option("--reader", "reader_name", help="Registered reader to use instead of the one that fits best.")
 @click.option("--scene", default="", help="Id of the scene; default: the first.")
 @click.option("--query", "queries", multiple=True, type=int, help="Point that asks; default: three foreground points.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("activation.html"), show_default=True)
-def scene_activation_command(model: str, data: str, scene: str, queries: tuple[int, ...], out: Path) -> None:
+def scene_activation_command(
+    model: str, data: str, reader_name: str | None, scene: str, queries: tuple[int, ...], out: Path
+) -> None:
     """Similarity of single points to all others under MODEL, before and after training, as one HTML page.
 
     \b
@@ -29,7 +32,7 @@ def scene_activation_command(model: str, data: str, scene: str, queries: tuple[i
     from repcore_pointcloud.scenes_render import activation_picture
 
     loaded: Any = repcore.load(model)  # a model of this plugin
-    reader = loaded.reader(data)
+    reader = loaded.reader(data, reader=reader_name)
     sample = reader.by_id(scene) if scene else reader[0]
     item = loaded.preprocessor.prepare(sample)[0]
     batch = loaded.preprocessor.collate([item])

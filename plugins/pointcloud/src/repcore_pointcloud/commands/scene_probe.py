@@ -13,6 +13,7 @@ from repcore.cli.console import say, show_json, table
 @click.command("scene-probe")
 @click.argument("model")
 @click.option("--data", required=True, help="Scenes with a label of every point.")
+@click.option("--reader", "reader_name", help="Registered reader to use instead of the one that fits best.")
 @click.option("--label", required=True, help="Which label.")
 @click.option("--ignore", "ignored", multiple=True, type=int, help="Label value that means unlabelled.")
 @click.option("--group", default="", help="Label that divides points into groups (sectors); else scenes are divided.")
@@ -21,8 +22,8 @@ from repcore.cli.console import say, show_json, table
 @click.option("--share", multiple=True, type=float, default=(), help="Also with this share of labels, such as 0.01.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def scene_probe_command(
-    model: str, data: str, label: str, ignored: tuple[int, ...], group: str, tested: tuple[str, ...], seeds: int,
-    share: tuple[float, ...], as_json: bool,
+    model: str, data: str, reader_name: str | None, label: str, ignored: tuple[int, ...], group: str,
+    tested: tuple[str, ...], seeds: int, share: tuple[float, ...], as_json: bool,
 ) -> None:  # fmt: skip
     """Mean IoU of linear and nearest-neighbour probes on points and regions of MODEL.
 
@@ -35,7 +36,7 @@ def scene_probe_command(
     from repcore_pointcloud.probes.scene_points import calibrate, collect_points
 
     loaded: Any = repcore.load(model)  # a model of this plugin
-    reader = loaded.reader(data)
+    reader = loaded.reader(data, reader=reader_name)
     samples = [reader[row] for row in range(len(reader))]
     chosen = list(tested) or [reader[row].id for row in _held_out(reader.splits)]
     if not chosen:

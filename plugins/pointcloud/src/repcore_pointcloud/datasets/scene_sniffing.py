@@ -10,7 +10,7 @@ import numpy as np
 from repcore_pointcloud.datasets.scene_files import SUFFIXES
 
 LOOKED_AT = 400
-SCENE_POINTS = 10_000  # from here on a file is rather a scene than a single shape
+SCENE_POINTS = 5_000  # from here on a file is rather a scene than a single shape
 
 
 def _some(path: Path, pattern: str) -> list[Path]:
