@@ -17,7 +17,7 @@ from repcore import ops
 from repcore.errors import ShapeError
 from repcore_audio.ops.selective_scan import cases, chunked
 from repcore_audio.ops.selective_scan import torch as plain
-from repcore_audio.ops.selective_scan.selection import OP, SelectiveScan
+from repcore_audio.ops.selective_scan.selection import OP, selective_scan_op
 
 # float32 sums over a few dozen steps in another order; both sides were measured below 4e-7
 RELATIVE = 5e-6
@@ -217,6 +217,6 @@ def test_choice_follows_device_and_environment(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("REPCORE_OPS", f"{OP}=torch")
     assert ops.choose(OP, device="cpu") == "torch"
     inputs = [one.detach() for one in random_inputs(1, 1, 4, 2, 3)]
-    forced = SelectiveScan()(*inputs[:6], delta_bias=inputs[6])
+    forced = selective_scan_op()(*inputs[:6], delta_bias=inputs[6])
     torch.testing.assert_close(forced, plain.selective_scan(*inputs[:6], delta_bias=inputs[6]), rtol=0, atol=0)
     assert ops.why_unusable(OP, "mamba-ssm") or torch.cuda.is_available()

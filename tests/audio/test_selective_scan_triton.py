@@ -14,7 +14,7 @@ SCRIPT = """
 import torch
 from repcore_audio.ops.selective_scan import torch as plain
 from repcore_audio.ops.selective_scan import triton as kernels
-from repcore_audio.ops.selective_scan.availability import triton_unusable
+from repcore.ops import triton_unusable
 from tests.audio.test_selective_scan import random_inputs, relative_error, values_and_gradients
 
 assert triton_unusable() == ""

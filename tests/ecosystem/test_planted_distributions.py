@@ -73,6 +73,17 @@ def test_a_declared_dependency_is_fine(make_distribution: MakeDistribution) -> N
         distribution_checks.imports_declared(subject("fake_declares", distribution=""))
 
 
+def test_an_op_may_import_the_package_its_implementation_is_named_after(make_distribution: MakeDistribution) -> None:
+    site = make_distribution("fake", INFO, module="fake_twin")
+    (site / "fake_twin" / "code.py").write_text("import no_such_kernels\n")
+    plugin = subject("fake_twin")
+    with pytest.raises(CheckFailedError, match="no_such_kernels"):
+        distribution_checks.imports_declared(plugin)
+    usable = {"no-such-kernels": "fake_twin.code:why_not"}
+    plugin.record.specs.append(OpSpec(name="fast", reference="a:b", implementations=usable, usable=usable))
+    distribution_checks.imports_declared(plugin)
+
+
 def test_side_effects_of_an_import_are_caught(make_distribution: MakeDistribution) -> None:
     site = make_distribution("fake", INFO, module="fake_effects")
     (site / "fake_effects" / "code.py").write_text(

@@ -10,10 +10,11 @@ import click
 from repcore import registry
 from repcore.cli.console import ConsoleReporter, say, show_json, table
 from repcore.cli.options import json_option, reader_options
+from repcore.errors import ConfigError
 
 if TYPE_CHECKING:
     from repcore.data.inspection import Inspection
-    from repcore.interfaces import Preprocessor
+    from repcore.interfaces import DatasetReader, Preprocessor
 
 
 @click.command("inspect")
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 @click.option("--domain", help="Only readers of this domain.")
 @click.option("--reader", help="Reader to use instead of the one that fits best.")
 @click.option("--model", type=click.Path(path_type=Path), help="Prepare rows as this model would.")
+@click.option("--recipe", help="Prepare rows as a new run of this recipe would, for example audio/ssamba.")
 @click.option("--read", "settings", multiple=True, metavar="KEY=VALUE", help="Reader settings (repeatable).")
 @click.option("--rows", type=int, default=5000, show_default=True, help="Most rows to look at.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if there is anything to warn about.")
@@ -41,7 +43,7 @@ def inspect_command(ctx: click.Context, /, data: str, **given: Any) -> None:
     fits = recognise(known, path, given["domain"]) if path.exists() else []
     options = reader_options(None, given["settings"])
     part, reader = open_data(known, data, domain=given["domain"], reader=given["reader"], options=options)
-    preprocessor = None if given["model"] is None else _preprocessor_of(given["model"])
+    preprocessor = _preprocessor(given["model"], given["recipe"], reader, given["rows"])
     reporter = ConsoleReporter()
     found = inspect_reader(reader, preprocessor, reporter, rows=given["rows"])
     reporter.close()
@@ -59,10 +61,32 @@ def _fits(fits: list[Any]) -> str:
     return ", ".join(f"{one.entry.full_name} {one.score:.2f}" for one in fits)
 
 
-def _preprocessor_of(model: Path) -> Preprocessor:
-    from repcore.embedding.model import load
+def _preprocessor(model: Path | None, recipe: str | None, reader: DatasetReader, rows: int) -> Preprocessor | None:
+    """What rows are prepared with: a model's, a recipe's fitted on the rows that are looked at, or nothing.
 
-    return load(model).preprocessor
+    Raises:
+        ConfigError: both are given, or the recipe prepares whole data sets at once.
+    """
+    from repcore.config.resolve import resolve_run
+    from repcore.data.inspection import rows_to_look_at
+    from repcore.embedding.model import load
+    from repcore.training.assembly import build
+
+    if model is not None and recipe is not None:
+        raise ConfigError("--model and --recipe were both given", hint="one of them")
+    if model is not None:
+        return load(model).preprocessor
+    if recipe is None:
+        return None
+    resolved = resolve_run(registry.default(), recipe)
+    preprocessor: Preprocessor = build(resolved.preprocessor)
+    if hasattr(preprocessor, "preparation"):
+        raise ConfigError(
+            f"--recipe {recipe}: it prepares whole data sets at once",
+            hint=f"repcore {resolved.domain} prepare lists the rows that it leaves out",
+        )
+    preprocessor.fit(reader, rows_to_look_at(len(reader), rows))
+    return preprocessor
 
 
 def _show(found: Inspection) -> None:

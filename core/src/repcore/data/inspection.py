@@ -64,9 +64,7 @@ def inspect_reader(
 ) -> Inspection:
     """Read (and, with a preprocessor, prepare) up to ``rows`` rows drawn evenly, and say what was found."""
     found = Inspection(rows=len(reader))
-    chosen = np.arange(len(reader))
-    if len(chosen) > rows:
-        chosen = np.sort(generator(0, "inspect").choice(chosen, rows, replace=False))
+    chosen = rows_to_look_at(len(reader), rows)
     split_of = {int(row): name for name, part in reader.splits.items() for row in part}
     seen: dict[bytes, tuple[int, str]] = {}
     labels: dict[str, list[Any]] = {spec.name: [] for spec in reader.targets}
@@ -86,6 +84,12 @@ def inspect_reader(
     found.targets = {spec.name: _target_facts(spec, labels[spec.name]) for spec in reader.targets}
     found.warnings = list(_warnings(found))
     return found
+
+
+def rows_to_look_at(count: int, most: int) -> np.ndarray:
+    """All rows, or ``most`` of them drawn evenly, in order; the same ones every time."""
+    every = np.arange(count)
+    return every if count <= most else np.sort(generator(0, "inspect").choice(every, most, replace=False))
 
 
 def _look(

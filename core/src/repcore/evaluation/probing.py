@@ -19,7 +19,7 @@ from repcore.embedding.model import Model
 from repcore.errors import ConfigError, DataError, ItemError, closest
 from repcore.evaluation.protocol import RANDOM_INIT, TRAINED, ProbeTable, run_probe
 from repcore.files import write_text
-from repcore.interfaces import DatasetReader, Probe, Sample
+from repcore.interfaces import Baseline, DatasetReader, Preprocessor, Probe, Sample
 from repcore.registry import Registry
 from repcore.reporting import Reporter
 from repcore.specs import TargetSpec
@@ -176,11 +176,28 @@ def raw_features(model: Model, rows: LabelledRows) -> dict[str, np.ndarray]:
     samples = [rows.samples[row] for row in readable]
     found = {}
     for name in entry.spec.baselines:
-        values = np.asarray(entry.load("baselines", name)(model.preprocessor, samples), np.float64)
+        values = _baseline(entry.load("baselines", name), model.preprocessor, samples)
         full = np.full((len(rows.ids), values.shape[1]), np.nan)
         full[readable] = values
         found[name] = full
     return found
+
+
+def _baseline(function: Baseline, preprocessor: Preprocessor, samples: list[Sample]) -> np.ndarray:
+    """Features of all samples (n, D); those that the baseline cannot use become NaN."""
+    try:
+        return np.asarray(function(preprocessor, samples), np.float64)
+    except ItemError:  # some sample is to blame: find it, the others keep their features
+        each = [_one_baseline(function, preprocessor, sample) for sample in samples]
+        width = max((len(one) for one in each if one is not None), default=1)
+        return np.stack([np.full(width, np.nan) if one is None else one for one in each])
+
+
+def _one_baseline(function: Baseline, preprocessor: Preprocessor, sample: Sample) -> np.ndarray | None:
+    try:
+        return np.asarray(function(preprocessor, [sample]), np.float64)[0]
+    except ItemError:
+        return None
 
 
 def probe_features(

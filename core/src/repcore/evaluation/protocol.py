@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from repcore.data.split_plans import SplitPlan
 from repcore.errors import ConfigError, DataError, RunError
@@ -156,7 +157,9 @@ def run_probe(
     entries = list(_entries(predictor_title(target), CONSTANT, _floor(truth, target, plan), target, chosen))
     comparisons: list[Comparison] = []
     for protocol, probe in probes.items():
-        scored = {name: _scored(probe, given, truth, target, plan, seeds) for name, given in matrices.items()}
+        # features are small: BLAS threads cost more than they bring, and many times more on a busy machine
+        with threadpool_limits(1, user_api="blas"):
+            scored = {name: _scored(probe, given, truth, target, plan, seeds) for name, given in matrices.items()}
         for name, scores in scored.items():
             entries += _entries(name, protocol, scores, target, chosen)
         comparisons += _comparisons(protocol, scored, target, chosen)

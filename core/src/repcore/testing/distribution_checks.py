@@ -33,10 +33,14 @@ def no_side_effects(subject: PluginSubject) -> None:
 
 
 def imports_declared(subject: PluginSubject) -> None:
-    """Every package that the code imports is a declared dependency, core's own, or named in a spec's ``needs``."""
+    """Every package that the code imports is a declared dependency, core's own, or named in a spec's ``needs``.
+
+    An op's implementation called like a package (``triton``) may import it where ``usable`` says when it is there.
+    """
     distribution = _distribution(subject)
     declared = {_plain(one) for one in [*(distribution.requires or ()), *_core_requires()]} | {"repcore"}
     optional = {module.partition(".")[0] for spec in subject.record.specs for module in getattr(spec, "needs", ())}
+    optional |= {name.replace("-", "_") for spec in subject.record.specs for name in getattr(spec, "usable", ())}
     owners = importlib.metadata.packages_distributions()
     folder = _package_folder(subject)
     own = subject.package

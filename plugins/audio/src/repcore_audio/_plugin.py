@@ -190,7 +190,7 @@ def repcore_ops() -> list[OpSpec]:
             cases=f"{op}.cases:cases",
             priority=f"{op}.availability:priority",
             usable={
-                "triton": f"{op}.availability:triton_unusable",
+                "triton": "repcore.ops:triton_unusable",
                 "mamba-ssm": f"{op}.availability:mamba_ssm_unusable",
             },
             tolerance=2e-5,  # float32 sums over hundreds of steps in another order

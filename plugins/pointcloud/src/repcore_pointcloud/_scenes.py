@@ -171,7 +171,7 @@ OPS: tuple[OpSpec, ...] = (
         cases=f"{CONVOLUTION}.cases:cases",
         priority=f"{CONVOLUTION}.selection:priority",
         usable={
-            "triton": f"{PACKAGE}.ops.availability:triton_unusable",
+            "triton": "repcore.ops:triton_unusable",
             "spconv": f"{CONVOLUTION}.selection:spconv_unusable",
         },
         tolerance=2e-5,  # float32 sums over up to 125 x 32 products in another order

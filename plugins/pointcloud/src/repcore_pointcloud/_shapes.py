@@ -219,8 +219,8 @@ def _op(name: str, summary: str, cpu: str = "", priority: str = "triton_on_gpu",
         reference=f"{package}.torch:{function}",
         implementations=twins,
         cases=f"{package}.cases:cases",
-        priority=f"{PACKAGE}.ops.availability:{priority}",
-        usable={"triton": f"{PACKAGE}.ops.availability:triton_unusable"},
+        priority=f"{PACKAGE}.ops.priorities:{priority}",
+        usable={"triton": "repcore.ops:triton_unusable"},
         tolerance=tolerance,
     )
 

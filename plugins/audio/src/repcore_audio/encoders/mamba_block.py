@@ -17,8 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from repcore.ops import Op
 from repcore_audio.configs.ssamba import SsambaConfig
-from repcore_audio.ops.selective_scan.selection import SelectiveScan
+from repcore_audio.ops.selective_scan.selection import selective_scan_op
 
 SHORTEST_STEP, LONGEST_STEP, STEP_FLOOR = 1e-3, 1e-1, 1e-4
 
@@ -110,10 +111,10 @@ class BidirectionalMixer(nn.Module):
         float (B, L, E); slots that are not valid hold values without meaning.
     """
 
-    def __init__(self, config: SsambaConfig, scan: SelectiveScan | None = None) -> None:
+    def __init__(self, config: SsambaConfig, scan: Op | None = None) -> None:
         super().__init__()
         channels = config.expansion * config.width
-        self.selective_scan = scan or SelectiveScan()
+        self.selective_scan = scan or selective_scan_op()
         self.rank, self.states, self.scale = step_rank(config), config.states, config.direction_scale
         self.in_proj = nn.Linear(config.width, 2 * channels, bias=False)
         both = [ScanDirection(config, legacy_step=False), ScanDirection(config, legacy_step=config.legacy_dt_b_init)]
@@ -192,7 +193,7 @@ class MambaBlock(nn.Module):
         float (B, L, E).
     """
 
-    def __init__(self, config: SsambaConfig, scan: SelectiveScan | None = None) -> None:
+    def __init__(self, config: SsambaConfig, scan: Op | None = None) -> None:
         super().__init__()
         self.norm = make_norm(config)
         self.mixer = BidirectionalMixer(config, scan)

@@ -24,7 +24,7 @@ from repcore.shapes import check_shape
 from repcore_audio.configs.ssamba import SsambaConfig
 from repcore_audio.encoders.mamba_block import MambaBlock, make_norm, scaled_norm
 from repcore_audio.encoders.patches import PatchLayout, grid_size, patch_pixels, plan_patches, regrid_positions
-from repcore_audio.ops.selective_scan.selection import SelectiveScan
+from repcore_audio.ops.selective_scan.selection import selective_scan_op
 
 NAME = "audio/ssamba"
 POOLINGS = ("default", "mean", "cls", "max", "segments", "band-segments")
@@ -70,7 +70,7 @@ class Ssamba(nn.Module):
         self.cls_token = nn.Parameter(torch.empty(1, 1, config.width))
         places = 1 + self.position_grid[0] * self.position_grid[1]
         self.positions = nn.Parameter(torch.empty(1, places, config.width))
-        scan = SelectiveScan()
+        scan = selective_scan_op()
         self.blocks = nn.ModuleList(MambaBlock(config, scan) for _ in range(config.depth))
         rates = [config.drop_path * max(0, number - 1) / max(1, config.depth - 1) for number in range(config.depth)]
         self.drop_paths = nn.ModuleList(DropPath(rate) for rate in rates)

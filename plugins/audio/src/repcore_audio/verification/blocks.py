@@ -18,7 +18,7 @@ from repcore.verification.golden import Golden
 from repcore_audio.checkpoints.ssamba import KEYS
 from repcore_audio.configs.ssamba import SsambaConfig
 from repcore_audio.encoders.mamba_block import MambaBlock, scaled_norm
-from repcore_audio.ops.selective_scan.selection import SelectiveScan
+from repcore_audio.ops.selective_scan.selection import selective_scan_op
 
 Produced = dict[str, Any]
 
@@ -38,7 +38,7 @@ def _scan_outputs(
     given = leaves or {name: golden.inputs[f"scan.{name}"] for name in ("u", "A", "B", "C", "D", "z", "delta_bias")}
     step = given["delta"] if "delta" in given else golden.inputs[f"scan.{delta}"]
     rows = [one.transpose(1, 2)[None] for one in (given["u"], step, given["B"], given["C"])]
-    out, last = SelectiveScan()(
+    out, last = selective_scan_op()(
         rows[0], rows[1], given["A"][None], rows[2], rows[3], given["D"][None],
         delta_bias=given["delta_bias"][None], reverse=(back,), return_last_state=True,
     )  # fmt: skip

@@ -36,7 +36,8 @@ class SwinUnetrConfig:
     """MONAI's SwinUNETR: shifted windows and a convolutional decoder."""
 
     crop_edge: int | None = field(
-        default=None, metadata={"help": "edge of the cubes, a multiple of 32 from 64 on; from the preprocessor", "unit": "voxels"}
+        default=None,
+        metadata={"help": "edge of the cubes, a multiple of 32 from 64 on; from the preprocessor", "unit": "voxels"},
     )
     input_channels: int = field(default=1, metadata={"help": "channels of a scan"})
     width: int = field(default=48, metadata={"help": "channels after the stem, a multiple of 12"})

@@ -13,7 +13,7 @@ from repcore.data.tables import MISSING_WORDS, Table, number
 from repcore.errors import DataError, closest
 from repcore.specs import TargetSpec
 from repcore_pointcloud.configs.shapes import ShapeFolderConfig
-from repcore_pointcloud.datasets.point_files import SUFFIXES, PointCloud, read_cloud
+from repcore_pointcloud.datasets.point_files import MESH_SUFFIXES, SUFFIXES, PointCloud, read_cloud
 from repcore_pointcloud.datasets.shape_catalogue import Catalogue, Entry, ShapeReader, class_target, existing, rows_by
 
 LABEL_TABLES = ("labels.csv", "labels.tsv")
@@ -22,6 +22,7 @@ SPLIT_COLUMNS = ("split", "subset", "part", "fold")
 SIDE_FILES = ("labels.csv", "labels.tsv", "readme.txt", "license.txt", "train.txt", "test.txt", "val.txt")
 MOST_CLASSES = 0.5  # of the rows: a numeric column with more distinct values is a regression target
 LOOKED_AT = 3000
+UNMISTAKABLE = (*MESH_SUFFIXES, ".pcd", ".xyz", ".pts")
 
 
 class ShapeFolderReader(ShapeReader):
@@ -37,10 +38,14 @@ class ShapeFolderReader(ShapeReader):
 
 
 def sniff(path: Path) -> float:
-    """Any tree with clouds or meshes, or one of them."""
+    """Any tree with clouds or meshes, or one of them; tables and texts among other files mean little."""
     if path.is_file():
         return 0.6 if path.suffix.lower() in SUFFIXES and not _is_table_of_rows(path) else 0.0
-    return 0.5 if any(_is_shape(one) for one in islice(path.rglob("*"), LOOKED_AT)) else 0.0
+    files = [one for one in islice(path.rglob("*"), LOOKED_AT) if one.is_file()]
+    shapes = [one for one in files if _is_shape(one)]
+    if any(one.suffix.lower() in UNMISTAKABLE for one in shapes):
+        return 0.5
+    return 0.5 * len(shapes) / len(files) if files else 0.0
 
 
 def _is_table_of_rows(path: Path) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from repcore_pointcloud.ops.selection import PointOp
+from repcore.ops import Op
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +59,9 @@ class Grouping:
     def __init__(self, groups: Sequence[int], neighbours: Sequence[int], exclude_origin: float | None = None) -> None:
         self.groups, self.neighbours = tuple(groups), tuple(neighbours)
         self.excluded = -1.0 if exclude_origin is None else exclude_origin
-        self._farthest = PointOp("farthest-points")
-        self._nearest = PointOp("nearest-points")
-        self.group_points = PointOp("group-points")
+        self._farthest = Op("pointcloud/farthest-points")
+        self._nearest = Op("pointcloud/nearest-points")
+        self.group_points = Op("pointcloud/group-points")
 
     @torch.no_grad()
     def __call__(self, points: Tensor) -> Hierarchy:

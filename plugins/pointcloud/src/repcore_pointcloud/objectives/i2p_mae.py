@@ -19,13 +19,13 @@ from torch import Tensor, nn
 
 from repcore.errors import ConfigError
 from repcore.interfaces import Batch, Draws, LossTerms, Progress
+from repcore.ops import Op
 from repcore_pointcloud.configs.i2p_mae import MaskedPointsConfig
 from repcore_pointcloud.encoders.hierarchy import Hierarchy, spread_to_finer
 from repcore_pointcloud.encoders.i2p_mae import HierarchicalPointEncoder, VisibleTokens
 from repcore_pointcloud.objectives.point_augmentation import augmented, check_augmentation, draw_augmentation
 from repcore_pointcloud.objectives.point_decoder import PointDecoder
 from repcore_pointcloud.ops.depth_views.torch import VIEW_AXES
-from repcore_pointcloud.ops.selection import PointOp
 from repcore_pointcloud.teachers.build import build_teacher
 from repcore_pointcloud.teachers.maps import TeacherMaps
 
@@ -107,9 +107,9 @@ class MaskedPoints(nn.Module):
             self.head_2d = nn.Linear(width, members * VIEWS * channels)
             if self.teacher.module.standardised_targets:
                 self.target_norm = nn.BatchNorm2d(channels, affine=False)
-        self._depth_views = PointOp("depth-views")
-        self._map_lookup = PointOp("map-lookup")
-        self._chamfer = PointOp("chamfer")
+        self._depth_views = Op("pointcloud/depth-views")
+        self._map_lookup = Op("pointcloud/map-lookup")
+        self._chamfer = Op("pointcloud/chamfer")
 
     # --------------------------------------------------------------------------------------- draws
 

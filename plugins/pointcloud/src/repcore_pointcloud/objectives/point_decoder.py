@@ -11,12 +11,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from repcore.ops import Op
 from repcore_pointcloud.configs.i2p_mae import MaskedPointsConfig, PointEncoderConfig
 from repcore_pointcloud.encoders.hierarchy import Hierarchy
 from repcore_pointcloud.encoders.i2p_mae import VisibleTokens
 from repcore_pointcloud.encoders.point_blocks import BlockStack, PositionEmbedding, drop_path_rates
 from repcore_pointcloud.ops.interpolate_points.torch import OWNER as INTERPOLATE
-from repcore_pointcloud.ops.selection import PointOp
 
 
 class RowNorm(nn.BatchNorm1d):
@@ -58,7 +58,7 @@ class TokenPropagation(nn.Module):
         self.neighbours = neighbours
         self.join, self.join_norm = nn.Linear(coarse_width + width, width), RowNorm(width)
         self.units = nn.ModuleList(PropagationUnit(width) for _ in range(units))
-        self._interpolate = PointOp(INTERPOLATE.removeprefix("pointcloud/"))
+        self._interpolate = Op(INTERPOLATE)
 
     def forward(self, coarse: Tensor, coarse_centres: Tensor, known: Tensor, centres: Tensor) -> Tensor:
         carried = self._interpolate(coarse, coarse_centres, centres, self.neighbours)  # (B, F, coarse_width)

@@ -17,12 +17,12 @@ from torch.nn import functional as F
 
 from repcore.errors import ConfigError, DataError, ShapeError
 from repcore.interfaces import Batch
+from repcore.ops import Op
 from repcore.specs import TargetSpec
 from repcore_pointcloud.configs.i2p_mae import PartSegmentationConfig
 from repcore_pointcloud.encoders.i2p_mae import LEVELS, HierarchicalPointEncoder
 from repcore_pointcloud.objectives.point_augmentation import augmented, check_augmentation, draw_augmentation
 from repcore_pointcloud.objectives.point_decoder import RowNorm
-from repcore_pointcloud.ops.selection import PointOp
 
 CATEGORY_WIDTH = 64
 
@@ -41,7 +41,7 @@ class PointPropagation(nn.Module):
         sizes = (inputs + 3, *widths)
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
         self.norms = nn.ModuleList(RowNorm(width) for width in widths)
-        self._interpolate = PointOp("interpolate-points")
+        self._interpolate = Op("pointcloud/interpolate-points")
 
     def forward(self, tokens: Tensor, centres: Tensor, points: Tensor) -> Tensor:
         values = torch.cat([points, self._interpolate(tokens, centres, points)], dim=-1)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from repcore.interfaces import Batch, StageResult
+from repcore.ops import Op
 from repcore.specs import TargetSpec
 from repcore.verification.golden import Golden
 from repcore_pointcloud.checkpoints.i2p_mae import KEYS, convert
@@ -21,7 +22,6 @@ from repcore_pointcloud.encoders.hierarchy import Hierarchy, spread_to_finer
 from repcore_pointcloud.encoders.i2p_mae import HierarchicalPointEncoder
 from repcore_pointcloud.objectives.i2p_mae import MIDDLE, RECONSTRUCTION, SEMANTIC, Guidance, MaskedPass, MaskedPoints
 from repcore_pointcloud.ops.depth_views.torch import view_frames
-from repcore_pointcloud.ops.selection import PointOp
 from repcore_pointcloud.tasks.shape_class import ShapeClassTask
 
 Produced = dict[str, Any]
@@ -52,7 +52,7 @@ def replay(golden: Golden, fed: frozenset[str]) -> Iterator[StageResult]:
     yield StageResult("svm_feature", {"svm.feature": _svm_feature(golden)})
     yield from _finetune_stages(golden)
     sets = golden.inputs["chamfer.a"], golden.inputs["chamfer.b"]
-    yield StageResult("chamfer", {"chamfer.l2": PointOp("chamfer")(*sets).mean()})
+    yield StageResult("chamfer", {"chamfer.l2": Op("pointcloud/chamfer")(*sets).mean()})
 
 
 # ------------------------------------------------------------------------------------------------ models
@@ -163,7 +163,7 @@ def _projection_stages(golden: Golden, points: Tensor) -> Iterator[StageResult]:
         parameters[f"proj.view{view}.grid_size"] = frames.cell[:, view, None, None]
         parameters[f"proj.view{view}.offset_xy"] = frames.offset[:, view].float()
     yield StageResult("projection_parameters", parameters)
-    depth, _ = PointOp("depth-views")(points, facts["image_size"], facts["splat_width"])
+    depth, _ = Op("pointcloud/depth-views")(points, facts["image_size"], facts["splat_width"])
     mean, deviation = (torch.tensor(facts[f"image_{name}"]).view(-1, 1, 1) for name in ("mean", "std"))
     images = (torch.sigmoid(depth)[:, :, None] - mean) / deviation  # (B, V, 3, S, S)
     yield StageResult("projection_image", {"proj.view0.image_sample0_ch0": images[0, 0, 0]})

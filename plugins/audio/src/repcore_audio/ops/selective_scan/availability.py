@@ -2,21 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-
-
-def triton_unusable() -> str:
-    """Why the Triton kernels cannot run here; empty if they can."""
-    import torch
-
-    if not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
-        return "needs a CUDA device"
-    try:
-        import triton  # noqa: F401
-    except ImportError as error:
-        return f"triton cannot be imported: {error}"
-    return ""
 
 
 def mamba_ssm_unusable() -> str:

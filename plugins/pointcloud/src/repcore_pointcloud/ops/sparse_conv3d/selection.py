@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from torch import Tensor
 
-from repcore import ops
+from repcore.ops import Op
 from repcore_pointcloud.ops.sparse_conv3d.rulebook import Rulebook
 
 OP = "pointcloud/sparse-conv3d"
@@ -36,23 +35,13 @@ def spconv_unusable() -> str:
     return unusable()
 
 
-class SparseConvolution:
-    """Calls the implementation that core's static choice names for device, type and shape class."""
-
-    def __init__(self) -> None:
-        self._chosen: dict[tuple[str, str, bool, bool], Callable[..., Any]] = {}
-
-    def __call__(self, features: Tensor, weight: Tensor, bias: Tensor | None, *, rulebook: Rulebook) -> Tensor:
-        """(M, O); arguments as in the plain definition."""
-        device, dtype = features.device.type, str(features.dtype).removeprefix("torch.")
-        narrow = max(weight.shape[0], weight.shape[4]) <= NARROW
-        filled = rulebook.num_pairs > FILLED * rulebook.kernel_volume * max(1, rulebook.num_outputs)
-        key = (device, dtype, narrow, filled)
-        if key not in self._chosen:
-            sizes = {"narrow": int(narrow), "filled": int(filled)}
-            self._chosen[key] = ops.implementation(OP, ops.choose(OP, device=device, dtype=dtype, sizes=sizes))
-        out: Tensor = self._chosen[key](features, weight, bias, rulebook=rulebook)
-        return out
+def shape_class(features: Tensor, weight: Tensor, bias: Tensor | None, *, rulebook: Rulebook) -> Mapping[str, int]:
+    """What the choice depends on, as 0 or 1: few channels, and most neighbours existing."""
+    del features, bias
+    return {
+        "narrow": int(max(weight.shape[0], weight.shape[4]) <= NARROW),
+        "filled": int(rulebook.num_pairs > FILLED * rulebook.kernel_volume * max(1, rulebook.num_outputs)),
+    }
 
 
-sparse_convolution = SparseConvolution()
+sparse_convolution = Op(OP, shape_class)

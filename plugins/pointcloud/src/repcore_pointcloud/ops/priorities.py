@@ -1,22 +1,8 @@
-"""Which implementations of the point operations can run here, and which one is preferred."""
+"""Which implementation of each point operation is preferred."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-
-
-def triton_unusable() -> str:
-    """Why the Triton kernels cannot run here; empty if they can."""
-    import torch
-
-    if not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
-        return "needs a CUDA device"
-    try:
-        import triton  # noqa: F401
-    except ImportError as error:
-        return f"triton cannot be imported: {error}"
-    return ""
 
 
 def triton_on_gpu(device_type: str, dtype_name: str, sizes: Mapping[str, int] | None = None) -> tuple[str, ...]:
