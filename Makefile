@@ -37,8 +37,12 @@ bench: env  ## paired timings into benchmarks/results/
 proof: bench  ## timings, then learning runs over several seeds on real data: make proof DATA=folder
 	@test -d $(DATA) || { echo "make: no folder $(DATA) with real data; name it: make proof DATA=folder" >&2; exit 2; }
 	$(BIN)/python benchmarks/molecules_learning.py --corpus $(DATA)/molecules/corpus50k --sets $(DATA)/molecules
-	@if [ -f benchmarks/graphs_learning.py ]; then $(BIN)/python benchmarks/graphs_learning.py --data $(DATA)/graphs; fi
-	@if [ -f benchmarks/audio_learning.py ]; then $(BIN)/python benchmarks/audio_learning.py --data $(DATA)/audio; fi
+	$(BIN)/python benchmarks/graphs_learning.py --data $(DATA)/graphs
+	$(BIN)/python benchmarks/audio_learning.py --data $(DATA)/audio
+	$(BIN)/python benchmarks/pointcloud_learning.py --data $(DATA)/pointcloud/quaternius_lowpoly
+	$(BIN)/python benchmarks/scenes_learning.py --data $(DATA)/pointcloud_scenes
+	$(BIN)/python benchmarks/adam_v2_learning.py --data $(DATA)
+	$(BIN)/python benchmarks/alice_learning.py --data $(DATA)/medical3d/msd_hippocampus
 
 wheels: env  ## wheels and source archives of core and every plugin into dist/, their contents checked
 	$(BIN)/python scripts/build_wheels.py
