@@ -46,7 +46,7 @@ def repcore_encoders() -> list[EncoderSpec]:
             target="repcore_molecules.encoders.selformer:Selformer",
             config="repcore_molecules.configs.selformer:SelformerConfig",
             inputs=TOKENS,
-            outputs=(TensorSpec("pooled", "B D"), TensorSpec("tokens", "B T D")),
+            outputs=(TensorSpec("pooled", "B P"), TensorSpec("tokens", "B T D")),
             poolings=("mean", "mean-symbols", "bos", "max", "mean-layers"),
             levels=("tokens",),
             capabilities=("token-ids",),

@@ -153,18 +153,15 @@ class Selformer(nn.Module):
             return Tokens(state if packing is None else packing.unpack(state), valid=valid)
 
         last = tokens(hidden)
-        by_layer = {number: tokens(state) for number, state in states.items()}
-        extras = {"input_ids": batch.inputs["input_ids"]}
-        pooled = self._pooled(last, extras["input_ids"], "mean")
-        if by_layers:
-            means = [self._pooled(state, extras["input_ids"], "mean") for state in by_layer.values()]
-            extras["mean-layers"] = torch.cat(means, 1)
-        return Features(
-            pooled=extras["mean-layers"] if self.pooling == "mean-layers" else pooled,
+        extras = {"input_ids": batch.inputs["input_ids"], "states": tuple(states.values()), "packing": packing}
+        features = Features(
+            pooled=hidden,
             tokens={"tokens": last},
-            layers={number: by_layer[number] for number in sorted(layers)},
+            layers={number: tokens(states[number]) for number in sorted(layers)},
             extras=extras,
         )
+        features.pooled = self.pool(features, self.pooling)
+        return features
 
     def pool(self, features: Features, name: str) -> Tensor:
         """One vector a molecule, float (B, D), at least float32.
@@ -173,15 +170,23 @@ class Selformer(nn.Module):
             features: as ``forward`` returned them.
             name: ``mean`` over all real tokens; ``mean-symbols`` without begin and end (0 when nothing is left);
                 ``bos``, the first token; ``max`` over all real tokens; ``mean-layers``, means of every layer side by
-                side, float (B, (layers + 1) D), present in eval mode.
+                side, float (B, (layers + 1) D); in training only for an encoder with that setting.
 
         Raises:
             ConfigError: unknown name.
         """
         if name == "mean-layers":
-            means: Tensor = features.extras[name]
-            return means
+            return torch.cat([self._mean_of(state, features) for state in features.extras["states"]], 1)
         return self._pooled(features.tokens["tokens"], features.extras["input_ids"], name)
+
+    def _mean_of(self, state: Tensor, features: Features) -> Tensor:
+        """Means (B, D) of a layer's output, packed (S, D) or padded (B, T, D)."""
+        ids, packing = features.extras["input_ids"], features.extras["packing"]
+        if packing is None:
+            return self._pooled(Tokens(state, valid=features.tokens["tokens"].valid), ids, "mean")
+        state = state.to(torch.promote_types(state.dtype, torch.float32))
+        total = state.new_zeros(len(ids), state.shape[1]).index_add(0, packing.owner, state)
+        return total / torch.bincount(packing.owner, minlength=len(ids)).clamp(min=1)[:, None]
 
     def _pooled(self, tokens: Tokens, ids: Tensor, name: str) -> Tensor:
         values = tokens.values.to(torch.promote_types(tokens.values.dtype, torch.float32))
