@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import pickle
+import random
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,6 +17,8 @@ from hypothesis import strategies as st
 from repcore.data import tables
 from repcore.data.tables import Table, file_fingerprint, number, table_suffix
 from repcore.errors import DataError, ItemError
+
+NOISE = random.Random(0)  # the same in every test process
 
 PLAIN = b"smiles,y\nCCO,1\nCC,2\n"
 ROWS = [("CCO", "1"), ("CC", "2")]
@@ -109,12 +112,12 @@ def test_parquet_keeps_its_types(tmp_path: Path) -> None:
         ("a.csv", b"smiles,y\n", "a header but no rows"),
         ("a.csv", b"smiles,y,y\nC,1,2\n", "columns of the same name: y"),
         ("a.csv", b"a,,\n1,2,3\n", "unnamed"),
-        ("a.csv", os.urandom(3000) + b"\0", "is binary"),
+        ("a.csv", NOISE.randbytes(3000) + b"\0", "is binary"),
         ("a.csv", pickle.dumps({"a": 1}), "is binary"),
         ("a.csv", gzip.compress(PLAIN), "is binary"),
         ("a.csv.gz", PLAIN, "is damaged"),
         ("a.csv.gz", gzip.compress(PLAIN * 100)[:40], "is damaged"),
-        ("a.csv.gz", gzip.compress(os.urandom(200_000).hex().encode())[:-20], "is damaged"),
+        ("a.csv.gz", gzip.compress(NOISE.randbytes(200_000).hex().encode())[:-20], "is damaged"),
         ("a.parquet", PLAIN, "is damaged"),
         ("a.png", b"x", "is not a table by its name"),
         ("a.gz", b"x", "is not a table by its name"),
@@ -218,7 +221,7 @@ def test_large_parquet_is_mapped_too(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_broken_large_file_leaves_no_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "SMALL_FILE_BYTES", 0)
     monkeypatch.setenv("REPCORE_CACHE", str(tmp_path / "cache"))
-    content = gzip.compress(b"a,b\n" + os.urandom(300_000).hex().encode() + b",1\n")[:-30]
+    content = gzip.compress(b"a,b\n" + NOISE.randbytes(300_000).hex().encode() + b",1\n")[:-30]
     with pytest.raises(DataError, match="is damaged"):
         table(tmp_path, content, "a.csv.gz")
     assert not list((tmp_path / "cache").rglob("*.arrow*"))

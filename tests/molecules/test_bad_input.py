@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import pickle
+import random
 import shutil
 import zipfile
 from pathlib import Path
@@ -17,6 +17,8 @@ import torch
 from repcore.cli.main import run
 from repcore.embedding.writers import read_embeddings
 from tests.molecules.conftest import TINY, WriteTable
+
+NOISE = random.Random(0)  # the same in every test process
 
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -50,7 +52,7 @@ def test_wrong_columns(
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [(b"", "is empty"), (os.urandom(64) + b"\0", "binary"), (b"smiles\n", "no rows")]
+    ("content", "words"), [(b"", "is empty"), (NOISE.randbytes(64) + b"\0", "binary"), (b"smiles\n", "no rows")]
 )
 def test_files_that_hold_nothing_usable(
     content: bytes, words: str, tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
