@@ -192,13 +192,13 @@ def try_plugins(trial: Trial, domains: Sequence[str], *, train: bool = True) -> 
                 raise ReleaseError(f"training in {domain} left no model")
 
 
-def try_removals(trial: Trial, wheels: Path, domains: Sequence[str]) -> None:
-    """Without any one of them, the others are in order.
+def try_removals(trial: Trial, wheels: Path, domains: Sequence[str], removed: Sequence[str] | None = None) -> None:
+    """Without any one of ``removed`` (all of ``domains`` by default), the others are in order.
 
     Raises:
         ReleaseError: they are not.
     """
-    for domain in domains:
+    for domain in domains if removed is None else removed:
         trial.uninstall(f"repcore-{domain}")
         try_plugins(trial, [one for one in domains if one != domain], train=False)
         trial.install("--find-links", str(wheels), f"repcore-{domain}")

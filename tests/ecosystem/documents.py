@@ -96,7 +96,7 @@ class Reader:
         path.parent.mkdir(parents=True, exist_ok=True)
         earlier = path.read_text(encoding="utf-8") if path.exists() else ""
         if "append" in block.options:
-            text = earlier + block.body
+            text = f"{earlier.rstrip()}\n\n\n{block.body.lstrip()}"  # as a formatter leaves it
         elif "replace" in block.options:
             assert earlier.count(block.options["replace"]) == 1, block.options
             text = earlier.replace(block.options["replace"], block.body)

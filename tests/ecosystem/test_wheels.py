@@ -58,7 +58,7 @@ def test_all_plugins_together_and_all_but_one(tmp_path: Path, third_party: Path,
     names = ["repcore", *(f"repcore-{domain}" for domain in domains)]
     together = release.make_trial(tmp_path, third_party, wheels, names)
     release.try_plugins(together, domains, train=False)
-    release.try_removals(together, wheels, domains[:1])
+    release.try_removals(together, wheels, domains, removed=domains[:1])
     with pytest.raises(ReleaseError, match="not in order"):
         release.try_plugins(together, domains[1:], train=False)
 
