@@ -11,6 +11,7 @@ from repcore import registry
 from repcore.cli.console import ConsoleReporter, duration, say
 from repcore.cli.options import RUNS_FOLDER, data_options, device_option, torch_device
 from repcore.errors import ConfigError
+from repcore.reporting import figures_in_words
 
 if TYPE_CHECKING:
     from repcore.config.resolve import ResolvedRun
@@ -202,7 +203,7 @@ def _finish(ctx: click.Context, domain: str, result: RunResult) -> None:
     from repcore.report.build import build_report
 
     report = build_report(result.folder)
-    figures = "  ".join(f"{name} {value:.4g}" for name, value in result.validation.items())
+    figures = figures_in_words(result.validation)
     say(f"{result.steps} steps in {duration(result.seconds)}; validation: {figures or 'none'}")
     say(f"model:  {result.folder / 'model'}")
     say(f"report: {report}")

@@ -17,9 +17,9 @@ from safetensors import SafetensorError, safe_open
 from repcore.checkpoints.model_folder import WEIGHTS
 from repcore.errors import RunError
 from repcore.files import read_lines
+from repcore.reporting import BASELINE
 
 BOOKKEEPING = ("step", "epoch", "split", "lr", "grad_norm", "items_per_second", "data_wait_share")
-BASELINE = "_baseline"  # a metric NAME_baseline is the yardstick of NAME (for example a unigram predictor)
 
 Line = Mapping[str, Any]  # one object of a JSON-lines file
 Series = tuple[list[float], list[float]]

@@ -20,7 +20,7 @@ import lightning.pytorch as pl
 import torch
 
 from repcore.memory import return_freed_memory
-from repcore.reporting import Reporter
+from repcore.reporting import Reporter, figures_in_words
 from repcore.training.module import ObjectiveModule, StepRecord
 from repcore.training.run_folder import RunFolder
 
@@ -244,7 +244,7 @@ class Validation:
             state.last_validation = values
             if state.is_writer:
                 self.writer.write(state, {"step": state.step, "split": "validation", **values})
-            words.append("validation " + "  ".join(f"{name} {value:.4g}" for name, value in values.items()))
+            words.append("validation " + figures_in_words(values))
         if self.diagnose is not None and state.is_writer:
             figures, verdict = self.diagnose(state)
             state.folder.append_lines("diagnostics.jsonl", [{"step": state.step, **figures}])
