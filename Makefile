@@ -9,7 +9,7 @@ TESTS ?= tests
 WORKERS ?= $(shell getconf _NPROCESSORS_ONLN)
 
 .DEFAULT_GOAL := help
-.PHONY: help env test lint demo proof bench wheels clean
+.PHONY: help env test lint demo proof bench wheels release docs clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 12
@@ -46,6 +46,12 @@ proof: bench  ## timings, then learning runs over several seeds on real data: ma
 
 wheels: env  ## wheels and source archives of core and every plugin into dist/, their contents checked
 	$(BIN)/python scripts/build_wheels.py
+
+release: env  ## build everything, install it from the wheels alone, and try each part outside the source tree
+	$(BIN)/python scripts/release.py
+
+docs: env  ## write the generated pages again: command line, hooks, checks, differences from the papers
+	$(BIN)/python scripts/reference.py
 
 clean:  ## remove what was built and cached (not .venv, not runs)
 	rm -rf dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
