@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 import torch
 from measuring import RESULTS, facts, write_result
-from threadpoolctl import threadpool_limits
 
 import repcore
 from repcore import registry
@@ -47,7 +46,6 @@ OVER_BANDS = "over bands"
 def main() -> None:
     options = parse_arguments()
     torch.set_num_threads(options.threads)
-    threadpool_limits(options.threads)  # the probe's linear algebra: two threads on a busy machine are far slower
     record: dict[str, Any] = facts(("repcore", "repcore-audio", "torch", "lightning", "scikit-learn"))
     record |= {"threads": options.threads, "protocol": f"{PROTOCOL}, {SPLIT}", "label": LABEL, "runs": []}
     plan = [(seed, options.steps) for seed in range(options.seeds)]

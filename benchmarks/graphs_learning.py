@@ -25,7 +25,6 @@ from typing import Any
 import numpy as np
 import torch
 from measuring import facts, write_result
-from threadpoolctl import threadpool_limits
 
 import repcore
 from repcore import registry
@@ -61,7 +60,6 @@ LEAST_MASKED, LEAST_EXACT = 0.90, 0.99
 def main() -> None:
     options = parse_arguments()
     torch.set_num_threads(options.threads)
-    threadpool_limits(options.threads)  # the probes' linear algebra: two threads on a busy machine are far slower
     known = options.out if options.out is not None else Path(__file__).parent / "results" / "graphs_learning.json"
     record: dict[str, Any] = json.loads(known.read_text(encoding="utf-8")) if known.is_file() else {}
     record |= facts(("repcore", "torch", "torch-geometric", "lightning", "scikit-learn"))

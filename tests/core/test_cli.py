@@ -81,6 +81,15 @@ def test_a_domain_that_is_not_installed_names_the_command(capsys: Captured) -> N
     )
 
 
+def test_inspect_prepares_rows_as_a_recipe_would(toys: None, capsys: Captured) -> None:
+    assert run(["inspect", "pairs/blobs"]) == 0
+    assert "cost of an item" not in capsys.readouterr().out
+    assert run(["inspect", "pairs/blobs", "--recipe", "pairs/set-net"]) == 0
+    assert "cost of an item" in capsys.readouterr().out
+    both = ["inspect", "pairs/blobs", "--recipe", "pairs/set-net", "--model", "m"]
+    fails(both, capsys, "--model and --recipe were both given")
+
+
 def test_output_that_is_no_terminal_is_tab_separated_and_whole(toys: None, capsys: Captured) -> None:
     assert run(["list", "encoders", "--domain", "pairs"]) == 0
     lines = capsys.readouterr().out.splitlines()

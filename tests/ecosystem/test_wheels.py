@@ -51,6 +51,7 @@ def test_training_and_embedding_outside_the_source_tree(with_molecules: Trial) -
     recipe, *settings = release.SMOKE["molecules"]
     with_molecules.run("molecules", "train", recipe, "--name", "smoke", *settings, *release.SMALL_RUN)
     with_molecules.run("embed", "runs/smoke/model", "molecules/nci", "-o", "rows.npz")
+    assert (with_molecules.elsewhere / "rows.npz").is_file()
 
 
 def test_all_plugins_together_and_all_but_one(tmp_path: Path, third_party: Path, wheels: Path) -> None:

@@ -67,17 +67,18 @@ def _preprocessor(model: Path | None, recipe: str | None, reader: DatasetReader,
     Raises:
         ConfigError: both are given, or the recipe prepares whole data sets at once.
     """
-    from repcore.config.resolve import resolve_run
-    from repcore.data.inspection import rows_to_look_at
-    from repcore.embedding.model import load
-    from repcore.training.assembly import build
-
     if model is not None and recipe is not None:
         raise ConfigError("--model and --recipe were both given", hint="one of them")
     if model is not None:
+        from repcore.embedding.model import load
+
         return load(model).preprocessor
     if recipe is None:
         return None
+    from repcore.config.resolve import resolve_run
+    from repcore.data.inspection import rows_to_look_at
+    from repcore.training.assembly import build
+
     resolved = resolve_run(registry.default(), recipe)
     preprocessor: Preprocessor = build(resolved.preprocessor)
     if hasattr(preprocessor, "preparation"):
