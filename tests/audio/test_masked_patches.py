@@ -6,6 +6,7 @@ import math
 import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -13,10 +14,17 @@ from torch import Tensor
 from repcore.errors import ConfigError
 from repcore.interfaces import Progress
 from repcore_audio.configs.ssamba import MaskedPatchesConfig, SsambaConfig
-from repcore_audio.encoders.patches import plan_patches
+from repcore_audio.encoders.patches import grid_size, patch_pixels, plan_patches
 from repcore_audio.encoders.ssamba import Ssamba
 from repcore_audio.objectives.patch_masks import cluster_order, hidden_patches, legacy_cluster, random_order
-from repcore_audio.objectives.ssamba import MaskedPatches, has_weight_decay, info_nce, matching_logits
+from repcore_audio.objectives.ssamba import (
+    CONTRASTIVE,
+    MaskedPatches,
+    has_weight_decay,
+    info_nce,
+    matching_logits,
+)
+from repcore_audio.render_masked import laid_out
 from tests.audio.test_ssamba_encoder import clip, padded_batch
 
 CONFIG = SsambaConfig(
@@ -247,3 +255,21 @@ def test_published_masking_token_and_every_parameter_learn() -> None:
 def test_settings_outside_their_range_are_named(change: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         objective(replace(MaskedPatchesConfig(), **change))  # type: ignore[arg-type]
+
+
+def test_picture_shows_the_clip_what_is_visible_and_the_redrawn_patches() -> None:
+    trained, batch = objective(), padded_batch([clip(32)])
+    draws = trained.draw(batch, generator(), NOW)
+    with torch.no_grad():
+        picture = trained.picture(batch, draws)
+    hidden = draws[f"{CONTRASTIVE}_index"].shape[1]
+    assert picture.html.count("data:image/png") == 3
+    assert picture.alt.startswith(f"{hidden} of ")
+
+
+@pytest.mark.parametrize("stride", [(4, 4), (2, 2)])
+def test_patches_laid_out_again_are_the_spectrogram(stride: tuple[int, int]) -> None:
+    spectrogram = torch.randn(1, 12, 8)
+    pixels = patch_pixels(spectrogram, (4, 4), stride)
+    grid = (grid_size(8, 4, stride[0]), grid_size(12, 4, stride[1]))
+    np.testing.assert_allclose(laid_out(pixels, grid, (4, 4), stride)[::-1], spectrogram[0].T.numpy(), atol=1e-6)

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from repcore.errors import ItemError
-from repcore.interfaces import Batch, Features, LossTerms
+from repcore.interfaces import Batch, Features, LossTerms, Picture
 from tests.toys.toy_pairs import _plugin, code, configs
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -188,6 +188,26 @@ def teacher_trains(patch: pytest.MonkeyPatch) -> None:
         self.teacher.requires_grad_(True)
 
     wrap(patch, code.TwoViews, "__init__", thawed)
+
+
+@plant("picture-of-one-item")
+def picture_is_text(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(code.TwoViews, "picture", lambda self, batch, draws: "<b>text</b>", raising=False)
+
+
+@plant("picture-of-one-item")
+def picture_from_a_network(patch: pytest.MonkeyPatch) -> None:
+    picture = Picture('<img src="https://example.org/a.png">', "words")
+    patch.setattr(code.TwoViews, "picture", lambda self, batch, draws: picture, raising=False)
+
+
+@plant("picture-of-one-item")
+def picture_fills_the_queue(patch: pytest.MonkeyPatch) -> None:
+    def picture(self: Any, batch: Batch, draws: Any) -> Picture:
+        self.queue.add_(1)
+        return Picture("<b>queue</b>", "words")
+
+    patch.setattr(code.TwoViews, "picture", picture, raising=False)
 
 
 @plant("after-step-only-state")

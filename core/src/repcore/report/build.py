@@ -106,6 +106,7 @@ def render_page(record: RunRecord, registry: Registry) -> str:
             validation=_validation_table(record),
             diagnostics=health,
             diagnostic_rows=findings.diagnostic_rows(record),
+            drawn=_drawn_by_objective(record),
             embedded=embedded,
             similar=similar,
             probes=probe_results(record.probes),
@@ -171,6 +172,15 @@ def _drawn(
     labels = [f"{one.name} {one.text(place)}" for one in colours[: len(found.labels)] if one.text(place)]
     html = None if picture is None else Markup(picture.html)
     return Drawn(found.ids[place], labels[:4], html, picture.alt if picture else "", similarity, closer_than)
+
+
+def _drawn_by_objective(record: RunRecord) -> list[Drawn]:
+    """What the trained objective drew of held-out rows."""
+    return [
+        Drawn(str(line.get("id", "-")), (), Markup(str(line["html"])), str(line.get("alt", "")))
+        for line in record.pictures
+        if "html" in line
+    ]
 
 
 def page_data(figures: Sequence[Figure], embedded: Embeddings) -> dict[str, Any]:

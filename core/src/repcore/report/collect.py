@@ -36,6 +36,7 @@ class RunRecord:
         train / validation: lines of ``metrics.jsonl`` by split, by step.
         diagnostics: lines of ``diagnostics.jsonl``.
         rejected: rows that training could not use.
+        pictures: what the trained objective drew of held-out rows.
         probes: file stem -> probe result.
         finetune: content of ``finetune.json``, empty if there is none.
         has_model: the run was exported.
@@ -50,6 +51,7 @@ class RunRecord:
     validation: Sequence[Line] = ()
     diagnostics: Sequence[Line] = ()
     rejected: Sequence[Line] = ()
+    pictures: Sequence[Line] = ()
     probes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     finetune: Mapping[str, Any] = field(default_factory=dict)
     has_model: bool = False
@@ -141,6 +143,7 @@ def collect(folder: Path) -> RunRecord:
         validation=[line for line in lines if line.get("split") == "validation"],
         diagnostics=_by_step(read_lines(path / "diagnostics.jsonl")),
         rejected=[line for line in read_lines(path / "rejected.jsonl") if isinstance(line, dict)],
+        pictures=[line for line in read_lines(path / "pictures.jsonl") if isinstance(line, dict)],
         probes={file.stem: _object(file, damaged) for file in sorted((path / "probes").glob("*.json"))},
         finetune=_object(path / "finetune.json", damaged),
         has_model=(path / "model" / "config.json").is_file(),

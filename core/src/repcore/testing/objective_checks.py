@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import fnmatch
 import random
+import re
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from repcore.interfaces import Batch, LossTerms
+from repcore.interfaces import Batch, LossTerms, Picture
 from repcore.testing.check import Check, fail
 from repcore.testing.objective_teachers import (
     ema_update_value,
@@ -25,6 +26,7 @@ from repcore.training.optimisers import build_optimiser
 
 GRADIENT_STEPS = 3  # parameters behind a zero-initialised scale get their first gradient after the first step
 STEP_SIZE = 1e-2
+OUTSIDE = re.compile(r"""(?:src|href)\s*=\s*["']?\s*(?:https?:)?//""", re.IGNORECASE)
 
 
 def loss(objective: nn.Module, batch: Batch, seed: int = 0, step: int = 0) -> LossTerms:
@@ -158,6 +160,24 @@ def only_after_step_changes_state(subject: ObjectiveSubject) -> None:
         fail(f"forward changed {', '.join(bad[:4])}; state changes belong in after_step")
 
 
+def picture_of_one_item(subject: ObjectiveSubject) -> None:
+    """An optional ``picture`` draws one item as self-contained HTML with words, and changes nothing."""
+    objective, batch = subject.build().eval(), subject.batch(1)
+    drawing = getattr(objective, "picture", None)
+    if drawing is None:
+        return
+    before = {name: value.detach().clone() for name, value in _state(objective).items()}
+    with torch.no_grad():
+        picture = drawing(batch, draw(objective, batch))
+    if not isinstance(picture, Picture) or not picture.html.strip() or not picture.alt.strip():
+        fail(f"picture returned {type(picture).__name__}; a Picture with html and alt is due")
+    if OUTSIDE.search(picture.html):
+        fail("the picture loads something from a network; a report is one file")
+    changed = [name for name, value in _state(objective).items() if difference(before[name], value.detach())]
+    if changed:
+        fail(f"picture changed {', '.join(changed[:4])}")
+
+
 def _state(objective: nn.Module) -> dict[str, Tensor]:
     return {**dict(objective.named_parameters()), **dict(objective.named_buffers())}
 
@@ -202,6 +222,7 @@ CHECKS = (
     Check("grad-reaches-every-parameter", grad_reaches_every_parameter),
     Check("teacher-has-no-grad", teacher_has_no_grad),
     Check("ema-update-value", ema_update_value),
+    Check("picture-of-one-item", picture_of_one_item),
     Check("after-step-only-state", only_after_step_changes_state),
     Check("decreases-on-tiny-data", decreases_on_tiny_data, level="full"),
 )

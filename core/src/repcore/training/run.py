@@ -38,6 +38,7 @@ from repcore.training.listeners import (
 from repcore.training.loaders import FixedBatches, build_loader
 from repcore.training.module import ObjectiveModule
 from repcore.training.optimisers import DecayRule, matrices_decay
+from repcore.training.pictures import write_pictures
 from repcore.training.plan import stream_order, total_steps
 from repcore.training.run_folder import RunFolder, environment, is_first_process, run_name
 
@@ -176,6 +177,9 @@ def execute(
     )
     if state.is_writer and result.status == "finished":
         export_model(registry, parts, folder, result.validation, state.step)
+        problem = write_pictures(parts, folder)
+        if problem:
+            reporter.warn(f"pictures of the objective: {problem}")
     return result
 
 

@@ -2,7 +2,7 @@
 
     runs/<domain>-<recipe>-<stamp>/
       config.json  origin.json  environment.json  metrics.jsonl  rejected.jsonl  diagnostics.json  preprocessing/
-      tensorboard/  checkpoints/{last,best}.ckpt  model/  report.html
+      pictures.jsonl  tensorboard/  checkpoints/{last,best}.ckpt  model/  report.html
     runs/latest -> newest
 
 Files are written under a temporary name and renamed: whoever reads a run folder never sees half a file.

@@ -63,7 +63,14 @@ def _colours(mono: np.ndarray, sample_rate_hz: int) -> np.ndarray:
     step = -(-len(log_mel) // LARGEST_WIDTH)
     starts = np.arange(0, len(log_mel), step)
     image = np.maximum.reduceat(log_mel, starts, axis=0).T[::-1]
-    low, high = np.quantile(image, 0.02), image.max()
+    return coloured(image, (float(np.quantile(image, 0.02)), float(image.max())))
+
+
+def coloured(image: np.ndarray, bounds: tuple[float, float]) -> np.ndarray:
+    """Grey values (height, width) as uint8 (height, width, 3), from dark at the lower bound to bright at the upper."""
+    import numpy as np
+
+    low, high = bounds
     level = np.clip((image - low) / max(high - low, 1e-6), 0, 1) * (len(COLOURS) - 1)
     base = np.minimum(level.astype(int), len(COLOURS) - 2)
     table = np.array(COLOURS, dtype=np.float64)

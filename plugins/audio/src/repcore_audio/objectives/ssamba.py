@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from repcore.errors import ConfigError
-from repcore.interfaces import Batch, Draws, Features, LossTerms, Progress
+from repcore.interfaces import Batch, Draws, Features, LossTerms, Picture, Progress
 from repcore_audio.configs.ssamba import MaskedPatchesConfig
 from repcore_audio.encoders.patches import PatchLayout
 from repcore_audio.encoders.ssamba import Ssamba
@@ -141,6 +141,22 @@ class MaskedPatches(nn.Module):
             {CONTRASTIVE: self.config.contrastive_weight, RECONSTRUCTION: self.config.reconstruction_weight},
             counts={CONTRASTIVE: contrast.counted.sum(), RECONSTRUCTION: redrawn.counted.sum()},
             metrics={"matching_accuracy": accuracy, "explained": explained},
+        )
+
+    def picture(self, batch: Batch, draws: Draws) -> Picture:
+        """The clip, what of it is visible, and the visible part with the hidden patches redrawn."""
+        from repcore_audio.render_masked import masked_picture
+
+        layout = self.encoder.layout(batch)
+        hidden = HiddenPatches(*(draws[f"{self._pass_names()[-1]}_{part}"] for part in ("index", "counted")))
+        features = self.encode_masked(self.encoder.embed_patches(batch, layout), layout, hidden)
+        return masked_picture(
+            self.encoder.pixels(batch, layout),
+            self.predict(features, hidden, RECONSTRUCTION),
+            hidden.index,
+            grid=(layout.rows, layout.columns[0]),
+            patch=self.encoder.patch,
+            stride=self.encoder.stride,
         )
 
     def encode_masked(self, embedded: Tensor, layout: PatchLayout, hidden: HiddenPatches) -> Features:
