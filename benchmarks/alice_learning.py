@@ -1,21 +1,24 @@
 """What Alice learns from 90 hippocampus MR crops on a CPU, judged on 40 other ones.
 
 Pre-training as `repcore medical3d train alice --preset tiny` makes it, then the dense linear probe with 1, 3 and 10
-labelled scans (Dice at the scans' own spacing), beside the same encoder with random weights (one twin a seed), smoothed
-intensities and place alone. Arms: the recipe, reconstruction only, the published losses; fine-tuning on request.
+labelled scans and fine-tuning with 3 (Dice at the scans' own spacing), beside the same encoder with random weights (one
+twin a seed), smoothed intensities and place alone. Arms: the preset, reconstruction only, one of the two distillation
+terms with it, the published losses.
 
-    python benchmarks/alice_learning.py --data FOLDER [--seeds 3] [--steps 1500] [--arms tiny reconstruction published]
+    python benchmarks/alice_learning.py --data FOLDER [--seeds 3] [--arms tiny reconstruction] [--set key=value ...]
 
-FOLDER holds msd_hippocampus. A thousand steps take about ten minutes on one free core.
+FOLDER holds msd_hippocampus.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +29,10 @@ from measuring import facts, write_result
 import repcore
 from repcore import registry
 from repcore.config.resolve import resolve_run
+from repcore.embedding.model import Model
 from repcore.interfaces import Sample
 from repcore.reporting import LogReporter
-from repcore.training.assembly import assemble
+from repcore.training.assembly import RunParts, assemble
 from repcore.training.run import start_run
 from repcore_medical3d.configs.alice import SegmentationConfig
 from repcore_medical3d.probes import alice_dense as probe
@@ -37,26 +41,41 @@ from repcore_medical3d.tasks.alice_segmentation import labelled, score_segmentat
 ARMS: dict[str, list[str]] = {
     "tiny": [],
     "reconstruction": ["objective.inter_volume_weight=0", "objective.intra_volume_weight=0"],
+    "reconstruction + intra": ["objective.inter_volume_weight=0"],
+    "reconstruction + inter": ["objective.intra_volume_weight=0"],
+    "raw heads": ["objective.head_inputs=raw"],
     "published": [
-        "objective.alignment_residual=queries", "objective.alignment_outputs=layer-norm",
+        "objective.teacher_temperature=0.01", "objective.teacher_temperature_start=0.008",
+        "objective.teacher_temperature_warmup=0.029", "objective.mask_shape=columns", "objective.clip_per_tensor=3.0",
+        "objective.head_inputs=raw", "objective.alignment_residual=queries", "objective.alignment_outputs=layer-norm",
         "objective.alignment_teacher=shared", "objective.reconstruction_target=values",
         "objective.reconstruction_region=all", "objective.distillation_ramp=0", "objective.is_last_layer_tied=true",
     ],
 }  # fmt: skip
 SIZES = (1, 3, 10)
+SEGMENTATION = {"steps": 300, "lr": 6e-3, "batch_size": 8}  # chosen on training scans; with lr 1e-3 nothing is found
+CURVE = ("reconstruction", "inter_volume", "intra_volume", "teacher_entropy", "teacher_information")
+POINTS = 10  # of each curve
 
 
 def main() -> None:
     options = parse_arguments()
     torch.set_num_threads(options.threads)
     record: dict[str, Any] = facts(("repcore", "repcore-medical3d", "torch", "lightning", "scikit-learn"))
-    record |= {"threads": options.threads, "steps": options.steps, "protocol": probe.constants(), "runs": []}
-    with tempfile.TemporaryDirectory() as folder:
-        for seed in range(options.seeds):
+    record |= {"threads": options.threads, "settings": options.set, "protocol": probe.constants()}
+    record |= {"segmentation": {**SEGMENTATION, "volumes": options.volumes}, "baselines": [], "runs": []}
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.runs or Path(scratch)
+        for seed in range(options.first_seed, options.first_seed + options.seeds):
             for arm in options.arms:
-                record["runs"].append(one_run(options, arm, seed, Path(folder)))
+                run, model, parts = trained(options, arm, seed, folder)
+                is_tuned = arm in options.tuned
+                judge = Judge(parts, model.preprocessor, seed, options.volumes)
+                if arm == options.arms[0]:
+                    record["baselines"].append({"seed": seed, **judge.baselines(model, is_tuned=is_tuned)})
+                record["runs"].append({**run, **judge.encoder(model.encoder, is_tuned=is_tuned)})
+                record["summary"] = summary(record)
                 print(json.dumps(record["runs"][-1]), flush=True)
-                record["summary"] = summary(record["runs"])
                 write_result("alice_learning", record, options.out)
     print(json.dumps(record["summary"], indent=1))
 
@@ -65,95 +84,145 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with msd_hippocampus")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
-    parser.add_argument("--segment", type=int, default=0, help="fine-tuning steps; 0 = no fine-tuning")
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=None, help="steps of pre-training (default: the preset's)")
+    parser.add_argument("--arms", nargs="+", default=["tiny", "reconstruction"], choices=list(ARMS))
+    parser.add_argument("--tuned", nargs="*", default=["tiny"], choices=list(ARMS), help="arms that are fine-tuned too")
+    parser.add_argument("--volumes", type=int, nargs="+", default=[3], help="labelled scans of fine-tuning")
+    parser.add_argument(
+        "--runs", type=Path, default=None, help="folder where runs are kept; known ones are not repeated"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=None, help="result file (default: results/alice_learning.json)")
-    parser.add_argument("set", nargs="*", metavar="key=value", help="further settings of the run")
+    parser.add_argument("--set", nargs="*", default=[], metavar="key=value", help="further settings of the run")
     return parser.parse_args()
 
 
-def one_run(options: argparse.Namespace, arm: str, seed: int, folder: Path) -> dict[str, Any]:
-    """Train, probe and, on request, fine-tune."""
+def trained(options: argparse.Namespace, arm: str, seed: int, folder: Path) -> tuple[dict[str, Any], Model, RunParts]:
+    """One run as the command line makes it: its record, the model, and the data it saw."""
+    steps = [] if options.steps is None else [f"trainer.steps={options.steps}"]
     resolved = resolve_run(
         registry.default(),
         "alice",
         domain="medical3d",
         overrides=[
-            f"trainer.seed={seed}", f"trainer.steps={options.steps}", f"trainer.threads={options.threads}",
-            "data.validation_limit=16", *ARMS[arm], *options.set,
+            f"trainer.seed={seed}", f"trainer.threads={options.threads}", "data.validation_limit=16", *steps,
+            *ARMS[arm], *options.set,
         ],
         settings={
             "dataset.name": "medical3d/volume-folder", "dataset.path": str(options.data / "msd_hippocampus"),
         },
     )  # fmt: skip
     parts = assemble(resolved, LogReporter())
-    started = time.perf_counter()
-    result = start_run(registry.default(), parts, LogReporter(), root=folder, name=f"{arm}-{seed}", device="cpu")
-    minutes = (time.perf_counter() - started) / 60
-    model = repcore.load(result.folder / "model")
-    train = [parts.reader[int(row)] for row in parts.reader.splits["train"]]
-    test = [parts.reader[int(row)] for row in parts.reader.splits["test"]]
-    preprocessor: Any = model.preprocessor
-    stages = range(len(model.encoder.widths))  # type: ignore[arg-type]
-    sources = {
-        "model": probe.encoder_maps(model.encoder, preprocessor, stages),  # type: ignore[arg-type]
-        "random-init": probe.encoder_maps(model.random_twin(seed), preprocessor, stages),  # type: ignore[arg-type]
-        "intensities": probe.intensity_maps(preprocessor),
-        "place": probe.place_maps(preprocessor),
-    }
-    record: dict[str, Any] = {"arm": arm, "seed": seed, "minutes": round(minutes, 2)}
-    record["validation"] = {name: round(value, 4) for name, value in result.validation.items()}
-    record["dice"] = {name: probed(maps, train, test, seed) for name, maps in sources.items()}
-    if options.segment:
-        backbones = {"model": model.encoder, "random-init": model.random_twin(seed)}
-        record["segmentation_dice"] = {}
-        for name, backbone in backbones.items():
-            chosen = labelled(few(train, 3, seed), preprocessor)
-            network = train_segmentation(
-                backbone, preprocessor, chosen, SegmentationConfig(steps=options.segment, seed=seed)
-            )
-            record["segmentation_dice"][name] = round(score_segmentation(network, preprocessor, test)["dice"], 4)
-    return record
+    name = f"{arm}-{seed}".replace(" ", "")
+    spent: dict[str, Any] = {}
+    if not (folder / name / "model").is_dir():
+        started, busy = time.perf_counter(), time.process_time()
+        start_run(registry.default(), parts, LogReporter(), root=folder, name=name, device="cpu")
+        spent["minutes"] = round((time.perf_counter() - started) / 60, 2)
+        spent["processor_minutes"] = round((time.process_time() - busy) / 60, 2)
+    lines = (folder / name / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    record = {
+        "arm": arm, "seed": seed, "steps": resolved.trainer.steps, **spent,
+        "validation": figures([row for row in rows if row.get("split") == "validation"], 1),
+        "curve": figures([row for row in rows if row.get("split") != "validation"], POINTS),
+    }  # fmt: skip
+    return record, repcore.load(folder / name / "model"), parts
 
 
-def few(train: list[Sample], size: int, seed: int) -> list[Sample]:
-    """The same labelled scans for every arm."""
-    rows = np.random.default_rng(1000 * size + seed).choice(len(train), size, replace=False)
-    return [train[int(row)] for row in rows]
+def figures(rows: list[dict[str, Any]], points: int) -> dict[str, Any]:
+    """The last row, or means of every tenth of the run."""
+    found: dict[str, Any] = {}
+    for name in CURVE:
+        values = [float(row[key]) for row in rows for key in row if key.rsplit("/", 1)[-1] == name]
+        if values and points > 1:
+            found[name] = [round(float(np.mean(part)), 4) for part in np.array_split(values, min(points, len(values)))]
+        elif values:
+            found[name] = round(values[-1], 4)
+    return found
 
 
-def probed(maps_of: probe.MapsOf, train: list[Sample], test: list[Sample], seed: int) -> dict[str, float]:
-    """Dice by number of labelled scans; maps are made once."""
-    known: dict[str, probe.Maps] = {}
+class Judge:
+    """Probe and fine-tuning on the same scans for everything that is compared.
 
-    def maps(sample: Sample) -> probe.Maps:
-        if sample.id not in known:
-            known[sample.id] = maps_of(sample)
-        return known[sample.id]
+    Args:
+        parts: data of a run.
+        preprocessor: of its model.
+        seed: of the choice of labelled scans, of the probe and of fine-tuning.
+        volumes: numbers of labelled scans of fine-tuning.
+    """
 
-    return {
-        str(size): round(probe.score(maps, probe.fit(maps, few(train, size, seed), seed), test)["dice"], 4)
-        for size in SIZES
-    }
+    def __init__(self, parts: RunParts, preprocessor: Any, seed: int, volumes: Sequence[int]) -> None:
+        self.preprocessor, self.seed, self.volumes = preprocessor, seed, volumes
+        self.train = [parts.reader[int(row)] for row in parts.reader.splits["train"]]
+        self.test = [parts.reader[int(row)] for row in parts.reader.splits["test"]]
+
+    def baselines(self, model: Model, *, is_tuned: bool) -> dict[str, Any]:
+        """The random twin, smoothed intensities, and place alone."""
+        twin = self.encoder(model.random_twin(self.seed), is_tuned=is_tuned)
+        others = {"intensities": probe.intensity_maps(self.preprocessor), "place": probe.place_maps(self.preprocessor)}
+        dice = {"random-init": twin["dice"], **{name: self.probed(maps) for name, maps in others.items()}}
+        return {"dice": dice, "segmentation_dice": twin["segmentation_dice"]}
+
+    def encoder(self, backbone: Any, *, is_tuned: bool) -> dict[str, Any]:
+        """Dice of the probe on frozen features, then of fine-tuning, by number of labelled scans."""
+        maps = probe.encoder_maps(backbone, self.preprocessor, range(len(backbone.widths)))
+        dice, tuned = self.probed(maps), {}
+        for size in self.volumes if is_tuned else ():
+            chosen = labelled(self.few(size), self.preprocessor)
+            config = SegmentationConfig(**SEGMENTATION, seed=self.seed)  # type: ignore[arg-type]
+            network = train_segmentation(copy.deepcopy(backbone), self.preprocessor, chosen, config)
+            tuned[str(size)] = round(score_segmentation(network, self.preprocessor, self.test)["dice"], 4)
+        return {"dice": dice, "segmentation_dice": tuned}
+
+    def few(self, size: int) -> list[Sample]:
+        """The same labelled scans for every arm."""
+        rows = np.random.default_rng(1000 * size + self.seed).choice(len(self.train), size, replace=False)
+        return [self.train[int(row)] for row in rows]
+
+    def probed(self, maps_of: probe.MapsOf) -> dict[str, float]:
+        """Maps are made once."""
+        known: dict[str, probe.Maps] = {}
+
+        def maps(sample: Sample) -> probe.Maps:
+            if sample.id not in known:
+                known[sample.id] = maps_of(sample)
+            return known[sample.id]
+
+        return {
+            str(size): round(probe.score(maps, probe.fit(maps, self.few(size), self.seed), self.test)["dice"], 4)
+            for size in SIZES
+        }
 
 
-def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Gain over the random twin by arm and number of labelled scans."""
+def summary(record: dict[str, Any]) -> dict[str, Any]:
+    """Mean, deviation and gain over the random twin, by arm, kind of evaluation and number of labelled scans."""
+    twins = {one["seed"]: one for one in record["baselines"]}
     result: dict[str, Any] = {}
-    for arm in dict.fromkeys(run["arm"] for run in runs):
-        chosen = [run["dice"] for run in runs if run["arm"] == arm]
-        for size in map(str, SIZES):
-            gains = [one["model"][size] - one["random-init"][size] for one in chosen]
-            result[f"{arm}, {size} scans"] = {
-                **{name: round(statistics.mean(one[name][size] for one in chosen), 4) for name in chosen[0]},
-                "gain": round(statistics.mean(gains), 4),
-                "gain_sd": round(statistics.stdev(gains), 4) if len(gains) > 1 else 0.0,
-                "seeds_with_gain": sum(gain > 0 for gain in gains),
-                "seeds": len(gains),
-            }
+    for arm in dict.fromkeys(run["arm"] for run in record["runs"]):
+        runs = [run for run in record["runs"] if run["arm"] == arm]
+        for kind in ("dice", "segmentation_dice"):
+            for size in runs[0][kind]:
+                mine = [run[kind][size] for run in runs]
+                base = [twins[run["seed"]][kind] for run in runs]
+                random = [(one["random-init"] if kind == "dice" else one)[size] for one in base]
+                gains = [a - b for a, b in zip(mine, random, strict=True)]
+                result[f"{arm}, {kind}, {size} scans"] = {
+                    "model": spread_of(mine), "random-init": spread_of(random), "gain": spread_of(gains),
+                    "seeds_with_gain": sum(gain > 0 for gain in gains), "seeds": len(gains),
+                }  # fmt: skip
+    for name in ("place", "intensities"):
+        result[name] = {
+            size: spread_of([one["dice"][name][size] for one in record["baselines"]]) for size in map(str, SIZES)
+        }
     return result
+
+
+def spread_of(values: list[float]) -> dict[str, float]:
+    """Mean and deviation."""
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return {"mean": round(statistics.mean(values), 4), "sd": round(deviation, 4)}
 
 
 if __name__ == "__main__":

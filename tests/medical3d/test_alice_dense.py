@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 from pathlib import Path
 
 import nibabel
@@ -223,6 +224,28 @@ def test_dense_maps_are_written_with_their_affine(model: Path, data: Path, tmp_p
     assert json.loads((tmp_path / "p0.json").read_text())["level"] == "stage1"
     wrong = CliRunner().invoke(dense_command, [*given[:-1], "stage9"])
     assert "stage9" in str(wrong.exception)
+
+
+def test_dense_maps_as_zarr_are_the_maps_as_nifti(model: Path, data: Path, tmp_path: Path) -> None:
+    zarr = pytest.importorskip("zarr", reason="an extra")
+    for kind in ("nifti", "zarr"):
+        given = [str(model), str(data), "-o", str(tmp_path), "--level", "stage0", "--format", kind]
+        assert CliRunner().invoke(dense_command, given, catch_exceptions=False).exit_code == 0
+    array = zarr.open_array(str(tmp_path / "p0.zarr"), mode="r")
+    image = nibabel.load(tmp_path / "p0.nii.gz")
+    np.testing.assert_array_equal(array[...], image.get_fdata(dtype=np.float32))
+    np.testing.assert_allclose(np.asarray(array.attrs["affine"]), image.affine)
+    assert array.attrs["axes"] == ["x", "y", "z", "channel"]
+
+
+def test_zarr_that_is_not_installed_is_said_before_any_work(
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "zarr", None)
+    given = [str(model), str(data), "-o", str(tmp_path / "maps"), "--format", "zarr"]
+    with pytest.raises(ConfigError, match=r"repcore-medical3d\[zarr\]"):
+        CliRunner().invoke(dense_command, given, catch_exceptions=False)
+    assert not (tmp_path / "maps").exists()
 
 
 def test_comparisons_have_their_baselines(model: Path, data: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,11 +14,12 @@ from repcore.errors import ConfigError, RunError
 from repcore.interfaces import Batch, Progress
 from repcore_medical3d.configs.alice import FIGURE_ALICE, PUBLISHED_ALICE, AliceConfig
 from repcore_medical3d.configs.nnformer import NnFormerConfig, SwinUnetrConfig, VolumeVitConfig
+from repcore_medical3d.data import volumes_render
 from repcore_medical3d.encoders.nnformer import NnFormer
 from repcore_medical3d.encoders.nnformer_examples import alice, nnformer
 from repcore_medical3d.encoders.swin_monai import SwinUnetr, VolumeVit
 from repcore_medical3d.objectives.alice import Alice, clip_each, teacher_temperature
-from repcore_medical3d.objectives.alice_parts import hidden_tokens, information, voxel_mask
+from repcore_medical3d.objectives.alice_parts import hidden_tokens, information, standardised_features, voxel_mask
 
 SMALL = {
     name: getattr(alice()[0], name)
@@ -66,6 +68,8 @@ def test_losses_follow_their_formulas() -> None:
     volumes = torch.cat([batch().views[name].inputs["volume"] for name in ("query", "key")])
     with torch.no_grad():
         student, redrawn = objective.student(volumes, drawn["hidden"])
+        assert student is not None
+        assert redrawn is not None
         teacher = objective.teacher(volumes)
         own, goal = objective.aligned(student, teacher)
     tau, s = objective.config.teacher_temperature, objective.config.student_temperature
@@ -118,6 +122,7 @@ def test_equal_networks_and_equal_views_reach_the_entropy_of_the_target() -> Non
     nothing = torch.zeros(len(volumes), 8, 8, 8, dtype=torch.bool)
     with torch.no_grad():
         student, _ = objective.student(volumes, nothing)
+        assert student is not None
         teacher = objective.teacher(volumes)
         loss = objective.inter_volume(student.pooled, teacher.pooled, 0.1)
         floor = torch.special.entr(torch.softmax(teacher.pooled / 0.1, -1)).sum(-1).mean()
@@ -144,6 +149,7 @@ def test_the_residual_lets_both_sides_agree_without_the_teacher() -> None:
         volumes = torch.cat([batch().views[name].inputs["volume"] for name in ("query", "key")])
         with torch.no_grad():
             student, _ = objective.student(volumes, draws(objective)["hidden"])
+            assert student is not None
             teacher = objective.teacher(volumes)
             _, target = objective.aligned(student, teacher)
             assert teacher.decoder is not None
@@ -153,6 +159,75 @@ def test_the_residual_lets_both_sides_agree_without_the_teacher() -> None:
             _, other = objective.aligned(student, teacher)
         shift[residual] = float((target - other).norm() / target.norm())
     assert shift["queries"] < shift["none"]
+
+
+def test_a_term_without_weight_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*given: object) -> None:
+        raise AssertionError(f"computed for nothing: {len(given)} arguments")
+
+    objective = built(replace(alice()[0], inter_volume_weight=0.0, intra_volume_weight=0.0)).train()
+    for name in ("teacher", "aligned", "_head"):
+        monkeypatch.setattr(objective, name, never)
+    losses = objective(batch(), draws(objective))
+    assert set(losses.terms) == {"reconstruction"} == set(losses.counts)
+    losses.total.backward()
+    objective.after_step(PROGRESS, [losses.carry])
+
+    across = built(replace(alice()[0], intra_volume_weight=0.0, reconstruction_weight=0.0)).train()
+    for network in (across.encoder, across.teacher_encoder):
+        monkeypatch.setattr(network, "first_decoder_map", never)
+    monkeypatch.setattr(across, "aligned", never)
+    losses = across(batch(), draws(across))
+    assert set(losses.terms) == {"inter_volume"}
+    across.after_step(PROGRESS, [losses.carry])
+    assert not torch.equal(across.center, torch.zeros_like(across.center))
+
+
+def test_pictures_show_the_pair_and_what_is_redrawn() -> None:
+    """The mean of each crop is put back: a network that redraws zeros gives the crop's mean where it is hidden."""
+    objective = built().eval()
+    rows: list[tuple[str, np.ndarray]] = []
+    views = {name: Batch(inputs={"volume": one.inputs["volume"][:1]}, size=1) for name, one in batch().views.items()}
+    one = Batch(inputs=None, size=1, views=views)
+    drawn = objective.draw(one, torch.Generator().manual_seed(0), PROGRESS)
+    with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
+        picture = objective.picture(one, drawn)
+        encoder = objective.encoder
+        patch.setattr(encoder, "reconstruct", lambda pyramid, first, seen: torch.zeros_like(seen))
+        patch.setattr(volumes_render, "rows_picture", lambda given, caption: rows.extend(given))
+        objective.picture(one, drawn)
+    assert "other scan" in picture.html
+    assert "are hidden" in picture.alt
+    shown = dict(rows)
+    hidden = voxel_mask(drawn["hidden"], 2)[0, 0].numpy()
+    crop = shown["crop"]
+    np.testing.assert_allclose(shown["hidden cells redrawn"][hidden], crop.mean(), rtol=1e-5)
+    np.testing.assert_array_equal(shown["hidden cells redrawn"][~hidden], crop[~hidden])
+    assert not shown["visible"][hidden].any()
+    np.testing.assert_array_equal(shown["the same place in another scan"], one.views["key"].inputs["volume"][0, 0])
+
+
+def test_standardised_inputs_keep_what_tells_crops_apart() -> None:
+    """A fresh network gives crops that look alike nearly one direction: published heads hear next to nothing."""
+    generator = torch.Generator().manual_seed(1)
+    edge = int(nnformer()[0].crop_edge or 0)
+    crops = torch.rand(1, 1, edge, edge, edge, generator=generator)
+    crops = crops + 0.05 * torch.randn(6, 1, edge, edge, edge, generator=generator)
+    heard = {}
+    for kind in ("raw", "standardised"):
+        objective = built(replace(alice()[0], head_inputs=kind)).eval()  # type: ignore[arg-type]
+        with torch.no_grad():
+            outputs = objective.teacher(crops)
+        heard[kind] = float(outputs.pooled.std(dim=0).mean())
+    assert heard["standardised"] > 2 * heard["raw"]
+    features = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0))
+    found = standardised_features(7 + 0.01 * features)
+    torch.testing.assert_close(found.mean(dim=(0, 1)), torch.zeros(4), atol=2e-4, rtol=0)  # 7 in float32 / 0.01
+    single = found[1, 2, 3]
+    column = [0.01 * one for one in features[:, :, 3].flatten().tolist()]
+    mean = sum(column) / 15
+    deviation = math.sqrt(sum((one - mean) ** 2 for one in column) / 15 + 1e-5)
+    assert float(single) == pytest.approx((0.01 * float(features[1, 2, 3]) - mean) / deviation, rel=1e-3)
 
 
 @pytest.mark.parametrize("encoder", ["swin", "vit"])

@@ -80,18 +80,21 @@ def numbers_option(text: str) -> list[int]:
 @click.argument("data")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of maps and vectors.")
 @click.option("--level", default="stage1", show_default=True, help="stage0 (finest) to stage3.")
+@click.option("--format", "kind", type=click.Choice(("nifti", "zarr")), default="nifti", show_default=True,
+              help="zarr is read in parts and needs the package zarr.")  # fmt: skip
 @click.option("--reader", help="Registered reader to use instead of the one that fits best.")
-def dense_command(model: Path, data: str, output: Path, level: str, reader: str | None) -> None:
-    """Feature maps of whole scans as NIfTI (x, y, z, channel) with affine, and their mean vectors as JSON.
+def dense_command(model: Path, data: str, output: Path, level: str, kind: str, reader: str | None) -> None:
+    """Feature maps of whole scans (x, y, z, channel) with affine, and their mean vectors.
 
     \b
     Example:
       repcore medical3d dense runs/latest scans/ -o features --level stage1
+      repcore medical3d dense runs/latest scans/ -o features --format zarr
     """
-    import numpy as np
-
-    from repcore_medical3d.data.volumes import write_nifti
+    from repcore_medical3d.data.volumes_maps import check_format, write_map
     from repcore_medical3d.data.volumes_sliding import sliding_features
+
+    check_format(kind)
 
     loaded, preprocessor = volume_model(model)
     levels = [f"stage{number}" for number in range(len(loaded.encoder.widths))]  # type: ignore[arg-type]
@@ -108,12 +111,7 @@ def dense_command(model: Path, data: str, output: Path, level: str, reader: str 
             say(f"row {row}: {error.status}: {error.reason}")
             continue
         name = sample.id.replace("/", "_")
-        write_nifti(output / f"{name}.nii.gz", np.ascontiguousarray(values.permute(1, 2, 3, 0).numpy()), grid.affine)
-        facts = {
-            "id": sample.id, "level": level, "shape": list(values.shape), "spacing_mm": list(grid.spacing_mm),
-            "affine": grid.affine.tolist(), "mean": values.mean(dim=(1, 2, 3)).tolist(),
-        }  # fmt: skip
-        (output / f"{name}.json").write_text(json.dumps(facts), encoding="utf-8")
+        write_map(output, name, values, grid, facts={"id": sample.id, "level": level}, kind=kind)
         reporter.progress("feature maps", row + 1, len(opened), sample.id)
     reporter.close()
     say(f"{len(opened) - failed} of {len(opened)} scans: {output}")
@@ -231,14 +229,16 @@ def dense_probe_command(model: Path, data: str, **given: Any) -> None:
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("data")
 @click.option("--steps", type=int, default=300, show_default=True, help="Optimiser steps of each fine-tuning.")
-@click.option("--lr", type=float, default=1e-3, show_default=True, help="Peak learning rate.")
+@click.option("--lr", type=float, default=1e-3, show_default=True, help="Peak learning rate; small models need more.")
+@click.option("--batch-size", type=int, default=4, show_default=True, help="Cubes of a step.")
 @comparison_options
-def segment_command(model: Path, data: str, steps: int, lr: float, **given: Any) -> None:
+def segment_command(model: Path, data: str, **given: Any) -> None:
     """Fine-tune the model and a random network for segmentation on a few labelled scans; Dice on the test scans.
 
     \b
     Example:
       repcore medical3d segment runs/latest scans/ --volumes 1,3,10 --steps 300
+      repcore medical3d segment runs/latest scans/ --lr 6e-3 --batch-size 8        # after preset tiny
     """
     import copy
 
@@ -248,6 +248,7 @@ def segment_command(model: Path, data: str, steps: int, lr: float, **given: Any)
     from repcore_medical3d.tasks.alice_segmentation import labelled, score_segmentation, train_segmentation
 
     loaded, preprocessor = volume_model(model)
+    settings = {name: given[name] for name in ("steps", "lr", "batch_size")}
     train, test = parts_of(loaded, data, given["reader"], given["test"])
     sizes = [size for size in numbers_option(given["volumes"]) if size <= len(train)]
     contenders: dict[str, Callable[[int], nn.Module]] = {
@@ -255,12 +256,12 @@ def segment_command(model: Path, data: str, steps: int, lr: float, **given: Any)
     }  # fmt: skip
 
     def judge(backbone: nn.Module, chosen: list[Sample], seed: int) -> dict[str, float]:
-        config = SegmentationConfig(steps=steps, lr=lr, seed=seed)
+        config = SegmentationConfig(**settings, seed=seed)
         network = train_segmentation(backbone, preprocessor, labelled(chosen, preprocessor), config)
         return score_segmentation(network, preprocessor, test)
 
     found = compared(contenders, judge, train, sizes, given["seeds"])
-    facts = {"protocol": "segment@1", "steps": steps, "lr": lr, "test_scans": len(test)}
+    facts = {"protocol": "segment@1", **settings, "test_scans": len(test)}
     show_comparison(found, facts, given["as_json"], given["output"])
 
 

@@ -13,6 +13,13 @@ class AliceConfig:
     output_width: int = field(default=512, metadata={"help": "width of head outputs and of the alignment"})
     hidden_width: int = field(default=2048, metadata={"help": "of the head's MLP"})
     bottleneck_width: int = field(default=256, metadata={"help": "of the unit vectors before the last layer"})
+    head_inputs: Literal["standardised", "raw"] = field(
+        default="standardised",
+        metadata={
+            "help": "standardised: mean 0 and deviation 1 over the batch, so that heads hear what tells crops apart; "
+            "raw: as published"
+        },
+    )
     alignment_heads: int = field(default=8, metadata={"help": "attention heads of the cross-attention"})
     alignment_key_width: int = field(default=64, metadata={"help": "width of keys and values of a head"})
     alignment_hidden_width: int = field(default=2048, metadata={"help": "of the alignment's MLP"})
@@ -103,6 +110,7 @@ class AliceConfig:
 
 
 PUBLISHED_ALICE = AliceConfig(
+    head_inputs="raw",
     alignment_outputs="layer-norm",
     alignment_residual="queries",
     alignment_teacher="shared",

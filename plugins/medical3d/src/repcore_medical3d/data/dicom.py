@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from repcore.data.catalogue import existing
 from repcore.errors import DataError, ItemError
 from repcore_medical3d.configs.volumes import VolumeFilesConfig
 from repcore_medical3d.data.volumes import Box, Volume
-from repcore_medical3d.data.volumes_layouts import existing
-from repcore_medical3d.data.volumes_reader import VolumeCatalogue, VolumeEntry, VolumeReader
+from repcore_medical3d.data.volumes_reader import VolumeCatalogue, VolumeFiles, VolumeReader, volume_row
 
 INSTALL = "pip install 'repcore-medical3d[dicom]'"
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -34,8 +34,8 @@ class DicomSeriesReader(VolumeReader):
     """Dataset ``medical3d/dicom-series``: every series below a folder is a row; patients are groups."""
 
     def __init__(self, config: VolumeFilesConfig) -> None:
-        root = existing(config.path)
-        super().__init__(dicom_catalogue(root), root, config, open_series_entry)
+        root = existing(config.path, self.noun)
+        super().__init__(dicom_catalogue(root), root, config, open_series)
 
 
 def require_pydicom() -> Any:  # the module
@@ -91,21 +91,21 @@ def dicom_catalogue(root: Path) -> VolumeCatalogue:
     if not kept:
         raise DataError(f"{str(root)!r} holds no DICOM series of {LEAST_SLICES} slices or more", series=len(series))
     folders = [folder for folder, _ in kept]
-    entries = []
+    rows = []
     for (folder, uid), files in kept.items():
         name = folder.name if folder == root else folder.relative_to(root).as_posix()
         several = folders.count(folder) > 1
         header = facts[folder, uid]
         meta = {"modality": str(header.get("Modality", "")), "series": str(header.get("SeriesDescription", ""))}
         person = str(header.get("PatientID", "")) or None
-        entries.append(
-            VolumeEntry(f"{name}:{_short(uid, kept)}" if several else name, tuple(files), group=person, meta=meta)
+        rows.append(
+            volume_row(f"{name}:{_short(uid, kept)}" if several else name, tuple(files), group=person, meta=meta)
         )
     shared = sum(1 for folder in set(folders) if folders.count(folder) > 1)
     notes = [f"{shared} folders hold several series; each is a row of its own"] if shared else []
     left = sum(len(files) for key, files in series.items() if key not in kept)
     notes += [f"{left} files are left out: series of fewer than {LEAST_SLICES} slices"] if left else []
-    return VolumeCatalogue(entries, notes=notes)
+    return VolumeCatalogue(rows, notes=notes)
 
 
 def _short(uid: str, kept: dict[tuple[Path, str], list[Path]]) -> str:
@@ -117,10 +117,10 @@ def _short(uid: str, kept: dict[tuple[Path, str], list[Path]]) -> str:
     return uid
 
 
-def open_series_entry(entry: VolumeEntry, config: VolumeFilesConfig) -> Volume:
+def open_series(files: VolumeFiles, config: VolumeFilesConfig) -> Volume:
     """The volume of a row of slices."""
     del config  # a series always says where it lies
-    return read_series(entry.files)
+    return read_series(files.images)
 
 
 @dataclass(frozen=True, slots=True)

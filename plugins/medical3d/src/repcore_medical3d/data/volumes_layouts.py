@@ -7,6 +7,7 @@ A flat folder may hold ``images`` and ``labels`` (or ``imagesTr`` and ``labelsTr
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import os
 import re
@@ -15,17 +16,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from repcore.data.catalogue import existing, rows_by
 from repcore.data.splits import PART_NAMES
 from repcore.errors import DataError
 from repcore.specs import TargetSpec
 from repcore_medical3d.configs.volumes import VolumeFilesConfig
 from repcore_medical3d.data.volumes import is_nifti, stem_of
-from repcore_medical3d.data.volumes_reader import (
-    VolumeCatalogue,
-    VolumeEntry,
-    VolumeReader,
-    segmentation_target,
-)
+from repcore_medical3d.data.volumes_reader import VolumeCatalogue, VolumeReader, segmentation_target, volume_row
 
 IMAGE_FOLDERS = (("images", "labels"), ("imagesTr", "labelsTr"), ("imagesTs", "labelsTs"))
 LABEL_ENDINGS = ("_seg", "_label", "_labels", "_mask", "_gt")
@@ -39,7 +36,7 @@ class VolumeFolderReader(VolumeReader):
     """Dataset ``medical3d/volume-folder``: every NIfTI file below a folder, or one file."""
 
     def __init__(self, config: VolumeFilesConfig) -> None:
-        root = existing(config.path)
+        root = existing(config.path, self.noun)
         super().__init__(folder_catalogue(root), root, config)
 
 
@@ -47,7 +44,7 @@ class DecathlonReader(VolumeReader):
     """Dataset ``medical3d/decathlon``: a list with ``training``, ``validation`` and ``test``."""
 
     def __init__(self, config: VolumeFilesConfig) -> None:
-        root = existing(config.path)
+        root = existing(config.path, self.noun)
         super().__init__(decathlon_catalogue(list_file(root, "dataset.json")), root, config)
 
 
@@ -55,22 +52,8 @@ class NnsslReader(VolumeReader):
     """Dataset ``medical3d/nnssl``: ``pretrain_data.json``: datasets, subjects, sessions, images."""
 
     def __init__(self, config: VolumeFilesConfig) -> None:
-        root = existing(config.path)
+        root = existing(config.path, self.noun)
         super().__init__(nnssl_catalogue(list_file(root, "pretrain_data.json")), root, config)
-
-
-def existing(path: str) -> Path:
-    """The path as the user gave it, if there is something.
-
-    Raises:
-        DataError: nothing given, or nothing there.
-    """
-    if not path:
-        raise DataError("no folder of volumes was given", hint="--data PATH")
-    found = Path(path).expanduser()
-    if not found.exists():
-        raise DataError(f"{path!r} does not exist", field="dataset.path")
-    return found
 
 
 def list_file(path: Path, name: str) -> Path:
@@ -97,7 +80,7 @@ def folder_catalogue(root: Path) -> VolumeCatalogue:
     if root.is_file():
         if not is_nifti(root):
             raise DataError(f"{str(root)!r} is no NIfTI file by its name", expected=".nii, .nii.gz")
-        return VolumeCatalogue([VolumeEntry(stem_of(root), (root,))])
+        return VolumeCatalogue([volume_row(stem_of(root), (root,))])
     files = sorted(path for path in root.rglob("*") if is_nifti(path) and not _is_hidden(path, root))
     if not files:
         there = sorted({path.suffix.lower() or "(no suffix)" for path in islice(root.rglob("*"), LOOKED_AT)})
@@ -111,14 +94,14 @@ def folder_catalogue(root: Path) -> VolumeCatalogue:
     lost = sorted(set(table) - {stem_of(path) for path in images})
     targets = [segmentation_target()] if labels else []
     targets += [TargetSpec(name, "regression") for name in _numeric_columns(table)]
-    entries = []
+    rows = []
     for name, path in zip(ids, images, strict=True):
-        row = table.get(stem_of(path), {})
-        numbers = {column: float(row[column]) for column in _numeric_columns(table) if row.get(column)}
-        entries.append(VolumeEntry(name, (path,), labels.get(path), numbers))
-    words = [table.get(stem_of(path), {}).get("split", "") for path in images] if table else _folder_splits(images)
+        cells = table.get(stem_of(path), {})
+        numbers = {column: float(cells[column]) for column in _numeric_columns(table) if cells.get(column)}
+        rows.append(volume_row(name, (path,), labels.get(path), targets=numbers))
+    words = [table.get(stem_of(path), {}).get("split") or None for path in images] if table else _folder_splits(images)
     notes = (f"{len(lost)} rows of {TABLE} have no volume, for example {lost[0]}",) if lost else ()
-    return VolumeCatalogue(entries, targets, rows_by(words), notes)
+    return VolumeCatalogue(rows, targets, rows_by(words), notes)
 
 
 def _is_hidden(path: Path, root: Path) -> bool:
@@ -176,19 +159,10 @@ def _is_numeric(cells: Iterator[str]) -> bool:
     return bool(filled) and all(re.fullmatch(r"-?\d+(\.\d+)?([eE]-?\d+)?", cell) for cell in filled)
 
 
-def _folder_splits(images: Sequence[Path]) -> list[str]:
+def _folder_splits(images: Sequence[Path]) -> list[str | None]:
     """imagesTr and imagesTs, or folders named train and test."""
     words = {"imagesTr": "train", "imagesTs": "test"}
-    return [words.get(path.parent.name, PART_NAMES.get(path.parent.name.lower(), "")) or "" for path in images]
-
-
-def rows_by(words: Sequence[str]) -> dict[str, list[int]]:
-    """Row numbers by word, empty words left out."""
-    found: dict[str, list[int]] = {}
-    for row, word in enumerate(words):
-        if word:
-            found.setdefault(word, []).append(row)
-    return found
+    return [words.get(path.parent.name, PART_NAMES.get(path.parent.name.lower())) for path in images]
 
 
 # -------------------------------------------------------------------------------------------------- lists
@@ -216,28 +190,26 @@ def decathlon_catalogue(path: Path) -> VolumeCatalogue:
         DataError: no part is there, or an entry has no image.
     """
     content = read_list(path)
-    entries, words, has_labels = [], [], False
+    rows, words, has_labels = [], [], False
     for key, word in DECATHLON_PARTS.items():
-        for number, row in enumerate(content.get(key, [])):
-            image = row if isinstance(row, str) else row.get("image") if isinstance(row, dict) else None
+        for number, listed in enumerate(content.get(key, [])):
+            image = listed if isinstance(listed, str) else listed.get("image") if isinstance(listed, dict) else None
             if isinstance(image, list) and len(image) == 1:
                 image = image[0]
             if not isinstance(image, str):
-                raise DataError(f"{path.name}, {key}[{number}] names no image", got=json.dumps(row)[:120])
-            labels = row.get("label") if isinstance(row, dict) else None
+                raise DataError(f"{path.name}, {key}[{number}] names no image", got=json.dumps(listed)[:120])
+            labels = listed.get("label") if isinstance(listed, dict) else None
             has_labels |= isinstance(labels, str)
             file = path.parent / image
-            entries.append(
-                VolumeEntry(stem_of(file), (file,), path.parent / labels if isinstance(labels, str) else None)
-            )
+            rows.append(volume_row(stem_of(file), (file,), path.parent / labels if isinstance(labels, str) else None))
             words.append(word)
-    if not entries:
+    if not rows:
         raise DataError(f"{path.name} lists no volume", expected=", ".join(DECATHLON_PARTS), found=", ".join(content))
-    if len({entry.id for entry in entries}) < len(entries):  # all named ct.nii.gz in folders of their own
-        entries = [VolumeEntry(os.path.relpath(one.files[0], path.parent), one.files, one.labels) for one in entries]
+    if len({row.id for row in rows}) < len(rows):  # all named ct.nii.gz in folders of their own
+        rows = [dataclasses.replace(row, id=os.path.relpath(row.source.images[0], path.parent)) for row in rows]
     names = _label_names(content.get("labels", {}))
     targets = [segmentation_target(names)] if has_labels else []
-    return VolumeCatalogue(entries, targets, rows_by(words))
+    return VolumeCatalogue(rows, targets, rows_by(words))
 
 
 def _label_names(labels: object) -> tuple[str, ...]:
@@ -263,7 +235,7 @@ def nnssl_catalogue(path: Path) -> VolumeCatalogue:
     Raises:
         DataError: there is no image in it.
     """
-    entries = []
+    rows = []
     for dataset in _members(read_list(path).get("datasets", {})):
         name = str(dataset.get("name") or dataset.get("dataset_index") or "dataset")
         for subject in _members(dataset.get("subjects", {})):
@@ -276,11 +248,11 @@ def nnssl_catalogue(path: Path) -> VolumeCatalogue:
                     ident = "/".join(filter(None, (name, person, str(session.get("session_id", "")), stem_of(file))))
                     labels = path.parent / os.path.expandvars(mask) if mask else None
                     meta = {"modality": str(image.get("modality", ""))}
-                    entries.append(VolumeEntry(ident, (file,), labels, {}, f"{name}/{person}", meta))
-    if not entries:
+                    rows.append(volume_row(ident, (file,), labels, group=f"{name}/{person}", meta=meta))
+    if not rows:
         raise DataError(f"{path.name} lists no image", expected="datasets > subjects > sessions > images")
-    targets = [segmentation_target()] if any(entry.labels for entry in entries) else []
-    return VolumeCatalogue(entries, targets)
+    targets = [segmentation_target()] if any(row.source.labels for row in rows) else []
+    return VolumeCatalogue(rows, targets)
 
 
 def _members(value: object) -> list[Mapping[str, Any]]:

@@ -1,16 +1,17 @@
-"""The reader that all layouts of volumes share: rows, labels, splits, and a bounded memory of decoded scans."""
+"""The reader that all layouts of volumes share: an image, and class numbers on its grid where there are any."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from hashlib import sha256
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from repcore.errors import DataError, ItemError
+from repcore.data.catalogue import Catalogue, CatalogueReader, Row
+from repcore.errors import ItemError
 from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
 from repcore_medical3d.configs.volumes import VolumeFilesConfig
@@ -20,147 +21,104 @@ SEGMENTATION = "segmentation"  # the dense label, a Volume of class numbers besi
 
 
 @dataclass(frozen=True, slots=True)
-class VolumeEntry:
-    """One row before it is read.
+class VolumeFiles:
+    """Where a scan lies: one NIfTI file or the slices of a DICOM series, and a NIfTI file of class numbers, if any."""
 
-    Args:
-        id: unique in the data set.
-        files: the image: one NIfTI file, or the slices of a DICOM series.
-        labels: NIfTI file of class numbers on the image's grid, if any.
-        targets: labels of the whole scan.
-        group: leakage key (patient).
-        meta: modality and the like.
-    """
-
-    id: str
-    files: tuple[Path, ...]
+    images: tuple[Path, ...]
     labels: Path | None = None
-    targets: Mapping[str, Any] = field(default_factory=dict)
-    group: str | None = None
-    meta: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class VolumeCatalogue:
-    """What a layout found."""
+class Scan:
+    """A scan that was read: the image, and class numbers on its grid, if any."""
 
-    entries: Sequence[VolumeEntry]
-    targets: Sequence[TargetSpec] = ()
-    splits: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    notes: Sequence[str] = ()
+    image: Volume
+    labels: Volume | None = None
 
 
-def open_nifti_entry(entry: VolumeEntry, config: VolumeFilesConfig) -> Volume:
+VolumeRow = Row[VolumeFiles]
+VolumeCatalogue = Catalogue[VolumeFiles]
+
+
+def volume_row(
+    name: str,
+    images: tuple[Path, ...],
+    labels: Path | None = None,
+    *,
+    targets: Mapping[str, Any] | None = None,
+    group: str | None = None,
+    meta: Mapping[str, Any] | None = None,
+) -> VolumeRow:
+    """A row of one scan.
+
+    Args:
+        images / labels: as in :class:`VolumeFiles`.
+        targets: labels of the whole scan.
+        group: patient.
+        meta: modality and the like.
+    """
+    files = (*images, *([labels] if labels else []))
+    return Row(name, VolumeFiles(images, labels), targets or {}, group, files=files, meta=meta or {})
+
+
+def open_nifti(files: VolumeFiles, config: VolumeFilesConfig) -> Volume:
     """The image of a row that is one NIfTI file."""
-    return read_nifti(entry.files[0], assume_ras=config.missing_affine == "assume-ras")
+    return read_nifti(files.images[0], assume_ras=config.missing_affine == "assume-ras")
 
 
-class VolumeReader:
+class VolumeReader(CatalogueReader[VolumeFiles, Scan]):
     """Random access to the volumes of a catalogue.
 
     Args:
         catalogue: rows, labels and splits.
         source: what the user pointed at, for messages.
         config: memory, and what to do without an affine.
-        open_image: row -> volume.
+        open_image: files -> volume.
 
     Raises:
         DataError: no volume at all, or ids that are not unique.
     """
+
+    noun = "volume"
 
     def __init__(
         self,
         catalogue: VolumeCatalogue,
         source: Path,
         config: VolumeFilesConfig,
-        open_image: Callable[[VolumeEntry, VolumeFilesConfig], Volume] = open_nifti_entry,
+        open_image: Callable[[VolumeFiles, VolumeFilesConfig], Volume] = open_nifti,
     ) -> None:
-        if not catalogue.entries:
-            raise DataError(f"{str(source)!r} holds no volume", expected="NIfTI files or DICOM series")
-        self.source, self.config, self.notes = source, config, tuple(catalogue.notes)
-        self._entries, self._open_image = tuple(catalogue.entries), open_image
-        self._targets, self._splits = tuple(catalogue.targets), dict(catalogue.splits)
-        self._row_of = {entry.id: row for row, entry in enumerate(self._entries)}
-        if len(self._row_of) != len(self._entries):
-            twice = len(self._entries) - len(self._row_of)
-            raise DataError(f"{twice} ids of {str(source)!r} stand twice", hint="give every scan its own name")
-        self._cache: dict[tuple[int, str], Volume] = {}
-        self._room = config.cache_mib * 2**20
+        super().__init__(catalogue, source, cache_mib=config.cache_mib, expected="NIfTI files or DICOM series")
+        self.config, self._open_image = config, open_image
 
-    @property
-    def fingerprint(self) -> str:
-        """Hash of ids, sizes, times and labels."""
-        digest = sha256()
-        for entry in self._entries:
-            files = [*entry.files, *([entry.labels] if entry.labels else [])]
-            facts = [(path.stat().st_size, path.stat().st_mtime_ns) for path in files if path.exists()]
-            digest.update(f"{entry.id}|{facts}|{sorted(entry.targets.items())}\n".encode())
-        return digest.hexdigest()
+    def read(self, row: VolumeRow) -> Scan:
+        image = self._open_image(row.source, self.config)
+        if row.source.labels is None:
+            return Scan(image)
+        labels = read_nifti(row.source.labels, assume_ras=self.config.missing_affine == "assume-ras")
+        if labels.shape != image.shape:
+            raise ItemError(
+                "labels_do_not_fit", f"{row.source.labels.name} has shape {labels.shape}, its image {image.shape}"
+            )
+        return Scan(image, labels)
 
-    @property
-    def targets(self) -> Sequence[TargetSpec]:
-        return self._targets
+    def size_of(self, content: Scan) -> int:
+        volumes = (content.image, content.labels)
+        return sum(one.source.nbytes for one in volumes if one and isinstance(one.source, np.ndarray))
 
-    @property
-    def splits(self) -> Mapping[str, Sequence[int]]:
-        return self._splits
-
-    @property
-    def groups(self) -> Sequence[str | None] | None:
-        """Patients; None where the layout does not tell."""
-        keys = [entry.group for entry in self._entries]
-        return keys if any(key is not None for key in keys) else None
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def id_of(self, index: int) -> str:
-        """Id of a row, also of one that cannot be read."""
-        return self._entries[index].id
-
-    def __getitem__(self, index: int) -> Sample:
-        entry = self._entries[index]
-        image = self._cached(index, "image", lambda: self._open_image(entry, self.config))
-        targets = dict(entry.targets)
-        if entry.labels is not None:
-            labels = self._cached(index, "labels", lambda: self._label_volume(entry, image))
-            targets[SEGMENTATION] = labels
-        meta = {
-            **entry.meta,
+    def facts(self, content: Scan) -> Mapping[str, Any]:
+        image = content.image
+        return {
             "shape": list(image.shape),
             "spacing_mm": [round(length, 4) for length in image.spacing_mm],
             "orientation": image.orientation,
         }
-        return Sample(entry.id, image, targets, entry.group, meta)
 
-    def by_id(self, sample_id: str) -> Sample:
-        """The row with this id.
-
-        Raises:
-            DataError: there is none.
-        """
-        if sample_id not in self._row_of:
-            raise DataError(f"{str(self.source)!r} has no volume {sample_id!r}", rows=len(self))
-        return self[self._row_of[sample_id]]
-
-    def _label_volume(self, entry: VolumeEntry, image: Volume) -> Volume:
-        assert entry.labels is not None
-        labels = read_nifti(entry.labels, assume_ras=self.config.missing_affine == "assume-ras")
-        if labels.shape != image.shape:
-            raise ItemError(
-                "labels_do_not_fit", f"{entry.labels.name} has shape {labels.shape}, its image {image.shape}"
-            )
-        return labels
-
-    def _cached(self, index: int, kind: str, opened: Callable[[], Volume]) -> Volume:
-        if (index, kind) in self._cache:
-            return self._cache[index, kind]
-        volume = opened()
-        size = volume.source.nbytes if isinstance(volume.source, np.ndarray) else 0
-        if size <= self._room:
-            self._cache[index, kind] = volume
-            self._room -= size
-        return volume
+    def sample(self, row: VolumeRow, content: Scan) -> Sample:
+        """The image as inputs, its class numbers among the targets."""
+        sample = super().sample(row, content)
+        dense = {} if content.labels is None else {SEGMENTATION: content.labels}
+        return dataclasses.replace(sample, inputs=content.image, targets={**sample.targets, **dense})
 
 
 def segmentation_target(names: Sequence[str] = ()) -> TargetSpec:

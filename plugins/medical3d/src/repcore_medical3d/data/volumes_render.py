@@ -67,6 +67,23 @@ def pair_picture(
     return Picture(html=_figure(np.concatenate(padded), caption), alt=caption)
 
 
+def rows_picture(rows: Sequence[tuple[str, np.ndarray]], caption: str) -> Picture:
+    """Cubes below each other in the grey values of the first, three slices through the middle of each.
+
+    Args:
+        rows: name and values (S, S, S) in RAS, of one size.
+        caption: what is shown.
+    """
+    import numpy as np
+
+    first = rows[0][1]
+    bounds = (float(first.min()), float(first.max()))
+    centre = np.asarray(first.shape) // 2
+    drawn = [slices(values, (1.0, 1.0, 1.0), centre, bounds=bounds) for _, values in rows]
+    pixels = np.concatenate([np.pad(one, ((0, 6), (0, 0), (0, 0))) for one in drawn])
+    return Picture(html=_figure(pixels, f"{caption}. From above: {', '.join(name for name, _ in rows)}"), alt=caption)
+
+
 def slices(
     values: np.ndarray,
     spacing_mm: Sequence[float],
@@ -74,12 +91,16 @@ def slices(
     *,
     classes: np.ndarray | None = None,
     is_marked: bool = False,
+    bounds: tuple[float, float] | None = None,
 ) -> np.ndarray:
-    """Sagittal, coronal and axial slice beside each other, uint8 (height, width, 3), head up."""
+    """Sagittal, coronal and axial slice beside each other, uint8 (height, width, 3), head up.
+
+    ``bounds`` become black and white; without them, the lowest and the highest percentile do.
+    """
     import numpy as np
 
     finite = np.nan_to_num(values.astype(np.float32))
-    low, high = np.percentile(finite, (1, 99))
+    low, high = np.percentile(finite, (1, 99)) if bounds is None else bounds
     grey = (np.clip((finite - low) / max(high - low, 1e-6), 0, 1) * 255).astype(np.uint8)
     place = np.clip(np.round(centre).astype(int), 0, np.asarray(values.shape) - 1)
     panels = []

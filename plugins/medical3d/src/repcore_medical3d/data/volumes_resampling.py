@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from scipy import ndimage
@@ -17,6 +18,7 @@ from repcore_medical3d.data.volumes import Box, Grid, Volume
 
 COPY_TOLERANCE = 1e-4  # of a voxel: closer than this is the same place
 DIRECTIONS = ("LR", "PA", "IS")
+KNOWN_GRIDS = 4096  # turned grids that are remembered; each is a few hundred bytes
 
 
 def oriented_grid(grid: Grid, orientation: str, spacing_mm: Sequence[float] | None = None) -> Grid:
@@ -33,11 +35,22 @@ def oriented_grid(grid: Grid, orientation: str, spacing_mm: Sequence[float] | No
     Raises:
         ConfigError: not three directions, one of each pair.
     """
+    check_orientation(orientation)
+    spacing = None if spacing_mm is None else tuple(float(length) for length in spacing_mm)
+    return _turned(np.asarray(grid.affine, np.float64).tobytes(), grid.shape, orientation, spacing)
+
+
+@lru_cache(maxsize=KNOWN_GRIDS)
+def _turned(
+    affine_bytes: bytes, source_shape: tuple[int, int, int], orientation: str, spacing_mm: tuple[float, ...] | None
+) -> Grid:
+    """Views ask for the grid of a scan several times for every crop, which cost more than the crop itself."""
     from nibabel.orientations import axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 
-    check_orientation(orientation)
+    grid = Grid(np.frombuffer(affine_bytes).reshape(4, 4), source_shape)
     change = ornt_transform(io_orientation(grid.affine), axcodes2ornt(tuple(orientation)))
     affine = grid.affine @ inv_ornt_aff(change, grid.shape)
+    affine.setflags(write=False)  # shared by all who ask
     sizes = [0, 0, 0]
     for axis, (new_axis, _) in enumerate(change):
         sizes[int(new_axis)] = grid.shape[axis]
@@ -51,6 +64,7 @@ def oriented_grid(grid: Grid, orientation: str, spacing_mm: Sequence[float] | No
     scaled = np.eye(4)
     scaled[:3, :3] = linear
     scaled[:3, 3] = corner + linear @ np.array([0.5, 0.5, 0.5])
+    scaled.setflags(write=False)
     return Grid(scaled, (shape[0], shape[1], shape[2]))
 
 

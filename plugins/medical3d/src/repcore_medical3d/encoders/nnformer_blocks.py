@@ -1,8 +1,8 @@
 """Window attention over three-dimensional maps: what the nnFormer-shaped backbone is built of.
 
 Source: nnFormer (arXiv 2109.03201) as used by `alibaba-damo-academy/alice`, backbone files.
-Differs: one fused attention call with the position bias as additive mask; shift masks are made once for a shape, not in
-every call; the corrected relative index by default (see :func:`relative_index`).
+Differs: one fused attention call with the position bias as additive mask, where it has a backward pass; shift masks are
+made once for a shape, not in every call; the corrected relative index by default (see :func:`relative_index`).
 
 Symbols: B cubes, (D, H, W) tokens along the axes, C channels, w window edge, N = w^3 tokens of a window, n windows of
 a map, h heads. Maps are channels last: (B, D, H, W, C).
@@ -68,6 +68,18 @@ def shift_mask(shape: tuple[int, int, int], window: int, shift: int, device: tor
     return torch.where(labels[:, :, None] == labels[:, None, :], 0.0, SHIFT_PENALTY)
 
 
+def biased_attention(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+    """softmax(Q K^T / sqrt(d) + bias) V for (..., N, d) each; ``bias`` (broadcast to (..., N, N)) may need a gradient.
+
+    On a CPU, torch's fused attention cannot give the bias a gradient: it would take a general path that looks through
+    all logits once more for rows without any token, which windows do not have.
+    """
+    if queries.device.type != "cpu" or not (bias.requires_grad and torch.is_grad_enabled()):
+        return F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias)
+    logits = torch.matmul(queries * queries.shape[-1] ** -0.5, keys.transpose(-2, -1))
+    return torch.matmul(torch.softmax(logits.add_(bias), dim=-1), values)
+
+
 class WindowAttention(nn.Module):
     """Attention inside windows with a learned bias for every relative place.
 
@@ -101,7 +113,8 @@ class WindowAttention(nn.Module):
         projected = 2 if is_skip else 3
         self.project_in = nn.Linear(width, projected * width, bias=use_bias)
         self.project_out = nn.Linear(width, width)
-        self.position_bias = nn.Parameter(torch.empty((2 * window - 1) ** 3, heads))
+        # alone in its window, a token attends to itself whatever the bias
+        self.position_bias = nn.Parameter(torch.empty((2 * window - 1) ** 3, heads), requires_grad=window > 1)
         self.register_buffer("relative_index", relative_index(window, legacy=legacy_index))
         self.relative_index: Tensor
 
@@ -124,7 +137,7 @@ class WindowAttention(nn.Module):
     def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, shape: tuple[int, int, int]) -> Tensor:
         """(B, n, N, C) each -> (B, n, N, C)."""
         B, n, N, C = queries.shape
-        bias = self.position_bias[self.relative_index.flatten()].view(N, N, self.heads).permute(2, 0, 1)  # (h, N, N)
+        bias = F.embedding(self.relative_index, self.position_bias).permute(2, 0, 1)  # (h, N, N)
         split = [one.reshape(B, n, N, self.heads, -1).transpose(2, 3) for one in (queries, keys, values)]
         if self.shift:  # windows count as heads, so that one mask serves the whole batch without copies
             mask = shift_mask(shape, self.window, self.shift, queries.device).to(bias.dtype)
@@ -133,7 +146,7 @@ class WindowAttention(nn.Module):
         else:
             full = bias[None]
             folded = [one.reshape(B * n, self.heads, N, -1) for one in split]
-        out = F.scaled_dot_product_attention(folded[0], folded[1], folded[2], attn_mask=full.to(queries.dtype))
+        out = biased_attention(folded[0], folded[1], folded[2], full.to(queries.dtype))
         return out.view(B, n, self.heads, N, -1).transpose(2, 3).reshape(B, n, N, C)
 
 

@@ -2,10 +2,10 @@
 
 Source: arXiv 2302.05615 (figures and abstract); `alibaba-damo-academy/alice` (commit d45cfcd), model, loss and loop.
 Differs by default from that code (``PUBLISHED_ALICE`` is the published way): a mask for every sample; cells instead of
-columns; only hidden voxels are scored, against crops of mean 0 and deviation 1; the alignment gives what it reads, not
-its queries, as vectors of unit length, and its target side is a moving average without dropout; the teacher's token
-layer follows the student's; teacher temperature 0.04; gradients are clipped as a whole; the teacher computes no more of
-its decoder than the loss reads.
+columns; only hidden voxels are scored, against crops of mean 0 and deviation 1; heads get standardised features; the
+alignment gives what it reads, not its queries, as vectors of unit length, and its target side is a moving average
+without dropout; the teacher's token layer follows the student's; teacher temperature 0.04; gradients are clipped as a
+whole; nothing is computed that no loss reads.
 
 Symbols: B pairs, 2B crops (queries first, then keys), K output width, T tokens.
 """
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from repcore.errors import ConfigError, RunError
-from repcore.interfaces import Batch, Draws, LossTerms, Progress
+from repcore.interfaces import Batch, Draws, LossTerms, Picture, Progress
 from repcore.nn.ema import cosine_momentum, make_teacher, update_teacher
 from repcore_medical3d.configs.alice import AliceConfig
 from repcore_medical3d.encoders.volume_backbone import VolumeBackbone
@@ -67,6 +67,7 @@ class Alice(nn.Module):
         self.head = AliceHead(
             backbone.dim, backbone.decoder_width, hidden_width=config.hidden_width,
             bottleneck_width=config.bottleneck_width, output_width=config.output_width,
+            is_standardised=config.head_inputs == "standardised",
         )  # fmt: skip
         self.alignment = CrossAlignment(
             config.output_width, heads=config.alignment_heads, key_width=config.alignment_key_width,
@@ -123,33 +124,42 @@ class Alice(nn.Module):
     # -------------------------------------------------------------------------------------------- forward
 
     def forward(self, batch: Batch, draws: Draws) -> LossTerms:
+        """Only what a term with a weight other than 0 needs is computed: without distillation there is no teacher."""
+        config, hidden = self.config, draws["hidden"]
         volumes = torch.cat([batch.views[name].inputs["volume"] for name in (QUERY, KEY)])
-        student, redrawn = self.student(volumes, draws["hidden"])
-        teacher = self.teacher(volumes, draws.get("target_hidden"))
-        own, target = self.aligned(student, teacher)
-        temperature = draws["teacher_temperature"].to(volumes.device)
-        across = self.inter_volume(student.pooled, teacher.pooled, temperature)
-        within = self.intra_volume(own, target, temperature)
-        error, scored = self.reconstruction_error(volumes, redrawn, draws["hidden"])
-        ramp = draws["distillation_factor"].to(volumes.device)
-        weights = {
-            INTER: self.config.inter_volume_weight,
-            INTRA: self.config.intra_volume_weight,
-            RECONSTRUCTION: self.config.reconstruction_weight,
-        }
-        entropy, gain = information(torch.softmax(teacher.encoder / temperature, dim=-1))
-        terms = {INTER: across * ramp, INTRA: within * ramp, RECONSTRUCTION: error}
+        student, redrawn = self.student(volumes, hidden)
+        terms: dict[str, Tensor] = {}
+        carry: dict[str, Tensor] = {}
+        metrics = measured(batch)
+        if student is not None:
+            teacher = self.teacher(volumes, draws.get("target_hidden"))
+            temperature = draws["teacher_temperature"].to(volumes.device)
+            ramp = draws["distillation_factor"].to(volumes.device)
+            entropy, gain = information(torch.softmax(teacher.encoder / temperature, dim=-1))
+            metrics |= {"teacher_entropy": entropy, "teacher_information": gain}
+            carry["information"] = gain
+            if config.inter_volume_weight:
+                terms[INTER] = ramp * self.inter_volume(student.pooled, teacher.pooled, temperature)
+                carry["center"] = teacher.pooled.detach().mean(dim=0, keepdim=True)
+            if config.intra_volume_weight:
+                own, target = self.aligned(student, teacher)
+                terms[INTRA] = ramp * self.intra_volume(own, target, temperature)
+                carry["token_center"] = target.detach().mean(dim=(0, 1), keepdim=True)
+        if redrawn is not None:
+            terms[RECONSTRUCTION], _ = self.reconstruction_error(volumes, redrawn, hidden)
+        known = self.counts(batch, draws)
         return LossTerms.of(
-            terms,
-            weights,
-            counts={INTER: batch.views[QUERY].size, INTRA: batch.views[QUERY].size, RECONSTRUCTION: scored},
-            carry={
-                "center": teacher.pooled.detach().mean(dim=0, keepdim=True),
-                "token_center": target.detach().mean(dim=(0, 1), keepdim=True),
-                "information": gain,
-            },
-            metrics={"teacher_entropy": entropy, "teacher_information": gain, **measured(batch)},
+            terms, self._weights, counts={name: known[name] for name in terms}, carry=carry, metrics=metrics
         )
+
+    @property
+    def _weights(self) -> dict[str, float]:
+        config = self.config
+        return {
+            INTER: config.inter_volume_weight,
+            INTRA: config.intra_volume_weight,
+            RECONSTRUCTION: config.reconstruction_weight,
+        }
 
     def counts(self, batch: Batch, draws: Draws) -> Mapping[str, Any]:
         """Pairs and scored voxels, known before the pass."""
@@ -158,21 +168,45 @@ class Alice(nn.Module):
         scored = torch.tensor(2 * volume.numel()) if is_all else self._scored(volume.shape[1], draws["hidden"])
         return {INTER: pairs, INTRA: pairs, RECONSTRUCTION: scored}
 
-    def student(self, volumes: Tensor, hidden: Tensor) -> tuple[HeadOutputs, Tensor]:
-        """Head outputs of masked crops, and the crops redrawn (2B, 1, S, S, S)."""
+    def student(self, volumes: Tensor, hidden: Tensor) -> tuple[HeadOutputs | None, Tensor | None]:
+        """Head outputs of masked crops (None without distillation) and the crops redrawn (None if not scored)."""
         backbone: VolumeBackbone = self.encoder  # type: ignore[assignment]
+        config = self.config
         seen, tokens = self._covered(volumes, hidden)
         pyramid = backbone.pyramid(seen, tokens)
-        first = backbone.first_decoder_map(pyramid)
-        return self._head(self.head, pyramid, first), backbone.reconstruct(pyramid, first, seen)
+        is_redrawn, is_within = config.reconstruction_weight != 0, config.intra_volume_weight != 0
+        first = backbone.first_decoder_map(pyramid) if is_redrawn or is_within else None
+        outputs = None
+        if is_within or config.inter_volume_weight:
+            outputs = self._head(self.head, pyramid, first if is_within else None)
+        redrawn = backbone.reconstruct(pyramid, first, seen) if is_redrawn and first is not None else None
+        return outputs, redrawn
 
     @torch.no_grad()
     def teacher(self, volumes: Tensor, hidden: Tensor | None = None) -> HeadOutputs:
         """Head outputs of the teacher; of its decoder no more than the first stage, and that only if it is read."""
         backbone: VolumeBackbone = self.teacher_encoder  # type: ignore[assignment]
         pyramid = backbone.pyramid(*self._covered(volumes, hidden))
-        first = backbone.first_decoder_map(pyramid) if self.config.alignment_target == "decoder" else None
-        return self._head(self.teacher_head, pyramid, first)
+        is_read = self.config.alignment_target == "decoder" and self.config.intra_volume_weight != 0
+        return self._head(self.teacher_head, pyramid, backbone.first_decoder_map(pyramid) if is_read else None)
+
+    def picture(self, batch: Batch, draws: Draws) -> Picture:
+        """A crop, what the student sees of it, the hidden cells redrawn, and its partner from the other scan."""
+        from repcore_medical3d.data.volumes_render import rows_picture
+
+        volumes = torch.cat([batch.views[name].inputs["volume"] for name in (QUERY, KEY)])
+        _, redrawn = self.student(volumes, draws["hidden"])
+        mask = voxel_mask(draws["hidden"], self.backbone_stride)
+        shown = [("crop", volumes[0]), ("visible", volumes.masked_fill(mask, 0.0)[0])]
+        if redrawn is not None:
+            if self.config.reconstruction_target == "normalised":
+                mean, deviation = contrast(volumes)
+                redrawn = redrawn * deviation + mean
+            shown.append(("hidden cells redrawn", torch.where(mask, redrawn, volumes)[0]))
+        shown.append(("the same place in another scan", volumes[batch.views[QUERY].size]))
+        share = float(mask[0].float().mean())
+        rows = [(name, one[0].float().cpu().numpy()) for name, one in shown]
+        return rows_picture(rows, f"A cube of {self.crop_edge} voxels of which {share:.0%} are hidden")
 
     def _covered(self, volumes: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """What a network sees: voxels set to 0, or the tokens that it has to replace."""
@@ -242,18 +276,26 @@ class Alice(nn.Module):
     def after_step(self, progress: Progress, carried: Sequence[Mapping[str, Any]]) -> None:
         """Centres from what each micro-batch carried, then the teachers; stops a run that has collapsed."""
         for name in ("center", "token_center"):
-            mean = over_devices(torch.stack([one[name] for one in carried]).mean(dim=0))
-            getattr(self, name).lerp_(mean.to(self.center.dtype), 1.0 - self.config.center_momentum)
-        momentum = cosine_momentum(self.config.ema_start, self.config.ema_end, progress.fraction)
-        self.follow(momentum)
-        silent = over_devices(torch.stack([one["information"] for one in carried]).mean()) < LEAST_INFORMATION
-        self.silent_steps.add_(1).mul_(silent.to(torch.int64))
+            if name in carried[0]:
+                mean = over_devices(torch.stack([one[name] for one in carried]).mean(dim=0))
+                getattr(self, name).lerp_(mean.to(self.center.dtype), 1.0 - self.config.center_momentum)
+        self.follow(cosine_momentum(self.config.ema_start, self.config.ema_end, progress.fraction))
+        if "information" in carried[0]:
+            self._stop_if_silent(progress, over_devices(torch.stack([one["information"] for one in carried]).mean()))
+
+    def _stop_if_silent(self, progress: Progress, gain: Tensor) -> None:
+        """End a run whose teacher tells nothing apart.
+
+        Raises:
+            RunError: for ``collapse_patience`` steps in a row.
+        """
+        self.silent_steps.add_(1).mul_((gain < LEAST_INFORMATION).to(torch.int64))
         patience = self.config.collapse_patience
         if patience and progress.step % 20 == 0 and int(self.silent_steps) >= patience:
             raise RunError(
                 f"the teacher has said the same about every place for {int(self.silent_steps)} steps: collapsed",
                 meaning="distillation has found the trivial solution; what follows would be wasted",
-                hint="raise objective.teacher_temperature, or lower optimiser.lr",
+                hint="objective.head_inputs=standardised, a higher objective.teacher_temperature, a lower optimiser.lr",
             )
 
     def follow(self, momentum: float) -> None:
@@ -292,9 +334,14 @@ def clip_each(parameters: Sequence[nn.Parameter], limit: float) -> None:
 
 def standardised(volumes: Tensor) -> Tensor:
     """Every crop with mean 0 and deviation 1; a crop without contrast stays near 0."""
-    mean = volumes.mean(dim=(1, 2, 3, 4), keepdim=True)
-    deviation = volumes.std(dim=(1, 2, 3, 4), keepdim=True)
-    return (volumes - mean) / (deviation + LEAST_DEVIATION)
+    mean, deviation = contrast(volumes)
+    return (volumes - mean) / deviation
+
+
+def contrast(volumes: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean of every crop, and its deviation with a little added, (B, 1, 1, 1, 1) each."""
+    axes = (1, 2, 3, 4)
+    return volumes.mean(dim=axes, keepdim=True), volumes.std(dim=axes, keepdim=True) + LEAST_DEVIATION
 
 
 def measured(batch: Batch) -> dict[str, Tensor]:

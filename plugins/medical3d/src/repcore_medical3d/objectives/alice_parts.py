@@ -20,6 +20,8 @@ from repcore.errors import ConfigError
 from repcore.nn.dino_head import DinoHead, WeightNormLinear
 from repcore.nn.masking import exact_count_mask
 
+LEAST_VARIANCE = 1e-5  # added to the variance of standardised features
+
 
 @dataclass(slots=True)
 class HeadOutputs:
@@ -37,15 +39,25 @@ class AliceHead(nn.Module):
         width: of pooled vectors and encoder tokens.
         decoder_width: of decoder tokens.
         hidden_width / bottleneck_width / output_width: of the trunk and last layers.
+        is_standardised: what comes in gets mean 0 and deviation 1 over crops and tokens first (see
+            :func:`standardised_features`).
 
     Call:
         pooled: (B, C); encoder: (B, T, C); decoder: (B, T', C') or None.
     """
 
     def __init__(
-        self, width: int, decoder_width: int, *, hidden_width: int, bottleneck_width: int, output_width: int
+        self,
+        width: int,
+        decoder_width: int,
+        *,
+        hidden_width: int,
+        bottleneck_width: int,
+        output_width: int,
+        is_standardised: bool = False,
     ) -> None:
         super().__init__()
+        self.is_standardised = is_standardised
         self.encoder_projection = nn.Linear(width, width)
         self.decoder_projection = nn.Linear(decoder_width, width)
         self.trunk = DinoHead(
@@ -56,6 +68,9 @@ class AliceHead(nn.Module):
         nn.init.uniform_(self.token_layer.weight_v, -bound, bound)
 
     def forward(self, pooled: Tensor, encoder: Tensor, decoder: Tensor | None) -> HeadOutputs:
+        if self.is_standardised:
+            pooled, encoder = standardised_features(pooled), standardised_features(encoder)
+            decoder = None if decoder is None else standardised_features(decoder)
         parts = [pooled[:, None], self.encoder_projection(encoder)]
         if decoder is not None:
             parts.append(self.decoder_projection(decoder))
@@ -67,6 +82,19 @@ class AliceHead(nn.Module):
             tokens[:, :count],
             None if decoder is None else tokens[:, count:],
         )
+
+
+def standardised_features(features: Tensor) -> Tensor:
+    """Every channel of (B, ..., C) with mean 0 and deviation 1 over the batch, by the batch's own statistics.
+
+    Features of a fresh network have nearly one direction for all crops; what tells them apart is a hundredth of them,
+    and the head's outputs, which are cosines, lose it. Student and teacher each take their own mean away, because one
+    sees masked crops and the other whole ones.
+    """
+    axes = tuple(range(features.ndim - 1))
+    mean = features.mean(dim=axes, keepdim=True)
+    variance = (features - mean).square().mean(dim=axes, keepdim=True)
+    return (features - mean) * torch.rsqrt(variance + LEAST_VARIANCE)
 
 
 def hidden_tokens(

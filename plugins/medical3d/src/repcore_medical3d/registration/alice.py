@@ -171,6 +171,7 @@ DIFFERENCES = (
     ("masks", "columns, one for the batch", "cells, one for each sample", "objective.mask_shape"),
     ("scored voxels", "all, so that copying is rewarded", "hidden ones", "objective.reconstruction_region"),
     ("redrawn values", "as they are", "mean 0, deviation 1 in each crop", "objective.reconstruction_target"),
+    ("head inputs", "as they are", "mean 0, deviation 1 over the batch", "objective.head_inputs"),
     ("alignment residual", "queries are added to what they read", "only what is read", "objective.alignment_residual"),
     ("position table", "random, different everywhere, not saved", "sinusoid, saved", "none: a plain error"),
     ("relative index", "different offsets share a bias", "one entry an offset", "encoder.legacy_relative_index"),

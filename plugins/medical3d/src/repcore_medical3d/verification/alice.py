@@ -178,6 +178,7 @@ def _forward_stages(golden: Golden, objective: Alice) -> Iterator[StageResult]:
         redrawn = network.reconstruction(decoded[-1].movedim(-1, 1))
         yield StageResult("reconstruction", {f"{prefix}out.recon": redrawn})
     student, _ = objective.student(volumes, hidden)
+    assert student is not None
     own, target = objective.aligned(student, objective.teacher(volumes))
     assert student.decoder is not None
     attention = objective.alignment.attention(student.encoder, _published_order(student.decoder))
