@@ -1,9 +1,10 @@
 """Sparse convolution, sparse U-Nets and over-segmentation on a CPU against what a user would otherwise run.
 
-Convolution 3 x 3 x 3, 32 to 32 channels, on a synthetic room surface, forward and forward with backward: our two forms,
-spconv (its CUDA-stream request replaced, single thread only: with more its CPU sums race and are wrong), and a loop
-over offsets in plain autograd. Rulebooks are built once and given to all; building one is timed apart. U-Net steps with
-and without the cache of rulebooks. Over-segmentation against per-point Python with scikit-learn's neighbours.
+Convolution 3 x 3 x 3, 32 to 32 channels, on a synthetic room surface, and 64 to 64 on few voxels, forward and forward
+with backward: our two forms, spconv (its CUDA-stream request replaced, single thread only: with more its CPU sums race
+and are wrong), and a loop over offsets in plain autograd. Rulebooks are built once and given to all; building one is
+timed apart. U-Net steps with and without the cache of rulebooks. Over-segmentation against per-point Python with
+scikit-learn's neighbours.
 
     python benchmarks/scenes_speed.py [--threads 1 2] [--voxels 20000 100000] [--rounds 7] [--scene FILE.npz]
 
@@ -42,6 +43,7 @@ from repcore_pointcloud.regions.normals import local_shape
 from repcore_pointcloud.regions.segmentation import edge_weights, merge_regions, neighbour_edges
 
 WIDTH = 32
+DEEP_VOXELS, DEEP_WIDTH = (100, 300, 1000), 64  # as at the lower levels of a U-Net, where the choice of form turns
 UNET_VOXELS = 13_000
 NEIGHBOURS, MERGE_CONSTANT, MINIMUM = 12, 0.03, 30
 
@@ -84,6 +86,8 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
     for voxels in options.voxels:
         coordinates = surface(voxels)
         rows += convolution_rows(coordinates, threads, options.rounds)
+    for voxels in DEEP_VOXELS:
+        rows += convolution_rows(surface(voxels), threads, options.rounds, width=DEEP_WIDTH)
     for name, config in (("narrow", NARROW), ("34C", RES16UNET34C)):
         rows.append(unet_row(name, config, threads, max(3, options.rounds // 2)))
     rows.append(segmentation_row(options.scene, threads, max(3, options.rounds // 2)))
@@ -120,11 +124,11 @@ def surface(voxels: int) -> Tensor:
     return torch.cat([torch.zeros(len(distinct), 1, dtype=torch.long), distinct], dim=1)
 
 
-def convolution_rows(coordinates: Tensor, threads: int, rounds: int) -> list[dict[str, Any]]:
+def convolution_rows(coordinates: Tensor, threads: int, rounds: int, *, width: int = WIDTH) -> list[dict[str, Any]]:
     book = Sites(coordinates).submanifold((3, 3, 3))
     book.pairs, book.starts, book.neighbours, book.reversed.neighbours  # noqa: B018 - built before the clock starts
-    features = torch.randn(len(coordinates), WIDTH).requires_grad_()
-    weight = torch.randn(WIDTH, 3, 3, 3, WIDTH).requires_grad_()
+    features = torch.randn(len(coordinates), width).requires_grad_()
+    weight = torch.randn(width, 3, 3, 3, width).requires_grad_()
     forms: dict[str, Callable[[], Tensor]] = {
         "output-stationary": lambda: stationary.sparse_conv3d(features, weight, rulebook=book),
         "gather-scatter": lambda: gather_scatter.sparse_conv3d(features, weight, rulebook=book),
@@ -146,9 +150,9 @@ def convolution_rows(coordinates: Tensor, threads: int, rounds: int) -> list[dic
     def both(form: Callable[[], Tensor]) -> Callable[[], object]:
         return lambda: torch.autograd.grad(form().sum(), (features, weight))
 
-    more = {"voxels": len(coordinates), "pairs_a_voxel": round(book.num_pairs / len(coordinates), 1)}
+    more = {"voxels": len(coordinates), "channels": width, "pairs_a_voxel": round(book.num_pairs / len(coordinates), 1)}
     first = "spconv" if "spconv" in forms else "offset loop"
-    building = {"ours": lambda: fresh_book(coordinates)}
+    building: dict[str, Callable[[], object]] = {"ours": lambda: fresh_book(coordinates)}
     if threads == 1 and "spconv" in forms:
         building["spconv"] = lambda: library_book(coordinates)
     forwards = {name: forward(form) for name, form in forms.items()}

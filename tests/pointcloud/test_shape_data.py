@@ -206,6 +206,11 @@ def test_odd_but_usable_clouds_are_marked() -> None:
     assert (few.status, few.reason.split()[0]) == ("few_points", "5")  # type: ignore[attr-defined]
     line = prepare(np.arange(30.0)[:, None] * np.array([1.0, 2.0, 3.0]))
     assert line.status == "colinear"  # type: ignore[attr-defined]
+    flat = np.random.default_rng(0).normal(size=(60, 3)) * [0.0, 1.0, 1.0]  # one value of x, yet sixty points
+    assert prepare(flat).status == "ok"  # type: ignore[attr-defined]
+    for thickness, status in ((1e-2, "ok"), (1e-5, "ok"), (1e-8, "colinear")):  # of the length; 1e-6 is the limit
+        rod = np.random.default_rng(0).normal(size=(60, 3)) * [1.0, thickness, 0.0]
+        assert prepare(rod).status == status  # type: ignore[attr-defined]
     holes = np.random.default_rng(0).normal(size=(60, 3))
     holes[7] = np.nan
     assert prepare(holes, nonfinite="drop").status == "points_dropped"  # type: ignore[attr-defined]

@@ -90,6 +90,13 @@ def test_levels_layers_and_poolings_have_their_names() -> None:
     coarse = features.tokens["coarse"].values
     assert torch.equal(encoder.pool(features, "max"), coarse.amax(1))
     assert torch.equal(encoder.pool(features, "mean-plus-max"), coarse.amax(1) + coarse.mean(1))
+    whole = encoder.pool(features, "all-levels")
+    assert whole.shape == (3, 2 * (12 + 18 + 24))
+    middle, width = features.tokens["middle"], 2 * 24
+    shown = middle.values[0] if middle.valid is None else middle.values[0][middle.valid[0]]
+    assert torch.equal(whole[0, width + 18 : width + 36], shown.amax(0))
+    wide = build(pooling="all-levels")
+    assert wide(batch()).pooled.shape == (3, wide.dim)
     with pytest.raises(ConfigError, match="no pooling 'median'"):
         encoder.pool(features, "median")
     with pytest.raises(ConfigError, match="no layer 4"):

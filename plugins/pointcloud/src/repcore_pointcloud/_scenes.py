@@ -187,6 +187,7 @@ DIFFERENCES = (
         "preprocessor.background_*",
     ),
     ("key side", "no gradient", "momentum copies of encoder and network", "objective.momentum"),
+    ("formats", "voxels or points (PointNet++)", "voxels; no point branch", "none: encoder is sparse-unet"),
     ("network", "two point-wise layers, width not said", "hidden width = features", ""),
     ("temperature", "not published", "0.1", "objective.temperature"),
     ("matches", "relaxed top-k by optimal transport", "hard top-k, gradient through scores", "objective.top_k"),
@@ -212,6 +213,11 @@ COMMANDS: tuple[CommandSpec, ...] = (
         name="scene-probe",
         summary="Linear and nearest-neighbour probes of points and regions, with mean IoU",
         target=f"{PACKAGE}.commands.scene_probe:scene_probe_command",
+    ),
+    CommandSpec(
+        name="scene-segment",
+        summary="Fine-tuning with 1 % and 10 % of the labels, against random weights",
+        target=f"{PACKAGE}.commands.scene_segment:scene_segment_command",
     ),
     CommandSpec(
         name="scene-activation",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from repcore.interfaces import Draws
     from repcore_pointcloud.objectives.i2p_mae import MaskedPoints
 
-SIZE = 220
+SIZE = 180  # a page carries six rows of four
 VISIBLE, REDRAWN = 0, 1  # hues
 
 
@@ -36,7 +36,7 @@ def masked_picture(objective: MaskedPoints, points: Tensor, draws: Draws, name: 
         shown = done.visible[1][0]
         members = objective.encoder.grouping.neighbourhoods(hierarchy, 1)[0] + middle.centres[0][:, None]
         redrawn = objective.drawn_points(done) + middle.centres[0][~shown][:, None]
-    seen, hidden, new = (one.reshape(-1, 3).numpy() for one in (members[shown], members[~shown], redrawn))
+    seen, hidden, new = (one.reshape(-1, 3).cpu().numpy() for one in (members[shown], members[~shown], redrawn))
     hues = torch.cat([torch.full((len(seen),), VISIBLE), torch.full((len(new),), REDRAWN)]).numpy()
     both = torch.cat([torch.from_numpy(seen), torch.from_numpy(new)]).numpy()
     radius = float(points.norm(dim=2).max())
@@ -47,7 +47,7 @@ def masked_picture(objective: MaskedPoints, points: Tensor, draws: Draws, name: 
     share = f"{int(shown.sum())} of {len(shown)} middle tokens"
     return side_by_side(
         [
-            ("cloud", view(points[0].numpy(), "the cloud")),
+            ("cloud", view(points[0].cpu().numpy(), "the cloud")),
             ("visible", view(seen, f"visible: {share}")),
             ("hidden", view(hidden, "hidden neighbourhoods")),
             ("redrawn", view(both, "visible in blue, redrawn in orange", hues)),

@@ -21,6 +21,7 @@ LABEL_COLOURS = np.array(
 )  # fmt: skip
 # dark blue, blue-green, yellow: readable without telling red from green
 MAP_COLOURS = np.array([[40, 30, 90], [38, 110, 142], [53, 183, 121], [180, 222, 44], [253, 231, 37]], np.float64)
+ASKING = (220, 20, 60)  # red
 PREFERRED_LABELS = ("semantic", "label5", "instance", "part", "foreground")
 
 VIEWER = """<div style="position:relative"><canvas width="520" height="360" role="img" aria-label="{alt}"
@@ -73,15 +74,46 @@ def activation_picture(points: np.ndarray, features: np.ndarray, query: int, tit
         query: row of the point that asks; drawn in red.
         title: for the text alternative.
     """
-    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-    similarity = unit @ unit[query]
+    unit = _unit(features)
+    return _similarity_picture(
+        points, unit @ unit[query], points[query], f"{title} similarity to point {query}".strip()
+    )
+
+
+def activation_of_views(
+    query_view: tuple[np.ndarray, np.ndarray], key_view: tuple[np.ndarray, np.ndarray], query: int
+) -> Picture:
+    """Point activation maps of one point over both views of a scene, side by side.
+
+    Args:
+        query_view / key_view: points (N, 3) where they were before the view, and features (N, C).
+        query: row of the query view.
+    """
+    asking, place = _unit(query_view[1])[query], query_view[0][query]
+    drawn = [
+        _similarity_picture(
+            points, _unit(features) @ asking, place, f"{name}: similarity to one point", SHOWN_POINTS // 2
+        )
+        for name, (points, features) in (("own view", query_view), ("other view, key encoder", key_view))
+    ]
+    figures = "".join(f"<figure>{one.html}<figcaption>{one.alt}</figcaption></figure>" for one in drawn)
+    return Picture(figures, "; ".join(one.alt for one in drawn))
+
+
+def _unit(features: np.ndarray) -> np.ndarray:
+    found: np.ndarray = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    return found
+
+
+def _similarity_picture(
+    points: np.ndarray, similarity: np.ndarray, place: np.ndarray, title: str, most: int = SHOWN_POINTS
+) -> Picture:
+    """Points coloured by similarity, those around ``place`` in red."""
     colours = map_colours(similarity)
-    reach = np.linalg.norm(points - points[query], axis=1)
-    near = reach <= 0.02 * max(float(np.ptp(points, axis=0).max()), 1e-9)
-    colours[near] = (220, 20, 60)
+    colours[np.linalg.norm(points - place, axis=1) <= 0.02 * max(float(np.ptp(points, axis=0).max()), 1e-9)] = ASKING
     strong = float((similarity > 0.8).mean())
-    alt = f"{title} similarity to point {query}: {strong:.0%} of {len(points):,} points above 0.8".strip()
-    return Picture(viewer(points, colours, alt), alt)
+    alt = f"{title}: {strong:.0%} of {len(points):,} points above 0.8"
+    return Picture(viewer(points, colours, alt, most), alt)
 
 
 def map_colours(values: np.ndarray) -> np.ndarray:
@@ -94,12 +126,12 @@ def map_colours(values: np.ndarray) -> np.ndarray:
     return ((1 - share) * MAP_COLOURS[first] + share * MAP_COLOURS[first + 1]).astype(np.uint8)
 
 
-def viewer(points: np.ndarray, colours: np.ndarray, alt: str) -> str:
-    """Self-contained HTML of a cloud that can be turned; it uses no element ids."""
+def viewer(points: np.ndarray, colours: np.ndarray, alt: str, most: int = SHOWN_POINTS) -> str:
+    """Self-contained HTML of a cloud that can be turned, of ``most`` points at most; it uses no element ids."""
     finite = np.isfinite(points).all(1)
     points, colours = np.asarray(points, np.float64)[finite], colours[finite]
-    if len(points) > SHOWN_POINTS:
-        rows = np.linspace(0, len(points) - 1, SHOWN_POINTS).astype(int)
+    if len(points) > most:
+        rows = np.linspace(0, len(points) - 1, most).astype(int)
         points, colours = points[rows], colours[rows]
     low, high = (points.min(0), points.max(0)) if len(points) else (np.zeros(3), np.ones(3))
     side = max(float((high - low).max()), 1e-9)

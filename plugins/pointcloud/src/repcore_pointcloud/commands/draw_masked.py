@@ -31,7 +31,6 @@ def draw_masked_command(run: Path, out: Path, items: int, seed: int) -> None:
     from repcore.training.assembly import assemble
     from repcore.training.run_folder import RunFolder
     from repcore_pointcloud.objectives.i2p_mae import MaskedPoints
-    from repcore_pointcloud.render_masked import masked_picture
 
     reporter = ConsoleReporter()
     folder = RunFolder.open(str(run), run.parent)
@@ -49,8 +48,8 @@ def draw_masked_command(run: Path, out: Path, items: int, seed: int) -> None:
         sample = parts.reader[int(row)]
         batch = parts.preprocessor.collate(parts.preprocessor.prepare(sample))
         generator = torch.Generator().manual_seed(seed)
-        draws = {"gumbel": objective.draw(batch, generator, Progress(0, 1))["gumbel"]}
-        pieces.append(masked_picture(objective, batch.inputs["points"], draws, sample.id).html)
+        batch.sample_id = (sample.id,)
+        pieces.append(objective.picture(batch, objective.draw(batch, generator, Progress(0, 1))).html)
     reporter.close()
     page = "<!doctype html><meta charset='utf-8'><title>Masked tokens</title>" + "\n".join(pieces)
     out.write_text(page, encoding="utf-8")

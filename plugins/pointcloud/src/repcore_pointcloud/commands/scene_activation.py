@@ -28,7 +28,7 @@ def scene_activation_command(
       repcore pointcloud scene-activation runs/latest --data scan.npz -o maps.html
     """
     import repcore
-    from repcore_pointcloud.probes.scene_points import calibrate, voxel_features
+    from repcore_pointcloud.probes.scene_features import calibrate, voxel_features
     from repcore_pointcloud.scenes_render import activation_picture
 
     loaded: Any = repcore.load(model)  # a model of this plugin

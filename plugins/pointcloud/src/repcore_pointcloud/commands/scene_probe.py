@@ -2,54 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 import numpy as np
 
 from repcore.cli.console import say, show_json, table
+from repcore_pointcloud.commands.scene_data import open_scenes, scene_options
+
+if TYPE_CHECKING:
+    from repcore_pointcloud.probes.scene_features import Stages
 
 
 @click.command("scene-probe")
 @click.argument("model")
-@click.option("--data", required=True, help="Scenes with a label of every point.")
-@click.option("--reader", "reader_name", help="Registered reader to use instead of the one that fits best.")
-@click.option("--label", required=True, help="Which label.")
-@click.option("--ignore", "ignored", multiple=True, type=int, help="Label value that means unlabelled.")
-@click.option("--group", default="", help="Label that divides points into groups (sectors); else scenes are divided.")
-@click.option("--test", "tested", multiple=True, help="Groups, or ids of scenes, to test on; default: declared split.")
-@click.option("--seeds", default=3, show_default=True, help="Random encoders and draws of training points.")
+@scene_options
 @click.option("--share", multiple=True, type=float, default=(), help="Also with this share of labels, such as 0.01.")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
-def scene_probe_command(
-    model: str, data: str, reader_name: str | None, label: str, ignored: tuple[int, ...], group: str,
-    tested: tuple[str, ...], seeds: int, share: tuple[float, ...], as_json: bool,
-) -> None:  # fmt: skip
+@click.option(
+    "--stages", type=click.Choice(["last", "decoder", "all"]), default="last", show_default=True,
+    help="Features of the last stage, or of several side by side.",
+)  # fmt: skip
+def scene_probe_command(model: str, share: tuple[float, ...], stages: Stages, as_json: bool, **given: Any) -> None:
     """Mean IoU of linear and nearest-neighbour probes on points and regions of MODEL.
 
     \b
     Example:
-      repcore pointcloud scene-probe runs/latest --data scans/ --label semantic --ignore 0
+      repcore pointcloud scene-probe runs/latest --data scans/ --label semantic --ignore 0 --stages all
     """
-    import repcore
-    from repcore.errors import DataError
-    from repcore_pointcloud.probes.scene_points import calibrate, collect_points
+    from repcore_pointcloud.probes.scene_features import calibrate
+    from repcore_pointcloud.probes.scene_points import collect_points
 
-    loaded: Any = repcore.load(model)  # a model of this plugin
-    reader = loaded.reader(data, reader=reader_name)
-    samples = [reader[row] for row in range(len(reader))]
-    chosen = list(tested) or [reader[row].id for row in _held_out(reader.splits)]
-    if not chosen:
-        raise DataError("nothing says what to test on", hint="--test ID, or --group LABEL --test VALUE")
-    batches = [loaded.preprocessor.collate(loaded.preprocessor.prepare(one)) for one in samples[:4]]
-    encoders = {"trained": loaded.encoder}
-    encoders |= {f"random-init {seed}": calibrate(loaded.random_twin(seed), batches) for seed in range(seeds)}
-    points = collect_points(
-        loaded.preprocessor, encoders, samples, label=label, ignored=ignored, group=group, test=chosen
-    )
+    opened, seeds = open_scenes(model, given), int(given["seeds"])
+    batches = opened.batches()
+    encoders = {"trained": opened.model.encoder}
+    encoders |= {f"random-init {seed}": calibrate(opened.model.random_twin(seed), batches) for seed in range(seeds)}
+    points = collect_points(opened.model.preprocessor, encoders, opened.samples, **opened.labels, stages=stages)
     rows = _rows(points, seeds, share)
+    label = given["label"]
     if as_json:
-        show_json({"label": label, "classes": points.names, "points": len(points.labels), "rows": rows})
+        show_json(
+            {"label": label, "classes": points.names, "points": len(points.labels), "stages": stages, "rows": rows}
+        )
         return
     say(f"{label}: {len(points.labels):,} points, classes {', '.join(map(str, points.names))}, {seeds} seeds")
     cells = [
@@ -57,10 +50,6 @@ def scene_probe_command(
         for one in rows
     ]
     table(("level", "probe", "labels", "features", "mIoU", "sd", "accuracy"), cells)
-
-
-def _held_out(splits: Any) -> Any:  # mapping of names to rows
-    return next((splits[name] for name in ("test", "val", "validation") if name in splits), ())
 
 
 def _rows(points: Any, seeds: int, shares: tuple[float, ...]) -> list[dict[str, Any]]:

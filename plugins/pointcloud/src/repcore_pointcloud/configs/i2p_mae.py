@@ -54,11 +54,11 @@ class PointEncoderConfig:
         default=False,
         metadata={"help": "block a pair only if it is far apart and padding, as the published pre-training code does"},
     )
-    pooling: Literal["max", "mean", "mean-max", "mean-plus-max"] = field(
+    pooling: Literal["max", "mean", "mean-max", "mean-plus-max", "all-levels"] = field(
         default="max",
         metadata={
             "help": "vector of a cloud from its coarse tokens: max (I2P-MAE), both side by side and twice as wide "
-            "(mean-max), or their sum (Point-M2AE)"
+            "(mean-max), or their sum (Point-M2AE); all-levels: mean and max of the tokens of every level side by side"
         },
     )
     arithmetic: Literal["fast", "published"] = field(

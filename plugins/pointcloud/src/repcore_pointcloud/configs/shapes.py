@@ -39,6 +39,19 @@ class ShapeFolderConfig(ShapeFilesConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ShapeHdf5Config(ShapeFilesConfig):
+    """HDF5 files of clouds, as ModelNet40 and ScanObjectNN come."""
+
+    variant: str = field(
+        default="",
+        metadata={
+            "help": "data set of a folder that holds several: file name without train or test, for example "
+            "objectdataset_augmentedrot_scale75 (PB-T50-RS); the plain one when left out"
+        },
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class GeneratedShapesConfig:
     """Parametric objects with random proportions, pose, occlusion and noise."""
 

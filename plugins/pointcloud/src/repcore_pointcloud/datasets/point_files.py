@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from repcore.errors import ItemError
+from repcore_pointcloud.datasets.pcd_files import read_pcd
 
 TEXT_SUFFIXES = (".xyz", ".txt", ".pts", ".csv", ".tsv")
 MESH_SUFFIXES = (".ply", ".obj", ".off", ".stl", ".glb", ".gltf")
@@ -174,28 +175,10 @@ def _is_number(word: str) -> bool:
     return True
 
 
-PCD_TYPES = {("F", 4): "<f4", ("F", 8): "<f8", ("U", 1): "<u1", ("U", 2): "<u2", ("U", 4): "<u4",
-             ("I", 1): "<i1", ("I", 2): "<i2", ("I", 4): "<i4"}  # fmt: skip
-
-
 def _pcd(path: Path) -> tuple[np.ndarray, list[str]]:
-    """Point Cloud Library files, ascii or binary."""
-    content = path.read_bytes()
-    head = re.search(rb"DATA\s+(\w+)\r?\n", content)
-    if head is None:
-        raise ItemError("corrupt", f"{path.name} has no DATA line")
-    words = [line.split() for line in content[: head.start()].decode("ascii", "replace").splitlines()]
-    header = {line[0]: line[1:] for line in words if line and not line[0].startswith("#")}
-    names, body = header["FIELDS"], content[head.end() :]
-    if head[1] == b"ascii":
-        return np.loadtxt(io.BytesIO(body), ndmin=2), names
-    if head[1] != b"binary":
-        raise ItemError("unknown_format", f"{path.name} is {head[1].decode()}; save it as ascii or binary")
-    counts = [int(one) for one in header.get("COUNT", ["1"] * len(names))]
-    kinds = [PCD_TYPES[kind, int(size)] for kind, size in zip(header["TYPE"], header["SIZE"], strict=True)]
-    row = np.dtype([(name, kind, (count,)) for name, kind, count in zip(names, kinds, counts, strict=True)])
-    table = np.frombuffer(body, dtype=row, count=int(header["POINTS"][0]))
-    return np.column_stack([table[name][:, 0].astype(np.float64) for name in names]), names
+    columns = read_pcd(path)
+    numbers = {name: values for name, values in columns.items() if values.dtype.kind in "fiu"}
+    return np.column_stack([values.astype(np.float64) for values in numbers.values()]), list(numbers)
 
 
 def _mesh(path: Path, mesh_points: int, seed: int) -> PointCloud:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from repcore.errors import ItemError
+from repcore_pointcloud.datasets.pcd_files import read_pcd
 from repcore_pointcloud.datasets.scene import Scene
 
 SUFFIXES = (".npz", ".npy", ".ply", ".pcd", ".bin", ".txt", ".xyz")
@@ -19,7 +20,6 @@ POSITION_NAMES = ("xyz", "points", "coord", "coords", "pcd", "pos")
 COLOUR_NAMES = ("rgb", "color", "colour", "colors", "colours")
 NORMAL_NAMES = ("normal", "normals")
 INTENSITY_NAMES = ("intensity", "reflectance", "remission")
-PCD_TYPES = {("F", 4): "<f4", ("F", 8): "<f8", ("U", 1): "u1", ("U", 2): "<u2", ("U", 4): "<u4", ("I", 4): "<i4"}
 SIGNED_BYTE = 127.0
 
 
@@ -148,34 +148,13 @@ def _named_columns(named: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _pcd(path: Path) -> dict[str, np.ndarray]:
-    """Point Cloud Library files, ascii or binary."""
-    content = path.read_bytes()
-    header: dict[str, list[str]] = {}
-    place = 0
-    while "DATA" not in header:
-        end = content.index(b"\n", place)
-        words = content[place:end].decode("ascii", "replace").split()
-        place = end + 1
-        if words and not words[0].startswith("#"):
-            header[words[0].upper()] = words[1:]
-    fields, points = header["FIELDS"], int(header["POINTS"][0])
-    counts = [int(one) for one in header.get("COUNT", ["1"] * len(fields))]
-    sizes = zip(header["TYPE"], header["SIZE"], strict=True)
-    kinds = [PCD_TYPES.get((kind, int(size)), "V" + size) for kind, size in sizes]
-    layout = np.dtype([(name, kind, (count,)) for name, kind, count in zip(fields, kinds, counts, strict=True)])
-    how = header["DATA"][0].lower()
-    if how == "binary":
-        table = np.frombuffer(content, layout, points, place)
-        named = {name: table[name][:, 0] for name in fields}
-    elif how == "ascii":
-        values = np.loadtxt(content[place:].decode("ascii").splitlines(), ndmin=2, dtype=np.float64)
-        starts = np.cumsum([0, *counts[:-1]])
-        named = {name: values[:, start] for name, start in zip(fields, starts, strict=True)}
-    else:
-        raise ItemError("compressed", f"{path.name} is {how}; pcl_convert_pcd_ascii_binary writes plain binary")
-    if "rgb" in named:
-        packed = named.pop("rgb").astype(np.float32).view(np.uint32)
-        named |= {"red": packed >> 16 & 255, "green": packed >> 8 & 255, "blue": packed & 255}
+    """Point Cloud Library files; ``rgb`` is three bytes in the memory of one number."""
+    named = read_pcd(path)
+    for name in ("rgb", "rgba"):
+        if name in named:
+            packed = named.pop(name)
+            bits = packed.astype(np.float32).view(np.uint32) if packed.dtype.kind == "f" else packed.astype(np.uint32)
+            named |= {"red": bits >> 16 & 255, "green": bits >> 8 & 255, "blue": bits & 255}
     return _named_columns(named)
 
 

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from repcore.data.catalogue import Catalogue, Row, existing, rows_by
 from repcore.data.splits import PART_NAMES
 from repcore.data.tables import file_fingerprint
 from repcore.errors import DataError
 from repcore.specs import TargetSpec
 from repcore_pointcloud.configs.shapes import ShapeFilesConfig
 from repcore_pointcloud.datasets.point_files import POINT_KEYS, PointCloud
-from repcore_pointcloud.datasets.shape_catalogue import Catalogue, Entry, ShapeReader, existing, rows_by
+from repcore_pointcloud.datasets.shape_reader import ReadCloud, ShapeReader
 
 LABEL_KEYS = ("label", "labels", "y", "target")
 SPLIT_NUMBERS = ("train", "test", "validation")  # what 0, 1, 2 stand for
@@ -31,7 +33,7 @@ class ShapeArrayReader(ShapeReader):
     """All clouds of one array file, or of the one in a folder."""
 
     def __init__(self, config: ShapeFilesConfig) -> None:
-        path = array_file(existing(config.path))
+        path = array_file(existing(config.path, ShapeReader.noun))
         if path is None:
             raise DataError(
                 f"{config.path!r} holds no array of clouds", expected="an .npz or .npy with points (n, N, 3)"
@@ -95,7 +97,7 @@ def read_arrays(path: Path) -> Mapping[str, np.ndarray]:
         raise DataError(f"{path.name} cannot be read", reason=str(error).splitlines()[0]) from error
 
 
-def array_catalogue(arrays: Mapping[str, np.ndarray], path: Path) -> Catalogue:
+def array_catalogue(arrays: Mapping[str, np.ndarray], path: Path) -> Catalogue[ReadCloud]:
     """Rows, labels and splits.
 
     Raises:
@@ -112,14 +114,16 @@ def array_catalogue(arrays: Mapping[str, np.ndarray], path: Path) -> Catalogue:
     targets, labels = _labels(arrays, number)
     stamp = file_fingerprint(path)
 
-    def entry(row: int) -> Entry:
-        def read() -> PointCloud:
-            cloud = points[row, :, :3]
-            return PointCloud(cloud if cloud.dtype == np.float64 else cloud.astype(np.float32))
+    rows: list[Row[ReadCloud]] = [
+        Row(name, partial(_cloud, one), label, stamp=stamp)
+        for name, one, label in zip(ids, points, labels, strict=True)
+    ]
+    return Catalogue(rows, targets, _splits(arrays))
 
-        return Entry(ids[row], read, labels[row], stamp=stamp)
 
-    return Catalogue([entry(row) for row in range(number)], targets, _splits(arrays))
+def _cloud(points: np.ndarray) -> PointCloud:
+    exact = points.dtype == np.float64
+    return PointCloud(points[:, :3].astype(np.float64 if exact else np.float32, copy=False))
 
 
 def _ids(arrays: Mapping[str, np.ndarray], number: int) -> list[str]:

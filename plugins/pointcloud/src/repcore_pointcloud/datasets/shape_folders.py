@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from repcore.data.catalogue import Catalogue, Row, class_target, existing, rows_by
 from repcore.data.splits import PART_NAMES
 from repcore.data.tables import MISSING_WORDS, Table, number
 from repcore.errors import DataError, closest
 from repcore.specs import TargetSpec
 from repcore_pointcloud.configs.shapes import ShapeFolderConfig
-from repcore_pointcloud.datasets.point_files import MESH_SUFFIXES, SUFFIXES, PointCloud, read_cloud
-from repcore_pointcloud.datasets.shape_catalogue import Catalogue, Entry, ShapeReader, class_target, existing, rows_by
+from repcore_pointcloud.datasets.point_files import MESH_SUFFIXES, SUFFIXES, read_cloud
+from repcore_pointcloud.datasets.shape_reader import ReadCloud, ShapeReader
 
 LABEL_TABLES = ("labels.csv", "labels.tsv")
 FILE_COLUMNS = ("file", "path", "filename", "file_name", "name", "id", "model")
@@ -33,7 +35,7 @@ class ShapeFolderReader(ShapeReader):
     """
 
     def __init__(self, config: ShapeFolderConfig) -> None:
-        root = existing(config.path)
+        root = existing(config.path, self.noun)
         super().__init__(folder_catalogue(root, config), config.path, labels=config.labels, cache_mib=config.cache_mib)
 
 
@@ -56,7 +58,7 @@ def _is_shape(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and path.name.lower() not in SIDE_FILES and path.is_file()
 
 
-def folder_catalogue(root: Path, config: ShapeFolderConfig) -> Catalogue:
+def folder_catalogue(root: Path, config: ShapeFolderConfig) -> Catalogue[ReadCloud]:
     """Rows, labels and splits of a tree.
 
     Raises:
@@ -65,7 +67,7 @@ def folder_catalogue(root: Path, config: ShapeFolderConfig) -> Catalogue:
     if root.is_file():
         if root.suffix.lower() not in SUFFIXES:
             raise DataError(f"{str(root)!r} is no cloud or mesh by its name", expected=", ".join(SUFFIXES))
-        return Catalogue([_entry(root.name, root, config)])
+        return Catalogue([_row(root.name, root, config)])
     files, others = _files(root)
     if not files:
         raise DataError(
@@ -86,17 +88,14 @@ def folder_catalogue(root: Path, config: ShapeFolderConfig) -> Catalogue:
         targets, labels, split_words, remarks = table_labels(table, ids, config)
         words = split_words or words
         notes += remarks
-    entries = [_entry(name, path, config, one) for name, path, one in zip(ids, files, labels, strict=True)]
+    rows = [_row(name, path, config, one) for name, path, one in zip(ids, files, labels, strict=True)]
     splits = rows_by(words) if any(words) else {}
-    return Catalogue(entries, targets, splits, notes)
+    return Catalogue(rows, targets, splits, notes)
 
 
-def _entry(name: str, path: Path, config: ShapeFolderConfig, targets: Mapping[str, Any] | None = None) -> Entry:
-    def read() -> PointCloud:
-        return read_cloud(path, columns=config.columns, mesh_points=config.mesh_points, seed=config.sampling_seed)
-
-    status = path.stat()
-    return Entry(name, read, targets or {}, stamp=f"{status.st_size}|{status.st_mtime_ns}")
+def _row(name: str, path: Path, config: ShapeFolderConfig, targets: Mapping[str, Any] | None = None) -> Row[ReadCloud]:
+    read = partial(read_cloud, path, columns=config.columns, mesh_points=config.mesh_points, seed=config.sampling_seed)
+    return Row(name, read, targets or {}, files=(path,))
 
 
 def _files(root: Path) -> tuple[list[Path], Counter[str]]:

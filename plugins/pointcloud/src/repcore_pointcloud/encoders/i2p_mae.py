@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from repcore.embedding.pooling import pool_tokens as pool_level
 from repcore.errors import ConfigError, ShapeError
 from repcore.interfaces import Batch, Features, Tokens
 from repcore.shapes import check_shape
@@ -30,7 +31,8 @@ from repcore_pointcloud.encoders.point_blocks import BlockStack, PositionEmbeddi
 
 NAME = "pointcloud/i2p-mae"
 LEVELS = ("coarse", "middle", "fine")
-POOLINGS = ("default", "max", "mean", "mean-max", "mean-plus-max")
+ALL_LEVELS = "all-levels"
+POOLINGS = ("default", "max", "mean", "mean-max", "mean-plus-max", ALL_LEVELS)
 DEFAULT_STD = 0.02  # of the truncated normal that linear layers start from
 
 
@@ -68,7 +70,7 @@ class HierarchicalPointEncoder(nn.Module):
         check_config(config)
         self.config = config
         widths = config.widths
-        self.dim = widths[-1] * (2 if config.pooling == "mean-max" else 1)
+        self.dim = {"mean-max": 2 * widths[-1], ALL_LEVELS: 2 * sum(widths)}.get(config.pooling, widths[-1])
         self.grouping = Grouping(config.groups, config.neighbours, config.exclude_origin)
         published = config.arithmetic == "published"
         norms: dict[str, Any] = {
@@ -124,8 +126,7 @@ class HierarchicalPointEncoder(nn.Module):
             done += len(kept)
             outputs.append(Tokens(self.norms[level](grid), valid, position=one.centres))
         tokens = dict(zip(LEVELS, reversed(outputs), strict=True))
-        pooled = pool_tokens(tokens[LEVELS[0]].values, self.config.pooling)
-        return Features(pooled, tokens, states, {"hierarchy": hierarchy})
+        return Features(pooled_as(tokens, self.config.pooling), tokens, states, {"hierarchy": hierarchy})
 
     def reached_tokens(self, hierarchy: Hierarchy) -> tuple[Tensor | None, ...]:
         """Tokens of each level that some coarse token is made of, bool (B, G); None = all, as on the coarsest."""
@@ -228,19 +229,27 @@ class HierarchicalPointEncoder(nn.Module):
     # ------------------------------------------------------------------------------------------ pooling
 
     def pool(self, features: Features, name: str) -> Tensor:
-        """One vector a cloud from its coarse tokens.
+        """One vector a cloud.
 
         Args:
             features: as ``forward`` returned them.
-            name: ``default`` as configured, ``max`` (I2P-MAE), ``mean``, ``mean-max`` (both side by side, 2C), or
-                ``mean-plus-max`` (Point-M2AE).
+            name: ``default`` as configured; of the coarse tokens ``max`` (I2P-MAE), ``mean``, ``mean-max`` (both side
+                by side, 2C) or ``mean-plus-max`` (Point-M2AE); or ``all-levels``, ``mean-max`` of every level.
 
         Raises:
             ConfigError: unknown name.
         """
         if name not in POOLINGS:
             raise ConfigError(f"{NAME} has no pooling {name!r}", expected=", ".join(POOLINGS))
-        return features.pooled if name == "default" else pool_tokens(features.tokens[LEVELS[0]].values, name)
+        return features.pooled if name == "default" else pooled_as(features.tokens, name)
+
+
+def pooled_as(tokens: Mapping[str, Tokens], name: str) -> Tensor:
+    """(B, D) from the tokens of all levels, coarse first; those out of reach are left out."""
+    if name != ALL_LEVELS:
+        return pool_tokens(tokens[LEVELS[0]].values, name)
+    parts = [pool_level(one, how, len(one.values)) for one in tokens.values() for how in ("mean", "max")]
+    return torch.cat(parts, dim=1)
 
 
 def pool_tokens(tokens: Tensor, name: str) -> Tensor:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from repcore.errors import ConfigError, RunError
-from repcore.interfaces import Batch, Draws, LossTerms, Progress
+from repcore.interfaces import Batch, Draws, LossTerms, Picture, Progress
 from repcore.nn.ema import make_teacher, update_teacher
 from repcore_pointcloud.configs.fac import FacConfig
 from repcore_pointcloud.objectives.fac_losses import (
@@ -191,6 +191,23 @@ class Fac(nn.Module):
         region = b["region"][candidate][matches.top_index.clamp(min=0)]
         right = (region == asking[:, None]) & found
         return right.sum() / found.sum().clamp(min=1)
+
+    # ------------------------------------------------------------------------------------- picture
+
+    def picture(self, batch: Batch, draws: Draws) -> Picture:
+        """Point activation maps (the paper's figure): one point of a drawn foreground region over both views."""
+        from repcore_pointcloud.scenes_render import activation_of_views
+
+        a, b = _views(batch)
+        asking = draws["anchor"][a["foreground"].bool()[draws["anchor"]]]
+        inside = torch.isin(a["region"], asking) if len(asking) else torch.ones_like(a["region"], dtype=torch.bool)
+        largest = torch.bincount(a["region"][inside]).argmax()
+        query = int((a["region"] == largest).nonzero()[0, 0])
+        shown = [
+            (view["place"].cpu().numpy(), encoder(batch.views[name]).tokens["voxel"].values.float().cpu().numpy())
+            for name, view, encoder in (("a", a, self.encoder), ("b", b, self.teacher))
+        ]
+        return activation_of_views(shown[0], shown[1], query)
 
     # ------------------------------------------------------------------------------------- teacher
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from repcore.errors import ConfigError
-from repcore.interfaces import Batch, Draws, LossTerms, Progress
+from repcore.interfaces import Batch, Draws, LossTerms, Picture, Progress
 from repcore.ops import Op
 from repcore_pointcloud.configs.i2p_mae import MaskedPointsConfig
 from repcore_pointcloud.encoders.hierarchy import Hierarchy, spread_to_finer
@@ -139,6 +139,14 @@ class MaskedPoints(nn.Module):
             weights[SEMANTIC], counts[SEMANTIC] = self.config.weight_2d, done.visible[MIDDLE].sum()
         metrics = {"visible_fine_share": done.visible[0].float().mean()}
         return LossTerms.of(terms, weights, counts=counts, metrics=metrics)
+
+    # ------------------------------------------------------------------------------------- pictures
+
+    def picture(self, batch: Batch, draws: Draws) -> Picture:
+        """A cloud, its visible and its hidden neighbourhoods, and the visible ones with the hidden ones redrawn."""
+        from repcore_pointcloud.render_masked import masked_picture
+
+        return masked_picture(self, self.encoder.points_of(batch), draws, next(iter(batch.sample_id), "cloud"))
 
     # ------------------------------------------------------------------------------------- guidance
 

@@ -57,45 +57,57 @@ def prepare_scene(scene: Scene, config: SceneConfig) -> PreparedScene:
     Raises:
         ItemError: ``empty``, ``huge_extent``, ``no_colour`` or ``no_intensity``.
     """
-    if "colour" in config.channels and scene.colours is None:
-        raise ItemError("no_colour", "the scene has no colours, but preprocessor.channels names them")
-    if "intensity" in config.channels and scene.intensity is None:
-        raise ItemError("no_intensity", "the scene has no intensity, but preprocessor.channels names it")
-    finite = np.isfinite(scene.points).all(1)
-    if not finite.any():
-        raise ItemError("empty", f"none of {len(scene.points)} points has finite coordinates")
+    finite = _usable(scene, config)
     points = turned(scene.points[finite].astype(np.float64) * config.unit_m, config)
     cell, count = _cells(points, config.grid_m or config.voxel_size_m)
-    number = np.bincount(cell, minlength=count)
-
-    def mean(values: np.ndarray | None, width: int) -> np.ndarray:
-        if values is None:
-            return np.zeros((count, width), np.float32)
-        wide = np.nan_to_num(values[finite].reshape(len(cell), width))
-        sums = [np.bincount(cell, wide[:, one], count) for one in range(width)]
-        return (np.stack(sums, axis=1) / number[:, None]).astype(np.float32)
-
-    thin = np.stack([np.bincount(cell, points[:, axis], count) for axis in range(3)], axis=1) / number[:, None]
+    thin = _means(points, cell, count)
     stood = np.zeros(3) if scene.viewpoint is None and config.sensor_at_origin else scene.viewpoint
     viewpoint = None if stood is None else turned(stood[None] * config.unit_m, config)[0]
     normals, eigenvalues, region = segment(thin, config, viewpoint)
-    statistics = region_statistics(thin, region, int(region.max()) + 1)
     rule = GeometricRule(
         config.background_share_above, config.background_thickness_below, config.background_extent_above
     )
     source = np.full(len(scene.points), -1, np.int32)
     source[finite] = cell
+    colours, intensity = (
+        np.zeros((count, width), np.float32)
+        if values is None
+        else _means(np.nan_to_num(values[finite].reshape(len(cell), width)), cell, count).astype(np.float32)
+        for values, width in ((scene.colours, 3), (scene.intensity, 1))
+    )
     return PreparedScene(
         points=thin.astype(np.float32),
         normals=normals.astype(np.float32),
         shape=shape_numbers(eigenvalues),
         height=(thin[:, 2] - np.percentile(thin[:, 2], FLOOR_PERCENTILE)).astype(np.float32),
-        colours=mean(scene.colours, 3),
-        intensity=mean(scene.intensity, 1)[:, 0],
+        colours=colours,
+        intensity=intensity[:, 0],
         region=region.astype(np.int32),
-        foreground=rule(statistics),
+        foreground=rule(region_statistics(thin, region, int(region.max()) + 1)),
         source=source,
     )
+
+
+def _usable(scene: Scene, config: SceneConfig) -> np.ndarray:
+    """Which points have finite coordinates, bool (N,).
+
+    Raises:
+        ItemError: ``empty``, or a channel that the scene lacks: ``no_colour``, ``no_intensity``.
+    """
+    if "colour" in config.channels and scene.colours is None:
+        raise ItemError("no_colour", "the scene has no colours, but preprocessor.channels names them")
+    if "intensity" in config.channels and scene.intensity is None:
+        raise ItemError("no_intensity", "the scene has no intensity, but preprocessor.channels names it")
+    finite: np.ndarray = np.isfinite(scene.points).all(1)
+    if not finite.any():
+        raise ItemError("empty", f"none of {len(scene.points)} points has finite coordinates")
+    return finite
+
+
+def _means(values: np.ndarray, cell: np.ndarray, count: int) -> np.ndarray:
+    """Mean of the rows (N, C) of every cell, float64 (count, C)."""
+    sums = np.stack([np.bincount(cell, values[:, one], count) for one in range(values.shape[1])], axis=1)
+    return sums / np.bincount(cell, minlength=count)[:, None]
 
 
 def segment(

@@ -11,7 +11,7 @@ Symbols: N points, D channels, K classes, R regions.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -21,11 +21,13 @@ from torch import nn
 
 from repcore.data.seeds import generator
 from repcore.errors import ConfigError, DataError
-from repcore.interfaces import Batch, Sample
-from repcore_pointcloud.layers.sparse_convolution import SparseBatchNorm
+from repcore.interfaces import Sample
 from repcore_pointcloud.preprocessors.scene import ScenePreprocessor, hand_crafted
+from repcore_pointcloud.preprocessors.scene_geometry import PreparedScene
+from repcore_pointcloud.probes.scene_features import Stages, voxel_features
 
 Kind = Literal["linear", "knn"]
+CRAFTED = "hand-crafted"
 PER_CLASS = 600
 NEIGHBOURS, SHARPNESS = 20, 0.07
 PENALTY, ITERATIONS = 1.0, 400
@@ -159,6 +161,7 @@ def collect_points(
     ignored: Sequence[int] = (),
     group: str = "",
     test: Sequence[str | int] = (),
+    stages: Stages = "last",
 ) -> LabelledPoints:
     """Features of every labelled point under every encoder, and hand-crafted geometry.
 
@@ -166,60 +169,61 @@ def collect_points(
         preprocessor: as saved with the model.
         encoders: name -> encoder in eval mode.
         samples: scenes with a label of every point.
+        label / ignored / group / test: as in :func:`labelled_rows`.
+        stages: whose features, see :func:`repcore_pointcloud.probes.scene_features.voxel_features`.
+
+    Raises:
+        ConfigError: a label that a scene lacks. DataError: no labelled point.
+    """
+    labels, train, region = [], [], []
+    features: dict[str, list[np.ndarray]] = {name: [] for name in (*encoders, CRAFTED)}
+    regions = 0
+    for sample in samples:
+        scene = preprocessor.geometry(sample)
+        rows, is_train = labelled_rows(sample, scene, label=label, ignored=ignored, group=group, test=test)
+        labels.append(np.asarray(sample.targets[label])[rows])
+        train.append(is_train)
+        own, found = _features_of(preprocessor, encoders, replace(sample, inputs=scene), rows, stages)
+        region.append(own + regions)
+        regions += len(scene.foreground)
+        for name, values in found.items():
+            features[name].append(values)
+    if not sum(map(len, labels)):
+        raise DataError(f"no point has a label {label!r}")
+    names, numbers = np.unique(np.concatenate(labels), return_inverse=True)
+    joined = {name: np.concatenate(one) for name, one in features.items()}
+    classes = tuple(names.tolist())
+    return LabelledPoints(numbers.reshape(-1), np.concatenate(train), joined, np.concatenate(region), classes)
+
+
+def _features_of(
+    preprocessor: ScenePreprocessor, encoders: Mapping[str, nn.Module], sample: Sample, rows: np.ndarray, stages: Stages
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Region (n,) and features (n, D) of points of one prepared scene."""
+    item = preprocessor.prepare(sample)[0]
+    voxel, batch = item.values["source"][rows], preprocessor.collate([item])
+    found = {name: voxel_features(encoder, batch, stages)[voxel] for name, encoder in encoders.items()}
+    found[CRAFTED] = hand_crafted(sample.inputs)[sample.inputs.source[rows]]
+    return item.values["region"][voxel], found
+
+
+def labelled_rows(
+    sample: Sample, scene: PreparedScene, *, label: str, ignored: Sequence[int], group: str, test: Sequence[str | int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points (n,) of a scene that have a label and coordinates, and which of them are for training, bool (n,).
+
+    Args:
         label / ignored: which label, and values that mean none.
         group: a second label that divides points (sectors of a scan); empty = scenes are divided.
         test: values of ``group``, or ids of scenes, that are tested.
 
     Raises:
-        ConfigError: a label that a scene lacks. DataError: no labelled point.
+        ConfigError: a label that the scene lacks.
     """
-    parts: dict[str, list[np.ndarray]] = {"label": [], "train": [], "region": []}
-    features: dict[str, list[np.ndarray]] = {name: [] for name in (*encoders, "hand-crafted")}
-    regions = 0
-    for sample in samples:
-        for wanted in filter(None, (label, group)):
-            if wanted not in sample.targets:
-                raise ConfigError(f"scene {sample.id} has no label {wanted!r}", labels=", ".join(sample.targets))
-        item = preprocessor.prepare(sample)[0]
-        batch = preprocessor.collate([item])
-        source, values = item.values["source"], np.asarray(sample.targets[label])
-        kept = (source >= 0) & ~np.isin(values, list(ignored))
-        divider = np.asarray(sample.targets[group])[kept].astype(str) if group else np.full(kept.sum(), sample.id)
-        parts["label"].append(values[kept])
-        parts["train"].append(~np.isin(divider, [str(one) for one in test]))
-        parts["region"].append(item.values["region"][source[kept]] + regions)
-        regions += len(item.values["foreground"])
-        for name, encoder in encoders.items():
-            features[name].append(voxel_features(encoder, batch)[source[kept]])
-        scene = preprocessor.geometry(sample)
-        features["hand-crafted"].append(hand_crafted(scene)[scene.source[kept]])
-    labels = np.concatenate(parts["label"]) if parts["label"] else np.zeros(0, np.int64)
-    if not len(labels):
-        raise DataError(f"no point has a label {label!r}")
-    names, numbers = np.unique(labels, return_inverse=True)
-    joined = {name: np.concatenate(one) for name, one in features.items()}
-    is_train, region = np.concatenate(parts["train"]), np.concatenate(parts["region"])
-    return LabelledPoints(numbers.reshape(-1), is_train, joined, region, tuple(int(one) for one in names))
-
-
-@torch.no_grad()
-def voxel_features(encoder: nn.Module, batch: Batch) -> np.ndarray:
-    """Features of the voxels of a batch, float32 (V, C)."""
-    found: np.ndarray = encoder(batch).tokens["voxel"].values.float().cpu().numpy()
-    return found
-
-
-@torch.no_grad()
-def calibrate(encoder: nn.Module, batches: Sequence[Batch]) -> nn.Module:
-    """Give an untrained encoder BatchNorm statistics of the data, so that it is a fair random baseline."""
-    norms = [one for one in encoder.modules() if isinstance(one, SparseBatchNorm)]
-    momenta = [one.momentum for one in norms]
-    for one in norms:
-        one.reset_running_stats()
-        one.momentum = None  # cumulative mean
-    encoder.train()
-    for batch in batches:
-        encoder(batch)
-    for one, momentum in zip(norms, momenta, strict=True):
-        one.momentum = momentum
-    return encoder.eval()
+    for wanted in filter(None, (label, group)):
+        if wanted not in sample.targets:
+            raise ConfigError(f"scene {sample.id} has no label {wanted!r}", labels=", ".join(sample.targets))
+    values = np.asarray(sample.targets[label])
+    kept = np.flatnonzero((scene.source >= 0) & ~np.isin(values, list(ignored)))
+    divider = np.asarray(sample.targets[group])[kept].astype(str) if group else np.full(len(kept), sample.id)
+    return kept, ~np.isin(divider, [str(one) for one in test])

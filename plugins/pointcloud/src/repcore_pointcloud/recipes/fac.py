@@ -32,12 +32,16 @@ def tiny() -> RunConfig:
 
 
 def lidar() -> RunConfig:
-    """Street scans of a rotating LiDAR at 20 cm; bring your own data."""
+    """Street scans of a rotating LiDAR at 20 cm; bring your own data.
+
+    Size of the views and temperature were chosen by `benchmarks/scenes_learning.py --choose`.
+    """
     return replace(
         tiny(),
         preprocessor=Part(SCENE, LIDAR_SCENE),
-        views=Part(PAIR, replace(LIDAR_PAIR, window_points=8000, view_points=8000)),
+        views=Part(PAIR, LIDAR_PAIR),
         data=DataConfig(batch_size=1, validation_share=0.0),
+        trainer=TrainerConfig(steps=300),
     )
 
 

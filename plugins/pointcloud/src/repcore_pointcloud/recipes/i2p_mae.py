@@ -20,31 +20,53 @@ SHAPES, POINT_SET = "pointcloud/shapes", "pointcloud/point-set"
 
 
 def tiny() -> RunConfig:
-    """A small encoder on a CPU with the embedded teacher, calibrated on 283 low-poly models."""
+    """A small encoder on a CPU with the embedded teacher, settings chosen on 283 low-poly models.
+
+    Few tokens with the published group sizes would leave nearly everything visible: 7 of 32 coarse tokens of 8 members
+    reach 64 % of the middle and 87 % of the fine ones; published are 36 % and 59 %, and 4 members give 39 % and 52 %.
+    Clouds are stretched less than published and not shifted, so that a short run sees shapes as they will be embedded.
+    """
     encoder = PointEncoderConfig(
         groups=(128, 64, 32),
-        neighbours=(16, 8, 8),
+        neighbours=(16, 4, 4),
         widths=(48, 96, 192),
         depths=(2, 2, 2),
         point_widths=(32, 64),
         joint_width=128,
         drop_path=0.0,
+        pooling="all-levels",
+    )
+    objective = MaskedPointsConfig(
+        points=1024,
+        scale=(0.8, 1.25),
+        shift=0.0,
+        decoder_drop_path=0.0,
+        skip_masked_groups=True,
     )
     return RunConfig(
         encoder=Part(ENCODER, encoder),
-        objective=Part(OBJECTIVE, MaskedPointsConfig(points=1024, decoder_drop_path=0.0)),
+        objective=Part(OBJECTIVE, objective),
         dataset=Part(SHAPES, GeneratedShapesConfig()),
         preprocessor=Part(POINT_SET, PointSetConfig(points=2048)),
-        data=DataConfig(batch_size=32),
+        data=DataConfig(batch_size=16),
         optimiser=OptimiserConfig(lr=1e-3, weight_decay=0.05),
         schedule=ScheduleConfig(name="cosine", warmup_steps=20),
-        trainer=TrainerConfig(steps=300),
+        trainer=TrainerConfig(steps=200, validate_every=100),
     )
 
 
 def tiny_point_m2ae() -> RunConfig:
-    """The same without a teacher."""
-    return _without_teacher(tiny())
+    """The same without a teacher, with groups, stretch and shift as published.
+
+    On the 283 models these were better than the other settings after 100 steps, by cross-validation. A run of this
+    length still gives a linear machine no more than random weights do: what helps at this length is a guide.
+    """
+    run = tiny()
+    encoder = replace(run.encoder.config, neighbours=(16, 8, 8))
+    published = MaskedPointsConfig()
+    objective = replace(run.objective.config, scale=published.scale, shift=published.shift)
+    changed = replace(run, encoder=Part(ENCODER, encoder), objective=Part(OBJECTIVE, objective))
+    return _without_teacher(changed)
 
 
 def paper() -> RunConfig:

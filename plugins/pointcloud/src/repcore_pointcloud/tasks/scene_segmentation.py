@@ -101,6 +101,9 @@ class SceneSegmentation(nn.Module):
             total = total + self.config.lovasz_weight * lovasz_softmax(logits.softmax(1), classes)
         if self.contrast is not None:
             features = outputs[known, self.classes :]
+            if self.training:  # anchors are the first that fit; points stand in the order of their voxels
+                order = torch.randperm(len(classes), device=classes.device)
+                features, classes, logits = features[order], classes[order], logits[order]
             terms = self.contrast(features, classes, logits.argmax(1))
             if torch.is_grad_enabled() and self.training:
                 anchors = F.normalize(features.detach(), dim=1)[terms.anchor_index]

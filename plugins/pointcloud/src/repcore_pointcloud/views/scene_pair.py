@@ -52,19 +52,21 @@ class ScenePair:
         """Two items; ``point`` int64 (V,) is the thinned point behind a voxel, ``place`` (V, 3) where that was."""
         del progress
         scene = self.preprocessor.geometry(reader[index])
-        window = self._window(scene, generator)
+        window = self.window(scene, int(generator.integers(len(scene.points))))
         return {name: self._view(scene, window, generator) for name in ("a", "b")}
 
-    def _window(self, scene: PreparedScene, generator: np.random.Generator) -> np.ndarray:
-        """Rows nearest (in the plane) to a random point, in rising order."""
-        count = len(scene.points)
-        if count <= self.config.window_points:
-            return np.arange(count)
+    def window(self, scene: PreparedScene, centre: int) -> np.ndarray:
+        """Rows (W,) nearest (in the plane) to the thinned point ``centre``, in rising order."""
+        if len(scene.points) <= self.config.window_points:
+            return np.arange(len(scene.points))
         flat = scene.points[:, :2]
-        distance = ((flat - flat[generator.integers(count)]) ** 2).sum(1)
+        distance = ((flat - flat[centre]) ** 2).sum(1)
         return np.sort(np.argpartition(distance, self.config.window_points)[: self.config.window_points])
 
-    def _view(self, scene: PreparedScene, window: np.ndarray, generator: np.random.Generator) -> Item:
+    def look(
+        self, scene: PreparedScene, window: np.ndarray, generator: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """One random view: rows (W,) of the scene that it keeps, moved points (W, 3) and features (W, F)."""
         rows = self._cropped(scene.points, window, generator)
         if len(rows) > self.config.view_points:
             rows = np.sort(generator.choice(rows, self.config.view_points, replace=False))
@@ -72,7 +74,10 @@ class ScenePair:
         points = scene.points[rows] - scene.points[rows].mean(0)
         points = points @ turn.T * generator.uniform(*self.config.scale)
         points += generator.uniform(0.0, self.preprocessor.config.voxel_size_m, 3)  # where the grid begins
-        features = self._features(scene, rows, turn, generator)
+        return rows, points, self._features(scene, rows, turn, generator)
+
+    def _view(self, scene: PreparedScene, window: np.ndarray, generator: np.random.Generator) -> Item:
+        rows, points, features = self.look(scene, window, generator)
         values = self.preprocessor.voxels(points, features, scene.region[rows])
         first = values.pop("first")
         del values["voxel_of"]

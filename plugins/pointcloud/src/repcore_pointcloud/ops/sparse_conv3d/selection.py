@@ -12,20 +12,22 @@ from repcore_pointcloud.ops.sparse_conv3d.rulebook import Rulebook
 OP = "pointcloud/sparse-conv3d"
 NARROW = 32  # channels up to which copies stay in the cache
 FILLED = 0.5  # share of the kernel's offsets that exist around a voxel
+SMALL = 2_500_000  # outputs x channels in x channels out, up to which a loop over offsets costs more than its products
 
 
 def priority(device_type: str, dtype_name: str, sizes: Mapping[str, int] | None = None) -> tuple[str, ...]:
     """Preferred implementations, best first.
 
-    On a CPU the output-stationary form wins for few channels, or where most neighbours exist; gather and scatter wins
-    for wide layers over thin surfaces (``benchmarks/scenes_speed.py``). spconv's CPU build is never chosen: only
-    ``REPCORE_OPS`` can ask for it.
+    On a CPU the output-stationary form wins for few channels, where most neighbours exist, or for few voxels (the deep
+    levels of a U-Net); gather and scatter wins for wide layers over thin surfaces (``benchmarks/scenes_speed.py``).
+    spconv's CPU build is never chosen: only ``REPCORE_OPS`` can ask for it.
     """
     known = sizes or {}
     if device_type == "cuda":
         fallback = ("output-stationary",)
         return fallback if dtype_name == "float64" else ("triton", "spconv", *fallback)
-    return ("output-stationary",) if known.get("narrow", 1) or known.get("filled", 0) else ("torch",)
+    stationary = known.get("narrow", 1) or known.get("filled", 0) or known.get("small", 0)
+    return ("output-stationary",) if stationary else ("torch",)
 
 
 def spconv_unusable() -> str:
@@ -36,10 +38,11 @@ def spconv_unusable() -> str:
 
 
 def shape_class(features: Tensor, weight: Tensor, bias: Tensor | None, *, rulebook: Rulebook) -> Mapping[str, int]:
-    """What the choice depends on, as 0 or 1: few channels, and most neighbours existing."""
+    """What the choice depends on, as 0 or 1: few channels, most neighbours existing, little work in all."""
     del features, bias
     return {
         "narrow": int(max(weight.shape[0], weight.shape[4]) <= NARROW),
+        "small": int(rulebook.num_outputs * weight.shape[0] * weight.shape[4] <= SMALL),
         "filled": int(rulebook.num_pairs > FILLED * rulebook.kernel_volume * max(1, rulebook.num_outputs)),
     }
 

@@ -1,0 +1,27 @@
+"""The reader that all layouts of shapes share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from repcore.data.catalogue import CatalogueReader, Row
+from repcore_pointcloud.datasets.point_files import PointCloud
+
+ReadCloud = Callable[[], PointCloud]
+"""How a row is read. Picklable (a ``partial`` of a module's function): worker processes may be started afresh."""
+
+
+class ShapeReader(CatalogueReader[ReadCloud, PointCloud]):
+    """Random access to the clouds of a catalogue."""
+
+    noun = "shape"
+
+    def read(self, row: Row[ReadCloud]) -> PointCloud:
+        return row.source()
+
+    def size_of(self, content: PointCloud) -> int:
+        return content.points.nbytes
+
+    def facts(self, content: PointCloud) -> Mapping[str, Any]:
+        return {"points": len(content.points)}
