@@ -105,7 +105,7 @@ def test_folders_without_recordings_say_what_is_there(tmp_path: Path) -> None:
         FolderReader(RecordingsConfig(path=str(tmp_path)))
     with pytest.raises(DataError, match="does not exist"):
         FolderReader(RecordingsConfig(path=str(tmp_path / "none")))
-    with pytest.raises(DataError, match="no folder of recordings was given"):
+    with pytest.raises(DataError, match="no recordings were given"):
         FolderReader(RecordingsConfig())
     with pytest.raises(DataError, match="no recording by its name"):
         FolderReader(RecordingsConfig(path=str(tmp_path / "a.csv")))

@@ -6,18 +6,11 @@ import csv
 import re
 from pathlib import Path
 
+from repcore.data.catalogue import Catalogue, Row, class_target, existing, files_below, rows_by
 from repcore.data.splits import PART_NAMES
 from repcore.errors import DataError
 from repcore_audio.configs.recordings import RecordingsConfig
-from repcore_audio.datasets.recordings import (
-    SUFFIXES,
-    Catalogue,
-    Entry,
-    RecordingReader,
-    audio_files,
-    class_target,
-    rows_by,
-)
+from repcore_audio.datasets.recordings import SUFFIXES, RecordingReader, recording_row
 
 FSDD_NAME = re.compile(r"(?P<digit>[0-9])_(?P<speaker>[A-Za-z][\w-]*)_(?P<take>[0-9]+)\.wav")
 FSDD_TEST_TAKES = 5  # upstream convention: takes 0 to 4 are the test set
@@ -36,7 +29,7 @@ class FolderReader(RecordingReader):
     """
 
     def __init__(self, config: RecordingsConfig) -> None:
-        root = existing(config.path)
+        root = existing(config.path, self.noun)
         super().__init__(folder_catalogue(root), root, config)
 
 
@@ -44,7 +37,7 @@ class FsddReader(RecordingReader):
     """Dataset ``audio/fsdd``: spoken digits named ``digit_speaker_take.wav``; speakers are groups."""
 
     def __init__(self, config: RecordingsConfig) -> None:
-        root = existing(config.path)
+        root = existing(config.path, self.noun)
         super().__init__(fsdd_catalogue(root), root, config)
 
 
@@ -52,7 +45,7 @@ class Esc50Reader(RecordingReader):
     """Dataset ``audio/esc50``: ``audio/`` and ``meta/esc50.csv`` with five folds; source recordings are groups."""
 
     def __init__(self, config: RecordingsConfig) -> None:
-        root = existing(config.path)
+        root = existing(config.path, self.noun)
         super().__init__(esc50_catalogue(root), root, config)
 
 
@@ -60,25 +53,11 @@ class SpeechCommandsReader(RecordingReader):
     """Dataset ``audio/speech-commands``: a folder a word, list files for validation and test; speakers are groups."""
 
     def __init__(self, config: RecordingsConfig) -> None:
-        root = existing(config.path)
+        root = existing(config.path, self.noun)
         super().__init__(speech_commands_catalogue(root), root, config)
 
 
-def existing(path: str) -> Path:
-    """The path as the user gave it, if there is something.
-
-    Raises:
-        DataError: nothing given, or nothing there.
-    """
-    if not path:
-        raise DataError("no folder of recordings was given", hint="--data PATH")
-    found = Path(path).expanduser()
-    if not found.exists():
-        raise DataError(f"{path!r} does not exist", field="dataset.path")
-    return found
-
-
-def folder_catalogue(root: Path) -> Catalogue:
+def folder_catalogue(root: Path) -> Catalogue[Path]:
     """Rows, and classes and splits from folder names.
 
     Raises:
@@ -87,8 +66,8 @@ def folder_catalogue(root: Path) -> Catalogue:
     if root.is_file():
         if root.suffix.lower() not in SUFFIXES:
             raise DataError(f"{str(root)!r} is no recording by its name", expected=", ".join(SUFFIXES))
-        return Catalogue([Entry(root.name, root)])
-    files = audio_files(root)
+        return Catalogue([recording_row(root.name, root)])
+    files = files_below(root, SUFFIXES)
     if not files:
         there = sorted({path.suffix.lower() or "(no suffix)" for path in root.rglob("*") if path.is_file()})
         raise DataError(
@@ -105,27 +84,29 @@ def folder_catalogue(root: Path) -> Catalogue:
     ids = [path.relative_to(root).as_posix() for path in files]
     splits = rows_by(words) if is_split else {}
     if not all(classes) or len(set(classes)) < 2:
-        return Catalogue([Entry(name, path) for name, path in zip(ids, files, strict=True)], splits=splits)
+        return Catalogue([recording_row(name, path) for name, path in zip(ids, files, strict=True)], splits=splits)
     target, number = class_target("class", classes)
-    entries = [Entry(name, path, {"class": number[word]}) for name, path, word in zip(ids, files, classes, strict=True)]
+    entries = [
+        recording_row(name, path, {"class": number[word]}) for name, path, word in zip(ids, files, classes, strict=True)
+    ]
     return Catalogue(entries, (target,), splits)
 
 
-def fsdd_catalogue(root: Path) -> Catalogue:
+def fsdd_catalogue(root: Path) -> Catalogue[Path]:
     """Digits and speakers from file names; names that do not fit are a remark, not a row.
 
     Raises:
         DataError: no file name fits.
     """
     folder = root / "recordings" if (root / "recordings").is_dir() else root
-    files = audio_files(folder)
+    files = files_below(folder, SUFFIXES)
     matches = [(path, match) for path in files if (match := FSDD_NAME.fullmatch(path.name))]
     if not matches:
         raise DataError(f"{str(root)!r} has no file named like '7_theo_3.wav'", hint="--reader folder")
     digit_target, digit_of = class_target("digit", (match["digit"] for _, match in matches))
     speaker_target, speaker_of = class_target("speaker", (match["speaker"] for _, match in matches))
     entries = [
-        Entry(
+        recording_row(
             path.stem,
             path,
             {"digit": digit_of[match["digit"]], "speaker": speaker_of[match["speaker"]]},
@@ -139,7 +120,7 @@ def fsdd_catalogue(root: Path) -> Catalogue:
     )
 
 
-def esc50_catalogue(root: Path) -> Catalogue:
+def esc50_catalogue(root: Path) -> Catalogue[Path]:
     """Rows of the table, with folds 1 to 5 as splits ``fold-1`` ... ``fold-5``.
 
     Raises:
@@ -164,18 +145,20 @@ def esc50_catalogue(root: Path) -> Catalogue:
         for row in rows
     ]
     listed = {row["filename"] for row in rows}
-    extra = sum(path.name not in listed for path in audio_files(root / "audio"))
+    extra = sum(path.name not in listed for path in files_below(root / "audio", SUFFIXES))
     splits = rows_by([f"fold-{row['fold']}" for row in rows])
     return Catalogue(entries, (target,), splits, _left_out(extra, "not in the table"))
 
 
-def speech_commands_catalogue(root: Path) -> Catalogue:
+def speech_commands_catalogue(root: Path) -> Catalogue[Path]:
     """Words from folder names, speakers from file names, splits from the two lists.
 
     Raises:
         DataError: no folder of words.
     """
-    files = [path for path in audio_files(root) if path.parent != root and path.parent.name != BACKGROUND_FOLDER]
+    files = [
+        path for path in files_below(root, SUFFIXES) if path.parent != root and path.parent.name != BACKGROUND_FOLDER
+    ]
     if not files:
         raise DataError(f"{str(root)!r} has no folder of spoken words", hint="--reader folder")
     split_of = {
@@ -189,17 +172,19 @@ def speech_commands_catalogue(root: Path) -> Catalogue:
     entries = []
     for name, path in zip(ids, files, strict=True):
         match = SPEECH_COMMANDS_NAME.fullmatch(path.name)
-        entries.append(Entry(name, path, {"word": number[path.parent.name]}, match["speaker"] if match else None))
+        entries.append(
+            recording_row(name, path, {"word": number[path.parent.name]}, match["speaker"] if match else None)
+        )
     splits = rows_by([split_of.get(name, "train") for name in ids]) if split_of else {}
     lost = len(set(split_of) - set(ids))
     notes = (f"{lost} lines of the split lists have no file",) if lost else ()
     return Catalogue(entries, (target,), splits, notes)
 
 
-def _checked(name: str, path: Path, targets: dict[str, int], group: str | None) -> Entry:
+def _checked(name: str, path: Path, targets: dict[str, int], group: str | None) -> Row[Path]:
     """A row of a table, marked when its file is not there."""
     problem = None if path.is_file() else ("missing_file", f"{path.name} is in the table but not on disk")
-    return Entry(name, path, targets, group or None, problem)
+    return recording_row(name, path, targets, group or None, problem)
 
 
 def _left_out(count: int, why: str) -> tuple[str, ...]:

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from repcore.data.catalogue import Catalogue, class_target, existing, rows_by
 from repcore.data.splits import PART_NAMES
 from repcore.data.tables import MISSING_WORDS, Table
 from repcore.errors import DataError, ItemError, closest
 from repcore.specs import TargetSpec
 from repcore_audio.configs.recordings import ManifestConfig
-from repcore_audio.datasets.folders import existing
-from repcore_audio.datasets.recordings import Catalogue, Entry, RecordingReader, class_target, rows_by
+from repcore_audio.datasets.recordings import RecordingReader, recording_row
 
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "wav", "audio", "audio_path")
 LABEL_COLUMNS = ("label", "labels", "class", "category", "target")
@@ -31,7 +31,7 @@ class ManifestReader(RecordingReader):
     """Recordings that a table names; a row whose file is missing or whose cells are malformed stays a reported row."""
 
     def __init__(self, config: ManifestConfig) -> None:
-        path = existing(config.path)
+        path = existing(config.path, self.noun)
         super().__init__(manifest_catalogue(path, config), path, config)
 
 
@@ -64,7 +64,7 @@ class _Rows:
         return lower[given.lower()]
 
 
-def manifest_catalogue(path: Path, config: ManifestConfig) -> Catalogue:
+def manifest_catalogue(path: Path, config: ManifestConfig) -> Catalogue[Path]:
     """Rows, labels, groups and splits of a manifest.
 
     Raises:
@@ -87,7 +87,7 @@ def manifest_catalogue(path: Path, config: ManifestConfig) -> Catalogue:
         file, problem = _locate(path.parent, name)
         if number in rows.problems:
             problem = ("malformed_row", rows.problems[number])
-        entries.append(Entry(ids[number] or f"row-{number}", file, labels[number], groups[number], problem))
+        entries.append(recording_row(ids[number] or f"row-{number}", file, labels[number], groups[number], problem))
     split_column = rows.find(config.split_column, SPLIT_COLUMNS)
     words = rows.column(split_column) if split_column else []
     splits = rows_by([None if word is None else PART_NAMES.get(word.lower(), word) for word in words])
