@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from repcore import ops
-from repcore.errors import ShapeError
-from repcore_audio.ops.selective_scan import cases, chunked
+from repcore.errors import ConfigError, ShapeError
+from repcore_audio.ops.selective_scan import cases, chunked, mamba_ssm
 from repcore_audio.ops.selective_scan import torch as plain
 from repcore_audio.ops.selective_scan.selection import OP, selective_scan_op
 
@@ -88,12 +88,12 @@ def test_definition_follows_the_recurrence() -> None:
     np.testing.assert_allclose(got.numpy(), expected, rtol=1e-12, atol=1e-12)  # float64, same formula
 
 
-@pytest.mark.parametrize("name", list(cases.SHAPES))
+@pytest.mark.parametrize("name", cases.NAMES)
 def test_chunked_equals_the_definition_on_every_case(name: str) -> None:
     _, arguments, options = next(case for case in cases.cases("cpu", "float32") if case[0] == name)
-    inputs = [*arguments, options["delta_bias"].requires_grad_()]
-    expected = values_and_gradients(plain.selective_scan, inputs, options["reverse"])
-    got = values_and_gradients(chunked.selective_scan, inputs, options["reverse"])
+    inputs = [*arguments, options.pop("delta_bias").requires_grad_()]
+    expected = values_and_gradients(plain.selective_scan, inputs, **options)
+    got = values_and_gradients(chunked.selective_scan, inputs, **options)
     for one, two in zip(got, expected, strict=True):
         assert torch.isfinite(one).all()
         assert relative_error(one, two) < RELATIVE
@@ -152,6 +152,45 @@ def test_reverse_is_the_forward_scan_of_reversed_input() -> None:
     torch.testing.assert_close(straight, turned.flip(2), rtol=0, atol=0)  # the same operations in the same order
 
 
+@pytest.mark.parametrize("function", [plain.selective_scan, chunked.selective_scan])
+def test_pieces_with_the_state_between_them_are_the_whole(function: Callable[..., Any]) -> None:
+    u, delta, A, B, C, D, bias = (one.detach() for one in random_inputs(2, 2, 50, 4, 3))
+    for back in (False, True):
+        whole, last = function(u, delta, A, B, C, D, delta_bias=bias, reverse=(back, back), return_last_state=True)
+        pieces, state = [], None
+        for first, stop in ((33, 50), (7, 33), (0, 7)) if back else ((0, 7), (7, 33), (33, 50)):
+            cut = [one[:, :, first:stop] for one in (u, delta, B, C)]
+            piece, state = function(
+                cut[0], cut[1], A, cut[2], cut[3], D, delta_bias=bias, reverse=(back, back), initial_state=state,
+                return_last_state=True,
+            )  # fmt: skip
+            pieces.append(piece)
+        joined = torch.cat(pieces[::-1] if back else pieces, dim=2)
+        assert relative_error(joined, whole) < RELATIVE
+        assert relative_error(state, last) < RELATIVE
+
+
+def test_what_a_state_adds_to_the_mamba_ssm_kernel() -> None:
+    u, delta, A, B, C, D, bias = (one.detach() for one in random_inputs(1, 2, 20, 4, 3))
+    state = torch.randn(1, 2, 4, 3, generator=torch.Generator().manual_seed(5))
+    (plain_y, plain_last), (y, last) = (
+        plain.selective_scan(u, delta, A, B, C, D, delta_bias=bias, initial_state=start, return_last_state=True)
+        for start in (None, state)
+    )
+    added, left = mamba_ssm.carried(state[0], delta[0], A[0], C[0], bias[0])
+    assert relative_error(plain_y[0] + added, y[0]) < RELATIVE
+    assert relative_error(plain_last[0] + left, last[0]) < RELATIVE
+
+
+def test_a_state_that_asks_for_a_gradient_is_refused() -> None:
+    inputs = random_inputs(1, 1, 4, 2, 3)
+    state = torch.zeros(1, 1, 2, 3, requires_grad=True)
+    with pytest.raises(ConfigError, match="no gradient"):
+        chunked.selective_scan(*inputs[:6], delta_bias=inputs[6], initial_state=state)
+    with pytest.raises(ShapeError, match="initial_state has shape"):
+        chunked.selective_scan(*inputs[:6], delta_bias=inputs[6], initial_state=state.detach()[..., :2])
+
+
 def test_half_precision_keeps_a_float32_state() -> None:
     inputs = random_inputs(2, 2, 50, 8, 16, shift=-4.0)
     exact = plain.selective_scan(*inputs[:6], delta_bias=inputs[6], reverse=(False, True))
@@ -204,7 +243,7 @@ def test_shapes_are_checked_by_name() -> None:
 
 def test_core_compares_all_usable_implementations() -> None:
     rows = list(ops.compare(OP, repeats=1))
-    assert {row.case for row in rows if row.implementation == "chunked"} == set(cases.SHAPES)
+    assert {row.case for row in rows if row.implementation == "chunked"} == set(cases.NAMES)
     assert all(row.agrees for row in rows), [row for row in rows if not row.agrees]
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from repcore.errors import ConfigError, ShapeError
 from repcore.interfaces import Batch, Tokens
@@ -17,6 +20,7 @@ from repcore_audio.configs.ssamba import (
     PUBLISHED_TINY,
     SsambaConfig,
 )
+from repcore_audio.encoders import mamba_block
 from repcore_audio.encoders.mamba_block import MambaBlock
 from repcore_audio.encoders.patches import patch_pixels, plan_patches, regrid_positions
 from repcore_audio.encoders.ssamba import Ssamba, pool_segments
@@ -84,6 +88,52 @@ def test_reading_backwards_is_reading_the_flipped_tokens() -> None:
     tokens = torch.randn(2, 9, 16)
     with torch.no_grad():
         assert (block(tokens, 1.0, True) - block(tokens.flip(1)).flip(1)).abs().max() < SAME
+
+
+@pytest.mark.parametrize("tokens", [17, 32, 33, 50])  # 16 and 1, two full pieces, and rests of other sizes
+@pytest.mark.parametrize("is_flipped", [False, True])
+def test_long_clips_are_read_piece_by_piece_with_the_same_values(
+    tokens: int, is_flipped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mamba_block, "PIECE", 16)
+    mixer = MambaBlock(TINY).mixer.eval()
+    hidden = torch.randn(2, tokens, TINY.width)
+    for lengths in (None, (tokens, tokens - 9), (tokens, 2)):
+        valid = None if lengths is None else torch.arange(tokens) < torch.tensor(lengths)[:, None]
+        whole = mixer(hidden, is_flipped, valid)
+        assert whole.requires_grad, "training keeps all tokens together"
+        with torch.no_grad():
+            pieces = mixer(hidden, is_flipped, valid)
+        known = slice(None) if valid is None else valid
+        torch.testing.assert_close(pieces[known], whole[known].detach(), rtol=1e-4, atol=1e-6)  # sums of float32
+
+
+def test_long_clips_take_no_tensor_of_all_channels_and_tokens_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no gradient is asked for, what all tokens take is one (B, L, D) sum; whole clips take (2, B, L, D)."""
+    mixer, tokens = MambaBlock(TINY).mixer.eval(), 400
+    hidden = torch.randn(1, tokens, TINY.width)
+    largest = {}
+    for piece in (16, tokens):
+        monkeypatch.setattr(mamba_block, "PIECE", piece)
+        with torch.no_grad(), SizesOfResults() as sizes:
+            mixer(hidden)
+        largest[piece] = max(sizes.found)
+    channels = TINY.expansion * TINY.width
+    assert largest[16] == tokens * channels
+    assert largest[tokens] >= 2 * tokens * channels
+
+
+class SizesOfResults(TorchDispatchMode):
+    """Numbers in every tensor that an operation returns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[int] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        self.found += [one.numel() for one in tree_leaves(out) if isinstance(one, torch.Tensor)]
+        return out
 
 
 def test_paired_wiring_equals_the_published_recurrence() -> None:

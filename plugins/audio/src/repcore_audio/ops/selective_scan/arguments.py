@@ -7,19 +7,21 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from repcore.errors import ShapeError
+from repcore.errors import ConfigError, ShapeError
 from repcore.shapes import check_shape
 
 OWNER = "audio/selective-scan"
 
 
 def check_arguments(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, *, delta_bias: Tensor, reverse: Sequence[bool]
-) -> None:
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor,
+    *, delta_bias: Tensor, reverse: Sequence[bool], initial_state: Tensor | None = None,
+) -> None:  # fmt: skip
     """Compare every shape with the op's definition (see :func:`repcore_audio.ops.selective_scan.torch.selective_scan`).
 
     Raises:
         ShapeError: a rank or size differs, or ``reverse`` has another number of scans.
+        ConfigError: ``initial_state`` asks for a gradient.
     """
     bound: dict[str, int] = {}
     tensors = {
@@ -34,6 +36,11 @@ def check_arguments(
             scans=bound["S"],
             hint="reverse=(False, True)",
         )
+    if initial_state is None:
+        return
+    check_shape(initial_state, "S B D N", name="initial_state", owner=OWNER, bound=bound)
+    if initial_state.requires_grad and torch.is_grad_enabled():
+        raise ConfigError(f"{OWNER} gives initial_state no gradient", hint="initial_state.detach()")
 
 
 def state_dtype(tensor: Tensor) -> torch.dtype:

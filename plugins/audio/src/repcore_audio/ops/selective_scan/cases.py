@@ -27,6 +27,10 @@ SHAPES: dict[str, tuple[int, int, int, int, int, float]] = {
 }
 
 
+CONTINUED = ("past-chunk-border", "odd-sizes", "no-token")  # also from a state that is not zero
+NAMES = (*SHAPES, *(f"{name}-continued" for name in CONTINUED))
+
+
 def cases(device: str, dtype: str) -> Iterator[Case]:
     """Named arguments for every implementation."""
     kind = getattr(torch, dtype)
@@ -43,3 +47,8 @@ def cases(device: str, dtype: str) -> Iterator[Case]:
         bias = torch.full((scans, channels), shift, device=device)
         reverse = tuple(bool(scan % 2) for scan in range(scans))
         yield name, (u, delta, A, B, C, D), {"delta_bias": bias, "reverse": reverse}
+        if name in CONTINUED:
+            state = torch.randn(scans, items, channels, states, generator=generator).to(device)
+            yield f"{name}-continued", (u, delta, A, B, C, D), {
+                "delta_bias": bias, "reverse": reverse, "initial_state": state,
+            }  # fmt: skip

@@ -36,6 +36,7 @@ def selective_scan(
     *,
     delta_bias: Tensor,
     reverse: Sequence[bool] = (False,),
+    initial_state: Tensor | None = None,
     return_last_state: bool = False,
     steps: int | None = None,
 ) -> Tensor | tuple[Tensor, Tensor]:
@@ -44,8 +45,8 @@ def selective_scan(
     Args:
         steps: steps of a chunk; by default from the sizes. It changes speed and memory, results only by rounding.
     """
-    check_arguments(u, delta, A, B, C, D, delta_bias=delta_bias, reverse=reverse)
-    y, last = _ChunkedScan.apply(u, delta, A, B, C, D, delta_bias, tuple(reverse), steps)
+    check_arguments(u, delta, A, B, C, D, delta_bias=delta_bias, reverse=reverse, initial_state=initial_state)
+    y, last = _ChunkedScan.apply(u, delta, A, B, C, D, delta_bias, initial_state, tuple(reverse), steps)
     return (y, last) if return_last_state else y
 
 
@@ -69,7 +70,7 @@ class _ChunkedScan(torch.autograd.Function):
     def forward(
         ctx: Any,  # autograd's context object
         u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, bias: Tensor,
-        reverse: tuple[bool, ...], steps: int | None,
+        initial: Tensor | None, reverse: tuple[bool, ...], steps: int | None,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         dtype = state_dtype(u)
         S, batch, L, channels = u.shape
@@ -78,6 +79,8 @@ class _ChunkedScan(torch.autograd.Function):
         keep = any(ctx.needs_input_grad)
         y = torch.empty_like(u)
         last = u.new_zeros((S, batch, channels, states), dtype=dtype)
+        if initial is not None:
+            last.copy_(initial)
         borders = u.new_empty((-(-L // steps) if keep else 0, S, batch, channels, states), dtype=dtype)
         for items in _item_groups(batch, rows):
             operands = _operands(u, delta, A, B, C, bias, reverse=reverse, items=items, dtype=dtype)
@@ -104,7 +107,7 @@ class _ChunkedScan(torch.autograd.Function):
         grad_bias = grads.delta.sum((1, 2))
         found = (grads.u, grads.delta, grads.A, grads.B, grads.C, grad_skip, grad_bias)
         like = (u, delta, A, B, C, D, bias)
-        return (*(one.to(source.dtype) for one, source in zip(found, like, strict=True)), None, None)
+        return (*(one.to(source.dtype) for one, source in zip(found, like, strict=True)), None, None, None)
 
 
 class _Gradients(NamedTuple):

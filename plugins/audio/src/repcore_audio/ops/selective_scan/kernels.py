@@ -83,14 +83,15 @@ def chunk_kernel(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def carry_kernel(  # type: ignore[no-untyped-def]
-    A, totals, borders, last, batch, D, N, chunks, BLOCK: tl.constexpr, BACKWARD: tl.constexpr
+    A, totals, borders, state, batch, D, N, chunks, BLOCK: tl.constexpr, BACKWARD: tl.constexpr
 ):
-    """Turn what every chunk adds into what enters it, in place; ``last`` gets what leaves the final chunk."""
+    """Turn what every chunk adds into what enters it, in place; so is ``state``, from what
+    enters the first chunk to what leaves the last one."""
     pair = tl.program_id(1)
     j = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)  # channel and state, flat
     ok = j < D * N
     rate = tl.load(A + (pair // batch) * D * N + j, mask=ok, other=0.0)
-    carried = tl.zeros((BLOCK,), tl.float32)
+    carried = tl.load(state + pair.to(tl.int64) * D * N + j, mask=ok, other=0.0)
     k = 0
     while k < chunks:
         place = pair.to(tl.int64) * chunks + ((chunks - 1 - k) if BACKWARD else k)
@@ -99,7 +100,7 @@ def carry_kernel(  # type: ignore[no-untyped-def]
         tl.store(borders + place * D * N + j, carried, mask=ok)
         carried = tl.exp(rate * total) * carried + added
         k += 1
-    tl.store(last + pair.to(tl.int64) * D * N + j, carried, mask=ok)
+    tl.store(state + pair.to(tl.int64) * D * N + j, carried, mask=ok)
 
 
 @triton.jit

@@ -29,6 +29,7 @@ def selective_scan(
     *,
     delta_bias: Tensor,
     reverse: Sequence[bool] = (False,),
+    initial_state: Tensor | None = None,
     return_last_state: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Run S selective scans: ``s_t = exp(d_t A) s_(t-1) + d_t B_t u_t``, ``y_t = <C_t, s_t> + D u_t``.
@@ -45,6 +46,8 @@ def selective_scan(
         D: skip weight (S, D).
         delta_bias: (S, D).
         reverse: one flag a scan, True = from right to left; inputs and outputs stay in natural order.
+        initial_state: state before the first step taken (S, B, D, N), zeros when left out, without gradient. With the
+            last state of one piece, the next piece of a long sequence goes on where that ended.
         return_last_state: also return the state after the last step taken, (S, B, D, N), without gradient.
 
     Returns:
@@ -52,13 +55,15 @@ def selective_scan(
 
     Raises:
         ShapeError: shapes do not fit together.
+        ConfigError: ``initial_state`` asks for a gradient.
     """
-    check_arguments(u, delta, A, B, C, D, delta_bias=delta_bias, reverse=reverse)
+    check_arguments(u, delta, A, B, C, D, delta_bias=delta_bias, reverse=reverse, initial_state=initial_state)
     dtype = state_dtype(u)
     step = F.softplus(delta.to(dtype) + delta_bias.to(dtype)[:, None, None, :])  # (S, B, L, D)
     inputs, step, drive, readout = (oriented(one.to(dtype), reverse) for one in (u, step, B, C))
     decay = A.to(dtype)[:, None]  # (S, 1, D, N)
-    state = u.new_zeros((u.shape[0], u.shape[1], u.shape[3], A.shape[2]), dtype=dtype)
+    shape = (u.shape[0], u.shape[1], u.shape[3], A.shape[2])
+    state = u.new_zeros(shape, dtype=dtype) if initial_state is None else initial_state.to(dtype)
     outputs = []
     for u_t, step_t, drive_t, readout_t in zip(*(one.unbind(2) for one in (inputs, step, drive, readout)), strict=True):
         gain = torch.exp(step_t[..., None] * decay)  # (S, B, D, N)

@@ -37,6 +37,7 @@ def selective_scan(
     *,
     delta_bias: Tensor,
     reverse: Sequence[bool] = (False,),
+    initial_state: Tensor | None = None,
     return_last_state: bool = False,
     steps: int = STEPS,
 ) -> Tensor | tuple[Tensor, Tensor]:
@@ -45,8 +46,8 @@ def selective_scan(
     Args:
         steps: of a chunk, a power of two.
     """
-    check_arguments(u, delta, A, B, C, D, delta_bias=delta_bias, reverse=reverse)
-    y, last = _TritonScan.apply(u, delta, A, B, C, D, delta_bias, tuple(reverse), steps)
+    check_arguments(u, delta, A, B, C, D, delta_bias=delta_bias, reverse=reverse, initial_state=initial_state)
+    y, last = _TritonScan.apply(u, delta, A, B, C, D, delta_bias, initial_state, tuple(reverse), steps)
     return (y, last) if return_last_state else y
 
 
@@ -73,7 +74,7 @@ class _TritonScan(torch.autograd.Function):
     def forward(
         ctx: Any,  # autograd's context object
         u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, bias: Tensor,
-        reverse: tuple[bool, ...], steps: int,
+        initial: Tensor | None, reverse: tuple[bool, ...], steps: int,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         u, delta, B, C = (one.contiguous() for one in (u, delta, B, C))
         rate, skip, shift = (one.float().contiguous() for one in (A, D, bias))
@@ -82,6 +83,8 @@ class _TritonScan(torch.autograd.Function):
         borders = u.new_empty((size.pairs, size.chunks, size.D, size.N), dtype=torch.float32)
         totals = u.new_empty((size.pairs, size.chunks, size.D), dtype=torch.float32)
         last = u.new_zeros((len(reverse), size.batch, size.D, size.N), dtype=torch.float32)
+        if initial is not None:
+            last.copy_(initial)
         y = torch.empty_like(u)
         if u.numel():
             shared = (u, delta, rate, B, C, skip, shift, back, borders, totals, y, *size[1:6])
@@ -115,7 +118,7 @@ class _TritonScan(torch.autograd.Function):
                 delta, rate, C, shift, back, grad, carries, *size[1:6],
                 STEPS=steps, BLOCK_D=sweep, BLOCK_N=size.block_n,
             )  # fmt: skip
-            _carry(rate, totals, carries, torch.empty_like(carries[:, 0]), size, backward=True)
+            _carry(rate, totals, carries, torch.zeros_like(carries[:, 0]), size, backward=True)
             gradient_kernel[(groups, size.chunks, size.pairs)](
                 u, delta, rate, B, C, skip, shift, back, grad, borders, carries,
                 grad_u, grad_delta, *partial, *size[1:6], size.pairs,
@@ -126,12 +129,13 @@ class _TritonScan(torch.autograd.Function):
         grad_bias = grad_delta.sum((1, 2)).to(dtype_bias)
         grad_B, grad_C = (one.sum(0) for one in partial)
         wide = (grad_u, grad_delta.to(delta.dtype), grad_A, grad_B.to(B.dtype), grad_C.to(C.dtype))
-        return (*wide, grad_skip, grad_bias, None, None)
+        return (*wide, grad_skip, grad_bias, None, None, None)
 
 
-def _carry(rate: Tensor, totals: Tensor, borders: Tensor, last: Tensor, size: _Sizes, *, backward: bool) -> None:
+def _carry(rate: Tensor, totals: Tensor, borders: Tensor, state: Tensor, size: _Sizes, *, backward: bool) -> None:
+    """``state`` is what enters the first chunk, and afterwards what leaves the last one."""
     width = min(CARRY_WIDTH, triton.next_power_of_2(size.D * size.N))
     grid = (triton.cdiv(size.D * size.N, width), size.pairs)
     carry_kernel[grid](
-        rate, totals, borders, last, size.batch, size.D, size.N, size.chunks, BLOCK=width, BACKWARD=backward
+        rate, totals, borders, state, size.batch, size.D, size.N, size.chunks, BLOCK=width, BACKWARD=backward
     )
