@@ -41,9 +41,9 @@ def jittered(views: Tensor, jitter: Jitter, generator: torch.Generator) -> Tenso
     drawn = drawn * is_chosen
     shape = (count, *[1] * (views.ndim - 1))
     brightness, contrast, gamma, saturation, hue = (one.view(shape) for one in drawn)
-    views = (views * (1 + jitter.brightness * brightness)).clamp(0, 1)
-    mean = _grey(views).flatten(1).mean(1).view(shape)
-    views = (mean + (1 + jitter.contrast * contrast) * (views - mean)).clamp(0, 1)
+    views = (views * (1 + jitter.brightness * brightness)).clamp_(0, 1)  # in place from here: a copy at most
+    mean, strength = _grey(views).flatten(1).mean(1).view(shape), 1 + jitter.contrast * contrast
+    views = views.mul_(strength).add_((1 - strength) * mean).clamp_(0, 1)
     if jitter.gamma > 0:
         views = views.clamp_min(1e-6) ** (jitter.gamma * gamma).exp()
     if views.shape[1] == 3 and jitter.saturation > 0:

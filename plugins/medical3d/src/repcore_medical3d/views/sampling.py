@@ -88,27 +88,62 @@ def _sampled(
     fill: Fill,
 ) -> Tensor:
     """Views from one level of the pyramid; ``edges`` are those of the level 0 that boxes refer to."""
-    axes = len(size)
-    device = images.device
-    steps = [(torch.arange(one, device=device, dtype=torch.float32) + 0.5) / one - 0.5 for one in size]
-    unit = torch.stack(torch.meshgrid(*steps, indexing="ij"), dim=-1)  # (*size, s), -1/2 to 1/2
-    spread = (slice(None), slice(None), *[None] * axes)  # (B, V, 1, ..., 1, s)
-    offset = unit * boxes.extent[spread]  # (B, V, *size, s)
+    covered = boxes.extent.new_tensor([float(edge * 2**level) for edge in images.shape[2:]])
+    centre = boxes.origin + boxes.extent / 2
+    pull = torch.diag_embed(boxes.extent)  # (B, V, s, s): from places in a view, -1/2 to 1/2, to voxels
     if rotation is not None:
-        offset = torch.einsum("bvij,bv...j->bv...i", rotation.to(offset), offset)
-    place = boxes.origin[spread] + boxes.extent[spread] / 2 + offset
-    covered = place.new_tensor([float(edge * 2**level) for edge in images.shape[2:]])
-    grid = (2 * place / covered - 1).flip(-1)  # grid_sample wants x first
+        pull = rotation.to(pull) @ pull
+    grid = _affine_grid(2 * centre / covered - 1, 2 * pull / covered[:, None], size)
     merged = grid.flatten(1, 2).to(images.dtype)  # (B, V * size_0, ..., s): all views of an image in one call
     found = F.grid_sample(images, merged, mode="bilinear", padding_mode="border", align_corners=False)
     views = found.unflatten(2, (boxes.origin.shape[1], size[0])).transpose(1, 2)  # (B, V, C, *size)
     if rotation is None:
         return views
-    limit = place.new_tensor([float(edge) for edge in edges])
-    inside = ((place >= -EDGE) & (place <= limit + EDGE)).all(-1)
+    low, high = torch.zeros_like(centre), centre.new_tensor([float(edge) for edge in edges]).expand_as(centre)
     if fill == "zero":
-        inside &= (offset.abs() <= boxes.extent[spread] / 2 + EDGE).all(-1)
-    return views * inside[:, :, None]
+        low, high = low.maximum(boxes.origin), high.minimum(boxes.origin + boxes.extent)
+    low, high, reach = low - EDGE, high + EDGE, pull.abs().sum(-1) / 2
+    is_cut = ((centre - reach < low) | (centre + reach > high)).any(-1)  # (B, V); most views need no mask
+    if is_cut.any():
+        inside = _between(grid[is_cut], (2 * low / covered - 1)[is_cut], (2 * high / covered - 1)[is_cut])
+        views[is_cut] = views[is_cut] * inside[:, None]
+    return views
+
+
+def _affine_grid(centre: Tensor, pull: Tensor, size: Sequence[int]) -> Tensor:
+    """centre + pull @ (places of a view's voxels, -1/2 to 1/2), as :func:`torch.nn.functional.grid_sample` wants it.
+
+    Each coordinate is a sum of one vector an axis, written where it belongs: many times faster than a product with
+    every voxel's place, which :func:`torch.nn.functional.affine_grid` is, and for any number of axes.
+
+    Args:
+        centre: (B, V, s).
+        pull: (B, V, s, s).
+
+    Returns:
+        (B, V, *size, s), last axis first.
+    """
+    axes = len(size)
+    grid = centre.new_empty((*centre.shape[:2], *size, axes))
+    for axis in range(axes):
+        terms = []
+        for other, count in enumerate(size):
+            steps = (torch.arange(count, device=centre.device, dtype=centre.dtype) + 0.5) / count - 0.5
+            shape = [count if one == other else 1 for one in range(axes)]
+            terms.append((pull[..., axis, other, None] * steps).unflatten(-1, shape))  # (B, V, 1.., count, 1..)
+        start = centre[(..., axis, *[None] * axes)] + sum(terms[:-1])
+        torch.add(start, terms[-1], out=grid[..., axes - 1 - axis])
+    return grid
+
+
+def _between(grid: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Which places (M, *S, s), last axis first, lie in boxes (M, s): bool (M, *S)."""
+    axes = low.shape[1]
+    inside = torch.ones(grid.shape[:-1], dtype=torch.bool, device=grid.device)
+    for axis in range(axes):
+        place, bound = grid[..., axes - 1 - axis], (slice(None), axis, *[None] * axes)
+        inside &= (place >= low[bound]) & (place <= high[bound])
+    return inside
 
 
 def rotations(shape: Sequence[int], largest_degrees: float, axes: int, generator: torch.Generator) -> Tensor:
