@@ -226,6 +226,18 @@ def test_half_way_is_a_warning() -> None:
     assert judge({**START, "alpha-req": 4.0}, {**START, "alpha-req": 3.5}).level == "healthy"
 
 
+def test_a_narrow_cone_that_is_rich_inside_is_no_collapse() -> None:
+    """What masked reconstruction often makes: a large common direction, with all differences still there."""
+    cone = figures(healthy() + 5.0)
+    verdict = judge(cone, START)
+    assert 0.02 < cone["std"] < 0.25 * START["std"]
+    assert verdict.level == "warning"
+    assert "take the mean away" in verdict.line
+    poor = judge({**cone, "rankme-centred": 0.9 * START["rankme-centred"]}, START)
+    assert poor.level == "collapsed"
+    assert "one point" in poor.line
+
+
 def test_an_encoder_that_starts_narrow_is_judged_by_its_own_start() -> None:
     narrow = np.ones((400, 32)) + 0.015 * generator().normal(size=(400, 32))
     start = figures(narrow)

@@ -90,13 +90,20 @@ def _ratio(now: Mapping[str, float], start: Mapping[str, float] | None, name: st
 def _spread(now: Mapping[str, float], start: Mapping[str, float] | None) -> list[Finding]:
     deviation, ratio = now.get("std", math.nan), _ratio(now, start, "std")
     versus = f", {ratio:.2g} of step 0" if not math.isnan(ratio) else ""
-    text = f"items lie almost on one point (std {deviation:.2g}{versus})"
     # an encoder that started below the floor and has not shrunk is narrow by construction, not collapsing
-    if (deviation < STD_FLOOR and not ratio >= 1.0) or ratio < STD_COLLAPSED:
-        return [("collapsed", text)]
-    if ratio < STD_WARNING:
+    if deviation < STD_FLOOR and not ratio >= 1.0:
+        return [("collapsed", f"items lie almost on one point (std {deviation:.2g}{versus})")]
+    if ratio >= STD_WARNING or math.isnan(ratio):
+        return []
+    if ratio >= STD_COLLAPSED:
         return [("warning", f"items move together (std {deviation:.2g}{versus})")]
-    return []
+    grown = _ratio(now, start, "rankme-centred")
+    if (
+        grown >= 1.0
+    ):  # a narrow cone, richer inside than before, as reconstruction makes it; collapse loses rank
+        text = f"items share one large direction (std {deviation:.2g}{versus}) but differ in more than before"
+        return [("warning", f"{text} (rank {grown:.2g} of step 0): take the mean away before comparing angles")]
+    return [("collapsed", f"items lie almost on one point (std {deviation:.2g}{versus})")]
 
 
 def _rank(now: Mapping[str, float], start: Mapping[str, float] | None) -> list[Finding]:
