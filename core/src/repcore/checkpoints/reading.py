@@ -275,7 +275,7 @@ def _unnested(
     if not inside:
         raise CheckpointError(f"{file} holds no tensors", got=", ".join(map(str, list(content)[:8])))
     could_be = ", ".join(inside)
-    raise CheckpointError(f"{file} holds {len(inside)} sets of tensors", could_be=could_be, hint="name one: entry")
+    raise CheckpointError(f"{file} holds {len(inside)} sets of tensors", could_be=could_be, hint="--entry NAME")
 
 
 def _beside(content: Mapping[Any, Any], entry: str) -> dict[str, Any]:

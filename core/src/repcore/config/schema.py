@@ -45,11 +45,14 @@ class OptimiserConfig:
     eps: float = setting(1e-8, "added to the root of the second moment (adam, adamw)")
     momentum: float = setting(0.9, "momentum (sgd)")
     weight_decay: float = setting(0.01, "weight decay of the parameters that the objective's decay rule selects")
+    final_weight_decay: float | None = setting(
+        None, "weight decay at the end, approached along half a cosine from the first step on; null = constant"
+    )
     clip_norm: float | None = setting(1.0, "largest norm of the whole gradient; null = no clipping")
 
     def __post_init__(self) -> None:
         _positive(self, "lr", "eps")
-        _not_negative(self, "weight_decay")
+        _not_negative(self, "weight_decay", *([] if self.final_weight_decay is None else ["final_weight_decay"]))
 
 
 @dataclass(frozen=True, kw_only=True)

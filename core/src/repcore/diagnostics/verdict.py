@@ -98,9 +98,7 @@ def _spread(now: Mapping[str, float], start: Mapping[str, float] | None) -> list
     if ratio >= STD_COLLAPSED:
         return [("warning", f"items move together (std {deviation:.2g}{versus})")]
     grown = _ratio(now, start, "rankme-centred")
-    if (
-        grown >= 1.0
-    ):  # a narrow cone, richer inside than before, as reconstruction makes it; collapse loses rank
+    if grown >= 1.0:  # a narrow cone, richer inside than before, as reconstruction makes it; collapse loses rank
         text = f"items share one large direction (std {deviation:.2g}{versus}) but differ in more than before"
         return [("warning", f"{text} (rank {grown:.2g} of step 0): take the mean away before comparing angles")]
     return [("collapsed", f"items lie almost on one point (std {deviation:.2g}{versus})")]

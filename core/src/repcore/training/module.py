@@ -24,7 +24,7 @@ from repcore.data.batching import LoadedBatch, Rejected
 from repcore.data.seeds import mix
 from repcore.interfaces import Batch, Draws, LossTerms, Objective, Progress
 from repcore.training.objective_rules import after_step, before_step
-from repcore.training.optimisers import DecayRule, build_optimiser, lr_factor
+from repcore.training.optimisers import DecayRule, build_optimiser, set_rates
 
 ProgressAt = Callable[[int], Progress]
 OnNonfinite = Callable[[int, str, Batch, Draws], Exception]
@@ -131,7 +131,9 @@ class ObjectiveModule(pl.LightningModule):
         record.grad_norm = self._clip()
         if self.device.type != "cuda" or step % CUDA_CHECK_EVERY == 0:
             self._check_finite(record, pending[-1].batch, drawn[-1])
-        record.lr = self._set_lr(optimiser.optimizer, step)
+        record.lr = set_rates(
+            optimiser.optimizer, step, record.progress.total_steps, self.optimiser_config, self.schedule_config
+        )
         optimiser.step()
         after_step(self.objective, record.progress, carried)
         record.waited, self._waited = self._waited, 0.0
@@ -201,12 +203,6 @@ class ObjectiveModule(pl.LightningModule):
         values = {**record.terms, "gradient norm": record.grad_norm}
         bad = [f"{name} is {float(torch.as_tensor(value))}" for name, value in values.items() if not _finite(value)]
         raise self.on_nonfinite(record.progress.step, ", ".join(bad), batch, draws)
-
-    def _set_lr(self, optimiser: torch.optim.Optimizer, step: int) -> float:
-        lr = self.optimiser_config.lr * lr_factor(step, self.progress_at(step).total_steps, self.schedule_config)
-        for group in optimiser.param_groups:
-            group["lr"] = lr
-        return lr
 
     @torch.no_grad()
     def evaluate(self, batches: Any) -> dict[str, float]:

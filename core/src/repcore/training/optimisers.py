@@ -1,4 +1,4 @@
-"""Optimiser, parameter groups and the learning rate of each step."""
+"""Optimiser, parameter groups, and the learning rate and weight decay of each step."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def matrices_decay(name: str, parameter: nn.Parameter) -> bool:
 def build_optimiser(
     parameters: Iterable[tuple[str, nn.Parameter]], config: OptimiserConfig, decays: DecayRule
 ) -> torch.optim.Optimizer:
-    """An optimiser with two groups, with and without weight decay; frozen parameters are left out.
+    """An optimiser with two groups, with and without weight decay (``decays``); frozen parameters are left out.
 
     Raises:
         RunError: nothing is trainable.
@@ -31,14 +31,31 @@ def build_optimiser(
     if not trainable:
         raise RunError("the objective has no trainable parameter")
     groups = [
-        {"params": [p for name, p in trainable if decays(name, p)], "weight_decay": config.weight_decay},
-        {"params": [p for name, p in trainable if not decays(name, p)], "weight_decay": 0.0},
+        {
+            "params": [p for name, p in trainable if decays(name, p)],
+            "weight_decay": config.weight_decay,
+            "decays": True,
+        },
+        {"params": [p for name, p in trainable if not decays(name, p)], "weight_decay": 0.0, "decays": False},
     ]
     groups = [group for group in groups if group["params"]]
     if config.name == "sgd":
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
     kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
     return kind(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=_fused_works(trainable[0][1]))
+
+
+def set_rates(
+    optimiser: torch.optim.Optimizer, step: int, total_steps: int, config: OptimiserConfig, schedule: ScheduleConfig
+) -> float:
+    """Give every group the learning rate of a step, and those that decay its weight decay; returns the rate."""
+    rate = config.lr * lr_factor(step, total_steps, schedule)
+    decay = weight_decay_at(step, total_steps, config)
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+        if group["decays"]:
+            group["weight_decay"] = decay
+    return rate
 
 
 def _fused_works(parameter: torch.Tensor) -> bool:
@@ -55,3 +72,11 @@ def lr_factor(step: int, total_steps: int, config: ScheduleConfig) -> float:
     done = min(1.0, (step - config.warmup_steps) / length)
     shape = 1.0 - done if config.name == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
     return config.final_share + (1.0 - config.final_share) * shape
+
+
+def weight_decay_at(step: int, total_steps: int, config: OptimiserConfig) -> float:
+    """Weight decay of an optimiser step: constant, or half a cosine without warm-up, as self-distillation has it."""
+    if config.final_weight_decay is None:
+        return config.weight_decay
+    shape = 0.5 * (1.0 + math.cos(math.pi * min(1.0, step / max(1, total_steps))))
+    return config.final_weight_decay + (config.weight_decay - config.final_weight_decay) * shape

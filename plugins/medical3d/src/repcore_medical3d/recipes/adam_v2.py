@@ -109,8 +109,7 @@ def paper_joint() -> RunConfig:
 def _paper(encoder: Part, objective: AdamV2Config) -> RunConfig:
     """Source: the scripts of the public code: AdamW, peak 5e-4 x 512 / 256, 10 epochs of warm-up (of 75,312 images).
 
-    Differs: weight decay is constant at 0.04 (published: rises to 0.4); both stages share one learning rate schedule;
-    images enter at 512 pixels.
+    Differs: both stages share one schedule of learning rate and weight decay; images enter at 512 pixels.
     """
     epochs = sum(STAGE_EPOCHS.values())
     share = STAGE_EPOCHS["localizability"] / epochs
@@ -120,7 +119,7 @@ def _paper(encoder: Part, objective: AdamV2Config) -> RunConfig:
         dataset=Part("medical3d/radiographs", RadiographsConfig(edge=512)),
         preprocessor=Part(IMAGE, ImageConfig(edge=512, input_channels=3, normalisation="imagenet")),
         data=DataConfig(batch_size=64, workers=4),
-        optimiser=OptimiserConfig(lr=1e-3, weight_decay=0.04, clip_norm=None),
+        optimiser=OptimiserConfig(lr=1e-3, weight_decay=0.04, final_weight_decay=0.4, clip_norm=None),
         schedule=ScheduleConfig(name="cosine", warmup_steps=10 * 75_312 // PUBLISHED_BATCH, final_share=1e-3),
         trainer=TrainerConfig(epochs=epochs, accumulate=PUBLISHED_BATCH // 64, precision="bf16-mixed"),
     )

@@ -163,7 +163,12 @@ DIFFERENCES = (
         "the same; one by one in 3-D",
         "objective.decompose_norm",
     ),
-    ("weight decay", "rises from 0.04 to 0.4", "constant", "optimiser.weight_decay"),
+    (
+        "weight decay",
+        "rises from 0.04 to 0.4 in each stage",
+        "over the run; tiny: constant",
+        "optimiser.final_weight_decay",
+    ),
     (
         "stages",
         "two runs, each with its own schedule",

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from repcore.config import OptimiserConfig
 from repcore.interfaces import Batch, Progress, StageResult
-from repcore.training.optimisers import build_optimiser
+from repcore.training.optimisers import build_optimiser, weight_decay_at
 from repcore.verification.golden import Golden
 from repcore.verification.run import RAW_GRADIENT
 from repcore_medical3d.checkpoints.adam_v2 import KEYS
@@ -282,8 +282,11 @@ def _make_step(golden: Golden, objective: AdamV2) -> None:
 
 def _schedules(golden: Golden) -> Produced:
     facts = golden.config["schedules"]
-    produced: Produced = {}
-    for name, stored in (("lr", "learning_rate"), ("wd", "weight_decay"), ("ema", "ema_momentum")):
+    decay, steps = facts["weight_decay"], facts["epochs"] * facts["iterations_per_epoch"]
+    settings = OptimiserConfig(weight_decay=decay["start"], final_weight_decay=decay["end"])
+    values = [weight_decay_at(step, steps, settings) for step in range(steps)]
+    produced: Produced = {"sched.wd": torch.tensor(values, dtype=torch.float64)}
+    for name, stored in (("lr", "learning_rate"), ("ema", "ema_momentum")):
         one = facts[stored]
         produced[f"sched.{name}"] = cosine_schedule(
             one["start"], one["end"], facts["epochs"], facts["iterations_per_epoch"],

@@ -14,9 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from repcore.config import OptimiserConfig
 from repcore.errors import DataError
 from repcore.interfaces import Batch, StageResult
 from repcore.nn.ema import cosine_momentum
+from repcore.training.optimisers import weight_decay_at
 from repcore.verification.golden import Golden
 from repcore_medical3d.checkpoints.alice import CASA_KEYS, KEYS, convert
 from repcore_medical3d.checkpoints.anatomical_embedding import convert_embedding
@@ -303,8 +305,11 @@ def _schedules(golden: Golden) -> Produced:
     facts = golden.config["schedules"]
     per_epoch = facts["iterations_per_epoch"]
     total = facts["epochs"] * per_epoch
-    names = {"sched.lr": "learning_rate", "sched.wd": "weight_decay", "sched.ema": "ema_momentum"}
-    produced = {}
+    names = {"sched.lr": "learning_rate", "sched.ema": "ema_momentum"}
+    decay = facts["weight_decay"]
+    settings = OptimiserConfig(weight_decay=decay["start"], final_weight_decay=decay["end"])
+    values = [weight_decay_at(step, total, settings) for step in range(total)]
+    produced = {"sched.wd": torch.tensor(values, dtype=golden.outputs["sched.wd"].dtype)}
     for stored, key in names.items():
         one = facts[key]
         warmup = one["warmup_epochs"] * per_epoch
