@@ -111,6 +111,35 @@ def forward_switches_mode(patch: pytest.MonkeyPatch) -> None:
     wrap(patch, code.SetNet, "forward", lambda f, self, *a: f(self.eval(), *a))
 
 
+@plant("deepcopy-and-pickle")
+def holds_a_function_of_its_own(patch: pytest.MonkeyPatch) -> None:
+    def with_closure(original: Any, self: Any, config: Any) -> None:
+        original(self, config)
+        self.activation = lambda values: values.relu()
+
+    wrap(patch, code.SetNet, "__init__", with_closure)
+
+
+@plant("autocast-bf16-finite")
+def fills_with_the_lowest_of_another_type(patch: pytest.MonkeyPatch) -> None:
+    def masked(original: Any, self: Any, *given: Any) -> Features:
+        features = original(self, *given)
+        scores = features.pooled @ features.pooled.mT  # bfloat16 under autocast
+        low = torch.full_like(scores, torch.finfo(torch.float32).min)  # -inf there
+        return pooled(features, features.pooled + 0 * low.sum())
+
+    wrap(patch, code.SetNet, "forward", masked)
+
+
+@plant("torch-compile")
+def remembers_the_eager_answer(patch: pytest.MonkeyPatch) -> None:
+    def traced_differently(original: Any, self: Any, *given: Any) -> Features:
+        features = original(self, *given)
+        return pooled(features, features.pooled * (2.0 if torch.compiler.is_compiling() else 1.0))
+
+    wrap(patch, code.SetNet, "forward", traced_differently)
+
+
 # ----------------------------------------------------------------------------------------------- objective
 
 

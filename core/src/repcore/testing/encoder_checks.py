@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import pickle
 from collections.abc import Mapping
 
 import torch
@@ -19,6 +21,7 @@ from repcore.testing.tensors import difference, largest_gap, tensor_named
 
 # Batch mates and padding change the order of float32 sums; a leak of statistics or of padding is far larger.
 ROUNDING = 2e-4
+HALF_ROUNDING = 0.2  # of the largest value: 8 bits through some layers; what is wrong is off by more, or not finite
 
 
 @torch.no_grad()
@@ -192,6 +195,49 @@ def _reordered(subject: EncoderSubject, batch: Batch, letter: str, order: torch.
     return dataclasses.replace(batch, inputs=inputs)
 
 
+def deepcopy_and_pickle(subject: EncoderSubject) -> None:
+    """Copies and unpickled encoders are whole and apart: other processes and averaged teachers are made this way."""
+    encoder, batch = subject.build(), subject.batch()
+    expected = _shown(forward(encoder, batch))
+    for how, make in (("deepcopy", copy.deepcopy), ("pickle", lambda one: pickle.loads(pickle.dumps(one)))):
+        try:
+            twin = make(encoder)
+        except (TypeError, AttributeError, RuntimeError, pickle.PicklingError) as error:
+            fail(f"{how}: {type(error).__name__}: {error}")
+        where = difference(expected, _shown(forward(twin, batch)))
+        if where:
+            fail(f"after {how} {where}")
+        own = {one.data_ptr() for one in encoder.parameters()}
+        if any(one.data_ptr() in own for one in twin.parameters()):
+            fail(f"after {how} the copy shares weights with the original")
+
+
+def autocast_finite(subject: EncoderSubject) -> None:
+    """Under bfloat16 autocast vectors are finite and those of float32 but for rounding."""
+    encoder, batch = subject.build(), subject.batch()
+    exact = forward(encoder, batch).pooled
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = forward(encoder, batch).pooled
+    if not rounded.isfinite().all():
+        fail("vectors under bfloat16 autocast are not finite (a mask value or an exponent beyond its range?)")
+    gap = largest_gap(rounded.float(), exact)
+    if gap > HALF_ROUNDING:
+        fail(f"vectors under bfloat16 autocast are off by {gap:.2g} (relative); compute what is delicate in float32")
+
+
+def compiles(subject: EncoderSubject) -> None:
+    """``torch.compile`` traces the encoder, and the traced one gives the same vectors."""
+    encoder, batch = subject.build(), subject.batch()
+    expected = forward(encoder, batch).pooled
+    torch._dynamo.reset()
+    with torch.no_grad():
+        got = torch.compile(encoder, backend="aot_eager")(batch).pooled
+    torch._dynamo.reset()
+    gap = largest_gap(got, expected)
+    if gap > ROUNDING:
+        fail(f"the compiled encoder's vectors are off by {gap:.1e} (relative)")
+
+
 CHECKS = (
     Check("shapes-match-spec", shapes_match_spec),
     Check("eval-deterministic", eval_deterministic),
@@ -200,4 +246,7 @@ CHECKS = (
     Check("permutation-as-declared", permutation_as_declared),
     Check("state-dict-roundtrip", state_dict_roundtrip),
     Check("train-eval-mode-restored", mode_restored),
+    Check("deepcopy-and-pickle", deepcopy_and_pickle),
+    Check("autocast-bf16-finite", autocast_finite),
+    Check("torch-compile", compiles, level="full"),
 )
