@@ -34,15 +34,17 @@ bench: env  ## paired timings into benchmarks/results/
 	@set -e; for script in $$(ls benchmarks/*.py | grep -v -e _learning -e /measuring); do \
 	  echo "== $$script"; $(BIN)/python $$script; done
 
-proof: bench  ## timings, then learning runs over several seeds on real data: make proof DATA=folder
+proof: bench  ## timings, then learning runs over several seeds on real data, hours: make proof DATA=folder
 	@test -d $(DATA) || { echo "make: no folder $(DATA) with real data; name it: make proof DATA=folder" >&2; exit 2; }
-	$(BIN)/python benchmarks/molecules_learning.py --corpus $(DATA)/molecules/corpus50k --sets $(DATA)/molecules
+	$(BIN)/python benchmarks/molecules_learning.py --corpus $(DATA)/molecules/corpus50k --sets $(DATA)/molecules --seeds 5
 	$(BIN)/python benchmarks/graphs_learning.py --data $(DATA)/graphs
 	$(BIN)/python benchmarks/audio_learning.py --data $(DATA)/audio
-	$(BIN)/python benchmarks/pointcloud_learning.py --data $(DATA)/pointcloud/quaternius_lowpoly
-	$(BIN)/python benchmarks/scenes_learning.py --data $(DATA)/pointcloud_scenes
+	$(BIN)/python benchmarks/pointcloud_learning.py --data $(DATA)/pointcloud/quaternius_lowpoly \
+	  --teachers classical none random point-m2ae --budgets 5 400
+	$(BIN)/python benchmarks/scenes_learning.py --data $(DATA)/pointcloud_scenes --scenes street --steps 300 --budgets 75 150 600
+	$(BIN)/python benchmarks/scenes_learning.py --data $(DATA)/pointcloud_scenes --scenes tabletop --steps 100
 	$(BIN)/python benchmarks/adam_v2_learning.py --data $(DATA)
-	$(BIN)/python benchmarks/alice_learning.py --data $(DATA)/medical3d/msd_hippocampus
+	$(BIN)/python benchmarks/alice_learning.py --data $(DATA)/medical3d --first-seed 1
 
 wheels: env  ## wheels and source archives of core and every plugin into dist/, their contents checked
 	$(BIN)/python scripts/build_wheels.py

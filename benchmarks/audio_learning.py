@@ -8,7 +8,7 @@ near its ceiling even for filter-bank summaries, so it is not used.
 Clip vectors keep mel bands and stretches of time apart; ``over bands`` is the same vectors with the bands averaged,
 where random weights know little and what training adds shows more.
 
-    python benchmarks/audio_learning.py --data FOLDER [--seeds 3] [--budgets 200 2400] [--threads 1]
+    python benchmarks/audio_learning.py --data FOLDER [--seeds 3] [--budgets 200 1600] [--threads 1]
 
 FOLDER holds fsdd/recordings. 800 steps take three minutes on one free core.
 """
@@ -69,7 +69,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder with fsdd")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=800, help="of the runs with several seeds")
-    parser.add_argument("--budgets", type=int, nargs="*", default=[200, 2400], help="other lengths, seed 0 only")
+    parser.add_argument("--budgets", type=int, nargs="*", default=[200, 1600], help="other lengths, seed 0 only")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--resume", action="store_true", help="keep the runs of the result file, add what is missing")
     parser.add_argument("--out", type=Path, default=None, help="result file (default: results/audio_learning.json)")
