@@ -65,7 +65,18 @@ def test_the_later_override_wins(known: Registry) -> None:
     assert resolve(known, "trainer.seed=1", "trainer.seed=2").trainer.seed == 2
 
 
-def test_a_renamed_part_starts_from_its_own_defaults(known: Registry) -> None:
+def test_what_was_typed_for_a_part_survives_the_flag_that_names_it(known: Registry) -> None:
+    """As with ``--data PATH dataset.items=9``: the flag names another reader, the setting is meant for that one."""
+    flags = {"dataset.name": "edges/rings"}
+    run = resolve_run(known, "pairs/set-net", overrides=["dataset.items=9"], settings=flags)
+    assert (run.dataset.name, run.dataset.config.items) == ("edges/rings", 9)
+    with pytest.raises(ConfigError, match=r"dataset\.nonsense"):
+        resolve_run(known, "pairs/set-net", overrides=["dataset.nonsense=9"], settings=flags)
+    before = resolve_run(known, "pairs/set-net", overrides=["dataset.items=12", "dataset=edges/rings"])
+    assert (before.dataset.name, before.dataset.config.items) == ("edges/rings", 12)
+
+
+def test_a_renamed_part_starts_from_its_own_defaults(known: Registry, tmp_path: Path) -> None:
     """Settings of the recipe's part must not leak into another one that has a field of the same name."""
     changed = resolve(known, "dataset.items=99")
     assert changed.dataset.config.items == 99
@@ -73,7 +84,7 @@ def test_a_renamed_part_starts_from_its_own_defaults(known: Registry) -> None:
         known, "pairs/set-net", overrides=["dataset.items=99", "dataset.name=edges/rings", "dataset.items=12"]
     )
     assert (run.dataset.name, run.dataset.config.items) == ("edges/rings", 12)
-    fresh = resolve(known, "dataset.items=99", "dataset=edges/rings")
+    fresh = resolve(known, "dataset=edges/rings", file=written(tmp_path, "dataset: {items: 99}\n"))
     assert fresh.dataset.config.items == 48
     assert fresh.origin["dataset.name"] == "command line"
     assert "dataset.items" not in fresh.origin

@@ -48,6 +48,12 @@ def test_batching_changes_nothing(parts: RunParts, options: dict[str, object]) -
     np.testing.assert_allclose(embed(parts, **options).vectors, embed(parts).vectors, atol=1e-6)  # float32 sums
 
 
+def test_a_layer_that_does_not_exist_is_said(parts: RunParts) -> None:
+    assert np.isfinite(np.delete(embed(parts, layer=1).vectors, [3, 17], 0)).all()
+    with pytest.raises(ConfigError, match="no layer 9"):
+        embed(parts, layer=9)
+
+
 def test_mode_is_restored(parts: RunParts) -> None:
     parts.encoder.train()
     list(run_windows(parts.encoder, parts.preprocessor, parts.reader, InferenceOptions()))

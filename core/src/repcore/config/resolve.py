@@ -110,7 +110,7 @@ def resolve_run(
         recipe: recipe name; short when ``domain`` is given.
         preset: one of the recipe's presets; its default if None.
         file: YAML or JSON with the same sections.
-        overrides: ``key.sub=value`` texts.
+        overrides: ``key.sub=value`` texts; their order matters for the same key only, where the last one wins.
         settings: dotted path -> value set by command-line flags such as ``--data``; strongest.
 
     Raises:
@@ -132,15 +132,18 @@ def resolve_run(
     layers: list[tuple[str, Mapping[str, Any]]] = []
     if file is not None:
         layers.append((str(file), load_file(file)))
-    for text in overrides:
-        key, value = parse_override(text)
-        layers.append(("command line", _nested(key, value)))
-    for key, value in (settings or {}).items():
-        layers.append(("command line", _nested(key, value)))
+    typed = dict([*map(parse_override, overrides), *(settings or {}).items()])  # flags beat overrides
+    # names of parts first: a part that is named anew starts from its defaults, and must not lose what was typed for it
+    for key in sorted(typed, key=lambda key: not _names_part(key)):
+        layers.append(("command line", _nested(key, typed[key])))
     values, origin = _recipe_layer(config, f"recipe {entry.full_name}, preset {chosen}")
     for words, layer in layers:
         _merge(values, origin, layer, words, registry, entry.domain)
     return _validated(registry, entry.full_name, chosen, values, origin)
+
+
+def _names_part(key: str) -> bool:
+    return key in PART_KINDS or key.removesuffix(".name") in PART_KINDS
 
 
 def resolve_plain(registry: Registry, plain: Mapping[str, Any], words: str) -> ResolvedRun:

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from repcore.data.batching import plain_batch
 from repcore.embedding.pooling import pool
-from repcore.errors import ItemError
+from repcore.errors import ConfigError, ItemError
 from repcore.interfaces import Batch, DatasetReader, EmbeddingRows, Features, Item, Preprocessor, Sample
 
 PREPARED_WINDOW = 2048  # rows that are read, sorted and batched together
@@ -214,6 +214,12 @@ def _vectors(encoder: nn.Module, batch: Batch, options: InferenceOptions, poolin
         layers = () if options.layer is None else (options.layer,)
         features: Features = encoder(batch, layers)
     if options.layer is not None:
+        if options.layer not in features.layers:
+            raise ConfigError(
+                f"the encoder has no layer {options.layer}",
+                layers=", ".join(map(str, features.layers)) or "none came back for it",
+                hint="layers are counted from 0, the embedding",
+            )
         level = next(iter(features.tokens), "tokens")
         features = Features(features.pooled, {level: features.layers[options.layer]}, features.layers, features.extras)
         return pool(encoder, features, options.pooling or "mean", level, poolings)
