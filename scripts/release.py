@@ -47,6 +47,7 @@ SMOKE: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 SMALL_RUN = ("trainer.steps=3", "data.limit=48", "trainer.threads=1")
 # One build fits the other: exchanging one of these alone proves nothing but that it does not load.
+PINS_ITS_CORE = ("pydantic",)  # one version of another package: exchanged with it
 BOUND_TOGETHER = ("torch", "torchaudio", "lightning", "torch-geometric", "monai")
 
 
@@ -231,7 +232,9 @@ def exchange_dependencies(trial: Trial, kind: str, distributions: Sequence[str])
         if name in BOUND_TOGETHER:
             refused[name] = f"not tried{bounds}: it fits one build of torch only"
             continue
-        command = [*_pip(trial.binaries), "install", "--only-binary", ":all:", "--no-deps", "--upgrade"]
+        command = [*_pip(trial.binaries), "install", "--only-binary", ":all:", "--upgrade"]
+        if name not in PINS_ITS_CORE:
+            command.append("--no-deps")
         done = subprocess.run([*command, f"{name}{bounds}"], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             refused[name] = f"{bounds}: {(done.stderr.strip().splitlines() or ['no wheel'])[-1]}"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import import_module
 from itertools import chain, combinations
 from pathlib import Path
 
 import pytest
 
 from repcore.cli.main import run
-from repcore.errors import ConfigError
+from repcore.errors import ConfigError, ItemError
 from repcore.scaffold import generate
 from repcore.scaffold.generate import PARTS, describe, files_of
 from tests.conftest import ROOT
@@ -87,6 +88,20 @@ def test_every_combination_is_python(parts: tuple[str, ...]) -> None:
     plugin = next(text for name, text in files.items() if name.endswith("_plugin.py"))
     assert "import torch" not in plugin
     assert text_lines(files) < 500
+
+
+def test_cells_of_a_users_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = generate.write(describe("written-rows", None, PARTS), tmp_path)
+    monkeypatch.syspath_prepend(str(folder / "src"))
+    reading, settings = (import_module(f"repcore_written_rows.{name}") for name in ("datasets", "configs"))
+    (tmp_path / "rows.csv").write_text("first,kind,second\n1,x,2\n3,y,none\n5,x,\n")
+    reader = reading.RowTable(settings.RowTableConfig(path=tmp_path / "rows.csv", label="Kind"))
+    assert [one.names for one in reader.targets] == [("x", "y")]
+    sample = reader[0]
+    assert (sample.inputs.tolist(), sample.targets) == ([1.0, 2.0], {"kind": 0})
+    for row, cell in ((1, "'none'"), (2, "is no number")):
+        with pytest.raises(ItemError, match=cell):
+            reader[row]
 
 
 def text_lines(files: object) -> int:
