@@ -12,7 +12,7 @@ seeds). Predicted parts that share one unit vector cannot reach a distance of 0:
 
     python benchmarks/adam_v2_learning.py --data FOLDER [--seeds 3] [--steps 200] [--only films volumes] [--threads 1]
 
-FOLDER holds medical2d/nih_cxr_small and medical3d/msd_hippocampus. A run of 200 steps takes half a minute on one free core.
+FOLDER holds medical2d/nih_cxr_small and medical3d/msd_hippocampus. A run takes half a minute on one core.
 """
 
 from __future__ import annotations

@@ -51,7 +51,8 @@ def vocabulary_folder(folder: Path) -> Path:
 def test_vocabulary_comes_from_the_rows_it_is_fitted_on() -> None:
     preprocessor = SelfiesPreprocessor(SelfiesConfig())
     preprocessor.fit(ListReader(SMILES), [0, 4, 5])  # ethanol and two rows that cannot be used
-    assert preprocessor.facts() == {"vocabulary_size": 7, "token_count": 7}
+    texts = ("<unk>", "<s>", "</s>", "<pad>", "<mask>", "[C]", "[O]")
+    assert preprocessor.facts() == {"vocabulary_size": 7, "token_count": 7, "token_texts": texts}
     (item,) = preprocessor.prepare(Sample("0", "CCO"))
     assert item.values.tolist() == [1, 5, 5, 6, 2]
     (other,) = preprocessor.prepare(Sample("0", "CC#N"))

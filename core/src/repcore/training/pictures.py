@@ -69,7 +69,7 @@ def _drawn(parts: RunParts, draw: Callable[[Batch, Any], object]) -> tuple[list[
 def _picture(parts: RunParts, draw: Callable[[Batch, Any], object], batch: Batch) -> Picture:
     rules = cast(Objective, parts.objective)
     generator = torch.Generator(device=_device(parts.objective))
-    generator.manual_seed(mix(parts.resolved.trainer.seed, "picture"))
+    generator.manual_seed(mix(parts.resolved.trainer.seed, "picture", *batch.sample_id))
     with torch.no_grad():
         picture = draw(batch, rules.draw(batch, generator, Progress(step=0, total_steps=1)))
     if not isinstance(picture, Picture):

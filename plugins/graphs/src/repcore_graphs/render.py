@@ -1,5 +1,5 @@
 """Graphs as pictures: SVG from a small force layout, edges coloured by importance, width by importance, dashes by bond
-type.
+type, and numbered marks on what a task is about.
 
 Symbols: N nodes, A stored arcs, E drawn edges (each undirected edge once).
 """
@@ -7,6 +7,7 @@ Symbols: N nodes, A stored arcs, E drawn edges (each undirected edge once).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from html import escape
 
 import numpy as np
@@ -16,10 +17,31 @@ from repcore_graphs.datasets.raw_graph import RawGraph
 
 SIZE = 220
 MARGIN = 14
+HEAD = f'<svg xmlns="http://www.w3.org/2000/svg" width="{SIZE}" height="{SIZE}" viewBox="0 0 {SIZE} {SIZE}">'
 MOST_NODES = 400  # a larger graph is a hairball; its size is stated instead
 STEPS = 120
 NODE_COLOURS = ("#4878a8", "#d08040", "#58a060", "#b05858", "#8868a8", "#80685a", "#c878a8", "#707070")
 PALE, STRONG = np.array([205, 210, 216]), np.array([192, 28, 40])
+PLAIN = np.array([130, 136, 144])
+DASHES = ("", "6 2", "2 2", "8 2 2 2")  # of edge types 0, 1, 2, 3, and again
+ASKED, RIGHT, WRONG = "#1f5fa8", "#1a7f4b", "#b3261e"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A strong colour, and a number beside an edge or node: in a circle, or in a square if ``is_right`` is False.
+
+    Args:
+        number: None = the colour alone.
+        is_right: None = nothing was judged.
+    """
+
+    number: int | None
+    is_right: bool | None = None
+
+    @property
+    def colour(self) -> str:
+        return ASKED if self.is_right is None else RIGHT if self.is_right else WRONG
 
 
 def draw_sample(sample: Sample) -> Picture:
@@ -31,37 +53,58 @@ def draw_sample(sample: Sample) -> Picture:
     return draw_graph(graph, title=sample.id, importance=None if importance is None else np.asarray(importance, float))
 
 
-def draw_graph(graph: RawGraph, *, title: str = "", importance: np.ndarray | None = None) -> Picture:
+def draw_graph(
+    graph: RawGraph,
+    *,
+    title: str = "",
+    importance: np.ndarray | None = None,
+    marks: Mapping[tuple[int, int], Mark] | None = None,
+    node_marks: Mapping[int, Mark] | None = None,
+    hollow: np.ndarray | None = None,
+    like: RawGraph | None = None,
+) -> Picture:
     """One graph.
 
     Args:
         graph: what a reader gave.
         title: for the text alternative.
         importance: (A,) one value an arc, any scale; an edge shows the larger of its directions.
+        marks: of some edges, by their end points, the smaller number first.
+        node_marks: of some nodes, by their number.
+        hollow: bool (N,), nodes that are drawn as rings.
+        like: a graph with these nodes, and perhaps other edges, whose places are taken.
     """
     edges = _undirected(graph.edge_index, importance)
     words = f"{title}: {graph.num_nodes} nodes, {len(edges)} edges"
     if graph.num_nodes > MOST_NODES:
         return Picture(f"<p>{escape(words)} (too many to draw)</p>", words)
-    places = layout(graph.num_nodes, np.array(sorted(edges), np.int64).reshape(-1, 2))
-    values = np.array([value for _, value in sorted(edges.items())])
+    springs = edges if like is None else _undirected(like.edge_index, None)
+    places = layout(graph.num_nodes, np.array(sorted(springs), np.int64).reshape(-1, 2))
+    values = np.array([edges[pair] for pair in sorted(edges)])
     shares = _shares(values) if importance is not None else None
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{SIZE}" height="{SIZE}" viewBox="0 0 {SIZE} {SIZE}">']
-    parts.append(f"<title>{escape(words)}</title>")
-    kinds = _edge_kinds(graph)
-    for number, (start, end) in enumerate(sorted(edges)):
-        parts.append(
-            _line(places[start], places[end], None if shares is None else shares[number], kinds.get((start, end), 0))
-        )
-    colours = graph.node_labels[:, 0] if graph.node_labels is not None else np.zeros(graph.num_nodes, np.int64)
-    radius = 5.0 if graph.num_nodes <= 40 else 3.0
-    for node, (x, y) in enumerate(places):
-        colour = NODE_COLOURS[int(colours[node]) % len(NODE_COLOURS)]
-        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{colour}"/>')
-    parts.append("</svg>")
+    parts = [HEAD, f"<title>{escape(words)}</title>"]
+    kinds, marks = _edge_kinds(graph), marks or {}
+    for number, pair in enumerate(sorted(edges)):
+        share = None if shares is None else shares[number]
+        parts.append(_line(places[pair[0]], places[pair[1]], share, kinds.get(pair, 0), marks.get(pair)))
+    parts += _nodes(graph, places, hollow)
+    parts += [_badge(places[pair[0]], places[pair[1]], mark) for pair, mark in marks.items()]
+    parts += [_node_badge(places[node], mark) for node, mark in (node_marks or {}).items()]
     if importance is not None and len(values):
         words += f"; edge importance {values.min():.3g} (pale) to {values.max():.3g} (red)"
-    return Picture("".join(parts), words)
+    return Picture("".join([*parts, "</svg>"]), words)
+
+
+def _nodes(graph: RawGraph, places: np.ndarray, hollow: np.ndarray | None) -> list[str]:
+    kinds = graph.node_labels[:, 0] if graph.node_labels is not None else np.zeros(graph.num_nodes, np.int64)
+    radius = 5.0 if graph.num_nodes <= 40 else 3.0
+    drawn = []
+    for node, (x, y) in enumerate(places):
+        paint = f'fill="{NODE_COLOURS[int(kinds[node]) % len(NODE_COLOURS)]}"'
+        if hollow is not None and hollow[node]:
+            paint = f'fill="#fff" stroke="{ASKED}" stroke-width="1.6"'
+        drawn.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" {paint}/>')
+    return drawn
 
 
 def layout(num_nodes: int, edges: np.ndarray) -> np.ndarray:
@@ -110,13 +153,53 @@ def _shares(values: np.ndarray) -> np.ndarray:
     return (values - values.min()) / (values.max() - values.min())
 
 
-def _line(start: np.ndarray, end: np.ndarray, share: float | None, kind: int) -> str:
-    colour = np.array([130, 136, 144]) if share is None else PALE + share * (STRONG - PALE)
-    width = 1.6 if share is None else 1.0 + 3.0 * share
-    dashes = ("", "6 2", "2 2", "8 2 2 2")[kind % 4]
+def edge_key(kind: int) -> str:
+    """A short line as edges of this type are drawn."""
+    line = _line(np.array([1.0, 5.0]), np.array([33.0, 5.0]), None, kind)
+    return f'<svg width="34" height="10" viewBox="0 0 34 10" style="vertical-align:middle">{line}</svg>'
+
+
+def node_key(kind: int) -> str:
+    """A dot as nodes of this type are drawn."""
+    dot = f'<circle cx="5" cy="5" r="5" fill="{NODE_COLOURS[int(kind) % len(NODE_COLOURS)]}"/>'
+    return f'<svg width="10" height="10" viewBox="0 0 10 10" style="vertical-align:middle">{dot}</svg>'
+
+
+def _line(start: np.ndarray, end: np.ndarray, share: float | None, kind: int, mark: Mark | None = None) -> str:
+    dashes = DASHES[kind % len(DASHES)]
     pattern = f' stroke-dasharray="{dashes}"' if dashes else ""
-    red, green, blue = (round(float(part)) for part in colour)
-    stroke = f'stroke="rgb({red},{green},{blue})" stroke-width="{width:.1f}"{pattern}'
+    red, green, blue = (round(float(part)) for part in (PLAIN if share is None else PALE + share * (STRONG - PALE)))
+    colour = f"rgb({red},{green},{blue})" if mark is None else mark.colour
+    width = (1.6 if mark is None else 2.6) if share is None else 1.0 + 3.0 * share
+    stroke = f'stroke="{colour}" stroke-width="{width:.1f}"{pattern}'
     if np.array_equal(start, end):  # a self edge: a small ring above its node
         return f'<ellipse cx="{start[0]:.1f}" cy="{start[1] - 7:.1f}" rx="4" ry="6" fill="none" {stroke}/>'
     return f'<line x1="{start[0]:.1f}" y1="{start[1]:.1f}" x2="{end[0]:.1f}" y2="{end[1]:.1f}" {stroke}/>'
+
+
+def _badge(start: np.ndarray, end: np.ndarray, mark: Mark) -> str:
+    """The number beside the middle of the edge."""
+    along = end - start
+    length = float(np.hypot(*along))
+    aside = np.array([along[1], -along[0]]) / length * 8.0 if length else np.array([0.0, -18.0])
+    return _number((start + end) / 2 + aside, mark)
+
+
+def _node_badge(place: np.ndarray, mark: Mark) -> str:
+    """A ring around the node, and its number beside it."""
+    ring = (
+        f'<circle cx="{place[0]:.1f}" cy="{place[1]:.1f}" r="8" fill="none" stroke="{mark.colour}" stroke-width="1.6"/>'
+    )
+    return ring + _number(place + np.array([11.0, -8.0]), mark)
+
+
+def _number(place: np.ndarray, mark: Mark) -> str:
+    """Inside the picture; nothing where the mark has no number."""
+    if mark.number is None:
+        return ""
+    x, y = place.clip(6.0, SIZE - 6.0)
+    shape = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5.5" fill="{mark.colour}"/>'
+    if mark.is_right is False:
+        shape = f'<rect x="{x - 5:.1f}" y="{y - 5:.1f}" width="10" height="10" fill="{mark.colour}"/>'
+    text = f'<text x="{x:.1f}" y="{y + 2.7:.1f}" font-size="7.5" text-anchor="middle" fill="#fff">{mark.number}</text>'
+    return shape + text

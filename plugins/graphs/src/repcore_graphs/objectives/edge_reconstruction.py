@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from repcore.errors import ConfigError
-from repcore.interfaces import Batch, Draws, Features, LossTerms, Progress
+from repcore.interfaces import Batch, Draws, Features, LossTerms, Picture, Progress
 from repcore_graphs.configs.objectives import EdgeReconstructionConfig
 from repcore_graphs.encoders.hypercluster import HyperClusterEncoder
 from repcore_graphs.layers.edge_convolution import DualHypergraphConv
@@ -83,8 +84,7 @@ class EdgeReconstruction(nn.Module):
         return self.decoder(features.extras["graph"], features.extras["clusters"].unpool())
 
     def forward(self, batch: Batch, draws: Draws) -> LossTerms:
-        raw = self.encoder.read(batch.inputs)
-        features = self.encoder.encode(self.encoder.embed_edges(self.encoder.embed_nodes(raw)))
+        raw, features = self._encoded(batch)
         logits = self.logits(features)
         edge_labels = self.edge_target.of(raw.edge_features())
         # an edge that stands for two arcs counts twice, as in the publication
@@ -105,6 +105,20 @@ class EdgeReconstruction(nn.Module):
         """Items in each term's mean, known before the forward pass."""
         counts = {"edges": batch.inputs.edge_index.shape[1]}
         return counts if self.node_decoder is None else counts | {"nodes": batch.inputs.num_nodes}
+
+    def picture(self, batch: Batch, draws: Draws) -> Picture:
+        """The graph as it is and as restored from its clusters; edges that came out worst are numbered."""
+        from repcore_graphs.render_edges import edges_picture, edges_restored
+
+        raw, features = self._encoded(batch)
+        restored = edges_restored(raw, self.logits(features), self.edge_target)
+        every = np.ones(raw.num_edges, bool)
+        return edges_picture(raw, restored, every, "edges", numbered=restored.worst())
+
+    def _encoded(self, batch: Batch) -> tuple[GraphTensors, Features]:
+        """The graph as stored, and its features."""
+        raw = self.encoder.read(batch.inputs)
+        return raw, self.encoder.encode(self.encoder.embed_edges(self.encoder.embed_nodes(raw)))
 
     def _nodes(self, features: Features) -> Tensor:
         assert self.node_decoder is not None

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from repcore.errors import ConfigError
-from repcore.interfaces import Batch, Draws, LossTerms, Progress
+from repcore.interfaces import Batch, Draws, LossTerms, Picture, Progress
 from repcore.nn.losses import info_nce
 from repcore_graphs.configs.objectives import GraphContrastConfig
 from repcore_graphs.objectives.augmentations import check_names, draw_augmentation
@@ -74,6 +74,20 @@ class GraphContrast(nn.Module):
         similarity = first.detach() @ second.detach().T
         found = (similarity.argmax(1) == torch.arange(len(first), device=first.device)).float().mean()
         return LossTerms.of({"contrast": loss}, metrics={"partner_found": found})
+
+    def picture(self, batch: Batch, draws: Draws) -> Picture:
+        """Both views of the graph, and how alike their projections are."""
+        from repcore_graphs.render_views import views_picture
+
+        raw = self.encoder.read(batch.inputs)
+        views = {
+            f"{view} view": {
+                name: draws[f"{view}_{name}"].cpu().numpy() for name in CHANGES if f"{view}_{name}" in draws
+            }
+            for view in ("first", "second")
+        }
+        first, second = self._project(raw, draws, "first"), self._project(raw, draws, "second")
+        return views_picture(raw, views, float((first * second).sum()))
 
     def _project(self, raw: GraphTensors, draws: Draws, view: str) -> Tensor:
         """Unit projections of one view, (B, P)."""

@@ -16,12 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from repcore.errors import ConfigError
-from repcore.interfaces import Batch, Draws, LossTerms, Progress
+from repcore.interfaces import Batch, Draws, LossTerms, Picture, Progress
 from repcore.nn.losses import masked_mean
 from repcore_graphs.configs.objectives import MaskedEdgeConfig
 from repcore_graphs.objectives.encoders import LevelEncoder
-from repcore_graphs.objectives.masks import draw_mask, hide, spread_over_twins
+from repcore_graphs.objectives.masks import draw_mask, hide, replaced_words, spread_over_twins
 from repcore_graphs.objectives.targets import edge_target
+from repcore_graphs.tensors import GraphTensors
 
 
 class MaskedEdges(nn.Module):
@@ -53,11 +54,15 @@ class MaskedEdges(nn.Module):
         )
         return spread_over_twins(draws, graph)
 
-    def forward(self, batch: Batch, draws: Draws) -> LossTerms:
+    def predict(self, batch: Batch, draws: Draws) -> tuple[GraphTensors, Tensor]:
+        """The graph as stored, and what the decoder says of every edge while some are hidden, (E, C)."""
         raw = self.encoder.read(batch.inputs)
         graph = self.encoder.embed_edges(self.encoder.embed_nodes(raw))
         graph = graph.with_features(edges=hide(graph.edge_features(), self.token, draws))
-        outputs = self.decoder(self.encoder.encode(graph).tokens["edge"].values)
+        return raw, self.decoder(self.encoder.encode(graph).tokens["edge"].values)
+
+    def forward(self, batch: Batch, draws: Draws) -> LossTerms:
+        raw, outputs = self.predict(batch, draws)
         labels = self.target.of(raw.edge_features())
         hidden: Tensor = draws["hidden"]
         loss = masked_mean(self.target.loss(outputs, labels), hidden)
@@ -69,3 +74,12 @@ class MaskedEdges(nn.Module):
     def counts(self, batch: Batch, draws: Draws) -> Mapping[str, Any]:
         """Hidden edges."""
         return {"masked_edges": draws["hidden"].sum()}
+
+    def picture(self, batch: Batch, draws: Draws) -> Picture:
+        """The graph with its hidden edges numbered, as it is and as the model fills it in."""
+        from repcore_graphs.render_edges import edges_picture, edges_restored
+
+        raw, outputs = self.predict(batch, draws)
+        restored = edges_restored(raw, outputs, self.target)
+        hidden = draws["hidden"].cpu().numpy()
+        return edges_picture(raw, restored, hidden, "hidden edges", remark=replaced_words(draws))

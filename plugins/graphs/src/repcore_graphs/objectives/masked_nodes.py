@@ -18,13 +18,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from repcore.errors import ConfigError
-from repcore.interfaces import Batch, Draws, LossTerms, Progress
+from repcore.interfaces import Batch, Draws, LossTerms, Picture, Progress
 from repcore.nn.losses import masked_mean
 from repcore_graphs.configs.objectives import MaskedNodeConfig
 from repcore_graphs.layers.node_convolution import GraphConvolution
 from repcore_graphs.objectives.encoders import LevelEncoder
-from repcore_graphs.objectives.masks import draw_mask, hide
+from repcore_graphs.objectives.masks import draw_mask, hide, replaced_words
 from repcore_graphs.objectives.targets import one_hot_codes
+from repcore_graphs.tensors import GraphTensors
 
 
 class MaskedNodes(nn.Module):
@@ -58,21 +59,36 @@ class MaskedNodes(nn.Module):
         nodes = batch.inputs.x
         return draw_mask(len(nodes), self.config.mask_ratio, self.config.replace_ratio, generator, nodes.device)
 
-    def forward(self, batch: Batch, draws: Draws) -> LossTerms:
+    def restore(self, batch: Batch, draws: Draws) -> tuple[GraphTensors, Tensor, Tensor]:
+        """The graph as stored, original features and restored ones, (N, D) each."""
         raw = self.encoder.read(batch.inputs)
         graph = self.encoder.embed_nodes(raw)
         # edges without features of their own start from their end points, so nodes are hidden first
         graph = graph.with_features(nodes=hide(graph.nodes, self.token, draws))
         graph = self.encoder.embed_edges(graph)
         nodes = self.encoder.encode(graph).tokens["node"].values
-        hidden: Tensor = draws["hidden"]
-        codes = self.to_decoder(nodes).masked_fill(hidden[:, None], 0.0)
+        codes = self.to_decoder(nodes).masked_fill(draws["hidden"][:, None], 0.0)
         restored = self.decoder(graph, codes, None, None)
         original = one_hot_codes(raw.nodes, self.vocabularies) if self.vocabularies else raw.nodes
-        similarity = F.cosine_similarity(restored.float(), original.float(), dim=1)
+        return raw, original.float(), restored.float()
+
+    def forward(self, batch: Batch, draws: Draws) -> LossTerms:
+        _, original, restored = self.restore(batch, draws)
+        hidden: Tensor = draws["hidden"]
+        similarity = F.cosine_similarity(restored, original, dim=1)
         loss = masked_mean((1 - similarity).clamp(min=0).pow(self.config.power), hidden)
         metrics = {"cosine": masked_mean(similarity.detach(), hidden)}
         return LossTerms.of({"masked_nodes": loss}, counts={"masked_nodes": hidden.sum()}, metrics=metrics)
+
+    def picture(self, batch: Batch, draws: Draws) -> Picture:
+        """The graph with its hidden nodes numbered, as it is and as the model restores it."""
+        from repcore_graphs.render_nodes import nodes_picture
+
+        raw, original, restored = self.restore(batch, draws)
+        similarity = F.cosine_similarity(restored, original, dim=1)
+        return nodes_picture(
+            raw, original, restored, similarity=similarity, hidden=draws["hidden"], remark=replaced_words(draws)
+        )
 
     def counts(self, batch: Batch, draws: Draws) -> Mapping[str, Any]:
         """Hidden nodes."""

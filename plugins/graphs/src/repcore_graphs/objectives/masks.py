@@ -49,3 +49,9 @@ def hide(features: Tensor, token: Tensor, draws: Draws) -> Tensor:
     """Features (S, D) with hidden rows replaced by the token, or by another row where ``replaced`` says so."""
     hidden = torch.where(draws["hidden"][:, None], token.to(features.dtype), features)
     return torch.where(draws["replaced"][:, None], features[draws["donor"]], hidden)
+
+
+def replaced_words(draws: Draws) -> str:
+    """What a picture's words add for hidden elements that show another's features; empty if none does."""
+    count = int(draws["replaced"].sum())
+    return f"; in {count} of them the model sees another's features" if count else ""

@@ -18,12 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from repcore.errors import ConfigError
-from repcore.interfaces import Batch, Draws, LossTerms, Progress
+from repcore.interfaces import Batch, Draws, LossTerms, Picture, Progress
 from repcore.nn.dino_head import DinoHead
 from repcore.nn.ema import cosine_momentum, make_teacher, update_teacher
 from repcore.nn.losses import centred_teacher
 from repcore_medical3d.configs.adam_v2 import AdamV2Config
 from repcore_medical3d.encoders.anatomy import AnatomyEncoder
+from repcore_medical3d.objectives.adam_v2_picture import VIEWS_STATE
 from repcore_medical3d.objectives.collapse import CollapseWatch, spread
 from repcore_medical3d.objectives.localizability import entropy, localizability_loss
 from repcore_medical3d.objectives.part_whole import (
@@ -119,7 +120,11 @@ class AdamV2(nn.Module):
             config.teacher_temperature_epochs,
             progress.epoch,
         )
-        return {**cut(images, exponent, generator), "teacher_temperature": temperature, "granularity": exponent}
+        state = generator.get_state()  # enough to find out later where the views lie
+        return {
+            **cut(images, exponent, generator), "teacher_temperature": temperature, "granularity": exponent,
+            VIEWS_STATE: state,
+        }  # fmt: skip
 
     # -------------------------------------------------------------------------------------- losses
 
@@ -180,6 +185,12 @@ class AdamV2(nn.Module):
             teacher_whole=teacher[first][0],
             teacher_parts=teacher["parts"].transpose(0, 1) if "parts" in teacher else None,
         )
+
+    def picture(self, batch: Batch, draws: Draws) -> Picture:
+        """The first image: whole, parts and concentric views in their places, and how well they predict each other."""
+        from repcore_medical3d.render_anatomy import anatomy_picture
+
+        return anatomy_picture(self, self.encoder.images(batch), draws)
 
     def _embedded(self, encoder: nn.Module, groups: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Vectors (V, B, D) of groups of views (V, B, C, *S): one pass a resolution, or the published passes."""

@@ -79,6 +79,10 @@ class MaskedLanguageConfig:
         default=None,
         metadata={"help": "random tokens are drawn below this id; taken from the preprocessor when left out"},
     )
+    token_texts: tuple[str, ...] | None = field(
+        default=None,
+        metadata={"help": "text of each id, for pictures only; taken from the preprocessor when left out"},
+    )
     attention_mask: Literal["proper", "reference"] = field(
         default="proper",
         metadata={"help": "proper: padding is not attended to; reference: it is, as in the published pre-training"},

@@ -19,12 +19,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from repcore.errors import ConfigError
-from repcore.interfaces import Batch, Draws, Features, LossTerms, Progress
+from repcore.interfaces import Batch, Draws, Features, LossTerms, Picture, Progress
 from repcore.nn.initialisation import initialise_normal
 from repcore.nn.masking import independent_mask
 from repcore_molecules.configs.selformer import MaskedLanguageConfig
 
 TERM = "masked_language"
+SHOWN_GUESSES = 3
 
 
 class TokenEncoder(Protocol):
@@ -157,12 +158,16 @@ class MaskedLanguage(nn.Module):
         scores: Tensor = self.head(hidden, self.encoder.word_embeddings)
         return scores
 
-    def forward(self, batch: Batch, draws: Draws) -> LossTerms:
+    def predict(self, batch: Batch, draws: Draws) -> tuple[MaskedTokens, Tensor]:
+        """What is hidden, and the scores of every token at the predicted places, float (M, V) in row-major order."""
         masked = self.mask_tokens(batch, draws)
         features = self.encode(batch, masked)
-        hidden = features.tokens["tokens"].values[masked.selected]  # (M, D), row-major order
+        hidden = features.tokens["tokens"].values[masked.selected]  # (M, D)
+        return masked, self.logits(hidden).float()
+
+    def forward(self, batch: Batch, draws: Draws) -> LossTerms:
+        masked, logits = self.predict(batch, draws)
         truth = batch.inputs["input_ids"][masked.selected]
-        logits = self.logits(hidden).float()
         count = masked.selected.sum()
         loss = F.cross_entropy(logits, truth, reduction="sum") / count.clamp(min=1)
         correct = (logits.detach().argmax(-1) == truth).sum()
@@ -173,6 +178,31 @@ class MaskedLanguage(nn.Module):
             "masked_accuracy_baseline": commonest,
         }
         return LossTerms.of({TERM: loss}, counts={TERM: count}, metrics=metrics)
+
+    def picture(self, batch: Batch, draws: Draws) -> Picture:
+        """The row of tokens with the hidden ones marked, the guesses there, and the molecule so filled in."""
+        from repcore_molecules.render_masked import HiddenToken, masked_picture
+
+        masked, logits = self.predict(batch, draws)
+        chances = logits.softmax(-1)
+        best = chances.topk(min(SHOWN_GUESSES, chances.shape[-1]))
+        true, shown = batch.inputs["input_ids"][0], masked.input_ids[0]
+        length = len(true) if (valid := batch.inputs.get("attention_mask")) is None else int(valid[0].sum())
+        hidden = [
+            HiddenToken(
+                place=place,
+                shown=self._text(shown[place]),
+                true=self._text(true[place]),
+                probability=float(chances[row, true[place]]),
+                guesses=tuple((self._text(one), float(chances[row, one])) for one in best.indices[row]),
+            )
+            for row, place in enumerate(masked.selected[0].nonzero()[:, 0].tolist())
+        ]
+        return masked_picture([self._text(one) for one in true[:length]], hidden)
+
+    def _text(self, number: Tensor) -> str:
+        known = self.config.token_texts or ()
+        return known[int(number)] if int(number) < len(known) else f"#{int(number)}"
 
     def _selected(self, batch: Batch, draws: Draws) -> Tensor:
         ids = batch.inputs["input_ids"]

@@ -134,7 +134,8 @@ class SelfiesPreprocessor:
         return counts
 
     def facts(self) -> Mapping[str, Any]:
-        return {"vocabulary_size": self.tokeniser.size, "token_count": self.tokeniser.size}
+        size = self.tokeniser.size
+        return {"vocabulary_size": size, "token_count": size, "token_texts": tuple(self.tokeniser.tokens(range(size)))}
 
     def converted(self, cell: object) -> SmilesResult:
         """One SMILES through cleaning and SELFIES, with status and reason."""
