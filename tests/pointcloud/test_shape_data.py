@@ -256,6 +256,23 @@ def test_subfolders_are_classes_and_a_level_of_splits_is_one(tmp_path: Path) -> 
     assert sniff_folder(root) > 0
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "is_cloud"),
+    [
+        ("a.csv", "0.1,0.2,0.3\n0.4,0.5,0.6\n", True),
+        ("a.csv", "x,y,z,label\n0.1,0.2,0.3,4\n1,2,3,4\n", True),
+        ("a.pts", "2\n0.1 0.2 0.3\n0.4 0.5 0.6\n", True),
+        ("a.csv", "time,speed,load\n0,1.5,2\n1,2.5,3\n", False),
+        ("a.csv", "smiles,y\nCCO,1\nCC,2\n", False),
+        ("a.txt", "A text about something.\nOf two lines.\n", False),
+    ],
+)
+def test_a_table_of_something_else_is_no_cloud(name: str, text: str, is_cloud: bool, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    assert (sniff_folder(tmp_path / name) > 0) == is_cloud
+    assert (sniff_folder(tmp_path) > 0) == is_cloud or name.endswith(".pts")
+
+
 def test_mixed_formats_and_other_files_are_told(tmp_path: Path) -> None:
     root = tree(tmp_path, "a/x.npy", "b/y.npy")
     write_text(" ")(root / "b" / "z.xyz")

@@ -173,6 +173,7 @@ class ObjectiveSpec(Spec):
         decay_rule: function ``(name, parameter) -> bool`` that says which parameters get weight decay; by default
             those with two or more dimensions that are not embeddings of positions or tokens added by name.
         unused_parameters_ok: name patterns of parameters that may get no gradient.
+        example: function returning ``(config, batch)`` of tiny size, for checks where no recipe uses the objective.
     """
 
     kind: ClassVar[str] = "objective"
@@ -200,6 +201,8 @@ class DatasetSpec(Spec):
         sniff: ``fn(path: Path) -> float`` in [0, 1]: how surely this reader fits; reads names and headers only.
         render: ``fn(sample) -> repcore.interfaces.Picture`` for reports.
         embedded: True when it needs no files (generated, or inside a dependency).
+        example: function returning a config that opens a few rows, so that checks can read them; files it needs lie in
+            the package.
     """
 
     kind: ClassVar[str] = "dataset"

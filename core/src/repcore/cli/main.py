@@ -201,7 +201,9 @@ def warn_about_plugins() -> None:
         meant = f"; did you mean {near}?" if near else ""
         complain(f"repcore: no plugin is called {name!r} ({variable} or --no-plugin){meant}")
     for record in records:
-        if record.status not in HEALTHY:
+        if record.status == "duplicate":
+            complain(f"repcore: {record.problem}. Run: repcore plugins --doctor")
+        elif record.status not in HEALTHY:
             what = "is not loaded" if not record.specs and not record.info else f"has a problem: {record.status}"
             complain(f"repcore: plugin {record.name!r} {what} ({record.problem}). Run: repcore plugins --doctor")
 

@@ -118,6 +118,11 @@ def padding_invariant(subject: EncoderSubject) -> None:
     rows, encoder = subject.rows, subject.build()
     order = rows.cheapest_first()
     smallest, largest = order[0], order[-1]
+    cost = rows.parts.preprocessor.cost
+    if cost(rows.usable[smallest].items[0].meta) == cost(rows.usable[largest].items[0].meta):
+        raise NotJudgedError(
+            "all rows of the recipe cost the same; rows of different sizes would show what padding does"
+        )
     both = forward(encoder, rows.plain_batch([smallest, largest])).pooled
     for place, number in enumerate((smallest, largest)):
         gap = largest_gap(both[place], forward(encoder, rows.plain_batch([number])).pooled[0])

@@ -99,6 +99,10 @@ def _rows(part: np.ndarray, name: str, count: int, labelled: np.ndarray) -> np.n
     rows = np.asarray(part, dtype=np.int64).ravel()
     if rows.size and (rows.min() < 0 or rows.max() >= count):
         raise DataError(f"the {name} split names row {int(rows.max())}, but there are {count} rows")
+    if not rows.size:
+        raise DataError(
+            f"the {name} split is empty", hint="too few rows or groups for this split; --split random, or folds"
+        )
     kept = rows[labelled[rows]]
     if not kept.size:
         raise DataError(f"the {name} split has no labelled row", rows=rows.size)

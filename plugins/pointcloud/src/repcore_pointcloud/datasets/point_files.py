@@ -22,6 +22,7 @@ from repcore.errors import ItemError
 from repcore_pointcloud.datasets.pcd_files import read_pcd
 
 TEXT_SUFFIXES = (".xyz", ".txt", ".pts", ".csv", ".tsv")
+LOOKED_AT = 4096  # characters of a text file that tell whether it holds points
 MESH_SUFFIXES = (".ply", ".obj", ".off", ".stl", ".glb", ".gltf")
 SUFFIXES = (".npy", ".npz", ".pcd", ".bin", *TEXT_SUFFIXES, *MESH_SUFFIXES)
 POINT_KEYS = ("points", "xyz", "pos", "positions", "coords", "data", "pc", "arr_0")
@@ -162,9 +163,28 @@ def _text(path: Path) -> tuple[np.ndarray, list[str]]:
     return np.array(lines, dtype=np.float64).reshape(len(lines), -1), names
 
 
+def looks_like_points(path: Path) -> bool:
+    """Whether the beginning of a text file is columns of numbers: no header, or one that names x, y and z."""
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        text = file.read(LOOKED_AT)
+    lines = text.splitlines()
+    begun = _kept(lines[:-1] if len(text) == LOOKED_AT else lines)  # the last one may be cut off
+    rows = [re.split(r"[\s,;]+", line.strip().strip(",;")) for line in begun]
+    if rows and not _is_number(rows[0][0]):
+        named = {word.strip('"').lower() for word in rows.pop(0)}
+        if not named.issuperset(AXIS_NAMES):
+            return False
+    rows = [row for row in rows if len(row) > 1]  # .pts begins with the number of points
+    return bool(rows) and all(len(row) >= 3 and all(map(_is_number, row[:3])) for row in rows)
+
+
 def _lines(path: Path) -> list[str]:
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
-    return [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith(("#", "//"))]
+    return _kept(path.read_text(encoding="utf-8-sig", errors="replace").splitlines())
+
+
+def _kept(lines: Sequence[str]) -> list[str]:
+    """Without empty ones and comments."""
+    return [line for line in lines if line.strip() and not line.lstrip().startswith(("#", "//"))]
 
 
 def _is_number(word: str) -> bool:

@@ -15,7 +15,13 @@ from repcore.data.tables import MISSING_WORDS, Table, number
 from repcore.errors import DataError, closest
 from repcore.specs import TargetSpec
 from repcore_pointcloud.configs.shapes import ShapeFolderConfig
-from repcore_pointcloud.datasets.point_files import MESH_SUFFIXES, SUFFIXES, read_cloud
+from repcore_pointcloud.datasets.point_files import (
+    MESH_SUFFIXES,
+    SUFFIXES,
+    TEXT_SUFFIXES,
+    looks_like_points,
+    read_cloud,
+)
 from repcore_pointcloud.datasets.shape_reader import ReadCloud, ShapeReader
 
 LABEL_TABLES = ("labels.csv", "labels.tsv")
@@ -42,11 +48,15 @@ class ShapeFolderReader(ShapeReader):
 def sniff(path: Path) -> float:
     """Any tree with clouds or meshes, or one of them; tables and texts among other files mean little."""
     if path.is_file():
-        return 0.6 if path.suffix.lower() in SUFFIXES and not _is_table_of_rows(path) else 0.0
+        is_shape = path.suffix.lower() in SUFFIXES and not _is_table_of_rows(path)
+        return 0.6 if is_shape and (path.suffix.lower() not in TEXT_SUFFIXES or looks_like_points(path)) else 0.0
     files = [one for one in islice(path.rglob("*"), LOOKED_AT) if one.is_file()]
     shapes = [one for one in files if _is_shape(one)]
     if any(one.suffix.lower() in UNMISTAKABLE for one in shapes):
         return 0.5
+    texts = [one for one in shapes if one.suffix.lower() in TEXT_SUFFIXES]
+    if texts and not looks_like_points(texts[0]):  # tables of something else
+        shapes = [one for one in shapes if one.suffix.lower() not in TEXT_SUFFIXES]
     return 0.5 * len(shapes) / len(files) if files else 0.0
 
 
