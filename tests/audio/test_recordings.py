@@ -264,8 +264,8 @@ def test_generated_sounds_repeat_and_differ() -> None:
         samples = reader[row].inputs.samples
         assert np.isfinite(samples).all()
         assert 0.04 < np.abs(samples).max() <= 0.9 + 1e-6
-    assert reader.by_id("sound-00004").id == "sound-00004"
-    with pytest.raises(DataError, match="no generated recording 'sound-99'"):
+    assert reader.by_id("sound-000004").id == "sound-000004"
+    with pytest.raises(DataError, match="no generated sound 'sound-99'"):
         reader.by_id("sound-99")
 
 

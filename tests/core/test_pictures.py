@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
-from repcore.interfaces import Batch, Draws, Picture
+from repcore.interfaces import Batch, Draws, Picture, Progress
 from repcore.report.build import build_report
 from repcore.training.assembly import RunParts
 from repcore.training.pictures import MOST_BYTES, NAME, ROWS, write_pictures
 from repcore.training.run_folder import RunFolder
 from tests.toys.toy_run import make_run
+
+LAST = Progress(step=6, total_steps=7)
 
 pytestmark = pytest.mark.usefixtures("toys")
 
@@ -26,7 +28,7 @@ def parts(tmp_path: Path) -> RunParts:
 
 def drawn(parts: RunParts, tmp_path: Path, draw: Callable[[Batch, Draws], Any]) -> tuple[list[dict[str, str]], str]:
     parts.objective.picture = draw
-    problem = write_pictures(parts, RunFolder(tmp_path / "run"))
+    problem = write_pictures(parts, RunFolder(tmp_path / "run"), LAST)
     path = tmp_path / "run" / NAME
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else [], problem
 
@@ -59,8 +61,21 @@ def test_drawing_twice_gives_the_same_draws_and_one_set_of_lines(parts: RunParts
     assert drawn(parts, tmp_path, draw) == drawn(parts, tmp_path, draw)
 
 
+def test_draws_are_those_of_the_given_step(parts: RunParts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = []
+    plain = parts.objective.draw
+
+    def watched(batch: Batch, generator: Any, progress: Progress) -> Draws:
+        steps.append(progress)
+        return plain(batch, generator, progress)
+
+    monkeypatch.setattr(parts.objective, "draw", watched)
+    lines, _ = drawn(parts, tmp_path, lambda batch, draws: Picture("<b>one</b>", "words"))
+    assert steps == [LAST] * len(lines)
+
+
 def test_an_objective_without_pictures_writes_none(parts: RunParts, tmp_path: Path) -> None:
-    assert write_pictures(parts, RunFolder(tmp_path / "run")) == ""
+    assert write_pictures(parts, RunFolder(tmp_path / "run"), LAST) == ""
     assert not (tmp_path / "run" / NAME).exists()
 
 

@@ -341,9 +341,9 @@ def test_generated_radiographs_are_a_function_of_seed_and_index() -> None:
     other = Radiographs(RadiographsConfig(images=8, edge=64, seed=1))
     assert all(np.array_equal(data[row].inputs.pixels, again[row].inputs.pixels) for row in range(8))
     assert (data[0].inputs.pixels != other[0].inputs.pixels).any()
-    assert data.by_id("person-00003").id == data[3].id
+    assert data.by_id("person-000003").id == data[3].id
     with pytest.raises(DataError):
-        data.by_id("person-00099")
+        data.by_id("person-000099")
     with pytest.raises(IndexError):
         data[8]
 

@@ -37,7 +37,7 @@ PREPROCESSOR = ScenePreprocessor(scenes_examples.SCENE)
 def scenes() -> tuple[list[LabelledScene], tuple[int, ...]]:
     reader = Rooms(scenes_examples.rooms())
     return label_scenes(
-        PREPROCESSOR, [reader[row] for row in range(3)], label="semantic", ignored=[0], test=["room-00002"]
+        PREPROCESSOR, [reader[row] for row in range(3)], label="semantic", ignored=[0], test=["room-000002"]
     )
 
 

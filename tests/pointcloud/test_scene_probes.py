@@ -130,7 +130,7 @@ def test_train_probe_and_map_through_the_command_line(
         room = Rooms(RoomsConfig(scenes=3, points=16_000))[row]
         np.savez(data / f"{room.id}.npz", xyz=room.inputs.points, semantic=room.targets["semantic"])
     capsys.readouterr()
-    words = ["--data", str(data), "--label", "semantic", "--test", "room-00002", "--seeds", "1", "--json"]
+    words = ["--data", str(data), "--label", "semantic", "--test", "room-000002", "--seeds", "1", "--json"]
     assert command(["pointcloud", "scene-probe", str(run), *words]) == 0
     shown = json.loads(capsys.readouterr().out)
     found = {(one["level"], one["probe"], one["features"]) for one in shown["rows"]}

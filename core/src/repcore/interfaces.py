@@ -339,7 +339,8 @@ class Objective(Protocol):
       gradient accumulation and multi-GPU means exact for losses over a varying number of items (without it every
       micro-batch weighs ``batch.size``).
     * ``picture(batch, draws) -> Picture``: what the trained objective makes of one item (a batch of size 1, eval mode,
-      no gradient): masked beside restored, matched regions. A few held-out rows of every run are drawn for its report.
+      no gradient): masked beside restored, matched regions. A few held-out rows of every run are drawn for its report,
+      with draws as in the last step.
     """
 
     def draw(self, batch: Batch, generator: torch.Generator, progress: Progress) -> Draws:

@@ -22,11 +22,14 @@ MOST_BYTES = 1_500_000  # of HTML in all: the report carries it whole
 log = logging.getLogger(__name__)
 
 
-def write_pictures(parts: RunParts, folder: RunFolder) -> str:
+def write_pictures(parts: RunParts, folder: RunFolder, progress: Progress) -> str:
     """Let the objective draw a few held-out rows (training rows where none are held out).
 
     Nothing is written for an objective without a method ``picture``. A row that cannot be drawn is left out: a drawing
     must not cost a finished run.
+
+    Args:
+        progress: where in the run views and draws are made; the last step, for what training ended with.
 
     Returns:
         why pictures are missing; empty when none is.
@@ -37,7 +40,7 @@ def write_pictures(parts: RunParts, folder: RunFolder) -> str:
     was_training = parts.objective.training
     parts.objective.eval()
     try:
-        lines, problem = _drawn(parts, draw)
+        lines, problem = _drawn(parts, draw, progress)
     finally:
         parts.objective.train(was_training)
     (folder.path / NAME).unlink(missing_ok=True)
@@ -45,15 +48,17 @@ def write_pictures(parts: RunParts, folder: RunFolder) -> str:
     return problem
 
 
-def _drawn(parts: RunParts, draw: Callable[[Batch, Any], object]) -> tuple[list[dict[str, str]], str]:
+def _drawn(
+    parts: RunParts, draw: Callable[[Batch, Any], object], progress: Progress
+) -> tuple[list[dict[str, str]], str]:
     rows = parts.validation if len(parts.validation) else parts.train
     places = np.unique(np.linspace(0, len(rows) - 1, ROWS).astype(int))
     lines: list[dict[str, str]] = []
     problem, left = "", MOST_BYTES
-    for loaded in _single_rows(parts, rows[places]):
+    for loaded in _single_rows(parts, rows[places], progress):
         batch = loaded.batch.to(_device(parts.objective))
         try:
-            picture = _picture(parts, draw, batch)
+            picture = _picture(parts, draw, batch, progress)
         except Exception as error:  # whatever a plugin's drawing raises
             log.warning("the objective cannot draw %s", batch.sample_id, exc_info=True)
             problem = problem or f"{batch.sample_id[0]} cannot be drawn: {type(error).__name__}: {error}"
@@ -66,23 +71,23 @@ def _drawn(parts: RunParts, draw: Callable[[Batch, Any], object]) -> tuple[list[
     return lines, problem
 
 
-def _picture(parts: RunParts, draw: Callable[[Batch, Any], object], batch: Batch) -> Picture:
+def _picture(parts: RunParts, draw: Callable[[Batch, Any], object], batch: Batch, progress: Progress) -> Picture:
     rules = cast(Objective, parts.objective)
     generator = torch.Generator(device=_device(parts.objective))
     generator.manual_seed(mix(parts.resolved.trainer.seed, "picture", *batch.sample_id))
     with torch.no_grad():
-        picture = draw(batch, rules.draw(batch, generator, Progress(step=0, total_steps=1)))
+        picture = draw(batch, rules.draw(batch, generator, progress))
     if not isinstance(picture, Picture):
         raise TypeError(f"picture returned {type(picture).__name__}, not a Picture")
     return picture
 
 
-def _single_rows(parts: RunParts, rows: np.ndarray) -> Any:
+def _single_rows(parts: RunParts, rows: np.ndarray, progress: Progress) -> Any:
     return build_loader(
         parts.reader,
         parts.preprocessor,
         parts.views,
-        FixedBatches(rows, 1, parts.resolved.trainer.seed),
+        FixedBatches(rows, 1, parts.resolved.trainer.seed, progress=progress),
         indices=rows,
         domain=parts.resolved.domain,
         workers=0,

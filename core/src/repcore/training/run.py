@@ -177,7 +177,7 @@ def execute(
     )
     if state.is_writer and result.status == "finished":
         export_model(registry, parts, folder, result.validation, state.step)
-        problem = write_pictures(parts, folder)
+        problem = write_pictures(parts, folder, batches.progress(batches.total_steps - 1))
         if problem:
             reporter.warn(f"pictures of the objective: {problem}")
     return result

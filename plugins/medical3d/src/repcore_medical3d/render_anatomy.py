@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 MAP_EDGE, VIEW_EDGE = 256, 128  # pixels; six pictures share the room of a report
 MAP_WIDTH, STRIP_WIDTH = 480, 246  # of three slices beside each other
 QUALITY = 85
+MARGIN = 0.05  # of what frames cover
 SHELLS_PER_EDGE = 96  # a frame in a volume is an edge / 96 thick, at least one voxel
 LINE = "border:1px solid;border-color:color-mix(in srgb,currentColor 30%,transparent)"
 CELL = f"{LINE};padding:.1rem .45rem;text-align:right;font-variant-numeric:tabular-nums"
@@ -49,11 +50,12 @@ def anatomy_picture(objective: AdamV2, images: Tensor, draws: Draws) -> Picture:
     """
     import torch
 
-    from repcore_medical3d.objectives.adam_v2_picture import drawn_boxes, part_whole_agreement, view_losses
+    from repcore_medical3d.objectives.adam_v2_picture import part_whole_agreement, view_losses
 
     with torch.no_grad():
         encoded = objective.encode(draws)
-        boxes = {name: one.tolist() for name, one in drawn_boxes(objective, images, draws).items()}
+        sets = ("whole", "parts", "global", "local")
+        boxes = {name: draws[f"{name}_boxes"][0].tolist() for name in sets if name in draws}
         losses = view_losses(objective, encoded, draws)
         found = part_whole_agreement(objective, encoded) if "whole" in draws else []
     painter = _Painter(images[0])
@@ -90,7 +92,11 @@ class _Painter:
         return f'<img alt="{html.escape(alt)}" style="display:block;width:100%" src="{_jpeg(pixels, edge)}">'
 
     def map(self, boxes: Sequence[Sequence[float]], names: Sequence[str], alt: str, *, is_nested: bool) -> str:
-        """The image with frames around boxes (V, 2s), the first of them drawn strongest; in volumes without names."""
+        """The image with frames around boxes (V, 2s), the first of them drawn strongest; in volumes without names.
+
+        Args:
+            is_nested: boxes lie in each other: an image is drawn as far as they reach, so that names find room.
+        """
         if self.axes == 3:
             import numpy as np
 
@@ -100,15 +106,18 @@ class _Painter:
                 classes[_shell(classes.shape, box)] = len(boxes) - number
             source = _jpeg(self._slices(self.image, centre, classes), MAP_WIDTH)
             return f'<img alt="{html.escape(alt)}" style="display:block;width:100%" src="{source}">'
-        height, width = self.image.shape[1:]
+        edges = self.image.shape[1:]
+        (top, bottom), (left, right) = _reach(boxes, edges) if is_nested else [(0, edge) for edge in edges]
+        height, width = bottom - top, right - left
+        pixels = _jpeg(self._flat(self.image[:, top:bottom, left:right]), MAP_EDGE)
         frames = "".join(
             _frame(box, name, min(height, width), number, is_nested=is_nested)
             for number, (box, name) in enumerate(zip(boxes, names, strict=True))
         )
         return (
-            f'<svg role="img" aria-label="{html.escape(alt)}" viewBox="0 0 {width} {height}" style="display:block;'
-            f'width:100%"><image width="{width}" height="{height}" href="{_jpeg(self._flat(self.image), MAP_EDGE)}"/>'
-            f"{frames}</svg>"
+            f'<svg role="img" aria-label="{html.escape(alt)}" viewBox="{left} {top} {width} {height}" '
+            f'style="display:block;width:100%"><image x="{left}" y="{top}" width="{width}" height="{height}" '
+            f'href="{pixels}"/>{frames}</svg>'
         )
 
     def _flat(self, view: Tensor) -> np.ndarray:
@@ -212,12 +221,9 @@ def _nested(
 def _table(found: Sequence[Agreement]) -> str:
     """Every cosine with those it is to be read against."""
     heads = ["cosine with its prediction", "wrong place"]
-    if found[0].other is not None:
-        heads += ["another image", "centred", "centred, another image"]
     lines = []
     for number, one in enumerate(found):
-        values = [one.own, one.misplaced, one.other, one.centred, one.centred_other]
-        cells = "".join(f'<td style="{CELL}">{value:.3f}</td>' for value in values if value is not None)
+        cells = "".join(f'<td style="{CELL}">{value:.3f}</td>' for value in (one.own, one.misplaced))
         name = f"part {number}" if number else "whole"
         lines.append(f'<tr><th scope="row" style="{CELL};text-align:left">{name}</th>{cells}</tr>')
     top = "".join(f'<th scope="col" style="{CELL}">{head}</th>' for head in ["", *heads])
@@ -247,6 +253,17 @@ def _view_names(large: int, local: int) -> list[str]:
     """``global``, or ``global 1`` and ``global 2``; letters for local views, from the smallest."""
     letters = [*string.ascii_lowercase, *(f"v{number}" for number in range(local))][:local]
     return [*(["global"] if large == 1 else [f"global {number + 1}" for number in range(large)]), *letters]
+
+
+def _reach(boxes: Sequence[Sequence[float]], edges: Sequence[int]) -> list[tuple[int, int]]:
+    """First voxel and end along each axis of an image that boxes (V, 2s) cover together, and a little around them."""
+    found = []
+    for axis, edge in enumerate(edges):
+        low = min(box[axis] for box in boxes)
+        high = max(box[axis] + box[len(edges) + axis] for box in boxes)
+        margin = MARGIN * (high - low)
+        found.append((max(0, math.floor(low - margin)), min(edge, math.ceil(high + margin))))
+    return found
 
 
 def _frame(box: Sequence[float], name: str, edge: int, number: int, *, is_nested: bool) -> str:

@@ -11,11 +11,11 @@ Symbols: n samples, t time in seconds.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from hashlib import sha256
 
 import numpy as np
 
-from repcore.errors import ConfigError, DataError
+from repcore.data.generated import Generated
+from repcore.errors import ConfigError
 from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
 from repcore_audio.configs.recordings import SoundsConfig
@@ -164,7 +164,7 @@ MAKERS: Mapping[str, Maker] = {
 }  # fmt: skip
 
 
-class Sounds:
+class Sounds(Generated):
     """Dataset ``audio/sounds``.
 
     Args:
@@ -174,6 +174,7 @@ class Sounds:
         ConfigError: no clip, or too short to hold any sound.
     """
 
+    noun = "sound"
     targets = (TargetSpec("sound", "class", names=tuple(MAKERS)),)
 
     def __init__(self, config: SoundsConfig) -> None:
@@ -182,13 +183,8 @@ class Sounds:
                 f"{config.clips} clips of {config.seconds} s at {config.sample_rate_hz} Hz cannot be generated",
                 expected="1 clip or more of 0.2 s or more at 8000 Hz or more",
             )
+        super().__init__(config, config.clips)
         self.config = config
-        self._made: dict[int, Sample] = {}  # a megabyte for ten clips: worth keeping for every pass over the data
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the settings, which decide everything."""
-        return sha256(repr(self.config).encode()).hexdigest()
 
     @property
     def splits(self) -> Mapping[str, Sequence[int]]:
@@ -196,17 +192,8 @@ class Sounds:
         held = rows // len(MAKERS) % TEST_SHARE == TEST_SHARE - 1
         return {"train": rows[~held].tolist(), "test": rows[held].tolist()} if held.any() else {}
 
-    def __len__(self) -> int:
-        return self.config.clips
-
-    def __getitem__(self, index: int) -> Sample:
-        if not 0 <= index < len(self):
-            raise IndexError(f"recording {index} of {len(self)}")
-        if index not in self._made:
-            self._made[index] = self._make(index)
-        return self._made[index]
-
-    def _make(self, index: int) -> Sample:
+    def make(self, index: int) -> Sample:
+        """A recording of the class ``index`` modulo the number of classes."""
         rng = np.random.default_rng([self.config.seed, index])
         number = index % len(MAKERS)
         rate = self.config.sample_rate_hz
@@ -219,21 +206,8 @@ class Sounds:
         level = 10 ** (-rng.uniform(*self.config.signal_to_noise_db) / 20)
         mixed = _tilted(sound + level * background, rate, rng)
         samples = (mixed / np.abs(mixed).max() * rng.uniform(0.05, LARGEST_PEAK)).astype(np.float32)
-        name = f"sound-{index:05d}"
-        return Sample(
-            name, Recording(samples[None], rate), {"sound": number}, None, {"seconds": round(len(t) / rate, 4)}
-        )
-
-    def by_id(self, sample_id: str) -> Sample:
-        """The recording with this id.
-
-        Raises:
-            DataError: there is none.
-        """
-        word = sample_id.removeprefix("sound-")
-        if not word.isdigit() or int(word) >= len(self):
-            raise DataError(f"there is no generated recording {sample_id!r}", rows=len(self))
-        return self[int(word)]
+        seconds = round(len(t) / rate, 4)
+        return Sample(self.id_of(index), Recording(samples[None], rate), {"sound": number}, None, {"seconds": seconds})
 
 
 def _unit(signal: np.ndarray) -> np.ndarray:

@@ -9,13 +9,13 @@ ones stand out.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
+from repcore.data.generated import Generated
 from repcore.data.seeds import generator
-from repcore.errors import ConfigError, DataError
+from repcore.errors import ConfigError
 from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
 from repcore_graphs.configs.data import MotifsConfig
@@ -23,11 +23,10 @@ from repcore_graphs.datasets.raw_graph import RawGraph
 
 KINDS = 3  # of nodes, of bonds, and of rules
 CLASSES = ("shift-0", "shift-1", "shift-2")
-VERSION = 1  # raised when the same settings give other graphs
 
 
-class Motifs:
-    """Reader of the generated graphs; graph i depends on (seed, i) only.
+class Motifs(Generated):
+    """Dataset ``graphs/motifs``.
 
     Args:
         config: size, seed and difficulty.
@@ -36,52 +35,24 @@ class Motifs:
         ConfigError: sizes that make no graph.
     """
 
+    noun = "motif"
+    targets = (TargetSpec("rule", "class", names=CLASSES),)
+
     def __init__(self, config: MotifsConfig) -> None:
         if not 3 <= config.least_nodes <= config.most_nodes:
             raise ConfigError(f"nodes from {config.least_nodes} to {config.most_nodes}", expected="3 <= least <= most")
         if config.size < 1 or not 0 <= config.noise <= 1:
             raise ConfigError(f"size={config.size}, noise={config.noise}", expected="at least 1, and a share")
+        super().__init__(config, config.size)
         self.config = config
-        self._made: dict[int, Sample] = {}
-
-    @property
-    def fingerprint(self) -> str:
-        return hashlib.sha256(f"motifs {VERSION} {self.config}".encode()).hexdigest()
-
-    @property
-    def targets(self) -> Sequence[TargetSpec]:
-        return [TargetSpec("rule", "class", names=CLASSES)]
-
-    @property
-    def splits(self) -> Mapping[str, Sequence[int]]:
-        return {}
 
     @property
     def vocabularies(self) -> Mapping[str, list[list[int]]]:
         """Node and bond types."""
         return {"node": [list(range(KINDS))], "edge": [list(range(KINDS))]}
 
-    def __len__(self) -> int:
-        return self.config.size
-
-    def id_of(self, index: int) -> str:
-        """``motif-000000`` for the first graph."""
-        return f"motif-{index:06d}"
-
-    def by_id(self, sample_id: str) -> Sample:
-        number = sample_id.removeprefix("motif-")
-        if not number.isdigit() or int(number) >= len(self):
-            raise DataError(f"no graph {sample_id!r}", expected=f"{self.id_of(0)} .. {self.id_of(len(self) - 1)}")
-        return self[int(number)]
-
-    def __getitem__(self, index: int) -> Sample:
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        if index not in self._made:
-            self._made[index] = self._make(index)
-        return self._made[index]
-
-    def _make(self, index: int) -> Sample:
+    def make(self, index: int) -> Sample:
+        """A graph of a class drawn at random."""
         rng = generator(self.config.seed, "motifs", index)
         label = int(rng.integers(len(CLASSES)))
         num_nodes = int(rng.integers(self.config.least_nodes, self.config.most_nodes + 1))

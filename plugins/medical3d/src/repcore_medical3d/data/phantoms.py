@@ -7,14 +7,14 @@ alone do not tell the organ. Nothing learned here says anything about patients.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from hashlib import sha256
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage
 
+from repcore.data.generated import Generated
 from repcore.data.seeds import generator
-from repcore.errors import ConfigError, DataError
+from repcore.errors import ConfigError
 from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
 from repcore_medical3d.configs.volumes import PhantomsConfig
@@ -38,7 +38,7 @@ LESION_SHARE = 0.5
 PROPORTIONS = (0.72, 0.56, 1.0)  # of the array's edge along x, y, z
 
 
-class Phantoms:
+class Phantoms(Generated):
     """Dataset ``medical3d/phantoms``.
 
     Args:
@@ -48,35 +48,20 @@ class Phantoms:
         ConfigError: fewer than one volume, or too few voxels to hold organs.
     """
 
+    noun = "phantom"
+    targets = (segmentation_target(NAMES), TargetSpec("has_lesion", "class", names=("no", "yes")))
+
     def __init__(self, config: PhantomsConfig) -> None:
         if config.volumes < 1:
             raise ConfigError(f"volumes={config.volumes} is below 1", field="dataset.volumes")
         if config.edge < 16:
             raise ConfigError(f"edge={config.edge} voxels cannot hold organs", field="dataset.edge", hint="edge: 48")
+        super().__init__(config, config.volumes)
         self.config = config
-        self._made: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
-    @property
-    def fingerprint(self) -> str:
-        return sha256(repr(self.config).encode()).hexdigest()
-
-    @property
-    def targets(self) -> Sequence[TargetSpec]:
-        return (segmentation_target(NAMES), TargetSpec("has_lesion", "class", names=("no", "yes")))
-
-    @property
-    def splits(self) -> Mapping[str, Sequence[int]]:
-        return {}
-
-    def __len__(self) -> int:
-        return self.config.volumes
-
-    def __getitem__(self, index: int) -> Sample:
-        if not 0 <= index < len(self):
-            raise IndexError(f"phantom {index} of {len(self)}")
-        if index not in self._made:
-            self._made[index] = self._generated(index)
-        values, labels = self._made[index]
+    def make(self, index: int) -> Sample:
+        """A body with organs, in HU, and its label map."""
+        values, labels = self._body(index)
         affine = np.diag([self.config.spacing_mm] * 3 + [1.0])
         affine[:3, 3] = -0.5 * self.config.spacing_mm * (np.asarray(values.shape) - 1)
         lesion = float((labels == NAMES.index("lesion")).any())
@@ -89,22 +74,7 @@ class Phantoms:
             self.id_of(index), image, {SEGMENTATION: Volume(labels, affine), "has_lesion": lesion}, None, meta
         )
 
-    def id_of(self, index: int) -> str:
-        """Name of a phantom."""
-        return f"phantom-{index:04d}"
-
-    def by_id(self, sample_id: str) -> Sample:
-        """The phantom of this name.
-
-        Raises:
-            DataError: there is none.
-        """
-        for index in range(len(self)):
-            if self.id_of(index) == sample_id:
-                return self[index]
-        raise DataError(f"there is no phantom {sample_id!r}", volumes=len(self))
-
-    def _generated(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def _body(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """int16 values in HU and uint8 labels, (I, J, K)."""
         rng = generator(self.config.seed, "phantom", index)
         shape = tuple(max(12, round(self.config.edge * part)) for part in PROPORTIONS)

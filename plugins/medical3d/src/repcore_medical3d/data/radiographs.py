@@ -9,14 +9,14 @@ Coordinates: x from -1 (left edge of the image, the patient's right) to 1, y fro
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from repcore.data.generated import Generated
 from repcore.data.seeds import generator
-from repcore.errors import ConfigError, DataError
+from repcore.errors import ConfigError
 from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
 from repcore_medical3d.configs.images import RadiographsConfig
@@ -47,8 +47,8 @@ class Person:
     lesion: tuple[float, float, float]  # x, y, radius
 
 
-class Radiographs:
-    """Random access to generated people.
+class Radiographs(Generated):
+    """Dataset ``medical3d/radiographs``.
 
     Args:
         config: number, size, noise, seed.
@@ -57,45 +57,26 @@ class Radiographs:
         ConfigError: no images, or too small ones.
     """
 
+    noun = "person"
+    targets = (
+        TargetSpec("finding", "class", names=FINDINGS),
+        TargetSpec("mask", "class", level="voxel", names=STRUCTURES),
+    )
+
     def __init__(self, config: RadiographsConfig) -> None:
         if config.images < 1 or config.edge < 32:
             raise ConfigError(f"images={config.images} of {config.edge} pixels: at least 1 of 32", field="dataset")
+        super().__init__(config, config.images)
         self.config = config
-        self.targets: Sequence[TargetSpec] = (
-            TargetSpec("finding", "class", names=FINDINGS),
-            TargetSpec("mask", "class", level="voxel", names=STRUCTURES),
-        )
-        self.splits: Mapping[str, Sequence[int]] = {}
 
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the settings."""
-        return hashlib.sha256(repr(self.config).encode()).hexdigest()
-
-    def __len__(self) -> int:
-        return self.config.images
-
-    def __getitem__(self, index: int) -> Sample:
-        if not 0 <= index < len(self):
-            raise IndexError(f"row {index} of {len(self)}")
+    def make(self, index: int) -> Sample:
+        """A person's radiograph with mask and finding."""
         rng = generator(self.config.seed, "radiograph", index)
         person = _person(rng)
         radiograph = _projected(person, self.config.edge, self.config.noise, rng)
         height, width = radiograph.pixels.shape
-        return Sample(
-            f"person-{index:05d}", radiograph, {"finding": person.finding}, None, {"height": height, "width": width}
-        )
-
-    def by_id(self, sample_id: str) -> Sample:
-        """The person with this id.
-
-        Raises:
-            DataError: there is none.
-        """
-        number = sample_id.removeprefix("person-")
-        if not number.isdigit() or int(number) >= len(self):
-            raise DataError(f"there is no generated radiograph {sample_id!r}", rows=len(self))
-        return self[int(number)]
+        meta = {"height": height, "width": width}
+        return Sample(self.id_of(index), radiograph, {"finding": person.finding}, None, meta)
 
 
 def _person(rng: np.random.Generator) -> Person:

@@ -24,7 +24,6 @@ from repcore.nn.ema import cosine_momentum, make_teacher, update_teacher
 from repcore.nn.losses import centred_teacher
 from repcore_medical3d.configs.adam_v2 import AdamV2Config
 from repcore_medical3d.encoders.anatomy import AnatomyEncoder
-from repcore_medical3d.objectives.adam_v2_picture import VIEWS_STATE
 from repcore_medical3d.objectives.collapse import CollapseWatch, spread
 from repcore_medical3d.objectives.localizability import entropy, localizability_loss
 from repcore_medical3d.objectives.part_whole import (
@@ -120,11 +119,8 @@ class AdamV2(nn.Module):
             config.teacher_temperature_epochs,
             progress.epoch,
         )
-        state = generator.get_state()  # enough to find out later where the views lie
-        return {
-            **cut(images, exponent, generator), "teacher_temperature": temperature, "granularity": exponent,
-            VIEWS_STATE: state,
-        }  # fmt: skip
+        views = cut(images, exponent, generator)
+        return {**views, "teacher_temperature": temperature, "granularity": exponent}
 
     # -------------------------------------------------------------------------------------- losses
 

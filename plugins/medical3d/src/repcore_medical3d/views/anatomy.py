@@ -7,7 +7,7 @@ Symbols: B images, N parts, L local views, C channels, s axes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -87,7 +87,7 @@ class AnatomyViews:
 
         Returns:
             ``whole`` (B, 1, C, *S), ``global`` (B, 1, C, *S), ``local`` (B, L, C, *s) around the same centre, ``parts``
-            (B, N, C, *p), last axis fastest.
+            (B, N, C, *p), last axis fastest; and as ``whole_boxes`` and so on where they lie, see :func:`places`.
         """
         config = self.config
         whole = anchor_boxes(images.shape[2:], exponent, len(images), margin=config.anchor_margin, generator=generator)
@@ -104,13 +104,14 @@ class AnatomyViews:
             first = self._cut(images, joined([whole, around]), Cut(config.global_size, large, turn), generator)
             pieces = self._cut(images, parts, Cut(self.part_size, [BLUR_WHOLE] * self.parts, turn), generator)
         small = Cut(config.local_size, [BLUR_LOCAL] * config.local_views, turn)
-        return {
+        found = {
             "whole": first[:, :1], "global": first[:, 1:], "local": self._cut(images, local, small, generator),
             "parts": pieces,
         }  # fmt: skip
+        return {**found, **places({"whole": whole, "global": around, "local": local, "parts": parts})}
 
     def warmup(self, images: Tensor, exponent: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Views of the localizability stage: ``global`` (B, 2, C, *S), seen by both networks, and ``local``."""
+        """Views of the localizability stage: ``global`` (B, 2, C, *S), seen by both networks, ``local``, and boxes."""
         config = self.config
         anchor = anchor_boxes(
             images.shape[2:], exponent, len(images), margin=0.0, generator=generator, square=self.axes == 2
@@ -121,10 +122,11 @@ class AnatomyViews:
         turn = config.warmup_rotation_degrees
         cut_large = Cut(config.global_size, [BLUR_GLOBAL, BLUR_WHOLE], turn)
         cut_small = Cut(config.local_size, [BLUR_LOCAL] * count, turn)
-        return {
+        views = {
             "global": self._cut(images, large, cut_large, generator),
             "local": self._cut(images, small, cut_small, generator),
         }
+        return {**views, **places({"global": large, "local": small})}
 
     def _cut(self, images: Tensor, boxes: Boxes, cut: Cut, generator: torch.Generator) -> Tensor:
         """Boxes (B, V, s) as augmented views (B, V, C, *size)."""
@@ -138,6 +140,11 @@ class AnatomyViews:
         flat = jittered(views.flatten(0, 1), jitter, generator)
         flat = blurred(flat, list(cut.blur) * count, config.blur, generator)
         return flat.unflatten(0, (count, number))
+
+
+def places(boxes: Mapping[str, Boxes]) -> dict[str, Tensor]:
+    """Boxes of each set of views as ``NAME_boxes`` (B, V, 2s): origin and extent in voxels of the image, not turned."""
+    return {f"{name}_boxes": one.stacked() for name, one in boxes.items()}
 
 
 def concentric_ranges(count: int) -> list[CropRange]:

@@ -12,11 +12,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 
 import numpy as np
 
-from repcore.errors import ConfigError, DataError
+from repcore.data.generated import Generated
+from repcore.errors import ConfigError
 from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
 from repcore_pointcloud.configs.shapes import GeneratedShapesConfig
@@ -161,9 +161,10 @@ MAKERS: Mapping[str, Maker] = {
     "aeroplane": _aeroplane, "box": _box_object, "chair": _chair, "cone": _cone, "cylinder": _cylinder, "egg": _egg,
     "lamp": _lamp, "mug": _mug, "shelf": _shelf, "table": _table, "torus": _torus, "tree": _tree,
 }  # fmt: skip
+NAMES = tuple(MAKERS)
 
 
-class GeneratedShapes:
+class GeneratedShapes(Generated):
     """A reader that needs no files.
 
     Args:
@@ -173,51 +174,27 @@ class GeneratedShapes:
         ConfigError: nothing to generate, or shares outside their range.
     """
 
+    noun = "shape"
+    targets = (TargetSpec("class", "class", names=NAMES),)
+
     def __init__(self, config: GeneratedShapesConfig) -> None:
         if config.shapes < 1 or config.points < 1:
             raise ConfigError(f"{config.shapes} shapes of {config.points} points", field="dataset.shapes")
         if not 0.0 <= config.occlusion < 1.0:
             raise ConfigError(f"occlusion={config.occlusion} is outside 0 <= share < 1", field="dataset.occlusion")
+        super().__init__(config, config.shapes)
         self.config = config
-        self.names = tuple(MAKERS)
-
-    @property
-    def fingerprint(self) -> str:
-        return sha256(f"{self.config}|{self.names}".encode()).hexdigest()
-
-    @property
-    def targets(self) -> Sequence[TargetSpec]:
-        return (TargetSpec("class", "class", names=self.names),)
 
     @property
     def splits(self) -> Mapping[str, Sequence[int]]:
         test = range(0, len(self), TEST_SHARE)
         return {"train": [row for row in range(len(self)) if row % TEST_SHARE], "test": list(test)}
 
-    def __len__(self) -> int:
-        return self.config.shapes
-
-    def id_of(self, index: int) -> str:
-        """``shape-000012``."""
-        return f"shape-{index:06d}"
-
-    def by_id(self, sample_id: str) -> Sample:
-        """The object with this id.
-
-        Raises:
-            DataError: there is none.
-        """
-        number = sample_id.removeprefix("shape-")
-        if not number.isdigit() or int(number) >= len(self):
-            raise DataError(f"there is no generated shape {sample_id!r}", shapes=len(self))
-        return self[int(number)]
-
-    def __getitem__(self, index: int) -> Sample:
-        if not 0 <= index < len(self):
-            raise IndexError(index)
+    def make(self, index: int) -> Sample:
+        """An object of a class drawn at random."""
         rng = np.random.default_rng([self.config.seed, index])
-        label = int(rng.integers(len(self.names)))
-        points = self._disturbed(MAKERS[self.names[label]](rng), rng)
+        label = int(rng.integers(len(NAMES)))
+        points = self._disturbed(MAKERS[NAMES[label]](rng), rng)
         return Sample(self.id_of(index), PointCloud(points), {"class": label}, meta={"points": len(points)})
 
     def _disturbed(self, parts: Sequence[Part], rng: np.random.Generator) -> np.ndarray:

@@ -10,11 +10,11 @@ Symbols: n points.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 
 import numpy as np
 
-from repcore.errors import ConfigError, DataError
+from repcore.data.generated import Generated
+from repcore.errors import ConfigError
 from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
 from repcore_pointcloud.configs.scenes import RoomsConfig
@@ -88,7 +88,7 @@ def _thing(rng: np.random.Generator, kind: str, density: float, foot: np.ndarray
     return _stacked([pole, shade])
 
 
-class Rooms:
+class Rooms(Generated):
     """Dataset ``pointcloud/rooms``.
 
     Args:
@@ -98,6 +98,7 @@ class Rooms:
         ConfigError: no room, or too few points to show anything.
     """
 
+    noun = "room"
     targets = (TargetSpec("semantic", "class", "point", names=CLASSES), TargetSpec("instance", "class", "point"))
 
     def __init__(self, config: RoomsConfig) -> None:
@@ -106,13 +107,8 @@ class Rooms:
                 f"{config.scenes} rooms of {config.points} points cannot be generated",
                 expected="1 room or more of 500 points or more",
             )
+        super().__init__(config, config.scenes)
         self.config = config
-        self._made: dict[int, Sample] = {}
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the settings, which decide everything."""
-        return sha256(repr(self.config).encode()).hexdigest()
 
     @property
     def splits(self) -> Mapping[str, Sequence[int]]:
@@ -120,28 +116,8 @@ class Rooms:
         held = rows % TEST_SHARE == TEST_SHARE - 1
         return {"train": rows[~held].tolist(), "test": rows[held].tolist()} if held.any() else {}
 
-    def __len__(self) -> int:
-        return self.config.scenes
-
-    def __getitem__(self, index: int) -> Sample:
-        if not 0 <= index < len(self):
-            raise IndexError(f"room {index} of {len(self)}")
-        if index not in self._made:
-            self._made[index] = self._make(index)
-        return self._made[index]
-
-    def by_id(self, sample_id: str) -> Sample:
-        """The room with this id.
-
-        Raises:
-            DataError: there is none.
-        """
-        word = sample_id.removeprefix("room-")
-        if not word.isdigit() or int(word) >= len(self):
-            raise DataError(f"there is no generated room {sample_id!r}", rooms=len(self))
-        return self[int(word)]
-
-    def _make(self, index: int) -> Sample:
+    def make(self, index: int) -> Sample:
+        """A furnished room as seen from one place."""
         rng = np.random.default_rng([self.config.seed, index])
         half = np.array([*rng.uniform(1.2, 2.2, 2), 0.0])
         parts = self._shell(rng, half)
@@ -155,7 +131,7 @@ class Rooms:
             viewpoint=viewpoint.astype(np.float32),
         )
         return Sample(
-            f"room-{index:05d}",
+            self.id_of(index),
             scene,
             {"semantic": labels[chosen], "instance": instances[chosen]},
             None,
