@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from repcore.errors import ConfigError, DataError, ItemError
+from repcore.errors import CheckpointError, ConfigError, ItemError
 from repcore.interfaces import Sample
 from repcore_audio.configs.recordings import SoundsConfig
 from repcore_audio.configs.spectrogram import PUBLISHED_LOG_MEL, LogMelConfig
@@ -218,6 +218,6 @@ def test_settings_that_do_not_fit_are_named(change: dict[str, object], message: 
 
 
 def test_missing_statistics_of_a_saved_model_are_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="missing beside the model"):
+    with pytest.raises(CheckpointError, match="there is no "):
         LogMelPreprocessor.load(LogMelConfig(), tmp_path)
     assert LogMelPreprocessor.load(PUBLISHED_LOG_MEL, tmp_path).mean == pytest.approx(-4.2677393)

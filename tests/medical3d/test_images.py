@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from repcore.errors import ConfigError, DataError, ItemError, PluginError
+from repcore.errors import CheckpointError, ConfigError, DataError, ItemError, PluginError
 from repcore.interfaces import Sample
 from repcore_medical3d.configs.images import ImageConfig, ImageFilesConfig, RadiographsConfig
 from repcore_medical3d.data.image_files import Radiograph, read_image
@@ -206,7 +206,7 @@ def test_statistics_are_fitted_saved_and_loaded(tmp_path: Path) -> None:
     made.save(tmp_path)
     assert ImagePreprocessor.load(made.config, tmp_path).facts() == made.facts()
     (tmp_path / STATISTICS_FILE).unlink()
-    with pytest.raises(DataError, match="missing beside the model"):
+    with pytest.raises(CheckpointError, match="there is no "):
         ImagePreprocessor.load(made.config, tmp_path)
     assert ImagePreprocessor(ImageConfig(input_channels=3, normalisation="imagenet")).facts()["mean"][0] == 0.485
 

@@ -146,10 +146,10 @@ def test_saved_preprocessors_need_no_other_file(mode: Any, tmp_path: Path) -> No
 
 
 def test_damaged_saves_and_unfitted_use(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"has no tokeniser\.json"):
+    with pytest.raises(CheckpointError, match=r"there is no tokeniser\.json"):
         SelfiesPreprocessor.load(SelfiesConfig(), tmp_path)
     (tmp_path / TOKENISER_FILE).write_text("{")
-    with pytest.raises(CheckpointError, match="is not JSON"):
+    with pytest.raises(CheckpointError, match="cannot be read as JSON"):
         SelfiesPreprocessor.load(SelfiesConfig(), tmp_path)
     with pytest.raises(RunError, match="no vocabulary yet"):
         SelfiesPreprocessor(SelfiesConfig()).prepare(Sample("", "CC"))

@@ -199,7 +199,7 @@ def test_vocabulary_problems_are_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no vocab.json"):
         BpeVocabulary.from_folder(tmp_path)
     (tmp_path / "vocab.json").write_text("{", encoding="utf-8")
-    with pytest.raises(CheckpointError, match="is not JSON"):
+    with pytest.raises(CheckpointError, match="cannot be read as JSON"):
         BpeVocabulary.from_folder(tmp_path)
     (tmp_path / "vocab.json").write_text('{"<s>": 7}', encoding="utf-8")
     with pytest.raises(CheckpointError, match="are not 0 to 0"):

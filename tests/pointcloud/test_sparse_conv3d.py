@@ -31,11 +31,16 @@ def convolve(form: str, *arguments: Tensor | None, **options: object) -> Tensor:
     return result
 
 
+def batch_places(items: Tensor, coordinates: Tensor) -> Tensor:
+    """Places (V, 1) of the batch numbers of voxels among the sorted ones that occur."""
+    return torch.searchsorted(items, coordinates[:, :1].contiguous())
+
+
 def dense(features: Tensor, coordinates: Tensor, margin: int) -> tuple[Tensor, Tensor]:
     """Grids (items, C, X, Y, Z) with a margin of zeros, and where each row stands in them."""
     low = coordinates[:, 1:].amin(0)
     items = torch.unique(coordinates[:, 0])
-    place = torch.cat([torch.searchsorted(items, coordinates[:, :1]), coordinates[:, 1:] - low + margin], dim=1)
+    place = torch.cat([batch_places(items, coordinates), coordinates[:, 1:] - low + margin], dim=1)
     size = (coordinates[:, 1:].amax(0) - low + 1 + 2 * margin).tolist()
     grid = features.new_zeros(len(items), *size, features.shape[1])
     return grid.index_put(tuple(place.T), features).movedim(-1, 1), place
@@ -89,10 +94,10 @@ def test_strided_and_inverse_equal_dense(
     items = torch.unique(coordinates[:, 0])
     grid = torch.zeros(len(items), 24, 24, 24, 5, dtype=torch.float64)
     ahead = kernel * stride  # zeros in front, a whole number of strides, so that negative outputs are seen too
-    place = torch.cat([torch.searchsorted(items, coordinates[:, :1]), coordinates[:, 1:] + ahead], dim=1)
+    place = torch.cat([batch_places(items, coordinates), coordinates[:, 1:] + ahead], dim=1)
     grid[tuple(place.T)] = features
     full = F.conv3d(grid.movedim(-1, 1), weight.permute(0, 4, 1, 2, 3), stride=stride, padding=padding).movedim(1, -1)
-    out = torch.cat([torch.searchsorted(items, coarse.coordinates[:, :1]), coarse.coordinates[:, 1:] + kernel], dim=1)
+    out = torch.cat([batch_places(items, coarse.coordinates), coarse.coordinates[:, 1:] + kernel], dim=1)
     got = convolve(form, features, weight, rulebook=book)
     assert (got - full[tuple(out.T)]).abs().max() < FLOAT64
     reached = torch.zeros(full.shape[:-1], dtype=torch.bool)

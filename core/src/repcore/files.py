@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from repcore.errors import CheckpointError
 
 
 def write_text(path: Path, text: str) -> None:
@@ -14,6 +16,29 @@ def write_text(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
+
+
+def read_object(path: Path, keys: Sequence[str] = (), **facts: object) -> dict[str, Any]:
+    """The object in a JSON file that belongs to a model.
+
+    Args:
+        keys: that it has to hold.
+        facts: further lines of an error, for example ``hint``.
+
+    Raises:
+        CheckpointError: the file is missing, is not JSON, holds something else than an object, or lacks a key.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"there is no {path.name} in {path.parent}", **facts)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read as JSON", reason=error, **facts) from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, no JSON object", **facts)
+    if missing := [key for key in keys if key not in content]:
+        raise CheckpointError(f"{path} lacks {', '.join(missing)}", **facts)
+    return content
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:

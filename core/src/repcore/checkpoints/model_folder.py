@@ -29,6 +29,7 @@ from repcore.config.plain import to_plain
 from repcore.config.resolve import ResolvedPart
 from repcore.config.validate import build as build_config
 from repcore.errors import CheckpointError, PluginError, RegistryError
+from repcore.files import read_object
 from repcore.plugins import core_version
 from repcore.registry import Entry, Registry
 
@@ -73,7 +74,7 @@ class ModelFolder:
     @cached_property
     def preprocessing(self) -> Mapping[str, Any]:
         """Content of ``preprocessing.json``."""
-        return _read_json(self.folder / PREPROCESSING)
+        return read_object(self.folder / PREPROCESSING)
 
     def tensors(self) -> dict[str, Tensor]:
         """The encoder's whole state, tied names included.
@@ -261,7 +262,7 @@ def read_model(folder: Path | str) -> ModelFolder:
         raise CheckpointError(
             f"{path} {what}", expected=f"{CONFIG}, {PREPROCESSING} and {WEIGHTS}", hint="repcore import CKPT -o MODEL"
         )
-    config = _read_json(path / CONFIG)
+    config = read_object(path / CONFIG)
     if config.get("format") != FORMAT:
         raise CheckpointError(
             f"{path / CONFIG} has format {config.get('format')!r}", expected=FORMAT, hint="upgrade repcore"
@@ -330,16 +331,6 @@ def _install_hint(plugin: Mapping[str, Any], domain: str) -> str:
         return registry_module.install_command(domain)
     version = plugin.get("version")
     return f'pip install "{distribution}=={version}"' if version else f"pip install {distribution}"
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read as JSON", reason=error) from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}, no JSON object")
-    return content
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -19,7 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from repcore.errors import ConfigError, DataError, ItemError
+from repcore.errors import ConfigError, ItemError
+from repcore.files import read_object
 from repcore.interfaces import Batch, DatasetReader, Item, Sample
 from repcore_audio.configs.spectrogram import LogMelConfig
 from repcore_audio.datasets.recordings import Recording
@@ -62,13 +63,14 @@ class LogMelPreprocessor:
 
     @classmethod
     def load(cls, config: LogMelConfig, folder: Path) -> LogMelPreprocessor:
-        """The fitted preprocessor of a saved model."""
+        """The fitted preprocessor of a saved model.
+
+        Raises:
+            CheckpointError: its file is missing or damaged.
+        """
         loaded = cls(config)
-        path = folder / STATISTICS_FILE
         if loaded.mean is None:
-            if not path.is_file():
-                raise DataError(f"{path.name} is missing beside the model", folder=folder)
-            saved = json.loads(path.read_text(encoding="utf-8"))
+            saved = read_object(folder / STATISTICS_FILE, ("mean", "deviation"))
             loaded.mean, loaded.deviation = float(saved["mean"]), float(saved["deviation"])
         return loaded
 

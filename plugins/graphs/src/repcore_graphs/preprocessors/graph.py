@@ -20,6 +20,7 @@ from torch_geometric.data import Batch as GraphBatch
 from torch_geometric.data import Data
 
 from repcore.errors import DataError, ItemError
+from repcore.files import read_object
 from repcore.interfaces import Batch, DatasetReader, Item, Sample
 from repcore_graphs.configs.data import GraphPreprocessorConfig
 from repcore_graphs.datasets.raw_graph import RawGraph, check_graph
@@ -49,19 +50,16 @@ class GraphPreprocessor:
         """From a saved model.
 
         Raises:
-            DataError: the file is missing or damaged.
+            CheckpointError: the file is missing or damaged.
         """
-        path = Path(folder) / STATE_FILE
-        try:
-            state = json.loads(path.read_text(encoding="utf-8"))
-            preprocessor = cls(config)
-            preprocessor.nodes = FeatureEncoding.from_json(state["nodes"])
-            preprocessor.edges = FeatureEncoding.from_json(state["edges"])
-            preprocessor.most_degree = int(state["most_degree"])
-            preprocessor.average_edges = int(state["average_edges"])
-            preprocessor.average_nodes = int(state["average_nodes"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path} does not describe graph features", reason=error) from error
+        sizes = ("most_degree", "average_edges", "average_nodes")
+        state = read_object(folder / STATE_FILE, ("nodes", "edges", *sizes))
+        preprocessor = cls(config)
+        preprocessor.nodes = FeatureEncoding.from_json(state["nodes"])
+        preprocessor.edges = FeatureEncoding.from_json(state["edges"])
+        preprocessor.most_degree, preprocessor.average_edges, preprocessor.average_nodes = (
+            int(state[name]) for name in sizes
+        )
         return preprocessor
 
     # ----------------------------------------------------------------------------------------------- fitting

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from repcore.errors import ConfigError, DataError, ItemError
+from repcore.files import read_object
 from repcore.interfaces import Batch, DatasetReader, Item, Sample
 from repcore_medical3d.configs.adam_v2 import IMAGENET_DEVIATION, IMAGENET_MEAN
 from repcore_medical3d.configs.images import ImageConfig
@@ -73,13 +74,14 @@ class ImagePreprocessor:
 
     @classmethod
     def load(cls, config: ImageConfig, folder: Path) -> ImagePreprocessor:
-        """The fitted preprocessor of a saved model."""
+        """The fitted preprocessor of a saved model.
+
+        Raises:
+            CheckpointError: its file is missing or damaged.
+        """
         loaded = cls(config)
-        path = folder / STATISTICS_FILE
         if loaded.mean is None:
-            if not path.is_file():
-                raise DataError(f"{path.name} is missing beside the model", folder=folder)
-            saved = json.loads(path.read_text(encoding="utf-8"))
+            saved = read_object(folder / STATISTICS_FILE, ("mean", "deviation"))
             loaded.mean, loaded.deviation = tuple(saved["mean"]), tuple(saved["deviation"])
         return loaded
 

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from repcore.errors import ConfigError, DataError, ItemError
+from repcore.files import read_object
 from repcore.interfaces import Batch, DatasetReader, Item, Sample
 from repcore_medical3d.configs.volumes import VolumeConfig
 from repcore_medical3d.data.volumes import Grid, Volume
@@ -62,12 +63,13 @@ class VolumePreprocessor:
 
     @classmethod
     def load(cls, config: VolumeConfig, folder: Path) -> VolumePreprocessor:
-        """The fitted preprocessor of a saved model."""
+        """The fitted preprocessor of a saved model.
+
+        Raises:
+            CheckpointError: its file is missing or damaged.
+        """
         loaded = cls(config)
-        path = folder / STATE_FILE
-        if not path.is_file():
-            raise DataError(f"{STATE_FILE} is missing beside the model", folder=folder)
-        state = json.loads(path.read_text(encoding="utf-8"))
+        state = read_object(folder / STATE_FILE, ("spacing_mm", "intensity"))
         loaded.spacing_mm = None if state["spacing_mm"] is None else tuple(state["spacing_mm"])
         loaded.intensity = state["intensity"]
         return loaded

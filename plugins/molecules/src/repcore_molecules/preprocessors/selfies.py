@@ -19,6 +19,7 @@ import selfies
 import torch
 
 from repcore.errors import CheckpointError, ConfigError, DataError, ItemError, RunError
+from repcore.files import read_object
 from repcore.interfaces import Batch, DatasetReader, Item, Sample
 from repcore_molecules.configs.data import SelfiesConfig
 from repcore_molecules.preprocessors.prepared import PreparedMolecules, PreparedSymbols, SelfiesPreparation
@@ -57,13 +58,7 @@ class SelfiesPreprocessor:
         Raises:
             CheckpointError: the tokeniser file is missing or incomplete, or of another mode than the settings say.
         """
-        path = folder / TOKENISER_FILE
-        if not path.is_file():
-            raise CheckpointError(f"{folder} has no {TOKENISER_FILE}", meaning="the vocabulary is part of the model")
-        try:
-            state = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise CheckpointError(f"{path} is not JSON", reason=error) from error
+        state = read_object(folder / TOKENISER_FILE, meaning="the vocabulary is part of the model")
         tokeniser = tokeniser_from_json(state)
         if tokeniser.mode != config.mode:
             raise CheckpointError(

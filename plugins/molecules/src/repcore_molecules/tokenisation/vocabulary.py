@@ -15,9 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from repcore.errors import CheckpointError, DataError
+from repcore.files import read_object
 
 UNKNOWN_ID, BEGIN_ID, END_ID, PADDING_ID, MASK_ID = range(5)
 SPECIAL_TOKENS: tuple[str, ...] = ("<unk>", "<s>", "</s>", "<pad>", "<mask>")
+FOLDER_HINT = "name the folder that holds the checkpoint's vocab.json and merges.txt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class SymbolVocabulary:
         Raises:
             CheckpointError: the file is missing, is no JSON, or has other special tokens.
         """
-        content = _read_json(path)
+        content = read_object(path)
         specials, symbols = content.get("special_tokens"), content.get("symbols")
         if specials != list(SPECIAL_TOKENS) or not _is_list_of_text(symbols):
             raise CheckpointError(
@@ -133,7 +135,7 @@ class BpeVocabulary:
         Raises:
             CheckpointError: a file is missing or damaged, or ids are not 0 to n - 1.
         """
-        ids = _read_json(folder / "vocab.json")
+        ids = read_object(folder / "vocab.json", hint=FOLDER_HINT)
         if sorted(number for number in ids.values() if type(number) is int) != list(range(len(ids))):
             raise CheckpointError(f"ids in vocab.json are not 0 to {len(ids) - 1}", where=folder)
         lines = _read_text(folder / "merges.txt").split("\n")
@@ -149,25 +151,9 @@ def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise CheckpointError(
-            f"no {path.name} in {path.parent}",
-            expected="vocab.json and merges.txt",
-            hint="name the folder that holds the checkpoint's tokenizer files",
-        ) from error
+        raise CheckpointError(f"there is no {path.name} in {path.parent}", hint=FOLDER_HINT) from error
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"cannot read {path}", reason=error) from error
-
-
-def _read_json(path: Path) -> dict[str, object]:
-    try:
-        content = json.loads(_read_text(path))
-    except ValueError as error:
-        if isinstance(error, CheckpointError):
-            raise
-        raise CheckpointError(f"{path} is not JSON", reason=error) from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}", expected="a JSON object")
-    return content
 
 
 def _is_list_of_text(value: object) -> bool:
