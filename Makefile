@@ -37,7 +37,7 @@ bench: env  ## paired timings into benchmarks/results/
 proof: bench  ## timings, then learning runs over several seeds on real data, hours: make proof DATA=folder
 	@test -d $(DATA) || { echo "make: no folder $(DATA) with real data; name it: make proof DATA=folder" >&2; exit 2; }
 	$(BIN)/python benchmarks/molecules_learning.py --corpus $(DATA)/molecules/corpus50k --sets $(DATA)/molecules --seeds 5
-	$(BIN)/python benchmarks/graphs_learning.py --data $(DATA)/graphs
+	$(BIN)/python benchmarks/graphs_learning.py --data $(DATA)/graphs --supervised-minutes 60
 	$(BIN)/python benchmarks/audio_learning.py --data $(DATA)/audio
 	$(BIN)/python benchmarks/pointcloud_learning.py --data $(DATA)/pointcloud/quaternius_lowpoly \
 	  --teachers classical none random point-m2ae --budgets 5 400

@@ -9,7 +9,8 @@ supervised      published HyperDrop settings on the published folds (84.00 on MU
 
     python benchmarks/graphs_learning.py --data FOLDER [--seeds 3] [--parts masked-bonds probes] [--threads 1]
 
-FOLDER holds MUTAG and PROTEINS as TUDataset text with 10fold_test_idx.json. All parts: about an hour on two cores.
+FOLDER holds MUTAG and PROTEINS as TUDataset text with 10fold_test_idx.json. All parts take
+about an hour on two cores; with --supervised-minutes 60, which all folds of PROTEINS need, two.
 """
 
 from __future__ import annotations

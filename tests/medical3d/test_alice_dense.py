@@ -21,6 +21,8 @@ from repcore_medical3d.commands.alice_dense import (
     dense_probe_command,
     landmarks_command,
     segment_command,
+    show_comparison,
+    sizes_within,
 )
 from repcore_medical3d.configs.alice import SegmentationConfig
 from repcore_medical3d.configs.nnformer import NnFormerConfig
@@ -142,13 +144,32 @@ def test_labels_of_one_class_are_refused(preprocessor: VolumePreprocessor) -> No
 
 def test_fine_tuning_learns_one_scan(people: Phantoms, preprocessor: VolumePreprocessor) -> None:
     scans = labelled([people[0]], preprocessor)
-    config = SegmentationConfig(steps=12, batch_size=2, lr=3e-3, warmup_steps=2)
-    network = train_segmentation(encoder(), preprocessor, scans, config)
+    config = SegmentationConfig(steps=12, batch_size=2, lr=3e-3)
+    network = train_segmentation(encoder(), preprocessor, scans, config).network
     found = segment(network, preprocessor, people[0])
     assert found.shape == people[0].inputs.shape
     truth = people[0].targets["segmentation"].read()
     fresh = segment(SegmentationNetwork(encoder(), 8).eval(), preprocessor, people[0])
     assert (found == truth).mean() > (fresh == truth).mean()
+
+
+def test_sizes_that_there_are_too_few_scans_for_are_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert sizes_within("1, 3,10", 3) == [1, 3]
+    assert "left out: 10 labelled scans, there are 3 for training" in "".join(capsys.readouterr())
+    for text in ("4,10", "1,x", "0", ""):
+        with pytest.raises(ConfigError, match="--volumes"):
+            sizes_within(text, 3)
+
+
+def test_a_training_that_fits_nothing_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    figures = [{"dice": 0.1, "surface_dice": 0.2, "training_loss": 1.4}]
+    show_comparison(
+        {"model": {3: figures}, "random-init": {3: [{**figures[0], "training_loss": 0.4}]}}, {}, False, None
+    )
+    shown = "".join(capsys.readouterr())
+    assert "model, 3 labelled scans: not even these are fitted" in shown
+    assert shown.count("not even these") == 1
+    assert "training loss" in shown
 
 
 def test_the_loss_is_least_for_the_right_answer() -> None:

@@ -11,6 +11,7 @@ import click
 
 from repcore.cli.console import ConsoleReporter, say, show_json, table
 from repcore.errors import ConfigError, DataError, ItemError
+from repcore_medical3d.configs.alice import SegmentationConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from repcore_medical3d.correspondence.backends import Correspondence
     from repcore_medical3d.data.volumes_preprocessor import VolumePreprocessor
 
+TUNING = SegmentationConfig()
+TRAINING_LOSS = "training_loss"
+COLUMNS = {"dice": "Dice", "surface_dice": "surface Dice", TRAINING_LOSS: "training loss"}
+UNFITTED = 1.0  # cross-entropy plus 1 - Dice of training cubes: above it, next to nothing is found
 PROBED_TEST = 40  # test scans, unless --test says otherwise
 
 
@@ -63,16 +68,23 @@ def parts_of(model: Model, data: str, reader: str | None, test: int) -> tuple[li
     return train, [samples[row] for row in rows if row in held][:test]
 
 
-def numbers_option(text: str) -> list[int]:
-    """``1,3,10``.
+def sizes_within(text: str, scans: int) -> list[int]:
+    """The numbers of ``1,3,10`` for which there are enough training scans; the others are said.
 
     Raises:
-        ConfigError: it is not that.
+        ConfigError: it is no such list, or all of its numbers are too large.
     """
     parts = text.split(",")
     if not all(part.strip().isdigit() and int(part) > 0 for part in parts):
         raise ConfigError(f"--volumes {text!r} is not a list of numbers", hint="--volumes 1,3,10")
-    return [int(part) for part in parts]
+    wanted = [int(part) for part in parts]
+    sizes = [size for size in wanted if size <= scans]
+    if not sizes:
+        raise ConfigError(f"--volumes {text!r} asks for more than the {scans} labelled training scans")
+    for size in wanted:
+        if size > scans:
+            say(f"left out: {size} labelled scans, there are {scans} for training")
+    return sizes
 
 
 @click.command("dense")
@@ -158,11 +170,14 @@ def show_comparison(found: Scored, facts: dict[str, Any], as_json: bool, output:
     rows = []
     for name, sizes in found.items():
         for size, figures in sizes.items():
-            dice = [one["dice"] for one in figures]
-            surface = [one["surface_dice"] for one in figures]
-            spread = f"{np.mean(dice):.4f} ± {np.std(dice):.4f}", f"{np.mean(surface):.4f} ± {np.std(surface):.4f}"
+            values = [[one[key] for one in figures if key in one] for key in COLUMNS]
+            spread = [f"{np.mean(one):.4f} ± {np.std(one):.4f}" if one else "-" for one in values]
             rows.append((name, size, *spread, len(figures)))
-    table(("features", "labelled scans", "Dice", "surface Dice", "seeds"), rows)
+            if values[-1] and np.mean(values[-1]) > UNFITTED:
+                say(
+                    f"{name}, {size} labelled scans: not even these are fitted; more --steps or another --lr may be due"
+                )
+    table(("features", "labelled scans", *COLUMNS.values(), "seeds"), rows)
 
 
 def comparison_options(function: Any) -> Any:  # a click command
@@ -194,7 +209,7 @@ def dense_probe_command(model: Path, data: str, **given: Any) -> None:
 
     loaded, preprocessor = volume_model(model)
     train, test = parts_of(loaded, data, given["reader"], given["test"])
-    sizes = [size for size in numbers_option(given["volumes"]) if size <= len(train)]
+    sizes = sizes_within(given["volumes"], len(train))
     stages = range(len(loaded.encoder.widths))  # type: ignore[arg-type]
 
     def kept(maps_of: probe.MapsOf) -> probe.MapsOf:
@@ -228,37 +243,50 @@ def dense_probe_command(model: Path, data: str, **given: Any) -> None:
 @click.command("segment")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("data")
-@click.option("--steps", type=int, default=300, show_default=True, help="Optimiser steps of each fine-tuning.")
-@click.option("--lr", type=float, default=1e-3, show_default=True, help="Peak learning rate; small models need more.")
-@click.option("--batch-size", type=int, default=4, show_default=True, help="Cubes of a step.")
+@click.option(
+    "--steps",
+    type=click.IntRange(1),
+    default=TUNING.steps,
+    show_default=True,
+    help="Optimiser steps of each fine-tuning.",
+)
+@click.option(
+    "--lr",
+    type=click.FloatRange(0, min_open=True),
+    default=TUNING.lr,
+    show_default=True,
+    help="Peak learning rate; large models need less.",
+)
+@click.option(
+    "--batch-size", type=click.IntRange(1), default=TUNING.batch_size, show_default=True, help="Cubes of a step."
+)
 @comparison_options
 def segment_command(model: Path, data: str, **given: Any) -> None:
     """Fine-tune the model and a random network for segmentation on a few labelled scans; Dice on the test scans.
 
     \b
     Example:
-      repcore medical3d segment runs/latest scans/ --volumes 1,3,10 --steps 300
-      repcore medical3d segment runs/latest scans/ --lr 6e-3 --batch-size 8        # after preset tiny
+      repcore medical3d segment runs/latest scans/ --volumes 1,3,10
+      repcore medical3d segment runs/latest scans/ --volumes 3 --steps 1000 --lr 1e-3
     """
     import copy
 
     from torch import nn
 
-    from repcore_medical3d.configs.alice import SegmentationConfig
     from repcore_medical3d.tasks.alice_segmentation import labelled, score_segmentation, train_segmentation
 
     loaded, preprocessor = volume_model(model)
     settings = {name: given[name] for name in ("steps", "lr", "batch_size")}
     train, test = parts_of(loaded, data, given["reader"], given["test"])
-    sizes = [size for size in numbers_option(given["volumes"]) if size <= len(train)]
+    sizes = sizes_within(given["volumes"], len(train))
     contenders: dict[str, Callable[[int], nn.Module]] = {
         "model": lambda seed: copy.deepcopy(loaded.encoder), "random-init": loaded.random_twin,
     }  # fmt: skip
 
     def judge(backbone: nn.Module, chosen: list[Sample], seed: int) -> dict[str, float]:
         config = SegmentationConfig(**settings, seed=seed)
-        network = train_segmentation(backbone, preprocessor, labelled(chosen, preprocessor), config)
-        return score_segmentation(network, preprocessor, test)
+        tuned = train_segmentation(backbone, preprocessor, labelled(chosen, preprocessor), config)
+        return {**score_segmentation(tuned.network, preprocessor, test), TRAINING_LOSS: tuned.loss}
 
     found = compared(contenders, judge, train, sizes, given["seeds"])
     facts = {"protocol": "segment@1", **settings, "test_scans": len(test)}

@@ -175,9 +175,10 @@ class AlicePairsConfig:
 class SegmentationConfig:
     """Fine-tuning with a U-shaped decoder."""
 
-    steps: int = field(default=300, metadata={"help": "optimiser steps"})
-    warmup_steps: int = field(default=20, metadata={"help": "steps of linear rise"})
-    lr: float = field(default=1e-3, metadata={"help": "peak learning rate of AdamW"})
+    steps: int = field(default=600, metadata={"help": "optimiser steps"})
+    warmup_share: float = field(default=0.1, metadata={"help": "share of the steps in which the rate rises"})
+    lr: float = field(default=3e-3, metadata={"help": "peak learning rate of AdamW, chosen with preset tiny"})
+    head_lr_factor: float = field(default=5.0, metadata={"help": "rate of the layer to classes, which is new, over lr"})
     weight_decay: float = field(default=0.01, metadata={"help": "of AdamW"})
-    batch_size: int = field(default=4, metadata={"help": "cubes of a step"})
+    batch_size: int = field(default=8, metadata={"help": "cubes of a step"})
     seed: int = field(default=0, metadata={"help": "of the new layer and of cubes"})

@@ -1,6 +1,7 @@
 """Fine-tuning for segmentation: a backbone with its U-shaped decoder and a new last layer, judged on whole scans.
 
-The decoder comes along from pre-training; only the layer to classes is new. Every second training crop holds a labelled
+The decoder comes along from pre-training; only the layer to classes is new, and learns at a rate of its own: at that of
+the backbone a pre-trained network may stay where it finds nothing. Every second training crop holds a labelled
 place; the loss is cross-entropy plus soft Dice; whole scans are predicted from overlapping cubes with Gaussian weights
 and compared at their own spacing.
 
@@ -27,6 +28,7 @@ from repcore_medical3d.encoders.volume_backbone import VolumeBackbone
 from repcore_medical3d.probes.alice_dense import labels_of, mean_of, overlap
 
 CUBES_AT_ONCE = 4
+JUDGED_SHARE = 0.1  # of the steps, the last ones: how well training scans were fitted
 SIGMA_SHARE = 0.125  # deviation of the Gaussian weight, as a share of a cube's edge
 
 
@@ -69,6 +71,14 @@ class SegmentationNetwork(nn.Module):
 
 
 @dataclass(frozen=True, slots=True)
+class FineTuned:
+    """A network in eval mode, and its mean loss over the last tenth of the steps (see :func:`segmentation_loss`)."""
+
+    network: SegmentationNetwork
+    loss: float
+
+
+@dataclass(frozen=True, slots=True)
 class LabelledScan:
     """A prepared scan with class numbers (D, H, W) on its grid; ``sample`` holds the labels at their own spacing."""
 
@@ -93,7 +103,7 @@ def number_of_classes(scans: Sequence[LabelledScan]) -> int:
 
 def train_segmentation(
     backbone: nn.Module, preprocessor: VolumePreprocessor, scans: Sequence[LabelledScan], config: SegmentationConfig
-) -> SegmentationNetwork:
+) -> FineTuned:
     """Fine-tune on labelled scans.
 
     Args:
@@ -112,19 +122,24 @@ def train_segmentation(
     state = torch.get_rng_state()
     torch.manual_seed(config.seed)
     network = SegmentationNetwork(backbone, classes).train()
-    optimiser = torch.optim.AdamW(network.parameters(), config.lr, weight_decay=config.weight_decay)
+    parts = [(network.backbone, config.lr), (network.classifier, config.head_lr_factor * config.lr)]
+    groups = [{"params": list(part.parameters()), "lr": peak, "peak": peak} for part, peak in parts]
+    optimiser = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
+    rise, judged = max(1.0, config.warmup_share * config.steps), math.ceil(JUDGED_SHARE * config.steps)
+    losses = []
     for step in range(config.steps):
-        rate = min(1.0, (step + 1) / max(1, config.warmup_steps)) * 0.5 * (1 + math.cos(math.pi * step / config.steps))
+        rate = min(1.0, (step + 1) / rise) * 0.5 * (1 + math.cos(math.pi * step / config.steps))
         for group in optimiser.param_groups:
-            group["lr"] = config.lr * rate
+            group["lr"] = group["peak"] * rate
         cubes, answers = random_cubes(scans, preprocessor, config.batch_size, rng)
         loss = segmentation_loss(network(cubes), answers)
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
+        losses.append(float(loss.detach()))
     torch.set_rng_state(state)
-    return network.eval()
+    return FineTuned(network.eval(), sum(losses[-judged:]) / judged)
 
 
 def random_cubes(
