@@ -43,6 +43,7 @@ def test_messages_name_the_remedy(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "notes.xyzzy").write_text("nothing")
+    fails(["train", "set-net"], capsys, "'train' needs its domain in front", "pairs", "repcore DOMAIN train")
     fails(["pairz", "train"], capsys, "UsageError: no command 'pairz'", "did you mean: pairs")
     fails(["pairs", "trian"], capsys, "pairs has no command 'trian'", "did you mean: train")
     fails(["pairs", "train"], capsys, "which recipe?", "pairs/set-net")

@@ -107,6 +107,9 @@ def unknown_command(name: str) -> RepcoreError:
             )
     if name in registry.installable_domains():
         return PluginError(f"domain {name!r} is not installed", hint=registry.install_command(name))
+    if name in DOMAIN_COMMANDS:
+        domains = ", ".join(known.domains()) or "none is installed"
+        return UsageError(f"{name!r} needs its domain in front", domains=domains, hint=f"repcore DOMAIN {name} --help")
     words = [*COMMANDS, *known.domains(), *registry.installable_domains()]
     return UsageError(f"no command {name!r}", did_you_mean=closest(name, words), hint="repcore --help")
 
