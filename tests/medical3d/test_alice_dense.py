@@ -170,6 +170,11 @@ def test_a_training_that_fits_nothing_is_said(capsys: pytest.CaptureFixture[str]
     assert "model, 3 labelled scans: not even these are fitted" in shown
     assert shown.count("not even these") == 1
     assert "training loss" in shown
+    assert "converged" not in shown
+    show_comparison(
+        {"model": {3: [{**figures[0], "converged": 0.0}, {**figures[0], "converged": 1.0}]}}, {}, False, None
+    )
+    assert "1 of 2 fits of the probe ended with their iterations" in "".join(capsys.readouterr())
 
 
 def test_the_loss_is_least_for_the_right_answer() -> None:

@@ -14,7 +14,7 @@ from repcore.errors import ConfigError, DataError, ItemError
 from repcore_medical3d.configs.alice import SegmentationConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from repcore.embedding.model import Model
     from repcore.interfaces import Sample
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from repcore_medical3d.data.volumes_preprocessor import VolumePreprocessor
 
 TUNING = SegmentationConfig()
-TRAINING_LOSS = "training_loss"
+TRAINING_LOSS, CONVERGED = "training_loss", "converged"
 COLUMNS = {"dice": "Dice", "surface_dice": "surface Dice", TRAINING_LOSS: "training loss"}
 UNFITTED = 1.0  # cross-entropy plus 1 - Dice of training cubes: above it, next to nothing is found
 PROBED_TEST = 40  # test scans, unless --test says otherwise
@@ -167,17 +167,26 @@ def show_comparison(found: Scored, facts: dict[str, Any], as_json: bool, output:
     if as_json:
         show_json(record)
         return
+    cells = [(name, size, figures) for name, sizes in found.items() for size, figures in sizes.items()]
+    shown = [key for key in COLUMNS if all(key in one for _, _, figures in cells for one in figures)]
     rows = []
-    for name, sizes in found.items():
-        for size, figures in sizes.items():
-            values = [[one[key] for one in figures if key in one] for key in COLUMNS]
-            spread = [f"{np.mean(one):.4f} ± {np.std(one):.4f}" if one else "-" for one in values]
-            rows.append((name, size, *spread, len(figures)))
-            if values[-1] and np.mean(values[-1]) > UNFITTED:
-                say(
-                    f"{name}, {size} labelled scans: not even these are fitted; more --steps or another --lr may be due"
-                )
-    table(("features", "labelled scans", *COLUMNS.values(), "seeds"), rows)
+    for name, size, figures in cells:
+        values = [[one[key] for one in figures] for key in shown]
+        rows.append((name, size, *(f"{np.mean(one):.4f} ± {np.std(one):.4f}" for one in values), len(figures)))
+    table(("features", "labelled scans", *(COLUMNS[key] for key in shown), "seeds"), rows)
+    for remark in _remarks(cells):
+        say(remark)
+
+
+def _remarks(cells: Sequence[tuple[str, int, Sequence[dict[str, float]]]]) -> Iterator[str]:
+    """What a reader of the table should know: training that found nothing, fits that ended early."""
+    for name, size, figures in cells:
+        losses = [one[TRAINING_LOSS] for one in figures if TRAINING_LOSS in one]
+        if losses and sum(losses) / len(losses) > UNFITTED:
+            yield f"{name}, {size} labelled scans: not even these are fitted; more --steps or another --lr may be due"
+    fits = [one[CONVERGED] for _, _, figures in cells for one in figures if CONVERGED in one]
+    if not all(fits):
+        yield f"{fits.count(0.0)} of {len(fits)} fits of the probe ended with their iterations, not converged"
 
 
 def comparison_options(function: Any) -> Any:  # a click command
@@ -234,7 +243,8 @@ def dense_probe_command(model: Path, data: str, **given: Any) -> None:
     }  # fmt: skip
 
     def judge(maps_of: probe.MapsOf, chosen: list[Sample], seed: int) -> dict[str, float]:
-        return probe.score(maps_of, probe.fit(maps_of, chosen, seed), test)
+        fitted = probe.fit(maps_of, chosen, seed)
+        return {**probe.score(maps_of, fitted, test), CONVERGED: float(fitted.has_converged)}
 
     found = compared(contenders, judge, train, sizes, given["seeds"])
     show_comparison(found, {**probe.constants(), "test_scans": len(test)}, given["as_json"], given["output"])

@@ -10,6 +10,7 @@ Symbols: C channels of all stages together, K classes, N voxels.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy import ndimage
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
@@ -40,11 +42,15 @@ MapsOf = Callable[[Sample], Maps]
 
 @dataclass(frozen=True, slots=True)
 class DenseClassifier:
-    """Weights (K, C) and intercepts (K,) on raw features; ``classes`` are the label numbers of its K outputs."""
+    """Weights (K, C) and intercepts (K,) on raw features; ``classes`` are the label numbers of its K outputs.
+
+    ``has_converged`` is False where the fit ended with its iterations; it is used as it is.
+    """
 
     weights: Tensor
     intercepts: Tensor
     classes: np.ndarray
+    has_converged: bool
 
 
 def encoder_maps(backbone: VolumeBackbone, preprocessor: VolumePreprocessor, stages: Sequence[int]) -> MapsOf:
@@ -135,7 +141,9 @@ def _some(places: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _regression(features: np.ndarray, answers: np.ndarray, frequency: Mapping[int, int]) -> DenseClassifier:
     """Standardise, fit, and fold everything into weights on raw features."""
     mean, deviation = features.mean(axis=0), features.std(axis=0) + 1e-6
-    model = LogisticRegression(C=REGULARISATION, max_iter=LOOPS).fit((features - mean) / deviation, answers)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # ``has_converged`` says it
+        model = LogisticRegression(C=REGULARISATION, max_iter=LOOPS).fit((features - mean) / deviation, answers)
     weights, intercepts = model.coef_, model.intercept_
     if len(model.classes_) == 2:  # one row for two classes
         weights, intercepts = np.stack([-weights[0], weights[0]]) / 2, np.array([-1, 1]) * intercepts[0] / 2
@@ -145,7 +153,12 @@ def _regression(features: np.ndarray, answers: np.ndarray, frequency: Mapping[in
         intercepts[row] += np.log(share) - np.log((answers == number).sum() / drawn)
     weights = weights / deviation
     intercepts = intercepts - weights @ mean
-    return DenseClassifier(torch.from_numpy(weights).float(), torch.from_numpy(intercepts).float(), model.classes_)
+    return DenseClassifier(
+        torch.from_numpy(weights).float(),
+        torch.from_numpy(intercepts).float(),
+        model.classes_,
+        has_converged=bool((model.n_iter_ < LOOPS).all()),
+    )
 
 
 def predict(classifier: DenseClassifier, maps: Maps, grid: Grid) -> np.ndarray:
