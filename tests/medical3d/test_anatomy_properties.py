@@ -190,8 +190,11 @@ def test_few_labelled_images_are_enough_for_squares() -> None:
     config = FewShotConfig(shots=(2, 4), steps=40, lr=5e-3, width=8, crop_chance=0.0)
     encoder = small_encoder()
     before = {name: one.clone() for name, one in encoder.state_dict().items()}
-    found = few_shot_table({"start": [encoder]}, squares(6), squares(5), config)
+    said: list[tuple[int, int, str]] = []
+    found = few_shot_table({"start": [encoder]}, squares(6), squares(5), config, lambda *words: said.append(words))
     assert set(found["start"]) == {2, 4}
+    assert [one[:2] for one in said] == [(1, 2), (2, 2)]
+    assert said[1][2] == f"start, 4 labelled, seed 0: Dice {found['start'][4][0]:.3f}"
     assert found["start"][4][0] > 0.8
     assert all(torch.equal(one, before[name]) for name, one in encoder.state_dict().items())
     with pytest.raises(DataError, match="9 labelled images are wanted, there are 6"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,7 @@ def few_shot_command(model: str, data: str, **given: Any) -> None:
     reporter.info(
         f"{len(train.images)} images to choose from, {len(test.images)} to test, {train.classes - 1} structures"
     )
-    found = few_shot_table(starts, train, test, config)
+    found = few_shot_table(starts, train, test, config, partial(reporter.progress, "training"))
     reporter.close()
     record = {
         "model": model, "data": data, "test_images": len(test.images), "shots": list(config.shots),

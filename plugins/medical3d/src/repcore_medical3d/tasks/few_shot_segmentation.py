@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -185,14 +185,20 @@ def shots_of(count: int, shots: int, seed: int) -> np.ndarray:
 
 
 def few_shot_table(
-    encoders: dict[str, Sequence[AnatomyEncoder]], train: LabelledImages, test: LabelledImages, config: FewShotConfig
+    encoders: dict[str, Sequence[AnatomyEncoder]],
+    train: LabelledImages,
+    test: LabelledImages,
+    config: FewShotConfig,
+    progress: Callable[[int, int, str], None] = lambda done, total, words: None,
 ) -> dict[str, dict[int, list[float]]]:
     """Mean foreground Dice on the test images by start, number of labelled images, and seed.
 
     Args:
         encoders: name of a start -> one encoder a seed.
+        progress: called after every training with how many are done, how many there are, and which it was.
     """
     table: dict[str, dict[int, list[float]]] = {}
+    done, total = 0, sum(len(starts) for starts in encoders.values()) * len(config.shots)
     for name, starts in encoders.items():
         table[name] = {}
         for shots in config.shots:
@@ -201,5 +207,7 @@ def few_shot_table(
                 chosen = train.rows(shots_of(len(train.images), shots, seed))
                 model = fit_segmentation(encoder, chosen, config, seed)
                 scores.append(float(np.nanmean(dice_scores(model, test))))
+                done += 1
+                progress(done, total, f"{name}, {shots} labelled, seed {seed}: Dice {scores[-1]:.3f}")
             table[name][shots] = scores
     return table
