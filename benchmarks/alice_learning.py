@@ -19,7 +19,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +61,11 @@ POINTS = 10  # of each curve
 def main() -> None:
     options = parse_arguments()
     torch.set_num_threads(options.threads)
+    tuning = SegmentationConfig(steps=options.tuning_steps)
     record: dict[str, Any] = facts(("repcore", "repcore-medical3d", "torch", "lightning", "scikit-learn"))
     record |= {"threads": options.threads, "settings": options.set, "protocol": probe.constants()}
     record |= {
-        "segmentation": {**asdict(SegmentationConfig()), "volumes": options.volumes},
+        "segmentation": {**asdict(tuning), "volumes": options.volumes},
         "baselines": [],
         "runs": [],
     }
@@ -74,7 +75,7 @@ def main() -> None:
             for arm in options.arms:
                 run, model, parts = trained(options, arm, seed, folder)
                 is_tuned = arm in options.tuned
-                judge = Judge(parts, model.preprocessor, seed, options.volumes)
+                judge = Judge(parts, model.preprocessor, seed, options.volumes, tuning)
                 if arm == options.arms[0]:
                     record["baselines"].append({"seed": seed, **judge.baselines(model, is_tuned=is_tuned)})
                 record["runs"].append({**run, **judge.encoder(model.encoder, is_tuned=is_tuned)})
@@ -92,6 +93,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=None, help="steps of pre-training (default: the preset's)")
     parser.add_argument("--arms", nargs="+", default=["tiny", "reconstruction"], choices=list(ARMS))
     parser.add_argument("--tuned", nargs="*", default=["tiny"], choices=list(ARMS), help="arms that are fine-tuned too")
+    steps = SegmentationConfig().steps
+    parser.add_argument("--tuning-steps", type=int, default=steps, help="of fine-tuning; fewer show who learns sooner")
     parser.add_argument("--volumes", type=int, nargs="+", default=list(SIZES), help="labelled scans of fine-tuning")
     parser.add_argument(
         "--runs", type=Path, default=None, help="folder where runs are kept; known ones are not repeated"
@@ -155,10 +158,13 @@ class Judge:
         preprocessor: of its model.
         seed: of the choice of labelled scans, of the probe and of fine-tuning.
         volumes: numbers of labelled scans of fine-tuning.
+        tuning: its settings, but for the seed.
     """
 
-    def __init__(self, parts: RunParts, preprocessor: Any, seed: int, volumes: Sequence[int]) -> None:
-        self.preprocessor, self.seed, self.volumes = preprocessor, seed, volumes
+    def __init__(
+        self, parts: RunParts, preprocessor: Any, seed: int, volumes: Sequence[int], tuning: SegmentationConfig
+    ) -> None:
+        self.preprocessor, self.seed, self.volumes, self.tuning = preprocessor, seed, volumes, tuning
         self.train = [parts.reader[int(row)] for row in parts.reader.splits["train"]]
         self.test = [parts.reader[int(row)] for row in parts.reader.splits["test"]]
 
@@ -175,7 +181,7 @@ class Judge:
         dice, tuned = self.probed(maps), {}
         for size in self.volumes if is_tuned else ():
             chosen = labelled(self.few(size), self.preprocessor)
-            config = SegmentationConfig(seed=self.seed)
+            config = replace(self.tuning, seed=self.seed)
             network = train_segmentation(copy.deepcopy(backbone), self.preprocessor, chosen, config).network
             tuned[str(size)] = round(score_segmentation(network, self.preprocessor, self.test)["dice"], 4)
         return {"dice": dice, "segmentation_dice": tuned}
