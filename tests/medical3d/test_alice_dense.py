@@ -6,6 +6,7 @@ import itertools
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -175,6 +176,15 @@ def test_a_training_that_fits_nothing_is_said(capsys: pytest.CaptureFixture[str]
         {"model": {3: [{**figures[0], "converged": 0.0}, {**figures[0], "converged": 1.0}]}}, {}, False, None
     )
     assert "1 of 2 fits of the probe ended with their iterations" in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("change", [{"steps": 0}, {"batch_size": 0}, {"lr": 0.0}])
+def test_settings_of_fine_tuning_outside_their_range_are_named(
+    change: dict[str, Any], people: Phantoms, preprocessor: VolumePreprocessor
+) -> None:
+    scans = labelled([people[0]], preprocessor)
+    with pytest.raises(ConfigError, match=next(iter(change))):
+        train_segmentation(encoder(), preprocessor, scans, SegmentationConfig(**change))
 
 
 def test_the_loss_is_least_for_the_right_answer() -> None:

@@ -113,8 +113,13 @@ def train_segmentation(
         config: steps, rate, batch, seed.
 
     Raises:
-        ConfigError: labels of one class only.
+        ConfigError: labels of one class only, or settings outside their range.
     """
+    if config.steps < 1 or config.batch_size < 1 or config.lr <= 0:
+        raise ConfigError(
+            f"steps={config.steps}, batch_size={config.batch_size}, lr={config.lr:g}",
+            expected="at least 1, at least 1, above 0",
+        )
     classes = number_of_classes(scans)
     if classes < 2:
         raise ConfigError("the labels hold the background only")
