@@ -28,7 +28,7 @@ class FewShotConfig:
     batch_size: int = field(default=32, metadata={"help": "images of a step; all of them if there are fewer"})
     lr: float = field(default=2e-4, metadata={"help": "peak learning rate of AdamW"})
     warmup_share: float = field(default=0.04, metadata={"help": "share of the steps with a rising rate"})
-    width: int = field(default=32, metadata={"help": "channels of the decoder at the full size"})
+    width: int = field(default=16, metadata={"help": "channels of the decoder"})
     brightness: float = field(default=0.2, metadata={"help": "largest relative change of brightness and contrast"})
     gamma: float = field(default=0.2, metadata={"help": "largest change of the logarithm of gamma"})
     jitter_chance: float = field(default=0.3, metadata={"help": "chance that an image's intensities are changed"})

@@ -36,7 +36,7 @@ class UDecoder(nn.Module):
     Args:
         encoder: gives stage maps; trained along.
         classes: K.
-        width: channels at the full size.
+        width: channels of every level.
 
     Call:
         images: (B, C, *E) in 0 to 1.
