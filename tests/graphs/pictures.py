@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import re
 from html import unescape
+from typing import Any
 
-from repcore.interfaces import Batch, Picture
+import torch
+from torch import Tensor
+
+from repcore.interfaces import Batch, Picture, Progress
 from repcore_graphs.configs.data import GraphPreprocessorConfig, MotifsConfig
 from repcore_graphs.datasets.motifs import Motifs
 from repcore_graphs.preprocessors.graph import GraphPreprocessor
+
+START = Progress(step=0, total_steps=1)
 
 
 def one_motif(labels: str = "one-hot") -> tuple[dict[str, object], Batch]:
@@ -19,6 +25,13 @@ def one_motif(labels: str = "one-hot") -> tuple[dict[str, object], Batch]:
     facts = preprocessor.facts()
     widths = {name: facts[name] for name in ("node_width", "edge_width", "node_vocabularies", "edge_vocabularies")}
     return widths, preprocessor.collate(preprocessor.prepare(reader[1]))
+
+
+def drawn(objective: Any, batch: Batch, seed: int = 0) -> tuple[Picture, dict[str, Tensor]]:
+    """The picture of a batch, and the draws it was made with."""
+    draws = dict(objective.draw(batch, torch.Generator().manual_seed(seed), START))
+    with torch.no_grad():
+        return objective.picture(batch, draws), draws
 
 
 def rows_of(picture: Picture) -> list[list[str]]:

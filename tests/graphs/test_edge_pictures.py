@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch_geometric.data import Batch as GraphBatch
 
-from repcore.interfaces import Batch, Picture, Progress
+from repcore.interfaces import Batch, Picture
 from repcore_graphs import render_edges
 from repcore_graphs.configs.ehgnn import EHGNNConfig, HyperClusterConfig
 from repcore_graphs.configs.objectives import EdgeReconstructionConfig, MaskedEdgeConfig
@@ -22,23 +22,13 @@ from repcore_graphs.render import ASKED, RIGHT, WRONG, Mark, draw_graph
 from repcore_graphs.render_edges import WORST
 from repcore_graphs.render_tables import MOST_ROWS
 from tests.graphs.conftest import edgeless, random_graph
-from tests.graphs.pictures import one_motif, panels_of, rows_of
-
-START = Progress(step=0, total_steps=1)
+from tests.graphs.pictures import drawn, one_motif, panels_of, rows_of
 
 
 def masked_edges(widths: dict[str, object], kind: str | None = "one-hot", **changes: object) -> MaskedEdges:
     torch.manual_seed(1)
     values = widths | {"hidden_width": 8} | changes
     return MaskedEdges(MaskedEdgeConfig(edge_kind=kind, mask_ratio=0.4), EHGNN(EHGNNConfig(**values))).eval()  # type: ignore[arg-type]
-
-
-def drawn(
-    objective: MaskedEdges | EdgeReconstruction, batch: Batch, seed: int = 0
-) -> tuple[Picture, dict[str, torch.Tensor]]:
-    draws = dict(objective.draw(batch, torch.Generator().manual_seed(seed), START))
-    with torch.no_grad():
-        return objective.picture(batch, draws), draws
 
 
 @pytest.mark.parametrize("labels", ["one-hot", "codes"])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from repcore.interfaces import Batch, Picture, Progress
+from repcore.interfaces import Picture
 from repcore_graphs import render_views
 from repcore_graphs.configs.ehgnn import EHGNNConfig
 from repcore_graphs.configs.objectives import GraphContrastConfig, MaskedNodeConfig
@@ -18,9 +18,7 @@ from repcore_graphs.objectives.augmentations import AUGMENTATIONS
 from repcore_graphs.objectives.graph_contrast import GraphContrast
 from repcore_graphs.objectives.masked_nodes import MaskedNodes
 from repcore_graphs.render import ASKED, RIGHT, WRONG
-from tests.graphs.pictures import one_motif, panels_of, rows_of
-
-START = Progress(step=0, total_steps=1)
+from tests.graphs.pictures import START, drawn, one_motif, panels_of, rows_of
 
 
 def masked_nodes(widths: dict[str, object], **changes: object) -> MaskedNodes:
@@ -34,14 +32,6 @@ def contrast(widths: dict[str, object], *names: str, both_views: bool = False) -
     encoder = EHGNN(EHGNNConfig(**(widths | {"hidden_width": 8})))  # type: ignore[arg-type]
     config = GraphContrastConfig(augmentations=names, both_views=both_views, projection_width=8, strength=0.4)
     return GraphContrast(config, encoder).eval()
-
-
-def drawn(
-    objective: MaskedNodes | GraphContrast, batch: Batch, seed: int = 0
-) -> tuple[Picture, dict[str, torch.Tensor]]:
-    draws = dict(objective.draw(batch, torch.Generator().manual_seed(seed), START))
-    with torch.no_grad():
-        return objective.picture(batch, draws), draws
 
 
 @pytest.mark.parametrize("labels", ["one-hot", "codes"])

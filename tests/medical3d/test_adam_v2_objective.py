@@ -300,7 +300,10 @@ def test_a_run_whose_prototypes_become_equal_is_stopped() -> None:
     ],
 )
 def test_healthy_runs_go_on(spreads: list[float], losses: list[float]) -> None:
-    fed(CollapseWatch(512, patience=10), spreads, losses)
+    watch = CollapseWatch(512, patience=10)
+    fed(watch, spreads, losses)
+    strikes = float(watch.state[-1])
+    assert strikes == 0  # a dip that ends is forgotten
 
 
 def test_the_watch_goes_on_after_a_resume() -> None:
