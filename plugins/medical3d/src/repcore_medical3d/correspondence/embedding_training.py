@@ -17,7 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from repcore.config import ScheduleConfig
 from repcore.errors import ConfigError
+from repcore.training.optimisers import lr_factor
 from repcore_medical3d.configs.correspondence import EmbeddingTrainingConfig
 from repcore_medical3d.correspondence.anatomical_embedding import COARSE_STRIDE, FINE_STRIDE, AnatomicalEmbedding
 
@@ -60,9 +62,10 @@ def train_embedding(
     network = AnatomicalEmbedding(config.base, config.width).train()
     torch.set_rng_state(state)
     optimiser = torch.optim.SGD(network.parameters(), config.lr, momentum=0.9, weight_decay=config.weight_decay)
+    schedule = ScheduleConfig(warmup_steps=config.warmup_steps)
     for step in range(config.steps):
         for group in optimiser.param_groups:
-            group["lr"] = config.lr * _rate(step, config)
+            group["lr"] = config.lr * lr_factor(step, config.steps, schedule)
         chosen = torch.randint(len(volumes), (config.batch_size,), generator=generator).tolist()
         loss = pair_loss(network, [crop_pair(volumes[row], config, generator) for row in chosen], config, generator)
         optimiser.zero_grad()
@@ -72,14 +75,6 @@ def train_embedding(
         if report is not None:
             report(step + 1, config.steps, float(loss.detach()))
     return network.eval()
-
-
-def _rate(step: int, config: EmbeddingTrainingConfig) -> float:
-    """Linear warm-up, then half a cosine."""
-    if step < config.warmup_steps:
-        return (step + 1) / (config.warmup_steps + 1)
-    done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
-    return 0.5 * (1 + math.cos(math.pi * done))
 
 
 def crop_pair(volume: Tensor, config: EmbeddingTrainingConfig, generator: torch.Generator) -> CropPair:

@@ -20,7 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from repcore.config import ScheduleConfig
 from repcore.errors import ConfigError, DataError
+from repcore.training.optimisers import lr_factor
 from repcore_medical3d.configs.anatomy_tasks import FewShotConfig
 from repcore_medical3d.encoders.anatomy import AnatomyEncoder, Backbone
 from repcore_medical3d.encoders.convnext import CONVOLUTIONS
@@ -133,8 +135,8 @@ def fit_segmentation(encoder: AnatomyEncoder, data: LabelledImages, config: FewS
     torch.set_rng_state(state)
     model.train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.lr)
-    warm = max(1, round(config.warmup_share * config.steps))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, warm, config.steps))
+    shape = ScheduleConfig(warmup_steps=round(config.warmup_share * config.steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: lr_factor(step, config.steps, shape))
     size = min(config.batch_size, len(data.images))
     for _ in range(config.steps):
         rows = torch.randperm(len(data.images), generator=generator)[:size]
@@ -144,12 +146,6 @@ def fit_segmentation(encoder: AnatomyEncoder, data: LabelledImages, config: FewS
         optimiser.step()
         schedule.step()
     return model.eval()
-
-
-def _rate(step: int, warm: int, steps: int) -> float:
-    if step < warm:
-        return (step + 1) / warm
-    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
 def augmented(
