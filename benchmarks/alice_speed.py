@@ -34,8 +34,8 @@ from repcore_medical3d.configs.alice import AliceConfig, AlicePairsConfig
 from repcore_medical3d.configs.nnformer import NnFormerConfig
 from repcore_medical3d.configs.volumes import PhantomsConfig, VolumeConfig
 from repcore_medical3d.correspondence.matching import best_cells, best_cells_full, one_by_one, point_vectors
-from repcore_medical3d.data.phantoms import Phantoms
-from repcore_medical3d.data.volumes_preprocessor import VolumePreprocessor
+from repcore_medical3d.datasets.phantoms import Phantoms
+from repcore_medical3d.preprocessors.volumes import VolumePreprocessor
 from repcore_medical3d.encoders import nnformer_blocks
 from repcore_medical3d.encoders.nnformer import NnFormer
 from repcore_medical3d.encoders.nnformer_blocks import WindowAttention

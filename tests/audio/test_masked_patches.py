@@ -24,7 +24,7 @@ from repcore_audio.objectives.ssamba import (
     info_nce,
     matching_logits,
 )
-from repcore_audio.render_masked import laid_out
+from repcore_audio.rendering.masked_patches import laid_out
 from tests.audio.test_ssamba_encoder import clip, padded_batch
 
 CONFIG = SsambaConfig(

@@ -19,7 +19,7 @@ from repcore_audio.datasets.folders import Esc50Reader, FolderReader, FsddReader
 from repcore_audio.datasets.manifests import ManifestReader
 from repcore_audio.datasets.sounds import MAKERS, Sounds
 from repcore_audio.preprocessors.splits import declared_folds, leave_one_group_out
-from repcore_audio.render import render
+from repcore_audio.rendering.recordings import render
 
 
 def write(path: Path, seconds: float = 0.1, rate: int = 16_000, channels: int = 1, subtype: str | None = None) -> Path:

@@ -19,7 +19,7 @@ from repcore_graphs.datasets.raw_graph import RawGraph
 from repcore_graphs.encoders.ehgnn import EHGNN
 from repcore_graphs.encoders.ehgnn_node import NodeEHGNN
 from repcore_graphs.encoders.hypercluster import HyperClusterEncoder
-from repcore_graphs.render import draw_graph, draw_sample, layout
+from repcore_graphs.rendering.graphs import draw_graph, draw_sample, layout
 from repcore_graphs.tasks.graph import GraphClassification, GraphMultilabel
 from repcore_graphs.tasks.node import NodeClassification
 from tests.graphs.conftest import random_graph, write_tu

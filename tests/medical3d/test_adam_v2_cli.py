@@ -12,7 +12,7 @@ from PIL import Image
 import repcore
 from repcore.cli.main import run
 from repcore_medical3d.configs.images import RadiographsConfig
-from repcore_medical3d.data.radiographs import Radiographs
+from repcore_medical3d.datasets.radiographs import Radiographs
 from tests.medical3d.slow_adam_v2 import write_golden_folder
 
 SMALL = (

@@ -19,7 +19,7 @@ from repcore_medical3d.configs.adam_v2 import AdamV2Config, ConvNextConfig, View
 from repcore_medical3d.encoders.convnext import ConvNextEncoder
 from repcore_medical3d.objectives.adam_v2 import AdamV2
 from repcore_medical3d.objectives.adam_v2_picture import part_whole_agreement, view_losses
-from repcore_medical3d.render_anatomy import anatomy_picture, places
+from repcore_medical3d.rendering.anatomy import anatomy_picture, places
 from repcore_medical3d.views.boxes import Boxes, part_boxes
 from repcore_medical3d.views.sampling import sample_views
 

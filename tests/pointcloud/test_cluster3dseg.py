@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from repcore.errors import ConfigError, DataError
 from repcore.specs import TargetSpec
-from repcore_pointcloud import scenes_examples
+from repcore_pointcloud.examples import scenes as scenes_examples
 from repcore_pointcloud.configs.cluster3dseg import ClusterContrastConfig
 from repcore_pointcloud.configs.scene_segmentation import SceneSegmentationConfig
 from repcore_pointcloud.encoders.sparse_unet import SparseUNet

@@ -12,7 +12,7 @@ import torch
 
 from repcore.errors import ConfigError, DataError
 from repcore.interfaces import Progress, Tokens
-from repcore_pointcloud import scenes_examples
+from repcore_pointcloud.examples import scenes as scenes_examples
 from repcore_pointcloud.configs.scene_segmentation import SceneFinetuningConfig
 from repcore_pointcloud.configs.scenes import RoomsConfig, ScenePairConfig
 from repcore_pointcloud.datasets.scene_rooms import Rooms

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from repcore.errors import ConfigError, DataError
-from repcore_pointcloud import scenes_examples
+from repcore_pointcloud.examples import scenes as scenes_examples
 from repcore_pointcloud.configs.scenes import RoomsConfig
 from repcore_pointcloud.datasets.scene_rooms import Rooms
 from repcore_pointcloud.encoders.sparse_unet import SparseUNet
@@ -25,7 +25,7 @@ from repcore_pointcloud.probes.scene_points import (
     score_points,
     training_rows,
 )
-from repcore_pointcloud.scenes_render import SHOWN_POINTS, activation_picture, render, viewer
+from repcore_pointcloud.rendering.scenes import SHOWN_POINTS, activation_picture, render, viewer
 
 
 def labelled(count: int = 4000, classes: int = 3) -> LabelledPoints:

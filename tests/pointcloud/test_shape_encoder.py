@@ -15,7 +15,7 @@ from repcore_pointcloud.encoders.hierarchy import spread_to_finer, visible_slots
 from repcore_pointcloud.encoders.i2p_mae import HierarchicalPointEncoder
 from repcore_pointcloud.encoders.mini_pointnet import MiniPointNet, concatenated_form
 from repcore_pointcloud.encoders.point_blocks import allowed_pairs
-from repcore_pointcloud.examples import batch, masked_points, point_encoder
+from repcore_pointcloud.examples.shapes import batch, masked_points, point_encoder
 from repcore_pointcloud.objectives.i2p_mae import MaskedPoints, has_weight_decay
 from repcore_pointcloud.objectives.point_augmentation import turns_about, turns_of
 

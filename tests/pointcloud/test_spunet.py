@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from repcore.errors import CheckpointError, ConfigError, DataError
 from repcore.interfaces import Batch
-from repcore_pointcloud import scenes_examples
+from repcore_pointcloud.examples import scenes as scenes_examples
 from repcore_pointcloud.checkpoints.sparse_unet import (
     convert_minkowski,
     convert_pointcept,

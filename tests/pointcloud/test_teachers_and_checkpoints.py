@@ -16,7 +16,7 @@ from repcore.errors import CheckpointError
 from repcore_pointcloud.checkpoints.i2p_mae import KEYS, convert, sniff
 from repcore_pointcloud.configs.i2p_mae import MaskedPointsConfig, ShapeClassConfig
 from repcore_pointcloud.encoders.i2p_mae import HierarchicalPointEncoder
-from repcore_pointcloud.examples import batch, masked_points, point_encoder
+from repcore_pointcloud.examples.shapes import batch, masked_points, point_encoder
 from repcore_pointcloud.objectives.i2p_mae import MaskedPoints
 from repcore_pointcloud.teachers.build import build_teacher
 from repcore_pointcloud.teachers.classical import ClassicalTeacher

@@ -28,7 +28,7 @@ WAVEFORM = TensorSpec("samples", "C N", unit="full scale")
 RECORDINGS = f"{PACKAGE}.configs.recordings:RecordingsConfig"
 FOLDERS = f"{PACKAGE}.datasets.folders"
 SNIFFERS = f"{PACKAGE}.datasets.sniffing"
-RENDER = f"{PACKAGE}.render:render"
+RENDER = f"{PACKAGE}.rendering.recordings:render"
 
 
 @hookimpl
@@ -57,7 +57,7 @@ def repcore_encoders() -> list[EncoderSpec]:
             capabilities=("masked-patches",),
             paper=PAPER,
             licence=LICENCE,
-            example=f"{PACKAGE}.examples:ssamba",
+            example=f"{PACKAGE}.examples.ssamba:ssamba",
         )
     ]
 
@@ -74,7 +74,7 @@ def repcore_objectives() -> list[ObjectiveSpec]:
             decay_rule=f"{PACKAGE}.objectives.ssamba:has_weight_decay",
             paper=PAPER,
             licence=LICENCE,
-            example=f"{PACKAGE}.examples:masked_patches",
+            example=f"{PACKAGE}.examples.ssamba:masked_patches",
         )
     ]
 
@@ -116,7 +116,7 @@ def repcore_datasets() -> list[DatasetSpec]:
             render=RENDER,
             embedded=True,
             licence="generated",
-            example=f"{PACKAGE}.examples:sounds",
+            example=f"{PACKAGE}.examples.ssamba:sounds",
         ),
     ]
 

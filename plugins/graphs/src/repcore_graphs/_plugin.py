@@ -57,7 +57,7 @@ def repcore_encoders() -> list[EncoderSpec]:
             poolings=("readout", "node-mean", "node-sum", "node-max", "edge-mean", "edge-sum", "edge-max"),
             levels=("node", "edge"),
             capabilities=("graph-steps",),
-            example=f"{ROOT}.examples:ehgnn",
+            example=f"{ROOT}.examples.ehgnn:ehgnn",
             **shared,  # type: ignore[arg-type]
         ),
         EncoderSpec(
@@ -69,7 +69,7 @@ def repcore_encoders() -> list[EncoderSpec]:
             poolings=("clusters", "cluster-mean", "edge-mean", "edge-sum", "edge-max"),
             levels=("edge", "cluster"),
             capabilities=("edge-clusters",),
-            example=f"{ROOT}.examples:hypercluster",
+            example=f"{ROOT}.examples.ehgnn:hypercluster",
             **shared,  # type: ignore[arg-type]
         ),
         EncoderSpec(
@@ -80,7 +80,7 @@ def repcore_encoders() -> list[EncoderSpec]:
             outputs=(TensorSpec("pooled", "B D"), TensorSpec("node", "N D"), TensorSpec("edge", "E He")),
             poolings=("mean", "max"),
             levels=("node", "edge"),
-            example=f"{ROOT}.examples:ehgnn_node",
+            example=f"{ROOT}.examples.ehgnn:ehgnn_node",
             **shared,  # type: ignore[arg-type]
         ),
     ]
@@ -97,7 +97,7 @@ def repcore_objectives() -> list[ObjectiveSpec]:
             needs=("edge", "graph-steps"),
             paper="Hu et al. 2020 (arXiv 1905.12265), on edges",
             licence=LICENCE,
-            example=f"{ROOT}.examples:masked_edge",
+            example=f"{ROOT}.examples.ehgnn:masked_edge",
         ),
         ObjectiveSpec(
             name="masked-node",
@@ -109,7 +109,7 @@ def repcore_objectives() -> list[ObjectiveSpec]:
             unused_parameters_ok=("encoder.edge_convs.*", "encoder.edge_norms.*"),
             paper="Hou et al. 2022 (arXiv 2205.10803)",
             licence=LICENCE,
-            example=f"{ROOT}.examples:masked_node",
+            example=f"{ROOT}.examples.ehgnn:masked_node",
         ),
         ObjectiveSpec(
             name="graph-contrast",
@@ -119,7 +119,7 @@ def repcore_objectives() -> list[ObjectiveSpec]:
             needs=("graph-steps",),
             paper="You et al. 2020 (arXiv 2010.13902)",
             licence=LICENCE,
-            example=f"{ROOT}.examples:graph_contrast",
+            example=f"{ROOT}.examples.ehgnn:graph_contrast",
         ),
         ObjectiveSpec(
             name="edge-reconstruction",
@@ -129,7 +129,7 @@ def repcore_objectives() -> list[ObjectiveSpec]:
             needs=("edge-clusters",),
             paper=PAPER,
             licence=LICENCE,
-            example=f"{ROOT}.examples:edge_reconstruction",
+            example=f"{ROOT}.examples.ehgnn:edge_reconstruction",
         ),
     ]
 
@@ -137,7 +137,7 @@ def repcore_objectives() -> list[ObjectiveSpec]:
 @hookimpl
 def repcore_datasets() -> list[DatasetSpec]:
     graph = (TensorSpec("graph", "", "RawGraph"),)
-    draw = f"{ROOT}.render:draw_sample"
+    draw = f"{ROOT}.rendering.graphs:draw_sample"
     return [
         DatasetSpec(
             name="tu",
@@ -344,6 +344,6 @@ def repcore_commands() -> list[CommandSpec]:
         CommandSpec(
             name="draw",
             summary="Draw graphs with the importance of their edges",
-            target=f"{ROOT}.draw_command:draw_command",
+            target=f"{ROOT}.commands.draw:draw_command",
         )
     ]

@@ -17,7 +17,7 @@ from repcore.specs import (
     TaskSpec,
     ViewsSpec,
 )
-from repcore_pointcloud import _scenes, _shapes
+from repcore_pointcloud.registration import fac, i2p_mae
 
 
 @hookimpl
@@ -33,54 +33,54 @@ def repcore_plugin_info() -> PluginInfo:
 
 @hookimpl
 def repcore_encoders() -> list[EncoderSpec]:
-    return [*_shapes.ENCODERS, *_scenes.ENCODERS]
+    return [*i2p_mae.ENCODERS, *fac.ENCODERS]
 
 
 @hookimpl
 def repcore_objectives() -> list[ObjectiveSpec]:
-    return [*_shapes.OBJECTIVES, *_scenes.OBJECTIVES]
+    return [*i2p_mae.OBJECTIVES, *fac.OBJECTIVES]
 
 
 @hookimpl
 def repcore_datasets() -> list[DatasetSpec]:
-    return [*_shapes.DATASETS, *_scenes.DATASETS]
+    return [*i2p_mae.DATASETS, *fac.DATASETS]
 
 
 @hookimpl
 def repcore_preprocessors() -> list[PreprocessorSpec]:
-    return [*_shapes.PREPROCESSORS, *_scenes.PREPROCESSORS]
+    return [*i2p_mae.PREPROCESSORS, *fac.PREPROCESSORS]
 
 
 @hookimpl
 def repcore_views() -> list[ViewsSpec]:
-    return [*_scenes.VIEWS]
+    return [*fac.VIEWS]
 
 
 @hookimpl
 def repcore_recipes() -> list[RecipeSpec]:
-    return [*_shapes.RECIPES, *_scenes.RECIPES]
+    return [*i2p_mae.RECIPES, *fac.RECIPES]
 
 
 @hookimpl
 def repcore_checkpoints() -> list[CheckpointSpec]:
-    return [*_shapes.CHECKPOINTS, *_scenes.CHECKPOINTS]
+    return [*i2p_mae.CHECKPOINTS, *fac.CHECKPOINTS]
 
 
 @hookimpl
 def repcore_ops() -> list[OpSpec]:
-    return [*_shapes.OPS, *_scenes.OPS]
+    return [*i2p_mae.OPS, *fac.OPS]
 
 
 @hookimpl
 def repcore_tasks() -> list[TaskSpec]:
-    return [*_shapes.TASKS, *_scenes.TASKS]
+    return [*i2p_mae.TASKS, *fac.TASKS]
 
 
 @hookimpl
 def repcore_systems() -> list[SystemSpec]:
-    return [*_shapes.SYSTEMS, *_scenes.SYSTEMS]
+    return [*i2p_mae.SYSTEMS, *fac.SYSTEMS]
 
 
 @hookimpl
 def repcore_commands() -> list[CommandSpec]:
-    return [*_shapes.COMMANDS, *_scenes.COMMANDS]
+    return [*i2p_mae.COMMANDS, *fac.COMMANDS]

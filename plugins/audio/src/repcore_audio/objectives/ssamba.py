@@ -145,7 +145,7 @@ class MaskedPatches(nn.Module):
 
     def picture(self, batch: Batch, draws: Draws) -> Picture:
         """The clip, what of it is visible, and the visible part with the hidden patches redrawn."""
-        from repcore_audio.render_masked import masked_picture
+        from repcore_audio.rendering.masked_patches import masked_picture
 
         layout = self.encoder.layout(batch)
         hidden = HiddenPatches(*(draws[f"{self._pass_names()[-1]}_{part}"] for part in ("index", "counted")))

@@ -108,7 +108,7 @@ class EdgeReconstruction(nn.Module):
 
     def picture(self, batch: Batch, draws: Draws) -> Picture:
         """The graph as it is and as restored from its clusters; edges that came out worst are numbered."""
-        from repcore_graphs.render_edges import edges_picture, edges_restored
+        from repcore_graphs.rendering.edges import edges_picture, edges_restored
 
         raw, features = self._encoded(batch)
         restored = edges_restored(raw, self.logits(features), self.edge_target)

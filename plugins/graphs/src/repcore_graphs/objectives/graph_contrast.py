@@ -77,7 +77,7 @@ class GraphContrast(nn.Module):
 
     def picture(self, batch: Batch, draws: Draws) -> Picture:
         """Both views of the graph, and how alike their projections are."""
-        from repcore_graphs.render_views import views_picture
+        from repcore_graphs.rendering.views import views_picture
 
         raw = self.encoder.read(batch.inputs)
         views = {

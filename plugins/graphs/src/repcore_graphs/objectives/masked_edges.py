@@ -77,7 +77,7 @@ class MaskedEdges(nn.Module):
 
     def picture(self, batch: Batch, draws: Draws) -> Picture:
         """The graph with its hidden edges numbered, as it is and as the model fills it in."""
-        from repcore_graphs.render_edges import edges_picture, edges_restored
+        from repcore_graphs.rendering.edges import edges_picture, edges_restored
 
         raw, outputs = self.predict(batch, draws)
         restored = edges_restored(raw, outputs, self.target)

@@ -82,7 +82,7 @@ class MaskedNodes(nn.Module):
 
     def picture(self, batch: Batch, draws: Draws) -> Picture:
         """The graph with its hidden nodes numbered, as it is and as the model restores it."""
-        from repcore_graphs.render_nodes import nodes_picture
+        from repcore_graphs.rendering.nodes import nodes_picture
 
         raw, original, restored = self.restore(batch, draws)
         similarity = F.cosine_similarity(restored, original, dim=1)

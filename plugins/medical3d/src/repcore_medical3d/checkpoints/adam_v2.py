@@ -123,7 +123,7 @@ def converted(
     front_end = ImageConfig(
         edge=PUBLISHED_EDGE, input_channels=config.input_channels, normalisation="imagenet", window="full"
     )
-    from repcore_medical3d.data.image_preprocessor import ImagePreprocessor
+    from repcore_medical3d.preprocessors.images import ImagePreprocessor
 
     heads = {name.removeprefix("objective."): one for name, one in ours.items() if name.startswith("objective.")}
     return Imported(

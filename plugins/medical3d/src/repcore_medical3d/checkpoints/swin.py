@@ -18,7 +18,7 @@ from repcore.checkpoints.keymap import Drop, KeyMap, Rename
 from repcore.errors import CheckpointError
 from repcore_medical3d.configs.nnformer import SwinUnetrConfig
 from repcore_medical3d.configs.volumes import VolumeConfig
-from repcore_medical3d.data.volumes_preprocessor import VolumePreprocessor
+from repcore_medical3d.preprocessors.volumes import VolumePreprocessor
 from repcore_medical3d.encoders.swin_monai import SWIN_NAME, SwinUnetr
 
 VIT = "swinViT."

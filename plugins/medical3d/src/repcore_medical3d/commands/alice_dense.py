@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from repcore.embedding.model import Model
     from repcore.interfaces import Sample
     from repcore_medical3d.correspondence.backends import Correspondence
-    from repcore_medical3d.data.volumes_preprocessor import VolumePreprocessor
+    from repcore_medical3d.preprocessors.volumes import VolumePreprocessor
 
 TUNING = SegmentationConfig()
 TRAINING_LOSS, CONVERGED = "training_loss", "converged"
@@ -35,7 +35,7 @@ def volume_model(path: Path) -> tuple[Model, VolumePreprocessor]:
         DataError: another kind of model.
     """
     from repcore.embedding.model import load
-    from repcore_medical3d.data.volumes_preprocessor import VolumePreprocessor
+    from repcore_medical3d.preprocessors.volumes import VolumePreprocessor
 
     model = load(path)
     if not isinstance(model.preprocessor, VolumePreprocessor) or not hasattr(model.encoder, "pyramid"):
@@ -103,8 +103,8 @@ def dense_command(model: Path, data: str, output: Path, level: str, kind: str, r
       repcore medical3d dense runs/latest scans/ -o features --level stage1
       repcore medical3d dense runs/latest scans/ -o features --format zarr
     """
-    from repcore_medical3d.data.volumes_maps import check_format, write_map
-    from repcore_medical3d.data.volumes_sliding import sliding_features
+    from repcore_medical3d.writers.volume_maps import check_format, write_map
+    from repcore_medical3d.preprocessors.volume_sliding import sliding_features
 
     check_format(kind)
 

@@ -13,7 +13,7 @@ from repcore.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from repcore.interfaces import Sample
     from repcore_medical3d.correspondence.backends import Correspondence
-    from repcore_medical3d.data.volumes_preprocessor import VolumePreprocessor
+    from repcore_medical3d.preprocessors.volumes import VolumePreprocessor
 
 BACKENDS = ("auto", "coordinates", "registration", "light", "checkpoint", "self")
 
@@ -59,7 +59,7 @@ def match_command(first: Path, second: Path, points: tuple[str, ...], **given: A
 
     from repcore.interfaces import Sample
     from repcore_medical3d.correspondence.backends import cycle_error_mm
-    from repcore_medical3d.data.volumes import read_nifti
+    from repcore_medical3d.formats.volumes import read_nifti
 
     wanted = np.asarray(points_option(points))
     scans = [Sample(str(path), read_nifti(path)) for path in (first, second)]
@@ -121,7 +121,7 @@ def _check_inside(scan: Sample, points: Any) -> None:  # float array (P, 3)
 def _model_parts(model: Path | None, scans: list[Sample]) -> tuple[VolumePreprocessor, Any]:
     """Preprocessor (of the model, or fitted on the two scans) and encoder, if there is a model."""
     from repcore_medical3d.configs.volumes import VolumeConfig
-    from repcore_medical3d.data.volumes_preprocessor import VolumePreprocessor
+    from repcore_medical3d.preprocessors.volumes import VolumePreprocessor
 
     if model is None:
         preprocessor = VolumePreprocessor(VolumeConfig())
@@ -167,7 +167,7 @@ def _draw(
 
     import numpy as np
 
-    from repcore_medical3d.data.volumes_render import pair_picture
+    from repcore_medical3d.rendering.volumes import pair_picture
 
     prepared = [preprocessor.prepared(scan) for scan in scans]
     figures = []
@@ -212,7 +212,7 @@ def train_embedding_command(data: str, output: Path, **given: Any) -> None:
     from repcore_medical3d.configs.volumes import VolumeConfig
     from repcore_medical3d.correspondence.embedding_training import train_embedding
     from repcore_medical3d.correspondence.embeddings import network_input
-    from repcore_medical3d.data.volumes_preprocessor import VolumePreprocessor
+    from repcore_medical3d.preprocessors.volumes import VolumePreprocessor
 
     _, reader = open_data(registry.default(), data, domain="medical3d", reader=given["reader"])
     rows = np.asarray(reader.splits.get("train", range(len(reader))))

@@ -122,9 +122,9 @@ def _draw(encoder: AnatomyEncoder, images: Tensor, config: PropertiesConfig, fol
     """One co-segmentation picture of the first images."""
     import numpy as np
 
-    from repcore_medical3d.data.image_files import write_png
-    from repcore_medical3d.probes.dense_pictures import co_segmentation
-    from repcore_medical3d.render import side_by_side, with_mask
+    from repcore_medical3d.formats.images import write_png
+    from repcore_medical3d.rendering.dense import co_segmentation
+    from repcore_medical3d.rendering.images import side_by_side, with_mask
 
     folder.mkdir(parents=True, exist_ok=True)
     chosen = images[:SHOWN_PICTURES]

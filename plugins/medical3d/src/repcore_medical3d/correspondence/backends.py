@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from repcore.interfaces import Sample
-from repcore_medical3d.data.volumes_preprocessor import PreparedVolume, VolumePreprocessor
+from repcore_medical3d.preprocessors.volumes import PreparedVolume, VolumePreprocessor
 
 BODY_ABOVE = 0.02  # scaled value that counts as body
 COARSE_EDGE = 32  # voxels along the longest axis while registering

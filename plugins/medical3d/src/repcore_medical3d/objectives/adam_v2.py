@@ -184,7 +184,7 @@ class AdamV2(nn.Module):
 
     def picture(self, batch: Batch, draws: Draws) -> Picture:
         """The first image: whole, parts and concentric views in their places, and how well they predict each other."""
-        from repcore_medical3d.render_anatomy import anatomy_picture
+        from repcore_medical3d.rendering.anatomy import anatomy_picture
 
         return anatomy_picture(self, self.encoder.images(batch), draws)
 

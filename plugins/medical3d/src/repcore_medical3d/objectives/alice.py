@@ -192,7 +192,7 @@ class Alice(nn.Module):
 
     def picture(self, batch: Batch, draws: Draws) -> Picture:
         """A crop, what the student sees of it, the hidden cells redrawn, and its partner from the other scan."""
-        from repcore_medical3d.data.volumes_render import rows_picture
+        from repcore_medical3d.rendering.volumes import rows_picture
 
         volumes = torch.cat([batch.views[name].inputs["volume"] for name in (QUERY, KEY)])
         _, redrawn = self.student(volumes, draws["hidden"])

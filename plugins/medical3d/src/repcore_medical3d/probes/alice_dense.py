@@ -25,10 +25,10 @@ from torch import Tensor
 
 from repcore.errors import DataError
 from repcore.interfaces import Sample
-from repcore_medical3d.data.volumes import Grid, Volume
-from repcore_medical3d.data.volumes_preprocessor import VolumePreprocessor
-from repcore_medical3d.data.volumes_reader import SEGMENTATION
-from repcore_medical3d.data.volumes_sliding import sliding_features
+from repcore_medical3d.formats.volumes import Grid, Volume
+from repcore_medical3d.preprocessors.volumes import VolumePreprocessor
+from repcore_medical3d.datasets.volumes import SEGMENTATION
+from repcore_medical3d.preprocessors.volume_sliding import sliding_features
 from repcore_medical3d.encoders.volume_backbone import VolumeBackbone
 
 PROTOCOL = "dense-linear@1"

@@ -10,7 +10,7 @@ own, and every number comes with what makes it meaningful: mismatched pairs, cen
   mismatched pairs, and how often the own whole is the nearest.
 - ``interpolation@1``: three patches on a line; the middle one against the mixture (1 - t) A + t B.
 - ``extrapolation@1``: the patch beyond B against A + t (B - A).
-- ``matching@1``: see :mod:`repcore_medical3d.probes.dense_pictures`.
+- ``matching@1``: see :mod:`repcore_medical3d.rendering.dense`.
 
 Symbols: P images, V patches an image, N parts, D width.
 """
@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from repcore.errors import RegistryError, closest
 from repcore_medical3d.configs.properties import PropertiesConfig
 from repcore_medical3d.encoders.anatomy import AnatomyEncoder
-from repcore_medical3d.probes.dense_pictures import matching
+from repcore_medical3d.rendering.dense import matching
 from repcore_medical3d.probes.patches import (
     centred_cosine,
     embed_patches,

@@ -38,7 +38,7 @@ def _encoder(name: str, summary: str, target: str, config: str) -> EncoderSpec:
         capabilities=("anatomy-views",),
         paper=PAPER,
         licence=LICENCE,
-        example=f"{PACKAGE}.examples:{name}",
+        example=f"{PACKAGE}.examples.adam_v2:{name}",
     )
 
 
@@ -60,7 +60,7 @@ OBJECTIVES = (
         unused_parameters_ok=("compose_head.*", "decompose_head.*"),  # the localizability stage does not use them
         paper=PAPER,
         licence=LICENCE,
-        example=f"{PACKAGE}.examples:adam_v2",
+        example=f"{PACKAGE}.examples.adam_v2:adam_v2",
     ),
     ObjectiveSpec(
         name="adam-v1",
@@ -71,7 +71,7 @@ OBJECTIVES = (
         decay_rule=f"{PACKAGE}.objectives.adam_v2:has_weight_decay",
         paper=PAPER_V1,
         licence=LICENCE,
-        example=f"{PACKAGE}.examples:adam_v1",
+        example=f"{PACKAGE}.examples.adam_v2:adam_v1",
     ),
 )
 

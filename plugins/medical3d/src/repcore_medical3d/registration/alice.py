@@ -20,7 +20,7 @@ CUBE = TensorSpec("volume", "B C S S S", unit="scaled to 0 to 1")
 LEVELS = ("stage3", "stage2", "stage1", "stage0")
 BACKBONE = "volume-pyramid"  # what Alice needs of an encoder: repcore_medical3d.encoders.volume_backbone
 CONFIGS = f"{PACKAGE}.configs.nnformer"
-EXAMPLES = f"{PACKAGE}.encoders.nnformer_examples"
+EXAMPLES = f"{PACKAGE}.examples.alice"
 
 ENCODERS = (
     EncoderSpec(

@@ -8,10 +8,10 @@ PACKAGE = "repcore_medical3d"
 PIXELS = TensorSpec("pixels", "H W", "uint8 or uint16 or float32", unit="grey levels")
 IMAGE = TensorSpec("image", "B C H W", unit="0 to 1")
 FILES_CONFIG = f"{PACKAGE}.configs.images:ImageFilesConfig"
-READERS = f"{PACKAGE}.data.image_reader"
-SNIFFERS = f"{PACKAGE}.data.image_sniffing"
-RENDER = f"{PACKAGE}.render:render"
-PREPROCESSING = f"{PACKAGE}.data.image_preprocessor"
+READERS = f"{PACKAGE}.datasets.images"
+SNIFFERS = f"{PACKAGE}.datasets.image_sniffing"
+RENDER = f"{PACKAGE}.rendering.images:render"
+PREPROCESSING = f"{PACKAGE}.preprocessors.images"
 
 DATASETS = (
     DatasetSpec(
@@ -35,14 +35,14 @@ DATASETS = (
     DatasetSpec(
         name="radiographs",
         summary="Generated chest radiographs with four findings, masks and landmarks",
-        target=f"{PACKAGE}.data.radiographs:Radiographs",
+        target=f"{PACKAGE}.datasets.radiographs:Radiographs",
         config=f"{PACKAGE}.configs.images:RadiographsConfig",
         produces=(PIXELS,),
         targets=(TargetSpec("finding", "class"), TargetSpec("mask", "class", level="voxel")),
         render=RENDER,
         embedded=True,
         licence="generated",
-        example=f"{PACKAGE}.examples:radiographs",
+        example=f"{PACKAGE}.examples.adam_v2:radiographs",
     ),
 )
 

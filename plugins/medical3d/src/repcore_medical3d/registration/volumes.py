@@ -8,10 +8,10 @@ PACKAGE = "repcore_medical3d"
 VOLUME = TensorSpec("volume", "B C D H W", unit="scaled to 0 to 1")
 SCAN = TensorSpec("scan", "I J K", unit="HU or the scanner's own, with an affine in mm")
 FILES_CONFIG = f"{PACKAGE}.configs.volumes:VolumeFilesConfig"
-LAYOUTS = f"{PACKAGE}.data.volumes_layouts"
-RENDER = f"{PACKAGE}.data.volumes_render:render"
-EXAMPLES = f"{PACKAGE}.data.volumes_examples"
-PREPROCESSING = f"{PACKAGE}.data.volumes_preprocessor"
+LAYOUTS = f"{PACKAGE}.datasets.volume_layouts"
+RENDER = f"{PACKAGE}.rendering.volumes:render"
+EXAMPLES = f"{PACKAGE}.examples.volumes"
+PREPROCESSING = f"{PACKAGE}.preprocessors.volumes"
 
 
 def _files(name: str, target: str, sniff: str, summary: str) -> DatasetSpec:
@@ -34,14 +34,14 @@ DATASETS = (
     _files("nnssl", f"{LAYOUTS}:NnsslReader", f"{LAYOUTS}:sniff_nnssl", "An nnssl list (pretrain_data.json)"),
     _files(
         "dicom-series",
-        f"{PACKAGE}.data.dicom:DicomSeriesReader",
-        f"{PACKAGE}.data.dicom:sniff_dicom",
+        f"{PACKAGE}.formats.dicom:DicomSeriesReader",
+        f"{PACKAGE}.formats.dicom:sniff_dicom",
         "Folders of DICOM slices; every series is a volume (needs pydicom)",
     ),
     DatasetSpec(
         name="phantoms",
         summary="Generated torsos with eight organs in Hounsfield units",
-        target=f"{PACKAGE}.data.phantoms:Phantoms",
+        target=f"{PACKAGE}.datasets.phantoms:Phantoms",
         config=f"{PACKAGE}.configs.volumes:PhantomsConfig",
         produces=(SCAN,),
         targets=(

@@ -24,7 +24,7 @@ from repcore_medical3d.checkpoints.alice import CASA_KEYS, KEYS, convert
 from repcore_medical3d.checkpoints.anatomical_embedding import convert_embedding
 from repcore_medical3d.configs.alice import PUBLISHED_ALICE, AliceConfig
 from repcore_medical3d.correspondence.matching import best_cells_full, point_vectors, similarity
-from repcore_medical3d.data.volumes_preprocessor import block, centred_start
+from repcore_medical3d.preprocessors.volumes import block, centred_start
 from repcore_medical3d.encoders.nnformer import NnFormer
 from repcore_medical3d.objectives.alice import (
     INTER,

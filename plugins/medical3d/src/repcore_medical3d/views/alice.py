@@ -18,7 +18,7 @@ from repcore.errors import ConfigError, DataError, ItemError
 from repcore.interfaces import DatasetReader, Item, Progress, Sample
 from repcore_medical3d.configs.alice import AlicePairsConfig
 from repcore_medical3d.correspondence.backends import Coordinates, Correspondence, Matches, Registration, cycle_error_mm
-from repcore_medical3d.data.volumes_preprocessor import VolumePreprocessor, centred_start
+from repcore_medical3d.preprocessors.volumes import VolumePreprocessor, centred_start
 
 PARTNER_TRIES = 10
 

@@ -181,7 +181,7 @@ class MaskedLanguage(nn.Module):
 
     def picture(self, batch: Batch, draws: Draws) -> Picture:
         """The row of tokens with the hidden ones marked, the guesses there, and the molecule so filled in."""
-        from repcore_molecules.render_masked import HiddenToken, masked_picture
+        from repcore_molecules.rendering.masked_tokens import HiddenToken, masked_picture
 
         masked, logits = self.predict(batch, draws)
         chances = logits.softmax(-1)

@@ -29,7 +29,7 @@ def scene_activation_command(
     """
     import repcore
     from repcore_pointcloud.probes.scene_features import calibrate, voxel_features
-    from repcore_pointcloud.scenes_render import activation_picture
+    from repcore_pointcloud.rendering.scenes import activation_picture
 
     loaded: Any = repcore.load(model)  # a model of this plugin
     reader = loaded.reader(data, reader=reader_name)

@@ -20,7 +20,7 @@ from repcore.errors import ConfigError
 from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
 from repcore_pointcloud.configs.shapes import GeneratedShapesConfig
-from repcore_pointcloud.datasets.point_files import PointCloud
+from repcore_pointcloud.formats.points import PointCloud
 
 TEST_SHARE = 5  # every fifth object
 

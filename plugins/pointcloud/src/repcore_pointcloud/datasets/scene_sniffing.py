@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from repcore_pointcloud.datasets.scene_files import SUFFIXES
+from repcore_pointcloud.formats.scenes import SUFFIXES
 
 LOOKED_AT = 400
 SCENE_POINTS = 5_000  # from here on a file is rather a scene than a single shape

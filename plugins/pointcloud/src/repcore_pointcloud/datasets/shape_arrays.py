@@ -20,7 +20,7 @@ from repcore.data.tables import file_fingerprint
 from repcore.errors import DataError
 from repcore.specs import TargetSpec
 from repcore_pointcloud.configs.shapes import ShapeFilesConfig
-from repcore_pointcloud.datasets.point_files import POINT_KEYS, PointCloud
+from repcore_pointcloud.formats.points import POINT_KEYS, PointCloud
 from repcore_pointcloud.datasets.shape_reader import ReadCloud, ShapeReader
 
 LABEL_KEYS = ("label", "labels", "y", "target")

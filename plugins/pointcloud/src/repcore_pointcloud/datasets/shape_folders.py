@@ -15,7 +15,7 @@ from repcore.data.tables import MISSING_WORDS, Table, number
 from repcore.errors import DataError, closest
 from repcore.specs import TargetSpec
 from repcore_pointcloud.configs.shapes import ShapeFolderConfig
-from repcore_pointcloud.datasets.point_files import (
+from repcore_pointcloud.formats.points import (
     MESH_SUFFIXES,
     SUFFIXES,
     TEXT_SUFFIXES,

@@ -20,7 +20,7 @@ from repcore.data.catalogue import Catalogue, Row, existing
 from repcore.errors import DataError, ItemError
 from repcore.specs import TargetSpec
 from repcore_pointcloud.configs.shapes import ShapeFilesConfig
-from repcore_pointcloud.datasets.point_files import PointCloud
+from repcore_pointcloud.formats.points import PointCloud
 from repcore_pointcloud.datasets.shape_reader import ReadCloud, ShapeReader
 
 CATEGORY_FILE = "synsetoffset2category.txt"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from repcore.data.catalogue import CatalogueReader, Row
-from repcore_pointcloud.datasets.point_files import PointCloud
+from repcore_pointcloud.formats.points import PointCloud
 
 ReadCloud = Callable[[], PointCloud]
 """How a row is read. Picklable (a ``partial`` of a module's function): worker processes may be started afresh."""

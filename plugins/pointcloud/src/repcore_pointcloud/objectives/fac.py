@@ -196,7 +196,7 @@ class Fac(nn.Module):
 
     def picture(self, batch: Batch, draws: Draws) -> Picture:
         """Point activation maps (the paper's figure): one point of a drawn foreground region over both views."""
-        from repcore_pointcloud.scenes_render import activation_of_views
+        from repcore_pointcloud.rendering.scenes import activation_of_views
 
         a, b = _views(batch)
         asking = draws["anchor"][a["foreground"].bool()[draws["anchor"]]]

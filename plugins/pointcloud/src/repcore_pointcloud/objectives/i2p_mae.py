@@ -144,7 +144,7 @@ class MaskedPoints(nn.Module):
 
     def picture(self, batch: Batch, draws: Draws) -> Picture:
         """A cloud, its visible and its hidden neighbourhoods, and the visible ones with the hidden ones redrawn."""
-        from repcore_pointcloud.render_masked import masked_picture
+        from repcore_pointcloud.rendering.masked_points import masked_picture
 
         return masked_picture(self, self.encoder.points_of(batch), draws, next(iter(batch.sample_id), "cloud"))
 

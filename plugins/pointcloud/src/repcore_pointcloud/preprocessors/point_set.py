@@ -22,7 +22,7 @@ import torch
 from repcore.errors import ConfigError, ItemError
 from repcore.interfaces import Batch, DatasetReader, Item, Sample
 from repcore_pointcloud.configs.shapes import PointSetConfig
-from repcore_pointcloud.datasets.point_files import PointCloud
+from repcore_pointcloud.formats.points import PointCloud
 from repcore_pointcloud.ops.farthest_points.torch import farthest_points
 
 LINE_TOLERANCE = 1e-6  # second over first singular value below which points lie on a line

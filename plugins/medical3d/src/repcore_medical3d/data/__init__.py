@@ -1,1 +1,0 @@
-"""Readers and preprocessing of images and volumes."""

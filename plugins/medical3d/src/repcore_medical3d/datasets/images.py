@@ -1,0 +1,161 @@
+"""Readers of 2-D images: any folder (with an optional table of labels), and published list files.
+
+Rows whose file is missing or damaged stay rows and are reported. Labels are typed by their values: words and whole
+numbers are classes, other numbers regression; three or more yes/no columns also make one multilabel target.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from repcore.data.catalogue import Catalogue, CatalogueReader, Row, existing, files_below, rows_by
+from repcore.errors import DataError, ItemError
+from repcore.specs import TargetSpec
+from repcore_medical3d.configs.images import ImageFilesConfig
+from repcore_medical3d.formats.images import SUFFIXES, Radiograph, read_image
+from repcore_medical3d.datasets.image_labels import folder_labels, table_labels
+
+CHESTXRAY14 = (
+    "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",
+    "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia",
+)  # fmt: skip
+VINDR = ("PE", "Lung tumor", "Pneumonia", "Tuberculosis", "Other diseases", "No finding")
+LIST_NAMES: Mapping[int, tuple[str, ...]] = {len(CHESTXRAY14): CHESTXRAY14, len(VINDR): VINDR}
+LIST_TARGET = "findings"
+IMAGE_FOLDERS = ("images", ".", "../images", "..")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFiles:
+    """Where an image lies, and the label image beside it, if any."""
+
+    image: Path
+    mask: Path | None = None
+
+
+def image_row(
+    name: str,
+    image: Path,
+    targets: Mapping[str, Any] | None = None,
+    group: str | None = None,
+    *,
+    mask: Path | None = None,
+    problem: tuple[str, str] | None = None,
+) -> Row[ImageFiles]:
+    """A row of one image."""
+    files = (image, *([mask] if mask else []))
+    return Row(name, ImageFiles(image, mask), targets or {}, group, problem, files=files)
+
+
+class ImageReader(CatalogueReader[ImageFiles, Radiograph]):
+    """Random access to the images of a catalogue.
+
+    Args:
+        catalogue: rows, labels and splits.
+        source: what the user pointed at, for messages.
+        config: labels to use, and memory.
+
+    Raises:
+        DataError: no rows, none that can be read, or a label that was not found.
+    """
+
+    noun = "image"
+
+    def __init__(self, catalogue: Catalogue[ImageFiles], source: Path, config: ImageFilesConfig) -> None:
+        super().__init__(
+            catalogue, source, labels=config.labels, cache_mib=config.cache_mib, expected=", ".join(SUFFIXES)
+        )
+        if any(row.source.mask for row in self.rows):
+            self._targets = (*self._targets, TargetSpec("mask", "class", level="voxel"))
+
+    def read(self, row: Row[ImageFiles]) -> Radiograph:
+        pixels = read_image(row.source.image)
+        mask = None if row.source.mask is None else read_image(row.source.mask)
+        if mask is not None and mask.shape != pixels.shape[:2]:
+            raise ItemError("mask_size", f"the label image has shape {mask.shape}, the image {pixels.shape[:2]}")
+        return Radiograph(pixels, mask)
+
+    def size_of(self, content: Radiograph) -> int:
+        return content.pixels.nbytes + (0 if content.mask is None else content.mask.nbytes)
+
+    def facts(self, content: Radiograph) -> Mapping[str, Any]:
+        height, width = content.pixels.shape[:2]
+        return {"height": height, "width": width}
+
+
+class ImageFolderReader(ImageReader):
+    """Every image below a folder; labels from a table in it, else from the names of its subfolders."""
+
+    def __init__(self, config: ImageFilesConfig) -> None:
+        path = existing(config.path, self.noun)
+        masks = path / config.mask_folder
+        files = [path] if path.is_file() else files_below(path, SUFFIXES, without=masks)
+        root = path.parent if path.is_file() else path
+        labels = table_labels(root, files, config) or folder_labels(root, files)
+        rows = [
+            image_row(
+                file.relative_to(root).as_posix(),
+                file,
+                labels.values.get(file, {}),
+                labels.groups.get(file),
+                mask=_mask_of(masks, file),
+            )
+            for file in files
+        ]
+        rows += [image_row(name, root / name, problem=("missing_file", reason)) for name, reason in labels.missing]
+        splits = rows_by([labels.splits.get(file) for file in files])
+        super().__init__(Catalogue(rows, labels.targets, splits, labels.notes), path, config)
+
+
+class ImageListReader(ImageReader):
+    """A published list file: a name and 0/1 labels a line (14 of ChestX-ray14, 6 of VinDr-CXR, or any number)."""
+
+    def __init__(self, config: ImageFilesConfig) -> None:
+        path = existing(config.path, self.noun)
+        lines = [one for one in path.read_text(encoding="utf-8-sig").splitlines() if one.strip()]
+        parsed = [parsed_line(one) for one in lines]
+        counts = [len(numbers) for _, numbers in parsed if numbers is not None]
+        if not counts:
+            raise DataError(f"{path.name} has no line of a file name and 0/1 labels", expected="a.png 0 1 0")
+        width = max(sorted(set(counts)), key=counts.count)
+        names = LIST_NAMES.get(width, tuple(f"label_{number}" for number in range(width)))
+        folders = [path.parent / name for name in IMAGE_FOLDERS]
+        rows = []
+        for number, (name, values) in enumerate(parsed):
+            file = _found(folders, name)
+            problem = None
+            if values is None or len(values) != width:
+                problem = ("malformed_row", f"line {number + 1} of {path.name} is {lines[number][:60]!r}")
+            elif file is None:
+                problem = ("missing_file", f"{name} is in none of the folders beside {path.name}")
+            targets = {} if problem else {LIST_TARGET: values}
+            patient = name.partition("_")[0] if width == len(CHESTXRAY14) else None
+            rows.append(image_row(name, file or path.parent / name, targets, patient, problem=problem))
+        target = TargetSpec(LIST_TARGET, "multilabel", names=names)
+        super().__init__(Catalogue(rows, (target,)), path, config)
+
+
+def parsed_line(line: str) -> tuple[str, list[float] | None]:
+    """File name and 0/1 labels; None where a label is neither."""
+    name, *words = re.split(r"[,\s]+", line.strip())
+    if not words or any(word not in ("0", "1") for word in words):
+        return name, None
+    return name, [float(word) for word in words]
+
+
+def _found(folders: Sequence[Path], name: str) -> Path | None:
+    """The file in one of the usual folders, with or without its suffix in the list."""
+    candidates = [name] if Path(name).suffix.lower() in SUFFIXES else [name + suffix for suffix in SUFFIXES]
+    return next((folder / one for folder in folders for one in candidates if (folder / one).is_file()), None)
+
+
+def _mask_of(folder: Path, file: Path) -> Path | None:
+    if not folder.is_dir():
+        return None
+    return next(
+        (folder / (file.stem + suffix) for suffix in SUFFIXES if (folder / (file.stem + suffix)).is_file()), None
+    )

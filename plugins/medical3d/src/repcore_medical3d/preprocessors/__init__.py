@@ -1,0 +1,1 @@
+"""From a sample to a batch; saved with the model."""

@@ -1,0 +1,232 @@
+"""Preprocessor ``medical3d/image``: images of any size, depth and colour to one grid in the range 0 to 1.
+
+Source: the published loader opens everything as RGB and squeezes it to a square. Differs: deep files keep their depth
+and are windowed by percentiles; grey images may stay one channel; the aspect can be kept.
+
+Symbols: B images, C channels, E edge.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from repcore.errors import ConfigError, DataError, ItemError
+from repcore.files import read_object
+from repcore.interfaces import Batch, DatasetReader, Item, Sample
+from repcore_medical3d.configs.adam_v2 import IMAGENET_DEVIATION, IMAGENET_MEAN
+from repcore_medical3d.configs.images import ImageConfig
+from repcore_medical3d.formats.images import Radiograph
+from repcore_medical3d.preprocessors.image_pixels import resized_pixels
+from repcore_medical3d.views.intensity import GREY
+
+STATISTICS_FILE = "image_statistics.json"
+THUMBNAIL, LEVELS = 16, 32  # edge and grey levels of the raw-input baselines
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where an image lies on the grid: pixel p is at ``(p + 0.5 - first) * scale - 0.5``, by axis (y, x)."""
+
+    first: tuple[float, float]
+    scale: tuple[float, float]
+
+
+class ImagePreprocessor:
+    """Windows, resizes and collates images.
+
+    Args:
+        config: see :class:`ImageConfig`.
+
+    Raises:
+        ConfigError: settings outside their range.
+    """
+
+    def __init__(self, config: ImageConfig) -> None:
+        if config.input_channels not in (1, 3):
+            raise ConfigError(
+                f"input_channels={config.input_channels} is neither 1 nor 3", field="preprocessor.input_channels"
+            )
+        if config.edge < 8:
+            raise ConfigError(f"edge={config.edge} leaves nothing to see", field="preprocessor.edge", hint="edge=224")
+        low, high = config.percentiles
+        if not 0 <= low < high <= 100:
+            raise ConfigError(f"percentiles={config.percentiles} are not a range", field="preprocessor.percentiles")
+        self.config = config
+        channels = config.input_channels
+        self.mean: tuple[float, ...] | None = (0.0,) * channels
+        self.deviation: tuple[float, ...] | None = (1.0,) * channels
+        if config.normalisation == "imagenet":
+            self.mean, self.deviation = IMAGENET_MEAN, IMAGENET_DEVIATION
+            if channels == 1:
+                grey = sum(share * value for share, value in zip(GREY, IMAGENET_MEAN, strict=True))
+                self.mean, self.deviation = (grey,), (sum(IMAGENET_DEVIATION) / 3,)
+        elif config.normalisation == "fitted":
+            self.mean = self.deviation = None
+
+    @classmethod
+    def load(cls, config: ImageConfig, folder: Path) -> ImagePreprocessor:
+        """The fitted preprocessor of a saved model.
+
+        Raises:
+            CheckpointError: its file is missing or damaged.
+        """
+        loaded = cls(config)
+        if loaded.mean is None:
+            saved = read_object(folder / STATISTICS_FILE, ("mean", "deviation"))
+            loaded.mean, loaded.deviation = tuple(saved["mean"]), tuple(saved["deviation"])
+        return loaded
+
+    def fit(self, reader: DatasetReader, indices: Sequence[int] | np.ndarray) -> None:
+        """Channel mean and deviation over the training split, unless the config gives them."""
+        if self.config.normalisation != "fitted":
+            return
+        rows = np.asarray(indices)
+        chosen = rows[
+            np.unique(np.linspace(0, len(rows) - 1, min(len(rows), self.config.statistics_images)).astype(int))
+        ]
+        found = []
+        for row in chosen:
+            try:
+                found.append(self.prepare(reader[int(row)])[0].values.flatten(1))
+            except ItemError:
+                continue
+        if not found:
+            raise DataError(f"none of {len(chosen)} training images can be used to take statistics from")
+        first = torch.stack([one.mean(1) for one in found]).mean(0)
+        second = torch.stack([one.square().mean(1) for one in found]).mean(0)
+        deviation = (second - first.square()).clamp_min(1e-8).sqrt()
+        self.mean = tuple(round(float(one), 6) for one in first)
+        self.deviation = tuple(round(float(one), 6) for one in deviation)
+
+    def facts(self) -> Mapping[str, Any]:
+        if self.mean is None or self.deviation is None:
+            raise ConfigError("the image statistics are not known", hint="fit the preprocessor first")
+        return {"input_channels": self.config.input_channels, "mean": self.mean, "deviation": self.deviation}
+
+    def prepare(self, sample: Sample) -> list[Item]:
+        """One item: float32 (C, E, E) in 0 to 1, with its :class:`Placement` in ``meta``.
+
+        Raises:
+            ItemError: too small, not finite, or the same value everywhere.
+        """
+        radiograph: Radiograph = sample.inputs
+        pixels = radiograph.pixels
+        if min(pixels.shape[:2]) < self.config.smallest_edge:
+            size = " x ".join(str(edge) for edge in pixels.shape[:2])
+            raise ItemError("too_small", f"{size} pixels; the smallest allowed edge is {self.config.smallest_edge}")
+        scaled = self._windowed(pixels)
+        if self.config.input_channels == 1 and scaled.ndim == 3:
+            scaled = scaled @ np.asarray(GREY, np.float32)
+        values, placement = self._on_grid(torch.from_numpy(np.ascontiguousarray(scaled)))
+        if self.config.input_channels == 3 and len(values) == 1:
+            values = values.expand(3, -1, -1).contiguous()
+        meta = {
+            "pixels": int(pixels.shape[0] * pixels.shape[1]), "first": placement.first, "scale": placement.scale,
+        }  # fmt: skip
+        return [Item(values, meta)]
+
+    def _windowed(self, pixels: np.ndarray) -> np.ndarray:
+        """float32 in 0 to 1."""
+        values = pixels.astype(np.float32)
+        if not np.isfinite(values).all():
+            raise ItemError("not_finite", f"{int((~np.isfinite(values)).sum())} pixels are NaN or infinite")
+        if values.min() == values.max():
+            raise ItemError("constant", f"every pixel has the value {float(values.min()):g}")
+        is_deep = pixels.dtype != np.uint8
+        if self.config.window == "full" or (self.config.window == "auto" and not is_deep):
+            full = float(np.iinfo(pixels.dtype).max) if pixels.dtype.kind == "u" else None
+            low, high = (0.0, full) if full else (float(values.min()), float(values.max()))
+        else:
+            low, high = (float(one) for one in np.percentile(values, self.config.percentiles))
+            if low == high:  # nearly all pixels alike
+                low, high = float(values.min()), float(values.max())
+        scaled: np.ndarray = np.clip((values - low) / (high - low), 0, 1)
+        return scaled
+
+    def _on_grid(self, image: Tensor) -> tuple[Tensor, Placement]:
+        """(H, W) or (H, W, 3) to (C, E, E)."""
+        edge = self.config.edge
+        height, width = image.shape[:2]
+        first = (0.0, 0.0)
+        if self.config.aspect == "crop":
+            side = min(height, width)
+            top, left = (height - side) // 2, (width - side) // 2
+            image, first = image[top : top + side, left : left + side], (float(top), float(left))
+        size = (edge, edge)
+        if self.config.aspect == "pad":
+            scale = edge / max(height, width)
+            size = (max(1, round(height * scale)), max(1, round(width * scale)))
+        scale_by_axis = (size[0] / image.shape[0], size[1] / image.shape[1])
+        planes = [image] if image.ndim == 2 else list(image.unbind(-1))
+        small = torch.stack([resized_pixels(plane, size) for plane in planes]).clamp(0, 1)
+        if size == (edge, edge):
+            return small, Placement(first, scale_by_axis)
+        above, before = (edge - size[0]) // 2, (edge - size[1]) // 2
+        canvas = small.new_zeros(len(planes), edge, edge)
+        canvas[:, above : above + size[0], before : before + size[1]] = small
+        return canvas, Placement((-above / scale_by_axis[0], -before / scale_by_axis[1]), scale_by_axis)
+
+    def mask(self, sample: Sample) -> Tensor:
+        """The sample's label image on the grid of its item, int64 (E, E), nearest label.
+
+        Raises:
+            DataError: it has none.
+        """
+        radiograph: Radiograph = sample.inputs
+        if radiograph.mask is None:
+            raise DataError(f"{sample.id} has no label image")
+        (item,) = self.prepare(sample)
+        edge = self.config.edge
+        labels = torch.from_numpy(np.ascontiguousarray(radiograph.mask)).long()
+        lines, inside = [], []
+        for axis in range(2):
+            place = (torch.arange(edge) + 0.5) / item.meta["scale"][axis] + item.meta["first"][axis]
+            lines.append(place.floor().long().clamp(0, labels.shape[axis] - 1))
+            inside.append((place >= 0) & (place < labels.shape[axis]))
+        found = labels[lines[0]][:, lines[1]]
+        return torch.where(inside[0][:, None] & inside[1][None], found, torch.zeros_like(found))
+
+    def collate(self, items: Sequence[Item]) -> Batch:
+        """Inputs ``image`` float32 (B, C, E, E)."""
+        return Batch(inputs={"image": torch.stack([item.values for item in items])}, size=len(items))
+
+    def cost(self, meta: Mapping[str, Any]) -> int:
+        """Pixels of the grid: the same for all."""
+        return self.config.edge**2
+
+    def save(self, folder: Path) -> Mapping[str, Any]:
+        state = {"mean": self.mean, "deviation": self.deviation}
+        (folder / STATISTICS_FILE).write_text(json.dumps(state), encoding="utf-8")
+        return state
+
+
+def thumbnails(preprocessor: ImagePreprocessor, samples: Iterable[Sample]) -> np.ndarray:
+    """Baseline: the image at 16 x 16 pixels, (N, 256 C); NaN for images that cannot be used."""
+    return _summaries(preprocessor, samples, lambda values: F.adaptive_avg_pool2d(values, THUMBNAIL).flatten())
+
+
+def grey_levels(preprocessor: ImagePreprocessor, samples: Iterable[Sample]) -> np.ndarray:
+    """Baseline: share of pixels in each of 32 grey levels, (N, 32); NaN for images that cannot be used."""
+    return _summaries(preprocessor, samples, lambda values: torch.histc(values, LEVELS, 0.0, 1.0) / values.numel())
+
+
+def _summaries(
+    preprocessor: ImagePreprocessor, samples: Iterable[Sample], summary: Callable[[Tensor], Tensor]
+) -> np.ndarray:
+    rows: list[np.ndarray | None] = []
+    for sample in samples:
+        try:
+            rows.append(summary(preprocessor.prepare(sample)[0].values).numpy())
+        except ItemError:
+            rows.append(None)
+    width = max((len(row) for row in rows if row is not None), default=1)
+    return np.stack([np.full(width, np.nan) if row is None else row for row in rows])

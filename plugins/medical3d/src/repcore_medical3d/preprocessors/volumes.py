@@ -1,0 +1,319 @@
+"""Preprocessor ``medical3d/volumes``: scans to one orientation, spacing and scale; whole, or as cubes.
+
+What the training split decides (spacing, window or percentiles) is kept in ``volume_grid.json`` beside the model. A
+cube reads only the block of the file that it needs, unless the whole prepared scan is in memory already.
+
+Differs from Alice's published loader (`alibaba-damo-academy/alice`): spacing is made equal (``spacing="native"`` is the
+published way), MR is scaled by percentiles, and every cube carries its affine, so that places are known in the world.
+
+Symbols: C channels (1), (D, H, W) voxels along the three axes of ``orientation``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from repcore.errors import ConfigError, DataError, ItemError
+from repcore.files import read_object
+from repcore.interfaces import Batch, DatasetReader, Item, Sample
+from repcore_medical3d.configs.volumes import VolumeConfig
+from repcore_medical3d.formats.volumes import Grid, Volume
+from repcore_medical3d.preprocessors.volume_intensity import HU_BELOW, IntensityRange, intensity_range
+from repcore_medical3d.preprocessors.volume_resampling import check_orientation, oriented_grid, resample
+
+STATE_FILE = "volume_grid.json"
+FITTED_VOLUMES = 64  # headers and coarse values of so many scans decide spacing and scaling
+BASELINE_CELLS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedVolume:
+    """A scan on the model's grid: ``values`` float32 (1, D, H, W), about 0 to 1; ``grid`` says where it lies."""
+
+    values: Tensor
+    grid: Grid
+
+
+class VolumePreprocessor:
+    """Scans in, cubes (or whole scans) out.
+
+    Args:
+        config: grid, scale and coverage; see :class:`VolumeConfig`.
+
+    Raises:
+        ConfigError: settings outside their range or that do not fit together.
+    """
+
+    def __init__(self, config: VolumeConfig) -> None:
+        _check(config)
+        self.config = config
+        self.spacing_mm: tuple[float, float, float] | None = config.spacing_mm if config.spacing == "fixed" else None
+        self.intensity = None if config.intensity == "auto" else config.intensity
+        self._prepared: OrderedDict[str, PreparedVolume] = OrderedDict()
+        self._ranges: dict[str, IntensityRange] = {}
+
+    @classmethod
+    def load(cls, config: VolumeConfig, folder: Path) -> VolumePreprocessor:
+        """The fitted preprocessor of a saved model.
+
+        Raises:
+            CheckpointError: its file is missing or damaged.
+        """
+        loaded = cls(config)
+        state = read_object(folder / STATE_FILE, ("spacing_mm", "intensity"))
+        loaded.spacing_mm = None if state["spacing_mm"] is None else tuple(state["spacing_mm"])
+        loaded.intensity = state["intensity"]
+        return loaded
+
+    def fit(self, reader: DatasetReader, indices: Sequence[int] | np.ndarray) -> None:
+        """Median spacing, and whether the scans are in Hounsfield units, from up to 64 scans of the training split.
+
+        Raises:
+            DataError: none of them can be read.
+        """
+        needs_spacing = self.config.spacing == "median" and self.spacing_mm is None
+        if not needs_spacing and self.intensity is not None:
+            return
+        chosen = np.asarray(indices)[np.linspace(0, len(indices) - 1, min(len(indices), FITTED_VOLUMES)).astype(int)]
+        spacings, lowest = [], []
+        for row in np.unique(chosen):
+            try:
+                volume: Volume = reader[int(row)].inputs
+                spacings.append(oriented_grid(volume.grid, self.config.orientation).spacing_mm)
+                if self.intensity is None:
+                    lowest.append(intensity_range(volume, self.config, "percentile").lowest)
+            except ItemError:
+                continue
+        if not spacings or (self.intensity is None and not lowest):
+            raise DataError("none of the training volumes can be read", hint="repcore inspect PATH shows why")
+        if needs_spacing:
+            median = np.median(np.asarray(spacings), axis=0).round(4)
+            self.spacing_mm = float(median[0]), float(median[1]), float(median[2])
+        if self.intensity is None:
+            self.intensity = "hu-window" if float(np.median(lowest)) < HU_BELOW else "percentile"
+
+    def facts(self) -> Mapping[str, Any]:
+        return {"crop_edge": self.config.crop_edge}
+
+    # ------------------------------------------------------------------------------------------ scans
+
+    def grid(self, volume: Volume) -> Grid:
+        """The model's grid over a scan.
+
+        Raises:
+            ConfigError: neither fitted nor fixed.
+        """
+        if self.config.spacing != "native" and self.spacing_mm is None:
+            raise ConfigError("the spacing is not known", hint="fit the preprocessor, or set spacing_mm")
+        return oriented_grid(volume.grid, self.config.orientation, self.spacing_mm)
+
+    def prepared(self, sample: Sample) -> PreparedVolume:
+        """The whole scan; the last ones are kept in memory.
+
+        Raises:
+            ItemError: values that are not finite, or all the same.
+        """
+        if sample.id in self._prepared:
+            self._prepared.move_to_end(sample.id)
+            return self._prepared[sample.id]
+        volume: Volume = sample.inputs
+        grid = self.grid(volume)
+        found = PreparedVolume(self._values(sample, grid), grid)
+        self._prepared[sample.id] = found
+        room = self.config.cache_mib * 2**20
+        while sum(one.values.nbytes for one in self._prepared.values()) > room:
+            self._prepared.popitem(last=False)
+        return found
+
+    def crop(self, sample: Sample, start: Sequence[int], shape: tuple[int, int, int]) -> PreparedVolume:
+        """A block of the prepared scan, padded with 0 where it reaches beyond; reads no more than it needs.
+
+        Args:
+            start: first voxel on the model's grid, may be negative.
+            shape: size of the block.
+        """
+        volume: Volume = sample.inputs
+        grid = self.grid(volume)
+        part = grid.moved(start, shape)
+        if sample.id in self._prepared or np.prod(grid.shape) * 4 <= self.config.cache_mib * 2**20 / 8:
+            return PreparedVolume(block(self.prepared(sample).values, start, shape), part)
+        return PreparedVolume(self._values(sample, part), part)
+
+    def labels(self, labels: Volume, grid: Grid) -> Tensor:
+        """Class numbers int64 (D, H, W) of a dense label on any grid, 0 outside."""
+        return torch.from_numpy(resample(labels, grid, order=0, fill=0.0).round().astype(np.int64))
+
+    def _values(self, sample: Sample, grid: Grid) -> Tensor:
+        """Scaled values of a scan on a grid, (1, D, H, W); 0 is the lowest and also lies outside."""
+        volume: Volume = sample.inputs
+        if sample.id not in self._ranges:
+            if self.intensity is None:
+                raise ConfigError("the kind of scaling is not known", hint="fit the preprocessor, or set intensity")
+            self._ranges[sample.id] = intensity_range(volume, self.config, self.intensity)
+        known = self._ranges[sample.id]
+        values = resample(volume, grid, fill=known.low)
+        bad = ~np.isfinite(values)
+        if bad.any():
+            if self.config.not_finite == "error":
+                raise ItemError("not_finite", f"{sample.id} has voxels that are NaN or infinite")
+            values[bad] = known.low
+        scaled = (values - known.low) / (known.high - known.low)
+        return torch.from_numpy(np.clip(scaled, 0.0, 1.0, dtype=np.float32))[None]
+
+    # ------------------------------------------------------------------------------------------ items
+
+    def prepare(self, sample: Sample) -> list[Item]:
+        """Cubes that cover the scan, the cube at its centre, or the scan as one item.
+
+        Raises:
+            ItemError: values that are not finite, or all the same.
+        """
+        volume: Volume = sample.inputs
+        shape, edge = self.grid(volume).shape, self.config.crop_edge
+        if self.config.coverage == "whole":
+            found = self.prepared(sample)
+            return [self.item(found, shape)]
+        if self.config.coverage == "centre":
+            starts = [tuple((size - edge) // 2 for size in shape)]
+        else:
+            starts = sliding_starts(shape, edge, self.config.overlap)
+        return [self.item(self.crop(sample, start, (edge, edge, edge)), shape, start) for start in starts]
+
+    def item(
+        self, block: PreparedVolume, scan: Sequence[int], start: Sequence[int] = (0, 0, 0), reason: str = ""
+    ) -> Item:
+        """A block as an item: ``values`` (1, D, H, W); ``meta`` has voxels, spacing_mm, affine and scan_shape."""
+        shape = block.values.shape[1:]
+        inside = [
+            max(0, min(first + size, whole) - max(first, 0))
+            for first, size, whole in zip(start, shape, scan, strict=True)
+        ]
+        share = float(np.prod(inside)) / float(np.prod(shape))
+        is_small = any(size > whole for size, whole in zip(shape, scan, strict=True))
+        meta = {
+            "voxels": int(np.prod(shape)),
+            "spacing_mm": list(block.grid.spacing_mm),
+            "affine": block.grid.affine.tolist(),
+            "scan_shape": list(scan),
+            "start": list(start),
+        }
+        words = " x ".join(map(str, scan))
+        reason = reason or (f"the scan has {words} voxels, fewer than a cube of {shape[0]}" if is_small else "")
+        return Item(block.values, meta, "padded" if is_small else "ok", reason, max(share, 1e-6))
+
+    def collate(self, items: Sequence[Item]) -> Batch:
+        """Input ``volume`` float32 (B, 1, D, H, W); scans of different size are padded with 0 at their ends.
+
+        Numbers that views measured (``meta["measured"]``) come along as ``measured``: name -> (B,).
+        """
+        blocks = [cast(Tensor, item.values) for item in items]
+        largest = [max(block.shape[axis] for block in blocks) for axis in (1, 2, 3)]
+        joined = blocks[0].new_zeros(len(blocks), blocks[0].shape[0], *largest)
+        for row, block in enumerate(blocks):
+            joined[row, :, : block.shape[1], : block.shape[2], : block.shape[3]] = block
+        inputs: dict[str, Any] = {"volume": joined}
+        measured = items[0].meta.get("measured")
+        if measured:
+            inputs["measured"] = {
+                name: torch.tensor([item.meta["measured"][name] for item in items]) for name in measured
+            }
+        return Batch(inputs=inputs, size=len(items))
+
+    def cost(self, meta: Mapping[str, Any]) -> int:
+        """Voxels of the item."""
+        return int(meta["voxels"])
+
+    def save(self, folder: Path) -> Mapping[str, Any]:
+        state = {
+            "orientation": self.config.orientation,
+            "spacing_mm": None if self.spacing_mm is None else list(self.spacing_mm),
+            "intensity": self.intensity,
+            "window_hu": list(self.config.window_hu),
+            "percentiles": list(self.config.percentiles),
+        }
+        (folder / STATE_FILE).write_text(json.dumps(state), encoding="utf-8")
+        return state
+
+
+def sliding_starts(shape: Sequence[int], edge: int, overlap: float) -> list[tuple[int, ...]]:
+    """First voxels of cubes that cover a scan, evenly spread; an axis shorter than a cube has one, centred."""
+    sides = []
+    for size in shape:
+        if size <= edge:
+            sides.append([(size - edge) // 2])
+            continue
+        step = max(1, round(edge * (1.0 - overlap)))
+        count = -(-(size - edge) // step) + 1
+        sides.append([round(place) for place in np.linspace(0, size - edge, count)])
+    return [(first, second, third) for first in sides[0] for second in sides[1] for third in sides[2]]
+
+
+def centred_start(voxel: Sequence[int], edge: int) -> tuple[int, int, int]:
+    """First voxel of the cube around a voxel, which lies at ``edge // 2`` of it."""
+    return voxel[0] - edge // 2, voxel[1] - edge // 2, voxel[2] - edge // 2
+
+
+def block(values: Tensor, start: Sequence[int], shape: tuple[int, int, int]) -> Tensor:
+    """A block of (1, D, H, W) with zeros where it reaches beyond."""
+    result = values.new_zeros(values.shape[0], *shape)
+    source, target = [slice(None)], [slice(None)]
+    for first, size, whole in zip(start, shape, values.shape[1:], strict=True):
+        low, high = max(0, first), min(whole, first + size)
+        if low >= high:
+            return result
+        source.append(slice(low, high))
+        target.append(slice(low - first, high - first))
+    result[tuple(target)] = values[tuple(source)]
+    return result
+
+
+def _check(config: VolumeConfig) -> None:
+    """Ranges and combinations of settings."""
+    check_orientation(config.orientation)
+    if config.spacing == "fixed" and (config.spacing_mm is None or min(config.spacing_mm) <= 0):
+        raise ConfigError(
+            f"spacing_mm={config.spacing_mm} gives no spacing", field="preprocessor.spacing_mm", hint="[1.5, 1.5, 1.5]"
+        )
+    if config.spacing != "fixed" and config.spacing_mm is not None:
+        raise ConfigError(
+            f"spacing_mm={config.spacing_mm} has no effect with spacing={config.spacing}", hint="spacing: fixed"
+        )
+    if not config.window_hu[0] < config.window_hu[1]:
+        raise ConfigError(f"window_hu={config.window_hu} does not rise", field="preprocessor.window_hu")
+    if not 0 <= config.percentiles[0] < config.percentiles[1] <= 100:
+        raise ConfigError(
+            f"percentiles={config.percentiles} are not two rising numbers in 0 to 100", field="preprocessor.percentiles"
+        )
+    if config.crop_edge < 1:
+        raise ConfigError(f"crop_edge={config.crop_edge} is below 1", field="preprocessor.crop_edge")
+    if not 0 <= config.overlap < 1:
+        raise ConfigError(f"overlap={config.overlap} is outside 0 <= overlap < 1", field="preprocessor.overlap")
+
+
+# ------------------------------------------------------------------------------------------------ baselines
+
+
+def intensity_statistics(preprocessor: VolumePreprocessor, samples: Iterable[Sample]) -> np.ndarray:
+    """Baseline: mean, deviation and nine quantiles of the prepared values, (N, 11)."""
+    rows = []
+    for sample in samples:
+        values = preprocessor.prepared(sample).values.numpy()
+        quantiles = np.quantile(values, np.linspace(0.1, 0.9, 9))
+        rows.append(np.concatenate([[values.mean(), values.std()], quantiles]))
+    return np.stack(rows)
+
+
+def coarse_voxels(preprocessor: VolumePreprocessor, samples: Iterable[Sample]) -> np.ndarray:
+    """Baseline: means over 4 x 4 x 4 cells of the prepared scan, (N, 64)."""
+    cells = (BASELINE_CELLS,) * 3
+    pooled = [torch.nn.functional.adaptive_avg_pool3d(preprocessor.prepared(one).values, cells) for one in samples]
+    return torch.stack(pooled).flatten(1).numpy()
