@@ -35,13 +35,13 @@ from repcore_medical3d.configs.nnformer import NnFormerConfig
 from repcore_medical3d.configs.volumes import PhantomsConfig, VolumeConfig
 from repcore_medical3d.correspondence.matching import best_cells, best_cells_full, one_by_one, point_vectors
 from repcore_medical3d.datasets.phantoms import Phantoms
-from repcore_medical3d.preprocessors.volumes import VolumePreprocessor
 from repcore_medical3d.encoders import nnformer_blocks
 from repcore_medical3d.encoders.nnformer import NnFormer
 from repcore_medical3d.encoders.nnformer_blocks import WindowAttention
 from repcore_medical3d.objectives.alice import Alice
 from repcore_medical3d.objectives.alice_parts import AliceHead, HeadOutputs
 from repcore_medical3d.objectives.casa import CrossAlignment
+from repcore_medical3d.preprocessors.volumes import VolumePreprocessor
 from repcore_medical3d.recipes.alice import tiny
 from repcore_medical3d.views.alice import AlicePairs
 

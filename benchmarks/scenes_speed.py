@@ -31,9 +31,9 @@ from torch import Tensor
 
 from repcore_pointcloud.configs.scenes import RoomsConfig
 from repcore_pointcloud.configs.sparse_unet import NARROW, RES16UNET34C, SparseUNetConfig
-from repcore_pointcloud.formats.scenes import load_scene
 from repcore_pointcloud.datasets.scene_rooms import Rooms
 from repcore_pointcloud.encoders.sparse_unet import SparseUNet
+from repcore_pointcloud.formats.scenes import load_scene
 from repcore_pointcloud.layers.sparse_tensor import SparseTensor
 from repcore_pointcloud.ops.sparse_conv3d import stationary
 from repcore_pointcloud.ops.sparse_conv3d import torch as gather_scatter

@@ -11,9 +11,9 @@ import torch
 from repcore import registry
 from repcore.errors import ConfigError, ShapeError
 from repcore.specs import TargetSpec
-from repcore_audio.examples import ssamba as examples
 from repcore_audio.configs.ssamba import SoundTaskConfig
 from repcore_audio.encoders.ssamba import Ssamba
+from repcore_audio.examples import ssamba as examples
 from repcore_audio.tasks.augmentation import (
     Mixing,
     add_noise,

@@ -10,7 +10,6 @@ import torch
 from torch_geometric.data import Batch as GraphBatch
 
 from repcore.interfaces import Batch, Picture
-from repcore_graphs.rendering import edges as render_edges
 from repcore_graphs.configs.ehgnn import EHGNNConfig, HyperClusterConfig
 from repcore_graphs.configs.objectives import EdgeReconstructionConfig, MaskedEdgeConfig
 from repcore_graphs.datasets.raw_graph import RawGraph
@@ -18,8 +17,9 @@ from repcore_graphs.encoders.ehgnn import EHGNN
 from repcore_graphs.encoders.hypercluster import HyperClusterEncoder
 from repcore_graphs.objectives.edge_reconstruction import EdgeReconstruction
 from repcore_graphs.objectives.masked_edges import MaskedEdges
-from repcore_graphs.rendering.graphs import ASKED, RIGHT, WRONG, Mark, draw_graph
+from repcore_graphs.rendering import edges as render_edges
 from repcore_graphs.rendering.edges import WORST
+from repcore_graphs.rendering.graphs import ASKED, RIGHT, WRONG, Mark, draw_graph
 from repcore_graphs.rendering.tables import MOST_ROWS
 from tests.graphs.conftest import edgeless, random_graph
 from tests.graphs.pictures import drawn, one_motif, panels_of, rows_of

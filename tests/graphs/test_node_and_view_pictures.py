@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from repcore.interfaces import Picture
-from repcore_graphs.rendering import views as render_views
 from repcore_graphs.configs.ehgnn import EHGNNConfig
 from repcore_graphs.configs.objectives import GraphContrastConfig, MaskedNodeConfig
 from repcore_graphs.datasets.raw_graph import RawGraph
@@ -17,6 +16,7 @@ from repcore_graphs.encoders.ehgnn import EHGNN
 from repcore_graphs.objectives.augmentations import AUGMENTATIONS
 from repcore_graphs.objectives.graph_contrast import GraphContrast
 from repcore_graphs.objectives.masked_nodes import MaskedNodes
+from repcore_graphs.rendering import views as render_views
 from repcore_graphs.rendering.graphs import ASKED, RIGHT, WRONG
 from tests.graphs.pictures import START, drawn, one_motif, panels_of, rows_of
 

@@ -30,10 +30,10 @@ from repcore_medical3d.configs.nnformer import NnFormerConfig
 from repcore_medical3d.configs.volumes import PhantomsConfig, VolumeConfig
 from repcore_medical3d.correspondence.backends import Coordinates
 from repcore_medical3d.datasets.phantoms import Phantoms
-from repcore_medical3d.formats.volumes import Volume, write_nifti
-from repcore_medical3d.preprocessors.volumes import VolumePreprocessor
-from repcore_medical3d.preprocessors.volume_sliding import aligned_starts, sliding_features
 from repcore_medical3d.encoders.nnformer import NnFormer
+from repcore_medical3d.formats.volumes import Volume, write_nifti
+from repcore_medical3d.preprocessors.volume_sliding import aligned_starts, sliding_features
+from repcore_medical3d.preprocessors.volumes import VolumePreprocessor
 from repcore_medical3d.probes import alice_dense as probe
 from repcore_medical3d.probes.landmarks import centroids_mm, landmark_errors_mm
 from repcore_medical3d.tasks.alice_segmentation import (

@@ -14,12 +14,12 @@ from repcore.errors import ConfigError, RunError
 from repcore.interfaces import Batch, Progress
 from repcore_medical3d.configs.alice import FIGURE_ALICE, PUBLISHED_ALICE, AliceConfig
 from repcore_medical3d.configs.nnformer import NnFormerConfig, SwinUnetrConfig, VolumeVitConfig
-from repcore_medical3d.rendering import volumes as volumes_render
 from repcore_medical3d.encoders.nnformer import NnFormer
-from repcore_medical3d.examples.alice import alice, nnformer
 from repcore_medical3d.encoders.swin_monai import SwinUnetr, VolumeVit
+from repcore_medical3d.examples.alice import alice, nnformer
 from repcore_medical3d.objectives.alice import Alice, clip_each, teacher_temperature
 from repcore_medical3d.objectives.alice_parts import hidden_tokens, information, standardised_features, voxel_mask
+from repcore_medical3d.rendering import volumes as volumes_render
 
 SMALL = {
     name: getattr(alice()[0], name)

@@ -18,9 +18,9 @@ from repcore_medical3d.configs.anatomy_tasks import FewShotConfig, RadiographTas
 from repcore_medical3d.configs.properties import PropertiesConfig
 from repcore_medical3d.encoders.anatomy import AnatomyEncoder
 from repcore_medical3d.encoders.convnext import ConvNextEncoder
-from repcore_medical3d.rendering.dense import co_segmentation, matching
 from repcore_medical3d.probes.patches import centred_cosine, grid_boxes, random_boxes, stacked_images
 from repcore_medical3d.probes.properties import PROPERTIES, constants, property_named
+from repcore_medical3d.rendering.dense import co_segmentation, matching
 from repcore_medical3d.tasks.few_shot_segmentation import (
     LabelledImages,
     UDecoder,

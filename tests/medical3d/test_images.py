@@ -13,12 +13,12 @@ from PIL import Image
 from repcore.errors import CheckpointError, ConfigError, DataError, ItemError, PluginError
 from repcore.interfaces import Sample
 from repcore_medical3d.configs.images import ImageConfig, ImageFilesConfig, RadiographsConfig
-from repcore_medical3d.formats.images import Radiograph, read_image
-from repcore_medical3d.preprocessors.images import STATISTICS_FILE, ImagePreprocessor, grey_levels, thumbnails
-from repcore_medical3d.datasets.images import CHESTXRAY14, ImageFolderReader, ImageListReader
 from repcore_medical3d.datasets.image_sniffing import folder as sniff_folder
 from repcore_medical3d.datasets.image_sniffing import list_file as sniff_list
+from repcore_medical3d.datasets.images import CHESTXRAY14, ImageFolderReader, ImageListReader
 from repcore_medical3d.datasets.radiographs import FINDINGS, LANDMARKS, Radiographs
+from repcore_medical3d.formats.images import Radiograph, read_image
+from repcore_medical3d.preprocessors.images import STATISTICS_FILE, ImagePreprocessor, grey_levels, thumbnails
 from repcore_medical3d.rendering.images import render
 
 

@@ -19,10 +19,10 @@ from repcore.errors import ConfigError, DataError, ItemError
 from repcore.interfaces import Progress, Sample
 from repcore_medical3d.configs.volumes import PhantomsConfig, VolumeConfig, VolumeFilesConfig
 from repcore_medical3d.datasets.phantoms import Phantoms
-from repcore_medical3d.formats.volumes import Grid, Volume, read_nifti, write_nifti
 from repcore_medical3d.datasets.volume_layouts import DecathlonReader, NnsslReader, VolumeFolderReader
-from repcore_medical3d.preprocessors.volumes import VolumePreprocessor, sliding_starts
+from repcore_medical3d.formats.volumes import Grid, Volume, read_nifti, write_nifti
 from repcore_medical3d.preprocessors.volume_resampling import oriented_grid, resample
+from repcore_medical3d.preprocessors.volumes import VolumePreprocessor, sliding_starts
 
 AFFINE = np.diag([2.0, 1.5, 3.0, 1.0])
 

@@ -17,13 +17,13 @@ from repcore import registry
 from repcore.data.split_plans import SplitInputs
 from repcore.evaluation.probing import read_rows, split_plan
 from repcore.interfaces import Sample
-from repcore_molecules.rendering import molecules as render
 from repcore_molecules.configs.data import MoleculeTableConfig, SelfiesConfig
 from repcore_molecules.datasets.tables import MoleculeTable
 from repcore_molecules.preprocessors.baselines import ecfp4, symbol_counts
 from repcore_molecules.preprocessors.prepared import PreparedSymbols
 from repcore_molecules.preprocessors.selfies import SelfiesPreprocessor
 from repcore_molecules.preprocessors.splits import balanced, scaffold
+from repcore_molecules.rendering import molecules as render
 
 
 @pytest.mark.parametrize("name", ["esol", "bbbp", "freesolv"])

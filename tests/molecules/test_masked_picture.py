@@ -11,12 +11,12 @@ import torch
 
 from repcore.embedding.model import ListReader
 from repcore.interfaces import Batch, Picture, Progress, Sample
-from repcore_molecules.rendering import masked_tokens as render_masked
 from repcore_molecules.configs.data import SelfiesConfig
 from repcore_molecules.configs.selformer import MaskedLanguageConfig, SelformerConfig
 from repcore_molecules.encoders.selformer import Selformer
 from repcore_molecules.objectives.masked_language import MaskedLanguage
 from repcore_molecules.preprocessors.selfies import SelfiesPreprocessor
+from repcore_molecules.rendering import masked_tokens as render_masked
 from repcore_molecules.rendering.masked_tokens import MOST_PLACES, HiddenToken, masked_picture
 
 SMILES = ["CCOC(=O)c1ccccc1N", "CCO", "c1ccncc1C#N", "CC(=O)O"]

@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 from repcore.errors import ConfigError, DataError
 from repcore.specs import TargetSpec
-from repcore_pointcloud.examples import scenes as scenes_examples
 from repcore_pointcloud.configs.cluster3dseg import ClusterContrastConfig
 from repcore_pointcloud.configs.scene_segmentation import SceneSegmentationConfig
 from repcore_pointcloud.encoders.sparse_unet import SparseUNet
+from repcore_pointcloud.examples import scenes as scenes_examples
 from repcore_pointcloud.objectives.cluster3dseg import ClusterContrast
 from repcore_pointcloud.tasks.scene_segmentation import SceneSegmentation, lovasz_softmax
 

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 from repcore.errors import ConfigError
 from repcore.interfaces import Batch, Progress
-from repcore_pointcloud.examples import scenes as scenes_examples
 from repcore_pointcloud.configs.fac import FacConfig
 from repcore_pointcloud.encoders.sparse_unet import SparseUNet
+from repcore_pointcloud.examples import scenes as scenes_examples
 from repcore_pointcloud.objectives.fac import Fac, region_classification_places
 from repcore_pointcloud.objectives.fac_losses import (
     matched_contrast,

@@ -12,11 +12,11 @@ import torch
 
 from repcore.errors import ConfigError, DataError
 from repcore.interfaces import Progress, Tokens
-from repcore_pointcloud.examples import scenes as scenes_examples
 from repcore_pointcloud.configs.scene_segmentation import SceneFinetuningConfig
 from repcore_pointcloud.configs.scenes import RoomsConfig, ScenePairConfig
 from repcore_pointcloud.datasets.scene_rooms import Rooms
 from repcore_pointcloud.encoders.sparse_unet import SparseUNet
+from repcore_pointcloud.examples import scenes as scenes_examples
 from repcore_pointcloud.objectives.fac import Fac
 from repcore_pointcloud.preprocessors.scene import ScenePreprocessor
 from repcore_pointcloud.probes.scene_features import carried_up, voxel_features

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from repcore.errors import ConfigError, DataError
-from repcore_pointcloud.examples import scenes as scenes_examples
 from repcore_pointcloud.configs.scenes import RoomsConfig
 from repcore_pointcloud.datasets.scene_rooms import Rooms
 from repcore_pointcloud.encoders.sparse_unet import SparseUNet
+from repcore_pointcloud.examples import scenes as scenes_examples
 from repcore_pointcloud.preprocessors.scene import ScenePreprocessor
 from repcore_pointcloud.probes.scene_features import calibrate
 from repcore_pointcloud.probes.scene_points import (

@@ -14,11 +14,11 @@ from repcore.errors import ConfigError, DataError, ItemError
 from repcore.interfaces import Sample
 from repcore_pointcloud.configs.shapes import GeneratedShapesConfig, PointSetConfig, ShapeFilesConfig, ShapeFolderConfig
 from repcore_pointcloud.datasets.generated_shapes import GeneratedShapes
-from repcore_pointcloud.formats.points import PointCloud, read_cloud, sample_surface
 from repcore_pointcloud.datasets.shape_arrays import ShapeArrayReader
 from repcore_pointcloud.datasets.shape_arrays import sniff as sniff_arrays
 from repcore_pointcloud.datasets.shape_folders import ShapeFolderReader
 from repcore_pointcloud.datasets.shape_folders import sniff as sniff_folder
+from repcore_pointcloud.formats.points import PointCloud, read_cloud, sample_surface
 from repcore_pointcloud.preprocessors.point_set import PointSetPreprocessor, extents, extents_and_distances
 
 POINTS = np.random.default_rng(0).normal(size=(50, 3)).round(3)

@@ -21,12 +21,12 @@ from repcore.interfaces import Batch, Progress, Sample
 from repcore.specs import TargetSpec
 from repcore_pointcloud.checkpoints.i2p_mae import KEYS
 from repcore_pointcloud.configs.i2p_mae import PartSegmentationConfig, ShapeClassConfig
-from repcore_pointcloud.formats.points import PointCloud
 from repcore_pointcloud.encoders.i2p_mae import HierarchicalPointEncoder
 from repcore_pointcloud.examples.shapes import batch, masked_points, point_encoder
+from repcore_pointcloud.formats.points import PointCloud
 from repcore_pointcloud.objectives.i2p_mae import MaskedPoints
-from repcore_pointcloud.rendering.shapes import render, turntable
 from repcore_pointcloud.rendering.masked_points import masked_picture
+from repcore_pointcloud.rendering.shapes import render, turntable
 from repcore_pointcloud.tasks.part_segmentation import PartSegmentationTask
 from repcore_pointcloud.tasks.shape_class import ShapeClassTask
 

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from repcore.errors import CheckpointError, ConfigError, DataError
 from repcore.interfaces import Batch
-from repcore_pointcloud.examples import scenes as scenes_examples
 from repcore_pointcloud.checkpoints.sparse_unet import (
     convert_minkowski,
     convert_pointcept,
@@ -22,6 +21,7 @@ from repcore_pointcloud.checkpoints.sparse_unet import (
 from repcore_pointcloud.checkpoints.sparse_weights import from_minkowski, from_spconv1, from_spconv_pointwise, from_zyx
 from repcore_pointcloud.configs.sparse_unet import NARROW, RES16UNET34C, SPUNET, SparseUNetConfig
 from repcore_pointcloud.encoders.sparse_unet import SparseUNet
+from repcore_pointcloud.examples import scenes as scenes_examples
 from repcore_pointcloud.layers.sparse_tensor import SparseTensor, merge_duplicates
 from repcore_pointcloud.ops.sparse_conv3d.cases import random_coordinates
 from repcore_pointcloud.ops.sparse_conv3d.sites import Sites

@@ -206,14 +206,16 @@ def _load_one(manager: pluggy.PluginManager, record: PluginRecord, candidate: Ca
     started = time.perf_counter()
     try:
         with _traced(record, f"import {candidate.target}"):
-            module = importlib.import_module(candidate.target.partition(":")[0])
+            path, _, attribute = candidate.target.partition(":")
+            module = importlib.import_module(path)
+            contents = getattr(module, attribute) if attribute else module
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a plugin may even call sys.exit at import
         record.fail("import-error", _one_line(error), _import_remedy(record, error), _last_frame(error))
         return
     try:
-        _register(manager, record, module)
+        _register(manager, record, contents)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # hook bodies are foreign code, too

@@ -12,8 +12,8 @@ import numpy as np
 
 from repcore.interfaces import Picture
 from repcore_graphs.datasets.raw_graph import RawGraph
-from repcore_graphs.rendering.graphs import Mark, draw_graph, node_key
 from repcore_graphs.rendering.edges import types_of
+from repcore_graphs.rendering.graphs import Mark, draw_graph, node_key
 from repcore_graphs.rendering.tables import (
     MOST_ROWS,
     box,

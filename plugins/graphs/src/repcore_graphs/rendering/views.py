@@ -9,8 +9,8 @@ import numpy as np
 
 from repcore.interfaces import Picture
 from repcore_graphs.datasets.raw_graph import RawGraph
-from repcore_graphs.rendering.graphs import Mark, draw_graph
 from repcore_graphs.rendering.edges import node_pair, types_of
+from repcore_graphs.rendering.graphs import Mark, draw_graph
 from repcore_graphs.rendering.tables import box, note, side_by_side
 
 if TYPE_CHECKING:

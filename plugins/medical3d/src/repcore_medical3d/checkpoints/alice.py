@@ -20,9 +20,9 @@ from repcore.checkpoints.keymap import Drop, KeyMap, Rename
 from repcore.errors import CheckpointError
 from repcore_medical3d.configs.nnformer import NnFormerConfig
 from repcore_medical3d.configs.volumes import VolumeConfig
-from repcore_medical3d.preprocessors.volumes import VolumePreprocessor
 from repcore_medical3d.encoders.nnformer import NAME, STAGES, NnFormer
 from repcore_medical3d.encoders.nnformer_blocks import relative_index
+from repcore_medical3d.preprocessors.volumes import VolumePreprocessor
 
 DOWN, UP = "backbone.model_down.", "backbone.decoder."
 STEM = (

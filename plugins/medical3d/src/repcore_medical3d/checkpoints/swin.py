@@ -18,8 +18,8 @@ from repcore.checkpoints.keymap import Drop, KeyMap, Rename
 from repcore.errors import CheckpointError
 from repcore_medical3d.configs.nnformer import SwinUnetrConfig
 from repcore_medical3d.configs.volumes import VolumeConfig
-from repcore_medical3d.preprocessors.volumes import VolumePreprocessor
 from repcore_medical3d.encoders.swin_monai import SWIN_NAME, SwinUnetr
+from repcore_medical3d.preprocessors.volumes import VolumePreprocessor
 
 VIT = "swinViT."
 DECODER = ("encoder1", "encoder2", "encoder3", "encoder4", "encoder10", "decoder1", "decoder2", "decoder3", "decoder4",

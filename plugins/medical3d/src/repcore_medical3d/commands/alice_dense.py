@@ -103,8 +103,8 @@ def dense_command(model: Path, data: str, output: Path, level: str, kind: str, r
       repcore medical3d dense runs/latest scans/ -o features --level stage1
       repcore medical3d dense runs/latest scans/ -o features --format zarr
     """
-    from repcore_medical3d.writers.volume_maps import check_format, write_map
     from repcore_medical3d.preprocessors.volume_sliding import sliding_features
+    from repcore_medical3d.writers.volume_maps import check_format, write_map
 
     check_format(kind)
 

@@ -29,11 +29,11 @@ from repcore_medical3d.correspondence.anatomical_embedding import (
 )
 from repcore_medical3d.correspondence.backends import Matches
 from repcore_medical3d.correspondence.matching import best_cells, best_cells_full, point_vectors
+from repcore_medical3d.encoders.volume_backbone import VolumeBackbone
 from repcore_medical3d.formats.volumes import Grid, Volume
-from repcore_medical3d.preprocessors.volumes import VolumePreprocessor
 from repcore_medical3d.preprocessors.volume_resampling import oriented_grid, resample
 from repcore_medical3d.preprocessors.volume_sliding import sliding_features
-from repcore_medical3d.encoders.volume_backbone import VolumeBackbone
+from repcore_medical3d.preprocessors.volumes import VolumePreprocessor
 
 PUBLISHED_SPACING_MM = 2.0
 PUBLISHED_ORIENTATION = "LPS"

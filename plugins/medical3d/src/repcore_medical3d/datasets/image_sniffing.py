@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import islice
 from pathlib import Path
 
-from repcore_medical3d.formats.images import DICOM_SUFFIXES, PICTURE_SUFFIXES, SUFFIXES
 from repcore_medical3d.datasets.images import parsed_line
+from repcore_medical3d.formats.images import DICOM_SUFFIXES, PICTURE_SUFFIXES, SUFFIXES
 
 LOOKED_AT = 3000  # paths of a large tree that are enough to know
 

@@ -16,8 +16,8 @@ from repcore.data.catalogue import Catalogue, CatalogueReader, Row, existing, fi
 from repcore.errors import DataError, ItemError
 from repcore.specs import TargetSpec
 from repcore_medical3d.configs.images import ImageFilesConfig
-from repcore_medical3d.formats.images import SUFFIXES, Radiograph, read_image
 from repcore_medical3d.datasets.image_labels import folder_labels, table_labels
+from repcore_medical3d.formats.images import SUFFIXES, Radiograph, read_image
 
 CHESTXRAY14 = (
     "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",

@@ -18,8 +18,8 @@ from repcore.errors import ConfigError
 from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
 from repcore_medical3d.configs.volumes import PhantomsConfig
-from repcore_medical3d.formats.volumes import Volume
 from repcore_medical3d.datasets.volumes import SEGMENTATION, segmentation_target
+from repcore_medical3d.formats.volumes import Volume
 
 NAMES = ("background", "lungs", "heart", "liver", "spleen", "kidneys", "spine", "lesion")
 AIR, FAT, MUSCLE = -1000.0, -100.0, 50.0

@@ -18,8 +18,8 @@ import numpy as np
 from repcore.data.catalogue import existing
 from repcore.errors import DataError, ItemError
 from repcore_medical3d.configs.volumes import VolumeFilesConfig
-from repcore_medical3d.formats.volumes import Box, Volume
 from repcore_medical3d.datasets.volumes import VolumeCatalogue, VolumeFiles, VolumeReader, volume_row
+from repcore_medical3d.formats.volumes import Box, Volume
 
 INSTALL = "pip install 'repcore-medical3d[dicom]'"
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])

@@ -1,6 +1,6 @@
 """What Adam-v2 makes of the views of one image: how well whole and parts predict each other.
 
-Read by :mod:`repcore_medical3d.rendering.anatomy`. A cosine alone says little, since vectors of one network have much in
+Read by :mod:`repcore_medical3d.rendering.anatomy`. A cosine alone says little: vectors of one network have much in
 common (collapsed: 1 everywhere). So each stands beside that of a wrong place of the same image.
 
 Symbols: B images, N parts, V views, A teacher views, D embedding width, K prototypes.

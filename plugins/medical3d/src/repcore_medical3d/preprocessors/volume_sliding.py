@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from repcore.interfaces import Sample
+from repcore_medical3d.encoders.volume_backbone import VolumeBackbone
 from repcore_medical3d.formats.volumes import Grid
 from repcore_medical3d.preprocessors.volumes import VolumePreprocessor
-from repcore_medical3d.encoders.volume_backbone import VolumeBackbone
 
 LEAST_WEIGHT = 1e-3  # of a token at a corner of its cube
 CUBES_AT_ONCE = 8

@@ -25,11 +25,11 @@ from torch import Tensor
 
 from repcore.errors import DataError
 from repcore.interfaces import Sample
-from repcore_medical3d.formats.volumes import Grid, Volume
-from repcore_medical3d.preprocessors.volumes import VolumePreprocessor
 from repcore_medical3d.datasets.volumes import SEGMENTATION
-from repcore_medical3d.preprocessors.volume_sliding import sliding_features
 from repcore_medical3d.encoders.volume_backbone import VolumeBackbone
+from repcore_medical3d.formats.volumes import Grid, Volume
+from repcore_medical3d.preprocessors.volume_sliding import sliding_features
+from repcore_medical3d.preprocessors.volumes import VolumePreprocessor
 
 PROTOCOL = "dense-linear@1"
 VOXELS_A_CLASS = 60  # of each class in each training scan

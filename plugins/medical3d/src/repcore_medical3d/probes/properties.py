@@ -28,7 +28,6 @@ from torch.nn import functional as F
 from repcore.errors import RegistryError, closest
 from repcore_medical3d.configs.properties import PropertiesConfig
 from repcore_medical3d.encoders.anatomy import AnatomyEncoder
-from repcore_medical3d.rendering.dense import matching
 from repcore_medical3d.probes.patches import (
     centred_cosine,
     embed_patches,
@@ -37,6 +36,7 @@ from repcore_medical3d.probes.patches import (
     random_boxes,
     side_by_side,
 )
+from repcore_medical3d.rendering.dense import matching
 from repcore_medical3d.views.boxes import Boxes, part_boxes
 
 MOST_SILHOUETTE_ROWS = 2000

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from repcore.errors import ConfigError
 from repcore.interfaces import Sample
 from repcore_medical3d.configs.alice import SegmentationConfig
+from repcore_medical3d.encoders.volume_backbone import VolumeBackbone
 from repcore_medical3d.formats.volumes import Grid
 from repcore_medical3d.preprocessors.volumes import VolumePreprocessor, centred_start, sliding_starts
-from repcore_medical3d.encoders.volume_backbone import VolumeBackbone
 from repcore_medical3d.probes.alice_dense import labels_of, mean_of, overlap
 
 CUBES_AT_ONCE = 4

@@ -24,7 +24,6 @@ from repcore_medical3d.checkpoints.alice import CASA_KEYS, KEYS, convert
 from repcore_medical3d.checkpoints.anatomical_embedding import convert_embedding
 from repcore_medical3d.configs.alice import PUBLISHED_ALICE, AliceConfig
 from repcore_medical3d.correspondence.matching import best_cells_full, point_vectors, similarity
-from repcore_medical3d.preprocessors.volumes import block, centred_start
 from repcore_medical3d.encoders.nnformer import NnFormer
 from repcore_medical3d.objectives.alice import (
     INTER,
@@ -37,6 +36,7 @@ from repcore_medical3d.objectives.alice import (
     teacher_temperature,
 )
 from repcore_medical3d.objectives.alice_parts import voxel_mask
+from repcore_medical3d.preprocessors.volumes import block, centred_start
 
 Produced = dict[str, Any]  # tensor or number by stored name
 STUDENT, TEACHER, CASA, NETWORK = "student.", "teacher.", "casa.", "sam."

@@ -20,8 +20,8 @@ from repcore.data.tables import file_fingerprint
 from repcore.errors import DataError
 from repcore.specs import TargetSpec
 from repcore_pointcloud.configs.shapes import ShapeFilesConfig
-from repcore_pointcloud.formats.points import POINT_KEYS, PointCloud
 from repcore_pointcloud.datasets.shape_reader import ReadCloud, ShapeReader
+from repcore_pointcloud.formats.points import POINT_KEYS, PointCloud
 
 LABEL_KEYS = ("label", "labels", "y", "target")
 SPLIT_NUMBERS = ("train", "test", "validation")  # what 0, 1, 2 stand for

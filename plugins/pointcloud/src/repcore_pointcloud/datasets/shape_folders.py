@@ -15,6 +15,7 @@ from repcore.data.tables import MISSING_WORDS, Table, number
 from repcore.errors import DataError, closest
 from repcore.specs import TargetSpec
 from repcore_pointcloud.configs.shapes import ShapeFolderConfig
+from repcore_pointcloud.datasets.shape_reader import ReadCloud, ShapeReader
 from repcore_pointcloud.formats.points import (
     MESH_SUFFIXES,
     SUFFIXES,
@@ -22,7 +23,6 @@ from repcore_pointcloud.formats.points import (
     looks_like_points,
     read_cloud,
 )
-from repcore_pointcloud.datasets.shape_reader import ReadCloud, ShapeReader
 
 LABEL_TABLES = ("labels.csv", "labels.tsv")
 FILE_COLUMNS = ("file", "path", "filename", "file_name", "name", "id", "model")

@@ -27,8 +27,8 @@ from repcore.data.tables import file_fingerprint
 from repcore.errors import DataError, PluginError, closest
 from repcore.specs import TargetSpec
 from repcore_pointcloud.configs.shapes import ShapeHdf5Config
-from repcore_pointcloud.formats.points import PointCloud
 from repcore_pointcloud.datasets.shape_reader import ReadCloud, ShapeReader
+from repcore_pointcloud.formats.points import PointCloud
 
 SUFFIXES = (".h5", ".hdf5")
 SIGNATURE = b"\x89HDF\r\n\x1a\n"

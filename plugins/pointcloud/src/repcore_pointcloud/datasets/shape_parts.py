@@ -20,8 +20,8 @@ from repcore.data.catalogue import Catalogue, Row, existing
 from repcore.errors import DataError, ItemError
 from repcore.specs import TargetSpec
 from repcore_pointcloud.configs.shapes import ShapeFilesConfig
-from repcore_pointcloud.formats.points import PointCloud
 from repcore_pointcloud.datasets.shape_reader import ReadCloud, ShapeReader
+from repcore_pointcloud.formats.points import PointCloud
 
 CATEGORY_FILE = "synsetoffset2category.txt"
 LISTS = {"train": "train", "val": "validation", "test": "test"}  # word in the file name -> part

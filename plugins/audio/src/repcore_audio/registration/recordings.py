@@ -1,0 +1,79 @@
+"""Recordings: readers, the generated set, and their way to spectrograms."""
+
+from __future__ import annotations
+
+from repcore.specs import (
+    DatasetSpec,
+    PreprocessorSpec,
+    TargetSpec,
+    TensorSpec,
+)
+
+PACKAGE = "repcore_audio"
+SPECTROGRAM = TensorSpec("spectrogram", "B T F", unit="normalised log power")
+LENGTHS = TensorSpec("frames", "B", "int64", unit="frames", optional=True)
+WAVEFORM = TensorSpec("samples", "C N", unit="full scale")
+RECORDINGS = f"{PACKAGE}.configs.recordings:RecordingsConfig"
+FOLDERS = f"{PACKAGE}.datasets.folders"
+SNIFFERS = f"{PACKAGE}.datasets.sniffing"
+RENDER = f"{PACKAGE}.rendering.recordings:render"
+
+
+def _files(name: str, reader: str, sniffer: str, summary: str, config: str = RECORDINGS) -> DatasetSpec:
+    return DatasetSpec(
+        name=name,
+        summary=summary,
+        target=reader,
+        config=config,
+        produces=(WAVEFORM,),
+        sniff=f"{SNIFFERS}:{sniffer}",
+        render=RENDER,
+        needs=("soundfile",),
+        hints={"soundfile": "pip install soundfile"},
+    )
+
+
+DATASETS = (
+    _files("folder", f"{FOLDERS}:FolderReader", "folder", "Any folder of recordings; subfolders are classes"),
+    _files("fsdd", f"{FOLDERS}:FsddReader", "fsdd", "Spoken digits named digit_speaker_take.wav"),
+    _files("esc50", f"{FOLDERS}:Esc50Reader", "esc50", "ESC-50 layout: audio/ and meta/esc50.csv with folds"),
+    _files("speech-commands", f"{FOLDERS}:SpeechCommandsReader", "speech_commands", "Speech Commands layout"),
+    _files(
+        "manifest",
+        f"{PACKAGE}.datasets.manifests:ManifestReader",
+        "manifest",
+        "A CSV, TSV, parquet or JSON list of recordings with labels",
+        f"{PACKAGE}.configs.recordings:ManifestConfig",
+    ),
+    DatasetSpec(
+        name="sounds",
+        summary="Generated instruments and environmental sounds of ten classes",
+        target=f"{PACKAGE}.datasets.sounds:Sounds",
+        config=f"{PACKAGE}.configs.recordings:SoundsConfig",
+        produces=(WAVEFORM,),
+        targets=(TargetSpec("sound", "class"),),
+        render=RENDER,
+        embedded=True,
+        licence="generated",
+        example=f"{PACKAGE}.examples.ssamba:sounds",
+    ),
+)
+
+PREPROCESSORS = (
+    PreprocessorSpec(
+        name="log-mel",
+        summary="Resampling, windows, Kaldi log-mel filter bank, normalisation",
+        target=f"{PACKAGE}.preprocessors.spectrogram:LogMelPreprocessor",
+        config=f"{PACKAGE}.configs.spectrogram:LogMelConfig",
+        accepts=(WAVEFORM,),
+        produces=(SPECTROGRAM, LENGTHS),
+        baselines={
+            "fbank-statistics": f"{PACKAGE}.preprocessors.spectrogram:filter_bank_statistics",
+            "fbank-segments": f"{PACKAGE}.preprocessors.spectrogram:filter_bank_segments",
+        },
+        splits={
+            "declared-folds": f"{PACKAGE}.preprocessors.splits:declared_folds",
+            "leave-one-group-out": f"{PACKAGE}.preprocessors.splits:leave_one_group_out",
+        },
+    ),
+)

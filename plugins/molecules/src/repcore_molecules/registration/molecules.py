@@ -1,0 +1,66 @@
+"""Tables of molecules, the embedded set, and their way to tokens."""
+
+from __future__ import annotations
+
+from repcore.specs import (
+    DatasetSpec,
+    PreprocessorSpec,
+    TargetSpec,
+    TensorSpec,
+)
+
+TOKENS = (
+    TensorSpec("input_ids", "B T", "int64"),
+    TensorSpec("attention_mask", "B T", "bool"),
+)
+HINTS = {"rdkit": "pip install rdkit", "selfies": "pip install selfies"}
+
+DATASETS = (
+    DatasetSpec(
+        name="smiles-table",
+        summary="CSV, TSV, SMI or parquet (.gz) with a SMILES column; MoleculeNet layouts",
+        target="repcore_molecules.datasets.tables:MoleculeTable",
+        config="repcore_molecules.configs.data:MoleculeTableConfig",
+        produces=(TensorSpec("smiles", "", "text"),),
+        sniff="repcore_molecules.datasets.tables:sniff_table",
+        render="repcore_molecules.rendering.molecules:draw_molecule",
+        needs=("rdkit",),
+        hints=HINTS,
+    ),
+    DatasetSpec(
+        name="nci",
+        summary="4,999 real molecules that ship inside RDKit, RDKit descriptors as labels",
+        target="repcore_molecules.datasets.nci:NciMolecules",
+        config="repcore_molecules.configs.data:NciConfig",
+        produces=(TensorSpec("smiles", "", "text"),),
+        targets=(
+            TargetSpec("logp", "regression"),
+            TargetSpec("tpsa", "regression", unit="A2"),
+            TargetSpec("sp3_fraction", "regression"),
+        ),
+        render="repcore_molecules.rendering.molecules:draw_molecule",
+        embedded=True,
+        licence="NCI Open Database, public domain, as shipped by RDKit (BSD-3-Clause)",
+        needs=("rdkit",),
+        hints=HINTS,
+    ),
+)
+
+PREPROCESSORS = (
+    PreprocessorSpec(
+        name="selfies",
+        summary="Cleaning, SELFIES, tokenisation in four modes, padding",
+        target="repcore_molecules.preprocessors.selfies:SelfiesPreprocessor",
+        config="repcore_molecules.configs.data:SelfiesConfig",
+        accepts=(TensorSpec("smiles", "", "text"),),
+        produces=TOKENS,
+        baselines={
+            "symbol-counts": "repcore_molecules.preprocessors.baselines:symbol_counts",
+            "ecfp4": "repcore_molecules.preprocessors.baselines:ecfp4",
+        },
+        splits={
+            "scaffold": "repcore_molecules.preprocessors.splits:scaffold",
+            "scaffold-seeded": "repcore_molecules.preprocessors.splits:balanced",
+        },
+    ),
+)
