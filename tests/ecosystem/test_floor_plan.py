@@ -14,8 +14,8 @@ PLUGINS = [one for one in import_graph.packages() if one != import_graph.CORE]
 CONTENTS_LINES = 120  # of a table of contents
 ROOMS = {
     "checkpoints", "commands", "configs", "datasets", "encoders", "estimators", "examples", "formats", "layers",
-    "methods", "objectives", "ops", "preprocessors", "probes", "recipes", "registration", "rendering", "tasks", "verification",
-    "views", "writers",
+    "methods", "objectives", "ops", "preprocessors", "probes", "recipes", "registration", "rendering", "tasks",
+    "verification", "views", "writers",
 }  # fmt: skip
 OWN_ROOMS = {  # what only one domain knows
     "repcore_graphs": {"importance.py", "tensors.py", "transforms.py"},
