@@ -31,8 +31,8 @@ class PartWholeModel(Protocol):
     config: AdamV2Config
     views: AnatomyViews
     centre: Tensor
-    compose_head: nn.Module
-    decompose_head: nn.Module
+    compose_head: nn.Sequential
+    decompose_head: nn.Sequential
 
     def encode(self, draws: Draws) -> Encoded: ...
 

@@ -157,8 +157,10 @@ class MaskedPoints(nn.Module):
         centres, shown = hierarchy.levels[MIDDLE].centres[0], done.visible[MIDDLE][0]
         members = self.encoder.grouping.neighbourhoods(hierarchy, MIDDLE)[0] + centres[:, None]
         drawn = self.drawn_points(done) + centres[~shown][:, None]
-        clouds = (one.reshape(-1, 3).cpu().numpy() for one in (points[0], members[shown], members[~shown], drawn))
-        return Redrawn(*clouds, visible_tokens=int(shown.sum()), tokens=len(shown))
+        cloud, visible, hidden, new = (
+            one.reshape(-1, 3).cpu().numpy() for one in (points[0], members[shown], members[~shown], drawn)
+        )
+        return Redrawn(cloud, visible, hidden, new, visible_tokens=int(shown.sum()), tokens=len(shown))
 
     # ------------------------------------------------------------------------------------- guidance
 
