@@ -27,7 +27,7 @@ from measuring import facts, spread, write_result
 
 from repcore import registry
 from repcore.config.resolve import ResolvedRun, resolve_run
-from repcore.data.batching import TrainingCollator, TrainingItems
+from repcore.data.batching import TrainingCollator
 from repcore.data.seeds import mix
 from repcore.data.stream import EndlessBatches
 from repcore.reporting import LogReporter

@@ -177,7 +177,7 @@ class ObjectiveSpec(Spec):
         needs: capabilities or levels the encoder must have; checked before a run starts.
         views: registered views the objective expects by default, or a role (``pair``, ``weak-strong``) that stands
             for the views which the run's domain registers for it; empty for plain batches.
-        reads_inputs: whether it reads ``Batch.inputs``, the untouched item, beside its views; False saves its preparation.
+        reads_inputs: whether it reads ``Batch.inputs``, the untouched item, beside its views; False saves preparing it.
         labels: whether it sees labels: ``none``, ``optional`` or ``required``.
         decay_rule: function ``(name, parameter) -> bool`` that says which parameters get weight decay; by default
             those with two or more dimensions that are not embeddings of positions or tokens added by name.
