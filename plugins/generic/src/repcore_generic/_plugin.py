@@ -1,0 +1,19 @@
+"""What repcore-generic registers. Imports nothing heavy: the code behind each name is loaded on first use."""
+
+from __future__ import annotations
+
+from repcore.hooks import API_VERSION
+from repcore.registration import Registration
+from repcore.specs import GENERIC, PluginInfo
+from repcore_generic.registration import cmim, matryoshka, pairs
+
+plugin = Registration(
+    PluginInfo(
+        title="Methods for every encoder",
+        domain=GENERIC,
+        api_version=API_VERSION,
+        summary="Label-free objectives and estimators that work with the encoders of every domain",
+        licence="Apache-2.0",
+    ),
+    parts=(pairs, cmim, matryoshka),
+)
