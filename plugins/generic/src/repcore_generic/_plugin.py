@@ -5,7 +5,17 @@ from __future__ import annotations
 from repcore.hooks import API_VERSION
 from repcore.registration import Registration
 from repcore.specs import GENERIC, PluginInfo
-from repcore_generic.registration import cmim, gaussian_anomaly, matryoshka, mlcd, pairs, token_alignment
+from repcore_generic.registration import (
+    cmim,
+    gaussian_anomaly,
+    label_shift,
+    matryoshka,
+    mlcd,
+    pairs,
+    rank_metrics,
+    sparse_codes,
+    token_alignment,
+)
 
 plugin = Registration(
     PluginInfo(
@@ -15,5 +25,15 @@ plugin = Registration(
         summary="Label-free objectives and estimators that work with the encoders of every domain",
         licence="Apache-2.0",
     ),
-    parts=(pairs, cmim, matryoshka, mlcd, token_alignment, gaussian_anomaly),
+    parts=(
+        pairs,
+        cmim,
+        matryoshka,
+        mlcd,
+        token_alignment,
+        gaussian_anomaly,
+        label_shift,
+        sparse_codes,
+        rank_metrics,
+    ),
 )

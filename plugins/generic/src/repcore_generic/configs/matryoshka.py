@@ -12,7 +12,7 @@ from repcore.config.schema import setting
 class MatryoshkaConfig:
     """A pair objective at drawn layer depths and prefix widths."""
 
-    inner: str = setting("generic/simclr", "objective that is wrapped; its loss is a function of pooled vectors of two views")
+    inner: str = setting("generic/simclr", "wrapped objective: its loss is a function of two views' vectors")
     widths: tuple[int, ...] = setting((), "prefix widths; empty = the full width, its half, quarter and eighth")
     layers_per_step: int = setting(1, "earlier layers drawn in each step; -1 = all")
     widths_per_step: int = setting(1, "widths drawn for each layer; -1 = all")

@@ -28,7 +28,7 @@ class SimclrConfig(ProjectedConfig):
     temperature: float = setting(0.2, "temperature of the cosine similarities")
 
     def __post_init__(self) -> None:
-        super(SimclrConfig, self).__post_init__()
+        super().__post_init__()
         if not self.temperature > 0:
             raise ValueError(f"temperature={self.temperature} is not above 0")
 
@@ -43,7 +43,7 @@ class VicregConfig(ProjectedConfig):
     covariance_weight: float = setting(1.0, "weight of the squared covariances between dimensions")
 
     def __post_init__(self) -> None:
-        super(VicregConfig, self).__post_init__()
+        super().__post_init__()
         for name in ("invariance_weight", "variance_weight", "covariance_weight"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} is below 0")

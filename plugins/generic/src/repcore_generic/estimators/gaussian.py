@@ -62,7 +62,12 @@ class Moments:
         dd = float(d @ d)
         trace = float(np.trace(m))
         self.fourth += (
-            other.fourth + 4 * float(d @ m @ d) + n * dd * dd + 4 * float(u @ d) + 2 * dd * trace + 4 * dd * float(s @ d)
+            other.fourth
+            + 4 * float(d @ m @ d)
+            + n * dd * dd
+            + 4 * float(u @ d)
+            + 2 * dd * trace
+            + 4 * dd * float(s @ d)
         )
         self.weighted += u + 2 * m @ d + dd * s + d * (trace + 2 * float(s @ d) + n * dd)
         self.second += m + np.outer(s, d) + np.outer(d, s) + n * np.outer(d, d)

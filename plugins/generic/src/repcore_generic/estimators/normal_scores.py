@@ -39,7 +39,7 @@ def one_class_svm(normal: np.ndarray, nu: float = 0.5) -> OneClassSVM:
 
 
 def standardised(normal: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
-    """Normal rows with mean 0 and standard deviation 1 in each dimension that varies, and the same change for others."""
+    """Normal rows with mean 0 and standard deviation 1 in each varying dimension, and the same change for others."""
     mean, spread = normal.mean(0), normal.std(0)
     varies = spread > CONSTANT * spread.max()
 

@@ -97,11 +97,15 @@ def nearest_labels(features: Tensor, centres: Tensor, count: int) -> Tensor:
     """The ``count`` nearest centres of each row, nearest first, int64 (n, count); of equals the lowest number first."""
     rows = F.normalize(features.double(), dim=1)
     unit = F.normalize(centres.double(), dim=1)
-    blocks = [(block @ unit.T).sort(dim=1, descending=True, stable=True).indices[:, :count] for block in rows.split(BLOCK)]
+    blocks = [
+        (block @ unit.T).sort(dim=1, descending=True, stable=True).indices[:, :count] for block in rows.split(BLOCK)
+    ]
     return torch.cat(blocks)
 
 
 def ambiguous_share(features: Tensor, centres: Tensor, count: int, gap: float = 0.02) -> float:
     """Share of items whose last label is hardly nearer than the next centre."""
-    cosine = (F.normalize(features.double(), dim=1) @ F.normalize(centres.double(), dim=1).T).sort(1, descending=True).values
+    cosine = (
+        (F.normalize(features.double(), dim=1) @ F.normalize(centres.double(), dim=1).T).sort(1, descending=True).values
+    )
     return float(((cosine[:, count - 1] - cosine[:, count]) < gap).double().mean())

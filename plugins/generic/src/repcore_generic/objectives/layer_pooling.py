@@ -26,7 +26,9 @@ def token_mean(tokens: Tokens, items: int) -> Tensor:
         weight = tokens.valid.to(values.dtype)[..., None]
         return (values * weight).sum(1) / weight.sum(1).clamp(min=1.0)
     if tokens.owner is None:
-        raise ShapeError(f"tokens of shape {tuple(values.shape)} have no owner", expected="owner (S,) for ragged tokens")
+        raise ShapeError(
+            f"tokens of shape {tuple(values.shape)} have no owner", expected="owner (S,) for ragged tokens"
+        )
     total = values.new_zeros(items, values.shape[-1]).index_add(0, tokens.owner, values)
     count = torch.bincount(tokens.owner, minlength=items).to(values.dtype).clamp(min=1.0)
     return total / count[:, None]

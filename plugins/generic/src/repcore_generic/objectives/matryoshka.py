@@ -131,7 +131,9 @@ class Matryoshka2d(nn.Module):
         """``layers`` int64 (n,): earlier layers; ``widths`` int64 (1 + n, m): widths of the last and of each layer."""
         layers = self.config.layers_per_step
         count = self.depth if layers < 0 else min(layers, self.depth)
-        many = len(self.widths) if self.config.widths_per_step < 0 else min(self.config.widths_per_step, len(self.widths))
+        many = (
+            len(self.widths) if self.config.widths_per_step < 0 else min(self.config.widths_per_step, len(self.widths))
+        )
         device = generator.device
         chosen = torch.randperm(self.depth, generator=generator, device=device)[:count].sort().values
         every = torch.tensor(self.widths, device=device)
@@ -165,8 +167,8 @@ class Matryoshka2d(nn.Module):
             return value
 
         return depth_terms(
-            pooled[self.depth], {layer: pooled[layer] for layer in layers}, widths, dict.fromkeys(self.widths, 1.0), loss,
-            weighting=self.config.layer_weighting, temperature=self.config.kl_temperature,
+            pooled[self.depth], {layer: pooled[layer] for layer in layers}, widths, dict.fromkeys(self.widths, 1.0),
+            loss, weighting=self.config.layer_weighting, temperature=self.config.kl_temperature,
         )  # fmt: skip
 
 

@@ -6,10 +6,9 @@ An et al. 2024, arXiv 2407.17331, equations of section 3; margins and sampling a
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
-
-import math
 
 import torch
 import torch.nn.functional as F
@@ -112,7 +111,9 @@ def sampled_centres(labels: Tensor, draws: Tensor, rate: float, *, published: bo
     return score.topk(wanted).indices.sort().values
 
 
-def margin_softmax(features: Tensor, centres: Tensor, labels: Tensor, kept: Tensor, scale: float, margin: Margin) -> Tensor:
+def margin_softmax(
+    features: Tensor, centres: Tensor, labels: Tensor, kept: Tensor, scale: float, margin: Margin
+) -> Tensor:
     """UNICOM's single-label loss over kept centres, scalar: cross-entropy with a margin on the positive.
 
     Args:

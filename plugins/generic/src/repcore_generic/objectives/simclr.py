@@ -1,7 +1,7 @@
 """SimCLR: two views of an item recognise each other among all other views of the batch (InfoNCE).
 
-Chen et al. 2020, arXiv 2002.05709: normalised temperature-scaled cross-entropy over 2B vectors behind a projection head.
-Items of one batch that carry the same id are not each other's negatives.
+Chen et al. 2020, arXiv 2002.05709: normalised, temperature-scaled cross-entropy over 2B vectors behind a projection
+head. Items of one batch that carry the same id are not each other's negatives.
 """
 
 from __future__ import annotations

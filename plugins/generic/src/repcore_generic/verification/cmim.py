@@ -91,9 +91,7 @@ def _sequence_stages(golden: Golden) -> Iterator[StageResult]:
         return masked_mean(latent_term(latent), valid), masked_mean(kl_term(latent), valid)
 
     hidden_loss, divergence = terms(torch.float32)
-    yield StageResult(
-        "sequence", {"sequence.hidden_loss": hidden_loss, "sequence.vae_reference": sign * divergence}
-    )
+    yield StageResult("sequence", {"sequence.hidden_loss": hidden_loss, "sequence.vae_reference": sign * divergence})
     yield StageResult("vae_corrected", {"sequence.vae_corrected": terms(torch.float64)[1]})
 
 

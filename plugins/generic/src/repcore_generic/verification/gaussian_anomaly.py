@@ -47,14 +47,19 @@ def replay(golden: Golden, fed: frozenset[str]) -> Iterator[StageResult]:
         },
     )  # fmt: skip
     yield from _fragile(golden)
-    scores = yield from _corrected(golden)
+    corrected = _corrected(golden)
+    scores = corrected["corrected.total.maha"]
+    yield StageResult("corrected", corrected)
     yield StageResult("maps", _maps(golden))
     calibration = _array(golden, "calibration.scores")
     yield StageResult(
         "calibration",
         {
             "calibration.threshold": np.asarray(
-                [conformal_threshold(calibration, one) for one in golden.config["corrected"]["calibration_probabilities"]]
+                [
+                    conformal_threshold(calibration, one)
+                    for one in golden.config["corrected"]["calibration_probabilities"]
+                ]
             ),
             "calibration.p_value": conformal_p_values(calibration, scores),
         },
@@ -139,7 +144,7 @@ def _fragile(golden: Golden) -> Iterator[StageResult]:
             yield StageResult(stage, {f"{case}.{mode}.tail_maha": _tail(golden, case, mode)[1] for case in cases})
 
 
-def _corrected(golden: Golden) -> Iterator[StageResult]:
+def _corrected(golden: Golden) -> Produced:
     produced: Produced = {}
     totals: dict[str, list[np.ndarray]] = {"maha": [], "standardised_maha": []}
     for number in range(int(golden.config["reference"]["levels"])):
@@ -160,8 +165,7 @@ def _corrected(golden: Golden) -> Iterator[StageResult]:
         totals["standardised_maha"].append(plain.distances(apply(rows)))
         produced |= {f"{name}.{kind}": values[-1] for kind, values in totals.items()}
     means = {kind: np.mean(values, axis=0) for kind, values in totals.items()}
-    yield StageResult("corrected", {**produced, **{f"corrected.total.{kind}": one for kind, one in means.items()}})
-    return means["maha"]
+    return {**produced, **{f"corrected.total.{kind}": one for kind, one in means.items()}}
 
 
 def _pooled(golden: Golden, part: str, number: int) -> np.ndarray:

@@ -34,7 +34,9 @@ def replay(golden: Golden, fed: frozenset[str]) -> Iterator[StageResult]:
         yield StageResult(f"{case}_gradients", _gradients(loss, hidden, case))
     facts = golden.config["corrected"]
     loss, hidden, terms = _depth_loss(golden, facts["draws_of"], facts, torch.float64)
-    yield StageResult("corrected", {"corrected.loss": loss, **{f"corrected.{name}": one for name, one in terms.items()}})
+    yield StageResult(
+        "corrected", {"corrected.loss": loss, **{f"corrected.{name}": one for name, one in terms.items()}}
+    )
     yield StageResult("corrected_gradients", _gradients(loss, hidden, "corrected"))
     yield from _espresso_stages(golden)
 
@@ -155,7 +157,9 @@ def _espresso(
 def _gram(golden: Golden) -> Produced:
     facts = golden.config["espresso_gram"]
     layer = int(facts["layer"])
-    top = {name: value[layer].detach().clone().requires_grad_() for name, value in _hidden(golden, torch.float64).items()}
+    top = {
+        name: value[layer].detach().clone().requires_grad_() for name, value in _hidden(golden, torch.float64).items()
+    }
     pooled = [token_mean(Tokens(top[name], valid=golden.inputs[f"valid.{name}"]), len(top[name])) for name in VIEWS]
     loss = gram_compression(torch.cat(pooled), int(facts["compression"]))
     return {"espresso_gram.loss": loss, **_gradients(loss, top, "espresso_gram")}

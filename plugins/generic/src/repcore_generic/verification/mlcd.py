@@ -34,9 +34,7 @@ def replay(golden: Golden, fed: frozenset[str]) -> Iterator[StageResult]:
     )
     unicom = _unicom(golden)
     kept_by_unicom = {name: value for name, value in unicom.items() if name.endswith(".kept")}
-    yield StageResult(
-        "sampling", {"sample.corrected_kept": kept, "sample.reference_kept": published, **kept_by_unicom}
-    )
+    yield StageResult("sampling", {"sample.corrected_kept": kept, "sample.reference_kept": published, **kept_by_unicom})
     for name, facts in golden.config["variants"].items():
         values, gradients = _variant(golden, name, facts, kept)
         yield StageResult(name, values)

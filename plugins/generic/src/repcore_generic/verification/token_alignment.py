@@ -47,9 +47,7 @@ def replay(golden: Golden, fed: frozenset[str]) -> Iterator[StageResult]:
     loss = alignment_loss(cosines, golden.inputs["valid"])
     (gradient,) = torch.autograd.grad(loss, [hidden])
     yield StageResult("corrected", {"corrected.alignment": loss, "corrected.grad.hidden": gradient})
-    yield StageResult(
-        "corrected_cosine", {f"corrected.cosine{number}": one for number, one in enumerate(cosines)}
-    )
+    yield StageResult("corrected_cosine", {f"corrected.cosine{number}": one for number, one in enumerate(cosines)})
 
 
 def _parts(golden: Golden, dtype: torch.dtype) -> tuple[Tensor, list[nn.Sequential]]:
