@@ -5,6 +5,7 @@ Symbols: n points, C columns.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,9 +46,7 @@ def read_npz(path: Path) -> RawColumns:
         name = list(arrays)[plain.index(key)]
         table = arrays.pop(name)
         found = _columns(table, path) if table.shape[1] > 4 or table.dtype.names else RawColumns({name: table})
-        if len(arrays):
-            found = RawColumns({**found.columns, **arrays}, viewpoint=viewpoint, notes=found.notes)
-        return RawColumns(found.columns, viewpoint=viewpoint, notes=found.notes)
+        return replace(found, columns={**found.columns, **arrays}, viewpoint=viewpoint)
     if len(arrays) == 1:
         return _columns(next(iter(arrays.values())), path)
     return RawColumns(arrays, viewpoint=viewpoint)  # x, y and z may be arrays of their own
@@ -79,10 +78,5 @@ def _columns(table: np.ndarray, path: Path) -> RawColumns:
         raise ItemError("wrong_columns", f"{path.name} is {rows} x {width}, on its side; expected a row a point")
     if width < 3:
         raise ItemError("wrong_columns", f"{path.name} has {width} columns; expected x, y, z")
-    if width > 3 and rows > 3 and np.array_equal(table[:, 0], np.arange(rows) + table[0, 0]):
-        raise ItemError(
-            "wrong_columns",
-            f"the first column of {path.name} counts the rows; dataset.columns=[1,2,3] names x, y, z",
-        )
     names, said = known.conventional_names(table)
-    return RawColumns(dict(zip(names, table.T, strict=True)), notes=(said,) if said else ())
+    return RawColumns(dict(zip(names, table.T, strict=True)), notes=(said,) if said else (), headerless=True)

@@ -22,10 +22,11 @@ from repcore_pointcloud.formats.table import RawColumns
 WIDTHS = (3, 4, 5, 6)
 NUSCENES, NUSCENES_WIDTH = ".pcd.bin", 5
 KITTI_FOLDER, KITTI_WIDTH = "velodyne", 4
-FEWEST = 40  # points below which a distribution says nothing
-LOOKED_AT = 60_000  # numbers that are compared; a multiple of every width
+FEWEST = 20  # points below which a distribution says nothing
+LOOKED_AT = 60_000  # numbers that are compared
 AS_GOOD = 0.85  # share of the best contrast from which on a smaller width fits as well
 CLEAR = 0.08  # mean difference of distributions below which columns are alike
+CHANCE = 0.87  # mean of the Kolmogorov distribution
 SENSIBLE = 1e7  # larger numbers are no float32 coordinates
 
 
@@ -69,7 +70,8 @@ def width_of(path: Path, numbers: np.ndarray, columns: int = 0, points: int | No
         if count % columns:
             raise ItemError("truncated", f"{path.name} has {count:,} numbers, not {columns} a point")
         return Width(columns, "dataset.bin_columns")
-    if points:
+    expected = _expected(path)
+    if points and expected is None:
         if count % points or count // points < 3:
             raise ItemError("labels_differ", f"{path.name} has {count:,} numbers for {points:,} labels")
         return Width(count // points, f"{points:,} labels lie beside it")
@@ -80,11 +82,9 @@ def width_of(path: Path, numbers: np.ndarray, columns: int = 0, points: int | No
             f"{path.name} has {count:,} numbers: not 3, 4, 5 or 6 a point; cut off, or dataset.bin_columns=C",
         )
     _check_sensible(path, numbers)
-    expected = _expected(path)
     if expected and expected.columns in fitting:
-        contrast = _contrasts(numbers, fitting)
-        better = max(fitting, key=lambda one: contrast[one]) if contrast else expected.columns
-        if not contrast or contrast[expected.columns] >= AS_GOOD * contrast[better]:
+        contrast = _contrasts(numbers)
+        if not contrast or contrast[expected.columns] >= AS_GOOD * max(contrast.values()):
             return expected
     return _by_content(path, numbers, fitting)
 
@@ -112,36 +112,38 @@ def _check_sensible(path: Path, numbers: np.ndarray) -> None:
 
 
 def _by_content(path: Path, numbers: np.ndarray, fitting: list[int]) -> Width:
-    contrast = _contrasts(numbers, fitting)
+    contrast = _contrasts(numbers)
+    best = max(contrast.values(), default=0.0)
+    likely = next((one for one in WIDTHS if best > CLEAR and contrast[one] >= AS_GOOD * best), 0)
+    if likely and likely not in fitting and all(one % likely for one in fitting):
+        raise ItemError(
+            "truncated",
+            f"{path.name} looks like {likely} numbers a point, but has {len(numbers):,}: cut off, or "
+            "dataset.bin_columns=C",
+        )
     if len(fitting) == 1:
         return Width(fitting[0], f"{len(numbers):,} numbers are divisible by no other width")
-    choices = " or ".join(f"{one} ({len(numbers) // one:,} points)" for one in fitting)
-    refused = ItemError(
-        "ambiguous", f"{path.name} may have {choices} columns a point; dataset.bin_columns=C says which"
-    )
-    if not contrast:
-        raise refused
-    best = max(contrast.values())
-    good = [one for one in fitting if contrast[one] >= AS_GOOD * best]
-    smallest = good[0]
-    if best < CLEAR or any(one % smallest for one in good):
-        raise refused
-    others = ", ".join(str(one) for one in fitting if one != smallest)
-    return Width(smallest, f"columns differ most when read so; {others} divide the file too")
+    if not likely or any(one % likely for one in fitting if contrast[one] >= AS_GOOD * best):
+        choices = " or ".join(f"{one} ({len(numbers) // one:,} points)" for one in fitting)
+        raise ItemError(
+            "ambiguous", f"{path.name} may have {choices} columns a point; dataset.bin_columns=C says which"
+        )
+    others = ", ".join(str(one) for one in fitting if one != likely)
+    return Width(likely, f"columns differ most when read so; {others} would divide the file too")
 
 
-def _contrasts(numbers: np.ndarray, fitting: list[int]) -> dict[int, float]:
+def _contrasts(numbers: np.ndarray) -> dict[int, float]:
     """How unlike the columns are for every width: mean distance of a column's distribution from that of all numbers.
 
     Empty when there are too few numbers to say.
     """
-    some = numbers[: len(numbers) - len(numbers) % 60][:LOOKED_AT] if len(numbers) >= 60 else numbers
-    if len(some) < FEWEST * max(fitting):
+    some = numbers[:LOOKED_AT]
+    if len(some) < FEWEST * max(WIDTHS):
         return {}
     some = np.nan_to_num(some.astype(np.float64), posinf=SENSIBLE, neginf=-SENSIBLE)
     edges = np.unique(np.quantile(some, np.linspace(0, 1, 65)[1:-1]))
     place = np.searchsorted(edges, some, side="right")
-    return {width: _contrast(place[: len(place) // width * width].reshape(-1, width), len(edges)) for width in fitting}
+    return {width: _contrast(place[: len(place) // width * width].reshape(-1, width), len(edges)) for width in WIDTHS}
 
 
 def _contrast(place: np.ndarray, bins: int) -> float:
@@ -149,7 +151,8 @@ def _contrast(place: np.ndarray, bins: int) -> float:
     distances = [
         np.abs(np.bincount(column, minlength=bins + 1).cumsum() / len(column) - everything).max() for column in place.T
     ]
-    return float(np.mean(distances))
+    chance = CHANCE / np.sqrt(len(place))  # what so few draws from one distribution differ by
+    return float(max(0.0, np.mean(distances) - chance))
 
 
 def _names(table: np.ndarray) -> list[str]:

@@ -51,6 +51,7 @@ NOT_LABELS = frozenset({
     "number_of_returns", "scan_direction_flag", "edge_of_flight_line", "synthetic", "key_point", "withheld", "overlap",
     "scanner_channel", "scan_angle", "scan_angle_rank", "user_data", "point_source_id", "laser", "beam", "range",
     "viewpoint", "ambient", "noise", "offset", "scale", "elongation", "raw_classification", "view", "curvature",
+    *(word for three in (*COLOURS, *NORMALS) for word in three),
 })  # fmt: skip
 UNIT = re.compile(r"\s*[\[(]\s*([^\])]*?)\s*[\])]")
 BYTES_MAX, UNIT_TOLERANCE, MOST_ROWS = 255, 0.02, 20_000

@@ -48,7 +48,7 @@ def _triangles(face: np.ndarray) -> np.ndarray | None:
     """Faces of three, four or more corners as triangles (F, 3)."""
     import trimesh
 
-    name = next((one for one in FACE_LISTS if one in face.dtype.names), None)
+    name = next((one for one in FACE_LISTS if one in (face.dtype.names or ())), None)
     if name is None:
         return None
     corners = [np.asarray(one) for one in face[name]]
@@ -87,9 +87,7 @@ def plain_off(content: bytes) -> bytes:
     """An .off file with its header on two lines: comments left out, ``off`` in capitals, counts glued to it apart."""
     content = re.sub(rb"(?m)^[ \t]*#[^\n]*\n", b"", content)
     content = re.sub(rb"\A\s*([A-Za-z]*off)[ \t]*(?=\d)", rb"\1\n", content, count=1, flags=re.IGNORECASE)
-    return re.sub(
-        rb"\A\s*[A-Za-z]*off", lambda found: found[0].strip().upper(), content, count=1, flags=re.IGNORECASE
-    )
+    return re.sub(rb"\A\s*[A-Za-z]*off", lambda found: found[0].strip().upper(), content, count=1, flags=re.IGNORECASE)
 
 
 def sample_surface(vertices: np.ndarray, faces: np.ndarray, count: int, seed: int) -> np.ndarray | None:

@@ -108,6 +108,8 @@ def _binary(header: dict[str, list[str]], body: bytes) -> dict[str, np.ndarray]:
 
 def _compressed(header: dict[str, list[str]], body: bytes) -> dict[str, np.ndarray]:
     """Column after column, packed with LZF."""
+    if len(body) < 8:
+        raise ValueError("nothing comes after the header")
     packed, unpacked = struct.unpack_from("<II", body)
     if len(body) - 8 < packed:
         raise ValueError(f"{len(body) - 8:,} of {packed:,} compressed bytes: it is cut off")

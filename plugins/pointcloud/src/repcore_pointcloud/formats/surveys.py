@@ -76,9 +76,7 @@ def read_e57(path: Path) -> RawColumns:
 
 
 def _missing(path: Path, library: str, extra: str) -> ItemError:
-    return ItemError(
-        "missing_library", f'{path.name} needs {library}: pip install "repcore-pointcloud[{extra}]"'
-    )
+    return ItemError("missing_library", f'{path.name} needs {library}: pip install "repcore-pointcloud[{extra}]"')
 
 
 def read_ptx(path: Path) -> RawColumns:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -58,7 +57,7 @@ class RawColumns:
     Args:
         columns: name -> numbers (n,), texts (n,), or several numbers a point (n, k) such as ``xyz`` or ``rgb``.
         faces / viewpoint / notes / remark: as in :class:`PointTable`.
-        kept: positions that the format itself fixes (``xyz``), never to be guessed.
+        headerless: whether the names are conventions, not the file's own.
     """
 
     columns: Mapping[str, np.ndarray]
@@ -66,6 +65,7 @@ class RawColumns:
     viewpoint: np.ndarray | None = None
     notes: tuple[str, ...] = ()
     remark: tuple[str, str] | None = None
+    headerless: bool = False
 
 
 def point_table(raw: RawColumns, source: str, wanted: Sequence[str] = ()) -> PointTable:
@@ -79,16 +79,20 @@ def point_table(raw: RawColumns, source: str, wanted: Sequence[str] = ()) -> Poi
     Raises:
         ItemError: ``wrong_columns``, ``empty``, ``labels_differ``.
     """
-    columns = {str(name): np.asarray(values) for name, values in raw.columns.items()}
+    columns = {str(name): _native(np.asarray(values)) for name, values in raw.columns.items()}
     xyz, used = _coordinates(columns, source, wanted)
     if len(xyz) == 0:
         raise ItemError("empty", f"{source} holds no points")
+    if raw.headerless and not wanted and len(columns) > 3 < len(xyz):
+        _check_counting(xyz[:, 0], source)
     rest = {name: values for name, values in columns.items() if name not in used}
     whole = {known.plain(name): values for name, values in rest.items() if len(values) == len(xyz)}
     _check_lengths(rest, len(xyz), source)
     found = _Taken(whole)
     colours = found.joined(known.COLOUR_ARRAYS, known.COLOURS)
     normals = found.joined(known.NORMAL_ARRAYS, known.NORMALS)
+    if normals is not None and not normals.any():
+        normals = None  # places that a writer left empty
     intensity = found.single(known.INTENSITY)
     time = found.single(known.TIME)
     if intensity is None and xyz.shape[1] > 3:
@@ -108,6 +112,11 @@ def point_table(raw: RawColumns, source: str, wanted: Sequence[str] = ()) -> Poi
         notes=(*raw.notes, *notes),
         remark=raw.remark,
     )
+
+
+def _native(values: np.ndarray) -> np.ndarray:
+    """Numbers in this machine's byte order."""
+    return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
 
 
 class _Taken:
@@ -135,9 +144,7 @@ class _Taken:
         return None
 
 
-def _coordinates(
-    columns: Mapping[str, np.ndarray], source: str, wanted: Sequence[str]
-) -> tuple[np.ndarray, set[str]]:
+def _coordinates(columns: Mapping[str, np.ndarray], source: str, wanted: Sequence[str]) -> tuple[np.ndarray, set[str]]:
     """Coordinates (n, 3), or (n, 4) with an intensity, and the names of the columns that they come from."""
     names = list(columns)
     if wanted:
@@ -160,6 +167,15 @@ def _coordinates(
     return _stacked([columns[names[place]] for place in found], source), {names[place] for place in found}
 
 
+def _check_counting(first: np.ndarray, source: str) -> None:
+    """Raises ItemError ``wrong_columns``: row numbers where x should be."""
+    if np.array_equal(first, np.arange(len(first)) + first[0]):
+        raise ItemError(
+            "wrong_columns",
+            f"the first column of {source} counts the rows; dataset.columns=[1,2,3] names x, y, z",
+        )
+
+
 def _place(column: str, names: Sequence[str], source: str) -> int:
     if column in names:
         return list(names).index(column)
@@ -174,7 +190,7 @@ def _place(column: str, names: Sequence[str], source: str) -> int:
 def _stacked(three: Sequence[np.ndarray], source: str) -> np.ndarray:
     for one in three:
         if not _is_number(one) or one.ndim != 1:
-            raise ItemError("wrong_columns", f"{source}: a column of coordinates holds {one[:1].tolist()}, no numbers")
+            raise ItemError("corrupt", f"{source}: a column of coordinates holds {one[:1].tolist()}, no numbers")
     exact = np.float32 if all(one.dtype == np.float32 for one in three) else np.float64
     return np.stack([one.astype(exact, copy=False) for one in three], axis=1)
 
@@ -273,16 +289,9 @@ def far_offset(points: np.ndarray) -> np.ndarray | None:
     return np.asarray(np.round(centre))
 
 
-def stored_coarsely(table: PointTable, offset: np.ndarray | None) -> str:
+def stored_coarsely(xyz: np.ndarray, offset: np.ndarray | None) -> str:
     """A sentence about coordinates that the file itself rounded to float32 far from 0; empty otherwise."""
-    if offset is None or table.xyz.dtype != np.float32:
+    if offset is None or xyz.dtype != np.float32:
         return ""
-    step = float(np.spacing(np.float32(np.abs(offset).max())))
-    return f"coordinates near {np.abs(offset).max():,.0f} are stored in float32: they come in steps of {step:g}"
-
-
-def as_written(points: Any) -> np.ndarray:
-    """World coordinates float64 (n, 3) of anything with ``points`` and ``offset``."""
-    offset = getattr(points, "offset", None)
-    values = np.asarray(points.points, np.float64)
-    return values if offset is None else values + offset
+    far = float(np.abs(offset).max())
+    return f"coordinates near {far:,.0f} are stored in float32: they come in steps of {np.spacing(np.float32(far)):g}"

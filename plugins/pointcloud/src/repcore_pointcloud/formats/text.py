@@ -72,17 +72,19 @@ def read_text(path: Path) -> RawColumns:
     if len(cells) < 3:
         raise ItemError("wrong_columns", f"{path.name} has {len(cells)} columns; expected x, y, z")
     names, notes = list(layout.names), _said(layout, path.name)
+    for name, column in zip(names, cells, strict=False):
+        if column.dtype.kind == "f" and (empty := int(np.isnan(column).sum())):
+            notes.append(f"{name}: {empty:,} of {count:,} cells are empty")
     if not names:
         numeric = [one if one.dtype.kind == "f" else np.full(count, np.nan) for one in cells]
         names, said = known.conventional_names(np.stack(numeric, axis=1), path.suffix.lower())
         notes += [said] if said else []
-        if _counts_rows(cells[0]) and count > 3 < len(cells):
-            raise ItemError(
-                "wrong_columns",
-                f"the first column of {path.name} counts the rows; dataset.columns=[1,2,3] names x, y, z",
-            )
-    columns = dict(zip(_unique(names), cells, strict=True))
-    return RawColumns(columns, notes=tuple(notes), remark=_remark(layout, count, bad, path.name))
+    return RawColumns(
+        dict(zip(_unique(names), cells, strict=True)),
+        notes=tuple(notes),
+        remark=_remark(layout, count, bad, path.name),
+        headerless=not layout.names,
+    )
 
 
 def looks_like_points(path: Path) -> bool:
@@ -142,7 +144,9 @@ def layout_of(text: str) -> Layout | None:
         return None
     separator, comma = _separator([lines[place] for place in places[1:201]] or [lines[places[0]]])
     plain = Layout(separator, comma, (), places[0], None, 0)
-    promised, names, first = None, (), 0
+    promised: int | None = None
+    names: tuple[str, ...] = ()
+    first = 0
     while first < len(places):
         row = _cells(lines[places[first]], plain)
         following = _cells(lines[places[first + 1]], plain) if first + 1 < len(places) else []
@@ -307,10 +311,6 @@ def _columns(rows: Sequence[Sequence[str]], layout: Layout) -> tuple[list[np.nda
         broken.update(odd)
         columns.append(np.array([np.nan if value is None else value for value in values], dtype=np.float64))
     return columns, broken
-
-
-def _counts_rows(first: np.ndarray) -> bool:
-    return first.dtype.kind == "f" and np.array_equal(first, np.arange(len(first)) + first[0])
 
 
 def _unique(names: Sequence[str]) -> list[str]:
