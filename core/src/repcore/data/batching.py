@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from repcore.data.guard import item_guard, prepare_sample, read_sample
 from repcore.data.seeds import generator
 from repcore.data.stream import ItemKey
 from repcore.errors import DataError, ItemError
@@ -94,18 +95,15 @@ class TrainingItems(torch.utils.data.Dataset[Drawn]):
         )
 
     def _draw(self, index: int, rng: np.random.Generator, progress: Progress) -> Drawn:
-        items = {} if self.views is None else dict(self.views.build(index, self.reader, rng, progress))
-        sample = self.reader[index]
-        if self.views is None or self.keeps_inputs:
-            items[PLAIN] = self._plain(sample, rng)
-        return Drawn(items, sample.id, sample.targets)
-
-    def _plain(self, sample: Sample, rng: np.random.Generator) -> Item:
-        """The item without any view; one of its windows where there are several."""
-        prepared = self.preprocessor.prepare(sample)
-        if not prepared:
-            raise ItemError("empty", "preparation gave no item")
-        return prepared[0] if len(prepared) == 1 else prepared[int(rng.integers(len(prepared)))]
+        if self.views is not None:
+            with item_guard(self.views, "building views"):
+                items = self.views.build(index, self.reader, rng, progress)
+            sample = read_sample(self.reader, index)
+            return Drawn(items, sample.id, sample.targets)
+        sample = read_sample(self.reader, index)
+        prepared = prepare_sample(self.preprocessor, sample)
+        chosen = prepared[0] if len(prepared) == 1 else prepared[int(rng.integers(len(prepared)))]
+        return Drawn({PLAIN: chosen}, sample.id, sample.targets)
 
 
 class TrainingCollator:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from repcore.errors import ItemError, PluginError, RepcoreError
+from repcore.interfaces import DatasetReader, Item, Preprocessor, Sample
 
 FAILED = "failed"  # status of a row on which plugin code raised something unforeseen
 
@@ -75,6 +76,29 @@ def item_guard(owner: Any, doing: str) -> Iterator[None]:  # owner: any object o
         if converted is error:
             raise
         raise converted from error
+
+
+def read_sample(reader: DatasetReader, row: int) -> Sample:
+    """One row of a reader.
+
+    Raises:
+        ItemError: it cannot be read, for whatever reason.
+    """
+    with item_guard(reader, "reading"):
+        return reader[row]
+
+
+def prepare_sample(preprocessor: Preprocessor, sample: Sample) -> list[Item]:
+    """Items of a sample, at least one.
+
+    Raises:
+        ItemError: it cannot be used, for whatever reason.
+    """
+    with item_guard(preprocessor, "preparing"):
+        items = preprocessor.prepare(sample)
+        if not items:
+            raise ItemError("empty", "preparation gave no item")
+        return items
 
 
 @contextmanager
