@@ -1,214 +1,245 @@
-"""DICOM series as volumes: one row a series, whatever else lies in the folder.
+"""DICOM files: what a header says, which files are pictures of one place, and pixels read when asked for.
 
-Slices are sorted along the normal of the image plane, not by file name or instance number. World coordinates are
-turned from DICOM's directions (x to the left, y to the back) into those of this package. Pixels are read slice by
-slice, so that a crop costs only the slices that it touches.
+Files without preamble, empty rescaling and multi-frame files with functional groups are read; every frame of the
+latter is a slice of its own. World coordinates are turned from DICOM's directions (x to the left, y to the back) into
+those of this package.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from repcore.data.catalogue import existing
-from repcore.errors import DataError, ItemError
-from repcore_medical3d.configs.volumes import VolumeFilesConfig
-from repcore_medical3d.datasets.volumes import VolumeCatalogue, VolumeFiles, VolumeReader, volume_row
-from repcore_medical3d.formats.volumes import Box, Volume
+from repcore.errors import ItemError, PluginError
+from repcore_medical3d.formats.volumes import Box
 
 INSTALL = "pip install 'repcore-medical3d[dicom]'"
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-GAP_TOLERANCE = 0.02  # of the slice distance: larger differences are a missing slice
-LEAST_SLICES = 3
-LOOKED_AT = 64  # files of a folder that are enough to know
-NEEDED = ("SeriesInstanceUID", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
-FURTHER = ("PatientID", "Modality", "Rows", "Columns", "RescaleSlope", "RescaleIntercept", "SeriesDescription")
-
-
-class DicomSeriesReader(VolumeReader):
-    """Dataset ``medical3d/dicom-series``: every series below a folder is a row; patients are groups."""
-
-    def __init__(self, config: VolumeFilesConfig) -> None:
-        root = existing(config.path, self.noun)
-        super().__init__(dicom_catalogue(root), root, config, open_series)
+PREAMBLE, MAGIC = 128, b"DICM"
+FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")  # of a file without preamble, little-endian
+PROJECTIONS = frozenset({"CR", "DX", "MG", "RF", "XA", "IO", "PX", "DR", "RG", "XC", "OP", "GM", "SM", "ES"})
+ORDERING = (  # what tells volumes of one series apart, by the standard's keywords
+    "TemporalPositionIdentifier", "TemporalPositionIndex", "AcquisitionNumber", "TriggerTime", "EchoTime",
+    "DiffusionBValue", "AcquisitionTime", "ContentTime",
+)  # fmt: skip
+HEADER = (
+    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "PatientID", "Modality", "SeriesDescription", "Rows",
+    "Columns", "NumberOfFrames", "SamplesPerPixel", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
+    "RescaleSlope", "RescaleIntercept", "InstanceNumber", "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence", *ORDERING,
+)  # fmt: skip
 
 
 def require_pydicom() -> Any:  # the module
     """pydicom, or how to install it.
 
     Raises:
-        DataError: it is not installed.
+        PluginError: it is not installed.
     """
     try:
         import pydicom
     except ImportError as error:
-        raise DataError("reading DICOM needs pydicom", hint=INSTALL) from error
+        raise PluginError("reading DICOM needs pydicom", hint=INSTALL) from error
     return pydicom
 
 
 def is_dicom(path: Path) -> bool:
-    """By the magic word after the preamble."""
-    if not path.is_file() or path.stat().st_size < 132:
+    """By the magic word after the preamble, or by a first element that only DICOM begins with."""
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            head = file.read(PREAMBLE + len(MAGIC))
+    except OSError:
         return False
-    with path.open("rb") as file:
-        file.seek(128)
-        return file.read(4) == b"DICM"
+    return head[PREAMBLE:] == MAGIC or _is_bare(head)
 
 
-def sniff_dicom(path: Path) -> float:
-    """A folder with several DICOM files in one place."""
-    if not path.is_dir():
-        return 0.0
-    by_folder: dict[Path, int] = {}
-    for one in islice((one for one in path.rglob("*") if one.is_file()), LOOKED_AT):
-        if is_dicom(one):
-            by_folder[one.parent] = by_folder.get(one.parent, 0) + 1
-    return 0.85 if any(count >= LEAST_SLICES for count in by_folder.values()) else 0.0
-
-
-def dicom_catalogue(root: Path) -> VolumeCatalogue:
-    """One row a series, named by folder and, where a folder holds several, by the end of the series number.
-
-    Raises:
-        DataError: no series of at least three slices.
-    """
-    pydicom = require_pydicom()
-    series: dict[tuple[Path, str], list[Path]] = {}
-    facts: dict[tuple[Path, str], Any] = {}
-    for path in sorted(root.rglob("*") if root.is_dir() else [root]):
-        if not is_dicom(path):
-            continue
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=[*NEEDED[:1], *FURTHER])
-        key = (path.parent, str(header.get("SeriesInstanceUID", "")))
-        series.setdefault(key, []).append(path)
-        facts.setdefault(key, header)
-    kept = {key: files for key, files in series.items() if len(files) >= LEAST_SLICES}
-    if not kept:
-        raise DataError(f"{str(root)!r} holds no DICOM series of {LEAST_SLICES} slices or more", series=len(series))
-    folders = [folder for folder, _ in kept]
-    rows = []
-    for (folder, uid), files in kept.items():
-        name = folder.name if folder == root else folder.relative_to(root).as_posix()
-        several = folders.count(folder) > 1
-        header = facts[folder, uid]
-        meta = {"modality": str(header.get("Modality", "")), "series": str(header.get("SeriesDescription", ""))}
-        person = str(header.get("PatientID", "")) or None
-        rows.append(
-            volume_row(f"{name}:{_short(uid, kept)}" if several else name, tuple(files), group=person, meta=meta)
-        )
-    shared = sum(1 for folder in set(folders) if folders.count(folder) > 1)
-    notes = [f"{shared} folders hold several series; each is a row of its own"] if shared else []
-    left = sum(len(files) for key, files in series.items() if key not in kept)
-    notes += [f"{left} files are left out: series of fewer than {LEAST_SLICES} slices"] if left else []
-    return VolumeCatalogue(rows, notes=notes)
-
-
-def _short(uid: str, kept: dict[tuple[Path, str], list[Path]]) -> str:
-    """The shortest end of a series number that no other series shares."""
-    others = [other for _, other in kept if other != uid]
-    for length in range(4, len(uid)):
-        if not any(other.endswith(uid[-length:]) for other in others):
-            return uid[-length:]
-    return uid
-
-
-def open_series(files: VolumeFiles, config: VolumeFilesConfig) -> Volume:
-    """The volume of a row of slices."""
-    del config  # a series always says where it lies
-    return read_series(files.images)
+def _is_bare(head: bytes) -> bool:
+    """Group 2 or 8, a low element, and then a value representation or a short even length."""
+    if len(head) < 16 or head[:2] not in FIRST_GROUPS or head[3] != 0:
+        return False
+    length = int.from_bytes(head[4:8], "little")
+    return (head[4:6].isalpha() and head[4:6].isupper()) or (length <= 256 and length % 2 == 0)
 
 
 @dataclass(frozen=True, slots=True)
-class _Slice:
+class Slice:
+    """One picture of a file: a file's only one, or a frame.
+
+    Args:
+        frame: None = the file has one picture.
+        position / orientation / spacing: mm, as in the header; None where it does not say. Orientation (2, 3): along
+            columns, along rows; spacing between rows, between columns.
+        order: what tells volumes at the same places apart, by keyword.
+    """
+
     path: Path
-    position: np.ndarray
-    orientation: np.ndarray
-    spacing: tuple[float, float]
+    frame: int | None
+    size: tuple[int, int]
+    position: np.ndarray | None
+    orientation: np.ndarray | None
+    spacing: tuple[float, float] | None
     slope: float
     intercept: float
+    number: int
+    instance: str
+    order: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def is_placed(self) -> bool:
+        return self.position is not None and self.orientation is not None and self.spacing is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What is known of a file: series, patient, kind, and its pictures (none if it holds no image)."""
+
+    path: Path
+    series: str
+    patient: str
+    modality: str
+    description: str
+    is_colour: bool
+    is_many_frames: bool
+    slices: tuple[Slice, ...]
+
+    @property
+    def is_projection(self) -> bool:
+        """A film or photograph, not a slice."""
+        return self.modality in PROJECTIONS
+
+
+def read_header(path: Path) -> Header:
+    """The header of a file.
+
+    Raises:
+        ItemError: it is no DICOM file, or is damaged.
+    """
+    pydicom = require_pydicom()
+    try:
+        data = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(HEADER), force=True)
+        if not data.get("SOPClassUID") and not data.get("Rows"):
+            raise ItemError("corrupt", f"{path.name} is no DICOM file")
+        return _header(path, data)
+    except ItemError:
+        raise
+    except Exception as error:  # pydicom raises many kinds for damaged headers
+        raise ItemError("corrupt", f"{path.name} cannot be read as DICOM: {error}") from error
+
+
+def _header(path: Path, data: Any) -> Header:  # a pydicom data set
+    rows, columns = _number(data, "Rows", 0), _number(data, "Columns", 0)
+    slices: tuple[Slice, ...] = ()
+    is_many = "NumberOfFrames" in data and _number(data, "NumberOfFrames", 1) > 1
+    if rows > 0 and columns > 0:
+        size = (int(columns), int(rows))
+        slices = tuple(_frames(path, data, size)) if is_many else (_slice(path, None, size, data, ()),)
+    return Header(
+        path, str(data.get("SeriesInstanceUID") or ""), str(data.get("PatientID") or ""),
+        str(data.get("Modality") or ""), str(data.get("SeriesDescription") or ""),
+        _number(data, "SamplesPerPixel", 1) > 1, is_many, slices,
+    )  # fmt: skip
+
+
+def _frames(path: Path, data: Any, size: tuple[int, int]) -> Iterator[Slice]:
+    """Frames of a multi-frame file, with what all of them share."""
+    shared = _members(data.get("SharedFunctionalGroupsSequence"))
+    each = list(data.get("PerFrameFunctionalGroupsSequence") or [])
+    for frame in range(int(_number(data, "NumberOfFrames", 1))):
+        own = _members([each[frame]]) if frame < len(each) else []
+        yield _slice(path, frame, size, data, (*own, *shared), places_only_in_groups=True)
+
+
+def _members(groups: Any) -> list[Any]:
+    """The data sets one level below: functional groups hold sequences of one item each."""
+    found = []
+    for group in groups or []:
+        found.append(group)
+        found += [element.value[0] for element in group if element.VR == "SQ" and element.value]
+    return found
+
+
+def _slice(
+    path: Path, frame: int | None, size: tuple[int, int], data: Any, groups: Sequence[Any],
+    *, places_only_in_groups: bool = False,
+) -> Slice:  # fmt: skip
+    sources = (*groups, data)
+    placing = groups if places_only_in_groups else sources  # one position cannot be that of many frames
+    position, orientation = _numbers(placing, "ImagePositionPatient", 3), _numbers(sources, "ImageOrientationPatient", 6)
+    spacing = _numbers(sources, "PixelSpacing", 2)
+    order = tuple((name, value[0]) for name in ORDERING if (value := _numbers(sources, name, 1)) is not None)
+    slope, intercept = _numbers(sources, "RescaleSlope", 1), _numbers(sources, "RescaleIntercept", 1)
+    return Slice(
+        path, frame, size, position, None if orientation is None else orientation.reshape(2, 3),
+        None if spacing is None or min(spacing) <= 0 else (float(spacing[0]), float(spacing[1])),
+        1.0 if slope is None else float(slope[0]), 0.0 if intercept is None else float(intercept[0]),
+        int(_number(data, "InstanceNumber", 0)) if frame is None else frame, str(data.get("SOPInstanceUID") or ""),
+        order,
+    )  # fmt: skip
+
+
+def _numbers(sources: Sequence[Any], name: str, count: int) -> np.ndarray | None:
+    """The first source's value as float64 (count,); None where none has a usable one (empty counts as none)."""
+    for source in sources:
+        value = source.get(name)
+        if value is None or value == "":
+            continue
+        try:
+            found = np.asarray(value, np.float64).reshape(-1)
+        except (TypeError, ValueError):
+            continue
+        if len(found) == count and np.isfinite(found).all():
+            return found
+    return None
+
+
+def _number(data: Any, name: str, default: float) -> float:
+    found = _numbers((data,), name, 1)
+    return default if found is None else float(found[0])
+
+
+def frame_pixels(data: Any, frame: int | None) -> np.ndarray:  # a pydicom data set
+    """(rows, columns) of one picture."""
+    if frame is None:
+        return np.asarray(data.pixel_array)
+    from pydicom.pixels import pixel_array
+
+    return np.asarray(pixel_array(data, index=frame))
 
 
 class SeriesSource:
-    """Slices of one series, each read when asked for; array axes are (columns, rows, slices)."""
+    """Slices of one stack, each read when asked for; array axes are (columns, rows, slices)."""
 
-    def __init__(self, slices: Sequence[_Slice], columns: int, rows: int) -> None:
+    def __init__(self, slices: Sequence[Slice]) -> None:
         self.slices = tuple(slices)
+        columns, rows = self.slices[0].size
         self.shape = (columns, rows, len(self.slices))
 
     def __getitem__(self, box: Box) -> np.ndarray:
         pydicom = require_pydicom()
-        chosen = self.slices[box[2]]
         planes = []
-        for one in chosen:
-            pixels = pydicom.dcmread(one.path).pixel_array.astype(np.float32)
+        path, data = None, None
+        for one in self.slices[box[2]]:
+            if one.path != path:
+                path, data = one.path, pydicom.dcmread(one.path, force=True)
+                _mend(data)
+            pixels = frame_pixels(data, one.frame).astype(np.float32)
+            if pixels.shape != (self.shape[1], self.shape[0]):
+                raise ItemError("corrupt", f"{one.path.name} holds {pixels.shape} pixels; its header promised {one.size}")
             planes.append((pixels * one.slope + one.intercept).T[box[0], box[1]])
         return np.stack(planes, axis=-1)
 
 
-def read_series(files: Sequence[Path]) -> Volume:
-    """One series as a volume in Hounsfield units or whatever its rescaling gives.
+def _mend(data: Any) -> None:
+    """A file without meta group: the transfer syntax that such files are written in."""
+    from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-    Raises:
-        ItemError: several series, missing positions, slices of different planes or sizes, or a missing slice.
-    """
-    pydicom = require_pydicom()
-    headers = []
-    for path in files:
-        try:
-            headers.append(pydicom.dcmread(path, stop_before_pixels=True, specific_tags=[*NEEDED, *FURTHER]))
-        except (pydicom.errors.InvalidDicomError, OSError, ValueError) as error:
-            raise ItemError("corrupt", f"{path.name} is no DICOM file: {error}") from error
-    series = sorted({str(header.get("SeriesInstanceUID", "")) for header in headers})
-    if len(series) > 1:
-        raise ItemError(
-            "several_series",
-            f"{files[0].parent.name} holds {len(series)} series: {', '.join(one[-12:] for one in series)}",
-        )
-    lacking = [name for name in NEEDED if any(name not in header for header in headers)]
-    if lacking:
-        raise ItemError("no_affine", f"slices of {files[0].parent.name} lack {', '.join(lacking)}")
-    sizes = {(int(header.Columns), int(header.Rows)) for header in headers}
-    if len(sizes) > 1:
-        raise ItemError("mixed_slices", f"slices of {files[0].parent.name} have {len(sizes)} different sizes")
-    slices = [_slice(path, header) for path, header in zip(files, headers, strict=True)]
-    return _stacked(slices, sizes.pop(), files[0].parent)
-
-
-def _slice(path: Path, header: Any) -> _Slice:  # a pydicom data set
-    return _Slice(
-        path,
-        np.asarray(header.ImagePositionPatient, np.float64),
-        np.asarray(header.ImageOrientationPatient, np.float64).reshape(2, 3),
-        (float(header.PixelSpacing[0]), float(header.PixelSpacing[1])),
-        float(header.get("RescaleSlope", 1.0)),
-        float(header.get("RescaleIntercept", 0.0)),
-    )
-
-
-def _stacked(slices: list[_Slice], size: tuple[int, int], folder: Path) -> Volume:
-    """Sorted along the normal, with the affine of the first slice."""
-    first = slices[0]
-    if any(not np.allclose(one.orientation, first.orientation, atol=1e-3) for one in slices):
-        raise ItemError("mixed_slices", f"slices of {folder.name} lie in different planes")
-    along_columns, along_rows = first.orientation  # direction in which the column, and the row, number rises
-    normal = np.cross(along_columns, along_rows)
-    slices = sorted(slices, key=lambda one: float(one.position @ normal))
-    places = np.array([float(one.position @ normal) for one in slices])
-    steps = np.diff(places)
-    distance = float(np.median(steps)) if len(steps) else 1.0
-    if distance <= 0 or np.abs(steps - distance).max(initial=0.0) > max(GAP_TOLERANCE * distance, 1e-3):
-        raise ItemError(
-            "missing_slices",
-            f"slices of {folder.name} lie {steps.min():.3f} to {steps.max():.3f} mm apart: one is missing or doubled",
-        )
-    affine = np.eye(4)
-    affine[:3, 0] = along_columns * first.spacing[1]
-    affine[:3, 1] = along_rows * first.spacing[0]
-    affine[:3, 2] = (slices[-1].position - slices[0].position) / max(1, len(slices) - 1)
-    affine[:3, 3] = slices[0].position
-    return Volume(SeriesSource(slices, *size), LPS_TO_RAS @ affine, folder)
+    meta = data.file_meta
+    if not getattr(meta, "TransferSyntaxUID", None):
+        is_implicit = data.original_encoding[0]
+        meta.TransferSyntaxUID = ImplicitVRLittleEndian if is_implicit in (True, None) else ExplicitVRLittleEndian
