@@ -20,7 +20,8 @@ from repcore.interfaces import Progress, Sample
 from repcore_medical3d.configs.volumes import PhantomsConfig, VolumeConfig, VolumeFilesConfig
 from repcore_medical3d.datasets.phantoms import Phantoms
 from repcore_medical3d.datasets.volume_layouts import DecathlonReader, NnsslReader, VolumeFolderReader
-from repcore_medical3d.formats.volumes import Grid, Volume, read_nifti, write_nifti
+from repcore_medical3d.formats.nifti import read_nifti, write_nifti
+from repcore_medical3d.formats.volumes import Grid, Volume
 from repcore_medical3d.preprocessors.volume_resampling import oriented_grid, resample
 from repcore_medical3d.preprocessors.volumes import VolumePreprocessor, sliding_starts
 

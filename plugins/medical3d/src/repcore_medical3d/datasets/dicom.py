@@ -1,245 +1,241 @@
-"""DICOM files: what a header says, which files are pictures of one place, and pixels read when asked for.
+"""Dataset ``medical3d/dicom-series``: every volume below a folder is a row, whatever else lies there.
 
-Files without preamble, empty rescaling and multi-frame files with functional groups are read; every frame of the
-latter is a slice of its own. World coordinates are turned from DICOM's directions (x to the left, y to the back) into
-those of this package.
+A series is found by its number, not by its folder: slices exported into several folders are one volume. Localisers,
+captures, films and files without an image are left out by rule, and said with their number and first name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+from repcore.data.catalogue import existing
+from repcore.errors import DataError, ItemError
+from repcore_medical3d.configs.volumes import VolumeFilesConfig
+from repcore_medical3d.datasets.volumes import VolumeCatalogue, VolumeFiles, VolumeReader, VolumeRow, volume_row
+from repcore_medical3d.formats.dicom import Header, Slice, is_dicom, read_header, require_pydicom
+from repcore_medical3d.formats.dicom_stacks import LEAST_SLICES, LeftOut, Stack, open_stack, stacks_of
+from repcore_medical3d.formats.volumes import Volume
 
-from repcore.errors import ItemError, PluginError
-from repcore_medical3d.formats.volumes import Box
-
-INSTALL = "pip install 'repcore-medical3d[dicom]'"
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-PREAMBLE, MAGIC = 128, b"DICM"
-FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")  # of a file without preamble, little-endian
-PROJECTIONS = frozenset({"CR", "DX", "MG", "RF", "XA", "IO", "PX", "DR", "RG", "XC", "OP", "GM", "SM", "ES"})
-ORDERING = (  # what tells volumes of one series apart, by the standard's keywords
-    "TemporalPositionIdentifier", "TemporalPositionIndex", "AcquisitionNumber", "TriggerTime", "EchoTime",
-    "DiffusionBValue", "AcquisitionTime", "ContentTime",
-)  # fmt: skip
-HEADER = (
-    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "PatientID", "Modality", "SeriesDescription", "Rows",
-    "Columns", "NumberOfFrames", "SamplesPerPixel", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
-    "RescaleSlope", "RescaleIntercept", "InstanceNumber", "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence", *ORDERING,
-)  # fmt: skip
+LOOKED_AT = 64  # files of a folder that are enough to know
+FILM_SCORE, SERIES_SCORE = 0.85, 0.85
 
 
-def require_pydicom() -> Any:  # the module
-    """pydicom, or how to install it.
+class DicomSeriesReader(VolumeReader):
+    """Every series below a folder is a row; patients are groups."""
 
-    Raises:
-        PluginError: it is not installed.
-    """
-    try:
-        import pydicom
-    except ImportError as error:
-        raise PluginError("reading DICOM needs pydicom", hint=INSTALL) from error
-    return pydicom
+    def __init__(self, config: VolumeFilesConfig) -> None:
+        root = existing(config.path, self.noun)
+        super().__init__(dicom_catalogue(root), root, config, open_series)
 
 
-def is_dicom(path: Path) -> bool:
-    """By the magic word after the preamble, or by a first element that only DICOM begins with."""
-    try:
-        if not path.is_file():
-            return False
-        with path.open("rb") as file:
-            head = file.read(PREAMBLE + len(MAGIC))
-    except OSError:
-        return False
-    return head[PREAMBLE:] == MAGIC or _is_bare(head)
+def open_series(files: VolumeFiles, config: VolumeFilesConfig) -> Volume:
+    """The volume of a row of slices."""
+    del config  # a series always says where it lies
+    assert files.stack is not None
+    return open_stack(files.stack)
 
 
-def _is_bare(head: bytes) -> bool:
-    """Group 2 or 8, a low element, and then a value representation or a short even length."""
-    if len(head) < 16 or head[:2] not in FIRST_GROUPS or head[3] != 0:
-        return False
-    length = int.from_bytes(head[4:8], "little")
-    return (head[4:6].isalpha() and head[4:6].isupper()) or (length <= 256 and length % 2 == 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """One picture of a file: a file's only one, or a frame.
-
-    Args:
-        frame: None = the file has one picture.
-        position / orientation / spacing: mm, as in the header; None where it does not say. Orientation (2, 3): along
-            columns, along rows; spacing between rows, between columns.
-        order: what tells volumes at the same places apart, by keyword.
-    """
-
-    path: Path
-    frame: int | None
-    size: tuple[int, int]
-    position: np.ndarray | None
-    orientation: np.ndarray | None
-    spacing: tuple[float, float] | None
-    slope: float
-    intercept: float
-    number: int
-    instance: str
-    order: tuple[tuple[str, float], ...] = ()
-
-    @property
-    def is_placed(self) -> bool:
-        return self.position is not None and self.orientation is not None and self.spacing is not None
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What is known of a file: series, patient, kind, and its pictures (none if it holds no image)."""
-
-    path: Path
-    series: str
-    patient: str
-    modality: str
-    description: str
-    is_colour: bool
-    is_many_frames: bool
-    slices: tuple[Slice, ...]
-
-    @property
-    def is_projection(self) -> bool:
-        """A film or photograph, not a slice."""
-        return self.modality in PROJECTIONS
-
-
-def read_header(path: Path) -> Header:
-    """The header of a file.
+def read_series(files: Sequence[Path]) -> Volume:
+    """Slices that are one series and one stack.
 
     Raises:
-        ItemError: it is no DICOM file, or is damaged.
+        ItemError: several series, missing positions, slices of different planes or sizes, or a missing slice.
     """
-    pydicom = require_pydicom()
+    headers = [read_header(path) for path in files]
+    series = sorted({header.series for header in headers})
+    place = files[0].parent.name
+    if len(series) > 1:
+        raise ItemError(
+            "several_series", f"{place} holds {len(series)} series: {', '.join(one[-12:] for one in series)}"
+        )
+    slices = [one for header in headers for one in header.slices]
+    if any(not one.is_placed for one in slices):
+        raise ItemError("no_affine", f"slices of {place} lack ImagePositionPatient, its orientation or PixelSpacing")
+    stacks, left = stacks_of(slices)
+    if left or not stacks:
+        raise ItemError("mixed_slices", f"slices of {place}: {_words(left)}")
+    if len(stacks) > 1:
+        raise ItemError("several_volumes", f"{place} holds {len(stacks)} volumes at the same places")
+    return open_stack(stacks[0])
+
+
+def sniff_dicom(path: Path) -> float:
+    """A folder with several slices that say where they lie; films are no slices, however many there are."""
+    if path.is_file():
+        return 0.3 if is_dicom(path) else 0.0
+    headers = sampled_headers(path)
+    placed: Counter[str] = Counter()
+    for header in headers:
+        if not header.is_projection:
+            placed[header.series] += sum(1 for one in header.slices if one.is_placed)
+    return SERIES_SCORE if any(count >= LEAST_SLICES for count in placed.values()) else 0.1 if headers else 0.0
+
+
+def sampled_headers(path: Path) -> list[Header]:
+    """Headers of the first DICOM files of a folder; none where pydicom is not installed."""
+    found = islice((one for one in islice(_walked(path), LOOKED_AT * 8) if is_dicom(one)), LOOKED_AT)
+    files = list(found)
+    if not files:
+        return []
     try:
-        data = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(HEADER), force=True)
-        if not data.get("SOPClassUID") and not data.get("Rows"):
-            raise ItemError("corrupt", f"{path.name} is no DICOM file")
-        return _header(path, data)
-    except ItemError:
-        raise
-    except Exception as error:  # pydicom raises many kinds for damaged headers
-        raise ItemError("corrupt", f"{path.name} cannot be read as DICOM: {error}") from error
+        require_pydicom()
+    except ImportError:
+        return []
+    headers = []
+    for one in files:
+        try:
+            headers.append(read_header(one))
+        except ItemError:
+            continue
+    return headers
 
 
-def _header(path: Path, data: Any) -> Header:  # a pydicom data set
-    rows, columns = _number(data, "Rows", 0), _number(data, "Columns", 0)
-    slices: tuple[Slice, ...] = ()
-    is_many = "NumberOfFrames" in data and _number(data, "NumberOfFrames", 1) > 1
-    if rows > 0 and columns > 0:
-        size = (int(columns), int(rows))
-        slices = tuple(_frames(path, data, size)) if is_many else (_slice(path, None, size, data, ()),)
-    return Header(
-        path, str(data.get("SeriesInstanceUID") or ""), str(data.get("PatientID") or ""),
-        str(data.get("Modality") or ""), str(data.get("SeriesDescription") or ""),
-        _number(data, "SamplesPerPixel", 1) > 1, is_many, slices,
-    )  # fmt: skip
+def _walked(root: Path) -> Iterable[Path]:
+    """Files below a folder in a fixed order, links followed once."""
+    if root.is_file():
+        yield root
+        return
+    seen: set[str] = set()
+    for folder, folders, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        yield from (Path(folder, name) for name in sorted(names) if not name.startswith("."))
 
 
-def _frames(path: Path, data: Any, size: tuple[int, int]) -> Iterator[Slice]:
-    """Frames of a multi-frame file, with what all of them share."""
-    shared = _members(data.get("SharedFunctionalGroupsSequence"))
-    each = list(data.get("PerFrameFunctionalGroupsSequence") or [])
-    for frame in range(int(_number(data, "NumberOfFrames", 1))):
-        own = _members([each[frame]]) if frame < len(each) else []
-        yield _slice(path, frame, size, data, (*own, *shared), places_only_in_groups=True)
+# ------------------------------------------------------------------------------------------------ catalogue
 
 
-def _members(groups: Any) -> list[Any]:
-    """The data sets one level below: functional groups hold sequences of one item each."""
-    found = []
-    for group in groups or []:
-        found.append(group)
-        found += [element.value[0] for element in group if element.VR == "SQ" and element.value]
-    return found
+def dicom_catalogue(root: Path) -> VolumeCatalogue:
+    """One row a volume, named by folder and, where a folder holds several, by the end of the series number.
 
-
-def _slice(
-    path: Path, frame: int | None, size: tuple[int, int], data: Any, groups: Sequence[Any],
-    *, places_only_in_groups: bool = False,
-) -> Slice:  # fmt: skip
-    sources = (*groups, data)
-    placing = groups if places_only_in_groups else sources  # one position cannot be that of many frames
-    position, orientation = _numbers(placing, "ImagePositionPatient", 3), _numbers(sources, "ImageOrientationPatient", 6)
-    spacing = _numbers(sources, "PixelSpacing", 2)
-    order = tuple((name, value[0]) for name in ORDERING if (value := _numbers(sources, name, 1)) is not None)
-    slope, intercept = _numbers(sources, "RescaleSlope", 1), _numbers(sources, "RescaleIntercept", 1)
-    return Slice(
-        path, frame, size, position, None if orientation is None else orientation.reshape(2, 3),
-        None if spacing is None or min(spacing) <= 0 else (float(spacing[0]), float(spacing[1])),
-        1.0 if slope is None else float(slope[0]), 0.0 if intercept is None else float(intercept[0]),
-        int(_number(data, "InstanceNumber", 0)) if frame is None else frame, str(data.get("SOPInstanceUID") or ""),
-        order,
-    )  # fmt: skip
-
-
-def _numbers(sources: Sequence[Any], name: str, count: int) -> np.ndarray | None:
-    """The first source's value as float64 (count,); None where none has a usable one (empty counts as none)."""
-    for source in sources:
-        value = source.get(name)
-        if value is None or value == "":
+    Raises:
+        DataError: no series of at least three slices.
+    """
+    require_pydicom()
+    series: dict[str, list[Header]] = {}
+    left: list[LeftOut] = []
+    broken: list[tuple[Path, str]] = []
+    for path in _walked(root):
+        if not is_dicom(path):
             continue
         try:
-            found = np.asarray(value, np.float64).reshape(-1)
-        except (TypeError, ValueError):
+            header = read_header(path)
+        except ItemError as error:
+            broken.append((path, error.reason))
             continue
-        if len(found) == count and np.isfinite(found).all():
-            return found
-    return None
+        series.setdefault(header.series or str(path.parent), []).append(header)
+    found: list[tuple[Header, Stack, str]] = []
+    for key in sorted(series, key=lambda key: str(series[key][0].path)):
+        stacks, others = _of_series(series[key])
+        found += [(series[key][0], stack, key) for stack in stacks]
+        left += others
+    if not found:
+        raise DataError(
+            f"{str(root)!r} holds no DICOM series of {LEAST_SLICES} slices or more",
+            series=len(series),
+            left_out=_words(left) or "nothing",
+        )
+    rows = _rows(found, root)
+    notes = [*_notes(found, left, root), *(f"unreadable: {path.relative_to(root)}: {why}" for path, why in broken[:5])]
+    return VolumeCatalogue(rows, notes=notes)
 
 
-def _number(data: Any, name: str, default: float) -> float:
-    found = _numbers((data,), name, 1)
-    return default if found is None else float(found[0])
+def _of_series(headers: Sequence[Header]) -> tuple[list[Stack], list[LeftOut]]:
+    """Stacks of one series, and what is no slice."""
+    left: list[LeftOut] = []
+    usable: list[Slice] = []
+    stacks: list[Stack] = []
+    for header in headers:
+        if not header.slices:
+            left.append(LeftOut((_stand_in(header),), f"hold no image ({header.modality or 'no modality'})"))
+        elif header.is_projection:
+            left.append(LeftOut(header.slices, "are films or photographs (--reader image-folder)"))
+        elif header.is_colour:
+            left.append(LeftOut(header.slices, "are colour captures"))
+        elif header.is_many_frames and not all(one.is_placed for one in header.slices):
+            words = f"{header.path.name} has {len(header.slices)} frames and does not say where each of them lies"
+            stacks.append(Stack(header.slices, problem=("no_affine", words)))
+        else:
+            usable += header.slices
+    found, others = stacks_of(usable) if usable else ([], [])
+    return [*found, *stacks], [*left, *others]
 
 
-def frame_pixels(data: Any, frame: int | None) -> np.ndarray:  # a pydicom data set
-    """(rows, columns) of one picture."""
-    if frame is None:
-        return np.asarray(data.pixel_array)
-    from pydicom.pixels import pixel_array
-
-    return np.asarray(pixel_array(data, index=frame))
+def _stand_in(header: Header) -> Slice:
+    return Slice(header.path, None, (0, 0), None, None, None, 1.0, 0.0, 0, "")
 
 
-class SeriesSource:
-    """Slices of one stack, each read when asked for; array axes are (columns, rows, slices)."""
-
-    def __init__(self, slices: Sequence[Slice]) -> None:
-        self.slices = tuple(slices)
-        columns, rows = self.slices[0].size
-        self.shape = (columns, rows, len(self.slices))
-
-    def __getitem__(self, box: Box) -> np.ndarray:
-        pydicom = require_pydicom()
-        planes = []
-        path, data = None, None
-        for one in self.slices[box[2]]:
-            if one.path != path:
-                path, data = one.path, pydicom.dcmread(one.path, force=True)
-                _mend(data)
-            pixels = frame_pixels(data, one.frame).astype(np.float32)
-            if pixels.shape != (self.shape[1], self.shape[0]):
-                raise ItemError("corrupt", f"{one.path.name} holds {pixels.shape} pixels; its header promised {one.size}")
-            planes.append((pixels * one.slope + one.intercept).T[box[0], box[1]])
-        return np.stack(planes, axis=-1)
+def _rows(found: Sequence[tuple[Header, Stack, str]], root: Path) -> list[VolumeRow]:
+    names = [_folder_name(stack, root) for _, stack, _ in found]
+    keys = [key for _, _, key in found]
+    rows = []
+    for (header, stack, key), name in zip(found, names, strict=True):
+        if len({other for other, place in zip(keys, names, strict=True) if place == name}) > 1:
+            name = f"{name}:{_short(key, keys)}"
+        same = [other for (_, other, of), place in zip(found, names, strict=True) if of == key and other is not stack]
+        if same:
+            name += f":phase{stack.phase}" if stack.phase else f":stack{len([1 for one in rows if one.id.startswith(name)]) + 1}"
+        files = tuple(sorted({one.path for one in stack.slices}))
+        meta = {"modality": header.modality, "series": header.description, "slices": len(stack.slices)}
+        problem = None
+        if stack.problem is not None:
+            problem = (stack.problem[0], f"{name}: {stack.problem[1]}")
+        rows.append(
+            volume_row(name, files, group=header.patient or None, meta=meta, stack=stack, problem=problem)
+        )
+    return rows
 
 
-def _mend(data: Any) -> None:
-    """A file without meta group: the transfer syntax that such files are written in."""
-    from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+def _folder_name(stack: Stack, root: Path) -> str:
+    """The folder that holds all slices, relative to the root."""
+    folders = {str(one.path.parent) for one in stack.slices}
+    common = Path(os.path.commonpath(folders))
+    if root.is_file():
+        return root.stem
+    return root.name if common == root else common.relative_to(root).as_posix()
 
-    meta = data.file_meta
-    if not getattr(meta, "TransferSyntaxUID", None):
-        is_implicit = data.original_encoding[0]
-        meta.TransferSyntaxUID = ImplicitVRLittleEndian if is_implicit in (True, None) else ExplicitVRLittleEndian
+
+def _short(uid: str, keys: Sequence[str]) -> str:
+    """The shortest end of a series number that no other series shares."""
+    others = {other for other in keys if other != uid}
+    for length in range(4, len(uid)):
+        if not any(other.endswith(uid[-length:]) for other in others):
+            return uid[-length:]
+    return uid
+
+
+def _words(left: Sequence[LeftOut]) -> str:
+    counts: Counter[str] = Counter()
+    for one in left:
+        counts[one.reason] += len(one.slices)
+    return "; ".join(f"{count} {reason}" for reason, count in counts.items())
+
+
+def _notes(found: Sequence[tuple[Header, Stack, str]], left: Sequence[LeftOut], root: Path) -> list[str]:
+    """What a radiologist wants to know of how files became volumes."""
+    names = [_folder_name(stack, root) for _, stack, _ in found]
+    several = [name for name in dict.fromkeys(names) if len({k for (_, _, k), n in zip(found, names, strict=True) if n == name}) > 1]
+    notes = [f"{len(several)} folders hold several series, for example {several[0]}; each is a row of its own"] if several else []
+    phases = [name for (_, stack, _), name in zip(found, names, strict=True) if stack.phase == 1]
+    if phases:
+        notes.append(f"{len(phases)} series hold several volumes at the same places, for example {phases[0]}; each is a row")
+    spread = [name for (_, stack, _), name in zip(found, names, strict=True) if len({s.path.parent for s in stack.slices}) > 1]
+    if spread:
+        notes.append(f"{len(spread)} series lie in several folders, for example below {spread[0]}; each is one volume")
+    first: dict[str, Path] = {}
+    counts: Counter[str] = Counter()
+    for one in left:
+        first.setdefault(one.reason, one.slices[0].path)
+        counts[one.reason] += len({slice_.path for slice_ in one.slices})
+    for reason, count in counts.items():
+        place = first[reason].relative_to(root).as_posix() if root.is_dir() else first[reason].name
+        notes.append(f"{count} files are left out: they {reason}, for example {place}")
+    return notes

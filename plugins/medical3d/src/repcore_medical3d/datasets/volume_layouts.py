@@ -22,7 +22,7 @@ from repcore.errors import DataError
 from repcore.specs import TargetSpec
 from repcore_medical3d.configs.volumes import VolumeFilesConfig
 from repcore_medical3d.datasets.volumes import VolumeCatalogue, VolumeReader, segmentation_target, volume_row
-from repcore_medical3d.formats.volumes import is_nifti, stem_of
+from repcore_medical3d.formats.nifti import is_nifti, stem_of
 
 IMAGE_FOLDERS = (("images", "labels"), ("imagesTr", "labelsTr"), ("imagesTs", "labelsTs"))
 LABEL_ENDINGS = ("_seg", "_label", "_labels", "_mask", "_gt")

@@ -14,7 +14,8 @@ import numpy as np
 from torch import Tensor
 
 from repcore.errors import ConfigError
-from repcore_medical3d.formats.volumes import Grid, write_nifti
+from repcore_medical3d.formats.nifti import write_nifti
+from repcore_medical3d.formats.volumes import Grid
 
 FORMATS = ("nifti", "zarr")
 BLOCK = 32  # tokens along an axis of a zarr chunk; all channels of a place lie together
