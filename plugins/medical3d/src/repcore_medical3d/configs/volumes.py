@@ -27,7 +27,17 @@ class VolumeFilesConfig:
     )
     channel: str = field(
         default="all",
-        metadata={"help": "of scans with several channels (sequences, a fourth axis, colours): all, a name, or a number"},
+        metadata={"help": "of scans with several channels (sequences, a fourth axis, colours): all, a name or number"},
+    )
+    sequences: Literal["together", "apart"] = field(
+        default="together",
+        metadata={
+            "help": "files of one scan that differ in their last word (_0000 and _0001, _t1 and _flair): one item, or "
+            "an item each"
+        },
+    )
+    label_kind: Literal["auto", "class", "regression", "multilabel"] = field(
+        default="auto", metadata={"help": "what columns of the table beside the scans are; judged by their cells"}
     )
     largest_mib: int = field(
         default=8192, metadata={"help": "decoded size from which on a file is reported instead of read", "unit": "MiB"}

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from itertools import islice
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from repcore.data.accounting import Accounting, walk
 from repcore.data.catalogue import existing
 from repcore.errors import DataError, ItemError
 from repcore_medical3d.configs.volumes import VolumeFilesConfig
+from repcore_medical3d.datasets.sniffing import first_files
 from repcore_medical3d.datasets.volumes import VolumeCatalogue, VolumeFiles, VolumeReader, VolumeRow, volume_row
 from repcore_medical3d.formats.dicom import Header, Slice, is_dicom, read_header, require_pydicom
 from repcore_medical3d.formats.dicom_stacks import LEAST_SLICES, LeftOut, Stack, open_stack, stacks_of
@@ -77,8 +79,7 @@ def sniff_dicom(path: Path) -> float:
 
 def sampled_headers(path: Path) -> list[Header]:
     """Headers of the first DICOM files of a folder; none where pydicom is not installed."""
-    found = islice((one for one in islice(_walked(path), LOOKED_AT * 8) if is_dicom(one)), LOOKED_AT)
-    files = list(found)
+    files = [one for one in first_files(path, LOOKED_AT * 8) if is_dicom(one)][:LOOKED_AT]
     if not files:
         return []
     try:
@@ -94,22 +95,6 @@ def sampled_headers(path: Path) -> list[Header]:
     return headers
 
 
-def _walked(root: Path) -> Iterable[Path]:
-    """Files below a folder in a fixed order, links followed once."""
-    if root.is_file():
-        yield root
-        return
-    seen: set[str] = set()
-    for folder, folders, names in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders.sort()
-        yield from (Path(folder, name) for name in sorted(names) if not name.startswith("."))
-
-
 # ------------------------------------------------------------------------------------------------ catalogue
 
 
@@ -122,20 +107,18 @@ def dicom_catalogue(root: Path) -> VolumeCatalogue:
     require_pydicom()
     series: dict[str, list[Header]] = {}
     left: list[LeftOut] = []
-    broken: list[tuple[Path, str]] = []
-    for path in _walked(root):
-        if not is_dicom(path):
-            continue
+    account = Accounting(root if root.is_dir() else root.parent)
+    for path in _files(root, account):
         try:
             header = read_header(path)
         except ItemError as error:
-            broken.append((path, error.reason))
+            account.unreadable(path, error.reason)
             continue
         series.setdefault(header.series or str(path.parent), []).append(header)
-    found: list[tuple[Header, Stack, str]] = []
+    found: list[_Volume] = []
     for key in sorted(series, key=lambda key: str(series[key][0].path)):
         stacks, others = _of_series(series[key])
-        found += [(series[key][0], stack, key) for stack in stacks]
+        found += [_Volume(series[key][0], stack, key, _folder_name(stack, root)) for stack in stacks]
         left += others
     if not found:
         raise DataError(
@@ -143,9 +126,22 @@ def dicom_catalogue(root: Path) -> VolumeCatalogue:
             series=len(series),
             left_out=_words(left) or "nothing",
         )
-    rows = _rows(found, root)
-    notes = [*_notes(found, left, root), *(f"unreadable: {path.relative_to(root)}: {why}" for path, why in broken[:5])]
-    return VolumeCatalogue(rows, notes=notes)
+    for one in left:
+        for slice_ in one.slices:
+            account.ignore(slice_.path, one.reason)
+    return VolumeCatalogue(_rows(found), notes=_notes(found, left), account=account)
+
+
+def _files(root: Path, account: Accounting) -> Iterator[Path]:
+    """DICOM files below a folder, or the file itself."""
+    if root.is_file():
+        yield root
+        return
+    for one in walk(root):
+        if one.problem:
+            account.unreadable(one.path, one.problem)
+        elif not one.left_out and is_dicom(one.path):
+            yield one.path
 
 
 def _of_series(headers: Sequence[Header]) -> tuple[list[Stack], list[LeftOut]]:
@@ -173,23 +169,36 @@ def _stand_in(header: Header) -> Slice:
     return Slice(header.path, None, (0, 0), None, None, None, 1.0, 0.0, 0, "")
 
 
-def _rows(found: Sequence[tuple[Header, Stack, str]], root: Path) -> list[VolumeRow]:
-    names = [_folder_name(stack, root) for _, stack, _ in found]
-    keys = [key for _, _, key in found]
+@dataclass(frozen=True, slots=True)
+class _Volume:
+    """A stack with its series (``key``), a header of it, and the folder that holds its slices."""
+
+    header: Header
+    stack: Stack
+    key: str
+    place: str
+
+
+def _rows(found: Sequence[_Volume]) -> list[VolumeRow]:
     rows = []
-    for (header, stack, key), name in zip(found, names, strict=True):
-        if len({other for other, place in zip(keys, names, strict=True) if place == name}) > 1:
-            name = f"{name}:{_short(key, keys)}"
-        same = [other for (_, other, of), place in zip(found, names, strict=True) if of == key and other is not stack]
-        if same:
-            name += f":phase{stack.phase}" if stack.phase else f":stack{len([1 for one in rows if one.id.startswith(name)]) + 1}"
-        files = tuple(sorted({one.path for one in stack.slices}))
-        meta = {"modality": header.modality, "series": header.description, "slices": len(stack.slices)}
-        problem = None
-        if stack.problem is not None:
-            problem = (stack.problem[0], f"{name}: {stack.problem[1]}")
+    for one in found:
+        name = one.place
+        if len({other.key for other in found if other.place == one.place}) > 1:
+            name = f"{name}:{_short(one.key, [other.key for other in found])}"
+        same = [other for other in found if other.key == one.key and other.place == one.place]
+        if len(same) > 1:
+            name += f":phase{one.stack.phase}" if one.stack.phase else f":stack{same.index(one) + 1}"
+        header, stack = one.header, one.stack
+        problem = None if stack.problem is None else (stack.problem[0], f"{name}: {stack.problem[1]}")
         rows.append(
-            volume_row(name, files, group=header.patient or None, meta=meta, stack=stack, problem=problem)
+            volume_row(
+                name,
+                tuple(sorted({slice_.path for slice_ in stack.slices})),
+                group=header.patient or None,
+                meta={"modality": header.modality, "series": header.description, "slices": len(stack.slices)},
+                stack=stack,
+                problem=problem,
+            )
         )
     return rows
 
@@ -219,23 +228,18 @@ def _words(left: Sequence[LeftOut]) -> str:
     return "; ".join(f"{count} {reason}" for reason, count in counts.items())
 
 
-def _notes(found: Sequence[tuple[Header, Stack, str]], left: Sequence[LeftOut], root: Path) -> list[str]:
+def _notes(found: Sequence[_Volume], left: Sequence[LeftOut]) -> list[str]:
     """What a radiologist wants to know of how files became volumes."""
-    names = [_folder_name(stack, root) for _, stack, _ in found]
-    several = [name for name in dict.fromkeys(names) if len({k for (_, _, k), n in zip(found, names, strict=True) if n == name}) > 1]
-    notes = [f"{len(several)} folders hold several series, for example {several[0]}; each is a row of its own"] if several else []
-    phases = [name for (_, stack, _), name in zip(found, names, strict=True) if stack.phase == 1]
-    if phases:
-        notes.append(f"{len(phases)} series hold several volumes at the same places, for example {phases[0]}; each is a row")
-    spread = [name for (_, stack, _), name in zip(found, names, strict=True) if len({s.path.parent for s in stack.slices}) > 1]
-    if spread:
-        notes.append(f"{len(spread)} series lie in several folders, for example below {spread[0]}; each is one volume")
-    first: dict[str, Path] = {}
-    counts: Counter[str] = Counter()
-    for one in left:
-        first.setdefault(one.reason, one.slices[0].path)
-        counts[one.reason] += len({slice_.path for slice_ in one.slices})
-    for reason, count in counts.items():
-        place = first[reason].relative_to(root).as_posix() if root.is_dir() else first[reason].name
-        notes.append(f"{count} files are left out: they {reason}, for example {place}")
-    return notes
+    places: dict[str, set[str]] = {}
+    for one in found:
+        places.setdefault(one.place, set()).add(one.key)
+    several = [place for place, keys in places.items() if len(keys) > 1]
+    phases = [one.place for one in found if one.stack.phase == 1]
+    spread = [one.place for one in found if len({slice_.path.parent for slice_ in one.stack.slices}) > 1]
+    said = (
+        (several, "folders hold several series", "each is a row of its own"),
+        (phases, "series hold several volumes at the same places", "each is a row of its own"),
+        (spread, "series lie in several folders", "each is one volume"),
+    )
+    notes = [f"{len(names)} {what}, for example {names[0]}; {then}" for names, what, then in said if names]
+    return [*notes, f"{sum(len(one.slices) for one in left)} files are left out: {_words(left)}"] if left else notes

@@ -14,6 +14,7 @@ import numpy as np
 
 from repcore.errors import DataError, ItemError
 from repcore_medical3d.formats.volumes import Box, Grid, Volume
+from repcore_medical3d.preprocessors.volume_resampling import resample
 
 NOT_LABELLED = -1  # any id below 0: voxels that neither teach nor count
 WHOLE_TOLERANCE = 1e-3
@@ -62,7 +63,9 @@ def labels_on(labels: Volume, image: Grid, rules: LabelRules) -> tuple[Volume, s
 
 def _difference(labels: Volume, image: Grid) -> str:
     own = Volume(np.zeros(image.shape, np.uint8), image.affine)
-    if labels.orientation != own.orientation and np.allclose(sorted(labels.spacing_mm), sorted(own.spacing_mm), rtol=1e-3):
+    if labels.orientation != own.orientation and np.allclose(
+        sorted(labels.spacing_mm), sorted(own.spacing_mm), rtol=1e-3
+    ):
         return f"the label map is stored {labels.orientation}, its image {own.orientation}: turned"
     words = [" x ".join(f"{length:.3g}" for length in one) for one in (labels.spacing_mm, image.spacing_mm)]
     return f"the label map has another grid ({words[0]} mm, its image {words[1]} mm): resampled to the nearest label"
@@ -106,8 +109,6 @@ class OnGrid:
         self.volume, self.grid, self.shape = volume, grid, grid.shape
 
     def __getitem__(self, box: Box) -> np.ndarray:
-        from repcore_medical3d.preprocessors.volume_resampling import resample
-
         sides = [one.indices(size) for one, size in zip(box, self.shape, strict=True)]
         starts = [side[0] for side in sides]
         shape = tuple(max(0, side[1] - side[0]) for side in sides)

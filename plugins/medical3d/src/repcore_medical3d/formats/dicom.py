@@ -133,16 +133,16 @@ def read_header(path: Path) -> Header:
 
 
 def _header(path: Path, data: Any) -> Header:  # a pydicom data set
-    rows, columns = _number(data, "Rows", 0), _number(data, "Columns", 0)
+    rows, columns = number_in(data, "Rows", 0), number_in(data, "Columns", 0)
     slices: tuple[Slice, ...] = ()
-    is_many = "NumberOfFrames" in data and _number(data, "NumberOfFrames", 1) > 1
+    is_many = "NumberOfFrames" in data and number_in(data, "NumberOfFrames", 1) > 1
     if rows > 0 and columns > 0:
         size = (int(columns), int(rows))
         slices = tuple(_frames(path, data, size)) if is_many else (_slice(path, None, size, data, ()),)
     return Header(
         path, str(data.get("SeriesInstanceUID") or ""), str(data.get("PatientID") or ""),
         str(data.get("Modality") or ""), str(data.get("SeriesDescription") or ""),
-        _number(data, "SamplesPerPixel", 1) > 1, is_many, slices,
+        number_in(data, "SamplesPerPixel", 1) > 1, is_many, slices,
     )  # fmt: skip
 
 
@@ -150,7 +150,7 @@ def _frames(path: Path, data: Any, size: tuple[int, int]) -> Iterator[Slice]:
     """Frames of a multi-frame file, with what all of them share."""
     shared = _members(data.get("SharedFunctionalGroupsSequence"))
     each = list(data.get("PerFrameFunctionalGroupsSequence") or [])
-    for frame in range(int(_number(data, "NumberOfFrames", 1))):
+    for frame in range(int(number_in(data, "NumberOfFrames", 1))):
         own = _members([each[frame]]) if frame < len(each) else []
         yield _slice(path, frame, size, data, (*own, *shared), places_only_in_groups=True)
 
@@ -170,7 +170,10 @@ def _slice(
 ) -> Slice:  # fmt: skip
     sources = (*groups, data)
     placing = groups if places_only_in_groups else sources  # one position cannot be that of many frames
-    position, orientation = _numbers(placing, "ImagePositionPatient", 3), _numbers(sources, "ImageOrientationPatient", 6)
+    position, orientation = (
+        _numbers(placing, "ImagePositionPatient", 3),
+        _numbers(sources, "ImageOrientationPatient", 6),
+    )
     spacing = _numbers(sources, "PixelSpacing", 2)
     order = tuple((name, value[0]) for name in ORDERING if (value := _numbers(sources, name, 1)) is not None)
     slope, intercept = _numbers(sources, "RescaleSlope", 1), _numbers(sources, "RescaleIntercept", 1)
@@ -178,7 +181,7 @@ def _slice(
         path, frame, size, position, None if orientation is None else orientation.reshape(2, 3),
         None if spacing is None or min(spacing) <= 0 else (float(spacing[0]), float(spacing[1])),
         1.0 if slope is None else float(slope[0]), 0.0 if intercept is None else float(intercept[0]),
-        int(_number(data, "InstanceNumber", 0)) if frame is None else frame, str(data.get("SOPInstanceUID") or ""),
+        int(number_in(data, "InstanceNumber", 0)) if frame is None else frame, str(data.get("SOPInstanceUID") or ""),
         order,
     )  # fmt: skip
 
@@ -198,7 +201,8 @@ def _numbers(sources: Sequence[Any], name: str, count: int) -> np.ndarray | None
     return None
 
 
-def _number(data: Any, name: str, default: float) -> float:
+def number_in(data: Any, name: str, default: float) -> float:  # a pydicom data set
+    """A header value as a number; the default where it is missing, empty or no finite number."""
     found = _numbers((data,), name, 1)
     return default if found is None else float(found[0])
 
@@ -227,19 +231,19 @@ class SeriesSource:
         for one in self.slices[box[2]]:
             if one.path != path:
                 path, data = one.path, pydicom.dcmread(one.path, force=True)
-                _mend(data)
+                add_transfer_syntax(data)
             pixels = frame_pixels(data, one.frame).astype(np.float32)
             if pixels.shape != (self.shape[1], self.shape[0]):
-                raise ItemError("corrupt", f"{one.path.name} holds {pixels.shape} pixels; its header promised {one.size}")
+                raise ItemError("corrupt", f"{one.path.name} holds {pixels.shape} pixels, not {one.size[::-1]}")
             planes.append((pixels * one.slope + one.intercept).T[box[0], box[1]])
         return np.stack(planes, axis=-1)
 
 
-def _mend(data: Any) -> None:
+def add_transfer_syntax(data: Any) -> None:
     """A file without meta group: the transfer syntax that such files are written in."""
     from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-    meta = data.file_meta
+    meta = data.ensure_file_meta() or data.file_meta
     if not getattr(meta, "TransferSyntaxUID", None):
         is_implicit = data.original_encoding[0]
         meta.TransferSyntaxUID = ImplicitVRLittleEndian if is_implicit in (True, None) else ExplicitVRLittleEndian

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ PLACE_MM = 0.01  # closer along the normal than this is the same place
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """Slices of one volume, sorted along the normal; ``phase`` counts volumes at the same places from 1, 0 = only one."""
+    """Slices of one volume, sorted along the normal; ``phase`` counts volumes at the same places, 0 = only one."""
 
     slices: tuple[Slice, ...]
     phase: int = 0
@@ -52,7 +53,7 @@ def stacks_of(slices: Sequence[Slice]) -> tuple[list[Stack], list[LeftOut]]:
     left: list[LeftOut] = []
     loose = tuple(one for one in slices if not one.is_placed)
     if loose:
-        left.append(LeftOut(loose, "say not where they lie (captures)"))
+        left.append(LeftOut(loose, "do not say where they lie (captures)"))
     planes = _planes([one for one in slices if one.is_placed])
     large = [plane for plane in planes if len(plane) >= LEAST_SLICES]
     small = [one for plane in planes if len(plane) < LEAST_SLICES for one in plane]
@@ -84,27 +85,34 @@ def _planes(slices: Sequence[Slice]) -> list[list[Slice]]:
 
 
 def _is_alike(one: Slice, other: Slice) -> bool:
-    assert one.orientation is not None and other.orientation is not None  # is_placed was asked before
     return (
         one.size == other.size
-        and np.allclose(one.orientation, other.orientation, atol=SAME_DIRECTION)
-        and np.allclose(one.spacing, other.spacing, rtol=SAME_DIRECTION)  # type: ignore[arg-type]  # not None
+        and np.allclose(placed(one)[1], placed(other)[1], atol=SAME_DIRECTION)
+        and np.allclose(placed(one)[2], placed(other)[2], rtol=SAME_DIRECTION)
     )
+
+
+def placed(one: Slice) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
+    """Position, orientation and spacing of a slice that has them."""
+    assert one.position is not None
+    assert one.orientation is not None
+    assert one.spacing is not None
+    return one.position, one.orientation, one.spacing
 
 
 def normal_of(one: Slice) -> np.ndarray:
     """Unit vector along which slices follow each other."""
-    assert one.orientation is not None
-    cross = np.cross(one.orientation[0], one.orientation[1])
-    return cross / max(float(np.linalg.norm(cross)), 1e-9)
+    across, down = placed(one)[1]
+    cross = np.cross(across, down)
+    return np.asarray(cross / max(float(np.linalg.norm(cross)), 1e-9))
 
 
 def _phases(plane: Sequence[Slice]) -> tuple[list[Stack], list[Slice]]:
     """One stack, or one for every volume at the same places; and repeated slices."""
     normal = normal_of(plane[0])
     places: dict[int, list[Slice]] = {}
-    for one in sorted(plane, key=lambda one: float(one.position @ normal)):  # type: ignore[operator]  # is placed
-        places.setdefault(round(float(one.position @ normal) / PLACE_MM), []).append(one)  # type: ignore[operator]
+    for height, one in sorted(((float(placed(one)[0] @ normal), one) for one in plane), key=lambda pair: pair[0]):
+        places.setdefault(round(height / PLACE_MM), []).append(one)
     doubled = _take_out_repeats(places)
     counts = Counter(len(found) for found in places.values())
     if set(counts) == {1}:
@@ -122,10 +130,10 @@ def _take_out_repeats(places: dict[int, list[Slice]]) -> list[Slice]:
     for place, found in places.items():
         if len(found) < 2:
             continue
-        seen: set[tuple[str, int | None] | bytes] = set()
+        seen: set[Any] = set()  # instances and hashes
         kept = []
         for one in sorted(found, key=lambda one: (str(one.path), one.frame or 0)):
-            keys = {(one.instance or str(one.path), one.frame), _pixels_hash(one)}
+            keys: set[Any] = {(one.instance or str(one.path), one.frame), _pixels_hash(one)}
             if seen & keys:
                 doubled.append(one)
             else:
@@ -167,7 +175,7 @@ def _checked(slices: Sequence[Slice], phase: int = 0) -> Stack:
     if len(slices) < 2:
         return Stack(tuple(slices), phase, ("missing_slices", "one slice is no volume"))
     normal = normal_of(slices[0])
-    steps = np.diff([float(one.position @ normal) for one in slices])  # type: ignore[operator]  # is placed
+    steps = np.diff([float(placed(one)[0] @ normal) for one in slices])
     distance = float(np.median(steps))
     if np.abs(steps - distance).max() > max(GAP_TOLERANCE * distance, 1e-3):
         words = f"slices lie {steps.min():.3f} to {steps.max():.3f} mm apart: one is missing or doubled"
@@ -185,13 +193,12 @@ def open_stack(stack: Stack) -> Volume:
         raise ItemError(*stack.problem)
     slices = stack.slices
     first, last = slices[0], slices[-1]
-    assert first.orientation is not None and first.spacing is not None
-    assert first.position is not None and last.position is not None
+    position, orientation, spacing = placed(first)
     affine = np.eye(4)
-    affine[:3, 0] = first.orientation[0] * first.spacing[1]  # along a row, the column number rises
-    affine[:3, 1] = first.orientation[1] * first.spacing[0]
-    affine[:3, 2] = (last.position - first.position) / (len(slices) - 1)
-    affine[:3, 3] = first.position
+    affine[:3, 0] = orientation[0] * spacing[1]  # along a row, the column number rises
+    affine[:3, 1] = orientation[1] * spacing[0]
+    affine[:3, 2] = (placed(last)[0] - position) / (len(slices) - 1)
+    affine[:3, 3] = position
     files = sorted({one.path for one in slices})
     facts = {"remark": "slices are tilted against their stacking (gantry tilt)"} if _is_tilted(affine) else {}
     return Volume(SeriesSource(slices), LPS_TO_RAS @ affine, files[0].parent, files=files, facts=facts)
