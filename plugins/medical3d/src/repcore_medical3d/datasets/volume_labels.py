@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from repcore.errors import DataError, ItemError
+from repcore.errors import ItemError
 from repcore_medical3d.formats.volumes import Box, Grid, Volume
 from repcore_medical3d.preprocessors.volume_resampling import resample
 
@@ -130,18 +130,11 @@ class LabelIds:
 
     @classmethod
     def found_in(cls, labels: Iterable[Volume]) -> LabelIds:
-        """The ids of several label maps.
-
-        Raises:
-            DataError: no more than one.
-        """
+        """The ids of several label maps, and 0."""
         found: set[int] = {0}
         for one in labels:
             found |= set(np.unique(one.read()).astype(np.int64).tolist())
-        kept = tuple(sorted(number for number in found if number >= 0))
-        if len(kept) < 2:
-            raise DataError(f"the labels hold only class {kept[0]}", needed="two classes or more")
-        return cls(kept)
+        return cls(tuple(sorted(number for number in found if number >= 0)))
 
     @property
     def are_numbers(self) -> bool:

@@ -90,7 +90,7 @@ def _check_kind(image: Any, path: Path) -> None:  # Pillow's image
         if depth > 8:
             raise ItemError(
                 "colour_16_bit",
-                f"{path.name} holds colours of {depth} bits, which are not read; save it as 16-bit grey or 8-bit colour",
+                f"{path.name} holds colours of {depth} bits, which are not read; save it as grey or with 8 bits",
             )
 
 
