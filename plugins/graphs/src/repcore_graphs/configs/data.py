@@ -34,7 +34,12 @@ class OGBConfig:
 class PyGConfig:
     """torch-geometric data on disk: processed/data.pt of a data set, or a .pt file with Data objects."""
 
-    path: str = setting("", "the .pt file, or a folder with processed/data.pt")
+    path: str = setting("", "the .pt file, or a folder with processed/data.pt, train.pt and others, or one file a graph")
+    level: Literal["auto", "graph", "node"] = setting(
+        "auto", "what y belongs to; found from the shapes of all graphs where they leave no doubt"
+    )
+    label_kind: Literal["auto", "class", "regression"] = setting("auto", "what y is; found from its values by default")
+    first_node: Literal[0, 1] = setting(0, "number of the first node in edge_index")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,6 +54,7 @@ PREPROCESSORS = (
         config="repcore_molecules.configs.data:SelfiesConfig",
         accepts=(TensorSpec("smiles", "", "text"),),
         produces=TOKENS,
+        version=2,  # atom maps are stripped
         baselines={
             "symbol-counts": "repcore_molecules.preprocessors.baselines:symbol_counts",
             "ecfp4": "repcore_molecules.preprocessors.baselines:ecfp4",
