@@ -13,6 +13,7 @@ from torch import nn
 
 from repcore.checkpoints.model_folder import ModelFolder, read_model
 from repcore.config.resolve import ResolvedPart, ResolvedRun
+from repcore.data.accounting import report_account
 from repcore.data.preparation import prepared
 from repcore.data.readers import open_part
 from repcore.data.seeds import generator, mix
@@ -209,6 +210,7 @@ def _announce_data(resolved: ResolvedRun, reader: DatasetReader, reporter: Repor
     if path:
         words += f" from {path}"
     reporter.info(words)
+    report_account(reader, reporter)
     if spec.embedded:
         reporter.info(
             f"{resolved.dataset.name} comes with the package: good for a first look; it proves nothing about your data"
