@@ -76,9 +76,7 @@ def _tasks(
     name: str, values: np.ndarray, words: Sequence[str], account: Accounting, kind: LabelKind, codes: bool
 ) -> GraphTargets:
     """A target of its own for each column, and all of them together where all are values."""
-    columns = [
-        label_of(f"{name}-{word}", values[:, place], kind=kind, codes=codes) for place, word in enumerate(words)
-    ]
+    columns = [label_of(f"{name}-{word}", values[:, place], kind=kind, codes=codes) for place, word in enumerate(words)]
     for one in columns:
         one.tell(account)
     found = [(one.target, one.values) for one in columns if one.target is not None]

@@ -131,7 +131,8 @@ class PyGDataset:
         if of_nodes and not of_graphs:
             return "node"
         if of_nodes and len(self.graphs) == 1:
-            self.account.guess("y", "labels of nodes", f"one graph of {shapes[0][0]} nodes with as many values", LEVEL_HINT)
+            why = f"one graph of {shapes[0][0]} nodes with as many values"
+            self.account.guess("y", "labels of nodes", why, "dataset.level=graph")
             return "node"
         if of_nodes:
             raise DataError(
@@ -306,7 +307,7 @@ def _flat(values: Any) -> np.ndarray:
 def _masked(data: Data, name: str, values: np.ndarray) -> dict[str, np.ndarray]:
     found = {}
     for mask, part in MASKS.items():
-        chosen = data[mask] if mask in data else None
+        chosen = getattr(data, mask, None)
         if isinstance(chosen, torch.Tensor) and chosen.ndim == 1 and len(chosen) == len(values):
             found[f"{name}_{part}"] = np.where(chosen.bool().numpy(), values, np.nan).astype(np.float32)
     return found

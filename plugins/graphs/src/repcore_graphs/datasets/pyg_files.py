@@ -60,7 +60,12 @@ def find_files(path: Path) -> dict[str, list[Path]]:
 
 def _in_folder(folder: Path) -> list[Path]:
     found = [file for file in folder.iterdir() if file.suffix in SUFFIXES and file.name not in SETTINGS]
-    return sorted(found, key=lambda file: [int(word) if word.isdigit() else word for word in re.split(r"(\d+)", file.name)])
+    return sorted(found, key=_natural)
+
+
+def _natural(file: Path) -> list[tuple[int, str]]:
+    """``data_2.pt`` before ``data_10.pt``."""
+    return [(int(word), "") if word.isdigit() else (-1, word) for word in re.split(r"(\d+)", file.name)]
 
 
 def load_graphs(file: Path) -> list[Data]:

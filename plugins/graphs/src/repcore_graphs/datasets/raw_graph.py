@@ -21,7 +21,7 @@ class RawGraph:
         num_nodes: N.
         edge_index: int64 (2, A).
         node_attributes / edge_attributes: float32 (N, a) and (A, b), or None.
-        node_labels / edge_labels: int64 (N, c) and (A, d), or None.
+        node_labels / edge_labels: int64 or text (N, c) and (A, d), or None.
         node_targets: name -> (N,) class numbers or values, NaN = missing.
     """
 
