@@ -57,8 +57,8 @@ class MoleculeColumn:
 def find_molecules(cells: Mapping[str, Sequence[object]]) -> MoleculeColumn:
     """The column with the molecules.
 
-    Among columns whose cells read as molecules, those with a usual name go before others, SMILES before SELFIES and InChI
-    (exports hold them side by side); of these the ones with the largest share stay, and the best name decides.
+    Among columns whose cells read as molecules, those with a usual name go before others, SMILES before SELFIES and
+    InChI (exports hold them side by side); of these the ones with the largest share stay, and the best name decides.
 
     Args:
         cells: sampled cells (some hundred are plenty) by column name, in the order of the table.
