@@ -101,7 +101,7 @@ def _read(file: Path) -> Any:  # whatever the file holds
             if "defaultdict" not in str(error):
                 raise
         # graphs that were sorted keep a defaultdict, which torch's restricted reader cannot fill; ours can
-        return torch.load(file, map_location="cpu", weights_only=False, pickle_module=_RestrictedPickle)  # type: ignore[arg-type]
+        return torch.load(file, map_location="cpu", weights_only=False, pickle_module=_RestrictedPickle)
 
 
 class _RestrictedUnpickler(pickle.Unpickler):

@@ -89,7 +89,7 @@ def column_as(name: str, values: Sequence[object], notation: Notation | None) ->
     shares = {one: share_of(values, one) for one in NOTATIONS}
     if "selfies" in name.lower():
         shares["selfies"] = max(shares["selfies"], decoder_share(values))
-    best = notation or max(_PREFERENCE_IN_A_COLUMN, key=lambda one: shares[one])
+    best: Notation = notation or max(_PREFERENCE_IN_A_COLUMN, key=shares.__getitem__)
     return MoleculeColumn(name, best, shares[best])
 
 
