@@ -51,6 +51,10 @@ class EdgeListConfig:
     """Edge lists: one text table of edges, or a folder with edges, nodes and graphs tables."""
 
     path: str = setting("", "file, or folder with edges.csv and optionally nodes.csv and graphs.csv")
+    source: str = setting("", "column with the start of each edge; found by name and content when empty")
+    target: str = setting("", "column with the end of each edge; found by name and content when empty")
+    graph: str = setting("", "column that tells several graphs apart; graph, graph_id, ... when empty")
+    label_kind: Literal["auto", "class", "regression"] = setting("auto", "what labels are; found from their values")
     directed: bool = setting(False, "keep edges as one-way; otherwise a missing opposite direction is added")
 
 

@@ -48,13 +48,19 @@ class MoleculeColumn:
     share: float
     others: tuple[str, ...] = ()
 
-    def said(self) -> str:
-        """The choice with its reason, for people."""
-        words = f"molecules: column {self.name!r} as {_title(self.notation)} ({self.share:.0%} of the cells tried are)"
-        return words + (f"; also possible: {', '.join(map(repr, self.others))}" if self.others else "")
+    def said(self) -> tuple[str, str]:
+        """The choice and its reason, for people."""
+        why = f"{self.share:.0%} of the cells tried are molecules"
+        why += f"; also possible: {', '.join(map(repr, self.others))}" if self.others else ""
+        return f"column {self.name!r} as {_title(self.notation)}", why
 
 
-def find_molecules(cells: Mapping[str, Sequence[object]]) -> MoleculeColumn:
+def reads_as_molecule(text: str) -> bool:
+    """Whether a text is a molecule in any notation, so that a first line of such texts is no header."""
+    return any(share_of([text], one) == 1.0 for one in NOTATIONS) or reaction_share([text]) == 1.0
+
+
+def find_molecules(cells: Mapping[str, Sequence[object]], *, names_count: bool = True) -> MoleculeColumn:
     """The column with the molecules.
 
     Among columns whose cells read as molecules, those with a usual name go before others, SMILES before SELFIES and
@@ -62,11 +68,13 @@ def find_molecules(cells: Mapping[str, Sequence[object]]) -> MoleculeColumn:
 
     Args:
         cells: sampled cells (some hundred are plenty) by column name, in the order of the table.
+        names_count: False where the names are not the table's own.
 
     Raises:
         DataError: no column holds molecules, one holds reactions, or two hold different molecules.
     """
-    found = [one for name, values in cells.items() if (one := _read_as_molecules(name, values)) is not None]
+    read = (_read_as_molecules(name, values, names_count) for name, values in cells.items())
+    found = [one for one in read if one is not None]
     if not found:
         raise _nothing_found(cells)
     named = [one for one in found if _rank(one.name) < len(_NAMES) and one.share >= _SMALLEST_SHARE]
@@ -89,7 +97,8 @@ def column_as(name: str, values: Sequence[object], notation: Notation | None) ->
     shares = {one: share_of(values, one) for one in NOTATIONS}
     if "selfies" in name.lower():
         shares["selfies"] = max(shares["selfies"], decoder_share(values))
-    best: Notation = notation or max(_PREFERENCE_IN_A_COLUMN, key=shares.__getitem__)
+    read: Notation = max(_PREFERENCE_IN_A_COLUMN, key=lambda one: shares[one])
+    best: Notation = notation or read
     return MoleculeColumn(name, best, shares[best])
 
 
@@ -97,13 +106,14 @@ _PREFERENCE: tuple[Notation, ...] = ("smiles", "selfies", "inchi")
 _PREFERENCE_IN_A_COLUMN: tuple[Notation, ...] = ("selfies", "smiles", "inchi")  # SELFIES may also read as SMILES
 
 
-def _read_as_molecules(name: str, values: Sequence[object]) -> MoleculeColumn | None:
+def _read_as_molecules(name: str, values: Sequence[object], names_count: bool) -> MoleculeColumn | None:
     if not texts_of(values):
         return None
     read = column_as(name, values, None)
-    if _rank(name) == 0 and read.share > 0.0:
+    rank = _rank(name) if names_count else len(_NAMES)
+    if rank == 0 and read.share > 0.0:
         return read
-    if _rank(name) < len(_NAMES):
+    if rank < len(_NAMES):
         return read if read.share >= _SMALLEST_SHARE else None
     # C, N and O may be elements or grades as well: a column without a telling name has to hold something longer
     is_telling = any(len(text) > 2 for text in texts_of(values))

@@ -18,7 +18,7 @@ HINTS = {"rdkit": "pip install rdkit", "selfies": "pip install selfies"}
 DATASETS = (
     DatasetSpec(
         name="smiles-table",
-        summary="CSV, TSV, SMI or parquet (.gz) with a SMILES column; MoleculeNet layouts",
+        summary="CSV, TSV, SMI, parquet with SMILES, InChI or SELFIES, and SDF (.gz); MoleculeNet layouts",
         target="repcore_molecules.datasets.tables:MoleculeTable",
         config="repcore_molecules.configs.data:MoleculeTableConfig",
         produces=(TensorSpec("smiles", "", "text"),),
