@@ -122,9 +122,11 @@ def test_kinds_can_be_set() -> None:
 @pytest.mark.parametrize(
     ("cell", "looks"),
     [
-        (">10", "censored"), ("<= 0.5", "censored"), ("~5", "censored"), ("12.5 %", "percent"), ("1,234,567", "thousands"),
+        (">10", "censored"), ("<= 0.5", "censored"), ("~5", "censored"), ("12.5 %", "percent"),
+        ("1,234,567", "thousands"),
         ("1 234", "thousands"), ("1.234.567", "thousands"), ("0,52", "decimal comma"), ("#DIV/0!", "Excel error"),
-        ("1_000", "underscore digits"), ("2021-03-01", "date"), ("1-Mar", "date"), ("01/02/2021", "date"), ("-inf", "infinite"),
+        ("1_000", "underscore digits"), ("2021-03-01", "date"), ("1-Mar", "date"), ("01/02/2021", "date"),
+        ("-inf", "infinite"),
         ("1-5", "range"), ("0.5 ± 0.1", "range"), ("5 nM", "number with a unit"), ("hello", "text"),
     ],
 )  # fmt: skip

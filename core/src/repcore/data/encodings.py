@@ -23,8 +23,8 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_BINARY_STARTS = (b"\x1f\x8b", b"PK\x03\x04", b"\x89PNG", b"\x89HDF", b"\xd0\xcf\x11\xe0", b"RIFF", b"%PDF", b"\x93NUMPY",
-                  b"BZh", b"\xfd7zXZ", b"PAR1", b"\xff\xd8\xff")  # fmt: skip
+_BINARY_STARTS = (b"\x1f\x8b", b"PK\x03\x04", b"\x89PNG", b"\x89HDF", b"\xd0\xcf\x11\xe0", b"RIFF", b"%PDF",
+                  b"\x93NUMPY", b"BZh", b"\xfd7zXZ", b"PAR1", b"\xff\xd8\xff")  # fmt: skip
 _TEXT_CONTROLS = frozenset(b"\t\n\r\x0b\x0c\x1a")
 _CANDIDATES = [
     "utf_8",
