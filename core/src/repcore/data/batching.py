@@ -91,11 +91,23 @@ class TrainingItems(torch.utils.data.Dataset[Drawn]):
             sample = self.reader[index]
             return Drawn(items, sample.id, sample.targets)
         sample = self.reader[index]
-        prepared = self.preprocessor.prepare(sample)
-        if not prepared:
-            raise ItemError("empty", "preparation gave no item")
-        chosen = prepared[0] if len(prepared) == 1 else prepared[int(rng.integers(len(prepared)))]
-        return Drawn({PLAIN: chosen}, sample.id, sample.targets)
+        return Drawn({PLAIN: one_item(self.preprocessor, sample, rng)}, sample.id, sample.targets)
+
+
+def one_item(preprocessor: Preprocessor, sample: Sample, rng: np.random.Generator) -> Item:
+    """An item of the sample at random: by the preprocessor's optional ``draw``, else one of all that it prepares.
+
+    Raises:
+        ItemError: the row cannot be used.
+    """
+    draw = getattr(preprocessor, "draw", None)
+    if draw is not None:
+        drawn: Item = draw(sample, rng)
+        return drawn
+    prepared = preprocessor.prepare(sample)
+    if not prepared:
+        raise ItemError("empty", "preparation gave no item")
+    return prepared[0] if len(prepared) == 1 else prepared[int(rng.integers(len(prepared)))]
 
 
 class TrainingCollator:
