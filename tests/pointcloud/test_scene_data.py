@@ -17,9 +17,9 @@ from repcore.errors import ConfigError, DataError, ItemError
 from repcore.interfaces import Item, Progress, Sample
 from repcore.reporting import LogReporter
 from repcore_pointcloud.configs.scenes import RoomsConfig, SceneConfig, ScenePairConfig, ScenesConfig
-from repcore_pointcloud.datasets.scene import Scene
 from repcore_pointcloud.datasets.scene_readers import KittiReader, S3disReader, ScanNetReader, SceneFolder
 from repcore_pointcloud.datasets.scene_rooms import Rooms
+from repcore_pointcloud.formats.scene import Scene
 from repcore_pointcloud.formats.scenes import load_scene
 from repcore_pointcloud.preprocessors.scene import ScenePreprocessor, majority
 from repcore_pointcloud.preprocessors.scene_geometry import prepare_scene

@@ -176,6 +176,8 @@ class Preparation(Protocol):
 class Views(Protocol):
     """Several items of one sample for training; called as ``target(config, preprocessor)``.
 
+    The batch also carries the untouched item in ``Batch.inputs``, unless the objective says ``reads_inputs=False``.
+
     Per-sample work happens here, in data workers; augmentation that runs on the device belongs in ``Objective.draw``.
     ``reader`` is passed because a view may draw a partner sample.
     """
@@ -190,7 +192,8 @@ class Batch:
     """What travels to the device. Core never looks into ``inputs``.
 
     Args:
-        inputs: tensor, mapping of tensors, or a PyG ``Batch``; None when there are only views.
+        inputs: tensor, mapping of tensors, or a PyG ``Batch``; None where there are views and the
+            objective says ``reads_inputs=False``.
         size: number of items B.
         views: view name -> batch.
         sample_id: B ids.
@@ -417,6 +420,41 @@ class Probe(Protocol):
     ) -> Mapping[str, float]: ...
 
     def constants(self) -> Mapping[str, Any]: ...
+
+
+@dataclass(slots=True)
+class FeatureBatch:
+    """Features of a few items, as estimators see them.
+
+    Args:
+        ids: of the items.
+        values: float32 (n, D), one row an item, or one a token at token level.
+        owner: int64 (n,) the item (position in ``ids``) of each row; None where row i is item i.
+        targets: label name -> float (items,) or (items, K), NaN = missing.
+    """
+
+    ids: Sequence[str]
+    values: np.ndarray
+    owner: np.ndarray | None = None
+    targets: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+class Estimator(Protocol):
+    """Fitted on frozen features; called as ``target(config)`` (design: anomaly scores, label shift, dictionaries).
+
+    ``fit`` goes over the features once, with accumulators in float64, and returns itself. ``apply`` gives one value (or
+    row of values) an item for each new column; ``maps``, where there is one, one value a token.
+    ``state`` and ``load_state`` are arrays by name and JSON facts: core writes them as safetensors + JSON, bound to the
+    content hash of the model.
+    """
+
+    def fit(self, features: Iterable[FeatureBatch], target: TargetSpec | None = None) -> Estimator: ...
+
+    def apply(self, features: FeatureBatch) -> Mapping[str, np.ndarray]: ...
+
+    def state(self) -> tuple[Mapping[str, np.ndarray], Mapping[str, Any]]: ...
+
+    def load_state(self, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,16 +20,18 @@ from typing import IO, Any
 
 import pyarrow as pa
 
+from repcore.data.cells import MISSING_WORDS, number
 from repcore.data.preparation import cache_root
 from repcore.errors import DataError, ItemError, closest
 
 ROWS_PER_CHUNK = 8192
 SMALL_FILE_BYTES = 32 * 1024 * 1024
+__all__ = ["MISSING_WORDS", "Table", "file_fingerprint", "number", "table_suffix"]
+
 PROBLEM_COLUMN = "__problem__"
 TEXT_SUFFIXES = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".smi": None, ".smiles": None, ".txt": None}
 SUFFIXES = (*TEXT_SUFFIXES, ".parquet")
 HEADER_WORDS = frozenset({"smiles", "smi", "canonical_smiles", "structure"})
-MISSING_WORDS = frozenset({"", "nan", "na", "n/a", "null", "none", "-", "?"})
 
 
 def table_suffix(path: Path) -> str:
@@ -121,18 +123,6 @@ class Table:
         while self._chunk_starts[chunk + 1] <= row:
             chunk += 1
         return chunk, row - self._chunk_starts[chunk]
-
-
-def number(value: Any) -> float | None:  # a cell in, a number out
-    """A cell as a number, None when missing.
-
-    Raises:
-        ValueError: it is neither.
-    """
-    if value is None or isinstance(value, bool | int | float):
-        return None if value is None or value != value else float(value)
-    text = str(value).strip()
-    return None if text.lower() in MISSING_WORDS else float(text)
 
 
 def file_fingerprint(path: Path) -> str:

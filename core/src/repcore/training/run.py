@@ -266,11 +266,9 @@ def _training_loader(parts: RunParts, trainer: pl.Trainer, start: int, steps: in
     accumulate = resolved.trainer.accumulate
     batches = EndlessBatches(order, start=start * accumulate, accumulate=accumulate, total_steps=steps)
     return build_loader(
-        parts.reader,
-        parts.preprocessor,
-        parts.views,
+        parts.items(parts.train),
         batches,
-        indices=parts.train,
+        parts.reader.targets,
         domain=resolved.domain,
         workers=resolved.data.workers,
         pin_memory=trainer.strategy.root_device.type == "cuda",
@@ -289,11 +287,9 @@ def _validation_loader(parts: RunParts, trainer: pl.Trainer) -> Any:
         rank=trainer.global_rank if share else 0,
     )
     return build_loader(
-        parts.reader,
-        parts.preprocessor,
-        parts.views,
+        parts.items(parts.validation),
         batches,
-        indices=parts.validation,
+        parts.reader.targets,
         domain=resolved.domain,
         workers=0,
         pin_memory=False,

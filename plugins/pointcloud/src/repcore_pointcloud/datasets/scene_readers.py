@@ -14,7 +14,7 @@ from repcore.errors import DataError, ItemError
 from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
 from repcore_pointcloud.configs.scenes import ScenesConfig
-from repcore_pointcloud.datasets.scene import Scene
+from repcore_pointcloud.formats.scene import Scene
 from repcore_pointcloud.formats.scenes import SUFFIXES, Loaded, load_scene
 
 SCANNET_MESH, SCANNET_LABELS = "_vh_clean_2.ply", "_vh_clean_2.labels.ply"

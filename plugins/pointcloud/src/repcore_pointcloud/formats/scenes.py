@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from repcore.errors import ItemError
-from repcore_pointcloud.datasets.scene import Scene
 from repcore_pointcloud.formats.pcd import read_pcd
+from repcore_pointcloud.formats.scene import Scene
 
 SUFFIXES = (".npz", ".npy", ".ply", ".pcd", ".bin", ".txt", ".xyz")
 POSITION_NAMES = ("xyz", "points", "coord", "coords", "pcd", "pos")

@@ -11,7 +11,7 @@ import numpy as np
 
 from repcore.errors import ItemError
 from repcore_pointcloud.configs.scenes import SceneConfig
-from repcore_pointcloud.datasets.scene import Scene
+from repcore_pointcloud.formats.scene import Scene
 from repcore_pointcloud.regions.foreground import GeometricRule, region_statistics
 from repcore_pointcloud.regions.normals import local_shape
 from repcore_pointcloud.regions.segmentation import edge_weights, merge_regions, neighbour_edges

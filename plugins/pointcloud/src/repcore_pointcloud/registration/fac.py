@@ -59,6 +59,7 @@ OBJECTIVES: tuple[ObjectiveSpec, ...] = (
         config=f"{CONFIGS}.fac:FacConfig",
         needs=("voxel-features",),
         views="scene-pair",
+        reads_inputs=False,
         paper=PAPER,
         licence=LICENCE,
         example=f"{EXAMPLES}:fac",
@@ -70,6 +71,7 @@ OBJECTIVES: tuple[ObjectiveSpec, ...] = (
         config=f"{CONFIGS}.fac:SceneMocoConfig",
         needs=("voxel-features",),
         views="scene-pair",
+        reads_inputs=False,
         paper="Zhang et al. 2021, DepthContrast, arXiv 2101.02691",
         licence="Apache-2.0 (this implementation)",
         example=f"{EXAMPLES}:scene_moco",
@@ -125,6 +127,8 @@ VIEWS: tuple[ViewsSpec, ...] = (
         target=f"{PACKAGE}.views.scene_pair:ScenePair",
         config=f"{CONFIGS}.scenes:ScenePairConfig",
         names=("a", "b"),
+        role="pair",
+        accepts=(SCENE,),
     ),
 )
 RECIPES: tuple[RecipeSpec, ...] = (
