@@ -361,6 +361,7 @@ class Objective(Protocol):
     * ``counts(batch, draws) -> Mapping[str, Tensor | int]``: ``LossTerms.counts`` before the forward pass, which makes
       gradient accumulation and multi-GPU means exact for losses over a varying number of items (without it every
       micro-batch weighs ``batch.size``).
+    * ``lr_scale(name) -> float``: factor on the learning rate of one of its parameters.
     * ``picture(batch, draws) -> Picture``: what the trained objective makes of one item (a batch of size 1, eval mode,
       no gradient): masked beside restored, matched regions. A few held-out rows of every run are drawn for its report,
       with draws as in the last step.

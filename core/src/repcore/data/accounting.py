@@ -39,18 +39,19 @@ class Guess:
 
 @dataclass(slots=True)
 class TableCount:
-    """Where the records of one table went: ``records`` = ``rows`` + ``headers`` + ``comments``; blank lines apart."""
+    """Where the lines of one table went: ``lines`` = rows + headers + comments + blank + lines inside quoted cells."""
 
     name: str
     rows: int
     headers: int = 0
     comments: int = 0
     blank: int = 0
+    inside_cells: int = 0
     malformed: int = 0
 
     @property
-    def records(self) -> int:
-        return self.rows + self.headers + self.comments
+    def lines(self) -> int:
+        return self.rows + self.headers + self.comments + self.blank + self.inside_cells
 
     def __str__(self) -> str:
         parts = [f"{self.rows:,} rows"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import time
 import warnings
 from collections.abc import Mapping
@@ -30,10 +31,12 @@ from repcore.training.listeners import (
     Interruption,
     Listener,
     MetricsWriter,
+    Patience,
     ProgressShow,
     RunState,
     StepEvents,
     Validation,
+    validation_losses,
 )
 from repcore.training.loaders import FixedBatches, build_loader
 from repcore.training.module import ObjectiveModule
@@ -147,9 +150,20 @@ def build_module(parts: RunParts, failures: Path) -> tuple[ObjectiveModule, Endl
 
 
 def execute(
-    registry: Registry, parts: RunParts, folder: RunFolder, reporter: Reporter, *, device: str, resume: bool
+    registry: Registry,
+    parts: RunParts,
+    folder: RunFolder,
+    reporter: Reporter,
+    *,
+    device: str,
+    resume: bool,
+    export: bool = True,
 ) -> RunResult:
-    """Train in an existing run folder, whatever the objective, and export the model when the run is finished."""
+    """Train in an existing run folder, whatever the objective, and export the model when the run is finished.
+
+    Args:
+        export: write ``model/`` and pictures; fine-tuning writes its own, of the best weights.
+    """
     resolved = parts.resolved
     module, batches = build_module(parts, folder.path / "failure")
     if resolved.trainer.compile:
@@ -162,6 +176,8 @@ def execute(
         _write_records(registry, parts, folder)
     reporter.info(_plan_words(parts, batches, folder))
     trainer, state = _trainer_and_state(parts, module, folder, reporter, device, batches)
+    if resume:  # what was best before the interruption stays best
+        state.best = min((loss for step, loss in validation_losses(folder) if 0 < step <= start), default=math.inf)
     loader = _training_loader(parts, trainer, start, batches.total_steps)
     started = time.perf_counter()
     trainer.fit(
@@ -175,7 +191,7 @@ def execute(
     result = RunResult(
         folder.path, state.stop_reason or "finished", state.step, time.perf_counter() - started, state.last_validation
     )
-    if state.is_writer and result.status == "finished":
+    if export and state.is_writer and result.status == "finished":
         export_model(registry, parts, folder, result.validation, state.step)
         problem = write_pictures(parts, folder, batches.progress(batches.total_steps - 1))
         if problem:
@@ -210,6 +226,8 @@ def _trainer_and_state(
         FreedMemory(),
         Interruption(checkpoints),
     ]
+    if config.patience is not None:
+        listeners.append(Patience(config.patience))
     quieten_lightning()
     trainer = pl.Trainer(
         accelerator=accelerator(device),

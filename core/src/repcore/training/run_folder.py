@@ -60,6 +60,12 @@ class RunFolder:
         raise RunError(f"{root / name} and 998 numbered folders beside it exist", hint="choose another --name")
 
     @classmethod
+    def inside(cls, path: Path) -> RunFolder:
+        """The folder of a run that belongs to another one (a control, a fold); made if needed, never ``latest``."""
+        (path / "checkpoints").mkdir(parents=True, exist_ok=True)
+        return cls(path)
+
+    @classmethod
     def open(cls, word: str, root: Path) -> RunFolder:
         """An existing run by path, by name under ``root``, or ``latest``.
 
