@@ -22,12 +22,13 @@ from repcore.config.resolve import ResolvedPart, ResolvedRun
 from repcore.data.seeds import generator
 from repcore.embedding.inference import InferenceOptions, PreparedRow, map_prepared, prepare_rows
 from repcore.embedding.model import Model
-from repcore.errors import DataError, RunError
+from repcore.errors import DataError
 from repcore.evaluation.metrics import Scores, score_predictions
 from repcore.evaluation.probing import LabelledRows
 from repcore.interfaces import Batch, DatasetReader, Draws, LossTerms, ProbeSplit, Progress, Task
 from repcore.reporting import Reporter
 from repcore.specs import TargetSpec
+from repcore.stopping import Stopped
 from repcore.training.assembly import RunParts, build
 from repcore.training.run import RunResult, execute
 from repcore.training.run_folder import RunFolder, run_name
@@ -113,7 +114,7 @@ def finetune(
         root: folder of runs.
 
     Raises:
-        DataError: no usable labelled row in a part. RunError: interrupted.
+        DataError: no usable labelled row in a part. Stopped: by a signal.
     """
     parts, prepared, test = _assemble(model, settings, rows, split, seed=seed, start=start)
     folder = RunFolder.create(root, run_name(f"{model.domain}/finetune-{settings.target.name}", name))
@@ -121,9 +122,7 @@ def finetune(
     parts.preprocessor.save(folder.preprocessing)
     result = execute(model.registry, parts, folder, reporter, device=device, resume=False)
     if result.status != "finished":
-        raise RunError(
-            f"stopped at step {result.steps}; fine-tuning starts again from the beginning", saved=folder.path
-        )
+        raise Stopped(result.signal, f"step {result.steps} is saved in {folder.path}; a new command starts afresh")
     _load_best(parts, folder)
     scores = _test(parts, prepared, test, rows, settings.target, device)
     counts = {"train": len(parts.train), "validation": len(parts.validation), "test": len(test)}
