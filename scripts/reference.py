@@ -27,6 +27,11 @@ from repcore import hooks, interfaces, registry, specs
 from repcore.cli.main import COMMANDS, DOMAIN_COMMANDS, load_target, root
 from repcore.plugins import BUILT_IN, PluginRecord
 
+try:
+    from scripts.import_graph import floors_table
+except ImportError:  # run as a file: this folder, not the root, is on the path
+    from import_graph import floors_table
+
 ROOT = Path(__file__).resolve().parents[1]
 FROZEN = Path("tests/ecosystem/frozen")
 MADE = "<!-- Written by scripts/reference.py; do not edit. -->\n"
@@ -187,6 +192,17 @@ def differences_page() -> str:
     return "".join(parts)
 
 
+# ----------------------------------------------------------------------------------------- architecture
+
+FLOORS = re.compile(r"(<!-- floors: .*? -->\n).*?(<!-- end of floors -->)", re.DOTALL)
+
+
+def architecture_page() -> str:
+    """docs/architecture.md with its table of floors as the imports are."""
+    written = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    return FLOORS.sub(lambda found: f"{found[1]}\n{floors_table()}\n{found[2]}", written)
+
+
 # -------------------------------------------------------------------------------------- frozen interface
 
 
@@ -281,6 +297,7 @@ def pages() -> Mapping[Path, Callable[[], str]]:
         Path("docs/reference/hooks.md"): hooks_page,
         Path("docs/reference/checks.md"): checks_page,
         Path("docs/differences.md"): differences_page,
+        Path("docs/architecture.md"): architecture_page,
     }
 
 

@@ -21,6 +21,7 @@ from repcore.testing import (
     check_plugin,
     checkpoint_checks,
     data_checks,
+    deep,
     encoder_checks,
     objective_checks,
     op_checks,
@@ -29,10 +30,9 @@ from repcore.testing import (
 )
 from repcore.testing.check import CheckFailedError
 from repcore.testing.checkpoint_checks import CheckpointSubject
-from repcore.testing.deep import Trial, failing_targets, import_problems
+from repcore.testing.deep import PluginSubject, Trial, failing_targets, import_problems
 from repcore.testing.kit import find_plugin, plan, run_check
 from repcore.testing.plan import DueCheck
-from repcore.testing.plugin_checks import PluginSubject
 from repcore.testing.pytest_plugin import parametrize_checks
 from repcore.testing.report import CheckResult
 from tests.conftest import MakeDistribution
@@ -228,7 +228,7 @@ def test_unknown_plugin_and_level() -> None:
 
 def test_command_line(toys: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     nothing = Trial([], [])  # importing takes seconds, and is tested for itself
-    monkeypatch.setattr(plugin_checks, "try_imports", lambda record: nothing)
+    monkeypatch.setattr(deep, "try_imports", lambda record: nothing)
     assert command_line.run(["plugins", "check", "pairs", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["ok"] is True

@@ -19,8 +19,8 @@ from repcore.specs import CheckpointSpec, EncoderSpec, OpSpec
 from repcore.testing import checkpoint_checks, distribution_checks, op_checks
 from repcore.testing.check import CheckFailedError, NotJudgedError
 from repcore.testing.checkpoint_checks import CheckpointSample, CheckpointSubject
+from repcore.testing.deep import PluginSubject
 from repcore.testing.op_checks import OpSubject
-from repcore.testing.plugin_checks import PluginSubject
 from tests.conftest import MakeDistribution
 from tests.toys.toy_pairs.code import SetNet
 from tests.toys.toy_pairs.configs import SetNetConfig

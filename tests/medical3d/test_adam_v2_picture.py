@@ -19,7 +19,7 @@ from repcore_medical3d.configs.adam_v2 import AdamV2Config, ConvNextConfig, View
 from repcore_medical3d.encoders.convnext import ConvNextEncoder
 from repcore_medical3d.objectives.adam_v2 import AdamV2
 from repcore_medical3d.objectives.adam_v2_picture import part_whole_agreement, view_losses
-from repcore_medical3d.rendering.anatomy import anatomy_picture, places
+from repcore_medical3d.rendering.anatomy import places
 from repcore_medical3d.views.boxes import Boxes, part_boxes
 from repcore_medical3d.views.sampling import sample_views
 
@@ -154,7 +154,7 @@ def test_the_pictures_in_the_page_are_the_views() -> None:
     """In the grey values of the image, and in the order of the page: image, whole, parts, image, global, local."""
     one, given = objective(2), batch(2, 1)
     draws = drawn(one, given)
-    page = anatomy_picture(one, given.inputs["image"], draws).html
+    page = one.picture(given, draws).html
     found = [
         np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))).astype(float) / 255
         for data in re.findall(r'(?:src|href)="data:image/jpeg;base64,([^"]*)"', page)

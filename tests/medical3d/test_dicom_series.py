@@ -10,7 +10,7 @@ import pytest
 
 from repcore.errors import DataError, ItemError
 from repcore_medical3d.configs.volumes import VolumeFilesConfig
-from repcore_medical3d.formats.dicom import DicomSeriesReader, read_series, sniff_dicom
+from repcore_medical3d.datasets.dicom import DicomSeriesReader, read_series, sniff_dicom
 
 pydicom = pytest.importorskip("pydicom", reason="DICOM needs the extra 'dicom'")
 ROWS, COLUMNS, SLICES = 5, 4, 6

@@ -170,7 +170,7 @@ def test_masked_visible_and_redrawn_stand_side_by_side() -> None:
     one = Batch(inputs={"points": batch().inputs["points"][:1]}, size=1, sample_id=("cloud 7",))
     draws = objective.draw(one, torch.Generator().manual_seed(0), Progress(0, 1))
     picture = objective.picture(one, draws)
-    unchanged = masked_picture(objective, one.inputs["points"], {"gumbel": draws["gumbel"]}, "cloud 7")
+    unchanged = masked_picture(objective.redrawn(one.inputs["points"], {"gumbel": draws["gumbel"]}), "cloud 7")
     assert picture == unchanged  # the cloud as it is, not as training stretches it
     assert [word in picture.html for word in ("cloud", "visible", "hidden", "redrawn")] == [True] * 4
     assert picture.html.count("<img") == 4

@@ -107,3 +107,26 @@ def closest(name: str, known: Iterable[str], count: int = 1) -> str:
     from difflib import get_close_matches  # only wanted once something went wrong
 
     return ", ".join(get_close_matches(name, list(known), n=count, cutoff=0.6))
+
+
+def require_known(given: Iterable[str], known: Iterable[str], what: str, *, hint: str = "") -> None:
+    """Refuse names that nobody knows, with the nearest that is known: options, settings, columns.
+
+    Args:
+        given: what the user typed.
+        known: what there is.
+        what: in words, for example ``"option of audio/ssamba"``.
+
+    Raises:
+        ConfigError: names the first unknown one.
+    """
+    names = list(known)
+    unknown = [name for name in given if name not in names]
+    if unknown:
+        raise ConfigError(
+            f"{unknown[0]!r} is no {what}",
+            did_you_mean=closest(unknown[0], names),
+            also_unknown=", ".join(repr(name) for name in unknown[1:]),
+            known=", ".join(sorted(names)) or "none",
+            hint=hint,
+        )

@@ -156,6 +156,8 @@ class Preparation(Protocol):
 class Views(Protocol):
     """Several items of one sample for training; called as ``target(config, preprocessor)``.
 
+    The batch also carries the untouched item in ``Batch.inputs``, unless the objective says ``reads_inputs=False``.
+
     Per-sample work happens here, in data workers; augmentation that runs on the device belongs in ``Objective.draw``.
     ``reader`` is passed because a view may draw a partner sample.
     """
@@ -170,7 +172,8 @@ class Batch:
     """What travels to the device. Core never looks into ``inputs``.
 
     Args:
-        inputs: tensor, mapping of tensors, or a PyG ``Batch``; None when there are only views.
+        inputs: tensor, mapping of tensors, or a PyG ``Batch``; None where there are views and the
+            objective says ``reads_inputs=False``.
         size: number of items B.
         views: view name -> batch.
         sample_id: B ids.
@@ -338,6 +341,7 @@ class Objective(Protocol):
     * ``counts(batch, draws) -> Mapping[str, Tensor | int]``: ``LossTerms.counts`` before the forward pass, which makes
       gradient accumulation and multi-GPU means exact for losses over a varying number of items (without it every
       micro-batch weighs ``batch.size``).
+    * ``lr_scale(name) -> float``: factor on the learning rate of one of its parameters.
     * ``picture(batch, draws) -> Picture``: what the trained objective makes of one item (a batch of size 1, eval mode,
       no gradient): masked beside restored, matched regions. A few held-out rows of every run are drawn for its report,
       with draws as in the last step.
@@ -397,6 +401,41 @@ class Probe(Protocol):
     ) -> Mapping[str, float]: ...
 
     def constants(self) -> Mapping[str, Any]: ...
+
+
+@dataclass(slots=True)
+class FeatureBatch:
+    """Features of a few items, as estimators see them.
+
+    Args:
+        ids: of the items.
+        values: float32 (n, D), one row an item, or one a token at token level.
+        owner: int64 (n,) the item (position in ``ids``) of each row; None where row i is item i.
+        targets: label name -> float (items,) or (items, K), NaN = missing.
+    """
+
+    ids: Sequence[str]
+    values: np.ndarray
+    owner: np.ndarray | None = None
+    targets: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+class Estimator(Protocol):
+    """Fitted on frozen features; called as ``target(config)`` (design: anomaly scores, label shift, dictionaries).
+
+    ``fit`` goes over the features once, with accumulators in float64, and returns itself. ``apply`` gives one value (or
+    row of values) an item for each new column; ``maps``, where there is one, one value a token.
+    ``state`` and ``load_state`` are arrays by name and JSON facts: core writes them as safetensors + JSON, bound to the
+    content hash of the model.
+    """
+
+    def fit(self, features: Iterable[FeatureBatch], target: TargetSpec | None = None) -> Estimator: ...
+
+    def apply(self, features: FeatureBatch) -> Mapping[str, np.ndarray]: ...
+
+    def state(self) -> tuple[Mapping[str, np.ndarray], Mapping[str, Any]]: ...
+
+    def load_state(self, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,7 @@ def embed_command(ctx: click.Context, /, **given: Any) -> None:
     if output.exists() and not given["overwrite"]:
         raise DataError(f"{str(output)!r} exists", hint="--overwrite, or another file name")
     writer_class = _writer(output)
+    from repcore.data.accounting import report_account
     from repcore.embedding.model import load
 
     model = load(given["model"], device=torch_device(given["device"]))
@@ -63,6 +64,7 @@ def embed_command(ctx: click.Context, /, **given: Any) -> None:
     header = _header(model, reader, inference)
     writer = writer_class(output, header)
     reporter = ConsoleReporter()
+    report_account(reader, reporter)
     _run(model, reader, inference, writer, reporter)
     reporter.close()
     _summary(model, reader, writer, writer.finish(), given["as_json"])

@@ -28,6 +28,10 @@ COMMANDS = {
     "plugins": ("repcore.cli.plugin_health:plugins_command", "Installed plugins and their health (--doctor)."),
     "demo": ("repcore.cli.demo:demo_command", "Train, embed, probe and report on data that comes with a plugin."),
     "embed": ("repcore.cli.embed:embed_command", "Vectors for every row of a data set."),
+    "predict": (
+        "repcore.cli.predict:predict_command",
+        "Predictions of a fine-tuned model for every row of a data set.",
+    ),
     "probe": ("repcore.cli.probe:probe_command", "What frozen features know, beside honest baselines."),
     "import": (
         "repcore.cli.importing:import_command",

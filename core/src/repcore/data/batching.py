@@ -60,13 +60,21 @@ class TrainingItems(torch.utils.data.Dataset[Drawn]):
 
     Args:
         reader / preprocessor / views: as configured; ``views`` None = one plain item a sample.
+        keeps_inputs: with views, whether the untouched item is prepared, too.
         indices: rows of the split, from which replacements for unusable rows are drawn.
     """
 
     def __init__(
-        self, reader: DatasetReader, preprocessor: Preprocessor, views: Views | None, indices: np.ndarray
+        self,
+        reader: DatasetReader,
+        preprocessor: Preprocessor,
+        views: Views | None,
+        indices: np.ndarray,
+        *,
+        keeps_inputs: bool = False,
     ) -> None:
         self.reader, self.preprocessor, self.views, self.indices = reader, preprocessor, views, indices
+        self.keeps_inputs = keeps_inputs
 
     def __getitem__(self, key: ItemKey) -> Drawn:
         rng = generator(key.seed)
@@ -86,16 +94,18 @@ class TrainingItems(torch.utils.data.Dataset[Drawn]):
         )
 
     def _draw(self, index: int, rng: np.random.Generator, progress: Progress) -> Drawn:
-        if self.views is not None:
-            items = self.views.build(index, self.reader, rng, progress)
-            sample = self.reader[index]
-            return Drawn(items, sample.id, sample.targets)
+        items = {} if self.views is None else dict(self.views.build(index, self.reader, rng, progress))
         sample = self.reader[index]
+        if self.views is None or self.keeps_inputs:
+            items[PLAIN] = self._plain(sample, rng)
+        return Drawn(items, sample.id, sample.targets)
+
+    def _plain(self, sample: Sample, rng: np.random.Generator) -> Item:
+        """The item without any view; one of its windows where there are several."""
         prepared = self.preprocessor.prepare(sample)
         if not prepared:
             raise ItemError("empty", "preparation gave no item")
-        chosen = prepared[0] if len(prepared) == 1 else prepared[int(rng.integers(len(prepared)))]
-        return Drawn({PLAIN: chosen}, sample.id, sample.targets)
+        return prepared[0] if len(prepared) == 1 else prepared[int(rng.integers(len(prepared)))]
 
 
 class TrainingCollator:

@@ -11,10 +11,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
+from repcore.data.accounting import Accounting, walk
 from repcore.errors import DataError, ItemError, closest
 from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
@@ -55,12 +57,17 @@ class Row(Generic[Source]):
 
 @dataclass(frozen=True)
 class Catalogue(Generic[Source]):
-    """What a layout found: rows, labels, declared splits, and remarks for people."""
+    """What a layout found: rows, labels, declared splits, remarks for people, and its account of files.
+
+    The account needs only what the layout left out for a reason of its own; the reader adds the files behind the rows
+    and everything else below the path.
+    """
 
     rows: Sequence[Row[Source]]
     targets: Sequence[TargetSpec] = ()
     splits: Mapping[str, Sequence[int]] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    account: Accounting | None = None
 
 
 class CatalogueReader(Generic[Source, Content]):
@@ -92,6 +99,7 @@ class CatalogueReader(Generic[Source, Content]):
         expected: str = "",
     ) -> None:
         self.source, self.notes, self.rows = source, tuple(catalogue.notes), tuple(catalogue.rows)
+        self._layout_account = catalogue.account
         self._check_rows(expected)
         self._targets = chosen_targets(catalogue.targets, labels, self.noun)
         self._splits = dict(catalogue.splits)
@@ -160,6 +168,26 @@ class CatalogueReader(Generic[Source, Content]):
         """Leakage keys; None where the layout has none."""
         keys = [row.group for row in self.rows]
         return keys if any(key is not None for key in keys) else None
+
+    @cached_property
+    def account(self) -> Accounting:
+        """What became of every file below the path; made when first asked for."""
+        account = Accounting(Path(self.source) if Path(self.source).is_dir() else Path(self.source).parent)
+        if self._layout_account is not None:
+            account.add(self._layout_account)
+        for row in self.rows:
+            if row.problem is None:
+                account.use(*row.files)
+            else:
+                for path in row.files:
+                    account.unreadable(path, f"{row.problem[0]}: {row.problem[1]}")
+        for text in self.notes:
+            account.note(text)
+        if Path(self.source).is_dir():
+            account.cover(Path(self.source), f"no {self.noun} for this reader")
+        else:
+            account.use(self.source)
+        return account
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -245,14 +273,23 @@ def existing(path: str, noun: str) -> Path:
     return found
 
 
-def files_below(folder: Path, suffixes: Sequence[str], without: Path | None = None) -> list[Path]:
-    """Files with one of these (lower-case) suffixes, by path, without hidden ones and those below ``without``."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
-    return sorted(
-        path
-        for path in found
-        if without not in path.parents and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+def files_below(
+    folder: Path, suffixes: Sequence[str], without: Path | None = None, account: Accounting | None = None
+) -> list[Path]:
+    """Files with one of these (lower-case) suffixes, by path, links followed; hidden ones and those below ``without``
+    are left out.
+
+    Args:
+        account: gets what cannot be opened (a link to nothing, a folder that may not be read), with the reason.
+    """
+    found = []
+    for one in walk(folder):
+        if one.problem:
+            if account is not None:
+                account.unreadable(one.path, one.problem)
+        elif not one.left_out and one.path.name.lower().endswith(tuple(suffixes)) and without not in one.path.parents:
+            found.append(one.path)
+    return found
 
 
 def _natural(text: str) -> tuple[int, int, str]:

@@ -40,6 +40,17 @@ class LabelledRows:
         """Row numbers with a sample."""
         return np.asarray([row for row, sample in enumerate(self.samples) if sample is not None], np.int64)
 
+    @property
+    def groups(self) -> list[str | None]:
+        """Leakage key of each row; None where it has none."""
+        return [None if one is None else one.group for one in self.samples]
+
+    def labelled(self, target: TargetSpec) -> np.ndarray:
+        """Bool (N,): rows with a label."""
+        labels = self.labels(target)
+        known: np.ndarray = ~np.isnan(labels.reshape(len(labels), -1)).all(1)
+        return known
+
     def labels(self, target: TargetSpec) -> np.ndarray:
         """Labels of one target, (N,) or (N, K), NaN where missing."""
         return label_array([None if one is None else one.targets.get(target.name) for one in self.samples], target)

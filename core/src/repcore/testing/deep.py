@@ -11,9 +11,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from repcore.plugins import PluginRecord, missing_modules
+from repcore.registry import Registry
 from repcore.specs import EncoderSpec, Spec
 
 TIMEOUT_SECONDS = 120.0
@@ -123,6 +125,24 @@ def try_imports(record: PluginRecord, timeout: float = TIMEOUT_SECONDS) -> Trial
     users = _users(record)
     failed, effects = _all_rounds(list(users), timeout, effects=True)
     return Trial([f"{users[job]} = {job[0]}: {problem}" for job, problem in failed], effects)
+
+
+@dataclasses.dataclass(frozen=True)
+class PluginSubject:
+    """A loaded plugin among the others."""
+
+    registry: Registry
+    record: PluginRecord
+
+    @cached_property
+    def trial(self) -> Trial:
+        """One import of everything in a subprocess, which several checks look at."""
+        return try_imports(self.record)
+
+    @property
+    def package(self) -> str:
+        """Top package of its listing module."""
+        return self.record.target.partition(":")[0].partition(".")[0]
 
 
 def _users(record: PluginRecord) -> dict[Job, str]:

@@ -13,13 +13,10 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from repcore.testing.check import NotJudgedError, fail
-
-if TYPE_CHECKING:
-    from repcore.testing.plugin_checks import PluginSubject
+from repcore.testing.deep import PluginSubject
 
 BUILD_SECONDS = 300.0
 CACHES = frozenset({"__pycache__", ".ruff_cache", ".mypy_cache"})

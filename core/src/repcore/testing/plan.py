@@ -22,8 +22,8 @@ from repcore.testing import (
 )
 from repcore.testing.check import Check, Level, fail
 from repcore.testing.checkpoint_checks import CheckpointSample, CheckpointSubject
+from repcore.testing.deep import PluginSubject
 from repcore.testing.op_checks import OpSubject
-from repcore.testing.plugin_checks import PluginSubject
 from repcore.testing.settings_checks import ConfigSubject, PresetsSubject
 from repcore.testing.subjects import DatasetSubject, EncoderSubject, ObjectiveSubject, RecipeSubject
 

@@ -6,16 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from repcore import hooks
 from repcore.errors import RegistryError
-from repcore.plugins import SLOW_MILLISECONDS, PluginRecord
-from repcore.registry import Registry
+from repcore.plugins import SLOW_MILLISECONDS
 from repcore.testing.check import Check, fail
-from repcore.testing.deep import Trial, try_imports
+from repcore.testing.deep import PluginSubject
 from repcore.testing.distribution_checks import imports_declared, no_side_effects, wheel_has_data_files
 
 HEAVY = ("torch", "numpy", "lightning", "pydantic", "sklearn", "pyarrow", "scipy", "pandas", "PIL")
@@ -29,24 +26,6 @@ found = sorted({{name.partition(".")[0] for name in set(sys.modules) - before}} 
 print(json.dumps([1000 * seconds, found]))
 """
 TRIES = 3
-
-
-@dataclass(frozen=True)
-class PluginSubject:
-    """A loaded plugin among the others."""
-
-    registry: Registry
-    record: PluginRecord
-
-    @cached_property
-    def trial(self) -> Trial:
-        """One import of everything in a subprocess, which several checks look at."""
-        return try_imports(self.record)
-
-    @property
-    def package(self) -> str:
-        """Top package of its listing module."""
-        return self.record.target.partition(":")[0].partition(".")[0]
 
 
 def listing_is_light(subject: PluginSubject) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import lightning.pytorch as pl
 import torch
 
+from repcore.files import read_lines
 from repcore.memory import return_freed_memory
 from repcore.reporting import Reporter, figures_in_words
 from repcore.stopping import StopNote
@@ -275,6 +276,38 @@ class Validation:
             words.append(verdict)
         if words and state.is_writer:
             state.reporter.info(f"step {state.step}: " + " | ".join(words))
+
+
+class Patience:
+    """Ends the run when the validation loss has not become smaller for so many validations.
+
+    Counts in ``metrics.jsonl``, so that a resumed run ends where an undisturbed one does.
+    """
+
+    def __init__(self, validations: int) -> None:
+        self.validations = validations
+
+    def start(self, state: RunState) -> None:
+        return None
+
+    def step(self, state: RunState, record: StepRecord) -> None:
+        losses = validation_losses(state.folder)
+        if not losses or losses[-1][0] != state.step:
+            return
+        best = min(range(len(losses)), key=lambda number: losses[number][1])
+        if len(losses) - 1 - best >= self.validations and state.step < state.total_steps:
+            words = f"no smaller validation loss than {losses[best][1]:.4g} for {self.validations} validations"
+            state.reporter.info(f"step {state.step}: {words}; the run ends here")
+            state.trainer.should_stop = True
+
+    def end(self, state: RunState) -> None:
+        return None
+
+
+def validation_losses(folder: RunFolder) -> list[tuple[int, float]]:
+    """(step, loss) of every validation so far."""
+    lines = read_lines(folder.path / "metrics.jsonl")
+    return [(int(one["step"]), float(one["loss"])) for one in lines if one.get("split") == "validation"]
 
 
 class Interruption:

@@ -35,6 +35,7 @@ from repcore.training.listeners import (
     Interruption,
     Listener,
     MetricsWriter,
+    Patience,
     ProgressShow,
     RunState,
     StepEvents,
@@ -154,9 +155,20 @@ def build_module(parts: RunParts, folder: RunFolder) -> tuple[ObjectiveModule, E
 
 
 def execute(
-    registry: Registry, parts: RunParts, folder: RunFolder, reporter: Reporter, *, device: str, resume: bool
+    registry: Registry,
+    parts: RunParts,
+    folder: RunFolder,
+    reporter: Reporter,
+    *,
+    device: str,
+    resume: bool,
+    export: bool = True,
 ) -> RunResult:
-    """Train in an existing run folder, whatever the objective, and export the model when the run is finished."""
+    """Train in an existing run folder, whatever the objective, and export the model when the run is finished.
+
+    Args:
+        export: write ``model/`` and pictures; fine-tuning writes its own, of the best weights.
+    """
     _follow_launcher(parts, reporter, resume)
     module, batches = build_module(parts, folder)
     if parts.resolved.trainer.compile:
@@ -185,12 +197,13 @@ def execute(
         except (RuntimeError, OSError) as error:
             raise explained(trainer, error, resume_command(parts, folder)) from error
         seconds = time.perf_counter() - started
-        if state.is_writer and not state.stop_reason:
+        if export and state.is_writer and not state.stop_reason:
             _export(registry, parts, folder, reporter, state, batches)
     if state.stop_signal == signal.SIGUSR1 and parts.resolved.trainer.on_preempt == "requeue" and state.is_writer:
         requeue(reporter)
     if note.asked and not state.stop_reason:  # too late to stop: all that is left to do is the report
-        raise Stopped(note.number, "the run is finished and its model written", f"repcore report {folder.path}")
+        saved = f"the run is finished and all its {state.step} steps are saved"
+        raise Stopped(note.number, saved, f"repcore report {folder.path}" if export else None)
     status = state.stop_reason or "finished"
     return RunResult(folder.path, status, state.step, seconds, state.last_validation, state.stop_signal)
 
@@ -254,6 +267,8 @@ def _trainer_and_state(
         Interruption(checkpoints, note),
         Watch(reporter.warn, resume_command(parts, folder)),
     ]
+    if config.patience is not None:
+        listeners.append(Patience(config.patience))
     quieten_lightning()
     trainer = pl.Trainer(
         accelerator=accelerator(device),
@@ -311,11 +326,9 @@ def _training_loader(parts: RunParts, trainer: pl.Trainer, start: int, steps: in
     accumulate = resolved.trainer.accumulate
     batches = EndlessBatches(order, start=start * accumulate, accumulate=accumulate, total_steps=steps)
     return build_loader(
-        parts.reader,
-        parts.preprocessor,
-        parts.views,
+        parts.items(parts.train),
         batches,
-        indices=parts.train,
+        parts.reader.targets,
         domain=resolved.domain,
         workers=resolved.data.workers,
         pin_memory=trainer.strategy.root_device.type == "cuda",
@@ -334,11 +347,9 @@ def _validation_loader(parts: RunParts, trainer: pl.Trainer) -> Any:
         rank=trainer.global_rank if share else 0,
     )
     return build_loader(
-        parts.reader,
-        parts.preprocessor,
-        parts.views,
+        parts.items(parts.validation),
         batches,
-        indices=parts.validation,
+        parts.reader.targets,
         domain=resolved.domain,
         workers=0,
         pin_memory=False,

@@ -58,6 +58,12 @@ class RunFolder:
         raise RunError(f"{root / name} and 998 numbered folders beside it exist", hint="choose another --name")
 
     @classmethod
+    def inside(cls, path: Path) -> RunFolder:
+        """The folder of a run that belongs to another one (a control, a fold); made if needed, never ``latest``."""
+        (path / "checkpoints").mkdir(parents=True, exist_ok=True)
+        return cls(path)
+
+    @classmethod
     def open(cls, word: str, root: Path) -> RunFolder:
         """An existing run by path, by name under ``root``, or ``latest``.
 
@@ -97,7 +103,9 @@ class RunFolder:
         return self.path / "preprocessing"
 
     def write_json(self, name: str, value: Any) -> None:
-        """Write a JSON file atomically."""
+        """Write a JSON file atomically; further processes of a run write nothing."""
+        if not is_first_process():
+            return
         write_text(self.path / name, json.dumps(value, indent=1) + "\n")
 
     def read_json(self, name: str) -> Any:
@@ -108,7 +116,7 @@ class RunFolder:
     def append_lines(self, name: str, records: Iterable[Mapping[str, Any]]) -> None:
         """Append objects to a JSON-lines file; without objects no file is made."""
         text = "".join(json.dumps(record) + "\n" for record in records)
-        if text:
+        if text and is_first_process():
             with (self.path / name).open("a", encoding="utf-8") as file:
                 file.write(text)
 

@@ -11,7 +11,6 @@ Symbols: B images, N parts, L local views, K prototypes, D embedding width, C ch
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -27,6 +26,7 @@ from repcore_medical3d.encoders.anatomy import AnatomyEncoder
 from repcore_medical3d.objectives.collapse import CollapseWatch, spread
 from repcore_medical3d.objectives.localizability import entropy, localizability_loss
 from repcore_medical3d.objectives.part_whole import (
+    Encoded,
     composability_loss,
     compose_head,
     decomposability_loss,
@@ -42,25 +42,6 @@ CLIP_EPSILON = 1e-6
 def has_weight_decay(name: str, parameter: nn.Parameter) -> bool:
     """Matrices and kernels decay; biases, norms and layer scales do not."""
     return parameter.ndim >= 2 and not name.endswith(".bias")
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """What both networks make of a set of views.
-
-    Args:
-        student_logits: (V, B, K), student views in order.
-        teacher_logits: (A, B, K).
-        student_whole / student_parts: (B, D) and (B, N, D); None in the localizability stage.
-        teacher_whole / teacher_parts: the same of the teacher; the first global view in the localizability stage.
-    """
-
-    student_logits: Tensor
-    teacher_logits: Tensor
-    student_whole: Tensor | None
-    student_parts: Tensor | None
-    teacher_whole: Tensor
-    teacher_parts: Tensor | None
 
 
 class AdamV2(nn.Module):
@@ -184,9 +165,10 @@ class AdamV2(nn.Module):
 
     def picture(self, batch: Batch, draws: Draws) -> Picture:
         """The first image: whole, parts and concentric views in their places, and how well they predict each other."""
+        from repcore_medical3d.objectives.adam_v2_picture import anatomy_seen
         from repcore_medical3d.rendering.anatomy import anatomy_picture
 
-        return anatomy_picture(self, self.encoder.images(batch), draws)
+        return anatomy_picture(anatomy_seen(self, self.encoder.images(batch), draws))
 
     def _embedded(self, encoder: nn.Module, groups: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Vectors (V, B, D) of groups of views (V, B, C, *S): one pass a resolution, or the published passes."""

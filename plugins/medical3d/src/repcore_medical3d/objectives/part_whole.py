@@ -4,11 +4,12 @@ Source: Adam-v2 (arXiv 2404.15672) as its public code has it. With ``mean`` over
 together (both published), the terms are O(1/D) and decomposability cannot go below (sqrt(N) - 1)^2 / (N D);
 ``sum`` and ``per_part`` are 2 - 2 cos and can reach 0.
 
-Symbols: B images, N parts, D embedding width.
+Symbols: B images, N parts, V student views, A teacher views, D embedding width, K prototypes.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor, nn
@@ -16,6 +17,25 @@ from torch.nn import functional as F
 
 Reduction = Literal["mean", "sum"]
 PartNorm = Literal["joint", "per_part"]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """What both networks make of a set of views.
+
+    Args:
+        student_logits: (V, B, K), student views in order.
+        teacher_logits: (A, B, K).
+        student_whole / student_parts: (B, D) and (B, N, D); None in the localizability stage.
+        teacher_whole / teacher_parts: the same of the teacher; the first global view in the localizability stage.
+    """
+
+    student_logits: Tensor
+    teacher_logits: Tensor
+    student_whole: Tensor | None
+    student_parts: Tensor | None
+    teacher_whole: Tensor
+    teacher_parts: Tensor | None
 
 
 def compose_head(width: int, parts: int) -> nn.Sequential:

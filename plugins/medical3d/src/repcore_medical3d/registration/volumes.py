@@ -34,8 +34,8 @@ DATASETS = (
     _files("nnssl", f"{LAYOUTS}:NnsslReader", f"{LAYOUTS}:sniff_nnssl", "An nnssl list (pretrain_data.json)"),
     _files(
         "dicom-series",
-        f"{PACKAGE}.formats.dicom:DicomSeriesReader",
-        f"{PACKAGE}.formats.dicom:sniff_dicom",
+        f"{PACKAGE}.datasets.dicom:DicomSeriesReader",
+        f"{PACKAGE}.datasets.dicom:sniff_dicom",
         "Folders of DICOM slices; every series is a volume (needs pydicom)",
     ),
     DatasetSpec(

@@ -15,6 +15,7 @@ import itertools
 import math
 import string
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from repcore.interfaces import Picture
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from repcore.interfaces import Draws
-    from repcore_medical3d.objectives.adam_v2 import AdamV2
-    from repcore_medical3d.objectives.adam_v2_picture import Agreement
+    from repcore_medical3d.configs.adam_v2 import ViewsConfig
 
 MAP_EDGE, VIEW_EDGE = 256, 128  # pixels; six pictures share the room of a report
 MAP_WIDTH, STRIP_WIDTH = 480, 246  # of three slices beside each other
@@ -40,34 +40,56 @@ READING = (
 )
 
 
-def anatomy_picture(objective: AdamV2, images: Tensor, draws: Draws) -> Picture:
-    """The first image of a batch: whole, parts, concentric views, and what the model makes of them.
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Cosine of a vector of the first image with its prediction, and what it is to be read against.
 
     Args:
-        objective: in eval mode.
-        images: (B, C, *E) in 0 to 1.
-        draws: as from ``objective.draw`` for these images; of the localizability stage, there are no parts.
+        own: with the prediction for it.
+        misplaced: whole: composed of the parts, each in the place of the one before; part: mean over the predictions
+            for the other places.
     """
-    import torch
 
-    from repcore_medical3d.objectives.adam_v2_picture import part_whole_agreement, view_losses
+    own: float
+    misplaced: float
 
-    with torch.no_grad():
-        encoded = objective.encode(draws)
-        sets = ("whole", "parts", "global", "local")
-        boxes = {name: draws[f"{name}_boxes"][0].tolist() for name in sets if name in draws}
-        losses = view_losses(objective, encoded, draws)
-        found = part_whole_agreement(objective, encoded) if "whole" in draws else []
-    painter = _Painter(images[0])
+
+@dataclass(frozen=True, slots=True)
+class AnatomySeen:
+    """What a picture shows of one image.
+
+    Args:
+        image: (C, *E) in 0 to 1.
+        draws: views and their boxes; of the localizability stage, there are no parts.
+        losses: of each student view.
+        agreements: of the whole, then of each part; empty without parts.
+        prototypes: number that a view's loss is a choice among.
+        views: settings that the views were cut by.
+    """
+
+    image: Tensor
+    draws: Draws
+    losses: Sequence[float]
+    agreements: Sequence[Agreement]
+    prototypes: int
+    views: ViewsConfig
+
+
+def anatomy_picture(seen: AnatomySeen) -> Picture:
+    """Whole, parts, concentric views of one image, and what the model makes of them."""
+    draws, losses, found = seen.draws, seen.losses, seen.agreements
+    sets = ("whole", "parts", "global", "local")
+    boxes = {name: draws[f"{name}_boxes"][0].tolist() for name in sets if name in draws}
+    painter = _Painter(seen.image)
     large = "" if found else " Views of this run's first stage: there are no wholes and parts yet."
-    guess = f"{math.log(objective.config.prototypes):.2f} by guessing"
+    guess = f"{math.log(seen.prototypes):.2f} by guessing"
     names = _view_names(len(draws["global"][0]), len(draws["local"][0]))
     views = [*draws["global"][0], *draws["local"][0]]
     rows = [_nested(painter, [*boxes["global"], *boxes["local"]], views, (names, losses), guess)]
     if found:
-        rows.insert(0, _whole_and_parts(painter, boxes, draws, objective.config.views.branching, found))
+        rows.insert(0, _whole_and_parts(painter, boxes, draws, seen.views.branching, found))
         rows.append(_table(found))
-    degrees = objective.config.views.rotation_degrees if found else objective.config.views.warmup_rotation_degrees
+    degrees = seen.views.rotation_degrees if found else seen.views.warmup_rotation_degrees
     note = f"Frames are upright; views are turned by up to {degrees:g} degrees and changed in intensity.{large}"
     style = "width:100%;padding:.6rem;box-sizing:border-box;text-align:left;font-size:.85rem;overflow-x:auto"
     drawn = f'<div style="{style}">{"".join(rows)}<p style="margin:.4rem 0 0">{note}</p></div>'

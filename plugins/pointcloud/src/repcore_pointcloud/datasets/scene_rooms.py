@@ -18,7 +18,7 @@ from repcore.errors import ConfigError
 from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
 from repcore_pointcloud.configs.scenes import RoomsConfig
-from repcore_pointcloud.datasets.scene import Scene
+from repcore_pointcloud.formats.scene import Scene
 
 CLASSES = ("floor", "wall", "table", "box", "ball", "can", "lamp")
 TEST_SHARE = 5  # every fifth room

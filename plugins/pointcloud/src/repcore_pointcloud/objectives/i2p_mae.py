@@ -26,6 +26,7 @@ from repcore_pointcloud.encoders.i2p_mae import HierarchicalPointEncoder, Visibl
 from repcore_pointcloud.objectives.point_augmentation import augmented, check_augmentation, draw_augmentation
 from repcore_pointcloud.objectives.point_decoder import PointDecoder
 from repcore_pointcloud.ops.depth_views.torch import VIEW_AXES
+from repcore_pointcloud.rendering.masked_points import Redrawn
 from repcore_pointcloud.teachers.build import build_teacher
 from repcore_pointcloud.teachers.maps import TeacherMaps
 
@@ -146,7 +147,20 @@ class MaskedPoints(nn.Module):
         """A cloud, its visible and its hidden neighbourhoods, and the visible ones with the hidden ones redrawn."""
         from repcore_pointcloud.rendering.masked_points import masked_picture
 
-        return masked_picture(self, self.encoder.points_of(batch), draws, next(iter(batch.sample_id), "cloud"))
+        return masked_picture(self.redrawn(self.encoder.points_of(batch), draws), next(iter(batch.sample_id), "cloud"))
+
+    @torch.no_grad()
+    def redrawn(self, points: Tensor, draws: Draws) -> Redrawn:
+        """What was hidden of one cloud (1, N, 3), and what was drawn in its place; augmentation is left out."""
+        hierarchy = self.encoder.grouping(points)
+        done = self.run_masked(hierarchy, self.visible_coarse(hierarchy, self.guide(hierarchy), draws))
+        centres, shown = hierarchy.levels[MIDDLE].centres[0], done.visible[MIDDLE][0]
+        members = self.encoder.grouping.neighbourhoods(hierarchy, MIDDLE)[0] + centres[:, None]
+        drawn = self.drawn_points(done) + centres[~shown][:, None]
+        cloud, visible, hidden, new = (
+            one.reshape(-1, 3).cpu().numpy() for one in (points[0], members[shown], members[~shown], drawn)
+        )
+        return Redrawn(cloud, visible, hidden, new, visible_tokens=int(shown.sum()), tokens=len(shown))
 
     # ------------------------------------------------------------------------------------- guidance
 

@@ -2,54 +2,53 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+
+import numpy as np
 
 from repcore.interfaces import Picture
 from repcore_pointcloud.rendering.shapes import side_by_side, turntable
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from repcore.interfaces import Draws
-    from repcore_pointcloud.objectives.i2p_mae import MaskedPoints
 
 SIZE = 180  # a page carries six rows of four
 VISIBLE, REDRAWN = 0, 1  # hues
 
 
-def masked_picture(objective: MaskedPoints, points: Tensor, draws: Draws, name: str) -> Picture:
-    """Cloud, visible neighbourhoods, and these with the redrawn hidden ones.
+@dataclass(frozen=True, slots=True)
+class Redrawn:
+    """One cloud in parts, each float32 (N, 3).
 
     Args:
-        objective: in eval mode.
-        points: (1, N, 3), one cloud.
-        draws: as from ``objective.draw``; augmentation in it is left out.
+        cloud: all points.
+        visible / hidden: members of visible and of hidden middle tokens.
+        drawn: what the model put where the hidden ones are.
+        visible_tokens / tokens: how many middle tokens were visible, and all of them.
+    """
+
+    cloud: np.ndarray
+    visible: np.ndarray
+    hidden: np.ndarray
+    drawn: np.ndarray
+    visible_tokens: int
+    tokens: int
+
+
+def masked_picture(parts: Redrawn, name: str) -> Picture:
+    """Cloud, visible and hidden neighbourhoods, and the visible ones with the redrawn hidden ones.
+
+    Args:
         name: of the cloud.
     """
-    import torch
+    hues = np.concatenate([np.full(len(parts.visible), VISIBLE), np.full(len(parts.drawn), REDRAWN)])
+    radius = float(np.linalg.norm(parts.cloud, axis=1).max())
 
-    with torch.no_grad():
-        hierarchy = objective.encoder.grouping(points)
-        visible = objective.visible_coarse(hierarchy, objective.guide(hierarchy), draws)
-        done = objective.run_masked(hierarchy, visible)
-        middle = hierarchy.levels[1]
-        shown = done.visible[1][0]
-        members = objective.encoder.grouping.neighbourhoods(hierarchy, 1)[0] + middle.centres[0][:, None]
-        redrawn = objective.drawn_points(done) + middle.centres[0][~shown][:, None]
-    seen, hidden, new = (one.reshape(-1, 3).cpu().numpy() for one in (members[shown], members[~shown], redrawn))
-    hues = torch.cat([torch.full((len(seen),), VISIBLE), torch.full((len(new),), REDRAWN)]).numpy()
-    both = torch.cat([torch.from_numpy(seen), torch.from_numpy(new)]).numpy()
-    radius = float(points.norm(dim=2).max())
+    def view(cloud: np.ndarray, words: str, hue: np.ndarray | None = None) -> Picture:
+        return turntable(cloud, alt=f"{name}, {words}", hue=hue, size=SIZE, radius=radius)
 
-    def view(cloud: object, words: str, hue: object = None) -> Picture:
-        return turntable(cloud, alt=f"{name}, {words}", hue=hue, size=SIZE, radius=radius)  # type: ignore[arg-type]
-
-    share = f"{int(shown.sum())} of {len(shown)} middle tokens"
     return side_by_side(
         [
-            ("cloud", view(points[0].cpu().numpy(), "the cloud")),
-            ("visible", view(seen, f"visible: {share}")),
-            ("hidden", view(hidden, "hidden neighbourhoods")),
-            ("redrawn", view(both, "visible in blue, redrawn in orange", hues)),
+            ("cloud", view(parts.cloud, "the cloud")),
+            ("visible", view(parts.visible, f"visible: {parts.visible_tokens} of {parts.tokens} middle tokens")),
+            ("hidden", view(parts.hidden, "hidden neighbourhoods")),
+            ("redrawn", view(np.concatenate([parts.visible, parts.drawn]), "visible in blue, redrawn in orange", hues)),
         ]
     )

@@ -10,7 +10,7 @@ import base64
 import numpy as np
 
 from repcore.interfaces import Picture, Sample
-from repcore_pointcloud.datasets.scene import Scene
+from repcore_pointcloud.formats.scene import Scene
 from repcore_pointcloud.preprocessors.scene_geometry import PreparedScene
 
 SHOWN_POINTS = 12_000

@@ -1,0 +1,209 @@
+"""What a cell of a text table says: a number, nothing, or something that has to be named.
+
+Numbers are read strictly: no underscores between digits (``12_13`` is an identifier), no thousands separators, no
+percent. What is neither a number nor missing is sorted by what it looks like, so that a column is never lost and
+never half read without a sentence that shows the cells.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+MISSING_WORDS = frozenset({"", "nan", "na", "n/a", "null", "none", "-", "?", "nil", "missing", "<na>", "nat"})
+EXCEL_ERRORS = frozenset(
+    {"#n/a", "#value!", "#ref!", "#div/0!", "#name?", "#num!", "#null!", "#spill!", "#calc!", "#error!"}
+)
+Decimal = Literal[".", ","]
+SHOWN = 3
+BLOCK = 4096  # cells that are tried at once
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eEdD][+-]?\d+)?")
+_NUMBER_COMMA = re.compile(r"[+-]?(\d+,?\d*|,\d+)([eE][+-]?\d+)?")
+_LOOKS: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("censored", re.compile(r"(>=?|<=?|≥|≤|>>|<<|~|≈|=)\s*[+-]?[\d.,]+([eE][+-]?\d+)?")),
+    ("percent", re.compile(r"[+-]?[\d.,]+\s*%")),
+    ("underscore digits", re.compile(r"[+-]?\d+(_\d+)+")),
+    ("thousands", re.compile(
+        r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?|[+-]?\d{1,3}(\.\d{3}){2,}(,\d+)?|"
+        r"[+-]?\d{1,3}([ '\u00a0\u202f]\d{3})+([.,]\d+)?")),
+    ("decimal comma", re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")),
+    ("date", re.compile(
+        r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([ T]\d{1,2}:\d{2}.*)?|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}|"
+        r"\d{1,2}[- ](jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*([- ]\d{2,4})?|"
+        r"(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*[- ]\d{1,4}", re.IGNORECASE)),
+    ("infinite", re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)),
+    ("range", re.compile(r"[+-]?[\d.,]+\s*(-|–|\.\.|to|±|\+/-|\+-)\s*[\d.,]+")),
+    ("number with a unit", re.compile(r"[+-]?\d[\d.,]*\s*[a-zA-Zµμ°/%^]{1,8}\d?")),
+    ("several numbers", re.compile(r"[\[(]?\s*[+-]?[\d.]+(\s*[,;| ]\s*[+-]?[\d.]+)+\s*[\])]?")),
+)  # fmt: skip
+
+
+def is_missing(value: Any) -> bool:  # a cell of any type
+    """Whether a cell says that there is nothing: None, NaN, blank, ``n/a``, ``null``, ``-``, ..."""
+    return value is None or value != value or (isinstance(value, str) and value.strip().lower() in MISSING_WORDS)
+
+
+def number(value: Any, decimal: Decimal = ".") -> float | None:  # a cell in, a number out
+    """A cell as a number, None when missing.
+
+    Raises:
+        ValueError: it is neither; also for digits with underscores.
+    """
+    if value is None or isinstance(value, bool | int | float):
+        return None if value is None or value != value else float(value)
+    text = str(value).strip()
+    if text.lower() in MISSING_WORDS:
+        return None
+    if decimal == "," and "," in text:
+        if _NUMBER_COMMA.fullmatch(text):
+            return float(text.replace(",", "."))
+        raise ValueError(f"could not convert string to float: {text!r}")
+    if "_" in text:
+        raise ValueError(f"could not convert string to float: {text!r} (digits with underscores are no number)")
+    return float(text)
+
+
+def looks_like(value: Any) -> str:  # a cell of any type
+    """What a filled cell that is no number looks like: censored, percent, thousands, decimal comma, date, ..., text."""
+    text = str(value).strip()
+    if text.lower() in EXCEL_ERRORS:
+        return "Excel error"
+    for name, pattern in _LOOKS:
+        if pattern.fullmatch(text):
+            return name
+    return "text"
+
+
+@dataclass(slots=True)
+class NumberColumn:
+    """A column read as numbers.
+
+    Args:
+        name: of the column.
+        values: float64 (N,); NaN where missing or not understood.
+        missing: number of empty cells.
+        odd: looks -> rows that are neither numbers nor missing.
+        examples: looks -> first cells.
+    """
+
+    name: str
+    values: np.ndarray
+    missing: int = 0
+    odd: dict[str, list[int]] = field(default_factory=dict)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def filled(self) -> int:
+        """Cells that are not empty."""
+        return len(self.values) - self.missing
+
+    @property
+    def odd_count(self) -> int:
+        """Cells that are not empty and no finite numbers."""
+        return sum(len(rows) for rows in self.odd.values())
+
+    @property
+    def number_share(self) -> float:
+        """Share of filled cells that are finite numbers; 0 when none is filled."""
+        return (self.filled - self.odd_count) / self.filled if self.filled else 0.0
+
+    def sentences(self, first_row: int = 0) -> list[str]:
+        """``column 'IC50': 7 of 20 cells look censored ('>10' in row 0, ...) and count as missing``."""
+        said = []
+        for looks, rows in sorted(self.odd.items(), key=lambda item: -len(item[1])):
+            shown = zip(self.examples[looks], rows, strict=False)
+            cells = ", ".join(f"{cell!r} in row {row + first_row}" for cell, row in shown)
+            said.append(
+                f"column {self.name!r}: {len(rows):,} of {self.filled:,} filled cells look like {looks} ({cells}) and "
+                "count as missing"
+            )
+        return said
+
+
+def read_numbers(name: str, cells: Sequence[Any], decimal: Decimal = ".") -> NumberColumn:
+    """A whole column as numbers, with account of every cell that is none; infinite ones are not understood."""
+    column = NumberColumn(name, np.full(len(cells), math.nan))
+    for start in range(0, len(cells), BLOCK):
+        block = cells[start : start + BLOCK]
+        quick = _quick(block) if decimal == "." else None
+        if quick is None:
+            _read_block(column, start, block, decimal)
+        else:
+            column.values[start : start + len(block)] = quick
+            column.missing += int(np.isnan(quick).sum())
+    return column
+
+
+def _quick(cells: Sequence[Any]) -> np.ndarray | None:
+    """Plain finite numbers and empty cells at Arrow's speed; None where anything else is among them."""
+    try:
+        texts = pa.array([None if cell == "" else cell for cell in cells])
+        values = pc.cast(texts, pa.float64()).to_numpy(zero_copy_only=False)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return None
+    return None if np.isinf(values).any() else np.asarray(values, np.float64)
+
+
+def _read_block(column: NumberColumn, start: int, cells: Sequence[Any], decimal: Decimal) -> None:
+    for row, cell in enumerate(cells, start):
+        try:
+            value = number(cell, decimal)
+        except (TypeError, ValueError, OverflowError):
+            value = math.inf
+        if value is None:
+            column.missing += 1
+        elif math.isinf(value):
+            _note_odd(column, row, cell)
+        else:
+            column.values[row] = value
+
+
+def _note_odd(column: NumberColumn, row: int, cell: Any) -> None:  # a cell of any type
+    looks = looks_like(cell)
+    column.odd.setdefault(looks, []).append(row)
+    shown = column.examples.setdefault(looks, [])
+    if len(shown) < SHOWN:
+        shown.append(str(cell).strip()[:60])
+
+
+def decimal_sign(cells: Iterable[Any]) -> tuple[Decimal, str] | None:
+    """Which sign separates decimals in these cells, and the reason; None where both readings fit (``1,234`` alone).
+
+    A comma counts only if no cell has a dot before digits, at least one cell cannot be a thousands separator
+    (``2,0``, ``-0,52``), and every cell with a comma fits.
+    """
+    commas = surely = dots = 0
+    example = ""
+    for cell in cells:
+        if not isinstance(cell, str) or is_missing(cell):
+            continue
+        text = cell.strip()
+        if _NUMBER_COMMA.fullmatch(text) and "," in text:
+            commas += 1
+            if not re.fullmatch(r"[+-]?[1-9]\d{0,2},\d{3}", text):
+                surely += 1
+                example = example or text
+        elif "." in text and _NUMBER.fullmatch(text):
+            dots += 1
+    if not commas:
+        return (".", "no cell has a comma between digits")
+    if dots or not surely:
+        return None
+    return (",", f"{commas} cells such as {example!r}, none with a dot")
+
+
+def words_of(cells: Iterable[Any]) -> list[str | None]:
+    """Cells as trimmed text, None where missing."""
+    return [None if is_missing(cell) else str(cell).strip() for cell in cells]
+
+
+def distinct(words: Sequence[str | None]) -> list[str]:
+    """Distinct texts in order of first appearance."""
+    return [word for word in dict.fromkeys(words) if word is not None]

@@ -1,0 +1,392 @@
+"""What kind of label a column holds, decided from all its cells, with the reason in words.
+
+{0, 1}, {-1, 1}, {1, 2} and yes/no are two classes; few words or few whole numbers are classes; several words in a cell
+are a multilabel target; other numbers are regression. A cell that is not understood counts as missing and is named. A
+column that is no label (constant, identifiers, free text) stays in the result with the reason: nothing vanishes.
+Everything can be set: ``kind`` of a column, ``separator`` of labels in a cell, what ``-1`` beside 0 and 1 means.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from repcore.data.accounting import Accounting
+from repcore.data.cells import Decimal, NumberColumn, decimal_sign, read_numbers, words_of
+from repcore.data.groups import is_group_name, plain_name
+from repcore.data.splits import PART_NAMES
+from repcore.errors import DataError
+from repcore.specs import TargetSpec
+
+LabelKind = Literal["auto", "class", "regression", "multilabel"]
+Uncertain = Literal["auto", "missing", "positive", "negative", "class"]
+MOST_WORD_CLASSES = 50
+MOST_NAMED_CLASSES = 1000  # of a column that the user calls a class
+MOST_NUMBER_CLASSES = 20
+LEAST_NUMBERS = 0.5  # share of filled cells that must be numbers for a column of numbers with odd cells
+SEPARATORS = ("|", ";", ",", "/", "+", " & ")
+_TRUE = frozenset({"true", "yes", "y", "t", "positive", "pos", "active"})
+_FALSE = frozenset({"false", "no", "n", "f", "negative", "neg", "inactive"})
+_COUNT_WORDS = frozenset({
+    "num", "number", "count", "counts", "age", "year", "score", "mos", "rating", "length", "size", "degree", "weight",
+    "width", "height", "duration", "price", "dose", "time", "n", "minimum", "maximum", "mean", "total",
+})  # fmt: skip
+_IDENTIFIER = re.compile(
+    r"(^|_)(id|idx|index|no|nr|row|uid|uuid|guid|key|name|title|accession|barcode|cas|cid|doi|url|filename|file|path)$"
+    r"|^unnamed|^column_?\d+$|^$"
+)
+
+
+@dataclass(slots=True)
+class LabelColumn:
+    """A column judged as a label.
+
+    Args:
+        name: of the column.
+        target: what it is; None = no label, for ``reason``.
+        values: one a row: float64 (N,), or (N, K) for multilabel; class numbers for classes; NaN = missing.
+        reason: why it was taken for this, in words.
+        odd: sentences on cells that count as missing though they are filled.
+        separator: of several labels in a cell.
+        change: how to set it otherwise.
+    """
+
+    name: str
+    target: TargetSpec | None
+    values: np.ndarray
+    reason: str
+    odd: list[str] = field(default_factory=list)
+    separator: str = ""
+    uncertain: int = 0
+    change: str = ""
+
+    @property
+    def is_binary(self) -> bool:
+        """Two classes that say no and yes: a task of a multilabel set."""
+        return self.target is not None and self.target.kind == "class" and self.target.names in BINARY_NAMES
+
+    def value(self, row: int) -> Any:
+        """A row's value for ``Sample.targets``: int class, float, list of floats, or NaN."""
+        value = self.values[row]
+        if self.values.ndim == 2:
+            return value.astype(np.float32).tolist()
+        if self.target is not None and self.target.kind == "class" and not math.isnan(value):
+            return int(value)
+        return float(value)
+
+    def tell(self, account: Accounting) -> None:
+        """Say what the column was taken for."""
+        if self.target is None:
+            account.guess(f"column {self.name!r}", "no label", self.reason, self.change)
+        else:
+            names = self.target.names
+            shown = f" ({', '.join(names[:6])}{', ...' if len(names) > 6 else ''})" if names else ""
+            account.guess(f"label {self.name!r}", f"{self.target.kind}{shown}", self.reason, self.change)
+        account.odd_cells += [text for text in self.odd if text not in account.odd_cells]
+
+
+BINARY_NAMES = (("0", "1"), ("-1", "1"), ("no", "yes"), ("false", "true"))
+
+
+def read_label(
+    name: str,
+    cells: Iterable[Any],
+    *,
+    kind: LabelKind = "auto",
+    separator: str = "",
+    uncertain: Uncertain = "auto",
+    decimal: Decimal | None = None,
+    change: str = "label_kind=class|regression|multilabel",
+) -> LabelColumn:
+    """Judge and read one column.
+
+    Args:
+        name: of the column.
+        cells: all of them, in row order.
+        kind: ``auto``, or what the user calls it.
+        separator: of several labels in a cell; found in the cells when empty.
+        uncertain: what -1 beside 0 and 1 means. ``auto`` = missing where all of -1, 0, 1 stand in the column and the
+            caller knows of other such columns (:func:`read_labels`), else three classes.
+        decimal: sign of decimals; found in the cells when None.
+        change: how a user sets the kind, for the announcement.
+
+    Raises:
+        DataError: the column cannot be of the kind that was asked for.
+    """
+    held = list(cells)
+    numbers, said = _numbers(name, held, decimal)
+    if kind == "regression":
+        return _regression(numbers, "as asked", said, change)
+    if kind == "multilabel" or separator:
+        words = words_of(held)
+        return _multilabel(name, words, separator or _separator(words, asked=True) or ",", "as asked", change)
+    if kind == "class":
+        return _asked_class(numbers, words_of(held), change)
+    if not numbers.filled:
+        return LabelColumn(name, None, numbers.values, "every cell is empty", change=change)
+    if numbers.number_share >= LEAST_NUMBERS:
+        return _of_numbers(numbers, said, uncertain, change)
+    return _of_words(numbers, words_of(held), change)
+
+
+def read_labels(
+    columns: Mapping[str, Sequence[Any]],
+    *,
+    kinds: Mapping[str, LabelKind] | None = None,
+    kind: LabelKind = "auto",
+    separator: str = "",
+    uncertain: Uncertain = "auto",
+    group_words: Iterable[str] = (),
+    change: str = "label_kind=class|regression|multilabel",
+    account: Accounting | None = None,
+) -> list[LabelColumn]:
+    """Judge and read several columns; groups, split words and identifiers are no labels. Tells ``account``.
+
+    Args:
+        columns: cells by column name; without the columns that hold the input, ids and paths.
+        kinds: what the user calls some of them; others are of ``kind``.
+        group_words: the domain's own words for :func:`repcore.data.groups.is_group_name`.
+    """
+    asked = dict(kinds or {})
+    if uncertain == "auto":
+        three = sum(_is_uncertain(cells) for cells in columns.values())
+        uncertain = "missing" if three >= 2 else "class"
+    found = []
+    for name, cells in columns.items():
+        why = "" if name in asked else _no_label_by_name(name, cells, tuple(group_words))
+        if why:
+            one = LabelColumn(name, None, np.full(len(cells), np.nan), why, change=change)
+        else:
+            one = read_label(
+                name,
+                cells,
+                kind=asked.get(name, kind),
+                separator=separator,
+                uncertain=uncertain,
+                change=change,
+            )
+        if account is not None:
+            one.tell(account)
+        found.append(one)
+    return found
+
+
+# ------------------------------------------------------------------------------------------------ kinds
+
+
+def _numbers(name: str, cells: Sequence[Any], asked: Decimal | None) -> tuple[NumberColumn, str]:
+    """The column as numbers, with a decimal comma where its cells say so, and what to say of it."""
+    numbers = read_numbers(name, cells, asked or ".")
+    if asked is not None or not ({"decimal comma", "thousands", "text"} & set(numbers.odd)):
+        return numbers, ""
+    found = decimal_sign(cells)
+    if found is None or found[0] == ".":
+        return numbers, ""
+    return read_numbers(name, cells, ","), f"decimal comma: {found[1]}"
+
+
+def _regression(numbers: NumberColumn, why: str, said: str, change: str) -> LabelColumn:
+    reason = "; ".join(part for part in (why, said) if part)
+    return LabelColumn(
+        numbers.name, TargetSpec(numbers.name, "regression"), numbers.values, reason, numbers.sentences(), change=change
+    )
+
+
+def _of_numbers(numbers: NumberColumn, said: str, uncertain: Uncertain, change: str) -> LabelColumn:
+    values = numbers.values
+    known = values[~np.isnan(values)]
+    found, counts = np.unique(known, return_counts=True)
+    whole = bool(len(found)) and bool((found == np.round(found)).all())
+    name = numbers.name
+    if len(found) == 1 and not set(found) <= {0.0, 1.0}:
+        return LabelColumn(
+            name, None, values, f"every filled cell is {_text(found[0])}", numbers.sentences(), change=change
+        )
+    if whole and set(found) == {-1.0, 0.0, 1.0} and uncertain != "class":
+        return _uncertain(numbers, uncertain, change)
+    if whole and set(found) in ({0.0, 1.0}, {-1.0, 1.0}, {1.0, 2.0}, {0.0}, {1.0}):
+        names = found if len(found) == 2 else np.asarray([0.0, 1.0])
+        only = f"; only {_text(found[0])} stands in it" if len(found) == 1 else ""
+        why = f"cells are {_text(names[0])} and {_text(names[1])}{only}"
+        return _classes(numbers, names, why, change)
+    if whole and len(known) > 2 and _is_running(known):
+        return LabelColumn(name, None, values, "running numbers", numbers.sentences(), change=change)
+    if whole and _few_whole(name, found, counts):
+        return _classes(numbers, found, f"{len(found)} different whole numbers", change)
+    why = f"numbers from {_text(found[0])} to {_text(found[-1])}"
+    return _regression(numbers, why, said, change)
+
+
+def _few_whole(name: str, found: np.ndarray, counts: np.ndarray) -> bool:
+    """Whether whole numbers are codes of classes: few, close together, each several times, no count by its name."""
+    if set(plain_name(name).split("_")) & _COUNT_WORDS or len(found) > MOST_NUMBER_CLASSES:
+        return False
+    close = found[-1] - found[0] < 2 * len(found)
+    return bool(close and counts.mean() >= 3 and np.median(counts) >= 2)
+
+
+def _classes(numbers: NumberColumn, found: np.ndarray, why: str, change: str) -> LabelColumn:
+    place = {value: float(number) for number, value in enumerate(found.tolist())}
+    values = np.asarray([place.get(value, math.nan) for value in numbers.values.tolist()], np.float64)
+    target = TargetSpec(numbers.name, "class", names=tuple(_text(value) for value in found))
+    return LabelColumn(numbers.name, target, values, why, numbers.sentences(), change=change)
+
+
+def _uncertain(numbers: NumberColumn, meaning: Uncertain, change: str) -> LabelColumn:
+    """-1 beside 0 and 1, as in CheXpert and MIMIC-CXR: not decided by the radiologist."""
+    values = numbers.values.copy()
+    unsure = values == -1.0
+    values[unsure] = {"positive": 1.0, "negative": 0.0}.get(meaning, math.nan)
+    taken = {"positive": "taken for 1", "negative": "taken for 0"}.get(meaning, "taken for missing")
+    why = f"cells are 0 and 1; -1 ({int(unsure.sum()):,} cells) is uncertain and {taken}"
+    target = TargetSpec(numbers.name, "class", names=("0", "1"))
+    words = f"{change}, uncertain=missing|positive|negative|class"
+    return LabelColumn(
+        numbers.name, target, values, why, numbers.sentences(), uncertain=int(unsure.sum()), change=words
+    )
+
+
+def _of_words(numbers: NumberColumn, words: Sequence[str | None], change: str) -> LabelColumn:
+    name, filled = numbers.name, [word for word in words if word is not None]
+    odd = numbers.sentences() if numbers.number_share > 0.0 else []
+    found = set(filled)
+    lower = {word.lower() for word in found}
+    if lower <= _TRUE | _FALSE and len(lower) == 2 and lower & _TRUE and lower & _FALSE:
+        return _yes_no(name, words, change)
+    separator = _separator(words)
+    if separator:
+        return _multilabel(name, words, separator, f"cells hold several labels separated by {separator!r}", change)
+    if len(found) == 1:
+        return LabelColumn(
+            name, None, np.full(len(words), np.nan), f"every filled cell is {filled[0]!r}", change=change
+        )
+    if lower <= set(PART_NAMES):
+        return LabelColumn(name, None, np.full(len(words), np.nan), "its words name parts of a split", change=change)
+    if len(found) <= MOST_WORD_CLASSES and len(filled) >= 2 * len(found):
+        return _word_classes(name, words, f"{len(found)} different words", [], change)
+    looks = ", ".join(f"{len(rows):,} look like {kind}" for kind, rows in list(numbers.odd.items())[:3])
+    why = f"{len(found):,} different texts in {len(filled):,} filled cells ({looks}), first {filled[0][:40]!r}"
+    return LabelColumn(name, None, np.full(len(words), np.nan), why, odd, change=change)
+
+
+def _yes_no(name: str, words: Sequence[str | None], change: str) -> LabelColumn:
+    values = [math.nan if word is None else float(word.lower() in _TRUE) for word in words]
+    spelt = {bool(word.lower() in _TRUE): word for word in words if word is not None}
+    target = TargetSpec(name, "class", names=(spelt[False], spelt[True]))
+    why = f"cells are {spelt[False]!r} and {spelt[True]!r}"
+    return LabelColumn(name, target, np.asarray(values, np.float64), why, change=change)
+
+
+def _word_classes(name: str, words: Sequence[str | None], why: str, odd: list[str], change: str) -> LabelColumn:
+    names = tuple(sorted({word for word in words if word is not None}, key=natural))
+    place = {word: float(number) for number, word in enumerate(names)}
+    values = np.asarray([math.nan if word is None else place[word] for word in words], np.float64)
+    similar = [group for group in _alike(names) if len(group) > 1]
+    if similar:
+        why += f"; {' and '.join(map(repr, similar[0]))} differ only in spelling"
+    return LabelColumn(name, TargetSpec(name, "class", names=names), values, why, odd, change=change)
+
+
+def _asked_class(numbers: NumberColumn, words: Sequence[str | None], change: str) -> LabelColumn:
+    found = {word for word in words if word is not None}
+    if not 2 <= len(found) <= MOST_NAMED_CLASSES:
+        raise DataError(
+            f"column {numbers.name!r} has {len(found):,} distinct values, which is no class label",
+            expected=f"2 to {MOST_NAMED_CLASSES}",
+            hint="label_kind=regression for numbers",
+        )
+    if numbers.odd_count:
+        return _word_classes(numbers.name, words, "as asked", [], change)
+    known = np.unique(numbers.values[~np.isnan(numbers.values)])
+    return _classes(numbers, known, "as asked", change)
+
+
+def _multilabel(name: str, words: Sequence[str | None], separator: str, why: str, change: str) -> LabelColumn:
+    split = [None if word is None else split_cell(word, separator) for word in words]
+    names = tuple(sorted({one for cell in split if cell is not None for one in cell}, key=natural))
+    place = {one: number for number, one in enumerate(names)}
+    values = np.full((len(words), max(len(names), 1)), np.nan)
+    for row, cell in enumerate(split):
+        if cell is not None:
+            values[row] = 0.0
+            values[row, [place[one] for one in cell]] = 1.0
+    target = TargetSpec(name, "multilabel", names=names)
+    return LabelColumn(name, target, values, why, separator=separator, change=f"{change}, label_separator=TEXT")
+
+
+def split_cell(cell: str, separator: str) -> list[str]:
+    """Labels of one cell, trimmed, empty ones left out."""
+    return [word.strip() for word in cell.split(separator) if word.strip()]
+
+
+def _separator(words: Sequence[str | None], asked: bool = False) -> str:
+    """The sign that separates several labels in a cell, if splitting by it gives fewer, repeated labels.
+
+    A comma inside one class name does not make a set multilabel: parts must come again on their own or in other
+    combinations.
+    """
+    filled = [word for word in words if word is not None]
+    for sign in SEPARATORS:
+        joined = [word for word in filled if len(split_cell(word, sign)) > 1]
+        if not joined or (len(joined) < 2 and not asked):
+            continue
+        parts = Counter(part for word in filled for part in set(split_cell(word, sign)))
+        combinations: dict[str, set[str]] = {}
+        for word in set(filled):
+            for part in split_cell(word, sign):
+                combinations.setdefault(part, set()).add(word)
+        inside = {part for word in joined for part in split_cell(word, sign)}
+        shared = sum(len(combinations[part]) > 1 for part in inside)
+        short = all(len(part) <= 40 and len(part.split()) <= 4 for part in parts)
+        if short and len(parts) < max(len(set(filled)), 3) + 1 and shared >= 0.6 * len(inside) and len(set(joined)) > 1:
+            return sign
+    return ""
+
+
+def _is_uncertain(cells: Sequence[Any]) -> bool:
+    found = {str(cell).strip() for cell in cells[:1000] if cell is not None and str(cell).strip()}
+    if not found or len(found) > 8:
+        return False
+    found |= {str(cell).strip() for cell in cells[1000:] if cell is not None and str(cell).strip()}
+    return bool(found & {"-1", "-1.0"}) and found <= {"-1", "-1.0", "0", "0.0", "1", "1.0", "nan"} and len(found) > 1
+
+
+def _no_label_by_name(name: str, cells: Sequence[Any], group_words: tuple[str, ...]) -> str:
+    if is_group_name(name, group_words):
+        return "its name says where a row comes from: a group, kept together in splits"
+    if _IDENTIFIER.search(plain_name(name)):
+        return "its name says that it identifies rows"
+    words = {word.lower() for word in words_of(cells[:1000]) if word is not None}
+    if words and words <= set(PART_NAMES) and {str(one).strip().lower() for one in cells} <= {*PART_NAMES, "", "none"}:
+        return "its words name parts of a split"
+    return ""
+
+
+def _is_running(known: np.ndarray) -> bool:
+    step = np.diff(known)
+    return bool((step == 1.0).all())
+
+
+def _alike(names: Sequence[str]) -> list[list[str]]:
+    by_plain: dict[str, list[str]] = {}
+    for name in names:
+        by_plain.setdefault(re.sub(r"[^a-z0-9]+", "", name.lower()) or name, []).append(name)
+    return list(by_plain.values())
+
+
+def natural(text: str) -> tuple[int, float, str]:
+    """Sorting key: numbers by size, then words."""
+    try:
+        return (0, float(text), text)
+    except ValueError:
+        return (1, 0.0, text)
+
+
+def _text(value: float) -> str:
+    return str(int(value)) if value == int(value) else f"{value:.6g}"
