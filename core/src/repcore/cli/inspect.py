@@ -112,14 +112,14 @@ def _consumer(given: Mapping[str, Any]) -> tuple[str, str, Preprocessor | None]:
 
 def _recipes_for(entry: Any) -> list[str]:  # entry of a data set
     """Recipes of the reader's domain whose preprocessor takes its samples."""
+    from repcore.config.matching import reads_for
     from repcore.config.resolve import recipe_preprocessor
-    from repcore.data.readers import accepts
 
     known = registry.default()
     fitting = []
     for recipe in known.entries("recipe", entry.full_name.rpartition("/")[0]):
         name = recipe_preprocessor(known, recipe.full_name, None)
-        if name and accepts(known.preprocessor(name).spec, entry.spec):
+        if name and reads_for(entry, known.preprocessor(name)):
             fitting.append(recipe.full_name)
     return fitting
 
@@ -127,7 +127,7 @@ def _recipes_for(entry: Any) -> list[str]:  # entry of a data set
 def _preprocessor(recipe: str, reader: DatasetReader, *, asked: bool) -> tuple[Preprocessor | None, str]:
     """The recipe's preprocessor, fitted on rows that are looked at; None and the reason where it cannot be."""
     from repcore.config.resolve import resolve_run
-    from repcore.data.guard import in_words, is_strict
+    from repcore.data.guard import error_in_words, is_strict
     from repcore.data.inspection import rows_to_look_at
     from repcore.training.assembly import build
 
@@ -137,7 +137,7 @@ def _preprocessor(recipe: str, reader: DatasetReader, *, asked: bool) -> tuple[P
     except Exception as error:
         if asked or is_strict():
             raise
-        return None, f"{recipe} cannot prepare it: {in_words(error)}"
+        return None, f"{recipe} cannot prepare it: {error_in_words(error)}"
     return preprocessor, recipe
 
 

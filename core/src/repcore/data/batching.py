@@ -95,15 +95,29 @@ class TrainingItems(torch.utils.data.Dataset[Drawn]):
         )
 
     def _draw(self, index: int, rng: np.random.Generator, progress: Progress) -> Drawn:
+        items: dict[str, Item] = {}
         if self.views is not None:
             with item_guard(self.views, "building views"):
-                items = self.views.build(index, self.reader, rng, progress)
-            sample = read_sample(self.reader, index)
-            return Drawn(items, sample.id, sample.targets)
+                items.update(self.views.build(index, self.reader, rng, progress))
         sample = read_sample(self.reader, index)
-        prepared = prepare_sample(self.preprocessor, sample)
-        chosen = prepared[0] if len(prepared) == 1 else prepared[int(rng.integers(len(prepared)))]
-        return Drawn({PLAIN: chosen}, sample.id, sample.targets)
+        if self.views is None or self.keeps_inputs:
+            items[PLAIN] = one_item(self.preprocessor, sample, rng)
+        return Drawn(items, sample.id, sample.targets)
+
+
+def one_item(preprocessor: Preprocessor, sample: Sample, rng: np.random.Generator) -> Item:
+    """An item of the sample at random: by the preprocessor's optional ``draw``, else one of all that it prepares.
+
+    Raises:
+        ItemError: the row cannot be used.
+    """
+    draw = getattr(preprocessor, "draw", None)
+    if draw is not None:
+        with item_guard(preprocessor, "drawing an item"):
+            drawn: Item = draw(sample, rng)
+            return drawn
+    prepared = prepare_sample(preprocessor, sample)
+    return prepared[0] if len(prepared) == 1 else prepared[int(rng.integers(len(prepared)))]
 
 
 class TrainingCollator:

@@ -30,7 +30,7 @@ def owner_of(code: Any) -> str:  # any object of a plugin
     return f"{getattr(kind, '__module__', '?')}.{getattr(kind, '__qualname__', '?')}"
 
 
-def in_words(error: BaseException) -> str:
+def error_in_words(error: BaseException) -> str:
     """``ValueError: cannot reshape``: one line, however long and however broken the exception's own text."""
     try:
         text = " ".join(str(error).split())
@@ -53,8 +53,10 @@ def as_item_error(error: Exception, owner: Any, doing: str) -> ItemError:  # own
     if is_strict():
         raise error
     if isinstance(error, MemoryError):
-        return ItemError("too_large", f"{doing} needs more memory than there is ({owner_of(owner)}, {in_words(error)})")
-    return ItemError(FAILED, f"{doing}: {in_words(error)} (in {owner_of(owner)})")
+        return ItemError(
+            "too_large", f"{doing} needs more memory than there is ({owner_of(owner)}, {error_in_words(error)})"
+        )
+    return ItemError(FAILED, f"{doing}: {error_in_words(error)} (in {owner_of(owner)})")
 
 
 @contextmanager
@@ -112,5 +114,5 @@ def named_guard(owner: Any, doing: str) -> Iterator[None]:  # owner: any object 
         if is_strict():
             raise
         raise PluginError(
-            f"{doing} failed: {in_words(error)}", code=owner_of(owner), hint="REPCORE_STRICT=1 shows where"
+            f"{doing} failed: {error_in_words(error)}", code=owner_of(owner), hint="REPCORE_STRICT=1 shows where"
         ) from error

@@ -5,21 +5,22 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from repcore.config.matching import in_words, reads_for
 from repcore.config.plain import field_types
 from repcore.config.resolve import ResolvedPart, resolve_part
 from repcore.data.accounting import walk
-from repcore.data.guard import in_words, is_strict
+from repcore.data.guard import error_in_words, is_strict
 from repcore.errors import DataError, PluginError, RegistryError, RepcoreError
 from repcore.interfaces import DatasetReader
 from repcore.registry import Entry, Registry
-from repcore.specs import DatasetSpec, PreprocessorSpec, TensorSpec
+from repcore.specs import DatasetSpec, PreprocessorSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Recognition:
 
 
 def recognise(
-    registry: Registry, path: Path, domain: str | None = None, consumer: PreprocessorSpec | None = None
+    registry: Registry, path: Path, domain: str | None = None, consumer: Entry[PreprocessorSpec] | None = None
 ) -> Recognition:
     """Ask every reader's sniffer. One that raises is named and counts as not fitting.
 
@@ -58,48 +59,29 @@ def recognise(
         except Exception as error:
             if is_strict():
                 raise
-            words = str(error).partition("\n")[0] if isinstance(error, RepcoreError) else in_words(error)
+            words = str(error).partition("\n")[0] if isinstance(error, RepcoreError) else error_in_words(error)
             problems.append(f"{entry.full_name} could not look at it: {words}")
             continue
         if score > 0.0:
-            (fits if accepts(consumer, entry.spec) else unfit).append(Recognised(entry, score))
+            (fits if consumer is None or reads_for(entry, consumer) else unfit).append(Recognised(entry, score))
     by_score = partial(sorted, key=lambda one: (-one.score, one.entry.full_name))
     return Recognition(tuple(by_score(fits)), tuple(by_score(unfit)), tuple(problems))
 
 
-def accepts(consumer: PreprocessorSpec | None, reader: DatasetSpec) -> bool:
-    """Whether a preprocessor takes a reader's samples: each input that it needs is produced, by name and shape.
-
-    Specs that declare nothing are given the benefit of the doubt.
-    """
-    if consumer is None or not consumer.accepts or not reader.produces:
-        return True
-    made = {one.name: one for one in reader.produces}
-    needed = [one for one in consumer.accepts if not one.optional]
-    return all(
-        one.name in made and (not one.shape or not made[one.name].shape or one.shape == made[one.name].shape)
-        for one in needed
-    )
-
-
-def refuse_misfit(consumer: PreprocessorSpec | None, entry: Entry[DatasetSpec], name: str) -> None:
+def refuse_misfit(consumer: Entry[PreprocessorSpec] | None, entry: Entry[DatasetSpec]) -> None:
     """Refuse a reader that was named by hand but whose samples the preprocessor cannot take; names both sides.
 
     Raises:
         DataError: it does not fit.
     """
-    if accepts(consumer, entry.spec):
+    if consumer is None or reads_for(entry, consumer):
         return
-    assert consumer is not None
     raise DataError(
-        f"reader {entry.full_name} gives {_in_words(entry.spec.produces)}, which preprocessor {name} does not take",
-        preprocessor_takes=_in_words(consumer.accepts),
+        f"reader {entry.full_name} gives {in_words(entry.spec.produces)}, "
+        f"which preprocessor {consumer.full_name} does not take",
+        preprocessor_takes=in_words(consumer.spec.accepts),
         hint="another --reader, or a recipe or model for this kind of data",
     )
-
-
-def _in_words(tensors: Sequence[TensorSpec]) -> str:
-    return ", ".join(f"{one.name} ({one.shape})" if one.shape else one.name for one in tensors) or "nothing"
 
 
 def dataset_settings(
@@ -121,22 +103,22 @@ def dataset_settings(
         DataError: the path does not exist, no reader fits, or two fit equally. RegistryError: unknown reader.
     """
     path = Path(data).expanduser()
-    consumer = None if not preprocessor else registry.preprocessor(preprocessor, domain).spec
+    consumer = None if not preprocessor else registry.preprocessor(preprocessor, domain)
     if reader is not None:
         entry = registry.dataset(reader, domain)
-        refuse_misfit(consumer, entry, preprocessor or "")
+        refuse_misfit(consumer, entry)
         return {"name": entry.full_name, **({"path": str(path)} if _takes_path(entry) else {})}
     if not os.path.lexists(path):
         with contextlib.suppress(RegistryError):
             named = registry.dataset(data, domain)
             if named.spec.embedded or not _takes_path(named):
-                refuse_misfit(consumer, named, preprocessor or "")
+                refuse_misfit(consumer, named)
                 return {"name": named.full_name}
         names = [one.full_name for one in registry.entries("dataset", domain) if one.spec.embedded]
         raise DataError(f"{data!r} is neither a path nor a data set", data_sets=", ".join(names) or "none")
     found = recognise(registry, path, domain, consumer)
     if not found.fits:
-        raise _nothing_fits(registry, data, found, domain, consumer, preprocessor or "")
+        raise _nothing_fits(registry, data, found, domain, consumer)
     tied = [one for one in found.fits if one.score == found.fits[0].score]
     if len(tied) > 1:
         raise DataError(
@@ -152,16 +134,16 @@ def _nothing_fits(
     data: str,
     found: Recognition,
     domain: str | None,
-    consumer: PreprocessorSpec | None,
-    preprocessor: str,
+    consumer: Entry[PreprocessorSpec] | None,
 ) -> DataError:
     problems = "\n".join(found.problems)
-    if found.unfit:
+    if found.unfit and consumer is not None:
         best = found.unfit[0].entry
         return DataError(
-            f"{data!r} looks like data for {best.full_name}, whose samples preprocessor {preprocessor} does not take",
-            reader_gives=_in_words(best.spec.produces),
-            preprocessor_takes=_in_words(consumer.accepts if consumer is not None else ()),
+            f"{data!r} looks like data for {best.full_name}, whose samples preprocessor {consumer.full_name} "
+            "does not take",
+            reader_gives=in_words(best.spec.produces),
+            preprocessor_takes=in_words(consumer.spec.accepts),
             problems=problems,
             hint="another recipe or model, or --reader NAME",
         )

@@ -35,7 +35,7 @@ FORMAT = 2  # of the cached copy; raised when the same bytes are read otherwise
 __all__ = ["MISSING_WORDS", "Table", "file_fingerprint", "number", "table_suffix"]
 
 PROBLEM_COLUMN = "__problem__"
-TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".smi", ".smiles", ".txt")
+TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".smi", ".smiles", ".txt", ".edges", ".edgelist")
 SUFFIXES = (*TEXT_SUFFIXES, ".parquet")
 SMI_SUFFIXES = (".smi", ".smiles")
 SMI_HEADERS = frozenset({"smiles", "smi", "canonical_smiles", "structure"})

@@ -61,6 +61,17 @@ DATASETS = (
         render=RENDER,
     ),
     DatasetSpec(
+        name="network",
+        summary="GraphML, GML, GEXF, Pajek, node-link JSON, MatrixMarket, networkx edge lists; a file or a folder",
+        target=f"{ROOT}.datasets.networks:NetworkDataset",
+        config=f"{ROOT}.configs.data:NetworkConfig",
+        produces=STORED,
+        sniff=f"{ROOT}.datasets.networks:sniff",
+        render=RENDER,
+        needs=("networkx", "scipy"),
+        hints={"networkx": "pip install networkx", "scipy": "pip install scipy"},
+    ),
+    DatasetSpec(
         name="motifs",
         summary="Generated graphs whose class lies in how bonds go with their ends",
         target=f"{ROOT}.datasets.motifs:Motifs",

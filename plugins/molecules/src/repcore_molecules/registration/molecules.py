@@ -18,7 +18,7 @@ HINTS = {"rdkit": "pip install rdkit", "selfies": "pip install selfies"}
 DATASETS = (
     DatasetSpec(
         name="smiles-table",
-        summary="CSV, TSV, SMI or parquet (.gz) with a SMILES column; MoleculeNet layouts",
+        summary="CSV, TSV, SMI, parquet with SMILES, InChI or SELFIES, and SDF (.gz); MoleculeNet layouts",
         target="repcore_molecules.datasets.tables:MoleculeTable",
         config="repcore_molecules.configs.data:MoleculeTableConfig",
         produces=(TensorSpec("smiles", "", "text"),),
@@ -54,6 +54,7 @@ PREPROCESSORS = (
         config="repcore_molecules.configs.data:SelfiesConfig",
         accepts=(TensorSpec("smiles", "", "text"),),
         produces=TOKENS,
+        version=2,  # atom maps are stripped
         baselines={
             "symbol-counts": "repcore_molecules.preprocessors.baselines:symbol_counts",
             "ecfp4": "repcore_molecules.preprocessors.baselines:ecfp4",
