@@ -62,6 +62,7 @@ PREPROCESSORS = (
         splits={
             "scaffold": "repcore_molecules.preprocessors.splits:scaffold",
             "scaffold-seeded": "repcore_molecules.preprocessors.splits:balanced",
+            "molecule": "repcore_molecules.preprocessors.splits:molecule",
         },
     ),
 )
