@@ -24,7 +24,8 @@ from repcore.interfaces import Sample
 from repcore_molecules.checkpoints.selformer import convert, published_names, sniff
 from repcore_molecules.configs.data import MoleculeTableConfig, SelfiesConfig
 from repcore_molecules.configs.smiles import SmilesConfig
-from repcore_molecules.datasets.tables import MoleculeTable, sniff_table
+from repcore_molecules.datasets.table_files import sniff_table
+from repcore_molecules.datasets.tables import MoleculeTable
 from repcore_molecules.preprocessors.selfies import SelfiesPreprocessor
 from repcore_molecules.preprocessors.splits import molecule
 from repcore_molecules.smiles.pipeline import SmilesPipeline
@@ -197,6 +198,15 @@ def test_extended_smiles_in_tables_and_smi_files(tmp_path: Path) -> None:
     assert smi.cells(0, 2) == ["CCO |$;;OH$|", "CCN"]
     pipeline = SmilesPipeline(SmilesConfig())
     assert pipeline.run(smi[0].inputs).canonical == "CCO"
+
+
+def test_names_of_smi_files_are_ids_where_each_is_unique(tmp_path: Path) -> None:
+    reader = opened(written(tmp_path, "CCO |$;;OH$| ethanol\nCCN F2\nc1ccccc1\tbenzene ring\n", "a.smi"))
+    assert [reader.id_of(row) for row in range(3)] == ["ethanol", "F2", "benzene ring"]
+    assert reader.targets == ()
+    twice = opened(written(tmp_path, "CCO a\nCCN a\n", "b.smi"))
+    assert [twice.id_of(row) for row in range(2)] == ["0", "1"]
+    assert reader.describe(reader[1]) == {"heavy atoms": 3, "fragments": 1}
 
 
 def test_reactions_are_refused_in_words(tmp_path: Path) -> None:
