@@ -50,6 +50,23 @@ class Sample:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Which stretch of a sample an item covers, for outputs with a row a window.
+
+    Args:
+        start / end: in the domain's unit along the sample (seconds, slices).
+        status / reason: of this window alone; the item's are those of the whole row.
+        part: names one of several parts that cover the same stretch, such as a channel.
+    """
+
+    start: float
+    end: float
+    status: str = "ok"
+    reason: str = ""
+    part: str = ""
+
+
 @dataclass(slots=True)
 class Item:
     """One prepared piece of a sample: what ``collate`` stacks.
@@ -59,6 +76,7 @@ class Item:
         meta: facts for ``Preprocessor.cost``, such as the number of tokens.
         status / reason: ``"ok"``, or a warning about this row (``"truncated"``, ...) that is written into the output.
         weight: share of a sample that this window covers; core pools windows by it.
+        window: where in the sample it lies, if the domain cuts samples into windows.
     """
 
     values: Any  # see above
@@ -66,6 +84,7 @@ class Item:
     status: str = "ok"
     reason: str = ""
     weight: float = 1.0
+    window: Window | None = None
 
 
 class DatasetReader(Protocol):
@@ -102,7 +121,8 @@ class Preprocessor(Protocol):
     """Deterministic path from a sample to a batch; saved with the model and used by every command alike.
 
     Called as ``target(config)`` for a new run and ``target.load(config, folder)`` for a saved model, where ``folder``
-    holds what ``save`` wrote.
+    holds what ``save`` wrote. An optional method serves samples that are too long to be prepared for one training item:
+    ``draw(sample, generator) -> Item`` gives one of the items of ``prepare`` at random without the work for the others.
     """
 
     def fit(self, reader: DatasetReader, indices: Sequence[int] | np.ndarray) -> None:

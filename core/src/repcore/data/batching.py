@@ -97,15 +97,24 @@ class TrainingItems(torch.utils.data.Dataset[Drawn]):
         items = {} if self.views is None else dict(self.views.build(index, self.reader, rng, progress))
         sample = self.reader[index]
         if self.views is None or self.keeps_inputs:
-            items[PLAIN] = self._plain(sample, rng)
+            items[PLAIN] = one_item(self.preprocessor, sample, rng)
         return Drawn(items, sample.id, sample.targets)
 
-    def _plain(self, sample: Sample, rng: np.random.Generator) -> Item:
-        """The item without any view; one of its windows where there are several."""
-        prepared = self.preprocessor.prepare(sample)
-        if not prepared:
-            raise ItemError("empty", "preparation gave no item")
-        return prepared[0] if len(prepared) == 1 else prepared[int(rng.integers(len(prepared)))]
+
+def one_item(preprocessor: Preprocessor, sample: Sample, rng: np.random.Generator) -> Item:
+    """An item of the sample at random: by the preprocessor's optional ``draw``, else one of all that it prepares.
+
+    Raises:
+        ItemError: the row cannot be used.
+    """
+    draw = getattr(preprocessor, "draw", None)
+    if draw is not None:
+        drawn: Item = draw(sample, rng)
+        return drawn
+    prepared = preprocessor.prepare(sample)
+    if not prepared:
+        raise ItemError("empty", "preparation gave no item")
+    return prepared[0] if len(prepared) == 1 else prepared[int(rng.integers(len(prepared)))]
 
 
 class TrainingCollator:
