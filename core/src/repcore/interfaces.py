@@ -50,6 +50,23 @@ class Sample:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Which stretch of a sample an item covers, for outputs with a row a window.
+
+    Args:
+        start / end: in the domain's unit along the sample (seconds, slices).
+        status / reason: of this window alone; the item's are those of the whole row.
+        part: names one of several parts that cover the same stretch, such as a channel.
+    """
+
+    start: float
+    end: float
+    status: str = "ok"
+    reason: str = ""
+    part: str = ""
+
+
 @dataclass(slots=True)
 class Item:
     """One prepared piece of a sample: what ``collate`` stacks.
@@ -61,6 +78,7 @@ class Item:
         weight: share of a sample that this window covers; core pools windows by it.
         targets: dense labels over the item's own elements, in the order in which the encoder's tokens (or their
             ``source``) count them; core joins those of a batch. Missing = NaN, or the target's ``ignore``.
+        window: where in the sample it lies, if the domain cuts samples into windows.
     """
 
     values: Any  # see above
@@ -69,14 +87,17 @@ class Item:
     reason: str = ""
     weight: float = 1.0
     targets: Mapping[str, Any] = field(default_factory=dict)
+    window: Window | None = None
 
 
 class DatasetReader(Protocol):
     """Random access to samples. Called as ``target(config)``; opening must be quick, reading lazy.
 
     A row that cannot be read raises :class:`repcore.errors.ItemError` from ``__getitem__``; core reports it.
-    Two optional attributes are used when present: ``costs`` (array of a training cost per index, for length buckets)
-    and ``groups`` (sequence of group keys per index, so that splitting needs no reading).
+    Optional attributes are used when present: ``costs`` (array of a training cost per index, for length buckets),
+    ``groups`` (sequence of group keys per index, so that splitting needs no reading), ``account``
+    (:class:`repcore.data.accounting.Accounting`: what became of every file and record) or ``notes`` (remarks), and
+    ``describe(sample) -> Mapping`` (facts that ``inspect`` sums up: lengths, rates, shapes, spacing, counts).
     """
 
     @property
@@ -105,7 +126,9 @@ class Preprocessor(Protocol):
     """Deterministic path from a sample to a batch; saved with the model and used by every command alike.
 
     Called as ``target(config)`` for a new run and ``target.load(config, folder)`` for a saved model, where ``folder``
-    holds what ``save`` wrote.
+    holds what ``save`` wrote. Optional methods: ``draw(sample, generator) -> Item`` serves samples that are too long to
+    be prepared for one training item and gives one item of ``prepare`` at random without the work for the others;
+    ``describe(sample) -> Mapping`` gives facts for ``inspect``.
     """
 
     def fit(self, reader: DatasetReader, indices: Sequence[int] | np.ndarray) -> None:

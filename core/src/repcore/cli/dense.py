@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from repcore import stopping
 from repcore.cli.console import ConsoleReporter, say, show_json
 
 if TYPE_CHECKING:
@@ -82,12 +83,15 @@ def _write(
         reporter.info(f"going on after {done:,} rows that an earlier command has written")
     status: Counter[str] = Counter()
     failed = 0
-    for row in rows:
-        one: DenseRow = row[0] if isinstance(row, tuple) else row
-        writer.write(one, row[1] if isinstance(row, tuple) else {})
-        status[one.status] += 1
-        failed += one.answer is None
-        reporter.progress("elements", writer.rows_done, total)
+    with stopping.noted(reporter.info) as stop:
+        for row in rows:
+            one: DenseRow = row[0] if isinstance(row, tuple) else row
+            writer.write(one, row[1] if isinstance(row, tuple) else {})
+            status[one.status] += 1
+            failed += one.answer is None
+            reporter.progress("elements", writer.rows_done, total)
+            if writer.rows_done < total:
+                stop.obey(f"{writer.rows_done:,} of {total:,} rows are kept")
     reporter.close()
     path = writer.finish()
     scores = None if predictor is None else predictor.scores()

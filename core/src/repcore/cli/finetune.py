@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from repcore import registry
 from repcore.cli.console import ConsoleReporter, say, show_json, table
 from repcore.cli.options import RUNS_FOLDER, device_option, json_option, reader_options, torch_device
 from repcore.errors import ConfigError, DataError, RunError
+from repcore.stopping import Stopped
 
 if TYPE_CHECKING:
     from repcore.data.split_plans import SplitPlan
@@ -69,14 +71,7 @@ def finetune_command(
     elif model is None or not given["data"]:
         raise ConfigError("which model, and which data?", hint="repcore DOMAIN finetune MODEL --data PATH --label NAME")
     request["settings"] = tuple(request["settings"])
-    from repcore.training.finetune import FinetuneStoppedError
-
-    try:
-        _run(ctx.obj, request, folder, given)
-    except FinetuneStoppedError as error:
-        say(str(error))
-        say(f"go on with: repcore {ctx.obj} finetune --resume {'latest' if resume is None else resume}")
-        ctx.exit(130)
+    _run(ctx.obj, request, folder, given)
 
 
 def _resumed(folder: RunFolder, model: Path | None, overrides: tuple[str, ...]) -> dict[str, Any]:
@@ -119,7 +114,11 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
         folder.write_json(REQUEST, _storable(request))
         folder.write_json("config.json", {"recipe": f"{domain}/finetune"})  # the training writes the whole of it
     wanted = FinetuneRequest(list(range(request["seeds"])), request["ensemble"], request["twin"])
-    outcome = run_plan(opened, settings, rows, plan, wanted, folder, reporter, device=device)
+    try:
+        outcome = run_plan(opened, settings, rows, plan, wanted, folder, reporter, device=device)
+    except Stopped as left:
+        left.command = shlex.join(["repcore", domain, "finetune", "--resume", str(folder.path)])
+        raise
     reporter.close()
     record = record_of(outcome, {**_storable(request), "data_fingerprint": reader.fingerprint})
     folder.write_json("finetune.json", record)
@@ -163,6 +162,7 @@ def _open(model: Model, given: dict[str, Any]) -> tuple[Any, Any]:
         reader=given["reader"],
         options=reader_options(given["id_column"], given["settings"]),
         preferences={"labels": [given["label"]]} if given["label"] else {},
+        preprocessor=model.folder.preprocessor_name,
     )
 
 

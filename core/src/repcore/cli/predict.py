@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from repcore import stopping
 from repcore.cli.console import ConsoleReporter, say, show_json
-from repcore.cli.embed import DTYPES
+from repcore.cli.embed import DTYPES, WINDOW_GRACE
 from repcore.cli.options import device_option, json_option, reader_options, torch_device
 from repcore.errors import ConfigError, DataError
 
@@ -147,12 +148,15 @@ def _run(
     if done:
         reporter.info(f"going on after {done:,} rows that an earlier command has written")
     data = next((one for one in reader.targets if one.name == target.name and one.kind == target.kind), None)
-    for rows in predictor.windows(reader, options, np.arange(done, total)):
-        columns = answer_columns(target, predictor.facts, rows, coverage)
-        if data is not None:
-            columns.update(label_columns(target, data, rows.labels, rows.outputs.shape[1]))
-        writer.write(rows.ids, rows.status, rows.reason, columns)
-        reporter.progress("predicting", writer.rows_done, total)
+    with stopping.noted(reporter.info, grace=WINDOW_GRACE) as stop:
+        for rows in predictor.windows(reader, options, np.arange(done, total)):
+            columns = answer_columns(target, predictor.facts, rows, coverage)
+            if data is not None:
+                columns.update(label_columns(target, data, rows.labels, rows.outputs.shape[1]))
+            writer.write(rows.ids, rows.status, rows.reason, columns)
+            reporter.progress("predicting", writer.rows_done, total)
+            if writer.rows_done < total:
+                stop.obey(f"{writer.rows_done:,} of {total:,} rows are kept")
 
 
 def _summary(predictor: Predictor, reader: DatasetReader, writer: TableWriter, as_json: bool) -> None:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from repcore.data.batching import plain_batch
+from repcore.data.guard import item_guard
 from repcore.embedding.inference import InferenceOptions, windows_of
 from repcore.embedding.windows import PreparedRow
 from repcore.errors import ConfigError, DataError, ItemError, PluginError
@@ -121,15 +122,20 @@ def dense_row(
         return DenseRow(row.id, row.status, row.reason, None, labels)
     try:
         outputs = [_of_item(function, preprocessor, row, number, options, domain) for number in range(len(row.items))]
-        found = restored(preprocessor, row, outputs, level)
+        with item_guard(preprocessor, "going back to elements"):
+            found = restored(preprocessor, row, outputs, level)
+            columns = _elements(preprocessor, row, level)
     except ItemError as error:
         return DenseRow(row.id, error.status, error.reason, None, labels)
     if not np.isfinite(found).all(-1).any():
         return DenseRow(row.id, "not_finite", "the network gave NaN or Inf for every element", None, labels)
-    elements = getattr(preprocessor, "elements", None)
-    columns = {} if elements is None else dict(elements(_sample(row), level))
     answer = DenseAnswer(_sample(row), level, found, target, tuple(values), columns)
     return DenseRow(row.id, row.status, row.reason, answer, labels)
+
+
+def _elements(preprocessor: Preprocessor, row: PreparedRow, level: str) -> dict[str, np.ndarray]:
+    elements = getattr(preprocessor, "elements", None)
+    return {} if elements is None else dict(elements(_sample(row), level))
 
 
 @torch.inference_mode()

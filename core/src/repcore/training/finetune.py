@@ -21,11 +21,12 @@ from repcore.config import DataConfig, OptimiserConfig, ScheduleConfig, TrainerC
 from repcore.config.resolve import ResolvedPart, ResolvedRun
 from repcore.data.seeds import generator, mix
 from repcore.embedding.model import Model
-from repcore.errors import ConfigError, DataError, RunError
+from repcore.errors import ConfigError, DataError
 from repcore.evaluation.probing import LabelledRows
 from repcore.interfaces import DatasetReader, ProbeSplit, Sample, Task
 from repcore.reporting import Reporter
 from repcore.specs import TargetSpec
+from repcore.stopping import Stopped
 from repcore.training.assembly import RunParts, build
 from repcore.training.finetune_config import FinetuneConfig
 from repcore.training.listeners import validation_losses
@@ -140,7 +141,7 @@ def train_task(
         seed: of the head, of dropout and of the order of rows.
 
     Raises:
-        FinetuneStoppedError: interrupted.
+        Stopped: by a signal; given again, it goes on.
     """
     parts = _assemble(model, settings, rows, split, seed=seed, start=start)
     finished = folder.read_json("trained.json")
@@ -157,17 +158,13 @@ def train_task(
             export=False,
         )
         if run.status != "finished":
-            raise FinetuneStoppedError(f"stopped at step {run.steps} of {folder.path}; nothing is lost")
+            raise Stopped(run.signal, f"step {run.steps} of {folder.path} is saved, nothing is lost")
         record = {"steps": run.steps, "seconds": run.seconds, "validation": dict(run.validation)}
         folder.write_json("trained.json", record)
     else:
         run = RunResult(folder.path, "finished", finished["steps"], finished["seconds"], finished["validation"])
     _load_best(parts, folder)
     return TrainedTask(cast(Supervised, parts.objective).task.eval().cpu(), parts, run)
-
-
-class FinetuneStoppedError(RunError):
-    """Fine-tuning was interrupted; it goes on when it is given again."""
 
 
 def _finished(parts: RunParts, folder: RunFolder) -> RunResult | None:
