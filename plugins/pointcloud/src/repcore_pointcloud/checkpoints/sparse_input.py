@@ -74,7 +74,7 @@ def _channels(width: int | None, options: Mapping[str, str]) -> tuple[Channel, .
         if sum(CHANNEL_WIDTHS[one] for one in found) != width:
             raise CheckpointError(f"channels={','.join(names)} are not the {width} inputs of the network")
         return found
-    if width not in CHANNELS_OF_WIDTH:
+    if width is None or width not in CHANNELS_OF_WIDTH:
         raise CheckpointError(
             f"the network takes {width} numbers a voxel, and the file does not say which",
             channels=", ".join(f"{name} ({CHANNEL_WIDTHS[name]})" for name in known),
