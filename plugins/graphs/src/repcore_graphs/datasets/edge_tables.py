@@ -35,6 +35,7 @@ IDENTIFIER = re.compile(
     r"(^|_)(id|idx|index|no|name|key|title|comment|note|url|timestamp|date|time)$|^unnamed|^column\d+$"
 )
 MOST_WORDS = 1000
+ROWS_COMPARED = 200_000  # a large sparse graph repeats few ids in its first thousand edges
 MOST_UNNAMED = 4  # columns of an edge list without a header: two ends, a weight, a time
 LEAST_SHARED = 0.1  # share of ids that have to stand on both sides, to take two columns for ends by their cells
 CHANGE = "dataset.source=NAME dataset.target=NAME with train, --read source=NAME ... elsewhere"
@@ -76,7 +77,7 @@ def find_ends(table: Table, source: str, target: str, account: Accounting | None
             hint=f"{CHANGE}; or save the matrix with scipy.io.mmwrite",
         )
     pairs = [(table.columns[0], one) for one in table.columns[1:3]]  # a triple has its relation in the middle
-    shares = {pair: shared_ids(*(table.slice(0, 5000, name) for name in pair)) for pair in pairs}
+    shares = {pair: shared_ids(*(table.slice(0, ROWS_COMPARED, name) for name in pair)) for pair in pairs}
     first, second = max(pairs, key=lambda pair: shares[pair])
     share = shares[first, second]
     if (len(table.columns) > 2 and share < LEAST_SHARED) or not are_ids(table, first, second):
