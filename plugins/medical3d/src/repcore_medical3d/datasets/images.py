@@ -73,7 +73,12 @@ class ImageReader(CatalogueReader[ImageFiles, Radiograph]):
 
     def __init__(self, catalogue: Catalogue[ImageFiles], source: Path, config: ImageFilesConfig) -> None:
         super().__init__(
-            catalogue, source, labels=config.labels, cache_mib=config.cache_mib, expected=", ".join(SUFFIXES)
+            catalogue,
+            source,
+            labels=config.labels,
+            cache_mib=config.cache_mib,
+            expected=", ".join(SUFFIXES),
+            pseudonymise=config.pseudonymise,
         )
         if any(row.source.mask for row in self.rows):
             self._targets = (*self._targets, TargetSpec("mask", "class", level="voxel"))
