@@ -50,7 +50,7 @@ def world_label(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     voxels = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
     x, y, z = np.moveaxis(voxels @ affine[:3, :3].T + affine[:3, 3], -1, 0)
     inside = (x > -15) & (x < -6) & (y > 13) & (y < 25) & (z > 44) & (z < 54)
-    return (inside + (inside & (x < -11) & (z < 49))).astype(np.uint8)
+    return inside.astype(np.uint8) + (inside & (x < -11) & (z < 49)).astype(np.uint8)
 
 
 def turned(values: np.ndarray, affine: np.ndarray, orientation: str) -> tuple[np.ndarray, np.ndarray]:
@@ -604,6 +604,6 @@ def test_inspect_says_what_a_radiologist_looks_for(tmp_path: Path, capsys: pytes
     save(tmp_path / "labels" / "c9.nii.gz", world_label(AFFINE, SHAPE))
     assert run(["inspect", str(tmp_path)]) == 0
     shown = "".join(capsys.readouterr())
-    for words in ("12 x 10 x 8", "1.5 x 2 x 2.5 mm", "RAS", "0, 205, 410", "a mask without a scan"):
+    for words in ("12 x 10 x 8", "1.5 x 2 x 2.5", "RAS", "0, 205, 410", "a mask without a scan"):
         assert words in shown
     assert "nothing to warn about" not in shown

@@ -175,10 +175,13 @@ class VolumeReader(CatalogueReader[VolumeFiles, Scan]):
         dense = {} if content.labels is None else {SEGMENTATION: content.labels}
         return dataclasses.replace(sample, inputs=content.image, targets={**sample.targets, **dense})
 
-    def facts_for_people(self, sample: Sample) -> Mapping[str, Any]:
-        """What costs a look at the values: range of each channel, ids of labels; for ``inspect``."""
+    def describe(self, sample: Sample) -> Mapping[str, Any]:
+        """Geometry in words, and what costs a look at the values: range of each channel, ids of labels."""
         image: Volume = sample.inputs
-        facts: dict[str, Any] = {}
+        facts: dict[str, Any] = {
+            "shape": " x ".join(map(str, image.shape)),
+            "spacing_mm": " x ".join(f"{length:.3g}" for length in image.spacing_mm),
+        }
         for channel in image.channels:
             low, high = intensity_facts(channel)
             name = f" of {channel.channel}" if channel.channel else ""
