@@ -158,6 +158,10 @@ class Accounting:
         """What became of a file, and why; None = never seen."""
         return self._fate.get(self._name(path))
 
+    def files(self) -> list[tuple[str, Fate, str]]:
+        """Name, fate and reason of every file that was seen."""
+        return [(name, fate, reason) for name, (fate, reason) in self._fate.items()]
+
     def reasons(self, fate: Fate) -> dict[str, list[str]]:
         """Reason -> names of the files with it, the most frequent first."""
         found: dict[str, list[str]] = {}
