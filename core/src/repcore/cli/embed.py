@@ -35,6 +35,7 @@ DTYPES = {"float32": "float32", "bfloat16": "bfloat16"}
 @click.option("--reader", help="Registered reader to use instead of the one that fits best.")
 @click.option("--id-column", help="Column with ids.")
 @click.option("--read", "settings", multiple=True, metavar="KEY=VALUE", help="Further reader settings (repeatable).")
+@click.option("--pseudonymise", metavar="KEYFILE", help="Pseudonyms for ids; KEYFILE says whose they are.")
 @click.option("--pool", help="Pooling by name; the encoder's own by default.")
 @click.option(
     "--level",
@@ -73,6 +74,8 @@ def embed_command(ctx: click.Context, /, **given: Any) -> None:
 
     model = load(given["model"], device=torch_device(given["device"]))
     options = reader_options(given["id_column"], given["settings"])
+    if given["pseudonymise"]:
+        options["pseudonymise"] = given["pseudonymise"]
     reader = model.reader(given["data"], reader=given["reader"], options=options)
     inference = _inference(given, model)
     header = _header(model, reader, inference)
