@@ -47,7 +47,7 @@ def test_status_judges_what_the_encoder_hears(tmp_path: Path) -> None:
     found = statuses(tmp_path)
     assert {name: status for name, (status, _) in found.items()} == {
         "antiphase.wav": "silent", "nearly.wav": "cancelled", "left.wav": "ok", "independent.wav": "ok",
-        "constant.wav": "silent", "constant44.wav": "silent", "bat.wav": "silent", "bats.wav": "out_of_band", 
+        "constant.wav": "silent", "constant44.wav": "silent", "bat.wav": "silent", "bats.wav": "out_of_band",
         "integers.wav": "over_scale",        "dead.wav": "not_finite",
     }  # fmt: skip
     assert "cancel each other" in found["antiphase.wav"][1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from repcore import registry
 from repcore.cli.console import ConsoleReporter, say, show_json, table
 from repcore.cli.options import RUNS_FOLDER, device_option, json_option, reader_options, torch_device
 from repcore.errors import ConfigError, DataError, RunError
+from repcore.stopping import Stopped
 
 if TYPE_CHECKING:
     from repcore.data.split_plans import SplitPlan
@@ -34,6 +36,7 @@ NOT_STORED = ("resume", "out", "device", "as_json")
 @click.option("--reader", help="Registered reader to use instead of the one that fits best.")
 @click.option("--id-column", help="Column with ids.")
 @click.option("--read", "settings", multiple=True, metavar="KEY=VALUE", help="Further reader settings (repeatable).")
+@click.option("--ignore", type=int, help="Label value that means unlabelled, of points, voxels, nodes, ...")
 @click.option("--split", default="random", show_default=True, help="As in probe: random, group, scaffold, ...")
 @click.option("--folds", type=int, help="Cross-validation with K folds; groups and classes are respected.")
 @click.option("--seeds", type=int, default=1, show_default=True, help="Number of seeds.")
@@ -68,14 +71,7 @@ def finetune_command(
     elif model is None or not given["data"]:
         raise ConfigError("which model, and which data?", hint="repcore DOMAIN finetune MODEL --data PATH --label NAME")
     request["settings"] = tuple(request["settings"])
-    from repcore.training.finetune import FinetuneStoppedError
-
-    try:
-        _run(ctx.obj, request, folder, given)
-    except FinetuneStoppedError as error:
-        say(str(error))
-        say(f"go on with: repcore {ctx.obj} finetune --resume {'latest' if resume is None else resume}")
-        ctx.exit(130)
+    _run(ctx.obj, request, folder, given)
 
 
 def _resumed(folder: RunFolder, model: Path | None, overrides: tuple[str, ...]) -> dict[str, Any]:
@@ -90,6 +86,8 @@ def _resumed(folder: RunFolder, model: Path | None, overrides: tuple[str, ...]) 
 def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: dict[str, Any]) -> None:
     from repcore.embedding.model import load
     from repcore.evaluation.probing import chosen_targets, read_rows
+    from repcore.training.finetune import OneTarget
+    from repcore.training.finetune_dense import with_ignored
     from repcore.training.finetune_plan import FinetuneRequest, record_of, run_plan
     from repcore.training.run_folder import RunFolder, run_name
 
@@ -101,10 +99,12 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
             hint=f"repcore {opened.domain} finetune {request['model']}",
         )
     dataset, reader = _open(opened, request)
-    targets = chosen_targets(reader, [request["label"]] if request["label"] else [])
+    level = None if request["label"] else "item" if any(one.level == "item" for one in reader.targets) else None
+    targets = chosen_targets(reader, [request["label"]] if request["label"] else [], level)
     if len(targets) > 1:
         raise DataError("which label?", labels=", ".join(one.name for one in targets), hint="--label NAME")
-    rows = read_rows(reader)
+    targets[0] = with_ignored(targets[0], request["ignore"])
+    rows = read_rows(OneTarget(reader, targets[0]))
     settings = finetune_settings(opened, targets[0], dataset, request["task"], tuple(request["overrides"]))
     plan = _plan(opened, rows, targets[0], request)
     reporter = ConsoleReporter()
@@ -114,7 +114,11 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
         folder.write_json(REQUEST, _storable(request))
         folder.write_json("config.json", {"recipe": f"{domain}/finetune"})  # the training writes the whole of it
     wanted = FinetuneRequest(list(range(request["seeds"])), request["ensemble"], request["twin"])
-    outcome = run_plan(opened, settings, rows, plan, wanted, folder, reporter, device=device)
+    try:
+        outcome = run_plan(opened, settings, rows, plan, wanted, folder, reporter, device=device)
+    except Stopped as left:
+        left.command = shlex.join(["repcore", domain, "finetune", "--resume", str(folder.path)])
+        raise
     reporter.close()
     record = record_of(outcome, {**_storable(request), "data_fingerprint": reader.fingerprint})
     folder.write_json("finetune.json", record)
@@ -158,6 +162,7 @@ def _open(model: Model, given: dict[str, Any]) -> tuple[Any, Any]:
         reader=given["reader"],
         options=reader_options(given["id_column"], given["settings"]),
         preferences={"labels": [given["label"]]} if given["label"] else {},
+        preprocessor=model.folder.preprocessor_name,
     )
 
 
@@ -175,7 +180,9 @@ def finetune_settings(
     known = registry.default()
     if task is None:
         wanted = (target.kind, target.level)
-        offered = [*known.entries("task", model.domain), *known.entries("task", "")]  # the domain's own come first
+        # of items the domain's own come first; of elements the domain's are named, because each fits one encoder
+        offered = [*known.entries("task", model.domain), *known.entries("task", "")]
+        offered = offered if target.level == "item" else list(reversed(offered))
         fitting = [entry for entry in offered if (entry.spec.target_kind, entry.spec.target_level) == wanted]
         if not fitting:
             raise ConfigError(f"no task for {target.kind} labels of {target.level} level", hint="--task NAME")

@@ -107,6 +107,9 @@ class TrainerConfig:
     num_nodes: int = setting(1, "machines")
     deterministic: bool = setting(True, "ask torch for deterministic algorithms (warns where none exists)")
     threads: int | None = setting(None, "torch threads; null = torch's own choice")
+    on_preempt: Literal["stop", "requeue"] = setting(
+        "stop", "after SIGUSR1 in a Slurm job: stop, or also ask Slurm to start the job again, which then resumes"
+    )
 
     def __post_init__(self) -> None:
         if self.steps is None and self.epochs is None:

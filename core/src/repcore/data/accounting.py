@@ -154,6 +154,10 @@ class Accounting:
         """What became of a file, and why; None = never seen."""
         return self._fate.get(self._name(path))
 
+    def files(self) -> list[tuple[str, Fate, str]]:
+        """Name, fate and reason of every file that was seen."""
+        return [(name, fate, reason) for name, (fate, reason) in self._fate.items()]
+
     def reasons(self, fate: Fate) -> dict[str, list[str]]:
         """Reason -> names of the files with it, the most frequent first."""
         found: dict[str, list[str]] = {}
@@ -211,8 +215,14 @@ class Accounting:
 
 
 def _first(names: Sequence[str], most: int) -> str:
-    shown = ", ".join(names[:most])
+    shown = ", ".join(printable(name) for name in names[:most])
     return shown if len(names) <= most else f"{len(names):,} files ({shown}, ...)"
+
+
+def printable(name: str) -> str:
+    """A file name for one line of any terminal: line breaks and bytes that are no text are written as escapes."""
+    text = name.encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 # ------------------------------------------------------------------------------------------------ walking
