@@ -260,3 +260,6 @@ def _lost(account: Accounting) -> Iterator[str]:
         if table.malformed:
             yield f"{table.name}: {table.malformed:,} of {table.rows:,} rows are malformed"
     yield from account.odd_cells
+    for guess in account.guesses:
+        if guess.is_loss:
+            yield f"{guess.about}: {guess.chosen} ({guess.reason})"
