@@ -8,6 +8,7 @@ from typing import Any
 
 from repcore.embedding.windows import PreparedRow
 from repcore.errors import ConfigError
+from repcore.interfaces import Item
 
 SOURCE = "source"
 
@@ -24,7 +25,8 @@ def windows_apart(rows: Sequence[PreparedRow]) -> tuple[list[PreparedRow], dict[
     apart: list[PreparedRow] = []
     columns: dict[str, list[Any]] = {SOURCE: [], "start": [], "end": [], "part": []}
     for row in rows:
-        for item in row.items or [None]:
+        pieces: list[Item | None] = [*row.items] if row.items else [None]
+        for item in pieces:
             window = None if item is None else item.window
             if item is not None and window is None:
                 raise ConfigError(
