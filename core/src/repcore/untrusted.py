@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import html
 import re
-import shlex
 
 # C0 and C1 controls but tab and newline, bidirectional overrides and isolates, line and paragraph separators, and the
 # surrogates that stand for bytes of file names that are not UTF-8
@@ -47,10 +46,10 @@ def is_plain_name(name: str) -> bool:
 
 
 def pip_install(distribution: str, version: str = "") -> str:
-    """``pip install NAME==VERSION`` quoted for a shell; empty when what was received is no name or version."""
+    """``pip install "NAME==VERSION"``; empty when what was received is no name or version."""
     if not is_distribution(distribution) or (version and _VERSION.fullmatch(version) is None):
         return ""
-    return f"pip install {shlex.quote(distribution + (f'=={version}' if version else ''))}"
+    return f'pip install "{distribution}=={version}"' if version else f"pip install {distribution}"  # nothing to quote
 
 
 def _escaped(found: re.Match[str]) -> str:

@@ -83,6 +83,7 @@ def start_run(
     Raises:
         RepcoreError: the run cannot go on; says why and what was saved.
     """
+    check_precision(parts.resolved.trainer.precision, device)
     folder = RunFolder.create(root, run_name(parts.resolved.recipe, name))
     if is_first_process():
         folder.preprocessing.mkdir()
@@ -169,6 +170,7 @@ def execute(
     Args:
         export: write ``model/`` and pictures; fine-tuning writes its own, of the best weights.
     """
+    check_precision(parts.resolved.trainer.precision, device)
     _follow_launcher(parts, reporter, resume)
     module, batches = build_module(parts, folder)
     if parts.resolved.trainer.compile:
@@ -311,6 +313,19 @@ def accelerator(device: str) -> str:
     if device == "cuda" and not has_cuda:
         raise ConfigError("--device cuda, but torch sees no CUDA device", hint="--device cpu")
     return device
+
+
+def check_precision(precision: str, device: str) -> None:
+    """Half precision on a CPU: Lightning would silently use another format.
+
+    Raises:
+        ConfigError: ``16-mixed`` without a GPU.
+    """
+    if precision == "16-mixed" and accelerator(device) == "cpu":
+        raise ConfigError(
+            "trainer.precision=16-mixed needs a GPU; this run is on the CPU",
+            hint="trainer.precision=bf16-mixed or 32-true",
+        )
 
 
 def quieten_lightning() -> None:
