@@ -1,4 +1,4 @@
-"""Groups, joins by key, columns that define an item, guards around plugin code, windows by bytes."""
+"""Groups, joins by key, columns that define an item, guards around plugin code."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,9 +13,7 @@ from repcore.data.groups import group_column, group_in_path, groups_in_paths, is
 from repcore.data.guard import item_guard, named_guard
 from repcore.data.item_columns import item_columns, refuse_item_columns, varying
 from repcore.data.joins import join_rows_by_key
-from repcore.data.windows import bytes_in, planned_windows, take_windows
 from repcore.errors import ConfigError, DataError, ItemError, PluginError, require_known
-from repcore.interfaces import Item, Sample
 
 
 @pytest.mark.parametrize(
@@ -156,22 +153,6 @@ def test_an_error_whose_text_is_broken_is_still_a_row() -> None:
 
     with pytest.raises(ItemError, match="BrokenError"), item_guard(Path, "reading"):
         raise BrokenError
-
-
-def test_bytes_of_items() -> None:
-    assert bytes_in(np.zeros(1000, np.float32)) == pytest.approx(4000, abs=100)
-    assert bytes_in(Item({"x": torch.zeros(1000)})) == pytest.approx(4000, abs=600)
-    assert bytes_in(Sample("a", [np.zeros(500), "x" * 1000])) == pytest.approx(5000, abs=900)
-
-
-def test_windows_end_by_rows_or_bytes() -> None:
-    sizes = [10, 10, 10, 100, 10]
-    assert list(take_windows(sizes, lambda size: size, rows=2, budget=1000)) == [[10, 10], [10, 100], [10]]
-    assert list(take_windows(sizes, lambda size: size, rows=9, budget=30)) == [[10, 10, 10], [100], [10]]
-    plan = planned_windows(range(5), sizes.__getitem__, rows=9, budget=30)
-    assert [window.tolist() for window in plan] == [[0, 1, 2], [3], [4]]
-    assert [len(window) for window in planned_windows(range(5), None, rows=2)] == [2, 2, 1]
-    assert planned_windows([], sizes.__getitem__, rows=2) == []
 
 
 def test_unknown_options_name_the_nearest() -> None:

@@ -25,10 +25,12 @@ from repcore_graphs.configs.data import (
     EdgeListConfig,
     GraphPreprocessorConfig,
     NetworkConfig,
+    PartsConfig,
     PyGConfig,
     TUDatasetConfig,
 )
 from repcore_graphs.datasets import edge_list, networks, pyg, tu
+from repcore_graphs.datasets.parts import GraphParts
 from repcore_graphs.preprocessors.graph import GraphPreprocessor
 
 GRAPHS = 12
@@ -380,6 +382,31 @@ def test_one_large_graph_without_labels_is_read_quickly(tmp_path: Path) -> None:
     pairs = {tuple(pair) for pair in ends.tolist()}
     assert {tuple(pair) for pair in graph.edge_index.T.tolist()} == pairs | {(v, u) for u, v in pairs}
     assert prepared(reader).x.shape[0] == graph.num_nodes
+
+
+def test_one_large_graph_is_cut_into_connected_parts_for_training(tmp_path: Path) -> None:
+    grid = nx.grid_2d_graph(20, 20)
+    nodes = {node: number for number, node in enumerate(grid)}
+    pairs = [(nodes[u], nodes[v]) for u, v in grid.edges]
+    np.savetxt(tmp_path / "grid.txt", pairs, fmt="%d")
+    reader = GraphParts(PartsConfig(path=str(tmp_path / "grid.txt"), parts=8))
+    assert len(reader) == 8
+    samples = [reader[row] for row in range(8)]
+    assert sorted(node for one in samples for node in one.meta["node_numbers"].tolist()) == list(range(400))
+    assert {one.inputs.num_nodes for one in samples} == {50}
+    kept = 0
+    stored_pairs = {frozenset(pair) for pair in pairs}
+    for one in samples:
+        ends = one.meta["node_numbers"][one.inputs.edge_index]
+        assert {frozenset(pair) for pair in ends.T.tolist()} <= stored_pairs
+        kept += one.inputs.edge_index.shape[1]
+    assert kept > 0.7 * 2 * len(pairs)
+    assert f"{1 - kept / (2 * len(pairs)):.1%} of its edges run between two parts" in said(reader)
+    assert reader.by_id(samples[3].id).meta["node_numbers"].tolist() == samples[3].meta["node_numbers"].tolist()
+    assert "cut it into parts" in said(edges_of(tmp_path, "source,target\n0,1\n"))
+    (tmp_path / "two.csv").write_text("graph,source,target\na,0,1\nb,0,1\n")
+    with pytest.raises(DataError, match="holds 2 graphs"):
+        GraphParts(PartsConfig(path=str(tmp_path / "two.csv")))
 
 
 # -------------------------------------------------------------------------------------------- network files

@@ -15,7 +15,8 @@ import pytest
 from repcore.errors import ConfigError, DataError, ItemError
 from repcore_molecules.configs.data import MoleculeTableConfig, NciConfig
 from repcore_molecules.datasets.nci import NciMolecules
-from repcore_molecules.datasets.tables import ALL_BINARY, MoleculeTable, sniff_table, table_files
+from repcore_molecules.datasets.table_files import sniff_table, table_files
+from repcore_molecules.datasets.tables import ALL_BINARY, MoleculeTable
 from tests.molecules.conftest import WriteTable
 
 SMILES = ["CCO", "c1ccccc1", "CC(=O)O", "CCN", "C1CCCCC1", "CCCl", "CCBr", "OCC", "CC#N", "CCC"]

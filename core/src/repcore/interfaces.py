@@ -91,8 +91,10 @@ class DatasetReader(Protocol):
     """Random access to samples. Called as ``target(config)``; opening must be quick, reading lazy.
 
     A row that cannot be read raises :class:`repcore.errors.ItemError` from ``__getitem__``; core reports it.
-    Two optional attributes are used when present: ``costs`` (array of a training cost per index, for length buckets)
-    and ``groups`` (sequence of group keys per index, so that splitting needs no reading).
+    Optional attributes are used when present: ``costs`` (array of a training cost per index, for length buckets),
+    ``groups`` (sequence of group keys per index, so that splitting needs no reading), ``account``
+    (:class:`repcore.data.accounting.Accounting`: what became of every file and record) or ``notes`` (remarks), and
+    ``describe(sample) -> Mapping`` (facts that ``inspect`` sums up: lengths, rates, shapes, spacing, counts).
     """
 
     @property
@@ -121,8 +123,9 @@ class Preprocessor(Protocol):
     """Deterministic path from a sample to a batch; saved with the model and used by every command alike.
 
     Called as ``target(config)`` for a new run and ``target.load(config, folder)`` for a saved model, where ``folder``
-    holds what ``save`` wrote. An optional method serves samples that are too long to be prepared for one training item:
-    ``draw(sample, generator) -> Item`` gives one of the items of ``prepare`` at random without the work for the others.
+    holds what ``save`` wrote. Optional methods: ``draw(sample, generator) -> Item`` serves samples that are too long to
+    be prepared for one training item and gives one item of ``prepare`` at random without the work for the others;
+    ``describe(sample) -> Mapping`` gives facts for ``inspect``.
     """
 
     def fit(self, reader: DatasetReader, indices: Sequence[int] | np.ndarray) -> None:

@@ -157,6 +157,7 @@ def _open(model: Model, given: dict[str, Any]) -> tuple[Any, Any]:
         reader=given["reader"],
         options=reader_options(given["id_column"], given["settings"]),
         preferences={"labels": [given["label"]]} if given["label"] else {},
+        preprocessor=model.folder.preprocessor_name,
     )
 
 

@@ -105,12 +105,15 @@ def _refuse_with_resume(*given: object) -> None:
         )
 
 
-def _settings(domain: str, data: str | None, reader: str | None, workers: int | None) -> dict[str, Any]:
+def _settings(
+    domain: str, data: str | None, reader: str | None, workers: int | None, preprocessor: str
+) -> dict[str, Any]:
     from repcore.data.readers import dataset_settings
 
     settings: dict[str, Any] = {}
     if data is not None:
-        for key, value in dataset_settings(registry.default(), data, domain=domain, reader=reader).items():
+        chosen = dataset_settings(registry.default(), data, domain=domain, reader=reader, preprocessor=preprocessor)
+        for key, value in chosen.items():
             settings[f"dataset.{key}"] = value
     elif reader is not None:
         raise ConfigError(f"--reader {reader} needs --data PATH")
@@ -130,9 +133,10 @@ def resolve_command_line(
     workers: int | None,
 ) -> ResolvedRun:
     """Settings of a new run from what the user typed."""
-    from repcore.config.resolve import resolve_run
+    from repcore.config.resolve import recipe_preprocessor, resolve_run
 
-    settings = _settings(domain, data, reader, workers)
+    preprocessor = recipe_preprocessor(registry.default(), recipe, domain, preset, file, overrides)
+    settings = _settings(domain, data, reader, workers, preprocessor)
     return resolve_run(
         registry.default(), recipe, preset=preset, file=file, overrides=overrides, domain=domain, settings=settings
     )

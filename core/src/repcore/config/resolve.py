@@ -145,6 +145,26 @@ def resolve_run(
     return _validated(registry, entry.full_name, chosen, values, origin)
 
 
+def recipe_preprocessor(
+    registry: Registry,
+    recipe: str,
+    domain: str | None,
+    preset: str | None = None,
+    file: Path | None = None,
+    overrides: Iterable[str] = (),
+) -> str:
+    """Full name of the preprocessor that a run would have, before its data set is chosen (which depends on it)."""
+    entry = registry.recipe(recipe, domain)
+    load = entry.spec.presets.get(preset or entry.spec.default)
+    name = entry.load("presets", preset or entry.spec.default)().preprocessor.name if load else ""
+    section = load_file(file).get("preprocessor") if file is not None else None
+    name = section.get("name", name) if isinstance(section, Mapping) else section or name
+    for key, value in map(parse_override, overrides):
+        if key in ("preprocessor", "preprocessor.name") and isinstance(value, str):
+            name = value
+    return registry.preprocessor(name, entry.domain).full_name if name else ""
+
+
 def _names_views(layer: Mapping[str, Any]) -> bool:
     """Whether a layer chooses the views, or none; settings of whatever views there are do not."""
     return "views" in layer and (not isinstance(layer["views"], Mapping) or "name" in layer["views"])

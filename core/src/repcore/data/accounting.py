@@ -211,8 +211,14 @@ class Accounting:
 
 
 def _first(names: Sequence[str], most: int) -> str:
-    shown = ", ".join(names[:most])
+    shown = ", ".join(printable(name) for name in names[:most])
     return shown if len(names) <= most else f"{len(names):,} files ({shown}, ...)"
+
+
+def printable(name: str) -> str:
+    """A file name for one line of any terminal: line breaks and bytes that are no text are written as escapes."""
+    text = name.encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 # ------------------------------------------------------------------------------------------------ walking

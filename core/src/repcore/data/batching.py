@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from repcore.data.guard import item_guard, prepare_sample, read_sample
 from repcore.data.seeds import generator
 from repcore.data.stream import ItemKey
 from repcore.errors import DataError, ItemError
@@ -94,8 +95,11 @@ class TrainingItems(torch.utils.data.Dataset[Drawn]):
         )
 
     def _draw(self, index: int, rng: np.random.Generator, progress: Progress) -> Drawn:
-        items = {} if self.views is None else dict(self.views.build(index, self.reader, rng, progress))
-        sample = self.reader[index]
+        items: dict[str, Item] = {}
+        if self.views is not None:
+            with item_guard(self.views, "building views"):
+                items.update(self.views.build(index, self.reader, rng, progress))
+        sample = read_sample(self.reader, index)
         if self.views is None or self.keeps_inputs:
             items[PLAIN] = one_item(self.preprocessor, sample, rng)
         return Drawn(items, sample.id, sample.targets)
@@ -109,11 +113,10 @@ def one_item(preprocessor: Preprocessor, sample: Sample, rng: np.random.Generato
     """
     draw = getattr(preprocessor, "draw", None)
     if draw is not None:
-        drawn: Item = draw(sample, rng)
-        return drawn
-    prepared = preprocessor.prepare(sample)
-    if not prepared:
-        raise ItemError("empty", "preparation gave no item")
+        with item_guard(preprocessor, "drawing an item"):
+            drawn: Item = draw(sample, rng)
+            return drawn
+    prepared = prepare_sample(preprocessor, sample)
     return prepared[0] if len(prepared) == 1 else prepared[int(rng.integers(len(prepared)))]
 
 

@@ -163,6 +163,7 @@ class Model:
                 reader=reader,
                 options=options,
                 preferences={"labels": list(labels)} if labels else {},
+                preprocessor=self.folder.preprocessor_name,
             )[1]
         if isinstance(data, list | tuple):
             return ListReader(data)

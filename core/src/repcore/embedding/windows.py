@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
+from repcore.data.guard import prepare_sample, read_sample
 from repcore.errors import ItemError
 from repcore.interfaces import DatasetReader, Item, Preprocessor, Sample
 
@@ -58,10 +59,8 @@ def prepare_row(reader: DatasetReader, preprocessor: Preprocessor, row: int, *, 
     """
     sample = None
     try:
-        sample = reader[row]
-        items = preprocessor.prepare(sample)
-        if not items:
-            raise ItemError("empty", "preparation gave no item")
+        sample = read_sample(reader, row)
+        items = prepare_sample(preprocessor, sample)
     except ItemError as error:
         return PreparedRow(sample, sample.id if sample else row_id(reader, row), [], error.status, error.reason)
     noted = next((item for item in items if item.status != "ok"), items[0])

@@ -68,6 +68,17 @@ class NetworkConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PartsConfig:
+    """One large graph as many rows: connected parts of about equal size."""
+
+    path: str = setting("", "a file or folder that holds one graph")
+    parts: int = setting(0, "number of parts; 0 = as many as nodes asks for")
+    nodes: int = setting(200, "nodes of a part, where parts is 0", "nodes")
+    seed: int = setting(0, "of the nodes from which parts grow")
+    directed: bool = setting(False, "edges of formats that do not say are one-way")
+
+
+@dataclass(frozen=True, kw_only=True)
 class MotifsConfig:
     """Generated graphs whose class lies in how bonds go with their ends, not in how many there are."""
 

@@ -43,7 +43,7 @@ from repcore_graphs.datasets.edge_tables import (
     shared_ids,
 )
 from repcore_graphs.datasets.graph_targets import CHANGE
-from repcore_graphs.datasets.raw_graph import RawGraph, add_reverse, check_graph
+from repcore_graphs.datasets.raw_graph import ONE_GRAPH, RawGraph, add_reverse, check_graph
 
 ROLES = {"edges": "edges", "edge": "edges", "edge_list": "edges", "edgelist": "edges", "links": "edges",
          "nodes": "nodes", "node": "nodes", "vertices": "nodes", "graphs": "graphs", "graph": "graphs",
@@ -119,6 +119,8 @@ class EdgeListDataset:
         self._read_nodes()
         self._read_graphs()
         self._tell_direction()
+        if len(self) == 1:
+            self.account.note(ONE_GRAPH)
 
     # -------------------------------------------------------------------------------------------- tables
 

@@ -25,7 +25,7 @@ from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
 from repcore_graphs.configs.data import NetworkConfig
 from repcore_graphs.datasets.graph_targets import CHANGE
-from repcore_graphs.datasets.raw_graph import RawGraph, check_graph
+from repcore_graphs.datasets.raw_graph import ONE_GRAPH, RawGraph, check_graph
 from repcore_graphs.formats.networks import SUFFIXES, Network, json_kind, read_networks
 
 LABEL_NAMES = ("label", "class", "y", "target", "community", "club", "group")
@@ -110,6 +110,8 @@ class NetworkDataset(CatalogueReader[Network, RawGraph]):
         self._nodes = _Table("node", graphs, account, config.label_kind)
         self._edges = _Table("edge", graphs, account, config.label_kind)
         _tell_directions(graphs, account)
+        if len(graphs) == 1:
+            account.note(ONE_GRAPH)
         super().__init__(
             _catalogue(found, account, self._nodes.targets, config.label_kind),
             path,

@@ -27,7 +27,7 @@ from repcore.specs import TargetSpec
 from repcore_graphs.configs.data import PyGConfig
 from repcore_graphs.datasets.graph_targets import GraphTargets, label_of, read_targets
 from repcore_graphs.datasets.pyg_files import SETTINGS, find_files, load_graphs
-from repcore_graphs.datasets.raw_graph import RawGraph, check_graph
+from repcore_graphs.datasets.raw_graph import ONE_GRAPH, RawGraph, check_graph
 
 MASKS = {"train_mask": "train", "val_mask": "validation", "test_mask": "test"}
 LEVEL_HINT = "dataset.level=graph or dataset.level=node (--read level=... with embed, probe and inspect)"
@@ -72,6 +72,8 @@ class PyGDataset:
         self._check_numbering()
         self._tell_features()
         self._targets, self._node_labels = self._read_y()
+        if len(self.graphs) == 1:
+            self.account.note(ONE_GRAPH)
 
     # ------------------------------------------------------------------------------------------ findings
 

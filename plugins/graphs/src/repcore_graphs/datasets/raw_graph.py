@@ -87,3 +87,6 @@ def add_reverse(graph: RawGraph) -> RawGraph:
         edge_labels=None if graph.edge_labels is None else graph.edge_labels[arcs],
         node_targets=graph.node_targets,
     )
+
+
+ONE_GRAPH = "one graph: to train on it, cut it into parts (--reader parts, dataset.parts=N)"

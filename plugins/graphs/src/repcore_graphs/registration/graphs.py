@@ -72,6 +72,16 @@ DATASETS = (
         hints={"networkx": "pip install networkx", "scipy": "pip install scipy"},
     ),
     DatasetSpec(
+        name="parts",
+        summary="One large graph cut into connected parts, so that it can be trained on (--reader parts)",
+        target=f"{ROOT}.datasets.parts:GraphParts",
+        config=f"{ROOT}.configs.data:PartsConfig",
+        produces=STORED,
+        render=RENDER,
+        needs=("networkx", "scipy", *NEEDS),
+        hints={"networkx": "pip install networkx", "scipy": "pip install scipy", **HINTS},
+    ),
+    DatasetSpec(
         name="motifs",
         summary="Generated graphs whose class lies in how bonds go with their ends",
         target=f"{ROOT}.datasets.motifs:Motifs",

@@ -81,7 +81,8 @@ def find_molecules(cells: Mapping[str, Sequence[object]], *, names_count: bool =
     notation = next(one for one in _PREFERENCE if any(column.notation == one for column in named or found))
     same = [column for column in named or found if column.notation == notation]
     most = max(column.share for column in same)
-    best = sorted((column for column in same if column.share >= most - _NEARLY), key=lambda one: _rank(one.name))
+    close = (column for column in same if column.share >= most - _NEARLY)
+    best = sorted(close, key=lambda one: (_rank(one.name), not _is_exact(one.name)))
     chosen = best[0]
     rivals = [one for one in best[1:] if _rank(chosen.name) > 0 or _is_exact(one.name) == _is_exact(chosen.name)]
     for rival in rivals:

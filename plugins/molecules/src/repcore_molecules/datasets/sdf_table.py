@@ -48,12 +48,6 @@ class SdfTable:
     def __len__(self) -> int:
         return len(self._cells[STRUCTURE])
 
-    @property
-    def has_unique_names(self) -> bool:
-        """Whether every record has a title of its own."""
-        names = self._cells[self.NAME]
-        return all(names) and len(set(names)) == len(names)
-
     def tell(self, account: Accounting) -> None:
         """Put the file and its records into an account."""
         account.use(self.path)

@@ -16,94 +16,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rdkit import Chem
+from rdkit.rdBase import BlockLogs
 
 from repcore.data.accounting import Accounting
 from repcore.data.cells import is_missing
 from repcore.data.groups import group_column, useful_groups
 from repcore.data.labels import LabelColumn, read_labels
-from repcore.data.tables import Table, table_suffix
 from repcore.errors import DataError, ItemError, closest
 from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
 from repcore_molecules.configs.data import MoleculeTableConfig
 from repcore_molecules.configs.smiles import SmilesConfig
-from repcore_molecules.datasets.molecule_column import MoleculeColumn, column_as, find_molecules, reads_as_molecule
-from repcore_molecules.datasets.sdf_table import STRUCTURE, SdfTable
-from repcore_molecules.formats.sdf import is_sdf
+from repcore_molecules.datasets.molecule_column import MoleculeColumn
+from repcore_molecules.datasets.sdf_table import SdfTable
+from repcore_molecules.datasets.table_files import is_smi, molecules_in, open_table, table_files, with_extension
 from repcore_molecules.smiles.notations import to_smiles
 from repcore_molecules.smiles.pipeline import SmilesPipeline
 
 ALL_BINARY = "all-binary"
-SAMPLED_ROWS = 500
 BLOCK_ROWS = 65_536
-UNREADABLE_TABLE = 0.05  # sniffed: opening it says what is wrong, which beats "no reader recognises it"
-SPLIT_NAMES = {"train": "train", "valid": "validation", "val": "validation", "validation": "validation", "test": "test"}
 GROUP_WORDS = ("scaffold", "cluster", "series", "chemotype")
-SMI_SUFFIXES = (".smi", ".smiles")
 LABEL_CHANGE = "label_kind=class|regression|multilabel"
 MOLECULE_GROUPS = "molecule"
 TASK_VALUES = (("0", "1"), ("-1", "1"))  # of columns that are tasks of one multilabel set
-
-
-def table_files(path: Path) -> dict[str, Path]:
-    """The table behind a path: ``{"": file}``, or one file a split, train first.
-
-    Raises:
-        DataError: a folder holds no table, or several that are not splits.
-    """
-    if not path.is_dir():
-        return {"": path}
-    tables = _tables_in(path)
-    named = {SPLIT_NAMES.get(one.name.split(".")[0].lower(), ""): one for one in tables}
-    if len(tables) == 1:
-        return {"": tables[0]}
-    if tables and len(named) == len(tables) and "" not in named and "train" in named:
-        return {split: named[split] for split in dict.fromkeys(SPLIT_NAMES.values()) if split in named}
-    raise DataError(
-        f"folder {str(path)!r} holds {len(tables)} tables" if tables else f"folder {str(path)!r} holds no table",
-        found=", ".join(one.name for one in tables[:8]),
-        hint="name one file, or call the files train, valid and test" if tables else "",
-    )
-
-
-def _tables_in(folder: Path) -> list[Path]:
-    return sorted(
-        one for one in folder.iterdir() if one.is_file() and (table_suffix(one) not in ("", ".txt") or is_sdf(one))
-    )
-
-
-def sniff_table(path: Path) -> float:
-    """How surely a path is a table of molecules: what its cells are, whatever its names say."""
-    if not (_tables_in(path) if path.is_dir() else table_suffix(path) or is_sdf(path)):
-        return 0.0
-    try:
-        file = next(iter(table_files(path).values()))
-        if is_sdf(file):
-            return 0.95
-        table = _open(file)
-        _find(table, None, None)
-    except DataError:
-        return 0.0 if path.suffix == ".txt" else UNREADABLE_TABLE
-    return 0.9 if table_suffix(file) in SMI_SUFFIXES else 0.8
-
-
-def _open(file: Path) -> Table | SdfTable:
-    return SdfTable(file) if is_sdf(file) else Table(file, is_data=reads_as_molecule)
-
-
-def _find(table: Table | SdfTable, column: str | None, notation: str | None) -> MoleculeColumn:
-    """The column with the molecules: as the user says, as the format says, or as the cells say."""
-    asked: Any = None if notation in (None, "auto") else notation
-    if isinstance(table, SdfTable) and column is None:
-        return MoleculeColumn(STRUCTURE, "smiles", 1.0)
-    if column is not None:
-        name = table.require(column)
-        return column_as(name, table.slice(0, SAMPLED_ROWS, name), asked)
-    cells = {name: table.slice(0, SAMPLED_ROWS, name) for name in table.columns}
-    if isinstance(table, Table) and table_suffix(table.path) in SMI_SUFFIXES and "smiles" in cells:
-        cells = {"smiles": [_with_extension(*pair)[0] for pair in zip(cells["smiles"], cells["name"], strict=True)]}
-    found = find_molecules(cells, names_count=table.has_header or "smiles" in cells)
-    return column_as(found.name, cells[found.name], asked) if asked else found
 
 
 class _Columns(Mapping[str, Sequence[Any]]):
@@ -137,15 +73,15 @@ class MoleculeTable:
         path = Path(config.path)
         files = table_files(path)
         self._splits = list(files)
-        self._tables = [_open(file) for file in files.values()]
+        self._tables = [open_table(file) for file in files.values()]
         self.account = Accounting(root=path if path.is_dir() else path.parent)
         for table in self._tables:
             table.tell(self.account)
         if path.is_dir():
             self.account.cover(path, "not a table of this data set")
-        self.molecules = _find(self._tables[0], config.column, config.notation)
+        self.molecules = molecules_in(self._tables[0], config.column, config.notation)
         self.column = self._in_every_table(self.molecules.name)
-        self._is_smi = [isinstance(one, Table) and table_suffix(one.path) in SMI_SUFFIXES for one in self._tables]
+        self._is_smi = [is_smi(one) for one in self._tables]
         if not (config.column is None and isinstance(self._tables[0], SdfTable)):
             self.account.guess("molecules", *self.molecules.said(), "dataset.column=NAME (--read column=NAME)")
         self._starts = np.concatenate([[0], np.cumsum([len(table) for table in self._tables])])
@@ -167,9 +103,15 @@ class MoleculeTable:
         if self.config.id_column:
             return self._in_every_table(self.config.id_column)
         table = self._tables[0]
-        if isinstance(table, SdfTable) and len(self._tables) == 1 and table.has_unique_names:
-            self.account.guess("ids", "title lines", "every record has one of its own", "dataset.id_column=NAME")
-            return SdfTable.NAME
+        if len(self._tables) > 1 or not (isinstance(table, SdfTable) or (self._is_smi[0] and not table.has_header)):
+            return None
+        column, where = "name", "names behind SMILES"
+        if isinstance(table, SdfTable):
+            column, where = SdfTable.NAME, "title lines"
+        names = [with_extension("", cell)[1] for cell in self.all_cells(column)]
+        if all(names) and len(set(names)) == len(names):
+            self.account.guess("ids", where, "every molecule has one of its own", "dataset.id_column=NAME")
+            return column
         return None
 
     def _choose_groups(self) -> str | None:
@@ -194,6 +136,7 @@ class MoleculeTable:
         """Labels of their own, and the tasks of ``all-binary``."""
         config, table = self.config, self._tables[0]
         no_label = {self.column, self.id_column, self._group_column}
+        no_label |= {"name"} if self._is_smi[0] and not table.has_header else set()
         names = [one for one in table.columns if one not in no_label]
         asked = None if config.labels is None else list(dict.fromkeys(config.labels))
         wanted = [self._exact(one, names) for one in asked or () if one != ALL_BINARY or one in table.columns]
@@ -297,7 +240,7 @@ class MoleculeTable:
         table = self._tables[which]
         cell = table.value(row, self.column)
         if self._is_smi[which] and "name" in table.columns:
-            cell = _with_extension(cell, table.value(row, "name"))[0]
+            cell = with_extension(cell, table.value(row, "name"))[0]
         smiles: Any = to_smiles(cell, self.molecules.notation)
         targets: dict[str, Any] = {one.name: one.value(index) for one in self._labels}
         if self._joined:
@@ -315,6 +258,15 @@ class MoleculeTable:
                     bad.append(f"{one.name}={cell!r}")
         return {"unreadable_labels": ", ".join(dict.fromkeys(bad))} if bad else {}
 
+    def describe(self, sample: Sample) -> dict[str, Any]:
+        """Facts of a molecule that people look for: heavy atoms, and fragments (2 or more: a salt or a mixture)."""
+        silence = BlockLogs()
+        mol: Any = Chem.MolFromSmiles(sample.inputs) if isinstance(sample.inputs, str) else None
+        del silence
+        if mol is None or not mol.GetNumAtoms():
+            return {}
+        return {"heavy atoms": mol.GetNumHeavyAtoms(), "fragments": len(Chem.GetMolFrags(mol))}
+
     def cells(self, start: int, stop: int) -> list[Any]:
         """SMILES of rows [start, stop), for conversion in bulk; rows that cannot be read give None."""
         found: list[Any] = []
@@ -329,7 +281,7 @@ class MoleculeTable:
         column = table.slice(low, high, self.column)
         if self._is_smi[which] and "name" in table.columns:
             names = table.slice(low, high, "name")
-            column = [_with_extension(cell, name)[0] for cell, name in zip(column, names, strict=True)]
+            column = [with_extension(cell, name)[0] for cell, name in zip(column, names, strict=True)]
         for row in problems[np.searchsorted(problems, low) : np.searchsorted(problems, high)]:
             column[row - low] = None
         if self.molecules.notation == "smiles":
@@ -353,7 +305,7 @@ class MoleculeTable:
         table = self._tables[which]
         value = table.slice(row, row + 1, self.id_column)[0]
         if self._is_smi[which] and self.id_column == "name":
-            value = _with_extension("", value)[1]
+            value = with_extension("", value)[1]
         return str(index) if value in (None, "") else str(value)
 
     def by_id(self, sample_id: str) -> Sample:
@@ -377,14 +329,6 @@ def _or_none(cell: Any, molecules: MoleculeColumn) -> Any:
         return to_smiles(cell, molecules.notation)
     except ItemError:
         return None
-
-
-def _with_extension(smiles: Any, name: Any) -> tuple[Any, Any]:
-    """A .smi line's SMILES and name, where an extension (``CCO |$;;OH$| ethanol``) stands between the two."""
-    if not isinstance(name, str) or not name.startswith("|") or "|" not in name[1:]:
-        return smiles, name
-    end = name.index("|", 1) + 1
-    return f"{smiles} {name[:end]}", name[end:].strip()
 
 
 def _enough_tasks(binary: list[LabelColumn]) -> list[LabelColumn]:

@@ -22,7 +22,7 @@ DATASETS = (
         target="repcore_molecules.datasets.tables:MoleculeTable",
         config="repcore_molecules.configs.data:MoleculeTableConfig",
         produces=(TensorSpec("smiles", "", "text"),),
-        sniff="repcore_molecules.datasets.tables:sniff_table",
+        sniff="repcore_molecules.datasets.table_files:sniff_table",
         render="repcore_molecules.rendering.molecules:draw_molecule",
         needs=("rdkit",),
         hints=HINTS,
@@ -62,6 +62,7 @@ PREPROCESSORS = (
         splits={
             "scaffold": "repcore_molecules.preprocessors.splits:scaffold",
             "scaffold-seeded": "repcore_molecules.preprocessors.splits:balanced",
+            "molecule": "repcore_molecules.preprocessors.splits:molecule",
         },
     ),
 )
