@@ -14,7 +14,8 @@ import re
 _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#|!~])")
+_MARKDOWN = re.compile(r"([\\`*{}\[\]()#|!~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")  # a_b needs no escape
+_ADDRESS = re.compile(r"https?://[A-Za-z0-9.-]+(?:/[A-Za-z0-9._~/%?=&#+,:;@-]*)?")
 _DISTRIBUTION = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 _VERSION = re.compile(r"[0-9][A-Za-z0-9.!+_-]{0,63}")
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,62})")
@@ -33,6 +34,16 @@ def one_line(text: str) -> str:
 def markdown(text: str) -> str:
     """Text for a Markdown document: no HTML, no link, no heading, on one line; code spans of its own are kept."""
     return _MARKDOWN.sub(r"\\\1", html.escape(one_line(text), quote=False).replace("://", ":&#47;&#47;"))
+
+
+def paragraphs(text: str) -> str:
+    """Like :func:`markdown` for a longer text, whose empty lines stay."""
+    return "\n\n".join(markdown(one) for one in re.split(r"\n\s*\n", text) if one.strip())
+
+
+def link_or_text(text: str) -> str:
+    """A plain web address stays one that can be followed; anything else is text."""
+    return f"<{text}>" if _ADDRESS.fullmatch(text) else markdown(text)
 
 
 def is_distribution(name: str) -> bool:
