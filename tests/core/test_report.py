@@ -207,7 +207,7 @@ def test_unreadable_rows_are_counted(tmp_path: Path) -> None:
     config["dataset"]["broken"] = [int(row) for row in broken.split(",")]
     write(tmp_path / "run" / "config.json", config)
     page = page_of(tmp_path / "run")
-    assert f"2 of {len(parts.validation)} rows could not be embedded." in page
+    assert f"2 of {len(parts.validation)} rows could not be embedded, first:" in page
     assert "The data have changed since the run began" in page  # the toy's fingerprint covers its settings
 
 
