@@ -163,6 +163,27 @@ def deterministic_prepare(subject: RecipeSubject) -> None:
             fail(f"prepare changed sample {sample.id}: {difference(kept, sample)}")
 
 
+def caches_know_their_source(subject: RecipeSubject) -> None:
+    """Another sample with the same id gives its own items: what is remembered is keyed by content, not by id."""
+    prepare = subject.parts.preprocessor.prepare
+    known: list[tuple[Sample, list[Item]]] = []
+    for _, sample in _samples(subject.parts.reader, 8):
+        try:
+            known.append((sample, prepare(sample)))
+        except ItemError:
+            continue
+    for (first, items), (second, others) in itertools.pairwise(known):
+        if not difference([one.values for one in items], [one.values for one in others]):
+            continue
+        planted = Sample(first.id, second.inputs, second.targets, second.group, second.meta)
+        got = prepare(planted)
+        if not difference([one.values for one in got], [one.values for one in items]):
+            fail(
+                f"the content of sample {second.id} under the id {first.id} gives the items of {first.id}: a cache is "
+                "keyed by the id alone, so that a second folder with the same names gets the first one's vectors"
+            )
+
+
 def save_load_roundtrip(subject: RecipeSubject) -> None:
     """A preprocessor loaded from what it saved makes equal batches, and its state is JSON."""
     parts = subject.parts
@@ -230,6 +251,7 @@ DATASET_CHECKS = (
 )
 PREPROCESSOR_CHECKS = (
     Check("deterministic-prepare", deterministic_prepare),
+    Check("caches-know-their-source", caches_know_their_source),
     Check("save-load-roundtrip", save_load_roundtrip),
     Check("facts-complete", facts_complete),
     Check("collate-counts-items", collate_counts_items),
