@@ -11,6 +11,7 @@ from repcore import registry, stopping
 from repcore.cli.console import ConsoleReporter, say, show_json
 from repcore.cli.options import device_option, json_option, reader_options, torch_device
 from repcore.errors import ConfigError, DataError, closest
+from repcore.outputs import local_output, sole_writer
 
 if TYPE_CHECKING:
     from repcore.embedding.inference import InferenceOptions
@@ -63,7 +64,7 @@ def embed_command(ctx: click.Context, /, **given: Any) -> None:
     Example:
       repcore embed runs/latest/model molecules.csv -o vectors.parquet
     """
-    output: Path = given["output"]
+    output: Path = local_output(given["output"], folder_too=given["level"] in ELEMENTS)
     if given["level"] in ELEMENTS and given["pool"] is None:
         _elements(ctx, given)
         return
@@ -80,8 +81,11 @@ def embed_command(ctx: click.Context, /, **given: Any) -> None:
     reader = model.reader(given["data"], reader=given["reader"], options=options)
     inference = _inference(given, model)
     header = _header(model, reader, inference)
-    writer = writer_class(output, header)
     reporter = ConsoleReporter()
+    ctx.with_resource(sole_writer(output, reporter.info))
+    if given["overwrite"] and hasattr(writer_class, "clear_others"):
+        writer_class.clear_others(output, header)
+    writer = writer_class(output, header)
     report_account(reader, reporter)
     _run(model, reader, inference, writer, reporter)
     reporter.close()

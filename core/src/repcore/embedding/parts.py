@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from repcore.embedding.windows_apart import SOURCE
 from repcore.errors import DataError
+from repcore.files import parse_json
 
 
 class PartFolder:
@@ -60,6 +61,17 @@ class PartFolder:
                 partial.rename(note)
             except OSError as error:
                 raise DataError(f"{str(self.path)!r} cannot be written: {error}") from error
+
+    @classmethod
+    def clear_others(cls, path: Path, header: Mapping[str, Any]) -> None:
+        """``--overwrite``: remove the parts that another run has left beside this output; own ones are gone on with."""
+        folder = path.with_name(f"{path.name}.parts")
+        try:
+            kept = parse_json((folder / "header.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            kept = None
+        if kept != json.loads(json.dumps(dict(header))):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def restart(self) -> None:
         """Forget what an interrupted run has written."""

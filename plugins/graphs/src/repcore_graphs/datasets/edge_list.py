@@ -274,7 +274,12 @@ class EdgeListDataset:
         if not self.config.directed:
             graph = add_reverse(graph)
         meta = {"nodes": graph.num_nodes, "edges": graph.edge_index.shape[1]}
-        return Sample(id=self.names[index], inputs=graph, targets=self._graph_targets(index), meta=meta)
+        return Sample(
+            id=self.names[index],
+            inputs=graph,
+            targets={**self._graph_targets(index), **graph.element_targets},
+            meta=meta,
+        )
 
     def _check_rows(self, rows: np.ndarray, problems: Mapping[int, str], features: FeatureColumns) -> None:
         if problems:

@@ -255,7 +255,9 @@ class PyGDataset:
         )
         check_graph(graph)
         meta = {"nodes": graph.num_nodes, "edges": graph.edge_index.shape[1]}
-        return Sample(id=self.id_of(index), inputs=graph, targets=self._targets.of(index), meta=meta)
+        return Sample(
+            id=self.id_of(index), inputs=graph, targets={**self._targets.of(index), **graph.element_targets}, meta=meta
+        )
 
 
 # ----------------------------------------------------------------------------------------------- one graph
