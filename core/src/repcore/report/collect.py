@@ -5,7 +5,6 @@ Any file may be missing or cut off (the run was killed, has no validation rows, 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from repcore.checkpoints.model_folder import WEIGHTS
 from repcore.errors import RunError
-from repcore.files import read_lines
+from repcore.files import read_json_file, read_lines
 from repcore.reporting import BASELINE
 
 BOOKKEEPING = ("step", "epoch", "split", "lr", "grad_norm", "items_per_second", "data_wait_share")
@@ -180,7 +179,7 @@ def _object(path: Path, damaged: list[str]) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json_file(path)
     except (OSError, ValueError):
         content = None
     if isinstance(content, dict):
