@@ -1,7 +1,7 @@
 """From stored graphs to batches of torch-geometric: features, cleaned edges, and the pairing of opposite directions.
 
 What is learned from the training graphs only: label vocabularies (unless the reader knows the whole of them), mean and
-deviation of continuous attributes, the largest degree. Everything is in one small JSON file beside the model.
+standard deviation of continuous attributes, the largest degree. Everything is in one small JSON file beside the model.
 
 Symbols: N nodes, A stored columns of edges, B graphs.
 """

@@ -215,7 +215,7 @@ def majority(group: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
 
 
 def geometry_statistics(preprocessor: ScenePreprocessor, samples: Iterable[Sample]) -> np.ndarray:
-    """Baseline of a scene: mean and deviation of its hand-crafted point numbers, (N, 10)."""
+    """Baseline of a scene: mean and standard deviation of its hand-crafted point numbers, (N, 10)."""
     rows = []
     for sample in samples:
         scene = preprocessor.geometry(sample)
