@@ -7,6 +7,7 @@ from repcore.specs import (
     PreprocessorSpec,
     TargetSpec,
     TensorSpec,
+    ViewsSpec,
 )
 
 NEEDS = ("torch_geometric",)
@@ -106,5 +107,26 @@ PREPROCESSORS = (
             "raw-features": f"{ROOT}.preprocessors.graph:raw_features",
             "sizes-only": f"{ROOT}.preprocessors.graph:sizes_only",
         },
+    ),
+)
+
+VIEWS = (
+    ViewsSpec(
+        name="graph-pair",
+        summary="Two copies of a graph with nodes and edges left out and features hidden",
+        target=f"{ROOT}.views.graph_views:GraphPair",
+        config=f"{ROOT}.configs.views:GraphPairConfig",
+        names=("a", "b"),
+        role="pair",
+        accepts=STORED,
+    ),
+    ViewsSpec(
+        name="graph-weak-strong",
+        summary="A graph with a few features hidden, and one with a fifth of its parts left out",
+        target=f"{ROOT}.views.graph_views:GraphWeakStrong",
+        config=f"{ROOT}.configs.views:GraphWeakStrongConfig",
+        names=("weak", "strong"),
+        role="weak-strong",
+        accepts=STORED,
     ),
 )
