@@ -20,6 +20,7 @@ from torch import Tensor
 from repcore.errors import ConfigError
 from repcore.interfaces import Batch, DatasetReader, Item, Sample
 from repcore_pointcloud.configs.scenes import SceneConfig
+from repcore_pointcloud.formats.scene import Scene
 from repcore_pointcloud.preprocessors.scene_geometry import PreparedScene, prepare_scene, unit_remark
 from repcore_pointcloud.preprocessors.scene_preparation import ScenePreparation
 
@@ -92,6 +93,13 @@ class ScenePreprocessor:
         labels = {name: np.asarray(label) for name, label in sample.targets.items() if np.ndim(label) == 1}
         values["labels"] = labels
         return [Item(values, {"voxels": len(values["coordinates"])}, *remark)]
+
+    def elements(self, sample: Sample, level: str) -> Mapping[str, np.ndarray]:
+        """Coordinates of every point of the file, float64, in its own unit and order."""
+        del level
+        scene = sample.inputs
+        world = scene.world if isinstance(scene, Scene) else np.zeros((len(scene.source), 3))
+        return {name: world[:, axis] for axis, name in enumerate("xyz")}
 
     def channels(self, scene: PreparedScene) -> np.ndarray:
         """Features of the thinned points, float32 (M, F), in the order of the config."""
@@ -207,13 +215,22 @@ def majority(group: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
 
 
 def geometry_statistics(preprocessor: ScenePreprocessor, samples: Iterable[Sample]) -> np.ndarray:
-    """Baseline of a scene: mean and deviation of its hand-crafted point numbers, (N, 10)."""
+    """Baseline of a scene: mean and standard deviation of its hand-crafted point numbers, (N, 10)."""
     rows = []
     for sample in samples:
         scene = preprocessor.geometry(sample)
         numbers = hand_crafted(scene)
         rows.append(np.concatenate([numbers.mean(0), numbers.std(0)]))
     return np.stack(rows)
+
+
+def point_geometry(preprocessor: ScenePreprocessor, sample: Sample, items: Sequence[Item], level: str) -> np.ndarray:
+    """Baseline of points: the numbers of :func:`hand_crafted` at every point of the file, NaN without coordinates."""
+    del items, level
+    scene = preprocessor.geometry(sample)
+    values = hand_crafted(scene).astype(np.float64)
+    found: np.ndarray = np.where((scene.source >= 0)[:, None], values[np.maximum(scene.source, 0)], np.nan)
+    return found
 
 
 def hand_crafted(scene: PreparedScene) -> np.ndarray:
