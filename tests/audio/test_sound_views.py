@@ -100,7 +100,8 @@ def test_hidden_parts_are_the_mean_and_nothing_else_changes() -> None:
     expected = whole.clone()
     expected[10:15] = 0.0
     expected[:, 3:7] = 0.0
-    assert torch.equal(shown, expected) and not torch.equal(whole, expected)
+    assert torch.equal(shown, expected)
+    assert not torch.equal(whole, expected)
 
 
 def test_drawn_stretches_stay_within_the_sound() -> None:
@@ -109,8 +110,10 @@ def test_drawn_stretches_stay_within_the_sound() -> None:
     for seed in range(20):
         found = view(item, made, seed, masked_bands=1, masked_stretches=1, band_share=1.0, stretch_share=1.0)
         stretch, band = found.meta["hidden"]
-        assert stretch.first + stretch.width <= 20 and stretch.width <= 19
-        assert band.first + band.width <= 32 and band.width <= 31
+        assert stretch.first + stretch.width <= 20
+        assert stretch.width <= 19
+        assert band.first + band.width <= 32
+        assert band.width <= 31
 
 
 def test_ranges_are_checked() -> None:

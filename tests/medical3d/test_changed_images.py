@@ -60,7 +60,9 @@ def test_nothing_is_mirrored_by_default_and_only_the_axes_asked_for() -> None:
     found = [view(item, seed, axes=(1,)).values for seed in range(8)]
     flipped = [torch.allclose(one, item.values.flip(2), atol=1e-6) for one in found]
     same = [torch.allclose(one, item.values, atol=1e-6) for one in found]
-    assert any(flipped) and any(same) and all(a != b for a, b in zip(flipped, same, strict=True))
+    assert any(flipped)
+    assert any(same)
+    assert all(a != b for a, b in zip(flipped, same, strict=True))
 
 
 def test_directions_of_the_body_become_axes() -> None:
@@ -75,7 +77,8 @@ def test_directions_of_the_body_become_axes() -> None:
 def test_intensities_keep_their_order_and_range(seed: int) -> None:
     item = item_of(16, 16)
     changed = view(item, seed, gamma=0.5, contrast=0.5, brightness=0.3).values
-    assert 0.0 <= float(changed.min()) and float(changed.max()) <= 1.0
+    assert float(changed.min()) >= 0.0
+    assert float(changed.max()) <= 1.0
     order = item.values.flatten().argsort()
     assert (changed.flatten()[order].diff() >= -1e-5).all()
     assert not torch.allclose(changed, item.values, atol=1e-3)
@@ -84,7 +87,8 @@ def test_intensities_keep_their_order_and_range(seed: int) -> None:
 def test_noise_has_at_most_the_level_asked_for() -> None:
     flat = Item(torch.full((1, 64, 64), 0.5), {})
     levels = [float(view(flat, seed, noise=0.05).values.std()) for seed in range(10)]
-    assert max(levels) <= 0.052 and max(levels) > 0.02
+    assert max(levels) <= 0.052
+    assert max(levels) > 0.02
 
 
 def test_a_drawn_cube_is_one_of_the_prepared_ones() -> None:
@@ -97,4 +101,5 @@ def test_a_drawn_cube_is_one_of_the_prepared_ones() -> None:
         for seed in range(3):
             place = 0 if len(items) == 1 else int(np.random.default_rng(seed).integers(len(items)))
             drawn = made.draw(phantoms[1], np.random.default_rng(seed))
-            assert torch.equal(drawn.values, items[place].values) and drawn.meta == items[place].meta
+            assert torch.equal(drawn.values, items[place].values)
+            assert drawn.meta == items[place].meta

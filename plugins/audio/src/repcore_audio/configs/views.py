@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from repcore.config.schema import setting
 
@@ -42,20 +42,20 @@ class SoundChange:
 class SoundPairConfig:
     """Two views alike."""
 
-    change: SoundChange = setting(SoundChange(), "what each view changes")
+    change: SoundChange = field(default=SoundChange(), metadata={"help": "what each view changes"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class SoundWeakStrongConfig:
     """A view that is moved a little, and one that is cut, drowned and hidden in part."""
 
-    weak: SoundChange = setting(
-        SoundChange(
+    weak: SoundChange = field(
+        default=SoundChange(
             kept_share=(1.0, 1.0), shift_share=0.1, gain_db=3.0, noise_db=None, masked_bands=0, masked_stretches=0
         ),
-        "changes of the weak view",
+        metadata={"help": "changes of the weak view"},
     )
-    strong: SoundChange = setting(
-        SoundChange(kept_share=(0.4, 0.8), noise_db=(0.0, 20.0), band_share=0.3, stretch_share=0.3),
-        "changes of the strong view",
+    strong: SoundChange = field(
+        default=SoundChange(kept_share=(0.4, 0.8), noise_db=(0.0, 20.0), band_share=0.3, stretch_share=0.3),
+        metadata={"help": "changes of the strong view"},
     )

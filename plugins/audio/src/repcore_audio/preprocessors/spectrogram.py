@@ -193,7 +193,7 @@ class LogMelPreprocessor:
         return windows
 
     def frame_facts(self, frames: int) -> dict[str, int]:
-        """``Item.meta`` of a window with so many frames of sound: ``frames`` that the encoder gets, ``sound_frames``."""
+        """``Item.meta`` of a window by its frames of sound: ``frames`` that the encoder gets, and ``sound_frames``."""
         return {"frames": self._padded(frames), "sound_frames": frames}
 
     def _padded(self, frames: int) -> int:

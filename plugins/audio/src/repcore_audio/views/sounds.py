@@ -1,4 +1,4 @@
-"""Views ``audio/sound-pair`` and ``audio/sound-weak-strong``: cut, moved, louder or softer, noisy, partly hidden windows.
+"""Views ``audio/sound-pair`` and ``audio/sound-weak-strong``: cut, moved, louder, noisy, partly hidden windows.
 
 Cut, shift, gain and noise act on the waveform of one window, which is decoded once; hidden bands and stretches
 (SpecAugment, Park et al. 2019, arXiv 1904.08779) are drawn here and written by the preprocessor into the normalised

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from repcore.config.schema import setting
 
@@ -26,16 +26,18 @@ class GraphChange:
 class GraphPairConfig:
     """Two views alike."""
 
-    change: GraphChange = setting(GraphChange(), "what each view changes")
+    change: GraphChange = field(default=GraphChange(), metadata={"help": "what each view changes"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class GraphWeakStrongConfig:
     """A view with a few hidden features, and one with many parts left out."""
 
-    weak: GraphChange = setting(
-        GraphChange(drop_nodes=0.0, drop_edges=0.05, hide_nodes=0.05, hide_edges=0.05), "changes of the weak view"
+    weak: GraphChange = field(
+        default=GraphChange(drop_nodes=0.0, drop_edges=0.05, hide_nodes=0.05, hide_edges=0.05),
+        metadata={"help": "changes of the weak view"},
     )
-    strong: GraphChange = setting(
-        GraphChange(drop_nodes=0.2, drop_edges=0.2, hide_nodes=0.2, hide_edges=0.2), "changes of the strong view"
+    strong: GraphChange = field(
+        default=GraphChange(drop_nodes=0.2, drop_edges=0.2, hide_nodes=0.2, hide_edges=0.2),
+        metadata={"help": "changes of the strong view"},
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from repcore.config.schema import setting
@@ -38,18 +38,18 @@ class ImageChange:
 class ImagePairConfig:
     """Two views alike."""
 
-    change: ImageChange = setting(ImageChange(), "what each view changes")
+    change: ImageChange = field(default=ImageChange(), metadata={"help": "what each view changes"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageWeakStrongConfig:
     """A view that is hardly moved, and a smaller cut with other intensities."""
 
-    weak: ImageChange = setting(
-        ImageChange(kept_share=(0.95, 1.0), brightness=0.02, contrast=0.05, gamma=0.0, noise=0.0),
-        "changes of the weak view",
+    weak: ImageChange = field(
+        default=ImageChange(kept_share=(0.95, 1.0), brightness=0.02, contrast=0.05, gamma=0.0, noise=0.0),
+        metadata={"help": "changes of the weak view"},
     )
-    strong: ImageChange = setting(
-        ImageChange(kept_share=(0.4, 0.8), brightness=0.2, contrast=0.4, gamma=0.4, noise=0.05),
-        "changes of the strong view",
+    strong: ImageChange = field(
+        default=ImageChange(kept_share=(0.4, 0.8), brightness=0.2, contrast=0.4, gamma=0.4, noise=0.05),
+        metadata={"help": "changes of the strong view"},
     )

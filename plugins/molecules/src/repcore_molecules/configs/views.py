@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from repcore.config.schema import setting
 
@@ -30,16 +30,18 @@ class SymbolChange:
 class SymbolPairConfig:
     """Two views alike."""
 
-    change: SymbolChange = setting(SymbolChange(), "what each view changes")
+    change: SymbolChange = field(default=SymbolChange(), metadata={"help": "what each view changes"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class SymbolWeakStrongConfig:
     """A view that shows nearly everything, and one that shows much less."""
 
-    weak: SymbolChange = setting(
-        SymbolChange(kept_share=(0.95, 1.0), mask_share=0.05, replace_share=0.0), "changes of the weak view"
+    weak: SymbolChange = field(
+        default=SymbolChange(kept_share=(0.95, 1.0), mask_share=0.05, replace_share=0.0),
+        metadata={"help": "changes of the weak view"},
     )
-    strong: SymbolChange = setting(
-        SymbolChange(kept_share=(0.4, 0.8), mask_share=0.25, replace_share=0.1), "changes of the strong view"
+    strong: SymbolChange = field(
+        default=SymbolChange(kept_share=(0.4, 0.8), mask_share=0.25, replace_share=0.1),
+        metadata={"help": "changes of the strong view"},
     )

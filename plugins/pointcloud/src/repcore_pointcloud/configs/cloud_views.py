@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from repcore.config.schema import setting
@@ -35,15 +35,17 @@ class CloudChange:
 class CloudPairConfig:
     """Two views alike."""
 
-    change: CloudChange = setting(CloudChange(), "what each view changes")
+    change: CloudChange = field(default=CloudChange(), metadata={"help": "what each view changes"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class CloudWeakStrongConfig:
     """A whole cloud turned a little, and a part of it turned at will, rougher."""
 
-    weak: CloudChange = setting(
-        CloudChange(kept_share=(1.0, 1.0), rotation_deg=15.0, scale=(0.95, 1.05), jitter=0.002),
-        "changes of the weak view",
+    weak: CloudChange = field(
+        default=CloudChange(kept_share=(1.0, 1.0), rotation_deg=15.0, scale=(0.95, 1.05), jitter=0.002),
+        metadata={"help": "changes of the weak view"},
     )
-    strong: CloudChange = setting(CloudChange(kept_share=(0.4, 0.8), jitter=0.02), "changes of the strong view")
+    strong: CloudChange = field(
+        default=CloudChange(kept_share=(0.4, 0.8), jitter=0.02), metadata={"help": "changes of the strong view"}
+    )
