@@ -25,8 +25,6 @@ from repcore.interfaces import DatasetReader, Item, Progress
 from repcore_graphs.configs.views import GraphChange, GraphPairConfig, GraphWeakStrongConfig
 from repcore_graphs.preprocessors.graph import GraphPreprocessor
 
-NODE_TARGET = "target_"
-
 
 class GraphPair:
     """Views ``a`` and ``b``, changed alike.
@@ -72,7 +70,8 @@ class GraphWeakStrong:
 
 
 def changed_graph(item: Item, generator: np.random.Generator, *, change: GraphChange) -> Item:
-    """The graph with some nodes and edges left out and features of others hidden; nothing is shared with the item."""
+    """The graph with some nodes and edges left out and features of others hidden; labels of nodes and edges stay
+    behind, nothing is shared with the item."""
     data: Data = item.values
     arcs = data.edge_index.numpy()
     edge_of = edge_numbers(arcs, int(data.num_nodes))
@@ -93,9 +92,6 @@ def changed_graph(item: Item, generator: np.random.Generator, *, change: GraphCh
         edge_index=torch.from_numpy(number[arcs[:, alive]]),
         edge_attr=edge_attr,
     )
-    for name in data.keys():  # noqa: SIM118 - a method of PyG
-        if name.startswith(NODE_TARGET):
-            changed[name] = data[name][nodes]
     meta = {**item.meta, "nodes": int(nodes.sum()), "edges": int(columns.sum())}
     return replace(item, values=changed, meta=meta)
 
