@@ -10,6 +10,7 @@ from typing import Any
 
 from repcore.config.plain import field_types
 from repcore.config.resolve import ResolvedPart, resolve_part
+from repcore.data.headers import contradicts
 from repcore.errors import DataError, PluginError, RegistryError, RepcoreError
 from repcore.interfaces import DatasetReader
 from repcore.registry import Entry, Registry
@@ -30,13 +31,17 @@ def recognise(registry: Registry, path: Path, domain: str | None = None) -> list
     for entry in registry.entries("dataset", domain):
         if not entry.spec.sniff:
             continue
-        try:
-            score = float(entry.load("sniff")(path))
-        except (RepcoreError, OSError, ValueError):
-            continue
-        if score > 0.0:
-            found.append(Recognised(entry, score))
+        with contextlib.suppress(Exception):  # other people's code on anything that lies at a path
+            score = sniffed(entry, path)
+            if score > 0.0:
+                found.append(Recognised(entry, score))
     return sorted(found, key=lambda one: (-one.score, one.entry.full_name))
+
+
+def sniffed(entry: Entry[DatasetSpec], path: Path) -> float:
+    """How surely a reader fits a path, in [0, 1]: what its sniffer says, unless headers say that names lie."""
+    score = float(entry.load("sniff")(path))
+    return 0.0 if score > 0.0 and contradicts(path) else score
 
 
 def dataset_settings(

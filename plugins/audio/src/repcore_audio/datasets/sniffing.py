@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from itertools import islice
 from pathlib import Path
 
+from repcore.data.headers import json_at
 from repcore.data.tables import Table, table_suffix
 from repcore.errors import DataError
 from repcore_audio.datasets.folders import ESC50_TABLE, FSDD_NAME, SPEECH_COMMANDS_LISTS, SPEECH_COMMANDS_NAME
@@ -68,10 +68,7 @@ def manifest(path: Path) -> float:
 
 
 def _json_manifest(path: Path) -> float:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, OSError):
-        return 0.0
+    content = json_at(path)
     rows = content.get("data") if isinstance(content, dict) else content
     if not isinstance(rows, list) or not rows or not isinstance(rows[0], dict):
         return 0.0

@@ -12,7 +12,14 @@ import click
 @click.argument("data")
 @click.option("--reader", help="Reader to use instead of the recognised one.")
 @click.option("--count", default=12, show_default=True, help="Graphs to draw, from the start of the data.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("graphs.html"), show_default=True)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("graphs.html"),
+    show_default=True,
+    help="Page to write.",
+)
 def draw_command(model: Path, data: str, reader: str | None, count: int, output: Path) -> None:
     """Draw graphs of DATA with the importance that MODEL gives to each edge.
 

@@ -96,7 +96,7 @@ def sniff(path: Path) -> float:
         return 0.0
     if path.is_dir():
         return 0.9
-    with path.open(encoding="utf-8-sig") as file:
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
         first = next((line for line in file if line.strip() and line[0] not in "#%"), "")
     words = [word.strip().lower() for word in first.replace(",", " ").replace("\t", " ").split()]
     if any(word in SOURCES for word in words) and any(word in TARGETS for word in words):

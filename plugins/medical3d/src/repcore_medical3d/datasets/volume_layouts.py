@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from repcore.data.catalogue import existing, rows_by
+from repcore.data.headers import json_at
 from repcore.data.splits import PART_NAMES
 from repcore.errors import DataError
 from repcore.specs import TargetSpec
@@ -285,8 +286,5 @@ def _listed(path: Path, name: str, keys: Sequence[str]) -> bool:
     file = path / name if path.is_dir() else path
     if file.suffix.lower() != ".json" or not file.is_file():
         return False
-    try:
-        content = read_list(file)
-    except DataError:
-        return False
-    return any(isinstance(content.get(key), list | dict) for key in keys)
+    content = json_at(file)
+    return isinstance(content, dict) and any(isinstance(content.get(key), list | dict) for key in keys)

@@ -7,6 +7,7 @@ the mean over tasks. Missing labels stay missing; the reference counts them as n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from repcore.data.headers import head
 from repcore.data.tables import Table, table_suffix
 from repcore.errors import DataError, ItemError, closest
 from repcore.interfaces import Sample
@@ -34,6 +36,7 @@ from repcore_molecules.datasets.labels import ReadLabels, read_labels
 ALL_BINARY = "all-binary"
 SAMPLED_ROWS = 500
 BLOCK_ROWS = 65_536
+SMILES_WORD = re.compile(r"(\[[^\]]+\]|Br|Cl|[BCNOSPFIbcnosp]|[0-9%()=#$/\\+\-.@:~*])+")
 UNREADABLE_TABLE = 0.05  # sniffed: opening it says what is wrong, which beats "no reader recognises it"
 SPLIT_NAMES = {"train": "train", "valid": "validation", "val": "validation", "validation": "validation", "test": "test"}
 
@@ -70,11 +73,21 @@ def sniff_table(path: Path) -> float:
     try:
         file = next(iter(table_files(path).values()))
         if table_suffix(file) in (".smi", ".smiles"):
-            return 0.9
+            return 0.9 if _is_smiles(head(file)) else 0.0
         guess_smiles_column(_sampled(Table(file)))
     except DataError:
         return 0.0 if path.suffix == ".txt" else UNREADABLE_TABLE
     return 0.8
+
+
+def _is_smiles(first: bytes) -> bool:
+    """Whether the first words of most lines are written with the atoms and signs of SMILES; compressed text is not
+    looked into."""
+    if first.startswith(b"\x1f\x8b"):
+        return True
+    lines = first.decode("utf-8", errors="replace").splitlines()[:SAMPLED_ROWS]
+    words = [line.split()[0] for line in lines if line.strip()]
+    return 2 * sum(SMILES_WORD.fullmatch(word) is not None for word in words) > len(words)
 
 
 def _sampled(table: Table) -> dict[str, list[Any]]:

@@ -17,7 +17,14 @@ from repcore.cli.console import say
 @click.option("--reader", "reader_name", help="Registered reader to use instead of the one that fits best.")
 @click.option("--scene", default="", help="Id of the scene; default: the first.")
 @click.option("--query", "queries", multiple=True, type=int, help="Point that asks; default: three foreground points.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("activation.html"), show_default=True)
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("activation.html"),
+    show_default=True,
+    help="Page to write.",
+)
 def scene_activation_command(
     model: str, data: str, reader_name: str | None, scene: str, queries: tuple[int, ...], out: Path
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from repcore_pointcloud.formats.points import holds_lengths
 from repcore_pointcloud.formats.scenes import SUFFIXES
 
 LOOKED_AT = 400
@@ -39,7 +40,7 @@ def scenes(path: Path) -> float:
     if not known:
         return 0.0
     if all(one.suffix.lower() == ".bin" for one in known):
-        return 0.8
+        return 0.8 if any(holds_lengths(one) for one in known[:3]) else 0.0
     clouds = [one for one in known if one.suffix.lower() == ".npz"]
     if clouds:
         return 0.9 if _npz_points(clouds[0]) >= SCENE_POINTS else 0.0

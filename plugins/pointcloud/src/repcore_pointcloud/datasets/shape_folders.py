@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from repcore.data.catalogue import Catalogue, Row, class_target, existing, rows_by
+from repcore.data.headers import head
 from repcore.data.splits import PART_NAMES
 from repcore.data.tables import MISSING_WORDS, Table, number
 from repcore.errors import DataError, closest
@@ -20,6 +22,7 @@ from repcore_pointcloud.formats.points import (
     MESH_SUFFIXES,
     SUFFIXES,
     TEXT_SUFFIXES,
+    holds_lengths,
     looks_like_points,
     read_cloud,
 )
@@ -31,6 +34,7 @@ SIDE_FILES = ("labels.csv", "labels.tsv", "readme.txt", "license.txt", "train.tx
 MOST_CLASSES = 0.5  # of the rows: a numeric column with more distinct values is a regression target
 LOOKED_AT = 3000
 UNMISTAKABLE = (*MESH_SUFFIXES, ".pcd", ".xyz", ".pts")
+VERTEX_LINE = re.compile(rb"^v[ \t]+[-+.\d]", re.MULTILINE)
 
 
 class ShapeFolderReader(ShapeReader):
@@ -48,13 +52,14 @@ class ShapeFolderReader(ShapeReader):
 def sniff(path: Path) -> float:
     """Any tree with clouds or meshes, or one of them; tables and texts among other files mean little."""
     if path.is_file():
-        is_shape = path.suffix.lower() in SUFFIXES and not _is_table_of_rows(path)
+        is_shape = _is_shape(path) and not _is_table_of_rows(path)
         return 0.6 if is_shape and (path.suffix.lower() not in TEXT_SUFFIXES or looks_like_points(path)) else 0.0
     files = [one for one in islice(path.rglob("*"), LOOKED_AT) if one.is_file()]
     shapes = [one for one in files if _is_shape(one)]
-    if any(one.suffix.lower() in UNMISTAKABLE for one in shapes):
-        return 0.5
     texts = [one for one in shapes if one.suffix.lower() in TEXT_SUFFIXES]
+    told = [one for one in shapes if one not in texts] + [one for one in texts[:3] if looks_like_points(one)]
+    if any(one.suffix.lower() in UNMISTAKABLE for one in told):
+        return 0.5
     if texts and not looks_like_points(texts[0]):  # tables of something else
         shapes = [one for one in shapes if one.suffix.lower() not in TEXT_SUFFIXES]
     return 0.5 * len(shapes) / len(files) if files else 0.0
@@ -65,7 +70,11 @@ def _is_table_of_rows(path: Path) -> bool:
 
 
 def _is_shape(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and path.name.lower() not in SIDE_FILES and path.is_file()
+    if path.suffix.lower() not in SUFFIXES or path.name.lower() in SIDE_FILES or not path.is_file():
+        return False
+    if path.suffix.lower() == ".obj":
+        return VERTEX_LINE.search(head(path, 1 << 16)) is not None
+    return path.suffix.lower() != ".bin" or holds_lengths(path)
 
 
 def folder_catalogue(root: Path, config: ShapeFolderConfig) -> Catalogue[ReadCloud]:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from repcore.data.headers import head
 from repcore.errors import ItemError
 from repcore_pointcloud.formats.pcd import read_pcd
 
@@ -27,6 +28,7 @@ MESH_SUFFIXES = (".ply", ".obj", ".off", ".stl", ".glb", ".gltf")
 SUFFIXES = (".npy", ".npz", ".pcd", ".bin", *TEXT_SUFFIXES, *MESH_SUFFIXES)
 POINT_KEYS = ("points", "xyz", "pos", "positions", "coords", "data", "pc", "arr_0")
 AXIS_NAMES = ("x", "y", "z")
+FARTHEST = 1e4  # metres
 KITTI_COLUMNS = 4  # x, y, z, reflectance
 
 
@@ -47,6 +49,13 @@ class PointCloud:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """The points: what tells two clouds apart."""
         return np.array(self.points, dtype=dtype, copy=copy)
+
+
+def holds_lengths(path: Path) -> bool:
+    """Whether a file without a header reads as float32 numbers of the size of lengths, as laser scanners write them."""
+    first = head(path)
+    values = np.frombuffer(first[: len(first) // 4 * 4], "<f4")
+    return len(values) > 0 and bool((np.abs(values) < FARTHEST).all())  # NaN is not below
 
 
 def read_cloud(path: Path, *, columns: Sequence[str] = (), mesh_points: int = 8192, seed: int = 0) -> PointCloud:
