@@ -27,7 +27,7 @@ from measuring import facts, spread, write_result
 
 from repcore import registry
 from repcore.config.resolve import ResolvedRun, resolve_run
-from repcore.data.batching import TrainingCollator, TrainingItems
+from repcore.data.batching import TrainingCollator
 from repcore.data.seeds import mix
 from repcore.data.stream import EndlessBatches
 from repcore.reporting import LogReporter
@@ -143,7 +143,7 @@ def run_by_hand(resolved: ResolvedRun) -> tuple[dict[str, list[float]], dict[str
     objective, config, steps = parts.objective, resolved.trainer, resolved.trainer.steps or 0
     optimiser = build_optimiser(objective.named_parameters(), resolved.optimiser, decay_rule(resolved))
     batches = EndlessBatches(stream_order(parts), start=0, accumulate=1, total_steps=steps)
-    items = TrainingItems(parts.reader, parts.preprocessor, parts.views, parts.train)
+    items = parts.items(parts.train)
     collate = TrainingCollator(parts.preprocessor, parts.reader.targets, resolved.domain)
     parameters = list(objective.parameters())
     objective.train()

@@ -121,10 +121,11 @@ def test_fine_tuning_uses_the_folds_and_groups_of_the_data(
     command = ["audio", "finetune", str(trained), "--data", str(tmp_path / "data"), "--label", label, "--split", split]
     assert run([*command, "--no-twin", "--out", str(tmp_path / "runs"), "trainer.steps=2", "task.mixup=1.0"]) == 0
     shown = capsys.readouterr().out.splitlines()
-    runs = [line for line in shown if line.startswith("model\t0\t")]
+    runs = [line for line in shown if line.startswith("pre-trained\tseed-0-fold-")]
     assert len(runs) == 3  # three folds, three speakers: each is tested once
-    assert f"{label} (class): {split} split, 7 / 1 / 4 rows" in shown
-    assert any(line.startswith("model\tmean\t") for line in shown)
+    parts = "7 / 1 / 4" if layout == "esc50" else "4 / 4 / 4"  # of two speakers, one is for validation as a whole
+    assert f"{label} (class): {split} split, {parts} rows" in shown
+    assert any(line.startswith("pre-trained\tmean\t") for line in shown)
 
 
 def write_tones(folder: Path, layout: str) -> str:

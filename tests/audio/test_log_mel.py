@@ -17,11 +17,10 @@ from repcore_audio.configs.recordings import SoundsConfig
 from repcore_audio.configs.spectrogram import PUBLISHED_LOG_MEL, LogMelConfig
 from repcore_audio.datasets.recordings import Recording
 from repcore_audio.datasets.sounds import Sounds
+from repcore_audio.preprocessors.baselines import filter_bank_segments, filter_bank_statistics
 from repcore_audio.preprocessors.log_mel import SILENCE, LogMel
 from repcore_audio.preprocessors.spectrogram import (
     LogMelPreprocessor,
-    filter_bank_segments,
-    filter_bank_statistics,
 )
 from repcore_audio.preprocessors.waveform import mixed_waveforms
 

@@ -84,7 +84,10 @@ def test_a_domain_that_is_not_installed_names_the_command(capsys: Captured) -> N
 
 def test_inspect_prepares_rows_as_a_recipe_would(toys: None, capsys: Captured) -> None:
     assert run(["inspect", "pairs/blobs"]) == 0
-    assert "cost of an item" not in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "prepared as pairs/set-net would" in out, "without a model, as the recipe that fits"
+    assert "cost of an item" in out
+    assert "next: repcore pairs train set-net --data pairs/blobs" in out
     assert run(["inspect", "pairs/blobs", "--recipe", "pairs/set-net"]) == 0
     assert "cost of an item" in capsys.readouterr().out
     both = ["inspect", "pairs/blobs", "--recipe", "pairs/set-net", "--model", "m"]
@@ -133,7 +136,7 @@ def test_inspect_reports_what_is_wrong(toys: None, capsys: Captured) -> None:
     found = json.loads(capsys.readouterr().out)
     assert found["reader"] == "pairs/blobs"
     assert found["status"] == {"ok": 58, "unreadable": 2}
-    assert found["examples"]["unreadable"][0] == "row 2: blob 2 is broken on purpose"
+    assert found["examples"]["unreadable"][0] == "row 2 (blob-2): blob 2 is broken on purpose"
     assert any("missing" in one for one in found["warnings"])
     assert run(["inspect", "pairs/blobs", "--read", "broken=[2]", "--strict"]) == 1
 

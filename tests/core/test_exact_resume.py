@@ -38,7 +38,7 @@ def train(
         step = Interruption.step
 
         def interrupt(self: Interruption, state, record) -> None:  # type: ignore[no-untyped-def]
-            self.asked = state.step == stop_at
+            self.note.number = 2 if state.step == stop_at else 0
             step(self, state, record)
 
         patched.setattr(Interruption, "step", interrupt)
@@ -134,4 +134,4 @@ def test_checkpoints_appear_whole(toys: None, tmp_path: Path) -> None:
     resolved = resolve_run(known, "edges/edge-net", overrides=["trainer.steps=4", "trainer.checkpoint_every=1"])
     start_run(known, assemble(resolved, LogReporter()), LogReporter(), root=tmp_path, name="run", device="cpu")
     names = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
-    assert names == ["best.ckpt", "last.ckpt"]
+    assert names == ["best.ckpt", "last.ckpt", "previous.ckpt"]

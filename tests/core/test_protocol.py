@@ -246,4 +246,4 @@ def test_interval_covers_the_truth_about_as_often_as_it_says() -> None:
 def test_scores_without_predictions_have_no_interval() -> None:
     pair = (("a", [[Scores({"rmse": 1.0})]]), ("b", [[Scores({"rmse": 2.0})]]))
     result = compare("p", "rmse", pair, REGRESSION, generator=np.random.default_rng(0))
-    assert result.verdict == "better than b on the one seed: RMSE -1 log mol/L"
+    assert result.verdict == "not judged against b, for want of an interval over test rows: RMSE -1 log mol/L"

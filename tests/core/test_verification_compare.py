@@ -204,3 +204,18 @@ def test_lines() -> None:
     assert not ok(ids=[[1, 2], None], text=["a", None, "c"])
     assert not ok(text=["a", None, "c"])
     assert not ok(ids=[[1, 2], None, [3]], text=["a", None, "c"], more=[1, 2, 3])
+
+
+def test_measured_rounding_is_granted_beyond_the_tolerance_and_never_hides_a_difference() -> None:
+    for rule in ({"kind": "absolute", "tolerance": 0.1}, {"kind": "allclose", "rtol": 0.0, "atol": 0.1}):
+        rounding = torch.tensor([0.05, 0.05])
+        assert passes([1.0, 2.0], [1.14, 2.0], rule, rounding=rounding)
+        assert not passes([1.0, 2.0], [1.16, 2.0], rule, rounding=rounding)
+        assert not passes([1.0, 2.0], [1.14, 2.0], rule, rounding=torch.tensor([0.0, 9.0]))  # the other element's
+        assert not passes([1.0, 2.0], [1.6, 2.0], rule, rounding=torch.tensor([9.0, 9.0]))  # at most four tolerances
+        assert not passes([1.0, NAN], [1.14, 2.0], rule, rounding=rounding)
+    assert not passes([1.0], [2.0], {"kind": "exact"}, rounding=torch.tensor([9.0]))
+    row = compare_tensor("x", torch.tensor([1.0]), [1.14], {"kind": "absolute", "tolerance": 0.1},
+                         Extras(rounding=torch.tensor([0.05])))  # fmt: skip
+    assert row.max_absolute == pytest.approx(0.14)
+    assert "1 of 1 differ, within the rounding of float32" in row.detail

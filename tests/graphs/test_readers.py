@@ -197,7 +197,7 @@ def test_tables_with_features_labels_and_several_graphs(tmp_path: Path) -> None:
     [
         ("graph,source,target\ng1,a,ghost\n", "dangling_edge"),
         ("graph,source,target\ng1,a\n", "incomplete_row"),
-        ("graph,source,target,length\ng1,a,b,long\n", "not_a_number"),
+        ("graph,source,target,length\ng1,a,b,long\ng1,b,a,2.5\n", "not_a_number"),
     ],
 )
 def test_damaged_edge_rows_are_reported_rows(tmp_path: Path, edges: str, status: str) -> None:

@@ -31,7 +31,8 @@ from repcore_medical3d.configs.volumes import PhantomsConfig, VolumeConfig
 from repcore_medical3d.correspondence.backends import Coordinates
 from repcore_medical3d.datasets.phantoms import Phantoms
 from repcore_medical3d.encoders.nnformer import NnFormer
-from repcore_medical3d.formats.volumes import Volume, write_nifti
+from repcore_medical3d.formats.nifti import write_nifti
+from repcore_medical3d.formats.volumes import Volume
 from repcore_medical3d.preprocessors.volume_sliding import aligned_starts, sliding_features
 from repcore_medical3d.preprocessors.volumes import VolumePreprocessor
 from repcore_medical3d.probes import alice_dense as probe

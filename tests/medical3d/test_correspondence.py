@@ -32,7 +32,8 @@ from repcore_medical3d.correspondence.embeddings import (
 from repcore_medical3d.correspondence.matching import best_cells, best_cells_full, one_by_one, point_vectors, similarity
 from repcore_medical3d.datasets.phantoms import Phantoms
 from repcore_medical3d.encoders.nnformer import NnFormer
-from repcore_medical3d.formats.volumes import Volume, write_nifti
+from repcore_medical3d.formats.nifti import write_nifti
+from repcore_medical3d.formats.volumes import Volume
 from repcore_medical3d.preprocessors.volumes import VolumePreprocessor
 from repcore_medical3d.views.alice import AlicePairs
 

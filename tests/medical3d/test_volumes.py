@@ -19,8 +19,10 @@ from repcore.errors import ConfigError, DataError, ItemError
 from repcore.interfaces import Progress, Sample
 from repcore_medical3d.configs.volumes import PhantomsConfig, VolumeConfig, VolumeFilesConfig
 from repcore_medical3d.datasets.phantoms import Phantoms
-from repcore_medical3d.datasets.volume_layouts import DecathlonReader, NnsslReader, VolumeFolderReader
-from repcore_medical3d.formats.volumes import Grid, Volume, read_nifti, write_nifti
+from repcore_medical3d.datasets.volume_layouts import VolumeFolderReader
+from repcore_medical3d.datasets.volume_lists import DecathlonReader, NnsslReader
+from repcore_medical3d.formats.nifti import read_nifti, write_nifti
+from repcore_medical3d.formats.volumes import Grid, Volume
 from repcore_medical3d.preprocessors.volume_resampling import oriented_grid, resample
 from repcore_medical3d.preprocessors.volumes import VolumePreprocessor, sliding_starts
 
@@ -193,7 +195,7 @@ def compressed_rubbish(path: Path) -> None:
 BAD_FILES = {
     "two_dimensional": ("a.nii.gz", lambda path: save(path, (9, 8))),
     "one_slice": ("a.nii.gz", lambda path: save(path, (9, 8, 1))),
-    "four_dimensional": ("a.nii.gz", lambda path: save(path, (9, 8, 7, 3))),
+    "four_dimensional": ("a.nii.gz", lambda path: save(path, (9, 8, 7, 20))),
     "corrupt": ("a.nii.gz", truncated_gzip),
     "corrupt_plain": ("a.nii", truncated_plain),
     "corrupt_rubbish": ("a.nii.gz", compressed_rubbish),

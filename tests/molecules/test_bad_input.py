@@ -75,7 +75,7 @@ def test_bad_rows_are_reported_rows(tiny_run: Path, tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(f"smiles,y\n{body}".encode()))
     assert run(embed(tiny_run, path, tmp_path / "o.parquet", "--read", "column=smiles")) == 0
     rows, _ = read_embeddings(tmp_path / "o.parquet")
-    assert rows.status == ["ok", "invalid_smiles", "empty", "invalid_smiles", "invalid_smiles", "ok", "invalid_smiles",
+    assert rows.status == ["ok", "invalid_smiles", "empty", "empty", "invalid_smiles", "ok", "invalid_smiles",
                            "malformed_row", "selfies_failed", "ok"]  # fmt: skip
     assert all(bool(reason) == (status != "ok") for status, reason in zip(rows.status, rows.reason, strict=True))
     assert np.isfinite(rows.vectors[[0, 5, 9]]).all()

@@ -7,9 +7,11 @@ import math
 import numpy as np
 import pytest
 
+from repcore.data.labels import read_labels
 from repcore.errors import ConfigError, DataError
-from repcore_molecules.datasets.columns import guess_smiles_column, guess_target_columns, smiles_share
+from repcore_molecules.datasets.molecule_column import find_molecules
 from repcore_molecules.smiles.features import DESCRIPTORS, descriptor_values, ecfp4, symbol_counts
+from repcore_molecules.smiles.notations import share_of
 from repcore_molecules.tokenisation.vocabulary import SymbolVocabulary
 
 SMILES = ["CCO", "c1ccccc1", "CC(=O)O", "CCN", "C1CCCCC1", "CCCl"]
@@ -51,16 +53,16 @@ def test_symbol_counts() -> None:
 def test_smiles_column_by_name_or_by_content() -> None:
     names = ["ethanol", "benzene", "acid", "amine", "ring", "chloride"]
     numbers = [str(0.5 * row) for row in range(6)]
-    assert guess_smiles_column({"Drug": names, "SMILES": SMILES, "y": numbers}) == "SMILES"
-    assert guess_smiles_column({"name": names, "molecular thing": SMILES, "y": numbers}) == "molecular thing"
-    assert guess_smiles_column({"Drug": names, "x": SMILES}) == "x"  # the name alone does not convince
-    assert guess_smiles_column({"mol": [None, *SMILES]}) == "mol"
+    assert find_molecules({"Drug": names, "SMILES": SMILES, "y": numbers}).name == "SMILES"
+    assert find_molecules({"name": names, "molecular thing": SMILES, "y": numbers}).name == "molecular thing"
+    assert find_molecules({"Drug": names, "x": SMILES}).name == "x"  # the name alone does not convince
+    assert find_molecules({"mol": [None, *SMILES]}).name == "mol"
     with pytest.raises(DataError, match="no column looks like SMILES"):
-        guess_smiles_column({"name": names, "y": numbers})
+        find_molecules({"name": names, "y": numbers})
     with pytest.raises(DataError):
-        guess_smiles_column({})
-    assert smiles_share(["", None]) == 0.0
-    assert smiles_share(["1", "2"]) == 0.0
+        find_molecules({})
+    assert share_of(["", None], "smiles") == 0.0
+    assert share_of(["1", "2"], "smiles") == 0.0
 
 
 def test_target_columns() -> None:
@@ -77,10 +79,12 @@ def test_target_columns() -> None:
         "nothing": ["" for _ in range(rows)],
         "running": list(range(5, 5 + rows)),
     }
-    found = {target.name: target for target in guess_target_columns(cells, "smiles")}
+    del cells["smiles"]
+    found = {one.name: one for one in read_labels(cells) if one.target is not None}
     assert sorted(found) == ["active", "label", "logS", "toxic"]
-    assert found["logS"].kind == "regression"
-    assert found["active"].classes == ("0", "1")
-    assert found["toxic"].classes == ("0", "1")
-    assert found["toxic"].missing == pytest.approx(0.75)
-    assert found["label"].classes == ("no", "yes")
+    kinds = {name: (one.target.kind, one.target.names) for name, one in found.items() if one.target is not None}
+    assert kinds["logS"] == ("regression", ())
+    assert kinds["active"] == ("class", ("0", "1"))
+    assert kinds["toxic"] == ("class", ("0", "1"))
+    assert np.isnan(found["toxic"].values).mean() == pytest.approx(0.75)
+    assert kinds["label"] == ("class", ("no", "yes"))

@@ -53,7 +53,7 @@ def test_embedding_reports_every_row(model: Path, folder: Path, tmp_path: Path) 
         usable = np.isfinite(file["embeddings"]).all(1)
     assert status == {
         "a-good": "ok", "b-empty": "empty", "c-voxel": "unit", "d-nan": "empty", "e-gaps": "not_finite",
-        "f-far": "huge_extent", "g-millimetres": "unit", "7": "unreadable",
+        "f-far": "huge_extent", "g-millimetres": "unit", "h-broken": "corrupt",
     }  # fmt: skip
     assert usable.tolist() == [True, False, True, False, True, False, True, False]
 
@@ -82,5 +82,5 @@ def test_missing_colour_and_unusable_folders_are_clear_errors(
     assert "Traceback" not in shown
     assert command([*words, "--data", str(folder / "b-empty.npz"), *small]) != 0
     shown = capsys.readouterr().err
-    assert "finite coordinates" in shown
+    assert "holds no points" in shown
     assert "Traceback" not in shown

@@ -17,7 +17,8 @@ from repcore.errors import ConfigError, DataError, ItemError
 from repcore.interfaces import Item, Progress, Sample
 from repcore.reporting import LogReporter
 from repcore_pointcloud.configs.scenes import RoomsConfig, SceneConfig, ScenePairConfig, ScenesConfig
-from repcore_pointcloud.datasets.scene_readers import KittiReader, S3disReader, ScanNetReader, SceneFolder
+from repcore_pointcloud.datasets.scene_folders import SceneFolder
+from repcore_pointcloud.datasets.scene_layouts import KittiReader, S3disReader, ScanNetReader
 from repcore_pointcloud.datasets.scene_rooms import Rooms
 from repcore_pointcloud.formats.scene import Scene
 from repcore_pointcloud.formats.scenes import load_scene
@@ -138,6 +139,7 @@ def test_splits_come_from_an_index(tmp_path: Path) -> None:
     assert reader.by_id("b").id == "b"
     with pytest.raises(DataError, match="no scene 'c'"):
         reader.by_id("c")
+    (tmp_path / "nothing").mkdir()
     with pytest.raises(DataError, match="holds no scene"):
         SceneFolder(ScenesConfig(path=str(tmp_path / "nothing")))
 
@@ -145,13 +147,14 @@ def test_splits_come_from_an_index(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "status"),
     [
-        ("broken.npz", b"not a zip", "unreadable"),
+        ("broken.npz", b"not a zip", "corrupt"),
         ("odd.bin", np.zeros(7, np.float32).tobytes(), "truncated"),
-        ("broken.ply", b"ply\nformat ascii 1.0\nelement vertex 9\n", "unreadable"),
+        ("broken.ply", b"ply\nformat ascii 1.0\nelement vertex 9\n", "corrupt"),
         ("cut.pcd", b"VERSION 0.7\nFIELDS x y z\n", "corrupt"),
         ("short.pcd", b"FIELDS x\nSIZE 4\nTYPE F\nPOINTS 9\nDATA binary\n1234", "corrupt"),
-        ("small.pcd", b"FIELDS x y z\nDATA binary_compressed\n", "unknown_format"),
-        ("two.txt", b"1 2\n3 4\n", "no_coordinates"),
+        ("small.pcd", b"FIELDS x y z\nDATA binary_compressed\n", "corrupt"),
+        ("odd.pcd", b"FIELDS x y z\nDATA binary_zipped\n", "unknown_format"),
+        ("two.txt", b"1 2\n3 4\n", "wrong_columns"),
         ("scan.docx", b"", "unknown_format"),
     ],
 )
@@ -216,7 +219,7 @@ def test_inspect_with_a_model_names_units_and_bad_rows(tmp_path: Path) -> None:
     config = dataclasses.replace(COARSE, voxel_size_m=20.0)
     reader = SceneFolder(ScenesConfig(path=str(tmp_path)))
     found = inspect_reader(reader, ScenePreprocessor(config), LogReporter())
-    assert dict(found.status) == {"ok": 1, "unit": 1, "empty": 1, "unreadable": 1}
+    assert dict(found.status) == {"ok": 1, "unit": 1, "empty": 1, "corrupt": 1}
     assert "preprocessor.unit_m=0.001" in found.examples["unit"][0]
 
 

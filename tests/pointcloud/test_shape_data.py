@@ -127,8 +127,9 @@ def test_a_mesh_without_faces_is_its_vertices_and_says_so(tmp_path: Path) -> Non
         ("a.npy", b"not an array", "corrupt", "a.npy"),
         ("a.npz", b"PK broken", "corrupt", "a.npz"),
         ("a.pcd", b"FIELDS x y z\n", "corrupt", "DATA"),
-        ("a.pcd", b"FIELDS x\nDATA binary_compressed\n", "unknown_format", "binary_compressed"),
-        ("a.bin", b"123456", "corrupt", "reflectance"),
+        ("a.pcd", b"FIELDS x\nDATA binary_compressed\n", "corrupt", "header"),
+        ("a.pcd", b"FIELDS x\nDATA binary_zipped\n", "unknown_format", "binary_zipped"),
+        ("a.bin", b"123456", "truncated", "6 bytes"),
         ("a.off", b"OFF\n0 0 0\n", "empty", "no vertices"),
         ("a.jpg", b"xx", "unknown_format", "a.jpg"),
     ],
@@ -193,11 +194,12 @@ def test_any_number_of_points_becomes_the_configured_number() -> None:
         (np.ones((30, 3)), "no_extent", "30 points are the same"),
         (np.array([[0, 0, np.nan], [1, 1, 1], [0, 1, 0]]), "not_finite", "1 of 3"),
         (np.full((3, 3), np.inf), "not_finite", "3 of 3"),
+        (np.full((3, 3), 1e308), "not_finite", "3 of 3"),
     ],
 )
 def test_unusable_clouds_are_item_errors(points: np.ndarray, status: str, words: str) -> None:
     with pytest.raises(ItemError, match=words) as caught:
-        prepare(points)
+        prepare(points, nonfinite="reject")
     assert caught.value.status == status
 
 

@@ -101,6 +101,12 @@ def repcore_probes() -> list[specs.ProbeSpec]:  # type: ignore[empty-body]
 
 
 @hookspec
+def repcore_estimators() -> list[specs.EstimatorSpec]:  # type: ignore[empty-body]
+    """What is fitted on features after training (``repcore fit``, ``repcore apply``); see
+    :class:`repcore.interfaces.Estimator`."""
+
+
+@hookspec
 def repcore_writers() -> list[specs.WriterSpec]:  # type: ignore[empty-body]
     """File formats for embeddings; see :class:`repcore.interfaces.EmbeddingWriter`."""
 

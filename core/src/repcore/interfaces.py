@@ -50,6 +50,23 @@ class Sample:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Which stretch of a sample an item covers, for outputs with a row a window.
+
+    Args:
+        start / end: in the domain's unit along the sample (seconds, slices).
+        status / reason: of this window alone; the item's are those of the whole row.
+        part: names one of several parts that cover the same stretch, such as a channel.
+    """
+
+    start: float
+    end: float
+    status: str = "ok"
+    reason: str = ""
+    part: str = ""
+
+
 @dataclass(slots=True)
 class Item:
     """One prepared piece of a sample: what ``collate`` stacks.
@@ -59,6 +76,7 @@ class Item:
         meta: facts for ``Preprocessor.cost``, such as the number of tokens.
         status / reason: ``"ok"``, or a warning about this row (``"truncated"``, ...) that is written into the output.
         weight: share of a sample that this window covers; core pools windows by it.
+        window: where in the sample it lies, if the domain cuts samples into windows.
     """
 
     values: Any  # see above
@@ -66,14 +84,17 @@ class Item:
     status: str = "ok"
     reason: str = ""
     weight: float = 1.0
+    window: Window | None = None
 
 
 class DatasetReader(Protocol):
     """Random access to samples. Called as ``target(config)``; opening must be quick, reading lazy.
 
     A row that cannot be read raises :class:`repcore.errors.ItemError` from ``__getitem__``; core reports it.
-    Two optional attributes are used when present: ``costs`` (array of a training cost per index, for length buckets)
-    and ``groups`` (sequence of group keys per index, so that splitting needs no reading).
+    Optional attributes are used when present: ``costs`` (array of a training cost per index, for length buckets),
+    ``groups`` (sequence of group keys per index, so that splitting needs no reading), ``account``
+    (:class:`repcore.data.accounting.Accounting`: what became of every file and record) or ``notes`` (remarks), and
+    ``describe(sample) -> Mapping`` (facts that ``inspect`` sums up: lengths, rates, shapes, spacing, counts).
     """
 
     @property
@@ -102,7 +123,9 @@ class Preprocessor(Protocol):
     """Deterministic path from a sample to a batch; saved with the model and used by every command alike.
 
     Called as ``target(config)`` for a new run and ``target.load(config, folder)`` for a saved model, where ``folder``
-    holds what ``save`` wrote.
+    holds what ``save`` wrote. Optional methods: ``draw(sample, generator) -> Item`` serves samples that are too long to
+    be prepared for one training item and gives one item of ``prepare`` at random without the work for the others;
+    ``describe(sample) -> Mapping`` gives facts for ``inspect``.
     """
 
     def fit(self, reader: DatasetReader, indices: Sequence[int] | np.ndarray) -> None:
@@ -156,6 +179,8 @@ class Preparation(Protocol):
 class Views(Protocol):
     """Several items of one sample for training; called as ``target(config, preprocessor)``.
 
+    The batch also carries the untouched item in ``Batch.inputs``, unless the objective says ``reads_inputs=False``.
+
     Per-sample work happens here, in data workers; augmentation that runs on the device belongs in ``Objective.draw``.
     ``reader`` is passed because a view may draw a partner sample.
     """
@@ -170,7 +195,8 @@ class Batch:
     """What travels to the device. Core never looks into ``inputs``.
 
     Args:
-        inputs: tensor, mapping of tensors, or a PyG ``Batch``; None when there are only views.
+        inputs: tensor, mapping of tensors, or a PyG ``Batch``; None where there are views and the
+            objective says ``reads_inputs=False``.
         size: number of items B.
         views: view name -> batch.
         sample_id: B ids.
@@ -338,6 +364,7 @@ class Objective(Protocol):
     * ``counts(batch, draws) -> Mapping[str, Tensor | int]``: ``LossTerms.counts`` before the forward pass, which makes
       gradient accumulation and multi-GPU means exact for losses over a varying number of items (without it every
       micro-batch weighs ``batch.size``).
+    * ``lr_scale(name) -> float``: factor on the learning rate of one of its parameters.
     * ``picture(batch, draws) -> Picture``: what the trained objective makes of one item (a batch of size 1, eval mode,
       no gradient): masked beside restored, matched regions. A few held-out rows of every run are drawn for its report,
       with draws as in the last step.
@@ -397,6 +424,41 @@ class Probe(Protocol):
     ) -> Mapping[str, float]: ...
 
     def constants(self) -> Mapping[str, Any]: ...
+
+
+@dataclass(slots=True)
+class FeatureBatch:
+    """Features of a few items, as estimators see them.
+
+    Args:
+        ids: of the items.
+        values: float32 (n, D), one row an item, or one a token at token level.
+        owner: int64 (n,) the item (position in ``ids``) of each row; None where row i is item i.
+        targets: label name -> float (items,) or (items, K), NaN = missing.
+    """
+
+    ids: Sequence[str]
+    values: np.ndarray
+    owner: np.ndarray | None = None
+    targets: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+class Estimator(Protocol):
+    """Fitted on frozen features; called as ``target(config)`` (design: anomaly scores, label shift, dictionaries).
+
+    ``fit`` goes over the features once, with accumulators in float64, and returns itself. ``apply`` gives one value (or
+    row of values) an item for each new column; ``maps``, where there is one, one value a token.
+    ``state`` and ``load_state`` are arrays by name and JSON facts: core writes them as safetensors + JSON, bound to the
+    content hash of the model.
+    """
+
+    def fit(self, features: Iterable[FeatureBatch], target: TargetSpec | None = None) -> Estimator: ...
+
+    def apply(self, features: FeatureBatch) -> Mapping[str, np.ndarray]: ...
+
+    def state(self) -> tuple[Mapping[str, np.ndarray], Mapping[str, Any]]: ...
+
+    def load_state(self, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,8 @@ RESERVED_DOMAINS = frozenset(
         "report",
         "inspect",
         "demo",
+        "predict",
+        "export",
         "new-plugin",
         "core",
     ]

@@ -1,7 +1,8 @@
 """Looking up what plugins registered: by kind and name, with owners, near misses and remedies.
 
-Full names are ``<domain>/<name>``; the short name works where it is unambiguous or a domain is given. Underscores
-are read as hyphens. ``plugin:domain/name`` picks one of two owners of the same name.
+Full names are ``<domain>/<name>``; the short name works where it is unambiguous or a domain is given: it is looked for
+in that domain, then in ``generic``, then in core. Underscores are read as hyphens. ``plugin:domain/name`` picks one of
+two owners of the same name.
 Nothing of a plugin but its tiny listing module is imported before :meth:`Entry.load`.
 """
 
@@ -18,10 +19,12 @@ from repcore import plugins
 from repcore.errors import PluginError, RegistryError, RepcoreError, closest
 from repcore.plugins import BUILT_IN, WORKING, PluginRecord
 from repcore.specs import (
+    GENERIC,
     SPEC_TYPES,
     CheckpointSpec,
     DatasetSpec,
     EncoderSpec,
+    EstimatorSpec,
     ObjectiveSpec,
     OpSpec,
     PreprocessorSpec,
@@ -35,6 +38,9 @@ from repcore.specs import (
 )
 
 S = TypeVar("S", bound=Spec)
+
+GENERIC_KINDS = ("objective", "estimator", "task")
+"""Kinds whose entries in the domain ``generic`` are listed with every domain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +114,15 @@ class Registry:
                 self._entries[spec.kind].setdefault(full, []).append(Entry(full, spec, record))
 
     def entries(self, kind: str, domain: str | None = None) -> list[Entry[Any]]:
-        """All entries of a kind, sorted by full name; each name once, with its winning owner."""
-        found = [owners[0] for owners in self._entries[self.kind(kind)].values()]
-        return sorted((one for one in found if domain in (None, one.domain)), key=lambda one: one.full_name)
+        """All entries of a kind, sorted by full name; each name once, with its winning owner.
+
+        With ``domain``, those of the domain; objectives, estimators and tasks that take any encoder count as well.
+        """
+        kind = self.kind(kind)
+        found = [owners[0] for owners in self._entries[kind].values()]
+        fitting = {None, domain, GENERIC} if kind in GENERIC_KINDS else {None, domain}
+        chosen = (one for one in found if domain is None or one.domain in fitting)
+        return sorted(chosen, key=lambda one: one.full_name)
 
     def kind(self, word: str) -> str:
         """A kind from what a user typed (``encoders`` or ``encoder``).
@@ -146,7 +158,7 @@ class Registry:
         known = self._entries[self.kind(kind)]
         owner, _, plain = name.rpartition(":")
         plain = plain.replace("_", "-")
-        candidates = [plain] if "/" in plain or domain is None else [f"{domain}/{plain}", plain]
+        candidates = [plain] if "/" in plain or domain is None else [f"{domain}/{plain}", f"{GENERIC}/{plain}", plain]
         for candidate in candidates:
             for entry in known.get(candidate, ()):
                 if not owner or entry.plugin.name == owner:
@@ -218,6 +230,9 @@ class Registry:
 
     def probe(self, name: str, domain: str | None = None) -> Entry[ProbeSpec]:
         return self.get("probe", name, domain)
+
+    def estimator(self, name: str, domain: str | None = None) -> Entry[EstimatorSpec]:
+        return self.get("estimator", name, domain)
 
     def writer(self, name: str) -> Entry[WriterSpec]:
         return self.get("writer", name)

@@ -20,6 +20,12 @@ TARGET_PATTERN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 Status = Literal["stable", "experimental", "deprecated"]
 TargetKind = Literal["class", "multilabel", "regression", "landmark"]
 TargetLevel = Literal["item", "token", "node", "edge", "point", "voxel"]
+ViewsRole = Literal["", "pair", "weak-strong"]
+Labels = Literal["none", "optional", "required"]
+
+GENERIC = "generic"
+"""Domain of plugins whose objectives, methods and estimators take any encoder: a short name that a domain does not
+have is looked for here."""
 
 NO_MAPPING: Mapping[str, str] = {}
 
@@ -165,11 +171,14 @@ class EncoderSpec(Spec):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectiveSpec(Spec):
-    """A label-free loss, an ``nn.Module`` called as ``target(config, encoder)``.
+    """A loss, an ``nn.Module`` called as ``target(config, encoder)``, with labels as ``target(config, encoder, task)``.
 
     Args:
         needs: capabilities or levels the encoder must have; checked before a run starts.
-        views: registered views the objective expects by default, empty for plain batches.
+        views: registered views the objective expects by default, or a role (``pair``, ``weak-strong``) that stands
+            for the views which the run's domain registers for it; empty for plain batches.
+        reads_inputs: whether it reads ``Batch.inputs``, the untouched item, beside its views; False saves preparing it.
+        labels: whether it sees labels: ``none``, ``optional`` or ``required``.
         decay_rule: function ``(name, parameter) -> bool`` that says which parameters get weight decay; by default
             those with two or more dimensions that are not embeddings of positions or tokens added by name.
         unused_parameters_ok: name patterns of parameters that may get no gradient.
@@ -181,6 +190,8 @@ class ObjectiveSpec(Spec):
     config: str = _target()
     needs: tuple[str, ...] = ()
     views: str = ""
+    reads_inputs: bool = True
+    labels: Labels = "none"
     decay_rule: str = _target("")
     unused_parameters_ok: tuple[str, ...] = ()
     paper: str = ""
@@ -244,12 +255,22 @@ class PreprocessorSpec(Spec):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ViewsSpec(Spec):
-    """Several views of one sample for training; ``target(config, preprocessor)``."""
+    """Several views of one sample for training; ``target(config, preprocessor)``.
+
+    Args:
+        names: of the views, the keys of what ``build`` returns.
+        role: what the views are for when an objective of any domain asks: ``pair`` (two random views alike),
+            ``weak-strong`` (names ``weak`` and ``strong``), or empty (only the system's own objectives use them).
+        accepts: values of ``Sample.inputs`` that the views understand, where a domain has several kinds of data; of
+            several views with one role, the one that fits the run's preprocessor is taken.
+    """
 
     kind: ClassVar[str] = "views"
     target: str = _target()
     config: str = _target()
     names: tuple[str, ...] = ()
+    role: ViewsRole = ""
+    accepts: tuple[TensorSpec, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -360,6 +381,29 @@ class ProbeSpec(Spec):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EstimatorSpec(Spec):
+    """Something fitted on features after training; ``target(config)``, see :class:`repcore.interfaces.Estimator`.
+
+    Args:
+        level: what it is fitted on: ``item`` (pooled vectors) or ``token`` (vectors of the default token level).
+        labels: whether ``fit`` reads labels.
+        needs: importable modules; ``hints`` maps a module to the command that installs it.
+        example: function returning a config of tiny size, for checks.
+    """
+
+    kind: ClassVar[str] = "estimator"
+    target: str = _target()
+    config: str = _target()
+    level: Literal["item", "token"] = "item"
+    labels: Labels = "none"
+    paper: str = ""
+    licence: str = ""
+    needs: tuple[str, ...] = ()
+    hints: Mapping[str, str] = field(default_factory=dict)
+    example: str = _target("")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WriterSpec(Spec):
     """A file format for embeddings, chosen by suffix."""
 
@@ -378,7 +422,7 @@ class CommandSpec(Spec):
 
 SPEC_TYPES: tuple[type[Spec], ...] = (
     EncoderSpec, ObjectiveSpec, DatasetSpec, PreprocessorSpec, ViewsSpec, RecipeSpec, SystemSpec,
-    CheckpointSpec, OpSpec, TaskSpec, ProbeSpec, WriterSpec, CommandSpec,
+    CheckpointSpec, OpSpec, TaskSpec, ProbeSpec, EstimatorSpec, WriterSpec, CommandSpec,
 )  # fmt: skip
 """Every kind of spec; the hook that returns a kind is ``repcore_<plural of kind>``."""
 

@@ -1,9 +1,11 @@
 """Model folders: what a run leaves behind, what users share, and what every later command reads.
 
-    weights.safetensors    encoder tensors under canonical names, contiguous
-    config.json            encoder {name, ...settings}, preprocessor {name, ...settings}, tied names, versions, origin
+    weights.safetensors    encoder tensors under canonical names, contiguous; those of a task under ``task.``
+    config.json            encoder {name, ...settings}, preprocessor {name, ...settings}, task, tied names, versions,
+                           origin
     preprocessing.json     state of the preprocessor and SHA-256 of its files, which lie beside it
     README.md              model card
+    members/               further networks of an ensemble
 
 A folder can be inspected (settings, tensors) without the plugin; building the encoder needs it.
 """
@@ -25,6 +27,7 @@ from torch import Tensor, nn
 from repcore import registry as registry_module
 from repcore.checkpoints.model_card import model_card
 from repcore.checkpoints.reading import file_sha256, grouped, read_file
+from repcore.checkpoints.task_part import PREFIX, TaskPart, load_own_state, own_state, target_of
 from repcore.config.plain import to_plain
 from repcore.config.resolve import ResolvedPart
 from repcore.config.validate import build as build_config
@@ -35,6 +38,7 @@ from repcore.registry import Entry, Registry
 
 FORMAT = 1
 WEIGHTS, CONFIG, PREPROCESSING, CARD = "weights.safetensors", "config.json", "preprocessing.json", "README.md"
+MEMBERS = "members"
 OWN_FILES = (WEIGHTS, CONFIG, PREPROCESSING, CARD)
 
 
@@ -77,7 +81,7 @@ class ModelFolder:
         return read_object(self.folder / PREPROCESSING)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The encoder's whole state, tied names included.
+        """The encoder's whole state, tied names included and tensors of a task left out.
 
         Raises:
             CheckpointError: the weights are missing, damaged, or lack a tied tensor.
@@ -85,7 +89,10 @@ class ModelFolder:
         path = self.folder / WEIGHTS
         if not path.is_file():
             raise CheckpointError(f"{self.folder} has no {WEIGHTS}")
-        state: dict[str, Tensor] = read_file(path)
+        return self._untied({key: value for key, value in read_file(path).items() if not key.startswith(PREFIX)})
+
+    def _untied(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        path = self.folder / WEIGHTS
         for alias, name in self.config.get("tied", {}).items():
             if name not in state:
                 raise CheckpointError(f"{path} lacks {name}, to which {alias} is tied")
@@ -150,6 +157,45 @@ class ModelFolder:
             )
         encoder.load_state_dict(state)
 
+    @property
+    def task(self) -> Mapping[str, Any] | None:
+        """What ``config.json`` says about the task; None for a model without one."""
+        record: Mapping[str, Any] | None = self.config.get("task")
+        return record
+
+    def build_tasks(self, encoder: nn.Module, registry: Registry | None = None) -> list[nn.Module]:
+        """The task around the loaded encoder, then the further members of its ensemble; all in eval mode.
+
+        Raises:
+            CheckpointError: the model has no task, or its tensors do not fit.
+            PluginError: the task's plugin is missing.
+        """
+        known = registry or registry_module.default()
+        if self.task is None:
+            raise CheckpointError(
+                f"{self.folder} has no task, so it gives vectors and no predictions",
+                hint=f"repcore {self.encoder_name.partition('/')[0]} finetune {self.folder} --data ... --label ...",
+            )
+        tasks = [self._task(known, encoder, read_file(self.folder / WEIGHTS), WEIGHTS)]
+        for number in range(1, int(self.task.get("facts", {}).get("members", 0)) + 1):
+            path = self.folder / MEMBERS / f"{number}.safetensors"
+            if not path.is_file():
+                raise CheckpointError(f"{self.folder} lacks {MEMBERS}/{path.name}, a member of its ensemble")
+            state: dict[str, Tensor] = read_file(path)
+            other = self.build_encoder(known)
+            other.load_state_dict(self._untied({k: v for k, v in state.items() if not k.startswith(PREFIX)}))
+            tasks.append(self._task(known, other, state, f"{MEMBERS}/{path.name}"))
+        return tasks
+
+    def _task(self, known: Registry, encoder: nn.Module, state: Mapping[str, Tensor], file: str) -> nn.Module:
+        assert self.task is not None
+        entry = self._entry("task", known)
+        config = build_config(entry.load("config"), dict(self.task.get("settings", {})), prefix="task")
+        task: nn.Module = entry.load()(config, encoder, target_of(self.task))
+        own = {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
+        load_own_state(task, own, str(self.folder / file))
+        return task.eval()
+
     def part(self, kind: str, registry: Registry) -> ResolvedPart:
         """The encoder or preprocessor of this model as a part of a run."""
         entry = self._entry(kind, registry)
@@ -187,6 +233,7 @@ def save_model(
     card: Mapping[str, Any],
     extra: Mapping[str, Any],
     branch: str = "default",
+    task: TaskPart | None = None,
     registry: Registry | None = None,
 ) -> Path:
     """Write a model folder; what was there before stays until the new one is complete.
@@ -200,6 +247,7 @@ def save_model(
         card: facts for the model card.
         extra: origin (run settings, environment, import report), kept under ``origin`` in config.json.
         branch: which network of the run this is.
+        task: of a fine-tuned model.
         registry: where owners and versions are looked up; the installed plugins when None.
 
     Returns:
@@ -214,9 +262,14 @@ def save_model(
     known = registry or registry_module.default()
     plugins = {
         kind: _owner(known, kind, name)
-        for kind, name in (("encoder", encoder_name), ("preprocessor", preprocessor_name))
+        for kind, name in (
+            ("encoder", encoder_name),
+            ("preprocessor", preprocessor_name),
+            *([] if task is None else [("task", task.name)]),
+        )
     }
     weights, tied = _canonical_tensors(encoder)
+    stored = {**weights, **_task_tensors(weights, task)}
     dim = int(getattr(encoder, "dim", 0))
     config = {
         "format": FORMAT,
@@ -227,6 +280,7 @@ def save_model(
         "tied": tied,
         "repcore": core_version(),
         "plugins": plugins,
+        **({} if task is None else {"task": task.record()}),
         "card": dict(card),
         "origin": dict(extra),
     }
@@ -237,7 +291,11 @@ def save_model(
     partial.mkdir(parents=True)
     try:
         _write_preprocessor(partial, preprocessor)
-        save_file(weights, partial / WEIGHTS, metadata={"format": "pt", "encoder": encoder_name})
+        save_file(stored, partial / WEIGHTS, metadata={"format": "pt", "encoder": encoder_name})
+        for number, member in enumerate(() if task is None else task.members, start=1):
+            (partial / MEMBERS).mkdir(exist_ok=True)
+            own = _canonical_tensors(member.encoder)[0]  # type: ignore[arg-type]
+            save_file({**own, **_prefixed(member)}, partial / MEMBERS / f"{number}.safetensors")
         _write_json(partial / CONFIG, config)
         parameters = sum(tensor.numel() for tensor in weights.values())
         text = model_card(encoder_name, card=card, dim=dim, parameters=parameters, requirements=requirements)
@@ -288,6 +346,18 @@ def _canonical_tensors(module: nn.Module) -> tuple[dict[str, Tensor], dict[str, 
         first[place] = name
         weights[name] = value.detach().to("cpu", copy=True).contiguous()
     return weights, tied
+
+
+def _task_tensors(weights: Mapping[str, Tensor], task: TaskPart | None) -> dict[str, Tensor]:
+    """Tensors of the task under their stored names."""
+    taken = [name for name in weights if name.startswith(PREFIX)]
+    if taken:
+        raise PluginError(f"the encoder names a tensor {taken[0]!r}; names under {PREFIX!r} belong to tasks")
+    return {} if task is None else _prefixed(task.module)
+
+
+def _prefixed(task: nn.Module) -> dict[str, Tensor]:
+    return {f"{PREFIX}{k}": v.detach().to("cpu", copy=True).contiguous() for k, v in own_state(task).items()}
 
 
 def _write_preprocessor(folder: Path, preprocessor: Any) -> None:

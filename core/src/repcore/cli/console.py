@@ -1,4 +1,8 @@
-"""All printing of the command line: tables, messages, progress. rich is imported only for a terminal."""
+"""All printing of the command line: tables, messages, progress. rich is imported only for a terminal.
+
+The one way to a terminal: text from files and settings loses its control characters here, a stream that cannot show a
+letter gets its code, and a terminal that has gone away ends no work.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,11 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
+
+from repcore.launching import is_first_process
+from repcore.untrusted import printable
 
 
 def is_terminal() -> bool:
@@ -16,15 +24,29 @@ def is_terminal() -> bool:
 
 
 def say(text: str = "") -> None:
-    """One line on standard output."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    """One line on standard output.
+
+    Raises:
+        BrokenPipeError: nobody reads it any more (``| head``).
+    """
+    _write(sys.stdout, text)
 
 
 def complain(text: str) -> None:
-    """One message on standard error."""
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+    """One message on standard error; lost if that has been closed, since work must not end for a message."""
+    try:
+        _write(sys.stderr, text)
+    except (OSError, ValueError):
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  until the end
+
+
+def _write(stream: TextIO, text: str) -> None:
+    line = printable(text) + "\n"
+    try:
+        stream.write(line)
+    except UnicodeEncodeError:  # LANG=C
+        stream.write(line.encode(stream.encoding or "ascii", "backslashreplace").decode(stream.encoding or "ascii"))
+    stream.flush()
 
 
 def show_json(value: Any) -> None:
@@ -35,6 +57,7 @@ def show_json(value: Any) -> None:
 def table(headers: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> None:
     """A table: drawn for a terminal; tab-separated, untruncated and uncoloured otherwise."""
     cells = [[_cell(value) for value in row] for row in rows]
+    headers = [printable(header) for header in headers]
     if not is_terminal():
         say("\t".join(headers))
         for row in cells:
@@ -45,7 +68,9 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str =
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", header_style="bold", pad_edge=False)
+    drawn = Table(
+        title=printable(title) or None, box=box.SIMPLE_HEAD, title_justify="left", header_style="bold", pad_edge=False
+    )
     for header in headers:
         drawn.add_column(header, overflow="fold")
     for row in cells:
@@ -58,7 +83,7 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.4g}"
-    return str(value)
+    return printable(str(value))
 
 
 class ConsoleReporter:
@@ -79,15 +104,17 @@ class ConsoleReporter:
         self._line(f"warning: {text}")
 
     def _line(self, text: str) -> None:
-        if os.environ.get("LOCAL_RANK", "0") != "0":  # one process speaks for a run on several devices
+        if not is_first_process():  # one process speaks for a run on several devices
             return
         if self._bar is not None:
-            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self._bar.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
         else:
             complain(text)
 
     def progress(self, label: str, done: int, total: int, detail: str = "") -> None:
-        now = time.perf_counter()
+        if not is_first_process():
+            return
+        now, label, detail = time.perf_counter(), printable(label), printable(detail)
         if label != self._label:
             self._end_bar()
             self._label, self._started, self._last_line, self._first_done = label, now, now, done

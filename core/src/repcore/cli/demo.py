@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from repcore import registry
 from repcore.cli.console import ConsoleReporter, duration, say, table
 from repcore.cli.options import RUNS_FOLDER, device_option, torch_device
 from repcore.errors import ConfigError
+from repcore.stopping import Stopped
 
 if TYPE_CHECKING:
     from repcore.config.resolve import ResolvedRun
@@ -78,7 +80,8 @@ def _train(resolved: ResolvedRun, reporter: ConsoleReporter, out: Path, device: 
 
     result = start_run(registry.default(), assemble(resolved, reporter), reporter, root=out, device=device)
     if result.status != "finished":
-        raise KeyboardInterrupt
+        resume = shlex.join(["repcore", resolved.domain, "train", "--resume", str(result.folder)])
+        raise Stopped(result.signal, f"step {result.steps} is saved", resume)
     return result.folder
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from repcore import registry
+from repcore import registry, stopping
 from repcore.cli.console import ConsoleReporter, say, show_json
 from repcore.cli.options import device_option, json_option, reader_options, torch_device
 from repcore.errors import ConfigError, DataError, closest
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from repcore.embedding.model import Model
     from repcore.interfaces import DatasetReader, EmbeddingWriter
 
+WINDOW_GRACE = 20.0  # seconds that a window in hand is given after a request to stop
 DTYPES = {"float32": "float32", "bfloat16": "bfloat16"}
 
 
@@ -136,9 +137,12 @@ def _run(
         poolings=model.poolings,
         domain=model.domain,
     )
-    for rows in windows:
-        writer.write(rows)
-        reporter.progress("embedding", writer.rows_done, total)
+    with stopping.noted(reporter.info, grace=WINDOW_GRACE) as stop:
+        for rows in windows:
+            writer.write(rows)
+            reporter.progress("embedding", writer.rows_done, total)
+            if writer.rows_done < total:
+                stop.obey(f"{writer.rows_done:,} of {total:,} rows are kept")
 
 
 def _summary(model: Model, reader: DatasetReader, writer: EmbeddingWriter, path: Path, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,76 +11,140 @@ import click
 from repcore import registry
 from repcore.cli.console import ConsoleReporter, say, show_json, table
 from repcore.cli.options import RUNS_FOLDER, device_option, json_option, reader_options, torch_device
-from repcore.errors import ConfigError, DataError
+from repcore.errors import ConfigError, DataError, RunError
+from repcore.stopping import Stopped
 
 if TYPE_CHECKING:
+    from repcore.data.split_plans import SplitPlan
     from repcore.embedding.model import Model
+    from repcore.evaluation.probing import LabelledRows
     from repcore.specs import TargetSpec
-    from repcore.training.finetune import FinetuneResult, FinetuneSettings
+    from repcore.training.finetune import FinetuneSettings
+    from repcore.training.finetune_plan import FinetuneOutcome
+    from repcore.training.run_folder import RunFolder
+
+REQUEST = "request.json"
+NOT_STORED = ("resume", "out", "device", "as_json")
 
 
 @click.command("finetune")
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=click.Path(path_type=Path), required=False)
 @click.argument("overrides", nargs=-1)
-@click.option("--data", required=True, help="Labelled data: path, or the name of a data set.")
+@click.option("--data", help="Labelled data: path, or the name of a data set.")
 @click.option("--task", help="Registered task; by the kind of label if left out.")
 @click.option("--label", help="Label column.")
 @click.option("--reader", help="Registered reader to use instead of the one that fits best.")
 @click.option("--id-column", help="Column with ids.")
 @click.option("--read", "settings", multiple=True, metavar="KEY=VALUE", help="Further reader settings (repeatable).")
 @click.option("--split", default="random", show_default=True, help="As in probe: random, group, scaffold, ...")
+@click.option("--folds", type=int, help="Cross-validation with K folds; groups and classes are respected.")
 @click.option("--seeds", type=int, default=1, show_default=True, help="Number of seeds.")
+@click.option("--ensemble", type=int, default=1, show_default=True, help="Networks trained into one model.")
 @click.option("--twin/--no-twin", default=True, show_default=True, help="Also train from random weights.")
+@click.option("--resume", metavar="RUN", help="Go on with an interrupted fine-tuning: folder, name, or latest.")
+@click.option("--name", help="Name of the run folder; by default domain, label and time.")
 @click.option("--out", type=click.Path(path_type=Path), default=RUNS_FOLDER, show_default=True, help="Folder of runs.")
 @device_option
 @json_option
 @click.pass_context
-def finetune_command(ctx: click.Context, /, model: Path, overrides: tuple[str, ...], **given: Any) -> None:
-    """Fine-tune MODEL (a model or run folder) on a label; OVERRIDES such as trainer.epochs=10 task.head=first-token.
+def finetune_command(
+    ctx: click.Context, /, model: Path | None, overrides: tuple[str, ...], resume: str | None, **given: Any
+) -> None:
+    """Fine-tune MODEL (a model or run folder) on a label, and keep the model with its task for `repcore predict`.
+
+    OVERRIDES such as trainer.epochs=10 trainer.patience=3 task.head=first-token task.class_weights=balanced
+    finetune.layer_decay=0.75 finetune.frozen_epochs=2.
 
     \b
     Example:
       repcore DOMAIN finetune runs/latest/model --data labelled.csv --label y --split random
+      repcore predict runs/latest new.csv -o predictions.csv
     """
+    from repcore.training.run_folder import RunFolder
+
+    folder = None
+    request = {"model": str(model or ""), "overrides": list(overrides), **given}
+    if resume is not None:
+        folder = RunFolder.open(resume, given["out"])
+        request = _resumed(folder, model, overrides)
+    elif model is None or not given["data"]:
+        raise ConfigError("which model, and which data?", hint="repcore DOMAIN finetune MODEL --data PATH --label NAME")
+    request["settings"] = tuple(request["settings"])
+    _run(ctx.obj, request, folder, given)
+
+
+def _resumed(folder: RunFolder, model: Path | None, overrides: tuple[str, ...]) -> dict[str, Any]:
+    stored: dict[str, Any] | None = folder.read_json(REQUEST)
+    if stored is None:
+        raise RunError(f"{folder.path} is not a fine-tuning", hint="pre-training goes on with: train --resume")
+    if model is not None or overrides:
+        raise ConfigError("--resume goes on with the run's own settings and takes no others", hint="leave out MODEL")
+    return stored
+
+
+def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: dict[str, Any]) -> None:
     from repcore.embedding.model import load
-    from repcore.evaluation.probing import chosen_targets, read_rows, split_plan
-    from repcore.training.finetune import finetune
+    from repcore.evaluation.probing import chosen_targets, read_rows
+    from repcore.training.finetune_plan import FinetuneRequest, record_of, run_plan
+    from repcore.training.run_folder import RunFolder, run_name
 
     device = torch_device(given["device"])
-    opened = load(model)
-    if opened.domain != ctx.obj:
+    opened = load(request["model"])
+    if opened.domain != domain:
         raise ConfigError(
-            f"{model} is a model of {opened.domain}, not of {ctx.obj}", hint=f"repcore {opened.domain} finetune {model}"
+            f"{request['model']} is a model of {opened.domain}, not of {domain}",
+            hint=f"repcore {opened.domain} finetune {request['model']}",
         )
-    dataset, reader = _open(opened, given)
-    targets = chosen_targets(reader, [given["label"]] if given["label"] else [])
+    dataset, reader = _open(opened, request)
+    targets = chosen_targets(reader, [request["label"]] if request["label"] else [])
     if len(targets) > 1:
         raise DataError("which label?", labels=", ".join(one.name for one in targets), hint="--label NAME")
-    settings = _settings(opened, targets[0], dataset, given["task"], overrides)
     rows = read_rows(reader)
-    seeds = list(range(given["seeds"]))
-    plan = split_plan(opened.registry, opened.folder.preprocessor_name, rows, targets[0], given["split"], seeds)
+    settings = finetune_settings(opened, targets[0], dataset, request["task"], tuple(request["overrides"]))
+    plan = _plan(opened, rows, targets[0], request)
     reporter = ConsoleReporter()
-    results = []
-    for seed, folds in zip(seeds, plan.folds, strict=True):
-        for split in folds:
-            for start in ("model", "random") if given["twin"] else ("model",):
-                reporter.info(f"seed {seed}, from {start} weights")
-                results.append(
-                    finetune(
-                        opened,
-                        settings,
-                        rows,
-                        split,
-                        reporter,
-                        seed=seed,
-                        start=start,
-                        root=given["out"],
-                        device=device,
-                    )
-                )
+    if folder is None:
+        name = run_name(f"{domain}/finetune-{_safe(targets[0].name)}", request["name"])
+        folder = RunFolder.create(given["out"], name)
+        folder.write_json(REQUEST, _storable(request))
+        folder.write_json("config.json", {"recipe": f"{domain}/finetune"})  # the training writes the whole of it
+    wanted = FinetuneRequest(list(range(request["seeds"])), request["ensemble"], request["twin"])
+    try:
+        outcome = run_plan(opened, settings, rows, plan, wanted, folder, reporter, device=device)
+    except Stopped as left:
+        left.command = shlex.join(["repcore", domain, "finetune", "--resume", str(folder.path)])
+        raise
     reporter.close()
-    _show(results, targets[0], plan.title, given["as_json"])
+    record = record_of(outcome, {**_storable(request), "data_fingerprint": reader.fingerprint})
+    folder.write_json("finetune.json", record)
+    _show(outcome, record, targets[0], plan.title, given["as_json"])
+
+
+def _storable(request: dict[str, Any]) -> dict[str, Any]:
+    """What decides the result, as JSON values."""
+    kept = {key: value for key, value in request.items() if key not in NOT_STORED}
+    return {**kept, "settings": list(kept["settings"])}
+
+
+def _safe(name: str) -> str:
+    return "".join(one if one.isalnum() or one in "-_." else "-" for one in name)[:60]
+
+
+def _plan(model: Model, rows: LabelledRows, target: TargetSpec, request: dict[str, Any]) -> SplitPlan:
+    """Splits of all seeds; ``--folds K`` keeps groups together, else shares of classes."""
+    from repcore.evaluation.probing import split_plan
+
+    if request["seeds"] < 1 or request["ensemble"] < 1:
+        raise ConfigError(f"--seeds {request['seeds']} --ensemble {request['ensemble']}: at least 1 of each")
+    split, folds = request["split"], request["folds"]
+    if folds is not None:
+        if split not in ("random", "group", "stratified"):
+            raise ConfigError(f"--folds {folds} with --split {split}", expected="--split random, group or stratified")
+        grouped = any(one is not None for one in rows.groups)
+        word = "group-folds" if grouped else "stratified-folds" if target.kind == "class" else "folds"
+        split = f"{word}:{folds}"
+    seeds = list(range(request["seeds"]))
+    return split_plan(model.registry, model.folder.preprocessor_name, rows, target, split, seeds)
 
 
 def _open(model: Model, given: dict[str, Any]) -> tuple[Any, Any]:
@@ -92,12 +157,18 @@ def _open(model: Model, given: dict[str, Any]) -> tuple[Any, Any]:
         reader=given["reader"],
         options=reader_options(given["id_column"], given["settings"]),
         preferences={"labels": [given["label"]]} if given["label"] else {},
+        preprocessor=model.folder.preprocessor_name,
     )
 
 
-def _settings(
+def finetune_settings(
     model: Model, target: TargetSpec, dataset: Any, task: str | None, overrides: tuple[str, ...]
 ) -> FinetuneSettings:
+    """The task by name or by the kind of label, and the sections of its run.
+
+    Raises:
+        ConfigError: no task fits, or a setting is wrong.
+    """
     from repcore.config.resolve import ResolvedPart, resolve_sections
     from repcore.training.finetune import DEFAULTS, FinetuneSettings
 
@@ -116,33 +187,31 @@ def _settings(
     return FinetuneSettings(part, target, dataset, sections)
 
 
-def _record(one: FinetuneResult) -> dict[str, Any]:
-    place = {"start": one.start, "seed": one.seed, "run": str(one.run.folder)}
-    return {**place, "rows": one.rows, "test": dict(one.scores)}
-
-
-def _show(results: list[FinetuneResult], target: TargetSpec, split: str, as_json: bool) -> None:
+def _show(outcome: FinetuneOutcome, record: dict[str, Any], target: TargetSpec, split: str, as_json: bool) -> None:
     if as_json:
-        show_json(
-            [
-                {
-                    "start": one.start,
-                    "seed": one.seed,
-                    "run": str(one.run.folder),
-                    "rows": one.rows,
-                    "test": dict(one.scores),
-                }
-                for one in results
-            ]
-        )
+        show_json({"run": str(outcome.folder), "model": str(outcome.folder / "model"), "split": split, **record})
         return
-    rows = results[0].rows
+    scored = [one for one in outcome.results if one.scores]
+    rows = scored[0].rows
     say(f"{target.name} ({target.kind}): {split} split, {rows['train']} / {rows['validation']} / {rows['test']} rows")
-    metrics = list(results[0].scores)
-    cells = [(one.start, one.seed, *(float(one.scores[name]) for name in metrics)) for one in results]
-    for start in dict.fromkeys(one.start for one in results):
-        own = [one for one in results if one.start == start]
+    metrics = list(scored[0].scores)
+    words = {"model": "pre-trained", "random": "random"}
+    cells: list[tuple[Any, ...]] = []
+    for start, word in words.items():
+        own = [one for one in scored if one.part.start == start]
+        names = [one.part.name.rpartition("/")[2] or "kept" for one in own]
+        cells += [
+            (word, name, *(one.scores[metric] for metric in metrics)) for name, one in zip(names, own, strict=True)
+        ]
         if len(own) > 1:
-            cells.append((start, "mean", *(sum(float(one.scores[name]) for one in own) / len(own) for name in metrics)))
-    table(("start", "seed", *metrics), cells)
-    say(f"model: {next(one for one in results if one.start == 'model').run.folder / 'model'}")
+            means = [sum(one.scores[metric] for one in own) / len(own) for metric in metrics]
+            cells.append((word, "mean", *means))
+    table(("start", "run", *metrics), cells)
+    for note in dict.fromkeys(note for one in scored for note in one.scores.notes):
+        say(f"note: {note}")
+    if outcome.verdict is not None:
+        say(f"pre-trained is {outcome.verdict.verdict}")
+    name = "out-of-fold" if (outcome.folder / "predictions" / "out-of-fold.parquet").is_file() else "test"
+    say(f"predictions: {outcome.folder / 'predictions' / f'{name}.parquet'}")
+    say(f"model: {outcome.folder / 'model'}")
+    say(f"next: repcore predict {outcome.folder} DATA -o predictions.csv")

@@ -1,11 +1,13 @@
 """``repcore``: routing, error handling and exit codes. Command modules are imported when their command is called.
 
-Exit codes: 0 done, 1 a check failed (doctor, verify, a strict embedding), 2 bad usage or input, 130 interrupted.
+Exit codes: 0 done, 1 a check failed (doctor, verify, a strict embedding), 2 bad usage or input, 128 + signal stopped
+(130 for Ctrl-C, 143 for SIGTERM).
 """
 
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -14,7 +16,9 @@ from typing import Any
 
 import click
 
+from repcore import stopping
 from repcore.cli.console import complain
+from repcore.cli.ending import ended, make_warnings_printable, unexpected
 from repcore.errors import PluginError, RepcoreError, closest
 from repcore.plugins import core_version
 
@@ -24,6 +28,10 @@ COMMANDS = {
     "plugins": ("repcore.cli.plugin_health:plugins_command", "Installed plugins and their health (--doctor)."),
     "demo": ("repcore.cli.demo:demo_command", "Train, embed, probe and report on data that comes with a plugin."),
     "embed": ("repcore.cli.embed:embed_command", "Vectors for every row of a data set."),
+    "predict": (
+        "repcore.cli.predict:predict_command",
+        "Predictions of a fine-tuned model for every row of a data set.",
+    ),
     "probe": ("repcore.cli.probe:probe_command", "What frozen features know, beside honest baselines."),
     "import": (
         "repcore.cli.importing:import_command",
@@ -220,20 +228,20 @@ def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code."""
     debug = "--debug" in arguments or os.environ.get("REPCORE_DEBUG") == "1"
     arguments = [one for one in arguments if one != "--debug"]
+    make_warnings_printable()
     try:
-        result = root.main(arguments, prog_name="repcore", standalone_mode=False)
+        with stopping.obeyed():
+            result = root.main(arguments, prog_name="repcore", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as error:
         return int(error.exit_code)
     except click.ClickException as error:
-        error.show()
+        told = io.StringIO()
+        error.show(told)
+        complain(told.getvalue().rstrip())
         return 2
-    except (KeyboardInterrupt, click.Abort):
-        complain("interrupted")
-        return 130
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
+    except (KeyboardInterrupt, click.Abort, SystemExit, BrokenPipeError) as error:
+        return ended(error, arguments)
     except RepcoreError as error:
         if debug:
             traceback.print_exc()
@@ -242,9 +250,5 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         if debug:
             traceback.print_exc()
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        complain(
-            f"unexpected {type(error).__name__}: {error}\n  where: {frame.filename}:{frame.lineno}\n"
-            "  try:   the same command with --debug shows the traceback; please report it"
-        )
+        complain(unexpected(error))
         return 2

@@ -11,12 +11,14 @@ import click
 from repcore import registry
 from repcore.cli.console import ConsoleReporter, say, show_json, table
 from repcore.cli.options import device_option, json_option, label_names, reader_options, torch_device
-from repcore.errors import ConfigError, DataError
+from repcore.errors import ConfigError
 
 if TYPE_CHECKING:
     from repcore.evaluation.probing import FeatureSets
     from repcore.evaluation.protocol import ProbeTable
     from repcore.specs import TargetSpec
+
+JOIN_HINT = "--id-column NAME, the same one as with embed; or --by-position if both stand in the same order"
 
 
 @click.command("probe")
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 @click.option("--split", default="random", show_default=True, help="random, group, declared, folds:K, column:NAME, "
               "stratified, or one of the domain's own such as scaffold.")  # fmt: skip
 @click.option("--seeds", type=int, default=3, show_default=True, help="Number of seeds.")
+@click.option("--by-position", is_flag=True, help="Join vectors of a file to rows by position instead of by id.")
 @click.option("--metrics", is_flag=True, help="Every metric, not only the main one.")
 @click.option("--batch-size", type=int, default=64, show_default=True, help="Most items of a batch.")
 @click.option("--workers", type=int, default=0, show_default=True, help="Processes that read and prepare rows.")
@@ -88,7 +91,11 @@ def _from_model(
 def _from_file(
     source: Path, given: dict[str, Any], seeds: list[int], reporter: ConsoleReporter
 ) -> tuple[FeatureSets, str]:
-    """Vectors of any origin; rows are matched by id, or by position where the counts agree and ids do not."""
+    """Vectors of any origin; rows are joined by id, or by position when that was asked for."""
+    import numpy as np
+
+    from repcore.data.accounting import report_account
+    from repcore.data.joins import join_rows_by_key
     from repcore.data.readers import open_data
     from repcore.embedding.writers import read_embeddings
     from repcore.evaluation.probing import FeatureSets, read_rows
@@ -106,25 +113,14 @@ def _from_file(
         options=reader_options(given["id_column"], given["settings"]),
         preferences={"labels": names} if names else {},
     )
+    report_account(reader, reporter)
     labelled = read_rows(reader)
     reporter.warn("vectors from a file have no random-init twin: a number alone says little")
-    vectors = _matched(rows.ids, rows.vectors, labelled.ids)
+    if given["by_position"]:
+        reporter.warn(f"vectors and rows are joined by position, as asked: row i of {source.name} is row i of the data")
+    place = join_rows_by_key(rows.ids, labelled.ids, by_position=given["by_position"], hint=JOIN_HINT)
+    vectors = np.asarray(rows.vectors, np.float64)[place]
     return FeatureSets({source.stem: vectors}, labelled, {}), ""
-
-
-def _matched(ids: Any, vectors: Any, wanted: list[str]) -> Any:
-    import numpy as np
-
-    place = {name: row for row, name in enumerate(ids)}
-    if len(place) == len(ids) and all(name in place for name in wanted):
-        return np.asarray(vectors, np.float64)[[place[name] for name in wanted]]
-    if len(ids) == len(wanted):
-        return np.asarray(vectors, np.float64)
-    found = sum(name in place for name in wanted)
-    raise DataError(
-        f"{len(ids)} vectors and {len(wanted)} labelled rows do not match: {found} ids are in both",
-        hint="--id-column NAME, the same one that was used with embed",
-    )
 
 
 def _probe(

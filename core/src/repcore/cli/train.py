@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,9 @@ from repcore import registry
 from repcore.cli.console import ConsoleReporter, duration, say
 from repcore.cli.options import RUNS_FOLDER, data_options, device_option, torch_device
 from repcore.errors import ConfigError
+from repcore.launching import is_first_process
 from repcore.reporting import figures_in_words
+from repcore.stopping import Stopped
 
 if TYPE_CHECKING:
     from repcore.config.resolve import ResolvedRun
@@ -71,12 +74,23 @@ def train_command(
         if dry_run:
             _dry_run(resolved, device, reporter, init_from)
             return
-        result = _start(resolved, reporter, out, name, device, init_from)
+        again = _requeued(resolved, out)
+        if again is None:
+            result = _start(resolved, reporter, out, name, device, init_from)
+        else:
+            result = _resume(domain, recipe, str(again), out, device, reporter)
     reporter.close()
-    from repcore.training.run_folder import is_first_process
+    _finish(domain, result)
 
-    if is_first_process():
-        _finish(ctx, domain, result)
+
+def _requeued(resolved: ResolvedRun, out: Path) -> Path | None:
+    """The run to go on with when Slurm has started this very command again."""
+    if resolved.trainer.on_preempt != "requeue":
+        return None
+    from repcore.training.processes import requeued_run
+
+    found = requeued_run(out)
+    return None if found is None else found.path
 
 
 def _recipes(domain: str) -> list[Any]:
@@ -91,12 +105,15 @@ def _refuse_with_resume(*given: object) -> None:
         )
 
 
-def _settings(domain: str, data: str | None, reader: str | None, workers: int | None) -> dict[str, Any]:
+def _settings(
+    domain: str, data: str | None, reader: str | None, workers: int | None, preprocessor: str
+) -> dict[str, Any]:
     from repcore.data.readers import dataset_settings
 
     settings: dict[str, Any] = {}
     if data is not None:
-        for key, value in dataset_settings(registry.default(), data, domain=domain, reader=reader).items():
+        chosen = dataset_settings(registry.default(), data, domain=domain, reader=reader, preprocessor=preprocessor)
+        for key, value in chosen.items():
             settings[f"dataset.{key}"] = value
     elif reader is not None:
         raise ConfigError(f"--reader {reader} needs --data PATH")
@@ -116,9 +133,10 @@ def resolve_command_line(
     workers: int | None,
 ) -> ResolvedRun:
     """Settings of a new run from what the user typed."""
-    from repcore.config.resolve import resolve_run
+    from repcore.config.resolve import recipe_preprocessor, resolve_run
 
-    settings = _settings(domain, data, reader, workers)
+    preprocessor = recipe_preprocessor(registry.default(), recipe, domain, preset, file, overrides)
+    settings = _settings(domain, data, reader, workers, preprocessor)
     return resolve_run(
         registry.default(), recipe, preset=preset, file=file, overrides=overrides, domain=domain, settings=settings
     )
@@ -195,11 +213,12 @@ def _dry_run(resolved: ResolvedRun, device: str, reporter: ConsoleReporter, init
     say("dry run: nothing was trained or written")
 
 
-def _finish(ctx: click.Context, domain: str, result: RunResult) -> None:
+def _finish(domain: str, result: RunResult) -> None:
     if result.status == "interrupted":
-        say(f"stopped at step {result.steps}; nothing is lost")
-        say(f"go on with: repcore {domain} train --resume {result.folder}")
-        ctx.exit(130)
+        resume = shlex.join(["repcore", domain, "train", "--resume", str(result.folder)])
+        raise Stopped(result.signal, f"step {result.steps} is saved, nothing is lost", resume)
+    if not is_first_process():
+        return
     from repcore.report.build import build_report
 
     report = build_report(result.folder)

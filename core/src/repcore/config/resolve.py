@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from repcore.config.matching import check_parts, views_for
 from repcore.config.plain import default_of, field_types, to_plain
 from repcore.config.schema import (
     PART_KINDS,
@@ -139,7 +140,56 @@ def resolve_run(
     values, origin = _recipe_layer(config, f"recipe {entry.full_name}, preset {chosen}")
     for words, layer in layers:
         _merge(values, origin, layer, words, registry, entry.domain)
+    if not any(_names_views(layer) for _, layer in layers):
+        _expected_views(values, origin, config, registry, entry.domain)
     return _validated(registry, entry.full_name, chosen, values, origin)
+
+
+def recipe_preprocessor(
+    registry: Registry,
+    recipe: str,
+    domain: str | None,
+    preset: str | None = None,
+    file: Path | None = None,
+    overrides: Iterable[str] = (),
+) -> str:
+    """Full name of the preprocessor that a run would have, before its data set is chosen (which depends on it)."""
+    entry = registry.recipe(recipe, domain)
+    load = entry.spec.presets.get(preset or entry.spec.default)
+    name = entry.load("presets", preset or entry.spec.default)().preprocessor.name if load else ""
+    section = load_file(file).get("preprocessor") if file is not None else None
+    name = section.get("name", name) if isinstance(section, Mapping) else section or name
+    for key, value in map(parse_override, overrides):
+        if key in ("preprocessor", "preprocessor.name") and isinstance(value, str):
+            name = value
+    return registry.preprocessor(name, entry.domain).full_name if name else ""
+
+
+def _names_views(layer: Mapping[str, Any]) -> bool:
+    """Whether a layer chooses the views, or none; settings of whatever views there are do not."""
+    return "views" in layer and (not isinstance(layer["views"], Mapping) or "name" in layer["views"])
+
+
+def _expected_views(
+    values: dict[str, Any], origin: dict[str, str], config: RunConfig, registry: Registry, domain: str
+) -> None:
+    """Views follow the objective: another objective brings its own, a role stands for the domain's."""
+    section = values.get("objective")
+    if not isinstance(section, Mapping) or "name" not in section:
+        return
+    objective = registry.objective(str(section["name"]), domain)
+    if objective.full_name == registry.objective(config.objective.name, domain).full_name and config.views is not None:
+        return
+    preprocessor = values.get("preprocessor")
+    named = preprocessor.get("name") if isinstance(preprocessor, Mapping) else None
+    wanted = views_for(
+        objective, None if named is None else registry.preprocessor(str(named), domain), registry, domain
+    )
+    if not wanted:
+        values["views"] = None
+        return
+    values["views"] = {"name": wanted, **{k: v for k, v in (values.get("views") or {}).items() if k != "name"}}
+    origin["views.name"] = f"expected by {objective.full_name}"
 
 
 def _names_part(key: str) -> bool:
@@ -277,6 +327,7 @@ def _validated(
             problems.append(Problem(kind, "is required", None))
     if problems:
         raise problems_error(problems, lambda path: _origin_of(path, origin))
+    check_parts({kind: None if part is None else part.entry for kind, part in parts.items()}, registry)
     return ResolvedRun(recipe=recipe, preset=preset, origin=origin, **parts, **sections)  # type: ignore[arg-type]
 
 

@@ -98,18 +98,24 @@ class TrainerConfig:
     log_every: int = setting(10, "steps between lines of metrics.jsonl", "steps")
     validate_every: int | None = setting(None, "steps between validations; null = ten times a run", "steps")
     checkpoint_every: int | None = setting(None, "steps between checkpoints; null = with each validation", "steps")
+    patience: int | None = setting(
+        None, "validations without a smaller loss after which the run ends; null = it makes all its steps"
+    )
     compile: bool = setting(False, "compile the objective with torch.compile")
     devices: int = setting(1, "devices of this machine")
     strategy: str = setting("auto", "Lightning strategy, for example ddp")
     num_nodes: int = setting(1, "machines")
     deterministic: bool = setting(True, "ask torch for deterministic algorithms (warns where none exists)")
     threads: int | None = setting(None, "torch threads; null = torch's own choice")
+    on_preempt: Literal["stop", "requeue"] = setting(
+        "stop", "after SIGUSR1 in a Slurm job: stop, or also ask Slurm to start the job again, which then resumes"
+    )
 
     def __post_init__(self) -> None:
         if self.steps is None and self.epochs is None:
             object.__setattr__(self, "epochs", 1.0)
         _positive(self, "accumulate", "log_every", "devices", "num_nodes")
-        for name in ("steps", "epochs", "validate_every", "checkpoint_every", "threads"):
+        for name in ("steps", "epochs", "validate_every", "checkpoint_every", "threads", "patience"):
             if getattr(self, name) is not None:
                 _positive(self, name)
 

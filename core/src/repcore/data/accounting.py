@@ -39,18 +39,19 @@ class Guess:
 
 @dataclass(slots=True)
 class TableCount:
-    """Where the records of one table went: ``records`` = ``rows`` + ``headers`` + ``comments``; blank lines apart."""
+    """Where the lines of one table went: ``lines`` = rows + headers + comments + blank + lines inside quoted cells."""
 
     name: str
     rows: int
     headers: int = 0
     comments: int = 0
     blank: int = 0
+    inside_cells: int = 0
     malformed: int = 0
 
     @property
-    def records(self) -> int:
-        return self.rows + self.headers + self.comments
+    def lines(self) -> int:
+        return self.rows + self.headers + self.comments + self.blank + self.inside_cells
 
     def __str__(self) -> str:
         parts = [f"{self.rows:,} rows"]
@@ -210,8 +211,14 @@ class Accounting:
 
 
 def _first(names: Sequence[str], most: int) -> str:
-    shown = ", ".join(names[:most])
+    shown = ", ".join(printable(name) for name in names[:most])
     return shown if len(names) <= most else f"{len(names):,} files ({shown}, ...)"
+
+
+def printable(name: str) -> str:
+    """A file name for one line of any terminal: line breaks and bytes that are no text are written as escapes."""
+    text = name.encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 # ------------------------------------------------------------------------------------------------ walking

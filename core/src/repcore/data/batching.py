@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from repcore.data.guard import item_guard, prepare_sample, read_sample
 from repcore.data.seeds import generator
 from repcore.data.stream import ItemKey
 from repcore.errors import DataError, ItemError
@@ -60,13 +61,21 @@ class TrainingItems(torch.utils.data.Dataset[Drawn]):
 
     Args:
         reader / preprocessor / views: as configured; ``views`` None = one plain item a sample.
+        keeps_inputs: with views, whether the untouched item is prepared, too.
         indices: rows of the split, from which replacements for unusable rows are drawn.
     """
 
     def __init__(
-        self, reader: DatasetReader, preprocessor: Preprocessor, views: Views | None, indices: np.ndarray
+        self,
+        reader: DatasetReader,
+        preprocessor: Preprocessor,
+        views: Views | None,
+        indices: np.ndarray,
+        *,
+        keeps_inputs: bool = False,
     ) -> None:
         self.reader, self.preprocessor, self.views, self.indices = reader, preprocessor, views, indices
+        self.keeps_inputs = keeps_inputs
 
     def __getitem__(self, key: ItemKey) -> Drawn:
         rng = generator(key.seed)
@@ -86,16 +95,29 @@ class TrainingItems(torch.utils.data.Dataset[Drawn]):
         )
 
     def _draw(self, index: int, rng: np.random.Generator, progress: Progress) -> Drawn:
+        items: dict[str, Item] = {}
         if self.views is not None:
-            items = self.views.build(index, self.reader, rng, progress)
-            sample = self.reader[index]
-            return Drawn(items, sample.id, sample.targets)
-        sample = self.reader[index]
-        prepared = self.preprocessor.prepare(sample)
-        if not prepared:
-            raise ItemError("empty", "preparation gave no item")
-        chosen = prepared[0] if len(prepared) == 1 else prepared[int(rng.integers(len(prepared)))]
-        return Drawn({PLAIN: chosen}, sample.id, sample.targets)
+            with item_guard(self.views, "building views"):
+                items.update(self.views.build(index, self.reader, rng, progress))
+        sample = read_sample(self.reader, index)
+        if self.views is None or self.keeps_inputs:
+            items[PLAIN] = one_item(self.preprocessor, sample, rng)
+        return Drawn(items, sample.id, sample.targets)
+
+
+def one_item(preprocessor: Preprocessor, sample: Sample, rng: np.random.Generator) -> Item:
+    """An item of the sample at random: by the preprocessor's optional ``draw``, else one of all that it prepares.
+
+    Raises:
+        ItemError: the row cannot be used.
+    """
+    draw = getattr(preprocessor, "draw", None)
+    if draw is not None:
+        with item_guard(preprocessor, "drawing an item"):
+            drawn: Item = draw(sample, rng)
+            return drawn
+    prepared = prepare_sample(preprocessor, sample)
+    return prepared[0] if len(prepared) == 1 else prepared[int(rng.integers(len(prepared)))]
 
 
 class TrainingCollator:

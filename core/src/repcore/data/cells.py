@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 import re
-from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 MISSING_WORDS = frozenset({"", "nan", "na", "n/a", "null", "none", "-", "?", "nil", "missing", "<na>", "nat"})
 EXCEL_ERRORS = frozenset(
@@ -22,6 +23,7 @@ EXCEL_ERRORS = frozenset(
 )
 Decimal = Literal[".", ","]
 SHOWN = 3
+BLOCK = 4096  # cells that are tried at once
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eEdD][+-]?\d+)?")
 _NUMBER_COMMA = re.compile(r"[+-]?(\d+,?\d*|,\d+)([eE][+-]?\d+)?")
 _LOOKS: tuple[tuple[str, re.Pattern[str]], ...] = (
@@ -125,26 +127,42 @@ class NumberColumn:
         return said
 
 
-def read_numbers(name: str, cells: Iterable[Any], decimal: Decimal = ".") -> NumberColumn:
+def read_numbers(name: str, cells: Sequence[Any], decimal: Decimal = ".") -> NumberColumn:
     """A whole column as numbers, with account of every cell that is none; infinite ones are not understood."""
-    values = array("d")
-    column = NumberColumn(name, np.zeros(0))
-    nan = math.nan
-    for row, cell in enumerate(cells):
+    column = NumberColumn(name, np.full(len(cells), math.nan))
+    for start in range(0, len(cells), BLOCK):
+        block = cells[start : start + BLOCK]
+        quick = _quick(block) if decimal == "." else None
+        if quick is None:
+            _read_block(column, start, block, decimal)
+        else:
+            column.values[start : start + len(block)] = quick
+            column.missing += int(np.isnan(quick).sum())
+    return column
+
+
+def _quick(cells: Sequence[Any]) -> np.ndarray | None:
+    """Plain finite numbers and empty cells at Arrow's speed; None where anything else is among them."""
+    try:
+        texts = pa.array([None if cell == "" else cell for cell in cells])
+        values = pc.cast(texts, pa.float64()).to_numpy(zero_copy_only=False)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return None
+    return None if np.isinf(values).any() else np.asarray(values, np.float64)
+
+
+def _read_block(column: NumberColumn, start: int, cells: Sequence[Any], decimal: Decimal) -> None:
+    for row, cell in enumerate(cells, start):
         try:
             value = number(cell, decimal)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             value = math.inf
         if value is None:
             column.missing += 1
-            values.append(nan)
         elif math.isinf(value):
-            values.append(nan)
             _note_odd(column, row, cell)
         else:
-            values.append(value)
-    column.values = np.frombuffer(values, np.float64) if len(values) else np.zeros(0)
-    return column
+            column.values[row] = value
 
 
 def _note_odd(column: NumberColumn, row: int, cell: Any) -> None:  # a cell of any type

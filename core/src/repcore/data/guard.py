@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from repcore.errors import ItemError, PluginError, RepcoreError
+from repcore.interfaces import DatasetReader, Item, Preprocessor, Sample
 
 FAILED = "failed"  # status of a row on which plugin code raised something unforeseen
 
@@ -29,7 +30,7 @@ def owner_of(code: Any) -> str:  # any object of a plugin
     return f"{getattr(kind, '__module__', '?')}.{getattr(kind, '__qualname__', '?')}"
 
 
-def in_words(error: BaseException) -> str:
+def error_in_words(error: BaseException) -> str:
     """``ValueError: cannot reshape``: one line, however long and however broken the exception's own text."""
     try:
         text = " ".join(str(error).split())
@@ -52,8 +53,10 @@ def as_item_error(error: Exception, owner: Any, doing: str) -> ItemError:  # own
     if is_strict():
         raise error
     if isinstance(error, MemoryError):
-        return ItemError("too_large", f"{doing} needs more memory than there is ({owner_of(owner)}, {in_words(error)})")
-    return ItemError(FAILED, f"{doing}: {in_words(error)} (in {owner_of(owner)})")
+        return ItemError(
+            "too_large", f"{doing} needs more memory than there is ({owner_of(owner)}, {error_in_words(error)})"
+        )
+    return ItemError(FAILED, f"{doing}: {error_in_words(error)} (in {owner_of(owner)})")
 
 
 @contextmanager
@@ -77,6 +80,29 @@ def item_guard(owner: Any, doing: str) -> Iterator[None]:  # owner: any object o
         raise converted from error
 
 
+def read_sample(reader: DatasetReader, row: int) -> Sample:
+    """One row of a reader.
+
+    Raises:
+        ItemError: it cannot be read, for whatever reason.
+    """
+    with item_guard(reader, "reading"):
+        return reader[row]
+
+
+def prepare_sample(preprocessor: Preprocessor, sample: Sample) -> list[Item]:
+    """Items of a sample, at least one.
+
+    Raises:
+        ItemError: it cannot be used, for whatever reason.
+    """
+    with item_guard(preprocessor, "preparing"):
+        items = preprocessor.prepare(sample)
+        if not items:
+            raise ItemError("empty", "preparation gave no item")
+        return items
+
+
 @contextmanager
 def named_guard(owner: Any, doing: str) -> Iterator[None]:  # owner: any object of a plugin
     """Inside, anything unforeseen becomes a ``PluginError`` that names whose code failed, at what, and with what."""
@@ -88,5 +114,5 @@ def named_guard(owner: Any, doing: str) -> Iterator[None]:  # owner: any object 
         if is_strict():
             raise
         raise PluginError(
-            f"{doing} failed: {in_words(error)}", code=owner_of(owner), hint="REPCORE_STRICT=1 shows where"
+            f"{doing} failed: {error_in_words(error)}", code=owner_of(owner), hint="REPCORE_STRICT=1 shows where"
         ) from error

@@ -1,24 +1,33 @@
-"""What a path holds and what is wrong with it, found before a run is spent on it."""
+"""What a path holds and what is wrong with it, found before a run is spent on it.
+
+Rows go the way that training takes: the same reader, the same preprocessor, the same refusals. Without a preprocessor
+only what the reader gives is judged, and that is said.
+"""
 
 from __future__ import annotations
 
-import math
+import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
 
+from repcore.data.accounting import Accounting, account_of
+from repcore.data.copies import Copies
+from repcore.data.guard import prepare_sample, read_sample
+from repcore.data.label_facts import label_facts, label_warnings
 from repcore.data.seeds import generator
 from repcore.errors import ItemError
-from repcore.interfaces import DatasetReader, Preprocessor, Sample
+from repcore.interfaces import DatasetReader, Item, Preprocessor, Sample
 from repcore.reporting import Reporter
-from repcore.specs import TargetSpec
 
 SAMPLED_ROWS = 5000
+SECONDS = 30.0  # after which a sample is large enough
+IN_ORDER = 500  # rows that are looked at in order, whatever the time
 EXAMPLES = 5
+MOST_VALUES = 6  # values of a fact that are written out
 
 
 @dataclass(slots=True)
@@ -30,10 +39,17 @@ class Inspection:
         status: prepared rows by status (``ok``, ``truncated``, ...).
         examples: status -> first rows with it and why.
         duplicates: looked-at rows whose input another row has, too.
-        across_splits: inputs that stand in more than one declared split.
+        near_copies: rows whose prepared item another row has, though their inputs differ.
+        across_splits: copies that stand in more than one declared split.
+        contradicting: copies whose labels differ.
+        copies: kind of copy -> first pairs of ids.
         cost: smallest, median and largest cost of an item; None without a preprocessor.
-        targets: label name -> facts (missing share, range or class counts).
-        groups: number of groups; 0 = none.
+        facts: what readers and preprocessors tell of rows (lengths, rates, shapes, counts): numbers as smallest, median
+            and largest, other values counted.
+        targets: label name -> facts (missing share, range, class counts, positives of each task).
+        groups: number of groups; 0 = none. ``groups_across``: those that stand in more than one declared split.
+        parts: declared split -> rows.
+        account: files, tables, guesses, cells that were not understood.
         warnings: sentences worth reading before training.
     """
 
@@ -42,46 +58,58 @@ class Inspection:
     status: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
     duplicates: int = 0
+    near_copies: int = 0
     across_splits: int = 0
+    contradicting: int = 0
+    copies: dict[str, list[str]] = field(default_factory=dict)
     cost: tuple[float, float, float] | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
     targets: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     groups: int = 0
+    groups_across: list[str] = field(default_factory=list)
+    parts: dict[str, int] = field(default_factory=dict)
+    account: Accounting = field(default_factory=Accounting)
     warnings: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Everything as JSON values."""
         record = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return {**record, "status": dict(self.status)}
+        return {**record, "status": dict(self.status), "account": self.account.to_json()}
 
     @property
     def is_clean(self) -> bool:
-        """Nothing to warn about."""
+        """Nothing to warn about: nothing ignored, unreadable or not understood either."""
         return not self.warnings
 
 
 def inspect_reader(
-    reader: DatasetReader, preprocessor: Preprocessor | None, reporter: Reporter, *, rows: int = SAMPLED_ROWS
+    reader: DatasetReader,
+    preprocessor: Preprocessor | None,
+    reporter: Reporter,
+    *,
+    rows: int | None = SAMPLED_ROWS,
+    seconds: float | None = None,
 ) -> Inspection:
-    """Read (and, with a preprocessor, prepare) up to ``rows`` rows drawn evenly, and say what was found."""
-    found = Inspection(rows=len(reader))
-    chosen = rows_to_look_at(len(reader), rows)
-    split_of = {int(row): name for name, part in reader.splits.items() for row in part}
-    seen: dict[bytes, tuple[int, str]] = {}
-    labels: dict[str, list[Any]] = {spec.name: [] for spec in reader.targets}
-    groups: set[str] = set()
-    costs: list[int] = []
+    """Read (and, with a preprocessor, prepare) rows, and say what was found.
+
+    Args:
+        rows: most rows, drawn evenly; None = all.
+        seconds: stop looking at further rows after this time; None = never.
+    """
+    found = Inspection(rows=len(reader), account=account_of(reader))
+    chosen = rows_to_look_at(len(reader), len(reader) if rows is None else rows)
+    if seconds is not None and len(chosen) > IN_ORDER:  # whatever is looked at in time is a sample of the whole
+        chosen = generator(0, "inspect-order").permutation(chosen)
+    look = _Look(reader, preprocessor, found)
+    started = time.monotonic()
     for number, row in enumerate(chosen):
-        sample = _look(reader, preprocessor, int(row), found, costs)
-        if sample is not None:
-            _note_duplicate(seen, sample, int(row), split_of.get(int(row), ""), found)
-            for name in labels:
-                labels[name].append(sample.targets.get(name))
-            if sample.group is not None:
-                groups.add(sample.group)
+        look.at(int(row))
+        found.read += 1
         reporter.progress("inspecting", number + 1, len(chosen))
-    found.read, found.groups = len(chosen), len(groups)
-    found.cost = (min(costs), float(np.median(costs)), max(costs)) if costs else None
-    found.targets = {spec.name: _target_facts(spec, labels[spec.name]) for spec in reader.targets}
+        if seconds is not None and time.monotonic() - started > seconds and number + 1 < len(chosen):
+            reporter.progress("inspecting", len(chosen), len(chosen))
+            break
+    look.finish()
     found.warnings = list(_warnings(found))
     return found
 
@@ -92,89 +120,136 @@ def rows_to_look_at(count: int, most: int) -> np.ndarray:
     return every if count <= most else np.sort(generator(0, "inspect").choice(every, most, replace=False))
 
 
-def _look(
-    reader: DatasetReader, preprocessor: Preprocessor | None, row: int, found: Inspection, costs: list[int]
-) -> Sample | None:
-    sample: Sample | None = None
-    status, reason = "ok", ""
-    try:
-        sample = reader[row]
-        if preprocessor is not None:
-            items = preprocessor.prepare(sample)
-            costs.extend(preprocessor.cost(item.meta) for item in items)
-            noted = next((item for item in items if item.status != "ok"), None)
-            if noted is not None:
-                status, reason = noted.status, noted.reason
-    except ItemError as error:
-        status, reason = error.status, error.reason
-    found.status[status] += 1
-    if status != "ok" and len(found.examples.setdefault(status, [])) < EXAMPLES:
-        found.examples[status].append(f"row {row}: {reason}")
-    return sample
+class _Look:
+    """What is gathered from row to row."""
+
+    def __init__(self, reader: DatasetReader, preprocessor: Preprocessor | None, found: Inspection) -> None:
+        self.reader, self.preprocessor, self.found = reader, preprocessor, found
+        self.part_of = {int(row): name for name, part in reader.splits.items() for row in part}
+        found.parts = {name: len(part) for name, part in reader.splits.items()}
+        self.copies = Copies()
+        self.labels: dict[str, list[Any]] = {spec.name: [] for spec in reader.targets}
+        self.parts: list[str] = []
+        self.groups: dict[str, set[str]] = {}
+        self.costs: list[int] = []
+        self.facts: dict[str, list[Any]] = {}
+
+    def at(self, row: int) -> None:
+        """Look at one row."""
+        sample: Sample | None = None
+        items: list[Item] | None = None
+        status, reason = "ok", ""
+        try:
+            sample = read_sample(self.reader, row)
+            if self.preprocessor is not None:
+                items = prepare_sample(self.preprocessor, sample)
+                self.costs.extend(self.preprocessor.cost(item.meta) for item in items)
+                noted = next((item for item in items if item.status != "ok"), None)
+                if noted is not None:
+                    status, reason = noted.status, noted.reason
+        except ItemError as error:
+            status, reason = error.status, error.reason
+        self.found.status[status] += 1
+        if status != "ok" and len(self.found.examples.setdefault(status, [])) < EXAMPLES:
+            self.found.examples[status].append(f"row {row} ({self._id(row, sample)}): {reason}")
+        if sample is not None:
+            self._note(sample, items, self.part_of.get(row, ""))
+
+    def _id(self, row: int, sample: Sample | None) -> str:
+        named = getattr(self.reader, "id_of", None)
+        return sample.id if sample is not None else str(row) if named is None else str(named(row))
+
+    def _note(self, sample: Sample, items: list[Item] | None, part: str) -> None:
+        self.copies.see(sample, None if items is None else [item.values for item in items], part)
+        self.parts.append(part)
+        for name, values in self.labels.items():
+            values.append(sample.targets.get(name))
+        if sample.group is not None:
+            self.groups.setdefault(sample.group, set()).add(part)
+        told = dict(sample.meta)
+        for code in (self.reader, self.preprocessor):
+            describe = getattr(code, "describe", None)
+            if describe is not None:
+                told.update(describe(sample))
+        for item in items or ():
+            told.update({f"item {name}": value for name, value in item.meta.items()})
+        for name, value in told.items():
+            self.facts.setdefault(name, []).append(value)
+
+    def finish(self) -> None:
+        """Sum up."""
+        found, copies = self.found, self.copies
+        found.duplicates, found.near_copies = copies.same, copies.near
+        found.across_splits, found.contradicting, found.copies = copies.across, copies.contradicting, copies.examples
+        found.groups = len(self.groups)
+        found.groups_across = sorted(name for name, parts in self.groups.items() if len(parts - {""}) > 1)
+        costs = self.costs
+        found.cost = (min(costs), float(np.median(costs)), max(costs)) if costs else None
+        found.facts = {name: _summed(values) for name, values in self.facts.items()}
+        found.targets = {
+            spec.name: label_facts(spec, self.labels[spec.name], self.parts) for spec in self.reader.targets
+        }
 
 
-def _note_duplicate(
-    seen: dict[bytes, tuple[int, str]], sample: Sample, row: int, split: str, found: Inspection
-) -> None:
-    key = _content_hash(sample.inputs)
-    if key in seen:
-        found.duplicates += 1
-        if split and seen[key][1] and split != seen[key][1]:
-            found.across_splits += 1
-    else:
-        seen[key] = (row, split)
+def _summed(values: list[Any]) -> Any:  # facts are numbers, texts, shapes
+    """Numbers as smallest, median, largest; other values with their counts, the most frequent first."""
+    numbers = [value for value in values if isinstance(value, int | float | np.number) and not isinstance(value, bool)]
+    if len(numbers) == len(values):
+        held = np.asarray(numbers, np.float64)
+        held = held[np.isfinite(held)]
+        return (
+            {"min": float(held.min()), "median": float(np.median(held)), "max": float(held.max())} if held.size else {}
+        )
+    counted = Counter(_plain(value) for value in values)
+    shown = dict(counted.most_common(MOST_VALUES))
+    return {**shown, **({"different": len(counted)} if len(counted) > MOST_VALUES else {})}
 
 
-def _content_hash(value: Any) -> bytes:  # inputs are the domain's own kind
-    digest = sha256()
-    _feed(digest, value)
-    return digest.digest()
+def _plain(value: Any) -> str:
+    if hasattr(value, "__array__"):
+        value = np.asarray(value).reshape(-1)[:8].tolist()
+    if isinstance(value, list | tuple):
+        return " x ".join(f"{part:.4g}" if isinstance(part, float) else str(part) for part in value)
+    return str(value)[:80]
 
 
-def _feed(digest: Any, value: Any) -> None:
-    if isinstance(value, Mapping):
-        for key in sorted(value):
-            digest.update(str(key).encode())
-            _feed(digest, value[key])
-    elif isinstance(value, list | tuple):
-        for part in value:
-            _feed(digest, part)
-    elif hasattr(value, "__array__"):
-        digest.update(np.ascontiguousarray(value).tobytes())
-    else:
-        digest.update(repr(value).encode())
-
-
-def _target_facts(spec: TargetSpec, values: list[Any]) -> dict[str, Any]:
-    facts: dict[str, Any] = {"kind": spec.kind, "level": spec.level, "unit": spec.unit}
-    if spec.level != "item":
-        return facts
-    numbers = [float(np.asarray(v).reshape(-1)[0]) for v in values if v is not None and np.size(v) == 1]
-    known = [value for value in numbers if not math.isnan(value)]
-    facts["missing_share"] = 1.0 - len(known) / len(values) if values else 1.0
-    if spec.kind == "class":
-        counted = Counter(int(value) for value in known)
-        names = {number: spec.names[number] if number < len(spec.names) else str(number) for number in counted}
-        facts["classes"] = {names[number]: count for number, count in sorted(counted.items())}
-    elif known:
-        facts.update(min=min(known), mean=float(np.mean(known)), max=max(known))
-    return facts
-
-
-def _warnings(found: Inspection) -> list[str]:
-    words = []
+def _warnings(found: Inspection) -> Iterator[str]:
     bad = found.read - found.status["ok"]
     if bad:
         kinds = ", ".join(f"{count} {name}" for name, count in found.status.most_common() if name != "ok")
-        words.append(f"{bad} of {found.read} rows are not clean: {kinds}")
+        yield f"{bad} of {found.read} rows are not clean: {kinds}"
+    yield from _lost(found.account)
+    pairs = {kind: f" (first: {'; '.join(shown)})" for kind, shown in found.copies.items()}
     if found.duplicates:
-        words.append(f"{found.duplicates} rows repeat the input of another row")
+        yield f"{found.duplicates} rows repeat the input of another row{pairs.get('same', '')}"
+    if found.near_copies:
+        yield (
+            f"{found.near_copies} rows become the same item as another row though they are written differently"
+            f"{pairs.get('near', '')}"
+        )
+    if found.contradicting:
+        yield f"{found.contradicting} copies carry other labels than their original{pairs.get('contradicting', '')}"
     if found.across_splits:
-        words.append(f"{found.across_splits} inputs stand in more than one declared split: scores would be too good")
+        yield (
+            f"{found.across_splits} inputs stand in more than one declared split: scores would be too good"
+            f"{pairs.get('across', '')}"
+        )
+    elif found.duplicates + found.near_copies > 0.01 * max(found.read, 1):
+        yield "a random split would put copies on both sides; give them a group, or use --split group"
+    if found.groups_across:
+        names = ", ".join(found.groups_across[:3])
+        yield f"{len(found.groups_across)} groups stand in more than one declared split: {names}"
     for name, facts in found.targets.items():
-        if facts.get("missing_share", 0.0) > 0.0:
-            words.append(f"label {name}: {facts['missing_share']:.1%} missing (masked, never taken as a value)")
-        counts = facts.get("classes", {})
-        if counts and max(counts.values()) > 0.9 * sum(counts.values()):
-            words.append(f"label {name}: one class has {max(counts.values()) / sum(counts.values()):.0%} of the rows")
-    return words
+        yield from label_warnings(name, facts)
+
+
+def _lost(account: Accounting) -> Iterator[str]:
+    counts = account.counts
+    if counts["unreadable"]:
+        yield f"{counts['unreadable']:,} of {account.total:,} files are unreadable"
+    if counts["ignored"]:
+        yield f"{counts['ignored']:,} of {account.total:,} files are ignored"
+    for table in account.tables:
+        if table.malformed:
+            yield f"{table.name}: {table.malformed:,} of {table.rows:,} rows are malformed"
+    yield from account.odd_cells

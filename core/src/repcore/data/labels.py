@@ -120,20 +120,19 @@ def read_label(
         DataError: the column cannot be of the kind that was asked for.
     """
     held = list(cells)
-    sign, said = _decimal(held, decimal)
-    numbers = read_numbers(name, held, sign)
+    numbers, said = _numbers(name, held, decimal)
     if kind == "regression":
         return _regression(numbers, "as asked", said, change)
-    words = words_of(held)
     if kind == "multilabel" or separator:
+        words = words_of(held)
         return _multilabel(name, words, separator or _separator(words, asked=True) or ",", "as asked", change)
     if kind == "class":
-        return _asked_class(numbers, words, change)
+        return _asked_class(numbers, words_of(held), change)
     if not numbers.filled:
         return LabelColumn(name, None, numbers.values, "every cell is empty", change=change)
     if numbers.number_share >= LEAST_NUMBERS:
         return _of_numbers(numbers, said, uncertain, change)
-    return _of_words(numbers, words, change)
+    return _of_words(numbers, words_of(held), change)
 
 
 def read_labels(
@@ -181,13 +180,15 @@ def read_labels(
 # ------------------------------------------------------------------------------------------------ kinds
 
 
-def _decimal(cells: Sequence[Any], asked: Decimal | None) -> tuple[Decimal, str]:
-    if asked is not None:
-        return asked, ""
+def _numbers(name: str, cells: Sequence[Any], asked: Decimal | None) -> tuple[NumberColumn, str]:
+    """The column as numbers, with a decimal comma where its cells say so, and what to say of it."""
+    numbers = read_numbers(name, cells, asked or ".")
+    if asked is not None or not ({"decimal comma", "thousands", "text"} & set(numbers.odd)):
+        return numbers, ""
     found = decimal_sign(cells)
     if found is None or found[0] == ".":
-        return ".", ""
-    return ",", f"decimal comma: {found[1]}"
+        return numbers, ""
+    return read_numbers(name, cells, ","), f"decimal comma: {found[1]}"
 
 
 def _regression(numbers: NumberColumn, why: str, said: str, change: str) -> LabelColumn:
@@ -349,7 +350,10 @@ def _separator(words: Sequence[str | None], asked: bool = False) -> str:
 
 
 def _is_uncertain(cells: Sequence[Any]) -> bool:
-    found = {str(cell).strip() for cell in cells if cell is not None and str(cell).strip()}
+    found = {str(cell).strip() for cell in cells[:1000] if cell is not None and str(cell).strip()}
+    if not found or len(found) > 8:
+        return False
+    found |= {str(cell).strip() for cell in cells[1000:] if cell is not None and str(cell).strip()}
     return bool(found & {"-1", "-1.0"}) and found <= {"-1", "-1.0", "0", "0.0", "1", "1.0", "nan"} and len(found) > 1
 
 
@@ -358,8 +362,8 @@ def _no_label_by_name(name: str, cells: Sequence[Any], group_words: tuple[str, .
         return "its name says where a row comes from: a group, kept together in splits"
     if _IDENTIFIER.search(plain_name(name)):
         return "its name says that it identifies rows"
-    words = {word.lower() for word in words_of(cells) if word is not None} if len(cells) else set()
-    if words and words <= set(PART_NAMES):
+    words = {word.lower() for word in words_of(cells[:1000]) if word is not None}
+    if words and words <= set(PART_NAMES) and {str(one).strip().lower() for one in cells} <= {*PART_NAMES, "", "none"}:
         return "its words name parts of a split"
     return ""
 

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from repcore.config.matching import in_words, reads_for
 from repcore.config.plain import field_types
 from repcore.config.resolve import ResolvedPart, resolve_part
+from repcore.data.accounting import walk
+from repcore.data.guard import error_in_words, is_strict
 from repcore.data.headers import contradicts
 from repcore.errors import DataError, PluginError, RegistryError, RepcoreError
 from repcore.interfaces import DatasetReader
 from repcore.registry import Entry, Registry
-from repcore.specs import DatasetSpec
+from repcore.specs import DatasetSpec, PreprocessorSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +32,57 @@ class Recognised:
     score: float
 
 
-def recognise(registry: Registry, path: Path, domain: str | None = None) -> list[Recognised]:
-    """Readers that fit a path, surest first. A sniffer that fails counts as not fitting."""
-    found = []
+@dataclass(frozen=True, slots=True)
+class Recognition:
+    """Readers that fit a path, surest first; those that the consumer cannot take; sniffers that failed, in words."""
+
+    fits: tuple[Recognised, ...]
+    unfit: tuple[Recognised, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+def recognise(
+    registry: Registry, path: Path, domain: str | None = None, consumer: Entry[PreprocessorSpec] | None = None
+) -> Recognition:
+    """Ask every reader's sniffer. One that raises is named and counts as not fitting.
+
+    Args:
+        consumer: what will prepare the samples; readers whose samples it does not accept are set apart.
+    """
+    fits: list[Recognised] = []
+    unfit: list[Recognised] = []
+    problems: list[str] = []
     for entry in registry.entries("dataset", domain):
         if not entry.spec.sniff:
             continue
-        with contextlib.suppress(Exception):  # other people's code on anything that lies at a path
+        try:
             score = sniffed(entry, path)
-            if score > 0.0:
-                found.append(Recognised(entry, score))
-    return sorted(found, key=lambda one: (-one.score, one.entry.full_name))
+        except Exception as error:
+            if is_strict():
+                raise
+            words = str(error).partition("\n")[0] if isinstance(error, RepcoreError) else error_in_words(error)
+            problems.append(f"{entry.full_name} could not look at it: {words}")
+            continue
+        if score > 0.0:
+            (fits if consumer is None or reads_for(entry, consumer) else unfit).append(Recognised(entry, score))
+    by_score = partial(sorted, key=lambda one: (-one.score, one.entry.full_name))
+    return Recognition(tuple(by_score(fits)), tuple(by_score(unfit)), tuple(problems))
+
+
+def refuse_misfit(consumer: Entry[PreprocessorSpec] | None, entry: Entry[DatasetSpec]) -> None:
+    """Refuse a reader that was named by hand but whose samples the preprocessor cannot take; names both sides.
+
+    Raises:
+        DataError: it does not fit.
+    """
+    if consumer is None or reads_for(entry, consumer):
+        return
+    raise DataError(
+        f"reader {entry.full_name} gives {in_words(entry.spec.produces)}, "
+        f"which preprocessor {consumer.full_name} does not take",
+        preprocessor_takes=in_words(consumer.spec.accepts),
+        hint="another --reader, or a recipe or model for this kind of data",
+    )
 
 
 def sniffed(entry: Entry[DatasetSpec], path: Path) -> float:
@@ -45,37 +92,84 @@ def sniffed(entry: Entry[DatasetSpec], path: Path) -> float:
 
 
 def dataset_settings(
-    registry: Registry, data: str, *, domain: str | None = None, reader: str | None = None
+    registry: Registry,
+    data: str,
+    *,
+    domain: str | None = None,
+    reader: str | None = None,
+    preprocessor: str | None = None,
 ) -> dict[str, Any]:
     """The ``dataset`` section for ``--data``: a registered name, or a path and the reader that fits it.
 
     Args:
         data: name of a data set that needs no files, or a path.
         reader: registered reader to use instead of the surest one.
+        preprocessor: full name of what will prepare the samples: readers that it cannot take are not chosen.
 
     Raises:
-        DataError: the path does not exist or no reader fits. RegistryError: unknown reader.
+        DataError: the path does not exist, no reader fits, or two fit equally. RegistryError: unknown reader.
     """
     path = Path(data).expanduser()
+    consumer = None if not preprocessor else registry.preprocessor(preprocessor, domain)
     if reader is not None:
         entry = registry.dataset(reader, domain)
+        refuse_misfit(consumer, entry)
         return {"name": entry.full_name, **({"path": str(path)} if _takes_path(entry) else {})}
-    if not path.exists():
+    if not os.path.lexists(path):
         with contextlib.suppress(RegistryError):
             named = registry.dataset(data, domain)
             if named.spec.embedded or not _takes_path(named):
+                refuse_misfit(consumer, named)
                 return {"name": named.full_name}
         names = [one.full_name for one in registry.entries("dataset", domain) if one.spec.embedded]
         raise DataError(f"{data!r} is neither a path nor a data set", data_sets=", ".join(names) or "none")
-    fits = recognise(registry, path, domain)
-    if not fits:
-        names = [one.full_name for one in registry.entries("dataset", domain) if _takes_path(one)]
+    found = recognise(registry, path, domain, consumer)
+    if not found.fits:
+        raise _nothing_fits(registry, data, found, domain, consumer)
+    tied = [one for one in found.fits if one.score == found.fits[0].score]
+    if len(tied) > 1:
         raise DataError(
-            f"no reader recognises {data!r}",
-            readers=", ".join(names) or "none",
-            hint="--reader NAME forces one; repcore inspect PATH says what was found",
+            f"{len(tied)} readers fit {data!r} equally ({found.fits[0].score:.2f})",
+            readers=", ".join(one.entry.full_name for one in tied),
+            hint=f"--reader {tied[0].entry.full_name}",
         )
-    return {"name": fits[0].entry.full_name, "path": str(path)}
+    return {"name": found.fits[0].entry.full_name, "path": str(path)}
+
+
+def _nothing_fits(
+    registry: Registry,
+    data: str,
+    found: Recognition,
+    domain: str | None,
+    consumer: Entry[PreprocessorSpec] | None,
+) -> DataError:
+    problems = "\n".join(found.problems)
+    if found.unfit and consumer is not None:
+        best = found.unfit[0].entry
+        return DataError(
+            f"{data!r} looks like data for {best.full_name}, whose samples preprocessor {consumer.full_name} "
+            "does not take",
+            reader_gives=in_words(best.spec.produces),
+            preprocessor_takes=in_words(consumer.spec.accepts),
+            problems=problems,
+            hint="another recipe or model, or --reader NAME",
+        )
+    names = [one.full_name for one in registry.entries("dataset", domain) if _takes_path(one)]
+    return DataError(
+        f"no reader recognises {data!r}",
+        found=_what_is_there(Path(data).expanduser()),
+        problems=problems,
+        readers=", ".join(names) or "none",
+        hint="--reader NAME forces one, and says what is wrong",
+    )
+
+
+def _what_is_there(path: Path) -> str:
+    """Kinds of files below a folder, for people who look in the wrong one."""
+    if not path.is_dir():
+        return ""
+    counted = Counter(one.path.suffix.lower() or "no suffix" for one in islice(walk(path), 20_000) if not one.left_out)
+    return ", ".join(f"{count:,} x {suffix}" for suffix, count in counted.most_common(6)) or "no file"
 
 
 def open_part(part: ResolvedPart) -> DatasetReader:
@@ -90,10 +184,13 @@ def open_part(part: ResolvedPart) -> DatasetReader:
     except RepcoreError:
         raise
     except Exception as error:
+        if is_strict():
+            raise
         raise PluginError(
             f"reader {part.name} failed: {type(error).__name__}: {error}",
             data=getattr(part.config, "path", ""),
             plugin=part.entry.plugin.label,
+            hint="REPCORE_STRICT=1 shows where",
         ) from error
 
 
@@ -105,14 +202,16 @@ def open_data(
     reader: str | None = None,
     options: Mapping[str, Any] | None = None,
     preferences: Mapping[str, Any] | None = None,
+    preprocessor: str | None = None,
 ) -> tuple[ResolvedPart, DatasetReader]:
     """Recognise and open.
 
     Args:
         options: further settings of the reader; those it does not know are an error.
         preferences: settings that a reader may ignore (``labels``: which labels are wanted).
+        preprocessor: what will prepare the samples; see :func:`dataset_settings`.
     """
-    settings = dataset_settings(registry, data, domain=domain, reader=reader)
+    settings = dataset_settings(registry, data, domain=domain, reader=reader, preprocessor=preprocessor)
     name = settings.pop("name")
     known = field_types(registry.dataset(name, domain).load("config"))
     settings.update({key: value for key, value in (preferences or {}).items() if key in known})

@@ -117,6 +117,29 @@ def plan_splits(
     return SplitPlan(title, tuple(drawn), seeded=not _all_equal(drawn))
 
 
+def order_by_id(ids: Sequence[str]) -> np.ndarray:
+    """Row numbers by id (numbers by size, paths by their parts): the same rows in any file order give the same splits.
+
+    Ids that are not unique say nothing: then rows keep their order.
+    """
+    if len(set(ids)) < len(ids):
+        return np.arange(len(ids))
+    if all(name.isdecimal() for name in ids):
+        return np.asarray(sorted(range(len(ids)), key=lambda row: (int(ids[row]), ids[row])), np.int64)
+    return np.asarray(sorted(range(len(ids)), key=lambda row: ids[row].split("/")), np.int64)
+
+
+def in_rows(plan: SplitPlan, order: np.ndarray) -> SplitPlan:
+    """A plan drawn over rows in ``order`` as one over the rows themselves; each part keeps the order of ids."""
+
+    def moved(split: ProbeSplit) -> ProbeSplit:
+        validation = None if split.validation is None else order[np.asarray(split.validation, np.int64)]
+        train, test = (order[np.asarray(part, np.int64)] for part in (split.train, split.test))
+        return ProbeSplit(train=train, test=test, validation=validation)
+
+    return SplitPlan(plan.title, tuple(tuple(moved(one) for one in folds) for folds in plan.folds), plan.seeded)
+
+
 def _draw(split: str | SplitFunction, inputs: SplitInputs, seed: int, fractions: Fractions) -> tuple[ProbeSplit, ...]:
     if not isinstance(split, str):
         made = split(inputs, seed)

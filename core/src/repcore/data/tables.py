@@ -1,37 +1,44 @@
-"""Tabular files of any size: CSV, TSV, SMI, parquet, plain or gzipped, read row by row with bounded memory.
+"""Tabular files of any size: CSV, TSV, SMI, TXT, parquet, plain or gzipped, read row by row with bounded memory.
 
-Every file becomes one Arrow table of text columns (parquet keeps its types): small ones in memory, large ones as
-a memory-mapped copy in the cache, so that a million rows need no more RAM than a thousand. Values stay as they are
-written; interpreting them (numbers, missing labels) is the reader's business. A row with the wrong number of
-fields stays a row and carries its problem.
+Every file becomes one Arrow table of text columns (parquet keeps its types): small ones in memory, large ones as a
+memory-mapped copy in the cache, so that a million rows need no more RAM than a thousand. Values stay as they are
+written; interpreting them (numbers, missing labels) is the business of :mod:`repcore.data.cells` and
+:mod:`repcore.data.labels`. Encoding, delimiter and header are judged from the content, and every guess is told with its
+reason (:meth:`Table.tell`). A record with the wrong number of fields stays a row and carries its problem.
 """
 
 from __future__ import annotations
 
-import csv
 import gzip
-import io
+import json
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pyarrow as pa
 
+from repcore.data.accounting import Accounting, TableCount
 from repcore.data.cells import MISSING_WORDS, number
+from repcore.data.dialects import FIRST_BLANK, Dialect, IsData, cut, find_dialect
+from repcore.data.encodings import Encoding, detect_encoding
 from repcore.data.preparation import cache_root
+from repcore.data.records import Counted, Records, first_lines, open_text, universal_lines
 from repcore.errors import DataError, ItemError, closest
 
 ROWS_PER_CHUNK = 8192
 SMALL_FILE_BYTES = 32 * 1024 * 1024
+FORMAT = 2  # of the cached copy; raised when the same bytes are read otherwise
 __all__ = ["MISSING_WORDS", "Table", "file_fingerprint", "number", "table_suffix"]
 
 PROBLEM_COLUMN = "__problem__"
-TEXT_SUFFIXES = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".smi": None, ".smiles": None, ".txt": None}
+TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".smi", ".smiles", ".txt", ".edges", ".edgelist")
 SUFFIXES = (*TEXT_SUFFIXES, ".parquet")
-HEADER_WORDS = frozenset({"smiles", "smi", "canonical_smiles", "structure"})
+SMI_SUFFIXES = (".smi", ".smiles")
+SMI_HEADERS = frozenset({"smiles", "smi", "canonical_smiles", "structure"})
 
 
 def table_suffix(path: Path) -> str:
@@ -47,12 +54,27 @@ class Table:
 
     Args:
         path: the file.
+        encoding / delimiter / header: as the user says; judged from the content when None.
+        is_data: whether a text is a value of the domain, so that a first line of values is taken for no header.
+
+    Attributes:
+        columns: names, unique; ``column0`` ... where the file gives none.
+        has_header: False where the names are ours: nothing may be concluded from them.
+        counts: where the records went.
 
     Raises:
         DataError: missing, empty, not text, or damaged; says which.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        encoding: str | None = None,
+        delimiter: str | None = None,
+        header: bool | None = None,
+        is_data: IsData | None = None,
+    ) -> None:
         self.path = path
         if not path.is_file():
             raise DataError(f"{str(path)!r} is not a file" if path.exists() else f"{str(path)!r} does not exist")
@@ -61,17 +83,51 @@ class Table:
         if not table_suffix(path):
             raise DataError(f"{str(path)!r} is not a table by its name", expected=", ".join(SUFFIXES) + " (also .gz)")
         self.fingerprint = file_fingerprint(path)
-        self._table = _load(path, self.fingerprint)
+        self.encoding = Encoding("", "")
+        self.dialect: Dialect | None = None
+        if table_suffix(path) != ".parquet":
+            self.encoding = Encoding(encoding, "as asked") if encoding else detect_encoding(path)
+            self.dialect = _dialect(path, self.encoding, delimiter, header, is_data)
+        self._table, self._counted = self._load()
         self.columns = [name for name in self._table.column_names if name != PROBLEM_COLUMN]
+        self.has_header = self.dialect is None or self.dialect.has_header
         if len(self) == 0:
             raise DataError(f"{str(path)!r} has a header but no rows", columns=", ".join(self.columns))
-        first = self._table.column(0).chunks
         self._chunk_starts = [0]
-        for chunk in first:
+        for chunk in self._table.column(0).chunks:
             self._chunk_starts.append(self._chunk_starts[-1] + len(chunk))
 
     def __len__(self) -> int:
         return int(self._table.num_rows)
+
+    @property
+    def counts(self) -> TableCount:
+        """Where every record of the file went."""
+        counted, headers = self._counted, int(self.dialect is not None and self.dialect.has_header)
+        blank, inside = counted.blank, counted.inside_cells
+        return TableCount(self.path.name, len(self), headers, counted.comments, blank, inside, counted.malformed)
+
+    def tell(self, account: Accounting) -> None:
+        """Put the file, its records and every guess about it into an account."""
+        account.use(self.path)
+        if self.counts not in account.tables:
+            account.tables.append(self.counts)
+        name = self.path.name
+        if not self.encoding.is_plain and self.encoding.name:
+            account.guess(f"encoding of {name}", self.encoding.name, self.encoding.reason)
+        for about, (chosen, why) in ({} if self.dialect is None else self.dialect.reasons).items():
+            account.guess(f"{about} of {name}", chosen, why)
+        for row, problem in list(self.problems().items())[:3]:
+            account.note(f"{name}: row {row} is malformed: {problem}")
+        quotes = self._counted.open_quotes
+        if quotes:
+            rows = ", ".join(map(str, quotes[:3])) + (", ..." if len(quotes) > 3 else "")
+            account.note(
+                f"{name}: {len(quotes):,} rows have a quotation mark that is never closed (row {rows}); it is taken "
+                "as a character"
+            )
+        if self._counted.surplus_empty:
+            account.note(f"{name}: {self._counted.surplus_empty:,} rows end in empty cells beyond the last column")
 
     def require(self, name: str) -> str:
         """A column name that exists, found exactly or without regard to case.
@@ -87,7 +143,7 @@ class Table:
         raise DataError(
             f"{self.path.name} has no column {name!r}",
             did_you_mean=closest(name, self.columns),
-            columns=", ".join(self.columns),
+            columns=", ".join(self.columns[:40]) + (f", ... ({len(self.columns)})" if len(self.columns) > 40 else ""),
         )
 
     def value(self, row: int, column: str) -> Any:  # text, or parquet's own type
@@ -107,9 +163,13 @@ class Table:
         """Cells [start, stop) of a column; malformed rows give what they have."""
         return list(self._table.column(column).slice(start, stop - start).to_pylist())
 
+    def cells(self, column: str) -> list[Any]:
+        """All cells of a column."""
+        return self.slice(0, len(self), column)
+
     def problems(self) -> dict[int, str]:
         """Malformed rows: row number -> what is wrong."""
-        if PROBLEM_COLUMN not in self._table.column_names:
+        if PROBLEM_COLUMN not in self._table.column_names or not self._counted.malformed:
             return {}
         texts = self._table.column(PROBLEM_COLUMN).to_pylist()
         return {row: text for row, text in enumerate(texts) if text}
@@ -123,6 +183,21 @@ class Table:
         while self._chunk_starts[chunk + 1] <= row:
             chunk += 1
         return chunk, row - self._chunk_starts[chunk]
+
+    def _load(self) -> tuple[pa.Table, Counted]:
+        path, counted = self.path, Counted()
+        try:
+            if self.dialect is None:
+                batches = _parquet_batches(path)
+            else:
+                batches = _text_batches(path, self.encoding, self.dialect, counted)
+            if path.stat().st_size <= SMALL_FILE_BYTES:
+                return pa.Table.from_batches(list(batches)), counted
+            facts = f"{self.fingerprint}|{FORMAT}|{self.encoding}|{self.dialect}"
+            key = f"{self.fingerprint[:24]}-{sha256(facts.encode()).hexdigest()[:8]}"
+            return _memory_mapped(batches, cache_root() / "tables" / f"{key}.arrow", counted)
+        except (OSError, EOFError, gzip.BadGzipFile, pa.ArrowException) as error:
+            raise DataError(f"{str(path)!r} is damaged or not what its name says: {error}") from error
 
 
 def file_fingerprint(path: Path) -> str:
@@ -141,19 +216,38 @@ def file_fingerprint(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _load(path: Path, fingerprint: str) -> pa.Table:
+def _dialect(
+    path: Path, encoding: Encoding, delimiter: str | None, header: bool | None, is_data: IsData | None
+) -> Dialect:
+    suffix = table_suffix(path)
     try:
-        batches = _parquet_batches(path) if table_suffix(path) == ".parquet" else _text_batches(path)
-        if path.stat().st_size <= SMALL_FILE_BYTES:
-            collected = list(batches)
-            return pa.Table.from_batches(collected)
-        return _memory_mapped(batches, cache_root() / "tables" / f"{fingerprint[:24]}.arrow")
-    except (OSError, EOFError, gzip.BadGzipFile, pa.ArrowException) as error:
+        lines = first_lines(path, encoding)
+    except (OSError, EOFError, gzip.BadGzipFile) as error:
         raise DataError(f"{str(path)!r} is damaged or not what its name says: {error}") from error
+    except LookupError:
+        raise DataError(f"encoding={encoding.name!r} is unknown", hint="utf-8, latin-1, cp1252, utf-16, ...") from None
+    if not lines:
+        raise DataError(f"{str(path)!r} holds nothing but blanks")
+    if suffix in SMI_SUFFIXES and delimiter is None:
+        smi = _smi_dialect(lines)
+        if smi is not None:
+            return smi
+    return find_dialect(lines, suffix, delimiter=delimiter, header=header, is_data=is_data)
 
 
-def _memory_mapped(batches: Iterator[pa.RecordBatch], target: Path) -> pa.Table:
-    if not target.is_file():
+def _smi_dialect(lines: list[str]) -> Dialect | None:
+    """The .smi custom: a text, blanks, its name; a header only if its first word says so. None = a delimited table."""
+    words = [word.strip() for word in lines[0].lower().replace("\t", ",").split(",")]
+    if len(words) > 1 and SMI_HEADERS & set(words):
+        return None
+    header = cut(lines[0], FIRST_BLANK)[0].lower() in SMI_HEADERS
+    return Dialect(FIRST_BLANK, 2, 0, header, ("smiles", "name"), {})
+
+
+def _memory_mapped(batches: Iterator[pa.RecordBatch], target: Path, counted: Counted) -> tuple[pa.Table, Counted]:
+    """The cached copy, made first if it is not there; what was counted lies beside it."""
+    beside = target.with_suffix(".json")
+    if not (target.is_file() and beside.is_file()):
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f"{target.name}.partial-{uuid.uuid4().hex[:8]}")
         first = next(batches)
@@ -162,11 +256,15 @@ def _memory_mapped(batches: Iterator[pa.RecordBatch], target: Path) -> pa.Table:
                 writer.write_batch(first)
                 for batch in batches:
                     writer.write_batch(batch)
+            notes = partial.with_suffix(".facts")
+            notes.write_text(json.dumps(asdict(counted)), encoding="utf-8")
+            notes.rename(beside)
             partial.rename(target)
         finally:
             if partial.exists():
                 partial.unlink()
-    return pa.ipc.open_file(pa.memory_map(str(target), "r")).read_all()
+    counted = Counted(**json.loads(beside.read_text(encoding="utf-8")))
+    return pa.ipc.open_file(pa.memory_map(str(target), "r")).read_all(), counted
 
 
 def _parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:
@@ -177,113 +275,19 @@ def _parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:
     return iter(pq.ParquetFile(path, memory_map=True).iter_batches(batch_size=ROWS_PER_CHUNK))
 
 
-def _text_batches(path: Path) -> Iterator[pa.RecordBatch]:
-    with _open_text(path) as file:
-        rows, columns = _rows_and_columns(file, path)
+def _text_batches(path: Path, encoding: Encoding, dialect: Dialect, counted: Counted) -> Iterator[pa.RecordBatch]:
+    names = [*dialect.names, PROBLEM_COLUMN]
+    with open_text(path, encoding) as file:
         pending: list[list[str | None]] = []
-        for row in rows:
-            pending.append(_fit(row, len(columns)))
+        for cells, problem in Records(universal_lines(file), dialect, counted):
+            cells.append(problem)
+            pending.append(cells)
             if len(pending) == ROWS_PER_CHUNK:
-                yield _record_batch(pending, columns)
+                yield _record_batch(pending, names)
                 pending = []
-        yield _record_batch(pending, columns)
+        yield _record_batch(pending, names)
 
 
-def _open_text(path: Path) -> IO[str]:
-    opener: Any = gzip.open if path.suffix.lower() == ".gz" else open  # of two unrelated types
-    raw = opener(path, "rb")  # closed with the text wrapper
-    try:
-        head = raw.read(1 << 16)
-    except (OSError, EOFError) as error:
-        raise DataError(f"{str(path)!r} is damaged: {error}") from error
-    if not head.strip():
-        raise DataError(f"{str(path)!r} holds nothing but blanks")
-    if b"\0" in head or sum(byte < 9 for byte in head) > 0:
-        raise DataError(f"{str(path)!r} is binary, not a text table", got=f"begins with {head[:8]!r}")
-    raw.seek(0)
-    return io.TextIOWrapper(raw, encoding="utf-8-sig", errors="replace", newline="")
-
-
-def _rows_and_columns(file: IO[str], path: Path) -> tuple[Iterator[list[str]], list[str]]:
-    """Rows after the header, and column names."""
-    suffix = table_suffix(path)
-    lines = _universal_lines(file)
-    if TEXT_SUFFIXES[suffix] is None and not _has_delimited_header(_peek(file), suffix):
-        return _plain_rows(lines)
-    csv.field_size_limit(1 << 27)
-    separator = TEXT_SUFFIXES[suffix] or ("\t" if "\t" in _peek(file) else ",")
-    if suffix == ".csv" and separator not in _peek(file):
-        separator = next((other for other in (";", "\t", "|") if other in _peek(file)), separator)
-    rows = (row for row in csv.reader(lines, delimiter=separator) if row)
-    try:
-        header = [name.strip() for name in next(rows)]
-    except StopIteration:
-        raise DataError(f"{str(path)!r} has no header line") from None
-    if len(set(header)) != len(header):
-        twice = sorted({name for name in header if header.count(name) > 1})
-        raise DataError(f"{path.name} has columns of the same name: {', '.join(twice) or '(unnamed)'}")
-    return rows, [name or f"column{number}" for number, name in enumerate(header)]
-
-
-def _peek(file: IO[str]) -> str:
-    """The first line, without moving."""
-    position = file.tell()
-    line = file.readline()
-    while line and not line.strip():
-        line = file.readline()
-    file.seek(position)
-    return line
-
-
-def _universal_lines(file: IO[str]) -> Iterator[str]:
-    """Lines whatever their endings, even mixed ones; csv sees every field's own line breaks as \\n."""
-    pending = ""
-    while block := file.read(1 << 20):
-        block = pending + block
-        keep = 1 if block.endswith("\r") else 0  # a \r\n may be cut in two
-        body = block[: len(block) - keep].replace("\r\n", "\n").replace("\r", "\n")
-        *complete, rest = body.split("\n")
-        for line in complete:
-            yield line + "\n"
-        pending = rest + block[len(block) - keep :]
-    rest = pending.replace("\r", "")
-    if rest:
-        yield rest
-
-
-def _has_delimited_header(first_line: str, suffix: str) -> bool:
-    """Whether a file without a fixed separator is really a CSV or TSV with a header line."""
-    if suffix == ".txt":
-        return "\t" in first_line or "," in first_line
-    words = first_line.lower().replace("\t", ",").split(",")
-    return len(words) > 1 and any(word.strip() in HEADER_WORDS for word in words)
-
-
-def _plain_rows(lines: Iterator[str]) -> tuple[Iterator[list[str]], list[str]]:
-    """The .smi custom: a text, blanks, its name; a header only if its first word says so."""
-    rows = (line.rstrip("\n").split(None, 1) for line in lines if line.strip())
-    first = next(rows)
-    has_header = first[0].lower() in HEADER_WORDS
-    columns = ["smiles", "name"]
-
-    def body() -> Iterator[list[str]]:
-        if not has_header:
-            yield first
-        yield from rows
-
-    return ([row[0], row[1].strip() if len(row) > 1 else ""] for row in body()), columns
-
-
-def _fit(row: Sequence[str], width: int) -> list[str | None]:
-    """A row at the table's width, its problem (or None) last."""
-    if len(row) == width:
-        return [*row, None]
-    problem = f"{len(row)} fields instead of {width}"
-    cells: list[str | None] = [*row[:width]]
-    return [*cells, *([None] * (width - len(cells))), problem]
-
-
-def _record_batch(rows: list[list[str | None]], columns: list[str]) -> pa.RecordBatch:
-    cells = list(zip(*rows, strict=True)) if rows else [()] * (len(columns) + 1)
-    arrays = [pa.array(column, pa.large_string()) for column in cells]
-    return pa.RecordBatch.from_arrays(arrays, names=[*columns, PROBLEM_COLUMN])
+def _record_batch(rows: list[list[str | None]], names: list[str]) -> pa.RecordBatch:
+    cells = list(zip(*rows, strict=True)) if rows else [()] * len(names)
+    return pa.RecordBatch.from_arrays([pa.array(column, pa.large_string()) for column in cells], names=names)

@@ -21,6 +21,7 @@ STD_WARNING = 0.5
 RANK_FLOOR = 1.5  # one direction carries everything
 RANK_COLLAPSED = 0.1  # of step 0; learned features are less white than random ones, a tenth is not that
 RANK_WARNING = 0.3
+RANK_KEPT = 0.99  # of step 0: below, a narrow cone has lost rank, above, the difference is rounding
 DEAD_COLLAPSED = 0.5  # share of the dimensions that died since step 0
 DEAD_WARNING = 0.1
 DUPLICATES_COLLAPSED = 0.5  # share of rows that found a twin since step 0
@@ -98,8 +99,8 @@ def _spread(now: Mapping[str, float], start: Mapping[str, float] | None) -> list
     if ratio >= STD_COLLAPSED:
         return [("warning", f"items move together (std {deviation:.2g}{versus})")]
     grown = _ratio(now, start, "rankme-centred")
-    if grown >= 1.0:  # a narrow cone, richer inside than before, as reconstruction makes it; collapse loses rank
-        text = f"items share one large direction (std {deviation:.2g}{versus}) but differ in more than before"
+    if grown >= RANK_KEPT:  # a narrow cone, richer inside than before, as reconstruction makes it; collapse loses rank
+        text = f"items share one large direction (std {deviation:.2g}{versus}) but differ in as much as before or more"
         return [("warning", f"{text} (rank {grown:.2g} of step 0): take the mean away before comparing angles")]
     return [("collapsed", f"items lie almost on one point (std {deviation:.2g}{versus})")]
 

@@ -1,28 +1,39 @@
 """Batched inference over any number of rows: order, ids and row count are kept, memory is bounded.
 
-Rows are read and prepared in windows (in worker processes if asked), items of a window are sorted by cost and
-batched up to a cost budget, results go back to their rows. A row that cannot be read or prepared becomes a NaN
-vector with its status and reason. Several items of one row (windows of a long recording) are averaged by weight.
+Rows are read and prepared in windows (:mod:`repcore.embedding.windows`), items of a window are sorted by cost and
+batched up to a cost budget, results go back to their rows. A row that cannot be read or prepared, and one whose
+result is not finite, becomes a NaN vector with its status and reason. Several items of one row (windows of a long
+recording) are averaged by weight.
 Batch mates never change a result beyond rounding, so windows and budgets are free choices.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
 
 from repcore.data.batching import plain_batch
 from repcore.embedding.pooling import pool
-from repcore.errors import ConfigError, ItemError
-from repcore.interfaces import Batch, DatasetReader, EmbeddingRows, Features, Item, Preprocessor, Sample
+from repcore.embedding.windows import (
+    WINDOW_BYTES,
+    WINDOW_ROWS,
+    PreparedRow,
+    prepare_row,
+    prepare_rows,
+    prepared_windows,
+    row_id,
+)
+from repcore.errors import ConfigError
+from repcore.interfaces import Batch, DatasetReader, EmbeddingRows, Features, Preprocessor, Sample
 
-PREPARED_WINDOW = 2048  # rows that are read, sorted and batched together
+__all__ = [
+    "InferenceOptions", "PreparedRow", "batches_by_cost", "embed_prepared", "embed_rows", "encoder_width", "join_rows",
+    "map_prepared", "prepare_row", "prepare_rows", "row_id", "run_windows", "windows_of",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +44,7 @@ class InferenceOptions:
         pooling / level / layer: which vector; None = the encoder's own.
         batch_size: most items of a batch.
         cost_budget: most cost (padded: items x largest cost) of a batch; None = no bound.
-        window: rows that are read, sorted and batched together.
+        window / window_bytes: most rows and most prepared bytes that are read, sorted and batched together.
         workers: preparing processes.
         device / dtype: where and how the encoder runs; vectors come back as float32.
         normalise: unit length.
@@ -44,66 +55,12 @@ class InferenceOptions:
     layer: int | None = None
     batch_size: int = 64
     cost_budget: int | None = None
-    window: int = PREPARED_WINDOW
+    window: int = WINDOW_ROWS
+    window_bytes: int = WINDOW_BYTES
     workers: int = 0
     device: str = "cpu"
     dtype: torch.dtype = torch.float32
     normalise: bool = False
-
-
-@dataclass(slots=True)
-class PreparedRow:
-    """A row on its way: its items, or why there are none."""
-
-    sample: Sample | None
-    id: str
-    items: list[Item] = field(default_factory=list)
-    status: str = "ok"
-    reason: str = ""
-
-
-class _Windows(Dataset[list[PreparedRow]]):
-    """Window number -> prepared rows."""
-
-    def __init__(self, reader: DatasetReader, preprocessor: Preprocessor, rows: np.ndarray, window: int) -> None:
-        self.reader, self.preprocessor, self.rows, self.window = reader, preprocessor, rows, window
-
-    def __len__(self) -> int:
-        return math.ceil(len(self.rows) / self.window)
-
-    def __getitem__(self, number: int) -> list[PreparedRow]:
-        chosen = self.rows[number * self.window : (number + 1) * self.window]
-        return [prepare_row(self.reader, self.preprocessor, int(row)) for row in chosen]
-
-
-def prepare_row(reader: DatasetReader, preprocessor: Preprocessor, row: int) -> PreparedRow:
-    """Read and prepare one row; failures of the row itself become its status."""
-    sample = None
-    try:
-        sample = reader[row]
-        items = preprocessor.prepare(sample)
-        if not items:
-            raise ItemError("empty", "preparation gave no item")
-    except ItemError as error:
-        return PreparedRow(sample, sample.id if sample else row_id(reader, row), [], error.status, error.reason)
-    noted = next((item for item in items if item.status != "ok"), items[0])
-    slim = Sample(sample.id, None, sample.targets, sample.group, sample.meta)  # inputs need not cross processes
-    return PreparedRow(slim, sample.id, items, noted.status, noted.reason)
-
-
-def prepare_rows(
-    reader: DatasetReader, preprocessor: Preprocessor, rows: Sequence[int] | np.ndarray, workers: int = 0
-) -> list[PreparedRow]:
-    """Rows read and prepared once, to be embedded by several encoders."""
-    windows = _Windows(reader, preprocessor, np.asarray(rows, np.int64), PREPARED_WINDOW)
-    loader = DataLoader(windows, batch_size=None, num_workers=workers)
-    return [row for window in loader for row in window]
-
-
-def row_id(reader: DatasetReader, row: int) -> str:
-    """Id of a row whose sample cannot be read; readers may offer ``id_of(row)``."""
-    named = getattr(reader, "id_of", None)
-    return str(row) if named is None else str(named(row))
 
 
 def run_windows(
@@ -122,18 +79,33 @@ def run_windows(
         rows: which rows; None = all.
         poolings: names that the encoder's spec gives.
     """
-    numbers = np.arange(len(reader)) if rows is None else np.asarray(rows, np.int64)
-    windows = _Windows(reader, preprocessor, numbers, options.window)
-    loader = DataLoader(
-        windows, batch_size=None, num_workers=options.workers, prefetch_factor=2 if options.workers else None
-    )
     was_training = encoder.training
     encoder.eval()
     try:
-        for prepared in loader:
+        for prepared in windows_of(preprocessor, reader, options, rows):
             yield embed_prepared(encoder, preprocessor, prepared, options, poolings, domain)
     finally:
         encoder.train(was_training)
+
+
+def windows_of(
+    preprocessor: Preprocessor,
+    reader: DatasetReader,
+    options: InferenceOptions,
+    rows: Sequence[int] | np.ndarray | None = None,
+    *,
+    whole: bool = False,
+) -> Iterator[list[PreparedRow]]:
+    """Prepared windows of the rows (None = all) within the bounds of the options."""
+    return prepared_windows(
+        reader,
+        preprocessor,
+        np.arange(len(reader)) if rows is None else rows,
+        most_rows=options.window,
+        most_bytes=options.window_bytes,
+        workers=options.workers,
+        whole=whole,
+    )
 
 
 def embed_prepared(
@@ -190,12 +162,23 @@ def map_prepared(
     vectors[empty] = np.nan
     if options.normalise:
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    return EmbeddingRows(
-        ids=[row.id for row in rows],
-        vectors=vectors.astype(np.float32),
-        status=[row.status for row in rows],
-        reason=[row.reason for row in rows],
-    )
+    status, reason = _judged(rows, vectors, empty)
+    return EmbeddingRows([row.id for row in rows], vectors.astype(np.float32), status, reason)
+
+
+def _judged(rows: list[PreparedRow], vectors: np.ndarray, empty: np.ndarray) -> tuple[list[str], list[str]]:
+    """Status and reason after the encoder; rows that are not finite become NaN as a whole (changed in place)."""
+    bad = ~np.isfinite(vectors).all(1)
+    vectors[bad] = np.nan
+    status, reason = [row.status for row in rows], [row.reason for row in rows]
+    for number in np.flatnonzero(bad):
+        if not rows[number].items:
+            continue  # failed before the encoder, and says so already
+        if empty[number]:
+            status[number], reason[number] = "empty", "none of its windows has any weight"
+        else:
+            status[number], reason[number] = "not_finite", "the network gave NaN or Inf for this row"
+    return status, reason
 
 
 def encoder_width(encoder: nn.Module) -> int:

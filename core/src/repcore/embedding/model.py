@@ -1,21 +1,27 @@
-"""A trained model in the hand: ``model = repcore.load(folder); rows = model.embed(data)``."""
+"""A trained model in the hand: ``model = repcore.load(folder)``, then ``model.embed(data)`` or, for a fine-tuned one,
+``model.predict(data)``."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from repcore import registry as registries
-from repcore.checkpoints.model_folder import ModelFolder, read_model
-from repcore.checkpoints.reading import file_sha256
+from repcore.checkpoints.model_folder import MEMBERS, WEIGHTS, ModelFolder, read_model
+from repcore.checkpoints.reading import read_file
+from repcore.checkpoints.task_part import target_of
 from repcore.data.readers import open_data
+from repcore.embedding.answers import answer_columns
 from repcore.embedding.inference import InferenceOptions, embed_rows
+from repcore.embedding.prediction import Predictor, join_predictions
 from repcore.errors import DataError
 from repcore.interfaces import DatasetReader, EmbeddingRows, Preprocessor, Sample
 from repcore.registry import Registry
@@ -54,6 +60,22 @@ class ListReader:
         return self[int(sample_id) if self._ids is None else list(self._ids).index(sample_id)]
 
 
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """What a fine-tuned model says, one entry a row in input order.
+
+    Args:
+        outputs: float32 (n, K) probabilities, or values in the units of the labels; NaN rows failed.
+        columns: answers by name, see :mod:`repcore.embedding.answers`; None where a row failed.
+    """
+
+    ids: Sequence[str]
+    status: Sequence[str]
+    reason: Sequence[str]
+    outputs: np.ndarray
+    columns: Mapping[str, Sequence[Any]]
+
+
 @dataclass(slots=True)
 class Model:
     """An encoder with its preprocessor, from a model folder.
@@ -83,9 +105,54 @@ class Model:
         return poolings
 
     def identity(self) -> str:
-        """Hash of the weights and everything that prepares their input."""
-        parts = [file_sha256(self.folder.folder / name) for name in ("weights.safetensors", "preprocessing.json")]
-        return hashlib.sha256("".join(parts).encode()).hexdigest()
+        """Hash of the content: tensors by sorted name, what prepares their input, and the facts of a task."""
+        digest = hashlib.sha256()
+        for path in (self.folder.folder / WEIGHTS, *sorted((self.folder.folder / MEMBERS).glob("*.safetensors"))):
+            for name, tensor in sorted(read_file(path).items()):
+                digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+                digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(json.dumps([self.folder.preprocessing, self.folder.task], sort_keys=True).encode())
+        return digest.hexdigest()
+
+    @property
+    def target(self) -> TargetSpec | None:
+        """What the model's task predicts; None for a model without a task."""
+        return None if self.folder.task is None else target_of(self.folder.task)
+
+    def predictor(self) -> Predictor:
+        """The networks of the model's task, on the model's device.
+
+        Raises:
+            CheckpointError: the model has no task.
+        """
+        tasks = [task.to(self.device) for task in self.folder.build_tasks(self.encoder, self.registry)]
+        record = self.folder.task or {}
+        return Predictor(tasks, self.preprocessor, target_of(record), record.get("facts", {}), self.domain, self.device)
+
+    def predict(
+        self,
+        data: Any,  # path, data set name, raw inputs, or a reader
+        *,
+        reader: str | None = None,
+        coverage: float | None = None,
+        options: InferenceOptions | None = None,
+    ) -> Predictions:
+        """Answers of the model's task for every row, in order, with status and reason.
+
+        Args:
+            data: path, name of a data set, list of raw inputs, or a reader.
+            reader: registered reader to use for a path.
+            coverage: also intervals or sets that hold the truth in this share of cases, for example 0.9.
+            options: batch size, device, ...; all have defaults.
+
+        Raises:
+            CheckpointError: the model has no task. DataError: no conformal scores for the coverage.
+        """
+        predictor = self.predictor()
+        chosen = replace(options or InferenceOptions(), device=self.device)
+        found = join_predictions(list(predictor.windows(self.reader(data, reader=reader), chosen)))
+        columns = answer_columns(predictor.target, predictor.facts, found, coverage)
+        return Predictions(found.ids, found.status, found.reason, found.outputs, columns)
 
     def reader(
         self,
@@ -104,6 +171,7 @@ class Model:
                 reader=reader,
                 options=options,
                 preferences={"labels": list(labels)} if labels else {},
+                preprocessor=self.folder.preprocessor_name,
             )[1]
         if isinstance(data, list | tuple):
             return ListReader(data)

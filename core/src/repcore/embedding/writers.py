@@ -1,16 +1,9 @@
-"""Embedding files: parquet and npz, written in parts so that an interrupted run goes on where it stopped.
-
-Parts lie in ``<output>.parts/``; the final file appears only when it is complete. A part folder of another model,
-data set or setting is refused, never mixed.
-"""
+"""Embedding files: parquet and npz, written in parts (:mod:`repcore.embedding.parts`), and reading them."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import zipfile
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,47 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from repcore.embedding.parts import PartFolder
 from repcore.errors import DataError
 from repcore.interfaces import EmbeddingRows
 
 
-class _PartWriter:
-    """Parts on disk, each a parquet file of consecutive rows.
-
-    Args:
-        path: final file.
-        header: identifies what is written (model, data, settings); a leftover part folder must have the same.
-
-    Raises:
-        DataError: a leftover part folder belongs to something else.
-    """
-
-    def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
-        self.path = path
-        self.header = dict(header)
-        self.folder = path.with_name(f"{path.name}.parts")
-        note = self.folder / "header.json"
-        if note.is_file() and json.loads(note.read_text(encoding="utf-8")) != json.loads(json.dumps(self.header)):
-            raise DataError(
-                f"{str(self.folder)!r} holds parts of another embedding run",
-                hint=f"delete that folder, or write to another file than {path.name}",
-            )
-        if not note.is_file():
-            try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                note.write_text(json.dumps(self.header), encoding="utf-8")
-            except OSError as error:
-                raise DataError(f"{str(path)!r} cannot be written: {error}") from error
-        self._parts = sorted(self.folder.glob("part-*.parquet"))
-        self.status: Counter[str] = Counter()
-        self.failed = 0
-        for table in self._tables():
-            self._count(table.column("status").to_pylist(), _vectors(table))
-
-    @property
-    def rows_done(self) -> int:
-        """Rows written so far, by this writer and by an interrupted one before it."""
-        return self.status.total()
+class _EmbeddingParts(PartFolder):
+    """Parts with a column ``embedding``."""
 
     def write(self, rows: EmbeddingRows) -> None:
         """Append a part."""
@@ -71,59 +30,32 @@ class _PartWriter:
             "embedding": pa.FixedSizeListArray.from_arrays(flat, width),
             **{name: pa.array(list(values)) for name, values in rows.columns.items()},
         }
-        target = self.folder / f"part-{len(self._parts):06d}.parquet"
-        partial = target.with_suffix(".partial")
-        pq.write_table(pa.table(columns), partial)
-        partial.rename(target)
-        self._parts.append(target)
-        self._count(rows.status, rows.vectors)
+        self.append(pa.table(columns))
 
-    def _count(self, status: Sequence[str], vectors: np.ndarray) -> None:
-        self.status.update(status)
-        self.failed += int(np.isnan(vectors).all(1).sum())
-
-    def _tables(self) -> Iterator[pa.Table]:
-        for part in self._parts:
-            yield pq.read_table(part)
-
-    def _done(self, partial: Path) -> Path:
-        partial.rename(self.path)
-        shutil.rmtree(self.folder)
-        return self.path
+    def failures(self, table: pa.Table) -> int:
+        return int(np.isnan(_vectors(table)).all(1).sum())
 
 
-class ParquetWriter(_PartWriter):
+class ParquetWriter(_EmbeddingParts):
     """Columns ``id, status, reason, embedding`` (fixed-size list of float32); the header in the file's metadata."""
 
     def finish(self) -> Path:
         """Join the parts, one at a time."""
-        partial = self.path.with_name(f".{self.path.name}.partial")
-        writer = None
-        try:
-            for table in self._tables():
-                if writer is None:
-                    metadata = {b"repcore": json.dumps(self.header).encode()}
-                    writer = pq.ParquetWriter(partial, table.schema.with_metadata(metadata))
-                writer.write_table(table)
-        finally:
-            if writer is not None:
-                writer.close()
-        return self._done(partial)
+        return self.write_parquet()
 
 
-class NpzWriter(_PartWriter):
+class NpzWriter(_EmbeddingParts):
     """Arrays ``ids, status, reason, embeddings`` (N, D) float32, and ``header`` (JSON text)."""
 
     def finish(self) -> Path:
         """Stream the parts into the archive without holding all vectors in memory."""
-        partial = self.path.with_name(f".{self.path.name}.partial")
         width = pq.read_table(self._parts[0]).column("embedding").type.list_size if self._parts else 0
         texts: dict[str, list[str]] = {"id": [], "status": [], "reason": []}
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        with zipfile.ZipFile(self.partial, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
             with archive.open("embeddings.npy", "w", force_zip64=True) as file:
                 layout = {"descr": "<f4", "fortran_order": False, "shape": (self.rows_done, width)}
                 np.lib.format.write_array_header_2_0(file, layout)
-                for table in self._tables():
+                for table in self.tables():
                     for name, values in texts.items():
                         values.extend(table.column(name).to_pylist())
                     for chunk in table.column("embedding").chunks:
@@ -133,7 +65,7 @@ class NpzWriter(_PartWriter):
                     np.lib.format.write_array(file, np.asarray(values, dtype=np.str_), allow_pickle=False)
             with archive.open("header.npy", "w") as file:
                 np.lib.format.write_array(file, np.asarray(json.dumps(self.header)), allow_pickle=False)
-        return self._done(partial)
+        return self.done()
 
 
 def _vectors(table: pa.Table) -> np.ndarray:

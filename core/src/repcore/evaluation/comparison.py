@@ -2,8 +2,8 @@
 
 Two sources of doubt are kept apart. *Seeds*: each seed has its own random-init twin (and split, where it is random), so
 differences are taken seed by seed. *Test rows*: the same resampled rows score both sides, which gives a 95 % interval
-of the seed-mean difference. The verdict is a plain sentence that claims "better" only if all seeds agree, and says so
-when the interval includes zero.
+of the seed-mean difference. The verdict is a plain sentence that claims "better" or "worse" only if all seeds agree and
+the interval excludes zero.
 """
 
 from __future__ import annotations
@@ -112,16 +112,21 @@ def _sentence(
     figure += (f" +- {deviation:.2g}" if varies else "") + (f" {unit}" if unit else "")
     if not any(differences):
         return f"equal to {other}"
-    if better == count or worse == count:
+    known = not math.isnan(interval[0])
+    includes_zero = known and interval[0] <= 0 <= interval[1]
+    agree = better == count or worse == count
+    if agree and known and not includes_zero:
         seeds = "on the one seed" if count == 1 else f"on {'both' if count == 2 else f'all {count}'} seeds"
         if count > 1 and not varies:
             seeds = "(the seed changes neither)"
         text = f"{'better' if better else 'worse'} than {other} {seeds}: {figure}"
+    elif agree and not known:
+        text = f"not judged against {other}, for want of an interval over test rows: {figure}"
     else:
         text = f"no clear difference from {other}: better on {better} of {count} seeds, {figure}"
     if not math.isnan(interval[0]):
         text += f" (95 % over test rows {interval[0]:+.3g} to {interval[1]:+.3g}"
-        text += ", includes 0)" if interval[0] <= 0 <= interval[1] else ")"
+        text += ", includes 0)" if includes_zero else ")"
     return text
 
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from repcore.config.resolve import resolve_part
 from repcore.data.batching import label_array
-from repcore.data.split_plans import SplitInputs, SplitPlan, plan_splits
+from repcore.data.guard import read_sample
+from repcore.data.split_plans import SplitInputs, SplitPlan, in_rows, order_by_id, plan_splits
 from repcore.embedding.inference import InferenceOptions, PreparedRow, embed_prepared, prepare_rows, row_id
 from repcore.embedding.model import Model
 from repcore.errors import ConfigError, DataError, ItemError, closest
@@ -40,6 +41,17 @@ class LabelledRows:
         """Row numbers with a sample."""
         return np.asarray([row for row, sample in enumerate(self.samples) if sample is not None], np.int64)
 
+    @property
+    def groups(self) -> list[str | None]:
+        """Leakage key of each row; None where it has none."""
+        return [None if one is None else one.group for one in self.samples]
+
+    def labelled(self, target: TargetSpec) -> np.ndarray:
+        """Bool (N,): rows with a label."""
+        labels = self.labels(target)
+        known: np.ndarray = ~np.isnan(labels.reshape(len(labels), -1)).all(1)
+        return known
+
     def labels(self, target: TargetSpec) -> np.ndarray:
         """Labels of one target, (N,) or (N, K), NaN where missing."""
         return label_array([None if one is None else one.targets.get(target.name) for one in self.samples], target)
@@ -51,7 +63,7 @@ def read_rows(reader: DatasetReader) -> LabelledRows:
     samples: list[Sample | None] = []
     for row in range(len(reader)):
         try:
-            sample: Sample | None = reader[row]
+            sample: Sample | None = read_sample(reader, row)
         except ItemError:
             sample = None
         ids.append(row_id(reader, row) if sample is None else sample.id)
@@ -79,33 +91,43 @@ def split_plan(
 ) -> SplitPlan:
     """Splits by core's words or the domain's own name (for example ``scaffold``)."""
     own = registry.preprocessor(preprocessor_name).spec.splits if preprocessor_name else {}
+    order = order_by_id(rows.ids)
+    inputs = _split_inputs(rows, target, split, order)
+    if split in own:
+        function = registry.preprocessor(preprocessor_name).load("splits", split)
+        plan = plan_splits(function, inputs, seeds)
+        return in_rows(SplitPlan(split, plan.folds, plan.seeded), order)
+    try:
+        return in_rows(plan_splits(split, inputs, seeds), order)
+    except ConfigError as error:
+        if own and error.summary.find(split) >= 0:
+            error.facts["splits_of_the_domain"] = ", ".join(own)
+        raise
+
+
+def _split_inputs(rows: LabelledRows, target: TargetSpec, split: str, order: np.ndarray) -> SplitInputs:
+    """What splits are drawn from, in the order of ids, so that the order of rows in a file changes nothing."""
     ids = [f"{row}:{name}" for row, name in enumerate(rows.ids)] if len(set(rows.ids)) < len(rows.ids) else rows.ids
-    groups = [None if one is None else one.group for one in rows.samples]
+    groups = rows.groups
     columns: dict[str, Any] = {}
     if split.startswith("column:"):
         name = split.partition(":")[2]
         values = getattr(rows.reader, "values", None)
         if values is None:
             raise DataError(f"--split {split}: this reader gives no columns")
-        columns[name] = values(name)
-    inputs = SplitInputs(
-        ids=ids,
-        groups=groups if any(group is not None for group in groups) else (),
-        labels=rows.labels(target),
+        cells = values(name)
+        columns[name] = [cells[row] for row in order]
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    samples = [rows.samples[row] or Sample(rows.ids[row], None) for row in order]
+    return SplitInputs(
+        ids=[ids[row] for row in order],
+        groups=[groups[row] for row in order] if any(group is not None for group in groups) else (),
+        labels=rows.labels(target)[order],
         columns=columns,
-        declared=rows.reader.splits,
-        samples=[Sample(rows.ids[row], None) if one is None else one for row, one in enumerate(rows.samples)],
+        declared={name: [int(place[int(row)]) for row in part] for name, part in rows.reader.splits.items()},
+        samples=samples,
     )
-    if split in own:
-        function = registry.preprocessor(preprocessor_name).load("splits", split)
-        plan = plan_splits(function, inputs, seeds)
-        return SplitPlan(split, plan.folds, plan.seeded)
-    try:
-        return plan_splits(split, inputs, seeds)
-    except ConfigError as error:
-        if own and error.summary.find(split) >= 0:
-            error.facts["splits_of_the_domain"] = ", ".join(own)
-        raise
 
 
 def build_probe(registry: Registry, name: str, target: TargetSpec) -> Probe:

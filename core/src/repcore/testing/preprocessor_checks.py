@@ -39,8 +39,8 @@ def worker_count_invariant(subject: RecipeSubject) -> None:
     for workers in (0, 2):
         batches = EndlessBatches(stream_order(parts), start=0, accumulate=1, total_steps=LOADED_BATCHES)
         loader = build_loader(
-            parts.reader, parts.preprocessor, parts.views, batches,
-            indices=parts.train, domain=subject.resolved.domain, workers=workers, pin_memory=False,
+            parts.items(parts.train), batches, parts.reader.targets,
+            domain=subject.resolved.domain, workers=workers, pin_memory=False,
         )  # fmt: skip
         loaded.append([one.batch for one in itertools.islice(loader, LOADED_BATCHES)])
     where = difference(*loaded)

@@ -14,7 +14,6 @@ from repcore.errors import ConfigError
 from repcore.registry import Entry, Registry
 from repcore.specs import RecipeSpec
 from repcore.testing.check import Check, fail
-from repcore.training.assembly import check_needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +96,9 @@ def presets_resolve(subject: PresetsSubject) -> None:
 
 
 def needs_met(subject: PresetsSubject) -> None:
-    """Each preset's encoder offers what its objective needs, and views are there where they are expected."""
+    """Each preset's views are there where its objective expects some (what parts declare is compared on resolving)."""
     for preset in subject.entry.spec.presets:
         resolved = subject.resolve(preset)
-        check_needs(resolved.objective, resolved.encoder)
         if resolved.objective.entry.spec.views and resolved.views is None:
             fail(f"preset {preset!r}: objective {resolved.objective.name} expects views, the recipe names none")
 

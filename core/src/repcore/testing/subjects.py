@@ -19,7 +19,7 @@ from torch import nn
 
 from repcore.config import OptimiserConfig
 from repcore.config.resolve import ResolvedRun, resolve_run
-from repcore.data.batching import TrainingCollator, TrainingItems, plain_batch
+from repcore.data.batching import TrainingCollator, plain_batch
 from repcore.data.seeds import mix
 from repcore.data.stream import ItemKey
 from repcore.embedding.inference import PreparedRow, prepare_row
@@ -107,7 +107,7 @@ class RecipeSubject:
     def training_batch(self, size: int, number: int = 0) -> Batch:
         """Rows as training sees them, with views if the recipe has some."""
         parts = self.parts
-        items = TrainingItems(parts.reader, parts.preprocessor, parts.views, parts.train)
+        items = parts.items(parts.train)
         chosen = np.resize(np.roll(parts.train, -number * size), size)
         drawn = [items[ItemKey(int(row), mix(0, "check", number, int(row)), progress(0))] for row in chosen]
         return TrainingCollator(parts.preprocessor, parts.reader.targets, self.resolved.domain)(drawn).batch

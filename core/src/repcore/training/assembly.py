@@ -14,6 +14,7 @@ from torch import nn
 from repcore.checkpoints.model_folder import ModelFolder, read_model
 from repcore.config.resolve import ResolvedPart, ResolvedRun
 from repcore.data.accounting import report_account
+from repcore.data.batching import TrainingItems
 from repcore.data.preparation import prepared
 from repcore.data.readers import open_part
 from repcore.data.seeds import generator, mix
@@ -40,6 +41,11 @@ class RunParts:
     def rules(self) -> Objective:
         """The objective as the contract sees it."""
         return cast(Objective, self.objective)
+
+    def items(self, rows: np.ndarray) -> TrainingItems:
+        """Items and views of these rows as training draws them."""
+        keeps = self.resolved.views is None or self.resolved.objective.entry.spec.reads_inputs
+        return TrainingItems(self.reader, self.preprocessor, self.views, rows, keeps_inputs=keeps)
 
     def costs(self, rows: np.ndarray) -> np.ndarray | None:
         """Known cost of each row, None when the reader knows none or buckets are switched off."""
@@ -77,7 +83,6 @@ def assemble(
     if fitted is None:
         preprocessor.fit(reader, train)
     resolved = resolved.with_facts(preprocessor.facts())
-    check_needs(resolved.objective, resolved.encoder)
     views = None if resolved.views is None else build(resolved.views, preprocessor)
     torch.manual_seed(mix(resolved.trainer.seed, "initialisation"))
     encoder = build(resolved.encoder)
@@ -129,21 +134,6 @@ def _preprocessor(part: ResolvedPart, fitted: Path | None) -> Preprocessor:
         return new
     loaded: Preprocessor = part.entry.load().load(part.config, fitted)
     return loaded
-
-
-def check_needs(objective: ResolvedPart, encoder: ResolvedPart) -> None:
-    """The objective's needs against the encoder's capabilities and levels.
-
-    Raises:
-        ConfigError: something is missing.
-    """
-    offered = {*encoder.entry.spec.capabilities, *encoder.entry.spec.levels}
-    missing = [need for need in objective.entry.spec.needs if need not in offered]
-    if missing:
-        raise ConfigError(
-            f"objective {objective.name} needs {', '.join(missing)}, which encoder {encoder.name} does not offer",
-            encoder_offers=", ".join(sorted(offered)) or "nothing",
-        )
 
 
 def split_rows(resolved: ResolvedRun, reader: DatasetReader) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from repcore.data.batching import TrainingCollator, TrainingItems
+from repcore.data.batching import TrainingCollator
 from repcore.data.stream import EndlessBatches, StreamOrder
 from repcore.training.assembly import RunParts
 
@@ -41,7 +41,7 @@ def estimate_run(parts: RunParts, device: str, steps: int, order: StreamOrder) -
         return None
     config = parts.resolved
     accumulate = config.trainer.accumulate
-    items = TrainingItems(parts.reader, parts.preprocessor, parts.views, parts.train)
+    items = parts.items(parts.train)
     collate = TrainingCollator(parts.preprocessor, parts.reader.targets, config.domain)
     batches = EndlessBatches(order, start=0, accumulate=accumulate, total_steps=steps)
     state = torch.get_rng_state()

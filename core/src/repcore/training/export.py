@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from repcore.checkpoints.model_folder import save_model
+from repcore.checkpoints.task_part import TaskPart
 from repcore.data.seeds import generator
 from repcore.diagnostics.metrics import diagnose
 from repcore.diagnostics.verdict import judge
-from repcore.embedding.inference import InferenceOptions, PreparedRow, embed_prepared, prepare_rows
+from repcore.embedding.inference import InferenceOptions, PreparedRow, embed_prepared
+from repcore.embedding.windows import prepared_windows
 from repcore.errors import ConfigError
 from repcore.files import read_lines
 from repcore.registry import Registry
@@ -33,7 +35,8 @@ def held_out_diagnosis(parts: RunParts) -> Diagnosis:
 
     def run(state: RunState) -> tuple[dict[str, Any], str]:
         if not held:
-            held.extend(row for row in prepare_rows(parts.reader, parts.preprocessor, parts.validation) if row.items)
+            window = next(prepared_windows(parts.reader, parts.preprocessor, parts.validation), [])
+            held.extend(row for row in window if row.items)
         vectors = _vectors(parts, held, str(state.module.device))
         figures = diagnose(vectors, generator=generator(parts.resolved.trainer.seed, "diagnostics"))
         first = next(iter(read_lines(state.folder.path / "diagnostics.jsonl")), None)
@@ -59,9 +62,17 @@ def _vectors(parts: RunParts, rows: list[PreparedRow], device: str) -> np.ndarra
 
 
 def export_model(
-    registry: Registry, parts: RunParts, folder: RunFolder, validation: Mapping[str, float], steps: int
+    registry: Registry,
+    parts: RunParts,
+    folder: RunFolder,
+    validation: Mapping[str, float],
+    steps: int,
+    task: TaskPart | None = None,
 ) -> None:
     """Write ``model/`` from the objective's exported encoder.
+
+    Args:
+        task: of a fine-tuned model.
 
     Raises:
         ConfigError: the objective exports something that is not an encoder.
@@ -93,5 +104,6 @@ def export_model(
             "diagnostics": folder.read_json("diagnostics.json") or {},
             "teachers": teachers(parts.objective),
         },
+        task=task,
         extra={"run": resolved.plain(), "environment": folder.read_json("environment.json") or {}},
     )

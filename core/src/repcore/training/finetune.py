@@ -1,7 +1,7 @@
-"""Supervised fine-tuning of a model's encoder, on the same training machinery as pre-training.
+"""One supervised fine-tuning of a model's encoder, on the same training machinery as pre-training.
 
-The task is wrapped as an objective, so metrics, checkpoints, accumulation and diagnostics work alike. The weights of
-the best validation loss are tested; beside them stands the same network trained from random weights.
+The weights of the best validation loss are kept. Rows are streamed: nothing but labels and ids is held of the data.
+What trains, and where each run lies, is the business of :mod:`repcore.training.finetune_plan`.
 """
 
 from __future__ import annotations
@@ -10,64 +10,45 @@ import copy
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from repcore.config import DataConfig, OptimiserConfig, ScheduleConfig, TrainerConfig
 from repcore.config.resolve import ResolvedPart, ResolvedRun
-from repcore.data.seeds import generator
-from repcore.embedding.inference import InferenceOptions, PreparedRow, map_prepared, prepare_rows
+from repcore.data.seeds import generator, mix
 from repcore.embedding.model import Model
-from repcore.errors import DataError, RunError
-from repcore.evaluation.metrics import Scores, score_predictions
+from repcore.errors import DataError
 from repcore.evaluation.probing import LabelledRows
-from repcore.interfaces import Batch, DatasetReader, Draws, LossTerms, ProbeSplit, Progress, Task
+from repcore.interfaces import DatasetReader, ProbeSplit, Task
 from repcore.reporting import Reporter
 from repcore.specs import TargetSpec
+from repcore.stopping import Stopped
 from repcore.training.assembly import RunParts, build
+from repcore.training.finetune_config import FinetuneConfig
+from repcore.training.listeners import validation_losses
+from repcore.training.plan import stream_order, total_steps
 from repcore.training.run import RunResult, execute
-from repcore.training.run_folder import RunFolder, run_name
+from repcore.training.run_folder import RunFolder
+from repcore.training.supervised import Supervised
 
 DEFAULTS: Mapping[str, Any] = {
     "data": DataConfig(batch_size=16),
     "optimiser": OptimiserConfig(lr=1e-4, weight_decay=0.0),
     "schedule": ScheduleConfig(name="linear"),
     "trainer": TrainerConfig(epochs=25),
+    "finetune": FinetuneConfig(),
 }
 """Sections of a fine-tuning run unless told otherwise (25 epochs and batches of 16, as is custom for small sets)."""
 
-
-class Supervised(nn.Module):
-    """A task as an objective: one loss term, counted in labelled items."""
-
-    def __init__(self, task: nn.Module, target: str) -> None:
-        super().__init__()
-        self.task, self.target = task, target
-
-    @property
-    def encoder(self) -> nn.Module:
-        """The encoder that is fine-tuned; it becomes the model."""
-        return cast(nn.Module, self.task.encoder)
-
-    def draw(self, batch: Batch, generator: torch.Generator, progress: Progress) -> Draws:
-        return {}
-
-    def counts(self, batch: Batch, draws: Draws) -> Mapping[str, Tensor]:
-        labels = batch.targets[self.target]
-        return {"supervised": (~torch.isnan(labels)).sum()}
-
-    def forward(self, batch: Batch, draws: Draws) -> LossTerms:
-        loss = cast(Task, self.task).loss(self.task(batch), batch.targets[self.target])
-        return LossTerms.of({"supervised": loss}, counts=self.counts(batch, draws))
+VALIDATION_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class FinetuneSettings:
-    """What to train: the task part, its target, and the sections of the run."""
+    """What to train: the task part, its target, the data, and the sections of the run."""
 
     task: ResolvedPart
     target: TargetSpec
@@ -76,84 +57,143 @@ class FinetuneSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class FinetuneResult:
-    """One fine-tuning run.
+class TrainedTask:
+    """A finished fine-tuning with its best weights.
 
     Args:
-        start: ``"model"`` or ``"random"``: where the encoder's weights came from.
-        scores: metrics on the test part, of the weights with the best validation loss.
+        task: on the CPU, in eval mode; ``task.encoder`` is the encoder.
+        parts: of the run, for exporting.
+        run: how it ended.
     """
 
-    start: str
-    seed: int
+    task: nn.Module
+    parts: RunParts
     run: RunResult
-    scores: Scores
-    rows: Mapping[str, int]
 
 
-def finetune(
+def with_validation(split: ProbeSplit, rows: LabelledRows, target: TargetSpec, seed: int) -> ProbeSplit:
+    """The split with labelled rows only, and with a validation part: its own, or a tenth of train.
+
+    Groups (speaker, patient, scaffold) of the data stay together.
+
+    Raises:
+        DataError: a part has no labelled row.
+    """
+    labelled = rows.labelled(target)
+    train = _labelled(split.train, labelled, "train")
+    if split.validation is not None and len(split.validation):
+        validation = _labelled(split.validation, labelled, "validation")
+    else:
+        train, validation = _held_out(train, rows.groups, seed)
+    test = np.asarray(split.test, np.int64)
+    return ProbeSplit(train, _labelled(test, labelled, "test") if len(test) else test, validation)
+
+
+def _labelled(part: np.ndarray, labelled: np.ndarray, word: str) -> np.ndarray:
+    kept = np.asarray(part, np.int64)[labelled[part]]
+    if len(kept) == 0:
+        raise DataError(f"the {word} part of the split has no labelled row", rows=len(part))
+    return kept
+
+
+def _held_out(train: np.ndarray, groups: list[str | None], seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Train without, and, a tenth of its rows in whole groups; a row without a group is one of its own."""
+    wanted = max(1, len(train) // round(1 / VALIDATION_SHARE))
+    names = np.asarray([f"row:{row}" if groups[row] is None else f"group:{groups[row]}" for row in train])
+    if np.unique(names).size < 2:
+        raise DataError(
+            f"all {len(train)} training rows belong to one group; nothing is left for validation",
+            hint="--split random, or data with a validation part",
+        )
+    chosen = np.zeros(len(train), bool)
+    for name in generator(seed, "finetune-validation").permutation(np.unique(names)):
+        members = names == name
+        if not chosen.any() or chosen.sum() + members.sum() <= 1.5 * wanted:
+            chosen |= members
+        if chosen.sum() >= wanted:
+            break
+    if chosen.all():  # the one group that was drawn first is all there is but a few rows
+        raise DataError("the validation part would take all training rows", rows=len(train))
+    return train[~chosen], train[chosen]
+
+
+def train_task(
     model: Model,
     settings: FinetuneSettings,
     rows: LabelledRows,
     split: ProbeSplit,
+    folder: RunFolder,
     reporter: Reporter,
     *,
     seed: int,
     start: str,
-    root: Path,
     device: str,
-    name: str | None = None,
-) -> FinetuneResult:
-    """Train on one split from the model's weights, or from random ones.
+) -> TrainedTask:
+    """Train in a folder from the model's weights, or from random ones; goes on where the folder was left.
 
     Args:
         rows: all rows, read once.
-        split: train, test and (optionally) validation rows; without the latter a tenth of train is held out.
+        split: of :func:`with_validation`.
         start: ``"model"`` or ``"random"``.
-        root: folder of runs.
+        seed: of the head, of dropout and of the order of rows.
 
     Raises:
-        DataError: no usable labelled row in a part. RunError: interrupted.
+        Stopped: by a signal; given again, it goes on.
     """
-    parts, prepared, test = _assemble(model, settings, rows, split, seed=seed, start=start)
-    folder = RunFolder.create(root, run_name(f"{model.domain}/finetune-{settings.target.name}", name))
-    folder.preprocessing.mkdir()
-    parts.preprocessor.save(folder.preprocessing)
-    result = execute(model.registry, parts, folder, reporter, device=device, resume=False)
-    if result.status != "finished":
-        raise RunError(
-            f"stopped at step {result.steps}; fine-tuning starts again from the beginning", saved=folder.path
+    parts = _assemble(model, settings, rows, split, seed=seed, start=start)
+    finished = folder.read_json("trained.json")
+    if finished is None:
+        folder.preprocessing.mkdir(exist_ok=True)
+        parts.preprocessor.save(folder.preprocessing)
+        run = _finished(parts, folder) or execute(
+            model.registry,
+            parts,
+            folder,
+            reporter,
+            device=device,
+            resume=folder.last_checkpoint.is_file(),
+            export=False,
         )
+        if run.status != "finished":
+            raise Stopped(run.signal, f"step {run.steps} of {folder.path} is saved, nothing is lost")
+        record = {"steps": run.steps, "seconds": run.seconds, "validation": dict(run.validation)}
+        folder.write_json("trained.json", record)
+    else:
+        run = RunResult(folder.path, "finished", finished["steps"], finished["seconds"], finished["validation"])
     _load_best(parts, folder)
-    scores = _test(parts, prepared, test, rows, settings.target, device)
-    counts = {"train": len(parts.train), "validation": len(parts.validation), "test": len(test)}
-    folder.write_json("finetune.json", {"start": start, "seed": seed, "rows": counts, "test": dict(scores)})
-    return FinetuneResult(start, seed, result, scores, counts)
+    return TrainedTask(cast(Supervised, parts.objective).task.eval().cpu(), parts, run)
+
+
+def _finished(parts: RunParts, folder: RunFolder) -> RunResult | None:
+    """The result of a run that was killed between its last step and its record."""
+    if not folder.last_checkpoint.is_file():
+        return None
+    saved = torch.load(folder.last_checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    steps = int(saved["global_step"])
+    if steps < total_steps(parts.resolved, stream_order(parts)):
+        return None
+    losses = dict(validation_losses(folder))
+    return RunResult(folder.path, "finished", steps, 0.0, {"loss": losses[steps]} if steps in losses else {})
 
 
 def _assemble(
     model: Model, settings: FinetuneSettings, rows: LabelledRows, split: ProbeSplit, *, seed: int, start: str
-) -> tuple[RunParts, list[PreparedRow], np.ndarray]:
-    labels = rows.labels(settings.target)
-    labelled = ~np.isnan(labels.reshape(len(labels), -1)).all(1)
-    prepared = prepare_rows(rows.reader, model.preprocessor, np.arange(len(rows.ids)))
-    usable = labelled & np.asarray([bool(row.items) for row in prepared])
-    train, validation, test = (_usable(part, usable, word) for part, word in _parts(split, seed))
-    torch.manual_seed(seed)
+) -> RunParts:
+    assert split.validation is not None
     encoder = copy.deepcopy(model.encoder) if start == "model" else model.random_twin(seed)
-    torch.manual_seed(seed)
+    torch.manual_seed(mix(seed, "finetune-head"))
     task: nn.Module = build(settings.task, encoder, settings.target)
-    cast(Task, task).fit_targets(labels[train].astype(np.float64))
+    cast(Task, task).fit_targets(rows.labels(settings.target)[split.train].astype(np.float64))
     sections = dict(settings.sections)
+    config = sections.pop("finetune")
     sections["trainer"] = dataclasses.replace(sections["trainer"], seed=seed)
     resolved = _resolved(model, settings, sections)
-    reader = _OneTarget(rows.reader, settings.target)
-    objective = Supervised(task, settings.target.name)
-    parts = RunParts(resolved, reader, model.preprocessor, train, validation, None, encoder, objective)
-    return parts, prepared, test
+    reader = OneTarget(rows.reader, settings.target)
+    objective = Supervised(task, settings.target.name, config)
+    return RunParts(resolved, reader, model.preprocessor, split.train, split.validation, None, encoder, objective)
 
 
-class _OneTarget:
+class OneTarget:
     """The reader with only the target that is trained, so that other labels are neither read nor stacked."""
 
     def __init__(self, reader: DatasetReader, target: TargetSpec) -> None:
@@ -167,21 +207,6 @@ class _OneTarget:
 
     def __getitem__(self, index: int) -> Any:
         return self._reader[index]
-
-
-def _parts(split: ProbeSplit, seed: int) -> list[tuple[np.ndarray, str]]:
-    if split.validation is not None and len(split.validation):
-        return [(split.train, "train"), (split.validation, "validation"), (split.test, "test")]
-    order = generator(seed, "finetune-validation").permutation(split.train)
-    held = max(1, len(order) // 10)
-    return [(np.sort(order[held:]), "train"), (np.sort(order[:held]), "validation"), (split.test, "test")]
-
-
-def _usable(part: np.ndarray, usable: np.ndarray, word: str) -> np.ndarray:
-    kept = np.asarray(part, np.int64)[usable[part]]
-    if len(kept) == 0:
-        raise DataError(f"the {word} part of the split has no usable labelled row", rows=len(part))
-    return kept
 
 
 def _resolved(model: Model, settings: FinetuneSettings, sections: Mapping[str, Any]) -> ResolvedRun:
@@ -204,22 +229,3 @@ def _load_best(parts: RunParts, folder: RunFolder) -> None:
     prefix = "objective."
     state = {key.removeprefix(prefix): value for key, value in saved["state_dict"].items() if key.startswith(prefix)}
     parts.objective.load_state_dict(state)
-
-
-def _test(
-    parts: RunParts,
-    prepared: list[PreparedRow],
-    test: np.ndarray,
-    rows: LabelledRows,
-    target: TargetSpec,
-    device: str,
-) -> Scores:
-    task = cast(Supervised, parts.objective).task.eval().to(device)
-    options = InferenceOptions(device=device)
-
-    def predict(batch: Batch) -> Tensor:
-        return cast(Task, task).predict(task(batch))
-
-    chosen = [prepared[row] for row in test]
-    found = map_prepared(predict, parts.preprocessor, chosen, options, width=1, domain=parts.resolved.domain)
-    return score_predictions(target, rows.labels(target)[test], found.vectors.astype(np.float64))

@@ -1,4 +1,4 @@
-"""What happens beside the optimiser steps: metrics, validation with diagnostics, checkpoints, interruption.
+"""What happens beside the optimiser steps: metrics, validation with diagnostics, interruption.
 
 Listeners are called at step boundaries only (never between the micro-batches of a step), in a fixed order, by one
 small Lightning callback. Each keeps its own rhythm.
@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import signal
 import time
-import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,8 +17,11 @@ from typing import Any, Protocol
 import lightning.pytorch as pl
 import torch
 
+from repcore.files import read_lines
 from repcore.memory import return_freed_memory
 from repcore.reporting import Reporter, figures_in_words
+from repcore.stopping import StopNote
+from repcore.training.checkpointing import STATE, Checkpoints
 from repcore.training.module import ObjectiveModule, StepRecord
 from repcore.training.run_folder import RunFolder
 
@@ -37,7 +38,19 @@ class RunState:
     config: dict[str, Any]
     best: float = math.inf
     last_validation: dict[str, float] = field(default_factory=dict)
+    validated_at: int = -1
     stop_reason: str = ""
+    stop_signal: int = 0
+
+    def saved(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it; plain values."""
+        return {"best": self.best, "last_validation": dict(self.last_validation), "validated_at": self.validated_at}
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Go on with what a checkpoint kept; older ones kept nothing."""
+        self.best = float(saved.get("best", math.inf))
+        self.last_validation = {str(name): float(value) for name, value in saved.get("last_validation", {}).items()}
+        self.validated_at = int(saved.get("validated_at", -1))
 
     @property
     def step(self) -> int:
@@ -67,8 +80,20 @@ class StepEvents(pl.Callback):
         self._state_of, self._listeners = state_of, list(listeners)
         self._state: RunState | None = None
 
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint[STATE] = self._state_of(trainer).saved()
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self._state_of(trainer).restore(checkpoint.get(STATE, {}))
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._state = self._state_of(trainer)
+        if trainer.world_size > 1:  # the first process has made the folder
+            self._state.folder.path = Path(trainer.strategy.broadcast(str(self._state.folder.path.resolve())))
         for listener in self._listeners:
             listener.start(self._state)
 
@@ -241,7 +266,7 @@ class Validation:
         words = []
         if self.batches is not None:
             values = state.module.evaluate(self.batches())
-            state.last_validation = values
+            state.last_validation, state.validated_at = values, state.step
             if state.is_writer:
                 self.writer.write(state, {"step": state.step, "split": "validation", **values})
             words.append("validation " + figures_in_words(values))
@@ -253,82 +278,59 @@ class Validation:
             state.reporter.info(f"step {state.step}: " + " | ".join(words))
 
 
-class Checkpoints:
-    """``last.ckpt`` every so often and at the end, ``best.ckpt`` by validation loss; both appear atomically."""
+class Patience:
+    """Ends the run when the validation loss has not become smaller for so many validations.
 
-    def __init__(self, every: int) -> None:
-        self.every = every
+    Counts in ``metrics.jsonl``, so that a resumed run ends where an undisturbed one does.
+    """
+
+    def __init__(self, validations: int) -> None:
+        self.validations = validations
 
     def start(self, state: RunState) -> None:
         return None
 
     def step(self, state: RunState, record: StepRecord) -> None:
-        if due(state.step, self.every, state.total_steps):
-            self.save(state)
-
-    def end(self, state: RunState) -> None:
-        return None
-
-    def save(self, state: RunState) -> None:
-        """Write the last checkpoint, and the best one if validation has improved."""
-        loss = state.last_validation.get("loss", math.inf)
-        improved = loss < state.best
-        state.best = min(state.best, loss)
-        save_atomically(state.trainer, state.folder.last_checkpoint)
-        if improved and state.is_writer:
-            link_or_copy(state.folder.last_checkpoint, state.folder.best_checkpoint)
-
-
-class Interruption:
-    """Ctrl-C finishes the step, saves and ends the run; a second one aborts at once."""
-
-    def __init__(self, checkpoints: Checkpoints) -> None:
-        self.checkpoints = checkpoints
-        self.asked = False
-        self._previous: Any = None  # whatever handler was there
-
-    def start(self, state: RunState) -> None:
-        try:
-            self._previous = signal.signal(signal.SIGINT, self._handle)
-        except ValueError:  # not in the main thread: leave signals alone
-            self._previous = None
-
-    def _handle(self, number: int, frame: types.FrameType | None) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-
-    def step(self, state: RunState, record: StepRecord) -> None:
-        if state.trainer.world_size > 1:  # all processes must stop at the same step
-            self.asked = bool(state.trainer.strategy.reduce_boolean_decision(self.asked, all=False))
-        if self.asked and state.step < state.total_steps:
-            self.checkpoints.save(state)
-            state.stop_reason = "interrupted"
+        losses = validation_losses(state.folder)
+        if not losses or losses[-1][0] != state.step:
+            return
+        best = min(range(len(losses)), key=lambda number: losses[number][1])
+        if len(losses) - 1 - best >= self.validations and state.step < state.total_steps:
+            words = f"no smaller validation loss than {losses[best][1]:.4g} for {self.validations} validations"
+            state.reporter.info(f"step {state.step}: {words}; the run ends here")
             state.trainer.should_stop = True
 
     def end(self, state: RunState) -> None:
-        if self._previous is not None:
-            signal.signal(signal.SIGINT, self._previous)
+        return None
 
 
-def save_atomically(trainer: pl.Trainer, path: Path) -> None:
-    """Save a Lightning checkpoint under a temporary name, then rename it."""
-    temporary = path.with_name(f".{path.name}.partial")
-    trainer.save_checkpoint(temporary)
-    if trainer.is_global_zero:
-        temporary.replace(path)
-    trainer.strategy.barrier()
+def validation_losses(folder: RunFolder) -> list[tuple[int, float]]:
+    """(step, loss) of every validation so far."""
+    lines = read_lines(folder.path / "metrics.jsonl")
+    return [(int(one["step"]), float(one["loss"])) for one in lines if one.get("split") == "validation"]
 
 
-def link_or_copy(source: Path, target: Path) -> None:
-    """A second name for a file; a copy where the file system has no hard links."""
-    temporary = target.with_name(f".{target.name}.partial")
-    temporary.unlink(missing_ok=True)
-    try:
-        temporary.hardlink_to(source)
-    except OSError:
-        temporary.write_bytes(source.read_bytes())
-    temporary.replace(target)
+class Interruption:
+    """A request to stop finishes the step, saves and ends the run, in all processes of it at the same step."""
+
+    def __init__(self, checkpoints: Checkpoints, note: StopNote) -> None:
+        self.checkpoints, self.note = checkpoints, note
+
+    def start(self, state: RunState) -> None:
+        self.note.claim()  # Lightning answers SIGTERM by leaving without a checkpoint
+
+    def step(self, state: RunState, record: StepRecord) -> None:
+        number = self.note.number
+        if state.trainer.world_size > 1:
+            asked = torch.tensor(number, device=state.module.device)
+            number = int(torch.as_tensor(state.trainer.strategy.reduce(asked, reduce_op="max")))
+        if number and state.step < state.total_steps:
+            self.checkpoints.save(state)
+            state.stop_reason, state.stop_signal = "interrupted", number
+            state.trainer.should_stop = True
+
+    def end(self, state: RunState) -> None:
+        return None
 
 
 def _mean_over_devices(values: dict[str, float], state: RunState) -> dict[str, float]:

@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader
 from repcore.data.batching import TrainingCollator, TrainingItems
 from repcore.data.seeds import mix
 from repcore.data.stream import EndlessBatches, ItemKey
-from repcore.interfaces import DatasetReader, Preprocessor, Progress, Views
+from repcore.interfaces import Progress
+from repcore.specs import TargetSpec
 
 
 class StreamLoader(DataLoader):  # type: ignore[type-arg]
@@ -58,21 +59,19 @@ class FixedBatches:
 
 
 def build_loader(
-    reader: DatasetReader,
-    preprocessor: Preprocessor,
-    views: Views | None,
+    items: TrainingItems,
     batches: EndlessBatches | FixedBatches,
+    targets: Sequence[TargetSpec],
     *,
-    indices: np.ndarray,
     domain: str,
     workers: int,
     pin_memory: bool,
 ) -> StreamLoader:
     """A loader of :class:`repcore.data.batching.LoadedBatch`."""
     return StreamLoader(
-        TrainingItems(reader, preprocessor, views, indices),
+        items,
         batch_sampler=batches,
-        collate_fn=TrainingCollator(preprocessor, reader.targets, domain),
+        collate_fn=TrainingCollator(items.preprocessor, targets, domain),
         num_workers=workers,
         persistent_workers=False,
         pin_memory=pin_memory,

@@ -91,7 +91,8 @@ class ObjectiveModule(pl.LightningModule):
         return cast(Objective, self.objective)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return build_optimiser(self.objective.named_parameters(), self.optimiser_config, self.decay_rule)
+        scale = getattr(self.objective, "lr_scale", None)
+        return build_optimiser(self.objective.named_parameters(), self.optimiser_config, self.decay_rule, scale)
 
     def transfer_batch_to_device(self, batch: LoadedBatch, device: torch.device, dataloader_idx: int) -> LoadedBatch:
         return LoadedBatch(batch.batch.to(device, non_blocking=True), batch.rejected)

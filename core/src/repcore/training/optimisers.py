@@ -12,6 +12,7 @@ from repcore.config import OptimiserConfig, ScheduleConfig
 from repcore.errors import RunError
 
 DecayRule = Callable[[str, nn.Parameter], bool]
+RateScale = Callable[[str], float]
 
 
 def matrices_decay(name: str, parameter: nn.Parameter) -> bool:
@@ -20,9 +21,15 @@ def matrices_decay(name: str, parameter: nn.Parameter) -> bool:
 
 
 def build_optimiser(
-    parameters: Iterable[tuple[str, nn.Parameter]], config: OptimiserConfig, decays: DecayRule
+    parameters: Iterable[tuple[str, nn.Parameter]],
+    config: OptimiserConfig,
+    decays: DecayRule,
+    scale: RateScale | None = None,
 ) -> torch.optim.Optimizer:
-    """An optimiser with two groups, with and without weight decay (``decays``); frozen parameters are left out.
+    """An optimiser with groups by weight decay (``decays``) and learning rate; frozen parameters are left out.
+
+    Args:
+        scale: factor on the learning rate of a parameter by name; None = the same for all.
 
     Raises:
         RunError: nothing is trainable.
@@ -30,15 +37,15 @@ def build_optimiser(
     trainable = [(name, parameter) for name, parameter in parameters if parameter.requires_grad]
     if not trainable:
         raise RunError("the objective has no trainable parameter")
+    by_kind: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    for name, parameter in trainable:
+        key = (decays(name, parameter), 1.0 if scale is None else scale(name))
+        by_kind.setdefault(key, []).append(parameter)
     groups = [
-        {
-            "params": [p for name, p in trainable if decays(name, p)],
-            "weight_decay": config.weight_decay,
-            "decays": True,
-        },
-        {"params": [p for name, p in trainable if not decays(name, p)], "weight_decay": 0.0, "decays": False},
-    ]
-    groups = [group for group in groups if group["params"]]
+        {"params": by_kind[key], "weight_decay": config.weight_decay if key[0] else 0.0, "decays": key[0],
+         "scale": key[1], "lr": config.lr * key[1]}
+        for key in sorted(by_kind, key=lambda one: (not one[0], one[1]))
+    ]  # fmt: skip
     if config.name == "sgd":
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
     kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
@@ -52,7 +59,7 @@ def set_rates(
     rate = config.lr * lr_factor(step, total_steps, schedule)
     decay = weight_decay_at(step, total_steps, config)
     for group in optimiser.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("scale", 1.0)
         if group["decays"]:
             group["weight_decay"] = decay
     return rate

@@ -84,11 +84,9 @@ def _picture(parts: RunParts, draw: Callable[[Batch, Any], object], batch: Batch
 
 def _single_rows(parts: RunParts, rows: np.ndarray, progress: Progress) -> Any:
     return build_loader(
-        parts.reader,
-        parts.preprocessor,
-        parts.views,
+        parts.items(rows),
         FixedBatches(rows, 1, parts.resolved.trainer.seed, progress=progress),
-        indices=rows,
+        parts.reader.targets,
         domain=parts.resolved.domain,
         workers=0,
         pin_memory=False,

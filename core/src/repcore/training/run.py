@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import shlex
+import signal
 import time
 import warnings
 from collections.abc import Mapping
@@ -14,22 +16,26 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
+from repcore import stopping
 from repcore.config.resolve import ResolvedRun
 from repcore.data.stream import EndlessBatches
 from repcore.diagnostics.capture import capture_failure
-from repcore.errors import CheckpointError, ConfigError, RunError
+from repcore.errors import ConfigError, RunError
 from repcore.interfaces import Batch, Draws
+from repcore.launching import is_first_process, place
 from repcore.ops import chosen_implementations
 from repcore.registry import Registry
 from repcore.reporting import Reporter
+from repcore.stopping import Stopped
 from repcore.training.assembly import RunParts, teachers
+from repcore.training.checkpointing import BesideTarget, Checkpoints, newest_sound, previous_of, remove_leftovers
 from repcore.training.export import export_model, held_out_diagnosis
 from repcore.training.listeners import (
-    Checkpoints,
     FreedMemory,
     Interruption,
     Listener,
     MetricsWriter,
+    Patience,
     ProgressShow,
     RunState,
     StepEvents,
@@ -40,20 +46,22 @@ from repcore.training.module import ObjectiveModule
 from repcore.training.optimisers import DecayRule, matrices_decay
 from repcore.training.pictures import write_pictures
 from repcore.training.plan import stream_order, total_steps
-from repcore.training.run_folder import RunFolder, environment, is_first_process, run_name
+from repcore.training.processes import Watch, cluster, explained, process_grid, requeue, slurm_job
+from repcore.training.run_folder import RunFolder, environment, run_name
 
 DEFAULT_VALIDATIONS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """How a run ended: ``finished`` or ``interrupted``."""
+    """How a run ended: ``finished`` or ``interrupted`` (then by which signal)."""
 
     folder: Path
     status: str
     steps: int
     seconds: float
     validation: Mapping[str, float]
+    signal: int = 0
 
 
 def start_run(
@@ -96,7 +104,7 @@ def resume_run(
     Raises:
         RunError: the run has no checkpoint or is finished.
     """
-    if not folder.last_checkpoint.is_file():
+    if not (folder.last_checkpoint.is_file() or previous_of(folder.last_checkpoint).is_file()):
         raise RunError(f"{folder.path} has no checkpoint to resume from", hint="start it again without --resume")
     return execute(registry, parts, folder, reporter, device=device, resume=True)
 
@@ -110,11 +118,11 @@ def decay_rule(resolved: ResolvedRun) -> DecayRule:
     return rule
 
 
-def build_module(parts: RunParts, failures: Path) -> tuple[ObjectiveModule, EndlessBatches]:
+def build_module(parts: RunParts, folder: RunFolder) -> tuple[ObjectiveModule, EndlessBatches]:
     """The training module and the stream that tells it where a step is.
 
     Args:
-        failures: folder for the capture of a step with NaN or Inf.
+        folder: of the run, for the capture of a step with NaN or Inf.
     """
     resolved = parts.resolved
     order = stream_order(parts, world=resolved.trainer.devices * resolved.trainer.num_nodes)
@@ -123,7 +131,7 @@ def build_module(parts: RunParts, failures: Path) -> tuple[ObjectiveModule, Endl
 
     def on_nonfinite(step: int, reason: str, batch: Batch, draws: Draws) -> RunError:
         return capture_failure(
-            failures,
+            folder.path / "failure",
             step=step,
             reason=reason,
             module=parts.objective,
@@ -147,40 +155,87 @@ def build_module(parts: RunParts, failures: Path) -> tuple[ObjectiveModule, Endl
 
 
 def execute(
-    registry: Registry, parts: RunParts, folder: RunFolder, reporter: Reporter, *, device: str, resume: bool
+    registry: Registry,
+    parts: RunParts,
+    folder: RunFolder,
+    reporter: Reporter,
+    *,
+    device: str,
+    resume: bool,
+    export: bool = True,
 ) -> RunResult:
-    """Train in an existing run folder, whatever the objective, and export the model when the run is finished."""
-    resolved = parts.resolved
-    module, batches = build_module(parts, folder.path / "failure")
-    if resolved.trainer.compile:
+    """Train in an existing run folder, whatever the objective, and export the model when the run is finished.
+
+    Args:
+        export: write ``model/`` and pictures; fine-tuning writes its own, of the best weights.
+    """
+    _follow_launcher(parts, reporter, resume)
+    module, batches = build_module(parts, folder)
+    if parts.resolved.trainer.compile:
         module.objective.compile()
-    start = _checked_start(folder, parts, batches.total_steps) if resume else 0
+    checkpoint, start = _checked_start(folder, parts, batches.total_steps, reporter) if resume else (None, 0)
+    if is_first_process():
+        remove_leftovers(folder)
+        if resume:
+            folder.drop_lines_after(start)
+        else:
+            _write_records(registry, parts, folder)
     if resume:
-        folder.drop_lines_after(start)
         reporter.info(f"resuming {folder.path} at step {start}: weights, optimiser, schedule, data position, seeds")
-    elif is_first_process():
-        _write_records(registry, parts, folder)
     reporter.info(_plan_words(parts, batches, folder))
-    trainer, state = _trainer_and_state(parts, module, folder, reporter, device, batches)
-    loader = _training_loader(parts, trainer, start, batches.total_steps)
-    started = time.perf_counter()
-    trainer.fit(
-        module,
-        train_dataloaders=loader,
-        ckpt_path=str(folder.last_checkpoint) if resume else None,
-        weights_only=True if resume else None,
-    )
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    result = RunResult(
-        folder.path, state.stop_reason or "finished", state.step, time.perf_counter() - started, state.last_validation
-    )
-    if state.is_writer and result.status == "finished":
-        export_model(registry, parts, folder, result.validation, state.step)
-        problem = write_pictures(parts, folder, batches.progress(batches.total_steps - 1))
-        if problem:
-            reporter.warn(f"pictures of the objective: {problem}")
-    return result
+    with stopping.noted(reporter.info) as note:
+        trainer, state = _trainer_and_state(parts, module, folder, reporter, device, batches, note)
+        loader = _training_loader(parts, trainer, start, batches.total_steps)
+        started = time.perf_counter()
+        try:
+            trainer.fit(
+                module,
+                train_dataloaders=loader,
+                ckpt_path=None if checkpoint is None else str(checkpoint),
+                weights_only=True if resume else None,
+            )
+        except (RuntimeError, OSError) as error:
+            raise explained(trainer, error, resume_command(parts, folder)) from error
+        seconds = time.perf_counter() - started
+        if export and state.is_writer and not state.stop_reason:
+            _export(registry, parts, folder, reporter, state, batches)
+    if state.stop_signal == signal.SIGUSR1 and parts.resolved.trainer.on_preempt == "requeue" and state.is_writer:
+        requeue(reporter)
+    if note.asked and not state.stop_reason:  # too late to stop: all that is left to do is the report
+        saved = f"the run is finished and all its {state.step} steps are saved"
+        raise Stopped(note.number, saved, f"repcore report {folder.path}" if export else None)
+    status = state.stop_reason or "finished"
+    return RunResult(folder.path, status, state.step, seconds, state.last_validation, state.stop_signal)
+
+
+def resume_command(parts: RunParts, folder: RunFolder) -> str:
+    """What to type to go on with a run."""
+    return shlex.join(["repcore", parts.resolved.domain, "train", "--resume", str(folder.path)])
+
+
+def _follow_launcher(parts: RunParts, reporter: Reporter, resume: bool) -> None:
+    """As many devices and machines as processes were started; a resumed run may have others than before."""
+    config, here = parts.resolved.trainer, place()
+    asked = dataclasses.replace(config, devices=1, num_nodes=1) if resume and here.started_together else config
+    devices, machines = process_grid(asked, here)
+    if (devices, machines) != (config.devices, config.num_nodes):
+        trainer = dataclasses.replace(config, devices=devices, num_nodes=machines)
+        parts.resolved = dataclasses.replace(parts.resolved, trainer=trainer)
+        reporter.info(f"{here.world} processes started by {here.launcher}: trainer.devices={devices}")
+
+
+def _export(
+    registry: Registry,
+    parts: RunParts,
+    folder: RunFolder,
+    reporter: Reporter,
+    state: RunState,
+    batches: EndlessBatches,
+) -> None:
+    export_model(registry, parts, folder, state.last_validation, state.step)
+    problem = write_pictures(parts, folder, batches.progress(batches.total_steps - 1))
+    if problem:
+        reporter.warn(f"pictures of the objective: {problem}")
 
 
 def _trainer_and_state(
@@ -190,6 +245,7 @@ def _trainer_and_state(
     reporter: Reporter,
     device: str,
     batches: EndlessBatches,
+    note: stopping.StopNote,
 ) -> tuple[pl.Trainer, RunState]:
     config, steps = parts.resolved.trainer, batches.total_steps
     every = config.validate_every or max(1, steps // DEFAULT_VALIDATIONS)
@@ -208,8 +264,11 @@ def _trainer_and_state(
         validation,
         checkpoints,
         FreedMemory(),
-        Interruption(checkpoints),
+        Interruption(checkpoints, note),
+        Watch(reporter.warn, resume_command(parts, folder)),
     ]
+    if config.patience is not None:
+        listeners.append(Patience(config.patience))
     quieten_lightning()
     trainer = pl.Trainer(
         accelerator=accelerator(device),
@@ -230,6 +289,7 @@ def _trainer_and_state(
         enable_autolog_hparams=False,
         deterministic="warn" if config.deterministic else None,
         default_root_dir=str(folder.path),
+        plugins=[cluster(place()), BesideTarget()],
         callbacks=[StepEvents(lambda _: holder[0], listeners)],
     )
     state = RunState(folder, module, trainer, reporter, steps, parts.resolved.plain())
@@ -266,11 +326,9 @@ def _training_loader(parts: RunParts, trainer: pl.Trainer, start: int, steps: in
     accumulate = resolved.trainer.accumulate
     batches = EndlessBatches(order, start=start * accumulate, accumulate=accumulate, total_steps=steps)
     return build_loader(
-        parts.reader,
-        parts.preprocessor,
-        parts.views,
+        parts.items(parts.train),
         batches,
-        indices=parts.train,
+        parts.reader.targets,
         domain=resolved.domain,
         workers=resolved.data.workers,
         pin_memory=trainer.strategy.root_device.type == "cuda",
@@ -289,27 +347,20 @@ def _validation_loader(parts: RunParts, trainer: pl.Trainer) -> Any:
         rank=trainer.global_rank if share else 0,
     )
     return build_loader(
-        parts.reader,
-        parts.preprocessor,
-        parts.views,
+        parts.items(parts.validation),
         batches,
-        indices=parts.validation,
+        parts.reader.targets,
         domain=resolved.domain,
         workers=0,
         pin_memory=False,
     )
 
 
-def _checked_start(folder: RunFolder, parts: RunParts, steps: int) -> int:
-    """Optimiser steps that the last checkpoint has behind it; the run must be the same one."""
-    try:
-        saved = torch.load(folder.last_checkpoint, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:
-        raise CheckpointError(
-            f"{folder.last_checkpoint} is damaged: {error}", hint="start the run again without --resume"
-        ) from error
+def _checked_start(folder: RunFolder, parts: RunParts, steps: int, reporter: Reporter) -> tuple[Path, int]:
+    """The checkpoint to go on from, and the optimiser steps behind it; the run must be the same one."""
+    path, saved = newest_sound(folder, reporter)
     start = int(saved["global_step"])
-    if start >= steps:
+    if start >= steps and (folder.model / "config.json").is_file():
         raise RunError(
             f"{folder.path} has made all its {steps} steps", hint="trainer.steps=... with --init-from goes on"
         )
@@ -325,7 +376,7 @@ def _checked_start(folder: RunFolder, parts: RunParts, steps: int) -> int:
         raise RunError(
             "the run was trained with another teacher", was=recorded["teachers"], is_now=teachers(parts.objective)
         )
-    return start
+    return path, start
 
 
 def _write_records(registry: Registry, parts: RunParts, folder: RunFolder) -> None:
@@ -339,6 +390,7 @@ def _write_records(registry: Registry, parts: RunParts, folder: RunFolder) -> No
                 "rows": {"all": len(parts.reader), "train": len(parts.train), "validation": len(parts.validation)},
                 "ops": chosen_implementations(),
                 "teachers": teachers(parts.objective),
+                "slurm_job": slurm_job(),
             },
         ),
     )

@@ -22,9 +22,8 @@ from typing import Any
 
 from repcore.errors import RunError
 from repcore.files import read_lines, write_text
+from repcore.launching import is_first_process
 from repcore.registry import Registry
-
-RUN_FOLDER_VARIABLE = "REPCORE_RUN_FOLDER"  # set by the first process of a run for the others
 
 
 class RunFolder:
@@ -41,10 +40,10 @@ class RunFolder:
     def create(cls, root: Path, name: str) -> RunFolder:
         """A new folder ``<root>/<name>`` (numbered if taken) and ``<root>/latest`` pointing at it.
 
-        Further processes of the same run are started by the first one and find its folder in their environment.
+        Further processes of a run make none and write nothing; they are told its path when training begins.
         """
         if not is_first_process():
-            return cls(Path(os.environ[RUN_FOLDER_VARIABLE]))
+            return cls(root / name)
         root.mkdir(parents=True, exist_ok=True)
         for number in range(1, 1000):
             path = root / (name if number == 1 else f"{name}-{number}")
@@ -55,9 +54,14 @@ class RunFolder:
             (path / "checkpoints").mkdir()
             folder = cls(path)
             folder.point_latest()
-            os.environ[RUN_FOLDER_VARIABLE] = str(path.resolve())
             return folder
         raise RunError(f"{root / name} and 998 numbered folders beside it exist", hint="choose another --name")
+
+    @classmethod
+    def inside(cls, path: Path) -> RunFolder:
+        """The folder of a run that belongs to another one (a control, a fold); made if needed, never ``latest``."""
+        (path / "checkpoints").mkdir(parents=True, exist_ok=True)
+        return cls(path)
 
     @classmethod
     def open(cls, word: str, root: Path) -> RunFolder:
@@ -99,7 +103,9 @@ class RunFolder:
         return self.path / "preprocessing"
 
     def write_json(self, name: str, value: Any) -> None:
-        """Write a JSON file atomically."""
+        """Write a JSON file atomically; further processes of a run write nothing."""
+        if not is_first_process():
+            return
         write_text(self.path / name, json.dumps(value, indent=1) + "\n")
 
     def read_json(self, name: str) -> Any:
@@ -110,7 +116,7 @@ class RunFolder:
     def append_lines(self, name: str, records: Iterable[Mapping[str, Any]]) -> None:
         """Append objects to a JSON-lines file; without objects no file is made."""
         text = "".join(json.dumps(record) + "\n" for record in records)
-        if text:
+        if text and is_first_process():
             with (self.path / name).open("a", encoding="utf-8") as file:
                 file.write(text)
 
@@ -121,11 +127,6 @@ class RunFolder:
             if path.is_file():
                 kept = [line for line in read_lines(path) if line.get("step", 0) <= step]
                 write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
-
-
-def is_first_process() -> bool:
-    """False in the further processes of a run on several devices, which write and say nothing."""
-    return int(os.environ.get("LOCAL_RANK", "0")) == 0 or RUN_FOLDER_VARIABLE not in os.environ
 
 
 def run_name(recipe: str, name: str | None) -> str:

@@ -7,7 +7,7 @@ or to several. Only checks on data sets outside the folder may be unavailable, a
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +23,8 @@ from repcore.verification.golden import Golden, Stage
 Status = Literal["passed", "failed", "not run", "unavailable", "informational"]
 RAW_GRADIENT = "raw_gradient:"
 """Prefix under which a replay gives the raw gradient of an output, for ``skip_where_raw_gradient_below``."""
+ROUNDING = "rounding:"
+"""Prefix under which a replay gives the rounding of an output that it measured; see ``compare.ROUNDING_LIMIT``."""
 
 
 @dataclass(slots=True)
@@ -203,7 +205,7 @@ def _judge(golden: Golden, stage: Stage, produced: Mapping[str, Any] | None) -> 
         return _judge_document(golden, stage, produced)
     source = golden.tensors(stage.file) if stage.file else golden.outputs
     names = source.matching(stage.fields if stage.file else stage.outputs)
-    given = {name: value for name, value in produced.items() if not name.startswith(RAW_GRADIENT)}
+    given = {name: value for name, value in produced.items() if not name.startswith((RAW_GRADIENT, ROUNDING))}
     rows = [
         compare_tensor(name, source[name], given[name], stage.compare, _extras(golden, stage, name, produced))
         if name in given
@@ -237,8 +239,27 @@ def _extras(golden: Golden, stage: Stage, name: str, produced: Mapping[str, Any]
     mask = stage.compare.get("valid_rows")
     if mask is not None:
         valid = golden.outputs[mask] if mask in golden.outputs else golden.inputs[mask]
-    gradient = produced.get(RAW_GRADIENT + name)
-    return Extras(valid=valid, raw_gradient=None if gradient is None else torch.as_tensor(gradient))
+    given = {prefix: produced.get(prefix + name) for prefix in (RAW_GRADIENT, ROUNDING)}
+    tensors = {prefix: None if value is None else torch.as_tensor(value) for prefix, value in given.items()}
+    return Extras(valid=valid, raw_gradient=tensors[RAW_GRADIENT], rounding=tensors[ROUNDING])
+
+
+def measured_rounding(compute: Callable[[torch.dtype, float], Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """How far float32 moves each output on this machine, under the names that a replay hands to the comparison.
+
+    Args:
+        compute: ``fn(dtype, factor)``: the outputs in this dtype with the inputs times ``factor``, which is 1 or next
+            to it, so that every sum is rounded anew.
+
+    Returns:
+        ``"rounding:<name>"`` -> largest distance of a few float32 runs from float64, element by element.
+    """
+    exact = compute(torch.float64, 1.0)
+    runs = [compute(torch.float32, 1.0 + step * 2.0**-23) for step in (0, 1, -1, 2, -2, 3)]
+    return {
+        f"{ROUNDING}{name}": torch.stack([(run[name].double() - value).abs() for run in runs]).amax(0)
+        for name, value in exact.items()
+    }
 
 
 def _line(stage: StageVerdict) -> tuple[str, ...]:

@@ -13,6 +13,10 @@ class RecordingsConfig:
     labels: tuple[str, ...] = field(
         default=(), metadata={"help": "labels to use, in manifests columns; all that are found when left out"}
     )
+    channels: str = field(
+        default="mean",
+        metadata={"help": "mean, first, all (each channel on its own, vectors averaged), or a number from 1"},
+    )
     cache_mib: int = field(
         default=256,
         metadata={"help": "decoded recordings kept in memory, so that a small set is read once", "unit": "MiB"},

@@ -10,7 +10,7 @@ from repcore.data.catalogue import Catalogue, Row, class_target, existing, files
 from repcore.data.splits import PART_NAMES
 from repcore.errors import DataError
 from repcore_audio.configs.recordings import RecordingsConfig
-from repcore_audio.datasets.recordings import SUFFIXES, RecordingReader, recording_row
+from repcore_audio.datasets.recordings import SUFFIXES, Excerpt, RecordingReader, recording_row
 
 FSDD_NAME = re.compile(r"(?P<digit>[0-9])_(?P<speaker>[A-Za-z][\w-]*)_(?P<take>[0-9]+)\.wav")
 FSDD_TEST_TAKES = 5  # upstream convention: takes 0 to 4 are the test set
@@ -57,7 +57,7 @@ class SpeechCommandsReader(RecordingReader):
         super().__init__(speech_commands_catalogue(root), root, config)
 
 
-def folder_catalogue(root: Path) -> Catalogue[Path]:
+def folder_catalogue(root: Path) -> Catalogue[Excerpt]:
     """Rows, and classes and splits from folder names.
 
     Raises:
@@ -92,7 +92,7 @@ def folder_catalogue(root: Path) -> Catalogue[Path]:
     return Catalogue(entries, (target,), splits)
 
 
-def fsdd_catalogue(root: Path) -> Catalogue[Path]:
+def fsdd_catalogue(root: Path) -> Catalogue[Excerpt]:
     """Digits and speakers from file names; names that do not fit are a remark, not a row.
 
     Raises:
@@ -120,7 +120,7 @@ def fsdd_catalogue(root: Path) -> Catalogue[Path]:
     )
 
 
-def esc50_catalogue(root: Path) -> Catalogue[Path]:
+def esc50_catalogue(root: Path) -> Catalogue[Excerpt]:
     """Rows of the table, with folds 1 to 5 as splits ``fold-1`` ... ``fold-5``.
 
     Raises:
@@ -150,7 +150,7 @@ def esc50_catalogue(root: Path) -> Catalogue[Path]:
     return Catalogue(entries, (target,), splits, _left_out(extra, "not in the table"))
 
 
-def speech_commands_catalogue(root: Path) -> Catalogue[Path]:
+def speech_commands_catalogue(root: Path) -> Catalogue[Excerpt]:
     """Words from folder names, speakers from file names, splits from the two lists.
 
     Raises:
@@ -181,7 +181,7 @@ def speech_commands_catalogue(root: Path) -> Catalogue[Path]:
     return Catalogue(entries, (target,), splits, notes)
 
 
-def _checked(name: str, path: Path, targets: dict[str, int], group: str | None) -> Row[Path]:
+def _checked(name: str, path: Path, targets: dict[str, int], group: str | None) -> Row[Excerpt]:
     """A row of a table, marked when its file is not there."""
     problem = None if path.is_file() else ("missing_file", f"{path.name} is in the table but not on disk")
     return recording_row(name, path, targets, group or None, problem)

@@ -18,7 +18,7 @@ from repcore.data.tables import MISSING_WORDS, Table
 from repcore.errors import DataError, ItemError, closest
 from repcore.specs import TargetSpec
 from repcore_audio.configs.recordings import ManifestConfig
-from repcore_audio.datasets.recordings import RecordingReader, recording_row
+from repcore_audio.datasets.recordings import Excerpt, RecordingReader, recording_row
 
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "wav", "audio", "audio_path")
 LABEL_COLUMNS = ("label", "labels", "class", "category", "target")
@@ -64,7 +64,7 @@ class _Rows:
         return lower[given.lower()]
 
 
-def manifest_catalogue(path: Path, config: ManifestConfig) -> Catalogue[Path]:
+def manifest_catalogue(path: Path, config: ManifestConfig) -> Catalogue[Excerpt]:
     """Rows, labels, groups and splits of a manifest.
 
     Raises:

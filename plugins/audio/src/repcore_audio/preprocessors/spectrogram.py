@@ -8,9 +8,8 @@ become windows instead of being cut; the filter bank runs once a batch instead o
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +20,16 @@ from torch import Tensor
 
 from repcore.errors import ConfigError, ItemError
 from repcore.files import read_object
-from repcore.interfaces import Batch, DatasetReader, Item, Sample
+from repcore.interfaces import Batch, DatasetReader, Item, Sample, Window
 from repcore_audio.configs.spectrogram import LogMelConfig
-from repcore_audio.datasets.recordings import Recording
+from repcore_audio.datasets.recordings import LongRecording, Recording
+from repcore_audio.preprocessors.listening import Heard, checked_resampler, judged, listen
 from repcore_audio.preprocessors.log_mel import SILENCE, LogMel
 from repcore_audio.preprocessors.statistics import mean_and_deviation, readable, spread
-from repcore_audio.preprocessors.waveform import loudness_note, single_channel
+from repcore_audio.preprocessors.waveform import Pending, waveforms
 
 STATISTICS_FILE = "log_mel_statistics.json"
-BASELINE_SEGMENTS = 4
+STATISTICS_WINDOWS = 16  # most windows of a long recording that statistics are taken from
 
 
 class LogMelPreprocessor:
@@ -84,38 +84,102 @@ class LogMelPreprocessor:
         return {"mel_bins": self.config.mel_bins, "frames": self.config.frames}
 
     def seen(self, sample: Sample) -> Iterator[Tensor]:
-        """Log-mel values of each window before normalisation, (T, F), with padding where the encoder sees it.
+        """Log-mel values of windows before normalisation, (T, F), with padding where the encoder sees it.
+
+        All windows of a recording that is held, at most 16 evenly spaced ones of a long one.
 
         Raises:
             ItemError: as :meth:`prepare`.
         """
-        for values in self.log_mel([item.values for item in self.prepare(sample)]):
+        if isinstance(sample.inputs, LongRecording):
+            plan = self._plan(self._length(sample.inputs))
+            items = [self._drawn(sample.inputs, plan[row], 0) for row in spread(range(len(plan)), STATISTICS_WINDOWS)]
+        else:
+            items = self.prepare(sample)
+        for values in self.log_mel(waveforms(items)):
             missing = self.config.frames - len(values) if self.config.length == "fixed" else 0
             yield F.pad(values, (0, 0, 0, missing), value=self._padding_level())
 
     def prepare(self, sample: Sample) -> list[Item]:
-        """One item a window; its status tells silence and clipping.
+        """One item a window (and channel, with ``channels=all``). Their status is that of the whole recording; each
+        window's own is in ``Item.window``. Windows of a long recording are decoded by :meth:`collate`.
 
         Raises:
             ItemError: empty, not finite, or shorter than one frame.
         """
-        recording: Recording = sample.inputs
-        wave = single_channel(recording, self.config.sample_rate_hz)
-        total = self.log_mel.frames(len(wave))
+        recording: Recording | LongRecording = sample.inputs
+        heard = listen(recording, self.config.sample_rate_hz)
+        plan = self._plan(heard.length)
+        status, reason = judged(
+            heard, recording, silence_db=self.config.silence_db, clipped_share=self.config.clipped_share
+        )
+        total = sum(frames for _, _, frames in plan) * heard.lanes
+        items = []
+        for lane in range(heard.lanes):
+            mean = float(heard.mean[lane]) if self.config.remove_waveform_mean else 0.0
+            wave = None if heard.waves is None else heard.waves[lane]
+            if wave is not None and self.config.remove_waveform_mean:
+                wave = wave - wave.mean()
+            for start, stop, frames in plan:
+                values: Tensor | Pending
+                if wave is None:
+                    assert isinstance(recording, LongRecording)
+                    values = Pending(recording, self.config.sample_rate_hz, start, stop, lane, mean)
+                else:
+                    values = wave[start:stop]
+                window = self._window(heard, lane, start, stop)
+                meta = {"frames": self._padded(frames), "sound_frames": frames}
+                items.append(Item(values, meta, status, reason, weight=frames / total, window=window))
+        return items
+
+    def draw(self, sample: Sample, generator: np.random.Generator) -> Item:
+        """One window at random; of a long recording only this window is decoded.
+
+        Raises:
+            ItemError: as :meth:`prepare`, but only for what the window shows.
+        """
+        recording: Recording | LongRecording = sample.inputs
+        if isinstance(recording, Recording):
+            items = self.prepare(sample)
+            return items[0] if len(items) == 1 else items[int(generator.integers(len(items)))]
+        plan = self._plan(self._length(recording))
+        lanes = recording.width if recording.channels == "all" else 1
+        item = self._drawn(recording, plan[int(generator.integers(len(plan)))], int(generator.integers(lanes)))
+        wave = item.values.decoded()
+        if not torch.isfinite(wave).all():
+            raise ItemError("not_finite", f"samples between {item.window} are NaN or infinite")
+        item.values = wave - wave.mean() if self.config.remove_waveform_mean else wave
+        return item
+
+    def _drawn(self, recording: LongRecording, planned: tuple[int, int, int], lane: int) -> Item:
+        start, stop, frames = planned
+        rate = self.config.sample_rate_hz
+        values = Pending(recording, rate, start, stop, lane)
+        return Item(values, {"frames": self._padded(frames)}, window=Window(start / rate, stop / rate))
+
+    def _length(self, recording: LongRecording) -> int:
+        return checked_resampler(recording, self.config.sample_rate_hz).length(recording.length)
+
+    def _window(self, heard: Heard, lane: int, start: int, stop: int) -> Window:
+        rate = self.config.sample_rate_hz
+        part = f"channel {lane + 1}" if heard.lanes > 1 else ""
+        if heard.span(lane, start, stop) < 10 ** (self.config.silence_db / 20):
+            return Window(start / rate, stop / rate, "silent", "nothing can be heard in this window", part)
+        return Window(start / rate, stop / rate, part=part)
+
+    def _plan(self, samples: int) -> list[tuple[int, int, int]]:
+        """Windows of a waveform.
+
+        Raises:
+            ItemError: it is shorter than one frame.
+        """
+        total = self.log_mel.frames(samples)
         if total < 1:
-            milliseconds = 1000 * len(wave) / self.config.sample_rate_hz
+            milliseconds = 1000 * samples / self.config.sample_rate_hz
             raise ItemError(
                 "too_short", f"{milliseconds:.2f} ms are less than one frame of {self.config.frame_length_ms} ms"
             )
-        status, reason = loudness_note(
-            recording, silence_db=self.config.silence_db, clipped_share=self.config.clipped_share
-        )
-        if self.config.remove_waveform_mean:
-            wave = wave - wave.mean()
-        return [
-            Item(wave[start:stop], {"frames": self._padded(frames)}, status, reason, weight=frames / total)
-            for start, stop, frames in self._windows(total)
-        ]
+        return self._windows(total)
 
     def _windows(self, total: int) -> list[tuple[int, int, int]]:
         """First sample, last sample and frames of every window; a rest shorter than one patch joins no window."""
@@ -137,7 +201,7 @@ class LogMelPreprocessor:
     def collate(self, items: Sequence[Item]) -> Batch:
         """Inputs ``spectrogram`` float32 (B, frames, mel bins), ``normalisation`` (B, 2), what was subtracted and what
         divided by, and ``frames`` int64 (B,) where lengths differ."""
-        log_mel = self.log_mel([item.values for item in items])
+        log_mel = self.log_mel(waveforms(items))
         lengths = [int(item.meta["frames"]) for item in items]
         longest = max(lengths, default=0)
         inputs = {"spectrogram": torch.stack([self.normalised(one, longest) for one in log_mel])}
@@ -178,32 +242,3 @@ class LogMelPreprocessor:
         state = {"mean": self.mean, "deviation": self.deviation}
         (folder / STATISTICS_FILE).write_text(json.dumps(state), encoding="utf-8")
         return state
-
-
-def filter_bank_statistics(preprocessor: LogMelPreprocessor, samples: Iterable[Sample]) -> np.ndarray:
-    """Baseline: mean and deviation of each mel bin over a recording, (N, 2F)."""
-
-    def summary(log_mel: Tensor) -> Tensor:
-        return torch.cat([log_mel.mean(0), log_mel.std(0, unbiased=False)])
-
-    return np.stack([summary(_whole(preprocessor, sample)).numpy() for sample in samples])
-
-
-def filter_bank_segments(preprocessor: LogMelPreprocessor, samples: Iterable[Sample]) -> np.ndarray:
-    """Baseline: mean of each mel bin over each of four stretches of a recording, (N, 4F)."""
-    rows = []
-    for sample in samples:
-        log_mel = _whole(preprocessor, sample)
-        bounds = np.linspace(0, len(log_mel), BASELINE_SEGMENTS + 1)
-        parts = [
-            log_mel[int(first) : max(int(first) + 1, int(np.ceil(stop)))].mean(0)
-            for first, stop in itertools.pairwise(bounds)
-        ]
-        rows.append(torch.cat(parts).numpy())
-    return np.stack(rows)
-
-
-def _whole(preprocessor: LogMelPreprocessor, sample: Sample) -> Tensor:
-    """Log-mel frames of all windows in a row, (T, F)."""
-    items = preprocessor.prepare(sample)
-    return torch.cat(preprocessor.log_mel([item.values for item in items]))

@@ -1,70 +1,65 @@
-"""From a recording to one clean channel at the model's sampling rate, and what is worth telling about it."""
+"""Waveforms at the encoder's rate: stretches of long recordings that are decoded when they are needed, and mixup."""
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from repcore.errors import ItemError
-from repcore_audio.datasets.recordings import Recording
-
-FULL_SCALE = 0.999  # samples at or above count as clipped; 16-bit full scale is 0.99997
-LOWEST_RATE_HZ = 100
-
-
-def single_channel(recording: Recording, sample_rate_hz: int) -> Tensor:
-    """Mean over channels, resampled.
-
-    Returns:
-        float32 (n,).
-
-    Raises:
-        ItemError: no samples (``empty``), NaN or infinite samples (``not_finite``), or a nonsensical rate
-            (``bad_sample_rate``).
-    """
-    samples = recording.samples
-    if samples.size == 0:
-        raise ItemError("empty", "the recording has no samples")
-    if recording.sample_rate_hz < LOWEST_RATE_HZ:
-        raise ItemError("bad_sample_rate", f"a sampling rate of {recording.sample_rate_hz} Hz is no audio")
-    bad = int(samples.size - np.isfinite(samples).sum())
-    if bad:
-        raise ItemError("not_finite", f"{bad} of {samples.size} samples are NaN or infinite")
-    mono = torch.from_numpy(np.ascontiguousarray(samples.mean(axis=0, dtype=np.float32)))
-    if recording.sample_rate_hz == sample_rate_hz:
-        return mono
-    resampled: Tensor = _resampler(recording.sample_rate_hz, sample_rate_hz)(mono)
-    return resampled
+from repcore.interfaces import Item
+from repcore_audio.datasets.recordings import LongRecording
+from repcore_audio.preprocessors.listening import checked_resampler, stretch
 
 
-@lru_cache(maxsize=16)
-def _resampler(source_hz: int, target_hz: int) -> torch.nn.Module:
-    """Windowed-sinc resampling with its kernel made once a pair of rates."""
-    from torchaudio.transforms import Resample
-
-    return Resample(source_hz, target_hz)
-
-
-def loudness_note(recording: Recording, *, silence_db: float, clipped_share: float) -> tuple[str, str]:
-    """Status and reason: ``silent``, ``clipped`` or ``ok``.
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A window of a long recording, not decoded yet.
 
     Args:
-        recording: with finite samples.
-        silence_db: peak below which it counts as silent, dB of full scale.
-        clipped_share: share of samples at full scale above which it counts as clipped.
+        recording: where it lies.
+        sample_rate_hz: of the encoder.
+        first / stop: samples at that rate.
+        lane: 0, or which channel.
+        mean: of the whole recording, subtracted.
     """
-    size = np.abs(recording.samples)
-    peak = float(size.max())
-    if peak == 0.0 or 20 * np.log10(peak) < silence_db:
-        level = "digital silence" if peak == 0.0 else f"the peak is {20 * np.log10(peak):.0f} dB of full scale"
-        return "silent", level
-    share = float((size >= FULL_SCALE).mean())
-    if share > clipped_share:
-        return "clipped", f"{share:.1%} of the samples are at full scale"
-    return "ok", ""
+
+    recording: LongRecording
+    sample_rate_hz: int
+    first: int
+    stop: int
+    lane: int = 0
+    mean: float = 0.0
+
+    def decoded(self) -> Tensor:
+        """Float32 (n,).
+
+        Raises:
+            ItemError: the file breaks off before the window ends.
+        """
+        convert = checked_resampler(self.recording, self.sample_rate_hz)
+        with self.recording.opened() as read:
+            lanes = stretch(self.recording, convert, read, self.first, self.stop)
+        if lanes.shape[1] < self.stop - self.first:
+            raise ItemError("truncated", f"the file breaks off before {self.stop / self.sample_rate_hz:.2f} s")
+        return lanes[self.lane] - self.mean
+
+
+def waveforms(items: Sequence[Item]) -> list[Tensor]:
+    """Waveform of each item, decoded where it was not; NaN where a file changed meanwhile, so that the row fails."""
+    waves = []
+    for item in items:
+        if isinstance(item.values, Tensor):
+            waves.append(item.values)
+            continue
+        pending: Pending = item.values
+        try:
+            waves.append(pending.decoded())
+        except ItemError:
+            waves.append(torch.full((pending.stop - pending.first,), torch.nan))
+    return waves
 
 
 def mixed_waveforms(first: Tensor, second: Tensor, share: float) -> Tensor:

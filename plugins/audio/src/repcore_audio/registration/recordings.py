@@ -68,8 +68,8 @@ PREPROCESSORS = (
         accepts=(WAVEFORM,),
         produces=(SPECTROGRAM, LENGTHS),
         baselines={
-            "fbank-statistics": f"{PACKAGE}.preprocessors.spectrogram:filter_bank_statistics",
-            "fbank-segments": f"{PACKAGE}.preprocessors.spectrogram:filter_bank_segments",
+            "fbank-statistics": f"{PACKAGE}.preprocessors.baselines:filter_bank_statistics",
+            "fbank-segments": f"{PACKAGE}.preprocessors.baselines:filter_bank_segments",
         },
         splits={
             "declared-folds": f"{PACKAGE}.preprocessors.splits:declared_folds",

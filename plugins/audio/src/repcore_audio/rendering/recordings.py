@@ -15,7 +15,7 @@ from repcore.interfaces import Picture, Sample
 if TYPE_CHECKING:
     import numpy as np
 
-    from repcore_audio.datasets.recordings import Recording
+    from repcore_audio.datasets.recordings import LongRecording, Recording
 
 LONGEST_SECONDS = 12.0  # 16-bit mono at 16 kHz is 32 kB a second, and a report holds many
 PICTURE_BINS = 64
@@ -31,10 +31,13 @@ def render(sample: Sample) -> Picture:
     Args:
         sample: with a :class:`repcore_audio.datasets.recordings.Recording`.
     """
-    recording: Recording = sample.inputs
-    seconds = recording.samples.shape[1] / recording.sample_rate_hz
+    from repcore_audio.preprocessors.listening import lanes_of
+
+    recording: Recording | LongRecording = sample.inputs
+    seconds = recording.length / recording.sample_rate_hz
     shown = min(seconds, LONGEST_SECONDS)
-    mono = recording.samples.mean(axis=0)[: int(shown * recording.sample_rate_hz)]
+    with recording.opened() as read:
+        mono = lanes_of(read(0, int(shown * recording.sample_rate_hz)), recording.channels)[0]
     picture = base64.b64encode(png(_colours(mono, recording.sample_rate_hz))).decode()
     sound = base64.b64encode(wav(mono, recording.sample_rate_hz)).decode()
     cut = f", the first {shown:.0f} s" if shown < seconds else ""

@@ -19,6 +19,7 @@ class TUDatasetConfig:
         "fold files beside the data (10fold_test_idx.json, 10fold_idx/), or stratified ones drawn from seed",
     )
     seed: int = setting(0, "seed of stratified folds")
+    label_kind: Literal["auto", "class", "regression"] = setting("auto", "what graph_labels hold; by default as stored")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,7 @@ class OGBConfig:
 
     path: str = setting("", "folder of one data set, with raw/ and split/")
     split: str = setting("", "name of the folder under split/; empty = the only one")
+    label_kind: Literal["auto", "class", "regression"] = setting("auto", "what labels are; found from their values")
     add_reverse: bool = setting(True, "add the opposite direction of every stored edge, as ogb does for molecules")
 
 
@@ -34,7 +36,14 @@ class OGBConfig:
 class PyGConfig:
     """torch-geometric data on disk: processed/data.pt of a data set, or a .pt file with Data objects."""
 
-    path: str = setting("", "the .pt file, or a folder with processed/data.pt")
+    path: str = setting(
+        "", "a .pt file; or a folder with processed/data.pt, with train.pt and others, or one file a graph"
+    )
+    level: Literal["auto", "graph", "node"] = setting(
+        "auto", "what y belongs to; found from the shapes of all graphs where they leave no doubt"
+    )
+    label_kind: Literal["auto", "class", "regression"] = setting("auto", "what y is; found from its values by default")
+    first_node: Literal[0, 1] = setting(0, "number of the first node in edge_index")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +51,31 @@ class EdgeListConfig:
     """Edge lists: one text table of edges, or a folder with edges, nodes and graphs tables."""
 
     path: str = setting("", "file, or folder with edges.csv and optionally nodes.csv and graphs.csv")
+    source: str = setting("", "column with the start of each edge; found by name and content when empty")
+    target: str = setting("", "column with the end of each edge; found by name and content when empty")
+    graph: str = setting("", "column that tells several graphs apart; graph, graph_id, ... when empty")
+    label_kind: Literal["auto", "class", "regression"] = setting("auto", "what labels are; found from their values")
     directed: bool = setting(False, "keep edges as one-way; otherwise a missing opposite direction is added")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """Network files: GraphML, GML, GEXF, Pajek, node-link JSON, MatrixMarket, edge lists with attributes."""
+
+    path: str = setting("", "file, or folder with one graph a file")
+    label_kind: Literal["auto", "class", "regression"] = setting("auto", "what labels are; found from their values")
+    directed: bool = setting(False, "edges of formats that do not say (networkx edge lists) are one-way")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartsConfig:
+    """One large graph as many rows: connected parts of about equal size."""
+
+    path: str = setting("", "a file or folder that holds one graph")
+    parts: int = setting(0, "number of parts; 0 = as many as nodes asks for")
+    nodes: int = setting(200, "nodes of a part, where parts is 0", "nodes")
+    seed: int = setting(0, "of the nodes from which parts grow")
+    directed: bool = setting(False, "edges of formats that do not say are one-way")
 
 
 @dataclass(frozen=True, kw_only=True)

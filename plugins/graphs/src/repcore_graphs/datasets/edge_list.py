@@ -1,10 +1,11 @@
-"""Edge lists: one table of edges, or a folder with ``edges``, ``nodes`` and ``graphs`` tables (CSV or TSV).
+"""Edge lists: one table of edges, or a folder with ``edges``, ``nodes`` and ``graphs`` tables.
 
-Columns are found by name: ``source`` and ``target`` (also src, from, u / dst, to, v), ``graph`` for several graphs in
-one file, ``node`` in the node table, ``label`` in the node and graph tables. Further columns are features: whole
-numbers in columns named ``type``, ``kind`` or ``*_label`` are labels, all other numbers are attributes. Without a
-header, the first two columns are the ends. Node names may be any text; without a node table, the nodes are those that
-edges name.
+Tables are core's (:mod:`repcore.data.tables`): CSV, TSV, text, parquet, whatever their delimiter, header and decimal
+sign.
+Ends of edges are found by name (source/target, src/dst, from/to, u/v, node1/node2, ...) or by their cells, ``graph`` in
+any table tells several graphs apart. Further columns are features: numbers are attributes, words and codes in columns
+named type, kind or label are categories. Labels of graphs are the other columns of the graph table, labels of nodes a
+column ``label`` of the node table. Without a node table, the nodes are those that edges name.
 
 A row that is not complete, or names a node that the node table lacks, makes its graph a reported row, never silently
 shorter. Symbols: G graphs.
@@ -12,159 +13,238 @@ shorter. Symbols: G graphs.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from repcore.data.tables import file_fingerprint
+from repcore.data.accounting import Accounting
+from repcore.data.joins import unique_places
+from repcore.data.labels import LabelColumn, read_label, read_labels
+from repcore.data.splits import PART_NAMES
+from repcore.data.tables import Table, table_suffix
 from repcore.errors import DataError, ItemError
 from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
 from repcore_graphs.configs.data import EdgeListConfig
-from repcore_graphs.datasets.raw_graph import RawGraph, add_reverse, check_graph
+from repcore_graphs.datasets.edge_tables import (
+    END_NAMES,
+    GRAPH_NAMES,
+    NODE_NAMES,
+    FeatureColumns,
+    Ids,
+    are_ids,
+    by_value,
+    column_named,
+    feature_columns,
+    find_ends,
+    shared_ids,
+)
+from repcore_graphs.datasets.graph_targets import CHANGE
+from repcore_graphs.datasets.raw_graph import ONE_GRAPH, RawGraph, add_reverse, check_graph
 
-SOURCES, TARGETS = ("source", "src", "from", "u"), ("target", "dst", "to", "v")
-SUFFIXES = (".csv", ".tsv", ".txt", ".edges", ".edgelist")
+ROLES = {"edges": "edges", "edge": "edges", "edge_list": "edges", "edgelist": "edges", "links": "edges",
+         "nodes": "nodes", "node": "nodes", "vertices": "nodes", "graphs": "graphs", "graph": "graphs",
+         "graph_labels": "graphs", "labels": "graphs"}  # fmt: skip
 ONLY_GRAPH = "graph"
+ALL_BINARY = "all-binary"
+NODE_LABELS = ("label", "class", "y", "target")
 
 
-@dataclass(slots=True)
-class Rows:
-    """One table: header names (made up if there is none) and cells."""
-
-    header: list[str]
-    cells: list[list[str]] = field(default_factory=list)
-
-    def column(self, *names: str) -> int | None:
-        """Place of the first of these names."""
-        lowered = [name.lower() for name in self.header]
-        return next((lowered.index(name) for name in names if name in lowered), None)
-
-
-def read_rows(path: Path) -> Rows:
-    """Cells of a comma-, tab- or blank-separated file; lines that begin with ``#`` or ``%`` are comments.
-
-    Raises:
-        DataError: not text, or empty.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as text", reason=error) from error
-    lines = [line for line in text.splitlines() if line.strip() and line.lstrip()[0] not in "#%"]
-    if not lines:
-        raise DataError(f"{path} holds no edges")
-    delimiter = next((one for one in (",", "\t", ";") if one in lines[0]), None)
-    cells = [line.split() for line in lines] if delimiter is None else list(csv.reader(lines, delimiter=delimiter))
-    cells = [[cell.strip() for cell in row] for row in cells]
-    lowered = {cell.lower() for cell in cells[0]}
-    if lowered & {*SOURCES, *TARGETS, "graph", "node"} and not all(_is_number(cell) for cell in cells[0]):
-        return Rows(cells[0], cells[1:])
-    width = len(cells[0])
-    return Rows(["source", "target", *(f"weight{k}" if k else "weight" for k in range(max(0, width - 2)))], cells)
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _tables(path: Path) -> dict[str, Path]:
-    """Files by role."""
-    if path.is_file():
+def find_tables(path: Path) -> dict[str, Path]:
+    """Files by role; a folder's only table is its edges."""
+    if not path.is_dir():
         return {"edges": path}
+    tables = sorted(one for one in path.iterdir() if one.is_file() and table_suffix(one))
     found: dict[str, Path] = {}
-    for role in ("edges", "nodes", "graphs"):
-        for suffix in SUFFIXES:
-            if (path / f"{role}{suffix}").is_file():
-                found.setdefault(role, path / f"{role}{suffix}")
-    return found
+    for one in tables:
+        role = ROLES.get(one.name.split(".")[0].lower())
+        if role is not None:
+            found.setdefault(role, one)
+    return found or ({"edges": tables[0]} if len(tables) == 1 else {})
 
 
 def sniff(path: Path) -> float:
-    """0.9 for a folder with an edges table or a file with source and target columns, 0.2 for two columns of numbers."""
-    tables = _tables(path)
-    if "edges" not in tables or tables["edges"].suffix not in SUFFIXES:
+    """0.9 for a folder with an edges table, or columns that are called like ends; less for two columns of ids."""
+    tables = find_tables(path)
+    if "edges" not in tables or not table_suffix(tables["edges"]):
         return 0.0
+    try:
+        table = Table(tables["edges"])
+        source, target = find_ends(table, "", "", None)
+    except DataError:
+        return 0.0
+    if not are_ids(table, source, target):
+        return 0.0
+    named = table.has_header and any(
+        {source.lower(), target.lower()} == set(pair) for pair in END_NAMES if pair[0] not in ("i", "row", "subject")
+    )
+    if named:
+        return 0.9
+    share = shared_ids(table.slice(0, 5000, source), table.slice(0, 5000, target))
     if path.is_dir():
-        return 0.9
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        first = next((line for line in file if line.strip() and line[0] not in "#%"), "")
-    words = [word.strip().lower() for word in first.replace(",", " ").replace("\t", " ").split()]
-    if any(word in SOURCES for word in words) and any(word in TARGETS for word in words):
-        return 0.9
-    return 0.2 if len(words) in (2, 3) and all(_is_number(word) for word in words) else 0.0
+        return 0.8 if len(tables) > 1 else 0.5 * (share >= 0.2)
+    return 0.6 if share >= 0.5 else 0.3 if share >= 0.2 else 0.0
 
 
 class EdgeListDataset:
     """Reader of edge lists.
 
     Args:
-        config: path and whether edges are one-way.
+        config: path, columns that cannot be found, and whether edges are one-way.
 
     Raises:
-        DataError: no edge table, or its columns cannot be told.
+        DataError: no edge table, its columns cannot be told, or ids of nodes or graphs stand twice.
     """
 
     def __init__(self, config: EdgeListConfig) -> None:
         self.config = config
-        self.files = _tables(Path(config.path).expanduser())
+        path = Path(config.path).expanduser()
+        self.files = find_tables(path)
         if "edges" not in self.files:
             raise DataError(f"{config.path} holds no edge table", expected="a file, or edges.csv in the folder")
-        self.edges = read_rows(self.files["edges"])
-        self.nodes = read_rows(self.files["nodes"]) if "nodes" in self.files else None
-        self.graphs = read_rows(self.files["graphs"]) if "graphs" in self.files else None
-        self.source, self.target = self._ends()
+        self.account = Accounting(root=path if path.is_dir() else path.parent)
+        self.tables = {role: Table(file) for role, file in self.files.items()}
+        for table in self.tables.values():
+            table.tell(self.account)
+        if path.is_dir():
+            self.account.cover(path, "not the table of edges, nodes or graphs")
+        self.source, self.target = find_ends(self.tables["edges"], config.source, config.target, self.account)
+        self._graph_column = {role: self._find_graph_column(role) for role in self.tables}
         self.names = self._graph_names()
-        self._edge_rows = _by_graph(self.edges, self.names)
-        self._node_rows = _by_graph(self.nodes, self.names) if self.nodes is not None else {}
-        self._node_classes = _class_names(self.nodes)
-        self._graph_classes = _class_names(self.graphs)
+        self._place = {name: number for number, name in enumerate(self.names)}
+        self._read_edges()
+        self._read_nodes()
+        self._read_graphs()
+        self._tell_direction()
+        if len(self) == 1:
+            self.account.note(ONE_GRAPH)
 
-    def _ends(self) -> tuple[int, int]:
-        source, target = self.edges.column(*SOURCES), self.edges.column(*TARGETS)
-        if source is None or target is None:
-            raise DataError(
-                f"{self.files['edges'].name} has no source and target columns", columns=", ".join(self.edges.header)
-            )
-        return source, target
+    # -------------------------------------------------------------------------------------------- tables
+
+    def _find_graph_column(self, role: str) -> str | None:
+        table = self.tables[role]
+        if self.config.graph:
+            return table.require(self.config.graph)
+        if role == "graphs":
+            found = column_named(table.columns, (*GRAPH_NAMES, "id", "name"))
+            if found is None:
+                raise DataError(f"{table.path.name} has no graph column", columns=", ".join(table.columns))
+            return found
+        return column_named([one for one in table.columns if one not in (self.source, self.target)], GRAPH_NAMES)
 
     def _graph_names(self) -> list[str]:
         """Graphs in the order of the graph table, or of their first edge or node."""
         found: dict[str, None] = {}
-        for rows in (self.graphs, self.nodes, self.edges):
-            if rows is None:
-                continue
-            place = rows.column("graph")
-            for cells in rows.cells:
-                found.setdefault(cells[place] if place is not None and place < len(cells) else ONLY_GRAPH)
+        for role in ("graphs", "nodes", "edges"):
+            if role in self.tables:
+                found.update(dict.fromkeys(self._graphs_of(role)))
+        if "graphs" in self.tables:
+            unique_places(self._graphs_of("graphs"), "graph table's rows")
         return list(found)
+
+    def _graphs_of(self, role: str) -> list[str]:
+        """The graph of every row of a table."""
+        column, table = self._graph_column[role], self.tables[role]
+        if column is None:
+            return [ONLY_GRAPH] * len(table)
+        return ["" if cell is None else str(cell).strip() for cell in table.cells(column)]
+
+    def _rows_of(self, role: str) -> list[np.ndarray]:
+        """Row numbers of each graph."""
+        return by_value(self._graphs_of(role), self._place)
+
+    def _read_edges(self) -> None:
+        table = self.tables["edges"]
+        ends = [table.cells(self.source), table.cells(self.target)]
+        columns = list(ends)
+        self._key = None
+        if "nodes" in self.tables:
+            nodes = self.tables["nodes"]
+            self._key = column_named(nodes.columns, NODE_NAMES)
+            if self._key is None:
+                raise DataError(f"{nodes.path.name} has no node column", columns=", ".join(nodes.columns))
+            columns.append(nodes.cells(self._key))
+        self._ids = Ids.of(columns, self.account)
+        self._ends = [[self._ids(cell) for cell in side] for side in ends]
+        self._edge_rows = self._rows_of("edges")
+        self._bad_edges = table.problems()
+        skip = (self.source, self.target, self._graph_column["edges"])
+        self._edge_features = feature_columns(table, skip, "edge", self.account)
+
+    def _read_nodes(self) -> None:
+        self._node_rows: list[np.ndarray] = []
+        self._node_features = FeatureColumns()
+        self._node_label: LabelColumn | None = None
+        if "nodes" not in self.tables:
+            return
+        table = self.tables["nodes"]
+        assert self._key is not None
+        self._node_ids = [self._ids(cell) for cell in table.cells(self._key)]
+        self._node_rows = self._rows_of("nodes")
+        self._bad_nodes = table.problems()
+        name = column_named([one for one in table.columns if one != self._key], NODE_LABELS)
+        skip: list[str | None] = [self._key, self._graph_column["nodes"]]
+        if name is not None:
+            label = read_label(f"node_{name}", table.cells(name), kind=self.config.label_kind, change=CHANGE)
+            if label.target is None:  # words that hardly come again are classes all the same where the column says so
+                label = read_label(f"node_{name}", table.cells(name), kind="class", change=CHANGE)
+            label.tell(self.account)
+            self._node_label, skip = label, [*skip, name]
+        self._node_features = feature_columns(table, skip, "node", self.account)
+
+    def _read_graphs(self) -> None:
+        """Labels of graphs, joined by the graph's name; a column of words for parts of a split declares one."""
+        self._labels: list[LabelColumn] = []
+        self._splits: dict[str, list[int]] = {}
+        if "graphs" not in self.tables:
+            return
+        table, key = self.tables["graphs"], self._graph_column["graphs"]
+        columns = {name: table.cells(name) for name in table.columns if name != key}
+        for name, cells in list(columns.items()):
+            words = [str(cell).strip().lower() for cell in cells]
+            if set(words) <= set(PART_NAMES):
+                del columns[name]
+                for row, word in enumerate(words):
+                    self._splits.setdefault(PART_NAMES[word], []).append(row)
+                self.account.guess(f"column {name!r}", "parts of a split", "its words name them")
+        found = read_labels(columns, kind=self.config.label_kind, change=CHANGE, account=self.account)
+        self._labels = [one for one in found if one.target is not None]
+
+    def _tell_direction(self) -> None:
+        chosen = "one-way" if self.config.directed else "both ways, a missing opposite direction is added"
+        change = "dataset.directed=true with train, --read directed=true elsewhere"
+        self.account.guess("edges", chosen, "an edge list does not say", change)
+
+    # -------------------------------------------------------------------------------------------- reader
 
     @property
     def fingerprint(self) -> str:
-        parts = [f"{role}:{file_fingerprint(file)}" for role, file in sorted(self.files.items())]
-        return hashlib.sha256(f"{parts} {self.config.directed}".encode()).hexdigest()
+        parts = [f"{role}:{table.fingerprint}" for role, table in sorted(self.tables.items())]
+        settings = f"{self.config.directed} {self.source} {self.target} {self.config.graph}"
+        return hashlib.sha256(f"{parts} {settings}".encode()).hexdigest()
 
     @property
     def targets(self) -> Sequence[TargetSpec]:
-        found = []
-        if self._graph_classes:
-            found.append(TargetSpec("label", "class", names=tuple(self._graph_classes)))
-        if self._node_classes:
-            found.append(TargetSpec("node_label", "class", level="node", names=tuple(self._node_classes)))
+        found = [one.target for one in self._labels if one.target is not None]
+        binary = self._binary()
+        if binary:
+            found.append(TargetSpec(ALL_BINARY, "multilabel", names=tuple(one.name for one in binary)))
+        label = self._node_label
+        if label is not None and label.target is not None:
+            found.append(TargetSpec(label.name, label.target.kind, level="node", names=label.target.names))
         return found
+
+    def _binary(self) -> list[LabelColumn]:
+        found = [one for one in self._labels if one.is_binary]
+        return found if len(found) > 1 else []
 
     @property
     def splits(self) -> Mapping[str, Sequence[int]]:
-        return {}
+        """Declared by a column of the graph table whose words are train, validation and test; else empty."""
+        return self._splits
 
     def __len__(self) -> int:
         return len(self.names)
@@ -174,112 +254,72 @@ class EdgeListDataset:
         return self.names[index]
 
     def by_id(self, sample_id: str) -> Sample:
-        if sample_id not in self.names:
+        if sample_id not in self._place:
             raise DataError(f"no graph {sample_id!r} in {self.files['edges'].name}")
-        return self[self.names.index(sample_id)]
+        return self[self._place[sample_id]]
 
     def __getitem__(self, index: int) -> Sample:
-        name = self.names[index]
-        nodes, place = self._graph_nodes(name)
-        rows = self._edge_rows.get(name, [])
-        edge_index = np.array(
-            [[self._end(cells, side, place) for cells in rows] for side in (self.source, self.target)], np.int64
-        ).reshape(2, -1)
-        skip = {self.edges.column(*SOURCES), self.edges.column(*TARGETS), self.edges.column("graph")}
+        nodes, place = self._graph_nodes(index)
+        rows = self._edge_rows[index]
+        self._check_rows(rows, self._bad_edges, self._edge_features)
+        ends = [[self._end(row, side, place) for row in rows] for side in (0, 1)]
         graph = RawGraph(
             num_nodes=len(place),
-            edge_index=edge_index,
-            **_features("edge", self.edges, rows, skip),
+            edge_index=np.array(ends, np.int64).reshape(2, -1),
+            **self._edge_features.of("edge", rows),
             **nodes,
         )
         check_graph(graph)
         if not self.config.directed:
             graph = add_reverse(graph)
         meta = {"nodes": graph.num_nodes, "edges": graph.edge_index.shape[1]}
-        return Sample(id=name, inputs=graph, targets=self._graph_targets(name), meta=meta)
+        return Sample(id=self.names[index], inputs=graph, targets=self._graph_targets(index), meta=meta)
 
-    def _end(self, cells: list[str], column: int, place: Mapping[str, int]) -> int:
-        if column >= len(cells) or not cells[column]:
-            raise ItemError("incomplete_row", f"the edge row {cells} has no {self.edges.header[column]}")
-        if cells[column] not in place:
-            raise ItemError("dangling_edge", f"an edge names node {cells[column]!r}, which the node table lacks")
-        return place[cells[column]]
+    def _check_rows(self, rows: np.ndarray, problems: Mapping[int, str], features: FeatureColumns) -> None:
+        if problems:
+            bad = next((int(row) for row in rows if int(row) in problems), None)
+            if bad is not None:
+                raise ItemError("incomplete_row", f"row {bad}: {problems[bad]}")
+        odd = features.odd(rows)
+        if odd:
+            raise ItemError("not_a_number", odd)
 
-    def _graph_nodes(self, name: str) -> tuple[dict[str, Any], dict[str, int]]:
+    def _end(self, row: int, side: int, place: Mapping[str, int]) -> int:
+        name = self._ends[side][row]
+        if name in place:
+            return place[name]
+        column = (self.source, self.target)[side]
+        if not name:
+            raise ItemError("incomplete_row", f"edge row {row} has no {column}")
+        raise ItemError("dangling_edge", f"edge row {row} names node {name!r}, which the node table lacks")
+
+    def _graph_nodes(self, index: int) -> tuple[dict[str, Any], dict[str, int]]:
         """Node features and targets, and the number of every node name."""
-        if self.nodes is None:
-            ends = [
-                cells[side]
-                for cells in self._edge_rows.get(name, [])
-                for side in (self.source, self.target)
-                if side < len(cells)
-            ]
-            ordered = sorted(set(ends), key=lambda end: (not end.isdigit(), int(end) if end.isdigit() else 0, end))
+        if not self._node_rows:
+            ends = {self._ends[side][row] for row in self._edge_rows[index] for side in (0, 1)} - {""}
+            ordered = sorted(ends, key=lambda end: (not end.isdecimal(), int(end) if end.isdecimal() else 0, end))
             return {}, {end: number for number, end in enumerate(ordered)}
-        key = self.nodes.column("node", "id", "name")
-        if key is None:
-            raise DataError(f"{self.files['nodes'].name} has no node column", columns=", ".join(self.nodes.header))
-        rows = self._node_rows.get(name, [])
-        place = {cells[key]: number for number, cells in enumerate(rows)}
+        rows = self._node_rows[index]
+        self._check_rows(rows, self._bad_nodes, self._node_features)
+        place = {self._node_ids[row]: number for number, row in enumerate(rows)}
         if len(place) != len(rows):
-            raise ItemError("duplicate_nodes", f"graph {name!r} lists {len(rows) - len(place)} nodes twice")
-        label = self.nodes.column("label")
-        found: dict[str, Any] = dict(_features("node", self.nodes, rows, {key, label, self.nodes.column("graph")}))
-        if label is not None:
-            numbers = [_class_number(cells, label, self._node_classes) for cells in rows]
-            found["node_targets"] = {"node_label": np.array(numbers, np.float32)}
+            raise ItemError("duplicate_nodes", f"{len(rows) - len(place)} nodes of {self.names[index]!r} stand twice")
+        found = self._node_features.of("node", rows)
+        if self._node_label is not None:
+            found["node_targets"] = {self._node_label.name: self._node_label.values[rows].astype(np.float32)}
         return found, place
 
-    def _graph_targets(self, name: str) -> dict[str, float]:
-        if self.graphs is None or not self._graph_classes:
+    def _graph_targets(self, index: int) -> dict[str, Any]:
+        """Labels of a graph; missing ones where the graph table does not list it."""
+        if "graphs" not in self.tables:
             return {}
-        graph, label = self.graphs.column("graph"), self.graphs.column("label")
-        assert graph is not None
-        assert label is not None
-        row = next((cells for cells in self.graphs.cells if cells[graph] == name), None)
-        return {} if row is None else {"label": _class_number(row, label, self._graph_classes)}
-
-
-def _by_graph(rows: Rows, names: Sequence[str]) -> dict[str, list[list[str]]]:
-    place = rows.column("graph")
-    found: dict[str, list[list[str]]] = {name: [] for name in names}
-    for cells in rows.cells:
-        found[cells[place] if place is not None and place < len(cells) else ONLY_GRAPH].append(cells)
-    return found
-
-
-def _class_names(rows: Rows | None) -> list[str]:
-    place = None if rows is None else rows.column("label")
-    if rows is None or place is None:
-        return []
-    values = {cells[place] for cells in rows.cells if place < len(cells) and cells[place]}
-    return sorted(values, key=lambda value: (not _is_number(value), float(value) if _is_number(value) else 0.0, value))
-
-
-def _class_number(cells: list[str], place: int, names: Sequence[str]) -> float:
-    value = cells[place] if place < len(cells) else ""
-    return float(names.index(value)) if value in names else float("nan")
-
-
-def _features(kind: str, rows: Rows, cells: list[list[str]], skip: set[int | None]) -> dict[str, Any]:
-    """Labels and attributes of the columns that are not skipped."""
-    labels: list[np.ndarray] = []
-    attributes: list[np.ndarray] = []
-    for place, name in enumerate(rows.header):
-        if place in skip:
-            continue
-        is_label = name.lower() in ("type", "kind") or name.lower().endswith("_label")
-        values = np.array([_number(row, place, name) for row in cells], np.float64)
-        (labels if is_label else attributes).append(values)
-    found = {}
-    if labels:
-        found[f"{kind}_labels"] = np.stack(labels, axis=1).reshape(len(cells), -1).astype(np.int64)
-    if attributes:
-        found[f"{kind}_attributes"] = np.stack(attributes, axis=1).reshape(len(cells), -1).astype(np.float32)
-    return found
-
-
-def _number(cells: list[str], place: int, name: str) -> float:
-    if place >= len(cells) or not _is_number(cells[place]):
-        raise ItemError("not_a_number", f"column {name!r} has {cells[place] if place < len(cells) else ''!r}")
-    return float(cells[place])
+        listed = index < len(self.tables["graphs"])  # the graph table's rows come first, in its order
+        found: dict[str, Any] = {}
+        for one in self._labels:
+            missing = np.nan if one.values.ndim == 1 else np.full(one.values.shape[1], np.nan)
+            value = one.values[index] if listed else missing
+            found[one.name] = float(value) if np.ndim(value) == 0 else value
+        binary = self._binary()
+        if binary:
+            found[ALL_BINARY] = np.asarray([found[one.name] for one in binary], np.float32)
+        return found

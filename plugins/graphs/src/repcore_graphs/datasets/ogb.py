@@ -16,17 +16,18 @@ from typing import Any
 
 import numpy as np
 
+from repcore.data.accounting import Accounting
 from repcore.data.tables import file_fingerprint
 from repcore.errors import DataError
 from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
 from repcore_graphs.configs.data import OGBConfig
+from repcore_graphs.datasets.graph_targets import GraphTargets, read_targets
 from repcore_graphs.datasets.raw_graph import RawGraph, add_reverse, check_graph
 from repcore_graphs.layers.categorical import OGB_ATOM_VOCABULARIES, OGB_BOND_VOCABULARIES
 
 FILES = ("edge", "num-node-list", "num-edge-list", "node-feat", "edge-feat", "graph-label")
 SPLIT_NAMES = {"train": "train", "valid": "validation", "test": "test"}
-MOST_CLASSES = 100  # more distinct whole numbers than this are a quantity
 
 
 def sniff(path: Path) -> float:
@@ -68,7 +69,9 @@ class OGBDataset:
             )
         self.folder = folder
         self.node_counts = self._read("num-node-list", np.int64)[:, 0]
-        self._labels = self._graph_labels()
+        self.account = Accounting(root=self.path)
+        self.account.use(*(file for name in FILES if (file := _file(folder, name)) is not None))
+        self._targets = self._graph_labels()
 
     @cached_property
     def fingerprint(self) -> str:
@@ -82,16 +85,7 @@ class OGBDataset:
     @property
     def targets(self) -> Sequence[TargetSpec]:
         """``label``: classes, yes/no labels (several columns, or one of 0 and 1 with gaps), or values."""
-        if self._labels is None:
-            return []
-        known = self._labels[~np.isnan(self._labels)]
-        columns = self._labels.shape[1]
-        if np.isin(known, (0, 1)).all():
-            return [TargetSpec("label", "multilabel", names=tuple(f"task-{k}" for k in range(columns)))]
-        whole = columns == 1 and bool((known == known.round()).all()) and np.unique(known).size <= MOST_CLASSES
-        if whole:
-            return [TargetSpec("label", "class", names=tuple(str(k) for k in range(int(known.max()) + 1)))]
-        return [TargetSpec("label", "regression", names=tuple(f"task-{k}" for k in range(columns)))]
+        return self._targets.specs
 
     @cached_property
     def splits(self) -> Mapping[str, Sequence[int]]:
@@ -153,14 +147,9 @@ class OGBDataset:
         check_graph(graph)
         if self.config.add_reverse:
             graph = add_reverse(graph)
-        targets = {} if self._labels is None else {"label": self._label(index)}
+        targets = self._targets.of(index)
         meta = {"nodes": graph.num_nodes, "edges": graph.edge_index.shape[1]}
         return Sample(id=self.id_of(index), inputs=graph, targets=targets, meta=meta)
-
-    def _label(self, index: int) -> object:
-        assert self._labels is not None
-        row = self._labels[index]
-        return row if len(row) > 1 or self.targets[0].kind == "multilabel" else float(row[0])
 
     def _read(self, name: str, dtype: type | None) -> np.ndarray:
         file = _file(self.folder, name)
@@ -168,13 +157,20 @@ class OGBDataset:
             raise DataError(f"{self.folder} lacks {name}.csv.gz")
         return _table(file, dtype)
 
-    def _graph_labels(self) -> np.ndarray | None:
+    def _graph_labels(self) -> GraphTargets:
+        """Classes, yes/no labels (several columns, or one of 0 and 1 with gaps), or values."""
         if _file(self.folder, "graph-label") is None:
-            return None
+            return GraphTargets()
         labels = self._read("graph-label", np.float64)
         if len(labels) != len(self.node_counts):
             raise DataError(f"graph-label has {len(labels)} rows for {len(self.node_counts)} graphs")
-        return labels
+        names = tuple(f"task-{number}" for number in range(labels.shape[1]))
+        known = labels[~np.isnan(labels)]
+        if self.config.label_kind == "auto" and np.isin(known, (0, 1)).all():
+            self.account.guess("label 'label'", f"{len(names)} yes/no tasks", "every value is 0, 1 or missing")
+            return GraphTargets((TargetSpec("label", "multilabel", names=names),), {"label": labels})
+        whole = bool((known == known.round()).all())
+        return read_targets("label", labels, self.account, kind=self.config.label_kind, codes=whole, tasks=names)
 
     @cached_property
     def _starts(self) -> dict[str, np.ndarray]:

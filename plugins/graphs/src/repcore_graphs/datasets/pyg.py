@@ -1,14 +1,16 @@
-"""torch-geometric data on disk: ``processed/data.pt`` of an in-memory data set, or a ``.pt`` file with ``Data``
-objects.
+"""torch-geometric data on disk: ``processed/data.pt`` of an in-memory data set, or ``.pt`` files with ``Data`` objects.
 
-Files are read with ``weights_only=True`` and torch-geometric's own data classes; anything else in a file is refused,
-since a pickle can run code. Integer features are labels, floating ones attributes, ``y`` is the target of graphs, or
-of nodes if it has a row a node. Nothing is written.
+Edges are taken as they are stored: one direction or both, self edges, repeated ones. Integer features are labels,
+floating ones attributes, ``edge_weight`` is an edge attribute, ``adj_t`` stands for ``edge_index`` where that is
+missing. What ``y`` is (of graphs or of nodes, class or value) is decided from all graphs and said. Nothing is written.
 """
 
 from __future__ import annotations
 
-import pickle
+import hashlib
+import logging
+import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,112 +18,197 @@ from typing import Any
 import numpy as np
 import torch
 from torch_geometric.data import Data
-from torch_geometric.data import data as data_module
-from torch_geometric.data import storage as storage_module
-from torch_geometric.data.separate import separate
 
+from repcore.data.accounting import Accounting
 from repcore.data.tables import file_fingerprint
-from repcore.errors import DataError
+from repcore.errors import DataError, ItemError
 from repcore.interfaces import Sample
-from repcore.specs import TargetKind, TargetSpec
+from repcore.specs import TargetSpec
 from repcore_graphs.configs.data import PyGConfig
-from repcore_graphs.datasets.raw_graph import RawGraph, check_graph
+from repcore_graphs.datasets.graph_targets import GraphTargets, label_of, read_targets
+from repcore_graphs.datasets.pyg_files import SETTINGS, find_files, load_graphs
+from repcore_graphs.datasets.raw_graph import ONE_GRAPH, RawGraph, check_graph
 
 MASKS = {"train_mask": "train", "val_mask": "validation", "test_mask": "test"}
-
-
-def find_file(path: Path) -> Path:
-    """The ``.pt`` file that a path stands for.
-
-    Raises:
-        DataError: none.
-    """
-    for file in (path, path / "processed" / "data.pt", path / "data.pt"):
-        if file.is_file() and file.suffix in (".pt", ".pth"):
-            return file
-    raise DataError(f"{path} holds no torch-geometric data", expected="a .pt file, or processed/data.pt in the folder")
+LEVEL_HINT = "dataset.level=graph or dataset.level=node (--read level=... with embed, probe and inspect)"
+log = logging.getLogger(__name__)
 
 
 def sniff(path: Path) -> float:
     """0.6 for a folder with ``processed/data.pt``, 0.3 for any ``.pt`` file: it may hold weights instead."""
     try:
-        return 0.6 if find_file(path).parent.name == "processed" else 0.3
-    except DataError:
+        files = next(iter(find_files(path).values()))
+    except (DataError, OSError):
         return 0.0
-
-
-def load_graphs(file: Path) -> list[Data]:
-    """All graphs of a file.
-
-    Raises:
-        DataError: the file is damaged, unsafe, or holds something else.
-    """
-    allowed = [Data, data_module.DataEdgeAttr, data_module.DataTensorAttr]
-    allowed += [storage_module.BaseStorage, storage_module.GlobalStorage]
-    try:
-        with torch.serialization.safe_globals(allowed):
-            content = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        raise DataError(
-            f"{file.name} cannot be read safely as torch-geometric data",
-            reason=str(error).splitlines()[0] if str(error) else type(error).__name__,
-            hint="save a list of Data objects with torch.save",
-        ) from error
-    graphs = _unpacked(content)
-    if not graphs:
-        raise DataError(f"{file.name} holds no graphs", found=type(content).__name__)
-    return graphs
-
-
-def _unpacked(content: Any) -> list[Data]:
-    """Data objects from whatever torch-geometric stores."""
-    if isinstance(content, Data):
-        return [content]
-    if isinstance(content, list | tuple) and content and all(isinstance(one, Data) for one in content):
-        return list(content)
-    if not (isinstance(content, tuple) and len(content) in (2, 3)):
-        return []
-    stored, slices = content[0], content[1]
-    whole = Data.from_dict(stored) if isinstance(stored, dict) else stored
-    if not isinstance(whole, Data):
-        return []
-    if not slices:
-        return [whole]
-    count = len(next(iter(slices.values()))) - 1
-    return [separate(cls=Data, batch=whole, idx=index, slice_dict=slices, decrement=False) for index in range(count)]
+    return 0.6 if files[0].parent.name == "processed" else 0.3
 
 
 class PyGDataset:
-    """Reader of one file.
+    """Reader of one file, or of a folder of them.
 
     Args:
-        config: path.
+        config: path, and what cannot be read off the file.
 
     Raises:
-        DataError: see :func:`load_graphs`.
+        DataError: see :func:`load_graphs`; ``y`` fits neither graphs nor nodes, or both; nodes are numbered from 1.
     """
 
     def __init__(self, config: PyGConfig) -> None:
-        self.file = find_file(Path(config.path).expanduser())
-        self.graphs = load_graphs(self.file)
-        self._spec = _target_spec(self.graphs)
+        self.config = config
+        self.path = Path(config.path).expanduser()
+        self.account = Accounting(root=self.path if self.path.is_dir() else None)
+        self.graphs: list[Data] = []
+        self._splits: dict[str, list[int]] = {}
+        self.files: list[Path] = []
+        for part, files in find_files(self.path).items():
+            begin = len(self.graphs)
+            for file in files:
+                self.graphs += load_graphs(file)
+            self.files += files
+            if part:
+                self._splits[part] = list(range(begin, len(self.graphs)))
+        self._account_files()
+        self.sizes = [_size(graph) for graph in self.graphs]
+        self._check_numbering()
+        self._tell_features()
+        self._targets, self._node_labels = self._read_y()
+        if len(self.graphs) == 1:
+            self.account.note(ONE_GRAPH)
+
+    # ------------------------------------------------------------------------------------------ findings
+
+    def _account_files(self) -> None:
+        self.account.use(*self.files)
+        if self.path.is_dir():
+            for name in SETTINGS:
+                for file in self.path.rglob(name):
+                    self.account.ignore(file, "torch-geometric's note on how the data was made")
+            self.account.cover(self.path)
+
+    def _check_numbering(self) -> None:
+        """Refuse edges that count nodes from 1; where sizes are not stored, say what they were taken from."""
+        ends = [_edges(graph)[0] for graph in self.graphs]
+        filled = [(edges, size) for edges, size in zip(ends, self.sizes, strict=True) if edges.shape[1]]
+        from_one = bool(filled) and all(int(edges.min()) >= 1 for edges, _ in filled)
+        if from_one and self.config.first_node == 0 and any(int(edges.max()) == size for edges, size in filled):
+            raise DataError(
+                f"{self.path.name}: edges name nodes 1 to N of N nodes: they are numbered from 1",
+                graphs=f"{len(filled)} with edges, node 0 in none",
+                hint="dataset.first_node=1 with train, --read first_node=1 with embed, probe and inspect",
+            )
+        unknown = sum(_has_no_size(graph) for graph in self.graphs)
+        if unknown:
+            zero = ", node 0 in none of their edges: they may be numbered from 1" if from_one else ""
+            self.account.note(
+                f"{unknown} graphs store neither x nor num_nodes: sizes are the largest node number + 1{zero}"
+            )
+
+    def _tell_features(self) -> None:
+        """Say where graphs differ in what they store: the ones that differ from most become reported rows."""
+        for name in ("x", "edge_attr"):
+            widths = Counter(_width(getattr(graph, name, None)) for graph in self.graphs)
+            if len(widths) > 1:
+                shown = ", ".join(
+                    f"{count} {'without' if width is None else f'with {width} columns'}"
+                    for width, count in widths.most_common(4)
+                )
+                self.account.note(f"graphs differ in {name}: {shown}")
+        if any(_weights(graph) is not None for graph in self.graphs):
+            self.account.guess("edge_weight", "an edge attribute", "graphs store one value for every edge")
+        one_way = sum(_is_one_way(graph) for graph in self.graphs)
+        if one_way:
+            self.account.note(f"{one_way} of {len(self.graphs)} graphs store edges in one direction only: kept so")
+
+    # ------------------------------------------------------------------------------------------- targets
+
+    def _level(self, shapes: Sequence[tuple[int, tuple[int, ...]]]) -> str:
+        """``graph`` or ``node``, from the shapes of all ``y`` and the numbers of nodes."""
+        if self.config.level != "auto":
+            return self.config.level
+        sizes = {int(np.prod(shape)) for _, shape in shapes}
+        of_nodes = all(shape and shape[0] == nodes for nodes, shape in shapes)
+        of_graphs = len(sizes) == 1 and all(len(shape) <= 1 or shape[0] == 1 for _, shape in shapes)
+        if of_graphs and (sizes == {1} or not of_nodes or any(len(shape) == 2 for _, shape in shapes)):
+            return "graph"
+        if of_nodes and not of_graphs:
+            return "node"
+        if of_nodes and len(self.graphs) == 1:
+            why = f"one graph of {shapes[0][0]} nodes with as many values"
+            self.account.guess("y", "labels of nodes", why, "dataset.level=graph")
+            return "node"
+        if of_nodes:
+            raise DataError(
+                f"{self.path.name}: y has {shapes[0][0]} values in each graph of {shapes[0][0]} nodes",
+                meaning="they may be labels of the nodes, or tasks of the graph",
+                hint=LEVEL_HINT,
+            )
+        raise DataError(
+            f"{self.path.name}: y has {', '.join(map(str, sorted(sizes)[:6]))} values in different graphs",
+            expected="as many in every graph, or one a node",
+            hint=LEVEL_HINT,
+        )
+
+    def _read_y(self) -> tuple[GraphTargets, list[dict[str, np.ndarray]]]:
+        """Targets of the graphs, and of the nodes of each graph."""
+        known = [graph.y for graph in self.graphs if isinstance(graph.y, torch.Tensor) and graph.y.numel()]
+        if not known:
+            return GraphTargets(), []
+        sizes = [size for graph, size in zip(self.graphs, self.sizes, strict=True) if graph.y is not None]
+        codes = not known[0].is_floating_point()
+        if self._level([(size, tuple(y.shape)) for size, y in zip(sizes, known, strict=False)]) == "node":
+            return self._node_targets(codes)
+        width = known[0].numel()
+        rows = [np.full(width, np.nan) if graph.y is None else _flat(graph.y) for graph in self.graphs]
+        if any(len(row) != width for row in rows):
+            raise DataError(f"{self.path.name}: y has different numbers of values", hint=LEVEL_HINT)
+        return read_targets("y", np.stack(rows), self.account, kind=self.config.label_kind, codes=codes), []
+
+    def _node_targets(self, codes: bool) -> tuple[GraphTargets, list[dict[str, np.ndarray]]]:
+        """Labels of all nodes, judged together, and one copy a split mask with the labels of other parts removed."""
+        tables = [
+            np.full((size, 1), np.nan) if graph.y is None else _flat(graph.y).reshape(len(graph.y), -1)
+            for graph, size in zip(self.graphs, self.sizes, strict=True)
+        ]
+        width = max(table.shape[1] for table in tables)
+        tables = [table if table.shape[1] == width else np.full((len(table), width), np.nan) for table in tables]
+        starts = np.cumsum([0, *(len(table) for table in tables)])
+        joined = np.concatenate(tables)
+        specs: list[TargetSpec] = []
+        found: list[dict[str, np.ndarray]] = [{} for _ in tables]
+        for column in range(width):
+            name = "y" if width == 1 else f"y-{column}"
+            one = label_of(name, joined[:, column], kind=self.config.label_kind, codes=codes)
+            one.tell(self.account)
+            if one.target is None:
+                continue
+            specs.append(TargetSpec(name, one.target.kind, level="node", names=one.target.names))
+            for row, graph in enumerate(self.graphs):
+                values = one.values[starts[row] : starts[row + 1]].astype(np.float32)
+                found[row] |= {name: values, **_masked(graph, name, values)}
+        return GraphTargets(tuple(specs)), found
+
+    # -------------------------------------------------------------------------------------------- reader
 
     @property
     def fingerprint(self) -> str:
-        return file_fingerprint(self.file)
+        if len(self.files) == 1 and self.config.first_node == 0:
+            return file_fingerprint(self.files[0])
+        parts = [file_fingerprint(file) for file in self.files]
+        return hashlib.sha256(f"{parts} {self.config.first_node}".encode()).hexdigest()
 
     @property
     def targets(self) -> Sequence[TargetSpec]:
-        return [] if self._spec is None else [self._spec]
+        return self._targets.specs
 
     @property
     def splits(self) -> Mapping[str, Sequence[int]]:
-        return {}
+        """Declared by files called train, val and test; empty otherwise."""
+        return self._splits
 
     @property
     def costs(self) -> np.ndarray:
         """Nodes of each graph."""
-        return np.array([graph.num_nodes or 0 for graph in self.graphs])
+        return np.array(self.sizes)
 
     def __len__(self) -> int:
         return len(self.graphs)
@@ -137,33 +224,61 @@ class PyGDataset:
 
     def __getitem__(self, index: int) -> Sample:
         data = self.graphs[index]
-        edge_index = np.zeros((2, 0), np.int64) if data.edge_index is None else data.edge_index.numpy().astype(np.int64)
+        edges, weights = _edges(data)
         graph = RawGraph(
-            num_nodes=int(data.num_nodes or 0),
-            edge_index=edge_index,
+            num_nodes=self.sizes[index],
+            edge_index=edges - self.config.first_node,
             **_features("node", data.x),
-            **_features("edge", data.edge_attr),
-            node_targets=self._node_targets(data),
+            **_edge_features(data, weights),
+            node_targets=self._node_labels[index] if self._node_labels else {},
         )
         check_graph(graph)
-        targets: dict[str, object] = {}
-        if self._spec is not None and self._spec.level == "item" and data.y is not None:
-            flat = data.y.reshape(-1).double().numpy()
-            targets[self._spec.name] = flat if flat.size > 1 or self._spec.kind == "multilabel" else float(flat[0])
         meta = {"nodes": graph.num_nodes, "edges": graph.edge_index.shape[1]}
-        return Sample(id=self.id_of(index), inputs=graph, targets=targets, meta=meta)
+        return Sample(id=self.id_of(index), inputs=graph, targets=self._targets.of(index), meta=meta)
 
-    def _node_targets(self, data: Data) -> dict[str, np.ndarray]:
-        """Node labels, and one copy a split mask with the labels of the other parts removed."""
-        if self._spec is None or self._spec.level != "node" or data.y is None:
-            return {}
-        labels = data.y.reshape(-1).float().numpy()
-        found = {self._spec.name: labels}
-        for mask, part in MASKS.items():
-            chosen = data.get(mask) if hasattr(data, "get") else None
-            if chosen is not None and chosen.ndim == 1:
-                found[f"{self._spec.name}_{part}"] = np.where(chosen.numpy(), labels, np.nan).astype(np.float32)
+
+# ----------------------------------------------------------------------------------------------- one graph
+
+
+def _has_no_size(data: Data) -> bool:
+    return data.x is None and "num_nodes" not in data and getattr(data, "adj_t", None) is None
+
+
+def _size(data: Data) -> int:
+    with warnings.catch_warnings():  # said in our own words
+        warnings.simplefilter("ignore")
+        return int(data.num_nodes or 0)
+
+
+def _edges(data: Data) -> tuple[np.ndarray, np.ndarray | None]:
+    """Stored columns int64 (2, A), and their weights where the adjacency matrix holds other values than 1."""
+    if data.edge_index is not None:
+        return data.edge_index.numpy().astype(np.int64).reshape(2, -1), None
+    matrix = getattr(data, "adj_t", None)
+    if not isinstance(matrix, torch.Tensor):
+        return np.zeros((2, 0), np.int64), None
+    matrix = matrix.to_sparse_coo().coalesce() if matrix.layout != torch.strided else matrix.to_sparse().coalesce()
+    target, source = matrix.indices().numpy()  # the matrix is transposed: row = target
+    values = matrix.values().double().numpy()
+    return np.stack([source, target]).astype(np.int64), None if (values == 1).all() else values
+
+
+def _weights(data: Data) -> torch.Tensor | None:
+    found = getattr(data, "edge_weight", None)
+    return found if isinstance(found, torch.Tensor) else None
+
+
+def _edge_features(data: Data, matrix_values: np.ndarray | None) -> dict[str, Any]:  # keyword arguments of RawGraph
+    found = _features("edge", data.edge_attr)
+    weights = matrix_values if _weights(data) is None else _weights(data)
+    if weights is None:
         return found
+    column = np.asarray(weights, np.float32).reshape(-1, 1)
+    known = found.get("edge_attributes")
+    if known is not None and len(known) != len(column):
+        raise ItemError("length_mismatch", f"{len(column)} edge weights beside {len(known)} rows of edge_attr")
+    found["edge_attributes"] = column if known is None else np.concatenate([known, column], axis=1)
+    return found
 
 
 def _features(kind: str, values: torch.Tensor | None) -> dict[str, Any]:  # keyword arguments of RawGraph
@@ -175,19 +290,26 @@ def _features(kind: str, values: torch.Tensor | None) -> dict[str, Any]:  # keyw
     return {f"{kind}_labels": table.long().numpy()}
 
 
-def _target_spec(graphs: Sequence[Data]) -> TargetSpec | None:
-    """What ``y`` is, from all graphs."""
-    known = [graph.y for graph in graphs if graph.y is not None]
-    if not known:
-        return None
-    first = graphs[0]
-    is_node = first.y is not None and first.y.ndim >= 1 and first.y.shape[0] == first.num_nodes and first.num_nodes != 1
-    values = torch.cat([one.reshape(-1).double() for one in known])
-    finite = values[~values.isnan()]
-    columns = 1 if is_node else known[0].numel()
-    kind: TargetKind = "regression"
-    if bool((finite == finite.round()).all()) and not (known[0].is_floating_point() and columns == 1 and not is_node):
-        kind = "class" if columns == 1 else "multilabel"
-    count = int(finite.max()) + 1 if kind == "class" else columns
-    names = () if kind == "regression" and columns == 1 else tuple(str(number) for number in range(count))
-    return TargetSpec("y", kind, level="node" if is_node else "item", names=names)
+def _width(values: Any) -> int | None:
+    return None if not isinstance(values, torch.Tensor) else int(values[0].numel() if len(values) else 0)
+
+
+def _is_one_way(data: Data) -> bool:
+    edges, _ = _edges(data)
+    if not edges.shape[1]:
+        return False
+    stored = {(u, v) for u, v in edges.T.tolist() if u != v}
+    return any((v, u) not in stored for u, v in stored)
+
+
+def _flat(values: Any) -> np.ndarray:
+    return torch.as_tensor(values).reshape(-1).double().numpy()
+
+
+def _masked(data: Data, name: str, values: np.ndarray) -> dict[str, np.ndarray]:
+    found = {}
+    for mask, part in MASKS.items():
+        chosen = getattr(data, mask, None)
+        if isinstance(chosen, torch.Tensor) and chosen.ndim == 1 and len(chosen) == len(values):
+            found[f"{name}_{part}"] = np.where(chosen.bool().numpy(), values, np.nan).astype(np.float32)
+    return found

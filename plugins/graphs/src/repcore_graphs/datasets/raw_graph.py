@@ -21,7 +21,7 @@ class RawGraph:
         num_nodes: N.
         edge_index: int64 (2, A).
         node_attributes / edge_attributes: float32 (N, a) and (A, b), or None.
-        node_labels / edge_labels: int64 (N, c) and (A, d), or None.
+        node_labels / edge_labels: int64 or text (N, c) and (A, d), or None.
         node_targets: name -> (N,) class numbers or values, NaN = missing.
     """
 
@@ -70,10 +70,8 @@ def check_graph(graph: RawGraph) -> None:
 def add_reverse(graph: RawGraph) -> RawGraph:
     """The same graph with the missing opposite direction of every edge, each right after the stored one."""
     source, target = graph.edge_index
-    known = set(zip(source.tolist(), target.tolist(), strict=True))
-    missing = np.array(
-        [u != v and (v, u) not in known for u, v in zip(source.tolist(), target.tolist(), strict=True)], bool
-    )
+    keys, opposite = source * graph.num_nodes + target, target * graph.num_nodes + source
+    missing = (source != target) & ~np.isin(opposite, keys)
     repeats = np.where(missing, 2, 1)
     arcs = np.repeat(np.arange(source.size), repeats)
     is_reverse = np.concatenate([[False], arcs[1:] == arcs[:-1]]) if arcs.size else np.zeros(0, bool)
@@ -89,3 +87,6 @@ def add_reverse(graph: RawGraph) -> RawGraph:
         edge_labels=None if graph.edge_labels is None else graph.edge_labels[arcs],
         node_targets=graph.node_targets,
     )
+
+
+ONE_GRAPH = "one graph: to train on it, cut it into parts (--reader parts, dataset.parts=N)"

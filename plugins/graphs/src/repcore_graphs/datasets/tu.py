@@ -16,13 +16,15 @@ from pathlib import Path
 
 import numpy as np
 
+from repcore.data.accounting import Accounting
 from repcore.data.seeds import generator
 from repcore.data.tables import file_fingerprint
 from repcore.errors import DataError, ItemError
 from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
 from repcore_graphs.configs.data import TUDatasetConfig
-from repcore_graphs.datasets.folds import fold_split, published_folds, stratified_folds
+from repcore_graphs.datasets.folds import JSON_NAME, TEXT_FOLDER, fold_split, published_folds, stratified_folds
+from repcore_graphs.datasets.graph_targets import MOST_CLASSES, GraphTargets, read_targets
 from repcore_graphs.datasets.raw_graph import RawGraph, check_graph
 
 SUFFIXES = (
@@ -74,7 +76,9 @@ class TUDataset:
         if self.graph_of_node.size == 0 or self.graph_of_node.min() < 0:
             raise DataError(f"{self._path('graph_indicator')} does not number graphs from 1")
         self.count = int(self.graph_of_node.max()) + 1
-        self._labels = self._class_labels()
+        self.account = Accounting(root=self.folder)
+        self._account_files()
+        self._labels = self._graph_labels()
         self._values = self._graph_values()
 
     # ---------------------------------------------------------------------------------------------- reader
@@ -89,12 +93,7 @@ class TUDataset:
 
     @property
     def targets(self) -> Sequence[TargetSpec]:
-        found = []
-        if self._labels is not None:
-            found.append(TargetSpec(LABEL, "class", names=tuple(self._labels[1])))
-        if self._values is not None:
-            found.append(TargetSpec(VALUE, "regression", names=tuple(str(k) for k in range(self._values.shape[1]))))
-        return found
+        return [*self._labels.specs, *self._values.specs]
 
     @cached_property
     def splits(self) -> Mapping[str, Sequence[int]]:
@@ -118,7 +117,8 @@ class TUDataset:
         """Test rows of the ten folds that the config asks for."""
         if self.config.folds == "published":
             return published_folds(self.folder, self.count)
-        labels = np.zeros(self.count) if self._labels is None else self._labels[0]
+        spec = next((one for one in self._labels.specs if one.kind == "class"), None)
+        labels = np.zeros(self.count) if spec is None else self._labels.values[spec.name]
         return stratified_folds(labels, generator=generator(self.config.seed, "folds"))
 
     def __len__(self) -> int:
@@ -141,11 +141,7 @@ class TUDataset:
             raise IndexError(index)
         graph = self._graph(index)
         check_graph(graph)
-        targets: dict[str, object] = {}
-        if self._labels is not None:
-            targets[LABEL] = float(self._labels[0][index])
-        if self._values is not None:
-            targets[VALUE] = self._values[index]
+        targets = {**self._labels.of(index), **self._values.of(index)}
         meta = {"nodes": graph.num_nodes, "edges": graph.edge_index.shape[1]}
         return Sample(id=self.id_of(index), inputs=graph, targets=targets, meta=meta)
 
@@ -177,15 +173,35 @@ class TUDataset:
             )
         return values
 
-    def _class_labels(self) -> tuple[np.ndarray, list[str]] | None:
+    def _account_files(self) -> None:
+        """The files of the format; others beside them (read-mes, folds) are named."""
+        self.account.use(*(self._path(suffix) for suffix in SUFFIXES if self._path(suffix).is_file()))
+        for path in self.folder.iterdir():
+            if path.name in (JSON_NAME, TEXT_FOLDER):
+                self.account.use(path)
+        self.account.cover(self.folder, "not one of the files of a TUDataset")
+
+    def _graph_labels(self) -> GraphTargets:
+        """``graph_labels``: classes, unless the numbers are not whole."""
         values = self._optional("graph_labels", np.float64, self.count, "graph_indicator")
         if values is None:
-            return None
-        names, numbers = np.unique(values[:, 0], return_inverse=True)
-        return numbers.reshape(-1), [f"{name:g}" for name in names]
+            return GraphTargets()
+        if values.shape[1] > 1:
+            return read_targets(LABEL, values, self.account, kind=self.config.label_kind)
+        known = np.unique(values[~np.isnan(values)])
+        is_class = known.size <= MOST_CLASSES and bool((known == known.round()).all())
+        if self.config.label_kind != "auto" or not is_class:
+            return read_targets(LABEL, values, self.account, kind=self.config.label_kind)
+        # the format means classes by this file, even where a class has one graph or all graphs are of one
+        place = {float(value): float(number) for number, value in enumerate(known)}
+        spec = TargetSpec(LABEL, "class", names=tuple(f"{name:.0f}" for name in known))
+        return GraphTargets((spec,), {LABEL: np.array([place.get(float(one), np.nan) for one in values[:, 0]])})
 
-    def _graph_values(self) -> np.ndarray | None:
-        return self._optional("graph_attributes", np.float64, self.count, "graph_indicator")
+    def _graph_values(self) -> GraphTargets:
+        values = self._optional("graph_attributes", np.float64, self.count, "graph_indicator")
+        if values is None:
+            return GraphTargets()
+        return read_targets(VALUE, values, self.account, kind="regression")
 
     @cached_property
     def _all(self) -> dict[str, np.ndarray | None]:

@@ -5,7 +5,7 @@ Symbols: S elements (nodes or edges), a attribute columns, c label columns.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,18 +14,21 @@ import torch
 
 from repcore.errors import ItemError
 
+Label = int | str
+"""A stored label: a code of the file, or a word such as ``single`` of a bond."""
+
 
 @dataclass(frozen=True, slots=True)
 class FeatureEncoding:
     """How stored features of nodes or edges become tensors.
 
     Args:
-        vocabulary: known label values of each column; one-hot places or code numbers follow this order.
+        vocabulary: known label values of each column (codes or words); one-hot places and codes follow this order.
         mean / scale: of each attribute column.
         codes: labels become integer codes (then attributes are not allowed beside them).
     """
 
-    vocabulary: tuple[tuple[int, ...], ...] = ()
+    vocabulary: tuple[tuple[Label, ...], ...] = ()
     mean: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
     codes: bool = False
@@ -109,7 +112,10 @@ class FeatureEncoding:
     def from_json(cls, state: Mapping[str, Any]) -> FeatureEncoding:
         """From :meth:`to_json`."""
         return cls(
-            vocabulary=tuple(tuple(int(value) for value in column) for column in state["vocabulary"]),
+            vocabulary=tuple(
+                tuple(value if isinstance(value, str) else int(value) for value in column)
+                for column in state["vocabulary"]
+            ),
             mean=tuple(float(value) for value in state["mean"]),
             scale=tuple(float(value) for value in state["scale"]),
             codes=bool(state["codes"]),
@@ -117,46 +123,58 @@ class FeatureEncoding:
 
 
 @dataclass(slots=True)
-class FeatureStatistics:
-    """Collects what an encoding needs, graph by graph."""
+class _Sums:
+    """Of attributes with one number of columns."""
 
-    labels: list[set[int]] = field(default_factory=list)
+    graphs: int = 0
     count: int = 0
-    total: np.ndarray | None = None
-    squares: np.ndarray | None = None
+    total: np.ndarray | float = 0.0
+    squares: np.ndarray | float = 0.0
+
+
+@dataclass(slots=True)
+class FeatureStatistics:
+    """Collects what an encoding needs, graph by graph and by number of columns; the most frequent number counts."""
+
+    labels: dict[int, tuple[int, list[set[Label]]]] = field(default_factory=dict)
+    sums: dict[int, _Sums] = field(default_factory=dict)
 
     def add(self, attributes: np.ndarray | None, labels: np.ndarray | None) -> None:
         """Take one graph in."""
-        if labels is not None:
-            while len(self.labels) < labels.shape[1]:
-                self.labels.append(set())
-            for column, known in enumerate(self.labels):
-                known.update(np.unique(labels[:, column]).tolist())
+        if labels is not None and labels.shape[1]:
+            graphs, known = self.labels.setdefault(labels.shape[1], (0, [set() for _ in range(labels.shape[1])]))
+            self.labels[labels.shape[1]] = (graphs + 1, known)
+            for column, values in enumerate(known):
+                values.update(np.unique(labels[:, column]).tolist())
         if attributes is not None and attributes.shape[1]:
-            values = attributes.astype(np.float64)
-            if self.total is None or self.squares is None:
-                self.total, self.squares = np.zeros(values.shape[1]), np.zeros(values.shape[1])
-            self.count += len(values)
-            self.total += values.sum(axis=0)
-            self.squares += (values**2).sum(axis=0)
+            sums = self.sums.setdefault(attributes.shape[1], _Sums())
+            values64 = attributes.astype(np.float64)
+            sums.graphs += 1
+            sums.count += len(values64)
+            sums.total = sums.total + values64.sum(axis=0)
+            sums.squares = sums.squares + (values64**2).sum(axis=0)
 
-    def encoding(self, *, codes: bool, standardise: bool, vocabulary: list[list[int]] | None = None) -> FeatureEncoding:
+    def encoding(
+        self, *, codes: bool, standardise: bool, vocabulary: Sequence[Sequence[Label]] | None = None
+    ) -> FeatureEncoding:
         """The encoding; ``vocabulary`` replaces the labels seen (a reader that knows the whole data set's)."""
-        seen = vocabulary or [sorted(column) for column in self.labels]
+        _, columns = max(self.labels.values(), key=lambda one: one[0], default=(0, []))
+        seen = vocabulary or [sorted(column, key=lambda one: (isinstance(one, str), one)) for column in columns]
         mean: tuple[float, ...] = ()
         scale: tuple[float, ...] = ()
-        if self.total is not None and self.squares is not None and not (codes and seen):
-            average = self.total / max(self.count, 1)
-            deviation = np.sqrt(np.maximum(self.squares / max(self.count, 1) - average**2, 0.0))
+        if self.sums and not (codes and seen):
+            sums = max(self.sums.values(), key=lambda one: one.graphs)
+            average = np.asarray(sums.total) / max(sums.count, 1)
+            deviation = np.sqrt(np.maximum(np.asarray(sums.squares) / max(sums.count, 1) - average**2, 0.0))
             deviation = np.where(deviation > 1e-8, deviation, 1.0)
             mean = tuple((average if standardise else average * 0).tolist())
             scale = tuple((deviation if standardise else deviation * 0 + 1).tolist())
         return FeatureEncoding(tuple(tuple(column) for column in seen), mean, scale, codes and bool(seen))
 
 
-def _places(values: np.ndarray, vocabulary: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Position of each value in an ascending vocabulary, and whether it is there."""
-    known_values = np.asarray(vocabulary, dtype=np.int64)
-    place = np.searchsorted(known_values, values).clip(max=max(len(known_values) - 1, 0))
-    known = known_values[place] == values if known_values.size else np.zeros(values.shape, bool)
-    return place.astype(np.int64), known
+def _places(values: np.ndarray, vocabulary: tuple[Label, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Position of each value in a vocabulary, and whether it is there; numbers and words are compared as written."""
+    place_of = {str(value): place for place, value in enumerate(vocabulary)}
+    distinct, inverse = np.unique(values, return_inverse=True)
+    places = np.asarray([place_of.get(str(value), -1) for value in distinct.tolist()], np.int64)[inverse.reshape(-1)]
+    return np.maximum(places, 0), places >= 0

@@ -209,7 +209,9 @@ def _degrees(graph: RawGraph) -> np.ndarray:
 def _first_of_each(edge_index: np.ndarray) -> np.ndarray:
     """True at the first occurrence of every (source, target)."""
     first = np.zeros(edge_index.shape[1], bool)
-    first[np.unique(edge_index, axis=1, return_index=True)[1]] = True
+    if edge_index.shape[1]:
+        keys = edge_index[0] * (int(edge_index.max()) + 1) + edge_index[1]  # a number for every pair: sorts quicker
+        first[np.unique(keys, return_index=True)[1]] = True
     return first
 
 

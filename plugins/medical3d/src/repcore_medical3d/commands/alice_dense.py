@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,7 +105,7 @@ def dense_command(model: Path, data: str, output: Path, level: str, kind: str, r
       repcore medical3d dense runs/latest scans/ -o features --format zarr
     """
     from repcore_medical3d.preprocessors.volume_sliding import sliding_features
-    from repcore_medical3d.writers.volume_maps import check_format, write_map
+    from repcore_medical3d.writers.volume_maps import check_format, file_names, write_map
 
     check_format(kind)
 
@@ -114,16 +115,17 @@ def dense_command(model: Path, data: str, output: Path, level: str, kind: str, r
         raise ConfigError(f"--level {level!r} is unknown", levels=", ".join(levels))
     opened = loaded.reader(data, reader=reader)
     reporter, failed = ConsoleReporter(), 0
+    names = file_names([opened.id_of(row) for row in range(len(opened))])  # type: ignore[attr-defined]
     for row in range(len(opened)):
+        told = partial(reporter.progress, f"cubes of scan {row + 1} of {len(opened)}")
         try:
             sample = opened[row]
-            ((values, grid),) = sliding_features(loaded.encoder, preprocessor, sample, [int(level[-1])])  # type: ignore[arg-type]
+            ((values, grid),) = sliding_features(loaded.encoder, preprocessor, sample, [int(level[-1])], told)  # type: ignore[arg-type]
         except ItemError as error:
             failed += 1
             say(f"row {row}: {error.status}: {error.reason}")
             continue
-        name = sample.id.replace("/", "_")
-        write_map(output, name, values, grid, facts={"id": sample.id, "level": level}, kind=kind)
+        write_map(output, names[row], values, grid, facts={"id": sample.id, "level": level}, kind=kind)
         reporter.progress("feature maps", row + 1, len(opened), sample.id)
     reporter.close()
     say(f"{len(opened) - failed} of {len(opened)} scans: {output}")
@@ -214,6 +216,7 @@ def dense_probe_command(model: Path, data: str, **given: Any) -> None:
     Example:
       repcore medical3d dense-probe runs/latest scans/ --volumes 1,3,10
     """
+    from repcore_medical3d.preprocessors.volumes import scan_key
     from repcore_medical3d.probes import alice_dense as probe
 
     loaded, preprocessor = volume_model(model)
@@ -225,9 +228,10 @@ def dense_probe_command(model: Path, data: str, **given: Any) -> None:
         known: dict[str, probe.Maps] = {}
 
         def maps(sample: Sample) -> probe.Maps:
-            if sample.id not in known:
-                known[sample.id] = maps_of(sample)
-            return known[sample.id]
+            key = scan_key(sample)
+            if key not in known:
+                known[key] = maps_of(sample)
+            return known[key]
 
         return maps
 

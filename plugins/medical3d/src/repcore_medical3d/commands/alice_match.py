@@ -59,10 +59,10 @@ def match_command(first: Path, second: Path, points: tuple[str, ...], **given: A
 
     from repcore.interfaces import Sample
     from repcore_medical3d.correspondence.backends import cycle_error_mm
-    from repcore_medical3d.formats.volumes import read_nifti
+    from repcore_medical3d.formats.volume_files import read_volume
 
     wanted = np.asarray(points_option(points))
-    scans = [Sample(str(path), read_nifti(path)) for path in (first, second)]
+    scans = [Sample(str(path), read_volume(path)) for path in (first, second)]
     _check_inside(scans[0], wanted)
     preprocessor, encoder = _model_parts(given["model"], scans)
     backend, name = _backend(given, preprocessor, encoder)

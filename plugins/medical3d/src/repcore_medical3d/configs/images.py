@@ -14,9 +14,7 @@ class ImageFilesConfig:
     labels: tuple[str, ...] = field(default=(), metadata={"help": "labels to use; all that are found when left out"})
     table: str = field(
         default="",
-        metadata={
-            "help": "CSV, TSV or parquet with a column of file names; the only table of the folder when left out"
-        },
+        metadata={"help": "CSV, TSV or parquet with a column of file names; the tables of the folder when left out"},
     )
     file_column: str | None = field(
         default=None, metadata={"help": "column of file names; found by name when left out"}
@@ -25,6 +23,15 @@ class ImageFilesConfig:
         default=None, metadata={"help": "leakage key; patient or patient_id when left out"}
     )
     split_column: str | None = field(default=None, metadata={"help": "split of each row; split when left out"})
+    label_kind: Literal["auto", "class", "regression", "multilabel"] = field(
+        default="auto", metadata={"help": "what the table's columns are; judged by their cells"}
+    )
+    label_separator: str = field(
+        default="", metadata={"help": "sign between several labels in a cell; found in the cells when left out"}
+    )
+    uncertain: Literal["auto", "missing", "positive", "negative", "class"] = field(
+        default="auto", metadata={"help": "what -1 beside 0 and 1 means (CheXpert, MIMIC-CXR); auto: missing"}
+    )
     mask_folder: str = field(
         default="masks", metadata={"help": "folder beside the images with label images of the same names"}
     )

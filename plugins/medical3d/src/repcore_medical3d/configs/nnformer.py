@@ -12,7 +12,7 @@ class NnFormerConfig:
     crop_edge: int | None = field(
         default=None, metadata={"help": "edge of the cubes; from the preprocessor", "unit": "voxels"}
     )
-    input_channels: int = field(default=1, metadata={"help": "channels of a scan"})
+    input_channels: int | None = field(default=None, metadata={"help": "channels of a scan; from the preprocessor"})
     width: int = field(default=48, metadata={"help": "channels after the stem; doubles with every stage"})
     depths: tuple[int, ...] = field(default=(2, 2, 2, 2), metadata={"help": "blocks of the encoder's stages"})
     heads: tuple[int, ...] = field(default=(6, 12, 24, 48), metadata={"help": "attention heads of the stages"})
@@ -39,7 +39,7 @@ class SwinUnetrConfig:
         default=None,
         metadata={"help": "edge of the cubes, a multiple of 32 from 64 on; from the preprocessor", "unit": "voxels"},
     )
-    input_channels: int = field(default=1, metadata={"help": "channels of a scan"})
+    input_channels: int | None = field(default=None, metadata={"help": "channels of a scan; from the preprocessor"})
     width: int = field(default=48, metadata={"help": "channels after the stem, a multiple of 12"})
     depths: tuple[int, int, int, int] = field(default=(2, 2, 2, 2), metadata={"help": "blocks of the stages"})
     heads: tuple[int, int, int, int] = field(default=(3, 6, 12, 24), metadata={"help": "attention heads"})
@@ -55,7 +55,7 @@ class VolumeVitConfig:
     crop_edge: int | None = field(
         default=None, metadata={"help": "edge of the cubes; from the preprocessor", "unit": "voxels"}
     )
-    input_channels: int = field(default=1, metadata={"help": "channels of a scan"})
+    input_channels: int | None = field(default=None, metadata={"help": "channels of a scan; from the preprocessor"})
     patch: int = field(default=16, metadata={"help": "edge of a patch, a power of two", "unit": "voxels"})
     width: int = field(default=768, metadata={"help": "width of the tokens"})
     mlp_width: int = field(default=3072, metadata={"help": "hidden width of the MLPs"})

@@ -22,6 +22,39 @@ class VolumeFilesConfig:
             "superior from the origin"
         },
     )
+    unit: Literal["header", "mm", "m", "um"] = field(
+        default="header", metadata={"help": "unit of lengths in NIfTI headers: the header's word, or this one"}
+    )
+    channel: str = field(
+        default="all",
+        metadata={"help": "of scans with several channels (sequences, a fourth axis, colours): all, a name or number"},
+    )
+    sequences: Literal["together", "apart"] = field(
+        default="together",
+        metadata={
+            "help": "files of one scan that differ in their last word (_0000 and _0001, _t1 and _flair): one item, or "
+            "an item each"
+        },
+    )
+    label_kind: Literal["auto", "class", "regression", "multilabel"] = field(
+        default="auto", metadata={"help": "what columns of the table beside the scans are; judged by their cells"}
+    )
+    largest_mib: int = field(
+        default=8192, metadata={"help": "decoded size from which on a file is reported instead of read", "unit": "MiB"}
+    )
+    label_grid: Literal["world", "image"] = field(
+        default="world",
+        metadata={
+            "help": "where a label map lies: by its own affine (resampled where it differs from the image's), or voxel "
+            "by voxel on its image"
+        },
+    )
+    label_cover: float = field(
+        default=0.5, metadata={"help": "share of its image that a label map has to cover in the world"}
+    )
+    soft_labels: float | None = field(
+        default=None, metadata={"help": "label maps of probabilities: 1 from here on; reported when left out"}
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

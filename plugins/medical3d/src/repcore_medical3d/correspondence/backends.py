@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from repcore.interfaces import Sample
-from repcore_medical3d.preprocessors.volumes import PreparedVolume, VolumePreprocessor
+from repcore_medical3d.preprocessors.volumes import PreparedVolume, VolumePreprocessor, scan_key
 
 BODY_ABOVE = 0.02  # scaled value that counts as body
 COARSE_EDGE = 32  # voxels along the longest axis while registering
@@ -70,9 +70,10 @@ class Coordinates:
 
     def _box(self, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
         """First voxel and extent of the body on the model's grid."""
-        if sample.id not in self._boxes:
-            self._boxes[sample.id] = body_box(self.preprocessor.prepared(sample).values[0])
-        return self._boxes[sample.id]
+        known = scan_key(sample)
+        if known not in self._boxes:
+            self._boxes[known] = body_box(self.preprocessor.prepared(sample).values[0])
+        return self._boxes[known]
 
 
 def body_box(values: Tensor) -> tuple[np.ndarray, np.ndarray]:

@@ -33,7 +33,7 @@ from repcore_medical3d.encoders.volume_backbone import VolumeBackbone
 from repcore_medical3d.formats.volumes import Grid, Volume
 from repcore_medical3d.preprocessors.volume_resampling import oriented_grid, resample
 from repcore_medical3d.preprocessors.volume_sliding import sliding_features
-from repcore_medical3d.preprocessors.volumes import VolumePreprocessor
+from repcore_medical3d.preprocessors.volumes import VolumePreprocessor, scan_key
 
 PUBLISHED_SPACING_MM = 2.0
 PUBLISHED_ORIENTATION = "LPS"
@@ -75,22 +75,23 @@ class EmbeddingStore:
         self._kept: OrderedDict[str, Embedded] = OrderedDict()
 
     def __call__(self, sample: Sample) -> Embedded:
-        if sample.id not in self._kept:
+        known = scan_key(sample)
+        if known not in self._kept:
             path = self._path(sample)
             found = self._read(path) if path is not None and path.is_file() else None
             if found is None:
                 found = self._computed(sample)
                 if path is not None:
                     self._write(path, found)
-            self._kept[sample.id] = found
+            self._kept[known] = found
             if len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
-        return self._kept[sample.id]
+        return self._kept[known]
 
     def _path(self, sample: Sample) -> Path | None:
         if self.folder is None:
             return None
-        key = sha256(f"{sample.id}|{self.identity}|{self.spacing_mm}".encode()).hexdigest()[:12]
+        key = sha256(f"{scan_key(sample)}|{self.identity}|{self.spacing_mm}".encode()).hexdigest()[:12]
         return self.folder / f"{re.sub(r'[^A-Za-z0-9._-]+', '_', sample.id)[:60]}-{key}.safetensors"
 
     def _computed(self, sample: Sample) -> Embedded:
@@ -219,12 +220,13 @@ class SelfCorrespondence:
 
     @torch.no_grad()
     def _embedded(self, sample: Sample) -> Embedded:
-        if sample.id not in self._kept:
+        known = scan_key(sample)
+        if known not in self._kept:
             backbone: VolumeBackbone = self.encoder  # type: ignore[assignment]  # what the caller loads
             maps = sliding_features(backbone, self.preprocessor, sample, self.stages)
             (fine, grid), (coarse, _) = maps
             centred = [F.normalize(one - one.mean(dim=(1, 2, 3), keepdim=True), dim=0) for one in (fine, coarse)]
             # maps of the pyramid run along the model's axes: (x, y, z) becomes (z, y, x)
             turned = [one.permute(0, 3, 2, 1).contiguous() for one in centred]
-            self._kept[sample.id] = Embedded(turned[0], turned[1], grid)
-        return self._kept[sample.id]
+            self._kept[known] = Embedded(turned[0], turned[1], grid)
+        return self._kept[known]

@@ -1,23 +1,43 @@
-"""Labels of image files: from a table with a column of file names, or from the names of subfolders."""
+"""Labels of image files: from the tables beside them, or from the names of subfolders.
+
+Tables are joined by key only: a column is believed to name images where its cells are paths, names or numbers of files
+that are there (a study's or a patient's number stands for all of its images, as in MIMIC-CXR). Tables of one kind that
+are named after parts of a split (CheXpert's ``train.csv`` and ``valid.csv``) are put together. Which kind of label a
+column holds is judged by core.
+"""
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from repcore.data.accounting import Accounting, walk
+from repcore.data.cells import is_missing
+from repcore.data.groups import group_column, group_in_path, groups_in_paths, useful_groups
+from repcore.data.item_columns import item_columns, refuse_item_columns, varying
+from repcore.data.labels import LabelColumn, read_labels
 from repcore.data.splits import PART_NAMES
-from repcore.data.tables import MISSING_WORDS, Table, number, table_suffix
+from repcore.data.tables import Table, table_suffix
 from repcore.errors import DataError, closest
 from repcore.specs import TargetSpec
 from repcore_medical3d.configs.images import ImageFilesConfig
 
-FILE_COLUMNS = ("file", "filename", "file_name", "image", "image_id", "image index", "path", "name")
-GROUP_COLUMNS = ("patient_id", "patient", "patientid", "patient id", "group", "subject")
-MOST_CLASSES = 50
+GROUP_WORDS = ("patientid", "patient", "subject", "mrn", "pid")
+SPLIT_COLUMNS = ("split", "fold", "subset")
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
+TABLE_DEPTH = 2  # folders below the root in which tables are looked for
 LEAST_YES_NO_COLUMNS = 3  # that also make one multilabel target
 MULTILABEL = "findings"
+STUDY = re.compile(r"s(\d{6,})")  # MIMIC-CXR: p10/p10000032/s50414267
+ROLE_FOLDERS = re.compile(
+    r"(images?|imgs?|data|files|png|jpe?g|dicom|dcm|photos|pictures|scans?)(_\d+)?", re.IGNORECASE
+)
+MOST_IMAGES_OF_A_GROUP = 3  # folders with fewer images on average hold patients, not classes
+MOST_FOLDER_CLASSES = 50
 
 
 @dataclass(slots=True)
@@ -27,7 +47,7 @@ class Labels:
     Args:
         targets: labels found.
         values / groups / splits: by file.
-        missing: rows of the table without a file, with the reason.
+        missing: rows of a table without a file, with the reason.
         notes: remarks for people.
     """
 
@@ -39,131 +59,302 @@ class Labels:
     notes: tuple[str, ...] = ()
 
 
-def folder_labels(root: Path, files: Sequence[Path]) -> Labels:
-    """The first folder below the root as a class, where there are several."""
-    words = {file: file.relative_to(root).parts[0] for file in files if len(file.relative_to(root).parts) > 1}
+@dataclass(frozen=True, slots=True)
+class Keyed:
+    """A table with the column that names images, and row -> its files (one, or all of a study or patient)."""
+
+    table: Table
+    column: str
+    rows: Mapping[int, Sequence[Path]]
+    is_by_file: bool
+
+    @property
+    def part(self) -> str:
+        """Split that the table's name tells."""
+        words = re.split(r"[-_.\s]+", self.table.path.name.lower())
+        found = [PART_NAMES[word] for word in words if word in PART_NAMES]
+        return found[0] if len(set(found)) == 1 else ""
+
+
+# ------------------------------------------------------------------------------------------- subfolders
+
+
+def folder_labels(root: Path, files: Sequence[Path], account: Accounting) -> Labels:
+    """The first folder that tells neither a role nor a split as a class, or as a patient; splits from folder names."""
+    labels = Labels()
+    words: dict[Path, str] = {}
+    for file in files:
+        parts = file.relative_to(root).parts[:-1]
+        split = next((PART_NAMES[part.lower()] for part in parts if part.lower() in PART_NAMES), None)
+        if split:
+            labels.splits[file] = split
+        rest = [part for part in parts if part.lower() not in PART_NAMES and not ROLE_FOLDERS.fullmatch(part)]
+        if rest:
+            words[file] = rest[0]
+    groups, said = groups_in_paths(files, root)
+    if said:
+        labels.groups = {file: group for file, group in zip(files, groups, strict=True) if group is not None}
+        account.note(said)
     names = tuple(sorted(set(words.values())))
     if len(names) < 2:
-        return Labels()
-    values = {file: {"folder": names.index(word)} for file, word in words.items()}
-    return Labels(targets=[TargetSpec("folder", "class", names=names)], values=dict(values))
-
-
-def table_labels(root: Path, files: Sequence[Path], config: ImageFilesConfig) -> Labels | None:
-    """Labels from the folder's table; None where there is none.
-
-    Raises:
-        DataError: the table has no column of file names, or names none of the files.
-    """
-    path = _table_path(root, config)
-    if path is None:
-        return None
-    table = Table(path)
-    column = _column(table, config.file_column, FILE_COLUMNS)
-    if column is None:
-        raise DataError(
-            f"{path.name} has no column of file names",
-            columns=", ".join(table.columns),
-            hint="dataset.file_column=NAME",
-        )
-    names = [_text(cell) for cell in table.slice(0, len(table), column)]
-    by_name = _by_name(root, files)
-    rows = {row: by_name[name] for row, name in enumerate(names) if name in by_name}
-    if not rows:
-        raise DataError(
-            f"{path.name} names {len(names)} files, none of which is below {root.name}",
-            first_in_table=names[0],
-            first_file=files[0].name if files else "none",
-            did_you_mean=closest(names[0] or "", [file.name for file in files[:1000]]),
-            hint="dataset.file_column=NAME, or dataset.table=OTHER.csv",
-        )
-    labels = Labels()
-    problems = table.problems()
-    labels.missing = [
-        (name or f"row-{row}", problems.get(row) or f"{path.name} names {name!r}, which does not exist")
-        for row, name in enumerate(names)
-        if row not in rows
-    ]
-    unlabelled = len(files) - len(set(rows.values()))
-    labels.notes = (f"{unlabelled} of {len(files)} images are not in {path.name}",) if unlabelled else ()
-    group, split = (
-        _column(table, config.group_column, GROUP_COLUMNS),
-        _column(table, config.split_column, ("split", "fold", "subset")),
-    )
-    for found, store in ((group, labels.groups), (split, labels.splits)):
-        cells = table.slice(0, len(table), found) if found else []
-        store.update({rows[row]: text for row, cell in enumerate(cells) if row in rows and (text := _text(cell))})
-    labels.splits = {file: PART_NAMES.get(word.lower(), word) for file, word in labels.splits.items()}
-    used = {column, group, split}
-    for name in table.columns:
-        if name not in used and not name.lower().endswith(("split", "_id")):
-            _add(labels, name, table.slice(0, len(table), name), rows)
-    _add_multilabel(labels)
+        return labels
+    if any(group_in_path(f"{name}/x") for name in names):
+        return labels
+    if len(names) > MOST_FOLDER_CLASSES or (len(words) < MOST_IMAGES_OF_A_GROUP * len(names) and len(names) > 3):
+        keys = [words.get(file) for file in files]
+        if not labels.groups and useful_groups(keys):
+            labels.groups = dict(words)
+            account.guess("subfolders", "groups", f"{len(names)} folders of few images each, for example {names[0]!r}")
+        return labels
+    labels.values = {file: {"folder": names.index(word)} for file, word in words.items()}
+    labels.targets = [TargetSpec("folder", "class", names=names)]
+    account.guess("label 'folder'", f"class ({', '.join(names[:6])})", f"{len(names)} subfolders")
     return labels
 
 
-def _table_path(root: Path, config: ImageFilesConfig) -> Path | None:
+# ------------------------------------------------------------------------------------------------ tables
+
+
+def table_labels(root: Path, files: Sequence[Path], config: ImageFilesConfig, account: Accounting) -> Labels | None:
+    """Labels from the folder's tables; None where there is none that names images.
+
+    Raises:
+        DataError: the only table has no column of file names, names none of the files, or cuts images into parts.
+    """
+    paths = _table_paths(root, config)
+    if not paths:
+        return None
+    index = _index(root, files)
+    keyed = [one for path in paths if (one := _keyed(Table(path), index, config)) is not None]
+    for path in paths:
+        if all(one.table.path != path for one in keyed):
+            account.ignore(path, "a table that names none of the images")
+    if not keyed:
+        if config.table or len(paths) == 1:
+            raise _no_match(Table(paths[0]), files, root, config)
+        return None
+    for one in keyed:
+        account.use(one.table.path)
+        account.guess(
+            f"column of {one.table.path.name}", one.column,
+            f"{len(one.rows)} of {len(one.table)} cells name {'images' if one.is_by_file else 'a study or patient'}",
+            "dataset.file_column=NAME",
+        )  # fmt: skip
+        _refuse_parts(one)
+    return _gathered(keyed, files, root, config, account)
+
+
+def _table_paths(root: Path, config: ImageFilesConfig) -> list[Path]:
+    """The table that was given, else all tables near the root."""
     if config.table:
         given = Path(config.table).expanduser()
-        return given if given.is_absolute() or given.is_file() else root / given
-    found = sorted(
-        path for path in root.iterdir() if path.is_file() and table_suffix(path) in (".csv", ".tsv", ".parquet")
-    )
-    return found[0] if len(found) == 1 else next((path for path in found if path.stem == "labels"), None)
+        return [given if given.is_absolute() or given.is_file() else root / given]
+    found = [one.path for one in walk(root) if not one.problem and not one.left_out]
+    near = [path for path in found if len(path.relative_to(root).parts) <= TABLE_DEPTH + 1]
+    return [path for path in near if table_suffix(path) in TABLE_SUFFIXES]
 
 
-def _column(table: Table, given: str | None, candidates: Sequence[str]) -> str | None:
-    if given is not None:
-        return table.require(given)
+def _index(root: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
+    """Name -> files: ends of paths, names without suffix, numbers of studies and patients; the plain path wins."""
+    found: dict[str, dict[Path, None]] = {}
+    for file in files:
+        parts = file.relative_to(root).parts
+        names = ["/".join(parts[start:]) for start in range(len(parts))]
+        names += [name.removesuffix(file.suffix) for name in names]
+        for part in parts[:-1]:
+            study = STUDY.fullmatch(part)
+            names += [part, study[1]] if study else []
+        group = group_in_path(file, root)
+        names += [group, re.sub(r"\D", "", group)] if group else []
+        for name in names:
+            found.setdefault(name, {})[file] = None
+    return {name: list(paths) for name, paths in found.items() if name}
+
+
+def _files_of(cell: Any, index: Mapping[str, list[Path]]) -> Sequence[Path]:  # a cell of any type
+    """Files that a cell names: the path, ends of it, its name with or without suffix."""
+    if is_missing(cell):
+        return ()
+    pure = PurePosixPath(str(cell).strip().replace("\\", "/"))
+    parts = pure.parts
+    for start in range(len(parts)):
+        name = "/".join(parts[start:])
+        if name in index:
+            return index[name]
+    return index.get(pure.stem, ()) if pure.suffix else ()
+
+
+def _keyed(table: Table, index: Mapping[str, list[Path]], config: ImageFilesConfig) -> Keyed | None:
+    """The column whose cells name most images, of several the one that names them most closely."""
+    asked = config.file_column is not None and any(name.lower() == config.file_column.lower() for name in table.columns)
+    names = [table.require(config.file_column)] if asked and config.file_column else list(table.columns)
+    best: tuple[tuple[float, float], Keyed] | None = None
+    for name in names:
+        rows = {
+            row: files for row, cell in enumerate(table.slice(0, len(table), name)) if (files := _files_of(cell, index))
+        }
+        if not rows:
+            continue
+        width = sum(len(files) for files in rows.values()) / len(rows)
+        distinct = len({files[0] for files in rows.values()})
+        rank = (float(distinct), -width)
+        if best is None or rank > best[0]:
+            best = (rank, Keyed(table, name, rows, is_by_file=width == 1.0))
+    return best[1] if best else None
+
+
+def _no_match(table: Table, files: Sequence[Path], root: Path, config: ImageFilesConfig) -> DataError:
+    """Why a table that should name images does not."""
+    candidates = ("file", "filename", "file_name", "image", "image_id", "image index", "path", "name")
     lower = {name.lower(): name for name in table.columns}
-    return next((lower[name] for name in candidates if name in lower), None)
+    column = config.file_column or next((lower[name] for name in candidates if name in lower), None)
+    if column is None:
+        return DataError(
+            f"{table.path.name} has no column of file names", columns=", ".join(table.columns),
+            hint="dataset.file_column=NAME",
+        )  # fmt: skip
+    names = [str(cell) for cell in table.slice(0, len(table), table.require(column))]
+    return DataError(
+        f"{table.path.name} names {len(names)} files, none of which is below {root.name}",
+        first_in_table=names[0],
+        first_file=files[0].name if files else "none",
+        did_you_mean=closest(names[0], [file.name for file in files[:1000]]),
+        hint="dataset.file_column=NAME, or dataset.table=OTHER.csv",
+    )
 
 
-def _text(cell: Any) -> str | None:  # a cell of any type
-    text = "" if cell is None else str(cell).strip()
-    return None if text.lower() in MISSING_WORDS else text
+def _refuse_parts(one: Keyed) -> None:
+    """Rows that share an image and differ by a frame or a box are parts of it, which nobody cuts here."""
+    if not one.is_by_file:
+        return
+    counts: dict[Path, int] = {}
+    for files in one.rows.values():
+        counts[files[0]] = counts.get(files[0], 0) + 1
+    shared = sum(count for count in counts.values() if count > 1)
+    found = [column for column in item_columns(one.table.columns) if column.role in ("frame", "box", "channel")]
+    found = varying(found, lambda name: one.table.slice(0, len(one.table), name))
+    refuse_item_columns(found, one.table.path.name, "image", shared=shared, rows=len(one.table))
 
 
-def _by_name(root: Path, files: Sequence[Path]) -> dict[str | None, Path]:
-    """Files by relative path, name and stem; a name that stands twice names nothing."""
-    found: dict[str | None, Path] = {}
-    for spell in (lambda file: file.stem, lambda file: file.name):
-        seen: dict[str, list[Path]] = {}
+def _gathered(
+    keyed: Sequence[Keyed], files: Sequence[Path], root: Path, config: ImageFilesConfig, account: Accounting
+) -> Labels:
+    """All tables as one: cells by file, judged together."""
+    labels = Labels()
+    cells: dict[str, list[Any]] = {}
+    owners: list[Sequence[Path]] = []
+    splits_by_table = len({one.part for one in keyed} - {""}) > 1
+    for one in keyed:
+        first, count = len(owners), len(one.table)
+        owners += [one.rows.get(row, ()) for row in range(count)]
+        for name in one.table.columns:
+            if name == one.column:
+                continue
+            column = cells.setdefault(name, [None] * first)
+            column += [None] * (first - len(column))
+            column += one.table.slice(0, count, name)
+        _note_missing(one, labels)
+        if splits_by_table and one.part:
+            labels.splits.update({file: one.part for found in one.rows.values() for file in found})
+    cells = {name: column + [None] * (len(owners) - len(column)) for name, column in cells.items()}
+    if splits_by_table:
+        account.guess("split", ", ".join(one.part or "none" for one in keyed), "names of the tables")
+    _groups_and_splits(labels, cells, owners, files, root, config, account)
+    named = {file for found in owners for file in found}
+    unlabelled = len(files) - len(named)
+    places = " and ".join(one.table.path.name for one in keyed)
+    labels.notes = (f"{unlabelled} of {len(files)} images are not in {places}",) if unlabelled else ()
+    judged = read_labels(
+        cells, kind=config.label_kind, uncertain=config.uncertain, separator=config.label_separator,
+        group_words=GROUP_WORDS, account=account,
+    )  # fmt: skip
+    for label in judged:
+        if label.target is not None:
+            _spread(labels, label, owners, account)
+    _add_multilabel(labels, [one for one in judged if one.is_binary and one.target is not None])
+    return labels
+
+
+def _note_missing(one: Keyed, labels: Labels) -> None:
+    """Rows that name a file which is not there stay rows."""
+    if not one.is_by_file:
+        return
+    problems = one.table.problems()
+    for row, cell in enumerate(one.table.slice(0, len(one.table), one.column)):
+        if row not in one.rows:
+            name = None if is_missing(cell) else str(cell).strip()
+            why = problems.get(row) or f"{one.table.path.name} names {name!r}, which does not exist"
+            labels.missing.append((name or f"row-{row}", why))
+
+
+def _groups_and_splits(
+    labels: Labels, cells: dict[str, list[Any]], owners: Sequence[Sequence[Path]], files: Sequence[Path], root: Path,
+    config: ImageFilesConfig, account: Accounting,
+) -> None:  # fmt: skip
+    """Patients and declared splits; their columns are taken out of ``cells``."""
+    lower = {name.lower(): name for name in cells}
+    split = _column(config.split_column, lower) or next((lower[name] for name in SPLIT_COLUMNS if name in lower), None)
+    group = _column(config.group_column, lower) or group_column([name for name in cells if name != split], GROUP_WORDS)
+    if split is not None:
+        for found, cell in zip(owners, cells.pop(split), strict=True):
+            if not is_missing(cell):
+                word = str(cell).strip()
+                labels.splits.update({file: PART_NAMES.get(word.lower(), word) for file in found})
+    if group is not None:
+        for found, cell in zip(owners, cells[group], strict=True):
+            if not is_missing(cell):
+                labels.groups.update({file: str(cell).strip() for file in found})
+        count = len(set(labels.groups.values()))
+        account.guess("groups", group, f"{count} different ones; kept together in splits", "dataset.group_column=NAME")
+        if config.group_column is not None:
+            cells.pop(group)
+        return
+    keys, said = groups_in_paths(files, root)
+    if said:
+        labels.groups.update({file: key for file, key in zip(files, keys, strict=True) if key is not None})
+        account.note(said)
+
+
+def _column(given: str | None, lower: Mapping[str, str]) -> str | None:
+    if given is None:
+        return None
+    if given.lower() not in lower:
+        raise DataError(
+            f"the tables have no column {given!r}", did_you_mean=closest(given, lower.values()),
+            columns=", ".join(lower.values()),
+        )  # fmt: skip
+    return lower[given.lower()]
+
+
+def _spread(labels: Labels, column: LabelColumn, owners: Sequence[Sequence[Path]], account: Accounting) -> None:
+    """A judged column to the files of its rows; rows that contradict each other give nothing, and are said."""
+    assert column.target is not None
+    found: dict[Path, Any] = {}
+    torn: dict[Path, None] = {}
+    for row, files in enumerate(owners):
+        value = column.value(row)
+        if isinstance(value, float) and math.isnan(value):
+            continue
         for file in files:
-            seen.setdefault(spell(file), []).append(file)
-        found.update({name: paths[0] for name, paths in seen.items() if len(paths) == 1})
-    found.update({file.relative_to(root).as_posix(): file for file in files})
-    return found
+            if file in found and found[file] != value:
+                torn[file] = None
+            found[file] = value
+    if torn:
+        first = next(iter(torn))
+        account.odd_cells.append(
+            f"column {column.name!r}: rows about {len(torn)} images contradict each other, first {first.name}: "
+            "they count as missing"
+        )
+    labels.targets.append(column.target)
+    for file, value in found.items():
+        if file not in torn:
+            labels.values.setdefault(file, {})[column.name] = value
 
 
-def _add(labels: Labels, name: str, cells: Sequence[Any], rows: Mapping[int, Path]) -> None:
-    """One column as a target, unless it is the same everywhere or different everywhere."""
-    texts = {row: text for row in rows if (text := _text(cells[row]))}
-    words = sorted(set(texts.values()))
-    if len(words) < 2:
-        return
-    try:
-        numbers = {row: number(text) for row, text in texts.items()}
-    except ValueError:
-        if len(words) > min(MOST_CLASSES, len(texts) // 2):
-            return
-        labels.targets.append(TargetSpec(name, "class", names=tuple(words)))
-        for row, text in texts.items():
-            labels.values.setdefault(rows[row], {})[name] = words.index(text)
-        return
-    distinct = sorted({value for value in numbers.values() if value is not None})
-    is_class = all(value == int(value) and value >= 0 for value in distinct) and len(distinct) <= MOST_CLASSES
-    is_class = is_class and distinct[-1] < 2 * len(distinct)
-    names = tuple(str(value) for value in range(int(distinct[-1]) + 1)) if is_class else ()
-    labels.targets.append(TargetSpec(name, "class" if is_class else "regression", names=names))
-    for row, value in numbers.items():
-        labels.values.setdefault(rows[row], {})[name] = int(value or 0) if is_class else value
-
-
-def _add_multilabel(labels: Labels) -> None:
-    yes_no = [target.name for target in labels.targets if target.kind == "class" and target.names == ("0", "1")]
+def _add_multilabel(labels: Labels, yes_no: Sequence[LabelColumn]) -> None:
     if len(yes_no) < LEAST_YES_NO_COLUMNS or MULTILABEL in {target.name for target in labels.targets}:
         return
-    labels.targets.append(TargetSpec(MULTILABEL, "multilabel", names=tuple(yes_no)))
+    names = [one.name for one in yes_no]
+    labels.targets.append(TargetSpec(MULTILABEL, "multilabel", names=tuple(names)))
     for values in labels.values.values():
-        values[MULTILABEL] = [float(values[name]) if name in values else float("nan") for name in yes_no]
+        values[MULTILABEL] = [float(values[name]) if name in values else float("nan") for name in names]

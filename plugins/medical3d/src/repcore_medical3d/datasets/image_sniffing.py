@@ -1,24 +1,28 @@
-"""How surely each reader of images fits a path, from names only."""
+"""How surely each reader of images fits a path, from names and the headers of a few files."""
 
 from __future__ import annotations
 
-from itertools import islice
 from pathlib import Path
 
+from repcore_medical3d.datasets.dicom import sampled_headers
 from repcore_medical3d.datasets.images import parsed_line
-from repcore_medical3d.formats.images import DICOM_SUFFIXES, PICTURE_SUFFIXES, SUFFIXES
+from repcore_medical3d.datasets.sniffing import first_files
+from repcore_medical3d.formats.dicom import is_dicom
+from repcore_medical3d.formats.images import PICTURE_SUFFIXES, SUFFIXES
 
-LOOKED_AT = 3000  # paths of a large tree that are enough to know
+FILM_SCORE = 0.9
 
 
 def folder(path: Path) -> float:
-    """Any tree with pictures, or one picture; DICOM files alone are more likely slices of a volume."""
+    """Any tree with pictures, or one picture; DICOM files are films by their headers, or slices of a volume."""
     if path.is_file():
-        return 0.9 if path.suffix.lower() in SUFFIXES else 0.0
-    suffixes = {one.suffix.lower() for one in islice(path.rglob("*"), LOOKED_AT)}
+        return 0.9 if path.suffix.lower() in SUFFIXES else 0.4 if is_dicom(path) else 0.0
+    suffixes = {one.suffix.lower() for one in first_files(path)}
     if suffixes & set(PICTURE_SUFFIXES):
         return 0.5
-    return 0.2 if suffixes & set(DICOM_SUFFIXES) else 0.0
+    headers = [one for one in sampled_headers(path) if one.slices]
+    films = sum(1 for one in headers if one.is_projection or not any(slice_.is_placed for slice_ in one.slices))
+    return 0.0 if not headers else FILM_SCORE if 2 * films > len(headers) else 0.2
 
 
 def list_file(path: Path) -> float:

@@ -6,18 +6,23 @@ numbers are classes, other numbers regression; three or more yes/no columns also
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from repcore.data.catalogue import Catalogue, CatalogueReader, Row, existing, files_below, rows_by
-from repcore.errors import DataError, ItemError
+from repcore.data.accounting import Accounting, walk
+from repcore.data.catalogue import Catalogue, CatalogueReader, Row, existing, rows_by
+from repcore.errors import DataError, ItemError, PluginError
 from repcore.specs import TargetSpec
 from repcore_medical3d.configs.images import ImageFilesConfig
-from repcore_medical3d.datasets.image_labels import folder_labels, table_labels
-from repcore_medical3d.formats.images import SUFFIXES, Radiograph, read_image
+from repcore_medical3d.datasets.image_labels import Labels, folder_labels, table_labels
+from repcore_medical3d.datasets.volume_names import named
+from repcore_medical3d.datasets.volume_pairs import items_of, pair_masks
+from repcore_medical3d.formats.dicom import is_dicom, read_header
+from repcore_medical3d.formats.images import PICTURE_SUFFIXES, SUFFIXES, Radiograph, read_image
 
 CHESTXRAY14 = (
     "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",
@@ -26,6 +31,7 @@ CHESTXRAY14 = (
 VINDR = ("PE", "Lung tumor", "Pneumonia", "Tuberculosis", "Other diseases", "No finding")
 LIST_NAMES: Mapping[int, tuple[str, ...]] = {len(CHESTXRAY14): CHESTXRAY14, len(VINDR): VINDR}
 LIST_TARGET = "findings"
+KNOWN_OTHERS = frozenset({".csv", ".tsv", ".parquet", ".json", ".txt", ".nii", ".gz", ".md", ".html", ".xml", ".zip"})
 IMAGE_FOLDERS = ("images", ".", "../images", "..")
 
 
@@ -84,7 +90,10 @@ class ImageReader(CatalogueReader[ImageFiles, Radiograph]):
 
     def facts(self, content: Radiograph) -> Mapping[str, Any]:
         height, width = content.pixels.shape[:2]
-        return {"height": height, "width": width}
+        facts = {"height": height, "width": width}
+        if content.pixels.ndim == 3:
+            facts["colours"] = content.pixels.shape[2]
+        return facts
 
 
 class ImageFolderReader(ImageReader):
@@ -93,22 +102,67 @@ class ImageFolderReader(ImageReader):
     def __init__(self, config: ImageFilesConfig) -> None:
         path = existing(config.path, self.noun)
         masks = path / config.mask_folder
-        files = [path] if path.is_file() else files_below(path, SUFFIXES, without=masks)
         root = path.parent if path.is_file() else path
-        labels = table_labels(root, files, config) or folder_labels(root, files)
+        account = Accounting(root)
+        files = [path] if path.is_file() else image_files(path, masks, account)
+        mask_of = {} if path.is_file() else split_masks(files, root, account)
+        files = [file for file in files if file not in set(mask_of.values()) and account.fate(file) is None]
+        labels = Labels() if path.is_file() else None
+        labels = labels or table_labels(root, files, config, account) or folder_labels(root, files, account)
+        patients = dicom_patients([file for file in files if file not in labels.groups])
         rows = [
             image_row(
                 file.relative_to(root).as_posix(),
                 file,
                 labels.values.get(file, {}),
-                labels.groups.get(file),
-                mask=_mask_of(masks, file),
+                labels.groups.get(file, patients.get(file)),
+                mask=_mask_of(masks, file) or mask_of.get(file),
             )
             for file in files
         ]
         rows += [image_row(name, root / name, problem=("missing_file", reason)) for name, reason in labels.missing]
         splits = rows_by([labels.splits.get(file) for file in files])
-        super().__init__(Catalogue(rows, labels.targets, splits, labels.notes), path, config)
+        super().__init__(Catalogue(rows, labels.targets, splits, labels.notes, account), path, config)
+
+
+def image_files(root: Path, masks: Path, account: Accounting) -> list[Path]:
+    """Pictures by their names and DICOM files by their content, whatever they are called; what is neither is said."""
+    found = []
+    for one in walk(root):
+        is_image = one.path.suffix.lower() in SUFFIXES
+        if one.problem:
+            account.unreadable(one.path, one.problem)
+        elif one.left_out or masks in one.path.parents:
+            continue
+        elif is_image or (one.path.suffix.lower() not in KNOWN_OTHERS and is_dicom(one.path)):
+            found.append(one.path)
+    return found
+
+
+def split_masks(files: Sequence[Path], root: Path, account: Accounting) -> dict[Path, Path]:
+    """Image -> label image, by names and folders (``a_mask.png``, ``labels/a.png``); others without an image are said.
+
+    Nothing is a mask where everything would be one.
+    """
+    seen = [named(file, root) for file in files]
+    if all(one.is_mask for one in seen):
+        return {}
+    items = items_of([one for one in seen if not one.is_mask], together=False, account=account)
+    pair_masks(items, [one for one in seen if one.is_mask], account)
+    return {item.files[0]: item.mask for item in items if item.mask is not None}
+
+
+def dicom_patients(files: Sequence[Path]) -> dict[Path, str]:
+    """PatientID of DICOM files that name one."""
+    found: dict[Path, str] = {}
+    for file in files:
+        if file.suffix.lower() in PICTURE_SUFFIXES:
+            continue
+        with contextlib.suppress(ItemError, PluginError):
+            patient = read_header(file).patient
+            if patient:
+                found[file] = patient
+    return found
 
 
 class ImageListReader(ImageReader):

@@ -11,29 +11,44 @@ from typing import Any
 import numpy as np
 
 from repcore.data.catalogue import Catalogue, CatalogueReader, Row
-from repcore.errors import ItemError
+from repcore.errors import ConfigError
 from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
 from repcore_medical3d.configs.volumes import VolumeFilesConfig
-from repcore_medical3d.formats.volumes import Volume, read_nifti
+from repcore_medical3d.datasets.volume_labels import NOT_LABELLED, LabelRules, labels_on
+from repcore_medical3d.formats.dicom_stacks import Stack
+from repcore_medical3d.formats.nifti import ReadingRules
+from repcore_medical3d.formats.volume_files import VOLUME_SUFFIXES, chosen_channel, joined, parts_beside, read_volume
+from repcore_medical3d.formats.volumes import Volume
 
 SEGMENTATION = "segmentation"  # the dense label, a Volume of class numbers beside each image
+LOOKED_AT = 500_000  # voxels, evenly spread, that tell the range of a scan for people
 
 
 @dataclass(frozen=True, slots=True)
 class VolumeFiles:
-    """Where a scan lies: one NIfTI file or the slices of a DICOM series, and a NIfTI file of class numbers, if any."""
+    """Where a scan lies.
+
+    Args:
+        images: one file a channel, or the files of a DICOM stack.
+        labels: a file of class numbers, if any.
+        channels: names of the channels, one a file, where there are several.
+        stack: slices of a DICOM series.
+    """
 
     images: tuple[Path, ...]
     labels: Path | None = None
+    channels: tuple[str, ...] = ()
+    stack: Stack | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """A scan that was read: the image, and class numbers on its grid, if any."""
+    """A scan that was read: the image, class numbers on its grid, if any, and remarks on how they were read."""
 
     image: Volume
     labels: Volume | None = None
+    remarks: tuple[str, ...] = ()
 
 
 VolumeRow = Row[VolumeFiles]
@@ -48,22 +63,48 @@ def volume_row(
     targets: Mapping[str, Any] | None = None,
     group: str | None = None,
     meta: Mapping[str, Any] | None = None,
+    channels: tuple[str, ...] = (),
+    stack: Stack | None = None,
+    problem: tuple[str, str] | None = None,
 ) -> VolumeRow:
     """A row of one scan.
 
     Args:
-        images / labels: as in :class:`VolumeFiles`.
+        images / labels / channels / stack: as in :class:`VolumeFiles`.
         targets: labels of the whole scan.
         group: patient.
         meta: modality and the like.
+        problem: status and reason of a scan that is known to be unusable.
     """
-    files = (*images, *([labels] if labels else []))
-    return Row(name, VolumeFiles(images, labels), targets or {}, group, files=files, meta=meta or {})
+    beside = [part for one in (*images, labels) if one is not None and stack is None for part in parts_beside(one)]
+    files = (*images, *([labels] if labels else []), *beside)
+    source = VolumeFiles(images, labels, channels, stack)
+    return Row(name, source, targets or {}, group, problem, files=files, meta=meta or {})
 
 
-def open_nifti(files: VolumeFiles, config: VolumeFilesConfig) -> Volume:
-    """The image of a row that is one NIfTI file."""
-    return read_nifti(files.images[0], assume_ras=config.missing_affine == "assume-ras")
+def reading_rules(config: VolumeFilesConfig) -> ReadingRules:
+    """How headers are read under these settings."""
+    return ReadingRules(config.missing_affine == "assume-ras", config.unit, config.largest_mib)
+
+
+def label_rules(config: VolumeFilesConfig) -> LabelRules:
+    """How label maps are read under these settings.
+
+    Raises:
+        ConfigError: a threshold or share outside 0 to 1.
+    """
+    if not 0 <= config.label_cover <= 1:
+        raise ConfigError(f"label_cover={config.label_cover} is no share", field="dataset.label_cover", hint="0.5")
+    if config.soft_labels is not None and not 0 < config.soft_labels <= 1:
+        raise ConfigError(f"soft_labels={config.soft_labels} is no threshold", field="dataset.soft_labels", hint="0.5")
+    return LabelRules(config.label_grid == "world", config.label_cover, config.soft_labels)
+
+
+def open_files(files: VolumeFiles, config: VolumeFilesConfig) -> Volume:
+    """The image of a row that is one file, or one file a channel."""
+    rules = reading_rules(config)
+    volumes = [read_volume(path, rules) for path in files.images]
+    return joined(volumes, files.channels) if len(volumes) > 1 else volumes[0]
 
 
 class VolumeReader(CatalogueReader[VolumeFiles, Scan]):
@@ -72,7 +113,7 @@ class VolumeReader(CatalogueReader[VolumeFiles, Scan]):
     Args:
         catalogue: rows, labels and splits.
         source: what the user pointed at, for messages.
-        config: memory, and what to do without an affine.
+        config: memory, channels, and what to do with doubtful headers and label maps.
         open_image: files -> volume.
 
     Raises:
@@ -86,33 +127,39 @@ class VolumeReader(CatalogueReader[VolumeFiles, Scan]):
         catalogue: VolumeCatalogue,
         source: Path,
         config: VolumeFilesConfig,
-        open_image: Callable[[VolumeFiles, VolumeFilesConfig], Volume] = open_nifti,
+        open_image: Callable[[VolumeFiles, VolumeFilesConfig], Volume] = open_files,
     ) -> None:
-        super().__init__(catalogue, source, cache_mib=config.cache_mib, expected="NIfTI files or DICOM series")
+        self.label_rules = label_rules(config)
+        super().__init__(catalogue, source, cache_mib=config.cache_mib, expected=", ".join(VOLUME_SUFFIXES))
         self.config, self._open_image = config, open_image
 
     def read(self, row: VolumeRow) -> Scan:
-        image = self._open_image(row.source, self.config)
+        image = chosen_channel(self._open_image(row.source, self.config), self.config.channel)
+        remarks = [str(image.facts[key]) for key in ("remark", "unit") if key in image.facts]
+        if any(not part.grid.is_same(image.grid) for part in image.further):
+            remarks.append("channels lie on different grids: brought together in the world")
         if row.source.labels is None:
-            return Scan(image)
-        labels = read_nifti(row.source.labels, assume_ras=self.config.missing_affine == "assume-ras")
-        if labels.shape != image.shape:
-            raise ItemError(
-                "labels_do_not_fit", f"{row.source.labels.name} has shape {labels.shape}, its image {image.shape}"
-            )
-        return Scan(image, labels)
+            return Scan(image, None, tuple(remarks))
+        stored = read_volume(row.source.labels, reading_rules(self.config))
+        labels, remark = labels_on(stored, image.grid, self.label_rules)
+        return Scan(image, labels, (*remarks, *([remark] if remark else [])))
 
     def size_of(self, content: Scan) -> int:
-        volumes = (content.image, content.labels)
-        return sum(one.source.nbytes for one in volumes if one and isinstance(one.source, np.ndarray))
+        volumes = (*content.image.channels, *([content.labels] if content.labels else []))
+        return sum(one.source.nbytes for one in volumes if isinstance(one.source, np.ndarray))
 
     def facts(self, content: Scan) -> Mapping[str, Any]:
         image = content.image
-        return {
+        facts: dict[str, Any] = {
             "shape": list(image.shape),
             "spacing_mm": [round(length, 4) for length in image.spacing_mm],
             "orientation": image.orientation,
         }
+        if image.further:
+            facts["channels"] = [one.channel for one in image.channels]
+        if content.remarks:
+            facts["remark"] = "; ".join(content.remarks)
+        return facts
 
     def sample(self, row: VolumeRow, content: Scan) -> Sample:
         """The image as inputs, its class numbers among the targets."""
@@ -123,4 +170,12 @@ class VolumeReader(CatalogueReader[VolumeFiles, Scan]):
 
 def segmentation_target(names: Sequence[str] = ()) -> TargetSpec:
     """The dense label of a reader; ``names[0]`` is the background."""
-    return TargetSpec(SEGMENTATION, "class", level="voxel", names=tuple(names))
+    return TargetSpec(SEGMENTATION, "class", level="voxel", names=tuple(names), ignore=NOT_LABELLED)
+
+
+def intensity_facts(volume: Volume) -> tuple[float, float]:
+    """Lowest and highest finite value of a scan, from an even choice of its voxels; NaN where there is none."""
+    step = max(1, int(np.ceil((np.prod(volume.shape) / LOOKED_AT) ** (1 / 3))))
+    values = volume.read((slice(None, None, step),) * 3)
+    finite = values[np.isfinite(values)]
+    return (float(finite.min()), float(finite.max())) if finite.size else (float("nan"), float("nan"))

@@ -22,7 +22,7 @@ from repcore.interfaces import Batch, Features
 from repcore.shapes import check_shape
 from repcore_medical3d.configs.nnformer import NnFormerConfig
 from repcore_medical3d.encoders.nnformer_blocks import Downsample, PatchStem, Upsample, WindowBlock
-from repcore_medical3d.encoders.volume_backbone import LEVELS, pyramid_features, sinusoid_table
+from repcore_medical3d.encoders.volume_backbone import LEVELS, channels_of, pyramid_features, sinusoid_table
 
 NAME = "medical3d/nnformer"
 STAGES = 4
@@ -55,7 +55,7 @@ class NnFormer(nn.Module):
         self.stem_stride = 2
         rates = torch.linspace(0, config.drop_path, sum(config.depths)).tolist()
         stage_rates = [rates[sum(config.depths[:i]) : sum(config.depths[: i + 1])] for i in range(STAGES)]
-        self.stem = PatchStem(config.input_channels, config.width, config.norm_epsilon)
+        self.stem = PatchStem(channels_of(config), config.width, config.norm_epsilon)
         self.register_buffer("positions", sinusoid_table(edges[0], config.width))
         self.positions: Tensor
         self.mask_token = nn.Parameter(torch.zeros(1, 1, config.width))
@@ -67,7 +67,7 @@ class NnFormer(nn.Module):
         self.decoder_stages = nn.ModuleList(
             self._blocks(i, stage_rates[i], has_skip=True) for i in range(STAGES - 2, -1, -1)
         )
-        self.reconstruction = nn.ConvTranspose3d(config.width, config.input_channels, 2, stride=2)
+        self.reconstruction = nn.ConvTranspose3d(config.width, channels_of(config), 2, stride=2)
         self._initialise()
 
     def _blocks(self, stage: int, rates: Sequence[float], *, has_skip: bool = False) -> nn.ModuleList:
@@ -169,7 +169,7 @@ class NnFormer(nn.Module):
 
     def _check(self, volume: Tensor) -> None:
         edge = int(self.config.crop_edge or 0)
-        check_shape(volume, f"B {self.config.input_channels} _ _ _", name="volume", owner=NAME)
+        check_shape(volume, f"B {channels_of(self.config)} _ _ _", name="volume", owner=NAME)
         if tuple(volume.shape[2:]) != (edge,) * 3:
             raise ShapeError(
                 f"volume has shape {tuple(volume.shape)}; this model takes cubes of {edge} voxels",

@@ -16,7 +16,7 @@ from repcore.errors import ConfigError, ShapeError
 from repcore.interfaces import Batch, Features
 from repcore.shapes import check_shape
 from repcore_medical3d.configs.nnformer import SwinUnetrConfig, VolumeVitConfig
-from repcore_medical3d.encoders.volume_backbone import pyramid_features
+from repcore_medical3d.encoders.volume_backbone import channels_of, pyramid_features
 
 SWIN_NAME, VIT_NAME = "medical3d/swin-unetr", "medical3d/volume-vit"
 
@@ -48,7 +48,7 @@ class SwinUnetr(nn.Module):
         self.widths = tuple(config.width * 2**stage for stage in range(5))
         self.dim = self.widths[-1]
         self.network = SwinUNETR(
-            in_channels=config.input_channels, out_channels=config.input_channels, depths=config.depths,
+            in_channels=channels_of(config), out_channels=channels_of(config), depths=config.depths,
             num_heads=config.heads, window_size=config.window, feature_size=config.width,
             dropout_path_rate=config.drop_path, use_v2=config.is_version_2,
         )  # fmt: skip
@@ -61,7 +61,7 @@ class SwinUnetr(nn.Module):
     def pyramid(self, volume: Tensor, hidden: Tensor | None = None) -> list[Tensor]:
         """Normed maps from fine to coarse. ``hidden`` must be None: there is no mask token."""
         assert hidden is None
-        _check_cube(volume, self.edge, self.config.input_channels, SWIN_NAME)
+        _check_cube(volume, self.edge, channels_of(self.config), SWIN_NAME)
         return [one.movedim(1, -1) for one in self.network.swinViT(volume, self.network.normalize)]
 
     def first_decoder_map(self, pyramid: Sequence[Tensor]) -> Tensor:
@@ -117,7 +117,7 @@ class VolumeVit(nn.Module):
         self.dim = config.width
         self.widths = (config.width,)
         self.network = ViT(
-            in_channels=config.input_channels, img_size=(self.edge,) * 3, patch_size=(patch,) * 3,
+            in_channels=channels_of(config), img_size=(self.edge,) * 3, patch_size=(patch,) * 3,
             hidden_size=config.width, mlp_dim=config.mlp_width, num_layers=config.depth, num_heads=config.heads,
         )  # fmt: skip
         self.first_raise = nn.ConvTranspose3d(config.width, config.width // 2, 2, stride=2)
@@ -129,7 +129,7 @@ class VolumeVit(nn.Module):
             parts += [nn.GELU(), nn.ConvTranspose3d(channels, narrower, 2, stride=2)]
             channels = narrower
             if is_last:
-                parts += [nn.GELU(), nn.Conv3d(channels, config.input_channels, 1)]
+                parts += [nn.GELU(), nn.Conv3d(channels, channels_of(config), 1)]
         self.raises = nn.Sequential(*parts)
 
     @property
@@ -140,7 +140,7 @@ class VolumeVit(nn.Module):
     def pyramid(self, volume: Tensor, hidden: Tensor | None = None) -> list[Tensor]:
         """The map of the last block. ``hidden`` must be None: there is no mask token."""
         assert hidden is None
-        _check_cube(volume, self.edge, self.config.input_channels, VIT_NAME)
+        _check_cube(volume, self.edge, channels_of(self.config), VIT_NAME)
         tokens, _ = self.network(volume)
         count = self.edge // self.config.patch
         return [tokens.unflatten(1, (count, count, count))]

@@ -38,6 +38,11 @@ class VolumeBackbone(Protocol):
     def forward(self, batch: Batch, layers: Sequence[int] = ()) -> Features: ...
 
 
+def channels_of(config: Any) -> int:  # a backbone's own dataclass
+    """Channels of the input; 1 where neither the config nor a preprocessor says it."""
+    return 1 if config.input_channels is None else int(config.input_channels)
+
+
 def pyramid_features(maps: Sequence[Tensor], stem_stride: int) -> Features:
     """Features of a pyramid: pooled is the mean over the coarsest map; positions are token centres in voxels."""
     coarsest = maps[-1]

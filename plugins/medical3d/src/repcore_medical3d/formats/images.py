@@ -15,9 +15,12 @@ from typing import Any
 import numpy as np
 
 from repcore.errors import ItemError, PluginError
+from repcore_medical3d.formats.dicom import add_transfer_syntax, number_in
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".jp2")
 DICOM_SUFFIXES = (".dcm", ".dicom")
+PNG_DEPTH_AT = 24  # byte of a PNG file that says the bits of a channel
+RESCALING = (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0))
 SUFFIXES = (*PICTURE_SUFFIXES, *DICOM_SUFFIXES)
 
 
@@ -51,22 +54,44 @@ def read_image(path: Path) -> np.ndarray:
         raise ItemError("missing_file", f"{path.name} does not exist" if not path.exists() else f"{path} is no file")
     if path.stat().st_size == 0:
         raise ItemError("empty", f"{path.name} has 0 bytes")
-    if path.suffix.lower() in DICOM_SUFFIXES:
+    if path.suffix.lower() not in PICTURE_SUFFIXES:
         return _read_dicom(path)
     return _read_picture(path)
 
 
 def _read_picture(path: Path) -> np.ndarray:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with Image.open(path) as image:
+            _check_kind(image, path)
             image.load()
-            return _pixels_of(image)
+            return _pixels_of(ImageOps.exif_transpose(image))  # as the photographer held the camera
+    except ItemError:
+        raise
     except UnidentifiedImageError as error:
         raise ItemError("not_an_image", f"{path.name} is not an image of a known format") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ItemError("corrupt", f"{path.name} cannot be decoded: {error}") from error
+
+
+def _check_kind(image: Any, path: Path) -> None:  # Pillow's image
+    """Files that hold more than Pillow would give.
+
+    Raises:
+        ItemError: several pages, or colours of 16 bits, of which eight would be lost.
+    """
+    pages = int(getattr(image, "n_frames", 1))
+    if pages > 1:
+        raise ItemError("several_pages", f"{path.name} has {pages} pages; save them as files of their own")
+    if path.suffix.lower() == ".png" and image.mode in ("RGB", "RGBA"):
+        with path.open("rb") as file:
+            depth = file.read(PNG_DEPTH_AT + 1)[PNG_DEPTH_AT]
+        if depth > 8:
+            raise ItemError(
+                "colour_16_bit",
+                f"{path.name} holds colours of {depth} bits, which are not read; save it as grey or with 8 bits",
+            )
 
 
 def _pixels_of(image: Any) -> np.ndarray:  # Pillow's image
@@ -99,7 +124,8 @@ def _read_dicom(path: Path) -> np.ndarray:
             f"{path.name} is a DICOM file; pydicom is not installed", hint='pip install "repcore-medical3d[dicom]"'
         ) from error
     try:
-        data = pydicom.dcmread(path)
+        data = pydicom.dcmread(path, force=True)
+        add_transfer_syntax(data)
         values = np.asarray(data.pixel_array)
     except Exception as error:  # pydicom raises many kinds for damaged or compressed files
         raise ItemError("corrupt", f"{path.name} cannot be decoded: {error}") from error
@@ -108,9 +134,8 @@ def _read_dicom(path: Path) -> np.ndarray:
         return grey_if_equal(values.astype(np.uint8))
     if values.ndim != 2:
         raise ItemError("several_frames", f"{path.name} has {values.shape}; a radiograph is one frame")
-    scaled = values.astype(np.float32) * float(getattr(data, "RescaleSlope", 1)) + float(
-        getattr(data, "RescaleIntercept", 0)
-    )
+    slope, intercept = (number_in(data, name, default) for name, default in RESCALING)
+    scaled = values.astype(np.float32) * np.float32(slope) + np.float32(intercept)
     return scaled.max() + scaled.min() - scaled if kind == "MONOCHROME1" else scaled
 
 

@@ -8,17 +8,18 @@ Symbols: (I, J, K) voxels along the array's axes; affine float64 (4, 4): homogen
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from repcore.errors import DataError, ItemError
+from repcore.errors import ItemError
 
-NIFTI_SUFFIXES = (".nii", ".nii.gz")
+SAME_PLACE = 1e-3  # of a voxel: closer than this is the same place
 Box = tuple[slice, slice, slice]
 
 
@@ -53,6 +54,19 @@ class Grid:
         inverse = np.linalg.inv(self.affine)
         return np.asarray(points_mm, np.float64) @ inverse[:3, :3].T + inverse[:3, 3]
 
+    @property
+    def corners_mm(self) -> np.ndarray:
+        """The eight outer corners (8, 3) of the lattice's box, half a voxel beyond the centres."""
+        ends = np.asarray(self.shape, np.float64) - 0.5
+        return self.world(np.stack(np.meshgrid(*[(-0.5, end) for end in ends], indexing="ij"), axis=-1).reshape(-1, 3))
+
+    def is_same(self, other: Grid) -> bool:
+        """The same voxels in the same order, to within a thousandth of a voxel."""
+        if self.shape != other.shape:
+            return False
+        away = np.abs(self.voxels(other.corners_mm) - self.voxels(self.corners_mm))
+        return bool(away.max() <= SAME_PLACE)
+
     def moved(self, start: Sequence[int], shape: tuple[int, int, int]) -> Grid:
         """The part (or surroundings) that begins at voxel ``start``."""
         affine = self.affine.copy()
@@ -67,13 +81,29 @@ class Volume:
         source: gives blocks of values; read only where asked for.
         affine: (4, 4), voxel index to millimetres.
         path: where it came from, for messages.
+        files: everything that the content lies in, the path alone when left out.
+        further: more channels of the same scan (sequences of one session), each a volume of its own.
+        channel: name of this channel, empty where there is one only.
+        facts: what the header says beyond geometry, for people.
 
     Raises:
         ItemError: not three-dimensional, without voxels, or an affine that is not finite or not invertible.
     """
 
-    def __init__(self, source: Source, affine: np.ndarray, path: Path | None = None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        affine: np.ndarray,
+        path: Path | None = None,
+        *,
+        files: Sequence[Path] = (),
+        further: Sequence[Volume] = (),
+        channel: str = "",
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
         self.source, self.path = source, path
+        self.files = tuple(files) or (() if path is None else (path,))
+        self.further, self.channel, self.facts = tuple(further), channel, dict(facts or {})
         name = path.name if path else "the volume"
         shape = tuple(int(size) for size in source.shape)
         if len(shape) != 3:
@@ -114,19 +144,42 @@ class Volume:
         whole = (slice(None), slice(None), slice(None))
         try:
             return np.asarray(self.source[box or whole], np.float32)
-        except (EOFError, OSError, ValueError, zlib.error) as error:
+        except ItemError:
+            raise
+        except Exception as error:  # every format's library raises kinds of its own for damaged content
             name = self.path.name if self.path else "the volume"
             raise ItemError("corrupt", f"{name} cannot be decoded: {error}") from error
 
+    @property
+    def channels(self) -> tuple[Volume, ...]:
+        """This volume and the further channels of the scan."""
+        return (self, *self.further)
+
+    @cached_property
+    def identity(self) -> str:
+        """Changes when the content does: for caches, because ids repeat from folder to folder."""
+        digest = blake2b(digest_size=16)
+        for one in self.channels:
+            digest.update(one.affine.tobytes() + repr(one.shape).encode())
+            for path in one.files:
+                digest.update(f"{path.absolute()}|{file_stamp(path)}".encode("utf-8", "surrogateescape"))
+            if not one.files:
+                digest.update(np.ascontiguousarray(one.read()).tobytes())
+        return digest.hexdigest()
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """The values: what tells two volumes apart."""
-        return np.array(self.read(), dtype=dtype, copy=copy)
+        """The values: what tells two volumes apart; (I, J, K), or (C, I, J, K) of several channels."""
+        values = self.read() if not self.further else np.stack([one.read() for one in self.channels])
+        return np.array(values, dtype=dtype, copy=copy)
 
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, Volume)
-            and np.array_equal(self.affine, other.affine)
-            and np.array_equal(self.read(), other.read(), equal_nan=True)
+            and len(self.channels) == len(other.channels)
+            and all(
+                np.array_equal(one.affine, two.affine) and np.array_equal(one.read(), two.read(), equal_nan=True)
+                for one, two in zip(self.channels, other.channels, strict=True)
+            )
         )
 
     __hash__ = None  # type: ignore[assignment]  # compared by content
@@ -136,93 +189,10 @@ class Volume:
         return f"Volume({' x '.join(map(str, self.shape))} voxels, {spacing} mm, {self.orientation})"
 
 
-def is_nifti(path: Path) -> bool:
-    """By its name."""
-    return path.name.lower().endswith(NIFTI_SUFFIXES)
-
-
-def stem_of(path: Path) -> str:
-    """File name without ``.nii`` or ``.nii.gz``."""
-    name = path.name
-    return name[: -len(".nii.gz")] if name.lower().endswith(".nii.gz") else path.stem
-
-
-def read_nifti(path: Path, *, assume_ras: bool = False) -> Volume:
-    """Open a NIfTI file: compressed ones are decoded now, others only where they are read.
-
-    Args:
-        path: ``.nii`` or ``.nii.gz``.
-        assume_ras: accept a header that places the scan nowhere (neither qform nor sform).
-
-    Raises:
-        ItemError: missing, empty, damaged, cut off, not three-dimensional, or without an affine.
-    """
-    import nibabel
-
-    if not path.is_file():
-        raise ItemError("missing_file", f"{path} does not exist" if not path.exists() else f"{path} is not a file")
-    if path.stat().st_size == 0:
-        raise ItemError("empty", f"{path.name} has 0 bytes")
+def file_stamp(path: Path) -> tuple[int, int]:
+    """Size and time of change in nanoseconds; zeros where there is no file."""
     try:
-        image = nibabel.load(path)
-        if not isinstance(image, nibabel.Nifti1Image | nibabel.Nifti2Image):
-            raise ItemError("not_nifti", f"{path.name} is a {type(image).__name__}")
-        source: Any = _three_axes(image.dataobj, path)  # array or nibabel's proxy
-        if path.name.lower().endswith(".gz"):
-            source = np.asanyarray(source)
-        else:
-            _check_length(image, path)
-    except ItemError:
-        raise
-    except (nibabel.filebasedimages.ImageFileError, EOFError, OSError, ValueError, zlib.error) as error:
-        raise ItemError("corrupt", f"{path.name} cannot be decoded: {error}") from error
-    header = image.header
-    if not assume_ras and int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
-        raise ItemError(
-            "no_affine",
-            f"{path.name} has neither sform nor qform, so nobody knows where it lies or which side is left "
-            "(dataset.missing_affine=assume-ras takes its axes as they are)",
-        )
-    affine = image.affine
-    if int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
-        affine = np.diag([*header.get_zooms()[:3], 1.0])
-    return Volume(source, np.asarray(affine), path)
-
-
-def _three_axes(data: Any, path: Path) -> Any:  # array proxy
-    """The data without trailing axes of length 1; Volume reports other numbers of axes."""
-    shape = tuple(data.shape)
-    if len(shape) > 3 and all(size == 1 for size in shape[3:]):
-        return np.asanyarray(data).reshape(shape[:3])
-    if len(shape) > 3:
-        raise ItemError(
-            "four_dimensional",
-            f"{path.name} has shape {shape}: several volumes in one file; split it, one file a volume",
-        )
-    if len(shape) == 3 and 1 in shape:
-        raise ItemError("two_dimensional", f"{path.name} has shape {shape}: one slice is no volume")
-    return data
-
-
-def _check_length(image: Any, path: Path) -> None:  # a nibabel image
-    """Uncompressed files are read late, so that one that is cut off must be noticed now."""
-    needed = int(image.dataobj.offset) + int(np.prod(image.shape)) * image.header.get_data_dtype().itemsize
-    if path.stat().st_size < needed:
-        raise ItemError("corrupt", f"{path.name} has {path.stat().st_size} bytes; its header promises {needed}")
-
-
-def write_nifti(path: Path, values: np.ndarray, affine: np.ndarray) -> Path:
-    """Write (I, J, K) or (I, J, K, C) values with their affine as NIfTI.
-
-    Raises:
-        DataError: the name does not end in ``.nii`` or ``.nii.gz``.
-    """
-    import nibabel
-
-    if not is_nifti(path):
-        raise DataError(f"{path.name!r} is no NIfTI name", expected=", ".join(NIFTI_SUFFIXES))
-    image = nibabel.Nifti1Image(values, affine)
-    image.header.set_xyzt_units("mm")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nibabel.save(image, path)
-    return path
+        facts = path.stat()
+    except OSError:
+        return 0, 0
+    return facts.st_size, facts.st_mtime_ns

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from repcore.interfaces import Sample
-from repcore_medical3d.encoders.volume_backbone import VolumeBackbone
+from repcore_medical3d.encoders.volume_backbone import VolumeBackbone, channels_of
 from repcore_medical3d.formats.volumes import Grid
 from repcore_medical3d.preprocessors.volumes import VolumePreprocessor
 
@@ -19,12 +19,17 @@ CUBES_AT_ONCE = 8
 
 @torch.no_grad()
 def sliding_features(
-    backbone: VolumeBackbone, preprocessor: VolumePreprocessor, sample: Sample, stages: Sequence[int]
+    backbone: VolumeBackbone,
+    preprocessor: VolumePreprocessor,
+    sample: Sample,
+    stages: Sequence[int],
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[tuple[Tensor, Grid]]:
     """Maps of a scan, averaged where cubes overlap, with weights that fall towards the faces of a cube.
 
     Args:
         stages: numbers of maps in the pyramid, 0 the finest.
+        progress: called with cubes done and cubes in all.
 
     Returns:
         for each stage the map float32 (C, d, h, w) and its lattice in the world. Cubes start at multiples of the
@@ -53,8 +58,10 @@ def sliding_features(
                 weights[stage] = torch.zeros(1, *shape)
             places = [[int(a) - int(b) for a, b in zip(start, firsts, strict=True)] for start in chosen]
             _add(sums[stage], weights[stage], maps[stage].cpu(), places, edge)
+        if progress is not None:
+            progress(min(begin + CUBES_AT_ONCE, len(starts)), len(starts))
     module.train(was_training)
-    return [_finished(sums[stage] / weights[stage], grid, firsts, extent) for stage in stages]
+    return [_finished(sums[stage].div_(weights[stage]), grid, firsts, extent) for stage in stages]
 
 
 def aligned_starts(shape: Sequence[int], edge: int, overlap: float, step: int) -> list[tuple[int, int, int]]:
@@ -71,7 +78,7 @@ def aligned_starts(shape: Sequence[int], edge: int, overlap: float, step: int) -
 
 def _map_edge(backbone: VolumeBackbone, edge: int, stage: int, device: torch.device) -> int:
     """Tokens along a map of this stage."""
-    channels = int(backbone.config.input_channels)
+    channels = channels_of(backbone.config)
     return int(backbone.pyramid(torch.zeros(1, channels, edge, edge, edge, device=device))[stage].shape[1])
 
 

@@ -6,13 +6,13 @@ cube reads only the block of the file that it needs, unless the whole prepared s
 Differs from Alice's published loader (`alibaba-damo-academy/alice`): spacing is made equal (``spacing="native"`` is the
 published way), MR is scaled by percentiles, and every cube carries its affine, so that places are known in the world.
 
-Symbols: C channels (1), (D, H, W) voxels along the three axes of ``orientation``.
+Symbols: C channels, (D, H, W) voxels along the three axes of ``orientation``.
 """
 
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,13 +31,15 @@ from repcore_medical3d.preprocessors.volume_intensity import HU_BELOW, Intensity
 from repcore_medical3d.preprocessors.volume_resampling import check_orientation, oriented_grid, resample
 
 STATE_FILE = "volume_grid.json"
+COUNTED_VOLUMES = 3  # scans that tell the number of channels where nothing else is wanted of them
 FITTED_VOLUMES = 64  # headers and coarse values of so many scans decide spacing and scaling
 BASELINE_CELLS = 4
+KNOWN_RANGES = 4096  # scans whose intensity range is remembered
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedVolume:
-    """A scan on the model's grid: ``values`` float32 (1, D, H, W), about 0 to 1; ``grid`` says where it lies."""
+    """A scan on the model's grid: ``values`` float32 (C, D, H, W), about 0 to 1; ``grid`` says where it lies."""
 
     values: Tensor
     grid: Grid
@@ -58,8 +60,9 @@ class VolumePreprocessor:
         self.config = config
         self.spacing_mm: tuple[float, float, float] | None = config.spacing_mm if config.spacing == "fixed" else None
         self.intensity = None if config.intensity == "auto" else config.intensity
+        self.channels: int | None = None
         self._prepared: OrderedDict[str, PreparedVolume] = OrderedDict()
-        self._ranges: dict[str, IntensityRange] = {}
+        self._ranges: OrderedDict[str, tuple[IntensityRange, ...]] = OrderedDict()
 
     @classmethod
     def load(cls, config: VolumeConfig, folder: Path) -> VolumePreprocessor:
@@ -72,29 +75,36 @@ class VolumePreprocessor:
         state = read_object(folder / STATE_FILE, ("spacing_mm", "intensity"))
         loaded.spacing_mm = None if state["spacing_mm"] is None else tuple(state["spacing_mm"])
         loaded.intensity = state["intensity"]
+        loaded.channels = int(state.get("channels", 1))
         return loaded
 
     def fit(self, reader: DatasetReader, indices: Sequence[int] | np.ndarray) -> None:
-        """Median spacing, and whether the scans are in Hounsfield units, from up to 64 scans of the training split.
+        """Median spacing, number of channels, and whether the scans are in Hounsfield units, from up to 64 scans of the
+        training split; a scan with another number of channels is a reported row.
 
         Raises:
             DataError: none of them can be read.
         """
         needs_spacing = self.config.spacing == "median" and self.spacing_mm is None
-        if not needs_spacing and self.intensity is not None:
-            return
-        chosen = np.asarray(indices)[np.linspace(0, len(indices) - 1, min(len(indices), FITTED_VOLUMES)).astype(int)]
+        is_known = not needs_spacing and self.intensity is not None
+        most = min(len(indices), COUNTED_VOLUMES if is_known else FITTED_VOLUMES)
+        chosen = np.asarray(indices)[np.linspace(0, len(indices) - 1, most).astype(int)]
         spacings, lowest = [], []
+        counts: Counter[int] = Counter()
         for row in np.unique(chosen):
             try:
                 volume: Volume = reader[int(row)].inputs
                 spacings.append(oriented_grid(volume.grid, self.config.orientation).spacing_mm)
+                counts[len(volume.channels)] += 1
                 if self.intensity is None:
                     lowest.append(intensity_range(volume, self.config, "percentile").lowest)
             except ItemError:
                 continue
+        if is_known and not counts:
+            return
         if not spacings or (self.intensity is None and not lowest):
             raise DataError("none of the training volumes can be read", hint="repcore inspect PATH shows why")
+        self.channels = counts.most_common(1)[0][0]
         if needs_spacing:
             median = np.median(np.asarray(spacings), axis=0).round(4)
             self.spacing_mm = float(median[0]), float(median[1]), float(median[2])
@@ -102,7 +112,7 @@ class VolumePreprocessor:
             self.intensity = "hu-window" if float(np.median(lowest)) < HU_BELOW else "percentile"
 
     def facts(self) -> Mapping[str, Any]:
-        return {"crop_edge": self.config.crop_edge}
+        return {"crop_edge": self.config.crop_edge, "input_channels": self.channels or 1}
 
     # ------------------------------------------------------------------------------------------ scans
 
@@ -122,13 +132,14 @@ class VolumePreprocessor:
         Raises:
             ItemError: values that are not finite, or all the same.
         """
-        if sample.id in self._prepared:
-            self._prepared.move_to_end(sample.id)
-            return self._prepared[sample.id]
+        key = scan_key(sample)
+        if key in self._prepared:
+            self._prepared.move_to_end(key)
+            return self._prepared[key]
         volume: Volume = sample.inputs
         grid = self.grid(volume)
         found = PreparedVolume(self._values(sample, grid), grid)
-        self._prepared[sample.id] = found
+        self._prepared[key] = found
         room = self.config.cache_mib * 2**20
         while sum(one.values.nbytes for one in self._prepared.values()) > room:
             self._prepared.popitem(last=False)
@@ -144,7 +155,8 @@ class VolumePreprocessor:
         volume: Volume = sample.inputs
         grid = self.grid(volume)
         part = grid.moved(start, shape)
-        if sample.id in self._prepared or np.prod(grid.shape) * 4 <= self.config.cache_mib * 2**20 / 8:
+        is_small = np.prod(grid.shape) * 4 * len(volume.channels) <= self.config.cache_mib * 2**20 / 8
+        if is_small or scan_key(sample) in self._prepared:
             return PreparedVolume(block(self.prepared(sample).values, start, shape), part)
         return PreparedVolume(self._values(sample, part), part)
 
@@ -153,26 +165,50 @@ class VolumePreprocessor:
         return torch.from_numpy(resample(labels, grid, order=0, fill=0.0).round().astype(np.int64))
 
     def _values(self, sample: Sample, grid: Grid) -> Tensor:
-        """Scaled values of a scan on a grid, (1, D, H, W); 0 is the lowest and also lies outside."""
+        """Scaled values of a scan on a grid, (C, D, H, W); 0 is the lowest and also lies outside."""
         volume: Volume = sample.inputs
-        if sample.id not in self._ranges:
+        ranges = self._ranges_of(sample)
+        found = np.empty((len(ranges), *grid.shape), np.float32)
+        for number, (channel, known) in enumerate(zip(volume.channels, ranges, strict=True)):
+            values = resample(channel, grid, fill=known.low)
+            bad = ~np.isfinite(values)
+            if bad.any():
+                if self.config.not_finite == "error":
+                    raise ItemError("not_finite", f"{sample.id} has voxels that are NaN or infinite")
+                values[bad] = known.low
+            values -= known.low  # in place: a whole scan is large
+            values /= known.high - known.low
+            np.clip(values, 0.0, 1.0, out=found[number])
+        return torch.from_numpy(found)
+
+    def _ranges_of(self, sample: Sample) -> tuple[IntensityRange, ...]:
+        """The range of every channel of a scan, remembered.
+
+        Raises:
+            ItemError: another number of channels than the model has.
+        """
+        key, volume = scan_key(sample), cast(Volume, sample.inputs)
+        if key not in self._ranges:
             if self.intensity is None:
                 raise ConfigError("the kind of scaling is not known", hint="fit the preprocessor, or set intensity")
-            self._ranges[sample.id] = intensity_range(volume, self.config, self.intensity)
-        known = self._ranges[sample.id]
-        values = resample(volume, grid, fill=known.low)
-        bad = ~np.isfinite(values)
-        if bad.any():
-            if self.config.not_finite == "error":
-                raise ItemError("not_finite", f"{sample.id} has voxels that are NaN or infinite")
-            values[bad] = known.low
-        scaled = (values - known.low) / (known.high - known.low)
-        return torch.from_numpy(np.clip(scaled, 0.0, 1.0, dtype=np.float32))[None]
+            if self.channels is not None and len(volume.channels) != self.channels:
+                names = ", ".join(one.channel for one in volume.channels if one.channel)
+                raise ItemError(
+                    "channels",
+                    f"{sample.id} has {len(volume.channels)} channels{f' ({names})' if names else ''}, the model takes "
+                    f"{self.channels} (dataset.channel=NAME or NUMBER chooses one)",
+                )
+            found = tuple(intensity_range(one, self.config, self.intensity) for one in volume.channels)
+            self._ranges[key] = found
+            if len(self._ranges) > KNOWN_RANGES:
+                self._ranges.popitem(last=False)
+        return self._ranges[key]
 
     # ------------------------------------------------------------------------------------------ items
 
     def prepare(self, sample: Sample) -> list[Item]:
-        """Cubes that cover the scan, the cube at its centre, or the scan as one item.
+        """Cubes that cover the scan (parts of one tensor: memory is that of the scan), the cube at its centre, or the
+        scan as one item.
 
         Raises:
             ItemError: values that are not finite, or all the same.
@@ -186,6 +222,13 @@ class VolumePreprocessor:
             starts = [tuple((size - edge) // 2 for size in shape)]
         else:
             starts = sliding_starts(shape, edge, self.config.overlap)
+        if len(starts) > 1:  # cubes are then parts of one tensor, however many they are
+            found = self.prepared(sample)
+            parts = [
+                PreparedVolume(block(found.values, start, (edge, edge, edge)), found.grid.moved(start, (edge,) * 3))
+                for start in starts
+            ]
+            return [self.item(part, shape, start) for part, start in zip(parts, starts, strict=True)]
         return [self.item(self.crop(sample, start, (edge, edge, edge)), shape, start) for start in starts]
 
     def item(
@@ -239,6 +282,7 @@ class VolumePreprocessor:
             "intensity": self.intensity,
             "window_hu": list(self.config.window_hu),
             "percentiles": list(self.config.percentiles),
+            "channels": self.channels or 1,
         }
         (folder / STATE_FILE).write_text(json.dumps(state), encoding="utf-8")
         return state
@@ -257,13 +301,24 @@ def sliding_starts(shape: Sequence[int], edge: int, overlap: float) -> list[tupl
     return [(first, second, third) for first in sides[0] for second in sides[1] for third in sides[2]]
 
 
+def scan_key(sample: Sample) -> str:
+    """Key of a scan in a cache: its id and the identity of its content, since ids repeat from folder to folder."""
+    volume: Volume = sample.inputs
+    return f"{sample.id}|{volume.identity}"
+
+
 def centred_start(voxel: Sequence[int], edge: int) -> tuple[int, int, int]:
     """First voxel of the cube around a voxel, which lies at ``edge // 2`` of it."""
     return voxel[0] - edge // 2, voxel[1] - edge // 2, voxel[2] - edge // 2
 
 
 def block(values: Tensor, start: Sequence[int], shape: tuple[int, int, int]) -> Tensor:
-    """A block of (1, D, H, W) with zeros where it reaches beyond."""
+    """A block of (C, D, H, W): a view where it lies inside, with zeros where it reaches beyond."""
+    if all(
+        first >= 0 and first + size <= whole for first, size, whole in zip(start, shape, values.shape[1:], strict=True)
+    ):
+        a, b, c = (slice(first, first + size) for first, size in zip(start, shape, strict=True))
+        return values[:, a, b, c]
     result = values.new_zeros(values.shape[0], *shape)
     source, target = [slice(None)], [slice(None)]
     for first, size, whole in zip(start, shape, values.shape[1:], strict=True):

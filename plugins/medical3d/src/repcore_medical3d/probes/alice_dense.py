@@ -121,7 +121,7 @@ def fit(maps_of: MapsOf, samples: Sequence[Sample], seed: int) -> DenseClassifie
     for sample in samples:
         labels = labels_of(sample)
         classes = labels.read().round().astype(np.int64)
-        numbers, counts = np.unique(classes, return_counts=True)
+        numbers, counts = np.unique(classes[classes >= 0], return_counts=True)  # below 0: not labelled
         for number, count in zip(numbers.tolist(), counts.tolist(), strict=True):
             frequency[number] = frequency.get(number, 0) + count
         chosen = [_some(np.flatnonzero(classes == number), rng) for number in numbers]
@@ -168,13 +168,14 @@ def predict(classifier: DenseClassifier, maps: Maps, grid: Grid) -> np.ndarray:
         rows = classifier.weights[:, first : first + values.shape[0]]
         parts.append(((rows @ values.flatten(1)).view(-1, *values.shape[1:]), lattice))
         first += values.shape[0]
-    voxels = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), axis=-1).reshape(-1, 3)
-    best = []
-    for begin in range(0, len(voxels), SLAB):
-        points = grid.world(voxels[begin : begin + SLAB])
+    count = int(np.prod(grid.shape))
+    best = np.empty(count, np.int32)
+    for begin in range(0, count, SLAB):
+        flat = np.arange(begin, min(begin + SLAB, count))
+        points = grid.world(np.stack(np.unravel_index(flat, grid.shape), axis=-1))
         logits = torch.stack([_sampled(values, lattice, points) for values, lattice in parts]).sum(dim=0)
-        best.append((logits + classifier.intercepts).argmax(dim=1))
-    return classifier.classes[torch.cat(best).numpy()].reshape(grid.shape)
+        best[begin : begin + SLAB] = (logits + classifier.intercepts).argmax(dim=1).numpy()
+    return np.asarray(classifier.classes[best].reshape(grid.shape))
 
 
 def score(maps_of: MapsOf, classifier: DenseClassifier, samples: Sequence[Sample]) -> dict[str, float]:
@@ -196,12 +197,15 @@ def mean_of(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def overlap(
     found: np.ndarray, labels: np.ndarray, spacing_mm: Sequence[float], tolerance_mm: float = 1.0
 ) -> dict[str, float]:
-    """Dice and surface Dice of each foreground class that is in the labels, and their means."""
+    """Dice and surface Dice of each foreground class that is in the labels, and their means.
+
+    Voxels with an id below 0 are not labelled and count for nothing.
+    """
     result: dict[str, float] = {}
     for number in np.unique(labels).tolist():
-        if number == 0:
+        if number <= 0:
             continue
-        mine, true = found == number, labels == number
+        mine, true = (found == number) & (labels >= 0), labels == number
         result[f"dice_{number}"] = float(2 * (mine & true).sum() / (mine.sum() + true.sum()))
         result[f"surface_dice_{number}"] = surface_dice(mine, true, spacing_mm, tolerance_mm)
     for kind in ("dice", "surface_dice"):
@@ -215,12 +219,19 @@ def surface_dice(one: np.ndarray, other: np.ndarray, spacing_mm: Sequence[float]
 
     Source: Nikolov et al. 2018 (arXiv 1809.04430), counted in surface voxels instead of surface area.
     """
-    edges = [mask & ~ndimage.binary_erosion(mask) for mask in (one, other)]
+    box = _box_of(one | other)  # distances to surfaces need nothing beyond them
+    edges = [mask[box] & ~ndimage.binary_erosion(mask)[box] for mask in (one, other)]
     if not edges[0].any() or not edges[1].any():
         return float(edges[0].any() == edges[1].any())
     away = [ndimage.distance_transform_edt(~edge, sampling=spacing_mm) for edge in edges]
     near = (away[1][edges[0]] <= tolerance_mm).sum() + (away[0][edges[1]] <= tolerance_mm).sum()
     return float(near / (edges[0].sum() + edges[1].sum()))
+
+
+def _box_of(mask: np.ndarray) -> tuple[slice, ...]:
+    """The smallest box around True."""
+    found = ndimage.find_objects(mask.astype(np.uint8))
+    return found[0] if found else tuple(slice(0, 0) for _ in mask.shape)
 
 
 def constants() -> dict[str, Any]:

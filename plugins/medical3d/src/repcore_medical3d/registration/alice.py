@@ -79,6 +79,7 @@ OBJECTIVES = (
         config=f"{PACKAGE}.configs.alice:AliceConfig",
         needs=(BACKBONE,),
         views="alice-pairs",
+        reads_inputs=False,
         paper=PAPER,
         licence=LICENCE,
         example=f"{EXAMPLES}:alice",

@@ -9,6 +9,7 @@ VOLUME = TensorSpec("volume", "B C D H W", unit="scaled to 0 to 1")
 SCAN = TensorSpec("scan", "I J K", unit="HU or the scanner's own, with an affine in mm")
 FILES_CONFIG = f"{PACKAGE}.configs.volumes:VolumeFilesConfig"
 LAYOUTS = f"{PACKAGE}.datasets.volume_layouts"
+LISTS = f"{PACKAGE}.datasets.volume_lists"
 RENDER = f"{PACKAGE}.rendering.volumes:render"
 EXAMPLES = f"{PACKAGE}.examples.volumes"
 PREPROCESSING = f"{PACKAGE}.preprocessors.volumes"
@@ -29,9 +30,14 @@ def _files(name: str, target: str, sniff: str, summary: str) -> DatasetSpec:
 
 
 DATASETS = (
-    _files("volume-folder", f"{LAYOUTS}:VolumeFolderReader", f"{LAYOUTS}:sniff_folder", "Any folder of NIfTI files"),
-    _files("decathlon", f"{LAYOUTS}:DecathlonReader", f"{LAYOUTS}:sniff_decathlon", "A decathlon list (dataset.json)"),
-    _files("nnssl", f"{LAYOUTS}:NnsslReader", f"{LAYOUTS}:sniff_nnssl", "An nnssl list (pretrain_data.json)"),
+    _files(
+        "volume-folder",
+        f"{LAYOUTS}:VolumeFolderReader",
+        f"{LAYOUTS}:sniff_folder",
+        "Any folder of volumes: NIfTI, Analyze, MetaImage, NRRD",
+    ),
+    _files("decathlon", f"{LISTS}:DecathlonReader", f"{LISTS}:sniff_decathlon", "A decathlon list (dataset.json)"),
+    _files("nnssl", f"{LISTS}:NnsslReader", f"{LISTS}:sniff_nnssl", "An nnssl list (pretrain_data.json)"),
     _files(
         "dicom-series",
         f"{PACKAGE}.datasets.dicom:DicomSeriesReader",

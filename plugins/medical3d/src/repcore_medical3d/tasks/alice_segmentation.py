@@ -11,7 +11,7 @@ Symbols: B cubes, K classes, S edge.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,14 +22,23 @@ from torch import Tensor, nn
 from repcore.errors import ConfigError
 from repcore.interfaces import Sample
 from repcore_medical3d.configs.alice import SegmentationConfig
-from repcore_medical3d.encoders.volume_backbone import VolumeBackbone
+from repcore_medical3d.datasets.volume_labels import NOT_LABELLED, LabelIds, LabelRules, labels_on
+from repcore_medical3d.encoders.volume_backbone import VolumeBackbone, channels_of
 from repcore_medical3d.formats.volumes import Grid
+from repcore_medical3d.preprocessors.volume_slabs import classes_on, joined_slabs
 from repcore_medical3d.preprocessors.volumes import VolumePreprocessor, centred_start, sliding_starts
 from repcore_medical3d.probes.alice_dense import labels_of, mean_of, overlap
 
 CUBES_AT_ONCE = 4
 JUDGED_SHARE = 0.1  # of the steps, the last ones: how well training scans were fitted
+Progressed = Callable[[int, int], None]
+ANY_LABELS = LabelRules(least_cover=0.0)  # the reader has judged them
 SIGMA_SHARE = 0.125  # deviation of the Gaussian weight, as a share of a cube's edge
+
+
+def quiet(done: int, total: int) -> None:
+    """No word on how far it is."""
+    del done, total
 
 
 class SegmentationNetwork(nn.Module):
@@ -55,9 +64,10 @@ class SegmentationNetwork(nn.Module):
         with torch.no_grad():
             network: VolumeBackbone = backbone  # type: ignore[assignment]  # checked above
             edge = int(network.config.crop_edge)
-            finest = self._finest(torch.zeros(1, int(network.config.input_channels), edge, edge, edge))
+            finest = self._finest(torch.zeros(1, channels_of(network.config), edge, edge, edge))
         factor = edge // finest.shape[2]
         self.classifier = nn.ConvTranspose3d(finest.shape[1], classes, factor, stride=factor)
+        self.ids = LabelIds(tuple(range(classes)))  # how the classes are called in label maps
 
     def forward(self, volume: Tensor) -> Tensor:
         logits: Tensor = self.classifier(self._finest(volume))
@@ -80,25 +90,31 @@ class FineTuned:
 
 @dataclass(frozen=True, slots=True)
 class LabelledScan:
-    """A prepared scan with class numbers (D, H, W) on its grid; ``sample`` holds the labels at their own spacing."""
+    """A prepared scan with class numbers (D, H, W) on its grid, -1 = not labelled; ``ids`` says which id each is.
+
+    ``sample`` holds the labels at their own spacing.
+    """
 
     sample: Sample
     classes: Tensor
     grid: Grid
+    ids: LabelIds
 
 
 def labelled(samples: Sequence[Sample], preprocessor: VolumePreprocessor) -> list[LabelledScan]:
-    """Scans with their labels on the model's grid."""
+    """Scans with their labels on the model's grid; ids of all of them together become numbers without gaps."""
+    ids = LabelIds.found_in(labels_of(sample) for sample in samples)
     found = []
     for sample in samples:
         grid = preprocessor.grid(sample.inputs)
-        found.append(LabelledScan(sample, preprocessor.labels(labels_of(sample), grid), grid))
+        stored = preprocessor.labels(labels_of(sample), grid)
+        found.append(LabelledScan(sample, torch.from_numpy(ids.numbers(stored)), grid, ids))
     return found
 
 
 def number_of_classes(scans: Sequence[LabelledScan]) -> int:
-    """Highest class number and one."""
-    return 1 + max(int(scan.classes.max()) for scan in scans)
+    """Classes with the background."""
+    return len(scans[0].ids.ids)
 
 
 def train_segmentation(
@@ -127,6 +143,7 @@ def train_segmentation(
     state = torch.get_rng_state()
     torch.manual_seed(config.seed)
     network = SegmentationNetwork(backbone, classes).train()
+    network.ids = scans[0].ids
     parts = [(network.backbone, config.lr), (network.classifier, config.head_lr_factor * config.lr)]
     groups = [{"params": list(part.parameters()), "lr": peak, "peak": peak} for part, peak in parts]
     optimiser = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
@@ -155,7 +172,7 @@ def random_cubes(
     cubes, answers = [], []
     for number in range(count):
         scan = scans[int(rng.integers(len(scans)))]
-        places = torch.nonzero(scan.classes) if number % 2 == 0 else torch.empty(0, 3)
+        places = torch.nonzero(scan.classes > 0) if number % 2 == 0 else torch.empty(0, 3)
         if len(places):
             centre = places[int(rng.integers(len(places)))].numpy() + rng.integers(-edge // 4, edge // 4 + 1, 3)
         else:
@@ -165,26 +182,37 @@ def random_cubes(
             low, high = sorted((0, size - edge))
             start.append(int(np.clip(first, low, high)))
         cubes.append(preprocessor.crop(scan.sample, start, (edge,) * 3).values)
-        answers.append(preprocessor.labels(labels_of(scan.sample), scan.grid.moved(start, (edge,) * 3)))
+        stored = preprocessor.labels(labels_of(scan.sample), scan.grid.moved(start, (edge,) * 3))
+        answers.append(torch.from_numpy(scan.ids.numbers(stored)))
     return torch.stack(cubes), torch.stack(answers)
 
 
 def segmentation_loss(logits: Tensor, answers: Tensor) -> Tensor:
-    """Cross-entropy plus 1 - soft Dice, the latter over foreground classes that occur in the batch."""
-    probability = torch.softmax(logits, dim=1)
-    truth = F.one_hot(answers, logits.shape[1]).movedim(-1, 1).to(probability.dtype)
+    """Cross-entropy plus 1 - soft Dice, the latter over foreground classes that occur in the batch.
+
+    Voxels with the answer -1 are not labelled and count in neither.
+    """
+    is_labelled = (answers != NOT_LABELLED)[:, None]
+    probability = torch.softmax(logits, dim=1) * is_labelled
+    truth = F.one_hot(answers.clamp(min=0), logits.shape[1]).movedim(-1, 1).to(probability.dtype) * is_labelled
     both = (probability * truth).sum(dim=(0, 2, 3, 4))
     size = (probability + truth).sum(dim=(0, 2, 3, 4))
     present = truth.sum(dim=(0, 2, 3, 4)) > 0
     present[0] = False
     dice = (2 * both + 1e-5) / (size + 1e-5)
     missing = 1 - dice[present].mean() if bool(present.any()) else logits.sum() * 0
-    return F.cross_entropy(logits, answers) + missing
+    return F.cross_entropy(logits, answers, ignore_index=NOT_LABELLED) + missing
 
 
 @torch.no_grad()
-def segment(network: SegmentationNetwork, preprocessor: VolumePreprocessor, sample: Sample) -> np.ndarray:
-    """Class numbers int64 of a whole scan on the scan's own grid."""
+def segment(
+    network: SegmentationNetwork, preprocessor: VolumePreprocessor, sample: Sample, progress: Progressed = quiet
+) -> np.ndarray:
+    """Label ids int64 of a whole scan on the scan's own grid; memory grows with a slab of cubes, not with the scan.
+
+    Args:
+        progress: called with cubes done and cubes in all.
+    """
     grid, edge = preprocessor.grid(sample.inputs), preprocessor.config.crop_edge
     starts = sliding_starts(grid.shape, edge, preprocessor.config.overlap)
     axis = torch.arange(edge) - (edge - 1) / 2
@@ -192,37 +220,31 @@ def segment(network: SegmentationNetwork, preprocessor: VolumePreprocessor, samp
     weight = (bell[:, None, None] * bell[:, None] * bell).clamp(min=1e-4)
     low = np.minimum(np.asarray(starts).min(axis=0), 0)
     extent = np.maximum(np.asarray(starts).max(axis=0) + edge, grid.shape) - low
-    total: Tensor | None = None
-    for begin in range(0, len(starts), CUBES_AT_ONCE):
-        chosen = starts[begin : begin + CUBES_AT_ONCE]
-        logits = network(torch.stack([preprocessor.crop(sample, one, (edge,) * 3).values for one in chosen]))
-        if total is None:
-            total = torch.zeros(logits.shape[1], *extent.tolist())
-        for one, start in zip(logits, chosen, strict=True):
-            place = tuple(slice(int(f - b), int(f - b) + edge) for f, b in zip(start, low, strict=True))
-            total[(slice(None), *place)] += torch.softmax(one, dim=0) * weight
-    assert total is not None
-    return _on_own_grid(total, grid.moved(low.tolist(), (int(extent[0]), int(extent[1]), int(extent[2]))), sample)
 
+    def blocks() -> Iterator[tuple[list[int], Tensor]]:
+        for begin in range(0, len(starts), CUBES_AT_ONCE):
+            chosen = starts[begin : begin + CUBES_AT_ONCE]
+            cubes = torch.stack([preprocessor.crop(sample, one, (edge,) * 3).values for one in chosen])
+            shares = torch.softmax(network(cubes), dim=1)
+            for one, start in zip(shares, chosen, strict=True):
+                yield [int(f - b) for f, b in zip(start, low, strict=True)], one
+            progress(min(begin + CUBES_AT_ONCE, len(starts)), len(starts))
 
-def _on_own_grid(probability: Tensor, grid: Grid, sample: Sample) -> np.ndarray:
-    """Most likely class at the scan's own voxels."""
-    own = sample.inputs.grid
-    voxels = np.stack(np.meshgrid(*map(np.arange, own.shape), indexing="ij"), axis=-1)
-    places = torch.as_tensor(grid.voxels(own.world(voxels)), dtype=torch.float32)
-    scaled = ((2 * places + 1) / torch.tensor(grid.shape) - 1).flip(-1)
-    found = F.grid_sample(probability[None], scaled[None], padding_mode="border", align_corners=False)
-    best: np.ndarray = found[0].argmax(dim=0).numpy()
-    return best
+    lattice = grid.moved(low.tolist(), (int(extent[0]), int(extent[1]), int(extent[2])))
+    found = classes_on(joined_slabs(blocks(), weight, extent.tolist()), lattice, sample.inputs.grid)
+    return network.ids.stored(found)
 
 
 def score_segmentation(
-    network: SegmentationNetwork, preprocessor: VolumePreprocessor, samples: Sequence[Sample]
+    network: SegmentationNetwork,
+    preprocessor: VolumePreprocessor,
+    samples: Sequence[Sample],
+    progress: Progressed = quiet,
 ) -> dict[str, float]:
-    """Mean Dice and surface Dice over scans at their own spacing."""
+    """Mean Dice and surface Dice over scans in the world: a label map on another grid is brought to its image's."""
     rows = []
     for sample in samples:
-        labels = labels_of(sample)
+        labels, _ = labels_on(labels_of(sample), sample.inputs.grid, ANY_LABELS)
         truth = labels.read().round().astype(np.int64)
-        rows.append(overlap(segment(network, preprocessor, sample), truth, labels.spacing_mm))
+        rows.append(overlap(segment(network, preprocessor, sample, progress), truth, labels.spacing_mm))
     return mean_of(rows)

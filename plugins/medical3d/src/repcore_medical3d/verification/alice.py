@@ -6,8 +6,10 @@ first, those of the decoder channels last.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from repcore.interfaces import Batch, StageResult
 from repcore.nn.ema import cosine_momentum
 from repcore.training.optimisers import weight_decay_at
 from repcore.verification.golden import Golden
+from repcore.verification.run import ROUNDING, measured_rounding
 from repcore_medical3d.checkpoints.alice import CASA_KEYS, KEYS, convert
 from repcore_medical3d.checkpoints.anatomical_embedding import convert_embedding
 from repcore_medical3d.configs.alice import PUBLISHED_ALICE, AliceConfig
@@ -164,16 +167,19 @@ def _forward_stages(golden: Golden, objective: Alice) -> Iterator[StageResult]:
     assert isinstance(encoder, NnFormer)
     assert isinstance(teacher, NnFormer)
     masked = volumes.masked_fill(voxel_mask(hidden, encoder.stem_stride), 0.0)
-    yield StageResult("patch_embedding", {"student.patch_embed": encoder.stem(masked).movedim(-1, 1)})
+    rounding = measured_rounding(partial(_maps, objective, masked, volumes))
+    stem = encoder.stem(masked).movedim(-1, 1)
+    yield _stored(golden, "patch_embedding", {"student.patch_embed": stem}, rounding)
     for prefix, network, head, given in (
         (STUDENT, encoder, objective.head, masked), (TEACHER, teacher, objective.teacher_head, volumes),
     ):  # fmt: skip
         pyramid = network.pyramid(given)
         maps = {f"{prefix}skip{number}": one.movedim(-1, 1) for number, one in enumerate(pyramid)}
         pooled = pyramid[-1].mean(dim=(1, 2, 3))
-        yield _stored(golden, "encoder", {**maps, f"{prefix}cls": pooled})
+        yield _stored(golden, "encoder", {**maps, f"{prefix}cls": pooled}, rounding)
         decoded = network.decode(pyramid)
-        yield _stored(golden, "decoder", {f"{prefix}dec{number}": one for number, one in enumerate(decoded)})
+        maps = {f"{prefix}dec{number}": one for number, one in enumerate(decoded)}
+        yield _stored(golden, "decoder", maps, rounding)
         found = head(pooled, pyramid[-1].flatten(1, 3), decoded[0].flatten(1, 3))
         outputs = {"cls": found.pooled, "en": found.encoder, "de": _published_order(found.decoder)}
         yield StageResult("heads", {f"{prefix}out.{name}": value for name, value in outputs.items()})
@@ -196,16 +202,36 @@ def _forward_stages(golden: Golden, objective: Alice) -> Iterator[StageResult]:
     )
 
 
+@torch.no_grad()
+def _maps(objective: Alice, masked: Tensor, volumes: Tensor, dtype: torch.dtype, factor: float) -> dict[str, Tensor]:
+    """Feature maps by stored name. Norms over the two channels of a small stem amplify rounding, which differs from
+    processor to processor, so the comparison is told by how much."""
+    maps: dict[str, Tensor] = {}
+    for prefix, network, given in (
+        (STUDENT, objective.encoder, masked), (TEACHER, objective.teacher_encoder, volumes),
+    ):  # fmt: skip
+        encoder = copy.deepcopy(network).to(dtype)
+        assert isinstance(encoder, NnFormer)
+        values = given.to(dtype) * factor
+        pyramid = encoder.pyramid(values)
+        maps[f"{prefix}patch_embed"] = encoder.stem(values).movedim(-1, 1)
+        maps.update({f"{prefix}skip{number}": one.movedim(-1, 1) for number, one in enumerate(pyramid)})
+        maps.update({f"{prefix}dec{number}": one for number, one in enumerate(encoder.decode(pyramid))})
+    return maps
+
+
 def _published_order(tokens: Tensor) -> Tensor:
     """Decoder tokens (B, T, K) of a cube: the published head turns the axes of the map before it flattens it."""
     edge = round(tokens.shape[1] ** (1 / 3))
     return tokens.unflatten(1, (edge, edge, edge)).permute(0, 2, 3, 1, 4).flatten(1, 3)
 
 
-def _stored(golden: Golden, stage: str, produced: Produced) -> StageResult:
-    """Only what the folder holds: it keeps fewer maps of the teacher than of the student."""
+def _stored(golden: Golden, stage: str, produced: Produced, rounding: Mapping[str, Tensor]) -> StageResult:
+    """Only what the folder holds: it keeps fewer maps of the teacher than of the student. Each with its rounding."""
     names = set(golden.expected(stage))
-    return StageResult(stage, {name: value for name, value in produced.items() if name in names})
+    kept = {name: value for name, value in produced.items() if name in names}
+    beside = {ROUNDING + name: rounding[ROUNDING + name] for name in kept if ROUNDING + name in rounding}
+    return StageResult(stage, {**kept, **beside})
 
 
 def _loss_values(terms: Mapping[str, Tensor], config: AliceConfig) -> Produced:
@@ -254,7 +280,7 @@ def _training_stages(golden: Golden, objective: Alice) -> Iterator[StageResult]:
         [*objective.encoder.parameters(), *objective.head.parameters()], float(objective.config.clip_per_tensor or 0)
     )
     clipped = {f"grad_clipped.{name}": value.clone() for name, value in named.items()}
-    yield _stored(golden, "gradients", {**raw, **clipped})
+    yield _stored(golden, "gradients", {**raw, **clipped}, {})
     with torch.no_grad():
         for center, new in (("center", "center.new"), ("token_center", "center2.new")):
             moved = getattr(objective, center).lerp(losses.carry[center], 1 - objective.config.center_momentum)

@@ -6,7 +6,10 @@ Both hold float32 (x, y, z, channel) and say where the map lies in the world.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,8 @@ import numpy as np
 from torch import Tensor
 
 from repcore.errors import ConfigError
-from repcore_medical3d.formats.volumes import Grid, write_nifti
+from repcore_medical3d.formats.nifti import write_nifti
+from repcore_medical3d.formats.volumes import Grid
 
 FORMATS = ("nifti", "zarr")
 BLOCK = 32  # tokens along an axis of a zarr chunk; all channels of a place lie together
@@ -37,6 +41,16 @@ def check_format(name: str) -> None:
             ) from error
 
 
+def file_names(ids: Sequence[str]) -> list[str]:
+    """A file name for each id: signs that file systems refuse become ``_``, and ids that would meet get a mark."""
+    plain = [re.sub(r"[^A-Za-z0-9._+=@-]+", "_", one).strip("._") or "scan" for one in ids]
+    counts = Counter(one.lower() for one in plain)  # some file systems do not tell cases apart
+    return [
+        one if counts[one.lower()] == 1 else f"{one}-{sha256(whole.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+        for one, whole in zip(plain, ids, strict=True)
+    ]
+
+
 def write_map(
     folder: Path, name: str, values: Tensor, grid: Grid, *, facts: Mapping[str, Any], kind: str = "nifti"
 ) -> Path:
@@ -50,7 +64,7 @@ def write_map(
         facts: more for the JSON file or the attributes.
         kind: one of ``FORMATS``.
     """
-    channels_last = np.ascontiguousarray(values.permute(1, 2, 3, 0).numpy())
+    channels_last = values.permute(1, 2, 3, 0).numpy()  # no copy: a map of a whole scan is large
     known = {
         **facts, "shape": list(values.shape), "spacing_mm": list(grid.spacing_mm), "affine": grid.affine.tolist(),
         "mean": values.mean(dim=(1, 2, 3)).tolist(),

@@ -1,14 +1,15 @@
 """Published SELFormer weights: RobertaForMaskedLM and RobertaForSequenceClassification layouts.
 
 Sizes come from the checkpoint's ``config.json`` (4 and 12 heads have the same tensors, so shapes cannot tell), the
-vocabulary from ``vocab.json`` and ``merges.txt`` beside the weights or from ``--vocabulary DIR``: two vocabularies are
-published whose ids differ, so none is ever assumed.
+vocabulary from ``vocab.json`` and ``merges.txt`` (or the ``tokenizer.json`` that holds both) beside the weights or from
+``--vocabulary DIR``: two vocabularies are published whose ids differ, so none is ever assumed. The body alone, and the
+same names behind a training framework's prefix, are read too.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,13 +19,14 @@ from torch import Tensor
 
 from repcore.checkpoints.imported import Imported
 from repcore.checkpoints.keymap import Drop, KeyMap, LoadReport, Rename, Stack, Tied
-from repcore.errors import CheckpointError
+from repcore.errors import CheckpointError, closest
 from repcore_molecules.configs.data import SelfiesConfig
 from repcore_molecules.configs.selformer import SelformerConfig
+from repcore_molecules.configs.smiles import SmilesConfig
 from repcore_molecules.encoders.selformer import Selformer, longest_sequence
 from repcore_molecules.objectives.masked_language import LanguageHead
 from repcore_molecules.preprocessors.selfies import SelfiesPreprocessor
-from repcore_molecules.tokenisation.vocabulary import BEGIN_ID, END_ID, BpeVocabulary
+from repcore_molecules.tokenisation.vocabulary import BEGIN_ID, END_ID, TOKENIZER_FILE, BpeVocabulary
 
 _LAYER = "roberta.encoder.layer.{i}."
 _SELF = _LAYER + "attention.self."
@@ -68,19 +70,55 @@ _CONFIG_FIELDS = {
     "layer_norm_eps": "norm_epsilon",
     "initializer_range": "initial_deviation",
 }
+_OPTIONS = ("from_config", "vocabulary", "mode", "canonicalise")
+_SWITCH = {"true": True, "on": True, "yes": True, "1": True, "false": False, "off": False, "no": False, "0": False}
 _ONLY_VALUES: Mapping[str, object] = {
     "model_type": "roberta", "hidden_act": "gelu", "position_embedding_type": "absolute", "type_vocab_size": 1,
 }  # fmt: skip
 
 
+_WORDS = "embeddings.word_embeddings.weight"
+_WRAPPERS = (
+    "",
+    "model.",
+    "net.",
+    "encoder.",
+    "backbone.",
+    "module.",
+    "model.model.",
+)  # Lightning and home-made modules
+_HEADS = ("lm_head.", "classifier.")
+_BODY_PARTS = ("embeddings.", "encoder.", "pooler.")
+
+
+def published_names(keys: Iterable[str]) -> dict[str, str]:
+    """Stored key -> the name that ``RobertaFor...`` gives it, for the layouts in which the same tensors are shared.
+
+    A body alone (``RobertaModel``) has no ``roberta.`` before its names, and a training framework puts the name of its
+    own attribute before all of them (Lightning's ``model.``). Keys of neither stay as they are.
+    """
+    known = tuple(keys)
+    for wrapper in _WRAPPERS:
+        if wrapper + "roberta." + _WORDS in known:
+            return {key: key.removeprefix(wrapper) for key in known}
+        if wrapper + _WORDS in known:
+            return {key: _with_body(key.removeprefix(wrapper)) for key in known}
+    return {key: key for key in known}
+
+
+def _with_body(key: str) -> str:
+    return "roberta." + key if key.startswith(_BODY_PARTS) else key
+
+
 def sniff(keys: frozenset[str]) -> float:
     """How surely these key names are a SELFormer checkpoint: 1 for RoBERTa with a language or classification head."""
+    keys = frozenset(published_names(keys).values())
     has_body = "roberta.embeddings.word_embeddings.weight" in keys and any(
         key.startswith("roberta.encoder.layer.0.attention.self.query") for key in keys
     )
     if not has_body:
         return 0.0
-    return 1.0 if any(key.startswith(("lm_head.", "classifier.")) for key in keys) else 0.5
+    return 1.0 if any(key.startswith(_HEADS) for key in keys) else 0.5
 
 
 def config_from_json(values: Mapping[str, Any], source: str) -> SelformerConfig:
@@ -147,12 +185,16 @@ def convert(state: Mapping[str, Tensor], source: Path, options: Mapping[str, str
         state: tensors by published name.
         source: weights file or its folder.
         options: ``from_config`` (a config.json elsewhere), ``vocabulary`` (folder with vocab.json and merges.txt) and
-            ``mode`` of tokenisation (``fast`` when left out).
+            ``mode`` of tokenisation (``fast`` when left out), ``canonicalise`` (``false``: SMILES are encoded as the
+            table writes them, as the authors' scripts do; ``true`` when left out).
 
     Raises:
         CheckpointError: settings or vocabulary are missing or do not fit the tensors.
     """
+    _check_options(options)
     folder = source if source.is_dir() else source.parent
+    names = published_names(state)
+    state = {names[key]: value for key, value in state.items()}
     config_path = Path(options["from_config"]) if options.get("from_config") else folder / "config.json"
     config = config_from_json(_read_config(config_path), str(config_path))
     vocabulary_folder = Path(options.get("vocabulary") or folder)
@@ -164,11 +206,15 @@ def convert(state: Mapping[str, Tensor], source: Path, options: Mapping[str, str
             hint="name the folder with this checkpoint's own tokenizer files: --vocabulary DIR",
         )
     ours, report = import_state(state, config, str(source))
+    report.notes += _renamings(names)
     report.notes.append(
         f"vocabulary of {len(vocabulary)} tokens and {len(vocabulary.merges)} merges; {rows} rows in the word table"
     )
     preprocessing = SelfiesConfig(
-        mode=_mode(options), vocabulary=str(vocabulary_folder), max_length=min(512, longest_sequence(config))
+        mode=_mode(options),
+        vocabulary=str(vocabulary_folder),
+        max_length=min(512, longest_sequence(config)),
+        smiles=SmilesConfig(canonicalise=_canonicalise(options)),
     )
     return Imported(
         encoder_config=config,
@@ -184,6 +230,32 @@ def convert(state: Mapping[str, Tensor], source: Path, options: Mapping[str, str
         },
         notices="Weights and vocabulary of HUBioDataLab/SELFormer (GPL-3.0), Yuksel et al. 2023, arXiv 2304.04662.",
     )
+
+
+def _check_options(options: Mapping[str, str]) -> None:
+    unknown = [name for name in options if name not in _OPTIONS]
+    if unknown:
+        raise CheckpointError(
+            f"option {unknown[0]}={options[unknown[0]]} does not exist",
+            did_you_mean=closest(unknown[0], _OPTIONS),
+            options=", ".join(_OPTIONS),
+        )
+
+
+def _canonicalise(options: Mapping[str, str]) -> bool:
+    word = str(options.get("canonicalise") or "true").lower()
+    if word not in _SWITCH:
+        raise CheckpointError(f"canonicalise={options['canonicalise']} is neither on nor off", expected="true or false")
+    return _SWITCH[word]
+
+
+def _renamings(names: Mapping[str, str]) -> list[str]:
+    """A note where the file's names are not those of ``RobertaFor...``."""
+    changed = [(old, new) for old, new in names.items() if old != new]
+    if not changed:
+        return []
+    old, new = changed[0]
+    return [f"{len(changed)} of {len(names)} names were completed or shortened first, such as {old} -> {new}"]
 
 
 def _mode(options: Mapping[str, str]) -> Literal["fast", "slow", "bracket"]:
@@ -218,7 +290,7 @@ def _read_config(path: Path) -> Mapping[str, Any]:
 
 def _read_vocabulary(folder: Path) -> BpeVocabulary:
     absent = [name for name in ("vocab.json", "merges.txt") if not (folder / name).is_file()]
-    if absent:
+    if absent and not (folder / TOKENIZER_FILE).is_file():
         raise CheckpointError(
             f"{folder} has no {' and no '.join(absent)}",
             meaning="two published vocabularies give the same text different ids, so none is assumed",

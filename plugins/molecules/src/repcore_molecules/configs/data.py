@@ -10,13 +10,25 @@ from repcore_molecules.configs.smiles import SmilesConfig
 
 @dataclass(frozen=True, kw_only=True)
 class MoleculeTableConfig:
-    """A table with a column of SMILES: CSV, TSV, SMI, parquet, plain or gzipped, or a folder that holds one."""
+    """A table with a column of molecules (CSV, TSV, SMI, parquet) or an SDF, plain or gzipped, or a folder with one."""
 
     path: str = field(metadata={"help": "file, or folder with one table or with train/valid/test tables"})
     column: str | None = field(
-        default=None, metadata={"help": "SMILES column; found by name and content when left out"}
+        default=None, metadata={"help": "column with the molecules; found by reading the cells when left out"}
     )
-    id_column: str | None = field(default=None, metadata={"help": "column with ids; row numbers when left out"})
+    notation: Literal["auto", "smiles", "inchi", "selfies"] = field(
+        default="auto", metadata={"help": "how the column writes molecules; what most of its cells are by default"}
+    )
+    id_column: str | None = field(
+        default=None, metadata={"help": "column with ids; row numbers (of an SDF its titles) when left out"}
+    )
+    group: str = field(
+        default="auto",
+        metadata={
+            "help": "what is kept together in splits: a column, molecule (rows of one canonical molecule), empty for "
+            "nothing; auto takes a column that is called like one (scaffold, cluster, patient, ...)"
+        },
+    )
     labels: tuple[str, ...] | None = field(
         default=None,
         metadata={
@@ -24,8 +36,14 @@ class MoleculeTableConfig:
             "0 and 1 into one multilabel target"
         },
     )
-    label_kind: Literal["auto", "class", "regression"] = field(
+    label_kind: Literal["auto", "class", "regression", "multilabel"] = field(
         default="auto", metadata={"help": "what the labels are; guessed from their values by default"}
+    )
+    label_separator: str = field(
+        default="", metadata={"help": "sign between several labels in a cell; found in the cells when empty"}
+    )
+    uncertain: Literal["auto", "missing", "positive", "negative", "class"] = field(
+        default="auto", metadata={"help": "what -1 beside 0 and 1 means"}
     )
 
 

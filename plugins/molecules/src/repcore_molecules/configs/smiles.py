@@ -14,6 +14,13 @@ class SmilesConfig:
     here and loses 264 of the 1128 ESOL rows to trailing blanks and nitro groups written ``N(=O)=O``.
     """
 
+    atom_maps: Literal["strip", "keep"] = field(
+        default="strip",
+        metadata={
+            "help": "atom-map numbers such as the 1 of [CH3:1] name atoms of a reaction, they are no chemistry: strip "
+            "them, or keep them in the text (each mapped atom then is a symbol of its own)"
+        },
+    )
     fragments: Literal["keep", "largest"] = field(
         default="keep",
         metadata={"help": "keep salts and mixtures whole, or only the largest fragment (one with carbon if any)"},

@@ -1,15 +1,14 @@
-"""Molecules in the users' own tables.
+"""Molecules in the users' own tables and structure-data files.
 
-Every column that looks like a label becomes a target of its own. Two or more columns of zeros and ones (Tox21, SIDER,
-ClinTox, MUV) are offered once more as one multilabel target, ``all-binary``: a probe or a fine-tuning run then reports
-the mean over tasks. Missing labels stay missing; the reference counts them as negatives or zeros.
+The column with the molecules is found by reading cells (SMILES, InChI or SELFIES) and said; every other column that
+core takes for a label becomes a target of its own. Two or more columns of zeros and ones (Tox21, SIDER, ClinTox, MUV)
+are offered once more as one multilabel target, ``all-binary``: a probe or a fine-tuning run then reports the mean over
+tasks. Missing labels stay missing; the reference counts them as negatives or zeros.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from itertools import repeat
@@ -17,118 +16,81 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rdkit import Chem
+from rdkit.rdBase import BlockLogs
 
-from repcore.data.headers import head
-from repcore.data.tables import Table, table_suffix
+from repcore.data.accounting import Accounting
+from repcore.data.cells import is_missing
+from repcore.data.groups import group_column, useful_groups
+from repcore.data.labels import LabelColumn, read_labels
 from repcore.errors import DataError, ItemError, closest
 from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
 from repcore_molecules.configs.data import MoleculeTableConfig
-from repcore_molecules.datasets.columns import (
-    TargetColumn,
-    as_classes,
-    guess_smiles_column,
-    guess_target_columns,
-    seen_whole,
-)
-from repcore_molecules.datasets.labels import ReadLabels, read_labels
+from repcore_molecules.configs.smiles import SmilesConfig
+from repcore_molecules.datasets.molecule_column import MoleculeColumn
+from repcore_molecules.datasets.sdf_table import SdfTable
+from repcore_molecules.datasets.table_files import is_smi, molecules_in, open_table, table_files, with_extension
+from repcore_molecules.smiles.notations import to_smiles
+from repcore_molecules.smiles.pipeline import SmilesPipeline
 
 ALL_BINARY = "all-binary"
-SAMPLED_ROWS = 500
 BLOCK_ROWS = 65_536
-SMILES_WORD = re.compile(r"(\[[^\]]+\]|Br|Cl|[BCNOSPFIbcnosp]|[0-9%()=#$/\\+\-.@:~*])+")
-UNREADABLE_TABLE = 0.05  # sniffed: opening it says what is wrong, which beats "no reader recognises it"
-SPLIT_NAMES = {"train": "train", "valid": "validation", "val": "validation", "validation": "validation", "test": "test"}
+GROUP_WORDS = ("scaffold", "cluster", "series", "chemotype")
+LABEL_CHANGE = "label_kind=class|regression|multilabel"
+MOLECULE_GROUPS = "molecule"
+TASK_VALUES = (("0", "1"), ("-1", "1"))  # of columns that are tasks of one multilabel set
 
 
-def table_files(path: Path) -> dict[str, Path]:
-    """The table behind a path: ``{"": file}``, or one file a split, train first.
+class _Columns(Mapping[str, Sequence[Any]]):
+    """Cells by column, read when they are asked for."""
 
-    Raises:
-        DataError: a folder holds no table, or several that are not splits.
-    """
-    if not path.is_dir():
-        return {"": path}
-    tables = _tables_in(path)
-    named = {SPLIT_NAMES.get(one.name.split(".")[0].lower(), ""): one for one in tables}
-    if len(tables) == 1:
-        return {"": tables[0]}
-    if tables and len(named) == len(tables) and "" not in named and "train" in named:
-        return {split: named[split] for split in dict.fromkeys(SPLIT_NAMES.values()) if split in named}
-    raise DataError(
-        f"folder {str(path)!r} holds {len(tables)} tables" if tables else f"folder {str(path)!r} holds no table",
-        found=", ".join(one.name for one in tables[:8]),
-        hint="name one file, or call the files train, valid and test" if tables else "",
-    )
+    def __init__(self, reader: MoleculeTable, names: Sequence[str]) -> None:
+        self._reader, self._names = reader, names
 
+    def __getitem__(self, name: str) -> Sequence[Any]:
+        return list(self._reader.all_cells(name, absent=True))
 
-def _tables_in(folder: Path) -> list[Path]:
-    return sorted(one for one in folder.iterdir() if one.is_file() and table_suffix(one) not in ("", ".txt"))
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
 
-
-def sniff_table(path: Path) -> float:
-    """How surely a path is a table of molecules: its name, then its columns."""
-    if not (_tables_in(path) if path.is_dir() else table_suffix(path)):
-        return 0.0
-    try:
-        file = next(iter(table_files(path).values()))
-        if table_suffix(file) in (".smi", ".smiles"):
-            return 0.9 if _is_smiles(head(file)) else 0.0
-        guess_smiles_column(_sampled(Table(file)))
-    except DataError:
-        return 0.0 if path.suffix == ".txt" else UNREADABLE_TABLE
-    return 0.8
-
-
-def _is_smiles(first: bytes) -> bool:
-    """Whether the first words of most lines are written with the atoms and signs of SMILES; compressed text is not
-    looked into."""
-    if first.startswith(b"\x1f\x8b"):
-        return True
-    lines = first.decode("utf-8", errors="replace").splitlines()[:SAMPLED_ROWS]
-    words = [line.split()[0] for line in lines if line.strip()]
-    return 2 * sum(SMILES_WORD.fullmatch(word) is not None for word in words) > len(words)
-
-
-def _sampled(table: Table) -> dict[str, list[Any]]:
-    return {name: table.slice(0, SAMPLED_ROWS, name) for name in table.columns}
-
-
-@dataclass(frozen=True, slots=True)
-class _Labels:
-    """Columns that are read for every row, those that are targets of their own, and the tasks of ``all-binary``."""
-
-    read: list[TargetColumn]
-    own: list[TargetColumn]
-    joined: list[str]
-
-    def targets(self) -> tuple[TargetSpec, ...]:
-        own = tuple(TargetSpec(one.name, one.kind, names=one.classes) for one in self.own)
-        joined = (TargetSpec(ALL_BINARY, "multilabel", names=tuple(self.joined)),) if self.joined else ()
-        return own + joined
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 class MoleculeTable:
-    """Rows of a table as samples whose input is the SMILES text as written.
+    """Rows of a table as samples whose input is the SMILES text.
 
-    A label that cannot be read counts as missing: each column says so once (see :func:`read_labels`), and the sample
-    notes it in ``meta["unreadable_labels"]``.
+    A label that cannot be read counts as missing: the account names the cells, and the sample notes it in
+    ``meta["unreadable_labels"]``.
 
     Raises:
-        DataError: no SMILES column, or a named column does not exist or is no label.
+        DataError: no column of molecules, or a named column does not exist or is no label.
     """
 
     def __init__(self, config: MoleculeTableConfig) -> None:
         self.config = config
-        files = table_files(Path(config.path))
+        path = Path(config.path)
+        files = table_files(path)
         self._splits = list(files)
-        self._tables = [Table(file) for file in files.values()]
-        cells = _sampled(self._tables[0])
-        self.column = self._in_every_table(config.column or guess_smiles_column(cells))
-        self.id_column = self._in_every_table(config.id_column) if config.id_column else None
-        self._labels = self._choose_labels(cells)
-        self.targets: Sequence[TargetSpec] = self._labels.targets()
+        self._tables = [open_table(file) for file in files.values()]
+        self.account = Accounting(root=path if path.is_dir() else path.parent)
+        for table in self._tables:
+            table.tell(self.account)
+        if path.is_dir():
+            self.account.cover(path, "not a table of this data set")
+        self.molecules = molecules_in(self._tables[0], config.column, config.notation)
+        self.column = self._in_every_table(self.molecules.name)
+        self._is_smi = [is_smi(one) for one in self._tables]
+        if not (config.column is None and isinstance(self._tables[0], SdfTable)):
+            self.account.guess("molecules", *self.molecules.said(), "dataset.column=NAME (--read column=NAME)")
         self._starts = np.concatenate([[0], np.cumsum([len(table) for table in self._tables])])
+        self.id_column = self._choose_ids()
+        self._group_column = self._choose_groups()
+        self._labels, self._joined = self._choose_labels()
+        self.targets: Sequence[TargetSpec] = self._targets()
+
+    # ------------------------------------------------------------------------------------------- columns
 
     def _in_every_table(self, name: str) -> str:
         """The column's exact name; labels may be absent from some tables, other columns may not."""
@@ -137,44 +99,100 @@ class MoleculeTable:
             table.require(exact)
         return exact
 
-    def _choose_labels(self, cells: Mapping[str, Sequence[object]]) -> _Labels:
-        guessed = {one.name: one for one in self._guessed(cells)}
-        binary = [name for name, one in guessed.items() if one.is_binary]
-        if self.config.labels is None:
-            own = [self._as_asked(name, guessed) for name in guessed]
-            return _Labels(own, own, binary if len(binary) > 1 and self.config.label_kind == "auto" else [])
-        own, joined = [], []
-        for label in dict.fromkeys(self.config.labels):
-            if label == ALL_BINARY and label not in cells:
-                joined = _enough_tasks(binary)
-            else:
-                own.append(self._as_asked(self._tables[0].require(label), guessed))
-        names = {one.name for one in own}
-        return _Labels([*own, *(guessed[name] for name in joined if name not in names)], own, joined)
+    def _choose_ids(self) -> str | None:
+        if self.config.id_column:
+            return self._in_every_table(self.config.id_column)
+        table = self._tables[0]
+        if len(self._tables) > 1 or not (isinstance(table, SdfTable) or (self._is_smi[0] and not table.has_header)):
+            return None
+        column, where = "name", "names behind SMILES"
+        if isinstance(table, SdfTable):
+            column, where = SdfTable.NAME, "title lines"
+        names = [with_extension("", cell)[1] for cell in self.all_cells(column)]
+        if all(names) and len(set(names)) == len(names):
+            self.account.guess("ids", where, "every molecule has one of its own", "dataset.id_column=NAME")
+            return column
+        return None
 
-    def _guessed(self, cells: Mapping[str, Sequence[object]]) -> Iterator[TargetColumn]:
-        for guess in guess_target_columns(cells, self.column):
-            if guess.name != self.id_column:
-                checked = seen_whole(guess, self._all_cells(guess.name))
-                if checked is not None:
-                    yield checked
-
-    def _as_asked(self, name: str, guessed: Mapping[str, TargetColumn]) -> TargetColumn:
-        """The label in a column, of the kind that the settings ask for."""
-        if self.config.label_kind == "regression":
-            return TargetColumn(name, "regression")
-        if self.config.label_kind == "class":
-            return as_classes(name, self._all_cells(name))
-        if name in guessed:
-            return guessed[name]
-        raise DataError(
-            f"column {name!r} does not look like a label (one value, running numbers, or free text)",
-            did_you_mean=closest(name, guessed),
-            labels_found=", ".join(guessed) or "none",
-            hint="label_kind=class or label_kind=regression if it is one",
+    def _choose_groups(self) -> str | None:
+        """The column that keeps rows together in splits, as the user says or by its name."""
+        asked = self.config.group
+        if asked == MOLECULE_GROUPS or not asked:
+            return None
+        if asked != "auto":
+            return self._in_every_table(asked)
+        found = group_column(self._tables[0].columns, GROUP_WORDS)
+        if found in (None, self.column, self.id_column) or any(found not in one.columns for one in self._tables):
+            return None
+        keys = [None if is_missing(cell) else str(cell) for cell in self.all_cells(str(found))]
+        if not useful_groups(keys):
+            return None
+        self.account.guess(
+            "groups", f"column {found!r}", f"{len(set(keys)):,} of them, by its name", "dataset.group=NAME"
         )
+        return found
 
-    def _all_cells(self, name: str, *, absent: bool = False) -> Iterator[Any]:
+    def _choose_labels(self) -> tuple[list[LabelColumn], list[LabelColumn]]:
+        """Labels of their own, and the tasks of ``all-binary``."""
+        config, table = self.config, self._tables[0]
+        no_label = {self.column, self.id_column, self._group_column}
+        no_label |= {"name"} if self._is_smi[0] and not table.has_header else set()
+        names = [one for one in table.columns if one not in no_label]
+        asked = None if config.labels is None else list(dict.fromkeys(config.labels))
+        wanted = [self._exact(one, names) for one in asked or () if one != ALL_BINARY or one in table.columns]
+        # names that nobody gave say nothing: where the table has none, only cells are judged
+        kinds = dict.fromkeys(wanted if table.has_header else names, config.label_kind)
+        read = names if asked is None or ALL_BINARY in asked else wanted
+        found = {
+            one.name: one
+            for one in read_labels(
+                _Columns(self, read),
+                kinds=kinds,
+                kind=config.label_kind,
+                separator=config.label_separator,
+                uncertain=config.uncertain,
+                group_words=GROUP_WORDS,
+                change=LABEL_CHANGE,
+                account=self.account,
+            )
+        }
+        binary = [one for one in found.values() if one.target is not None and one.target.names in TASK_VALUES]
+        if asked is None:
+            own = [one for one in found.values() if one.target is not None]
+            return own, binary if len(binary) > 1 and config.label_kind == "auto" else []
+        own = [self._as_asked(found[name], found) for name in wanted]
+        return own, _enough_tasks(binary) if ALL_BINARY in asked and ALL_BINARY not in wanted else []
+
+    def _exact(self, name: str, names: Sequence[str]) -> str:
+        exact = self._tables[0].require(name)
+        if exact not in names:
+            raise DataError(f"column {exact!r} is read as molecules, ids or groups, not as a label")
+        return exact
+
+    def _as_asked(self, one: LabelColumn, found: Mapping[str, LabelColumn]) -> LabelColumn:
+        if one.target is None:
+            others = [
+                other.name for other in read_labels(_Columns(self, self._others(found))) if other.target is not None
+            ]
+            raise DataError(
+                f"column {one.name!r} does not look like a label ({one.reason})",
+                did_you_mean=closest(one.name, others),
+                labels_found=", ".join(others) or "none",
+                hint="label_kind=class or label_kind=regression if it is one",
+            )
+        return one
+
+    def _others(self, found: Mapping[str, LabelColumn]) -> list[str]:
+        taken = {self.column, self.id_column, self._group_column, *found}
+        return [one for one in self._tables[0].columns if one not in taken]
+
+    def _targets(self) -> tuple[TargetSpec, ...]:
+        own = tuple(one.target for one in self._labels if one.target is not None)
+        if not self._joined:
+            return own
+        return (*own, TargetSpec(ALL_BINARY, "multilabel", names=tuple(one.name for one in self._joined)))
+
+    def all_cells(self, name: str, *, absent: bool = False) -> Iterator[Any]:
         """Cells of a column in row order; for a table without it nothing, or None for each row if ``absent``."""
         for table in self._tables:
             if name not in table.columns:
@@ -183,10 +201,13 @@ class MoleculeTable:
             for start in range(0, len(table), BLOCK_ROWS):
                 yield from table.slice(start, min(start + BLOCK_ROWS, len(table)), name)
 
+    # -------------------------------------------------------------------------------------------- reader
+
     @property
     def fingerprint(self) -> str:
         parts = [f"{split}:{table.fingerprint}" for split, table in zip(self._splits, self._tables, strict=True)]
-        return sha256("|".join([self.column, *parts]).encode()).hexdigest()
+        notation = [] if self.molecules.notation == "smiles" else [self.molecules.notation]
+        return sha256("|".join([self.column, *notation, *parts]).encode()).hexdigest()
 
     @property
     def splits(self) -> Mapping[str, Sequence[int]]:
@@ -195,41 +216,77 @@ class MoleculeTable:
             return {}
         return {split: range(int(self._starts[i]), int(self._starts[i + 1])) for i, split in enumerate(self._splits)}
 
+    @cached_property
+    def groups(self) -> Sequence[str | None] | None:
+        """Leakage keys: of the group column, or the canonical molecule with ``group=molecule``."""
+        if self.config.group == MOLECULE_GROUPS:
+            pipeline = SmilesPipeline(SmilesConfig())
+            return [pipeline.run(cell).canonical or None for cell in self.cells(0, len(self))]
+        if self._group_column is None:
+            return None
+        return [None if is_missing(cell) else str(cell).strip() for cell in self.all_cells(self._group_column)]
+
     def __len__(self) -> int:
         return int(self._starts[-1])
 
-    def _locate(self, index: int) -> tuple[Table, int]:
+    def _locate(self, index: int) -> tuple[int, int]:
         if not 0 <= index < len(self):
             raise IndexError(f"row {index} of {len(self)}")
         which = int(np.searchsorted(self._starts, index, side="right")) - 1
-        return self._tables[which], index - int(self._starts[which])
+        return which, index - int(self._starts[which])
 
     def __getitem__(self, index: int) -> Sample:
-        table, row = self._locate(index)
-        smiles = table.value(row, self.column)
-        values = {name: float(one.values[index]) for name, one in self._values.items()}
-        targets: dict[str, Any] = {label.name: values[label.name] for label in self._labels.own}
-        if self._labels.joined:
-            targets[ALL_BINARY] = np.asarray([values[name] for name in self._labels.joined], np.float32)
-        bad = [f"{name}={one.unreadable[index]!r}" for name, one in self._values.items() if index in one.unreadable]
-        return Sample(self.id_of(index), smiles, targets, meta={"unreadable_labels": ", ".join(bad)} if bad else {})
+        which, row = self._locate(index)
+        table = self._tables[which]
+        cell = table.value(row, self.column)
+        if self._is_smi[which] and "name" in table.columns:
+            cell = with_extension(cell, table.value(row, "name"))[0]
+        smiles: Any = to_smiles(cell, self.molecules.notation)
+        targets: dict[str, Any] = {one.name: one.value(index) for one in self._labels}
+        if self._joined:
+            targets[ALL_BINARY] = np.asarray([one.values[index] for one in self._joined], np.float32)
+        group = None if self.groups is None else self.groups[index]
+        return Sample(self.id_of(index), smiles, targets, group, meta=self._unread(which, row, index))
 
-    @cached_property
-    def _values(self) -> dict[str, ReadLabels]:
-        """Labels of all rows by column, read when the first row is asked for: far quicker than cell by cell."""
-        return {label.name: read_labels(label, self._all_cells(label.name, absent=True)) for label in self._labels.read}
+    def _unread(self, which: int, row: int, index: int) -> dict[str, Any]:
+        """Filled label cells of a row that count as missing."""
+        bad = []
+        for one in (*self._labels, *self._joined):
+            if np.isnan(one.values[index]).all() and one.name in self._tables[which].columns:
+                cell = self._tables[which].slice(row, row + 1, one.name)[0]
+                if not is_missing(cell):
+                    bad.append(f"{one.name}={cell!r}")
+        return {"unreadable_labels": ", ".join(dict.fromkeys(bad))} if bad else {}
+
+    def describe(self, sample: Sample) -> dict[str, Any]:
+        """Facts of a molecule that people look for: heavy atoms, and fragments (2 or more: a salt or a mixture)."""
+        silence = BlockLogs()
+        mol: Any = Chem.MolFromSmiles(sample.inputs) if isinstance(sample.inputs, str) else None
+        del silence
+        if mol is None or not mol.GetNumAtoms():
+            return {}
+        return {"heavy atoms": mol.GetNumHeavyAtoms(), "fragments": len(Chem.GetMolFrags(mol))}
 
     def cells(self, start: int, stop: int) -> list[Any]:
-        """SMILES cells of rows [start, stop) as written, for conversion in bulk; malformed rows give None."""
+        """SMILES of rows [start, stop), for conversion in bulk; rows that cannot be read give None."""
         found: list[Any] = []
-        for table, problems, first in zip(self._tables, self._problems, self._starts, strict=False):
+        for which, (table, first) in enumerate(zip(self._tables, self._starts, strict=False)):
             low, high = max(start - int(first), 0), min(stop - int(first), len(table))
             if low < high:
-                column = table.slice(low, high, self.column)
-                for row in problems[np.searchsorted(problems, low) : np.searchsorted(problems, high)]:
-                    column[row - low] = None
-                found.extend(column)
+                found.extend(self._block(which, low, high))
         return found
+
+    def _block(self, which: int, low: int, high: int) -> list[Any]:
+        table, problems = self._tables[which], self._problems[which]
+        column = table.slice(low, high, self.column)
+        if self._is_smi[which] and "name" in table.columns:
+            names = table.slice(low, high, "name")
+            column = [with_extension(cell, name)[0] for cell, name in zip(column, names, strict=True)]
+        for row in problems[np.searchsorted(problems, low) : np.searchsorted(problems, high)]:
+            column[row - low] = None
+        if self.molecules.notation == "smiles":
+            return column
+        return [_or_none(cell, self.molecules) for cell in column]
 
     @cached_property
     def _problems(self) -> list[np.ndarray]:
@@ -238,17 +295,17 @@ class MoleculeTable:
 
     def values(self, name: str) -> list[Any]:
         """All cells of any column, for ``--split column:NAME``."""
-        return list(self._all_cells(self._in_every_table(name)))
+        return list(self.all_cells(self._in_every_table(name)))
 
     def id_of(self, index: int) -> str:
         """The id column's value, or the row number."""
         if self.id_column is None:
             return str(index)
-        table, row = self._locate(index)
-        try:
-            value = table.value(row, self.id_column)
-        except ItemError:
-            value = None
+        which, row = self._locate(index)
+        table = self._tables[which]
+        value = table.slice(row, row + 1, self.id_column)[0]
+        if self._is_smi[which] and self.id_column == "name":
+            value = with_extension("", value)[1]
         return str(index) if value in (None, "") else str(value)
 
     def by_id(self, sample_id: str) -> Sample:
@@ -267,7 +324,15 @@ class MoleculeTable:
         return {self.id_of(row): row for row in reversed(range(len(self)))}
 
 
-def _enough_tasks(binary: list[str]) -> list[str]:
+def _or_none(cell: Any, molecules: MoleculeColumn) -> Any:
+    try:
+        return to_smiles(cell, molecules.notation)
+    except ItemError:
+        return None
+
+
+def _enough_tasks(binary: list[LabelColumn]) -> list[LabelColumn]:
     if len(binary) < 2:
-        raise DataError(f"label {ALL_BINARY!r} needs two or more columns of 0 and 1", found=", ".join(binary) or "none")
+        found = ", ".join(one.name for one in binary) or "none"
+        raise DataError(f"label {ALL_BINARY!r} needs two or more columns of 0 and 1", found=found)
     return binary

@@ -31,7 +31,7 @@ from repcore_molecules.smiles.convert import ConversionSummary, convert_smiles
 from repcore_molecules.smiles.pipeline import SmilesResult
 from repcore_molecules.tokenisation.symbols import split_symbols
 
-FORMAT = 2
+FORMAT = 3  # 3: atom maps are stripped
 IDS_FILE = "ids.bin"
 BLOCK_ROWS = 8192
 

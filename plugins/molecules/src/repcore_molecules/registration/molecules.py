@@ -18,11 +18,11 @@ HINTS = {"rdkit": "pip install rdkit", "selfies": "pip install selfies"}
 DATASETS = (
     DatasetSpec(
         name="smiles-table",
-        summary="CSV, TSV, SMI or parquet (.gz) with a SMILES column; MoleculeNet layouts",
+        summary="CSV, TSV, SMI, parquet with SMILES, InChI or SELFIES, and SDF (.gz); MoleculeNet layouts",
         target="repcore_molecules.datasets.tables:MoleculeTable",
         config="repcore_molecules.configs.data:MoleculeTableConfig",
         produces=(TensorSpec("smiles", "", "text"),),
-        sniff="repcore_molecules.datasets.tables:sniff_table",
+        sniff="repcore_molecules.datasets.table_files:sniff_table",
         render="repcore_molecules.rendering.molecules:draw_molecule",
         needs=("rdkit",),
         hints=HINTS,
@@ -54,6 +54,7 @@ PREPROCESSORS = (
         config="repcore_molecules.configs.data:SelfiesConfig",
         accepts=(TensorSpec("smiles", "", "text"),),
         produces=TOKENS,
+        version=2,  # atom maps are stripped
         baselines={
             "symbol-counts": "repcore_molecules.preprocessors.baselines:symbol_counts",
             "ecfp4": "repcore_molecules.preprocessors.baselines:ecfp4",
@@ -61,6 +62,7 @@ PREPROCESSORS = (
         splits={
             "scaffold": "repcore_molecules.preprocessors.splits:scaffold",
             "scaffold-seeded": "repcore_molecules.preprocessors.splits:balanced",
+            "molecule": "repcore_molecules.preprocessors.splits:molecule",
         },
     ),
 )

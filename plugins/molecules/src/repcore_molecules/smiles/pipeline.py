@@ -1,4 +1,4 @@
-"""One SMILES through the pipeline: strip, parse once, clean as asked, canonical SMILES, SELFIES.
+"""One SMILES through the pipeline: strip blanks and atom maps, parse once, clean as asked, canonical SMILES, SELFIES.
 
 A row never raises: whatever a table cell holds, the answer is a `SmilesResult` with a status and a reason.
 
@@ -17,9 +17,10 @@ from rdkit import Chem
 from rdkit.Chem.MolStandardize import rdMolStandardize
 from rdkit.rdBase import BlockLogs
 
+from repcore.data.tables import MISSING_WORDS
 from repcore_molecules.configs.smiles import SmilesConfig
 from repcore_molecules.smiles.selfies_encoder import SelfiesEncoder
-from repcore_molecules.smiles.syntax import explain_syntax
+from repcore_molecules.smiles.syntax import explain_syntax, is_reaction, without_atom_maps
 
 SmilesStatus = Literal["ok", "empty", "invalid_smiles", "selfies_failed"]
 
@@ -78,6 +79,8 @@ class SmilesPipeline:
         if not isinstance(cell, str):
             return refuse_cell(cell)
         text = cell.strip()
+        if self.config.atom_maps == "strip":
+            text = without_atom_maps(text)
         problem = self._problem_of_text(text)
         if problem is not None:
             return problem
@@ -96,11 +99,15 @@ class SmilesPipeline:
     def _problem_of_text(self, text: str) -> SmilesResult | None:
         if not text:
             return SmilesResult("empty", "the cell is blank")
+        if text.lower() in MISSING_WORDS:
+            return SmilesResult("empty", f"the cell says {text!r}")
         if len(text) > self.config.max_characters:
             reason = f"{len(text)} characters, more than max_characters={self.config.max_characters}"
             return SmilesResult("invalid_smiles", reason)
         if not text.isascii() or _CONTROL.search(text):
             return SmilesResult("invalid_smiles", "a character that no SMILES has")
+        if is_reaction(text):  # RDKit reads none as a molecule, and its reason would be about the sign
+            return SmilesResult("invalid_smiles", explain_syntax(text))
         words = text.split(None, 1)
         # "CCO |...|" is an extended SMILES, anything else behind a blank would be dropped by RDKit without a word.
         if len(words) > 1 and not words[1].startswith("|"):

@@ -15,12 +15,16 @@ from rdkit.Chem.Scaffolds import MurckoScaffold
 from rdkit.rdBase import BlockLogs
 
 from repcore.errors import ConfigError
+from repcore_molecules.smiles.syntax import without_atom_maps
 
 
 def scaffold_of(smiles: str) -> str | None:
-    """SMILES of the Bemis-Murcko scaffold without chirality; "" for a molecule without a ring, None if invalid."""
+    """SMILES of the Bemis-Murcko scaffold without chirality; "" for a molecule without a ring, None if invalid.
+
+    Atom maps do not tell scaffolds apart: they are stripped first.
+    """
     silence = BlockLogs()
-    mol = Chem.MolFromSmiles(smiles)
+    mol = Chem.MolFromSmiles(without_atom_maps(smiles))
     scaffold = None
     if mol is not None:
         scaffold = str(MurckoScaffold.MurckoScaffoldSmiles(mol=mol, includeChirality=False))

@@ -19,6 +19,8 @@ from repcore.files import read_object
 
 UNKNOWN_ID, BEGIN_ID, END_ID, PADDING_ID, MASK_ID = range(5)
 SPECIAL_TOKENS: tuple[str, ...] = ("<unk>", "<s>", "</s>", "<pad>", "<mask>")
+PLAIN_FILES = ("vocab.json", "merges.txt")
+TOKENIZER_FILE = "tokenizer.json"
 FOLDER_HINT = "name the folder that holds the checkpoint's vocab.json and merges.txt"
 
 
@@ -130,11 +132,13 @@ class BpeVocabulary:
 
     @classmethod
     def from_folder(cls, folder: Path) -> BpeVocabulary:
-        """Read ``vocab.json`` and ``merges.txt`` of a checkpoint folder.
+        """Read ``vocab.json`` and ``merges.txt`` of a checkpoint folder, or its ``tokenizer.json`` if it has neither.
 
         Raises:
             CheckpointError: a file is missing or damaged, or ids are not 0 to n - 1.
         """
+        if (folder / TOKENIZER_FILE).is_file() and not any((folder / name).is_file() for name in PLAIN_FILES):
+            return cls.from_tokenizer_file(folder / TOKENIZER_FILE)
         ids = read_object(folder / "vocab.json", hint=FOLDER_HINT)
         if sorted(number for number in ids.values() if type(number) is int) != list(range(len(ids))):
             raise CheckpointError(f"ids in vocab.json are not 0 to {len(ids) - 1}", where=folder)
@@ -145,6 +149,25 @@ class BpeVocabulary:
             sorted(ids, key=lambda token: int(str(ids[token]))),
             (line for line in (text.rstrip("\r") for text in body) if line),
         )
+
+    @classmethod
+    def from_tokenizer_file(cls, path: Path) -> BpeVocabulary:
+        """Read the byte-pair model of a ``tokenizer.json``, which Hugging Face's fast tokenizers write.
+
+        Raises:
+            CheckpointError: the file is damaged, or holds another kind of model.
+        """
+        content = read_object(path, ("model",), hint=FOLDER_HINT)
+        model = content["model"]
+        if not isinstance(model, dict) or not {"vocab", "merges"} <= set(model):
+            kind = model.get("type") if isinstance(model, dict) else type(model).__name__
+            raise CheckpointError(f"{path} holds no byte-pair vocabulary", got=kind, expected="type BPE")
+        added = {one["content"]: one["id"] for one in content.get("added_tokens") or ()}
+        ids: dict[str, int] = {**added, **model["vocab"]}
+        if sorted(ids.values()) != list(range(len(ids))):
+            raise CheckpointError(f"ids in {path.name} are not 0 to {len(ids) - 1}", where=path.parent)
+        merges = [one if isinstance(one, str) else " ".join(one) for one in model["merges"]]  # both forms are in use
+        return cls.from_tokens(sorted(ids, key=lambda token: int(ids[token])), merges)
 
 
 def _read_text(path: Path) -> str:

@@ -13,7 +13,20 @@ class ScenesConfig:
     """Which files to read."""
 
     path: str = field(default="", metadata={"help": "a scene file, or a folder of them"})
-    ignored_label: int | None = field(default=None, metadata={"help": "label that means unlabelled; null = none"})
+    ignored_label: int | None = field(
+        default=None, metadata={"help": "label that means unlabelled; null = negative numbers only"}
+    )
+    labels: tuple[str, ...] = field(default=(), metadata={"help": "labels to use; all that are found when left out"})
+    columns: tuple[str, ...] = field(
+        default=(),
+        metadata={"help": "x, y, z of files with columns: names from the header, or numbers from 0; found by name"},
+    )
+    bin_columns: int = field(
+        default=0, metadata={"help": "float32 numbers a point in .bin files; 0 = by name and content"}
+    )
+    cache_mib: int = field(
+        default=512, metadata={"help": "scenes kept in memory, so that a small set is read once", "unit": "MiB"}
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

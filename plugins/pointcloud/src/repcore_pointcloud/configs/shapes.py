@@ -34,6 +34,9 @@ class ShapeFolderConfig(ShapeFilesConfig):
             "help": "x, y, z of text files and arrays: names from the header, or numbers from 0; the first three"
         },
     )
+    bin_columns: int = field(
+        default=0, metadata={"help": "float32 numbers a point in .bin files; 0 = by name and content"}
+    )
     mesh_points: int = field(default=8192, metadata={"help": "points drawn from the surface of a mesh, even by area"})
     sampling_seed: int = field(default=0, metadata={"help": "of the points on meshes"})
 
@@ -84,6 +87,9 @@ class PointSetConfig:
         default=64, metadata={"help": "clouds with fewer distinct points are marked: their tokens repeat"}
     )
     nonfinite: Literal["reject", "drop"] = field(
-        default="reject",
-        metadata={"help": "clouds with NaN or infinite coordinates: a reported row, or drop the points"},
+        default="drop",
+        metadata={
+            "help": "points with NaN, infinite or absurd coordinates (beyond 1e12): drop them and mark the row, or "
+            "reject the cloud"
+        },
     )

@@ -24,4 +24,5 @@ class ShapeReader(CatalogueReader[ReadCloud, PointCloud]):
         return content.points.nbytes
 
     def facts(self, content: PointCloud) -> Mapping[str, Any]:
-        return {"points": len(content.points)}
+        facts: dict[str, Any] = {"points": len(content.points)}
+        return {**facts, "columns": list(content.columns)} if content.columns else facts

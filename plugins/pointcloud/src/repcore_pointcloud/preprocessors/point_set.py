@@ -23,10 +23,12 @@ from repcore.errors import ConfigError, ItemError
 from repcore.interfaces import Batch, DatasetReader, Item, Sample
 from repcore_pointcloud.configs.shapes import PointSetConfig
 from repcore_pointcloud.formats.points import PointCloud
+from repcore_pointcloud.formats.table import far_offset, stored_coarsely, usable
 from repcore_pointcloud.ops.farthest_points.torch import farthest_points
 
 LINE_TOLERANCE = 1e-6  # second over first singular value below which points lie on a line
 CLEARLY_NO_LINE = 1e-6  # second over first variance above which the slow and exact question need not be asked
+FAR = 1000  # times the median distance from the middle: a stray point, or a wrong unit for some
 D2_PAIRS, D2_BINS = 4096, 24
 
 
@@ -67,10 +69,14 @@ class PointSetPreprocessor:
         points, kept = self._finite(cloud.points)
         chosen = self.chosen_rows(points)
         points = np.asarray(points[chosen], dtype=np.float64)
+        meta: dict[str, Any] = {"points": self.config.points}
         if self.config.normalise:
             points = points - points.mean(axis=0)
             radius = float(np.linalg.norm(points, axis=1).max())
         else:
+            offset = far_offset(points)
+            if offset is not None:  # float32 would lose their detail
+                points, meta["offset"] = points - offset, offset.tolist()
             radius = float(np.linalg.norm(points - points[0], axis=1).max())
         if radius == 0.0:
             raise ItemError("no_extent", f"all {len(cloud.points)} points are the same one")
@@ -80,18 +86,19 @@ class PointSetPreprocessor:
         values: dict[str, Any] = {"points": points.astype(np.float32)}
         if cloud.labels is not None:
             values["point_labels"] = cloud.labels[kept][chosen]
-        return [Item(values, {"points": self.config.points}, status, reason)]
+        return [Item(values, meta, status, reason)]
 
     def _finite(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Usable points and their rows in the file."""
         if len(points) == 0:
             raise ItemError("empty", "the cloud has no points")
-        finite = np.isfinite(points).all(axis=1)
+        finite = usable(points)
         bad = int((~finite).sum())
         if bad and (self.config.nonfinite == "reject" or bad == len(points)):
             raise ItemError(
                 "not_finite",
-                f"{bad} of {len(points)} points are NaN or infinite; preprocessor.nonfinite=drop leaves them out",
+                f"{bad} of {len(points)} points are NaN, infinite or beyond 1e12"
+                + ("" if bad == len(points) else "; preprocessor.nonfinite=drop leaves them out"),
             )
         rows = np.flatnonzero(finite)
         if len(rows) == 1:
@@ -121,9 +128,15 @@ class PointSetPreprocessor:
                 return "few_points", f"{distinct} distinct points; tokens repeat them"
         if _is_line(points - points.mean(axis=0)):
             return "colinear", "all points lie on a line"
+        away = np.linalg.norm(points - np.median(points, axis=0), axis=1)
+        typical = float(np.median(away))
+        if typical > 0.0 and away.max() > FAR * typical:
+            far = int((away > FAR * typical).sum())
+            return "far_point", f"{far} points lie more than {FAR:,} times as far out as half of them: a speck is left"
         if dropped:
-            return "points_dropped", f"{dropped} of {len(cloud.points)} points were NaN or infinite"
-        return cloud.remark or ("ok", "")
+            return "points_dropped", f"{dropped} of {len(cloud.points)} points were NaN, infinite or beyond 1e12"
+        coarse = stored_coarsely(cloud.points, far_offset(cloud.points[usable(cloud.points)]))
+        return cloud.remark or (("coarse_coordinates", coarse) if coarse else ("ok", ""))
 
     def collate(self, items: Sequence[Item]) -> Batch:
         """Inputs ``points`` float32 (B, P, 3); target ``part`` int64 (B, P) where points have labels."""

@@ -12,6 +12,7 @@ import numpy as np
 from repcore.errors import ItemError
 from repcore_pointcloud.configs.scenes import SceneConfig
 from repcore_pointcloud.formats.scene import Scene
+from repcore_pointcloud.formats.table import far_offset, usable
 from repcore_pointcloud.regions.foreground import GeometricRule, region_statistics
 from repcore_pointcloud.regions.normals import local_shape
 from repcore_pointcloud.regions.segmentation import edge_weights, merge_regions, neighbour_edges
@@ -20,6 +21,7 @@ UP_AXES = {"z": (0, 1, 2), "y": (0, 2, 1), "-y": (0, 2, 1)}  # file axes that be
 UP_SIGNS = {"z": (1.0, 1.0, 1.0), "y": (1.0, -1.0, 1.0), "-y": (1.0, 1.0, -1.0)}
 LARGEST_CELLS = 2**20  # cells along an axis: three axes and a batch number fit 64 bits
 FLOOR_PERCENTILE = 1.0
+FEW_POINTS = 16
 LARGE_M, SMALL_M = 2000.0, 0.05  # a scene beyond these is rather in other units
 
 
@@ -58,11 +60,14 @@ def prepare_scene(scene: Scene, config: SceneConfig) -> PreparedScene:
         ItemError: ``empty``, ``huge_extent``, ``no_colour`` or ``no_intensity``.
     """
     finite = _usable(scene, config)
-    points = turned(scene.points[finite].astype(np.float64) * config.unit_m, config)
+    exact = scene.points[finite].astype(np.float64)
+    moved = far_offset(exact)  # None for scenes that a reader of files brought near to 0
+    shift = np.zeros(3) if moved is None else moved
+    points = turned((exact - shift) * config.unit_m, config)
     cell, count = _cells(points, config.grid_m or config.voxel_size_m)
     thin = _means(points, cell, count)
-    stood = np.zeros(3) if scene.viewpoint is None and config.sensor_at_origin else scene.viewpoint
-    viewpoint = None if stood is None else turned(stood[None] * config.unit_m, config)[0]
+    stood = _stood(scene, config)
+    viewpoint = None if stood is None else turned((stood - shift)[None] * config.unit_m, config)[0]
     normals, eigenvalues, region = segment(thin, config, viewpoint)
     rule = GeometricRule(
         config.background_share_above, config.background_thickness_below, config.background_extent_above
@@ -88,8 +93,17 @@ def prepare_scene(scene: Scene, config: SceneConfig) -> PreparedScene:
     )
 
 
+def _stood(scene: Scene, config: SceneConfig) -> np.ndarray | None:
+    """Where the sensor stood, float64 (3,) in the coordinates of ``scene.points``."""
+    if scene.viewpoint is not None:
+        return np.asarray(scene.viewpoint, np.float64)
+    if not config.sensor_at_origin:
+        return None
+    return np.zeros(3) if scene.offset is None else -scene.offset
+
+
 def _usable(scene: Scene, config: SceneConfig) -> np.ndarray:
-    """Which points have finite coordinates, bool (N,).
+    """Which points have coordinates that are lengths, bool (N,).
 
     Raises:
         ItemError: ``empty``, or a channel that the scene lacks: ``no_colour``, ``no_intensity``.
@@ -98,7 +112,7 @@ def _usable(scene: Scene, config: SceneConfig) -> np.ndarray:
         raise ItemError("no_colour", "the scene has no colours, but preprocessor.channels names them")
     if "intensity" in config.channels and scene.intensity is None:
         raise ItemError("no_intensity", "the scene has no intensity, but preprocessor.channels names it")
-    finite: np.ndarray = np.isfinite(scene.points).all(1)
+    finite = usable(scene.points)
     if not finite.any():
         raise ItemError("empty", f"none of {len(scene.points)} points has finite coordinates")
     return finite
@@ -141,16 +155,22 @@ def turned(points: np.ndarray, config: SceneConfig) -> np.ndarray:
 
 
 def unit_remark(scene: Scene, config: SceneConfig) -> tuple[str, str]:
-    """Status and reason if the extent looks like another unit; ("ok", "") otherwise."""
-    finite = scene.points[np.isfinite(scene.points).all(1)]
-    left_out = len(scene.points) - len(finite)
-    extent = float(np.ptp(finite, axis=0).max()) * config.unit_m if len(finite) else 0.0
+    """Status and reason of what looks wrong about a scene's file, unit or points; ("ok", "") otherwise."""
+    kept = usable(scene.points)
+    finite, left_out = scene.points[kept], int((~kept).sum())
+    extent = float(np.ptp(finite.astype(np.float64), axis=0).max()) * config.unit_m if len(finite) else 0.0
+    if scene.remark is not None:
+        return scene.remark
     if extent > LARGE_M:
         return "unit", f"{extent:,.0f} m across: coordinates may be in millimetres (preprocessor.unit_m=0.001)"
     if 0.0 < extent < SMALL_M:
         return "unit", f"{1000 * extent:.1f} mm across: coordinates may be normalised or in kilometres"
     if left_out:
         return "not_finite", f"{left_out} of {len(scene.points)} points without finite coordinates were left out"
+    if len(finite) > 1 and extent == 0.0:
+        return "no_extent", f"all {len(finite)} points are the same one"
+    if len(finite) < FEW_POINTS:
+        return "few_points", f"{len(finite)} points: too few for a neighbourhood of {config.normal_neighbours}"
     return "ok", ""
 
 

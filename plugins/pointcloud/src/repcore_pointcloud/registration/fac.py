@@ -24,7 +24,8 @@ PACKAGE = "repcore_pointcloud"
 CONVOLUTION = f"{PACKAGE}.ops.sparse_conv3d"
 
 EXAMPLES = f"{PACKAGE}.examples.scenes"
-READERS = f"{PACKAGE}.datasets.scene_readers"
+FOLDERS = f"{PACKAGE}.datasets.scene_folders"
+LAYOUTS = f"{PACKAGE}.datasets.scene_layouts"
 SNIFFERS = f"{PACKAGE}.datasets.scene_sniffing"
 CONFIGS = f"{PACKAGE}.configs"
 SCENE = TensorSpec("points", "N 3", unit="unit of the file")
@@ -59,6 +60,7 @@ OBJECTIVES: tuple[ObjectiveSpec, ...] = (
         config=f"{CONFIGS}.fac:FacConfig",
         needs=("voxel-features",),
         views="scene-pair",
+        reads_inputs=False,
         paper=PAPER,
         licence=LICENCE,
         example=f"{EXAMPLES}:fac",
@@ -70,6 +72,7 @@ OBJECTIVES: tuple[ObjectiveSpec, ...] = (
         config=f"{CONFIGS}.fac:SceneMocoConfig",
         needs=("voxel-features",),
         views="scene-pair",
+        reads_inputs=False,
         paper="Zhang et al. 2021, DepthContrast, arXiv 2101.02691",
         licence="Apache-2.0 (this implementation)",
         example=f"{EXAMPLES}:scene_moco",
@@ -81,7 +84,7 @@ def _files(name: str, reader: str, sniffer: str, summary: str) -> DatasetSpec:
     return DatasetSpec(
         name=name,
         summary=summary,
-        target=f"{READERS}:{reader}",
+        target=reader,
         config=f"{CONFIGS}.scenes:ScenesConfig",
         produces=(SCENE,),
         sniff=f"{SNIFFERS}:{sniffer}",
@@ -90,10 +93,11 @@ def _files(name: str, reader: str, sniffer: str, summary: str) -> DatasetSpec:
 
 
 DATASETS: tuple[DatasetSpec, ...] = (
-    _files("scenes", "SceneFolder", "scenes", "Scans and rooms, one a file: NPZ, NPY, PLY, PCD, BIN, text"),
-    _files("scannet", "ScanNetReader", "scannet", "ScanNet layout: meshes with labels beside them"),
-    _files("s3dis", "S3disReader", "s3dis", "S3DIS layout: areas, rooms, Annotations"),
-    _files("kitti", "KittiReader", "kitti", "KITTI and SemanticKITTI layouts: velodyne and labels folders"),
+    _files("scenes", f"{FOLDERS}:SceneFolder", "scenes", "Scans, rooms and tiles, one a file, in any format of points"),
+    _files("scannet", f"{LAYOUTS}:ScanNetReader", "scannet", "ScanNet layout: meshes with labels beside them"),
+    _files("s3dis", f"{LAYOUTS}:S3disReader", "s3dis", "S3DIS layout: areas, rooms, Annotations"),
+    _files("kitti", f"{LAYOUTS}:KittiReader", "kitti", "KITTI and SemanticKITTI layouts: velodyne and labels folders"),
+    _files("pointcept", f"{LAYOUTS}:PointceptReader", "pointcept", "Pointcept layout: coord, color, segment as arrays"),
     DatasetSpec(
         name="rooms",
         summary="Generated rooms with furniture, seven classes and instances",
@@ -125,6 +129,8 @@ VIEWS: tuple[ViewsSpec, ...] = (
         target=f"{PACKAGE}.views.scene_pair:ScenePair",
         config=f"{CONFIGS}.scenes:ScenePairConfig",
         names=("a", "b"),
+        role="pair",
+        accepts=(SCENE,),
     ),
 )
 RECIPES: tuple[RecipeSpec, ...] = (

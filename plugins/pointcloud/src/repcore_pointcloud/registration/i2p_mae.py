@@ -100,6 +100,15 @@ DATASETS: tuple[DatasetSpec, ...] = (
         render=RENDER,
     ),
     DatasetSpec(
+        name="shape-occupancy",
+        summary="ShapeNet of the occupancy networks: a folder a model, pointcloud.npz in it",
+        target=f"{PACKAGE}.datasets.shape_occupancy:ShapeOccupancyReader",
+        config=f"{SHAPES}:ShapeFilesConfig",
+        produces=(CLOUD,),
+        sniff=f"{PACKAGE}.datasets.shape_occupancy:sniff",
+        render=RENDER,
+    ),
+    DatasetSpec(
         name="shapes",
         summary="Generated objects of twelve classes",
         target=f"{PACKAGE}.datasets.generated_shapes:GeneratedShapes",

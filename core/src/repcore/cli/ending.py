@@ -1,0 +1,93 @@
+"""How a command ends that did not simply finish: stopped by a signal, its reader gone, the machine out of something."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shlex
+import sys
+import traceback
+import warnings
+from pathlib import Path
+from typing import Any
+
+import click
+
+from repcore import stopping
+from repcore.cli.console import complain, say
+from repcore.launching import is_first_process
+from repcore.untrusted import printable
+
+SYSTEM_HINTS = {
+    errno.ENOSPC: "free some space, or write to another disk",
+    errno.EDQUOT: "free some of your quota, or write to another disk",
+    errno.EROFS: "this file system is read-only; write somewhere else (-o, --out, REPCORE_CACHE)",
+    errno.EACCES: "you may not write (or read) there; choose another place (-o, --out, REPCORE_CACHE) or change rights",
+    errno.EPERM: "you may not write (or read) there; choose another place (-o, --out, REPCORE_CACHE) or change rights",
+    errno.EMFILE: "too many open files: fewer --workers, or a higher `ulimit -n`",
+    errno.ENAMETOOLONG: "a shorter name",
+}
+
+
+def ended(error: BaseException, arguments: list[str]) -> int:
+    """Exit code of a command that a signal or the loss of its reader has ended, after saying how to go on."""
+    stopped = stopping.stopped_behind(error)
+    if stopped is not None:
+        if is_first_process():
+            saved = f": {stopped.saved}" if stopped.saved else ""
+            say(f"stopped by {stopping.signal_words(stopped.number)}{saved}")
+            say(f"go on with: {stopped.command or shlex.join(['repcore', *arguments])}")
+        return stopped.exit_code
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        complain("interrupted")
+        return 130
+    reason = error.__context__ if isinstance(error, SystemExit) else error
+    if isinstance(reason, OSError) and reason.errno == errno.EPIPE:  # click turns it into SystemExit
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  flushed at the end
+        return 0
+    raise error
+
+
+def unexpected(error: Exception) -> str:
+    """What is said of an error that nobody foresaw: what the machine lacks, or where in the code it arose."""
+    known = machine_problem(error)
+    if known:
+        return known
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"unexpected {type(error).__name__}: {error}\n  where: {frame.filename}:{frame.lineno}\n"
+        "  try:   the same command with --debug shows the traceback; please report it"
+    )
+
+
+def machine_problem(error: BaseException | None) -> str:
+    """What the machine lacks (space, permission, memory, shared memory); empty if it is something else."""
+    while error is not None:
+        text = str(error)
+        if isinstance(error, OSError) and error.errno in SYSTEM_HINTS:
+            return f"{error.strerror}: {error.filename or text}\n  try:   {SYSTEM_HINTS[error.errno]}"
+        if "shared memory" in text or "Bus error" in text or "/dev/shm" in text:
+            return (
+                "worker processes ran out of shared memory (/dev/shm)\n  try:   --workers 0, or more shared memory "
+                "for the container (docker run --shm-size=8g)"
+            )
+        if isinstance(error, MemoryError) or "out of memory" in text:
+            return f"out of memory: {text or 'no figure given'}\n  try:   a smaller data.batch_size or --batch-size"
+        error = error.__cause__ or error.__context__
+    return ""
+
+
+def make_warnings_printable() -> None:
+    """What other libraries warn about may quote files, too."""
+
+    def shown(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> str:
+        return printable(f"{category.__name__}: {message}") + "\n"
+
+    class Formatter(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return printable(super().format(record))
+
+    warnings.formatwarning = shown
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(Formatter())

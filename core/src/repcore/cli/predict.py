@@ -1,0 +1,175 @@
+"""``repcore predict``: what a fine-tuned model says about every row."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from repcore.cli.console import ConsoleReporter, say, show_json
+from repcore.cli.embed import DTYPES
+from repcore.cli.options import device_option, json_option, reader_options, torch_device
+from repcore.errors import DataError
+
+if TYPE_CHECKING:
+    from repcore.embedding.inference import InferenceOptions
+    from repcore.embedding.model import Model
+    from repcore.embedding.prediction import Predictor
+    from repcore.embedding.prediction_files import TableWriter
+    from repcore.evaluation.metrics import Scores
+    from repcore.interfaces import DatasetReader
+
+
+@click.command("predict")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("data")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True,
+              help="FILE.csv, .tsv, .parquet or .npz.")  # fmt: skip
+@click.option("--coverage", type=float, help="Also intervals or sets that hold the truth in this share of cases.")
+@click.option("--reader", help="Registered reader to use instead of the one that fits best.")
+@click.option("--id-column", help="Column with ids.")
+@click.option("--read", "settings", multiple=True, metavar="KEY=VALUE", help="Further reader settings (repeatable).")
+@click.option("--batch-size", type=int, default=64, show_default=True, help="Most items of a batch.")
+@click.option("--cost-budget", type=int, help="Most padded cost (tokens, voxels) of a batch.")
+@click.option("--workers", type=int, default=0, show_default=True, help="Processes that read and prepare rows.")
+@click.option("--dtype", type=click.Choice(list(DTYPES)), default="float32", show_default=True, help="Number format.")
+@click.option("--strict", is_flag=True, help="Exit with 1 if any row has no prediction.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing output file.")
+@device_option
+@json_option
+@click.pass_context
+def predict_command(ctx: click.Context, /, **given: Any) -> None:
+    """Predictions of a fine-tuned MODEL (a model or run folder) for every row of DATA, with status and reason.
+
+    Class names with probabilities, yes/no answers with probabilities, or values in the units of the labels. Labels
+    that DATA has are written and scored beside. An interrupted command goes on where it stopped when it is given
+    again.
+
+    \b
+    Example:
+      repcore predict runs/latest new.csv -o predictions.csv --coverage 0.9
+    """
+    output: Path = given["output"]
+    if output.exists() and not given["overwrite"]:
+        raise DataError(f"{str(output)!r} exists", hint="--overwrite, or another file name")
+    from repcore.embedding.model import load
+
+    model = load(given["model"], device=torch_device(given["device"]))
+    predictor = model.predictor()
+    reader = open_with_label(model, given)
+    writer = _writer(model, predictor, reader, given)
+    reporter = ConsoleReporter()
+    _run(predictor, reader, _inference(given, model), writer, reporter, given["coverage"])
+    reporter.close()
+    _summary(predictor, reader, writer, given["as_json"])
+    if given["strict"] and writer.failed:
+        ctx.exit(1)
+
+
+def open_with_label(model: Model, given: dict[str, Any]) -> DatasetReader:
+    """The data with the predicted label if it has one, else as it is."""
+    options = reader_options(given["id_column"], given["settings"])
+    assert model.target is not None
+    with suppress(DataError):
+        reader = model.reader(given["data"], reader=given["reader"], options=options, labels=[model.target.name])
+        if any(one.name == model.target.name for one in reader.targets):
+            return reader
+    return model.reader(given["data"], reader=given["reader"], options=options)
+
+
+def _inference(given: dict[str, Any], model: Model) -> InferenceOptions:
+    import torch
+
+    from repcore.embedding.inference import InferenceOptions
+
+    return InferenceOptions(
+        batch_size=given["batch_size"],
+        cost_budget=given["cost_budget"],
+        workers=given["workers"],
+        device=model.device,
+        dtype=getattr(torch, DTYPES[given["dtype"]]),
+    )
+
+
+def _writer(model: Model, predictor: Predictor, reader: DatasetReader, given: dict[str, Any]) -> TableWriter:
+    from repcore.embedding.answers import output_names, text_columns
+    from repcore.embedding.prediction_files import TableWriter
+
+    target = predictor.target
+    header = {
+        "model": model.identity(),
+        "data": reader.fingerprint,
+        "rows": len(reader),
+        "target": target.name,
+        "kind": target.kind,
+        "unit": target.unit,
+        "coverage": given["coverage"],
+    }
+    first = output_names(target, predictor.width)[0]
+    answer = f"p:{first}" if target.kind in ("class", "multilabel") else first
+    return TableWriter(given["output"], header, answer, text_columns(target, predictor.width))
+
+
+def _run(
+    predictor: Predictor,
+    reader: DatasetReader,
+    options: InferenceOptions,
+    writer: TableWriter,
+    reporter: ConsoleReporter,
+    coverage: float | None,
+) -> None:
+    import numpy as np
+
+    from repcore.embedding.answers import answer_columns, label_columns
+
+    total, done, target = len(reader), writer.rows_done, predictor.target
+    if done:
+        reporter.info(f"going on after {done:,} rows that an earlier command has written")
+    data = next((one for one in reader.targets if one.name == target.name and one.kind == target.kind), None)
+    for rows in predictor.windows(reader, options, np.arange(done, total)):
+        columns = answer_columns(target, predictor.facts, rows, coverage)
+        if data is not None:
+            columns.update(label_columns(target, data, rows.labels, rows.outputs.shape[1]))
+        writer.write(rows.ids, rows.status, rows.reason, columns)
+        reporter.progress("predicting", writer.rows_done, total)
+
+
+def _summary(predictor: Predictor, reader: DatasetReader, writer: TableWriter, as_json: bool) -> None:
+    scores = _scores(predictor, writer)
+    path = writer.finish()
+    target = predictor.target
+    counts = dict(sorted(writer.status.items(), key=lambda one: -one[1]))
+    if as_json:
+        record = {"output": str(path), "rows_in": len(reader), "rows_out": writer.rows_done, "status": counts}
+        found = None if scores is None or scores.rows is None else {**scores, "rows": len(scores.rows)}
+        show_json({**record, "without_prediction": writer.failed, "target": target.name, "kind": target.kind,
+                   "unit": target.unit, "members": len(predictor.tasks), "scores": found})  # fmt: skip
+        return
+    words = ", ".join(f"{number:,} {name}" for name, number in counts.items())
+    say(f"{len(reader):,} rows in, {writer.rows_done:,} rows out: {words}")
+    say(f"{target.name} ({target.kind}{', ' + target.unit if target.unit else ''}) in {path}")
+    if scores is None:
+        say("no labels in the data to score against")
+        return
+    from repcore.reporting import figures_in_words
+
+    rows = 0 if scores.rows is None else len(scores.rows)
+    say(f"against {rows:,} labels in the data: {figures_in_words(scores)}")
+    for note in scores.notes:
+        say(f"note: {note}")
+
+
+def _scores(predictor: Predictor, writer: TableWriter) -> Scores | None:
+    """From the parts, so that rows of an interrupted command count."""
+    import pyarrow as pa
+
+    from repcore.evaluation.predictions import score_table
+
+    tables = list(writer.tables())
+    if not tables:
+        return None
+    whole = pa.concat_tables(tables)
+    columns = {name: whole.column(name).to_pylist() for name in whole.column_names if name not in ("reason", "status")}
+    return score_table(predictor.target, columns, predictor.width)

@@ -1,0 +1,380 @@
+"""How a text table is written: delimiter, header, comment lines, decided from many of its lines, with reasons.
+
+The evidence is what all lines agree on. A delimiter is one that cuts (nearly) every line into the same number of cells;
+a header is a first line that differs from the cells below it. Where nothing speaks for one reading the custom of the
+suffix decides, and says so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from repcore.data.cells import EXCEL_ERRORS, is_missing, number
+from repcore.data.groups import plain_name
+
+BLANKS = " "  # delimiter: any run of blanks
+FIRST_BLANK = "first-blank"  # delimiter: only the first run of blanks (a text and its name)
+DELIMITERS = (",", "\t", ";", "|", BLANKS)
+DELIMITER_WORDS = {
+    ",": "comma",
+    "\t": "tab",
+    ";": "semicolon",
+    "|": "bar",
+    BLANKS: "blanks",
+    FIRST_BLANK: "first blank",
+}
+COMMENT_SIGNS = ("#", "//", "%", "!")
+LINES_LOOKED_AT = 400
+MOST_LINES_OF_A_CELL = 50  # while a dialect is judged
+MOST_LINES_ABOVE = 30  # title lines and remarks above the header
+AGREEING = 0.8
+HEADER_WORDS = frozenset({
+    "smiles", "smi", "canonical_smiles", "inchi", "selfies", "structure", "id", "name", "path", "file", "filename",
+    "file_name", "label", "labels", "class", "category", "target", "split", "fold", "group", "patient", "speaker", "x",
+    "y", "z", "source", "node1", "node2", "src", "dst", "weight", "image", "audio", "text", "index",
+    "start", "end",
+})  # fmt: skip
+SEPARATOR_LINE = re.compile(r"sep=(.)\r?", re.IGNORECASE)  # as Excel writes it
+IsData = Callable[[str], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How a table is written.
+
+    Args:
+        delimiter: sign between cells; ``BLANKS``, ``FIRST_BLANK``, or ``""`` for one column.
+        width: cells of a line.
+        above: lines above the header that are remarks.
+        has_header: whether the first line after those holds names.
+        names: of the columns, unique; ``column0`` ... where the table gives none.
+        reasons: about -> (chosen, why).
+        trailing: every line ends in a delimiter that opens no cell.
+        commented_header: the header stands behind a comment sign.
+    """
+
+    delimiter: str
+    width: int
+    above: int
+    has_header: bool
+    names: tuple[str, ...]
+    reasons: dict[str, tuple[str, str]]
+    trailing: bool = False
+    commented_header: bool = False
+
+
+def cut(line: str, delimiter: str) -> list[str]:
+    """Cells of one record, quotes taken off; a quotation mark that closes nothing is an ordinary character."""
+    if delimiter == "":
+        return [_unquoted(line)]
+    if delimiter == FIRST_BLANK:
+        return line.strip().split(None, 1) or [""]
+    if '"' not in line:
+        return line.split() if delimiter == BLANKS else line.split(delimiter)
+    if delimiter == BLANKS:
+        return [_unquoted(cell) for cell in re.findall(r'"[^"]*"(?=\s|$)|\S+', line)]
+    return _cut_quoted(line, delimiter)[0]
+
+
+def is_open(line: str, delimiter: str) -> bool:
+    """Whether a quotation mark that opens a cell is not closed by the end of this text."""
+    if '"' not in line or delimiter in ("", BLANKS, FIRST_BLANK):
+        return False
+    return _cut_quoted(line, delimiter)[1]
+
+
+@lru_cache(maxsize=16)
+def _cells_of(delimiter: str) -> re.Pattern[str]:
+    """One cell from a place on: quoted and properly closed, quoted and never closed, or plain."""
+    sign = re.escape(delimiter)
+    inside = r'[^"]*(?:""[^"]*)*'
+    return re.compile(rf' *"({inside})" *(?={sign}|\Z)|( *"{inside}\Z)|([^{sign}]*)')
+
+
+def _cut_quoted(line: str, delimiter: str) -> tuple[list[str], bool]:
+    """Cells, and whether one of them opens with a quotation mark that is never closed."""
+    pattern, place, is_unclosed = _cells_of(delimiter), 0, False
+    cells: list[str] = []
+    while True:
+        found = pattern.match(line, place)
+        assert found is not None  # the last alternative matches anything
+        if found[1] is not None:
+            cells.append(found[1].replace('""', '"'))
+            place = found.end()
+        else:
+            is_unclosed |= found[2] is not None
+            end = line.find(delimiter, place)
+            end = len(line) if end < 0 else end
+            cells.append(line[place:end])
+            place = end
+        if place >= len(line):
+            return cells, is_unclosed
+        place += 1
+
+
+def _unquoted(cell: str) -> str:
+    text = cell.strip()
+    return text[1:-1].replace('""', '"') if len(text) > 1 and text[0] == text[-1] == '"' else cell
+
+
+def assembled(lines: Sequence[str], delimiter: str) -> list[str]:
+    """Lines as records: those that an open cell spans are joined, unless it is not closed within 50 lines."""
+    found: list[str] = []
+    place = 0
+    while place < len(lines):
+        text, size = lines[place], 1
+        while is_open(text, delimiter) and size < MOST_LINES_OF_A_CELL and place + size < len(lines):
+            size += 1
+            text = "\n".join(lines[place : place + size])
+        if is_open(text, delimiter):
+            text, size = lines[place], 1
+        found.append(text)
+        place += size
+    return found
+
+
+def _evidence(lines: Sequence[str]) -> list[str]:
+    """Lines to judge the delimiter from.
+
+    Before it is known nobody can tell whether a quotation mark opens a cell over several lines or was forgotten: both
+    readings are made, and the one counts whose lines are more alike.
+    """
+    odd = [line.count('"') % 2 for line in lines]
+    if not any(odd):
+        return list(lines)
+    joined: list[str] = []
+    pending: list[str] = []
+    for line, is_odd in zip(lines, odd, strict=True):
+        pending.append(line)
+        if is_odd == (len(pending) > 1):  # closed: an even line alone, or a second odd one
+            joined.append("\n".join(pending))
+            pending = []
+    joined += pending
+    alone = [line for line, is_odd in zip(lines, odd, strict=True) if not is_odd]
+    return joined if _best_agreement(joined) >= _best_agreement(alone) else alone
+
+
+def _best_agreement(lines: Sequence[str]) -> float:
+    return max(_agreement(lines, sign)[0] for sign in DELIMITERS) if lines else 0.0
+
+
+def find_dialect(
+    lines: Sequence[str],
+    suffix: str,
+    *,
+    delimiter: str | None = None,
+    header: bool | None = None,
+    is_data: IsData | None = None,
+) -> Dialect:
+    """Judge the first records of a table.
+
+    Args:
+        lines: physical lines without their ends, blank ones left out; some hundred are plenty.
+        suffix: ``.csv``, ``.tsv``, ...: decides where nothing else does.
+        delimiter / header: as the user says; None = judge.
+        is_data: whether a text is a value of the domain, so that a first line of values is no header.
+    """
+    reasons: dict[str, tuple[str, str]] = {}
+    told = SEPARATOR_LINE.fullmatch(lines[0]) if len(lines) > 1 else None
+    if told and delimiter is None:
+        delimiter = told[1]
+        reasons["delimiter"] = (DELIMITER_WORDS.get(delimiter, repr(delimiter)), f"the first line says {lines[0]!r}")
+    elif delimiter is None:
+        delimiter, why = _delimiter(_evidence(lines), suffix)
+        if why:
+            reasons["delimiter"] = (DELIMITER_WORDS.get(delimiter, "none, one column"), why)
+    looked_at = assembled(lines, delimiter)
+    cells = [cut(line, delimiter) for line in looked_at]
+    width = _width(cells)
+    above, commented = (1, False) if told else _lines_above(looked_at, cells, width, delimiter)
+    if above:
+        reasons["lines above the table"] = (str(above), f"they have another form, first {looked_at[0][:60]!r}")
+    body = cells[above:]
+    if commented:
+        body = [cut(looked_at[above].lstrip("#%!/ \t"), delimiter), *cells[above + 1 :]]
+    if header is None:
+        header, why = (True, "it stands behind a comment sign") if commented else _header(body, width, suffix, is_data)
+        if not (header and suffix in (".csv", ".tsv", ".tab")):
+            reasons["header"] = ("first line" if header else "none", why)
+    names, trailing, said = _names(body, width, header)
+    reasons.update(said)
+    return Dialect(delimiter, len(names), above, header, names, reasons, trailing, commented)
+
+
+# -------------------------------------------------------------------------------------------- delimiter
+
+
+def _delimiter(lines: Sequence[str], suffix: str) -> tuple[str, str]:
+    usual = {".csv": ",", ".tsv": "\t", ".tab": "\t"}.get(suffix, "")
+    lines = [line for line in lines if not line.startswith(COMMENT_SIGNS)] or lines
+    scores = {sign: _agreement(lines, sign) for sign in DELIMITERS}
+    fits = {sign: score for sign, score in scores.items() if score[0] >= (1.0 if sign == BLANKS else AGREEING)}
+    if not fits:
+        return _no_delimiter(lines, scores, usual)
+    best = max(fits, key=lambda sign: (round(fits[sign][0], 2), sign == usual, sign != BLANKS, fits[sign][1]))
+    share, width = fits[best]
+    if best == usual:
+        return best, ""
+    return best, f"it cuts {share:.0%} of {len(lines)} lines into {width} cells"
+
+
+def _no_delimiter(lines: Sequence[str], scores: dict[str, tuple[float, int]], usual: str) -> tuple[str, str]:
+    """Nothing cuts most lines alike: the usual sign if it cuts at least the first line and others, else one column."""
+    if usual and usual in lines[0] and scores[usual][0] > 0.0:
+        return usual, ""
+    if usual and usual in lines[0] and len(lines) > 1:
+        return usual, ""
+    if scores[BLANKS][0] >= AGREEING and len(lines) > 4 and usual:
+        return BLANKS, f"blanks cut {scores[BLANKS][0]:.0%} of {len(lines)} lines into {scores[BLANKS][1]} cells"
+    return "", "no sign cuts its lines into the same number of cells"
+
+
+def _agreement(lines: Sequence[str], sign: str) -> tuple[float, int]:
+    """Share of lines that this sign cuts into the most frequent number (> 1) of cells, and that number."""
+    widths = Counter(len(cut(line, sign)) for line in lines)
+    width, count = widths.most_common(1)[0]
+    if width == 1 and len(lines) == 2 and len(widths) == 2:  # a header and one row that disagree
+        width, count = max(widths.items())
+    return (count / len(lines), width) if width > 1 else (0.0, 1)
+
+
+def _width(cells: Sequence[Sequence[str]]) -> int:
+    """Cells of most lines; of the first, where no number is more frequent."""
+    widths = Counter(len(row) for row in cells)
+    width, count = widths.most_common(1)[0]
+    return len(cells[0]) if widths[len(cells[0])] == count else width
+
+
+# ----------------------------------------------------------------------------------------------- header
+
+
+def _lines_above(lines: Sequence[str], cells: Sequence[Sequence[str]], width: int, delimiter: str) -> tuple[int, bool]:
+    """Number of remarks above the header, and whether the header stands behind a comment sign."""
+    above = 0
+    while above < min(len(lines) - 1, MOST_LINES_ABOVE):
+        is_comment = lines[above].startswith(COMMENT_SIGNS) and not _is_error(cells[above][0])
+        if not is_comment and not (width > 1 and len(cells[above]) == 1 and above + 1 < len(lines)):
+            break
+        if not is_comment and not _leads_to_table(cells[above:], width):
+            break
+        above += 1
+    if above and lines[above - 1].startswith(COMMENT_SIGNS):
+        names = cut(lines[above - 1].lstrip("#%!/ \t"), delimiter)
+        follows = cells[above : above + 50]
+        if len(names) == width > 1 and _votes(names, follows, width, None)[0] > 0 and not _is_header(follows, width):
+            return above - 1, True
+    return above, False
+
+
+def _is_error(cell: str) -> bool:
+    return cell.strip().lower() in EXCEL_ERRORS
+
+
+def _leads_to_table(cells: Sequence[Sequence[str]], width: int) -> bool:
+    """Whether lines of one cell are followed, within a few lines, by nothing but full ones."""
+    first = next((place for place, row in enumerate(cells) if len(row) >= width - 1 and len(row) > 1), None)
+    return first is not None and first <= 10 and all(len(row) > 1 for row in cells[first : first + 20])
+
+
+def _is_header(body: Sequence[Sequence[str]], width: int) -> bool:
+    return bool(body) and _votes(body[0], body[1:], width, None)[0] > 0
+
+
+def _header(body: Sequence[Sequence[str]], width: int, suffix: str, is_data: IsData | None) -> tuple[bool, str]:
+    votes, why = _votes(body[0], body[1:], width, is_data)
+    if votes:
+        return votes > 0, why
+    by_custom = suffix in (".csv", ".tsv", ".tab") and all(_is_name(cell) for cell in body[0])
+    return (
+        by_custom,
+        f"nothing tells; {'the custom of' if by_custom else 'no header is the custom of'} {suffix or 'such'} files",
+    )
+
+
+def _votes(first: Sequence[str], rest: Sequence[Sequence[str]], width: int, is_data: IsData | None) -> tuple[int, str]:
+    """Above 0: the first line holds names; below: it holds values; with the strongest reason."""
+    total, reasons = 0, []
+    for place, cell in enumerate(first):
+        column = [row[place] for row in rest if len(row) > place and not is_missing(row[place])]
+        vote, why = _vote(cell.strip(), column, is_data)
+        if len(first) == width - 1 and rest and vote < 0:  # names of all but the first column: cells are shifted by one
+            vote = 0
+        total += vote
+        reasons.append((vote, why))
+    if not total:
+        return 0, ""
+    return total, (max if total > 0 else min)(reasons, key=lambda one: one[0])[1]
+
+
+def _vote(cell: str, column: Sequence[str], is_data: IsData | None) -> tuple[int, str]:
+    if plain_name(cell) in HEADER_WORDS and not (is_data is not None and is_data(cell) and cell not in HEADER_WORDS):
+        return 3, f"{cell!r} is a name of columns"
+    if not cell or not column:
+        return 0, ""
+    numeric = sum(_is_number(value) for value in column) / len(column)
+    if _is_number(cell):
+        return (-3, f"{cell!r} is a number like those below it") if numeric >= 0.5 else (0, "")
+    if numeric >= AGREEING:
+        return 3, f"{cell!r} stands above numbers"
+    if is_data is not None and is_data(cell) and sum(map(is_data, column[:40])) >= 0.5 * len(column[:40]):
+        return -3, f"{cell!r} is a value like those below it"
+    if cell in column:
+        return -2, f"{cell!r} stands below, too"
+    shape = _shape(cell)
+    alike = sum(_shape(value) == shape for value in column) / len(column)
+    if not shape.isalpha() and alike >= 0.5:
+        return -2, f"{cell!r} has the form of the cells below it"
+    most, count = Counter(_shape(value) for value in column).most_common(1)[0]
+    if not most.isalpha() and count >= AGREEING * len(column) and alike == 0.0:
+        return 1, f"{cell!r} has not the form of the cells below it, such as {column[0][:40]!r}"
+    return 0, ""
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return number(text, ",") is not None if "," in text else number(text) is not None
+    except ValueError:
+        return False
+
+
+def _shape(text: str) -> str:
+    """Letters as ``a``, digits as ``9``, runs as one: ``mol_12.wav`` is ``a_9.a``."""
+    return re.sub(r"9+", "9", re.sub(r"\d", "9", re.sub(r"[^\W\d_]+", "a", text.strip())))[:40]
+
+
+def _is_name(cell: str) -> bool:
+    return bool(re.fullmatch(r"|[^\W\d][^\n]{0,79}", cell.strip())) and not _is_number(cell)
+
+
+def _names(
+    body: Sequence[Sequence[str]], width: int, header: bool
+) -> tuple[tuple[str, ...], bool, dict[str, tuple[str, str]]]:
+    """Unique column names; whether every line ends in a delimiter without a cell; and what to say."""
+    said: dict[str, tuple[str, str]] = {}
+    rows = body[1:] if header else body
+    given = [cell.strip() for cell in body[0]] if header else [""] * width
+    last_empty = bool(rows) and all(len(row) < width or not row[-1].strip() for row in rows)
+    trailing = (
+        width > 1 and last_empty and (len(given) == width - 1 or (len(given) == width and not given[-1] and header))
+    )
+    if trailing:
+        given = given[: width - 1]
+        said["delimiter at the end of lines"] = ("no cell", "every line ends in one")
+    elif len(given) == width - 1 and rows:
+        given = ["", *given]
+        said["first column"] = ("names of rows", f"the header has {width - 1} names for {width} cells")
+    names: list[str] = []
+    for place, name in enumerate(given):
+        wanted = name or f"column{place}"
+        unique, copy = wanted, 0
+        while unique in names:
+            copy += 1
+            unique = f"{wanted}.{copy}"
+        if unique != wanted:
+            said[f"column name {wanted!r}"] = (f"{unique!r} for column {place}", "the name stands more than once")
+        names.append(unique)
+    return tuple(names), trailing, said

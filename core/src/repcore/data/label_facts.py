@@ -1,0 +1,113 @@
+"""What a label holds, counted: values present, classes, tasks of a vector, ranges, parts of a split with one class."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from repcore.specs import TargetSpec
+
+MOST_NAMED = 20  # classes or tasks that are written out
+
+
+def label_facts(spec: TargetSpec, values: Sequence[Any], parts: Sequence[str] = ()) -> dict[str, Any]:
+    """Facts of one label over the rows that were looked at.
+
+    Args:
+        spec: the label.
+        values: one a row; None or NaN = missing; vectors for multilabel and several targets.
+        parts: the declared part of each row, ``""`` = none.
+    """
+    facts: dict[str, Any] = {"kind": spec.kind, "level": spec.level, "unit": spec.unit}
+    if spec.level != "item":
+        return facts
+    table = _table(values, len(spec.names) if spec.kind == "multilabel" else 1)
+    known = ~np.isnan(table)
+    facts["rows"] = len(table)
+    facts["missing_share"] = 1.0 - float(known.any(axis=1).mean()) if len(table) else 1.0
+    facts["missing_cells"] = 1.0 - float(known.mean()) if table.size else 1.0
+    if spec.kind == "class":
+        facts.update(_class_facts(spec, table[:, 0], parts))
+    elif spec.kind == "multilabel":
+        facts["tasks"] = {
+            _name(spec, task): {
+                "positive": int((table[:, task] > 0).sum()),
+                "negative": int((table[:, task] <= 0).sum()),
+                "missing": int((~known[:, task]).sum()),
+            }
+            for task in range(table.shape[1])
+        }
+    elif known.any():
+        held = table[known]
+        facts.update(min=float(held.min()), mean=float(held.mean()), max=float(held.max()), width=table.shape[1])
+        facts["distinct"] = len(np.unique(held))
+    return facts
+
+
+def _table(values: Sequence[Any], least: int) -> np.ndarray:
+    """Values as float64 (N, K), NaN where missing or shorter than the others."""
+    vectors = [np.zeros(0) if value is None else np.asarray(value, np.float64).reshape(-1) for value in values]
+    width = max([least, *(len(vector) for vector in vectors)])
+    table = np.full((len(vectors), width), np.nan)
+    for row, vector in enumerate(vectors):
+        table[row, : len(vector)] = vector
+    return table
+
+
+def _class_facts(spec: TargetSpec, values: np.ndarray, parts: Sequence[str]) -> dict[str, Any]:
+    known = [int(value) for value in values if not np.isnan(value)]
+    counted = Counter(known)
+    classes = {_name(spec, number): count for number, count in sorted(counted.items())}
+    facts: dict[str, Any] = {
+        "classes": classes,
+        "absent": [name for number, name in enumerate(spec.names) if number not in counted],
+    }
+    alone = {}
+    for part in sorted({part for part in parts if part}):
+        found = {int(value) for value, one in zip(values, parts, strict=True) if one == part and not np.isnan(value)}
+        if len(found) == 1 and len(counted) > 1:
+            alone[part] = _name(spec, next(iter(found)))
+    facts["parts_with_one_class"] = alone
+    return facts
+
+
+def _name(spec: TargetSpec, number: int) -> str:
+    return spec.names[number] if 0 <= number < len(spec.names) else str(number)
+
+
+def label_in_words(facts: Mapping[str, Any]) -> str:
+    """Values of a label in a few words, for a table."""
+    if "classes" in facts:
+        shown = [f"{name}: {count:,}" for name, count in list(facts["classes"].items())[:8]]
+        return ", ".join(shown) + (f", ... ({len(facts['classes'])} classes)" if len(facts["classes"]) > 8 else "")
+    if "tasks" in facts:
+        shown = [f"{name}: {task['positive']:,}" for name, task in list(facts["tasks"].items())[:6]]
+        more = f", ... ({len(facts['tasks'])} tasks)" if len(facts["tasks"]) > 6 else ""
+        return f"positives {', '.join(shown)}{more}"
+    if "min" in facts:
+        width = f", {facts['width']} values a row" if facts.get("width", 1) > 1 else ""
+        return f"{facts['min']:.4g} to {facts['max']:.4g}, mean {facts['mean']:.4g}{width}"
+    return ""
+
+
+def label_warnings(name: str, facts: Mapping[str, Any]) -> Iterator[str]:
+    """What is worth knowing of a label before training on it."""
+    if facts.get("missing_share", 0.0) > 0.0:
+        yield f"label {name}: {facts['missing_share']:.1%} missing (masked, never taken as a value)"
+    elif facts.get("missing_cells", 0.0) > 0.0:
+        yield f"label {name}: {facts['missing_cells']:.1%} of its values missing (masked, never taken as a value)"
+    counts = facts.get("classes", {})
+    if len(counts) == 1:
+        yield f"label {name}: every row that has it is {next(iter(counts))!r}: nothing can be learned from it"
+    elif counts and max(counts.values()) > 0.9 * sum(counts.values()):
+        yield f"label {name}: one class has {max(counts.values()) / sum(counts.values()):.0%} of the rows"
+    for part, only in facts.get("parts_with_one_class", {}).items():
+        yield f"label {name}: the {part} part holds only {only!r}: it cannot be scored there"
+    empty = [task for task, count in facts.get("tasks", {}).items() if not (count["positive"] and count["negative"])]
+    if empty:
+        yield f"label {name}: {len(empty)} of {len(facts['tasks'])} tasks have one class only, first {empty[0]!r}"
+    if facts.get("min") is not None and facts.get("distinct") == 1:
+        yield f"label {name}: every value is {facts['min']:g}"

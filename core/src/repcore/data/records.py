@@ -1,0 +1,214 @@
+"""From the bytes of a text table to its records: one list of cells each, with what is wrong with it.
+
+Every physical line ends up in exactly one record, a comment or a blank: a quotation mark that is never closed does not
+swallow the lines below it, and a line with too many or too few cells stays a record with a problem.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import IO
+
+from repcore.data.dialects import (
+    BLANKS,
+    COMMENT_SIGNS,
+    FIRST_BLANK,
+    LINES_LOOKED_AT,
+    Dialect,
+    cut,
+    is_open,
+)
+from repcore.data.encodings import Encoding, open_bytes
+
+CHUNK = 4096  # lines that are looked at at once
+MOST_JOINED = 1000  # lines that one quoted cell may span
+LEAST_SWALLOWED = 2  # complete lines inside a quoted cell that show that it was never meant to be one
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
+END_OF_FILE = "\x1a"  # DOS
+
+
+@dataclass(slots=True)
+class Counted:
+    """What was met on the way."""
+
+    rows: int = 0
+    comments: int = 0
+    blank: int = 0
+    malformed: int = 0
+    inside_cells: int = 0
+    open_quotes: list[int] = field(default_factory=list)
+    surplus_empty: int = 0
+
+
+def open_text(path: Path, encoding: Encoding) -> IO[str]:
+    """A text file (or ``.gz``) in its encoding; bytes that do not fit become U+FFFD."""
+    return io.TextIOWrapper(open_bytes(path), encoding=encoding.name, errors="replace", newline="")
+
+
+def universal_lines(file: IO[str]) -> Iterator[str]:
+    """Lines without their ends, whatever those are, even mixed ones."""
+    pending = ""
+    while block := file.read(1 << 20):
+        block = pending + block
+        keep = 1 if block.endswith("\r") else 0  # a \r\n may be cut in two
+        body = block[: len(block) - keep].replace("\r\n", "\n").replace("\r", "\n")
+        *complete, rest = body.split("\n")
+        yield from complete
+        pending = rest + block[len(block) - keep :]
+    rest = pending.replace("\r", "")
+    if rest:
+        yield rest
+
+
+def first_lines(path: Path, encoding: Encoding) -> list[str]:
+    """The first lines that are not blank: what a dialect is judged from."""
+    with open_text(path, encoding) as file:
+        return list(islice((line for line in universal_lines(file) if _is_filled(line)), LINES_LOOKED_AT))
+
+
+def _is_filled(line: str) -> bool:
+    return bool(line.strip()) and line != END_OF_FILE
+
+
+class Records:
+    """Iterates over the records of a table below its header: ``(cells, problem)``, cells as many as names.
+
+    Args:
+        lines: without their ends.
+        dialect: how the table is written.
+        counted: is filled on the way.
+    """
+
+    def __init__(self, lines: Iterator[str], dialect: Dialect, counted: Counted) -> None:
+        self.dialect, self.counted = dialect, counted
+        self._lines = lines
+        self._back: deque[str] = deque()
+        self.width = dialect.width + dialect.trailing
+
+    def __iter__(self) -> Iterator[tuple[list[str | None], str | None]]:
+        self._skip_head()
+        while True:
+            if not self._back:
+                chunk = list(islice(self._lines, CHUNK))
+                if not chunk:
+                    return
+                plain = self._plain(chunk)
+                if plain is not None:
+                    self.counted.rows += len(plain)
+                    for cells in plain:
+                        yield cells, None
+                    continue
+                self._back.extend(chunk)
+            yield from self._one()
+
+    def _one(self) -> Iterator[tuple[list[str | None], str | None]]:
+        """The record that begins in the next line, unless that is blank or a comment."""
+        line = self._back.popleft()
+        if not _is_filled(line):
+            self.counted.blank += 1
+            return
+        cells, problem = self._record(line)
+        if cells is None:
+            self.counted.comments += 1
+            return
+        self.counted.rows += 1
+        self.counted.malformed += problem is not None
+        yield cells, problem
+
+    def _plain(self, lines: list[str]) -> list[list[str | None]] | None:
+        """All these lines cut at once where none of them is anything but a full row; else None."""
+        delimiter = self.dialect.delimiter
+        if self.width == 1 or delimiter in ("", BLANKS, FIRST_BLANK):
+            return None
+        text = "\n".join(lines)
+        if '"' in text or _CONTROL.search(text):
+            return None
+        cells: list[list[str | None]] = [list(line.split(delimiter)) for line in lines]
+        if any(len(row) != self.width for row in cells):
+            return None
+        return [row[:-1] for row in cells] if self.dialect.trailing else cells
+
+    def _next(self) -> str | None:
+        return self._back.popleft() if self._back else next(self._lines, None)
+
+    def _skip_head(self) -> None:
+        """Remarks above the table are comments; the header is one record, even over several lines."""
+        skipped = 0
+        while skipped < self.dialect.above + self.dialect.has_header:
+            line = self._next()
+            if line is None:
+                return
+            if not _is_filled(line):
+                self.counted.blank += 1
+                continue
+            if '"' in line and is_open(line, self.dialect.delimiter):
+                self._joined(line)
+            skipped += 1
+        self.counted.comments += self.dialect.above
+
+    def _record(self, line: str) -> tuple[list[str | None] | None, str | None]:
+        """One record from this line on; None for a comment."""
+        delimiter = self.dialect.delimiter
+        opens = '"' in line and is_open(line, delimiter)
+        joined = self._joined(line) if opens else None
+        if joined is not None:
+            cells = cut(joined, delimiter)
+        else:
+            cells = cut(line, delimiter)
+            if opens:
+                self.counted.open_quotes.append(self.counted.rows)
+        if len(cells) != self.width and line.startswith(COMMENT_SIGNS) and delimiter not in ("", FIRST_BLANK):
+            return None, None
+        control = _CONTROL.search(line if joined is None else joined)
+        fitted, problem = self._fitted(cells, opens and joined is None)
+        if control is not None and problem is None:
+            problem = f"holds the control character U+{ord(control[0]):04X}"
+        return fitted, problem
+
+    def _fitted(self, cells: list[str], unclosed: bool) -> tuple[list[str | None], str | None]:
+        width, names = self.width, self.dialect.width
+        if len(cells) == width or (self.dialect.trailing and len(cells) == names):
+            return list(cells[:names]), None
+        if self.dialect.delimiter == FIRST_BLANK and len(cells) < names:
+            return [*cells, *[""] * (names - len(cells))], None
+        if len(cells) > width and not any(cell.strip() for cell in cells[width:]):
+            self.counted.surplus_empty += 1
+            return list(cells[:names]), None
+        problem = f"{len(cells)} fields instead of {names}"
+        if unclosed:
+            problem += ", and a quotation mark that is never closed"
+        kept: list[str | None] = list(cells[:names])
+        return [*kept, *[None] * (names - len(kept))], problem
+
+    def _joined(self, line: str) -> str | None:
+        """This line with those that its open cell spans; None if the cell is never closed properly."""
+        taken: list[str] = []
+        text = line
+        closed = False
+        while len(taken) < MOST_JOINED and not closed:
+            following = self._next()
+            if following is None:
+                break
+            taken.append(following)
+            if '"' in following:
+                text = "\n".join([line, *taken])
+                closed = not is_open(text, self.dialect.delimiter)
+        if closed and self._is_meant(text, taken[:-1]):
+            self.counted.inside_cells += len(taken)
+            return text
+        self._back.extendleft(reversed(taken))
+        return None
+
+    def _is_meant(self, text: str, inside: list[str]) -> bool:
+        """Whether lines between two quotation marks are one cell: the record fits, they are no records themselves."""
+        delimiter = self.dialect.delimiter
+        if len(cut(text, delimiter)) not in (self.width, self.dialect.width):
+            return False
+        records = self.width > 1 and [len(cut(one, delimiter)) == self.width for one in inside if one.strip()]
+        return not records or len(records) < LEAST_SWALLOWED or not all(records)

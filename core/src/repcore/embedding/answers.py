@@ -1,0 +1,162 @@
+"""From outputs to columns of a table: names of classes, probabilities, values with intervals, labels beside.
+
+    class        <name> | probability | p:<class> ... | set (with a coverage: classes joined by |)
+    multilabel   <task> (0/1) | p:<task> ... | set:<task> (with a coverage: 0, 1, 0|1 or empty)
+    regression   <name> ... | low:<name> high:<name> (with a coverage)
+    ensembles    sd:<column> of every probability or value | disagreement (class and multilabel: largest share of
+                 members that answer otherwise than the ensemble)
+    data         label:<name>, where the data has the label
+
+Cells of rows without a prediction are empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from repcore.embedding.conformal import answer_sets, class_sets, intervals
+from repcore.embedding.prediction import PredictedRows
+from repcore.specs import TargetSpec
+
+OWN_COLUMNS = ("id", "status", "reason", "probability", "set", "disagreement")
+Columns = dict[str, list[Any]]
+
+
+def output_names(target: TargetSpec, count: int) -> list[str]:
+    """Names of the K outputs: classes, tasks, or the values of a regression."""
+    if len(target.names) == count:
+        return [str(name) for name in target.names]
+    if target.kind == "class":
+        return [str(k) for k in range(count)]
+    base = column_of(target)
+    return [base] if count == 1 else [f"{base}[{k}]" for k in range(count)]
+
+
+def column_of(target: TargetSpec) -> str:
+    """Column of the answer: the name of the target unless it is one of the file's own."""
+    return f"predicted:{target.name}" if target.name in OWN_COLUMNS else target.name
+
+
+def answer_columns(
+    target: TargetSpec, facts: Mapping[str, Any], rows: PredictedRows, coverage: float | None = None
+) -> Columns:
+    """Columns of predicted rows, in the order of the module's head.
+
+    Args:
+        coverage: also intervals or sets that hold the truth in this share of cases.
+
+    Raises:
+        DataError: a coverage was asked of a model without conformal scores. ConfigError: it is outside (0, 1).
+    """
+    outputs = rows.outputs.astype(np.float64)
+    good = [bool(np.isfinite(row).all()) for row in outputs]
+    make = {"class": _class, "multilabel": _multilabel}.get(target.kind, _values)
+    columns = make(target, facts, outputs, coverage)
+    if rows.members is not None:
+        spread = rows.members.std(axis=1, ddof=1)
+        names = output_names(target, outputs.shape[1])
+        columns.update({f"sd:{name}": spread[:, k].tolist() for k, name in enumerate(names)})
+        if target.kind in ("class", "multilabel"):
+            columns["disagreement"] = _disagreement(target, facts, rows.members, outputs).tolist()
+    return {name: [one if fine else None for one, fine in zip(v, good, strict=True)] for name, v in columns.items()}
+
+
+def text_columns(target: TargetSpec, count: int) -> set[str]:
+    """Columns that hold words; all others hold numbers."""
+    if target.kind == "class":
+        return {column_of(target), "set", f"label:{column_of(target)}"}
+    return {f"set:{name}" for name in output_names(target, count)} if target.kind == "multilabel" else set()
+
+
+def _class(target: TargetSpec, facts: Mapping[str, Any], outputs: np.ndarray, coverage: float | None) -> Columns:
+    names = output_names(target, outputs.shape[1])
+    safe = np.nan_to_num(outputs)
+    chosen = safe.argmax(axis=1)
+    columns: Columns = {
+        column_of(target): [names[k] for k in chosen],
+        "probability": safe.max(axis=1).tolist(),
+        **{f"p:{name}": outputs[:, k].tolist() for k, name in enumerate(names)},
+    }
+    if coverage is not None:
+        held = class_sets(facts.get("conformal", ()), safe, coverage)
+        columns["set"] = ["|".join(names[k] for k in np.flatnonzero(row)) for row in held]
+    return columns
+
+
+def _disagreement(target: TargetSpec, facts: Mapping[str, Any], members: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    """Share of members (n,) whose answer differs from the ensemble's, the largest over tasks."""
+    if target.kind == "class":
+        votes = members.argmax(axis=2) != np.nan_to_num(outputs).argmax(axis=1)[:, None]  # (n, M)
+        return np.asarray(votes.mean(axis=1))
+    limits = np.asarray(list(facts.get("thresholds", ())) or [0.5] * outputs.shape[1])
+    other = (members > limits) != (outputs > limits)[:, None]  # (n, M, K)
+    return np.asarray(other.mean(axis=1).max(axis=1))
+
+
+def _multilabel(target: TargetSpec, facts: Mapping[str, Any], outputs: np.ndarray, coverage: float | None) -> Columns:
+    names = output_names(target, outputs.shape[1])
+    limits = list(facts.get("thresholds", ())) or [0.5] * len(names)
+    columns: Columns = {name: (outputs[:, k] > limits[k]).astype(int).tolist() for k, name in enumerate(names)}
+    columns.update({f"p:{name}": outputs[:, k].tolist() for k, name in enumerate(names)})
+    if coverage is not None:
+        held = answer_sets(facts.get("conformal", ()), np.nan_to_num(outputs), coverage)
+        columns.update({f"set:{name}": [_words(row) for row in held[:, k]] for k, name in enumerate(names)})
+    return columns
+
+
+def _words(held: np.ndarray) -> str:
+    return "|".join(word for word, one in zip("01", held, strict=True) if one)
+
+
+def _values(target: TargetSpec, facts: Mapping[str, Any], outputs: np.ndarray, coverage: float | None) -> Columns:
+    names = output_names(target, outputs.shape[1])
+    columns: Columns = {name: outputs[:, k].tolist() for k, name in enumerate(names)}
+    if coverage is not None:
+        low, high = intervals(facts.get("conformal", ()), outputs, coverage)
+        for k, name in enumerate(names):
+            columns[f"low:{name}"], columns[f"high:{name}"] = low[:, k].tolist(), high[:, k].tolist()
+    return columns
+
+
+def label_columns(target: TargetSpec, data: TargetSpec, rows: Sequence[Mapping[str, Any]], count: int) -> Columns:
+    """The data's own labels of the predicted target, in the words of the model; None where missing.
+
+    Args:
+        target: of the model. data: the target of the same name in the data, whose class numbers may differ.
+        rows: labels of each row by name.
+        count: K.
+    """
+    values = [_flat(row.get(data.name), 1 if target.kind == "class" else count) for row in rows]
+    if target.kind == "class":
+        own = output_names(target, count)
+        names = [str(name) for name in data.names] or own
+        return {f"label:{column_of(target)}": [None if np.isnan(v[0]) else _word(names, int(v[0])) for v in values]}
+    places = _order(target, data, count)
+    names = output_names(target, count)
+    return {f"label:{name}": [_cell(v, place) for v in values] for name, place in zip(names, places, strict=True)}
+
+
+def _cell(values: np.ndarray, place: int | None) -> float | None:
+    return None if place is None or np.isnan(values[place]) else float(values[place])
+
+
+def _word(names: Sequence[str], number: int) -> str:
+    return names[number] if 0 <= number < len(names) else str(number)
+
+
+def _order(target: TargetSpec, data: TargetSpec, count: int) -> list[int | None]:
+    """Place of each task of the model in the data's labels."""
+    if target.names and data.names and target.names != data.names:
+        place: dict[str, int] = {name: k for k, name in enumerate(data.names)}
+        return [place.get(name) for name in target.names]
+    return list(range(count))
+
+
+def _flat(value: Any, count: int) -> np.ndarray:
+    if value is None:
+        return np.full(count, np.nan)
+    flat = np.asarray(value, np.float64).reshape(-1)
+    return flat if len(flat) >= count else np.concatenate([flat, np.full(count - len(flat), np.nan)])

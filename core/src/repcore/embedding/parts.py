@@ -1,0 +1,119 @@
+"""Output files written in parts, so that an interrupted command goes on where it stopped.
+
+Parts lie in ``<output>.parts/`` as parquet files of consecutive rows; each appears whole or not at all, and the final
+file only when it is complete. A part folder of another model, data set or setting is refused, never mixed.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from repcore.errors import DataError
+
+
+class PartFolder:
+    """Parts on disk; what writers of row-preserving files share.
+
+    Args:
+        path: final file.
+        header: identifies what is written (model, data, settings); a leftover part folder must have the same.
+
+    Raises:
+        DataError: a leftover part folder belongs to something else, or the place cannot be written.
+    """
+
+    word = "embedding"
+
+    def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
+        self.path = path
+        self.header = dict(header)
+        self.folder = path.with_name(f"{path.name}.parts")
+        self._open()
+        self._parts = sorted(self.folder.glob("part-*.parquet"))
+        self.status: Counter[str] = Counter()
+        self.failed = 0
+        for table in self.tables():
+            self._count(table)
+
+    def _open(self) -> None:
+        note = self.folder / "header.json"
+        if note.is_file() and json.loads(note.read_text(encoding="utf-8")) != json.loads(json.dumps(self.header)):
+            raise DataError(
+                f"{str(self.folder)!r} holds parts of another {self.word} run",
+                hint=f"delete that folder, or write to another file than {self.path.name}",
+            )
+        if not note.is_file():
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                partial = note.with_suffix(".partial")
+                partial.write_text(json.dumps(self.header), encoding="utf-8")
+                partial.rename(note)
+            except OSError as error:
+                raise DataError(f"{str(self.path)!r} cannot be written: {error}") from error
+
+    def restart(self) -> None:
+        """Forget what an interrupted run has written."""
+        for part in self._parts:
+            part.unlink()
+        self._parts, self.status, self.failed = [], Counter(), 0
+
+    @property
+    def rows_done(self) -> int:
+        """Rows written so far, by this writer and by an interrupted one before it."""
+        return self.status.total()
+
+    def append(self, table: pa.Table) -> None:
+        """Write a part: columns ``id``, ``status``, ``reason`` and whatever the writer adds."""
+        target = self.folder / f"part-{len(self._parts):06d}.parquet"
+        partial = target.with_suffix(".partial")
+        pq.write_table(table, partial)
+        partial.rename(target)
+        self._parts.append(target)
+        self._count(table)
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The parts, one at a time."""
+        for part in self._parts:
+            yield pq.read_table(part)
+
+    def failures(self, table: pa.Table) -> int:
+        """Rows of a part without a result."""
+        raise NotImplementedError
+
+    def _count(self, table: pa.Table) -> None:
+        self.status.update(table.column("status").to_pylist())
+        self.failed += self.failures(table)
+
+    def write_parquet(self) -> Path:
+        """Join the parts into one parquet file with the header in its metadata."""
+        partial = self.partial
+        writer = None
+        try:
+            for table in self.tables():
+                if writer is None:
+                    metadata = {b"repcore": json.dumps(self.header).encode()}
+                    writer = pq.ParquetWriter(partial, table.schema.with_metadata(metadata))
+                writer.write_table(table)
+        finally:
+            if writer is not None:
+                writer.close()
+        return self.done()
+
+    @property
+    def partial(self) -> Path:
+        """Where the final file is written before it gets its name."""
+        return self.path.with_name(f".{self.path.name}.partial")
+
+    def done(self) -> Path:
+        """Give the final file its name and remove the parts."""
+        self.partial.replace(self.path)
+        shutil.rmtree(self.folder)
+        return self.path

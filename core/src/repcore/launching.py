@@ -1,0 +1,128 @@
+"""Which of several processes this one is, whoever started them: Lightning, torchrun, Slurm, or MPI.
+
+Everything that only one process may do (make a run folder, write a file, speak) asks here. Read from the environment,
+so that it is known before torch and Lightning are imported.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from zlib import crc32
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """This process among those of a run.
+
+    Args:
+        launcher: who started several processes (``lightning``, ``torchrun``, ``slurm``, ``mpi``); empty for one alone.
+        rank: number among all; for processes that Lightning starts only 0 or not 0 is known this early.
+        local_rank: number on this machine.
+        world: processes in all; 0 = as configured (Lightning).
+        local_world: processes on this machine; 0 = not known.
+        job: the same text in all processes of one start.
+    """
+
+    launcher: str = ""
+    rank: int = 0
+    local_rank: int = 0
+    world: int = 0
+    local_world: int = 0
+    job: str = ""
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    @property
+    def started_together(self) -> bool:
+        """Another program has started all processes; Lightning must not start more."""
+        return self.launcher in ("torchrun", "slurm", "mpi")
+
+    @property
+    def port(self) -> int:
+        """A port that all processes of this start agree on and other jobs on the machine hardly use."""
+        return 15000 + crc32(self.job.encode()) % 10000
+
+
+def place(environment: Mapping[str, str] | None = None) -> Place:
+    """Where this process stands.
+
+    Args:
+        environment: ``os.environ`` when None.
+    """
+    known = os.environ if environment is None else environment
+    return _torchrun(known) or _slurm(known) or _mpi(known) or _lightning(known) or Place()
+
+
+def is_first_process() -> bool:
+    """Only the first process of a run makes folders, writes and speaks."""
+    return place().is_first
+
+
+def _torchrun(known: Mapping[str, str]) -> Place | None:
+    """torchrun, and whatever else sets the same variables (Kubernetes operators)."""
+    if not all(name in known for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR")):
+        return None
+    names = ("TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RESTART_COUNT")
+    return Place(
+        "torchrun",
+        _number(known, "RANK"),
+        _number(known, "LOCAL_RANK"),
+        _number(known, "WORLD_SIZE", 1),
+        _number(known, "LOCAL_WORLD_SIZE", 1),
+        "-".join(known.get(name, "") for name in names),
+    )
+
+
+def _slurm(known: Mapping[str, str]) -> Place | None:
+    """A task of ``srun``; a script or shell inside an allocation is a process alone."""
+    shell = known.get("SLURM_JOB_NAME") in ("bash", "interactive") and "SLURM_STEP_NUM_TASKS" not in known
+    if "SLURM_PROCID" not in known or "SLURM_STEP_ID" not in known or shell:
+        return None
+    world = _number(known, "SLURM_STEP_NUM_TASKS", _number(known, "SLURM_NTASKS", 1))
+    nodes = _number(known, "SLURM_STEP_NUM_NODES", _number(known, "SLURM_NNODES", 1))
+    names = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT")
+    return Place(
+        "slurm",
+        _number(known, "SLURM_PROCID"),
+        _number(known, "SLURM_LOCALID"),
+        world,
+        world // max(1, nodes),
+        "-".join(known.get(name, "") for name in names),
+    )
+
+
+def _mpi(known: Mapping[str, str]) -> Place | None:
+    """Open MPI, then MPICH and Intel MPI."""
+    for rank, local, world, local_world, job in (
+        ("RANK", "LOCAL_RANK", "SIZE", "LOCAL_SIZE", "PMIX_NAMESPACE"),
+        ("PMI_RANK", "MPI_LOCALRANKID", "PMI_SIZE", "MPI_LOCALNRANKS", "PMI_JOBID"),
+    ):
+        start = "OMPI_COMM_WORLD_" if rank == "RANK" else ""
+        if start + rank in known:
+            count = _number(known, start + world, 1)
+            return Place(
+                "mpi",
+                _number(known, start + rank),
+                _number(known, start + local),
+                count,
+                _number(known, start + local_world, count),
+                known.get(job, ""),
+            )
+    return None
+
+
+def _lightning(known: Mapping[str, str]) -> Place | None:
+    """Lightning's further processes; on the second of several machines also the one that a person started."""
+    local, node = _number(known, "LOCAL_RANK"), _number(known, "NODE_RANK")
+    return Place("lightning", rank=local + node, local_rank=local) if local or node else None
+
+
+def _number(known: Mapping[str, str], name: str, otherwise: int = 0) -> int:
+    try:
+        return int(known.get(name, ""))
+    except ValueError:
+        return otherwise

@@ -1,0 +1,178 @@
+"""Requests to stop: Ctrl-C, and the signals with which clusters, containers and terminals end a process.
+
+Work that can be left in order takes a request at its next border (an optimiser step, a window of rows)::
+
+    with stopping.noted() as stop:
+        for window in windows:
+            write(window)
+            stop.obey(saved="rows so far are kept")
+
+Anywhere else a request ends the command at once. Either way the command line says how to go on and exits with
+128 + signal, so that whoever sent the signal sees that it was obeyed. A second Ctrl-C never waits.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
+WORDS = {"SIGINT": "Ctrl-C"}
+AT_ONCE = "left in the middle of a step; what was saved before is kept"
+
+
+class Stopped(KeyboardInterrupt):
+    """Work was left because of a signal. Like Ctrl-C it is no ``Exception``: what holds back failures of one item or
+    plugin lets it through.
+
+    Args:
+        number: the signal.
+        saved: what is kept, as a sentence; empty if nothing has to be.
+        command: what to type to go on; None = the same command again.
+    """
+
+    def __init__(self, number: int, saved: str = "", command: str | None = None) -> None:
+        self.number, self.saved, self.command = number, saved, command
+        super().__init__(signal_words(number))
+
+    @property
+    def exit_code(self) -> int:
+        """128 + signal, as shells have it."""
+        return 128 + self.number
+
+
+def stopped_behind(error: BaseException | None) -> Stopped | None:
+    """The request behind an error: click and Lightning end with exceptions of their own after a KeyboardInterrupt."""
+    while error is not None and not isinstance(error, Stopped):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def signal_words(number: int) -> str:
+    """``Ctrl-C``, ``SIGTERM``, ..."""
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+    return WORDS.get(name, name)
+
+
+class StopNote:
+    """Whether a request has come.
+
+    Args:
+        say: told once that a request has come and that the work goes on to its next border.
+        grace: seconds until that border; then the work is left where it is. None = however long it takes.
+    """
+
+    def __init__(self, say: Callable[[str], None] | None = None, grace: float | None = None) -> None:
+        self.number = 0
+        self._say, self._grace = say, grace
+
+    @property
+    def asked(self) -> bool:
+        return self.number != 0
+
+    def obey(self, saved: str = "", command: str | None = None) -> None:
+        """Leave here if a request has come.
+
+        Raises:
+            Stopped: one has.
+        """
+        if self.asked:
+            raise Stopped(self.number, saved, command)
+
+    def handle(self, number: int, frame: types.FrameType | None) -> None:
+        """Take note; a second Ctrl-C, or the end of the grace, leaves at once."""
+        if self.asked:
+            if number in (signal.SIGINT, signal.SIGALRM):
+                raise Stopped(self.number if number == signal.SIGALRM else number, AT_ONCE)
+            return
+        self.number = number
+        if self._grace is not None:
+            signal.signal(signal.SIGALRM, self.handle)
+            signal.setitimer(signal.ITIMER_REAL, self._grace)
+        if self._say is not None:
+            self._say(f"{signal_words(number)}: finishing what is in hand, then saving (Ctrl-C once more: at once)")
+
+    def claim(self) -> None:
+        """Take the signals (again), for example from a library that has put its own handlers in their place."""
+        _install(self.handle)
+
+
+def _at_once(number: int, frame: types.FrameType | None) -> NoReturn:
+    raise Stopped(number)
+
+
+@contextmanager
+def noted(say: Callable[[str], None] | None = None, grace: float | None = None) -> Iterator[StopNote]:
+    """Within it a request is noted and the work goes on to its next border. Outside the main thread nothing changes.
+
+    Args:
+        say, grace: as in :class:`StopNote`.
+    """
+    note = StopNote(say, grace)
+    previous = _install(note.handle)
+    try:
+        yield note
+    finally:
+        if grace is not None and note.asked:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        _restore(previous)
+
+
+@contextmanager
+def obeyed() -> Iterator[None]:
+    """Within it, and outside :func:`noted`, a request raises :class:`Stopped` (the whole of a command)."""
+    previous = _install(_at_once)
+    _quiet_children()
+    try:
+        yield
+    finally:
+        _restore(previous)
+
+
+def _install(handler: Callable[[int, types.FrameType | None], Any]) -> dict[int, Any]:
+    """Handlers that were there before; those that ignore a signal (nohup) keep doing so."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    previous = {number: signal.getsignal(number) for number in SIGNALS}
+    kept = {number for number, old in previous.items() if old is signal.SIG_IGN and number != signal.SIGINT}
+    for number in previous.keys() - kept:
+        signal.signal(number, handler)
+    return {number: old for number, old in previous.items() if number not in kept}
+
+
+def _restore(previous: dict[int, Any]) -> None:
+    for number, handler in previous.items():
+        signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def _quiet_children() -> None:
+    """Forked workers leave it to their parent to stop: a signal for the whole group must not kill them in mid-step."""
+    if not _quiet_children.done and hasattr(os, "register_at_fork"):  # type: ignore[attr-defined]
+        os.register_at_fork(after_in_child=_in_child)
+        _quiet_children.done = True  # type: ignore[attr-defined]
+
+
+_quiet_children.done = False  # type: ignore[attr-defined]
+
+
+def _in_child() -> None:
+    for number in SIGNALS:
+        handler = signal.getsignal(number)
+        ours = handler is _at_once or isinstance(getattr(handler, "__self__", None), StopNote)
+        if ours:
+            signal.signal(number, _Patience() if number == signal.SIGTERM else signal.SIG_IGN)
+
+
+class _Patience:
+    """The first SIGTERM may have been meant for the parent, which then ends its workers; the second is for us."""
+
+    def __call__(self, number: int, frame: types.FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)

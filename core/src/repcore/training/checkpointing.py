@@ -1,0 +1,228 @@
+"""Checkpoints of a run: whole or absent, never of broken numbers, two generations of the last one.
+
+    checkpoints/last.ckpt      newest; tensors and plain values only
+    checkpoints/previous.ckpt  the one before, for when ``last.ckpt`` turns out to be damaged
+    checkpoints/best.ckpt      of the best validation loss so far
+
+A file is written beside its target, synced to the disk, and renamed. What a run needs to go on beside Lightning's own
+state (best loss, last validation, counts) lies under ``repcore`` in the file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from torch import nn
+
+from repcore.errors import CheckpointError, RunError
+from repcore.files import sync_file, sync_folder
+from repcore.reporting import Reporter
+from repcore.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from repcore.training.listeners import RunState
+    from repcore.training.module import StepRecord
+
+PARTIAL = ".partial"
+STATE = "repcore"
+
+
+class BesideTarget(TorchCheckpointIO):
+    """Writes straight to the path: Lightning's own goes through memory and the folder for temporary files."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("wb") as file:
+            torch.save(checkpoint, file)
+
+
+class Checkpoints:
+    """``last.ckpt`` every so often and at the end, ``best.ckpt`` whenever validation has improved.
+
+    Args:
+        every: steps between checkpoints.
+    """
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+        self.saved_step = 0
+
+    def start(self, state: RunState) -> None:
+        self.saved_step = state.step
+
+    def step(self, state: RunState, record: StepRecord) -> None:
+        if state.step % self.every == 0 or state.step == state.total_steps:
+            self.save(state)
+        elif self._improved(state):
+            self._write(state, state.folder.best_checkpoint)
+
+    def end(self, state: RunState) -> None:
+        return None
+
+    def save(self, state: RunState) -> None:
+        """Write the last checkpoint unless it is of this step, and the best one if validation has just improved."""
+        if self.saved_step == state.step:
+            return
+        improved = self._improved(state)
+        self._write(state, state.folder.last_checkpoint)
+        if improved and state.is_writer:
+            link_or_copy(state.folder.last_checkpoint, state.folder.best_checkpoint)
+        self.saved_step = state.step
+
+    def _improved(self, state: RunState) -> bool:
+        """Only a loss of this very step says anything about these parameters."""
+        loss = state.last_validation.get("loss", math.nan) if state.validated_at == state.step else math.nan
+        if not loss < state.best:
+            return False
+        state.best = loss
+        return True
+
+    def _write(self, state: RunState, target: Path) -> None:
+        broken = nonfinite_parameters(state.module)
+        if broken:
+            raise RunError(
+                f"no checkpoint of step {state.step} is written: its parameters are not finite",
+                found=", ".join(f"{name} ({count} values)" for name, count in list(broken.items())[:3]),
+                kept=f"the checkpoint of step {self.saved_step}" if self.saved_step else "none was written yet",
+                hint="a lower optimiser.lr, a longer schedule.warmup_steps, or trainer.precision=32-true",
+            )
+        try:
+            save_atomically(state.trainer, target)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+            raise _unwritable(error, target, self.saved_step) from error
+
+
+def _unwritable(error: Exception, target: Path, saved_step: int) -> RunError:
+    return RunError(
+        f"the checkpoint {target} cannot be written: {str(error).splitlines()[0]}",
+        free=f"{free_space(target.parent) / 1e6:,.0f} MB on that disk",
+        kept=f"the checkpoint of step {saved_step}" if saved_step else "none was written yet",
+        hint="free some space (or choose another --out), then go on with --resume",
+    )
+
+
+def nonfinite_parameters(module: nn.Module) -> dict[str, int]:
+    """Number of NaN and Inf values of each parameter that has some; one look at the device for all."""
+    named = [(name, one.detach()) for name, one in module.named_parameters() if one.is_floating_point()]
+    if not named:
+        return {}
+    bad = torch.stack([(~torch.isfinite(value)).any() for _, value in named]).tolist()
+    return {
+        name: int((~torch.isfinite(value)).sum()) for (name, value), is_bad in zip(named, bad, strict=True) if is_bad
+    }
+
+
+def save_atomically(trainer: pl.Trainer, path: Path) -> None:
+    """Save a Lightning checkpoint beside its place, sync it, and rename it; an earlier ``last`` becomes ``previous``.
+
+    Raises:
+        OSError, RuntimeError: it cannot be written; nothing half-written is left, and what was there stays.
+    """
+    temporary = partial_of(path)
+    try:
+        try:
+            trainer.save_checkpoint(temporary)
+        except (OSError, RuntimeError):
+            spare = previous_of(path)
+            if not (trainer.is_global_zero and trainer.world_size == 1 and path.is_file() and spare.is_file()):
+                raise
+            spare.unlink()  # the older generation makes room for the new one
+            trainer.save_checkpoint(temporary)
+        if trainer.is_global_zero:
+            sync_file(temporary)
+            if path.name == "last.ckpt" and path.is_file():
+                path.replace(previous_of(path))
+            temporary.replace(path)
+            sync_folder(path.parent)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    trainer.strategy.barrier()
+
+
+def partial_of(path: Path) -> Path:
+    """Where a file is written before it gets its name."""
+    return path.with_name(f".{path.name}{PARTIAL}")
+
+
+def previous_of(path: Path) -> Path:
+    """The generation before ``last.ckpt``."""
+    return path.with_name("previous.ckpt")
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """A second name for a file; a copy where the file system has no hard links."""
+    temporary = partial_of(target)
+    temporary.unlink(missing_ok=True)
+    try:
+        temporary.hardlink_to(source)
+    except OSError:
+        temporary.write_bytes(source.read_bytes())
+        sync_file(temporary)
+    temporary.replace(target)
+
+
+def free_space(folder: Path) -> int:
+    """Bytes that this user may still write on the disk of a folder."""
+    facts = os.statvfs(folder)
+    return facts.f_bavail * facts.f_frsize
+
+
+def remove_leftovers(folder: RunFolder) -> None:
+    """Half-written files of a process that was killed."""
+    for path in folder.last_checkpoint.parent.glob(f".*{PARTIAL}"):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def newest_sound(folder: RunFolder, reporter: Reporter) -> tuple[Path, Mapping[str, Any]]:
+    """The checkpoint to go on from, with its content; the generation before if the last one is missing or damaged.
+
+    Raises:
+        CheckpointError: neither can be read.
+    """
+    last, reasons = folder.last_checkpoint, []
+    for path in (last, previous_of(last)):
+        if not path.is_file():
+            continue
+        try:
+            content = _read(path)
+        except Exception as error:  # whatever damage makes torch raise
+            reasons.append(f"{path.name}: {str(error).splitlines()[0][:160] if str(error) else type(error).__name__}")
+            continue
+        if reasons:
+            reporter.warn(
+                f"{last} is damaged ({reasons[0]}); going on from the checkpoint before it, "
+                f"step {int(content['global_step'])}: the steps after that are made again"
+            )
+        elif path != last:
+            reporter.warn(f"{last} is missing; going on from the one before, step {int(content['global_step'])}")
+        return path, content
+    raise CheckpointError(
+        f"{last} is damaged, and there is no sound one before it",
+        reason="; ".join(reasons),
+        hint="start the run again without --resume, or from its best.ckpt with --init-from if a model was exported",
+    )
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    """Content after comparing the checksums that torch writes but does not read."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"the checksum of {damaged} is wrong")
+    content: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    if "global_step" not in content or "state_dict" not in content:
+        raise ValueError("it is no checkpoint of a run")
+    return content

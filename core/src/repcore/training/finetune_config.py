@@ -1,0 +1,24 @@
+"""Settings of fine-tuning beyond those of any run: how the pre-trained part is treated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from repcore.config.schema import setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneConfig:
+    """Learning rates by depth, and a first phase in which only the head learns."""
+
+    layer_decay: float = setting(1.0, "factor on the learning rate a layer further from the head; 1 = all the same")
+    head_lr_factor: float = setting(1.0, "learning rate of the head over that of the encoder's last layer")
+    frozen_epochs: float = setting(0.0, "epochs in which only the head learns", "epochs")
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.layer_decay <= 1.0:
+            raise ValueError(f"layer_decay={self.layer_decay} is outside 0 < layer_decay <= 1")
+        if self.head_lr_factor <= 0.0:
+            raise ValueError(f"head_lr_factor={self.head_lr_factor} is not above 0")
+        if self.frozen_epochs < 0.0:
+            raise ValueError(f"frozen_epochs={self.frozen_epochs} is below 0")

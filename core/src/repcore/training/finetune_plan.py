@@ -1,0 +1,302 @@
+"""A whole fine-tuning: the model, its ensemble, its cross-validation and the control runs from random weights.
+
+    runs/<domain>-finetune-<label>-<stamp>/    the run of the first seed (of all rows, with --folds)
+      model/                                   the fine-tuned model with its task
+      predictions/test.parquet                 (out-of-fold.parquet with --folds), of the model and of the controls
+      finetune.json                            scores, verdict, rows, what was asked for
+      members/<k>/  seeds/<s>/  folds/<f>/     further runs: of an ensemble, of other seeds, of folds
+      controls/<name>/                         the same networks from random weights
+
+Only the outer folder becomes ``runs/latest``. Every run inside can be interrupted and goes on when the command is
+given again with ``--resume``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from repcore.checkpoints.task_part import TaskPart
+from repcore.data.split_plans import SplitPlan
+from repcore.embedding.answers import answer_columns, label_columns, output_names, text_columns
+from repcore.embedding.inference import InferenceOptions
+from repcore.embedding.model import Model
+from repcore.embedding.prediction import PredictedRows, Predictor, join_predictions
+from repcore.embedding.prediction_files import TableWriter
+from repcore.evaluation.calibration import task_facts, temperature_of
+from repcore.evaluation.comparison import Comparison, compare
+from repcore.evaluation.metrics import Scores, primary_metric, score_predictions
+from repcore.evaluation.probing import LabelledRows
+from repcore.interfaces import ProbeSplit
+from repcore.reporting import Reporter
+from repcore.specs import TargetSpec
+from repcore.training.export import export_model
+from repcore.training.finetune import FinetuneSettings, OneTarget, TrainedTask, train_task, with_validation
+from repcore.training.run_folder import RunFolder
+
+MODEL, RANDOM = "model", "random"
+NO_ROWS = np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class FinetuneRequest:
+    """What was asked for beyond the settings of one run.
+
+    Args:
+        seeds: one run each, and one control each.
+        members: networks of the ensemble; 1 = no ensemble.
+        twin: also train from random weights.
+    """
+
+    seeds: Sequence[int] = (0,)
+    members: int = 1
+    twin: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One training: a seed and fold, from the model's weights or from random ones."""
+
+    name: str  # of its folder within the run; empty = the run itself
+    start: str
+    seed: int
+    split: ProbeSplit
+    members: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PartResult:
+    """Scores of one part on its test rows; empty scores where it has none."""
+
+    part: Part
+    folder: Path
+    scores: Scores
+    rows: Mapping[str, int]
+
+
+@dataclass(slots=True)
+class FinetuneOutcome:
+    """Everything that a fine-tuning gave."""
+
+    folder: Path
+    results: list[PartResult] = field(default_factory=list)
+    verdict: Comparison | None = None
+
+
+def plan_parts(plan: SplitPlan, request: FinetuneRequest) -> Iterator[Part]:
+    """The trainings of a plan, the one whose model is kept first.
+
+    Several folds: every fold is trained for its out-of-fold predictions, and the kept model on all rows.
+    """
+    several = len(plan.folds[0]) > 1
+    if several:
+        rows = np.unique(np.concatenate([np.concatenate([one.train, one.test]) for one in plan.folds[0]]))
+        yield Part("", MODEL, request.seeds[0], ProbeSplit(rows, NO_ROWS), request.members)
+    for number, (seed, folds) in enumerate(zip(request.seeds, plan.folds, strict=True)):
+        for place, split in enumerate(folds, start=1):
+            name = _name(number, seed, place if several else 0)
+            yield Part(name, MODEL, seed, split, request.members)
+            if request.twin:
+                control = f"controls/random-init-{_word(seed, place if several else 0)}"
+                yield Part(control, RANDOM, seed, split, request.members)
+
+
+def _word(seed: int, fold: int) -> str:
+    return f"seed-{seed}" + (f"-fold-{fold}" if fold else "")
+
+
+def _name(number: int, seed: int, fold: int) -> str:
+    if fold:
+        return f"folds/{_word(seed, fold)}"
+    return f"seeds/{seed}" if number else ""
+
+
+def run_plan(
+    model: Model,
+    settings: FinetuneSettings,
+    rows: LabelledRows,
+    plan: SplitPlan,
+    request: FinetuneRequest,
+    folder: RunFolder,
+    reporter: Reporter,
+    *,
+    device: str,
+) -> FinetuneOutcome:
+    """Train everything that is not finished yet, predict, compare, and write the model.
+
+    Raises:
+        DataError: a part of the split has no labelled row. RunError: interrupted; given again it goes on.
+    """
+    outcome = FinetuneOutcome(folder.path)
+    runner = _Runner(model, settings, rows, folder, reporter, device)
+    for part in plan_parts(plan, request):
+        where = part.name or "the model that is kept"
+        reporter.info(f"{where}: seed {part.seed}, from {'pre-trained' if part.start == MODEL else 'random'} weights")
+        outcome.results.append(runner.run(part))
+    outcome.verdict = verdict(outcome.results, settings.target)
+    _write_out_of_fold(outcome, settings.target, folder)
+    return outcome
+
+
+class _Runner:
+    def __init__(
+        self,
+        model: Model,
+        settings: FinetuneSettings,
+        rows: LabelledRows,
+        folder: RunFolder,
+        reporter: Reporter,
+        device: str,
+    ) -> None:
+        self.model, self.settings, self.rows, self.folder = model, settings, rows, folder
+        self.reporter, self.device = reporter, device
+        self.truth = rows.labels(settings.target)
+        self.options = InferenceOptions(device=device)
+
+    def run(self, part: Part) -> PartResult:
+        """Train the networks of one part, calibrate on validation, predict its test rows, keep the model."""
+        split = with_validation(part.split, self.rows, self.settings.target, part.seed)
+        own = self.folder if not part.name else RunFolder.inside(self.folder.path / part.name)
+        trained = [self._train(part, split, own, member) for member in range(part.members)]
+        predictor = self._calibrated(trained, split)
+        if part.start == MODEL:
+            self._export(trained, predictor, own)
+        scores = self._test(predictor, split.test, own)
+        validation = NO_ROWS if split.validation is None else split.validation
+        counts = {"train": len(split.train), "validation": len(validation), "test": len(split.test)}
+        record = {"start": part.start, "seed": part.seed, "rows": counts, "test": dict(scores)}
+        if part.name:
+            own.write_json("finetune.json", record)
+        return PartResult(part, own.path, scores, counts)
+
+    def _train(self, part: Part, split: ProbeSplit, own: RunFolder, member: int) -> TrainedTask:
+        place = own if member == 0 else RunFolder.inside(own.path / "members" / str(member))
+        return train_task(
+            self.model, self.settings, self.rows, split, place, self.reporter,
+            seed=part.seed + 1000 * member, start=part.start, device=self.device,
+        )  # fmt: skip
+
+    def _predictor(self, trained: Sequence[TrainedTask], facts: Mapping[str, Any]) -> Predictor:
+        tasks = [one.task.to(self.device) for one in trained]
+        domain = self.model.domain
+        return Predictor(tasks, self.model.preprocessor, self.settings.target, facts, domain, self.device)
+
+    def _calibrated(self, trained: Sequence[TrainedTask], split: ProbeSplit) -> Predictor:
+        assert split.validation is not None
+        target, truth = self.settings.target, self.truth[split.validation]
+        plain = self._predictor(trained, {})
+        raw = plain.raw(OneTarget(self.rows.reader, target), self.options, split.validation)
+        facts: dict[str, Any] = {"temperature": temperature_of(target, truth, raw)}
+        answers = self._answers(self._predictor(trained, facts), split.validation)
+        return self._predictor(trained, task_facts(target, truth, answers.outputs, facts["temperature"]))
+
+    def _answers(self, predictor: Predictor, rows: np.ndarray) -> PredictedRows:
+        reader = OneTarget(self.rows.reader, self.settings.target)
+        return join_predictions(list(predictor.windows(reader, self.options, rows)))
+
+    def _export(self, trained: Sequence[TrainedTask], predictor: Predictor, own: RunFolder) -> None:
+        part = TaskPart(
+            name=self.settings.task.name,
+            config=self.settings.task.config,
+            target=self.settings.target,
+            module=trained[0].task,
+            facts=predictor.facts,
+            members=[one.task for one in trained[1:]],
+        )
+        first = trained[0]
+        export_model(self.model.registry, first.parts, own, first.run.validation, first.run.steps, part)
+
+    def _test(self, predictor: Predictor, test: np.ndarray, own: RunFolder) -> Scores:
+        if not len(test):
+            return Scores({})
+        found = self._answers(predictor, test)
+        write_predictions(own.path / "predictions" / "test.parquet", predictor, found)
+        good = np.isfinite(found.outputs).all(1)
+        scores = score_predictions(self.settings.target, self.truth[test][good], found.outputs[good])
+        scores.rows = test[good]
+        if not good.all():
+            scores.notes = (*scores.notes, f"{int((~good).sum())} test rows have no prediction")
+        return scores
+
+
+def write_predictions(path: Path, predictor: Predictor, found: PredictedRows) -> None:
+    """Predictions with their labels, in the form of ``repcore predict``; replaces the file."""
+    target, count = predictor.target, found.outputs.shape[1]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    columns = answer_columns(target, predictor.facts, found)
+    columns.update(label_columns(target, target, found.labels, count))
+    names = output_names(target, count)
+    answer = f"p:{names[0]}" if target.kind in ("class", "multilabel") else names[0]
+    writer = TableWriter(path, {"target": target.name, "kind": target.kind}, answer, text_columns(target, count))
+    writer.restart()
+    writer.write(found.ids, found.status, found.reason, columns)
+    writer.finish()
+
+
+def verdict(results: Sequence[PartResult], target: TargetSpec) -> Comparison | None:
+    """Pre-trained against random starting weights, paired by seed and fold; None without controls."""
+    sides: dict[str, dict[int, list[Scores]]] = {MODEL: {}, RANDOM: {}}
+    for one in results:
+        if one.scores:
+            sides[one.part.start].setdefault(one.part.seed, []).append(one.scores)
+    if not sides[MODEL] or sides[MODEL].keys() != sides[RANDOM].keys():
+        return None
+    first = next(iter(sides[MODEL].values()))[0]
+    metric = primary_metric(target.kind, 2 if first.predictions is None else first.predictions.shape[1])
+    pairs = (("pre-trained", list(sides[MODEL].values())), ("random starting weights", list(sides[RANDOM].values())))
+    return compare("fine-tuning", metric, pairs, target, generator=np.random.default_rng(0))
+
+
+def _write_out_of_fold(outcome: FinetuneOutcome, target: TargetSpec, folder: RunFolder) -> None:
+    """The test predictions of all folds in one file, with their fold and starting weights."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    folds = [one for one in outcome.results if "fold-" in one.part.name]
+    if not folds:
+        return
+    tables = []
+    for one in folds:
+        table = pq.read_table(one.folder / "predictions" / "test.parquet")
+        table = table.append_column("fold", pa.array([one.part.name.rpartition("/")[2]] * table.num_rows))
+        tables.append(table.append_column("start", pa.array([one.part.start] * table.num_rows)))
+    path = folder.path / "predictions" / "out-of-fold.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    pq.write_table(pa.concat_tables([one.replace_schema_metadata() for one in tables]), partial)
+    partial.replace(path)
+
+
+def record_of(outcome: FinetuneOutcome, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Content of ``finetune.json``: the kept run's figures at the top, then every part and the verdict."""
+    kept = next(one for one in outcome.results if not one.part.name)
+    scored = kept if kept.scores else None
+    means = mean_scores([one.scores for one in outcome.results if one.part.start == MODEL and one.scores])
+    parts = [
+        {"part": one.part.name or MODEL, "start": one.part.start, "seed": one.part.seed, "rows": dict(one.rows),
+         "test": dict(one.scores), "notes": list(one.scores.notes)}
+        for one in outcome.results
+    ]  # fmt: skip
+    record = {
+        "start": kept.part.start,
+        "seed": kept.part.seed,
+        "rows": dict(kept.rows),
+        "test": dict(scored.scores) if scored else means,
+        "verdict": "" if outcome.verdict is None else outcome.verdict.verdict,
+        "parts": parts,
+        "request": dict(request),
+    }
+    finite: dict[str, Any] = json.loads(json.dumps(record), parse_constant=lambda _: None)
+    return finite
+
+
+def mean_scores(scores: Sequence[Scores]) -> dict[str, float]:
+    """Mean of each metric over runs; NaN where one has none."""
+    names = list(dict.fromkeys(name for one in scores for name in one))
+    return {name: float(np.mean([one.get(name, math.nan) for one in scores])) for name in names}

@@ -1,0 +1,62 @@
+"""Text that others wrote (file names, received settings, downloaded tables) on its way to people: data, never commands.
+
+Three places could mistake it for something else: a terminal (control characters), a Markdown reader (links, HTML), and
+whoever copies a suggested command into a shell. Each has one function here, and everything that is shown goes through.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import shlex
+
+# C0 and C1 controls but tab and newline, bidirectional overrides and isolates, line and paragraph separators, and the
+# surrogates that stand for bytes of file names that are not UTF-8
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#|!~])")
+_DISTRIBUTION = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
+_VERSION = re.compile(r"[0-9][A-Za-z0-9.!+_-]{0,63}")
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,62})")
+
+
+def printable(text: str) -> str:
+    """Text for a terminal: control characters as ``\\x1b``, so that they are seen and do nothing."""
+    return _UNPRINTABLE.sub(_escaped, text)
+
+
+def one_line(text: str) -> str:
+    """Like :func:`printable`, with newlines and tabs as blanks."""
+    return printable(" ".join(text.split()))
+
+
+def markdown(text: str) -> str:
+    """Text for a Markdown document: no HTML, no link, no heading, on one line; code spans of its own are kept."""
+    return _MARKDOWN.sub(r"\\\1", html.escape(one_line(text), quote=False).replace("://", ":&#47;&#47;"))
+
+
+def is_distribution(name: str) -> bool:
+    """Whether a text is the name of a Python distribution and nothing else."""
+    return _DISTRIBUTION.fullmatch(name) is not None
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a text is one word of a registered name (``audio``, ``ssamba-2``)."""
+    return _NAME.fullmatch(name) is not None
+
+
+def pip_install(distribution: str, version: str = "") -> str:
+    """``pip install NAME==VERSION`` quoted for a shell; empty when what was received is no name or version."""
+    if not is_distribution(distribution) or (version and _VERSION.fullmatch(version) is None):
+        return ""
+    return f"pip install {shlex.quote(distribution + (f'=={version}' if version else ''))}"
+
+
+def _escaped(found: re.Match[str]) -> str:
+    number = ord(found.group())
+    return f"\\x{number - 0xDC00:02x}" if 0xDC80 <= number <= 0xDCFF else _code(number)
+
+
+def _code(number: int) -> str:
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"

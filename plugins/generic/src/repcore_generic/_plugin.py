@@ -1,0 +1,39 @@
+"""What repcore-generic registers. Imports nothing heavy: the code behind each name is loaded on first use."""
+
+from __future__ import annotations
+
+from repcore.hooks import API_VERSION
+from repcore.registration import Registration
+from repcore.specs import GENERIC, PluginInfo
+from repcore_generic.registration import (
+    cmim,
+    gaussian_anomaly,
+    label_shift,
+    matryoshka,
+    mlcd,
+    pairs,
+    rank_metrics,
+    sparse_codes,
+    token_alignment,
+)
+
+plugin = Registration(
+    PluginInfo(
+        title="Methods for every encoder",
+        domain=GENERIC,
+        api_version=API_VERSION,
+        summary="Label-free objectives and estimators that work with the encoders of every domain",
+        licence="Apache-2.0",
+    ),
+    parts=(
+        pairs,
+        cmim,
+        matryoshka,
+        mlcd,
+        token_alignment,
+        gaussian_anomaly,
+        label_shift,
+        sparse_codes,
+        rank_metrics,
+    ),
+)

@@ -1,0 +1,1 @@
+"""Fitted on frozen features, after training."""

@@ -1,0 +1,1 @@
+"""Tiny settings and batches of every part, for conformance checks and documentation."""

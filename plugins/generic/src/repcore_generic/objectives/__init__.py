@@ -1,0 +1,1 @@
+"""Losses around any encoder."""

@@ -1,0 +1,24 @@
+"""Latent label shift (DDFA)."""
+
+from __future__ import annotations
+
+from repcore.specs import SystemSpec
+
+PACKAGE = "repcore_generic"
+PAPER = "Roberts et al. 2022, Unsupervised Learning under Latent Label Shift, NeurIPS, arXiv 2207.13179"
+LICENCE = "Apache-2.0 (this implementation, from the formulas; the public repository is CC BY-NC 4.0)"
+
+SYSTEMS = (
+    SystemSpec(
+        name="label-shift",
+        summary="Classes from the domains that items come from",
+        paper=PAPER,
+        licence=LICENCE,
+        replay=f"{PACKAGE}.verification.label_shift:replay",
+        differences=(
+            ("negative entries of p(y | x)", "kept: the arg max may flip", "clipped at 0", ""),
+            ("domains of uneven size", "ignored", "divided out", ""),
+            ("starts of the factorisation", "one", "at least twenty, the smallest error", "starts"),
+        ),
+    ),
+)

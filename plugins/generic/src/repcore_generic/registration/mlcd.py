@@ -1,0 +1,24 @@
+"""MLCD: multi-label cluster discrimination."""
+
+from __future__ import annotations
+
+from repcore.specs import SystemSpec
+
+PACKAGE = "repcore_generic"
+PAPER = "An et al. 2024, Multi-label Cluster Discrimination, ECCV, arXiv 2407.17331"
+LICENCE = "Apache-2.0 (this implementation; MLCD's own loss was not released, UNICOM's code is MIT)"
+
+SYSTEMS = (
+    SystemSpec(
+        name="mlcd",
+        summary="Multi-label cluster discrimination",
+        paper=PAPER,
+        licence=LICENCE,
+        replay=f"{PACKAGE}.verification.mlcd:replay",
+        differences=(
+            ("cosines", "unscaled: nearly linear, lowers probes", "scale 16 and a margin of 0.2", "objective.scale"),
+            ("sampled negatives", "share of all centres, positives included", "of those that are no positive", ""),
+            ("angle margin", "constant in the gradient", "exact", "objective.margin_gradient=straight-through"),
+        ),
+    ),
+)

@@ -1,0 +1,20 @@
+"""Sparse codes: dictionaries of token features, and codes of modules."""
+
+from __future__ import annotations
+
+from repcore.specs import SystemSpec
+
+PACKAGE = "repcore_generic"
+PAPER = (
+    "O'Neill and Bui 2024, Sparse autoencoders enable scalable and reliable circuit identification, arXiv 2405.12522"
+)
+
+SYSTEMS = (
+    SystemSpec(
+        name="sparse-codes",
+        summary="Sparse auto-encoder dictionaries, and codes that tell modules apart",
+        paper=PAPER,
+        licence="Apache-2.0 (this implementation; no public code of the paper exists)",
+        replay=f"{PACKAGE}.verification.sparse_codes:replay",
+    ),
+)

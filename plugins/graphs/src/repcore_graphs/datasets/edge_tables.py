@@ -1,0 +1,223 @@
+"""What the columns of an edge, node or graph table are: ends of edges, ids, graphs, features.
+
+Names decide where they are known; else the cells do (ids that stand in both columns), and what was decided is told to
+the account. Ids are text: ``01`` and ``1`` are two nodes; only where a whole column of whole numbers was written with
+decimals (``1.0``, as exports do beside empty cells) they are read as whole.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from repcore.data.accounting import Accounting
+from repcore.data.cells import decimal_sign, is_missing, read_numbers
+from repcore.data.groups import plain_name
+from repcore.data.tables import Table
+from repcore.errors import DataError
+
+END_NAMES = (
+    ("source", "target"), ("src", "dst"), ("from", "to"), ("u", "v"), ("i", "j"), ("head", "tail"), ("row", "col"),
+    ("node1", "node2"), ("node_1", "node_2"), ("node_a", "node_b"), ("id1", "id2"), ("id_1", "id_2"), ("n1", "n2"),
+    ("source_id", "target_id"), ("source_node", "target_node"), ("from_id", "to_id"), ("from_node", "to_node"),
+    ("from_node_id", "to_node_id"), ("fromnodeid", "tonodeid"), ("subject", "object"), ("atom1", "atom2"),
+    ("vertex1", "vertex2"), ("start_node", "end_node"), ("source", "dst"), ("src", "target"), ("from", "target"),
+    ("source", "destination"), ("follower", "followee"), ("citing", "cited"),
+)  # fmt: skip
+GRAPH_NAMES = ("graph", "graph_id", "graphid", "graph_idx", "graph_index", "molecule", "mol_id", "network")
+NODE_NAMES = ("node", "node_id", "nodeid", "id", "name", "vertex", "vertex_id", "atom")
+CATEGORY_NAMES = ("type", "kind", "label", "relation", "rel", "bond")
+IDENTIFIER = re.compile(
+    r"(^|_)(id|idx|index|no|name|key|title|comment|note|url|timestamp|date|time)$|^unnamed|^column\d+$"
+)
+MOST_WORDS = 1000
+LEAST_SHARED = 0.1  # share of ids that have to stand on both sides, to take two columns for ends by their cells
+CHANGE = "dataset.source=NAME dataset.target=NAME with train, --read source=NAME ... elsewhere"
+
+
+def column_named(columns: Sequence[str], names: Sequence[str]) -> str | None:
+    """The first of these names that is there, whatever its case and signs."""
+    plain = {plain_name(column): column for column in reversed(columns)}
+    return next((plain[name] for name in names if name in plain), None)
+
+
+def find_ends(table: Table, source: str, target: str, account: Accounting | None) -> tuple[str, str]:
+    """The columns with the two ends of each edge.
+
+    Args:
+        source / target: as the user says; empty = find them.
+
+    Raises:
+        DataError: no two columns are ends, or only the user can tell which are.
+    """
+    if source or target:
+        if not (source and target):
+            raise DataError("one end of the edges was named, not the other", hint=CHANGE)
+        return table.require(source), table.require(target)
+    names = {plain_name(column): column for column in table.columns}
+    for one, other in END_NAMES:
+        if table.has_header and one in names and other in names:
+            if account is not None and (one, other) != END_NAMES[0]:
+                account.guess("ends of edges", f"columns {names[one]!r} and {names[other]!r}", "by their names", CHANGE)
+            return names[one], names[other]
+    if len(table.columns) < 2:
+        raise DataError(
+            f"{table.path.name} has one column, an edge has two ends", columns=", ".join(table.columns), hint=CHANGE
+        )
+    first, second = table.columns[0], table.columns[1]
+    share = shared_ids(table.slice(0, 5000, first), table.slice(0, 5000, second))
+    if (len(table.columns) > 2 and table.has_header and share < LEAST_SHARED) or not are_ids(table, first, second):
+        raise DataError(
+            f"{table.path.name} has no source and target columns",
+            columns=", ".join(table.columns[:40]),
+            hint=CHANGE,
+        )
+    if account is not None:
+        why = f"the first two columns; {share:.0%} of the ids stand in both"
+        account.guess("ends of edges", f"columns {first!r} and {second!r}", why, CHANGE)
+    return first, second
+
+
+def shared_ids(one: Sequence[Any], other: Sequence[Any]) -> float:
+    """Share of the distinct ids of the smaller side that stand on the other side, too."""
+    left, right = {str(cell).strip() for cell in one}, {str(cell).strip() for cell in other}
+    return len(left & right) / max(1, min(len(left), len(right)))
+
+
+def are_ids(table: Table, *columns: str) -> bool:
+    """Whether cells can name nodes: whole numbers, or short texts; measured values and sentences cannot."""
+    for column in columns:
+        filled = [str(cell).strip() for cell in table.slice(0, 2000, column) if not is_missing(cell)]
+        numbers = read_numbers(column, filled).values
+        known = numbers[~np.isnan(numbers)]
+        if not filled or (known.size and not (known == known.round()).all()):
+            return False
+        if known.size < len(filled) and max(len(text.split()) for text in filled) > 4:
+            return False
+    return True
+
+
+@dataclass(slots=True)
+class Ids:
+    """Turns cells into node ids, alike for all tables of a data set.
+
+    Args:
+        whole: numbers were written with decimals and are read as whole ones.
+    """
+
+    whole: bool = False
+
+    @classmethod
+    def of(cls, columns: Sequence[Sequence[Any]], account: Accounting) -> Ids:
+        """Judge all columns of ids together."""
+        texts = {str(cell).strip() for column in columns for cell in column if not is_missing(cell)}
+        decimals = sorted(text for text in texts if re.fullmatch(r"\d+\.0*", text))
+        if decimals and all(re.fullmatch(r"\d+(\.0*)?", text) for text in texts):
+            account.guess("node ids", "whole numbers", f"{len(decimals):,} are written as {decimals[0]!r}")
+            return cls(whole=True)
+        padded = sorted(text for text in texts if re.fullmatch(r"0+\d+", text) and text.lstrip("0").zfill(1) in texts)
+        if padded:
+            other = padded[0].lstrip("0").zfill(1)
+            account.note(
+                f"node ids {padded[0]!r} and {other!r} are two nodes: ids are text ({len(padded):,} such pairs)"
+            )
+        return cls()
+
+    def __call__(self, cell: Any) -> str:
+        text = "" if cell is None else str(cell).strip()
+        return text.split(".")[0] if self.whole else text
+
+
+# ------------------------------------------------------------------------------------------------ features
+
+
+@dataclass(slots=True)
+class FeatureColumns:
+    """Feature columns of a table: numbers (NaN = not understood, or empty) and categories, one a row."""
+
+    numbers: dict[str, np.ndarray] = field(default_factory=dict)
+    categories: dict[str, list[str]] = field(default_factory=dict)
+    cells: dict[str, list[Any]] = field(default_factory=dict)
+
+    def of(self, kind: str, rows: np.ndarray) -> dict[str, Any]:  # keyword arguments of RawGraph
+        """Features of some rows."""
+        found: dict[str, Any] = {}
+        if self.numbers:
+            found[f"{kind}_attributes"] = np.stack([one[rows] for one in self.numbers.values()], 1).astype(np.float32)
+        if self.categories:
+            columns = [[one[row] for row in rows] for one in self.categories.values()]
+            table = np.array(columns, dtype=str).reshape(len(columns), len(rows)).T
+            found[f"{kind}_labels"] = _whole(table)
+        return found
+
+    def odd(self, rows: np.ndarray) -> str:
+        """What is wrong with the first cell of these rows that is no number; empty if nothing is."""
+        for name, values in self.numbers.items():
+            bad = rows[np.isnan(values[rows])]
+            if bad.size:
+                return f"column {name!r} has {self.cells[name][bad[0]] or ''!r} in row {bad[0]}"
+        return ""
+
+
+def _whole(table: np.ndarray) -> np.ndarray:
+    """Codes as int64 where all of them are whole numbers, else the words."""
+    try:
+        return table.astype(np.int64)
+    except ValueError:
+        return table
+
+
+def feature_columns(table: Table, skip: Sequence[str | None], what: str, account: Accounting) -> FeatureColumns:
+    """Judge every column that is neither an end, an id nor a label."""
+    found = FeatureColumns()
+    for name in table.columns:
+        if name in skip:
+            continue
+        cells = table.cells(name)
+        sign = decimal_sign(cells)
+        if sign is not None and sign[0] == ",":
+            account.guess(f"decimal sign of {name!r}", "comma", sign[1])
+        numbers = read_numbers(name, cells, "," if sign is not None and sign[0] == "," else ".")
+        words = [str(cell).strip() for cell in cells if not is_missing(cell)]
+        plain = plain_name(name)
+        is_category = plain in CATEGORY_NAMES or plain.endswith(("_label", "_type"))
+        said = f"{what} column {name!r}"
+        if not words:
+            account.guess(said, "left out", "every cell is empty")
+        elif numbers.number_share >= 0.5 and not is_category:
+            found.numbers[name], found.cells[name] = numbers.values, cells
+            account.odd_cells += [f"{text}: their graphs are rows that cannot be used" for text in _odd(numbers)]
+        elif is_category or _come_again(words, plain):
+            values = [str(cell).strip() if cell is not None else "" for cell in cells]
+            found.categories[name] = [_code(value) for value in values]
+            account.guess(said, f"{len(set(words))} categories", f"words such as {words[0]!r}")
+        else:
+            account.guess(said, "left out", f"{len(set(words)):,} different texts such as {words[0][:40]!r}")
+    return found
+
+
+def _odd(numbers: Any) -> list[str]:
+    return [text.replace(" and count as missing", "") for text in numbers.sentences()]
+
+
+def _code(text: str) -> str:
+    return text[:-2] if re.fullmatch(r"-?\d+\.0", text) else text
+
+
+def _come_again(words: Sequence[str], plain: str) -> bool:
+    distinct = len(set(words))
+    return (
+        not IDENTIFIER.search(plain) and distinct < len(words) and distinct <= min(MOST_WORDS, max(2, len(words) / 3))
+    )
+
+
+def by_value(cells: Sequence[Any], order: Mapping[str, int]) -> list[np.ndarray]:
+    """Row numbers of each name of ``order``."""
+    found: list[list[int]] = [[] for _ in order]
+    for row, cell in enumerate(cells):
+        found[order["" if cell is None else str(cell).strip()]].append(row)
+    return [np.asarray(rows, np.int64) for rows in found]

@@ -1,0 +1,290 @@
+"""Files of networks (GraphML, GML, node-link JSON, MatrixMarket, ...): one file, or a folder with one graph a file.
+
+Node and edge attributes that every graph has become features: numbers as attributes, words as labels. An attribute
+named like a label is a target where its values are one; identifiers, coordinates for drawing and attributes that some
+nodes lack are left out and named. Folders called like parts of a split are parts, other folders are classes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from repcore.data.accounting import Accounting, walk
+from repcore.data.catalogue import Catalogue, CatalogueReader, Row, class_target, existing
+from repcore.data.labels import LabelColumn, read_label
+from repcore.data.splits import PART_NAMES
+from repcore.errors import ItemError
+from repcore.interfaces import Sample
+from repcore.specs import TargetSpec
+from repcore_graphs.configs.data import NetworkConfig
+from repcore_graphs.datasets.graph_targets import CHANGE
+from repcore_graphs.datasets.raw_graph import ONE_GRAPH, RawGraph, check_graph
+from repcore_graphs.formats.networks import SUFFIXES, Network, json_kind, read_networks
+
+LABEL_NAMES = ("label", "class", "y", "target", "community", "club", "group")
+DRAWN = {"pos", "x", "y", "z", "graphics", "viz", "color", "colour", "shape", "size"}  # how a node looks
+IDENTIFIERS = {"id", "name", "key", "title", "uuid"}
+MOST_WORDS = 1000
+SNIFFED_BYTES = 1 << 16
+
+
+def sniff(path: Path) -> float:
+    """0.9 for a file whose suffix is a graph format's own, 0.8 for JSON of a graph, less for a folder of them."""
+    if path.is_dir():
+        found = [one.path for one in walk(path) if not one.problem and not one.left_out]
+        graphs = [one for one in found if one.suffix.lower() in SUFFIXES]
+        return 0.8 * sniff(graphs[0]) if graphs and len(graphs) > len(found) / 2 else 0.0
+    suffix = path.suffix.lower()
+    if suffix in (".json", ".jsonl"):
+        return 0.8 if _is_graph_json(path) else 0.0
+    if suffix == ".edgelist":
+        return 0.95 if "{" in _head(path) else 0.0
+    if suffix == ".npz":
+        return 0.8 if _is_sparse_matrix(path) else 0.0
+    return 0.9 if suffix in SUFFIXES else 0.0
+
+
+def _head(path: Path) -> str:
+    with path.open("rb") as file:
+        return file.read(SNIFFED_BYTES).decode("utf-8", "replace")
+
+
+def _is_graph_json(path: Path) -> bool:
+    if path.suffix.lower() == ".jsonl":
+        first = next((line for line in _head(path).splitlines() if line.strip()), "")
+    elif path.stat().st_size <= SNIFFED_BYTES:
+        first = _head(path)
+    else:
+        return '"nodes"' in _head(path) or '"links"' in _head(path) or '"adjacency"' in _head(path)
+    try:
+        content = json.loads(first.lstrip("\ufeff"))
+    except ValueError:
+        return False
+    return bool(json_kind(content[0] if isinstance(content, list) and content else content))
+
+
+def _is_sparse_matrix(path: Path) -> bool:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {"format", "shape", "data"} <= set(archive.files)
+    except (OSError, ValueError):
+        return False
+
+
+@dataclass(slots=True)
+class Found:
+    """A graph of a file, or why there is none."""
+
+    id: str
+    file: Path
+    network: Network | None
+    problem: tuple[str, str] | None = None
+    folder: str = ""
+
+
+class NetworkDataset(CatalogueReader[Network, RawGraph]):
+    """Reader of network files.
+
+    Args:
+        config: path, and what the labels are.
+
+    Raises:
+        DataError: nothing there, or nothing that can be read.
+    """
+
+    noun = "graph"
+
+    def __init__(self, config: NetworkConfig) -> None:
+        self.config = config
+        path = existing(config.path, "graph")
+        account = Accounting(root=path if path.is_dir() else path.parent)
+        found = list(_find(path, config.directed))
+        graphs = [one.network for one in found if one.network is not None]
+        self._nodes = _Table("node", graphs, account, config.label_kind)
+        self._edges = _Table("edge", graphs, account, config.label_kind)
+        _tell_directions(graphs, account)
+        if len(graphs) == 1:
+            account.note(ONE_GRAPH)
+        super().__init__(
+            _catalogue(found, account, self._nodes.targets, config.label_kind),
+            path,
+            expected=f"files ending in {', '.join(SUFFIXES)}",
+        )
+        self._number = {id(one): number for number, one in enumerate(graphs)}
+
+    def read(self, row: Row[Network]) -> RawGraph:
+        """The graph with its features.
+
+        Raises:
+            ItemError: see :func:`check_graph`.
+        """
+        network = row.source
+        number = self._number[id(network)]
+        graph = RawGraph(
+            num_nodes=len(network.names),
+            edge_index=network.arcs,
+            **self._nodes.features(network.nodes, len(network.names)),
+            **self._edges.features(network.edges, network.arcs.shape[1]),
+            node_targets=self._nodes.labels(number),
+        )
+        check_graph(graph)
+        return graph
+
+    def size_of(self, content: RawGraph) -> int:
+        return content.edge_index.nbytes
+
+    def facts(self, content: RawGraph) -> Mapping[str, Any]:
+        return {"nodes": content.num_nodes, "edges": content.edge_index.shape[1]}
+
+    def sample(self, row: Row[Network], content: RawGraph) -> Sample:
+        return Sample(row.id, content, dict(row.targets), row.group, dict(self.facts(content)))
+
+
+# ------------------------------------------------------------------------------------------------- files
+
+
+def _tell_directions(graphs: Sequence[Network], account: Accounting) -> None:
+    silent = [one for one in graphs if not one.says_direction]
+    if silent:
+        chosen = "one-way" if silent[0].is_directed else "both ways"
+        account.guess("edges", chosen, "the format does not say", "dataset.directed=true|false")
+    stored = [one.is_directed for one in graphs if one.says_direction]
+    for is_directed, word in ((False, "undirected"), (True, "directed")):
+        if stored.count(is_directed):
+            account.note(f"stored as {word}: {stored.count(is_directed)} of {len(graphs)} graphs")
+
+
+def _find(path: Path, directed: bool) -> Iterator[Found]:
+    """Graphs of all files, in order of their paths."""
+    files = [path]
+    if path.is_dir():
+        files = [
+            one.path for one in walk(path) if not (one.problem or one.left_out) and one.path.suffix.lower() in SUFFIXES
+        ]
+    for file in files:
+        name = file.name if file == path else file.relative_to(path).as_posix()
+        folder = "" if file == path or file.parent == path else file.relative_to(path).parts[0]
+        try:
+            networks = read_networks(file, directed=directed)
+        except ItemError as error:
+            yield Found(name, file, None, (error.status, error.reason), folder)
+            continue
+        for number, network in enumerate(networks):
+            yield Found(name if len(networks) == 1 else f"{name}:{number}", file, network, None, folder)
+
+
+def _catalogue(
+    found: Sequence[Found], account: Accounting, node_targets: Sequence[TargetSpec], kind: str
+) -> Catalogue[Network]:
+    folders = [one.folder for one in found]
+    splits: dict[str, list[int]] = {}
+    targets: list[TargetSpec] = list(node_targets)
+    values: list[dict[str, float]] = [{} for _ in found]
+    if all(folders) and {one.lower() for one in folders} <= set(PART_NAMES):
+        for row, one in enumerate(folders):
+            splits.setdefault(PART_NAMES[one.lower()], []).append(row)
+        account.guess("folders", "parts of a split", f"they are called {', '.join(sorted(set(folders)))}")
+    elif all(folders) and len(set(folders)) > 1:
+        spec, number = class_target("folder", folders)
+        targets.append(spec)
+        account.guess("label 'folder'", f"class ({', '.join(spec.names[:6])})", "every graph lies in one of them")
+        for row, one in enumerate(folders):
+            values[row]["folder"] = float(number[one])
+    for label in _graph_labels(found, kind):
+        label.tell(account)
+        if label.target is not None:
+            targets.append(label.target)
+            for row in range(len(found)):
+                values[row][label.name] = float(label.values[row])
+    rows = [
+        Row(one.id, one.network, values[row], problem=one.problem, files=(one.file,)) for row, one in enumerate(found)
+    ]
+    return Catalogue(rows, targets, splits, account=account)  # type: ignore[arg-type]
+
+
+def _graph_labels(found: Sequence[Found], kind: str) -> Iterator[LabelColumn]:
+    """Attributes of whole graphs that are called like labels."""
+    about = [{} if one.network is None else one.network.about for one in found]
+    for name in dict.fromkeys(key for one in about for key in one if str(key).lower() in LABEL_NAMES):
+        yield read_label(str(name), [one.get(name) for one in about], kind=kind, change=CHANGE)  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------------------------------------- features
+
+
+class _Table:
+    """Attributes of the nodes (or edges) of all graphs: which are features, and which one is a label."""
+
+    def __init__(self, what: str, graphs: Sequence[Network], account: Accounting, kind: str) -> None:
+        self.what = what
+        self.numbers: list[str] = []
+        self.words: list[str] = []
+        self.targets: list[TargetSpec] = []
+        self._starts = np.cumsum([0, *(len(one.names) for one in graphs)])
+        self._label: LabelColumn | None = None
+        self._label_names: set[str] = set()
+        counts = [len(one.names) if what == "node" else one.arcs.shape[1] for one in graphs]
+        held = [one.nodes if what == "node" else one.edges for one in graphs]
+        names = list(dict.fromkeys(name for columns in held for name in columns))
+        if what == "node":
+            self._label_names = {
+                name for name in names if name.lower() in LABEL_NAMES and not (name == "y" and "x" in names)
+            }
+        for name in names:
+            cells = [
+                cell for columns, count in zip(held, counts, strict=True) for cell in columns.get(name, [None] * count)
+            ]
+            self._judge(name, cells, account, kind)
+
+    def _judge(self, name: str, cells: list[Any], account: Accounting, kind: str) -> None:
+        said = f"{self.what} attribute {name!r}"
+        if self._label is None and name in self._label_names and _is_plain(cells):
+            label = read_label(f"node_{name}", cells, kind=kind, change=CHANGE)  # type: ignore[arg-type]
+            if label.target is not None:
+                label.tell(account)
+                self._label = label
+                self.targets.append(TargetSpec(label.name, label.target.kind, level="node", names=label.target.names))
+                return
+        filled = [cell for cell in cells if cell is not None]
+        if not _is_plain(cells) or name.lower() in DRAWN:
+            why = "it says how to draw" if _is_plain(cells) else "its values are neither numbers nor words"
+            account.guess(said, "left out", why)
+        elif len(filled) < len(cells):
+            account.guess(said, "left out", f"{len(cells) - len(filled):,} of {len(cells):,} {self.what}s lack it")
+        elif all(isinstance(cell, int | float) for cell in cells):
+            self.numbers.append(name)
+        elif name.lower() in IDENTIFIERS:
+            account.guess(said, "left out", f"its name says that it tells {self.what}s apart")
+        elif len(words := {str(cell) for cell in cells}) <= min(MOST_WORDS, max(2, len(cells) / 4)):
+            self.words.append(name)
+            account.guess(said, f"{len(words)} categories", "its values are words that come again")
+        else:
+            account.guess(said, "left out", f"{len(words):,} different words: it tells {self.what}s apart")
+
+    def features(self, columns: Mapping[str, list[Any]], count: int) -> dict[str, Any]:  # keyword arguments of RawGraph
+        found: dict[str, Any] = {}
+        if self.numbers:
+            values = [[float(one) for one in columns.get(name, [math.nan] * count)] for name in self.numbers]
+            found[f"{self.what}_attributes"] = np.asarray(values, np.float32).reshape(len(values), count).T.copy()
+        if self.words:
+            texts = [[str(one) for one in columns.get(name, [""] * count)] for name in self.words]
+            found[f"{self.what}_labels"] = np.asarray(texts, str).reshape(len(texts), count).T.copy()
+        return found
+
+    def labels(self, number: int) -> dict[str, np.ndarray]:
+        """Label of each node of one graph."""
+        if self._label is None:
+            return {}
+        rows = slice(self._starts[number], self._starts[number + 1])
+        return {self._label.name: self._label.values[rows].astype(np.float32)}
+
+
+def _is_plain(cells: Iterable[Any]) -> bool:
+    return all(cell is None or isinstance(cell, str | int | float) for cell in cells)

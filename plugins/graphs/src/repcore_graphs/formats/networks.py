@@ -1,0 +1,264 @@
+"""Files that networkx and scipy read: GraphML, GML, GEXF, Pajek, node-link JSON, attributed edge lists, MatrixMarket.
+
+The libraries do the format; what they give becomes :class:`Network`, with structure as stored: a directed graph keeps
+its directions, an undirected edge becomes both, parallel edges and self edges stay. Matrices are read without networkx,
+so that a large one costs no more than its entries. Symbols: N nodes, A arcs.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from repcore.errors import ItemError
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+MATRICES = (".mtx", ".npz")
+SUFFIXES = (".graphml", ".gml", ".gexf", ".net", ".paj", ".json", ".jsonl", ".g6", ".s6", ".edgelist", *MATRICES)
+SIZES = ("num_nodes", "n_nodes", "number_of_nodes")
+
+
+@dataclass(slots=True)
+class Network:
+    """One graph as a file stores it.
+
+    Args:
+        names: of the N nodes, as text.
+        arcs: int64 (2, A); an undirected edge stands in both directions, one right after the other.
+        is_directed: whether directions mean something.
+        nodes / edges: attribute name -> one value a node (an arc), None where it has none.
+        about: attributes of the whole graph.
+        says_direction: whether the format tells directed graphs from others.
+    """
+
+    names: list[str]
+    arcs: np.ndarray
+    is_directed: bool
+    nodes: dict[str, list[Any]] = field(default_factory=dict)
+    edges: dict[str, list[Any]] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
+    says_direction: bool = True
+
+
+def read_networks(path: Path, *, directed: bool = False) -> list[Network]:
+    """All graphs of a file.
+
+    Args:
+        path: the file.
+        directed: whether edges are one-way where the format does not say.
+
+    Raises:
+        ItemError: the file cannot be read as what its name says.
+    """
+    suffix = path.suffix.lower()
+    read = _READERS.get(suffix, _nothing)
+    if suffix not in SUFFIXES:
+        raise ItemError("unknown_format", f"{suffix!r} is no suffix of graphs")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = list(_edge_list(path, directed) if suffix == ".edgelist" else read(path))
+    except ItemError:
+        raise
+    except Exception as error:  # the libraries raise whatever their parsers meet
+        words = " ".join(str(error).split())[:200]
+        raise ItemError("unreadable", f"not readable as {suffix[1:]}: {words or type(error).__name__}") from error
+    if not found:
+        raise ItemError("unreadable", "the file holds no graph")
+    return found
+
+
+def from_networkx(graph: nx.Graph) -> Network:
+    """A networkx graph of any class."""
+    place = {node: number for number, node in enumerate(graph)}
+    ends: list[int] = []
+    held: list[Mapping[str, Any]] = []
+    for source, target, data in graph.edges(data=True):
+        both = not graph.is_directed() and source != target
+        for u, v in ((source, target), (target, source)) if both else ((source, target),):
+            ends += (place[u], place[v])
+            held.append(data)
+    return Network(
+        names=[str(node) for node in graph],
+        arcs=np.asarray(ends, np.int64).reshape(-1, 2).T.copy(),
+        is_directed=graph.is_directed(),
+        nodes=_columns([data for _, data in graph.nodes(data=True)]),
+        edges=_columns(held),
+        about=dict(graph.graph),
+    )
+
+
+def _columns(rows: list[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    names = dict.fromkeys(str(name) for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}
+
+
+# ------------------------------------------------------------------------------------------------ formats
+
+
+def _networkx(read: str, **options: Any) -> Callable[[Path], Iterable[Network]]:
+    def graphs(path: Path) -> Iterable[Network]:
+        import networkx as nx
+
+        found = getattr(nx, read)(path, **options)
+        return [from_networkx(one) for one in (found if isinstance(found, list) else [found])]
+
+    return graphs
+
+
+def _gml(path: Path) -> Iterable[Network]:
+    """Labels need not be unique in GML, or be there at all: nodes are told apart by their ids."""
+    import networkx as nx
+
+    return [_named(from_networkx(nx.read_gml(path, label=None)))]
+
+
+def _gexf(path: Path) -> Iterable[Network]:
+    import networkx as nx
+
+    return [_named(from_networkx(nx.read_gexf(path)))]
+
+
+def _named(network: Network) -> Network:
+    """In GML and GEXF a node's label is the name by which it is shown, not what it is."""
+    labels = network.nodes.pop("label", network.names)
+    network.names = [name if label is None else str(label) for name, label in zip(network.names, labels, strict=True)]
+    return network
+
+
+def _json(path: Path) -> Iterable[Network]:
+    content = json.loads(path.read_text(encoding="utf-8-sig"))
+    return [_from_json(one) for one in (content if isinstance(content, list) else [content])]
+
+
+def _json_lines(path: Path) -> Iterable[Network]:
+    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    return [_from_json(json.loads(line)) for line in lines if line.strip()]
+
+
+def json_kind(content: Any) -> str:
+    """``node-link``, ``adjacency`` or ``cytoscape``; empty if JSON content is no graph that is known."""
+    if not isinstance(content, Mapping):
+        return ""
+    if "nodes" in content and isinstance(content.get("links", content.get("edges")), list):
+        return "node-link"
+    if "nodes" in content and isinstance(content.get("adjacency"), list):
+        return "adjacency"
+    elements = content.get("elements")
+    return "cytoscape" if isinstance(elements, Mapping) and "nodes" in elements else ""
+
+
+def _from_json(content: Any) -> Network:
+    import networkx as nx
+
+    kind = json_kind(content)
+    if kind == "node-link":
+        return from_networkx(nx.node_link_graph(_with_keys(content), edges="links" if "links" in content else "edges"))
+    if kind == "adjacency":
+        return from_networkx(nx.adjacency_graph(content))
+    if kind == "cytoscape":
+        return from_networkx(nx.cytoscape_graph({"data": [], **content}))
+    raise ItemError("unreadable", "the JSON is no graph: expected nodes with links (or edges), or with adjacency")
+
+
+def _with_keys(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Node-link data as networkx wants it: D3 and others number nodes by their place where they have no id."""
+    nodes = [
+        {**one, "id": one.get("id", one.get("name", place))} if isinstance(one, Mapping) else {"id": one}
+        for place, one in enumerate(content["nodes"])
+    ]
+    edges = "links" if "links" in content else "edges"
+    known = {one["id"] for one in nodes}
+    links = []
+    for number, link in enumerate(content[edges]):
+        one = link if isinstance(link, Mapping) else dict(zip(("source", "target"), link, strict=False))
+        for end in ("source", "target"):
+            if end not in one:
+                raise ItemError("incomplete_edge", f"link {number} has no {end}")
+            if one[end] not in known:
+                raise ItemError("dangling_edge", f"link {number} names node {one[end]!r}, which is not among the nodes")
+        links.append(one)
+    return {"directed": False, "multigraph": True, "graph": {}, **content, "nodes": nodes, edges: links}
+
+
+def _edge_list(path: Path, directed: bool) -> Iterable[Network]:
+    """Lines ``source target {attributes}`` as networkx writes them; ids that are all whole numbers sort as such."""
+    import networkx as nx
+
+    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    body = [line for line in lines if line.strip() and not line.lstrip().startswith(("#", "%"))]
+    if not body:
+        raise ItemError("unreadable", "the file holds no edge")
+    delimiter = "," if body[0].split("{")[0].count(",") else None
+    graph = nx.parse_edgelist(
+        body, comments=None, delimiter=delimiter, create_using=nx.MultiDiGraph if directed else nx.MultiGraph
+    )
+    if graph.number_of_edges() != len(body):
+        raise ItemError("incomplete_edge", f"{len(body) - graph.number_of_edges()} of {len(body)} lines are no edges")
+    if all(str(node).isdecimal() for node in graph):
+        ordered = graph.__class__()
+        ordered.add_nodes_from(sorted(graph, key=int))
+        ordered.add_edges_from(graph.edges(data=True))
+        graph = ordered
+    network = from_networkx(graph)
+    network.says_direction = False
+    return [network]
+
+
+def _nothing(path: Path) -> Iterable[Network]:
+    del path
+    return ()
+
+
+def _matrix_market(path: Path) -> Iterable[Network]:
+    from scipy import io
+
+    symmetry = io.mminfo(path)[5]
+    return [_from_matrix(io.mmread(path), is_directed=symmetry == "general")]
+
+
+def _scipy_matrix(path: Path) -> Iterable[Network]:
+    from scipy import sparse
+
+    return [_from_matrix(sparse.load_npz(path), is_directed=True)]
+
+
+def _from_matrix(matrix: Any, *, is_directed: bool) -> Network:
+    """Entry (i, j) is an arc from i to j; a symmetric matrix is undirected."""
+    from scipy import sparse
+
+    table = sparse.coo_array(matrix)
+    if table.shape[0] != table.shape[1]:
+        raise ItemError("not_square", f"a matrix of {table.shape[0]} x {table.shape[1]} joins two sets of nodes")
+    values = np.asarray(table.data)
+    if values.dtype.kind == "c":
+        raise ItemError("complex_values", "the matrix holds complex numbers")
+    arcs = np.stack([np.asarray(table.row), np.asarray(table.col)]).astype(np.int64)
+    if is_directed:
+        is_directed = bool((abs(sparse.csr_array(table) - sparse.csr_array(table).T) > 0).nnz)
+    plain = values.dtype.kind == "b" or bool((values == 1).all())
+    weights = {} if plain else {"weight": values.astype(np.float64).tolist()}
+    return Network([str(node) for node in range(table.shape[0])], arcs, is_directed, edges=weights)
+
+
+_READERS: Mapping[str, Callable[[Path], Iterable[Network]]] = {
+    ".graphml": _networkx("read_graphml"),
+    ".gml": _gml,
+    ".gexf": _gexf,
+    ".net": _networkx("read_pajek"),
+    ".paj": _networkx("read_pajek"),
+    ".json": _json,
+    ".jsonl": _json_lines,
+    ".g6": _networkx("read_graph6"),
+    ".s6": _networkx("read_sparse6"),
+    ".mtx": _matrix_market,
+    ".npz": _scipy_matrix,
+}

@@ -1,0 +1,201 @@
+"""Lists of volumes: decathlon (``dataset.json``, also of nnU-Net and MONAI) and nnssl (``pretrain_data.json``)."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from repcore.data.catalogue import existing, rows_by
+from repcore.errors import DataError
+from repcore_medical3d.configs.volumes import VolumeFilesConfig
+from repcore_medical3d.datasets.volumes import VolumeCatalogue, VolumeReader, segmentation_target, volume_row
+from repcore_medical3d.formats.volume_files import volume_stem, volume_suffix
+
+DECATHLON_PARTS = {"training": "train", "validation": "validation", "test": "test"}
+MOST_CHANNELS = 64
+
+
+class DecathlonReader(VolumeReader):
+    """Dataset ``medical3d/decathlon``: a list with ``training``, ``validation`` and ``test``."""
+
+    def __init__(self, config: VolumeFilesConfig) -> None:
+        root = existing(config.path, self.noun)
+        super().__init__(decathlon_catalogue(list_file(root, "dataset.json")), root, config)
+
+
+class NnsslReader(VolumeReader):
+    """Dataset ``medical3d/nnssl``: ``pretrain_data.json``: datasets, subjects, sessions, images."""
+
+    def __init__(self, config: VolumeFilesConfig) -> None:
+        root = existing(config.path, self.noun)
+        super().__init__(nnssl_catalogue(list_file(root, "pretrain_data.json")), root, config)
+
+
+def list_file(path: Path, name: str) -> Path:
+    """The list itself, or the one of this name in a folder.
+
+    Raises:
+        DataError: there is none.
+    """
+    file = path / name if path.is_dir() else path
+    if not file.is_file():
+        raise DataError(f"{str(path)!r} has no {name}", hint="--reader volume-folder")
+    return file
+
+
+def read_list(path: Path) -> Mapping[str, Any]:
+    """A JSON object.
+
+    Raises:
+        DataError: it is not one.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path} is not readable as JSON", reason=error) from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path} holds a {type(content).__name__}, no object", expected='{"training": [...]}')
+    return content
+
+
+def decathlon_catalogue(path: Path) -> VolumeCatalogue:
+    """Rows of a decathlon list; paths are relative to the list.
+
+    Raises:
+        DataError: no part is there, or an entry has no image.
+    """
+    content = read_list(path)
+    names = channel_names(content)
+    rows, words, has_labels = [], [], False
+    for key, word in DECATHLON_PARTS.items():
+        listed_here = content.get(key, [])
+        for number, listed in enumerate(listed_here if isinstance(listed_here, list) else []):
+            images = _images(listed)
+            if not images:
+                raise DataError(f"{path.name}, {key}[{number}] names no image", got=json.dumps(listed)[:120])
+            labels = listed.get("label") if isinstance(listed, dict) else None
+            has_labels |= isinstance(labels, str)
+            files = tuple(path.parent / image for image in images)
+            name = volume_stem(files[0])
+            files = channel_files(files[0]) if len(files) == 1 else files
+            channels = tuple(names[place] if place < len(names) else str(place) for place in range(len(files)))
+            label_file = path.parent / labels if isinstance(labels, str) else None
+            rows.append(volume_row(name, files, label_file, channels=channels if len(files) > 1 else ()))
+            words.append(word)
+    if not rows:
+        raise DataError(f"{path.name} lists no volume", expected=", ".join(DECATHLON_PARTS), found=", ".join(content))
+    if len({row.id for row in rows}) < len(rows):  # all named ct.nii.gz in folders of their own
+        rows = [dataclasses.replace(row, id=os.path.relpath(row.source.images[0], path.parent)) for row in rows]
+    targets = [segmentation_target(label_names(content))] if has_labels else []
+    return VolumeCatalogue(rows, targets, rows_by(words))
+
+
+def _images(listed: object) -> list[str]:
+    """The files of an entry: a text, or an object with ``image``, which may be a list of channels."""
+    image = listed.get("image") if isinstance(listed, dict) else listed
+    found = image if isinstance(image, list) else [image]
+    return [one for one in found if isinstance(one, str)] if all(isinstance(one, str) for one in found) else []
+
+
+def channel_files(file: Path) -> tuple[Path, ...]:
+    """The file, or where nnU-Net lists a case without its channels, the files ``_0000``, ``_0001`` of it."""
+    if file.exists():
+        return (file,)
+    stem, suffix = volume_stem(file), volume_suffix(file)
+    found = []
+    for number in range(MOST_CHANNELS):
+        one = file.with_name(f"{stem}_{number:04d}{suffix}")
+        if not one.exists():
+            break
+        found.append(one)
+    return tuple(found) or (file,)
+
+
+def channel_names(content: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of channels by number: ``modality`` of decathlon, ``channel_names`` of nnU-Net."""
+    for key in ("channel_names", "modality"):
+        given = content.get(key)
+        if isinstance(given, dict):
+            return tuple(str(given[number]) for number in sorted(given, key=lambda one: (len(str(one)), str(one))))
+    return ()
+
+
+def label_names(content: Mapping[str, Any]) -> tuple[str, ...]:
+    """Class names by id; both published forms (id to name, name to id) are accepted.
+
+    Empty where ids have gaps: a place in a list of names could not be an id.
+    """
+    labels = content.get("labels", {})
+    if not isinstance(labels, dict):
+        return ()
+    by_number: dict[int, str] = {}
+    for key, value in labels.items():
+        if re.fullmatch(r"\d+", str(key)):
+            by_number[int(key)] = str(value)
+        elif re.fullmatch(r"\d+", str(value)):
+            by_number[int(value)] = str(key)
+    if not by_number or sorted(by_number) != list(range(len(by_number))):
+        return ()
+    return tuple(by_number[number] for number in range(len(by_number)))
+
+
+def nnssl_catalogue(path: Path) -> VolumeCatalogue:
+    """Rows of an nnssl list: subjects are groups, modality goes into ``meta``.
+
+    Paths may be absolute or relative to the list; ``$NAME`` at the start stands for an environment variable.
+
+    Raises:
+        DataError: there is no image in it.
+    """
+    rows = []
+    for dataset in _members(read_list(path).get("datasets", {})):
+        name = str(dataset.get("name") or dataset.get("dataset_index") or "dataset")
+        for subject in _members(dataset.get("subjects", {})):
+            person = str(subject.get("subject_id", ""))
+            for session in _members(subject.get("sessions", {})):
+                for image in _members(session.get("images", [])):
+                    file = path.parent / os.path.expandvars(str(image.get("image_path", "")))
+                    masks = image.get("associated_masks") or {}
+                    mask = masks.get("anatomy_mask") if isinstance(masks, dict) else None
+                    ident = "/".join(
+                        filter(None, (name, person, str(session.get("session_id", "")), volume_stem(file)))
+                    )
+                    labels = path.parent / os.path.expandvars(mask) if mask else None
+                    meta = {"modality": str(image.get("modality", ""))}
+                    rows.append(volume_row(ident, (file,), labels, group=f"{name}/{person}", meta=meta))
+    if not rows:
+        raise DataError(f"{path.name} lists no image", expected="datasets > subjects > sessions > images")
+    targets = [segmentation_target()] if any(row.source.labels for row in rows) else []
+    return VolumeCatalogue(rows, targets)
+
+
+def _members(value: object) -> list[Mapping[str, Any]]:
+    """Members of a level, written as a list or by key."""
+    found = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+    return [one for one in found if isinstance(one, dict)]
+
+
+def sniff_decathlon(path: Path) -> float:
+    """A JSON object with a list of training volumes."""
+    return 0.9 if _listed(path, "dataset.json", tuple(DECATHLON_PARTS)) else 0.0
+
+
+def sniff_nnssl(path: Path) -> float:
+    """A JSON object with data sets."""
+    return 0.9 if _listed(path, "pretrain_data.json", ("datasets",)) else 0.0
+
+
+def _listed(path: Path, name: str, keys: Sequence[str]) -> bool:
+    file = path / name if path.is_dir() else path
+    if file.suffix.lower() != ".json" or not file.is_file():
+        return False
+    try:
+        content = read_list(file)
+    except DataError:
+        return False
+    return any(isinstance(content.get(key), list | dict) for key in keys)

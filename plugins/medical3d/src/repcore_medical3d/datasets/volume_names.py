@@ -1,0 +1,115 @@
+"""What the names of files and folders say: mask or scan, which case, which channel, which part of a split.
+
+Names are taken apart into words at ``-``, ``_`` and ``.``; words that tell a role (``seg``, ``mask``, ``ct``) are set
+aside, so that what is left names the case: ``volume-3`` and ``segmentation-3`` are the same one.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from repcore.data.splits import PART_NAMES
+from repcore_medical3d.formats.volume_files import volume_stem
+
+MASK_WORDS = frozenset({
+    "seg", "segs", "segmentation", "segmentations", "mask", "masks", "label", "labels", "labelmap", "gt", "dseg",
+    "aseg", "probseg", "annotation", "annotations", "groundtruth", "truth", "manual", "roi", "contour", "contours",
+})  # fmt: skip
+FIRST_MASK_WORDS = ("seg", "mask", "label")
+SCAN_WORDS = frozenset({
+    "image", "images", "img", "imgs", "imaging", "volume", "volumes", "vol", "scan", "scans", "ct", "mr", "mri", "pet",
+    "raw", "orig", "nifti", "nii", "data",
+})  # fmt: skip
+LABEL_FOLDER = re.compile(r"(labels?|masks?|segmentations?|segs?|gts?|annotations?|ground_?truths?)(tr|ts|val)?", re.I)
+IMAGE_FOLDER = re.compile(r"(images?|imgs?|volumes?|scans?|data|raw|nifti)(tr|ts|val)?", re.IGNORECASE)
+DERIVATIVES = "derivatives"
+NNUNET_PARTS = {"tr": "train", "ts": "test", "val": "validation"}
+CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
+SEQUENCES = (frozenset({"flair", "t1", "t1ce", "t2"}), frozenset({"t1n", "t1c", "t2w", "t2f"}))  # BraTS, old and new
+LOOSE = re.compile(r"(desc|space|res|label|hemi|den)-[A-Za-z0-9]+", re.IGNORECASE)  # BIDS: a version of, not another
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A file seen through its name.
+
+    Args:
+        path: of the file.
+        is_mask: its name or folder says that it holds labels.
+        is_derived: lies below ``derivatives`` and is no mask.
+        case: words that name the case, lower case.
+        folders: folders below the root, lower case, without those that tell a role.
+        part: split that a folder names, empty where none does.
+        base / channel: name of the scan without its channel, and the channel; channel is empty where there is none.
+    """
+
+    path: Path
+    is_mask: bool
+    is_derived: bool
+    case: tuple[str, ...]
+    folders: tuple[str, ...]
+    part: str
+    base: str
+    channel: str
+
+
+def named(path: Path, root: Path) -> Named:
+    """A file below ``root`` seen through its name."""
+    stem = volume_stem(path)
+    above = list(path.relative_to(root).parts[:-1])
+    words = _words(stem)
+    has_mask_word = bool(words) and (words[-1] in MASK_WORDS or words[0].startswith(FIRST_MASK_WORDS))
+    in_labels = any(LABEL_FOLDER.fullmatch(name) for name in above)
+    is_below = any(name.lower() == DERIVATIVES for name in above)
+    is_mask = has_mask_word or in_labels
+    base, channel = _channel(stem)
+    folders = tuple(name.lower() for name in above if not _tells_role(name, stem, path))
+    part = next((word for name in reversed(above) if (word := _part(name))), "")
+    return Named(path, is_mask, is_below and not is_mask, case_of(stem), folders, part, base, channel)
+
+
+def _tells_role(folder: str, stem: str, path: Path) -> bool:
+    """Folders that say what is in them, or repeat the file's own name, and nothing of the case."""
+    is_role = LABEL_FOLDER.fullmatch(folder) or IMAGE_FOLDER.fullmatch(folder) or folder.lower() == DERIVATIVES
+    return bool(is_role) or folder in (path.name, stem) or folder.lower() in PART_NAMES
+
+
+def _part(folder: str) -> str:
+    """Split that a folder names: ``imagesTr``, ``labelsTs``, ``train``."""
+    found = LABEL_FOLDER.fullmatch(folder) or IMAGE_FOLDER.fullmatch(folder)
+    if found and found[2]:
+        return NNUNET_PARTS[found[2].lower()]
+    return PART_NAMES.get(folder.lower(), "")
+
+
+def _channel(stem: str) -> tuple[str, str]:
+    """Name of the scan and its channel: ``case_0001`` of nnU-Net, ``X_flair`` and ``X-t1c`` of BraTS."""
+    found = CHANNEL.fullmatch(stem)
+    if found:
+        return found["case"], found["channel"]
+    base, sign, last = stem.rpartition("_") if "_" in stem else stem.rpartition("-")
+    if "-" in stem and last.rpartition("-")[2].lower() in SEQUENCES[1] | SEQUENCES[0]:
+        base, sign, last = stem.rpartition("-")
+    is_sequence = bool(sign and base) and any(last.lower() in known for known in SEQUENCES)
+    return (base, last) if is_sequence else (stem, "")
+
+
+def _words(text: str) -> list[str]:
+    """Lower-case words; the number of one of several masks of a case (``a_mask_1``) is set aside."""
+    words = [word for word in re.split(r"[-_.\s]+", text.lower()) if word]
+    is_numbered = len(words) > 2 and words[-2] in MASK_WORDS and words[-1].isdigit()
+    return words[:-1] if is_numbered else words
+
+
+def case_of(stem: str) -> tuple[str, ...]:
+    """Words that name the case: role words at both ends and loose BIDS entities are set aside."""
+    plain = LOOSE.sub("", stem.lower())
+    words = _words(plain)
+    roles = MASK_WORDS | SCAN_WORDS
+    while words and words[-1] in roles:
+        words.pop()
+    while words and words[0] in roles:
+        words.pop(0)
+    return tuple(words)

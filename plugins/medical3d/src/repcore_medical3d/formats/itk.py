@@ -1,0 +1,147 @@
+"""MetaImage (.mha, .mhd) and NRRD (.nrrd, .nhdr) with SimpleITK, an optional package.
+
+The header is read first: a file whose header promises more than it can hold, or more than the limit, is refused
+before anything is allocated. Directions are turned from ITK's (x to the left, y to the back) into this package's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from repcore.errors import ItemError, PluginError
+from repcore_medical3d.formats.nifti import DEFLATE_RATIO, MOST_CHANNELS, ReadingRules
+from repcore_medical3d.formats.volumes import Volume
+
+ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
+INSTALL = "pip install 'repcore-medical3d[itk]'"
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+VALUE_FILE = {  # how a header names the file of values
+    ".mhd": re.compile(rb"^ElementDataFile\s*=\s*(.+?)\s*$", re.MULTILINE),
+    ".nhdr": re.compile(rb"^data\s?file:\s*(.+?)\s*$", re.MULTILINE | re.IGNORECASE),
+}
+HEADER_BYTES = 65536
+PIXEL_BYTES = {"8": 1, "16": 2, "32": 4, "64": 8}
+
+
+def require_simpleitk() -> Any:  # the module
+    """SimpleITK, or how to install it.
+
+    Raises:
+        PluginError: it is not installed.
+    """
+    try:
+        import SimpleITK
+    except ImportError as error:
+        raise PluginError("reading MetaImage and NRRD needs SimpleITK", hint=INSTALL) from error
+    return SimpleITK
+
+
+def is_itk(path: Path) -> bool:
+    """By its name."""
+    return path.suffix.lower() in ITK_SUFFIXES
+
+
+def value_file(path: Path) -> Path | None:
+    """The file beside a detached header that holds its values; None where header and values are one file."""
+    pattern = VALUE_FILE.get(path.suffix.lower())
+    if pattern is None or not path.is_file():
+        return None
+    with path.open("rb") as file:
+        found = pattern.search(file.read(HEADER_BYTES))
+    if found is None or found[1].upper() in (b"LOCAL", b"LIST"):
+        return None
+    return path.parent / found[1].decode("utf-8", "replace")
+
+
+def read_itk(path: Path, rules: ReadingRules) -> Volume:
+    """A MetaImage or NRRD file as a volume; vectors and a fourth axis are channels.
+
+    Raises:
+        ItemError: missing, empty, damaged, too large, or not three-dimensional.
+        PluginError: SimpleITK is not installed.
+    """
+    itk = require_simpleitk()
+    if not path.is_file():
+        raise ItemError("missing_file", f"{path} does not exist" if not path.exists() else f"{path} is not a file")
+    if path.stat().st_size == 0:
+        raise ItemError("empty", f"{path.name} has 0 bytes")
+    values_at = value_file(path)
+    if values_at is not None and not values_at.is_file():
+        raise ItemError("missing_file", f"{path.name} names {values_at.name} for its values, which does not exist")
+    was_warning = itk.ProcessObject_GetGlobalWarningDisplay()
+    itk.ProcessObject_SetGlobalWarningDisplay(False)
+    try:
+        reader = itk.ImageFileReader()
+        reader.SetFileName(str(path))
+        reader.ReadImageInformation()
+        _check_promise(reader, itk, path, values_at, rules)
+        affine = _affine(reader)
+        channels = _channels(itk.GetArrayFromImage(reader.Execute()), reader, path)
+    except ItemError:
+        raise
+    except Exception as error:  # SimpleITK raises RuntimeError with pages of text
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise ItemError("corrupt", f"{path.name} cannot be decoded: {lines[-1] if lines else error}") from error
+    finally:
+        itk.ProcessObject_SetGlobalWarningDisplay(was_warning)
+    files = (path,) if values_at is None else (path, values_at)
+    parts = [Volume(values, affine, path, files=files, channel=name) for name, values in channels.items()]
+    parts[0].further = tuple(parts[1:])
+    return parts[0]
+
+
+def _check_promise(reader: Any, itk: Any, path: Path, values_at: Path | None, rules: ReadingRules) -> None:
+    """As for NIfTI: sizes of the header against the file and the limit."""
+    shape = tuple(int(size) for size in reader.GetSize())
+    kind = itk.GetPixelIDValueAsString(reader.GetPixelID())
+    width = next((size for bits, size in PIXEL_BYTES.items() if re.search(rf"\b{bits}-bit", kind)), 8)
+    needed = int(np.prod(shape, dtype=object)) * width * int(reader.GetNumberOfComponents())
+    if needed > rules.largest_mib * 2**20:
+        raise ItemError(
+            "too_large",
+            f"{path.name} promises {needed / 2**20:,.0f} MiB ({' x '.join(map(str, shape))} voxels); the limit is "
+            f"{rules.largest_mib:,} (dataset.largest_mib)",
+        )
+    size = (values_at or path).stat().st_size
+    if needed > size * DEFLATE_RATIO:
+        raise ItemError("corrupt", f"{path.name} has {size} bytes; its header promises {needed}")
+
+
+def _affine(reader: Any) -> np.ndarray:
+    """Voxel index to millimetres, of the first three axes."""
+    axes = reader.GetDimension()
+    if axes < 3:
+        raise ItemError("two_dimensional", f"{Path(reader.GetFileName()).name} has {axes} axes; a volume has three")
+    direction = np.asarray(reader.GetDirection(), np.float64).reshape(axes, axes)[:3, :3]
+    affine = np.eye(4)
+    affine[:3, :3] = direction * np.asarray(reader.GetSpacing(), np.float64)[:3]
+    affine[:3, 3] = np.asarray(reader.GetOrigin(), np.float64)[:3]
+    return LPS_TO_RAS @ affine
+
+
+def _channels(values: np.ndarray, reader: Any, path: Path) -> Mapping[str, np.ndarray]:
+    """Name -> (I, J, K); ITK's arrays run backwards, with vectors last."""
+    has_vectors = int(reader.GetNumberOfComponents()) > 1
+    spatial = values.shape[:-1] if has_vectors else values.shape
+    if np.iscomplexobj(values):
+        raise ItemError("complex_values", f"{path.name} holds complex numbers; save their magnitude")
+    if len(spatial) == 4 and spatial[0] == 1:
+        values, spatial = values[0], spatial[1:]
+    count = values.shape[-1] if has_vectors else spatial[0] if len(spatial) == 4 else 1
+    if len(spatial) > 4 or (len(spatial) == 4 and has_vectors) or count > MOST_CHANNELS:
+        raise ItemError(
+            "four_dimensional",
+            f"{path.name} has shape {tuple(reversed(values.shape))}: a series, not channels of one scan; split it",
+        )
+    if 1 in spatial[-3:]:
+        raise ItemError("two_dimensional", f"{path.name} has shape {tuple(reversed(spatial))}: one slice is no volume")
+    if has_vectors:
+        return {f"channel {number}": values[..., number].transpose(2, 1, 0) for number in range(count)}
+    if len(spatial) == 4:
+        return {f"channel {number}": values[number].transpose(2, 1, 0) for number in range(count)}
+    return {"": values.transpose(2, 1, 0)}

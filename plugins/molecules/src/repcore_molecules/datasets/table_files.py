@@ -1,0 +1,92 @@
+"""Which files are a table of molecules, and where in it the molecules are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from repcore.data.tables import Table, table_suffix
+from repcore.errors import DataError
+from repcore_molecules.datasets.molecule_column import MoleculeColumn, column_as, find_molecules, reads_as_molecule
+from repcore_molecules.datasets.sdf_table import STRUCTURE, SdfTable
+from repcore_molecules.formats.sdf import is_sdf
+
+SAMPLED_ROWS = 500
+UNREADABLE_TABLE = 0.05  # sniffed: opening it says what is wrong, which beats "no reader recognises it"
+SPLIT_NAMES = {"train": "train", "valid": "validation", "val": "validation", "validation": "validation", "test": "test"}
+SMI_SUFFIXES = (".smi", ".smiles")
+
+
+def is_smi(table: Table | SdfTable) -> bool:
+    """Whether lines are a SMILES and its name."""
+    return isinstance(table, Table) and table_suffix(table.path) in SMI_SUFFIXES
+
+
+def table_files(path: Path) -> dict[str, Path]:
+    """The table behind a path: ``{"": file}``, or one file a split, train first.
+
+    Raises:
+        DataError: a folder holds no table, or several that are not splits.
+    """
+    if not path.is_dir():
+        return {"": path}
+    tables = _tables_in(path)
+    named = {SPLIT_NAMES.get(one.name.split(".")[0].lower(), ""): one for one in tables}
+    if len(tables) == 1:
+        return {"": tables[0]}
+    if tables and len(named) == len(tables) and "" not in named and "train" in named:
+        return {split: named[split] for split in dict.fromkeys(SPLIT_NAMES.values()) if split in named}
+    raise DataError(
+        f"folder {str(path)!r} holds {len(tables)} tables" if tables else f"folder {str(path)!r} holds no table",
+        found=", ".join(one.name for one in tables[:8]),
+        hint="name one file, or call the files train, valid and test" if tables else "",
+    )
+
+
+def _tables_in(folder: Path) -> list[Path]:
+    return sorted(
+        one for one in folder.iterdir() if one.is_file() and (table_suffix(one) not in ("", ".txt") or is_sdf(one))
+    )
+
+
+def sniff_table(path: Path) -> float:
+    """How surely a path is a table of molecules: what its cells are, whatever its names say."""
+    if not (_tables_in(path) if path.is_dir() else table_suffix(path) or is_sdf(path)):
+        return 0.0
+    try:
+        file = next(iter(table_files(path).values()))
+        if is_sdf(file):
+            return 0.95
+        table = open_table(file)
+        molecules_in(table, None, None)
+    except DataError:
+        return 0.0 if path.suffix == ".txt" else UNREADABLE_TABLE
+    return 0.9 if table_suffix(file) in SMI_SUFFIXES else 0.8
+
+
+def open_table(file: Path) -> Table | SdfTable:
+    """A table, or an SDF seen as one."""
+    return SdfTable(file) if is_sdf(file) else Table(file, is_data=reads_as_molecule)
+
+
+def molecules_in(table: Table | SdfTable, column: str | None, notation: str | None) -> MoleculeColumn:
+    """The column with the molecules: as the user says, as the format says, or as the cells say."""
+    asked: Any = None if notation in (None, "auto") else notation
+    if isinstance(table, SdfTable) and column is None:
+        return MoleculeColumn(STRUCTURE, "smiles", 1.0)
+    if column is not None:
+        name = table.require(column)
+        return column_as(name, table.slice(0, SAMPLED_ROWS, name), asked)
+    cells = {name: table.slice(0, SAMPLED_ROWS, name) for name in table.columns}
+    if is_smi(table) and "smiles" in cells:
+        cells = {"smiles": [with_extension(*pair)[0] for pair in zip(cells["smiles"], cells["name"], strict=True)]}
+    found = find_molecules(cells, names_count=table.has_header or "smiles" in cells)
+    return column_as(found.name, cells[found.name], asked) if asked else found
+
+
+def with_extension(smiles: Any, name: Any) -> tuple[Any, Any]:
+    """A .smi line's SMILES and name, where an extension (``CCO |$;;OH$| ethanol``) stands between the two."""
+    if not isinstance(name, str) or not name.startswith("|") or "|" not in name[1:]:
+        return smiles, name
+    end = name.index("|", 1) + 1
+    return f"{smiles} {name[:end]}", name[end:].strip()

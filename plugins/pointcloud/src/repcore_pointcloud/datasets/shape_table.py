@@ -1,0 +1,137 @@
+"""Labels, groups and splits of shapes from a table beside them: a row a file, joined by path, name or stem."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from repcore.data.accounting import Accounting
+from repcore.data.groups import group_column
+from repcore.data.labels import read_labels
+from repcore.data.splits import PART_NAMES
+from repcore.data.tables import MISSING_WORDS, Table
+from repcore.errors import DataError, closest
+from repcore.specs import TargetSpec
+from repcore_pointcloud.configs.shapes import ShapeFolderConfig
+
+LABEL_TABLES = ("labels.csv", "labels.tsv")
+FILE_COLUMNS = ("file", "path", "filename", "file_name", "name", "id", "model")
+SPLIT_COLUMNS = ("split", "subset", "part", "fold")
+
+
+@dataclass(frozen=True, slots=True)
+class FileLabels:
+    """What a table says about files, one entry a file.
+
+    Args:
+        targets: labels that were found.
+        labels: label name -> value of each file.
+        words: part of the split of each file; empty without such a column.
+        groups: leakage key of each file.
+        remarks: files without a row, rows without a file.
+    """
+
+    targets: Sequence[TargetSpec]
+    labels: Sequence[Mapping[str, Any]]
+    words: Sequence[str | None] = ()
+    groups: Sequence[str | None] = ()
+    remarks: Sequence[str] = field(default_factory=list)
+
+
+def label_table(root: Path, config: ShapeFolderConfig) -> Table | None:
+    """The table that the settings name, or the one in the folder; None without one."""
+    if config.label_table:
+        given = Path(config.label_table).expanduser()
+        return Table(given if given.is_file() else root / given)
+    found = next((root / name for name in LABEL_TABLES if (root / name).is_file()), None)
+    return None if found is None else Table(found)
+
+
+def table_labels(table: Table, ids: Sequence[str], config: ShapeFolderConfig, account: Accounting) -> FileLabels:
+    """Labels, splits and groups of each file; what columns were taken for goes into the account.
+
+    Names in the table may be relative paths, file names, or file names without suffix.
+
+    Raises:
+        DataError: no column of file names, or no row fits a file.
+    """
+    lower = {name.lower(): name for name in table.columns}
+    wanted = (config.file_column.lower(),) if config.file_column else FILE_COLUMNS
+    file_column = next((lower[name] for name in wanted if name in lower), None)
+    if file_column is None:
+        raise DataError(
+            f"{table.path.name} has no column of file names",
+            columns=", ".join(table.columns),
+            hint="dataset.file_column=NAME",
+        )
+    names = [_text(cell) for cell in table.slice(0, len(table), file_column)]
+    row_of = _rows_of_files(names, ids)
+    missing = [name for row, name in enumerate(names) if name is not None and row not in set(row_of.values())]
+    if not row_of:
+        raise DataError(
+            f"no row of {table.path.name} names a file of the folder",
+            first_row=names[0],
+            first_file=ids[0],
+            did_you_mean=closest(str(names[0]), ids),
+            hint="dataset.file_column names the column; paths start at the folder",
+        )
+    remarks = []
+    if len(row_of) < len(ids):
+        remarks.append(f"{len(ids) - len(row_of)} of {len(ids)} files have no row in {table.path.name}: unlabelled")
+    if missing:
+        remarks.append(f"{len(missing)} rows of {table.path.name} name no file, for example {missing[0]!r}")
+    split_column = next((lower[name] for name in SPLIT_COLUMNS if name in lower and lower[name] != file_column), None)
+    rest = [name for name in table.columns if name not in (file_column, split_column)]
+    group = group_column(rest)
+    targets, labels = _columns(table, [name for name in rest if name != group], row_of, ids, account)
+    words: list[str | None] = []
+    if split_column is not None:
+        cells = table.slice(0, len(table), split_column)
+        words = [_split_word(cells[row_of[one]]) if one in row_of else None for one in ids]
+    keys: list[str | None] = []
+    if group is not None:
+        cells = table.slice(0, len(table), group)
+        keys = [_text(cells[row_of[one]]) if one in row_of else None for one in ids]
+        account.note(f"groups: column {group!r}; kept together in splits")
+    return FileLabels(targets, labels, words, keys, remarks)
+
+
+def _rows_of_files(names: Sequence[str | None], ids: Sequence[str]) -> dict[str, int]:
+    """File id -> row of the table; a short name counts only where it is unique."""
+    exact = {name.removeprefix("./"): row for row, name in enumerate(names) if name is not None}
+    found = {one: exact[one] for one in ids if one in exact}
+    for short in (lambda one: Path(one).name, lambda one: Path(one).stem):
+        times = Counter(short(one) for one in ids)
+        for one in ids:
+            if one not in found and times[short(one)] == 1 and short(one) in exact:
+                found[one] = exact[short(one)]
+    return found
+
+
+def _columns(
+    table: Table, columns: Sequence[str], row_of: Mapping[str, int], ids: Sequence[str], account: Accounting
+) -> tuple[list[TargetSpec], list[dict[str, Any]]]:
+    """Labels of every column of the table that is one, by the rules that all domains share."""
+    found = read_labels({name: table.slice(0, len(table), name) for name in columns}, account=account)
+    known = [one for one in found if one.target is not None]
+    labels: list[dict[str, Any]] = [{} for _ in ids]
+    for column in known:
+        for label, name in zip(labels, ids, strict=True):
+            value = column.value(row_of[name]) if name in row_of else math.nan
+            if not (isinstance(value, float) and math.isnan(value)):
+                label[column.name] = value
+    return [one.target for one in known if one.target is not None], labels
+
+
+def _text(cell: Any) -> str | None:  # text, or parquet's own type
+    text = "" if cell is None else str(cell).strip()
+    return None if text.lower() in MISSING_WORDS else text
+
+
+def _split_word(cell: Any) -> str | None:
+    text = _text(cell)
+    return None if text is None else PART_NAMES.get(text.lower(), text)

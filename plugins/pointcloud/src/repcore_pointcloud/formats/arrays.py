@@ -1,0 +1,82 @@
+"""Points in NumPy files: plain and structured ``.npy``, and ``.npz`` with named arrays. Nothing is unpickled.
+
+Symbols: n points, C columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from repcore.errors import ItemError
+from repcore_pointcloud.formats import column_names as known
+from repcore_pointcloud.formats.table import RawColumns
+
+OCCUPANCIES = "occupancies"
+
+
+def read_npy(path: Path) -> RawColumns:
+    """Columns of an ``.npy`` file.
+
+    Raises:
+        ItemError: ``corrupt``: pickled objects; ``wrong_columns``.
+    """
+    return _columns(np.load(path, allow_pickle=False), path)
+
+
+def read_npz(path: Path) -> RawColumns:
+    """Arrays of an ``.npz`` file by name; one that holds a single table is read as that table.
+
+    Raises:
+        ItemError: ``wrong_columns``: no array of points, or query points of an occupancy network.
+    """
+    with np.load(path, allow_pickle=False) as archive:
+        if OCCUPANCIES in archive:
+            raise ItemError(
+                "wrong_columns",
+                f"{path.name} holds query points with occupancies, no surface; pointcloud.npz beside it does",
+            )
+        arrays = {name: archive[name] for name in archive.files if name != "viewpoint"}
+        viewpoint = archive["viewpoint"].reshape(-1)[:3].astype(np.float64) if "viewpoint" in archive else None
+    plain = [known.plain(name) for name in arrays]
+    key = next((one for one in known.POSITION_ARRAYS if one in plain and _is_table(arrays, plain, one)), None)
+    if key is not None:
+        name = list(arrays)[plain.index(key)]
+        table = arrays.pop(name)
+        found = _columns(table, path) if table.shape[1] > 4 or table.dtype.names else RawColumns({name: table})
+        return replace(found, columns={**found.columns, **arrays}, viewpoint=viewpoint)
+    if len(arrays) == 1:
+        return _columns(next(iter(arrays.values())), path)
+    return RawColumns(arrays, viewpoint=viewpoint)  # x, y and z may be arrays of their own
+
+
+def _is_table(arrays: dict[str, np.ndarray], plain: list[str], name: str) -> bool:
+    array = list(arrays.values())[plain.index(name)]
+    return (array.ndim == 2 and array.shape[1] >= 3) or bool(array.dtype.names) or array.ndim > 2
+
+
+def _columns(table: np.ndarray, path: Path) -> RawColumns:
+    """Columns of a table (n, C) or of records.
+
+    Raises:
+        ItemError: ``empty``; ``wrong_columns``: another shape, on its side, or row numbers for coordinates.
+    """
+    if table.dtype.names:
+        records = table.reshape(-1)
+        return RawColumns({name: records[name] for name in table.dtype.names})
+    if table.dtype.kind not in "fiub":
+        raise ItemError("wrong_columns", f"{path.name} holds {table.dtype}, no numbers")
+    if table.ndim == 3 and table.shape[-1] == 3 and min(table.shape[:2]) > 1:  # an organised cloud: rows x columns
+        return RawColumns({"xyz": table.reshape(-1, 3)}, notes=(f"an organised cloud of {table.shape[:2]} points",))
+    if table.ndim != 2 or 0 in table.shape:
+        kind = "empty" if table.size == 0 else "wrong_columns"
+        raise ItemError(kind, f"{path.name} holds an array of {table.shape}; expected (points, 3 or more)")
+    rows, width = table.shape
+    if rows == 3 < width or (width > 12 and rows <= 12):
+        raise ItemError("wrong_columns", f"{path.name} is {rows} x {width}, on its side; expected a row a point")
+    if width < 3:
+        raise ItemError("wrong_columns", f"{path.name} has {width} columns; expected x, y, z")
+    names, said = known.conventional_names(table)
+    return RawColumns(dict(zip(names, table.T, strict=True)), notes=(said,) if said else (), headerless=True)

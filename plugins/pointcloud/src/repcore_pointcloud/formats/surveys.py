@@ -1,0 +1,121 @@
+"""Files of surveyors: LAS and LAZ (laspy), E57 (pye57), PTX (text). The libraries are extras; without one its files are
+rows that name the pip command.
+
+Symbols: n points.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from repcore.errors import ItemError
+from repcore_pointcloud.formats.table import RawColumns
+
+LAS_COLUMNS = ("intensity", "classification", "gps_time", "red", "green", "blue", "return_number")
+PTX_HEADER = 10  # columns, rows, position, three axes, four rows of a matrix
+E57_COLOURS = ("colorRed", "colorGreen", "colorBlue")
+
+
+def read_las(path: Path) -> RawColumns:
+    """Scaled coordinates in float64 with class, intensity, colours and time of a LAS or LAZ file.
+
+    Raises:
+        ItemError: ``missing_library``, ``corrupt``, ``incomplete``.
+    """
+    try:
+        import laspy
+    except ImportError as error:
+        raise _missing(path, "laspy", "las") from error
+    try:
+        file = laspy.read(path)
+    except (laspy.errors.LaspyException, ValueError, RuntimeError) as error:
+        raise ItemError("corrupt", f"{path.name} cannot be read: {error}") from error
+    columns = {"xyz": np.stack([np.asarray(file.x), np.asarray(file.y), np.asarray(file.z)], axis=1)}
+    present = set(file.point_format.dimension_names)
+    for name in (*LAS_COLUMNS, *file.point_format.extra_dimension_names):
+        if name in present:
+            values = np.asarray(file[name])
+            columns[name] = values
+    if len(columns["xyz"]) < file.header.point_count:
+        raise ItemError(
+            "corrupt", f"{path.name} announces {file.header.point_count:,} points and holds {len(columns['xyz']):,}"
+        )
+    return RawColumns(columns)
+
+
+def read_e57(path: Path) -> RawColumns:
+    """Points of all scans of an E57 file in its common frame.
+
+    Raises:
+        ItemError: ``missing_library``, ``corrupt``.
+    """
+    try:
+        import pye57
+    except ImportError as error:
+        raise _missing(path, "pye57", "e57") from error
+    try:
+        file = pye57.E57(str(path))
+        scans = [
+            file.read_scan(number, intensity=True, colors=True, ignore_missing_fields=True)
+            for number in range(file.scan_count)
+        ]
+    except Exception as error:  # the library raises bare C++ errors
+        raise ItemError("corrupt", f"{path.name} cannot be read: {error}") from error
+    if not scans:
+        raise ItemError("empty", f"{path.name} has no scans")
+    parts = [np.stack([scan[f"cartesian{axis}"] for axis in "XYZ"], axis=1) for scan in scans]
+    columns = {"xyz": np.concatenate(parts)}
+    if all("intensity" in scan for scan in scans):
+        columns["intensity"] = np.concatenate([scan["intensity"] for scan in scans])
+    if all(one in scan for scan in scans for one in E57_COLOURS):
+        columns["rgb"] = np.concatenate([np.stack([scan[one] for one in E57_COLOURS], axis=1) for scan in scans])
+    notes = (f"{len(scans)} scans in one cloud",) if len(scans) > 1 else ()
+    return RawColumns(columns, notes=notes)
+
+
+def _missing(path: Path, library: str, extra: str) -> ItemError:
+    return ItemError("missing_library", f'{path.name} needs {library}: pip install "repcore-pointcloud[{extra}]"')
+
+
+def read_ptx(path: Path) -> RawColumns:
+    """Points of all scans of a PTX file, moved by each scan's matrix; places without a return are left out.
+
+    Raises:
+        ItemError: ``corrupt``.
+    """
+    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    parts: list[np.ndarray] = []
+    position, start, empty = None, 0, 0
+    while start < len(lines) and (parts == [] or lines[start].strip()):
+        header = lines[start : start + PTX_HEADER]
+        try:
+            count = int(header[0]) * int(header[1])
+            stood = np.array(header[2].split(), dtype=np.float64)
+            matrix = np.array([line.split() for line in header[6:PTX_HEADER]], dtype=np.float64)
+            rows = np.loadtxt(lines[start + PTX_HEADER : start + PTX_HEADER + count], ndmin=2, dtype=np.float64)
+        except (ValueError, IndexError) as error:
+            raise ItemError("corrupt", f"{path.name} cannot be read: line {start + 1}: {error}") from error
+        if matrix.shape != (4, 4) or len(rows) != count or rows.shape[1] < 4:
+            raise ItemError(
+                "corrupt", f"{path.name}: a scan announces {count:,} points and holds {rows.shape[0]:,}: cut off?"
+            )
+        seen = rows[:, :3].any(axis=1)
+        empty += int((~seen).sum())
+        rows = rows[seen]
+        # row vectors: a point stands to the left of the matrix, which is stored row by row
+        rows[:, :3] = rows[:, :3] @ matrix[:3, :3] + matrix[3, :3]
+        parts.append(rows)
+        position = stood if position is None else position
+        start += PTX_HEADER + count
+    widths = {part.shape[1] for part in parts}
+    if len(widths) != 1:
+        raise ItemError("corrupt", f"{path.name} has scans of {sorted(widths)} columns")
+    table = np.concatenate(parts)
+    columns = {"xyz": table[:, :3], "intensity": table[:, 3]}
+    if table.shape[1] >= 7:
+        columns["rgb"] = table[:, 4:7]
+    notes = [f"{len(parts)} scans in one cloud"] if len(parts) > 1 else []
+    notes += [f"{empty:,} places without a return are left out"] if empty else []
+    return RawColumns(columns, viewpoint=position if len(parts) == 1 else None, notes=tuple(notes))

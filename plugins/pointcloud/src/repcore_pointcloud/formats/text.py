@@ -1,0 +1,345 @@
+"""Points in text: one a line, whatever separates the numbers, whatever the header looks like.
+
+Separator, decimal sign, header and a count on the first line are decided by many lines and said; a line that does not
+have the width of the others is left out and counted, and the whole file is refused when there are many: an empty cell
+is an empty cell, and columns never move.
+
+Symbols: n points, C columns.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from repcore.errors import ItemError
+from repcore_pointcloud.formats import column_names as known
+from repcore_pointcloud.formats.table import RawColumns
+
+SUFFIXES = (".xyz", ".txt", ".pts", ".csv", ".tsv", ".asc", ".xyzn", ".xyzrgb", ".xyzi", ".neu")
+LOOKED_AT = 64 * 1024  # characters that decide how a file is laid out
+FEWEST_GOOD = 100  # good lines for each one that may be left out
+COMMENT = ("#", "//", "%", "!")
+DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+(?:[eE][-+]?\d+)?$")
+THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:\.\d{3})+,\d+$")
+MISSING = frozenset({"", "nan", "na", "n/a", "null", "none", "-", "?", "-nan", "+nan"})
+SAID = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a text file is laid out.
+
+    Args:
+        separator: of cells; None = any blanks.
+        decimal_comma: whether numbers have a comma where others have a point.
+        names: of the header, empty without one.
+        first: place of the first line with a point, among the lines of the file.
+        promised: number of points that a first line announces.
+        width: cells of a line.
+    """
+
+    separator: str | None
+    decimal_comma: bool
+    names: tuple[str, ...]
+    first: int
+    promised: int | None
+    width: int
+
+
+def read_text(path: Path) -> RawColumns:
+    """Columns of a text file.
+
+    Raises:
+        ItemError: ``empty``, ``corrupt`` or ``wrong_columns``.
+    """
+    text = decoded(path.read_bytes(), path.name)
+    layout = layout_of(text[:LOOKED_AT] if len(text) <= LOOKED_AT else text[: text.rfind("\n", 0, LOOKED_AT) + 1])
+    if layout is None:
+        raise ItemError("empty", f"{path.name} has no line with values")
+    body = _body(text, layout)
+    del text
+    cells, bad = _parsed(body, layout, path.name)
+    count = len(cells[0]) if cells else 0
+    if not count:
+        raise ItemError("empty", f"{path.name} has a header but no points")
+    if len(cells) < 3:
+        raise ItemError("wrong_columns", f"{path.name} has {len(cells)} columns; expected x, y, z")
+    names, notes = list(layout.names), _said(layout, path.name)
+    for name, column in zip(names, cells, strict=False):
+        if column.dtype.kind == "f" and (empty := int(np.isnan(column).sum())):
+            notes.append(f"{name}: {empty:,} of {count:,} cells are empty")
+    if not names:
+        numeric = [one if one.dtype.kind == "f" else np.full(count, np.nan) for one in cells]
+        names, said = known.conventional_names(np.stack(numeric, axis=1), path.suffix.lower())
+        notes += [said] if said else []
+    return RawColumns(
+        dict(zip(_unique(names), cells, strict=True)),
+        notes=tuple(notes),
+        remark=_remark(layout, count, bad, path.name),
+        headerless=not layout.names,
+    )
+
+
+def looks_like_points(path: Path) -> bool:
+    """Whether the beginning of a text file is columns of numbers: no header, or one that names x, y and z."""
+    with path.open("rb") as file:
+        head = file.read(LOOKED_AT)
+    try:
+        text = decoded(head[: len(head) - len(head) % 2], path.name)
+    except ItemError:
+        return False
+    layout = layout_of(text if len(head) < LOOKED_AT else text[: text.rfind("\n") + 1])
+    if layout is None or layout.width < 3:
+        return False
+    if layout.names and known.triple(known.AXES, [known.plain(one) for one in layout.names]) is None:
+        return False
+    rows = [_cells(line, layout) for line in _kept(text.splitlines()[layout.first : -1 or None])[:200]]
+    rows = [row for row in rows if len(row) == layout.width] or rows
+    if not rows:
+        return False
+    if layout.names:
+        return True
+    numeric = sum(all(_is_number(cell, layout.decimal_comma) for cell in row[:3]) for row in rows)
+    return numeric >= 0.9 * len(rows)
+
+
+# ------------------------------------------------------------------------------------------- decoding
+
+
+def decoded(content: bytes, source: str) -> str:
+    """Text of a file: UTF-8, UTF-16 (with a mark, or by its zeros), else Latin-1.
+
+    Raises:
+        ItemError: ``corrupt``: binary.
+    """
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return content.decode("utf-16", "replace")
+    head = content[:4096]
+    for encoding, zeros, others in (("utf-16-le", head[1::2], head[::2]), ("utf-16-be", head[::2], head[1::2])):
+        if len(zeros) > 8 and zeros.count(0) > 0.9 * len(zeros) and others.count(0) < 0.1 * len(others):
+            return content.decode(encoding, "replace")
+    if head.count(0) > 0.05 * max(1, len(head)):
+        raise ItemError("corrupt", f"{source} is binary, not text; it begins with {head[:8]!r}")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
+
+
+# --------------------------------------------------------------------------------------------- layout
+
+
+def layout_of(text: str) -> Layout | None:
+    """How the lines are laid out, decided by the beginning of a file; None without a line of values."""
+    lines = text.splitlines()
+    places = [place for place, line in enumerate(lines) if line.strip() and not line.lstrip().startswith(COMMENT)]
+    if not places:
+        return None
+    separator, comma = _separator([lines[place] for place in places[1:201]] or [lines[places[0]]])
+    plain = Layout(separator, comma, (), places[0], None, 0)
+    promised: int | None = None
+    names: tuple[str, ...] = ()
+    first = 0
+    while first < len(places):
+        row = _cells(lines[places[first]], plain)
+        following = _cells(lines[places[first + 1]], plain) if first + 1 < len(places) else []
+        if promised is None and len(row) == 1 and row[0].isdigit() and len(following) > 1:
+            promised, first = int(row[0]), first + 1  # .pts begins with the number of points
+        elif not names and not any(_is_number(cell, comma) for cell in row if cell) and len(row) > 1:
+            names, first = tuple(_header(lines[places[first]], separator)), first + 1
+        else:
+            break
+    widths = Counter(len(_cells(lines[place], plain)) for place in places[first : first + 200])
+    width = widths.most_common(1)[0][0] if widths else len(names)
+    if not names:
+        names = _commented(lines[: places[min(first, len(places) - 1)]], separator, width)
+    names = names if len(names) in (width, width + 1) else ()
+    start = places[first] if first < len(places) else len(lines)
+    return Layout(separator, comma, names[:width], start, promised, width)
+
+
+def _commented(lines: Sequence[str], separator: str | None, width: int) -> tuple[str, ...]:
+    """Names in a comment before the points, as ``//X Y Z R G B``: only where they are the names of coordinates."""
+    for line in reversed([one for one in lines if one.lstrip().startswith(COMMENT)]):
+        names = _header(line.lstrip().lstrip("/#%! "), separator)
+        if len(names) == 1:
+            names = _header(names[0].replace(",", " ").replace(";", " "), None)
+        if len(names) == width and known.triple(known.AXES, [known.plain(one) for one in names]) is not None:
+            return tuple(names)
+    return ()
+
+
+def _header(line: str, separator: str | None) -> list[str]:
+    if separator is None:
+        line = re.sub(r"\s+(?=[\[(])", "", line)  # "X [m] Y [m]" are two names, not four
+    return [cell.strip().strip("\"'") for cell in (line.split(separator) if separator else line.split())]
+
+
+def _separator(lines: Sequence[str]) -> tuple[str | None, bool]:
+    """What separates the cells of most lines, and whether their numbers have decimal commas."""
+    for one in (";", "\t", "|"):
+        counts = [line.count(one) for line in lines]
+        if sum(count >= 2 for count in counts) > 0.5 * len(lines):
+            cells = [cell.strip() for line in lines for cell in line.split(one)]
+            return one, _has_decimal_comma(cells)
+    if sum(line.count(",") >= 2 for line in lines) <= 0.5 * len(lines):
+        return None, False
+    words = [line.split() for line in lines]
+    if sum(len(row) >= 3 for row in words) > 0.5 * len(lines):
+        cells = [cell for row in words for cell in row]
+        if _has_decimal_comma(cells) and not any(cell.endswith(",") for cell in cells):
+            return None, True
+    return ",", False
+
+
+def _has_decimal_comma(cells: Sequence[str]) -> bool:
+    with_comma = sum(bool(DECIMAL_COMMA.match(cell) or THOUSANDS.match(cell)) for cell in cells)
+    return with_comma > 0.3 * len(cells) and not any(
+        "." in cell and not THOUSANDS.match(cell) for cell in cells if cell[:1].isdigit()
+    )
+
+
+def _cells(line: str, layout: Layout) -> list[str]:
+    cells = line.strip("\r\n").split(layout.separator) if layout.separator else line.split()
+    cells = [cell.strip().strip("\"'").strip() for cell in cells]
+    if layout.separator and len(cells) > 3 and not cells[-1] and len(cells) == layout.width + 1:
+        cells.pop()  # a separator at the end of every line
+    return cells
+
+
+def _is_number(cell: str, comma: bool) -> bool:
+    return _number(cell, comma) is not None
+
+
+def _number(cell: str, comma: bool) -> float | None:
+    """A cell as a number, NaN for a missing one; None if it is neither."""
+    if cell.lower() in MISSING:
+        return float("nan") if cell else None
+    try:
+        if "_" in cell:  # Python's own notation, nobody's data
+            return None
+        return float(cell.replace(".", "").replace(",", ".") if comma and THOUSANDS.match(cell) else
+                     cell.replace(",", ".") if comma else cell)  # fmt: skip
+    except ValueError:
+        return None
+
+
+# -------------------------------------------------------------------------------------------- parsing
+
+
+def _kept(lines: Sequence[str]) -> list[str]:
+    """Without empty ones and comments."""
+    return [line for line in lines if line.strip() and not line.lstrip().startswith(COMMENT)]
+
+
+def _body(text: str, layout: Layout) -> str:
+    """The file from its first point on."""
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    start = 0
+    for _ in range(layout.first):
+        start = text.index("\n", start) + 1
+    return text[start:]
+
+
+def _parsed(body: str, layout: Layout, source: str) -> tuple[list[np.ndarray], list[tuple[int, str]]]:
+    """Columns, and lines (number among the points, what it says) that have another width.
+
+    Raises:
+        ItemError: ``corrupt``: too many such lines.
+    """
+    numbers = body.replace(",", ".") if layout.decimal_comma and layout.separator != "," else body
+    if layout.decimal_comma and re.search(r"\d\.\d{3}\.\d", numbers[:LOOKED_AT]):
+        return _line_by_line(body, layout, source)
+    try:
+        table = np.loadtxt(
+            io.StringIO(numbers), delimiter=layout.separator, ndmin=2, dtype=np.float64, quotechar='"', comments=COMMENT
+        )
+    except ValueError:
+        return _line_by_line(body, layout, source)
+    return list(table.T), []
+
+
+def _line_by_line(body: str, layout: Layout, source: str) -> tuple[list[np.ndarray], list[tuple[int, str]]]:
+    """The slow way, for files with empty cells, words, or lines that do not fit."""
+    rows: list[list[str]] = []
+    bad: list[tuple[int, str]] = []
+    for number, line in enumerate(body.splitlines(), start=layout.first + 1):
+        if not line.strip() or line.lstrip().startswith(COMMENT):
+            continue
+        cells = _cells(line, layout)
+        if len(cells) == layout.width:
+            rows.append(cells)
+        else:
+            bad.append((number, line))
+    columns, broken = _columns(rows, layout)
+    if broken:
+        bad += [(layout.first + 1 + place, " ".join(rows[place])) for place in sorted(broken)]
+        keep = np.setdiff1d(np.arange(len(rows)), sorted(broken))
+        columns = [one[keep] for one in columns]
+    if bad and len(bad) * FEWEST_GOOD > len(rows):
+        number, line = bad[0]
+        widths = sorted({layout.width, *(len(_cells(one, layout)) for _, one in bad)})
+        raise ItemError(
+            "corrupt",
+            f"{source} has lines of {widths[0]} to {widths[-1]} values: {len(bad)} of {len(rows) + len(bad)} do not "
+            f"fit, the first is line {number}: {line.strip()[:40]!r}",
+        )
+    return columns, bad
+
+
+def _columns(rows: Sequence[Sequence[str]], layout: Layout) -> tuple[list[np.ndarray], set[int]]:
+    """Numbers or words of every column, and rows in which a column of numbers holds something else.
+
+    A column is one of words when most of its cells are.
+    """
+    columns: list[np.ndarray] = []
+    broken: set[int] = set()
+    for cells in zip(*rows, strict=True):
+        values = [_number(cell, layout.decimal_comma) if cell else float("nan") for cell in cells]
+        odd = [place for place, value in enumerate(values) if value is None]
+        if len(odd) > 0.5 * len(values):
+            columns.append(np.array(cells))
+            continue
+        broken.update(odd)
+        columns.append(np.array([np.nan if value is None else value for value in values], dtype=np.float64))
+    return columns, broken
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    """Names that differ: a second ``x`` becomes ``x (2)``."""
+    seen: Counter[str] = Counter()
+    found = []
+    for name in names:
+        seen[name] += 1
+        found.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return found
+
+
+def _said(layout: Layout, source: str) -> list[str]:
+    """Guesses about the layout that are worth showing: none for blanks and points."""
+    notes = []
+    if layout.separator in (";", "|") or layout.decimal_comma:
+        between = f"cells between {SAID[layout.separator]}" if layout.separator else "cells between blanks"
+        notes.append(f"{between}, {'decimal commas' if layout.decimal_comma else 'decimal points'}")
+    units = {known.unit_of(name) for name in layout.names} - {"", "m", "metre", "meter", "metres", "meters"}
+    if units & {"mm", "cm", "km", "ft", "feet", "in", "inch", "us-ft", "usft"}:
+        notes.append(f"the header of {source} gives coordinates in {', '.join(sorted(units))}: preprocessor.unit_m")
+    return notes
+
+
+def _remark(layout: Layout, count: int, bad: Sequence[tuple[int, str]], source: str) -> tuple[str, str] | None:
+    if bad:
+        number, line = bad[0]
+        said = f"{len(bad)} of {count + len(bad)} lines are no {layout.width} numbers and were left out"
+        return "damaged_lines", f"{source}: {said}; line {number} is {line.strip()[:40]!r}"
+    if layout.promised is not None and layout.promised != count:
+        return "incomplete", f"{source} announces {layout.promised:,} points and holds {count:,}"
+    return None

@@ -1,0 +1,209 @@
+"""What a run keeps: all state, two generations, whole files only, no broken numbers; and who asks Slurm to go on."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from repcore import registry
+from repcore.cli.main import run
+from repcore.config.resolve import resolve_run
+from repcore.errors import CheckpointError, RunError
+from repcore.files import read_lines
+from repcore.reporting import LogReporter
+from repcore.training import checkpointing
+from repcore.training.assembly import assemble
+from repcore.training.listeners import ProgressShow, RunState, Validation
+from repcore.training.run import RunResult, start_run
+from repcore.training.run_folder import RunFolder
+
+EVERY_STEP = ("trainer.checkpoint_every=1", "trainer.validate_every=1", "trainer.log_every=1")
+
+
+def train(root: Path, *overrides: str) -> RunResult:
+    resolved = resolve_run(registry.default(), "pairs/set-net", overrides=overrides)
+    parts = assemble(resolved, LogReporter())
+    return start_run(registry.default(), parts, LogReporter(), root=root, name="r", device="cpu")
+
+
+def losses(monkeypatch: pytest.MonkeyPatch, by_step: dict[int, float]) -> None:
+    """Let validation find these losses."""
+
+    def validate(self: Validation, state: RunState) -> None:
+        if state.step in by_step:
+            state.last_validation, state.validated_at = {"loss": by_step[state.step]}, state.step
+
+    monkeypatch.setattr(Validation, "_run", validate)
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, step: int, number: int = signal.SIGTERM) -> None:
+    def ask(self: ProgressShow, state: RunState, record: object) -> None:
+        if state.step == step:
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(ProgressShow, "step", ask)
+
+
+def step_of(path: Path) -> int:
+    return int(torch.load(path, weights_only=True)["global_step"])
+
+
+def test_best_survives_a_resume(toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Worse weights after a resume must not replace better ones from before it."""
+    losses(monkeypatch, {1: 3.0, 2: 1.0, 3: 2.0, 4: 2.5, 5: 2.0, 6: 2.0})
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3)
+        assert run(["pairs", "train", "set-net", "--out", str(tmp_path), "--name", "r", "trainer.steps=6", *EVERY_STEP,
+                    "--device", "cpu"]) == 143  # fmt: skip
+    assert step_of(tmp_path / "r" / "checkpoints" / "best.ckpt") == 2
+    assert run(["pairs", "train", "--resume", "r", "--out", str(tmp_path), "--device", "cpu"]) == 0
+    assert step_of(tmp_path / "r" / "checkpoints" / "best.ckpt") == 2
+    assert step_of(tmp_path / "r" / "checkpoints" / "last.ckpt") == 6
+    saved = torch.load(tmp_path / "r" / "checkpoints" / "last.ckpt", weights_only=True)["repcore"]
+    assert (saved["best"], saved["validated_at"]) == (1.0, 6)
+
+
+def test_best_is_of_the_step_that_was_validated(toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checkpoints every 2 steps, validation every 3: a loss of step 3 says nothing about the parameters of step 4."""
+    losses(monkeypatch, {3: 1.0, 6: 2.0, 7: 3.0})
+    train(tmp_path, "trainer.steps=7", "trainer.checkpoint_every=2", "trainer.validate_every=3")
+    assert step_of(tmp_path / "r" / "checkpoints" / "best.ckpt") == 3
+    assert step_of(tmp_path / "r" / "checkpoints" / "previous.ckpt") == 6
+    assert step_of(tmp_path / "r" / "checkpoints" / "last.ckpt") == 7
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
+def test_a_damaged_last_falls_back(
+    damage: str, toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patch:
+        stop_at(patch, 4)
+        assert run(["pairs", "train", "set-net", "--out", str(tmp_path), "--name", "r", "trainer.steps=6", *EVERY_STEP,
+                    "--device", "cpu"]) == 143  # fmt: skip
+    last = tmp_path / "r" / "checkpoints" / "last.ckpt"
+    content = bytearray(last.read_bytes())
+    if damage == "flipped":  # one bit in the middle of a tensor: torch itself reads such a file without a word
+        place = content.index(b"data/0", 1000) + 200
+        content[place] ^= 1
+    last.write_bytes(content[: len(content) // 2] if damage == "cut" else content)
+    if damage == "gone":
+        last.unlink()
+    capsys.readouterr()
+    assert run(["pairs", "train", "--resume", "r", "--out", str(tmp_path), "--device", "cpu"]) == 0
+    said = capsys.readouterr().err
+    assert ("is missing" if damage == "gone" else "is damaged") in said
+    assert "at step 3:" in said
+    steps = [line["step"] for line in read_lines(tmp_path / "r" / "metrics.jsonl") if line["split"] == "train"]
+    assert steps == [1, 2, 3, 4, 5, 6]
+
+
+def test_both_generations_damaged_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    for name in ("last.ckpt", "previous.ckpt"):
+        (tmp_path / "checkpoints" / name).write_bytes(b"PK\x03\x04 not a checkpoint")
+    with pytest.raises(CheckpointError, match="no sound one before it"):
+        checkpointing.newest_sound(RunFolder(tmp_path), LogReporter())
+
+
+def test_a_full_disk_leaves_what_was_there(toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of a file is written, then the disk is full: a plain error, no leftovers, the earlier checkpoint whole."""
+    save = torch.save
+    written: list[int] = []
+
+    def full(content: Any, file: Any, *more: Any, **other: Any) -> None:
+        if content.get("global_step", 0) < 3:
+            return save(content, file, *more, **other)
+        file.write(b"half")
+        written.append(1)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(RunError, match="No space left") as told:
+        train(tmp_path, "trainer.steps=5", *EVERY_STEP)
+    assert "the checkpoint of step 2" in str(told.value)
+    names = sorted(path.name for path in (tmp_path / "r" / "checkpoints").iterdir())
+    assert names == ["best.ckpt", "last.ckpt"]  # the older generation made room for the second try
+    assert len(written) == 2
+    assert step_of(tmp_path / "r" / "checkpoints" / "last.ckpt") == 2
+
+
+def test_temporary_files_lie_beside_the_target(toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import tempfile
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "no" / "such" / "folder"))
+    assert train(tmp_path, "trainer.steps=2").status == "finished"
+    assert list((tmp_path / "r" / "checkpoints").glob(".*")) == []
+
+
+def test_leftovers_of_a_kill_are_removed(toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        stop_at(patch, 2)
+        train(tmp_path, "trainer.steps=4")
+    left = tmp_path / "r" / "checkpoints" / ".last.ckpt.partial"
+    left.write_bytes(b"half a checkpoint")
+    assert run(["pairs", "train", "--resume", "r", "--out", str(tmp_path), "--device", "cpu"]) == 0
+    assert not left.exists()
+
+
+def test_parameters_that_are_not_finite_are_never_written(
+    toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoil(self: ProgressShow, state: RunState, record: object) -> None:
+        if state.step == 3:
+            with torch.no_grad():
+                next(iter(state.module.objective.parameters())).view(-1)[:2] = math.nan
+
+    monkeypatch.setattr(ProgressShow, "step", spoil)
+    with pytest.raises(RunError, match="no checkpoint of step 3") as told:
+        train(tmp_path, "trainer.steps=5", "trainer.checkpoint_every=1", "trainer.validate_every=100")
+    assert "(2 values)" in str(told.value)
+    assert "the checkpoint of step 2" in str(told.value)
+    saved = torch.load(tmp_path / "r" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == 2
+    assert all(torch.isfinite(value).all() for value in saved["state_dict"].values() if value.is_floating_point())
+
+
+def test_a_run_that_died_before_its_export_gets_its_model(
+    toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["pairs", "train", "set-net", "--out", str(tmp_path), "--name", "r", "trainer.steps=3", "--device", "cpu"]
+    with monkeypatch.context() as patch:
+        patch.setattr("repcore.training.run.export_model", lambda *_: 1 / 0)
+        assert run(words) == 2
+    assert not (tmp_path / "r" / "model").exists()
+    assert run(["pairs", "train", "--resume", "r", "--out", str(tmp_path), "--device", "cpu"]) == 0
+    assert (tmp_path / "r" / "model" / "weights.safetensors").is_file()
+    card = json.loads((tmp_path / "r" / "model" / "config.json").read_text())["card"]
+    assert card["steps"] == 3
+    assert math.isfinite(card["validation"]["loss"])
+    assert run(["pairs", "train", "--resume", "r", "--out", str(tmp_path), "--device", "cpu"]) == 2
+    assert "has made all its 3 steps" in capsys.readouterr().err
+
+
+def test_slurm_is_asked_to_start_again_and_the_run_goes_on(
+    toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = tmp_path / "asked"
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "scontrol").write_text(f'#!/bin/sh\necho "$@" >> {asked}\n')
+    (tmp_path / "bin" / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    words = ["pairs", "train", "set-net", "--out", str(tmp_path / "runs"), "--device", "cpu", "trainer.steps=5"]
+    words += ["trainer.on_preempt=requeue"]
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3, signal.SIGUSR1)
+        assert run(words) == 128 + signal.SIGUSR1
+    assert asked.read_text() == "requeue 4711\n"
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert run(words) == 0
+    assert "at step 3:" in capsys.readouterr().err
+    assert len([path for path in (tmp_path / "runs").iterdir() if not path.is_symlink()]) == 1

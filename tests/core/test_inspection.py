@@ -1,0 +1,122 @@
+"""What inspect finds: copies, contradictions, leaks, vector labels, facts, rows on which plugin code fails."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from repcore.data.accounting import Accounting
+from repcore.data.inspection import Inspection, inspect_reader
+from repcore.interfaces import Item, Sample
+from repcore.reporting import LogReporter
+from repcore.specs import TargetSpec
+
+
+class Words:
+    """Rows (id, text, labels, group) in memory."""
+
+    def __init__(self, rows: Sequence[tuple[str, str, dict[str, Any], str | None]], **parts: Sequence[int]) -> None:
+        self.rows, self.splits, self.fingerprint = rows, parts, "x"
+        self.targets: Sequence[TargetSpec] = (
+            TargetSpec("y", "class", names=("no", "yes")),
+            TargetSpec("tasks", "multilabel", names=("a", "b")),
+        )
+        self.account = Accounting()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Sample:
+        name, text, targets, group = self.rows[index]
+        if text == "broken":
+            raise KeyError("inside the plugin")
+        return Sample(name, text, targets, group, {"letters": len(text)})
+
+    def describe(self, sample: Sample) -> Mapping[str, Any]:
+        return {"shape": (len(sample.inputs), 2)}
+
+
+class Lower:
+    def prepare(self, sample: Sample) -> list[Item]:
+        if sample.inputs == "odd":
+            raise RecursionError("too deep")
+        return [Item(np.frombuffer(sample.inputs.lower().encode(), np.uint8))]
+
+    def cost(self, meta: Mapping[str, Any]) -> int:
+        return 1
+
+
+def _inspect(reader: Words, preprocessor: Any = None) -> Inspection:
+    return inspect_reader(reader, preprocessor, LogReporter())  # type: ignore[arg-type]
+
+
+def test_copies_contradictions_and_leaks_are_named() -> None:
+    reader = Words(
+        [
+            ("r0", "cat", {"y": 0}, None),
+            ("r1", "cat", {"y": 1}, None),
+            ("r2", "CAT", {"y": 0}, None),
+            ("r3", "dog", {"y": 1}, None),
+        ],
+        train=[0, 3],
+        test=[1, 2],
+    )
+    found = _inspect(reader, Lower())
+    assert (found.duplicates, found.near_copies, found.across_splits, found.contradicting) == (1, 1, 2, 1)
+    assert found.copies["same"] == ["r1 = r0"]
+    assert found.copies["near"] == ["r2 = r0"]
+    assert found.copies["across"][0] == "r1 = r0 (test, train)"
+    assert not found.is_clean
+
+
+def test_vector_labels_are_counted() -> None:
+    nan = float("nan")
+    rows = [("r0", "a", {"tasks": [1.0, 0.0]}, None), ("r1", "b", {"tasks": [0.0, nan]}, None), ("r2", "c", {}, None)]
+    facts = _inspect(Words(rows)).targets["tasks"]
+    assert facts["tasks"] == {
+        "a": {"positive": 1, "negative": 1, "missing": 1},
+        "b": {"positive": 0, "negative": 1, "missing": 2},
+    }
+    assert facts["missing_share"] == pytest.approx(1 / 3)
+
+
+def test_plugin_code_that_fails_is_a_row() -> None:
+    found = _inspect(Words([("r0", "broken", {}, None), ("r1", "odd", {}, None), ("r2", "fine", {}, None)]), Lower())
+    assert found.status == {"failed": 2, "ok": 1}
+    assert "KeyError" in found.examples["failed"][0]
+    assert "Lower" in found.examples["failed"][1]
+
+
+def test_strict_mode_shows_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPCORE_STRICT", "1")
+    with pytest.raises(KeyError, match="inside the plugin"):
+        _inspect(Words([("r0", "broken", {}, None)]))
+
+
+def test_facts_are_summed_up() -> None:
+    found = _inspect(Words([("r0", "aa", {}, None), ("r1", "bbbb", {}, None), ("r2", "cc", {}, None)]))
+    assert found.facts["letters"] == {"min": 2.0, "median": 2.0, "max": 4.0}
+    assert found.facts["shape"] == {"2 x 2": 2, "4 x 2": 1}
+
+
+def test_groups_across_parts_and_parts_with_one_class() -> None:
+    rows = [("r0", "a", {"y": 0}, "p1"), ("r1", "b", {"y": 1}, "p2"), ("r2", "c", {"y": 1}, "p1")]
+    found = _inspect(Words(rows, train=[0, 1], test=[2]))
+    assert found.groups_across == ["p1"]
+    assert any("test part holds only 'yes'" in text for text in found.warnings)
+
+
+def test_what_was_lost_is_never_clean(tmp_path: Path) -> None:
+    rows = [("r0", "a", {"y": 0, "tasks": [0, 1]}, None), ("r1", "b", {"y": 1, "tasks": [1, 0]}, None)]
+    assert _inspect(Words(rows)).is_clean
+    for spoil in ("ignore", "unreadable"):
+        reader = Words(rows)
+        getattr(reader.account, spoil)(tmp_path / "x", "for a reason")
+        assert not _inspect(reader).is_clean
+    reader = Words(rows)
+    reader.account.odd_cells.append("column 'y': 3 of 9 filled cells look like censored")
+    assert not _inspect(reader).is_clean

@@ -1,0 +1,161 @@
+"""Kinds of label, judged from all cells; cells that are not understood are named; nothing vanishes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from repcore.data.accounting import Accounting
+from repcore.data.cells import decimal_sign, looks_like, number, read_numbers
+from repcore.data.labels import LabelColumn, read_label, read_labels
+from repcore.errors import DataError
+
+
+def _kind(one: LabelColumn) -> str:
+    return "none" if one.target is None else one.target.kind
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind", "names"),
+    [
+        (["0", "1", "1", "0", ""], "class", ("0", "1")),
+        (["1.0", "0.0", "1.0"], "class", ("0", "1")),
+        (["-1", "1", "1"], "class", ("-1", "1")),
+        (["1", "2", "1", "2"], "class", ("1", "2")),
+        (["1", "1", "1"], "class", ("0", "1")),
+        (["True", "False", "True"], "class", ("False", "True")),
+        (["active", "inactive", "active"], "class", ("inactive", "active")),
+        (["1", "2", "3"] * 5, "class", ("1", "2", "3")),
+        (["10", "20", "11"] * 5, "regression", ()),
+        (["dog", "cat", "dog", "cat"], "class", ("cat", "dog")),
+        (["dog, barking", "cat", "dog, barking", "cat"], "class", ("cat", "dog, barking")),
+        (["dog|cat", "cat", "bird|dog", "dog"], "multilabel", ("bird", "cat", "dog")),
+        (["a;b", "b;c", "c;a", "a", "b"], "multilabel", ("a", "b", "c")),
+        (["1.5", "2.5", "-3"], "regression", ()),
+        (["-2,0", "-1,63", "0,5"], "regression", ()),
+        (["4.5", ">10", "<0.1", "3.3"], "regression", ()),
+        ([str(1 + 0.05 * step) for step in range(20)] * 3, "regression", ()),
+        (["3.5"] * 5, "none", ()),
+        (["x"] * 5, "none", ()),
+        (["", "nan", "n/a"], "none", ()),
+        (["0", "1", "2", "3", "4"], "none", ()),
+        (["12_13", "14_15", "16_17"], "none", ()),
+        (["1,000", "1,317", "2,268"], "none", ()),
+        (["train", "test", "val"], "none", ()),
+        ([f"free text {row}" for row in range(30)], "none", ()),
+    ],
+)
+def test_kinds(cells: Sequence[str], kind: str, names: tuple[str, ...]) -> None:
+    one = read_label("y", cells)
+    assert _kind(one) == kind, one.reason
+    assert one.reason
+    if one.target is not None:
+        assert one.target.names == names
+    assert len(one.values) == len(cells)
+
+
+def test_values_follow_the_cells() -> None:
+    assert np.allclose(read_label("y", ["-2,0", "-1,63", "0,5"]).values, [-2.0, -1.63, 0.5])
+    assert [read_label("y", ["2", "1", "", "2"]).value(row) for row in (0, 1, 3)] == [1, 0, 1]
+    assert math.isnan(read_label("y", ["2", "1", "", "2"]).value(2))
+    many = read_label("y", ["dog|cat", "cat", "bird|dog", "dog", None])
+    assert many.value(0) == [0.0, 1.0, 1.0]
+    assert np.isnan(many.value(4)).all()
+
+
+def test_odd_cells_are_named_and_the_column_stays() -> None:
+    one = read_label("IC50", [">10", "1.5", "2.5", "#N/A", "5%", "12_13", "inf", "3,5", "1.0", "2.0", "4.0", "0.5"])
+    said = " ".join(one.odd)
+    assert _kind(one) == "regression"
+    for looks, cell in (
+        ("censored", "'>10' in row 0"),
+        ("Excel error", "'#N/A' in row 3"),
+        ("percent", "'5%'"),
+        ("underscore digits", "'12_13'"),
+        ("infinite", "'inf'"),
+        ("decimal comma", "'3,5'"),
+    ):
+        assert looks in said
+        assert cell in said
+    assert int(np.isnan(one.values).sum()) == 6
+
+
+def test_uncertain_is_missing_where_several_columns_have_it_and_settable() -> None:
+    cells = {"Edema": ["1", "0", "-1", ""] * 5, "Mass": ["-1.0", "", "0.0", "1.0"] * 5}
+    for one in read_labels(cells):
+        assert one.target is not None
+        assert one.target.names == ("0", "1")
+        assert one.uncertain == 5
+        assert "uncertain" in one.reason
+    assert np.nansum(read_labels(cells, uncertain="positive")[0].values) == 10
+    assert np.isnan(read_labels(cells, uncertain="negative")[0].values).sum() == 5
+    (alone,) = read_labels({"y": cells["Edema"]})
+    assert alone.target is not None
+    assert alone.target.names == ("-1", "0", "1")
+
+
+def test_groups_ids_and_split_words_are_no_labels_and_are_said() -> None:
+    account = Accounting()
+    found = read_labels(
+        {"PatientID": ["a", "a", "b"], "id": ["1", "2", "3"], "fold": ["train", "test", "train"], "y": ["0", "1", "1"]},
+        account=account,
+    )
+    assert [_kind(one) for one in found] == ["none", "none", "none", "class"]
+    assert len(account.guesses) == 4
+    assert "group" in account.guesses[0].reason
+
+
+def test_kinds_can_be_set() -> None:
+    cells = ["1", "2", "3"] * 5
+    assert _kind(read_label("y", cells, kind="regression")) == "regression"
+    assert read_label("y", ["10", "20", "11"], kind="class").target.names == ("10", "11", "20")  # type: ignore[union-attr]
+    assert _kind(read_label("y", ["a/b", "a"], separator="/")) == "multilabel"
+    with pytest.raises(DataError, match="no class label"):
+        read_label("y", ["1", "1"], kind="class")
+
+
+@pytest.mark.parametrize(
+    ("cell", "looks"),
+    [
+        (">10", "censored"), ("<= 0.5", "censored"), ("~5", "censored"), ("12.5 %", "percent"),
+        ("1,234,567", "thousands"),
+        ("1 234", "thousands"), ("1.234.567", "thousands"), ("0,52", "decimal comma"), ("#DIV/0!", "Excel error"),
+        ("1_000", "underscore digits"), ("2021-03-01", "date"), ("1-Mar", "date"), ("01/02/2021", "date"),
+        ("-inf", "infinite"),
+        ("1-5", "range"), ("0.5 ± 0.1", "range"), ("5 nM", "number with a unit"), ("hello", "text"),
+    ],
+)  # fmt: skip
+def test_looks(cell: str, looks: str) -> None:
+    assert looks_like(cell) == looks
+
+
+def test_underscore_digits_are_no_number() -> None:
+    with pytest.raises(ValueError, match="underscore"):
+        number("12_13")
+    assert number("3,5", ",") == 3.5
+
+
+def test_a_decimal_comma_needs_evidence() -> None:
+    assert decimal_sign(["1,234", "2,345"]) is None, "thousands fit as well"
+    assert decimal_sign(["1,5", "2.5"]) is None
+    assert decimal_sign(["1,234", "2,3"]) == (",", "2 cells such as '2,3', none with a dot")
+
+
+@given(
+    st.lists(st.sampled_from(["1", "2.5", "-3e2", "", "nan", None, ">1", "a", "1_0", "inf", " 7 ", "+4"]), max_size=60)
+)
+def test_quick_and_careful_reading_agree(cells: list[str | None]) -> None:
+    column = read_numbers("y", cells)
+    for row, cell in enumerate(cells):
+        try:
+            expected = number(cell)
+        except ValueError:
+            expected = None
+        value = column.values[row]
+        assert (math.isnan(value) and (expected is None or math.isinf(expected))) or value == expected
+    assert column.missing + column.odd_count + int((~np.isnan(column.values)).sum()) == len(cells)

@@ -1,0 +1,190 @@
+"""Encoding, delimiter, header and quoting are judged from the content; no record is lost."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import strategies as st
+
+from repcore.data.accounting import Accounting
+from repcore.data.tables import Table
+from repcore.errors import DataError
+
+
+def _table(folder: Path, content: bytes | str, name: str = "data.csv", **asked: object) -> Table:
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return Table(path, **asked)  # type: ignore[arg-type]
+
+
+def _rows(read: Table) -> list[tuple[str, ...]]:
+    return [tuple(read.slice(row, row + 1, column)[0] for column in read.columns) for row in range(len(read))]
+
+
+def _said(read: Table) -> str:
+    account = Accounting()
+    read.tell(account)
+    return "\n".join(account.sentences())
+
+
+CELLS = [("CCO", "-2.0"), ("CCN", "-1.63"), ("c1ccccc1", "-0.89"), ("CC(=O)O", "-0.52")] * 3
+TEXT = "smiles,y\n" + "".join(f"{a},{b}\n" for a, b in CELLS)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"])
+def test_encodings(encoding: str, tmp_path: Path) -> None:
+    read = _table(tmp_path, TEXT.replace("CCN,", "\xe9thanol\xfc,").encode(encoding))
+    assert read.columns == ["smiles", "y"]
+    assert len(read) == len(CELLS)
+    assert read.value(1, "smiles") == "\xe9thanol\xfc"
+    assert ("encoding of data.csv" in _said(read)) == (not encoding.startswith("utf-8"))
+
+
+def test_a_damaged_byte_in_utf8_stays_utf8(tmp_path: Path) -> None:
+    content = TEXT.replace("CCN,", "\xe9\xe9\xe9,").encode().replace(b"c1ccccc1", b"c1\xffcc", 1)
+    read = _table(tmp_path, content)
+    assert read.value(1, "smiles") == "\xe9\xe9\xe9"
+    assert read.value(2, "smiles") == "c1\ufffdcc"
+    assert "UTF-8 but for 1 bytes" in _said(read)
+
+
+def test_cyrillic_code_page(tmp_path: Path) -> None:
+    words = ["вода кипит при ста градусах", "спирт горит ясным пламенем", "соль растворяется в воде"] * 5
+    read = _table(tmp_path, ("имя,y\n" + "".join(f"{one},1\n" for one in words)).encode("cp1251"))
+    assert read.value(0, read.columns[0]) == words[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "first"),
+    [
+        ("smiles y\nCCO -2.0\nCCN -1.6\nC 1\n", ["smiles", "y"], ("CCO", "-2.0")),
+        ("smiles\tname, common\ty\nCCO\tn\t-2\nCCN\tn\t1\n", ["smiles", "name, common", "y"], ("CCO", "n", "-2")),
+        ("smiles;active;logS\nCCO;0;-2,0\nCCN;1;-1,63\n", ["smiles", "active", "logS"], ("CCO", "0", "-2,0")),
+        ("# by X\n# date, time\nsmiles,y\nCCO,1\nCCN,2\n", ["smiles", "y"], ("CCO", "1")),
+        ("sep=;\nsmiles;y\nCCO;1\nCCN;2\n", ["smiles", "y"], ("CCO", "1")),
+        ("# smiles y\nCCO 1\nCCN 2\nCCC 3\n", ["smiles", "y"], ("CCO", "1")),
+        ("CCO,-2.0\nCCN,-1.63\nCCC,1\n", ["column0", "column1"], ("CCO", "-2.0")),
+        ("0.1,2.5\n1.5,3.5\n2.5,4.5\n", ["column0", "column1"], ("0.1", "2.5")),
+        ("a1.wav,dog\nb2.wav,cat\nc3.wav,dog\n", ["column0", "column1"], ("a1.wav", "dog")),
+        ("file,what\na1.wav,dog\nb2.wav,cat\nc3.wav,dog\n", ["file", "what"], ("a1.wav", "dog")),
+        ("smiles,y,\nCCO,1,\nCCN,2,\n", ["smiles", "y"], ("CCO", "1")),
+        ("smiles,y\nCCO,1,\nCCN,2,\n", ["smiles", "y"], ("CCO", "1")),
+        ("smiles,y,y\nCCO,1,2\nCCN,2,3\n", ["smiles", "y", "y.1"], ("CCO", "1", "2")),
+        (",smiles,y\n110,CCO,1\n118,CCN,2\n", ["column0", "smiles", "y"], ("110", "CCO", "1")),
+        ('"smiles","y"\n"1","CCO",1\n"2","CCN",2\n', ["column0", "smiles", "y"], ("1", "CCO", "1")),
+        ("name,y\n#N/A,1\nb,2\n", ["name", "y"], ("#N/A", "1")),
+        ("smiles,a,b,c\nCCO,,,1\nCCN,,,2\nC,1,1,1\n", ["smiles", "a", "b", "c"], ("CCO", "", "", "1")),
+    ],
+    ids=["blanks", "tab-commas", "decimal-comma", "comments", "sep=", "commented-header", "no-header", "numbers",
+         "no-header-text",
+         "header-text",
+         "trailing", "trailing-rows", "twice", "pandas", "r", "excel-error", "empty-cells"],
+)  # fmt: skip
+def test_tables_as_people_write_them(text: str, columns: list[str], first: tuple[str, ...], tmp_path: Path) -> None:
+    read = _table(tmp_path, text)
+    assert read.columns == columns
+    assert _rows(read)[0] == first
+    assert read.problems() == {}
+
+
+def test_values_of_the_domain_are_no_header(tmp_path: Path) -> None:
+    text = "CCO\nCCN\nCCC\nc1ccccc1\n"
+    is_data = {"CCO", "CCN", "CCC", "c1ccccc1"}.__contains__
+    assert len(_table(tmp_path, text, is_data=is_data)) == 4
+    assert _table(tmp_path, text, "data.txt").columns == ["column0"]
+    assert "header of data.txt: none" in _said(_table(tmp_path, text, "data.txt"))
+    assert len(_table(tmp_path, text, header=False)) == 4
+    assert _table(tmp_path, text, header=True).columns == ["CCO"]
+
+
+def test_prose_is_one_column(tmp_path: Path) -> None:
+    read = _table(tmp_path, "The quick brown fox jumps.\nIt is late.\nNobody cares, it seems.\nEnd of it.\n", "a.txt")
+    assert read.columns == ["column0"]
+    assert len(read) == 4
+
+
+@pytest.mark.parametrize("broken", ['"CCN,2', 'CCN,"2', 'CCN,2"', '"CCN",2"x', 'C"C"N,2'])
+@pytest.mark.parametrize("place", [0, 5, 19])
+def test_an_unclosed_quote_swallows_nothing(broken: str, place: int, tmp_path: Path) -> None:
+    lines = [f'"C{"C" * row}",{row}' if row % 2 else f"C{'C' * row},{row}" for row in range(20)]
+    lines[place] = broken
+    read = _table(tmp_path, "smiles,y\n" + "\n".join(lines) + "\n")
+    assert len(read) == 20
+    whole = [row for row in range(20) if row != place]
+    assert [read.value(row, "y") for row in whole] == [str(row) for row in whole]
+
+
+def test_two_unclosed_quotes_swallow_nothing(tmp_path: Path) -> None:
+    lines = [f"C{'C' * row},{row}" for row in range(20)]
+    lines[3], lines[9] = 'C,"3', 'CC,9"'
+    read = _table(tmp_path, "smiles,y\n" + "\n".join(lines))
+    assert len(read) == 20
+    assert "never closed" in _said(read)
+
+
+def test_control_characters_mark_their_row(tmp_path: Path) -> None:
+    read = _table(tmp_path, TEXT.replace("CCN,", "CC\0N,", 1))
+    assert len(read) == len(CELLS)
+    assert read.problems() == {1: "holds the control character U+0000"}
+
+
+def test_counts_add_up(tmp_path: Path) -> None:
+    read = _table(tmp_path, "# remark\nsmiles,y\n\nCCO,1\n# inside\nCCN,2,3,4\n\nC,3\n\x1a")
+    counts = read.counts
+    assert (counts.rows, counts.headers, counts.comments, counts.blank, counts.malformed) == (3, 1, 2, 3, 1)
+    assert "1 of the rows malformed" in _said(read)
+
+
+CELL = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=8)
+ODD = st.sampled_from(["", ">10", "1,5", "12_13", "50%", "#N/A", "-", "a\nb", 'say "x"', "2021-03-01", "1e400", "None"])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=120, deadline=None)
+@example(cells=[["a", "b"], ["\n", "\n"]], delimiter=",", encoding="utf-8", quote_all=True, blank=[], ends="\n")
+@given(
+    cells=st.lists(st.lists(CELL | ODD, min_size=3, max_size=3), min_size=3, max_size=12),
+    delimiter=st.sampled_from([",", ";", "\t", "|"]),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+    quote_all=st.booleans(),
+    blank=st.lists(st.integers(0, 10), max_size=3),
+    ends=st.sampled_from(["\n", "\r\n"]),
+)
+def test_random_tables_keep_every_record(
+    cells: list[list[str]], delimiter: str, encoding: str, quote_all: bool, blank: list[int], ends: str, tmp_path: Path
+) -> None:
+    """What csv writes comes back: every record a row, cell by cell when everything is quoted."""
+    assume(any(any(cell.strip() for cell in row) for row in cells))
+    path = tmp_path / "a.csv"
+    rows = [["id", *[f"c{place}" for place in range(len(cells[0]))]], *[[f"r{n}", *row] for n, row in enumerate(cells)]]
+    records = []
+    for row in rows:
+        text = io.StringIO()
+        quoting = csv.QUOTE_ALL if quote_all else csv.QUOTE_MINIMAL
+        csv.writer(text, delimiter=delimiter, quoting=quoting, lineterminator=ends).writerow(row)
+        records.append(text.getvalue())
+    for place in blank:
+        records.insert(min(place, len(records)), ends)
+    path.write_bytes("".join(records).encode(encoding))
+    read = Table(path)
+    assert read.counts.lines - read.counts.inside_cells == len(rows) + len(blank)
+    assert read.cells(read.columns[0]) == [f"r{n}" for n in range(len(cells))]
+    if quote_all:
+        assert [list(row)[1:] for row in _rows(read)] == cells
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=80, deadline=None)
+@given(lines=st.lists(st.text('ab,;"\t 1.#\\', max_size=12), min_size=1, max_size=14))
+def test_any_lines_are_all_accounted_for(lines: list[str], tmp_path: Path) -> None:
+    """Arbitrary text: no line is lost; quoted cells may span lines, whose ends are then inside a cell."""
+    path = tmp_path / "a.txt"
+    path.write_text("\n".join(lines) + "\n")
+    assume(any(line.strip() for line in lines))
+    try:
+        read = Table(path)
+    except DataError:  # a header but no rows
+        return
+    assert read.counts.lines == len(lines)

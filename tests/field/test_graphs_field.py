@@ -1,0 +1,565 @@
+"""Graphs as people store them: every layout is read as stored, or refused with the reason and a way out.
+
+Kinds K1 to K15 of the field page, for graphs; the inputs are made here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import pytest
+import torch
+from scipy import io as matrix_io
+from scipy import sparse
+from torch_geometric.data import Data, HeteroData
+from torch_geometric.transforms import ToSparseTensor
+
+from repcore.errors import DataError, ItemError
+from repcore.interfaces import Sample
+from repcore_graphs.configs.data import (
+    EdgeListConfig,
+    GraphPreprocessorConfig,
+    NetworkConfig,
+    PartsConfig,
+    PyGConfig,
+    TUDatasetConfig,
+)
+from repcore_graphs.datasets import edge_list, networks, pyg, tu
+from repcore_graphs.datasets.parts import GraphParts
+from repcore_graphs.preprocessors.graph import GraphPreprocessor
+
+GRAPHS = 12
+
+
+def cycles(change: Callable[[int, Data], None], count: int = GRAPHS) -> list[Data]:
+    """Cycles of 3, 4, ... nodes in both directions with random features and y = 0, 1, 0, ...; each changed."""
+    made = []
+    for number in range(count):
+        nodes = 3 + number
+        ring = torch.arange(nodes)
+        source, target = ring, (ring + 1) % nodes
+        data = Data(
+            x=torch.randn(nodes, 4, generator=torch.Generator().manual_seed(number)),
+            edge_index=torch.stack([torch.cat([source, target]), torch.cat([target, source])]),
+            y=torch.tensor([number % 2]),
+        )
+        change(number, data)
+        made.append(data)
+    return made
+
+
+def stored(folder: Path, change: Callable[[int, Data], None], **settings: Any) -> pyg.PyGDataset:
+    torch.save(cycles(change), folder / "graphs.pt")
+    return pyg.PyGDataset(PyGConfig(path=str(folder / "graphs.pt"), **settings))
+
+
+def edges_of(folder: Path, text: str, name: str = "edges.csv", **settings: Any) -> edge_list.EdgeListDataset:
+    (folder / name).write_text(text, encoding="utf-8")
+    return edge_list.EdgeListDataset(EdgeListConfig(path=str(folder / name), **settings))
+
+
+def network(path: Path, **settings: Any) -> networks.NetworkDataset:
+    assert networks.sniff(path) >= 0.7
+    return networks.NetworkDataset(NetworkConfig(path=str(path), **settings))
+
+
+def said(reader: Any) -> str:
+    return "\n".join(reader.account.sentences())
+
+
+def prepared(reader: Any, index: int = 0) -> Any:
+    preprocessor = GraphPreprocessor(GraphPreprocessorConfig())
+    preprocessor.fit(reader, range(len(reader)))
+    return preprocessor.prepare(reader[index])[0].values
+
+
+# ------------------------------------------------------------------------------------------- torch-geometric, y
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind", "names", "first"),
+    [
+        ([1, 0], "class", ("0", "1"), 1.0),
+        ([-1, 1], "class", ("-1", "1"), 0.0),
+        ([1.0, 0.0], "class", ("0", "1"), 1.0),
+        ([100001, 100000], "class", ("100000", "100001"), 1.0),
+        ([1, 2], "class", ("1", "2"), 0.0),
+        ([0, 7, 3, 3, 0, 7], "class", ("0", "3", "7"), 0.0),
+        ([0.25, 1.5, -2.75], "regression", (), 0.25),
+    ],
+)
+def test_kinds_of_y(tmp_path: Path, labels: list[float], kind: str, names: tuple[str, ...], first: float) -> None:
+    def change(number: int, data: Data) -> None:
+        data.y = torch.tensor([labels[number % len(labels)]])
+
+    reader = stored(tmp_path, change)
+    assert [(one.name, one.kind, one.level, one.names) for one in reader.targets] == [("y", kind, "item", names)]
+    assert reader[0].targets["y"] == first
+    assert "label 'y': " + kind in said(reader)
+
+
+def test_y_of_some_graphs_only(tmp_path: Path) -> None:
+    reader = stored(tmp_path, lambda number, data: setattr(data, "y", None if number % 3 == 0 else data.y))
+    values = [reader[row].targets["y"] for row in range(GRAPHS)]
+    assert np.isnan(values[::3]).all()
+    assert values[1:3] == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 3)])
+def test_tasks_are_never_taken_for_nodes_because_of_the_first_graph(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    tasks = torch.tensor([1.0, 0.0, float("nan")])  # as many as the first graph has nodes
+    reader = stored(tmp_path, lambda number, data: setattr(data, "y", tasks.reshape(shape)))
+    assert [(one.kind, one.level, one.names) for one in reader.targets] == [("multilabel", "item", ("0", "1", "2"))]
+    np.testing.assert_array_equal(reader[5].targets["y"], tasks.numpy())
+
+
+def test_several_values_are_targets_each_and_together(tmp_path: Path) -> None:
+    reader = stored(tmp_path, lambda number, data: setattr(data, "y", torch.tensor([[0.5 * number, 100.5 - number]])))
+    assert [(one.name, one.kind) for one in reader.targets] == [
+        ("y", "regression"), ("y-0", "regression"), ("y-1", "regression"),
+    ]  # fmt: skip
+    assert reader[4].targets["y-1"] == 96.5
+    assert reader[4].targets["y"].tolist() == [2.0, 96.5]
+
+
+def test_y_of_nodes_and_of_graphs_of_equal_size(tmp_path: Path) -> None:
+    nodes = stored(tmp_path, lambda number, data: setattr(data, "y", torch.arange(data.num_nodes) % 3))
+    assert [(one.level, one.names) for one in nodes.targets] == [("node", ("0", "1", "2"))]
+    assert nodes[1].inputs.node_targets["y"].tolist() == [0, 1, 2, 0]
+    equal = [Data(edge_index=torch.zeros(2, 0).long(), num_nodes=4, y=torch.rand(4)) for _ in range(5)]
+    torch.save(equal, tmp_path / "equal.pt")
+    with pytest.raises(DataError, match=r"4 values in each graph of 4 nodes[\s\S]*level=graph"):
+        pyg.PyGDataset(PyGConfig(path=str(tmp_path / "equal.pt")))
+    assert len(pyg.PyGDataset(PyGConfig(path=str(tmp_path / "equal.pt"), level="graph"))[0].targets["y"]) == 4
+    torch.save([Data(x=torch.rand(n, 1), y=torch.rand(k)) for n, k in ((3, 2), (4, 5))], tmp_path / "odd.pt")
+    with pytest.raises(DataError, match="y has 2, 5 values in different graphs"):
+        pyg.PyGDataset(PyGConfig(path=str(tmp_path / "odd.pt")))
+
+
+# ------------------------------------------------------------------------------------ torch-geometric, structure
+
+
+def test_directions_self_edges_and_repeats_stay_as_stored(tmp_path: Path) -> None:
+    one_way = torch.tensor([[0, 1, 2, 2, 0], [1, 2, 0, 2, 1]])
+    reader = stored(tmp_path, lambda number, data: setattr(data, "edge_index", one_way.int()))
+    assert reader[0].inputs.edge_index.tolist() == one_way.tolist()
+    assert reader[0].inputs.edge_index.dtype == np.int64
+    assert f"{GRAPHS} of {GRAPHS} graphs store edges in one direction only" in said(reader)
+
+
+def test_nodes_counted_from_one_are_refused_or_shifted_on_request(tmp_path: Path) -> None:
+    def change(number: int, data: Data) -> None:
+        data.edge_index = data.edge_index + 1
+
+    with pytest.raises(DataError, match=r"numbered from 1[\s\S]*first_node=1"):
+        stored(tmp_path, change)
+    shifted = pyg.PyGDataset(PyGConfig(path=str(tmp_path / "graphs.pt"), first_node=1))
+    plain = cycles(lambda number, data: None)[0]
+    assert shifted[0].inputs.edge_index.tolist() == plain.edge_index.tolist()
+
+
+def test_nodes_that_are_not_counted_anywhere_are_said(tmp_path: Path) -> None:
+    def change(number: int, data: Data) -> None:
+        data.x, data.edge_index = None, data.edge_index + 1
+
+    reader = stored(tmp_path, change)
+    assert reader[0].inputs.num_nodes == 4
+    assert "store neither x nor num_nodes" in said(reader)
+    assert "may be numbered from 1" in said(reader)
+
+
+def test_isolated_nodes_no_edges_and_one_node(tmp_path: Path) -> None:
+    def change(number: int, data: Data) -> None:
+        if number % 3 == 0:
+            data.x = torch.cat([data.x, torch.zeros(3, 4)])
+        elif number % 3 == 1:
+            data.edge_index = torch.zeros(2, 0).long()
+        else:
+            data.x, data.edge_index = torch.zeros(1, 4), torch.zeros(2, 0).long()
+
+    reader = stored(tmp_path, change)
+    assert [reader[row].inputs.num_nodes for row in range(3)] == [6, 4, 1]
+    assert [reader[row].inputs.edge_index.shape[1] for row in range(3)] == [6, 0, 0]
+    assert prepared(reader, 2).x.shape == (1, 4)
+
+
+def test_features_that_some_graphs_lack_or_have_otherwise_are_reported_rows(tmp_path: Path) -> None:
+    def change(number: int, data: Data) -> None:
+        if number == 0:
+            data.num_nodes, data.x = 3, None
+        elif number == 1:
+            data.x = torch.zeros(4, 7)
+        elif number == 2:
+            data.x[1, 2] = float("nan")
+
+    reader = stored(tmp_path, change)
+    assert "graphs differ in x: 10 with 4 columns, 1 without, 1 with 7 columns" in said(reader)
+    with pytest.raises(ItemError, match="not_finite"):
+        _ = reader[2]
+    preprocessor = GraphPreprocessor(GraphPreprocessorConfig())
+    preprocessor.fit(reader, range(GRAPHS))
+    for row in (0, 1):
+        with pytest.raises(ItemError, match="missing_features"):
+            preprocessor.prepare(reader[row])
+    assert preprocessor.prepare(reader[3])[0].values.x.shape == (6, 4)
+
+
+def test_edge_weights_and_transposed_matrices_are_edges_with_attributes(tmp_path: Path) -> None:
+    weights = torch.tensor([0.5, 2.0, 3.0])
+    arcs = torch.tensor([[0, 1, 2], [1, 2, 0]])
+    reader = stored(tmp_path, lambda n, data: data.update({"edge_index": arcs, "edge_weight": weights}) and None)
+    np.testing.assert_array_equal(reader[0].inputs.edge_attributes, weights[:, None].numpy())
+    plain = Data(x=torch.zeros(3, 2), edge_index=arcs, edge_weight=weights)
+    torch.save([ToSparseTensor(attr="edge_weight")(plain.clone())], tmp_path / "adj.pt")
+    graph = pyg.PyGDataset(PyGConfig(path=str(tmp_path / "adj.pt")))[0].inputs
+    found = {
+        (u, v): w for u, v, w in zip(*graph.edge_index.tolist(), graph.edge_attributes[:, 0].tolist(), strict=True)
+    }
+    assert found == {(0, 1): 0.5, (1, 2): 2.0, (2, 0): 3.0}
+
+
+def test_several_types_of_nodes_are_refused_in_words(tmp_path: Path) -> None:
+    mixed = HeteroData()
+    mixed["paper"].x, mixed["author"].x = torch.zeros(3, 2), torch.zeros(2, 2)
+    mixed["author", "writes", "paper"].edge_index = torch.tensor([[0, 1], [2, 0]])
+    torch.save([mixed], tmp_path / "mixed.pt")
+    with pytest.raises(DataError, match=r"several types[\s\S]*paper, author[\s\S]*to_homogeneous"):
+        pyg.PyGDataset(PyGConfig(path=str(tmp_path / "mixed.pt")))
+
+
+class Planted:
+    """What a pickle may not bring along."""
+
+
+def test_pickles_with_code_are_refused_also_beside_what_is_allowed(tmp_path: Path) -> None:
+    graph = cycles(lambda number, data: None, 1)[0]
+    _ = ToSparseTensor()(graph.clone())
+    graph.planted = Planted()
+    torch.save([graph], tmp_path / "bad.pt")
+    with pytest.raises(DataError, match=r"cannot be read safely[\s\S]*Planted, which is code"):
+        pyg.PyGDataset(PyGConfig(path=str(tmp_path / "bad.pt")))
+
+
+def test_parts_and_one_file_a_graph_are_joined_in_order(tmp_path: Path) -> None:
+    graphs = cycles(lambda number, data: None)
+    for part, rows in (("train", graphs[:6]), ("val", graphs[6:9]), ("test", graphs[9:])):
+        (tmp_path / "parts").mkdir(exist_ok=True)
+        torch.save(rows, tmp_path / "parts" / f"{part}.pt")
+    parts = pyg.PyGDataset(PyGConfig(path=str(tmp_path / "parts")))
+    assert {name: len(rows) for name, rows in parts.splits.items()} == {"train": 6, "validation": 3, "test": 3}
+    (tmp_path / "each" / "processed").mkdir(parents=True)
+    for number, graph in enumerate(graphs):
+        torch.save(graph, tmp_path / "each" / "processed" / f"data_{number}.pt")
+    torch.save("None", tmp_path / "each" / "processed" / "pre_filter.pt")
+    (tmp_path / "each" / "notes.txt").write_text("x")
+    each = pyg.PyGDataset(PyGConfig(path=str(tmp_path / "each")))
+    assert [each[row].inputs.num_nodes for row in range(GRAPHS)] == [3 + row for row in range(GRAPHS)]
+    assert each.account.counts == {"used": GRAPHS, "ignored": 2, "unreadable": 0}
+
+
+# ------------------------------------------------------------------------------------------------ edge lists
+
+ENDS = [(0, 1), (1, 2), (2, 0), (2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", "source,target\n{,}"),
+        ("a.csv", "Source;Target\n{;}"),
+        ("a.csv", "node1,node2\n{,}"),
+        ("a.csv", "id_1,id_2\n{,}"),
+        ("a.tsv", "FromNodeId\tToNodeId\n{\t}"),
+        ("a.csv", "one,other\n{,}"),
+        ("a.txt", "# FromNodeId\tToNodeId\n{\t}"),
+        ("a.txt", "# a remark\n# another\n{ }"),
+        ("a.txt", "{ }"),
+        ("a.edges", "{ }"),
+        ("a.edgelist", "{ }"),
+    ],
+)
+def test_pairs_are_edges_however_they_are_written(tmp_path: Path, name: str, text: str) -> None:
+    sign = text[text.index("{") + 1]
+    body = "\n".join(f"{u}{sign}{v}" for u, v in ENDS)
+    reader = edges_of(tmp_path, text[: text.index("{")] + body + "\n", name)
+    assert edge_list.sniff(tmp_path / name) >= 0.3
+    graph = reader[0].inputs
+    assert graph.num_nodes == 4
+    assert {tuple(pair) for pair in graph.edge_index.T.tolist()} == {*ENDS, *((v, u) for u, v in ENDS)}
+    one_way = edge_list.EdgeListDataset(EdgeListConfig(path=str(tmp_path / name), directed=True))
+    assert [tuple(pair) for pair in one_way[0].inputs.edge_index.T.tolist()] == ENDS
+    assert "an edge list does not say" in said(reader)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("cloud.txt", "0.1 0.2 0.3\n0.4 0.5 0.6\n0.7 0.8 0.9\n"),
+        ("mols.csv", "smiles,y\nCCO,1.5\nCCN,2.5\nCCC,0.5\n"),
+        ("prose.txt", "the dog ran\nacross a field\nand came home\nto eat supper\n"),
+        ("wavs.txt", "a/one.wav\na/two.wav\n"),
+        ("raven.txt", "Selection\tBegin Time (s)\tEnd Time (s)\n1\t0.5\t1.5\n2\t2.25\t3.5\n"),
+    ],
+)
+def test_other_tables_are_no_edges(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    assert edge_list.sniff(tmp_path / name) == 0.0
+
+
+def test_ids_are_text_and_whole_numbers_with_decimals_are_whole(tmp_path: Path) -> None:
+    padded = edges_of(tmp_path, "source,target\n01,1\n1,2\n")
+    assert padded[0].inputs.num_nodes == 3
+    assert "'01' and '1' are two nodes" in said(padded)
+    whole = edges_of(tmp_path, "source,target\n0.0,1\n1.0,2\n2.0,0\n")
+    assert whole[0].inputs.num_nodes == 3
+    assert "node ids: whole numbers" in said(whole)
+
+
+def test_words_of_edges_become_one_hot_columns_and_are_remembered(tmp_path: Path) -> None:
+    rows = "".join(
+        f"g{k % 3},{u},{v},{'single' if u else 'double'},2012-01-{10 + k}{u}\n" for k in range(6) for u, v in ENDS
+    )
+    reader = edges_of(tmp_path, "graph,source,target,bond,when\n" + rows)
+    assert "edge column 'bond': 2 categories" in said(reader)
+    assert "edge column 'when': left out" in said(reader)
+    preprocessor = GraphPreprocessor(GraphPreprocessorConfig())
+    preprocessor.fit(reader, range(3))
+    preprocessor.save(tmp_path)
+    again = GraphPreprocessor.load(GraphPreprocessorConfig(), tmp_path)
+    item = again.prepare(reader[0])[0].values
+    kinds = {tuple(pair): row for pair, row in zip(item.edge_index.T.tolist(), item.edge_attr.tolist(), strict=True)}
+    assert kinds[0, 1] == kinds[1, 0] == [1.0, 0.0]  # double before single
+    assert kinds[1, 2] == [0.0, 1.0]
+    other = edges_of(
+        tmp_path, "graph,source,target,bond\ng0,a,b,triple\ng0,b,c,double\ng1,a,b,double\ng1,b,c,double\n", "b.csv"
+    )
+    assert again.prepare(other[0])[0].status == "unknown_label"
+    assert again.prepare(other[1])[0].values.edge_attr.tolist() == [[1.0, 0.0]] * 4
+
+
+def test_decimal_commas_and_odd_cells(tmp_path: Path) -> None:
+    reader = edges_of(tmp_path, "Source;Target;Weight\n0;1;0,5\n1;2;1,25\n2;0;0,75\n")
+    assert sorted(set(reader[0].inputs.edge_attributes[:, 0].tolist())) == [0.5, 0.75, 1.25]
+    odd = edges_of(tmp_path, "graph,source,target,weight\na,0,1,2.5\na,1,2,3.5\nb,0,1,<0.1\nb,1,2,4.5\n", "odd.csv")
+    assert odd[0].inputs.edge_attributes.shape == (4, 1)
+    with pytest.raises(ItemError, match=r"not_a_number: column 'weight' has '<0.1' in row 2"):
+        _ = odd[1]
+    assert "look like censored" in said(odd)
+
+
+def test_graph_tables_give_targets_of_every_kind_by_key(tmp_path: Path) -> None:
+    (tmp_path / "edges.csv").write_text("graph,source,target\n" + "".join(f"g{k},0,1\ng{k},1,2\n" for k in range(12)))
+    rows = [
+        f"g{k},{0.5 * k:.2f},{k % 2},{('yes', 'no')[k % 2]},{('train', 'test')[k > 8]}" for k in reversed(range(12))
+    ]
+    (tmp_path / "graphs.csv").write_text("graph,energy,toxic,active,split\n" + "\n".join(rows) + "\n")
+    reader = edge_list.EdgeListDataset(EdgeListConfig(path=str(tmp_path)))
+    assert [(one.name, one.kind) for one in reader.targets] == [
+        ("energy", "regression"), ("toxic", "class"), ("active", "class"), ("all-binary", "multilabel"),
+    ]  # fmt: skip
+    sample = reader.by_id("g3")
+    assert sample.targets["energy"] == 1.5
+    assert sample.targets["toxic"] == 1.0
+    assert sample.targets["active"] == 0.0  # "no"
+    assert {name: len(part) for name, part in reader.splits.items()} == {"train": 9, "test": 3}
+    (tmp_path / "graphs.csv").write_text("graph,label\ng1,1\ng1,0\n")
+    with pytest.raises(DataError, match="stand more than once"):
+        edge_list.EdgeListDataset(EdgeListConfig(path=str(tmp_path)))
+
+
+def test_one_large_graph_without_labels_is_read_quickly(tmp_path: Path) -> None:
+    count = 100_000
+    ends = np.random.default_rng(0).integers(0, 20_000, (count, 2))
+    np.savetxt(tmp_path / "large.txt", ends, fmt="%d")
+    reader = edge_list.EdgeListDataset(EdgeListConfig(path=str(tmp_path / "large.txt")))
+    assert reader.targets == []
+    graph = reader[0].inputs
+    pairs = {tuple(pair) for pair in ends.tolist()}
+    assert {tuple(pair) for pair in graph.edge_index.T.tolist()} == pairs | {(v, u) for u, v in pairs}
+    assert prepared(reader).x.shape[0] == graph.num_nodes
+
+
+def test_one_large_graph_is_cut_into_connected_parts_for_training(tmp_path: Path) -> None:
+    grid = nx.grid_2d_graph(20, 20)
+    nodes = {node: number for number, node in enumerate(grid)}
+    pairs = [(nodes[u], nodes[v]) for u, v in grid.edges]
+    np.savetxt(tmp_path / "grid.txt", pairs, fmt="%d")
+    reader = GraphParts(PartsConfig(path=str(tmp_path / "grid.txt"), parts=8))
+    assert len(reader) == 8
+    samples = [reader[row] for row in range(8)]
+    assert sorted(node for one in samples for node in one.meta["node_numbers"].tolist()) == list(range(400))
+    assert {one.inputs.num_nodes for one in samples} == {50}
+    kept = 0
+    stored_pairs = {frozenset(pair) for pair in pairs}
+    for one in samples:
+        ends = one.meta["node_numbers"][one.inputs.edge_index]
+        assert {frozenset(pair) for pair in ends.T.tolist()} <= stored_pairs
+        kept += one.inputs.edge_index.shape[1]
+    assert kept > 0.7 * 2 * len(pairs)
+    assert f"{1 - kept / (2 * len(pairs)):.1%} of its edges run between two parts" in said(reader)
+    assert reader.by_id(samples[3].id).meta["node_numbers"].tolist() == samples[3].meta["node_numbers"].tolist()
+    assert "cut it into parts" in said(edges_of(tmp_path, "source,target\n0,1\n"))
+    (tmp_path / "two.csv").write_text("graph,source,target\na,0,1\nb,0,1\n")
+    with pytest.raises(DataError, match="holds 2 graphs"):
+        GraphParts(PartsConfig(path=str(tmp_path / "two.csv")))
+
+
+# -------------------------------------------------------------------------------------------- network files
+
+
+@pytest.fixture
+def club() -> nx.Graph:
+    return nx.karate_club_graph()
+
+
+@pytest.mark.parametrize("suffix", ["graphml", "gml", "gexf", "node-link", "adjacency", "cytoscape"])
+def test_formats_of_networks_agree(tmp_path: Path, club: nx.Graph, suffix: str) -> None:
+    path = tmp_path / ("club." + ("json" if suffix in ("node-link", "adjacency", "cytoscape") else suffix))
+    if path.suffix == ".json":
+        write = {"node-link": nx.node_link_data, "adjacency": nx.adjacency_data, "cytoscape": nx.cytoscape_data}[suffix]
+        path.write_text(json.dumps(write(club)))
+    else:
+        getattr(nx, f"write_{suffix}")(club, path)
+    reader = network(path)
+    graph = reader[0].inputs
+    assert (graph.num_nodes, graph.edge_index.shape[1]) == (34, 2 * 78)
+    assert {tuple(sorted(pair)) for pair in graph.edge_index.T.tolist()} == {tuple(sorted(pair)) for pair in club.edges}
+    assert graph.edge_attributes is not None
+    assert set(graph.edge_attributes[:, 0].tolist()) == {float(data["weight"]) for _, _, data in club.edges(data=True)}
+    assert [(one.name, one.level, one.names) for one in reader.targets] == [
+        ("node_club", "node", ("Mr. Hi", "Officer"))
+    ]
+    clubs = [club.nodes[node]["club"] == "Officer" for node in club]
+    assert graph.node_targets["node_club"].tolist() == clubs
+    assert "undirected" in said(reader)
+
+
+def test_directed_and_parallel_edges_of_networks_stay(tmp_path: Path) -> None:
+    one_way = nx.MultiDiGraph([(0, 1), (0, 1), (2, 2)])
+    nx.write_graphml(one_way, tmp_path / "a.graphml")
+    reader = network(tmp_path / "a.graphml")
+    assert sorted(map(tuple, reader[0].inputs.edge_index.T.tolist())) == [(0, 1), (0, 1), (2, 2)]
+    assert "stored as directed" in said(reader)
+
+
+def test_edge_lists_of_networkx_bring_their_attributes(tmp_path: Path) -> None:
+    graph = nx.Graph()
+    graph.add_edges_from([(0, 10, {"weight": 0.5}), (10, 2, {"weight": 1.5})])
+    nx.write_edgelist(graph, tmp_path / "a.edgelist")
+    reader = network(tmp_path / "a.edgelist")
+    found = reader[0].inputs
+    assert found.edge_index.tolist() == [[0, 2, 1, 2], [2, 0, 2, 1]]  # 0, 2, 10 by size
+    assert found.edge_attributes[:, 0].tolist() == [0.5, 0.5, 1.5, 1.5]
+    assert network(tmp_path / "a.edgelist", directed=True)[0].inputs.edge_index.shape == (2, 2)
+
+
+@pytest.mark.parametrize("suffix", ["mtx", "npz"])
+def test_matrices_are_graphs_if_they_are_square(tmp_path: Path, suffix: str) -> None:
+    def write(name: str, table: np.ndarray) -> Path:
+        path = tmp_path / f"{name}.{suffix}"
+        matrix = sparse.coo_matrix(table)
+        matrix_io.mmwrite(path, matrix) if suffix == "mtx" else sparse.save_npz(path, matrix)
+        return path
+
+    directed = network(write("a", np.array([[0, 2.5, 0], [0, 0, 1], [0, 0, 0]])))
+    assert directed[0].inputs.edge_index.tolist() == [[0, 1], [1, 2]]
+    assert directed[0].inputs.edge_attributes[:, 0].tolist() == [2.5, 1.0]
+    both = network(write("b", np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]])))
+    assert both[0].inputs.edge_index.shape == (2, 4)
+    assert both[0].inputs.edge_attributes is None
+    assert "undirected" in said(both)
+    with pytest.raises(DataError, match="2 x 3 joins two sets of nodes"):
+        network(write("c", np.ones((2, 3))))
+
+
+def test_a_folder_of_networks_counts_every_file(tmp_path: Path) -> None:
+    for kind, make in (("ring", nx.cycle_graph), ("star", nx.star_graph)):
+        (tmp_path / kind).mkdir()
+        for size in (4, 5, 6):
+            nx.write_gml(make(size), tmp_path / kind / f"{size}.gml")
+    (tmp_path / "ring" / "broken.gml").write_text("graph [ node [")
+    (tmp_path / "ring" / "notes.txt").write_text("x")
+    reader = network(tmp_path)
+    assert len(reader) == 7
+    assert [(one.name, one.names) for one in reader.targets] == [("folder", ("ring", "star"))]
+    assert reader.by_id("star/5.gml").targets == {"folder": 1.0}
+    with pytest.raises(ItemError, match="not readable as gml"):
+        _ = reader.by_id("ring/broken.gml")
+    assert reader.account.counts == {"used": 6, "ignored": 1, "unreadable": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"nodes": [{"id": 1}], "links": [{"source": 1, "target": 5}]}', "link 0 names node 5"),
+        ('{"nodes": [{"id": 1}], "links": [{"source": 1}]}', "link 0 has no target"),
+        ('{"nodes": [{"id": 1}], "links": [', "not readable as json"),
+    ],
+)
+def test_broken_json_says_what_is_wrong(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(DataError, match=words):
+        networks.NetworkDataset(NetworkConfig(path=str(tmp_path / "a.json")))
+    (tmp_path / "b.json").write_text('{"train": ["a.wav"]}')
+    assert networks.sniff(tmp_path / "b.json") == 0.0
+
+
+# -------------------------------------------------------------------------------------------------- TUDataset
+
+
+def _both(u: int, v: int) -> list[tuple[int, int]]:
+    return [(u, v), (v, u)]
+
+
+def tu_folder(folder: Path, newline: str = "\n", **files: str) -> tu.TUDataset:
+    """Ten cycles of four nodes."""
+    pairs = [(4 * g + u, 4 * g + v) for g in range(10) for k in range(4) for u, v in _both(k, (k + 1) % 4)]
+    texts = {
+        "A": "".join(f"{u + 1}, {v + 1}\n" for u, v in pairs),
+        "graph_indicator": "".join(f"{g + 1}\n" * 4 for g in range(10)),
+        **files,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        (folder / f"RING_{name}.txt").write_bytes(text.replace("\n", newline).encode())
+    assert tu.sniff(folder) == 1.0
+    return tu.TUDataset(TUDatasetConfig(path=str(folder)))
+
+
+def test_line_ends_of_windows(tmp_path: Path) -> None:
+    labels = "".join(f"{k % 2}\n" for k in range(10))
+    reader = tu_folder(
+        tmp_path / "a", "\r\n", graph_labels=labels, node_labels="".join(f"{k % 3}\n" for k in range(40))
+    )
+    assert [reader[row].targets["label"] for row in range(4)] == [0.0, 1.0, 0.0, 1.0]
+    assert reader[1].inputs.node_labels[:, 0].tolist() == [1, 2, 0, 1]
+
+
+def test_values_and_several_values_of_graphs(tmp_path: Path) -> None:
+    one = tu_folder(tmp_path / "a", graph_attributes="".join(f"{0.1 * k:.2f}\n" for k in range(10)))
+    assert [(spec.name, spec.kind) for spec in one.targets] == [("value", "regression")]
+    assert one[3].targets == {"value": 0.3}
+    two = tu_folder(tmp_path / "b", graph_attributes="".join(f"{0.1 * k:.2f},{k * 10.5}\n" for k in range(10)))
+    assert [spec.name for spec in two.targets] == ["value", "value-0", "value-1"]
+    assert two[2].targets["value-1"] == 21.0
+    real = tu_folder(tmp_path / "c", graph_labels="".join(f"{k + 0.25}\n" for k in range(10)))
+    assert [(spec.name, spec.kind) for spec in real.targets] == [("label", "regression")]
+    (tmp_path / "c" / "notes.md").write_text("x")
+    again = tu.TUDataset(TUDatasetConfig(path=str(tmp_path / "c")))
+    assert again.account.counts == {"used": 3, "ignored": 1, "unreadable": 0}
+
+
+def test_a_reader_s_word_labels_are_numbers_of_the_same_text_elsewhere() -> None:
+    from repcore_graphs.datasets.raw_graph import RawGraph
+
+    def graph(labels: list[Any]) -> Sample:
+        return Sample("0", RawGraph(2, np.array([[0, 1], [1, 0]]), node_labels=np.array(labels).reshape(-1, 1)))
+
+    preprocessor = GraphPreprocessor(GraphPreprocessorConfig())
+    preprocessor.fit([graph([6, 8])], [0])  # type: ignore[arg-type]
+    assert preprocessor.prepare(graph(["8", "6"]))[0].values.x.tolist() == [[0.0, 1.0], [1.0, 0.0]]
