@@ -30,13 +30,18 @@ _MAGIC: Mapping[str, tuple[tuple[int, bytes], ...]] = {  # suffix -> (offset, by
     ".nii": ((344, b"n+1"), (344, b"ni1"), (4, b"n+2"), (0, b"\x5c\x01\0\0"), (0, b"\0\0\x01\x5c")),
     ".dcm": ((128, b"DICM"),),
     ".ply": ((0, b"ply"),),
+    ".las": ((0, b"LASF"),),
+    ".laz": ((0, b"LASF"),),
+    ".nrrd": ((0, b"NRRD"),),
+    ".mha": ((0, b"ObjectType"), (0, b"NDims"), (0, b"Comment")),
     ".off": ((0, b"OFF"), (0, b"COFF"), (0, b"NOFF"), (0, b"CNOFF"), (0, b"STOFF"), (0, b"#")),
     ".pcd": ((0, b"# .PCD"), (0, b"#"), (0, b"VERSION")),
 }
 _ALIKE = {".jpeg": ".jpg", ".tiff": ".tif", ".hdf5": ".h5", ".hdf": ".h5", ".zip": ".npz", ".pq": ".parquet"}
 _TEXT = {
     ".csv", ".tsv", ".txt", ".json", ".jsonl", ".smi", ".smiles", ".xyz", ".obj", ".pts", ".xml", ".yaml", ".ts",
-    ".arff",
+    ".arff", ".sdf",
+    ".mol", ".edgelist", ".graphml", ".mhd", ".vtk",
 }  # fmt: skip
 
 
