@@ -92,7 +92,7 @@ def command(arguments: Sequence[str]) -> Said:
 def one_path(domain: str, path: Path, name: str, models: dict[str, Path], folder: Path) -> Verdicts:
     """All three commands on one path."""
     line = Verdicts(name)
-    said = command(["inspect", str(path), "--domain", domain, "--rows", "60", "--json"])
+    said = command(["inspect", str(path), "--domain", domain, "--rows", "300", "--json"])
     recipes = DEFAULT_RECIPES[domain]
     if said.code == 0:
         found = json.loads(said.out)
@@ -107,7 +107,7 @@ def one_path(domain: str, path: Path, name: str, models: dict[str, Path], folder
     rows = next((text for text in dry.out.splitlines() if text.startswith("rows:")), "ok")
     line.words["train --dry-run"] = rows.removeprefix("rows:").strip() if dry.code == 0 else f"refused: {dry.refusal}"
     line.unforeseen += ["train"] * dry.is_unforeseen
-    model = models.setdefault(recipe, trained(domain, short, folder))
+    model = _model(domain, short, path if dry.code == 0 and domain == "graphs" else None, models, folder)
     vectors = folder / "vectors.parquet"
     embedded = command(["embed", str(model), str(path), "-o", str(vectors), "--overwrite", "--json"])
     if embedded.code == 0:
@@ -118,6 +118,14 @@ def one_path(domain: str, path: Path, name: str, models: dict[str, Path], folder
         line.words["embed"] = f"refused: {embedded.refusal}"
     line.unforeseen += ["embed"] * embedded.is_unforeseen
     return line
+
+
+def _model(domain: str, recipe: str, path: Path | None, models: dict[str, Path], folder: Path) -> Path:
+    """A model of one step: of the path itself where features differ from file to file, else one for all."""
+    key = f"{recipe}:{path or ''}"
+    if key not in models:
+        models[key] = trained(domain, recipe, folder / str(len(models)), path)
+    return models[key]
 
 
 def inspected(found: dict[str, Any]) -> str:
@@ -132,14 +140,13 @@ def inspected(found: dict[str, Any]) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def trained(domain: str, recipe: str, folder: Path) -> Path:
-    """A model of one step, made once."""
-    model = folder / f"{domain}-{recipe}"
-    if not model.is_dir():
-        said = command([domain, "train", recipe, "--out", str(folder), "--name", model.name, *sorted(SMALL)])
-        if not (model / "model").is_dir():
-            raise SystemExit(f"no model of {domain}/{recipe}: {said.err[-800:]}")
-    return model / "model"
+def trained(domain: str, recipe: str, folder: Path, path: Path | None) -> Path:
+    """A model of one step, of the recipe's own data or of a path."""
+    data = [] if path is None else ["--data", str(path)]
+    said = command([domain, "train", recipe, *data, "--out", str(folder), "--name", "one-step", *sorted(SMALL)])
+    if not (folder / "one-step" / "model").is_dir():
+        raise SystemExit(f"no model of {domain}/{recipe}: {said.err[-800:]}")
+    return folder / "one-step" / "model"
 
 
 def main() -> int:

@@ -11,6 +11,7 @@ import pytest
 
 from repcore.data.accounting import Accounting
 from repcore.data.inspection import Inspection, inspect_reader
+from repcore.data.label_facts import label_facts, label_warnings
 from repcore.interfaces import Item, Sample
 from repcore.reporting import LogReporter
 from repcore.specs import TargetSpec
@@ -120,3 +121,13 @@ def test_what_was_lost_is_never_clean(tmp_path: Path) -> None:
     reader = Words(rows)
     reader.account.odd_cells.append("column 'y': 3 of 9 filled cells look like censored")
     assert not _inspect(reader).is_clean
+    reader = Words(rows)
+    reader.account.guess("column 'z'", "no label", "every cell is empty", is_loss=True)
+    assert not _inspect(reader).is_clean
+
+
+def test_a_value_far_outside_is_named() -> None:
+    facts = label_facts(TargetSpec("y", "regression"), [*np.linspace(-1, 3, 50), 1e12])
+    assert facts["far"] == [1e12]
+    assert any("1e+12" in text for text in label_warnings("y", facts))
+    assert label_facts(TargetSpec("y", "regression"), [*np.linspace(-1, 3, 50), 12.0])["far"] == []

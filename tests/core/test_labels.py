@@ -159,3 +159,14 @@ def test_quick_and_careful_reading_agree(cells: list[str | None]) -> None:
         value = column.values[row]
         assert (math.isnan(value) and (expected is None or math.isinf(expected))) or value == expected
     assert column.missing + column.odd_count + int((~np.isnan(column.values)).sum()) == len(cells)
+
+
+def test_columns_that_are_lost_and_identifiers_turned_into_dates_are_losses() -> None:
+    account = Accounting()
+    read_labels({"id": ["MAR1", "1-Mar", "2-Mar"], "y": ["", "", ""], "z": ["3", "3", "3"]}, account=account)
+    assert [one.is_loss for one in account.guesses] == [False, True, True]
+    assert "'1-Mar'" in account.odd_cells[0]
+    assert read_labels({"mol_id": ["a", "b", "a"]})[0].odd == [
+        "column 'mol_id': 1 identifiers stand more than once, first 'a'"
+    ]
+    assert read_labels({"patient_id": ["a", "b", "a"]})[0].odd == []

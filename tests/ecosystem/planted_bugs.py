@@ -336,6 +336,16 @@ def prepare_changes_the_sample(patch: pytest.MonkeyPatch) -> None:
     wrap(patch, code.Sets, "prepare", greedy)
 
 
+@plant("caches-know-their-source")
+def prepared_items_are_kept_by_id(patch: pytest.MonkeyPatch) -> None:
+    kept: dict[str, Any] = {}
+
+    def remembered(original: Any, self: Any, sample: Any) -> Any:
+        return kept.setdefault(sample.id, original(self, sample))
+
+    wrap(patch, code.Sets, "prepare", remembered)
+
+
 @plant("save-load-roundtrip")
 def statistics_not_saved(patch: pytest.MonkeyPatch) -> None:
     def save(self: Any, folder: Path) -> Mapping[str, Any]:

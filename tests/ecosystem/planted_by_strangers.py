@@ -152,7 +152,7 @@ def fingerprint_of_the_ids(patch: pytest.MonkeyPatch) -> None:
 # ------------------------------------------------------------------------------------------- preprocessors
 
 
-@plant("prepare-follows-content")
+@plant("caches-know-their-source")
 def prepared_once_for_each_id(patch: pytest.MonkeyPatch) -> None:
     def remembered(original: Any, self: Any, sample: Sample) -> list[Item]:
         kept = self.__dict__.setdefault("kept", {})

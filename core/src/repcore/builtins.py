@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from repcore.hooks import API_VERSION, hookimpl
-from repcore.specs import PluginInfo, ProbeSpec, TaskSpec, WriterSpec
+from repcore.specs import DenseWriterSpec, PluginInfo, ProbeSpec, TargetLevel, TaskSpec, WriterSpec
 
 PROBES = "repcore.evaluation.probes"
 TASKS = "repcore.evaluation.tasks"
 WRITERS = "repcore.embedding.writers"
+DENSE_LEVELS: tuple[TargetLevel, ...] = ("point", "voxel", "token", "node", "edge")
 
 
 @hookimpl
@@ -80,6 +81,31 @@ def repcore_tasks() -> list[TaskSpec]:
             config=f"{TASKS}.configs:RegressionConfig",
             target_kind="regression",
         ),
+        *(_dense_task(level, kind) for level in DENSE_LEVELS for kind in ("classification", "regression")),
+    ]
+
+
+def _dense_task(level: TargetLevel, kind: str) -> TaskSpec:
+    words = "A class" if kind == "classification" else "A number"
+    return TaskSpec(
+        name=f"{level}-{kind}",
+        summary=f"{words} for every {level}",
+        target=f"{TASKS}.dense:Dense{kind.capitalize()}",
+        config=f"{TASKS}.dense_configs:Dense{kind.capitalize()}Config",
+        target_kind="class" if kind == "classification" else "regression",
+        target_level=level,
+    )
+
+
+@hookimpl
+def repcore_dense_writers() -> list[DenseWriterSpec]:
+    return [
+        DenseWriterSpec(
+            name="npz",
+            summary="NumPy arrays outputs (and labels), with the columns that name the elements",
+            target="repcore.embedding.dense_files:write_npz",
+            suffixes=(".npz",),
+        )
     ]
 
 

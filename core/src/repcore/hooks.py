@@ -112,5 +112,10 @@ def repcore_writers() -> list[specs.WriterSpec]:  # type: ignore[empty-body]
 
 
 @hookspec
+def repcore_dense_writers() -> list[specs.DenseWriterSpec]:  # type: ignore[empty-body]
+    """File formats for answers about points, voxels, frames, nodes or edges of one sample."""
+
+
+@hookspec
 def repcore_commands() -> list[specs.CommandSpec]:  # type: ignore[empty-body]
     """Commands of the plugin's own, shown as ``repcore <domain> NAME``."""

@@ -76,6 +76,8 @@ class Item:
         meta: facts for ``Preprocessor.cost``, such as the number of tokens.
         status / reason: ``"ok"``, or a warning about this row (``"truncated"``, ...) that is written into the output.
         weight: share of a sample that this window covers; core pools windows by it.
+        targets: dense labels over the item's own elements, in the order in which the encoder's tokens (or their
+            ``source``) count them; core joins those of a batch. Missing = NaN, or the target's ``ignore``.
         window: where in the sample it lies, if the domain cuts samples into windows.
     """
 
@@ -84,6 +86,7 @@ class Item:
     status: str = "ok"
     reason: str = ""
     weight: float = 1.0
+    targets: Mapping[str, Any] = field(default_factory=dict)
     window: Window | None = None
 
 
@@ -150,6 +153,30 @@ class Preprocessor(Protocol):
 
     def save(self, folder: Path) -> Mapping[str, Any]:
         """Write fitted files into ``folder`` and return the JSON state (everything small)."""
+        ...
+
+
+class DensePreprocessor(Preprocessor, Protocol):
+    """What answers about elements need beyond a preprocessor; both methods are looked for by name.
+
+    Without ``restore`` the elements of a sample are those of its only item.
+    """
+
+    def restore(self, sample: Sample, items: Sequence[Item], outputs: Sequence[np.ndarray], level: str) -> np.ndarray:
+        """Outputs at the sample's own elements.
+
+        Args:
+            outputs: one an item, float32 (E, K): E elements of the item, in its order.
+            level: ``point``, ``voxel``, ``token``, ``node`` or ``edge``.
+
+        Returns:
+            (N, K) in the sample's own order, or (X, Y, Z, K) on its own grid; NaN where no item covers an element.
+        """
+        ...
+
+    def elements(self, sample: Sample, level: str) -> Mapping[str, np.ndarray]:
+        """Columns that say which element is which (``start`` and ``end``, ``source`` and ``target``, ``x y z``), in the
+        order of ``restore``."""
         ...
 
 
@@ -473,6 +500,42 @@ class EmbeddingRows:
     status: Sequence[str]
     reason: Sequence[str]
     columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DenseAnswer:
+    """What a model says about the elements of one sample.
+
+    Args:
+        sample: as the reader gave it, so that a writer finds the grid, the coordinates or the path.
+        level: ``point``, ``voxel``, ``token``, ``node`` or ``edge``.
+        outputs: float32 (..., K) at the sample's own elements: probabilities, values, or features; NaN where none.
+        target: what is predicted; None for features.
+        values: of a class target: the data's own number of each class.
+        elements: columns that say which element is which.
+    """
+
+    sample: Sample
+    level: str
+    outputs: np.ndarray
+    target: TargetSpec | None = None
+    values: Sequence[int] = ()
+    elements: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def labels(self, missing: int = 0) -> np.ndarray:
+        """Answered class of each element (...,) in the data's own numbers; ``missing`` where there is no output.
+
+        Raises:
+            RunError: the answer is no class.
+        """
+        if self.target is None or self.target.kind != "class":
+            raise RunError("these answers are no classes, so there is no label to write", hint="--format npz")
+        import numpy as np  # reading this module costs nothing
+
+        known = np.isfinite(self.outputs).all(-1)
+        values = np.asarray(self.values or range(self.outputs.shape[-1]), np.int64)
+        found: np.ndarray = np.where(known, values[np.nan_to_num(self.outputs).argmax(-1)], missing)
+        return found
 
 
 class EmbeddingWriter(Protocol):

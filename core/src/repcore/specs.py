@@ -239,6 +239,8 @@ class PreprocessorSpec(Spec):
         version: raised when prepared values change; part of every cache key.
         baselines: name -> ``fn(preprocessor, samples) -> float array (N, D)``: raw-input features that every probe
             shows beside the encoder's.
+        dense_baselines: name -> ``fn(preprocessor, sample, items, level) -> float array over the sample's elements``:
+            the same for labels of elements.
         splits: name -> ``fn(inputs: repcore.data.split_plans.SplitInputs, seed) -> ProbeSplit``: the domain's own
             ways to split (scaffolds), for ``--split NAME``; ``inputs.samples`` holds the samples.
     """
@@ -250,6 +252,7 @@ class PreprocessorSpec(Spec):
     produces: tuple[TensorSpec, ...] = ()
     version: int = 1
     baselines: Mapping[str, str] = _target_map()
+    dense_baselines: Mapping[str, str] = _target_map()
     splits: Mapping[str, str] = _target_map()
 
 
@@ -413,6 +416,23 @@ class WriterSpec(Spec):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DenseWriterSpec(Spec):
+    """A file format for answers about the elements of one sample (points, voxels, frames, nodes, edges).
+
+    Args:
+        target: ``fn(path: Path, answer: repcore.interfaces.DenseAnswer) -> None`` writes one file a sample, on the
+            sample's own grid or in its own order.
+        level: what an answer belongs to; empty = any level.
+        suffixes: of its files; the first is used.
+    """
+
+    kind: ClassVar[str] = "dense-writer"
+    target: str = _target()
+    level: TargetLevel | Literal[""] = ""
+    suffixes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CommandSpec(Spec):
     """A command of the plugin's own: ``target`` is a click command, shown as ``repcore <domain> NAME``."""
 
@@ -422,10 +442,11 @@ class CommandSpec(Spec):
 
 SPEC_TYPES: tuple[type[Spec], ...] = (
     EncoderSpec, ObjectiveSpec, DatasetSpec, PreprocessorSpec, ViewsSpec, RecipeSpec, SystemSpec,
-    CheckpointSpec, OpSpec, TaskSpec, ProbeSpec, EstimatorSpec, WriterSpec, CommandSpec,
+    CheckpointSpec, OpSpec, TaskSpec, ProbeSpec, EstimatorSpec, WriterSpec, DenseWriterSpec, CommandSpec,
 )  # fmt: skip
 """Every kind of spec; the hook that returns a kind is ``repcore_<plural of kind>``."""
 
 HOOK_OF_KIND: Mapping[str, str] = {
-    spec.kind: "repcore_" + (spec.kind if spec.kind.endswith("s") else spec.kind + "s") for spec in SPEC_TYPES
+    spec.kind: "repcore_" + (spec.kind if spec.kind.endswith("s") else spec.kind + "s").replace("-", "_")
+    for spec in SPEC_TYPES
 }

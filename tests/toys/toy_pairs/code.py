@@ -35,7 +35,11 @@ class Blobs:
 
     def __init__(self, config: BlobsConfig) -> None:
         self.config = config
-        self.targets = (TargetSpec("kind", "class", names=("line", "ring", "cloud")),)
+        self.targets = (
+            TargetSpec("kind", "class", names=("line", "ring", "cloud")),
+            TargetSpec("side", "class", "point", ignore=9),
+            TargetSpec("radius", "regression", "point", unit="m"),
+        )
         self.splits: Mapping[str, Sequence[int]] = {}
         self.costs = np.array([self._size(index) for index in range(config.items)])
 
@@ -64,7 +68,10 @@ class Blobs:
         else:
             points = rng.normal(size=(n, 2))
         label = float("nan") if index % 11 == 0 else kind
-        return Sample(f"blob-{index}", points.astype(np.float32), {"kind": label}, meta={"points": n})
+        side = np.where(points[:, 0] > 0.3, 7, 2)
+        side[0] = 9
+        targets = {"kind": label, "side": side, "radius": np.linalg.norm(points, axis=1)}
+        return Sample(f"blob-{index}", points.astype(np.float32), targets, meta={"points": n})
 
     def id_of(self, index: int) -> str:
         return f"blob-{index}"
@@ -98,7 +105,32 @@ class Sets:
         return {"point_width": 2}
 
     def prepare(self, sample: Sample) -> list[Item]:
-        return [Item(sample.inputs - self.mean, meta={"points": len(sample.inputs)})]
+        points = sample.inputs - self.mean
+        dense = {name: np.asarray(value) for name, value in sample.targets.items() if np.ndim(value)}
+        return [
+            Item(points[cut], {"points": len(points[cut])}, targets={name: value[cut] for name, value in dense.items()})
+            for cut in self.cuts(len(points))
+        ]
+
+    def cuts(self, count: int) -> list[slice]:
+        """Windows that overlap by half; one for all points without a window."""
+        size = self.config.window
+        if not size or count <= size:
+            return [slice(0, count)]
+        return [slice(start, min(start + size, count)) for start in range(0, count - size // 2, size // 2)]
+
+    def restore(self, sample: Sample, items: Sequence[Item], outputs: Sequence[np.ndarray], level: str) -> np.ndarray:
+        """Mean over the windows that hold a point."""
+        assert level == "point"
+        sums = np.zeros((len(sample.inputs), outputs[0].shape[1]))
+        number = np.zeros((len(sample.inputs), 1))
+        for cut, values in zip(self.cuts(len(sample.inputs)), outputs, strict=True):
+            sums[cut] += values
+            number[cut] += 1
+        return sums / number
+
+    def elements(self, sample: Sample, level: str) -> Mapping[str, np.ndarray]:
+        return {"x": sample.inputs[:, 0], "y": sample.inputs[:, 1]}
 
     def collate(self, items: Sequence[Item]) -> Batch:
         points = torch.from_numpy(np.concatenate([item.values for item in items]))

@@ -34,6 +34,7 @@ class BlobsConfig:
 @dataclass(frozen=True, kw_only=True)
 class SetsConfig:
     centre: bool = field(default=True, metadata={"help": "subtract the training mean"})
+    window: int = field(default=0, metadata={"help": "points of a window; 0 = all points of a set"})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from repcore.embedding.model import Model
     from repcore.interfaces import DatasetReader, EmbeddingWriter
 
+ELEMENTS = ("point", "voxel", "token", "frame", "node", "edge")
 WINDOW_GRACE = 20.0  # seconds that a window in hand is given after a request to stop
 DTYPES = {"float32": "float32", "bfloat16": "bfloat16"}
 
@@ -24,12 +25,23 @@ DTYPES = {"float32": "float32", "bfloat16": "bfloat16"}
 @click.command("embed")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("data")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="FILE.parquet or FILE.npz.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="FILE.parquet or FILE.npz; with --level of elements a FOLDER.",
+)
 @click.option("--reader", help="Registered reader to use instead of the one that fits best.")
 @click.option("--id-column", help="Column with ids.")
 @click.option("--read", "settings", multiple=True, metavar="KEY=VALUE", help="Further reader settings (repeatable).")
+@click.option("--pseudonymise", metavar="KEYFILE", help="Pseudonyms for ids; KEYFILE says whose they are.")
 @click.option("--pool", help="Pooling by name; the encoder's own by default.")
-@click.option("--level", help="Token level to pool.")
+@click.option(
+    "--level",
+    help="point, voxel, frame, node or edge: a vector for each of them, into a FOLDER or a table; another name, or "
+    "with --pool: the token level to pool.",
+)
 @click.option("--layer", type=int, help="Pool the tokens of this layer; 0 = embedding output.")
 @click.option("--batch-size", type=int, default=64, show_default=True, help="Most items of a batch.")
 @click.option("--cost-budget", type=int, help="Most padded cost (tokens, voxels) of a batch.")
@@ -51,6 +63,9 @@ def embed_command(ctx: click.Context, /, **given: Any) -> None:
       repcore embed runs/latest/model molecules.csv -o vectors.parquet
     """
     output: Path = given["output"]
+    if given["level"] in ELEMENTS and given["pool"] is None:
+        _elements(ctx, given)
+        return
     if output.exists() and not given["overwrite"]:
         raise DataError(f"{str(output)!r} exists", hint="--overwrite, or another file name")
     writer_class = _writer(output)
@@ -59,6 +74,8 @@ def embed_command(ctx: click.Context, /, **given: Any) -> None:
 
     model = load(given["model"], device=torch_device(given["device"]))
     options = reader_options(given["id_column"], given["settings"])
+    if given["pseudonymise"]:
+        options["pseudonymise"] = given["pseudonymise"]
     reader = model.reader(given["data"], reader=given["reader"], options=options)
     inference = _inference(given, model)
     header = _header(model, reader, inference)
@@ -69,6 +86,21 @@ def embed_command(ctx: click.Context, /, **given: Any) -> None:
     reporter.close()
     _summary(model, reader, writer, writer.finish(), given["as_json"])
     if given["strict"] and writer.failed:
+        ctx.exit(1)
+
+
+def _elements(ctx: click.Context, given: dict[str, Any]) -> None:
+    """Features of every point, voxel, frame, node or edge."""
+    from repcore.cli.dense import embed_elements
+    from repcore.embedding.dense import level_of
+    from repcore.embedding.model import load
+
+    model = load(given["model"], device=torch_device(given["device"]))
+    reader = model.reader(
+        given["data"], reader=given["reader"], options=reader_options(given["id_column"], given["settings"])
+    )
+    failed = embed_elements(model, reader, given, _inference(given, model), level_of(given["level"]))
+    if given["strict"] and failed:
         ctx.exit(1)
 
 

@@ -36,6 +36,7 @@ NOT_STORED = ("resume", "out", "device", "as_json")
 @click.option("--reader", help="Registered reader to use instead of the one that fits best.")
 @click.option("--id-column", help="Column with ids.")
 @click.option("--read", "settings", multiple=True, metavar="KEY=VALUE", help="Further reader settings (repeatable).")
+@click.option("--ignore", type=int, help="Label value that means unlabelled, of points, voxels, nodes, ...")
 @click.option("--split", default="random", show_default=True, help="As in probe: random, group, scaffold, ...")
 @click.option("--folds", type=int, help="Cross-validation with K folds; groups and classes are respected.")
 @click.option("--seeds", type=int, default=1, show_default=True, help="Number of seeds.")
@@ -85,6 +86,8 @@ def _resumed(folder: RunFolder, model: Path | None, overrides: tuple[str, ...]) 
 def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: dict[str, Any]) -> None:
     from repcore.embedding.model import load
     from repcore.evaluation.probing import chosen_targets, read_rows
+    from repcore.training.finetune import OneTarget
+    from repcore.training.finetune_dense import with_ignored
     from repcore.training.finetune_plan import FinetuneRequest, record_of, run_plan
     from repcore.training.run_folder import RunFolder, run_name
 
@@ -96,10 +99,12 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
             hint=f"repcore {opened.domain} finetune {request['model']}",
         )
     dataset, reader = _open(opened, request)
-    targets = chosen_targets(reader, [request["label"]] if request["label"] else [])
+    level = None if request["label"] else "item" if any(one.level == "item" for one in reader.targets) else None
+    targets = chosen_targets(reader, [request["label"]] if request["label"] else [], level)
     if len(targets) > 1:
         raise DataError("which label?", labels=", ".join(one.name for one in targets), hint="--label NAME")
-    rows = read_rows(reader)
+    targets[0] = with_ignored(targets[0], request["ignore"])
+    rows = read_rows(OneTarget(reader, targets[0]))
     settings = finetune_settings(opened, targets[0], dataset, request["task"], tuple(request["overrides"]))
     plan = _plan(opened, rows, targets[0], request)
     reporter = ConsoleReporter()
@@ -175,7 +180,9 @@ def finetune_settings(
     known = registry.default()
     if task is None:
         wanted = (target.kind, target.level)
-        offered = [*known.entries("task", model.domain), *known.entries("task", "")]  # the domain's own come first
+        # of items the domain's own come first; of elements the domain's are named, because each fits one encoder
+        offered = [*known.entries("task", model.domain), *known.entries("task", "")]
+        offered = offered if target.level == "item" else list(reversed(offered))
         fitting = [entry for entry in offered if (entry.spec.target_kind, entry.spec.target_level) == wanted]
         if not fitting:
             raise ConfigError(f"no task for {target.kind} labels of {target.level} level", hint="--task NAME")

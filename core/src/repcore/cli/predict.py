@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from repcore import stopping
 from repcore.cli.console import ConsoleReporter, say, show_json
-from repcore.cli.embed import DTYPES
+from repcore.cli.embed import DTYPES, WINDOW_GRACE
 from repcore.cli.options import device_option, json_option, reader_options, torch_device
-from repcore.errors import DataError
+from repcore.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from repcore.embedding.inference import InferenceOptions
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("data")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True,
-              help="FILE.csv, .tsv, .parquet or .npz.")  # fmt: skip
+              help="FILE.csv, .tsv, .parquet or .npz; of elements also a FOLDER with one file a sample.")  # fmt: skip
+@click.option("--format", help="Of the files in a FOLDER: a format by name or suffix.")
 @click.option("--coverage", type=float, help="Also intervals or sets that hold the truth in this share of cases.")
 @click.option("--reader", help="Registered reader to use instead of the one that fits best.")
 @click.option("--id-column", help="Column with ids.")
@@ -51,20 +53,38 @@ def predict_command(ctx: click.Context, /, **given: Any) -> None:
     Example:
       repcore predict runs/latest new.csv -o predictions.csv --coverage 0.9
     """
-    output: Path = given["output"]
-    if output.exists() and not given["overwrite"]:
-        raise DataError(f"{str(output)!r} exists", hint="--overwrite, or another file name")
+    from repcore.data.accounting import report_account
     from repcore.embedding.model import load
 
     model = load(given["model"], device=torch_device(given["device"]))
+    if model.target is not None and model.target.level != "item":
+        _elements(ctx, model, given)
+        return
+    output: Path = given["output"]
+    if output.exists() and not given["overwrite"]:
+        raise DataError(f"{str(output)!r} exists", hint="--overwrite, or another file name")
+    if given["format"] is not None:
+        raise ConfigError(f"--format {given['format']} is for answers about elements; the suffix of -o says the format")
     predictor = model.predictor()
     reader = open_with_label(model, given)
     writer = _writer(model, predictor, reader, given)
     reporter = ConsoleReporter()
+    report_account(reader, reporter)
     _run(predictor, reader, _inference(given, model), writer, reporter, given["coverage"])
     reporter.close()
     _summary(predictor, reader, writer, given["as_json"])
     if given["strict"] and writer.failed:
+        ctx.exit(1)
+
+
+def _elements(ctx: click.Context, model: Model, given: dict[str, Any]) -> None:
+    """A task about points, voxels, frames, nodes or edges."""
+    from repcore.cli.dense import predict_elements
+
+    if given["coverage"] is not None:
+        raise ConfigError("--coverage is for tasks about items", level=model.target.level if model.target else "")
+    failed = predict_elements(model, open_with_label(model, given), given, _inference(given, model))
+    if given["strict"] and failed:
         ctx.exit(1)
 
 
@@ -128,12 +148,15 @@ def _run(
     if done:
         reporter.info(f"going on after {done:,} rows that an earlier command has written")
     data = next((one for one in reader.targets if one.name == target.name and one.kind == target.kind), None)
-    for rows in predictor.windows(reader, options, np.arange(done, total)):
-        columns = answer_columns(target, predictor.facts, rows, coverage)
-        if data is not None:
-            columns.update(label_columns(target, data, rows.labels, rows.outputs.shape[1]))
-        writer.write(rows.ids, rows.status, rows.reason, columns)
-        reporter.progress("predicting", writer.rows_done, total)
+    with stopping.noted(reporter.info, grace=WINDOW_GRACE) as stop:
+        for rows in predictor.windows(reader, options, np.arange(done, total)):
+            columns = answer_columns(target, predictor.facts, rows, coverage)
+            if data is not None:
+                columns.update(label_columns(target, data, rows.labels, rows.outputs.shape[1]))
+            writer.write(rows.ids, rows.status, rows.reason, columns)
+            reporter.progress("predicting", writer.rows_done, total)
+            if writer.rows_done < total:
+                stop.obey(f"{writer.rows_done:,} of {total:,} rows are kept")
 
 
 def _summary(predictor: Predictor, reader: DatasetReader, writer: TableWriter, as_json: bool) -> None:

@@ -25,12 +25,16 @@ KEPT = 1000  # names kept of each reason; counts go on
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """A decision that was taken from the data: what about, what was chosen, why, and how to choose otherwise."""
+    """A decision that was taken from the data: what about, what was chosen, why, and how to choose otherwise.
+
+    ``is_loss``: something is left out that may have been meant to count.
+    """
 
     about: str
     chosen: str
     reason: str
     change: str = ""
+    is_loss: bool = False
 
     def __str__(self) -> str:
         words = f"{self.about}: {self.chosen} ({self.reason})"
@@ -99,9 +103,9 @@ class Accounting:
         """A file that should have given rows and cannot be read."""
         self._fate[self._name(path)] = ("unreadable", reason)
 
-    def guess(self, about: str, chosen: str, reason: str, change: str = "") -> None:
+    def guess(self, about: str, chosen: str, reason: str, change: str = "", *, is_loss: bool = False) -> None:
         """A decision taken from the data, with its reason and the setting that changes it; said once."""
-        one = Guess(about, chosen, reason, change)
+        one = Guess(about, chosen, reason, change, is_loss)
         if one not in self.guesses:
             self.guesses.append(one)
 
@@ -131,7 +135,7 @@ class Accounting:
                 full, reason
             )
         for one in other.guesses:
-            self.guess(one.about, one.chosen, one.reason, one.change)
+            self.guess(one.about, one.chosen, one.reason, one.change, is_loss=one.is_loss)
         for text in other.notes:
             self.note(text)
         self.tables += [one for one in other.tables if one not in self.tables]
@@ -153,6 +157,10 @@ class Accounting:
     def fate(self, path: Path | str) -> tuple[Fate, str] | None:
         """What became of a file, and why; None = never seen."""
         return self._fate.get(self._name(path))
+
+    def files(self) -> list[tuple[str, Fate, str]]:
+        """Name, fate and reason of every file that was seen."""
+        return [(name, fate, reason) for name, (fate, reason) in self._fate.items()]
 
     def reasons(self, fate: Fate) -> dict[str, list[str]]:
         """Reason -> names of the files with it, the most frequent first."""

@@ -127,12 +127,21 @@ class TrainingCollator:
         self.preprocessor, self.targets, self.domain = preprocessor, tuple(targets), domain
 
     def __call__(self, drawn: Sequence[Drawn]) -> LoadedBatch:
-        parts = {name: self.preprocessor.collate([one.items[name] for one in drawn]) for name in drawn[0].items}
+        parts = {name: collated(self.preprocessor, [one.items[name] for one in drawn]) for name in drawn[0].items}
         batch = parts.pop(PLAIN, None) or Batch(inputs=None, size=len(drawn))
         batch.views = parts
         ids = [one.sample_id for one in drawn]
         complete(batch, ids, stack_targets([one.targets for one in drawn], self.targets), self.domain)
         return LoadedBatch(batch, tuple(row for one in drawn for row in one.rejected))
+
+
+def collated(preprocessor: Preprocessor, items: Sequence[Item]) -> Batch:
+    """A batch with the dense labels of its items joined flat, float32 (sum of elements,), NaN where missing."""
+    batch = preprocessor.collate(items)
+    names = set.intersection(*(set(one.targets) for one in items)) if items else set()
+    joined = {name: np.concatenate([np.asarray(one.targets[name]).reshape(-1) for one in items]) for name in names}
+    batch.targets = {**{k: torch.from_numpy(v.astype(np.float32)) for k, v in joined.items()}, **batch.targets}
+    return batch
 
 
 def complete(batch: Batch, ids: Sequence[str], targets: Mapping[str, Any], domain: str) -> None:
@@ -181,6 +190,6 @@ def plain_batch(
     domain: str,
 ) -> Batch:
     """A batch of prepared items with ids and labels, for embedding and fine-tuning."""
-    batch = preprocessor.collate(items)
+    batch = collated(preprocessor, items)
     complete(batch, [one.id for one in samples], stack_targets([one.targets for one in samples], targets), domain)
     return batch

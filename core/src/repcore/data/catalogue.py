@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 from repcore.data.accounting import Accounting, walk
+from repcore.data.pseudonyms import Veil, veil_of
 from repcore.errors import DataError, ItemError, closest
 from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
@@ -82,12 +83,15 @@ class CatalogueReader(Generic[Source, Content]):
         labels: labels to use; all when empty.
         cache_mib: memory for items that were read.
         expected: what would have been an item, for the message when there is none.
+        pseudonymise: key file; ids, groups and names in texts become pseudonyms (:mod:`repcore.data.pseudonyms`), and
+            texts that the layout knows of a row before reading it are left out unless ``plain_facts`` names them.
 
     Raises:
         DataError: no row, none that can be read, ids that are not unique, or a label that was not found.
     """
 
     noun: ClassVar[str] = "row"
+    plain_facts: ClassVar[frozenset[str]] = frozenset()  # texts in ``Row.meta`` that name nobody
 
     def __init__(
         self,
@@ -97,9 +101,11 @@ class CatalogueReader(Generic[Source, Content]):
         labels: Sequence[str] = (),
         cache_mib: int = 0,
         expected: str = "",
+        pseudonymise: str = "",
     ) -> None:
         self.source, self.notes, self.rows = source, tuple(catalogue.notes), tuple(catalogue.rows)
         self._layout_account = catalogue.account
+        self._veil: Veil | None = None
         self._check_rows(expected)
         self._targets = chosen_targets(catalogue.targets, labels, self.noun)
         self._splits = dict(catalogue.splits)
@@ -107,8 +113,35 @@ class CatalogueReader(Generic[Source, Content]):
         if len(self._row_of) != len(self.rows):
             twice = len(self.rows) - len(self._row_of)
             raise DataError(f"{twice} ids of {str(source)!r} are not unique", hint=f"give every {self.noun} its own")
+        if pseudonymise:
+            self._hide_names(Path(pseudonymise).expanduser())
         self._cache: dict[int, Content] = {}
         self._room = cache_mib * 2**20
+
+    def _hide_names(self, key_file: Path) -> None:
+        """Rows, notes and messages with pseudonyms from here on."""
+        root = Path(self.source) if Path(self.source).is_dir() else Path(self.source).parent
+        files = (file for row in self.rows for file in row.files)
+        veil = veil_of(key_file, [row.id for row in self.rows], [row.group for row in self.rows], files, root)
+        self._open_account = self.account  # with the names that its files have
+        self._veil = veil
+        self.notes = tuple(veil.text(one) for one in self.notes)
+        self.rows = tuple(
+            replace(
+                row,
+                id=veil.ids[row.id],
+                group=None if row.group is None else veil.groups[row.group],
+                problem=None if row.problem is None else (row.problem[0], veil.text(row.problem[1])),
+                meta={
+                    name: value
+                    for name, value in row.meta.items()
+                    if not isinstance(value, str) or name in self.plain_facts
+                },
+            )
+            for row in self.rows
+        )
+        self._row_of = {row.id: number for number, row in enumerate(self.rows)}
+        del self.account
 
     def _check_rows(self, expected: str) -> None:
         if not self.rows:
@@ -172,6 +205,8 @@ class CatalogueReader(Generic[Source, Content]):
     @cached_property
     def account(self) -> Accounting:
         """What became of every file below the path; made when first asked for."""
+        if self._veil is not None:
+            return self._veil.account(self._open_account)
         account = Accounting(Path(self.source) if Path(self.source).is_dir() else Path(self.source).parent)
         if self._layout_account is not None:
             account.add(self._layout_account)
@@ -200,7 +235,12 @@ class CatalogueReader(Generic[Source, Content]):
         row = self.rows[index]
         if row.problem is not None:
             raise ItemError(*row.problem)
-        return self.sample(row, self._content(index, row))
+        if self._veil is None:
+            return self.sample(row, self._content(index, row))
+        try:
+            return self.sample(row, self._content(index, row))
+        except ItemError as error:
+            raise ItemError(error.status, self._veil.text(error.reason)) from None
 
     def by_id(self, sample_id: str) -> Sample:
         """The row with this id.

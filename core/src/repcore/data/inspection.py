@@ -172,7 +172,7 @@ class _Look:
             if describe is not None:
                 told.update(describe(sample))
         for item in items or ():
-            told.update({f"item {name}": value for name, value in item.meta.items()})
+            told.update({f"item {name}": value for name, value in item.meta.items() if _is_plain(value)})
         for name, value in told.items():
             self.facts.setdefault(name, []).append(value)
 
@@ -189,6 +189,13 @@ class _Look:
         found.targets = {
             spec.name: label_facts(spec, self.labels[spec.name], self.parts) for spec in self.reader.targets
         }
+
+
+def _is_plain(value: Any) -> bool:  # a fact of an item
+    """A number, a text, or a few of them: a matrix tells a person nothing."""
+    if isinstance(value, list | tuple):
+        return all(isinstance(one, int | float | str) for one in value)
+    return isinstance(value, int | float | str | np.number)
 
 
 def _summed(values: list[Any]) -> Any:  # facts are numbers, texts, shapes
@@ -253,3 +260,6 @@ def _lost(account: Accounting) -> Iterator[str]:
         if table.malformed:
             yield f"{table.name}: {table.malformed:,} of {table.rows:,} rows are malformed"
     yield from account.odd_cells
+    for guess in account.guesses:
+        if guess.is_loss:
+            yield f"{guess.about}: {guess.chosen} ({guess.reason})"

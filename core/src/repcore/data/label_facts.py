@@ -10,7 +10,7 @@ import numpy as np
 
 from repcore.specs import TargetSpec
 
-MOST_NAMED = 20  # classes or tasks that are written out
+FAR = 100.0  # widths of the middle half
 
 
 def label_facts(spec: TargetSpec, values: Sequence[Any], parts: Sequence[str] = ()) -> dict[str, Any]:
@@ -44,7 +44,15 @@ def label_facts(spec: TargetSpec, values: Sequence[Any], parts: Sequence[str] = 
         held = table[known]
         facts.update(min=float(held.min()), mean=float(held.mean()), max=float(held.max()), width=table.shape[1])
         facts["distinct"] = len(np.unique(held))
+        facts["far"] = _far(held)
     return facts
+
+
+def _far(values: np.ndarray) -> list[float]:
+    """Values so far outside that one of them decides a mean: beyond a hundred times the middle half's width."""
+    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
+    width = high - low
+    return sorted(values[np.abs(values - middle) > FAR * width].tolist(), key=abs)[::-1][:3] if width > 0 else []
 
 
 def _table(values: Sequence[Any], least: int) -> np.ndarray:
@@ -109,5 +117,7 @@ def label_warnings(name: str, facts: Mapping[str, Any]) -> Iterator[str]:
     empty = [task for task, count in facts.get("tasks", {}).items() if not (count["positive"] and count["negative"])]
     if empty:
         yield f"label {name}: {len(empty)} of {len(facts['tasks'])} tasks have one class only, first {empty[0]!r}"
+    if facts.get("far"):
+        yield f"label {name}: values far outside the others, such as {facts['far'][0]:g}"
     if facts.get("min") is not None and facts.get("distinct") == 1:
         yield f"label {name}: every value is {facts['min']:g}"

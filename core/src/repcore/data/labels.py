@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from repcore.data.accounting import Accounting
-from repcore.data.cells import Decimal, NumberColumn, decimal_sign, read_numbers, words_of
+from repcore.data.cells import Decimal, NumberColumn, decimal_sign, looks_like, read_numbers, words_of
 from repcore.data.groups import is_group_name, plain_name
 from repcore.data.splits import PART_NAMES
 from repcore.errors import DataError
@@ -29,6 +29,7 @@ Uncertain = Literal["auto", "missing", "positive", "negative", "class"]
 MOST_WORD_CLASSES = 50
 MOST_NAMED_CLASSES = 1000  # of a column that the user calls a class
 MOST_NUMBER_CLASSES = 20
+MOST_LOOKED_AT = 5000  # identifiers
 LEAST_NUMBERS = 0.5  # share of filled cells that must be numbers for a column of numbers with odd cells
 SEPARATORS = ("|", ";", ",", "/", "+", " & ")
 _TRUE = frozenset({"true", "yes", "y", "t", "positive", "pos", "active"})
@@ -55,6 +56,7 @@ class LabelColumn:
         odd: sentences on cells that count as missing though they are filled.
         separator: of several labels in a cell.
         change: how to set it otherwise.
+        by_name: no label because its name or its words say what else it is (identifier, group, part of a split).
     """
 
     name: str
@@ -65,6 +67,7 @@ class LabelColumn:
     separator: str = ""
     uncertain: int = 0
     change: str = ""
+    by_name: bool = False
 
     @property
     def is_binary(self) -> bool:
@@ -83,7 +86,7 @@ class LabelColumn:
     def tell(self, account: Accounting) -> None:
         """Say what the column was taken for."""
         if self.target is None:
-            account.guess(f"column {self.name!r}", "no label", self.reason, self.change)
+            account.guess(f"column {self.name!r}", "no label", self.reason, self.change, is_loss=not self.by_name)
         else:
             names = self.target.names
             shown = f" ({', '.join(names[:6])}{', ...' if len(names) > 6 else ''})" if names else ""
@@ -153,15 +156,17 @@ def read_labels(
         kinds: what the user calls some of them; others are of ``kind``.
         group_words: the domain's own words for :func:`repcore.data.groups.is_group_name`.
     """
-    asked = dict(kinds or {})
+    asked, group_words = dict(kinds or {}), tuple(group_words)
     if uncertain == "auto":
         three = sum(_is_uncertain(cells) for cells in columns.values())
         uncertain = "missing" if three >= 2 else "class"
     found = []
     for name, cells in columns.items():
-        why = "" if name in asked else _no_label_by_name(name, cells, tuple(group_words))
+        why = "" if name in asked else _no_label_by_name(name, cells, group_words)
         if why:
-            one = LabelColumn(name, None, np.full(len(cells), np.nan), why, change=change)
+            values = np.full(len(cells), np.nan)
+            odd = [] if is_group_name(name, group_words) else _odd_identifiers(name, cells)
+            one = LabelColumn(name, None, values, why, odd, change=change, by_name=True)
         else:
             one = read_label(
                 name,
@@ -366,6 +371,21 @@ def _no_label_by_name(name: str, cells: Sequence[Any], group_words: tuple[str, .
     if words and words <= set(PART_NAMES) and {str(one).strip().lower() for one in cells} <= {*PART_NAMES, "", "none"}:
         return "its words name parts of a split"
     return ""
+
+
+def _odd_identifiers(name: str, cells: Sequence[Any]) -> list[str]:
+    """Identifiers that a spreadsheet has turned into dates (MARCH1 -> 1-Mar), and ids that stand more than once."""
+    words = [word for word in words_of(cells[:MOST_LOOKED_AT]) if word is not None]
+    said = []
+    dates = [word for word in words if looks_like(word) == "date"]
+    if 0 < len(dates) < 0.9 * len(words):
+        shown = ", ".join(map(repr, dates[:3]))
+        count = f"{len(dates):,} of {len(words):,} identifiers"
+        said.append(f"column {name!r}: {count} look like dates ({shown}), as spreadsheets make them")
+    twice = [word for word, count in Counter(words).items() if count > 1]
+    if plain_name(name).split("_")[-1] in ("id", "uid", "uuid", "key") and twice:
+        said.append(f"column {name!r}: {len(twice):,} identifiers stand more than once, first {twice[0]!r}")
+    return said
 
 
 def _is_running(known: np.ndarray) -> bool:

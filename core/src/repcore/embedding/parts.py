@@ -80,9 +80,19 @@ class PartFolder:
         self._count(table)
 
     def tables(self) -> Iterator[pa.Table]:
-        """The parts, one at a time."""
+        """The parts, one at a time, with the same columns: a part of failed rows may lack those of the others."""
+        schemas = [pq.read_schema(part) for part in self._parts]
+        fields = {field.name: field for schema in schemas for field in schema}
+        widest = max(schemas, key=len, default=None)
+        names = [] if widest is None else [*widest.names, *(name for name in fields if name not in widest.names)]
         for part in self._parts:
-            yield pq.read_table(part)
+            table = pq.read_table(part)
+            missing = {
+                name: pa.nulls(table.num_rows, fields[name].type) for name in names if name not in table.schema.names
+            }
+            for name, nulls in missing.items():
+                table = table.append_column(fields[name], nulls)
+            yield table.select(names)
 
     def failures(self, table: pa.Table) -> int:
         """Rows of a part without a result."""

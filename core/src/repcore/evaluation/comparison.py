@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata
 
+from repcore.evaluation.dense_metrics import DENSE_METRICS, dense_values
 from repcore.evaluation.metrics import Metric, Scores, described
 from repcore.specs import TargetSpec
 
@@ -172,6 +173,8 @@ def resampled(metric: str, target: TargetSpec, scores: Scores, draws: np.ndarray
         draws: row positions (R, n) within the test part.
     """
     truth, predictions = scores.truth, scores.predictions
+    if scores.confusions is not None and metric in DENSE_METRICS:
+        return dense_values(scores.confusions[draws])[metric]
     if truth is None or predictions is None:
         return None
     step = max(1, LARGEST_BLOCK // max(1, draws.shape[1]))

@@ -48,6 +48,10 @@ METRICS: Mapping[str, Metric] = {
         Metric("mae", "MAE", False, has_unit=True),
         Metric("r2", "R2", True),
         Metric("spearman", "Spearman", True),
+        Metric("miou", "mean IoU", True),
+        Metric("dice", "Dice", True),
+        Metric("dice-per-item", "Dice per item", True),
+        Metric("element-accuracy", "accuracy of elements", True),
     )
 }
 
@@ -64,6 +68,7 @@ class Scores(dict[str, float]):
         tasks: task name -> its own metrics, for targets with several tasks.
         truth / predictions: test labels (n, K) and predictions (n, C or K) behind the values, for resampling.
         rows: row numbers of these in the data.
+        confusions: (n, K, K + 1) counts of each test item, for labels of elements.
     """
 
     def __init__(self, values: Mapping[str, float], notes: Sequence[str] = ()) -> None:
@@ -73,6 +78,7 @@ class Scores(dict[str, float]):
         self.truth: np.ndarray | None = None
         self.predictions: np.ndarray | None = None
         self.rows: np.ndarray | None = None
+        self.confusions: np.ndarray | None = None
 
     @classmethod
     def undefined(cls, names: Sequence[str], reason: str) -> Scores:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from repcore.config.resolve import resolve_part
 from repcore.data.batching import label_array
 from repcore.data.guard import read_sample
 from repcore.data.split_plans import SplitInputs, SplitPlan, in_rows, order_by_id, plan_splits
-from repcore.embedding.inference import InferenceOptions, PreparedRow, embed_prepared, prepare_rows, row_id
+from repcore.embedding.inference import InferenceOptions, embed_prepared, row_id, windows_of
 from repcore.embedding.model import Model
+from repcore.embedding.windows import size_of
 from repcore.errors import ConfigError, DataError, ItemError, closest
 from repcore.evaluation.protocol import RANDOM_INIT, TRAINED, ProbeTable, run_probe
 from repcore.files import write_text
@@ -25,16 +26,22 @@ from repcore.registry import Registry
 from repcore.reporting import Reporter
 from repcore.specs import TargetSpec
 
+KEPT_INPUT_BYTES = 16 * 1024
 DEFAULT_PROTOCOL = {"class": "linear@1", "multilabel": "linear@1", "regression": "ridge@1"}
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledRows:
-    """Every row of a data set read once; ``samples`` is None where a row cannot be read."""
+    """Every row of a data set read once; ``samples`` is None where a row cannot be read.
+
+    Inputs of more than a few kilobytes and labels of elements are not kept: ``dense`` holds, by label name, how many
+    elements of each row have which value.
+    """
 
     ids: list[str]
     samples: list[Sample | None]
     reader: DatasetReader
+    dense: Mapping[str, list[dict[int, int]]] = field(default_factory=dict)
 
     @property
     def readable(self) -> np.ndarray:
@@ -47,7 +54,9 @@ class LabelledRows:
         return [None if one is None else one.group for one in self.samples]
 
     def labelled(self, target: TargetSpec) -> np.ndarray:
-        """Bool (N,): rows with a label."""
+        """Bool (N,): rows with a label, or with a labelled element."""
+        if target.name in self.dense:
+            return np.asarray([bool(counts) for counts in self.dense[target.name]])
         labels = self.labels(target)
         known: np.ndarray = ~np.isnan(labels.reshape(len(labels), -1)).all(1)
         return known
@@ -61,29 +70,61 @@ def read_rows(reader: DatasetReader) -> LabelledRows:
     """Read everything; rows that cannot be read keep their place."""
     ids: list[str] = []
     samples: list[Sample | None] = []
+    levels = {spec.name: spec for spec in reader.targets if spec.level != "item"}
+    dense: dict[str, list[dict[int, int]]] = {name: [] for name in levels}
     for row in range(len(reader)):
         try:
             sample: Sample | None = read_sample(reader, row)
         except ItemError:
             sample = None
         ids.append(row_id(reader, row) if sample is None else sample.id)
-        samples.append(sample)
-    return LabelledRows(ids, samples, reader)
+        for name, spec in levels.items():
+            value = None if sample is None else sample.targets.get(name)
+            dense[name].append({} if value is None else counted(value, spec))
+        samples.append(None if sample is None else _slim(sample, levels))
+    return LabelledRows(ids, samples, reader, dense)
 
 
-def chosen_targets(reader: DatasetReader, names: Sequence[str]) -> list[TargetSpec]:
-    """Item-level targets by name; all of them if none is named.
+def _slim(sample: Sample, levels: Mapping[str, TargetSpec]) -> Sample:
+    """Without large inputs (baselines read them again) and without labels of elements."""
+    inputs = sample.inputs if size_of(sample.inputs) <= KEPT_INPUT_BYTES else None
+    targets = {
+        name: value
+        for name, value in sample.targets.items()
+        if name not in levels and np.size(value) <= KEPT_INPUT_BYTES // 4  # others are labels of elements, too
+    }
+    return Sample(sample.id, inputs, targets, sample.group, sample.meta)
+
+
+def counted(labels: Any, target: TargetSpec) -> dict[int, int]:
+    """Numbers of labelled elements by value (of numbers that are no classes: by rounded value), missing left out."""
+    flat = np.asarray(labels, np.float64).reshape(-1)
+    flat = flat[~np.isnan(flat)]
+    if target.ignore is not None:
+        flat = flat[flat != target.ignore]
+    values, number = np.unique(np.round(flat), return_counts=True)
+    return {int(value): int(n) for value, n in zip(values, number, strict=True)}
+
+
+def chosen_targets(reader: DatasetReader, names: Sequence[str], level: str | None = "item") -> list[TargetSpec]:
+    """Targets by name; if none is named, all of the level (None = any level).
 
     Raises:
         DataError: no labels, or no such label.
     """
-    known = {spec.name: spec for spec in reader.targets if spec.level == "item"}
-    if not known:
-        raise DataError("no labels were found in the data", hint="--label COLUMN, or another --reader")
+    every = {spec.name: spec for spec in reader.targets}
+    known = {name: spec for name, spec in every.items() if level is None or spec.level == level}
+    if not every or (not known and not names):
+        others = ", ".join(f"{spec.name} ({spec.level})" for spec in every.values())
+        raise DataError(
+            "no labels were found in the data" if not every else f"no label of level {level} was found in the data",
+            labels=others,
+            hint="--label COLUMN, or another --reader",
+        )
     for name in names:
-        if name not in known:
-            raise DataError(f"no label {name!r}", did_you_mean=closest(name, known), labels=", ".join(known))
-    return [known[name] for name in names] if names else list(known.values())
+        if name not in every:
+            raise DataError(f"no label {name!r}", did_you_mean=closest(name, every), labels=", ".join(every))
+    return [every[name] for name in names] if names else list(known.values())
 
 
 def split_plan(
@@ -170,39 +211,64 @@ def compute_features(
     Rows are read and prepared once.
     """
     rows = read_rows(reader)
-    steps = 2 + len(seeds)
-    prepared = prepare_rows(reader, model.preprocessor, np.arange(len(rows.ids)), options.workers)
-    reporter.progress("probing", 1, steps, "model")
-    trained = _embed(model, model.encoder, prepared, options)
-    twins = []
-    for number, seed in enumerate(seeds):
-        reporter.progress("probing", 2 + number, steps, f"random-init twin {number + 1}")
-        twins.append(_embed(model, model.random_twin(seed), prepared, options))
-    matrices: dict[str, Any] = {TRAINED: trained, RANDOM_INIT: twins}
-    if baselines:
-        matrices.update(raw_features(model, rows))
-    reporter.progress("probing", steps, steps)
-    failed = {number: row.reason for number, row in enumerate(prepared) if not row.items}
+    encoders = {TRAINED: model.encoder, **{f"{RANDOM_INIT} {seed}": model.random_twin(seed) for seed in seeds}}
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in encoders}
+    raw = _RawFeatures(model) if baselines else None
+    failed: dict[int, str] = {}
+    done = 0
+    whole = raw is not None and bool(raw.functions)
+    for window in windows_of(model.preprocessor, reader, options, whole=whole):
+        for name, encoder in encoders.items():
+            found = embed_prepared(encoder, model.preprocessor, window, options, model.poolings, model.domain)
+            parts[name].append(np.asarray(found.vectors, np.float64))
+        failed.update({done + place: row.reason for place, row in enumerate(window) if not row.items})
+        if raw is not None:
+            raw.add([row.sample for row in window])
+        done += len(window)
+        reporter.progress("probing", done, len(rows.ids), f"model and {len(seeds)} random-init twins")
+    joined = {name: np.concatenate(found) for name, found in parts.items()}
+    matrices: dict[str, Any] = {TRAINED: joined[TRAINED]}
+    matrices[RANDOM_INIT] = [joined[f"{RANDOM_INIT} {seed}"] for seed in seeds]
+    matrices.update({} if raw is None else raw.joined())
     return FeatureSets(matrices, rows, failed)
 
 
-def _embed(model: Model, encoder: Any, prepared: list[PreparedRow], options: InferenceOptions) -> np.ndarray:
-    rows = embed_prepared(encoder, model.preprocessor, prepared, options, model.poolings, model.domain)
-    return np.asarray(rows.vectors, np.float64)
+class _RawFeatures:
+    """Baselines that the preprocessor's spec names, (N, D) each, NaN where a row cannot be read; window by window."""
+
+    def __init__(self, model: Model) -> None:
+        entry = model.registry.preprocessor(model.folder.preprocessor_name)
+        self.preprocessor = model.preprocessor
+        self.functions = {name: entry.load("baselines", name) for name in entry.spec.baselines}
+        self._parts: dict[str, list[tuple[int, list[int], np.ndarray]]] = {name: [] for name in self.functions}
+        self._rows = 0
+
+    def add(self, samples: Sequence[Sample | None]) -> None:
+        """The samples of the next rows, with their inputs."""
+        readable = [number for number, one in enumerate(samples) if one is not None]
+        for name, function in self.functions.items():
+            if readable:
+                values = _baseline(function, self.preprocessor, [one for one in samples if one is not None])
+                self._parts[name].append((self._rows, readable, values))
+        self._rows += len(samples)
+
+    def joined(self) -> dict[str, np.ndarray]:
+        found = {}
+        for name, parts in self._parts.items():
+            full = np.full((self._rows, max((values.shape[1] for _, _, values in parts), default=1)), np.nan)
+            for start, readable, values in parts:
+                full[start + np.asarray(readable), : values.shape[1]] = values
+            found[name] = full
+        return found
 
 
 def raw_features(model: Model, rows: LabelledRows) -> dict[str, np.ndarray]:
-    """Baselines that the preprocessor's spec names, (N, D) each, NaN where a row cannot be read."""
-    entry = model.registry.preprocessor(model.folder.preprocessor_name)
-    readable = rows.readable
-    samples = [rows.samples[row] for row in readable]
-    found = {}
-    for name in entry.spec.baselines:
-        values = _baseline(entry.load("baselines", name), model.preprocessor, samples)
-        full = np.full((len(rows.ids), values.shape[1]), np.nan)
-        full[readable] = values
-        found[name] = full
-    return found
+    """Baselines of all rows, which are read again."""
+    raw = _RawFeatures(model)
+    for start in range(0, len(rows.ids), 256):
+        chosen = range(start, min(start + 256, len(rows.ids)))
+        raw.add([None if rows.samples[row] is None else rows.reader[row] for row in chosen])
+    return raw.joined()
 
 
 def _baseline(function: Baseline, preprocessor: Preprocessor, samples: list[Sample]) -> np.ndarray:

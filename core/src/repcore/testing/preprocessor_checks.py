@@ -177,7 +177,7 @@ def _state(preprocessor: Any) -> str:
         return json.dumps(dict(preprocessor.save(Path(name))), sort_keys=True)
 
 
-def prepare_follows_content(subject: RecipeSubject) -> None:
+def caches_know_their_source(subject: RecipeSubject) -> None:
     """A sample with an id seen before and other content is prepared anew: nothing is remembered by id."""
     part, parts = subject.resolved.preprocessor, subject.parts
     samples = [sample for _, sample in readable_samples(parts.reader, 8)]
@@ -272,7 +272,7 @@ CHECKS = (
     Check("collate-counts-items", collate_counts_items),
     Check("worker-count-invariant", worker_count_invariant),
     Check("fit-sees-training-rows-only", fit_sees_training_rows_only),
-    Check("prepare-follows-content", prepare_follows_content),
+    Check("caches-know-their-source", caches_know_their_source),
     Check("window-weights", window_weights),
 )
 BASELINE_CHECKS = (

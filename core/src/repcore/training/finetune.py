@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -20,9 +21,9 @@ from repcore.config import DataConfig, OptimiserConfig, ScheduleConfig, TrainerC
 from repcore.config.resolve import ResolvedPart, ResolvedRun
 from repcore.data.seeds import generator, mix
 from repcore.embedding.model import Model
-from repcore.errors import DataError
+from repcore.errors import ConfigError, DataError
 from repcore.evaluation.probing import LabelledRows
-from repcore.interfaces import DatasetReader, ProbeSplit, Task
+from repcore.interfaces import DatasetReader, ProbeSplit, Sample, Task
 from repcore.reporting import Reporter
 from repcore.specs import TargetSpec
 from repcore.stopping import Stopped
@@ -44,6 +45,8 @@ DEFAULTS: Mapping[str, Any] = {
 """Sections of a fine-tuning run unless told otherwise (25 epochs and batches of 16, as is custom for small sets)."""
 
 VALIDATION_SHARE = 0.1
+MOST_FITTED = 1_000_000
+"""Labels of elements that a task without ``fit_counts`` gets to see at once, in their true shares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,21 +186,85 @@ def _assemble(
     encoder = copy.deepcopy(model.encoder) if start == "model" else model.random_twin(seed)
     torch.manual_seed(mix(seed, "finetune-head"))
     task: nn.Module = build(settings.task, encoder, settings.target)
-    cast(Task, task).fit_targets(rows.labels(settings.target)[split.train].astype(np.float64))
+    _fit_targets(task, settings.target, rows, split.train)
     sections = dict(settings.sections)
     config = sections.pop("finetune")
     sections["trainer"] = dataclasses.replace(sections["trainer"], seed=seed)
     resolved = _resolved(model, settings, sections)
-    reader = OneTarget(rows.reader, settings.target)
+    reader = OneTarget(rows.reader, settings.target, fewer_labels(settings, rows, split.train, seed))
     objective = Supervised(task, settings.target.name, config)
     return RunParts(resolved, reader, model.preprocessor, split.train, split.validation, None, encoder, objective)
 
 
-class OneTarget:
-    """The reader with only the target that is trained, so that other labels are neither read nor stacked."""
+def _fit_targets(task: nn.Module, target: TargetSpec, rows: LabelledRows, train: np.ndarray) -> None:
+    """What the task learns from the training labels; of elements their numbers by value, without holding them."""
+    if target.level == "item":
+        cast(Task, task).fit_targets(rows.labels(target)[train].astype(np.float64))
+        return
+    total: Counter[int] = Counter()
+    for row in train:
+        total.update(rows.dense[target.name][row])
+    fit_counts = getattr(task, "fit_counts", None)
+    if fit_counts is not None:
+        fit_counts(total)
+        return
+    values = np.asarray(list(total), np.float64)
+    number = np.asarray(list(total.values()), np.int64)
+    cast(Task, task).fit_targets(
+        np.repeat(values, np.maximum(1, number * MOST_FITTED // max(MOST_FITTED, number.sum())))
+    )
 
-    def __init__(self, reader: DatasetReader, target: TargetSpec) -> None:
-        self._reader, self.targets = reader, (target,)
+
+Thinning = Callable[[int, np.ndarray], np.ndarray]
+
+
+def fewer_labels(settings: FinetuneSettings, rows: LabelledRows, train: np.ndarray, seed: int) -> Thinning | None:
+    """Which labels of elements of a training row are kept, for label-efficient figures; None = all.
+
+    ``finetune.label_share`` keeps that share of the elements of every class (one at least in the whole training part),
+    ``finetune.labels_per_class`` so many. The same elements are kept in every epoch.
+    """
+    config: FinetuneConfig = settings.sections["finetune"]
+    target = settings.target
+    if config.label_share == 1.0 and config.labels_per_class is None:
+        return None
+    if target.level == "item" or target.kind != "class":
+        raise ConfigError(
+            "finetune.label_share and labels_per_class thin class labels of elements",
+            got=f"{target.name}, a {target.kind} label of level {target.level}",
+        )
+    total: Counter[int] = Counter()
+    for row in train:
+        total.update(rows.dense[target.name][row])
+    chance = {
+        value: min(1.0, config.labels_per_class / number)
+        if config.labels_per_class is not None
+        else max(config.label_share, 1.0 / number)
+        for value, number in total.items()
+    }
+    chosen = set(train.tolist())
+
+    def keep(row: int, labels: np.ndarray) -> np.ndarray:
+        if row not in chosen:
+            return labels
+        flat = labels.astype(np.float32).reshape(-1)
+        draw = generator(seed, "fewer-labels", row).random(flat.shape)
+        limit = np.asarray([chance.get(int(one), 0.0) for one in np.unique(np.nan_to_num(flat))])
+        limits = limit[np.unique(np.nan_to_num(flat), return_inverse=True)[1].reshape(-1)]
+        return np.where(draw < limits, flat, np.nan).astype(np.float32).reshape(labels.shape)
+
+    return keep
+
+
+class OneTarget:
+    """The reader with only the target that is trained, so that other labels are neither read nor stacked.
+
+    Args:
+        thin: which labels of elements stay.
+    """
+
+    def __init__(self, reader: DatasetReader, target: TargetSpec, thin: Thinning | None = None) -> None:
+        self._reader, self.targets, self._thin = reader, (target,), thin
 
     def __getattr__(self, name: str) -> Any:  # everything else is the reader's own
         return getattr(self._reader, name)
@@ -205,8 +272,13 @@ class OneTarget:
     def __len__(self) -> int:
         return len(self._reader)
 
-    def __getitem__(self, index: int) -> Any:
-        return self._reader[index]
+    def __getitem__(self, index: int) -> Sample:
+        sample = self._reader[index]
+        target = self.targets[0]
+        if self._thin is None or target.name not in sample.targets:
+            return sample
+        labels = self._thin(index, np.asarray(sample.targets[target.name]))
+        return dataclasses.replace(sample, targets={**sample.targets, target.name: labels})
 
 
 def _resolved(model: Model, settings: FinetuneSettings, sections: Mapping[str, Any]) -> ResolvedRun:

@@ -15,10 +15,17 @@ class FinetuneConfig:
     head_lr_factor: float = setting(1.0, "learning rate of the head over that of the encoder's last layer")
     frozen_epochs: float = setting(0.0, "epochs in which only the head learns", "epochs")
 
+    label_share: float = setting(1.0, "share of the labelled training elements (points, voxels, ...) that are used")
+    labels_per_class: int | None = setting(None, "labelled training elements of each class that are used; null = all")
+
     def __post_init__(self) -> None:
         if not 0.0 < self.layer_decay <= 1.0:
             raise ValueError(f"layer_decay={self.layer_decay} is outside 0 < layer_decay <= 1")
         if self.head_lr_factor <= 0.0:
             raise ValueError(f"head_lr_factor={self.head_lr_factor} is not above 0")
+        if not 0.0 < self.label_share <= 1.0:
+            raise ValueError(f"label_share={self.label_share} is outside 0 < label_share <= 1")
+        if self.labels_per_class is not None and self.labels_per_class < 1:
+            raise ValueError(f"labels_per_class={self.labels_per_class} is below 1")
         if self.frozen_epochs < 0.0:
             raise ValueError(f"frozen_epochs={self.frozen_epochs} is below 0")

@@ -38,6 +38,7 @@ from repcore.reporting import Reporter
 from repcore.specs import TargetSpec
 from repcore.training.export import export_model
 from repcore.training.finetune import FinetuneSettings, OneTarget, TrainedTask, train_task, with_validation
+from repcore.training.finetune_dense import completed, test_elements
 from repcore.training.run_folder import RunFolder
 
 MODEL, RANDOM = "model", "random"
@@ -134,12 +135,12 @@ def run_plan(
         DataError: a part of the split has no labelled row. RunError: interrupted; given again it goes on.
     """
     outcome = FinetuneOutcome(folder.path)
-    runner = _Runner(model, settings, rows, folder, reporter, device)
+    runner = _Runner(model, completed(model, settings, rows), rows, folder, reporter, device)
     for part in plan_parts(plan, request):
         where = part.name or "the model that is kept"
         reporter.info(f"{where}: seed {part.seed}, from {'pre-trained' if part.start == MODEL else 'random'} weights")
         outcome.results.append(runner.run(part))
-    outcome.verdict = verdict(outcome.results, settings.target)
+    outcome.verdict = verdict(outcome.results, runner.settings.target)
     _write_out_of_fold(outcome, settings.target, folder)
     return outcome
 
@@ -156,7 +157,8 @@ class _Runner:
     ) -> None:
         self.model, self.settings, self.rows, self.folder = model, settings, rows, folder
         self.reporter, self.device = reporter, device
-        self.truth = rows.labels(settings.target)
+        self.dense = settings.target.level != "item"
+        self.truth = np.zeros(0) if self.dense else rows.labels(settings.target)
         self.options = InferenceOptions(device=device)
 
     def run(self, part: Part) -> PartResult:
@@ -164,16 +166,27 @@ class _Runner:
         split = with_validation(part.split, self.rows, self.settings.target, part.seed)
         own = self.folder if not part.name else RunFolder.inside(self.folder.path / part.name)
         trained = [self._train(part, split, own, member) for member in range(part.members)]
-        predictor = self._calibrated(trained, split)
-        if part.start == MODEL:
-            self._export(trained, predictor, own)
-        scores = self._test(predictor, split.test, own)
+        scores = self._elements(trained, part, split, own) if self.dense else self._items(trained, part, split, own)
         validation = NO_ROWS if split.validation is None else split.validation
         counts = {"train": len(split.train), "validation": len(validation), "test": len(split.test)}
         record = {"start": part.start, "seed": part.seed, "rows": counts, "test": dict(scores)}
         if part.name:
             own.write_json("finetune.json", record)
         return PartResult(part, own.path, scores, counts)
+
+    def _items(self, trained: list[TrainedTask], part: Part, split: ProbeSplit, own: RunFolder) -> Scores:
+        predictor = self._calibrated(trained, split)
+        if part.start == MODEL:
+            self._export(trained, predictor.facts, own)
+        return self._test(predictor, split.test, own)
+
+    def _elements(self, trained: list[TrainedTask], part: Part, split: ProbeSplit, own: RunFolder) -> Scores:
+        if part.start == MODEL:
+            self._export(trained, {}, own)
+        if not len(split.test):
+            return Scores({})
+        target = self.settings.target
+        return test_elements(trained, self.model, target, self.rows, split.test, own.path, self.options)
 
     def _train(self, part: Part, split: ProbeSplit, own: RunFolder, member: int) -> TrainedTask:
         place = own if member == 0 else RunFolder.inside(own.path / "members" / str(member))
@@ -200,13 +213,13 @@ class _Runner:
         reader = OneTarget(self.rows.reader, self.settings.target)
         return join_predictions(list(predictor.windows(reader, self.options, rows)))
 
-    def _export(self, trained: Sequence[TrainedTask], predictor: Predictor, own: RunFolder) -> None:
+    def _export(self, trained: Sequence[TrainedTask], facts: Mapping[str, Any], own: RunFolder) -> None:
         part = TaskPart(
             name=self.settings.task.name,
             config=self.settings.task.config,
             target=self.settings.target,
             module=trained[0].task,
-            facts=predictor.facts,
+            facts=facts,
             members=[one.task for one in trained[1:]],
         )
         first = trained[0]
@@ -249,6 +262,8 @@ def verdict(results: Sequence[PartResult], target: TargetSpec) -> Comparison | N
         return None
     first = next(iter(sides[MODEL].values()))[0]
     metric = primary_metric(target.kind, 2 if first.predictions is None else first.predictions.shape[1])
+    if metric not in first:  # labels of elements
+        metric = next(iter(first))
     pairs = (("pre-trained", list(sides[MODEL].values())), ("random starting weights", list(sides[RANDOM].values())))
     return compare("fine-tuning", metric, pairs, target, generator=np.random.default_rng(0))
 

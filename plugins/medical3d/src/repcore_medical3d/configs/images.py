@@ -11,6 +11,10 @@ class ImageFilesConfig:
     """What every reader of 2-D images needs."""
 
     path: str = field(default="", metadata={"help": "folder or list file; set by --data"})
+    pseudonymise: str = field(
+        default="",
+        metadata={"help": "key file that is written: ids, patients and names in messages become pseudonyms"},
+    )
     labels: tuple[str, ...] = field(default=(), metadata={"help": "labels to use; all that are found when left out"})
     table: str = field(
         default="",

@@ -11,6 +11,10 @@ class VolumeFilesConfig:
     """What every reader of volumes on disk needs."""
 
     path: str = field(default="", metadata={"help": "folder, list file or volume; set by --data"})
+    pseudonymise: str = field(
+        default="",
+        metadata={"help": "key file that is written: ids, patients and names in messages become pseudonyms"},
+    )
     cache_mib: int = field(
         default=1024,
         metadata={"help": "decoded volumes kept in memory, so that a small set is read once", "unit": "MiB"},

@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from repcore.data.accounting import Accounting, walk
 from repcore.data.catalogue import Catalogue, CatalogueReader, Row, existing, rows_by
 from repcore.errors import DataError, ItemError, PluginError
+from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
 from repcore_medical3d.configs.images import ImageFilesConfig
 from repcore_medical3d.datasets.image_labels import Labels, folder_labels, table_labels
@@ -31,6 +34,7 @@ CHESTXRAY14 = (
 VINDR = ("PE", "Lung tumor", "Pneumonia", "Tuberculosis", "Other diseases", "No finding")
 LIST_NAMES: Mapping[int, tuple[str, ...]] = {len(CHESTXRAY14): CHESTXRAY14, len(VINDR): VINDR}
 LIST_TARGET = "findings"
+MOST_IDS = 12  # of a label image that are written out
 KNOWN_OTHERS = frozenset({".csv", ".tsv", ".parquet", ".json", ".txt", ".nii", ".gz", ".md", ".html", ".xml", ".zip"})
 IMAGE_FOLDERS = ("images", ".", "../images", "..")
 
@@ -73,7 +77,12 @@ class ImageReader(CatalogueReader[ImageFiles, Radiograph]):
 
     def __init__(self, catalogue: Catalogue[ImageFiles], source: Path, config: ImageFilesConfig) -> None:
         super().__init__(
-            catalogue, source, labels=config.labels, cache_mib=config.cache_mib, expected=", ".join(SUFFIXES)
+            catalogue,
+            source,
+            labels=config.labels,
+            cache_mib=config.cache_mib,
+            expected=", ".join(SUFFIXES),
+            pseudonymise=config.pseudonymise,
         )
         if any(row.source.mask for row in self.rows):
             self._targets = (*self._targets, TargetSpec("mask", "class", level="voxel"))
@@ -93,6 +102,17 @@ class ImageReader(CatalogueReader[ImageFiles, Radiograph]):
         facts = {"height": height, "width": width}
         if content.pixels.ndim == 3:
             facts["colours"] = content.pixels.shape[2]
+        return facts
+
+    def describe(self, sample: Sample) -> Mapping[str, Any]:
+        """Size and depth in words, range of the values, ids of the label image; for ``inspect``."""
+        image: Radiograph = sample.inputs
+        finite = image.pixels[np.isfinite(image.pixels)] if image.pixels.dtype.kind == "f" else image.pixels
+        facts: dict[str, Any] = {"size": " x ".join(map(str, image.pixels.shape)), "depth": str(image.pixels.dtype)}
+        if finite.size:
+            facts.update({"lowest value": float(finite.min()), "highest value": float(finite.max())})
+        if image.mask is not None:
+            facts["label ids"] = ", ".join(map(str, np.unique(image.mask)[:MOST_IDS].tolist()))
         return facts
 
 

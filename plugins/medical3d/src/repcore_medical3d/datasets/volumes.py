@@ -19,9 +19,10 @@ from repcore_medical3d.datasets.volume_labels import NOT_LABELLED, LabelRules, l
 from repcore_medical3d.formats.dicom_stacks import Stack
 from repcore_medical3d.formats.nifti import ReadingRules
 from repcore_medical3d.formats.volume_files import VOLUME_SUFFIXES, chosen_channel, joined, parts_beside, read_volume
-from repcore_medical3d.formats.volumes import Volume
+from repcore_medical3d.formats.volumes import Volume, file_stamp
 
 SEGMENTATION = "segmentation"  # the dense label, a Volume of class numbers beside each image
+MOST_IDS = 12  # that are written out
 LOOKED_AT = 500_000  # voxels, evenly spread, that tell the range of a scan for people
 
 
@@ -121,6 +122,7 @@ class VolumeReader(CatalogueReader[VolumeFiles, Scan]):
     """
 
     noun = "volume"
+    plain_facts = frozenset({"modality"})
 
     def __init__(
         self,
@@ -130,7 +132,13 @@ class VolumeReader(CatalogueReader[VolumeFiles, Scan]):
         open_image: Callable[[VolumeFiles, VolumeFilesConfig], Volume] = open_files,
     ) -> None:
         self.label_rules = label_rules(config)
-        super().__init__(catalogue, source, cache_mib=config.cache_mib, expected=", ".join(VOLUME_SUFFIXES))
+        super().__init__(
+            catalogue,
+            source,
+            cache_mib=config.cache_mib,
+            expected=", ".join(VOLUME_SUFFIXES),
+            pseudonymise=config.pseudonymise,
+        )
         self.config, self._open_image = config, open_image
 
     def read(self, row: VolumeRow) -> Scan:
@@ -166,6 +174,28 @@ class VolumeReader(CatalogueReader[VolumeFiles, Scan]):
         sample = super().sample(row, content)
         dense = {} if content.labels is None else {SEGMENTATION: content.labels}
         return dataclasses.replace(sample, inputs=content.image, targets={**sample.targets, **dense})
+
+    def describe(self, sample: Sample) -> Mapping[str, Any]:
+        """Geometry in words, and what costs a look at the values: range of each channel, ids of labels."""
+        image: Volume = sample.inputs
+        facts: dict[str, Any] = {
+            "shape": " x ".join(map(str, image.shape)),
+            "spacing_mm": " x ".join(f"{length:.3g}" for length in image.spacing_mm),
+        }
+        for channel in image.channels:
+            low, high = intensity_facts(channel)
+            name = f" of {channel.channel}" if channel.channel else ""
+            facts.update({f"lowest value{name}": low, f"highest value{name}": high})
+        labels: Volume | None = sample.targets.get(SEGMENTATION)
+        if labels is not None:
+            ids = np.unique(labels.read()).astype(np.int64).tolist()
+            facts["label ids"] = ", ".join(map(str, ids[:MOST_IDS])) + (", ..." if len(ids) > MOST_IDS else "")
+        return facts
+
+    def bytes_of(self, index: int) -> int:
+        """About how many bytes a row becomes: four for each voxel, which files hold in two, packed ones in less."""
+        paths = self.rows[index].source.images
+        return sum((6 if path.suffix.lower() == ".gz" else 2) * file_stamp(path)[0] for path in paths)
 
 
 def segmentation_target(names: Sequence[str] = ()) -> TargetSpec:

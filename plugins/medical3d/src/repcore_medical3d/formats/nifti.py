@@ -161,7 +161,8 @@ def _placed(image: Any, path: Path, rules: ReadingRules) -> tuple[np.ndarray, di
 
 def _analyze_affine(image: Any, path: Path) -> np.ndarray:  # a nibabel image
     """SPM's origin or matrix where there is one, else the grid around its own centre."""
-    orient = int(image.header["orient"]) if "orient" in image.header else 0
+    stored = bytes(image.header["orient"]) if "orient" in image.header else b""
+    orient = stored[0] if stored else 0
     if orient != 0 and "origin" not in image.header:
         raise ItemError(
             "no_affine", f"{path.name} is an Analyze file with slices of kind {orient}, whose order has no one meaning"

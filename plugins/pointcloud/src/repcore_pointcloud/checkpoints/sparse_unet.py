@@ -17,6 +17,14 @@ from torch import Tensor
 from repcore.checkpoints.imported import Imported
 from repcore.checkpoints.keymap import LoadReport
 from repcore.errors import CheckpointError
+from repcore_pointcloud.checkpoints.sparse_input import (
+    MINKOWSKI,
+    POINTCEPT,
+    TRAINER,
+    feeding,
+    known_options,
+    scene_config,
+)
 from repcore_pointcloud.checkpoints.sparse_weights import (
     KernelOrder,
     from_minkowski,
@@ -24,6 +32,7 @@ from repcore_pointcloud.checkpoints.sparse_weights import (
     from_spconv_pointwise,
     from_zyx,
 )
+from repcore_pointcloud.configs.scenes import SceneConfig
 from repcore_pointcloud.configs.sparse_unet import SparseUNetConfig
 from repcore_pointcloud.encoders.sparse_unet import SparseUNet
 
@@ -48,12 +57,15 @@ def convert_minkowski(state: Mapping[str, Any], source: Path, options: Mapping[s
     """Res16UNet weights of PointContrast, CSC or the FAC / DepthContrast trainer.
 
     Args:
-        options: ``kernel_order`` (``x_fastest`` unless given); ``keep_final=yes`` keeps the last 1 x 1 layer.
+        options: ``kernel_order`` (``x_fastest`` unless given); ``keep_final=yes`` keeps the last 1 x 1 layer;
+            ``channels``, ``voxel_size_m``, ``colour_scale``: what feeds the network.
 
     Raises:
         CheckpointError: a key without a place, or not a Res16UNet.
     """
-    tensors, dropped = _selected(_tensors(state))
+    known_options(options, ("kernel_order", "keep_final"))
+    given = _tensors(state)
+    tensors, dropped = _selected(given)
     order: Any = options.get("kernel_order", "x_fastest")
     ours, renamed = res16unet_state(tensors, order)
     if options.get("keep_final", "no") != "yes":
@@ -62,18 +74,22 @@ def convert_minkowski(state: Mapping[str, Any], source: Path, options: Mapping[s
         dropped |= {old: "last layer belongs to the old task" for old, new in renamed.items() if "final." in new}
         renamed = {old: new for old, new in renamed.items() if "final." not in new}
     config = config_of(ours, width_changes_at="block", epsilon=1e-5)
-    return _imported(config, ours, LoadReport(str(source), "pointcloud/sparse-unet", renamed, dropped))
+    report = LoadReport(str(source), "pointcloud/sparse-unet", renamed, dropped)
+    published = TRAINER if tensors is not given else MINKOWSKI
+    return _imported(config, ours, report, scene_config(config.input_width, published, options))
 
 
 def convert_pointcept(state: Mapping[str, Any], source: Path, options: Mapping[str, str]) -> Imported:
     """SpUNet-v1m1 weights; kernels of spconv 1.x are recognised by their shape.
 
     Args:
-        options: ``axis_order=zyx`` for a network whose voxels were ordered b, z, y, x.
+        options: ``axis_order=zyx`` for a network whose voxels were ordered b, z, y, x; ``channels``, ``voxel_size_m``,
+            ``colour_scale``.
 
     Raises:
         CheckpointError: a key without a place.
     """
+    known_options(options, ("axis_order",))
     tensors, dropped = _tensors(state), {}
     ours, renamed = {}, {}
     for name, value in tensors.items():
@@ -88,7 +104,8 @@ def convert_pointcept(state: Mapping[str, Any], source: Path, options: Mapping[s
     if options.get("axis_order", "xyz") == "zyx":
         ours = {name: from_zyx(value) if value.ndim == 5 else value for name, value in ours.items()}
     config = config_of(ours, width_changes_at="down-convolution", epsilon=1e-3)
-    return _imported(config, ours, LoadReport(str(source), "pointcloud/sparse-unet", renamed, dropped))
+    report = LoadReport(str(source), "pointcloud/sparse-unet", renamed, dropped)
+    return _imported(config, ours, report, scene_config(config.input_width, POINTCEPT, options))
 
 
 def pointcept_state(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -106,8 +123,10 @@ def pointcept_state(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: converted(value) for name, value in tensors.items()}
 
 
-def _imported(config: SparseUNetConfig, state: Mapping[str, Tensor], report: LoadReport) -> Imported:
-    """Check that the encoder takes the weights."""
+def _imported(
+    config: SparseUNetConfig, state: Mapping[str, Tensor], report: LoadReport, scene: SceneConfig
+) -> Imported:
+    """Check that the encoder takes the weights, and say what feeds it."""
     with torch.device("meta"):
         expected = {name: tuple(value.shape) for name, value in SparseUNet(config).state_dict().items()}
     surplus = sorted(set(state) - set(expected))
@@ -120,7 +139,11 @@ def _imported(config: SparseUNetConfig, state: Mapping[str, Tensor], report: Loa
             missing=", ".join(missing[:4]),
             other_shape=", ".join(wrong[:4]),
         )
-    return Imported(encoder_config=config, state=state, report=report, notices=NOTICE)
+    report.notes.append(
+        f"fed with {', '.join(scene.channels)} at {scene.voxel_size_m} m a voxel, colours times {scene.colour_scale:g}"
+        ": the published recipe, as the file does not say; --option channels=, voxel_size_m=, colour_scale= set it"
+    )
+    return Imported(encoder_config=config, state=state, report=report, notices=NOTICE, **feeding(scene))
 
 
 def config_of(state: Mapping[str, Tensor], *, width_changes_at: Any, epsilon: float) -> SparseUNetConfig:

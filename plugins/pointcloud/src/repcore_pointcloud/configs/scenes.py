@@ -56,6 +56,9 @@ class SceneConfig:
     channels: tuple[Channel, ...] = field(
         default=("constant", "height", "slope", "shape"), metadata={"help": "features of a voxel"}
     )
+    colour_scale: float = field(
+        default=1.0, metadata={"help": "factor on colours - 0.5: 1 as in MinkowskiEngine networks, 2 as in Pointcept"}
+    )
     height_scale_m: float = field(default=1.0, metadata={"help": "height that counts as 1", "unit": "m"})
     normal_neighbours: int = field(default=16, metadata={"help": "neighbours of a normal"})
     edge_neighbours: int = field(default=12, metadata={"help": "neighbours that a point may join"})

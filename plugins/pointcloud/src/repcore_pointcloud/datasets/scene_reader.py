@@ -16,6 +16,7 @@ from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
 from repcore_pointcloud.configs.scenes import ScenesConfig
 from repcore_pointcloud.formats.column_names import is_label
+from repcore_pointcloud.formats.description import describe_points
 from repcore_pointcloud.formats.scenes import Loaded
 
 ReadScene = Callable[[], Loaded]
@@ -56,11 +57,12 @@ class SceneReader(CatalogueReader[ReadScene, Loaded]):
 
     def facts(self, content: Loaded) -> Mapping[str, Any]:
         offset = content.scene.offset
-        return {
-            "points": len(content.scene.points),
-            "columns": list(content.columns),
-            "offset": None if offset is None else offset.tolist(),
-        }
+        facts: dict[str, Any] = {"points": len(content.scene.points), "columns": " ".join(content.columns)}
+        return facts if offset is None else {**facts, "offset": offset.tolist()}
+
+    def describe(self, sample: Sample) -> Mapping[str, Any]:
+        """Extents and spacing, for ``repcore inspect``."""
+        return describe_points(sample.inputs.points)
 
     def sample(self, row: Row[ReadScene], content: Loaded) -> Sample:
         """A scene with the labels of its points."""

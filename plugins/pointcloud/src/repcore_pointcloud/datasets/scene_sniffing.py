@@ -17,8 +17,7 @@ from repcore_pointcloud.formats.text import looks_like_points
 LOOKED_AT = 400
 OPENED = 8
 SCENE_POINTS = 5_000  # from here on a file of an NPZ is rather a scene than a single shape
-LARGE_POINTS = 15_000  # and any other file
-LINE_BYTES = 30  # of a text file, about
+LARGE_POINTS = 12_000  # and any other file; single shapes of public sets have up to 10,000
 SURE, RATHER, MAYBE = 0.9, 0.6, 0.3
 BOXES = ("labels", "label_2", "calib", "ImageSets", "semantic_mask", "instance_mask")
 
@@ -60,9 +59,8 @@ def scenes(path: Path) -> float:
     if not known:
         return 0.0
     sweeps = [one for one in known if one.suffix.lower() == ".bin"]
-    if len(sweeps) == len(known) or any(one.name.lower().endswith(".pcd.bin") for one in sweeps):
-        return 0.8
-    if any(one.suffix.lower() in SURVEY_SUFFIXES for one in known):
+    surveys = [one for one in known if one.suffix.lower() in SURVEY_SUFFIXES]
+    if 2 * (len(sweeps) + len(surveys)) > len(known):
         return 0.8
     clouds = [one for one in known if one.suffix.lower() == ".npz"]
     if clouds:
@@ -86,9 +84,17 @@ def quick_count(path: Path) -> int:
                 head = file.read(4096)
             found = re.search(rb"element\s+vertex\s+(\d+)" if suffix == ".ply" else rb"POINTS\s+(\d+)", head)
             return int(found[1]) if found and not (suffix == ".ply" and _has_faces(head)) else 0
-        return path.stat().st_size // LINE_BYTES if suffix in TEXT_SUFFIXES else 0
+        return _text_points(path) if suffix in TEXT_SUFFIXES else 0
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return 0
+
+
+def _text_points(path: Path) -> int:
+    """Lines of a text file, from its size and its first ones."""
+    with path.open("rb") as file:
+        head = file.read(8192)
+    lines = head.count(b"\n")
+    return path.stat().st_size * lines // len(head) if lines else 0
 
 
 def _has_faces(head: bytes) -> bool:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from repcore.data.catalogue import CatalogueReader, Row
+from repcore.interfaces import Sample
+from repcore_pointcloud.formats.description import describe_points
 from repcore_pointcloud.formats.points import PointCloud
 
 ReadCloud = Callable[[], PointCloud]
@@ -25,4 +27,8 @@ class ShapeReader(CatalogueReader[ReadCloud, PointCloud]):
 
     def facts(self, content: PointCloud) -> Mapping[str, Any]:
         facts: dict[str, Any] = {"points": len(content.points)}
-        return {**facts, "columns": list(content.columns)} if content.columns else facts
+        return {**facts, "columns": " ".join(content.columns)} if content.columns else facts
+
+    def describe(self, sample: Sample) -> Mapping[str, Any]:
+        """Extents and spacing, for ``repcore inspect``."""
+        return describe_points(sample.inputs.points)

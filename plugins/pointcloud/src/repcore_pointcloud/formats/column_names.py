@@ -119,7 +119,7 @@ def _rest(rest: np.ndarray, suffix: str) -> list[str]:
     colour_first, colour_second = _colours(rest[:, :3]), width > 3 and _colours(rest[:, 1:4])
     if colour_first and colour_second:  # x y z i r g b, or x y z r g b label: a label has the fewest values
         counts = [len(np.unique(rest[:, place])) for place in (0, 3)]
-        colour_first = suffix != ".pts" and counts[1] <= counts[0]
+        colour_first = suffix != ".pts" and 1 < counts[1] <= counts[0]
     if colour_first:
         after = rest[:, 3:]
         if after.shape[1] == 3 and _unit_rows(after):

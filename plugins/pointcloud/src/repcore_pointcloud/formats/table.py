@@ -79,7 +79,8 @@ def point_table(raw: RawColumns, source: str, wanted: Sequence[str] = ()) -> Poi
     Raises:
         ItemError: ``wrong_columns``, ``empty``, ``labels_differ``.
     """
-    columns = {str(name): _native(np.asarray(values)) for name, values in raw.columns.items()}
+    given = {str(name): _native(np.asarray(values)) for name, values in raw.columns.items()}
+    columns = {name: values for name, values in given.items() if values.ndim}  # single numbers are about the file
     xyz, used = _coordinates(columns, source, wanted)
     if len(xyz) == 0:
         raise ItemError("empty", f"{source} holds no points")

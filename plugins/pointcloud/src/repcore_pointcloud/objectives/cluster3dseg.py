@@ -7,8 +7,10 @@ Source: Feng et al. 2023 (arXiv 2307.14605); public repository `FengZicai/Cluste
 Differs by default (``reference_compat=True`` is the published behaviour): stored features keep their channels (there a
 reshape mixes points and channels); sub-cluster 0 of class 0 and the one numbered like the ignored label are stored too;
 a batch in which no sub-cluster holds two anchors gives 0 instead of NaN; empty clusters and absent classes keep their
-centre; an anchor is no negative of itself; centres and queue are buffers, so that checkpoints hold them. Without labels
-the class of a point is its FAC region or one class for all: the balanced assignment is then a prototype head.
+centre; an anchor is no negative of itself; a class with fewer sub-clusters is balanced over its own number (there every
+cluster is given 1/K of the full K: the totals never meet, the scaling leaves float64, and argmax of NaN puts every
+anchor of the class into its sub-cluster 0); centres and queue are buffers, so that checkpoints hold them. Without
+labels the class of a point is its FAC region or one class for all: the balanced assignment is then a prototype head.
 
 Symbols: N points, A anchors, D channels, K sub-clusters of a class, S stored features of a sub-cluster.
 """
@@ -156,10 +158,11 @@ class ClusterContrast(nn.Module):
         config = self.config
         scores = shares.T**config.sinkhorn_power  # (K, A)
         clusters, count = scores.shape
+        given = config.clusters_per_class if config.reference_compat else clusters  # published: always the full K
         columns = torch.full((count,), 1.0 / count, dtype=scores.dtype, device=scores.device)
         rows, change, step = columns[:0], float("inf"), 0
         while change > config.sinkhorn_stop:
-            rows = (1.0 / clusters) / (scores @ columns)
+            rows = (1.0 / given) / (scores @ columns)
             scaled = (1.0 / count) / (rows @ scores)
             if step % config.sinkhorn_check_every == 0:
                 change = float((columns / scaled - 1.0).abs().nansum())

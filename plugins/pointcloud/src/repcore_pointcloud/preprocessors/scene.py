@@ -8,6 +8,7 @@ Symbols: N points of the file, M thinned points, V voxels, R regions, F channels
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,7 @@ class ScenePreprocessor:
             "slope": np.abs(scene.normals[:, 2:]),
             "normal": scene.normals,
             "shape": scene.shape,
-            "colour": scene.colours - 0.5,
+            "colour": (scene.colours - 0.5) * self.config.colour_scale,
             "intensity": scene.intensity[:, None],
         }
         return np.concatenate([found[one] for one in self.config.channels], axis=1).astype(np.float32)
@@ -116,8 +117,8 @@ class ScenePreprocessor:
             first point of every voxel, ``voxel_of`` (M,).
         """
         place = np.floor(points / self.config.voxel_size_m).astype(np.int64)
-        coordinates, first, voxel_of = np.unique(place, axis=0, return_index=True, return_inverse=True)
-        voxel_of = voxel_of.reshape(-1)
+        first, voxel_of = distinct_rows(place)
+        coordinates = place[first]
         number = np.bincount(voxel_of, minlength=len(coordinates))
         sums = np.stack(
             [np.bincount(voxel_of, features[:, one], len(coordinates)) for one in range(features.shape[1])], axis=1
@@ -175,10 +176,30 @@ def _joined(items: Sequence[Item], name: str) -> Tensor:
     return torch.from_numpy(np.concatenate([one.values[name] for one in items]))
 
 
+def distinct_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct rows of whole numbers (n, c) in rising order: first place of each (d,), and which one each row is (n,).
+
+    As ``np.unique(rows, axis=0)``, by one number a row where that fits 64 bits.
+    """
+    if len(rows) == 0:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    low = rows.min(axis=0)
+    sizes = [int(one) for one in rows.max(axis=0) - low + 1]
+    if math.prod(sizes) >= 2**62:
+        _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+        return first, inverse.reshape(-1)
+    keys = np.zeros(len(rows), np.int64)
+    for axis, size in enumerate(sizes):
+        keys = keys * size + (rows[:, axis] - low[axis])
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    return first, inverse.reshape(-1)
+
+
 def majority(group: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
     """Most frequent value of every group, the lowest on a tie, (count,)."""
-    values = values.astype(np.int64)
-    pairs, number = np.unique(np.stack([group, values], axis=1), axis=0, return_counts=True)
+    pairs = np.stack([group, values.astype(np.int64)], axis=1)
+    first, place = distinct_rows(pairs)
+    pairs, number = pairs[first], np.bincount(place, minlength=len(first))
     order = np.lexsort((-pairs[:, 1], number, pairs[:, 0]))  # within a group the winner comes last
     result = np.zeros(count, np.int64)
     result[pairs[order, 0]] = pairs[order, 1]

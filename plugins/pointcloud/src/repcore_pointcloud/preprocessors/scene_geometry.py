@@ -5,7 +5,7 @@ Symbols: N points of the file, M points after thinning (one a grid cell), R regi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -129,7 +129,8 @@ def segment(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Normals (M, 3), eigenvalues (M, 3) and regions (M,)."""
     shape = local_shape(points, config.normal_neighbours, viewpoint)
-    edges = neighbour_edges(shape.neighbours[:, : config.edge_neighbours])
+    edges = neighbour_edges(np.ascontiguousarray(shape.neighbours[:, : config.edge_neighbours]))
+    shape = replace(shape, neighbours=shape.neighbours[:0])  # a tile's neighbours are as large as the tile
     weights = edge_weights(points, shape, edges, convexity=config.convexity and viewpoint is not None)
     region = merge_regions(
         len(points),

@@ -15,7 +15,7 @@ CHUNK = 1 << 16  # points whose neighbourhoods are in memory at once
 
 @dataclass(frozen=True, slots=True)
 class LocalShape:
-    """Per point: neighbours int64 (N, k) without the point itself, normals (N, 3) of unit length, and eigenvalues
+    """Per point: neighbours int32 (N, k) without the point itself, normals (N, 3) of unit length, and eigenvalues
     (N, 3) of the neighbourhood's covariance in rising order."""
 
     neighbours: np.ndarray
@@ -44,7 +44,7 @@ def local_shape(points: np.ndarray, neighbours: int, viewpoint: np.ndarray | Non
     for first in range(0, len(points), CHUNK):
         part = slice(first, first + CHUNK)
         own = np.arange(len(points))[part, None]
-        around = points[np.concatenate([own, near[part]], axis=1)]  # (n, k + 1, 3)
+        around = points[np.concatenate([own, near[part].astype(np.int64)], axis=1)]  # (n, k + 1, 3)
         around -= around.mean(1, keepdims=True)
         covariance = np.einsum("nki,nkj->nij", around, around) / around.shape[1]
         eigenvalues[part], axes = np.linalg.eigh(covariance)
@@ -56,12 +56,20 @@ def local_shape(points: np.ndarray, neighbours: int, viewpoint: np.ndarray | Non
 
 
 def nearest_neighbours(points: np.ndarray, count: int) -> np.ndarray:
-    """Row numbers (N, k) of the nearest other points, nearest first; k is at most N - 1."""
+    """Row numbers int32 (N, k) of the nearest other points, nearest first; k is at most N - 1.
+
+    Asked in blocks: distances and candidates of a whole tile would need several times its own memory.
+    """
     count = min(count, len(points) - 1)
+    near = np.empty((len(points), max(count, 0)), np.int32)
     if count < 1:
-        return np.zeros((len(points), 0), np.int64)
-    found = cKDTree(points).query(points, k=count + 1)[1]
-    own = found == np.arange(len(points))[:, None]
-    own[~own.any(1), -1] = True  # points at one place: the point itself may not be among its nearest
-    own &= np.cumsum(own, axis=1) == 1
-    return found[~own].reshape(len(points), count).astype(np.int64)
+        return near
+    tree = cKDTree(points)
+    for first in range(0, len(points), CHUNK):
+        part = slice(first, first + CHUNK)
+        found = tree.query(points[part], k=count + 1)[1]
+        own = found == np.arange(len(points))[part, None]
+        own[~own.any(1), -1] = True  # points at one place: the point itself may not be among its nearest
+        own &= np.cumsum(own, axis=1) == 1
+        near[part] = found[~own].reshape(-1, count)
+    return near

@@ -14,14 +14,47 @@ import numpy as np
 
 from repcore_pointcloud.regions.normals import LocalShape
 
+BLOCK = 1 << 18  # points or edges that are worked on at once
+EDGES_AT_ONCE = 1 << 20  # edges that exist as Python numbers at once
+
 
 def neighbour_edges(neighbours: np.ndarray) -> np.ndarray:
-    """Distinct undirected edges int64 (E, 2), smaller row first, of directed neighbours (N, k)."""
+    """Distinct undirected edges int32 (E, 2), smaller row first, in rising order, of directed neighbours (N, k).
+
+    An edge is written by its smaller row, or by the larger one if the smaller does not know it: nothing is there twice,
+    so that no table of all directed edges has to be sorted.
+    """
     count = len(neighbours)
-    start = np.repeat(np.arange(count), neighbours.shape[1])
-    stop = neighbours.reshape(-1)
-    keys = np.unique(np.minimum(start, stop) * count + np.maximum(start, stop))
-    return np.stack([keys // count, keys % count], axis=1) if count else np.zeros((0, 2), np.int64)
+    parts = [_edge_keys(neighbours, first) for first in range(0, count, BLOCK)]
+    keys = np.concatenate(parts) if parts else np.zeros(0, np.int64)
+    del parts
+    keys.sort()
+    edges = np.empty((len(keys), 2), np.int32)
+    if count:
+        np.floor_divide(keys, count, out=edges[:, 0], casting="unsafe")
+        np.remainder(keys, count, out=edges[:, 1], casting="unsafe")
+    return edges
+
+
+def _edge_keys(neighbours: np.ndarray, first: int) -> np.ndarray:
+    """Smaller row x N + larger row of the edges that the rows of one block write, int64."""
+    count = len(neighbours)
+    stop = neighbours[first : first + BLOCK]
+    start = np.arange(first, first + len(stop))[:, None]
+    writes = start < stop
+    later = np.argwhere(start > stop)  # the smaller row writes it, where it knows the larger one
+    larger = first + later[:, 0]
+    smaller = stop[later[:, 0], later[:, 1]]
+    unknown = np.ones(len(later), bool)
+    for begin in range(0, len(later), BLOCK):
+        part = slice(begin, begin + BLOCK)
+        unknown[part] = ~(neighbours[smaller[part]] == larger[part, None]).any(axis=1)
+    writes[later[unknown, 0], later[unknown, 1]] = True
+    row, place = np.nonzero(writes)
+    one, two = (first + row).astype(np.int64), stop[row, place].astype(np.int64)
+    keys = np.minimum(one, two) * count + np.maximum(one, two)
+    # a point may stand twice among the neighbours of another only where a caller made the table
+    return np.unique(keys) if len(keys) else keys
 
 
 def edge_weights(points: np.ndarray, shape: LocalShape, edges: np.ndarray, *, convexity: bool = False) -> np.ndarray:
@@ -31,12 +64,20 @@ def edge_weights(points: np.ndarray, shape: LocalShape, edges: np.ndarray, *, co
         convexity: square the weight of convex edges, so that objects on a table come apart at concave ones. Needs
             normals turned towards one side.
     """
+    weights = np.empty(len(edges), np.float64)
+    for begin in range(0, len(edges), BLOCK):
+        part = slice(begin, begin + BLOCK)
+        weights[part] = _edge_weights(points, shape.normals, edges[part], convexity)
+    return weights
+
+
+def _edge_weights(points: np.ndarray, normals: np.ndarray, edges: np.ndarray, convexity: bool) -> np.ndarray:
     first, second = edges[:, 0], edges[:, 1]
-    cosine = np.einsum("ij,ij->i", shape.normals[first], shape.normals[second])
-    weight = 1.0 - np.abs(cosine)
+    cosine = np.einsum("ij,ij->i", normals[first], normals[second])
+    weight: np.ndarray = 1.0 - np.abs(cosine)
     if convexity:
         along = points[second] - points[first]
-        convex = np.einsum("ij,ij->i", shape.normals[second] - shape.normals[first], along) > 0
+        convex = np.einsum("ij,ij->i", normals[second] - normals[first], along) > 0
         weight = np.where(convex, weight**2, weight)
     return weight
 
@@ -54,46 +95,62 @@ def merge_regions(
         count: N.
         edges / weights: (E, 2) and (E,).
     """
-    order = np.lexsort((edges[:, 1], edges[:, 0], weights))
-    edges, weights = edges[order], weights[order]
+    order = _merging_order(edges, weights)
     parent, size = list(range(count)), [1] * count
-    _join_similar(edges, weights, parent, size, merge_constant)
+    _join_similar(edges, weights, order, parent, size, merge_constant)
     # only edges between different regions matter from here on
     roots = _roots(parent)
-    between = edges[roots[edges[:, 0]] != roots[edges[:, 1]]]
-    _join_small(between, parent, size, minimum_size)
+    blocks = [order[begin : begin + BLOCK] for begin in range(0, len(order), BLOCK)]
+    apart = [one[roots[edges[one, 0]] != roots[edges[one, 1]]] for one in blocks]
+    del order, blocks, weights
+    _join_small(edges[np.concatenate(apart)] if apart else edges, parent, size, minimum_size)
     _, first, region = np.unique(_roots(parent), return_index=True, return_inverse=True)
     rank = np.empty(len(first), np.int64)
     rank[np.argsort(first, kind="stable")] = np.arange(len(first))
     return rank[region.reshape(-1)]
 
 
-def _join_similar(edges: np.ndarray, weights: np.ndarray, parent: list[int], size: list[int], constant: float) -> None:
+def _merging_order(edges: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Rows of the edges by weight, then by both rows."""
+    step = np.diff(edges[:, 0])
+    in_order = bool((step >= 0).all()) and not bool((np.diff(edges[:, 1])[step == 0] < 0).any())
+    if in_order:  # of neighbour_edges: a stable sort keeps their order
+        return np.argsort(weights, kind="stable")
+    return np.lexsort((edges[:, 1], edges[:, 0], weights))
+
+
+def _join_similar(
+    edges: np.ndarray, weights: np.ndarray, order: np.ndarray, parent: list[int], size: list[int], constant: float
+) -> None:
     threshold = [constant] * len(parent)
-    for one, two, weight in zip(edges[:, 0].tolist(), edges[:, 1].tolist(), weights.tolist(), strict=True):
-        while parent[one] != one:
-            parent[one] = one = parent[parent[one]]
-        while parent[two] != two:
-            parent[two] = two = parent[parent[two]]
-        if one != two and weight <= threshold[one] and weight <= threshold[two]:
-            if size[one] < size[two]:
-                one, two = two, one
-            parent[two] = one
-            size[one] += size[two]
-            threshold[one] = weight + constant / size[one]
+    for begin in range(0, len(order), EDGES_AT_ONCE):
+        part = order[begin : begin + EDGES_AT_ONCE]
+        ends, values = edges[part], weights[part].tolist()
+        for one, two, weight in zip(ends[:, 0].tolist(), ends[:, 1].tolist(), values, strict=True):
+            while parent[one] != one:
+                parent[one] = one = parent[parent[one]]
+            while parent[two] != two:
+                parent[two] = two = parent[parent[two]]
+            if one != two and weight <= threshold[one] and weight <= threshold[two]:
+                if size[one] < size[two]:
+                    one, two = two, one
+                parent[two] = one
+                size[one] += size[two]
+                threshold[one] = weight + constant / size[one]
 
 
 def _join_small(edges: np.ndarray, parent: list[int], size: list[int], minimum: int) -> None:
-    for one, two in edges.tolist():
-        while parent[one] != one:
-            parent[one] = one = parent[parent[one]]
-        while parent[two] != two:
-            parent[two] = two = parent[parent[two]]
-        if one != two and (size[one] < minimum or size[two] < minimum):
-            if size[one] < size[two]:
-                one, two = two, one
-            parent[two] = one
-            size[one] += size[two]
+    for begin in range(0, len(edges), EDGES_AT_ONCE):
+        for one, two in edges[begin : begin + EDGES_AT_ONCE].tolist():
+            while parent[one] != one:
+                parent[one] = one = parent[parent[one]]
+            while parent[two] != two:
+                parent[two] = two = parent[parent[two]]
+            if one != two and (size[one] < minimum or size[two] < minimum):
+                if size[one] < size[two]:
+                    one, two = two, one
+                parent[two] = one
+                size[one] += size[two]
 
 
 def _roots(parent: list[int]) -> np.ndarray:

@@ -28,7 +28,7 @@ FOLDERS = f"{PACKAGE}.datasets.scene_folders"
 LAYOUTS = f"{PACKAGE}.datasets.scene_layouts"
 SNIFFERS = f"{PACKAGE}.datasets.scene_sniffing"
 CONFIGS = f"{PACKAGE}.configs"
-SCENE = TensorSpec("points", "N 3", unit="unit of the file")
+SCENE = TensorSpec("scene", "N 3", unit="unit of the file")
 VOXELS = (
     TensorSpec("coordinates", "V 4", "int64", unit="voxels"),
     TensorSpec("features", "V F"),

@@ -1,0 +1,114 @@
+"""The part of ``embed`` and ``predict`` that answers about elements: points, voxels, frames, nodes, edges."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from repcore import stopping
+from repcore.cli.console import ConsoleReporter, say, show_json
+
+if TYPE_CHECKING:
+    from repcore.embedding.dense import DenseRow
+    from repcore.embedding.dense_files import ElementTable, FolderWriter
+    from repcore.embedding.inference import InferenceOptions
+    from repcore.embedding.model import Model
+    from repcore.interfaces import DatasetReader
+
+
+def open_writer(
+    model: Model, reader: DatasetReader, given: dict[str, Any], header: dict[str, Any], level: str, target: Any
+) -> FolderWriter | ElementTable:
+    """A folder with one file a sample, or one long table, by the name of the output."""
+    from repcore.embedding.dense_files import ElementTable, FolderWriter, check_output, dense_writer, is_table
+
+    output: Path = given["output"]
+    check_output(output, given["overwrite"])
+    facts = {"model": model.identity(), "data": reader.fingerprint, "rows": len(reader), "level": level, **header}
+    if is_table(output):
+        return ElementTable(output, facts, target)
+    entry = dense_writer(model.registry, model.domain, level, given.get("format"))
+    return FolderWriter(output, {**facts, "format": entry.full_name}, entry)
+
+
+def embed_elements(
+    model: Model, reader: DatasetReader, given: dict[str, Any], options: InferenceOptions, level: str
+) -> int:
+    """Features of every element; returns the number of rows without any."""
+    import numpy as np
+
+    from repcore.embedding.dense import dense_windows, element_features, find_place
+    from repcore.embedding.windows import prepared_windows
+
+    first = next(prepared_windows(reader, model.preprocessor, np.arange(min(64, len(reader))), most_rows=64), [])
+    place = find_place(model.encoder, model.preprocessor, first, level, model.device)
+    writer = open_writer(model, reader, {"format": "npz", **given}, {"tokens": place.tokens}, level, None)
+    rows = dense_windows(
+        element_features(model.encoder.eval(), place),
+        model.preprocessor,
+        reader,
+        options,
+        level=level,
+        domain=model.domain,
+        rows=np.arange(writer.rows_done, len(reader)),
+    )
+    return _write(rows, writer, reader, level, given["as_json"], {"dim": place.width, "tokens": place.tokens})
+
+
+def predict_elements(model: Model, reader: DatasetReader, given: dict[str, Any], options: InferenceOptions) -> int:
+    """Answers of a task about elements; returns the number of rows without any."""
+    import numpy as np
+
+    from repcore.evaluation.dense_answers import DensePredictor
+
+    predictor = DensePredictor.of(model)
+    target = predictor.target
+    writer = open_writer(model, reader, given, {"target": target.name}, target.level, target)
+    rows = predictor.rows(reader, options, np.arange(writer.rows_done, len(reader)))
+    scored = predictor.scored(rows, reader)
+    return _write(scored, writer, reader, target.level, given["as_json"], {"target": target.name}, predictor)
+
+
+def _write(
+    rows: Any, writer: Any, reader: DatasetReader, level: str, as_json: bool, facts: dict[str, Any],
+    predictor: Any = None,
+) -> int:  # fmt: skip
+    from repcore.data.accounting import report_account
+
+    reporter = ConsoleReporter()
+    report_account(reader, reporter)
+    done, total = writer.rows_done, len(reader)
+    if done:
+        reporter.info(f"going on after {done:,} rows that an earlier command has written")
+    status: Counter[str] = Counter()
+    failed = 0
+    with stopping.noted(reporter.info) as stop:
+        for row in rows:
+            one: DenseRow = row[0] if isinstance(row, tuple) else row
+            writer.write(one, row[1] if isinstance(row, tuple) else {})
+            status[one.status] += 1
+            failed += one.answer is None
+            reporter.progress("elements", writer.rows_done, total)
+            if writer.rows_done < total:
+                stop.obey(f"{writer.rows_done:,} of {total:,} rows are kept")
+    reporter.close()
+    path = writer.finish()
+    scores = None if predictor is None else predictor.scores()
+    if as_json:
+        found = None if scores is None else {**scores, "classes": scores.tasks}
+        show_json({"output": str(path), "rows_in": total, "rows_out": writer.rows_done, "level": level,
+                   "status": dict(status), "failed": failed, "scores": found, **facts})  # fmt: skip
+        return failed
+    words = ", ".join(f"{number:,} {name}" for name, number in status.most_common()) or "none left to do"
+    say(f"{total:,} rows in, {writer.rows_done:,} rows out: {words}")
+    say(f"{level} level in {path}")
+    if scores is not None:
+        from repcore.reporting import figures_in_words
+
+        say(f"against the labels in the data: {figures_in_words(scores)}")
+        for name, values in scores.tasks.items():
+            say(f"  {name}: " + figures_in_words(values))
+        for note in scores.notes:
+            say(f"note: {note}")
+    return failed

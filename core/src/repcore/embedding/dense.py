@@ -1,0 +1,193 @@
+"""Outputs and features at the elements of each sample: points, voxels, frames, nodes, edges.
+
+One item (a window, a cube, a graph) is run at a time, so that memory is that of the largest one; the preprocessor's
+``restore`` brings the outputs of a sample's items back to its own elements.
+
+Symbols: E elements of an item, N elements of a sample, K outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from repcore.data.batching import plain_batch
+from repcore.data.guard import item_guard
+from repcore.embedding.inference import InferenceOptions, windows_of
+from repcore.embedding.windows import PreparedRow
+from repcore.errors import ConfigError, DataError, ItemError, PluginError
+from repcore.interfaces import Batch, DatasetReader, DenseAnswer, Features, Preprocessor, Tokens
+from repcore.specs import TargetSpec
+
+LEVELS = ("point", "voxel", "token", "node", "edge")
+ALIASES = {"frame": "token"}
+
+
+def level_of(word: str) -> str:
+    """A dense level by name or alias (``frame`` = ``token``).
+
+    Raises:
+        ConfigError: it is none.
+    """
+    level = ALIASES.get(word, word)
+    if level not in LEVELS:
+        raise ConfigError(f"--level {word!r} is no level of elements", expected=", ".join((*LEVELS, *ALIASES)))
+    return level
+
+
+@dataclass(frozen=True, slots=True)
+class DensePlace:
+    """The encoder's token level behind a level of elements, and its width."""
+
+    tokens: str
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class DenseRow:
+    """One row: an answer about its elements, or why there is none. ``labels`` is what the data says, by name."""
+
+    id: str
+    status: str
+    reason: str
+    answer: DenseAnswer | None
+    labels: Mapping[str, Any]
+
+
+@torch.inference_mode()
+def find_place(
+    encoder: nn.Module, preprocessor: Preprocessor, rows: Sequence[PreparedRow], level: str, device: str = "cpu"
+) -> DensePlace:
+    """Which tokens of the encoder answer for a level: those of its name, else those that lead back to elements, else
+    the first.
+
+    Raises:
+        DataError: no row can be used. ConfigError: the encoder has no tokens.
+    """
+    row = next((one for one in rows if one.items), None)
+    if row is None:
+        raise DataError("no row can be used, so nothing shows which tokens the encoder gives")
+    batch = plain_batch(preprocessor, row.items[:1], [_sample(row)], (), "").to(device)
+    was_training = encoder.training
+    features: Features = encoder.eval()(batch)
+    encoder.train(was_training)
+    if not features.tokens:
+        raise ConfigError(f"{type(encoder).__name__} gives no tokens, so it has no level {level!r}")
+    back = [name for name, tokens in features.tokens.items() if tokens.source is not None]
+    name = level if level in features.tokens else (back or list(features.tokens))[0]
+    return DensePlace(name, int(features.tokens[name].values.shape[-1]))
+
+
+def dense_windows(
+    function: Callable[[Batch], Tensor],
+    preprocessor: Preprocessor,
+    reader: DatasetReader,
+    options: InferenceOptions,
+    *,
+    level: str,
+    domain: str,
+    rows: Sequence[int] | np.ndarray | None = None,
+    target: TargetSpec | None = None,
+    values: Sequence[int] = (),
+) -> Iterator[DenseRow]:
+    """Rows in order, one at a time.
+
+    Args:
+        function: batch of one item -> outputs of its elements (E, K), NaN where an element has no token.
+        target / values: of the answers.
+    """
+    for window in windows_of(preprocessor, reader, options, rows, whole=True):
+        for row in window:
+            yield dense_row(function, preprocessor, row, options, level, domain, target, values)
+
+
+def dense_row(
+    function: Callable[[Batch], Tensor],
+    preprocessor: Preprocessor,
+    row: PreparedRow,
+    options: InferenceOptions,
+    level: str,
+    domain: str,
+    target: TargetSpec | None = None,
+    values: Sequence[int] = (),
+) -> DenseRow:
+    """One prepared row (with its sample's inputs)."""
+    labels = {} if row.sample is None else row.sample.targets
+    if not row.items:
+        return DenseRow(row.id, row.status, row.reason, None, labels)
+    try:
+        outputs = [_of_item(function, preprocessor, row, number, options, domain) for number in range(len(row.items))]
+        with item_guard(preprocessor, "going back to elements"):
+            found = restored(preprocessor, row, outputs, level)
+            columns = _elements(preprocessor, row, level)
+    except ItemError as error:
+        return DenseRow(row.id, error.status, error.reason, None, labels)
+    if not np.isfinite(found).all(-1).any():
+        return DenseRow(row.id, "not_finite", "the network gave NaN or Inf for every element", None, labels)
+    answer = DenseAnswer(_sample(row), level, found, target, tuple(values), columns)
+    return DenseRow(row.id, row.status, row.reason, answer, labels)
+
+
+def _elements(preprocessor: Preprocessor, row: PreparedRow, level: str) -> dict[str, np.ndarray]:
+    elements = getattr(preprocessor, "elements", None)
+    return {} if elements is None else dict(elements(_sample(row), level))
+
+
+@torch.inference_mode()
+def _of_item(
+    function: Callable[[Batch], Tensor],
+    preprocessor: Preprocessor,
+    row: PreparedRow,
+    number: int,
+    options: InferenceOptions,
+    domain: str,
+) -> np.ndarray:
+    batch = plain_batch(preprocessor, [row.items[number]], [_sample(row)], (), domain).to(options.device)
+    with torch.autocast(torch.device(options.device).type, options.dtype, enabled=options.dtype != torch.float32):
+        outputs = function(batch)
+    return outputs.float().cpu().numpy()
+
+
+def restored(preprocessor: Preprocessor, row: PreparedRow, outputs: list[np.ndarray], level: str) -> np.ndarray:
+    """Outputs at the sample's own elements (N, K) or (X, Y, Z, K).
+
+    Raises:
+        PluginError: several items and no ``restore``.
+    """
+    restore = getattr(preprocessor, "restore", None)
+    if restore is not None:
+        found: np.ndarray = np.asarray(restore(_sample(row), row.items, outputs, level), np.float32)
+        return found
+    if len(outputs) != 1:
+        raise PluginError(
+            f"{type(preprocessor).__name__} gives {len(outputs)} items for {row.id} and no way back to its elements",
+            expected="a method restore(sample, items, outputs, level)",
+        )
+    return outputs[0]
+
+
+def element_features(encoder: nn.Module, place: DensePlace) -> Callable[[Batch], Tensor]:
+    """Features of the elements (E, D) of one item, as a function for :func:`dense_windows`."""
+
+    def of(batch: Batch) -> Tensor:
+        tokens: Tokens = encoder(batch).tokens[place.tokens]
+        values = tokens.values
+        if tokens.owner is None:
+            values = values.reshape(-1, values.shape[-1])
+            if tokens.source is None and tokens.valid is not None:
+                values = values[tokens.valid.reshape(-1)]
+        if tokens.source is None:
+            return values
+        return values[tokens.source.clamp(min=0)].masked_fill((tokens.source < 0)[:, None], float("nan"))
+
+    return of
+
+
+def _sample(row: PreparedRow) -> Any:  # a row with items has one
+    assert row.sample is not None
+    return row.sample

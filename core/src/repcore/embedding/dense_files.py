@@ -1,0 +1,197 @@
+"""Answers about elements on disk: one file a sample with an index, or one long table.
+
+``-o FOLDER`` holds one file a sample in a registered format (``--format``) and ``index.csv`` with one row for every
+input row. ``-o FILE.csv`` (tsv, parquet, npz) is a table of all elements of all samples. Both go on where they stopped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from repcore.embedding.answers import column_of, output_names
+from repcore.embedding.dense import DenseRow
+from repcore.embedding.prediction_files import TableWriter
+from repcore.errors import ConfigError, DataError, closest
+from repcore.interfaces import DenseAnswer
+from repcore.registry import Registry
+from repcore.specs import TargetSpec
+
+INDEX = "index.csv"
+MANY_OUTPUTS = 64
+HELD_ELEMENTS = 100_000
+
+
+def write_npz(path: Path, answer: DenseAnswer) -> None:
+    """``outputs`` (..., K) float32, for classes also ``labels`` in the data's own numbers, and the element columns."""
+    arrays: dict[str, Any] = {"outputs": answer.outputs, **answer.elements}
+    if answer.target is not None and answer.target.kind == "class":
+        arrays["labels"] = answer.labels(missing=-1)
+        arrays["names"] = np.asarray(output_names(answer.target, answer.outputs.shape[-1]), np.str_)
+    with path.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def dense_writer(registry: Registry, domain: str, level: str, word: str | None) -> Any:  # an entry
+    """The format by name or suffix; the domain's first for the level when none is asked for.
+
+    Raises:
+        ConfigError: no such format.
+    """
+    entries = [*registry.entries("dense-writer", domain), *registry.entries("dense-writer", "")]
+    fitting = [one for one in entries if one.spec.level in ("", level)]
+    if word is None:
+        return fitting[0]
+    asked = word if word.startswith(".") else f".{word}"
+    for one in fitting:
+        if word in (one.spec.name, one.full_name) or asked in one.spec.suffixes:
+            return one
+    known = [one.spec.name for one in fitting]
+    raise ConfigError(
+        f"--format {word!r} cannot hold answers of level {level}",
+        did_you_mean=closest(word, known),
+        known=", ".join(known),
+    )
+
+
+class FolderWriter:
+    """One file a sample and ``index.csv`` (id, status, reason, file, numbers of elements).
+
+    Args:
+        folder: made if needed.
+        header: identifies model, data and settings.
+        entry: the registered format.
+    """
+
+    def __init__(self, folder: Path, header: Mapping[str, Any], entry: Any) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.entry = folder, entry
+        self.index = TableWriter(folder / INDEX, header, "elements", {"file"})
+        self._taken: set[str] = {
+            str(one) for table in self.index.tables() for one in table.column("file").to_pylist() if one
+        }
+
+    @property
+    def rows_done(self) -> int:
+        return self.index.rows_done
+
+    def write(self, row: DenseRow, columns: Mapping[str, Any]) -> None:
+        """The file first, then its line: a row whose line is missing is written again."""
+        name, elements = None, None
+        if row.answer is not None:
+            suffix = self.entry.spec.suffixes[0] if self.entry.spec.suffixes else ""
+            name = self._name(row.id, suffix)
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_name(f".partial-{path.name}")
+            self.entry.load()(partial, row.answer)
+            partial.replace(path)
+            elements = float(np.isfinite(row.answer.outputs).all(-1).sum())
+        cells: dict[str, list[Any]] = {"file": [name], "elements": [elements]}
+        cells.update({key: [value] for key, value in columns.items()})
+        self.index.write([row.id], [row.status], [row.reason], cells)
+
+    def _name(self, row_id: str, suffix: str) -> str:
+        """A path below the folder that no other row has."""
+        parts = [re.sub(r"[^\w.+@=-]+", "_", part) for part in row_id.replace("\\", "/").split("/")]
+        base = "/".join(part for part in parts if part not in ("", ".", "..")) or "row"
+        name = f"{base}{suffix}"
+        number = 2
+        while name in self._taken or name == INDEX:
+            name, number = f"{base}-{number}{suffix}", number + 1
+        self._taken.add(name)
+        return name
+
+    def finish(self) -> Path:
+        self.index.finish()
+        return self.folder
+
+
+class ElementTable:
+    """One long table: id, row, element, status, reason, the columns that name elements, and the answers.
+
+    Args:
+        path: csv, tsv, parquet or npz.
+        header: identifies model, data and settings.
+        target: of the answers; None for features.
+    """
+
+    def __init__(self, path: Path, header: Mapping[str, Any], target: TargetSpec | None) -> None:
+        text = {"id"} if target is None or target.kind != "class" else {column_of(target), f"label:{column_of(target)}"}
+        self.table = TableWriter(path, header, "element", text)
+        self.target = target
+        self.rows_done = len({one for table in self.table.tables() for one in table.column("row").to_pylist()})
+        self._held: dict[str, list[Any]] = {}
+
+    def write(self, row: DenseRow, columns: Mapping[str, Any]) -> None:
+        """Hold the elements of one row; written when enough are there."""
+        del columns  # figures of an item belong to an index, not to its elements
+        cells: dict[str, list[Any]] = {"element": [None]}
+        if row.answer is not None:
+            outputs = row.answer.outputs.reshape(-1, row.answer.outputs.shape[-1])
+            cells["element"] = [float(one) for one in range(len(outputs))]
+            for name, values in row.answer.elements.items():
+                cells[name] = [float(one) for one in np.asarray(values).reshape(-1)]
+            cells.update(self._answers(outputs))
+        count, held = len(cells["element"]), len(self._held.get("id", ()))
+        fixed = {"id": row.id, "status": row.status, "reason": row.reason, "row": float(self.rows_done)}
+        cells = {**{name: [value] * count for name, value in fixed.items()}, **cells}
+        for name in {**self._held, **cells}:
+            own = self._held.setdefault(name, [None] * held)
+            own.extend(cells.get(name, [None] * count))
+        self.rows_done += 1
+        if held + count >= HELD_ELEMENTS:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._held:
+            fixed = [self._held.pop(name) for name in ("id", "status", "reason")]
+            self.table.write(fixed[0], fixed[1], fixed[2], self._held)
+            self._held = {}
+
+    def _answers(self, outputs: np.ndarray) -> dict[str, list[Any]]:
+        good = np.isfinite(outputs).all(1)
+        if self.target is None:
+            if outputs.shape[1] > MANY_OUTPUTS:
+                raise ConfigError(
+                    f"{outputs.shape[1]} numbers for every element make no table", hint="-o FOLDER --format npz"
+                )
+            return {f"f{k}": [float(v) if ok else None for v, ok in zip(outputs[:, k], good, strict=True)]
+                    for k in range(outputs.shape[1])}  # fmt: skip
+        names = output_names(self.target, outputs.shape[1])
+        if self.target.kind != "class":
+            return {name: [float(v) if ok else None for v, ok in zip(outputs[:, k], good, strict=True)]
+                    for k, name in enumerate(names)}  # fmt: skip
+        best = np.nan_to_num(outputs).argmax(1)
+        answered: dict[str, list[Any]] = {
+            column_of(self.target): [names[k] if ok else None for k, ok in zip(best, good, strict=True)],
+        }
+        for k, name in enumerate(names):
+            answered[f"p:{name}"] = [float(v) if ok else None for v, ok in zip(outputs[:, k], good, strict=True)]
+        return answered
+
+    def finish(self) -> Path:
+        self._flush()
+        return self.table.finish()
+
+
+def is_table(path: Path) -> bool:
+    """Whether the output is one long table."""
+    return path.suffix.lower() in (".csv", ".tsv", ".parquet", ".npz")
+
+
+def check_output(path: Path, overwrite: bool) -> None:
+    """Refuse an output that is there already and complete, or remove it.
+
+    Raises:
+        DataError: it is there.
+    """
+    complete = path if is_table(path) else path / INDEX
+    if complete.exists():
+        if not overwrite:
+            raise DataError(f"{str(complete)!r} exists", hint="--overwrite, or another name")
+        complete.unlink()

@@ -1,0 +1,160 @@
+"""Predictions about elements and their scores against labels of elements.
+
+Symbols: N elements of a sample, K classes or values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from repcore.embedding.answers import output_names
+from repcore.embedding.dense import DenseRow, dense_windows
+from repcore.embedding.inference import InferenceOptions
+from repcore.embedding.model import Model
+from repcore.evaluation.dense_metrics import confusion, dense_regression_scores, dense_scores, overlaps
+from repcore.evaluation.metrics import Scores
+from repcore.interfaces import Batch, DatasetReader, Preprocessor, Task
+from repcore.specs import TargetSpec
+
+NONE = -1
+
+
+@dataclass(slots=True)
+class DensePredictor:
+    """The networks of a task about elements; collects scores as rows pass.
+
+    Args:
+        tasks: one, or the members of an ensemble, whose probabilities are averaged.
+        values: of a class target: the data's own number of each class.
+    """
+
+    tasks: Sequence[nn.Module]
+    preprocessor: Preprocessor
+    target: TargetSpec
+    values: Sequence[int]
+    domain: str
+    _counts: list[np.ndarray] = field(default_factory=list)
+    _rows: list[int] = field(default_factory=list)
+    _pairs: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+    _notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, model: Model) -> DensePredictor:
+        """From a fine-tuned model.
+
+        Raises:
+            CheckpointError: the model has no task.
+        """
+        predictor = model.predictor()
+        values = class_values(predictor.tasks[0], predictor.target)
+        return cls(predictor.tasks, model.preprocessor, predictor.target, values, model.domain)
+
+    def rows(
+        self, reader: DatasetReader, options: InferenceOptions, rows: Sequence[int] | np.ndarray | None = None
+    ) -> Iterator[DenseRow]:
+        """Answers in order, one sample at a time."""
+        for task in self.tasks:
+            task.eval()
+
+        def outputs(batch: Batch) -> Tensor:
+            found = [cast(Task, task).predict(task(batch)) for task in self.tasks]
+            return torch.stack(found).mean(0)
+
+        return dense_windows(
+            outputs, self.preprocessor, reader, options, level=self.target.level, domain=self.domain, rows=rows,
+            target=self.target, values=self.values,
+        )  # fmt: skip
+
+    def scored(
+        self, rows: Iterator[DenseRow], reader: DatasetReader, numbers: Sequence[int] | None = None
+    ) -> Iterator[tuple[DenseRow, dict[str, float | None]]]:
+        """Each row with its own figures; remembers what :meth:`scores` needs.
+
+        Args:
+            numbers: row numbers of ``rows``; counted from 0 when None.
+        """
+        data = next((one for one in reader.targets if one.name == self.target.name), self.target)
+        for place, row in enumerate(rows):
+            number = place if numbers is None else int(numbers[place])
+            yield row, self._figures(row, data, number)
+
+    def _figures(self, row: DenseRow, data: TargetSpec, number: int) -> dict[str, float | None]:
+        names = ("miou", "dice", "element-accuracy") if self.target.kind == "class" else ("rmse",)
+        nothing: dict[str, float | None] = dict.fromkeys(names)
+        truth = row.labels.get(self.target.name)
+        if row.answer is None or truth is None:
+            return nothing
+        truth, outputs = np.asarray(truth, np.float64), row.answer.outputs
+        if truth.size * outputs.shape[-1] != outputs.size:
+            count = outputs.size // outputs.shape[-1]
+            self._notes.append(f"{row.id} is not scored: {truth.size} labels for {count} elements")
+            return nothing
+        if self.target.kind != "class":
+            self._pairs.append((truth.reshape(-1), outputs.reshape(-1)))
+            self._rows.append(number)
+            known = ~np.isnan(truth.reshape(-1)) & np.isfinite(outputs.reshape(-1))
+            error = (truth.reshape(-1) - outputs.reshape(-1))[known]
+            return {"rmse": float(np.sqrt(np.mean(error**2))) if known.any() else None}
+        known_truth = class_numbers(truth, data, self.target, self.values)
+        good = np.isfinite(outputs).all(-1).reshape(-1)
+        answered = np.where(good, np.nan_to_num(outputs).argmax(-1).reshape(-1), NONE)
+        counts = confusion(known_truth, answered, outputs.shape[-1])
+        if not counts.sum():
+            return nothing
+        self._counts.append(counts)
+        self._rows.append(number)
+        iou, dice = overlaps(counts)
+        return {
+            "miou": float(np.nanmean(iou)),
+            "dice": float(np.nanmean(dice)),
+            "element-accuracy": float(np.trace(counts[:, :-1]) / counts.sum()),
+        }
+
+    def scores(self) -> Scores | None:
+        """Over all labelled rows that have passed; None where there was none."""
+        rows = np.asarray(self._rows, np.int64)
+        if self._counts:
+            counts = np.stack(self._counts)
+            scores = dense_scores(counts, output_names(self.target, counts.shape[1]), rows)
+        elif self._pairs:
+            scores = dense_regression_scores([one for one, _ in self._pairs], [one for _, one in self._pairs], rows)
+        else:
+            return None
+        scores.notes = (*scores.notes, *self._notes[:5])
+        return scores
+
+
+def class_values(task: nn.Module, target: TargetSpec) -> tuple[int, ...]:
+    """The data's own number of each class, as the task learned it; 0 .. K-1 for tasks that know no other."""
+    values = getattr(task, "values", None)
+    if isinstance(values, Tensor):
+        return tuple(int(one) for one in values)
+    return tuple(range(len(target.names))) if target.kind == "class" else ()
+
+
+def class_numbers(truth: np.ndarray, data: TargetSpec, target: TargetSpec, values: Sequence[int]) -> np.ndarray:
+    """Labels of the data as class numbers of the model, int64 (N,), -1 = missing or unknown.
+
+    Args:
+        truth: the data's numbers; NaN or ``ignore`` = missing.
+        data / target: of the data and of the model: where both name their classes, names decide.
+    """
+    flat = truth.reshape(-1)
+    known = ~np.isnan(flat)
+    for ignored in {data.ignore, target.ignore} - {None}:
+        known &= flat != ignored
+    place: Mapping[int, int] = {int(value): k for k, value in enumerate(values)}
+    if data.names and target.names and data.names != target.names and set(data.names) & set(target.names):
+        own = {name: k for k, name in enumerate(target.names)}
+        place = {number: own[name] for number, name in enumerate(data.names) if name in own}
+    found = np.full(flat.shape, NONE, np.int64)
+    for value in np.unique(flat[known]):
+        if int(value) in place:
+            found[known & (flat == value)] = place[int(value)]
+    return found

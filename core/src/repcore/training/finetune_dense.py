@@ -1,0 +1,117 @@
+"""Fine-tuning on labels of elements: what differs from labels of items.
+
+Classes are the values that the training labels show; which tokens of the encoder answer is found by trying one row.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from repcore.config.resolve import ResolvedPart
+from repcore.embedding.dense import find_place
+from repcore.embedding.inference import InferenceOptions
+from repcore.embedding.model import Model
+from repcore.embedding.prediction_files import TableWriter
+from repcore.embedding.windows import prepared_windows
+from repcore.errors import ConfigError, DataError
+from repcore.evaluation.dense_answers import DensePredictor, class_values
+from repcore.evaluation.metrics import Scores
+from repcore.evaluation.probing import LabelledRows
+from repcore.specs import TargetSpec
+from repcore.training.finetune import FinetuneSettings, OneTarget, TrainedTask
+
+MOST_CLASSES = 1024
+TRIED_ROWS = 64
+
+
+def completed(model: Model, settings: FinetuneSettings, rows: LabelledRows) -> FinetuneSettings:
+    """Settings with what the data and the encoder say: class values and names, token level and its width.
+
+    Raises:
+        DataError: no labelled element, or too many values for classes. ConfigError: the encoder has no tokens.
+    """
+    target, config = settings.target, settings.task.config
+    if target.level == "item":
+        return settings
+    known = {one.name for one in dataclasses.fields(config)}
+    changes: dict[str, object] = {}
+    if {"tokens", "width"} <= known and not (config.tokens and config.width):
+        order = np.flatnonzero(rows.labelled(target))[:TRIED_ROWS]
+        tried = next(prepared_windows(rows.reader, model.preprocessor, order, most_rows=TRIED_ROWS), [])
+        place = find_place(model.encoder, model.preprocessor, tried, target.level, model.device)
+        changes |= {"tokens": config.tokens or place.tokens, "width": config.width or place.width}
+    if target.kind == "class":
+        values = _values(rows, target)
+        target = named(target, values)
+        if "values" in known and not config.values:
+            changes["values"] = values
+    part = ResolvedPart(settings.task.entry, dataclasses.replace(config, **changes))
+    return dataclasses.replace(settings, task=part, target=target)
+
+
+def _values(rows: LabelledRows, target: TargetSpec) -> tuple[int, ...]:
+    total: Counter[int] = Counter()
+    for counts in rows.dense.get(target.name, ()):
+        total.update(counts)
+    if not total:
+        raise DataError(f"no element of any row has a label {target.name!r}", rows=len(rows.ids))
+    if len(total) > MOST_CLASSES:
+        raise DataError(
+            f"{len(total)} different values of {target.name!r} are no classes",
+            hint="--ignore VALUE, or another --label",
+        )
+    if target.names and set(total) <= set(range(len(target.names))):
+        return tuple(range(len(target.names)))
+    return tuple(sorted(total))
+
+
+def named(target: TargetSpec, values: tuple[int, ...]) -> TargetSpec:
+    """The target with a name for every class."""
+    if len(target.names) == len(values):
+        return target
+    names = tuple(target.names[one] if 0 <= one < len(target.names) else str(one) for one in values)
+    return dataclasses.replace(target, names=names)
+
+
+def with_ignored(target: TargetSpec, ignored: int | None) -> TargetSpec:
+    """The target with another value that means "not labelled".
+
+    Raises:
+        ConfigError: the target is of items.
+    """
+    if ignored is None:
+        return target
+    if target.level == "item":
+        raise ConfigError(f"--ignore {ignored} is for labels of elements; {target.name!r} is a label of items")
+    return dataclasses.replace(target, ignore=ignored)
+
+
+def test_elements(
+    trained: list[TrainedTask],
+    model: Model,
+    target: TargetSpec,
+    rows: LabelledRows,
+    test: np.ndarray,
+    folder: Path,
+    options: InferenceOptions,
+) -> Scores:
+    """Scores of the test rows, and one line a row in ``predictions/test.parquet``."""
+    tasks = [one.task.to(options.device) for one in trained]
+    values = class_values(tasks[0], target)
+    predictor = DensePredictor(tasks, model.preprocessor, target, values, model.domain)
+    reader = OneTarget(rows.reader, target)
+    path = folder / "predictions" / "test.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = TableWriter(path, {"target": target.name, "level": target.level}, "miou" if values else "rmse")
+    writer.restart()
+    for row, figures in predictor.scored(predictor.rows(reader, options, test), reader, test.tolist()):
+        writer.write([row.id], [row.status], [row.reason], {name: [value] for name, value in figures.items()})
+    writer.finish()
+    scores = predictor.scores()
+    if scores is None:
+        raise DataError("no test row has a labelled element with a prediction", rows=len(test))
+    return scores

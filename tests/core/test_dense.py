@@ -1,0 +1,235 @@
+"""Labels of elements through the same verbs: finetune, predict and embed at the level of points, with windows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import repcore
+from repcore.cli.main import run
+from repcore.embedding.dense import level_of
+from repcore.embedding.prediction_files import read_table
+from repcore.errors import ConfigError, DataError
+from repcore.evaluation.dense_answers import class_numbers
+from repcore.evaluation.dense_metrics import confusion, dense_scores, overlaps
+from repcore.evaluation.probing import read_rows
+from repcore.evaluation.tasks.dense import DenseClassification, at_elements, flat_tokens, soft_dice
+from repcore.evaluation.tasks.dense_configs import DenseClassificationConfig
+from repcore.interfaces import Batch, Features, Tokens
+from repcore.specs import TargetSpec
+
+SIDE = TargetSpec("side", "class", "point", names=("2", "7"), ignore=9)
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toys: None) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def finetuned(label: str, *extra: str, train: tuple[str, ...] = ()) -> None:
+    assert run(["pairs", "train", "set-net", "--name", "r", "--device", "cpu", "trainer.steps=4", *train]) == 0
+    command = ["pairs", "finetune", "runs/r", "--data", "pairs/blobs", "--label", label, "--name", "f"]
+    assert run([*command, "trainer.epochs=15", "optimiser.lr=0.03", *extra]) == 0
+
+
+@pytest.mark.parametrize("window", [0, 6])
+def test_points_are_learned_and_answered_in_their_own_order(
+    here: Path, window: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Labels 2 and 7 (9 = none) come back as 2 and 7, at the sample's own points, through windows or not."""
+    finetuned("side", "--no-twin", train=(f"preprocessor.window={window}",))
+    told = json.loads((here / "runs" / "f" / "finetune.json").read_text())
+    assert told["test"]["miou"] > 0.8
+    record = json.loads((here / "runs" / "f" / "model" / "config.json").read_text())["task"]
+    assert record["settings"]["values"] == [2, 7]
+    assert record["settings"]["tokens"] == "point"
+    capsys.readouterr()
+    assert run(["predict", "runs/f", "pairs/blobs", "-o", "out", "--read", "broken=[3]", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["rows_out"] == 60
+    assert said["status"] == {"ok": 59, "unreadable": 1}
+    assert said["scores"]["miou"] > 0.8
+    assert set(said["scores"]["classes"]) == {"2", "7"}
+    index = read_table(here / "out" / "index.csv")
+    assert index["id"] == [f"blob-{row}" for row in range(60)]
+    assert index["file"][3] in (None, "")
+    assert index["file"][4] == "blob-4.npz"
+    reader = repcore.load("runs/f").reader("pairs/blobs")
+    sample = reader[4]
+    with np.load(here / "out" / "blob-4.npz") as found:
+        np.testing.assert_array_equal(found["x"], sample.inputs[:, 0])
+        agrees = found["labels"] == sample.targets["side"]
+        assert set(np.unique(found["labels"])) <= {2, 7}
+        assert agrees[1:].mean() > 0.7
+        assert found["outputs"].shape == (len(sample.inputs), 2)
+    assert index["elements"][4] == len(sample.inputs)
+
+
+def test_windows_are_averaged_where_they_overlap(here: Path) -> None:
+    """The answer at a point equals the mean of its windows' answers, computed one by one."""
+    finetuned("side", "--no-twin", train=("preprocessor.window=6",))
+    model = repcore.load("runs/f")
+    sample = next(one for one in map(model.reader("pairs/blobs").__getitem__, range(60)) if len(one.inputs) > 12)
+    items = model.preprocessor.prepare(sample)
+    assert len(items) > 2
+    task = model.predictor().tasks[0]
+    with torch.inference_mode():
+        each = [task.predict(task(model.preprocessor.collate([item]))).numpy() for item in items]  # type: ignore[operator]
+    by_hand = np.zeros((len(sample.inputs), 2))
+    number = np.zeros((len(sample.inputs), 1))
+    for cut, values in zip(model.preprocessor.cuts(len(sample.inputs)), each, strict=True):  # type: ignore[attr-defined]
+        by_hand[cut] += values
+        number[cut] += 1
+    assert run(["predict", "runs/f", "pairs/blobs", "-o", "out"]) == 0
+    with np.load(here / "out" / f"{sample.id}.npz") as found:
+        np.testing.assert_allclose(found["outputs"], by_hand / number, atol=1e-6)
+
+
+def test_tables_of_elements_and_features(here: Path) -> None:
+    finetuned("radius", "--no-twin")
+    assert run(["predict", "runs/f", "pairs/blobs", "-o", "p.csv", "--read", "broken=[0,3]"]) == 0
+    table = read_table(here / "p.csv")
+    reader = repcore.load("runs/f").reader("pairs/blobs")
+    counts = [1 if row in (0, 3) else len(reader[row].inputs) for row in range(60)]
+    assert table["id"] == [f"blob-{row}" for row in range(60) for _ in range(counts[row])]
+    assert table["status"][0] == "unreadable"
+    assert table["radius"][0] is None
+    place = table["id"].index("blob-4")
+    assert table["element"][place : place + counts[4]] == list(range(counts[4]))
+    np.testing.assert_allclose(table["x"][place : place + counts[4]], reader[4].inputs[:, 0], atol=1e-6)
+    truth = np.concatenate([reader[row].targets["radius"] for row in range(60) if row not in (0, 3)])
+    found = np.asarray([one for one in table["radius"] if one is not None])
+    assert abs(found.mean() - truth.mean()) < 0.5 * truth.std()  # metres, not standardised
+    assert run(["embed", "runs/f", "pairs/blobs", "-o", "features", "--level", "point"]) == 0
+    with np.load(here / "features" / "blob-4.npz") as features:
+        assert features["outputs"].shape == (counts[4], 16)
+    assert run(["embed", "runs/f", "pairs/blobs", "-o", "features", "--level", "point"]) == 2  # is there
+    assert run(["predict", "runs/f", "pairs/blobs", "-o", "o", "--format", "nifti"]) == 2
+    assert run(["predict", "runs/f", "pairs/blobs", "-o", "o", "--coverage", "0.9"]) == 2
+
+
+def test_few_labels_are_drawn_once_and_by_class(here: Path) -> None:
+    """``labels_per_class`` and ``label_share`` keep the same elements in every epoch; test labels stay."""
+    from repcore.config.resolve import ResolvedPart
+    from repcore.training.finetune import DEFAULTS, FinetuneSettings, OneTarget, fewer_labels
+    from repcore.training.finetune_config import FinetuneConfig
+    from tests.toys.toy_pairs.code import Blobs
+    from tests.toys.toy_pairs.configs import BlobsConfig
+
+    reader = Blobs(BlobsConfig())
+    rows = read_rows(OneTarget(reader, SIDE))
+    train = np.arange(40)
+    total = sum((np.asarray(reader[row].targets["side"]) == 7).sum() for row in train)
+    part = ResolvedPart(None, DenseClassificationConfig())  # type: ignore[arg-type]
+
+    def kept(config: FinetuneConfig) -> list[np.ndarray]:
+        settings = FinetuneSettings(part, SIDE, part, {**DEFAULTS, "finetune": config})
+        thin = OneTarget(reader, SIDE, fewer_labels(settings, rows, train, 5))
+        return [np.asarray(thin[row].targets["side"], np.float64) for row in range(60)]
+
+    few = kept(FinetuneConfig(labels_per_class=20))
+    assert 8 <= sum((one == 7).sum() for one in few[:40]) <= 36  # binomial around 20
+    assert [
+        np.array_equal(a, b, equal_nan=True)
+        for a, b in zip(few, kept(FinetuneConfig(labels_per_class=20)), strict=True)
+    ] == [True] * 60
+    np.testing.assert_array_equal(few[50], reader[50].targets["side"])
+    half = kept(FinetuneConfig(label_share=0.5))
+    assert 0.35 * total < sum((one == 7).sum() for one in half[:40]) < 0.65 * total
+    with pytest.raises(ConfigError, match="thin class labels of elements"):
+        settings = FinetuneSettings(
+            part, TargetSpec("kind", "class"), part, {"finetune": FinetuneConfig(label_share=0.5)}
+        )
+        fewer_labels(settings, rows, train, 0)
+
+
+class Tokeniser(torch.nn.Module):
+    """Two tokens for three elements, the last element without any."""
+
+    def forward(self, batch: Batch, layers: tuple[int, ...] = ()) -> Features:
+        values = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+        tokens = Tokens(values, owner=torch.zeros(2, dtype=torch.int64), source=torch.tensor([1, 0, -1]))
+        return Features(values.mean(0, keepdim=True), {"cell": tokens})
+
+
+def task_on_cells(**settings: object) -> DenseClassification:
+    config = DenseClassificationConfig(tokens="cell", width=2, values=(2, 7), **settings)  # type: ignore[arg-type]
+    task = DenseClassification(config, Tokeniser(), SIDE)
+    with torch.no_grad():
+        task.classifier[-1].weight.copy_(torch.tensor([[2.0, 0.0], [0.0, 3.0]]))  # type: ignore[union-attr, operator]
+        task.classifier[-1].bias.zero_()  # type: ignore[union-attr, operator]
+    return task.eval()
+
+
+def test_outputs_follow_the_source_and_missing_labels_are_masked() -> None:
+    task = task_on_cells()
+    outputs = task(Batch(None, 1))
+    assert outputs[:2].tolist() == [[0.0, 3.0], [2.0, 0.0]]
+    assert outputs[2].isnan().all()
+    wanted = -np.log(np.exp(3) / (1 + np.exp(3)))
+    for labels in ([7, 9, 7], [7, float("nan"), 2], [7, 5, 7]):  # ignored, missing, no class; the last has no token
+        assert float(task.loss(outputs, torch.tensor(labels))) == pytest.approx(wanted, abs=1e-6)
+    nothing = task.loss(outputs, torch.tensor([9, 9, 9]))
+    assert float(nothing) == 0.0
+    assert nothing.requires_grad
+    task.fit_counts({2: 30, 7: 10})
+    assert task.weights.tolist() == [1.0, 1.0]
+    balanced = task_on_cells(class_weights="balanced")
+    balanced.fit_targets(np.asarray([2.0] * 30 + [7.0] * 10 + [np.nan]))
+    assert balanced.weights.tolist() == pytest.approx([40 / 60, 2.0])
+    with pytest.raises(DataError, match="1 classes"):
+        task.fit_counts({2: 30})
+
+
+def test_dense_tokens_are_flattened_without_padding() -> None:
+    values = torch.arange(12.0).reshape(2, 3, 2)
+    valid = torch.tensor([[True, True, False], [True, False, False]])
+    assert flat_tokens(Tokens(values, valid=valid)).tolist() == [[0.0, 1.0], [2.0, 3.0], [6.0, 7.0]]
+    assert at_elements(Tokens(values), torch.ones(6, 1)).shape == (6, 1)
+
+
+def test_overlaps_against_a_loop() -> None:
+    rng = np.random.default_rng(0)
+    truth, answered = rng.integers(-1, 3, (4, 50)), rng.integers(-1, 4, (4, 50))
+    counts = np.stack([confusion(t, a, 4) for t, a in zip(truth, answered, strict=True)])
+    iou, dice = overlaps(counts.sum(0))
+    known = truth >= 0
+    for k in range(4):
+        inside, said = (truth == k) & known, (answered == k) & known
+        if not inside.any():
+            assert np.isnan(iou[k])
+            continue
+        assert iou[k] == pytest.approx((inside & said).sum() / (inside | said).sum())
+        assert dice[k] == pytest.approx(2 * (inside & said).sum() / (inside.sum() + said.sum()))
+    scores = dense_scores(counts, ("a", "b", "c", "d"), np.arange(4))
+    assert scores["miou"] == pytest.approx(np.nanmean(iou))
+    assert scores["element-accuracy"] == pytest.approx((truth == answered)[known].mean())
+    assert "d" in scores.notes[0]
+    each = [np.nanmean(overlaps(one)[1]) for one in counts]
+    assert scores["dice-per-item"] == pytest.approx(np.mean(each))
+
+
+def test_soft_dice_of_certain_answers() -> None:
+    right = torch.tensor([[20.0, 0.0], [0.0, 20.0], [0.0, 20.0]])
+    assert float(soft_dice(right, torch.tensor([0, 1, 1]))) == pytest.approx(0.0, abs=1e-4)
+    assert float(soft_dice(right, torch.tensor([1, 0, 0]))) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_labels_are_matched_by_name_or_value() -> None:
+    truth = np.asarray([2.0, 7.0, 9.0, np.nan, 4.0])
+    assert class_numbers(truth, SIDE, SIDE, (2, 7)).tolist() == [0, 1, -1, -1, -1]
+    named = TargetSpec("organ", "class", "voxel", names=("none", "liver", "spleen"))
+    model = TargetSpec("organ", "class", "voxel", names=("none", "spleen", "liver"))
+    assert class_numbers(np.asarray([0.0, 1.0, 2.0]), named, model, (0, 1, 2)).tolist() == [0, 2, 1]
+
+
+def test_levels_by_name() -> None:
+    assert level_of("frame") == "token"
+    with pytest.raises(ConfigError, match="no level of elements"):
+        level_of("pixel")
