@@ -189,12 +189,17 @@ def caches_know_their_source(subject: RecipeSubject) -> None:
             continue
         impostor = replace(other, id=one.id)
         try:
-            parts.preprocessor.prepare(one)
-            where = difference(parts.preprocessor.prepare(impostor), fresh.prepare(impostor))
+            own, due = parts.preprocessor.prepare(one), fresh.prepare(impostor)
+            got = parts.preprocessor.prepare(impostor)
         except ItemError:
             continue
-        if where:
-            fail(f"sample {one.id} with the content of {other.id} is prepared from what was kept for its id: {where}")
+        values = [item.values for item in got]
+        kept = not difference(values, [item.values for item in own])  # also where all preprocessors share one memory
+        its_own = [item.values for item in parts.preprocessor.prepare(other)]
+        if difference(got, due) or (kept and difference(values, its_own)):
+            fail(
+                f"sample {one.id} with the content of {other.id} gives the items of {one.id}: they are kept by id alone"
+            )
 
 
 def window_weights(subject: RecipeSubject) -> None:
