@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-SECONDS = 90  # for one command
+SECONDS = 240  # for one command
 UNFORESEEN = ("unexpected ", "please report", "Traceback")
 DEFAULT_RECIPES = {
     "molecules": ["molecules/selformer"],

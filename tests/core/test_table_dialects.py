@@ -188,3 +188,9 @@ def test_any_lines_are_all_accounted_for(lines: list[str], tmp_path: Path) -> No
     except DataError:  # a header but no rows
         return
     assert read.counts.lines == len(lines)
+
+
+def test_a_table_is_parsed_once_and_again_when_its_content_changes(tmp_path: Path) -> None:
+    first = _table(tmp_path, TEXT)
+    assert Table(tmp_path / "data.csv")._table is first._table
+    assert _table(tmp_path, TEXT + "CCCC,7\n").value(len(CELLS), "y") == "7"

@@ -245,6 +245,38 @@ def test_pickles_with_code_are_refused_also_beside_what_is_allowed(tmp_path: Pat
         pyg.PyGDataset(PyGConfig(path=str(tmp_path / "bad.pt")))
 
 
+def test_odd_graphs_are_rows_and_numbers_are_labels(tmp_path: Path) -> None:
+    def change(number: int, data: Data) -> None:
+        if number == 0:
+            data.edge_index = data.edge_index.T
+        elif number == 1:
+            data.edge_index = [[0, 1], [1]]
+        elif number == 2:
+            data.edge_index = data.edge_index.float() + 0.25
+        else:
+            data.y = number % 2  # a plain number
+
+    reader = stored(tmp_path, change)
+    assert reader[5].targets == {"y": 1.0}
+    for row, words in ((0, r"shape \(6, 2\); expected \(2, edges\): transpose it"), (1, "is a list"), (2, "not whole")):
+        with pytest.raises(ItemError, match=f"malformed_graph.*{words}"):
+            _ = reader[row]
+    (tmp_path / "junk.pt").write_bytes(b"hello")
+    with pytest.raises(DataError, match=r"junk\.pt cannot be read safely"):
+        pyg.PyGDataset(PyGConfig(path=str(tmp_path / "junk.pt")))
+
+
+def test_atomic_numbers_stand_for_features_and_what_is_not_used_is_said(tmp_path: Path) -> None:
+    def change(number: int, data: Data) -> None:
+        data.z, data.pos, data.x = torch.arange(data.num_nodes) + 6, torch.rand(data.num_nodes, 3), None
+        data.y = torch.rand(1, 9)
+
+    reader = stored(tmp_path, change)
+    assert reader[0].inputs.node_labels[:, 0].tolist() == [6, 7, 8]
+    assert "stored but not used: pos" in said(reader)
+    assert "labels 'y-0' to 'y-8': 9 regression" in said(reader)
+
+
 def test_parts_and_one_file_a_graph_are_joined_in_order(tmp_path: Path) -> None:
     graphs = cycles(lambda number, data: None)
     for part, rows in (("train", graphs[:6]), ("val", graphs[6:9]), ("test", graphs[9:])):
@@ -311,6 +343,17 @@ def test_other_tables_are_no_edges(tmp_path: Path, name: str, text: str) -> None
     assert edge_list.sniff(tmp_path / name) == 0.0
 
 
+def test_matrices_and_triples_are_told_from_pairs(tmp_path: Path) -> None:
+    text = "\n".join(",".join(str((u * v) % 2) for v in range(5)) for u in range(5))
+    with pytest.raises(DataError, match=r"5 columns and 5 rows[\s\S]*adjacency matrix"):
+        edges_of(tmp_path, text + "\n", "matrix.csv")
+    assert edge_list.sniff(tmp_path / "matrix.csv") == 0.0
+    triples = "".join(f"e{u}\trel{(u + v) % 2}\te{v}\n" for u, v in ENDS * 3)
+    graph = edges_of(tmp_path, triples, "triples.tsv")[0].inputs
+    assert (graph.num_nodes, sorted(set(graph.edge_labels[:, 0].tolist()))) == (4, ["rel0", "rel1"])
+    assert edge_list.sniff(tmp_path / "triples.tsv") > 0.0
+
+
 def test_ids_are_text_and_whole_numbers_with_decimals_are_whole(tmp_path: Path) -> None:
     padded = edges_of(tmp_path, "source,target\n01,1\n1,2\n")
     assert padded[0].inputs.num_nodes == 3
@@ -374,12 +417,14 @@ def test_graph_tables_give_targets_of_every_kind_by_key(tmp_path: Path) -> None:
 
 def test_one_large_graph_without_labels_is_read_quickly(tmp_path: Path) -> None:
     count = 100_000
-    ends = np.random.default_rng(0).integers(0, 20_000, (count, 2))
+    ends = np.random.default_rng(0).integers(0, 60_000, (count, 2))  # in the first thousands few ids come again
     np.savetxt(tmp_path / "large.txt", ends, fmt="%d")
+    assert edge_list.sniff(tmp_path / "large.txt") >= 0.3
     reader = edge_list.EdgeListDataset(EdgeListConfig(path=str(tmp_path / "large.txt")))
     assert reader.targets == []
     graph = reader[0].inputs
-    pairs = {tuple(pair) for pair in ends.tolist()}
+    places = np.searchsorted(np.unique(ends), ends)  # nodes are numbered by size of their ids
+    pairs = {tuple(pair) for pair in places.tolist()}
     assert {tuple(pair) for pair in graph.edge_index.T.tolist()} == pairs | {(v, u) for u, v in pairs}
     assert prepared(reader).x.shape[0] == graph.num_nodes
 

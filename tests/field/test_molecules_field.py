@@ -97,6 +97,11 @@ def test_every_layout_gives_the_same_rows(tmp_path: Path, name: str, text: str) 
     assert "column 'smiles' as SMILES (100% of the cells tried are molecules)" in said(reader)
 
 
+def test_a_file_that_changed_is_read_anew(tmp_path: Path) -> None:
+    assert len(opened(written(tmp_path, lines()))) == 10
+    assert inputs(opened(written(tmp_path, "smiles,y\nCCO,1.5\nCCN,2.5\n"))) == ["CCO", "CCN"]
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
 def test_encodings(tmp_path: Path, encoding: str) -> None:
     text = "smiles,who,y\n" + "".join(f"{one},Éva Ångström,{y}\n" for one, y in zip(SMILES, LABELS, strict=True))

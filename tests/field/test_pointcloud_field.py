@@ -390,7 +390,7 @@ def write(path: Path, values: np.ndarray) -> None:
 
 
 def surest(path: Path) -> str:
-    return recognise(registry.default(), path, "pointcloud")[0].entry.full_name
+    return recognise(registry.default(), path, "pointcloud").fits[0].entry.full_name
 
 
 def test_folders_of_arrays_are_scenes_and_colours_no_coordinates(tmp_path: Path) -> None:

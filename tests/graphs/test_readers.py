@@ -182,7 +182,8 @@ def test_tables_with_features_labels_and_several_graphs(tmp_path: Path) -> None:
         ("label", "item", ("no", "yes")), ("node_label", "node", ("u", "w")),
     ]  # fmt: skip
     sample = reader.by_id("g1")
-    assert sample.targets == {"label": 0.0}
+    assert sample.targets["label"] == 0.0
+    np.testing.assert_array_equal(sample.targets["node_label"], sample.inputs.node_targets["node_label"])
     assert sample.inputs.edge_labels[:, 0].tolist() == [0, 0, 1, 1]
     assert sample.inputs.edge_attributes[:, 0].tolist() == [1.5, 1.5, 2.5, 2.5]
     batch = fitted(reader).collate(fitted(reader).prepare(sample))

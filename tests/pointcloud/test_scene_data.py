@@ -96,7 +96,7 @@ def test_scannet_layout(tmp_path: Path) -> None:
     assert len(reader) == 2
     assert reader[0].group == reader[1].group == "scene0000"
     assert (reader[0].targets["semantic"] == 5).all()
-    assert recognise(registry.default(), tmp_path, "pointcloud")[0].entry.full_name == "pointcloud/scannet"
+    assert recognise(registry.default(), tmp_path, "pointcloud").fits[0].entry.full_name == "pointcloud/scannet"
 
 
 def test_s3dis_layout(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_s3dis_layout(tmp_path: Path) -> None:
     assert sample.group == "Area_1"
     assert reader.names == ("chair", "floor")
     assert np.bincount(sample.targets["semantic"]).tolist() == [40, 40]
-    assert recognise(registry.default(), tmp_path, "pointcloud")[0].entry.full_name == "pointcloud/s3dis"
+    assert recognise(registry.default(), tmp_path, "pointcloud").fits[0].entry.full_name == "pointcloud/s3dis"
 
 
 def test_semantic_kitti_layout(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_semantic_kitti_layout(tmp_path: Path) -> None:
     assert (reader[0].targets["instance"] == 7).all()
     assert reader[0].group == "00"
     assert reader[0].inputs.intensity is not None
-    assert recognise(registry.default(), tmp_path, "pointcloud")[0].entry.full_name == "pointcloud/kitti"
+    assert recognise(registry.default(), tmp_path, "pointcloud").fits[0].entry.full_name == "pointcloud/kitti"
     np.zeros(3, np.uint32).tofile(sequence / "labels" / "000000.label")
     with pytest.raises(ItemError, match="3 labels for 60 points"):
         KittiReader(ScenesConfig(path=str(tmp_path)))[0]

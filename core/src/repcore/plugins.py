@@ -44,6 +44,8 @@ RESERVED_DOMAINS = frozenset(
         "show",
         "plugins",
         "embed",
+        "fit",
+        "apply",
         "probe",
         "import",
         "verify",

@@ -33,6 +33,8 @@ COMMANDS = {
         "Predictions of a fine-tuned model for every row of a data set.",
     ),
     "probe": ("repcore.cli.probe:probe_command", "What frozen features know, beside honest baselines."),
+    "fit": ("repcore.cli.estimators:fit_command", "Fit an estimator (anomaly scores, dictionaries, ...) on features."),
+    "apply": ("repcore.cli.estimators:apply_command", "A fitted estimator's results for every row of a data set."),
     "import": (
         "repcore.cli.importing:import_command",
         "Published weights into a model folder, every key accounted for.",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from repcore.data.cells import EXCEL_ERRORS, is_missing, number
@@ -62,7 +62,7 @@ class Dialect:
     above: int
     has_header: bool
     names: tuple[str, ...]
-    reasons: dict[str, tuple[str, str]]
+    reasons: dict[str, tuple[str, str]] = field(compare=False)
     trailing: bool = False
     commented_header: bool = False
 

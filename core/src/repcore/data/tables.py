@@ -15,6 +15,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -185,19 +186,28 @@ class Table:
         return chunk, row - self._chunk_starts[chunk]
 
     def _load(self) -> tuple[pa.Table, Counted]:
-        path, counted = self.path, Counted()
-        try:
-            if self.dialect is None:
-                batches = _parquet_batches(path)
-            else:
-                batches = _text_batches(path, self.encoding, self.dialect, counted)
-            if path.stat().st_size <= SMALL_FILE_BYTES:
-                return pa.Table.from_batches(list(batches)), counted
-            facts = f"{self.fingerprint}|{FORMAT}|{self.encoding}|{self.dialect}"
-            key = f"{self.fingerprint[:24]}-{sha256(facts.encode()).hexdigest()[:8]}"
-            return _memory_mapped(batches, cache_root() / "tables" / f"{key}.arrow", counted)
-        except (OSError, EOFError, gzip.BadGzipFile, pa.ArrowException) as error:
-            raise DataError(f"{str(path)!r} is damaged or not what its name says: {error}") from error
+        facts = self.path.stat()
+        limits = (SMALL_FILE_BYTES, ROWS_PER_CHUNK, cache_root())
+        what = (self.path.absolute(), facts.st_size, facts.st_mtime_ns, self.fingerprint)
+        return _read_table(what, self.encoding, self.dialect, limits)
+
+
+@lru_cache(maxsize=4)
+def _read_table(
+    what: tuple[Path, int, int, str], encoding: Encoding, dialect: Dialect | None, limits: tuple[int, int, Path]
+) -> tuple[pa.Table, Counted]:
+    """The table of a file as it is now; several sniffers and a reader that open the same file share it."""
+    path, size, _, fingerprint = what
+    counted = Counted()
+    try:
+        batches = _parquet_batches(path) if dialect is None else _text_batches(path, encoding, dialect, counted)
+        if size <= limits[0]:
+            return pa.Table.from_batches(list(batches)), counted
+        facts = f"{fingerprint}|{FORMAT}|{encoding}|{dialect}"
+        key = f"{fingerprint[:24]}-{sha256(facts.encode()).hexdigest()[:8]}"
+        return _memory_mapped(batches, limits[2] / "tables" / f"{key}.arrow", counted)
+    except (OSError, EOFError, gzip.BadGzipFile, pa.ArrowException) as error:
+        raise DataError(f"{str(path)!r} is damaged or not what its name says: {error}") from error
 
 
 def file_fingerprint(path: Path) -> str:

@@ -81,19 +81,29 @@ class FolderWriter:
 
     def write(self, row: DenseRow, columns: Mapping[str, Any]) -> None:
         """The file first, then its line: a row whose line is missing is written again."""
-        name, elements = None, None
+        name, elements, status, reason = None, None, row.status, row.reason
         if row.answer is not None:
-            suffix = self.entry.spec.suffixes[0] if self.entry.spec.suffixes else ""
-            name = self._name(row.id, suffix)
-            path = self.folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_name(f".partial-{path.name}")
-            self.entry.load()(partial, row.answer)
-            partial.replace(path)
-            elements = float(np.isfinite(row.answer.outputs).all(-1).sum())
+            try:
+                name = self._write_file(row.id, row.answer)
+                elements = float(np.isfinite(row.answer.outputs).all(-1).sum())
+            except DataError as error:  # this format cannot hold this answer
+                status, reason = "not_written", " ".join(str(error).split())
         cells: dict[str, list[Any]] = {"file": [name], "elements": [elements]}
         cells.update({key: [value] for key, value in columns.items()})
-        self.index.write([row.id], [row.status], [row.reason], cells)
+        self.index.write([row.id], [status], [reason], cells)
+
+    def _write_file(self, row_id: str, answer: DenseAnswer) -> str:
+        """Write under a temporary name, then give it its own; returns the name within the folder."""
+        name = self._name(row_id, self.entry.spec.suffixes[0] if self.entry.spec.suffixes else "")
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".partial-{path.name}")
+        try:
+            self.entry.load()(partial, answer)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+        return name
 
     def _name(self, row_id: str, suffix: str) -> str:
         """A path below the folder that no other row has."""

@@ -91,11 +91,11 @@ def describe(name: str, domain: str | None, parts: Iterable[str], *, taken: Iter
             expected=f"lower-case words and numbers joined by hyphens, at most {LONGEST_NAME} characters",
             hint=re.sub(r"[^a-z0-9]+", "-", short.lower()).strip("-")[:LONGEST_NAME] or "my-plugin",
         )
+    if short == BUILT_IN or short in set(taken):
+        raise ConfigError(f"a plugin called {short!r} is installed already", hint=f"{short}-more")
     if short in RESERVED:
         reason = "a device of Windows" if short in DEVICES else "a command of repcore"
         raise ConfigError(f"a plugin cannot be called {short!r}: it is {reason}", hint=f"{short}-data")
-    if short == BUILT_IN or short in set(taken):
-        raise ConfigError(f"a plugin called {short!r} is installed already", hint=f"{short}-more")
     chosen = domain or short.replace("-", "")
     if not re.fullmatch(r"[a-z][a-z0-9]*", chosen) or chosen in RESERVED:
         reason = "is not a plain lower-case word" if chosen not in RESERVED else "is a command of repcore"

@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
-from repcore.specs import SystemSpec
+from repcore.specs import EstimatorSpec, SystemSpec
 
 PACKAGE = "repcore_generic"
 PAPER = "Rippel et al. 2020, Modeling the distribution of normal data in pre-trained deep features, ICPR"
 LICENCE = "Apache-2.0 (this implementation, from the formulas; the authors' repository is AGPL-3.0)"
+
+ESTIMATORS = (
+    EstimatorSpec(
+        name="gaussian-anomaly",
+        summary="How unlike normal items: Mahalanobis distance with a conformal threshold, k-NN beside it",
+        target=f"{PACKAGE}.estimators.anomaly:GaussianAnomaly",
+        config=f"{PACKAGE}.configs.estimators:GaussianAnomalyConfig",
+        paper=PAPER,
+        licence=LICENCE,
+    ),
+    EstimatorSpec(
+        name="gaussian-anomaly-tokens",
+        summary="The same token by token: an item is as strange as its strangest token",
+        target=f"{PACKAGE}.estimators.anomaly:GaussianAnomaly",
+        config=f"{PACKAGE}.configs.estimators:GaussianAnomalyConfig",
+        level="token",
+        paper=PAPER,
+        licence=LICENCE,
+    ),
+)
 
 SYSTEMS = (
     SystemSpec(

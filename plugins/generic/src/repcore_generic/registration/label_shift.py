@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from repcore.specs import SystemSpec
+from repcore.specs import EstimatorSpec, SystemSpec
 
 PACKAGE = "repcore_generic"
 PAPER = "Roberts et al. 2022, Unsupervised Learning under Latent Label Shift, NeurIPS, arXiv 2207.13179"
 LICENCE = "Apache-2.0 (this implementation, from the formulas; the public repository is CC BY-NC 4.0)"
+
+ESTIMATORS = (
+    EstimatorSpec(
+        name="label-shift",
+        summary="Classes from the domains that items come from, without class labels",
+        target=f"{PACKAGE}.estimators.discover:LabelShift",
+        config=f"{PACKAGE}.configs.estimators:LabelShiftConfig",
+        labels="required",
+        paper=PAPER,
+        licence=LICENCE,
+    ),
+)
 
 SYSTEMS = (
     SystemSpec(

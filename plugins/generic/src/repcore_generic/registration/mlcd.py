@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from repcore.specs import SystemSpec
+from repcore.specs import EstimatorSpec, SystemSpec
 
 PACKAGE = "repcore_generic"
 PAPER = "An et al. 2024, Multi-label Cluster Discrimination, ECCV, arXiv 2407.17331"
 LICENCE = "Apache-2.0 (this implementation; MLCD's own loss was not released, UNICOM's code is MIT)"
+
+ESTIMATORS = (
+    EstimatorSpec(
+        name="clusters",
+        summary="Spherical k-means of feature vectors, for MLCD and for a first look",
+        target=f"{PACKAGE}.estimators.clusters:Clusters",
+        config=f"{PACKAGE}.configs.estimators:ClustersConfig",
+        paper=PAPER,
+        licence=LICENCE,
+    ),
+)
 
 SYSTEMS = (
     SystemSpec(

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from repcore.specs import SystemSpec
+from repcore.specs import EstimatorSpec, SystemSpec
 
 PACKAGE = "repcore_generic"
 PAPER = (
     "O'Neill and Bui 2024, Sparse autoencoders enable scalable and reliable circuit identification, arXiv 2405.12522"
+)
+
+ESTIMATORS = (
+    EstimatorSpec(
+        name="sparse-codes",
+        summary="A TopK dictionary of token features, and the entries that each item shows",
+        target=f"{PACKAGE}.estimators.codes:SparseCodes",
+        config=f"{PACKAGE}.configs.estimators:SparseCodesConfig",
+        level="token",
+        paper=PAPER,
+    ),
 )
 
 SYSTEMS = (

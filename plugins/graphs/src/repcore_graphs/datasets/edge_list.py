@@ -33,6 +33,7 @@ from repcore_graphs.datasets.edge_tables import (
     END_NAMES,
     GRAPH_NAMES,
     NODE_NAMES,
+    ROWS_COMPARED,
     FeatureColumns,
     Ids,
     are_ids,
@@ -83,7 +84,7 @@ def sniff(path: Path) -> float:
     )
     if named:
         return 0.9
-    share = shared_ids(table.slice(0, 5000, source), table.slice(0, 5000, target))
+    share = shared_ids(*(table.slice(0, ROWS_COMPARED, name) for name in (source, target)))
     if path.is_dir():
         return 0.8 if len(tables) > 1 else 0.5 * (share >= 0.2)
     return 0.6 if share >= 0.5 else 0.3 if share >= 0.2 else 0.0
@@ -273,7 +274,12 @@ class EdgeListDataset:
         if not self.config.directed:
             graph = add_reverse(graph)
         meta = {"nodes": graph.num_nodes, "edges": graph.edge_index.shape[1]}
-        return Sample(id=self.names[index], inputs=graph, targets=self._graph_targets(index), meta=meta)
+        return Sample(
+            id=self.names[index],
+            inputs=graph,
+            targets={**self._graph_targets(index), **graph.element_targets},
+            meta=meta,
+        )
 
     def _check_rows(self, rows: np.ndarray, problems: Mapping[int, str], features: FeatureColumns) -> None:
         if problems:

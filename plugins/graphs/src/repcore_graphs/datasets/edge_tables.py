@@ -35,6 +35,8 @@ IDENTIFIER = re.compile(
     r"(^|_)(id|idx|index|no|name|key|title|comment|note|url|timestamp|date|time)$|^unnamed|^column\d+$"
 )
 MOST_WORDS = 1000
+ROWS_COMPARED = 200_000  # a large sparse graph repeats few ids in its first thousand edges
+MOST_UNNAMED = 4  # columns of an edge list without a header: two ends, a weight, a time
 LEAST_SHARED = 0.1  # share of ids that have to stand on both sides, to take two columns for ends by their cells
 CHANGE = "dataset.source=NAME dataset.target=NAME with train, --read source=NAME ... elsewhere"
 
@@ -68,16 +70,24 @@ def find_ends(table: Table, source: str, target: str, account: Accounting | None
         raise DataError(
             f"{table.path.name} has one column, an edge has two ends", columns=", ".join(table.columns), hint=CHANGE
         )
-    first, second = table.columns[0], table.columns[1]
-    share = shared_ids(table.slice(0, 5000, first), table.slice(0, 5000, second))
-    if (len(table.columns) > 2 and table.has_header and share < LEAST_SHARED) or not are_ids(table, first, second):
+    if len(table.columns) == len(table) > 2 or (len(table.columns) > MOST_UNNAMED > 0 and not table.has_header):
+        raise DataError(
+            f"{table.path.name} has {len(table.columns)} columns and {len(table)} rows",
+            meaning="an edge list has one row an edge; this may be an adjacency matrix",
+            hint=f"{CHANGE}; or save the matrix with scipy.io.mmwrite",
+        )
+    pairs = [(table.columns[0], one) for one in table.columns[1:3]]  # a triple has its relation in the middle
+    shares = {pair: shared_ids(*(table.slice(0, ROWS_COMPARED, name) for name in pair)) for pair in pairs}
+    first, second = max(pairs, key=lambda pair: shares[pair])
+    share = shares[first, second]
+    if (len(table.columns) > 2 and share < LEAST_SHARED) or not are_ids(table, first, second):
         raise DataError(
             f"{table.path.name} has no source and target columns",
             columns=", ".join(table.columns[:40]),
             hint=CHANGE,
         )
     if account is not None:
-        why = f"the first two columns; {share:.0%} of the ids stand in both"
+        why = f"{share:.0%} of the ids stand in both"
         account.guess("ends of edges", f"columns {first!r} and {second!r}", why, CHANGE)
     return first, second
 
@@ -183,7 +193,7 @@ def feature_columns(table: Table, skip: Sequence[str | None], what: str, account
             account.guess(f"decimal sign of {name!r}", "comma", sign[1])
         numbers = read_numbers(name, cells, "," if sign is not None and sign[0] == "," else ".")
         words = [str(cell).strip() for cell in cells if not is_missing(cell)]
-        plain = plain_name(name)
+        plain = plain_name(name) if table.has_header else ""  # names that nobody gave say nothing
         is_category = plain in CATEGORY_NAMES or plain.endswith(("_label", "_type"))
         said = f"{what} column {name!r}"
         if not words:

@@ -6,6 +6,7 @@ mean together. Symbols: G graphs, T tasks.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from repcore.data.labels import LabelColumn, read_label
 from repcore.specs import TargetSpec
 
 LabelKind = Literal["auto", "class", "regression"]
+MOST_TOLD = 6  # labels that are told one by one
 MOST_CLASSES = 1000  # more distinct whole numbers than this are a quantity
 CHANGE = "label_kind=class|regression"
 
@@ -77,8 +79,13 @@ def _tasks(
 ) -> GraphTargets:
     """A target of its own for each column, and all of them together where all are values."""
     columns = [label_of(f"{name}-{word}", values[:, place], kind=kind, codes=codes) for place, word in enumerate(words)]
-    for one in columns:
-        one.tell(account)
+    if len(columns) <= MOST_TOLD:
+        for one in columns:
+            one.tell(account)
+    else:
+        kinds = Counter("no label" if one.target is None else one.target.kind for one in columns)
+        chosen = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+        account.guess(f"labels {columns[0].name!r} to {columns[-1].name!r}", chosen, "by the values of each", CHANGE)
     found = [(one.target, one.values) for one in columns if one.target is not None]
     if len(found) == len(words) and all(target.kind == "regression" for target, _ in found):
         found.insert(0, (TargetSpec(name, "regression", names=tuple(words)), values))

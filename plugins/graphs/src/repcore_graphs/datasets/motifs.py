@@ -36,7 +36,10 @@ class Motifs(Generated):
     """
 
     noun = "motif"
-    targets = (TargetSpec("rule", "class", names=CLASSES),)
+    targets = (
+        TargetSpec("rule", "class", names=CLASSES),
+        TargetSpec("bridge", "class", level="edge", names=("chain", "bridge")),
+    )
 
     def __init__(self, config: MotifsConfig) -> None:
         if not 3 <= config.least_nodes <= config.most_nodes:
@@ -58,7 +61,8 @@ class Motifs(Generated):
         num_nodes = int(rng.integers(self.config.least_nodes, self.config.most_nodes + 1))
         edges = ring_tree(num_nodes, rng)
         nodes = rng.integers(KINDS, size=num_nodes)
-        types = self._bond_types(nodes[edges], np.arange(edges.shape[1]) >= num_nodes - 1, label, rng)
+        is_bridge = np.arange(edges.shape[1]) >= num_nodes - 1
+        types = self._bond_types(nodes[edges], is_bridge, label, rng)
         arcs = np.repeat(edges, 2, axis=1)
         arcs[:, 1::2] = arcs[::-1, 1::2]  # each edge in both directions
         graph = RawGraph(
@@ -66,9 +70,12 @@ class Motifs(Generated):
             edge_index=arcs,
             node_labels=nodes[:, None],
             edge_labels=np.repeat(types, 2)[:, None],
+            edge_targets={"bridge": np.repeat(is_bridge, 2).astype(np.float32)},
         )
         meta = {"nodes": num_nodes, "edges": arcs.shape[1]}
-        return Sample(id=self.id_of(index), inputs=graph, targets={"rule": float(label)}, meta=meta)
+        return Sample(
+            id=self.id_of(index), inputs=graph, targets={"rule": float(label), **graph.element_targets}, meta=meta
+        )
 
     def _bond_types(self, ends: np.ndarray, is_bridge: np.ndarray, label: int, rng: np.random.Generator) -> np.ndarray:
         """Bond types (E,) from the types of both ends (2, E), then noise."""

@@ -146,7 +146,7 @@ class NetworkDataset(CatalogueReader[Network, RawGraph]):
         return {"nodes": content.num_nodes, "edges": content.edge_index.shape[1]}
 
     def sample(self, row: Row[Network], content: RawGraph) -> Sample:
-        return Sample(row.id, content, dict(row.targets), row.group, dict(self.facts(content)))
+        return Sample(row.id, content, {**row.targets, **content.element_targets}, row.group, dict(self.facts(content)))
 
 
 # ------------------------------------------------------------------------------------------------- files

@@ -125,7 +125,7 @@ class GraphParts:
             raise IndexError(index)
         graph = induced(self.graph, self._members[index])
         meta = {"nodes": graph.num_nodes, "edges": graph.edge_index.shape[1], "node_numbers": self._members[index]}
-        return Sample(id=self.id_of(index), inputs=graph, targets={}, meta=meta)
+        return Sample(id=self.id_of(index), inputs=graph, targets=graph.element_targets, meta=meta)
 
 
 def _grown(starts: np.ndarray, neighbours: np.ndarray, order: np.ndarray, count: int) -> np.ndarray:

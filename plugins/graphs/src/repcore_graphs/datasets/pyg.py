@@ -8,7 +8,6 @@ missing. What ``y`` is (of graphs or of nodes, class or value) is decided from a
 from __future__ import annotations
 
 import hashlib
-import logging
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -31,7 +30,19 @@ from repcore_graphs.datasets.raw_graph import ONE_GRAPH, RawGraph, check_graph
 
 MASKS = {"train_mask": "train", "val_mask": "validation", "test_mask": "test"}
 LEVEL_HINT = "dataset.level=graph or dataset.level=node (--read level=... with embed, probe and inspect)"
-log = logging.getLogger(__name__)
+USED = {
+    "x",
+    "y",
+    "z",
+    "edge_index",
+    "edge_attr",
+    "edge_weight",
+    "adj_t",
+    "num_nodes",
+    "train_mask",
+    "val_mask",
+    "test_mask",
+}
 
 
 def sniff(path: Path) -> float:
@@ -68,6 +79,9 @@ class PyGDataset:
             if part:
                 self._splits[part] = list(range(begin, len(self.graphs)))
         self._account_files()
+        self._problems = {row: why for row, graph in enumerate(self.graphs) if (why := repaired(graph))}
+        for row in self._problems:
+            self.graphs[row] = Data(num_nodes=0)  # says nothing when all graphs are judged
         self.sizes = [_size(graph) for graph in self.graphs]
         self._check_numbering()
         self._tell_features()
@@ -115,6 +129,11 @@ class PyGDataset:
                 self.account.note(f"graphs differ in {name}: {shown}")
         if any(_weights(graph) is not None for graph in self.graphs):
             self.account.guess("edge_weight", "an edge attribute", "graphs store one value for every edge")
+        unused = sorted({str(key) for graph in self.graphs for key in graph.keys()} - USED)  # noqa: SIM118 - PyG's method
+        if unused:
+            self.account.note(f"stored but not used: {', '.join(unused[:12])}")
+        if any(_stands_for_x(graph) is not None for graph in self.graphs):
+            self.account.guess("z", "labels of nodes", "graphs store no x", "store x")
         one_way = sum(_is_one_way(graph) for graph in self.graphs)
         if one_way:
             self.account.note(f"{one_way} of {len(self.graphs)} graphs store edges in one direction only: kept so")
@@ -223,28 +242,68 @@ class PyGDataset:
         return self[int(sample_id)]
 
     def __getitem__(self, index: int) -> Sample:
+        if index in self._problems:
+            raise ItemError("malformed_graph", self._problems[index])
         data = self.graphs[index]
         edges, weights = _edges(data)
         graph = RawGraph(
             num_nodes=self.sizes[index],
             edge_index=edges - self.config.first_node,
-            **_features("node", data.x),
+            **_features("node", data.x if _stands_for_x(data) is None else _stands_for_x(data)),
             **_edge_features(data, weights),
             node_targets=self._node_labels[index] if self._node_labels else {},
         )
         check_graph(graph)
         meta = {"nodes": graph.num_nodes, "edges": graph.edge_index.shape[1]}
-        return Sample(id=self.id_of(index), inputs=graph, targets=self._targets.of(index), meta=meta)
+        return Sample(
+            id=self.id_of(index), inputs=graph, targets={**self._targets.of(index), **graph.element_targets}, meta=meta
+        )
 
 
 # ----------------------------------------------------------------------------------------------- one graph
 
 
+def repaired(data: Data) -> str:
+    """Make numbers and arrays tensors, in place; what is wrong with a graph that cannot be read, or ``""``."""
+    for name in ("x", "edge_index", "edge_attr", "edge_weight", "y"):
+        value = getattr(data, name, None)
+        if value is not None and not isinstance(value, torch.Tensor):
+            try:
+                data[name] = torch.as_tensor(value)
+            except (TypeError, ValueError, RuntimeError):
+                return f"{name} is a {type(value).__name__}, not a tensor"
+    edges = data.edge_index
+    if edges is None:
+        return ""
+    if edges.numel() and (edges.ndim != 2 or edges.shape[0] != 2):
+        return f"edge_index has shape {tuple(edges.shape)}; expected (2, edges)" + (
+            ": transpose it" if edges.ndim == 2 and edges.shape[1] == 2 else ""
+        )
+    if edges.is_floating_point() and not bool((edges == edges.round()).all()):
+        return "edge_index holds numbers that are not whole"
+    return ""
+
+
+def _stands_for_x(data: Data) -> torch.Tensor | None:
+    """Atomic numbers, where a graph stores them and no other features of its nodes."""
+    found = getattr(data, "z", None)
+    is_codes = isinstance(found, torch.Tensor) and found.ndim == 1 and not found.is_floating_point()
+    return found if data.x is None and is_codes else None
+
+
 def _has_no_size(data: Data) -> bool:
-    return data.x is None and "num_nodes" not in data and getattr(data, "adj_t", None) is None
+    return (
+        data.x is None
+        and _stands_for_x(data) is None
+        and "num_nodes" not in data
+        and getattr(data, "adj_t", None) is None
+    )
 
 
 def _size(data: Data) -> int:
+    stands = _stands_for_x(data)
+    if stands is not None:
+        return len(stands)
     with warnings.catch_warnings():  # said in our own words
         warnings.simplefilter("ignore")
         return int(data.num_nodes or 0)

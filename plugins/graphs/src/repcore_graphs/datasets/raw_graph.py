@@ -22,7 +22,8 @@ class RawGraph:
         edge_index: int64 (2, A).
         node_attributes / edge_attributes: float32 (N, a) and (A, b), or None.
         node_labels / edge_labels: int64 or text (N, c) and (A, d), or None.
-        node_targets: name -> (N,) class numbers or values, NaN = missing.
+        node_targets / edge_targets: name -> (N,) or (A,) class numbers or values, NaN = missing; ``Sample.targets``
+            has them, too.
     """
 
     num_nodes: int
@@ -32,6 +33,12 @@ class RawGraph:
     edge_attributes: np.ndarray | None = None
     edge_labels: np.ndarray | None = None
     node_targets: Mapping[str, np.ndarray] = field(default_factory=dict)
+    edge_targets: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def element_targets(self) -> dict[str, np.ndarray]:
+        """Labels of nodes and edges, for ``Sample.targets``."""
+        return {**self.node_targets, **self.edge_targets}
 
 
 def check_graph(graph: RawGraph) -> None:
@@ -86,6 +93,7 @@ def add_reverse(graph: RawGraph) -> RawGraph:
         edge_attributes=None if graph.edge_attributes is None else graph.edge_attributes[arcs],
         edge_labels=None if graph.edge_labels is None else graph.edge_labels[arcs],
         node_targets=graph.node_targets,
+        edge_targets={name: values[arcs] for name, values in graph.edge_targets.items()},
     )
 
 

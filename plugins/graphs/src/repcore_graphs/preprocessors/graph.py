@@ -129,11 +129,41 @@ class GraphPreprocessor:
             edge_index=torch.from_numpy(graph.edge_index),
             edge_attr=edge_attr,
         )
-        for name, values in graph.node_targets.items():
+        for name, values in self._element_targets(sample).items():
             data[f"target_{name}"] = torch.as_tensor(values, dtype=torch.float32)
         meta = {"nodes": graph.num_nodes, "edges": graph.edge_index.shape[1]}
         status = notes[0][0] if notes else "ok"
         return [Item(values=data, meta=meta, status=status, reason="; ".join(text for _, text in notes))]
+
+    def _element_targets(self, sample: Sample) -> dict[str, np.ndarray]:
+        """Labels of nodes and of the edges that are kept; the sample's own where it has them (some may be hidden)."""
+        raw: RawGraph = sample.inputs
+        kept = self._kept(raw)[0]
+        found = {name: sample.targets.get(name, values) for name, values in raw.node_targets.items()}
+        edges = {name: sample.targets.get(name, values) for name, values in raw.edge_targets.items()}
+        return {**found, **{name: np.asarray(values)[kept] for name, values in edges.items()}}
+
+    def restore(self, sample: Sample, items: Sequence[Item], outputs: Sequence[np.ndarray], level: str) -> np.ndarray:
+        """Outputs at the stored nodes (N, K) or edges (A, K); NaN at edges that were dropped.
+
+        Raises:
+            ItemError: ``other_level``: a graph has nodes and edges.
+        """
+        if level not in ("node", "edge"):
+            raise ItemError("other_level", f"a graph has nodes and edges, no level {level!r}")
+        if level == "node":
+            return outputs[0]
+        kept = self._kept(sample.inputs)[0]
+        whole = np.full((len(kept), outputs[0].shape[1]), np.nan, np.float32)
+        whole[kept] = outputs[0]
+        return whole
+
+    def elements(self, sample: Sample, level: str) -> Mapping[str, np.ndarray]:
+        """Number of each node, or both ends of each stored edge."""
+        graph: RawGraph = sample.inputs
+        if level == "node":
+            return {"node": np.arange(graph.num_nodes)}
+        return {"source": graph.edge_index[0], "target": graph.edge_index[1]}
 
     def cleaned(self, sample: Sample) -> RawGraph:
         """The graph as the encoder sees it: its arcs are those of the collated batch, in the same order."""
@@ -179,6 +209,11 @@ class GraphPreprocessor:
         if not isinstance(graph, RawGraph):
             raise ItemError("not_a_graph", f"the reader gave {type(graph).__name__}, not a graph")
         check_graph(graph)
+        keep, notes = self._kept(graph)
+        return (graph if keep.all() else _with_edges(graph, keep)), notes
+
+    def _kept(self, graph: RawGraph) -> tuple[np.ndarray, list[tuple[str, str]]]:
+        """Which stored edges stay, bool (A,), and what to say about the others."""
         keep = np.ones(graph.edge_index.shape[1], bool)
         notes = []
         if self.config.self_edges == "drop":
@@ -191,7 +226,7 @@ class GraphPreprocessor:
             if not first.all():
                 notes.append(("duplicate_edges", f"{int((~first).sum())} repeated edges were dropped"))
             keep &= first
-        return (graph if keep.all() else _with_edges(graph, keep)), notes
+        return keep, notes
 
     def _structural(self, graph: RawGraph) -> torch.Tensor:
         """Features from the structure alone: (N, most_degree + 1) one-hot degrees, or ones."""
@@ -224,6 +259,7 @@ def _with_edges(graph: RawGraph, keep: np.ndarray) -> RawGraph:
         edge_attributes=None if graph.edge_attributes is None else graph.edge_attributes[keep],
         edge_labels=None if graph.edge_labels is None else graph.edge_labels[keep],
         node_targets=graph.node_targets,
+        edge_targets={name: values[keep] for name, values in graph.edge_targets.items()},
     )
 
 

@@ -87,7 +87,10 @@ DATASETS = (
         target=f"{ROOT}.datasets.motifs:Motifs",
         config=f"{ROOT}.configs.data:MotifsConfig",
         produces=STORED,
-        targets=(TargetSpec("rule", "class", names=("shift-0", "shift-1", "shift-2")),),
+        targets=(
+            TargetSpec("rule", "class", names=("shift-0", "shift-1", "shift-2")),
+            TargetSpec("bridge", "class", level="edge", names=("chain", "bridge")),
+        ),
         render=RENDER,
         embedded=True,
         licence="generated",

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 import re
+=======
+from functools import lru_cache
+>>>>>>> main
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +72,17 @@ def sniff_table(path: Path) -> float:
 
 
 def open_table(file: Path) -> Table | SdfTable:
-    """A table, or an SDF seen as one."""
+    """A table, or an SDF seen as one; the last one is kept, since a table that was recognised is opened next."""
+    try:
+        facts = file.stat()
+    except OSError:
+        return _opened(file, 0, 0)
+    return _opened(file, facts.st_size, facts.st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _opened(file: Path, size: int, time: int) -> Table | SdfTable:
+    del size, time  # tell a changed file from the one that was opened before
     return SdfTable(file) if is_sdf(file) else Table(file, is_data=reads_as_molecule)
 
 

@@ -18,7 +18,7 @@ LOOKED_AT = 400
 OPENED = 8
 SCENE_POINTS = 5_000  # from here on a file of an NPZ is rather a scene than a single shape
 LARGE_POINTS = 12_000  # and any other file; single shapes of public sets have up to 10,000
-SURE, RATHER, MAYBE = 0.9, 0.6, 0.3
+SURE, RATHER, MAYBE = 0.9, 0.65, 0.3
 BOXES = ("labels", "label_2", "calib", "ImageSets", "semantic_mask", "instance_mask")
 
 

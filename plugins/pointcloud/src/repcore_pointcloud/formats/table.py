@@ -285,9 +285,9 @@ def far_offset(points: np.ndarray) -> np.ndarray | None:
     low, centre, high = np.percentile(some, (5, 50, 95), axis=0)
     spread = float((high - low).max())
     step = float(np.spacing(np.float32(np.abs(centre).max())))
-    if step <= 1e-5 * spread or np.abs(centre).max() < 1.0:
+    if spread == 0.0 or step <= 1e-5 * spread:
         return None
-    return np.asarray(np.round(centre))
+    return np.asarray(np.round(centre) + 0.0)  # no -0
 
 
 def stored_coarsely(xyz: np.ndarray, offset: np.ndarray | None) -> str:

@@ -20,6 +20,7 @@ from torch import Tensor
 from repcore.errors import ConfigError
 from repcore.interfaces import Batch, DatasetReader, Item, Sample
 from repcore_pointcloud.configs.scenes import SceneConfig
+from repcore_pointcloud.formats.scene import Scene
 from repcore_pointcloud.preprocessors.scene_geometry import PreparedScene, prepare_scene, unit_remark
 from repcore_pointcloud.preprocessors.scene_preparation import ScenePreparation
 
@@ -92,6 +93,13 @@ class ScenePreprocessor:
         labels = {name: np.asarray(label) for name, label in sample.targets.items() if np.ndim(label) == 1}
         values["labels"] = labels
         return [Item(values, {"voxels": len(values["coordinates"])}, *remark)]
+
+    def elements(self, sample: Sample, level: str) -> Mapping[str, np.ndarray]:
+        """Coordinates of every point of the file, float64, in its own unit and order."""
+        del level
+        scene = sample.inputs
+        world = scene.world if isinstance(scene, Scene) else np.zeros((len(scene.source), 3))
+        return {name: world[:, axis] for axis, name in enumerate("xyz")}
 
     def channels(self, scene: PreparedScene) -> np.ndarray:
         """Features of the thinned points, float32 (M, F), in the order of the config."""

@@ -6,6 +6,7 @@ from repcore.specs import (
     CheckpointSpec,
     CommandSpec,
     DatasetSpec,
+    DenseWriterSpec,
     EncoderSpec,
     ObjectiveSpec,
     OpSpec,
@@ -214,6 +215,31 @@ TASKS: tuple[TaskSpec, ...] = (
         target_level="point",
     ),
 )
+WRITER = f"{PACKAGE}.writers.points"
+DENSE_WRITERS: tuple[DenseWriterSpec, ...] = (
+    DenseWriterSpec(
+        name="ply",
+        summary="Class, probability and colour of every point, in the order of the input",
+        target=f"{WRITER}:write_ply",
+        level="point",
+        suffixes=(".ply",),
+    ),
+    DenseWriterSpec(
+        name="las",
+        summary="Class in the classification field (laspy)",
+        target=f"{WRITER}:write_las",
+        level="point",
+        suffixes=(".las",),
+    ),
+    DenseWriterSpec(
+        name="pcd", summary="Class and probability of every point", target=f"{WRITER}:write_pcd", level="point",
+        suffixes=(".pcd",),
+    ),
+    DenseWriterSpec(
+        name="label", summary="SemanticKITTI's labels, aligned with the sweep", target=f"{WRITER}:write_label",
+        level="point", suffixes=(".label",),
+    ),
+)  # fmt: skip
 COMMANDS: tuple[CommandSpec, ...] = (
     CommandSpec(
         name="scene-probe",

@@ -1,0 +1,238 @@
+"""``repcore fit`` and ``repcore apply``: estimators on the features of a frozen model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from repcore import registry
+from repcore.cli.console import ConsoleReporter, say, show_json
+from repcore.cli.options import device_option, json_option, reader_options, torch_device
+from repcore.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    import numpy as np
+
+    from repcore.embedding.inference import InferenceOptions
+    from repcore.embedding.model import Model
+    from repcore.estimation.features import FeatureWindow
+    from repcore.estimation.folder import FittedEstimator
+    from repcore.interfaces import DatasetReader, FeatureBatch
+    from repcore.specs import TargetSpec
+
+
+def feature_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that say which features are taken, and how rows are read."""
+    for option in reversed((
+        click.option("--reader", help="Registered reader to use instead of the one that fits best."),
+        click.option("--id-column", help="Column with ids."),
+        click.option("--read", "reads", multiple=True, metavar="KEY=VALUE", help="Further reader settings."),
+        click.option("--batch-size", type=int, default=64, show_default=True, help="Most items of a batch."),
+        click.option("--workers", type=int, default=0, show_default=True, help="Processes that prepare rows."),
+    )):  # fmt: skip
+        function = option(function)
+    return function
+
+
+@click.command("fit")
+@click.argument("estimator")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("data")
+@click.argument("settings", nargs=-1)
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the fitted estimator.")
+@click.option("--label", help="Label that the estimator reads, for one that needs labels (a domain column, a class).")
+@click.option("--pool", help="Pooling of the encoder by name.")
+@click.option("--level", help="Token level by name, for estimators on tokens.")
+@click.option("--layer", type=int, help="Layer of the encoder instead of its output.")
+@feature_options
+@device_option
+@json_option
+def fit_command(estimator: str, model: Path, data: str, settings: tuple[str, ...], **given: Any) -> None:
+    """Fit ESTIMATOR on the features that MODEL gives for DATA; SETTINGS are key=value.
+
+    \b
+    Example:
+      repcore fit gaussian-anomaly runs/latest normal.csv -o detector
+      repcore apply detector new.csv -o scores.csv
+    """
+    from repcore.config.yaml import parse_override
+    from repcore.embedding.model import load
+    from repcore.estimation.folder import build_estimator, save_estimator
+
+    loaded = load(model, device=torch_device(given["device"]))
+    fitted = build_estimator(registry.default(), estimator, dict(map(parse_override, settings)), loaded.domain)
+    reader, target = _data(loaded, data, given, fitted, given["label"])
+    chosen = {name: given[name] for name in ("pool", "level", "layer")}
+    reporter = ConsoleReporter()
+    failed = [0, 0]
+    batches = _finite(_windows(loaded, reader, fitted, chosen, given, reporter, "fitting"), failed)
+    fitted.estimator.fit(batches, target)
+    reporter.close()
+    done = _bound(fitted, loaded, model, chosen, reader, given["label"] or "")
+    save_estimator(given["output"], done)
+    summary = {"estimator": fitted.part.name, "rows": failed[0], "left_out": failed[1], "folder": str(given["output"])}
+    facts = {key: value for key, value in done.estimator.state()[1].items() if isinstance(value, int | float | str)}
+    if given["as_json"]:
+        show_json({**summary, **facts})
+        return
+    say(f"{fitted.part.name} fitted on {failed[0]:,} rows" + (f"; {failed[1]:,} left out" if failed[1] else ""))
+    for key, value in facts.items():
+        say(f"  {key}: {value:.6g}" if isinstance(value, float) else f"  {key}: {value}")
+    say(f"apply it with: repcore apply {given['output']} DATA -o FILE")
+
+
+@click.command("apply")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("data")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True,
+              help="FILE.csv, .tsv, .parquet or .npz.")  # fmt: skip
+@click.option("--model", type=click.Path(path_type=Path), help="The model, where it has moved since fitting.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing output file.")
+@feature_options
+@device_option
+@json_option
+def apply_command(folder: Path, data: str, **given: Any) -> None:
+    """Apply a fitted estimator to every row of DATA: one output row per input row, with status and reason.
+
+    \b
+    Example:
+      repcore apply detector new.csv -o scores.csv
+    """
+    output: Path = given["output"]
+    if output.exists() and not given["overwrite"]:
+        raise DataError(f"{str(output)!r} exists", hint="--overwrite, or another file name")
+    from repcore.embedding.model import load
+    from repcore.estimation.folder import load_estimator
+
+    fitted = load_estimator(registry.default(), folder)
+    loaded = load(given["model"] or fitted.model, device=torch_device(given["device"]))
+    fitted.check(loaded.identity())
+    reader, _ = _data(loaded, data, given, fitted, fitted.target if _has(loaded, data, given, fitted.target) else None)
+    reporter = ConsoleReporter()
+    windows = _windows(loaded, reader, fitted, fitted.features, given, reporter, "applying")
+    rows, failed = _write(fitted, loaded, reader, windows, output)
+    reporter.close()
+    if given["as_json"]:
+        show_json({"estimator": fitted.part.name, "rows": rows, "failed": failed, "file": str(output)})
+        return
+    say(f"{fitted.part.name}: {rows:,} rows" + (f", {failed:,} without a result" if failed else "") + f" in {output}")
+
+
+def _data(
+    model: Model, data: str, given: Mapping[str, Any], fitted: FittedEstimator, label: str | None
+) -> tuple[DatasetReader, TargetSpec | None]:
+    """The reader, and the label that the estimator reads.
+
+    Raises:
+        ConfigError: an estimator that needs labels got none, or one that reads none got one.
+    """
+    needs = fitted.part.entry.spec.labels
+    if needs == "required" and not label and not fitted.identity:
+        raise ConfigError(f"estimator {fitted.part.name} needs a label", hint="--label NAME")
+    if needs == "none" and label and not fitted.identity:
+        raise ConfigError(f"estimator {fitted.part.name} reads no labels", hint="leave --label out")
+    reader = model.reader(
+        data,
+        reader=given["reader"],
+        options=reader_options(given["id_column"], given["reads"]),
+        labels=[label] if label else [],
+    )
+    return reader, next((one for one in reader.targets if one.name == label), None)
+
+
+def _has(model: Model, data: str, given: Mapping[str, Any], label: str) -> bool:
+    """Whether data that an estimator is applied to has the label that it was fitted with."""
+    if not label:
+        return False
+    reader = model.reader(data, reader=given["reader"], options=reader_options(given["id_column"], given["reads"]))
+    return any(one.name == label for one in reader.targets)
+
+
+def _inference(model: Model, given: Mapping[str, Any], features: Mapping[str, Any]) -> InferenceOptions:
+    from repcore.embedding.inference import InferenceOptions
+
+    return InferenceOptions(
+        pooling=features.get("pool"),
+        level=features.get("level"),
+        layer=features.get("layer"),
+        batch_size=given["batch_size"],
+        workers=given["workers"],
+        device=model.device,
+    )
+
+
+def _windows(
+    model: Model,
+    reader: DatasetReader,
+    fitted: FittedEstimator,
+    features: Mapping[str, Any],
+    given: Mapping[str, Any],
+    reporter: ConsoleReporter,
+    word: str,
+) -> Iterator[FeatureWindow]:
+    from repcore.estimation.features import feature_windows
+
+    done = 0
+    for window in feature_windows(model, reader, fitted.part.entry.spec.level, _inference(model, given, features)):
+        yield window
+        done += len(window.features.ids)
+        reporter.progress(word, done, len(reader))
+
+
+def _finite(windows: Iterator[FeatureWindow], counts: list[int]) -> Iterator[FeatureBatch]:
+    """What the estimator is fitted on; counts become rows used and rows left out."""
+    import numpy as np
+
+    from repcore.estimation.features import finite
+
+    for window in windows:
+        batch = finite(window)
+        used = len(batch.ids) if batch.owner is None else len(np.unique(batch.owner))
+        counts[0] += used
+        counts[1] += len(window.features.ids) - used
+        yield batch
+
+
+def _bound(
+    fitted: FittedEstimator, model: Model, path: Path, chosen: Mapping[str, Any], reader: DatasetReader, label: str
+) -> FittedEstimator:
+    from dataclasses import replace
+
+    return replace(
+        fitted,
+        model=str(path.resolve()),
+        identity=model.identity(),
+        features=dict(chosen),
+        data=reader.fingerprint,
+        target=label,
+    )
+
+
+def _write(
+    fitted: FittedEstimator, model: Model, reader: DatasetReader, windows: Iterator[FeatureWindow], output: Path
+) -> tuple[int, int]:
+    """Rows written, and how many of them have no result."""
+    from repcore.embedding.prediction_files import TableWriter
+
+    writer: TableWriter | None = None
+    for window in windows:
+        columns = {name: _cells(values) for name, values in fitted.estimator.apply(window.features).items()}
+        if writer is None:
+            words = {name for name, cells in columns.items() if any(isinstance(one, str) for one in cells)}
+            header = {"estimator": fitted.part.name, "model": fitted.identity, "data": reader.fingerprint}
+            writer = TableWriter(output, header, next(iter(columns)), words)
+            writer.restart()
+        writer.write(window.features.ids, window.status, window.reason, columns)
+    if writer is None:
+        raise DataError(f"{len(reader)} rows to apply {fitted.part.name} to")
+    writer.finish()
+    return writer.rows_done, writer.failed
+
+
+def _cells(values: np.ndarray) -> list[Any]:
+    """Table cells; None where a row has no result."""
+    return [None if isinstance(one, float) and one != one else one for one in values.tolist()]

@@ -1,0 +1,153 @@
+"""Estimators ``generic/gaussian-anomaly`` and ``-tokens``: how unlike normal items, with a threshold that holds.
+
+One Gaussian is wrong for normal items of several kinds: the mean distance to the nearest normal items stands beside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from repcore.errors import DataError, ShapeError
+from repcore.interfaces import FeatureBatch
+from repcore.specs import TargetSpec
+from repcore_generic.configs.estimators import GaussianAnomalyConfig
+from repcore_generic.estimators.gaussian import (
+    Components,
+    Gaussian,
+    Moments,
+    conformal_p_values,
+    conformal_threshold,
+    head_or_tail,
+)
+from repcore_generic.estimators.normal_scores import neighbour_distances, root_mean_square_distances
+from repcore_generic.estimators.sampling import EvenSample, place_of
+
+SEED = 0
+FEWEST = 20
+
+
+class GaussianAnomaly:
+    """Fitted on pooled vectors, or on tokens: then an item's score is that of its strangest token.
+
+    Args:
+        config: settings.
+    """
+
+    def __init__(self, config: GaussianAnomalyConfig) -> None:
+        self.config = config
+        self.gaussian: Gaussian | None = None
+        self.components: Components | None = None
+        self.normal = np.zeros((0, 0), np.float32)
+        self.calibration = np.zeros(0)
+        self.centre = np.zeros(0)
+
+    def fit(self, features: Iterable[FeatureBatch], target: TargetSpec | None = None) -> GaussianAnomaly:
+        """One pass over normal items; a share of them, chosen by id, is kept apart for the threshold.
+
+        Raises:
+            DataError: too few items, or items that are all equal.
+        """
+        del target
+        moments: Moments | None = None
+        sample = EvenSample(self.config.kept, SEED)
+        apart: list[FeatureBatch] = []
+        items = 0
+        for batch in features:
+            held = np.asarray([place_of(one, SEED) < self.config.calibration_share for one in batch.ids], bool)
+            owner = np.arange(len(batch.ids)) if batch.owner is None else batch.owner
+            mine = ~held[owner]
+            items += len(batch.ids)
+            if held.any():
+                apart.append(_part(batch, held, owner))
+            rows = batch.values[mine]
+            if len(rows):
+                moments = moments or Moments(rows.astype(np.float64).mean(0))
+                moments.add(rows)
+                sample.add(rows)
+        if items < FEWEST or moments is None:
+            raise DataError(f"{items} normal items are too few", expected=f"at least {FEWEST}")
+        self._settle(moments, sample.rows)
+        self.calibration = np.sort(np.concatenate([self.scores(one) for one in apart])) if apart else np.zeros(0)
+        self.calibration = self.calibration[np.isfinite(self.calibration)]
+        return self
+
+    def _settle(self, moments: Moments, rows: np.ndarray) -> None:
+        self.normal, self.centre = rows.copy(), moments.mean
+        if self.config.components == "all":
+            self.gaussian = Gaussian.of(moments)
+            return
+        self.components = head_or_tail(rows, self.config.variance_share, self.config.components)
+        self.gaussian = Gaussian.of(Moments.of(self.components.project(rows)))
+
+    def scores(self, features: FeatureBatch) -> np.ndarray:
+        """Mahalanobis distance of each item (its strangest token), float64 (items,); NaN without a finite vector."""
+        each = self.maps(features)
+        if features.owner is None:
+            return each
+        result = np.full(len(features.ids), -np.inf)
+        np.maximum.at(result, features.owner, each)
+        return np.where(np.isneginf(result), np.nan, result)
+
+    def maps(self, features: FeatureBatch) -> np.ndarray:
+        """Distance of every row of values: of items, or of tokens."""
+        assert self.gaussian is not None  # fit or load_state came before
+        values = features.values
+        if values.size and values.shape[1] != len(self.centre):
+            raise ShapeError(f"vectors of width {values.shape[1]}; fitted on width {len(self.centre)}")
+        result = np.full(len(values), np.nan)
+        known = np.isfinite(values).all(1) if values.size else np.zeros(len(values), bool)
+        rows = values[known] if self.components is None else self.components.project(values[known])
+        result[known] = self.gaussian.distances(rows)
+        return result
+
+    def apply(self, features: FeatureBatch) -> Mapping[str, np.ndarray]:
+        """Columns ``score``, ``p_value``, ``anomaly`` (1 = beyond the threshold) and baselines."""
+        score = self.scores(features)
+        threshold = conformal_threshold(self.calibration, self.config.probability)
+        beyond = np.where(np.isfinite(score), (score > threshold).astype(np.float64), np.nan)
+        columns = {"score": score, "p_value": conformal_p_values(self.calibration, score), "anomaly": beyond}
+        if features.owner is not None:
+            return columns
+        known = np.isfinite(score)
+        for name in ("root_mean_square", "neighbours"):
+            columns[name] = np.full(len(score), np.nan)
+        rows = features.values[known]
+        if len(rows):
+            columns["root_mean_square"][known] = root_mean_square_distances(rows, self.centre)
+            columns["neighbours"][known] = neighbour_distances(rows, self.normal, self.config.neighbours)
+        return columns
+
+    def state(self) -> tuple[Mapping[str, np.ndarray], Mapping[str, Any]]:
+        """Arrays and facts."""
+        assert self.gaussian is not None  # only a fitted one is saved
+        arrays = {
+            "mean": self.gaussian.mean, "cholesky": self.gaussian.cholesky, "normal": self.normal,
+            "calibration": self.calibration, "centre": self.centre,
+        }  # fmt: skip
+        if self.components is not None:
+            arrays |= {"directions": self.components.directions, "directions_mean": self.components.mean}
+        threshold = conformal_threshold(self.calibration, self.config.probability)
+        facts = {
+            "fitted_on": self.gaussian.count, "width": len(self.centre), "shrinkage": self.gaussian.shrinkage,
+            "calibration_items": len(self.calibration),
+            "threshold": threshold if np.isfinite(threshold) else "infinite",
+        }  # fmt: skip
+        return arrays, facts
+
+    def load_state(self, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None:
+        """What :meth:`state` gave."""
+        self.gaussian = Gaussian(arrays["mean"], arrays["cholesky"], float(facts["shrinkage"]), int(facts["fitted_on"]))
+        self.normal, self.calibration, self.centre = arrays["normal"], arrays["calibration"], arrays["centre"]
+        if "directions" in arrays:
+            self.components = Components(arrays["directions"], arrays["directions_mean"])
+
+
+def _part(batch: FeatureBatch, held: np.ndarray, owner: np.ndarray) -> FeatureBatch:
+    """The items that are kept apart, renumbered."""
+    numbers = np.cumsum(held) - 1
+    ids = [one for one, kept in zip(batch.ids, held, strict=True) if kept]
+    rows = held[owner]
+    return FeatureBatch(ids, batch.values[rows], None if batch.owner is None else numbers[owner[rows]])

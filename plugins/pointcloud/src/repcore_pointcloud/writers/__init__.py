@@ -1,0 +1,1 @@
+"""Files with an answer for every point, in the order of the input."""

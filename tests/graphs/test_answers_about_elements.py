@@ -1,0 +1,70 @@
+"""Answers about nodes and edges go back to the stored graph: dropped edges stay in place, labels may be hidden."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from repcore.embedding.dense import dense_row
+from repcore.embedding.inference import InferenceOptions
+from repcore.embedding.windows import PreparedRow
+from repcore.interfaces import Sample
+from repcore_graphs.configs.data import GraphPreprocessorConfig, MotifsConfig
+from repcore_graphs.datasets.motifs import Motifs
+from repcore_graphs.datasets.raw_graph import RawGraph, add_reverse
+from repcore_graphs.preprocessors.graph import GraphPreprocessor
+
+
+def graph() -> RawGraph:
+    """Edge 1 is a loop and edge 3 repeats edge 0: both are dropped before the encoder."""
+    ends = np.asarray([[0, 1, 1, 0, 2], [1, 1, 2, 1, 0]])
+    labels = {"kind": np.asarray([0.0, 1.0, 2.0, 3.0, np.nan], np.float32)}
+    return RawGraph(3, ends, node_labels=np.zeros((3, 1), np.int64), edge_targets=labels)
+
+
+def prepared(sample: Sample) -> tuple[GraphPreprocessor, PreparedRow]:
+    class One:
+        def __getitem__(self, index: int) -> Sample:
+            return sample
+
+    preprocessor = GraphPreprocessor(GraphPreprocessorConfig(self_edges="drop", duplicate_edges="first"))
+    preprocessor.fit(One(), [0])  # type: ignore[arg-type]
+    return preprocessor, PreparedRow(sample, "g", preprocessor.prepare(sample))
+
+
+def test_edges_come_back_at_their_stored_places() -> None:
+    sample = Sample("g", graph(), graph().element_targets)
+    preprocessor, row = prepared(sample)
+
+    def number_of_arc(batch: object) -> torch.Tensor:
+        ends = batch.inputs.edge_index  # type: ignore[attr-defined]
+        return (10 * ends[0] + ends[1]).float()[:, None]
+
+    found = dense_row(number_of_arc, preprocessor, row, InferenceOptions(), "edge", "graphs")
+    assert found.answer is not None
+    np.testing.assert_array_equal(found.answer.outputs[:, 0], [1, np.nan, 12, np.nan, 20])
+    np.testing.assert_array_equal(found.answer.elements["source"], [0, 1, 1, 0, 2])
+    np.testing.assert_array_equal(found.answer.elements["target"], [1, 1, 2, 1, 0])
+    batch = preprocessor.collate(row.items)
+    assert batch.targets["kind"].tolist()[:2] == [0.0, 2.0]
+    assert torch.isnan(batch.targets["kind"][2])
+    wrong = dense_row(number_of_arc, preprocessor, row, InferenceOptions(), "point", "graphs")
+    assert wrong.status == "other_level"
+
+
+def test_hidden_labels_of_a_sample_win() -> None:
+    """Few-label training hides labels in ``Sample.targets``; the stored graph still has them."""
+    hidden = np.asarray([np.nan, 1.0, 2.0, 3.0, np.nan], np.float32)
+    preprocessor, row = prepared(Sample("g", graph(), {"kind": hidden}))
+    assert torch.isnan(preprocessor.collate(row.items).targets["kind"]).tolist() == [True, False, True]
+
+
+def test_bridges_are_labelled_and_survive_doubling() -> None:
+    reader = Motifs(MotifsConfig(size=3))
+    sample = reader[1]
+    assert sample.targets["bridge"].shape == (sample.inputs.edge_index.shape[1],)
+    assert (sample.targets["bridge"].reshape(-1, 2)[:, 0] == sample.targets["bridge"].reshape(-1, 2)[:, 1]).all()
+    trees = int((sample.targets["bridge"] == 0).sum()) // 2
+    assert trees == sample.inputs.num_nodes - 1  # the chains are a spanning tree
+    doubled = add_reverse(RawGraph(2, np.asarray([[0], [1]]), edge_targets={"kind": np.asarray([4.0])}))
+    assert doubled.edge_targets["kind"].tolist() == [4.0, 4.0]

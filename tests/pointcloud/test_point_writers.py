@@ -1,0 +1,119 @@
+"""Files with an answer for every point: order, class numbers and coordinates survive, whatever the format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from repcore.embedding.dense import dense_row
+from repcore.embedding.inference import InferenceOptions
+from repcore.embedding.windows import PreparedRow
+from repcore.errors import DataError
+from repcore.interfaces import DenseAnswer, Sample
+from repcore.specs import TargetSpec
+from repcore_pointcloud.configs.scenes import RoomsConfig, SceneConfig
+from repcore_pointcloud.configs.sparse_unet import SparseUNetConfig
+from repcore_pointcloud.datasets.scene_rooms import Rooms
+from repcore_pointcloud.encoders.sparse_unet import SparseUNet
+from repcore_pointcloud.formats.scene import Scene
+from repcore_pointcloud.formats.scenes import load_scene
+from repcore_pointcloud.preprocessors.scene import ScenePreprocessor
+from repcore_pointcloud.writers.points import write_label, write_las, write_pcd, write_ply
+
+OFFSET = np.asarray([448_000.0, 5_412_000.0, 120.0])
+TARGET = TargetSpec("semantic", "class", "point", names=("road", "tree", "car"))
+VALUES = (40, 70, 10)
+
+
+def answer(count: int = 50, offset: np.ndarray = OFFSET, values: tuple[int, ...] = VALUES) -> DenseAnswer:
+    rng = np.random.default_rng(0)
+    outputs = rng.dirichlet(np.ones(3), count).astype(np.float32)
+    points = rng.uniform(-20, 20, (count, 3)) + offset
+    elements = {name: points[:, axis] for axis, name in enumerate("xyz")}
+    return DenseAnswer(Sample("a/b", None), "point", outputs, TARGET, values, elements)
+
+
+def expected(one: DenseAnswer) -> np.ndarray:
+    return np.asarray(VALUES)[one.outputs.argmax(1)]
+
+
+@pytest.mark.parametrize(("write", "suffix"), [(write_ply, ".ply"), (write_pcd, ".pcd"), (write_las, ".las")])
+def test_clouds_are_read_back_by_our_own_readers(write: object, suffix: str, tmp_path: Path) -> None:
+    if suffix == ".las":
+        pytest.importorskip("laspy", reason="LAS is an optional format")
+    one = answer()
+    path = tmp_path / f"cloud{suffix}"
+    write(path, one)  # type: ignore[operator]
+    found = load_scene(path)
+    world = np.stack([one.elements[name] for name in "xyz"], axis=1)
+    np.testing.assert_allclose(found.scene.world, world, atol=2e-3)  # georeferenced: float32 alone would be 0.5 off
+    labels = next(values for name, values in found.labels.items() if name in ("label", "classification"))
+    np.testing.assert_array_equal(labels, expected(one))
+
+
+def test_labels_of_a_sweep_are_aligned(tmp_path: Path) -> None:
+    one = answer()
+    one.outputs[7] = np.nan
+    write_label(tmp_path / "000000.label", one)
+    found = np.fromfile(tmp_path / "000000.label", np.uint32)
+    wanted = expected(one)
+    wanted[7] = 0
+    np.testing.assert_array_equal(found, wanted)
+    with pytest.raises(DataError, match="outside 0"):
+        write_label(tmp_path / "x.label", answer(values=(70_000, 70_001, 70_002)))
+    with pytest.raises(DataError, match="outside 0"):
+        write_las(tmp_path / "x.las", answer(values=(300, 301, 302)))
+
+
+def test_values_have_columns_of_their_own(tmp_path: Path) -> None:
+    from plyfile import PlyData
+
+    one = answer(offset=np.zeros(3))
+    heights = DenseAnswer(
+        one.sample, "point", one.outputs[:, :1], TargetSpec("h", "regression", "point"), (), one.elements
+    )
+    write_ply(tmp_path / "h.ply", heights)
+    vertex = PlyData.read(str(tmp_path / "h.ply"))["vertex"]
+    np.testing.assert_allclose(vertex["value_0"], one.outputs[:, 0])
+    assert vertex["x"].dtype == np.float32
+
+
+def test_answers_of_a_shuffled_cloud_are_the_shuffled_answers() -> None:
+    """Through thinning and voxels and back: the answer belongs to the point, not to its place in the file."""
+    sample = Rooms(RoomsConfig(scenes=1, points=1500))[0]
+    preprocessor = ScenePreprocessor(SceneConfig())
+    width = int(preprocessor.facts()["input_width"])
+    torch.manual_seed(0)
+    encoder = SparseUNet(SparseUNetConfig(input_width=width)).eval()
+
+    def features(batch: object) -> torch.Tensor:
+        tokens = encoder(batch).tokens["voxel"]
+        return tokens.values[tokens.source.clamp(min=0)].masked_fill((tokens.source < 0)[:, None], float("nan"))
+
+    def answers(points: np.ndarray, colours: np.ndarray) -> np.ndarray:
+        scene = Scene(points=points, colours=colours, viewpoint=sample.inputs.viewpoint)
+        one = Sample("s", scene)
+        row = dense_row(
+            features,
+            preprocessor,
+            PreparedRow(one, "s", preprocessor.prepare(one)),
+            InferenceOptions(),
+            "point",
+            "pointcloud",
+        )
+        assert row.answer is not None
+        np.testing.assert_array_equal(row.answer.elements["z"], points[:, 2].astype(np.float64))
+        return row.answer.outputs
+
+    points = sample.inputs.points.copy()
+    points[3] = np.nan  # a hole of an organised cloud keeps its place
+    order = np.random.default_rng(1).permutation(len(points))
+    plain = answers(points, sample.inputs.colours)
+    shuffled = answers(points[order], sample.inputs.colours[order])
+    assert np.isnan(plain[3]).all()
+    assert np.isfinite(np.delete(plain, 3, 0)).all()
+    differs = np.abs(shuffled - plain[order]).max(1) > 1e-3
+    assert np.nanmean(differs) < 0.02  # normals of few points depend on which of two equal neighbours comes first
