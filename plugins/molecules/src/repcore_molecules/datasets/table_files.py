@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 import re
-=======
 from functools import lru_cache
->>>>>>> main
 from pathlib import Path
 from typing import Any
 
