@@ -31,11 +31,12 @@ demo: env  ## train, embed, probe and report on a built-in data set: make demo D
 	$(BIN)/repcore demo $(DOMAIN)
 
 bench: env  ## paired timings into benchmarks/results/
-	@set -e; for script in $$(ls benchmarks/*.py | grep -v -e _learning -e /measuring); do \
+	@set -e; for script in $$(ls benchmarks/*.py | grep -v -e _learning -e /measuring -e /fuzz); do \
 	  echo "== $$script"; $(BIN)/python $$script; done
 
 proof: bench  ## timings, then learning runs over several seeds on real data, hours: make proof DATA=folder
 	@test -d $(DATA) || { echo "make: no folder $(DATA) with real data; name it: make proof DATA=folder" >&2; exit 2; }
+	$(BIN)/python benchmarks/fuzz.py
 	$(BIN)/python benchmarks/molecules_learning.py --corpus $(DATA)/molecules/corpus50k --sets $(DATA)/molecules --seeds 5
 	$(BIN)/python benchmarks/graphs_learning.py --data $(DATA)/graphs --supervised-minutes 60
 	$(BIN)/python benchmarks/audio_learning.py --data $(DATA)/audio

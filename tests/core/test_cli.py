@@ -151,6 +151,6 @@ def test_rejected_rows_are_written_down(toys: None, tmp_path: Path, capsys: Capt
 
 
 def test_nan_stops_the_run_with_a_capture(toys: None, tmp_path: Path, capsys: Captured) -> None:
-    arguments = ["edges", "train", "edge-net", "preprocessor.scale=.nan", "--out", str(tmp_path), "--name", "r"]
+    arguments = ["edges", "train", "edge-net", "preprocessor.scale=1e39", "--out", str(tmp_path), "--name", "r"]
     fails([*arguments, "--device", "cpu"], capsys, "RunError", "nan", str(tmp_path / "r" / "failure"))
     assert any((tmp_path / "r").glob("failure*/tensors.safetensors"))

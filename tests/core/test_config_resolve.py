@@ -148,7 +148,7 @@ def test_wrong_type_names_value_meaning_and_origin(known: Registry, override: st
     ("override", "words"),
     [
         ("objective.mask_ratio=1.2", "mask_ratio=1.2 is outside 0 < mask_ratio < 1"),
-        ("trainer.accumulate=0", "accumulate=0 is not above 0"),
+        ("trainer.accumulate=0", "accumulate=0 is below 1"),
         ("optimiser.lr=-1", "lr=-1.0 is not above 0"),
     ],
 )

@@ -42,6 +42,29 @@ def sync_folder(path: Path) -> None:
             os.close(number)
 
 
+MOST_JSON = 256 * 2**20  # bytes; settings and indexes of large models have a few
+
+
+def parse_json(text: str | bytes) -> Any:  # any JSON value
+    """A JSON value; whatever is wrong with the text (also nesting of ten thousand levels) is a ``ValueError``."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def read_json_file(path: Path) -> Any:  # any JSON value
+    """The JSON value in a file of bounded size.
+
+    Raises:
+        OSError: it cannot be read. ValueError: it is no JSON, too large or nested too deeply.
+    """
+    size = path.stat().st_size
+    if size > MOST_JSON:
+        raise ValueError(f"it has {size:,} bytes, more than {MOST_JSON:,}")
+    return parse_json(path.read_text(encoding="utf-8"))
+
+
 def read_object(path: Path, keys: Sequence[str] = (), **facts: object) -> dict[str, Any]:
     """The object in a JSON file that belongs to a model.
 
@@ -55,7 +78,7 @@ def read_object(path: Path, keys: Sequence[str] = (), **facts: object) -> dict[s
     if not path.is_file():
         raise CheckpointError(f"there is no {path.name} in {path.parent}", **facts)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json_file(path)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read as JSON", reason=error, **facts) from error
     if not isinstance(content, dict):
@@ -72,6 +95,6 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     with path.open(encoding="utf-8") as file:
         for line in file:
             try:
-                yield json.loads(line)
-            except json.JSONDecodeError:
+                yield parse_json(line)
+            except ValueError:
                 return

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import html
 import re
-import shlex
 
 # C0 and C1 controls but tab and newline, bidirectional overrides and isolates, line and paragraph separators, and the
 # surrogates that stand for bytes of file names that are not UTF-8
 _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#|!~])")
+_MARKDOWN = re.compile(r"([\\`*{}\[\]()#|!~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")  # a_b needs no escape
+_ADDRESS = re.compile(r"https?://[A-Za-z0-9.-]+(?:/[A-Za-z0-9._~/%?=&#+,:;@-]*)?")
 _DISTRIBUTION = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 _VERSION = re.compile(r"[0-9][A-Za-z0-9.!+_-]{0,63}")
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,62})")
@@ -36,6 +36,16 @@ def markdown(text: str) -> str:
     return _MARKDOWN.sub(r"\\\1", html.escape(one_line(text), quote=False).replace("://", ":&#47;&#47;"))
 
 
+def paragraphs(text: str) -> str:
+    """Like :func:`markdown` for a longer text, whose empty lines stay."""
+    return "\n\n".join(markdown(one) for one in re.split(r"\n\s*\n", text) if one.strip())
+
+
+def link_or_text(text: str) -> str:
+    """A plain web address stays one that can be followed; anything else is text."""
+    return f"<{text}>" if _ADDRESS.fullmatch(text) else markdown(text)
+
+
 def is_distribution(name: str) -> bool:
     """Whether a text is the name of a Python distribution and nothing else."""
     return _DISTRIBUTION.fullmatch(name) is not None
@@ -47,10 +57,10 @@ def is_plain_name(name: str) -> bool:
 
 
 def pip_install(distribution: str, version: str = "") -> str:
-    """``pip install NAME==VERSION`` quoted for a shell; empty when what was received is no name or version."""
+    """``pip install "NAME==VERSION"``; empty when what was received is no name or version."""
     if not is_distribution(distribution) or (version and _VERSION.fullmatch(version) is None):
         return ""
-    return f"pip install {shlex.quote(distribution + (f'=={version}' if version else ''))}"
+    return f'pip install "{distribution}=={version}"' if version else f"pip install {distribution}"  # nothing to quote
 
 
 def _escaped(found: re.Match[str]) -> str:

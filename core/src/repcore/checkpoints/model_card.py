@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from repcore.untrusted import link_or_text, markdown, paragraphs
+
 _NOT_RECORDED = "Not recorded."
 
 
@@ -22,7 +24,7 @@ def model_card(
         title: encoder name.
         card: facts by name; those a section knows go there, all others under "Training".
         dim: width of the vectors.
-        parameters: number of weights.
+        parameters: number of parameters.
         requirements: distributions with versions that built the model.
 
     Returns:
@@ -34,15 +36,20 @@ def model_card(
     data = _facts({key: rest.pop(key) for key in ("data", "rows") if key in rest})
     limits = rest.pop("limits", None) or ()
     diagnostics = _facts({key: rest.pop(key) for key in ("validation", "diagnostics", "probes") if key in rest})
-    what = [summary or f"Weights of `{title}`.", f"{parameters:,} parameters, vectors of {dim} numbers."]
-    what += [f"Paper: {paper}"] if paper else []
+    title = markdown(title)
+    what = [
+        markdown(str(summary)) if summary else f"Weights of {title}.",
+        f"{parameters:,} parameters, vectors of {dim} numbers.",
+    ]
+    what += [f"Paper: {link_or_text(str(paper))}"] if paper else []
     sections = {
         "What it is": "\n\n".join(what),
         "Data": data or _NOT_RECORDED,
         "Training": _facts(rest) or _NOT_RECORDED,
         "Diagnostics": diagnostics or _NOT_RECORDED,
         "How to load": _how_to_load(requirements),
-        "Licence and notices": "\n\n".join(str(text) for text in (licence, notices) if text) or _NOT_RECORDED,
+        "Licence and notices": "\n\n".join(paragraphs(str(text)) for text in (licence, notices) if text)
+        or _NOT_RECORDED,
         "Limits": _limits([limits] if isinstance(limits, str) else limits),
     }
     body = "\n\n".join(f"## {heading}\n\n{text}" for heading, text in sections.items())
@@ -55,7 +62,7 @@ def _facts(facts: Mapping[str, Any], indent: int = 0) -> str:
     for key, value in facts.items():
         if value in (None, "", [], {}, ()):
             continue
-        name = str(key) if "." in str(key) else str(key).replace("_", " ")  # file names keep their underscores
+        name = markdown(str(key) if "." in str(key) else str(key).replace("_", " "))  # file names keep underscores
         label = f"{' ' * indent}- {name}:"
         if isinstance(value, Mapping):
             lines += [label, _facts(value, indent + 2)]
@@ -67,7 +74,7 @@ def _facts(facts: Mapping[str, Any], indent: int = 0) -> str:
 
 
 def _show(value: Any) -> str:  # any JSON value
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else markdown(str(value))
 
 
 def _how_to_load(requirements: Sequence[str]) -> str:
@@ -85,4 +92,4 @@ def _limits(limits: Sequence[str]) -> str:
         "Trained without labels: measure what its vectors are good for on the task at hand (`repcore probe`).",
         "Inputs unlike the training data may be placed anywhere.",
     ]
-    return "\n".join(f"- {text}" for text in (*limits, *own))
+    return "\n".join(f"- {text}" for text in (*map(markdown, map(str, limits)), *own))

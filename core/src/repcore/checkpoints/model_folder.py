@@ -12,6 +12,7 @@ A folder can be inspected (settings, tensors) without the plugin; building the e
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -25,6 +26,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from repcore import registry as registry_module
+from repcore.checkpoints.content import content_sha256
 from repcore.checkpoints.model_card import model_card
 from repcore.checkpoints.reading import file_sha256, grouped, read_file
 from repcore.checkpoints.task_part import PREFIX, TaskPart, load_own_state, own_state, target_of
@@ -32,9 +34,10 @@ from repcore.config.plain import to_plain
 from repcore.config.resolve import ResolvedPart
 from repcore.config.validate import build as build_config
 from repcore.errors import CheckpointError, PluginError, RegistryError
-from repcore.files import read_object
+from repcore.files import read_object, sync_file
 from repcore.plugins import core_version
 from repcore.registry import Entry, Registry
+from repcore.untrusted import is_plain_name, pip_install
 
 FORMAT = 1
 WEIGHTS, CONFIG, PREPROCESSING, CARD = "weights.safetensors", "config.json", "preprocessing.json", "README.md"
@@ -86,10 +89,40 @@ class ModelFolder:
         Raises:
             CheckpointError: the weights are missing, damaged, or lack a tied tensor.
         """
-        path = self.folder / WEIGHTS
+        return self._untied({k: value for k, value in self.stored(WEIGHTS).items() if not k.startswith(PREFIX)})
+
+    def stored(self, name: str) -> dict[str, Tensor]:
+        """All tensors of one weights file, after comparing them with the hash in ``config.json``.
+
+        Args:
+            name: relative to the folder, for example ``weights.safetensors``.
+
+        Raises:
+            CheckpointError: the file is missing, damaged, or not the one that the model was saved with.
+        """
+        path = self.folder / name
         if not path.is_file():
-            raise CheckpointError(f"{self.folder} has no {WEIGHTS}")
-        return self._untied({key: value for key, value in read_file(path).items() if not key.startswith(PREFIX)})
+            raise CheckpointError(f"{self.folder} has no {name}")
+        found: dict[str, Tensor] = read_file(path)
+        recorded = self.config.get("content")  # models from before it was recorded have none
+        expected = recorded.get(name) if isinstance(recorded, Mapping) else None
+        if expected is not None and content_sha256(found) != expected:
+            raise CheckpointError(
+                f"{path} does not hold the tensors that the model was saved with",
+                expected=f"content hash {str(expected)[:16]}...",
+                hint="fetch the folder again; one changed bit is enough for this",
+            )
+        return found
+
+    def weight_files(self) -> list[str]:
+        """Names of the folder's weights files: the model's own, then the members of an ensemble."""
+        return [WEIGHTS, *(f"{MEMBERS}/{path.name}" for path in sorted((self.folder / MEMBERS).glob("*.safetensors")))]
+
+    def identity(self) -> str:
+        """Hash of the content: tensors, what prepares their input, and the facts of a task."""
+        parts = [content_sha256(self.stored(name)) for name in self.weight_files()]
+        facts = [self.config["encoder"], self.config["preprocessor"], self.preprocessing, self.task]
+        return hashlib.sha256(json.dumps([parts, facts], sort_keys=True).encode()).hexdigest()
 
     def _untied(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         path = self.folder / WEIGHTS
@@ -137,7 +170,7 @@ class ModelFolder:
         """Copy the weights into an encoder of the same sizes.
 
         Raises:
-            CheckpointError: names or shapes differ; names them.
+            CheckpointError: names, shapes, dtypes or the declared width differ; names them.
         """
         state, own = self.tensors(), encoder.state_dict()
         unexpected = [name for name in state if name not in own]
@@ -147,13 +180,25 @@ class ModelFolder:
             for name, value in state.items()
             if name in own and own[name].shape != value.shape
         ]
-        if unexpected or missing or misshapen:
+        mistyped = [
+            f"{name} {value.dtype} for {own[name].dtype}".replace("torch.", "")
+            for name, value in state.items()
+            if name in own and own[name].dtype != value.dtype
+        ]
+        if unexpected or missing or misshapen or mistyped:
             raise CheckpointError(
                 f"weights in {self.folder} do not fit this encoder; they are of {self.encoder_name}",
                 unexpected=grouped(unexpected),
                 missing=grouped(missing),
                 wrong_shape="; ".join(misshapen[:4]) + (" ..." if len(misshapen) > 4 else ""),
+                wrong_dtype="; ".join(mistyped[:4]) + (" ..." if len(mistyped) > 4 else ""),
                 hint="use the encoder settings of the folder's config.json",
+            )
+        width = getattr(encoder, "dim", None)
+        if isinstance(width, int) and self.config.get("dim") not in (None, 0, width):
+            raise CheckpointError(
+                f"{self.folder / CONFIG} says dim {self.config['dim']!r}, but its encoder gives vectors of {width}",
+                hint="one of the two was changed by hand; restore the folder",
             )
         encoder.load_state_dict(state)
 
@@ -176,12 +221,12 @@ class ModelFolder:
                 f"{self.folder} has no task, so it gives vectors and no predictions",
                 hint=f"repcore {self.encoder_name.partition('/')[0]} finetune {self.folder} --data ... --label ...",
             )
-        tasks = [self._task(known, encoder, read_file(self.folder / WEIGHTS), WEIGHTS)]
+        tasks = [self._task(known, encoder, self.stored(WEIGHTS), WEIGHTS)]
         for number in range(1, int(self.task.get("facts", {}).get("members", 0)) + 1):
             path = self.folder / MEMBERS / f"{number}.safetensors"
             if not path.is_file():
                 raise CheckpointError(f"{self.folder} lacks {MEMBERS}/{path.name}, a member of its ensemble")
-            state: dict[str, Tensor] = read_file(path)
+            state = self.stored(f"{MEMBERS}/{path.name}")
             other = self.build_encoder(known)
             other.load_state_dict(self._untied({k: v for k, v in state.items() if not k.startswith(PREFIX)}))
             tasks.append(self._task(known, other, state, f"{MEMBERS}/{path.name}"))
@@ -291,12 +336,13 @@ def save_model(
     partial.mkdir(parents=True)
     try:
         _write_preprocessor(partial, preprocessor)
-        save_file(stored, partial / WEIGHTS, metadata={"format": "pt", "encoder": encoder_name})
+        content = {WEIGHTS: _save(partial / WEIGHTS, stored, encoder_name)}
         for number, member in enumerate(() if task is None else task.members, start=1):
             (partial / MEMBERS).mkdir(exist_ok=True)
             own = _canonical_tensors(member.encoder)[0]  # type: ignore[arg-type]
-            save_file({**own, **_prefixed(member)}, partial / MEMBERS / f"{number}.safetensors")
-        _write_json(partial / CONFIG, config)
+            name = f"{MEMBERS}/{number}.safetensors"
+            content[name] = _save(partial / name, {**own, **_prefixed(member)}, encoder_name)
+        _write_json(partial / CONFIG, {**config, "content": content})
         parameters = sum(tensor.numel() for tensor in weights.values())
         text = model_card(encoder_name, card=card, dim=dim, parameters=parameters, requirements=requirements)
         (partial / CARD).write_text(text, encoding="utf-8")
@@ -304,6 +350,13 @@ def save_model(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+
+def _save(path: Path, tensors: dict[str, Tensor], encoder_name: str) -> str:
+    """Write one weights file; returns the hash of its content."""
+    save_file(tensors, path, metadata={"format": "pt", "encoder": encoder_name})
+    sync_file(path)
+    return content_sha256(tensors)
 
 
 def read_model(folder: Path | str) -> ModelFolder:
@@ -396,11 +449,11 @@ def _owner(registry: Registry, kind: str, name: str) -> dict[str, str]:
 
 
 def _install_hint(plugin: Mapping[str, Any], domain: str) -> str:
+    """A command to copy; built from received text only where that text is a name and a version, and nothing else."""
     distribution = str(plugin.get("distribution", ""))
     if not distribution or distribution == f"repcore-{domain}":
-        return registry_module.install_command(domain)
-    version = plugin.get("version")
-    return f'pip install "{distribution}=={version}"' if version else f"pip install {distribution}"
+        return registry_module.install_command(domain) if is_plain_name(domain) else ""
+    return pip_install(distribution, str(plugin.get("version") or ""))
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

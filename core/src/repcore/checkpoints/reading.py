@@ -9,11 +9,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
-import json
 import pickle
 import pickletools
+import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from repcore.errors import CheckpointError
+from repcore.files import read_object
 
 NAMESPACE = "argparse.Namespace"
 WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin")
 INDEX_NAMES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+MOST_PICKLE = 256 * 2**20  # bytes of names and shapes
 SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 NESTED_NAMES = ("state_dict", "model_state_dict", "model", "base_model", "network", "net", "module")
 OLDER_LAYOUT_PICKLES = 5  # magic number, protocol, machine, weights, storage keys
@@ -82,9 +84,13 @@ def read_checkpoint(path: Path | str, *, entry: str | None = None, allow_namespa
         if not isinstance(content, Mapping):
             raise CheckpointError(f"{file} holds a {type(content).__name__}, no dictionary of tensors")
         merged.update(content)
+    if source.is_dir():
+        _check_index(source, merged.keys())
     found, inner, other = _unnested(merged, files[0], entry)
     state = {str(key): value.detach() for key, value in inner.items() if isinstance(value, Tensor)}
     other = {**other, **{str(key): value for key, value in inner.items() if not isinstance(value, Tensor)}}
+    for key, value in state.items():
+        _check_extent(key, value, files[0])
     if not state:
         raise CheckpointError(f"{files[0]} holds no tensors", got=", ".join(map(str, list(merged)[:8])))
     prefix = ""
@@ -105,8 +111,10 @@ def read_file(path: Path, *, allow_namespace: bool = False) -> Any:  # whatever 
     if kind == "safetensors":
         try:
             return load_file(path)
-        except (SafetensorError, OSError, ValueError) as error:
+        except (SafetensorError, OSError, ValueError, RuntimeError, KeyError, OverflowError, MemoryError) as error:
             raise _damaged(path, error) from error
+    if kind == "zip":
+        _check_archive(path)
     named = _pickled_names(path, kind)
     refused = sorted(name for name in named if not _is_plain(name) and not (allow_namespace and name == NAMESPACE))
     if refused:
@@ -122,8 +130,48 @@ def read_file(path: Path, *, allow_namespace: bool = False) -> Any:  # whatever 
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(f"{path} holds more than tensors and was not read", reason=_first_line(error)) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except Exception as error:  # whatever damaged bytes make torch raise
         raise _damaged(path, error) from error
+
+
+def _check_archive(path: Path) -> None:
+    """torch stores its members as they are: anything else is no file of torch, or a bomb.
+
+    Raises:
+        CheckpointError: compressed or encrypted members, or members that are larger than the file.
+    """
+    size = path.stat().st_size
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise _damaged(path, error) from error
+    packed = [one for one in members if one.compress_type != zipfile.ZIP_STORED or one.flag_bits & 1]
+    if packed:
+        unpacked = sum(one.file_size for one in members)
+        raise CheckpointError(
+            f"{path} is a compressed archive, not a file of torch.save",
+            member=packed[0].filename[:80],
+            unpacked=f"{unpacked:,} bytes from {size:,}",
+            hint="unpack it and give what is inside",
+        )
+    if sum(one.file_size for one in members) > size:
+        raise CheckpointError(f"{path} is damaged: its members say that they are larger than the file ({size:,} bytes)")
+    pickles = sum(one.file_size for one in members if one.filename.endswith(".pkl"))
+    if pickles > MOST_PICKLE:
+        raise CheckpointError(f"{path} is not a weights file: {pickles:,} bytes of it are names, not numbers")
+
+
+def _check_extent(key: str, tensor: Tensor, path: Path) -> None:
+    """A tensor that claims more numbers than are stored would take any amount of memory when it is copied."""
+    if tensor.layout != torch.strided or tensor.is_quantized:
+        return
+    claimed, stored = tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes()
+    if claimed > stored:
+        raise CheckpointError(
+            f"{key[:80]} in {path} says it has {claimed:,} bytes, but only {stored:,} are stored",
+            hint="save the model again with contiguous tensors",
+        )
 
 
 def file_sha256(path: Path) -> str:
@@ -158,10 +206,7 @@ def _weight_files(folder: Path) -> tuple[Path, ...]:
 
 
 def _shards(index: Path) -> tuple[Path, ...]:
-    try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"{index} is not an index of shards", reason=error) from error
+    names = sorted(set(_weight_map(index).values()))
     files = tuple(index.parent / Path(name).name for name in names)
     missing = [file.name for file in files if not file.is_file()]
     if missing or not files:
@@ -170,6 +215,30 @@ def _shards(index: Path) -> tuple[Path, ...]:
             missing=", ".join(missing[:6]),
         )
     return files
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    """Key -> shard, as an index says."""
+    content = read_object(index, ("weight_map",))
+    found = content["weight_map"]
+    if not isinstance(found, dict) or not all(isinstance(name, str) and name for name in found.values()):
+        raise CheckpointError(f"{index} is not an index of shards", expected="weight_map: key -> file name")
+    return found
+
+
+def _check_index(folder: Path, keys: Collection[str]) -> None:
+    """A folder's index must name the keys that its shards hold."""
+    index = next((folder / name for name in INDEX_NAMES if (folder / name).is_file()), None)
+    if index is None or any((folder / name).is_file() for name in WEIGHT_NAMES):
+        return
+    named = _weight_map(index)
+    missing = sorted(set(named) - set(keys))
+    if missing:
+        raise CheckpointError(
+            f"{index} names {len(missing)} tensors that its shards do not hold",
+            missing=grouped(missing),
+            hint="fetch the shards and their index again, of the same version",
+        )
 
 
 def _file_kind(path: Path) -> str:
@@ -184,14 +253,16 @@ def _file_kind(path: Path) -> str:
     if head.startswith(b"version https://git-lfs"):
         hint = f"git lfs pull --include {path.name}"
         raise CheckpointError(f"{path} is a Git LFS pointer, not the weights", hint=hint)
-    if head.lstrip()[:1] == b"<":
-        raise CheckpointError(f"{path} is a web page, not a weights file", hint="download the file itself")
     if head.startswith(b"PK\x03\x04"):
         return "zip"
-    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 32:
-        return "safetensors"
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= path.stat().st_size - 8:
+        return "safetensors"  # before looking for text: any bytes may stand in the length of its header
     if head[:1] == b"\x80":
         return "pickle"
+    if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<head", b"<?xml", b"<body")):
+        raise CheckpointError(f"{path} is a web page, not a weights file", hint="download the file itself")
+    if head[8:9] == b"{":
+        raise CheckpointError(f"{path} is a safetensors file that was cut off in its header")
     raise CheckpointError(f"{path} is not a weights file", expected="safetensors, or a file written by torch.save")
 
 
@@ -205,7 +276,9 @@ def _pickled_names(path: Path, kind: str) -> set[str]:
                     raise CheckpointError(f"{path} is a zip archive without weights in it")
                 return set().union(*(_globals_of(archive.read(name)) for name in members))
         return _names_of_older_layout(path)
-    except (ValueError, zipfile.BadZipFile, EOFError, OSError) as error:
+    except CheckpointError:
+        raise
+    except Exception as error:  # pickletools raises whatever the bytes lead it to
         raise _damaged(path, error) from error
 
 
@@ -291,7 +364,12 @@ def _damaged(path: Path, error: Exception) -> CheckpointError:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    """What an error says, in one line; torch's advice to load without restrictions is left out."""
+    text = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    if "weights_only" not in str(error):
+        return text
+    named = re.search(r"(?:GLOBAL|Unsupported (?:class|operand|global)[^\w]*)\s*([\w.]+)", str(error))
+    return f"it names {named.group(1)}, which is code" if named else "it holds code"
 
 
 def grouped(names: Sequence[str], most: int = 8) -> str:

@@ -11,6 +11,7 @@ from repcore import registry, stopping
 from repcore.cli.console import ConsoleReporter, say, show_json
 from repcore.cli.options import device_option, json_option, reader_options, torch_device
 from repcore.errors import ConfigError, DataError, closest
+from repcore.outputs import local_output, sole_writer
 
 if TYPE_CHECKING:
     from repcore.embedding.inference import InferenceOptions
@@ -48,6 +49,7 @@ DTYPES = {"float32": "float32", "bfloat16": "bfloat16"}
 @click.option("--workers", type=int, default=0, show_default=True, help="Processes that read and prepare rows.")
 @click.option("--dtype", type=click.Choice(list(DTYPES)), default="float32", show_default=True, help="Number format.")
 @click.option("--normalise", is_flag=True, help="Scale every vector to unit length.")
+@click.option("--windows", is_flag=True, help="A row for every window of a long sample, with start and end.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if any row could not be embedded.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing output file.")
 @device_option
@@ -62,7 +64,7 @@ def embed_command(ctx: click.Context, /, **given: Any) -> None:
     Example:
       repcore embed runs/latest/model molecules.csv -o vectors.parquet
     """
-    output: Path = given["output"]
+    output: Path = local_output(given["output"], folder_too=given["level"] in ELEMENTS)
     if given["level"] in ELEMENTS and given["pool"] is None:
         _elements(ctx, given)
         return
@@ -79,8 +81,11 @@ def embed_command(ctx: click.Context, /, **given: Any) -> None:
     reader = model.reader(given["data"], reader=given["reader"], options=options)
     inference = _inference(given, model)
     header = _header(model, reader, inference)
-    writer = writer_class(output, header)
     reporter = ConsoleReporter()
+    ctx.with_resource(sole_writer(output, reporter.info))
+    if given["overwrite"] and hasattr(writer_class, "clear_others"):
+        writer_class.clear_others(output, header)
+    writer = writer_class(output, header)
     report_account(reader, reporter)
     _run(model, reader, inference, writer, reporter)
     reporter.close()
@@ -132,6 +137,7 @@ def _inference(given: dict[str, Any], model: Model) -> InferenceOptions:
         device=model.device,
         dtype=getattr(torch, DTYPES[given["dtype"]]),
         normalise=given["normalise"],
+        apart=given["windows"],
     )
 
 
@@ -147,6 +153,7 @@ def _header(model: Model, reader: DatasetReader, options: InferenceOptions) -> d
         "level": options.level,
         "layer": options.layer,
         "normalise": options.normalise,
+        **({"windows": True} if options.apart else {}),
     }
 
 
@@ -157,7 +164,7 @@ def _run(
 
     from repcore.embedding.inference import run_windows
 
-    total, done = len(reader), writer.rows_done
+    total, done = len(reader), writer.inputs_done
     if done:
         reporter.info(f"going on after {done:,} rows that an earlier command has written")
     windows = run_windows(
@@ -172,9 +179,9 @@ def _run(
     with stopping.noted(reporter.info, grace=WINDOW_GRACE) as stop:
         for rows in windows:
             writer.write(rows)
-            reporter.progress("embedding", writer.rows_done, total)
-            if writer.rows_done < total:
-                stop.obey(f"{writer.rows_done:,} of {total:,} rows are kept")
+            reporter.progress("embedding", writer.inputs_done, total)
+            if writer.inputs_done < total:
+                stop.obey(f"{writer.inputs_done:,} of {total:,} rows are kept")
 
 
 def _summary(model: Model, reader: DatasetReader, writer: EmbeddingWriter, path: Path, as_json: bool) -> None:

@@ -42,8 +42,9 @@ def ended(error: BaseException, arguments: list[str]) -> int:
     if isinstance(error, KeyboardInterrupt | click.Abort):
         complain("interrupted")
         return 130
-    reason = error.__context__ if isinstance(error, SystemExit) else error
-    if isinstance(reason, OSError) and reason.errno == errno.EPIPE:  # click turns it into SystemExit
+    muted = type(sys.stdout).__name__.endswith("PacifyFlushWrapper")  # click has met the closed pipe and exits with 1
+    closed = isinstance(error, BrokenPipeError) or (isinstance(error, SystemExit) and muted)
+    if closed:
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  flushed at the end
         return 0
     raise error

@@ -13,6 +13,7 @@ from repcore.cli.console import ConsoleReporter, say, show_json
 from repcore.cli.embed import DTYPES, WINDOW_GRACE
 from repcore.cli.options import device_option, json_option, reader_options, torch_device
 from repcore.errors import ConfigError, DataError
+from repcore.outputs import local_output, sole_writer
 
 if TYPE_CHECKING:
     from repcore.embedding.inference import InferenceOptions
@@ -53,6 +54,7 @@ def predict_command(ctx: click.Context, /, **given: Any) -> None:
     Example:
       repcore predict runs/latest new.csv -o predictions.csv --coverage 0.9
     """
+    output: Path = local_output(given["output"], folder_too=True)
     from repcore.data.accounting import report_account
     from repcore.embedding.model import load
 
@@ -60,15 +62,15 @@ def predict_command(ctx: click.Context, /, **given: Any) -> None:
     if model.target is not None and model.target.level != "item":
         _elements(ctx, model, given)
         return
-    output: Path = given["output"]
     if output.exists() and not given["overwrite"]:
         raise DataError(f"{str(output)!r} exists", hint="--overwrite, or another file name")
     if given["format"] is not None:
         raise ConfigError(f"--format {given['format']} is for answers about elements; the suffix of -o says the format")
     predictor = model.predictor()
     reader = open_with_label(model, given)
-    writer = _writer(model, predictor, reader, given)
     reporter = ConsoleReporter()
+    ctx.with_resource(sole_writer(output, reporter.info))
+    writer = _writer(model, predictor, reader, given)
     report_account(reader, reporter)
     _run(predictor, reader, _inference(given, model), writer, reporter, given["coverage"])
     reporter.close()
@@ -129,6 +131,8 @@ def _writer(model: Model, predictor: Predictor, reader: DatasetReader, given: di
     }
     first = output_names(target, predictor.width)[0]
     answer = f"p:{first}" if target.kind in ("class", "multilabel") else first
+    if given["overwrite"]:
+        TableWriter.clear_others(given["output"], header)
     return TableWriter(given["output"], header, answer, text_columns(target, predictor.width))
 
 

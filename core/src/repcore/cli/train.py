@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 @data_options
 @click.option("--config", "file", type=click.Path(path_type=Path), help="YAML file merged over the preset.")
 @click.option("--resume", metavar="RUN", help="Go on with a run: its folder, its name, or latest.")
+@click.option("--allow-changed-data", is_flag=True, help="Resume although the data have changed; says what differs.")
 @click.option("--init-from", type=click.Path(path_type=Path), metavar="MODEL", help="Start from a model's weights.")
 @click.option("--name", help="Name of the run folder.")
 @click.option("--out", type=click.Path(path_type=Path), default=RUNS_FOLDER, show_default=True, help="Folder of runs.")
@@ -46,6 +47,7 @@ def train_command(
     reader: str | None,
     file: Path | None,
     resume: str | None,
+    allow_changed_data: bool,
     init_from: Path | None,
     name: str | None,
     out: Path,
@@ -65,8 +67,8 @@ def train_command(
     domain: str = ctx.obj
     reporter = ConsoleReporter()
     if resume is not None:
-        _refuse_with_resume(overrides, preset, data, file, init_from)
-        result = _resume(domain, recipe, resume, out, device, reporter)
+        _refuse_with_resume(overrides, preset, file, init_from)
+        result = _resume(domain, recipe, resume, out, device, reporter, data, allow_changed_data)
     else:
         if recipe is None:
             raise ConfigError("which recipe?", recipes=", ".join(one.full_name for one in _recipes(domain)))
@@ -177,12 +179,24 @@ def _estimate(parts: RunParts, device: str) -> Estimate | None:
     return estimate_run(parts, device, total_steps(parts.resolved, order), order)
 
 
-def _resume(domain: str, recipe: str | None, word: str, out: Path, device: str, reporter: ConsoleReporter) -> RunResult:
+def _resume(
+    domain: str,
+    recipe: str | None,
+    word: str,
+    out: Path,
+    device: str,
+    reporter: ConsoleReporter,
+    data: str | None = None,
+    changed_data: bool = False,
+) -> RunResult:
     from repcore.config.resolve import resolve_plain
     from repcore.training.run_folder import RunFolder
 
     folder = RunFolder.open(word, out)
-    resolved = resolve_plain(registry.default(), folder.read_json("config.json"), f"run {folder.path.name}")
+    plain = folder.read_json("config.json")
+    if data is not None:  # the same data in another place; their content is compared
+        plain = {**plain, "dataset": {**plain["dataset"], "path": str(Path(data).expanduser())}}
+    resolved = resolve_plain(registry.default(), plain, f"run {folder.path.name}")
     if resolved.domain != domain or (recipe and registry.default().recipe(recipe, domain).full_name != resolved.recipe):
         raise ConfigError(
             f"{folder.path} is a run of {resolved.recipe}, not of {domain}/{recipe or '...'}",
@@ -193,7 +207,7 @@ def _resume(domain: str, recipe: str | None, word: str, out: Path, device: str, 
     from repcore.training.run import resume_run
 
     parts = assemble(resolved, reporter, fitted=folder.preprocessing)
-    return resume_run(registry.default(), parts, folder, reporter, device=device)
+    return resume_run(registry.default(), parts, folder, reporter, device=device, changed_data=changed_data)
 
 
 def _dry_run(resolved: ResolvedRun, device: str, reporter: ConsoleReporter, init_from: Path | None) -> None:
@@ -205,11 +219,11 @@ def _dry_run(resolved: ResolvedRun, device: str, reporter: ConsoleReporter, init
     if estimate is None:
         say("the model is too large for a trial step on a copy")
         return
-    say(f"rows:      {estimate.rows[0]:,} training, {estimate.rows[1]:,} validation")
-    say(f"weights:   {estimate.weights:,}")
-    say(f"steps:     {estimate.steps:,} of {estimate.items_per_step} items")
-    say(f"one step:  {1000 * estimate.step_seconds:.0f} ms")
-    say(f"whole run: about {duration(estimate.total_seconds)} without validation")
+    say(f"rows:       {estimate.rows[0]:,} training, {estimate.rows[1]:,} validation")
+    say(f"parameters: {estimate.parameters:,}")
+    say(f"steps:      {estimate.steps:,} of {estimate.items_per_step} items")
+    say(f"one step:   {1000 * estimate.step_seconds:.0f} ms")
+    say(f"whole run:  about {duration(estimate.total_seconds)} without validation")
     say("dry run: nothing was trained or written")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from repcore.config.bounds import range_words
 from repcore.config.plain import arms, default_of, to_plain, walk_fields
 
 
@@ -28,7 +29,7 @@ def describe(config_class: type, prefix: str = "") -> Iterator[SettingRow]:
         default = default_of(field)
         yield SettingRow(
             path=path,
-            type=type_words(annotation),
+            type=", ".join(filter(None, (type_words(annotation), range_words(field.metadata)))),
             default="required" if default is dataclasses.MISSING else show_value(to_plain(default)),
             help=field.metadata.get("help", ""),
             unit=field.metadata.get("unit", ""),

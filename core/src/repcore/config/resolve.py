@@ -303,7 +303,7 @@ def _validated(
     for key in values:
         if key not in known:
             problems.append(
-                Problem(key, "is not a setting", None, f"a run has: {', '.join(known)}", closest(key, known))
+                Problem(key, "is not a setting", None, f"a run has: {', '.join(known)}", near_setting(key, known))
             )
     parts: dict[str, ResolvedPart | None] = {}
     for kind in PART_KINDS:
@@ -321,7 +321,7 @@ def _validated(
             problems.append(Problem(name, "is a group of settings, not a value", section, f"{name} has: {fields}"))
             continue
         found, sections[name] = check(config_class, section, prefix=name)
-        problems.extend(found)
+        problems.extend(_with_other_section(one) for one in found)
     for kind in PART_KINDS[:4]:
         if parts[kind] is None and not any(one.path.startswith(kind) for one in problems):
             problems.append(Problem(kind, "is required", None))
@@ -329,6 +329,25 @@ def _validated(
         raise problems_error(problems, lambda path: _origin_of(path, origin))
     check_parts({kind: None if part is None else part.entry for kind, part in parts.items()}, registry)
     return ResolvedRun(recipe=recipe, preset=preset, origin=origin, **parts, **sections)  # type: ignore[arg-type]
+
+
+def _with_other_section(problem: Problem) -> Problem:
+    """``trainer.lr`` stands in another section."""
+    if problem.text != "is not a setting" or problem.suggestion:
+        return problem
+    return dataclasses.replace(problem, suggestion=near_setting(problem.path, ()))
+
+
+def near_setting(key: str, known: Iterable[str]) -> str:
+    """What was meant by an unknown key: a section, or a setting whose section was left out (``seed``)."""
+    name = key.rpartition(".")[2]
+    inside = [f"{section}.{name}" for section, kind in SECTIONS.items() if name in field_types(kind)]
+    if inside:
+        return ", ".join(f"{path}=..." for path in inside)
+    near = closest(key, known)
+    every = {field: section for section, kind in SECTIONS.items() for field in field_types(kind)}
+    close = closest(name, every)
+    return near or (f"{every[close]}.{close}=..." if close else "")
 
 
 def _origin_of(path: str, origin: Mapping[str, str]) -> str:
@@ -371,7 +390,7 @@ def resolve_sections(
         section, _, rest = key.partition(".")
         if section not in classes or not rest:
             known = ", ".join(classes)
-            problems.append(Problem(key, "is not a setting", None, f"sections: {known}", closest(section, classes)))
+            problems.append(Problem(key, "is not a setting", None, f"sections: {known}", near_setting(key, classes)))
             continue
         for inner, part in _nested(rest, value).items():
             _merge_value(values.setdefault(section, {}), {}, inner, part, "command line", f"{section}.{inner}")

@@ -9,22 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from repcore.config.bounds import check_bounds
 
-def setting(default: Any, text: str, unit: str = "") -> Any:  # dataclasses.field is typed by its default
-    """A config field with its help text and unit."""
-    return field(default=default, metadata={"help": text, "unit": unit})
-
-
-def _positive(config: object, *names: str) -> None:
-    for name in names:
-        if not getattr(config, name) > 0:
-            raise ValueError(f"{name}={getattr(config, name)} is not above 0")
+MOST = 2**63 - 1  # seeds are 64-bit numbers in files
 
 
-def _not_negative(config: object, *names: str) -> None:
-    for name in names:
-        if not getattr(config, name) >= 0:
-            raise ValueError(f"{name}={getattr(config, name)} is below 0")
+def setting(default: Any, text: str, unit: str = "", **bounds: Any) -> Any:  # dataclasses.field is typed by its default
+    """A config field with its help text, unit, and range (see :mod:`repcore.config.bounds`)."""
+    return field(default=default, metadata={"help": text, "unit": unit, **bounds})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +32,22 @@ class OptimiserConfig:
     """Which optimiser, and its constants."""
 
     name: Literal["adamw", "adam", "sgd"] = setting("adamw", "optimiser; adamw decouples weight decay")
-    lr: float = setting(1e-3, "peak learning rate")
-    betas: tuple[float, float] = setting((0.9, 0.999), "decay rates of the moment estimates (adam, adamw)")
-    eps: float = setting(1e-8, "added to the root of the second moment (adam, adamw)")
-    momentum: float = setting(0.9, "momentum (sgd)")
-    weight_decay: float = setting(0.01, "weight decay of the parameters that the objective's decay rule selects")
-    final_weight_decay: float | None = setting(
-        None, "weight decay at the end, approached along half a cosine from the first step on; null = constant"
+    lr: float = setting(1e-3, "peak learning rate", above=0)
+    betas: tuple[float, float] = setting(
+        (0.9, 0.999), "decay rates of the moment estimates (adam, adamw)", min=0, below=1
     )
-    clip_norm: float | None = setting(1.0, "largest norm of the whole gradient; null = no clipping")
+    eps: float = setting(1e-8, "added to the root of the second moment (adam, adamw)", above=0)
+    momentum: float = setting(0.9, "momentum (sgd)", min=0, below=1)
+    weight_decay: float = setting(0.01, "weight decay of the parameters that the objective's decay rule selects", min=0)
+    final_weight_decay: float | None = setting(
+        None,
+        "weight decay at the end, approached along half a cosine from the first step on; null = constant",
+        min=0,
+    )
+    clip_norm: float | None = setting(1.0, "largest norm of the whole gradient; null = no clipping", above=0)
 
     def __post_init__(self) -> None:
-        _positive(self, "lr", "eps")
-        _not_negative(self, "weight_decay", *([] if self.final_weight_decay is None else ["final_weight_decay"]))
+        check_bounds(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,53 +55,54 @@ class ScheduleConfig:
     """Learning rate over the run, per optimiser step."""
 
     name: Literal["cosine", "linear", "constant"] = setting("cosine", "shape after the warm-up")
-    warmup_steps: int = setting(0, "steps of linear rise from 0 to the peak", "steps")
-    final_share: float = setting(0.0, "last learning rate as a share of the peak")
+    warmup_steps: int = setting(0, "steps of linear rise from 0 to the peak", "steps", min=0)
+    final_share: float = setting(0.0, "last learning rate as a share of the peak", min=0)
 
     def __post_init__(self) -> None:
-        _not_negative(self, "warmup_steps", "final_share")
+        check_bounds(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """How the data set is divided and batched."""
 
-    batch_size: int = setting(64, "items of one micro-batch on each device", "items")
-    validation_share: float = setting(0.05, "share held out for validation if the data declares no split")
-    validation_limit: int = setting(1000, "most items used for validation and diagnostics", "items")
+    batch_size: int = setting(64, "items of one micro-batch on each device", "items", min=1)
+    validation_share: float = setting(
+        0.05, "share held out for validation if the data declares no split", min=0, below=1
+    )
+    validation_limit: int = setting(1000, "most items used for validation and diagnostics", "items", min=1)
     split: Literal["random", "group"] = setting("random", "how the held-out share is drawn")
     bucket_by_cost: bool = setting(True, "fill batches with items of similar cost where the reader knows costs")
-    limit: int | None = setting(None, "use only the first so many items; null = all", "items")
-    workers: int = setting(0, "loader processes; 0 = in the main process")
+    limit: int | None = setting(None, "use only the first so many items; null = all", "items", min=1)
+    workers: int = setting(0, "loader processes; 0 = in the main process", min=0)
 
     def __post_init__(self) -> None:
-        _positive(self, "batch_size", "validation_limit")
-        _not_negative(self, "workers", "validation_share")
-        if self.validation_share >= 1.0:
-            raise ValueError(f"validation_share={self.validation_share} leaves nothing to train on")
+        check_bounds(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerConfig:
     """Length, precision and rhythm of a run."""
 
-    steps: int | None = setting(None, "optimiser steps; null = from epochs", "steps")
-    epochs: float | None = setting(None, "passes over the training split; used when steps is null", "epochs")
-    accumulate: int = setting(1, "micro-batches of one optimiser step")
-    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = setting("32-true", "number format")
-    seed: int = setting(0, "seed of initialisation, order, views, draws and dropout")
-    log_every: int = setting(10, "steps between lines of metrics.jsonl", "steps")
-    validate_every: int | None = setting(None, "steps between validations; null = ten times a run", "steps")
-    checkpoint_every: int | None = setting(None, "steps between checkpoints; null = with each validation", "steps")
+    steps: int | None = setting(None, "optimiser steps; null = from epochs", "steps", min=1)
+    epochs: float | None = setting(None, "passes over the training split; used when steps is null", "epochs", above=0)
+    accumulate: int = setting(1, "micro-batches of one optimiser step", min=1)
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = setting("32-true", "number format; 16-mixed needs a GPU")
+    seed: int = setting(0, "seed of initialisation, order, views, draws and dropout", min=0, max=MOST)
+    log_every: int = setting(10, "steps between lines of metrics.jsonl", "steps", min=1)
+    validate_every: int | None = setting(None, "steps between validations; null = ten times a run", "steps", min=1)
+    checkpoint_every: int | None = setting(
+        None, "steps between checkpoints; null = with each validation", "steps", min=1
+    )
     patience: int | None = setting(
-        None, "validations without a smaller loss after which the run ends; null = it makes all its steps"
+        None, "validations without a smaller loss after which the run ends; null = it makes all its steps", min=1
     )
     compile: bool = setting(False, "compile the objective with torch.compile")
-    devices: int = setting(1, "devices of this machine")
+    devices: int = setting(1, "devices of this machine", min=1)
     strategy: str = setting("auto", "Lightning strategy, for example ddp")
-    num_nodes: int = setting(1, "machines")
+    num_nodes: int = setting(1, "machines", min=1)
     deterministic: bool = setting(True, "ask torch for deterministic algorithms (warns where none exists)")
-    threads: int | None = setting(None, "torch threads; null = torch's own choice")
+    threads: int | None = setting(None, "torch threads; null = torch's own choice", min=1)
     on_preempt: Literal["stop", "requeue"] = setting(
         "stop", "after SIGUSR1 in a Slurm job: stop, or also ask Slurm to start the job again, which then resumes"
     )
@@ -114,10 +110,7 @@ class TrainerConfig:
     def __post_init__(self) -> None:
         if self.steps is None and self.epochs is None:
             object.__setattr__(self, "epochs", 1.0)
-        _positive(self, "accumulate", "log_every", "devices", "num_nodes")
-        for name in ("steps", "epochs", "validate_every", "checkpoint_every", "threads", "patience"):
-            if getattr(self, name) is not None:
-                _positive(self, name)
+        check_bounds(self)
 
 
 @dataclass(frozen=True, kw_only=True)

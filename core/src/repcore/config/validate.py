@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from repcore.config.bounds import range_words, violation
 from repcore.config.plain import default_of, field_types, find_field, nested_class
 from repcore.errors import ConfigError, closest
 
@@ -51,12 +52,38 @@ def check(config_class: type, values: Mapping[str, Any], *, prefix: str) -> tupl
     """Like :func:`build`, but returns the problems (and None) instead of raising."""
     from pydantic import ValidationError
 
+    outside = _outside_range(config_class, values, prefix)
     try:
         document = json.dumps({"value": dict(values)})
-        return [], _wrapper(config_class).model_validate_json(document, strict=True).value
+        instance = _wrapper(config_class).model_validate_json(document, strict=True).value
     except ValidationError as error:
         found = [_problem(config_class, prefix, dict(one)) for one in error.errors(include_url=False)]
-        return _without_union_noise(found), None
+        known = {one.path for one in outside}
+        if outside:  # __post_init__ says the same again, of the whole section
+            found = [one for one in found if one.path not in known and one.path != prefix.rstrip(".")]
+        return [*outside, *_without_union_noise(found)], None
+    except (RecursionError, ValueError) as error:
+        return [Problem(prefix, f"cannot be read: {str(error)[:200]}", "...")], None
+    return outside, None if outside else instance
+
+
+def _outside_range(config_class: type, values: Mapping[str, Any], prefix: str) -> list[Problem]:
+    """Values outside the range that the metadata of their field give."""
+    found = []
+    for name, value in values.items():
+        field = find_field(config_class, name)
+        if field is None:
+            continue
+        inner = nested_class(field_types(config_class)[name])
+        path = ".".join(part for part in (prefix, name) if part)
+        if inner is not None and isinstance(value, Mapping):
+            found += _outside_range(inner, value, path)
+        elif words := violation(field.metadata, value):
+            default = default_of(field)
+            shown = isinstance(default, int | float | str) and not isinstance(default, bool)
+            meaning = ", ".join(filter(None, (_meaning(field), range_words(field.metadata))))
+            found.append(Problem(path, words, value, meaning, f"{name}: {default}" if shown else ""))
+    return found
 
 
 @lru_cache(maxsize=256)
@@ -155,8 +182,10 @@ def problems_error(problems: list[Problem], origin: OriginOf) -> ConfigError:
 
 
 def _headline(problem: Problem) -> str:
-    if problem.text.startswith("is "):
+    if problem.text in ("is not a setting", "is required") or problem.text.startswith("is a group"):
         return f"{problem.path} {problem.text}"
+    if problem.text.startswith("is "):
+        return f"{problem.path}={problem.got!r} {problem.text}"
     got = problem.got if isinstance(problem.got, str | int | float | bool | type(None) | list) else "..."
     name = problem.path.rpartition(".")[2]
     return f"{problem.text}" if problem.text.startswith(name) else f"{problem.path}={got!r}: {problem.text}"

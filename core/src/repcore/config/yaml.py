@@ -16,6 +16,7 @@ from typing import Any
 from repcore.config.plain import arms, field_types, nested_class
 from repcore.errors import ConfigError
 
+MOST_BYTES, MOST_VALUES, MOST_DIGITS = 8 * 2**20, 1_000_000, 400  # no settings are larger
 INTEGER = re.compile(r"[-+]?\d+(_\d+)*")
 FLOAT = re.compile(r"[-+]?(\d+(_\d+)*\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?(inf|nan)|[-+]?\.(inf|nan)", re.IGNORECASE)
 TRUE, FALSE = {"true", "yes", "on"}, {"false", "no", "off"}
@@ -35,6 +36,10 @@ def load_file(path: Path) -> dict[str, Any]:
         ConfigError: missing, unreadable or not a mapping.
     """
     try:
+        if path.stat().st_size > MOST_BYTES:
+            raise ConfigError(
+                f"config file {str(path)!r} has {path.stat().st_size:,} bytes; settings never need so many"
+            )
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"config file {str(path)!r} does not exist") from None
@@ -88,9 +93,34 @@ def _parse(text: str, origin: str) -> Any:  # nested plain values
     Loader.add_constructor("tag:yaml.org,2002:str", scalar)
     Loader.add_constructor("tag:yaml.org,2002:map", mapping)
     try:
-        return yaml.load(text, Loader)
+        value = yaml.load(text, Loader)
+        _check_size(value, origin)
+        return value
     except yaml.YAMLError as error:
         raise ConfigError(f"{origin} is not valid YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise ConfigError(f"{origin} is nested too deeply") from None
+    except (ValueError, TypeError, AttributeError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"{origin} is not valid YAML: {' '.join(str(error).split())[:200]}") from None
+
+
+def _check_size(value: Any, origin: str) -> None:
+    """Aliases (``*name``) may stand for ever larger parts of a tiny file, or a part for itself."""
+    sizes: dict[int, int] = {}
+
+    def size(part: Any) -> int:
+        if not isinstance(part, dict | list):
+            return 1
+        if id(part) not in sizes:
+            sizes[id(part)] = MOST_VALUES  # while it is being counted: a part that holds itself is too large
+            inner = part.values() if isinstance(part, dict) else part
+            sizes[id(part)] = 1 + sum(size(one) for one in inner)
+        return sizes[id(part)]
+
+    if size(value) >= MOST_VALUES:
+        raise ConfigError(f"{origin} stands for more than {MOST_VALUES:,} values", hint="write it without aliases")
 
 
 def coerce(value: Any, annotation: Any) -> Any:  # plain values in and out
@@ -134,9 +164,9 @@ def _coerce_scalar(text: Unquoted, annotation: Any) -> Any:
         return None
     if bool in choices and lower in TRUE | FALSE:
         return lower in TRUE
-    if int in choices and INTEGER.fullmatch(text):
+    if int in choices and len(text) <= MOST_DIGITS and INTEGER.fullmatch(text):
         return int(text)
-    if float in choices and FLOAT.fullmatch(text):
+    if float in choices and len(text) <= MOST_DIGITS and FLOAT.fullmatch(text):
         return float(lower.replace(".inf", "inf").replace(".nan", "nan"))
     for arm in choices:
         if typing.get_origin(arm) is typing.Literal:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 from repcore.data.accounting import Accounting, walk
+from repcore.data.identity import file_identity
 from repcore.data.pseudonyms import Veil, veil_of
 from repcore.errors import DataError, ItemError, closest
 from repcore.interfaces import Sample
@@ -36,7 +37,7 @@ class Row(Generic[Source]):
         targets: labels by name.
         group: leakage key (speaker, patient), None where the layout does not tell.
         problem: status and reason of a row that is known to be unusable.
-        files: what the row's content lies in; size and time of each go into the fingerprint.
+        files: what the row's content lies in; a hash of each goes into the fingerprint.
         stamp: stands for the content in the fingerprint where there are no files.
         meta: facts known before reading.
     """
@@ -52,7 +53,7 @@ class Row(Generic[Source]):
 
     def stamped(self) -> str:
         """Text that changes when the content or a label does."""
-        facts = [_size_and_time(path) for path in self.files]
+        facts = [file_identity(path) for path in self.files]
         return f"{self.id}|{self.stamp}|{facts}|{sorted(self.targets.items())}"
 
 
@@ -182,7 +183,7 @@ class CatalogueReader(Generic[Source, Content]):
 
     @property
     def fingerprint(self) -> str:
-        """Hash of ids, sizes, times and labels."""
+        """Hash of ids, contents and labels."""
         digest = sha256()
         for row in self.rows:
             digest.update((row.stamped() + "\n").encode("utf-8", "surrogateescape"))
@@ -334,11 +335,3 @@ def files_below(
 
 def _natural(text: str) -> tuple[int, int, str]:
     return (0, int(text), text) if text.isdecimal() else (1, 0, text)
-
-
-def _size_and_time(path: Path) -> tuple[int, int]:
-    try:
-        facts = path.stat()
-    except OSError:
-        return 0, 0
-    return facts.st_size, facts.st_mtime_ns

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import uuid
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -26,6 +25,7 @@ from repcore.data.accounting import Accounting, TableCount
 from repcore.data.cells import MISSING_WORDS, number
 from repcore.data.dialects import FIRST_BLANK, Dialect, IsData, cut, find_dialect
 from repcore.data.encodings import Encoding, detect_encoding
+from repcore.data.identity import file_identity
 from repcore.data.preparation import cache_root
 from repcore.data.records import Counted, Records, first_lines, open_text, universal_lines
 from repcore.errors import DataError, ItemError, closest
@@ -211,19 +211,8 @@ def _read_table(
 
 
 def file_fingerprint(path: Path) -> str:
-    """Hash of a file: its content up to 64 MiB, beyond that of name, size, time and both ends."""
-    digest = sha256()
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        if size <= 64 * 1024 * 1024:
-            while block := file.read(1 << 20):
-                digest.update(block)
-        else:
-            digest.update(f"{path.name}|{size}|{path.stat().st_mtime_ns}".encode())
-            digest.update(file.read(1 << 20))
-            file.seek(-(1 << 20), os.SEEK_END)
-            digest.update(file.read())
-    return digest.hexdigest()
+    """Hash of a file's content."""
+    return file_identity(path)
 
 
 def _dialect(

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,8 +14,7 @@ import torch
 from torch import nn
 
 from repcore import registry as registries
-from repcore.checkpoints.model_folder import MEMBERS, WEIGHTS, ModelFolder, read_model
-from repcore.checkpoints.reading import read_file
+from repcore.checkpoints.model_folder import ModelFolder, read_model
 from repcore.checkpoints.task_part import target_of
 from repcore.data.readers import open_data
 from repcore.embedding.answers import answer_columns
@@ -106,13 +104,7 @@ class Model:
 
     def identity(self) -> str:
         """Hash of the content: tensors by sorted name, what prepares their input, and the facts of a task."""
-        digest = hashlib.sha256()
-        for path in (self.folder.folder / WEIGHTS, *sorted((self.folder.folder / MEMBERS).glob("*.safetensors"))):
-            for name, tensor in sorted(read_file(path).items()):
-                digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-                digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-        digest.update(json.dumps([self.folder.preprocessing, self.folder.task], sort_keys=True).encode())
-        return digest.hexdigest()
+        return self.folder.identity()
 
     @property
     def target(self) -> TargetSpec | None:

@@ -16,7 +16,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from repcore.embedding.windows_apart import SOURCE
 from repcore.errors import DataError
+from repcore.files import parse_json
 
 
 class PartFolder:
@@ -40,6 +42,7 @@ class PartFolder:
         self._parts = sorted(self.folder.glob("part-*.parquet"))
         self.status: Counter[str] = Counter()
         self.failed = 0
+        self._sources: set[str] | None = None
         for table in self.tables():
             self._count(table)
 
@@ -59,16 +62,32 @@ class PartFolder:
             except OSError as error:
                 raise DataError(f"{str(self.path)!r} cannot be written: {error}") from error
 
+    @classmethod
+    def clear_others(cls, path: Path, header: Mapping[str, Any]) -> None:
+        """``--overwrite``: remove the parts that another run has left beside this output; own ones are gone on with."""
+        folder = path.with_name(f"{path.name}.parts")
+        try:
+            kept = parse_json((folder / "header.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            kept = None
+        if kept != json.loads(json.dumps(dict(header))):
+            shutil.rmtree(folder, ignore_errors=True)
+
     def restart(self) -> None:
         """Forget what an interrupted run has written."""
         for part in self._parts:
             part.unlink()
-        self._parts, self.status, self.failed = [], Counter(), 0
+        self._parts, self.status, self.failed, self._sources = [], Counter(), 0, None
 
     @property
     def rows_done(self) -> int:
         """Rows written so far, by this writer and by an interrupted one before it."""
         return self.status.total()
+
+    @property
+    def inputs_done(self) -> int:
+        """Rows of the data that are done: as many as were written, or fewer where each window has a row."""
+        return self.rows_done if self._sources is None else len(self._sources)
 
     def append(self, table: pa.Table) -> None:
         """Write a part: columns ``id``, ``status``, ``reason`` and whatever the writer adds."""
@@ -101,6 +120,8 @@ class PartFolder:
     def _count(self, table: pa.Table) -> None:
         self.status.update(table.column("status").to_pylist())
         self.failed += self.failures(table)
+        if SOURCE in table.column_names:
+            self._sources = (self._sources or set()) | set(table.column(SOURCE).to_pylist())
 
     def write_parquet(self) -> Path:
         """Join the parts into one parquet file with the header in its metadata."""

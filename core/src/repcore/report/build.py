@@ -1,13 +1,15 @@
 """``report.html`` of a run: one file that opens without a network, today and in ten years.
 
 Everything is inside (styles, script, plotly.js once, pictures), and a content security policy forbids the page to load
-anything else. Every text from data or settings is escaped by the templates; only ``Picture.html``, which is a plugin's
-output, is trusted as HTML.
+anything else and lets only the scripts with the page's own nonce run. Every text from data or settings is escaped by
+the templates; ``Picture.html`` of an installed renderer is taken as it is (its scripts get the nonce), what a run
+folder brings along (``pictures.jsonl``) is cut down to an allow-list first.
 """
 
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -26,10 +28,11 @@ from repcore.interfaces import Picture
 from repcore.plugins import core_version
 from repcore.registry import Registry
 from repcore.report import findings
-from repcore.report.collect import RunRecord, collect, exported_weights
+from repcore.report.collect import RunRecord, collect, exported_parameters
 from repcore.report.figures import Figure, curves, diagnostic_figures, similarity_figure
 from repcore.report.held_out import HeldOut, held_out
 from repcore.report.map import Colouring, Layout, colourings, layouts
+from repcore.report.markup import safe_markup
 from repcore.report.neighbours import Neighbourhood, neighbourhood
 from repcore.report.pictures import Artist, PackedPictures, pack_pictures
 from repcore.report.probes import probe_results
@@ -101,7 +104,7 @@ def render_page(record: RunRecord, registry: Registry) -> str:
             title=f"{record.recipe} ({record.config.get('preset', '-')})",
             verdict=findings.verdict_sentence(record),
             warnings=[*findings.warnings(record, registry), *embedded.found.warnings],
-            cards=findings.cards(record, exported_weights(record)),
+            cards=findings.cards(record, exported_parameters(record)),
             curves=drawings,
             validation=_validation_table(record),
             diagnostics=health,
@@ -121,6 +124,7 @@ def render_page(record: RunRecord, registry: Registry) -> str:
             plotly_megabytes=len(script) / 1e6,
             written=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
             version=core_version(),
+            nonce=page_nonce(),
         )
     )
 
@@ -170,14 +174,25 @@ def _drawn(
     closer_than: str = "",
 ) -> Drawn:
     labels = [f"{one.name} {one.text(place)}" for one in colours[: len(found.labels)] if one.text(place)]
-    html = None if picture is None else Markup(picture.html)
+    html = None if picture is None else Markup(with_nonce(picture.html))
     return Drawn(found.ids[place], labels[:4], html, picture.alt if picture else "", similarity, closer_than)
+
+
+@lru_cache(maxsize=1)
+def page_nonce() -> str:
+    """What scripts of the page carry; drawn after all data were written, so that no data can carry it."""
+    return secrets.token_urlsafe(16)
+
+
+def with_nonce(markup: str) -> str:
+    """A renderer's HTML whose scripts may run in the page."""
+    return markup.replace("<script>", f'<script nonce="{page_nonce()}">')
 
 
 def _drawn_by_objective(record: RunRecord) -> list[Drawn]:
     """What the trained objective drew of held-out rows."""
     return [
-        Drawn(str(line.get("id", "-")), (), Markup(str(line["html"])), str(line.get("alt", "")))
+        Drawn(str(line.get("id", "-")), (), Markup(safe_markup(str(line["html"]))), str(line.get("alt", "")))
         for line in record.pictures
         if "html" in line
     ]

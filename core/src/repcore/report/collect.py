@@ -5,7 +5,6 @@ Any file may be missing or cut off (the run was killed, has no validation rows, 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from repcore.checkpoints.model_folder import WEIGHTS
 from repcore.errors import RunError
-from repcore.files import read_lines
+from repcore.files import read_json_file, read_lines
 from repcore.reporting import BASELINE
 
 BOOKKEEPING = ("step", "epoch", "split", "lr", "grad_norm", "items_per_second", "data_wait_share")
@@ -99,7 +98,7 @@ class RunRecord:
         return finite_series(self.train if split == "train" else self.validation, name)
 
     def baseline(self, name: str) -> float:
-        """Last value of the yardstick of a metric, NaN if the objective reports none."""
+        """Last value of the baseline of a metric, NaN if the objective reports none."""
         for lines in (self.validation, self.train):
             _, values = finite_series(lines, name + BASELINE)
             if values:
@@ -159,8 +158,8 @@ def table_of(content: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return None
 
 
-def exported_weights(record: RunRecord) -> int | None:
-    """Number of weights of the exported encoder, from the header of its file; None if there is none."""
+def exported_parameters(record: RunRecord) -> int | None:
+    """Number of parameters of the exported encoder, from the header of its file; None if there is none."""
     path = record.path / "model" / WEIGHTS
     if not path.is_file():
         return None
@@ -180,7 +179,7 @@ def _object(path: Path, damaged: list[str]) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json_file(path)
     except (OSError, ValueError):
         content = None
     if isinstance(content, dict):

@@ -110,6 +110,7 @@ def _fill(found: HeldOut, record: RunRecord, registry: Registry) -> None:
     poolings = registry.encoder(model.encoder_name).spec.poolings
     targets = item_targets(reader, resolved)
     parts, samples, kept, sizes = [], [], [], []
+    reason = ""
     for start in range(0, len(chosen), ROWS_AT_ONCE):
         rows = chosen[start : start + ROWS_AT_ONCE]
         read = prepare_rows(reader, preprocessor, rows)
@@ -120,11 +121,13 @@ def _fill(found: HeldOut, record: RunRecord, registry: Registry) -> None:
                 samples.append(one.sample)
                 kept.append(int(row))
                 sizes.append(sum(preprocessor.cost(item.meta) for item in one.items))
+            else:
+                reason = reason or one.reason or "its vector is not finite"
     if not parts:
-        found.notes.append("None of the held-out rows could be embedded.")
+        found.notes.append(f"None of the held-out rows could be embedded, the first because of: {reason}")
         return
     if len(parts) < len(chosen):
-        found.notes.append(f"{len(chosen) - len(parts)} of {len(chosen)} rows could not be embedded.")
+        found.notes.append(f"{len(chosen) - len(parts)} of {len(chosen)} rows could not be embedded, first: {reason}")
     found.ids, found.rows = [sample.id for sample in samples], np.asarray(kept)
     found.vectors, found.sizes = np.stack(parts), np.asarray(sizes, float)
     found.labels = [(spec, _labels(samples, spec)) for spec in targets]

@@ -184,7 +184,10 @@ class MetricsWriter:
             values[name] = _mean(record.metrics.get(name) for record in records)
         line.update(_mean_over_devices(values, state))
         line["lr"] = records[-1].lr
-        line["grad_norm"] = _mean(record.grad_norm for record in records)
+        line["grad_norm"] = _mean(record.grad_norm for record in records if not record.skipped)
+        skipped = sum(record.skipped for record in records)
+        if skipped:
+            line["skipped_steps"] = skipped
         line["items_per_second"] = sum(record.items for record in records) * state.trainer.world_size / seconds
         line["data_wait_share"] = min(1.0, sum(record.waited for record in records) / seconds)
         self._note_rejected(state, records)

@@ -28,13 +28,26 @@ from repcore.training.optimisers import DecayRule, build_optimiser, set_rates
 
 ProgressAt = Callable[[int], Progress]
 OnNonfinite = Callable[[int, str, Batch, Draws], Exception]
+OVERFLOWS_IN_A_ROW = 30  # the scale has then fallen by a factor of a thousand million
 CUDA_CHECK_EVERY = 20  # steps; looking at a value on a GPU waits for it
 
 
 class StepRecord:
     """What one optimiser step left behind; tensors stay on the device until someone reads them."""
 
-    __slots__ = ("counts", "grad_norm", "items", "lr", "metrics", "progress", "rejected", "terms", "total", "waited")
+    __slots__ = (
+        "counts",
+        "grad_norm",
+        "items",
+        "lr",
+        "metrics",
+        "progress",
+        "rejected",
+        "skipped",
+        "terms",
+        "total",
+        "waited",
+    )
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
@@ -45,6 +58,7 @@ class StepRecord:
         self.grad_norm: Tensor | None = None
         self.lr = 0.0
         self.items = 0
+        self.skipped = False  # a gradient overflowed under 16-mixed
         self.waited = 0.0
         self.rejected: list[Rejected] = []
 
@@ -81,6 +95,7 @@ class ObjectiveModule(pl.LightningModule):
         self.decay_rule, self.accumulate, self.seed, self.progress_at = decay_rule, accumulate, seed, progress_at
         self.on_nonfinite = on_nonfinite
         self.last: StepRecord | None = None
+        self.overflows = 0  # steps skipped in a row
         self._pending: list[LoadedBatch] = []
         self._waited = 0.0
         self._left_at = time.perf_counter()
@@ -129,14 +144,17 @@ class ObjectiveModule(pl.LightningModule):
             carried.append(terms.carry)
             _collect(record, loaded, terms, shares, number)
         before_step(self.objective, record.progress)
-        record.grad_norm = self._clip()
-        if self.device.type != "cuda" or step % CUDA_CHECK_EVERY == 0:
+        record.grad_norm = self._unscaled_and_clipped(optimiser.optimizer)
+        if self._scaler is not None:
+            self._note_overflow(record, pending[-1].batch, drawn[-1])
+        elif self.device.type != "cuda" or step % CUDA_CHECK_EVERY == 0:
             self._check_finite(record, pending[-1].batch, drawn[-1])
         record.lr = set_rates(
             optimiser.optimizer, step, record.progress.total_steps, self.optimiser_config, self.schedule_config
         )
-        optimiser.step()
-        after_step(self.objective, record.progress, carried)
+        optimiser.step()  # the scaler of 16-mixed leaves the parameters alone when a gradient has overflowed
+        if not record.skipped:
+            after_step(self.objective, record.progress, carried)
         record.waited, self._waited = self._waited, 0.0
         self.last = record
 
@@ -192,10 +210,26 @@ class ObjectiveModule(pl.LightningModule):
         pause = getattr(getattr(self.trainer.strategy, "model", None), "no_sync", None)
         return contextlib.nullcontext() if last or pause is None else pause()
 
-    def _clip(self) -> Tensor:
+    @property
+    def _scaler(self) -> torch.amp.GradScaler | None:
+        """The loss scaler of ``16-mixed``; None for other number formats."""
+        return getattr(self.trainer.precision_plugin, "scaler", None)
+
+    def _unscaled_and_clipped(self, optimiser: torch.optim.Optimizer) -> Tensor:
+        """Norm of the true gradient before clipping; a scaled one would be clipped at a thousandth of the limit."""
+        scaler = self._scaler
+        if scaler is not None:
+            scaler.unscale_(optimiser)
         parameters = [p for p in self.objective.parameters() if p.grad is not None]
         limit = self.optimiser_config.clip_norm
         return nn.utils.clip_grad_norm_(parameters, float("inf") if limit is None else limit)
+
+    def _note_overflow(self, record: StepRecord, batch: Batch, draws: Draws) -> None:
+        """A gradient beyond half precision skips the step and lowers the scale; only many in a row are a fault."""
+        record.skipped = not _finite(record.grad_norm)
+        self.overflows = self.overflows + 1 if record.skipped else 0
+        if self.overflows > OVERFLOWS_IN_A_ROW:
+            self._check_finite(record, batch, draws)
 
     def _check_finite(self, record: StepRecord, batch: Batch, draws: Draws) -> None:
         """Before the optimiser moves anything: a bad step leaves the weights as they were."""

@@ -47,7 +47,8 @@ def build_optimiser(
         for key in sorted(by_kind, key=lambda one: (not one[0], one[1]))
     ]  # fmt: skip
     if config.name == "sgd":
-        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
+        fused = _fused_works(trainable[0][1])
+        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, fused=fused)
     kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
     return kind(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=_fused_works(trainable[0][1]))
 

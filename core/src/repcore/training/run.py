@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import shlex
@@ -18,12 +19,14 @@ import torch
 
 from repcore import stopping
 from repcore.config.resolve import ResolvedRun
+from repcore.data.identity import difference, row_stamps
 from repcore.data.stream import EndlessBatches
 from repcore.diagnostics.capture import capture_failure
 from repcore.errors import ConfigError, RunError
 from repcore.interfaces import Batch, Draws
 from repcore.launching import is_first_process, place
 from repcore.ops import chosen_implementations
+from repcore.outputs import sole_writer
 from repcore.registry import Registry
 from repcore.reporting import Reporter
 from repcore.stopping import Stopped
@@ -50,6 +53,7 @@ from repcore.training.processes import Watch, cluster, explained, process_grid, 
 from repcore.training.run_folder import RunFolder, environment, run_name
 
 DEFAULT_VALIDATIONS = 10
+STAMPS = "data.json"  # row id -> hash of its content
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,7 @@ def start_run(
     Raises:
         RepcoreError: the run cannot go on; says why and what was saved.
     """
+    check_precision(parts.resolved.trainer.precision, device)
     folder = RunFolder.create(root, run_name(parts.resolved.recipe, name))
     if is_first_process():
         folder.preprocessing.mkdir()
@@ -94,19 +99,26 @@ def start_run(
 
 
 def resume_run(
-    registry: Registry, parts: RunParts, folder: RunFolder, reporter: Reporter, *, device: str = "auto"
+    registry: Registry,
+    parts: RunParts,
+    folder: RunFolder,
+    reporter: Reporter,
+    *,
+    device: str = "auto",
+    changed_data: bool = False,
 ) -> RunResult:
     """Go on with an interrupted run exactly where its last checkpoint was written.
 
     Args:
         parts: assembled from the run's own settings and fitted preprocessor.
+        changed_data: go on although the data are not those that the run began with; what differs is said.
 
     Raises:
         RunError: the run has no checkpoint or is finished.
     """
     if not (folder.last_checkpoint.is_file() or previous_of(folder.last_checkpoint).is_file()):
         raise RunError(f"{folder.path} has no checkpoint to resume from", hint="start it again without --resume")
-    return execute(registry, parts, folder, reporter, device=device, resume=True)
+    return execute(registry, parts, folder, reporter, device=device, resume=True, changed_data=changed_data)
 
 
 def decay_rule(resolved: ResolvedRun) -> DecayRule:
@@ -163,17 +175,39 @@ def execute(
     device: str,
     resume: bool,
     export: bool = True,
+    changed_data: bool = False,
 ) -> RunResult:
     """Train in an existing run folder, whatever the objective, and export the model when the run is finished.
 
     Args:
         export: write ``model/`` and pictures; fine-tuning writes its own, of the best weights.
+        changed_data: as in :func:`resume_run`.
+
+    Raises:
+        DataError: another process is training in this folder.
     """
+    with sole_writer(folder.path / "run", reporter.info) if is_first_process() else contextlib.nullcontext():
+        return _execute(registry, parts, folder, reporter, device, resume, export, changed_data)
+
+
+def _execute(
+    registry: Registry,
+    parts: RunParts,
+    folder: RunFolder,
+    reporter: Reporter,
+    device: str,
+    resume: bool,
+    export: bool,
+    changed_data: bool,
+) -> RunResult:
+    check_precision(parts.resolved.trainer.precision, device)
     _follow_launcher(parts, reporter, resume)
     module, batches = build_module(parts, folder)
     if parts.resolved.trainer.compile:
         module.objective.compile()
-    checkpoint, start = _checked_start(folder, parts, batches.total_steps, reporter) if resume else (None, 0)
+    checkpoint, start = (
+        _checked_start(folder, parts, batches.total_steps, reporter, changed_data) if resume else (None, 0)
+    )
     if is_first_process():
         remove_leftovers(folder)
         if resume:
@@ -313,6 +347,19 @@ def accelerator(device: str) -> str:
     return device
 
 
+def check_precision(precision: str, device: str) -> None:
+    """Half precision on a CPU: Lightning would silently use another format.
+
+    Raises:
+        ConfigError: ``16-mixed`` without a GPU.
+    """
+    if precision == "16-mixed" and accelerator(device) == "cpu":
+        raise ConfigError(
+            "trainer.precision=16-mixed needs a GPU; this run is on the CPU",
+            hint="trainer.precision=bf16-mixed or 32-true",
+        )
+
+
 def quieten_lightning() -> None:
     """Lightning's hints are about its own loops and loaders, which a run does not use."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
@@ -356,7 +403,9 @@ def _validation_loader(parts: RunParts, trainer: pl.Trainer) -> Any:
     )
 
 
-def _checked_start(folder: RunFolder, parts: RunParts, steps: int, reporter: Reporter) -> tuple[Path, int]:
+def _checked_start(
+    folder: RunFolder, parts: RunParts, steps: int, reporter: Reporter, changed_data: bool
+) -> tuple[Path, int]:
     """The checkpoint to go on from, and the optimiser steps behind it; the run must be the same one."""
     path, saved = newest_sound(folder, reporter)
     start = int(saved["global_step"])
@@ -366,12 +415,16 @@ def _checked_start(folder: RunFolder, parts: RunParts, steps: int, reporter: Rep
         )
     recorded = folder.read_json("environment.json") or {}
     if recorded.get("data_fingerprint") not in (None, parts.reader.fingerprint):
-        raise RunError(
-            f"the data of {folder.path} have changed since the run began",
-            was=recorded["data_fingerprint"][:16],
-            is_now=parts.reader.fingerprint[:16],
-            hint="restore the data, or start a new run with --init-from",
-        )
+        differs = difference(folder.read_json(STAMPS), row_stamps(parts.reader))
+        if not changed_data:
+            raise RunError(
+                f"the data of {folder.path} have changed since the run began",
+                differs=differs,
+                was=recorded["data_fingerprint"][:16],
+                is_now=parts.reader.fingerprint[:16],
+                hint="--data PATH where the same data lie now, or --allow-changed-data",
+            )
+        reporter.warn(f"going on with other data than the run began with: {differs}")
     if recorded.get("teachers", []) != teachers(parts.objective):
         raise RunError(
             "the run was trained with another teacher", was=recorded["teachers"], is_now=teachers(parts.objective)
@@ -380,6 +433,9 @@ def _checked_start(folder: RunFolder, parts: RunParts, steps: int, reporter: Rep
 
 
 def _write_records(registry: Registry, parts: RunParts, folder: RunFolder) -> None:
+    stamps = row_stamps(parts.reader)
+    if stamps is not None:
+        folder.write_json(STAMPS, stamps)
     folder.write_json("config.json", parts.resolved.plain())
     folder.write_json(
         "environment.json",
@@ -398,11 +454,11 @@ def _write_records(registry: Registry, parts: RunParts, folder: RunFolder) -> No
 
 def _plan_words(parts: RunParts, batches: EndlessBatches, folder: RunFolder) -> str:
     resolved = parts.resolved
-    weights = sum(parameter.numel() for parameter in parts.objective.parameters() if parameter.requires_grad)
+    parameters = sum(parameter.numel() for parameter in parts.objective.parameters() if parameter.requires_grad)
     items = resolved.data.batch_size * resolved.trainer.accumulate
     named = "; ".join(f"teacher {one['name']}" for one in teachers(parts.objective))
     return (
-        f"{resolved.recipe} ({resolved.preset}): {weights:,} weights, {len(parts.train):,} training and "
+        f"{resolved.recipe} ({resolved.preset}): {parameters:,} parameters, {len(parts.train):,} training and "
         f"{len(parts.validation):,} validation rows, {batches.total_steps:,} steps of {items} items "
         f"({batches.progress(0).total_epochs:.2g} epochs){'; ' + named if named else ''} -> {folder.path}"
     )

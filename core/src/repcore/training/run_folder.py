@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from repcore.errors import RunError
-from repcore.files import read_lines, write_text
+from repcore.files import read_json_file, read_lines, write_text
 from repcore.launching import is_first_process
 from repcore.registry import Registry
 
@@ -109,9 +109,18 @@ class RunFolder:
         write_text(self.path / name, json.dumps(value, indent=1) + "\n")
 
     def read_json(self, name: str) -> Any:
-        """A JSON file of this run; None if it does not exist."""
+        """A JSON file of this run; None if it does not exist.
+
+        Raises:
+            RunError: it cannot be read.
+        """
         path = self.path / name
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        if not path.is_file():
+            return None
+        try:
+            return read_json_file(path)
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path} cannot be read as JSON", reason=error) from error
 
     def append_lines(self, name: str, records: Iterable[Mapping[str, Any]]) -> None:
         """Append objects to a JSON-lines file; without objects no file is made."""

@@ -179,7 +179,22 @@ def read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def _array(file: Any, name: str) -> np.ndarray | None:  # an open h5py file
-    return np.asarray(file[name][()]) if name in file else None
+    """An array that lies in the file itself; one that the file only points at could be any file of this machine.
+
+    Raises:
+        DataError: a link, external storage, or no array.
+    """
+    link = file.get(name, getlink=True)
+    if link is None:
+        return None
+    if type(link).__name__ != "HardLink":
+        raise DataError(f"{name!r} of {Path(file.filename).name} is a link to somewhere else and was not followed")
+    found = file[name]
+    if not hasattr(found, "shape"):
+        raise DataError(f"{name!r} of {Path(file.filename).name} is a group, not an array")
+    if found.external or found.is_virtual:
+        raise DataError(f"{name!r} of {Path(file.filename).name} lies in another file, which was not read")
+    return np.asarray(found[()])
 
 
 def require_h5py(path: Path) -> Any:  # the module

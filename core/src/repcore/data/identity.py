@@ -1,0 +1,135 @@
+"""What makes data the same data: their content, not the time at which a file was copied.
+
+A file is hashed in blocks, once; the hash is remembered by device, inode, size and time of change in
+``<cache>/identity.sqlite``, so that a second look costs a ``stat``. Copying or touching a file changes none of this
+but the time, and costs one reading; a changed byte changes the hash. Files beyond ``REPCORE_HASH_LIMIT`` GiB (64 unless
+set) are known by size and time instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import sqlite3
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from repcore.data.preparation import cache_root
+
+BLOCK = 64 * 2**20
+READ = 2**20
+LIMIT_VARIABLE = "REPCORE_HASH_LIMIT"
+LIMIT_GIB = 64.0
+MOST_STAMPS = 50_000  # rows whose stamps a run keeps, to say later which have changed
+SHOWN = 5
+
+Key = tuple[int, int, int, int]
+
+
+def file_identity(path: Path) -> str:
+    """Hash of a file's content; ``absent`` where there is none, size and time where it is too large to read."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return "absent"
+    if facts.st_size > _limit():
+        return f"{facts.st_size}-{facts.st_mtime_ns}"
+    key = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns)
+    known = _memory().get(key) or _remembered(key)
+    if known is None:
+        try:
+            known = _hashed(path)
+        except OSError as error:
+            return f"unreadable-{error.errno}"
+        _remember(key, known)
+    _memory()[key] = known
+    return known
+
+
+def row_stamps(reader: Any) -> dict[str, str] | None:  # any DatasetReader
+    """Row id -> short hash of its content and labels; None for readers that do not know, or have very many rows."""
+    rows = getattr(reader, "rows", None)
+    if (
+        not isinstance(rows, tuple | list)
+        or len(rows) > MOST_STAMPS
+        or not all(hasattr(one, "stamped") for one in rows)
+    ):
+        return None
+    return {
+        str(one.id): hashlib.sha256(one.stamped().encode("utf-8", "surrogateescape")).hexdigest()[:16] for one in rows
+    }
+
+
+def difference(before: Mapping[str, str] | None, now: Mapping[str, str] | None) -> str:
+    """Which rows were added, removed or changed, in words."""
+    if before is None or now is None:
+        return "which rows differ is not recorded for this data set"
+    parts = {
+        "new": [name for name in now if name not in before],
+        "gone": [name for name in before if name not in now],
+        "changed": [name for name in now if name in before and now[name] != before[name]],
+    }
+    words = [
+        f"{len(names):,} {word} ({', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''})"
+        for word, names in parts.items()
+        if names
+    ]
+    return "; ".join(words) or "the same rows in another order"
+
+
+def _limit() -> float:
+    try:
+        return float(os.environ.get(LIMIT_VARIABLE, "") or LIMIT_GIB) * 2**30
+    except ValueError:
+        return LIMIT_GIB * 2**30
+
+
+def _hashed(path: Path) -> str:
+    """Hash over the hashes of blocks."""
+    whole = hashlib.sha256()
+    with path.open("rb") as file:
+        while True:
+            block, left = hashlib.blake2b(digest_size=32), BLOCK
+            while left and (piece := file.read(min(READ, left))):
+                block.update(piece)
+                left -= len(piece)
+            if left == BLOCK:
+                return whole.hexdigest()
+            whole.update(block.digest())
+
+
+@lru_cache(maxsize=1)
+def _memory() -> dict[Key, str]:
+    return {}
+
+
+def _remembered(key: Key) -> str | None:
+    with contextlib.suppress(sqlite3.Error, OSError):
+        store = _store(cache_root(), os.getpid())
+        found = store.execute(
+            "SELECT hash FROM files WHERE device=? AND inode=? AND size=? AND time=?", tuple(map(str, key))
+        ).fetchone()
+        return None if found is None else str(found[0])
+    return None
+
+
+def _remember(key: Key, value: str) -> None:
+    with contextlib.suppress(sqlite3.Error, OSError):  # a cache that cannot be written costs time only
+        store = _store(cache_root(), os.getpid())
+        store.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", (*map(str, key), value))
+        store.commit()
+
+
+@lru_cache(maxsize=2)
+def _store(root: Path, process: int) -> sqlite3.Connection:
+    """One connection a process: they do not survive a fork."""
+    root.mkdir(parents=True, exist_ok=True)
+    store = sqlite3.connect(root / "identity.sqlite", timeout=5.0, check_same_thread=False)
+    store.execute(
+        "CREATE TABLE IF NOT EXISTS files (device TEXT, inode TEXT, size TEXT, time TEXT, hash TEXT,"
+        " PRIMARY KEY (device, inode, size, time))"
+    )
+    return store

@@ -1,0 +1,172 @@
+"""Data are known by their content; outputs are looked at before work begins; processes know who they are."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from repcore.cli.main import run
+from repcore.data import identity
+from repcore.data.identity import difference, file_identity
+from repcore.errors import ConfigError, DataError
+from repcore.launching import place
+from repcore.outputs import local_output, sole_writer
+
+
+@pytest.fixture(autouse=True)
+def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPCORE_CACHE", str(tmp_path / "cache"))
+    identity._memory.cache_clear()
+
+
+def test_touch_and_copy_change_nothing_a_byte_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identity, "BLOCK", 1000)
+    monkeypatch.setattr(identity, "READ", 300)
+    path = tmp_path / "a.bin"
+    path.write_bytes(bytes(range(256)) * 20)
+    first = file_identity(path)
+    os.utime(path, (1, 1))
+    assert file_identity(path) == first
+    shutil.copy(path, tmp_path / "b.bin")
+    assert file_identity(tmp_path / "b.bin") == first
+    content = bytearray(path.read_bytes())
+    content[4000] ^= 1
+    path.write_bytes(content)
+    assert file_identity(path) != first
+    assert file_identity(tmp_path / "none") == "absent"
+
+
+def test_a_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+    hashed = identity._hashed
+    monkeypatch.setattr(identity, "_hashed", lambda path: read.append(path) or hashed(path))  # type: ignore[func-returns-value]
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"x" * 100)
+    first = file_identity(path)
+    identity._memory.cache_clear()  # as in another process
+    assert file_identity(path) == first
+    assert read == [path]
+    monkeypatch.setenv("REPCORE_HASH_LIMIT", "0.00000001")
+    identity._memory.cache_clear()
+    assert file_identity(path).startswith("100-")
+
+
+def test_a_cache_that_cannot_be_written_costs_time_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("REPCORE_CACHE", str(tmp_path / "file" / "cache"))
+    assert file_identity(tmp_path / "file") == file_identity(tmp_path / "file")
+
+
+def test_differences_are_named() -> None:
+    words = difference({"a": "1", "b": "2", "c": "3"}, {"b": "2", "c": "4", "d": "5"})
+    assert words == "1 new (d); 1 gone (a); 1 changed (c)"
+    assert "not recorded" in difference(None, {})
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/v.parquet", "gs://b/v.npz", "https://x/v.npz", "hdfs:/x/v.npz"])
+def test_addresses_are_no_local_files(address: str) -> None:
+    with pytest.raises(ConfigError, match="files of this machine"):
+        local_output(Path(address))
+
+
+def test_outputs_are_looked_at_before_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("x")
+    os.mkfifo(tmp_path / "pipe.npz")
+    for path, words in (
+        (tmp_path, "is a folder"),
+        (tmp_path / "file" / "v.npz", "is a file"),
+        (tmp_path / "pipe.npz", "device, pipe or socket"),
+    ):
+        with pytest.raises(DataError, match=words):
+            local_output(path)
+    assert local_output(tmp_path / "new" / "v.npz") == tmp_path / "new" / "v.npz"
+    assert not (tmp_path / "new").exists()
+    assert run(["embed", "no-model", "no-data", "-o", "s3://bucket/v.parquet"]) == 2
+    assert "s3://bucket/v.parquet: output goes to files of this machine" in capsys.readouterr().err
+    assert not Path("s3:").exists()
+
+
+def test_two_commands_on_one_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("repcore.outputs.WAIT_SECONDS", 0.3)
+    source = (
+        "import sys, time\nfrom pathlib import Path\nfrom repcore.outputs import sole_writer\n"
+        "with sole_writer(Path(sys.argv[1])):\n    Path(sys.argv[1] + '.held').touch(); time.sleep(60)\n"
+    )
+    first = subprocess.Popen([sys.executable, "-c", source, str(tmp_path / "v")], env=dict(os.environ))
+    try:
+        while not (tmp_path / "v.held").exists():
+            assert first.poll() is None
+            time.sleep(0.02)
+        said: list[str] = []
+        with pytest.raises(DataError, match=f"process {first.pid}"), sole_writer(tmp_path / "v", said.append):
+            pass
+        assert len(said) == 1
+    finally:
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+    with sole_writer(tmp_path / "v"):  # the system has let go of it
+        assert (tmp_path / ".v.lock").read_text().strip() == str(os.getpid())
+    assert not (tmp_path / ".v.lock").exists()
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, ("", 0, 0, 0)),
+        ({"LOCAL_RANK": "1", "WORLD_SIZE": "2"}, ("lightning", 1, 1, 0)),
+        ({"NODE_RANK": "1"}, ("lightning", 1, 0, 0)),
+        ({"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "a"},
+         ("torchrun", 3, 1, 4)),
+        ({"SLURM_PROCID": "2", "SLURM_STEP_ID": "0", "SLURM_LOCALID": "0", "SLURM_STEP_NUM_TASKS": "4",
+          "SLURM_JOB_NAME": "train"}, ("slurm", 2, 0, 4)),
+        ({"SLURM_PROCID": "0", "SLURM_JOB_NAME": "bash", "SLURM_NTASKS": "4"}, ("", 0, 0, 0)),
+        ({"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_LOCAL_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2"},
+         ("mpi", 1, 1, 2)),
+        ({"PMI_RANK": "1", "PMI_SIZE": "2"}, ("mpi", 1, 0, 2)),
+    ],
+)  # fmt: skip
+def test_a_process_knows_who_it_is(environment: dict[str, str], expected: tuple[str, int, int, int]) -> None:
+    here = place(environment)
+    assert (here.launcher, here.rank, here.local_rank, here.world) == expected
+
+
+def test_resume_by_content(
+    toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run on files: re-staged data go on, a changed byte does not unless told so, and it is said what differs."""
+    from repcore import registry
+
+    if "molecules" not in registry.default().domains():
+        pytest.skip("the molecules plugin is not installed")
+    from repcore.training.listeners import ProgressShow
+
+    table = tmp_path / "m.csv"
+    table.write_text("smiles\n" + "".join(f"{'C' * (1 + i % 9)}{'O' * (1 + i // 9)}\n" for i in range(60)))
+
+    def stop(self: ProgressShow, state: object, record: object) -> None:
+        if state.step == 1:  # type: ignore[attr-defined]
+            signal.raise_signal(signal.SIGTERM)
+
+    words = ["molecules", "train", "selformer", "--out", str(tmp_path / "runs"), "--name", "r", "--device", "cpu",
+             "--data", str(table), "trainer.steps=3", "data.batch_size=4"]  # fmt: skip
+    with monkeypatch.context() as patch:
+        patch.setattr(ProgressShow, "step", stop)
+        assert run(words) == 143, capsys.readouterr().err
+    resume = ["molecules", "train", "--resume", "r", "--out", str(tmp_path / "runs"), "--device", "cpu"]
+    staged = tmp_path / "staged" / "m.csv"
+    staged.parent.mkdir()
+    staged.write_text(table.read_text().replace("CCO\n", "CCN\n", 1))
+    assert run([*resume, "--data", str(staged)]) == 2
+    assert "have changed since the run began" in capsys.readouterr().err
+    shutil.copy(table, staged)
+    table.unlink()
+    assert run([*resume, "--data", str(staged)]) == 0, capsys.readouterr().err
+    assert json.loads((tmp_path / "runs" / "r" / "model" / "config.json").read_text())["card"]["steps"] == 3
