@@ -41,6 +41,18 @@ def test_numpy_writes_what_is_expected(tmp_path: Path) -> None:
     assert not any(headers.contradicts(tmp_path / name) for name in ("a.npy", "b.npz"))
 
 
+def test_a_large_text_is_judged_by_its_first_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("a,b\n1,2\n3,4\n")
+    with headers.shortened(path) as seen:
+        assert seen == path
+    monkeypatch.setattr(headers, "LARGE_TEXT", 5)
+    monkeypatch.setattr(headers, "SHORT_TEXT", 10)
+    with headers.shortened(path) as seen:
+        assert (seen.name, seen.read_text()) == ("rows.csv", "a,b\n1,2\n")
+    assert not seen.exists()
+
+
 def test_json_small_large_and_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.json"
     path.write_text(json.dumps({"training": [{"image": "x"}], "name": "set"}))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 HEAD_BYTES = 4096
 LOOKED_AT = 400  # paths of a folder
 SMALL_JSON = 16 << 20  # bytes; a larger one is judged by its head
+LARGE_TEXT, SHORT_TEXT = 32 << 20, 1 << 20  # bytes
 
 _MAGIC: Mapping[str, tuple[tuple[int, bytes], ...]] = {  # suffix -> (offset, bytes), one of which must be there
     ".wav": ((0, b"RIFF"), (0, b"RF64"), (0, b"RIFX")),
@@ -87,6 +90,22 @@ def is_text(first: bytes) -> bool:
         return True
     controls = sum(byte < 9 or 13 < byte < 32 for byte in first)
     return b"\0" not in first and controls <= len(first) // 100
+
+
+@contextmanager
+def shortened(path: Path) -> Iterator[Path]:
+    """The path itself, or for a text of many megabytes a file of the same name that holds its first lines.
+
+    What recognises a table opens it, and opening may read all of it; its head says as much.
+    """
+    if path.suffix.lower() not in _TEXT or not path.is_file() or path.stat().st_size <= LARGE_TEXT:
+        yield path
+        return
+    first = head(path, SHORT_TEXT)
+    with tempfile.TemporaryDirectory() as name:
+        short = Path(name) / path.name
+        short.write_bytes(first[: first.rfind(b"\n") + 1] or first)
+        yield short
 
 
 def json_at(path: Path) -> Any:  # any JSON value

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from repcore.data.headers import contradicts
+from repcore.data.headers import contradicts, shortened
 from repcore.registry import Entry
 from repcore.specs import DatasetSpec
 from repcore.testing.check import Check, NotJudgedError, fail
@@ -45,8 +45,8 @@ class SnifferSubject:
         """What the sniffer says, headers considered; raising is a failure, and so is a value outside [0, 1]."""
         sniff: Callable[[Path], float] = self.entry.load("sniff")
         try:
-            with limited(SECONDS * slowness()):
-                score = sniff(path)
+            with limited(SECONDS * slowness()), shortened(path) as seen:  # as core does
+                score = sniff(seen)
         except Exception as error:
             fail(f"{what}: {type(error).__name__}: {error}; what is no data of this reader scores 0")
         if isinstance(score, bool) or not isinstance(score, int | float) or not 0.0 <= score <= 1.0:
