@@ -224,6 +224,15 @@ def geometry_statistics(preprocessor: ScenePreprocessor, samples: Iterable[Sampl
     return np.stack(rows)
 
 
+def point_geometry(preprocessor: ScenePreprocessor, sample: Sample, items: Sequence[Item], level: str) -> np.ndarray:
+    """Baseline of points: the numbers of :func:`hand_crafted` at every point of the file, NaN without coordinates."""
+    del items, level
+    scene = preprocessor.geometry(sample)
+    values = hand_crafted(scene).astype(np.float64)
+    found: np.ndarray = np.where((scene.source >= 0)[:, None], values[np.maximum(scene.source, 0)], np.nan)
+    return found
+
+
 def hand_crafted(scene: PreparedScene) -> np.ndarray:
     """|n_z|, height and eigenvalue ratios of every thinned point, (M, 5): the line that learning must beat."""
     slope, height = np.abs(scene.normals[:, 2:]), scene.height[:, None]
