@@ -9,6 +9,7 @@ from repcore_generic.registration import (
     cmim,
     gaussian_anomaly,
     label_shift,
+    masked_features,
     matryoshka,
     mlcd,
     pairs,
@@ -28,6 +29,7 @@ plugin = Registration(
     parts=(
         pairs,
         cmim,
+        masked_features,
         matryoshka,
         mlcd,
         token_alignment,

@@ -124,6 +124,25 @@ class Ssamba(nn.Module):
 
     # --------------------------------------------------------------------------------------- stack
 
+    @property
+    def depth(self) -> int:
+        """Number of the last layer."""
+        return len(self.blocks)
+
+    def token_width(self, level: str = "patches") -> int:
+        """Width of the tokens, the same at every layer and level."""
+        del level
+        return self.config.width
+
+    def embed_tokens(self, batch: Batch) -> Tokens:
+        """Patch vectors (B, P, E) before positions."""
+        layout = self.layout(batch)
+        return Tokens(self.embed_patches(batch, layout), valid=layout.valid, position=layout.position)
+
+    def encode_tokens(self, tokens: Tokens, batch: Batch, layers: Sequence[int] = ()) -> Features:
+        """Features of patch vectors, some of which may have been replaced."""
+        return self.encode(tokens.values, self.layout(batch), layers)
+
     def forward(self, batch: Batch, layers: Sequence[int] = ()) -> Features:
         layout = self.layout(batch)
         return self.encode(self.embed_patches(batch, layout), layout, layers)
@@ -161,7 +180,11 @@ class Ssamba(nn.Module):
         collected = {} if states is None else states
         for first in range(0, len(self.blocks), 2 if paired else 1):
             members = range(first, first + (2 if paired else 1))
+            half = paired and members[0] + 1 in layers  # between the two blocks that read one residual
+            entering = self._joined(hidden, residual, scale) if half and residual is not None else hidden
             outputs, residual = self._step(hidden, residual, scale, members, valid)
+            if half:
+                collected[members[0] + 1] = entering + outputs[0]
             hidden = sum(outputs[1:], start=outputs[0])
             scale *= len(outputs)
             if members[-1] + 1 in layers:

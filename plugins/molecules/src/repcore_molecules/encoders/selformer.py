@@ -11,6 +11,7 @@ Symbols: B molecules, T token slots, S real tokens, D width, L layers.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -132,19 +133,50 @@ class Selformer(nn.Module):
         """Rows of the position table, int64 (B, T)."""
         return token_positions(input_ids, self.config.position_padding_id)
 
-    def forward(self, batch: Batch, layers: Sequence[int] = ()) -> Features:
+    @property
+    def depth(self) -> int:
+        """Number of the last layer."""
+        return len(self.layers)
+
+    def token_width(self, level: str = "tokens") -> int:
+        """Width of the tokens, the same at every layer."""
+        del level  # there is one
+        return self.config.hidden_width
+
+    def forward(self, batch: Batch, layers: Sequence[int] = (), until: int | None = None) -> Features:
+        """``until``: the last layer to compute, whose tokens then take the place of the last; None = all."""
         input_ids, valid = self._inputs(batch)
         position = self._checked_positions(input_ids)
-        self._check_layers(layers)
-        by_layers = self.pooling == "mean-layers" or not self.training  # in training only where it is the vector
-        wanted = set(range(len(self.layers) + 1)) if by_layers else set(layers)
         packing = self._packing(input_ids, valid)
-        mask = None if packing is not None or valid is None else valid
         if packing is not None:
             input_ids, position = packing.pack(input_ids), packing.pack(position)
-        hidden = self.embeddings(input_ids, position)
+        return self._run(self.embeddings(input_ids, position), packing, batch, layers, until)
+
+    def embed_tokens(self, batch: Batch) -> Tokens:
+        """The embedding output (B, T, D), which is layer 0."""
+        input_ids, valid = self._inputs(batch)
+        return Tokens(self.embeddings(input_ids, self._checked_positions(input_ids)), valid=valid)
+
+    def encode_tokens(
+        self, tokens: Tokens, batch: Batch, layers: Sequence[int] = (), until: int | None = None
+    ) -> Features:
+        """Features of embedded tokens, some of which may have been replaced."""
+        packing = self._packing(*self._inputs(batch))
+        hidden = tokens.values if packing is None else packing.pack(tokens.values)
+        return self._run(hidden, packing, batch, layers, until)
+
+    def _run(
+        self, hidden: Tensor, packing: Packing | None, batch: Batch, layers: Sequence[int], until: int | None
+    ) -> Features:
+        """The transformer layers over the embedding output, packed (S, D) or padded (B, T, D)."""
+        valid = self._inputs(batch)[1]
+        last_layer = len(self.layers) if until is None else until
+        self._check_layers([*layers, last_layer], most=last_layer)
+        by_layers = self.pooling == "mean-layers" or not self.training  # in training only where it is the vector
+        wanted = set(range(last_layer + 1)) if by_layers else set(layers)
+        mask = None if packing is not None or valid is None else valid
         states = {0: hidden} if 0 in wanted else {}
-        for number, layer in enumerate(self.layers, start=1):
+        for number, layer in enumerate(itertools.islice(self.layers, last_layer), start=1):
             hidden = layer(hidden, mask, packing)
             if number in wanted:
                 states[number] = hidden
@@ -152,11 +184,10 @@ class Selformer(nn.Module):
         def tokens(state: Tensor) -> Tokens:
             return Tokens(state if packing is None else packing.unpack(state), valid=valid)
 
-        last = tokens(hidden)
         extras = {"input_ids": batch.inputs["input_ids"], "states": tuple(states.values()), "packing": packing}
         features = Features(
             pooled=hidden,
-            tokens={"tokens": last},
+            tokens={"tokens": tokens(hidden)},
             layers={number: tokens(states[number]) for number in sorted(layers)},
             extras=extras,
         )
@@ -240,12 +271,13 @@ class Selformer(nn.Module):
                 )
         return position
 
-    def _check_layers(self, layers: Sequence[int]) -> None:
-        wrong = [number for number in layers if not 0 <= number <= len(self.layers)]
+    def _check_layers(self, layers: Sequence[int], most: int) -> None:
+        most = min(most, len(self.layers))
+        wrong = [number for number in layers if not 0 <= number <= most]
         if wrong:
             raise ConfigError(
                 f"{NAME} has no layer {', '.join(map(str, wrong))}",
-                expected=f"0 (embedding output) to {len(self.layers)}",
+                expected=f"0 (embedding output) to {most}",
             )
 
 
