@@ -48,6 +48,7 @@ class InferenceOptions:
         workers: preparing processes.
         device / dtype: where and how the encoder runs; vectors come back as float32.
         normalise: unit length.
+        item_timeout: seconds after which a row is given up; None = never.
     """
 
     pooling: str | None = None
@@ -61,6 +62,7 @@ class InferenceOptions:
     device: str = "cpu"
     dtype: torch.dtype = torch.float32
     normalise: bool = False
+    item_timeout: float | None = None
 
 
 def run_windows(
@@ -105,6 +107,7 @@ def windows_of(
         most_bytes=options.window_bytes,
         workers=options.workers,
         whole=whole,
+        item_timeout=options.item_timeout,
     )
 
 
