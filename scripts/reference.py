@@ -78,7 +78,7 @@ def cli_page() -> str:
         "# Command line\n\n",
         "Add `--debug` anywhere for tracebacks. Exit codes: 0 done, 1 a check failed, ",
     ]
-    parts.append("2 bad usage or input, 130 interrupted.\n\n")
+    parts.append("2 bad usage or input, 128 + signal stopped (130: Ctrl-C).\n\n")
     for words, command in commands():
         text = inspect.cleandoc(command.help or "").replace("\b", "")
         prose, _, example = text.partition("Example:")

@@ -48,8 +48,15 @@ DTYPES = {"float32": "float32", "bfloat16": "bfloat16"}
 @click.option("--cost-budget", type=int, help="Most padded cost (tokens, voxels) of a batch.")
 @click.option("--workers", type=int, default=0, show_default=True, help="Processes that read and prepare rows.")
 @item_timeout_option()
-@click.option("--dtype", type=click.Choice(list(DTYPES)), default="float32", show_default=True, help="Number format.")
+@click.option(
+    "--dtype",
+    type=click.Choice(list(DTYPES)),
+    default="float32",
+    show_default=True,
+    help="Number format of the computation.",
+)
 @click.option("--normalise", is_flag=True, help="Scale every vector to unit length.")
+@click.option("--windows", is_flag=True, help="A row for every window of a long sample, with start and end.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if any row could not be embedded.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing output file.")
 @device_option
@@ -138,6 +145,7 @@ def _inference(given: dict[str, Any], model: Model) -> InferenceOptions:
         dtype=getattr(torch, DTYPES[given["dtype"]]),
         normalise=given["normalise"],
         item_timeout=given["item_timeout"],
+        apart=given["windows"],
     )
 
 
@@ -153,6 +161,7 @@ def _header(model: Model, reader: DatasetReader, options: InferenceOptions) -> d
         "level": options.level,
         "layer": options.layer,
         "normalise": options.normalise,
+        **({"windows": True} if options.apart else {}),
     }
 
 
@@ -163,7 +172,7 @@ def _run(
 
     from repcore.embedding.inference import run_windows
 
-    total, done = len(reader), writer.rows_done
+    total, done = len(reader), writer.inputs_done
     if done:
         reporter.info(f"going on after {done:,} rows that an earlier command has written")
     windows = run_windows(
@@ -178,9 +187,9 @@ def _run(
     with stopping.noted(reporter.info, grace=WINDOW_GRACE) as stop:
         for rows in windows:
             writer.write(rows)
-            reporter.progress("embedding", writer.rows_done, total)
-            if writer.rows_done < total:
-                stop.obey(f"{writer.rows_done:,} of {total:,} rows are kept")
+            reporter.progress("embedding", writer.inputs_done, total)
+            if writer.inputs_done < total:
+                stop.obey(f"{writer.inputs_done:,} of {total:,} rows are kept")
 
 
 def _summary(model: Model, reader: DatasetReader, writer: EmbeddingWriter, path: Path, as_json: bool) -> None:

@@ -24,7 +24,15 @@ SHARES = (0.01, 0.1)
 @click.command("scene-segment")
 @click.argument("model")
 @scene_options
-@click.option("--share", "shares", multiple=True, type=float, default=SHARES, show_default=True, help="Of all labels.")
+@click.option(
+    "--share",
+    "shares",
+    multiple=True,
+    type=float,
+    default=SHARES,
+    show_default=True,
+    help="Share of the labels to train on.",
+)
 @click.option("--steps", default=60, show_default=True, help="Optimiser steps of each fine-tuning.")
 @click.option("--lr", default=1e-3, show_default=True, help="Peak learning rate of the encoder.")
 @click.option("--clusters", default=0.0, show_default=True, help="Weight of clustering-based supervision.")
@@ -99,7 +107,7 @@ def compare(
 
 
 def summary(share: float, count: int, name: str, scores: list[DenseScore]) -> dict[str, Any]:
-    """Mean and deviation over seeds."""
+    """Mean and standard deviation over seeds."""
     ious = [one.mean_iou for one in scores]
     return {
         "labels": f"{share:.0%}", "points": count, "features": name, "mean_iou": round(float(np.mean(ious)), 4),
