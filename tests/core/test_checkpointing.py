@@ -21,9 +21,10 @@ from repcore.files import read_lines
 from repcore.reporting import LogReporter
 from repcore.training import checkpointing
 from repcore.training.assembly import assemble
-from repcore.training.listeners import ProgressShow, RunState, Validation
+from repcore.training.listeners import ProgressShow, Validation
 from repcore.training.run import RunResult, start_run
 from repcore.training.run_folder import RunFolder
+from repcore.training.state import RunState
 
 EVERY_STEP = ("trainer.checkpoint_every=1", "trainer.validate_every=1", "trainer.log_every=1")
 

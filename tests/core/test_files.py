@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from repcore.errors import CheckpointError
-from repcore.files import read_object
+from repcore.files import read_object, storable, write_text
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,10 @@ def test_damage_is_named_with_what_the_caller_adds(text: str | None, words: str,
 def test_an_object_may_hold_more_than_it_has_to(tmp_path: Path) -> None:
     (tmp_path / "state.json").write_text('{"mean": 0, "note": "é"}', encoding="utf-8")
     assert read_object(tmp_path / "state.json", ("mean",)) == {"mean": 0, "note": "é"}
+
+
+def test_bytes_that_are_no_text_become_escapes(tmp_path: Path) -> None:
+    assert storable("name\udcff") == "name\\xff"
+    assert storable("é \ud800") == "é \\ud800"
+    write_text(tmp_path / "a", "name\udcff")
+    assert (tmp_path / "a").read_text() == "name\\udcff"

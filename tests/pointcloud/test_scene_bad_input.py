@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +58,34 @@ def test_embedding_reports_every_row(model: Path, folder: Path, tmp_path: Path) 
         "f-far": "huge_extent", "g-millimetres": "unit", "h-broken": "corrupt",
     }  # fmt: skip
     assert usable.tolist() == [True, False, True, False, True, False, True, False]
+
+
+def test_hostile_files_beside_good_ones_are_rows(model: Path, tmp_path: Path) -> None:
+    from repcore.cli.main import run as command
+
+    data = tmp_path / "scans"
+    data.mkdir()
+    np.save(data / "good.npy", cloud())
+    np.save(data / os.fsdecode(b"name\xff.npy"), cloud())
+    np.savetxt(data / "far.txt", 1e308 * np.where(cloud(200) > 1.5, 1, -1))
+    header = {"shape": (10**12, 3), "fortran_order": False, "descr": "<f8"}
+    with (data / "long.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+    with zipfile.ZipFile(data / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("xyz.npy", (data / "long.npy").read_bytes())
+    head = b"ply\nformat binary_little_endian 1.0\nelement vertex 999999999999\n"
+    (data / "long.ply").write_bytes(head + b"property float x\nproperty float y\nproperty float z\nend_header\n")
+    os.mkfifo(data / "pipe.npy")
+    out = tmp_path / "vectors.npz"
+    assert command(["embed", str(model), str(data), "-o", str(out), "--reader", "scenes"]) == 0
+    with np.load(out) as file:
+        status = dict(zip(file["ids"].tolist(), file["status"].tolist(), strict=True))
+        usable = dict(zip(file["ids"].tolist(), np.isfinite(file["embeddings"]).all(1).tolist(), strict=True))
+    assert usable.pop("good") is True
+    assert sum(usable.values()) == 1  # the one with the odd name
+    assert {status[name] for name in ("long", "bomb") if name in status} <= {"corrupt"}
+    assert "pipe" not in status
+    assert len(status) == 6
 
 
 def test_inspect_guesses_units_and_names_bad_rows(

@@ -17,13 +17,23 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file under a temporary name and rename it: readers never see half of it."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
+        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     finally:  # of a full disk nothing is left behind
         temporary.unlink(missing_ok=True)
+
+
+def storable(text: str) -> str:
+    """A text that every file can hold: bytes of a file name that are no UTF-8 become escapes (``\\xff``)."""
+    if text.isascii():
+        return text
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half of a character of UTF-16
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def sync_file(path: Path) -> None:

@@ -345,7 +345,7 @@ def save_model(
         _write_json(partial / CONFIG, {**config, "content": content})
         parameters = sum(tensor.numel() for tensor in weights.values())
         text = model_card(encoder_name, card=card, dim=dim, parameters=parameters, requirements=requirements)
-        (partial / CARD).write_text(text, encoding="utf-8")
+        (partial / CARD).write_text(text, encoding="utf-8", errors="backslashreplace")
         _replace_folder(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -457,4 +457,5 @@ def _install_hint(plugin: Mapping[str, Any], domain: str) -> str:
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")  # lone surrogates as JSON escapes

@@ -9,7 +9,7 @@ import click
 
 from repcore import registry, stopping
 from repcore.cli.console import ConsoleReporter, say, show_json
-from repcore.cli.options import device_option, json_option, reader_options, torch_device
+from repcore.cli.options import device_option, item_timeout_option, json_option, reader_options, torch_device
 from repcore.errors import ConfigError, DataError, closest
 from repcore.outputs import local_output, sole_writer
 
@@ -47,6 +47,7 @@ DTYPES = {"float32": "float32", "bfloat16": "bfloat16"}
 @click.option("--batch-size", type=int, default=64, show_default=True, help="Most items of a batch.")
 @click.option("--cost-budget", type=int, help="Most padded cost (tokens, voxels) of a batch.")
 @click.option("--workers", type=int, default=0, show_default=True, help="Processes that read and prepare rows.")
+@item_timeout_option()
 @click.option(
     "--dtype",
     type=click.Choice(list(DTYPES)),
@@ -143,6 +144,7 @@ def _inference(given: dict[str, Any], model: Model) -> InferenceOptions:
         device=model.device,
         dtype=getattr(torch, DTYPES[given["dtype"]]),
         normalise=given["normalise"],
+        item_timeout=given["item_timeout"],
         apart=given["windows"],
     )
 

@@ -11,7 +11,7 @@ import click
 
 from repcore import registry
 from repcore.cli.console import ConsoleReporter, say, show_json, table
-from repcore.cli.options import json_option, reader_options
+from repcore.cli.options import item_timeout_option, json_option, reader_options
 from repcore.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ SHOWN_FACTS = 16
 @click.option("--read", "settings", multiple=True, metavar="KEY=VALUE", help="Reader settings (repeatable).")
 @click.option("--rows", type=int, help="Most rows to look at; by default up to 5000, as many as 30 s allow.")
 @click.option("--full", is_flag=True, help="Look at every row.")
+@item_timeout_option(60.0)
 @click.option("--strict", is_flag=True, help="Exit with 1 if there is anything to warn about.")
 @json_option
 @click.pass_context
@@ -63,7 +64,9 @@ def inspect_command(ctx: click.Context, /, data: str, **given: Any) -> None:
         fitted, words = _preprocessor(words, reader, asked=bool(taker))
     rows = None if given["full"] else given["rows"] or SAMPLED_ROWS
     seconds = SECONDS if given["rows"] is None and not given["full"] else None
-    found = inspect_reader(reader, fitted, reporter, rows=rows, seconds=seconds)
+    found = inspect_reader(
+        reader, fitted, reporter, rows=rows, seconds=seconds, item_timeout=given["item_timeout"] or None
+    )
     reporter.close()
     fits = recognise(known, path, domain) if path.exists() else None
     next_step = _next_step(data, part.name, recipes, given["reader"], fits)

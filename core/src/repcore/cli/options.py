@@ -37,6 +37,16 @@ def json_option(function: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(function)
 
 
+def item_timeout_option(default: float | None = None) -> Callable[[F], F]:
+    """``--item-timeout SECONDS``."""
+    text = "Give a row up after this time, as status timeout; rows are then read in processes of their own."
+    kind = click.FloatRange(min=0, min_open=default is None)
+    return click.option(
+        "--item-timeout", type=kind, default=default, show_default=default is not None, metavar="SECONDS",
+        help=text if default is None else f"{text} 0 = never.",
+    )  # fmt: skip
+
+
 def torch_device(word: str) -> str:
     """A torch device from ``--device``.
 

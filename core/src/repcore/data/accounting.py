@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from repcore.data.allocation import special_kind
 from repcore.reporting import Reporter
 
 Fate = Literal["used", "ignored", "unreadable"]
@@ -283,7 +284,11 @@ def _walk(folder: Path, seen: set[tuple[int, int]], linked: list[Path], found: l
             elif entry.is_file():
                 found.append(Found(path, left_out="hidden" if hides else ""))
             else:
-                found.append(Found(path, left_out="no regular file"))
+                found.append(Found(path, left_out=_special(path)))
+
+
+def _special(path: Path) -> str:
+    return f"no regular file ({special_kind(path)})" if special_kind(path) else "no regular file"
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 from repcore.data.accounting import Accounting, walk
+from repcore.data.allocation import refuse_special
 from repcore.data.identity import file_identity
 from repcore.data.pseudonyms import Veil, veil_of
 from repcore.errors import DataError, ItemError, closest
@@ -260,6 +261,8 @@ class CatalogueReader(Generic[Source, Content]):
     def _content(self, index: int, row: Row[Source]) -> Content:
         if index in self._cache:
             return self._cache[index]
+        for path in row.files:
+            refuse_special(path)
         content = self.read(row)
         size = self.size_of(content)
         if size <= self._room:

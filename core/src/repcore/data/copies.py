@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from repcore.interfaces import Sample
-
 EXAMPLES = 3
 
 
@@ -34,24 +32,22 @@ class Copies:
     _inputs: dict[bytes, tuple[str, str, Mapping[str, Any]]] = field(default_factory=dict)
     _items: dict[bytes, tuple[str, str, Mapping[str, Any]]] = field(default_factory=dict)
 
-    def see(self, sample: Sample, prepared: Any, part: str) -> None:  # prepared: values of its items, or None
+    def see(self, mine: tuple[str, str, Mapping[str, Any]], inputs: bytes, items: bytes | None) -> None:
         """Compare a row with those before.
 
         Args:
-            sample: as read.
-            prepared: values of its items; None where nothing was prepared.
-            part: declared part of the row, or ``""``.
+            mine: id, declared part (or ``""``) and labels.
+            inputs: :func:`content_hash` of what was read.
+            items: of the values of its items; None where nothing was prepared.
         """
-        mine = (sample.id, part, dict(sample.targets))
-        key = content_hash(sample.inputs)
-        other = self._inputs.setdefault(key, mine)
+        other = self._inputs.setdefault(inputs, mine)
         if other is not mine:
             self.same += 1
             self._note("same", other, mine)
             return
-        if prepared is None:
+        if items is None:
             return
-        other = self._items.setdefault(content_hash(prepared), mine)
+        other = self._items.setdefault(items, mine)
         if other is not mine:
             self.near += 1
             self._note("near", other, mine)

@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import os
 import sqlite3
+import stat
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -35,6 +36,8 @@ def file_identity(path: Path) -> str:
         facts = path.stat()
     except OSError:
         return "absent"
+    if not stat.S_ISREG(facts.st_mode):  # reading a pipe waits for ever
+        return "no file"
     if facts.st_size > _limit():
         return f"{facts.st_size}-{facts.st_mtime_ns}"
     key = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns)

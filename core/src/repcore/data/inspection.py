@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from repcore.data.accounting import Accounting, account_of
-from repcore.data.copies import Copies
-from repcore.data.guard import prepare_sample, read_sample
+from repcore.data.copies import Copies, content_hash
+from repcore.data.guard import item_guard, prepare_sample, read_sample
+from repcore.data.item_processes import apart
 from repcore.data.label_facts import label_facts, label_warnings
 from repcore.data.seeds import generator
 from repcore.errors import ItemError
@@ -89,21 +92,23 @@ def inspect_reader(
     *,
     rows: int | None = SAMPLED_ROWS,
     seconds: float | None = None,
+    item_timeout: float | None = None,
 ) -> Inspection:
     """Read (and, with a preprocessor, prepare) rows, and say what was found.
 
     Args:
         rows: most rows, drawn evenly; None = all.
         seconds: stop looking at further rows after this time; None = never.
+        item_timeout: seconds after which one row is given up, read in a process of its own; None = never.
     """
     found = Inspection(rows=len(reader), account=account_of(reader))
     chosen = rows_to_look_at(len(reader), len(reader) if rows is None else rows)
     if seconds is not None and len(chosen) > IN_ORDER:  # whatever is looked at in time is a sample of the whole
         chosen = generator(0, "inspect-order").permutation(chosen)
-    look = _Look(reader, preprocessor, found)
+    look = _Look(reader, found)
     started = time.monotonic()
-    for number, row in enumerate(chosen):
-        look.at(int(row))
+    for number, seen in enumerate(_seen_rows(reader, preprocessor, chosen, item_timeout)):
+        look.note(seen)
         found.read += 1
         reporter.progress("inspecting", number + 1, len(chosen))
         if seconds is not None and time.monotonic() - started > seconds and number + 1 < len(chosen):
@@ -120,11 +125,89 @@ def rows_to_look_at(count: int, most: int) -> np.ndarray:
     return every if count <= most else np.sort(generator(0, "inspect").choice(every, most, replace=False))
 
 
+@dataclass(slots=True)
+class Seen:
+    """What is kept of a row that was looked at: small, so that it can come from another process.
+
+    Args:
+        costs: of its items.
+        inputs / items: hashes of what was read, and of what it became; None where there is nothing.
+        told: facts of the reader, the preprocessor and the items.
+    """
+
+    row: int
+    id: str
+    status: str = "ok"
+    reason: str = ""
+    costs: Sequence[int] = ()
+    inputs: bytes | None = None
+    items: bytes | None = None
+    targets: Mapping[str, Any] = field(default_factory=dict)
+    group: str | None = None
+    told: Mapping[str, Any] = field(default_factory=dict)
+
+
+def look_at(reader: DatasetReader, preprocessor: Preprocessor | None, row: int) -> Seen:
+    """Read and prepare one row the way training does."""
+    seen = Seen(row, "")
+    sample, items = None, None
+    try:
+        sample = read_sample(reader, row)
+        if preprocessor is not None:
+            items = prepare_sample(preprocessor, sample)
+            seen.costs = [preprocessor.cost(item.meta) for item in items]
+            noted = next((item for item in items if item.status != "ok"), None)
+            if noted is not None:
+                seen.status, seen.reason = noted.status, noted.reason
+        with item_guard(reader, "describing"):
+            _describe(seen, sample, items, (reader, preprocessor))
+    except ItemError as error:
+        seen.status, seen.reason = error.status, error.reason
+        if sample is not None and seen.inputs is None:
+            with suppress(ItemError), item_guard(reader, "describing"):
+                _describe(seen, sample, None, (reader, preprocessor))
+    seen.id = sample.id if sample is not None else row_name(reader, row)
+    return seen
+
+
+def _describe(seen: Seen, sample: Sample, items: Sequence[Item] | None, codes: Sequence[Any]) -> None:
+    told = dict(sample.meta)
+    for code in codes:
+        describe = getattr(code, "describe", None)
+        if describe is not None:
+            told.update(describe(sample))
+    for item in items or ():
+        told.update({f"item {name}": value for name, value in item.meta.items() if _is_plain(value)})
+    seen.items = None if items is None else content_hash([item.values for item in items])
+    seen.targets, seen.group, seen.told = dict(sample.targets), sample.group, told
+    seen.inputs = content_hash(sample.inputs)
+
+
+def row_name(reader: DatasetReader, row: int) -> str:
+    """Id of a row that was not read, where the reader knows it."""
+    named = getattr(reader, "id_of", None)
+    return str(row) if named is None else str(named(row))
+
+
+def _seen_rows(
+    reader: DatasetReader, preprocessor: Preprocessor | None, rows: np.ndarray, timeout: float | None
+) -> Iterator[Seen]:
+    work = partial(look_at, reader, preprocessor)
+    if timeout is None:
+        yield from map(work, map(int, rows))
+        return
+
+    def given_up(row: int, error: ItemError) -> Seen:
+        return Seen(row, row_name(reader, row), error.status, error.reason)
+
+    yield from apart(work, map(int, rows), timeout, given_up)
+
+
 class _Look:
     """What is gathered from row to row."""
 
-    def __init__(self, reader: DatasetReader, preprocessor: Preprocessor | None, found: Inspection) -> None:
-        self.reader, self.preprocessor, self.found = reader, preprocessor, found
+    def __init__(self, reader: DatasetReader, found: Inspection) -> None:
+        self.reader, self.found = reader, found
         self.part_of = {int(row): name for name, part in reader.splits.items() for row in part}
         found.parts = {name: len(part) for name, part in reader.splits.items()}
         self.copies = Copies()
@@ -134,46 +217,22 @@ class _Look:
         self.costs: list[int] = []
         self.facts: dict[str, list[Any]] = {}
 
-    def at(self, row: int) -> None:
-        """Look at one row."""
-        sample: Sample | None = None
-        items: list[Item] | None = None
-        status, reason = "ok", ""
-        try:
-            sample = read_sample(self.reader, row)
-            if self.preprocessor is not None:
-                items = prepare_sample(self.preprocessor, sample)
-                self.costs.extend(self.preprocessor.cost(item.meta) for item in items)
-                noted = next((item for item in items if item.status != "ok"), None)
-                if noted is not None:
-                    status, reason = noted.status, noted.reason
-        except ItemError as error:
-            status, reason = error.status, error.reason
-        self.found.status[status] += 1
-        if status != "ok" and len(self.found.examples.setdefault(status, [])) < EXAMPLES:
-            self.found.examples[status].append(f"row {row} ({self._id(row, sample)}): {reason}")
-        if sample is not None:
-            self._note(sample, items, self.part_of.get(row, ""))
-
-    def _id(self, row: int, sample: Sample | None) -> str:
-        named = getattr(self.reader, "id_of", None)
-        return sample.id if sample is not None else str(row) if named is None else str(named(row))
-
-    def _note(self, sample: Sample, items: list[Item] | None, part: str) -> None:
-        self.copies.see(sample, None if items is None else [item.values for item in items], part)
+    def note(self, seen: Seen) -> None:
+        """Take one row in."""
+        self.costs.extend(seen.costs)
+        self.found.status[seen.status] += 1
+        if seen.status != "ok" and len(self.found.examples.setdefault(seen.status, [])) < EXAMPLES:
+            self.found.examples[seen.status].append(f"row {seen.row} ({seen.id}): {seen.reason}")
+        if seen.inputs is None:
+            return
+        part = self.part_of.get(seen.row, "")
+        self.copies.see((seen.id, part, dict(seen.targets)), seen.inputs, seen.items)
         self.parts.append(part)
         for name, values in self.labels.items():
-            values.append(sample.targets.get(name))
-        if sample.group is not None:
-            self.groups.setdefault(sample.group, set()).add(part)
-        told = dict(sample.meta)
-        for code in (self.reader, self.preprocessor):
-            describe = getattr(code, "describe", None)
-            if describe is not None:
-                told.update(describe(sample))
-        for item in items or ():
-            told.update({f"item {name}": value for name, value in item.meta.items() if _is_plain(value)})
-        for name, value in told.items():
+            values.append(seen.targets.get(name))
+        if seen.group is not None:
+            self.groups.setdefault(seen.group, set()).add(part)
+        for name, value in seen.told.items():
             self.facts.setdefault(name, []).append(value)
 
     def finish(self) -> None:

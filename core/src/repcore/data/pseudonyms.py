@@ -42,7 +42,7 @@ class Pseudonyms:
 
     def _read(self) -> None:
         try:
-            with self.path.open(encoding="utf-8", newline="") as file:
+            with self.path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
                 rows = list(csv.DictReader(file))
                 names = tuple(rows[0]) if rows else COLUMNS
         except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -77,7 +77,7 @@ class Pseudonyms:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             temporary.unlink(missing_ok=True)
             temporary.touch(mode=0o600)  # before there is anything to read
-            temporary.write_text(buffer.getvalue(), encoding="utf-8")
+            temporary.write_text(buffer.getvalue(), encoding="utf-8", errors="surrogateescape")
             temporary.replace(self.path)
         except OSError as error:
             raise DataError(f"the key file {str(self.path)!r} cannot be written", reason=error) from error

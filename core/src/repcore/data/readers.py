@@ -16,6 +16,7 @@ from repcore.config.matching import in_words, reads_for
 from repcore.config.plain import field_types
 from repcore.config.resolve import ResolvedPart, resolve_part
 from repcore.data.accounting import walk
+from repcore.data.allocation import special_kind
 from repcore.data.guard import error_in_words, is_strict
 from repcore.data.headers import contradicts, shortened
 from repcore.errors import DataError, PluginError, RegistryError, RepcoreError
@@ -111,6 +112,8 @@ def dataset_settings(
         DataError: the path does not exist, no reader fits, or two fit equally. RegistryError: unknown reader.
     """
     path = Path(data).expanduser()
+    if special_kind(path):
+        raise DataError(f"{data!r} is {special_kind(path)}, no file or folder", hint="save its content as a file first")
     consumer = None if not preprocessor else registry.preprocessor(preprocessor, domain)
     if reader is not None:
         entry = registry.dataset(reader, domain)

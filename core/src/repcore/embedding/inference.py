@@ -49,6 +49,7 @@ class InferenceOptions:
         workers: preparing processes.
         device / dtype: where and how the encoder runs; vectors come back as float32.
         normalise: unit length.
+        item_timeout: seconds after which a row is given up; None = never.
         apart: a vector for every window of a row (``Item.window``) instead of their mean.
     """
 
@@ -63,6 +64,7 @@ class InferenceOptions:
     device: str = "cpu"
     dtype: torch.dtype = torch.float32
     normalise: bool = False
+    item_timeout: float | None = None
     apart: bool = False
 
 
@@ -113,6 +115,7 @@ def windows_of(
         most_bytes=options.window_bytes,
         workers=options.workers,
         whole=whole,
+        item_timeout=options.item_timeout,
     )
 
 

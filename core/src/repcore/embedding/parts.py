@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,12 @@ import pyarrow.parquet as pq
 
 from repcore.embedding.windows_apart import SOURCE
 from repcore.errors import DataError
-from repcore.files import parse_json
+from repcore.files import parse_json, storable
+
+
+def texts(values: Iterable[str | None]) -> pa.Array:
+    """A column of words; file names may hold bytes that are none."""
+    return pa.array([None if one is None else storable(str(one)) for one in values], pa.string())
 
 
 class PartFolder:

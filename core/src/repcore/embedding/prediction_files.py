@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from repcore.embedding.parts import PartFolder
+from repcore.embedding.parts import PartFolder, texts
 from repcore.errors import ConfigError, DataError, closest
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".npz")
@@ -53,7 +53,14 @@ class TableWriter(PartFolder):
         """Append a part."""
         cells: dict[str, Sequence[Any]] = {"id": ids, "status": status, "reason": reason, **columns}
         kinds = {name: pa.string() if name in FIXED or name in self.text else pa.float64() for name in cells}
-        self.append(pa.table({name: pa.array(list(values), kinds[name]) for name, values in cells.items()}))
+        self.append(
+            pa.table(
+                {
+                    name: texts(values) if kinds[name] == pa.string() else pa.array(list(values), kinds[name])
+                    for name, values in cells.items()
+                }
+            )
+        )
 
     def failures(self, table: pa.Table) -> int:
         return int(table.column(self.answer).null_count) if table.num_rows else 0

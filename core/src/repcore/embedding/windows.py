@@ -11,12 +11,14 @@ import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from repcore.data.guard import prepare_sample, read_sample
+from repcore.data.item_processes import apart
 from repcore.errors import ItemError
 from repcore.interfaces import DatasetReader, Item, Preprocessor, Sample
 
@@ -77,16 +79,18 @@ def prepared_windows(
     most_bytes: int = WINDOW_BYTES,
     workers: int = 0,
     whole: bool = False,
+    item_timeout: float | None = None,
 ) -> Iterator[list[PreparedRow]]:
     """Windows of prepared rows, in order; each holds a row at least, then at most so many rows and bytes.
 
     Args:
         workers: processes that read and prepare.
         whole: keep the inputs of each sample.
+        item_timeout: seconds after which a row is given up; see :mod:`repcore.data.item_processes`.
     """
     window: list[PreparedRow] = []
     held = 0
-    for row in _rows(reader, preprocessor, np.asarray(rows, np.int64), workers, whole):
+    for row in _rows(reader, preprocessor, np.asarray(rows, np.int64), workers, whole, item_timeout):
         size = sum(size_of(item.values) for item in row.items)
         size += size_of(row.sample.inputs) if whole and row.sample is not None else 0
         if window and (len(window) == most_rows or held + size > most_bytes):
@@ -99,8 +103,17 @@ def prepared_windows(
 
 
 def _rows(
-    reader: DatasetReader, preprocessor: Preprocessor, rows: np.ndarray, workers: int, whole: bool
+    reader: DatasetReader,
+    preprocessor: Preprocessor,
+    rows: np.ndarray,
+    workers: int,
+    whole: bool,
+    item_timeout: float | None = None,
 ) -> Iterator[PreparedRow]:
+    if item_timeout is not None:
+        work = partial(prepare_row, reader, preprocessor, whole=whole)
+        yield from apart(work, map(int, rows), item_timeout, partial(_given_up, reader), workers)
+        return
     if workers == 0:
         for row in rows:
             yield prepare_row(reader, preprocessor, int(row), whole=whole)
@@ -108,6 +121,10 @@ def _rows(
     chunks = _Chunks(reader, preprocessor, rows, whole)
     for chunk in DataLoader(chunks, batch_size=None, num_workers=workers, prefetch_factor=2):
         yield from chunk
+
+
+def _given_up(reader: DatasetReader, row: int, error: ItemError) -> PreparedRow:
+    return PreparedRow(None, row_id(reader, row), [], error.status, error.reason)
 
 
 def prepare_rows(

@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from repcore.embedding.parts import PartFolder
+from repcore.embedding.parts import PartFolder, texts
 from repcore.errors import DataError
+from repcore.files import storable
 from repcore.interfaces import EmbeddingRows
 
 PARQUET_NAMES = ("id", "status", "reason", "embedding")
@@ -27,11 +28,14 @@ class _EmbeddingParts(PartFolder):
         width = rows.vectors.shape[1]
         flat = pa.array(np.ascontiguousarray(rows.vectors).reshape(-1), pa.float32())
         columns: dict[str, Any] = {
-            "id": pa.array(list(rows.ids), pa.string()),
-            "status": pa.array(list(rows.status), pa.string()),
-            "reason": pa.array(list(rows.reason), pa.string()),
+            "id": texts(rows.ids),
+            "status": texts(rows.status),
+            "reason": texts(rows.reason),
             "embedding": pa.FixedSizeListArray.from_arrays(flat, width),
-            **{name: pa.array(list(values)) for name, values in rows.columns.items()},
+            **{
+                name: pa.array([storable(one) if isinstance(one, str) else one for one in values])
+                for name, values in rows.columns.items()
+            },
         }
         self.append(pa.table(columns))
 

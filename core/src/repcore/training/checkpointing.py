@@ -16,7 +16,7 @@ import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -26,11 +26,9 @@ from torch import nn
 from repcore.errors import CheckpointError, RunError
 from repcore.files import sync_file, sync_folder
 from repcore.reporting import Reporter
+from repcore.training.module import StepRecord
 from repcore.training.run_folder import RunFolder
-
-if TYPE_CHECKING:
-    from repcore.training.listeners import RunState
-    from repcore.training.module import StepRecord
+from repcore.training.state import RunState
 
 PARTIAL = ".partial"
 STATE = "repcore"

@@ -18,9 +18,9 @@ from repcore.errors import ConfigError
 from repcore.files import read_lines
 from repcore.registry import Registry
 from repcore.training.assembly import RunParts, teachers
-from repcore.training.listeners import RunState
 from repcore.training.objective_rules import exported_encoder
 from repcore.training.run_folder import RunFolder
+from repcore.training.state import RunState
 
 EARLY_SHARE = 0.15
 """Share of a run during which no verdict is given: masked models first learn frequencies, and their vectors lie on one

@@ -40,7 +40,6 @@ from repcore.training.listeners import (
     MetricsWriter,
     Patience,
     ProgressShow,
-    RunState,
     StepEvents,
     Validation,
 )
@@ -51,6 +50,7 @@ from repcore.training.pictures import write_pictures
 from repcore.training.plan import stream_order, total_steps
 from repcore.training.processes import Watch, cluster, explained, process_grid, requeue, slurm_job
 from repcore.training.run_folder import RunFolder, environment, run_name
+from repcore.training.state import RunState
 
 DEFAULT_VALIDATIONS = 10
 STAMPS = "data.json"  # row id -> hash of its content

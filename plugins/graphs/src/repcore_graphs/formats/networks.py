@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from repcore.data.allocation import check_allocation, open_arrays
 from repcore.errors import ItemError
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 MATRICES = (".mtx", ".npz")
 SUFFIXES = (".graphml", ".gml", ".gexf", ".net", ".paj", ".json", ".jsonl", ".g6", ".s6", ".edgelist", *MATRICES)
+NODE_BYTES = 64  # that a node takes with its name
+ENTRY_BYTES = 16  # of an entry of a matrix
 SIZES = ("num_nodes", "n_nodes", "number_of_nodes")
 
 
@@ -221,13 +224,21 @@ def _nothing(path: Path) -> Iterable[Network]:
 def _matrix_market(path: Path) -> Iterable[Network]:
     from scipy import io
 
-    symmetry = io.mminfo(path)[5]
+    rows, columns, entries, form, _, symmetry = io.mminfo(path)
+    least = 2 * entries if form == "array" else 4 * entries  # bytes of a line
+    packed = path.suffix.lower() in (".gz", ".bz2")
+    if least > path.stat().st_size and not packed and symmetry == "general":
+        raise ItemError("corrupt", f"{path.name} is cut off: its header announces {entries:,} entries")
+    check_allocation(max(rows, columns) * NODE_BYTES + entries * ENTRY_BYTES, path.name)
     return [_from_matrix(io.mmread(path), is_directed=symmetry == "general")]
 
 
 def _scipy_matrix(path: Path) -> Iterable[Network]:
     from scipy import sparse
 
+    with open_arrays(path) as arrays:
+        sides = [int(side) for side in np.asarray(arrays["shape"]).reshape(-1)]
+    check_allocation(max(sides, default=0) * NODE_BYTES, path.name, "its shape")
     return [_from_matrix(sparse.load_npz(path), is_directed=True)]
 
 
@@ -249,6 +260,17 @@ def _from_matrix(matrix: Any, *, is_directed: bool) -> Network:
     return Network([str(node) for node in range(table.shape[0])], arcs, is_directed, edges=weights)
 
 
+def _sparse6(path: Path) -> Iterable[Network]:
+    """A few bytes of sparse6 may announce billions of nodes."""
+    from networkx.readwrite.graph6 import data_to_n
+
+    for line in path.read_bytes().splitlines():
+        body = line.strip().removeprefix(b">>sparse6<<").removeprefix(b":")
+        if body:
+            check_allocation(data_to_n([sign - 63 for sign in body])[0] * NODE_BYTES, path.name)
+    return _networkx("read_sparse6")(path)
+
+
 _READERS: Mapping[str, Callable[[Path], Iterable[Network]]] = {
     ".graphml": _networkx("read_graphml"),
     ".gml": _gml,
@@ -258,7 +280,7 @@ _READERS: Mapping[str, Callable[[Path], Iterable[Network]]] = {
     ".json": _json,
     ".jsonl": _json_lines,
     ".g6": _networkx("read_graph6"),
-    ".s6": _networkx("read_sparse6"),
+    ".s6": _sparse6,
     ".mtx": _matrix_market,
     ".npz": _scipy_matrix,
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from repcore.data.accounting import Accounting, walk
+from repcore.data.allocation import load_array
 from repcore.data.catalogue import Row, existing, rows_by
 from repcore.data.splits import PART_NAMES
 from repcore.errors import DataError, ItemError
@@ -218,7 +219,7 @@ def read_pointcept(files: Sequence[Path]) -> Loaded:
     columns: dict[str, np.ndarray] = {}
     for path in files:
         try:
-            values = np.load(path, allow_pickle=False)
+            values = load_array(path)
         except (ValueError, OSError, EOFError) as error:
             raise ItemError("corrupt", f"{path.name} cannot be read: {str(error).splitlines()[0]}") from error
         name = path.stem.lower()

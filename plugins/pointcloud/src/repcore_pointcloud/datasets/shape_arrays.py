@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from repcore.data.allocation import load_array, open_arrays
 from repcore.data.catalogue import Catalogue, Row, existing, rows_by
 from repcore.data.splits import PART_NAMES
 from repcore.data.tables import file_fingerprint
-from repcore.errors import DataError
+from repcore.errors import DataError, ItemError
 from repcore.specs import TargetSpec
 from repcore_pointcloud.configs.shapes import ShapeFilesConfig
 from repcore_pointcloud.datasets.shape_reader import ReadCloud, ShapeReader
@@ -87,12 +88,13 @@ def read_arrays(path: Path) -> Mapping[str, np.ndarray]:
         DataError: damaged, or pickled objects.
     """
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {"points": loaded}
-        with loaded:
+        if not zipfile.is_zipfile(path):
+            return {"points": load_array(path)}
+        with open_arrays(path) as loaded:
             key = next(key for key in POINT_KEYS if key in loaded)
             return {"points" if name == key else name: loaded[name] for name in loaded}
+    except ItemError as error:
+        raise DataError(f"{path.name} cannot be read", reason=error.reason) from error
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise DataError(f"{path.name} cannot be read", reason=str(error).splitlines()[0]) from error
 

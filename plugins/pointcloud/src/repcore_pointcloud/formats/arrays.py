@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from repcore.data.allocation import load_array, open_arrays
 from repcore.errors import ItemError
 from repcore_pointcloud.formats import column_names as known
 from repcore_pointcloud.formats.table import RawColumns
@@ -23,7 +24,7 @@ def read_npy(path: Path) -> RawColumns:
     Raises:
         ItemError: ``corrupt``: pickled objects; ``wrong_columns``.
     """
-    return _columns(np.load(path, allow_pickle=False), path)
+    return _columns(load_array(path), path)
 
 
 def read_npz(path: Path) -> RawColumns:
@@ -32,7 +33,7 @@ def read_npz(path: Path) -> RawColumns:
     Raises:
         ItemError: ``wrong_columns``: no array of points, or query points of an occupancy network.
     """
-    with np.load(path, allow_pickle=False) as archive:
+    with open_arrays(path) as archive:
         if OCCUPANCIES in archive:
             raise ItemError(
                 "wrong_columns",

@@ -17,6 +17,11 @@ from repcore.errors import ItemError
 from repcore_pointcloud.formats.table import RawColumns
 
 SUFFIXES = (".ply", ".obj", ".off", ".stl", ".glb", ".gltf")
+HEADER_BYTES = 1 << 20
+PLY_BYTES = {
+    "short": 2, "ushort": 2, "int": 4, "uint": 4, "float": 4, "double": 8, "int16": 2, "uint16": 2, "int32": 4,
+    "uint32": 4, "float32": 4, "float64": 8,
+}  # fmt: skip
 FACE_LISTS = ("vertex_indices", "vertex_index")
 
 
@@ -30,6 +35,7 @@ def read_ply(path: Path) -> RawColumns:
     """
     from plyfile import PlyData, PlyParseError
 
+    _check_promise(path)
     try:
         file = PlyData.read(str(path))
     except PlyParseError as error:
@@ -42,6 +48,31 @@ def read_ply(path: Path) -> RawColumns:
     columns = {name: values for name, values in columns.items() if values.dtype.kind != "O"}
     faces = _triangles(elements["face"].data) if "face" in elements and elements["face"].count else None
     return RawColumns(columns, faces=faces)
+
+
+def _check_promise(path: Path) -> None:
+    """Every element takes bytes; a header that announces more elements than the file has room for is damaged.
+
+    Raises:
+        ItemError: ``corrupt``.
+    """
+    with path.open("rb") as file:
+        head = file.read(HEADER_BYTES)
+    end = head.find(b"end_header")
+    if end < 0:
+        return  # no header: plyfile says so
+    is_text, left, needed = b"format ascii" in head[:end], path.stat().st_size - end, 0
+    size, count = 0, 0
+    for words in (line.split() for line in head[:end].splitlines()):
+        if words[:1] == [b"element"] and len(words) == 3 and words[2].isdigit():
+            needed += size * count
+            size, count = 0, int(words[2][:18])
+        elif words[:1] == [b"property"] and len(words) >= 3:
+            kind = words[2] if words[1] == b"list" else words[1]
+            size += 2 if is_text else PLY_BYTES.get(kind.decode("ascii", "replace"), 1)
+    needed += size * count
+    if needed > left + 1:
+        raise ItemError("corrupt", f"{path.name} is cut off: {left:,} bytes for elements that take {needed:,} or more")
 
 
 def _triangles(face: np.ndarray) -> np.ndarray | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from repcore.data.allocation import check_allocation
 from repcore.errors import ItemError
 from repcore_pointcloud.formats.table import RawColumns
 
@@ -111,6 +112,7 @@ def _compressed(header: dict[str, list[str]], body: bytes) -> dict[str, np.ndarr
     if len(body) < 8:
         raise ValueError("nothing comes after the header")
     packed, unpacked = struct.unpack_from("<II", body)
+    check_allocation(unpacked, "its compressed part", "the header")
     if len(body) - 8 < packed:
         raise ValueError(f"{len(body) - 8:,} of {packed:,} compressed bytes: it is cut off")
     data, count, start = lzf_decompressed(body[8 : 8 + packed], unpacked), _points(header), 0

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from repcore.data.allocation import check_allocation
 from repcore.errors import ItemError
 from repcore_pointcloud.formats import arrays, binary, meshes, pcd, surveys, text
 from repcore_pointcloud.formats.table import PointTable, RawColumns, point_table
@@ -55,6 +56,7 @@ def read_points(
         raise ItemError("unknown_format", f"{path.name}: known are {', '.join(SUFFIXES)}")
     if path.stat().st_size == 0:
         raise ItemError("empty", f"{path.name} has 0 bytes")
+    check_allocation(path.stat().st_size, path.name, "its size")
     try:
         with np.errstate(all="ignore"):  # odd numbers are judged afterwards
             raw = binary.read_bin(path, bin_columns, points) if suffix == ".bin" else _READERS[suffix](path)

@@ -1,0 +1,152 @@
+"""What a header promises is judged before memory is taken for it.
+
+A few bytes can announce terabytes: a damaged header, an archive made to unpack without end. Readers ask
+:func:`check_allocation` with the bytes that a header announces before they make room for them, and read NumPy's files
+through :func:`load_array` and :func:`open_arrays`, which do so. The limit is ``REPCORE_ITEM_MIB`` (8192 unless set),
+and never more than half of the machine's memory.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+from zipfile import ZipFile, ZipInfo
+
+import numpy as np
+
+from repcore.errors import ItemError
+
+LIMIT_VARIABLE = "REPCORE_ITEM_MIB"
+LIMIT_MIB = 8192.0
+DEFLATE_RATIO = 1032  # no deflated file unpacks to more than this many times its size
+
+
+def largest_item() -> int:
+    """Most bytes that one item may announce."""
+    try:
+        asked = float(os.environ.get(LIMIT_VARIABLE, "") or LIMIT_MIB)
+    except ValueError:
+        asked = LIMIT_MIB
+    return int(min(asked * 2**20, _memory() / 2))
+
+
+@functools.cache
+def _memory() -> float:
+    """Bytes of memory of this machine; infinite where the system does not say."""
+    try:
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, OSError, ValueError):
+        return float("inf")
+
+
+def check_allocation(needed: int, name: str, what: str = "its header") -> None:
+    """Refuse an item before memory is taken for it.
+
+    Args:
+        needed: bytes that are announced.
+        name: of the file, for the message.
+        what: announces them.
+
+    Raises:
+        ItemError: ``too_large``.
+    """
+    limit = largest_item()
+    if needed > limit:
+        raise ItemError(
+            "too_large",
+            f"{name}: {what} announces {needed / 2**20:,.0f} MiB; the limit is {limit / 2**20:,.0f} MiB "
+            f"(raise it with {LIMIT_VARIABLE})",
+        )
+
+
+def special_kind(path: Path) -> str:
+    """What a path is if opening it may hang or has no end (pipe, socket, device), in words; empty for files, folders
+    and where there is nothing."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return ""
+    kinds = {
+        "a named pipe": stat.S_ISFIFO, "a socket": stat.S_ISSOCK, "a character device": stat.S_ISCHR,
+        "a block device": stat.S_ISBLK,
+    }  # fmt: skip
+    return next((words for words, is_kind in kinds.items() if is_kind(mode)), "")
+
+
+def refuse_special(path: Path) -> None:
+    """Refuse a path that is no file: opening a pipe waits for ever, a device has no end.
+
+    Raises:
+        ItemError: ``special_file``.
+    """
+    kind = special_kind(path)
+    if kind:
+        raise ItemError("special_file", f"{path.name} is {kind}, no file")
+
+
+def load_array(path: Path) -> np.ndarray:
+    """The array of an ``.npy`` file. Nothing is unpickled.
+
+    Raises:
+        ItemError: ``special_file``, ``too_large``, ``corrupt``: the file is shorter than its header says.
+        ValueError, OSError: it is no such file.
+    """
+    refuse_special(path)
+    with path.open("rb") as file:
+        needed = _announced(file)
+        left = path.stat().st_size - file.tell()
+    if needed > left:
+        raise ItemError("corrupt", f"{path.name} holds {left:,} bytes of values; its header announces {needed:,}")
+    check_allocation(needed, path.name)
+    array = np.load(path, allow_pickle=False)
+    if not isinstance(array, np.ndarray):
+        raise ValueError("it is no .npy file")
+    return array
+
+
+@contextmanager
+def open_arrays(path: Path) -> Iterator[Any]:  # numpy.lib.npyio.NpzFile
+    """An open ``.npz`` archive whose members have been judged by their headers; arrays are read when asked for.
+
+    Raises:
+        ItemError: ``special_file``, ``too_large``, ``corrupt``.
+        ValueError, OSError, zipfile.BadZipFile: it is no such file.
+    """
+    refuse_special(path)
+    with ZipFile(path) as packed:
+        announced = sum(_judged(packed, member, path.name) for member in packed.infolist())
+    check_allocation(announced, path.name, "the list of its arrays")
+    with np.load(path, allow_pickle=False) as archive:
+        yield archive
+
+
+def _judged(packed: ZipFile, member: ZipInfo, name: str) -> int:
+    """Bytes that a member of an archive takes."""
+    if member.file_size > member.compress_size * DEFLATE_RATIO + 1024:
+        raise ItemError("corrupt", f"{name}: {member.filename!r} announces more than its packed bytes can hold")
+    if not member.filename.endswith(".npy"):
+        return member.file_size
+    check_allocation(member.file_size, name, f"{member.filename!r}")
+    with packed.open(member) as file:
+        needed = _announced(file)
+    if needed > member.file_size:
+        raise ItemError(
+            "corrupt", f"{name}: {member.filename!r} has {member.file_size:,} bytes; its header announces {needed:,}"
+        )
+    return member.file_size
+
+
+def _announced(file: IO[bytes]) -> int:
+    """Bytes of values that an ``.npy`` header announces."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, kind = read(file)
+    count = 1
+    for length in shape:
+        count *= max(0, int(length))
+    return count * int(kind.itemsize)

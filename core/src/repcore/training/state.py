@@ -1,0 +1,51 @@
+"""Where a run stands: what its listeners share and what a checkpoint keeps of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import lightning.pytorch as pl
+
+from repcore.reporting import Reporter
+from repcore.training.module import ObjectiveModule
+from repcore.training.run_folder import RunFolder
+
+
+@dataclass(slots=True)
+class RunState:
+    """What listeners share."""
+
+    folder: RunFolder
+    module: ObjectiveModule
+    trainer: pl.Trainer
+    reporter: Reporter
+    total_steps: int
+    config: dict[str, Any]
+    best: float = math.inf
+    last_validation: dict[str, float] = field(default_factory=dict)
+    validated_at: int = -1
+    stop_reason: str = ""
+    stop_signal: int = 0
+
+    def saved(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it; plain values."""
+        return {"best": self.best, "last_validation": dict(self.last_validation), "validated_at": self.validated_at}
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Go on with what a checkpoint kept; older ones kept nothing."""
+        self.best = float(saved.get("best", math.inf))
+        self.last_validation = {str(name): float(value) for name, value in saved.get("last_validation", {}).items()}
+        self.validated_at = int(saved.get("validated_at", -1))
+
+    @property
+    def step(self) -> int:
+        """Optimiser steps done."""
+        return int(self.trainer.global_step)
+
+    @property
+    def is_writer(self) -> bool:
+        """Only the first process writes files and speaks."""
+        return bool(self.trainer.is_global_zero)
