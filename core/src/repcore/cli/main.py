@@ -32,6 +32,10 @@ COMMANDS = {
         "repcore.cli.predict:predict_command",
         "Predictions of a fine-tuned model for every row of a data set.",
     ),
+    "export": (
+        "repcore.cli.export:export_command",
+        "A model as one file (torch.export, ONNX) that runs without repcore.",
+    ),
     "probe": ("repcore.cli.probe:probe_command", "What frozen features know, beside honest baselines."),
     "fit": ("repcore.cli.estimators:fit_command", "Fit an estimator (anomaly scores, dictionaries, ...) on features."),
     "apply": ("repcore.cli.estimators:apply_command", "A fitted estimator's results for every row of a data set."),

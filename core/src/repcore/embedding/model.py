@@ -16,7 +16,8 @@ from torch import nn
 from repcore import registry as registries
 from repcore.checkpoints.model_folder import ModelFolder, read_model
 from repcore.checkpoints.task_part import target_of
-from repcore.data.readers import open_data
+from repcore.config.resolve import resolve_part
+from repcore.data.readers import open_data, open_part
 from repcore.embedding.answers import answer_columns
 from repcore.embedding.inference import InferenceOptions, embed_rows
 from repcore.embedding.prediction import Predictor, join_predictions
@@ -169,6 +170,22 @@ class Model:
             return ListReader(data)
         opened: DatasetReader = data
         return opened
+
+    def training_data(self, options: Mapping[str, Any] | None = None) -> DatasetReader:
+        """A reader over the data that the model folder says it was trained on.
+
+        Args:
+            options: reader settings that replace the recorded ones.
+
+        Raises:
+            DataError: it does not say, or the data is no longer there.
+        """
+        run = self.folder.config.get("origin", {}).get("run") or {}
+        record = dict(run.get("dataset") or {})
+        if "name" not in record:
+            raise DataError(f"{str(self.folder.folder)!r} does not say what it was trained on", hint="--data PATH")
+        name = str(record.pop("name"))
+        return open_part(resolve_part(self.registry, "dataset", name, {**record, **(options or {})}))
 
     def embed(
         self,

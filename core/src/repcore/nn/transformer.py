@@ -87,7 +87,7 @@ class FeedForward(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        if torch.is_grad_enabled() or hidden.device.type != "cpu":
+        if torch.is_grad_enabled() or hidden.device.type != "cpu" or torch.compiler.is_compiling():
             return self._apply_layers(hidden)
         flat = hidden.flatten(0, -2)  # in pieces that stay in cache: 8 to 10 % faster for D = 768
         return torch.cat([self._apply_layers(part) for part in flat.split(CPU_FEED_FORWARD_TOKENS)]).view_as(hidden)

@@ -1,0 +1,177 @@
+"""A model as one file: it equals the model on batches of other sizes, and what has no such form is refused."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import repcore
+from repcore.cli.main import run
+from repcore.embedding.export_program import FACTS, TOLERANCE, Program, export_program
+from repcore.embedding.model import Model
+from repcore.embedding.program_inputs import ProgramInputs, program_inputs
+from repcore.embedding.windows import PreparedRow
+from repcore.errors import PluginError, RunError
+from repcore.interfaces import Batch, Features, Item, Sample
+from tests.molecules.conftest import train
+
+ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
+
+
+def answers(path: Path, inputs: Mapping[str, Tensor]) -> np.ndarray:
+    """What a written file gives, without any of repcore."""
+    if path.suffix == ".pt2":
+        module = torch.export.load(path).module()
+        return cast(Tensor, module(dict(inputs))).detach().numpy()
+    runtime = importlib.import_module("onnxruntime")
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, {name: value.numpy() for name, value in inputs.items()})[0])
+
+
+@pytest.fixture(scope="module")
+def molecules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A very small SELFormer and its fine-tuned offspring."""
+    folder = tmp_path_factory.mktemp("export")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REPCORE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        train(folder, "tiny", "trainer.steps=2")
+        rows = [f"{'C' * (1 + n % 9)}O,{n % 2}" for n in range(40)]
+        (folder / "alcohols.csv").write_text("\n".join(["smiles,label", *rows]) + "\n")
+        command = ["molecules", "finetune", str(folder / "tiny"), "--data", str(folder / "alcohols.csv")]
+        command += ["--label", "label", "--name", "tuned", "--out", str(folder), "--no-twin", "--device", "cpu"]
+        assert run([*command, "trainer.epochs=1"]) == 0
+    return folder
+
+
+@pytest.mark.parametrize(("name", "form"), [("tiny", "torch-export"), ("tuned", "onnx")])
+def test_a_written_program_equals_the_model(
+    molecules: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str, name: str
+) -> None:
+    if form == "onnx" and not ONNX:
+        pytest.skip("onnx, onnxscript and onnxruntime are not installed")
+    path = tmp_path / ("m.pt2" if form == "torch-export" else "m.onnx")
+    data = [] if name == "tiny" else ["--data", str(molecules / "alcohols.csv")]
+    capsys.readouterr()
+    command = ["export", str(molecules / name), "--format", form, "-o", str(path), *data]
+    assert run([*command, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["largest_error"] <= TOLERANCE
+    assert told["inputs"] == {"input_ids": ["batch", "length1"], "attention_mask": ["batch", "length1"]}
+    model = repcore.load(molecules / name)
+    smiles = ["CCO", "c1ccccc1CC(=O)N", "C", "CC(C)CO", "CCCCCCCCC"]  # other sizes and lengths than the example's
+    rows = [Sample(str(n), one) for n, one in enumerate(smiles)]
+    inputs = model.preprocessor.collate([model.preprocessor.prepare(row)[0] for row in rows]).inputs
+    expected = model.embed(smiles).vectors if name == "tiny" else model.predict(smiles).outputs
+    np.testing.assert_allclose(answers(path, inputs), expected, atol=1e-5)
+    assert run(command) == 2
+    assert "exists" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("domain", "recipe"), [("pairs", "set-net"), ("edges", "edge-net")])
+def test_what_has_no_such_form_is_refused(
+    toys: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], domain: str, recipe: str
+) -> None:
+    """Ragged points of one toy domain, graphs of the other."""
+    command = [domain, "train", recipe, "--out", str(tmp_path), "--name", "r", "--device", "cpu", "trainer.steps=2"]
+    assert run(command) == 0
+    assert run(["export", str(tmp_path / "r"), "-o", str(tmp_path / "m.pt2")]) == 2
+    told = capsys.readouterr().err
+    assert "cannot be exported" in told
+    assert ("ragged or sparse" if domain == "pairs" else "its inputs are a ") in told
+    assert not (tmp_path / "m.pt2").exists()
+
+
+class Lines:
+    """A preprocessor of sequences (T,) that are padded with 0; says ``frames`` only where lengths differ."""
+
+    says_frames = False
+
+    def cost(self, meta: Mapping[str, Any]) -> int:
+        return int(meta["frames"])
+
+    def collate(self, items: list[Item]) -> Batch:
+        longest = max(len(item.values) for item in items)
+        padded = [np.pad(item.values, (0, longest - len(item.values))) for item in items]
+        inputs: dict[str, Any] = {"line": torch.from_numpy(np.stack(padded)), "rate": 8}
+        lengths = [len(item.values) for item in items]
+        if self.says_frames and len(set(lengths)) > 1:
+            inputs["frames"] = torch.tensor(lengths)
+        return Batch(inputs, len(items))
+
+
+class Squares(nn.Module):
+    """Mean of squares and sum, times the rate; ``kind`` plants what cannot be exported."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind, self.dim, self.calls = kind, 2, 0
+
+    def forward(self, batch: Batch, layers: tuple[int, ...] = ()) -> Features:
+        line, rate = batch.inputs["line"], batch.inputs["rate"]
+        if self.kind == "values" and float(line.sum()) > 0:
+            line = 2 * line
+        if self.kind == "size":
+            line = line * torch.arange(1.0, 3.0)[:, None]
+        if self.kind == "compiled" and torch.compiler.is_compiling():
+            line = line + 1e-2
+        return Features(rate * torch.stack([line.square().mean(1), line.sum(1)], 1))
+
+
+def program(kind: str, preprocessor: Lines) -> tuple[Program, ProgramInputs]:
+    rng = np.random.default_rng(0)
+    rows = []
+    for size in (4, 7, 9):
+        item = Item(rng.normal(size=size).astype(np.float32), {"frames": size})
+        rows.append(PreparedRow(Sample(str(size), item.values), str(size), [item]))
+    inputs = program_inputs(cast(Any, preprocessor), rows, "x/lines", "x")
+    encoder = Squares(kind).eval()
+    model = SimpleNamespace(encoder=encoder, poolings=("mean",), domain="x")
+    return Program(cast(Model, model), inputs, None, False), inputs
+
+
+def test_axes_come_from_the_rows(tmp_path: Path) -> None:
+    made, inputs = program("", Lines())
+    done = export_program(made, tmp_path / "p.pt2", "torch-export", {"encoder": "x"})
+    assert done.axes == {"line": ("batch", "length1")}
+    assert done.batches == (2, 3, 1)
+    kept = {FACTS: ""}
+    torch.export.load(done.path, extra_files=kept)
+    assert json.loads(kept[FACTS]) == {"encoder": "x", "output": "vectors", "inputs": {"line": ["batch", "length1"]}}
+    assert inputs.fixed == {"rate": 8}
+    assert not inputs.alike
+    line = torch.arange(10.0).reshape(5, 2)
+    expected = 8 * torch.stack([line.square().mean(1), line.sum(1)], 1)
+    np.testing.assert_allclose(answers(done.path, {"line": line}), expected.numpy(), rtol=1e-6)
+    differing = Lines()
+    differing.says_frames = True
+    _, inputs = program("", differing)
+    assert inputs.alike
+    assert set(inputs.example) == {"line"}
+    assert inputs.lengths == {"line": (1,)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("values", "cannot be captured"), ("size", "cannot be captured"), ("compiled", "differs from the model")],
+)
+def test_a_program_that_is_not_the_model_is_not_written(tmp_path: Path, kind: str, words: str) -> None:
+    made, _ = program(kind, Lines())
+    with pytest.raises(RunError, match=words):
+        export_program(made, tmp_path / "p.pt2", "torch-export", {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, _ = program("", Lines())
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(PluginError, match=r'pip install "repcore\[onnx\]"'):
+        export_program(made, tmp_path / "p.onnx", "onnx", {})
