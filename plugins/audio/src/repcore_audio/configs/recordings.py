@@ -46,8 +46,15 @@ class ManifestConfig(RecordingsConfig):
     channel_column: str | None = field(
         default=None, metadata={"help": "number of the channel of each row, from 1; beside times found by name"}
     )
-    excerpts: Literal["apply", "ignore"] = field(
-        default="apply", metadata={"help": "apply: columns of times cut the recordings; ignore: whole recordings"}
+    excerpts: Literal["apply", "ignore", "frames"] = field(
+        default="apply",
+        metadata={
+            "help": "apply: columns of times cut the recordings; ignore: whole recordings; frames: a row a recording, "
+            "segments are labels of its frames"
+        },
+    )
+    elsewhere: Literal["background", "missing"] = field(
+        default="background", metadata={"help": "with excerpts=frames: what frames outside of all segments are"}
     )
     label_kind: Literal["auto", "class", "regression", "multilabel"] = field(
         default="auto", metadata={"help": "what the label columns hold; judged from their cells when auto"}

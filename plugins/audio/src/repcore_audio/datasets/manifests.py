@@ -8,23 +8,26 @@ what remains is judged as labels by core. JSON in its published form is ``{"data
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from repcore.data.accounting import Accounting
-from repcore.data.catalogue import Catalogue, existing, rows_by
+from repcore.data.catalogue import Catalogue, Row, existing, rows_by
 from repcore.data.groups import group_column, groups_in_paths, plain_name, useful_groups
 from repcore.data.labels import LabelColumn, LabelKind, read_label, read_labels, split_cell
 from repcore.data.splits import PART_NAMES
 from repcore.data.tables import Table
 from repcore.errors import DataError, ItemError
+from repcore.interfaces import Sample
 from repcore_audio.configs.recordings import ManifestConfig
 from repcore_audio.datasets.excerpts import Cut, excerpt_ids, excerpts, find_cut, joined_groups
+from repcore_audio.datasets.frame_labels import frame_catalogue, with_frame_labels
 from repcore_audio.datasets.locating import Locator
 from repcore_audio.datasets.manifest_tables import JSON_SUFFIXES, Cells, path_column, read_cells, sibling_recording
-from repcore_audio.datasets.recordings import Excerpt, RecordingReader, recording_row
+from repcore_audio.datasets.recordings import Excerpt, LongRecording, Recording, RecordingReader, recording_row
 
 LABEL_NAMES = ("label", "labels", "class", "category", "target", "species", "positive_labels", "tags")
 """Columns that hold classes even where few rows do not show it."""
@@ -45,6 +48,15 @@ class ManifestReader(RecordingReader):
     def __init__(self, config: ManifestConfig) -> None:
         path = existing(config.path, self.noun)
         super().__init__(manifest_catalogue(path, config), path, config)
+
+    def sample(self, row: Row[Excerpt], content: Recording | LongRecording) -> Sample:
+        """A read recording; segments become labels of its frames."""
+        found = super().sample(row, content)
+        names = tuple(one.name for one in self.targets if one.level == "token" and one.name in found.targets)
+        if not names:
+            return found
+        labels = with_frame_labels(content, found.targets, names)
+        return replace(found, inputs=replace(content, frame_labels=names), targets={**found.targets, **labels})
 
 
 def manifest_catalogue(path: Path, config: ManifestConfig) -> Catalogue[Excerpt]:
@@ -83,6 +95,8 @@ def manifest_catalogue(path: Path, config: ManifestConfig) -> Catalogue[Excerpt]
             problem = ("malformed_row", cells.problems[row])
         rows.append(recording_row(ids[row], place, row_values(labels, row), groups[row], problem))
     locator.tell(account)
+    if config.excerpts == "frames":
+        return frame_catalogue(rows, names, cells, labels, words, config.elsewhere, account)
     lost = sum(row.problem is not None for row in rows)
     notes = (f"{lost} of {len(rows)} rows have no usable file",) if lost else ()
     targets = [one.target for one in labels if one.target is not None]

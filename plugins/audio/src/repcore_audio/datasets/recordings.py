@@ -24,6 +24,7 @@ SUFFIXES = ALL_SUFFIXES
 WHOLE_BYTES = 16 * 2**20  # decoded size up to which a recording is held as a whole: 4 minutes of 16 kHz mono
 BEYOND_END_SECONDS = 0.01  # times are written with two decimals
 CUT_OFF_SECONDS = 0.1  # containers estimate their length
+FRAMES_PER_SECOND = 100  # labels and answers about frames: frame i is [i, i + 1) hundredths of a second
 
 Note = tuple[str, str]
 """Status and reason."""
@@ -42,12 +43,16 @@ class Recording:
     Args:
         channels: which of them the encoder gets: ``mean``, ``first``, ``all``, or a number from 1.
         notes: what reading it showed.
+        offset: seconds of the file before it.
+        frame_labels: names of its labels with a value for every frame.
     """
 
     samples: np.ndarray
     sample_rate_hz: int
     channels: str = "mean"
     notes: tuple[Note, ...] = ()
+    offset: float = 0.0
+    frame_labels: tuple[str, ...] = ()
 
     @property
     def length(self) -> int:
@@ -76,7 +81,7 @@ class LongRecording:
     Args:
         path / facts: the file.
         first / stop: samples of the file that belong to it.
-        channels / notes: as of :class:`Recording`.
+        channels / notes / frame_labels: as of :class:`Recording`.
     """
 
     path: Path
@@ -85,6 +90,12 @@ class LongRecording:
     stop: int
     channels: str = "mean"
     notes: tuple[Note, ...] = ()
+    frame_labels: tuple[str, ...] = ()
+
+    @property
+    def offset(self) -> float:
+        """Seconds of the file before it."""
+        return self.first / self.sample_rate_hz
 
     @property
     def sample_rate_hz(self) -> int:
@@ -167,7 +178,12 @@ def read_recording(
     missing = stop - first - samples.shape[1]
     if missing > (CUT_OFF_SECONDS * facts.sample_rate_hz if facts.container else 0):
         notes.append(cut_off_note(stop - first, samples.shape[1], facts.sample_rate_hz))
-    return Recording(samples, facts.sample_rate_hz, channels, tuple(notes))
+    return Recording(samples, facts.sample_rate_hz, channels, tuple(notes), first / facts.sample_rate_hz)
+
+
+def frame_count(recording: Recording | LongRecording) -> int:
+    """Frames of a recording, the last one possibly shorter."""
+    return -(-recording.length * FRAMES_PER_SECOND // recording.sample_rate_hz)
 
 
 def cut_off_note(promised: int, delivered: int, sample_rate_hz: int) -> Note:

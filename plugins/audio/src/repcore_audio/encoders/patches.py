@@ -34,6 +34,7 @@ class PatchLayout:
             have the same length, and then tokens simply are the flattened grid.
         valid: bool (B, P), True = real token; None = all.
         position: int64 (B, P, 2), row and column of each token.
+        frames: of each clip, as the encoder gets them.
     """
 
     rows: int
@@ -41,6 +42,7 @@ class PatchLayout:
     source: Tensor | None
     valid: Tensor | None
     position: Tensor
+    frames: tuple[int, ...] = ()
 
     def arrange(self, grid: Tensor) -> Tensor:
         """(B, F * T, X) in grid order to (B, P, X) in token order."""
@@ -49,7 +51,9 @@ class PatchLayout:
         return grid.gather(1, self.source[..., None].expand(-1, -1, grid.shape[-1]))
 
 
-def plan_patches(rows: int, columns: tuple[int, ...], device: torch.device) -> PatchLayout:
+def plan_patches(
+    rows: int, columns: tuple[int, ...], device: torch.device, frames: tuple[int, ...] = ()
+) -> PatchLayout:
     """Layout of a batch whose clips have these many columns.
 
     Raises:
@@ -60,12 +64,30 @@ def plan_patches(rows: int, columns: tuple[int, ...], device: torch.device) -> P
     longest = max(columns, default=1)
     number = torch.arange(rows * longest, device=device).expand(len(columns), -1)  # (B, P)
     if len(set(columns)) <= 1:
-        return PatchLayout(rows, columns, None, None, torch.stack([number // longest, number % longest], dim=-1))
+        place = torch.stack([number // longest, number % longest], dim=-1)
+        return PatchLayout(rows, columns, None, None, place, frames)
     own = torch.tensor(columns, device=device)[:, None]
     row, column = number // own, number % own
     valid = row < rows
     source = torch.where(valid, row * longest + column, 0)
-    return PatchLayout(rows, columns, source, valid, torch.stack([row, column], dim=-1) * valid[..., None])
+    return PatchLayout(rows, columns, source, valid, torch.stack([row, column], dim=-1) * valid[..., None], frames)
+
+
+def column_of_frames(layout: PatchLayout, patch: int, stride: int, device: torch.device) -> Tensor:
+    """The patch column of every frame, clip after clip, counted over the (B, T) grid of the padded batch: int64 (sum of
+    frames,). Of columns that overlap, the one whose middle is nearest; -1 where no patch holds the frame.
+
+    Args:
+        patch / stride: of the columns, in frames.
+    """
+    longest = max(layout.columns, default=1)
+    parts = []
+    for clip, (columns, frames) in enumerate(zip(layout.columns, layout.frames, strict=True)):
+        number = torch.arange(frames, device=device)
+        nearest = ((2 * number + 1 - patch + stride) // (2 * stride)).clamp(0, columns - 1)
+        held = (number >= nearest * stride) & (number < nearest * stride + patch)
+        parts.append(torch.where(held, nearest + clip * longest, -1))
+    return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.int64, device=device)
 
 
 def regrid_positions(table: Tensor, old_grid: tuple[int, int], new_grid: tuple[int, int]) -> Tensor:

@@ -23,7 +23,14 @@ from repcore.nn.losses import masked_mean
 from repcore.shapes import check_shape
 from repcore_audio.configs.ssamba import SsambaConfig
 from repcore_audio.encoders.mamba_block import MambaBlock, make_norm, scaled_norm
-from repcore_audio.encoders.patches import PatchLayout, grid_size, patch_pixels, plan_patches, regrid_positions
+from repcore_audio.encoders.patches import (
+    PatchLayout,
+    column_of_frames,
+    grid_size,
+    patch_pixels,
+    plan_patches,
+    regrid_positions,
+)
 from repcore_audio.ops.selective_scan.selection import selective_scan_op
 
 NAME = "audio/ssamba"
@@ -43,7 +50,8 @@ class Ssamba(nn.Module):
         layers: numbers of hidden states to return as patch tokens; 0 is the embedding output, ``depth`` the last block.
     Returns:
         pooled (B, E) as ``config.pooling`` says (segments: 4E, band-segments: 4FE); token levels ``patches`` (B, P, E)
-        and ``columns`` (B, T, E), the mean over mel bands; ``extras["cls"]`` (B, E).
+        and ``columns`` (B, T, E), the mean over mel bands, with the column of every frame as ``source``;
+        ``extras["cls"]`` (B, E).
 
     Raises:
         ConfigError: sizes that do not fit together, or a layer that does not exist.
@@ -92,7 +100,7 @@ class Ssamba(nn.Module):
                 f"clips of {max(lengths, default=0)} frames in a spectrogram of {spectrogram.shape[1]}",
                 expected=f"{self.patch[1]} frames or more, and no more than the spectrogram has",
             )
-        return plan_patches(rows, columns, spectrogram.device)
+        return plan_patches(rows, columns, spectrogram.device, tuple(lengths))
 
     def embed_patches(self, batch: Batch, layout: PatchLayout) -> Tensor:
         """Patch vectors without positions, (B, P, E)."""
@@ -160,9 +168,11 @@ class Ssamba(nn.Module):
             return Tokens(state[:, 1:], valid=layout.valid, position=layout.position)
 
         last = patch_tokens(hidden)
+        columns = _columns(last, layout.rows, layout.columns)
+        columns.source = column_of_frames(layout, self.patch[1], self.stride[1], last.values.device)
         features = Features(
             pooled=hidden[:, 0],  # replaced below by what the config asks for, which needs the other fields
-            tokens={"patches": last, "columns": _columns(last, layout.rows, layout.columns)},
+            tokens={"patches": last, "columns": columns},
             layers={number: patch_tokens(state) for number, state in states.items()},
             extras={"cls": hidden[:, 0]},
         )

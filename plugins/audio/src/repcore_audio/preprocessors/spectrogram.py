@@ -23,6 +23,7 @@ from repcore.files import read_object
 from repcore.interfaces import Batch, DatasetReader, Item, Sample, Window
 from repcore_audio.configs.spectrogram import LogMelConfig
 from repcore_audio.datasets.recordings import LongRecording, Recording
+from repcore_audio.preprocessors.frames import frame_times, labels_of_window, on_frames
 from repcore_audio.preprocessors.listening import Heard, checked_resampler, judged, listen
 from repcore_audio.preprocessors.log_mel import SILENCE, LogMel
 from repcore_audio.preprocessors.statistics import mean_and_deviation, readable, spread
@@ -128,8 +129,9 @@ class LogMelPreprocessor:
                 else:
                     values = wave[start:stop]
                 window = self._window(heard, lane, start, stop)
-                meta = self.frame_facts(frames)
-                items.append(Item(values, meta, status, reason, weight=frames / total, window=window))
+                meta = self._meta(start, frames)
+                labels = labels_of_window(sample, meta, self.log_mel)
+                items.append(Item(values, meta, status, reason, frames / total, labels, window))
         return items
 
     def draw(self, sample: Sample, generator: np.random.Generator) -> Item:
@@ -145,6 +147,7 @@ class LogMelPreprocessor:
         plan = self._plan(self._length(recording))
         lanes = recording.width if recording.channels == "all" else 1
         item = self._drawn(recording, plan[int(generator.integers(len(plan)))], int(generator.integers(lanes)))
+        item.targets = labels_of_window(sample, item.meta, self.log_mel)
         wave = item.values.decoded()
         if not torch.isfinite(wave).all():
             raise ItemError("not_finite", f"samples between {item.window} are NaN or infinite")
@@ -155,7 +158,26 @@ class LogMelPreprocessor:
         start, stop, frames = planned
         rate = self.config.sample_rate_hz
         values = Pending(recording, rate, start, stop, lane)
-        return Item(values, {"frames": self._padded(frames)}, window=Window(start / rate, stop / rate))
+        return Item(values, self._meta(start, frames), window=Window(start / rate, stop / rate))
+
+    def _meta(self, start: int, frames: int) -> dict[str, int]:
+        first = start // self.log_mel.shift_samples
+        return {**self.frame_facts(frames), "first_frame": first}
+
+    def restore(self, sample: Sample, items: Sequence[Item], outputs: Sequence[np.ndarray], level: str) -> np.ndarray:
+        """Outputs at the frames of 10 ms of the whole recording (N, K): windows and channels over the same stretch are
+        averaged, padding is left out, NaN where no window lies.
+
+        Raises:
+            ItemError: ``other_level``: a recording has frames only.
+        """
+        if level != "token":
+            raise ItemError("other_level", f"a recording has frames (level token), no level {level!r}")
+        return on_frames(sample.inputs, [item.meta for item in items], outputs, self.log_mel)
+
+    def elements(self, sample: Sample, level: str) -> Mapping[str, np.ndarray]:
+        """``start`` and ``end`` of every frame, in seconds of the file that the recording was cut from."""
+        return frame_times(sample.inputs)
 
     def _length(self, recording: LongRecording) -> int:
         return checked_resampler(recording, self.config.sample_rate_hz).length(recording.length)

@@ -1,0 +1,1 @@
+"""Files with answers about the frames of a recording."""
