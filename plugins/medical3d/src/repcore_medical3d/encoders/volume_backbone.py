@@ -44,7 +44,10 @@ def channels_of(config: Any) -> int:  # a backbone's own dataclass
 
 
 def pyramid_features(maps: Sequence[Tensor], stem_stride: int) -> Features:
-    """Features of a pyramid: pooled is the mean over the coarsest map; positions are token centres in voxels."""
+    """Features of a pyramid: pooled is the mean over the coarsest map; positions are token centres in voxels.
+
+    The finest tokens say in ``source`` which of them each voxel has, for answers about voxels.
+    """
     coarsest = maps[-1]
     tokens = {}
     for depth in range(len(maps)):
@@ -54,6 +57,7 @@ def pyramid_features(maps: Sequence[Tensor], stem_stride: int) -> Features:
         tokens[f"stage{number}"] = Tokens(
             values=values.flatten(1, 3), position=token_centres(values.shape[1:4], stride, values)
         )
+    tokens["stage0"].source = voxel_tokens(maps[0].shape[:4], stem_stride, maps[0])
     return Features(pooled=coarsest.mean(dim=(1, 2, 3)), tokens=tokens)
 
 
@@ -62,6 +66,19 @@ def token_centres(shape: Sequence[int], stride: float, like: Tensor) -> Tensor:
     axes = [(torch.arange(size, device=like.device) + 0.5) * stride - 0.5 for size in shape]
     centres = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(1, -1, 3)
     return centres.expand(len(like), -1, -1)
+
+
+def voxel_tokens(shape: Sequence[int], stride: int, like: Tensor) -> Tensor:
+    """Number of the token in which each voxel lies, int64 (B * D * H * W,), counted over the batch.
+
+    Args:
+        shape: (B, d, h, w) of the map.
+        stride: voxels of a token along each axis.
+    """
+    count, sides = shape[0], [torch.arange(size * stride, device=like.device) // stride for size in shape[1:]]
+    inner = (sides[0][:, None, None] * shape[2] + sides[1][:, None]) * shape[3] + sides[2]
+    first = torch.arange(count, device=like.device) * (shape[1] * shape[2] * shape[3])
+    return (first[:, None] + inner.reshape(1, -1)).reshape(-1)
 
 
 def sinusoid_table(edge: int, width: int) -> Tensor:

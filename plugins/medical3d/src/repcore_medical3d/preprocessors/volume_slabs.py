@@ -12,13 +12,14 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from repcore.errors import ConfigError
 from repcore_medical3d.formats.volumes import Grid
 
 SAMPLED_ROWS = 8  # rows of the finer grid that are made at once
+SIGMA_SHARE = 0.125  # standard deviation of the Gaussian weight, as a share of a cube's edge
+PLACES = 5  # decimals of a voxel that count in the place of another grid's voxel
 Block = tuple[Sequence[int], Tensor]
 
 
@@ -63,6 +64,15 @@ def joined_slabs(blocks: Iterable[Block], weight: Tensor, extent: Sequence[int])
         yield first, total[:, :rows] / weights[:, :rows]
 
 
+def bell(shape: Sequence[int]) -> Tensor:
+    """Weights of a block (D, H, W) that fall from its centre like a Gaussian, above 0 everywhere."""
+    sides = []
+    for size in shape:
+        axis = torch.arange(size) - (size - 1) / 2
+        sides.append(torch.exp(-0.5 * (axis / (SIGMA_SHARE * size)) ** 2))
+    return (sides[0][:, None, None] * sides[1][:, None] * sides[2]).clamp(min=1e-4)
+
+
 def classes_on(slabs: Iterable[tuple[int, Tensor]], grid: Grid, own: Grid) -> np.ndarray:
     """Most likely class int64 at the voxels of a grid that is turned and scaled against the lattice, but not oblique.
 
@@ -73,10 +83,44 @@ def classes_on(slabs: Iterable[tuple[int, Tensor]], grid: Grid, own: Grid) -> np
     Raises:
         ConfigError: the grids are oblique against each other.
     """
-    axes, scale, shift = _axes(grid, own)
-    along = [scale[axis] * np.arange(own.shape[axes[axis]]) + shift[axis] for axis in range(3)]
+    axes, along = _axes(grid, own)
     result = np.zeros(own.shape, np.int64)
     turned = result.transpose(axes)  # a view: its axes are those of the lattice
+    for rows, values in _read_off(slabs, grid, along):
+        turned[rows] = values.argmax(dim=0).numpy()
+    return result
+
+
+def values_on(
+    slabs: Iterable[tuple[int, Tensor]], grid: Grid, own: Grid, is_open: Sequence[bool] = (False, False, False)
+) -> np.ndarray:
+    """Values float32 (X, Y, Z, K) at the voxels of a grid, linear between places of the lattice.
+
+    Args:
+        slabs / grid / own: as in :func:`classes_on`.
+        is_open: by axis of the lattice: voxels beyond its ends are NaN, not those of the nearest place.
+
+    Raises:
+        ConfigError: the grids are oblique against each other.
+    """
+    axes, along = _axes(grid, own)
+    result: np.ndarray | None = None
+    for rows, values in _read_off(slabs, grid, along):
+        if result is None:
+            result = np.full((*own.shape, values.shape[0]), np.nan, np.float32)
+        result.transpose(*axes, 3)[rows] = values.movedim(0, -1).numpy()
+    assert result is not None  # a lattice has rows
+    turned = result.transpose(*axes, 3)
+    for axis, (line, size) in enumerate(zip(along, grid.shape, strict=True)):
+        if is_open[axis]:
+            turned[(slice(None),) * axis + ((line < -0.5) | (line > size - 0.5),)] = np.nan
+    return result
+
+
+def _read_off(
+    slabs: Iterable[tuple[int, Tensor]], grid: Grid, along: Sequence[np.ndarray]
+) -> Iterator[tuple[np.ndarray, Tensor]]:
+    """Values (K, rows, B, C) at the crossings of three lists of coordinates, some rows at a time with their numbers."""
     waiting = np.argsort(along[0], kind="stable")
     kept: Tensor | None = None
     for first, slab in slabs:
@@ -86,13 +130,15 @@ def classes_on(slabs: Iterable[tuple[int, Tensor]], grid: Grid, own: Grid) -> np
         ready = len(waiting) if is_last else int(np.searchsorted(along[0][waiting], first + slab.shape[1] - 1, "right"))
         for begin in range(0, ready, SAMPLED_ROWS):
             rows = waiting[begin : min(begin + SAMPLED_ROWS, ready)]
-            turned[rows] = _best(values, [along[0][rows] - start, along[1], along[2]])
+            yield rows, _crossings(values, [along[0][rows] - start, along[1], along[2]])
         waiting, kept = waiting[ready:], slab[:, -1:].clone()
-    return result
 
 
-def _axes(grid: Grid, own: Grid) -> tuple[tuple[int, int, int], np.ndarray, np.ndarray]:
-    """For each axis of the lattice: which axis of the own grid runs along it, its scale and its shift."""
+def _axes(grid: Grid, own: Grid) -> tuple[tuple[int, int, int], list[np.ndarray]]:
+    """For each axis of the lattice: which axis of the own grid runs along it, and where its voxels lie.
+
+    Places are rounded far below what matters, so that a scan and its turned copy are read off at the same ones.
+    """
     matrix = np.linalg.inv(grid.affine) @ own.affine
     linear = matrix[:3, :3]
     axes = np.abs(linear).argmax(axis=1)
@@ -101,16 +147,20 @@ def _axes(grid: Grid, own: Grid) -> tuple[tuple[int, int, int], np.ndarray, np.n
     rest[np.arange(3), axes] = 0
     if len(set(axes.tolist())) < 3 or np.abs(rest).max() * max(own.shape) > 0.05:
         raise ConfigError("the scan's grid is oblique against the model's", expected="turned, flipped and scaled axes")
-    return (int(axes[0]), int(axes[1]), int(axes[2])), scale, matrix[:3, 3]
+    along = [(scale[axis] * np.arange(own.shape[axes[axis]]) + matrix[axis, 3]).round(PLACES) for axis in range(3)]
+    return (int(axes[0]), int(axes[1]), int(axes[2])), along
 
 
-def _best(values: Tensor, along: Sequence[np.ndarray]) -> np.ndarray:
-    """Most likely class (A, B, C) at the crossings of three lists of coordinates of (K, D, H, W)."""
-    scaled = [
-        (2 * torch.as_tensor(line, dtype=torch.float32) + 1) / size - 1
-        for line, size in zip(along, values.shape[1:], strict=True)
-    ]
-    places = torch.stack(torch.meshgrid(*scaled, indexing="ij"), dim=-1).flip(-1)
-    found = F.grid_sample(values[None], places[None], padding_mode="border", align_corners=False)
-    best: np.ndarray = found[0].argmax(dim=0).numpy()
-    return best
+def _crossings(values: Tensor, along: Sequence[np.ndarray]) -> Tensor:
+    """Values (K, A, B, C) of (K, D, H, W) at the crossings of three lists of coordinates, linear, at the ends constant.
+
+    Axis by axis: a place on the lattice has its value to the last bit.
+    """
+    for axis, line in enumerate(along, start=1):
+        places = torch.from_numpy(line).clamp(0, values.shape[axis] - 1)
+        low = places.floor().long()
+        high = (low + 1).clamp(max=values.shape[axis] - 1)
+        share = (places - low).to(values.dtype).reshape([-1 if one == axis else 1 for one in range(4)])
+        below = values.index_select(axis, low)
+        values = below if not bool(share.any()) else torch.lerp(below, values.index_select(axis, high), share)
+    return values

@@ -27,6 +27,7 @@ from repcore.files import read_object
 from repcore.interfaces import Batch, DatasetReader, Item, Sample
 from repcore_medical3d.configs.volumes import VolumeConfig
 from repcore_medical3d.formats.volumes import Grid, Volume
+from repcore_medical3d.preprocessors.volume_dense import label_block, labels_on_grid, restored
 from repcore_medical3d.preprocessors.volume_intensity import HU_BELOW, IntensityRange, intensity_range
 from repcore_medical3d.preprocessors.volume_resampling import check_orientation, oriented_grid, resample
 
@@ -208,50 +209,65 @@ class VolumePreprocessor:
 
     def prepare(self, sample: Sample) -> list[Item]:
         """Cubes that cover the scan (parts of one tensor: memory is that of the scan), the cube at its centre, or the
-        scan as one item.
+        scan as one item; label maps come along as their targets, ids as stored.
 
         Raises:
             ItemError: values that are not finite, or all the same.
         """
-        volume: Volume = sample.inputs
-        shape, edge = self.grid(volume).shape, self.config.crop_edge
+        grid, edge = self.grid(sample.inputs), self.config.crop_edge
+        starts = self._starts(grid.shape)
+        if len(starts) == 1 and self.config.coverage != "whole":
+            return [self._cube(sample, starts[0])]
+        found, labels = self.prepared(sample), labels_on_grid(sample, grid)
         if self.config.coverage == "whole":
-            found = self.prepared(sample)
-            return [self.item(found, shape)]
-        starts = self._starts(shape)
-        if len(starts) > 1:  # cubes are then parts of one tensor, however many they are
-            found = self.prepared(sample)
-            parts = [
-                PreparedVolume(block(found.values, start, (edge, edge, edge)), found.grid.moved(start, (edge,) * 3))
-                for start in starts
-            ]
-            return [self.item(part, shape, start) for part, start in zip(parts, starts, strict=True)]
-        return [self.item(self.crop(sample, start, (edge, edge, edge)), shape, start) for start in starts]
+            return [self.item(found, grid.shape, targets=labels)]
+        shape = (edge, edge, edge)
+        return [
+            self.item(
+                PreparedVolume(block(found.values, start, shape), grid.moved(start, shape)), grid.shape, start,
+                targets={name: label_block(one, start, shape) for name, one in labels.items()},
+            )
+            for start in starts
+        ]  # fmt: skip  # parts of one tensor, however many they are
 
     def draw(self, sample: Sample, generator: np.random.Generator) -> Item:
-        """One of the items of :meth:`prepare` at random, reading no more of the scan than it needs.
-
-        Raises:
-            ItemError: as :meth:`prepare`, but only for what the cube shows.
-        """
+        """One item of :meth:`prepare` at random; only its block is read."""
         if self.config.coverage == "whole":
             return self.prepare(sample)[0]
-        shape, edge = self.grid(sample.inputs).shape, self.config.crop_edge
-        starts = self._starts(shape)
-        start = starts[0] if len(starts) == 1 else starts[int(generator.integers(len(starts)))]
-        return self.item(self.crop(sample, start, (edge, edge, edge)), shape, start)
+        starts = self._starts(self.grid(sample.inputs).shape)
+        return self._cube(sample, starts[int(generator.integers(len(starts))) if len(starts) > 1 else 0])
 
-    def _starts(self, shape: Sequence[int]) -> list[tuple[int, ...]]:
+    def _starts(self, shape: tuple[int, int, int]) -> list[tuple[int, ...]]:
         """First voxels of the cubes of a scan."""
         edge = self.config.crop_edge
-        if self.config.coverage == "centre":
-            return [tuple((size - edge) // 2 for size in shape)]
-        return sliding_starts(shape, edge, self.config.overlap)
+        if self.config.coverage == "sliding":
+            return sliding_starts(shape, edge, self.config.overlap)
+        return [tuple((size - edge) // 2 for size in shape)]
+
+    def _cube(self, sample: Sample, start: Sequence[int]) -> Item:
+        edge, grid = self.config.crop_edge, self.grid(sample.inputs)
+        part = self.crop(sample, start, (edge, edge, edge))
+        return self.item(part, grid.shape, start, targets=labels_on_grid(sample, part.grid))
+
+    def restore(self, sample: Sample, items: Sequence[Item], outputs: Sequence[np.ndarray], level: str) -> np.ndarray:
+        """Outputs at the voxels of the scan as it is stored, (X, Y, Z, K); NaN where no cube lies.
+
+        Raises:
+            ItemError: ``other_level``: a scan has voxels.
+        """
+        if level != "voxel":
+            raise ItemError("other_level", f"a scan has voxels, no level {level!r}")
+        return restored(self.grid(sample.inputs), sample.inputs.grid, items, outputs)
 
     def item(
-        self, block: PreparedVolume, scan: Sequence[int], start: Sequence[int] = (0, 0, 0), reason: str = ""
+        self,
+        block: PreparedVolume,
+        scan: Sequence[int],
+        start: Sequence[int] = (0, 0, 0),
+        reason: str = "",
+        targets: Mapping[str, np.ndarray] | None = None,
     ) -> Item:
-        """A block as an item: ``values`` (1, D, H, W); ``meta`` has voxels, spacing_mm, affine and scan_shape."""
+        """A block as an item: ``values`` (1, D, H, W); ``meta`` has voxels, spacing_mm, affine, scan_shape, start."""
         shape = block.values.shape[1:]
         inside = [
             max(0, min(first + size, whole) - max(first, 0))
@@ -268,7 +284,7 @@ class VolumePreprocessor:
         }
         words = " x ".join(map(str, scan))
         reason = reason or (f"the scan has {words} voxels, fewer than a cube of {shape[0]}" if is_small else "")
-        return Item(block.values, meta, "padded" if is_small else "ok", reason, max(share, 1e-6))
+        return Item(block.values, meta, "padded" if is_small else "ok", reason, max(share, 1e-6), targets or {})
 
     def collate(self, items: Sequence[Item]) -> Batch:
         """Input ``volume`` float32 (B, 1, D, H, W); scans of different size are padded with 0 at their ends.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from repcore.specs import DatasetSpec, PreprocessorSpec, TargetSpec, TensorSpec, ViewsSpec
+from repcore.specs import DatasetSpec, DenseWriterSpec, PreprocessorSpec, TargetSpec, TensorSpec, ViewsSpec
 
 PACKAGE = "repcore_medical3d"
 VOLUME = TensorSpec("volume", "B C D H W", unit="scaled to 0 to 1")
@@ -94,5 +94,22 @@ VIEWS = (
         names=("weak", "strong"),
         role="weak-strong",
         accepts=(SCAN,),
+    ),
+)
+
+DENSE_WRITERS: tuple[DenseWriterSpec, ...] = (
+    DenseWriterSpec(
+        name="nifti",
+        summary="Mask with the ids of the data's label maps, on the scan's own grid; features and values as they are",
+        target=f"{PACKAGE}.writers.voxel_answers:write_mask",
+        level="voxel",
+        suffixes=(".nii.gz",),
+    ),
+    DenseWriterSpec(
+        name="nifti-probabilities",
+        summary="Probability of every class along a fourth axis, on the scan's own grid",
+        target=f"{PACKAGE}.writers.voxel_answers:write_values",
+        level="voxel",
+        suffixes=(".nii.gz",),
     ),
 )

@@ -25,7 +25,7 @@ from repcore_medical3d.configs.alice import SegmentationConfig
 from repcore_medical3d.datasets.volume_labels import NOT_LABELLED, LabelIds, LabelRules, labels_on
 from repcore_medical3d.encoders.volume_backbone import VolumeBackbone, channels_of
 from repcore_medical3d.formats.volumes import Grid
-from repcore_medical3d.preprocessors.volume_slabs import classes_on, joined_slabs
+from repcore_medical3d.preprocessors.volume_slabs import bell, classes_on, joined_slabs
 from repcore_medical3d.preprocessors.volumes import VolumePreprocessor, centred_start, sliding_starts
 from repcore_medical3d.probes.alice_dense import labels_of, mean_of, overlap
 
@@ -33,7 +33,6 @@ CUBES_AT_ONCE = 4
 JUDGED_SHARE = 0.1  # of the steps, the last ones: how well training scans were fitted
 Progressed = Callable[[int, int], None]
 ANY_LABELS = LabelRules(least_cover=0.0)  # the reader has judged them
-SIGMA_SHARE = 0.125  # standard deviation of the Gaussian weight, as a share of a cube's edge
 
 
 def quiet(done: int, total: int) -> None:
@@ -215,9 +214,7 @@ def segment(
     """
     grid, edge = preprocessor.grid(sample.inputs), preprocessor.config.crop_edge
     starts = sliding_starts(grid.shape, edge, preprocessor.config.overlap)
-    axis = torch.arange(edge) - (edge - 1) / 2
-    bell = torch.exp(-0.5 * (axis / (SIGMA_SHARE * edge)) ** 2)
-    weight = (bell[:, None, None] * bell[:, None] * bell).clamp(min=1e-4)
+    weight = bell((edge,) * 3)
     low = np.minimum(np.asarray(starts).min(axis=0), 0)
     extent = np.maximum(np.asarray(starts).max(axis=0) + edge, grid.shape) - low
 
