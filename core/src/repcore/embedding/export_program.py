@@ -210,7 +210,8 @@ def _compared(program: Program, run: Callable[[Inputs], Tensor]) -> tuple[float,
     Raises:
         RunError: larger than the tolerance, or the program cannot run on another batch.
     """
-    worst, sizes = 0.0, []
+    worst = 0.0
+    sizes: list[int] = []
     for inputs in (program.inputs.example, *program.inputs.checks):
         size = len(next(iter(inputs.values())))
         with torch.no_grad():
@@ -228,7 +229,8 @@ def _compared(program: Program, run: Callable[[Inputs], Tensor]) -> tuple[float,
                 "written",
                 expected=f"at most {TOLERANCE:g} of the larger of 1 and the largest output",
             )
-        worst, sizes = max(worst, float(gap)), [*sizes, size]
+        worst = max(worst, float(gap))
+        sizes.append(size)
     return worst, tuple(sizes)
 
 
