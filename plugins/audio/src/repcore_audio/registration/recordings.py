@@ -8,6 +8,7 @@ from repcore.specs import (
     PreprocessorSpec,
     TargetSpec,
     TensorSpec,
+    ViewsSpec,
 )
 
 PACKAGE = "repcore_audio"
@@ -106,5 +107,26 @@ DENSE_WRITERS = (
         target=f"{WRITER}:write_raven",
         level="token",
         suffixes=(".Table.1.selections.txt",),
+    ),
+)
+
+VIEWS = (
+    ViewsSpec(
+        name="sound-pair",
+        summary="Two stretches of a window, shifted, louder or softer, noisy, with hidden bands and frames",
+        target=f"{PACKAGE}.views.sounds:SoundPair",
+        config=f"{PACKAGE}.configs.views:SoundPairConfig",
+        names=("a", "b"),
+        role="pair",
+        accepts=(WAVEFORM,),
+    ),
+    ViewsSpec(
+        name="sound-weak-strong",
+        summary="A window shifted a little, and a stretch of it that is noisy and hidden in part",
+        target=f"{PACKAGE}.views.sounds:SoundWeakStrong",
+        config=f"{PACKAGE}.configs.views:SoundWeakStrongConfig",
+        names=("weak", "strong"),
+        role="weak-strong",
+        accepts=(WAVEFORM,),
     ),
 )
