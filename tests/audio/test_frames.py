@@ -10,6 +10,7 @@ import pytest
 import soundfile
 import torch
 
+from repcore.cli.main import run
 from repcore.embedding.dense import dense_row
 from repcore.embedding.inference import InferenceOptions
 from repcore.embedding.windows import PreparedRow
@@ -211,6 +212,53 @@ def test_a_table_of_frames(tmp_path: Path) -> None:
     assert [row["p:owl"] for row in rows] == ["0.1", "0.8", "", "0.1"]
     write_frames(tmp_path / "b.csv", answer_of([0, 1], None))
     assert (tmp_path / "b.csv").read_text().splitlines()[0] == "start,end,f0,f1,f2"
+
+
+# ------------------------------------------------------------------------------------------- command line
+
+
+@pytest.mark.learns
+def test_finetune_and_predict_frames(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Tones in noise, marked in one table, are found in recordings that training never saw."""
+    rng = np.random.default_rng(0)
+    lines = ["file,onset,offset,call"]
+    for folder, count in (("seen", 12), ("unseen", 2)):
+        (tmp_path / folder).mkdir()
+        for number in range(count):
+            wave = 0.02 * rng.standard_normal(2 * RATE)
+            start = 0.32 * int(rng.integers(0, 4))
+            place = slice(round(start * RATE), round((start + 0.64) * RATE))
+            wave[place] += 0.3 * np.sin(2 * np.pi * 2000 * np.arange(place.stop - place.start) / RATE)
+            soundfile.write(tmp_path / folder / f"{folder}{number}.wav", wave, RATE)
+            if folder == "seen":
+                lines.append(f"{folder}{number}.wav,{start:.2f},{start + 0.64:.2f},tone")
+            else:
+                (tmp_path / f"{number}.start").write_text(str(start))
+    (tmp_path / "seen" / "events.csv").write_text("\n".join(lines) + "\n")
+    small = ("encoder.width=16", "encoder.depth=2", "encoder.states=4", "data.batch_size=4", "trainer.steps=2",
+             "trainer.threads=1", "preprocessor.frames=64")  # fmt: skip
+    data = str(tmp_path / "seen")
+    out = str(tmp_path / "runs")
+    assert run(["audio", "train", "ssamba", "--data", data, "--out", out, "--name", "one", *small]) == 0
+    tuned = ["audio", "finetune", str(tmp_path / "runs/one"), "--data", str(tmp_path / "seen/events.csv"),
+             "--read", "excerpts=frames", "--label", "call", "--out", out, "--name", "calls", "--no-twin",
+             "trainer.steps=200", "trainer.threads=1", "optimiser.lr=3e-3"]  # fmt: skip
+    assert run(tuned) == 0, capsys.readouterr().err
+    capsys.readouterr()
+    unseen = [str(tmp_path / "runs/calls"), str(tmp_path / "unseen")]
+    assert run(["predict", *unseen, "-o", str(tmp_path / "raven"), "--format", "raven"]) == 0, capsys.readouterr().err
+    for number in range(2):
+        start = float((tmp_path / f"{number}.start").read_text())
+        table = tmp_path / "raven" / f"unseen{number}.wav.Table.1.selections.txt"
+        rows = list(csv.DictReader(table.open(), delimiter="\t"))
+        longest = max(rows, key=lambda row: float(row["End Time (s)"]) - float(row["Begin Time (s)"]))
+        assert longest["Annotation"] == "tone"
+        assert float(longest["Begin Time (s)"]) == pytest.approx(start, abs=0.17)
+        assert float(longest["End Time (s)"]) == pytest.approx(start + 0.64, abs=0.17)
+    assert run(["embed", *unseen, "--level", "frame", "-o", str(tmp_path / "features")]) == 0
+    with np.load(tmp_path / "features" / "unseen0.wav.npz") as arrays:
+        assert arrays["outputs"].shape == (200, 16)
+        np.testing.assert_allclose(arrays["start"], np.arange(200) / 100)
 
 
 def test_segments_without_classes_are_an_error(tmp_path: Path) -> None:

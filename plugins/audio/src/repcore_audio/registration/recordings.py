@@ -92,6 +92,24 @@ PREPROCESSORS = (
     ),
 )
 
+WRITER = f"{PACKAGE}.writers.frames"
+DENSE_WRITERS = (
+    DenseWriterSpec(
+        name="frames",
+        summary="Table with start, end, class and probabilities (or values) of every frame of 10 ms",
+        target=f"{WRITER}:write_frames",
+        level="token",
+        suffixes=(".csv",),
+    ),
+    DenseWriterSpec(
+        name="raven",
+        summary="Selection table for Raven: consecutive frames of one class are one selection",
+        target=f"{WRITER}:write_raven",
+        level="token",
+        suffixes=(".Table.1.selections.txt",),
+    ),
+)
+
 VIEWS = (
     ViewsSpec(
         name="sound-pair",
@@ -110,23 +128,5 @@ VIEWS = (
         names=("weak", "strong"),
         role="weak-strong",
         accepts=(WAVEFORM,),
-    ),
-)
-
-WRITER = f"{PACKAGE}.writers.frames"
-DENSE_WRITERS = (
-    DenseWriterSpec(
-        name="frames",
-        summary="Table with start, end, class and probabilities (or values) of every frame of 10 ms",
-        target=f"{WRITER}:write_frames",
-        level="token",
-        suffixes=(".csv",),
-    ),
-    DenseWriterSpec(
-        name="raven",
-        summary="Selection table for Raven: consecutive frames of one class are one selection",
-        target=f"{WRITER}:write_raven",
-        level="token",
-        suffixes=(".Table.1.selections.txt",),
     ),
 )
