@@ -44,7 +44,11 @@ def prepare_command(
     opened = open_part(resolved.dataset)
     preprocessor = build(resolved.preprocessor)
     result = prepared(
-        opened, preprocessor, workers=workers, progress=lambda done, total: reporter.progress("preparing", done, total)
+        opened,
+        preprocessor,
+        workers=workers,
+        progress=lambda done, total: reporter.progress("preparing", done, total),
+        warn=reporter.warn,
     )
     reporter.close()
     if result is opened:

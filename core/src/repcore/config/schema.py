@@ -99,7 +99,8 @@ class TrainerConfig:
     patience: int | None = setting(
         None, "validations without a smaller loss after which the run ends; null = it makes all its steps", min=1
     )
-    compile: bool = setting(False, "compile the objective with torch.compile")
+    compile: bool = setting(False, "compile the objective with torch.compile; tried before the run")
+    compile_backend: Literal["inductor", "aot_eager", "eager"] = setting("inductor", "backend of torch.compile")
     devices: int = setting(1, "devices of this machine", min=1)
     strategy: str = setting("auto", "Lightning strategy, for example ddp")
     num_nodes: int = setting(1, "machines", min=1)

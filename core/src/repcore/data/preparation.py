@@ -1,22 +1,29 @@
 """Slow preparation done once: an atomic cache beside the runs, never beside the user's data.
 
 Key = hash of (data fingerprint, preparation key). The folder is filled under a temporary name and renamed, so a
-killed run leaves nothing that looks finished.
+killed run leaves nothing that looks finished. ``checksums.json`` holds a checksum of every block of every file; a
+folder that does not agree with it is made again.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import uuid
+import warnings
+import zlib
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
 from repcore.errors import DataError
+from repcore.files import read_json_file, write_text
 from repcore.interfaces import DatasetReader, Preparation, Preprocessor
 
 Report = Callable[[int, int], None]
+BLOCK = 16 * 2**20
+CHECKSUMS = "checksums.json"
 
 
 def cache_root() -> Path:
@@ -27,29 +34,48 @@ def cache_root() -> Path:
 
 
 def prepared(
-    reader: DatasetReader, preprocessor: Preprocessor, *, workers: int = 0, progress: Report = lambda done, total: None
+    reader: DatasetReader,
+    preprocessor: Preprocessor,
+    *,
+    workers: int = 0,
+    progress: Report = lambda done, total: None,
+    warn: Callable[[str], None] = warnings.warn,
 ) -> DatasetReader:
-    """The reader over prepared data if the preprocessor wants preparation, otherwise the reader itself."""
+    """The reader over prepared data if the preprocessor wants preparation, otherwise the reader itself.
+
+    Args:
+        warn: is told that a damaged cache is made again.
+    """
     make = getattr(preprocessor, "preparation", None)
     if make is None:
         return reader
     preparation = make(workers)
-    return reader if preparation is None else run_preparation(preparation, reader, progress)
+    return reader if preparation is None else run_preparation(preparation, reader, progress, warn)
 
 
-def run_preparation(preparation: Preparation, reader: DatasetReader, progress: Report) -> DatasetReader:
-    """Open the cached result, making it first if it is not there.
+def run_preparation(
+    preparation: Preparation,
+    reader: DatasetReader,
+    progress: Report,
+    warn: Callable[[str], None] = warnings.warn,
+) -> DatasetReader:
+    """Open the cached result, making it first if it is not there, and again if it is damaged.
 
     Raises:
         DataError: the cache cannot be written.
     """
     key = sha256(f"{reader.fingerprint}|{preparation.key}".encode()).hexdigest()[:24]
     folder = cache_root() / "prepared" / key
+    damage = damaged(folder) if folder.is_dir() else ""
+    if damage:
+        warn(f"prepared data in {folder} are damaged ({damage}); they are made again")
+        shutil.rmtree(folder, ignore_errors=True)
     if not folder.is_dir():
         partial = folder.with_name(f"{key}.partial-{uuid.uuid4().hex[:8]}")
         try:
             partial.mkdir(parents=True)
             preparation.run(reader, partial, progress)
+            write_text(partial / CHECKSUMS, json.dumps(checksums(partial)))
             partial.rename(folder)
         except OSError as error:
             if not folder.is_dir():  # otherwise another process finished first
@@ -60,3 +86,39 @@ def run_preparation(preparation: Preparation, reader: DatasetReader, progress: R
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return preparation.open(reader, folder)
+
+
+def checksums(folder: Path) -> dict[str, list[int]]:
+    """CRC-32 of each block of each file below a folder, by relative path."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / CHECKSUMS)
+    return {path.relative_to(folder).as_posix(): _of_blocks(path) for path in files}
+
+
+def _of_blocks(path: Path) -> list[int]:
+    with path.open("rb") as file:
+        return [zlib.crc32(block) for block in iter(lambda: file.read(BLOCK), b"")]
+
+
+def damaged(folder: Path) -> str:
+    """What of a prepared folder does not agree with its checksums, in words; empty where all does.
+
+    Folders of versions that wrote no checksums are taken as they are.
+    """
+    if not (folder / CHECKSUMS).is_file():
+        return ""
+    try:
+        wanted = read_json_file(folder / CHECKSUMS)
+        found = checksums(folder)
+    except (OSError, ValueError) as error:
+        return str(error)
+    for name, blocks in wanted.items() if isinstance(wanted, dict) else ():
+        if name not in found:
+            return f"{name} is missing"
+        if len(found[name]) != len(blocks):
+            return f"{name} is cut off"
+        bad = next(
+            (place for place, sums in enumerate(zip(found[name], blocks, strict=True)) if len(set(sums)) > 1), -1
+        )
+        if bad >= 0:
+            return f"block {bad} of {name}"
+    return "" if isinstance(wanted, dict) else f"{CHECKSUMS} is none"

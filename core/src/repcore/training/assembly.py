@@ -76,6 +76,7 @@ def assemble(
         preprocessor,
         workers=resolved.data.workers,
         progress=lambda done, total: reporter.progress("preparing data", done, total),
+        warn=reporter.warn,
     )
     if hasattr(reader, "summary"):
         reporter.info(str(reader.summary))

@@ -32,6 +32,7 @@ from repcore.reporting import Reporter
 from repcore.stopping import Stopped
 from repcore.training.assembly import RunParts, teachers
 from repcore.training.checkpointing import BesideTarget, Checkpoints, newest_sound, previous_of, remove_leftovers
+from repcore.training.compiling import compile_objective
 from repcore.training.export import export_model, held_out_diagnosis
 from repcore.training.listeners import (
     FreedMemory,
@@ -204,7 +205,7 @@ def _execute(
     _follow_launcher(parts, reporter, resume)
     module, batches = build_module(parts, folder)
     if parts.resolved.trainer.compile:
-        module.objective.compile()
+        compile_objective(parts, device, batches.total_steps)
     checkpoint, start = (
         _checked_start(folder, parts, batches.total_steps, reporter, changed_data) if resume else (None, 0)
     )

@@ -1,0 +1,70 @@
+"""A prepared cache is checked block by block, and made again where it is damaged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from repcore.data import preparation as module
+from repcore.data.preparation import CHECKSUMS, damaged, run_preparation
+
+READER: Any = SimpleNamespace(fingerprint="data")
+
+
+class Squares:
+    key = "squares"
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+    def run(self, reader: Any, folder: Path, progress: Any) -> None:
+        self.runs += 1
+        np.arange(1000, dtype=np.int64).tofile(folder / "numbers.bin")
+        (folder / "more").mkdir()
+        (folder / "more" / "note.txt").write_text("squares")
+
+    def open(self, reader: Any, folder: Path) -> Any:
+        return folder
+
+
+def prepared(squares: Squares, told: list[str]) -> Path:
+    found: Any = run_preparation(squares, READER, lambda done, total: None, told.append)  # type: ignore[arg-type]
+    return Path(found)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [("flip", "block 3 of numbers.bin"), ("cut", "numbers.bin is cut off"), ("lose", "more/note.txt is missing"),
+     ("list", "Expecting value")],
+)  # fmt: skip
+def test_a_damaged_cache_is_made_again(
+    damage: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REPCORE_CACHE", str(tmp_path))
+    monkeypatch.setattr(module, "BLOCK", 1024)
+    squares, told = Squares(), list[str]()
+    folder = prepared(squares, told)
+    assert prepared(squares, told) == folder
+    assert (squares.runs, told) == (1, [])
+    numbers = folder / "numbers.bin"
+    if damage == "flip":
+        content = bytearray(numbers.read_bytes())
+        content[3 * 1024 + 5] ^= 1
+        numbers.write_bytes(content)
+    elif damage == "cut":
+        numbers.write_bytes(numbers.read_bytes()[:-1030])
+    elif damage == "lose":
+        (folder / "more" / "note.txt").unlink()
+    else:
+        (folder / CHECKSUMS).write_text("nothing")
+    assert prepared(squares, told) == folder
+    assert squares.runs == 2
+    assert len(told) == 1
+    assert words in told[0]
+    assert "made again" in told[0]
+    assert damaged(folder) == ""
+    assert np.fromfile(numbers, np.int64).tolist() == list(range(1000))
