@@ -9,6 +9,7 @@ import numpy as np
 
 from repcore.data.batching import label_array
 from repcore.data.split_plans import SplitFunction, SplitInputs
+from repcore.embedding.inference import prepare_row
 from repcore.errors import RepcoreError
 from repcore.interfaces import ProbeSplit, Sample
 from repcore.testing.check import Check, NotJudgedError, SubjectError, fail
@@ -35,7 +36,9 @@ class SplitSubject:
             SubjectError: too few rows can be read.
         """
         reader = self.recipe.parts.reader
-        samples = [sample for _, sample in readable_samples(reader, ROWS)]
+        prepare = self.recipe.parts.preprocessor
+        rows = [(sample, prepare_row(reader, prepare, row)) for row, sample in readable_samples(reader, ROWS)]
+        samples = [sample for sample, row in rows if row.items]  # what cannot be used may lie anywhere
         if len(samples) < COPIES:
             raise SubjectError(f"{len(samples)} samples are too few to split")
         samples += [replace(one, id=f"{one.id} again") for one in samples[:COPIES]]
@@ -56,7 +59,8 @@ class SplitSubject:
         reader, place = self.recipe.parts.reader, {one.id: row for row, one in enumerate(samples)}
         named = {row: sample.id for row, sample in readable_samples(reader, ROWS)}
         return {
-            name: [place[named[int(row)]] for row in rows if int(row) in named] for name, rows in reader.splits.items()
+            name: [place[named[int(row)]] for row in rows if named.get(int(row)) in place]
+            for name, rows in reader.splits.items()
         }
 
     def folds(self, seed: int) -> list[ProbeSplit]:
