@@ -16,7 +16,7 @@ import numpy as np
 
 from repcore.data.accounting import Accounting, account_of
 from repcore.data.copies import Copies
-from repcore.data.guard import prepare_sample, read_sample
+from repcore.data.guard import item_guard, prepare_sample, read_sample, row_id
 from repcore.data.label_facts import label_facts, label_warnings
 from repcore.data.seeds import generator
 from repcore.errors import ItemError
@@ -48,6 +48,7 @@ class Inspection:
             and largest, other values counted.
         targets: label name -> facts (missing share, range, class counts, positives of each task).
         groups: number of groups; 0 = none. ``groups_across``: those that stand in more than one declared split.
+        undescribed: why facts of rows are missing -> how many rows.
         parts: declared split -> rows.
         account: files, tables, guesses, cells that were not understood.
         warnings: sentences worth reading before training.
@@ -67,6 +68,7 @@ class Inspection:
     targets: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     groups: int = 0
     groups_across: list[str] = field(default_factory=list)
+    undescribed: dict[str, str] = field(default_factory=dict)
     parts: dict[str, int] = field(default_factory=dict)
     account: Accounting = field(default_factory=Accounting)
     warnings: list[str] = field(default_factory=list)
@@ -133,6 +135,7 @@ class _Look:
         self.groups: dict[str, set[str]] = {}
         self.costs: list[int] = []
         self.facts: dict[str, list[Any]] = {}
+        self.undescribed: dict[str, list[str]] = {}
 
     def at(self, row: int) -> None:
         """Look at one row."""
@@ -156,8 +159,7 @@ class _Look:
             self._note(sample, items, self.part_of.get(row, ""))
 
     def _id(self, row: int, sample: Sample | None) -> str:
-        named = getattr(self.reader, "id_of", None)
-        return sample.id if sample is not None else str(row) if named is None else str(named(row))
+        return sample.id if sample is not None else row_id(self.reader, row)
 
     def _note(self, sample: Sample, items: list[Item] | None, part: str) -> None:
         self.copies.see(sample, None if items is None else [item.values for item in items], part)
@@ -169,8 +171,13 @@ class _Look:
         told = dict(sample.meta)
         for code in (self.reader, self.preprocessor):
             describe = getattr(code, "describe", None)
-            if describe is not None:
-                told.update(describe(sample))
+            if describe is None:
+                continue
+            try:
+                with item_guard(code, "describing"):
+                    told.update(describe(sample))
+            except ItemError as error:  # facts are for people: a row is no worse without them
+                self.undescribed.setdefault(error.reason, []).append(sample.id)
         for item in items or ():
             told.update({f"item {name}": value for name, value in item.meta.items() if _is_plain(value)})
         for name, value in told.items():
@@ -181,6 +188,7 @@ class _Look:
         found, copies = self.found, self.copies
         found.duplicates, found.near_copies = copies.same, copies.near
         found.across_splits, found.contradicting, found.copies = copies.across, copies.contradicting, copies.examples
+        found.undescribed = {reason: f"{len(ids)} rows, first {ids[0]}" for reason, ids in self.undescribed.items()}
         found.groups = len(self.groups)
         found.groups_across = sorted(name for name, parts in self.groups.items() if len(parts - {""}) > 1)
         costs = self.costs
@@ -226,6 +234,8 @@ def _warnings(found: Inspection) -> Iterator[str]:
         kinds = ", ".join(f"{count} {name}" for name, count in found.status.most_common() if name != "ok")
         yield f"{bad} of {found.read} rows are not clean: {kinds}"
     yield from _lost(found.account)
+    for reason, rows in found.undescribed.items():
+        yield f"facts are missing of {rows}: {reason}"
     pairs = {kind: f" (first: {'; '.join(shown)})" for kind, shown in found.copies.items()}
     if found.duplicates:
         yield f"{found.duplicates} rows repeat the input of another row{pairs.get('same', '')}"

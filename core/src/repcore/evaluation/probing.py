@@ -13,7 +13,7 @@ import numpy as np
 
 from repcore.config.resolve import resolve_part
 from repcore.data.batching import label_array
-from repcore.data.guard import read_sample
+from repcore.data.guard import item_guard, named_guard, owner_of, read_sample
 from repcore.data.split_plans import SplitInputs, SplitPlan, in_rows, order_by_id, plan_splits
 from repcore.embedding.inference import InferenceOptions, embed_prepared, row_id, windows_of
 from repcore.embedding.model import Model
@@ -136,7 +136,8 @@ def split_plan(
     inputs = _split_inputs(rows, target, split, order)
     if split in own:
         function = registry.preprocessor(preprocessor_name).load("splits", split)
-        plan = plan_splits(function, inputs, seeds)
+        with named_guard(function, f"--split {split}"):
+            plan = plan_splits(function, inputs, seeds)
         return in_rows(SplitPlan(split, plan.folds, plan.seeded), order)
     try:
         return in_rows(plan_splits(split, inputs, seeds), order)
@@ -229,7 +230,12 @@ def compute_features(
     joined = {name: np.concatenate(found) for name, found in parts.items()}
     matrices: dict[str, Any] = {TRAINED: joined[TRAINED]}
     matrices[RANDOM_INIT] = [joined[f"{RANDOM_INIT} {seed}"] for seed in seeds]
-    matrices.update({} if raw is None else raw.joined())
+    for name, values in ({} if raw is None else raw.joined()).items():
+        if np.isfinite(values).all(1).any():
+            matrices[name] = values
+        else:  # the other features are worth their numbers
+            assert raw is not None
+            reporter.warn(f"no row has raw features {name!r} ({owner_of(raw.functions[name])}): left out")
     return FeatureSets(matrices, rows, failed)
 
 
@@ -267,14 +273,22 @@ def raw_features(model: Model, rows: LabelledRows) -> dict[str, np.ndarray]:
     raw = _RawFeatures(model)
     for start in range(0, len(rows.ids), 256):
         chosen = range(start, min(start + 256, len(rows.ids)))
-        raw.add([None if rows.samples[row] is None else rows.reader[row] for row in chosen])
+        raw.add([None if rows.samples[row] is None else _read(rows.reader, row) for row in chosen])
     return raw.joined()
+
+
+def _read(reader: DatasetReader, row: int) -> Sample | None:
+    try:
+        return read_sample(reader, row)
+    except ItemError:
+        return None
 
 
 def _baseline(function: Baseline, preprocessor: Preprocessor, samples: list[Sample]) -> np.ndarray:
     """Features of all samples (n, D); those that the baseline cannot use become NaN."""
     try:
-        return np.asarray(function(preprocessor, samples), np.float64)
+        with item_guard(function, "raw features"):
+            return np.asarray(function(preprocessor, samples), np.float64)
     except ItemError:  # some sample is to blame: find it, the others keep their features
         each = [_one_baseline(function, preprocessor, sample) for sample in samples]
         width = max((len(one) for one in each if one is not None), default=1)
@@ -283,7 +297,8 @@ def _baseline(function: Baseline, preprocessor: Preprocessor, samples: list[Samp
 
 def _one_baseline(function: Baseline, preprocessor: Preprocessor, sample: Sample) -> np.ndarray | None:
     try:
-        return np.asarray(function(preprocessor, [sample]), np.float64)[0]
+        with item_guard(function, "raw features"):
+            return np.asarray(function(preprocessor, [sample]), np.float64)[0]
     except ItemError:
         return None
 

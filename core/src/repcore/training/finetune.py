@@ -19,6 +19,7 @@ from torch import nn
 
 from repcore.config import DataConfig, OptimiserConfig, ScheduleConfig, TrainerConfig
 from repcore.config.resolve import ResolvedPart, ResolvedRun
+from repcore.data.guard import read_sample
 from repcore.data.seeds import generator, mix
 from repcore.embedding.model import Model
 from repcore.errors import ConfigError, DataError
@@ -273,7 +274,7 @@ class OneTarget:
         return len(self._reader)
 
     def __getitem__(self, index: int) -> Sample:
-        sample = self._reader[index]
+        sample = read_sample(self._reader, index)
         target = self.targets[0]
         if self._thin is None or target.name not in sample.targets:
             return sample

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from repcore.data.guard import read_sample
 from repcore.errors import ConfigError, DataError, ItemError
 from repcore.files import read_object
 from repcore.interfaces import Batch, DatasetReader, Item, Sample
@@ -93,7 +94,7 @@ class VolumePreprocessor:
         counts: Counter[int] = Counter()
         for row in np.unique(chosen):
             try:
-                volume: Volume = reader[int(row)].inputs
+                volume: Volume = read_sample(reader, int(row)).inputs
                 spacings.append(oriented_grid(volume.grid, self.config.orientation).spacing_mm)
                 counts[len(volume.channels)] += 1
                 if self.intensity is None:
