@@ -207,7 +207,7 @@ class Judge:
 
 
 def summary(record: dict[str, Any]) -> dict[str, Any]:
-    """Mean, deviation and gain over the random twin, by arm, kind of evaluation and number of labelled scans."""
+    """Mean, standard deviation and gain over the random twin, by arm, kind of evaluation and labelled scans."""
     twins = {one["seed"]: one for one in record["baselines"]}
     result: dict[str, Any] = {}
     for arm in dict.fromkeys(run["arm"] for run in record["runs"]):
@@ -230,7 +230,7 @@ def summary(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def spread_of(values: list[float]) -> dict[str, float]:
-    """Mean and deviation."""
+    """Mean and standard deviation."""
     deviation = statistics.stdev(values) if len(values) > 1 else 0.0
     return {"mean": round(statistics.mean(values), 4), "sd": round(deviation, 4)}
 

@@ -147,7 +147,7 @@ def summary(runs: list[dict[str, Any]], steps: int) -> dict[str, Any]:
 
 
 def of(values: list[float]) -> dict[str, Any]:
-    """Mean, deviation over seeds, and every value."""
+    """Mean, standard deviation over seeds, and every value."""
     spread = statistics.stdev(values) if len(values) > 1 else 0.0
     each = [round(value, 4) for value in values]
     return {"mean": round(statistics.mean(values), 4), "sd": round(spread, 4), "each": each}

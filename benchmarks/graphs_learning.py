@@ -120,7 +120,7 @@ def pretrain(
 
 
 def of(values: list[float]) -> dict[str, Any]:
-    """Mean, deviation and every value."""
+    """Mean, standard deviation and every value."""
     spread = statistics.stdev(values) if len(values) > 1 else 0.0
     return {
         "mean": round(statistics.mean(values), 4),

@@ -3,7 +3,8 @@
 Pre-training as `repcore pointcloud train i2p-mae --preset tiny` makes it, then the linear SVM (C by cross-validation on
 train), beside the same encoder with random weights (one twin a seed), two shape descriptors, and a kernel SVM on the
 better descriptor. Vectors are the preset's (every level, mean and maximum) and the published feature (maximum of the
-coarse tokens). Teachers are compared over the same seeds; the verdict is the paired difference with its deviation.
+coarse tokens). Teachers are compared over the same seeds; the verdict is the paired difference
+with its standard deviation.
 ``none`` is the recipe with its teacher taken out; ``point-m2ae``, as a teacher, is the recipe of that name. Other
 lengths of one seed show what budget does.
 
@@ -221,7 +222,7 @@ def steps_of(run: Run) -> int:
 
 
 def of(values: list[float]) -> Run:
-    """Mean, deviation over seeds, and every value."""
+    """Mean, standard deviation over seeds, and every value."""
     deviation = statistics.stdev(values) if len(values) > 1 else 0.0
     each = [round(value, 4) for value in values]
     return {"mean": round(statistics.mean(values), 4), "sd": round(deviation, 4), "each": each}

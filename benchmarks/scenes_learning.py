@@ -271,7 +271,7 @@ def cross_validated(points: LabelledPoints, trained: Trained, scenes: Scenes) ->
 
 
 def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean and deviation over the seeds of the most frequent length, and the curve of seed 0 over lengths."""
+    """Mean and standard deviation over the seeds of the most frequent length, and the curve of seed 0 over lengths."""
     found: dict[str, Any] = {}
     for scenes in dict.fromkeys(one["scenes"] for one in runs):
         own = [one for one in runs if one["scenes"] == scenes]

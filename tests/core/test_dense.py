@@ -233,3 +233,41 @@ def test_levels_by_name() -> None:
     assert level_of("frame") == "token"
     with pytest.raises(ConfigError, match="no level of elements"):
         level_of("pixel")
+
+
+def test_probe_of_elements_stands_beside_twins(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["pairs", "train", "set-net", "--name", "r", "--device", "cpu", "trainer.steps=4"]) == 0
+    capsys.readouterr()
+    command = ["probe", "runs/r", "--data", "pairs/blobs", "--level", "point", "--label", "side", "--ignore", "9"]
+    assert run([*command, "--seeds", "2", "--json"]) == 0
+    out = capsys.readouterr().out
+    table = json.loads(out[out.index("[") :])[0]
+    values = {one["features"]: one["mean"] for one in table["entries"] if one["metric"] == "miou"}
+    assert set(values) == {"trained", "random-init", "train-majority"}
+    assert values["trained"] > 0.85 > values["train-majority"]  # the side of a line is linear in a point's coordinates
+    assert table["constants"]["dense-linear@1"]["elements_per_class"] == 600
+    assert table["comparisons"][0]["interval"][0] is not None
+    assert run([*command, "--seeds", "1", "--share", "0.05"]) == 0
+    assert "mean IoU" in capsys.readouterr().out
+    assert run([*command, "--share", "1.5"]) == 2
+    assert run([*command, "--protocol", "ridge@1"]) == 2
+
+
+def test_a_linear_probe_of_elements_draws_classes_alike() -> None:
+    from repcore.evaluation.probes.dense import DenseLinearConfig, DenseLinearProbe, balanced_draw
+    from repcore.interfaces import ProbeSplit
+
+    rng = np.random.default_rng(0)
+    classes = np.repeat([0, 1, 2], [1000, 30, 5])
+    assert np.bincount(classes[balanced_draw(classes, 20, rng)]).tolist() == [20, 20, 5]
+    features = rng.normal(size=(1035, 4)) + 8 * np.eye(3, 4)[classes] * np.asarray([1.0, 100.0, 0.01, 1.0])
+    features[:, 2] = np.where(classes == 2, 5.0, 0.0)
+    labels = classes.astype(float)
+    labels[::9] = np.nan
+    rows = rng.permutation(1035)
+    found = DenseLinearProbe(DenseLinearConfig()).score(
+        features, labels, TargetSpec("t", "class", "point"), ProbeSplit(rows[:700], rows[700:]), 0
+    )
+    assert found["miou"] > 0.9
+    with pytest.raises(DataError, match="fewer than two classes"):
+        DenseLinearProbe(DenseLinearConfig()).fit(features, np.zeros(1035))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +14,11 @@ import torch
 from repcore import registry
 from repcore.config.resolve import resolve_run
 from repcore.embedding.inference import InferenceOptions, batches_by_cost, embed_rows, run_windows
+from repcore.embedding.model import ListReader
 from repcore.embedding.pooling import pool, pool_tokens
 from repcore.embedding.writers import NpzWriter, ParquetWriter, read_embeddings
-from repcore.errors import ConfigError, DataError
-from repcore.interfaces import EmbeddingRows, Features, Tokens
+from repcore.errors import ConfigError, DataError, ItemError
+from repcore.interfaces import Batch, EmbeddingRows, Features, Item, Sample, Tokens, Window
 from repcore.reporting import LogReporter
 from repcore.training.assembly import RunParts, assemble
 
@@ -143,3 +146,57 @@ def test_damaged_embedding_files_are_named(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(json.dumps({}).encode())
     with pytest.raises(DataError, match=r"is not an embedding file"):
         read_embeddings(tmp_path / name)
+
+
+class Strips:
+    """Samples of n numbers as windows of one number each."""
+
+    def prepare(self, sample: Sample) -> list[Item]:
+        if len(sample.inputs) == 1:
+            raise ItemError("broken", "one number only")
+        return [
+            Item(torch.full((1000,), float(value)), window=Window(place, place + 1.0))
+            for place, value in enumerate(sample.inputs)
+        ]
+
+    def collate(self, items: Sequence[Item]) -> Batch:
+        return Batch(torch.stack([item.values for item in items]), len(items))
+
+    def cost(self, meta: Mapping[str, Any]) -> int:
+        return 1
+
+
+class First(torch.nn.Module):
+    dim = 1
+
+    def forward(self, batch: Batch, layers: Sequence[int] = ()) -> Features:
+        return Features(batch.inputs[:, :1])
+
+
+STRIPS = ListReader([[1.0, 2.0], [5.0], [1.0, 3.0, 5.0, 7.0], [4.0] * 9], ids=["a", "b", "c", "d"])
+
+
+@pytest.mark.parametrize(("writer", "suffix"), [(ParquetWriter, ".parquet"), (NpzWriter, ".npz")])
+def test_windows_are_rows_with_start_and_end(writer: type[ParquetWriter], suffix: str, tmp_path: Path) -> None:
+    options = InferenceOptions(apart=True, window=1)
+    first = writer(tmp_path / f"v{suffix}", {})
+    parts = list(run_windows(First(), Strips(), STRIPS, options, rows=range(2)))
+    for part in parts:
+        first.write(part)
+    again = writer(tmp_path / f"v{suffix}", {})
+    assert (again.rows_done, again.inputs_done) == (3, 2)
+    for part in run_windows(First(), Strips(), STRIPS, options, rows=range(again.inputs_done, 4)):
+        again.write(part)
+    rows, _ = read_embeddings(again.finish())
+    windows = {name: [f"{name}#t={k},{k + 1}" for k in range(count)] for name, count in (("a", 2), ("c", 4), ("d", 9))}
+    assert list(rows.ids) == [*windows["a"], "b", *windows["c"], *windows["d"]]
+    assert list(rows.status) == ["ok"] * 2 + ["broken"] + ["ok"] * 13
+    np.testing.assert_array_equal(rows.vectors[:, 0], [1, 2, np.nan, 1, 3, 5, 7, *[4] * 9])
+    assert list(rows.columns["source"]) == ["a"] * 2 + ["b"] + ["c"] * 4 + ["d"] * 9
+    assert list(rows.columns["start"][3:7]) == [0.0, 1.0, 2.0, 3.0]
+    assert list(rows.columns["end"][3:7]) == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_windows_need_a_domain_with_windows(parts: RunParts) -> None:
+    with pytest.raises(ConfigError, match="does not cut its samples into windows"):
+        embed(parts, apart=True)

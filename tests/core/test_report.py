@@ -69,7 +69,7 @@ def section(page: str, name: str) -> str:
 def test_page_holds_every_part_of_a_run(run: Path) -> None:
     page = page_of(run)
     assert "pairs/set-net (tiny)" in page
-    assert "Validation loss fell from 4 before training to 1 (−75 %), better than the yardstick" in page
+    assert "Validation loss fell from 4 before training to 1 (−75 %), better than the baseline" in page
     assert "The representation of held-out items gives cause for concern: items move together" in html.unescape(page)
     assert "Frozen features beat those of the untrained encoder on every seed in 1 of 1 probes." in page
     assert "proves nothing about your data" in html.unescape(page)

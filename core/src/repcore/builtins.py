@@ -54,6 +54,13 @@ def repcore_probes() -> list[ProbeSpec]:
             config=f"{PROBES}.configs:FewShotProbeConfig",
             target_kinds=("class",),
         ),
+        ProbeSpec(
+            name="dense-linear@1",
+            summary="Logistic regression on 600 elements a class",
+            target=f"{PROBES}.dense:DenseLinearProbe",
+            config=f"{PROBES}.dense:DenseLinearConfig",
+            target_kinds=("class",),
+        ),
     ]
 
 

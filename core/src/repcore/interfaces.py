@@ -541,8 +541,9 @@ class DenseAnswer:
 class EmbeddingWriter(Protocol):
     """Row-preserving file writer; called as ``target(path, header: Mapping[str, Any])``.
 
-    ``finish`` makes the file complete; until then the final name does not exist. ``rows_done`` > 0 lets an
-    interrupted run go on. ``status`` counts the rows so far by status, ``failed`` those without a vector.
+    ``finish`` makes the file complete; until then the final name does not exist. ``inputs_done`` > 0, the rows
+    of the data that are done, lets an interrupted run go on (``rows_done`` is more where rows have several windows).
+    ``status`` counts the rows so far by status, ``failed`` those without a vector.
     """
 
     status: Mapping[str, int]
@@ -550,6 +551,9 @@ class EmbeddingWriter(Protocol):
 
     @property
     def rows_done(self) -> int: ...
+
+    @property
+    def inputs_done(self) -> int: ...
 
     def write(self, rows: EmbeddingRows) -> None: ...
 

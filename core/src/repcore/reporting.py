@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Protocol
 
-BASELINE = "_baseline"  # a metric NAME_baseline is the yardstick of NAME (for example a unigram predictor)
+BASELINE = "_baseline"  # a metric NAME_baseline is the baseline of NAME (for example a unigram predictor)
 
 
 class Reporter(Protocol):
@@ -42,10 +42,10 @@ class LogReporter:
 
 
 def figures_in_words(values: Mapping[str, float]) -> str:
-    """``loss 1.795  masked_accuracy 0.494 (yardstick 0.428)``: a yardstick stands behind its figure."""
+    """``loss 1.795  masked_accuracy 0.494 (baseline 0.428)``: a baseline stands behind its figure."""
     words = []
     for name, value in values.items():
         if not name.endswith(BASELINE):
-            yardstick = values.get(name + BASELINE)
-            words.append(f"{name} {value:.4g}" + ("" if yardstick is None else f" (yardstick {yardstick:.4g})"))
+            baseline = values.get(name + BASELINE)
+            words.append(f"{name} {value:.4g}" + ("" if baseline is None else f" (baseline {baseline:.4g})"))
     return "  ".join(words)

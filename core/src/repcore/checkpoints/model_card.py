@@ -24,7 +24,7 @@ def model_card(
         title: encoder name.
         card: facts by name; those a section knows go there, all others under "Training".
         dim: width of the vectors.
-        parameters: number of weights.
+        parameters: number of parameters.
         requirements: distributions with versions that built the model.
 
     Returns:

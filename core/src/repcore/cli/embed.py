@@ -49,6 +49,7 @@ DTYPES = {"float32": "float32", "bfloat16": "bfloat16"}
 @click.option("--workers", type=int, default=0, show_default=True, help="Processes that read and prepare rows.")
 @click.option("--dtype", type=click.Choice(list(DTYPES)), default="float32", show_default=True, help="Number format.")
 @click.option("--normalise", is_flag=True, help="Scale every vector to unit length.")
+@click.option("--windows", is_flag=True, help="A row for every window of a long sample, with start and end.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if any row could not be embedded.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing output file.")
 @device_option
@@ -140,6 +141,7 @@ def _inference(given: dict[str, Any], model: Model) -> InferenceOptions:
         device=model.device,
         dtype=getattr(torch, DTYPES[given["dtype"]]),
         normalise=given["normalise"],
+        apart=given["windows"],
     )
 
 
@@ -155,6 +157,7 @@ def _header(model: Model, reader: DatasetReader, options: InferenceOptions) -> d
         "level": options.level,
         "layer": options.layer,
         "normalise": options.normalise,
+        **({"windows": True} if options.apart else {}),
     }
 
 
@@ -166,7 +169,7 @@ def _run(
     from repcore.data.guard import named_guard
     from repcore.embedding.inference import run_windows
 
-    total, done = len(reader), writer.rows_done
+    total, done = len(reader), writer.inputs_done
     if done:
         reporter.info(f"going on after {done:,} rows that an earlier command has written")
     windows = run_windows(
@@ -182,9 +185,9 @@ def _run(
         for rows in windows:
             with named_guard(writer, "writing vectors", passing=(OSError,)):
                 writer.write(rows)
-            reporter.progress("embedding", writer.rows_done, total)
-            if writer.rows_done < total:
-                stop.obey(f"{writer.rows_done:,} of {total:,} rows are kept")
+            reporter.progress("embedding", writer.inputs_done, total)
+            if writer.inputs_done < total:
+                stop.obey(f"{writer.inputs_done:,} of {total:,} rows are kept")
 
 
 def _summary(model: Model, reader: DatasetReader, writer: EmbeddingWriter, path: Path, as_json: bool) -> None:

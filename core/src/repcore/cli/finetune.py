@@ -85,9 +85,9 @@ def _resumed(folder: RunFolder, model: Path | None, overrides: tuple[str, ...]) 
 
 def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: dict[str, Any]) -> None:
     from repcore.embedding.model import load
+    from repcore.evaluation.dense_answers import with_ignored
     from repcore.evaluation.probing import chosen_targets, read_rows
     from repcore.training.finetune import OneTarget
-    from repcore.training.finetune_dense import with_ignored
     from repcore.training.finetune_plan import FinetuneRequest, record_of, run_plan
     from repcore.training.run_folder import RunFolder, run_name
 

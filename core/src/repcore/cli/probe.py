@@ -32,6 +32,9 @@ JOIN_HINT = "--id-column NAME, the same one as with embed; or --by-position if b
 @click.option("--id-column", help="Column with ids (matches rows of an embedding file).")
 @click.option("--read", "settings", multiple=True, metavar="KEY=VALUE", help="Further reader settings (repeatable).")
 @click.option("--protocol", "protocols", multiple=True, help="Probe such as ridge@1, linear@1, knn@1 (repeatable).")
+@click.option("--level", help="Labels of elements: point, voxel, frame, node or edge (protocol dense-linear@1).")
+@click.option("--ignore", type=int, help="Label value that means unlabelled, of elements.")
+@click.option("--share", type=float, help="Share of the labelled training elements of each class, instead of 600.")
 @click.option("--split", default="random", show_default=True, help="random, group, declared, folds:K, column:NAME, "
               "stratified, or one of the domain's own such as scaffold.")  # fmt: skip
 @click.option("--seeds", type=int, default=3, show_default=True, help="Number of seeds.")
@@ -56,6 +59,9 @@ def probe_command(source: Path, **given: Any) -> None:
         raise ConfigError("--seeds 0: at least one is needed")
     reporter = ConsoleReporter()
     is_file = source.is_file()
+    if given["level"] is not None:
+        _elements(source, given, seeds, reporter)
+        return
     features, preprocessor = (_from_file if is_file else _from_model)(source, given, seeds, reporter)
     reporter.close()
     names = label_names(given["label"])
@@ -70,6 +76,43 @@ def probe_command(source: Path, **given: Any) -> None:
         for one in tables:
             _show(one, features, given["metrics"])
         say(f"results: {', '.join(str(path) for path in written)}" if written else "results were not written (no -o)")
+
+
+def _elements(source: Path, given: dict[str, Any], seeds: list[int], reporter: ConsoleReporter) -> None:
+    """Labels of points, voxels, frames, nodes or edges."""
+    from repcore.embedding.dense import level_of
+    from repcore.embedding.inference import InferenceOptions
+    from repcore.embedding.model import load
+    from repcore.evaluation.dense_answers import named_classes, with_ignored
+    from repcore.evaluation.dense_probing import PROTOCOL, probe_elements
+    from repcore.evaluation.probing import LabelledOnly, chosen_targets, read_rows, split_plan
+
+    if set(given["protocols"]) - {PROTOCOL}:
+        raise ConfigError(f"--protocol {', '.join(given['protocols'])} is not for elements", expected=PROTOCOL)
+    if given["share"] is not None and not 0.0 < given["share"] <= 1.0:
+        raise ConfigError(f"--share {given['share']} is outside 0 < share <= 1")
+    model = load(source, device=torch_device(given["device"]))
+    names = label_names(given["label"])
+    settings = reader_options(given["id_column"], given["settings"])
+    reader = model.reader(given["data"], reader=given["reader"], options=settings, labels=names)
+    options = InferenceOptions(device=model.device, workers=given["workers"])
+    tables = []
+    for one in chosen_targets(reader, names, level_of(given["level"])):
+        target = with_ignored(one, given["ignore"])
+        rows = read_rows(LabelledOnly(reader, target))
+        values, target = named_classes(rows, target)
+        plan = split_plan(model.registry, model.folder.preprocessor_name, rows, target, given["split"], seeds)
+        tables.append(
+            probe_elements(model, rows, target, plan, seeds, options, reporter, values=values, share=given["share"])
+        )
+    reporter.close()
+    written = _write(source, tables, given)
+    if given["as_json"]:
+        show_json([json.loads(one.to_json()) for one in tables])
+        return
+    for table_of_one in tables:
+        _show(table_of_one, None, given["metrics"])
+    say(f"results: {', '.join(str(path) for path in written)}" if written else "results were not written (no -o)")
 
 
 def _from_model(
@@ -155,7 +198,7 @@ def _write(source: Path, tables: list[ProbeTable], given: dict[str, Any]) -> lis
     return [] if folder is None else write_tables(folder, tables, data=given["data"], split=given["split"])
 
 
-def _show(one: ProbeTable, features: FeatureSets, every_metric: bool) -> None:
+def _show(one: ProbeTable, features: FeatureSets | None, every_metric: bool) -> None:
     split = f"{one.split} split" + ("" if one.split_seeded else " (the same for every seed)")
     say(f"{one.target.name} ({one.target.kind}): {split}, {one.rows_used:,} rows used, {one.rows_left_out:,} left out")
     rows = one.rows() if not every_metric else one.rows([entry.metric for entry in one.entries])
@@ -163,6 +206,6 @@ def _show(one: ProbeTable, features: FeatureSets, every_metric: bool) -> None:
     table(headers, [[row[name] for name in headers] for row in rows])
     for sentence in one.verdicts():
         say(sentence)
-    if features.failed:
+    if features is not None and features.failed:
         reasons = sorted(set(features.failed.values()))
         say(f"{len(features.failed)} rows have no vector: {'; '.join(reasons[:3])}{' ...' if len(reasons) > 3 else ''}")

@@ -219,11 +219,11 @@ def _dry_run(resolved: ResolvedRun, device: str, reporter: ConsoleReporter, init
     if estimate is None:
         say("the model is too large for a trial step on a copy")
         return
-    say(f"rows:      {estimate.rows[0]:,} training, {estimate.rows[1]:,} validation")
-    say(f"weights:   {estimate.weights:,}")
-    say(f"steps:     {estimate.steps:,} of {estimate.items_per_step} items")
-    say(f"one step:  {1000 * estimate.step_seconds:.0f} ms")
-    say(f"whole run: about {duration(estimate.total_seconds)} without validation")
+    say(f"rows:       {estimate.rows[0]:,} training, {estimate.rows[1]:,} validation")
+    say(f"parameters: {estimate.parameters:,}")
+    say(f"steps:      {estimate.steps:,} of {estimate.items_per_step} items")
+    say(f"one step:   {1000 * estimate.step_seconds:.0f} ms")
+    say(f"whole run:  about {duration(estimate.total_seconds)} without validation")
     say("dry run: nothing was trained or written")
 
 

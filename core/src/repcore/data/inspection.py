@@ -27,6 +27,7 @@ SAMPLED_ROWS = 5000
 SECONDS = 30.0  # after which a sample is large enough
 IN_ORDER = 500  # rows that are looked at in order, whatever the time
 EXAMPLES = 5
+LEAST_ROWS = 2  # to train on
 MOST_VALUES = 6  # values of a fact that are written out
 
 
@@ -35,7 +36,7 @@ class Inspection:
     """Findings about a data set.
 
     Args:
-        rows / read: rows in all, and how many of them were looked at.
+        rows / read / usable: rows in all, how many of them were looked at, and how many of these can be used.
         status: prepared rows by status (``ok``, ``truncated``, ...).
         examples: status -> first rows with it and why.
         duplicates: looked-at rows whose input another row has, too.
@@ -56,6 +57,7 @@ class Inspection:
 
     rows: int
     read: int = 0
+    usable: int = 0
     status: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
     duplicates: int = 0
@@ -150,6 +152,7 @@ class _Look:
                 noted = next((item for item in items if item.status != "ok"), None)
                 if noted is not None:
                     status, reason = noted.status, noted.reason
+            self.found.usable += 1
         except ItemError as error:
             status, reason = error.status, error.reason
         self.found.status[status] += 1
@@ -233,6 +236,8 @@ def _warnings(found: Inspection) -> Iterator[str]:
     if bad:
         kinds = ", ".join(f"{count} {name}" for name, count in found.status.most_common() if name != "ok")
         yield f"{bad} of {found.read} rows are not clean: {kinds}"
+    if found.read == found.rows and found.usable < LEAST_ROWS:
+        yield "1 usable row: enough to embed, too few to train on" if found.usable else "no usable row"
     yield from _lost(found.account)
     for reason, rows in found.undescribed.items():
         yield f"facts are missing of {rows}: {reason}"

@@ -1,6 +1,6 @@
 """One line that says whether a run learns or collapses: figures now against figures at step 0 on the same data.
 
-An untrained encoder is the right yardstick because absolute values depend on the architecture: a random transformer
+An untrained encoder is the right baseline because absolute values depend on the architecture: a random transformer
 may well have a standard deviation of 0.1 or an effective rank of a third of its width. Absolute bounds exist only where
 no healthy encoder can be. The thresholds are the constants below; each has its reason beside it.
 """

@@ -10,7 +10,7 @@ Batch mates never change a result beyond rounding, so windows and budgets are fr
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from repcore.embedding.windows import (
     prepare_rows,
     prepared_windows,
 )
+from repcore.embedding.windows_apart import windows_apart
 from repcore.errors import ConfigError, ItemError
 from repcore.interfaces import Batch, DatasetReader, EmbeddingRows, Features, Preprocessor, Sample
 
@@ -48,6 +49,7 @@ class InferenceOptions:
         workers: preparing processes.
         device / dtype: where and how the encoder runs; vectors come back as float32.
         normalise: unit length.
+        apart: a vector for every window of a row (``Item.window``) instead of their mean.
     """
 
     pooling: str | None = None
@@ -61,6 +63,7 @@ class InferenceOptions:
     device: str = "cpu"
     dtype: torch.dtype = torch.float32
     normalise: bool = False
+    apart: bool = False
 
 
 def run_windows(
@@ -83,7 +86,12 @@ def run_windows(
     encoder.eval()
     try:
         for prepared in windows_of(preprocessor, reader, options, rows):
-            yield embed_prepared(encoder, preprocessor, prepared, options, poolings, domain)
+            if options.apart:
+                prepared, columns = windows_apart(prepared)
+                found = embed_prepared(encoder, preprocessor, prepared, options, poolings, domain)
+                yield replace(found, columns=columns)
+            else:
+                yield embed_prepared(encoder, preprocessor, prepared, options, poolings, domain)
     finally:
         encoder.train(was_training)
 
@@ -277,9 +285,11 @@ def embed_rows(
 
 def join_rows(parts: Sequence[EmbeddingRows]) -> EmbeddingRows:
     """Consecutive runs of rows as one."""
+    names = parts[0].columns if parts else ()
     return EmbeddingRows(
         ids=[one for part in parts for one in part.ids],
         vectors=np.concatenate([part.vectors for part in parts]) if parts else np.zeros((0, 0), np.float32),
         status=[one for part in parts for one in part.status],
         reason=[one for part in parts for one in part.reason],
+        columns={name: [one for part in parts for one in part.columns[name]] for name in names},
     )

@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from repcore.embedding.windows_apart import SOURCE
 from repcore.errors import DataError
 from repcore.files import parse_json
 
@@ -41,6 +42,7 @@ class PartFolder:
         self._parts = sorted(self.folder.glob("part-*.parquet"))
         self.status: Counter[str] = Counter()
         self.failed = 0
+        self._sources: set[str] | None = None
         for table in self.tables():
             self._count(table)
 
@@ -75,12 +77,17 @@ class PartFolder:
         """Forget what an interrupted run has written."""
         for part in self._parts:
             part.unlink()
-        self._parts, self.status, self.failed = [], Counter(), 0
+        self._parts, self.status, self.failed, self._sources = [], Counter(), 0, None
 
     @property
     def rows_done(self) -> int:
         """Rows written so far, by this writer and by an interrupted one before it."""
         return self.status.total()
+
+    @property
+    def inputs_done(self) -> int:
+        """Rows of the data that are done: as many as were written, or fewer where each window has a row."""
+        return self.rows_done if self._sources is None else len(self._sources)
 
     def append(self, table: pa.Table) -> None:
         """Write a part: columns ``id``, ``status``, ``reason`` and whatever the writer adds."""
@@ -113,6 +120,8 @@ class PartFolder:
     def _count(self, table: pa.Table) -> None:
         self.status.update(table.column("status").to_pylist())
         self.failed += self.failures(table)
+        if SOURCE in table.column_names:
+            self._sources = (self._sources or set()) | set(table.column(SOURCE).to_pylist())
 
     def write_parquet(self) -> Path:
         """Join the parts into one parquet file with the header in its metadata."""

@@ -15,6 +15,9 @@ from repcore.embedding.parts import PartFolder
 from repcore.errors import DataError
 from repcore.interfaces import EmbeddingRows
 
+PARQUET_NAMES = ("id", "status", "reason", "embedding")
+NPZ_NAMES = ("ids", "status", "reason", "embeddings", "header")
+
 
 class _EmbeddingParts(PartFolder):
     """Parts with a column ``embedding``."""
@@ -50,7 +53,7 @@ class NpzWriter(_EmbeddingParts):
     def finish(self) -> Path:
         """Stream the parts into the archive without holding all vectors in memory."""
         width = pq.read_table(self._parts[0]).column("embedding").type.list_size if self._parts else 0
-        texts: dict[str, list[str]] = {"id": [], "status": [], "reason": []}
+        texts: dict[str, list[Any]] = {name: [] for name in self._columns()}
         with zipfile.ZipFile(self.partial, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
             with archive.open("embeddings.npy", "w", force_zip64=True) as file:
                 layout = {"descr": "<f4", "fortran_order": False, "shape": (self.rows_done, width)}
@@ -60,12 +63,18 @@ class NpzWriter(_EmbeddingParts):
                         values.extend(table.column(name).to_pylist())
                     for chunk in table.column("embedding").chunks:
                         file.write(chunk.flatten().to_numpy().astype("<f4").tobytes())
-            for name, values in (("ids", texts["id"]), ("status", texts["status"]), ("reason", texts["reason"])):
-                with archive.open(f"{name}.npy", "w") as file:
-                    np.lib.format.write_array(file, np.asarray(values, dtype=np.str_), allow_pickle=False)
+            for name, values in texts.items():
+                is_text = not values or isinstance(values[0], str)
+                with archive.open(f"{'ids' if name == 'id' else name}.npy", "w") as file:
+                    column = np.asarray(values, dtype=np.str_ if is_text else None)
+                    np.lib.format.write_array(file, column, allow_pickle=False)
             with archive.open("header.npy", "w") as file:
                 np.lib.format.write_array(file, np.asarray(json.dumps(self.header)), allow_pickle=False)
         return self.done()
+
+    def _columns(self) -> list[str]:
+        first = pq.read_schema(self._parts[0]).names if self._parts else ["id", "status", "reason"]
+        return [name for name in first if name != "embedding"]
 
 
 def _vectors(table: pa.Table) -> np.ndarray:
@@ -91,7 +100,8 @@ def read_embeddings(path: Path) -> tuple[EmbeddingRows, dict[str, Any]]:
                 status = [str(one) for one in archive["status"]] if "status" in archive else ["ok"] * len(vectors)
                 reason = [str(one) for one in archive["reason"]] if "reason" in archive else [""] * len(vectors)
                 header = json.loads(str(archive["header"])) if "header" in archive else {}
-            return EmbeddingRows(ids, vectors, status, reason), header
+                further = {name: archive[name].tolist() for name in archive.files if name not in NPZ_NAMES}
+            return EmbeddingRows(ids, vectors, status, reason, further), header
         table = pq.read_table(path)
         vectors = _vectors(table)
         names = table.column_names
@@ -103,6 +113,7 @@ def read_embeddings(path: Path) -> tuple[EmbeddingRows, dict[str, Any]]:
         status = table.column("status").to_pylist() if "status" in names else ["ok"] * len(vectors)
         reason = table.column("reason").to_pylist() if "reason" in names else [""] * len(vectors)
         header = json.loads((table.schema.metadata or {}).get(b"repcore", b"{}"))
-        return EmbeddingRows(ids, vectors, status, reason), header
+        further = {name: table.column(name).to_pylist() for name in names if name not in PARQUET_NAMES}
+        return EmbeddingRows(ids, vectors, status, reason, further), header
     except (KeyError, ValueError, OSError, pa.ArrowException, zipfile.BadZipFile) as error:
         raise DataError(f"{str(path)!r} is not an embedding file: {error}", expected="parquet or npz") from error

@@ -88,7 +88,7 @@ def seed_value(folds: Sequence[Scores], metric: str) -> float:
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and sample deviation (n - 1) over seeds; the deviation of one value is NaN."""
+    """Mean and sample standard deviation (n - 1) over seeds; the standard deviation of one value is NaN."""
     array = np.asarray(values, dtype=np.float64)
     return float(array.mean()), float(array.std(ddof=1)) if array.size > 1 else math.nan
 

@@ -5,6 +5,8 @@ Symbols: N elements of a sample, K classes or values.
 
 from __future__ import annotations
 
+import dataclasses
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
@@ -17,12 +19,15 @@ from repcore.embedding.answers import output_names
 from repcore.embedding.dense import DenseRow, dense_windows
 from repcore.embedding.inference import InferenceOptions
 from repcore.embedding.model import Model
+from repcore.errors import ConfigError, DataError
 from repcore.evaluation.dense_metrics import confusion, dense_regression_scores, dense_scores, overlaps
 from repcore.evaluation.metrics import Scores
+from repcore.evaluation.probing import LabelledRows
 from repcore.interfaces import Batch, DatasetReader, Preprocessor, Task
 from repcore.specs import TargetSpec
 
 NONE = -1
+MOST_CLASSES = 1024
 
 
 @dataclass(slots=True)
@@ -158,3 +163,55 @@ def class_numbers(truth: np.ndarray, data: TargetSpec, target: TargetSpec, value
         if int(value) in place:
             found[known & (flat == value)] = place[int(value)]
     return found
+
+
+def label_values(rows: LabelledRows, target: TargetSpec) -> tuple[int, ...]:
+    """Values that the labels of all rows show, ascending; 0 .. K-1 where the target names K classes.
+
+    Raises:
+        DataError: no labelled element, or too many values for classes.
+    """
+    total: Counter[int] = Counter()
+    for counts in rows.dense.get(target.name, ()):
+        total.update(counts)
+    if not total:
+        raise DataError(f"no element of any row has a label {target.name!r}", rows=len(rows.ids))
+    if len(total) > MOST_CLASSES:
+        raise DataError(
+            f"{len(total)} different values of {target.name!r} are no classes",
+            hint="--ignore VALUE, or another --label",
+        )
+    if target.names and set(total) <= set(range(len(target.names))):
+        return tuple(range(len(target.names)))
+    return tuple(sorted(total))
+
+
+def named(target: TargetSpec, values: tuple[int, ...]) -> TargetSpec:
+    """The target with a name for every class."""
+    if len(target.names) == len(values):
+        return target
+    names = tuple(target.names[one] if 0 <= one < len(target.names) else str(one) for one in values)
+    return dataclasses.replace(target, names=names)
+
+
+def named_classes(rows: LabelledRows, target: TargetSpec) -> tuple[tuple[int, ...], TargetSpec]:
+    """The data's number of each class, and the target with a name for each.
+
+    Raises:
+        DataError: no labelled element, or too many values for classes.
+    """
+    values = label_values(rows, target)
+    return values, named(target, values)
+
+
+def with_ignored(target: TargetSpec, ignored: int | None) -> TargetSpec:
+    """The target with another value that means "not labelled".
+
+    Raises:
+        ConfigError: the target is of items.
+    """
+    if ignored is None:
+        return target
+    if target.level == "item":
+        raise ConfigError(f"--ignore {ignored} is for labels of elements; {target.name!r} is a label of items")
+    return dataclasses.replace(target, ignore=ignored)

@@ -85,6 +85,22 @@ def read_rows(reader: DatasetReader) -> LabelledRows:
     return LabelledRows(ids, samples, reader, dense)
 
 
+class LabelledOnly:
+    """A reader with one target only, so that other labels are neither read nor kept."""
+
+    def __init__(self, reader: DatasetReader, target: TargetSpec) -> None:
+        self._reader, self.targets = reader, (target,)
+
+    def __getattr__(self, name: str) -> Any:  # everything else is the reader's own
+        return getattr(self._reader, name)
+
+    def __len__(self) -> int:
+        return len(self._reader)
+
+    def __getitem__(self, index: int) -> Sample:
+        return read_sample(self._reader, index)
+
+
 def _slim(sample: Sample, levels: Mapping[str, TargetSpec]) -> Sample:
     """Without large inputs (baselines read them again) and without labels of elements."""
     inputs = sample.inputs if size_of(sample.inputs) <= KEPT_INPUT_BYTES else None

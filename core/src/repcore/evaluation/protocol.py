@@ -155,7 +155,7 @@ def run_probe(
     usable = _finite_rows(matrices, len(truth))
     plan = _restricted(plan, usable)
     chosen = metric_of(metric).name if metric else primary_metric(target.kind, _class_count(truth, target))
-    entries = list(_entries(predictor_title(target), CONSTANT, _floor(truth, target, plan), target, chosen))
+    entries = list(entries_of(predictor_title(target), CONSTANT, _floor(truth, target, plan), target, chosen))
     comparisons: list[Comparison] = []
     for protocol, probe in probes.items():
         # features are small: BLAS threads cost more than they bring, and many times more on a busy machine
@@ -167,8 +167,8 @@ def run_probe(
                 entries.append(_no_entry(name, protocol, result, chosen))
                 continue
             scored[name] = result
-            entries += _entries(name, protocol, result, target, chosen)
-        comparisons += _comparisons(protocol, scored, target, chosen)
+            entries += entries_of(name, protocol, result, target, chosen)
+        comparisons += comparisons_of(protocol, scored, target, chosen)
     return ProbeTable(
         target=target,
         seeds=seeds,
@@ -305,7 +305,7 @@ def _as_scores(given: Mapping[str, float]) -> Scores:
     return given if isinstance(given, Scores) else Scores(given)
 
 
-def _entries(
+def entries_of(
     name: str, protocol: str, scores: Sequence[Sequence[Scores]], target: TargetSpec, primary: str
 ) -> list[ProbeEntry]:
     """One entry a metric, means over seeds; notes and per-task means once."""
@@ -339,12 +339,12 @@ def _entries(
 
 
 def _task_mean(scores: Sequence[Scores], task: str, metric: str) -> float:
-    values = np.array([one.tasks[task][metric] for one in scores if task in one.tasks])
+    values = np.array([one.tasks[task].get(metric, math.nan) for one in scores if task in one.tasks])
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else math.nan
 
 
-def _comparisons(
+def comparisons_of(
     protocol: str, scored: Mapping[str, Sequence[Sequence[Scores]]], target: TargetSpec, metric: str
 ) -> list[Comparison]:
     """The trained encoder (or the first external set) against every other set."""

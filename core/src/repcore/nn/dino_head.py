@@ -72,7 +72,7 @@ class DinoHead(nn.Module):
         self.initialise()
 
     def initialise(self, generator: torch.Generator | None = None) -> None:
-        """Normal(0, 0.02) cut off at two deviations for the MLP; uniform(-1, 1) / sqrt(width) for prototypes."""
+        """MLP normal(0, 0.02) cut off at two standard deviations; prototypes uniform(-1, 1) / sqrt(width)."""
         for part in self.mlp:
             if isinstance(part, nn.Linear):
                 nn.init.trunc_normal_(part.weight, std=0.02, a=-0.04, b=0.04, generator=generator)

@@ -17,13 +17,13 @@ def initialise_normal(
 ) -> None:
     """Set every linear, embedding and layer-norm module inside ``module``.
 
-    Linear and embedding weights are normal(0, deviation) (BERT family), or cut off at two deviations (vision
-    transformers); biases are 0; norm weights 1 and biases 0; the padding row of an embedding is 0.
+    Linear and embedding weights are normal(0, deviation) (BERT family), or cut off at two standard deviations
+    (vision transformers); biases are 0; norm weights 1 and biases 0; the padding row of an embedding is 0.
 
     Args:
         module: changed in place.
         deviation: standard deviation before cutting off.
-        truncated: cut off at two deviations.
+        truncated: cut off at two standard deviations.
         generator: source of randomness; the global one of torch when None (a run seeds it before building).
     """
 

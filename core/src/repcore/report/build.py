@@ -28,7 +28,7 @@ from repcore.interfaces import Picture
 from repcore.plugins import core_version
 from repcore.registry import Registry
 from repcore.report import findings
-from repcore.report.collect import RunRecord, collect, exported_weights
+from repcore.report.collect import RunRecord, collect, exported_parameters
 from repcore.report.figures import Figure, curves, diagnostic_figures, similarity_figure
 from repcore.report.held_out import HeldOut, held_out
 from repcore.report.map import Colouring, Layout, colourings, layouts
@@ -104,7 +104,7 @@ def render_page(record: RunRecord, registry: Registry) -> str:
             title=f"{record.recipe} ({record.config.get('preset', '-')})",
             verdict=findings.verdict_sentence(record),
             warnings=[*findings.warnings(record, registry), *embedded.found.warnings],
-            cards=findings.cards(record, exported_weights(record)),
+            cards=findings.cards(record, exported_parameters(record)),
             curves=drawings,
             validation=_validation_table(record),
             diagnostics=health,

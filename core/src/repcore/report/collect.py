@@ -98,7 +98,7 @@ class RunRecord:
         return finite_series(self.train if split == "train" else self.validation, name)
 
     def baseline(self, name: str) -> float:
-        """Last value of the yardstick of a metric, NaN if the objective reports none."""
+        """Last value of the baseline of a metric, NaN if the objective reports none."""
         for lines in (self.validation, self.train):
             _, values = finite_series(lines, name + BASELINE)
             if values:
@@ -158,8 +158,8 @@ def table_of(content: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return None
 
 
-def exported_weights(record: RunRecord) -> int | None:
-    """Number of weights of the exported encoder, from the header of its file; None if there is none."""
+def exported_parameters(record: RunRecord) -> int | None:
+    """Number of parameters of the exported encoder, from the header of its file; None if there is none."""
     path = record.path / "model" / WEIGHTS
     if not path.is_file():
         return None

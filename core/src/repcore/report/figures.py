@@ -92,9 +92,9 @@ def _measured(record: RunRecord, name: str) -> Figure:
     caption = "Training: mean over the steps between two points." if name == "loss" else ""
     if math.isfinite(reference) and traces:
         steps = [step for trace in traces for step in trace["x"]]
-        line = _line(([min(steps), max(steps)], [reference] * 2), f"yardstick {reference:.3g}", "reference")
+        line = _line(([min(steps), max(steps)], [reference] * 2), f"baseline {reference:.3g}", "reference")
         traces.append(line | {"mode": "lines"})
-        words.append(f"The yardstick is {reference:.4g}.")
+        words.append(f"The baseline is {reference:.4g}.")
     return Figure(f"curve-{name}", title, caption, " ".join(words), {"data": traces, "layout": {}}, is_loss)
 
 

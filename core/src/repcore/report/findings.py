@@ -81,7 +81,7 @@ def _loss_words(record: RunRecord) -> str:
             where = "before training" if steps[0] == 0 else f"at step {steps[0]:.0f}"
             way = "fell" if values[-1] < values[0] else "rose" if values[-1] > values[0] else "did not move"
             words = f"{word} loss {way} from {values[0]:.4g} {where} to {values[-1]:.4g}{change}"
-            return f"{words}{_against_yardstick(record, values[-1])}."
+            return f"{words}{_against_baseline(record, values[-1])}."
     return "There is no curve of the loss."
 
 
@@ -89,11 +89,11 @@ def _signed(percent: float) -> str:
     return f"{percent:+.0f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _against_yardstick(record: RunRecord, loss: float) -> str:
+def _against_baseline(record: RunRecord, loss: float) -> str:
     reference = record.baseline("loss")
     if not math.isfinite(reference):
         return ""
-    return f", {'better' if loss < reference else 'no better'} than the yardstick without the encoder, {reference:.4g}"
+    return f", {'better' if loss < reference else 'no better'} than the baseline without the encoder, {reference:.4g}"
 
 
 def diagnosis(record: RunRecord) -> tuple[str, Sequence[str]]:
@@ -134,7 +134,7 @@ def warnings(record: RunRecord, registry: Registry) -> list[str]:
     return found
 
 
-def cards(record: RunRecord, weights: int | None) -> list[Card]:
+def cards(record: RunRecord, parameters: int | None) -> list[Card]:
     """Key figures in reading order."""
     found = [*_loss_cards(record)]
     level, _ = diagnosis(record)
@@ -158,8 +158,8 @@ def cards(record: RunRecord, weights: int | None) -> list[Card]:
                 "Items per second", f"{median(speed):,.3g}" if median(speed) < 1000 else f"{median(speed):,.0f}", detail
             )
         )
-    if weights is not None:
-        found.append(Card("Weights", _short(weights), "of the exported encoder"))
+    if parameters is not None:
+        found.append(Card("Parameters", _short(parameters), "of the exported encoder"))
     if record.rejected:
         found.append(Card("Rejected rows", f"{len(record.rejected):,}", "see below", "warning"))
     return found

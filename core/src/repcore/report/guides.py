@@ -71,7 +71,7 @@ GUIDES: Mapping[str, Guide] = {
     ),
     "std": Guide(
         "Spread on the sphere",
-        "Deviation of unit vectors over the items: 1 = evenly spread, 0 = all items on one point.",
+        "Standard deviation of unit vectors over the items: 1 = evenly spread, 0 = all items on one point.",
         f"above {verdict.STD_WARNING:g} of step 0. Below {verdict.STD_COLLAPSED:g} of step 0 is collapse",
         _below("std", verdict.STD_WARNING, verdict.STD_COLLAPSED, verdict.STD_FLOOR),
     ),

@@ -121,7 +121,7 @@ def mask_ratio_as_configured(subject: ObjectiveSubject) -> None:
         for value in _masks(draw(objective, batch, seed)):
             places = _places(objective, batch, value)
             shares.append(float(value.sum()) / places)
-            # one element of a row by rounding, and four deviations of independent draws
+            # one element of a row by rounding, and four standard deviations of independent draws
             noise = 4.0 * (wanted * (1.0 - wanted) / (places * MASK_SEEDS)) ** 0.5
             tolerance = max(tolerance, noise, 0.5 * len(value) / places if value.ndim > 1 else 1.0 / places)
     if not shares:

@@ -13,7 +13,7 @@ from repcore.data.batching import TrainingCollator
 from repcore.data.stream import EndlessBatches, StreamOrder
 from repcore.training.assembly import RunParts
 
-LARGEST_COPY = 200_000_000  # weights; beyond that a copy may not fit
+LARGEST_COPY = 200_000_000  # parameters; beyond that a copy may not fit
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Estimate:
 
     step_seconds: float
     total_seconds: float
-    weights: int
+    parameters: int
     rows: tuple[int, int]
     steps: int
     items_per_step: int
@@ -36,8 +36,8 @@ def estimate_run(parts: RunParts, device: str, steps: int, order: StreamOrder) -
         steps: optimiser steps of the run.
         order: the training stream.
     """
-    weights = sum(parameter.numel() for parameter in parts.objective.parameters())
-    if weights > LARGEST_COPY:
+    parameters = sum(parameter.numel() for parameter in parts.objective.parameters())
+    if parameters > LARGEST_COPY:
         return None
     config = parts.resolved
     accumulate = config.trainer.accumulate
@@ -64,7 +64,7 @@ def estimate_run(parts: RunParts, device: str, steps: int, order: StreamOrder) -
     return Estimate(
         step_seconds=step_seconds,
         total_seconds=step_seconds * steps,
-        weights=weights,
+        parameters=parameters,
         rows=(len(parts.train), len(parts.validation)),
         steps=steps,
         items_per_step=config.data.batch_size * accumulate,

@@ -19,11 +19,10 @@ from torch import nn
 
 from repcore.config import DataConfig, OptimiserConfig, ScheduleConfig, TrainerConfig
 from repcore.config.resolve import ResolvedPart, ResolvedRun
-from repcore.data.guard import read_sample
 from repcore.data.seeds import generator, mix
 from repcore.embedding.model import Model
 from repcore.errors import ConfigError, DataError
-from repcore.evaluation.probing import LabelledRows
+from repcore.evaluation.probing import LabelledOnly, LabelledRows
 from repcore.interfaces import DatasetReader, ProbeSplit, Sample, Task
 from repcore.reporting import Reporter
 from repcore.specs import TargetSpec
@@ -257,24 +256,19 @@ def fewer_labels(settings: FinetuneSettings, rows: LabelledRows, train: np.ndarr
     return keep
 
 
-class OneTarget:
-    """The reader with only the target that is trained, so that other labels are neither read nor stacked.
+class OneTarget(LabelledOnly):
+    """The reader with only the target that is trained.
 
     Args:
         thin: which labels of elements stay.
     """
 
     def __init__(self, reader: DatasetReader, target: TargetSpec, thin: Thinning | None = None) -> None:
-        self._reader, self.targets, self._thin = reader, (target,), thin
-
-    def __getattr__(self, name: str) -> Any:  # everything else is the reader's own
-        return getattr(self._reader, name)
-
-    def __len__(self) -> int:
-        return len(self._reader)
+        super().__init__(reader, target)
+        self._thin = thin
 
     def __getitem__(self, index: int) -> Sample:
-        sample = read_sample(self._reader, index)
+        sample = super().__getitem__(index)
         target = self.targets[0]
         if self._thin is None or target.name not in sample.targets:
             return sample

@@ -6,7 +6,6 @@ Classes are the values that the training labels show; which tokens of the encode
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +16,13 @@ from repcore.embedding.inference import InferenceOptions
 from repcore.embedding.model import Model
 from repcore.embedding.prediction_files import TableWriter
 from repcore.embedding.windows import prepared_windows
-from repcore.errors import ConfigError, DataError
-from repcore.evaluation.dense_answers import DensePredictor, class_values
+from repcore.errors import DataError
+from repcore.evaluation.dense_answers import DensePredictor, class_values, named_classes
 from repcore.evaluation.metrics import Scores
 from repcore.evaluation.probing import LabelledRows
 from repcore.specs import TargetSpec
 from repcore.training.finetune import FinetuneSettings, OneTarget, TrainedTask
 
-MOST_CLASSES = 1024
 TRIED_ROWS = 64
 
 
@@ -45,49 +43,11 @@ def completed(model: Model, settings: FinetuneSettings, rows: LabelledRows) -> F
         place = find_place(model.encoder, model.preprocessor, tried, target.level, model.device)
         changes |= {"tokens": config.tokens or place.tokens, "width": config.width or place.width}
     if target.kind == "class":
-        values = _values(rows, target)
-        target = named(target, values)
+        values, target = named_classes(rows, target)
         if "values" in known and not config.values:
             changes["values"] = values
     part = ResolvedPart(settings.task.entry, dataclasses.replace(config, **changes))
     return dataclasses.replace(settings, task=part, target=target)
-
-
-def _values(rows: LabelledRows, target: TargetSpec) -> tuple[int, ...]:
-    total: Counter[int] = Counter()
-    for counts in rows.dense.get(target.name, ()):
-        total.update(counts)
-    if not total:
-        raise DataError(f"no element of any row has a label {target.name!r}", rows=len(rows.ids))
-    if len(total) > MOST_CLASSES:
-        raise DataError(
-            f"{len(total)} different values of {target.name!r} are no classes",
-            hint="--ignore VALUE, or another --label",
-        )
-    if target.names and set(total) <= set(range(len(target.names))):
-        return tuple(range(len(target.names)))
-    return tuple(sorted(total))
-
-
-def named(target: TargetSpec, values: tuple[int, ...]) -> TargetSpec:
-    """The target with a name for every class."""
-    if len(target.names) == len(values):
-        return target
-    names = tuple(target.names[one] if 0 <= one < len(target.names) else str(one) for one in values)
-    return dataclasses.replace(target, names=names)
-
-
-def with_ignored(target: TargetSpec, ignored: int | None) -> TargetSpec:
-    """The target with another value that means "not labelled".
-
-    Raises:
-        ConfigError: the target is of items.
-    """
-    if ignored is None:
-        return target
-    if target.level == "item":
-        raise ConfigError(f"--ignore {ignored} is for labels of elements; {target.name!r} is a label of items")
-    return dataclasses.replace(target, ignore=ignored)
 
 
 def test_elements(

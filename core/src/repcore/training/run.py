@@ -454,11 +454,11 @@ def _write_records(registry: Registry, parts: RunParts, folder: RunFolder) -> No
 
 def _plan_words(parts: RunParts, batches: EndlessBatches, folder: RunFolder) -> str:
     resolved = parts.resolved
-    weights = sum(parameter.numel() for parameter in parts.objective.parameters() if parameter.requires_grad)
+    parameters = sum(parameter.numel() for parameter in parts.objective.parameters() if parameter.requires_grad)
     items = resolved.data.batch_size * resolved.trainer.accumulate
     named = "; ".join(f"teacher {one['name']}" for one in teachers(parts.objective))
     return (
-        f"{resolved.recipe} ({resolved.preset}): {weights:,} weights, {len(parts.train):,} training and "
+        f"{resolved.recipe} ({resolved.preset}): {parameters:,} parameters, {len(parts.train):,} training and "
         f"{len(parts.validation):,} validation rows, {batches.total_steps:,} steps of {items} items "
         f"({batches.progress(0).total_epochs:.2g} epochs){'; ' + named if named else ''} -> {folder.path}"
     )

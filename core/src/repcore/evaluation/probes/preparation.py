@@ -111,7 +111,7 @@ def _rows(part: np.ndarray, name: str, count: int, labelled: np.ndarray) -> np.n
 
 @dataclass(frozen=True, slots=True)
 class Standardiser:
-    """Zero mean and unit deviation by training statistics; a feature that is constant on train becomes 0 everywhere.
+    """Mean 0 and standard deviation 1 by training statistics; a feature that is constant on train becomes 0.
 
     (Dividing a constant feature by its rounding noise would let it explode on test rows.)
     """
@@ -121,7 +121,7 @@ class Standardiser:
 
     @classmethod
     def fit(cls, train: np.ndarray) -> Standardiser:
-        """Statistics of (n, D); deviations below float32 resolution of the feature's size count as constant."""
+        """Statistics of (n, D); spreads below float32 resolution of the feature's size count as constant."""
         mean, deviation = train.mean(axis=0), train.std(axis=0)
         constant = deviation <= 1e-7 * np.maximum(np.abs(mean), np.abs(train).max(axis=0, initial=0.0))
         return cls(mean, np.where(constant, np.inf, deviation))

@@ -206,7 +206,7 @@ class RegressionTask(ItemTask):
         self.register_buffer("scale", torch.ones(self.outputs))
 
     def fit_targets(self, values: np.ndarray) -> None:
-        """Mean and deviation of each column of training labels (N,) or (N, K); a constant column keeps scale 1."""
+        """Mean and standard deviation of each column of training labels (N,) or (N, K); scale 1 if constant."""
         matrix = self._matrix(values, self.outputs)
         if not self.standardise:
             return

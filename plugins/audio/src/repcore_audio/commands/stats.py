@@ -1,4 +1,4 @@
-"""``repcore audio stats``: log-mel mean and deviation, for ``preprocessor.mean`` and ``preprocessor.deviation``."""
+"""``repcore audio stats``: log-mel mean and standard deviation, for ``preprocessor.mean`` and ``.deviation``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from repcore.cli.console import ConsoleReporter, say, show_json, table
 @click.option("--reader", help="Registered reader to use instead of the one that fits best.")
 @click.option("--frames", default=1024, show_default=True, help="Length that clips are padded or cut to (10 ms each).")
 @click.option("--mel-bins", default=128, show_default=True, help="Filters of the bank.")
-@click.option("--sample-rate", default=16_000, show_default=True, help="Rate that recordings are resampled to, in Hz.")
+@click.option("--sample-rate", default=16_000, show_default=True, help="Sample rate for resampling, in Hz.")
 @click.option("--clips", default=2000, show_default=True, help="Most recordings to look at, evenly spaced.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def stats_command(
@@ -56,4 +56,4 @@ def stats_command(
     say(f"{found.used} of {len(opened)} recordings read by {part.name}, {found.seconds:.1f} s in all")
     for status, count in found.statuses.items():
         say(f"  {status}: {count}")
-    table(("clips", "mean", "deviation"), [(name, *figures) for name, figures in found.figures.items()])
+    table(("clips", "mean", "standard deviation"), [(name, *figures) for name, figures in found.figures.items()])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,22 +26,35 @@ class RecordingsConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ManifestConfig(RecordingsConfig):
-    """A table (CSV, TSV, parquet) or JSON list of recordings; relative paths start at the table's folder.
+    """A table, JSON list, selection table or label track; relative paths start at its folder.
 
-    Columns named label, labels, class, category or target hold labels unless ``labels`` names others.
+    Columns are found by their names and cells, and what was found is said.
     """
 
     path_column: str | None = field(
-        default=None, metadata={"help": "column of file names; found by name when left out"}
+        default=None, metadata={"help": "column of file names; found by its cells when left out"}
     )
     group_column: str | None = field(
-        default=None, metadata={"help": "leakage key such as speaker; speaker, group or src_file when left out"}
+        default=None, metadata={"help": "leakage key such as speaker; found by name when left out"}
     )
     split_column: str | None = field(
-        default=None, metadata={"help": "split or fold of each row; split or fold when left out"}
+        default=None, metadata={"help": "split or fold of each row; split, fold, subset or part when left out"}
     )
-    id_column: str | None = field(default=None, metadata={"help": "unique ids; the file names when left out"})
-    label_separator: str = field(default=",", metadata={"help": "between several labels of one recording"})
+    id_column: str | None = field(
+        default=None, metadata={"help": "unique ids; the file names (with times) when left out"}
+    )
+    channel_column: str | None = field(
+        default=None, metadata={"help": "number of the channel of each row, from 1; beside times found by name"}
+    )
+    excerpts: Literal["apply", "ignore"] = field(
+        default="apply", metadata={"help": "apply: columns of times cut the recordings; ignore: whole recordings"}
+    )
+    label_kind: Literal["auto", "class", "regression", "multilabel"] = field(
+        default="auto", metadata={"help": "what the label columns hold; judged from their cells when auto"}
+    )
+    label_separator: str = field(
+        default="", metadata={"help": "between several labels of one cell; found in the cells when left out"}
+    )
     label_table: str = field(
         default="", metadata={"help": "CSV with columns mid and display_name that gives label codes their names"}
     )

@@ -42,7 +42,7 @@ class LogMelConfig:
         default=None, metadata={"help": "of log-mel values; from the training split when left out", "unit": "log power"}
     )
     statistics_clips: int = field(
-        default=2000, metadata={"help": "most recordings that mean and deviation are taken from"}
+        default=2000, metadata={"help": "most recordings that mean and standard deviation are taken from"}
     )
     padding: Literal["silence", "zero"] = field(
         default="silence",

@@ -6,7 +6,9 @@ import csv
 import re
 from pathlib import Path
 
+from repcore.data.accounting import Accounting
 from repcore.data.catalogue import Catalogue, Row, class_target, existing, files_below, rows_by
+from repcore.data.groups import groups_in_paths
 from repcore.data.splits import PART_NAMES
 from repcore.errors import DataError
 from repcore_audio.configs.recordings import RecordingsConfig
@@ -67,7 +69,8 @@ def folder_catalogue(root: Path) -> Catalogue[Excerpt]:
         if root.suffix.lower() not in SUFFIXES:
             raise DataError(f"{str(root)!r} is no recording by its name", expected=", ".join(SUFFIXES))
         return Catalogue([recording_row(root.name, root)])
-    files = files_below(root, SUFFIXES)
+    account = Accounting(root)
+    files = files_below(root, SUFFIXES, account=account)
     if not files:
         there = sorted({path.suffix.lower() or "(no suffix)" for path in root.rglob("*") if path.is_file()})
         raise DataError(
@@ -75,21 +78,50 @@ def folder_catalogue(root: Path) -> Catalogue[Excerpt]:
             expected=", ".join(SUFFIXES),
             found=", ".join(there[:8]) or "no file at all",
         )
-    parts = [path.relative_to(root).parts[:-1] for path in files]
-    words: list[str | None] = [PART_NAMES.get(levels[0].lower()) if levels else None for levels in parts]
-    is_split = all(words)
-    if is_split:
-        parts = [levels[1:] for levels in parts]
-    classes = [levels[0] if levels else "" for levels in parts]
     ids = [path.relative_to(root).as_posix() for path in files]
-    splits = rows_by(words) if is_split else {}
-    if not all(classes) or len(set(classes)) < 2:
-        return Catalogue([recording_row(name, path) for name, path in zip(ids, files, strict=True)], splits=splits)
+    levels = _below_common([path.relative_to(root).parts[:-1] for path in files])
+    levels, splits = _parts_of_splits(levels, account)
+    classes = [one[0] if one else "" for one in levels]
+    groups, said = groups_in_paths(files, root)
+    notes = [said] if said else []
+    notes += [f"{path.name} is a table; labels in it are read by giving it as DATA" for path in _tables(root)]
+    if not all(classes) or len(set(classes)) < 2 or (said and len(set(classes)) == len(set(groups))):
+        rows = [recording_row(name, path, None, group) for name, path, group in zip(ids, files, groups, strict=True)]
+        return Catalogue(rows, (), splits, notes, account)
     target, number = class_target("class", classes)
-    entries = [
-        recording_row(name, path, {"class": number[word]}) for name, path, word in zip(ids, files, classes, strict=True)
+    account.guess("classes", f"{len(target.names)} folders", "every recording lies in one")
+    rows = [
+        recording_row(name, path, {"class": number[word]}, group)
+        for name, path, word, group in zip(ids, files, classes, groups, strict=True)
     ]
-    return Catalogue(entries, (target,), splits)
+    return Catalogue(rows, (target,), splits, notes, account)
+
+
+def _below_common(levels: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Folders without those that all recordings share, as long as folders are left to be told apart."""
+    while all(len(one) > 1 for one in levels) and len({one[0] for one in levels}) == 1:
+        levels = [one[1:] for one in levels]
+    return levels
+
+
+def _parts_of_splits(
+    levels: list[tuple[str, ...]], account: Accounting
+) -> tuple[list[tuple[str, ...]], dict[str, list[int]]]:
+    """Folders below train, test and the like, and the splits that these name."""
+    words = [PART_NAMES.get(one[0].lower()) if one else None for one in levels]
+    named = {word for word in words if word}
+    if not all(words) and len(named) < 2:
+        return levels, {}
+    account.guess("splits", ", ".join(sorted(named)), "folders of these names")
+    if not all(words):
+        account.note(f"{words.count(None):,} recordings lie beside the folders of the splits and belong to none")
+    return [one[1:] if word else one for one, word in zip(levels, words, strict=True)], rows_by(words)
+
+
+def _tables(root: Path) -> list[Path]:
+    """Tables beside the recordings, at most a few."""
+    found = [path for path in sorted(root.iterdir()) if path.is_file() and path.suffix.lower() in (".csv", ".tsv")]
+    return found[:3]
 
 
 def fsdd_catalogue(root: Path) -> Catalogue[Excerpt]:

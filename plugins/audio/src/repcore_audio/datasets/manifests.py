@@ -1,30 +1,42 @@
-"""Dataset ``audio/manifest``: a table or JSON list that names recordings, with labels, groups and splits.
+"""Dataset ``audio/manifest``: a table or JSON list that names recordings, or stretches of them, with labels and more.
 
-JSON is the published form, ``{"data": [{"wav": path, "labels": "code,code"}]}``, or a plain list of such objects.
+Selection tables of Raven, label tracks of Audacity, AudioSet's segment lists, lists of paths and JSON lines are read by
+the same rules: the column of recordings is found by its cells, times cut, groups and folds are recognised by name, and
+what remains is judged as labels by core. JSON in its published form is ``{"data": [{"wav": path, "labels": "a,b"}]}``.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from repcore.data.catalogue import Catalogue, class_target, existing, rows_by
+from repcore.data.accounting import Accounting
+from repcore.data.catalogue import Catalogue, existing, rows_by
+from repcore.data.groups import group_column, groups_in_paths, plain_name, useful_groups
+from repcore.data.labels import LabelColumn, LabelKind, read_label, read_labels, split_cell
 from repcore.data.splits import PART_NAMES
-from repcore.data.tables import MISSING_WORDS, Table
-from repcore.errors import DataError, ItemError, closest
-from repcore.specs import TargetSpec
+from repcore.data.tables import Table
+from repcore.errors import DataError, ItemError
 from repcore_audio.configs.recordings import ManifestConfig
+from repcore_audio.datasets.excerpts import Cut, excerpt_ids, excerpts, find_cut, joined_groups
+from repcore_audio.datasets.locating import Locator
+from repcore_audio.datasets.manifest_tables import JSON_SUFFIXES, Cells, path_column, read_cells, sibling_recording
 from repcore_audio.datasets.recordings import Excerpt, RecordingReader, recording_row
 
-PATH_COLUMNS = ("path", "file", "filename", "file_name", "wav", "audio", "audio_path")
-LABEL_COLUMNS = ("label", "labels", "class", "category", "target")
-GROUP_COLUMNS = ("group", "speaker", "speaker_id", "src_file")
-SPLIT_COLUMNS = ("split", "fold", "subset")
-RECORDING_FOLDERS = ("", "recordings", "audio", "wavs", "clips")
+LABEL_NAMES = ("label", "labels", "class", "category", "target", "species", "positive_labels", "tags")
+"""Columns that hold classes even where few rows do not show it."""
+GROUP_WORDS = ("speaker", "singer", "bird", "animal", "src_file", "session", "fsid", "station", "site", "recorder")
+SPLIT_NAMES = ("split", "fold", "subset", "part", "partition")
+ID_NAMES = ("id", "uid", "segment_id", "utterance_id", "utt_id", "uttid", "clip_id")
+NO_LABELS = (
+    "view", "selection", "low_freq", "high_freq", "delta_time", "duration", "sample_rate", "sampling_rate", "channels",
+    "begin_file", "begin_path", "file_offset", "sentence", "text", "transcript", "num_frames", "frames",
+)  # fmt: skip
+"""Columns that describe a row and are no labels unless they are asked for."""
+JOINT = "\x1f"
 
 
 class ManifestReader(RecordingReader):
@@ -35,128 +47,235 @@ class ManifestReader(RecordingReader):
         super().__init__(manifest_catalogue(path, config), path, config)
 
 
-class _Rows:
-    """Cells by column name, whatever the file format."""
-
-    def __init__(self, columns: Sequence[str], rows: Sequence[Mapping[str, Any]], problems: Mapping[int, str]) -> None:
-        self.columns, self.rows, self.problems = list(columns), rows, problems
-
-    def column(self, name: str) -> list[str | None]:
-        """Texts of a column, None where a cell is missing."""
-        cells = [row.get(name) for row in self.rows]
-        return [None if one is None or str(one).strip().lower() in MISSING_WORDS else str(one).strip() for one in cells]
-
-    def find(self, given: str | None, candidates: Sequence[str]) -> str | None:
-        """The column asked for, or the first of the candidates that exists.
-
-        Raises:
-            DataError: the column asked for does not exist.
-        """
-        lower = {name.lower(): name for name in self.columns}
-        if given is None:
-            return next((lower[name] for name in candidates if name in lower), None)
-        if given.lower() not in lower:
-            raise DataError(
-                f"the manifest has no column {given!r}",
-                did_you_mean=closest(given, self.columns),
-                columns=", ".join(self.columns),
-            )
-        return lower[given.lower()]
-
-
 def manifest_catalogue(path: Path, config: ManifestConfig) -> Catalogue[Excerpt]:
     """Rows, labels, groups and splits of a manifest.
 
     Raises:
         DataError: unreadable manifest, or no column of file names.
     """
-    rows = _json_rows(path) if path.suffix.lower() == ".json" else _table_rows(path)
-    path_column = rows.find(config.path_column, PATH_COLUMNS)
-    if path_column is None:
-        raise DataError(
-            f"{path.name} has no column of file names", columns=", ".join(rows.columns), hint="dataset.path_column=NAME"
-        )
-    names = rows.column(path_column)
-    id_column = rows.find(config.id_column, ())
-    ids = rows.column(id_column) if id_column else names
-    group_column = rows.find(config.group_column, GROUP_COLUMNS)
-    groups = rows.column(group_column) if group_column else [None] * len(names)
-    targets, labels = _labels(rows, config, path)
-    entries = []
-    for number, name in enumerate(names):
-        file, problem = _locate(path.parent, name)
-        if number in rows.problems:
-            problem = ("malformed_row", rows.problems[number])
-        entries.append(recording_row(ids[number] or f"row-{number}", file, labels[number], groups[number], problem))
-    split_column = rows.find(config.split_column, SPLIT_COLUMNS)
-    words = rows.column(split_column) if split_column else []
-    splits = rows_by([None if word is None else PART_NAMES.get(word.lower(), word) for word in words])
-    lost = sum(entry.problem is not None for entry in entries)
-    return Catalogue(entries, targets, splits, (f"{lost} of {len(entries)} rows have no usable file",) if lost else ())
+    account, locator = Accounting(path.parent), Locator(path.parent)
+    cells = read_cells(path, account)
+    names, column = _names(cells, path, config, account)
+    cut = Cut() if config.excerpts == "ignore" else find_cut(list(cells.columns), account)
+    views = next((name for name in cells.columns if plain_name(name) == "view"), None)
+    if views is not None:
+        cells, names = _once_a_selection(cells, names, views, account)
+    located = [locator.find(name) for name in names]
+    is_audioset = plain_name(column or "") in ("ytid", "youtube_id")
+    places, bad_times = excerpts(cut, lambda name: cells.columns[name], [file for file, _ in located], is_audioset)
+    if is_audioset and cut.start is not None:
+        account.note("times of AudioSet count from the beginning of the video; a file no longer than its segment is it")
+    if config.channel_column:
+        places = _channels(cells.named(config.channel_column), cells, places)
+    taken = {name for name in (column, *cut.names) if name}
+    ids, id_name = _ids(cells, names, places, config, account)
+    _refuse_twice(ids, path)
+    groups, group_name = _groups(cells, places, taken, config, account)
+    words, split_name = _splits(cells, config)
+    left = [name for name in cells.columns if name not in {*taken, id_name, group_name, split_name}]
+    if not cells.has_names:
+        left = cells.renamed(left, "label")
+    labels = _labels(cells, left, config, path, account)
+    rows = []
+    for row, (place, (_, missing)) in enumerate(zip(places, located, strict=True)):
+        problem = missing or bad_times[row]
+        if row in cells.problems:
+            problem = ("malformed_row", cells.problems[row])
+        rows.append(recording_row(ids[row], place, row_values(labels, row), groups[row], problem))
+    locator.tell(account)
+    lost = sum(row.problem is not None for row in rows)
+    notes = (f"{lost} of {len(rows)} rows have no usable file",) if lost else ()
+    targets = [one.target for one in labels if one.target is not None]
+    return Catalogue(rows, targets, rows_by(words), notes, account)
 
 
-def _table_rows(path: Path) -> _Rows:
-    table = Table(path)
-    cells = {name: table.slice(0, len(table), name) for name in table.columns}
-    rows = [{name: values[row] for name, values in cells.items()} for row in range(len(table))]
-    return _Rows(table.columns, rows, table.problems())
+def _names(
+    cells: Cells, path: Path, config: ManifestConfig, account: Accounting
+) -> tuple[list[str | None], str | None]:
+    """Name of the recording of each row, and the column that holds it.
 
-
-def _json_rows(path: Path) -> _Rows:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, OSError) as error:
-        raise DataError(f"{path.name} is not JSON: {error}") from error
-    rows = content.get("data") if isinstance(content, dict) else content
-    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
-        raise DataError(
-            f"{path.name} holds no list of recordings", expected='{"data": [{"wav": "a.wav", "labels": "dog"}]}'
-        )
-    return _Rows(list(dict.fromkeys(name for row in rows for name in row)), rows, {})
-
-
-def _locate(folder: Path, name: str | None) -> tuple[Path, tuple[str, str] | None]:
-    """The file of a row: absolute, beside the manifest, or in one of the usual folders beside it."""
-    if name is None:
-        return folder, ("missing_file", "the row names no file")
-    for place in RECORDING_FOLDERS:
-        candidate = folder / place / name  # an absolute name replaces the folder
-        if candidate.is_file():
-            return candidate, None
-    return folder / name, ("missing_file", f"{name} does not exist")
-
-
-def _labels(rows: _Rows, config: ManifestConfig, path: Path) -> tuple[list[TargetSpec], list[dict[str, Any]]]:
-    """Targets, and the label values of each row."""
-    if config.labels:
-        columns = [rows.find(name, ()) or name for name in config.labels]
+    Raises:
+        DataError: nothing names recordings.
+    """
+    if config.path_column is not None:
+        column: str | None = cells.named(config.path_column)
     else:
-        columns = [name for name in rows.columns if name.lower() in LABEL_COLUMNS]
+        column = path_column(cells, path.parent, account)
+    if column is not None:
+        return cells.texts(column), column
+    recording = sibling_recording(path)
+    if recording is None:
+        raise DataError(
+            f"{path.name} has no column of file names, and no recording is named like it",
+            columns=", ".join(cells.columns),
+            hint="dataset.path_column=NAME with train, --read path_column=NAME elsewhere",
+        )
+    account.guess("recordings", recording.name, "no column names one, and it has the name of the table")
+    account.use(recording)
+    return [str(recording.resolve())] * len(cells), None
+
+
+def _once_a_selection(
+    cells: Cells, names: list[str | None], views: str, account: Accounting
+) -> tuple[Cells, list[str | None]]:
+    """Selection tables list each selection once a view (waveform, spectrogram); one of equal rows is kept."""
+    others = [name for name in cells.columns if name != views]
+    kept: dict[tuple[Any, ...], int] = {}
+    for row in range(len(cells)):
+        kept.setdefault(tuple(str(cells.columns[name][row]) for name in others), row)
+    rows = sorted(kept.values())
+    if len(rows) < len(cells):
+        account.note(f"{len(cells) - len(rows):,} rows repeat a selection for another view and are left out")
+        return cells.keep(rows), [names[row] for row in rows]
+    return cells, names
+
+
+def _channels(column: str, cells: Cells, places: Sequence[Excerpt]) -> list[Excerpt]:
+    texts = cells.texts(column)
+    numbers = [int(text) if text is not None and text.isdecimal() else None for text in texts]
+    return [
+        Excerpt(place.path, place.start, place.end, number, place.whole_if_short)
+        for place, number in zip(places, numbers, strict=True)
+    ]
+
+
+def _ids(
+    cells: Cells, names: Sequence[str | None], places: Sequence[Excerpt], config: ManifestConfig, account: Accounting
+) -> tuple[list[str], str | None]:
+    if config.id_column is not None:
+        column = cells.named(config.id_column)
+        return [text or f"row-{row}" for row, text in enumerate(cells.texts(column))], column
+    filled = [name or f"row-{row}" for row, name in enumerate(names)]
+    if any(place.is_cut for place in places):
+        for column in cells.columns:
+            texts = cells.texts(column)
+            if plain_name(column) in ID_NAMES and None not in texts and len(set(texts)) == len(texts):
+                account.guess("ids", f"column {column!r}", "unique, named like ids", "id_column=NAME")
+                return [str(text) for text in texts], column
+        filled = [name if names[row] is None else _short(name) for row, name in enumerate(filled)]
+    return excerpt_ids(filled, places), None
+
+
+def _refuse_twice(ids: Sequence[str], path: Path) -> None:
+    """Raises DataError if ids are not unique: one of two rows would silently win wherever rows are joined."""
+    rows: dict[str, list[int]] = {}
+    for row, name in enumerate(ids):
+        rows.setdefault(name, []).append(row)
+    twice = {name: found for name, found in rows.items() if len(found) > 1}
+    if twice:
+        name, found = next(iter(twice.items()))
+        raise DataError(
+            f"{len(twice)} ids of {path.name} are not unique: their recordings stand on several rows",
+            first=f"{name!r} in rows {', '.join(map(str, found[:5]))}",
+            hint="one row a recording, with several labels in one cell; or columns start and end; or id_column=NAME",
+        )
+
+
+def _short(name: str) -> str:
+    return Path(name).name if Path(name).is_absolute() else name
+
+
+def _groups(
+    cells: Cells, places: Sequence[Excerpt], taken: set[str], config: ManifestConfig, account: Accounting
+) -> tuple[list[str | None], str | None]:
+    """Leakage key of each row: a column, patterns in paths, and always the recording of excerpts."""
+    column = cells.named(config.group_column) if config.group_column else None
+    if column is None and cells.has_names:
+        free = [name for name in cells.columns if name not in taken and name not in config.labels]
+        column = group_column([name for name in free if useful_groups(cells.texts(name))], GROUP_WORDS)
+    if column is not None:
+        groups = cells.texts(column)
+        change = "group_column=NAME"
+        count = len({group for group in groups if group is not None})
+        account.guess("groups", f"column {column!r}", f"{count} of them, kept together in splits", change)
+    else:
+        groups, said = groups_in_paths([place.path for place in places])
+        if said:
+            account.note(said)
+    if any(place.is_cut for place in places):
+        account.note("excerpts of one recording are kept together in splits")
+    return joined_groups(groups, places), column
+
+
+def _splits(cells: Cells, config: ManifestConfig) -> tuple[list[str | None], str | None]:
+    """Part or fold of each row; numbers 1 ... N are folds ``fold-1`` ... ``fold-N``."""
+    if config.split_column is not None:
+        column: str | None = cells.named(config.split_column)
+    else:
+        column = next((name for name in cells.columns if plain_name(name) in SPLIT_NAMES), None)
+    if column is None:
+        return [], None
+    found: list[str | None] = []
+    for word in cells.texts(column):
+        whole = None if word is None else word.removesuffix(".0")
+        is_number = whole is not None and whole.isdecimal()
+        found.append(f"fold-{int(whole or 0)}" if is_number else PART_NAMES.get((word or "").lower(), word))
+    return found, column
+
+
+def _labels(
+    cells: Cells, left: Sequence[str], config: ManifestConfig, path: Path, account: Accounting
+) -> list[LabelColumn]:
+    """Label columns, judged by core."""
+    chosen = [cells.named(name) for name in config.labels] if config.labels else _candidates(cells, left)
     names = _label_names(config, path.parent)
-    targets: list[TargetSpec] = []
-    values: list[dict[str, Any]] = [{} for _ in rows.rows]
-    for column in columns:
-        cells = [[] if one is None else _split_cell(one, config.label_separator, names) for one in rows.column(column)]
-        if not any(cells):
+    separator = config.label_separator or ("," if path.suffix.lower() in JSON_SUFFIXES else "")
+    columns: dict[str, Sequence[Any]] = {}
+    for name in chosen:
+        sign = separator or ("," if plain_name(name) == "positive_labels" else "")
+        columns[name] = _prepared_cells(cells.texts(name), sign, names)
+    kinds: dict[str, LabelKind] = dict.fromkeys(config.labels, config.label_kind)
+    found = []
+    for name, column in columns.items():
+        is_joint = any(cell is not None and JOINT in cell for cell in column)
+        if is_joint:
+            found.append(read_label(name, column, kind="multilabel", separator=JOINT))
+            found[-1].tell(account)
             continue
-        target, number = class_target(column, (word for cell in cells for word in cell))
-        is_multilabel = any(len(cell) > 1 for cell in cells)
-        if is_multilabel:
-            target = TargetSpec(column, "multilabel", names=target.names)
-        targets.append(target)
-        for row, cell in enumerate(cells):
-            if cell and is_multilabel:
-                hot = np.zeros(len(target.names), np.float32)
-                hot[[number[word] for word in cell]] = 1.0
-                values[row][column] = hot.tolist()
-            elif cell:
-                values[row][column] = number[cell[0]]
-    return targets, values
+        given = {name: config.label_kind} if config.label_kind != "auto" else {}
+        asked = {**given, **({name: kinds[name]} if name in kinds else {})}
+        one = read_labels({name: column}, kinds=asked, group_words=GROUP_WORDS)[0]
+        if one.target is None and (name in config.labels or plain_name(name) in LABEL_NAMES):
+            one = _as_class(one, name, column)
+        one.tell(account)
+        found.append(one)
+    return found
 
 
-def _split_cell(cell: str, separator: str, names: Mapping[str, str]) -> list[str]:
-    words = [word.strip() for word in cell.split(separator)] if separator else [cell]
-    return [names.get(word, word) for word in words if word]
+def _candidates(cells: Cells, left: Sequence[str]) -> list[str]:
+    plain = {name: plain_name(name) for name in left}
+    named = [name for name in left if plain[name] in LABEL_NAMES]
+    if named or not cells.has_names:
+        return named or list(left)
+    return [name for name in left if not any(plain[name].startswith(word) for word in NO_LABELS)]
+
+
+def _as_class(one: LabelColumn, name: str, column: Sequence[Any]) -> LabelColumn:
+    """What the name calls a class, however few rows there are; one class alone is none."""
+    try:
+        return read_label(name, column, kind="class")
+    except DataError:
+        return one
+
+
+def _prepared_cells(texts: Sequence[str | None], separator: str, names: Mapping[str, str]) -> list[str | None]:
+    """Cells with codes replaced by display names; several labels joined by a sign that no name holds."""
+    if not separator and not names:
+        return list(texts)
+    found: list[str | None] = []
+    for text in texts:
+        parts = [] if text is None else split_cell(text, separator) if separator else [text]
+        found.append(JOINT.join(names.get(part, part) for part in parts) or None)
+    return found
+
+
+def row_values(labels: Sequence[LabelColumn], row: int) -> dict[str, Any]:
+    """Labels of one row; missing ones are left out."""
+    found = {}
+    for one in labels:
+        if one.target is not None and not np.isnan(one.values[row]).any():
+            found[one.target.name] = one.value(row)
+    return found
 
 
 def _label_names(config: ManifestConfig, folder: Path) -> dict[str, str]:

@@ -257,6 +257,7 @@ def recording_row(
 ) -> Row[Excerpt]:
     """A row that is a file or an excerpt of one."""
     source = place if isinstance(place, Excerpt) else Excerpt(place)
+    name = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")  # names that are not UTF-8
     stamp = f"{source.start}-{source.end}-{source.channel}" if source.is_cut or source.channel else ""
     return Row(name, source, targets or {}, group, problem, files=(source.path,), stamp=stamp)
 

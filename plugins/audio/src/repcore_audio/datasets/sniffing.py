@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from itertools import islice
 from pathlib import Path
 
-from repcore.data.tables import Table, table_suffix
+from repcore.data.accounting import Accounting
+from repcore.data.tables import table_suffix
 from repcore.errors import DataError
+from repcore_audio.datasets.excerpts import find_cut
 from repcore_audio.datasets.folders import ESC50_TABLE, FSDD_NAME, SPEECH_COMMANDS_LISTS, SPEECH_COMMANDS_NAME
-from repcore_audio.datasets.manifests import PATH_COLUMNS
+from repcore_audio.datasets.kaldi import SCP
+from repcore_audio.datasets.manifest_tables import JSON_SUFFIXES, path_column, read_cells, sibling_recording
 from repcore_audio.datasets.recordings import SUFFIXES
+from repcore_audio.datasets.urban_sound import TABLE as URBAN_SOUND_TABLE
 
 LOOKED_AT = 3000  # paths of a large tree that are enough to know
 
@@ -48,32 +51,31 @@ def speech_commands(path: Path) -> float:
     return 0.9 if names and fitting >= 0.9 * len(names) else 0.0
 
 
+def urban_sound(path: Path) -> float:
+    """``metadata/UrbanSound8K.csv`` is there, or is it."""
+    if path.is_file():
+        return 0.95 if path.name == URBAN_SOUND_TABLE.name and (path.parent.parent / "audio").is_dir() else 0.0
+    return 0.95 if (path / URBAN_SOUND_TABLE).is_file() else 0.0
+
+
+def kaldi(path: Path) -> float:
+    """``wav.scp``, or a folder with it and what belongs to it."""
+    if path.is_file():
+        return 0.95 if path.suffix.lower() == ".scp" else 0.0
+    beside = any((path / name).is_file() for name in ("segments", "utt2spk", "text", "spk2utt"))
+    return 0.9 if (path / SCP).is_file() and beside else 0.0
+
+
 def manifest(path: Path) -> float:
-    """A table or JSON list with a column of audio files."""
-    if not path.is_file():
-        return 0.0
-    if path.suffix.lower() == ".json":
-        return _json_manifest(path)
-    if not table_suffix(path):
+    """A table or JSON list in which a column names recordings, or that has the name of a recording beside it."""
+    if not path.is_file() or not (table_suffix(path) or path.suffix.lower() in JSON_SUFFIXES):
         return 0.0
     try:
-        table = Table(path)
+        account = Accounting()
+        cells = read_cells(path, account)
+        if path_column(cells, path.parent, account) is not None:
+            return 0.9
+        times = find_cut(list(cells.columns), account).start is not None
     except DataError:
         return 0.0
-    for column in table.columns:
-        if column.lower() in PATH_COLUMNS:
-            first = str(table.slice(0, 1, column)[0])
-            return 0.9 if Path(first).suffix.lower() in SUFFIXES else 0.0
-    return 0.0
-
-
-def _json_manifest(path: Path) -> float:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, OSError):
-        return 0.0
-    rows = content.get("data") if isinstance(content, dict) else content
-    if not isinstance(rows, list) or not rows or not isinstance(rows[0], dict):
-        return 0.0
-    names = [str(rows[0][column]) for column in PATH_COLUMNS if column in rows[0]]
-    return 0.9 if any(Path(name).suffix.lower() in SUFFIXES for name in names) else 0.0
+    return 0.85 if times and sibling_recording(path) is not None else 0.0

@@ -47,7 +47,7 @@ def _envelope(t: np.ndarray, attack: float, release: float) -> np.ndarray:
 
 
 def _coloured(n: int, rng: np.random.Generator, slope: float) -> np.ndarray:
-    """Noise whose power falls with frequency to the given power, unit deviation."""
+    """Noise whose power falls with frequency to the given power, unit standard deviation."""
     spectrum = np.fft.rfft(rng.standard_normal(n))
     spectrum *= np.maximum(np.arange(len(spectrum)), 1.0) ** (-slope / 2)
     noise = np.fft.irfft(spectrum, n)

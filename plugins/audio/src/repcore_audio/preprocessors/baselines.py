@@ -17,7 +17,7 @@ SEGMENTS = 4
 
 
 def filter_bank_statistics(preprocessor: LogMelPreprocessor, samples: Iterable[Sample]) -> np.ndarray:
-    """Baseline: mean and deviation of each mel bin over a recording, (N, 2F)."""
+    """Baseline: mean and standard deviation of each mel bin over a recording, (N, 2F)."""
     rows = []
     for sample in samples:
         items = preprocessor.prepare(sample)

@@ -1,6 +1,6 @@
 """Preprocessor ``audio/log-mel``: recordings to windows, windows to a batch of normalised spectrograms.
 
-Source: `SiavashShams/ssamba`, `src/dataloader.py` (fbank, padding, normalisation by twice the deviation).
+Source: `SiavashShams/ssamba`, `src/dataloader.py` (fbank, padding, normalisation by twice the standard deviation).
 
 Differs: recordings keep their length and padding is marked (``length="fixed"`` is the published way); long recordings
 become windows instead of being cut; the filter bank runs once a batch instead of once a file.
@@ -75,7 +75,7 @@ class LogMelPreprocessor:
         return loaded
 
     def fit(self, reader: DatasetReader, indices: Sequence[int] | np.ndarray) -> None:
-        """Mean and deviation of log-mel values over the training split, unless the config gives them."""
+        """Mean and standard deviation of log-mel values over the training split, unless the config gives them."""
         if self.config.mean is None:
             chosen = spread(indices, self.config.statistics_clips)
             self.mean, self.deviation = mean_and_deviation(self.seen, readable(reader, chosen))
@@ -212,7 +212,7 @@ class LogMelPreprocessor:
         return Batch(inputs=inputs, size=len(items))
 
     def normalised(self, log_mel: Tensor, frames: int) -> Tensor:
-        """Pad or cut (T, F) to ``frames`` and bring to mean 0 and deviation 1/2.
+        """Pad or cut (T, F) to ``frames`` and bring to mean 0 and standard deviation 1/2.
 
         Raises:
             ConfigError: statistics are neither given nor fitted.
@@ -230,7 +230,7 @@ class LogMelPreprocessor:
     def _statistics(self) -> tuple[float, float]:
         if self.mean is None or self.deviation is None:
             raise ConfigError(
-                "the log-mel statistics are not known", hint="fit the preprocessor, or set mean and deviation"
+                "the log-mel statistics are not known", hint="fit it, or set preprocessor.mean and .deviation"
             )
         return self.mean, self.deviation
 

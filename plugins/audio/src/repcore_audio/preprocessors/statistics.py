@@ -1,4 +1,4 @@
-"""Mean and deviation of log-mel values: what normalisation needs."""
+"""Mean and standard deviation of log-mel values: what normalisation needs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from repcore.interfaces import DatasetReader, Sample
 
 @dataclass(slots=True)
 class RunningMoments:
-    """Mean and deviation of numbers that come in parts."""
+    """Mean and standard deviation of numbers that come in parts."""
 
     count: int = 0
     total: float = 0.0
@@ -30,13 +30,13 @@ class RunningMoments:
             self.squares += float(wide.square().sum())
 
     def result(self) -> tuple[float, float]:
-        """Mean and deviation.
+        """Mean and standard deviation.
 
         Raises:
             DataError: nothing came in.
         """
         if self.count == 0:
-            raise DataError("no recording could be used for mean and deviation", hint="repcore inspect PATH tells why")
+            raise DataError("no recording could be used for the statistics", hint="repcore inspect PATH tells why")
         mean = self.total / self.count
         return mean, max(self.squares / self.count - mean**2, 1e-12) ** 0.5
 
@@ -60,7 +60,7 @@ def readable(reader: DatasetReader, indices: Iterable[int]) -> Iterator[Sample]:
 def mean_and_deviation(
     values_of: Callable[[Sample], Iterable[Tensor]], samples: Iterable[Sample]
 ) -> tuple[float, float]:
-    """Mean and deviation over recordings; those that cannot be used are passed over.
+    """Mean and standard deviation over recordings; those that cannot be used are passed over.
 
     Args:
         values_of: numbers of one recording, or an ItemError.

@@ -22,7 +22,7 @@ class Survey:
         used: recordings that could be used.
         seconds: their length.
         statuses: status -> rows that are not plainly fine.
-        figures: name of a front end -> mean and deviation.
+        figures: name of a front end -> mean and standard deviation.
     """
 
     used: int = 0

@@ -67,8 +67,8 @@ def scratch() -> RunConfig:
 def _paper(encoder: SsambaConfig) -> RunConfig:
     """Source: `run_mask_patch_amba.sh` (batch 64, lr 1e-4, ten passes); the committed script is base with 300 hidden.
 
-    Differs: warm-up is linear instead of a staircase of 50 steps, and the rate then stays instead of being halved
-    whenever validation stalls.
+    Differs: warm-up is linear instead of a staircase of 50 steps, and the learning rate then stays instead of being
+    halved whenever validation stalls.
     """
     return RunConfig(
         encoder=Part(ENCODER, encoder),

@@ -37,12 +37,24 @@ DATASETS = (
     _files("folder", f"{FOLDERS}:FolderReader", "folder", "Any folder of recordings; subfolders are classes"),
     _files("fsdd", f"{FOLDERS}:FsddReader", "fsdd", "Spoken digits named digit_speaker_take.wav"),
     _files("esc50", f"{FOLDERS}:Esc50Reader", "esc50", "ESC-50 layout: audio/ and meta/esc50.csv with folds"),
+    _files(
+        "urbansound8k",
+        f"{PACKAGE}.datasets.urban_sound:UrbanSoundReader",
+        "urban_sound",
+        "UrbanSound8K layout: audio/fold1 ... and metadata/UrbanSound8K.csv",
+    ),
+    _files(
+        "kaldi",
+        f"{PACKAGE}.datasets.kaldi:KaldiReader",
+        "kaldi",
+        "A data folder of Kaldi: wav.scp with segments, utt2spk and labels utt2X",
+    ),
     _files("speech-commands", f"{FOLDERS}:SpeechCommandsReader", "speech_commands", "Speech Commands layout"),
     _files(
         "manifest",
         f"{PACKAGE}.datasets.manifests:ManifestReader",
         "manifest",
-        "A CSV, TSV, parquet or JSON list of recordings with labels",
+        "A table, JSON list, selection table or label track of recordings or stretches of them",
         f"{PACKAGE}.configs.recordings:ManifestConfig",
     ),
     DatasetSpec(

@@ -124,7 +124,7 @@ TASKS = (
 COMMANDS = (
     CommandSpec(
         name="stats",
-        summary="Log-mel mean and deviation of a data set",
+        summary="Log-mel mean and standard deviation of a data set",
         target=f"{PACKAGE}.commands.stats:stats_command",
     ),
 )

@@ -96,7 +96,7 @@ class GraphPreprocessorConfig:
     labels: Literal["one-hot", "codes"] = setting(
         "one-hot", "node and edge labels as one-hot columns, or as codes to embed"
     )
-    standardise: bool = setting(True, "scale continuous attributes by mean and deviation of the training graphs")
+    standardise: bool = setting(True, "scale continuous attributes by the training mean and standard deviation")
     missing_nodes: Literal["degree", "ones"] = setting("degree", "features of nodes that have none")
     most_degrees: int = setting(64, "degrees with a column of their own; larger ones share the last")
     duplicate_edges: Literal["first", "keep"] = setting("first", "of repeated (source, target) keep the first, or all")

@@ -1,7 +1,7 @@
 """From stored graphs to batches of torch-geometric: features, cleaned edges, and the pairing of opposite directions.
 
 What is learned from the training graphs only: label vocabularies (unless the reader knows the whole of them), mean and
-deviation of continuous attributes, the largest degree. Everything is in one small JSON file beside the model.
+standard deviation of continuous attributes, the largest degree. Everything is in one small JSON file beside the model.
 
 Symbols: N nodes, A stored columns of edges, B graphs.
 """
@@ -271,6 +271,20 @@ def raw_features(preprocessor: GraphPreprocessor, samples: Iterable[Sample]) -> 
     """Mean and sum of node features, mean of edge features, counts and degrees: (G, D), NaN rows where unusable."""
     rows = [_or_none(preprocessor, sample, _raw_row) for sample in samples]
     return _stack(rows)
+
+
+def raw_elements(preprocessor: GraphPreprocessor, sample: Sample, items: Sequence[Item], level: str) -> np.ndarray:
+    """Baseline of nodes (N, D): their features and degree; of stored edges (A, D): theirs and those of both ends."""
+    data = items[0].values
+    degree = torch.bincount(data.edge_index[0], minlength=data.num_nodes).float()[:, None]
+    nodes = torch.cat([data.x.float().reshape(data.num_nodes, -1), degree], dim=1)
+    if level == "node":
+        return np.asarray(nodes.numpy(), np.float64)
+    source, target = data.edge_index
+    parts = [nodes[source] + nodes[target], (nodes[source] - nodes[target]).abs()]  # the same in both directions
+    if data.edge_attr is not None:
+        parts.append(data.edge_attr.float().reshape(len(source), -1))
+    return preprocessor.restore(sample, items, [torch.cat(parts, dim=1).numpy()], level)
 
 
 def sizes_only(preprocessor: GraphPreprocessor, samples: Iterable[Sample]) -> np.ndarray:

@@ -109,5 +109,6 @@ PREPROCESSORS = (
             "raw-features": f"{ROOT}.preprocessors.graph:raw_features",
             "sizes-only": f"{ROOT}.preprocessors.graph:sizes_only",
         },
+        dense_baselines={"raw-elements": f"{ROOT}.preprocessors.graph:raw_elements"},
     ),
 )

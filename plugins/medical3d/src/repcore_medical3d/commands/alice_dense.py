@@ -159,7 +159,7 @@ def compared(
 
 
 def show_comparison(found: Scored, facts: dict[str, Any], as_json: bool, output: Path | None) -> None:
-    """Mean and deviation over seeds, as a table or JSON."""
+    """Mean and standard deviation over seeds, as a table or JSON."""
     import numpy as np
 
     record = {**facts, "figures": {name: {str(k): v for k, v in sizes.items()} for name, sizes in found.items()}}

@@ -63,7 +63,7 @@ def few_shot_command(model: str, data: str, **given: Any) -> None:
         show_json(record)
         return
     rows = [(name, *(_words(scores) for scores in row.values())) for name, row in found.items()]
-    say(f"mean Dice on {len(test.images)} images, mean and deviation over {len(seeds)} seeds")
+    say(f"mean Dice on {len(test.images)} images, mean and standard deviation over {len(seeds)} seeds")
     table(("start", *(f"{shots} labelled" for shots in config.shots)), rows)
 
 

@@ -99,7 +99,7 @@ class ViewsConfig:
     saturation: float = field(default=0.2, metadata={"help": "largest relative change of saturation; colour only"})
     hue: float = field(default=0.1, metadata={"help": "largest turn of the hue; colour only", "unit": "of a circle"})
     blur: tuple[float, float] = field(
-        default=(0.1, 2.0), metadata={"help": "range of the deviation of the smoothing", "unit": "pixels of a view"}
+        default=(0.1, 2.0), metadata={"help": "standard deviation of the smoothing, range", "unit": "pixels of a view"}
     )
 
 

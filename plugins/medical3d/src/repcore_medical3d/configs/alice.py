@@ -16,7 +16,7 @@ class AliceConfig:
     head_inputs: Literal["standardised", "raw"] = field(
         default="standardised",
         metadata={
-            "help": "standardised: mean 0 and deviation 1 over the batch, so that heads hear what tells crops apart; "
+            "help": "standardised: mean 0, standard deviation 1 over the batch, so that heads hear what differs; "
             "raw: as published"
         },
     )
@@ -27,7 +27,7 @@ class AliceConfig:
     alignment_outputs: Literal["layer-norm", "unit"] = field(
         default="unit",
         metadata={
-            "help": "unit: aligned tokens have length 1; layer-norm: as published, where unit deviation meets "
+            "help": "unit: aligned tokens have length 1; layer-norm: as published, standard deviation 1, which meets "
             "temperatures of 0.1 and below"
         },
     )
@@ -67,7 +67,7 @@ class AliceConfig:
     reconstruction_target: Literal["normalised", "values"] = field(
         default="normalised",
         metadata={
-            "help": "normalised: mean 0 and deviation 1 within each crop; values: as published, where learning the "
+            "help": "normalised: mean 0, standard deviation 1 in each crop; values: as published, where learning the "
             "mean brightness first takes all differences between crops out of the deep features"
         },
     )
@@ -176,9 +176,9 @@ class SegmentationConfig:
     """Fine-tuning with a U-shaped decoder."""
 
     steps: int = field(default=600, metadata={"help": "optimiser steps"})
-    warmup_share: float = field(default=0.1, metadata={"help": "share of the steps in which the rate rises"})
+    warmup_share: float = field(default=0.1, metadata={"help": "share of the steps in which the learning rate rises"})
     lr: float = field(default=3e-3, metadata={"help": "peak learning rate of AdamW, chosen with preset tiny"})
-    head_lr_factor: float = field(default=5.0, metadata={"help": "rate of the layer to classes, which is new, over lr"})
+    head_lr_factor: float = field(default=5.0, metadata={"help": "learning rate of the new layer to classes, over lr"})
     weight_decay: float = field(default=0.01, metadata={"help": "of AdamW"})
     batch_size: int = field(default=8, metadata={"help": "cubes of a step"})
     seed: int = field(default=0, metadata={"help": "of the new layer and of cubes"})

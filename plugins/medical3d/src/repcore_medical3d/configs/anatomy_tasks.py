@@ -27,7 +27,7 @@ class FewShotConfig:
     steps: int = field(default=200, metadata={"help": "optimiser steps of each training", "unit": "steps"})
     batch_size: int = field(default=32, metadata={"help": "images of a step; all of them if there are fewer"})
     lr: float = field(default=2e-4, metadata={"help": "peak learning rate of AdamW"})
-    warmup_share: float = field(default=0.04, metadata={"help": "share of the steps with a rising rate"})
+    warmup_share: float = field(default=0.04, metadata={"help": "share of the steps with a rising learning rate"})
     width: int = field(default=16, metadata={"help": "channels of the decoder"})
     brightness: float = field(default=0.2, metadata={"help": "largest relative change of brightness and contrast"})
     gamma: float = field(default=0.2, metadata={"help": "largest change of the logarithm of gamma"})

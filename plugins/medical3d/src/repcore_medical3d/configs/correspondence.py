@@ -17,7 +17,7 @@ class EmbeddingTrainingConfig:
         metadata={"help": "crop along slices, rows, columns; published 32, 96, 96", "unit": "voxels"},
     )
     scale: tuple[float, float] = field(default=(0.8, 1.2), metadata={"help": "range of the zoom of each crop"})
-    noise: float = field(default=0.25, metadata={"help": "largest noise, as a share of the crop's deviation"})
+    noise: float = field(default=0.25, metadata={"help": "largest noise, as a share of the crop's standard deviation"})
     points: int = field(default=100, metadata={"help": "places compared in each pair of crops"})
     hardest: int = field(default=2000, metadata={"help": "most similar other places that negatives are drawn from"})
     negatives: int = field(default=500, metadata={"help": "negatives of each place"})

@@ -82,7 +82,7 @@ class ImageConfig:
     normalisation: Literal["fitted", "imagenet", "none"] = field(
         default="fitted",
         metadata={
-            "help": "channel mean and deviation that the encoder takes off: of the training images, of ImageNet "
+            "help": "channel mean and standard deviation of the encoder's input: of the training images, of ImageNet "
             "(published), or 0 and 1"
         },
     )

@@ -86,7 +86,7 @@ class NnFormer(nn.Module):
         )  # fmt: skip
 
     def _initialise(self) -> None:
-        """Linear weights and bias tables: normal(0, 0.02) cut off at two deviations; convolutions as torch makes."""
+        """Linear weights, bias tables: normal(0, 0.02) cut off at two standard deviations; convolutions as in torch."""
         for name, parameter in self.named_parameters():
             if name.endswith("position_bias") or (parameter.ndim == 2 and name.endswith("weight")):
                 nn.init.trunc_normal_(parameter, std=0.02, a=-0.04, b=0.04)

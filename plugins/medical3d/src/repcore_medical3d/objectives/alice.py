@@ -2,8 +2,8 @@
 
 Source: arXiv 2302.05615 (figures and abstract); `alibaba-damo-academy/alice` (commit d45cfcd), model, loss and loop.
 Differs by default from that code (``PUBLISHED_ALICE`` is the published way): a mask for every sample; cells instead of
-columns; only hidden voxels are scored, against crops of mean 0 and deviation 1; heads get standardised features; the
-alignment gives what it reads, not its queries, as vectors of unit length, and its target side is a moving average
+columns; only hidden voxels are scored, against crops of mean 0 and standard deviation 1; heads get standardised
+features; the alignment gives what it reads, not its queries, as vectors of unit length, its target is a moving average
 without dropout; the teacher's token layer follows the student's; teacher temperature 0.04; gradients are clipped as a
 whole; nothing is computed that no loss reads.
 
@@ -333,13 +333,13 @@ def clip_each(parameters: Sequence[nn.Parameter], limit: float) -> None:
 
 
 def standardised(volumes: Tensor) -> Tensor:
-    """Every crop with mean 0 and deviation 1; a crop without contrast stays near 0."""
+    """Every crop with mean 0 and standard deviation 1; a crop without contrast stays near 0."""
     mean, deviation = contrast(volumes)
     return (volumes - mean) / deviation
 
 
 def contrast(volumes: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean of every crop, and its deviation with a little added, (B, 1, 1, 1, 1) each."""
+    """Mean of every crop, and its standard deviation with a little added, (B, 1, 1, 1, 1) each."""
     axes = (1, 2, 3, 4)
     return volumes.mean(dim=axes, keepdim=True), volumes.std(dim=axes, keepdim=True) + LEAST_DEVIATION
 

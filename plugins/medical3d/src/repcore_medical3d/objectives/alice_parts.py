@@ -39,7 +39,7 @@ class AliceHead(nn.Module):
         width: of pooled vectors and encoder tokens.
         decoder_width: of decoder tokens.
         hidden_width / bottleneck_width / output_width: of the trunk and last layers.
-        is_standardised: what comes in gets mean 0 and deviation 1 over crops and tokens first (see
+        is_standardised: what comes in gets mean 0 and standard deviation 1 over crops and tokens first (see
             :func:`standardised_features`).
 
     Call:
@@ -85,7 +85,7 @@ class AliceHead(nn.Module):
 
 
 def standardised_features(features: Tensor) -> Tensor:
-    """Every channel of (B, ..., C) with mean 0 and deviation 1 over the batch, by the batch's own statistics.
+    """Every channel of (B, ..., C) with mean 0 and standard deviation 1 over the batch, by the batch's own statistics.
 
     Features of a fresh network have nearly one direction for all crops; what tells them apart is a hundredth of them,
     and the head's outputs, which are cosines, lose it. Student and teacher each take their own mean away, because one

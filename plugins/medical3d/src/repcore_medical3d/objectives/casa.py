@@ -23,7 +23,7 @@ class CrossAlignment(nn.Module):
         key_width: d of keys and values of a head.
         hidden_width: of the MLP.
         dropout: on attention and on both branches, in training only.
-        is_unit: outputs of length 1 instead of unit deviation.
+        is_unit: outputs of length 1 instead of unit standard deviation.
         has_residual: queries are added to what they read out.
 
     Call:

@@ -87,7 +87,7 @@ class ImagePreprocessor:
         return loaded
 
     def fit(self, reader: DatasetReader, indices: Sequence[int] | np.ndarray) -> None:
-        """Channel mean and deviation over the training split, unless the config gives them."""
+        """Channel mean and standard deviation over the training split, unless the config gives them."""
         if self.config.normalisation != "fitted":
             return
         rows = np.asarray(indices)

@@ -359,7 +359,7 @@ def _check(config: VolumeConfig) -> None:
 
 
 def intensity_statistics(preprocessor: VolumePreprocessor, samples: Iterable[Sample]) -> np.ndarray:
-    """Baseline: mean, deviation and nine quantiles of the prepared values, (N, 11)."""
+    """Baseline: mean, standard deviation and nine quantiles of the prepared values, (N, 11)."""
     rows = []
     for sample in samples:
         values = preprocessor.prepared(sample).values.numpy()

@@ -41,8 +41,8 @@ def tiny() -> RunConfig:
 def tiny_3d() -> RunConfig:
     """The same in three dimensions: octants at half the size of the whole, predicted parts normalised one by one.
 
-    Volumes come without statistics, so a mean and deviation of windowed scans are given here: without them all vectors
-    are alike from the start, and the run collapses.
+    Volumes come without statistics, so a mean and standard deviation of windowed scans are given here: without them all
+    vectors are alike from the start, and the run collapses.
     """
     encoder = ConvNextConfig(
         spatial_dims=3, depths=(1, 1, 1), widths=(24, 48, 96), kernel=3, input_size=32, input_channels=1, mean=(0.3,),

@@ -1,7 +1,7 @@
 """Fine-tuning for segmentation: a backbone with its U-shaped decoder and a new last layer, judged on whole scans.
 
-The decoder comes along from pre-training; only the layer to classes is new, and learns at a rate of its own: at that of
-the backbone a pre-trained network may stay where it finds nothing. Every second training crop holds a labelled
+The decoder comes along from pre-training; only the layer to classes is new, and has a learning rate of its own: at that
+of the backbone a pre-trained network may stay where it finds nothing. Every second training crop holds a labelled
 place; the loss is cross-entropy plus soft Dice; whole scans are predicted from overlapping cubes with Gaussian weights
 and compared at their own spacing.
 
@@ -33,7 +33,7 @@ CUBES_AT_ONCE = 4
 JUDGED_SHARE = 0.1  # of the steps, the last ones: how well training scans were fitted
 Progressed = Callable[[int, int], None]
 ANY_LABELS = LabelRules(least_cover=0.0)  # the reader has judged them
-SIGMA_SHARE = 0.125  # deviation of the Gaussian weight, as a share of a cube's edge
+SIGMA_SHARE = 0.125  # standard deviation of the Gaussian weight, as a share of a cube's edge
 
 
 def quiet(done: int, total: int) -> None:
@@ -126,7 +126,7 @@ def train_segmentation(
         backbone: pre-trained or fresh; changed in place.
         preprocessor: of the model.
         scans: training scans.
-        config: steps, rate, batch, seed.
+        config: steps, learning rate, batch, seed.
 
     Raises:
         ConfigError: labels of one class only, or settings outside their range.

@@ -184,7 +184,9 @@ def _check(config: ViewsConfig, axes: int) -> None:
     if config.local_views < 1:
         raise ConfigError(f"local_views={config.local_views}: at least one is needed")
     if not 0 < config.blur[0] <= config.blur[1]:
-        raise ConfigError(f"blur={config.blur} is not a range of positive deviations", field="objective.views.blur")
+        raise ConfigError(
+            f"blur={config.blur} is not a range of positive standard deviations", field="objective.views.blur"
+        )
     if axes == 3 and (config.saturation or config.hue):
         raise ConfigError(
             "saturation and hue are for colour images", hint="objective.views.saturation=0 objective.views.hue=0"

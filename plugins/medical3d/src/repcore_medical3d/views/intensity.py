@@ -80,7 +80,7 @@ def blurred(
     Args:
         views: (M, C, *S).
         chance: of each view, M of them.
-        deviation: range of the deviation, in pixels of the view.
+        deviation: range of the standard deviation, in pixels of the view.
     """
     device = views.device
     drawn = torch.rand(2, len(views), generator=generator, device=device)
@@ -94,7 +94,7 @@ def blurred(
 
 
 def smoothed(views: Tensor, sigma: Tensor, *, largest: float) -> Tensor:
-    """Views (M, C, *S) convolved with a Gaussian of their own deviation (M,) along every axis; borders repeat."""
+    """Views (M, C, *S) convolved with a Gaussian of standard deviation (M,) along every axis; borders repeat."""
     radius = max(1, math.ceil(3 * largest))
     steps = torch.arange(-radius, radius + 1, device=views.device, dtype=views.dtype)
     kernel = torch.exp(-0.5 * (steps / sigma.to(views.dtype)[:, None].clamp_min(1e-3)) ** 2)

@@ -220,7 +220,7 @@ def fixed_guess(truth: Tensor, token_count: int) -> tuple[Tensor, Tensor]:
         truth: int64 (M,), ids of the hidden tokens.
         token_count: V.
 
-    Frequencies of the same batch flatter the guess by about (distinct tokens) / 2M nats, so the yardstick is strict.
+    Frequencies of the same batch flatter the guess by about (distinct tokens) / 2M nats, so the baseline is strict.
     """
     counts = torch.zeros(token_count, device=truth.device).scatter_add_(
         0, truth, torch.ones_like(truth, dtype=torch.float)

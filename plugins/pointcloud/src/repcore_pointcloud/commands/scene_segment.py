@@ -99,7 +99,7 @@ def compare(
 
 
 def summary(share: float, count: int, name: str, scores: list[DenseScore]) -> dict[str, Any]:
-    """Mean and deviation over seeds."""
+    """Mean and standard deviation over seeds."""
     ious = [one.mean_iou for one in scores]
     return {
         "labels": f"{share:.0%}", "points": count, "features": name, "mean_iou": round(float(np.mean(ious)), 4),

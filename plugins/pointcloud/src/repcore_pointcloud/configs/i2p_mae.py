@@ -101,7 +101,7 @@ class MaskedPointsConfig:
     )
     teacher_image_norm: Literal["imagenet", "own"] = field(
         default="imagenet",
-        metadata={"help": "mean and deviation of the images that clip-local sees: ImageNet (published), or its own"},
+        metadata={"help": "mean and standard deviation of clip-local's images: of ImageNet (published), or its own"},
     )
     image_size: int = field(default=224, metadata={"help": "side of the depth images", "unit": "pixels"})
     splat: int = field(default=5, metadata={"help": "side of the square that a point covers", "unit": "pixels"})

@@ -35,7 +35,7 @@ class RoomsConfig:
 
     scenes: int = field(default=40, metadata={"help": "number of rooms"})
     points: int = field(default=9000, metadata={"help": "points of a room", "unit": "points"})
-    noise_m: float = field(default=0.004, metadata={"help": "deviation of the measurement noise", "unit": "m"})
+    noise_m: float = field(default=0.004, metadata={"help": "standard deviation of the measurement noise", "unit": "m"})
     seed: int = field(default=0, metadata={"help": "seed of everything random"})
 
 

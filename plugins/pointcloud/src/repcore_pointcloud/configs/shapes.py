@@ -63,7 +63,7 @@ class GeneratedShapesConfig:
     seed: int = field(default=0, metadata={"help": "objects are a pure function of seed and index"})
     tilt_degrees: float = field(default=20.0, metadata={"help": "largest lean away from upright", "unit": "degrees"})
     noise: float = field(
-        default=0.02, metadata={"help": "deviation of a point from the surface", "unit": "cloud radii"}
+        default=0.02, metadata={"help": "standard deviation of a point from the surface", "unit": "cloud radii"}
     )
     occlusion: float = field(default=0.3, metadata={"help": "largest share of an object that is cut away"})
 

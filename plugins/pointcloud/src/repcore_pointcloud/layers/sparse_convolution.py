@@ -32,7 +32,7 @@ class SparseConvolution(nn.Module):
         kernel: its side.
         use_bias: whether there is a bias.
         initialisation: ``uniform`` in +-1 / sqrt(I * kernel^3) (the default of torch and spconv) or
-            ``truncated-normal`` of deviation 0.02 (Pointcept).
+            ``truncated-normal`` of standard deviation 0.02 (Pointcept).
     """
 
     def __init__(

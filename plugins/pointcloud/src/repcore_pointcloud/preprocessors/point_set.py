@@ -165,7 +165,7 @@ def _is_line(centred: np.ndarray) -> bool:
 
 
 def extents(preprocessor: PointSetPreprocessor, samples: Iterable[Sample]) -> np.ndarray:
-    """Baseline: extent, deviation and mean size of each axis, (N, 9)."""
+    """Baseline: extent, standard deviation and mean size of each axis, (N, 9)."""
     return np.stack([_extents(one) for one in _clouds(preprocessor, samples)])
 
 

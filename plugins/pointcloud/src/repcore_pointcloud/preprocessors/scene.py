@@ -215,13 +215,22 @@ def majority(group: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
 
 
 def geometry_statistics(preprocessor: ScenePreprocessor, samples: Iterable[Sample]) -> np.ndarray:
-    """Baseline of a scene: mean and deviation of its hand-crafted point numbers, (N, 10)."""
+    """Baseline of a scene: mean and standard deviation of its hand-crafted point numbers, (N, 10)."""
     rows = []
     for sample in samples:
         scene = preprocessor.geometry(sample)
         numbers = hand_crafted(scene)
         rows.append(np.concatenate([numbers.mean(0), numbers.std(0)]))
     return np.stack(rows)
+
+
+def point_geometry(preprocessor: ScenePreprocessor, sample: Sample, items: Sequence[Item], level: str) -> np.ndarray:
+    """Baseline of points: the numbers of :func:`hand_crafted` at every point of the file, NaN without coordinates."""
+    del items, level
+    scene = preprocessor.geometry(sample)
+    values = hand_crafted(scene).astype(np.float64)
+    found: np.ndarray = np.where((scene.source >= 0)[:, None], values[np.maximum(scene.source, 0)], np.nan)
+    return found
 
 
 def hand_crafted(scene: PreparedScene) -> np.ndarray:

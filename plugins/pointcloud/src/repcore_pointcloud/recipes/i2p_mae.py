@@ -99,8 +99,8 @@ def _without_teacher(run: RunConfig) -> RunConfig:
 def _published(objective: Part, encoder: PointEncoderConfig, *, batch: int) -> RunConfig:
     """Source: `cfgs/pre-training` of both repositories (AdamW, lr 1e-3, 300 epochs, 10 of them warm-up).
 
-    Differs: the rate follows the step instead of the epoch and falls to its end; the published schedule is 400 epochs
-    long and stops at 300.
+    Differs: the learning rate follows the step instead of the epoch and falls to its end; the published schedule is 400
+    epochs long and stops at 300.
     """
     return RunConfig(
         encoder=Part(ENCODER, encoder),

@@ -121,6 +121,7 @@ PREPROCESSORS: tuple[PreprocessorSpec, ...] = (
         accepts=(SCENE,),
         produces=VOXELS,
         baselines={"geometry-statistics": f"{PACKAGE}.preprocessors.scene:geometry_statistics"},
+        dense_baselines={"hand-crafted": f"{PACKAGE}.preprocessors.scene:point_geometry"},
     ),
 )
 VIEWS: tuple[ViewsSpec, ...] = (

@@ -122,7 +122,7 @@ def train_segmentation(
         preprocessor: of the model.
         scenes: of :func:`with_share`; all their labels are used.
         names: label values of the classes.
-        config: steps, rate, views, seed.
+        config: steps, learning rate, views, seed.
     """
     state = torch.get_rng_state()
     torch.manual_seed(config.seed)
@@ -151,7 +151,7 @@ def train_segmentation(
 
 
 def _rate(step: int, config: SceneFinetuningConfig) -> float:
-    """Linear rise, then half a cosine; the factor on the peak rate."""
+    """Linear rise, then half a cosine; the factor on the peak learning rate."""
     rise = min(1.0, (step + 1) / max(1, config.warmup_steps))
     return rise * 0.5 * (1 + math.cos(math.pi * step / max(1, config.steps)))
 

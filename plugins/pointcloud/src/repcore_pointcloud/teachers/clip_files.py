@@ -63,7 +63,7 @@ def read_teacher(path: Path, image_norm: ImageNorm, heads: int | None = None) ->
 
     Args:
         path: a transformers folder (with config.json), or a file with ``visual.*`` keys.
-        image_norm: mean and deviation of the images.
+        image_norm: mean and standard deviation of the images.
         heads: attention heads of a file; its width / 64 when left out.
 
     Raises:

@@ -72,7 +72,7 @@ class ClipTeacher(nn.Module):
 
     Args:
         sizes: of the tower.
-        image_norm: mean and deviation of the three channels.
+        image_norm: mean and standard deviation of the three channels.
         quick_gelu: CLIP's own activation; False for towers with the exact one.
 
     Call:
@@ -134,7 +134,7 @@ class TransformersTeacher(nn.Module):
 
     Args:
         model: an instance with eager attention, called with ``pixel_values`` and ``output_attentions``.
-        image_norm: mean and deviation of the three channels.
+        image_norm: mean and standard deviation of the three channels.
 
     Call: as :class:`ClipTeacher`; features are the last hidden states of the patches.
     """

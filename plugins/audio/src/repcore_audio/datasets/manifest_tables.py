@@ -1,0 +1,189 @@
+"""Lists of recordings as columns of cells: tables as core reads them, JSON, JSON lines, annotation tracks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from repcore.data.accounting import Accounting, TableCount
+from repcore.data.cells import is_missing
+from repcore.data.groups import plain_name
+from repcore.data.tables import Table, table_suffix
+from repcore.errors import DataError, closest
+from repcore_audio.datasets.locating import Locator, is_sound_name
+from repcore_audio.datasets.recordings import SUFFIXES
+
+PATH_NAMES = (
+    "path", "file", "filename", "file_name", "filepath", "file_path", "wav", "wav_path", "audio", "audio_path",
+    "audio_file", "audio_filepath", "audio_filename", "recording", "begin_path", "begin_file", "slice_file_name",
+    "sound", "sound_file", "clip", "fname", "wav_file", "ytid", "youtube_id", "source_file",
+)  # fmt: skip
+"""Names of columns that hold the names of recordings, the most telling first."""
+JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
+SAMPLED = 500
+TRIED = 40  # names without suffix that are looked for on disk
+LEAST_SHARE = 0.5
+TRACK_COLUMNS = ("start", "end", "label")  # of an Audacity label track
+
+
+class Cells:
+    """Columns of a list of recordings.
+
+    Args:
+        columns: cells by name, all of one length.
+        problems: malformed rows.
+        has_names: whether the names are the table's own.
+    """
+
+    def __init__(
+        self, columns: Mapping[str, Sequence[Any]], problems: Mapping[int, str], *, has_names: bool = True
+    ) -> None:
+        self.columns, self.problems, self.has_names = dict(columns), dict(problems), has_names
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()), ()))
+
+    def texts(self, name: str) -> list[str | None]:
+        """Trimmed texts of a column, None where a cell is missing."""
+        return [None if is_missing(cell) else str(cell).strip() for cell in self.columns[name]]
+
+    def named(self, given: str) -> str:
+        """A column that the user named.
+
+        Raises:
+            DataError: there is none.
+        """
+        lower = {name.lower(): name for name in self.columns}
+        if given.lower() not in lower:
+            raise DataError(
+                f"the manifest has no column {given!r}",
+                did_you_mean=closest(given, list(self.columns)),
+                columns=", ".join(self.columns),
+            )
+        return lower[given.lower()]
+
+    def renamed(self, columns: Sequence[str], name: str) -> list[str]:
+        """Give columns whose names are not the table's own another one, numbered where there are several."""
+        names = [name if len(columns) == 1 else f"{name}{number}" for number in range(1, len(columns) + 1)]
+        for old, new in zip(columns, names, strict=True):
+            self.columns[new] = self.columns.pop(old)
+        return names
+
+    def keep(self, rows: Sequence[int]) -> Cells:
+        """Only these rows."""
+        place = {row: number for number, row in enumerate(rows)}
+        problems = {place[row]: text for row, text in self.problems.items() if row in place}
+        columns = {name: [cells[row] for row in rows] for name, cells in self.columns.items()}
+        return Cells(columns, problems, has_names=self.has_names)
+
+
+def read_cells(path: Path, account: Accounting) -> Cells:
+    """A list of recordings.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    if path.suffix.lower() in JSON_SUFFIXES:
+        rows = json_rows(path)
+        account.use(path)
+        account.tables.append(TableCount(path.name, len(rows)))
+        names = dict.fromkeys(name for row in rows for name in row)
+        return Cells({name: [row.get(name) for row in rows] for name in names}, {})
+    table = Table(path, is_data=is_sound_name)
+    table.tell(account)
+    columns = {name: table.cells(name) for name in table.columns}
+    if is_label_track(table):
+        columns = dict(zip((*TRACK_COLUMNS, *table.columns[3:]), columns.values(), strict=True))
+        account.guess(f"columns of {path.name}", ", ".join(TRACK_COLUMNS), "two times and a text, as Audacity exports")
+        return Cells(columns, table.problems())
+    return Cells(columns, table.problems(), has_names=table.has_header)
+
+
+def json_rows(path: Path) -> list[dict[str, Any]]:
+    """Objects of a JSON list, of ``{"data": [...]}``, or one a line.
+
+    Raises:
+        DataError: not JSON, or no list of objects.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        try:
+            content = json.loads(text)
+        except ValueError:
+            lines = [line for line in text.splitlines() if line.strip()]
+            if len(lines) < 2:
+                raise
+            content = [json.loads(line) for line in lines]
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path.name} is not JSON: {error}") from error
+    rows = content.get("data") if isinstance(content, dict) and "data" in content else content
+    rows = [rows] if isinstance(rows, dict) and rows and path.suffix.lower() != ".json" else rows
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+        raise DataError(
+            f"{path.name} holds no list of recordings", expected='{"data": [{"wav": "a.wav", "labels": "dog"}]}'
+        )
+    return rows
+
+
+def is_label_track(table: Table) -> bool:
+    """Whether a table is an Audacity label track: two times and a text a line, no header."""
+    if table.has_header or not 2 <= len(table.columns) <= 3 or table_suffix(table.path) != ".txt":
+        return False
+    try:
+        times = [
+            (float(start), float(end))
+            for start, end in zip(*(table.slice(0, TRIED, name) for name in table.columns[:2]), strict=True)
+        ]
+    except (TypeError, ValueError):
+        return False
+    return bool(times) and all(0 <= start <= end for start, end in times)
+
+
+def path_column(cells: Cells, folder: Path, account: Accounting) -> str | None:
+    """The column with the names of recordings, by its cells, among equals by its name; None if there is none."""
+    shares = {name: _share(column[:SAMPLED], is_sound_name) for name, column in cells.columns.items()}
+    fitting = {name: share for name, share in shares.items() if share >= LEAST_SHARE}
+    why = "{:.0%} of its cells are names of recordings"
+    if not fitting and cells.has_names:
+        locator = Locator(folder)
+        named = [name for name in cells.columns if plain_name(name) in PATH_NAMES]
+        found = {name: _share(cells.columns[name][:TRIED], lambda cell: _is_there(cell, locator)) for name in named}
+        fitting = {name: share for name, share in found.items() if share >= LEAST_SHARE}
+        why = "{:.0%} of its cells are names of files that are there, without their suffixes"
+    if not fitting:
+        return None
+    best = min(fitting, key=lambda name: (_rank(name) if cells.has_names else 0, -fitting[name]))
+    others = ", ".join(repr(name) for name in fitting if name != best)
+    reason = why.format(fitting[best]) + (f"; {others} would fit too" if others else "")
+    account.guess("recordings", f"column {best!r}", reason, "path_column=NAME")
+    return best
+
+
+def sibling_recording(path: Path) -> Path | None:
+    """The recording with the name of a selection table or label track: ``a.wav`` of ``a.Table.1.selections.txt``."""
+    stems = [path.name]
+    while "." in stems[-1]:
+        stems.append(stems[-1].rpartition(".")[0])
+    for stem in stems[1:]:
+        for folder in (path.parent, path.parent / "audio", path.parent / "recordings", path.parent.parent / "audio"):
+            for suffix in SUFFIXES:
+                for candidate in (folder / f"{stem}{suffix}", folder / f"{stem}{suffix.upper()}"):
+                    if candidate.is_file():
+                        return candidate
+    return None
+
+
+def _share(cells: Sequence[Any], fits: Any) -> float:
+    filled = [cell for cell in cells if not is_missing(cell)]
+    return sum(bool(fits(cell)) for cell in filled) / len(filled) if filled else 0.0
+
+
+def _is_there(cell: Any, locator: Locator) -> bool:
+    return isinstance(cell, str) and locator.find(cell)[1] is None
+
+
+def _rank(name: str) -> int:
+    plain = plain_name(name)
+    return PATH_NAMES.index(plain) if plain in PATH_NAMES else len(PATH_NAMES)

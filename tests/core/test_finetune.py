@@ -1,0 +1,261 @@
+"""Fine-tuning: folds, ensembles, resume, groups in the validation part, rates by depth, frozen start, calibration."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import repcore
+from repcore.checkpoints.reading import read_file
+from repcore.cli.main import run
+from repcore.config import OptimiserConfig, ScheduleConfig
+from repcore.embedding.conformal import answer_sets, class_sets, conformal_scores, intervals, threshold
+from repcore.embedding.prediction_files import read_table
+from repcore.errors import ConfigError, DataError
+from repcore.evaluation.calibration import calibration_error, temperature_of
+from repcore.evaluation.probing import LabelledRows, read_rows
+from repcore.interfaces import ProbeSplit, Progress, Sample
+from repcore.specs import TargetSpec
+from repcore.training.finetune import with_validation
+from repcore.training.finetune_config import FinetuneConfig
+from repcore.training.optimisers import build_optimiser, matrices_decay, set_rates
+from repcore.training.supervised import Supervised, layer_depths
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+KIND = TargetSpec("kind", "class", names=("a", "b", "c"))
+VALUE = TargetSpec("v", "regression")
+
+
+@pytest.fixture
+def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toys: None) -> Path:
+    monkeypatch.chdir(tmp_path)
+    assert run(["pairs", "train", "set-net", "--name", "r", "--device", "cpu", "trainer.steps=4"]) == 0
+    return tmp_path
+
+
+FINETUNE = ["pairs", "finetune", "runs/r", "--data", "pairs/blobs", "--label", "kind", "--name", "f"]
+
+
+def test_folds_give_every_row_an_out_of_fold_prediction(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*FINETUNE, "--folds", "3", "--no-twin", "trainer.epochs=1"]) == 0
+    assert "stratified-folds:3 split" in capsys.readouterr().out
+    table = read_table(trained / "runs" / "f" / "predictions" / "out-of-fold.parquet")
+    labelled = {f"blob-{row}" for row in range(60) if row % 11}
+    assert sorted(table["id"]) == sorted(labelled)
+    assert set(table["fold"]) == {"seed-0-fold-1", "seed-0-fold-2", "seed-0-fold-3"}
+    told = json.loads((trained / "runs" / "f" / "finetune.json").read_text())
+    assert told["rows"] == {"train": 49, "validation": 5, "test": 0}  # the kept model learns from all labelled rows
+    means = np.mean([part["test"]["accuracy"] for part in told["parts"] if part["test"]])
+    assert told["test"]["accuracy"] == pytest.approx(means)
+    assert repcore.load("runs/f").predict("pairs/blobs").outputs.shape == (60, 3)
+
+
+def test_an_ensemble_is_one_model(trained: Path) -> None:
+    assert run([*FINETUNE, "--ensemble", "3", "--no-twin", "trainer.epochs=1", "optimiser.lr=0.02"]) == 0
+    folder = trained / "runs" / "f" / "model"
+    assert sorted(path.name for path in (folder / "members").iterdir()) == ["1.safetensors", "2.safetensors"]
+    first, other = read_file(folder / "weights.safetensors"), read_file(folder / "members" / "1.safetensors")
+    assert not torch.equal(first["task.classifier.out_proj.weight"], other["task.classifier.out_proj.weight"])
+    model = repcore.load("runs/f")
+    found = model.predict("pairs/blobs")
+    each = []
+    for task in model.predictor().tasks:
+        item = model.preprocessor.prepare(model.reader("pairs/blobs")[5])[0]
+        with torch.inference_mode():
+            raw = task(model.preprocessor.collate([item])) / model.folder.task["facts"]["temperature"]  # type: ignore[index]
+            each.append(task.predict(raw)[0].numpy())  # type: ignore[operator]
+    np.testing.assert_allclose(found.outputs[5], np.mean(each, 0), atol=1e-6)
+    assert found.columns["sd:ring"][5] == pytest.approx(np.std(each, 0, ddof=1)[1], abs=1e-6)
+    votes = [one.argmax() for one in each]
+    assert found.columns["disagreement"][5] == pytest.approx(np.mean(np.asarray(votes) != found.outputs[5].argmax()))
+
+
+def test_an_interrupted_fine_tuning_goes_on_to_the_same_end(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Stopped within the control run: the finished part is not trained again, the end is that of an undisturbed run."""
+    from repcore.training import finetune as module
+    from repcore.training.listeners import Checkpoints
+
+    settings = ["trainer.epochs=4", "optimiser.lr=0.02", "trainer.validate_every=3"]
+    assert run([*FINETUNE[:-1], "whole", *settings]) == 0
+    save, saved = Checkpoints.save, []
+
+    def dying(self: Checkpoints, state: object) -> None:
+        save(self, state)  # type: ignore[arg-type]
+        saved.append(state.folder.path)  # type: ignore[attr-defined]
+        if "controls" in str(saved[-1]) and sum("controls" in str(one) for one in saved) == 2:
+            raise SystemError("the power went")
+
+    monkeypatch.setattr(Checkpoints, "save", dying)
+    assert run([*FINETUNE, *settings]) != 0
+    monkeypatch.setattr(Checkpoints, "save", save)
+    assert (trained / "runs" / "f" / "trained.json").is_file()
+    assert not (trained / "runs" / "f" / "finetune.json").exists()
+    ran = []
+    execute = module.execute
+    monkeypatch.setattr(module, "execute", lambda *a, **k: ran.append(a[2].path.name) or execute(*a, **k))
+    capsys.readouterr()
+    assert run(["pairs", "finetune", "--resume", "f"]) == 0
+    assert ran == ["random-init-seed-0"]
+    assert "resuming" in capsys.readouterr().err
+    first, second = (json.loads((trained / "runs" / name / "finetune.json").read_text()) for name in ("whole", "f"))
+    assert [part["test"] for part in first["parts"]] == [part["test"] for part in second["parts"]]
+    whole, cut = (read_file(trained / "runs" / name / "model" / "weights.safetensors") for name in ("whole", "f"))
+    assert all(torch.equal(value, cut[name]) for name, value in whole.items())
+    assert run(["pairs", "finetune", "--resume", "r"]) == 2
+
+
+def test_the_run_ends_when_validation_gets_no_better(trained: Path) -> None:
+    assert run([*FINETUNE, "--no-twin", "trainer.epochs=40", "optimiser.lr=0.5", "trainer.validate_every=2",
+                "trainer.patience=3"]) == 0  # fmt: skip
+    steps = json.loads((trained / "runs" / "f" / "trained.json").read_text())["steps"]
+    assert steps < 120
+
+
+def labelled_rows(groups: list[str | None], labels: list[float]) -> LabelledRows:
+    samples: list[Sample | None] = [
+        Sample(str(row), None, {"v": label}, group)
+        for row, (group, label) in enumerate(zip(groups, labels, strict=True))
+    ]
+    return LabelledRows([str(row) for row in range(len(groups))], samples, None)  # type: ignore[arg-type]
+
+
+def test_groups_stay_together_in_the_validation_part() -> None:
+    groups: list[str | None] = [f"g{row // 5}" for row in range(100)]
+    rows = labelled_rows(groups, [1.0] * 100)
+    for seed in range(5):
+        split = with_validation(ProbeSplit(np.arange(90), np.arange(90, 100)), rows, VALUE, seed)
+        assert split.validation is not None
+        train, validation = ({groups[row] for row in part} for part in (split.train, split.validation))
+        assert not train & validation
+        assert 5 <= len(split.validation) <= 15
+        assert len(split.train) + len(split.validation) == 90
+    with pytest.raises(DataError, match="one group"):
+        with_validation(ProbeSplit(np.arange(5), np.arange(90, 95)), rows, VALUE, 0)
+    missing = labelled_rows([None] * 20, [float("nan")] * 10 + [1.0] * 10)
+    split = with_validation(ProbeSplit(np.arange(5, 20), np.arange(10, 15)), missing, VALUE, 0)
+    assert len(split.train) + len(split.validation) == 10  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="test part"):
+        with_validation(ProbeSplit(np.arange(5, 20), np.arange(5)), missing, VALUE, 0)
+
+
+class Blocks(nn.Module):
+    dim = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Linear(2, 2)
+        self.layers = nn.ModuleList([nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)) for _ in range(3)])
+        self.norm = nn.LayerNorm(2)
+
+
+class OnBlocks(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.head = Blocks(), nn.Linear(2, 2)
+
+
+def test_rates_fall_away_from_the_head() -> None:
+    depths, deepest = layer_depths(Blocks())
+    assert deepest == 3
+    assert (depths["embed.weight"], depths["layers.0.0.weight"], depths["layers.2.0.bias"], depths["norm.weight"]) == (
+        0, 1, 3, 3,
+    )  # fmt: skip
+    objective = Supervised(OnBlocks(), "y", FinetuneConfig(layer_decay=0.5, head_lr_factor=10.0))
+    config = OptimiserConfig(lr=1e-3, weight_decay=0.1)
+    optimiser = build_optimiser(objective.named_parameters(), config, matrices_decay, objective.lr_scale)
+    set_rates(optimiser, 0, 10, config, ScheduleConfig(name="constant"))
+    rates = {id(p): (group["lr"], group["weight_decay"]) for group in optimiser.param_groups for p in group["params"]}
+    named = dict(objective.named_parameters())
+    assert rates[id(named["task.encoder.embed.weight"])] == pytest.approx((1.25e-4, 0.1))
+    assert rates[id(named["task.encoder.layers.1.0.bias"])] == pytest.approx((5e-4, 0.0))
+    assert rates[id(named["task.encoder.norm.weight"])] == pytest.approx((1e-3, 0.0))
+    assert rates[id(named["task.head.weight"])] == pytest.approx((1e-2, 0.1))
+    assert len(rates) == len(named)
+
+
+def test_only_the_head_learns_at_first() -> None:
+    objective = Supervised(OnBlocks(), "y", FinetuneConfig(frozen_epochs=1.5)).train()
+    generator = torch.Generator()
+    for step, frozen in ((0, True), (14, True), (15, False)):
+        objective.draw(None, generator, Progress(step, 100, steps_per_epoch=10))  # type: ignore[arg-type]
+        assert all(p.requires_grad is not frozen for p in objective.encoder.parameters())
+        assert objective.encoder.training is not frozen
+        assert objective.task.head.weight.requires_grad  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match="layer_decay"):
+        FinetuneConfig(layer_decay=1.5)
+
+
+def test_conformal_sets_cover_what_they_promise() -> None:
+    """Mean coverage over 200 draws of 60 calibration and 200 test rows, for intervals, sets and yes/no answers."""
+    rng = np.random.default_rng(0)
+    covered: dict[str, list[float]] = {"interval": [], "class": [], "multilabel": []}
+    several = TargetSpec("t", "multilabel", names=("a",))
+    for _ in range(200):
+        y = rng.normal(size=260)
+        p = (y + rng.standard_t(3, 260))[:, None]  # heavy tails, no model of the error
+        low, high = intervals(conformal_scores(VALUE, y[:60], p[:60]), p[60:], 0.9)
+        covered["interval"].append(float(((low[:, 0] <= y[60:]) & (y[60:] <= high[:, 0])).mean()))
+        true = rng.dirichlet(np.ones(4), 260)
+        label = np.asarray([rng.choice(4, p=one) for one in true])
+        said = true**3 / (true**3).sum(1, keepdims=True)  # overconfident
+        held = class_sets(conformal_scores(KIND, label[:60].astype(float), said[:60]), said[60:], 0.9)
+        covered["class"].append(float(held[np.arange(200), label[60:]].mean()))
+        q = rng.random((260, 1))
+        yes = (rng.random((260, 1)) < q).astype(float)
+        sets = answer_sets(conformal_scores(several, yes[:60], q[:60]), q[60:], 0.9)
+        covered["multilabel"].append(float(sets[np.arange(200), 0, yes[60:, 0].astype(int)].mean()))
+    for name, values in covered.items():
+        assert 0.89 < np.mean(values) < 0.93, name
+
+
+def test_thresholds_of_few_rows_are_honest() -> None:
+    assert threshold([0.1, 0.2, 0.3], 0.9) == float("inf")  # three rows cannot promise 90 %
+    assert threshold([0.1, 0.2, 0.3], 0.5) == 0.2
+    assert threshold(sorted(np.linspace(0, 1, 9).tolist()), 0.9) == 1.0
+    with pytest.raises(ConfigError):
+        threshold([0.1], 1.0)
+    with pytest.raises(DataError, match="no conformal scores"):
+        intervals([], np.zeros((1, 1)), 0.9)
+
+
+def test_a_temperature_undoes_overconfidence() -> None:
+    rng = np.random.default_rng(1)
+    logits = rng.normal(size=(4000, 3))
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    label = np.asarray([rng.choice(3, p=one) for one in p])
+    found = temperature_of(KIND, label.astype(float), (3.0 * logits)[:, None])
+    assert found == pytest.approx(3.0, rel=0.15)
+    sharp = np.exp(3 * logits) / np.exp(3 * logits).sum(1, keepdims=True)
+    assert calibration_error(label, p) < 0.03 < 0.15 < calibration_error(label, sharp)
+    assert temperature_of(KIND, label[:10].astype(float), logits[:10, None]) == 1.0  # too few
+    assert temperature_of(VALUE, label.astype(float), logits[:, None]) == 1.0
+    several = TargetSpec("t", "multilabel", names=("a", "b"))
+    q = rng.normal(size=(4000, 2))
+    yes = (rng.random((4000, 2)) < 1 / (1 + np.exp(-q))).astype(float)
+    yes[::7, 0] = np.nan
+    assert temperature_of(several, yes, (2 * q)[:, None]) == pytest.approx(2.0, rel=0.15)
+
+
+def test_large_inputs_are_not_held(toys: None) -> None:
+    from tests.toys.toy_pairs.code import Blobs
+    from tests.toys.toy_pairs.configs import BlobsConfig
+
+    class Large(Blobs):
+        def __getitem__(self, index: int) -> Sample:
+            sample = super().__getitem__(index)
+            return Sample(sample.id, np.zeros((20_000, 2)), sample.targets)
+
+    small, large = read_rows(Blobs(BlobsConfig(items=4))), read_rows(Large(BlobsConfig(items=4)))
+    assert small.samples[1].inputs is not None  # type: ignore[union-attr]
+    assert large.samples[1].inputs is None  # type: ignore[union-attr]
+    assert "side" not in large.samples[1].targets  # type: ignore[union-attr]
+    assert (
+        sum(large.dense["side"][1].values()) == len(Blobs(BlobsConfig())[1].inputs) - 1
+    )  # the ignored one is not counted
