@@ -236,7 +236,8 @@ def _warnings(found: Inspection) -> Iterator[str]:
     if bad:
         kinds = ", ".join(f"{count} {name}" for name, count in found.status.most_common() if name != "ok")
         yield f"{bad} of {found.read} rows are not clean: {kinds}"
-    if found.read == found.rows and found.usable < LEAST_ROWS:
+    least = 1 if "train" in found.parts else LEAST_ROWS  # as training takes them
+    if found.read == found.rows and found.usable < least:
         yield "1 usable row: enough to embed, too few to train on" if found.usable else "no usable row"
     yield from _lost(found.account)
     for reason, rows in found.undescribed.items():
