@@ -220,7 +220,7 @@ def _of_numbers(numbers: NumberColumn, said: str, uncertain: Uncertain, change: 
         only = f"; only {_text(found[0])} stands in it" if len(found) == 1 else ""
         why = f"cells are {_text(names[0])} and {_text(names[1])}{only}"
         return _classes(numbers, names, why, change)
-    if whole and len(known) > 2 and _is_running(known):
+    if whole and len(values) > 2 and _is_running(values):
         return LabelColumn(name, None, values, "running numbers", numbers.sentences(), change=change)
     if whole and _few_whole(name, found, counts):
         return _classes(numbers, found, f"{len(found)} different whole numbers", change)
@@ -388,9 +388,9 @@ def _odd_identifiers(name: str, cells: Sequence[Any]) -> list[str]:
     return said
 
 
-def _is_running(known: np.ndarray) -> bool:
-    step = np.diff(known)
-    return bool((step == 1.0).all())
+def _is_running(values: np.ndarray) -> bool:
+    """Whether the cells count the rows: 0 to N-1 or 1 to N in order (ages 30, 31, 32, ... do not)."""
+    return bool(values[0] in (0.0, 1.0) and (np.diff(values) == 1.0).all())
 
 
 def _alike(names: Sequence[str]) -> list[list[str]]:

@@ -11,6 +11,7 @@ Symbols: C channels, (D, H, W) voxels along the three axes of ``orientation``.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,7 +28,7 @@ from repcore.errors import ConfigError, DataError, ItemError
 from repcore.files import read_object
 from repcore.interfaces import Batch, DatasetReader, Item, Sample
 from repcore_medical3d.configs.volumes import VolumeConfig
-from repcore_medical3d.formats.volumes import Grid, Volume
+from repcore_medical3d.formats.volumes import LABELS_LEFT_OUT, Grid, Volume
 from repcore_medical3d.preprocessors.volume_intensity import HU_BELOW, IntensityRange, intensity_range
 from repcore_medical3d.preprocessors.volume_resampling import check_orientation, oriented_grid, resample
 
@@ -214,6 +215,16 @@ class VolumePreprocessor:
         Raises:
             ItemError: values that are not finite, or all the same.
         """
+        items = self._pieces(sample)
+        why = str(sample.meta.get(LABELS_LEFT_OUT, ""))
+        if not why:
+            return items
+        return [
+            dataclasses.replace(one, status=LABELS_LEFT_OUT, reason="; ".join(filter(None, (why, one.reason))))
+            for one in items
+        ]
+
+    def _pieces(self, sample: Sample) -> list[Item]:
         volume: Volume = sample.inputs
         shape, edge = self.grid(volume).shape, self.config.crop_edge
         if self.config.coverage == "whole":
