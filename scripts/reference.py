@@ -78,7 +78,7 @@ def cli_page() -> str:
         "# Command line\n\n",
         "Add `--debug` anywhere for tracebacks. Exit codes: 0 done, 1 a check failed, ",
     ]
-    parts.append("2 bad usage or input, 130 interrupted.\n\n")
+    parts.append("2 bad usage or input, 128 + signal stopped (130: Ctrl-C).\n\n")
     for words, command in commands():
         text = inspect.cleandoc(command.help or "").replace("\b", "")
         prose, _, example = text.partition("Example:")
@@ -139,31 +139,11 @@ def spec_fields(spec: type) -> list[tuple[str, str, str]]:
 
 def checks_page() -> str:
     """docs/reference/checks.md."""
-    from repcore.testing import (
-        checkpoint_checks,
-        data_checks,
-        encoder_checks,
-        objective_checks,
-        op_checks,
-        plugin_checks,
-        settings_checks,
-    )
+    from repcore.testing.catalogue import GROUPS
 
-    groups = {
-        "plugin": plugin_checks.CHECKS,
-        "every config": settings_checks.CONFIG_CHECKS,
-        "recipe": settings_checks.RECIPE_CHECKS,
-        "data set": data_checks.DATASET_CHECKS,
-        "preprocessor": data_checks.PREPROCESSOR_CHECKS,
-        "encoder": encoder_checks.CHECKS,
-        "objective": objective_checks.CHECKS,
-        "objective with a `mask_ratio`": objective_checks.MASK_CHECKS,
-        "op": op_checks.CHECKS,
-        "checkpoint": checkpoint_checks.CHECKS,
-    }
     rows = [
         (what, f"`{one.id}`", one.level, _first(one.function.__doc__))
-        for what, checks in groups.items()
+        for what, checks in GROUPS.items()
         for one in checks
     ]
     head = "# Conformance checks\n\n`repcore plugins check NAME` runs the fast ones, `--level full` all. Which are due "

@@ -160,3 +160,27 @@ def test_unknown_options_name_the_nearest() -> None:
     with pytest.raises(ConfigError, match="'moed' is no option of audio/ssamba") as raised:
         require_known(["moed"], ["mode", "grid"], "option of audio/ssamba")
     assert "did you mean: mode" in str(raised.value)
+
+
+def test_a_run_holds_out_whole_groups_where_the_data_has_them() -> None:
+    """Speakers and patients never stand on both sides of the validation split, whoever asks for it."""
+    from types import SimpleNamespace
+
+    from repcore.errors import DataError
+    from repcore.training.assembly import _held_out
+
+    rows = np.arange(120)
+    groups = [f"s{row // 10}" if row < 100 else None for row in range(120)]
+    reader = SimpleNamespace(groups=groups)
+    train, held = _held_out(rows, reader, 0.1, "auto", 0)  # type: ignore[arg-type]  # only groups are asked for
+    assert 12 <= len(held) <= 24
+    assert not {groups[row] for row in train if groups[row]} & {groups[row] for row in held}
+    few = SimpleNamespace(groups=["a"] * 50 + ["b"] * 20 + ["c"] * 50)
+    assert {few.groups[row] for row in _held_out(rows, few, 0.05, "auto", 3)[1]} == {"b"}  # type: ignore[arg-type]
+    one = SimpleNamespace(groups=["a"] * 120)
+    assert len(_held_out(rows, one, 0.1, "auto", 0)[1]) == 12  # type: ignore[arg-type]
+    assert len(_held_out(rows, SimpleNamespace(groups=None), 0.1, "auto", 0)[1]) == 12  # type: ignore[arg-type]
+    assert len(_held_out(rows, reader, 0.1, "random", 0)[1]) == 12  # type: ignore[arg-type]
+    for wrong in (one, SimpleNamespace(groups=None)):
+        with pytest.raises(DataError, match="group"):
+            _held_out(rows, wrong, 0.1, "group", 0)  # type: ignore[arg-type]

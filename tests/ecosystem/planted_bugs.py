@@ -452,12 +452,6 @@ def needs_what_nobody_offers(patch: pytest.MonkeyPatch) -> None:
     changed_spec(patch, "repcore_objectives", needs=("decoder-states",))
 
 
-@plant("needs-met")
-def views_forgotten(patch: pytest.MonkeyPatch) -> None:
-    run = dataclasses.replace(configs.tiny(), views=None)
-    patch.setattr(configs, "tiny", lambda: run)
-
-
 @plant("info-complete")
 def no_summary(patch: pytest.MonkeyPatch) -> None:
     changed_spec(patch, "repcore_datasets", summary="")

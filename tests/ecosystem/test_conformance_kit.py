@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,42 +16,23 @@ from repcore.cli import main as command_line
 from repcore.errors import ConfigError, PluginError, RegistryError
 from repcore.plugins import PluginRecord
 from repcore.registry import Entry
-from repcore.specs import CheckpointSpec, EncoderSpec
-from repcore.testing import (
-    Report,
-    check_plugin,
-    checkpoint_checks,
-    data_checks,
-    deep,
-    encoder_checks,
-    objective_checks,
-    op_checks,
-    plugin_checks,
-    settings_checks,
-)
-from repcore.testing.check import CheckFailedError
+from repcore.specs import SPEC_TYPES, CheckpointSpec, EncoderSpec
+from repcore.testing import Report, check_plugin, checkpoint_checks, deep, encoder_checks, limits, plugin_checks
+from repcore.testing.catalogue import all_checks
+from repcore.testing.check import Check, CheckFailedError
 from repcore.testing.checkpoint_checks import CheckpointSubject
 from repcore.testing.deep import PluginSubject, Trial, failing_targets, import_problems
 from repcore.testing.kit import find_plugin, plan, run_check
-from repcore.testing.plan import DueCheck
+from repcore.testing.plan import KINDS, DueCheck
 from repcore.testing.pytest_plugin import parametrize_checks
 from repcore.testing.report import CheckResult
 from tests.conftest import MakeDistribution
 from tests.ecosystem.planted_bugs import PLANTED, Plant
+from tests.ecosystem.planted_by_strangers import TWENTY
 
 PAIRS, EDGES = "tests.toys.toy_pairs._plugin", "tests.toys.toy_edges._plugin"
-ALL_CHECKS = [
-    *plugin_checks.CHECKS,
-    *settings_checks.CONFIG_CHECKS,
-    *settings_checks.RECIPE_CHECKS,
-    *checkpoint_checks.CHECKS,
-    *data_checks.DATASET_CHECKS,
-    *data_checks.PREPROCESSOR_CHECKS,
-    *encoder_checks.CHECKS,
-    *objective_checks.CHECKS,
-    *objective_checks.MASK_CHECKS,
-    *op_checks.CHECKS,
-]
+ALL_CHECKS = all_checks()
+UNCHECKED = {"system", "estimator", "dense-writer"}  # a system names others (names-valid); the new kinds are next
 CAUGHT_BELOW = {"listing-is-light", "api-version", "sniff-in-range"}  # planted in tests of their own in this file
 CAUGHT_IN_DISTRIBUTIONS = {  # planted in test_planted_distributions.py
     "imports-declared",
@@ -102,6 +84,55 @@ def test_every_check_has_a_planted_bug() -> None:
     assert {one.id for one in ALL_CHECKS} - elsewhere == set(PLANTED) - {"has-recipe-or-example"}
     assert len(PLANTS) >= 20
     assert {one.name for one in due()} >= {f"{one.id}@encoder pairs/set-net" for one in encoder_checks.CHECKS}
+
+
+def test_what_a_stranger_planted_is_caught_by_name() -> None:
+    """Each of these is caught by the check it is planted for (above); here: that none was taken away."""
+    by_name = {bug.__name__: check for check, bug in PLANTS}
+    assert by_name.keys() >= TWENTY
+    assert len(TWENTY) >= 20
+    assert len({by_name[name] for name in TWENTY}) >= 15  # many kinds of checks, not one that sees everything
+
+
+def test_every_kind_of_spec_is_checked() -> None:
+    """A new kind of spec without checks shows up here."""
+    assert set(KINDS) | UNCHECKED == {spec.kind for spec in SPEC_TYPES}
+
+
+def wait() -> None:
+    time.sleep(60)
+
+
+def compute() -> None:
+    while True:
+        pass
+
+
+@pytest.mark.parametrize("hang", [wait, compute])
+def test_a_check_that_hangs_is_ended_and_never_green(hang: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "WAITING", 2.0)
+    monkeypatch.setitem(limits.SECONDS, "fast", 0.3)
+    limits.slowness()  # measured outside the limit
+    started = time.monotonic()
+    result = run_check(DueCheck(Check("hangs", lambda subject: hang()), "plugin x", None))
+    assert (result.status, result.seconds > 0.2) == ("timed-out", True)
+    assert time.monotonic() - started < 30
+    assert not Report("x", "fast", 1, [result]).ok
+    assert "no end after" in result.message
+
+
+def test_limits_follow_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "CALIBRATION_SECONDS", 1e-4)
+    slow = limits.slowness.__wrapped__()
+    monkeypatch.setattr(limits, "CALIBRATION_SECONDS", 1e3)
+    assert slow > 2.0
+    assert limits.slowness.__wrapped__() == 1.0  # a fast machine is not asked for more
+    kept = signal.getsignal(signal.SIGALRM)
+    before = signal.getitimer(signal.ITIMER_REAL)[0]
+    with limits.limited(30.0):
+        assert signal.getitimer(signal.ITIMER_REAL)[0] <= 1.0
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == pytest.approx(before, abs=30.0)  # somebody else's goes on
+    assert signal.getsignal(signal.SIGALRM) is kept
 
 
 def test_a_heavy_listing_is_caught(make_distribution: MakeDistribution) -> None:

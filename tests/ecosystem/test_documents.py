@@ -14,7 +14,8 @@ from tests.ecosystem.documents import Reader, blocks
 
 TUTORIALS = ROOT / "docs" / "tutorials"
 DOMAIN_PAGES = sorted(path.stem for path in TUTORIALS.glob("*.md") if path.stem != "write-a-plugin")
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+READMES = sorted((ROOT / "plugins").glob("*/README.md"))
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *READMES, *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")
 
 
@@ -55,7 +56,20 @@ def test_five_minutes(domain: str, reader: Reader) -> None:
     assert reader.follow(TUTORIALS / f"{domain}.md") >= 2
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.is_file()], ids=lambda page: page.name)
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("domain", ["medical3d", "pointcloud"])
+def test_the_five_commands_of_a_plugins_page(domain: str, reader: Reader) -> None:
+    if domain not in registry.default().domains():
+        pytest.skip(f"the plugin {domain} is not installed")
+    assert reader.follow(ROOT / "plugins" / domain / "README.md") == 1
+    assert any(reader.folder.glob("*.csv")), "predict wrote no table"
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.is_file()], ids=lambda page: str(page.relative_to(ROOT))
+)
 def test_links_lead_somewhere(page: Path) -> None:
-    lost = [link for link in LINK.findall(page.read_text(encoding="utf-8")) if not (page.parent / link).exists()]
+    prose = re.sub(r"^    .*$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE)  # SMILES look like links
+    lost = [link for link in LINK.findall(prose) if not (page.parent / link).exists()]
     assert not lost

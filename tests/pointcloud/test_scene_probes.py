@@ -99,6 +99,7 @@ def test_pictures_need_nothing_from_outside() -> None:
     picture = render(sample)
     assert f"{len(sample.inputs.points):,} points" in picture.alt
     assert "http" not in picture.html
+    assert "<script" not in picture.html
     assert " id=" not in picture.html
     cloud = np.random.default_rng(0).uniform(0, 1, (SHOWN_POINTS + 500, 3))
     cloud[0] = np.nan

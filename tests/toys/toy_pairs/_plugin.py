@@ -2,16 +2,20 @@ from __future__ import annotations
 
 from repcore.hooks import API_VERSION, hookimpl
 from repcore.specs import (
+    CommandSpec,
     DatasetSpec,
     EncoderSpec,
     ObjectiveSpec,
     PluginInfo,
     PreprocessorSpec,
+    ProbeSpec,
     RecipeSpec,
     SystemSpec,
     TargetSpec,
+    TaskSpec,
     TensorSpec,
     ViewsSpec,
+    WriterSpec,
 )
 
 HERE = "tests.toys.toy_pairs"
@@ -61,6 +65,7 @@ def repcore_datasets() -> list[DatasetSpec]:
             config=f"{HERE}.configs:BlobsConfig",
             embedded=True,
             targets=(TargetSpec("kind", "class", names=("line", "ring", "cloud")),),
+            sniff=f"{HERE}.extras:sniff",
             render=f"{HERE}.code:draw",
             summary="Lines, rings and clouds",
         )
@@ -75,6 +80,7 @@ def repcore_preprocessors() -> list[PreprocessorSpec]:
             target=f"{HERE}.code:Sets",
             config=f"{HERE}.configs:SetsConfig",
             baselines={"moments": f"{HERE}.code:moments"},
+            splits={"by-content": f"{HERE}.extras:by_content"},
             summary="Centred ragged sets",
         )
     ]
@@ -110,3 +116,41 @@ def repcore_systems() -> list[SystemSpec]:
             summary="Toy system",
         )
     ]
+
+
+@hookimpl
+def repcore_probes() -> list[ProbeSpec]:
+    return [
+        ProbeSpec(
+            name="centroid@1",
+            target=f"{HERE}.extras:Centroid",
+            config=f"{HERE}.extras:CentroidConfig",
+            target_kinds=("class",),
+            summary="Nearest class mean",
+        )
+    ]
+
+
+@hookimpl
+def repcore_tasks() -> list[TaskSpec]:
+    return [
+        TaskSpec(
+            name="kind",
+            target=f"{HERE}.extras:KindTask",
+            config=f"{HERE}.extras:KindConfig",
+            target_kind="class",
+            summary="Line, ring or cloud",
+        )
+    ]
+
+
+@hookimpl
+def repcore_writers() -> list[WriterSpec]:
+    return [
+        WriterSpec(name="rows", target=f"{HERE}.extras:CsvWriter", suffixes=(".csv",), summary="Comma separated rows")
+    ]
+
+
+@hookimpl
+def repcore_commands() -> list[CommandSpec]:
+    return [CommandSpec(name="count", target=f"{HERE}.extras:count_command", summary="Count points")]

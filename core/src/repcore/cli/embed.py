@@ -47,7 +47,13 @@ DTYPES = {"float32": "float32", "bfloat16": "bfloat16"}
 @click.option("--batch-size", type=int, default=64, show_default=True, help="Most items of a batch.")
 @click.option("--cost-budget", type=int, help="Most padded cost (tokens, voxels) of a batch.")
 @click.option("--workers", type=int, default=0, show_default=True, help="Processes that read and prepare rows.")
-@click.option("--dtype", type=click.Choice(list(DTYPES)), default="float32", show_default=True, help="Number format.")
+@click.option(
+    "--dtype",
+    type=click.Choice(list(DTYPES)),
+    default="float32",
+    show_default=True,
+    help="Number format of the computation.",
+)
 @click.option("--normalise", is_flag=True, help="Scale every vector to unit length.")
 @click.option("--windows", is_flag=True, help="A row for every window of a long sample, with start and end.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if any row could not be embedded.")

@@ -37,12 +37,14 @@ NOT_STORED = ("resume", "out", "device", "as_json")
 @click.option("--id-column", help="Column with ids.")
 @click.option("--read", "settings", multiple=True, metavar="KEY=VALUE", help="Further reader settings (repeatable).")
 @click.option("--ignore", type=int, help="Label value that means unlabelled, of points, voxels, nodes, ...")
-@click.option("--split", default="random", show_default=True, help="As in probe: random, group, scaffold, ...")
+@click.option("--split", default="random", show_default=True, help="Split, as in probe: random, group, scaffold, ...")
 @click.option("--keep-copies-together", is_flag=True, help="Rows with the same content stay on one side of a split.")
 @click.option("--folds", type=int, help="Cross-validation with K folds; groups and classes are respected.")
 @click.option("--seeds", type=int, default=1, show_default=True, help="Number of seeds.")
 @click.option("--ensemble", type=int, default=1, show_default=True, help="Networks trained into one model.")
-@click.option("--twin/--no-twin", default=True, show_default=True, help="Also train from random weights.")
+@click.option(
+    "--twin/--no-twin", default=True, show_default=True, help="Also train the random-init twin, for comparison."
+)
 @click.option("--resume", metavar="RUN", help="Go on with an interrupted fine-tuning: folder, name, or latest.")
 @click.option("--name", help="Name of the run folder; by default domain, label and time.")
 @click.option("--out", type=click.Path(path_type=Path), default=RUNS_FOLDER, show_default=True, help="Folder of runs.")
@@ -52,7 +54,7 @@ NOT_STORED = ("resume", "out", "device", "as_json")
 def finetune_command(
     ctx: click.Context, /, model: Path | None, overrides: tuple[str, ...], resume: str | None, **given: Any
 ) -> None:
-    """Fine-tune MODEL (a model or run folder) on a label, and keep the model with its task for `repcore predict`.
+    """Fine-tune MODEL (a model or run folder) on labels, and keep the model with its task for `repcore predict`.
 
     OVERRIDES such as trainer.epochs=10 trainer.patience=3 task.head=first-token task.class_weights=balanced
     finetune.layer_decay=0.75 finetune.frozen_epochs=2.

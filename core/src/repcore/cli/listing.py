@@ -15,7 +15,7 @@ SHOWN_BY_DEFAULT = ("system", "recipe", "encoder", "objective", "dataset")
 @click.command("list")
 @click.argument("kind", required=False)
 @click.option("--domain", help="Only this domain.")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def list_command(kind: str | None, domain: str | None, as_json: bool) -> None:
     """What is installed. KIND is one of encoders, objectives, datasets, recipes, systems, probes, ...
 

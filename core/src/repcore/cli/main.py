@@ -168,10 +168,9 @@ class DomainGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(rows)
         recipes = registry.default().entries("recipe", self.domain)
+        rows = [(one.spec.name, f"{one.spec.summary} ({', '.join(one.spec.presets)})") for one in recipes]
         with formatter.section("Recipes"):
-            formatter.write_dl(
-                [(one.spec.name, f"{one.spec.summary} ({', '.join(one.spec.presets)})") for one in recipes]
-            )
+            formatter.write_dl(rows or [("(none)", f"see `repcore list --domain {self.domain}`")])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -34,7 +34,7 @@ def device_option(function: F) -> F:
 
 def json_option(function: F) -> F:
     """``--json``."""
-    return click.option("--json", "as_json", is_flag=True, help="For programs.")(function)
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(function)
 
 
 def torch_device(word: str) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     "--deep", is_flag=True, help="With --doctor: import everything each plugin registers and run its examples, apart."
 )
 @click.option("--timeout", type=float, default=120.0, show_default=True, help="Seconds for one plugin with --deep.")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @click.pass_context
 def plugins_command(ctx: click.Context, doctor: bool, deep: bool, timeout: float, as_json: bool) -> None:
     """Installed plugins and their health.
@@ -72,7 +72,7 @@ def plugins_command(ctx: click.Context, doctor: bool, deep: bool, timeout: float
 @click.option(
     "--level", type=click.Choice(["fast", "full"]), default="fast", show_default=True, help="full also trains."
 )
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @click.pass_context
 def check_command(ctx: click.Context, name: str, level: Literal["fast", "full"], as_json: bool) -> None:
     """Conformance checks of one plugin: NAME is a plugin, its distribution, or a listing module.

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.argument("data")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True,
               help="FILE.csv, .tsv, .parquet or .npz; of elements also a FOLDER with one file a sample.")  # fmt: skip
-@click.option("--format", help="Of the files in a FOLDER: a format by name or suffix.")
+@click.option("--format", help="Format of the files in a FOLDER, by name or suffix.")
 @click.option("--coverage", type=float, help="Also intervals or sets that hold the truth in this share of cases.")
 @click.option("--reader", help="Registered reader to use instead of the one that fits best.")
 @click.option("--id-column", help="Column with ids.")
@@ -37,7 +37,13 @@ if TYPE_CHECKING:
 @click.option("--batch-size", type=int, default=64, show_default=True, help="Most items of a batch.")
 @click.option("--cost-budget", type=int, help="Most padded cost (tokens, voxels) of a batch.")
 @click.option("--workers", type=int, default=0, show_default=True, help="Processes that read and prepare rows.")
-@click.option("--dtype", type=click.Choice(list(DTYPES)), default="float32", show_default=True, help="Number format.")
+@click.option(
+    "--dtype",
+    type=click.Choice(list(DTYPES)),
+    default="float32",
+    show_default=True,
+    help="Number format of the computation.",
+)
 @click.option("--strict", is_flag=True, help="Exit with 1 if any row has no prediction.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing output file.")
 @device_option

@@ -16,7 +16,7 @@ from repcore.cli.options import data_options
 @click.option("--preset", help="Preset of the recipe.")
 @data_options
 @click.option("--config", "file", type=click.Path(path_type=Path), help="YAML file merged over the preset.")
-@click.option("--workers", type=int, default=0, show_default=True, help="Processes.")
+@click.option("--workers", type=int, default=0, show_default=True, help="Processes that prepare rows.")
 @click.pass_context
 def prepare_command(
     ctx: click.Context,

@@ -23,7 +23,7 @@ from repcore.specs import TargetSpec, TensorSpec
 @click.option("--preset", help="Preset of a recipe.")
 @click.option("--config", "file", type=click.Path(path_type=Path), help="YAML file merged over the preset.")
 @click.option("--origin", is_flag=True, help="Every resolved value of a recipe and where it comes from.")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def show_command(
     name: str, overrides: tuple[str, ...], preset: str | None, file: Path | None, origin: bool, as_json: bool
 ) -> None:

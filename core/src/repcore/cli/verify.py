@@ -21,7 +21,7 @@ def verify_command(ctx: click.Context, system: str, golden: Path, as_json: bool)
 
     \b
     Example:
-      repcore verify DOMAIN/SYSTEM --golden FOLDER
+      repcore verify molecules/selformer --golden golden/selformer
     """
     entry = registry.default().system(system)
     replay = entry.load("replay")

@@ -188,8 +188,17 @@ def _expected_views(
     if not wanted:
         values["views"] = None
         return
-    values["views"] = {"name": wanted, **{k: v for k, v in (values.get("views") or {}).items() if k != "name"}}
+    typed = {key: value for key, value in (values.get("views") or {}).items() if key != "name"}
+    if config.views is not None and registry.get("views", config.views.name, domain).full_name != wanted:
+        typed = {key: value for key, value in typed.items() if not _from_recipe(f"views.{key}", origin)}
+    values["views"] = {"name": wanted, **typed}
     origin["views.name"] = f"expected by {objective.full_name}"
+
+
+def _from_recipe(path: str, origin: Mapping[str, str]) -> bool:
+    """Whether a setting, and all below it, is the recipe's own: it belongs to the part that the recipe names."""
+    found = [words for key, words in origin.items() if key == path or key.startswith(f"{path}.")]
+    return all(words.startswith("recipe ") for words in found)
 
 
 def _names_part(key: str) -> bool:

@@ -71,7 +71,9 @@ class DataConfig:
         0.05, "share held out for validation if the data declares no split", min=0, below=1
     )
     validation_limit: int = setting(1000, "most items used for validation and diagnostics", "items", min=1)
-    split: Literal["random", "group"] = setting("random", "how the held-out share is drawn")
+    split: Literal["auto", "random", "group"] = setting(
+        "auto", "how the held-out share is drawn; auto keeps groups (speaker, patient) together where the data has them"
+    )
     bucket_by_cost: bool = setting(True, "fill batches with items of similar cost where the reader knows costs")
     limit: int | None = setting(None, "use only the first so many items; null = all", "items", min=1)
     workers: int = setting(0, "loader processes; 0 = in the main process", min=0)

@@ -97,13 +97,29 @@ class TrainingItems(torch.utils.data.Dataset[Drawn]):
 
     def _draw(self, index: int, rng: np.random.Generator, progress: Progress) -> Drawn:
         items: dict[str, Item] = {}
+        sample = read_sample(self.reader, index)
         if self.views is not None:
             with item_guard(self.views, "building views"):
-                items.update(self.views.build(index, self.reader, rng, progress))
-        sample = read_sample(self.reader, index)
+                items.update(self.views.build(index, _Held(self.reader, index, sample), rng, progress))
         if self.views is None or self.keeps_inputs:
             items[PLAIN] = one_item(self.preprocessor, sample, rng)
         return Drawn(items, sample.id, sample.targets, row=index)
+
+
+class _Held:
+    """A reader that holds the sample that was just read, so that views do not decode it again."""
+
+    def __init__(self, reader: DatasetReader, index: int, sample: Sample) -> None:
+        self._reader, self._index, self._sample = reader, index, sample
+
+    def __getitem__(self, index: int) -> Sample:
+        return self._sample if index == self._index else self._reader[index]
+
+    def __len__(self) -> int:
+        return len(self._reader)
+
+    def __getattr__(self, name: str) -> Any:  # whatever else the reader has
+        return getattr(self._reader, name)
 
 
 def one_item(preprocessor: Preprocessor, sample: Sample, rng: np.random.Generator) -> Item:

@@ -17,6 +17,7 @@ from repcore.config.plain import field_types
 from repcore.config.resolve import ResolvedPart, resolve_part
 from repcore.data.accounting import walk
 from repcore.data.guard import error_in_words, is_strict
+from repcore.data.headers import contradicts, shortened
 from repcore.errors import DataError, PluginError, RegistryError, RepcoreError
 from repcore.interfaces import DatasetReader
 from repcore.registry import Entry, Registry
@@ -55,7 +56,7 @@ def recognise(
         if not entry.spec.sniff:
             continue
         try:
-            score = float(entry.load("sniff")(path))
+            score = sniffed(entry, path)
         except Exception as error:
             if is_strict():
                 raise
@@ -82,6 +83,13 @@ def refuse_misfit(consumer: Entry[PreprocessorSpec] | None, entry: Entry[Dataset
         preprocessor_takes=in_words(consumer.spec.accepts),
         hint="another --reader, or a recipe or model for this kind of data",
     )
+
+
+def sniffed(entry: Entry[DatasetSpec], path: Path) -> float:
+    """How surely a reader fits a path, in [0, 1]: what its sniffer says, unless headers say that names lie."""
+    with shortened(path) as seen:
+        score = float(entry.load("sniff")(seen))
+    return 0.0 if score > 0.0 and contradicts(path) else score
 
 
 def dataset_settings(

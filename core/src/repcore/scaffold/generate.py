@@ -14,11 +14,13 @@ from pathlib import Path
 from string import Template
 
 from repcore.errors import ConfigError, closest
-from repcore.plugins import BUILT_IN, RESERVED_DOMAINS, core_version
+from repcore.plugins import BUILT_IN, RESERVED_COMMANDS, RESERVED_DOMAINS, core_version
 
 PARTS = ("encoder", "objective", "dataset", "op")
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 LONGEST_NAME = 24  # keeps every generated line within the generated line length
+DEVICES = {"con", "prn", "aux", "nul", *(f"{one}{number}" for one in ("com", "lpt") for number in range(1, 10))}
+RESERVED = DEVICES | RESERVED_DOMAINS | RESERVED_COMMANDS  # no folder on Windows, or words of the command line
 WORDS = {
     "encoder": "an encoder",
     "objective": "an objective",
@@ -91,9 +93,13 @@ def describe(name: str, domain: str | None, parts: Iterable[str], *, taken: Iter
         )
     if short == BUILT_IN or short in set(taken):
         raise ConfigError(f"a plugin called {short!r} is installed already", hint=f"{short}-more")
+    if short in RESERVED:
+        reason = "a device of Windows" if short in DEVICES else "a command of repcore"
+        raise ConfigError(f"a plugin cannot be called {short!r}: it is {reason}", hint=f"{short}-data")
     chosen = domain or short.replace("-", "")
-    if not re.fullmatch(r"[a-z][a-z0-9]*", chosen) or chosen in RESERVED_DOMAINS:
-        reason = "is a command of repcore" if chosen in RESERVED_DOMAINS else "is not a plain lower-case word"
+    if not re.fullmatch(r"[a-z][a-z0-9]*", chosen) or chosen in RESERVED:
+        reason = "is not a plain lower-case word" if chosen not in RESERVED else "is a command of repcore"
+        reason = "is a device of Windows" if chosen in DEVICES else reason
         raise ConfigError(f"domain {chosen!r} {reason}", hint="--domain WORD chooses another")
     wanted = {part.strip() for part in parts if part.strip()}
     unknown = sorted(wanted - set(PARTS))

@@ -21,6 +21,10 @@ class NotJudgedError(Exception):
     """A check cannot say anything here; it counts as skipped, with this reason."""
 
 
+class TimedOutError(BaseException):
+    """A check took longer than a machine of this speed may; no ``except Exception`` on the way keeps it going."""
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """A named check.

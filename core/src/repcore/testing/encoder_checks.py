@@ -102,15 +102,15 @@ def _shown(features: Features) -> dict[str, object]:
 def batch_independent(subject: EncoderSubject) -> None:
     """A row's vector does not depend on which rows are beside it, nor on its place."""
     rows, encoder = subject.rows, subject.build()
-    count = len(rows.usable)
-    others = list(range(1, count))[:5]
-    further = list(range(count - 1, 0, -1))[:5]
-    together = forward(encoder, rows.plain_batch([0, *others])).pooled[0]
-    elsewhere = forward(encoder, rows.plain_batch([*further, 0])).pooled[-1]
-    alone = forward(encoder, rows.plain_batch([0])).pooled[0]
-    gap = max(largest_gap(together, elsewhere), largest_gap(together, alone))
-    if gap > ROUNDING:
-        fail(f"a row's vector moves by {gap:.1e} (relative) with its batch mates; only rounding is allowed")
+    count = len(rows.pieces)
+    for row in sorted({0, count // 2, count - 1}):
+        others = [number for number in range(count) if number != row]
+        together = forward(encoder, rows.plain_batch([row, *others[:5]])).pooled[0]
+        elsewhere = forward(encoder, rows.plain_batch([*others[:-6:-1], row])).pooled[-1]
+        alone = forward(encoder, rows.plain_batch([row])).pooled[0]
+        gap = max(largest_gap(together, elsewhere), largest_gap(together, alone))
+        if gap > ROUNDING:
+            fail(f"row {row}: its vector moves by {gap:.1e} (relative) with its batch mates; only rounding is allowed")
 
 
 def padding_invariant(subject: EncoderSubject) -> None:
@@ -118,8 +118,7 @@ def padding_invariant(subject: EncoderSubject) -> None:
     rows, encoder = subject.rows, subject.build()
     order = rows.cheapest_first()
     smallest, largest = order[0], order[-1]
-    cost = rows.parts.preprocessor.cost
-    if cost(rows.usable[smallest].items[0].meta) == cost(rows.usable[largest].items[0].meta):
+    if rows.cost(smallest) == rows.cost(largest):
         raise NotJudgedError(
             "all rows of the recipe cost the same; rows of different sizes would show what padding does"
         )
@@ -128,6 +127,17 @@ def padding_invariant(subject: EncoderSubject) -> None:
         gap = largest_gap(both[place], forward(encoder, rows.plain_batch([number])).pooled[0])
         if gap > ROUNDING:
             fail(f"the {'smallest' if place == 0 else 'largest'} row moves by {gap:.1e} (relative) beside the other")
+
+
+def reads_content(subject: EncoderSubject) -> None:
+    """A batch with ids seen before and other content is computed anew: nothing is remembered by id."""
+    rows, encoder = subject.rows, subject.build()
+    first, other = rows.plain_batch([0, 1]), rows.plain_batch([len(rows.pieces) - 1, len(rows.pieces) // 2])
+    forward(encoder, first)
+    impostor = dataclasses.replace(other, sample_id=first.sample_id)
+    where = difference(_shown(forward(encoder, impostor)), _shown(forward(subject.build(), other)))
+    if where:
+        fail(f"after other content under the same ids, {where}: something is kept by id")
 
 
 def state_dict_roundtrip(subject: EncoderSubject) -> None:
@@ -248,6 +258,7 @@ CHECKS = (
     Check("eval-deterministic", eval_deterministic),
     Check("batch-independent", batch_independent, needs_rows=True),
     Check("padding-invariant", padding_invariant, needs_rows=True),
+    Check("encoder-reads-content", reads_content, needs_rows=True),
     Check("permutation-as-declared", permutation_as_declared),
     Check("state-dict-roundtrip", state_dict_roundtrip),
     Check("train-eval-mode-restored", mode_restored),

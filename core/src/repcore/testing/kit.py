@@ -6,11 +6,9 @@ Importing this module is cheap; torch comes with the first plan.
 
 from __future__ import annotations
 
-import random
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -18,7 +16,7 @@ from repcore import plugins, registry
 from repcore.errors import ConfigError, PluginError, RegistryError, closest
 from repcore.plugins import WORKING, Candidate, PluginRecord
 from repcore.registry import Registry
-from repcore.testing.check import CheckFailedError, Level, NotJudgedError, SubjectError
+from repcore.testing.check import CheckFailedError, Level, NotJudgedError, SubjectError, TimedOutError
 from repcore.testing.report import CheckResult, CheckStatus, Report
 
 if TYPE_CHECKING:
@@ -104,8 +102,10 @@ def plan(
     if level not in LEVELS:
         raise ConfigError(f"level {level!r} is unknown", expected=" or ".join(LEVELS))
     from repcore.testing.plan import due_checks
+    from repcore.testing.randomness import own_randomness
 
-    return due_checks(known, record, level, checkpoints)
+    with own_randomness():  # what goes together is found out by building it
+        return due_checks(known, record, level, checkpoints)
 
 
 def refuse_unknown(expected: Mapping[str, str], due: Sequence[DueCheck]) -> None:
@@ -140,8 +140,11 @@ def run_check(due: DueCheck, expected: str | None = None) -> CheckResult:
 
 
 def _outcome(due: DueCheck) -> tuple[CheckStatus, str]:
+    from repcore.testing.limits import limited, seconds_of
+    from repcore.testing.randomness import own_randomness
+
     try:
-        with own_randomness():
+        with own_randomness(), limited(seconds_of(due.check.level)):
             due.check.function(due.subject)
     except CheckFailedError as failure:
         return "failed", str(failure)
@@ -149,24 +152,10 @@ def _outcome(due: DueCheck) -> tuple[CheckStatus, str]:
         return "skipped", str(reason)
     except SubjectError as problem:
         return "not-run", str(problem)
+    except TimedOutError as problem:
+        return "timed-out", str(problem)
     except (Exception, SystemExit) as error:  # foreign code may do anything
         frames = traceback.extract_tb(error.__traceback__)
         where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
         return "failed", f"{type(error).__name__}: {error}{where}"
     return "passed", ""
-
-
-@contextmanager
-def own_randomness() -> Iterator[None]:
-    """Global random states are the same afterwards, whatever happens inside."""
-    import numpy as np
-    import torch
-
-    python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002 - plugins may use the legacy state
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(legacy)  # noqa: NPY002 - see above

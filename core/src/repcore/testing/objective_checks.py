@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import fnmatch
-import random
-import re
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from repcore.interfaces import Batch, LossTerms, Picture
+from repcore.interfaces import Batch, LossTerms
 from repcore.testing.check import Check, fail
+from repcore.testing.objective_queues import (
+    draw_varies,
+    finite_in_bf16,
+    keys_from_teacher,
+    positives_apart,
+    queue_moves,
+)
 from repcore.testing.objective_teachers import (
     ema_update_value,
     mask_differs_per_item,
     mask_ratio_as_configured,
     teacher_has_no_grad,
 )
+from repcore.testing.picture_checks import check_picture
+from repcore.testing.randomness import untouched
 from repcore.testing.subjects import STEPS, ObjectiveSubject, draw, progress, rules
 from repcore.testing.tensors import difference
 from repcore.training.objective_rules import after_step, before_step
@@ -26,7 +33,6 @@ from repcore.training.optimisers import build_optimiser
 
 GRADIENT_STEPS = 3  # parameters behind a zero-initialised scale get their first gradient after the first step
 STEP_SIZE = 1e-2
-OUTSIDE = re.compile(r"""(?:src|href)\s*=\s*["']?\s*(?:https?:)?//""", re.IGNORECASE)
 
 
 def loss(objective: nn.Module, batch: Batch, seed: int = 0, step: int = 0) -> LossTerms:
@@ -104,22 +110,10 @@ def same_seed_same_loss(subject: ObjectiveSubject) -> None:
 def no_global_rng(subject: ObjectiveSubject) -> None:
     """All randomness comes from the generator: neither ``draw`` nor a pass in eval mode touches global state."""
     objective, batch = subject.build().eval(), subject.batch()
-    before = _global_states()
-    draws = draw(objective, batch)
-    if _global_states() != before:
-        fail("draw uses or changes the global random state; it gets a generator")
-    with torch.no_grad():
+    with untouched("draw", "it gets a generator"):
+        draws = draw(objective, batch)
+    with torch.no_grad(), untouched("forward in eval mode", "move the draw into draw()"):
         rules(objective)(batch, draws)
-    if _global_states() != before:
-        fail("forward uses or changes the global random state in eval mode; move the draw into draw()")
-
-
-def _global_states() -> tuple[bytes, str, int]:
-    return (
-        torch.get_rng_state().numpy().tobytes(),
-        repr(np.random.get_state()),  # noqa: NPY002 - the legacy state is what must stay untouched
-        hash(random.getstate()),
-    )
 
 
 def grad_reaches_every_parameter(subject: ObjectiveSubject) -> None:
@@ -169,10 +163,7 @@ def picture_of_one_item(subject: ObjectiveSubject) -> None:
     before = {name: value.detach().clone() for name, value in _state(objective).items()}
     with torch.no_grad():
         picture = drawing(batch, draw(objective, batch))
-    if not isinstance(picture, Picture) or not picture.html.strip() or not picture.alt.strip():
-        fail(f"picture returned {type(picture).__name__}; a Picture with html and alt is due")
-    if OUTSIDE.search(picture.html):
-        fail("the picture loads something from a network; a report is one file")
+    check_picture(picture, "picture")
     changed = [name for name, value in _state(objective).items() if difference(before[name], value.detach())]
     if changed:
         fail(f"picture changed {', '.join(changed[:4])}")
@@ -222,6 +213,11 @@ CHECKS = (
     Check("grad-reaches-every-parameter", grad_reaches_every_parameter),
     Check("teacher-has-no-grad", teacher_has_no_grad),
     Check("ema-update-value", ema_update_value),
+    Check("draw-varies", draw_varies),
+    Check("terms-finite-in-bf16", finite_in_bf16),
+    Check("queue-moves", queue_moves),
+    Check("keys-from-the-teacher", keys_from_teacher),
+    Check("positives-not-negatives", positives_apart),
     Check("picture-of-one-item", picture_of_one_item),
     Check("after-step-only-state", only_after_step_changes_state),
     Check("decreases-on-tiny-data", decreases_on_tiny_data, level="full"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,19 +13,35 @@ from repcore.registry import Entry, Registry
 from repcore.specs import RecipeSpec
 from repcore.testing import (
     checkpoint_checks,
+    command_checks,
     data_checks,
     encoder_checks,
     objective_checks,
     op_checks,
+    picture_checks,
     plugin_checks,
+    preprocessor_checks,
+    probe_checks,
     settings_checks,
+    sniff_checks,
+    split_checks,
+    task_checks,
+    view_checks,
+    writer_checks,
 )
 from repcore.testing.check import Check, Level, fail
 from repcore.testing.checkpoint_checks import CheckpointSample, CheckpointSubject
+from repcore.testing.command_checks import CommandSubject
 from repcore.testing.deep import PluginSubject
 from repcore.testing.op_checks import OpSubject
+from repcore.testing.probe_checks import ProbeSubject
 from repcore.testing.settings_checks import ConfigSubject, PresetsSubject
+from repcore.testing.sniff_checks import SnifferSubject
+from repcore.testing.split_checks import SplitSubject
 from repcore.testing.subjects import DatasetSubject, EncoderSubject, ObjectiveSubject, RecipeSubject
+from repcore.testing.task_checks import TaskSubject
+from repcore.testing.view_checks import ViewsSubject
+from repcore.testing.writer_checks import WriterSubject
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +67,7 @@ class DueCheck:
 def due_checks(
     registry: Registry, record: PluginRecord, level: Level, samples: Mapping[str, CheckpointSample] | None = None
 ) -> list[DueCheck]:
-    """Everything due at a level, in order: plugin, settings, recipes, data, encoders, objectives, ops, checkpoints.
+    """Everything due at a level, in order: plugin, settings, then each kind of spec as in :data:`KINDS`.
 
     Args:
         samples: full name of a checkpoint layout -> weights to try its converter on.
@@ -80,35 +96,80 @@ class _Plan:
         ]
 
     def all(self) -> Iterator[DueCheck]:
-        """Every check of every level."""
+        """Every check of every level, by kind in the order of the specs."""
         subject = PluginSubject(self.registry, self.record)
         yield from _each(plugin_checks.CHECKS, f"plugin {self.record.name}", subject)
         for entry in self.entries:
             if getattr(entry.spec, "config", ""):
                 yield from self._on(entry, settings_checks.CONFIG_CHECKS, ConfigSubject(entry), "config of ")
-        for entry in self._of("recipe"):
-            yield from self._on(entry, settings_checks.RECIPE_CHECKS, PresetsSubject(self.registry, entry))
-        for entry in self._of("dataset"):
-            recipe = self._recipe_with("dataset", entry)
-            if recipe is not None or entry.spec.embedded or entry.spec.example:
-                yield from self._on(entry, data_checks.DATASET_CHECKS, DatasetSubject(entry, recipe))
-        for entry in self._of("preprocessor"):
-            recipe = self._recipe_with("preprocessor", entry)
-            checks = (UNREACHABLE,) if recipe is None else data_checks.PREPROCESSOR_CHECKS
-            yield from self._on(entry, checks, recipe or entry)
-        for entry in self._of("encoder"):
-            subject_of_encoder = self._encoder(entry)
-            yield from self._network(entry, encoder_checks.CHECKS, subject_of_encoder)
-        for entry in self._of("objective"):
-            recipe = self._recipe_with("objective", entry)
-            objective = ObjectiveSubject(entry, recipe, None if recipe else self._partner(entry))
-            more = objective_checks.MASK_CHECKS if _has_setting(entry, "mask_ratio") else ()
-            yield from self._network(entry, (*objective_checks.CHECKS, *more), objective)
-        for entry in self._of("op"):
-            yield from self._on(entry, op_checks.CHECKS, OpSubject(entry))
-        for entry in self._of("checkpoint"):
-            weights = CheckpointSubject(self.registry, entry, self.samples.get(entry.full_name))
-            yield from self._on(entry, checkpoint_checks.CHECKS, weights)
+        for kind, checks_of in KINDS.items():
+            for entry in self._of(kind):
+                yield from checks_of(self, entry)
+
+    def recipe(self, entry: Entry[Any]) -> Iterator[DueCheck]:
+        yield from self._on(entry, settings_checks.RECIPE_CHECKS, PresetsSubject(self.registry, entry))
+
+    def dataset(self, entry: Entry[Any]) -> Iterator[DueCheck]:
+        recipe = self._recipe_with("dataset", entry)
+        if entry.spec.sniff:
+            yield from self._on(entry, sniff_checks.CHECKS, SnifferSubject(entry), "sniffer of ")
+        if recipe is None and not entry.spec.embedded and not entry.spec.example:
+            return
+        subject = DatasetSubject(entry, recipe)
+        yield from self._on(entry, data_checks.CHECKS, subject)
+        if entry.spec.render:
+            yield from self._on(entry, picture_checks.CHECKS, subject, "pictures of ")
+
+    def preprocessor(self, entry: Entry[Any]) -> Iterator[DueCheck]:
+        recipe = self._recipe_with("preprocessor", entry)
+        if recipe is None:
+            yield from self._on(entry, (UNREACHABLE,), entry)
+            return
+        yield from self._on(entry, preprocessor_checks.CHECKS, recipe)
+        if entry.spec.baselines:
+            yield from self._on(entry, preprocessor_checks.BASELINE_CHECKS, recipe, "baselines of ")
+        for name in entry.spec.splits:
+            yield from self._on(entry, split_checks.CHECKS, SplitSubject(recipe, name), f"split {name} of ")
+
+    def views(self, entry: Entry[Any]) -> Iterator[DueCheck]:
+        recipe = self._recipe_with("views", entry)
+        if recipe is None:
+            yield from self._on(entry, (UNREACHABLE,), entry)
+        else:
+            yield from self._on(entry, view_checks.CHECKS, ViewsSubject(entry, recipe))
+
+    def encoder(self, entry: Entry[Any]) -> Iterator[DueCheck]:
+        yield from self._network(entry, encoder_checks.CHECKS, self._encoder(entry))
+
+    def objective(self, entry: Entry[Any]) -> Iterator[DueCheck]:
+        recipe = self._recipe_with("objective", entry)
+        subject = ObjectiveSubject(entry, recipe, None if recipe else self._partner(entry))
+        more = objective_checks.MASK_CHECKS if _has_setting(entry, "mask_ratio") else ()
+        yield from self._network(entry, (*objective_checks.CHECKS, *more), subject)
+
+    def task(self, entry: Entry[Any]) -> Iterator[DueCheck]:
+        for one in self._of("encoder"):
+            found = self._encoder(one)
+            if (found.recipe is not None or one.spec.example) and _takes(entry, found):
+                yield from self._on(entry, task_checks.CHECKS, TaskSubject(entry, found))
+                return
+        yield from self._on(entry, task_checks.CHECKS, TaskSubject(entry, None))
+
+    def probe(self, entry: Entry[Any]) -> Iterator[DueCheck]:
+        yield from self._on(entry, probe_checks.CHECKS, ProbeSubject(entry))
+
+    def writer(self, entry: Entry[Any]) -> Iterator[DueCheck]:
+        yield from self._on(entry, writer_checks.CHECKS, WriterSubject(entry))
+
+    def op(self, entry: Entry[Any]) -> Iterator[DueCheck]:
+        yield from self._on(entry, op_checks.CHECKS, OpSubject(entry))
+
+    def checkpoint(self, entry: Entry[Any]) -> Iterator[DueCheck]:
+        weights = CheckpointSubject(self.registry, entry, self.samples.get(entry.full_name))
+        yield from self._on(entry, checkpoint_checks.CHECKS, weights)
+
+    def command(self, entry: Entry[Any]) -> Iterator[DueCheck]:
+        yield from self._on(entry, command_checks.CHECKS, CommandSubject(entry))
 
     def _of(self, kind: str) -> list[Entry[Any]]:
         return [entry for entry in self.entries if entry.spec.kind == kind]
@@ -148,6 +209,32 @@ class _Plan:
             if part is not None and part.name == entry.full_name:
                 return recipe
         return None
+
+
+KINDS: Mapping[str, Callable[[_Plan, Entry[Any]], Iterator[DueCheck]]] = {
+    "recipe": _Plan.recipe,
+    "dataset": _Plan.dataset,
+    "preprocessor": _Plan.preprocessor,
+    "views": _Plan.views,
+    "encoder": _Plan.encoder,
+    "objective": _Plan.objective,
+    "task": _Plan.task,
+    "probe": _Plan.probe,
+    "writer": _Plan.writer,
+    "op": _Plan.op,
+    "checkpoint": _Plan.checkpoint,
+    "command": _Plan.command,
+}
+"""Kind of spec -> its checks. A system only names others (``names-valid``); its replay is proved on golden data."""
+
+
+def _takes(task: Entry[Any], encoder: EncoderSubject) -> bool:
+    """Whether a task can be built around an encoder: one of several encoders of a domain may lack what it needs."""
+    try:
+        TaskSubject(task, encoder).build()
+    except Exception:  # the next encoder, or a check that says why
+        return False
+    return True
 
 
 def _has_setting(entry: Entry[Any], name: str) -> bool:

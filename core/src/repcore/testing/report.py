@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from repcore.errors import PluginError
 
-CheckStatus = Literal["passed", "failed", "skipped", "expected", "unexpected-pass", "not-run"]
-BAD: tuple[CheckStatus, ...] = ("failed", "unexpected-pass", "not-run")
+CheckStatus = Literal["passed", "failed", "skipped", "expected", "unexpected-pass", "not-run", "timed-out"]
+BAD: tuple[CheckStatus, ...] = ("failed", "unexpected-pass", "not-run", "timed-out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,8 @@ class CheckResult:
         id: name of the check.
         target: what it looked at, for example ``"encoder audio/ssamba"``.
         status: ``expected`` = failed as announced; ``unexpected-pass`` = announced, yet passed; ``not-run`` = what it
-            needs could not be made.
+            needs could not be made; ``timed-out`` = it did not end within what a machine of this speed may take;
+            ``skipped`` = it has nothing to say here, for the reason in the message.
         seconds: duration.
         message: why it failed, was skipped or could not run.
     """

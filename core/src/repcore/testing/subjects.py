@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import contextlib
+import copy
+import dataclasses
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -17,7 +23,7 @@ from repcore.data.batching import TrainingCollator, plain_batch
 from repcore.data.seeds import mix
 from repcore.data.stream import ItemKey
 from repcore.embedding.inference import PreparedRow, prepare_row
-from repcore.interfaces import Batch, Draws, Encoder, Objective, Progress
+from repcore.interfaces import Batch, Draws, Encoder, Item, Objective, Progress
 from repcore.registry import Entry, Registry
 from repcore.reporting import LogReporter
 from repcore.specs import DatasetSpec, EncoderSpec, ObjectiveSpec
@@ -64,26 +70,39 @@ class RecipeSubject:
             raise SubjectError(message) from error
 
     @cached_property
+    def all_rows(self) -> list[PreparedRow]:
+        """Prepared training rows, in their order."""
+        parts = self.parts
+        return [prepare_row(parts.reader, parts.preprocessor, int(row)) for row in parts.train[:ROWS]]
+
+    @cached_property
     def usable(self) -> list[PreparedRow]:
         """Prepared training rows without the ones that are reported as unusable."""
-        parts = self.parts
-        rows = [prepare_row(parts.reader, parts.preprocessor, int(row)) for row in parts.train[:ROWS]]
-        kept = [row for row in rows if row.items]
+        kept = [row for row in self.all_rows if row.items]
         if len(kept) < 2:
-            raise SubjectError(f"recipe {self.entry.full_name}: {len(kept)} of {len(rows)} rows can be used")
+            raise SubjectError(f"recipe {self.entry.full_name}: {len(kept)} of {len(self.all_rows)} rows can be used")
         return kept
 
+    @cached_property
+    def pieces(self) -> list[tuple[PreparedRow, Item]]:
+        """Every item of every usable row: the first ones of all rows, then the second ones, and so on."""
+        most = max(len(row.items) for row in self.usable)
+        return [(row, row.items[place]) for place in range(most) for row in self.usable if place < len(row.items)]
+
     def plain_batch(self, numbers: Sequence[int]) -> Batch:
-        """Chosen usable rows as embedding sees them."""
-        rows = [self.usable[number % len(self.usable)] for number in numbers]
-        samples = [row.sample for row in rows if row.sample is not None]
-        items = [row.items[0] for row in rows]
+        """Chosen pieces as embedding sees them."""
+        chosen = [self.pieces[number % len(self.pieces)] for number in numbers]
+        samples = [row.sample for row, _ in chosen if row.sample is not None]
+        items = [item for _, item in chosen]
         return plain_batch(self.parts.preprocessor, items, samples, self.parts.reader.targets, self.resolved.domain)
 
+    def cost(self, number: int) -> int:
+        """Of one piece."""
+        return self.parts.preprocessor.cost(self.pieces[number][1].meta)
+
     def cheapest_first(self) -> list[int]:
-        """Numbers of the usable rows by cost."""
-        cost = self.parts.preprocessor.cost
-        return sorted(range(len(self.usable)), key=lambda number: cost(self.usable[number].items[0].meta))
+        """Numbers of the pieces by cost."""
+        return sorted(range(len(self.pieces)), key=self.cost)
 
     def training_batch(self, size: int, number: int = 0) -> Batch:
         """Rows as training sees them, with views if the recipe has some."""
@@ -165,6 +184,19 @@ class ObjectiveSubject:
         config = self.entry.load("example")()[0] if self.recipe is None else self.recipe.parts.resolved.objective.config
         return float(getattr(config, name))
 
+    def with_setting(self, name: str, value: float) -> ObjectiveSubject | None:
+        """The same objective with another number in its settings; None if it has no such setting or refuses it."""
+        if self.recipe is None:
+            return None
+        part = self.recipe.parts.resolved.objective
+        if name not in {one.name for one in dataclasses.fields(part.config)}:
+            return None
+        changed = dataclasses.replace(part, config=dataclasses.replace(part.config, **{name: value}))
+        other = copy.copy(self.recipe)
+        resolved = dataclasses.replace(self.recipe.parts.resolved, objective=changed)
+        other.__dict__["parts"] = dataclasses.replace(self.recipe.parts, resolved=resolved)
+        return ObjectiveSubject(self.entry, other, None)
+
     @property
     def optimiser(self) -> OptimiserConfig:
         """As the recipe has it."""
@@ -195,14 +227,66 @@ def draw(objective: nn.Module, batch: Batch, seed: int = 0, step: int = 0) -> Dr
 
 @dataclass
 class DatasetSubject:
-    """A data set that can be opened without files of the user."""
+    """A data set that can be opened without files of the user.
+
+    Args:
+        seen: kept by the checks, so that many rows are read once.
+    """
 
     entry: Entry[DatasetSpec]
     recipe: RecipeSubject | None
+    seen: list[Any] = field(default_factory=list)
+
+    @property
+    def config(self) -> Any:  # the author's dataclass
+        """Settings that open some rows."""
+        if self.recipe is not None:
+            return self.recipe.resolved.dataset.config
+        return self.entry.load("example")() if self.entry.spec.example else self.entry.load("config")()
 
     def open(self) -> Any:  # the author's reader
         """A new reader."""
-        if self.recipe is not None:
-            return self.entry.load()(self.recipe.resolved.dataset.config)
-        config = self.entry.load("example")() if self.entry.spec.example else self.entry.load("config")()
-        return self.entry.load()(config)
+        return self.entry.load()(self.config)
+
+    def variants(self) -> Iterator[tuple[str, Any]]:
+        """Readers with one setting changed, or with another byte in a copy of their files; what fails is left out."""
+        config = self.config
+        path = getattr(config, "path", None)
+        if path and Path(path).exists():
+            with tempfile.TemporaryDirectory() as name:
+                other_file = type(path)(_changed_copy(Path(path), Path(name)))
+                with contextlib.suppress(Exception):  # the change may have made the file unreadable
+                    yield "a changed file", self.entry.load()(dataclasses.replace(config, path=other_file))
+        for setting in dataclasses.fields(config):
+            other = _another(getattr(config, setting.name))
+            if other is not None:
+                with contextlib.suppress(Exception):  # outside the setting's range
+                    changed = dataclasses.replace(config, **{setting.name: other})
+                    yield f"{setting.name}={other}", self.entry.load()(changed)
+
+
+def _another(value: object) -> object:
+    """Another value of a setting; None where none is near at hand."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    return value * 0.5 if isinstance(value, float) else None
+
+
+def _changed_copy(path: Path, folder: Path) -> Path:
+    """A copy of a file or tree in which the last digit of the largest file is another one."""
+    target = folder / path.name
+    if path.is_dir():
+        shutil.copytree(path, target)
+        files = sorted((one for one in target.rglob("*") if one.is_file()), key=lambda one: one.stat().st_size)
+    else:
+        shutil.copy(path, target)
+        files = [target]
+    content = bytearray(files[-1].read_bytes())
+    for place in range(len(content) - 1, -1, -1):
+        if chr(content[place]).isdigit():
+            content[place] = ord("7") if content[place] != ord("7") else ord("3")
+            break
+    files[-1].write_bytes(content)
+    return target

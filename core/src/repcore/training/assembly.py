@@ -167,25 +167,46 @@ def _held_out(
 ) -> tuple[np.ndarray, np.ndarray]:
     if share == 0.0:
         return rows, rows[:0]
-    rng = generator(seed, "split")
     wanted = max(1, round(share * len(rows)))
-    groups = getattr(reader, "groups", None)
-    if how == "group" and groups is not None:
-        names = np.asarray([groups[row] for row in rows])
-        order = rng.permutation(np.unique(names))
+    names = _group_names(rows, reader) if how != "random" else None
+    if names is None or (how == "auto" and len(np.unique(names)) < 2):
+        if how == "group":
+            raise DataError(
+                "data.split=group needs group keys, which this reader does not give", hint="data.split=random"
+            )
         held = np.zeros(len(rows), bool)
-        for name in order:
-            if held.sum() >= wanted:
-                break
-            held |= names == name
-        if held.all():
-            raise DataError("all rows belong to one group; nothing is left to train on", hint="data.split=random")
-    elif how == "group":
-        raise DataError("data.split=group needs group keys, which this reader does not give", hint="data.split=random")
+        held[generator(seed, "split").permutation(len(rows))[:wanted]] = True
     else:
-        held = np.zeros(len(rows), bool)
-        held[rng.permutation(len(rows))[:wanted]] = True
+        held = _held_groups(names, wanted, seed)
+    if held.all():
+        raise DataError("all rows belong to one group; nothing is left to train on", hint="data.split=random")
     return rows[~held], rows[held]
+
+
+def _group_names(rows: np.ndarray, reader: DatasetReader) -> np.ndarray | None:
+    """Group of each row; a row of no group is one of its own. None where the reader gives no groups."""
+    groups = getattr(reader, "groups", None)
+    if groups is None:
+        return None
+    keys = [groups[row] for row in rows]
+    if all(key is None for key in keys):
+        return None
+    return np.asarray([f"row {row}" if key is None else f"group {key}" for row, key in zip(rows, keys, strict=True)])
+
+
+def _held_groups(names: np.ndarray, wanted: int, seed: int) -> np.ndarray:
+    """Rows of whole groups, about as many as wanted: a group that would make it more than twice that is passed over,
+    unless every group is as large."""
+    unique, counts = np.unique(names, return_counts=True)
+    size = dict(zip(unique.tolist(), counts.tolist(), strict=True))
+    most = max(2 * wanted, int(counts.min()))
+    chosen: list[str] = []
+    total = 0
+    for name in generator(seed, "split").permutation(unique).tolist():
+        if total < wanted and total + size[name] <= most:
+            chosen.append(name)
+            total += size[name]
+    return np.isin(names, chosen)
 
 
 def teachers(module: nn.Module) -> list[Mapping[str, Any]]:

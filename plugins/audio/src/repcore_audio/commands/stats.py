@@ -16,7 +16,7 @@ from repcore.cli.console import ConsoleReporter, say, show_json, table
 @click.option("--mel-bins", default=128, show_default=True, help="Filters of the bank.")
 @click.option("--sample-rate", default=16_000, show_default=True, help="Sample rate for resampling, in Hz.")
 @click.option("--clips", default=2000, show_default=True, help="Most recordings to look at, evenly spaced.")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def stats_command(
     data: str, reader: str | None, frames: int, mel_bins: int, sample_rate: int, clips: int, as_json: bool
 ) -> None:

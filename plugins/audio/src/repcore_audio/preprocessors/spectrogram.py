@@ -26,7 +26,7 @@ from repcore_audio.datasets.recordings import LongRecording, Recording
 from repcore_audio.preprocessors.listening import Heard, checked_resampler, judged, listen
 from repcore_audio.preprocessors.log_mel import SILENCE, LogMel
 from repcore_audio.preprocessors.statistics import mean_and_deviation, readable, spread
-from repcore_audio.preprocessors.waveform import Pending, waveforms
+from repcore_audio.preprocessors.waveform import Hidden, Pending, waveforms
 
 STATISTICS_FILE = "log_mel_statistics.json"
 STATISTICS_WINDOWS = 16  # most windows of a long recording that statistics are taken from
@@ -128,7 +128,7 @@ class LogMelPreprocessor:
                 else:
                     values = wave[start:stop]
                 window = self._window(heard, lane, start, stop)
-                meta = {"frames": self._padded(frames), "sound_frames": frames}
+                meta = self.frame_facts(frames)
                 items.append(Item(values, meta, status, reason, weight=frames / total, window=window))
         return items
 
@@ -192,6 +192,10 @@ class LogMelPreprocessor:
                 windows.append((first * shift, first * shift + self.log_mel.samples(frames), frames))
         return windows
 
+    def frame_facts(self, frames: int) -> dict[str, int]:
+        """``Item.meta`` of a window by its frames of sound: ``frames`` that the encoder gets, and ``sound_frames``."""
+        return {"frames": self._padded(frames), "sound_frames": frames}
+
     def _padded(self, frames: int) -> int:
         """Frames that the encoder gets for a window."""
         if self.config.length == "fixed":
@@ -200,11 +204,14 @@ class LogMelPreprocessor:
 
     def collate(self, items: Sequence[Item]) -> Batch:
         """Inputs ``spectrogram`` float32 (B, frames, mel bins), ``normalisation`` (B, 2), what was subtracted and what
-        divided by, and ``frames`` int64 (B,) where lengths differ."""
+        divided by, and ``frames`` int64 (B,) where lengths differ. What a view hides (``meta["hidden"]``) is 0."""
         log_mel = self.log_mel(waveforms(items))
         lengths = [int(item.meta["frames"]) for item in items]
         longest = max(lengths, default=0)
-        inputs = {"spectrogram": torch.stack([self.normalised(one, longest) for one in log_mel])}
+        rows = [self.normalised(one, longest) for one in log_mel]
+        for row, item in zip(rows, items, strict=True):
+            _hide(row, item.meta.get("hidden", ()))
+        inputs = {"spectrogram": torch.stack(rows)}
         mean, deviation = self._statistics()
         inputs["normalisation"] = torch.tensor([[mean, 2 * deviation]] * len(items))
         if len(set(lengths)) > 1:
@@ -242,3 +249,9 @@ class LogMelPreprocessor:
         state = {"mean": self.mean, "deviation": self.deviation}
         (folder / STATISTICS_FILE).write_text(json.dumps(state), encoding="utf-8")
         return state
+
+
+def _hide(spectrogram: Tensor, hidden: Sequence[Hidden]) -> None:
+    """Write the training data's mean, 0, where a view hides something of (T, F)."""
+    for one in hidden:
+        spectrogram.narrow(one.axis, one.first, one.width).zero_()

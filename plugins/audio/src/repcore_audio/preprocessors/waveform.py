@@ -47,6 +47,15 @@ class Pending:
         return lanes[self.lane] - self.mean
 
 
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """What a view hides of its spectrogram: ``axis`` 0 frames or 1 mel bands, from ``first`` on, ``width`` of them."""
+
+    axis: int
+    first: int
+    width: int
+
+
 def waveforms(items: Sequence[Item]) -> list[Tensor]:
     """Waveform of each item, decoded where it was not; NaN where a file changed meanwhile, so that the row fails."""
     waves = []

@@ -7,6 +7,7 @@ from repcore.specs import (
     PreprocessorSpec,
     TargetSpec,
     TensorSpec,
+    ViewsSpec,
 )
 
 PACKAGE = "repcore_audio"
@@ -87,5 +88,26 @@ PREPROCESSORS = (
             "declared-folds": f"{PACKAGE}.preprocessors.splits:declared_folds",
             "leave-one-group-out": f"{PACKAGE}.preprocessors.splits:leave_one_group_out",
         },
+    ),
+)
+
+VIEWS = (
+    ViewsSpec(
+        name="sound-pair",
+        summary="Two stretches of a window, shifted, louder or softer, noisy, with hidden bands and frames",
+        target=f"{PACKAGE}.views.sounds:SoundPair",
+        config=f"{PACKAGE}.configs.views:SoundPairConfig",
+        names=("a", "b"),
+        role="pair",
+        accepts=(WAVEFORM,),
+    ),
+    ViewsSpec(
+        name="sound-weak-strong",
+        summary="A window shifted a little, and a stretch of it that is noisy and hidden in part",
+        target=f"{PACKAGE}.views.sounds:SoundWeakStrong",
+        config=f"{PACKAGE}.configs.views:SoundWeakStrongConfig",
+        names=("weak", "strong"),
+        role="weak-strong",
+        accepts=(WAVEFORM,),
     ),
 )

@@ -65,7 +65,7 @@ def _colours(mono: np.ndarray, sample_rate_hz: int) -> np.ndarray:
         log_mel = np.zeros((1, PICTURE_BINS), np.float32)
     step = -(-len(log_mel) // LARGEST_WIDTH)
     starts = np.arange(0, len(log_mel), step)
-    image = np.maximum.reduceat(log_mel, starts, axis=0).T[::-1]
+    image = np.nan_to_num(np.maximum.reduceat(log_mel, starts, axis=0).T[::-1])
     return coloured(image, (float(np.quantile(image, 0.02)), float(image.max())))
 
 

@@ -10,15 +10,22 @@ import click
 @click.command("draw")
 @click.argument("model", type=click.Path(exists=True, path_type=Path))
 @click.argument("data")
-@click.option("--reader", help="Reader to use instead of the recognised one.")
+@click.option("--reader", help="Registered reader to use instead of the one that fits best.")
 @click.option("--count", default=12, show_default=True, help="Graphs to draw, from the start of the data.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("graphs.html"), show_default=True)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("graphs.html"),
+    show_default=True,
+    help="HTML file to write.",
+)
 def draw_command(model: Path, data: str, reader: str | None, count: int, output: Path) -> None:
     """Draw graphs of DATA with the importance that MODEL gives to each edge.
 
     \b
     Example:
-      repcore graphs draw runs/latest/model DATA -o graphs.html
+      repcore graphs draw runs/latest graphs/ -o graphs.html
     """
     from html import escape
 

@@ -48,6 +48,8 @@ def sniff(path: Path) -> float:
         return 0.95 if "{" in _head(path) else 0.0
     if suffix == ".npz":
         return 0.8 if _is_sparse_matrix(path) else 0.0
+    if suffix in (".graphml", ".gexf"):
+        return 0.9 if f"<{suffix[1:]}" in _head(path).lower() else 0.0
     return 0.9 if suffix in SUFFIXES else 0.0
 
 

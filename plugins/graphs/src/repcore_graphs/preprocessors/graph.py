@@ -65,7 +65,7 @@ class GraphPreprocessor:
 
     # ----------------------------------------------------------------------------------------------- fitting
 
-    def fit(self, reader: DatasetReader, indices: Sequence[int]) -> None:
+    def fit(self, reader: DatasetReader, indices: Sequence[int] | np.ndarray) -> None:
         """Learn vocabularies, scales and sizes; graphs that cannot be used are left out.
 
         Raises:

@@ -7,6 +7,7 @@ from repcore.specs import (
     PreprocessorSpec,
     TargetSpec,
     TensorSpec,
+    ViewsSpec,
 )
 
 NEEDS = ("torch_geometric",)
@@ -110,5 +111,26 @@ PREPROCESSORS = (
             "sizes-only": f"{ROOT}.preprocessors.graph:sizes_only",
         },
         dense_baselines={"raw-elements": f"{ROOT}.preprocessors.graph:raw_elements"},
+    ),
+)
+
+VIEWS = (
+    ViewsSpec(
+        name="graph-pair",
+        summary="Two copies of a graph with nodes and edges left out and features hidden",
+        target=f"{ROOT}.views.graph_views:GraphPair",
+        config=f"{ROOT}.configs.views:GraphPairConfig",
+        names=("a", "b"),
+        role="pair",
+        accepts=STORED,
+    ),
+    ViewsSpec(
+        name="graph-weak-strong",
+        summary="A graph with a few features hidden, and one with a fifth of its parts left out",
+        target=f"{ROOT}.views.graph_views:GraphWeakStrong",
+        config=f"{ROOT}.configs.views:GraphWeakStrongConfig",
+        names=("weak", "strong"),
+        role="weak-strong",
+        accepts=STORED,
     ),
 )

@@ -194,7 +194,7 @@ def _remarks(cells: Sequence[tuple[str, int, Sequence[dict[str, float]]]]) -> It
 def comparison_options(function: Any) -> Any:  # a click command
     """Options of both comparisons."""
     for option in (
-        click.option("--json", "as_json", is_flag=True, help="For programs."),
+        click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs."),
         click.option("-o", "--output", type=click.Path(path_type=Path), help="Where results go as JSON."),
         click.option("--test", type=int, default=PROBED_TEST, show_default=True, help="Most test scans."),
         click.option("--seeds", type=int, default=3, show_default=True, help="Number of seeds."),
@@ -312,7 +312,7 @@ def segment_command(model: Path, data: str, **given: Any) -> None:
 @click.argument("data")
 @click.option("--pairs", type=int, default=20, show_default=True, help="Pairs of scans.")
 @click.option("--reader", help="Registered reader to use instead of the one that fits best.")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def landmarks_command(model: Path, data: str, pairs: int, reader: str | None, as_json: bool) -> None:
     """Error in mm of matching organ centres between scans: the model's features, a random network, place alone.
 

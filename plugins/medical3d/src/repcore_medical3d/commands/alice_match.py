@@ -47,7 +47,7 @@ def points_option(values: tuple[str, ...]) -> list[tuple[float, float, float]]:
 )
 @click.option("--network", type=click.Path(path_type=Path), help="Weights of an anatomical-embedding network.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="HTML page with the pairs drawn.")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def match_command(first: Path, second: Path, points: tuple[str, ...], **given: Any) -> None:
     """Find places of scan A in scan B; world coordinates in mm (right, front, up), as viewers show them.
 
@@ -191,9 +191,9 @@ def _draw(
 @click.option("--steps", type=int, default=2000, show_default=True, help="Optimiser steps.")
 @click.option("--spacing", type=float, default=4.0, show_default=True, help="Voxel edge in mm.")
 @click.option("--base", type=int, default=16, show_default=True, help="Channels of the stem.")
-@click.option("--width", type=int, default=32, show_default=True, help="Width of the vectors.")
+@click.option("--width", type=int, default=32, show_default=True, help="Width of the embeddings.")
 @click.option("--crop", default="16,48,48", show_default=True, help="Crop along slices, rows, columns.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of weights and crops.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of first weights and crops.")
 def train_embedding_command(data: str, output: Path, **given: Any) -> None:
     """Train an anatomical-embedding network on the scans in DATA, without labels.
 

@@ -27,7 +27,7 @@ TEST_SHARE = 0.3
 @click.option("--seeds", default=3, show_default=True, help="Seeds of the choice of images and of the decoder.")
 @click.option("--limit", default=100, show_default=True, help="Most images, from the first on.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="JSON file with all scores and settings.")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def few_shot_command(model: str, data: str, **given: Any) -> None:
     """Dice of a U-shaped decoder on MODEL's encoder, trained on a few labelled images of DATA (folder masks/).
 

@@ -32,7 +32,7 @@ SHOWN_PICTURES = 4
 @click.option("--exponent", default=1, show_default=True, help="Patches have edges / 2**exponent of the image.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="JSON file with all figures and constants.")
 @click.option("--pictures", type=click.Path(path_type=Path), help="Folder for co-segmentation pictures (images only).")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def properties_command(model: str, data: str, names: Sequence[str], **given: Any) -> None:
     """Localizability, part-whole agreement, lines between places and matching of MODEL on the images of DATA.
 

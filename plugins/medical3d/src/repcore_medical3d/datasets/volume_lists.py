@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from repcore.data.catalogue import existing, rows_by
+from repcore.data.headers import json_at
 from repcore.errors import DataError
 from repcore_medical3d.configs.volumes import VolumeFilesConfig
 from repcore_medical3d.datasets.volumes import VolumeCatalogue, VolumeReader, segmentation_target, volume_row
@@ -194,8 +195,5 @@ def _listed(path: Path, name: str, keys: Sequence[str]) -> bool:
     file = path / name if path.is_dir() else path
     if file.suffix.lower() != ".json" or not file.is_file():
         return False
-    try:
-        content = read_list(file)
-    except DataError:
-        return False
-    return any(isinstance(content.get(key), list | dict) for key in keys)
+    content = json_at(file)
+    return isinstance(content, dict) and any(isinstance(content.get(key), list | dict) for key in keys)

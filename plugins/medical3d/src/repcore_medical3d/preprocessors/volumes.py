@@ -230,10 +230,7 @@ class VolumePreprocessor:
         if self.config.coverage == "whole":
             found = self.prepared(sample)
             return [self.item(found, shape)]
-        if self.config.coverage == "centre":
-            starts = [tuple((size - edge) // 2 for size in shape)]
-        else:
-            starts = sliding_starts(shape, edge, self.config.overlap)
+        starts = self._starts(shape)
         if len(starts) > 1:  # cubes are then parts of one tensor, however many they are
             found = self.prepared(sample)
             parts = [
@@ -242,6 +239,26 @@ class VolumePreprocessor:
             ]
             return [self.item(part, shape, start) for part, start in zip(parts, starts, strict=True)]
         return [self.item(self.crop(sample, start, (edge, edge, edge)), shape, start) for start in starts]
+
+    def draw(self, sample: Sample, generator: np.random.Generator) -> Item:
+        """One of the items of :meth:`prepare` at random, reading no more of the scan than it needs.
+
+        Raises:
+            ItemError: as :meth:`prepare`, but only for what the cube shows.
+        """
+        if self.config.coverage == "whole":
+            return self.prepare(sample)[0]
+        shape, edge = self.grid(sample.inputs).shape, self.config.crop_edge
+        starts = self._starts(shape)
+        start = starts[0] if len(starts) == 1 else starts[int(generator.integers(len(starts)))]
+        return self.item(self.crop(sample, start, (edge, edge, edge)), shape, start)
+
+    def _starts(self, shape: Sequence[int]) -> list[tuple[int, ...]]:
+        """First voxels of the cubes of a scan."""
+        edge = self.config.crop_edge
+        if self.config.coverage == "centre":
+            return [tuple((size - edge) // 2 for size in shape)]
+        return sliding_starts(shape, edge, self.config.overlap)
 
     def item(
         self, block: PreparedVolume, scan: Sequence[int], start: Sequence[int] = (0, 0, 0), reason: str = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from repcore.specs import DatasetSpec, PreprocessorSpec, TargetSpec, TensorSpec
+from repcore.specs import DatasetSpec, PreprocessorSpec, TargetSpec, TensorSpec, ViewsSpec
 
 PACKAGE = "repcore_medical3d"
 PIXELS = TensorSpec("pixels", "H W", "uint8 or uint16 or float32", unit="grey levels")
@@ -58,5 +58,26 @@ PREPROCESSORS = (
             "thumbnail": f"{PREPROCESSING}:thumbnails",
             "grey-levels": f"{PREPROCESSING}:grey_levels",
         },
+    ),
+)
+
+VIEWS = (
+    ViewsSpec(
+        name="image-pair",
+        summary="Two cuts of a film with changed intensities",
+        target=f"{PACKAGE}.views.changed_images:ImagePair",
+        config=f"{PACKAGE}.configs.changed_images:ImagePairConfig",
+        names=("a", "b"),
+        role="pair",
+        accepts=(PIXELS,),
+    ),
+    ViewsSpec(
+        name="image-weak-strong",
+        summary="A film hardly changed, and a smaller cut with other intensities",
+        target=f"{PACKAGE}.views.changed_images:ImageWeakStrong",
+        config=f"{PACKAGE}.configs.changed_images:ImageWeakStrongConfig",
+        names=("weak", "strong"),
+        role="weak-strong",
+        accepts=(PIXELS,),
     ),
 )

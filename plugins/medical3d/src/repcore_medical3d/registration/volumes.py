@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from repcore.specs import DatasetSpec, PreprocessorSpec, TargetSpec, TensorSpec
+from repcore.specs import DatasetSpec, PreprocessorSpec, TargetSpec, TensorSpec, ViewsSpec
 
 PACKAGE = "repcore_medical3d"
 VOLUME = TensorSpec("volume", "B C D H W", unit="scaled to 0 to 1")
@@ -73,5 +73,26 @@ PREPROCESSORS = (
             "intensity-statistics": f"{PREPROCESSING}:intensity_statistics",
             "coarse-voxels": f"{PREPROCESSING}:coarse_voxels",
         },
+    ),
+)
+
+VIEWS = (
+    ViewsSpec(
+        name="volume-pair",
+        summary="Two cuts of a scan with changed intensities",
+        target=f"{PACKAGE}.views.changed_images:ImagePair",
+        config=f"{PACKAGE}.configs.changed_images:ImagePairConfig",
+        names=("a", "b"),
+        role="pair",
+        accepts=(SCAN,),
+    ),
+    ViewsSpec(
+        name="volume-weak-strong",
+        summary="A scan hardly changed, and a smaller cut with other intensities",
+        target=f"{PACKAGE}.views.changed_images:ImageWeakStrong",
+        config=f"{PACKAGE}.configs.changed_images:ImageWeakStrongConfig",
+        names=("weak", "strong"),
+        role="weak-strong",
+        accepts=(SCAN,),
     ),
 )

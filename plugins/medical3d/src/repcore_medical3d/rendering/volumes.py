@@ -32,12 +32,13 @@ def render(sample: Sample) -> Picture:
     """
     import numpy as np
 
+    from repcore_medical3d.formats.volumes import Volume
     from repcore_medical3d.preprocessors.volume_resampling import oriented_grid, resample
 
     volume: Volume = sample.inputs
     grid = oriented_grid(volume.grid, "RAS")
     labels = sample.targets.get("segmentation")
-    classes = None if labels is None else resample(labels, grid, order=0).astype(np.int64)
+    classes = None if not isinstance(labels, Volume) else resample(labels, grid, order=0).astype(np.int64)
     centre = np.asarray(grid.shape) // 2
     if classes is not None and classes.any():
         centre = np.argwhere(classes > 0).mean(axis=0).round().astype(int)

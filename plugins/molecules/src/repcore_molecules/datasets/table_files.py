@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from repcore.data.headers import head
 from repcore.data.tables import Table, table_suffix
 from repcore.errors import DataError
 from repcore_molecules.datasets.molecule_column import MoleculeColumn, column_as, find_molecules, reads_as_molecule
@@ -16,6 +18,7 @@ SAMPLED_ROWS = 500
 UNREADABLE_TABLE = 0.05  # sniffed: opening it says what is wrong, which beats "no reader recognises it"
 SPLIT_NAMES = {"train": "train", "valid": "validation", "val": "validation", "validation": "validation", "test": "test"}
 SMI_SUFFIXES = (".smi", ".smiles")
+COUNTS_LINE = re.compile(rb"V[23]000")  # of every molecule of an SD or MOL file
 
 
 def is_smi(table: Table | SdfTable) -> bool:
@@ -57,7 +60,7 @@ def sniff_table(path: Path) -> float:
     try:
         file = next(iter(table_files(path).values()))
         if is_sdf(file):
-            return 0.95
+            return 0.95 if COUNTS_LINE.search(head(path, 1 << 16)) or path.suffix.lower() == ".gz" else 0.0
         table = open_table(file)
         molecules_in(table, None, None)
     except DataError:

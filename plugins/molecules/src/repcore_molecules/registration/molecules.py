@@ -7,6 +7,7 @@ from repcore.specs import (
     PreprocessorSpec,
     TargetSpec,
     TensorSpec,
+    ViewsSpec,
 )
 
 TOKENS = (
@@ -64,5 +65,26 @@ PREPROCESSORS = (
             "scaffold-seeded": "repcore_molecules.preprocessors.splits:balanced",
             "molecule": "repcore_molecules.preprocessors.splits:molecule",
         },
+    ),
+)
+
+VIEWS = (
+    ViewsSpec(
+        name="symbol-pair",
+        summary="Two stretches of a molecule's symbols with some masked and replaced",
+        target="repcore_molecules.views.symbols:SymbolPair",
+        config="repcore_molecules.configs.views:SymbolPairConfig",
+        names=("a", "b"),
+        role="pair",
+        accepts=(TensorSpec("smiles", "", "text"),),
+    ),
+    ViewsSpec(
+        name="symbol-weak-strong",
+        summary="Nearly all of a molecule's symbols, and a shorter stretch with many masked and replaced",
+        target="repcore_molecules.views.symbols:SymbolWeakStrong",
+        config="repcore_molecules.configs.views:SymbolWeakStrongConfig",
+        names=("weak", "strong"),
+        role="weak-strong",
+        accepts=(TensorSpec("smiles", "", "text"),),
     ),
 )

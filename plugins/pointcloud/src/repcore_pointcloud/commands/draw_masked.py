@@ -13,7 +13,7 @@ from repcore.cli.console import ConsoleReporter, say
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("-o", "--out", "out", type=click.Path(path_type=Path), required=True, help="HTML file to write.")
 @click.option("--items", default=6, show_default=True, help="Clouds to draw, from the held-out rows.")
-@click.option("--seed", default=0, show_default=True, help="Of the masks.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the masks.")
 def draw_masked_command(run: Path, out: Path, items: int, seed: int) -> None:
     """Cloud, visible, hidden and redrawn neighbourhoods of held-out rows of the training run RUN, side by side.
 

@@ -13,11 +13,20 @@ from repcore.cli.console import say
 
 @click.command("scene-activation")
 @click.argument("model")
-@click.option("--data", required=True, help="Scenes.")
+@click.option("--data", required=True, help="Scenes: path, or the name of a data set.")
 @click.option("--reader", "reader_name", help="Registered reader to use instead of the one that fits best.")
 @click.option("--scene", default="", help="Id of the scene; default: the first.")
-@click.option("--query", "queries", multiple=True, type=int, help="Point that asks; default: three foreground points.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("activation.html"), show_default=True)
+@click.option(
+    "--query", "queries", multiple=True, type=int, help="Number of the query point; default: three in the foreground."
+)
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("activation.html"),
+    show_default=True,
+    help="HTML file to write.",
+)
 def scene_activation_command(
     model: str, data: str, reader_name: str | None, scene: str, queries: tuple[int, ...], out: Path
 ) -> None:

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 CALIBRATED_ON = 4  # scenes that give random encoders their BatchNorm statistics
 
 OPTIONS = (
-    click.option("--data", required=True, help="Scenes with a label of every point."),
+    click.option("--data", required=True, help="Scenes with labels of points: path, or the name of a data set."),
     click.option("--reader", "reader_name", help="Registered reader to use instead of the one that fits best."),
-    click.option("--label", required=True, help="Which label."),
+    click.option("--label", required=True, help="Name of the label of points."),
     click.option("--ignore", "ignored", multiple=True, type=int, help="Label value that means unlabelled."),
     click.option("--group", default="", help="Label that divides points into groups (sectors); else scenes."),
     click.option("--test", "tested", multiple=True, help="Groups, or ids of scenes, to test on; else declared splits."),
     click.option("--seeds", default=3, show_default=True, help="Random encoders and draws of training points."),
-    click.option("--json", "as_json", is_flag=True, help="For programs."),
+    click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs."),
 )
 
 

@@ -24,7 +24,15 @@ SHARES = (0.01, 0.1)
 @click.command("scene-segment")
 @click.argument("model")
 @scene_options
-@click.option("--share", "shares", multiple=True, type=float, default=SHARES, show_default=True, help="Of all labels.")
+@click.option(
+    "--share",
+    "shares",
+    multiple=True,
+    type=float,
+    default=SHARES,
+    show_default=True,
+    help="Share of the labels to train on.",
+)
 @click.option("--steps", default=60, show_default=True, help="Optimiser steps of each fine-tuning.")
 @click.option("--lr", default=1e-3, show_default=True, help="Peak learning rate of the encoder.")
 @click.option("--clusters", default=0.0, show_default=True, help="Weight of clustering-based supervision.")

@@ -107,3 +107,28 @@ class ScenePairConfig:
 
 LIDAR_PAIR = ScenePairConfig(window_points=16_384, view_points=16_384, rotation_deg=45.0, scale=(0.95, 1.05))
 """Street scans: smaller turns and scales."""
+
+
+WEAK_LOOK = ScenePairConfig(
+    crop_share=(0.9, 1.0),
+    rotation_deg=15.0,
+    tilt_deg=0.0,
+    flip=False,
+    scale=(0.95, 1.05),
+    drop_share=0.0,
+    colour_jitter=0.1,
+    colour_drop=0.0,
+    colour_grey=0.0,
+)
+"""Nearly all of a window, turned a little."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneWeakStrongConfig:
+    """Two views of a window, one nearly as it is."""
+
+    weak: ScenePairConfig = field(default=WEAK_LOOK, metadata={"help": "ranges of the weak view"})
+    strong: ScenePairConfig = field(
+        default=ScenePairConfig(crop_share=(0.5, 0.9), minimum_share=0.15, drop_share=0.3),
+        metadata={"help": "ranges of the strong view"},
+    )

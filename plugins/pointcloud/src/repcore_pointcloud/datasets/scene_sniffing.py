@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from repcore_pointcloud.formats.headerless import holds_lengths
 from repcore_pointcloud.formats.reading import SURVEY_SUFFIXES, TEXT_SUFFIXES, UNMISTAKABLE
 from repcore_pointcloud.formats.scenes import SUFFIXES
 from repcore_pointcloud.formats.text import looks_like_points
@@ -54,6 +55,7 @@ def scenes(path: Path) -> float:
     texts = [one for one in known if one.suffix.lower() in TEXT_SUFFIXES and one.suffix.lower() not in UNMISTAKABLE]
     if texts and not any(looks_like_points(one) for one in texts[:OPENED]):
         known = [one for one in known if one not in texts]
+    known = [one for one in known if one.suffix.lower() != ".bin" or holds_lengths(one)]
     if not known:
         return 0.0
     sweeps = [one for one in known if one.suffix.lower() == ".bin"]

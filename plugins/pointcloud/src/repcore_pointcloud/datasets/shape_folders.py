@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -12,12 +13,14 @@ from typing import Any
 from repcore.data.accounting import Accounting, walk
 from repcore.data.catalogue import Catalogue, Row, class_target, existing, rows_by
 from repcore.data.groups import groups_in_paths
+from repcore.data.headers import head
 from repcore.data.splits import PART_NAMES
 from repcore.errors import DataError, ItemError
 from repcore.specs import TargetSpec
 from repcore_pointcloud.configs.shapes import ShapeFolderConfig
 from repcore_pointcloud.datasets.shape_reader import ReadCloud, ShapeReader
 from repcore_pointcloud.datasets.shape_table import LABEL_TABLES, label_table, table_labels
+from repcore_pointcloud.formats.headerless import holds_lengths
 from repcore_pointcloud.formats.points import read_cloud
 from repcore_pointcloud.formats.reading import SUFFIXES, TEXT_SUFFIXES, UNMISTAKABLE
 from repcore_pointcloud.formats.text import looks_like_points
@@ -25,6 +28,7 @@ from repcore_pointcloud.formats.text import looks_like_points
 SIDE_FILES = (*LABEL_TABLES, "readme.txt", "license.txt", "train.txt", "test.txt", "val.txt")
 LOOKED_AT = 3000
 OPENED = 3  # shapes read to tell how their files are understood
+VERTEX_LINE = re.compile(rb"^v[ \t]+[-+.\d]", re.MULTILINE)
 
 
 class ShapeFolderReader(ShapeReader):
@@ -42,13 +46,14 @@ class ShapeFolderReader(ShapeReader):
 def sniff(path: Path) -> float:
     """Any tree with clouds or meshes, or one of them; tables and texts among other files mean little."""
     if path.is_file():
-        is_shape = path.suffix.lower() in SUFFIXES and not _is_table_of_rows(path)
+        is_shape = _is_shape(path) and not _is_table_of_rows(path)
         return 0.6 if is_shape and (path.suffix.lower() not in TEXT_SUFFIXES or looks_like_points(path)) else 0.0
     files = [one for one in islice(path.rglob("*"), LOOKED_AT) if one.is_file()]
     shapes = [one for one in files if _is_shape(one)]
-    if any(one.suffix.lower() in UNMISTAKABLE for one in shapes):
-        return 0.5
     texts = [one for one in shapes if one.suffix.lower() in TEXT_SUFFIXES]
+    told = [one for one in shapes if one not in texts] + [one for one in texts[:3] if looks_like_points(one)]
+    if any(one.suffix.lower() in UNMISTAKABLE for one in told):
+        return 0.5
     if texts and not looks_like_points(texts[0]):  # tables of something else
         shapes = [one for one in shapes if one.suffix.lower() not in TEXT_SUFFIXES]
     return 0.5 * len(shapes) / len(files) if files else 0.0
@@ -59,7 +64,11 @@ def _is_table_of_rows(path: Path) -> bool:
 
 
 def _is_shape(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and path.name.lower() not in SIDE_FILES and path.is_file()
+    if path.suffix.lower() not in SUFFIXES or path.name.lower() in SIDE_FILES or not path.is_file():
+        return False
+    if path.suffix.lower() == ".obj":
+        return VERTEX_LINE.search(head(path, 1 << 16)) is not None
+    return path.suffix.lower() != ".bin" or holds_lengths(path)
 
 
 def folder_catalogue(root: Path, config: ShapeFolderConfig) -> Catalogue[ReadCloud]:

@@ -134,6 +134,15 @@ VIEWS: tuple[ViewsSpec, ...] = (
         role="pair",
         accepts=(SCENE,),
     ),
+    ViewsSpec(
+        name="scene-weak-strong",
+        summary="A window of a scene nearly as it is, and a crop of it with a hole, turned and tilted",
+        target=f"{PACKAGE}.views.scene_weak_strong:SceneWeakStrong",
+        config=f"{CONFIGS}.scenes:SceneWeakStrongConfig",
+        names=("weak", "strong"),
+        role="weak-strong",
+        accepts=(SCENE,),
+    ),
 )
 RECIPES: tuple[RecipeSpec, ...] = (
     RecipeSpec(

@@ -15,6 +15,7 @@ from repcore.specs import (
     TargetSpec,
     TaskSpec,
     TensorSpec,
+    ViewsSpec,
 )
 
 PACKAGE = "repcore_pointcloud"
@@ -134,6 +135,27 @@ PREPROCESSORS: tuple[PreprocessorSpec, ...] = (
             "extents": f"{PACKAGE}.preprocessors.point_set:extents",
             "extents-d2": f"{PACKAGE}.preprocessors.point_set:extents_and_distances",
         },
+    ),
+)
+
+VIEWS: tuple[ViewsSpec, ...] = (
+    ViewsSpec(
+        name="cloud-pair",
+        summary="Two parts of a cloud, turned about the upright axis, scaled and roughened",
+        target=f"{PACKAGE}.views.clouds:CloudPair",
+        config=f"{PACKAGE}.configs.cloud_views:CloudPairConfig",
+        names=("a", "b"),
+        role="pair",
+        accepts=(CLOUD,),
+    ),
+    ViewsSpec(
+        name="cloud-weak-strong",
+        summary="A cloud turned a little, and a part of it turned at will",
+        target=f"{PACKAGE}.views.clouds:CloudWeakStrong",
+        config=f"{PACKAGE}.configs.cloud_views:CloudWeakStrongConfig",
+        names=("weak", "strong"),
+        role="weak-strong",
+        accepts=(CLOUD,),
     ),
 )
 

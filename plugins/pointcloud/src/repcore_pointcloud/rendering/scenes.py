@@ -1,4 +1,4 @@
-"""Pictures of scenes: an interactive 3-D view that needs nothing from outside the page, and point activation maps.
+"""Pictures of scenes, turning by themselves in reports, and point activation maps; on a page of its own a 3-D view.
 
 Symbols: n points shown.
 """
@@ -12,6 +12,7 @@ import numpy as np
 from repcore.interfaces import Picture, Sample
 from repcore_pointcloud.formats.scene import Scene
 from repcore_pointcloud.preprocessors.scene_geometry import PreparedScene
+from repcore_pointcloud.rendering.turning import turning
 
 SHOWN_POINTS = 12_000
 LEVELS = 65_535  # coordinates are sent as 16-bit numbers
@@ -51,20 +52,21 @@ def render(sample: Sample) -> Picture:
     points = np.asarray(scene.points)
     name = next((one for one in PREFERRED_LABELS if one in sample.targets), None)
     if scene.colours is not None and np.any(scene.colours):
-        colours, shown = (255 * np.clip(scene.colours, 0, 1)).astype(np.uint8), "in their colours"
-    elif name is not None and len(sample.targets[name]) == len(points):
-        colours = LABEL_COLOURS[np.asarray(sample.targets[name]) % len(LABEL_COLOURS)]
+        colours = (255 * np.clip(np.nan_to_num(scene.colours), 0, 1)).astype(np.uint8)
+        shown = "in their colours"
+    elif name is not None and np.shape(sample.targets[name]) == (len(points),):
+        colours = LABEL_COLOURS[np.asarray(sample.targets[name]).astype(np.int64) % len(LABEL_COLOURS)]
         shown = f"coloured by {name}"
     else:
         colours, shown = map_colours(points[:, 2]), "coloured by height"
-    extent = np.ptp(points[np.isfinite(points).all(1)], axis=0)
-    size = " x ".join(f"{one:.1f}" for one in extent)
-    alt = f"scene {sample.id}: {len(points):,} points over {size}, {shown}; drag to turn, wheel to zoom"
-    return Picture(viewer(points, colours, alt), alt)
+    finite = points[np.isfinite(points).all(1)]
+    size = " x ".join(f"{one:.1f}" for one in np.ptp(finite, axis=0)) if len(finite) else "nothing"
+    alt = f"scene {sample.id}: {len(points):,} points over {size}, {shown}; turning"
+    return Picture(turning(points, colours, alt), alt)
 
 
 def activation_picture(points: np.ndarray, features: np.ndarray, query: int, title: str = "") -> Picture:
-    """Point activation map: cosine similarity of one point's features to those of all others.
+    """Point activation map on a page of its own: cosine similarity of one point's features to those of all others.
 
     Source: the figure of Liu et al. 2023 (arXiv 2303.06388).
 
@@ -75,9 +77,9 @@ def activation_picture(points: np.ndarray, features: np.ndarray, query: int, tit
         title: for the text alternative.
     """
     unit = _unit(features)
-    return _similarity_picture(
-        points, unit @ unit[query], points[query], f"{title} similarity to point {query}".strip()
-    )
+    title = f"{title} similarity to point {query}".strip()
+    colours, alt = _similarity(points, unit @ unit[query], points[query], title)
+    return Picture(viewer(points, colours, alt), alt)
 
 
 def activation_of_views(
@@ -90,14 +92,12 @@ def activation_of_views(
         query: row of the query view.
     """
     asking, place = _unit(query_view[1])[query], query_view[0][query]
-    drawn = [
-        _similarity_picture(
-            points, _unit(features) @ asking, place, f"{name}: similarity to one point", SHOWN_POINTS // 2
-        )
-        for name, (points, features) in (("own view", query_view), ("other view, key encoder", key_view))
-    ]
-    figures = "".join(f"<figure>{one.html}<figcaption>{one.alt}</figcaption></figure>" for one in drawn)
-    return Picture(figures, "; ".join(one.alt for one in drawn))
+    figures, words = [], []
+    for name, (points, features) in (("own view", query_view), ("other view, key encoder", key_view)):
+        colours, alt = _similarity(points, _unit(features) @ asking, place, f"{name}: similarity to one point")
+        figures.append(f"<figure>{turning(points, colours, alt)}<figcaption>{alt}</figcaption></figure>")
+        words.append(alt)
+    return Picture("".join(figures), "; ".join(words))
 
 
 def _unit(features: np.ndarray) -> np.ndarray:
@@ -105,15 +105,12 @@ def _unit(features: np.ndarray) -> np.ndarray:
     return found
 
 
-def _similarity_picture(
-    points: np.ndarray, similarity: np.ndarray, place: np.ndarray, title: str, most: int = SHOWN_POINTS
-) -> Picture:
-    """Points coloured by similarity, those around ``place`` in red."""
+def _similarity(points: np.ndarray, similarity: np.ndarray, place: np.ndarray, title: str) -> tuple[np.ndarray, str]:
+    """Colours by similarity, red for points around ``place``; and the picture in words."""
     colours = map_colours(similarity)
     colours[np.linalg.norm(points - place, axis=1) <= 0.02 * max(float(np.ptp(points, axis=0).max()), 1e-9)] = ASKING
     strong = float((similarity > 0.8).mean())
-    alt = f"{title}: {strong:.0%} of {len(points):,} points above 0.8"
-    return Picture(viewer(points, colours, alt, most), alt)
+    return colours, f"{title}: {strong:.0%} of {len(points):,} points above 0.8"
 
 
 def map_colours(values: np.ndarray) -> np.ndarray:
@@ -127,7 +124,7 @@ def map_colours(values: np.ndarray) -> np.ndarray:
 
 
 def viewer(points: np.ndarray, colours: np.ndarray, alt: str, most: int = SHOWN_POINTS) -> str:
-    """Self-contained HTML of a cloud that can be turned, of ``most`` points at most; it uses no element ids."""
+    """For a page of its own, since it runs a script: a cloud that can be turned; without element ids."""
     finite = np.isfinite(points).all(1)
     points, colours = np.asarray(points, np.float64)[finite], colours[finite]
     if len(points) > most:

@@ -53,7 +53,7 @@ class ScenePair:
         del progress
         scene = self.preprocessor.geometry(reader[index])
         window = self.window(scene, int(generator.integers(len(scene.points))))
-        return {name: self._view(scene, window, generator) for name in ("a", "b")}
+        return {name: self.view(scene, window, generator) for name in ("a", "b")}
 
     def window(self, scene: PreparedScene, centre: int) -> np.ndarray:
         """Rows (W,) nearest (in the plane) to the thinned point ``centre``, in rising order."""
@@ -76,7 +76,8 @@ class ScenePair:
         points += generator.uniform(0.0, self.preprocessor.config.voxel_size_m, 3)  # where the grid begins
         return rows, points, self._features(scene, rows, turn, generator)
 
-    def _view(self, scene: PreparedScene, window: np.ndarray, generator: np.random.Generator) -> Item:
+    def view(self, scene: PreparedScene, window: np.ndarray, generator: np.random.Generator) -> Item:
+        """One random view as an item."""
         rows, points, features = self.look(scene, window, generator)
         values = self.preprocessor.voxels(points, features, scene.region[rows])
         first = values.pop("first")

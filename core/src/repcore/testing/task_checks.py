@@ -1,0 +1,164 @@
+"""Checks of fine-tuning tasks: training labels only, missing ones nowhere, predictions in the units of the data."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from repcore.interfaces import Batch
+from repcore.registry import Entry
+from repcore.specs import TargetSpec, TaskSpec
+from repcore.testing.check import Check, NotJudgedError, SubjectError, fail
+from repcore.testing.subjects import BATCH, EncoderSubject
+from repcore.testing.tensors import difference
+
+CLASSES = 3
+ROWS = 40  # training labels
+FAR = 1e4  # labels of the test part, if a task looked at them
+SUM_ROUNDING = 1e-4
+
+
+@dataclass
+class TaskSubject:
+    """A task around an encoder of its domain, with drawn item labels."""
+
+    entry: Entry[TaskSpec]
+    encoder: EncoderSubject | None
+
+    @property
+    def target(self) -> TargetSpec:
+        """A label of the task's kind and level."""
+        kind = self.entry.spec.target_kind
+        names = tuple(f"name {number}" for number in range(CLASSES)) if kind in ("class", "multilabel") else ()
+        return TargetSpec("drawn", kind, self.entry.spec.target_level, names=names)
+
+    def build(self, seed: int = 0) -> Any:  # the author's own module
+        """A new task, fitted to training labels.
+
+        Raises:
+            SubjectError: no encoder of the domain goes with it.
+            NotJudgedError: its labels are finer than items.
+        """
+        if self.entry.spec.target_level != "item":
+            raise NotJudgedError(
+                f"labels a {self.entry.spec.target_level} of the domain's own data, which cannot be drawn"
+            )
+        if self.encoder is None:
+            raise SubjectError("no encoder of the domain can be built")
+        torch.manual_seed(seed)
+        task = self.entry.load()(self.entry.load("config")(), self.encoder.build(), self.target)
+        task.fit_targets(self.labels(ROWS, seed=1))
+        return task
+
+    def batch(self) -> Batch:
+        """Items as fine-tuning gives them."""
+        assert self.encoder is not None
+        return self.encoder.batch(range(BATCH))
+
+    def labels(self, count: int, seed: int = 0) -> np.ndarray:
+        """Drawn labels as core keeps them: (N,) or (N, K) float64; some are missing."""
+        rng, kind = np.random.default_rng(seed), self.entry.spec.target_kind
+        if kind == "class":
+            labels = rng.integers(CLASSES, size=count).astype(np.float64)
+        elif kind == "multilabel":
+            labels = rng.integers(2, size=(count, CLASSES)).astype(np.float64)
+        else:
+            labels = 20.0 + 5.0 * rng.normal(size=count)
+        if count > BATCH:
+            labels[::7] = np.nan
+        return labels
+
+    def tensor(self, seed: int = 0) -> Tensor:
+        """Labels of one batch, none missing."""
+        return torch.from_numpy(self.labels(self.batch().size, seed)).float()
+
+
+def loss_and_predictions(subject: TaskSubject) -> None:
+    """The loss is a finite scalar that reaches encoder and head; predictions have a row an item and are in range."""
+    task = subject.build().train()
+    batch = subject.batch()
+    outputs = task(batch)
+    loss = task.loss(outputs, subject.tensor())
+    if loss.ndim != 0 or not loss.isfinite():
+        fail(f"loss is {loss!r}; a finite scalar is due")
+    loss.backward()
+    reached = {name.split(".")[0] for name, one in task.named_parameters() if one.grad is not None and one.grad.any()}
+    if not any(one.grad is not None and one.grad.any() for one in task.encoder.parameters()):
+        fail(f"no parameter of task.encoder gets a gradient (only {', '.join(sorted(reached)) or 'none'})")
+    with torch.no_grad():
+        predicted = task.eval().predict(task(batch)).double()
+    if predicted.ndim != 2 or len(predicted) != batch.size or not predicted.isfinite().all():
+        fail(f"predict gives {tuple(predicted.shape)} for {batch.size} items; (B, K) of finite numbers is due")
+    kind = subject.entry.spec.target_kind
+    if kind in ("class", "multilabel") and not ((predicted >= 0) & (predicted <= 1)).all():
+        fail(f"probabilities of a {kind} target go from {predicted.min():.3g} to {predicted.max():.3g}")
+    if kind == "class" and (predicted.shape[1] != CLASSES or (predicted.sum(1) - 1).abs().max() > SUM_ROUNDING):
+        fail(f"predictions of {CLASSES} classes are {tuple(predicted.shape)} and add up to {predicted.sum(1)[0]:.4g}")
+
+
+def missing_labels_masked(subject: TaskSubject) -> None:
+    """Items without a label change no loss and no gradient; a batch without any label gives 0 or a finite number."""
+    task, batch = subject.build().eval(), subject.batch()
+    outputs = task(batch).detach().requires_grad_()
+    labels = subject.tensor()
+    labels[-1] = float("nan")
+    loss = task.loss(outputs, labels)
+    (gradient,) = torch.autograd.grad(loss, outputs)
+    if not loss.isfinite() or not gradient.isfinite().all():
+        fail("a missing label makes the loss or its gradient not finite")
+    if gradient[-1].any():
+        fail("an item without a label has a gradient")
+    without = task.loss(outputs[:-1], labels[:-1])
+    if abs(float(loss.detach() - without.detach())) > 1e-5 * max(1.0, abs(float(without.detach()))):
+        fail(f"an item without a label changes the loss from {float(without):.6g} to {float(loss):.6g}")
+    nothing = task.loss(outputs, torch.full_like(labels, float("nan")))
+    if not nothing.isfinite():
+        fail("a batch without any label gives a loss that is not finite")
+
+
+def training_labels_only(subject: TaskSubject) -> None:
+    """Nothing is learned from labels outside fit_targets: passes in eval mode with other labels change nothing."""
+    task, batch = subject.build().eval(), subject.batch()
+    with torch.no_grad():
+        before = task.predict(task(batch)).clone()
+        state = copy.deepcopy(task.state_dict())
+        for seed in range(3):
+            labels = subject.tensor(seed)
+            labels = labels * FAR if subject.entry.spec.target_kind == "regression" else labels
+            task.loss(task(batch), labels)
+        after = task.predict(task(batch))
+    if difference(dict(state), dict(task.state_dict())):
+        fail(f"a loss in eval mode changes the state ({difference(dict(state), dict(task.state_dict()))})")
+    if difference(before, after):
+        fail("predictions depend on the labels of batches that were only judged: test labels leak into the task")
+
+
+def fitted_state_saved(subject: TaskSubject) -> None:
+    """What fit_targets learned is in the state dict: a task that never saw the labels predicts the same with it."""
+    first = subject.build(seed=0).eval()
+    assert subject.encoder is not None
+    torch.manual_seed(5)
+    second: nn.Module = subject.entry.load()(
+        subject.entry.load("config")(), subject.encoder.build(seed=5), subject.target
+    )
+    missing = second.load_state_dict(first.state_dict(), strict=False)
+    if missing.missing_keys or missing.unexpected_keys:
+        fail(f"keys depend on the labels: {[*missing.missing_keys, *missing.unexpected_keys][:4]}")
+    batch = subject.batch()
+    with torch.no_grad():
+        where = difference(first.predict(first(batch)), second.eval().predict(second(batch)))  # type: ignore[operator]
+    if where:
+        fail("a task that loads the state predicts something else: what fit_targets learned is not saved")
+
+
+CHECKS = (
+    Check("task-loss-and-predictions", loss_and_predictions),
+    Check("task-missing-labels-masked", missing_labels_masked),
+    Check("task-training-labels-only", training_labels_only),
+    Check("task-state-saved", fitted_state_saved),
+)

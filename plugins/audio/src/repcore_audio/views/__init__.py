@@ -1,0 +1,1 @@
+"""Random views of recordings for objectives of any kind."""

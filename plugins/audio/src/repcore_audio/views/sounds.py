@@ -1,0 +1,97 @@
+"""Views ``audio/sound-pair`` and ``audio/sound-weak-strong``: cut, moved, louder, noisy, partly hidden windows.
+
+Cut, shift, gain and noise act on the waveform of one window, which is decoded once; hidden bands and stretches
+(SpecAugment, Park et al. 2019, arXiv 1904.08779) are drawn here and written by the preprocessor into the normalised
+spectrogram, where 0 is the mean of the training data. Padding never takes part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import torch
+
+from repcore.data.views import changed_views
+from repcore.interfaces import DatasetReader, Item, Progress
+from repcore_audio.configs.views import SoundChange, SoundPairConfig, SoundWeakStrongConfig
+from repcore_audio.preprocessors.spectrogram import LogMelPreprocessor
+from repcore_audio.preprocessors.waveform import Hidden, waveforms
+
+
+class SoundPair:
+    """Views ``a`` and ``b``, changed alike.
+
+    Args:
+        config: see :class:`SoundPairConfig`.
+        preprocessor: cuts and frames the recordings.
+    """
+
+    def __init__(self, config: SoundPairConfig, preprocessor: LogMelPreprocessor) -> None:
+        self.config, self.preprocessor = config, preprocessor
+
+    def build(
+        self, index: int, reader: DatasetReader, generator: np.random.Generator, progress: Progress
+    ) -> Mapping[str, Item]:
+        """Two items of one window: waveforms (n,), of their own length each."""
+        del progress
+        change = partial(changed_sound, preprocessor=self.preprocessor, change=self.config.change)
+        return changed_views(index, reader, self.preprocessor, generator, {"a": change, "b": change})
+
+
+class SoundWeakStrong:
+    """Views ``weak`` and ``strong``.
+
+    Args:
+        config: see :class:`SoundWeakStrongConfig`.
+        preprocessor: cuts and frames the recordings.
+    """
+
+    def __init__(self, config: SoundWeakStrongConfig, preprocessor: LogMelPreprocessor) -> None:
+        self.config, self.preprocessor = config, preprocessor
+
+    def build(
+        self, index: int, reader: DatasetReader, generator: np.random.Generator, progress: Progress
+    ) -> Mapping[str, Item]:
+        """Two items of one window: waveforms (n,), of their own length each."""
+        del progress
+        changes = {
+            name: partial(changed_sound, preprocessor=self.preprocessor, change=change)
+            for name, change in (("weak", self.config.weak), ("strong", self.config.strong))
+        }
+        return changed_views(index, reader, self.preprocessor, generator, changes)
+
+
+def changed_sound(
+    item: Item, generator: np.random.Generator, *, preprocessor: LogMelPreprocessor, change: SoundChange
+) -> Item:
+    """A stretch of the window, at least one patch long, shifted in time, at another level, with noise and hidden parts.
+
+    Noise is measured against the stretch's own power, so that silence stays silent.
+    """
+    (wave,) = waveforms([item])
+    shortest = min(len(wave), preprocessor.log_mel.samples(preprocessor.config.frame_multiple))
+    kept = max(shortest, round(len(wave) * generator.uniform(*change.kept_share)))
+    first = int(generator.integers(len(wave) - kept + 1))
+    wave = wave[first : first + kept]
+    furthest = int(kept * change.shift_share)
+    wave = wave.roll(int(generator.integers(-furthest, furthest + 1)))
+    if change.noise_db is not None:
+        ratio = generator.uniform(*change.noise_db)
+        level = float(wave.square().mean().sqrt()) * 10 ** (-ratio / 20)
+        wave = wave + level * torch.from_numpy(generator.standard_normal(kept, dtype=np.float32))
+    wave = wave * 10 ** (generator.uniform(-change.gain_db, change.gain_db) / 20)
+    frames = min(preprocessor.log_mel.frames(kept), preprocessor.config.frames)
+    bands = preprocessor.config.mel_bins
+    hidden = [_stretch(0, frames, change.stretch_share, generator) for _ in range(change.masked_stretches)]
+    hidden += [_stretch(1, bands, change.band_share, generator) for _ in range(change.masked_bands)]
+    meta = {**item.meta, **preprocessor.frame_facts(frames), "hidden": tuple(hidden)}
+    return replace(item, values=wave, meta=meta)
+
+
+def _stretch(axis: int, size: int, widest: float, generator: np.random.Generator) -> Hidden:
+    """A stretch of uniform width up to ``widest`` of an axis, at a uniform place; something is always left."""
+    width = int(generator.integers(min(int(size * widest), size - 1) + 1))
+    return Hidden(axis, int(generator.integers(size - width + 1)), width)

@@ -1,0 +1,1 @@
+"""Random views of graphs for objectives of any kind."""

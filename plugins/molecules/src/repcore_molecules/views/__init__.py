@@ -1,0 +1,1 @@
+"""Random views of molecules for objectives of any kind."""

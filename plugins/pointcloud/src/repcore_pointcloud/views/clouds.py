@@ -1,0 +1,105 @@
+"""Views ``pointcloud/cloud-pair`` and ``pointcloud/cloud-weak-strong``: parts of a cloud, turned, scaled, roughened.
+
+The number of points stays what the preprocessor was told: a part repeats some of its points, as a small cloud does.
+Where the preprocessor centres and scales clouds, a part is centred and scaled again before the random factor.
+
+Symbols: P points of an item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from repcore.data.views import changed_views
+from repcore.interfaces import DatasetReader, Item, Progress
+from repcore_pointcloud.configs.cloud_views import CloudChange, CloudPairConfig, CloudWeakStrongConfig
+from repcore_pointcloud.preprocessors.point_set import PointSetPreprocessor
+
+UPRIGHT = {"x": 0, "y": 1, "z": 2}
+
+
+class CloudPair:
+    """Views ``a`` and ``b``, changed alike.
+
+    Args:
+        config: see :class:`CloudPairConfig`.
+        preprocessor: chooses and scales the points.
+    """
+
+    def __init__(self, config: CloudPairConfig, preprocessor: PointSetPreprocessor) -> None:
+        self.config, self.preprocessor = config, preprocessor
+
+    def build(
+        self, index: int, reader: DatasetReader, generator: np.random.Generator, progress: Progress
+    ) -> Mapping[str, Item]:
+        """Two items: points float32 (P, 3), labels of the points with them."""
+        del progress
+        change = partial(changed_cloud, change=self.config.change, normalise=self.preprocessor.config.normalise)
+        return changed_views(index, reader, self.preprocessor, generator, {"a": change, "b": change})
+
+
+class CloudWeakStrong:
+    """Views ``weak`` and ``strong``.
+
+    Args:
+        config: see :class:`CloudWeakStrongConfig`.
+        preprocessor: chooses and scales the points.
+    """
+
+    def __init__(self, config: CloudWeakStrongConfig, preprocessor: PointSetPreprocessor) -> None:
+        self.config, self.preprocessor = config, preprocessor
+
+    def build(
+        self, index: int, reader: DatasetReader, generator: np.random.Generator, progress: Progress
+    ) -> Mapping[str, Item]:
+        """Two items: points float32 (P, 3), labels of the points with them."""
+        del progress
+        changes = {
+            name: partial(changed_cloud, change=change, normalise=self.preprocessor.config.normalise)
+            for name, change in (("weak", self.config.weak), ("strong", self.config.strong))
+        }
+        return changed_views(index, reader, self.preprocessor, generator, changes)
+
+
+def changed_cloud(item: Item, generator: np.random.Generator, *, change: CloudChange, normalise: bool) -> Item:
+    """A part of the cloud, filled up to P points, turned about the upright axis, scaled and shaken."""
+    points = item.values["points"].astype(np.float64)
+    rows = _side(points, generator.uniform(*change.kept_share), generator)
+    points = points[rows]
+    centre = points.mean(axis=0)
+    radius = float(np.linalg.norm(points - centre, axis=1).max()) or 1.0
+    points = points - centre
+    if normalise:
+        points, radius = points / radius, 1.0
+    angle = np.deg2rad(generator.uniform(-change.rotation_deg, change.rotation_deg))
+    points = points @ _turn(angle, UPRIGHT[change.up]).T * generator.uniform(*change.scale)
+    shake = change.jitter * np.clip(generator.standard_normal(points.shape), -3.0, 3.0)
+    points = points + radius * shake + (0.0 if normalise else centre)
+    values = {**item.values, "points": points.astype(np.float32)}
+    if "point_labels" in values:
+        values["point_labels"] = values["point_labels"][rows]
+    return replace(item, values=values)
+
+
+def _side(points: np.ndarray, share: float, generator: np.random.Generator) -> np.ndarray:
+    """Rows of the points on one side of a random plane, some of them repeated, P of them; all in order at share 1."""
+    count = len(points)
+    kept = max(1, round(count * share))
+    direction = generator.standard_normal(3)
+    if kept == count:
+        return np.arange(count)
+    rows = np.sort(np.argsort(points @ direction, kind="stable")[:kept])
+    return np.concatenate([rows, generator.choice(rows, count - kept)])
+
+
+def _turn(angle: float, upright: int) -> np.ndarray:
+    """Rotation by ``angle`` radians about a coordinate axis, (3, 3)."""
+    first, second = (upright + 1) % 3, (upright + 2) % 3
+    turn = np.eye(3)
+    turn[first, first] = turn[second, second] = np.cos(angle)
+    turn[first, second], turn[second, first] = -np.sin(angle), np.sin(angle)
+    return turn
