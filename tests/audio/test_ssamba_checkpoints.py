@@ -75,6 +75,8 @@ def test_fine_tuned_files_must_be_told_their_grid(published: dict[str, Tensor]) 
         convert(state, SOURCE, {})
     with pytest.raises(CheckpointError, match="3 x 7 does not hold the 20 positions"):
         convert(state, SOURCE, {"grid": "3x7"})
+    with pytest.raises(CheckpointError, match=r"grid=4x5 leaves open(.|\n)*stride=10"):
+        convert(state, SOURCE, {"grid": "4x5"})
     imported = convert(state, SOURCE, {"grid": "4x5", "stride": "4", "statistics": "esc50"})
     assert imported.encoder_config.stride_time == 4
     assert imported.encoder_config.frames == 4 * 4 + 8

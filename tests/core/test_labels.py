@@ -170,3 +170,23 @@ def test_columns_that_are_lost_and_identifiers_turned_into_dates_are_losses() ->
         "column 'mol_id': 1 identifiers stand more than once, first 'a'"
     ]
     assert read_labels({"patient_id": ["a", "b", "a"]})[0].odd == []
+
+
+def test_only_a_count_of_the_rows_is_a_running_number() -> None:
+    ages = read_label("patient_years", [str(30 + row) for row in range(40)])
+    assert ages.target is not None
+    assert ages.target.kind == "regression"
+    for first in (0, 1):
+        counted = read_label("v", [str(first + row) for row in range(40)])
+        assert (counted.target, counted.reason) == (None, "running numbers")
+    assert read_label("v", ["1", "", "2", "3"] * 1).reason != "running numbers"
+
+
+def test_words_that_mean_missing_are_said_where_the_others_are_classes() -> None:
+    alone = read_label("call", ["None", "bird", "NA", "bird", "None", "bird"])
+    assert alone.target is None
+    assert "3 cells 'NA' and 'None' count as missing" in alone.reason
+    two = read_label("call", ["None", "bird", "frog", "bird", "", "frog"])
+    assert two.target is not None
+    assert two.odd == ["column 'call': 1 cells 'None' count as missing: another word for them makes them a class"]
+    assert read_label("call", ["", "bird", "frog", "bird", "", "frog"]).odd == []

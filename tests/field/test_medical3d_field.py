@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -161,14 +162,15 @@ def test_a_label_of_another_resolution_is_resampled_and_said(tmp_path: Path) -> 
     assert "2 x 2 x 2 mm, its image 1 x 1 x 1 mm): resampled" in sample.meta["remark"]
 
 
-def test_equal_shapes_elsewhere_are_refused_unless_asked(tmp_path: Path) -> None:
+def test_equal_shapes_elsewhere_are_left_out_unless_asked(tmp_path: Path) -> None:
     away = AFFINE.copy()
     away[0, 3] += 500
     label = world_label(AFFINE, SHAPE)
     save(tmp_path / "images" / "a.nii.gz")
     save(tmp_path / "labels" / "a.nii.gz", label, away)
-    with pytest.raises(ItemError, match=r"same shape covers 0% of its image in the world; .* 500 mm apart"):
-        volumes(tmp_path)[0]
+    kept = volumes(tmp_path)[0]
+    assert re.search(r"same shape covers 0% of its image in the world; .* 500 mm apart", kept.meta["labels_left_out"])
+    assert "segmentation" not in kept.targets
     np.testing.assert_array_equal(volumes(tmp_path, label_grid="image")[0].targets["segmentation"].read(), label)
 
 
@@ -488,7 +490,9 @@ def test_probabilities_are_no_ids_unless_a_threshold_is_given(tmp_path: Path) ->
     shares = np.linspace(0, 1, SHAPE[0])[:, None, None] * np.ones(SHAPE)
     save(tmp_path / "images" / "a.nii.gz")
     save(tmp_path / "labels" / "a.nii.gz", shares.astype(np.float32))
-    assert status_of(volumes(tmp_path)) == "labels_not_whole"
+    kept = volumes(tmp_path)[0]
+    assert kept.meta["labels_left_out"].startswith("labels_not_whole: a.nii.gz holds")
+    assert "segmentation" not in kept.targets
     label = volumes(tmp_path, soft_labels=0.5)[0].targets["segmentation"]
     np.testing.assert_array_equal(label.read(), shares.astype(np.float32) >= 0.5)
 

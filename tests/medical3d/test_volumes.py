@@ -227,11 +227,17 @@ def test_four_axes_of_which_one_is_single_are_accepted(tmp_path: Path) -> None:
     assert read_nifti(save(tmp_path / "a.nii.gz", (9, 8, 7, 1))).shape == (9, 8, 7)
 
 
-def test_labels_of_another_size_are_reported(tmp_path: Path) -> None:
+def test_labels_of_another_size_are_left_out_and_said_and_the_image_stays(tmp_path: Path) -> None:
     save(tmp_path / "a_ct.nii.gz")
     save(tmp_path / "a_seg.nii.gz", (5, 5, 5))
-    with pytest.raises(ItemError, match="labels_do_not_fit"):
-        VolumeFolderReader(VolumeFilesConfig(path=str(tmp_path)))[0]
+    sample = VolumeFolderReader(VolumeFilesConfig(path=str(tmp_path)))[0]
+    assert sample.meta["labels_left_out"].startswith("labels_do_not_fit: a_seg.nii.gz covers")
+    assert "segmentation" not in sample.targets
+    preprocessor = VolumePreprocessor(VolumeConfig(crop_edge=8, spacing="native"))
+    preprocessor.fit(VolumeFolderReader(VolumeFilesConfig(path=str(tmp_path))), [0])
+    found = preprocessor.prepare(sample)[0]
+    assert found.status == "labels_left_out"
+    assert found.reason.startswith(sample.meta["labels_left_out"])
 
 
 def test_nothing_to_read_is_said(tmp_path: Path) -> None:

@@ -325,6 +325,7 @@ class CheckpointSpec(Spec):
         target: ``fn(state, source: Path, options: Mapping[str, str]) -> repcore.checkpoints.Imported``.
         sniff: ``fn(keys: frozenset[str]) -> float`` in [0, 1], from key names only.
         encoder: full or short name of the encoder that the converted weights fit.
+        options: name -> words that ``import --option NAME=WORD`` takes; no words = anything. Others are refused.
         files / sha256 / licence: what is published, as far as known.
     """
 
@@ -332,6 +333,7 @@ class CheckpointSpec(Spec):
     target: str = _target()
     sniff: str = _target()
     encoder: str = ""
+    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     files: tuple[str, ...] = ()
     sha256: Mapping[str, str] = field(default_factory=dict)
     licence: str = ""

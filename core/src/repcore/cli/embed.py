@@ -79,6 +79,7 @@ def embed_command(ctx: click.Context, /, **given: Any) -> None:
         raise DataError(f"{str(output)!r} exists", hint="--overwrite, or another file name")
     writer_class = _writer(output)
     from repcore.data.accounting import report_account
+    from repcore.data.guard import named_guard
     from repcore.embedding.model import load
 
     model = load(given["model"], device=torch_device(given["device"]))
@@ -92,11 +93,14 @@ def embed_command(ctx: click.Context, /, **given: Any) -> None:
     ctx.with_resource(sole_writer(output, reporter.info))
     if given["overwrite"] and hasattr(writer_class, "clear_others"):
         writer_class.clear_others(output, header)
-    writer = writer_class(output, header)
+    with named_guard(writer_class, "opening the output", passing=(OSError,)):
+        writer = writer_class(output, header)
     report_account(reader, reporter)
     _run(model, reader, inference, writer, reporter)
     reporter.close()
-    _summary(model, reader, writer, writer.finish(), given["as_json"])
+    with named_guard(writer_class, "finishing the output", passing=(OSError,)):
+        path = writer.finish()
+    _summary(model, reader, writer, path, given["as_json"])
     if given["strict"] and writer.failed:
         ctx.exit(1)
 
@@ -170,6 +174,7 @@ def _run(
 ) -> None:
     import numpy as np
 
+    from repcore.data.guard import named_guard
     from repcore.embedding.inference import run_windows
 
     total, done = len(reader), writer.inputs_done
@@ -186,7 +191,8 @@ def _run(
     )
     with stopping.noted(reporter.info, grace=WINDOW_GRACE) as stop:
         for rows in windows:
-            writer.write(rows)
+            with named_guard(writer, "writing vectors", passing=(OSError,)):
+                writer.write(rows)
             reporter.progress("embedding", writer.inputs_done, total)
             if writer.inputs_done < total:
                 stop.obey(f"{writer.inputs_done:,} of {total:,} rows are kept")

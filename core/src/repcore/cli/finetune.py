@@ -38,6 +38,7 @@ NOT_STORED = ("resume", "out", "device", "as_json")
 @click.option("--read", "settings", multiple=True, metavar="KEY=VALUE", help="Further reader settings (repeatable).")
 @click.option("--ignore", type=int, help="Label value that means unlabelled, of points, voxels, nodes, ...")
 @click.option("--split", default="random", show_default=True, help="Split, as in probe: random, group, scaffold, ...")
+@click.option("--keep-copies-together", is_flag=True, help="Rows with the same content stay on one side of a split.")
 @click.option("--folds", type=int, help="Cross-validation with K folds; groups and classes are respected.")
 @click.option("--seeds", type=int, default=1, show_default=True, help="Number of seeds.")
 @click.option("--ensemble", type=int, default=1, show_default=True, help="Networks trained into one model.")
@@ -86,7 +87,9 @@ def _resumed(folder: RunFolder, model: Path | None, overrides: tuple[str, ...]) 
 
 
 def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: dict[str, Any]) -> None:
+    from repcore.data.copies import copies_across
     from repcore.embedding.model import load
+    from repcore.evaluation.copied_rows import with_copies
     from repcore.evaluation.dense_answers import with_ignored
     from repcore.evaluation.probing import chosen_targets, read_rows
     from repcore.training.finetune import OneTarget
@@ -106,10 +109,14 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
     if len(targets) > 1:
         raise DataError("which label?", labels=", ".join(one.name for one in targets), hint="--label NAME")
     targets[0] = with_ignored(targets[0], request["ignore"])
-    rows = read_rows(OneTarget(reader, targets[0]))
+    together = bool(request.get("keep_copies_together"))
+    rows = with_copies(read_rows(OneTarget(reader, targets[0])), opened.preprocessor, together=together)
     settings = finetune_settings(opened, targets[0], dataset, request["task"], tuple(request["overrides"]))
     plan = _plan(opened, rows, targets[0], request)
     reporter = ConsoleReporter()
+    leak = copies_across(plan, rows.copies, rows.ids)
+    if leak:
+        reporter.warn(leak)
     if folder is None:
         name = run_name(f"{domain}/finetune-{_safe(targets[0].name)}", request["name"])
         folder = RunFolder.create(given["out"], name)

@@ -11,7 +11,7 @@ import click
 from repcore import registry
 from repcore.cli.console import say, show_json
 from repcore.cli.options import json_option
-from repcore.errors import CheckpointError
+from repcore.errors import CheckpointError, ConfigError, require_known
 
 if TYPE_CHECKING:
     from repcore.registry import Entry
@@ -41,7 +41,9 @@ def import_command(checkpoint: Path, **given: Any) -> None:
 
     found = read_checkpoint(checkpoint, entry=given["entry"], allow_namespace=given["allow_namespace"])
     layout = known.checkpoint(given["layout"]) if given["layout"] else _recognise(checkpoint, frozenset(found.state))
-    imported = layout.load()(found.state, checkpoint, _options(given))
+    options = _options(given)
+    check_options(layout, options)
+    imported = layout.load()(found.state, checkpoint, options)
     encoder_entry = known.encoder(layout.spec.encoder, layout.domain)
     encoder = encoder_entry.load()(imported.encoder_config)
     encoder.load_state_dict(imported.state)
@@ -77,14 +79,32 @@ def import_command(checkpoint: Path, **given: Any) -> None:
 
 
 def _options(given: Mapping[str, Any]) -> dict[str, str]:
-    from repcore.config.yaml import parse_override
-
-    options = {key: str(value) for key, value in map(parse_override, given["further"])}
+    options: dict[str, str] = {}
+    for text in given["further"]:
+        name, sign, value = text.partition("=")
+        if not (sign and name.strip() and value.strip()):
+            raise ConfigError(f"--option {text!r} is not KEY=VALUE")
+        if name.strip() in options:
+            raise ConfigError(f"--option {name.strip()} was given twice", got=f"{options[name.strip()]}, {value}")
+        options[name.strip()] = value.strip()
     if given["from_config"] is not None:
         options["from_config"] = str(given["from_config"])
     if given["vocabulary"] is not None:
         options["vocabulary"] = str(given["vocabulary"])
     return options
+
+
+def check_options(layout: Entry[CheckpointSpec], options: Mapping[str, str]) -> None:
+    """Refuse options that the layout does not know, and words that an option does not take.
+
+    Raises:
+        ConfigError: names the nearest one that there is.
+    """
+    known = layout.spec.options
+    require_known(options, known, f"option of layout {layout.full_name}")
+    for name, value in options.items():
+        if known[name]:
+            require_known([value], known[name], f"value of {name} (layout {layout.full_name})")
 
 
 def _recognise(path: Path, keys: frozenset[str]) -> Entry[CheckpointSpec]:

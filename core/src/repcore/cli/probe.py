@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ JOIN_HINT = "--id-column NAME, the same one as with embed; or --by-position if b
 @click.option("--share", type=float, help="Share of the labelled training elements of each class, instead of 600.")
 @click.option("--split", default="random", show_default=True, help="random, group, declared, folds:K, column:NAME, "
               "stratified, or one of the domain's own such as scaffold.")  # fmt: skip
+@click.option("--keep-copies-together", is_flag=True, help="Rows with the same content stay on one side of a split.")
 @click.option("--seeds", type=int, default=3, show_default=True, help="Number of seeds.")
 @click.option("--by-position", is_flag=True, help="Join vectors of a file to rows by position instead of by id.")
 @click.option("--metrics", is_flag=True, help="Every metric, not only the main one.")
@@ -65,10 +67,13 @@ def probe_command(source: Path, **given: Any) -> None:
     features, preprocessor = (_from_file if is_file else _from_model)(source, given, seeds, reporter)
     reporter.close()
     names = label_names(given["label"])
+    leaks: list[str] = []
     tables = [
-        _probe(features, target, preprocessor, given, seeds, external=is_file)
+        _probe(features, target, preprocessor, given, seeds, external=is_file, warn=leaks.append)
         for target in chosen_targets(features.rows.reader, names)
     ]
+    for leak in dict.fromkeys(leaks):
+        reporter.warn(leak)
     written = _write(source, tables, given)
     if given["as_json"]:
         show_json([json.loads(one.to_json()) for one in tables])
@@ -80,9 +85,11 @@ def probe_command(source: Path, **given: Any) -> None:
 
 def _elements(source: Path, given: dict[str, Any], seeds: list[int], reporter: ConsoleReporter) -> None:
     """Labels of points, voxels, frames, nodes or edges."""
+    from repcore.data.copies import copies_across
     from repcore.embedding.dense import level_of
     from repcore.embedding.inference import InferenceOptions
     from repcore.embedding.model import load
+    from repcore.evaluation.copied_rows import with_copies
     from repcore.evaluation.dense_answers import named_classes, with_ignored
     from repcore.evaluation.dense_probing import PROTOCOL, probe_elements
     from repcore.evaluation.probing import LabelledOnly, chosen_targets, read_rows, split_plan
@@ -99,9 +106,13 @@ def _elements(source: Path, given: dict[str, Any], seeds: list[int], reporter: C
     tables = []
     for one in chosen_targets(reader, names, level_of(given["level"])):
         target = with_ignored(one, given["ignore"])
-        rows = read_rows(LabelledOnly(reader, target))
+        together = given["keep_copies_together"]
+        rows = with_copies(read_rows(LabelledOnly(reader, target)), model.preprocessor, together=together)
         values, target = named_classes(rows, target)
         plan = split_plan(model.registry, model.folder.preprocessor_name, rows, target, given["split"], seeds)
+        leak = copies_across(plan, rows.copies, rows.ids)
+        if leak:
+            reporter.warn(leak)
         tables.append(
             probe_elements(model, rows, target, plan, seeds, options, reporter, values=values, share=given["share"])
         )
@@ -120,6 +131,7 @@ def _from_model(
 ) -> tuple[FeatureSets, str]:
     from repcore.embedding.inference import InferenceOptions
     from repcore.embedding.model import load
+    from repcore.evaluation.copied_rows import with_copies
     from repcore.evaluation.probing import compute_features
 
     model = load(source, device=torch_device(given["device"]))
@@ -128,6 +140,8 @@ def _from_model(
     reader = model.reader(given["data"], reader=given["reader"], options=settings, labels=names)
     options = InferenceOptions(batch_size=given["batch_size"], workers=given["workers"], device=model.device)
     features = compute_features(model, reader, seeds, options, reporter)
+    together = given["keep_copies_together"]
+    features.rows = with_copies(features.rows, model.preprocessor, together=together)
     return features, model.folder.preprocessor_name
 
 
@@ -141,6 +155,7 @@ def _from_file(
     from repcore.data.joins import join_rows_by_key
     from repcore.data.readers import open_data
     from repcore.embedding.writers import read_embeddings
+    from repcore.evaluation.copied_rows import with_copies
     from repcore.evaluation.probing import FeatureSets, read_rows
 
     rows, header = read_embeddings(source)
@@ -157,7 +172,7 @@ def _from_file(
         preferences={"labels": names} if names else {},
     )
     report_account(reader, reporter)
-    labelled = read_rows(reader)
+    labelled = with_copies(read_rows(reader), together=given["keep_copies_together"])
     reporter.warn("vectors from a file have no random-init twin: a number alone says little")
     if given["by_position"]:
         reporter.warn(f"vectors and rows are joined by position, as asked: row i of {source.name} is row i of the data")
@@ -174,6 +189,7 @@ def _probe(
     seeds: list[int],
     *,
     external: bool,
+    warn: Callable[[str], None],
 ) -> ProbeTable:
     from repcore.evaluation.probing import probe_features
 
@@ -186,6 +202,7 @@ def _probe(
         split=given["split"],
         seeds=seeds,
         external=external,
+        warn=warn,
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from repcore.data.guard import item_guard, prepare_sample, read_sample
+from repcore.data.guard import concerns_item, is_strict, item_guard, named_guard, prepare_sample, read_sample
 from repcore.data.seeds import generator
 from repcore.data.stream import ItemKey
 from repcore.errors import DataError, ItemError
@@ -40,6 +40,7 @@ class Drawn:
     sample_id: str
     targets: Mapping[str, Any]
     rejected: tuple[Rejected, ...] = ()
+    row: int = -1
 
 
 @dataclass(slots=True)
@@ -102,7 +103,7 @@ class TrainingItems(torch.utils.data.Dataset[Drawn]):
                 items.update(self.views.build(index, _Held(self.reader, index, sample), rng, progress))
         if self.views is None or self.keeps_inputs:
             items[PLAIN] = one_item(self.preprocessor, sample, rng)
-        return Drawn(items, sample.id, sample.targets)
+        return Drawn(items, sample.id, sample.targets, row=index)
 
 
 class _Held:
@@ -143,12 +144,44 @@ class TrainingCollator:
         self.preprocessor, self.targets, self.domain = preprocessor, tuple(targets), domain
 
     def __call__(self, drawn: Sequence[Drawn]) -> LoadedBatch:
-        parts = {name: collated(self.preprocessor, [one.items[name] for one in drawn]) for name in drawn[0].items}
+        try:
+            parts = self._joined(drawn)
+        except Exception as error:
+            if is_strict() or not concerns_item(error):
+                raise
+            drawn = self._without_odd(drawn)
+            with named_guard(self.preprocessor, "joining items to a batch"):
+                parts = self._joined(drawn)
         batch = parts.pop(PLAIN, None) or Batch(inputs=None, size=len(drawn))
         batch.views = parts
         ids = [one.sample_id for one in drawn]
         complete(batch, ids, stack_targets([one.targets for one in drawn], self.targets), self.domain)
         return LoadedBatch(batch, tuple(row for one in drawn for row in one.rejected))
+
+    def _joined(self, drawn: Sequence[Drawn]) -> dict[str, Batch]:
+        return {name: collated(self.preprocessor, [one.items[name] for one in drawn]) for name in drawn[0].items}
+
+    def _without_odd(self, drawn: Sequence[Drawn]) -> list[Drawn]:
+        """Items that cannot even be a batch of their own give their place to a neighbour, and are rejected rows."""
+        reasons: dict[int, ItemError] = {}
+        for place, one in enumerate(drawn):
+            try:
+                with item_guard(self.preprocessor, "making a batch"):
+                    self._joined([one])
+            except ItemError as error:
+                reasons[place] = error
+        good = [one for place, one in enumerate(drawn) if place not in reasons]
+        if not good:
+            return list(drawn)  # no item's fault: the caller says whose
+        filled = []
+        for place, one in enumerate(drawn):
+            if place not in reasons:
+                filled.append(one)
+                continue
+            why, other = reasons[place], good[place % len(good)]
+            told = Rejected(one.row, why.status, why.reason)
+            filled.append(Drawn(other.items, other.sample_id, other.targets, (*one.rejected, told), other.row))
+        return filled
 
 
 def collated(preprocessor: Preprocessor, items: Sequence[Item]) -> Batch:

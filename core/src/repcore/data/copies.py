@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
 import numpy as np
+
+from repcore.data.split_plans import SplitPlan
 
 EXAMPLES = 3
 
@@ -83,6 +86,47 @@ def _differ(one: Any, other: Any) -> bool:  # labels of any kind
     if left.shape != right.shape or left.size > 10_000:  # dense labels follow their input
         return False
     return bool(((left != right) & ~np.isnan(left) & ~np.isnan(right)).any())
+
+
+def joined_keys(keys: Sequence[Collection[Hashable]], *, alone: bool = True) -> list[str | None]:
+    """Rows that share a key, directly or through others, get one name; rows without a key get None.
+
+    Args:
+        keys: of each row.
+        alone: whether a row that shares its keys with no other gets a name, too.
+    """
+    parent = list(range(len(keys)))
+
+    def root(row: int) -> int:
+        while parent[row] != row:
+            parent[row] = parent[parent[row]]
+            row = parent[row]
+        return row
+
+    first: dict[Hashable, int] = {}
+    for row, own in enumerate(keys):
+        for key in own:
+            parent[root(row)] = root(first.setdefault(key, row))
+    number = Counter(root(row) for row in range(len(keys)))
+    return [f"as row {root(row)}" if own and (alone or number[root(row)] > 1) else None for row, own in enumerate(keys)]
+
+
+def copies_across(plan: SplitPlan, copies: Sequence[str | None], ids: Sequence[str]) -> str:
+    """A sentence on test rows whose copy is trained on, in the first seed's splits; empty if there is none."""
+    tested = across = 0
+    example = ""
+    for split in plan.folds[0] if len(copies) else ():
+        trained = {copies[row]: int(row) for row in split.train if copies[row] is not None}
+        found = [int(row) for row in split.test if copies[row] is not None and copies[row] in trained]
+        tested, across = tested + len(split.test), across + len(found)
+        if found and not example:
+            example = f"{ids[found[0]]} = {ids[trained[copies[found[0]]]]}"
+    if not across:
+        return ""
+    return (
+        f"{across:,} of {tested:,} test rows are copies of training rows (first: {example}): scores will be too good; "
+        "--keep-copies-together keeps them on one side"
+    )
 
 
 def content_hash(value: Any) -> bytes:  # inputs are the domain's own kind

@@ -9,14 +9,23 @@ type, message and owner; inside :func:`named_guard` it becomes a ``PluginError``
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from repcore.errors import ItemError, PluginError, RepcoreError
-from repcore.interfaces import DatasetReader, Item, Preprocessor, Sample
+from repcore.errors import (
+    CheckpointError,
+    ConfigError,
+    ItemError,
+    PluginError,
+    RegistryError,
+    RepcoreError,
+    RunError,
+)
+from repcore.interfaces import DatasetReader, Item, Picture, Preprocessor, Sample
 
 FAILED = "failed"  # status of a row on which plugin code raised something unforeseen
+_OF_THE_CALL = (ConfigError, RegistryError, PluginError, CheckpointError, RunError)
 
 
 def is_strict() -> bool:
@@ -96,6 +105,18 @@ def read_sample(reader: DatasetReader, row: int) -> Sample:
         return reader[row]
 
 
+def row_id(reader: DatasetReader, row: int) -> str:
+    """Id of a row whose sample cannot be read; readers may offer ``id_of(row)``."""
+    named = getattr(reader, "id_of", None)
+    if named is None:
+        return str(row)
+    try:
+        with item_guard(reader, "naming a row"):
+            return str(named(row))
+    except ItemError:
+        return str(row)
+
+
 def prepare_sample(preprocessor: Preprocessor, sample: Sample) -> list[Item]:
     """Items of a sample, at least one.
 
@@ -106,18 +127,48 @@ def prepare_sample(preprocessor: Preprocessor, sample: Sample) -> list[Item]:
         items = preprocessor.prepare(sample)
         if not items:
             raise ItemError("empty", "preparation gave no item")
+        for item in items:  # whoever batches by cost later must not stumble over one item
+            preprocessor.cost(item.meta)
         return items
 
 
+def concerns_item(error: Exception) -> bool:
+    """Whether an error can be one item's own, so that the others go on without it.
+
+    Settings, names, versions and interruptions concern the whole call: they fail for every item alike.
+    """
+    return not isinstance(error, _OF_THE_CALL)
+
+
+def draw_sample(render: Callable[[Sample], object], sample: Sample) -> Picture:
+    """A sample drawn by the domain's renderer.
+
+    Raises:
+        ItemError: it cannot be drawn, for whatever reason.
+    """
+    with item_guard(render, "drawing"):
+        picture = render(sample)
+        if not isinstance(picture, Picture):
+            raise ItemError("no_picture", f"{owner_of(render)} returned {type(picture).__name__}, not a Picture")
+        return picture
+
+
 @contextmanager
-def named_guard(owner: Any, doing: str) -> Iterator[None]:  # owner: any object of a plugin
-    """Inside, anything unforeseen becomes a ``PluginError`` that names whose code failed, at what, and with what."""
+def named_guard(
+    owner: Any,  # any object of a plugin
+    doing: str,
+    *,
+    passing: tuple[type[Exception], ...] = (),
+) -> Iterator[None]:
+    """Inside, anything unforeseen becomes a ``PluginError`` that names whose code failed, at what, and with what.
+
+    Args:
+        passing: errors that say enough as they are (of the disk, for writers).
+    """
     try:
         yield
-    except RepcoreError:
-        raise
     except Exception as error:
-        if is_strict():
+        if is_strict() or isinstance(error, (RepcoreError, *passing)):
             raise
         raise PluginError(
             f"{doing} failed: {error_in_words(error)}", code=owner_of(owner), hint="REPCORE_STRICT=1 shows where"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -18,7 +17,7 @@ import numpy as np
 
 from repcore.data.accounting import Accounting, account_of
 from repcore.data.copies import Copies, content_hash
-from repcore.data.guard import item_guard, prepare_sample, read_sample
+from repcore.data.guard import item_guard, prepare_sample, read_sample, row_id
 from repcore.data.item_processes import apart
 from repcore.data.label_facts import label_facts, label_warnings
 from repcore.data.seeds import generator
@@ -30,6 +29,7 @@ SAMPLED_ROWS = 5000
 SECONDS = 30.0  # after which a sample is large enough
 IN_ORDER = 500  # rows that are looked at in order, whatever the time
 EXAMPLES = 5
+LEAST_ROWS = 2  # to train on
 MOST_VALUES = 6  # values of a fact that are written out
 
 
@@ -38,7 +38,7 @@ class Inspection:
     """Findings about a data set.
 
     Args:
-        rows / read: rows in all, and how many of them were looked at.
+        rows / read / usable: rows in all, how many of them were looked at, and how many of these can be used.
         status: prepared rows by status (``ok``, ``truncated``, ...).
         examples: status -> first rows with it and why.
         duplicates: looked-at rows whose input another row has, too.
@@ -51,6 +51,7 @@ class Inspection:
             and largest, other values counted.
         targets: label name -> facts (missing share, range, class counts, positives of each task).
         groups: number of groups; 0 = none. ``groups_across``: those that stand in more than one declared split.
+        undescribed: why facts of rows are missing -> how many rows.
         parts: declared split -> rows.
         account: files, tables, guesses, cells that were not understood.
         warnings: sentences worth reading before training.
@@ -58,6 +59,7 @@ class Inspection:
 
     rows: int
     read: int = 0
+    usable: int = 0
     status: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
     duplicates: int = 0
@@ -70,6 +72,7 @@ class Inspection:
     targets: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     groups: int = 0
     groups_across: list[str] = field(default_factory=list)
+    undescribed: dict[str, str] = field(default_factory=dict)
     parts: dict[str, int] = field(default_factory=dict)
     account: Accounting = field(default_factory=Accounting)
     warnings: list[str] = field(default_factory=list)
@@ -132,7 +135,8 @@ class Seen:
     Args:
         costs: of its items.
         inputs / items: hashes of what was read, and of what it became; None where there is nothing.
-        told: facts of the reader, the preprocessor and the items.
+        told: facts of the reader, the preprocessor and the items; ``undescribed`` says why some are missing.
+        is_usable: whether it was read and prepared.
     """
 
     row: int
@@ -145,12 +149,15 @@ class Seen:
     targets: Mapping[str, Any] = field(default_factory=dict)
     group: str | None = None
     told: Mapping[str, Any] = field(default_factory=dict)
+    undescribed: Sequence[str] = ()
+    is_usable: bool = False
 
 
 def look_at(reader: DatasetReader, preprocessor: Preprocessor | None, row: int) -> Seen:
     """Read and prepare one row the way training does."""
     seen = Seen(row, "")
-    sample, items = None, None
+    sample: Sample | None = None
+    items: list[Item] | None = None
     try:
         sample = read_sample(reader, row)
         if preprocessor is not None:
@@ -159,34 +166,31 @@ def look_at(reader: DatasetReader, preprocessor: Preprocessor | None, row: int) 
             noted = next((item for item in items if item.status != "ok"), None)
             if noted is not None:
                 seen.status, seen.reason = noted.status, noted.reason
-        with item_guard(reader, "describing"):
-            _describe(seen, sample, items, (reader, preprocessor))
+        seen.is_usable = True
     except ItemError as error:
         seen.status, seen.reason = error.status, error.reason
-        if sample is not None and seen.inputs is None:
-            with suppress(ItemError), item_guard(reader, "describing"):
-                _describe(seen, sample, None, (reader, preprocessor))
-    seen.id = sample.id if sample is not None else row_name(reader, row)
+    seen.id = sample.id if sample is not None else row_id(reader, row)
+    if sample is not None:
+        _describe(seen, sample, items, (reader, preprocessor))
     return seen
 
 
 def _describe(seen: Seen, sample: Sample, items: Sequence[Item] | None, codes: Sequence[Any]) -> None:
-    told = dict(sample.meta)
+    told, missing = dict(sample.meta), []
     for code in codes:
         describe = getattr(code, "describe", None)
-        if describe is not None:
-            told.update(describe(sample))
+        if describe is None:
+            continue
+        try:
+            with item_guard(code, "describing"):
+                told.update(describe(sample))
+        except ItemError as error:  # facts are for people: a row is no worse without them
+            missing.append(error.reason)
     for item in items or ():
         told.update({f"item {name}": value for name, value in item.meta.items() if _is_plain(value)})
     seen.items = None if items is None else content_hash([item.values for item in items])
-    seen.targets, seen.group, seen.told = dict(sample.targets), sample.group, told
+    seen.targets, seen.group, seen.told, seen.undescribed = dict(sample.targets), sample.group, told, missing
     seen.inputs = content_hash(sample.inputs)
-
-
-def row_name(reader: DatasetReader, row: int) -> str:
-    """Id of a row that was not read, where the reader knows it."""
-    named = getattr(reader, "id_of", None)
-    return str(row) if named is None else str(named(row))
 
 
 def _seen_rows(
@@ -198,7 +202,7 @@ def _seen_rows(
         return
 
     def given_up(row: int, error: ItemError) -> Seen:
-        return Seen(row, row_name(reader, row), error.status, error.reason)
+        return Seen(row, row_id(reader, row), error.status, error.reason)
 
     yield from apart(work, map(int, rows), timeout, given_up)
 
@@ -216,11 +220,15 @@ class _Look:
         self.groups: dict[str, set[str]] = {}
         self.costs: list[int] = []
         self.facts: dict[str, list[Any]] = {}
+        self.undescribed: dict[str, list[str]] = {}
 
     def note(self, seen: Seen) -> None:
         """Take one row in."""
         self.costs.extend(seen.costs)
         self.found.status[seen.status] += 1
+        self.found.usable += seen.is_usable
+        for reason in seen.undescribed:
+            self.undescribed.setdefault(reason, []).append(seen.id)
         if seen.status != "ok" and len(self.found.examples.setdefault(seen.status, [])) < EXAMPLES:
             self.found.examples[seen.status].append(f"row {seen.row} ({seen.id}): {seen.reason}")
         if seen.inputs is None:
@@ -240,6 +248,7 @@ class _Look:
         found, copies = self.found, self.copies
         found.duplicates, found.near_copies = copies.same, copies.near
         found.across_splits, found.contradicting, found.copies = copies.across, copies.contradicting, copies.examples
+        found.undescribed = {reason: f"{len(ids)} rows, first {ids[0]}" for reason, ids in self.undescribed.items()}
         found.groups = len(self.groups)
         found.groups_across = sorted(name for name, parts in self.groups.items() if len(parts - {""}) > 1)
         costs = self.costs
@@ -284,7 +293,12 @@ def _warnings(found: Inspection) -> Iterator[str]:
     if bad:
         kinds = ", ".join(f"{count} {name}" for name, count in found.status.most_common() if name != "ok")
         yield f"{bad} of {found.read} rows are not clean: {kinds}"
+    least = 1 if "train" in found.parts else LEAST_ROWS  # as training takes them
+    if found.read == found.rows and found.usable < least:
+        yield "1 usable row: enough to embed, too few to train on" if found.usable else "no usable row"
     yield from _lost(found.account)
+    for reason, rows in found.undescribed.items():
+        yield f"facts are missing of {rows}: {reason}"
     pairs = {kind: f" (first: {'; '.join(shown)})" for kind, shown in found.copies.items()}
     if found.duplicates:
         yield f"{found.duplicates} rows repeat the input of another row{pairs.get('same', '')}"

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from repcore.data.accounting import Accounting
-from repcore.data.cells import Decimal, NumberColumn, decimal_sign, looks_like, read_numbers, words_of
+from repcore.data.cells import Decimal, NumberColumn, decimal_sign, is_missing, looks_like, read_numbers, words_of
 from repcore.data.groups import is_group_name, plain_name
 from repcore.data.splits import PART_NAMES
 from repcore.errors import DataError
@@ -135,7 +135,7 @@ def read_label(
         return LabelColumn(name, None, numbers.values, "every cell is empty", change=change)
     if numbers.number_share >= LEAST_NUMBERS:
         return _of_numbers(numbers, said, uncertain, change)
-    return _of_words(numbers, words_of(held), change)
+    return _of_words(numbers, words_of(held), change, _said_missing(held))
 
 
 def read_labels(
@@ -220,7 +220,7 @@ def _of_numbers(numbers: NumberColumn, said: str, uncertain: Uncertain, change: 
         only = f"; only {_text(found[0])} stands in it" if len(found) == 1 else ""
         why = f"cells are {_text(names[0])} and {_text(names[1])}{only}"
         return _classes(numbers, names, why, change)
-    if whole and len(known) > 2 and _is_running(known):
+    if whole and len(values) > 2 and _is_running(values):
         return LabelColumn(name, None, values, "running numbers", numbers.sentences(), change=change)
     if whole and _few_whole(name, found, counts):
         return _classes(numbers, found, f"{len(found)} different whole numbers", change)
@@ -257,7 +257,18 @@ def _uncertain(numbers: NumberColumn, meaning: Uncertain, change: str) -> LabelC
     )
 
 
-def _of_words(numbers: NumberColumn, words: Sequence[str | None], change: str) -> LabelColumn:
+def _said_missing(cells: Sequence[Any]) -> str:
+    """Words such as None and NA, which count as missing but may be meant as a class; empty where there is none."""
+    found = Counter(
+        str(cell).strip() for cell in cells if isinstance(cell, str) and cell.strip().isalpha() and is_missing(cell)
+    )
+    shown = " and ".join(map(repr, sorted(found)[:3]))
+    return (
+        f"{found.total():,} cells {shown} count as missing: another word for them makes them a class" if found else ""
+    )
+
+
+def _of_words(numbers: NumberColumn, words: Sequence[str | None], change: str, missing: str = "") -> LabelColumn:
     name, filled = numbers.name, [word for word in words if word is not None]
     odd = numbers.sentences() if numbers.number_share > 0.0 else []
     found = set(filled)
@@ -268,13 +279,13 @@ def _of_words(numbers: NumberColumn, words: Sequence[str | None], change: str) -
     if separator:
         return _multilabel(name, words, separator, f"cells hold several labels separated by {separator!r}", change)
     if len(found) == 1:
-        return LabelColumn(
-            name, None, np.full(len(words), np.nan), f"every filled cell is {filled[0]!r}", change=change
-        )
+        why = "; ".join(filter(None, (f"every filled cell is {filled[0]!r}", missing)))
+        return LabelColumn(name, None, np.full(len(words), np.nan), why, change=change)
     if lower <= set(PART_NAMES):
         return LabelColumn(name, None, np.full(len(words), np.nan), "its words name parts of a split", change=change)
     if len(found) <= MOST_WORD_CLASSES and len(filled) >= 2 * len(found):
-        return _word_classes(name, words, f"{len(found)} different words", [], change)
+        said = [f"column {name!r}: {missing}"] if missing else []
+        return _word_classes(name, words, f"{len(found)} different words", said, change)
     looks = ", ".join(f"{len(rows):,} look like {kind}" for kind, rows in list(numbers.odd.items())[:3])
     why = f"{len(found):,} different texts in {len(filled):,} filled cells ({looks}), first {filled[0][:40]!r}"
     return LabelColumn(name, None, np.full(len(words), np.nan), why, odd, change=change)
@@ -388,9 +399,9 @@ def _odd_identifiers(name: str, cells: Sequence[Any]) -> list[str]:
     return said
 
 
-def _is_running(known: np.ndarray) -> bool:
-    step = np.diff(known)
-    return bool((step == 1.0).all())
+def _is_running(values: np.ndarray) -> bool:
+    """Whether the cells count the rows: 0 to N-1 or 1 to N in order (ages 30, 31, 32, ... do not)."""
+    return bool(values[0] in (0.0, 1.0) and (np.diff(values) == 1.0).all())
 
 
 def _alike(names: Sequence[str]) -> list[list[str]]:

@@ -9,15 +9,16 @@ Symbols: E elements of an item, N elements of a sample, K outputs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from repcore.data.batching import plain_batch
-from repcore.data.guard import item_guard
+from repcore.data.guard import as_item_error, concerns_item, item_guard
 from repcore.embedding.inference import InferenceOptions, windows_of
 from repcore.embedding.windows import PreparedRow
 from repcore.errors import ConfigError, DataError, ItemError, PluginError
@@ -69,13 +70,22 @@ def find_place(
     Raises:
         DataError: no row can be used. ConfigError: the encoder has no tokens.
     """
-    row = next((one for one in rows if one.items), None)
-    if row is None:
-        raise DataError("no row can be used, so nothing shows which tokens the encoder gives")
-    batch = plain_batch(preprocessor, row.items[:1], [_sample(row)], (), "").to(device)
+    features, problem = None, ""
     was_training = encoder.training
-    features: Features = encoder.eval()(batch)
+    encoder.eval()
+    for row in rows:
+        try:
+            if row.items:
+                with _network_guard(preprocessor):
+                    batch = plain_batch(preprocessor, row.items[:1], [_sample(row)], (), "").to(device)
+                    features = cast(Features, encoder(batch))
+                break
+            problem = problem or row.reason
+        except ItemError as error:
+            problem = problem or error.reason
     encoder.train(was_training)
+    if features is None:
+        raise DataError("no row can be used, so nothing shows which tokens the encoder gives", first_reason=problem)
     if not features.tokens:
         raise ConfigError(f"{type(encoder).__name__} gives no tokens, so it has no level {level!r}")
     back = [name for name, tokens in features.tokens.items() if tokens.source is not None]
@@ -121,7 +131,10 @@ def dense_row(
     if not row.items:
         return DenseRow(row.id, row.status, row.reason, None, labels)
     try:
-        outputs = [_of_item(function, preprocessor, row, number, options, domain) for number in range(len(row.items))]
+        with _network_guard(preprocessor):
+            outputs = [
+                _of_item(function, preprocessor, row, number, options, domain) for number in range(len(row.items))
+            ]
         with item_guard(preprocessor, "going back to elements"):
             found = restored(preprocessor, row, outputs, level)
             columns = _elements(preprocessor, row, level)
@@ -131,6 +144,18 @@ def dense_row(
         return DenseRow(row.id, "not_finite", "the network gave NaN or Inf for every element", None, labels)
     answer = DenseAnswer(_sample(row), level, found, target, tuple(values), columns)
     return DenseRow(row.id, row.status, row.reason, answer, labels)
+
+
+@contextmanager
+def _network_guard(preprocessor: Preprocessor) -> Iterator[None]:
+    """One row that cannot be batched or run is a row; what concerns every row alike goes through."""
+    try:
+        yield
+    except Exception as error:
+        if not concerns_item(error):
+            raise
+        converted = as_item_error(error, preprocessor, "batching and running the network")
+        raise converted from error
 
 
 def _elements(preprocessor: Preprocessor, row: PreparedRow, level: str) -> dict[str, np.ndarray]:

@@ -6,6 +6,7 @@ input row. ``-o FILE.csv`` (tsv, parquet, npz) is a table of all elements of all
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from repcore.data.guard import concerns_item, error_in_words, is_strict
 from repcore.embedding.answers import column_of, output_names
 from repcore.embedding.dense import DenseRow
 from repcore.embedding.prediction_files import TableWriter
@@ -24,6 +26,7 @@ from repcore.specs import TargetSpec
 INDEX = "index.csv"
 MANY_OUTPUTS = 64
 HELD_ELEMENTS = 100_000
+_OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES})
 
 
 def write_npz(path: Path, answer: DenseAnswer) -> None:
@@ -88,6 +91,10 @@ class FolderWriter:
                 elements = float(np.isfinite(row.answer.outputs).all(-1).sum())
             except DataError as error:  # this format cannot hold this answer
                 status, reason = "not_written", " ".join(str(error).split())
+            except Exception as error:  # a writer that stumbles over one answer; a full disk ends the work
+                if is_strict() or not concerns_item(error) or getattr(error, "errno", None) in _OF_THE_DISK:
+                    raise
+                status, reason = "not_written", f"{error_in_words(error)} (in {self.entry.full_name})"
         cells: dict[str, list[Any]] = {"file": [name], "elements": [elements]}
         cells.update({key: [value] for key, value in columns.items()})
         self.index.write([row.id], [status], [reason], cells)

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from repcore.data.batching import plain_batch
+from repcore.data.guard import concerns_item, is_strict, item_guard, row_id
 from repcore.embedding.pooling import pool
 from repcore.embedding.windows import (
     WINDOW_BYTES,
@@ -25,10 +26,9 @@ from repcore.embedding.windows import (
     prepare_row,
     prepare_rows,
     prepared_windows,
-    row_id,
 )
 from repcore.embedding.windows_apart import windows_apart
-from repcore.errors import ConfigError
+from repcore.errors import ConfigError, ItemError
 from repcore.interfaces import Batch, DatasetReader, EmbeddingRows, Features, Preprocessor, Sample
 
 __all__ = [
@@ -155,26 +155,63 @@ def map_prepared(
     costs = [preprocessor.cost(item.meta) for _, item in flat]
     vectors: np.ndarray | None = None
     weights = np.zeros(len(rows))
-    for chosen in batches_by_cost(costs, options.batch_size, options.cost_budget):
+
+    def values_of(chosen: Sequence[int]) -> np.ndarray:
         items = [flat[i][1] for i in chosen]
         samples = [_sample_of(rows[flat[i][0]]) for i in chosen]
         batch = plain_batch(preprocessor, items, samples, (), domain).to(options.device)
-        values = function(batch).float().cpu().numpy()
-        if vectors is None:
-            vectors = np.zeros((len(rows), values.shape[1]))
-        for i, value in zip(chosen, values, strict=True):
+        values: np.ndarray = function(batch).float().cpu().numpy()
+        return values
+
+    failed: dict[int, ItemError] = {}
+    for chosen in batches_by_cost(costs, options.batch_size, options.cost_budget):
+        for i, value in _one_by_one(values_of, chosen, preprocessor):
             number, item = flat[i]
+            if isinstance(value, ItemError):
+                failed.setdefault(number, value)
+                continue
+            if vectors is None:
+                vectors = np.zeros((len(rows), len(value)))
             vectors[number] += item.weight * value
             weights[number] += item.weight
     if vectors is None:
         vectors = np.zeros((len(rows), width))
+    weights[list(failed)] = 0.0  # a row of which one window failed has no vector
     empty = weights == 0
     vectors[~empty] /= weights[~empty, None]
     vectors[empty] = np.nan
     if options.normalise:
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     status, reason = _judged(rows, vectors, empty)
+    for number, error in failed.items():
+        status[number], reason[number] = error.status, error.reason
     return EmbeddingRows([row.id for row in rows], vectors.astype(np.float32), status, reason)
+
+
+def _one_by_one(
+    values_of: Callable[[Sequence[int]], np.ndarray], chosen: Sequence[int], preprocessor: Preprocessor
+) -> Iterator[tuple[int, np.ndarray | ItemError]]:
+    """Values of a batch, item by item; where the batch fails as a whole each item is tried alone, and the one to
+    blame gets its reason.
+
+    Raises:
+        RepcoreError: what concerns every item alike (a setting, a missing part).
+    """
+    try:
+        values = values_of(chosen)
+    except Exception as error:
+        if is_strict() or not concerns_item(error):
+            raise
+        for i in chosen:
+            try:
+                with item_guard(preprocessor, "batching and running the network"):
+                    alone = values_of([i])[0]
+            except ItemError as own:
+                yield i, own
+            else:
+                yield i, alone
+        return
+    yield from zip(chosen, values, strict=True)
 
 
 def _judged(rows: list[PreparedRow], vectors: np.ndarray, empty: np.ndarray) -> tuple[list[str], list[str]]:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-from repcore.data.guard import prepare_sample, read_sample
+from repcore.data.guard import prepare_sample, read_sample, row_id
 from repcore.data.item_processes import apart
 from repcore.errors import ItemError
 from repcore.interfaces import DatasetReader, Item, Preprocessor, Sample
@@ -132,12 +132,6 @@ def prepare_rows(
 ) -> list[PreparedRow]:
     """A bounded number of rows held in memory, to be embedded again and again (diagnostics)."""
     return list(_rows(reader, preprocessor, np.asarray(rows, np.int64), workers, whole=False))
-
-
-def row_id(reader: DatasetReader, row: int) -> str:
-    """Id of a row whose sample cannot be read; readers may offer ``id_of(row)``."""
-    named = getattr(reader, "id_of", None)
-    return str(row) if named is None else str(named(row))
 
 
 def size_of(value: Any) -> int:  # items hold the domain's own kinds

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ import numpy as np
 
 from repcore.config.resolve import resolve_part
 from repcore.data.batching import label_array
-from repcore.data.guard import read_sample
+from repcore.data.copies import content_hash, copies_across, joined_keys
+from repcore.data.guard import item_guard, named_guard, owner_of, read_sample
 from repcore.data.split_plans import SplitInputs, SplitPlan, in_rows, order_by_id, plan_splits
 from repcore.embedding.inference import InferenceOptions, embed_prepared, row_id, windows_of
 from repcore.embedding.model import Model
@@ -36,12 +37,20 @@ class LabelledRows:
 
     Inputs of more than a few kilobytes and labels of elements are not kept: ``dense`` holds, by label name, how many
     elements of each row have which value.
+
+    Args:
+        content: hash of each row's input; empty bytes where a row cannot be read.
+        copies: a name that rows with the same content share; see :mod:`repcore.evaluation.copied_rows`.
+        together: copies count as groups.
     """
 
     ids: list[str]
     samples: list[Sample | None]
     reader: DatasetReader
     dense: Mapping[str, list[dict[int, int]]] = field(default_factory=dict)
+    content: Sequence[bytes] = ()
+    copies: Sequence[str | None] = ()
+    together: bool = False
 
     @property
     def readable(self) -> np.ndarray:
@@ -51,7 +60,10 @@ class LabelledRows:
     @property
     def groups(self) -> list[str | None]:
         """Leakage key of each row; None where it has none."""
-        return [None if one is None else one.group for one in self.samples]
+        own = [None if one is None else one.group for one in self.samples]
+        if not self.together:
+            return own
+        return joined_keys([[one for one in keys if one is not None] for keys in zip(own, self.copies, strict=True)])
 
     def labelled(self, target: TargetSpec) -> np.ndarray:
         """Bool (N,): rows with a label, or with a labelled element."""
@@ -72,6 +84,7 @@ def read_rows(reader: DatasetReader) -> LabelledRows:
     samples: list[Sample | None] = []
     levels = {spec.name: spec for spec in reader.targets if spec.level != "item"}
     dense: dict[str, list[dict[int, int]]] = {name: [] for name in levels}
+    content: list[bytes] = []
     for row in range(len(reader)):
         try:
             sample: Sample | None = read_sample(reader, row)
@@ -82,7 +95,8 @@ def read_rows(reader: DatasetReader) -> LabelledRows:
             value = None if sample is None else sample.targets.get(name)
             dense[name].append({} if value is None else counted(value, spec))
         samples.append(None if sample is None else _slim(sample, levels))
-    return LabelledRows(ids, samples, reader, dense)
+        content.append(b"" if sample is None else content_hash(sample.inputs))
+    return LabelledRows(ids, samples, reader, dense, content)
 
 
 class LabelledOnly:
@@ -98,7 +112,7 @@ class LabelledOnly:
         return len(self._reader)
 
     def __getitem__(self, index: int) -> Sample:
-        return self._reader[index]
+        return read_sample(self._reader, index)
 
 
 def _slim(sample: Sample, levels: Mapping[str, TargetSpec]) -> Sample:
@@ -148,18 +162,30 @@ def split_plan(
 ) -> SplitPlan:
     """Splits by core's words or the domain's own name (for example ``scaffold``)."""
     own = registry.preprocessor(preprocessor_name).spec.splits if preprocessor_name else {}
+    asked, split = split, _in_groups(split) if rows.together else split
     order = order_by_id(rows.ids)
     inputs = _split_inputs(rows, target, split, order)
     if split in own:
         function = registry.preprocessor(preprocessor_name).load("splits", split)
-        plan = plan_splits(function, inputs, seeds)
+        with named_guard(function, f"--split {split}"):
+            plan = plan_splits(function, inputs, seeds)
         return in_rows(SplitPlan(split, plan.folds, plan.seeded), order)
     try:
-        return in_rows(plan_splits(split, inputs, seeds), order)
+        plan = plan_splits(split, inputs, seeds)
+        title = plan.title if split == asked else f"{asked}, copies together"
+        return in_rows(SplitPlan(title, plan.folds, plan.seeded), order)
     except ConfigError as error:
         if own and error.summary.find(split) >= 0:
             error.facts["splits_of_the_domain"] = ", ".join(own)
         raise
+
+
+def _in_groups(split: str) -> str:
+    """The word for the same split with whole groups; splits with a rule of their own stay what they are."""
+    word, sign, detail = split.partition(":")
+    return {"random": "group", "stratified": "group", "folds": "group-folds", "stratified-folds": "group-folds"}.get(
+        word, word
+    ) + (sign + detail)
 
 
 def _split_inputs(rows: LabelledRows, target: TargetSpec, split: str, order: np.ndarray) -> SplitInputs:
@@ -245,7 +271,12 @@ def compute_features(
     joined = {name: np.concatenate(found) for name, found in parts.items()}
     matrices: dict[str, Any] = {TRAINED: joined[TRAINED]}
     matrices[RANDOM_INIT] = [joined[f"{RANDOM_INIT} {seed}"] for seed in seeds]
-    matrices.update({} if raw is None else raw.joined())
+    for name, values in ({} if raw is None else raw.joined()).items():
+        if np.isfinite(values).all(1).any():
+            matrices[name] = values
+        else:  # the other features are worth their numbers
+            assert raw is not None
+            reporter.warn(f"no row has raw features {name!r} ({owner_of(raw.functions[name])}): left out")
     return FeatureSets(matrices, rows, failed)
 
 
@@ -283,14 +314,22 @@ def raw_features(model: Model, rows: LabelledRows) -> dict[str, np.ndarray]:
     raw = _RawFeatures(model)
     for start in range(0, len(rows.ids), 256):
         chosen = range(start, min(start + 256, len(rows.ids)))
-        raw.add([None if rows.samples[row] is None else rows.reader[row] for row in chosen])
+        raw.add([None if rows.samples[row] is None else _read(rows.reader, row) for row in chosen])
     return raw.joined()
+
+
+def _read(reader: DatasetReader, row: int) -> Sample | None:
+    try:
+        return read_sample(reader, row)
+    except ItemError:
+        return None
 
 
 def _baseline(function: Baseline, preprocessor: Preprocessor, samples: list[Sample]) -> np.ndarray:
     """Features of all samples (n, D); those that the baseline cannot use become NaN."""
     try:
-        return np.asarray(function(preprocessor, samples), np.float64)
+        with item_guard(function, "raw features"):
+            return np.asarray(function(preprocessor, samples), np.float64)
     except ItemError:  # some sample is to blame: find it, the others keep their features
         each = [_one_baseline(function, preprocessor, sample) for sample in samples]
         width = max((len(one) for one in each if one is not None), default=1)
@@ -299,7 +338,8 @@ def _baseline(function: Baseline, preprocessor: Preprocessor, samples: list[Samp
 
 def _one_baseline(function: Baseline, preprocessor: Preprocessor, sample: Sample) -> np.ndarray | None:
     try:
-        return np.asarray(function(preprocessor, [sample]), np.float64)[0]
+        with item_guard(function, "raw features"):
+            return np.asarray(function(preprocessor, [sample]), np.float64)[0]
     except ItemError:
         return None
 
@@ -314,18 +354,23 @@ def probe_features(
     split: str,
     seeds: Sequence[int],
     external: bool = False,
+    warn: Callable[[str], None] | None = None,
 ) -> ProbeTable:
     """One target under one or several protocols.
 
     Args:
         protocols: probe names; the default for the kind of label if empty.
         external: features without a random-init twin.
+        warn: is told of test rows whose copy is trained on.
     """
     names = protocols or [DEFAULT_PROTOCOL.get(target.kind, "")]
     if not names[0]:
         raise ConfigError(f"no default probe for {target.kind} labels", hint="--protocol NAME@VERSION")
     probes: Mapping[str, Probe] = {name: build_probe(registry, name, target) for name in names}
     plan = split_plan(registry, preprocessor_name, features.rows, target, split, seeds)
+    leak = copies_across(plan, features.rows.copies, features.rows.ids)
+    if leak and warn is not None:
+        warn(leak)
     labels = features.rows.labels(target)
     return run_probe(features.matrices, labels, target, plan, probes, seeds, external=external)
 

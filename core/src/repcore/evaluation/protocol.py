@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from repcore.data.guard import named_guard
 from repcore.data.split_plans import SplitPlan
-from repcore.errors import ConfigError, DataError, RunError
+from repcore.errors import ConfigError, DataError, PluginError, RunError
 from repcore.evaluation.baselines import CONSTANT, constant_predictor, constants, predictor_title
 from repcore.evaluation.comparison import Comparison, compare, mean_and_deviation, seed_value
 from repcore.evaluation.metrics import Scores, described, metric_of, primary_metric
@@ -159,9 +160,14 @@ def run_probe(
     for protocol, probe in probes.items():
         # features are small: BLAS threads cost more than they bring, and many times more on a busy machine
         with threadpool_limits(1, user_api="blas"):
-            scored = {name: _scored(probe, given, truth, target, plan, seeds) for name, given in matrices.items()}
-        for name, scores in scored.items():
-            entries += entries_of(name, protocol, scores, target, chosen)
+            tried = {name: _tried(probe, given, truth, target, plan, seeds) for name, given in matrices.items()}
+        scored: dict[str, list[list[Scores]]] = {}
+        for name, result in tried.items():
+            if isinstance(result, PluginError):
+                entries.append(_no_entry(name, protocol, result, chosen))
+                continue
+            scored[name] = result
+            entries += entries_of(name, protocol, result, target, chosen)
         comparisons += comparisons_of(protocol, scored, target, chosen)
     return ProbeTable(
         target=target,
@@ -262,6 +268,38 @@ def _scored(
     return result
 
 
+def _tried(
+    probe: Probe,
+    matrices: Sequence[np.ndarray],
+    truth: np.ndarray,
+    target: TargetSpec,
+    plan: SplitPlan,
+    seeds: Sequence[int],
+) -> list[list[Scores]] | PluginError:
+    """Scores, or the named failure of the probe's own code on these features: others keep their numbers."""
+    try:
+        with named_guard(probe, "scoring"):
+            return _scored(probe, matrices, truth, target, plan, seeds)
+    except PluginError as error:
+        return error
+
+
+def _no_entry(name: str, protocol: str, error: PluginError, metric: str) -> ProbeEntry:
+    meaning = described(metric)
+    return ProbeEntry(
+        features=name,
+        probe=protocol,
+        metric=metric,
+        higher_is_better=meaning.higher_is_better,
+        unit="",
+        values=(),
+        mean=math.nan,
+        deviation=math.nan,
+        primary=True,
+        notes=(f"{error.summary} (in {error.facts.get('code', '?')})",),
+    )
+
+
 def _as_scores(given: Mapping[str, float]) -> Scores:
     """A plugin's probe may return a plain mapping."""
     return given if isinstance(given, Scores) else Scores(given)
@@ -310,7 +348,11 @@ def comparisons_of(
     protocol: str, scored: Mapping[str, Sequence[Sequence[Scores]]], target: TargetSpec, metric: str
 ) -> list[Comparison]:
     """The trained encoder (or the first external set) against every other set."""
+    if not scored:
+        return []
     first = TRAINED if TRAINED in scored else next(iter(scored))
+    if first == RANDOM_INIT:  # nothing of one's own to compare
+        return []
     reported = scored[first][0][0]
     shown = metric if metric in reported else next(iter(reported), metric)
     others = sorted((name for name in scored if name != first), key=lambda name: name != RANDOM_INIT)

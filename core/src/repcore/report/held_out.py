@@ -16,6 +16,7 @@ import torch
 from repcore.checkpoints.model_folder import read_model
 from repcore.config.resolve import ResolvedRun, resolve_plain
 from repcore.data.batching import label_array
+from repcore.data.guard import error_in_words, is_strict, read_sample
 from repcore.data.preparation import prepared
 from repcore.data.readers import open_part
 from repcore.data.seeds import generator
@@ -68,7 +69,7 @@ class HeldOut:
         """The whole sample behind one point, read again."""
         if self.reader is None:
             raise DataError("the data set is not open")
-        return self.reader[int(self.rows[place])]
+        return read_sample(self.reader, int(self.rows[place]))
 
 
 def held_out(record: RunRecord, registry: Registry) -> HeldOut:
@@ -85,8 +86,10 @@ def held_out(record: RunRecord, registry: Registry) -> HeldOut:
     except RepcoreError as error:
         return HeldOut(notes=[f"Held-out items could not be embedded: {error.summary}.", _remedy(error)])
     except Exception as error:  # a plugin's own code failed: the rest of the report must not be lost with it
+        if is_strict():
+            raise
         log.warning("report: held-out items could not be embedded", exc_info=True)
-        return HeldOut(notes=[f"Held-out items could not be embedded: {type(error).__name__}: {error}"])
+        return HeldOut(notes=[f"Held-out items could not be embedded: {error_in_words(error)}"])
     return found
 
 

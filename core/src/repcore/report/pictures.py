@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from repcore.data.guard import draw_sample, error_in_words
 from repcore.errors import RepcoreError
 from repcore.interfaces import Picture
 from repcore.report.held_out import HeldOut
@@ -56,18 +57,12 @@ class Artist:
     def _drawing(self, place: int) -> Picture | None:
         assert self._found.render is not None
         try:
-            picture = self._found.render(self._found.sample(place))
-        except RepcoreError as error:
-            self.problem = self.problem or error.summary
-            return None
-        except Exception as error:  # one item's drawing must not cost the report
+            return draw_sample(self._found.render, self._found.sample(place))
+        except RepcoreError as error:  # one item's drawing must not cost the report
             log.warning("report: item %s cannot be drawn", self._found.ids[place], exc_info=True)
-            self.problem = self.problem or f"{type(error).__name__}: {error}"
+            words = error_in_words(error.__cause__) if error.__cause__ is not None else error.summary
+            self.problem = self.problem or words
             return None
-        if not isinstance(picture, Picture):
-            self.problem = self.problem or f"render returned {type(picture).__name__}, not a Picture"
-            return None
-        return picture
 
     def inline(self, places: Sequence[int]) -> list[Picture | None]:
         """Pictures that are looked at together: all of them, or none where the page has no room for all."""

@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
+from repcore.data.guard import error_in_words, is_strict, owner_of
 from repcore.data.seeds import mix
 from repcore.interfaces import Batch, Objective, Picture, Progress
 from repcore.training.assembly import RunParts
@@ -41,6 +42,11 @@ def write_pictures(parts: RunParts, folder: RunFolder, progress: Progress) -> st
     parts.objective.eval()
     try:
         lines, problem = _drawn(parts, draw, progress)
+    except Exception as error:  # rows that cannot be drawn from any more: the run itself is finished
+        if is_strict():
+            raise
+        log.warning("rows for pictures cannot be read", exc_info=True)
+        return f"{error_in_words(error)} (in {owner_of(parts.reader)})"
     finally:
         parts.objective.train(was_training)
     (folder.path / NAME).unlink(missing_ok=True)
@@ -60,8 +66,10 @@ def _drawn(
         try:
             picture = _picture(parts, draw, batch, progress)
         except Exception as error:  # whatever a plugin's drawing raises
+            if is_strict():
+                raise
             log.warning("the objective cannot draw %s", batch.sample_id, exc_info=True)
-            problem = problem or f"{batch.sample_id[0]} cannot be drawn: {type(error).__name__}: {error}"
+            problem = problem or f"{batch.sample_id[0]} cannot be drawn: {error_in_words(error)}"
             continue
         left -= len(picture.html)
         if left < 0:

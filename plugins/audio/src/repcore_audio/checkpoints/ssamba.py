@@ -189,10 +189,16 @@ def _grid(
         raise CheckpointError(
             f"{source.name} has {places} positions, but not their grid",
             meaning="a fine-tuned file does not say it, and shapes cannot tell",
-            hint="option grid=ROWSxCOLUMNS, and stride=N if it is not the patch size",
+            hint="--option grid=ROWSxCOLUMNS --option stride=N (the patch size where patches do not overlap)",
         )
     if grid[0] * grid[1] != places:
         raise CheckpointError(f"a grid of {grid[0]} x {grid[1]} does not hold the {places} positions of {source.name}")
+    if "grid" in options and "stride" not in options:
+        raise CheckpointError(
+            f"grid={options['grid']} leaves open how far patches stand apart",
+            meaning="the same grid belongs to different numbers of mel bins and frames",
+            hint="--option stride=16 for patches side by side, stride=10 for the published fine-tuned models",
+        )
     return grid, size
 
 

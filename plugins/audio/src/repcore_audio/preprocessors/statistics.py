@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from repcore.data.guard import read_sample
 from repcore.errors import DataError, ItemError
 from repcore.interfaces import DatasetReader, Sample
 
@@ -50,7 +51,7 @@ def readable(reader: DatasetReader, indices: Iterable[int]) -> Iterator[Sample]:
     """Samples of the rows that can be read; core reports the others wherever they are used."""
     for index in indices:
         try:
-            sample = reader[int(index)]
+            sample = read_sample(reader, int(index))
         except ItemError:
             continue
         yield sample

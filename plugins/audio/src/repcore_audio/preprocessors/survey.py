@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from repcore.data.guard import read_sample
 from repcore.errors import ItemError
 from repcore.interfaces import DatasetReader
 from repcore_audio.preprocessors.spectrogram import LogMelPreprocessor
@@ -53,7 +54,7 @@ def survey(
     first = next(iter(front_ends.values()))
     for done, index in enumerate(rows, start=1):
         try:
-            sample = reader[int(index)]
+            sample = read_sample(reader, int(index))
             status = first.prepare(sample)[0].status
             for name, front_end in front_ends.items():
                 moments[name].add(front_end.seen(sample))

@@ -70,6 +70,13 @@ CHECKPOINTS = (
         target=f"{PACKAGE}.checkpoints.ssamba:convert",
         sniff=f"{PACKAGE}.checkpoints.ssamba:sniff",
         encoder="ssamba",
+        options={
+            "grid": (),
+            "stride": (),
+            "wiring": ("paired", "sequential"),
+            "statistics": ("audioset", "esc50", "speechcommands", "urban8k"),
+            "length": ("fixed", "variable"),
+        },
         files=tuple(FILES),
         licence="BSD 3-clause repository",
     ),

@@ -19,6 +19,7 @@ import torch
 from torch_geometric.data import Batch as GraphBatch
 from torch_geometric.data import Data
 
+from repcore.data.guard import read_sample
 from repcore.errors import DataError, ItemError
 from repcore.files import read_object
 from repcore.interfaces import Batch, DatasetReader, Item, Sample
@@ -74,7 +75,7 @@ class GraphPreprocessor:
         arcs, sizes = [], []
         for index in indices:
             try:
-                graph = self._cleaned(reader[int(index)])[0]
+                graph = self._cleaned(read_sample(reader, int(index)))[0]
             except ItemError:
                 continue
             nodes.add(graph.node_attributes, graph.node_labels)

@@ -132,6 +132,7 @@ CHECKPOINTS = (
         target=f"{CONVERTERS}:convert_graph",
         sniff=f"{CONVERTERS}:sniff_graph",
         encoder="ehgnn",
+        options={"edge_ratio": (), "vocabulary": ()},
     ),
     CheckpointSpec(
         name="ehgnn-node",
@@ -139,6 +140,7 @@ CHECKPOINTS = (
         target=f"{CONVERTERS}:convert_nodes",
         sniff=f"{CONVERTERS}:sniff_nodes",
         encoder="ehgnn-node",
+        options={"edge_ratio": ()},
     ),
     CheckpointSpec(
         name="ehgnn-clusters",
@@ -146,6 +148,7 @@ CHECKPOINTS = (
         target=f"{CONVERTERS}:convert_clusters",
         sniff=f"{CONVERTERS}:sniff_clusters",
         encoder="hypercluster",
+        options={"vocabulary": ()},
     ),
 )
 

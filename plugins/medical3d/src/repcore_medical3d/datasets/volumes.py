@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from repcore.data.catalogue import Catalogue, CatalogueReader, Row
-from repcore.errors import ConfigError
+from repcore.data.guard import item_guard
+from repcore.errors import ConfigError, ItemError
 from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
 from repcore_medical3d.configs.volumes import VolumeFilesConfig
@@ -19,7 +20,7 @@ from repcore_medical3d.datasets.volume_labels import NOT_LABELLED, LabelRules, l
 from repcore_medical3d.formats.dicom_stacks import Stack
 from repcore_medical3d.formats.nifti import ReadingRules
 from repcore_medical3d.formats.volume_files import VOLUME_SUFFIXES, chosen_channel, joined, parts_beside, read_volume
-from repcore_medical3d.formats.volumes import Volume, file_stamp
+from repcore_medical3d.formats.volumes import LABELS_LEFT_OUT, Volume, file_stamp
 
 SEGMENTATION = "segmentation"  # the dense label, a Volume of class numbers beside each image
 MOST_IDS = 12  # that are written out
@@ -45,11 +46,13 @@ class VolumeFiles:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """A scan that was read: the image, class numbers on its grid, if any, and remarks on how they were read."""
+    """A scan that was read: the image, class numbers on its grid, if any, remarks on how they were read, and why a
+    label map was left out."""
 
     image: Volume
     labels: Volume | None = None
     remarks: tuple[str, ...] = ()
+    left_out: str = ""
 
 
 VolumeRow = Row[VolumeFiles]
@@ -148,8 +151,12 @@ class VolumeReader(CatalogueReader[VolumeFiles, Scan]):
             remarks.append("channels lie on different grids: brought together in the world")
         if row.source.labels is None:
             return Scan(image, None, tuple(remarks))
-        stored = read_volume(row.source.labels, reading_rules(self.config))
-        labels, remark = labels_on(stored, image.grid, self.label_rules)
+        try:
+            with item_guard(self, "reading the label map"):
+                stored = read_volume(row.source.labels, reading_rules(self.config))
+                labels, remark = labels_on(stored, image.grid, self.label_rules)
+        except ItemError as error:  # the image is good for everything that needs no label
+            return Scan(image, None, tuple(remarks), f"{error.status}: {error.reason}")
         return Scan(image, labels, (*remarks, *([remark] if remark else [])))
 
     def size_of(self, content: Scan) -> int:
@@ -165,6 +172,8 @@ class VolumeReader(CatalogueReader[VolumeFiles, Scan]):
         }
         if image.further:
             facts["channels"] = [one.channel for one in image.channels]
+        if content.left_out:
+            facts[LABELS_LEFT_OUT] = content.left_out
         if content.remarks:
             facts["remark"] = "; ".join(content.remarks)
         return facts

@@ -19,6 +19,7 @@ import numpy as np
 
 from repcore.errors import ItemError
 
+LABELS_LEFT_OUT = "labels_left_out"  # status of a scan whose label map does not fit, and the fact that says why
 SAME_PLACE = 1e-3  # of a voxel: closer than this is the same place
 Box = tuple[slice, slice, slice]
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from repcore.data.guard import prepare_sample, read_sample
 from repcore.errors import ConfigError, DataError, ItemError
 from repcore.files import read_object
 from repcore.interfaces import Batch, DatasetReader, Item, Sample
@@ -96,7 +97,7 @@ class ImagePreprocessor:
         found = []
         for row in chosen:
             try:
-                found.append(self.prepare(reader[int(row)])[0].values.flatten(1))
+                found.append(prepare_sample(self, read_sample(reader, int(row)))[0].values.flatten(1))
             except ItemError:
                 continue
         if not found:

@@ -11,6 +11,7 @@ Symbols: C channels, (D, H, W) voxels along the three axes of ``orientation``.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,11 +23,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from repcore.data.guard import read_sample
 from repcore.errors import ConfigError, DataError, ItemError
 from repcore.files import read_object
 from repcore.interfaces import Batch, DatasetReader, Item, Sample
 from repcore_medical3d.configs.volumes import VolumeConfig
-from repcore_medical3d.formats.volumes import Grid, Volume
+from repcore_medical3d.formats.volumes import LABELS_LEFT_OUT, Grid, Volume
 from repcore_medical3d.preprocessors.volume_dense import label_block, labels_on_grid, restored
 from repcore_medical3d.preprocessors.volume_intensity import HU_BELOW, IntensityRange, intensity_range
 from repcore_medical3d.preprocessors.volume_resampling import check_orientation, oriented_grid, resample
@@ -94,7 +96,7 @@ class VolumePreprocessor:
         counts: Counter[int] = Counter()
         for row in np.unique(chosen):
             try:
-                volume: Volume = reader[int(row)].inputs
+                volume: Volume = read_sample(reader, int(row)).inputs
                 spacings.append(oriented_grid(volume.grid, self.config.orientation).spacing_mm)
                 counts[len(volume.channels)] += 1
                 if self.intensity is None:
@@ -214,6 +216,16 @@ class VolumePreprocessor:
         Raises:
             ItemError: values that are not finite, or all the same.
         """
+        items = self._pieces(sample)
+        why = str(sample.meta.get(LABELS_LEFT_OUT, ""))
+        if not why:
+            return items
+        return [
+            dataclasses.replace(one, status=LABELS_LEFT_OUT, reason="; ".join(filter(None, (why, one.reason))))
+            for one in items
+        ]
+
+    def _pieces(self, sample: Sample) -> list[Item]:
         grid, edge = self.grid(sample.inputs), self.config.crop_edge
         starts = self._starts(grid.shape)
         if len(starts) == 1 and self.config.coverage != "whole":

@@ -105,6 +105,7 @@ CHECKPOINTS = tuple(
         target=f"{PACKAGE}.checkpoints.adam_v2:convert_{name}",
         sniff=f"{PACKAGE}.checkpoints.adam_v2:sniff_{name}",
         encoder=name,
+        options={"branch": ("teacher", "student")},
         licence=WEIGHTS_LICENCE,
     )
     for name, summary in (

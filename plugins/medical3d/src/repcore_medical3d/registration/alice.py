@@ -113,6 +113,7 @@ CHECKPOINTS = (
         target=f"{PACKAGE}.checkpoints.alice:convert",
         sniff=f"{PACKAGE}.checkpoints.alice:sniff",
         encoder="nnformer",
+        options={"crop_edge": ()},
         licence="Apache-2.0 repository; no weights are public there",
     ),
     CheckpointSpec(
@@ -121,6 +122,7 @@ CHECKPOINTS = (
         target=f"{PACKAGE}.checkpoints.swin:convert",
         sniff=f"{PACKAGE}.checkpoints.swin:sniff",
         encoder="swin-unetr",
+        options={"crop_edge": ()},
         files=("model_swinvit.pt", "VoCo_B_SSL_head.pt"),
         licence="that of the weights' source",
     ),

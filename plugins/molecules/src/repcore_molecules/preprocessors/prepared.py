@@ -23,6 +23,7 @@ import rdkit
 import selfies
 
 from repcore.data.batching import Rejected
+from repcore.data.guard import read_sample
 from repcore.errors import DataError, ItemError
 from repcore.interfaces import DatasetReader, Sample
 from repcore.specs import TargetSpec
@@ -120,7 +121,7 @@ def _why(reader: DatasetReader, row: int, result: SmilesResult) -> tuple[str, st
     """Status and reason of an unusable row; what came as an empty cell may be a row that the reader cannot read."""
     if result.status == "empty":
         try:
-            reader[row]
+            read_sample(reader, row)
         except ItemError as error:
             return error.status, error.reason
     return result.status, result.reason
@@ -139,7 +140,7 @@ def _all_cells(reader: DatasetReader) -> Iterator[Any]:
 
 def _cell(reader: DatasetReader, row: int) -> Any:  # whatever stands in the place of a SMILES
     try:
-        return reader[row].inputs
+        return read_sample(reader, row).inputs
     except ItemError:
         return None
 

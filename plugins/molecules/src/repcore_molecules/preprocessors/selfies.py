@@ -18,6 +18,7 @@ import numpy as np
 import selfies
 import torch
 
+from repcore.data.guard import read_sample
 from repcore.errors import CheckpointError, ConfigError, DataError, ItemError, RunError
 from repcore.files import read_object
 from repcore.interfaces import Batch, DatasetReader, Item, Sample
@@ -123,7 +124,7 @@ class SelfiesPreprocessor:
         counts: Counter[str] = Counter()
         for index in indices:
             try:
-                counts.update(split_symbols(self.selfies_of(reader[int(index)])))
+                counts.update(split_symbols(self.selfies_of(read_sample(reader, int(index)))))
             except ItemError:
                 continue  # reported as a row wherever the row is used
         return counts

@@ -68,6 +68,12 @@ CHECKPOINTS = (
         target="repcore_molecules.checkpoints.selformer:convert",
         sniff="repcore_molecules.checkpoints.selformer:sniff",
         encoder="selformer",
+        options={
+            "from_config": (),
+            "vocabulary": (),
+            "mode": ("fast", "slow", "bracket"),
+            "canonicalise": ("true", "false", "yes", "no", "on", "off", "1", "0"),
+        },
         files=("config.json", "pytorch_model.bin or model.safetensors", "vocab.json", "merges.txt"),
         licence="GPL-3.0 (authors' repository)",
     ),

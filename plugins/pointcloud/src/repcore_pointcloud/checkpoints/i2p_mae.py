@@ -183,13 +183,20 @@ def encoder_config(state: Mapping[str, Tensor], options: Mapping[str, str]) -> P
         joint_width=len(state[first + "second_conv.0.bias"]),
         token_norms="h_encoder.encoder_norms.2.weight" in state,
         pooling=_pooling(state, options),
-        heads=int(options["heads"]) if options.get("heads", "").isdigit() else PUBLISHED_ENCODER.heads,
+        heads=_heads(options),
     )
     changes: dict[str, Any] = {}
     for name in ("groups", "neighbours", "local_radius"):
         if name in options:
             changes[name] = _three(name, options[name], float if name == "local_radius" else int)
     return replace(config, **changes)
+
+
+def _heads(options: Mapping[str, str]) -> int:
+    text = options.get("heads", str(PUBLISHED_ENCODER.heads))
+    if not (text.isdigit() and int(text) > 0):
+        raise CheckpointError(f"heads={text!r} is not a positive number", hint=f"heads={PUBLISHED_ENCODER.heads}")
+    return int(text)
 
 
 def _pooling(state: Mapping[str, Tensor], options: Mapping[str, str]) -> Pooling:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from repcore.data.guard import read_sample
 from repcore.errors import DataError, ItemError
 from repcore.interfaces import DatasetReader, Sample
 from repcore.specs import TargetSpec
@@ -39,7 +40,7 @@ class ScenePreparation:
         reasons: dict[str, str] = {}
         for row in range(len(reader)):
             try:
-                prepared = prepare_scene(reader[row].inputs, self.config)
+                prepared = prepare_scene(read_sample(reader, row).inputs, self.config)
             except ItemError as error:
                 reasons[error.status] = error.reason
             else:

@@ -166,6 +166,13 @@ CHECKPOINTS: tuple[CheckpointSpec, ...] = (
         target=f"{PACKAGE}.checkpoints.sparse_unet:convert_minkowski",
         sniff=f"{PACKAGE}.checkpoints.sparse_unet:sniff_minkowski",
         encoder="sparse-unet",
+        options={
+            "kernel_order": ("x_fastest", "z_fastest"),
+            "keep_final": ("yes", "no"),
+            "channels": (),
+            "voxel_size_m": (),
+            "colour_scale": (),
+        },
     ),
     CheckpointSpec(
         name="spunet",
@@ -173,6 +180,7 @@ CHECKPOINTS: tuple[CheckpointSpec, ...] = (
         target=f"{PACKAGE}.checkpoints.sparse_unet:convert_pointcept",
         sniff=f"{PACKAGE}.checkpoints.sparse_unet:sniff_pointcept",
         encoder="sparse-unet",
+        options={"axis_order": ("xyz", "zyx"), "channels": (), "voxel_size_m": (), "colour_scale": ()},
     ),
 )
 OPS: tuple[OpSpec, ...] = (

@@ -188,6 +188,13 @@ CHECKPOINTS: tuple[CheckpointSpec, ...] = (
         target=f"{PACKAGE}.checkpoints.i2p_mae:convert",
         sniff=f"{PACKAGE}.checkpoints.i2p_mae:sniff",
         encoder="i2p-mae",
+        options={
+            "groups": (),
+            "neighbours": (),
+            "local_radius": (),
+            "heads": (),
+            "pooling": ("max", "mean", "mean-max", "mean-plus-max"),
+        },
         files=("pre-train.pth", "modelnet40.pth", "scan_pb.pth"),
         licence="none stated (I2P-MAE), MIT (Point-M2AE)",
     ),
