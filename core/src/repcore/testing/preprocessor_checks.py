@@ -258,11 +258,8 @@ def baselines_read_no_label(subject: RecipeSubject) -> None:
 
 
 def _baseline_samples(subject: RecipeSubject) -> list[Sample]:
-    return [
-        subject.parts.reader[int(row)]
-        for row, one in zip(subject.parts.train, subject.all_rows, strict=False)
-        if one.items
-    ][:BASELINE_ROWS]
+    rows = zip(subject.parts.train, subject.all_rows, strict=False)
+    return [subject.reader[int(row)] for row, one in rows if one.items][:BASELINE_ROWS]
 
 
 def _baseline(subject: RecipeSubject, name: str, samples: list[Sample]) -> np.ndarray:

@@ -35,7 +35,7 @@ class SplitSubject:
         Raises:
             SubjectError: too few rows can be read.
         """
-        reader = self.recipe.parts.reader
+        reader = self.recipe.reader
         prepare = self.recipe.parts.preprocessor
         rows = [(sample, prepare_row(reader, prepare, row)) for row, sample in readable_samples(reader, ROWS)]
         samples = [sample for sample, row in rows if row.items]  # what cannot be used may lie anywhere
@@ -56,7 +56,7 @@ class SplitSubject:
 
     def declared(self, samples: Sequence[Sample]) -> dict[str, list[int]]:
         """The reader's own splits, in rows of these samples."""
-        reader, place = self.recipe.parts.reader, {one.id: row for row, one in enumerate(samples)}
+        reader, place = self.recipe.reader, {one.id: row for row, one in enumerate(samples)}
         named = {row: sample.id for row, sample in readable_samples(reader, ROWS)}
         return {
             name: [place[named[int(row)]] for row in rows if named.get(int(row)) in place]

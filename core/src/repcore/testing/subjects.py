@@ -20,10 +20,11 @@ from torch import nn
 from repcore.config import OptimiserConfig
 from repcore.config.resolve import ResolvedRun, resolve_run
 from repcore.data.batching import TrainingCollator, plain_batch
+from repcore.data.readers import open_part
 from repcore.data.seeds import mix
 from repcore.data.stream import ItemKey
 from repcore.embedding.inference import PreparedRow, prepare_row
-from repcore.interfaces import Batch, Draws, Encoder, Item, Objective, Progress
+from repcore.interfaces import Batch, DatasetReader, Draws, Encoder, Item, Objective, Progress
 from repcore.registry import Entry, Registry
 from repcore.reporting import LogReporter
 from repcore.specs import DatasetSpec, EncoderSpec, ObjectiveSpec
@@ -68,6 +69,11 @@ class RecipeSubject:
         except Exception as error:
             message = f"recipe {self.entry.full_name} cannot be built: {type(error).__name__}: {error}"
             raise SubjectError(message) from error
+
+    @cached_property
+    def reader(self) -> DatasetReader:
+        """The data as it lies there, which splits and baselines get; that of a run may be prepared."""
+        return open_part(self.resolved.dataset)
 
     @cached_property
     def all_rows(self) -> list[PreparedRow]:
