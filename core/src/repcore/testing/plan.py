@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
+from repcore.config.matching import takes
 from repcore.config.plain import field_types
 from repcore.errors import RepcoreError
 from repcore.plugins import PluginRecord, missing_modules
@@ -132,7 +134,7 @@ class _Plan:
             yield from self._on(entry, split_checks.CHECKS, SplitSubject(recipe, name), f"split {name} of ")
 
     def views(self, entry: Entry[Any]) -> Iterator[DueCheck]:
-        recipe = self._recipe_with("views", entry)
+        recipe = self._recipe_with("views", entry) or self._recipe_taking(entry)
         if recipe is None:
             yield from self._on(entry, (UNREACHABLE,), entry)
         else:
@@ -191,6 +193,17 @@ class _Plan:
 
     def _encoder(self, entry: Entry[Any]) -> EncoderSubject:
         return EncoderSubject(entry, self._recipe_with("encoder", entry))
+
+    def _recipe_taking(self, entry: Entry[Any]) -> RecipeSubject | None:
+        """A recipe on whose data these views can be built: views of a role belong to no recipe."""
+        if not entry.spec.role:
+            return None
+        for one in self.recipes:
+            with suppress(RepcoreError):
+                accepted = one.resolved.preprocessor.entry.spec.accepts
+                if takes(entry.spec.accepts, accepted):
+                    return replace(one, views=entry.full_name)
+        return None
 
     def _partner(self, entry: Entry[Any]) -> EncoderSubject | None:
         """An encoder with an example that offers what an objective without a recipe needs."""

@@ -46,16 +46,18 @@ SMALL = {
 
 @dataclass
 class RecipeSubject:
-    """One preset of a recipe, shrunk to a few rows."""
+    """One preset of a recipe, shrunk to a few rows; with ``views`` in the place of its own, if a name is given."""
 
     registry: Registry
     entry: Entry[Any]
     preset: str
+    views: str = ""
 
     @cached_property
     def resolved(self) -> ResolvedRun:
         """The preset's settings with few rows and steps."""
-        return resolve_run(self.registry, self.entry.full_name, preset=self.preset, settings=SMALL)
+        settings = {**SMALL, "views.name": self.views} if self.views else SMALL
+        return resolve_run(self.registry, self.entry.full_name, preset=self.preset, settings=settings)
 
     @cached_property
     def parts(self) -> RunParts:
