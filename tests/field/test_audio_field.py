@@ -263,7 +263,7 @@ def test_folders_of_splits_classes_and_subjects(tmp_path: Path) -> None:
     assert list(reader.targets) == []  # extra.wav lies in no class
     account = account_of(reader)
     assert account.counts == {"used": 4, "ignored": 3, "unreadable": 1}
-    assert account.fate(tmp_path / "one" / "pipe.wav") == ("ignored", "no regular file")
+    assert account.fate(tmp_path / "one" / "pipe.wav") == ("ignored", "no regular file (a named pipe)")
     for genre in ("blues", "rock"):
         for number in range(2):
             write(tmp_path / "gtzan" / "genres_original" / genre / f"{genre}.{number:05d}.wav")

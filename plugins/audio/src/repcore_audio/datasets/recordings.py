@@ -18,7 +18,8 @@ import numpy as np
 from repcore.data.catalogue import Catalogue, CatalogueReader, Row
 from repcore.errors import ConfigError, ItemError
 from repcore_audio.configs.recordings import RecordingsConfig
-from repcore_audio.formats.sound_files import ALL_SUFFIXES, Cursor, SoundFacts, sound_facts
+from repcore_audio.formats.decoding import SoundFacts
+from repcore_audio.formats.sound_files import ALL_SUFFIXES, Cursor, sound_facts
 
 SUFFIXES = ALL_SUFFIXES
 WHOLE_BYTES = 16 * 2**20  # decoded size up to which a recording is held as a whole: 4 minutes of 16 kHz mono

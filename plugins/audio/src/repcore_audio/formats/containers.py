@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from repcore.errors import ItemError
-from repcore_audio.formats.sound_files import SoundFacts
+from repcore_audio.formats.decoding import SoundFacts
 
 LEAD_SECONDS = 0.5  # decoded before a place that is sought: codecs need a run-up
 

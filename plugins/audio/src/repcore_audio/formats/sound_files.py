@@ -7,14 +7,16 @@ not know is tried with FFmpeg, if PyAV is installed (extra ``m4a``).
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from repcore.errors import ItemError
+from repcore_audio.formats import containers
+from repcore_audio.formats.containers import ContainerDecoder
+from repcore_audio.formats.decoding import Decoder, SoundFacts
 from repcore_audio.formats.headers import delivered_share, what_it_is
 
 if TYPE_CHECKING:
@@ -34,40 +36,6 @@ RATES_HZ = (100, 10_000_000)  # beyond these a header is damaged, not a recordin
 MOST_CHANNELS = 1024
 CAREFUL_FRAMES = 1024  # step with which a damaged stretch is read again
 PIP_COMMAND = 'pip install "repcore-audio[m4a]"'
-
-
-@dataclass(frozen=True, slots=True)
-class SoundFacts:
-    """What a header says.
-
-    Args:
-        sample_rate_hz / channels: as stored.
-        frames: samples a channel that can be read.
-        promised: samples a channel that the header promises; more than ``frames`` if the file was cut off.
-        container: FFmpeg decodes it; then ``frames`` is an estimate.
-    """
-
-    sample_rate_hz: int
-    channels: int
-    frames: int
-    promised: int
-    container: bool = False
-
-    @property
-    def seconds(self) -> float:
-        return self.frames / self.sample_rate_hz
-
-
-class Decoder(Protocol):
-    """An open file that can be read from any place."""
-
-    def seek(self, frame: int) -> None: ...
-
-    def read(self, frames: int) -> np.ndarray:
-        """Float32 (n, channels), fewer than asked for at the end."""
-        ...
-
-    def close(self) -> None: ...
 
 
 def sound_facts(path: Path) -> SoundFacts:
@@ -106,8 +74,6 @@ def _container_facts(path: Path, error: Exception) -> SoundFacts:
     said = what_it_is(path)
     is_container = path.suffix.lower() in CONTAINER_SUFFIXES or "container" in said
     if is_container:
-        from repcore_audio.formats import containers
-
         if not containers.is_available():
             raise ItemError("unsupported", f"{path.name} needs a decoder that is not installed: {PIP_COMMAND}")
         return containers.facts(path)
@@ -186,8 +152,6 @@ class Cursor:
 
 def _open(path: Path, facts: SoundFacts) -> Decoder:
     if facts.container:
-        from repcore_audio.formats.containers import ContainerDecoder
-
         return ContainerDecoder(path, facts)
     return _SoundFileDecoder(path)
 
