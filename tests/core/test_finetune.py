@@ -39,6 +39,7 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toys: None) -> Path
 
 
 FINETUNE = ["pairs", "finetune", "runs/r", "--data", "pairs/blobs", "--label", "kind", "--name", "f"]
+FINETUNE += ["--task", "classification"]  # core's own, not the toy's
 
 
 def test_folds_give_every_row_an_out_of_fold_prediction(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -169,7 +170,11 @@ def _nothing_fits(
 
 
 def _what_is_there(path: Path) -> str:
-    """Kinds of files below a folder, for people who look in the wrong one."""
+    """Kinds of files below a folder, for people who look in the wrong one; of a file, whether it is binary or empty."""
+    if path.is_file():
+        with suppress(OSError), path.open("rb") as file:
+            first = file.read(4096)
+            return "an empty file" if not first else "a binary file" if b"\0" in first else ""
     if not path.is_dir():
         return ""
     counted = Counter(one.path.suffix.lower() or "no suffix" for one in islice(walk(path), 20_000) if not one.left_out)
