@@ -68,7 +68,7 @@ def launch(program: str) -> subprocess.CompletedProcess[str]:
     """In a new interpreter that finds compiled modules where an installed package has them: beside the sources."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("COVERAGE")}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    environment["PYTHONPYCACHEPREFIX"] = os.path.join(tempfile.gettempdir(), f"repcore-startup-{os.getuid()}")
+    environment["PYTHONPYCACHEPREFIX"] = f"{tempfile.gettempdir()}/repcore-startup-{os.getuid()}"
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, env=environment)
 
 
