@@ -153,7 +153,7 @@ def test_budgets_by_command(trained: Path, capsys: pytest.CaptureFixture[str]) -
     value = {entry["probe"]: entry["mean"] for entry in five["entries"] if entry["primary"]}
     assert value["dense-frequency@1"] > value["constant"] + 0.1
     assert (trained / "runs" / "r" / "probes" / "side-random-5-labels.json").is_file()
-    assert run([*command, "--labels", "99"]) == 1
+    assert run([*command, "--labels", "99"]) == 2
     assert "--labels 99" in capsys.readouterr().err
     assert run([*command, "--metric", "surface-dice"]) == 2
     assert "no such metric of elements" in capsys.readouterr().err
