@@ -75,6 +75,20 @@ def test_the_five_commands_of_a_plugins_page(page: str, reader: Reader) -> None:
     assert "ok" in {row["status"] for row in rows}
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_from_recordings_to_selection_tables(reader: Reader) -> None:
+    if "audio" not in registry.default().domains():
+        pytest.skip("the plugin audio is not installed")
+    assert reader.follow(ROOT / "docs" / "audio.md") == 2
+    for number in range(2):
+        table = reader.folder / "found" / f"{number}.wav.Table.1.selections.txt"
+        head, *rows = table.read_text(encoding="utf-8").splitlines()
+        assert head.split("\t")[0] == "Selection"
+        assert rows
+    assert sorted(path.name for path in (reader.folder / "features").glob("*.npz")) == ["0.wav.npz", "1.wav.npz"]
+
+
 @pytest.mark.parametrize("page", README_PAGES)
 def test_a_plugins_page_has_the_rooms_of_all(page: str) -> None:
     text = (ROOT / "plugins" / page / "README.md").read_text(encoding="utf-8")
