@@ -30,14 +30,14 @@ from repcore.registry import Registry
 from repcore.report import findings
 from repcore.report.collect import RunRecord, collect, exported_parameters
 from repcore.report.figures import Figure, curves, diagnostic_figures, similarity_figure
-from repcore.report.finetuned import finetuned
+from repcore.report.finetuned import asked_for, finetuned
 from repcore.report.held_out import HeldOut, held_out
 from repcore.report.map import Colouring, Layout, colourings, layouts
 from repcore.report.markup import safe_markup
 from repcore.report.neighbours import Neighbourhood, neighbourhood
 from repcore.report.pictures import Artist, PackedPictures, pack_pictures
 from repcore.report.probes import probe_results
-from repcore.report.settings import environment, next_commands, settings
+from repcore.report.settings import environment, flat, next_commands, settings
 
 NAME = "report.html"
 SHOWN_REJECTED = 20
@@ -115,6 +115,7 @@ def render_page(record: RunRecord, registry: Registry) -> str:
             similar=similar,
             probes=probe_results(record.probes),
             finetune=finetuned(record),
+            asked=flat(asked_for(record)),
             rejected=_rejected_by_reason(record),
             shown_rejected=record.rejected[:SHOWN_REJECTED],
             settings=settings(record),

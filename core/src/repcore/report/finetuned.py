@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from repcore.report.collect import RunRecord, number
-from repcore.report.settings import flat
 
 SHOWN_ROWS = 20
 TEST_PREDICTIONS = Path("predictions") / "test.parquet"
@@ -28,7 +27,6 @@ class Finetuned:
         metrics / networks: names of the metrics, and (start, seed, rows, values) of each network.
         columns / answers: the first test rows with what was predicted and what is true, as text.
         rows: number of test rows with predictions.
-        request: what was asked for.
     """
 
     verdict: str
@@ -37,7 +35,6 @@ class Finetuned:
     columns: tuple[str, ...]
     answers: tuple[tuple[str, ...], ...]
     rows: int
-    request: Sequence[tuple[str, str]]
 
 
 def finetuned(record: RunRecord) -> Finetuned | None:
@@ -48,7 +45,6 @@ def finetuned(record: RunRecord) -> Finetuned | None:
     parts = [one for one in content.get("parts", ()) if isinstance(one, Mapping)] or [content]
     metrics = tuple(dict.fromkeys(name for one in parts for name in _object(one, "test")))
     columns, answers, rows = _answers(record.path / TEST_PREDICTIONS)
-    asked = {name: value for name, value in _object(content, "request").items() if value not in (None, [], "")}
     return Finetuned(
         verdict=str(content.get("verdict") or ""),
         metrics=metrics,
@@ -56,8 +52,12 @@ def finetuned(record: RunRecord) -> Finetuned | None:
         columns=columns,
         answers=answers,
         rows=rows,
-        request=[(str(name), str(value)) for name, value in flat(asked)],
     )
+
+
+def asked_for(record: RunRecord) -> dict[str, Any]:
+    """Options of the command that a fine-tuning run came from, those left out left out."""
+    return {name: value for name, value in _object(record.finetune, "request").items() if value not in (None, [], "")}
 
 
 def _object(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
