@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -371,8 +371,20 @@ def probe_features(
     leak = copies_across(plan, features.rows.copies, features.rows.ids)
     if leak and warn is not None:
         warn(leak)
+    plan = _with_groups(plan, features.rows.groups)
     labels = features.rows.labels(target)
     return run_probe(features.matrices, labels, target, plan, probes, seeds, external=external)
+
+
+def _with_groups(plan: SplitPlan, groups: Sequence[str | None]) -> SplitPlan:
+    """Every split with the group number of each row, where rows have groups."""
+    names = sorted({one for one in groups if one is not None})
+    if not names:
+        return plan
+    place = {name: number for number, name in enumerate(names)}
+    numbers = np.asarray([-1 if one is None else place[one] for one in groups], np.int64)
+    folds = tuple(tuple(replace(one, groups=numbers) for one in several) for several in plan.folds)
+    return SplitPlan(plan.title, folds, plan.seeded)
 
 
 def write_tables(folder: Path, tables: Sequence[ProbeTable], *, data: str, split: str) -> list[Path]:
