@@ -41,8 +41,8 @@ class DensePredictor:
         values: of a class target: the data's own number of each class.
         facts: of the task; outputs of classes are divided by ``temperature``.
 
-    Of an ensemble every row has the figure ``disagreement``, the mean over its elements: of classes the share of members
-    that answer otherwise than the ensemble, of numbers the standard deviation over members.
+    Of an ensemble every row has the figure ``disagreement``, the mean over its elements: of classes the share of
+    members that answer otherwise than the ensemble, of numbers the standard deviation over members.
     """
 
     tasks: Sequence[nn.Module]
