@@ -191,10 +191,9 @@ def report(results: Mapping[str, tuple[TargetSpec, list[Split]]], coverage: floa
         "Made by `python benchmarks/coverage.py`; method in its head. Intervals: split-conformal, absolute residuals,",
         "one width for all rows. Sets: least ambiguous sets (a class is in the set where 1 - p is at most the",
         "threshold), not randomised. Threshold: the ceil((n + 1) c)-th smallest validation score, the finite-sample",
-        "correction.", "",
+        "correction. Expected range: 95 % of splits, if coverage is exact.", "",
         f"{told['date']}, {told['machine']['processor']}, {len(next(iter(results.values()))[1])} random splits.", "",
-        "| data | label | validation / test rows | mean coverage | lowest to highest split | "
-        "95 % of splits if exact | mean size |",
+        "| data | label | validation / test rows | mean coverage | lowest to highest | expected range | mean size |",
         "|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for name, (target, splits) in results.items():
