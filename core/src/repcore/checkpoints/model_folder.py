@@ -34,7 +34,7 @@ from repcore.config.plain import to_plain
 from repcore.config.resolve import ResolvedPart
 from repcore.config.validate import build as build_config
 from repcore.errors import CheckpointError, PluginError, RegistryError
-from repcore.files import read_object, sync_file
+from repcore.files import is_file, read_object, sync_file
 from repcore.plugins import core_version
 from repcore.registry import Entry, Registry
 from repcore.untrusted import is_plain_name, pip_install
@@ -158,7 +158,7 @@ class ModelFolder:
         entry = self._entry("preprocessor", registry or registry_module.default())
         for name, expected in self.preprocessing.get("files", {}).items():
             path = self.folder / name
-            if not path.is_file():
+            if not is_file(path):
                 raise CheckpointError(f"{self.folder} lacks {name}, which its preprocessor needs")
             if file_sha256(path) != expected:
                 raise CheckpointError(
