@@ -14,12 +14,14 @@ import torch
 from safetensors.torch import save_file
 
 from repcore import registry
+from repcore.checkpoints.model_folder import read_model
 from repcore.checkpoints.reading import read_checkpoint
 from repcore.data.labels import numbered_classes
 from repcore.data.readers import open_data
 from repcore.errors import CheckpointError, DataError
 from repcore.files import is_file
 from tests.conftest import ROOT
+from tests.toys.toy_run import make_run
 
 QUICK = ("safetensors", "torch", "pickle", "run-checkpoint", "shard-index", "yaml", "json", "npy", "wav")
 
@@ -96,3 +98,14 @@ def test_an_hdf5_file_that_points_at_other_files_is_refused(kind: str, tmp_path:
             file.create_virtual_dataset("data", layout)
     with pytest.raises(DataError, match=r"not followed|lies in another file"):
         open_data(registry.default(), str(tmp_path / "a.h5"), domain="pointcloud")
+
+
+@pytest.mark.parametrize("width", [-3, 2**40])
+def test_a_model_whose_settings_cannot_be_built_is_refused(width: int, toys: None, tmp_path: Path) -> None:
+    make_run(tmp_path / "r")
+    path = tmp_path / "r" / "model" / "config.json"
+    config = json.loads(path.read_text())
+    config["encoder"]["width"] = width
+    path.write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="cannot be built"):
+        read_model(path.parent).build_encoder()
