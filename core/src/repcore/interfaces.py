@@ -316,6 +316,17 @@ class Encoder(Protocol):
     ``dim`` is the width of ``Features.pooled``. Poolings beyond ``mean``, ``max`` and ``first`` (which core computes
     from the tokens) are computed by an optional method ``pool(features, name) -> Tensor (B, D)``. Where a setting
     chooses what ``pooled`` holds, an optional attribute ``pooling`` names it; else it is the first of the spec.
+
+    Capabilities of the spec, each with one meaning that the conformance kit checks:
+
+    * ``layers``: tokens of one width at each layer: ``depth`` is the number of the last, ``token_width(level)`` the
+      width; layers from the optional ``first_layer`` (0, the embedding output, where it is not said) to ``depth``.
+    * ``embed-tokens`` and ``encode-tokens``: ``embed_tokens(batch) -> Tokens``, of width ``token_width("embedding")``,
+      and ``encode_tokens(tokens, batch, layers=()) -> Features``; one after the other they equal ``forward``.
+    * ``until``: ``forward(batch, layers, until=l)`` computes no layer after ``l``, whose tokens take the last one's
+      place.
+    * ``run-from``: ``run_from(layer, hidden: Tokens, batch, layers=()) -> Features`` goes on from that layer's tokens.
+    * ``decode``: ``decode(z, batch) -> log p(x | z)``, (B,), differentiable in ``z`` (B, dim).
     """
 
     dim: int
