@@ -393,6 +393,10 @@ class Objective(Protocol):
     An EMA teacher is an ordinary submodule without gradients; an external one sits in :class:`repcore.nn.Frozen`.
     Optional methods, looked for by name:
 
+    * ``begin(start)``: once, when a new run is assembled, with :class:`repcore.training.start.RunStart`: what must be
+      known of the training rows before the first step (clusters). What it finds belongs into the objective's state: a
+      resumed run does not call it. (Settings with a property ``preprocessor_from``, a model folder, make a new run take
+      that model's fitted preprocessor: a teacher reads what is prepared as it learned it.)
     * ``before_step(progress)``: after the backward passes, before the optimiser: gradient rules such as a frozen
       last layer.
     * ``after_step(progress, carried)``: after the optimiser: EMA, centres, queues, from what each micro-batch of the
