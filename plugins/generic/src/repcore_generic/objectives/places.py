@@ -33,13 +33,14 @@ def dense(tokens: Tokens, items: int) -> DenseTokens:
         if valid is None:
             valid = torch.ones(tokens.values.shape[:2], dtype=torch.bool, device=tokens.values.device)
         return DenseTokens(tokens.values, valid, tokens.position)
-    counts = torch.bincount(tokens.owner, minlength=items)
+    owner = tokens.owner
+    counts = torch.bincount(owner, minlength=items)
     longest = int(counts.max()) if len(counts) else 0
-    place = torch.arange(len(tokens.owner), device=tokens.owner.device) - (counts.cumsum(0) - counts)[tokens.owner]
+    place = torch.arange(len(owner), device=owner.device) - (counts.cumsum(0) - counts)[owner]
 
     def padded(rows: Tensor) -> Tensor:
         empty = rows.new_zeros(items, longest, *rows.shape[1:])
-        return empty.index_put((tokens.owner, place), rows)
+        return empty.index_put((owner, place), rows)
 
     valid = torch.arange(longest, device=counts.device) < counts[:, None]
     return DenseTokens(padded(tokens.values), valid, None if tokens.position is None else padded(tokens.position))
