@@ -358,10 +358,11 @@ def missing_modules(spec: Spec) -> Mapping[str, str]:
 
 
 def _note_missing_modules(record: PluginRecord) -> None:
-    named = {name for spec in record.specs if getattr(spec, "hints", None) is not None for name in spec.needs}
+    hinted = [spec for spec in record.specs if getattr(spec, "hints", None) is not None]
+    named = {name for spec in hinted for name in getattr(spec, "needs", ())}
     if all(importlib.util.find_spec(name.partition(".")[0]) for name in sorted(named)):
         return  # each is looked for once: many specs need the same ones
-    for spec in record.specs:
+    for spec in hinted:
         for module, command in missing_modules(spec).items():
             record.notes.append(f"{spec.kind} {record.domain}/{spec.name} needs {module}: {command}")
             record.status = "missing-dependency"
