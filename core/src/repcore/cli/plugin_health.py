@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     "--deep", is_flag=True, help="With --doctor: import everything each plugin registers and run its examples, apart."
 )
 @click.option(
-    "--timeout", type=float, default=120.0, show_default=True,
+    "--timeout",
+    type=float,
+    default=120.0,
+    show_default=True,
     help="Seconds of computing a plugin with --deep; slow machines get more.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
