@@ -494,7 +494,8 @@ class Estimator(Protocol):
     """Fitted on frozen features; called as ``target(config)`` (design: anomaly scores, label shift, dictionaries).
 
     ``fit`` goes over the features once, with accumulators in float64, and returns itself. ``apply`` gives one value (or
-    row of values) an item for each new column; ``maps``, where there is one, one value a token.
+    row of values) an item for each new column; ``maps``, where there is one, one value a token. Where there is a
+    ``merge(other)``, two that were fitted to parts of the data become that of the whole.
     ``state`` and ``load_state`` are arrays by name and JSON facts: core writes them as safetensors + JSON, bound to the
     content hash of the model.
     """

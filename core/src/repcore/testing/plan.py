@@ -18,7 +18,9 @@ from repcore.testing import (
     checkpoint_checks,
     command_checks,
     data_checks,
+    dense_writer_checks,
     encoder_checks,
+    estimator_checks,
     objective_checks,
     op_checks,
     picture_checks,
@@ -36,6 +38,8 @@ from repcore.testing.check import Check, Level, fail
 from repcore.testing.checkpoint_checks import CheckpointSample, CheckpointSubject
 from repcore.testing.command_checks import CommandSubject
 from repcore.testing.deep import PluginSubject
+from repcore.testing.dense_writer_checks import DenseWriterSubject
+from repcore.testing.estimator_checks import EstimatorSubject
 from repcore.testing.op_checks import OpSubject
 from repcore.testing.probe_checks import ProbeSubject
 from repcore.testing.settings_checks import ConfigSubject, PresetsSubject
@@ -91,6 +95,7 @@ class _Plan:
 
     def __init__(self, registry: Registry, record: PluginRecord, samples: Mapping[str, CheckpointSample]) -> None:
         self.registry, self.record, self.samples = registry, record, samples
+        self.answers: dict[tuple[str, str], Any] = {}
         self.entries: list[Entry[Any]] = [Entry(f"{record.domain}/{spec.name}", spec, record) for spec in record.specs]
         self.recipes = [
             RecipeSubject(registry, entry, preset)
@@ -162,8 +167,14 @@ class _Plan:
     def probe(self, entry: Entry[Any]) -> Iterator[DueCheck]:
         yield from self._on(entry, probe_checks.CHECKS, ProbeSubject(entry))
 
+    def estimator(self, entry: Entry[Any]) -> Iterator[DueCheck]:
+        yield from self._on(entry, estimator_checks.CHECKS, EstimatorSubject(self.registry, entry))
+
     def writer(self, entry: Entry[Any]) -> Iterator[DueCheck]:
         yield from self._on(entry, writer_checks.CHECKS, WriterSubject(entry))
+
+    def dense_writer(self, entry: Entry[Any]) -> Iterator[DueCheck]:
+        yield from self._on(entry, dense_writer_checks.CHECKS, DenseWriterSubject(entry, self.recipes, self.answers))
 
     def op(self, entry: Entry[Any]) -> Iterator[DueCheck]:
         yield from self._on(entry, op_checks.CHECKS, OpSubject(entry))
@@ -235,7 +246,9 @@ KINDS: Mapping[str, Callable[[_Plan, Entry[Any]], Iterator[DueCheck]]] = {
     "objective": _Plan.objective,
     "task": _Plan.task,
     "probe": _Plan.probe,
+    "estimator": _Plan.estimator,
     "writer": _Plan.writer,
+    "dense-writer": _Plan.dense_writer,
     "op": _Plan.op,
     "checkpoint": _Plan.checkpoint,
     "command": _Plan.command,

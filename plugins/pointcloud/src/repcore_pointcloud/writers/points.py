@@ -24,7 +24,13 @@ LABEL_CLASSES = 65_536  # SemanticKITTI keeps the class in the lower 16 bits and
 
 
 def columns(answer: DenseAnswer) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Coordinates float64 (N, 3) and named columns (N,): label, probability and colour of a class, else values."""
+    """Coordinates float64 (N, 3) and named columns (N,): label, probability and colour of a class, else values.
+
+    Raises:
+        DataError: the model's preprocessor gives no coordinates beside its answers.
+    """
+    if not {"x", "y", "z"} <= set(answer.elements):
+        raise DataError(f"answers about {answer.sample.id} come without coordinates", hint="--format npz")
     xyz = np.stack([answer.elements[name] for name in "xyz"], axis=1)
     outputs = np.nan_to_num(answer.outputs)
     if answer.target is None or answer.target.kind != "class":
