@@ -6,8 +6,9 @@ What the word after the language means:
 * any language with ``file=PATH``: the block is that file; ``append`` adds to it, ``replace="TEXT"`` takes TEXT's place.
 * ``python run``: executed.
 
-``<!-- tested with: WORDS -->`` in front of a block adds words to its ``train`` and ``demo`` commands, so that tests
-take seconds where a reader has minutes. ``pip install -e FOLDER`` installs beside the environment, not into it.
+``<!-- tested with: WORDS -->`` in front of a block adds words to its ``train`` and ``demo`` commands; ``WORDS | MORE``
+adds MORE to its ``finetune`` commands, so that tests take seconds where a reader has minutes. ``pip install -e FOLDER``
+installs beside the environment, not into it.
 """
 
 from __future__ import annotations
@@ -145,7 +146,8 @@ class Reader:
         if not words:
             return
         if words[0] == "repcore":
-            extra = more if {"train", "demo"} & set(words) else ()
+            cut = more.index("|") if "|" in more else len(more)
+            extra = more[:cut] if {"train", "demo"} & set(words) else more[cut + 1 :] if "finetune" in words else ()
             assert run([*words[1:], *extra]) == 0, words
         elif words[:3] == ["pip", "install", "-e"]:
             self._install(Path(words[3]))
