@@ -6,8 +6,9 @@ What the word after the language means:
 * any language with ``file=PATH``: the block is that file; ``append`` adds to it, ``replace="TEXT"`` takes TEXT's place.
 * ``python run``: executed.
 
-``<!-- tested with: WORDS -->`` in front of a block adds words to its ``train`` and ``demo`` commands, so that tests
-take seconds where a reader has minutes. ``pip install -e FOLDER`` installs beside the environment, not into it.
+``<!-- tested with: WORDS -->`` in front of a block adds words to its ``train`` and ``demo`` commands; ``WORDS | MORE``
+adds MORE to its ``finetune`` commands, so that tests take seconds where a reader has minutes. ``pip install -e FOLDER``
+installs beside the environment, not into it.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import pytest
 
 from repcore import registry
-from repcore.cli.main import run
+from repcore.cli.main import COMMANDS, root, run
 
 FENCE = re.compile(
     r"(?:<!-- tested with: (?P<more>[^>]*?) -->\n)?^```(?P<words>[^\n]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL
@@ -56,6 +58,42 @@ def blocks(page: Path) -> list[Block]:
 
 def _unquoted(text: str) -> str:
     return text[1:-1].replace("\\n", "\n").replace('\\"', '"') if text.startswith('"') else text
+
+
+def command_lines(page: Path) -> list[list[str]]:
+    """Words of every ``repcore`` command of a page, in a block or set in by four; continued lines are joined."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    fenced = "\n".join(block["body"] for block in FENCE.finditer(text))
+    lines = [*fenced.splitlines(), *(line[4:] for line in text.splitlines() if line.startswith("    "))]
+    shown = [line.strip().removeprefix("$ ") for line in lines]
+    return [shlex.split(line, comments=True) for line in shown if line.startswith("repcore ")]
+
+
+def unknown_part(words: list[str]) -> str:
+    """The first word of a command line that names no command or option; empty where all are there.
+
+    Placeholders (``DOMAIN``) and domains that are not installed are passed over.
+    """
+    command: click.Command = root
+    rest = iter(words[1:])
+    while isinstance(command, click.Group):
+        name = next((word for word in rest if not word.startswith("-")), "")
+        absent = command is root and name not in (*COMMANDS, *registry.default().domains())
+        if not name or name.isupper() or (absent and name in registry.installable_domains()):
+            return ""
+        found = command.get_command(click.Context(command), name)
+        if found is None:
+            return name
+        if isinstance(found, click.Group) and found.invoke_without_command and not _names_one(found, words):
+            return ""
+        command = found
+    options = {one for parameter in command.params for one in (*parameter.opts, *parameter.secondary_opts)} | {"--help"}
+    asked = [word.partition("=")[0] for word in words if word.startswith("--") and word != "--"]
+    return next((one for one in asked if one not in options and one != "--debug"), "")
+
+
+def _names_one(group: click.Group, words: list[str]) -> bool:
+    return bool(set(words) & set(group.list_commands(click.Context(group))))
 
 
 class Reader:
@@ -108,7 +146,8 @@ class Reader:
         if not words:
             return
         if words[0] == "repcore":
-            extra = more if {"train", "demo"} & set(words) else ()
+            cut = more.index("|") if "|" in more else len(more)
+            extra = more[:cut] if {"train", "demo"} & set(words) else more[cut + 1 :] if "finetune" in words else ()
             assert run([*words[1:], *extra]) == 0, words
         elif words[:3] == ["pip", "install", "-e"]:
             self._install(Path(words[3]))

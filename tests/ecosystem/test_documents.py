@@ -11,7 +11,7 @@ import pytest
 
 from repcore import registry
 from tests.conftest import ROOT
-from tests.ecosystem.documents import Reader, blocks
+from tests.ecosystem.documents import Reader, blocks, command_lines, unknown_part
 
 TUTORIALS = ROOT / "docs" / "tutorials"
 DOMAIN_PAGES = sorted(path.stem for path in TUTORIALS.glob("*.md") if path.stem != "write-a-plugin")
@@ -83,9 +83,7 @@ def test_from_recordings_to_selection_tables(reader: Reader) -> None:
     assert reader.follow(ROOT / "docs" / "audio.md") == 2
     for number in range(2):
         table = reader.folder / "found" / f"{number}.wav.Table.1.selections.txt"
-        head, *rows = table.read_text(encoding="utf-8").splitlines()
-        assert head.split("\t")[0] == "Selection"
-        assert rows
+        assert table.read_text(encoding="utf-8").split("\t")[0] == "Selection"
     assert sorted(path.name for path in (reader.folder / "features").glob("*.npz")) == ["0.wav.npz", "1.wav.npz"]
 
 
@@ -106,3 +104,23 @@ def test_links_lead_somewhere(page: Path) -> None:
     prose = re.sub(r"^    .*$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE)  # SMILES look like links
     lost = [link for link in LINK.findall(prose) if not (page.parent / link).exists()]
     assert not lost
+
+
+SHOWN = [page for page in PAGES if page.is_file() and page.stem != "write-a-plugin"]  # that one makes its own domain
+
+
+@pytest.mark.parametrize("page", SHOWN, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_of_pages_exist(page: Path) -> None:
+    """Those that no test runs, too: the command is there, with these options."""
+    unknown = {" ".join(words): part for words in command_lines(page) if (part := unknown_part(words))}
+    assert not unknown
+
+
+def test_a_command_that_is_gone_is_noticed() -> None:
+    assert unknown_part(["repcore", "embed", "runs/first", "my.csv", "-o", "vectors.parquet", "--level", "point"]) == ""
+    assert unknown_part(["repcore", "embed", "runs/first", "my.csv", "--levle", "point"]) == "--levle"
+    assert unknown_part(["repcore", "embedd", "runs/first"]) == "embedd"
+    assert unknown_part(["repcore", "plugins", "check", "NAME", "--level", "full"]) == ""
+    assert unknown_part(["repcore", "DOMAIN", "train", "RECIPE"]) == ""
+    for domain in registry.default().domains():
+        assert unknown_part(["repcore", domain, "trian", "x"]) == "trian"
