@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import uuid
 import warnings
@@ -24,6 +25,7 @@ from repcore.interfaces import DatasetReader, Preparation, Preprocessor
 Report = Callable[[int, int], None]
 BLOCK = 16 * 2**20
 CHECKSUMS = "checksums.json"
+PARTIAL = ".partial-"
 
 
 def cache_root() -> Path:
@@ -71,7 +73,8 @@ def run_preparation(
         warn(f"prepared data in {folder} are damaged ({damage}); they are made again")
         shutil.rmtree(folder, ignore_errors=True)
     if not folder.is_dir():
-        partial = folder.with_name(f"{key}.partial-{uuid.uuid4().hex[:8]}")
+        remove_abandoned(folder.parent)
+        partial = folder.with_name(f"{key}{PARTIAL}{_owner()}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
         try:
             partial.mkdir(parents=True)
             preparation.run(reader, partial, progress)
@@ -86,6 +89,22 @@ def run_preparation(
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return preparation.open(reader, folder)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what processes of this machine had begun to prepare when they were killed."""
+    for path in folder.glob(f"*{PARTIAL}{_owner()}.*"):
+        try:
+            os.kill(int(path.name.split(".")[-2]), 0)
+        except ProcessLookupError:
+            shutil.rmtree(path, ignore_errors=True)
+        except (OSError, ValueError):  # another user's, or not ours
+            continue
+
+
+def _owner() -> str:
+    """This machine's name: process numbers of others mean nothing here."""
+    return "".join(one if one.isalnum() else "-" for one in platform.node())
 
 
 def checksums(folder: Path) -> dict[str, list[int]]:
