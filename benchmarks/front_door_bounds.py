@@ -31,10 +31,11 @@ STEP = ("trainer.steps=1", "data.validation_limit=1")
 
 @dataclass(frozen=True)
 class Measured:
-    """What a command took: peak MiB, what the network and its libraries take alone, seconds, its last line."""
+    """What a command took: peak MiB, seconds, of them seconds of the processor, its last line."""
 
     peak: float
     seconds: float
+    cpu: float
     said: str
 
 
@@ -46,16 +47,18 @@ def measured(arguments: Sequence[str]) -> Measured:
     """
     program = (
         "import resource, sys\nfrom repcore.cli.main import run\ncode = run(sys.argv[1:])\n"
-        "sys.stderr.write(f'\\nPEAK {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}')\nsys.exit(code)"
+        "used = resource.getrusage(resource.RUSAGE_SELF)\n"
+        "sys.stderr.write(f'\\nPEAK {used.ru_maxrss} {used.ru_utime + used.ru_stime}')\nsys.exit(code)"
     )
     started = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - started
     if done.returncode:
         raise SystemExit(f"{' '.join(arguments)} failed: {done.stderr[-1500:]}")
-    text, _, peak = done.stderr.rpartition("PEAK ")
+    text, _, numbers = done.stderr.rpartition("PEAK ")
+    peak, cpu = numbers.split()
     lines = (done.stdout + text).strip().splitlines()
-    return Measured(int(peak) / 1024, seconds, lines[-1] if lines else "")
+    return Measured(int(peak) / 1024, seconds, float(cpu), lines[-1] if lines else "")
 
 
 def model_of(folder: Path, domain: str, recipe: str, *settings: str) -> str:
@@ -145,7 +148,11 @@ def edge_list(folder: Path) -> str:
 
 def _looked_at(path: Path, domain: str) -> str:
     took = measured(["inspect", str(path), "--domain", domain, "--json"])
-    return f"{path.stat().st_size / MIB:,.0f} MiB: {took.seconds:.1f} s, peak {took.peak:,.0f} MiB"
+    return f"{path.stat().st_size / MIB:,.0f} MiB: {_time(took)}, peak {took.peak:,.0f} MiB"
+
+
+def _time(took: Measured) -> str:
+    return f"{took.seconds:.1f} s ({took.cpu:.1f} s of one core)"
 
 
 def scan(folder: Path) -> str:
@@ -164,7 +171,7 @@ def points(folder: Path) -> str:
 
 def _embedded(model: str, path: Path, folder: Path) -> str:
     took = measured(["embed", model, str(path), "-o", str(folder / "one.parquet")])
-    return f"peak {took.peak:,.0f} MiB with the network and its libraries, {took.seconds:.0f} s"
+    return f"peak {took.peak:,.0f} MiB with the network and its libraries, {_time(took)}"
 
 
 def draw(folder: Path) -> str:
