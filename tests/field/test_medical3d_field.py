@@ -611,3 +611,24 @@ def test_inspect_says_what_a_radiologist_looks_for(tmp_path: Path, capsys: pytes
     for words in ("12 x 10 x 8", "1.5 x 2 x 2.5", "RAS", "0, 205, 410", "a mask without a scan"):
         assert words in shown
     assert "nothing to warn about" not in shown
+
+
+def test_values_without_their_header_are_said(tmp_path: Path) -> None:
+    nibabel.save(nibabel.Nifti1Image(np.ones((9, 9, 9), np.int16), np.eye(4)), tmp_path / "a.nii.gz")
+    (tmp_path / "b.img").write_bytes(bytes(500))
+    reader = VolumeFolderReader(VolumeFilesConfig(path=str(tmp_path)))
+    assert account_of(reader).fate(tmp_path / "b.img") == ("unreadable", "values without their header b.hdr")
+
+
+def test_identity_follows_content_and_channel_and_no_time(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 99, (9, 9, 9, 2)).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "a.nii.gz")
+    first, second = (read_volume(tmp_path / "a.nii.gz").channels[number] for number in (0, 1))
+    first.further = ()
+    assert first.identity != second.identity
+    copy = tmp_path / "other" / "b.nii.gz"
+    copy.parent.mkdir()
+    copy.write_bytes((tmp_path / "a.nii.gz").read_bytes())
+    os.utime(copy, (1, 1))
+    same = read_volume(copy).channels[1]
+    assert same.identity == second.identity

@@ -134,7 +134,8 @@ class PointSetPreprocessor:
             far = int((away > FAR * typical).sum())
             return "far_point", f"{far} points lie more than {FAR:,} times as far out as half of them: a speck is left"
         if dropped:
-            return "points_dropped", f"{dropped} of {len(cloud.points)} points were NaN, infinite or beyond 1e12"
+            said = f"{dropped} of {len(cloud.points)} points were NaN, infinite or beyond 1e12"
+            return "points_dropped", f"{said}; {cloud.remark[1]}" if cloud.remark else said
         coarse = stored_coarsely(cloud.points, far_offset(cloud.points[usable(cloud.points)]))
         return cloud.remark or (("coarse_coordinates", coarse) if coarse else ("ok", ""))
 
