@@ -123,7 +123,7 @@ CHECKPOINTS = (
         target=f"{PACKAGE}.checkpoints.swin:convert",
         sniff=f"{PACKAGE}.checkpoints.swin:sniff",
         encoder="swin-unetr",
-        options={"crop_edge": ()},
+        options={"crop_edge": (), "kind": ("class",)},
         files=("model_swinvit.pt", "VoCo_B_SSL_head.pt"),
         licence="that of the weights' source",
     ),
