@@ -24,7 +24,7 @@ State = dict[str, Tensor]
 @pytest.fixture(scope="module")
 def network() -> SwinUnetr:
     torch.manual_seed(0)
-    return SwinUnetr(SwinUnetrConfig(crop_edge=64, width=12, heads=(1, 2, 2, 4), window=4))
+    return SwinUnetr(SwinUnetrConfig(crop_edge=64, input_channels=1, width=12, heads=(1, 2, 2, 4), window=4))
 
 
 def ssl_names(state: State) -> State:

@@ -43,6 +43,7 @@ DTYPES = {"float32": "float32", "bfloat16": "bfloat16"}
     help="point, voxel, frame, node or edge: a vector for each of them, into a FOLDER or a table; another name, or "
     "with --pool: the token level to pool.",
 )
+@click.option("--format", help="Format of the files in a FOLDER, by name or suffix; npz by default.")
 @click.option("--layer", type=int, help="Pool the tokens of this layer; 0 = embedding output.")
 @click.option("--batch-size", type=int, default=64, show_default=True, help="Most items of a batch.")
 @click.option("--cost-budget", type=int, help="Most padded cost (tokens, voxels) of a batch.")
@@ -75,6 +76,8 @@ def embed_command(ctx: click.Context, /, **given: Any) -> None:
     if given["level"] in ELEMENTS and given["pool"] is None:
         _elements(ctx, given)
         return
+    if given["format"] is not None:
+        raise ConfigError(f"--format {given['format']} is for features of elements; the suffix of -o says the format")
     if output.exists() and not given["overwrite"]:
         raise DataError(f"{str(output)!r} exists", hint="--overwrite, or another file name")
     writer_class = _writer(output)
