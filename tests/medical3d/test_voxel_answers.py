@@ -257,7 +257,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_nifti(root / "data" / "labels" / f"p{number}.nii.gz", ids, affine)
     overrides = [
         "encoder.width=8", "encoder.heads=[1,2,2,4]", "encoder.windows=[4,2,2,1]", "preprocessor.crop_edge=16",
-        "preprocessor.overlap=0.1", "objective.mask_patch=8", "data.batch_size=2", "trainer.steps=2", "trainer.validate_every=2",
+        "preprocessor.overlap=0.1", "objective.mask_patch=8", "data.batch_size=2", "trainer.steps=2",
+        "trainer.validate_every=2",
     ]  # fmt: skip
     resolved = resolve_run(
         registry.default(), "alice", domain="medical3d", overrides=overrides,
