@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 from tests.ecosystem.documents import Reader, blocks
 
 TUTORIALS = ROOT / "docs" / "tutorials"
-DOMAIN_PAGES = sorted(path.stem for path in TUTORIALS.glob("*.md") if path.stem != "write-a-plugin")
+DOMAIN_PAGES = sorted(path.stem for path in TUTORIALS.glob("*.md") if path.stem not in ("write-a-plugin", "generic"))
 READMES = sorted((ROOT / "plugins").glob("*/README.md"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *READMES, *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")
@@ -54,6 +54,18 @@ def test_five_minutes(domain: str, reader: Reader) -> None:
     if domain not in registry.default().domains():
         pytest.skip(f"the plugin {domain} is not installed")
     assert reader.follow(TUTORIALS / f"{domain}.md") >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_one_objective_every_domain(reader: Reader, capsys: pytest.CaptureFixture[str]) -> None:
+    domains = {"molecules", "audio", "graphs", "pointcloud", "medical3d"}
+    if not domains <= set(registry.default().domains()):
+        pytest.skip("needs the plugins of all five domains")
+    assert reader.follow(TUTORIALS / "generic.md") >= 10
+    assert "generic/guess" in capsys.readouterr().out
+    runs = {path.parent.parent.name for path in reader.folder.glob("runs/*/model/weights.safetensors")}
+    assert runs == {f"{domain}-{objective}" for domain in domains for objective in ("pull", "guess")}
 
 
 @pytest.mark.slow
