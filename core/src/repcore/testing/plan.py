@@ -7,12 +7,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from repcore.config.matching import takes
+from repcore.config.matching import missing_needs, takes
 from repcore.config.plain import field_types
 from repcore.errors import RepcoreError
 from repcore.plugins import PluginRecord, missing_modules
 from repcore.registry import Entry, Registry
-from repcore.specs import RecipeSpec
+from repcore.specs import GENERIC, RecipeSpec
 from repcore.testing import (
     capability_checks,
     checkpoint_checks,
@@ -34,7 +34,7 @@ from repcore.testing import (
     view_checks,
     writer_checks,
 )
-from repcore.testing.check import Check, Level, fail
+from repcore.testing.check import Check, Level, SubjectError, fail
 from repcore.testing.checkpoint_checks import CheckpointSample, CheckpointSubject
 from repcore.testing.command_checks import CommandSubject
 from repcore.testing.deep import PluginSubject
@@ -151,7 +151,7 @@ class _Plan:
         yield from self._network(entry, (*encoder_checks.CHECKS, *promised), self._encoder(entry))
 
     def objective(self, entry: Entry[Any]) -> Iterator[DueCheck]:
-        recipe = self._recipe_with("objective", entry)
+        recipe = self._recipe_with("objective", entry) or self._recipe_for(entry)
         subject = ObjectiveSubject(entry, recipe, None if recipe else self._partner(entry))
         more = objective_checks.MASK_CHECKS if _has_setting(entry, "mask_ratio") else ()
         yield from self._network(entry, (*objective_checks.CHECKS, *more), subject)
@@ -216,6 +216,24 @@ class _Plan:
                 accepted = one.resolved.preprocessor.entry.spec.accepts
                 if takes(entry.spec.accepts, accepted):
                     return replace(one, views=entry.full_name)
+        return None
+
+    def _recipe_for(self, entry: Entry[Any]) -> RecipeSubject | None:
+        """For an objective of any domain: the installed recipe whose encoder offers most, if it can be built
+        there."""
+        if self.record.domain != GENERIC or entry.spec.example:
+            return None
+        found: list[tuple[int, RecipeSubject]] = []
+        for one in self.registry.entries("recipe"):
+            subject = RecipeSubject(self.registry, one, one.spec.default, objective=entry.full_name)
+            with suppress(RepcoreError):
+                encoder = subject.resolved.encoder.entry
+                if not missing_needs(entry, encoder):
+                    found.append((len(encoder.spec.capabilities), subject))
+        for _, subject in sorted(found, key=lambda pair: -pair[0]):
+            with suppress(SubjectError):
+                _ = subject.parts
+                return subject
         return None
 
     def _partner(self, entry: Entry[Any]) -> EncoderSubject | None:

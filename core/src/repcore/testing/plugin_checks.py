@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 from repcore import hooks
+from repcore.config.matching import ROLES
 from repcore.errors import RegistryError
 from repcore.plugins import SLOW_MILLISECONDS
 from repcore.testing import limits
@@ -97,7 +98,7 @@ def _references(spec: Any) -> dict[str, tuple[str, ...]]:  # each kind has its o
     if spec.kind == "system":
         return {kind: getattr(spec, f"{kind}s") for kind in ("encoder", "objective", "recipe", "checkpoint")}
     if spec.kind == "objective":
-        return {"views": (spec.views,) if spec.views else ()}
+        return {"views": (spec.views,) if spec.views and spec.views not in ROLES else ()}
     if spec.kind == "checkpoint":
         return {"encoder": (spec.encoder,) if spec.encoder else ()}
     return {}
