@@ -243,6 +243,9 @@ class PreprocessorSpec(Spec):
             the same for labels of elements.
         splits: name -> ``fn(inputs: repcore.data.split_plans.SplitInputs, seed) -> ProbeSplit``: the domain's own
             ways to split (scaffolds), for ``--split NAME``; ``inputs.samples`` holds the samples.
+        divisions: name -> ``fn(preprocessor, sample, level, detail) -> array over the sample's elements`` of names or
+            numbers of groups, empty or -1 = in none: the domain's own ways to divide one sample (blocks of a scan), for
+            ``--group NAME:DETAIL``.
     """
 
     kind: ClassVar[str] = "preprocessor"
@@ -254,6 +257,7 @@ class PreprocessorSpec(Spec):
     baselines: Mapping[str, str] = _target_map()
     dense_baselines: Mapping[str, str] = _target_map()
     splits: Mapping[str, str] = _target_map()
+    divisions: Mapping[str, str] = _target_map()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from repcore.data.batching import plain_batch
+from repcore.data.divided import whole_samples
 from repcore.data.guard import item_guard
 from repcore.data.seeds import generator
 from repcore.data.split_plans import SplitPlan
@@ -31,12 +32,13 @@ from repcore.evaluation.metrics import Scores
 from repcore.evaluation.probes.dense import DenseLinearConfig, DenseLinearProbe
 from repcore.evaluation.probing import LabelledRows
 from repcore.evaluation.protocol import RANDOM_INIT, TRAINED, ProbeTable, comparisons_of, entries_of
-from repcore.interfaces import ProbeSplit
+from repcore.interfaces import DatasetReader, Preprocessor, ProbeSplit
 from repcore.reporting import Reporter
 from repcore.specs import TargetSpec
 
 PROTOCOL = "dense-linear@1"
 PRIMARY = "miou"
+TRIED_ROWS = 64
 CALIBRATED_ON = 8  # rows that give a random encoder its running statistics
 FeaturesOf = Callable[[PreparedRow], np.ndarray]
 
@@ -87,7 +89,7 @@ def probe_elements(
     total = sum(len(folds) for folds in plan.folds)
     done = 0
     for seed, folds in zip(seeds, plan.folds, strict=True):
-        encoders = {TRAINED: model.encoder, RANDOM_INIT: _calibrated(run, model.random_twin(seed))}
+        encoders = {TRAINED: model.encoder, RANDOM_INIT: calibrated(model.random_twin(seed), model, rows, target)}
         sets = {name: _of_encoder(run, encoder, place) for name, encoder in encoders.items()} | baselines
         found: dict[str, list[Scores]] = {}
         for fold in folds:
@@ -101,9 +103,18 @@ def probe_elements(
 
 
 def _place(run: _Run) -> DensePlace:
-    labelled = np.flatnonzero(run.rows.labelled(run.target))[:64]
-    tried = next(prepared_windows(run.rows.reader, run.model.preprocessor, labelled, most_rows=64), [])
+    labelled = np.flatnonzero(run.rows.labelled(run.target))[:TRIED_ROWS]
+    tried = rows_one_by_one(run.rows.reader, run.model.preprocessor, labelled)
     return find_place(run.model.encoder, run.model.preprocessor, tried, run.target.level, run.model.device)
+
+
+def rows_one_by_one(
+    reader: DatasetReader, preprocessor: Preprocessor, rows: Sequence[int] | np.ndarray
+) -> Iterator[PreparedRow]:
+    """Prepared whole samples behind rows, each only when it is asked for."""
+    whole = whole_samples(reader, rows)
+    for row in whole.behind:
+        yield from next(prepared_windows(whole.reader, preprocessor, [row]), [])
 
 
 def _of_encoder(run: _Run, encoder: nn.Module, place: DensePlace) -> FeaturesOf:
@@ -140,13 +151,18 @@ def _fold(run: _Run, sets: Mapping[str, FeaturesOf], split: ProbeSplit, seed: in
     parts: dict[str, list[np.ndarray]] = {name: [] for name in sets}
     classes: list[np.ndarray] = []
     chance = _chances(run, split.train)
-    for number, row, labels in _labelled(run, split.train):
-        chosen = np.flatnonzero(generator(seed, PROTOCOL, number).random(len(labels)) < chance[labels])
+    for row, own in _labelled(run, split.train):
+        drawn = [
+            np.flatnonzero(generator(seed, PROTOCOL, number).random(len(each)) < chance[each]) for number, each in own
+        ]
+        chosen = np.concatenate(drawn)
         if not len(chosen):
             continue
+        labels = np.concatenate([each[rows] for (_, each), rows in zip(own, drawn, strict=True)])
         found = _of_all(sets, row)
-        chosen = chosen[np.all([np.isfinite(one[chosen]).all(1) for one in found.values()], axis=0)]
-        classes.append(labels[chosen])
+        usable = np.all([np.isfinite(one[chosen]).all(1) for one in found.values()], axis=0)
+        chosen = chosen[usable]
+        classes.append(labels[usable])
         for name, values in found.items():
             parts[name].append(values[chosen].astype(np.float32))
     if not classes:
@@ -156,12 +172,13 @@ def _fold(run: _Run, sets: Mapping[str, FeaturesOf], split: ProbeSplit, seed: in
     majority = _majority(run, split.train)
     counts: dict[str, list[np.ndarray]] = {name: [] for name in (*sets, CONSTANT)}
     tested: list[int] = []
-    for number, row, labels in _labelled(run, split.test):
+    for row, own in _labelled(run, split.test):
         found = _of_all(sets, row)
-        tested.append(number)
-        for name, values in found.items():
-            counts[name].append(confusion(labels, _answers(probes[name], values, labels), len(run.values)))
-        counts[CONSTANT].append(confusion(labels, np.full(len(labels), majority), len(run.values)))
+        for number, labels in own:
+            tested.append(number)
+            for name, values in found.items():
+                counts[name].append(confusion(labels, _answers(probes[name], values, labels), len(run.values)))
+            counts[CONSTANT].append(confusion(labels, np.full(len(labels), majority), len(run.values)))
     if not tested:
         raise DataError(f"no test row has an element with a label {run.target.name!r}", rows=len(split.test))
     rows = np.asarray(tested, np.int64)
@@ -181,16 +198,24 @@ def _answers(probe: DenseLinearProbe, values: np.ndarray, labels: np.ndarray) ->
     return answered
 
 
-def _labelled(run: _Run, part: np.ndarray) -> Iterator[tuple[int, PreparedRow, np.ndarray]]:
-    """Usable rows of a part with the class number of every element, -1 = none."""
+def _labelled(run: _Run, part: np.ndarray) -> Iterator[tuple[PreparedRow, list[tuple[int, np.ndarray]]]]:
+    """Usable whole samples of a part, with the rows of each and the class number of every element, -1 = none.
+
+    A sample that is divided into groups is read, prepared and run once.
+    """
     chosen = np.asarray(part, np.int64)[run.rows.labelled(run.target)[part]]
-    place = 0
-    for window in windows_of(run.model.preprocessor, run.rows.reader, run.options, chosen, whole=True):
+    whole = whole_samples(run.rows.reader, chosen)
+    behind = iter(whole.behind.values())
+    for window in windows_of(run.model.preprocessor, whole.reader, run.options, list(whole.behind), whole=True):
         for row in window:
-            number, place = int(chosen[place]), place + 1
+            numbers = next(behind)
             if row.items and row.sample is not None:
-                truth = np.asarray(row.sample.targets[run.target.name], np.float64)
-                yield number, row, class_numbers(truth, run.target, run.target, run.values)
+                labels = row.sample.targets[run.target.name]
+                yield row, [(number, _classes(run, whole.labels(number, labels))) for number in numbers]
+
+
+def _classes(run: _Run, labels: np.ndarray) -> np.ndarray:
+    return class_numbers(labels.astype(np.float64), run.target, run.target, run.values)
 
 
 def _chances(run: _Run, train: np.ndarray) -> np.ndarray:
@@ -213,8 +238,13 @@ def _majority(run: _Run, train: np.ndarray) -> int:
 
 
 @torch.no_grad()
-def _calibrated(run: _Run, encoder: nn.Module) -> nn.Module:
-    """A random encoder with running statistics of the data: without them its normalisation is a handicap."""
+def calibrated(encoder: nn.Module, model: Model, rows: LabelledRows, target: TargetSpec) -> nn.Module:
+    """A random encoder with running statistics of the data: without them its normalisation is a handicap.
+
+    Args:
+        model: whose preprocessor and device count.
+        rows: a few labelled ones are run.
+    """
     norms = [one for one in encoder.modules() if getattr(one, "running_mean", None) is not None]
     if not norms:
         return encoder
@@ -223,11 +253,11 @@ def _calibrated(run: _Run, encoder: nn.Module) -> nn.Module:
         one.reset_running_stats()  # type: ignore[operator]
         one.momentum = None  # type: ignore[assignment]  # cumulative mean
     encoder.train()
-    usable = np.flatnonzero(run.rows.labelled(run.target))[:CALIBRATED_ON]
-    for window in prepared_windows(run.rows.reader, run.model.preprocessor, usable):
-        for row in [one for one in window if one.items]:
+    usable = np.flatnonzero(rows.labelled(target))[:CALIBRATED_ON]
+    for row in rows_one_by_one(rows.reader, model.preprocessor, usable):
+        if row.items:
             sample: Any = row.sample
-            encoder(plain_batch(run.model.preprocessor, row.items[:1], [sample], (), "").to(run.model.device))
+            encoder(plain_batch(model.preprocessor, row.items[:1], [sample], (), "").to(model.device))
     for one, momentum in zip(norms, momenta, strict=True):
         one.momentum = momentum
     return encoder.eval()
