@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
+import soundfile
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+import repcore
 from repcore.checkpoints.reading import read_checkpoint
+from repcore.cli.main import run
+from repcore.embedding.prediction_files import read_table
 from repcore.errors import CheckpointError
 from repcore.interfaces import Batch
 from repcore_audio.checkpoints.ssamba import convert, sniff
@@ -124,3 +130,61 @@ def test_options_are_checked(published: dict[str, Tensor], options: dict[str, st
 def test_superb_wiring_is_an_option(published: dict[str, Tensor]) -> None:
     assert convert(published, SOURCE, {"wiring": "sequential"}).encoder_config.wiring == "sequential"
     assert any("SUPERB" in note for note in convert(published, SOURCE, {}).report.notes)
+
+
+@pytest.mark.parametrize(
+    ("words", "probabilities"),
+    [
+        (["--option", "kind=class", "--classes", "dog,cat,rain", "--label", "sound"], lambda raw: raw.softmax(1)),
+        (["--option", "statistics=audioset", "--classes", "dog,cat,rain"], lambda raw: raw.sigmoid()),
+        (["--option", "kind=class", "--option", "head=cls", "--classes", "dog,cat,rain"], lambda raw: raw.softmax(1)),
+    ],
+)
+def test_a_fine_tuned_file_predicts(
+    published: dict[str, Tensor],
+    tmp_path: Path,
+    words: list[str],
+    probabilities: Callable[[Tensor], Tensor],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    generator = torch.Generator().manual_seed(4)
+    state = fine_tuned(published) | {"module.mlp_head.1.weight": torch.randn(3, WIDTH, generator=generator)}
+    torch.save(state, tmp_path / "tuned.pth")
+    (tmp_path / "clips").mkdir()
+    for name in ("a", "b"):
+        wave = 0.1 * torch.randn(4000, generator=generator).numpy()
+        soundfile.write(tmp_path / "clips" / f"{name}.wav", wave, 16_000)
+    place, out = str(tmp_path / "model"), tmp_path / "out.csv"
+    grid = ["--option", "grid=4x5", "--option", "stride=8"]
+    assert run(["import", str(tmp_path / "tuned.pth"), "-o", place, *grid, *words]) == 0
+    left_out = sum(name.startswith("module.v.head.") for name in state)
+    assert f"written: {len(state) - left_out} of {len(state)} tensors of the file" in capsys.readouterr().out
+    assert run(["predict", place, str(tmp_path / "clips"), "-o", str(out)]) == 0
+    found = read_table(out)
+    model = repcore.load(place)
+    encoder = cast(Ssamba, model.encoder)
+    rows = [model.preprocessor.prepare(sample)[0] for sample in model.reader(str(tmp_path / "clips"))]  # type: ignore[attr-defined]
+    with torch.no_grad():
+        features = encoder(model.preprocessor.collate(rows))
+    pooled = encoder.pool(features, "cls" if "head=cls" in words else "mean")
+    normed = torch.nn.functional.layer_norm(pooled, (WIDTH,))
+    expected = probabilities(normed @ state["module.mlp_head.1.weight"].T)
+    shown = torch.tensor([[found[f"p:{name}"][row] for name in ("dog", "cat", "rain")] for row in range(2)])
+    torch.testing.assert_close(shown, expected, rtol=0, atol=1e-5)
+
+
+def test_a_head_of_unknown_kind_is_said_not_guessed(
+    published: dict[str, Tensor], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = fine_tuned(published)
+    torch.save(state, tmp_path / "tuned.pth")
+    command = ["import", str(tmp_path / "tuned.pth"), "-o", str(tmp_path / "model")]
+    command += ["--option", "grid=4x5", "--option", "stride=8"]
+    assert run([*command, "--classes", "a,b,c"]) == 2
+    assert "--option kind=class" in capsys.readouterr().err
+    assert run(command) == 0
+    told = capsys.readouterr().out
+    left_out = 4 + sum(name.startswith("module.v.head.") for name in state)
+    assert f"written: {len(state) - left_out} of {len(state)}" in told
+    assert "does not say whether its 3 outputs are classes or labels" in told
+    assert repcore.load(tmp_path / "model").target is None

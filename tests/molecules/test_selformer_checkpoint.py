@@ -184,3 +184,73 @@ def test_sniffing_by_key_names() -> None:
     body = frozenset(name for name in published() if name.startswith("roberta."))
     assert sniff(body) == 0.5
     assert sniff(frozenset({"bert.embeddings.word_embeddings.weight"})) == 0.0
+
+
+def fine_tuned(outputs: int) -> dict[str, torch.Tensor]:
+    """A file of the authors' fine-tuning scripts."""
+    generator = torch.Generator().manual_seed(outputs)
+    state = {name: value for name, value in published().items() if not name.startswith("lm_head.")}
+    for name, shape in (("dense", (24, 24)), ("out_proj", (outputs, 24))):
+        state[f"classifier.{name}.weight"] = torch.randn(shape, generator=generator)
+        state[f"classifier.{name}.bias"] = torch.randn(shape[0], generator=generator)
+    return state | {"roberta.pooler.dense.weight": torch.randn(24, 24), "roberta.pooler.dense.bias": torch.randn(24)}
+
+
+def head_outputs(state: dict[str, torch.Tensor], ids: torch.Tensor) -> torch.Tensor:
+    """Dense, tanh, linear on the first token."""
+    first = encode(state, ids, None, VARIANT)[-1][:, 0]
+    hidden = torch.tanh(first @ state["classifier.dense.weight"].T + state["classifier.dense.bias"])
+    return hidden @ state["classifier.out_proj.weight"].T + state["classifier.out_proj.bias"]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "words", "columns"),
+    [
+        (2, ["--label", "p_np", "--classes", "no,yes"], ["p:no", "p:yes"]),
+        (3, ["--label", "toxic"], ["p:0", "p:1", "p:2"]),
+        (1, ["--label", "logS", "--option", "mean=-3", "--option", "deviation=2"], ["logS"]),
+    ],
+)
+def test_a_fine_tuned_file_predicts(
+    folder: Path, outputs: int, words: list[str], columns: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    from repcore.cli.main import run
+    from repcore.embedding.prediction_files import read_table
+
+    state = fine_tuned(outputs)
+    torch.save(state, folder / "pytorch_model.bin")
+    model, table, out = folder / "model", folder / "new.csv", folder / "out.csv"
+    table.write_text("name,smiles\na,CCO\nb,CCC\n")
+    assert run(["import", str(folder), "-o", str(model), *words]) == 0
+    told = capsys.readouterr().out
+    assert f"written: {len(state) - 3} of {len(state)} tensors of the file" in told  # position ids and the pooler
+    assert run(["predict", str(model), str(table), "-o", str(out)]) == 0
+    found = read_table(out)
+    imported = load(folder)
+    items = [imported.preprocessor.prepare(Sample(id="0", inputs=text))[0] for text in ("CCO", "CCC")]
+    raw = torch.cat([head_outputs(state, imported.preprocessor.collate([item]).inputs["input_ids"]) for item in items])
+    expected = {1: raw * 2 - 3, 2: raw.softmax(1), 3: raw.sigmoid()}[outputs]
+    torch.testing.assert_close(
+        torch.tensor([[found[name][row] for name in columns] for row in range(2)]), expected, rtol=0, atol=1e-4
+    )
+
+
+def test_what_a_fine_tuned_file_predicts_is_read_or_told(folder: Path) -> None:
+    torch.save(fine_tuned(3), folder / "pytorch_model.bin")
+    names = {"0": "low", "1": "middle", "2": "high"}
+    settings = {**HUGGING_FACE, "problem_type": "single_label_classification", "id2label": names}
+    (folder / "config.json").write_text(json.dumps(settings))
+    task = load(folder).task
+    assert (task.name, task.target.names) == ("classification", ("low", "middle", "high"))
+    assert load(folder, kind="labels").task.target.kind == "multilabel"
+    (folder / "config.json").write_text(
+        json.dumps({**HUGGING_FACE, "id2label": {str(k): f"LABEL_{k}" for k in range(3)}})
+    )
+    assert (load(folder).task.name, load(folder).task.target.names) == ("multilabel", ())
+    assert "3 outputs: labels, as in the authors' scripts" in load(folder).report.text()
+    with pytest.raises(CheckpointError, match="mean='many' is not a number"):
+        load(folder, kind="values", mean="many")
+    torch.save(fine_tuned(1), folder / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match="kind=class does not fit a head of 1 outputs"):
+        load(folder, kind="class")
+    assert "need --option mean=" in load(folder).report.text()

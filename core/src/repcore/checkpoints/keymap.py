@@ -77,6 +77,7 @@ class LoadReport:
         dropped: published name -> reason.
         tied: published alias -> the tensor it equals.
         missing: ours that the file does not give and that may be missing.
+        unwritten: published name -> why a tensor that was read and renamed is not in the model folder.
         notes: findings for people, such as the vocabulary size.
     """
 
@@ -86,6 +87,7 @@ class LoadReport:
     dropped: dict[str, str] = field(default_factory=dict)
     tied: dict[str, str] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
+    unwritten: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -93,12 +95,18 @@ class LoadReport:
         """Published tensors."""
         return len(self.renamed) + len(self.dropped) + len(self.tied)
 
+    @property
+    def written(self) -> int:
+        """Published tensors whose values the model folder holds; of tied ones the shared tensor is there."""
+        lost = {*self.dropped, *self.unwritten, *(name for name, of in self.tied.items() if of in self.unwritten)}
+        return self.total - len(lost)
+
     def to_json(self) -> dict[str, Any]:
         """Everything as JSON values; of the source only its name, since models are shared and paths are private."""
         return {
             "source": Path(self.source).name, "target": self.target, "total": self.total, "renamed": dict(self.renamed),
             "dropped": dict(self.dropped), "tied": dict(self.tied), "missing": list(self.missing),
-            "notes": list(self.notes),
+            "unwritten": dict(self.unwritten), "written": self.written, "notes": list(self.notes),
         }  # fmt: skip
 
     def text(self) -> str:
@@ -109,13 +117,18 @@ class LoadReport:
             f"  used:    {len(self.renamed)} as {ours}",
             f"  tied:    {len(self.tied)}" + (f" ({grouped(list(self.tied))})" if self.tied else ""),
         ]
-        reasons: dict[str, list[str]] = {}
-        for name, reason in self.dropped.items():
-            reasons.setdefault(reason, []).append(name)
-        lines += [f"  dropped: {len(names)} ({grouped(names)}): {reason}" for reason, names in reasons.items()]
+        lines += [f"  dropped: {len(names)} ({grouped(names)}): {why}" for why, names in _by_reason(self.dropped)]
+        lines += [f"  not written: {len(one)} ({grouped(one)}): {why}" for why, one in _by_reason(self.unwritten)]
         if self.missing:
             lines.append(f"  missing: {len(self.missing)} ({grouped(self.missing)}), freshly initialised")
         return "\n".join([*lines, *(f"  note:    {note}" for note in self.notes)])
+
+
+def _by_reason(reasons: Mapping[str, str]) -> list[tuple[str, list[str]]]:
+    found: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        found.setdefault(reason, []).append(name)
+    return list(found.items())
 
 
 @dataclass(frozen=True)

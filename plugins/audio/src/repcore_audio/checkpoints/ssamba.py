@@ -3,7 +3,8 @@
 Source: `SiavashShams/ssamba`, plain state dicts of a DataParallel model; method card, section 7. Sizes, depth, patch
 shape and norm are read from shapes; the position grid from ``p_input_fdim`` and ``p_input_tdim``, the mel bins and
 frames of the pre-training input. A fine-tuned file does not hold them, so the grid must be told: ``grid=12x101`` and
-``stride=10``.
+``stride=10``. Nor does it say whether its outputs are classes (softmax) or labels (sigmoid): ``kind=class`` or
+``kind=labels``, or the data set by ``statistics``.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from typing import Any
 
 from torch import Tensor
 
-from repcore.checkpoints.imported import Imported
+from repcore.checkpoints.imported import Imported, ImportedTask
 from repcore.checkpoints.keymap import Drop, KeyMap, LoadReport, Rename
 from repcore.errors import CheckpointError
+from repcore.specs import TargetSpec
 from repcore_audio.configs import spectrogram as statistics
 from repcore_audio.configs.spectrogram import PUBLISHED_LOG_MEL, LogMelConfig
-from repcore_audio.configs.ssamba import PUBLISHED_TINY, SsambaConfig
+from repcore_audio.configs.ssamba import PUBLISHED_TINY, SoundTaskConfig, SsambaConfig
 from repcore_audio.encoders.patches import grid_size
 from repcore_audio.encoders.ssamba import NAME, Ssamba
 from repcore_audio.preprocessors.spectrogram import LogMelPreprocessor
@@ -63,7 +65,10 @@ STATISTICS = {
     "speechcommands": statistics.SPEECH_COMMANDS_STATISTICS,
     "urban8k": statistics.URBAN_SOUND_STATISTICS,
 }
-OPTIONS = ("grid", "stride", "wiring", "statistics", "length")
+KINDS = {"audioset": "labels", "esc50": "class", "speechcommands": "class", "urban8k": "class"}
+"""What the outputs of the published fine-tuned models are, by data set."""
+POOLINGS = {"mean": "ft_avgtok", "cls": "ft_cls"}
+OPTIONS = ("grid", "stride", "wiring", "statistics", "length", "kind", "head")
 
 
 def sniff(keys: frozenset[str]) -> float:
@@ -80,7 +85,8 @@ def convert(state: Mapping[str, Tensor], source: Path, options: Mapping[str, str
         state: keys with or without ``module.``.
         source: for messages.
         options: ``grid`` (rows x columns of the position table) and ``stride`` of a fine-tuned file; ``wiring``
-            (default paired), ``statistics`` (audioset, esc50, speechcommands, urban8k), ``length`` (fixed, variable).
+            (default paired), ``statistics`` (audioset, esc50, speechcommands, urban8k), ``length`` (fixed, variable);
+            of a fine-tuned head ``kind`` (class, labels) and ``head``, what it reads (mean over patches, or cls).
 
     Raises:
         CheckpointError: keys or shapes that are not of this system, or something that shapes cannot tell is missing.
@@ -93,6 +99,7 @@ def convert(state: Mapping[str, Tensor], source: Path, options: Mapping[str, str
     ours, report = KEYS.apply(plain, source=source.name, target=NAME, expected=expected)
     _add_notes(report, config, options)
     heads = {part: _below(ours, part) for part in ("objective", "task")}
+    task, missing = sound_task(heads["task"], options, report)
     front_end = preprocessor_config(config, options)
     return Imported(
         encoder_config=config,
@@ -102,8 +109,34 @@ def convert(state: Mapping[str, Tensor], source: Path, options: Mapping[str, str
         preprocessor_name="audio/log-mel",
         preprocessor_config=front_end,
         heads={part: found for part, found in heads.items() if found},
+        task=task,
+        task_missing=missing,
         notices="Weights by the authors of SSAMBA (BSD 3-clause repository); see its licence.",
     )
+
+
+def sound_task(
+    head: Mapping[str, Tensor], options: Mapping[str, str], report: LoadReport
+) -> tuple[ImportedTask | None, str]:
+    """The published head as a task, or why it cannot be one."""
+    if not head:
+        return None, ""
+    weight = head.get("classifier.1.weight")
+    outputs = 0 if weight is None else len(weight)
+    kind = options.get("kind") or KINDS.get(options.get("statistics", ""))
+    if kind is None:
+        return None, (
+            f"the file does not say whether its {outputs} outputs are classes or labels: import it with "
+            "--option kind=class or --option kind=labels, and it predicts"
+        )
+    if "kind" not in options:
+        report.notes.append(f"outputs: {kind}, as of {options['statistics']} (option kind=class or labels)")
+    if "head" not in options:
+        report.notes.append("head: on the mean over patches (option head=cls for the class token)")
+    config = SoundTaskConfig(pooling=POOLINGS[options.get("head", "mean")])  # type: ignore[arg-type]  # checked
+    target = TargetSpec("class", "class") if kind == "class" else TargetSpec("labels", "multilabel")
+    name = "sound-class" if kind == "class" else "sound-labels"
+    return ImportedTask(name=name, config=config, target=target, outputs=outputs, state=head), ""
 
 
 def encoder_config(state: Mapping[str, Tensor], source: Path, options: Mapping[str, str]) -> SsambaConfig:
@@ -231,6 +264,7 @@ def _add_notes(report: LoadReport, config: SsambaConfig, options: Mapping[str, s
 def _check_options(options: Mapping[str, str]) -> None:
     allowed = {
         "wiring": ("paired", "sequential"), "statistics": tuple(STATISTICS), "length": ("fixed", "variable"),
+        "kind": ("class", "labels"), "head": tuple(POOLINGS),
     }  # fmt: skip
     for name, value in options.items():
         if name not in OPTIONS:

@@ -76,6 +76,8 @@ CHECKPOINTS = (
             "wiring": ("paired", "sequential"),
             "statistics": ("audioset", "esc50", "speechcommands", "urban8k"),
             "length": ("fixed", "variable"),
+            "kind": ("class", "labels"),
+            "head": ("mean", "cls"),
         },
         files=tuple(FILES),
         licence="BSD 3-clause repository",

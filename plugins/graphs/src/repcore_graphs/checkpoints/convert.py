@@ -13,8 +13,9 @@ from typing import Any
 
 from torch import Tensor
 
-from repcore.checkpoints.imported import Imported
+from repcore.checkpoints.imported import Imported, ImportedTask
 from repcore.errors import CheckpointError
+from repcore.specs import TargetSpec
 from repcore_graphs.checkpoints.ehgnn import Converted, convert_state, layout_of, sizes
 from repcore_graphs.configs.data import GraphPreprocessorConfig, TUDatasetConfig
 from repcore_graphs.configs.ehgnn import (
@@ -23,6 +24,7 @@ from repcore_graphs.configs.ehgnn import (
     published_molecules,
     published_nodes,
 )
+from repcore_graphs.configs.tasks import GraphTaskConfig, NodeTaskConfig
 from repcore_graphs.datasets.tu import TUDataset
 from repcore_graphs.preprocessors.features import FeatureEncoding
 from repcore_graphs.preprocessors.graph import GraphPreprocessor
@@ -50,7 +52,11 @@ def sniff_clusters(keys: frozenset[str]) -> float:
 
 
 def convert_graph(state: Mapping[str, Tensor], source: Path, options: Options) -> Imported:
-    """A graph or molecule classifier; its classifier goes along as the state of the task's head."""
+    """A graph or molecule classifier; its classifier becomes the model's task.
+
+    One class of several in the TU layout (cross-entropy), a yes/no label an output in OGB's (binary cross-entropy), as
+    the two training scripts have it.
+    """
     layout = layout_of(frozenset(state))
     converted = convert_state(state, layout, source=source.name)
     found: dict[str, Any] = dict(sizes(converted, layout))
@@ -71,7 +77,20 @@ def convert_graph(state: Mapping[str, Tensor], source: Path, options: Options) -
             found["edge_width"] = 0  # the published column of ones
         _agree(found, facts, source)
         config = published_graph(edge_ratio=ratio, **found)
-    return _imported(config, converted, preprocessor, preprocessor_config)
+    task = _graph_task(converted.head, layout)
+    return _imported(config, converted, preprocessor, preprocessor_config, task)
+
+
+def _graph_task(head: Mapping[str, Tensor], layout: str) -> ImportedTask | None:
+    first, last = head.get("layers.0.weight"), head.get("layers.6.weight")
+    if first is None or last is None:
+        return None
+    name, target = ("graph-class", TargetSpec("class", "class"))
+    if layout == "ogb":
+        name, target = ("graph-multilabel", TargetSpec("labels", "multilabel"))
+    config = GraphTaskConfig(hidden_width=len(first), outputs=len(last))
+    state = {f"classifier.{key}": value for key, value in head.items()}
+    return ImportedTask(name=name, config=config, target=target, outputs=len(last), state=state)
 
 
 def convert_nodes(state: Mapping[str, Tensor], source: Path, options: Options) -> Imported:
@@ -83,7 +102,15 @@ def convert_nodes(state: Mapping[str, Tensor], source: Path, options: Options) -
     width = int(found["node_width"])
     nodes = FeatureEncoding(mean=(0.0,) * width, scale=(1.0,) * width)
     preprocessor = _fixed(preprocessor_config, nodes=nodes, edges=FeatureEncoding())
-    return _imported(config, converted, preprocessor, preprocessor_config)
+    classes = int(found["output_width"])
+    task = ImportedTask(
+        name="node-class",
+        config=NodeTaskConfig(head="none", outputs=classes),
+        target=TargetSpec("class", "class", "node"),
+        outputs=classes,
+        state={},
+    )
+    return _imported(config, converted, preprocessor, preprocessor_config, task if classes > 1 else None)
 
 
 def convert_clusters(state: Mapping[str, Tensor], source: Path, options: Options) -> Imported:
@@ -155,8 +182,13 @@ def _imported(
     converted: Converted,
     preprocessor: GraphPreprocessor,
     preprocessor_config: GraphPreprocessorConfig,
+    task: ImportedTask | None = None,
 ) -> Imported:
     heads = {"task": converted.head, "objective": converted.decoder}
+    renamed = converted.report.renamed
+    renamed |= {
+        old: f"task.classifier.{new.removeprefix('head.')}" for old, new in renamed.items() if new.startswith("head.")
+    }
     return Imported(
         encoder_config=config,
         state=dict(converted.encoder),
@@ -165,5 +197,6 @@ def _imported(
         preprocessor_name=PREPROCESSOR,
         preprocessor_config=preprocessor_config,
         heads={name: part for name, part in heads.items() if part},
+        task=task,
         notices=NOTICE,
     )

@@ -17,9 +17,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from repcore.checkpoints.imported import Imported
+from repcore.checkpoints.imported import Imported, ImportedTask
 from repcore.checkpoints.keymap import Drop, KeyMap, LoadReport, Rename, Stack, Tied
 from repcore.errors import CheckpointError, closest
+from repcore.evaluation.tasks.configs import ClassificationConfig, MultilabelConfig, RegressionConfig, TaskConfig
+from repcore.specs import TargetKind, TargetSpec
 from repcore_molecules.configs.data import SelfiesConfig
 from repcore_molecules.configs.selformer import SelformerConfig
 from repcore_molecules.configs.smiles import SmilesConfig
@@ -70,7 +72,16 @@ _CONFIG_FIELDS = {
     "layer_norm_eps": "norm_epsilon",
     "initializer_range": "initial_deviation",
 }
-_OPTIONS = ("from_config", "vocabulary", "mode", "canonicalise")
+_OPTIONS = ("from_config", "vocabulary", "mode", "canonicalise", "kind", "mean", "deviation")
+KINDS: Mapping[str, tuple[TargetKind, str, type[TaskConfig]]] = {
+    "class": ("class", "classification", ClassificationConfig),
+    "labels": ("multilabel", "multilabel", MultilabelConfig),
+    "values": ("regression", "regression", RegressionConfig),
+}
+"""Word of the option ``kind`` -> kind of target, core's task and its settings."""
+_PROBLEMS = {
+    "single_label_classification": "class", "multi_label_classification": "labels", "regression": "values",
+}  # fmt: skip
 _SWITCH = {"true": True, "on": True, "yes": True, "1": True, "false": False, "off": False, "no": False, "0": False}
 _ONLY_VALUES: Mapping[str, object] = {
     "model_type": "roberta", "hidden_act": "gelu", "position_embedding_type": "absolute", "type_vocab_size": 1,
@@ -186,7 +197,9 @@ def convert(state: Mapping[str, Tensor], source: Path, options: Mapping[str, str
         source: weights file or its folder.
         options: ``from_config`` (a config.json elsewhere), ``vocabulary`` (folder with vocab.json and merges.txt) and
             ``mode`` of tokenisation (``fast`` when left out), ``canonicalise`` (``false``: SMILES are encoded as the
-            table writes them, as the authors' scripts do; ``true`` when left out).
+            table writes them, as the authors' scripts do; ``true`` when left out). Of a fine-tuned file also ``kind``
+            (class, labels, values) where it is not the authors' (see :func:`fine_tuned_task`), and ``mean`` and
+            ``deviation`` of the labels that a regression was trained on, which no file holds.
 
     Raises:
         CheckpointError: settings or vocabulary are missing or do not fit the tensors.
@@ -196,7 +209,8 @@ def convert(state: Mapping[str, Tensor], source: Path, options: Mapping[str, str
     names = published_names(state)
     state = {names[key]: value for key, value in state.items()}
     config_path = Path(options["from_config"]) if options.get("from_config") else folder / "config.json"
-    config = config_from_json(_read_config(config_path), str(config_path))
+    written = _read_config(config_path)
+    config = config_from_json(written, str(config_path))
     vocabulary_folder = Path(options.get("vocabulary") or folder)
     vocabulary = _read_vocabulary(vocabulary_folder)
     rows = state.get("roberta.embeddings.word_embeddings.weight", torch.empty(0)).shape[0]
@@ -216,6 +230,8 @@ def convert(state: Mapping[str, Tensor], source: Path, options: Mapping[str, str
         max_length=min(512, longest_sequence(config)),
         smiles=SmilesConfig(canonicalise=_canonicalise(options)),
     )
+    head = {name: value for name, value in ours.items() if name.startswith("classifier.")}
+    task = fine_tuned_task(head, written, options, report) if head else None
     return Imported(
         encoder_config=config,
         state=_part(ours, "encoder."),
@@ -228,8 +244,72 @@ def convert(state: Mapping[str, Tensor], source: Path, options: Mapping[str, str
             for name, part in (("objective", _part(ours, "head.")), ("task", _part(ours, "classifier.")))
             if part
         },
+        task=task,
         notices="Weights and vocabulary of HUBioDataLab/SELFormer (GPL-3.0), Yuksel et al. 2023, arXiv 2304.04662.",
     )
+
+
+def fine_tuned_task(
+    head: Mapping[str, Tensor], written: Mapping[str, Any], options: Mapping[str, str], report: LoadReport
+) -> ImportedTask:
+    """The published head (first token) as core's task.
+
+    What it predicts is said by the option ``kind``, else by ``problem_type`` of config.json, else by the number of
+    outputs as the authors' three scripts have it: one is a value, two are classes, more are yes/no labels. Names come
+    from ``id2label`` if they are more than its placeholders.
+
+    Args:
+        written: content of config.json.
+
+    Raises:
+        CheckpointError: the head is incomplete, the kind does not fit, or ``mean`` / ``deviation`` are no numbers.
+    """
+    weight = head.get("classifier.out_proj.weight")
+    if weight is None:
+        raise CheckpointError("the fine-tuned head lacks classifier.out_proj.weight", have=", ".join(head))
+    outputs = len(weight)
+    kind = options.get("kind") or _PROBLEMS.get(str(written.get("problem_type")))
+    if kind is None:
+        kind = "values" if outputs == 1 else "class" if outputs == 2 else "labels"
+        report.notes.append(
+            f"{outputs} outputs: {kind}, as in the authors' scripts (option kind=class, labels, values)"
+        )
+    if kind not in KINDS or (kind == "class" and outputs < 2):
+        raise CheckpointError(f"kind={kind} does not fit a head of {outputs} outputs", expected=", ".join(KINDS))
+    target_kind, name, config = KINDS[kind]
+    state = dict(head)
+    if kind == "values":
+        state |= _label_scale(options, outputs, report)
+    names = _class_names(written, outputs) if kind != "values" else ()
+    target = TargetSpec({"class": "class", "labels": "labels", "values": "value"}[kind], target_kind, names=names)
+    settings = config(head="first-token", outputs=outputs)
+    return ImportedTask(name=name, config=settings, target=target, outputs=outputs, state=state)
+
+
+def _label_scale(options: Mapping[str, str], outputs: int, report: LoadReport) -> dict[str, Tensor]:
+    """Mean and standard deviation of the labels, one for all outputs."""
+    scale: dict[str, Tensor] = {}
+    for option, buffer, default in (("mean", "mean", 0.0), ("deviation", "scale", 1.0)):
+        try:
+            value = float(options.get(option, default))
+        except ValueError:
+            raise CheckpointError(f"{option}={options[option]!r} is not a number") from None
+        scale[buffer] = torch.full((outputs,), value)
+    if not bool((scale["scale"] > 0).all() and torch.isfinite(torch.stack(list(scale.values()))).all()):
+        raise CheckpointError("mean and deviation of the labels must be finite, the deviation above 0")
+    if "deviation" not in options:
+        report.notes.append(
+            "values stay as the head gives them: standardised ones need --option mean=... deviation=... of the labels"
+        )
+    return scale
+
+
+def _class_names(written: Mapping[str, Any], outputs: int) -> tuple[str, ...]:
+    """Names from ``id2label``; none where they are placeholders or not one an output."""
+    given = written.get("id2label")
+    names = [str(given.get(str(k), "")) for k in range(outputs)] if isinstance(given, Mapping) else []
+    placeholders = not names or all(name in ("", f"LABEL_{k}") for k, name in enumerate(names))
+    return () if placeholders or not all(names) or len(set(names)) < outputs else tuple(names)
 
 
 def _check_options(options: Mapping[str, str]) -> None:
