@@ -12,6 +12,7 @@ from repcore_pointcloud.datasets.scene_rooms import Rooms
 from repcore_pointcloud.formats.scene import Scene
 from repcore_pointcloud.preprocessors.scene import ScenePreprocessor
 from repcore_pointcloud.preprocessors.scene_divisions import blocks, sectors
+from repcore_pointcloud.views.labelled_look import labelled_look
 
 POINTS = np.asarray(
     [[1, 1, 5], [9, 1, 0], [11, 1, 0], [-1, -1, 0], [np.nan, 0, 0], [1, 29, 0], [10.4, 5, 0]], np.float32
@@ -56,7 +57,7 @@ def test_a_look_holds_the_labelled_points_of_one_part() -> None:
     few = np.flatnonzero(room.inputs.points[:, 0] > 0.5)[::7]
     labels[few] = room.targets["semantic"][few]
     sample = Sample(room.id, room.inputs, {"semantic": labels})
-    items = [preprocessor.draw_labelled(sample, np.random.default_rng(seed)) for seed in (0, 0, 1)]
+    items = [labelled_look(preprocessor, sample, np.random.default_rng(seed)) for seed in (0, 0, 1)]
     for one in items:
         found = one.values["labels"]["semantic"]
         assert 0.5 * len(few) < len(found) <= len(few)
@@ -73,8 +74,8 @@ def test_a_look_holds_the_labelled_points_of_one_part() -> None:
     )
     # labels stay with their voxels: the most frequent class of a voxel is that of the points that fell into it
     heights = Sample(room.id, room.inputs, {"height": room.inputs.points[:, 2].copy()})
-    look = preprocessor.draw_labelled(heights, np.random.default_rng(3)).values
+    look = labelled_look(preprocessor, heights, np.random.default_rng(3)).values
     channel = look["features"][look["source"], 1]  # height above the floor of a point's voxel
     assert np.corrcoef(channel, look["labels"]["height"])[0, 1] > 0.98
     nowhere = Sample(room.id, room.inputs, {"semantic": np.full(len(labels), np.nan)})
-    assert len(preprocessor.draw_labelled(nowhere, np.random.default_rng(0)).values["source"]) == 0
+    assert len(labelled_look(preprocessor, nowhere, np.random.default_rng(0)).values["source"]) == 0

@@ -159,9 +159,7 @@ class Preprocessor(Protocol):
 class DensePreprocessor(Preprocessor, Protocol):
     """What answers about elements need beyond a preprocessor; both methods are looked for by name.
 
-    Without ``restore`` the elements of a sample are those of its only item. A third, optional method
-    ``draw_labelled(sample, generator) -> Item`` makes the item of a training row when labels of elements are learned: a
-    random, changed part of a large sample around labelled elements, with the labels of its own elements.
+    Without ``restore`` the elements of a sample are those of its only item.
     """
 
     def restore(self, sample: Sample, items: Sequence[Item], outputs: Sequence[np.ndarray], level: str) -> np.ndarray:

@@ -246,6 +246,9 @@ class PreprocessorSpec(Spec):
         divisions: name -> ``fn(preprocessor, sample, level, detail) -> array over the sample's elements`` of names or
             numbers of groups, empty or -1 = in none: the domain's own ways to divide one sample (blocks of a scan), for
             ``--group NAME:DETAIL``.
+        labelled_item: ``fn(preprocessor, sample, generator) -> Item``: the item of a training row when labels of
+            elements are learned, a random, changed part of a large sample around labelled ones (NaN = none) with the
+            labels of its own elements; empty = what ``prepare`` gives.
     """
 
     kind: ClassVar[str] = "preprocessor"
@@ -258,6 +261,7 @@ class PreprocessorSpec(Spec):
     dense_baselines: Mapping[str, str] = _target_map()
     splits: Mapping[str, str] = _target_map()
     divisions: Mapping[str, str] = _target_map()
+    labelled_item: str = _target("")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ hands its :class:`Rejected` record along with the batch; embedding turns it into
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -106,11 +106,14 @@ class TrainingItems(torch.utils.data.Dataset[Drawn]):
         return Drawn(items, sample.id, sample.targets, row=index)
 
 
-class LabelledDraws:
-    """Stands in for views where labels of elements are learned: the preprocessor's ``draw_labelled`` makes the item."""
+DrawLabelled = Callable[[Preprocessor, Sample, np.random.Generator], Item]
 
-    def __init__(self, preprocessor: Preprocessor) -> None:
-        self._draw = preprocessor.draw_labelled  # type: ignore[attr-defined]  # optional
+
+class LabelledDraws:
+    """Stands in for views where labels of elements are learned: ``PreprocessorSpec.labelled_item`` makes the item."""
+
+    def __init__(self, draw: DrawLabelled, preprocessor: Preprocessor) -> None:
+        self._draw, self.preprocessor = draw, preprocessor
 
     def build(
         self, index: int, reader: DatasetReader, generator: np.random.Generator, progress: Progress
@@ -121,7 +124,7 @@ class LabelledDraws:
         for spec in [one for one in reader.targets if one.name in sample.targets]:
             labels = np.asarray(sample.targets[spec.name]).astype(np.float32)
             targets[spec.name] = labels if spec.ignore is None else np.where(labels == spec.ignore, np.nan, labels)
-        return {PLAIN: self._draw(replace(sample, targets=targets), generator)}
+        return {PLAIN: self._draw(self.preprocessor, replace(sample, targets=targets), generator)}
 
 
 class _Held:

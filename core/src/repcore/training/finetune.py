@@ -201,8 +201,9 @@ def _assemble(
     if is_dense:  # large samples, whose slow preparation is done once
         reader = prepared(reader, model.preprocessor)
     objective = Supervised(task, settings.target.name, config)
-    in_parts = is_dense and config.draw == "parts" and hasattr(model.preprocessor, "draw_labelled")
-    views = LabelledDraws(model.preprocessor) if in_parts else None
+    entry = model.registry.preprocessor(model.folder.preprocessor_name)
+    in_parts = is_dense and config.draw == "parts" and entry.spec.labelled_item
+    views = LabelledDraws(entry.load("labelled_item"), model.preprocessor) if in_parts else None
     return RunParts(resolved, reader, model.preprocessor, split.train, split.validation, views, encoder, objective)
 
 

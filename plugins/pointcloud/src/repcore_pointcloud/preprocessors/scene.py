@@ -94,12 +94,6 @@ class ScenePreprocessor:
         values["labels"] = labels
         return [Item(values, {"voxels": len(values["coordinates"])}, *remark)]
 
-    def draw_labelled(self, sample: Sample, generator: np.random.Generator) -> Item:
-        """A random look at the part around a labelled point, to learn from its labels."""
-        from repcore_pointcloud.preprocessors.scene_drawing import labelled_look
-
-        return labelled_look(self, sample, generator)
-
     def elements(self, sample: Sample, level: str) -> Mapping[str, np.ndarray]:
         """Coordinates of every point of the file, float64, in its own unit and order."""
         del level

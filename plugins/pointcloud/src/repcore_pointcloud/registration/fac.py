@@ -122,6 +122,7 @@ PREPROCESSORS: tuple[PreprocessorSpec, ...] = (
         produces=VOXELS,
         baselines={"geometry-statistics": f"{PACKAGE}.preprocessors.scene:geometry_statistics"},
         dense_baselines={"hand-crafted": f"{PACKAGE}.preprocessors.scene:point_geometry"},
+        labelled_item=f"{PACKAGE}.views.labelled_look:labelled_look",
         divisions={name: f"{PACKAGE}.preprocessors.scene_divisions:{name}" for name in ("blocks", "sectors")},
     ),
 )
