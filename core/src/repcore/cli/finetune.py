@@ -172,7 +172,7 @@ def _open(model: Model, given: dict[str, Any]) -> tuple[Any, Any]:
         domain=model.domain,
         reader=given["reader"],
         options=reader_options(given["id_column"], given["settings"]),
-        preferences={"labels": [given["label"]]} if given["label"] else {},
+        preferences={"labels": [given["label"]]} if given["label"] and not given.get("group") else {},
         preprocessor=model.folder.preprocessor_name,
     )
 

@@ -103,7 +103,9 @@ def _elements(source: Path, given: dict[str, Any], seeds: list[int], reporter: C
     model = load(source, device=torch_device(given["device"]))
     names = label_names(given["label"])
     settings = reader_options(given["id_column"], given["settings"])
-    reader = model.reader(given["data"], reader=given["reader"], options=settings, labels=names)
+    reader = model.reader(
+        given["data"], reader=given["reader"], options=settings, labels=() if given["group"] else names
+    )
     options = InferenceOptions(device=model.device, workers=given["workers"])
     tables = []
     for one in chosen_targets(reader, names, level_of(given["level"])):

@@ -77,6 +77,8 @@ class DividedReader:
         return ["" if str(one) == str(NO_GROUP) else str(one) for one in values]
 
     def __getattr__(self, name: str) -> Any:  # everything else is of the data as a whole
+        if name.startswith("_") or name == "whole":  # asked for while a copy of this is made, which has no reader yet
+            raise AttributeError(name)
         return getattr(self.whole, name)
 
     def __len__(self) -> int:

@@ -113,6 +113,8 @@ class LabelledOnly:
         self._reader, self.targets = reader, (target,)
 
     def __getattr__(self, name: str) -> Any:  # everything else is the reader's own
+        if name.startswith("_"):  # asked for while a copy of this is made, which has no reader yet
+            raise AttributeError(name)
         return getattr(self._reader, name)
 
     def __len__(self) -> int:
