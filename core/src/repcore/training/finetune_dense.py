@@ -20,6 +20,7 @@ from repcore.embedding.prediction_files import TableWriter
 from repcore.errors import DataError
 from repcore.evaluation.dense_answers import DensePredictor, class_values, named_classes
 from repcore.evaluation.dense_probing import TRIED_ROWS, rows_one_by_one
+from repcore.evaluation.element_metrics import element_metrics
 from repcore.evaluation.metrics import Scores
 from repcore.evaluation.probing import LabelledRows
 from repcore.specs import TargetSpec
@@ -62,7 +63,8 @@ def test_elements(
     """Scores of the test rows, and one line a row in ``predictions/test.parquet``."""
     tasks = [one.task.to(options.device) for one in trained]
     values = class_values(tasks[0], target)
-    predictor = DensePredictor(tasks, model.preprocessor, target, values, model.domain)
+    metrics = element_metrics(model.registry, model.folder.preprocessor_name)
+    predictor = DensePredictor(tasks, model.preprocessor, target, values, model.domain, metrics)
     whole = whole_samples(OneTarget(rows.reader, target), test)
     reader = OneTarget(whole.reader, target)
     path = folder / "predictions" / "test.parquet"
