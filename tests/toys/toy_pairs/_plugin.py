@@ -83,6 +83,7 @@ def repcore_preprocessors() -> list[PreprocessorSpec]:
             config=f"{HERE}.configs:SetsConfig",
             baselines={"moments": f"{HERE}.code:moments"},
             splits={"by-content": f"{HERE}.extras:by_content"},
+            divisions={"third": f"{HERE}.extras:thirds"},
             summary="Centred ragged sets",
         )
     ]

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
+from repcore.data.divided import over
 from repcore.errors import DataError
 from repcore.files import read_json_file, write_text
 from repcore.interfaces import DatasetReader, Preparation, Preprocessor
@@ -45,6 +46,8 @@ def prepared(
 ) -> DatasetReader:
     """The reader over prepared data if the preprocessor wants preparation, otherwise the reader itself.
 
+    Readers that stand over another (of one label, of groups of elements) stand over the prepared data afterwards.
+
     Args:
         warn: is told that a damaged cache is made again.
     """
@@ -52,7 +55,9 @@ def prepared(
     if make is None:
         return reader
     preparation = make(workers)
-    return reader if preparation is None else run_preparation(preparation, reader, progress, warn)
+    if preparation is None:
+        return reader
+    return over(reader, lambda whole: run_preparation(preparation, whole, progress, warn))
 
 
 def run_preparation(

@@ -8,7 +8,7 @@ Symbols: E elements of an item, N elements of a sample, K outputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -62,7 +62,7 @@ class DenseRow:
 
 @torch.inference_mode()
 def find_place(
-    encoder: nn.Module, preprocessor: Preprocessor, rows: Sequence[PreparedRow], level: str, device: str = "cpu"
+    encoder: nn.Module, preprocessor: Preprocessor, rows: Iterable[PreparedRow], level: str, device: str = "cpu"
 ) -> DensePlace:
     """Which tokens of the encoder answer for a level: those of its name, else those that lead back to elements, else
     the first.
