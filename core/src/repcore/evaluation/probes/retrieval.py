@@ -100,12 +100,12 @@ def _groups(
     """Group numbers of the queries (Q,) and of the items (N,); None where there are no groups."""
     if split.groups is None:
         return None
-    values = np.asarray(labels, np.float64).reshape(len(labels), -1)
-    missing = np.isnan(values)
+    values: np.ndarray = np.asarray(labels, np.float64).reshape(len(labels), -1)
+    missing: np.ndarray = np.isnan(values)
     if target.ignore is not None:
         missing |= values == target.ignore
     train = np.asarray(split.train, np.int64)
-    return split.groups[tested], split.groups[train[~missing.all(1)[train]]]
+    return split.groups[tested], split.groups[train[~missing[train].all(1)]]
 
 
 def _scores(values: Mapping[str, np.ndarray], kept: np.ndarray, data: Prepared) -> Scores:

@@ -137,7 +137,7 @@ class Ids:
             account.note(
                 f"node ids {padded[0]!r} and {other!r} are two nodes: ids are text ({len(padded):,} such pairs)"
             )
-        cases = {}
+        cases: dict[str, set[str]] = {}
         for text in sorted(texts):
             cases.setdefault(composed(text).casefold(), set()).add(composed(text))
         twice = [sorted(found) for found in cases.values() if len(found) > 1]
