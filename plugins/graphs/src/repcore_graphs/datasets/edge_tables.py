@@ -125,7 +125,7 @@ class Ids:
     @classmethod
     def of(cls, columns: Sequence[Sequence[Any]], account: Accounting) -> Ids:
         """Judge all columns of ids together."""
-        distinct = set().union(*columns)  # a large graph names its nodes again and again
+        distinct: set[Any] = set().union(*columns)  # a large graph names its nodes again and again
         texts = {str(cell).strip() for cell in distinct if not is_missing(cell)}
         decimals = sorted(text for text in texts if re.fullmatch(r"\d+\.0*", text))
         if decimals and all(re.fullmatch(r"\d+(\.0*)?", text) for text in texts):
@@ -137,7 +137,7 @@ class Ids:
             account.note(
                 f"node ids {padded[0]!r} and {other!r} are two nodes: ids are text ({len(padded):,} such pairs)"
             )
-        cases = {}
+        cases: dict[str, set[str]] = {}
         for text in sorted(texts):
             cases.setdefault(composed(text).casefold(), set()).add(composed(text))
         twice = [sorted(found) for found in cases.values() if len(found) > 1]
