@@ -135,7 +135,8 @@ def _first_that_prepares(
     """The preprocessor of what was asked for, else of the first recipe whose preprocessor can be fitted on these rows;
     what it is called, or why there is none; and the recipes, that one first."""
     if taker:
-        return *_preprocessor(taker, reader, asked=True), recipes
+        fitted, words = _preprocessor(taker, reader, asked=True)
+        return fitted, words, recipes
     prepared: list[tuple[Preprocessor, str]] = []
     failures = []
     for recipe in recipes:
@@ -146,7 +147,9 @@ def _first_that_prepares(
         prepared.append((fitted, words))
         if len(recipes) == 1 or _learns_from(recipe, fitted):
             return fitted, words, [recipe, *(one for one in recipes if one != recipe)]
-    return *(prepared[0] if prepared else (None, failures[0])), recipes
+    if prepared:
+        return prepared[0][0], prepared[0][1], recipes
+    return None, failures[0], recipes
 
 
 def _learns_from(recipe: str, fitted: Preprocessor) -> bool:

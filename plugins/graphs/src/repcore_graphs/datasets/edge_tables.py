@@ -125,7 +125,7 @@ class Ids:
     @classmethod
     def of(cls, columns: Sequence[Sequence[Any]], account: Accounting) -> Ids:
         """Judge all columns of ids together."""
-        distinct = set().union(*columns)  # a large graph names its nodes again and again
+        distinct: set[Any] = set().union(*columns)  # a large graph names its nodes again and again
         texts = {str(cell).strip() for cell in distinct if not is_missing(cell)}
         decimals = sorted(text for text in texts if re.fullmatch(r"\d+\.0*", text))
         if decimals and all(re.fullmatch(r"\d+(\.0*)?", text) for text in texts):
