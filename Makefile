@@ -37,6 +37,7 @@ bench: env  ## paired timings into benchmarks/results/
 proof: bench  ## timings, then learning runs over several seeds on real data, hours: make proof DATA=folder
 	@test -d $(DATA) || { echo "make: no folder $(DATA) with real data; name it: make proof DATA=folder" >&2; exit 2; }
 	$(BIN)/python benchmarks/fuzz.py
+	$(BIN)/python benchmarks/random_kills.py
 	$(BIN)/python benchmarks/molecules_learning.py --corpus $(DATA)/molecules/corpus50k --sets $(DATA)/molecules --seeds 5
 	$(BIN)/python benchmarks/graphs_learning.py --data $(DATA)/graphs --supervised-minutes 60
 	$(BIN)/python benchmarks/audio_learning.py --data $(DATA)/audio

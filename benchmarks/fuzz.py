@@ -245,7 +245,7 @@ def main() -> int:
         for outcome, count in sorted(problems.items(), key=lambda one: -one[1]):
             sys.stdout.write(f"    {count} x {outcome}\n")
         sys.stdout.flush()
-    record(rows, given.inputs, given.seed)
+        record([row], given.inputs, given.seed)
     return 1 if any(bad(row) for row in rows) else 0
 
 

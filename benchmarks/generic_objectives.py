@@ -179,10 +179,19 @@ def settings(options: argparse.Namespace, known: Domain, objective: str, seed: i
     own = folder / f"{name_of(known)}-{OWN}-{seed}"
     random = folder / f"{name_of(known)}-random-{seed}"
     steps, lr = options.steps or STEPS, options.lr or LR
-    chosen = [*known.settings, *OBJECTIVES[objective], f"trainer.seed={seed}", f"trainer.steps={steps}",
-              f"optimiser.lr={lr}", "trainer.threads=1", f"data.batch_size={BATCH}", "data.split=random",
-              f"data.validation_share={HELD_OUT}", "schedule.warmup_steps=4",
-              f"trainer.validate_every={steps}"]  # fmt: skip
+    chosen = [
+        *known.settings,
+        *OBJECTIVES[objective],
+        f"trainer.seed={seed}",
+        f"trainer.steps={steps}",
+        f"trainer.validate_every={steps}",
+        "trainer.threads=1",
+        f"optimiser.lr={lr}",
+        "schedule.warmup_steps=4",
+        f"data.batch_size={BATCH}",
+        "data.split=random",
+        f"data.validation_share={HELD_OUT}",
+    ]
     return [one.format(own=own, random=random) for one in chosen]
 
 

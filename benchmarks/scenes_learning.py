@@ -30,6 +30,14 @@ from typing import Any
 import numpy as np
 import torch
 from measuring import RESULTS, facts, write_result
+from scenes_points import (
+    CRAFTED,
+    LabelledPoints,
+    collect_points,
+    labelled_rows,
+    region_points,
+    score_points,
+)
 
 import repcore
 from repcore import registry
@@ -39,14 +47,6 @@ from repcore.reporting import LogReporter
 from repcore.training.assembly import assemble
 from repcore.training.run import start_run
 from repcore_pointcloud.probes.scene_features import Stages, calibrate
-from repcore_pointcloud.probes.scene_points import (
-    CRAFTED,
-    LabelledPoints,
-    collect_points,
-    labelled_rows,
-    region_points,
-    score_points,
-)
 
 
 @dataclass(frozen=True)

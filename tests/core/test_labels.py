@@ -190,3 +190,39 @@ def test_words_that_mean_missing_are_said_where_the_others_are_classes() -> None
     assert two.target is not None
     assert two.odd == ["column 'call': 1 cells 'None' count as missing: another word for them makes them a class"]
     assert read_label("call", ["", "bird", "frog", "bird", "", "frog"]).odd == []
+
+
+@pytest.mark.parametrize(
+    ("cells", "values", "unit"),
+    [
+        (["1.234,50", "12.000,25", "3,5", "-1.000,00"], [1234.5, 12000.25, 3.5, -1000.0], ""),
+        (["058Y", "061Y", "7Y", "61Y"], [58.0, 61.0, 7.0, 61.0], "Y"),
+        (["10 %", "20 %", "12.5 %", ""], [10.0, 20.0, 12.5, float("nan")], " %"),
+    ],
+)
+def test_numbers_as_people_write_them_are_values(cells: list[str], values: list[float], unit: str) -> None:
+    found = read_label("y", cells)
+    assert found.target is not None
+    assert found.target.kind == "regression"
+    assert np.array_equal(found.values, values, equal_nan=True)
+    assert found.target.unit == unit
+
+
+def test_numbers_that_are_not_understood_never_become_classes() -> None:
+    found = read_label("y", ["1,234.5", "2,345.5", "1,234.5", "2,345.5"] * 5)
+    assert found.target is None
+    assert "look like numbers that are not understood" in found.reason
+
+
+def test_sizes_are_values_and_codes_from_0_or_1_are_classes() -> None:
+    sizes, codes = [str(32 + number % 9) for number in range(90)], [str(number % 9) for number in range(90)]
+    assert [read_label("nx", one).target.kind for one in (sizes, codes)] == ["regression", "class"]  # type: ignore[union-attr]
+
+
+def test_occasions_are_no_labels_and_one_pair_of_findings_is_enough() -> None:
+    cells = ["No Finding", "Mass", "Mass|Nodule"] * 3
+    visits = [str(number % 3) for number in range(9)]
+    findings, visit = read_labels({"Finding Labels": cells, "Follow-up #": visits})
+    assert findings.target is not None
+    assert (findings.target.kind, findings.target.names) == ("multilabel", ("Mass", "No Finding", "Nodule"))
+    assert visit.target is None

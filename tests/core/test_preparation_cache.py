@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -68,3 +71,17 @@ def test_a_damaged_cache_is_made_again(
     assert "made again" in told[0]
     assert damaged(folder) == ""
     assert np.fromfile(numbers, np.int64).tolist() == list(range(1000))
+
+
+def test_what_a_killed_process_had_begun_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPCORE_CACHE", str(tmp_path))
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    gone, alive, elsewhere = (
+        tmp_path / "prepared" / f"k{module.PARTIAL}{owner}.{number}.ab"
+        for owner, number in ((module._owner(), child.pid), (module._owner(), os.getpid()), ("other", child.pid))
+    )
+    for folder in (gone, alive, elsewhere):
+        folder.mkdir(parents=True)
+    prepared(Squares(), [])
+    assert [folder.is_dir() for folder in (gone, alive, elsewhere)] == [False, True, True]

@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from repcore import stopping
@@ -19,69 +21,96 @@ from repcore.training.listeners import ProgressShow
 from tests.conftest import ROOT, write_distribution
 
 DRIVER = """
-import json, os, signal, sys, time
+import json, os, shlex, signal, sys, time
 from pathlib import Path
 
 import lightning.pytorch, torch.utils.tensorboard, pyarrow.parquet  # once for all cases
 from repcore.cli.main import run
-from repcore.specs import TargetSpec
 from tests.toys.toy_pairs import code
+
+torch.set_num_threads(1)
 
 
 class Slow:
     key = "slow"
 
     def run(self, reader, folder, progress):
-        for row in range(100000):
+        for row in range(3 if Path("again").exists() else 100000):
             (folder / "begun").touch()
             time.sleep(0.01)
             progress(row, 100000)
 
+    def open(self, reader, folder):
+        return reader
+
 
 code.Sets.preparation = lambda self, workers: Slow() if "prepare" in sys.argv else None
-results = []
-for case in json.loads(sys.argv[1]):
-    out, error = Path(case["folder"]) / "out", Path(case["folder"]) / "err"
+
+
+def begun(folder, words, name):
     child = os.fork()
     if child == 0:
-        os.chdir(case["folder"])
-        sys.argv = ["repcore", *case["words"]]
-        os.environ["REPCORE_CACHE"] = case["folder"] + "/cache"
-        for number, path in ((1, out), (2, error)):
-            os.dup2(os.open(path, os.O_CREAT | os.O_WRONLY), number)
-        os._exit(run(case["words"]))
-    limit = time.monotonic() + 100
-    while not any(Path(case["folder"]).glob(case["sign"])) and time.monotonic() < limit:
-        time.sleep(0.02)
-    time.sleep(0.1)
-    os.kill(child, case["signal"])
-    _, status = os.waitpid(child, 0)
-    code_ = os.waitstatus_to_exitcode(status)
-    results.append({"code": code_, "out": out.read_text(), "err": error.read_text()})
-print("RESULTS", json.dumps(results))
+        os.chdir(folder)
+        sys.argv = ["repcore", *words]
+        os.environ["REPCORE_CACHE"] = folder + "/cache"
+        for number, kind in ((1, "out"), (2, "err")):
+            os.dup2(os.open(f"{name}.{kind}", os.O_CREAT | os.O_WRONLY), number)
+        os._exit(run(words))
+    return child
+
+
+def ended(folder, child, name):
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return {"code": code} | {kind: Path(folder, f"{name}.{kind}").read_text() for kind in ("out", "err")}
+
+
+def case(folder, words, sign, number, goes_on):
+    child = begun(folder, words, "first")
+    limit = time.monotonic() + 200
+    while not any(Path(folder).glob(sign)) and time.monotonic() < limit:
+        time.sleep(0.01)
+    os.kill(child, number)
+    found = ended(folder, child, "first")
+    if goes_on:
+        Path(folder, "again").touch()
+        way_on = next(line for line in found["out"].splitlines() if line.startswith("go on with: "))[12:]
+        found["again"] = ended(folder, begun(folder, shlex.split(way_on)[1:], "second"), "second")
+    return found
+
+
+plan = json.loads(sys.argv[1])
+for words in plan["models"]:
+    assert ended(os.getcwd(), begun(os.getcwd(), words, "made"), "made")["code"] == 0
+print("RESULTS", json.dumps([case(**one) for one in plan["cases"]]))
 """
+CPU = ["--device", "cpu"]
 LONG = ["trainer.checkpoint_every=1", "trainer.validate_every=100000", "trainer.log_every=1"]
-TRAIN = ["pairs", "train", "set-net", "--device", "cpu", "--name", "r", "trainer.steps=50000", *LONG]
-EMBED = ["embed", "../model/model", "pairs/blobs", "--read", "items=40000", "-o", "v.parquet", "--device", "cpu"]
-FINETUNE = ["pairs", "finetune", "../model", "--data", "pairs/blobs", "--label", "kind", "--device", "cpu"]
-PREPARE = ["pairs", "prepare", "set-net"]
+TRAIN = ["pairs", "train", "set-net", *CPU, "--name", "r", "trainer.steps=50000", *LONG]
+ROWS = 2500
+READ = ["pairs/blobs", "--read", f"items={ROWS}", "-o", "v.parquet", *CPU]
+LABELS = ["--data", "pairs/blobs", "--label", "kind", *CPU]
+FINETUNE = ["pairs", "finetune", "../runs/model", *LABELS]
 COMMANDS = {
     "train": (TRAIN, "runs/r/checkpoints/last.ckpt"),
-    "embed": (EMBED, "v.parquet.parts/part-*.parquet"),
-    "finetune": ([*FINETUNE, "trainer.epochs=5000", *LONG], "runs/*/checkpoints/last.ckpt"),
-    "prepare": (PREPARE, "cache/prepared/*/begun"),
+    "embed": (["embed", "../runs/model/model", *READ], "v.parquet.parts/part-*.parquet"),
+    "predict": (["predict", "../runs/fine", *READ], "v.parquet.parts/part-*.parquet"),
+    "finetune": (
+        ["pairs", "finetune", "../runs/model", *LABELS, "trainer.epochs=4", *LONG],
+        "runs/*/checkpoints/last.ckpt",
+    ),
+    "prepare": (["pairs", "prepare", "set-net"], "cache/prepared/*/begun"),
 }
-CASES = [
-    *(("train", name) for name in ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGINT")),
-    *(("embed", name) for name in ("SIGTERM", "SIGINT")),
-    *(("finetune", name) for name in ("SIGTERM", "SIGHUP")),
-    *(("prepare", name) for name in ("SIGUSR1", "SIGINT")),
-]
+MODELS = (
+    ["pairs", "train", "set-net", *CPU, "--name", "model", "trainer.steps=2", *LONG],
+    ["pairs", "finetune", "runs/model", *LABELS, "--name", "fine", "trainer.epochs=1", *LONG],
+)
+CASES = [(command, name) for command in COMMANDS for name in ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGINT")]
+Found = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def stopped(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], tuple[Path, dict[str, object]]]:
-    """Folder and outcome of every case, all run by one process that has paid for the imports."""
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], tuple[Path, Found]]:
+    """Folder and outcome of every case, all forked from one process that has paid for the imports."""
     root = tmp_path_factory.mktemp("stopped")
     write_distribution(root / "site", "toy-pairs", "tests.toys.toy_pairs._plugin", entry="pairs")
     path = os.pathsep.join([str(root / "site"), str(ROOT), str(ROOT / "core" / "src")])
@@ -90,23 +119,27 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], t
     for command, name in CASES:
         words, sign = COMMANDS[command]
         (root / f"{command}-{name}").mkdir()
-        number = int(signal.Signals[name])
-        cases.append({"folder": str(root / f"{command}-{name}"), "words": words, "sign": sign, "signal": number})
-    first = [*TRAIN[:-4], "trainer.steps=2", "--out", str(root)]
-    first[first.index("r")] = "model"
-    for words in ([sys.executable, "-m", "repcore", *first], [sys.executable, "-c", DRIVER, json.dumps(cases)]):
-        done = subprocess.run(
-            words, env=environment, cwd=root, capture_output=True, text=True, timeout=400, check=False
+        number, goes_on = int(signal.Signals[name]), command != "train" and name == "SIGTERM"
+        cases.append(
+            {
+                "folder": str(root / f"{command}-{name}"),
+                "words": words,
+                "sign": sign,
+                "number": number,
+                "goes_on": goes_on,
+            }
         )
-        assert done.returncode == 0, done.stderr
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER, json.dumps({"models": MODELS, "cases": cases})],
+        env=environment, cwd=root, capture_output=True, text=True, timeout=550, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr + "".join(one.read_text() for one in root.glob("made.*"))
     found = json.loads(done.stdout.rpartition("RESULTS")[2])
     return {case: (root / "-".join(case), one) for case, one in zip(CASES, found, strict=True)}
 
 
 @pytest.mark.parametrize(("command", "name"), CASES)
-def test_a_signal_is_obeyed(
-    command: str, name: str, stopped: dict[tuple[str, str], tuple[Path, dict[str, object]]]
-) -> None:
+def test_a_signal_is_obeyed(command: str, name: str, stopped: dict[tuple[str, str], tuple[Path, Found]]) -> None:
     folder, found = stopped[command, name]
     out = str(found["out"])
     assert found["code"] == 128 + signal.Signals[name], found["err"]
@@ -118,15 +151,33 @@ def test_a_signal_is_obeyed(
         assert way_on[1:4] == ["pairs", "train", "--resume"]
         step = int(out.split("step ")[1].split()[0])
         assert [line["step"] for line in read_lines(folder / "runs" / "r" / "metrics.jsonl")][-1] == step
-    if command == "embed":
+    if command in ("embed", "predict"):
         assert "rows are kept" in out
-        assert list((folder / "v.parquet.parts").glob("part-*.parquet"))
-    if command == "prepare":
+        assert "again" in found or list((folder / "v.parquet.parts").glob("part-*.parquet"))
+    if command == "prepare" and "again" not in found:
         assert list((folder / "cache" / "prepared").iterdir()) == []  # nothing half-made is left
 
 
+@pytest.mark.parametrize("command", ["finetune", "embed", "predict", "prepare"])
+def test_the_command_that_was_said_goes_on(
+    command: str, stopped: dict[tuple[str, str], tuple[Path, Found]]
+) -> None:  # train: below
+    folder, found = stopped[command, "SIGTERM"]
+    assert found["again"]["code"] == 0, found["again"]["err"]
+    if command == "finetune":
+        (run_folder,) = [one for one in (folder / "runs").iterdir() if not one.is_symlink()]
+        steps = [line["step"] for line in read_lines(run_folder / "metrics.jsonl") if line["split"] == "train"]
+        assert steps == list(range(1, len(steps) + 1))
+        assert (run_folder / "model" / "weights.safetensors").is_file()
+    if command in ("embed", "predict"):
+        rows = pq.read_table(folder / "v.parquet").column("id").to_pylist()
+        assert rows == [f"blob-{number}" for number in range(ROWS)]  # none lost, none twice, in order
+    if command == "prepare":
+        assert list((folder / "cache" / "prepared").iterdir())
+
+
 def test_a_stopped_run_goes_on(
-    stopped: dict[tuple[str, str], tuple[Path, dict[str, object]]],
+    stopped: dict[tuple[str, str], tuple[Path, Found]],
     toys: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     folder, found = stopped["train", "SIGTERM"]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 import re
 import struct
+import sys
 import zipfile
 from pathlib import Path
 
@@ -54,13 +56,21 @@ def test_a_stream_that_knows_few_letters(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_closed_terminal_ends_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
     class Closed(io.StringIO):
         def write(self, text: str) -> int:
+            tried.append(text)
             raise BrokenPipeError(32, "Broken pipe")
 
-    monkeypatch.setattr("sys.stderr", Closed())
+    closed = Closed()
+    monkeypatch.setattr("sys.stderr", closed)
     console.complain("lost")
     console.complain("lost, too")
+    assert tried == ["lost\n"], "the closed stream was tried once, then let alone"
+    assert sys.stderr is not closed
+    assert (sys.stderr.name, sys.stderr.closed) == (os.devnull, False)
+    sys.stderr.close()
 
 
 @pytest.mark.parametrize("name", ["x$(touch hacked)", 'x"; rm -rf ~; "', "x --index-url=http://evil", "-r", "", "a b"])

@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 from tests.ecosystem.documents import Reader, blocks, command_lines, unknown_part
 
 TUTORIALS = ROOT / "docs" / "tutorials"
-DOMAIN_PAGES = sorted(path.stem for path in TUTORIALS.glob("*.md") if path.stem != "write-a-plugin")
+DOMAIN_PAGES = sorted(path.stem for path in TUTORIALS.glob("*.md") if path.stem not in ("write-a-plugin", "generic"))
 README_PAGES = ["audio", "generic", "graphs", "medical3d", "molecules", "pointcloud"]
 NEEDS = {"generic": "graphs"}  # whose data the page uses
 READMES = sorted((ROOT / "plugins").glob("*/README.md"))
@@ -73,6 +73,18 @@ def test_the_five_commands_of_a_plugins_page(page: str, reader: Reader) -> None:
         rows = list(csv.DictReader(file))
     assert len(rows) >= 3
     assert "ok" in {row["status"] for row in rows}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_one_objective_every_domain(reader: Reader, capsys: pytest.CaptureFixture[str]) -> None:
+    domains = {"molecules", "audio", "graphs", "pointcloud", "medical3d"}
+    if not domains <= set(registry.default().domains()):
+        pytest.skip("needs the plugins of all five domains")
+    assert reader.follow(TUTORIALS / "generic.md") >= 10
+    assert "generic/guess" in capsys.readouterr().out
+    runs = {path.parent.parent.name for path in reader.folder.glob("runs/*/model/weights.safetensors")}
+    assert runs == {f"{domain}-{objective}" for domain in domains for objective in ("pull", "guess")}
 
 
 @pytest.mark.slow

@@ -32,7 +32,6 @@ from repcore_medical3d.preprocessors.volume_slabs import classes_on, joined_slab
 from repcore_medical3d.preprocessors.volumes import VolumePreprocessor, sliding_starts
 from repcore_medical3d.probes.alice_dense import overlap
 from repcore_medical3d.tasks import alice_segmentation
-from repcore_medical3d.writers.volume_maps import file_names
 
 AFFINE = np.array([[1.5, 0, 0, -20], [0, 2.0, 0, 10], [0, 0, 2.5, 40], [0, 0, 0, 1.0]])
 SHAPE = (12, 10, 8)
@@ -281,9 +280,6 @@ def test_ids_never_collide(tmp_path: Path) -> None:
     save(tmp_path / "a.nii.gz")
     save(tmp_path / "x" / "a.nii.gz")
     assert ids_of(volumes(tmp_path)) == ["a.nii", "a.nii.gz", "x/a"]
-    names = file_names(["p/a", "p_a", "P_A", "b:c", "../d", ""])
-    assert len({name.lower() for name in names}) == 6
-    assert not any(set(name) & set("/:\\") or name.startswith(".") for name in names)
 
 
 def test_pipes_links_and_other_files_are_accounted_for(tmp_path: Path) -> None:
@@ -611,3 +607,24 @@ def test_inspect_says_what_a_radiologist_looks_for(tmp_path: Path, capsys: pytes
     for words in ("12 x 10 x 8", "1.5 x 2 x 2.5", "RAS", "0, 205, 410", "a mask without a scan"):
         assert words in shown
     assert "nothing to warn about" not in shown
+
+
+def test_values_without_their_header_are_said(tmp_path: Path) -> None:
+    nibabel.save(nibabel.Nifti1Image(np.ones((9, 9, 9), np.int16), np.eye(4)), tmp_path / "a.nii.gz")
+    (tmp_path / "b.img").write_bytes(bytes(500))
+    reader = VolumeFolderReader(VolumeFilesConfig(path=str(tmp_path)))
+    assert account_of(reader).fate(tmp_path / "b.img") == ("unreadable", "values without their header b.hdr")
+
+
+def test_identity_follows_content_and_channel_and_no_time(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 99, (9, 9, 9, 2)).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "a.nii.gz")
+    first, second = (read_volume(tmp_path / "a.nii.gz").channels[number] for number in (0, 1))
+    first.further = ()
+    assert first.identity != second.identity
+    copy = tmp_path / "other" / "b.nii.gz"
+    copy.parent.mkdir()
+    copy.write_bytes((tmp_path / "a.nii.gz").read_bytes())
+    os.utime(copy, (1, 1))
+    same = read_volume(copy).channels[1]
+    assert same.identity == second.identity

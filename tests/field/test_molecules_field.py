@@ -18,9 +18,11 @@ import torch
 from rdkit import Chem
 from rdkit.Chem import AllChem
 
+from repcore.data.inspection import inspect_reader
 from repcore.data.split_plans import SplitInputs, plan_splits
 from repcore.errors import CheckpointError, DataError, ItemError
 from repcore.interfaces import Sample
+from repcore.reporting import LogReporter
 from repcore_molecules.checkpoints.selformer import convert, published_names, sniff
 from repcore_molecules.configs.data import MoleculeTableConfig, SelfiesConfig
 from repcore_molecules.configs.smiles import SmilesConfig
@@ -480,3 +482,16 @@ def test_public_sets_keep_rows_and_labels(shared: Path, name: str) -> None:
     labels = np.array([reader[row].targets[target] for row in range(rows)], float)
     assert np.isfinite(labels).all()
     assert labels.sum() == pytest.approx(total, abs=0.005)
+
+
+def test_a_column_of_parts_declares_the_split_and_leaks_are_named(tmp_path: Path) -> None:
+    rows = [f"{'C' * (number + 1)}O,{number / 2},train" for number in range(8)]
+    rows += [f"{'C' * (number + 1)}O,{number / 2},Test" for number in range(3)]
+    (tmp_path / "a.csv").write_text("smiles,y,split\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    reader = opened(tmp_path / "a.csv")
+    assert {name: list(part) for name, part in reader.splits.items()} == {
+        "train": list(range(8)),
+        "test": [8, 9, 10],
+    }
+    found = inspect_reader(reader, None, LogReporter())
+    assert any("3 inputs stand in more than one declared split" in one for one in found.warnings)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from repcore import registry
-from repcore.data.readers import recognise
-from repcore.errors import CheckpointError, ItemError
+from repcore.data.readers import open_data, recognise
+from repcore.errors import CheckpointError, DataError, ItemError
 from repcore.interfaces import Sample
 from repcore_pointcloud.configs.scenes import SceneConfig, ScenesConfig
 from repcore_pointcloud.configs.shapes import PointSetConfig, ShapeFilesConfig, ShapeFolderConfig
@@ -621,3 +621,22 @@ def test_published_balancing_gives_small_classes_sub_cluster_zero() -> None:
             assert found == [30, 0, 0, 0]
         else:
             assert min(found) > 3
+
+
+def test_rows_that_contradict_each_other_never_win_by_position(tmp_path: Path) -> None:
+    for number in range(3):
+        np.savetxt(tmp_path / f"{number}.xyz", np.random.default_rng(number).uniform(-1, 1, (300, 3)))
+    (tmp_path / "labels.csv").write_text("file,class\n0.xyz,a\n1.xyz,b\n2.xyz,a\n0.xyz,b\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"says of '0\.xyz' in column 'class' both 'a' and 'b'"):
+        open_data(registry.default(), str(tmp_path), domain="pointcloud", reader="shapes-folder")
+
+
+def test_lines_without_numbers_are_said_beside_dropped_points(tmp_path: Path) -> None:
+    path = tmp_path / "a.xyz"
+    np.savetxt(path, np.random.default_rng(0).uniform(-1, 1, (300, 3)))
+    path.write_text(path.read_text("utf-8") + "nan nan nan\n1 2\nabc def ghi\n", encoding="utf-8")
+    _, reader = open_data(registry.default(), str(path), domain="pointcloud", reader="shapes-folder")
+    item = PointSetPreprocessor(PointSetConfig(points=64)).prepare(reader[0])[0]
+    assert item.status == "points_dropped"
+    assert "1 of 301 points" in item.reason
+    assert "2 of 303 lines are no 3 numbers" in item.reason

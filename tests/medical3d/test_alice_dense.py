@@ -12,21 +12,15 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 
 import repcore
+from repcore.cli.main import run
 from repcore.errors import ConfigError, DataError
-from repcore.interfaces import Sample
-from repcore_medical3d.commands.alice_dense import (
-    dense_command,
-    dense_probe_command,
-    landmarks_command,
-    segment_command,
-    show_comparison,
-    sizes_within,
-)
+from repcore.interfaces import Batch, DenseAnswer, Sample
+from repcore.specs import TargetSpec
 from repcore_medical3d.configs.alice import SegmentationConfig
 from repcore_medical3d.configs.nnformer import NnFormerConfig
+from repcore_medical3d.configs.segmentation import SegmentationTaskConfig
 from repcore_medical3d.configs.volumes import PhantomsConfig, VolumeConfig
 from repcore_medical3d.correspondence.backends import Coordinates
 from repcore_medical3d.datasets.phantoms import Phantoms
@@ -37,6 +31,7 @@ from repcore_medical3d.preprocessors.volume_sliding import aligned_starts, slidi
 from repcore_medical3d.preprocessors.volumes import VolumePreprocessor
 from repcore_medical3d.probes import alice_dense as probe
 from repcore_medical3d.probes.landmarks import centroids_mm, landmark_errors_mm
+from repcore_medical3d.probes.surface_dice import SurfaceDice
 from repcore_medical3d.tasks.alice_segmentation import (
     SegmentationNetwork,
     labelled,
@@ -44,6 +39,8 @@ from repcore_medical3d.tasks.alice_segmentation import (
     segmentation_loss,
     train_segmentation,
 )
+from repcore_medical3d.tasks.segmentation import Segmentation, finest_map
+from repcore_medical3d.writers.voxel_answers import write_zarr
 
 SMALL = NnFormerConfig(crop_edge=16, width=8, heads=(1, 2, 2, 4), windows=(4, 2, 2, 1), drop_path=0.0)
 
@@ -155,30 +152,6 @@ def test_fine_tuning_learns_one_scan(people: Phantoms, preprocessor: VolumePrepr
     assert (found == truth).mean() > (fresh == truth).mean()
 
 
-def test_sizes_that_there_are_too_few_scans_for_are_said(capsys: pytest.CaptureFixture[str]) -> None:
-    assert sizes_within("1, 3,10", 3) == [1, 3]
-    assert "left out: 10 labelled scans, there are 3 for training" in "".join(capsys.readouterr())
-    for text in ("4,10", "1,x", "0", ""):
-        with pytest.raises(ConfigError, match="--volumes"):
-            sizes_within(text, 3)
-
-
-def test_a_training_that_fits_nothing_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    figures = [{"dice": 0.1, "surface_dice": 0.2, "training_loss": 1.4}]
-    show_comparison(
-        {"model": {3: figures}, "random-init": {3: [{**figures[0], "training_loss": 0.4}]}}, {}, False, None
-    )
-    shown = "".join(capsys.readouterr())
-    assert "model, 3 labelled scans: not even these are fitted" in shown
-    assert shown.count("not even these") == 1
-    assert "training loss" in shown
-    assert "converged" not in shown
-    show_comparison(
-        {"model": {3: [{**figures[0], "converged": 0.0}, {**figures[0], "converged": 1.0}]}}, {}, False, None
-    )
-    assert "1 of 2 fits of the probe ended with their iterations" in "".join(capsys.readouterr())
-
-
 @pytest.mark.parametrize("change", [{"steps": 0}, {"batch_size": 0}, {"lr": 0.0}])
 def test_settings_of_fine_tuning_outside_their_range_are_named(
     change: dict[str, Any], people: Phantoms, preprocessor: VolumePreprocessor
@@ -252,47 +225,96 @@ def test_embedding_gives_a_row_a_scan(model: Path, data: Path) -> None:
     assert np.isfinite(rows.vectors).all()
 
 
-def test_dense_maps_are_written_with_their_affine(model: Path, data: Path, tmp_path: Path) -> None:
-    given = [str(model), str(data), "-o", str(tmp_path), "--level", "stage1"]
-    assert CliRunner().invoke(dense_command, given, catch_exceptions=False).exit_code == 0
-    image = nibabel.load(tmp_path / "p0.nii.gz")
-    assert image.shape[3] == 16
-    np.testing.assert_allclose(image.header.get_zooms()[:3], 64.0)
-    assert json.loads((tmp_path / "p0.json").read_text())["level"] == "stage1"
-    wrong = CliRunner().invoke(dense_command, [*given[:-1], "stage9"])
-    assert "stage9" in str(wrong.exception)
-
-
-def test_dense_maps_as_zarr_are_the_maps_as_nifti(model: Path, data: Path, tmp_path: Path) -> None:
+def test_features_of_voxels_as_zarr_are_those_of_nifti(model: Path, data: Path, tmp_path: Path) -> None:
     zarr = pytest.importorskip("zarr", reason="an extra")
     for kind in ("nifti", "zarr"):
-        given = [str(model), str(data), "-o", str(tmp_path), "--level", "stage0", "--format", kind]
-        assert CliRunner().invoke(dense_command, given, catch_exceptions=False).exit_code == 0
-    array = zarr.open_array(str(tmp_path / "p0.zarr"), mode="r")
-    image = nibabel.load(tmp_path / "p0.nii.gz")
+        told("embed", model, data, "-o", tmp_path / kind, "--level", "voxel", "--format", kind)
+    array = zarr.open_array(zarr.storage.ZipStore(tmp_path / "zarr" / "p0.zarr.zip", mode="r"), mode="r")
+    image = nibabel.load(tmp_path / "nifti" / "p0.nii.gz")
+    assert image.shape == (*nibabel.load(data / "images" / "p0.nii.gz").shape, 8)
     np.testing.assert_array_equal(array[...], image.get_fdata(dtype=np.float32))
     np.testing.assert_allclose(np.asarray(array.attrs["affine"]), image.affine)
     assert array.attrs["axes"] == ["x", "y", "z", "channel"]
 
 
-def test_zarr_that_is_not_installed_is_said_before_any_work(
-    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_zarr_that_is_not_installed_is_said(
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, people: Phantoms
 ) -> None:
     monkeypatch.setitem(sys.modules, "zarr", None)
-    given = [str(model), str(data), "-o", str(tmp_path / "maps"), "--format", "zarr"]
+    answer = DenseAnswer(people[0], "voxel", np.zeros((24, 24, 24, 2), np.float32))
     with pytest.raises(ConfigError, match=r"repcore-medical3d\[zarr\]"):
-        CliRunner().invoke(dense_command, given, catch_exceptions=False)
-    assert not (tmp_path / "maps").exists()
+        write_zarr(tmp_path / "p0.zarr.zip", answer)
 
 
-def test_comparisons_have_their_baselines(model: Path, data: Path) -> None:
-    options = [str(model), str(data), "--volumes", "1", "--seeds", "1", "--test", "1", "--json"]
-    probed = CliRunner().invoke(dense_probe_command, options, catch_exceptions=False)
-    figures = json.loads(probed.output[probed.output.index("{") :])["figures"]
-    assert set(figures) == {"model", "random-init", "intensities", "place"}
-    tuned = CliRunner().invoke(segment_command, [*options, "--steps", "2"], catch_exceptions=False)
-    assert set(json.loads(tuned.output[tuned.output.index("{") :])["figures"]) == {"model", "random-init"}
-    marks = CliRunner().invoke(landmarks_command, [str(model), str(data), "--json"])
-    assert "needs two test scans" in str(marks.exception)
-    bad = CliRunner().invoke(dense_probe_command, [*options[:3], "x"])
-    assert "'x'" in str(bad.exception)
+def told(*given: object) -> None:
+    assert run([str(one) for one in given]) == 0
+
+
+def test_figures_about_voxels_have_their_baselines(model: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    told(
+        "probe", model, "--data", data, "--label", "segmentation", "--level", "voxel", "--labels", "1", "--seeds", "1",
+        "--protocol", "dense-frequency@1", "--metric", "surface-dice:16", "--json",
+    )  # fmt: skip
+    out = capsys.readouterr().out
+    table = json.loads(out[out.index("[") :])[0]
+    value = {one["features"]: one["mean"] for one in table["entries"] if one["metric"] == "dice"}
+    assert {"trained", "random-init", "intensities", "place", "intensities-and-place"} < set(value)
+    assert value["intensities-and-place"] > value["train-majority"] + 0.1
+    surface = next(one for one in table["entries"] if one["metric"] == "surface-dice-16mm")
+    assert 0 < surface["tasks"]["0"] <= 1
+    assert 0 < surface["mean"] <= 1
+
+
+def test_the_decoder_is_fine_tuned_with_few_scans(
+    model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told(
+        "medical3d", "finetune", model, "--data", data, "--label", "segmentation", "--task", "medical3d/segmentation",
+        "--labels", "2", "--no-twin", "--out", tmp_path, "--name", "f", "--device", "cpu", "trainer.epochs=2",
+    )  # fmt: skip
+    record = json.loads((tmp_path / "f" / "finetune.json").read_text())
+    assert record["rows"] == {"train": 2, "validation": 2, "test": 1}
+    assert record["test"]["surface-dice-1mm"] >= 0
+    told("predict", tmp_path / "f", data, "-o", tmp_path / "masks")
+    mask = nibabel.load(tmp_path / "masks" / "p0.nii.gz")
+    assert mask.shape == nibabel.load(data / "images" / "p0.nii.gz").shape
+    capsys.readouterr()
+    assert run(["medical3d", "landmarks", str(model), str(data), "--json"]) == 2
+    assert "needs two test scans" in capsys.readouterr().err
+
+
+def test_a_segmentation_task_is_the_decoder_and_one_layer() -> None:
+    target = TargetSpec("organ", "class", level="voxel", names=("none", "liver"))
+    network = encoder()
+    task = Segmentation(SegmentationTaskConfig(tokens="stage0", width=8), network, target).eval()
+    volume = torch.rand(2, 1, 16, 16, 16)
+    found = task(Batch(inputs={"volume": volume}, size=2))
+    assert found.shape == (2 * 16**3, 2)
+    expected = task.classifier(finest_map(network, volume))
+    assert torch.equal(found.view(2, 16, 16, 16, 2)[1, 3, 4, 5], expected[1, :, 3, 4, 5])
+    with pytest.raises(ConfigError, match="no U-shaped decoder"):
+        Segmentation(SegmentationTaskConfig(tokens="x", width=8), torch.nn.Linear(1, 1), target)
+
+
+def test_surface_dice_states_what_is_missing_and_agrees_with_monai() -> None:
+    from monai.metrics import compute_surface_dice
+
+    rng = np.random.default_rng(0)
+    place = np.stack(np.meshgrid(*[np.arange(14)] * 3, indexing="ij"), -1)
+    truth = (np.linalg.norm(place - 6, axis=-1) < 4).astype(np.int64)
+    answered = np.roll(truth, 2, axis=0) * (rng.random(truth.shape) < 0.95)
+    sample = Sample("one", Volume(np.zeros(truth.shape, np.float32), np.diag([1.0, 2.0, 1.5, 1.0])))
+    found = SurfaceDice(1.2)(sample, truth, answered, 4)
+    hot = [
+        torch.nn.functional.one_hot(torch.from_numpy(one), 2).movedim(-1, 0)[None].float() for one in (answered, truth)
+    ]
+    theirs = compute_surface_dice(hot[0], hot[1], [1.2, 1.2], include_background=True, spacing=(1.0, 2.0, 1.5))
+    np.testing.assert_allclose(found[1], float(theirs[0, 1]), atol=1e-6)
+    assert np.isnan(found[2:]).all()  # no such class in the labels
+    assert SurfaceDice(None)(sample, truth, np.zeros_like(truth), 2)[1] == 0.0  # in the labels, never answered
+    half = np.where(place[..., 0] < 7, truth, -1)
+    both = [SurfaceDice(0.0)(sample, half, one, 2)[1] for one in (truth, np.where(place[..., 0] < 7, truth, 0))]
+    assert both == [1.0, 1.0]  # answers where there is no label count for nothing
+    with pytest.raises(ConfigError, match="no tolerance in mm"):
+        SurfaceDice(-1.0)

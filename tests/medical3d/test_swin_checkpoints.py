@@ -10,7 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from repcore import registry
+from repcore.checkpoints.imported import account, task_part
 from repcore.errors import CheckpointError
+from repcore.interfaces import Batch
 from repcore_medical3d.checkpoints.swin import convert, sniff
 from repcore_medical3d.configs.nnformer import SwinUnetrConfig
 from repcore_medical3d.encoders.swin_monai import SwinUnetr
@@ -22,7 +25,7 @@ State = dict[str, Tensor]
 @pytest.fixture(scope="module")
 def network() -> SwinUnetr:
     torch.manual_seed(0)
-    return SwinUnetr(SwinUnetrConfig(crop_edge=64, width=12, heads=(1, 2, 2, 4), window=4))
+    return SwinUnetr(SwinUnetrConfig(crop_edge=64, input_channels=1, width=12, heads=(1, 2, 2, 4), window=4))
 
 
 def ssl_names(state: State) -> State:
@@ -56,3 +59,32 @@ def test_a_key_without_a_place_is_named(network: SwinUnetr) -> None:
     state = {**network.network.state_dict(), "surprise.weight": torch.ones(1)}
     with pytest.raises(CheckpointError, match="surprise"):
         convert(state, Path("swin.pt"), {"crop_edge": "64"})
+
+
+def test_the_last_layer_of_a_whole_file_becomes_a_task(network: SwinUnetr) -> None:
+    """Three classes: what MONAI's own network says, voxel by voxel; every tensor of the file is written."""
+    from monai.networks.nets import SwinUNETR
+
+    torch.manual_seed(1)
+    theirs = SwinUNETR(
+        in_channels=1, out_channels=3, depths=network.config.depths, num_heads=network.config.heads,
+        window_size=network.config.window, feature_size=network.config.width,
+    ).eval()  # fmt: skip
+    published = theirs.state_dict()
+    asked = convert(published, Path("whole.pt"), {"crop_edge": "64"})
+    assert asked.task is None
+    assert "--option kind=class" in asked.task_missing
+    found = convert(published, Path("whole.pt"), {"crop_edge": "64", "kind": "class"})
+    encoder = SwinUnetr(found.encoder_config)
+    encoder.load_state_dict(found.state)
+    assert found.task is not None
+    task = task_part(found.task, encoder, registry.default(), "medical3d", classes=("none", "liver", "spleen"))
+    assert task.target.names == ("none", "liver", "spleen")
+    assert account(found).written == len(published)
+    volume = torch.rand(1, 1, 64, 64, 64)
+    with torch.inference_mode():
+        ours = task.module.predict(task.module.eval()(Batch(inputs={"volume": volume}, size=1)))  # type: ignore[operator]
+        expected = theirs(volume).softmax(1)[0].flatten(1).T
+    torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-4)
+    with pytest.raises(CheckpointError, match="only classes of voxels"):
+        convert(published, Path("whole.pt"), {"kind": "labels"})

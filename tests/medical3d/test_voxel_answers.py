@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from pathlib import Path
 
 import nibabel
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from repcore.cli.main import run
+from repcore.embedding import dense
 from repcore.embedding.dense import dense_windows
 from repcore.embedding.inference import InferenceOptions
 from repcore.errors import ItemError, PluginError
@@ -24,6 +26,7 @@ from repcore_medical3d.encoders.nnformer import NnFormer
 from repcore_medical3d.encoders.volume_backbone import voxel_tokens
 from repcore_medical3d.formats.nifti import write_nifti
 from repcore_medical3d.formats.volumes import Volume
+from repcore_medical3d.preprocessors import volume_slabs
 from repcore_medical3d.preprocessors.volumes import VolumePreprocessor
 from repcore_medical3d.writers.voxel_answers import write_mask, write_values
 
@@ -132,6 +135,38 @@ def test_an_oracle_on_overlapping_cubes_comes_back_to_the_last_bit(tmp_path: Pat
     np.testing.assert_allclose(found, sample.inputs.grid.world(places), atol=1e-4)
 
 
+def test_large_answers_lie_in_a_file_and_cubes_run_one_by_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    reader = VolumeFolderReader(VolumeFilesConfig(path=str(folder_of(tmp_path, ("PIR",)))))
+    preprocessor = VolumePreprocessor(VolumeConfig(crop_edge=12, spacing="native", intensity="percentile"))
+    preprocessor.fit(reader, np.arange(1))
+    held: list[weakref.ref[np.ndarray]] = []
+    most = [0]
+    honest = dense._of_item
+
+    def counted(*given: object) -> np.ndarray:
+        most[0] = max(most[0], sum(one() is not None for one in held))
+        found = honest(*given)  # type: ignore[arg-type]
+        held.append(weakref.ref(found))
+        return found
+
+    def answered() -> DenseAnswer:
+        given = {"level": "voxel", "domain": "medical3d", "target": TARGET, "values": IDS}
+        (row,) = dense_windows(by_intensity, preprocessor, reader, InferenceOptions(), **given)  # type: ignore[arg-type]
+        assert row.answer is not None
+        return row.answer
+
+    in_memory = answered()
+    monkeypatch.setattr(dense, "_of_item", counted)
+    monkeypatch.setattr(volume_slabs, "HELD_BYTES", 0)
+    in_file = answered()
+    assert isinstance(in_file.outputs, np.memmap)
+    np.testing.assert_array_equal(in_file.outputs, in_memory.outputs)
+    np.testing.assert_array_equal(in_file.labels(), in_memory.labels())
+    assert in_file.known() == np.prod(SHAPE)
+    assert len(held) > 8
+    assert most[0] <= 2  # never the outputs of all cubes
+
+
 def test_voxels_that_no_cube_covers_are_unknown() -> None:
     values, _, affine = scan()
     config = VolumeConfig(crop_edge=10, coverage="centre", spacing="native", intensity="percentile")
@@ -222,7 +257,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_nifti(root / "data" / "labels" / f"p{number}.nii.gz", ids, affine)
     overrides = [
         "encoder.width=8", "encoder.heads=[1,2,2,4]", "encoder.windows=[4,2,2,1]", "preprocessor.crop_edge=16",
-        "objective.mask_patch=8", "data.batch_size=2", "trainer.steps=2", "trainer.validate_every=2",
+        "preprocessor.overlap=0.1", "objective.mask_patch=8", "data.batch_size=2", "trainer.steps=2",
+        "trainer.validate_every=2",
     ]  # fmt: skip
     resolved = resolve_run(
         registry.default(), "alice", domain="medical3d", overrides=overrides,

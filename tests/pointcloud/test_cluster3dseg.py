@@ -141,5 +141,5 @@ def test_the_dense_task_learns_its_labels(clusters: float) -> None:
     probabilities = task.eval().predict(task(batch))
     assert probabilities.shape == (len(labels), 7)
     assert torch.allclose(probabilities.sum(1), torch.ones(len(labels)), atol=1e-5)
-    with pytest.raises(DataError, match="not class numbers"):
+    with pytest.raises(DataError, match="training elements show 0 classes"):
         task.fit_targets(np.array([9.0]))

@@ -1,4 +1,4 @@
-"""Fine-tuning with few labelled points, and features of several stages."""
+"""Fine-tuning within one scan with few labelled points, and features of several stages."""
 
 from __future__ import annotations
 
@@ -10,94 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from repcore.errors import ConfigError, DataError
+from repcore.embedding.prediction_files import read_table
+from repcore.errors import ConfigError
 from repcore.interfaces import Progress, Tokens
-from repcore_pointcloud.configs.scene_segmentation import SceneFinetuningConfig
-from repcore_pointcloud.configs.scenes import RoomsConfig, ScenePairConfig
+from repcore_pointcloud.configs.scenes import RoomsConfig
 from repcore_pointcloud.datasets.scene_rooms import Rooms
 from repcore_pointcloud.encoders.sparse_unet import SparseUNet
 from repcore_pointcloud.examples import scenes as scenes_examples
 from repcore_pointcloud.objectives.fac import Fac
-from repcore_pointcloud.preprocessors.scene import ScenePreprocessor
 from repcore_pointcloud.probes.scene_features import carried_up, voxel_features
-from repcore_pointcloud.tasks.scene_finetuning import (
-    LabelledScene,
-    label_scenes,
-    labelled_view,
-    score_segmentation,
-    thinned_classes,
-    train_segmentation,
-    with_share,
-)
-from repcore_pointcloud.views.scene_pair import ScenePair
-
-PREPROCESSOR = ScenePreprocessor(scenes_examples.SCENE)
-
-
-def scenes() -> tuple[list[LabelledScene], tuple[int, ...]]:
-    reader = Rooms(scenes_examples.rooms())
-    return label_scenes(
-        PREPROCESSOR, [reader[row] for row in range(3)], label="semantic", ignored=[0], test=["room-000002"]
-    )
-
-
-def test_classes_are_numbered_without_what_is_ignored() -> None:
-    found, names = scenes()
-    assert 0 not in names
-    for one in found:
-        truth = one.sample.targets["semantic"][one.rows]
-        assert (np.asarray(names)[one.classes] == truth).all()
-    assert [bool(one.is_train.all()) for one in found] == [True, True, False]
-    reader = Rooms(scenes_examples.rooms())
-    with pytest.raises(DataError, match="shows 1 classes"):
-        label_scenes(PREPROCESSOR, [reader[0]], label="semantic", ignored=range(1, 7))
-
-
-def test_a_share_keeps_every_class_and_no_tested_point() -> None:
-    found, names = scenes()
-    few = with_share(found, 0.01, seed=0)
-    kept = np.concatenate([one.classes for one in few])
-    trained = np.concatenate([one.classes[one.is_train] for one in found])
-    assert set(kept) == set(trained) <= set(range(len(names)))
-    assert len(kept) < 0.03 * len(trained)  # 1 %, and at least one a class
-    assert all(one.is_train.all() for one in few)
-    assert sum(len(one.rows) for one in with_share(found, 1.0, seed=0)) == len(trained)
-    with pytest.raises(ConfigError, match="share=2"):
-        with_share(found, 2.0, seed=0)
-
-
-def test_voxels_of_a_view_have_the_class_of_their_points() -> None:
-    scene = scenes()[0][0]
-    classes = thinned_classes(scene)
-    cell = scene.scene.source[scene.rows]
-    for one in range(0, len(classes), 29):
-        votes = np.bincount(scene.classes[cell == one])
-        assert classes[one] == (votes.argmax() if len(votes) else -1)
-    views = ScenePair(ScenePairConfig(window_points=300, view_points=300, drop_share=0.0), PREPROCESSOR)
-    # one class everywhere: every voxel that has a class has this one
-    batch, labels = labelled_view(views, scene.scene, np.where(classes >= 0, 4, -1), np.random.default_rng(0))
-    assert len(labels) == len(batch.inputs["coordinates"])
-    assert set(labels.tolist()) <= {4, -1}
-    assert (labels == 4).any()
-
-
-@pytest.mark.parametrize("clusters", [0.0, 1.0])
-def test_fine_tuning_learns_and_is_repeatable(clusters: float) -> None:
-    found, names = scenes()
-    config = SceneFinetuningConfig(steps=25, lr=3e-3, window_points=600, cluster_weight=clusters)
-
-    def network(steps: int) -> float:
-        torch.manual_seed(0)
-        encoder = SparseUNet(dataclasses.replace(scenes_examples.sparse_unet()[0], batch_norm_momentum=0.2))
-        chosen = with_share(found, 1.0, seed=0)
-        task = train_segmentation(encoder, PREPROCESSOR, chosen, names, dataclasses.replace(config, steps=steps))
-        return score_segmentation(task, PREPROCESSOR, found).mean_iou
-
-    learned = network(25)
-    assert learned > network(1) + 0.05
-    assert learned == network(25)
-    with pytest.raises(DataError, match="left for testing"):
-        score_segmentation(None, PREPROCESSOR, found[:2])  # type: ignore[arg-type]  # not reached
 
 
 def test_coarse_values_reach_the_voxels_inside() -> None:
@@ -138,7 +59,7 @@ def test_the_objective_draws_point_activation_maps() -> None:
     assert "key encoder: similarity to one point" in picture.alt
 
 
-def test_through_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_through_the_command_line(tmp_path: Path) -> None:
     from repcore.cli.main import run as command
 
     words = ["pointcloud", "train", "fac", "--out", str(tmp_path), "--name", "tiny", "trainer.steps=2"]
@@ -147,33 +68,64 @@ def test_through_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[
     drawn = [json.loads(line) for line in (tmp_path / "tiny" / "pictures.jsonl").read_text().splitlines()]
     assert drawn
     assert all(one["html"].count("<img") == 2 for one in drawn)
+
+
+def test_within_one_scan_through_the_verbs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from repcore.cli.main import run as command
+
+    words = ["pointcloud", "train", "fac", "--out", str(tmp_path), "--name", "tiny", "trainer.steps=2"]
+    small = ["dataset.scenes=5", "dataset.points=1200", "preprocessor.voxel_size_m=0.15", "encoder.stage_widths=[12,8]"]
+    assert command([*words, *small, "encoder.stage_blocks=[1,1]"]) == 0
     data = tmp_path / "scans"
     data.mkdir()
     room = Rooms(RoomsConfig(scenes=1, points=12_000))[0]
-    side = (room.inputs.points[:, 0] > 0).astype(np.int64)
-    np.savez(data / "room.npz", xyz=room.inputs.points, semantic=room.targets["semantic"], side=side)
+    quarter = 2 * (room.inputs.points[:, 0] > 0).astype(np.int64) + (room.inputs.points[:, 1] > 0)
+    np.savez(data / "room.npz", xyz=room.inputs.points, semantic=room.targets["semantic"], quarter=quarter)
     np.savez(data / "empty.npz", xyz=np.zeros((0, 3), np.float32), semantic=np.zeros(0, np.int64))
+    run, within = str(tmp_path / "tiny"), ["--reader", "scenes", "--label", "semantic", "--group", "quarter"]
+    where = ["--data", str(data), *within, "--split", "held-out:1"]
     capsys.readouterr()
-    words = ["--data", str(data), "--reader", "scenes", "--label", "semantic", "--group", "side", "--test", "1"]
-    more = [
-        "--seeds",
-        "1",
-        "--share",
-        "0.1",
-        "--steps",
-        "2",
-        "--clusters",
-        "1",
-        "--json",
-        "-o",
-        str(tmp_path / "o.json"),
+    assert command(["probe", run, *where, "--level", "point", "--seeds", "1", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)[0]
+    probed = {one["features"] for one in told["entries"]}
+    assert {"trained", "random-init", "hand-crafted"} <= probed
+    settings = ["trainer.steps=3", "data.batch_size=1", "finetune.label_share=0.1", "finetune.head_lr_factor=10"]
+    task = [
+        "--task",
+        "scene-segmentation",
+        "task.cluster_weight=1",
+        "task.clusters_per_class=3",
+        "task.cluster_width=8",
     ]
-    assert command(["pointcloud", "scene-segment", str(tmp_path / "tiny"), *words, *more]) == 0
-    shown = capsys.readouterr()
-    record = json.loads(shown.out)
-    assert [one["features"] for one in record["rows"]] == ["trained", "random-init", "hand-crafted, linear"]
-    assert all(0 <= one["mean_iou"] <= 1 for one in record["rows"])
-    assert "left out: row 0: empty" in shown.err
-    assert json.loads((tmp_path / "o.json").read_text()) == record
-    assert command(["pointcloud", "scene-segment", str(tmp_path / "tiny"), *words[:6]]) != 0
-    assert "--test" in capsys.readouterr().err
+    words = ["--out", str(tmp_path), "--name", "f", "--no-twin", *task, *settings]
+    assert command(["pointcloud", "finetune", run, *where, *words]) == 0
+    record = json.loads((tmp_path / "f" / "finetune.json").read_text())
+    assert record["rows"] == {"train": 2, "validation": 1, "test": 1}
+    assert 0 <= record["test"]["miou"] <= 1
+    found = read_table(tmp_path / "f" / "predictions" / "test.parquet")
+    assert found["id"] == ["room#quarter=1"]
+    out = tmp_path / "answers"
+    capsys.readouterr()
+    assert command(["predict", str(tmp_path / "f"), str(data), "--reader", "scenes", "-o", str(out), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["status"] == {"empty": 1, "ok": 1}
+    assert command(["pointcloud", "finetune", run, "--data", str(data), *within, "--split", "held-out:9"]) != 0
+    assert "no group or id '9'" in capsys.readouterr().err
+
+
+def test_few_labels_of_one_part_teach_the_rest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Room by room within one file: floor, walls and ceiling of tested blocks are told after a minute of few labels."""
+    from repcore.cli.main import run as command
+
+    words = ["pointcloud", "train", "fac", "--out", str(tmp_path), "--name", "tiny", "trainer.steps=2"]
+    small = ["dataset.scenes=5", "dataset.points=1200", "preprocessor.voxel_size_m=0.15", "encoder.stage_widths=[12,8]"]
+    assert command([*words, *small, "encoder.stage_blocks=[1,1]", "encoder.batch_norm_momentum=0.2"]) == 0
+    room = Rooms(RoomsConfig(scenes=1, points=9_000))[0]
+    np.savez(tmp_path / "room.npz", xyz=room.inputs.points, semantic=room.targets["semantic"])
+    where = ["--data", str(tmp_path / "room.npz"), "--reader", "scenes", "--label", "semantic", "--group", "blocks:1.5"]
+    settings = ["trainer.steps=40", "data.batch_size=1", "finetune.label_share=0.2", "optimiser.lr=0.01"]
+    assert command(["pointcloud", "finetune", str(tmp_path / "tiny"), *where, "--out", str(tmp_path), "--name", "f",
+                    "--no-twin", *settings]) == 0  # fmt: skip
+    record = json.loads((tmp_path / "f" / "finetune.json").read_text())
+    assert record["rows"]["test"] >= 1
+    assert record["test"]["element-accuracy"] > 0.6, record["test"]

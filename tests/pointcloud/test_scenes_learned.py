@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
+import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-import repcore
 from repcore import registry
+from repcore.cli.main import run as command
 from repcore.config.resolve import resolve_run
 from repcore.reporting import LogReporter
 from repcore.training.assembly import assemble
 from repcore.training.run import start_run
-from repcore_pointcloud.probes.scene_features import calibrate
-from repcore_pointcloud.probes.scene_points import collect_points, score_points
 
 
 @pytest.mark.learns
-def test_points_of_unseen_sectors(shared: Path, tmp_path: Path) -> None:
+def test_points_of_unseen_sectors(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scan = shared / "data" / "pointcloud_scenes" / "lidar_wachtberg" / "scan004.npz"
     resolved = resolve_run(
         registry.default(),
@@ -31,14 +28,10 @@ def test_points_of_unseen_sectors(shared: Path, tmp_path: Path) -> None:
     )
     parts = assemble(resolved, LogReporter())
     result = start_run(registry.default(), parts, LogReporter(), root=tmp_path, name="fac", device="cpu")
-    model: Any = repcore.load(result.folder / "model")
-    sample = model.reader(scan)[0]
-    sample = dataclasses.replace(sample, inputs=model.preprocessor.geometry(sample))
-    batch = model.preprocessor.collate(model.preprocessor.prepare(sample))
-    twin = model.random_twin(0)
-    encoders = {"trained": model.encoder, "drawn": twin, "calibrated": calibrate(model.random_twin(0), [batch])}
-    points = collect_points(
-        model.preprocessor, encoders, [sample], label="label5", ignored=[0], group="sector", test=[3, 7, 9, 11]
-    )
-    found = {name: score_points(points, name, seed=0).mean_iou for name in encoders}
-    assert found["trained"] > max(found["drawn"], found["calibrated"]) + 0.05, found  # measured: 0.425 against 0.318
+    words = ["--data", str(scan), "--label", "label5", "--ignore", "0", "--level", "point", "--seeds", "1", "--json"]
+    within = ["--group", "sector", "--split", "held-out:3,7,9,11"]
+    capsys.readouterr()
+    assert command(["probe", str(result.folder), *words, *within]) == 0
+    table = json.loads(capsys.readouterr().out)[0]
+    found = {one["features"]: one["mean"] for one in table["entries"] if one["metric"] == "miou"}
+    assert found["trained"] > found["random-init"] + 0.05, found  # measured: 0.425 against 0.318

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
+from repcore.data.batching import collated
 from repcore.data.readers import dataset_settings
 from repcore.errors import DataError, ItemError, PluginError
 from repcore.registry import default
@@ -141,19 +141,22 @@ def test_shapes_with_parts_keep_category_part_and_split(parts: Path) -> None:
     assert [reader.id_of(row) for row in reader.splits["train"]] == ["02773838/a", "03797390/a"]
     assert "1 of 2 models" in reader.notes[0]
     mug = reader.by_id("03797390/a")
-    assert mug.targets == {"category": 1}
+    assert mug.targets["category"] == 1
+    assert mug.targets["part"].tolist() == [36, 37] * 10
+    assert mug.meta["category"] == 11  # of the sixteen, which published networks are told
     assert np.allclose(mug.inputs.points, clouds(1)[0], atol=1e-6)  # six decimals in the file
     assert mug.inputs.labels is not None
     assert mug.inputs.labels.tolist() == [36, 37] * 10
     preprocessor = PointSetPreprocessor(PointSetConfig(points=30))
-    batch = preprocessor.collate(preprocessor.prepare(mug))
-    assert batch.targets["part"].shape == (1, 30)
+    batch = collated(preprocessor, preprocessor.prepare(mug))
+    assert batch.inputs["category"].tolist() == [11]
+    assert batch.targets["part"].shape == (30,)
     of_point = {
         tuple(one.tolist()): int(label)
-        for one, label in zip(batch.inputs["points"][0], batch.targets["part"][0], strict=True)
+        for one, label in zip(batch.inputs["points"][0], batch.targets["part"], strict=True)
     }
     assert len(of_point) == 20  # repeated points keep their part
-    assert torch.equal(batch.targets["part"][0, :20], torch.tensor([36, 37] * 10))
+    assert batch.targets["part"][:20].tolist() == [36, 37] * 10
 
 
 def test_there_are_fifty_parts_in_the_published_order() -> None:

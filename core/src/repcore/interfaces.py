@@ -494,7 +494,8 @@ class Estimator(Protocol):
     """Fitted on frozen features; called as ``target(config)`` (design: anomaly scores, label shift, dictionaries).
 
     ``fit`` goes over the features once, with accumulators in float64, and returns itself. ``apply`` gives one value (or
-    row of values) an item for each new column; ``maps``, where there is one, one value a token.
+    row of values) an item for each new column; ``maps``, where there is one, one value a token. Where there is a
+    ``merge(other)``, two that were fitted to parts of the data become that of the whole.
     ``state`` and ``load_state`` are arrays by name and JSON facts: core writes them as safetensors + JSON, bound to the
     content hash of the model.
     """
@@ -552,10 +553,36 @@ class DenseAnswer:
             raise RunError("these answers are no classes, so there is no label to write", hint="--format npz")
         import numpy as np  # reading this module costs nothing
 
-        known = np.isfinite(self.outputs).all(-1)
         values = np.asarray(self.values or range(self.outputs.shape[-1]), np.int64)
-        found: np.ndarray = np.where(known, values[np.nan_to_num(self.outputs).argmax(-1)], missing)
+        numbers = self.numbers()
+        for part in self._parts():
+            own = numbers[part]
+            own[...] = np.where(own < 0, missing, values[own])
+        return numbers
+
+    def numbers(self) -> np.ndarray:
+        """Number of the largest output of each element int64 (...,); -1 where there is none."""
+        import numpy as np
+
+        found = np.full(self.outputs.shape[:-1], -1, np.int64)
+        for part in self._parts():
+            own = np.asarray(self.outputs[part])
+            known = np.isfinite(own).all(-1)
+            found[part][known] = own[known].argmax(-1)
         return found
+
+    def known(self) -> int:
+        """How many elements have an answer."""
+        import numpy as np
+
+        return sum(int(np.isfinite(self.outputs[part]).all(-1).sum()) for part in self._parts())
+
+    def _parts(self) -> Iterator[slice]:
+        """Along the first axis, some millions of numbers at a time: answers about a whole scan are large."""
+        size = self.outputs[0].size if len(self.outputs) else 1
+        step = max(1, 4_000_000 // max(1, size))
+        for first in range(0, len(self.outputs), step):
+            yield slice(first, first + step)
 
 
 class EmbeddingWriter(Protocol):

@@ -244,6 +244,12 @@ class PreprocessorSpec(Spec):
         element_metrics: name -> class of a metric of answers about elements (``repcore.evaluation.element_metrics``).
         splits: name -> ``fn(inputs: repcore.data.split_plans.SplitInputs, seed) -> ProbeSplit``: the domain's own
             ways to split (scaffolds), for ``--split NAME``; ``inputs.samples`` holds the samples.
+        divisions: name -> ``fn(preprocessor, sample, level, detail) -> array over the sample's elements`` of names or
+            numbers of groups, empty or -1 = in none: the domain's own ways to divide one sample (blocks of a scan), for
+            ``--group NAME:DETAIL``.
+        labelled_item: ``fn(preprocessor, sample, generator) -> Item``: the item of a training row when labels of
+            elements are learned, a random, changed part of a large sample around labelled ones (NaN = none) with the
+            labels of its own elements; empty = what ``prepare`` gives.
     """
 
     kind: ClassVar[str] = "preprocessor"
@@ -256,6 +262,8 @@ class PreprocessorSpec(Spec):
     dense_baselines: Mapping[str, str] = _target_map()
     element_metrics: Mapping[str, str] = _target_map()
     splits: Mapping[str, str] = _target_map()
+    divisions: Mapping[str, str] = _target_map()
+    labelled_item: str = _target("")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,9 @@ from repcore.hooks import API_VERSION, hookimpl
 from repcore.specs import (
     CommandSpec,
     DatasetSpec,
+    DenseWriterSpec,
     EncoderSpec,
+    EstimatorSpec,
     ObjectiveSpec,
     PluginInfo,
     PreprocessorSpec,
@@ -81,6 +83,7 @@ def repcore_preprocessors() -> list[PreprocessorSpec]:
             config=f"{HERE}.configs:SetsConfig",
             baselines={"moments": f"{HERE}.code:moments"},
             splits={"by-content": f"{HERE}.extras:by_content"},
+            divisions={"third": f"{HERE}.extras:thirds"},
             summary="Centred ragged sets",
         )
     ]
@@ -140,6 +143,39 @@ def repcore_tasks() -> list[TaskSpec]:
             config=f"{HERE}.extras:KindConfig",
             target_kind="class",
             summary="Line, ring or cloud",
+        ),
+        TaskSpec(
+            name="side",
+            target=f"{HERE}.fitted:SideTask",
+            config=f"{HERE}.fitted:SideConfig",
+            target_kind="class",
+            target_level="point",
+            summary="Left or right of a line",
+        ),
+    ]
+
+
+@hookimpl
+def repcore_estimators() -> list[EstimatorSpec]:
+    return [
+        EstimatorSpec(
+            name="spread",
+            target=f"{HERE}.fitted:Spread",
+            config=f"{HERE}.fitted:SpreadConfig",
+            summary="Distance from the mean",
+        )
+    ]
+
+
+@hookimpl
+def repcore_dense_writers() -> list[DenseWriterSpec]:
+    return [
+        DenseWriterSpec(
+            name="points",
+            target=f"{HERE}.fitted:write_points",
+            level="point",
+            suffixes=(".points.txt",),
+            summary="A line a point",
         )
     ]
 

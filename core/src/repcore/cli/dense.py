@@ -43,7 +43,9 @@ def embed_elements(
 
     first = next(prepared_windows(reader, model.preprocessor, np.arange(min(64, len(reader))), most_rows=64), [])
     place = find_place(model.encoder, model.preprocessor, first, level, model.device)
-    writer = open_writer(model, reader, {"format": "npz", **given}, {"tokens": place.tokens}, level, None)
+    writer = open_writer(
+        model, reader, {**given, "format": given["format"] or "npz"}, {"tokens": place.tokens}, level, None
+    )
     rows = dense_windows(
         element_features(model.encoder.eval(), place),
         model.preprocessor,

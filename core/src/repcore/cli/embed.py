@@ -50,6 +50,7 @@ ELEMENTS = ("point", "voxel", "token", "frame", "node", "edge")
     help="point, voxel, frame, node or edge: a vector for each of them, into a FOLDER or a table; another name, or "
     "with --pool: the token level to pool.",
 )
+@click.option("--format", help="Format of the files in a FOLDER, by name or suffix; npz by default.")
 @click.option("--layer", type=int, help="Pool the tokens of this layer (0 = embedding output) and stop there.")
 @click.option("--dim", type=click.IntRange(min=1), help="Keep the first DIM numbers of each vector.")
 @work_options
@@ -73,6 +74,8 @@ def embed_command(ctx: click.Context, /, **given: Any) -> None:
     if given["level"] in ELEMENTS and given["pool"] is None:
         _elements(ctx, given)
         return
+    if given["format"] is not None:
+        raise ConfigError(f"--format {given['format']} is for features of elements; the suffix of -o says the format")
     if output.exists() and not given["overwrite"]:
         raise DataError(f"{str(output)!r} exists", hint="--overwrite, or another file name")
     writer_class = _writer(output)

@@ -37,6 +37,8 @@ NOT_STORED = ("resume", "out", "device", "as_json")
 @click.option("--ignore", type=int, help="Label value that means unlabelled, of points, voxels, nodes, ...")
 @click.option("--split", default="random", show_default=True, help="Split, as in probe: random, group, scaffold, ...")
 @click.option("--keep-copies-together", is_flag=True, help="Rows with the same content stay on one side of a split.")
+@click.option("--group", metavar="NAME", help="Split within samples: a label of elements (sector), or a way of the "
+              "domain (blocks:20); its groups are split like rows.")  # fmt: skip
 @click.option("--labels", help="Labelled training rows that count: a number or a share such as 5, 0.1 or 10%.")
 @click.option("--folds", type=int, help="Cross-validation with K folds; groups and classes are respected.")
 @click.option("--seeds", type=int, default=1, show_default=True, help="Number of seeds.")
@@ -89,10 +91,9 @@ def _resumed(folder: RunFolder, model: Path | None, overrides: tuple[str, ...]) 
 def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: dict[str, Any]) -> None:
     from repcore.data.copies import copies_across
     from repcore.embedding.model import load
-    from repcore.evaluation.copied_rows import with_copies
+    from repcore.evaluation.copied_rows import labelled_rows
     from repcore.evaluation.dense_answers import with_ignored
-    from repcore.evaluation.probing import chosen_targets, read_rows
-    from repcore.training.finetune import OneTarget
+    from repcore.evaluation.probing import chosen_targets
     from repcore.training.finetune_plan import FinetuneRequest, record_of, run_plan
     from repcore.training.run_folder import RunFolder, run_name
 
@@ -110,7 +111,7 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
         raise DataError("which label?", labels=", ".join(one.name for one in targets), hint="--label NAME")
     targets[0] = with_ignored(targets[0], request["ignore"])
     together = bool(request.get("keep_copies_together"))
-    rows = with_copies(read_rows(OneTarget(reader, targets[0])), opened.preprocessor, together=together)
+    rows = labelled_rows(opened, reader, targets[0], request.get("group"), together=together)
     settings = finetune_settings(opened, targets[0], dataset, request["task"], tuple(request["overrides"]))
     plan = _plan(opened, rows, targets[0], request)
     reporter = ConsoleReporter()
@@ -151,6 +152,7 @@ def _plan(model: Model, rows: LabelledRows, target: TargetSpec, request: dict[st
     if request["seeds"] < 1 or request["ensemble"] < 1:
         raise ConfigError(f"--seeds {request['seeds']} --ensemble {request['ensemble']}: at least 1 of each")
     split, folds = request["split"], request["folds"]
+    split = "group" if request.get("group") and split == "random" else split
     if folds is not None:
         if split not in ("random", "group", "stratified"):
             raise ConfigError(f"--folds {folds} with --split {split}", expected="--split random, group or stratified")
@@ -188,7 +190,7 @@ def _open(model: Model, given: dict[str, Any]) -> tuple[Any, Any]:
         domain=model.domain,
         reader=given["reader"],
         options=reader_options(given["id_column"], given["settings"]),
-        preferences={"labels": [given["label"]]} if given["label"] else {},
+        preferences={"labels": [given["label"]]} if given["label"] and not given.get("group") else {},
         preprocessor=model.folder.preprocessor_name,
     )
 

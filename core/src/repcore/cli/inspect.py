@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ from repcore.cli.options import item_timeout_option, json_option, reader_options
 from repcore.errors import ConfigError
 
 if TYPE_CHECKING:
+    from repcore.config.resolve import ResolvedPart
     from repcore.data.inspection import Inspection
     from repcore.data.readers import Recognition
     from repcore.interfaces import DatasetReader, Preprocessor
@@ -60,8 +63,7 @@ def inspect_command(ctx: click.Context, /, data: str, **given: Any) -> None:
     reporter = ConsoleReporter()
     words = taker
     if fitted is None and (taker or recipes):
-        words = taker or recipes[0]
-        fitted, words = _preprocessor(words, reader, asked=bool(taker))
+        fitted, words, recipes = _first_that_prepares(taker, recipes, reader)
     rows = None if given["full"] else given["rows"] or SAMPLED_ROWS
     seconds = SECONDS if given["rows"] is None and not given["full"] else None
     found = inspect_reader(
@@ -69,7 +71,7 @@ def inspect_command(ctx: click.Context, /, data: str, **given: Any) -> None:
     )
     reporter.close()
     fits = recognise(known, path, domain) if path.exists() else None
-    next_step = _next_step(data, part.name, recipes, given["reader"], fits)
+    next_step = _next_step(data, part, recipes, given, found)
     if given["as_json"]:
         record = {"reader": part.name, "fits": _scores(fits), "sniffers_failed": list(fits.problems) if fits else []}
         show_json({**record, "prepared_as": words, "recipes": recipes, "next": next_step, **found.to_json()})
@@ -127,6 +129,40 @@ def _recipes_for(entry: Any) -> list[str]:  # entry of a data set
     return fitting
 
 
+def _first_that_prepares(
+    taker: str, recipes: list[str], reader: DatasetReader
+) -> tuple[Preprocessor | None, str, list[str]]:
+    """The preprocessor of what was asked for, else of the first recipe whose preprocessor can be fitted on these rows;
+    what it is called, or why there is none; and the recipes, that one first."""
+    if taker:
+        return *_preprocessor(taker, reader, asked=True), recipes
+    prepared: list[tuple[Preprocessor, str]] = []
+    failures = []
+    for recipe in recipes:
+        fitted, words = _preprocessor(recipe, reader, asked=False)
+        if fitted is None:
+            failures.append(words)
+            continue
+        prepared.append((fitted, words))
+        if len(recipes) == 1 or _learns_from(recipe, fitted):
+            return fitted, words, [recipe, *(one for one in recipes if one != recipe)]
+    return *(prepared[0] if prepared else (None, failures[0])), recipes
+
+
+def _learns_from(recipe: str, fitted: Preprocessor) -> bool:
+    """Whether the recipe's encoder and objective can be built for what the preprocessor found."""
+    from repcore.config.resolve import resolve_run
+    from repcore.errors import RepcoreError
+    from repcore.training.assembly import build
+
+    try:
+        resolved = resolve_run(registry.default(), recipe).with_facts(fitted.facts())
+        build(resolved.objective, build(resolved.encoder))
+    except RepcoreError:
+        return False
+    return True
+
+
 def _preprocessor(recipe: str, reader: DatasetReader, *, asked: bool) -> tuple[Preprocessor | None, str]:
     """The recipe's preprocessor, fitted on rows that are looked at; None and the reason where it cannot be."""
     from repcore.config.resolve import resolve_run
@@ -144,14 +180,37 @@ def _preprocessor(recipe: str, reader: DatasetReader, *, asked: bool) -> tuple[P
     return preprocessor, recipe
 
 
-def _next_step(data: str, name: str, recipes: list[str], reader: str | None, fits: Recognition | None) -> str:
-    """The command that goes on from here."""
+def _next_step(data: str, part: ResolvedPart, recipes: list[str], given: Mapping[str, Any], found: Inspection) -> str:
+    """The command that goes on from here; it runs as it stands."""
     if not recipes:
-        return f"no installed recipe takes what {name} reads; repcore list recipes"
+        return f"no installed recipe takes what {part.name} reads; repcore list recipes"
+    reader = part.name if given["reader"] is not None else ""
+    settings = [f"dataset.{one}" for one in given["settings"]]
+    if not found.is_trainable:
+        reader, settings = _reader_with_more_rows(data, part), []
+        if not reader:
+            rows = "1 usable row is" if found.usable == 1 else f"{found.usable} usable rows are"
+            embed = f"; to embed it: repcore embed MODEL {shlex.quote(data)} -o vectors.parquet" * bool(found.usable)
+            return f"more data ({rows} too few to train on){embed}"
     domain, _, recipe = recipes[0].rpartition("/")
-    chosen = f" --reader {name}" if reader is not None else ""
     others = f" (or {', '.join(one.rpartition('/')[2] for one in recipes[1:4])})" if recipes[1:] else ""
-    return f"repcore {domain} train {recipe} --data {data if ' ' not in data else repr(data)}{chosen}{others}"
+    words = ["--data", data, *(["--reader", reader] if reader else []), *settings]
+    return f"repcore {domain} train {recipe} {shlex.join(words)}{others}"
+
+
+def _reader_with_more_rows(data: str, part: ResolvedPart) -> str:
+    """A reader that has to be asked for by name and makes several rows of what is one; empty if there is none."""
+    from repcore.data.readers import open_data
+    from repcore.errors import RepcoreError
+
+    domain, known = part.name.rpartition("/")[0], registry.default()
+    for entry in known.entries("dataset", domain):
+        if entry.spec.sniff or entry.spec.embedded or entry.full_name == part.name:
+            continue
+        with suppress(RepcoreError):
+            if len(open_data(known, data, domain=domain, reader=entry.full_name)[1]) > 1:
+                return entry.full_name
+    return ""
 
 
 def _show(found: Inspection) -> None:

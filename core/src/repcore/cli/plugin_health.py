@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 @click.option(
     "--deep", is_flag=True, help="With --doctor: import everything each plugin registers and run its examples, apart."
 )
-@click.option("--timeout", type=float, default=120.0, show_default=True, help="Seconds for one plugin with --deep.")
+@click.option(
+    "--timeout",
+    type=float,
+    default=120.0,
+    show_default=True,
+    help="Seconds of computing a plugin with --deep; slow machines get more.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @click.pass_context
 def plugins_command(ctx: click.Context, doctor: bool, deep: bool, timeout: float, as_json: bool) -> None:

@@ -34,12 +34,14 @@ JOIN_HINT = "--id-column NAME, the same one as with embed; or --by-position if b
 @click.option("--protocol", "protocols", multiple=True, help="Probe such as ridge@1, linear@1, knn@1 (repeatable).")
 @click.option("--level", help="Labels of elements: point, voxel, frame, node or edge (dense-linear@1, ...).")
 @click.option("--ignore", type=int, help="Label value that means unlabelled, of elements.")
+@click.option("--group", metavar="NAME", help="Split within samples: a label of elements (sector), or a way of the "
+              "domain (blocks:20); its groups are split like rows.")  # fmt: skip
 @click.option("--share", type=float, help="Share of the labelled training elements of each class, instead of 600.")
 @click.option("--labels", "budgets", help="Labelled training rows that count: numbers or shares such as 1,3,10 or 10%.")
 @click.option("--metric", "element_metrics", multiple=True, metavar="NAME[:VALUE]",
               help="Metric of elements that the domain gives (repeatable); all of them by default.")  # fmt: skip
 @click.option("--split", default="random", show_default=True, help="random, group, declared, folds:K, column:NAME, "
-              "stratified, or one of the domain's own such as scaffold.")  # fmt: skip
+              "stratified, held-out:GROUP,GROUP, or one of the domain's own such as scaffold.")  # fmt: skip
 @click.option("--keep-copies-together", is_flag=True, help="Rows with the same content stay on one side of a split.")
 @click.option("--seeds", type=int, default=3, show_default=True, help="Number of seeds.")
 @click.option("--by-position", is_flag=True, help="Join vectors of a file to rows by position instead of by id.")
@@ -92,18 +94,20 @@ def _elements(source: Path, given: dict[str, Any], seeds: list[int], reporter: C
     from repcore.embedding.dense import level_of
     from repcore.embedding.inference import InferenceOptions
     from repcore.embedding.model import load
-    from repcore.evaluation.copied_rows import with_copies
+    from repcore.evaluation.copied_rows import labelled_rows
     from repcore.evaluation.dense_answers import named_classes, with_ignored
     from repcore.evaluation.dense_probing import EVERYTHING, PROTOCOL, ElementProbing, probe_elements
     from repcore.evaluation.element_metrics import element_metrics
-    from repcore.evaluation.probing import LabelledOnly, chosen_targets, read_rows, split_plan
+    from repcore.evaluation.probing import chosen_targets, split_plan
 
     if given["share"] is not None and not 0.0 < given["share"] <= 1.0:
         raise ConfigError(f"--share {given['share']} is outside 0 < share <= 1")
     model = load(source, device=torch_device(given["device"]))
     names = label_names(given["label"])
     settings = reader_options(given["id_column"], given["settings"])
-    reader = model.reader(given["data"], reader=given["reader"], options=settings, labels=names)
+    reader = model.reader(
+        given["data"], reader=given["reader"], options=settings, labels=() if given["group"] else names
+    )
     options = InferenceOptions(device=model.device, workers=given["workers"])
     asked = ElementProbing(
         protocols=given["protocols"] or (PROTOCOL,),
@@ -114,10 +118,11 @@ def _elements(source: Path, given: dict[str, Any], seeds: list[int], reporter: C
     tables = []
     for one in chosen_targets(reader, names, level_of(given["level"])):
         target = with_ignored(one, given["ignore"])
-        together = given["keep_copies_together"]
-        rows = with_copies(read_rows(LabelledOnly(reader, target)), model.preprocessor, together=together)
+        together, split = given["keep_copies_together"], given["split"]
+        rows = labelled_rows(model, reader, target, given["group"], together=together)
         values, target = named_classes(rows, target)
-        plan = split_plan(model.registry, model.folder.preprocessor_name, rows, target, given["split"], seeds)
+        split = "group" if given["group"] and split == "random" else split
+        plan = split_plan(model.registry, model.folder.preprocessor_name, rows, target, split, seeds)
         leak = copies_across(plan, rows.copies, rows.ids)
         if leak:
             reporter.warn(leak)

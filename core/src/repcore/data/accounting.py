@@ -21,6 +21,7 @@ from repcore.reporting import Reporter
 Fate = Literal["used", "ignored", "unreadable"]
 FATES: tuple[Fate, ...] = ("used", "ignored", "unreadable")
 EXAMPLES = 3
+MOST_ALIKE = 6  # sentences that differ in the name of a column only
 KEPT = 1000  # names kept of each reason; counts go on
 
 
@@ -85,6 +86,7 @@ class Accounting:
     tables: list[TableCount] = field(default_factory=list)
     odd_cells: list[str] = field(default_factory=list)
     _fate: dict[str, tuple[Fate, str]] = field(default_factory=dict)
+    _said: set[Guess] = field(default_factory=set)
 
     # -------------------------------------------------------------------------------------------- feeding
 
@@ -107,7 +109,8 @@ class Accounting:
     def guess(self, about: str, chosen: str, reason: str, change: str = "", *, is_loss: bool = False) -> None:
         """A decision taken from the data, with its reason and the setting that changes it; said once."""
         one = Guess(about, chosen, reason, change, is_loss)
-        if one not in self.guesses:
+        if one not in self._said:
+            self._said.add(one)
             self.guesses.append(one)
 
     def note(self, text: str) -> None:
@@ -188,7 +191,7 @@ class Accounting:
                 for reason, names in self.reasons(fate).items():
                     words.append(f"{fate}: {_first(names, examples)}: {reason}")
         words += [f"table {table}" for table in self.tables]
-        words += [str(guess) for guess in self.guesses]
+        words += _summed_up(self.guesses)
         return [*words, *self.odd_cells, *self.notes]
 
     def to_json(self) -> dict[str, Any]:
@@ -217,6 +220,24 @@ class Accounting:
             if text.startswith(prefix + os.sep):
                 return text[len(prefix) + 1 :]
         return text
+
+
+def _summed_up(guesses: Sequence[Guess]) -> list[str]:
+    """Guesses in words; those of many columns that say the same are one sentence."""
+    alike: dict[tuple[str, str, str, str], list[Guess]] = {}
+    for one in guesses:
+        kind = one.about.partition(" ")[0]
+        alike.setdefault((kind, one.chosen, one.reason, one.change), []).append(one)
+    words = []
+    for (kind, *_), same in alike.items():
+        if len(same) < MOST_ALIKE:
+            words += [str(one) for one in same]
+        else:
+            names = ", ".join(one.about.partition(" ")[2] for one in same[:EXAMPLES])
+            first = same[0]
+            about = f"{kind} {names} and {len(same) - EXAMPLES:,} more"
+            words.append(str(Guess(about, first.chosen, first.reason, first.change)))
+    return words
 
 
 def _first(names: Sequence[str], most: int) -> str:

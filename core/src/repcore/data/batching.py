@@ -6,8 +6,8 @@ hands its :class:`Rejected` record along with the batch; embedding turns it into
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -101,9 +101,30 @@ class TrainingItems(torch.utils.data.Dataset[Drawn]):
         if self.views is not None:
             with item_guard(self.views, "building views"):
                 items.update(self.views.build(index, _Held(self.reader, index, sample), rng, progress))
-        if self.views is None or self.keeps_inputs:
+        if PLAIN not in items and (self.views is None or self.keeps_inputs):
             items[PLAIN] = one_item(self.preprocessor, sample, rng)
         return Drawn(items, sample.id, sample.targets, row=index)
+
+
+DrawLabelled = Callable[[Preprocessor, Sample, np.random.Generator], Item]
+
+
+class LabelledDraws:
+    """Stands in for views where labels of elements are learned: ``PreprocessorSpec.labelled_item`` makes the item."""
+
+    def __init__(self, draw: DrawLabelled, preprocessor: Preprocessor) -> None:
+        self._draw, self.preprocessor = draw, preprocessor
+
+    def build(
+        self, index: int, reader: DatasetReader, generator: np.random.Generator, progress: Progress
+    ) -> Mapping[str, Item]:
+        """The one item of a training row; what the target ignores is no label."""
+        del progress
+        sample, targets = reader[index], {}
+        for spec in [one for one in reader.targets if one.name in sample.targets]:
+            labels = np.asarray(sample.targets[spec.name]).astype(np.float32)
+            targets[spec.name] = labels if spec.ignore is None else np.where(labels == spec.ignore, np.nan, labels)
+        return {PLAIN: self._draw(self.preprocessor, replace(sample, targets=targets), generator)}
 
 
 class _Held:

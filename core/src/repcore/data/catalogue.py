@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from repcore.data.accounting import Accounting, walk
 from repcore.data.allocation import refuse_special
 from repcore.data.identity import file_identity
+from repcore.data.names import composed
 from repcore.data.pseudonyms import Veil, veil_of
 from repcore.errors import DataError, ItemError, closest
 from repcore.interfaces import Sample
@@ -289,9 +290,14 @@ def chosen_targets(found: Sequence[TargetSpec], wanted: Sequence[str], noun: str
 
 
 def class_target(name: str, values: Iterable[str]) -> tuple[TargetSpec, dict[str, int]]:
-    """A class target over these names (numbers by size, then words), and the number of each name."""
-    names = tuple(sorted(set(values), key=_natural))
-    return TargetSpec(name, "class", names=names), {one: number for number, one in enumerate(names)}
+    """A class target over these names (numbers by size, then words), and the number of each name.
+
+    Names that differ only in how accented letters are stored are one class.
+    """
+    spelt = set(values)
+    names = tuple(sorted({composed(one) for one in spelt}, key=_natural))
+    place = {one: number for number, one in enumerate(names)}
+    return TargetSpec(name, "class", names=names), {one: place[composed(one)] for one in spelt | set(names)}
 
 
 def rows_by(words: Sequence[str | None]) -> dict[str, list[int]]:

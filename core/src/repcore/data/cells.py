@@ -26,6 +26,7 @@ SHOWN = 3
 BLOCK = 4096  # cells that are tried at once
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eEdD][+-]?\d+)?")
 _NUMBER_COMMA = re.compile(r"[+-]?(\d+,?\d*|,\d+)([eE][+-]?\d+)?")
+_THOUSANDS_COMMA = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+,\d+")  # 1.234,56: nothing else can be meant
 _LOOKS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("censored", re.compile(r"(>=?|<=?|≥|≤|>>|<<|~|≈|=)\s*[+-]?[\d.,]+([eE][+-]?\d+)?")),
     ("percent", re.compile(r"[+-]?[\d.,]+\s*%")),
@@ -62,6 +63,8 @@ def number(value: Any, decimal: Decimal = ".") -> float | None:  # a cell in, a 
     if text.lower() in MISSING_WORDS:
         return None
     if decimal == "," and "," in text:
+        if _THOUSANDS_COMMA.fullmatch(text):
+            text = text.replace(".", "")
         if _NUMBER_COMMA.fullmatch(text):
             return float(text.replace(",", "."))
         raise ValueError(f"could not convert string to float: {text!r}")
@@ -182,10 +185,12 @@ def decimal_sign(cells: Iterable[Any]) -> tuple[Decimal, str] | None:
     commas = surely = dots = 0
     example = ""
     for cell in cells:
-        if not isinstance(cell, str) or is_missing(cell):
+        if not isinstance(cell, str) or not ("," in cell or "." in cell) or is_missing(cell):
             continue
         text = cell.strip()
-        if _NUMBER_COMMA.fullmatch(text) and "," in text:
+        if _THOUSANDS_COMMA.fullmatch(text):
+            commas, surely, example = commas + 1, surely + 1, example or text
+        elif _NUMBER_COMMA.fullmatch(text) and "," in text:
             commas += 1
             if not re.fullmatch(r"[+-]?[1-9]\d{0,2},\d{3}", text):
                 surely += 1

@@ -85,11 +85,17 @@ def _agrees(path: Path) -> bool | None:
 
 
 def is_text(first: bytes) -> bool:
-    """Whether bytes read like text of any usual encoding: UTF-8, UTF-16 with its mark, or a one-byte code page."""
-    if first[:2] in (b"\xff\xfe", b"\xfe\xff"):
+    """Whether bytes read like text of any usual encoding: UTF-8, UTF-16, or a one-byte code page."""
+    if first[:2] in (b"\xff\xfe", b"\xfe\xff") or _is_wide(first):
         return True
     controls = sum(byte < 9 or 13 < byte < 32 for byte in first)
     return b"\0" not in first and controls <= len(first) // 100
+
+
+def _is_wide(first: bytes) -> bool:
+    """UTF-16 without its mark: western text has a zero in every second byte, and in no other."""
+    even, odd = first[0::2].count(0), first[1::2].count(0)
+    return len(first) >= 8 and max(even, odd) > 0.3 * len(first) and min(even, odd) <= 0.05 * max(even, odd)
 
 
 @contextmanager

@@ -83,6 +83,11 @@ class Inspection:
         return {**record, "status": dict(self.status), "account": self.account.to_json()}
 
     @property
+    def is_trainable(self) -> bool:
+        """Enough usable rows to train on, as far as was looked; one is enough where a training part is declared."""
+        return self.read < self.rows or self.usable >= (1 if "train" in self.parts else LEAST_ROWS)
+
+    @property
     def is_clean(self) -> bool:
         """Nothing to warn about: nothing ignored, unreadable or not understood either."""
         return not self.warnings
@@ -293,8 +298,7 @@ def _warnings(found: Inspection) -> Iterator[str]:
     if bad:
         kinds = ", ".join(f"{count} {name}" for name, count in found.status.most_common() if name != "ok")
         yield f"{bad} of {found.read} rows are not clean: {kinds}"
-    least = 1 if "train" in found.parts else LEAST_ROWS  # as training takes them
-    if found.read == found.rows and found.usable < least:
+    if not found.is_trainable:
         yield "1 usable row: enough to embed, too few to train on" if found.usable else "no usable row"
     yield from _lost(found.account)
     for reason, rows in found.undescribed.items():
@@ -333,6 +337,10 @@ def _lost(account: Accounting) -> Iterator[str]:
         if table.malformed:
             yield f"{table.name}: {table.malformed:,} of {table.rows:,} rows are malformed"
     yield from account.odd_cells
+    lost: dict[tuple[str, str], list[str]] = {}
     for guess in account.guesses:
         if guess.is_loss:
-            yield f"{guess.about}: {guess.chosen} ({guess.reason})"
+            lost.setdefault((guess.chosen, guess.reason), []).append(guess.about)
+    for (chosen, reason), names in lost.items():
+        more = f" and {len(names) - MOST_VALUES:,} more" if len(names) > MOST_VALUES else ""
+        yield f"{', '.join(names[:MOST_VALUES])}{more}: {chosen} ({reason})"

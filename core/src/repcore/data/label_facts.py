@@ -24,6 +24,7 @@ def label_facts(spec: TargetSpec, values: Sequence[Any], parts: Sequence[str] = 
     facts: dict[str, Any] = {"kind": spec.kind, "level": spec.level, "unit": spec.unit}
     if spec.level != "item":
         return facts
+    facts["alike"] = next((group for group in _alike(spec.names) if len(group) > 1), [])
     table = _table(values, len(spec.names) if spec.kind == "multilabel" else 1)
     known = ~np.isnan(table)
     facts["rows"] = len(table)
@@ -46,6 +47,20 @@ def label_facts(spec: TargetSpec, values: Sequence[Any], parts: Sequence[str] = 
         facts["distinct"] = len(np.unique(held))
         facts["far"] = _far(held)
     return facts
+
+
+def _alike(names: Sequence[str]) -> list[list[str]]:
+    """Names that are the same letters and digits."""
+    by_plain: dict[str, list[str]] = {}
+    for name in names:
+        plain = "".join(sign for sign in name.casefold() if sign.isalnum())
+        by_plain.setdefault(plain or name, []).append(name)
+    return [group for group in by_plain.values() if not _are_signed(group)]
+
+
+def _are_signed(names: Sequence[str]) -> bool:
+    """Numbers with and without a sign or a point: -1 and 1, 1.5 and 15."""
+    return all(name.strip("+-").replace(".", "", 1).isdigit() for name in names)
 
 
 def _far(values: np.ndarray) -> list[float]:
@@ -107,6 +122,8 @@ def label_warnings(name: str, facts: Mapping[str, Any]) -> Iterator[str]:
         yield f"label {name}: {facts['missing_share']:.1%} missing (masked, never taken as a value)"
     elif facts.get("missing_cells", 0.0) > 0.0:
         yield f"label {name}: {facts['missing_cells']:.1%} of its values missing (masked, never taken as a value)"
+    if facts.get("alike"):
+        yield f"label {name}: classes {' and '.join(map(repr, facts['alike']))} differ in case, blanks or signs only"
     counts = facts.get("classes", {})
     if len(counts) == 1:
         yield f"label {name}: every row that has it is {next(iter(counts))!r}: nothing can be learned from it"

@@ -31,6 +31,7 @@ Uncertain = Literal["auto", "missing", "positive", "negative", "class"]
 MOST_WORD_CLASSES = 50
 MOST_NAMED_CLASSES = 1000  # of a column that the user calls a class
 MOST_NUMBER_CLASSES = 20
+MOST_HIGH_CODES = 5  # codes of classes that begin above 1
 MOST_LOOKED_AT = 5000  # identifiers
 LEAST_NUMBERS = 0.5  # share of filled cells that must be numbers for a column of numbers with odd cells
 SEPARATORS = ("|", ";", ",", "/", "+", " & ")
@@ -44,6 +45,10 @@ _IDENTIFIER = re.compile(
     r"(^|_)(id|idx|index|no|nr|row|uid|uuid|guid|key|name|title|accession|barcode|cas|cid|doi|url|filename|file|path)$"
     r"|^unnamed|^column_?\d+$|^$"
 )
+
+_WITH_UNIT = re.compile(r"([+-]?\d+(?:\.\d+)?)(\s*(?:%|[a-zA-Z\u00b5\u03bc\u00b0][a-zA-Z/%^\u00b0]{0,7}))")
+UNREAD_NUMBERS = ("thousands", "decimal comma", "underscore digits", "percent")
+_OCCASION = re.compile(r"^(follow_?up|visit|time_?point|wave|occasion|examination)(_(no|nr|num|number|index|code))?$")
 
 
 @dataclass(slots=True)
@@ -234,6 +239,8 @@ def _few_whole(name: str, found: np.ndarray, counts: np.ndarray) -> bool:
     """Whether whole numbers are codes of classes: few, close together, each several times, no count by its name."""
     if set(plain_name(name).split("_")) & _COUNT_WORDS or len(found) > MOST_NUMBER_CLASSES:
         return False
+    if found[0] > 1 and len(found) > MOST_HIGH_CODES:  # 32 to 43: a size or an age; codes count from 0 or 1
+        return False
     close = found[-1] - found[0] < 2 * len(found)
     return bool(close and counts.mean() >= 3 and np.median(counts) >= 2)
 
@@ -274,6 +281,9 @@ def _of_words(numbers: NumberColumn, words: Sequence[str | None], change: str, m
     name, filled = numbers.name, [word for word in words if word is not None]
     odd = numbers.sentences() if numbers.number_share > 0.0 else []
     found = set(filled)
+    measured = _measured(numbers, words, change)
+    if measured is not None:
+        return measured
     lower = {word.lower() for word in found}
     if lower <= _TRUE | _FALSE and len(lower) == 2 and lower & _TRUE and lower & _FALSE:
         return _yes_no(name, words, change)
@@ -291,6 +301,24 @@ def _of_words(numbers: NumberColumn, words: Sequence[str | None], change: str, m
     looks = ", ".join(f"{len(rows):,} look like {kind}" for kind, rows in list(numbers.odd.items())[:3])
     why = f"{len(found):,} different texts in {len(filled):,} filled cells ({looks}), first {filled[0][:40]!r}"
     return LabelColumn(name, None, np.full(len(words), np.nan), why, odd, change=change)
+
+
+def _measured(numbers: NumberColumn, words: Sequence[str | None], change: str) -> LabelColumn | None:
+    """A column of numbers that all have the same unit as values; one of numbers that cannot be read as no label."""
+    filled = [word for word in words if word is not None]
+    parts = [_WITH_UNIT.fullmatch(word) for word in filled]
+    units = {part[2] for part in parts if part is not None}
+    if all(parts) and len(units) == 1 and len({part[1] for part in parts if part is not None}) > 2:
+        values = [math.nan if word is None else float(word[: -len(next(iter(units)))]) for word in words]
+        reason = f"numbers with the unit {next(iter(units))!r}, which is left out"
+        target = TargetSpec(numbers.name, "regression", unit=next(iter(units)))
+        return LabelColumn(numbers.name, target, np.asarray(values, np.float64), reason, change=change)
+    odd = sum(len(numbers.odd.get(kind, ())) for kind in UNREAD_NUMBERS)
+    if odd < LEAST_NUMBERS * len(filled):
+        return None
+    reason = f"{odd:,} of {len(filled):,} filled cells look like numbers that are not understood"
+    values_missing = np.full(len(words), math.nan)
+    return LabelColumn(numbers.name, None, values_missing, reason, numbers.sentences(), change=change)
 
 
 def _yes_no(name: str, words: Sequence[str | None], change: str) -> LabelColumn:
@@ -350,8 +378,11 @@ def _separator(words: Sequence[str | None], asked: bool = False) -> str:
     combinations.
     """
     filled = [word for word in words if word is not None]
+    found_alone = set(filled)
     for sign in SEPARATORS:
         joined = [word for word in filled if len(split_cell(word, sign)) > 1]
+        if sign == "|" and any(part in found_alone for word in joined for part in split_cell(word, sign)):
+            return sign  # a bar joins: "Mass|Nodule" beside "Mass"
         if not joined or (len(joined) < 2 and not asked):
             continue
         parts = Counter(part for word in filled for part in set(split_cell(word, sign)))
@@ -380,6 +411,8 @@ def _no_label_by_name(name: str, cells: Sequence[Any], group_words: tuple[str, .
         return "its name says where a row comes from: a group, kept together in splits"
     if _IDENTIFIER.search(plain_name(name)):
         return "its name says that it identifies rows"
+    if _OCCASION.search(plain_name(name)):
+        return "its name says on which occasion a row was taken"
     words = {word.lower() for word in words_of(cells[:1000]) if word is not None}
     if words and words <= set(PART_NAMES) and {str(one).strip().lower() for one in cells} <= {*PART_NAMES, "", "none"}:
         return "its words name parts of a split"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import uuid
 import warnings
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
+from repcore.data.divided import over
 from repcore.errors import DataError
 from repcore.files import read_json_file, write_text
 from repcore.interfaces import DatasetReader, Preparation, Preprocessor
@@ -24,6 +26,7 @@ from repcore.interfaces import DatasetReader, Preparation, Preprocessor
 Report = Callable[[int, int], None]
 BLOCK = 16 * 2**20
 CHECKSUMS = "checksums.json"
+PARTIAL = ".partial-"
 
 
 def cache_root() -> Path:
@@ -43,6 +46,8 @@ def prepared(
 ) -> DatasetReader:
     """The reader over prepared data if the preprocessor wants preparation, otherwise the reader itself.
 
+    Readers that stand over another (of one label, of groups of elements) stand over the prepared data afterwards.
+
     Args:
         warn: is told that a damaged cache is made again.
     """
@@ -50,7 +55,9 @@ def prepared(
     if make is None:
         return reader
     preparation = make(workers)
-    return reader if preparation is None else run_preparation(preparation, reader, progress, warn)
+    if preparation is None:
+        return reader
+    return over(reader, lambda whole: run_preparation(preparation, whole, progress, warn))
 
 
 def run_preparation(
@@ -71,7 +78,8 @@ def run_preparation(
         warn(f"prepared data in {folder} are damaged ({damage}); they are made again")
         shutil.rmtree(folder, ignore_errors=True)
     if not folder.is_dir():
-        partial = folder.with_name(f"{key}.partial-{uuid.uuid4().hex[:8]}")
+        remove_abandoned(folder.parent)
+        partial = folder.with_name(f"{key}{PARTIAL}{_owner()}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
         try:
             partial.mkdir(parents=True)
             preparation.run(reader, partial, progress)
@@ -86,6 +94,22 @@ def run_preparation(
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return preparation.open(reader, folder)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what processes of this machine had begun to prepare when they were killed."""
+    for path in folder.glob(f"*{PARTIAL}{_owner()}.*"):
+        try:
+            os.kill(int(path.name.split(".")[-2]), 0)
+        except ProcessLookupError:
+            shutil.rmtree(path, ignore_errors=True)
+        except (OSError, ValueError):  # another user's, or not ours
+            continue
+
+
+def _owner() -> str:
+    """This machine's name: process numbers of others mean nothing here."""
+    return "".join(one if one.isalnum() else "-" for one in platform.node())
 
 
 def checksums(folder: Path) -> dict[str, list[int]]:

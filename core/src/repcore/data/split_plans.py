@@ -31,6 +31,7 @@ SPLIT_WORDS = (
     "stratified-folds:K",
     "group-folds:K",
     "column:NAME",
+    "held-out:NAME,NAME",
 )
 
 
@@ -154,6 +155,8 @@ def _draw(split: str | SplitFunction, inputs: SplitInputs, seed: int, fractions:
         return (group_split(_groups(inputs, split), generator=generator, fractions=fractions),)
     if word == "declared" and not detail:
         return (declared_split(inputs.declared),)
+    if word == "held-out":
+        return (_held_out(inputs, detail),)
     if word == "column":
         return tuple(named_split(_column(inputs, detail), source=detail))
     if word in ("folds", "stratified-folds", "group-folds") and detail.isdigit():
@@ -195,6 +198,24 @@ def _column(inputs: SplitInputs, name: str) -> Sequence[Any]:
             columns=", ".join(inputs.columns) or "none",
         )
     return inputs.columns[name]
+
+
+def _held_out(inputs: SplitInputs, detail: str) -> ProbeSplit:
+    """Rows whose group or id is named are tested, the others are for training."""
+    names = [one.strip() for one in detail.split(",") if one.strip()]
+    groups = [str(one) for one in inputs.groups] if len(inputs.groups) else [""] * len(inputs.ids)
+    known = {*groups, *inputs.ids} - {"", "None"}
+    absent = [one for one in names if one not in known]
+    if absent or not names:
+        raise DataError(
+            f"split=held-out:{detail}: " + (f"no group or id {absent[0]!r}" if absent else "nothing is named"),
+            did_you_mean=closest(absent[0], sorted(known)) if absent else None,
+            groups=", ".join(sorted(set(groups) - {"", "None"})[:20]) or "none",
+        )
+    tested = np.asarray([group in names or one in names for group, one in zip(groups, inputs.ids, strict=True)])
+    if tested.all():
+        raise DataError(f"split=held-out:{detail} leaves no row for training", rows=len(tested))
+    return ProbeSplit(train=np.flatnonzero(~tested), test=np.flatnonzero(tested))
 
 
 def _all_equal(drawn: Sequence[tuple[ProbeSplit, ...]]) -> bool:

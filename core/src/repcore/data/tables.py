@@ -239,6 +239,10 @@ def _smi_dialect(lines: list[str]) -> Dialect | None:
     words = [word.strip() for word in lines[0].lower().replace("\t", ",").split(",")]
     if len(words) > 1 and SMI_HEADERS & set(words):
         return None
+    if all(len(line.split()) == 1 for line in lines) and any(
+        lines[0].count(sign) and len({line.count(sign) for line in lines}) == 1 for sign in ",;"
+    ):
+        return None  # no blank in any line, but a comma or semicolon in each
     header = cut(lines[0], FIRST_BLANK)[0].lower() in SMI_HEADERS
     return Dialect(FIRST_BLANK, 2, 0, header, ("smiles", "name"), {})
 

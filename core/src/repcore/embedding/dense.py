@@ -8,7 +8,7 @@ Symbols: E elements of an item, N elements of a sample, K outputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -62,7 +62,7 @@ class DenseRow:
 
 @torch.inference_mode()
 def find_place(
-    encoder: nn.Module, preprocessor: Preprocessor, rows: Sequence[PreparedRow], level: str, device: str = "cpu"
+    encoder: nn.Module, preprocessor: Preprocessor, rows: Iterable[PreparedRow], level: str, device: str = "cpu"
 ) -> DensePlace:
     """Which tokens of the encoder answer for a level: those of its name, else those that lead back to elements, else
     the first.
@@ -131,19 +131,46 @@ def dense_row(
     if not row.items:
         return DenseRow(row.id, row.status, row.reason, None, labels)
     try:
-        with _network_guard(preprocessor):
-            outputs = [
-                _of_item(function, preprocessor, row, number, options, domain) for number in range(len(row.items))
-            ]
+        outputs: Sequence[np.ndarray] = Outputs(function, preprocessor, row, options, domain)
+        if not getattr(preprocessor, "restores_one_by_one", False):
+            outputs = list(outputs)
         with item_guard(preprocessor, "going back to elements"):
             found = restored(preprocessor, row, outputs, level)
             columns = _elements(preprocessor, row, level)
     except ItemError as error:
         return DenseRow(row.id, error.status, error.reason, None, labels)
-    if not np.isfinite(found).all(-1).any():
-        return DenseRow(row.id, "not_finite", "the network gave NaN or Inf for every element", None, labels)
     answer = DenseAnswer(_sample(row), level, found, target, tuple(values), columns)
+    if not answer.known():
+        return DenseRow(row.id, "not_finite", "the network gave NaN or Inf for every element", None, labels)
     return DenseRow(row.id, row.status, row.reason, answer, labels)
+
+
+class Outputs(Sequence[np.ndarray]):
+    """Outputs (E, K) of a row's items, each run when it is asked for.
+
+    A preprocessor with ``restores_one_by_one = True`` gets this as ``outputs`` and asks once for each item, so that the
+    outputs of all items are never held at once; any other gets a list.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Batch], Tensor],
+        preprocessor: Preprocessor,
+        row: PreparedRow,
+        options: InferenceOptions,
+        domain: str,
+    ) -> None:
+        self._given = (function, preprocessor, row, options, domain)
+
+    def __len__(self) -> int:
+        return len(self._given[2].items)
+
+    def __getitem__(self, number: Any) -> Any:  # no slices
+        function, preprocessor, row, options, domain = self._given
+        if number >= len(self):
+            raise IndexError(number)
+        with _network_guard(preprocessor):
+            return _of_item(function, preprocessor, row, number, options, domain)
 
 
 @contextmanager
@@ -178,7 +205,7 @@ def _of_item(
     return outputs.float().cpu().numpy()
 
 
-def restored(preprocessor: Preprocessor, row: PreparedRow, outputs: list[np.ndarray], level: str) -> np.ndarray:
+def restored(preprocessor: Preprocessor, row: PreparedRow, outputs: Sequence[np.ndarray], level: str) -> np.ndarray:
     """Outputs at the sample's own elements (N, K) or (X, Y, Z, K).
 
     Raises:
@@ -186,7 +213,7 @@ def restored(preprocessor: Preprocessor, row: PreparedRow, outputs: list[np.ndar
     """
     restore = getattr(preprocessor, "restore", None)
     if restore is not None:
-        found: np.ndarray = np.asarray(restore(_sample(row), row.items, outputs, level), np.float32)
+        found: np.ndarray = np.asanyarray(restore(_sample(row), row.items, outputs, level), np.float32)
         return found
     if len(outputs) != 1:
         raise PluginError(

@@ -88,7 +88,7 @@ class FolderWriter:
         if row.answer is not None:
             try:
                 name = self._write_file(row.id, row.answer)
-                elements = float(np.isfinite(row.answer.outputs).all(-1).sum())
+                elements = float(row.answer.known())
             except DataError as error:  # this format cannot hold this answer
                 status, reason = "not_written", " ".join(str(error).split())
             except Exception as error:  # a writer that stumbles over one answer; a full disk ends the work

@@ -9,10 +9,13 @@ from __future__ import annotations
 import dataclasses
 
 from repcore.data.copies import content_hash, joined_keys
+from repcore.data.divided import divided
 from repcore.data.guard import prepare_sample
+from repcore.embedding.model import Model
 from repcore.errors import ItemError
-from repcore.evaluation.probing import LabelledRows
-from repcore.interfaces import Preprocessor
+from repcore.evaluation.probing import LabelledOnly, LabelledRows, read_rows
+from repcore.interfaces import DatasetReader, Preprocessor
+from repcore.specs import TargetSpec
 
 MOST_PREPARED = 50_000  # rows that are prepared only to find copies
 
@@ -36,6 +39,22 @@ def with_copies(
             if key is not None:
                 keys[row].add(key)
     return dataclasses.replace(rows, copies=joined_keys(keys, alone=False), together=together)
+
+
+def labelled_rows(
+    model: Model, reader: DatasetReader, target: TargetSpec, group: str | None = None, *, together: bool = False
+) -> LabelledRows:
+    """All rows with one label and their copies, divided into groups of elements where asked for.
+
+    Args:
+        reader: with all its targets.
+        group: what divides samples, see :func:`repcore.data.divided.divided`.
+        together: splits keep copies on one side.
+    """
+    if not group:
+        return with_copies(read_rows(LabelledOnly(reader, target)), model.preprocessor, together=together)
+    parts = divided(model.registry, model.folder.preprocessor_name, model.preprocessor, reader, target, group)
+    return with_copies(read_rows(parts), together=together)  # groups of one sample share their items: no copies
 
 
 def _item_key(rows: LabelledRows, row: int, preprocessor: Preprocessor) -> bytes | None:

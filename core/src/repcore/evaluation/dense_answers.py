@@ -157,8 +157,7 @@ class DensePredictor:
             error = (truth.reshape(-1) - outputs.reshape(-1))[known]
             return {"rmse": float(np.sqrt(np.mean(error**2))) if known.any() else None}
         known_truth = class_numbers(truth, data, self.target, self.values)
-        good = np.isfinite(outputs).all(-1).reshape(-1)
-        answered = np.where(good, np.nan_to_num(outputs).argmax(-1).reshape(-1), NONE)
+        answered = row.answer.numbers().reshape(-1)
         counts = confusion(known_truth, answered, outputs.shape[-1])
         if not counts.sum():
             return nothing

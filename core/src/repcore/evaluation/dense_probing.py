@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from repcore.data.batching import plain_batch
+from repcore.data.divided import whole_samples
 from repcore.data.guard import item_guard
 from repcore.data.label_budgets import LabelBudget, within_budget
 from repcore.data.seeds import generator
@@ -33,12 +34,13 @@ from repcore.evaluation.metrics import Scores
 from repcore.evaluation.probes.dense import ElementProbe
 from repcore.evaluation.probing import LabelledRows, build_probe, classes_shown
 from repcore.evaluation.protocol import RANDOM_INIT, TRAINED, ProbeTable, comparisons_of, entries_of
-from repcore.interfaces import ProbeSplit
+from repcore.interfaces import DatasetReader, Preprocessor, ProbeSplit
 from repcore.reporting import Reporter
 from repcore.specs import TargetSpec
 
 PROTOCOL = "dense-linear@1"
 PRIMARY = "miou"
+TRIED_ROWS = 64
 CALIBRATED_ON = 8  # rows that give a random encoder its running statistics
 FeaturesOf = Callable[[PreparedRow], np.ndarray]
 EVERYTHING = LabelBudget("all", share=1.0)
@@ -71,6 +73,7 @@ class _Run:
     values: tuple[int, ...]
     options: InferenceOptions
     asked: ElementProbing
+    held: tuple[PreparedRow, Mapping[str, FeaturesOf], dict[str, np.ndarray]] | None = None
 
     def probe(self, protocol: str) -> ElementProbe:
         """A fresh probe.
@@ -123,7 +126,7 @@ def probe_elements(
     scored: list[dict[str, dict[str, list[list[Scores]]]]] = [{} for _ in plans]
     total, done = sum(len(folds) for folds in plan.folds), 0
     for number, seed in enumerate(seeds):
-        encoders = {TRAINED: model.encoder, RANDOM_INIT: _calibrated(run, model.random_twin(seed))}
+        encoders = {TRAINED: model.encoder, RANDOM_INIT: calibrated(model.random_twin(seed), model, rows, target)}
         sets = {name: _of_encoder(run, encoder, place) for name, encoder in encoders.items()} | baselines
         for fold in range(len(plan.folds[number])):
             found = _fold(run, sets, [one.folds[number][fold] for one in plans], seed)
@@ -145,9 +148,18 @@ def _collect(table: dict[str, dict[str, list[list[Scores]]]], found: Scored, see
 
 
 def _place(run: _Run) -> DensePlace:
-    labelled = np.flatnonzero(run.rows.labelled(run.target))[:64]
-    tried = next(prepared_windows(run.rows.reader, run.model.preprocessor, labelled, most_rows=64), [])
+    labelled = np.flatnonzero(run.rows.labelled(run.target))[:TRIED_ROWS]
+    tried = rows_one_by_one(run.rows.reader, run.model.preprocessor, labelled)
     return find_place(run.model.encoder, run.model.preprocessor, tried, run.target.level, run.model.device)
+
+
+def rows_one_by_one(
+    reader: DatasetReader, preprocessor: Preprocessor, rows: Sequence[int] | np.ndarray
+) -> Iterator[PreparedRow]:
+    """Prepared whole samples behind rows, each only when it is asked for."""
+    whole = whole_samples(reader, rows)
+    for row in whole.behind:
+        yield from next(prepared_windows(whole.reader, preprocessor, [row]), [])
 
 
 def _of_encoder(run: _Run, encoder: nn.Module, place: DensePlace) -> FeaturesOf:
@@ -199,7 +211,7 @@ def _fold(run: _Run, sets: Mapping[str, FeaturesOf], splits: Sequence[ProbeSplit
     records = [{key: MetricRecord(run.asked.metrics) for key in own} for own in fitted]
     tested: list[int] = []
     for number, row, labels in _labelled(run, splits[0].test):
-        found = _of_all(sets, row)
+        found = _of_all(run, sets, row)
         tested.append(number)
         for own, told, record in zip(fitted, counts, records, strict=True):
             for key, probe in own.items():
@@ -226,7 +238,7 @@ def _drawn(
             chosen = np.flatnonzero(draw < chance[labels]) if number in members[place] else np.zeros(0, np.int64)
             if not len(chosen):
                 continue
-            found = found or _of_all(sets, row)
+            found = found or _of_all(run, sets, row)
             chosen = chosen[np.all([np.isfinite(one[chosen]).all(1) for one in found.values()], axis=0)]
             classes[place].append(labels[chosen])
             for name, values in found.items():
@@ -261,8 +273,11 @@ def _scores(
     return found
 
 
-def _of_all(sets: Mapping[str, FeaturesOf], row: PreparedRow) -> dict[str, np.ndarray]:
-    return {name: function(row) for name, function in sets.items()}
+def _of_all(run: _Run, sets: Mapping[str, FeaturesOf], row: PreparedRow) -> dict[str, np.ndarray]:
+    """Features of a sample, made once for the groups that it is divided into, which come one after the other."""
+    if run.held is None or run.held[0] is not row or run.held[1] is not sets:
+        run.held = (row, sets, {name: function(row) for name, function in sets.items()})
+    return run.held[2]
 
 
 def _answers(probe: ElementProbe | int, values: np.ndarray | None, labels: np.ndarray) -> np.ndarray:
@@ -279,15 +294,19 @@ def _answers(probe: ElementProbe | int, values: np.ndarray | None, labels: np.nd
 
 
 def _labelled(run: _Run, part: np.ndarray) -> Iterator[tuple[int, PreparedRow, np.ndarray]]:
-    """Usable rows of a part with the class number of every element, -1 = none."""
+    """Usable rows of a part with the class number of every element, -1 = none.
+
+    A sample that is divided into groups is read and prepared once, and comes once for each of them.
+    """
     chosen = np.asarray(part, np.int64)[run.rows.labelled(run.target)[part]]
-    place = 0
-    for window in windows_of(run.model.preprocessor, run.rows.reader, run.options, chosen, whole=True):
+    whole = whole_samples(run.rows.reader, chosen)
+    behind = iter(whole.behind.values())
+    for window in windows_of(run.model.preprocessor, whole.reader, run.options, list(whole.behind), whole=True):
         for row in window:
-            number, place = int(chosen[place]), place + 1
-            if row.items and row.sample is not None:
-                truth = np.asarray(row.sample.targets[run.target.name], np.float64)
-                yield number, row, class_numbers(truth, run.target, run.target, run.values)
+            for number in next(behind):
+                if row.items and row.sample is not None:
+                    labels = whole.labels(number, row.sample.targets[run.target.name])
+                    yield number, row, class_numbers(labels.astype(np.float64), run.target, run.target, run.values)
 
 
 def _chances(run: _Run, train: np.ndarray) -> np.ndarray:
@@ -311,8 +330,13 @@ def _majority(run: _Run, train: np.ndarray) -> int:
 
 
 @torch.no_grad()
-def _calibrated(run: _Run, encoder: nn.Module) -> nn.Module:
-    """A random encoder with running statistics of the data: without them its normalisation is a handicap."""
+def calibrated(encoder: nn.Module, model: Model, rows: LabelledRows, target: TargetSpec) -> nn.Module:
+    """A random encoder with running statistics of the data: without them its normalisation is a handicap.
+
+    Args:
+        model: whose preprocessor and device count.
+        rows: a few labelled ones are run.
+    """
     norms = [one for one in encoder.modules() if getattr(one, "running_mean", None) is not None]
     if not norms:
         return encoder
@@ -321,11 +345,11 @@ def _calibrated(run: _Run, encoder: nn.Module) -> nn.Module:
         one.reset_running_stats()  # type: ignore[operator]
         one.momentum = None  # type: ignore[assignment]  # cumulative mean
     encoder.train()
-    usable = np.flatnonzero(run.rows.labelled(run.target))[:CALIBRATED_ON]
-    for window in prepared_windows(run.rows.reader, run.model.preprocessor, usable):
-        for row in [one for one in window if one.items]:
+    usable = np.flatnonzero(rows.labelled(target))[:CALIBRATED_ON]
+    for row in rows_one_by_one(rows.reader, model.preprocessor, usable):
+        if row.items:
             sample: Any = row.sample
-            encoder(plain_batch(run.model.preprocessor, row.items[:1], [sample], (), "").to(run.model.device))
+            encoder(plain_batch(model.preprocessor, row.items[:1], [sample], (), "").to(model.device))
     for one, momentum in zip(norms, momenta, strict=True):
         one.momentum = momentum
     return encoder.eval()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -15,6 +16,7 @@ import numpy as np
 from repcore.config.resolve import resolve_part
 from repcore.data.batching import label_array
 from repcore.data.copies import content_hash, copies_across, joined_keys
+from repcore.data.divided import DIVIDED_BY, over
 from repcore.data.guard import item_guard, named_guard, owner_of, read_sample
 from repcore.data.label_budgets import LabelBudget, within_budget
 from repcore.data.split_plans import SplitInputs, SplitPlan, in_rows, order_by_id, plan_splits
@@ -97,8 +99,13 @@ def read_rows(reader: DatasetReader) -> LabelledRows:
             value = None if sample is None else sample.targets.get(name)
             dense[name].append({} if value is None else counted(value, spec))
         samples.append(None if sample is None else _slim(sample, levels))
-        content.append(b"" if sample is None else content_hash(sample.inputs))
+        content.append(b"" if sample is None else _content(sample))
     return LabelledRows(ids, samples, reader, dense, content)
+
+
+def _content(sample: Sample) -> bytes:
+    """Hash of the input; groups of one divided sample differ."""
+    return content_hash(sample.inputs) + str(sample.meta.get(DIVIDED_BY, "")).encode()
 
 
 class LabelledOnly:
@@ -108,6 +115,8 @@ class LabelledOnly:
         self._reader, self.targets = reader, (target,)
 
     def __getattr__(self, name: str) -> Any:  # everything else is the reader's own
+        if name.startswith("_"):  # asked for while a copy of this is made, which has no reader yet
+            raise AttributeError(name)
         return getattr(self._reader, name)
 
     def __len__(self) -> int:
@@ -115,6 +124,12 @@ class LabelledOnly:
 
     def __getitem__(self, index: int) -> Sample:
         return read_sample(self._reader, index)
+
+    def over(self, change: Callable[[DatasetReader], DatasetReader]) -> DatasetReader:
+        """The same over a changed reader; see :func:`repcore.data.divided.over`."""
+        new = copy.copy(self)
+        new._reader = over(self._reader, change)
+        return new
 
 
 def _slim(sample: Sample, levels: Mapping[str, TargetSpec]) -> Sample:

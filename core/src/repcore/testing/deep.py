@@ -1,6 +1,8 @@
 """Trying a plugin's code in another process: an import that hangs or kills the interpreter is a finding, not the end.
 
-Jobs are tried one after the other in one process; where a job ends it, the next process goes on behind that job.
+Jobs are tried one after the other in one process; where a job ends it, the next process goes on behind that job. A
+watching thread in that process ends it when it computed for too long, or computed nothing for as long: a busy machine
+makes an import slow, but never idle.
 """
 
 from __future__ import annotations
@@ -17,14 +19,29 @@ from typing import Any
 from repcore.plugins import PluginRecord, missing_modules
 from repcore.registry import Registry
 from repcore.specs import EncoderSpec, Spec
+from repcore.testing import limits
 
 TIMEOUT_SECONDS = 120.0
 PROGRAM = """
-import importlib, json, os, sys
+import importlib, json, os, sys, threading, time
 
 def tell(**message):
     sys.__stdout__.write(json.dumps(message) + chr(10))
     sys.__stdout__.flush()
+
+def watch(limit):
+    last, since = time.process_time(), time.monotonic()
+    while True:
+        time.sleep(min(0.2, limit / 4))
+        used, now = time.process_time(), time.monotonic()
+        if used >= limit:
+            tell(ending=f"no end after {used:.0f} s of computing")
+            os._exit(1)
+        if used > last + 0.02 * (now - since) + 0.01:
+            last, since = used, now
+        elif now - since >= limit:
+            tell(ending=f"no end: nothing was computed for {now - since:.0f} s")
+            os._exit(1)
 
 def load(target):
     module, _, attribute = target.partition(":")
@@ -48,6 +65,7 @@ def state():
     }
 
 work = json.load(sys.stdin)
+threading.Thread(target=watch, args=(work["limit"],), daemon=True).start()
 before = state() if work["effects"] else {}
 for number, (target, example) in enumerate(work["jobs"]):
     tell(begin=number)
@@ -109,7 +127,8 @@ def import_problems(record: PluginRecord, timeout: float = TIMEOUT_SECONDS, *, e
     Specs whose optional modules are missing are left out: the loader already reports them.
 
     Args:
-        timeout: seconds for one round of imports; the target being imported then is reported.
+        timeout: seconds that one round of imports may compute, or wait without computing, on a machine of the
+            speed of :mod:`repcore.testing.limits`; slower ones get more. The target being imported then is reported.
         examples: also build every encoder that has an example and run it once.
     """
     users = _users(record)
@@ -185,13 +204,14 @@ def _all_rounds(jobs: Sequence[Job], timeout: float, *, effects: bool) -> tuple[
 def _round(jobs: Sequence[Job], timeout: float, *, effects: bool) -> _Round:
     """One process over all jobs, or until one ends it."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    last_resort = limits.waiting(timeout)  # where code that holds the interpreter's lock keeps the watching thread out
     try:
         done = subprocess.run(
             [sys.executable, "-c", PROGRAM],
-            input=json.dumps({"jobs": jobs, "effects": effects}),
+            input=json.dumps({"jobs": jobs, "effects": effects, "limit": limits.computing(timeout)}),
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=last_resort,
             env=environment,
             check=False,
         )
@@ -200,7 +220,7 @@ def _round(jobs: Sequence[Job], timeout: float, *, effects: bool) -> _Round:
             ending = f"the interpreter was killed by signal {-done.returncode}"
     except subprocess.TimeoutExpired as error:
         output = error.stdout.decode() if isinstance(error.stdout, bytes) else (error.stdout or "")
-        ending = f"no end after {timeout:g} s"
+        ending = f"no end after {last_resort:.0f} s"
     result = _Round(ending=ending)
     for line in output.splitlines():
         message = _message(line)
@@ -208,6 +228,8 @@ def _round(jobs: Sequence[Job], timeout: float, *, effects: bool) -> _Round:
             result.begun.append(message["begin"])
         elif "problem" in message:
             result.problems.append((result.begun[-1], message["problem"]))
+        elif "ending" in message:
+            result.ending = message["ending"]
         elif "effects" in message:
             result.effects = message["effects"]
         elif "end" in message:

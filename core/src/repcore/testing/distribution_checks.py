@@ -15,10 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from repcore.testing import limits
 from repcore.testing.check import NotJudgedError, fail
 from repcore.testing.deep import PluginSubject
 
-BUILD_SECONDS = 300.0
+BUILD_SECONDS = 60.0
 CACHES = frozenset({"__pycache__", ".ruff_cache", ".mypy_cache"})
 
 
@@ -107,7 +108,7 @@ def _built_names(source: Path) -> set[str]:
         command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
         done = subprocess.run(
             [*command, "--disable-pip-version-check", "--wheel-dir", out, str(source)],
-            capture_output=True, text=True, check=False, timeout=BUILD_SECONDS,
+            capture_output=True, text=True, check=False, timeout=limits.waiting(BUILD_SECONDS),
         )  # fmt: skip
         wheels = list(Path(out).glob("*.whl"))
         if done.returncode != 0 or not wheels:

@@ -1,7 +1,8 @@
 """Time limits that follow the machine: a slow or busy one gets more, a check that hangs is ended and named.
 
-Speed is measured once by a fixed piece of work. The clock of a check is the processor time of this process, so that
-neighbours cost nothing; wall time counts only where a check waits without computing.
+Speed is measured once by a fixed piece of work. The clock of a check is the processor time of its process, so that
+neighbours cost nothing; wall time counts only where a check waits without computing. A check's own subprocesses are
+held to the same: see :func:`computing` and :func:`waiting`.
 """
 
 from __future__ import annotations
@@ -72,4 +73,14 @@ def limited(seconds: float) -> Iterator[None]:
 
 def seconds_of(level: Level) -> float:
     """Limit of one check on this machine."""
-    return SECONDS[level] * slowness()
+    return computing(SECONDS[level])
+
+
+def computing(seconds: float) -> float:
+    """Processor time that work of so many seconds on the machine of the limits may take on this one."""
+    return seconds * slowness()
+
+
+def waiting(seconds: float) -> float:
+    """Wall time that the same work may take among busy neighbours; more than this is hanging, not computing."""
+    return WAITING * computing(seconds)

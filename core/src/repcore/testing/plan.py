@@ -7,18 +7,20 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from repcore.config.matching import takes
+from repcore.config.matching import missing_needs, takes
 from repcore.config.plain import field_types
 from repcore.errors import RepcoreError
 from repcore.plugins import PluginRecord, missing_modules
 from repcore.registry import Entry, Registry
-from repcore.specs import RecipeSpec
+from repcore.specs import GENERIC, RecipeSpec
 from repcore.testing import (
     capability_checks,
     checkpoint_checks,
     command_checks,
     data_checks,
+    dense_writer_checks,
     encoder_checks,
+    estimator_checks,
     objective_checks,
     op_checks,
     picture_checks,
@@ -32,10 +34,12 @@ from repcore.testing import (
     view_checks,
     writer_checks,
 )
-from repcore.testing.check import Check, Level, fail
+from repcore.testing.check import Check, Level, SubjectError, fail
 from repcore.testing.checkpoint_checks import CheckpointSample, CheckpointSubject
 from repcore.testing.command_checks import CommandSubject
 from repcore.testing.deep import PluginSubject
+from repcore.testing.dense_writer_checks import DenseWriterSubject
+from repcore.testing.estimator_checks import EstimatorSubject
 from repcore.testing.op_checks import OpSubject
 from repcore.testing.probe_checks import ProbeSubject
 from repcore.testing.settings_checks import ConfigSubject, PresetsSubject
@@ -91,6 +95,7 @@ class _Plan:
 
     def __init__(self, registry: Registry, record: PluginRecord, samples: Mapping[str, CheckpointSample]) -> None:
         self.registry, self.record, self.samples = registry, record, samples
+        self.answers: dict[tuple[str, str], Any] = {}
         self.entries: list[Entry[Any]] = [Entry(f"{record.domain}/{spec.name}", spec, record) for spec in record.specs]
         self.recipes = [
             RecipeSubject(registry, entry, preset)
@@ -146,7 +151,7 @@ class _Plan:
         yield from self._network(entry, (*encoder_checks.CHECKS, *promised), self._encoder(entry))
 
     def objective(self, entry: Entry[Any]) -> Iterator[DueCheck]:
-        recipe = self._recipe_with("objective", entry)
+        recipe = self._recipe_with("objective", entry) or self._recipe_for(entry)
         subject = ObjectiveSubject(entry, recipe, None if recipe else self._partner(entry))
         more = objective_checks.MASK_CHECKS if _has_setting(entry, "mask_ratio") else ()
         yield from self._network(entry, (*objective_checks.CHECKS, *more), subject)
@@ -162,8 +167,14 @@ class _Plan:
     def probe(self, entry: Entry[Any]) -> Iterator[DueCheck]:
         yield from self._on(entry, probe_checks.CHECKS, ProbeSubject(entry))
 
+    def estimator(self, entry: Entry[Any]) -> Iterator[DueCheck]:
+        yield from self._on(entry, estimator_checks.CHECKS, EstimatorSubject(self.registry, entry))
+
     def writer(self, entry: Entry[Any]) -> Iterator[DueCheck]:
         yield from self._on(entry, writer_checks.CHECKS, WriterSubject(entry))
+
+    def dense_writer(self, entry: Entry[Any]) -> Iterator[DueCheck]:
+        yield from self._on(entry, dense_writer_checks.CHECKS, DenseWriterSubject(entry, self.recipes, self.answers))
 
     def op(self, entry: Entry[Any]) -> Iterator[DueCheck]:
         yield from self._on(entry, op_checks.CHECKS, OpSubject(entry))
@@ -207,6 +218,24 @@ class _Plan:
                     return replace(one, views=entry.full_name)
         return None
 
+    def _recipe_for(self, entry: Entry[Any]) -> RecipeSubject | None:
+        """For an objective of any domain: the installed recipe whose encoder offers most, if it can be built
+        there."""
+        if self.record.domain != GENERIC or entry.spec.example:
+            return None
+        found: list[tuple[int, RecipeSubject]] = []
+        for one in self.registry.entries("recipe"):
+            subject = RecipeSubject(self.registry, one, one.spec.default, objective=entry.full_name)
+            with suppress(RepcoreError):
+                encoder = subject.resolved.encoder.entry
+                if not missing_needs(entry, encoder):
+                    found.append((len(encoder.spec.capabilities), subject))
+        for _, subject in sorted(found, key=lambda pair: -pair[0]):
+            with suppress(SubjectError):
+                _ = subject.parts
+                return subject
+        return None
+
     def _partner(self, entry: Entry[Any]) -> EncoderSubject | None:
         """An encoder with an example that offers what an objective without a recipe needs."""
         for one in self._of("encoder"):
@@ -235,7 +264,9 @@ KINDS: Mapping[str, Callable[[_Plan, Entry[Any]], Iterator[DueCheck]]] = {
     "objective": _Plan.objective,
     "task": _Plan.task,
     "probe": _Plan.probe,
+    "estimator": _Plan.estimator,
     "writer": _Plan.writer,
+    "dense-writer": _Plan.dense_writer,
     "op": _Plan.op,
     "checkpoint": _Plan.checkpoint,
     "command": _Plan.command,

@@ -9,8 +9,10 @@ import sys
 from typing import Any
 
 from repcore import hooks
+from repcore.config.matching import ROLES
 from repcore.errors import RegistryError
 from repcore.plugins import SLOW_MILLISECONDS
+from repcore.testing import limits
 from repcore.testing.check import Check, fail
 from repcore.testing.deep import PluginSubject
 from repcore.testing.distribution_checks import imports_declared, no_side_effects, wheel_has_data_files
@@ -19,11 +21,11 @@ HEAVY = ("torch", "numpy", "lightning", "pydantic", "sklearn", "pyarrow", "scipy
 PROGRAM = """
 import json, sys, time
 before = set(sys.modules)
-started = time.perf_counter()
+started, computed = time.perf_counter(), time.process_time()
 import {module}
-seconds = time.perf_counter() - started
+spent = time.process_time() - computed, time.perf_counter() - started
 found = sorted({{name.partition(".")[0] for name in set(sys.modules) - before}} - set(sys.stdlib_module_names))
-print(json.dumps([1000 * seconds, found]))
+print(json.dumps([*(1000 * one for one in spent), found]))
 """
 TRIES = 3
 
@@ -31,7 +33,7 @@ TRIES = 3
 def listing_is_light(subject: PluginSubject) -> None:
     """The listing module imports its own package and core only, within the time limit."""
     tried = [_listing(subject) for _ in range(TRIES)]
-    imported = tried[0][1]
+    imported = tried[0][2]
     own = {subject.package, "repcore", "pluggy", "tests"}
     foreign = sorted(set(imported) - own)
     heavy = [name for name in foreign if name in HEAVY] or foreign
@@ -39,19 +41,23 @@ def listing_is_light(subject: PluginSubject) -> None:
         fail(
             f"importing {subject.record.target} imports {', '.join(heavy)}; only repcore.hooks and repcore.specs may be"
         )
-    best = min(milliseconds for milliseconds, _ in tried)
-    if best > SLOW_MILLISECONDS:
-        fail(f"importing {subject.record.target} takes {best:.0f} ms, limit {SLOW_MILLISECONDS:.0f} ms")
+    computed, passed = (min(one[clock] for one in tried) for clock in (0, 1))
+    if computed > limits.computing(SLOW_MILLISECONDS) or passed > limits.waiting(SLOW_MILLISECONDS):
+        fail(
+            f"importing {subject.record.target} takes {computed:.0f} ms of computing, {passed:.0f} ms in all, "
+            f"limit {SLOW_MILLISECONDS:.0f} ms on an idle machine"
+        )
 
 
-def _listing(subject: PluginSubject) -> tuple[float, list[str]]:
+def _listing(subject: PluginSubject) -> tuple[float, float, list[str]]:
+    """Milliseconds of computing and in all, and the top packages that are imported."""
     program = "import repcore.hooks, repcore.specs\n" + PROGRAM.format(module=subject.record.target.partition(":")[0])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:
         fail(f"{subject.record.target} cannot be imported alone: {done.stderr.strip().splitlines()[-1:]}")
-    milliseconds, names = json.loads(done.stdout.splitlines()[-1])
-    return float(milliseconds), list(names)
+    computed, passed, names = json.loads(done.stdout.splitlines()[-1])
+    return float(computed), float(passed), list(names)
 
 
 def info_complete(subject: PluginSubject) -> None:
@@ -92,7 +98,7 @@ def _references(spec: Any) -> dict[str, tuple[str, ...]]:  # each kind has its o
     if spec.kind == "system":
         return {kind: getattr(spec, f"{kind}s") for kind in ("encoder", "objective", "recipe", "checkpoint")}
     if spec.kind == "objective":
-        return {"views": (spec.views,) if spec.views else ()}
+        return {"views": (spec.views,) if spec.views and spec.views not in ROLES else ()}
     if spec.kind == "checkpoint":
         return {"encoder": (spec.encoder,) if spec.encoder else ()}
     return {}

@@ -46,17 +46,20 @@ SMALL = {
 
 @dataclass
 class RecipeSubject:
-    """One preset of a recipe, shrunk to a few rows; with ``views`` in the place of its own, if a name is given."""
+    """One preset of a recipe, shrunk to a few rows; with ``views`` or ``objective`` in the place of its own, if a name
+    is given."""
 
     registry: Registry
     entry: Entry[Any]
     preset: str
     views: str = ""
+    objective: str = ""
 
     @cached_property
     def resolved(self) -> ResolvedRun:
         """The preset's settings with few rows and steps."""
-        settings = {**SMALL, "views.name": self.views} if self.views else SMALL
+        named = {"views.name": self.views, "objective.name": self.objective}
+        settings = {**SMALL, **{key: value for key, value in named.items() if value}}
         return resolve_run(self.registry, self.entry.full_name, preset=self.preset, settings=settings)
 
     @cached_property

@@ -19,9 +19,12 @@ from torch import nn
 
 from repcore.config import DataConfig, OptimiserConfig, ScheduleConfig, TrainerConfig
 from repcore.config.resolve import ResolvedPart, ResolvedRun
+from repcore.data.batching import LabelledDraws
+from repcore.data.preparation import prepared
 from repcore.data.seeds import generator, mix
 from repcore.embedding.model import Model
 from repcore.errors import ConfigError, DataError
+from repcore.evaluation.dense_probing import calibrated
 from repcore.evaluation.probing import LabelledOnly, LabelledRows
 from repcore.interfaces import DatasetReader, ProbeSplit, Sample, Task
 from repcore.reporting import Reporter
@@ -191,7 +194,10 @@ def _assemble(
     model: Model, settings: FinetuneSettings, rows: LabelledRows, split: ProbeSplit, *, seed: int, start: str
 ) -> RunParts:
     assert split.validation is not None
+    is_dense = settings.target.level != "item"
     encoder = copy.deepcopy(model.encoder) if start == "model" else model.random_twin(seed)
+    if is_dense and start != "model":
+        encoder = calibrated(encoder, model, rows, settings.target).train()
     torch.manual_seed(mix(seed, "finetune-head"))
     task: nn.Module = build(settings.task, encoder, settings.target)
     _fit_targets(task, settings.target, rows, split.train)
@@ -199,9 +205,14 @@ def _assemble(
     config = sections.pop("finetune")
     sections["trainer"] = dataclasses.replace(sections["trainer"], seed=seed)
     resolved = _resolved(model, settings, sections)
-    reader = OneTarget(rows.reader, settings.target, fewer_labels(settings, rows, split.train, seed))
+    reader: DatasetReader = OneTarget(rows.reader, settings.target, fewer_labels(settings, rows, split.train, seed))
+    if is_dense:  # large samples, whose slow preparation is done once
+        reader = prepared(reader, model.preprocessor)
     objective = Supervised(task, settings.target.name, config)
-    return RunParts(resolved, reader, model.preprocessor, split.train, split.validation, None, encoder, objective)
+    entry = model.registry.preprocessor(model.folder.preprocessor_name)
+    in_parts = is_dense and config.draw == "parts" and entry.spec.labelled_item
+    views = LabelledDraws(entry.load("labelled_item"), model.preprocessor) if in_parts else None
+    return RunParts(resolved, reader, model.preprocessor, split.train, split.validation, views, encoder, objective)
 
 
 def _fit_targets(task: nn.Module, target: TargetSpec, rows: LabelledRows, train: np.ndarray) -> None:
@@ -278,10 +289,12 @@ class OneTarget(LabelledOnly):
     def __getitem__(self, index: int) -> Sample:
         sample = super().__getitem__(index)
         target = self.targets[0]
-        if self._thin is None or target.name not in sample.targets:
+        if target.level == "item" or target.name not in sample.targets:
             return sample
-        labels = self._thin(index, np.asarray(sample.targets[target.name]))
-        return dataclasses.replace(sample, targets={**sample.targets, target.name: labels})
+        labels = np.asarray(sample.targets[target.name])
+        if self._thin is not None:
+            labels = self._thin(index, labels)
+        return dataclasses.replace(sample, targets={target.name: labels})
 
 
 def _resolved(model: Model, settings: FinetuneSettings, sections: Mapping[str, Any]) -> ResolvedRun:

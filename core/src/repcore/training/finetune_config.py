@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from repcore.config.schema import setting
 
@@ -17,6 +18,10 @@ class FinetuneConfig:
 
     label_share: float = setting(1.0, "share of the labelled training elements (points, voxels, ...) that are used")
     labels_per_class: int | None = setting(None, "labelled training elements of each class that are used; null = all")
+
+    draw: Literal["parts", "whole"] = setting(
+        "parts", "training items of large samples with labels of elements: random parts where the domain draws them"
+    )
 
     def __post_init__(self) -> None:
         if not 0.0 < self.layer_decay <= 1.0:

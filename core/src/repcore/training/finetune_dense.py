@@ -6,25 +6,25 @@ Classes are the values that the training labels show; which tokens of the encode
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from repcore.config.resolve import ResolvedPart
-from repcore.embedding.dense import find_place
+from repcore.data.divided import WholeSamples, whole_samples
+from repcore.embedding.dense import DenseRow, find_place
 from repcore.embedding.inference import InferenceOptions
 from repcore.embedding.model import Model
 from repcore.embedding.prediction_files import TableWriter
-from repcore.embedding.windows import prepared_windows
 from repcore.errors import DataError
 from repcore.evaluation.dense_answers import DensePredictor, class_values, dense_temperature, named_classes
+from repcore.evaluation.dense_probing import TRIED_ROWS, rows_one_by_one
 from repcore.evaluation.element_metrics import element_metrics
 from repcore.evaluation.metrics import Scores
 from repcore.evaluation.probing import LabelledRows
 from repcore.specs import TargetSpec
 from repcore.training.finetune import FinetuneSettings, OneTarget, TrainedTask
-
-TRIED_ROWS = 64
 
 
 def completed(model: Model, settings: FinetuneSettings, rows: LabelledRows) -> FinetuneSettings:
@@ -40,7 +40,7 @@ def completed(model: Model, settings: FinetuneSettings, rows: LabelledRows) -> F
     changes: dict[str, object] = {}
     if {"tokens", "width"} <= known and not (config.tokens and config.width):
         order = np.flatnonzero(rows.labelled(target))[:TRIED_ROWS]
-        tried = next(prepared_windows(rows.reader, model.preprocessor, order, most_rows=TRIED_ROWS), [])
+        tried = rows_one_by_one(rows.reader, model.preprocessor, order)
         place = find_place(model.encoder, model.preprocessor, tried, target.level, model.device)
         changes |= {"tokens": config.tokens or place.tokens, "width": config.width or place.width}
     if target.kind == "class":
@@ -75,15 +75,27 @@ def test_elements(
 ) -> Scores:
     """Scores of the test rows, and one line a row in ``predictions/test.parquet``."""
     target, values = predictor.target, predictor.values
-    reader = OneTarget(rows.reader, target)
+    whole = whole_samples(OneTarget(rows.reader, target), test)
+    reader = OneTarget(whole.reader, target)
     path = folder / "predictions" / "test.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = TableWriter(path, {"target": target.name, "level": target.level}, "miou" if values else "rmse")
     writer.restart()
-    for row, figures in predictor.scored(predictor.rows(reader, options, test), reader, test.tolist()):
+    answered = _by_row(predictor.rows(reader, options, list(whole.behind)), whole, target.name)
+    numbers = [number for own in whole.behind.values() for number in own]
+    for row, figures in predictor.scored(answered, reader, numbers):
         writer.write([row.id], [row.status], [row.reason], {name: [value] for name, value in figures.items()})
     writer.finish()
     scores = predictor.scores()
     if scores is None:
         raise DataError("no test row has a labelled element with a prediction", rows=len(test))
     return scores
+
+
+def _by_row(rows: Iterator[DenseRow], whole: WholeSamples, target: str) -> Iterator[DenseRow]:
+    """Answers about whole samples as one for each row that these stand behind, with its own labels and id."""
+    for row, numbers in zip(rows, whole.behind.values(), strict=True):
+        for number in numbers:
+            labels = row.labels.get(target)
+            own = {} if labels is None else {target: whole.labels(number, labels)}
+            yield dataclasses.replace(row, id=whole.id_of(number, row.id), labels=own)

@@ -7,6 +7,7 @@ suffix out. What was found otherwise than as written is counted and said.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -14,6 +15,7 @@ from urllib.parse import unquote
 
 from repcore.data.accounting import Accounting
 from repcore.data.catalogue import files_below
+from repcore.data.names import composed, loose
 from repcore.files import is_file
 from repcore_audio.datasets.recordings import SUFFIXES, Note
 
@@ -49,6 +51,7 @@ class Locator:
             return self.folder / "remote", ("missing_file", f"{plain} is an address, not a file: download it first")
         written = plain if is_file(self.folder / plain) else plain.replace("\\", "/")
         found = self._beside(written) or self._by_last_parts(written) or self._without_suffix(written)
+        found = found or self._spelt_otherwise(written)
         if found is not None:
             return found, None
         return self.folder / written, ("missing_file", f"{plain} does not exist{self._alike(written)}")
@@ -93,9 +96,26 @@ class Locator:
                 return below[0]
         return None
 
+    def _spelt_otherwise(self, name: str) -> Path | None:
+        """The only file whose name differs in case or in how accented letters are stored, but in nothing else."""
+        last = PurePosixPath(name).name
+        stem = Path(last).stem
+        found = [
+            path
+            for spelt in {stem.lower(), unicodedata.normalize("NFD", stem).lower(), composed(stem).lower()}
+            for path in self._by_stem.get(spelt, [])
+            if composed(path.name).casefold() == composed(last).casefold()
+        ]
+        if len(set(found)) != 1:
+            return None
+        self._how["names differ from those of the files in case or in how accented letters are stored"] += 1
+        return found[0]
+
     def _alike(self, name: str) -> str:
         stem = PurePosixPath(name).stem.lower()
-        found = self._by_stem.get(stem, [])
+        found = self._by_stem.get(stem, []) or [
+            one for other, paths in self._by_stem.items() if loose(other) == loose(stem) for one in paths
+        ]
         return f" ({found[0].name} does)" if found else ""
 
     @cached_property

@@ -1,4 +1,6 @@
-"""Dataset ``audio/manifest``: a table or JSON list that names recordings, or stretches of them, with labels and more.
+"""Dataset ``audio/manifest``: a table or list, or the tables of a folder, that name recordings or stretches.
+
+Labels, groups and splits stand in its other columns.
 
 Selection tables of Raven, label tracks of Audacity, AudioSet's segment lists, lists of paths and JSON lines are read by
 the same rules: the column of recordings is found by its cells, times cut, groups and folds are recognised by name, and
@@ -26,6 +28,7 @@ from repcore_audio.configs.recordings import ManifestConfig
 from repcore_audio.datasets.excerpts import Cut, excerpt_ids, excerpts, find_cut, joined_groups
 from repcore_audio.datasets.frame_labels import frame_catalogue, with_frame_labels
 from repcore_audio.datasets.locating import Locator
+from repcore_audio.datasets.manifest_folders import PATH, read_folder
 from repcore_audio.datasets.manifest_tables import JSON_SUFFIXES, Cells, path_column, read_cells, sibling_recording
 from repcore_audio.datasets.recordings import Excerpt, LongRecording, Recording, RecordingReader, recording_row
 
@@ -65,8 +68,9 @@ def manifest_catalogue(path: Path, config: ManifestConfig) -> Catalogue[Excerpt]
     Raises:
         DataError: unreadable manifest, or no column of file names.
     """
-    account, locator = Accounting(path.parent), Locator(path.parent)
-    cells = read_cells(path, account)
+    folder = path if path.is_dir() else path.parent
+    account, locator = Accounting(folder), Locator(folder)
+    cells = read_folder(path, account) if path.is_dir() else read_cells(path, account)
     names, column = _names(cells, path, config, account)
     cut = Cut() if config.excerpts == "ignore" else find_cut(list(cells.columns), account)
     views = next((name for name in cells.columns if plain_name(name) == "view"), None)
@@ -114,7 +118,7 @@ def _names(
     if config.path_column is not None:
         column: str | None = cells.named(config.path_column)
     else:
-        column = path_column(cells, path.parent, account)
+        column = PATH if path.is_dir() else path_column(cells, path.parent, account)
     if column is not None:
         return cells.texts(column), column
     recording = sibling_recording(path)
@@ -232,7 +236,7 @@ def _labels(
 ) -> list[LabelColumn]:
     """Label columns, judged by core."""
     chosen = [cells.named(name) for name in config.labels] if config.labels else _candidates(cells, left)
-    names = _label_names(config, path.parent)
+    names = _label_names(config, path if path.is_dir() else path.parent)
     separator = config.label_separator or ("," if path.suffix.lower() in JSON_SUFFIXES else "")
     columns: dict[str, Sequence[Any]] = {}
     for name in chosen:

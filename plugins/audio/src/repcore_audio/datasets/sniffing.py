@@ -11,6 +11,7 @@ from repcore.errors import DataError
 from repcore_audio.datasets.excerpts import find_cut
 from repcore_audio.datasets.folders import ESC50_TABLE, FSDD_NAME, SPEECH_COMMANDS_LISTS, SPEECH_COMMANDS_NAME
 from repcore_audio.datasets.kaldi import SCP
+from repcore_audio.datasets.manifest_folders import names_enough, tables_in
 from repcore_audio.datasets.manifest_tables import JSON_SUFFIXES, path_column, read_cells, sibling_recording
 from repcore_audio.datasets.recordings import SUFFIXES
 from repcore_audio.datasets.urban_sound import TABLE as URBAN_SOUND_TABLE
@@ -67,7 +68,10 @@ def kaldi(path: Path) -> float:
 
 
 def manifest(path: Path) -> float:
-    """A table or JSON list in which a column names recordings, or that has the name of a recording beside it."""
+    """A table or JSON list in which a column names recordings, or that has the name of a recording beside it; a folder
+    whose tables name at least half of its recordings."""
+    if path.is_dir():
+        return 0.7 if tables_in(path) and names_enough(path) else 0.0
     if not path.is_file() or not (table_suffix(path) or path.suffix.lower() in JSON_SUFFIXES):
         return 0.0
     try:

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from repcore.errors import DataError, ShapeError
+from repcore.errors import DataError
+from repcore.estimation.rows import check_width
 from repcore.interfaces import FeatureBatch
 from repcore.specs import TargetSpec
 from repcore_generic.configs.estimators import GaussianAnomalyConfig
@@ -95,8 +96,7 @@ class GaussianAnomaly:
         """Distance of every row of values: of items, or of tokens."""
         assert self.gaussian is not None  # fit or load_state came before
         values = features.values
-        if values.size and values.shape[1] != len(self.centre):
-            raise ShapeError(f"vectors of width {values.shape[1]}; fitted on width {len(self.centre)}")
+        check_width(features, len(self.centre))
         result = np.full(len(values), np.nan)
         known = np.isfinite(values).all(1) if values.size else np.zeros(len(values), bool)
         rows = values[known] if self.components is None else self.components.project(values[known])

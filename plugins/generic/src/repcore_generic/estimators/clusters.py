@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from repcore.errors import DataError
+from repcore.estimation.rows import check_width, gathered
 from repcore.interfaces import FeatureBatch
 from repcore.specs import TargetSpec
 from repcore_generic.configs.estimators import ClustersConfig
@@ -35,10 +36,10 @@ class Clusters:
         """All vectors are kept while clusters move.
 
         Raises:
-            DataError: more clusters than a quarter of the items.
+            DataError: no item, or more clusters than a quarter of the items.
         """
         del target
-        rows = np.concatenate([batch.values for batch in features])
+        rows = gathered(features).values
         rows = rows[np.linalg.norm(rows, axis=1) > 0]
         count = self.config.clusters or max(FEWEST_CLUSTERS, len(rows) // ITEMS_A_CLUSTER)
         if count > len(rows) // 4:
@@ -50,6 +51,7 @@ class Clusters:
 
     def apply(self, features: FeatureBatch) -> Mapping[str, np.ndarray]:
         """Columns ``cluster`` (number) and ``cosine`` with its centre."""
+        check_width(features, self.centres.shape[1])
         known = np.isfinite(features.values).all(1) & (np.linalg.norm(features.values, axis=1) > 0)
         columns = {name: np.full(len(features.ids), np.nan) for name in ("cluster", "cosine")}
         rows = F.normalize(torch.from_numpy(features.values[known]).double(), dim=1)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from repcore.errors import DataError
+from repcore.estimation.rows import check_width
 from repcore.interfaces import FeatureBatch
 from repcore.specs import TargetSpec
 from repcore_generic.configs.estimators import SparseCodesConfig
@@ -96,6 +97,7 @@ class SparseCodes:
     def maps(self, features: FeatureBatch) -> np.ndarray:
         """Activation of every entry in every token, float32 (S, F)."""
         assert self.model is not None  # fit or load_state came before
+        check_width(features, self.model.encoder.in_features)
         rows = torch.from_numpy(features.values) * self.scale
         parts = [self.model(block) for block in rows.split(BLOCK)]
         return torch.cat(parts).numpy() if parts else np.zeros((0, self.model.encoder.out_features), np.float32)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import skip_init
 
 from repcore.errors import ConfigError
 
@@ -47,8 +48,11 @@ class SparseAutoencoder(nn.Module):
         if k is not None and not 1 <= k <= features:
             raise ConfigError(f"k={k} of {features} features", expected=f"1 to {features}")
         self.k = k
-        self.encoder = nn.Linear(width, features)
-        self.decoder = nn.Linear(features, width)
+        self.encoder = skip_init(nn.Linear, width, features)
+        self.decoder = skip_init(nn.Linear, features, width)
+        with torch.no_grad():
+            for parameter in self.parameters():  # no draw of the global generator: ``start`` or a state fills them
+                parameter.zero_()
 
     @torch.no_grad()
     def start(self, mean: Tensor, generator: torch.Generator) -> None:

@@ -11,6 +11,7 @@ from sklearn.cluster import KMeans
 from sklearn.linear_model import LogisticRegression
 
 from repcore.errors import DataError
+from repcore.estimation.rows import check_width, gathered
 from repcore.interfaces import FeatureBatch
 from repcore.specs import TargetSpec
 from repcore_generic.configs.estimators import LabelShiftConfig
@@ -64,13 +65,8 @@ class LabelShift:
     def _collected(
         self, features: Iterable[FeatureBatch], target: TargetSpec
     ) -> tuple[list[str], np.ndarray, np.ndarray, list[str]]:
-        ids: list[str] = []
-        rows, labels = [], []
-        for batch in features:
-            ids += batch.ids
-            rows.append(batch.values)
-            labels.append(batch.targets[target.name])
-        values, domain = np.concatenate(rows).astype(np.float64), np.concatenate(labels)
+        every = gathered(features)
+        ids, values, domain = every.ids, every.values.astype(np.float64), every.targets[target.name]
         known = np.isfinite(domain)
         counts = np.bincount(domain[known].astype(np.int64), minlength=len(target.names))
         kept = np.flatnonzero(counts >= FEWEST_ITEMS)
@@ -140,6 +136,7 @@ class LabelShift:
 
     def apply(self, features: FeatureBatch) -> Mapping[str, np.ndarray]:
         """Columns ``class``, ``p:0`` ... of each class, and ``domain_entropy`` in nats."""
+        check_width(features, self.arrays["classifier"].shape[1])
         count = len(features.ids)
         known = np.isfinite(features.values).all(1)
         posterior = self._posterior(features.values[known].astype(np.float64))

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from repcore.errors import RunError
@@ -38,12 +39,21 @@ def pooled_views(encoder: nn.Module, batch: Batch) -> dict[str, Tensor]:
     return vectors
 
 
+class RowNorm(nn.BatchNorm1d):
+    """Batch norm that takes its running statistics for a batch of one row, which has none of its own."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        if self.training and len(rows) < 2:
+            return F.batch_norm(rows, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+        return super().forward(rows)
+
+
 def projector(width: int, hidden: int, output: int, *, layers: int) -> nn.Sequential:
     """Linear layers with BatchNorm and ReLU between, the last without bias."""
     parts: list[nn.Module] = []
     last = width
     for _ in range(layers - 1):
-        parts += [nn.Linear(last, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU()]
+        parts += [nn.Linear(last, hidden, bias=False), RowNorm(hidden), nn.ReLU()]
         last = hidden
     return nn.Sequential(*parts, nn.Linear(last, output, bias=False))
 

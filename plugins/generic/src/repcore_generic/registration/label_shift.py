@@ -15,6 +15,7 @@ ESTIMATORS = (
         target=f"{PACKAGE}.estimators.discover:LabelShift",
         config=f"{PACKAGE}.configs.estimators:LabelShiftConfig",
         labels="required",
+        example=f"{PACKAGE}.examples.estimators:label_shift",
         paper=PAPER,
         licence=LICENCE,
     ),

@@ -13,6 +13,7 @@ OBJECTIVES = (
         target=f"{PACKAGE}.objectives.masked_features:MaskedFeatures",
         config=f"{PACKAGE}.configs.masked_features:MaskedFeaturesConfig",
         needs=("embed-tokens", "encode-tokens"),
+        unused_parameters_ok=("encoder.*norm*",),  # of an encoder whose layers are told before its last norm
         paper="Baevski et al. 2022, data2vec, arXiv 2202.03555",
         licence="Apache-2.0 (this implementation, from the paper)",
     ),

@@ -16,6 +16,7 @@ ESTIMATORS = (
         target=f"{PACKAGE}.estimators.codes:SparseCodes",
         config=f"{PACKAGE}.configs.estimators:SparseCodesConfig",
         level="token",
+        example=f"{PACKAGE}.examples.estimators:sparse_codes",
         paper=PAPER,
     ),
 )

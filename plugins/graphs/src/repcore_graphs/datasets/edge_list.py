@@ -155,6 +155,9 @@ class EdgeListDataset:
 
     def _rows_of(self, role: str) -> list[np.ndarray]:
         """Row numbers of each graph."""
+        if self._graph_column[role] is None:
+            every = np.arange(len(self.tables[role]))
+            return [every if name == ONLY_GRAPH else every[:0] for name in self._place]
         return by_value(self._graphs_of(role), self._place)
 
     def _read_edges(self) -> None:
@@ -169,7 +172,7 @@ class EdgeListDataset:
                 raise DataError(f"{nodes.path.name} has no node column", columns=", ".join(nodes.columns))
             columns.append(nodes.cells(self._key))
         self._ids = Ids.of(columns, self.account)
-        self._ends = [[self._ids(cell) for cell in side] for side in ends]
+        self._ends = [self._ids.texts(side) for side in ends]
         self._edge_rows = self._rows_of("edges")
         self._bad_edges = table.problems()
         skip = (self.source, self.target, self._graph_column["edges"])
@@ -183,7 +186,7 @@ class EdgeListDataset:
             return
         table = self.tables["nodes"]
         assert self._key is not None
-        self._node_ids = [self._ids(cell) for cell in table.cells(self._key)]
+        self._node_ids = self._ids.texts(table.cells(self._key))
         self._node_rows = self._rows_of("nodes")
         self._bad_nodes = table.problems()
         name = column_named([one for one in table.columns if one != self._key], NODE_LABELS)
@@ -263,10 +266,9 @@ class EdgeListDataset:
         nodes, place = self._graph_nodes(index)
         rows = self._edge_rows[index]
         self._check_rows(rows, self._bad_edges, self._edge_features)
-        ends = [[self._end(row, side, place) for row in rows] for side in (0, 1)]
         graph = RawGraph(
             num_nodes=len(place),
-            edge_index=np.array(ends, np.int64).reshape(2, -1),
+            edge_index=np.array([self._numbers(rows, side, place) for side in (0, 1)], np.int64).reshape(2, -1),
             **self._edge_features.of("edge", rows),
             **nodes,
         )
@@ -290,19 +292,22 @@ class EdgeListDataset:
         if odd:
             raise ItemError("not_a_number", odd)
 
-    def _end(self, row: int, side: int, place: Mapping[str, int]) -> int:
-        name = self._ends[side][row]
-        if name in place:
-            return place[name]
-        column = (self.source, self.target)[side]
-        if not name:
-            raise ItemError("incomplete_row", f"edge row {row} has no {column}")
-        raise ItemError("dangling_edge", f"edge row {row} names node {name!r}, which the node table lacks")
+    def _numbers(self, rows: np.ndarray, side: int, place: Mapping[str, int]) -> list[int]:
+        """Numbers of the nodes at one end of the edges."""
+        names = self._ends[side]
+        found = [place.get(names[row], -1) for row in rows.tolist()]
+        if -1 in found:
+            row = int(rows[found.index(-1)])
+            if not names[row]:
+                raise ItemError("incomplete_row", f"edge row {row} has no {(self.source, self.target)[side]}")
+            raise ItemError("dangling_edge", f"edge row {row} names node {names[row]!r}, which the node table lacks")
+        return found
 
     def _graph_nodes(self, index: int) -> tuple[dict[str, Any], dict[str, int]]:
         """Node features and targets, and the number of every node name."""
         if not self._node_rows:
-            ends = {self._ends[side][row] for row in self._edge_rows[index] for side in (0, 1)} - {""}
+            rows_here = self._edge_rows[index].tolist()
+            ends = {names[row] for names in self._ends for row in rows_here} - {""}
             ordered = sorted(ends, key=lambda end: (not end.isdecimal(), int(end) if end.isdecimal() else 0, end))
             return {}, {end: number for number, end in enumerate(ordered)}
         rows = self._node_rows[index]

@@ -17,6 +17,7 @@ import numpy as np
 from repcore.data.accounting import Accounting
 from repcore.data.cells import decimal_sign, is_missing, read_numbers
 from repcore.data.groups import plain_name
+from repcore.data.names import composed
 from repcore.data.tables import Table
 from repcore.errors import DataError
 
@@ -124,7 +125,8 @@ class Ids:
     @classmethod
     def of(cls, columns: Sequence[Sequence[Any]], account: Accounting) -> Ids:
         """Judge all columns of ids together."""
-        texts = {str(cell).strip() for column in columns for cell in column if not is_missing(cell)}
+        distinct = set().union(*columns)  # a large graph names its nodes again and again
+        texts = {str(cell).strip() for cell in distinct if not is_missing(cell)}
         decimals = sorted(text for text in texts if re.fullmatch(r"\d+\.0*", text))
         if decimals and all(re.fullmatch(r"\d+(\.0*)?", text) for text in texts):
             account.guess("node ids", "whole numbers", f"{len(decimals):,} are written as {decimals[0]!r}")
@@ -135,10 +137,23 @@ class Ids:
             account.note(
                 f"node ids {padded[0]!r} and {other!r} are two nodes: ids are text ({len(padded):,} such pairs)"
             )
+        cases = {}
+        for text in sorted(texts):
+            cases.setdefault(composed(text).casefold(), set()).add(composed(text))
+        twice = [sorted(found) for found in cases.values() if len(found) > 1]
+        if twice:
+            account.note(
+                f"node ids {twice[0][0]!r} and {twice[0][1]!r} are two nodes: ids differ by case ({len(twice):,} such)"
+            )
         return cls()
 
+    def texts(self, cells: Sequence[Any]) -> list[str]:
+        """Ids of a whole column."""
+        known = {cell: self(cell) for cell in set(cells)}
+        return [known[cell] for cell in cells]
+
     def __call__(self, cell: Any) -> str:
-        text = "" if cell is None else str(cell).strip()
+        text = "" if cell is None else composed(str(cell).strip())
         return text.split(".")[0] if self.whole else text
 
 
@@ -192,21 +207,24 @@ def feature_columns(table: Table, skip: Sequence[str | None], what: str, account
         if sign is not None and sign[0] == ",":
             account.guess(f"decimal sign of {name!r}", "comma", sign[1])
         numbers = read_numbers(name, cells, "," if sign is not None and sign[0] == "," else ".")
-        words = [str(cell).strip() for cell in cells if not is_missing(cell)]
         plain = plain_name(name) if table.has_header else ""  # names that nobody gave say nothing
         is_category = plain in CATEGORY_NAMES or plain.endswith(("_label", "_type"))
         said = f"{what} column {name!r}"
-        if not words:
+        if not numbers.filled:
             account.guess(said, "left out", "every cell is empty")
-        elif numbers.number_share >= 0.5 and not is_category:
+            continue
+        if numbers.number_share >= 0.5 and not is_category:
             found.numbers[name], found.cells[name] = numbers.values, cells
             account.odd_cells += [f"{text}: their graphs are rows that cannot be used" for text in _odd(numbers)]
-        elif is_category or _come_again(words, plain):
+            continue
+        words = [str(cell).strip() for cell in cells if not is_missing(cell)]
+        if is_category or _come_again(words, plain):
             values = [str(cell).strip() if cell is not None else "" for cell in cells]
             found.categories[name] = [_code(value) for value in values]
             account.guess(said, f"{len(set(words))} categories", f"words such as {words[0]!r}")
         else:
-            account.guess(said, "left out", f"{len(set(words)):,} different texts such as {words[0][:40]!r}")
+            why = f"{len(set(words)):,} different texts such as {words[0][:40]!r}"
+            account.guess(said, "left out", why, is_loss=True)
     return found
 
 

@@ -8,11 +8,9 @@ missing. What ``y`` is (of graphs or of nodes, class or value) is decided from a
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,9 +24,22 @@ from repcore.specs import TargetSpec
 from repcore_graphs.configs.data import PyGConfig
 from repcore_graphs.datasets.graph_targets import GraphTargets, label_of, read_targets
 from repcore_graphs.datasets.pyg_files import SETTINGS, find_files, load_graphs
+from repcore_graphs.datasets.pyg_graph import (
+    edge_features,
+    edges_of,
+    features_of,
+    flat,
+    has_no_size,
+    is_one_way,
+    masked,
+    repaired,
+    size_of,
+    stands_for_x,
+    weights_of,
+    width_of,
+)
 from repcore_graphs.datasets.raw_graph import ONE_GRAPH, RawGraph, check_graph
 
-MASKS = {"train_mask": "train", "val_mask": "validation", "test_mask": "test"}
 LEVEL_HINT = "dataset.level=graph or dataset.level=node (--read level=... with embed, probe and inspect)"
 USED = {
     "x",
@@ -82,7 +93,7 @@ class PyGDataset:
         self._problems = {row: why for row, graph in enumerate(self.graphs) if (why := repaired(graph))}
         for row in self._problems:
             self.graphs[row] = Data(num_nodes=0)  # says nothing when all graphs are judged
-        self.sizes = [_size(graph) for graph in self.graphs]
+        self.sizes = [size_of(graph) for graph in self.graphs]
         self._check_numbering()
         self._tell_features()
         self._targets, self._node_labels = self._read_y()
@@ -101,7 +112,7 @@ class PyGDataset:
 
     def _check_numbering(self) -> None:
         """Refuse edges that count nodes from 1; where sizes are not stored, say what they were taken from."""
-        ends = [_edges(graph)[0] for graph in self.graphs]
+        ends = [edges_of(graph)[0] for graph in self.graphs]
         filled = [(edges, size) for edges, size in zip(ends, self.sizes, strict=True) if edges.shape[1]]
         from_one = bool(filled) and all(int(edges.min()) >= 1 for edges, _ in filled)
         if from_one and self.config.first_node == 0 and any(int(edges.max()) == size for edges, size in filled):
@@ -110,7 +121,7 @@ class PyGDataset:
                 graphs=f"{len(filled)} with edges, node 0 in none",
                 hint="dataset.first_node=1 with train, --read first_node=1 with embed, probe and inspect",
             )
-        unknown = sum(_has_no_size(graph) for graph in self.graphs)
+        unknown = sum(has_no_size(graph) for graph in self.graphs)
         if unknown:
             zero = ", node 0 in none of their edges: they may be numbered from 1" if from_one else ""
             self.account.note(
@@ -120,21 +131,21 @@ class PyGDataset:
     def _tell_features(self) -> None:
         """Say where graphs differ in what they store: the ones that differ from most become reported rows."""
         for name in ("x", "edge_attr"):
-            widths = Counter(_width(getattr(graph, name, None)) for graph in self.graphs)
+            widths = Counter(width_of(getattr(graph, name, None)) for graph in self.graphs)
             if len(widths) > 1:
                 shown = ", ".join(
                     f"{count} {'without' if width is None else f'with {width} columns'}"
                     for width, count in widths.most_common(4)
                 )
                 self.account.note(f"graphs differ in {name}: {shown}")
-        if any(_weights(graph) is not None for graph in self.graphs):
+        if any(weights_of(graph) is not None for graph in self.graphs):
             self.account.guess("edge_weight", "an edge attribute", "graphs store one value for every edge")
         unused = sorted({str(key) for graph in self.graphs for key in graph.keys()} - USED)  # noqa: SIM118 - PyG's method
         if unused:
             self.account.note(f"stored but not used: {', '.join(unused[:12])}")
-        if any(_stands_for_x(graph) is not None for graph in self.graphs):
+        if any(stands_for_x(graph) is not None for graph in self.graphs):
             self.account.guess("z", "labels of nodes", "graphs store no x", "store x")
-        one_way = sum(_is_one_way(graph) for graph in self.graphs)
+        one_way = sum(is_one_way(graph) for graph in self.graphs)
         if one_way:
             self.account.note(f"{one_way} of {len(self.graphs)} graphs store edges in one direction only: kept so")
 
@@ -177,7 +188,7 @@ class PyGDataset:
         if self._level([(size, tuple(y.shape)) for size, y in zip(sizes, known, strict=False)]) == "node":
             return self._node_targets(codes)
         width = known[0].numel()
-        rows = [np.full(width, np.nan) if graph.y is None else _flat(graph.y) for graph in self.graphs]
+        rows = [np.full(width, np.nan) if graph.y is None else flat(graph.y) for graph in self.graphs]
         if any(len(row) != width for row in rows):
             raise DataError(f"{self.path.name}: y has different numbers of values", hint=LEVEL_HINT)
         return read_targets("y", np.stack(rows), self.account, kind=self.config.label_kind, codes=codes), []
@@ -185,7 +196,7 @@ class PyGDataset:
     def _node_targets(self, codes: bool) -> tuple[GraphTargets, list[dict[str, np.ndarray]]]:
         """Labels of all nodes, judged together, and one copy a split mask with the labels of other parts removed."""
         tables = [
-            np.full((size, 1), np.nan) if graph.y is None else _flat(graph.y).reshape(len(graph.y), -1)
+            np.full((size, 1), np.nan) if graph.y is None else flat(graph.y).reshape(len(graph.y), -1)
             for graph, size in zip(self.graphs, self.sizes, strict=True)
         ]
         width = max(table.shape[1] for table in tables)
@@ -203,7 +214,7 @@ class PyGDataset:
             specs.append(TargetSpec(name, one.target.kind, level="node", names=one.target.names))
             for row, graph in enumerate(self.graphs):
                 values = one.values[starts[row] : starts[row + 1]].astype(np.float32)
-                found[row] |= {name: values, **_masked(graph, name, values)}
+                found[row] |= {name: values, **masked(graph, name, values)}
         return GraphTargets(tuple(specs)), found
 
     # -------------------------------------------------------------------------------------------- reader
@@ -245,12 +256,12 @@ class PyGDataset:
         if index in self._problems:
             raise ItemError("malformed_graph", self._problems[index])
         data = self.graphs[index]
-        edges, weights = _edges(data)
+        edges, weights = edges_of(data)
         graph = RawGraph(
             num_nodes=self.sizes[index],
             edge_index=edges - self.config.first_node,
-            **_features("node", data.x if _stands_for_x(data) is None else _stands_for_x(data)),
-            **_edge_features(data, weights),
+            **features_of("node", data.x if stands_for_x(data) is None else stands_for_x(data)),
+            **edge_features(data, weights),
             node_targets=self._node_labels[index] if self._node_labels else {},
         )
         check_graph(graph)
@@ -258,117 +269,3 @@ class PyGDataset:
         return Sample(
             id=self.id_of(index), inputs=graph, targets={**self._targets.of(index), **graph.element_targets}, meta=meta
         )
-
-
-# ----------------------------------------------------------------------------------------------- one graph
-
-
-def repaired(data: Data) -> str:
-    """Make numbers and arrays tensors, in place; what is wrong with a graph that cannot be read, or ``""``."""
-    for name in ("x", "edge_index", "edge_attr", "edge_weight", "y"):
-        value = getattr(data, name, None)
-        if value is not None and not isinstance(value, torch.Tensor):
-            try:
-                data[name] = torch.as_tensor(value)
-            except (TypeError, ValueError, RuntimeError):
-                return f"{name} is a {type(value).__name__}, not a tensor"
-    edges = data.edge_index
-    if edges is None:
-        return ""
-    if edges.numel() and (edges.ndim != 2 or edges.shape[0] != 2):
-        return f"edge_index has shape {tuple(edges.shape)}; expected (2, edges)" + (
-            ": transpose it" if edges.ndim == 2 and edges.shape[1] == 2 else ""
-        )
-    if edges.is_floating_point() and not bool((edges == edges.round()).all()):
-        return "edge_index holds numbers that are not whole"
-    return ""
-
-
-def _stands_for_x(data: Data) -> torch.Tensor | None:
-    """Atomic numbers, where a graph stores them and no other features of its nodes."""
-    found = getattr(data, "z", None)
-    is_codes = isinstance(found, torch.Tensor) and found.ndim == 1 and not found.is_floating_point()
-    return found if data.x is None and is_codes else None
-
-
-def _has_no_size(data: Data) -> bool:
-    return (
-        data.x is None
-        and _stands_for_x(data) is None
-        and "num_nodes" not in data
-        and getattr(data, "adj_t", None) is None
-    )
-
-
-def _size(data: Data) -> int:
-    stands = _stands_for_x(data)
-    if stands is not None:
-        return len(stands)
-    with warnings.catch_warnings():  # said in our own words
-        warnings.simplefilter("ignore")
-        return int(data.num_nodes or 0)
-
-
-def _edges(data: Data) -> tuple[np.ndarray, np.ndarray | None]:
-    """Stored columns int64 (2, A), and their weights where the adjacency matrix holds other values than 1."""
-    if data.edge_index is not None:
-        return data.edge_index.numpy().astype(np.int64).reshape(2, -1), None
-    matrix = getattr(data, "adj_t", None)
-    if not isinstance(matrix, torch.Tensor):
-        return np.zeros((2, 0), np.int64), None
-    matrix = matrix.to_sparse_coo().coalesce() if matrix.layout != torch.strided else matrix.to_sparse().coalesce()
-    target, source = matrix.indices().numpy()  # the matrix is transposed: row = target
-    values = matrix.values().double().numpy()
-    return np.stack([source, target]).astype(np.int64), None if (values == 1).all() else values
-
-
-def _weights(data: Data) -> torch.Tensor | None:
-    found = getattr(data, "edge_weight", None)
-    return found if isinstance(found, torch.Tensor) else None
-
-
-def _edge_features(data: Data, matrix_values: np.ndarray | None) -> dict[str, Any]:  # keyword arguments of RawGraph
-    found = _features("edge", data.edge_attr)
-    weights = matrix_values if _weights(data) is None else _weights(data)
-    if weights is None:
-        return found
-    column = np.asarray(weights, np.float32).reshape(-1, 1)
-    known = found.get("edge_attributes")
-    if known is not None and len(known) != len(column):
-        raise ItemError("length_mismatch", f"{len(column)} edge weights beside {len(known)} rows of edge_attr")
-    found["edge_attributes"] = column if known is None else np.concatenate([known, column], axis=1)
-    return found
-
-
-def _features(kind: str, values: torch.Tensor | None) -> dict[str, Any]:  # keyword arguments of RawGraph
-    if values is None:
-        return {}
-    table = values.reshape(len(values), -1)
-    if table.is_floating_point():
-        return {f"{kind}_attributes": table.float().numpy()}
-    return {f"{kind}_labels": table.long().numpy()}
-
-
-def _width(values: Any) -> int | None:
-    return None if not isinstance(values, torch.Tensor) else int(values[0].numel() if len(values) else 0)
-
-
-def _is_one_way(data: Data) -> bool:
-    edges, _ = _edges(data)
-    if not edges.shape[1]:
-        return False
-    stored = {(u, v) for u, v in edges.T.tolist() if u != v}
-    return any((v, u) not in stored for u, v in stored)
-
-
-def _flat(values: Any) -> np.ndarray:
-    return torch.as_tensor(values).reshape(-1).double().numpy()
-
-
-def _masked(data: Data, name: str, values: np.ndarray) -> dict[str, np.ndarray]:
-    found = {}
-    for mask, part in MASKS.items():
-        chosen = getattr(data, mask, None)
-        if isinstance(chosen, torch.Tensor) and chosen.ndim == 1 and len(chosen) == len(values):
-            found[f"{name}_{part}"] = np.where(chosen.bool().numpy(), values, np.nan).astype(np.float32)
-    return found

@@ -16,10 +16,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from repcore.data.accounting import Accounting, walk
+from repcore.data.catalogue import class_target
 from repcore.data.cells import is_missing
 from repcore.data.groups import group_column, group_in_path, groups_in_paths, useful_groups
 from repcore.data.item_columns import item_columns, refuse_item_columns, varying
 from repcore.data.labels import LabelColumn, read_labels
+from repcore.data.names import composed, nearly
 from repcore.data.splits import PART_NAMES
 from repcore.data.tables import Table, table_suffix
 from repcore.errors import DataError, closest
@@ -95,7 +97,8 @@ def folder_labels(root: Path, files: Sequence[Path], account: Accounting) -> Lab
     if said:
         labels.groups = {file: group for file, group in zip(files, groups, strict=True) if group is not None}
         account.note(said)
-    names = tuple(sorted(set(words.values())))
+    target, place = class_target("folder", words.values())
+    names = target.names
     if len(names) < 2:
         return labels
     if any(group_in_path(f"{name}/x") for name in names):
@@ -106,8 +109,8 @@ def folder_labels(root: Path, files: Sequence[Path], account: Accounting) -> Lab
             labels.groups = dict(words)
             account.guess("subfolders", "groups", f"{len(names)} folders of few images each, for example {names[0]!r}")
         return labels
-    labels.values = {file: {"folder": names.index(word)} for file, word in words.items()}
-    labels.targets = [TargetSpec("folder", "class", names=names)]
+    labels.values = {file: {"folder": place[word]} for file, word in words.items()}
+    labels.targets = [target]
     account.guess("label 'folder'", f"class ({', '.join(names[:6])})", f"{len(names)} subfolders")
     return labels
 
@@ -158,9 +161,9 @@ def _index(root: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
     """Name -> files: ends of paths, names without suffix, numbers of studies and patients; the plain path wins."""
     found: dict[str, dict[Path, None]] = {}
     for file in files:
-        parts = file.relative_to(root).parts
+        parts = tuple(composed(part) for part in file.relative_to(root).parts)
         names = ["/".join(parts[start:]) for start in range(len(parts))]
-        names += [name.removesuffix(file.suffix) for name in names]
+        names += [name.removesuffix(composed(file.suffix)) for name in names]
         for part in parts[:-1]:
             study = STUDY.fullmatch(part)
             names += [part, study[1]] if study else []
@@ -175,7 +178,7 @@ def _files_of(cell: Any, index: Mapping[str, list[Path]]) -> Sequence[Path]:  # 
     """Files that a cell names: the path, ends of it, its name with or without suffix."""
     if is_missing(cell):
         return ()
-    pure = PurePosixPath(str(cell).strip().replace("\\", "/"))
+    pure = PurePosixPath(composed(str(cell).strip()).replace("\\", "/"))
     parts = pure.parts
     for start in range(len(parts)):
         name = "/".join(parts[start:])
@@ -195,6 +198,8 @@ def _keyed(table: Table, index: Mapping[str, list[Path]], config: ImageFilesConf
         }
         if not rows:
             continue
+        if not asked and _repeats_numbers(table, name, rows):
+            continue  # classes 0 and 1 beside images 0.png and 1.png
         width = sum(len(files) for files in rows.values()) / len(rows)
         distinct = len({files[0] for files in rows.values()})
         rank = (float(distinct), -width)
@@ -203,9 +208,15 @@ def _keyed(table: Table, index: Mapping[str, list[Path]], config: ImageFilesConf
     return best[1] if best else None
 
 
+def _repeats_numbers(table: Table, name: str, rows: Mapping[int, Sequence[Path]]) -> bool:
+    """Whether a column holds few numbers again and again: such numbers are classes, not names of files."""
+    cells = [str(table.slice(row, row + 1, name)[0]).strip() for row in rows]
+    return all(re.fullmatch(r"\d+(\.0*)?", cell) for cell in cells) and len(set(cells)) <= 0.5 * len(cells)
+
+
 def _no_match(table: Table, files: Sequence[Path], root: Path, config: ImageFilesConfig) -> DataError:
     """Why a table that should name images does not."""
-    candidates = ("file", "filename", "file_name", "image", "image_id", "image index", "path", "name")
+    candidates = ("file", "filename", "file_name", "image", "image_id", "image index", "path", "name", "id")
     lower = {name.lower(): name for name in table.columns}
     column = config.file_column or next((lower[name] for name in candidates if name in lower), None)
     if column is None:
@@ -218,6 +229,7 @@ def _no_match(table: Table, files: Sequence[Path], root: Path, config: ImageFile
         f"{table.path.name} names {len(names)} files, none of which is below {root.name}",
         first_in_table=names[0],
         first_file=files[0].name if files else "none",
+        meaning=nearly([one for file in files for one in (file.name, file.stem)], names),
         did_you_mean=closest(names[0], [file.name for file in files[:1000]]),
         hint="dataset.file_column=NAME, or dataset.table=OTHER.csv",
     )

@@ -25,6 +25,7 @@ from repcore_medical3d.datasets.volumes import VolumeCatalogue, VolumeReader, se
 from repcore_medical3d.formats.nifti import PAIR_SUFFIXES
 from repcore_medical3d.formats.volume_files import (
     VOLUME_SUFFIXES,
+    header_of,
     is_volume,
     parts_beside,
     volume_stem,
@@ -51,7 +52,11 @@ def folder_catalogue(root: Path, config: VolumeFilesConfig | None = None) -> Vol
     config = config or VolumeFilesConfig()
     if root.is_file():
         if not is_volume(root):
-            raise DataError(f"{str(root)!r} is no volume by its name", expected=", ".join(VOLUME_SUFFIXES))
+            header = header_of(root)
+            raise DataError(
+                f"{str(root)!r} is no volume by its name", expected=", ".join(VOLUME_SUFFIXES),
+                hint=f"give {header}, the header beside it" if header else "",
+            )  # fmt: skip
         return VolumeCatalogue([volume_row(volume_stem(root), (root,))])
     account = Accounting(root)
     files = [named(path, root) for path in _volumes(root, account)]
@@ -69,12 +74,18 @@ def folder_catalogue(root: Path, config: VolumeFilesConfig | None = None) -> Vol
 def _volumes(root: Path, account: Accounting) -> list[Path]:
     """Files that are volumes by their names, without the second files of pairs; links to nothing are said."""
     found: list[Path] = []
+    values: list[Path] = []
     for one in walk(root):
         if one.problem and is_volume(one.path):
             account.unreadable(one.path, one.problem)
         elif not one.problem and not one.left_out and is_volume(one.path):
             found.append(one.path)
+        elif not one.problem and not one.left_out and header_of(one.path):
+            values.append(one.path)
     beside = {part for path in found for part in parts_beside(path)}
+    for path in values:
+        if path not in beside:
+            account.unreadable(path, f"values without their header {header_of(path)}")
     lone = [path for path in found if volume_suffix(path).lower() in PAIR_SUFFIXES and not parts_beside(path)]
     for path in lone:
         account.unreadable(path, "a header without its .img")

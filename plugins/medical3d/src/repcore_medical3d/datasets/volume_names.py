@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from repcore.data.names import composed
 from repcore.data.splits import PART_NAMES
 from repcore_medical3d.formats.volume_files import volume_stem
 
@@ -58,7 +59,7 @@ class Named:
 def named(path: Path, root: Path) -> Named:
     """A file below ``root`` seen through its name."""
     stem = volume_stem(path)
-    above = list(path.relative_to(root).parts[:-1])
+    above = [composed(name) for name in path.relative_to(root).parts[:-1]]
     words = _words(stem)
     has_mask_word = bool(words) and (words[-1] in MASK_WORDS or words[0].startswith(FIRST_MASK_WORDS))
     in_labels = any(LABEL_FOLDER.fullmatch(name) for name in above)
@@ -67,7 +68,7 @@ def named(path: Path, root: Path) -> Named:
     base, channel = _channel(stem)
     folders = tuple(name.lower() for name in above if not _tells_role(name, stem, path))
     part = next((word for name in reversed(above) if (word := _part(name))), "")
-    return Named(path, is_mask, is_below and not is_mask, case_of(stem), folders, part, base, channel)
+    return Named(path, is_mask, is_below and not is_mask, case_of(composed(stem)), folders, part, base, channel)
 
 
 def _tells_role(folder: str, stem: str, path: Path) -> bool:

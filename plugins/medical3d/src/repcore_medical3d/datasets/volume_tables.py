@@ -13,8 +13,9 @@ from typing import Any
 
 from repcore.data.accounting import Accounting
 from repcore.data.cells import is_missing
-from repcore.data.groups import group_column
+from repcore.data.groups import group_column, group_in_path
 from repcore.data.labels import LabelKind, read_labels
+from repcore.data.names import composed, nearly
 from repcore.data.splits import PART_NAMES
 from repcore.data.tables import Table, table_suffix
 from repcore.errors import DataError
@@ -55,7 +56,7 @@ def read_item_table(
     table = Table(path)
     account.use(path)
     columns = {name: table.slice(0, len(table), name) for name in table.columns}
-    keys = _keys(items, groups)
+    keys = _keys(items, groups, root)
     found = {name: _matches(cells, keys) for name, cells in columns.items()}
     column = max(found, key=lambda name: found[name])
     if not found[column]:
@@ -65,7 +66,9 @@ def read_item_table(
                 f"no column of {path.name} names the scans", columns=", ".join(table.columns), first_cell=first,
                 first_scan=items[0].stem if items else "none",
             )  # fmt: skip
-        account.note(f"{path.name} names none of the scans (first cell {first!r}, first scan {items[0].stem!r})")
+        near = nearly(keys, [_plain(cell) for cell in columns[column] if not is_missing(cell)])
+        why = f"names none of the scans (first cell {first!r}, first scan {items[0].stem!r})"
+        account.guess(f"table {path.name}", "not used", f"{why}; {near}" if near else why, is_loss=True)
         return TableLabels()
     account.guess(
         f"column of {path.name}", column, f"{found[column]} of {len(table)} cells name a scan", "rename it to id"
@@ -86,17 +89,18 @@ def _table_path(root: Path) -> Path | None:
 
 def _plain(cell: Any) -> str:  # a cell of any type
     """A scan's name as tables write it: without folders and suffix."""
-    text = Path(str(cell).strip().replace("\\", "/"))
+    text = Path(composed(str(cell).strip()).replace("\\", "/"))
     return volume_stem(text) if is_volume(text) else text.name
 
 
-def _keys(items: Sequence[Item], groups: Sequence[str | None]) -> dict[str, list[int]]:
+def _keys(items: Sequence[Item], groups: Sequence[str | None], root: Path) -> dict[str, list[int]]:
     """Name -> numbers of items; a patient's name stands for all of his scans."""
     keys: dict[str, list[int]] = {}
     for number, item in enumerate(items):
-        for name in item.names:
+        for name in {composed(one) for one in item.names}:
             keys.setdefault(name, []).append(number)
-    for number, group in enumerate(groups):
+    patients = [group or group_in_path(item.files[0], root) for group, item in zip(groups, items, strict=True)]
+    for number, group in enumerate(patients):
         if group is not None and number not in keys.get(group, []):
             keys.setdefault(group, []).append(number)
     for name, numbers in [one for one in keys.items() if one[0].lower().startswith("sub-")]:

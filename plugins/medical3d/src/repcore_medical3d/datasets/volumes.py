@@ -20,7 +20,7 @@ from repcore_medical3d.datasets.volume_labels import NOT_LABELLED, LabelRules, l
 from repcore_medical3d.formats.dicom_stacks import Stack
 from repcore_medical3d.formats.nifti import ReadingRules
 from repcore_medical3d.formats.volume_files import VOLUME_SUFFIXES, chosen_channel, joined, parts_beside, read_volume
-from repcore_medical3d.formats.volumes import LABELS_LEFT_OUT, Volume, file_stamp
+from repcore_medical3d.formats.volumes import LABELS_LEFT_OUT, Volume, file_size
 
 SEGMENTATION = "segmentation"  # the dense label, a Volume of class numbers beside each image
 MOST_IDS = 12  # that are written out
@@ -204,7 +204,7 @@ class VolumeReader(CatalogueReader[VolumeFiles, Scan]):
     def bytes_of(self, index: int) -> int:
         """About how many bytes a row becomes: four for each voxel, which files hold in two, packed ones in less."""
         paths = self.rows[index].source.images
-        return sum((6 if path.suffix.lower() == ".gz" else 2) * file_stamp(path)[0] for path in paths)
+        return sum((6 if path.suffix.lower() == ".gz" else 2) * file_size(path) for path in paths)
 
 
 def segmentation_target(names: Sequence[str] = ()) -> TargetSpec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,6 +41,12 @@ def parts_beside(path: Path) -> list[Path]:
         return [one for name in names if (one := path.with_name(name)).is_file()]
     values = value_file(path) if lower in ITK_SUFFIXES else None
     return [values] if values is not None and values.is_file() else []
+
+
+def header_of(path: Path) -> str:
+    """Name of the header that values without one (``.img``, ``.img.gz``) need; empty for other files."""
+    found = re.fullmatch(r"(.+)\.img(\.gz)?", path.name, re.IGNORECASE)
+    return f"{found[1]}.hdr" if found else ""
 
 
 def read_volume(path: Path, rules: ReadingRules | None = None) -> Volume:

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from repcore.data.identity import file_identity
 from repcore.errors import ItemError
 
 LABELS_LEFT_OUT = "labels_left_out"  # status of a scan whose label map does not fit, and the fact that says why
@@ -158,12 +159,12 @@ class Volume:
 
     @cached_property
     def identity(self) -> str:
-        """Changes when the content does: for caches, because ids repeat from folder to folder."""
+        """Changes when the content does, and only then: for caches, because ids repeat from folder to folder."""
         digest = blake2b(digest_size=16)
         for one in self.channels:
-            digest.update(one.affine.tobytes() + repr(one.shape).encode())
+            digest.update(one.affine.tobytes() + repr((one.shape, one.channel)).encode("utf-8", "surrogateescape"))
             for path in one.files:
-                digest.update(f"{path.absolute()}|{file_stamp(path)}".encode("utf-8", "surrogateescape"))
+                digest.update(file_identity(path).encode())
             if not one.files:
                 digest.update(np.ascontiguousarray(one.read()).tobytes())
         return digest.hexdigest()
@@ -190,10 +191,9 @@ class Volume:
         return f"Volume({' x '.join(map(str, self.shape))} voxels, {spacing} mm, {self.orientation})"
 
 
-def file_stamp(path: Path) -> tuple[int, int]:
-    """Size and time of change in nanoseconds; zeros where there is no file."""
+def file_size(path: Path) -> int:
+    """Bytes; 0 where there is no file."""
     try:
-        facts = path.stat()
+        return path.stat().st_size
     except OSError:
-        return 0, 0
-    return facts.st_size, facts.st_mtime_ns
+        return 0

@@ -8,6 +8,8 @@ Symbols: K channels, (D, H, W) voxels of the joint lattice, S edge of a cube.
 
 from __future__ import annotations
 
+import math
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -17,6 +19,7 @@ from torch import Tensor
 from repcore.errors import ConfigError
 from repcore_medical3d.formats.volumes import Grid
 
+HELD_BYTES = 2**28  # larger answers lie in a file
 SAMPLED_ROWS = 8  # rows of the finer grid that are made at once
 SIGMA_SHARE = 0.125  # standard deviation of the Gaussian weight, as a share of a cube's edge
 PLACES = 5  # decimals of a voxel that count in the place of another grid's voxel
@@ -107,7 +110,7 @@ def values_on(
     result: np.ndarray | None = None
     for rows, values in _read_off(slabs, grid, along):
         if result is None:
-            result = np.full((*own.shape, values.shape[0]), np.nan, np.float32)
+            result = _room((*own.shape, values.shape[0]))
         result.transpose(*axes, 3)[rows] = values.movedim(0, -1).numpy()
     assert result is not None  # a lattice has rows
     turned = result.transpose(*axes, 3)
@@ -115,6 +118,17 @@ def values_on(
         if is_open[axis]:
             turned[(slice(None),) * axis + ((line < -0.5) | (line > size - 0.5),)] = np.nan
     return result
+
+
+def _room(shape: tuple[int, ...]) -> np.ndarray:
+    """float32 of this shape, NaN: in memory, or for a large scan in a temporary file that ends with the array."""
+    if 4 * math.prod(shape) <= HELD_BYTES:
+        return np.full(shape, np.nan, np.float32)
+    with tempfile.TemporaryFile() as file:
+        mapped = np.memmap(file, np.float32, "w+", shape=shape)
+    for row in mapped:
+        row[...] = np.nan
+    return mapped
 
 
 def _read_off(

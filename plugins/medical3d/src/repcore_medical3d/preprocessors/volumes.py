@@ -58,6 +58,8 @@ class VolumePreprocessor:
         ConfigError: settings outside their range or that do not fit together.
     """
 
+    restores_one_by_one = True  # outputs of cubes are joined as they come
+
     def __init__(self, config: VolumeConfig) -> None:
         _check(config)
         self.config = config

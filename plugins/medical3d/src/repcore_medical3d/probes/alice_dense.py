@@ -30,6 +30,7 @@ from repcore_medical3d.encoders.volume_backbone import VolumeBackbone
 from repcore_medical3d.formats.volumes import Grid, Volume
 from repcore_medical3d.preprocessors.volume_sliding import sliding_features
 from repcore_medical3d.preprocessors.volumes import VolumePreprocessor
+from repcore_medical3d.probes.surface_dice import surface_dice
 
 PROTOCOL = "dense-linear@1"
 VOXELS_A_CLASS = 60  # of each class in each training scan
@@ -212,26 +213,6 @@ def overlap(
         values = [value for name, value in result.items() if name.rsplit("_", 1)[0] == kind]
         result[kind] = float(np.mean(values)) if values else float("nan")
     return result
-
-
-def surface_dice(one: np.ndarray, other: np.ndarray, spacing_mm: Sequence[float], tolerance_mm: float) -> float:
-    """Share of both surfaces (voxels with a neighbour outside) that lies within the tolerance of the other one.
-
-    Source: Nikolov et al. 2018 (arXiv 1809.04430), counted in surface voxels instead of surface area.
-    """
-    box = _box_of(one | other)  # distances to surfaces need nothing beyond them
-    edges = [mask[box] & ~ndimage.binary_erosion(mask)[box] for mask in (one, other)]
-    if not edges[0].any() or not edges[1].any():
-        return float(edges[0].any() == edges[1].any())
-    away = [ndimage.distance_transform_edt(~edge, sampling=spacing_mm) for edge in edges]
-    near = (away[1][edges[0]] <= tolerance_mm).sum() + (away[0][edges[1]] <= tolerance_mm).sum()
-    return float(near / (edges[0].sum() + edges[1].sum()))
-
-
-def _box_of(mask: np.ndarray) -> tuple[slice, ...]:
-    """The smallest box around True."""
-    found = ndimage.find_objects(mask.astype(np.uint8))
-    return found[0] if found else tuple(slice(0, 0) for _ in mask.shape)
 
 
 def constants() -> dict[str, Any]:

@@ -9,6 +9,7 @@ from repcore.specs import (
     ObjectiveSpec,
     RecipeSpec,
     SystemSpec,
+    TaskSpec,
     TensorSpec,
     ViewsSpec,
 )
@@ -122,9 +123,20 @@ CHECKPOINTS = (
         target=f"{PACKAGE}.checkpoints.swin:convert",
         sniff=f"{PACKAGE}.checkpoints.swin:sniff",
         encoder="swin-unetr",
-        options={"crop_edge": ()},
+        options={"crop_edge": (), "kind": ("class",)},
         files=("model_swinvit.pt", "VoCo_B_SSL_head.pt"),
         licence="that of the weights' source",
+    ),
+)
+
+TASKS = (
+    TaskSpec(
+        name="segmentation",
+        summary="A class for every voxel through the backbone's U-shaped decoder; cross-entropy and soft Dice",
+        target=f"{PACKAGE}.tasks.segmentation:Segmentation",
+        config=f"{PACKAGE}.configs.segmentation:SegmentationTaskConfig",
+        target_kind="class",
+        target_level="voxel",
     ),
 )
 
@@ -140,24 +152,9 @@ COMMANDS = (
         target=f"{PACKAGE}.commands.alice_match:train_embedding_command",
     ),
     CommandSpec(
-        name="dense",
-        summary="Feature maps of whole scans with affine",
-        target=f"{PACKAGE}.commands.alice_dense:dense_command",
-    ),
-    CommandSpec(
-        name="dense-probe",
-        summary="Linear probe of frozen dense features; Dice and surface Dice",
-        target=f"{PACKAGE}.commands.alice_dense:dense_probe_command",
-    ),
-    CommandSpec(
-        name="segment",
-        summary="Fine-tuning for segmentation with few labelled scans",
-        target=f"{PACKAGE}.commands.alice_dense:segment_command",
-    ),
-    CommandSpec(
         name="landmarks",
         summary="Error in mm of matched organ centres",
-        target=f"{PACKAGE}.commands.alice_dense:landmarks_command",
+        target=f"{PACKAGE}.commands.landmarks:landmarks_command",
     ),
 )
 

@@ -13,6 +13,7 @@ LISTS = f"{PACKAGE}.datasets.volume_lists"
 RENDER = f"{PACKAGE}.rendering.volumes:render"
 EXAMPLES = f"{PACKAGE}.examples.volumes"
 PREPROCESSING = f"{PACKAGE}.preprocessors.volumes"
+VOXEL_BASELINES = f"{PACKAGE}.preprocessors.volume_baselines"
 
 
 def _files(name: str, target: str, sniff: str, summary: str) -> DatasetSpec:
@@ -73,6 +74,12 @@ PREPROCESSORS = (
             "intensity-statistics": f"{PREPROCESSING}:intensity_statistics",
             "coarse-voxels": f"{PREPROCESSING}:coarse_voxels",
         },
+        dense_baselines={
+            "intensities": f"{VOXEL_BASELINES}:intensities",
+            "place": f"{VOXEL_BASELINES}:place",
+            "intensities-and-place": f"{VOXEL_BASELINES}:intensities_and_place",
+        },
+        element_metrics={"surface-dice": f"{PACKAGE}.probes.surface_dice:SurfaceDice"},
     ),
 )
 
@@ -111,5 +118,12 @@ DENSE_WRITERS: tuple[DenseWriterSpec, ...] = (
         target=f"{PACKAGE}.writers.voxel_answers:write_values",
         level="voxel",
         suffixes=(".nii.gz",),
+    ),
+    DenseWriterSpec(
+        name="zarr",
+        summary="Values of every voxel in one zip of zarr, read in parts (needs zarr)",
+        target=f"{PACKAGE}.writers.voxel_answers:write_zarr",
+        level="voxel",
+        suffixes=(".zarr.zip",),
     ),
 )

@@ -20,9 +20,11 @@ from rdkit import Chem
 from rdkit.rdBase import BlockLogs
 
 from repcore.data.accounting import Accounting
+from repcore.data.catalogue import rows_by
 from repcore.data.cells import is_missing
-from repcore.data.groups import group_column, useful_groups
+from repcore.data.groups import group_column, plain_name, useful_groups
 from repcore.data.labels import LabelColumn, read_labels
+from repcore.data.splits import PART_NAMES
 from repcore.errors import DataError, ItemError, closest
 from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
@@ -39,6 +41,7 @@ BLOCK_ROWS = 65_536
 GROUP_WORDS = ("scaffold", "cluster", "series", "chemotype")
 LABEL_CHANGE = "label_kind=class|regression|multilabel"
 MOLECULE_GROUPS = "molecule"
+SPLIT_NAMES = ("split", "set", "subset", "partition", "part")
 TASK_VALUES = (("0", "1"), ("-1", "1"))  # of columns that are tasks of one multilabel set
 
 
@@ -88,6 +91,7 @@ class MoleculeTable:
         self.id_column = self._choose_ids()
         self._group_column = self._choose_groups()
         self._labels, self._joined = self._choose_labels()
+        self._declared = self._declared_parts()
         self.targets: Sequence[TargetSpec] = self._targets()
 
     # ------------------------------------------------------------------------------------------- columns
@@ -109,7 +113,7 @@ class MoleculeTable:
         if isinstance(table, SdfTable):
             column, where = SdfTable.NAME, "title lines"
         names = [with_extension("", cell)[1] for cell in self.all_cells(column)]
-        if all(names) and len(set(names)) == len(names):
+        if names and all(names) and len(set(names)) == len(names):
             self.account.guess("ids", where, "every molecule has one of its own", "dataset.id_column=NAME")
             return column
         return None
@@ -131,6 +135,19 @@ class MoleculeTable:
             "groups", f"column {found!r}", f"{len(set(keys)):,} of them, by its name", "dataset.group=NAME"
         )
         return found
+
+    def _declared_parts(self) -> dict[str, list[int]]:
+        """Rows by the words of a column called split or the like; rows without a word belong to no part."""
+        if len(self._tables) > 1:
+            return {}
+        name = next((one for one in self._tables[0].columns if plain_name(one) in SPLIT_NAMES), None)
+        words = [] if name is None else [None if is_missing(one) else str(one).strip() for one in self.all_cells(name)]
+        found = {word.lower() for word in words if word is not None}
+        if not found or not found <= set(PART_NAMES):
+            return {}
+        parts = rows_by([None if word is None else PART_NAMES[word.lower()] for word in words])
+        self.account.guess("declared splits", f"column {name!r}", "its words name parts of a split")
+        return parts
 
     def _choose_labels(self) -> tuple[list[LabelColumn], list[LabelColumn]]:
         """Labels of their own, and the tasks of ``all-binary``."""
@@ -211,9 +228,9 @@ class MoleculeTable:
 
     @property
     def splits(self) -> Mapping[str, Sequence[int]]:
-        """Declared by files called train, valid and test; empty for one file."""
+        """Declared by files called train, valid and test, or by a column of one file whose words are such names."""
         if self._splits == [""]:
-            return {}
+            return self._declared
         return {split: range(int(self._starts[i]), int(self._starts[i + 1])) for i, split in enumerate(self._splits)}
 
     @cached_property

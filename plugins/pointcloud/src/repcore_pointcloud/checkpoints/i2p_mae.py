@@ -16,11 +16,19 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from repcore.checkpoints.imported import Imported
+from repcore.checkpoints.imported import Imported, ImportedTask
 from repcore.checkpoints.keymap import Drop, KeyMap, LoadReport, Rename, Rule
 from repcore.errors import CheckpointError
-from repcore_pointcloud.configs.i2p_mae import PUBLISHED_ENCODER, PointEncoderConfig
+from repcore.specs import TargetSpec
+from repcore_pointcloud.configs.i2p_mae import (
+    PUBLISHED_ENCODER,
+    PUBLISHED_SHAPE_CLASS,
+    SCANOBJECT_SHAPE_CLASS,
+    PartSegmentationConfig,
+    PointEncoderConfig,
+)
 from repcore_pointcloud.configs.shapes import PointSetConfig
+from repcore_pointcloud.datasets.shape_parts import part_names
 from repcore_pointcloud.encoders.i2p_mae import NAME, HierarchicalPointEncoder
 from repcore_pointcloud.preprocessors.point_set import PointSetPreprocessor
 
@@ -77,6 +85,8 @@ KEYS = KeyMap(
     )
 )
 PUBLISHED_POINTS = PointSetConfig(points=1024)  # of the published probes and classifiers
+PART_POINTS = 2048  # of the published part segmentation
+CLASS_LAYOUT, PARTS_LAYOUT = "fine-tuned classifier", "part segmentation"
 Pooling = Literal["max", "mean", "mean-max", "mean-plus-max"]
 POOLINGS: tuple[Pooling, ...] = ("max", "mean", "mean-max", "mean-plus-max")
 OUTSIDE_ENCODER = (
@@ -115,8 +125,8 @@ def layout_of(state: Mapping[str, Tensor]) -> str:
     if "rec_head.weight" in state or "rec_head_3d.weight" in state:
         return "point-m2ae pre-training"
     if "cls_head_finetune.0.weight" in state:
-        return "fine-tuned classifier"
-    return "part segmentation" if "convs1.weight" in state else "encoder only"
+        return CLASS_LAYOUT
+    return PARTS_LAYOUT if "convs1.weight" in state else "encoder only"
 
 
 def convert(state: Mapping[str, Tensor], source: Path, options: Mapping[str, str]) -> Imported:
@@ -142,16 +152,55 @@ def convert(state: Mapping[str, Tensor], source: Path, options: Mapping[str, str
     layout = layout_of(plain)
     _add_notes(report, layout, config, options)
     heads = {part: below(ours, part) for part in ("objective", "task")}
+    task = fine_tuned_task(heads["task"], layout, options)
+    if task is not None:
+        report.notes.append(f"task: {task.name} of {task.outputs} classes; --classes FILE names them")
+    points = replace(PUBLISHED_POINTS, points=PART_POINTS) if layout == PARTS_LAYOUT else PUBLISHED_POINTS
     return Imported(
         encoder_config=config,
         state=below(ours, "encoder"),
         report=report,
-        preprocessor=PointSetPreprocessor(PUBLISHED_POINTS),
+        preprocessor=PointSetPreprocessor(points),
         preprocessor_name="pointcloud/point-set",
-        preprocessor_config=PUBLISHED_POINTS,
+        preprocessor_config=points,
         heads={part: found for part, found in heads.items() if found},
+        task=task,
         notices=NOTICES,
     )
+
+
+def fine_tuned_task(head: Mapping[str, Tensor], layout: str, options: Mapping[str, str]) -> ImportedTask | None:
+    """The head of a fine-tuned file as the task that computes the same; None for files without one.
+
+    Sizes come from shapes. A head on mean and maximum side by side is that of ScanObjectNN, one on their sum that of
+    ModelNet40; group sizes and local radius are those of the published fine-tuning unless an option says otherwise.
+    """
+    given: dict[str, Any] = {}
+    for name in ("neighbours", "local_radius"):
+        if name in options:
+            given[name] = _three(name, options[name], float if name == "local_radius" else int)
+    if layout == CLASS_LAYOUT and "classifier.8.weight" in head:
+        is_wide = head["classifier.0.weight"].shape[1] == 2 * len(head["norm.weight"])
+        config = replace(
+            SCANOBJECT_SHAPE_CLASS if is_wide else PUBLISHED_SHAPE_CLASS,
+            hidden_widths=(len(head["classifier.0.bias"]), len(head["classifier.4.bias"])),
+            **given,
+        )
+        target, outputs = TargetSpec("class", "class"), len(head["classifier.8.bias"])
+        return ImportedTask(name="shape-class", config=config, target=target, outputs=outputs, state=head)
+    if layout != PARTS_LAYOUT or "points.4.weight" not in head:
+        return None
+    category = head.get("category.0.weight")
+    parts = PartSegmentationConfig(
+        propagation_widths=(len(head["propagations.0.layers.0.bias"]), len(head["propagations.0.layers.1.bias"])),
+        head_widths=(len(head["points.1.bias"]), len(head["points.2.bias"]), len(head["points.3.bias"])),
+        categories=0 if category is None else category.shape[1],
+    )
+    outputs = len(head["points.4.bias"])
+    names = part_names() if outputs == len(part_names()) else ()
+    target = TargetSpec("part", "class", "point", names=names)
+    state = {name: tensor for name, tensor in head.items() if not name.startswith("norm.")}
+    return ImportedTask(name="part-segmentation", config=parts, target=target, outputs=outputs, state=state)
 
 
 def encoder_config(state: Mapping[str, Tensor], options: Mapping[str, str]) -> PointEncoderConfig:

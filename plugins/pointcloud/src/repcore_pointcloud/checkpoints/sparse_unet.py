@@ -14,9 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from repcore.checkpoints.imported import Imported
+from repcore.checkpoints.imported import Imported, ImportedTask
 from repcore.checkpoints.keymap import LoadReport
 from repcore.errors import CheckpointError
+from repcore.evaluation.tasks.dense_configs import DenseClassificationConfig
+from repcore.specs import TargetSpec
 from repcore_pointcloud.checkpoints.sparse_input import (
     MINKOWSKI,
     POINTCEPT,
@@ -57,7 +59,8 @@ def convert_minkowski(state: Mapping[str, Any], source: Path, options: Mapping[s
     """Res16UNet weights of PointContrast, CSC or the FAC / DepthContrast trainer.
 
     Args:
-        options: ``kernel_order`` (``x_fastest`` unless given); ``keep_final=yes`` keeps the last 1 x 1 layer;
+        options: ``kernel_order`` (``x_fastest`` unless given); ``keep_final=yes`` keeps the last 1 x 1 layer as part of
+            the network (pre-training files), ``keep_final=classes`` as the head of a segmentation;
             ``channels``, ``voxel_size_m``, ``colour_scale``: what feeds the network.
 
     Raises:
@@ -68,7 +71,10 @@ def convert_minkowski(state: Mapping[str, Any], source: Path, options: Mapping[s
     tensors, dropped = _selected(given)
     order: Any = options.get("kernel_order", "x_fastest")
     ours, renamed = res16unet_state(tensors, order)
-    if options.get("keep_final", "no") != "yes":
+    keep, task = options.get("keep_final", "no"), None
+    if keep == "classes":
+        task = segmentation_head(ours, renamed)
+    elif keep != "yes":
         for name in [one for one in ours if one.startswith("final.")]:
             del ours[name]
         dropped |= {old: "last layer belongs to the old task" for old, new in renamed.items() if "final." in new}
@@ -76,7 +82,7 @@ def convert_minkowski(state: Mapping[str, Any], source: Path, options: Mapping[s
     config = config_of(ours, width_changes_at="block", epsilon=1e-5)
     report = LoadReport(str(source), "pointcloud/sparse-unet", renamed, dropped)
     published = TRAINER if tensors is not given else MINKOWSKI
-    return _imported(config, ours, report, scene_config(config.input_width, published, options))
+    return _imported(config, ours, report, scene_config(config.input_width, published, options), task)
 
 
 def convert_pointcept(state: Mapping[str, Any], source: Path, options: Mapping[str, str]) -> Imported:
@@ -96,16 +102,44 @@ def convert_pointcept(state: Mapping[str, Any], source: Path, options: Mapping[s
         short = name
         for prefix in PREFIXES:
             short = short.removeprefix(prefix)
-        if short.split(".")[0] in ("final", "mask_token", "color_head", "normal_head", "seg_head"):
+        if short.split(".")[0] in ("mask_token", "color_head", "normal_head"):
             dropped[name] = "head of the old task"
             continue
         ours[short], renamed[name] = value, short
     ours = pointcept_state(ours)
     if options.get("axis_order", "xyz") == "zyx":
         ours = {name: from_zyx(value) if value.ndim == 5 else value for name, value in ours.items()}
+    task = segmentation_head(ours, renamed)
+    for name in [one for one in ours if one.startswith("final.")]:  # not the head where there is another
+        del ours[name]
+        dropped |= {old: "head of the old task" for old, new in renamed.items() if new == name}
+    renamed = {old: new for old, new in renamed.items() if not new.startswith("final.")}
     config = config_of(ours, width_changes_at="down-convolution", epsilon=1e-3)
     report = LoadReport(str(source), "pointcloud/sparse-unet", renamed, dropped)
-    return _imported(config, ours, report, scene_config(config.input_width, POINTCEPT, options))
+    return _imported(config, ours, report, scene_config(config.input_width, POINTCEPT, options), task)
+
+
+def segmentation_head(ours: dict[str, Tensor], renamed: dict[str, str]) -> ImportedTask | None:
+    """The head of a segmentation network as core's task about points; taken out of ``ours``, renamed in ``renamed``.
+
+    It is a linear layer on the features of a point, or a convolution of width 1 that does the same.
+    """
+    name = next((one for one in ("seg_head", "final") if f"{one}.weight" in ours), None)
+    if name is None:
+        return None
+    weight = ours.pop(f"{name}.weight")
+    weight = weight.reshape(len(weight), -1)
+    bias = ours.pop(f"{name}.bias", torch.zeros(len(weight)))
+    for old, new in list(renamed.items()):
+        if new in (f"{name}.weight", f"{name}.bias"):
+            renamed[old] = f"task.classifier.1.{new.rpartition('.')[2]}"
+    return ImportedTask(
+        name="point-classification",
+        config=DenseClassificationConfig(tokens="voxel", width=weight.shape[1], values=tuple(range(len(weight)))),
+        target=TargetSpec("class", "class", "point"),
+        outputs=len(weight),
+        state={"classifier.1.weight": weight, "classifier.1.bias": bias},
+    )
 
 
 def pointcept_state(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -124,7 +158,11 @@ def pointcept_state(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _imported(
-    config: SparseUNetConfig, state: Mapping[str, Tensor], report: LoadReport, scene: SceneConfig
+    config: SparseUNetConfig,
+    state: Mapping[str, Tensor],
+    report: LoadReport,
+    scene: SceneConfig,
+    task: ImportedTask | None = None,
 ) -> Imported:
     """Check that the encoder takes the weights, and say what feeds it."""
     with torch.device("meta"):
@@ -143,7 +181,7 @@ def _imported(
         f"fed with {', '.join(scene.channels)} at {scene.voxel_size_m} m a voxel, colours times {scene.colour_scale:g}"
         ": the published recipe, as the file does not say; --option channels=, voxel_size_m=, colour_scale= set it"
     )
-    return Imported(encoder_config=config, state=state, report=report, notices=NOTICE, **feeding(scene))
+    return Imported(encoder_config=config, state=state, report=report, task=task, notices=NOTICE, **feeding(scene))
 
 
 def config_of(state: Mapping[str, Tensor], *, width_changes_at: Any, epsilon: float) -> SparseUNetConfig:

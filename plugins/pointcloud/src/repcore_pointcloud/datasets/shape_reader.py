@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from repcore.data.catalogue import CatalogueReader, Row
@@ -21,6 +22,14 @@ class ShapeReader(CatalogueReader[ReadCloud, PointCloud]):
 
     def read(self, row: Row[ReadCloud]) -> PointCloud:
         return row.source()
+
+    def sample(self, row: Row[ReadCloud], content: PointCloud) -> Sample:
+        """A cloud, with the labels of its points where the file holds the one that the data set names."""
+        sample = super().sample(row, content)
+        names = [one.name for one in self.targets if one.level == "point"]
+        if not names or content.labels is None:
+            return sample
+        return replace(sample, targets={**sample.targets, names[0]: content.labels})
 
     def size_of(self, content: PointCloud) -> int:
         return content.points.nbytes

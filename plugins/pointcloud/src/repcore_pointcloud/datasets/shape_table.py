@@ -12,6 +12,7 @@ from typing import Any
 from repcore.data.accounting import Accounting
 from repcore.data.groups import group_column
 from repcore.data.labels import read_labels
+from repcore.data.names import composed, nearly
 from repcore.data.splits import PART_NAMES
 from repcore.data.tables import MISSING_WORDS, Table
 from repcore.errors import DataError, closest
@@ -69,6 +70,7 @@ def table_labels(table: Table, ids: Sequence[str], config: ShapeFolderConfig, ac
             hint="dataset.file_column=NAME",
         )
     names = [_text(cell) for cell in table.slice(0, len(table), file_column)]
+    _refuse_contradictions(table, names)
     row_of = _rows_of_files(names, ids)
     missing = [name for row, name in enumerate(names) if name is not None and row not in set(row_of.values())]
     if not row_of:
@@ -76,6 +78,7 @@ def table_labels(table: Table, ids: Sequence[str], config: ShapeFolderConfig, ac
             f"no row of {table.path.name} names a file of the folder",
             first_row=names[0],
             first_file=ids[0],
+            meaning=nearly([one for name in ids for one in (name, Path(name).stem)], [one for one in names if one]),
             did_you_mean=closest(str(names[0]), ids),
             hint="dataset.file_column names the column; paths start at the folder",
         )
@@ -100,11 +103,30 @@ def table_labels(table: Table, ids: Sequence[str], config: ShapeFolderConfig, ac
     return FileLabels(targets, labels, words, keys, remarks)
 
 
+def _refuse_contradictions(table: Table, names: Sequence[str | None]) -> None:
+    """Rows of one file that say the same are one; of rows that do not, none may silently win.
+
+    Raises:
+        DataError: two rows of one file differ.
+    """
+    first: dict[str, int] = {}
+    columns = {name: table.slice(0, len(table), name) for name in table.columns}
+    for row, name in enumerate(names):
+        if name is None or first.setdefault(name, row) == row:
+            continue
+        odd = next((column for column, cells in columns.items() if cells[row] != cells[first[name]]), None)
+        if odd is not None:
+            both = " and ".join(repr(columns[odd][one]) for one in (first[name], row))
+            raise DataError(
+                f"{table.path.name} says of {name!r} in column {odd!r} both {both}", rows=f"{first[name]}, {row}"
+            )
+
+
 def _rows_of_files(names: Sequence[str | None], ids: Sequence[str]) -> dict[str, int]:
     """File id -> row of the table; a short name counts only where it is unique."""
-    exact = {name.removeprefix("./"): row for row, name in enumerate(names) if name is not None}
-    found = {one: exact[one] for one in ids if one in exact}
-    for short in (lambda one: Path(one).name, lambda one: Path(one).stem):
+    exact = {composed(name).removeprefix("./"): row for row, name in enumerate(names) if name is not None}
+    found = {one: exact[composed(one)] for one in ids if composed(one) in exact}
+    for short in (lambda one: composed(Path(one).name), lambda one: composed(Path(one).stem)):
         times = Counter(short(one) for one in ids)
         for one in ids:
             if one not in found and times[short(one)] == 1 and short(one) in exact:

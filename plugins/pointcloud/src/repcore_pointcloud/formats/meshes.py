@@ -1,4 +1,4 @@
-"""Meshes, and clouds in files of mesh programs: PLY by plyfile; OBJ, OFF, STL, GLB and GLTF by trimesh.
+"""Meshes, and clouds in files of mesh programs: PLY; OBJ, OFF, STL, GLB and GLTF by trimesh.
 
 Symbols: n vertices, F faces.
 """
@@ -14,14 +14,10 @@ from typing import Any
 import numpy as np
 
 from repcore.errors import ItemError
+from repcore_pointcloud.formats.ply import Columns, Lists, read_elements
 from repcore_pointcloud.formats.table import RawColumns
 
 SUFFIXES = (".ply", ".obj", ".off", ".stl", ".glb", ".gltf")
-HEADER_BYTES = 1 << 20
-PLY_BYTES = {
-    "short": 2, "ushort": 2, "int": 4, "uint": 4, "float": 4, "double": 8, "int16": 2, "uint16": 2, "int32": 4,
-    "uint32": 4, "float32": 4, "float64": 8,
-}  # fmt: skip
 FACE_LISTS = ("vertex_indices", "vertex_index")
 
 
@@ -33,57 +29,23 @@ def read_ply(path: Path) -> RawColumns:
     Raises:
         ItemError: ``corrupt``, ``empty``.
     """
-    from plyfile import PlyData, PlyParseError
-
-    _check_promise(path)
-    try:
-        file = PlyData.read(str(path))
-    except PlyParseError as error:
-        raise ItemError("corrupt", f"{path.name} cannot be read: {error}") from error
-    elements = {element.name: element for element in file.elements}
+    elements = read_elements(path)
     if "vertex" not in elements:
         raise ItemError("empty", f"{path.name} has no vertices, only {', '.join(elements) or 'a header'}")
-    vertex = elements["vertex"].data
-    columns = {name: np.asarray(vertex[name]) for name in vertex.dtype.names}
-    columns = {name: values for name, values in columns.items() if values.dtype.kind != "O"}
-    faces = _triangles(elements["face"].data) if "face" in elements and elements["face"].count else None
-    return RawColumns(columns, faces=faces)
+    columns = {name: values for name, values in elements["vertex"].items() if isinstance(values, np.ndarray)}
+    return RawColumns(columns, faces=_triangles(elements.get("face", {})))
 
 
-def _check_promise(path: Path) -> None:
-    """Every element takes bytes; a header that announces more elements than the file has room for is damaged.
-
-    Raises:
-        ItemError: ``corrupt``.
-    """
-    with path.open("rb") as file:
-        head = file.read(HEADER_BYTES)
-    end = head.find(b"end_header")
-    if end < 0:
-        return  # no header: plyfile says so
-    is_text, left, needed = b"format ascii" in head[:end], path.stat().st_size - end, 0
-    size, count = 0, 0
-    for words in (line.split() for line in head[:end].splitlines()):
-        if words[:1] == [b"element"] and len(words) == 3 and words[2].isdigit():
-            needed += size * count
-            size, count = 0, int(words[2][:18])
-        elif words[:1] == [b"property"] and len(words) >= 3:
-            kind = words[2] if words[1] == b"list" else words[1]
-            size += 2 if is_text else PLY_BYTES.get(kind.decode("ascii", "replace"), 1)
-    needed += size * count
-    if needed > left + 1:
-        raise ItemError("corrupt", f"{path.name} is cut off: {left:,} bytes for elements that take {needed:,} or more")
-
-
-def _triangles(face: np.ndarray) -> np.ndarray | None:
-    """Faces of three, four or more corners as triangles (F, 3)."""
+def _triangles(face: Columns) -> np.ndarray | None:
+    """Faces of three, four or more corners as triangles (F, 3); None without faces."""
     import trimesh
 
-    name = next((one for one in FACE_LISTS if one in (face.dtype.names or ())), None)
-    if name is None:
+    corners = next((one for name in FACE_LISTS if isinstance(one := face.get(name), Lists)), None)
+    if corners is None or not len(corners.counts):
         return None
-    corners = [np.asarray(one) for one in face[name]]
-    return np.asarray(trimesh.geometry.triangulate_quads(corners), dtype=np.int64).reshape(-1, 3)
+    if (corners.counts == 3).all():
+        return corners.values.astype(np.int64).reshape(-1, 3)
+    return np.asarray(trimesh.geometry.triangulate_quads(corners.each()), dtype=np.int64).reshape(-1, 3)
 
 
 def read_mesh(path: Path) -> RawColumns:

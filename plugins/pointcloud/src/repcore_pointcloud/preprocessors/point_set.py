@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.spatial import cKDTree
 
 from repcore.errors import ConfigError, ItemError
 from repcore.interfaces import Batch, DatasetReader, Item, Sample
@@ -30,6 +31,7 @@ LINE_TOLERANCE = 1e-6  # second over first singular value below which points lie
 CLEARLY_NO_LINE = 1e-6  # second over first variance above which the slow and exact question need not be asked
 FAR = 1000  # times the median distance from the middle: a stray point, or a wrong unit for some
 D2_PAIRS, D2_BINS = 4096, 24
+NO_CATEGORY = -1
 
 
 class PointSetPreprocessor:
@@ -83,10 +85,40 @@ class PointSetPreprocessor:
         if self.config.normalise:
             points /= radius
         status, reason = self._note(cloud, points, dropped=len(cloud.points) - len(kept))
-        values: dict[str, Any] = {"points": points.astype(np.float32)}
-        if cloud.labels is not None:
-            values["point_labels"] = cloud.labels[kept][chosen]
-        return [Item(values, meta, status, reason)]
+        values: dict[str, Any] = {"points": points.astype(np.float32), "category": _category(sample)}
+        labels = {
+            name: np.asarray(one)[kept][chosen]
+            for name, one in sample.targets.items()
+            if np.shape(one) == (len(cloud.points),)
+        }
+        return [Item(values, meta, status, reason, targets=labels)]
+
+    def restore(self, sample: Sample, items: Sequence[Item], outputs: Sequence[np.ndarray], level: str) -> np.ndarray:
+        """Outputs of the P points of a batch at all points of the file (n, K), in its order.
+
+        A point that was chosen has its own answer (the mean where it was repeated), one that was thinned away that of
+        the nearest chosen point; points without usable coordinates have NaN.
+        """
+        del items, level
+        cloud: PointCloud = sample.inputs
+        points, kept = self._finite(cloud.points)
+        chosen, answers = self.chosen_rows(points), outputs[0].reshape(-1, outputs[0].shape[-1])
+        number = np.bincount(chosen, minlength=len(points))
+        found = np.zeros((len(points), answers.shape[1]))
+        np.add.at(found, chosen, answers)
+        found /= np.maximum(number, 1)[:, None]
+        away = np.flatnonzero(number == 0)
+        if len(away):
+            own = np.flatnonzero(number)
+            found[away] = found[own[cKDTree(points[own]).query(points[away])[1]]]
+        result = np.full((len(cloud.points), answers.shape[1]), np.nan, np.float32)
+        result[kept] = found
+        return result
+
+    def elements(self, sample: Sample, level: str) -> Mapping[str, np.ndarray]:
+        """Coordinates of every point of the file, float64, in its own unit and order."""
+        del level
+        return {name: sample.inputs.points[:, axis].astype(np.float64) for axis, name in enumerate("xyz")}
 
     def _finite(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Usable points and their rows in the file."""
@@ -134,17 +166,18 @@ class PointSetPreprocessor:
             far = int((away > FAR * typical).sum())
             return "far_point", f"{far} points lie more than {FAR:,} times as far out as half of them: a speck is left"
         if dropped:
-            return "points_dropped", f"{dropped} of {len(cloud.points)} points were NaN, infinite or beyond 1e12"
+            said = f"{dropped} of {len(cloud.points)} points were NaN, infinite or beyond 1e12"
+            return "points_dropped", f"{said}; {cloud.remark[1]}" if cloud.remark else said
         coarse = stored_coarsely(cloud.points, far_offset(cloud.points[usable(cloud.points)]))
         return cloud.remark or (("coarse_coordinates", coarse) if coarse else ("ok", ""))
 
     def collate(self, items: Sequence[Item]) -> Batch:
-        """Inputs ``points`` float32 (B, P, 3); target ``part`` int64 (B, P) where points have labels."""
+        """Inputs ``points`` float32 (B, P, 3) and, where every shape has one, ``category`` int64 (B,)."""
         inputs = {"points": torch.from_numpy(np.stack([item.values["points"] for item in items]))}
-        targets = {}
-        if all("point_labels" in item.values for item in items):
-            targets["part"] = torch.from_numpy(np.stack([item.values["point_labels"] for item in items])).long()
-        return Batch(inputs=inputs, size=len(items), targets=targets)
+        categories = [item.values.get("category", NO_CATEGORY) for item in items]
+        if items and NO_CATEGORY not in categories:
+            inputs["category"] = torch.tensor(categories, dtype=torch.int64)
+        return Batch(inputs=inputs, size=len(items))
 
     def cost(self, meta: Mapping[str, Any]) -> int:
         """Points of the item."""
@@ -153,6 +186,14 @@ class PointSetPreprocessor:
     def save(self, folder: Path) -> Mapping[str, Any]:
         del folder
         return {}
+
+
+def _category(sample: Sample) -> int:
+    """Number of the object's category, which part segmentation is told: the data set's own numbering, else the label's;
+    -1 where there is none."""
+    value = sample.meta.get("category", sample.targets.get("category"))
+    known = isinstance(value, int | float | np.number) and np.isfinite(float(value))
+    return int(value) if known else NO_CATEGORY
 
 
 def _is_line(centred: np.ndarray) -> bool:

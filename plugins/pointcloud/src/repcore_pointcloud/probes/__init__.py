@@ -1,1 +1,1 @@
-"""Evaluation protocols of the domain that core has no place for."""
+"""Features of scenes as probes and pictures read them."""

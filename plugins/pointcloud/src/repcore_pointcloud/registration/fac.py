@@ -122,6 +122,8 @@ PREPROCESSORS: tuple[PreprocessorSpec, ...] = (
         produces=VOXELS,
         baselines={"geometry-statistics": f"{PACKAGE}.preprocessors.scene:geometry_statistics"},
         dense_baselines={"hand-crafted": f"{PACKAGE}.preprocessors.scene:point_geometry"},
+        labelled_item=f"{PACKAGE}.views.labelled_look:labelled_look",
+        divisions={name: f"{PACKAGE}.preprocessors.scene_divisions:{name}" for name in ("blocks", "sectors")},
     ),
 )
 VIEWS: tuple[ViewsSpec, ...] = (
@@ -168,7 +170,7 @@ CHECKPOINTS: tuple[CheckpointSpec, ...] = (
         encoder="sparse-unet",
         options={
             "kernel_order": ("x_fastest", "z_fastest"),
-            "keep_final": ("yes", "no"),
+            "keep_final": ("yes", "no", "classes"),
             "channels": (),
             "voxel_size_m": (),
             "colour_scale": (),
@@ -259,16 +261,6 @@ DENSE_WRITERS: tuple[DenseWriterSpec, ...] = (
     ),
 )  # fmt: skip
 COMMANDS: tuple[CommandSpec, ...] = (
-    CommandSpec(
-        name="scene-probe",
-        summary="Linear and nearest-neighbour probes of points and regions, with mean IoU",
-        target=f"{PACKAGE}.commands.scene_probe:scene_probe_command",
-    ),
-    CommandSpec(
-        name="scene-segment",
-        summary="Fine-tuning with 1 % and 10 % of the labels, against random weights",
-        target=f"{PACKAGE}.commands.scene_segment:scene_segment_command",
-    ),
     CommandSpec(
         name="scene-activation",
         summary="Page of point activation maps",

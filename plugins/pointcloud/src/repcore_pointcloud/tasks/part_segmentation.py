@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from repcore.errors import ConfigError, DataError, ShapeError
+from repcore.errors import ConfigError, DataError, ItemError, ShapeError
 from repcore.interfaces import Batch
 from repcore.ops import Op
 from repcore.specs import TargetSpec
@@ -59,7 +59,8 @@ class PartSegmentationTask(nn.Module):
         target: a class target of level ``point``; NaN or ``ignore`` marks points without a label.
 
     Call:
-        batch -> (B, N, K). With ``categories``, ``batch.targets["category"]`` holds the category of each cloud.
+        batch -> (B N, K), cloud after cloud. With ``categories``, ``batch.inputs["category"]`` holds the number of each
+        cloud's category.
         Training batches are stretched, shifted and turned; their points keep their order.
 
     Raises:
@@ -115,7 +116,7 @@ class PartSegmentationTask(nn.Module):
         each = torch.cat(carried, dim=-1)  # (B, N, 3 x last width)
         whole = each.amax(1) + each.mean(1)
         if self.category is not None:
-            number = batch.targets["category"].long().reshape(-1)
+            number = self._categories(batch)
             hot = F.one_hot(number, self.settings.categories).to(each.dtype)
             whole = torch.cat([whole, self.category(hot)], dim=-1)
         values = torch.cat([each, whole[:, None].expand(-1, each.shape[1], -1)], dim=-1)
@@ -124,17 +125,27 @@ class PartSegmentationTask(nn.Module):
             if number_of_layer == "1":
                 values = self.dropout(values)
         out: Tensor = self.points[str(len(self.points))](values)
-        return out
+        return out.flatten(0, 1)
+
+    def _categories(self, batch: Batch) -> Tensor:
+        """Category number of each cloud (B,)."""
+        number = batch.inputs.get("category")
+        most = self.settings.categories - 1
+        if number is None:
+            raise ItemError("no_category", f"this part segmentation is told the category of each shape, 0 .. {most}")
+        if bool((number < 0).any()) or bool((number > most).any()):
+            raise ItemError("no_category", f"category {int(number.max())} is outside 0 .. {most}")
+        return number.reshape(-1)
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """Mean over labelled points; 0 with a graph when there is none.
 
         Args:
-            outputs: (B, N, K). labels: (B, N).
+            outputs: (B N, K). labels: part numbers (B N,) or (B, N).
         """
-        if labels.shape != outputs.shape[:2]:
-            raise ShapeError(f"labels have shape {tuple(labels.shape)}; expected {tuple(outputs.shape[:2])}")
-        flat, rows = labels.reshape(-1), outputs.flatten(0, 1)
+        flat, rows = labels.reshape(-1), outputs
+        if len(flat) != len(rows):
+            raise ShapeError(f"{len(flat)} labels for {len(rows)} points")
         known = ~torch.isnan(flat) if flat.is_floating_point() else torch.ones_like(flat, dtype=torch.bool)
         if self.target.ignore is not None:
             known = known & (flat != self.target.ignore)
@@ -143,5 +154,5 @@ class PartSegmentationTask(nn.Module):
         return F.cross_entropy(rows[known], flat[known].long())
 
     def predict(self, outputs: Tensor) -> Tensor:
-        """Part probabilities (B, N, K)."""
+        """Part probabilities (B N, K)."""
         return outputs.float().softmax(dim=-1)

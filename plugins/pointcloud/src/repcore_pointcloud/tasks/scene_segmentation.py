@@ -9,12 +9,13 @@ Symbols: N points of a batch, K classes, D contrasted channels.
 
 from __future__ import annotations
 
-import numpy as np
+import dataclasses
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from repcore.errors import ConfigError, DataError, ShapeError
+from repcore.evaluation.tasks.dense import DenseClassification, at_elements, flat_tokens, level_tokens
 from repcore.interfaces import Batch
 from repcore.specs import TargetSpec
 from repcore_pointcloud.configs.cluster3dseg import ClusterContrastConfig
@@ -22,11 +23,11 @@ from repcore_pointcloud.configs.scene_segmentation import SceneSegmentationConfi
 from repcore_pointcloud.objectives.cluster3dseg import ClusterContrast
 
 
-class SceneSegmentation(nn.Module):
-    """Linear head on voxel features, spread to points.
+class SceneSegmentation(DenseClassification):
+    """Core's classes of elements on voxel features, with Lovasz-softmax and, where asked for, contrasted sub-clusters.
 
     Args:
-        config: classes and weights of the losses.
+        config: classes and weights of the losses; tokens are those of voxels unless named.
         encoder: with token level ``voxel`` whose ``source`` leads from points to voxels.
         target: class target of level ``point``; ``ignore`` marks points without a label.
 
@@ -35,52 +36,35 @@ class SceneSegmentation(nn.Module):
         ``predict`` gives probabilities (N, K).
 
     Raises:
-        ConfigError: number of classes unknown.
+        ConfigError: fewer than two classes, or an encoder without voxel features.
     """
 
     def __init__(self, config: SceneSegmentationConfig, encoder: nn.Module, target: TargetSpec) -> None:
-        super().__init__()
-        classes = config.classes or len(target.names)
-        if classes < 2:
-            raise ConfigError(f"{classes} classes for target {target.name!r}", hint="task.classes")
-        self.config, self.encoder, self.target, self.classes = config, encoder, target, classes
-        width = int(getattr(encoder, "level_widths", {}).get("voxel", 0))
-        if not width:
-            raise ConfigError(f"encoder {type(encoder).__name__} has no voxel features")
-        self.classifier = nn.Linear(width, classes)
+        width = config.width or getattr(encoder, "level_widths", {}).get("voxel")
+        config = dataclasses.replace(config, tokens=config.tokens or "voxel", width=width)
+        super().__init__(config, encoder, target)
+        self.settings = config
         self.contrast: ClusterContrast | None = None
         if config.cluster_weight:
-            self.projection = nn.Linear(width, config.cluster_width)
+            assert config.width is not None
+            self.projection = nn.Linear(config.width, config.cluster_width)
             self.contrast = ClusterContrast(
                 ClusterContrastConfig(
-                    classes=classes,
+                    classes=self.outputs,
                     feature_width=config.cluster_width,
                     clusters_per_class=config.clusters_per_class,
-                    ignored_label=classes,
+                    ignored_label=self.outputs,
                     reference_compat=config.reference_compat,
                 )
             )
 
-    def fit_targets(self, values: np.ndarray) -> None:
-        """Checks training labels.
-
-        Raises:
-            DataError: one that is no class.
-        """
-        known = np.asarray(values, np.float64).reshape(-1)
-        known = known[~np.isnan(known)]
-        if self.target.ignore is not None:
-            known = known[known != self.target.ignore]
-        if not len(known) or known.min() < 0 or known.max() >= self.classes:
-            raise DataError(f"labels of {self.target.name!r} are not class numbers 0 .. {self.classes - 1}")
-
     def forward(self, batch: Batch) -> Tensor:
-        tokens = self.encoder(batch).tokens["voxel"]
-        rows = tokens.values if tokens.source is None else tokens.values[tokens.source.clamp(min=0)]
+        tokens = level_tokens(self.encoder(batch), self.settings.tokens)
+        rows = flat_tokens(tokens)
         parts = [self.classifier(rows)]
         if self.contrast is not None:
             parts.append(self.projection(rows))
-        return torch.cat(parts, dim=1)
+        return at_elements(tokens, torch.cat(parts, dim=1))
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy over labelled points, plus the weighted others; 0 with a gradient without labelled points.
@@ -88,32 +72,32 @@ class SceneSegmentation(nn.Module):
         Raises:
             ShapeError: other numbers of points and labels.
         """
-        if len(labels) != len(outputs):
-            raise ShapeError(f"{len(labels)} labels for {len(outputs)} points")
-        known = labels >= 0
-        if self.target.ignore is not None:
-            known = known & (labels != self.target.ignore)
+        total = super().loss(outputs[:, : self.outputs], labels)
+        numbers, known = self.classes(labels.reshape(-1))
+        known = known & torch.isfinite(outputs.detach()).all(1)
         if not bool(known.any()):
-            return outputs.sum() * 0.0
-        logits, classes = outputs[known, : self.classes], labels[known].long()
-        total = F.cross_entropy(logits, classes)
-        if self.config.lovasz_weight:
-            total = total + self.config.lovasz_weight * lovasz_softmax(logits.softmax(1), classes)
+            return total
+        logits, classes = outputs[known, : self.outputs], numbers[known]
+        if self.settings.lovasz_weight:
+            total = total + self.settings.lovasz_weight * lovasz_softmax(logits.softmax(1), classes)
         if self.contrast is not None:
-            features = outputs[known, self.classes :]
-            if self.training:  # anchors are the first that fit; points stand in the order of their voxels
-                order = torch.randperm(len(classes), device=classes.device)
-                features, classes, logits = features[order], classes[order], logits[order]
-            terms = self.contrast(features, classes, logits.argmax(1))
-            if torch.is_grad_enabled() and self.training:
-                anchors = F.normalize(features.detach(), dim=1)[terms.anchor_index]
-                self.contrast.update(anchors, terms.sub_labels)
-            total = total + self.config.cluster_weight * terms.loss
+            total = total + self.settings.cluster_weight * self._contrasted(self.contrast, outputs[known], classes)
         return total
+
+    def _contrasted(self, contrast: ClusterContrast, outputs: Tensor, classes: Tensor) -> Tensor:
+        features, logits = outputs[:, self.outputs :], outputs[:, : self.outputs]
+        if self.training:  # anchors are the first that fit; points stand in the order of their voxels
+            order = torch.randperm(len(classes), device=classes.device)
+            features, classes, logits = features[order], classes[order], logits[order]
+        terms = contrast(features, classes, logits.argmax(1))
+        if torch.is_grad_enabled() and self.training:
+            anchors = F.normalize(features.detach(), dim=1)[terms.anchor_index]
+            contrast.update(anchors, terms.sub_labels)
+        return terms.loss
 
     def predict(self, outputs: Tensor) -> Tensor:
         """Class probabilities (N, K)."""
-        return outputs[:, : self.classes].float().softmax(dim=-1)
+        return outputs[:, : self.outputs].float().softmax(dim=-1)
 
 
 def lovasz_softmax(probabilities: Tensor, labels: Tensor) -> Tensor:

@@ -80,9 +80,7 @@ def changed_cloud(item: Item, generator: np.random.Generator, *, change: CloudCh
     shake = change.jitter * np.clip(generator.standard_normal(points.shape), -3.0, 3.0)
     points = points + radius * shake + (0.0 if normalise else centre)
     values = {**item.values, "points": points.astype(np.float32)}
-    if "point_labels" in values:
-        values["point_labels"] = values["point_labels"][rows]
-    return replace(item, values=values)
+    return replace(item, values=values, targets={name: labels[rows] for name, labels in item.targets.items()})
 
 
 def _side(points: np.ndarray, share: float, generator: np.random.Generator) -> np.ndarray:

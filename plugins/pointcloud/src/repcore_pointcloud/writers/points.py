@@ -14,6 +14,7 @@ import numpy as np
 
 from repcore.errors import ConfigError, DataError
 from repcore.interfaces import DenseAnswer
+from repcore_pointcloud.formats.ply import ply_bytes
 
 PALETTE = np.array(
     [[127, 127, 127], [31, 119, 180], [255, 127, 14], [44, 160, 44], [214, 39, 40], [148, 103, 189], [140, 86, 75],
@@ -24,7 +25,13 @@ LABEL_CLASSES = 65_536  # SemanticKITTI keeps the class in the lower 16 bits and
 
 
 def columns(answer: DenseAnswer) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Coordinates float64 (N, 3) and named columns (N,): label, probability and colour of a class, else values."""
+    """Coordinates float64 (N, 3) and named columns (N,): label, probability and colour of a class, else values.
+
+    Raises:
+        DataError: the model's preprocessor gives no coordinates beside its answers.
+    """
+    if not {"x", "y", "z"} <= set(answer.elements):
+        raise DataError(f"answers about {answer.sample.id} come without coordinates", hint="--format npz")
     xyz = np.stack([answer.elements[name] for name in "xyz"], axis=1)
     outputs = np.nan_to_num(answer.outputs)
     if answer.target is None or answer.target.kind != "class":
@@ -44,8 +51,6 @@ def columns(answer: DenseAnswer) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
 def write_ply(path: Path, answer: DenseAnswer) -> None:
     """Binary PLY: x y z (float64 where float32 would lose a millimetre), label, probability, colour of the class."""
-    from plyfile import PlyData, PlyElement
-
     xyz, named = columns(answer)
     kind = "f4" if np.allclose(xyz.astype(np.float32), xyz, rtol=0, atol=1e-4, equal_nan=True) else "f8"
     layout = [(name, kind) for name in "xyz"] + [(name, values.dtype.str[1:]) for name, values in named.items()]
@@ -54,8 +59,7 @@ def write_ply(path: Path, answer: DenseAnswer) -> None:
         table[name] = xyz[:, axis]
     for name, values in named.items():
         table[name] = values
-    with path.open("wb") as file:
-        PlyData([PlyElement.describe(table, "vertex")]).write(file)
+    path.write_bytes(ply_bytes(table))
 
 
 def write_las(path: Path, answer: DenseAnswer) -> None:

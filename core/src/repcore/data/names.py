@@ -1,0 +1,43 @@
+"""Names that people write in several ways: accents composed or not, upper and lower case, leading zeros, blanks.
+
+File systems store an accented letter as one sign or as two (macOS), tables as one: such names are the same name.
+Case and leading zeros may tell things apart; where they alone keep two lists from matching, that is said.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+_ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
+
+
+def composed(text: str) -> str:
+    """A name with accented letters as one sign each (Unicode NFC)."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def loose(text: str) -> str:
+    """A name without what people write differently: case, leading zeros of numbers, blanks around it, ``1.0``."""
+    plain = composed(text).strip().casefold()
+    return _ZEROS.sub("", re.sub(r"^(\d+)\.0$", r"\1", plain))
+
+
+def nearly(have: Iterable[str], wanted: Sequence[str]) -> str:
+    """How two lists of names that do not match would, in words; empty where they would not.
+
+    Args:
+        have: names that are there.
+        wanted: names that were looked for and are not among them.
+    """
+    by_loose: dict[str, str] = {}
+    for name in have:
+        by_loose.setdefault(loose(name), name)
+    pairs = [(name, by_loose[loose(name)]) for name in wanted if loose(name) in by_loose]
+    if not pairs:
+        return ""
+    wanted_name, there = pairs[0]
+    same_case = composed(wanted_name).strip().casefold() == composed(there).strip().casefold()
+    differ = "upper and lower case" if same_case else "leading zeros or the way of writing numbers"
+    return f"{len(pairs):,} of {len(wanted):,} differ in {differ} only ({wanted_name!r} and {there!r})"

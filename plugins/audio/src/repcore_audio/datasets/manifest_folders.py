@@ -1,0 +1,131 @@
+"""A folder whose own tables name its recordings, as one list: Common Voice, Kaggle, ``metadata.csv`` beside clips.
+
+A table called after a part of a split (``train.tsv``, ``dev.tsv``) declares it. A recording that several tables name is
+one row, of the first that belongs to a part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from repcore.data.accounting import Accounting
+from repcore.data.catalogue import files_below
+from repcore.data.groups import plain_name
+from repcore.data.splits import PART_NAMES
+from repcore.data.tables import table_suffix
+from repcore.errors import DataError
+from repcore_audio.datasets.locating import Locator
+from repcore_audio.datasets.manifest_tables import JSON_SUFFIXES, Cells, path_column, read_cells
+from repcore_audio.datasets.recordings import SUFFIXES
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".parquet")
+PATH = "path"
+SPLIT = "split"
+LEAST_NAMED = 0.5  # share of the recordings below that the tables have to name
+MOST_TABLES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A table that names recordings: its cells, the column that does, and the part that its own name tells."""
+
+    path: Path
+    cells: Cells
+    column: str
+
+    @property
+    def part(self) -> str:
+        """Part of a split by the table's name; empty where it tells none."""
+        found = {PART_NAMES[word] for word in plain_name(self.path.stem).split("_") if word in PART_NAMES}
+        return found.pop() if len(found) == 1 else ""
+
+
+def tables_in(root: Path) -> list[Path]:
+    """Tables and JSON lists that lie in the folder itself."""
+    found = sorted(one for one in root.iterdir() if one.is_file() and not one.name.startswith("."))
+    return [one for one in found if table_suffix(one) in TABLE_SUFFIXES or one.suffix.lower() in JSON_SUFFIXES]
+
+
+def naming_tables(root: Path, account: Accounting) -> list[Named]:
+    """Tables of a folder in which a column names recordings that are there; tells ``account`` of each."""
+    found = []
+    locator = Locator(root)
+    for path in tables_in(root)[:MOST_TABLES]:
+        own = Accounting(root)
+        try:
+            cells = read_cells(path, own)
+            column = path_column(cells, root, own)
+        except DataError:
+            continue
+        names = [] if column is None else [name for name in cells.texts(column)[:40] if name]
+        if column is not None and any(locator.find(name)[1] is None for name in names):
+            account.add(own)
+            found.append(Named(path, cells, column))
+        else:
+            account.ignore(path, "a table that names none of the recordings")
+    return found
+
+
+def names_enough(root: Path) -> bool:
+    """Whether a folder's tables name at least half of the recordings below it."""
+    found = naming_tables(root, Accounting(root))
+    if not found:
+        return False
+    names = {PurePosixPath(str(name)).name for one in found for name in one.cells.texts(one.column) if name}
+    return len(names) >= LEAST_NAMED * len(files_below(root, SUFFIXES))
+
+
+def read_folder(root: Path, account: Accounting) -> Cells:
+    """All tables of a folder as one; the column of recordings is called ``path``, parts of a split ``split``.
+
+    Raises:
+        DataError: no table names recordings.
+    """
+    tables = naming_tables(root, account)
+    if not tables:
+        raise DataError(f"{str(root)!r} has no table that names its recordings", hint="--reader audio/folder")
+    has_parts = len({one.part for one in tables} - {""}) > 1
+    if has_parts:
+        account.guess("split", ", ".join(sorted({one.part for one in tables} - {""})), "tables are called after them")
+    columns: dict[str, list[Any]] = {PATH: []}
+    problems: dict[int, str] = {}
+    owners: dict[str, Path] = {}
+    for one in sorted(tables, key=lambda table: (has_parts and not table.part, table.path.name)):
+        _append(columns, problems, owners, one, one.part if has_parts else "")
+    repeated = sum(len(one.cells) for one in tables) - len(columns[PATH])
+    if repeated:
+        account.note(f"{repeated:,} rows name a recording that another table names, too: one row is kept")
+    _cover(root, columns[PATH], account)
+    return Cells(columns, problems)
+
+
+def _append(
+    columns: dict[str, list[Any]], problems: dict[int, str], owners: dict[str, Path], one: Named, part: str
+) -> None:
+    """Rows of a table below those of the tables before it, without recordings that one of those has."""
+    names = one.cells.texts(one.column)
+    rows = [row for row, name in enumerate(names) if owners.setdefault(name or f"row-{row}", one.path) == one.path]
+    first, count = len(columns[PATH]), len(rows)
+    given: dict[str, Sequence[Any]] = {(PATH if name == one.column else name): column
+                                       for name, column in one.cells.columns.items()}  # fmt: skip
+    for name, column in given.items():
+        held = columns.setdefault(name, [None] * first)
+        held += [column[row] for row in rows]
+    if part and SPLIT not in given:
+        columns.setdefault(SPLIT, [None] * first).extend([part] * count)
+    for held in columns.values():
+        held += [None] * (first + count - len(held))
+    problems.update({first + place: one.cells.problems[row] for place, row in enumerate(rows)
+                     if row in one.cells.problems})  # fmt: skip
+
+
+def _cover(root: Path, names: Sequence[Any], account: Accounting) -> None:
+    """Recordings that no table names are left out, and said."""
+    named = {PurePosixPath(str(name).replace("\\", "/")).name.lower() for name in names if name is not None}
+    stems = {PurePosixPath(name).stem for name in named}
+    for file in files_below(root, SUFFIXES, account=account):
+        if file.name.lower() not in named and file.stem.lower() not in stems:
+            account.ignore(file, "a recording that no table names (--reader audio/folder takes all)")

@@ -1,0 +1,202 @@
+"""What holds in every domain: `inspect` says what is wrong and proposes what runs; names stay names however stored."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+
+from repcore import registry
+from repcore.cli.main import run
+from repcore.data.readers import open_data
+from tests.field.audio_inputs import tone, write
+
+SMILES = ["CCO", "CCN", "CCC", "c1ccccc1", "CC(=O)O", "CCCl", "OCCO", "CC(C)O", "c1ccncc1", "CCOC"]
+DECOMPOSED = unicodedata.normalize("NFD", "é")
+
+
+def molecules(folder: Path) -> Path:
+    """A German export: byte order mark, semicolons, decimal commas, one broken molecule, one twice."""
+    rows = [f"{one};{number},5" for number, one in enumerate([*SMILES, "CCO", "C1CC"])]
+    (folder / "m.csv").write_text("smiles;y\r\n" + "\r\n".join(rows) + "\r\n", encoding="utf-8-sig")
+    return folder / "m.csv"
+
+
+def graphs(folder: Path) -> Path:
+    """One large graph; its percentages are no numbers."""
+    lines = [f"n{one},n{(one * step + 1) % 40},{one}.{step}%" for one in range(40) for step in (1, 7)]
+    (folder / "g.csv").write_text("source,target,share\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    return folder / "g.csv"
+
+
+def audio(folder: Path) -> Path:
+    """Two classes; a recording that is cut off, a silent one, one in both parts of the split."""
+    for part in ("train", "test"):
+        for number in range(3):
+            write(folder / "a" / part / "dog" / f"{part}{number}.wav", tone(seed=number + 7 * (part == "test")))
+            write(folder / "a" / part / "cat" / f"{part}{number}.wav", tone(hertz=700, seed=number + 30 * len(part)))
+    write(folder / "a" / "test" / "dog" / "copy.wav", tone(seed=0))
+    write(folder / "a" / "train" / "cat" / "silent.wav", np.zeros(8000, np.float32))
+    whole = (folder / "a" / "train" / "cat" / "train0.wav").read_bytes()
+    (folder / "a" / "train" / "cat" / "cut.wav").write_bytes(whole[: len(whole) // 2])
+    return folder / "a"
+
+
+def medical3d(folder: Path) -> Path:
+    """Scans, a mask without a scan, a file that is cut off, values without their header."""
+    (folder / "m").mkdir()
+    for number in range(3):
+        values = np.random.default_rng(number).integers(0, 200, (20, 22, 18)).astype(np.int16)
+        nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), folder / "m" / f"case{number}.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(np.ones((20, 22, 18), np.uint8), np.eye(4)), folder / "m" / "other_seg.nii.gz")
+    whole = (folder / "m" / "case0.nii.gz").read_bytes()
+    (folder / "m" / "cut.nii.gz").write_bytes(whole[: len(whole) // 2])
+    (folder / "m" / "lost.img").write_bytes(bytes(900))
+    return folder / "m"
+
+
+def pointcloud(folder: Path) -> Path:
+    """Clouds in folders of their classes; a header that promises a terabyte, an empty file."""
+    for number in range(6):
+        points = np.random.default_rng(number).uniform(-1, 1, (300, 3))
+        place = folder / "p" / "ab"[number % 2] / f"{number}.xyz"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        np.savetxt(place, points, fmt="%.4f")
+    header = "ply\nformat binary_little_endian 1.0\nelement vertex 1000000000000\nproperty float x\nproperty float y\n"
+    (folder / "p" / "a" / "huge.ply").write_bytes(f"{header}property float z\nend_header\n".encode() + bytes(600))
+    (folder / "p" / "b" / "nothing.xyz").write_bytes(b"")
+    return folder / "p"
+
+
+PLANTED: dict[str, tuple[Callable[[Path], Path], dict[str, int], tuple[str, ...]]] = {
+    "molecules": (molecules, {"invalid_smiles": 1}, ("1 rows repeat",)),
+    "graphs": (graphs, {}, ("'share': left out", "too few to train on")),
+    "audio": (audio, {"truncated": 1, "silent": 1}, ("more than one declared split",)),
+    "medical3d": (medical3d, {"corrupt": 1}, ("1 of 6 files are unreadable", "1 of 6 files are ignored")),
+    "pointcloud": (pointcloud, {"corrupt": 1, "empty": 1}, ("2 of 8 rows are not clean",)),
+}
+
+
+@pytest.mark.parametrize("domain", list(PLANTED))
+def test_inspect_names_what_is_wrong_and_what_it_proposes_runs(
+    domain: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build, expected, words = PLANTED[domain]
+    assert run(["inspect", str(build(tmp_path)), "--domain", domain, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {name: found["status"].get(name, 0) for name in expected} == expected
+    for word in words:
+        assert any(word in warning for warning in found["warnings"]), found["warnings"]
+    assert found["next"].startswith("repcore ")
+    command = shlex.split(found["next"].removeprefix("repcore ").partition(" (or")[0])
+    assert run([*command, "--dry-run", "trainer.steps=1"]) == 0, capsys.readouterr().err
+
+
+def test_too_little_is_not_sent_to_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "a b" / "one.wav")
+    assert run(["inspect", str(tmp_path / "a b"), "--domain", "audio", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["next"]
+    assert told.startswith("more data (1 usable row is too few to train on); to embed it: repcore embed MODEL '")
+
+
+def _clip(path: Path) -> None:
+    write(path, tone(seed=len(str(path))))
+
+
+def _cloud(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savetxt(path, np.random.default_rng(len(str(path))).uniform(-1, 1, (300, 3)), fmt="%.4f")
+
+
+def _film(path: Path) -> None:
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = np.random.default_rng(len(str(path))).integers(0, 255, (64, 64), np.uint8)
+    Image.fromarray(values).save(path)
+
+
+FILES: dict[str, tuple[Callable[[Path], None], str, str]] = {
+    "audio": (_clip, ".wav", "class"),
+    "pointcloud": (_cloud, ".xyz", "class"),
+    "medical3d": (_film, ".png", "folder"),
+}
+
+
+@pytest.mark.parametrize("domain", list(FILES))
+def test_a_class_is_one_however_its_accents_are_stored(domain: str, tmp_path: Path) -> None:
+    make, suffix, label = FILES[domain]
+    for folder in ("é", DECOMPOSED, "x"):
+        for number in range(4):
+            make(tmp_path / folder / f"{number}{len(folder)}{suffix}")
+    _, reader = open_data(registry.default(), str(tmp_path), domain=domain)
+    target: Any = next(one for one in reader.targets if one.name == label)
+    assert target.names == ("x", "é")
+    assert [reader[row].targets[label] for row in range(12)].count(1) == 8
+
+
+def test_labels_are_found_however_names_of_files_are_written(tmp_path: Path) -> None:
+    rows = []
+    for number in range(6):
+        write(tmp_path / f"Ré{number}.WAV", tone(seed=number), format="WAV")
+        rows.append(f"r{DECOMPOSED}{number}.wav,{'ab'[number % 2]}")
+    (tmp_path / "list.csv").write_text("file,label\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    part, reader = open_data(registry.default(), str(tmp_path), domain="audio")
+    assert part.name == "audio/manifest"
+    assert [reader[row].targets["label"] for row in range(6)] == [0, 1] * 3
+
+
+def test_a_table_is_joined_by_names_and_never_by_class_numbers(tmp_path: Path) -> None:
+    for number in range(6):
+        _film(tmp_path / f"{number}.png")
+    rows = "".join(f"{number:04d},{number % 2}\n" for number in range(6))
+    (tmp_path / "l.csv").write_text(f"id,y\n{rows}", encoding="utf-8")
+    with pytest.raises(Exception, match="names 6 files, none of which") as caught:
+        open_data(registry.default(), str(tmp_path), domain="medical3d")
+    assert "6 of 6 differ in leading zeros" in str(caught.value)
+
+
+def test_participants_with_one_scan_each_are_joined(tmp_path: Path) -> None:
+    rows = ["participant_id\tage\tsex"]
+    for number in range(4):
+        place = tmp_path / f"sub-{number:02d}" / "anat" / f"sub-{number:02d}_T1w.nii.gz"
+        place.parent.mkdir(parents=True)
+        nibabel.save(nibabel.Nifti1Image(np.ones((18, 18, 18), np.int16) * number, np.eye(4)), place)
+        rows.append(f"{number:02d}\t{20.5 + number}\t{'MF'[number % 2]}")
+    (tmp_path / "participants.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    _, reader = open_data(registry.default(), str(tmp_path), domain="medical3d")
+    assert [reader[row].targets["age"] for row in range(4)] == [20.5, 21.5, 22.5, 23.5]
+
+
+def test_common_voice_has_labels_groups_and_splits(tmp_path: Path) -> None:
+    head = "client_id\tpath\tsentence\tup_votes\tage\tgender\n"
+    for number in range(9):
+        write(tmp_path / "clips" / f"cv_{number}.wav", tone(seed=number))
+
+    def lines(numbers: Any) -> str:
+        return "".join(
+            f'c{n // 2}\tcv_{n}.wav\tSay "{n}\t2\t{["twenties", "thirties"][n % 2]}\t{["male", ""][n % 2]}\n'
+            for n in numbers
+        )
+
+    for part, numbers in (("train", range(4)), ("dev", (4, 5)), ("test", (6, 7)), ("validated", range(8))):
+        (tmp_path / f"{part}.tsv").write_text(head + lines(numbers), encoding="utf-8")
+    part_read, reader = open_data(registry.default(), str(tmp_path), domain="audio")
+    assert part_read.name == "audio/manifest"
+    ids = [reader.id_of(row) for row in range(len(reader))]  # type: ignore[attr-defined]
+    assert sorted(ids) == [f"cv_{number}.wav" for number in range(8)]
+    parts = {name: sorted(ids[row] for row in rows) for name, rows in reader.splits.items()}
+    assert parts["validation"] == ["cv_4.wav", "cv_5.wav"]
+    assert len(parts["train"]) == 4
+    assert {reader[row].group for row in range(8)} == {"c0", "c1", "c2", "c3"}
+    age = next(one for one in reader.targets if one.name == "age")
+    assert age.names[reader[ids.index("cv_3.wav")].targets["age"]] == "thirties"
+    account: Any = reader.account  # type: ignore[attr-defined]
+    assert account.fate(tmp_path / "clips" / "cv_8.wav")[0] == "ignored"
