@@ -31,6 +31,7 @@ from repcore.registry import Registry
 from repcore.report import findings
 from repcore.report.collect import RunRecord, collect, exported_parameters
 from repcore.report.figures import Figure, curves, diagnostic_figures, similarity_figure
+from repcore.report.finetuned import asked_for, finetuned
 from repcore.report.held_out import HeldOut, held_out
 from repcore.report.map import Colouring, Layout, colourings, layouts
 from repcore.report.markup import safe_markup
@@ -116,7 +117,8 @@ def render_page(record: RunRecord, registry: Registry) -> str:
             embedded=embedded,
             similar=similar,
             probes=probe_results(record.probes),
-            finetune=flat(record.finetune),
+            finetune=finetuned(record),
+            asked=flat(asked_for(record)),
             rejected=_rejected_by_reason(record),
             shown_rejected=record.rejected[:SHOWN_REJECTED],
             settings=settings(record),
