@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from repcore import registry
 from repcore.cli.ending import machine_problem, plugin_behind, unexpected
+from repcore.errors import DataError
+from repcore.files import write_text
+from repcore.outputs import local_output
 from tests.conftest import ROOT, MakeDistribution
+
+NOBODY = 65534
 
 LIST = [sys.executable, "-m", "repcore", "list"]
 
@@ -84,3 +91,33 @@ def test_the_plugin_in_whose_code_an_error_arose_is_named(make_distribution: Mak
         {}["nothing"]
     assert plugin_behind(ours.value) == ""
     registry.default.cache_clear()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become another user")
+def test_another_user_with_a_strict_umask() -> None:
+    """What may not be written is said before work; what is written is the user's own and nobody else's."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as temporary:
+        root = Path(temporary)
+        root.chmod(0o755)
+        (root / "own").mkdir()
+        os.chown(root / "own", NOBODY, NOBODY)
+        (root / "theirs").mkdir(mode=0o755)
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                os.setgroups([])
+                os.setgid(NOBODY)
+                os.setuid(NOBODY)
+                os.umask(0o077)
+                write_text(local_output(root / "own" / "a.txt"), "x")
+                with contextlib.suppress(DataError):
+                    local_output(root / "theirs" / "v.parquet")
+                    code = 2
+                code = 0 if code == 1 else code
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        made = root / "own" / "a.txt"
+        assert (made.read_text(), made.stat().st_uid, made.stat().st_mode & 0o077) == ("x", NOBODY, 0)
+        assert list((root / "theirs").iterdir()) == []

@@ -23,6 +23,7 @@ from repcore.training.run_folder import RunFolder
 
 LOOK_EVERY = 0.5  # seconds between looks at the other processes; Lightning itself kills all, silently, after five
 EXIT_CODE = 2
+EXCHANGE = re.compile(r"gloo|nccl|connection (closed|reset)|Dist\w*Error|ProcessGroup", re.IGNORECASE)
 
 
 class LaunchedProcesses(ClusterEnvironment):
@@ -210,4 +211,10 @@ def explained(trainer: pl.Trainer, error: Exception, resume: str) -> Exception:
         if words:
             return RunError(words, here=f"{type(error).__name__}: {error}".splitlines()[0], hint=resume)
         time.sleep(LOOK_EVERY)
+    if trainer.world_size > 1 and EXCHANGE.search(f"{type(error).__name__} {error}"):
+        return RunError(
+            "the exchange with the other processes of this run has failed; one of them has ended, see its own message",
+            here=f"{type(error).__name__}: {error}".splitlines()[0],
+            hint=resume,
+        )
     return error
