@@ -68,6 +68,20 @@ def repcore_probes() -> list[ProbeSpec]:
             config=f"{PROBES}.dense:DenseLinearConfig",
             target_kinds=("class",),
         ),
+        ProbeSpec(
+            name="dense-frequency@1",
+            summary="The same, intercepts set to how often each class occurs",
+            target=f"{PROBES}.dense:DenseFrequencyProbe",
+            config=f"{PROBES}.dense:DenseLinearConfig",
+            target_kinds=("class",),
+        ),
+        ProbeSpec(
+            name="dense-prototype@1",
+            summary="Nearest class mean of elements, by cosine",
+            target=f"{PROBES}.dense:DensePrototypeProbe",
+            config=f"{PROBES}.dense:DensePrototypeConfig",
+            target_kinds=("class",),
+        ),
     ]
 
 

@@ -241,6 +241,7 @@ class PreprocessorSpec(Spec):
             shows beside the encoder's.
         dense_baselines: name -> ``fn(preprocessor, sample, items, level) -> float array over the sample's elements``:
             the same for labels of elements.
+        element_metrics: name -> class of a metric of answers about elements (``repcore.evaluation.element_metrics``).
         splits: name -> ``fn(inputs: repcore.data.split_plans.SplitInputs, seed) -> ProbeSplit``: the domain's own
             ways to split (scaffolds), for ``--split NAME``; ``inputs.samples`` holds the samples.
     """
@@ -253,6 +254,7 @@ class PreprocessorSpec(Spec):
     version: int = 1
     baselines: Mapping[str, str] = _target_map()
     dense_baselines: Mapping[str, str] = _target_map()
+    element_metrics: Mapping[str, str] = _target_map()
     splits: Mapping[str, str] = _target_map()
 
 

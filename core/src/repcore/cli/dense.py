@@ -62,7 +62,7 @@ def predict_elements(model: Model, reader: DatasetReader, given: dict[str, Any],
 
     from repcore.evaluation.dense_answers import DensePredictor
 
-    predictor = DensePredictor.of(model)
+    predictor = DensePredictor.of(model, given["element_metrics"])
     target = predictor.target
     writer = open_writer(model, reader, given, {"target": target.name}, target.level, target)
     rows = predictor.rows(reader, options, np.arange(writer.rows_done, len(reader)))

@@ -37,6 +37,7 @@ NOT_STORED = ("resume", "out", "device", "as_json")
 @click.option("--ignore", type=int, help="Label value that means unlabelled, of points, voxels, nodes, ...")
 @click.option("--split", default="random", show_default=True, help="Split, as in probe: random, group, scaffold, ...")
 @click.option("--keep-copies-together", is_flag=True, help="Rows with the same content stay on one side of a split.")
+@click.option("--labels", help="Labelled training rows that count: a number or a share such as 5, 0.1 or 10%.")
 @click.option("--folds", type=int, help="Cross-validation with K folds; groups and classes are respected.")
 @click.option("--seeds", type=int, default=1, show_default=True, help="Number of seeds.")
 @click.option("--ensemble", type=int, default=1, show_default=True, help="Networks trained into one model.")
@@ -156,7 +157,25 @@ def _plan(model: Model, rows: LabelledRows, target: TargetSpec, request: dict[st
         word = "group-folds" if grouped else "stratified-folds" if target.kind == "class" else "folds"
         split = f"{word}:{folds}"
     seeds = list(range(request["seeds"]))
-    return split_plan(model.registry, model.folder.preprocessor_name, rows, target, split, seeds)
+    plan = split_plan(model.registry, model.folder.preprocessor_name, rows, target, split, seeds)
+    return _of_few(plan, rows, target, request.get("labels"), seeds)
+
+
+def _of_few(plan: SplitPlan, rows: LabelledRows, target: TargetSpec, labels: str | None, seeds: list[int]) -> SplitPlan:
+    """``--labels N``: so many labelled training rows, and none beside them for validation."""
+    from repcore.data.label_budgets import label_budgets, validated_on_itself, within_budget
+    from repcore.evaluation.probing import classes_shown
+
+    if labels is None:
+        return plan
+    budgets = label_budgets(labels)
+    if len(budgets) > 1:
+        raise ConfigError(
+            f"--labels {labels}: a fine-tuning has one number of labels", hint=f"--labels {budgets[0].word}"
+        )
+    return validated_on_itself(
+        within_budget(plan, budgets[0], rows.labelled(target), seeds, classes_shown(rows, target))
+    )
 
 
 def _open(model: Model, given: dict[str, Any]) -> tuple[Any, Any]:

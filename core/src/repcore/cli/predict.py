@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True,
               help="FILE.csv, .tsv, .parquet or .npz; of elements also a FOLDER with one file a sample.")  # fmt: skip
 @click.option("--format", help="Format of the files in a FOLDER, by name or suffix.")
+@click.option("--metric", "element_metrics", multiple=True, metavar="NAME[:VALUE]",
+              help="Metric of elements that the domain gives (repeatable); all of them by default.")  # fmt: skip
 @click.option("--coverage", type=float, help="Also intervals or sets that hold the truth in this share of cases.")
 @reading_options
 @work_options

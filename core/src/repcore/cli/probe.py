@@ -15,6 +15,7 @@ from repcore.cli.options import device_option, json_option, label_names, reader_
 from repcore.errors import ConfigError
 
 if TYPE_CHECKING:
+    from repcore.data.label_budgets import LabelBudget
     from repcore.evaluation.probing import FeatureSets
     from repcore.evaluation.protocol import ProbeTable
     from repcore.specs import TargetSpec
@@ -31,9 +32,12 @@ JOIN_HINT = "--id-column NAME, the same one as with embed; or --by-position if b
     help='Label columns, comma separated; all that are found by default. A name with a comma: "a, b" in double quotes.',
 )
 @click.option("--protocol", "protocols", multiple=True, help="Probe such as ridge@1, linear@1, knn@1 (repeatable).")
-@click.option("--level", help="Labels of elements: point, voxel, frame, node or edge (protocol dense-linear@1).")
+@click.option("--level", help="Labels of elements: point, voxel, frame, node or edge (dense-linear@1, ...).")
 @click.option("--ignore", type=int, help="Label value that means unlabelled, of elements.")
 @click.option("--share", type=float, help="Share of the labelled training elements of each class, instead of 600.")
+@click.option("--labels", "budgets", help="Labelled training rows that count: numbers or shares such as 1,3,10 or 10%.")
+@click.option("--metric", "element_metrics", multiple=True, metavar="NAME[:VALUE]",
+              help="Metric of elements that the domain gives (repeatable); all of them by default.")  # fmt: skip
 @click.option("--split", default="random", show_default=True, help="random, group, declared, folds:K, column:NAME, "
               "stratified, or one of the domain's own such as scaffold.")  # fmt: skip
 @click.option("--keep-copies-together", is_flag=True, help="Rows with the same content stay on one side of a split.")
@@ -67,8 +71,9 @@ def probe_command(source: Path, **given: Any) -> None:
     names = label_names(given["label"])
     leaks: list[str] = []
     tables = [
-        _probe(features, target, preprocessor, given, seeds, external=is_file, warn=leaks.append)
+        _probe(features, target, preprocessor, given, seeds, budget, external=is_file, warn=leaks.append)
         for target in chosen_targets(features.rows.reader, names)
+        for budget in _budgets(given) or (None,)
     ]
     for leak in dict.fromkeys(leaks):
         reporter.warn(leak)
@@ -89,11 +94,10 @@ def _elements(source: Path, given: dict[str, Any], seeds: list[int], reporter: C
     from repcore.embedding.model import load
     from repcore.evaluation.copied_rows import with_copies
     from repcore.evaluation.dense_answers import named_classes, with_ignored
-    from repcore.evaluation.dense_probing import PROTOCOL, probe_elements
+    from repcore.evaluation.dense_probing import EVERYTHING, PROTOCOL, ElementProbing, probe_elements
+    from repcore.evaluation.element_metrics import element_metrics
     from repcore.evaluation.probing import LabelledOnly, chosen_targets, read_rows, split_plan
 
-    if set(given["protocols"]) - {PROTOCOL}:
-        raise ConfigError(f"--protocol {', '.join(given['protocols'])} is not for elements", expected=PROTOCOL)
     if given["share"] is not None and not 0.0 < given["share"] <= 1.0:
         raise ConfigError(f"--share {given['share']} is outside 0 < share <= 1")
     model = load(source, device=torch_device(given["device"]))
@@ -101,6 +105,12 @@ def _elements(source: Path, given: dict[str, Any], seeds: list[int], reporter: C
     settings = reader_options(given["id_column"], given["settings"])
     reader = model.reader(given["data"], reader=given["reader"], options=settings, labels=names)
     options = InferenceOptions(device=model.device, workers=given["workers"])
+    asked = ElementProbing(
+        protocols=given["protocols"] or (PROTOCOL,),
+        budgets=_budgets(given) or (EVERYTHING,),
+        share=given["share"],
+        metrics=element_metrics(model.registry, model.folder.preprocessor_name, given["element_metrics"]),
+    )
     tables = []
     for one in chosen_targets(reader, names, level_of(given["level"])):
         target = with_ignored(one, given["ignore"])
@@ -111,16 +121,15 @@ def _elements(source: Path, given: dict[str, Any], seeds: list[int], reporter: C
         leak = copies_across(plan, rows.copies, rows.ids)
         if leak:
             reporter.warn(leak)
-        tables.append(
-            probe_elements(model, rows, target, plan, seeds, options, reporter, values=values, share=given["share"])
-        )
+        tables += probe_elements(model, rows, target, plan, seeds, options, reporter, values=values, asked=asked)
     reporter.close()
     written = _write(source, tables, given)
     if given["as_json"]:
         show_json([json.loads(one.to_json()) for one in tables])
         return
+    own = [one.name for one in asked.metrics]
     for table_of_one in tables:
-        _show(table_of_one, None, given["metrics"])
+        _show(table_of_one, None, given["metrics"], ["miou", "dice", *own] if own else None)
     say(f"results: {', '.join(str(path) for path in written)}" if written else "results were not written (no -o)")
 
 
@@ -185,6 +194,7 @@ def _probe(
     preprocessor: str,
     given: dict[str, Any],
     seeds: list[int],
+    budget: LabelBudget | None,
     *,
     external: bool,
     warn: Callable[[str], None],
@@ -201,7 +211,14 @@ def _probe(
         seeds=seeds,
         external=external,
         warn=warn,
+        budget=budget,
     )
+
+
+def _budgets(given: dict[str, Any]) -> tuple[LabelBudget, ...]:
+    from repcore.data.label_budgets import label_budgets
+
+    return label_budgets(given["budgets"]) if given["budgets"] else ()
 
 
 def _write(source: Path, tables: list[ProbeTable], given: dict[str, Any]) -> list[Path]:
@@ -213,10 +230,10 @@ def _write(source: Path, tables: list[ProbeTable], given: dict[str, Any]) -> lis
     return [] if folder is None else write_tables(folder, tables, data=given["data"], split=given["split"])
 
 
-def _show(one: ProbeTable, features: FeatureSets | None, every_metric: bool) -> None:
+def _show(one: ProbeTable, features: FeatureSets | None, every_metric: bool, metrics: list[str] | None = None) -> None:
     split = f"{one.split} split" + ("" if one.split_seeded else " (the same for every seed)")
     say(f"{one.target.name} ({one.target.kind}): {split}, {one.rows_used:,} rows used, {one.rows_left_out:,} left out")
-    rows = one.rows() if not every_metric else one.rows([entry.metric for entry in one.entries])
+    rows = one.rows(metrics) if not every_metric else one.rows([entry.metric for entry in one.entries])
     headers = ("features", "probe", "metric", "mean", "sd", "seeds", "note")
     table(headers, [[row[name] for name in headers] for row in rows])
     for sentence in one.verdicts():

@@ -22,6 +22,7 @@ from repcore.embedding.model import Model
 from repcore.errors import ConfigError, DataError
 from repcore.evaluation.calibration import temperature_of
 from repcore.evaluation.dense_metrics import confusion, dense_regression_scores, dense_scores, overlaps
+from repcore.evaluation.element_metrics import ElementMetric, MetricRecord, element_metrics
 from repcore.evaluation.metrics import Scores
 from repcore.evaluation.probing import LabelledRows
 from repcore.interfaces import Batch, DatasetReader, Preprocessor, Task
@@ -39,6 +40,7 @@ class DensePredictor:
     Args:
         tasks: one, or the members of an ensemble, whose probabilities are averaged.
         values: of a class target: the data's own number of each class.
+        metrics: of the domain, beside IoU and Dice.
         facts: of the task; outputs of classes are divided by ``temperature``.
 
     Of an ensemble every row has the figure ``disagreement``, the mean over its elements: of classes the share of
@@ -50,23 +52,33 @@ class DensePredictor:
     target: TargetSpec
     values: Sequence[int]
     domain: str
+    metrics: Sequence[ElementMetric] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    _record: MetricRecord = field(default_factory=lambda: MetricRecord(()))
     _spread: list[Tensor] = field(default_factory=list)
     _counts: list[np.ndarray] = field(default_factory=list)
     _rows: list[int] = field(default_factory=list)
     _pairs: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     _notes: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self._record = MetricRecord(self.metrics if self.target.kind == "class" else ())
+
     @classmethod
-    def of(cls, model: Model) -> DensePredictor:
+    def of(cls, model: Model, metrics: Sequence[str] = ()) -> DensePredictor:
         """From a fine-tuned model.
 
+        Args:
+            metrics: of the domain by name (``NAME`` or ``NAME:VALUE``); all of them if none is named.
+
         Raises:
-            CheckpointError: the model has no task.
+            CheckpointError: the model has no task. ConfigError: no such metric.
         """
         predictor = model.predictor()
         values = class_values(predictor.tasks[0], predictor.target)
-        return cls(predictor.tasks, model.preprocessor, predictor.target, values, model.domain, predictor.facts)
+        own = element_metrics(model.registry, model.folder.preprocessor_name, metrics)
+        facts = predictor.facts
+        return cls(predictor.tasks, model.preprocessor, predictor.target, values, model.domain, own, facts)
 
     def rows(
         self, reader: DatasetReader, options: InferenceOptions, rows: Sequence[int] | np.ndarray | None = None
@@ -130,7 +142,7 @@ class DensePredictor:
 
     def _figures(self, row: DenseRow, data: TargetSpec, number: int) -> dict[str, float | None]:
         names = ("miou", "dice", "element-accuracy") if self.target.kind == "class" else ("rmse",)
-        nothing: dict[str, float | None] = dict.fromkeys(names)
+        nothing: dict[str, float | None] = dict.fromkeys((*names, *(one.name for one in self._record.metrics)))
         truth = row.labels.get(self.target.name)
         if row.answer is None or truth is None:
             return nothing
@@ -154,7 +166,12 @@ class DensePredictor:
         self._counts.append(counts)
         self._rows.append(number)
         iou, dice = overlaps(counts)
+        shape = truth.shape
+        own = self._record.add(
+            row.answer.sample, known_truth.reshape(shape), answered.reshape(shape), outputs.shape[-1]
+        )
         return {
+            **own,
             "miou": float(np.nanmean(iou)),
             "dice": float(np.nanmean(dice)),
             "element-accuracy": float(np.trace(counts[:, :-1]) / counts.sum()),
@@ -165,7 +182,8 @@ class DensePredictor:
         rows = np.asarray(self._rows, np.int64)
         if self._counts:
             counts = np.stack(self._counts)
-            scores = dense_scores(counts, output_names(self.target, counts.shape[1]), rows)
+            names = output_names(self.target, counts.shape[1])
+            scores = self._record.into(dense_scores(counts, names, rows), names)
         elif self._pairs:
             scores = dense_regression_scores([one for one, _ in self._pairs], [one for _, one in self._pairs], rows)
         else:

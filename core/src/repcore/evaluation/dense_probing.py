@@ -1,5 +1,5 @@
 """Probing a model on labels of elements: the encoder, its random-init twins and raw-input baselines on the same
-elements of the same rows, read and prepared once a fold.
+elements of the same rows, read and prepared once a fold, however many protocols and label budgets there are.
 
 Symbols: E elements of a sample, D width, K classes.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import nn
 
 from repcore.data.batching import plain_batch
 from repcore.data.guard import item_guard
+from repcore.data.label_budgets import LabelBudget, within_budget
 from repcore.data.seeds import generator
 from repcore.data.split_plans import SplitPlan
 from repcore.embedding.dense import DensePlace, dense_row, element_features, find_place
@@ -27,9 +28,10 @@ from repcore.errors import ConfigError, DataError, ItemError
 from repcore.evaluation.baselines import CONSTANT, constants, predictor_title
 from repcore.evaluation.dense_answers import class_numbers
 from repcore.evaluation.dense_metrics import confusion, dense_scores
+from repcore.evaluation.element_metrics import ElementMetric, MetricRecord
 from repcore.evaluation.metrics import Scores
-from repcore.evaluation.probes.dense import DenseLinearConfig, DenseLinearProbe
-from repcore.evaluation.probing import LabelledRows
+from repcore.evaluation.probes.dense import ElementProbe
+from repcore.evaluation.probing import LabelledRows, build_probe, classes_shown
 from repcore.evaluation.protocol import RANDOM_INIT, TRAINED, ProbeTable, comparisons_of, entries_of
 from repcore.interfaces import ProbeSplit
 from repcore.reporting import Reporter
@@ -39,6 +41,24 @@ PROTOCOL = "dense-linear@1"
 PRIMARY = "miou"
 CALIBRATED_ON = 8  # rows that give a random encoder its running statistics
 FeaturesOf = Callable[[PreparedRow], np.ndarray]
+EVERYTHING = LabelBudget("all", share=1.0)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ElementProbing:
+    """What is asked of the elements.
+
+    Args:
+        protocols: names of probes that learn from elements.
+        budgets: of labelled training rows; a table each.
+        share: of the labelled training elements of every class, instead of so many.
+        metrics: of the domain, beside IoU and Dice.
+    """
+
+    protocols: Sequence[str] = (PROTOCOL,)
+    budgets: Sequence[LabelBudget] = (EVERYTHING,)
+    share: float | None = None
+    metrics: Sequence[ElementMetric] = ()
 
 
 @dataclasses.dataclass(slots=True)
@@ -50,8 +70,23 @@ class _Run:
     target: TargetSpec
     values: tuple[int, ...]
     options: InferenceOptions
-    config: DenseLinearConfig
-    share: float | None
+    asked: ElementProbing
+
+    def probe(self, protocol: str) -> ElementProbe:
+        """A fresh probe.
+
+        Raises:
+            ConfigError: it does not learn from elements.
+        """
+        found = build_probe(self.model.registry, protocol, self.target)
+        if not (hasattr(found, "fit") and hasattr(found, "predict")):
+            known = [one.full_name for one in self.model.registry.entries("probe") if "dense" in one.spec.name]
+            raise ConfigError(f"--protocol {protocol} is not for elements", expected=", ".join(known))
+        return cast(ElementProbe, found)
+
+
+Scored = dict[str, dict[str, Scores]]
+"""Protocol -> feature set -> scores."""
 
 
 def probe_elements(
@@ -64,40 +99,49 @@ def probe_elements(
     reporter: Reporter,
     *,
     values: tuple[int, ...],
-    share: float | None = None,
-    config: DenseLinearConfig | None = None,
-) -> ProbeTable:
-    """``dense-linear@1`` of one target.
+    asked: ElementProbing,
+) -> list[ProbeTable]:
+    """One target under protocols for elements: a table a label budget.
 
     Args:
         rows: of the data with this target only.
         target: of a level below the item, named classes.
         values: the data's number of each class.
-        share: of the labelled training elements of every class, instead of so many.
 
     Raises:
-        ConfigError: no class target. DataError: no labelled element in a part.
+        ConfigError: no class target, or no protocol of elements. DataError: no labelled element in a part.
     """
     if target.kind != "class":
         raise ConfigError(f"{PROTOCOL} is for class labels; {target.name!r} is {target.kind}", hint="finetune")
-    run = _Run(model, rows, target, values, options, config or DenseLinearConfig(), share)
+    run = _Run(model, rows, target, values, options, asked)
+    for protocol in asked.protocols:
+        run.probe(protocol)
+    labelled, shown = rows.labelled(target), classes_shown(rows, target)
+    plans = [plan if one is EVERYTHING else within_budget(plan, one, labelled, seeds, shown) for one in asked.budgets]
     place = _place(run)
     baselines = _baselines(run)
-    scored: dict[str, list[list[Scores]]] = {}
-    total = sum(len(folds) for folds in plan.folds)
-    done = 0
-    for seed, folds in zip(seeds, plan.folds, strict=True):
+    scored: list[dict[str, dict[str, list[list[Scores]]]]] = [{} for _ in plans]
+    total, done = sum(len(folds) for folds in plan.folds), 0
+    for number, seed in enumerate(seeds):
         encoders = {TRAINED: model.encoder, RANDOM_INIT: _calibrated(run, model.random_twin(seed))}
         sets = {name: _of_encoder(run, encoder, place) for name, encoder in encoders.items()} | baselines
-        found: dict[str, list[Scores]] = {}
-        for fold in folds:
-            for name, scores in _fold(run, sets, fold, seed).items():
-                found.setdefault(name, []).append(scores)
+        for fold in range(len(plan.folds[number])):
+            found = _fold(run, sets, [one.folds[number][fold] for one in plans], seed)
+            for table, own in zip(scored, found, strict=True):
+                _collect(table, own, number)
             done += 1
             reporter.progress("probing", done, total, f"seed {seed}")
-        for name, each in found.items():
-            scored.setdefault(name, []).append(each)
-    return _table(run, scored, plan, seeds)
+    tables = [_table(run, one, own, seeds) for one, own in zip(scored, plans, strict=True)]
+    words = ["" if one is EVERYTHING else one.word for one in asked.budgets]
+    return [dataclasses.replace(one, labels=word) for one, word in zip(tables, words, strict=True)]
+
+
+def _collect(table: dict[str, dict[str, list[list[Scores]]]], found: Scored, seed: int) -> None:
+    for protocol, sets in found.items():
+        for name, scores in sets.items():
+            per_seed = table.setdefault(protocol, {}).setdefault(name, [])
+            per_seed.extend([] for _ in range(seed + 1 - len(per_seed)))
+            per_seed[seed].append(scores)
 
 
 def _place(run: _Run) -> DensePlace:
@@ -136,45 +180,98 @@ def _baselines(run: _Run) -> dict[str, FeaturesOf]:
     return {name: of(name) for name in entry.spec.dense_baselines}
 
 
-def _fold(run: _Run, sets: Mapping[str, FeaturesOf], split: ProbeSplit, seed: int) -> dict[str, Scores]:
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in sets}
-    classes: list[np.ndarray] = []
-    chance = _chances(run, split.train)
-    for number, row, labels in _labelled(run, split.train):
-        chosen = np.flatnonzero(generator(seed, PROTOCOL, number).random(len(labels)) < chance[labels])
-        if not len(chosen):
-            continue
-        found = _of_all(sets, row)
-        chosen = chosen[np.all([np.isfinite(one[chosen]).all(1) for one in found.values()], axis=0)]
-        classes.append(labels[chosen])
-        for name, values in found.items():
-            parts[name].append(values[chosen].astype(np.float32))
-    if not classes:
-        raise DataError(f"no training row has an element with a label {run.target.name!r}", rows=len(split.train))
-    known = np.concatenate(classes)
-    probes = {name: DenseLinearProbe(run.config).fit(np.concatenate(own), known) for name, own in parts.items()}
-    majority = _majority(run, split.train)
-    counts: dict[str, list[np.ndarray]] = {name: [] for name in (*sets, CONSTANT)}
+def _fold(run: _Run, sets: Mapping[str, FeaturesOf], splits: Sequence[ProbeSplit], seed: int) -> list[Scored]:
+    """Scores of one fold under each budget; the splits differ in their training rows only, each in those of a larger.
+
+    The first key of each result beside the protocols is the predictor that ignores its input.
+    """
+    drawn = _drawn(run, sets, splits, seed)
+    fitted: list[dict[tuple[str, str], ElementProbe | int]] = []
+    for (classes, parts), split in zip(drawn, splits, strict=True):
+        frequency = {k: _totals(run, split.train).get(value, 0) for k, value in enumerate(run.values)}
+        probes: dict[tuple[str, str], ElementProbe | int] = {
+            (protocol, name): run.probe(protocol).fit(own, classes, frequency)
+            for protocol in run.asked.protocols
+            for name, own in parts.items()
+        }
+        fitted.append({(CONSTANT, CONSTANT): _majority(run, split.train), **probes})
+    counts: list[dict[tuple[str, str], list[np.ndarray]]] = [{} for _ in splits]
+    records = [{key: MetricRecord(run.asked.metrics) for key in own} for own in fitted]
     tested: list[int] = []
-    for number, row, labels in _labelled(run, split.test):
+    for number, row, labels in _labelled(run, splits[0].test):
         found = _of_all(sets, row)
         tested.append(number)
-        for name, values in found.items():
-            counts[name].append(confusion(labels, _answers(probes[name], values, labels), len(run.values)))
-        counts[CONSTANT].append(confusion(labels, np.full(len(labels), majority), len(run.values)))
+        for own, told, record in zip(fitted, counts, records, strict=True):
+            for key, probe in own.items():
+                answered = _answers(probe, found.get(key[1]), labels)
+                told.setdefault(key, []).append(confusion(labels, answered, len(run.values)))
+                _measure(run, record[key], row, labels, answered)
     if not tested:
-        raise DataError(f"no test row has an element with a label {run.target.name!r}", rows=len(split.test))
+        raise DataError(f"no test row has an element with a label {run.target.name!r}", rows=len(splits[0].test))
+    return [_scores(run, told, record, tested) for told, record in zip(counts, records, strict=True)]
+
+
+def _drawn(
+    run: _Run, sets: Mapping[str, FeaturesOf], splits: Sequence[ProbeSplit], seed: int
+) -> list[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    """Classes and features of the training elements of each split; a row is read once for all of them."""
+    parts: list[dict[str, list[np.ndarray]]] = [{name: [] for name in sets} for _ in splits]
+    classes: list[list[np.ndarray]] = [[] for _ in splits]
+    chances = [_chances(run, split.train) for split in splits]
+    members = [set(np.asarray(split.train).tolist()) for split in splits]
+    for number, row, labels in _labelled(run, np.unique(np.concatenate([split.train for split in splits]))):
+        draw = generator(seed, PROTOCOL, number).random(len(labels))
+        found: dict[str, np.ndarray] = {}
+        for place, chance in enumerate(chances):
+            chosen = np.flatnonzero(draw < chance[labels]) if number in members[place] else np.zeros(0, np.int64)
+            if not len(chosen):
+                continue
+            found = found or _of_all(sets, row)
+            chosen = chosen[np.all([np.isfinite(one[chosen]).all(1) for one in found.values()], axis=0)]
+            classes[place].append(labels[chosen])
+            for name, values in found.items():
+                parts[place][name].append(values[chosen].astype(np.float32))
+    if not all(classes):
+        raise DataError(f"no training row has an element with a label {run.target.name!r}", rows=len(splits[0].train))
+    return [
+        (np.concatenate(known), {name: np.concatenate(own) for name, own in part.items()})
+        for known, part in zip(classes, parts, strict=True)
+    ]
+
+
+def _measure(run: _Run, record: MetricRecord, row: PreparedRow, labels: np.ndarray, answered: np.ndarray) -> None:
+    if not run.asked.metrics:
+        return
+    assert row.sample is not None
+    shape = np.shape(row.sample.targets[run.target.name])
+    record.add(row.sample, labels.reshape(shape), answered.reshape(shape), len(run.values))
+
+
+def _scores(
+    run: _Run,
+    counts: Mapping[tuple[str, str], list[np.ndarray]],
+    records: Mapping[tuple[str, str], MetricRecord],
+    tested: list[int],
+) -> Scored:
+    found: Scored = {}
     rows = np.asarray(tested, np.int64)
-    return {name: dense_scores(np.stack(own), run.target.names, rows) for name, own in counts.items()}
+    for (protocol, name), own in counts.items():
+        scores = dense_scores(np.stack(own), run.target.names, rows)
+        found.setdefault(protocol, {})[name] = records[protocol, name].into(scores, run.target.names)
+    return found
 
 
 def _of_all(sets: Mapping[str, FeaturesOf], row: PreparedRow) -> dict[str, np.ndarray]:
     return {name: function(row) for name, function in sets.items()}
 
 
-def _answers(probe: DenseLinearProbe, values: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Class of every labelled element with features; -1 elsewhere."""
+def _answers(probe: ElementProbe | int, values: np.ndarray | None, labels: np.ndarray) -> np.ndarray:
+    """Class of every labelled element with features, or everywhere the one class; -1 elsewhere."""
     answered = np.full(len(labels), -1, np.int64)
+    if isinstance(probe, int):
+        answered[labels >= 0] = probe
+        return answered
+    assert values is not None  # every probe learned from a set of features
     asked = (labels >= 0) & np.isfinite(values).all(1)
     if asked.any():
         answered[asked] = probe.predict(values[asked])
@@ -196,7 +293,8 @@ def _labelled(run: _Run, part: np.ndarray) -> Iterator[tuple[int, PreparedRow, n
 def _chances(run: _Run, train: np.ndarray) -> np.ndarray:
     """Chance of an element of each class to be drawn; the last entry, which -1 reaches, is 0."""
     total = _totals(run, train)
-    wanted = [run.share or run.config.per_class / max(1, total.get(value, 0)) for value in run.values]
+    per_class = run.probe(run.asked.protocols[0]).config.per_class
+    wanted = [run.asked.share or per_class / max(1, total.get(value, 0)) for value in run.values]
     return np.asarray([*(min(1.0, one) for one in wanted), 0.0])
 
 
@@ -233,23 +331,28 @@ def _calibrated(run: _Run, encoder: nn.Module) -> nn.Module:
     return encoder.eval()
 
 
-def _table(run: _Run, scored: Mapping[str, list[list[Scores]]], plan: SplitPlan, seeds: Sequence[int]) -> ProbeTable:
-    entries = list(entries_of(predictor_title(run.target), CONSTANT, scored[CONSTANT], run.target, PRIMARY))
-    sets = {name: found for name, found in scored.items() if name != CONSTANT}
-    for name, found in sets.items():
-        entries += entries_of(name, PROTOCOL, found, run.target, PRIMARY)
-    labelled = run.rows.labelled(run.target)
-    fixed = dict(DenseLinearProbe(run.config).constants())
-    if run.share is not None:
-        fixed = {**fixed, "elements_per_class": f"{run.share:g} of all"}
+def _table(
+    run: _Run, scored: Mapping[str, Mapping[str, list[list[Scores]]]], plan: SplitPlan, seeds: Sequence[int]
+) -> ProbeTable:
+    target = run.target
+    entries = list(entries_of(predictor_title(target), CONSTANT, scored[CONSTANT][CONSTANT], target, PRIMARY))
+    comparisons, fixed = [], {CONSTANT: dict(constants())}
+    for protocol in run.asked.protocols:
+        for name, found in scored[protocol].items():
+            entries += entries_of(name, protocol, found, target, PRIMARY)
+        comparisons += comparisons_of(protocol, scored[protocol], target, PRIMARY)
+        fixed[protocol] = dict(run.probe(protocol).constants())
+        if run.asked.share is not None:
+            fixed[protocol]["elements_per_class"] = f"{run.asked.share:g} of all"
+    labelled = run.rows.labelled(target)
     return ProbeTable(
-        target=run.target,
+        target=target,
         seeds=tuple(seeds),
         split=plan.title,
         split_seeded=plan.seeded,
         rows_used=int(labelled.sum()),
         rows_left_out=int((~labelled).sum()),
         entries=tuple(entries),
-        comparisons=tuple(comparisons_of(PROTOCOL, sets, run.target, PRIMARY)),
-        constants={CONSTANT: constants(), PROTOCOL: fixed},
+        comparisons=tuple(comparisons),
+        constants=fixed,
     )

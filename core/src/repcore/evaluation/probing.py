@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from repcore.config.resolve import resolve_part
 from repcore.data.batching import label_array
 from repcore.data.copies import content_hash, copies_across, joined_keys
 from repcore.data.guard import item_guard, named_guard, owner_of, read_sample
+from repcore.data.label_budgets import LabelBudget, within_budget
 from repcore.data.split_plans import SplitInputs, SplitPlan, in_rows, order_by_id, plan_splits
 from repcore.embedding.inference import InferenceOptions, embed_prepared, row_id, windows_of
 from repcore.embedding.model import Model
@@ -355,11 +357,13 @@ def probe_features(
     seeds: Sequence[int],
     external: bool = False,
     warn: Callable[[str], None] | None = None,
+    budget: LabelBudget | None = None,
 ) -> ProbeTable:
     """One target under one or several protocols.
 
     Args:
         protocols: probe names; the default for the kind of label if empty.
+        budget: of labelled training rows; None = all.
         external: features without a random-init twin.
         warn: is told of test rows whose copy is trained on.
     """
@@ -371,9 +375,22 @@ def probe_features(
     leak = copies_across(plan, features.rows.copies, features.rows.ids)
     if leak and warn is not None:
         warn(leak)
-    plan = _with_groups(plan, features.rows.groups)
     labels = features.rows.labels(target)
-    return run_probe(features.matrices, labels, target, plan, probes, seeds, external=external)
+    if budget is not None:
+        plan = within_budget(plan, budget, features.rows.labelled(target), seeds, classes_shown(features.rows, target))
+    plan = _with_groups(plan, features.rows.groups)
+    table = run_probe(features.matrices, labels, target, plan, probes, seeds, external=external)
+    return table if budget is None else dataclasses.replace(table, labels=budget.word)
+
+
+def classes_shown(rows: LabelledRows, target: TargetSpec) -> list[Collection[int]] | None:
+    """Classes that each row shows, in the data's numbers; None for labels that are no classes."""
+    if target.kind != "class":
+        return None
+    if target.name in rows.dense:
+        return [tuple(counts) for counts in rows.dense[target.name]]
+    labels = rows.labels(target).reshape(len(rows.ids))
+    return [() if np.isnan(one) else (int(one),) for one in labels]
 
 
 def _with_groups(plan: SplitPlan, groups: Sequence[str | None]) -> SplitPlan:
@@ -383,12 +400,12 @@ def _with_groups(plan: SplitPlan, groups: Sequence[str | None]) -> SplitPlan:
         return plan
     place = {name: number for number, name in enumerate(names)}
     numbers = np.asarray([-1 if one is None else place[one] for one in groups], np.int64)
-    folds = tuple(tuple(replace(one, groups=numbers) for one in several) for several in plan.folds)
+    folds = tuple(tuple(dataclasses.replace(one, groups=numbers) for one in several) for several in plan.folds)
     return SplitPlan(plan.title, folds, plan.seeded)
 
 
 def write_tables(folder: Path, tables: Sequence[ProbeTable], *, data: str, split: str) -> list[Path]:
-    """One JSON file a target, ``<target>-<split>.json``, for reports and programs.
+    """One JSON file a target and label budget, ``<target>-<split>[-<labels>-labels].json``, for reports and programs.
 
     Args:
         folder: made if needed; a name ending in ``.json`` is the file itself when there is one table.
@@ -397,7 +414,8 @@ def write_tables(folder: Path, tables: Sequence[ProbeTable], *, data: str, split
     written = []
     for one in tables:
         is_file = folder.suffix == ".json" and len(tables) == 1
-        path = folder if is_file else folder / f"{one.target.name}-{split.replace(':', '-')}.json"
+        budget = f"-{one.labels}-labels" if one.labels else ""
+        path = folder if is_file else folder / f"{one.target.name}-{split.replace(':', '-')}{budget}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         record = {"data": data, "table": json.loads(one.to_json())}
         write_text(path, json.dumps(record, indent=1) + "\n")

@@ -62,6 +62,7 @@ class ProbeTable:
         rows_used / rows_left_out: rows with finite features in every set, and the others.
         entries: results; comparisons: trained against each other set, by the primary metric.
         constants: everything that fixes each probe.
+        labels: budget of labelled training rows as it was given; empty = all.
     """
 
     target: TargetSpec
@@ -73,10 +74,12 @@ class ProbeTable:
     entries: tuple[ProbeEntry, ...]
     comparisons: tuple[Comparison, ...]
     constants: Mapping[str, Mapping[str, Any]]
+    labels: str = ""
 
     def rows(self, metrics: Sequence[str] | None = None) -> list[dict[str, str]]:
         """Cells for printing, one row a feature set and probe; the primary metric unless others are named."""
-        wanted = None if metrics is None else {metric_of(name).name for name in metrics}
+        reported = {one.metric for one in self.entries}  # a domain's own are known by their entries only
+        wanted = None if metrics is None else {name if name in reported else metric_of(name).name for name in metrics}
         shown = [one for one in self.entries if (one.primary if wanted is None else one.metric in wanted)]
         return [
             {

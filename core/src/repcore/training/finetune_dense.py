@@ -18,6 +18,7 @@ from repcore.embedding.prediction_files import TableWriter
 from repcore.embedding.windows import prepared_windows
 from repcore.errors import DataError
 from repcore.evaluation.dense_answers import DensePredictor, class_values, dense_temperature, named_classes
+from repcore.evaluation.element_metrics import element_metrics
 from repcore.evaluation.metrics import Scores
 from repcore.evaluation.probing import LabelledRows
 from repcore.specs import TargetSpec
@@ -61,7 +62,8 @@ def calibrated_elements(
     """The trained networks with the temperature of the validation rows; ``facts`` are those to store."""
     tasks = [one.task.to(options.device).eval() for one in trained]
     values = class_values(tasks[0], target)
-    plain = DensePredictor(tasks, model.preprocessor, target, values, model.domain)
+    metrics = element_metrics(model.registry, model.folder.preprocessor_name)
+    plain = DensePredictor(tasks, model.preprocessor, target, values, model.domain, metrics)
     if target.kind != "class":
         return plain
     temperature = dense_temperature(plain, OneTarget(rows.reader, target), options, validation)

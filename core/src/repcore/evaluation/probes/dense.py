@@ -1,7 +1,12 @@
-"""``dense-linear@1``: how far frozen features of elements tell classes apart.
+"""How far frozen features of elements tell classes apart; tested on every labelled element of the test rows.
 
-A class-balanced draw of labelled elements of the training rows (600 a class, or a share of each class), standardised
-features, multinomial logistic regression with balanced classes; tested on every labelled element of the test rows.
+All learn from a class-balanced draw of labelled elements of the training rows (600 a class, or a share of each class),
+standardised:
+
+- ``dense-linear@1``: multinomial logistic regression with balanced classes.
+- ``dense-frequency@1``: the same without class weights; intercepts are then corrected from how often each class was
+  drawn to how often it occurs in the training rows, so that rare classes are not answered everywhere.
+- ``dense-prototype@1``: the class whose mean element is nearest by cosine (Snell et al. 2017, with one episode).
 """
 
 from __future__ import annotations
@@ -31,22 +36,33 @@ class DenseLinearConfig:
     iterations: int = field(default=400, metadata={"help": "most iterations of the solver", "unit": ""})
 
 
-class DenseLinearProbe:
-    """A linear classifier of elements.
+@dataclass(frozen=True, kw_only=True)
+class DensePrototypeConfig:
+    """Constants of ``dense-prototype@1``."""
+
+    per_class: int = field(default=600, metadata={"help": "training elements of each class", "unit": "elements"})
+
+
+class ElementProbe:
+    """A classifier of elements on standardised features, without anything that is learned yet.
 
     Args:
-        config: constants.
+        config: constants; ``per_class`` elements of each class are drawn.
     """
 
     uses_seed = True
 
-    def __init__(self, config: DenseLinearConfig) -> None:
+    def __init__(self, config: Any) -> None:  # of the protocol
         self.config = config
         self._mean, self._scale = np.zeros(1), np.ones(1)
-        self._model = LogisticRegression(C=config.penalty, max_iter=config.iterations, class_weight="balanced")
 
-    def fit(self, features: np.ndarray, classes: np.ndarray) -> DenseLinearProbe:
+    def fit(
+        self, features: np.ndarray, classes: np.ndarray, frequency: Mapping[int, int] | None = None
+    ) -> ElementProbe:
         """Learn from elements (n, D) with class numbers (n,).
+
+        Args:
+            frequency: how many elements of the training rows have each class, drawn or not; those drawn when None.
 
         Raises:
             DataError: fewer than two classes.
@@ -56,15 +72,18 @@ class DenseLinearProbe:
         values = features.astype(np.float64)
         self._mean, deviation = values.mean(0), values.std(0)
         self._scale = np.where(deviation > 1e-9, deviation, 1.0)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # the number of iterations is part of the protocol
-            self._model.fit((values - self._mean) / self._scale, classes)
+        self._learn((values - self._mean) / self._scale, classes, frequency or {})
         return self
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Class numbers (n,) of elements (n, D)."""
-        found: np.ndarray = self._model.predict((features.astype(np.float64) - self._mean) / self._scale)
-        return found
+        return self._answer((features.astype(np.float64) - self._mean) / self._scale)
+
+    def _learn(self, values: np.ndarray, classes: np.ndarray, frequency: Mapping[int, int]) -> None:
+        raise NotImplementedError
+
+    def _answer(self, values: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
 
     def score(
         self, features: np.ndarray, labels: np.ndarray, target: TargetSpec, split: ProbeSplit, seed: int
@@ -76,7 +95,9 @@ class DenseLinearProbe:
         """
         train = split.train[~np.isnan(labels[split.train])]
         chosen = balanced_draw(labels[train].astype(np.int64), self.config.per_class, np.random.default_rng(seed))
-        self.fit(features[train][chosen], labels[train][chosen].astype(np.int64))
+        known, number = np.unique(labels[train].astype(np.int64), return_counts=True)
+        frequency = dict(zip(known.tolist(), number.tolist(), strict=True))
+        self.fit(features[train][chosen], labels[train][chosen].astype(np.int64), frequency)
         test = split.test[~np.isnan(labels[split.test])]
         count = max(len(target.names), int(np.nanmax(labels)) + 1)
         counts = confusion(labels[test].astype(np.int64), self.predict(features[test]), count)
@@ -85,13 +106,85 @@ class DenseLinearProbe:
 
     def constants(self) -> Mapping[str, Any]:
         """What fixes the protocol."""
+        raise NotImplementedError
+
+
+class DenseLinearProbe(ElementProbe):
+    """``dense-linear@1``."""
+
+    protocol, class_weight = "dense-linear@1", "balanced"
+    words = "multinomial logistic regression, balanced classes, standardised features"
+
+    def __init__(self, config: DenseLinearConfig) -> None:
+        super().__init__(config)
+        self._model = LogisticRegression(
+            C=config.penalty, max_iter=config.iterations, class_weight=self.class_weight or None
+        )
+
+    def _learn(self, values: np.ndarray, classes: np.ndarray, frequency: Mapping[int, int]) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # the number of iterations is part of the protocol
+            self._model.fit(values, classes)
+
+    def _answer(self, values: np.ndarray) -> np.ndarray:
+        found: np.ndarray = self._model.predict(values)
+        return found
+
+    def constants(self) -> Mapping[str, Any]:
+        """What fixes the protocol."""
         config = self.config
         return {
-            "protocol": "dense-linear@1",
-            "classifier": "multinomial logistic regression, balanced classes, standardised features",
+            "protocol": self.protocol,
+            "classifier": self.words,
             "elements_per_class": config.per_class,
             "C": config.penalty,
             "iterations": config.iterations,
+        }
+
+
+class DenseFrequencyProbe(DenseLinearProbe):
+    """``dense-frequency@1``."""
+
+    protocol, class_weight = "dense-frequency@1", ""
+    words = "multinomial logistic regression, intercepts corrected to class frequencies, standardised features"
+
+    def _learn(self, values: np.ndarray, classes: np.ndarray, frequency: Mapping[int, int]) -> None:
+        super()._learn(values, classes, frequency)
+        drawn = np.asarray([(classes == one).mean() for one in self._model.classes_])
+        number = np.asarray([frequency.get(int(one), 0) for one in self._model.classes_], np.float64)
+        true = number / number.sum() if (number > 0).all() else drawn
+        self._shift = np.log(true) - np.log(drawn)
+
+    def _answer(self, values: np.ndarray) -> np.ndarray:
+        scores = self._model.decision_function(values)
+        if scores.ndim == 1:  # two classes have one score
+            scores = np.stack([np.zeros_like(scores), scores], axis=1)
+        found: np.ndarray = self._model.classes_[(scores + self._shift).argmax(1)]
+        return found
+
+
+class DensePrototypeProbe(ElementProbe):
+    """``dense-prototype@1``."""
+
+    def __init__(self, config: DensePrototypeConfig) -> None:
+        super().__init__(config)
+        self._classes, self._means = np.zeros(0, np.int64), np.zeros((0, 1))
+
+    def _learn(self, values: np.ndarray, classes: np.ndarray, frequency: Mapping[int, int]) -> None:
+        self._classes = np.unique(classes)
+        means = np.stack([values[classes == one].mean(0) for one in self._classes])
+        self._means = means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
+
+    def _answer(self, values: np.ndarray) -> np.ndarray:
+        found: np.ndarray = self._classes[(values @ self._means.T).argmax(1)]  # the length of a row changes no order
+        return found
+
+    def constants(self) -> Mapping[str, Any]:
+        """What fixes the protocol."""
+        return {
+            "protocol": "dense-prototype@1",
+            "classifier": "nearest class mean by cosine, standardised features",
+            "elements_per_class": self.config.per_class,
         }
 
 
