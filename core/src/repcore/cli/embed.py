@@ -23,6 +23,8 @@ from repcore.errors import ConfigError, DataError, closest
 from repcore.outputs import local_output, sole_writer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from repcore.embedding.inference import InferenceOptions
     from repcore.embedding.model import Model
     from repcore.interfaces import DatasetReader, EmbeddingWriter
@@ -48,7 +50,8 @@ ELEMENTS = ("point", "voxel", "token", "frame", "node", "edge")
     help="point, voxel, frame, node or edge: a vector for each of them, into a FOLDER or a table; another name, or "
     "with --pool: the token level to pool.",
 )
-@click.option("--layer", type=int, help="Pool the tokens of this layer; 0 = embedding output.")
+@click.option("--layer", type=int, help="Pool the tokens of this layer (0 = embedding output) and stop there.")
+@click.option("--dim", type=click.IntRange(min=1), help="Keep the first DIM numbers of each vector.")
 @work_options
 @click.option("--normalise", is_flag=True, help="Scale every vector to unit length.")
 @click.option("--windows", is_flag=True, help="A row for every window of a long sample, with start and end.")
@@ -95,7 +98,7 @@ def embed_command(ctx: click.Context, /, **given: Any) -> None:
     reporter.close()
     with named_guard(writer_class, "finishing the output", passing=(OSError,)):
         path = writer.finish()
-    _summary(model, reader, writer, path, given["as_json"])
+    _summary(model, reader, writer, path, given)
     if given["strict"] and writer.failed:
         ctx.exit(1)
 
@@ -137,6 +140,7 @@ def _inference(given: dict[str, Any], model: Model) -> InferenceOptions:
         layer=given["layer"],
         normalise=given["normalise"],
         apart=given["windows"],
+        dim=given["dim"],
     )
 
 
@@ -151,6 +155,7 @@ def _header(model: Model, reader: DatasetReader, options: InferenceOptions) -> d
         "pooling": options.pooling or default_pooling(model.encoder, model.poolings),
         "level": options.level,
         "layer": options.layer,
+        **({} if options.dim is None else {"dim": options.dim}),
         "normalise": options.normalise,
         **({"windows": True} if options.apart else {}),
     }
@@ -185,13 +190,16 @@ def _run(
                 stop.obey(f"{writer.inputs_done:,} of {total:,} rows are kept")
 
 
-def _summary(model: Model, reader: DatasetReader, writer: EmbeddingWriter, path: Path, as_json: bool) -> None:
+def _summary(
+    model: Model, reader: DatasetReader, writer: EmbeddingWriter, path: Path, given: Mapping[str, Any]
+) -> None:
     counts = dict(sorted(writer.status.items(), key=lambda one: -one[1]))
     labels = [spec.name for spec in reader.targets]
-    if as_json:
-        record = {"output": str(path), "rows_in": len(reader), "rows_out": writer.rows_done, "dim": model.folder.dim}
+    width = given["dim"] or model.folder.dim
+    if given["as_json"]:
+        record = {"output": str(path), "rows_in": len(reader), "rows_out": writer.rows_done, "dim": width}
         show_json({**record, "status": counts, "without_vector": writer.failed, "labels": labels})
         return
     words = ", ".join(f"{number:,} {name}" for name, number in counts.items())
     say(f"{len(reader):,} rows in, {writer.rows_done:,} rows out: {words}")
-    say(f"vectors of width {model.folder.dim} in {path}; labels found in the data: {', '.join(labels) or 'none'}")
+    say(f"vectors of width {width} in {path}; labels found in the data: {', '.join(labels) or 'none'}")

@@ -71,7 +71,8 @@ def finetune_command(
         folder = RunFolder.open(resume, given["out"])
         request = _resumed(folder, model, overrides)
     elif model is None or not given["data"]:
-        raise ConfigError("which model, and which data?", hint="repcore DOMAIN finetune MODEL --data PATH --label NAME")
+        hint = f"repcore {ctx.obj} finetune MODEL --data PATH --label NAME"
+        raise ConfigError("which model, and which data?", hint=hint)
     request["settings"] = tuple(request["settings"])
     _run(ctx.obj, request, folder, given)
 

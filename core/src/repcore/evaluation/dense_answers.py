@@ -77,8 +77,7 @@ class DensePredictor:
         predictor = model.predictor()
         values = class_values(predictor.tasks[0], predictor.target)
         own = element_metrics(model.registry, model.folder.preprocessor_name, metrics)
-        facts = predictor.facts
-        return cls(predictor.tasks, model.preprocessor, predictor.target, values, model.domain, own, facts)
+        return cls(predictor.tasks, model.preprocessor, predictor.target, values, model.domain, own, predictor.facts)
 
     def rows(
         self, reader: DatasetReader, options: InferenceOptions, rows: Sequence[int] | np.ndarray | None = None

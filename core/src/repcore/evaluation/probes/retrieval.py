@@ -101,7 +101,9 @@ def _groups(
     if split.groups is None:
         return None
     values = np.asarray(labels, np.float64).reshape(len(labels), -1)
-    missing = np.isnan(values) if target.ignore is None else np.isnan(values) | (values == target.ignore)
+    missing = np.isnan(values)
+    if target.ignore is not None:
+        missing |= values == target.ignore
     train = np.asarray(split.train, np.int64)
     return split.groups[tested], split.groups[train[~missing.all(1)[train]]]
 
