@@ -37,9 +37,10 @@ EXAMPLE_ROWS = 16
 def export_command(ctx: click.Context, /, **given: Any) -> None:
     """MODEL (a model or run folder) as one file that runs without repcore, compared with the model after writing.
 
-    The program takes inputs as the model's preprocessor prepares them, any number of items at once. Rows of --data
-    (by default the data that the model was trained on) are the example; an axis that differs between them stays free
-    where the network allows it. Graphs, ragged points and sparse voxels cannot be exported.
+    The program takes inputs as the model's preprocessor prepares them, any number of items at once, or one where the
+    network fixes their number. Rows of --data (by default the data that the model was trained on) are the example; an
+    axis that differs between them stays free where the network allows it. Graphs, ragged points, sparse voxels and
+    networks that search neighbours cannot be exported.
 
     \b
     Example:
@@ -89,6 +90,8 @@ def _summary(done: Exported, inputs: ProgramInputs, given: dict[str, Any]) -> No
     say(f"{done.output} in {done.path}")
     for name, axes in done.axes.items():
         say(f"input {name}: {str(inputs.example[name].dtype).removeprefix('torch.')} ({', '.join(map(str, axes))})")
+    if any(axes[0] == 1 for axes in done.axes.values()):
+        say("note: this network fixes the number of items: the program takes one at a time")
     if inputs.alike:
         say("note: the rows of one batch must have one length")
     say(f"largest error against the model {done.error:.2g}, on batches of {', '.join(map(str, done.batches))}")

@@ -2,21 +2,24 @@
 
 What is exported takes prepared inputs (the preprocessor stays outside) and gives pooled vectors (B, D), or the
 calibrated answers (B, K) of a model with a task. The written file is read again and compared with the model on batches
-of other sizes; a file that differs is removed.
+of other sizes; a file that differs is removed. A network that fixes the number of items (window attention, states of a
+scan) becomes a program of one item at a time.
 
 Symbols: B items, D width of vectors, K outputs.
 """
 
 from __future__ import annotations
 
+import copy
 import importlib
 import importlib.util
+import io
 import json
 import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,42 +111,67 @@ def export_program(program: Program, path: Path, form: str, facts: Mapping[str, 
 
     Raises:
         ConfigError: unknown format. PluginError: packages for ONNX are missing.
-        RunError: the network cannot be captured with a free batch size, or the file differs from the model.
+        RunError: the network cannot be captured, or the file differs from the model.
     """
     if form not in FORMATS:
         raise ConfigError(f"--format {form!r} is unknown", expected=", ".join(FORMATS))
     if form == "onnx":
         _need_onnx()
-    captured = _captured(program)
+    captured, tried = _captured(program)
     axes = _axes(captured, program.inputs)
     told = json.dumps({**facts, "output": program.output, "inputs": axes}, default=str)
     partial = path.with_name(f".{path.name}.{os.getpid()}{FORMATS[form]}")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         run = (_write_onnx if form == "onnx" else _write_torch)(captured, program, partial, told)
-        error, batches = _compared(program, run)
+        error, batches = _compared(program, run, tried)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
     return Exported(path, program.output, error, batches, axes)
 
 
-def _captured(program: Program) -> torch.export.ExportedProgram:
+def _captured(program: Program) -> tuple[torch.export.ExportedProgram, list[Inputs]]:
+    """The program with a free batch size, else of one item; and the inputs that it is to be compared on.
+
+    Raises:
+        RunError: neither can be captured.
+    """
+    inputs = program.inputs
+    tried: list[Inputs] = [inputs.example, *inputs.checks]
     dynamic = torch.export.Dim.DYNAMIC  # an error where the network fixes it
-    free = torch.export.Dim.AUTO  # stays fixed where the network fixes it
-    shapes = {
-        name: {0: dynamic, **dict.fromkeys(program.inputs.lengths[name], free)} for name in program.inputs.example
-    }
     try:
-        with torch.no_grad(), _quiet():
-            return torch.export.export(program, (dict(program.inputs.example),), dynamic_shapes=(shapes,))
-    except Exception as error:  # what torch raises here has no common base
+        return _exported(program, inputs.example, dynamic), tried
+    except Exception:  # what torch raises here has no common base
+        single = [{k: v[n : n + 1] for k, v in one.items()} for one in tried for n in range(_items(one))]
+    try:
+        captured = _exported(program, single[0], None)
+    except Exception as error:  # as above
         lines = [line for line in str(error).splitlines() if line.strip()]
         raise RunError(
-            f"{program.networks[0].__class__.__name__} cannot be captured as a program with a free batch size",
+            f"{program.networks[0].__class__.__name__} cannot be captured as a program",
             problem=f"{type(error).__name__}: {lines[0] if lines else ''}",
             hint="its computation depends on values of its input; use the model from Python: repcore.load(MODEL)",
         ) from error
+    axes = _axes(captured, inputs)
+    return captured, [one for one in single if all(_fits(value, axes[key]) for key, value in one.items())]
+
+
+def _exported(program: Program, example: Inputs, items: Any) -> torch.export.ExportedProgram:
+    free = torch.export.Dim.AUTO  # stays fixed where the network fixes it
+    shapes = {name: {0: items, **dict.fromkeys(program.inputs.lengths[name], free)} for name in example}
+    own = copy.deepcopy(program)  # a failed capture leaves its own tensors where a network keeps masks for later
+    with torch.no_grad(), _quiet():
+        own(dict(example))  # now they are there, and real
+        return torch.export.export(own, (dict(example),), dynamic_shapes=(shapes,))
+
+
+def _items(inputs: Inputs) -> int:
+    return len(next(iter(inputs.values())))
+
+
+def _fits(value: Tensor, axes: tuple[str | int, ...]) -> bool:
+    return all(isinstance(word, str) or word == size for word, size in zip(axes, value.shape, strict=True))
 
 
 def _axes(captured: torch.export.ExportedProgram, inputs: ProgramInputs) -> dict[str, tuple[str | int, ...]]:
@@ -154,7 +182,7 @@ def _axes(captured: torch.export.ExportedProgram, inputs: ProgramInputs) -> dict
     found: dict[str, tuple[str | int, ...]] = {}
     for key, name in zip(inputs.example, names, strict=True):
         shape = values[str(name)].shape
-        words: list[str | int] = ["batch"]
+        words: list[str | int] = [1 if isinstance(shape[0], int) else "batch"]
         for size in shape[1:]:
             words.append(size if isinstance(size, int) else letters.setdefault(str(size), f"length{len(letters) + 1}"))
         found[key] = tuple(words)
@@ -204,18 +232,22 @@ def _write_onnx(
     return run
 
 
-def _compared(program: Program, run: Callable[[Inputs], Tensor]) -> tuple[float, tuple[int, ...]]:
-    """Largest difference over the example and batches of other sizes, and the sizes.
+def _compared(program: Program, run: Callable[[Inputs], Tensor], tried: list[Inputs]) -> tuple[float, tuple[int, ...]]:
+    """Largest difference over the inputs tried, and the sizes of their batches.
 
     Raises:
         RunError: larger than the tolerance, or the program cannot run on another batch.
     """
     worst = 0.0
     sizes: list[int] = []
-    for inputs in (program.inputs.example, *program.inputs.checks):
-        size = len(next(iter(inputs.values())))
+    for inputs in tried:
+        size = _items(inputs)
         with torch.no_grad():
             expected = program(dict(inputs))
+        if len(expected) != size:
+            raise RunError(
+                f"{program.networks[0].__class__.__name__} cannot be captured: {len(expected)} rows of {size}"
+            )
         try:
             with torch.no_grad():
                 found = run(inputs)
@@ -245,12 +277,12 @@ def _need_onnx() -> None:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without the exporters' remarks about their own insides."""
-    logs = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    logs = [logging.getLogger(name) for name in ("torch", "torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
     levels = [log.level for log in logs]
     try:
         for log in logs:
             log.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):  # a failed capture prints its whole graph
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -390,10 +390,10 @@ def probe_features(
     leak = copies_across(plan, features.rows.copies, features.rows.ids)
     if leak and warn is not None:
         warn(leak)
-    plan = _with_groups(plan, features.rows.groups)
     labels = features.rows.labels(target)
     if budget is not None:
         plan = within_budget(plan, budget, features.rows.labelled(target), seeds, classes_shown(features.rows, target))
+    plan = _with_groups(plan, features.rows.groups)
     table = run_probe(features.matrices, labels, target, plan, probes, seeds, external=external)
     return table if budget is None else dataclasses.replace(table, labels=budget.word)
 
