@@ -21,7 +21,7 @@ from repcore.embedding.inference import InferenceOptions, prepare_row
 from repcore.errors import RepcoreError
 from repcore.interfaces import DenseAnswer, Sample
 from repcore.registry import Entry
-from repcore.specs import DenseWriterSpec, TargetSpec
+from repcore.specs import DenseWriterSpec, TargetLevel, TargetSpec
 from repcore.testing.check import Check, NotJudgedError, SubjectError, fail
 from repcore.testing.found_values import Order, order_in_file
 from repcore.testing.subjects import EncoderSubject, RecipeSubject
@@ -110,7 +110,7 @@ class DenseWriterSubject:
         yield "numbers", replace(found, outputs=_hole(numbers[..., :1]), target=regression, values=())
 
     @property
-    def _level(self) -> str:
+    def _level(self) -> TargetLevel:
         return self.entry.spec.level or "token"
 
     def write(self, path: Path, answer: DenseAnswer) -> bytes | None:

@@ -40,7 +40,7 @@ def listing_is_light(subject: PluginSubject) -> None:
         fail(
             f"importing {subject.record.target} imports {', '.join(heavy)}; only repcore.hooks and repcore.specs may be"
         )
-    computed, passed = (min(one[clock] for one in tried) for clock in (0, 1))
+    computed, passed = min(one[0] for one in tried), min(one[1] for one in tried)
     if computed > limits.computing(SLOW_MILLISECONDS) or passed > limits.waiting(SLOW_MILLISECONDS):
         fail(
             f"importing {subject.record.target} takes {computed:.0f} ms of computing, {passed:.0f} ms in all, "
