@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from import_graph import CORE, ROOT, circle, module_graph, packages, room_graph  # noqa: E402
+from import_graph import CORE, ROOT, circle, module_graph, packages, room_graph
 
 Lengths = Sequence[int]
 
