@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import import_graph, reference
+from scripts import house_figures, import_graph, reference
 from tests.conftest import ROOT
 
 PLUGINS = [one for one in import_graph.packages() if one != import_graph.CORE]
@@ -138,3 +138,16 @@ def test_a_circle_is_seen(text: str, tmp_path: Path) -> None:
     way = import_graph.circle(import_graph.module_graph(folder))
     assert {"sample.attic", "sample.upper.one", "sample.upper.two"} <= set(way)
     assert import_graph.circle(import_graph.room_graph(folder))
+
+
+def test_figures_of_the_house(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "# note\n\ndef outer():\n    '''Words.'''\n    def inner():\n        return 1\n    return inner\n"
+    assert sorted(house_figures.function_lengths(text)) == [2, 3]  # the inner one is not counted twice
+    assert house_figures.code_lines(text) == 5
+    assert [house_figures.percentile(range(1, 101), share) for share in (0.5, 0.95, 1.0)] == [50, 95, 100]
+    assert house_figures.main() == 0
+    told = capsys.readouterr().out
+    assert "import circles: 0" in told
+    functions = next(line for line in told.splitlines() if line.startswith("| package functions"))
+    median, most = (int(cell) for cell in functions.split("|")[3:5])
+    assert (median <= 12, most <= 40) == (True, True), functions

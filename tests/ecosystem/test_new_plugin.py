@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from itertools import chain, combinations
 from pathlib import Path
 
 import pytest
 
+from repcore import registry
 from repcore.cli.main import run
 from repcore.errors import ConfigError, ItemError
 from repcore.scaffold import generate
 from repcore.scaffold.generate import PARTS, describe, files_of
-from tests.conftest import ROOT
+from repcore.testing import check_plugin
+from repcore.testing.kit import find_plugin
+from tests.conftest import ROOT, MakeDistribution
 
-SUBSETS = list(chain.from_iterable(combinations(PARTS, size) for size in range(1, len(PARTS) + 1)))
+FIRST, MORE = PARTS[:4], PARTS[4:]
+SUBSETS = [
+    *chain.from_iterable(combinations(FIRST, size) for size in range(1, len(FIRST) + 1)),
+    *((one,) for one in MORE),
+    *((*FIRST[:3], one) for one in MORE),
+    *combinations(MORE, 2),
+    PARTS,
+]
 LONGEST = "-".join(["spectra"] * 3)  # 23 characters: no line may grow too long
 
 
@@ -59,6 +71,9 @@ def test_nothing_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[st
         ("prepare", "mine", ("encoder",), "prepare-data"),
         ("com1", "mine", ("encoder",), "device of Windows"),
         ("mine", None, ("encodr",), "encoder"),
+        ("mine", None, ("view",), "did you mean: views"),
+        ("mine", None, ("encoder", "rendere"), "did you mean: renderer"),
+        ("mine", None, ("al",), "all"),
         ("mine", None, ("",), "names nothing"),
     ],
 )
@@ -74,6 +89,10 @@ def test_names_and_parts() -> None:
     assert plugin.parts == ("encoder", "objective")  # an objective brings its encoder
     assert not plugin.trains
     assert describe("x", None, ["dataset", "objective"]).trains
+    assert describe("x", None, ["all"]).parts == PARTS
+    assert describe("x", None, ["views", "writer"]).parts == ("encoder", "objective", "dataset", "views", "writer")
+    assert describe("x", None, ["task"]).parts == ("encoder", "task")
+    assert describe("x", None, ["renderer"]).parts == ("dataset", "renderer")
 
 
 @pytest.mark.parametrize(
@@ -93,7 +112,7 @@ def test_every_combination_is_python(parts: tuple[str, ...]) -> None:
             compile(text, name, "exec")
     plugin = next(text for name, text in files.items() if name.endswith("_plugin.py"))
     assert "import torch" not in plugin
-    assert text_lines(files) < 500
+    assert text_lines(files) < (500 if set(parts) <= set(FIRST) else 900)
 
 
 def test_cells_of_a_users_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,6 +127,79 @@ def test_cells_of_a_users_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for row, cell in ((1, "'none'"), (2, "is no number")):
         with pytest.raises(ItemError, match=cell):
             reader[row]
+
+
+@pytest.fixture
+def every_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A generated plugin with all parts that can be imported; its listing module."""
+    folder = generate.write(describe("every-kind", None, ["all"]), tmp_path)
+    monkeypatch.syspath_prepend(str(folder / "src"))
+    yield "repcore_every_kind._plugin"
+    for name in [one for one in sys.modules if one.startswith("repcore_every_kind")]:
+        del sys.modules[name]
+    registry.default.cache_clear()
+
+
+def test_every_part_passes_every_check(every_kind: str) -> None:
+    _, record = find_plugin(every_kind)
+    kinds = {one.kind for one in record.specs}
+    assert kinds == {
+        "encoder", "objective", "dataset", "preprocessor", "views", "recipe", "op", "task", "probe", "estimator",
+        "writer",
+    }  # fmt: skip
+    assert [one.render for one in record.specs if one.kind == "dataset"] == ["repcore_every_kind.rendering:draw"]
+    report = check_plugin(every_kind)
+    assert report.ok, report.table()
+    passed = {one.id for one in report.results if one.status == "passed"}
+    assert passed >= {
+        "views-distinct", "task-state-saved", "probe-learns", "picture-of-odd-samples", "estimator-state-saved",
+        "writer-keeps-every-row", "writer-goes-on", "op-choices-exist",
+    }  # fmt: skip
+
+
+def test_parts_are_used_as_their_texts_say(
+    every_kind: str, tmp_path: Path, make_distribution: MakeDistribution, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    make_distribution("repcore-every-kind", module=every_kind.partition(".")[0], entry="every-kind")
+    registry.refresh()
+    monkeypatch.chdir(tmp_path)
+    train = ["everykind", "train", "every-kind", "--name", "short", "trainer.steps=4", "data.workers=0"]
+    assert run(train) == 0, capsys.readouterr().err
+    model, data = "runs/short", "everykind/every-kind-table"
+    assert run(["embed", model, data, "-o", "rows.jsonl"]) == 0, capsys.readouterr().err
+    lines = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert [one["id"] for one in lines] == [f"row-{number}" for number in range(600)]
+    assert {len(one["vector"]) for one in lines} == {32}
+    assert run(["fit", "every-kind-spread", model, data, "-o", "spread"]) == 0, capsys.readouterr().err
+    assert run(["apply", "spread", data, "-o", "spread.csv"]) == 0, capsys.readouterr().err
+    table = (tmp_path / "spread.csv").read_text().splitlines()
+    assert (len(table), "spread" in table[0]) == (601, True)
+
+
+def test_a_domain_without_recipes_has_help(
+    tmp_path: Path, make_distribution: MakeDistribution, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    folder = generate.write(describe("only-probes", "judging", ["probe", "writer"]), tmp_path)
+    monkeypatch.syspath_prepend(str(folder / "src"))
+    make_distribution("repcore-only-probes", module="repcore_only_probes", entry="only-probes")
+    registry.refresh()
+    assert "judging" in registry.default().domains()
+    assert run(["judging", "--help"]) == 0
+    told = capsys.readouterr().out
+    assert "judging" in told
+    assert "train" in told
+    assert run(["judging", "train", "--help"]) == 0
+    assert "RECIPE" in capsys.readouterr().out
+    assert run(["judging", "train"]) == 2
+    assert "Traceback" not in (told := capsys.readouterr().err)
+    assert "no plugin registers a recipe in domain 'judging'" in told
+    assert run(["judging"]) in (0, 2)
+    assert "Traceback" not in capsys.readouterr().err
+    assert run(["list", "probe", "--domain", "judging"]) == 0
+    assert "judging/only-probes-centroid@1" in capsys.readouterr().out
+    registry.default.cache_clear()
 
 
 def text_lines(files: object) -> int:

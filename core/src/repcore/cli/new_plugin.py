@@ -8,7 +8,7 @@ import click
 
 from repcore.cli.console import say
 from repcore.plugins import find_candidates
-from repcore.scaffold.generate import describe, write
+from repcore.scaffold.generate import PARTS, describe, write
 
 
 @click.command("new-plugin")
@@ -16,7 +16,7 @@ from repcore.scaffold.generate import describe, write
 @click.option("--domain", help="Domain to found or to join; the name without hyphens by default.")
 @click.option(
     "--with", "parts", default="encoder,objective,dataset", show_default=True,
-    help="Parts, comma separated: encoder, objective, dataset, op.",
+    help=f"Parts, comma separated: {', '.join(PARTS)}; or all.",
 )  # fmt: skip
 @click.option("--dest", type=click.Path(path_type=Path), default=Path(), help="Where the new folder goes; here.")
 def new_plugin_command(name: str, domain: str | None, parts: str, dest: Path) -> None:
@@ -26,7 +26,7 @@ def new_plugin_command(name: str, domain: str | None, parts: str, dest: Path) ->
 
     \b
     Example:
-      repcore new-plugin mri-sleep --with encoder,objective,dataset,op
+      repcore new-plugin mri-sleep --with all
     """
     plugin = describe(name, domain, parts.split(","), taken=[one.name for one in find_candidates()])
     folder = write(plugin, dest)

@@ -71,7 +71,7 @@ def train_command(
         result = _resume(domain, recipe, resume, out, device, reporter, data, allow_changed_data)
     else:
         if recipe is None:
-            raise ConfigError("which recipe?", recipes=", ".join(one.full_name for one in _recipes(domain)))
+            raise _which_recipe(domain)
         resolved = resolve_command_line(domain, recipe, preset, file, overrides, data, reader, workers)
         if dry_run:
             _dry_run(resolved, device, reporter, init_from)
@@ -93,6 +93,14 @@ def _requeued(resolved: ResolvedRun, out: Path) -> Path | None:
 
     found = requeued_run(out)
     return None if found is None else found.path
+
+
+def _which_recipe(domain: str) -> ConfigError:
+    """No recipe was named: those there are, or that the domain has none."""
+    known = [one.full_name for one in _recipes(domain)]
+    if not known:
+        return ConfigError(f"no plugin registers a recipe in domain {domain!r}", hint="repcore list recipe")
+    return ConfigError("which recipe?", recipes=", ".join(known))
 
 
 def _recipes(domain: str) -> list[Any]:

@@ -1,7 +1,8 @@
 """Filling the templates of a new plugin; standard library only, nothing is looked up on a network.
 
-A plugin is put together from parts (encoder, objective, dataset, op). An objective brings its encoder with it; where
-encoder, objective and dataset come together, a preprocessor and a recipe join them, so that the result trains.
+A plugin is put together from parts, one for each kind of spec that authors write. A part brings what it cannot do
+without: an objective its encoder, views everything that trains. Where encoder, objective and dataset come together, a
+preprocessor and a recipe join them, so that the result trains.
 """
 
 from __future__ import annotations
@@ -16,8 +17,19 @@ from string import Template
 from repcore.errors import ConfigError, closest
 from repcore.plugins import BUILT_IN, RESERVED_COMMANDS, RESERVED_DOMAINS, core_version
 
-PARTS = ("encoder", "objective", "dataset", "op")
+PARTS = ("encoder", "objective", "dataset", "op", "views", "task", "probe", "renderer", "estimator", "writer")
+ALL = "all"
+BRINGS = {
+    "objective": ("encoder",),
+    "views": ("encoder", "objective", "dataset"),
+    "task": ("encoder",),
+    "renderer": ("dataset",),
+}
+MODULES = {"views": "views", "renderer": "rendering"}  # of the other parts: their plural
+WITHOUT_SETTINGS = ("op", "renderer", "writer")
+WITHOUT_SPEC = ("renderer",)  # the data set's spec names it
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+MOST_NAMED = 5  # parts in a summary of one line
 LONGEST_NAME = 24  # keeps every generated line within the generated line length
 DEVICES = {"con", "prn", "aux", "nul", *(f"{one}{number}" for one in ("com", "lpt") for number in range(1, 10))}
 RESERVED = DEVICES | RESERVED_DOMAINS | RESERVED_COMMANDS  # no folder on Windows, or words of the command line
@@ -26,6 +38,12 @@ WORDS = {
     "objective": "an objective",
     "dataset": "a data set",
     "op": "an op with a faster twin",
+    "views": "two views",
+    "task": "a task",
+    "probe": "a probe",
+    "renderer": "pictures",
+    "estimator": "an estimator",
+    "writer": "a file format",
 }
 SPEC_NAMES = {
     "encoder": ("EncoderSpec", "TensorSpec"),
@@ -33,6 +51,12 @@ SPEC_NAMES = {
     "dataset": ("DatasetSpec", "TargetSpec", "TensorSpec"),
     "recipe": ("PreprocessorSpec", "RecipeSpec"),
     "op": ("OpSpec",),
+    "views": ("ViewsSpec",),
+    "task": ("TaskSpec",),
+    "probe": ("ProbeSpec",),
+    "renderer": (),
+    "estimator": ("EstimatorSpec",),
+    "writer": ("WriterSpec",),
 }
 
 
@@ -102,15 +126,16 @@ def describe(name: str, domain: str | None, parts: Iterable[str], *, taken: Iter
         reason = "is a device of Windows" if chosen in DEVICES else reason
         raise ConfigError(f"domain {chosen!r} {reason}", hint="--domain WORD chooses another")
     wanted = {part.strip() for part in parts if part.strip()}
+    if ALL in wanted:
+        wanted = (wanted - {ALL}) | set(PARTS)
     unknown = sorted(wanted - set(PARTS))
     if unknown or not wanted:
         raise ConfigError(
             f"--with {unknown[0]!r} is unknown" if unknown else "--with names nothing",
-            did_you_mean=closest(unknown[0], PARTS) if unknown else None,
-            parts=", ".join(PARTS),
+            did_you_mean=closest(unknown[0], (*PARTS, ALL)) if unknown else None,
+            parts=", ".join((*PARTS, ALL)),
         )
-    if "objective" in wanted:
-        wanted.add("encoder")
+    wanted |= {brought for part in wanted for brought in BRINGS.get(part, ())}
     return NewPlugin(short, chosen, tuple(part for part in PARTS if part in wanted))
 
 
@@ -132,15 +157,19 @@ def files_of(plugin: NewPlugin) -> Mapping[str, str]:
         "tests/test_plugin.py": fill("test_plugin.py"),
         f"{source}/__init__.py": fill("init.py"),
         f"{source}/py.typed": "",
-        f"{source}/_plugin.py": fill("plugin-head.py", *(f"plugin-{one}.py" for one in fragments)),
+        f"{source}/_plugin.py": fill(
+            "plugin-head.py", *(f"plugin-{one}.py" for one in fragments if one not in WITHOUT_SPEC)
+        ),
     }
-    with_configs = [one for one in fragments if one != "op"]
+    with_configs = sorted((one for one in fragments if one not in WITHOUT_SETTINGS), key=lambda one: one == "recipe")
     if with_configs:
         files[f"{source}/configs.py"] = fill("configs-head.py", *(f"configs-{one}.py" for one in with_configs))
     if "encoder" in fragments:
         examples = [f"examples-{one}.py" for one in ("objective",) if one in fragments]
         files[f"{source}/examples.py"] = fill("examples-head.py", *examples)
-    modules = {one: f"{one}s" for one in plugin.parts} | ({"recipe": "preprocessors"} if plugin.trains else {})
+    modules = {one: MODULES.get(one, f"{one}s") for one in plugin.parts} | (
+        {"recipe": "preprocessors"} if plugin.trains else {}
+    )
     files.update({f"{source}/{module}.py": fill(f"{module}.py") for module in modules.values()})
     return files
 
@@ -176,13 +205,20 @@ def _values(plugin: NewPlugin) -> Mapping[str, str]:
         "package": plugin.package,
         "title": plugin.name.replace("-", " ").capitalize(),
         "core_requirement": core_requirement(core_version()),
-        "parts_in_words": ", ".join(WORDS[part] for part in plugin.parts),
+        "parts_in_words": _in_words(plugin.parts),
         "train_line": train,
         "spec_imports": "\n".join(f"    {name}," for name in specs),
+        "render_line": f'            render=f"{{PACKAGE}}.rendering:draw",\n' if "renderer" in plugin.parts else "",
         "and_recipe": " and the recipe" if plugin.trains else "",
         "config_imports": _config_imports(plugin),
         "example_imports": ", ".join([*examples, "RowEncoderConfig"]),
     }
+
+
+def _in_words(parts: tuple[str, ...]) -> str:
+    """One line for people: what there is, or how much where that grows too long."""
+    words = ", ".join(WORDS[part] for part in parts)
+    return words if len(parts) <= MOST_NAMED else f"{len(parts)} kinds of parts for rows of numbers"
 
 
 def _config_imports(plugin: NewPlugin) -> str:
