@@ -18,6 +18,7 @@ from repcore.plugins import PluginRecord
 from repcore.registry import Entry
 from repcore.specs import SPEC_TYPES, CheckpointSpec, EncoderSpec
 from repcore.testing import Report, check_plugin, checkpoint_checks, deep, encoder_checks, limits, plugin_checks
+from repcore.testing.capability_checks import CHECKS as CAPABILITY_CHECKS  # planted in test_capability_checks.py
 from repcore.testing.catalogue import all_checks
 from repcore.testing.check import Check, CheckFailedError
 from repcore.testing.checkpoint_checks import CheckpointSubject
@@ -80,7 +81,7 @@ def test_a_planted_bug_is_caught(check: str, bug: Plant, monkeypatch: pytest.Mon
 
 
 def test_every_check_has_a_planted_bug() -> None:
-    elsewhere = CAUGHT_BELOW | CAUGHT_IN_DISTRIBUTIONS
+    elsewhere = CAUGHT_BELOW | CAUGHT_IN_DISTRIBUTIONS | {one.id for one in CAPABILITY_CHECKS.values()}
     assert {one.id for one in ALL_CHECKS} - elsewhere == set(PLANTED) - {"has-recipe-or-example"}
     assert len(PLANTS) >= 20
     assert {one.name for one in due()} >= {f"{one.id}@encoder pairs/set-net" for one in encoder_checks.CHECKS}

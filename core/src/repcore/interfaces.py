@@ -316,6 +316,17 @@ class Encoder(Protocol):
     ``dim`` is the width of ``Features.pooled``. Poolings beyond ``mean``, ``max`` and ``first`` (which core computes
     from the tokens) are computed by an optional method ``pool(features, name) -> Tensor (B, D)``. Where a setting
     chooses what ``pooled`` holds, an optional attribute ``pooling`` names it; else it is the first of the spec.
+
+    Capabilities of the spec, each with one meaning that the conformance kit checks:
+
+    * ``layers``: tokens of one width at each layer: ``depth`` is the number of the last, ``token_width(level)`` the
+      width; layers from the optional ``first_layer`` (0, the embedding output, where it is not said) to ``depth``.
+    * ``embed-tokens`` and ``encode-tokens``: ``embed_tokens(batch) -> Tokens``, of width ``token_width("embedding")``,
+      and ``encode_tokens(tokens, batch, layers=()) -> Features``; one after the other they equal ``forward``.
+    * ``until``: ``forward(batch, layers, until=l)`` computes no layer after ``l``, whose tokens take the last one's
+      place.
+    * ``run-from``: ``run_from(layer, hidden: Tokens, batch, layers=()) -> Features`` goes on from that layer's tokens.
+    * ``decode``: ``decode(z, batch) -> log p(x | z)``, (B,), differentiable in ``z`` (B, dim).
     """
 
     dim: int
@@ -382,6 +393,10 @@ class Objective(Protocol):
     An EMA teacher is an ordinary submodule without gradients; an external one sits in :class:`repcore.nn.Frozen`.
     Optional methods, looked for by name:
 
+    * ``begin(start)``: once, when a new run is assembled, with :class:`repcore.training.start.RunStart`: what must be
+      known of the training rows before the first step (clusters). What it finds belongs into the objective's state: a
+      resumed run does not call it. (Settings with a property ``preprocessor_from``, a model folder, make a new run take
+      that model's fitted preprocessor: a teacher reads what is prepared as it learned it.)
     * ``before_step(progress)``: after the backward passes, before the optimiser: gradient rules such as a frozen
       last layer.
     * ``after_step(progress, carried)``: after the optimiser: EMA, centres, queues, from what each micro-batch of the
@@ -432,11 +447,16 @@ class Task(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ProbeSplit:
-    """Row numbers of one evaluation split."""
+    """Row numbers of one evaluation split.
+
+    Args:
+        groups: int64, a group number for every row of the data, -1 = none; None where the data has no groups.
+    """
 
     train: np.ndarray
     test: np.ndarray
     validation: np.ndarray | None = None
+    groups: np.ndarray | None = None
 
 
 class Probe(Protocol):

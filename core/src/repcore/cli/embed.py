@@ -9,18 +9,27 @@ import click
 
 from repcore import registry, stopping
 from repcore.cli.console import ConsoleReporter, say, show_json
-from repcore.cli.options import device_option, item_timeout_option, json_option, reader_options, torch_device
+from repcore.cli.options import (
+    WINDOW_GRACE,
+    device_option,
+    inference_options,
+    json_option,
+    reader_options,
+    reading_options,
+    torch_device,
+    work_options,
+)
 from repcore.errors import ConfigError, DataError, closest
 from repcore.outputs import local_output, sole_writer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from repcore.embedding.inference import InferenceOptions
     from repcore.embedding.model import Model
     from repcore.interfaces import DatasetReader, EmbeddingWriter
 
 ELEMENTS = ("point", "voxel", "token", "frame", "node", "edge")
-WINDOW_GRACE = 20.0  # seconds that a window in hand is given after a request to stop
-DTYPES = {"float32": "float32", "bfloat16": "bfloat16"}
 
 
 @click.command("embed")
@@ -33,9 +42,7 @@ DTYPES = {"float32": "float32", "bfloat16": "bfloat16"}
     required=True,
     help="FILE.parquet or FILE.npz; with --level of elements a FOLDER.",
 )
-@click.option("--reader", help="Registered reader to use instead of the one that fits best.")
-@click.option("--id-column", help="Column with ids.")
-@click.option("--read", "settings", multiple=True, metavar="KEY=VALUE", help="Further reader settings (repeatable).")
+@reading_options
 @click.option("--pseudonymise", metavar="KEYFILE", help="Pseudonyms for ids; KEYFILE says whose they are.")
 @click.option("--pool", help="Pooling by name; the encoder's own by default.")
 @click.option(
@@ -43,18 +50,9 @@ DTYPES = {"float32": "float32", "bfloat16": "bfloat16"}
     help="point, voxel, frame, node or edge: a vector for each of them, into a FOLDER or a table; another name, or "
     "with --pool: the token level to pool.",
 )
-@click.option("--layer", type=int, help="Pool the tokens of this layer; 0 = embedding output.")
-@click.option("--batch-size", type=int, default=64, show_default=True, help="Most items of a batch.")
-@click.option("--cost-budget", type=int, help="Most padded cost (tokens, voxels) of a batch.")
-@click.option("--workers", type=int, default=0, show_default=True, help="Processes that read and prepare rows.")
-@item_timeout_option()
-@click.option(
-    "--dtype",
-    type=click.Choice(list(DTYPES)),
-    default="float32",
-    show_default=True,
-    help="Number format of the computation.",
-)
+@click.option("--layer", type=int, help="Pool the tokens of this layer (0 = embedding output) and stop there.")
+@click.option("--dim", type=click.IntRange(min=1), help="Keep the first DIM numbers of each vector.")
+@work_options
 @click.option("--normalise", is_flag=True, help="Scale every vector to unit length.")
 @click.option("--windows", is_flag=True, help="A row for every window of a long sample, with start and end.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if any row could not be embedded.")
@@ -100,7 +98,7 @@ def embed_command(ctx: click.Context, /, **given: Any) -> None:
     reporter.close()
     with named_guard(writer_class, "finishing the output", passing=(OSError,)):
         path = writer.finish()
-    _summary(model, reader, writer, path, given["as_json"])
+    _summary(model, reader, writer, path, given)
     if given["strict"] and writer.failed:
         ctx.exit(1)
 
@@ -134,22 +132,15 @@ def _writer(output: Path) -> Any:  # the class of a registered writer
 
 
 def _inference(given: dict[str, Any], model: Model) -> InferenceOptions:
-    import torch
-
-    from repcore.embedding.inference import InferenceOptions
-
-    return InferenceOptions(
+    return inference_options(
+        given,
+        model.device,
         pooling=given["pool"],
         level=given["level"],
         layer=given["layer"],
-        batch_size=given["batch_size"],
-        cost_budget=given["cost_budget"],
-        workers=given["workers"],
-        device=model.device,
-        dtype=getattr(torch, DTYPES[given["dtype"]]),
         normalise=given["normalise"],
-        item_timeout=given["item_timeout"],
         apart=given["windows"],
+        dim=given["dim"],
     )
 
 
@@ -164,6 +155,7 @@ def _header(model: Model, reader: DatasetReader, options: InferenceOptions) -> d
         "pooling": options.pooling or default_pooling(model.encoder, model.poolings),
         "level": options.level,
         "layer": options.layer,
+        **({} if options.dim is None else {"dim": options.dim}),
         "normalise": options.normalise,
         **({"windows": True} if options.apart else {}),
     }
@@ -198,13 +190,16 @@ def _run(
                 stop.obey(f"{writer.inputs_done:,} of {total:,} rows are kept")
 
 
-def _summary(model: Model, reader: DatasetReader, writer: EmbeddingWriter, path: Path, as_json: bool) -> None:
+def _summary(
+    model: Model, reader: DatasetReader, writer: EmbeddingWriter, path: Path, given: Mapping[str, Any]
+) -> None:
     counts = dict(sorted(writer.status.items(), key=lambda one: -one[1]))
     labels = [spec.name for spec in reader.targets]
-    if as_json:
-        record = {"output": str(path), "rows_in": len(reader), "rows_out": writer.rows_done, "dim": model.folder.dim}
+    width = given["dim"] or model.folder.dim
+    if given["as_json"]:
+        record = {"output": str(path), "rows_in": len(reader), "rows_out": writer.rows_done, "dim": width}
         show_json({**record, "status": counts, "without_vector": writer.failed, "labels": labels})
         return
     words = ", ".join(f"{number:,} {name}" for name, number in counts.items())
     say(f"{len(reader):,} rows in, {writer.rows_done:,} rows out: {words}")
-    say(f"vectors of width {model.folder.dim} in {path}; labels found in the data: {', '.join(labels) or 'none'}")
+    say(f"vectors of width {width} in {path}; labels found in the data: {', '.join(labels) or 'none'}")

@@ -18,6 +18,7 @@ from torch import nn
 
 from repcore.data.batching import plain_batch
 from repcore.data.guard import concerns_item, is_strict, item_guard, row_id
+from repcore.embedding.layers import features_at
 from repcore.embedding.pooling import pool
 from repcore.embedding.windows import (
     WINDOW_BYTES,
@@ -51,6 +52,7 @@ class InferenceOptions:
         normalise: unit length.
         item_timeout: seconds after which a row is given up; None = never.
         apart: a vector for every window of a row (``Item.window``) instead of their mean.
+        dim: keep the first so many numbers of each vector; None = all.
     """
 
     pooling: str | None = None
@@ -66,6 +68,7 @@ class InferenceOptions:
     normalise: bool = False
     item_timeout: float | None = None
     apart: bool = False
+    dim: int | None = None
 
 
 def run_windows(
@@ -132,7 +135,8 @@ def embed_prepared(
     def vectors(batch: Batch) -> torch.Tensor:
         return _vectors(encoder, batch, options, poolings)
 
-    return map_prepared(vectors, preprocessor, rows, options, width=encoder_width(encoder), domain=domain)
+    width = encoder_width(encoder) if options.dim is None else options.dim
+    return map_prepared(vectors, preprocessor, rows, options, width=width, domain=domain)
 
 
 @torch.inference_mode()
@@ -240,10 +244,22 @@ def _sample_of(row: PreparedRow) -> Sample:
 
 
 def _vectors(encoder: nn.Module, batch: Batch, options: InferenceOptions, poolings: tuple[str, ...]) -> torch.Tensor:
+    whole = _whole_vectors(encoder, batch, options, poolings)
+    if options.dim is None:
+        return whole
+    if not 1 <= options.dim <= whole.shape[1]:
+        raise ConfigError(
+            f"--dim {options.dim} of vectors of width {whole.shape[1]}", expected=f"1 to {whole.shape[1]}"
+        )
+    return whole[:, : options.dim]
+
+
+def _whole_vectors(
+    encoder: nn.Module, batch: Batch, options: InferenceOptions, poolings: tuple[str, ...]
+) -> torch.Tensor:
     device = torch.device(options.device).type
     with torch.autocast(device, options.dtype, enabled=options.dtype != torch.float32):
-        layers = () if options.layer is None else (options.layer,)
-        features: Features = encoder(batch, layers)
+        features = features_at(encoder, batch, options.layer)
     if options.layer is not None:
         if options.layer not in features.layers:
             raise ConfigError(

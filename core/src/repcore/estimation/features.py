@@ -13,10 +13,11 @@ import torch
 
 from repcore.data.batching import label_array, plain_batch
 from repcore.embedding.inference import InferenceOptions, batches_by_cost, embed_prepared, windows_of
+from repcore.embedding.layers import features_at
 from repcore.embedding.model import Model
 from repcore.embedding.windows import PreparedRow
 from repcore.errors import ConfigError
-from repcore.interfaces import Batch, DatasetReader, FeatureBatch, Features, Tokens
+from repcore.interfaces import Batch, DatasetReader, FeatureBatch, Tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +130,7 @@ def tokens_of_items(model: Model, batch: Batch, options: InferenceOptions) -> li
     Raises:
         ConfigError: the encoder gives no tokens at this level or layer.
     """
-    layers = () if options.layer is None else (options.layer,)
-    features: Features = model.encoder(batch, layers)
+    features = features_at(model.encoder, batch, options.layer)
     if options.layer is not None:
         tokens = features.layers.get(options.layer)
     else:

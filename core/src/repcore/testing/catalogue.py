@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from repcore.testing import (
+    capability_checks,
     checkpoint_checks,
     command_checks,
     data_checks,
@@ -36,6 +37,7 @@ GROUPS: Mapping[str, tuple[Check, ...]] = {
     "split of a preprocessor": split_checks.CHECKS,
     "views": view_checks.CHECKS,
     "encoder": encoder_checks.CHECKS,
+    "encoder by its capabilities": tuple(capability_checks.CHECKS.values()),
     "objective": objective_checks.CHECKS,
     "objective with a `mask_ratio`": objective_checks.MASK_CHECKS,
     "task": task_checks.CHECKS,

@@ -14,6 +14,7 @@ from repcore.plugins import PluginRecord, missing_modules
 from repcore.registry import Entry, Registry
 from repcore.specs import RecipeSpec
 from repcore.testing import (
+    capability_checks,
     checkpoint_checks,
     command_checks,
     data_checks,
@@ -141,7 +142,8 @@ class _Plan:
             yield from self._on(entry, view_checks.CHECKS, ViewsSubject(entry, recipe))
 
     def encoder(self, entry: Entry[Any]) -> Iterator[DueCheck]:
-        yield from self._network(entry, encoder_checks.CHECKS, self._encoder(entry))
+        promised = capability_checks.checks_of(entry.spec)
+        yield from self._network(entry, (*encoder_checks.CHECKS, *promised), self._encoder(entry))
 
     def objective(self, entry: Entry[Any]) -> Iterator[DueCheck]:
         recipe = self._recipe_with("objective", entry)

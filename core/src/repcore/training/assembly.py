@@ -18,10 +18,12 @@ from repcore.data.batching import TrainingItems
 from repcore.data.preparation import prepared
 from repcore.data.readers import open_part
 from repcore.data.seeds import generator, mix
+from repcore.embedding.model import model_path
 from repcore.errors import ConfigError, DataError, PluginError, RepcoreError
 from repcore.interfaces import DatasetReader, Objective, Preprocessor, Views
 from repcore.nn.frozen import Frozen
 from repcore.reporting import Reporter
+from repcore.training.start import RunStart
 
 
 @dataclass(slots=True)
@@ -66,8 +68,9 @@ def assemble(
     Raises:
         RepcoreError: whatever is wrong with data, settings or a plugin's code, named.
     """
+    is_new = fitted is None
     donor = None if init_from is None else _donor(resolved, init_from)
-    fitted = donor.folder if donor is not None else fitted
+    fitted = donor.folder if donor is not None else fitted or _lent_preprocessor(resolved)
     reader = open_part(resolved.dataset)
     _announce_data(resolved, reader, reporter)
     preprocessor = _preprocessor(resolved.preprocessor, fitted)
@@ -91,7 +94,24 @@ def assemble(
         donor.load_into(encoder)
         reporter.info(f"encoder weights and preprocessor from {init_from}; optimiser, schedule and heads start afresh")
     objective = build(resolved.objective, encoder)
+    if is_new and hasattr(objective, "begin"):
+        objective.begin(RunStart(reader, preprocessor, encoder, train, validation, resolved.domain, reporter.info))
     return RunParts(resolved, reader, preprocessor, train, validation, views, encoder, objective)
+
+
+def _lent_preprocessor(resolved: ResolvedRun) -> Path | None:
+    """Folder of the model whose fitted preprocessor the objective's settings ask for (``preprocessor_from``): a
+    teacher reads what was prepared as it learned it."""
+    source = str(getattr(resolved.objective.config, "preprocessor_from", "") or "")
+    if not source:
+        return None
+    lender = read_model(model_path(source))
+    if lender.preprocessor_name != resolved.preprocessor.name:
+        raise ConfigError(
+            f"{source} reads items of {lender.preprocessor_name}; the run has {resolved.preprocessor.name}",
+            hint=f"a model of this kind of data, or preprocessor={lender.preprocessor_name}",
+        )
+    return lender.folder
 
 
 def _donor(resolved: ResolvedRun, folder: Path) -> ModelFolder:

@@ -147,22 +147,28 @@ class Ssamba(nn.Module):
         layout = self.layout(batch)
         return Tokens(self.embed_patches(batch, layout), valid=layout.valid, position=layout.position)
 
-    def encode_tokens(self, tokens: Tokens, batch: Batch, layers: Sequence[int] = ()) -> Features:
+    def encode_tokens(
+        self, tokens: Tokens, batch: Batch, layers: Sequence[int] = (), until: int | None = None
+    ) -> Features:
         """Features of patch vectors, some of which may have been replaced."""
-        return self.encode(tokens.values, self.layout(batch), layers)
+        return self.encode(tokens.values, self.layout(batch), layers, until)
 
-    def forward(self, batch: Batch, layers: Sequence[int] = ()) -> Features:
+    def forward(self, batch: Batch, layers: Sequence[int] = (), until: int | None = None) -> Features:
+        """``until``: the last block to run, whose output is then normalised as the last one's is; None = all."""
         layout = self.layout(batch)
-        return self.encode(self.embed_patches(batch, layout), layout, layers)
+        return self.encode(self.embed_patches(batch, layout), layout, layers, until)
 
-    def encode(self, patches: Tensor, layout: PatchLayout, layers: Sequence[int] = ()) -> Features:
+    def encode(
+        self, patches: Tensor, layout: PatchLayout, layers: Sequence[int] = (), until: int | None = None
+    ) -> Features:
         """Features from patch vectors (B, P, E); an objective may have replaced some of them by a mask token."""
-        wrong = [number for number in layers if not 0 <= number <= len(self.blocks)]
+        last_block = len(self.blocks) if until is None else until
+        wrong = [number for number in (*layers, last_block) if not 0 <= number <= min(last_block, len(self.blocks))]
         if wrong:
             raise ConfigError(f"{NAME} has no layer {wrong[0]}", expected=f"0 to {len(self.blocks)}")
         tokens = self.add_positions(patches, layout)
         states: dict[int, Tensor] = {0: tokens} if 0 in layers else {}
-        hidden = self.run_blocks(tokens, layout, states, layers)
+        hidden = self.run_blocks(tokens, layout, states, layers, last_block)
 
         def patch_tokens(state: Tensor) -> Tokens:
             return Tokens(state[:, 1:], valid=layout.valid, position=layout.position)
@@ -180,17 +186,26 @@ class Ssamba(nn.Module):
         return features
 
     def run_blocks(
-        self, tokens: Tensor, layout: PatchLayout, states: dict[int, Tensor] | None = None, layers: Sequence[int] = ()
+        self,
+        tokens: Tensor,
+        layout: PatchLayout,
+        states: dict[int, Tensor] | None = None,
+        layers: Sequence[int] = (),
+        until: int | None = None,
     ) -> Tensor:
-        """All blocks and the final norm: (B, L, E) to (B, L, E); fills ``states`` with the ``layers`` asked for."""
+        """Blocks (all, or the first ``until``) and the final norm: (B, L, E) to (B, L, E).
+
+        Fills ``states`` with the ``layers`` asked for.
+        """
+        last_block = len(self.blocks) if until is None else until
         valid = None if layout.valid is None else nn.functional.pad(layout.valid, (1, 0), value=True)
         wide = torch.promote_types(tokens.dtype, torch.float32)  # the residual stream is never half precision
         paired = self.config.wiring == "paired"
         hidden, residual, scale = tokens.to(wide), None, 1.0
         collected = {} if states is None else states
-        for first in range(0, len(self.blocks), 2 if paired else 1):
-            members = range(first, first + (2 if paired else 1))
-            half = paired and members[0] + 1 in layers  # between the two blocks that read one residual
+        for first in range(0, last_block, 2 if paired else 1):
+            members = range(first, min(last_block, first + (2 if paired else 1)))
+            half = len(members) == 2 and members[0] + 1 in layers  # between the two blocks that read one residual
             entering = self._joined(hidden, residual, scale) if half and residual is not None else hidden
             outputs, residual = self._step(hidden, residual, scale, members, valid)
             if half:
@@ -199,7 +214,8 @@ class Ssamba(nn.Module):
             scale *= len(outputs)
             if members[-1] + 1 in layers:
                 collected[members[-1] + 1] = self._joined(hidden, residual, scale)
-        assert residual is not None  # there is at least one block
+        if residual is None:  # no block at all
+            residual = torch.zeros_like(hidden)
         return self.final_norms(self.final_drop_path(hidden), residual, scale)
 
     def _step(

@@ -41,6 +41,17 @@ def alignment_loss(cosines: Sequence[Tensor], valid: Tensor | None) -> Tensor:
     return -torch.stack(means).mean()
 
 
+def item_alignment_loss(cosines: Sequence[Tensor], valid: Tensor) -> Tensor:
+    """As published: minus the mean over the tokens of an item, then over items that have any, then teachers."""
+    means = []
+    for one in cosines:
+        weight = valid.to(one.dtype)
+        each = (one * weight).sum(1) / weight.sum(1).clamp(min=1.0)
+        has = valid.any(1).to(one.dtype)
+        means.append((each * has).sum() / has.sum().clamp(min=1.0))
+    return -torch.stack(means).mean()
+
+
 def denoising_parts(images: Tensor, noise: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
     """The paper's step around the alignment: input on the straight path, and the velocity that is to be predicted."""
     return (1.0 - time) * images + time * noise, noise - images

@@ -2,7 +2,9 @@
 
 Baevski et al. 2022, data2vec, arXiv 2202.03555: the target of a hidden token is the mean of the teacher's top layers,
 each normalised. Differs: tokens are hidden one by one rather than in spans, which an unknown encoder's order may not
-have; layers are normalised per token, so that targets do not depend on batch mates or padding.
+have; layers are normalised per token, so that targets do not depend on batch mates or padding. An encoder without
+layers of one width (a pyramid, whose later tokens each stand for many of the first) predicts the teacher's output
+tokens instead, all of them.
 
 Symbols: B items, T token slots, S ragged tokens, M hidden tokens, D token width.
 """
@@ -30,16 +32,17 @@ class MaskedFeatures(nn.Module):
 
     Args:
         config: see :class:`MaskedFeaturesConfig`.
-        encoder: with the capabilities ``layers``, ``embed-tokens`` and ``encode-tokens``.
+        encoder: with the capabilities ``embed-tokens`` and ``encode-tokens``, best with ``layers`` too: then it has
+            ``depth``.
     """
 
     def __init__(self, config: MaskedFeaturesConfig, encoder: nn.Module) -> None:
         super().__init__()
         self.config, self.encoder = config, encoder
         self.teacher = make_teacher(encoder)
-        self.depth = int(encoder.depth)  # type: ignore[arg-type]  # capability layers
+        self.depth = int(getattr(encoder, "depth", 0))  # 0 = output tokens only
         width = int(encoder.token_width())  # type: ignore[operator]
-        self.mask_token = nn.Parameter(0.02 * torch.randn(width))
+        self.mask_token = nn.Parameter(0.02 * torch.randn(int(encoder.token_width("embedding"))))  # type: ignore[operator]
         self.head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
 
     def draw(self, batch: Batch, generator: torch.Generator, progress: Progress) -> Draws:
@@ -50,24 +53,25 @@ class MaskedFeatures(nn.Module):
         score = torch.rand(tokens.values.shape[:-1], generator=generator, device=generator.device)
         return {"hidden": hidden_tokens(tokens, score.to(tokens.values.device), self.config.mask_share, batch.size)}
 
-    def counts(self, batch: Batch, draws: Draws) -> Mapping[str, Tensor]:
-        """Hidden tokens."""
-        del batch
-        return {TERM: draws["hidden"].sum()}
+    def counts(self, batch: Batch, draws: Draws) -> Mapping[str, Any]:
+        """Hidden tokens; items where all output tokens are predicted."""
+        return {TERM: draws["hidden"].sum() if self.depth else batch.size}
 
     def forward(self, batch: Batch, draws: Draws) -> LossTerms:
         hidden = draws["hidden"]
         tokens = self._embedded(self.encoder, batch)
         shown = torch.where(hidden[..., None], self.mask_token.to(tokens.values.dtype), tokens.values)
         student: Features = self.encoder.encode_tokens(  # type: ignore[operator]
-            replace(tokens, values=shown), batch, layers=(self.depth,)
+            replace(tokens, values=shown), batch, layers=(self.depth,) if self.depth else ()
         )
-        guess = self.head(student.layers[self.depth].values[hidden])
-        target = self._targets(batch)[hidden]
+        last = student.layers[self.depth] if self.depth else next(iter(student.tokens.values()))
+        chosen = hidden if self.depth else _real(last)
+        guess = self.head(last.values[chosen])
+        target = self._targets(batch)[chosen]
         with no_autocast(guess):
             error = distance(guess.float(), target.float(), self.config.beta)
-            count = hidden.sum()
-            loss = error.sum() / count.clamp(min=1)
+            loss = error.sum() / chosen.sum().clamp(min=1)
+        count = hidden.sum() if self.depth else batch.size
         spread = target.float().std(0).mean() if len(target) > 1 else target.new_zeros(())
         return LossTerms.of({TERM: loss}, counts={TERM: count}, metrics={"target_standard_deviation": spread})
 
@@ -89,13 +93,20 @@ class MaskedFeatures(nn.Module):
         first = max(1, self.depth - self.config.top_layers + 1)
         features: Features = self.teacher(batch, layers=range(first, self.depth + 1))
         self.teacher.train(was_training)
-        layers = [F.layer_norm(one.values.float(), one.values.shape[-1:]) for one in features.layers.values()]
+        found = list(features.layers.values()) if self.depth else [next(iter(features.tokens.values()))]
+        layers = [F.layer_norm(one.values.float(), one.values.shape[-1:]) for one in found]
         return torch.stack(layers).mean(0)
 
     @staticmethod
     def _embedded(encoder: nn.Module, batch: Batch) -> Tokens:
         tokens: Tokens = encoder.embed_tokens(batch)  # type: ignore[operator]
         return tokens
+
+
+def _real(tokens: Tokens) -> Tensor:
+    """Mask of the tokens that are no padding."""
+    every = torch.ones(tokens.values.shape[:-1], dtype=torch.bool, device=tokens.values.device)
+    return every if tokens.valid is None else tokens.valid
 
 
 def hidden_tokens(tokens: Tokens, score: Tensor, share: float, items: int) -> Tensor:

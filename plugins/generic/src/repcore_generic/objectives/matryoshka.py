@@ -26,7 +26,7 @@ from repcore.interfaces import Batch, Draws, Features, LossTerms, Progress
 from repcore.training.assembly import build
 from repcore_generic.configs.matryoshka import MatryoshkaConfig
 from repcore_generic.objectives.layer_pooling import token_mean
-from repcore_generic.objectives.pairs import no_autocast, two_views, width_of
+from repcore_generic.objectives.pairs import no_autocast, two_views
 
 Views = Mapping[str, Tensor]  # pooled vectors of each view, (B, D)
 PairLoss = Callable[[Views], Tensor]
@@ -114,7 +114,8 @@ class Matryoshka2d(nn.Module):
     def __init__(self, config: MatryoshkaConfig, encoder: nn.Module) -> None:
         super().__init__()
         self.config, self.encoder = config, encoder
-        self.width, self.depth = width_of(encoder), int(encoder.depth)  # type: ignore[arg-type]  # capability layers
+        self.width, self.depth = int(encoder.token_width()), int(encoder.depth)  # type: ignore[operator,arg-type]  # layers
+        self.first_layer = int(getattr(encoder, "first_layer", 0))
         self.widths = _checked_widths(config, self.width)
         part = resolve_part(registry.default(), "objective", config.inner, {}, "generic")
         self.inner: Any = build(part, encoder)
@@ -130,12 +131,13 @@ class Matryoshka2d(nn.Module):
     def draw(self, batch: Batch, generator: torch.Generator, progress: Progress) -> Draws:
         """``layers`` int64 (n,): earlier layers; ``widths`` int64 (1 + n, m): widths of the last and of each layer."""
         layers = self.config.layers_per_step
-        count = self.depth if layers < 0 else min(layers, self.depth)
+        earlier = self.depth - self.first_layer
+        count = earlier if layers < 0 else min(layers, earlier)
         many = (
             len(self.widths) if self.config.widths_per_step < 0 else min(self.config.widths_per_step, len(self.widths))
         )
         device = generator.device
-        chosen = torch.randperm(self.depth, generator=generator, device=device)[:count].sort().values
+        chosen = self.first_layer + torch.randperm(earlier, generator=generator, device=device)[:count].sort().values
         every = torch.tensor(self.widths, device=device)
         rows = [torch.randperm(len(self.widths), generator=generator, device=device)[:many] for _ in range(1 + count)]
         widths = torch.stack([every[row].sort(descending=True).values for row in rows])

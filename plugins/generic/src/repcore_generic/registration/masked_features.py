@@ -12,7 +12,7 @@ OBJECTIVES = (
         summary="Predict a moving-average teacher's mean of top layers where tokens are hidden",
         target=f"{PACKAGE}.objectives.masked_features:MaskedFeatures",
         config=f"{PACKAGE}.configs.masked_features:MaskedFeaturesConfig",
-        needs=("layers", "embed-tokens", "encode-tokens"),
+        needs=("embed-tokens", "encode-tokens"),
         paper="Baevski et al. 2022, data2vec, arXiv 2202.03555",
         licence="Apache-2.0 (this implementation, from the paper)",
     ),

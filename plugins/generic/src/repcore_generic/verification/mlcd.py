@@ -11,6 +11,7 @@ from torch import Tensor
 from repcore.interfaces import StageResult
 from repcore.verification.golden import Golden
 from repcore_generic.objectives.clusters import nearest_labels, spherical_kmeans
+from repcore_generic.objectives.mlcd import discriminate
 from repcore_generic.objectives.mlcd_loss import (
     Margin,
     cosines,
@@ -18,7 +19,6 @@ from repcore_generic.objectives.mlcd_loss import (
     log_sums,
     margin_softmax,
     sampled_centres,
-    separate_loss,
 )
 
 Produced = dict[str, Any]  # tensor or number by stored name
@@ -83,7 +83,10 @@ def _variant(golden: Golden, name: str, facts: Mapping[str, Any], kept: Tensor) 
         loss = coupled_loss(pull, push)
         values: Produced = {"coupled.loss": loss}
     else:
-        parts = separate_loss(pull, push)
+        parts = discriminate(
+            parameters["features"], parameters["centres"], golden.inputs["labels"], takes_part, float(facts["scale"]),
+            margin,
+        )  # fmt: skip
         loss = parts.positive + parts.negative
         values = {f"{name}.positive": parts.positive, f"{name}.negative": parts.negative, f"{name}.loss": loss}
     return values, _gradients(loss.mean(), parameters, name)

@@ -11,6 +11,7 @@ Symbols: N nodes, E edges, B graphs, H hidden width, He edge hidden width.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -150,19 +151,46 @@ class EHGNN(nn.Module):
         """Width of each token level."""
         return {"node": self.config.hidden_width, "edge": self.config.edge_hidden_width or self.config.hidden_width}
 
-    def encode(self, graph: GraphTensors, trace: list[LayerTrace] | None = None) -> Features:
+    @property
+    def depth(self) -> int:
+        """Number of the last layer."""
+        return len(self.node_convs)
+
+    @property
+    def first_layer(self) -> int:
+        """Lowest layer of :meth:`token_width`: node features before the first convolution have a width of their own."""
+        return 1
+
+    def token_width(self, level: str = "node") -> int:
+        """Width of nodes (at every layer from ``first_layer``), of ``edge``, or of ``embedding``: what
+        :meth:`embed_tokens` gives."""
+        return self.inputs.node_width if level == "embedding" else self.level_widths[level]
+
+    def embed_tokens(self, batch: Batch) -> Tokens:
+        """Node features before the first convolution, (N, Dn)."""
+        graph = self.embed_nodes(self.read(batch.inputs))
+        return Tokens(graph.nodes, owner=graph.node_graph)
+
+    def encode_tokens(
+        self, tokens: Tokens, batch: Batch, layers: Sequence[int] = (), until: int | None = None
+    ) -> Features:
+        """Features of node features, some of which may have been replaced; edges without features start from them."""
+        return self._run(self.read(batch.inputs).with_features(nodes=tokens.values), layers, until)
+
+    def encode(self, graph: GraphTensors, trace: list[LayerTrace] | None = None, until: int | None = None) -> Features:
         """Run the layers on embedded features.
 
         Args:
             graph: with float nodes and edges.
             trace: receives one entry a layer when given.
+            until: last layer to compute, 1 or more; None = all.
         """
         whole, origin = graph, None
         nodes, weight = graph.nodes, None
         per_layer: list[Tensor] = []
         embedded: Tensor | None = None
         score: Tensor | None = None
-        for layer, conv in enumerate(self.node_convs):
+        for layer, conv in enumerate(itertools.islice(self.node_convs, until)):
             nodes = self._after(conv(graph, nodes, graph.edges, weight), self.node_norms, layer)
             per_layer.append(nodes)
             if layer >= len(self.edge_convs):
@@ -184,10 +212,18 @@ class EHGNN(nn.Module):
         assert embedded is not None
         return self._features(whole, graph, per_layer, embedded, score)
 
-    def forward(self, batch: Batch, layers: Sequence[int] = ()) -> Features:
-        graph = self.embed_edges(self.embed_nodes(self.read(batch.inputs)))
+    def forward(self, batch: Batch, layers: Sequence[int] = (), until: int | None = None) -> Features:
+        """``until``: the last layer to compute, 1 or more; what depends on later ones is then read from it."""
+        return self._run(self.embed_nodes(self.read(batch.inputs)), layers, until)
+
+    def _run(self, graph: GraphTensors, layers: Sequence[int], until: int | None) -> Features:
+        most = self.depth if until is None else until
+        wrong = [number for number in layers if not 0 <= number <= most]
+        if wrong or not 1 <= most <= self.depth:
+            raise ConfigError(f"the encoder has no layer {wrong[0] if wrong else most}", expected=f"1 to {self.depth}")
+        graph = self.embed_edges(graph)
         trace: list[LayerTrace] = []
-        features = self.encode(graph, trace)
+        features = self.encode(graph, trace, until)
         if layers:
             outputs = [graph.nodes, *(step.nodes for step in trace)]
             features.layers = {number: Tokens(outputs[number], owner=graph.node_graph) for number in layers}

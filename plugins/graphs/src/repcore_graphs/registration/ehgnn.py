@@ -29,7 +29,7 @@ ENCODERS = (
         outputs=(TensorSpec("pooled", "B D"), TensorSpec("node", "N H"), TensorSpec("edge", "E He")),
         poolings=("readout", "node-mean", "node-sum", "node-max", "edge-mean", "edge-sum", "edge-max"),
         levels=("node", "edge"),
-        capabilities=("graph-steps",),
+        capabilities=("graph-steps", "layers", "embed-tokens", "encode-tokens", "until"),
         example=f"{ROOT}.examples.ehgnn:ehgnn",
         **SHARED,  # type: ignore[arg-type]
     ),

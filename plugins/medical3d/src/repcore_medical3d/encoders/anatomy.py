@@ -27,8 +27,21 @@ class Backbone(Protocol):
 
     dim: int
 
+    @property
+    def stem_width(self) -> int:
+        """Channels after the stem."""
+        ...
+
+    def stem(self, images: Tensor) -> Tensor:
+        """Map (N, D_0, *S_0) after the stem."""
+        ...
+
+    def stages_from(self, stem: Tensor, until: int | None = None) -> list[Tensor]:
+        """Maps (N, D_i, *S_i): the stem's, then after each stage (all, or the first ``until``)."""
+        ...
+
     def stages_of(self, images: Tensor) -> list[Tensor]:
-        """Maps (N, D_i, *S_i): after the stem, then after each stage."""
+        """``stages_from(stem(images))``."""
         ...
 
     def pooled(self, last: Tensor) -> Tensor:
@@ -106,17 +119,46 @@ class AnatomyEncoder(nn.Module):
         backbone = cast(Backbone, self.backbone)
         return backbone.dense(backbone.stages_of(self.standardised(views))[-1])
 
-    def forward(self, batch: Batch, layers: Sequence[int] = ()) -> Features:
+    def forward(self, batch: Batch, layers: Sequence[int] = (), until: int | None = None) -> Features:
+        """``until``: the last stage to compute, whose map then takes the place of the last one."""
+        backbone = cast(Backbone, self.backbone)
+        if until is None:
+            return self._features(backbone.stages_of(self._entering(batch)), layers)
+        if until < 0:
+            raise ConfigError(f"until={until}: stages are counted from 0, the stem")
+        maps = backbone.stages_from(backbone.stem(self._entering(batch)), until)
+        return self._features(maps, layers)
+
+    def token_width(self, level: str = "map") -> int:
+        """Width of the ``map``, or of ``embedding``: what :meth:`embed_tokens` gives."""
+        return int(cast(Backbone, self.backbone).stem_width) if level == "embedding" else self.dim
+
+    def embed_tokens(self, batch: Batch) -> Tokens:
+        """The map after the stem, (B, T, D0) in raster order."""
+        return as_tokens(cast(Backbone, self.backbone).stem(self._entering(batch)))
+
+    def encode_tokens(self, tokens: Tokens, batch: Batch, layers: Sequence[int] = ()) -> Features:
+        """Features of a map after the stem, some of whose positions may have been replaced."""
+        del batch
+        assert tokens.position is not None  # embed_tokens gives it
+        edges = (tokens.position[0].amax(0) + 1).tolist()
+        stem = tokens.values.transpose(1, 2).unflatten(2, edges)
+        return self._features(cast(Backbone, self.backbone).stages_from(stem), layers)
+
+    def _entering(self, batch: Batch) -> Tensor:
         images = self.images(batch)
         if self.config.input_size is not None:
             images = resized(images, self.config.input_size)
+        return self.standardised(images)
+
+    def _features(self, maps: list[Tensor], layers: Sequence[int]) -> Features:
         backbone = cast(Backbone, self.backbone)
-        maps = backbone.stages_of(self.standardised(images))
         if any(not 0 <= layer < len(maps) for layer in layers):
             raise ConfigError(f"layers={tuple(layers)}: the encoder has layers 0 to {len(maps) - 1}")
+        whole = maps[-1].shape[1] == self.dim  # a stage before the last has another width, and no final norm
         return Features(
-            pooled=backbone.pooled(maps[-1]),
-            tokens={"map": as_tokens(backbone.dense(maps[-1]))},
+            pooled=backbone.pooled(maps[-1]) if whole else maps[-1].flatten(2).mean(-1),
+            tokens={"map": as_tokens(backbone.dense(maps[-1]) if whole else maps[-1])},
             layers={layer: as_tokens(maps[layer]) for layer in layers},
         )
 

@@ -83,12 +83,24 @@ class ConvNext(nn.Module):
 
     def stages_of(self, images: Tensor) -> list[Tensor]:
         """Maps after the stem and after each stage."""
-        maps = []
-        for number, (reduce, stage) in enumerate(zip(self.downsample_layers, self.stages, strict=True)):
-            images = reduce(images)
-            maps.extend([images] if number == 0 else [])
-            images = stage(images)
-            maps.append(images)
+        return self.stages_from(self.stem(images))
+
+    @property
+    def stem_width(self) -> int:
+        """Channels after the stem."""
+        return self.config.widths[0]
+
+    def stem(self, images: Tensor) -> Tensor:
+        """Map after the stem."""
+        first: Tensor = self.downsample_layers[0](images)
+        return first
+
+    def stages_from(self, stem: Tensor, until: int | None = None) -> list[Tensor]:
+        """The stem's map, and maps after each stage (all, or the first ``until``)."""
+        maps = [stem]
+        chosen = list(zip(self.downsample_layers, self.stages, strict=True))[:until]
+        for number, (reduce, stage) in enumerate(chosen):
+            maps.append(stage(maps[-1] if number == 0 else reduce(maps[-1])))
         return maps
 
     def pooled(self, last: Tensor) -> Tensor:

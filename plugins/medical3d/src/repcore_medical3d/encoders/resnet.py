@@ -47,8 +47,22 @@ class StagedResNet(nn.Module):
 
     def stages_of(self, images: Tensor) -> list[Tensor]:
         """Maps after the stem and after each stage."""
-        maps: list[Tensor] = [self.maxpool(self.act(self.bn1(self.conv1(images))))]
-        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+        return self.stages_from(self.stem(images))
+
+    @property
+    def stem_width(self) -> int:
+        """Channels after the stem."""
+        return int(self.conv1.out_channels)
+
+    def stem(self, images: Tensor) -> Tensor:
+        """Map after the stem."""
+        first: Tensor = self.maxpool(self.act(self.bn1(self.conv1(images))))
+        return first
+
+    def stages_from(self, stem: Tensor, until: int | None = None) -> list[Tensor]:
+        """The stem's map, and maps after each stage (all, or the first ``until``)."""
+        maps = [stem]
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4)[:until]:
             maps.append(stage(maps[-1]))
         return maps
 

@@ -165,18 +165,31 @@ class Selformer(nn.Module):
         hidden = tokens.values if packing is None else packing.pack(tokens.values)
         return self._run(hidden, packing, batch, layers, until)
 
+    def run_from(self, layer: int, hidden: Tokens, batch: Batch, layers: Sequence[int] = ()) -> Features:
+        """Features from the tokens of a layer, some of which may have been replaced; earlier layers do not run."""
+        self._check_layers([layer], most=self.depth)
+        packing = self._packing(*self._inputs(batch))
+        values = hidden.values if packing is None else packing.pack(hidden.values)
+        return self._run(values, packing, batch, layers, None, first=layer)
+
     def _run(
-        self, hidden: Tensor, packing: Packing | None, batch: Batch, layers: Sequence[int], until: int | None
+        self,
+        hidden: Tensor,
+        packing: Packing | None,
+        batch: Batch,
+        layers: Sequence[int],
+        until: int | None,
+        first: int = 0,
     ) -> Features:
-        """The transformer layers over the embedding output, packed (S, D) or padded (B, T, D)."""
+        """The transformer layers over the output of layer ``first``, packed (S, D) or padded (B, T, D)."""
         valid = self._inputs(batch)[1]
         last_layer = len(self.layers) if until is None else until
         self._check_layers([*layers, last_layer], most=last_layer)
         by_layers = self.pooling == "mean-layers" or not self.training  # in training only where it is the vector
         wanted = set(range(last_layer + 1)) if by_layers else set(layers)
         mask = None if packing is not None or valid is None else valid
-        states = {0: hidden} if 0 in wanted else {}
-        for number, layer in enumerate(itertools.islice(self.layers, last_layer), start=1):
+        states = {first: hidden} if first in wanted else {}
+        for number, layer in enumerate(itertools.islice(self.layers, first, last_layer), start=first + 1):
             hidden = layer(hidden, mask, packing)
             if number in wanted:
                 states[number] = hidden

@@ -102,19 +102,36 @@ class HierarchicalPointEncoder(nn.Module):
     # -------------------------------------------------------------------------------------- all tokens
 
     def forward(self, batch: Batch, layers: Sequence[int] = ()) -> Features:
-        points = self.points_of(batch)
+        return self._run(self.grouping(self.points_of(batch)), None, layers)
+
+    def token_width(self, level: str = LEVELS[0]) -> int:
+        """Width of a token level, or of ``embedding``: what :meth:`embed_tokens` gives."""
+        widths = {"embedding": self.config.widths[0], **dict(zip(reversed(LEVELS), self.config.widths, strict=True))}
+        return widths[level]
+
+    def embed_tokens(self, batch: Batch) -> Tokens:
+        """Embeddings of the fine neighbourhoods (B, G, C) with their centres."""
+        hierarchy = self.grouping(self.points_of(batch))
+        valid = self.reached_tokens(hierarchy)[0]
+        return Tokens(self.embed(hierarchy, 0), valid, position=hierarchy.levels[0].centres)
+
+    def encode_tokens(self, tokens: Tokens, batch: Batch, layers: Sequence[int] = ()) -> Features:
+        """Features of fine embeddings, some of which may have been replaced."""
+        return self._run(self.grouping(self.points_of(batch)), tokens.values, layers)
+
+    def _run(self, hierarchy: Hierarchy, fine: Tensor | None, layers: Sequence[int]) -> Features:
+        """All levels; ``fine`` stands for the fine embeddings where it is given."""
         total = sum(self.config.depths)
         wrong = [number for number in layers if not 0 <= number <= total]
         if wrong:
             raise ConfigError(f"{NAME} has no layer {wrong[0]}", expected=f"0 to {total}")
-        hierarchy = self.grouping(points)
         reached = self.reached_tokens(hierarchy)
         states: dict[int, Tokens] = {}
         outputs: list[Tokens] = []
         grid: Tensor | None = None
         done = 0
         for level, (one, valid) in enumerate(zip(hierarchy.levels, reached, strict=True)):
-            grid = self.embed(hierarchy, level, grid)
+            grid = fine if level == 0 and fine is not None else self.embed(hierarchy, level, grid)
             if level == 0 and 0 in layers:
                 states[0] = Tokens(grid, valid, position=one.centres)
             kept: list[Tensor] = []

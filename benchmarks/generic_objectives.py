@@ -1,0 +1,337 @@
+"""Every generic objective in every domain: does it teach an encoder anything, and where does it not help?
+
+Protocol, fixed before any test row was read. Data: the generated or embedded sets of the plugins, a few hundred rows.
+Of each set a part drawn from the run's seed is held out (40 %); objectives are trained on the rest without labels. Then
+a probe is fitted on the labels of the training part (linear@1, accuracy; molecules: ridge@1, R2 of logP) and scored on
+the held-out part. Beside each trained encoder stand its random twin (same settings, the weights it started from), the
+domain's own objective at the same number of steps, and the domain's raw-input baselines, on the same rows. Three seeds
+change split, weights, order and draws. Every objective has the same steps, batch and learning rate; none was tuned:
+the objectives' settings are their defaults, and contrast_weight=10 of cMIM is its card's. Learning from 40 steps is
+little: the table asks whether a method moves an encoder the right way, not how far it gets. `--part inner` is there to
+choose settings: it fits the probe on 70 % of the training part, scores it on the other 30 %, and embeds no held-out
+row. (One look with it, at BBBP, showed that 500 molecules are too few for differences; hence logP of the NCI set.)
+
+mlcd and token-alignment are second stages: mlcd goes on from the encoder that the domain's own objective trained (its
+row must be read against that row), token-alignment trains a fresh encoder towards it; `token-alignment-control` does
+so towards a random teacher. matryoshka-2d is probed at full depth and width, and besides (`early`) at half depth and
+an eighth of the width, beside simclr's model cut at the same point (`early` of its row).
+
+    python benchmarks/generic_objectives.py [--part inner|test] [--domains ...] [--seeds 3]
+
+One line a cell is appended to results/generic_objectives.jsonl, and cells that are there are not run again, so that an
+interrupted run goes on; the table is results/generic_objectives.json. Pooled vectors are kept below --keep for
+benchmarks/anomaly.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from measuring import RESULTS, facts, write_result
+
+from repcore import registry
+from repcore.config.resolve import resolve_run
+from repcore.data.readers import open_part
+from repcore.embedding.inference import InferenceOptions, embed_rows
+from repcore.errors import ItemError
+from repcore.evaluation.probing import build_probe
+from repcore.interfaces import ProbeSplit
+from repcore.reporting import LogReporter
+from repcore.training.assembly import RunParts, assemble
+from repcore.training.run import start_run
+
+HELD_OUT = 0.4
+INNER = 0.7
+PROBES = {"class": ("linear@1", "accuracy"), "regression": ("ridge@1", "r2")}
+OWN = "own"
+EARLY = "matryoshka-2d"
+LOG = RESULTS / "generic_objectives.jsonl"
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Recipe, settings of the encoder and the data, and the label that is probed."""
+
+    recipe: str
+    label: str
+    settings: tuple[str, ...]
+
+
+DOMAINS = {
+    "molecules": Domain(
+        "molecules/selformer", "logp",
+        ("data.limit=400", "encoder.hidden_width=64", "encoder.feed_forward_width=128", "encoder.layers=2",
+         "encoder.pooling=mean"),
+    ),
+    "audio": Domain(
+        "audio/ssamba", "sound", ("dataset.clips=160", "encoder.width=32", "encoder.depth=2", "encoder.pooling=mean"),
+    ),
+    "graphs": Domain("graphs/graph-contrast", "rule", ("dataset.size=300",)),
+    "pointcloud": Domain(
+        "pointcloud/point-m2ae", "class",
+        ("dataset.shapes=240", "dataset.points=256", "preprocessor.points=256", "encoder.groups=[64,32,16]"),
+    ),
+    "medical3d": Domain(
+        "medical3d/adam-v2", "finding", ("dataset.images=240", "dataset.edge=64", "preprocessor.edge=64"),
+    ),
+}  # fmt: skip
+STEPS, LR, BATCH = 40, 1e-3, 16
+
+OBJECTIVES: dict[str, tuple[str, ...]] = {
+    OWN: (),
+    "simclr": ("objective=generic/simclr",),
+    "vicreg": ("objective=generic/vicreg",),
+    "cmim": ("objective=generic/cmim", "objective.contrast_weight=10"),
+    "masked-features": ("objective=generic/masked-features", "objective.momentum=0.98"),
+    EARLY: ("objective=generic/matryoshka-2d",),
+    "mlcd": ("objective=generic/mlcd",),
+    "token-alignment": ("objective=generic/token-alignment", "objective.teacher={own}"),
+    "token-alignment-control": ("objective=generic/token-alignment", "objective.teacher={random}"),
+}
+NEEDS_LAYERS = {EARLY}
+
+
+def main() -> None:
+    options = parse_arguments()
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(1)
+    log = LOG if options.part == "test" else options.keep / "inner.jsonl"
+    options.keep.mkdir(parents=True, exist_ok=True)
+    done = {(one["domain"], one["objective"], one["seed"]) for one in lines(log)}
+    for seed in range(options.seeds):
+        for domain in options.domains:
+            for objective in options.objectives:
+                if (domain, objective, seed) in done or not fits(domain, objective):
+                    continue
+                cell = one_cell(options, domain, objective, seed)
+                with log.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(cell) + "\n")
+                print(json.dumps(cell), flush=True)
+                if options.part == "test":
+                    write_table(log)
+    if options.part == "test":
+        write_table(log)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", choices=("inner", "test"), default="test", help="inner: to choose settings")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--domains", nargs="+", choices=list(DOMAINS), default=list(DOMAINS))
+    parser.add_argument("--objectives", nargs="+", choices=list(OBJECTIVES), default=list(OBJECTIVES))
+    parser.add_argument("--lr", type=float, help="another learning rate (inner part only)")
+    parser.add_argument("--steps", type=int, help="another number of steps (inner part only)")
+    parser.add_argument("--keep", type=Path, default=Path("generic_objectives"), help="folder of models and vectors")
+    return parser.parse_args()
+
+
+def lines(log: Path) -> list[dict[str, Any]]:
+    """What is done already."""
+    return [json.loads(one) for one in log.read_text(encoding="utf-8").splitlines()] if log.is_file() else []
+
+
+def fits(domain: str, objective: str) -> bool:
+    """Whether the domain's encoder offers what the objective needs."""
+    resolved = resolve_run(registry.default(), DOMAINS[domain].recipe)
+    return objective not in NEEDS_LAYERS or "layers" in resolved.encoder.entry.spec.capabilities
+
+
+def one_cell(options: argparse.Namespace, domain: str, objective: str, seed: int) -> dict[str, Any]:
+    """Train once, probe; figures are accuracies."""
+    known, name = DOMAINS[domain], f"{domain}-{objective}-{seed}"
+    own = options.keep / f"{domain}-{OWN}-{seed}"
+    if objective.startswith(("mlcd", "token-alignment")) and not (own / "model").is_dir():
+        train(options, known, OWN, seed, options.keep, own.name)
+    if objective == "token-alignment-control":
+        random_teacher(options, known, seed, options.keep)
+    started = time.perf_counter()
+    parts, twin = train(options, known, objective, seed, options.keep, name)
+    minutes = (time.perf_counter() - started) / 60
+    rows, split = rows_and_split(options, parts)
+    labels = labels_of(parts, known.label, rows)
+    sets = {"trained": vectors(parts, parts.encoder, rows), "random-init": vectors(parts, twin, rows)}
+    if objective == OWN:
+        sets |= baselines(parts, rows)
+    np.savez(options.keep / f"{name}.npz", labels=labels, train=split.train, test=split.test,
+             **{key: value.astype(np.float32) for key, value in sets.items()})  # fmt: skip
+    cell: dict[str, Any] = {"domain": domain, "objective": objective, "seed": seed, "minutes": round(minutes, 2)}
+    cell |= {key: score(parts, known.label, value, labels, split, seed) for key, value in sets.items()}
+    if objective in (EARLY, "simclr") and fits(domain, EARLY):
+        cell |= early(parts, rows, known.label, labels, split, seed)
+    if objective != OWN:
+        shutil.rmtree(options.keep / name, ignore_errors=True)
+    return cell
+
+
+def settings(options: argparse.Namespace, known: Domain, objective: str, seed: int, folder: Path) -> list[str]:
+    """Overrides of a run."""
+    own = folder / f"{name_of(known)}-{OWN}-{seed}"
+    random = folder / f"{name_of(known)}-random-{seed}"
+    steps, lr = options.steps or STEPS, options.lr or LR
+    chosen = [*known.settings, *OBJECTIVES[objective], f"trainer.seed={seed}", f"trainer.steps={steps}",
+              f"optimiser.lr={lr}", "trainer.threads=1", f"data.batch_size={BATCH}", "data.split=random",
+              f"data.validation_share={HELD_OUT}", "schedule.warmup_steps=4",
+              f"trainer.validate_every={steps}"]  # fmt: skip
+    return [one.format(own=own, random=random) for one in chosen]
+
+
+def name_of(known: Domain) -> str:
+    return next(name for name, one in DOMAINS.items() if one is known)
+
+
+def train(
+    options: argparse.Namespace, known: Domain, objective: str, seed: int, folder: Path, name: str
+) -> tuple[RunParts, torch.nn.Module]:
+    """A finished run, and its encoder as it was before."""
+    shutil.rmtree(folder / name, ignore_errors=True)
+    resolved = resolve_run(
+        registry.default(), known.recipe, overrides=settings(options, known, objective, seed, folder)
+    )
+    start = folder / f"{name_of(known)}-{OWN}-{seed}" / "model" if objective == "mlcd" else None
+    parts = assemble(resolved, LogReporter(), init_from=start)
+    fresh = assemble(resolved, LogReporter()).encoder if start is not None else parts.encoder
+    twin = registry.default().encoder(resolved.encoder.name).load()(parts.resolved.encoder.config)
+    twin.load_state_dict(fresh.state_dict())
+    start_run(registry.default(), parts, LogReporter(), root=folder, name=name, device="cpu")
+    return parts, twin
+
+
+def random_teacher(options: argparse.Namespace, known: Domain, seed: int, folder: Path) -> None:
+    """The model folder of an encoder that one step has hardly moved, from other random weights than the student."""
+    name = f"{name_of(known)}-random-{seed}"
+    if (folder / name / "model").is_dir():
+        return
+    chosen = settings(options, known, OWN, seed, folder)
+    chosen += ["trainer.steps=1", "optimiser.lr=1e-12", "schedule.warmup_steps=0"]
+    parts = assemble(resolve_run(registry.default(), known.recipe, overrides=chosen), LogReporter())
+    torch.manual_seed(1000 + seed)
+    other = registry.default().encoder(parts.resolved.encoder.name).load()(parts.resolved.encoder.config)
+    parts.encoder.load_state_dict(other.state_dict())
+    start_run(registry.default(), parts, LogReporter(), root=folder, name=name, device="cpu")
+
+
+def rows_and_split(options: argparse.Namespace, parts: RunParts) -> tuple[np.ndarray, ProbeSplit]:
+    """Rows that are embedded, and which of them the probe is fitted and scored on."""
+    if options.part == "test":
+        rows = np.concatenate([parts.train, parts.validation])
+        return rows, ProbeSplit(np.arange(len(parts.train)), np.arange(len(parts.train), len(rows)))
+    order = np.random.default_rng(parts.resolved.trainer.seed).permutation(len(parts.train))
+    cut = round(INNER * len(order))
+    return parts.train, ProbeSplit(order[:cut], order[cut:])
+
+
+def labels_of(parts: RunParts, label: str, rows: np.ndarray) -> np.ndarray:
+    """Class numbers, NaN where missing or unreadable."""
+    source = open_part(parts.resolved.dataset)  # prepared readers leave labels out
+    found = []
+    for row in rows:
+        try:
+            found.append(float(source.by_id(parts.reader[int(row)].id).targets.get(label, np.nan)))
+        except ItemError:  # a row that cannot be read has no vector either
+            found.append(np.nan)
+    return np.asarray(found)
+
+
+def vectors(parts: RunParts, encoder: torch.nn.Module, rows: np.ndarray, **options: Any) -> np.ndarray:
+    """Pooled vectors (N, D)."""
+    return embed_rows(encoder, parts.preprocessor, parts.reader, InferenceOptions(**options), rows=rows).vectors
+
+
+def baselines(parts: RunParts, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Raw-input vectors of the domain."""
+    entry = parts.resolved.preprocessor.entry
+    found = {}
+    source = open_part(parts.resolved.dataset)
+    samples = [source.by_id(parts.reader[int(row)].id) for row in rows]
+    for name in entry.spec.baselines:
+        found[f"raw {name}"] = np.asarray(entry.load("baselines", name)(parts.preprocessor, samples))
+    return found
+
+
+def score(parts: RunParts, label: str, matrix: np.ndarray, labels: np.ndarray, split: ProbeSplit, seed: int) -> float:
+    target = next(one for one in open_part(parts.resolved.dataset).targets if one.name == label)
+    good = np.isfinite(matrix).all(1) & np.isfinite(labels)
+    kept = ProbeSplit(split.train[good[split.train]], split.test[good[split.test]])
+    protocol, metric = PROBES[target.kind]
+    found = build_probe(registry.default(), protocol, target).score(matrix, labels, target, kept, seed)
+    return round(float(found[metric]), 4)
+
+
+def early(
+    parts: RunParts, rows: np.ndarray, label: str, labels: np.ndarray, split: ProbeSplit, seed: int
+) -> dict[str, Any]:
+    """At half depth and an eighth of the width."""
+    depth, width = int(parts.encoder.depth), int(parts.encoder.token_width())
+    layer, dim = max(1, depth // 2), max(1, width // 8)
+    cut = vectors(parts, parts.encoder, rows, layer=layer, dim=dim)
+    return {"early": score(parts, label, cut, labels, split, seed), "early_layer": layer, "early_dim": dim}
+
+
+def write_table(log: Path) -> None:
+    """Means over seeds by domain and objective, and in words where an objective does not help."""
+    cells = lines(log)
+    record: dict[str, Any] = facts(("repcore", "repcore-generic", "torch", "scikit-learn"))
+    record |= {
+        "protocol": f"{PROBES}, {HELD_OUT:.0%} held out, {STEPS} steps of {BATCH} items",
+        "table": {},
+        "in_words": [],
+    }
+    for domain in DOMAINS:
+        here = [one for one in cells if one["domain"] == domain]
+        if not here:
+            continue
+        rows = {name: row([one for one in here if one["objective"] == name]) for name in OBJECTIVES}
+        record["table"][domain] = {name: one for name, one in rows.items() if one}
+        raw = [one for one in here if one["objective"] == OWN]
+        record["table"][domain] |= {
+            key: {"mean": mean(raw, key)} for key in (raw[0] if raw else {}) if key.startswith("raw ")
+        }
+        record["in_words"] += in_words(domain, here)
+    write_result("generic_objectives", record)
+
+
+def row(cells: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    if not cells:
+        return {}
+    gains = [round(one["trained"] - one["random-init"], 4) for one in cells]
+    found = {"trained": mean(cells, "trained"), "random-init": mean(cells, "random-init"), "gain": gains,
+             "minutes": round(statistics.mean(one["minutes"] for one in cells), 2)}  # fmt: skip
+    return found | ({"early": mean(cells, "early")} if "early" in cells[0] else {})
+
+
+def mean(cells: Sequence[dict[str, Any]], key: str) -> float:
+    return round(statistics.mean(one[key] for one in cells), 4)
+
+
+def in_words(domain: str, cells: Sequence[dict[str, Any]]) -> list[str]:
+    """What helps, what does not, against the twin and the domain's own objective."""
+    found = []
+    for name in OBJECTIVES:
+        mine = [one for one in cells if one["objective"] == name]
+        if not mine or name == OWN:
+            continue
+        gains = [one["trained"] - one["random-init"] for one in mine]
+        above = sum(gain > 0 for gain in gains)
+        verdict = (
+            "above" if above == len(gains) else "not above" if above == 0 else f"above on {above} of {len(gains)} seeds"
+        )
+        own = {one["seed"]: one["trained"] for one in cells if one["objective"] == OWN}
+        against = [one["trained"] - own[one["seed"]] for one in mine if one["seed"] in own]
+        words = f"; {statistics.mean(against):+.3f} against the domain's own objective" if against else ""
+        found.append(f"{domain}, {name}: {verdict} the random twin ({statistics.mean(gains):+.3f}){words}")
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""Checks of what an encoder's capabilities promise; see :class:`repcore.interfaces.Encoder`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from repcore.interfaces import Features, Tokens
+from repcore.specs import EncoderSpec
+from repcore.testing.check import Check, fail
+from repcore.testing.subjects import EncoderSubject
+from repcore.testing.tensors import largest_gap
+
+ROUNDING = 2e-4
+SHARPLY = 1e-6  # what a replaced token must at least move
+
+
+@torch.no_grad()
+def layers_have_one_width(subject: EncoderSubject) -> None:
+    """``layers``: tokens of ``token_width()`` at every layer from ``first_layer`` on, whichever are asked for."""
+    encoder: Any = subject.build()
+    batch = subject.batch()
+    depth, first, width = int(encoder.depth), int(getattr(encoder, "first_layer", 0)), int(encoder.token_width())
+    wanted = list(range(first, depth + 1))
+    found = encoder(batch, layers=wanted).layers
+    if sorted(found) != wanted:
+        fail(f"layers {wanted} were asked for, {sorted(found)} came")
+    for number, tokens in found.items():
+        if tokens.values.shape[-1] != width:
+            fail(f"layer {number} has tokens of width {tokens.values.shape[-1]}; token_width() says {width}")
+    alone = encoder(batch, layers=[first]).layers
+    if sorted(alone) != [first] or largest_gap(alone[first].values, found[first].values) > ROUNDING:
+        fail(f"layer {first} alone is not what it is beside the others")
+
+
+@torch.no_grad()
+def tokens_go_in_and_out(subject: EncoderSubject) -> None:
+    """``embed-tokens`` then ``encode-tokens`` equal ``forward``; width as told; a replaced token matters."""
+    encoder: Any = subject.build()
+    batch = subject.batch()
+    whole: Features = encoder(batch)
+    tokens: Tokens = encoder.embed_tokens(batch)
+    width = int(encoder.token_width("embedding"))
+    if tokens.values.shape[-1] != width:
+        fail(f"embed_tokens gives width {tokens.values.shape[-1]}; token_width('embedding') says {width}")
+    _same(encoder.encode_tokens(tokens, batch), whole, "encode_tokens(embed_tokens(batch), batch)")
+    _same(encoder(batch), whole, "forward after encode_tokens")
+    other = replace(tokens, values=-2.0 * tokens.values)
+    if largest_gap(encoder.encode_tokens(other, batch).pooled, whole.pooled) < SHARPLY:
+        fail("encode_tokens gives the same vectors for other tokens: it embeds the batch itself")
+
+
+@torch.no_grad()
+def until_stops(subject: EncoderSubject) -> None:
+    """``until=l``: layer l is what it is in a whole pass, its tokens come out, and fewer modules run."""
+    encoder: Any = subject.build()
+    batch = subject.batch()
+    first = int(getattr(encoder, "first_layer", 0))
+    ran = _counted(encoder)
+    whole = encoder(batch, layers=[first, first + 1])
+    all_ran = ran()
+    stopped = encoder(batch, layers=[first], until=first)
+    few_ran = ran()
+    if largest_gap(stopped.layers[first].values, whole.layers[first].values) > ROUNDING:
+        fail(f"layer {first} differs when the pass stops there")
+    if few_ran >= all_ran:
+        fail(f"until={first} runs {few_ran} modules, a whole pass {all_ran}: later layers are still computed")
+    width = next(iter(stopped.tokens.values())).values.shape[-1]
+    if width != stopped.layers[first].values.shape[-1]:
+        fail(f"until={first}: tokens have width {width}, layer {first} {stopped.layers[first].values.shape[-1]}")
+
+
+@torch.no_grad()
+def goes_on_from_a_layer(subject: EncoderSubject) -> None:
+    """``run-from``: from the tokens of any layer the rest of the pass gives what ``forward`` gives."""
+    encoder: Any = subject.build()
+    batch = subject.batch()
+    numbers = list(range(int(getattr(encoder, "first_layer", 0)), int(encoder.depth) + 1))
+    whole = encoder(batch, layers=numbers)
+    for number in numbers[:-1]:
+        hidden = whole.layers[number]
+        name, last = next(iter(whole.tokens.items()))
+        rest = encoder.run_from(number, hidden, batch, layers=numbers[-1:])
+        if largest_gap(rest.tokens[name].values, last.values) > ROUNDING:
+            fail(f"run_from({number}, ...) does not end where forward does")
+        moved = encoder.run_from(number, replace(hidden, values=-2.0 * hidden.values), batch)
+        if largest_gap(moved.tokens[name].values, last.values) < SHARPLY:
+            fail(f"run_from({number}, ...) does not read the tokens it is given")
+
+
+def likelihood_of_items(subject: EncoderSubject) -> None:
+    """``decode``: one finite log-likelihood an item, with a gradient for the latent vectors."""
+    encoder: Any = subject.build()
+    batch = subject.batch()
+    latent = encoder(batch).pooled.detach().requires_grad_()
+    found = encoder.decode(latent, batch)
+    if tuple(found.shape) != (batch.size,) or not found.isfinite().all():
+        fail(f"decode gives {tuple(found.shape)} or values that are not finite; expected ({batch.size},)")
+    if found.requires_grad:
+        (slope,) = torch.autograd.grad(found.sum(), latent, allow_unused=True)
+        if slope is not None and bool(slope.abs().sum() > 0):
+            return
+    fail("the log-likelihood does not depend on z")
+
+
+def _same(found: Features, wanted: Features, what: str) -> None:
+    pairs = [("pooled", found.pooled, wanted.pooled)]
+    pairs += [(name, found.tokens[name].values, tokens.values) for name, tokens in wanted.tokens.items()]
+    for name, one, two in pairs:
+        if one.shape != two.shape or largest_gap(one, two) > ROUNDING:
+            fail(f"{what}: {name} is not that of forward(batch)")
+
+
+def _counted(encoder: torch.nn.Module) -> Callable[[], int]:
+    """Counts calls of sub-modules; the function gives the number since it was last asked."""
+    calls = [0]
+
+    def note(*_: object) -> None:
+        calls[0] += 1
+
+    for module in encoder.modules():
+        if module is not encoder:
+            module.register_forward_hook(note)
+
+    def since() -> int:
+        count, calls[0] = calls[0], 0
+        return count
+
+    return since
+
+
+CHECKS: Mapping[str, Check] = {
+    "layers": Check("layers-have-one-width", layers_have_one_width),
+    "encode-tokens": Check("tokens-go-in-and-out", tokens_go_in_and_out),
+    "until": Check("until-stops", until_stops),
+    "run-from": Check("goes-on-from-a-layer", goes_on_from_a_layer),
+    "decode": Check("likelihood-of-items", likelihood_of_items),
+}
+"""Capability -> the check of what it promises."""
+
+
+def checks_of(spec: EncoderSpec) -> tuple[Check, ...]:
+    """The checks that an encoder's capabilities demand."""
+    return tuple(check for word, check in CHECKS.items() if word in spec.capabilities)
