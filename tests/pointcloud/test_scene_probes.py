@@ -71,7 +71,7 @@ def test_train_probe_and_map_through_the_command_line(
     assert {(name, "dense-linear@1") for name in ("trained", "random-init", "hand-crafted")} <= found
     page = tmp_path / "maps.html"
     assert command(["pointcloud", "scene-activation", str(run), "--data", str(data), "-o", str(page)]) == 0
-    assert page.read_text().count("<img") == 6
+    assert page.read_text().count("<canvas") == 6
     out = tmp_path / "vectors.npz"
     assert command(["embed", str(run), str(data), "-o", str(out), "--level", "region"]) == 0
     assert out.is_file()
