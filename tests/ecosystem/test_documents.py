@@ -64,7 +64,7 @@ def test_one_objective_every_domain(reader: Reader, capsys: pytest.CaptureFixtur
         pytest.skip("needs the plugins of all five domains")
     assert reader.follow(TUTORIALS / "generic.md") >= 10
     assert "generic/guess" in capsys.readouterr().out
-    runs = {path.parent.parent.name for path in reader.folder.glob("runs/*/model/weights.safetensors")}
+    runs = {path.parent.parent.resolve().name for path in reader.folder.glob("runs/*/model/weights.safetensors")}
     assert runs == {f"{domain}-{objective}" for domain in domains for objective in ("pull", "guess")}
 
 
