@@ -31,7 +31,7 @@ demo: env  ## train, embed, probe and report on a built-in data set: make demo D
 	$(BIN)/repcore demo $(DOMAIN)
 
 bench: env  ## paired timings into benchmarks/results/
-	@set -e; for script in $$(ls benchmarks/*.py | grep -v -e _learning -e /measuring -e /fuzz); do \
+	@set -e; for script in $$(ls benchmarks/*.py | grep -v -e _learning -e /measuring -e /fuzz -e /random_kills); do \
 	  echo "== $$script"; $(BIN)/python $$script; done
 
 proof: bench  ## timings, then learning runs over several seeds on real data, hours: make proof DATA=folder

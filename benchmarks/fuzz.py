@@ -1,20 +1,22 @@
-# ruff: noqa: E501  headers of formats are as long as they are
 """Fuzzing of everything that reads files: mutated headers, bytes and texts must end in an error of ours or a row.
 
-    python benchmarks/fuzz.py                      every format, 10,000 inputs each
+    python benchmarks/fuzz.py                      every format, 10,000 inputs each, into results/fuzz.md
     python benchmarks/fuzz.py --formats ply wav --inputs 300 --seed 3
 
-An input fails when it ends in any exception that is not a ``RepcoreError``, takes longer than ten seconds, needs more
-than the memory limit, or runs code (a file named ``executed`` appears). Failing inputs are kept in ``--keep``.
+Every format has a process of its own. An input fails when it ends in any exception that is not a ``RepcoreError``,
+takes longer than ten seconds, starts a program (Python's audit events say so) or leaves a file named ``executed``,
+repeats torch's advice to load without restrictions, or ends the process. Memory: the process may not have 1 GiB more
+private memory than after the sound file was read, so that a larger allocation is an uncaught ``MemoryError``.
+Failing inputs are kept in ``--keep``; once mended they belong among ``SEEDS`` of ``tests/core/test_fuzz_seeds.py``.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
+import fcntl
 import json
+import logging
 import os
-import pickle
 import random
 import resource
 import signal
@@ -23,145 +25,24 @@ import sys
 import tempfile
 import time
 import traceback
-import wave
+import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import torch
-from safetensors.torch import save_file
+from fuzz_inputs import FORMATS, MARK, Use
+from measuring import RESULTS, facts
 
-from repcore import registry
-from repcore.checkpoints.model_folder import read_model
-from repcore.checkpoints.reading import read_checkpoint
-from repcore.config.yaml import load_file
-from repcore.data.readers import open_data
 from repcore.errors import RepcoreError
 
-SECONDS, MEMORY = 10, 6 * 2**30  # address space; torch alone maps two to four GiB
-MARK = "executed"
-Make = Callable[[Path], Path]
-Use = Callable[[Path], None]
-
-
-def _safetensors(folder: Path) -> Path:
-    save_file({"a.weight": torch.ones(3, 4), "b": torch.arange(5)}, folder / "m.safetensors", metadata={"x": "y"})
-    return folder / "m.safetensors"
-
-
-def _torch(folder: Path) -> Path:
-    torch.save({"state_dict": {"a.weight": torch.ones(3, 4), "b": torch.arange(5)}, "epoch": 3}, folder / "m.pt")
-    return folder / "m.pt"
-
-
-def _pickle(folder: Path) -> Path:
-    class Runs:
-        def __reduce__(self) -> tuple[object, ...]:
-            return (os.system, (f"touch {folder / MARK}",))
-
-    (folder / "m.bin").write_bytes(pickle.dumps({"a": Runs()}, protocol=2))
-    return folder / "m.bin"
-
-
-def _model(folder: Path) -> Path:
-    _safetensors(folder).rename(folder / "weights.safetensors")
-    config = {"format": 1, "encoder": {"name": "molecules/selformer", "layers": 2}, "dim": 4, "tied": {"c": "b"},
-              "preprocessor": {"name": "molecules/selfies"}, "plugins": {"encoder": {"distribution": "repcore-molecules"}}}  # fmt: skip
-    (folder / "preprocessing.json").write_text(json.dumps({"format": 1, "state": {}, "files": {}}))
-    (folder / "config.json").write_text(json.dumps(config))
-    return folder / "config.json"
-
-
-def _yaml(folder: Path) -> Path:
-    (folder / "c.yaml").write_text(
-        "trainer: {steps: 5, seed: 1}\noptimiser:\n  lr: 1e-3\n  betas: [0.9, 0.99]\na: &x [1]\nb: *x\n"
-    )
-    return folder / "c.yaml"
-
-
-def _table(folder: Path) -> Path:
-    (folder / "t.csv").write_text("id,smiles,y\n" + "".join(f"{i},{'C' * (i + 1)}O,{i / 7}\n" for i in range(9)))
-    return folder / "t.csv"
-
-
-def _points() -> np.ndarray:
-    return np.random.default_rng(0).normal(size=(40, 3)).astype("<f4")
-
-
-def _ply(folder: Path) -> Path:
-    head = "ply\nformat binary_little_endian 1.0\nelement vertex 40\nproperty float x\nproperty float y\nproperty float z\nend_header\n"
-    (folder / "a.ply").write_bytes(head.encode() + _points().tobytes())
-    return folder / "a.ply"
-
-
-def _pcd(folder: Path) -> Path:
-    head = "VERSION .7\nFIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nCOUNT 1 1 1\nWIDTH 40\nHEIGHT 1\nVIEWPOINT 0 0 0 1 0 0 0\nPOINTS 40\nDATA binary\n"
-    (folder / "a.pcd").write_bytes(head.encode() + _points().tobytes())
-    return folder / "a.pcd"
-
-
-def _off(folder: Path) -> Path:
-    rows = "\n".join(" ".join(f"{v:.4f}" for v in row) for row in _points())
-    (folder / "a.off").write_text(f"OFF\n40 2 0\n{rows}\n3 0 1 2\n3 3 4 5\n")
-    return folder / "a.off"
-
-
-def _npy(folder: Path) -> Path:
-    np.save(folder / "a.npy", _points())
-    return folder / "a.npy"
-
-
-def _wav(folder: Path) -> Path:
-    with wave.open(str(folder / "a.wav"), "wb") as file:
-        file.setnchannels(1), file.setsampwidth(2), file.setframerate(16000)
-        file.writeframes((1000 * np.sin(np.arange(8000))).astype("<i2").tobytes())
-    return folder / "a.wav"
-
-
-def _nifti(folder: Path) -> Path:
-    import nibabel
-
-    nibabel.save(nibabel.Nifti1Image(np.arange(512, dtype=np.float32).reshape(8, 8, 8), np.eye(4)), folder / "a.nii")
-    return folder / "a.nii"
-
-
-def _weights(path: Path) -> None:
-    read_checkpoint(path)
-
-
-def _settings(path: Path) -> None:
-    load_file(path)
-
-
-def _folder(path: Path) -> None:
-    read_model(path.parent).build()
-
-
-def _data(domain: str) -> Use:
-    def use(path: Path) -> None:
-        reader = open_data(registry.default(), str(path), domain=domain)[1]
-        for row in range(min(3, len(reader))):
-            with contextlib.suppress(RepcoreError):
-                reader[row]
-
-    return use
-
-
-FORMATS: dict[str, tuple[Make, Use]] = {
-    "safetensors": (_safetensors, _weights),
-    "torch": (_torch, _weights),
-    "pickle": (_pickle, _weights),
-    "model-folder": (_model, _folder),
-    "yaml": (_yaml, _settings),
-    "table": (_table, _data("molecules")),
-    "ply": (_ply, _data("pointcloud")),
-    "pcd": (_pcd, _data("pointcloud")),
-    "off": (_off, _data("pointcloud")),
-    "npy": (_npy, _data("pointcloud")),
-    "wav": (_wav, _data("audio")),
-    "nifti": (_nifti, _data("medical3d")),
-}
+SECONDS, MEMORY = 10, 2**30
+PROGRAMS = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "subprocess.Popen", "os.startfile", "pty.spawn")
+HARMLESS = ("ok", "refused")
+WORDS = (
+    b"nan", b"1e308", b"-1", b"9" * 30, b"\0", b"\xff\xfe", b"\n\n", b"{[", b'"', b"\x1b[2J", b"99999999999",
+    b"x" * 300, b"../", b"$(touch executed)",
+)  # fmt: skip
 
 
 def mutated(content: bytes, draw: random.Random) -> bytes:
@@ -185,7 +66,7 @@ def mutated(content: bytes, draw: random.Random) -> bytes:
         elif kind == 6:
             del made[draw.randrange(len(made) + 1) :]
         elif kind == 7:
-            made[place:place] = draw.choice((b"nan", b"1e308", b"-1", b"9" * 30, b"\0", b"\xff\xfe", b"\n\n", b"{[", b'"', b"\x1b[2J", b"99999999999"))  # fmt: skip
+            made[place:place] = draw.choice(WORDS)
         else:  # a number in a text header becomes another
             digits = [i for i, one in enumerate(made[:2048]) if 48 <= one <= 57]
             if digits:
@@ -200,6 +81,18 @@ class Late(BaseException):
 
 def _ring(number: int, frame: object) -> None:
     raise Late
+
+
+class Programs:
+    """An audit hook that notes every program that is started."""
+
+    def __init__(self) -> None:
+        self.started: list[str] = []
+        sys.addaudithook(self._note)
+
+    def _note(self, event: str, given: tuple[Any, ...]) -> None:
+        if event in PROGRAMS:
+            self.started.append(event)
 
 
 def attempt(use: Use, path: Path) -> str:
@@ -219,22 +112,114 @@ def attempt(use: Use, path: Path) -> str:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def fuzz(name: str, inputs: int, seed: int, keep: Path) -> Iterator[str]:
+def fuzz(name: str, inputs: int, seed: int, keep: Path, programs: Programs) -> Iterator[str]:
     """Outcomes of so many mutated inputs of one format."""
     make, use = FORMATS[name]
     draw = random.Random(f"{name}-{seed}")
-    for number in range(inputs):
-        with tempfile.TemporaryDirectory() as temporary:
-            folder = Path(temporary)
-            path = make(folder)
-            path.write_bytes(mutated(path.read_bytes(), draw))
+    with tempfile.TemporaryDirectory() as temporary:
+        path = make(Path(temporary))
+        sound = path.read_bytes()
+        for number in range(inputs):
+            path.write_bytes(mutated(sound, draw))
             outcome = attempt(use, path)
-            if (folder / MARK).exists():
-                outcome = "code was executed"
-            if outcome not in ("ok", "refused"):
+            if programs.started or (Path(temporary) / MARK).exists():
+                outcome = f"code was executed {programs.started}"
+                programs.started.clear()
+                (Path(temporary) / MARK).unlink(missing_ok=True)
+            if outcome not in HARMLESS:
                 keep.mkdir(parents=True, exist_ok=True)
                 (keep / f"{name}-{seed}-{number}{path.suffix}").write_bytes(path.read_bytes())
             yield outcome
+
+
+def _memory() -> int:
+    """Private memory of this process in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line.split()[1] for line in lines if line.startswith("VmData")))
+
+
+def _limited(name: str) -> int:
+    """Read the sound file, so that every library is loaded, then limit what may be added; resident bytes then."""
+    make, use = FORMATS[name]
+    with tempfile.TemporaryDirectory() as temporary:
+        attempt(use, make(Path(temporary)))
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    resource.setrlimit(resource.RLIMIT_DATA, (_memory() + MEMORY, hard))
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def check_sound() -> None:
+    """What is mutated must be read as long as it is not: otherwise the rest says nothing. Makes the model, too."""
+    for name, (make, use) in FORMATS.items():
+        with tempfile.TemporaryDirectory() as temporary:
+            outcome = attempt(use, make(Path(temporary)))
+        if outcome != ("refused" if name == "pickle" else "ok"):
+            raise SystemExit(f"the sound {name} file is not read: {outcome}")
+
+
+def measured(name: str, inputs: int, seed: int, keep: Path) -> dict[str, Any]:
+    """Outcomes of one format, made in a child process."""
+    reading, writing = os.pipe()
+    started = time.perf_counter()
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGALRM, _ring)
+        before = _limited(name)
+        counts = Counter(fuzz(name, inputs, seed, keep, Programs()))
+        more = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        with os.fdopen(writing, "w") as file:
+            json.dump({"counts": counts, "more_mib": round(more / 2**20)}, file)
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as file:
+        said = file.read()
+    _, status = os.waitpid(child, 0)
+    found = json.loads(said) if said else {"counts": {f"the process ended: {status}": 1}, "more_mib": 0}
+    return {"name": name, "seconds": round(time.perf_counter() - started), **found}
+
+
+def bad(row: Mapping[str, Any]) -> dict[str, int]:
+    """Outcomes that are failures."""
+    return {outcome: count for outcome, count in row["counts"].items() if outcome not in HARMLESS}
+
+
+def page(rows: Sequence[Mapping[str, Any]], inputs: int, seed: int) -> str:
+    """The result as Markdown."""
+    known = facts(["repcore", "torch", "safetensors", "numpy", "h5py", "nibabel", "soundfile", "rdkit", "pyarrow"])
+    executed = sum(count for row in rows for outcome, count in bad(row).items() if "executed" in outcome)
+    lines = [
+        "# Fuzzing of every reader", "",
+        f"Made with `benchmarks/fuzz.py --inputs {inputs} --seed {seed}`, {known['date']}; versions: "
+        + ", ".join(f"{name} {one}" for name, one in known["versions"].items()) + ".", "",
+        (f"{len(rows)} formats, {inputs:,} mutated inputs each: {sum(sum(bad(row).values()) for row in rows)} failures "
+        f"(uncaught exceptions, more than {SECONDS} s, more than 1 GiB), {executed} executions. Inputs count as read "
+        "when a reader opened them; rows that it then reported as unreadable are among them. Memory is the growth of "
+        "the process beyond reading the sound file."), "",
+        "| format | inputs | read | refused in words | failures | most memory added, MiB | seconds |",
+        "|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for row in rows:
+        counts = row["counts"]
+        lines.append(
+            f"| {row['name']} | {sum(counts.values()):,} | {counts.get('ok', 0):,} | {counts.get('refused', 0):,} "
+            f"| {sum(bad(row).values())} | {row['more_mib']} | {row['seconds']} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def record(rows: Sequence[Mapping[str, Any]], inputs: int, seed: int) -> None:
+    """Keep the rows of a full measurement, in the order of ``FORMATS``; formats may be measured one after another."""
+    if inputs < 10_000:
+        return
+    with (RESULTS / "fuzz.json").open("a+", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        known = json.loads(file.read() or "{}") | {row["name"]: row for row in rows}
+        file.truncate(0)
+        file.write(json.dumps({name: known[name] for name in FORMATS if name in known}, indent=1) + "\n")
+        file.flush()
+        text = page([known[name] for name in FORMATS if name in known], inputs, seed)
+        (RESULTS / "fuzz.md").write_text(text, encoding="utf-8")
 
 
 def main() -> int:
@@ -244,23 +229,24 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, default=Path("fuzz-failures"))
     given = parser.parse_args()
+    warnings.simplefilter("ignore")
+    logging.disable(logging.ERROR)
     signal.signal(signal.SIGALRM, _ring)
-    failures = 0
+    check_sound()
+    rows = []
     for name in given.formats:
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
-        started = time.perf_counter()
-        counts = Counter(fuzz(name, given.inputs, given.seed, given.keep))
-        bad = {outcome: count for outcome, count in counts.items() if outcome not in ("ok", "refused")}
-        failures += sum(bad.values())
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        row = measured(name, given.inputs, given.seed, given.keep)
+        rows.append(row)
+        counts, problems = row["counts"], bad(row)
         sys.stdout.write(
-            f"{name}: {given.inputs} inputs, {counts['ok']} read, {counts['refused']} refused, {sum(bad.values())} "
-            f"failures; {time.perf_counter() - started:.0f} s, peak {peak:.1f} GiB\n"
+            f"{name}: {sum(counts.values())} inputs, {counts.get('ok', 0)} read, {counts.get('refused', 0)} refused, "
+            f"{sum(problems.values())} failures; {row['seconds']} s, {row['more_mib']} MiB more\n"
         )
-        for outcome, count in sorted(bad.items(), key=lambda one: -one[1]):
+        for outcome, count in sorted(problems.items(), key=lambda one: -one[1]):
             sys.stdout.write(f"    {count} x {outcome}\n")
         sys.stdout.flush()
-    return 1 if failures else 0
+    record(rows, given.inputs, given.seed)
+    return 1 if any(bad(row) for row in rows) else 0
 
 
 if __name__ == "__main__":

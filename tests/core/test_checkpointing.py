@@ -186,7 +186,7 @@ def test_a_run_that_died_before_its_export_gets_its_model(
     assert card["steps"] == 3
     assert math.isfinite(card["validation"]["loss"])
     assert run(["pairs", "train", "--resume", "r", "--out", str(tmp_path), "--device", "cpu"]) == 2
-    assert "has made all its 3 steps" in capsys.readouterr().err
+    assert "has made all its 3 steps, and its model is written" in capsys.readouterr().err
 
 
 def test_slurm_is_asked_to_start_again_and_the_run_goes_on(

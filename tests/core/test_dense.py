@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import repcore
 from repcore.cli.main import run
-from repcore.embedding.dense import level_of
+from repcore.embedding.dense import DenseRow, level_of
+from repcore.embedding.inference import InferenceOptions
 from repcore.embedding.prediction_files import read_table
 from repcore.errors import ConfigError, DataError
-from repcore.evaluation.dense_answers import class_numbers
+from repcore.evaluation.dense_answers import DensePredictor, class_numbers, dense_temperature
 from repcore.evaluation.dense_metrics import confusion, dense_scores, overlaps
 from repcore.evaluation.probing import read_rows
 from repcore.evaluation.tasks.dense import DenseClassification, at_elements, flat_tokens, soft_dice
 from repcore.evaluation.tasks.dense_configs import DenseClassificationConfig
-from repcore.interfaces import Batch, Features, Tokens
+from repcore.interfaces import Batch, DenseAnswer, Features, Sample, Tokens
 from repcore.specs import TargetSpec
 
 SIDE = TargetSpec("side", "class", "point", names=("2", "7"), ignore=9)
@@ -72,15 +75,16 @@ def test_points_are_learned_and_answered_in_their_own_order(
 
 
 def test_windows_are_averaged_where_they_overlap(here: Path) -> None:
-    """The answer at a point equals the mean of its windows' answers, computed one by one."""
+    """The answer at a point equals the mean of its windows' calibrated answers, computed one by one."""
     finetuned("side", "--no-twin", train=("preprocessor.window=6",))
     model = repcore.load("runs/f")
     sample = next(one for one in map(model.reader("pairs/blobs").__getitem__, range(60)) if len(one.inputs) > 12)
     items = model.preprocessor.prepare(sample)
     assert len(items) > 2
-    task = model.predictor().tasks[0]
+    predictor = model.predictor()
+    task = predictor.tasks[0]
     with torch.inference_mode():
-        each = [task.predict(task(model.preprocessor.collate([item]))).numpy() for item in items]  # type: ignore[operator]
+        each = [predictor.answered(task, task(model.preprocessor.collate([item]))).numpy() for item in items]
     by_hand = np.zeros((len(sample.inputs), 2))
     number = np.zeros((len(sample.inputs), 1))
     for cut, values in zip(model.preprocessor.cuts(len(sample.inputs)), each, strict=True):  # type: ignore[attr-defined]
@@ -89,6 +93,58 @@ def test_windows_are_averaged_where_they_overlap(here: Path) -> None:
     assert run(["predict", "runs/f", "pairs/blobs", "-o", "out"]) == 0
     with np.load(here / "out" / f"{sample.id}.npz") as found:
         np.testing.assert_allclose(found["outputs"], by_hand / number, atol=1e-6)
+
+
+def test_an_ensemble_of_elements_is_calibrated_and_says_where_it_disagrees(here: Path) -> None:
+    finetuned("side", "--no-twin", "--ensemble", "2", "trainer.epochs=3")
+    record = json.loads((here / "runs" / "f" / "model" / "config.json").read_text())["task"]["facts"]
+    assert record["members"] == 1
+    assert 0.08 < record["temperature"] < 12.5
+    assert record["temperature"] != 1.0
+    assert run(["predict", "runs/f", "pairs/blobs", "-o", "out", "--read", "broken=[3]"]) == 0
+    index = read_table(here / "out" / "index.csv")
+    model = repcore.load("runs/f")
+    sample = model.reader("pairs/blobs")[4]
+    batch = model.preprocessor.collate(model.preprocessor.prepare(sample))
+    predictor = model.predictor()
+    assert len(predictor.tasks) == 2
+    with torch.inference_mode():
+        members = np.stack([predictor.answered(one, one(batch)).numpy() for one in predictor.tasks])
+    with np.load(here / "out" / "blob-4.npz") as found:
+        np.testing.assert_allclose(found["outputs"], members.mean(0), atol=1e-6)
+    differ = (members.argmax(2) != members.mean(0).argmax(1)).mean()
+    assert index["disagreement"][4] == pytest.approx(differ, abs=1e-6)
+    assert index["disagreement"][3] is None
+    saved = read_table(here / "runs" / "f" / "predictions" / "test.parquet")
+    place = {name: row for row, name in enumerate(index["id"])}
+    for name, value in zip(saved["id"], saved["disagreement"], strict=True):  # the same in the saved test predictions
+        assert index["disagreement"][place[name]] == pytest.approx(value, abs=1e-6)
+
+
+def test_dense_temperature_repairs_outputs_that_are_too_sure() -> None:
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 2, (6, 500)).astype(float)
+    logits = np.where(labels[..., None] == np.arange(2), 1.0, 0.0) + generator.normal(size=(6, 500, 2))
+
+    class Head(nn.Module):
+        sure = 5.0
+
+        def predict(self, outputs: torch.Tensor) -> torch.Tensor:
+            return outputs.softmax(1)
+
+    predictor = DensePredictor([Head()], None, SIDE, (2, 7), "x")  # type: ignore[arg-type]
+
+    def rows(*_: object) -> Iterator[DenseRow]:
+        for number, (y, raw) in enumerate(zip(np.where(labels == 1, 7.0, 2.0), Head.sure * logits, strict=True)):
+            answer = DenseAnswer(Sample(str(number), None), "point", raw.astype(np.float32), None, (), {})
+            yield DenseRow(str(number), "ok", "", answer, {"side": y})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DensePredictor, "raw", rows)
+        found = dense_temperature(predictor, None, InferenceOptions(), np.arange(6))  # type: ignore[arg-type]
+        assert found == pytest.approx(Head.sure, rel=0.1)  # these logits are calibrated as they are
+        patch.setattr(Head, "predict", lambda self, outputs: outputs.sigmoid())
+        assert dense_temperature(predictor, None, InferenceOptions(), np.arange(6)) == 1.0  # type: ignore[arg-type]
 
 
 def test_tables_of_elements_and_features(here: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import subprocess
 import sys
@@ -10,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from repcore.cli.ending import machine_problem, unexpected
-from tests.conftest import ROOT
+from repcore import registry
+from repcore.cli.ending import machine_problem, plugin_behind, unexpected
+from tests.conftest import ROOT, MakeDistribution
 
 LIST = [sys.executable, "-m", "repcore", "list"]
 
@@ -65,3 +67,20 @@ def test_other_errors_say_where_they_arose() -> None:
     with pytest.raises(KeyError) as told:
         {}["nothing"]
     assert f"{Path(__file__).name}:" in unexpected(told.value)
+
+
+def test_the_plugin_in_whose_code_an_error_arose_is_named(make_distribution: MakeDistribution) -> None:
+    """Also when the exception itself comes from a library that the plugin called."""
+    source = "import json\nHOOKS = 1\ndef break_down():\n    json.loads('{')\n"
+    make_distribution("acme-beads", source, module="acme_beads", entry="beads", version="2.5")
+    registry.default.cache_clear()
+    module = importlib.import_module("acme_beads._plugin")
+    with pytest.raises(ValueError, match="Expecting") as told:
+        module.break_down()
+    assert plugin_behind(told.value) == "acme-beads 2.5"
+    assert "plugin: acme-beads 2.5" in unexpected(told.value)
+    assert unexpected(told.value).endswith("report it to the authors of acme-beads")
+    with pytest.raises(KeyError) as ours:
+        {}["nothing"]
+    assert plugin_behind(ours.value) == ""
+    registry.default.cache_clear()

@@ -138,9 +138,9 @@ def test_values_are_in_original_units_and_intervals_hold_them(here: Path) -> Non
         model.predict("edges/rings", coverage=1.5)
 
 
-def test_a_killed_prediction_goes_on_without_loss(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """kill -9 after the third part: given again, every row is there once and equal to an undisturbed file."""
-    finetuned(here)
+def test_a_prediction_that_is_killed_then_stopped_goes_on_without_loss(here: Path) -> None:
+    """kill -9 after the third part, SIGTERM two parts later: in the end every row is there once, as finetune saw it."""
+    folder = finetuned(here)
     code = (
         "import os, signal, sys\n"
         "from repcore.embedding import prediction_files as files, windows\n"
@@ -149,28 +149,41 @@ def test_a_killed_prediction_goes_on_without_loss(here: Path, monkeypatch: pytes
         "windows_of = inference.prepared_windows\n"
         "inference.prepared_windows = lambda *a, **k: windows_of(*a, **{**k, 'most_rows': 7})\n"
         "append = files.TableWriter.append\n"
-        "def dying(self, table):\n"
+        "number, part = map(int, os.environ['SIGNAL'].split())\n"
+        "def signalling(self, table):\n"
         "    append(self, table)\n"
-        "    if len(self._parts) == 3 and os.environ.get('DIE'):\n"
-        "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "files.TableWriter.append = dying\n"
+        "    if len(self._parts) == part:\n"
+        "        os.kill(os.getpid(), number)\n"
+        "files.TableWriter.append = signalling\n"
         "sys.exit(run(sys.argv[1:]))\n"
     )
-    command = [sys.executable, "-c", code, "predict", "runs/f", "pairs/blobs", "-o", "cut.parquet", "--device", "cpu"]
+    words = ["predict", "runs/f", "pairs/blobs", "-o", "cut.parquet", "--device", "cpu"]
     site = next(path for path in sys.path if path.endswith("site"))
     root = Path(__file__).resolve().parents[2]
     path = os.pathsep.join([site, str(root), str(root / "core" / "src")])
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    killed = subprocess.run(command, env={**environment, "DIE": "1"}, cwd=here, timeout=120, check=False)
-    assert killed.returncode == -signal.SIGKILL
+
+    def predict(number: int, part: int) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-c", code, *words], env={**environment, "SIGNAL": f"{number} {part}"},
+                              cwd=here, timeout=120, check=False, capture_output=True, text=True)  # fmt: skip
+
+    assert predict(signal.SIGKILL, 3).returncode == -signal.SIGKILL
     assert not (here / "cut.parquet").exists()
-    again = subprocess.run(command, env=environment, cwd=here, timeout=120, check=False, capture_output=True, text=True)
+    stopped = predict(signal.SIGTERM, 5)
+    assert stopped.returncode == 143, stopped.stderr
+    assert "going on after 21 rows" in stopped.stderr
+    assert "35 of 60 rows are kept" in stopped.stdout
+    assert " ".join(["go on with: repcore", *words]) in stopped.stdout, "the command that goes on is not printed"
+    assert not (here / "cut.parquet").exists()
+    again = predict(0, 0)
     assert again.returncode == 0, again.stderr
-    assert "going on after 21 rows" in again.stderr
-    assert run(["predict", "runs/f", "pairs/blobs", "-o", "whole.parquet"]) == 0
-    cut, whole = (read_table(here / f"{name}.parquet") for name in ("cut", "whole"))
-    assert cut["id"] == whole["id"] == [f"blob-{row}" for row in range(60)]
-    np.testing.assert_allclose(cut["p:ring"], whole["p:ring"], atol=1e-6)
+    assert "going on after 35 rows" in again.stderr
+    cut, saved = read_table(here / "cut.parquet"), read_table(folder / "predictions" / "test.parquet")
+    assert cut["id"] == [f"blob-{row}" for row in range(60)]
+    place = {name: row for row, name in enumerate(cut["id"])}
+    for name in ("p:line", "p:ring", "p:cloud"):
+        np.testing.assert_allclose([cut[name][place[one]] for one in saved["id"]], saved[name], rtol=0, atol=1e-6)
+    assert [cut["kind"][place[one]] for one in saved["id"]] == saved["kind"]
 
 
 def test_an_output_that_is_not_finite_is_a_failed_row(here: Path) -> None:

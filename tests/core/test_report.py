@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import pairwise_distances
 
@@ -448,5 +450,36 @@ def test_commands_use_the_users_own_data(run: Path, monkeypatch: pytest.MonkeyPa
 def test_fine_tuning_run_shows_its_scores(run: Path) -> None:
     write(run / "finetune.json", {"start": "trained", "seed": 0, "test": {"accuracy": 0.75}})
     page = page_of(run)
-    assert "test.accuracy" in page
+    assert '<td class="n">0.75</td>' in section(page, "probes")
     assert "fine-tuned a model on labels" in page
+    assert "fewer than three items" not in page
+
+
+def test_fine_tuning_run_shows_networks_and_predictions(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = {"train": 8, "validation": 1, "test": 30}
+    parts = [
+        {"start": "model", "seed": 0, "rows": rows, "test": {"rmse": 0.5}},
+        {"start": "random", "seed": 0, "rows": rows, "test": {"rmse": 1.25}},
+    ]
+    request = {"data": "my.csv", "folds": None, "overrides": ["trainer.epochs=3"]}
+    write(run / "finetune.json", {"verdict": "no clear <difference>", "parts": parts, "request": request})
+    count = 30
+    table = {"id": [f"m{i}" for i in range(count)], "status": ["ok"] * count, "reason": [""] * count,
+             "y": [float(i) for i in range(count)], "label:y": [None, *[0.5] * (count - 1)]}  # fmt: skip
+    (run / "predictions").mkdir()
+    pq.write_table(pa.table(table), run / "predictions" / "test.parquet")
+    page = section(page_of(run), "probes")
+    assert "no clear &lt;difference&gt;" in page
+    cells = re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", page)
+    at = cells.index("pre-trained")
+    assert cells[at : at + 4] == ["pre-trained", "0", "8 / 1 / 30", "0.5"]
+    assert cells[at + 4 : at + 8] == ["random", "0", "8 / 1 / 30", "1.25"]
+    assert "the first 20 of 30 test rows" in page
+    assert cells[cells.index("m0") : cells.index("m0") + 6] == ["m0", "0", "", "m1", "1", "0.5"]
+    assert "m20" not in cells
+    assert "my.csv" in cells
+    assert "folds" not in cells
+    monkeypatch.chdir(run.parent)
+    assert next_commands(collect(run))[0].line == "repcore predict run DATA -o predictions.csv"
+    (run / "predictions" / "test.parquet").write_bytes(b"no parquet")
+    assert "m1" not in re.findall(r">([^<]*)<", section(page_of(run), "probes"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import re
 import struct
 import zipfile
 from pathlib import Path
@@ -22,6 +23,7 @@ from repcore.config.yaml import load_file, parse_override
 from repcore.errors import CheckpointError, ConfigError, PluginError, RepcoreError
 from repcore.report.build import build_report
 from repcore.report.markup import safe_markup
+from repcore.report.styles import Styles, declarations
 from repcore.untrusted import link_or_text, markdown, pip_install, printable
 from tests.toys.toy_run import make_run
 
@@ -137,6 +139,9 @@ def test_the_report_lets_only_its_own_scripts_run(toys: None, tmp_path: Path) ->
     nonce = script.split("'nonce-")[1].split("'")[0]
     assert len(nonce) >= 20
     assert text.count(f'nonce="{nonce}"') >= 2
+    assert f"style-src 'nonce-{nonce}';" in policy
+    assert "unsafe-inline" not in policy
+    assert not re.search(r"<[a-z][^<>]*\sstyle=", text.split("<body>")[1].split("<script")[0])
     assert "<script>" not in text.replace('<script>"', "")
     assert "<b>drawn</b>" in text
     assert "alert(1)" not in text
@@ -237,3 +242,38 @@ def test_deep_json_of_a_model_folder(tmp_path: Path) -> None:
         (tmp_path / name).write_text("[" * 200_000)
     with pytest.raises(RepcoreError, match="nested too deeply"):
         read_model(tmp_path)
+
+
+def test_styles_of_pictures_become_rules_of_the_page() -> None:
+    styles = Styles("n0")
+    made = styles.classed(
+        '<div class="a" style="width:100%"><svg style=\'fill:none;stroke:#f00\'/>'
+        '<script>x="<i style=\\"color:red\\">"</script><style>.b{}</style><p style="width:100%">style="x"</p></div>'
+    )
+    assert made == (
+        '<div class="a st0"><svg class="st1"/>'
+        '<script>x="<i style=\\"color:red\\">"</script><style nonce="n0">.b{}</style><p class="st0">style="x"</p></div>'
+    )
+    assert styles.sheet.splitlines() == [".st0.st0.st0{width:100%}", ".st1.st1.st1{fill:none;stroke:#f00}"]
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("grid-template-columns:repeat(auto-fill,minmax(90px,1fr));gap:.25rem",
+         "grid-template-columns:repeat(auto-fill,minmax(90px,1fr));gap:.25rem"),
+        ("clip-path:url(#a); color : red ;", "clip-path:url(#a);color:red"),
+        ('background:url("data:image/png;base64,AA==")', 'background:url("data:image/png;base64,AA==")'),
+        ("color:red}body{display:none", ""), ("a:b(;color:red", "color:red"), ("font:'x;color:red", "color:red"),
+        ("color:red;x:</style><script>", "color:red"), ("a:/*;color:red", "color:red"), ("@import 'x'", ""), ("", ""),
+    ],
+)  # fmt: skip
+def test_a_style_cannot_leave_its_rule(given: str, kept: str) -> None:
+    assert declarations(given) == kept
+
+
+def test_images_inside_drawings_are_kept_in_a_shared_run() -> None:
+    inside = '<svg viewBox="0 0 1 1"><image href="data:image/jpeg;base64,AAAA" width="1"></image></svg>'
+    assert 'href="data:image/jpeg;base64,AAAA"' in safe_markup(inside)
+    assert "evil" not in safe_markup('<svg><image href="https://evil/a.png" xlink:href="file:///evil"/></svg>')
+    assert "svg+xml" not in safe_markup('<svg><image href="data:image/svg+xml;base64,AAAA"/></svg>')

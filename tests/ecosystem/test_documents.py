@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ from tests.ecosystem.documents import Reader, blocks
 
 TUTORIALS = ROOT / "docs" / "tutorials"
 DOMAIN_PAGES = sorted(path.stem for path in TUTORIALS.glob("*.md") if path.stem not in ("write-a-plugin", "generic"))
+README_PAGES = ["audio", "generic", "graphs", "medical3d", "molecules", "pointcloud"]
+NEEDS = {"generic": "graphs"}  # whose data the page uses
 READMES = sorted((ROOT / "plugins").glob("*/README.md"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *READMES, *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")
@@ -70,12 +73,42 @@ def test_one_objective_every_domain(reader: Reader, capsys: pytest.CaptureFixtur
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("domain", ["medical3d", "pointcloud"])
-def test_the_five_commands_of_a_plugins_page(domain: str, reader: Reader) -> None:
-    if domain not in registry.default().domains():
-        pytest.skip(f"the plugin {domain} is not installed")
-    assert reader.follow(ROOT / "plugins" / domain / "README.md") == 1
-    assert any(reader.folder.glob("*.csv")), "predict wrote no table"
+@pytest.mark.parametrize("page", README_PAGES)
+def test_the_five_commands_of_a_plugins_page(page: str, reader: Reader) -> None:
+    if {page, NEEDS.get(page, page)} - set(registry.default().domains()):
+        pytest.skip(f"the plugin {page} is not installed")
+    blocks_of_the_page = 2 if page == "molecules" else 1  # molecules: a table of its own, too
+    assert reader.follow(ROOT / "plugins" / page / "README.md") == blocks_of_the_page
+    tables = [path for path in reader.folder.glob("*.csv") if path.name != "new.csv"]
+    assert tables, "predict or apply wrote no table"
+    with tables[0].open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) >= 3
+    assert "ok" in {row["status"] for row in rows}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_from_recordings_to_selection_tables(reader: Reader) -> None:
+    if "audio" not in registry.default().domains():
+        pytest.skip("the plugin audio is not installed")
+    assert reader.follow(ROOT / "docs" / "audio.md") == 2
+    for number in range(2):
+        table = reader.folder / "found" / f"{number}.wav.Table.1.selections.txt"
+        head, *rows = table.read_text(encoding="utf-8").splitlines()
+        assert head.split("\t")[0] == "Selection"
+        assert rows
+    assert sorted(path.name for path in (reader.folder / "features").glob("*.npz")) == ["0.wav.npz", "1.wav.npz"]
+
+
+@pytest.mark.parametrize("page", README_PAGES)
+def test_a_plugins_page_has_the_rooms_of_all(page: str) -> None:
+    text = (ROOT / "plugins" / page / "README.md").read_text(encoding="utf-8")
+    titles = re.findall(r"^## (.+)$", text, flags=re.MULTILINE)
+    middle = ["Objectives", "Estimators"] if page == "generic" else ["Parts", "What it learned"]
+    assert titles == ["Five commands", *middle, "Limits"]
+    commands = [line for block in blocks(ROOT / "plugins" / page / "README.md") for line in block.body.splitlines()]
+    assert sum(line.startswith("repcore ") for line in commands) == 5
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from repcore import registry
+from repcore.errors import RegistryError
 from scripts import reference
 from tests.conftest import ROOT
 
@@ -53,3 +54,25 @@ def test_the_fields_words() -> None:
     for path, text in texts.items():
         assert "yardstick" not in text.lower(), path
         assert ":,} weights" not in text, path
+
+
+@pytest.mark.parametrize("domain", [one for one in registry.default().domains() if one != "generic"])
+@pytest.mark.parametrize("verb", ["train", "finetune", "prepare"])
+def test_examples_of_a_domain_can_be_copied(domain: str, verb: str) -> None:
+    shown = CliRunner().invoke(reference.root, [domain, verb, "--help"], catch_exceptions=False).output
+    _, _, example = shown.partition("Example:")
+    assert f"repcore {domain} {verb} " in example
+    assert "DOMAIN" not in shown
+    recipes = [one.spec.name for one in registry.default().entries("recipe", domain)]
+    if verb != "finetune" and recipes:
+        assert f"repcore {domain} {verb} {recipes[0]} " in example
+
+
+def test_an_objective_is_no_recipe() -> None:
+    if "generic" not in registry.default().domains():
+        pytest.skip("the plugin generic is not installed")
+    with pytest.raises(RegistryError, match="found instead: objective generic/simclr") as told:
+        registry.default().recipe("generic/simclr")
+    assert told.value.facts["hint"] == "repcore DOMAIN train RECIPE objective=NAME"
+    shown = CliRunner().invoke(reference.root, ["generic", "--help"], catch_exceptions=False).output
+    assert "objective=NAME" in shown

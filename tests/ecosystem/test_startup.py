@@ -6,6 +6,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 
 import pytest
@@ -64,7 +65,10 @@ sys.exit(run({arguments!r}))
 
 
 def launch(program: str) -> subprocess.CompletedProcess[str]:
+    """In a new interpreter that finds compiled modules where an installed package has them: beside the sources."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("COVERAGE")}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    environment["PYTHONPYCACHEPREFIX"] = f"{tempfile.gettempdir()}/repcore-startup-{os.getuid()}"
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, env=environment)
 
 

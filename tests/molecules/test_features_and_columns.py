@@ -77,7 +77,7 @@ def test_target_columns() -> None:
         "label": [("yes", "no")[row % 2] for row in range(rows)],
         "remark": [f"text {row}" for row in range(rows)],
         "nothing": ["" for _ in range(rows)],
-        "running": list(range(5, 5 + rows)),
+        "running": list(range(1, 1 + rows)),
     }
     del cells["smiles"]
     found = {one.name: one for one in read_labels(cells) if one.target is not None}

@@ -1,4 +1,4 @@
-"""The commands in the plugin's README run as they stand, with a smaller network."""
+"""The commands in docs/molecules.md run as they stand, with a smaller network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from repcore.cli.main import run
 from tests.conftest import ROOT
 from tests.molecules.conftest import TINY
 
-README = ROOT / "plugins" / "molecules" / "README.md"
+PAGE = ROOT / "docs" / "molecules.md"
 COMMAND = re.compile(r"^    \$ repcore (.+)$", re.MULTILINE)
 
 
@@ -21,7 +21,7 @@ def test_the_five_commands_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    commands = [shlex.split(one) for one in COMMAND.findall(README.read_text(encoding="utf-8"))]
+    commands = [shlex.split(one) for one in COMMAND.findall(PAGE.read_text(encoding="utf-8"))]
     assert [one[0] if one[0] != "molecules" else one[1] for one in commands] == [
         "train", "embed", "probe", "tokenize", "doctor",
     ]  # fmt: skip

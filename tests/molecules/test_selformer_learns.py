@@ -33,6 +33,8 @@ SETTINGS = (
 # Seeds 0, 1, 2: RMSE of the trained encoder as a share of its twin's 0.89, 0.82, 0.88; loss of hidden tokens below that
 # of token frequencies by 0.22, 0.16, 0.24 nats.
 LARGEST_SHARE = 0.95
+# One split says little: over these the untrained RMSE runs from 0.37 to 0.48, the trained one from 0.34 to 0.37.
+SPLITS = (0, 1, 2, 3)
 SMALLEST_GAIN_NATS = 0.1
 
 
@@ -85,7 +87,7 @@ def test_beats_its_random_twin(shared: Path, tmp_path: Path) -> None:
 
 
 def probe(model: Model) -> dict[str, float]:
-    """RMSE of the number of aromatic rings on a random test part, trained and untrained."""
+    """RMSE of the number of aromatic rings on random test parts, trained and untrained."""
     reader = Thinned()
     trained = np.asarray(model.embed(reader).vectors, np.float64)
     model.encoder = model.random_twin(0)
@@ -97,6 +99,6 @@ def probe(model: Model) -> dict[str, float]:
         preprocessor_name=model.folder.preprocessor_name,
         protocols=[],
         split="random",
-        seeds=[0],
+        seeds=SPLITS,
     )
     return {one.features: one.mean for one in table.entries if one.primary}

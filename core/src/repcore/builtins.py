@@ -55,6 +55,13 @@ def repcore_probes() -> list[ProbeSpec]:
             target_kinds=("class",),
         ),
         ProbeSpec(
+            name="retrieval@1",
+            summary="Rows of the same label by cosine: nDCG, MAP, recall, precision, MRR",
+            target=f"{PROBES}.retrieval:RetrievalProbe",
+            config=f"{PROBES}.configs:RetrievalProbeConfig",
+            target_kinds=("class", "multilabel"),
+        ),
+        ProbeSpec(
             name="dense-linear@1",
             summary="Logistic regression on 600 elements a class",
             target=f"{PROBES}.dense:DenseLinearProbe",

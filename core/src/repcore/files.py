@@ -36,6 +36,14 @@ def storable(text: str) -> str:
         return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def is_file(path: Path) -> bool:
+    """Whether a path that was put together from received text is a file; a name that no file can have is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long, or with a zero byte
+        return False
+
+
 def sync_file(path: Path) -> None:
     """Wait until a file's content is on the disk: a rename before that can survive a power cut with nothing in it."""
     with path.open("rb") as file:

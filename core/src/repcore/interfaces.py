@@ -447,11 +447,16 @@ class Task(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ProbeSplit:
-    """Row numbers of one evaluation split."""
+    """Row numbers of one evaluation split.
+
+    Args:
+        groups: int64, a group number for every row of the data, -1 = none; None where the data has no groups.
+    """
 
     train: np.ndarray
     test: np.ndarray
     validation: np.ndarray | None = None
+    groups: np.ndarray | None = None
 
 
 class Probe(Protocol):

@@ -135,16 +135,17 @@ def find_candidates() -> list[Candidate]:
         text = distribution.read_text("entry_points.txt") or ""
         if hooks.ENTRY_POINT_GROUP not in text:
             continue
+        metadata = distribution.metadata  # parsed at every access
         for point in distribution.entry_points:
             if point.group == hooks.ENTRY_POINT_GROUP:
                 found.append(
                     Candidate(
                         name=point.name,
                         target=point.value,
-                        distribution=distribution.metadata["Name"] or "",
-                        version=distribution.version,
+                        distribution=metadata["Name"] or "",
+                        version=metadata["Version"] or "",
                         location=str(distribution.locate_file("")),
-                        requires=tuple(distribution.requires or ()),
+                        requires=tuple(metadata.get_all("Requires-Dist") or ()),
                     )
                 )
     return sorted(found, key=lambda one: (one.name, one.distribution != f"repcore-{one.name}"))
@@ -161,7 +162,8 @@ def load_plugins(candidates: Iterable[Candidate] | None = None) -> list[PluginRe
     """
     manager = pluggy.PluginManager(hooks.PROJECT)
     manager.add_hookspecs(hooks)
-    built_in = Candidate(BUILT_IN, "repcore.builtins", "repcore", core_version(), "")
+    core = core_version()
+    built_in = Candidate(BUILT_IN, "repcore.builtins", "repcore", core, "")
     records: list[PluginRecord] = []
     first: dict[str, PluginRecord] = {}
     for candidate in [built_in, *(find_candidates() if candidates is None else candidates)]:
@@ -173,7 +175,7 @@ def load_plugins(candidates: Iterable[Candidate] | None = None) -> list[PluginRe
             _mark_second_owner(record, first[candidate.name])
             continue
         first[candidate.name] = record
-        _load_one(manager, record, candidate)
+        _load_one(manager, record, candidate, core)
     _mark_spec_duplicates(records)
     if os.environ.get("REPCORE_STRICT_PLUGINS") == "1":
         _raise_first_problem(records)
@@ -198,12 +200,12 @@ def _names_in(variable: str) -> set[str]:
     return {name.strip() for name in os.environ.get(variable, "").split(",") if name.strip()}
 
 
-def _load_one(manager: pluggy.PluginManager, record: PluginRecord, candidate: Candidate) -> None:
+def _load_one(manager: pluggy.PluginManager, record: PluginRecord, candidate: Candidate, core: str) -> None:
     only, without = _names_in(ALLOW_LIST), _names_in(DISABLE_LIST)
     if record.name != BUILT_IN and (record.name in without or (only and record.name not in only)):
         record.fail("disabled", f"switched off by {ALLOW_LIST} or {DISABLE_LIST}", "unset the variable")
         return
-    problem = _unmet_core_requirement(candidate.requires)
+    problem = _unmet_core_requirement(candidate.requires, core)
     if problem:
         record.fail("incompatible", problem, f'pip install --upgrade repcore "{record.distribution}"')
         return
@@ -356,7 +358,11 @@ def missing_modules(spec: Spec) -> Mapping[str, str]:
 
 
 def _note_missing_modules(record: PluginRecord) -> None:
-    for spec in record.specs:
+    hinted = [spec for spec in record.specs if getattr(spec, "hints", None) is not None]
+    named = {name for spec in hinted for name in getattr(spec, "needs", ())}
+    if all(importlib.util.find_spec(name.partition(".")[0]) for name in sorted(named)):
+        return  # each is looked for once: many specs need the same ones
+    for spec in hinted:
         for module, command in missing_modules(spec).items():
             record.notes.append(f"{spec.kind} {record.domain}/{spec.name} needs {module}: {command}")
             record.status = "missing-dependency"
@@ -364,10 +370,9 @@ def _note_missing_modules(record: PluginRecord) -> None:
             record.remedy = command
 
 
-def _unmet_core_requirement(requires: tuple[str, ...]) -> str:
+def _unmet_core_requirement(requires: tuple[str, ...], version: str) -> str:
     """Why the running core does not satisfy a plugin's own requirement on it; empty if it does."""
     relevant = [line for line in requires if line.replace(" ", "").startswith("repcore") and line[7:8] in "<>=!~ (;["]
-    version = core_version()
     if not relevant or version == "0+unknown":
         return ""
     if all(_plainly_met(line, version) for line in relevant):

@@ -195,7 +195,20 @@ class Registry:
         same_domain = [full for full in known if full.startswith(f"{domain}/")] if domain else []
         listed = sorted(same_domain or known)
         installed = ", ".join(listed[:12]) + (", ..." if len(listed) > 12 else "")
-        return RegistryError(f"no {kind} {name!r}", did_you_mean=near, installed=installed or "none")
+        others = self._of_other_kinds(kind, name.rpartition("/")[2])
+        hint = "repcore DOMAIN train RECIPE objective=NAME" if kind == "recipe" and "objective " in others else ""
+        return RegistryError(
+            f"no {kind} {name!r}", found_instead=others, did_you_mean=near, installed=installed or "none", hint=hint
+        )
+
+    def _of_other_kinds(self, kind: str, short: str) -> str:
+        """What else has this short name: somebody may have taken an objective for a recipe."""
+        return ", ".join(
+            f"{other} {full}"
+            for other, entries in self._entries.items()
+            for full in sorted(entries)
+            if other not in (kind, "system") and full.rpartition("/")[2] == short
+        )
 
     # one typed door for each kind that core itself uses
     def encoder(self, name: str, domain: str | None = None) -> Entry[EncoderSpec]:

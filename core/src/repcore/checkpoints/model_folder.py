@@ -16,7 +16,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -33,8 +34,9 @@ from repcore.checkpoints.task_part import PREFIX, TaskPart, load_own_state, own_
 from repcore.config.plain import to_plain
 from repcore.config.resolve import ResolvedPart
 from repcore.config.validate import build as build_config
-from repcore.errors import CheckpointError, PluginError, RegistryError
-from repcore.files import read_object, sync_file
+from repcore.data.guard import error_in_words
+from repcore.errors import CheckpointError, PluginError, RegistryError, RepcoreError
+from repcore.files import is_file, read_object, sync_file
 from repcore.plugins import core_version
 from repcore.registry import Entry, Registry
 from repcore.untrusted import is_plain_name, pip_install
@@ -150,21 +152,38 @@ class ModelFolder:
     def build_encoder(self, registry: Registry | None = None) -> nn.Module:
         """The encoder with fresh weights: the random-initialisation twin of the model."""
         entry = self._entry("encoder", registry or registry_module.default())
-        encoder: nn.Module = entry.load()(self._settings("encoder", entry))
+        settings = self._settings("encoder", entry)
+        with self._in_words("encoder"):
+            encoder: nn.Module = entry.load()(settings)
         return encoder
+
+    @contextmanager
+    def _in_words(self, part: str) -> Iterator[None]:
+        """Settings that a part's code cannot be built with are a fault of the folder, whatever the code raises."""
+        try:
+            yield
+        except RepcoreError:
+            raise
+        except Exception as error:
+            raise CheckpointError(
+                f"the {part} that {self.folder} describes cannot be built", reason=error_in_words(error),
+                hint="its config.json was changed or damaged: fetch or save the model again",
+            ) from error  # fmt: skip
 
     def build_preprocessor(self, registry: Registry | None = None) -> Any:  # the plugin's own class
         """The fitted preprocessor, after checking its files."""
         entry = self._entry("preprocessor", registry or registry_module.default())
         for name, expected in self.preprocessing.get("files", {}).items():
             path = self.folder / name
-            if not path.is_file():
+            if not is_file(path):
                 raise CheckpointError(f"{self.folder} lacks {name}, which its preprocessor needs")
             if file_sha256(path) != expected:
                 raise CheckpointError(
                     f"{path} is not the file that the model was saved with", hint="restore it, or save the model again"
                 )
-        return entry.load().load(self._settings("preprocessor", entry), self.folder)
+        settings = self._settings("preprocessor", entry)
+        with self._in_words("preprocessor"):
+            return entry.load().load(settings, self.folder)
 
     def load_into(self, encoder: nn.Module) -> None:
         """Copy the weights into an encoder of the same sizes.

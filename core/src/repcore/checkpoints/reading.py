@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from repcore.errors import CheckpointError
-from repcore.files import read_object
+from repcore.files import is_file, read_object
 
 NAMESPACE = "argparse.Namespace"
 WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin")
@@ -208,7 +208,7 @@ def _weight_files(folder: Path) -> tuple[Path, ...]:
 def _shards(index: Path) -> tuple[Path, ...]:
     names = sorted(set(_weight_map(index).values()))
     files = tuple(index.parent / Path(name).name for name in names)
-    missing = [file.name for file in files if not file.is_file()]
+    missing = [file.name for file in files if not is_file(file)]
     if missing or not files:
         raise CheckpointError(
             f"{len(missing)} of {len(files)} shards that {index.name} names are not in {index.parent}",

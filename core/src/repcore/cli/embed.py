@@ -9,7 +9,16 @@ import click
 
 from repcore import registry, stopping
 from repcore.cli.console import ConsoleReporter, say, show_json
-from repcore.cli.options import device_option, item_timeout_option, json_option, reader_options, torch_device
+from repcore.cli.options import (
+    WINDOW_GRACE,
+    device_option,
+    inference_options,
+    json_option,
+    reader_options,
+    reading_options,
+    torch_device,
+    work_options,
+)
 from repcore.errors import ConfigError, DataError, closest
 from repcore.outputs import local_output, sole_writer
 
@@ -21,8 +30,6 @@ if TYPE_CHECKING:
     from repcore.interfaces import DatasetReader, EmbeddingWriter
 
 ELEMENTS = ("point", "voxel", "token", "frame", "node", "edge")
-WINDOW_GRACE = 20.0  # seconds that a window in hand is given after a request to stop
-DTYPES = {"float32": "float32", "bfloat16": "bfloat16"}
 
 
 @click.command("embed")
@@ -35,9 +42,7 @@ DTYPES = {"float32": "float32", "bfloat16": "bfloat16"}
     required=True,
     help="FILE.parquet or FILE.npz; with --level of elements a FOLDER.",
 )
-@click.option("--reader", help="Registered reader to use instead of the one that fits best.")
-@click.option("--id-column", help="Column with ids.")
-@click.option("--read", "settings", multiple=True, metavar="KEY=VALUE", help="Further reader settings (repeatable).")
+@reading_options
 @click.option("--pseudonymise", metavar="KEYFILE", help="Pseudonyms for ids; KEYFILE says whose they are.")
 @click.option("--pool", help="Pooling by name; the encoder's own by default.")
 @click.option(
@@ -47,17 +52,7 @@ DTYPES = {"float32": "float32", "bfloat16": "bfloat16"}
 )
 @click.option("--layer", type=int, help="Pool the tokens of this layer (0 = embedding output) and stop there.")
 @click.option("--dim", type=click.IntRange(min=1), help="Keep the first DIM numbers of each vector.")
-@click.option("--batch-size", type=int, default=64, show_default=True, help="Most items of a batch.")
-@click.option("--cost-budget", type=int, help="Most padded cost (tokens, voxels) of a batch.")
-@click.option("--workers", type=int, default=0, show_default=True, help="Processes that read and prepare rows.")
-@item_timeout_option()
-@click.option(
-    "--dtype",
-    type=click.Choice(list(DTYPES)),
-    default="float32",
-    show_default=True,
-    help="Number format of the computation.",
-)
+@work_options
 @click.option("--normalise", is_flag=True, help="Scale every vector to unit length.")
 @click.option("--windows", is_flag=True, help="A row for every window of a long sample, with start and end.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if any row could not be embedded.")
@@ -137,21 +132,13 @@ def _writer(output: Path) -> Any:  # the class of a registered writer
 
 
 def _inference(given: dict[str, Any], model: Model) -> InferenceOptions:
-    import torch
-
-    from repcore.embedding.inference import InferenceOptions
-
-    return InferenceOptions(
+    return inference_options(
+        given,
+        model.device,
         pooling=given["pool"],
         level=given["level"],
         layer=given["layer"],
-        batch_size=given["batch_size"],
-        cost_budget=given["cost_budget"],
-        workers=given["workers"],
-        device=model.device,
-        dtype=getattr(torch, DTYPES[given["dtype"]]),
         normalise=given["normalise"],
-        item_timeout=given["item_timeout"],
         apart=given["windows"],
         dim=given["dim"],
     )

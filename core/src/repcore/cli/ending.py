@@ -17,6 +17,8 @@ import click
 from repcore import stopping
 from repcore.cli.console import complain, say
 from repcore.launching import is_first_process
+from repcore.plugins import BUILT_IN
+from repcore.registry import default
 from repcore.untrusted import printable
 
 SYSTEM_HINTS = {
@@ -56,10 +58,27 @@ def unexpected(error: Exception) -> str:
     if known:
         return known
     frame = traceback.extract_tb(error.__traceback__)[-1]
+    owner = plugin_behind(error)
+    whose = f"  plugin: {owner}\n" if owner else ""
+    whom = f" to the authors of {owner.split()[0]}" if owner else ""
     return (
-        f"unexpected {type(error).__name__}: {error}\n  where: {frame.filename}:{frame.lineno}\n"
-        "  try:   the same command with --debug shows the traceback; please report it"
+        f"unexpected {type(error).__name__}: {error}\n{whose}  where: {frame.filename}:{frame.lineno}\n"
+        f"  try:   the same command with --debug shows the traceback; please report it{whom}"
     )
+
+
+def plugin_behind(error: BaseException) -> str:
+    """Distribution and version of the plugin in whose code an error arose; empty if no plugin took part.
+
+    The innermost frame that belongs to a plugin decides: below it are only the libraries that the plugin called.
+    """
+    owners = {one.target.partition(":")[0].partition(".")[0]: one for one in default().records if one.name != BUILT_IN}
+    found = ""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        record = owners.get(str(frame.f_globals.get("__name__", "")).partition(".")[0])
+        if record is not None:
+            found = f"{record.distribution or record.name} {record.version}".strip()
+    return found
 
 
 def machine_problem(error: BaseException | None) -> str:

@@ -10,7 +10,7 @@ import click
 
 from repcore import registry
 from repcore.cli.console import ConsoleReporter, say, show_json, table
-from repcore.cli.options import RUNS_FOLDER, device_option, json_option, reader_options, torch_device
+from repcore.cli.options import RUNS_FOLDER, device_option, json_option, reader_options, reading_options, torch_device
 from repcore.errors import ConfigError, DataError, RunError
 from repcore.stopping import Stopped
 
@@ -33,9 +33,7 @@ NOT_STORED = ("resume", "out", "device", "as_json")
 @click.option("--data", help="Labelled data: path, or the name of a data set.")
 @click.option("--task", help="Registered task; by the kind of label if left out.")
 @click.option("--label", help="Label column.")
-@click.option("--reader", help="Registered reader to use instead of the one that fits best.")
-@click.option("--id-column", help="Column with ids.")
-@click.option("--read", "settings", multiple=True, metavar="KEY=VALUE", help="Further reader settings (repeatable).")
+@reading_options
 @click.option("--ignore", type=int, help="Label value that means unlabelled, of points, voxels, nodes, ...")
 @click.option("--split", default="random", show_default=True, help="Split, as in probe: random, group, scaffold, ...")
 @click.option("--keep-copies-together", is_flag=True, help="Rows with the same content stay on one side of a split.")
@@ -73,7 +71,8 @@ def finetune_command(
         folder = RunFolder.open(resume, given["out"])
         request = _resumed(folder, model, overrides)
     elif model is None or not given["data"]:
-        raise ConfigError("which model, and which data?", hint="repcore DOMAIN finetune MODEL --data PATH --label NAME")
+        hint = f"repcore {ctx.obj} finetune MODEL --data PATH --label NAME"
+        raise ConfigError("which model, and which data?", hint=hint)
     request["settings"] = tuple(request["settings"])
     _run(ctx.obj, request, folder, given)
 

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 a check failed (doctor, verify, a strict embedding), 2 bad
 
 from __future__ import annotations
 
+import copy
 import importlib
 import io
 import os
@@ -21,6 +22,7 @@ from repcore.cli.console import complain
 from repcore.cli.ending import ended, make_warnings_printable, unexpected
 from repcore.errors import PluginError, RepcoreError, closest
 from repcore.plugins import core_version
+from repcore.specs import GENERIC
 
 COMMANDS = {
     "list": ("repcore.cli.listing:list_command", "What is installed: encoders, objectives, data sets, recipes, ..."),
@@ -155,7 +157,7 @@ class DomainGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         ctx.obj = self.domain
         if cmd_name in DOMAIN_COMMANDS:
-            return load_target(DOMAIN_COMMANDS[cmd_name][0])
+            return self._in_its_words(load_target(DOMAIN_COMMANDS[cmd_name][0]))
         from repcore import registry
 
         for entry in registry.default().entries("command", self.domain):
@@ -163,6 +165,20 @@ class DomainGroup(click.Group):
                 command: click.Command = entry.load()
                 return command
         return None
+
+    def _in_its_words(self, command: click.Command) -> click.Command:
+        """The command with examples that name this domain and one of its recipes, so that they can be copied."""
+        from repcore import registry
+
+        if self.domain == GENERIC:
+            return command
+        recipes = [one.spec.name for one in registry.default().entries("recipe", self.domain)]
+        text = command.help or ""
+        for verb in ("train", "prepare"):
+            text = text.replace(f"repcore DOMAIN {verb} RECIPE", f"repcore DOMAIN {verb} {(*recipes, 'RECIPE')[0]}")
+        told = copy.copy(command)
+        told.help = text.replace("repcore DOMAIN ", f"repcore {self.domain} ")
+        return told
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         from repcore import registry
@@ -174,7 +190,12 @@ class DomainGroup(click.Group):
         recipes = registry.default().entries("recipe", self.domain)
         rows = [(one.spec.name, f"{one.spec.summary} ({', '.join(one.spec.presets)})") for one in recipes]
         with formatter.section("Recipes"):
-            formatter.write_dl(rows or [("(none)", f"see `repcore list --domain {self.domain}`")])
+            formatter.write_dl(rows or [("(none)", self._without_recipes())])
+
+    def _without_recipes(self) -> str:
+        if self.domain == GENERIC:
+            return "objectives go into the recipe of another domain: repcore DOMAIN train RECIPE objective=NAME"
+        return f"see `repcore list --domain {self.domain}`"
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from repcore.errors import ConfigError
 
+if TYPE_CHECKING:
+    from repcore.embedding.inference import InferenceOptions
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 RUNS_FOLDER = Path("runs")
+WINDOW_GRACE = 20.0  # seconds that a window of rows in hand is given after a request to stop
+DTYPES = ("float32", "bfloat16")
 
 
 def data_options(function: F) -> F:
@@ -24,6 +29,53 @@ def data_options(function: F) -> F:
     ):
         function = option(function)
     return function
+
+
+def reading_options(function: F) -> F:
+    """``--reader --id-column --read``: how the rows of DATA are read."""
+    for option in (
+        click.option("--read", "settings", multiple=True, metavar="KEY=VALUE", help="Further reader settings "
+                     "(repeatable)."),
+        click.option("--id-column", help="Column with ids."),
+        click.option("--reader", help="Registered reader to use instead of the one that fits best."),
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
+def work_options(function: F) -> F:
+    """``--batch-size --cost-budget --workers --item-timeout --dtype``: how many rows at once, and in what numbers."""
+    for option in (
+        click.option("--dtype", type=click.Choice(list(DTYPES)), default="float32", show_default=True,
+                     help="Number format of the computation."),
+        item_timeout_option(),
+        click.option("--workers", type=int, default=0, show_default=True, help="Processes that read and prepare rows."),
+        click.option("--cost-budget", type=int, help="Most padded cost (tokens, voxels) of a batch."),
+        click.option("--batch-size", type=int, default=64, show_default=True, help="Most items of a batch."),
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
+def inference_options(given: Mapping[str, Any], device: str, **further: Any) -> InferenceOptions:
+    """What :func:`work_options` took, as options of the computation.
+
+    Args:
+        further: fields that only one command has.
+    """
+    import torch
+
+    from repcore.embedding.inference import InferenceOptions
+
+    return InferenceOptions(
+        batch_size=given["batch_size"],
+        cost_budget=given["cost_budget"],
+        workers=given["workers"],
+        item_timeout=given["item_timeout"],
+        dtype=getattr(torch, given["dtype"]),
+        device=device,
+        **further,
+    )
 
 
 def device_option(function: F) -> F:

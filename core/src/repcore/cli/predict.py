@@ -10,8 +10,16 @@ import click
 
 from repcore import stopping
 from repcore.cli.console import ConsoleReporter, say, show_json
-from repcore.cli.embed import DTYPES, WINDOW_GRACE
-from repcore.cli.options import device_option, item_timeout_option, json_option, reader_options, torch_device
+from repcore.cli.options import (
+    WINDOW_GRACE,
+    device_option,
+    inference_options,
+    json_option,
+    reader_options,
+    reading_options,
+    torch_device,
+    work_options,
+)
 from repcore.errors import ConfigError, DataError
 from repcore.outputs import local_output, sole_writer
 
@@ -33,20 +41,8 @@ if TYPE_CHECKING:
 @click.option("--metric", "element_metrics", multiple=True, metavar="NAME[:VALUE]",
               help="Metric of elements that the domain gives (repeatable); all of them by default.")  # fmt: skip
 @click.option("--coverage", type=float, help="Also intervals or sets that hold the truth in this share of cases.")
-@click.option("--reader", help="Registered reader to use instead of the one that fits best.")
-@click.option("--id-column", help="Column with ids.")
-@click.option("--read", "settings", multiple=True, metavar="KEY=VALUE", help="Further reader settings (repeatable).")
-@click.option("--batch-size", type=int, default=64, show_default=True, help="Most items of a batch.")
-@click.option("--cost-budget", type=int, help="Most padded cost (tokens, voxels) of a batch.")
-@click.option("--workers", type=int, default=0, show_default=True, help="Processes that read and prepare rows.")
-@item_timeout_option()
-@click.option(
-    "--dtype",
-    type=click.Choice(list(DTYPES)),
-    default="float32",
-    show_default=True,
-    help="Number format of the computation.",
-)
+@reading_options
+@work_options
 @click.option("--strict", is_flag=True, help="Exit with 1 if any row has no prediction.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing output file.")
 @device_option
@@ -81,7 +77,7 @@ def predict_command(ctx: click.Context, /, **given: Any) -> None:
     ctx.with_resource(sole_writer(output, reporter.info))
     writer = _writer(model, predictor, reader, given)
     report_account(reader, reporter)
-    _run(predictor, reader, _inference(given, model), writer, reporter, given["coverage"])
+    _run(predictor, reader, inference_options(given, model.device), writer, reporter, given["coverage"])
     reporter.close()
     _summary(predictor, reader, writer, given["as_json"])
     if given["strict"] and writer.failed:
@@ -94,7 +90,7 @@ def _elements(ctx: click.Context, model: Model, given: dict[str, Any]) -> None:
 
     if given["coverage"] is not None:
         raise ConfigError("--coverage is for tasks about items", level=model.target.level if model.target else "")
-    failed = predict_elements(model, open_with_label(model, given), given, _inference(given, model))
+    failed = predict_elements(model, open_with_label(model, given), given, inference_options(given, model.device))
     if given["strict"] and failed:
         ctx.exit(1)
 
@@ -108,21 +104,6 @@ def open_with_label(model: Model, given: dict[str, Any]) -> DatasetReader:
         if any(one.name == model.target.name for one in reader.targets):
             return reader
     return model.reader(given["data"], reader=given["reader"], options=options)
-
-
-def _inference(given: dict[str, Any], model: Model) -> InferenceOptions:
-    import torch
-
-    from repcore.embedding.inference import InferenceOptions
-
-    return InferenceOptions(
-        batch_size=given["batch_size"],
-        cost_budget=given["cost_budget"],
-        workers=given["workers"],
-        device=model.device,
-        dtype=getattr(torch, DTYPES[given["dtype"]]),
-        item_timeout=given["item_timeout"],
-    )
 
 
 def _writer(model: Model, predictor: Predictor, reader: DatasetReader, given: dict[str, Any]) -> TableWriter:

@@ -11,7 +11,7 @@ import click
 
 from repcore import registry
 from repcore.cli.console import ConsoleReporter, say, show_json, table
-from repcore.cli.options import device_option, json_option, label_names, reader_options, torch_device
+from repcore.cli.options import device_option, json_option, label_names, reader_options, reading_options, torch_device
 from repcore.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -26,13 +26,11 @@ JOIN_HINT = "--id-column NAME, the same one as with embed; or --by-position if b
 @click.command("probe")
 @click.argument("source", metavar="MODEL|EMBEDDINGS", type=click.Path(path_type=Path))
 @click.option("--data", required=True, help="Labelled data: path, or the name of a data set.")
-@click.option("--reader", help="Registered reader to use instead of the one that fits best.")
+@reading_options
 @click.option(
     "--label",
     help='Label columns, comma separated; all that are found by default. A name with a comma: "a, b" in double quotes.',
 )
-@click.option("--id-column", help="Column with ids (matches rows of an embedding file).")
-@click.option("--read", "settings", multiple=True, metavar="KEY=VALUE", help="Further reader settings (repeatable).")
 @click.option("--protocol", "protocols", multiple=True, help="Probe such as ridge@1, linear@1, knn@1 (repeatable).")
 @click.option("--level", help="Labels of elements: point, voxel, frame, node or edge (dense-linear@1, ...).")
 @click.option("--ignore", type=int, help="Label value that means unlabelled, of elements.")

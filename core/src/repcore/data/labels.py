@@ -24,6 +24,8 @@ from repcore.data.splits import PART_NAMES
 from repcore.errors import DataError
 from repcore.specs import TargetSpec
 
+MOST_NUMBERED = 100_000  # classes without names
+
 LabelKind = Literal["auto", "class", "regression", "multilabel"]
 Uncertain = Literal["auto", "missing", "positive", "negative", "class"]
 MOST_WORD_CLASSES = 50
@@ -421,3 +423,14 @@ def natural(text: str) -> tuple[int, float, str]:
 
 def _text(value: float) -> str:
     return str(int(value)) if value == int(value) else f"{value:.6g}"
+
+
+def numbered_classes(highest: int) -> tuple[str, ...]:
+    """Names ``0`` to ``highest`` of classes that have none.
+
+    Raises:
+        DataError: more than labels can mean; a damaged number would otherwise take all memory.
+    """
+    if highest >= MOST_NUMBERED:
+        raise DataError(f"label {highest} cannot be the number of a class", expected=f"less than {MOST_NUMBERED:,}")
+    return tuple(map(str, range(highest + 1)))

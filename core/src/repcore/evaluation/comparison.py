@@ -175,10 +175,12 @@ def resampled(metric: str, target: TargetSpec, scores: Scores, draws: np.ndarray
     truth, predictions = scores.truth, scores.predictions
     if scores.confusions is not None and metric in DENSE_METRICS:
         return dense_values(scores.confusions[draws])[metric]
-    if truth is None or predictions is None:
-        return None
     step = max(1, LARGEST_BLOCK // max(1, draws.shape[1]))
     blocks = [draws[i : i + step] for i in range(0, len(draws), step)]
+    if metric in scores.per_row:
+        return np.concatenate([scores.per_row[metric][block].mean(axis=1) for block in blocks])
+    if truth is None or predictions is None:
+        return None
     if metric == "accuracy" and target.kind == "class":
         hit = np.where(np.isnan(truth[:, 0]), np.nan, predictions.argmax(axis=1) == truth[:, 0])
         return np.concatenate([np.nanmean(hit[block], axis=1) for block in blocks])

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from repcore.embedding.dense import DenseRow, dense_windows
 from repcore.embedding.inference import InferenceOptions
 from repcore.embedding.model import Model
 from repcore.errors import ConfigError, DataError
+from repcore.evaluation.calibration import temperature_of
 from repcore.evaluation.dense_metrics import confusion, dense_regression_scores, dense_scores, overlaps
 from repcore.evaluation.element_metrics import ElementMetric, MetricRecord, element_metrics
 from repcore.evaluation.metrics import Scores
@@ -29,6 +30,7 @@ from repcore.specs import TargetSpec
 
 NONE = -1
 MOST_CLASSES = 1024
+CALIBRATED_ELEMENTS = 4096  # of one validation row
 
 
 @dataclass(slots=True)
@@ -39,6 +41,10 @@ class DensePredictor:
         tasks: one, or the members of an ensemble, whose probabilities are averaged.
         values: of a class target: the data's own number of each class.
         metrics: of the domain, beside IoU and Dice.
+        facts: of the task; outputs of classes are divided by ``temperature``.
+
+    Of an ensemble every row has the figure ``disagreement``, the mean over its elements: of classes the share of
+    members that answer otherwise than the ensemble, of numbers the standard deviation over members.
     """
 
     tasks: Sequence[nn.Module]
@@ -47,7 +53,9 @@ class DensePredictor:
     values: Sequence[int]
     domain: str
     metrics: Sequence[ElementMetric] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
     _record: MetricRecord = field(default_factory=lambda: MetricRecord(()))
+    _spread: list[Tensor] = field(default_factory=list)
     _counts: list[np.ndarray] = field(default_factory=list)
     _rows: list[int] = field(default_factory=list)
     _pairs: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
@@ -69,7 +77,7 @@ class DensePredictor:
         predictor = model.predictor()
         values = class_values(predictor.tasks[0], predictor.target)
         own = element_metrics(model.registry, model.folder.preprocessor_name, metrics)
-        return cls(predictor.tasks, model.preprocessor, predictor.target, values, model.domain, own)
+        return cls(predictor.tasks, model.preprocessor, predictor.target, values, model.domain, own, predictor.facts)
 
     def rows(
         self, reader: DatasetReader, options: InferenceOptions, rows: Sequence[int] | np.ndarray | None = None
@@ -79,13 +87,39 @@ class DensePredictor:
             task.eval()
 
         def outputs(batch: Batch) -> Tensor:
-            found = [cast(Task, task).predict(task(batch)) for task in self.tasks]
-            return torch.stack(found).mean(0)
+            members = torch.stack([self._answered(task, task(batch)) for task in self.tasks])  # (M, E, K)
+            if len(members) > 1:
+                self._spread.append(spread_of(members, self.target))
+            return members.mean(0)
 
+        return self._at_elements(outputs, reader, options, rows, self.target)
+
+    def raw(
+        self, reader: DatasetReader, options: InferenceOptions, rows: Sequence[int] | np.ndarray
+    ) -> Iterator[DenseRow]:
+        """Outputs of the heads as they are, members side by side (..., M * K): what calibration looks at."""
+
+        def outputs(batch: Batch) -> Tensor:
+            return torch.cat([task(batch).float() for task in self.tasks], dim=1)
+
+        return self._at_elements(outputs, reader, options, rows, None)
+
+    def _at_elements(
+        self,
+        function: Callable[[Batch], Tensor],
+        reader: DatasetReader,
+        options: InferenceOptions,
+        rows: Sequence[int] | np.ndarray | None,
+        target: TargetSpec | None,
+    ) -> Iterator[DenseRow]:
         return dense_windows(
-            outputs, self.preprocessor, reader, options, level=self.target.level, domain=self.domain, rows=rows,
-            target=self.target, values=self.values,
+            function, self.preprocessor, reader, options, level=self.target.level, domain=self.domain, rows=rows,
+            target=target, values=self.values,
         )  # fmt: skip
+
+    def _answered(self, task: nn.Module, raw: Tensor) -> Tensor:
+        temperature = float(self.facts.get("temperature", 1.0))
+        return cast(Task, task).predict(raw / temperature if temperature != 1.0 else raw)
 
     def scored(
         self, rows: Iterator[DenseRow], reader: DatasetReader, numbers: Sequence[int] | None = None
@@ -98,7 +132,12 @@ class DensePredictor:
         data = next((one for one in reader.targets if one.name == self.target.name), self.target)
         for place, row in enumerate(rows):
             number = place if numbers is None else int(numbers[place])
-            yield row, self._figures(row, data, number)
+            figures = self._figures(row, data, number)
+            if len(self.tasks) > 1:
+                found = torch.cat(self._spread) if self._spread and row.answer is not None else torch.zeros(0)
+                figures["disagreement"] = float(found.mean()) if len(found) else None
+            self._spread.clear()
+            yield row, figures
 
     def _figures(self, row: DenseRow, data: TargetSpec, number: int) -> dict[str, float | None]:
         names = ("miou", "dice", "element-accuracy") if self.target.kind == "class" else ("rmse",)
@@ -150,6 +189,52 @@ class DensePredictor:
             return None
         scores.notes = (*scores.notes, *self._notes[:5])
         return scores
+
+
+def spread_of(members: Tensor, target: TargetSpec) -> Tensor:
+    """How far members disagree at each element that has an answer (E,).
+
+    Args:
+        members: (M, E, K) probabilities or values.
+    """
+    members = members[:, torch.isfinite(members).all(2).all(0)].float()
+    if target.kind == "class":
+        return (members.argmax(2) != members.mean(0).argmax(1)).float().mean(0)
+    return members.std(0).mean(1)
+
+
+def dense_temperature(
+    predictor: DensePredictor, reader: DatasetReader, options: InferenceOptions, rows: Sequence[int] | np.ndarray
+) -> float:
+    """The temperature of a class task from labelled elements of the validation rows; 1 for all others.
+
+    At most a few thousand elements of a row are looked at. A task whose ``predict`` is no softmax of its outputs stays
+    as it is.
+    """
+    if predictor.target.kind != "class" or not len(rows):
+        return 1.0
+    drawn = np.random.default_rng(0)
+    truth, raw = [], []
+    for row in predictor.raw(reader, options, rows):
+        labels = row.labels.get(predictor.target.name)
+        if row.answer is None or labels is None:
+            continue
+        outputs = row.answer.outputs.reshape(-1, row.answer.outputs.shape[-1])
+        numbers = class_numbers(np.asarray(labels, np.float64), predictor.target, predictor.target, predictor.values)
+        if len(numbers) != len(outputs):
+            continue
+        good = np.flatnonzero((numbers != NONE) & np.isfinite(outputs).all(1))
+        good = good if len(good) <= CALIBRATED_ELEMENTS else drawn.choice(good, CALIBRATED_ELEMENTS, replace=False)
+        truth.append(numbers[good].astype(np.float64))
+        raw.append(outputs[good].reshape(len(good), len(predictor.tasks), -1))
+    if not sum(map(len, truth)):
+        return 1.0
+    known, values = np.concatenate(truth), np.concatenate(raw)
+    sample = torch.from_numpy(values[:64, 0]).float()
+    answered = cast(Task, predictor.tasks[0]).predict(sample)
+    if answered.shape != sample.shape or not torch.allclose(answered, sample.softmax(1), atol=1e-4):
+        return 1.0
+    return temperature_of(predictor.target, known, values)
 
 
 def class_values(task: nn.Module, target: TargetSpec) -> tuple[int, ...]:

@@ -69,6 +69,7 @@ class Scores(dict[str, float]):
         truth / predictions: test labels (n, K) and predictions (n, C or K) behind the values, for resampling.
         rows: row numbers of these in the data.
         confusions: (n, K, K + 1) counts of each test item, for labels of elements.
+        per_row: metric name -> value of each of ``rows`` (n,), where the metric is their mean.
     """
 
     def __init__(self, values: Mapping[str, float], notes: Sequence[str] = ()) -> None:
@@ -79,6 +80,7 @@ class Scores(dict[str, float]):
         self.predictions: np.ndarray | None = None
         self.rows: np.ndarray | None = None
         self.confusions: np.ndarray | None = None
+        self.per_row: Mapping[str, np.ndarray] = {}
 
     @classmethod
     def undefined(cls, names: Sequence[str], reason: str) -> Scores:

@@ -375,6 +375,7 @@ def probe_features(
     leak = copies_across(plan, features.rows.copies, features.rows.ids)
     if leak and warn is not None:
         warn(leak)
+    plan = _with_groups(plan, features.rows.groups)
     labels = features.rows.labels(target)
     if budget is not None:
         plan = within_budget(plan, budget, features.rows.labelled(target), seeds, classes_shown(features.rows, target))
@@ -390,6 +391,17 @@ def classes_shown(rows: LabelledRows, target: TargetSpec) -> list[Collection[int
         return [tuple(counts) for counts in rows.dense[target.name]]
     labels = rows.labels(target).reshape(len(rows.ids))
     return [() if np.isnan(one) else (int(one),) for one in labels]
+
+
+def _with_groups(plan: SplitPlan, groups: Sequence[str | None]) -> SplitPlan:
+    """Every split with the group number of each row, where rows have groups."""
+    names = sorted({one for one in groups if one is not None})
+    if not names:
+        return plan
+    place = {name: number for number, name in enumerate(names)}
+    numbers = np.asarray([-1 if one is None else place[one] for one in groups], np.int64)
+    folds = tuple(tuple(dataclasses.replace(one, groups=numbers) for one in several) for several in plan.folds)
+    return SplitPlan(plan.title, folds, plan.seeded)
 
 
 def write_tables(folder: Path, tables: Sequence[ProbeTable], *, data: str, split: str) -> list[Path]:

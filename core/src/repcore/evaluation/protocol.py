@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -237,7 +237,8 @@ def _restricted(plan: SplitPlan, usable: np.ndarray) -> SplitPlan:
         return rows[usable[rows]]
 
     folds = tuple(
-        tuple(ProbeSplit(train=keep(one.train), test=keep(one.test)) for one in seed_folds) for seed_folds in plan.folds
+        tuple(replace(one, train=keep(one.train), test=keep(one.test), validation=None) for one in seed_folds)
+        for seed_folds in plan.folds
     )
     return SplitPlan(plan.title, folds, plan.seeded)
 

@@ -1,9 +1,10 @@
 """``report.html`` of a run: one file that opens without a network, today and in ten years.
 
 Everything is inside (styles, script, plotly.js once, pictures), and a content security policy forbids the page to load
-anything else and lets only the scripts with the page's own nonce run. Every text from data or settings is escaped by
-the templates; ``Picture.html`` of an installed renderer is taken as it is (its scripts get the nonce), what a run
-folder brings along (``pictures.jsonl``) is cut down to an allow-list first.
+anything else and lets only scripts and style sheets with the page's own nonce work. Every text from data or settings
+is escaped by the templates; ``Picture.html`` of an installed renderer is taken as it is (its scripts get the nonce, its
+styles become rules of the page), what a run folder brings along (``pictures.jsonl``) is cut down to an allow-list
+first.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from repcore.registry import Registry
 from repcore.report import findings
 from repcore.report.collect import RunRecord, collect, exported_parameters
 from repcore.report.figures import Figure, curves, diagnostic_figures, similarity_figure
+from repcore.report.finetuned import asked_for, finetuned
 from repcore.report.held_out import HeldOut, held_out
 from repcore.report.map import Colouring, Layout, colourings, layouts
 from repcore.report.markup import safe_markup
@@ -37,6 +39,7 @@ from repcore.report.neighbours import Neighbourhood, neighbourhood
 from repcore.report.pictures import Artist, PackedPictures, pack_pictures
 from repcore.report.probes import probe_results
 from repcore.report.settings import environment, flat, next_commands, settings
+from repcore.report.styles import Styles
 
 NAME = "report.html"
 SHOWN_REJECTED = 20
@@ -90,7 +93,8 @@ def build_report(run_folder: Path, registry: Registry | None = None) -> Path:
 
 def render_page(record: RunRecord, registry: Registry) -> str:
     """The whole page as text."""
-    embedded = embeddings(record, registry)
+    styles = Styles(page_nonce())
+    embedded = embeddings(record, registry, styles)
     drawings = curves(record)
     health = diagnostic_figures(record, findings.diagnostic_names(record))
     similar = similarity_figure(embedded.near) if embedded.near else None
@@ -109,11 +113,12 @@ def render_page(record: RunRecord, registry: Registry) -> str:
             validation=_validation_table(record),
             diagnostics=health,
             diagnostic_rows=findings.diagnostic_rows(record),
-            drawn=_drawn_by_objective(record),
+            drawn=_drawn_by_objective(record, styles),
             embedded=embedded,
             similar=similar,
             probes=probe_results(record.probes),
-            finetune=flat(record.finetune),
+            finetune=finetuned(record),
+            asked=flat(asked_for(record)),
             rejected=_rejected_by_reason(record),
             shown_rejected=record.rejected[:SHOWN_REJECTED],
             settings=settings(record),
@@ -125,17 +130,18 @@ def render_page(record: RunRecord, registry: Registry) -> str:
             written=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
             version=core_version(),
             nonce=page_nonce(),
+            picture_styles=Markup(styles.sheet),
         )
     )
 
 
-def embeddings(record: RunRecord, registry: Registry) -> Embeddings:
+def embeddings(record: RunRecord, registry: Registry, styles: Styles) -> Embeddings:
     """Held-out vectors with their maps, neighbours and pictures."""
     found = held_out(record, registry)
     colours = colourings(found)
     draw = generator(record.seed, "report-neighbours")
     near = neighbourhood(found.vectors, colours, draw) if len(found) else None
-    artist = Artist(found)
+    artist = Artist(found, styles=styles)
     queries = _drawn_queries(near, found, colours, artist)
     order = [int(place) for place in draw.permutation(len(found))]
     pictures = pack_pictures(artist, order)
@@ -189,13 +195,14 @@ def with_nonce(markup: str) -> str:
     return markup.replace("<script>", f'<script nonce="{page_nonce()}">')
 
 
-def _drawn_by_objective(record: RunRecord) -> list[Drawn]:
+def _drawn_by_objective(record: RunRecord, styles: Styles) -> list[Drawn]:
     """What the trained objective drew of held-out rows."""
-    return [
-        Drawn(str(line.get("id", "-")), (), Markup(safe_markup(str(line["html"]))), str(line.get("alt", "")))
-        for line in record.pictures
-        if "html" in line
-    ]
+    drawn = []
+    for line in record.pictures:
+        if "html" in line:
+            picture = Markup(styles.classed(safe_markup(str(line["html"]))))
+            drawn.append(Drawn(str(line.get("id", "-")), (), picture, str(line.get("alt", ""))))
+    return drawn
 
 
 def page_data(figures: Sequence[Figure], embedded: Embeddings) -> dict[str, Any]:

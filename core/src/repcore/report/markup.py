@@ -13,8 +13,8 @@ from html.parser import HTMLParser
 
 _TAGS = """
 div span p b i em strong small sub sup br hr ul ol li dl dt dd table caption thead tbody tr th td figure figcaption
-img audio canvas code pre svg g path line polyline polygon rect circle ellipse text tspan defs clippath lineargradient
-radialgradient stop title desc use marker pattern symbol
+img image audio canvas code pre svg g path line polyline polygon rect circle ellipse text tspan defs clippath
+lineargradient radialgradient stop title desc use marker pattern symbol
 """
 TAGS = frozenset(_TAGS.split())
 VOID = frozenset(("br", "hr", "img"))
@@ -113,7 +113,7 @@ def _allowed(tag: str, attrs: list[tuple[str, str | None]]) -> list[tuple[str, s
     for key, given in attrs:
         name, value = key.lower(), given or ""
         if name in ("xlink:href", "href"):
-            if LOCAL.fullmatch(value.strip()):
+            if LOCAL.fullmatch(value.strip()) or (tag == "image" and INSIDE.fullmatch(value.strip())):
                 kept.append(("href", value.strip()))
         elif name == "src":
             if tag in ("img", "audio") and INSIDE.fullmatch(value.strip()):

@@ -12,12 +12,13 @@ import logging
 import time
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from repcore.data.guard import draw_sample, error_in_words
 from repcore.errors import RepcoreError
 from repcore.interfaces import Picture
 from repcore.report.held_out import HeldOut
+from repcore.report.styles import Styles
 
 PACKED_BYTES = 1_250_000  # a third more as base64 text
 INLINE_BYTES = 1_100_000
@@ -33,10 +34,11 @@ class Artist:
     Args:
         found: items with their reader and renderer.
         inline_bytes: most characters of HTML that :meth:`inline` gives out.
+        styles: takes the styles of pictures into the page's sheet.
     """
 
-    def __init__(self, found: HeldOut, inline_bytes: int = INLINE_BYTES) -> None:
-        self._found = found
+    def __init__(self, found: HeldOut, inline_bytes: int = INLINE_BYTES, styles: Styles | None = None) -> None:
+        self._found, self._styles = found, styles or Styles()
         self._left = inline_bytes
         self._drawn: dict[int, Picture | None] = {}
         self.problem = ""
@@ -57,12 +59,13 @@ class Artist:
     def _drawing(self, place: int) -> Picture | None:
         assert self._found.render is not None
         try:
-            return draw_sample(self._found.render, self._found.sample(place))
+            drawn = draw_sample(self._found.render, self._found.sample(place))
         except RepcoreError as error:  # one item's drawing must not cost the report
             log.warning("report: item %s cannot be drawn", self._found.ids[place], exc_info=True)
             words = error_in_words(error.__cause__) if error.__cause__ is not None else error.summary
             self.problem = self.problem or words
             return None
+        return replace(drawn, html=self._styles.classed(drawn.html))
 
     def inline(self, places: Sequence[int]) -> list[Picture | None]:
         """Pictures that are looked at together: all of them, or none where the page has no room for all."""

@@ -83,7 +83,9 @@ def next_commands(record: RunRecord) -> list[Command]:
             Command("one vector a row, as a table", f"repcore embed {run}/model {source} -o embeddings.parquet"),
             Command("how good are the frozen features", f"repcore probe {run}/model --data {source}"),
         ]
-        if not record.finetune:
+        if record.finetune:
+            found.insert(0, Command("predictions for new rows", f"repcore predict {run} DATA -o predictions.csv"))
+        else:
             found.append(Command("train on", f"repcore {domain} train {recipe} --init-from {run}/model"))
     elif not record.finetune:
         found.append(Command("go on where the run stopped", f"repcore {domain} train --resume {run}"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -77,19 +77,27 @@ class TrainedTask:
 def with_validation(split: ProbeSplit, rows: LabelledRows, target: TargetSpec, seed: int) -> ProbeSplit:
     """The split with labelled rows only, and with a validation part: its own, or a tenth of train.
 
-    Groups (speaker, patient, scaffold) of the data stay together.
+    Groups (speaker, patient, scaffold) of the data stay together, unless the split itself has rows of one group both in
+    train and in test: then validation rows are drawn as the test rows were, or intervals calibrated on unseen groups
+    would be too wide for seen ones.
 
     Raises:
         DataError: a part has no labelled row.
     """
     labelled = rows.labelled(target)
-    train = _labelled(split.train, labelled, "train")
+    train, test = _labelled(split.train, labelled, "train"), np.asarray(split.test, np.int64)
     if split.validation is not None and len(split.validation):
         validation = _labelled(split.validation, labelled, "validation")
     else:
-        train, validation = _held_out(train, rows.groups, seed)
-    test = np.asarray(split.test, np.int64)
+        mixed = _share_a_group(train, test, rows.groups)
+        train, validation = _held_out(train, [None] * len(rows.ids) if mixed else rows.groups, seed)
     return ProbeSplit(train, _labelled(test, labelled, "test") if len(test) else test, validation)
+
+
+def _share_a_group(train: np.ndarray, test: np.ndarray, groups: Sequence[str | None]) -> bool:
+    """Whether some group lies on both sides of the split."""
+    sides = [{groups[row] for row in part} - {None} for part in (train, test)]
+    return bool(sides[0] & sides[1])
 
 
 def _labelled(part: np.ndarray, labelled: np.ndarray, word: str) -> np.ndarray:
@@ -99,7 +107,7 @@ def _labelled(part: np.ndarray, labelled: np.ndarray, word: str) -> np.ndarray:
     return kept
 
 
-def _held_out(train: np.ndarray, groups: list[str | None], seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _held_out(train: np.ndarray, groups: Sequence[str | None], seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Train without, and, a tenth of its rows in whole groups; a row without a group is one of its own."""
     wanted = max(1, len(train) // round(1 / VALIDATION_SHARE))
     names = np.asarray([f"row:{row}" if groups[row] is None else f"group:{groups[row]}" for row in train])

@@ -17,7 +17,7 @@ from repcore.embedding.model import Model
 from repcore.embedding.prediction_files import TableWriter
 from repcore.embedding.windows import prepared_windows
 from repcore.errors import DataError
-from repcore.evaluation.dense_answers import DensePredictor, class_values, named_classes
+from repcore.evaluation.dense_answers import DensePredictor, class_values, dense_temperature, named_classes
 from repcore.evaluation.element_metrics import element_metrics
 from repcore.evaluation.metrics import Scores
 from repcore.evaluation.probing import LabelledRows
@@ -51,20 +51,30 @@ def completed(model: Model, settings: FinetuneSettings, rows: LabelledRows) -> F
     return dataclasses.replace(settings, task=part, target=target)
 
 
-def test_elements(
+def calibrated_elements(
     trained: list[TrainedTask],
     model: Model,
     target: TargetSpec,
     rows: LabelledRows,
-    test: np.ndarray,
-    folder: Path,
+    validation: np.ndarray,
     options: InferenceOptions,
-) -> Scores:
-    """Scores of the test rows, and one line a row in ``predictions/test.parquet``."""
-    tasks = [one.task.to(options.device) for one in trained]
+) -> DensePredictor:
+    """The trained networks with the temperature of the validation rows; ``facts`` are those to store."""
+    tasks = [one.task.to(options.device).eval() for one in trained]
     values = class_values(tasks[0], target)
     metrics = element_metrics(model.registry, model.folder.preprocessor_name)
-    predictor = DensePredictor(tasks, model.preprocessor, target, values, model.domain, metrics)
+    plain = DensePredictor(tasks, model.preprocessor, target, values, model.domain, metrics)
+    if target.kind != "class":
+        return plain
+    temperature = dense_temperature(plain, OneTarget(rows.reader, target), options, validation)
+    return dataclasses.replace(plain, facts={"temperature": temperature})
+
+
+def test_elements(
+    predictor: DensePredictor, rows: LabelledRows, test: np.ndarray, folder: Path, options: InferenceOptions
+) -> Scores:
+    """Scores of the test rows, and one line a row in ``predictions/test.parquet``."""
+    target, values = predictor.target, predictor.values
     reader = OneTarget(rows.reader, target)
     path = folder / "predictions" / "test.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)

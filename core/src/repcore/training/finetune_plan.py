@@ -38,7 +38,7 @@ from repcore.reporting import Reporter
 from repcore.specs import TargetSpec
 from repcore.training.export import export_model
 from repcore.training.finetune import FinetuneSettings, OneTarget, TrainedTask, train_task, with_validation
-from repcore.training.finetune_dense import completed, test_elements
+from repcore.training.finetune_dense import calibrated_elements, completed, test_elements
 from repcore.training.run_folder import RunFolder
 
 MODEL, RANDOM = "model", "random"
@@ -181,12 +181,14 @@ class _Runner:
         return self._test(predictor, split.test, own)
 
     def _elements(self, trained: list[TrainedTask], part: Part, split: ProbeSplit, own: RunFolder) -> Scores:
+        validation = NO_ROWS if split.validation is None else split.validation
+        target = self.settings.target
+        predictor = calibrated_elements(trained, self.model, target, self.rows, validation, self.options)
         if part.start == MODEL:
-            self._export(trained, {}, own)
+            self._export(trained, predictor.facts, own)
         if not len(split.test):
             return Scores({})
-        target = self.settings.target
-        return test_elements(trained, self.model, target, self.rows, split.test, own.path, self.options)
+        return test_elements(predictor, self.rows, split.test, own.path, self.options)
 
     def _train(self, part: Part, split: ProbeSplit, own: RunFolder, member: int) -> TrainedTask:
         place = own if member == 0 else RunFolder.inside(own.path / "members" / str(member))

@@ -267,10 +267,10 @@ def _export(
     state: RunState,
     batches: EndlessBatches,
 ) -> None:
-    export_model(registry, parts, folder, state.last_validation, state.step)
     problem = write_pictures(parts, folder, batches.progress(batches.total_steps - 1))
     if problem:
         reporter.warn(f"pictures of the objective: {problem}")
+    export_model(registry, parts, folder, state.last_validation, state.step)  # last: with it the run is finished
 
 
 def _trainer_and_state(
@@ -411,9 +411,10 @@ def _checked_start(
     path, saved = newest_sound(folder, reporter)
     start = int(saved["global_step"])
     if start >= steps and (folder.model / "config.json").is_file():
-        raise RunError(
-            f"{folder.path} has made all its {steps} steps", hint="trainer.steps=... with --init-from goes on"
-        )
+        hint = "trainer.steps=... with --init-from goes on"
+        if not (folder.path / "report.html").is_file():  # killed while the report was drawn
+            hint = f"repcore report {shlex.quote(str(folder.path))} draws its report"
+        raise RunError(f"{folder.path} has made all its {steps} steps, and its model is written", hint=hint)
     recorded = folder.read_json("environment.json") or {}
     if recorded.get("data_fingerprint") not in (None, parts.reader.fingerprint):
         differs = difference(folder.read_json(STAMPS), row_stamps(parts.reader))

@@ -41,6 +41,11 @@ class NeighbourProbeConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RetrievalProbeConfig:
+    """``retrieval@1``: nothing to set."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SvmProbeConfig:
     """``svm@1``: linear SVM (squared hinge, L2) on standardised features, C by cross-validation on train."""
 

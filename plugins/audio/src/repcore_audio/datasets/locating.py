@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 from repcore.data.accounting import Accounting
 from repcore.data.catalogue import files_below
+from repcore.files import is_file
 from repcore_audio.datasets.recordings import SUFFIXES, Note
 
 FOLDERS = ("", "recordings", "audio", "wavs", "wav", "clips", "sounds", "data", "../audio", "../recordings", "../wav")
@@ -46,7 +47,7 @@ class Locator:
             plain = unquote(plain[len("file://") :])
         if re.match(r"^[a-z][a-z0-9+.-]+://", plain, re.IGNORECASE):
             return self.folder / "remote", ("missing_file", f"{plain} is an address, not a file: download it first")
-        written = plain if (self.folder / plain).exists() else plain.replace("\\", "/")
+        written = plain if is_file(self.folder / plain) else plain.replace("\\", "/")
         found = self._beside(written) or self._by_last_parts(written) or self._without_suffix(written)
         if found is not None:
             return found, None
@@ -62,7 +63,7 @@ class Locator:
             return None
         for place in FOLDERS:
             candidate = self.folder / place / name  # an absolute name replaces the folder
-            if _is_file(candidate):
+            if is_file(candidate):
                 return candidate
         return None
 
@@ -103,10 +104,3 @@ class Locator:
         for path in files_below(self.folder, SUFFIXES):
             found.setdefault(path.stem.lower(), []).append(path)
         return found
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # too long, or a zero byte: no name of a file
-        return False

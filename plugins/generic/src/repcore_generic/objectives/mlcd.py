@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -225,4 +225,4 @@ class Mlcd(nn.Module):
 def _key(name: str) -> int:
     """64-bit number of an id, the same on every machine."""
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
-    return int.from_bytes(cast(bytes, digest[:8]), "big", signed=True)
+    return int.from_bytes(digest[:8], "big", signed=True)

@@ -18,6 +18,7 @@ import numpy as np
 from repcore.data.accounting import Accounting, walk
 from repcore.data.catalogue import Catalogue, CatalogueReader, Row, existing, rows_by
 from repcore.errors import DataError, ItemError, PluginError
+from repcore.files import is_file
 from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
 from repcore_medical3d.configs.images import ImageFilesConfig
@@ -224,7 +225,7 @@ def parsed_line(line: str) -> tuple[str, list[float] | None]:
 def _found(folders: Sequence[Path], name: str) -> Path | None:
     """The file in one of the usual folders, with or without its suffix in the list."""
     candidates = [name] if Path(name).suffix.lower() in SUFFIXES else [name + suffix for suffix in SUFFIXES]
-    return next((folder / one for folder in folders for one in candidates if (folder / one).is_file()), None)
+    return next((folder / one for folder in folders for one in candidates if is_file(folder / one)), None)
 
 
 def _mask_of(folder: Path, file: Path) -> Path | None:

@@ -13,6 +13,7 @@ from typing import Any
 from repcore.data.catalogue import existing, rows_by
 from repcore.data.headers import json_at
 from repcore.errors import DataError
+from repcore.files import is_file
 from repcore_medical3d.configs.volumes import VolumeFilesConfig
 from repcore_medical3d.datasets.volumes import VolumeCatalogue, VolumeReader, segmentation_target, volume_row
 from repcore_medical3d.formats.volume_files import volume_stem, volume_suffix
@@ -105,13 +106,13 @@ def _images(listed: object) -> list[str]:
 
 def channel_files(file: Path) -> tuple[Path, ...]:
     """The file, or where nnU-Net lists a case without its channels, the files ``_0000``, ``_0001`` of it."""
-    if file.exists():
+    if is_file(file) or file.is_dir():
         return (file,)
     stem, suffix = volume_stem(file), volume_suffix(file)
     found = []
     for number in range(MOST_CHANNELS):
         one = file.with_name(f"{stem}_{number:04d}{suffix}")
-        if not one.exists():
+        if not is_file(one):
             break
         found.append(one)
     return tuple(found) or (file,)

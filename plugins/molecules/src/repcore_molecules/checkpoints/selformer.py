@@ -296,7 +296,7 @@ def _label_scale(options: Mapping[str, str], outputs: int, report: LoadReport) -
             raise CheckpointError(f"{option}={options[option]!r} is not a number") from None
         scale[buffer] = torch.full((outputs,), value)
     if not bool((scale["scale"] > 0).all() and torch.isfinite(torch.stack(list(scale.values()))).all()):
-        raise CheckpointError("mean and deviation of the labels must be finite, the deviation above 0")
+        raise CheckpointError("mean and standard deviation of the labels must be finite, the latter above 0")
     if "deviation" not in options:
         report.notes.append(
             "values stay as the head gives them: standardised ones need --option mean=... deviation=... of the labels"

@@ -16,6 +16,7 @@ import numpy as np
 
 from repcore.data.allocation import load_array, open_arrays
 from repcore.data.catalogue import Catalogue, Row, existing, rows_by
+from repcore.data.labels import numbered_classes
 from repcore.data.splits import PART_NAMES
 from repcore.data.tables import file_fingerprint
 from repcore.errors import DataError, ItemError
@@ -149,7 +150,7 @@ def _labels(arrays: Mapping[str, np.ndarray], number: int) -> tuple[list[TargetS
         numbers = {name: place for place, name in enumerate(names)}
         return [TargetSpec("class", "class", names=names)], [{"class": numbers[str(one)]} for one in values]
     whole = values.astype(np.int64)
-    names = tuple(str(one) for one in arrays[name_key]) if name_key else tuple(map(str, range(int(whole.max()) + 1)))
+    names = tuple(str(one) for one in arrays[name_key]) if name_key else numbered_classes(int(whole.max()))
     known = [{"class": int(one)} if 0 <= one < len(names) else {} for one in whole]  # -1 = not labelled
     return [TargetSpec("class", "class", names=names)], known
 

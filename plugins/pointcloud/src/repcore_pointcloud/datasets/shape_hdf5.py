@@ -21,10 +21,12 @@ from typing import Any
 
 import numpy as np
 
+from repcore.data.allocation import check_allocation
 from repcore.data.catalogue import Catalogue, Row, existing, rows_by
+from repcore.data.labels import numbered_classes
 from repcore.data.splits import PART_NAMES
 from repcore.data.tables import file_fingerprint
-from repcore.errors import DataError, PluginError, closest
+from repcore.errors import DataError, ItemError, PluginError, closest
 from repcore.specs import TargetSpec
 from repcore_pointcloud.configs.shapes import ShapeHdf5Config
 from repcore_pointcloud.datasets.shape_reader import ReadCloud, ShapeReader
@@ -194,6 +196,11 @@ def _array(file: Any, name: str) -> np.ndarray | None:  # an open h5py file
         raise DataError(f"{name!r} of {Path(file.filename).name} is a group, not an array")
     if found.external or found.is_virtual:
         raise DataError(f"{name!r} of {Path(file.filename).name} lies in another file, which was not read")
+    needed = int(found.size) * found.dtype.itemsize
+    try:
+        check_allocation(needed, Path(file.filename).name, f"its array {name!r}")
+    except ItemError as error:
+        raise DataError(str(error)) from error
     return np.asarray(found[()])
 
 
@@ -232,7 +239,7 @@ def _class_names(files: Sequence[ArrayFile], numbers: Sequence[int | None]) -> t
     elif SCAN_OBJECTS in files[0].variant and highest < len(SCAN_OBJECT_CLASSES):
         names = SCAN_OBJECT_CLASSES
     else:
-        names = tuple(map(str, range(highest + 1)))
+        names = numbered_classes(highest)
     if highest >= len(names):
         raise DataError(
             f"label {highest} of {files[0].path.parent.name!r} has no name", names=f"{len(names)} in {NAMES_FILE}"

@@ -1,0 +1,111 @@
+"""Inputs on which fuzzing (``benchmarks/fuzz.py``) once failed, and a short fuzzing of what is quick to read."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from repcore import registry
+from repcore.checkpoints.model_folder import read_model
+from repcore.checkpoints.reading import read_checkpoint
+from repcore.data.labels import numbered_classes
+from repcore.data.readers import open_data
+from repcore.errors import CheckpointError, DataError
+from repcore.files import is_file
+from tests.conftest import ROOT
+from tests.toys.toy_run import make_run
+
+QUICK = ("safetensors", "torch", "pickle", "run-checkpoint", "shard-index", "yaml", "json", "npy", "wav")
+
+
+@pytest.fixture(scope="module")
+def fuzzing() -> ModuleType:
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        import fuzz
+    finally:
+        sys.path.pop(0)
+    return fuzz
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_mutated_files_are_read_or_refused(name: str, fuzzing: ModuleType, tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGALRM, fuzzing._ring)
+    try:
+        outcomes = set(fuzzing.fuzz(name, 120, 7, tmp_path / "kept", fuzzing.Programs()))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert outcomes <= {"ok", "refused"}
+
+
+def test_a_name_that_no_file_can_have_is_no_file(tmp_path: Path) -> None:
+    assert not is_file(tmp_path / ("x" * 300))
+    assert not is_file(tmp_path / "a\0b")
+
+
+def test_an_index_that_names_an_endless_shard(tmp_path: Path) -> None:
+    save_file({"a": torch.ones(3)}, tmp_path / "model-00001-of-00001.safetensors")
+    names = {"a": "model-00001-of-00001.safetensors", "b": "m" * 300}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+    with pytest.raises(CheckpointError, match="1 of 2 shards"):
+        read_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["labels", "shape"])
+def test_numbers_of_an_hdf5_file_take_no_memory(kind: str, tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        if kind == "labels":  # a class for every number up to this one
+            file["data"], file["label"] = np.ones((3, 4, 3), np.float32), np.array([0, 1, 2**31 - 1])
+        else:  # nothing of it is stored
+            file.create_dataset("data", shape=(3, 2**31, 3), dtype="f8", chunks=(1, 1024, 3))
+            file["label"] = np.arange(3)
+    with pytest.raises(DataError, match="cannot be the number of a class" if kind == "labels" else "announces"):
+        open_data(registry.default(), str(tmp_path / "a.h5"), domain="pointcloud")
+
+
+def test_classes_without_names_are_numbered() -> None:
+    assert numbered_classes(2) == ("0", "1", "2")
+
+
+@pytest.mark.parametrize("kind", ["external link", "soft link", "external storage", "virtual"])
+def test_an_hdf5_file_that_points_at_other_files_is_refused(kind: str, tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    values = np.ones((3, 4, 3), np.float32)
+    (tmp_path / "elsewhere").mkdir()
+    with h5py.File(tmp_path / "elsewhere" / "secret.h5", "w") as other:
+        other["data"] = values
+    (tmp_path / "elsewhere" / "secret.bin").write_bytes(values.tobytes())
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        if kind == "external link":
+            file["data"] = h5py.ExternalLink(str(tmp_path / "elsewhere" / "secret.h5"), "data")
+        elif kind == "soft link":
+            file["kept"], file["data"] = values, h5py.SoftLink("/kept")
+        elif kind == "external storage":
+            stored = [(str(tmp_path / "elsewhere" / "secret.bin"), 0, values.nbytes)]
+            file.create_dataset("data", values.shape, values.dtype, external=stored)
+        else:
+            layout = h5py.VirtualLayout(values.shape, values.dtype)
+            layout[:] = h5py.VirtualSource(tmp_path / "elsewhere" / "secret.h5", "data", values.shape)
+            file.create_virtual_dataset("data", layout)
+    with pytest.raises(DataError, match=r"not followed|lies in another file"):
+        open_data(registry.default(), str(tmp_path / "a.h5"), domain="pointcloud")
+
+
+@pytest.mark.parametrize("width", [-3, 2**40])
+def test_a_model_whose_settings_cannot_be_built_is_refused(width: int, toys: None, tmp_path: Path) -> None:
+    make_run(tmp_path / "r")
+    path = tmp_path / "r" / "model" / "config.json"
+    config = json.loads(path.read_text())
+    config["encoder"]["width"] = width
+    path.write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="cannot be built"):
+        read_model(path.parent).build_encoder()
