@@ -200,6 +200,21 @@ def test_fit_and_apply_from_the_command_line(
     assert run(["fit", "gaussian-anomaly-tokens", "runs/r", "pairs/blobs", "-o", "tokens"]) == 0
     assert run(["apply", "tokens", "pairs/blobs", "-o", "tokens.csv"]) == 0
     assert len(read(tmp_path / "tokens.csv")) == len(rows)
+    page = tmp_path / "scores.html"
+    assert run(["apply", "detector", "pairs/blobs", "-o", "shown.csv", "--report", str(page)]) == 0
+    text = page.read_text(encoding="utf-8")
+    scores = [float(row["score"]) for row in rows if row["score"]]
+    strangest = int(np.argmax([float(row["score"]) if row["score"] else -1.0 for row in rows]))
+    assert f"row {strangest}: score {max(scores):.4g}" in text
+    assert text.count('class="picture"') == 10  # drawn by the domain's renderer
+    assert text.count("<figure>") == 10
+    assert "too few were held out for a threshold" in text  # twelve, for one in twenty
+    assert "http" not in text.replace("http-equiv", "").replace("http://www.w3.org", "")
+    assert run(["apply", "tokens", "pairs/blobs", "-o", "shown-tokens.csv", "--report", str(page)]) == 0
+    assert page.read_text(encoding="utf-8").count('class="heat"') == 10
+    assert run(["fit", "clusters", "runs/r", "pairs/blobs", "clusters=4", "-o", "groups"]) == 0
+    assert run(["apply", "groups", "pairs/blobs", "-o", "groups.csv", "--report", str(page)]) == 2
+    assert "nothing to show on a page" in capsys.readouterr().err
     (tmp_path / "detector" / "state.safetensors").write_bytes(b"damaged")
     assert run(["apply", "detector", "pairs/blobs", "-o", "again.csv"]) == 2
     assert "damaged estimator" in capsys.readouterr().err

@@ -490,12 +490,52 @@ class FeatureBatch:
     targets: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class ReportItem:
+    """A row of the data as a report shows it: drawn by the domain's renderer, with a caption.
+
+    ``heat``, where given, holds one value >= 0 a token, in order.
+    """
+
+    row: int
+    caption: str
+    heat: np.ndarray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportGroup:
+    """Items side by side."""
+
+    title: str
+    items: Sequence[ReportItem]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportSection:
+    """Part of the page of ``repcore apply --report``.
+
+    Args:
+        values: shown as a histogram, with a line at ``mark``.
+        table: rows of cells.
+        groups: items to draw.
+    """
+
+    title: str
+    text: str = ""
+    values: np.ndarray | None = None
+    mark: float | None = None
+    table: Sequence[Sequence[str]] = ()
+    groups: Sequence[ReportGroup] = ()
+
+
 class Estimator(Protocol):
     """Fitted on frozen features; called as ``target(config)`` (design: anomaly scores, label shift, dictionaries).
 
     ``fit`` goes over the features once, with accumulators in float64, and returns itself. ``apply`` gives one value (or
-    row of values) an item for each new column; ``maps``, where there is one, one value a token. Where there is a
-    ``merge(other)``, two that were fitted to parts of the data become that of the whole.
+    row of values) an item for each new column; ``maps``, where there is one, one value (or row of values) a token.
+    Where there is a ``merge(other)``, two that were fitted to parts of the data become that of the whole.
+    ``report(columns, maps) -> Sequence[ReportSection]``, where there is one, says what a page shows: ``columns`` are
+    those of ``apply`` for all rows, ``maps(rows)`` gives what ``maps`` does for a few of them.
     ``state`` and ``load_state`` are arrays by name and JSON facts: core writes them as safetensors + JSON, bound to the
     content hash of the model.
     """

@@ -91,6 +91,7 @@ def fit_command(estimator: str, model: Path, data: str, settings: tuple[str, ...
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True,
               help="FILE.csv, .tsv, .parquet or .npz.")  # fmt: skip
 @click.option("--model", type=click.Path(path_type=Path), help="The model, where it has moved since fitting.")
+@click.option("--report", "page", type=click.Path(path_type=Path), help="Also write this page (FILE.html).")
 @click.option("--overwrite", is_flag=True, help="Replace an existing output file.")
 @feature_options
 @device_option
@@ -100,7 +101,7 @@ def apply_command(folder: Path, data: str, **given: Any) -> None:
 
     \b
     Example:
-      repcore apply detector new.csv -o scores.csv
+      repcore apply detector new.csv -o scores.csv --report scores.html
     """
     output: Path = given["output"]
     if output.exists() and not given["overwrite"]:
@@ -114,12 +115,58 @@ def apply_command(folder: Path, data: str, **given: Any) -> None:
     reader, _ = _data(loaded, data, given, fitted, fitted.target if _has(loaded, data, given, fitted.target) else None)
     reporter = ConsoleReporter()
     windows = _windows(loaded, reader, fitted, fitted.features, given, reporter, "applying")
-    rows, failed = _write(fitted, loaded, reader, windows, output)
+    if given["page"] is not None and not hasattr(fitted.estimator, "report"):
+        raise ConfigError(f"estimator {fitted.part.name} has nothing to show on a page", hint="leave --report out")
+    seen: dict[str, list[np.ndarray]] = {}
+    rows, failed = _write(fitted, loaded, reader, windows, output, seen)
     reporter.close()
+    if given["page"] is not None:
+        _page(fitted, loaded, data, given, reader, seen)
     if given["as_json"]:
         show_json({"estimator": fitted.part.name, "rows": rows, "failed": failed, "file": str(output)})
         return
     say(f"{fitted.part.name}: {rows:,} rows" + (f", {failed:,} without a result" if failed else "") + f" in {output}")
+
+
+def _page(
+    fitted: FittedEstimator,
+    model: Model,
+    data: str,
+    given: Mapping[str, Any],
+    reader: DatasetReader,
+    seen: Mapping[str, list[np.ndarray]],
+) -> None:
+    """What the estimator has to show of these rows."""
+    import numpy as np
+
+    from repcore.data.readers import dataset_settings
+    from repcore.estimation.features import feature_windows
+    from repcore.estimation.report import write_estimator_report
+
+    def maps(rows: list[int]) -> list[np.ndarray]:
+        """What ``maps`` gives for the tokens of a few rows."""
+        level, options = fitted.part.entry.spec.level, _inference(model, given, fitted.features)
+        found: list[np.ndarray] = []
+        for window in feature_windows(model, reader, level, options, np.asarray(rows)):
+            values = fitted.estimator.maps(window.features)  # type: ignore[attr-defined]  # the estimator asked for it
+            owner = window.features.owner
+            owner = np.arange(len(values)) if owner is None else owner
+            found += [values[owner == place] for place in range(len(window.features.ids))]
+        return found
+
+    columns = {name: np.concatenate(parts) for name, parts in seen.items()}
+    sections = fitted.estimator.report(columns, maps)  # type: ignore[attr-defined]  # asked before
+    name = dataset_settings(
+        registry.default(),
+        data,
+        domain=model.domain,
+        reader=given["reader"],
+        preprocessor=model.folder.preprocessor_name,
+    )["name"]
+    entry = registry.default().dataset(name, model.domain)
+    facts = [("model", fitted.model), ("data", data), ("rows", f"{len(reader):,}")]
+    render = entry.load("render") if entry.spec.render else None
+    write_estimator_report(given["page"], f"{fitted.part.name}: {Path(data).name}", facts, sections, reader, render)
 
 
 def _data(
@@ -213,14 +260,22 @@ def _bound(
 
 
 def _write(
-    fitted: FittedEstimator, model: Model, reader: DatasetReader, windows: Iterator[FeatureWindow], output: Path
+    fitted: FittedEstimator,
+    model: Model,
+    reader: DatasetReader,
+    windows: Iterator[FeatureWindow],
+    output: Path,
+    seen: dict[str, list[np.ndarray]],
 ) -> tuple[int, int]:
-    """Rows written, and how many of them have no result."""
+    """Rows written, and how many of them have no result; numbers are also put into ``seen``."""
     from repcore.embedding.prediction_files import TableWriter
 
     writer: TableWriter | None = None
     for window in windows:
-        columns = {name: _cells(values) for name, values in fitted.estimator.apply(window.features).items()}
+        found = fitted.estimator.apply(window.features)
+        for name, values in found.items():
+            seen.setdefault(name, []).append(values)
+        columns = {name: _cells(values) for name, values in found.items()}
         if writer is None:
             words = {name for name, cells in columns.items() if any(isinstance(one, str) for one in cells)}
             header = {"estimator": fitted.part.name, "model": fitted.identity, "data": reader.fingerprint}

@@ -5,14 +5,14 @@ One Gaussian is wrong for normal items of several kinds: the mean distance to th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from repcore.errors import DataError
 from repcore.estimation.rows import check_width
-from repcore.interfaces import FeatureBatch
+from repcore.interfaces import FeatureBatch, ReportGroup, ReportItem, ReportSection
 from repcore.specs import TargetSpec
 from repcore_generic.configs.estimators import GaussianAnomalyConfig
 from repcore_generic.estimators.gaussian import (
@@ -28,6 +28,7 @@ from repcore_generic.estimators.sampling import EvenSample, place_of
 
 SEED = 0
 FEWEST = 20
+STRANGEST = 10
 
 
 class GaussianAnomaly:
@@ -119,6 +120,34 @@ class GaussianAnomaly:
             columns["root_mean_square"][known] = root_mean_square_distances(rows, self.centre)
             columns["neighbours"][known] = neighbour_distances(rows, self.normal, self.config.neighbours)
         return columns
+
+    def report(
+        self, columns: Mapping[str, np.ndarray], maps: Callable[[list[int]], list[np.ndarray]]
+    ) -> list[ReportSection]:
+        """Histogram of scores with the threshold, and the ten strangest rows (with tokens: which are strange)."""
+        score = columns["score"]
+        threshold = conformal_threshold(self.calibration, self.config.probability)
+        known = np.flatnonzero(np.isfinite(score))
+        order = known[np.argsort(-score[known], kind="stable")][:STRANGEST]
+        heats: list[np.ndarray | None] = [None] * len(order)
+        if len(order) and "neighbours" not in columns:  # fitted on tokens
+            heats = [np.asarray(one) for one in maps([int(row) for row in order])]
+        items = [
+            ReportItem(int(row), f"row {row}: score {score[row]:.4g}, p = {columns['p_value'][row]:.3g}", heat)
+            for row, heat in zip(order, heats, strict=True)
+        ]
+        beyond = int(np.nansum(columns["anomaly"]))
+        held = len(self.calibration)
+        text = (
+            f"{beyond:,} of {len(known):,} rows lie beyond the threshold ({threshold:.4g}), which lets "
+            f"{self.config.probability:.0%} of new normal items pass ({held} held out to set it)."
+            if np.isfinite(threshold)
+            else f"{held} normal items: too few were held out for a threshold at {self.config.probability:.0%}."
+        )
+        return [
+            ReportSection("How unlike normal items", text, score, threshold),
+            ReportSection("The strangest rows", "", groups=[ReportGroup("", items)]),
+        ]
 
     def state(self) -> tuple[Mapping[str, np.ndarray], Mapping[str, Any]]:
         """Arrays and facts."""

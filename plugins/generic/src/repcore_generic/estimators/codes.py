@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,14 @@ from torch import Tensor
 
 from repcore.errors import DataError
 from repcore.estimation.rows import check_width
-from repcore.interfaces import FeatureBatch
+from repcore.interfaces import FeatureBatch, ReportGroup, ReportItem, ReportSection
 from repcore.specs import TargetSpec
 from repcore_generic.configs.estimators import SparseCodesConfig
 from repcore_generic.estimators.dictionary import SparseAutoencoder, input_scale, losses, quality
 from repcore_generic.estimators.sampling import EvenSample
 
 TOP = 5
+SHOWN_ENTRIES, SHOWN_ROWS = 12, 5
 HELD = 0.1
 BLOCK = 4096
 
@@ -119,6 +120,30 @@ class SparseCodes:
             columns[f"entry_{place + 1}"] = np.where(shown, entry.astype(np.float64), np.nan)
             columns[f"activation_{place + 1}"] = np.where(shown, value.astype(np.float64), np.nan)
         return columns
+
+    def report(
+        self, columns: Mapping[str, np.ndarray], maps: Callable[[list[int]], list[np.ndarray]]
+    ) -> list[ReportSection]:
+        """Figures of the dictionary, and the entries that most rows show with the rows that show them most."""
+        table = [(name.replace("_", " "), f"{value:.4g}") for name, value in self.facts.items()]
+        shown: dict[int, list[tuple[float, int]]] = {}
+        for place in range(1, TOP + 1):
+            for row, entry in enumerate(columns[f"entry_{place}"]):
+                if np.isfinite(entry):
+                    shown.setdefault(int(entry), []).append((float(columns[f"activation_{place}"][row]), row))
+        often = sorted(shown, key=lambda entry: (-len(shown[entry]), entry))[:SHOWN_ENTRIES]
+        chosen = {entry: sorted(shown[entry], key=lambda one: (-one[0], one[1]))[:SHOWN_ROWS] for entry in often}
+        rows = sorted({row for several in chosen.values() for _, row in several})
+        heat = dict(zip(rows, maps(rows), strict=True)) if rows else {}
+        groups = [
+            ReportGroup(
+                f"entry {entry}: among the strongest of {len(shown[entry]):,} rows",
+                [ReportItem(row, f"row {row}: {value:.3g}", heat[row][:, entry]) for value, row in several],
+            )
+            for entry, several in chosen.items()
+        ]
+        text = "Below each row: the entry's activation in every token, in order."
+        return [ReportSection("The dictionary", "", table=table), ReportSection("Its entries", text, groups=groups)]
 
     def state(self) -> tuple[Mapping[str, np.ndarray], Mapping[str, Any]]:
         """Arrays and facts."""
