@@ -13,7 +13,7 @@ import torch
 
 from repcore.interfaces import DenseAnswer, FeatureBatch
 from tests.ecosystem.planted_bugs import plant, wrap
-from tests.toys.toy_pairs import fitted
+from tests.toys.toy_pairs import extras, fitted
 
 # ---------------------------------------------------------------------------------------------- estimators
 
@@ -242,3 +242,17 @@ def one_point_too_late_in_binary(patch: pytest.MonkeyPatch) -> None:
 @plant("dense-writer-aligned")
 def places_of_classes_for_their_numbers(patch: pytest.MonkeyPatch) -> None:
     written(patch, lambda f, path, answer: f(path, dataclasses.replace(answer, values=())))
+
+
+# --------------------------------------------------------------------------------------------------- tasks
+
+
+@plant("task-finite-in-bf16")
+def masks_with_the_lowest_of_another_type(patch: pytest.MonkeyPatch) -> None:
+    """Fine in float32; bfloat16 rounds it to minus infinity, and 0 x inf is NaN."""
+
+    def loss(original: Any, self: Any, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        low = torch.full_like(outputs, torch.finfo(torch.float32).min)
+        return original(self, outputs, labels) + 0 * low.mean()
+
+    wrap(patch, extras.KindTask, "loss", loss)

@@ -101,6 +101,23 @@ def loss_and_predictions(subject: TaskSubject) -> None:
         fail(f"predictions of {CLASSES} classes are {tuple(predicted.shape)} and add up to {predicted.sum(1)[0]:.4g}")
 
 
+def finite_in_bf16(subject: TaskSubject) -> None:
+    """Loss, its gradients and predictions are finite under autocast to bfloat16, as training on a GPU runs them."""
+    task, batch = subject.build().train(), subject.batch()
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = task(batch)
+        loss = task.loss(outputs, subject.tensor())
+    if not loss.isfinite():
+        fail("the loss is not finite in bfloat16")
+    loss.backward()
+    bad = [name for name, one in task.named_parameters() if one.grad is not None and not one.grad.isfinite().all()]
+    if bad:
+        fail(f"gradients are not finite in bfloat16: {', '.join(bad[:3])}")
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        if not task.eval().predict(task(batch)).isfinite().all():
+            fail("predictions are not finite in bfloat16")
+
+
 def missing_labels_masked(subject: TaskSubject) -> None:
     """Items without a label change no loss and no gradient; a batch without any label gives 0 or a finite number."""
     task, batch = subject.build().eval(), subject.batch()
@@ -158,6 +175,7 @@ def fitted_state_saved(subject: TaskSubject) -> None:
 
 CHECKS = (
     Check("task-loss-and-predictions", loss_and_predictions),
+    Check("task-finite-in-bf16", finite_in_bf16),
     Check("task-missing-labels-masked", missing_labels_masked),
     Check("task-training-labels-only", training_labels_only),
     Check("task-state-saved", fitted_state_saved),
