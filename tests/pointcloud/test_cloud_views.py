@@ -18,7 +18,7 @@ def item_of(points: int = 200) -> Item:
     values = np.random.default_rng(0).standard_normal((points, 3)) * [1.0, 0.5, 2.0]
     values -= values.mean(0)
     values /= np.linalg.norm(values, axis=1).max()
-    return Item({"points": values.astype(np.float32), "point_labels": np.arange(points)}, {"points": points})
+    return Item({"points": values.astype(np.float32)}, {"points": points}, targets={"part": np.arange(points)})
 
 
 def view(item: Item, seed: int, *, normalise: bool = True, **change: object) -> dict[str, np.ndarray]:
@@ -26,8 +26,7 @@ def view(item: Item, seed: int, *, normalise: bool = True, **change: object) -> 
     made = changed_cloud(item, np.random.default_rng(seed), change=settings, normalise=normalise)
     assert made.values["points"].shape == item.values["points"].shape
     assert made.values["points"].dtype == np.float32
-    found: dict[str, np.ndarray] = made.values
-    return found
+    return {**made.values, **made.targets}
 
 
 def test_without_changes_the_view_is_the_item() -> None:
@@ -52,10 +51,10 @@ def test_a_turn_is_about_the_upright_axis(up: str) -> None:
 def test_a_part_is_one_side_of_the_cloud_and_labels_follow(seed: int) -> None:
     item = item_of()
     shown = view(item, seed, kept_share=(0.5, 0.5), normalise=False)
-    np.testing.assert_allclose(shown["points"], item.values["points"][shown["point_labels"]], atol=1e-6)
-    kept = np.unique(shown["point_labels"])
+    np.testing.assert_allclose(shown["points"], item.values["points"][shown["part"]], atol=1e-6)
+    kept = np.unique(shown["part"])
     assert len(kept) == 100
-    assert len(shown["point_labels"]) == 200
+    assert len(shown["part"]) == 200
     left = np.setdiff1d(np.arange(200), kept)
     rng = np.random.default_rng(seed)
     rng.uniform(0.5, 0.5)  # the share comes first
