@@ -42,7 +42,7 @@ def main() -> None:
     print(write_result("anomaly", record).read_text(encoding="utf-8"))
 
 
-SETTINGS = ((8, 1000, 20), (64, 1000, 20), (64, 4000, 10), (256, 2000, 10))
+SETTINGS = ((8, 1000, 10), (64, 1000, 6), (256, 2000, 3))
 """Width, normal items, draws."""
 
 
