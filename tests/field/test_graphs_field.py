@@ -608,3 +608,10 @@ def test_a_reader_s_word_labels_are_numbers_of_the_same_text_elsewhere() -> None
     preprocessor = GraphPreprocessor(GraphPreprocessorConfig())
     preprocessor.fit([graph([6, 8])], [0])  # type: ignore[arg-type]
     assert preprocessor.prepare(graph(["8", "6"]))[0].values.x.tolist() == [[0.0, 1.0], [1.0, 0.0]]
+
+
+def test_graph_ids_that_nearly_agree_are_said(tmp_path: Path) -> None:
+    reader = edges_of(tmp_path, "graph,source,target\n0,a,b\n0,b,c\n00,a,b\nX,a,b\nx,b,c\n")
+    assert [reader.id_of(row) for row in range(len(reader))] == ["0", "00", "X", "x"]
+    told = "\n".join(reader.account.sentences())
+    assert "graph ids are text, and '0' and '00' differ in leading zeros or the way of writing numbers only (2" in told

@@ -23,6 +23,7 @@ import numpy as np
 from repcore.data.accounting import Accounting
 from repcore.data.joins import unique_places
 from repcore.data.labels import LabelColumn, read_label, read_labels
+from repcore.data.names import alike
 from repcore.data.splits import PART_NAMES
 from repcore.data.tables import Table, table_suffix
 from repcore.errors import DataError, ItemError
@@ -144,6 +145,9 @@ class EdgeListDataset:
                 found.update(dict.fromkeys(self._graphs_of(role)))
         if "graphs" in self.tables:
             unique_places(self._graphs_of("graphs"), "graph table's rows")
+        near = alike(found)
+        if near:
+            self.account.note(f"graph ids are text, and {near}: they are different graphs")
         return list(found)
 
     def _graphs_of(self, role: str) -> list[str]:
