@@ -97,7 +97,8 @@ class DatasetReader(Protocol):
     Optional attributes are used when present: ``costs`` (array of a training cost per index, for length buckets),
     ``groups`` (sequence of group keys per index, so that splitting needs no reading), ``account``
     (:class:`repcore.data.accounting.Accounting`: what became of every file and record) or ``notes`` (remarks), and
-    ``describe(sample) -> Mapping`` (facts that ``inspect`` sums up: lengths, rates, shapes, spacing, counts).
+    ``describe(sample) -> Mapping`` (facts that ``inspect`` sums up: lengths, rates, shapes, spacing, counts), and
+    ``lengths`` (names of such facts that have one unit in all rows: ``inspect`` says which rows have another).
     """
 
     @property

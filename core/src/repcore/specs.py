@@ -86,6 +86,7 @@ class TargetSpec:
         names: class names, or task names of a multilabel target.
         unit: of a regression target.
         ignore: integer label that means "not labelled", for dense targets.
+        ids: the stored number of each name, where those of dense labels are not 0 to K-1 (0, 205, 420).
     """
 
     name: str
@@ -94,6 +95,12 @@ class TargetSpec:
     names: tuple[str, ...] = ()
     unit: str = ""
     ignore: int | None = None
+    ids: tuple[int, ...] = ()
+
+    def name_of(self, number: int) -> str:
+        """Name of a class by its stored number, which is its name where it has none."""
+        place = number if not self.ids else self.ids.index(number) if number in self.ids else -1
+        return self.names[place] if 0 <= place < len(self.names) else str(number)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
