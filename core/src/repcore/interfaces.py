@@ -129,7 +129,10 @@ class Preprocessor(Protocol):
     Called as ``target(config)`` for a new run and ``target.load(config, folder)`` for a saved model, where ``folder``
     holds what ``save`` wrote. Optional methods: ``draw(sample, generator) -> Item`` serves samples that are too long to
     be prepared for one training item and gives one item of ``prepare`` at random without the work for the others;
-    ``describe(sample) -> Mapping`` gives facts for ``inspect``.
+    ``describe(sample) -> Mapping`` gives facts for ``inspect``; ``inputs_from(value)`` makes ``Sample.inputs`` (or a
+    ``Sample``, where the value has labels) of what people hold in Python (an RDKit molecule, a PyG graph, an array, the
+    name of one file), and gives None for kinds that it does not know: the first line of its docstring lists those that
+    it knows; a value of a known kind that cannot be used is an ``ItemError``.
     """
 
     def fit(self, reader: DatasetReader, indices: Sequence[int] | np.ndarray) -> None:

@@ -9,7 +9,8 @@ import click
 
 from repcore import registry
 from repcore.cli.console import ConsoleReporter, say, show_json
-from repcore.cli.options import device_option, json_option, reader_options, torch_device
+from repcore.cli.options import device_option, json_option, reader_options
+from repcore.devices import torch_device
 from repcore.errors import ConfigError, DataError
 
 if TYPE_CHECKING:

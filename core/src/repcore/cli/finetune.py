@@ -10,7 +10,8 @@ import click
 
 from repcore import registry
 from repcore.cli.console import ConsoleReporter, say, show_json, table
-from repcore.cli.options import RUNS_FOLDER, device_option, json_option, reader_options, reading_options, torch_device
+from repcore.cli.options import RUNS_FOLDER, device_option, json_option, reader_options, reading_options
+from repcore.devices import torch_device
 from repcore.errors import ConfigError, DataError, RunError
 from repcore.stopping import Stopped
 

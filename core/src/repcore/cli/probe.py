@@ -11,7 +11,8 @@ import click
 
 from repcore import registry
 from repcore.cli.console import ConsoleReporter, say, show_json, table
-from repcore.cli.options import device_option, json_option, label_names, reader_options, reading_options, torch_device
+from repcore.cli.options import device_option, json_option, label_names, reader_options, reading_options
+from repcore.devices import torch_device
 from repcore.errors import ConfigError
 
 if TYPE_CHECKING:

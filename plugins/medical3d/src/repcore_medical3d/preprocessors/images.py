@@ -26,6 +26,7 @@ from repcore.interfaces import Batch, DatasetReader, Item, Sample
 from repcore_medical3d.configs.adam_v2 import IMAGENET_DEVIATION, IMAGENET_MEAN
 from repcore_medical3d.configs.images import ImageConfig
 from repcore_medical3d.formats.images import Radiograph
+from repcore_medical3d.preprocessors.given import radiograph_from
 from repcore_medical3d.preprocessors.image_pixels import resized_pixels
 from repcore_medical3d.views.intensity import GREY
 
@@ -107,6 +108,10 @@ class ImagePreprocessor:
         deviation = (second - first.square()).clamp_min(1e-8).sqrt()
         self.mean = tuple(round(float(one), 6) for one in first)
         self.deviation = tuple(round(float(one), 6) for one in deviation)
+
+    def inputs_from(self, value: Any) -> Any:
+        """An array (H, W) or (H, W, 3) of pixels, a Pillow image, or the name of one file."""
+        return radiograph_from(value)
 
     def facts(self) -> Mapping[str, Any]:
         if self.mean is None or self.deviation is None:

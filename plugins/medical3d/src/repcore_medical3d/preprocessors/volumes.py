@@ -29,6 +29,7 @@ from repcore.files import read_object
 from repcore.interfaces import Batch, DatasetReader, Item, Sample
 from repcore_medical3d.configs.volumes import VolumeConfig
 from repcore_medical3d.formats.volumes import LABELS_LEFT_OUT, Grid, Volume
+from repcore_medical3d.preprocessors.given import volume_from
 from repcore_medical3d.preprocessors.volume_dense import label_block, labels_on_grid, restored
 from repcore_medical3d.preprocessors.volume_intensity import HU_BELOW, IntensityRange, intensity_range
 from repcore_medical3d.preprocessors.volume_resampling import check_orientation, oriented_grid, resample
@@ -130,6 +131,10 @@ class VolumePreprocessor:
         if self.config.spacing != "native" and self.spacing_mm is None:
             raise ConfigError("the spacing is not known", hint="fit the preprocessor, or set spacing_mm")
         return oriented_grid(volume.grid, self.config.orientation, self.spacing_mm)
+
+    def inputs_from(self, value: Any) -> Any:
+        """A nibabel image, a pair (array (I, J, K), affine (4, 4)), a MONAI tensor, or the name of one file."""
+        return volume_from(value)
 
     def prepared(self, sample: Sample) -> PreparedVolume:
         """The whole scan; the last ones are kept in memory.
