@@ -1,7 +1,7 @@
 """Finding known values again in a file of a format that nobody here can read: in which order do they stand there?
 
-Text is looked at column by column; NumPy archives and zips of zarr array by array; anything else (also gzipped) as bytes, for numbers
-that stand at a constant distance: one column of a table of records, or an array.
+Text is looked at column by column; NumPy archives and zips of zarr array by array; anything else (also gzipped) as
+bytes, for numbers that stand at a constant distance: one column of a table of records, or an array.
 """
 
 from __future__ import annotations
