@@ -86,6 +86,15 @@ def find_place(
     encoder.train(was_training)
     if features is None:
         raise DataError("no row can be used, so nothing shows which tokens the encoder gives", first_reason=problem)
+    return place_of(features, level, encoder)
+
+
+def place_of(features: Features, level: str, encoder: nn.Module) -> DensePlace:
+    """The same from what the encoder gave.
+
+    Raises:
+        ConfigError: it gave no tokens.
+    """
     if not features.tokens:
         raise ConfigError(f"{type(encoder).__name__} gives no tokens, so it has no level {level!r}")
     back = [name for name, tokens in features.tokens.items() if tokens.source is not None]

@@ -19,6 +19,7 @@ from repcore.testing import (
     command_checks,
     data_checks,
     dense_writer_checks,
+    element_checks,
     encoder_checks,
     estimator_checks,
     objective_checks,
@@ -39,6 +40,7 @@ from repcore.testing.checkpoint_checks import CheckpointSample, CheckpointSubjec
 from repcore.testing.command_checks import CommandSubject
 from repcore.testing.deep import PluginSubject
 from repcore.testing.dense_writer_checks import DenseWriterSubject
+from repcore.testing.element_checks import ElementSubject
 from repcore.testing.estimator_checks import EstimatorSubject
 from repcore.testing.op_checks import OpSubject
 from repcore.testing.probe_checks import ProbeSubject
@@ -138,6 +140,19 @@ class _Plan:
             yield from self._on(entry, preprocessor_checks.BASELINE_CHECKS, recipe, "baselines of ")
         for name in entry.spec.splits:
             yield from self._on(entry, split_checks.CHECKS, SplitSubject(recipe, name), f"split {name} of ")
+        yield from self._elements(entry, recipe)
+
+    def _elements(self, entry: Entry[Any], recipe: RecipeSubject) -> Iterator[DueCheck]:
+        """What a preprocessor says about elements."""
+        yield from self._on(entry, element_checks.RESTORE_CHECKS, recipe)
+        if entry.spec.labelled_item:
+            yield from self._on(entry, element_checks.LABELLED_ITEM_CHECKS, recipe)
+        for name in entry.spec.divisions:
+            one = ElementSubject(recipe, name)
+            yield from self._on(entry, element_checks.DIVISION_CHECKS, one, f"division {name} of ")
+        for name in entry.spec.element_metrics:
+            one = ElementSubject(recipe, name)
+            yield from self._on(entry, element_checks.METRIC_CHECKS, one, f"metric {name} of ")
 
     def views(self, entry: Entry[Any]) -> Iterator[DueCheck]:
         recipe = self._recipe_with("views", entry) or self._recipe_taking(entry)
