@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
@@ -40,6 +42,30 @@ class LogReporter:
 
     def progress(self, label: str, done: int, total: int, detail: str = "") -> None:
         return None
+
+
+class PrintedReporter:
+    """Messages on standard error, progress at most every few seconds: what calls from Python show when asked to."""
+
+    EVERY = 5.0  # seconds
+
+    def __init__(self) -> None:
+        self._last = 0.0
+
+    def _say(self, text: str) -> None:
+        sys.stderr.write(text + "\n")
+
+    def info(self, text: str) -> None:
+        self._say(text)
+
+    def warn(self, text: str) -> None:
+        self._say(f"warning: {text}")
+
+    def progress(self, label: str, done: int, total: int, detail: str = "") -> None:
+        now = time.monotonic()
+        if done >= total or now - self._last >= self.EVERY:
+            self._last = now
+            self._say(f"{label} {done:,}/{total:,}  {detail}".rstrip())
 
 
 @contextmanager

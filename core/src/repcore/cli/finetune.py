@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from repcore import registry
 from repcore.cli.console import ConsoleReporter, say, show_json, table
 from repcore.cli.options import RUNS_FOLDER, device_option, json_option, reader_options, reading_options
 from repcore.devices import torch_device
@@ -16,11 +15,8 @@ from repcore.errors import ConfigError, DataError, RunError
 from repcore.stopping import Stopped
 
 if TYPE_CHECKING:
-    from repcore.data.split_plans import SplitPlan
     from repcore.embedding.model import Model
-    from repcore.evaluation.probing import LabelledRows
     from repcore.specs import TargetSpec
-    from repcore.training.finetune import FinetuneSettings
     from repcore.training.finetune_plan import FinetuneOutcome
     from repcore.training.run_folder import RunFolder
 
@@ -96,6 +92,7 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
     from repcore.evaluation.dense_answers import with_ignored
     from repcore.evaluation.probing import chosen_targets
     from repcore.training.finetune_plan import FinetuneRequest, record_of, run_plan
+    from repcore.training.finetune_request import finetune_settings, name_in_folder, request_plan
     from repcore.training.run_folder import RunFolder, run_name
 
     device = torch_device(given["device"])
@@ -114,13 +111,13 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
     together = bool(request.get("keep_copies_together"))
     rows = labelled_rows(opened, reader, targets[0], request.get("group"), together=together)
     settings = finetune_settings(opened, targets[0], dataset, request["task"], tuple(request["overrides"]))
-    plan = _plan(opened, rows, targets[0], request)
+    plan = request_plan(opened, rows, targets[0], request)
     reporter = ConsoleReporter()
     leak = copies_across(plan, rows.copies, rows.ids)
     if leak:
         reporter.warn(leak)
     if folder is None:
-        name = run_name(f"{domain}/finetune-{_safe(targets[0].name)}", request["name"])
+        name = run_name(f"{domain}/finetune-{name_in_folder(targets[0].name)}", request["name"])
         folder = RunFolder.create(given["out"], name)
         folder.write_json(REQUEST, _storable(request))
         folder.write_json("config.json", {"recipe": f"{domain}/finetune"})  # the training writes the whole of it
@@ -142,46 +139,6 @@ def _storable(request: dict[str, Any]) -> dict[str, Any]:
     return {**kept, "settings": list(kept["settings"])}
 
 
-def _safe(name: str) -> str:
-    return "".join(one if one.isalnum() or one in "-_." else "-" for one in name)[:60]
-
-
-def _plan(model: Model, rows: LabelledRows, target: TargetSpec, request: dict[str, Any]) -> SplitPlan:
-    """Splits of all seeds; ``--folds K`` keeps groups together, else shares of classes."""
-    from repcore.evaluation.probing import split_plan
-
-    if request["seeds"] < 1 or request["ensemble"] < 1:
-        raise ConfigError(f"--seeds {request['seeds']} --ensemble {request['ensemble']}: at least 1 of each")
-    split, folds = request["split"], request["folds"]
-    split = "group" if request.get("group") and split == "random" else split
-    if folds is not None:
-        if split not in ("random", "group", "stratified"):
-            raise ConfigError(f"--folds {folds} with --split {split}", expected="--split random, group or stratified")
-        grouped = any(one is not None for one in rows.groups)
-        word = "group-folds" if grouped else "stratified-folds" if target.kind == "class" else "folds"
-        split = f"{word}:{folds}"
-    seeds = list(range(request["seeds"]))
-    plan = split_plan(model.registry, model.folder.preprocessor_name, rows, target, split, seeds)
-    return _of_few(plan, rows, target, request.get("labels"), seeds)
-
-
-def _of_few(plan: SplitPlan, rows: LabelledRows, target: TargetSpec, labels: str | None, seeds: list[int]) -> SplitPlan:
-    """``--labels N``: so many labelled training rows, and none beside them for validation."""
-    from repcore.data.label_budgets import label_budgets, validated_on_itself, within_budget
-    from repcore.evaluation.probing import classes_shown
-
-    if labels is None:
-        return plan
-    budgets = label_budgets(labels)
-    if len(budgets) > 1:
-        raise ConfigError(
-            f"--labels {labels}: a fine-tuning has one number of labels", hint=f"--labels {budgets[0].word}"
-        )
-    return validated_on_itself(
-        within_budget(plan, budgets[0], rows.labelled(target), seeds, classes_shown(rows, target))
-    )
-
-
 def _open(model: Model, given: dict[str, Any]) -> tuple[Any, Any]:
     from repcore.data.readers import open_data
 
@@ -194,34 +151,6 @@ def _open(model: Model, given: dict[str, Any]) -> tuple[Any, Any]:
         preferences={"labels": [given["label"]]} if given["label"] and not given.get("group") else {},
         preprocessor=model.folder.preprocessor_name,
     )
-
-
-def finetune_settings(
-    model: Model, target: TargetSpec, dataset: Any, task: str | None, overrides: tuple[str, ...]
-) -> FinetuneSettings:
-    """The task by name or by the kind of label, and the sections of its run.
-
-    Raises:
-        ConfigError: no task fits, or a setting is wrong.
-    """
-    from repcore.config.resolve import ResolvedPart, resolve_sections
-    from repcore.training.finetune import DEFAULTS, FinetuneSettings
-
-    known = registry.default()
-    if task is None:
-        wanted = (target.kind, target.level)
-        # of items the domain's own come first; of elements the domain's are named, because each fits one encoder
-        offered = [*known.entries("task", model.domain), *known.entries("task", "")]
-        offered = offered if target.level == "item" else list(reversed(offered))
-        fitting = [entry for entry in offered if (entry.spec.target_kind, entry.spec.target_level) == wanted]
-        if not fitting:
-            raise ConfigError(f"no task for {target.kind} labels of {target.level} level", hint="--task NAME")
-        entry = fitting[0]
-    else:
-        entry = known.task(task, model.domain)
-    sections = resolve_sections(DEFAULTS, overrides, {"task": entry.load("config")})
-    part = ResolvedPart(entry, sections.pop("task"))
-    return FinetuneSettings(part, target, dataset, sections)
 
 
 def _show(outcome: FinetuneOutcome, record: dict[str, Any], target: TargetSpec, split: str, as_json: bool) -> None:

@@ -234,8 +234,8 @@ class Model:
             ConfigError: a device that is not there, or no such layer, level or pooling.
         """
         chosen = self._options(options, batch_size, device, dtype, workers)
-        given = {"pooling": pool, "level": level, "layer": layer, "normalise": normalise}
-        chosen = replace(chosen, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+        given: dict[str, Any] = {"pooling": pool, "level": level, "layer": layer, "normalise": normalise}
+        chosen = replace(chosen, **{name: value for name, value in given.items() if value is not None})
         opened = self.reader(data, reader=reader)
         parts = []
         with counting("embedding", len(opened), progress) as add:
@@ -291,9 +291,10 @@ class Model:
         for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
             if value is not None and value < least:
                 raise ConfigError(f"{name}={value} is less than {least}")
-        given = {"batch_size": batch_size, "workers": workers, "dtype": None if dtype is None else torch_dtype(dtype)}
+        kind = None if dtype is None else torch_dtype(dtype)
+        given: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "dtype": kind}
         kept = {name: value for name, value in given.items() if value is not None}
-        return replace(options or InferenceOptions(), device=self.device, **kept)  # type: ignore[arg-type]
+        return replace(options or InferenceOptions(), device=self.device, **kept)
 
     def is_changed(self) -> bool:
         """Whether the network no longer holds the weights of its folder, because somebody trained it."""

@@ -56,7 +56,12 @@ class RunParts:
 
 
 def assemble(
-    resolved: ResolvedRun, reporter: Reporter, *, fitted: Path | None = None, init_from: Path | None = None
+    resolved: ResolvedRun,
+    reporter: Reporter,
+    *,
+    fitted: Path | None = None,
+    init_from: Path | None = None,
+    reader: DatasetReader | None = None,
 ) -> RunParts:
     """Open the data, fit or load the preprocessor, and build the networks from the run seed.
 
@@ -64,6 +69,7 @@ def assemble(
         resolved: validated settings.
         fitted: folder of this run's fitted preprocessor (resume); None = fit on the training split.
         init_from: model folder whose encoder weights and preprocessor the run starts from.
+        reader: data that are held by the caller, instead of opening what the settings name.
 
     Raises:
         RepcoreError: whatever is wrong with data, settings or a plugin's code, named.
@@ -71,7 +77,7 @@ def assemble(
     is_new = fitted is None
     donor = None if init_from is None else _donor(resolved, init_from)
     fitted = donor.folder if donor is not None else fitted or _lent_preprocessor(resolved)
-    reader = open_part(resolved.dataset)
+    reader = open_part(resolved.dataset) if reader is None else reader
     _announce_data(resolved, reader, reporter)
     preprocessor = _preprocessor(resolved.preprocessor, fitted)
     reader = prepared(
