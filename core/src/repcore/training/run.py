@@ -31,7 +31,7 @@ from repcore.registry import Registry
 from repcore.reporting import Reporter
 from repcore.stopping import Stopped
 from repcore.training.assembly import RunParts, teachers
-from repcore.training.checkpointing import BesideTarget, Checkpoints, newest_sound, previous_of, remove_leftovers
+from repcore.training.checkpointing import BesideTarget, Checkpoints, has_checkpoint, newest_sound, remove_leftovers
 from repcore.training.compiling import compile_objective
 from repcore.training.export import export_model, held_out_diagnosis
 from repcore.training.listeners import (
@@ -117,7 +117,7 @@ def resume_run(
     Raises:
         RunError: the run has no checkpoint or is finished.
     """
-    if not (folder.last_checkpoint.is_file() or previous_of(folder.last_checkpoint).is_file()):
+    if not has_checkpoint(folder):
         raise RunError(f"{folder.path} has no checkpoint to resume from", hint="start it again without --resume")
     return execute(registry, parts, folder, reporter, device=device, resume=True, changed_data=changed_data)
 
@@ -211,9 +211,8 @@ def _execute(
     )
     if is_first_process():
         remove_leftovers(folder)
-        if resume:
-            folder.drop_lines_after(start)
-        else:
+        folder.drop_lines_after(start if resume else -1)  # an inner run that was killed early begins again in place
+        if not resume:
             _write_records(registry, parts, folder)
     if resume:
         reporter.info(f"resuming {folder.path} at step {start}: weights, optimiser, schedule, data position, seeds")
