@@ -79,6 +79,15 @@ class ModelFolder:
         facts: Mapping[str, Any] = self.config.get("card", {})
         return facts
 
+    def as_origin(self) -> dict[str, Any]:
+        """What a run that begins with these weights says of them: where they lay, their hash, and their own data."""
+        content = self.config.get("content")
+        return {
+            "model": str(self.folder),
+            "weights": content.get(WEIGHTS, "") if isinstance(content, Mapping) else "",
+            **{name: self.card[name] for name in ("data", "imported", "began_with") if self.card.get(name)},
+        }
+
     @cached_property
     def preprocessing(self) -> Mapping[str, Any]:
         """Content of ``preprocessing.json``."""

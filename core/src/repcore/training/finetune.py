@@ -213,7 +213,10 @@ def _assemble(
     entry = model.registry.preprocessor(model.folder.preprocessor_name)
     in_parts = is_dense and config.draw == "parts" and entry.spec.labelled_item
     views = LabelledDraws(entry.load("labelled_item"), model.preprocessor) if in_parts else None
-    return RunParts(resolved, reader, model.preprocessor, split.train, split.validation, views, encoder, objective)
+    begun = model.folder.as_origin() if start == "model" else {}
+    return RunParts(
+        resolved, reader, model.preprocessor, split.train, split.validation, views, encoder, objective, begun
+    )
 
 
 def _fit_targets(task: nn.Module, target: TargetSpec, rows: LabelledRows, train: np.ndarray) -> None:

@@ -33,6 +33,7 @@ from repcore.stopping import Stopped
 from repcore.training.assembly import RunParts, teachers
 from repcore.training.checkpointing import BesideTarget, Checkpoints, has_checkpoint, newest_sound, remove_leftovers
 from repcore.training.compiling import compile_objective
+from repcore.training.data_record import data_facts, note_data, with_data
 from repcore.training.export import export_model, held_out_diagnosis
 from repcore.training.listeners import (
     FreedMemory,
@@ -212,7 +213,9 @@ def _execute(
     if is_first_process():
         remove_leftovers(folder)
         folder.drop_lines_after(start if resume else -1)  # an inner run that was killed early begins again in place
-        if not resume:
+        if resume:
+            note_data(parts, folder, start)
+        else:
             _write_records(registry, parts, folder)
     if resume:
         reporter.info(f"resuming {folder.path} at step {start}: weights, optimiser, schedule, data position, seeds")
@@ -445,6 +448,8 @@ def _write_records(registry: Registry, parts: RunParts, folder: RunFolder) -> No
             {
                 "data_fingerprint": parts.reader.fingerprint,
                 "rows": {"all": len(parts.reader), "train": len(parts.train), "validation": len(parts.validation)},
+                "data": with_data([], data_facts(parts), 0),
+                "began_with": dict(parts.began_with),
                 "ops": chosen_implementations(),
                 "teachers": teachers(parts.objective),
                 "slurm_job": slurm_job(),
