@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,9 +20,10 @@ from torch.utils.data import DataLoader
 from repcore import registry
 from repcore.cli.ending import machine_problem, plugin_behind, unexpected
 from repcore.data.handing_over import failures_are_handed_over
-from repcore.errors import DataError
+from repcore.errors import DataError, errors_behind
 from repcore.files import write_text
 from repcore.outputs import local_output
+from repcore.stopping import stopped_behind
 from tests.conftest import ROOT, MakeDistribution, write_distribution
 
 NOBODY = 65534
@@ -74,6 +76,22 @@ def test_what_the_machine_lacks_is_said_in_words(error: Exception, words: str) -
     assert "report it" not in unexpected(wrapped)
 
 
+def test_no_room_for_a_semaphore_is_no_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such an error names no file; what is full is seen in the file system."""
+    error = OSError(errno.ENOSPC, "No space left on device")
+    for free, words in ((0, "--workers 0"), (2**20, "free some space")):
+        monkeypatch.setattr(os, "statvfs", lambda path, free=free: SimpleNamespace(f_bavail=free, f_frsize=1))
+        assert words in machine_problem(error)
+
+
+def test_a_circle_of_errors_has_an_end() -> None:
+    one, other = ValueError("one"), KeyError("other")
+    one.__cause__, other.__context__ = other, one
+    assert list(errors_behind(one)) == [one, other]
+    assert machine_problem(one) == ""
+    assert stopped_behind(one) is None
+
+
 def test_other_errors_say_where_they_arose() -> None:
     with pytest.raises(KeyError) as told:
         {}["nothing"]
@@ -98,14 +116,14 @@ def test_the_plugin_in_whose_code_an_error_arose_is_named(make_distribution: Mak
 
 
 TINY_SHARED_MEMORY = """
-mount -t tmpfs -o size=4k tmpfs /dev/shm || exit 99
+mount -t tmpfs -o size=64k tmpfs /dev/shm || exit 99
 exec "$@"
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can mount a tiny /dev/shm")
 def test_a_tiny_shared_memory_is_named(tmp_path: Path) -> None:
-    """A real one of 4 KiB, in a mount namespace of its own: worker processes cannot hand over their batches."""
+    """A real one of 64 KiB, in a mount namespace of its own: worker processes cannot hand over their batches."""
     if shutil.which("unshare") is None:
         pytest.skip("no unshare on this machine")
     write_distribution(tmp_path / "site", "toy-pairs", "tests.toys.toy_pairs._plugin", entry="pairs")

@@ -232,7 +232,10 @@ def _execute(
                 weights_only=True if resume else None,
             )
         except (RuntimeError, OSError) as error:
-            raise explained(trainer, error, resume_command(parts, folder)) from error
+            words = explained(trainer, error, resume_command(parts, folder))
+            if words is error:
+                raise
+            raise words from error
         seconds = time.perf_counter() - started
         if export and state.is_writer and not state.stop_reason:
             _export(registry, parts, folder, reporter, state, batches)
