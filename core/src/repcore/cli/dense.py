@@ -21,15 +21,17 @@ def open_writer(
     model: Model, reader: DatasetReader, given: dict[str, Any], header: dict[str, Any], level: str, target: Any
 ) -> FolderWriter | ElementTable:
     """A folder with one file a sample, or one long table, by the name of the output."""
-    from repcore.embedding.dense_files import ElementTable, FolderWriter, check_output, dense_writer, is_table
+    from repcore.embedding.dense_files import INDEX, ElementTable, FolderWriter, check_output, dense_writer, is_table
+    from repcore.embedding.prediction_files import TableWriter
 
     output: Path = given["output"]
     check_output(output, given["overwrite"])
     facts = {"model": model.identity(), "data": reader.fingerprint, "rows": len(reader), "level": level, **header}
-    if is_table(output):
-        return ElementTable(output, facts, target)
-    entry = dense_writer(model.registry, model.domain, level, given.get("format"))
-    return FolderWriter(output, {**facts, "format": entry.full_name}, entry)
+    entry = None if is_table(output) else dense_writer(model.registry, model.domain, level, given.get("format"))
+    facts = facts if entry is None else {**facts, "format": entry.full_name}
+    if given["overwrite"]:
+        TableWriter.clear_others(output if entry is None else output / INDEX, facts)
+    return ElementTable(output, facts, target) if entry is None else FolderWriter(output, facts, entry)
 
 
 def embed_elements(

@@ -119,7 +119,7 @@ def apply_command(folder: Path, data: str, **given: Any) -> None:
     if given["page"] is not None and not hasattr(fitted.estimator, "report"):
         raise ConfigError(f"estimator {fitted.part.name} has nothing to show on a page", hint="leave --report out")
     seen: dict[str, list[np.ndarray]] = {}
-    rows, failed = _write(fitted, loaded, reader, windows, output, seen)
+    rows, failed = _write(fitted, loaded, reader, windows, output, seen, given["overwrite"])
     reporter.close()
     if given["page"] is not None:
         _page(fitted, loaded, data, given, reader, seen)
@@ -267,6 +267,7 @@ def _write(
     windows: Iterator[FeatureWindow],
     output: Path,
     seen: dict[str, list[np.ndarray]],
+    overwrite: bool,
 ) -> tuple[int, int]:
     """Rows written, and how many of them have no result; numbers are also put into ``seen``."""
     from repcore.embedding.prediction_files import TableWriter
@@ -280,6 +281,8 @@ def _write(
         if writer is None:
             words = {name for name, cells in columns.items() if any(isinstance(one, str) for one in cells)}
             header = {"estimator": fitted.part.name, "model": fitted.identity, "data": reader.fingerprint}
+            if overwrite:
+                TableWriter.clear_others(output, header)
             writer = TableWriter(output, header, next(iter(columns)), words)
             writer.restart()
         writer.write(window.features.ids, window.status, window.reason, columns)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,7 +28,8 @@ from repcore.training.start import RunStart
 
 @dataclass(slots=True)
 class RunParts:
-    """What a run is made of. ``train`` and ``validation`` are row numbers of ``reader``."""
+    """What a run is made of. ``train`` and ``validation`` are row numbers of ``reader``; ``began_with`` tells of the
+    model whose weights the run starts from."""
 
     resolved: ResolvedRun
     reader: DatasetReader
@@ -38,6 +39,7 @@ class RunParts:
     views: Views | None
     encoder: nn.Module
     objective: nn.Module
+    began_with: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def rules(self) -> Objective:
@@ -102,7 +104,8 @@ def assemble(
     objective = build(resolved.objective, encoder)
     if is_new and hasattr(objective, "begin"):
         objective.begin(RunStart(reader, preprocessor, encoder, train, validation, resolved.domain, reporter.info))
-    return RunParts(resolved, reader, preprocessor, train, validation, views, encoder, objective)
+    begun = {} if donor is None else donor.as_origin()
+    return RunParts(resolved, reader, preprocessor, train, validation, views, encoder, objective, begun)
 
 
 def _lent_preprocessor(resolved: ResolvedRun) -> Path | None:

@@ -31,6 +31,7 @@ from repcore.reporting import Reporter
 from repcore.specs import TargetSpec
 from repcore.stopping import Stopped
 from repcore.training.assembly import RunParts, build
+from repcore.training.checkpointing import has_checkpoint, newest_sound
 from repcore.training.finetune_config import FinetuneConfig
 from repcore.training.listeners import validation_losses
 from repcore.training.plan import stream_order, total_steps
@@ -159,13 +160,13 @@ def train_task(
     if finished is None:
         folder.preprocessing.mkdir(exist_ok=True)
         parts.preprocessor.save(folder.preprocessing)
-        run = _finished(parts, folder) or execute(
+        run = _finished(parts, folder, reporter) or execute(
             model.registry,
             parts,
             folder,
             reporter,
             device=device,
-            resume=folder.last_checkpoint.is_file(),
+            resume=has_checkpoint(folder),
             export=False,
         )
         if run.status != "finished":
@@ -178,11 +179,11 @@ def train_task(
     return TrainedTask(cast(Supervised, parts.objective).task.eval().cpu(), parts, run)
 
 
-def _finished(parts: RunParts, folder: RunFolder) -> RunResult | None:
+def _finished(parts: RunParts, folder: RunFolder, reporter: Reporter) -> RunResult | None:
     """The result of a run that was killed between its last step and its record."""
-    if not folder.last_checkpoint.is_file():
+    if not has_checkpoint(folder):
         return None
-    saved = torch.load(folder.last_checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    _, saved = newest_sound(folder, reporter)
     steps = int(saved["global_step"])
     if steps < total_steps(parts.resolved, stream_order(parts)):
         return None
@@ -212,7 +213,10 @@ def _assemble(
     entry = model.registry.preprocessor(model.folder.preprocessor_name)
     in_parts = is_dense and config.draw == "parts" and entry.spec.labelled_item
     views = LabelledDraws(entry.load("labelled_item"), model.preprocessor) if in_parts else None
-    return RunParts(resolved, reader, model.preprocessor, split.train, split.validation, views, encoder, objective)
+    begun = model.folder.as_origin() if start == "model" else {}
+    return RunParts(
+        resolved, reader, model.preprocessor, split.train, split.validation, views, encoder, objective, begun
+    )
 
 
 def _fit_targets(task: nn.Module, target: TargetSpec, rows: LabelledRows, train: np.ndarray) -> None:
