@@ -23,6 +23,8 @@ from repcore_generic.estimators.sampling import EvenSample, place_of
 from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 
+from repcore import registry
+from repcore.cli.estimators import facts_in_words
 from repcore.errors import DataError, ShapeError
 from repcore.interfaces import FeatureBatch
 from repcore.specs import TargetSpec
@@ -195,6 +197,11 @@ def test_fit_and_apply_from_the_command_line(
     assert run(["apply", "detector", "pairs/blobs", "-o", "scores.csv"]) == 2  # never overwritten unasked
     assert run(["apply", "detector", "pairs/blobs", "-o", "other.csv", "--model", "runs/other"]) == 2
     assert "fitted on features of another model" in capsys.readouterr().err
+    assert run(["fit", "gaussian-anomaly", "runs/r", "pairs/blobs", "-o", "again"]) == 0
+    said = capsys.readouterr().out
+    held = facts["calibration_items"]
+    assert f"held out for threshold and p-values: {held:,} items" in said
+    assert "calibration_items" not in said
     assert run(["fit", "label-shift", "runs/r", "pairs/blobs", "-o", "shift"]) == 2
     assert "needs a label" in capsys.readouterr().err
     assert run(["fit", "gaussian-anomaly-tokens", "runs/r", "pairs/blobs", "-o", "tokens"]) == 0
@@ -218,6 +225,16 @@ def test_fit_and_apply_from_the_command_line(
     (tmp_path / "detector" / "state.safetensors").write_bytes(b"damaged")
     assert run(["apply", "detector", "pairs/blobs", "-o", "again.csv"]) == 2
     assert "damaged estimator" in capsys.readouterr().err
+
+
+def test_facts_are_said_in_words_with_units() -> None:
+    words = {"kept": "items kept | items", "share": "share of the rest"}
+    facts = {"kept": 12345, "share": 0.123456, "other_name": "none"}
+    assert facts_in_words(facts, words) == [
+        "items kept: 12,345 items", "share of the rest: 0.1235", "other name: none",
+    ]  # fmt: skip
+    for entry in registry.default().entries("estimator", "generic"):
+        assert entry.spec.facts, entry.full_name
 
 
 def test_softmax_of_two_domains_is_the_logistic_function() -> None:

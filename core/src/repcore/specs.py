@@ -218,6 +218,10 @@ class DatasetSpec(Spec):
         targets: labels known beforehand; a reader may find others in the files (``reader.targets``).
         sniff: ``fn(path: Path) -> float`` in [0, 1]: how surely this reader fits; reads names and headers only.
         render: ``fn(sample) -> repcore.interfaces.Picture`` for reports.
+        render_heat: ``fn(sample, heat, position) -> Picture``: the same with a value for each token of the encoder
+            drawn on it (atoms, frames, points, nodes, places of an image). ``heat`` is float (T,), any scale,
+            ``position`` (T, P) what the encoder says of its tokens' places, or None; raises ``ItemError`` for tokens
+            that it cannot place, which are then shown as a strip below the picture.
         embedded: True when it needs no files (generated, or inside a dependency).
         example: function returning a config that opens a few rows, so that checks can read them; files it needs lie in
             the package.
@@ -230,6 +234,7 @@ class DatasetSpec(Spec):
     targets: tuple[TargetSpec, ...] = ()
     sniff: str = _target("")
     render: str = _target("")
+    render_heat: str = _target("")
     embedded: bool = False
     licence: str = ""
     needs: tuple[str, ...] = ()
@@ -409,6 +414,8 @@ class EstimatorSpec(Spec):
     Args:
         level: what it is fitted on: ``item`` (pooled vectors) or ``token`` (vectors of the default token level).
         labels: whether ``fit`` reads labels.
+        facts: words for the numbers that ``state`` gives, by their name, for ``repcore fit``; a unit stands behind a
+            bar: ``"held out for the threshold | items"``. A number without words is shown under its name.
         needs: importable modules; ``hints`` maps a module to the command that installs it.
         example: function returning a config of tiny size, for checks.
     """
@@ -418,6 +425,7 @@ class EstimatorSpec(Spec):
     config: str = _target()
     level: Literal["item", "token"] = "item"
     labels: Labels = "none"
+    facts: Mapping[str, str] = field(default_factory=dict)
     paper: str = ""
     licence: str = ""
     needs: tuple[str, ...] = ()

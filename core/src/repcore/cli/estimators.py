@@ -81,9 +81,24 @@ def fit_command(estimator: str, model: Path, data: str, settings: tuple[str, ...
         show_json({**summary, **facts})
         return
     say(f"{fitted.part.name} fitted on {failed[0]:,} rows" + (f"; {failed[1]:,} left out" if failed[1] else ""))
-    for key, value in facts.items():
-        say(f"  {key}: {value:.6g}" if isinstance(value, float) else f"  {key}: {value}")
+    for line in facts_in_words(facts, fitted.part.entry.spec.facts):
+        say(f"  {line}")
     say(f"apply it with: repcore apply {given['output']} DATA -o FILE")
+
+
+def facts_in_words(facts: Mapping[str, Any], words: Mapping[str, str]) -> list[str]:
+    """A line a fact: ``held out for the threshold: 40 items``.
+
+    Args:
+        facts: numbers by name.
+        words: of the estimator's spec: words for a name, and after a bar the unit.
+    """
+    lines = []
+    for key, value in facts.items():
+        text, _, unit = words.get(key, key.replace("_", " ")).partition("|")
+        shown = f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+        lines.append(f"{text.strip()}: {shown} {unit.strip()}".rstrip())
+    return lines
 
 
 @click.command("apply")
@@ -141,8 +156,12 @@ def _page(
     import numpy as np
 
     from repcore.data.readers import dataset_settings
-    from repcore.estimation.features import feature_windows
-    from repcore.estimation.report import write_estimator_report
+    from repcore.estimation.features import feature_windows, token_places
+    from repcore.estimation.report import HeatDrawing, write_estimator_report
+
+    def places(row: int) -> np.ndarray | None:
+        """Where the tokens of a row lie."""
+        return token_places(model, reader, row, _inference(model, given, fitted.features))
 
     def maps(rows: list[int]) -> list[np.ndarray]:
         """What ``maps`` gives for the tokens of a few rows."""
@@ -167,7 +186,9 @@ def _page(
     entry = registry.default().dataset(name, model.domain)
     facts = [("model", fitted.model), ("data", data), ("rows", f"{len(reader):,}")]
     render = entry.load("render") if entry.spec.render else None
-    write_estimator_report(given["page"], f"{fitted.part.name}: {Path(data).name}", facts, sections, reader, render)
+    heat = HeatDrawing(entry.load("render_heat"), places) if entry.spec.render_heat else None
+    title = f"{fitted.part.name}: {Path(data).name}"
+    write_estimator_report(given["page"], title, facts, sections, reader, render, heat)
 
 
 def _data(

@@ -46,6 +46,8 @@ JOIN_HINT = "--id-column NAME, the same one as with embed; or --by-position if b
 @click.option("--keep-copies-together", is_flag=True, help="Rows with the same content stay on one side of a split.")
 @click.option("--seeds", type=int, default=3, show_default=True, help="Number of seeds.")
 @click.option("--by-position", is_flag=True, help="Join vectors of a file to rows by position instead of by id.")
+@click.option("--grid", is_flag=True, help="Also every layer at full width, half, quarter and eighth, with the time of "
+              "each (what embed --layer L --dim D would give).")  # fmt: skip
 @click.option("--metrics", is_flag=True, help="Every metric, not only the main one.")
 @click.option("--batch-size", type=int, default=64, show_default=True, help="Most items of a batch.")
 @click.option("--workers", type=int, default=0, show_default=True, help="Processes that read and prepare rows.")
@@ -69,9 +71,11 @@ def probe_command(source: Path, **given: Any) -> None:
     if given["level"] is not None:
         _elements(source, given, seeds, reporter)
         return
+    if given["grid"] and is_file:
+        raise ConfigError(f"--grid needs a model; {str(source)!r} is a file of vectors", hint="name the run folder")
     features, preprocessor = (_from_file if is_file else _from_model)(source, given, seeds, reporter)
     reporter.close()
-    names = label_names(given["label"])
+    names, grid = label_names(given["label"]), given.pop("cells", None)
     leaks: list[str] = []
     tables = [
         _probe(features, target, preprocessor, given, seeds, budget, external=is_file, warn=leaks.append)
@@ -80,6 +84,10 @@ def probe_command(source: Path, **given: Any) -> None:
     ]
     for leak in dict.fromkeys(leaks):
         reporter.warn(leak)
+    if grid is not None:
+        from repcore.evaluation.grid import with_cost
+
+        tables = [with_cost(one, *grid) for one in tables]
     written = _write(source, tables, given)
     if given["as_json"]:
         show_json([json.loads(one.to_json()) for one in tables])
@@ -152,7 +160,14 @@ def _from_model(
     names = label_names(given["label"])
     reader = model.reader(given["data"], reader=given["reader"], options=settings, labels=names)
     options = InferenceOptions(batch_size=given["batch_size"], workers=given["workers"], device=model.device)
-    features = compute_features(model, reader, seeds, options, reporter)
+    if given["grid"]:
+        from repcore.embedding.layers import can_stop
+        from repcore.evaluation.grid import compute_grid
+
+        features, cells = compute_grid(model, reader, seeds, options, reporter)
+        given["cells"] = (cells, can_stop(model.encoder))
+    else:
+        features = compute_features(model, reader, seeds, options, reporter)
     together = given["keep_copies_together"]
     features.rows = with_copies(features.rows, model.preprocessor, together=together)
     return features, model.folder.preprocessor_name
@@ -233,7 +248,13 @@ def _write(source: Path, tables: list[ProbeTable], given: dict[str, Any]) -> lis
 
     run = next((path for path in (source, source.parent) if (path / "metrics.jsonl").is_file()), None)
     folder = given["output"] or (None if run is None else run / "probes")
-    return [] if folder is None else write_tables(folder, tables, data=given["data"], split=given["split"])
+    return (
+        []
+        if folder is None
+        else write_tables(
+            folder, tables, data=given["data"], split=given["split"], kind="grid" if given.get("grid") else ""
+        )
+    )
 
 
 def _show(one: ProbeTable, features: FeatureSets | None, every_metric: bool, metrics: list[str] | None = None) -> None:

@@ -152,3 +152,24 @@ def _split(tokens: Tokens, items: int) -> list[np.ndarray]:
     assert tokens.owner is not None  # ragged tokens always have owners
     owner = tokens.owner.cpu()
     return [values[owner == number].numpy() for number in range(items)]
+
+
+@torch.inference_mode()
+def token_places(model: Model, reader: DatasetReader, row: int, options: InferenceOptions) -> np.ndarray | None:
+    """What the encoder says of the places of a row's tokens, float (T, P), in the order of their features.
+
+    None where it says nothing, or where the row has several items, whose places would be mixed up.
+    """
+    (prepared,) = (one for window in windows_of(model.preprocessor, reader, options, [row]) for one in window)
+    if len(prepared.items) != 1 or prepared.sample is None:
+        return None
+    batch = plain_batch(model.preprocessor, prepared.items, [prepared.sample], (), model.domain)
+    features = features_at(model.encoder.eval(), batch.to(options.device), options.layer)
+    if options.layer is not None:
+        tokens = features.layers.get(options.layer)
+    else:
+        tokens = features.tokens.get(options.level or next(iter(features.tokens), ""))
+    if tokens is None or tokens.position is None:
+        return None
+    places = tokens.position.float().cpu()
+    return _split(Tokens(places, tokens.valid, tokens.owner), batch.size)[0]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
@@ -39,6 +40,19 @@ table { border-collapse: collapse; } th, td { text-align: left; padding: .2rem .
 """
 
 
+@dataclass(frozen=True, slots=True)
+class HeatDrawing:
+    """The domain's way to draw values of tokens on an item.
+
+    Args:
+        render: ``DatasetSpec.render_heat``.
+        places: row -> what the encoder says of its tokens' places, (T, P), or None.
+    """
+
+    render: Callable[[Sample, np.ndarray, np.ndarray | None], object]
+    places: Callable[[int], np.ndarray | None]
+
+
 def write_estimator_report(
     path: Path,
     title: str,
@@ -46,6 +60,7 @@ def write_estimator_report(
     sections: Sequence[ReportSection],
     reader: DatasetReader,
     render: Callable[[Sample], object] | None,
+    heat: HeatDrawing | None = None,
 ) -> int:
     """Write the page; returns the number of drawn items.
 
@@ -53,9 +68,10 @@ def write_estimator_report(
         facts: name and value, shown at the top.
         sections: as the estimator gives them; rows are those of ``reader``.
         render: the domain's renderer; None = items are named only.
+        heat: how values of tokens are drawn on an item; None = as a strip below it.
     """
     nonce = secrets.token_urlsafe(16)
-    artist = _Artist(reader, render, nonce)
+    artist = _Artist(reader, render, nonce, heat)
     body = "".join(_section(one, artist) for one in sections)
     policy = (
         f"default-src 'none'; style-src 'unsafe-inline'; script-src 'nonce-{nonce}'; img-src data:; media-src data:"
@@ -73,20 +89,40 @@ def write_estimator_report(
 class _Artist:
     """Draws rows within a bound of bytes."""
 
-    def __init__(self, reader: DatasetReader, render: Callable[[Sample], object] | None, nonce: str) -> None:
-        self._reader, self._render, self._nonce = reader, render, nonce
+    def __init__(
+        self, reader: DatasetReader, render: Callable[[Sample], object] | None, nonce: str, heat: HeatDrawing | None
+    ) -> None:
+        self._reader, self._render, self._nonce, self._heat = reader, render, nonce, heat
         self._left = MOST_BYTES
         self.count = self._left_out = 0
         self._problem = ""
 
     def figure(self, row: int, caption: str, heat: np.ndarray | None) -> str:
-        """One item with its caption, and values of its tokens as a strip below it."""
-        picture = self._picture(row)
+        """One item with its caption, and values of its tokens on it, or as a strip below it."""
+        picture = None if heat is None else self._heated(row, heat)
+        if picture is not None:
+            heat = None  # it is drawn
+        else:
+            picture = self._picture(row)
         drawn = ""
         if picture is not None:
             html = picture.html.replace("<script>", f'<script nonce="{self._nonce}">')
             drawn = f'<div class="picture" role="img" aria-label="{escape(picture.alt)}">{html}</div>'
         return f"<figure>{drawn}{_heat(heat)}<figcaption>{escape(caption)}</figcaption></figure>"
+
+    def _heated(self, row: int, heat: np.ndarray) -> Picture | None:
+        """The item with its tokens' values on it; None where the domain cannot draw them."""
+        drawing = self._heat
+        if drawing is None:
+            return None
+
+        def render(sample: Sample) -> object:
+            return drawing.render(sample, np.asarray(heat, np.float64), drawing.places(row))
+
+        try:
+            return self._counted(draw_sample(render, read_sample(self._reader, row)))
+        except RepcoreError:  # the strip says the same
+            return None
 
     def _picture(self, row: int) -> Picture | None:
         if self._render is None:
@@ -96,6 +132,10 @@ class _Artist:
         except RepcoreError as error:  # one item's drawing must not cost the page
             self._problem = self._problem or error.summary
             return None
+        return self._counted(picture)
+
+    def _counted(self, picture: Picture) -> Picture | None:
+        """The picture, if the page has room for it."""
         if len(picture.html) > self._left:
             self._left_out += 1
             return None

@@ -419,8 +419,9 @@ def _with_groups(plan: SplitPlan, groups: Sequence[str | None]) -> SplitPlan:
     return SplitPlan(plan.title, folds, plan.seeded)
 
 
-def write_tables(folder: Path, tables: Sequence[ProbeTable], *, data: str, split: str) -> list[Path]:
-    """One JSON file a target and label budget, ``<target>-<split>[-<labels>-labels].json``, for reports and programs.
+def write_tables(folder: Path, tables: Sequence[ProbeTable], *, data: str, split: str, kind: str = "") -> list[Path]:
+    """One JSON file a target and label budget, ``<target>-<split>[-<labels>-labels][-<kind>].json``, for reports and
+    programs.
 
     Args:
         folder: made if needed; a name ending in ``.json`` is the file itself when there is one table.
@@ -429,7 +430,7 @@ def write_tables(folder: Path, tables: Sequence[ProbeTable], *, data: str, split
     written = []
     for one in tables:
         is_file = folder.suffix == ".json" and len(tables) == 1
-        budget = f"-{one.labels}-labels" if one.labels else ""
+        budget = (f"-{one.labels}-labels" if one.labels else "") + (f"-{kind}" if kind else "")
         path = folder if is_file else folder / f"{one.target.name}-{split.replace(':', '-')}{budget}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         record = {"data": data, "table": json.loads(one.to_json())}

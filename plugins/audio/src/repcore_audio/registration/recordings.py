@@ -19,6 +19,7 @@ RECORDINGS = f"{PACKAGE}.configs.recordings:RecordingsConfig"
 FOLDERS = f"{PACKAGE}.datasets.folders"
 SNIFFERS = f"{PACKAGE}.datasets.sniffing"
 RENDER = f"{PACKAGE}.rendering.recordings:render"
+RENDER_HEAT = f"{PACKAGE}.rendering.recordings:render_heat"
 
 
 def _files(name: str, reader: str, sniffer: str, summary: str, config: str = RECORDINGS) -> DatasetSpec:
@@ -30,6 +31,7 @@ def _files(name: str, reader: str, sniffer: str, summary: str, config: str = REC
         produces=(WAVEFORM,),
         sniff=f"{SNIFFERS}:{sniffer}",
         render=RENDER,
+        render_heat=RENDER_HEAT,
         needs=("soundfile",),
         hints={"soundfile": "pip install soundfile"},
     )
@@ -67,6 +69,7 @@ DATASETS = (
         produces=(WAVEFORM,),
         targets=(TargetSpec("sound", "class"),),
         render=RENDER,
+        render_heat=RENDER_HEAT,
         embedded=True,
         licence="generated",
         example=f"{PACKAGE}.examples.ssamba:sounds",

@@ -10,6 +10,7 @@ import wave
 import zlib
 from typing import TYPE_CHECKING
 
+from repcore.errors import ItemError
 from repcore.interfaces import Picture, Sample
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ LONGEST_SECONDS = 12.0  # 16-bit mono at 16 kHz is 32 kB a second, and a report 
 PICTURE_BINS = 64
 LARGEST_WIDTH = 400
 IMAGE_STYLE = "width:100%;height:9rem;image-rendering:pixelated"  # one height, however short the clip
+HOT = (255, 120, 20)
 # Dark blue to yellow through green, evenly spaced; grey values rise all the way, so that it prints well.
 COLOURS = ((13, 8, 61), (60, 42, 120), (49, 104, 142), (33, 145, 140), (94, 201, 98), (253, 231, 37))
 
@@ -67,6 +69,45 @@ def _colours(mono: np.ndarray, sample_rate_hz: int) -> np.ndarray:
     starts = np.arange(0, len(log_mel), step)
     image = np.nan_to_num(np.maximum.reduceat(log_mel, starts, axis=0).T[::-1])
     return coloured(image, (float(np.quantile(image, 0.02)), float(image.max())))
+
+
+def render_heat(sample: Sample, heat: np.ndarray, position: np.ndarray | None) -> Picture:
+    """Spectrogram in grey with the value of each patch laid over it in colour.
+
+    Args:
+        heat: (T,), one value a token, in the order of time and frequency that ``position`` gives.
+        position: row (mel band, low first) and column (time) of each token; None = one token a stretch of time.
+
+    Raises:
+        ItemError: ``other_tokens``: places that are no grid, or a recording longer than a picture shows.
+    """
+    import numpy as np
+
+    from repcore_audio.preprocessors.listening import lanes_of
+
+    recording: Recording | LongRecording = sample.inputs
+    seconds = recording.length / recording.sample_rate_hz
+    places = np.stack([np.zeros(len(heat)), np.arange(len(heat))], 1) if position is None else np.asarray(position)
+    if seconds > LONGEST_SECONDS or places.shape != (len(heat), 2) or not len(heat):
+        raise ItemError("other_tokens", f"{len(heat)} values have no place in a spectrogram of {seconds:.1f} s")
+    rows, columns = places.astype(np.int64).T
+    grid = np.full((rows.max() + 1, columns.max() + 1), float(np.min(heat)))
+    grid[rows, columns] = heat
+    with recording.opened() as read:
+        mono = lanes_of(read(0, recording.length), recording.channels)[0]
+    under = _colours(mono, recording.sample_rate_hz).astype(np.float64).mean(2)  # (bins, width), low ones at the bottom
+    height, width = under.shape
+    shown = grid[::-1][np.arange(height) * grid.shape[0] // height][:, np.arange(width) * grid.shape[1] // width]
+    low, high = float(np.min(heat)), float(np.max(heat))
+    share = (0.75 * (shown - low) / max(high - low, 1e-12))[..., None]
+    pixels = ((1 - share) * under[..., None] + share * np.asarray(HOT)).round().astype(np.uint8)
+    alt = f"Spectrogram of {sample.id} with values of {len(heat)} tokens from {low:.3g} (grey) to {high:.3g} (orange)"
+    text = html.escape(alt, quote=True)
+    picture = base64.b64encode(png(pixels)).decode()
+    return Picture(
+        f'<figure class="sound"><img alt="{text}" title="{text}" style="{IMAGE_STYLE}" '
+        f'src="data:image/png;base64,{picture}"></figure>', alt,
+    )  # fmt: skip
 
 
 def coloured(image: np.ndarray, bounds: tuple[float, float]) -> np.ndarray:

@@ -8,12 +8,21 @@ PACKAGE = "repcore_generic"
 PAPER = "Rippel et al. 2020, Modeling the distribution of normal data in pre-trained deep features, ICPR"
 LICENCE = "Apache-2.0 (this implementation, from the formulas; the authors' repository is AGPL-3.0)"
 
+FACTS = {
+    "fitted_on": "vectors that the Gaussian was fitted on",
+    "width": "width of a vector | numbers",
+    "shrinkage": "share of the covariance replaced by a multiple of the identity (Ledoit-Wolf)",
+    "calibration_items": "held out for threshold and p-values | items",
+    "threshold": "threshold | standard deviations (Mahalanobis distance)",
+}
+
 ESTIMATORS = (
     EstimatorSpec(
         name="gaussian-anomaly",
         summary="How unlike normal items: Mahalanobis distance with a conformal threshold, k-NN beside it",
         target=f"{PACKAGE}.estimators.anomaly:GaussianAnomaly",
         config=f"{PACKAGE}.configs.estimators:GaussianAnomalyConfig",
+        facts=FACTS,
         paper=PAPER,
         licence=LICENCE,
     ),
@@ -23,6 +32,7 @@ ESTIMATORS = (
         target=f"{PACKAGE}.estimators.anomaly:GaussianAnomaly",
         config=f"{PACKAGE}.configs.estimators:GaussianAnomalyConfig",
         level="token",
+        facts=FACTS,
         paper=PAPER,
         licence=LICENCE,
     ),

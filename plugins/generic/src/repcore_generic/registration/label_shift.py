@@ -8,6 +8,15 @@ PACKAGE = "repcore_generic"
 PAPER = "Roberts et al. 2022, Unsupervised Learning under Latent Label Shift, NeurIPS, arXiv 2207.13179"
 LICENCE = "Apache-2.0 (this implementation, from the formulas; the public repository is CC BY-NC 4.0)"
 
+FACTS = {
+    "condition_number": "condition number of the mixes of classes (large = domains hardly differ)",
+    "items": "fitted on | items",
+    "error": "error of the best factorisation",
+    "error_spread": "standard deviation of that error over the starts",
+    "domain_accuracy": "accuracy at telling the domains",
+    "accuracy_ceiling": "accuracy that the classes alone would allow",
+}
+
 ESTIMATORS = (
     EstimatorSpec(
         name="label-shift",
@@ -15,6 +24,7 @@ ESTIMATORS = (
         target=f"{PACKAGE}.estimators.discover:LabelShift",
         config=f"{PACKAGE}.configs.estimators:LabelShiftConfig",
         labels="required",
+        facts=FACTS,
         example=f"{PACKAGE}.examples.estimators:label_shift",
         paper=PAPER,
         licence=LICENCE,

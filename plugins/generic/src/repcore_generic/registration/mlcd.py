@@ -26,6 +26,7 @@ ESTIMATORS = (
         summary="Spherical k-means of feature vectors, for MLCD and for a first look",
         target=f"{PACKAGE}.estimators.clusters:Clusters",
         config=f"{PACKAGE}.configs.estimators:ClustersConfig",
+        facts={"clusters": "found | clusters", "inertia": "mean of 1 - cosine with the own centre"},
         paper=PAPER,
         licence=LICENCE,
     ),

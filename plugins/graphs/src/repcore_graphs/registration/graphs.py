@@ -22,6 +22,7 @@ ROOT = "repcore_graphs"
 
 STORED = (TensorSpec("graph", "", "RawGraph"),)
 RENDER = f"{ROOT}.rendering.graphs:draw_sample"
+RENDER_HEAT = f"{ROOT}.rendering.graphs:draw_heat"
 DATASETS = (
     DatasetSpec(
         name="tu",
@@ -31,6 +32,7 @@ DATASETS = (
         produces=STORED,
         sniff=f"{ROOT}.datasets.tu:sniff",
         render=RENDER,
+        render_heat=RENDER_HEAT,
     ),
     DatasetSpec(
         name="ogb",
@@ -40,6 +42,7 @@ DATASETS = (
         produces=STORED,
         sniff=f"{ROOT}.datasets.ogb:sniff",
         render=RENDER,
+        render_heat=RENDER_HEAT,
     ),
     DatasetSpec(
         name="pyg",
@@ -49,6 +52,7 @@ DATASETS = (
         produces=STORED,
         sniff=f"{ROOT}.datasets.pyg:sniff",
         render=RENDER,
+        render_heat=RENDER_HEAT,
         needs=NEEDS,
         hints=HINTS,
     ),
@@ -60,6 +64,7 @@ DATASETS = (
         produces=STORED,
         sniff=f"{ROOT}.datasets.edge_list:sniff",
         render=RENDER,
+        render_heat=RENDER_HEAT,
     ),
     DatasetSpec(
         name="network",
@@ -69,6 +74,7 @@ DATASETS = (
         produces=STORED,
         sniff=f"{ROOT}.datasets.networks:sniff",
         render=RENDER,
+        render_heat=RENDER_HEAT,
         needs=("networkx", "scipy"),
         hints={"networkx": "pip install networkx", "scipy": "pip install scipy"},
     ),
@@ -79,6 +85,7 @@ DATASETS = (
         config=f"{ROOT}.configs.data:PartsConfig",
         produces=STORED,
         render=RENDER,
+        render_heat=RENDER_HEAT,
         needs=("networkx", "scipy", *NEEDS),
         hints={"networkx": "pip install networkx", "scipy": "pip install scipy", **HINTS},
     ),
@@ -93,6 +100,7 @@ DATASETS = (
             TargetSpec("bridge", "class", level="edge", names=("chain", "bridge")),
         ),
         render=RENDER,
+        render_heat=RENDER_HEAT,
         embedded=True,
         licence="generated",
     ),

@@ -12,6 +12,7 @@ from html import escape
 
 import numpy as np
 
+from repcore.errors import ItemError
 from repcore.interfaces import Picture, Sample
 from repcore_graphs.datasets.raw_graph import RawGraph
 
@@ -53,6 +54,22 @@ def draw_sample(sample: Sample) -> Picture:
     return draw_graph(graph, title=sample.id, importance=None if importance is None else np.asarray(importance, float))
 
 
+def draw_heat(sample: Sample, heat: np.ndarray, position: np.ndarray | None) -> Picture:
+    """The graph with a value for each node.
+
+    Args:
+        heat: (N,), any scale.
+
+    Raises:
+        ItemError: ``other_tokens``: another number of values than of nodes, or too many nodes to draw.
+    """
+    del position
+    graph = sample.inputs
+    if not isinstance(graph, RawGraph) or len(heat) != graph.num_nodes or graph.num_nodes > MOST_NODES:
+        raise ItemError("other_tokens", f"{len(heat)} values do not belong to the nodes of {sample.id}")
+    return draw_graph(graph, title=sample.id, node_values=np.asarray(heat, float))
+
+
 def draw_graph(
     graph: RawGraph,
     *,
@@ -62,6 +79,7 @@ def draw_graph(
     node_marks: Mapping[int, Mark] | None = None,
     hollow: np.ndarray | None = None,
     like: RawGraph | None = None,
+    node_values: np.ndarray | None = None,
 ) -> Picture:
     """One graph.
 
@@ -73,6 +91,7 @@ def draw_graph(
         node_marks: of some nodes, by their number.
         hollow: bool (N,), nodes that are drawn as rings.
         like: a graph with these nodes, and perhaps other edges, whose places are taken.
+        node_values: (N,) any scale, shown as colour instead of the type of a node.
     """
     edges = _undirected(graph.edge_index, importance)
     words = f"{title}: {graph.num_nodes} nodes, {len(edges)} edges"
@@ -87,20 +106,27 @@ def draw_graph(
     for number, pair in enumerate(sorted(edges)):
         share = None if shares is None else shares[number]
         parts.append(_line(places[pair[0]], places[pair[1]], share, kinds.get(pair, 0), marks.get(pair)))
-    parts += _nodes(graph, places, hollow)
+    parts += _nodes(graph, places, hollow, None if node_values is None else _shares(node_values))
     parts += [_badge(places[pair[0]], places[pair[1]], mark) for pair, mark in marks.items()]
     parts += [_node_badge(places[node], mark) for node, mark in (node_marks or {}).items()]
     if importance is not None and len(values):
         words += f"; edge importance {values.min():.3g} (pale) to {values.max():.3g} (red)"
+    if node_values is not None and len(node_values):
+        words += f"; values of nodes from {node_values.min():.3g} (pale) to {node_values.max():.3g} (red)"
     return Picture("".join([*parts, "</svg>"]), words)
 
 
-def _nodes(graph: RawGraph, places: np.ndarray, hollow: np.ndarray | None) -> list[str]:
+def _nodes(
+    graph: RawGraph, places: np.ndarray, hollow: np.ndarray | None, shares: np.ndarray | None = None
+) -> list[str]:
     kinds = graph.node_labels[:, 0] if graph.node_labels is not None else np.zeros(graph.num_nodes, np.int64)
     radius = 5.0 if graph.num_nodes <= 40 else 3.0
     drawn = []
     for node, (x, y) in enumerate(places):
         paint = f'fill="{NODE_COLOURS[int(kinds[node]) % len(NODE_COLOURS)]}"'
+        if shares is not None:
+            red, green, blue = (round(float(part)) for part in PALE + shares[node] * (STRONG - PALE))
+            paint = f'fill="rgb({red},{green},{blue})" stroke="#666" stroke-width="0.6"'
         if hollow is not None and hollow[node]:
             paint = f'fill="#fff" stroke="{ASKED}" stroke-width="1.6"'
         drawn.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" {paint}/>')

@@ -11,6 +11,7 @@ FILES_CONFIG = f"{PACKAGE}.configs.images:ImageFilesConfig"
 READERS = f"{PACKAGE}.datasets.images"
 SNIFFERS = f"{PACKAGE}.datasets.image_sniffing"
 RENDER = f"{PACKAGE}.rendering.images:render"
+RENDER_HEAT = f"{PACKAGE}.rendering.images:render_heat"
 PREPROCESSING = f"{PACKAGE}.preprocessors.images"
 
 DATASETS = (
@@ -22,6 +23,7 @@ DATASETS = (
         produces=(PIXELS,),
         sniff=f"{SNIFFERS}:folder",
         render=RENDER,
+        render_heat=RENDER_HEAT,
     ),
     DatasetSpec(
         name="image-list",
@@ -31,6 +33,7 @@ DATASETS = (
         produces=(PIXELS,),
         sniff=f"{SNIFFERS}:list_file",
         render=RENDER,
+        render_heat=RENDER_HEAT,
     ),
     DatasetSpec(
         name="radiographs",
@@ -40,6 +43,7 @@ DATASETS = (
         produces=(PIXELS,),
         targets=(TargetSpec("finding", "class"), TargetSpec("mask", "class", level="voxel")),
         render=RENDER,
+        render_heat=RENDER_HEAT,
         embedded=True,
         licence="generated",
         example=f"{PACKAGE}.examples.adam_v2:radiographs",

@@ -10,6 +10,7 @@ import html
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from repcore.errors import ItemError
 from repcore.interfaces import Picture, Sample
 
 if TYPE_CHECKING:
@@ -36,6 +37,34 @@ def render(sample: Sample) -> Picture:
     if radiograph.mask is not None:
         alt += ", label image drawn in colour"
     return Picture(figure(drawn(radiograph), alt), alt)
+
+
+def render_heat(sample: Sample, heat: np.ndarray, position: np.ndarray | None) -> Picture:
+    """The image with the value of each place of the encoder's map laid over it in orange.
+
+    The map is taken to cover the whole image, as it does unless the preprocessor crops or pads (``aspect``).
+
+    Args:
+        heat: (T,), any scale.
+        position: row and column of each token on its grid, (T, 2).
+
+    Raises:
+        ItemError: ``other_tokens``: tokens without a place on a grid.
+    """
+    import numpy as np
+
+    if position is None or np.shape(position) != (len(heat), 2) or not len(heat):
+        raise ItemError("other_tokens", f"{len(heat)} values have no place on an image")
+    rows, columns = np.asarray(position).astype(np.int64).T
+    low, high = float(np.min(heat)), float(np.max(heat))
+    grid = np.full((rows.max() + 1, columns.max() + 1), low)
+    grid[rows, columns] = heat
+    under = drawn(sample.inputs).astype(np.float64)
+    height, width = under.shape[:2]
+    shown = grid[np.arange(height) * grid.shape[0] // height][:, np.arange(width) * grid.shape[1] // width]
+    share = (0.6 * (shown - low) / max(high - low, 1e-12))[..., None]
+    alt = f"{sample.id} with values of {len(heat)} places from {low:.3g} to {high:.3g} (orange)"
+    return Picture(figure(((1 - share) * under + share * np.asarray(COLOURS[5])).round().astype(np.uint8), alt), alt)
 
 
 def figure(pixels: np.ndarray, alt: str) -> str:

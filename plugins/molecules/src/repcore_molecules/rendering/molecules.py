@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from html import escape
 from typing import Any
 
@@ -69,6 +70,19 @@ def _plain_svg(molecule: Chem.Mol) -> str:
     )
 
 
+def drawn_over(molecule: Chem.Mol, behind: Callable[[int, float, float], str], title: str) -> str:
+    """SVG of the structure over a mark for each atom: ``behind(atom, x, y)``, in pixels."""
+    places = _layout(molecule)
+    marks = "".join(behind(number, x, y) for number, (x, y) in enumerate(places))
+    lines = "".join(_bond(bond, places) for bond in molecule.GetBonds())
+    labels = "".join(_label(atom, places, disc=False) for atom in molecule.GetAtoms())
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" font-size="11" '
+        f'font-family="sans-serif"><title>{title}</title>{marks}<g stroke="#333" stroke-width="1.3">{lines}</g>'
+        f"{labels}</svg>"
+    )
+
+
 def _layout(molecule: Chem.Mol) -> list[tuple[float, float]]:
     """Pixel coordinates of the atoms, y downwards."""
     rdDepictor.Compute2DCoords(molecule)
@@ -92,12 +106,11 @@ def _bond(bond: Any, places: list[tuple[float, float]]) -> str:  # an RDKit bond
     )
 
 
-def _label(atom: Any, places: list[tuple[float, float]]) -> str:  # an RDKit atom
+def _label(atom: Any, places: list[tuple[float, float]], *, disc: bool = True) -> str:  # an RDKit atom
     symbol = atom.GetSymbol()
     if symbol == "C" and atom.GetDegree():
         return ""
     x, y = places[atom.GetIdx()]
     return (
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6" fill="#fff"/>'
-        f'<text x="{x:.1f}" y="{y + 4:.1f}" text-anchor="middle" fill="{COLOURS.get(symbol, "#333")}">{symbol}</text>'
-    )
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6" fill="#fff"/>' if disc else ""
+    ) + f'<text x="{x:.1f}" y="{y + 4:.1f}" text-anchor="middle" fill="{COLOURS.get(symbol, "#333")}">{symbol}</text>'

@@ -27,6 +27,7 @@ CLOUD = TensorSpec("points", "n 3", unit="any")
 CONFIGS = f"{PACKAGE}.configs.i2p_mae"
 SHAPES = f"{PACKAGE}.configs.shapes"
 RENDER = f"{PACKAGE}.rendering.shapes:render"
+RENDER_HEAT = f"{PACKAGE}.rendering.shapes:render_heat"
 MESH_HINTS = {"trimesh": "pip install trimesh"}
 
 ENCODERS: tuple[EncoderSpec, ...] = (
@@ -70,6 +71,7 @@ DATASETS: tuple[DatasetSpec, ...] = (
         produces=(CLOUD,),
         sniff=f"{PACKAGE}.datasets.shape_folders:sniff",
         render=RENDER,
+        render_heat=RENDER_HEAT,
         needs=("trimesh",),
         hints=MESH_HINTS,
     ),
@@ -81,6 +83,7 @@ DATASETS: tuple[DatasetSpec, ...] = (
         produces=(CLOUD,),
         sniff=f"{PACKAGE}.datasets.shape_arrays:sniff",
         render=RENDER,
+        render_heat=RENDER_HEAT,
     ),
     DatasetSpec(
         name="shape-hdf5",
@@ -90,6 +93,7 @@ DATASETS: tuple[DatasetSpec, ...] = (
         produces=(CLOUD,),
         sniff=f"{PACKAGE}.datasets.shape_hdf5:sniff",
         render=RENDER,
+        render_heat=RENDER_HEAT,
     ),
     DatasetSpec(
         name="shape-parts",
@@ -99,6 +103,7 @@ DATASETS: tuple[DatasetSpec, ...] = (
         produces=(CLOUD,),
         sniff=f"{PACKAGE}.datasets.shape_parts:sniff",
         render=RENDER,
+        render_heat=RENDER_HEAT,
     ),
     DatasetSpec(
         name="shape-occupancy",
@@ -108,6 +113,7 @@ DATASETS: tuple[DatasetSpec, ...] = (
         produces=(CLOUD,),
         sniff=f"{PACKAGE}.datasets.shape_occupancy:sniff",
         render=RENDER,
+        render_heat=RENDER_HEAT,
     ),
     DatasetSpec(
         name="shapes",
@@ -117,6 +123,7 @@ DATASETS: tuple[DatasetSpec, ...] = (
         produces=(CLOUD,),
         targets=(TargetSpec("class", "class"),),
         render=RENDER,
+        render_heat=RENDER_HEAT,
         embedded=True,
         licence="generated",
         example=f"{PACKAGE}.examples.shapes:shapes",

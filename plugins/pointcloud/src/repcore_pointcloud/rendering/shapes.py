@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from repcore.errors import ItemError
 from repcore.interfaces import Picture, Sample
 
 if TYPE_CHECKING:
@@ -39,6 +40,38 @@ def render(sample: Sample) -> Picture:
     """
     cloud: PointCloud = sample.inputs
     return turntable(cloud.points, alt=f"{sample.id}: {len(cloud.points)} points, turning", hue=cloud.labels, size=SIZE)
+
+
+def render_heat(sample: Sample, heat: np.ndarray, position: np.ndarray | None) -> Picture:
+    """A turning view of one cloud in which each point has the colour of the nearest token.
+
+    Args:
+        heat: (T,), any scale.
+        position: centre of each token, (T, 3), in the unit of the points or of clouds moved to the origin and scaled to
+            radius 1.
+
+    Raises:
+        ItemError: ``other_tokens``: tokens without a centre.
+    """
+    import numpy as np
+    from scipy.spatial import cKDTree
+
+    from repcore_pointcloud.rendering.scenes import map_colours
+    from repcore_pointcloud.rendering.turning import turning
+
+    if position is None or np.shape(position) != (len(heat), 3) or not len(heat):
+        raise ItemError("other_tokens", f"{len(heat)} values have no place in a cloud")
+    cloud: PointCloud = sample.inputs
+    points = np.asarray(cloud.points, np.float64)
+    points = points[np.isfinite(points).all(1)]
+    centres = np.asarray(position, np.float64)
+    if np.linalg.norm(centres, axis=1).max() <= 1.0 + 1e-3:  # a normalised cloud
+        points = points - points.mean(0)
+        points = points / max(float(np.linalg.norm(points, axis=1).max()), 1e-12)
+    nearest = cKDTree(centres).query(points)[1]
+    alt = f"{sample.id}: values of {len(heat)} tokens from {np.min(heat):.3g} (dark) to {np.max(heat):.3g} (yellow)"
+    upright = points[:, [0, 2, 1]]  # turning() turns about z, shapes stand along y
+    return Picture(turning(upright, map_colours(np.asarray(heat)[nearest]), alt), alt)
 
 
 def turntable(
