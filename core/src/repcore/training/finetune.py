@@ -32,6 +32,7 @@ from repcore.specs import TargetSpec
 from repcore.stopping import Stopped
 from repcore.training.assembly import RunParts, build
 from repcore.training.finetune_config import FinetuneConfig
+from repcore.training.head_start import start_head
 from repcore.training.listeners import validation_losses
 from repcore.training.plan import stream_order, total_steps
 from repcore.training.run import RunResult, execute
@@ -156,6 +157,13 @@ def train_task(
     """
     parts = _assemble(model, settings, rows, split, seed=seed, start=start)
     finished = folder.read_json("trained.json")
+    if (
+        finished is None
+        and not folder.last_checkpoint.is_file()
+        and settings.sections["finetune"].head_start == "linear"
+    ):
+        task = cast(Supervised, parts.objective).task
+        start_head(task, model, settings.target, parts.reader, rows, split.train, seed=seed, device=device)
     if finished is None:
         folder.preprocessing.mkdir(exist_ok=True)
         parts.preprocessor.save(folder.preprocessing)

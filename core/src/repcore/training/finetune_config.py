@@ -13,7 +13,10 @@ class FinetuneConfig:
     """Learning rates by depth, and a first phase in which only the head learns."""
 
     layer_decay: float = setting(1.0, "factor on the learning rate a layer further from the head; 1 = all the same")
-    head_lr_factor: float = setting(1.0, "learning rate of the head over that of the encoder's last layer")
+    head_lr_factor: float = setting(10.0, "learning rate of the head over that of the encoder's last layer")
+    head_start: Literal["linear", "random"] = setting(
+        "linear", "last layer of the head (of items): first fitted to the frozen encoder's training features, or random"
+    )
     frozen_epochs: float = setting(0.0, "epochs in which only the head learns", "epochs")
 
     label_share: float = setting(1.0, "share of the labelled training elements (points, voxels, ...) that are used")
