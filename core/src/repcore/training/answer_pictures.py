@@ -1,4 +1,4 @@
-"""Test items of a fine-tuning, drawn by the domain, beside what was predicted and what is true: for the run's report."""
+"""Test items of a fine-tuning, drawn by the domain, beside what was predicted and what is true: for its report."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ def write_answer_pictures(
             break
         lines.append({
             "id": name, "why": why, "html": html, "alt": alt,
-            "predicted": in_words(target, facts, outputs[place]), "label": label_in_words(target, truth[place], outputs),
+            "predicted": in_words(target, facts, outputs[place]),
+            "label": label_in_words(target, truth[place], outputs),
         })  # fmt: skip
     folder.append_lines(str(NAME), lines)
     return problems[0] if problems else ""
