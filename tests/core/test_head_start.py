@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
 from repcore.evaluation.tasks.configs import ClassificationConfig, RegressionConfig
 from repcore.evaluation.tasks.item import ClassificationTask, RegressionTask
 from repcore.specs import TargetSpec
+from repcore.training.finetune_config import FinetuneConfig
 from repcore.training.head_start import PENALTY, fitted, last_layer
 
 
@@ -63,3 +65,10 @@ def test_the_last_layer_is_found_by_what_it_gives() -> None:
     task.classifier = nn.Sequential(nn.Linear(6, 2), nn.Linear(2, 5))
     assert last_layer(task) is None, "a layer that gives something else"
     assert last_layer(nn.Linear(3, 2)) is None
+
+
+def test_a_head_learns_at_a_thousandth_unless_told_otherwise() -> None:
+    assert FinetuneConfig().head_factor(1e-4) == pytest.approx(10.0)
+    assert FinetuneConfig().head_factor(3e-3) == 1.0
+    assert FinetuneConfig(head_lr_factor=1.0).head_factor(1e-4) == 1.0
+    assert FinetuneConfig(head_lr_factor=5.0).head_factor(3e-3) == 5.0

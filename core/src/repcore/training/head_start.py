@@ -29,7 +29,7 @@ from repcore.specs import TargetSpec
 MOST_ROWS = 2000
 """Training rows that the layer is fitted to; drawn by the seed where there are more."""
 PENALTY = 0.01
-"""On the mean square sum of the weights; chosen on validation rows, see docs/finetuning in the README of core."""
+"""Factor of the sum of squared weights beside the mean loss."""
 LEAST_DEVIATION = 1e-2
 """Of a feature, as a share of the median feature's: smaller ones would get very large weights."""
 STEPS = 100
