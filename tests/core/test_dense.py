@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+import signal
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from torch import nn
 import repcore
 from repcore.cli.main import run
 from repcore.embedding.dense import DenseRow, level_of
+from repcore.embedding.dense_files import ElementTable
 from repcore.embedding.inference import InferenceOptions
 from repcore.embedding.prediction_files import read_table
 from repcore.errors import ConfigError, DataError
@@ -168,6 +171,33 @@ def test_tables_of_elements_and_features(here: Path) -> None:
     assert run(["embed", "runs/f", "pairs/blobs", "-o", "features", "--level", "point"]) == 2  # is there
     assert run(["predict", "runs/f", "pairs/blobs", "-o", "o", "--format", "nifti"]) == 2
     assert run(["predict", "runs/f", "pairs/blobs", "-o", "o", "--coverage", "0.9"]) == 2
+
+
+def test_rows_of_a_long_table_that_are_said_to_be_kept_are_kept(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Elements are held until there are many; a request to stop puts them on disk before it says so."""
+    assert run(["pairs", "train", "set-net", "--name", "r", "--device", "cpu", "trainer.steps=2"]) == 0
+    command = ["embed", "runs/r", "pairs/blobs", "--level", "point", "-o"]
+    assert run([*command, "whole.parquet"]) == 0
+    write = ElementTable.write
+
+    def stopping(self: ElementTable, row: DenseRow, columns: Mapping[str, object]) -> None:
+        write(self, row, columns)
+        if self.rows_done == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(ElementTable, "write", stopping)
+    capsys.readouterr()
+    assert run([*command, "cut.parquet"]) == 143
+    assert "5 of 60 rows are kept" in capsys.readouterr().out
+    monkeypatch.setattr(ElementTable, "write", write)
+    assert run([*command, "cut.parquet"]) == 0
+    assert "going on after 5 rows" in capsys.readouterr().err
+    cut, whole = read_table(here / "cut.parquet"), read_table(here / "whole.parquet")
+    assert cut["id"] == whole["id"]
+    assert cut["row"] == whole["row"]
+    np.testing.assert_allclose(cut["f0"], whole["f0"], rtol=0, atol=1e-6)
 
 
 def test_few_labels_are_drawn_once_and_by_class(here: Path) -> None:

@@ -260,3 +260,16 @@ def test_large_inputs_are_not_held(toys: None) -> None:
     assert (
         sum(large.dense["side"][1].values()) == len(Blobs(BlobsConfig())[1].inputs) - 1
     )  # the ignored one is not counted
+
+
+def test_a_first_fine_tuning_with_defaults_beats_the_majority(trained: Path) -> None:
+    """Few rows and one epoch, as in a user's first try; the control from random weights starts with the same care."""
+    assert run(["pairs", "finetune", "runs/r", "--data", "pairs/blobs", "--read", "items=200", "--label", "kind",
+                "--name", "f", "--task", "classification", "trainer.epochs=1"]) == 0  # fmt: skip
+    table = read_table(trained / "runs" / "f" / "predictions" / "test.parquet")
+    truth = np.asarray(table["label:kind"])
+    right = float(np.mean(truth == np.asarray(table["kind"])))
+    majority = max(np.mean(truth == one) for one in set(truth))
+    assert right > majority + 0.2
+    parts = json.loads((trained / "runs" / "f" / "finetune.json").read_text())["parts"]
+    assert all(part["test"]["accuracy"] > majority for part in parts)

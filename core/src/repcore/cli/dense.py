@@ -95,6 +95,8 @@ def _write(
             failed += one.answer is None
             reporter.progress("elements", writer.rows_done, total)
             if writer.rows_done < total:
+                if stop.asked:
+                    writer.keep()
                 stop.obey(f"{writer.rows_done:,} of {total:,} rows are kept")
     reporter.close()
     path = writer.finish()

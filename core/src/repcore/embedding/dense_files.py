@@ -123,6 +123,9 @@ class FolderWriter:
         self._taken.add(name)
         return name
 
+    def keep(self) -> None:
+        """Nothing to do: every row is on disk when it is written."""
+
     def finish(self) -> Path:
         self.index.finish()
         return self.folder
@@ -162,9 +165,10 @@ class ElementTable:
             own.extend(cells.get(name, [None] * count))
         self.rows_done += 1
         if held + count >= HELD_ELEMENTS:
-            self._flush()
+            self.keep()
 
-    def _flush(self) -> None:
+    def keep(self) -> None:
+        """Put on disk what is held."""
         if self._held:
             fixed = [self._held.pop(name) for name in ("id", "status", "reason")]
             self.table.write(fixed[0], fixed[1], fixed[2], self._held)
@@ -192,7 +196,7 @@ class ElementTable:
         return answered
 
     def finish(self) -> Path:
-        self._flush()
+        self.keep()
         return self.table.finish()
 
 

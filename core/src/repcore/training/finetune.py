@@ -33,6 +33,7 @@ from repcore.stopping import Stopped
 from repcore.training.assembly import RunParts, build
 from repcore.training.checkpointing import has_checkpoint, newest_sound
 from repcore.training.finetune_config import FinetuneConfig
+from repcore.training.head_start import start_head
 from repcore.training.listeners import validation_losses
 from repcore.training.plan import stream_order, total_steps
 from repcore.training.run import RunResult, execute
@@ -157,6 +158,13 @@ def train_task(
     """
     parts = _assemble(model, settings, rows, split, seed=seed, start=start)
     finished = folder.read_json("trained.json")
+    if (
+        finished is None
+        and not folder.last_checkpoint.is_file()
+        and settings.sections["finetune"].head_start == "linear"
+    ):
+        task = cast(Supervised, parts.objective).task
+        start_head(task, model, settings.target, parts.reader, rows, split.train, seed=seed, device=device)
     if finished is None:
         folder.preprocessing.mkdir(exist_ok=True)
         parts.preprocessor.save(folder.preprocessing)
@@ -203,7 +211,8 @@ def _assemble(
     task: nn.Module = build(settings.task, encoder, settings.target)
     _fit_targets(task, settings.target, rows, split.train)
     sections = dict(settings.sections)
-    config = sections.pop("finetune")
+    config: FinetuneConfig = sections.pop("finetune")
+    config = dataclasses.replace(config, head_lr_factor=config.head_factor(sections["optimiser"].lr))
     sections["trainer"] = dataclasses.replace(sections["trainer"], seed=seed)
     resolved = _resolved(model, settings, sections)
     reader: DatasetReader = OneTarget(rows.reader, settings.target, fewer_labels(settings, rows, split.train, seed))

@@ -36,6 +36,7 @@ from repcore.evaluation.probing import LabelledRows
 from repcore.interfaces import ProbeSplit
 from repcore.reporting import Reporter
 from repcore.specs import TargetSpec
+from repcore.training.answer_pictures import write_answer_pictures
 from repcore.training.export import export_model
 from repcore.training.finetune import FinetuneSettings, OneTarget, TrainedTask, train_task, with_validation
 from repcore.training.finetune_dense import calibrated_elements, completed, test_elements
@@ -178,7 +179,7 @@ class _Runner:
         predictor = self._calibrated(trained, split)
         if part.start == MODEL:
             self._export(trained, predictor.facts, own)
-        return self._test(predictor, split.test, own)
+        return self._test(predictor, split.test, own, drawn=not part.name)
 
     def _elements(self, trained: list[TrainedTask], part: Part, split: ProbeSplit, own: RunFolder) -> Scores:
         validation = NO_ROWS if split.validation is None else split.validation
@@ -227,13 +228,19 @@ class _Runner:
         first = trained[0]
         export_model(self.model.registry, first.parts, own, first.run.validation, first.run.steps, part)
 
-    def _test(self, predictor: Predictor, test: np.ndarray, own: RunFolder) -> Scores:
+    def _test(self, predictor: Predictor, test: np.ndarray, own: RunFolder, *, drawn: bool) -> Scores:
         if not len(test):
             return Scores({})
+        target, truth = self.settings.target, self.truth[test]
         found = self._answers(predictor, test)
         write_predictions(own.path / "predictions" / "test.parquet", predictor, found)
+        if drawn:
+            answers = (target, predictor.facts, found.outputs, truth)
+            missing = write_answer_pictures(own, self.settings.dataset.entry, self.rows.reader, test, answers)
+            if missing:
+                self.reporter.info(missing)
         good = np.isfinite(found.outputs).all(1)
-        scores = score_predictions(self.settings.target, self.truth[test][good], found.outputs[good])
+        scores = score_predictions(target, truth[good], found.outputs[good])
         scores.rows = test[good]
         if not good.all():
             scores.notes = (*scores.notes, f"{int((~good).sum())} test rows have no prediction")

@@ -172,4 +172,4 @@ def as_tokens(maps: Tensor) -> Tokens:
     """A map (N, D, *S) as tokens in raster order, with grid positions (N, T, s)."""
     steps = [torch.arange(edge, device=maps.device) for edge in maps.shape[2:]]
     position = torch.stack(torch.meshgrid(*steps, indexing="ij"), dim=-1).flatten(0, -2)
-    return Tokens(maps.flatten(2).transpose(1, 2), position=position.expand(len(maps), -1, -1))
+    return Tokens(maps.flatten(2).transpose(1, 2), position=position.expand(maps.shape[0], -1, -1))

@@ -65,7 +65,7 @@ def token_centres(shape: Sequence[int], stride: float, like: Tensor) -> Tensor:
     """Centre of each token in voxels of the cube, (B, T, 3)."""
     axes = [(torch.arange(size, device=like.device) + 0.5) * stride - 0.5 for size in shape]
     centres = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(1, -1, 3)
-    return centres.expand(len(like), -1, -1)
+    return centres.expand(like.shape[0], -1, -1)
 
 
 def voxel_tokens(shape: Sequence[int], stride: int, like: Tensor) -> Tensor:
