@@ -382,12 +382,20 @@ class TaskSpec(Spec):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeSpec(Spec):
-    """A versioned protocol on frozen features; the name ends in ``@VERSION``."""
+    """A versioned protocol on frozen features, or on the frozen network itself; the name ends in ``@VERSION``.
+
+    Args:
+        sees: ``features`` (see :class:`repcore.interfaces.Probe`), or ``model`` for protocols without labels that ask
+            the network about the data (:class:`repcore.interfaces.ModelProbe`).
+        example: of one that sees the model: function returning ``(encoder, rows)`` of tiny size, for checks.
+    """
 
     kind: ClassVar[str] = "probe"
     target: str = _target()
     config: str = _target()
     target_kinds: tuple[TargetKind, ...] = ()
+    sees: Literal["features", "model"] = "features"
+    example: str = _target("")
 
     def __post_init__(self) -> None:
         Spec.__post_init__(self)
@@ -436,12 +444,15 @@ class DenseWriterSpec(Spec):
             sample's own grid or in its own order.
         level: what an answer belongs to; empty = any level.
         suffixes: of its files; the first is used.
+        accepts: values of ``Sample.inputs`` that it can write answers about, where a domain has several kinds of data:
+            the first format that fits the model's preprocessor is taken where none is asked for.
     """
 
     kind: ClassVar[str] = "dense-writer"
     target: str = _target()
     level: TargetLevel | Literal[""] = ""
     suffixes: tuple[str, ...] = ()
+    accepts: tuple[TensorSpec, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

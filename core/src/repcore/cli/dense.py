@@ -28,7 +28,7 @@ def open_writer(
     facts = {"model": model.identity(), "data": reader.fingerprint, "rows": len(reader), "level": level, **header}
     if is_table(output):
         return ElementTable(output, facts, target)
-    entry = dense_writer(model.registry, model.domain, level, given.get("format"))
+    entry = dense_writer(model.registry, model.domain, level, given.get("format"), model.folder.preprocessor_name)
     return FolderWriter(output, {**facts, "format": entry.full_name}, entry)
 
 

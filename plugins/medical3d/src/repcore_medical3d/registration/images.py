@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from repcore.specs import DatasetSpec, PreprocessorSpec, TargetSpec, TensorSpec, ViewsSpec
+from repcore.specs import DatasetSpec, DenseWriterSpec, PreprocessorSpec, TargetSpec, TensorSpec, ViewsSpec
 
 PACKAGE = "repcore_medical3d"
 PIXELS = TensorSpec("pixels", "H W", "uint8 or uint16 or float32", unit="grey levels")
@@ -12,6 +12,7 @@ READERS = f"{PACKAGE}.datasets.images"
 SNIFFERS = f"{PACKAGE}.datasets.image_sniffing"
 RENDER = f"{PACKAGE}.rendering.images:render"
 PREPROCESSING = f"{PACKAGE}.preprocessors.images"
+PIXELS_MODULE = f"{PACKAGE}.preprocessors.image_dense"
 
 DATASETS = (
     DatasetSpec(
@@ -58,6 +59,12 @@ PREPROCESSORS = (
             "thumbnail": f"{PREPROCESSING}:thumbnails",
             "grey-levels": f"{PREPROCESSING}:grey_levels",
         },
+        dense_baselines={
+            "intensities": f"{PIXELS_MODULE}:intensities",
+            "place": f"{PIXELS_MODULE}:place",
+            "intensities-and-place": f"{PIXELS_MODULE}:intensities_and_place",
+        },
+        labelled_item=f"{PACKAGE}.views.labelled_items:labelled_image",
     ),
 )
 
@@ -78,6 +85,17 @@ VIEWS = (
         config=f"{PACKAGE}.configs.changed_images:ImageWeakStrongConfig",
         names=("weak", "strong"),
         role="weak-strong",
+        accepts=(PIXELS,),
+    ),
+)
+
+DENSE_WRITERS: tuple[DenseWriterSpec, ...] = (
+    DenseWriterSpec(
+        name="png",
+        summary="Mask with the ids of the data's label images, at the image's own size",
+        target=f"{PACKAGE}.writers.pixel_answers:write_mask_image",
+        level="voxel",
+        suffixes=(".png",),
         accepts=(PIXELS,),
     ),
 )

@@ -80,6 +80,7 @@ PREPROCESSORS = (
             "intensities-and-place": f"{VOXEL_BASELINES}:intensities_and_place",
         },
         element_metrics={"surface-dice": f"{PACKAGE}.probes.surface_dice:SurfaceDice"},
+        labelled_item=f"{PACKAGE}.views.labelled_items:labelled_cube",
     ),
 )
 
@@ -111,6 +112,7 @@ DENSE_WRITERS: tuple[DenseWriterSpec, ...] = (
         target=f"{PACKAGE}.writers.voxel_answers:write_mask",
         level="voxel",
         suffixes=(".nii.gz",),
+        accepts=(SCAN,),
     ),
     DenseWriterSpec(
         name="nifti-probabilities",
@@ -118,6 +120,7 @@ DENSE_WRITERS: tuple[DenseWriterSpec, ...] = (
         target=f"{PACKAGE}.writers.voxel_answers:write_values",
         level="voxel",
         suffixes=(".nii.gz",),
+        accepts=(SCAN,),
     ),
     DenseWriterSpec(
         name="zarr",
@@ -125,5 +128,6 @@ DENSE_WRITERS: tuple[DenseWriterSpec, ...] = (
         target=f"{PACKAGE}.writers.voxel_answers:write_zarr",
         level="voxel",
         suffixes=(".zarr.zip",),
+        accepts=(SCAN,),
     ),
 )
