@@ -221,7 +221,7 @@ def test_a_drawn_cube_is_one_of_those_that_are_prepared() -> None:
 
 @pytest.mark.parametrize("as_array", [False, True])
 def test_a_training_cube_holds_its_own_labels_and_every_second_one_a_labelled_place(as_array: bool) -> None:
-    """Labels lie on the intensities, also where they are an array of the scan (as fine-tuning gives them), NaN = none."""
+    """Labels lie on the intensities, also where they are an array of the scan, as in fine-tuning; NaN = none."""
     values, ids, affine = scan()
     far = np.zeros((60, 60, 60), np.float32)
     labels = np.zeros(far.shape, np.float32)
