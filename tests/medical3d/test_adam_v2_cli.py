@@ -128,6 +128,11 @@ def test_few_labelled_films_are_probed_and_segmented(trained: Path, films: Path,
     record = json.loads((tmp_path / "few" / "finetune.json").read_text())
     assert record["parts"][0]["rows"]["train"] == 4
     assert set(record["parts"][0]["test"]) >= {"dice", "miou"}
+    pictures = [json.loads(line) for line in (tmp_path / "few" / "pictures.jsonl").read_text().splitlines()]
+    assert len(pictures) == record["parts"][0]["rows"]["test"]
+    assert all("from the left: the image, labelled, predicted" in one["alt"] for one in pictures)
+    assert run(["report", str(tmp_path / "few")]) == 0
+    assert "Test items with their labels and with what was predicted" in (tmp_path / "few" / "report.html").read_text()
     assert run(["predict", str(tmp_path / "few"), str(films / "images"), "-o", str(tmp_path / "masks")]) == 0
     name = next(path.stem for path in sorted((films / "masks").iterdir()))
     drawn = np.asarray(Image.open(tmp_path / "masks" / f"{name}.png"))

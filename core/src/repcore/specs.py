@@ -211,6 +211,8 @@ class DatasetSpec(Spec):
         targets: labels known beforehand; a reader may find others in the files (``reader.targets``).
         sniff: ``fn(path: Path) -> float`` in [0, 1]: how surely this reader fits; reads names and headers only.
         render: ``fn(sample) -> repcore.interfaces.Picture`` for reports.
+        overlay: ``fn(sample, labellings: Mapping[str, int array]) -> Picture``: the sample once for each labelling of
+            its elements, by its name, all seen alike; labels in the data's own numbers over its elements, -1 = none.
         embedded: True when it needs no files (generated, or inside a dependency).
         example: function returning a config that opens a few rows, so that checks can read them; files it needs lie in
             the package.
@@ -223,6 +225,7 @@ class DatasetSpec(Spec):
     targets: tuple[TargetSpec, ...] = ()
     sniff: str = _target("")
     render: str = _target("")
+    overlay: str = _target("")
     embedded: bool = False
     licence: str = ""
     needs: tuple[str, ...] = ()

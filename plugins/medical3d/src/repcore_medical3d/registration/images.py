@@ -11,6 +11,7 @@ FILES_CONFIG = f"{PACKAGE}.configs.images:ImageFilesConfig"
 READERS = f"{PACKAGE}.datasets.images"
 SNIFFERS = f"{PACKAGE}.datasets.image_sniffing"
 RENDER = f"{PACKAGE}.rendering.images:render"
+OVERLAY = f"{PACKAGE}.rendering.images:overlay"
 PREPROCESSING = f"{PACKAGE}.preprocessors.images"
 PIXELS_MODULE = f"{PACKAGE}.preprocessors.image_dense"
 
@@ -23,6 +24,7 @@ DATASETS = (
         produces=(PIXELS,),
         sniff=f"{SNIFFERS}:folder",
         render=RENDER,
+        overlay=OVERLAY,
     ),
     DatasetSpec(
         name="image-list",
@@ -32,6 +34,7 @@ DATASETS = (
         produces=(PIXELS,),
         sniff=f"{SNIFFERS}:list_file",
         render=RENDER,
+        overlay=OVERLAY,
     ),
     DatasetSpec(
         name="radiographs",
@@ -41,6 +44,7 @@ DATASETS = (
         produces=(PIXELS,),
         targets=(TargetSpec("finding", "class"), TargetSpec("mask", "class", level="voxel")),
         render=RENDER,
+        overlay=OVERLAY,
         embedded=True,
         licence="generated",
         example=f"{PACKAGE}.examples.adam_v2:radiographs",

@@ -11,6 +11,7 @@ FILES_CONFIG = f"{PACKAGE}.configs.volumes:VolumeFilesConfig"
 LAYOUTS = f"{PACKAGE}.datasets.volume_layouts"
 LISTS = f"{PACKAGE}.datasets.volume_lists"
 RENDER = f"{PACKAGE}.rendering.volumes:render"
+OVERLAY = f"{PACKAGE}.rendering.volumes:overlay"
 EXAMPLES = f"{PACKAGE}.examples.volumes"
 PREPROCESSING = f"{PACKAGE}.preprocessors.volumes"
 VOXEL_BASELINES = f"{PACKAGE}.preprocessors.volume_baselines"
@@ -25,6 +26,7 @@ def _files(name: str, target: str, sniff: str, summary: str) -> DatasetSpec:
         produces=(SCAN,),
         sniff=sniff,
         render=RENDER,
+        overlay=OVERLAY,
         needs=("nibabel",),
         hints={"nibabel": "pip install nibabel"},
     )
@@ -56,6 +58,7 @@ DATASETS = (
             TargetSpec("has_lesion", "class", names=("no", "yes")),
         ),
         render=RENDER,
+        overlay=OVERLAY,
         embedded=True,
         licence="generated",
         example=f"{EXAMPLES}:phantoms",
