@@ -28,6 +28,7 @@ from repcore_medical3d.formats.nifti import write_nifti
 from repcore_medical3d.formats.volumes import Volume
 from repcore_medical3d.preprocessors import volume_slabs
 from repcore_medical3d.preprocessors.volumes import VolumePreprocessor
+from repcore_medical3d.views.labelled_items import labelled_cube
 from repcore_medical3d.writers.voxel_answers import write_mask, write_values
 
 STORED = ("RAS", "LPS", "ASL", "PIR")
@@ -218,6 +219,37 @@ def test_a_drawn_cube_is_one_of_those_that_are_prepared() -> None:
         np.testing.assert_array_equal(one.targets["segmentation"], same.targets["segmentation"])
 
 
+@pytest.mark.parametrize("as_array", [False, True])
+def test_a_training_cube_holds_its_own_labels_and_every_second_one_a_labelled_place(as_array: bool) -> None:
+    """Labels lie on the intensities, also where they are an array of the scan, as in fine-tuning; NaN = none."""
+    values, ids, affine = scan()
+    far = np.zeros((60, 60, 60), np.float32)
+    labels = np.zeros(far.shape, np.float32)
+    far[: SHAPE[0], : SHAPE[1], : SHAPE[2]], labels[: SHAPE[0], : SHAPE[1], : SHAPE[2]] = values, ids
+    labels[55:] = np.nan
+    stored, own = turned(far, affine, "LPS")
+    mask, _ = turned(labels, affine, "LPS")
+    given = mask if as_array else Volume(np.nan_to_num(mask, nan=-1.0), own)
+    sample = Sample("one", Volume(stored, own), {"segmentation": given})
+    config = VolumeConfig(crop_edge=12, spacing="native", intensity="percentile", percentiles=(0, 100))
+    preprocessor, rng = VolumePreprocessor(config), np.random.default_rng(0)
+    labelled, unknown = 0, 0
+    for _ in range(60):
+        item = labelled_cube(preprocessor, sample, rng)
+        own_labels = item.targets["segmentation"]
+        assert own_labels.shape == item.values.shape[1:] == (12, 12, 12)
+        assert set(np.unique(own_labels)) <= {-1, *IDS}
+        inside = item.values[0].numpy()
+        scale = far.max() - far.min()
+        for number, level in ((205, 500.0), (420, 1000.0)):
+            found = inside[own_labels == number]
+            assert found.size == 0 or abs(found.mean() - (level - far.min()) / scale) < 0.05
+        labelled += bool((own_labels > 0).any())
+        unknown += bool((own_labels == -1).any())
+    assert 25 <= labelled <= 50  # anywhere in the scan about one cube in six would
+    assert 3 <= unknown <= 30
+
+
 def test_each_voxel_has_the_token_whose_centre_is_nearest() -> None:
     torch.manual_seed(0)
     config = NnFormerConfig(crop_edge=16, width=8, heads=(1, 2, 2, 4), windows=(4, 2, 2, 1), drop_path=0.0)
@@ -279,7 +311,7 @@ def test_a_segmenter_is_fine_tuned_and_writes_masks_with_the_ids_of_its_labels(
     told(
         "medical3d", "finetune", model / "run", "--data", model / "data", "--label", "segmentation", "--out", tmp_path,
         "--name", "f", "--no-twin", "--device", "cpu", "trainer.epochs=12", "data.batch_size=2", "optimiser.lr=0.01",
-        "task.class_weights=balanced",
+        "task.class_weights=balanced", "finetune.draw=whole",
     )  # fmt: skip
     given = ("predict", tmp_path / "f", model / "data", "-o", tmp_path / "masks", "--json")
     capsys.readouterr()

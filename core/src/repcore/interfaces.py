@@ -477,6 +477,33 @@ class Probe(Protocol):
     def constants(self) -> Mapping[str, Any]: ...
 
 
+class ModelProbe(Protocol):
+    """A protocol with fixed constants that asks a frozen network about data without labels; called as
+    ``target(config)``. Random-init twins are asked the same.
+
+    Args:
+        most_rows: of the data that are used, from the first on.
+        shown: names of the figures that tables show, in order; for all of them larger is better.
+        lower_is_better: names of other figures for which smaller is.
+
+    An optional ``pictures(encoder, material) -> Mapping[str, bytes]`` draws: file name -> content.
+    """
+
+    most_rows: int
+    shown: Sequence[str]
+    lower_is_better: Sequence[str]
+
+    def material(self, rows: Sequence[Sequence[Item]]) -> Any:
+        """What the questions are about, made once from the items of every row; ``DataError`` where it cannot be."""
+        ...
+
+    def score(self, encoder: Encoder, material: Any, seed: int) -> Mapping[str, float]:
+        """Figures by name of an encoder in eval mode; the same for the same seed."""
+        ...
+
+    def constants(self) -> Mapping[str, Any]: ...
+
+
 @dataclass(slots=True)
 class FeatureBatch:
     """Features of a few items, as estimators see them.

@@ -222,6 +222,8 @@ class DatasetSpec(Spec):
             drawn on it (atoms, frames, points, nodes, places of an image). ``heat`` is float (T,), any scale,
             ``position`` (T, P) what the encoder says of its tokens' places, or None; raises ``ItemError`` for tokens
             that it cannot place, which are then shown as a strip below the picture.
+        overlay: ``fn(sample, labellings: Mapping[str, int array]) -> Picture``: the sample once for each labelling of
+            its elements, by its name, all seen alike; labels in the data's own numbers over its elements, -1 = none.
         embedded: True when it needs no files (generated, or inside a dependency).
         example: function returning a config that opens a few rows, so that checks can read them; files it needs lie in
             the package.
@@ -235,6 +237,7 @@ class DatasetSpec(Spec):
     sniff: str = _target("")
     render: str = _target("")
     render_heat: str = _target("")
+    overlay: str = _target("")
     embedded: bool = False
     licence: str = ""
     needs: tuple[str, ...] = ()
@@ -394,12 +397,20 @@ class TaskSpec(Spec):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeSpec(Spec):
-    """A versioned protocol on frozen features; the name ends in ``@VERSION``."""
+    """A versioned protocol on frozen features, or on the frozen network itself; the name ends in ``@VERSION``.
+
+    Args:
+        sees: ``features`` (see :class:`repcore.interfaces.Probe`), or ``model`` for protocols without labels that ask
+            the network about the data (:class:`repcore.interfaces.ModelProbe`).
+        example: of one that sees the model: function returning ``(encoder, rows)`` of tiny size, for checks.
+    """
 
     kind: ClassVar[str] = "probe"
     target: str = _target()
     config: str = _target()
     target_kinds: tuple[TargetKind, ...] = ()
+    sees: Literal["features", "model"] = "features"
+    example: str = _target("")
 
     def __post_init__(self) -> None:
         Spec.__post_init__(self)
@@ -451,12 +462,15 @@ class DenseWriterSpec(Spec):
             sample's own grid or in its own order.
         level: what an answer belongs to; empty = any level.
         suffixes: of its files; the first is used.
+        accepts: values of ``Sample.inputs`` that it can write answers about, where a domain has several kinds of data:
+            the first format that fits the model's preprocessor is taken where none is asked for.
     """
 
     kind: ClassVar[str] = "dense-writer"
     target: str = _target()
     level: TargetLevel | Literal[""] = ""
     suffixes: tuple[str, ...] = ()
+    accepts: tuple[TensorSpec, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,11 @@ def open_writer(
     output: Path = given["output"]
     check_output(output, given["overwrite"])
     facts = {"model": model.identity(), "data": reader.fingerprint, "rows": len(reader), "level": level, **header}
-    entry = None if is_table(output) else dense_writer(model.registry, model.domain, level, given.get("format"))
+    entry = (
+        None
+        if is_table(output)
+        else dense_writer(model.registry, model.domain, level, given.get("format"), model.folder.preprocessor_name)
+    )
     facts = facts if entry is None else {**facts, "format": entry.full_name}
     if given["overwrite"]:
         TableWriter.clear_others(output if entry is None else output / INDEX, facts)

@@ -64,6 +64,7 @@ class ProbeTable:
         entries: results; comparisons: trained against each other set, by the primary metric.
         constants: everything that fixes each probe.
         labels: budget of labelled training rows as it was given; empty = all.
+        labelled: False for protocols without labels, whose name is that of the target.
     """
 
     target: TargetSpec
@@ -76,6 +77,7 @@ class ProbeTable:
     comparisons: tuple[Comparison, ...]
     constants: Mapping[str, Mapping[str, Any]]
     labels: str = ""
+    labelled: bool = True
 
     def rows(self, metrics: Sequence[str] | None = None) -> list[dict[str, str]]:
         """Cells for printing, one row a feature set and probe; the primary metric unless others are named."""

@@ -22,6 +22,7 @@ from repcore.testing import (
     element_checks,
     encoder_checks,
     estimator_checks,
+    model_probe_checks,
     objective_checks,
     op_checks,
     picture_checks,
@@ -42,6 +43,7 @@ from repcore.testing.deep import PluginSubject
 from repcore.testing.dense_writer_checks import DenseWriterSubject
 from repcore.testing.element_checks import ElementSubject
 from repcore.testing.estimator_checks import EstimatorSubject
+from repcore.testing.model_probe_checks import ModelProbeSubject
 from repcore.testing.op_checks import OpSubject
 from repcore.testing.probe_checks import ProbeSubject
 from repcore.testing.settings_checks import ConfigSubject, PresetsSubject
@@ -180,7 +182,10 @@ class _Plan:
         yield from self._on(entry, task_checks.CHECKS, TaskSubject(entry, None))
 
     def probe(self, entry: Entry[Any]) -> Iterator[DueCheck]:
-        yield from self._on(entry, probe_checks.CHECKS, ProbeSubject(entry))
+        if entry.spec.sees == "model":
+            yield from self._on(entry, model_probe_checks.CHECKS, ModelProbeSubject(entry))
+        else:
+            yield from self._on(entry, probe_checks.CHECKS, ProbeSubject(entry))
 
     def estimator(self, entry: Entry[Any]) -> Iterator[DueCheck]:
         yield from self._on(entry, estimator_checks.CHECKS, EstimatorSubject(self.registry, entry))

@@ -40,6 +40,7 @@ from repcore.training.answer_pictures import write_answer_pictures
 from repcore.training.export import export_model
 from repcore.training.finetune import FinetuneSettings, OneTarget, TrainedTask, train_task, with_validation
 from repcore.training.finetune_dense import calibrated_elements, completed, test_elements
+from repcore.training.label_pictures import pictures_of
 from repcore.training.run_folder import RunFolder
 
 MODEL, RANDOM = "model", "random"
@@ -189,7 +190,10 @@ class _Runner:
             self._export(trained, predictor.facts, own)
         if not len(split.test):
             return Scores({})
-        return test_elements(predictor, self.rows, split.test, own.path, self.options)
+        pictures = pictures_of(self.settings.dataset.entry, predictor.target, predictor.values)
+        scores = test_elements(predictor, self.rows, split.test, own.path, self.options, pictures.see)
+        pictures.write(own)
+        return scores
 
     def _train(self, part: Part, split: ProbeSplit, own: RunFolder, member: int) -> TrainedTask:
         place = own if member == 0 else RunFolder.inside(own.path / "members" / str(member))

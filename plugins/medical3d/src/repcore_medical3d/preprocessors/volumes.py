@@ -236,7 +236,7 @@ class VolumePreprocessor:
         grid, edge = self.grid(sample.inputs), self.config.crop_edge
         starts = self._starts(grid.shape)
         if len(starts) == 1 and self.config.coverage != "whole":
-            return [self._cube(sample, starts[0])]
+            return [self.cube(sample, starts[0])]
         found, labels = self.prepared(sample), labels_on_grid(sample, grid)
         if self.config.coverage == "whole":
             return [self.item(found, grid.shape, targets=labels)]
@@ -254,7 +254,7 @@ class VolumePreprocessor:
         if self.config.coverage == "whole":
             return self.prepare(sample)[0]
         starts = self._starts(self.grid(sample.inputs).shape)
-        return self._cube(sample, starts[int(generator.integers(len(starts))) if len(starts) > 1 else 0])
+        return self.cube(sample, starts[int(generator.integers(len(starts))) if len(starts) > 1 else 0])
 
     def _starts(self, shape: tuple[int, int, int]) -> list[tuple[int, ...]]:
         """First voxels of the cubes of a scan."""
@@ -263,7 +263,7 @@ class VolumePreprocessor:
             return sliding_starts(shape, edge, self.config.overlap)
         return [tuple((size - edge) // 2 for size in shape)]
 
-    def _cube(self, sample: Sample, start: Sequence[int]) -> Item:
+    def cube(self, sample: Sample, start: Sequence[int]) -> Item:
         edge, grid = self.config.crop_edge, self.grid(sample.inputs)
         part = self.crop(sample, start, (edge, edge, edge))
         return self.item(part, grid.shape, start, targets=labels_on_grid(sample, part.grid))
