@@ -32,6 +32,8 @@ NOT_STORED = ("resume", "out", "device", "as_json")
 @click.argument("overrides", nargs=-1)
 @click.option("--data", help="Labelled data: path, or the name of a data set.")
 @click.option("--task", help="Registered task; by the kind of label if left out.")
+@click.option("--method", metavar="NAME", help="How to learn from labels (repcore list objectives), with settings "
+              "method.KEY=VALUE; by default the task's plain loss.")  # fmt: skip
 @click.option("--label", help="Label column.")
 @reading_options
 @click.option("--ignore", type=int, help="Label value that means unlabelled, of points, voxels, nodes, ...")
@@ -46,6 +48,9 @@ NOT_STORED = ("resume", "out", "device", "as_json")
 @click.option(
     "--twin/--no-twin", default=True, show_default=True, help="Also train the random-init twin, for comparison."
 )
+@click.option(
+    "--plain/--no-plain", default=True, show_default=True, help="With --method: also train with the task's plain loss."
+)
 @click.option("--resume", metavar="RUN", help="Go on with an interrupted fine-tuning: folder, name, or latest.")
 @click.option("--name", help="Name of the run folder; by default domain, label and time.")
 @click.option("--out", type=click.Path(path_type=Path), default=RUNS_FOLDER, show_default=True, help="Folder of runs.")
@@ -58,7 +63,7 @@ def finetune_command(
     """Fine-tune MODEL (a model or run folder) on labels, and keep the model with its task for `repcore predict`.
 
     OVERRIDES such as trainer.epochs=10 trainer.patience=3 task.head=first-token task.class_weights=balanced
-    finetune.layer_decay=0.75 finetune.frozen_epochs=2.
+    finetune.layer_decay=0.75 finetune.frozen_epochs=2 method.temperature=0.1.
 
     \b
     Example:
@@ -112,7 +117,9 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
     targets[0] = with_ignored(targets[0], request["ignore"])
     together = bool(request.get("keep_copies_together"))
     rows = labelled_rows(opened, reader, targets[0], request.get("group"), together=together)
-    settings = finetune_settings(opened, targets[0], dataset, request["task"], tuple(request["overrides"]))
+    settings = finetune_settings(
+        opened, targets[0], dataset, request["task"], tuple(request["overrides"]), request.get("method")
+    )
     plan = _plan(opened, rows, targets[0], request)
     reporter = ConsoleReporter()
     leak = copies_across(plan, rows.copies, rows.ids)
@@ -123,7 +130,8 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
         folder = RunFolder.create(given["out"], name)
         folder.write_json(REQUEST, _storable(request))
         folder.write_json("config.json", {"recipe": f"{domain}/finetune"})  # the training writes the whole of it
-    wanted = FinetuneRequest(list(range(request["seeds"])), request["ensemble"], request["twin"])
+    plain = bool(request.get("method") and request.get("plain", True))
+    wanted = FinetuneRequest(list(range(request["seeds"])), request["ensemble"], request["twin"], plain)
     try:
         outcome = run_plan(opened, settings, rows, plan, wanted, folder, reporter, device=device)
     except Stopped as left:
@@ -196,31 +204,44 @@ def _open(model: Model, given: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def finetune_settings(
-    model: Model, target: TargetSpec, dataset: Any, task: str | None, overrides: tuple[str, ...]
+    model: Model,
+    target: TargetSpec,
+    dataset: Any,
+    task: str | None,
+    overrides: tuple[str, ...],
+    method: str | None = None,
 ) -> FinetuneSettings:
-    """The task by name or by the kind of label, and the sections of its run.
+    """The task by name or by the kind of label, the sections of its run, and the method.
 
     Raises:
         ConfigError: no task fits, or a setting is wrong.
     """
     from repcore.config.resolve import ResolvedPart, resolve_sections
     from repcore.training.finetune import DEFAULTS, FinetuneSettings
+    from repcore.training.methods import learns_from_labels
 
     known = registry.default()
     if task is None:
         wanted = (target.kind, target.level)
-        # of items the domain's own come first; of elements the domain's are named, because each fits one encoder
+        # of items the domain's own come first; of elements the domain's are named, because each fits one encoder;
+        # methods read pooled vectors, which core's tasks do
         offered = [*known.entries("task", model.domain), *known.entries("task", "")]
-        offered = offered if target.level == "item" else list(reversed(offered))
+        offered = offered if target.level == "item" and method is None else list(reversed(offered))
         fitting = [entry for entry in offered if (entry.spec.target_kind, entry.spec.target_level) == wanted]
         if not fitting:
             raise ConfigError(f"no task for {target.kind} labels of {target.level} level", hint="--task NAME")
         entry = fitting[0]
     else:
         entry = known.task(task, model.domain)
-    sections = resolve_sections(DEFAULTS, overrides, {"task": entry.load("config")})
+    further = {"task": entry.load("config")}
+    chosen = None if method is None else known.objective(method, model.domain)
+    if chosen is not None:
+        learns_from_labels(chosen, model.folder.part("encoder", known).entry, known)
+        further["method"] = chosen.load("config")
+    sections = resolve_sections(DEFAULTS, overrides, further)
     part = ResolvedPart(entry, sections.pop("task"))
-    return FinetuneSettings(part, target, dataset, sections)
+    way = None if chosen is None else ResolvedPart(chosen, sections.pop("method"))
+    return FinetuneSettings(part, target, dataset, sections, way)
 
 
 def _show(outcome: FinetuneOutcome, record: dict[str, Any], target: TargetSpec, split: str, as_json: bool) -> None:
@@ -231,7 +252,7 @@ def _show(outcome: FinetuneOutcome, record: dict[str, Any], target: TargetSpec, 
     rows = scored[0].rows
     say(f"{target.name} ({target.kind}): {split} split, {rows['train']} / {rows['validation']} / {rows['test']} rows")
     metrics = list(scored[0].scores)
-    words = {"model": "pre-trained", "random": "random"}
+    words = {"model": "pre-trained", "plain": "pre-trained, plain loss", "random": "random"}
     cells: list[tuple[Any, ...]] = []
     for start, word in words.items():
         own = [one for one in scored if one.part.start == start]
@@ -247,6 +268,8 @@ def _show(outcome: FinetuneOutcome, record: dict[str, Any], target: TargetSpec, 
         say(f"note: {note}")
     if outcome.verdict is not None:
         say(f"pre-trained is {outcome.verdict.verdict}")
+    if outcome.against_plain is not None:
+        say(f"{outcome.method} is {outcome.against_plain.verdict}")
     name = "out-of-fold" if (outcome.folder / "predictions" / "out-of-fold.parquet").is_file() else "test"
     say(f"predictions: {outcome.folder / 'predictions' / f'{name}.parquet'}")
     say(f"model: {outcome.folder / 'model'}")

@@ -26,9 +26,23 @@ from repcore.reporting import Reporter
 from repcore.training.start import RunStart
 
 
+@dataclass(frozen=True, slots=True)
+class RowLabels:
+    """What samplers know of the training rows.
+
+    Args:
+        classes: class number of each training row, int64, -1 = none; None where the label is no single class.
+        unlabelled: further rows, without a label.
+    """
+
+    classes: np.ndarray | None
+    unlabelled: np.ndarray
+
+
 @dataclass(slots=True)
 class RunParts:
-    """What a run is made of. ``train`` and ``validation`` are row numbers of ``reader``."""
+    """What a run is made of. ``train`` and ``validation`` are row numbers of ``reader``; ``labels`` are known in
+    fine-tuning only."""
 
     resolved: ResolvedRun
     reader: DatasetReader
@@ -38,6 +52,7 @@ class RunParts:
     views: Views | None
     encoder: nn.Module
     objective: nn.Module
+    labels: RowLabels | None = None
 
     @property
     def rules(self) -> Objective:
@@ -68,6 +83,7 @@ def assemble(
     Raises:
         RepcoreError: whatever is wrong with data, settings or a plugin's code, named.
     """
+    _sees_no_labels(resolved)
     is_new = fitted is None
     donor = None if init_from is None else _donor(resolved, init_from)
     fitted = donor.folder if donor is not None else fitted or _lent_preprocessor(resolved)
@@ -97,6 +113,19 @@ def assemble(
     if is_new and hasattr(objective, "begin"):
         objective.begin(RunStart(reader, preprocessor, encoder, train, validation, resolved.domain, reporter.info))
     return RunParts(resolved, reader, preprocessor, train, validation, views, encoder, objective)
+
+
+def _sees_no_labels(resolved: ResolvedRun) -> None:
+    """Refuses methods that learn from labels: this run has none.
+
+    Raises:
+        ConfigError: the objective's spec says ``labels="required"``.
+    """
+    if resolved.objective.entry.spec.labels == "required":
+        raise ConfigError(
+            f"{resolved.objective.name} learns from labels, which train does not see",
+            hint=f"repcore {resolved.domain} finetune MODEL --label NAME --method {resolved.objective.name}",
+        )
 
 
 def _lent_preprocessor(resolved: ResolvedRun) -> Path | None:
