@@ -211,7 +211,7 @@ def _assemble(
     reader: DatasetReader = OneTarget(rows.reader, settings.target, fewer_labels(settings, rows, split.train, seed))
     if is_dense:  # large samples, whose slow preparation is done once
         reader = prepared(reader, model.preprocessor)
-    objective = _objective(settings, task, encoder, config)
+    objective = _objective(settings, task, encoder, config).train()  # a loaded encoder is in eval mode
     entry = model.registry.preprocessor(model.folder.preprocessor_name)
     in_parts = is_dense and config.draw == "parts" and entry.spec.labelled_item
     views: Any = LabelledDraws(entry.load("labelled_item"), model.preprocessor) if in_parts else None
