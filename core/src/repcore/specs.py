@@ -185,7 +185,9 @@ class ObjectiveSpec(Spec):
         views: registered views the objective expects by default, or a role (``pair``, ``weak-strong``) that stands
             for the views which the run's domain registers for it; empty for plain batches.
         reads_inputs: whether it reads ``Batch.inputs``, the untouched item, beside its views; False saves preparing it.
-        labels: whether it sees labels: ``none``, ``optional`` or ``required``.
+        labels: whether it sees labels: ``none``, ``optional`` or ``required``; with labels it is a method of
+            ``finetune --method NAME``.
+        sampler: order of rows it asks for where labels are known: ``balanced``, ``pairs``, ``mixed``; empty = uniform.
         decay_rule: function ``(name, parameter) -> bool`` that says which parameters get weight decay; by default
             those with two or more dimensions that are not embeddings of positions or tokens added by name.
         unused_parameters_ok: name patterns of parameters that may get no gradient.
@@ -199,6 +201,7 @@ class ObjectiveSpec(Spec):
     views: str = ""
     reads_inputs: bool = True
     labels: Labels = "none"
+    sampler: Literal["", "uniform", "balanced", "pairs", "mixed"] = ""
     decay_rule: str = _target("")
     unused_parameters_ok: tuple[str, ...] = ()
     paper: str = ""

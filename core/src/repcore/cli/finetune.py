@@ -29,6 +29,8 @@ NOT_STORED = ("resume", "out", "device", "as_json")
 @click.argument("overrides", nargs=-1)
 @click.option("--data", help="Labelled data: path, or the name of a data set.")
 @click.option("--task", help="Registered task; by the kind of label if left out.")
+@click.option("--method", metavar="NAME", help="How to learn from labels (repcore list objectives), with settings "
+              "method.KEY=VALUE; by default the task's plain loss.")  # fmt: skip
 @click.option("--label", help="Label column.")
 @reading_options
 @click.option("--ignore", type=int, help="Label value that means unlabelled, of points, voxels, nodes, ...")
@@ -43,6 +45,9 @@ NOT_STORED = ("resume", "out", "device", "as_json")
 @click.option(
     "--twin/--no-twin", default=True, show_default=True, help="Also train the random-init twin, for comparison."
 )
+@click.option(
+    "--plain/--no-plain", default=True, show_default=True, help="With --method: also train with the task's plain loss."
+)
 @click.option("--resume", metavar="RUN", help="Go on with an interrupted fine-tuning: folder, name, or latest.")
 @click.option("--name", help="Name of the run folder; by default domain, label and time.")
 @click.option("--out", type=click.Path(path_type=Path), default=RUNS_FOLDER, show_default=True, help="Folder of runs.")
@@ -55,7 +60,7 @@ def finetune_command(
     """Fine-tune MODEL (a model or run folder) on labels, and keep the model with its task for `repcore predict`.
 
     OVERRIDES such as trainer.epochs=10 trainer.patience=3 task.head=first-token task.class_weights=balanced
-    finetune.layer_decay=0.75 finetune.frozen_epochs=2.
+    finetune.layer_decay=0.75 finetune.frozen_epochs=2 method.temperature=0.1.
 
     \b
     Example:
@@ -110,7 +115,9 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
     targets[0] = with_ignored(targets[0], request["ignore"])
     together = bool(request.get("keep_copies_together"))
     rows = labelled_rows(opened, reader, targets[0], request.get("group"), together=together)
-    settings = finetune_settings(opened, targets[0], dataset, request["task"], tuple(request["overrides"]))
+    settings = finetune_settings(
+        opened, targets[0], dataset, request["task"], tuple(request["overrides"]), request.get("method")
+    )
     plan = request_plan(opened, rows, targets[0], request)
     reporter = ConsoleReporter()
     leak = copies_across(plan, rows.copies, rows.ids)
@@ -121,7 +128,8 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
         folder = RunFolder.create(given["out"], name)
         folder.write_json(REQUEST, _storable(request))
         folder.write_json("config.json", {"recipe": f"{domain}/finetune"})  # the training writes the whole of it
-    wanted = FinetuneRequest(list(range(request["seeds"])), request["ensemble"], request["twin"])
+    plain = bool(request.get("method") and request.get("plain", True))
+    wanted = FinetuneRequest(list(range(request["seeds"])), request["ensemble"], request["twin"], plain)
     try:
         outcome = run_plan(opened, settings, rows, plan, wanted, folder, reporter, device=device)
     except Stopped as left:
@@ -161,7 +169,7 @@ def _show(outcome: FinetuneOutcome, record: dict[str, Any], target: TargetSpec, 
     rows = scored[0].rows
     say(f"{target.name} ({target.kind}): {split} split, {rows['train']} / {rows['validation']} / {rows['test']} rows")
     metrics = list(scored[0].scores)
-    words = {"model": "pre-trained", "random": "random"}
+    words = {"model": "pre-trained", "plain": "pre-trained, plain loss", "random": "random"}
     cells: list[tuple[Any, ...]] = []
     for start, word in words.items():
         own = [one for one in scored if one.part.start == start]
@@ -177,6 +185,8 @@ def _show(outcome: FinetuneOutcome, record: dict[str, Any], target: TargetSpec, 
         say(f"note: {note}")
     if outcome.verdict is not None:
         say(f"pre-trained is {outcome.verdict.verdict}")
+    if outcome.against_plain is not None:
+        say(f"{outcome.method} is {outcome.against_plain.verdict}")
     name = "out-of-fold" if (outcome.folder / "predictions" / "out-of-fold.parquet").is_file() else "test"
     say(f"predictions: {outcome.folder / 'predictions' / f'{name}.parquet'}")
     say(f"model: {outcome.folder / 'model'}")

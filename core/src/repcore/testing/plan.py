@@ -245,7 +245,9 @@ class _Plan:
             return None
         found: list[tuple[int, RecipeSubject]] = []
         for one in self.registry.entries("recipe"):
-            subject = RecipeSubject(self.registry, one, one.spec.default, objective=entry.full_name)
+            # a method of fine-tuning is built around the recipe's encoder, whose run it cannot be
+            name = "" if entry.spec.labels == "required" else entry.full_name
+            subject = RecipeSubject(self.registry, one, one.spec.default, objective=name)
             with suppress(RepcoreError):
                 encoder = subject.resolved.encoder.entry
                 if not missing_needs(entry, encoder):

@@ -26,10 +26,23 @@ from repcore.reporting import Reporter
 from repcore.training.start import RunStart
 
 
+@dataclass(frozen=True, slots=True)
+class RowLabels:
+    """What samplers know of the training rows.
+
+    Args:
+        classes: class number of each training row, int64, -1 = none; None where the label is no single class.
+        unlabelled: further rows, without a label.
+    """
+
+    classes: np.ndarray | None
+    unlabelled: np.ndarray
+
+
 @dataclass(slots=True)
 class RunParts:
     """What a run is made of. ``train`` and ``validation`` are row numbers of ``reader``; ``began_with`` tells of the
-    model whose weights the run starts from."""
+    model whose weights the run starts from; ``labels`` are known in fine-tuning only."""
 
     resolved: ResolvedRun
     reader: DatasetReader
@@ -40,6 +53,7 @@ class RunParts:
     encoder: nn.Module
     objective: nn.Module
     began_with: Mapping[str, Any] = field(default_factory=dict)
+    labels: RowLabels | None = None
 
     @property
     def rules(self) -> Objective:
@@ -76,6 +90,7 @@ def assemble(
     Raises:
         RepcoreError: whatever is wrong with data, settings or a plugin's code, named.
     """
+    _sees_no_labels(resolved)
     is_new = fitted is None
     donor = None if init_from is None else _donor(resolved, init_from)
     fitted = donor.folder if donor is not None else fitted or _lent_preprocessor(resolved)
@@ -106,6 +121,19 @@ def assemble(
         objective.begin(RunStart(reader, preprocessor, encoder, train, validation, resolved.domain, reporter.info))
     begun = {} if donor is None else donor.as_origin()
     return RunParts(resolved, reader, preprocessor, train, validation, views, encoder, objective, begun)
+
+
+def _sees_no_labels(resolved: ResolvedRun) -> None:
+    """Refuses methods that learn from labels: this run has none.
+
+    Raises:
+        ConfigError: the objective's spec says ``labels="required"``.
+    """
+    if resolved.objective.entry.spec.labels == "required":
+        raise ConfigError(
+            f"{resolved.objective.name} learns from labels, which train does not see",
+            hint=f"repcore {resolved.domain} finetune MODEL --label NAME --method {resolved.objective.name}",
+        )
 
 
 def _lent_preprocessor(resolved: ResolvedRun) -> Path | None:

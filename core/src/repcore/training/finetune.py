@@ -30,11 +30,12 @@ from repcore.interfaces import DatasetReader, ProbeSplit, Sample, Task
 from repcore.reporting import Reporter
 from repcore.specs import TargetSpec
 from repcore.stopping import Stopped
-from repcore.training.assembly import RunParts, build
+from repcore.training.assembly import RowLabels, RunParts, build
 from repcore.training.checkpointing import has_checkpoint, newest_sound
 from repcore.training.finetune_config import FinetuneConfig
 from repcore.training.head_start import start_head
 from repcore.training.listeners import validation_losses
+from repcore.training.methods import WithMethod, class_numbers, method_views
 from repcore.training.plan import stream_order, total_steps
 from repcore.training.run import RunResult, execute
 from repcore.training.run_folder import RunFolder
@@ -56,12 +57,14 @@ MOST_FITTED = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class FinetuneSettings:
-    """What to train: the task part, its target, the data, and the sections of the run."""
+    """What to train: the task part, its target, the data, the sections of the run, and the method; None = the task's
+    plain loss."""
 
     task: ResolvedPart
     target: TargetSpec
     dataset: ResolvedPart
     sections: Mapping[str, Any]
+    method: ResolvedPart | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,14 +221,33 @@ def _assemble(
     reader: DatasetReader = OneTarget(rows.reader, settings.target, fewer_labels(settings, rows, split.train, seed))
     if is_dense:  # large samples, whose slow preparation is done once
         reader = prepared(reader, model.preprocessor)
-    objective = Supervised(task, settings.target.name, config)
+    objective = _objective(settings, task, encoder, config).train()  # a loaded encoder is in eval mode
     entry = model.registry.preprocessor(model.folder.preprocessor_name)
     in_parts = is_dense and config.draw == "parts" and entry.spec.labelled_item
-    views = LabelledDraws(entry.load("labelled_item"), model.preprocessor) if in_parts else None
+    views: Any = LabelledDraws(entry.load("labelled_item"), model.preprocessor) if in_parts else None
+    if resolved.views is not None:
+        views = build(resolved.views, model.preprocessor)
     begun = model.folder.as_origin() if start == "model" else {}
+    labels = row_labels(settings.target, rows, split.train)
     return RunParts(
-        resolved, reader, model.preprocessor, split.train, split.validation, views, encoder, objective, begun
+        resolved, reader, model.preprocessor, split.train, split.validation, views, encoder, objective, begun, labels
     )
+
+
+def _objective(settings: FinetuneSettings, task: nn.Module, encoder: nn.Module, config: FinetuneConfig) -> Supervised:
+    """The task's plain loss, or the method around it."""
+    if settings.method is None:
+        return Supervised(task, settings.target.name, config)
+    return WithMethod(task, settings.target, config, build(settings.method, encoder, task))
+
+
+def row_labels(target: TargetSpec, rows: LabelledRows, train: np.ndarray) -> RowLabels:
+    """Classes of the training rows, and the rows of the data that have no label at all."""
+    unlabelled = np.flatnonzero(~rows.labelled(target))
+    if target.level != "item" or target.kind != "class":
+        return RowLabels(None, unlabelled)
+    known = torch.from_numpy(np.asarray(rows.labels(target), np.float64)[train].reshape(-1))
+    return RowLabels(class_numbers(known, target.ignore).numpy(), unlabelled)
 
 
 def _fit_targets(task: nn.Module, target: TargetSpec, rows: LabelledRows, train: np.ndarray) -> None:
@@ -312,14 +334,15 @@ class OneTarget(LabelledOnly):
 
 def _resolved(model: Model, settings: FinetuneSettings, sections: Mapping[str, Any]) -> ResolvedRun:
     known = model.registry
+    preprocessor, method = model.folder.part("preprocessor", known), settings.method
     return ResolvedRun(
         recipe=f"{model.domain}/finetune",
         preset=settings.task.name,
         encoder=model.folder.part("encoder", known),
-        objective=settings.task,
+        objective=method or settings.task,
         dataset=settings.dataset,
-        preprocessor=model.folder.part("preprocessor", known),
-        views=None,
+        preprocessor=preprocessor,
+        views=None if method is None else method_views(method, preprocessor.entry, known, model.domain),
         origin={},
         **sections,
     )

@@ -13,6 +13,7 @@ given again with ``--resume``.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,7 +44,7 @@ from repcore.training.finetune_dense import calibrated_elements, completed, test
 from repcore.training.label_pictures import pictures_of
 from repcore.training.run_folder import RunFolder
 
-MODEL, RANDOM = "model", "random"
+MODEL, RANDOM, PLAIN = "model", "random", "plain"
 NO_ROWS = np.zeros(0, np.int64)
 
 
@@ -55,16 +56,18 @@ class FinetuneRequest:
         seeds: one run each, and one control each.
         members: networks of the ensemble; 1 = no ensemble.
         twin: also train from random weights.
+        plain: also train from the model's weights with the task's plain loss, without the method.
     """
 
     seeds: Sequence[int] = (0,)
     members: int = 1
     twin: bool = True
+    plain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One training: a seed and fold, from the model's weights or from random ones."""
+    """One training: a seed and fold, from the model's weights, from random ones, or without the method."""
 
     name: str  # of its folder within the run; empty = the run itself
     start: str
@@ -90,6 +93,8 @@ class FinetuneOutcome:
     folder: Path
     results: list[PartResult] = field(default_factory=list)
     verdict: Comparison | None = None
+    method: str = ""
+    against_plain: Comparison | None = None
 
 
 def plan_parts(plan: SplitPlan, request: FinetuneRequest) -> Iterator[Part]:
@@ -105,6 +110,10 @@ def plan_parts(plan: SplitPlan, request: FinetuneRequest) -> Iterator[Part]:
         for place, split in enumerate(folds, start=1):
             name = _name(number, seed, place if several else 0)
             yield Part(name, MODEL, seed, split, request.members)
+            if request.plain:
+                yield Part(
+                    f"controls/plain-{_word(seed, place if several else 0)}", PLAIN, seed, split, request.members
+                )
             if request.twin:
                 control = f"controls/random-init-{_word(seed, place if several else 0)}"
                 yield Part(control, RANDOM, seed, split, request.members)
@@ -140,9 +149,15 @@ def run_plan(
     runner = _Runner(model, completed(model, settings, rows), rows, folder, reporter, device)
     for part in plan_parts(plan, request):
         where = part.name or "the model that is kept"
-        reporter.info(f"{where}: seed {part.seed}, from {'pre-trained' if part.start == MODEL else 'random'} weights")
+        words = f"from {'random' if part.start == RANDOM else 'pre-trained'} weights"
+        words += ", plain loss" if part.start == PLAIN else ""
+        reporter.info(f"{where}: seed {part.seed}, {words}")
         outcome.results.append(runner.run(part))
     outcome.verdict = verdict(outcome.results, runner.settings.target)
+    if settings.method is not None:
+        outcome.method = settings.method.name
+        sides = {MODEL: settings.method.name, PLAIN: "the plain loss"}
+        outcome.against_plain = verdict(outcome.results, runner.settings.target, sides)
     _write_out_of_fold(outcome, settings.target, folder)
     return outcome
 
@@ -197,9 +212,11 @@ class _Runner:
 
     def _train(self, part: Part, split: ProbeSplit, own: RunFolder, member: int) -> TrainedTask:
         place = own if member == 0 else RunFolder.inside(own.path / "members" / str(member))
+        plain = part.start == PLAIN
+        settings = dataclasses.replace(self.settings, method=None) if plain else self.settings
         return train_task(
-            self.model, self.settings, self.rows, split, place, self.reporter,
-            seed=part.seed + 1000 * member, start=part.start, device=self.device,
+            self.model, settings, self.rows, split, place, self.reporter,
+            seed=part.seed + 1000 * member, start=MODEL if plain else part.start, device=self.device,
         )  # fmt: skip
 
     def _predictor(self, trained: Sequence[TrainedTask], facts: Mapping[str, Any]) -> Predictor:
@@ -265,20 +282,32 @@ def write_predictions(path: Path, predictor: Predictor, found: PredictedRows) ->
     writer.finish()
 
 
-def verdict(results: Sequence[PartResult], target: TargetSpec) -> Comparison | None:
-    """Pre-trained against random starting weights, paired by seed and fold; None without controls."""
-    sides: dict[str, dict[int, list[Scores]]] = {MODEL: {}, RANDOM: {}}
+AGAINST_RANDOM: Mapping[str, str] = {MODEL: "pre-trained", RANDOM: "random starting weights"}
+
+
+def verdict(
+    results: Sequence[PartResult], target: TargetSpec, words: Mapping[str, str] = AGAINST_RANDOM
+) -> Comparison | None:
+    """The model against a control, by default random starting weights, paired by seed and fold; None without it.
+
+    Args:
+        words: what to call the two sides, by ``Part.start``, the model's first.
+    """
+    sides: dict[str, dict[int, list[Scores]]] = {start: {} for start in words}
     for one in results:
-        if one.scores:
+        if one.scores and one.part.start in sides:
             sides[one.part.start].setdefault(one.part.seed, []).append(one.scores)
-    if not sides[MODEL] or sides[MODEL].keys() != sides[RANDOM].keys():
+    _, control = sides.values()
+    if not sides[MODEL] or sides[MODEL].keys() != control.keys():
         return None
     first = next(iter(sides[MODEL].values()))[0]
     metric = primary_metric(target.kind, 2 if first.predictions is None else first.predictions.shape[1])
     if metric not in first:  # labels of elements
         metric = next(iter(first))
-    pairs = (("pre-trained", list(sides[MODEL].values())), ("random starting weights", list(sides[RANDOM].values())))
-    return compare("fine-tuning", metric, pairs, target, generator=np.random.default_rng(0))
+    (one, first_side), (two, second_side) = ((words[start], list(sides[start].values())) for start in words)
+    return compare(
+        "fine-tuning", metric, ((one, first_side), (two, second_side)), target, generator=np.random.default_rng(0)
+    )
 
 
 def _write_out_of_fold(outcome: FinetuneOutcome, target: TargetSpec, folder: RunFolder) -> None:
@@ -317,6 +346,8 @@ def record_of(outcome: FinetuneOutcome, request: Mapping[str, Any]) -> dict[str,
         "rows": dict(kept.rows),
         "test": dict(scored.scores) if scored else means,
         "verdict": "" if outcome.verdict is None else outcome.verdict.verdict,
+        "method": outcome.method,
+        "against_plain": "" if outcome.against_plain is None else outcome.against_plain.verdict,
         "parts": parts,
         "request": dict(request),
     }

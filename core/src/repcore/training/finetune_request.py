@@ -13,12 +13,18 @@ from repcore.errors import ConfigError
 from repcore.evaluation.probing import LabelledRows, classes_shown, split_plan
 from repcore.specs import TargetSpec
 from repcore.training.finetune import DEFAULTS, FinetuneSettings
+from repcore.training.methods import learns_from_labels
 
 
 def finetune_settings(
-    model: Model, target: TargetSpec, dataset: Any, task: str | None, overrides: Sequence[str]
+    model: Model,
+    target: TargetSpec,
+    dataset: Any,
+    task: str | None,
+    overrides: Sequence[str],
+    method: str | None = None,
 ) -> FinetuneSettings:
-    """The task by name or by the kind of label, and the sections of its run.
+    """The task by name or by the kind of label, the sections of its run, and the method.
 
     Raises:
         ConfigError: no task fits, or a setting is wrong.
@@ -26,18 +32,25 @@ def finetune_settings(
     known = model.registry
     if task is None:
         wanted = (target.kind, target.level)
-        # of items the domain's own come first; of elements the domain's are named, because each fits one encoder
+        # of items the domain's own come first; of elements the domain's are named, because each fits one encoder;
+        # methods read pooled vectors, which core's tasks do
         offered = [*known.entries("task", model.domain), *known.entries("task", "")]
-        offered = offered if target.level == "item" else list(reversed(offered))
+        offered = offered if target.level == "item" and method is None else list(reversed(offered))
         fitting = [entry for entry in offered if (entry.spec.target_kind, entry.spec.target_level) == wanted]
         if not fitting:
             raise ConfigError(f"no task for {target.kind} labels of {target.level} level", hint="--task NAME")
         entry = fitting[0]
     else:
         entry = known.task(task, model.domain)
-    sections = resolve_sections(DEFAULTS, overrides, {"task": entry.load("config")})
+    further = {"task": entry.load("config")}
+    chosen = None if method is None else known.objective(method, model.domain)
+    if chosen is not None:
+        learns_from_labels(chosen, model.folder.part("encoder", known).entry, known)
+        further["method"] = chosen.load("config")
+    sections = resolve_sections(DEFAULTS, overrides, further)
     part = ResolvedPart(entry, sections.pop("task"))
-    return FinetuneSettings(part, target, dataset, sections)
+    way = None if chosen is None else ResolvedPart(chosen, sections.pop("method"))
+    return FinetuneSettings(part, target, dataset, sections, way)
 
 
 def request_plan(model: Model, rows: LabelledRows, target: TargetSpec, request: Mapping[str, Any]) -> SplitPlan:
