@@ -34,7 +34,7 @@ from measuring import RESULTS, facts, write_result
 
 ROOT = Path(__file__).resolve().parents[1]
 LONGEST = 300.0  # seconds of one attempt
-ENOUGH = 10  # kills of a command from which on its figures are written down
+ENOUGH = 5  # kills of a command from which on its figures are written down
 OF_THE_CLOCK = ("items_per_second", "data_wait_share")  # of a line of metrics: no two runs have the same
 TRAIN = ["trainer.steps=12", "trainer.checkpoint_every=2", "trainer.validate_every=3", "trainer.log_every=1"]
 NAMES = ("train", "finetune", "embed", "predict", "prepare", "train-2")
