@@ -22,4 +22,4 @@ def failures_are_handed_over(worker: int) -> None:
         told = (type(reason), reason, error.__traceback__)
         queue.put((place, ExceptionWrapper(told, where=f"in worker process {worker}")))
 
-    multiprocessing.queues.Queue._on_queue_feeder_error = failed  # type: ignore[assignment, method-assign]
+    multiprocessing.queues.Queue._on_queue_feeder_error = failed  # type: ignore[attr-defined]

@@ -104,7 +104,7 @@ def _items(
 ) -> tuple[list[Sequence[Item]], int]:
     """Items of the rows that can be used, and the number of the others."""
     every = [row for window in windows_of(model.preprocessor, reader, options, rows) for row in window]
-    usable = [row.items for row in every if row.items]
+    usable: list[Sequence[Item]] = [row.items for row in every if row.items]
     if not usable:
         reason = next((row.reason for row in every), "no row")
         raise DataError(f"none of {len(every)} rows can be used", first_reason=reason)

@@ -209,9 +209,8 @@ def metric_of_elements(subject: ElementSubject) -> None:
         numbers, count = _class_numbers(labels)
         if count < 2:
             continue
-        wrong = numbers.reshape(-1).copy()
-        wrong[np.flatnonzero(wrong == 0)[::2]] = 1  # half of one class, so that classes have different figures
-        wrong = wrong.reshape(numbers.shape)
+        wrong = numbers.copy()
+        wrong.flat[np.flatnonzero(numbers == 0)[::2]] = 1  # half of one class, so that classes have different figures
         kept = numbers.copy(), wrong.copy()
         with untouched(f"metric {name}", "a figure is a function of sample and answers"):
             perfect, figures = (_figures(metrics[0], sample, numbers, one, count, name) for one in (numbers, wrong))
@@ -219,8 +218,8 @@ def metric_of_elements(subject: ElementSubject) -> None:
             fail(f"metric {name!r} changes the labels or answers that it is given")
         if np.allclose(perfect, figures, equal_nan=True):
             fail(f"metric {name!r} is the same for the right answer of {sample.id} and one with half a class wrong")
-        turned = [np.where(one < 0, -1, count - 1 - one) for one in (numbers, wrong)]
-        if not np.allclose(_figures(metrics[0], sample, *turned, count, name)[::-1], figures, equal_nan=True):
+        turned, answered = (np.where(one < 0, -1, count - 1 - one) for one in (numbers, wrong))
+        if not np.allclose(_figures(metrics[0], sample, turned, answered, count, name)[::-1], figures, equal_nan=True):
             fail(f"metric {name!r} of {target.name!r}: classes numbered the other way round have other figures")
         return
     raise NotJudgedError("no sample of the recipe has labels of two classes")

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 def write_answer_pictures(
     folder: RunFolder,
-    entry: Entry,
+    entry: Entry[Any],
     reader: DatasetReader,
     rows: np.ndarray,
     answers: tuple[TargetSpec, Mapping[str, Any], np.ndarray, np.ndarray],
@@ -56,7 +56,7 @@ def write_answer_pictures(
     except RepcoreError as error:
         return f"items are not drawn: {error.summary}"
     problems: list[str] = []
-    lines = []
+    lines: list[dict[str, str]] = []
     left = MOST_BYTES
     for place, why, html, alt, name in _drawn(render, reader, rows, chosen, problems):
         left -= len(html)
@@ -110,7 +110,7 @@ def answer_errors(target: TargetSpec, outputs: np.ndarray, truth: np.ndarray) ->
         known = np.isfinite(labels[:, 0])
         at = np.where(known, labels[:, 0], 0).astype(np.int64)
         return np.where(known, 1.0 - outputs[np.arange(len(outputs)), at], np.nan)
-    scale = 1.0
+    scale: float | np.ndarray = 1.0
     if target.kind == "regression" and np.isfinite(labels).any(0).all():
         deviation = np.nanstd(labels, axis=0)
         scale = np.where(deviation > 0, deviation, 1.0)

@@ -304,10 +304,8 @@ def verdict(
     metric = primary_metric(target.kind, 2 if first.predictions is None else first.predictions.shape[1])
     if metric not in first:  # labels of elements
         metric = next(iter(first))
-    (one, first_side), (two, second_side) = ((words[start], list(sides[start].values())) for start in words)
-    return compare(
-        "fine-tuning", metric, ((one, first_side), (two, second_side)), target, generator=np.random.default_rng(0)
-    )
+    ours, theirs = ((words[start], list(sides[start].values())) for start in words)
+    return compare("fine-tuning", metric, (ours, theirs), target, generator=np.random.default_rng(0))
 
 
 def _write_out_of_fold(outcome: FinetuneOutcome, target: TargetSpec, folder: RunFolder) -> None:

@@ -138,7 +138,7 @@ def fitted(task: Task, vectors: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]
     def penalised() -> Tensor:
         search.zero_grad()
         value = task.loss(x @ weight.T + bias, labels) + PENALTY * weight.square().sum()
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         return value
 
     search.step(penalised)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 class Moments(NamedTuple):
     """Of each class: number of rows (C,), mean and population variance of each feature (C, A), float64."""
 
-    count: Tensor
+    count: Tensor  # type: ignore[assignment]  # a tuple's own count() is not missed
     mean: Tensor
     variance: Tensor
 

@@ -5,6 +5,8 @@ Symbols: B items, n labelled ones among them, D pooled width, K classes.
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -13,7 +15,7 @@ from torch import Tensor, nn
 
 from repcore.errors import ConfigError
 from repcore.evaluation.tasks.item import ItemTask
-from repcore.interfaces import Batch, Features
+from repcore.interfaces import Batch, Features, Task
 
 HINTS = {
     "regression": "bin the numbers into a class column first",
@@ -34,6 +36,8 @@ class ClassMethod(nn.Module):
         ConfigError: the label is no class, the head does not read pooled vectors, or there are too few classes.
     """
 
+    task: ItemTask
+
     def __init__(self, name: str, encoder: nn.Module, task: nn.Module, *, fewest: int = 2) -> None:
         super().__init__()
         target = getattr(task, "target", None)
@@ -43,8 +47,11 @@ class ClassMethod(nn.Module):
                 f"{name} learns one class an item; '{getattr(target, 'name', '')}' is a {kind} label",
                 hint=HINTS.get(kind, "a class label of items, or a method without classes"),
             )
-        reads_pooled = isinstance(task, ItemTask) and type(task).forward is ItemTask.forward
-        if not reads_pooled or task.config.head != "pooled-linear":
+        if (
+            not isinstance(task, ItemTask)
+            or type(task).forward is not ItemTask.forward
+            or task.config.head != "pooled-linear"
+        ):
             raise ConfigError(
                 f"{name} changes pooled vectors, which the head of {type(task).__name__} does not read",
                 hint="--task classification task.head=pooled-linear",
@@ -72,19 +79,19 @@ class ClassMethod(nn.Module):
 
     def logits(self, vectors: Tensor) -> Tensor:
         """The task's head on pooled vectors (n, D): raw outputs (n, K)."""
-        outputs: Tensor = self.task.classifier(Features(pooled=vectors, tokens={}))
+        outputs: Tensor = cast(nn.Module, self.task.classifier)(Features(pooled=vectors, tokens={}))
         return outputs
 
     def plain_loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """The task's own loss; 0 with a graph without labels."""
-        loss: Tensor = self.task.loss(outputs, labels.to(outputs.dtype))
+        loss: Tensor = cast(Task, self.task).loss(outputs, labels.to(outputs.dtype))
         return loss
 
     def soft_loss(self, outputs: Tensor, soft: Tensor) -> Tensor:
         """Cross-entropy against mixed classes (n, K), weighted like the task's own; 0 with a graph without rows."""
         if len(outputs) == 0:
             return outputs.sum() * 0.0
-        weighted = soft * self.task.weights.to(soft.dtype) if self.task.balanced else soft
+        weighted = soft * cast(Tensor, self.task.weights).to(soft.dtype) if self.task.balanced else soft
         return -(weighted * F.log_softmax(outputs, dim=1)).sum() / weighted.sum().clamp(min=1e-12)
 
 

@@ -56,8 +56,8 @@ def _statistics(golden: Golden) -> tuple[ClassStatistics, Produced]:
         labels = golden.inputs[f"source{number}.labels"]
         kept = labels != int(golden.config["ignore"])
         statistics.add(class_moments(golden.inputs[f"source{number}.features"][kept], labels[kept], classes))
-        for name, value in statistics.moments._asdict().items():
-            running[f"statistics{number}.{name}"] = value.clone()
+        for part, value in statistics.moments._asdict().items():
+            running[f"statistics{number}.{part}"] = value.clone()
         number += 1
     return statistics, running
 

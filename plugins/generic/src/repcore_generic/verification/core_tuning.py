@@ -53,7 +53,7 @@ def _variant(golden: Golden, variant: str, kind: str, facts: Mapping[str, Any]) 
     same = equal_hashes(soft) if facts["labels"] == "hash" else equal_labels(*rows[1:])
     projected, logits = projector(rows.features), rows.features @ classifier.T
     temperature = float(golden.config["temperature"])
-    terms = {norm: focal_contrast(projected, same, temperature, norm) for norm in ("columns", "positives")}  # type: ignore[arg-type]
+    terms = {norm: focal_contrast(projected, same, temperature, norm) for norm in ("columns", "positives")}
     found = terms[facts["norm"]]
     classification = -(soft * F.log_softmax(logits, dim=1)).sum(1).mean()
     total = classification + float(golden.config["eta"]) * found.loss
