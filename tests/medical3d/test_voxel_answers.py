@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import weakref
 from pathlib import Path
@@ -10,6 +12,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from repcore.cli.main import run
@@ -28,6 +31,7 @@ from repcore_medical3d.formats.nifti import write_nifti
 from repcore_medical3d.formats.volumes import Volume
 from repcore_medical3d.preprocessors import volume_slabs
 from repcore_medical3d.preprocessors.volumes import VolumePreprocessor
+from repcore_medical3d.rendering.volumes import overlay
 from repcore_medical3d.views.labelled_items import labelled_cube
 from repcore_medical3d.writers.voxel_answers import write_mask, write_values
 
@@ -335,3 +339,20 @@ def test_features_of_voxels_lie_on_the_scans_grid(model: Path, tmp_path: Path) -
         assert outputs.shape == (*own.shape, 8)
         found[name] = np.asarray(nibabel.as_closest_canonical(nibabel.Nifti1Image(outputs, own.affine)).dataobj)
     np.testing.assert_allclose(found["PIR"], found["RAS"], atol=1e-5)
+
+
+def test_labels_and_predictions_are_drawn_over_the_same_slices() -> None:
+    values, ids, affine = scan()
+    stored, own = turned(values, affine, "PIR")
+    mask, _ = turned(ids, affine, "PIR")
+    sample = Sample("one", Volume(stored, own))
+    wrong = np.full(mask.shape, -1)
+    found = overlay(sample, {"labelled": mask, "predicted": wrong})
+    assert "from above: the scan, labelled, predicted" in found.alt
+    png = base64.b64decode(found.html.partition("base64,")[2].partition('"')[0])
+    pixels = np.asarray(Image.open(io.BytesIO(png))).astype(int)
+    plain, labelled, predicted = np.split(pixels, 3)
+    np.testing.assert_array_equal(plain, predicted)  # nothing predicted: nothing tinted
+    tinted = (plain != labelled).any(-1)
+    assert 0.05 < tinted.mean() < 0.6
+    assert np.ptp(labelled[tinted], axis=-1).mean() > 30  # in colour, on grey
