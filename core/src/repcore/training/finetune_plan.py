@@ -39,7 +39,14 @@ from repcore.reporting import Reporter
 from repcore.specs import TargetSpec
 from repcore.training.answer_pictures import write_answer_pictures
 from repcore.training.export import export_model
-from repcore.training.finetune import FinetuneSettings, OneTarget, TrainedTask, train_task, with_validation
+from repcore.training.finetune import (
+    FinetuneSettings,
+    OneTarget,
+    TrainedTask,
+    calibration_apart,
+    train_task,
+    with_validation,
+)
 from repcore.training.finetune_dense import calibrated_elements, completed, test_elements
 from repcore.training.label_pictures import pictures_of
 from repcore.training.run_folder import RunFolder
@@ -181,18 +188,26 @@ class _Runner:
     def run(self, part: Part) -> PartResult:
         """Train the networks of one part, calibrate on validation, predict its test rows, keep the model."""
         split = with_validation(part.split, self.rows, self.settings.target, part.seed)
+        validation = NO_ROWS if split.validation is None else split.validation
+        calibration = validation
+        if not self.dense:
+            split, calibration = calibration_apart(split, part.seed)
         own = self.folder if not part.name else RunFolder.inside(self.folder.path / part.name)
         trained = [self._train(part, split, own, member) for member in range(part.members)]
-        scores = self._elements(trained, part, split, own) if self.dense else self._items(trained, part, split, own)
-        validation = NO_ROWS if split.validation is None else split.validation
+        if self.dense:
+            scores = self._elements(trained, part, split, own)
+        else:
+            scores = self._items(trained, part, split, calibration, own)
         counts = {"train": len(split.train), "validation": len(validation), "test": len(split.test)}
         record = {"start": part.start, "seed": part.seed, "rows": counts, "test": dict(scores)}
         if part.name:
             own.write_json("finetune.json", record)
         return PartResult(part, own.path, scores, counts)
 
-    def _items(self, trained: list[TrainedTask], part: Part, split: ProbeSplit, own: RunFolder) -> Scores:
-        predictor = self._calibrated(trained, split)
+    def _items(
+        self, trained: list[TrainedTask], part: Part, split: ProbeSplit, calibration: np.ndarray, own: RunFolder
+    ) -> Scores:
+        predictor = self._calibrated(trained, split, calibration)
         if part.start == MODEL:
             self._export(trained, predictor.facts, own)
         return self._test(predictor, split.test, own, drawn=not part.name)
@@ -224,14 +239,16 @@ class _Runner:
         domain = self.model.domain
         return Predictor(tasks, self.model.preprocessor, self.settings.target, facts, domain, self.device)
 
-    def _calibrated(self, trained: Sequence[TrainedTask], split: ProbeSplit) -> Predictor:
+    def _calibrated(self, trained: Sequence[TrainedTask], split: ProbeSplit, calibration: np.ndarray) -> Predictor:
         assert split.validation is not None
         target, truth = self.settings.target, self.truth[split.validation]
         plain = self._predictor(trained, {})
         raw = plain.raw(OneTarget(self.rows.reader, target), self.options, split.validation)
         facts: dict[str, Any] = {"temperature": temperature_of(target, truth, raw)}
-        answers = self._answers(self._predictor(trained, facts), split.validation)
-        return self._predictor(trained, task_facts(target, truth, answers.outputs, facts["temperature"]))
+        answers = self._answers(self._predictor(trained, facts), calibration)
+        return self._predictor(
+            trained, task_facts(target, self.truth[calibration], answers.outputs, facts["temperature"])
+        )
 
     def _answers(self, predictor: Predictor, rows: np.ndarray) -> PredictedRows:
         reader = OneTarget(self.rows.reader, self.settings.target)
