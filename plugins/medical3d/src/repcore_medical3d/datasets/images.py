@@ -23,8 +23,9 @@ from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
 from repcore_medical3d.configs.images import ImageFilesConfig
 from repcore_medical3d.datasets.image_labels import Labels, folder_labels, table_labels
+from repcore_medical3d.datasets.volume_masks import pair_masks
 from repcore_medical3d.datasets.volume_names import named
-from repcore_medical3d.datasets.volume_pairs import items_of, pair_masks
+from repcore_medical3d.datasets.volume_pairs import items_of
 from repcore_medical3d.formats.dicom import is_dicom, read_header
 from repcore_medical3d.formats.images import PICTURE_SUFFIXES, SUFFIXES, Radiograph, read_image
 
@@ -169,7 +170,7 @@ def split_masks(files: Sequence[Path], root: Path, account: Accounting) -> dict[
     if all(one.is_mask for one in seen):
         return {}
     items = items_of([one for one in seen if not one.is_mask], together=False, account=account)
-    pair_masks(items, [one for one in seen if one.is_mask], account)
+    pair_masks(items, [one for one in seen if one.is_mask], account, merge=False)
     return {item.files[0]: item.mask for item in items if item.mask is not None}
 
 
