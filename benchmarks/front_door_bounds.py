@@ -31,7 +31,7 @@ STEP = ("trainer.steps=1", "data.validation_limit=1")
 
 @dataclass(frozen=True)
 class Measured:
-    """What a command and its processes took: largest peak in MiB, seconds, processor seconds of all; and its last line."""
+    """What a command and its processes took: largest peak in MiB, seconds, processor seconds of all; its last line."""
 
     peak: float
     seconds: float
