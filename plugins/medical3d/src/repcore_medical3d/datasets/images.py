@@ -178,10 +178,7 @@ def split_masks(files: Sequence[Path], root: Path, account: Accounting) -> dict[
     if all(one.is_mask for one in seen):
         return {}
     items = items_of([one for one in seen if not one.is_mask], together=False, account=account)
-    pair_masks(items, [one for one in seen if one.is_mask], account)
-    for item in items:
-        for _, path in item.masks:
-            account.ignore(path, f"one of several masks of {item.stem}; an image takes one label image")
+    pair_masks(items, [one for one in seen if one.is_mask], account, merge=False)
     return {item.files[0]: item.mask for item in items if item.mask is not None}
 
 

@@ -50,11 +50,16 @@ class _Scans:
         return found
 
 
-def pair_masks(items: Sequence[Item], masks: Sequence[Named], account: Accounting) -> tuple[str, ...]:
+def pair_masks(
+    items: Sequence[Item], masks: Sequence[Named], account: Accounting, *, merge: bool = True
+) -> tuple[str, ...]:
     """Give every item its mask, or its masks of one class each; masks without a scan are said.
 
     A mask belongs to the only scan of its name, of several to that in the same folder; else to the only scan whose name
     goes on where the mask's ends (BIDS: ``sub-01_dseg`` and ``sub-01_T1w``), or whose name it goes on from.
+
+    Args:
+        merge: several masks of a scan become its classes; else the first is used and the others are said.
 
     Returns:
         names of the classes by number, the background first; empty where label maps are used as they are stored.
@@ -69,7 +74,7 @@ def pair_masks(items: Sequence[Item], masks: Sequence[Named], account: Accountin
             why = "a mask without a scan" if not fitting else f"a mask that {len(fitting)} scans could have"
             account.ignore(mask.path, why)
     _drop_stray(found, account)
-    return _assign(items, found, account)
+    return _assign(items, found, account, merge)
 
 
 def _fitting(mask: Named, scans: _Scans) -> tuple[list[Item], str, bool]:
@@ -123,12 +128,14 @@ def _drop_stray(found: dict[int, list[_Found]], account: Accounting) -> None:
         found[item] = [one for one in masks if not one.is_guess or several or often[one.label] > 1]
 
 
-def _assign(items: Sequence[Item], found: Mapping[int, list[_Found]], account: Accounting) -> tuple[str, ...]:
+def _assign(
+    items: Sequence[Item], found: Mapping[int, list[_Found]], account: Accounting, merge: bool
+) -> tuple[str, ...]:
     """One label map a scan, or one mask a class; what is left over is said."""
     split: list[tuple[Item, dict[str, Path]]] = []
     for item in items:
         masks = found.get(id(item), [])
-        whole = [one for one in masks if not one.label]
+        whole = [one for one in masks if not one.label] or ([] if merge else masks[:1])
         by_label: dict[str, Path] = {}
         for one in [] if whole else masks:
             by_label.setdefault(one.label, one.mask.path)

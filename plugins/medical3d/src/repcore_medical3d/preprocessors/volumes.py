@@ -97,6 +97,7 @@ class VolumePreprocessor:
         chosen = np.asarray(indices)[np.linspace(0, len(indices) - 1, most).astype(int)]
         spacings, lowest = [], []
         counts: Counter[int] = Counter()
+        why = ""
         for row in np.unique(chosen):
             try:
                 volume: Volume = read_sample(reader, int(row)).inputs
@@ -104,12 +105,14 @@ class VolumePreprocessor:
                 counts[len(volume.channels)] += 1
                 if self.intensity is None:
                     lowest.append(intensity_range(volume, self.config, "percentile").lowest)
-            except ItemError:
-                continue
+            except ItemError as error:
+                why = why or f"row {row}: {error.status}: {error.reason}"
         if is_known and not counts:
             return
         if not spacings or (self.intensity is None and not lowest):
-            raise DataError("none of the training volumes can be read", hint="repcore inspect PATH shows why")
+            raise DataError(
+                "none of the training volumes can be used", first=why, hint="repcore inspect PATH tells of all rows"
+            )
         self.channels = counts.most_common(1)[0][0]
         if needs_spacing:
             median = np.median(np.asarray(spacings), axis=0).round(4)
