@@ -54,6 +54,8 @@ from repcore.testing.task_checks import TaskSubject
 from repcore.testing.view_checks import ViewsSubject
 from repcore.testing.writer_checks import WriterSubject
 
+TRIED_RECIPES = 2  # for an objective of any domain: one that needs more than an encoder is built nowhere
+
 
 @dataclass(frozen=True, slots=True)
 class DueCheck:
@@ -100,6 +102,7 @@ class _Plan:
     def __init__(self, registry: Registry, record: PluginRecord, samples: Mapping[str, CheckpointSample]) -> None:
         self.registry, self.record, self.samples = registry, record, samples
         self.answers: dict[tuple[str, str], Any] = {}
+        self.opened: dict[str, RecipeSubject] = {}  # recipes of other plugins, for objectives of any domain
         self.entries: list[Entry[Any]] = [Entry(f"{record.domain}/{spec.name}", spec, record) for spec in record.specs]
         self.recipes = [
             RecipeSubject(registry, entry, preset)
@@ -243,18 +246,20 @@ class _Plan:
         there."""
         if self.record.domain != GENERIC or entry.spec.example:
             return None
-        found: list[tuple[int, RecipeSubject]] = []
+        found: list[tuple[bool, int, RecipeSubject]] = []
         for one in self.registry.entries("recipe"):
             # a method of fine-tuning is built around the recipe's encoder, whose run it cannot be
             name = "" if entry.spec.labels == "required" else entry.full_name
-            subject = RecipeSubject(self.registry, one, one.spec.default, objective=name)
+            open_data = self.opened.get(one.full_name)
+            subject = RecipeSubject(self.registry, one, one.spec.default, objective=name, data_of=open_data)
             with suppress(RepcoreError):
                 encoder = subject.resolved.encoder.entry
                 if not missing_needs(entry, encoder):
-                    found.append((len(encoder.spec.capabilities), subject))
-        for _, subject in sorted(found, key=lambda pair: -pair[0]):
+                    found.append((open_data is None, -len(encoder.spec.capabilities), subject))
+        for _, _, subject in sorted(found, key=lambda one: one[:2])[:TRIED_RECIPES]:  # those with open data first
             with suppress(SubjectError):
                 _ = subject.parts
+                self.opened.setdefault(subject.entry.full_name, subject)
                 return subject
         return None
 

@@ -33,6 +33,7 @@ from repcore.specs import DatasetSpec, EncoderSpec, ObjectiveSpec, TargetSpec
 from repcore.testing.check import SubjectError
 from repcore.training.assembly import RunParts, assemble, build
 from repcore.training.optimisers import DecayRule, matrices_decay
+from repcore.training.start import RunStart
 
 DRAWN = TargetSpec("drawn", "class", names=("a", "b", "c"))
 """The label that methods of fine-tuning get in checks."""
@@ -51,13 +52,18 @@ SMALL = {
 @dataclass
 class RecipeSubject:
     """One preset of a recipe, shrunk to a few rows; with ``views`` or ``objective`` in the place of its own, if a name
-    is given."""
+    is given.
+
+    Args:
+        data_of: the same recipe with another objective, whose data and fitted preprocessor are taken over.
+    """
 
     registry: Registry
     entry: Entry[Any]
     preset: str
     views: str = ""
     objective: str = ""
+    data_of: RecipeSubject | None = None
 
     @cached_property
     def resolved(self) -> ResolvedRun:
@@ -74,6 +80,8 @@ class RecipeSubject:
             SubjectError: they cannot be built.
         """
         try:
+            if self.data_of is not None and not getattr(self.resolved.objective.config, "preprocessor_from", ""):
+                return _around(self.data_of.parts, self.resolved)
             return assemble(self.resolved, LogReporter())
         except Exception as error:
             message = f"recipe {self.entry.full_name} cannot be built: {type(error).__name__}: {error}"
@@ -126,6 +134,27 @@ class RecipeSubject:
         chosen = np.resize(np.roll(parts.train, -number * size), size)
         drawn = [items[ItemKey(int(row), mix(0, "check", number, int(row)), progress(0))] for row in chosen]
         return TrainingCollator(parts.preprocessor, parts.reader.targets, self.resolved.domain)(drawn).batch
+
+
+def _around(parts: RunParts, resolved: ResolvedRun) -> RunParts:
+    """New networks on data that are open and a preprocessor that is fitted."""
+    resolved = resolved.with_facts(parts.preprocessor.facts())
+    views = None if resolved.views is None else build(resolved.views, parts.preprocessor)
+    torch.manual_seed(mix(resolved.trainer.seed, "initialisation"))
+    encoder = build(resolved.encoder)
+    objective = build(resolved.objective, encoder)
+    if hasattr(objective, "begin"):
+        start = RunStart(
+            parts.reader,
+            parts.preprocessor,
+            encoder,
+            parts.train,
+            parts.validation,
+            resolved.domain,
+            LogReporter().info,
+        )
+        objective.begin(start)
+    return dataclasses.replace(parts, resolved=resolved, views=views, encoder=encoder, objective=objective)
 
 
 def progress(step: int) -> Progress:
