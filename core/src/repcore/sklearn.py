@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FAILED = ("raise", "nan")
 
 
-class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Vectors of a frozen model as features: ``make_pipeline(Embedder("runs/latest"), Ridge())``.
 
     ``fit`` loads the model and learns nothing. ``X`` is whatever :meth:`repcore.Model.embed` takes as rows; of a table
