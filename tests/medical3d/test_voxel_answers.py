@@ -269,6 +269,27 @@ def test_each_voxel_has_the_token_whose_centre_is_nearest() -> None:
     assert voxel_tokens((1, 1, 1, 2), 3, volume).tolist() == [0, 0, 0, 1, 1, 1] * 9
 
 
+def test_stages_stand_side_by_side_at_the_finest_tokens() -> None:
+    torch.manual_seed(0)
+    config = NnFormerConfig(crop_edge=16, width=8, heads=(1, 2, 2, 4), windows=(4, 2, 2, 1), drop_path=0.0)
+    encoder, batch = NnFormer(config).eval(), Batch(inputs={"volume": torch.rand(2, 1, 16, 16, 16)}, size=2)
+    with torch.no_grad():
+        tokens, read = encoder(batch).tokens, encoder.read("all", batch)
+    assert read.values.shape == (2, 8**3, 8 + 16 + 32 + 64)
+    assert torch.equal(read.values[..., :8], tokens["stage0"].values)
+    assert read.source is not None
+    assert torch.equal(read.source, tokens["stage0"].source)
+    first = 8
+    for name in ("stage1", "stage2", "stage3"):
+        coarse = tokens[name]
+        width = coarse.values.shape[-1]
+        assert coarse.position is not None
+        assert read.position is not None
+        nearest = torch.cdist(read.position[0], coarse.position[0]).argmin(1)
+        assert torch.equal(read.values[..., first : first + width], coarse.values[:, nearest])
+        first += width
+
+
 def test_features_are_written_as_they_are(tmp_path: Path) -> None:
     values, _, affine = scan()
     outputs = np.random.default_rng(0).normal(size=(*SHAPE, 3)).astype(np.float32)
@@ -328,6 +349,14 @@ def test_a_segmenter_is_fine_tuned_and_writes_masks_with_the_ids_of_its_labels(
     assert scores["status"] == {"ok": 8}
     assert set(scores["scores"]["classes"]) == {"0", "205", "420"}
     assert scores["scores"]["miou"] > 0.45  # 0.31 for the background everywhere; these 36 steps give 0.56
+
+
+def test_tokens_are_chosen_by_name(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["embed", str(model / "run"), str(model / "data" / "images"), "-o", str(tmp_path / "f"), "--level", "voxel"]
+    assert run([*given, "--tokens", "al"]) == 2
+    assert "stage0, all" in " ".join(capsys.readouterr().err.split())
+    assert run([*given, "--tokens", "all"]) == 0
+    assert np.load(tmp_path / "f" / "p0.npz")["outputs"].shape == (*SHAPE, 8 + 16 + 32 + 64)
 
 
 def test_features_of_voxels_lie_on_the_scans_grid(model: Path, tmp_path: Path) -> None:

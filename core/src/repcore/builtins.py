@@ -88,6 +88,13 @@ def repcore_probes() -> list[ProbeSpec]:
             target_kinds=("class",),
         ),
         ProbeSpec(
+            name="dense-knn@1",
+            summary="Nearest of 600 elements a class by cosine, weighted",
+            target=f"{PROBES}.dense:DenseNeighbourProbe",
+            config=f"{PROBES}.dense:DenseNeighbourConfig",
+            target_kinds=("class",),
+        ),
+        ProbeSpec(
             name="dense-prototype@1",
             summary="Nearest class mean of elements, by cosine",
             target=f"{PROBES}.dense:DensePrototypeProbe",

@@ -331,6 +331,9 @@ class Encoder(Protocol):
       place.
     * ``run-from``: ``run_from(layer, hidden: Tokens, batch, layers=()) -> Features`` goes on from that layer's tokens.
     * ``decode``: ``decode(z, batch) -> log p(x | z)``, (B,), differentiable in ``z`` (B, dim).
+
+    Tokens beyond those of ``forward`` (several stages side by side) are read by name: an optional attribute
+    ``readouts`` names them, ``read(name, batch) -> Tokens`` gives them (``probe`` and ``embed --tokens NAME``).
     """
 
     dim: int

@@ -48,7 +48,7 @@ def embed_elements(
     from repcore.embedding.windows import prepared_windows
 
     first = next(prepared_windows(reader, model.preprocessor, np.arange(min(64, len(reader))), most_rows=64), [])
-    place = find_place(model.encoder, model.preprocessor, first, level, model.device)
+    place = find_place(model.encoder, model.preprocessor, first, level, model.device, given.get("tokens"))
     writer = open_writer(
         model, reader, {**given, "format": given["format"] or "npz"}, {"tokens": place.tokens}, level, None
     )

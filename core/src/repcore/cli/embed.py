@@ -50,6 +50,9 @@ ELEMENTS = ("point", "voxel", "token", "frame", "node", "edge")
     help="point, voxel, frame, node or edge: a vector for each of them, into a FOLDER or a table; another name, or "
     "with --pool: the token level to pool.",
 )
+@click.option(
+    "--tokens", metavar="NAME", help="With --level of elements: tokens or readout of the encoder, such as all."
+)
 @click.option("--format", help="Format of the files in a FOLDER, by name or suffix; npz by default.")
 @click.option("--layer", type=int, help="Pool the tokens of this layer (0 = embedding output) and stop there.")
 @click.option("--dim", type=click.IntRange(min=1), help="Keep the first DIM numbers of each vector.")

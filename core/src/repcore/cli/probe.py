@@ -34,6 +34,7 @@ JOIN_HINT = "--id-column NAME, the same one as with embed; or --by-position if b
 )
 @click.option("--protocol", "protocols", multiple=True, help="Probe such as ridge@1, linear@1, knn@1 (repeatable).")
 @click.option("--level", help="Labels of elements: point, voxel, frame, node or edge (dense-linear@1, ...).")
+@click.option("--tokens", metavar="NAME", help="With --level: tokens or readout of the encoder, such as all.")
 @click.option("--ignore", type=int, help="Label value that means unlabelled, of elements.")
 @click.option("--group", metavar="NAME", help="Split within samples: a label of elements (sector), or a way of the "
               "domain (blocks:20); its groups are split like rows.")  # fmt: skip
@@ -165,6 +166,7 @@ def _elements(source: Path, given: dict[str, Any], seeds: list[int], reporter: C
         protocols=given["protocols"] or (PROTOCOL,),
         budgets=_budgets(given) or (EVERYTHING,),
         share=given["share"],
+        tokens=given["tokens"],
         metrics=element_metrics(model.registry, model.folder.preprocessor_name, given["element_metrics"]),
     )
     tables = []

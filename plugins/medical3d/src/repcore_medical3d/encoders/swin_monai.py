@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from repcore.errors import ConfigError, ShapeError
-from repcore.interfaces import Batch, Features
+from repcore.interfaces import Batch, Features, Tokens
 from repcore.shapes import check_shape
 from repcore_medical3d.configs.nnformer import SwinUnetrConfig, VolumeVitConfig
-from repcore_medical3d.encoders.volume_backbone import channels_of, pyramid_features
+from repcore_medical3d.encoders.volume_backbone import READOUTS, channels_of, pyramid_features, stages_together
 
 SWIN_NAME, VIT_NAME = "medical3d/swin-unetr", "medical3d/volume-vit"
 
@@ -35,6 +35,8 @@ class SwinUnetr(nn.Module):
     Raises:
         ConfigError: an edge that is no multiple of 32 or below 64. ShapeError: another input size.
     """
+
+    readouts = READOUTS
 
     def __init__(self, config: SwinUnetrConfig) -> None:
         from monai.networks.nets import SwinUNETR
@@ -84,6 +86,11 @@ class SwinUnetr(nn.Module):
         out: Tensor = self.network.out(self.finest_decoder_map(pyramid, first, volume))
         return out
 
+    def read(self, name: str, batch: Batch) -> Tokens:
+        """All stages side by side."""
+        del name  # the only one
+        return stages_together(self, batch)
+
     def forward(self, batch: Batch, layers: Sequence[int] = ()) -> Features:
         _no_layers(layers)
         return pyramid_features(self.pyramid(batch.inputs["volume"]), self.stem_stride)
@@ -104,6 +111,8 @@ class VolumeVit(nn.Module):
         ConfigError: a patch that is no power of two of at least 4 or does not divide the edge. ShapeError: another
             input size.
     """
+
+    readouts = READOUTS
 
     def __init__(self, config: VolumeVitConfig) -> None:
         from monai.networks.nets import ViT
@@ -155,6 +164,11 @@ class VolumeVit(nn.Module):
         del pyramid, volume
         out: Tensor = self.raises(first.movedim(-1, 1))
         return out
+
+    def read(self, name: str, batch: Batch) -> Tokens:
+        """All stages side by side."""
+        del name  # the only one
+        return stages_together(self, batch)
 
     def forward(self, batch: Batch, layers: Sequence[int] = ()) -> Features:
         _no_layers(layers)

@@ -11,11 +11,15 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from repcore.interfaces import Batch, Features, Tokens
 
 LEVELS = ("stage3", "stage2", "stage1", "stage0")
 """Token levels of :class:`Features`; the coarsest is the default."""
+
+READOUTS = ("all",)
+"""Readouts of every backbone: all stages side by side."""
 
 
 class VolumeBackbone(Protocol):
@@ -59,6 +63,23 @@ def pyramid_features(maps: Sequence[Tensor], stem_stride: int) -> Features:
         )
     tokens["stage0"].source = voxel_tokens(maps[0].shape[:4], stem_stride, maps[0])
     return Features(pooled=coarsest.mean(dim=(1, 2, 3)), tokens=tokens)
+
+
+def stages_together(backbone: VolumeBackbone, batch: Batch) -> Tokens:
+    """All stages side by side at the finest tokens, (B, T, sum of widths): those of coarse stages from the token in
+    which each lies; ``source`` as of the finest."""
+    maps = backbone.pyramid(batch.inputs["volume"])
+    edges = maps[0].shape[1:4]
+    carried = [
+        F.interpolate(one.movedim(-1, 1), edges, mode="nearest").movedim(1, -1) if one.shape[1:4] != edges else one
+        for one in maps
+    ]
+    stride = backbone.stem_stride
+    return Tokens(
+        torch.cat(carried, dim=-1).flatten(1, 3),
+        position=token_centres(edges, stride, maps[0]),
+        source=voxel_tokens(maps[0].shape[:4], stride, maps[0]),
+    )
 
 
 def token_centres(shape: Sequence[int], stride: float, like: Tensor) -> Tensor:
