@@ -37,6 +37,7 @@ LONGEST = 300.0  # seconds of one attempt
 ENOUGH = 5  # kills of a command from which on its figures are written down
 OF_THE_CLOCK = ("items_per_second", "data_wait_share")  # of a line of metrics: no two runs have the same
 TRAIN = ["trainer.steps=12", "trainer.checkpoint_every=2", "trainer.validate_every=3", "trainer.log_every=1"]
+DONE = ("its model is written", "'out.parquet' exists")
 NAMES = ("train", "finetune", "embed", "predict", "prepare", "train-2")
 CPU = ["--device", "cpu"]
 FINETUNE = ["--label", "kind", "trainer.epochs=3", "trainer.checkpoint_every=2"]
@@ -276,8 +277,8 @@ def trial(command: Command, folder: Path, seconds: float, draw: random.Random, o
             kill(children, draw)
             outcome.kills += 1
             killed = True
-        elif not any(codes) or (codes == [2] * len(codes) and killed and "its model is written" in _said(folder)):
-            return command.outputs(folder)  # killed when only the report was left to draw: resume says so
+        elif not any(codes) or (codes == [2] * len(codes) and killed and any(word in _said(folder) for word in DONE)):
+            return command.outputs(folder)  # killed when all its work was done: the next command says so
         elif not killed:
             raise RuntimeError(f"{words} ended with {codes}: {_said(folder)}")
         elif number == 5:

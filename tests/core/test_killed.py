@@ -15,6 +15,7 @@ import torch
 
 from repcore import registry
 from repcore.checkpoints.content import write_tensors
+from repcore.cli.main import run
 from repcore.config.resolve import resolve_run
 from repcore.files import read_lines
 from repcore.reporting import LogReporter
@@ -25,6 +26,7 @@ from repcore.training.run import execute, resume_run, start_run
 from repcore.training.run_folder import RunFolder
 from repcore.training.state import RunState
 from tests.conftest import ROOT
+from tests.toys.toy_run import make_run
 
 RHYTHM = ("trainer.steps=10", "trainer.checkpoint_every=4", "trainer.log_every=3", "trainer.validate_every=5")
 
@@ -87,6 +89,28 @@ def test_a_killed_run_equals_the_whole_one(
     rejected = [list(read_lines(tmp_path / name / "runs" / "r" / "rejected.jsonl")) for name in ("whole", "cut")]
     assert rejected[0]
     assert rejected[0] == rejected[1]
+
+
+def test_a_killed_finetuning_equals_the_whole_one(
+    toys: None, tmp_path: Path, kills: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dropout and batch statistics of the loaded encoder are at work from the first step after the resume on."""
+    make_run(tmp_path / "m")
+    tune = ["pairs", "finetune", str(tmp_path / "m"), "--data", "pairs/blobs", "--label", "kind", "--no-twin"]
+    more = ["--device", "cpu", "--name", "r", "trainer.epochs=2", "trainer.checkpoint_every=2",
+            "trainer.validate_every=4", "trainer.log_every=1", "optimiser.lr=0.01"]  # fmt: skip
+    for name in ("whole", "cut"):
+        out = ["--out", str(tmp_path / name / "runs")]
+        if name == "whole":
+            assert run([*tune, *more, *out]) == 0
+            continue
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            die_at(patch, 3)
+            run([*tune, *more, *out])
+        assert run(["pairs", "finetune", "--resume", "r", "--device", "cpu", *out]) == 0
+    outcome = kills.Outcome()
+    kills.compare(*(kills.run_outputs(tmp_path / name) for name in ("whole", "cut")), outcome, "cut")
+    assert (outcome.lost, outcome.doubled, outcome.different) == (0, 0, [])
 
 
 def test_what_is_lost_doubled_or_different_is_counted(kills: ModuleType) -> None:

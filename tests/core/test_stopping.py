@@ -21,14 +21,11 @@ from repcore.training.listeners import ProgressShow
 from tests.conftest import ROOT, write_distribution
 
 DRIVER = """
-import contextlib, gc, importlib, json, os, shlex, signal, sys, time
+import json, os, shlex, signal, sys, time
 from pathlib import Path
 
 import lightning.pytorch, torch.utils.tensorboard, pyarrow.parquet  # once for all cases
 from repcore.cli.main import run
-from repcore.embedding import inference
-from repcore.embedding.parts import PartFolder
-from repcore.training.listeners import ProgressShow
 from tests.toys.toy_pairs import code
 
 torch.set_num_threads(1)
@@ -50,29 +47,6 @@ class Slow:
 code.Sets.preparation = lambda self, workers: Slow() if "prepare" in sys.argv else None
 
 
-def slowly(method):
-    # few rows and steps are enough when a first attempt takes its time over each
-    def slow(*given):
-        time.sleep(0 if Path("again").exists() else 0.03)
-        return method(*given)
-
-    return slow
-
-
-PartFolder.append, ProgressShow.step = slowly(PartFolder.append), slowly(ProgressShow.step)
-windows_of = inference.prepared_windows
-inference.prepared_windows = lambda *given, **named: windows_of(*given, **{**named, "most_rows": 7})
-
-
-def warmed(modules):
-    # what one case has imported, all later ones find
-    for name in modules.read_text().split() if modules.exists() else ():
-        with contextlib.suppress(Exception):
-            importlib.import_module(name)
-    gc.collect()
-    gc.freeze()
-
-
 def begun(folder, words, name):
     child = os.fork()
     if child == 0:
@@ -81,15 +55,12 @@ def begun(folder, words, name):
         os.environ["REPCORE_CACHE"] = folder + "/cache"
         for number, kind in ((1, "out"), (2, "err")):
             os.dup2(os.open(f"{name}.{kind}", os.O_CREAT | os.O_WRONLY), number)
-        code = run(words)
-        Path("modules").write_text("\\n".join(sys.modules))
-        os._exit(code)
+        os._exit(run(words))
     return child
 
 
 def ended(folder, child, name):
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    warmed(Path(folder, "modules"))
     return {"code": code} | {kind: Path(folder, f"{name}.{kind}").read_text() for kind in ("out", "err")}
 
 
@@ -115,7 +86,7 @@ print("RESULTS", json.dumps([case(**one) for one in plan["cases"]]))
 CPU = ["--device", "cpu"]
 LONG = ["trainer.checkpoint_every=1", "trainer.validate_every=100000", "trainer.log_every=1"]
 TRAIN = ["pairs", "train", "set-net", *CPU, "--name", "r", "trainer.steps=50000", *LONG]
-ROWS = 60
+ROWS = 2500
 READ = ["pairs/blobs", "--read", f"items={ROWS}", "-o", "v.parquet", *CPU]
 LABELS = ["--data", "pairs/blobs", "--label", "kind", *CPU]
 FINETUNE = ["pairs", "finetune", "../runs/model", *LABELS]
@@ -124,7 +95,7 @@ COMMANDS = {
     "embed": (["embed", "../runs/model/model", *READ], "v.parquet.parts/part-*.parquet"),
     "predict": (["predict", "../runs/fine", *READ], "v.parquet.parts/part-*.parquet"),
     "finetune": (
-        ["pairs", "finetune", "../runs/model", *LABELS, "trainer.epochs=2", *LONG],
+        ["pairs", "finetune", "../runs/model", *LABELS, "trainer.epochs=4", *LONG],
         "runs/*/checkpoints/last.ckpt",
     ),
     "prepare": (["pairs", "prepare", "set-net"], "cache/prepared/*/begun"),

@@ -205,6 +205,7 @@ def _execute(
     check_precision(parts.resolved.trainer.precision, device)
     _follow_launcher(parts, reporter, resume)
     module, batches = build_module(parts, folder)
+    parts.objective.train()  # a loaded encoder is in eval mode, and Lightning leaves it so until the first validation
     if parts.resolved.trainer.compile:
         compile_objective(parts, device, batches.total_steps)
     checkpoint, start = (
