@@ -124,7 +124,7 @@ class VolumeVit(nn.Module):
         self.config, self.edge = config, _edge(config.crop_edge, patch)
         self.stem_stride = patch
         self.dim = config.width
-        self.widths = (config.width,)
+        self.widths: tuple[int, ...] = (config.width,)
         self.network = ViT(
             in_channels=channels_of(config), img_size=(self.edge,) * 3, patch_size=(patch,) * 3,
             hidden_size=config.width, mlp_dim=config.mlp_width, num_layers=config.depth, num_heads=config.heads,
