@@ -56,7 +56,9 @@ def test_points_are_learned_and_answered_in_their_own_order(
     assert record["settings"]["values"] == [2, 7]
     assert record["settings"]["tokens"] == "point"
     capsys.readouterr()
-    assert run(["predict", "runs/f", "pairs/blobs", "-o", "out", "--read", "broken=[3]", "--json"]) == 0
+    assert (
+        run(["predict", "runs/f", "pairs/blobs", "-o", "out", "--format", "npz", "--read", "broken=[3]", "--json"]) == 0
+    )
     said = json.loads(capsys.readouterr().out)
     assert said["rows_out"] == 60
     assert said["status"] == {"ok": 59, "unreadable": 1}
@@ -93,7 +95,7 @@ def test_windows_are_averaged_where_they_overlap(here: Path) -> None:
     for cut, values in zip(model.preprocessor.cuts(len(sample.inputs)), each, strict=True):  # type: ignore[attr-defined]
         by_hand[cut] += values
         number[cut] += 1
-    assert run(["predict", "runs/f", "pairs/blobs", "-o", "out"]) == 0
+    assert run(["predict", "runs/f", "pairs/blobs", "-o", "out", "--format", "npz"]) == 0
     with np.load(here / "out" / f"{sample.id}.npz") as found:
         np.testing.assert_allclose(found["outputs"], by_hand / number, atol=1e-6)
 
@@ -104,7 +106,7 @@ def test_an_ensemble_of_elements_is_calibrated_and_says_where_it_disagrees(here:
     assert record["members"] == 1
     assert 0.08 < record["temperature"] < 12.5
     assert record["temperature"] != 1.0
-    assert run(["predict", "runs/f", "pairs/blobs", "-o", "out", "--read", "broken=[3]"]) == 0
+    assert run(["predict", "runs/f", "pairs/blobs", "-o", "out", "--format", "npz", "--read", "broken=[3]"]) == 0
     index = read_table(here / "out" / "index.csv")
     model = repcore.load("runs/f")
     sample = model.reader("pairs/blobs")[4]
@@ -165,10 +167,12 @@ def test_tables_of_elements_and_features(here: Path) -> None:
     truth = np.concatenate([reader[row].targets["radius"] for row in range(60) if row not in (0, 3)])
     found = np.asarray([one for one in table["radius"] if one is not None])
     assert abs(found.mean() - truth.mean()) < 0.5 * truth.std()  # metres, not standardised
-    assert run(["embed", "runs/f", "pairs/blobs", "-o", "features", "--level", "point"]) == 0
+    assert run(["embed", "runs/f", "pairs/blobs", "-o", "features", "--format", "npz", "--level", "point"]) == 0
     with np.load(here / "features" / "blob-4.npz") as features:
         assert features["outputs"].shape == (counts[4], 16)
-    assert run(["embed", "runs/f", "pairs/blobs", "-o", "features", "--level", "point"]) == 2  # is there
+    assert (
+        run(["embed", "runs/f", "pairs/blobs", "-o", "features", "--format", "npz", "--level", "point"]) == 2
+    )  # is there
     assert run(["predict", "runs/f", "pairs/blobs", "-o", "o", "--format", "nifti"]) == 2
     assert run(["predict", "runs/f", "pairs/blobs", "-o", "o", "--coverage", "0.9"]) == 2
 

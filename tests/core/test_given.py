@@ -91,7 +91,7 @@ def test_every_kind_gives_the_same_vectors(model: repcore.Model) -> None:
         np.testing.assert_allclose(found.vectors, expected, atol=1e-6, err_msg=name)
 
 
-@pytest.mark.parametrize("wrong", [5, None, object(), 1.5, b"bytes"], ids=repr)
+@pytest.mark.parametrize("wrong", [5, None, object(), 1.5, b"bytes"], ids=["int", "None", "object", "float", "bytes"])
 def test_what_is_no_data_is_named(model: repcore.Model, wrong: object) -> None:
     with pytest.raises(DataError, match=type(wrong).__name__) as told:
         model.embed(wrong)
