@@ -189,13 +189,15 @@ def labelled_item(recipe: RecipeSubject) -> None:
 
 
 def _only_known(recipe: RecipeSubject, drawn: list[Item], sample: Sample, target: TargetSpec, own: np.ndarray) -> None:
-    """Labels of drawn items are those of labelled elements, each at most once, and there are some."""
+    """Labels of drawn items are those of labelled elements, each at most once but on grids, and there are some."""
     for item in drawn:
         found = _item_labels(recipe, item, sample, target)
         found = np.zeros(0) if found is None else found[~np.isnan(found)]
+        found = found[found >= 0] if target.level == "voxel" else found  # label maps of integers: -1 = none
         if not len(found) and not np.isnan(own).all():
             fail(f"labelled_item gives an item of {sample.id} without a label, though elements have some")
-        if not np.isin(found, own[~np.isnan(own)]).all() or len(np.unique(found)) < len(found):
+        twice = len(np.unique(found)) < len(found) and target.level != "voxel"  # these are brought to another grid
+        if twice or not np.isin(found, own[~np.isnan(own)]).all():
             fail(f"labelled_item gives labels of {sample.id} to elements that have none, or others' labels")
 
 
