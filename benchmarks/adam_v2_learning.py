@@ -125,7 +125,7 @@ def figures(parts: RunParts, encoder: Any, kind: str, seed: int) -> dict[str, fl
     images = stacked_images([parts.preprocessor.prepare(parts.reader[int(row)])[0].values for row in rows])
     found = {}
     for name in JUDGED[kind]:
-        values = PROPERTIES[name](encoder, images, PropertiesConfig(), seed)
+        values = PROPERTIES[name.partition("@")[0]](encoder, images, PropertiesConfig(), seed)
         found |= {f"{name}: {key}": round(value, 4) for key, value in values.items()}
     return found
 

@@ -2,9 +2,10 @@
 
 Conformal coverage must hold for any model, so the encoders are small and all but untrained: their vectors are computed
 once, and for every split the product's own task (its head, its labels' scale) is trained on them, the weights of the
-best validation loss are kept, and the product's own code does the rest: the validation part
-(`repcore.training.finetune.with_validation`), temperature and scores (`repcore.evaluation.calibration`), intervals and
-sets (`repcore.embedding.answers`). Splits are `--split random`, of seeds 0 to 9.
+best validation loss are kept, and the product's own code does the rest: the validation part and the rows for
+calibration (`with_validation` and `calibration_apart` of `repcore.training.finetune`), temperature and scores
+(`repcore.evaluation.calibration`), intervals and sets (`repcore.embedding.answers`). Splits are `--split random`, of
+seeds 0 to 9.
 
 The gate: a mean over the splits between 87 and 93 %. Beside it stand the lowest and highest split and the spread that
 would be expected of exact 90 % coverage: of one split with n validation and m test rows, the number of covered rows is
@@ -42,10 +43,10 @@ from repcore.evaluation.calibration import task_facts, temperature_of
 from repcore.evaluation.probing import LabelledOnly, LabelledRows, read_rows, split_plan
 from repcore.interfaces import Batch, Features, ProbeSplit
 from repcore.specs import TargetSpec
-from repcore.training.finetune import with_validation
+from repcore.training.finetune import calibration_apart, with_validation
 
 GATE = (0.87, 0.93)
-STEPS, EVERY, RATE, DECAY = 300, 10, 0.01, 0.1
+STEPS, EVERY, RATE, DECAY = 150, 10, 0.01, 0.1
 TASKS = {"class": "classification", "regression": "regression"}
 
 
@@ -128,13 +129,15 @@ def batch_of(x: Tensor, rows: np.ndarray | None) -> Batch:
     return Batch(inputs=x[rows], size=len(rows))
 
 
-def answers(task: Any, target: TargetSpec, x: Tensor, truth: np.ndarray, split: ProbeSplit, coverage: float) -> Columns:
-    """Columns of the test rows, calibrated on the validation rows as `finetune` does it."""
+def answers(
+    task: Any, target: TargetSpec, x: Tensor, truth: np.ndarray, split: ProbeSplit, rows: np.ndarray, coverage: float
+) -> Columns:
+    """Columns of test rows, calibrated as `finetune` does it: temperature of validation rows, scores of ``rows``."""
     assert split.validation is not None
     with torch.no_grad():
-        held, tested = (task(batch_of(x, part)).float() for part in (split.validation, split.test))
-    known = truth[split.validation]
-    temperature = temperature_of(target, known, held[:, None].numpy())
+        chosen, held, tested = (task(batch_of(x, part)).float() for part in (split.validation, rows, split.test))
+    known = truth[rows]
+    temperature = temperature_of(target, truth[split.validation], chosen[:, None].numpy())
     predictor = Predictor([task], None, target, {"temperature": temperature}, "")  # type: ignore[arg-type]
     facts_of_task = task_facts(target, known, predictor.answered(task, held).numpy(), temperature)
     outputs = predictor.answered(task, tested).numpy()
@@ -169,9 +172,11 @@ def measure(one: DataSet, folder: Path, model: Any, splits: int, coverage: float
         part = with_validation(plan.folds[seed][0], rows, target, seed)
         assert part.validation is not None
         part = ProbeSplit(*(rows_[usable[rows_]] for rows_ in (part.train, part.test, part.validation)))
+        part, rows_apart = calibration_apart(part, seed)
         task = trained(target, x, truth, part, seed)
-        inside, size = covered(target, answers(task, target, x, truth, part, coverage), truth[part.test])
-        found.append(Split(inside, len(part.test), len(part.validation), size))  # type: ignore[arg-type]
+        columns = answers(task, target, x, truth, part, rows_apart, coverage)
+        inside, size = covered(target, columns, truth[part.test])
+        found.append(Split(inside, len(part.test), len(rows_apart), size))
     return target, found
 
 
@@ -193,7 +198,7 @@ def report(results: Mapping[str, tuple[TargetSpec, list[Split]]], coverage: floa
         "threshold), not randomised. Threshold: the ceil((n + 1) c)-th smallest validation score, the finite-sample",
         "correction. Expected range: 95 % of splits, if coverage is exact.", "",
         f"{told['date']}, {told['machine']['processor']}, {len(next(iter(results.values()))[1])} random splits.", "",
-        "| data | label | validation / test rows | mean coverage | lowest to highest | expected range | mean size |",
+        "| data | label | calibration / test rows | mean coverage | lowest to highest | expected range | mean size |",
         "|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for name, (target, splits) in results.items():

@@ -31,7 +31,7 @@ STEP = ("trainer.steps=1", "data.validation_limit=1")
 
 @dataclass(frozen=True)
 class Measured:
-    """What a command took: peak MiB, seconds, of them seconds of the processor, its last line."""
+    """What a command and its processes took: largest peak in MiB, seconds, processor seconds of all; its last line."""
 
     peak: float
     seconds: float
@@ -47,8 +47,9 @@ def measured(arguments: Sequence[str]) -> Measured:
     """
     program = (
         "import resource, sys\nfrom repcore.cli.main import run\ncode = run(sys.argv[1:])\n"
-        "used = resource.getrusage(resource.RUSAGE_SELF)\n"
-        "sys.stderr.write(f'\\nPEAK {used.ru_maxrss} {used.ru_utime + used.ru_stime}')\nsys.exit(code)"
+        "own, ended = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)\n"
+        "cpu = own.ru_utime + own.ru_stime + ended.ru_utime + ended.ru_stime\n"
+        "sys.stderr.write(f'\\nPEAK {max(own.ru_maxrss, ended.ru_maxrss)} {cpu}')\nsys.exit(code)"
     )
     started = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
@@ -152,7 +153,7 @@ def _looked_at(path: Path, domain: str) -> str:
 
 
 def _time(took: Measured) -> str:
-    return f"{took.seconds:.1f} s ({took.cpu:.1f} s of one core)"
+    return f"{took.seconds:.1f} s ({took.cpu:.1f} s of one core, all processes)"
 
 
 def scan(folder: Path) -> str:

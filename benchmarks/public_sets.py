@@ -104,7 +104,12 @@ def measured(one: Set, data: Path, folder: Path) -> dict[str, Any]:
     places = {"MODEL": str(folder / "run" / "model"), "DATA": path}
     words = [places.get(word, word) for word in one.probe]
     text = command([*words, "--json"])
-    found = figures(json.loads(text[text.index("{") :]))
+    found: dict[str, float] = {}
+    place = text.find("{")
+    while place >= 0:  # one record a label
+        record, end = json.JSONDecoder().raw_decode(text, place)
+        found |= figures(record)
+        place = text.find("{", end)
     return {"seconds": round(time.monotonic() - started), "figures": found}
 
 

@@ -1,7 +1,7 @@
 """Random kills: SIGKILL at random moments, go on, and compare with the run that nobody disturbed.
 
-    python benchmarks/random_kills.py                        20 kills of every command, into results/random_kills.md
-    python benchmarks/random_kills.py --commands embed --kills 5 --seed 3
+    python benchmarks/random_kills.py                        20 kills of every command, into results/random_kills.*
+    python benchmarks/random_kills.py --commands embed --kills 5 --seed 3                            writes no results
 
 One process imports everything once; every attempt is a fork of it that runs the real command line. A trial starts the
 command in an empty folder, kills it after a random part of its duration, and goes on as a user would (``--resume``
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import random
 import signal
@@ -29,12 +30,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from measuring import RESULTS, facts
+from measuring import RESULTS, facts, write_result
 
 ROOT = Path(__file__).resolve().parents[1]
 LONGEST = 300.0  # seconds of one attempt
-TIMES = ("time", "seconds", "elapsed", "_ms", "per_second", "memory")
+ENOUGH = 5  # kills of a command from which on its figures are written down
+OF_THE_CLOCK = ("items_per_second", "data_wait_share")  # of a line of metrics: no two runs have the same
 TRAIN = ["trainer.steps=12", "trainer.checkpoint_every=2", "trainer.validate_every=3", "trainer.log_every=1"]
+DONE = ("its model is written", "'out.parquet' exists")
+NAMES = ("train", "finetune", "embed", "predict", "prepare", "train-2")
 CPU = ["--device", "cpu"]
 FINETUNE = ["--label", "kind", "trainer.epochs=3", "trainer.checkpoint_every=2"]
 
@@ -104,7 +108,7 @@ def run_outputs(folder: Path) -> dict[str, Any]:
     run = finished_run(folder)
     lines = []
     for line in read_lines(run / "metrics.jsonl"):
-        kept = {name: value for name, value in line.items() if not any(word in name for word in TIMES)}
+        kept = {name: value for name, value in line.items() if name not in OF_THE_CLOCK}
         lines.append(repr(sorted(kept.items())))
     weights = (run / "model" / "weights.safetensors").read_bytes()
     return {"checkpoint": tensors(run / "checkpoints" / "last.ckpt"), "lines": lines, "model": weights}
@@ -273,8 +277,8 @@ def trial(command: Command, folder: Path, seconds: float, draw: random.Random, o
             kill(children, draw)
             outcome.kills += 1
             killed = True
-        elif not any(codes) or (codes == [2] * len(codes) and killed and "its model is written" in _said(folder)):
-            return command.outputs(folder)  # killed when only the report was left to draw: resume says so
+        elif not any(codes) or (codes == [2] * len(codes) and killed and any(word in _said(folder) for word in DONE)):
+            return command.outputs(folder)  # killed when all its work was done: the next command says so
         elif not killed:
             raise RuntimeError(f"{words} ended with {codes}: {_said(folder)}")
         elif number == 5:
@@ -355,32 +359,48 @@ def surroundings(rows: int) -> Iterator[tuple[Path, dict[str, Command]]]:
             registry.refresh()
 
 
-def page(outcomes: Mapping[str, Outcome], seed: int) -> str:
-    """The result as Markdown."""
-    known = facts(["repcore", "torch", "lightning", "pyarrow"])
+def record(name: str, one: Outcome, seed: int) -> dict[str, Any]:
+    """Figures of one command, added to those that other calls of this script have written."""
+    path = RESULTS / "random_kills.json"
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    counts = {key: getattr(one, key) for key in ("kills", "resumed", "again", "lost", "doubled")}
+    known[name] = {
+        **counts,
+        "differing": len(one.different),
+        "whole_seconds": round(one.whole_seconds, 1),
+        "seed": seed,
+        **facts(["repcore", "torch", "lightning", "pyarrow"]),
+    }
+    write_result("random_kills", known)
+    (RESULTS / "random_kills.md").write_text(page(known), encoding="utf-8")
+    return known
+
+
+def page(known: Mapping[str, Mapping[str, Any]]) -> str:
+    """The figures as Markdown."""
     lines = [
         "# Random kills", "",
-        f"Made with `benchmarks/random_kills.py --seed {seed}`, {known['date']}, {known['machine']['cores']} cores; "
-        "versions: " + ", ".join(f"{name} {one}" for name, one in known["versions"].items()) + ".", "",
         ("SIGKILL after a random part of the command's duration, one a trial; then `--resume` where a checkpoint had "
          "been written, else the same command again. Compared bit for bit with the undisturbed run: checkpoint with "
-         "the optimiser's state, exported model, lines of metrics (without times), rows of tables, prepared files. "
-         "`train-2` is two processes with torchrun's environment over gloo; one or both are killed."), "",
-        "| command | kills | resumed | begun again | lost | doubled | differing outputs | seconds undisturbed |",
-        "|---|---|---|---|---|---|---|---|",
+         "the optimiser's state, exported model, lines of metrics (without throughput and waiting), rows of tables, "
+         "prepared files. `train-2` is two processes with torchrun's environment over gloo; one or both are killed. "
+         "Made with `benchmarks/random_kills.py`."), "",
+        "| command | kills | resumed | begun again | lost | doubled | differing outputs | seconds undisturbed | when |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
-    for name, one in outcomes.items():
-        lines.append(
-            f"| {name} | {one.kills} | {one.resumed} | {one.again} | {one.lost} | {one.doubled} "
-            f"| {len(one.different)} | {one.whole_seconds:.1f} |"
-        )
+    for name in NAMES:
+        if name in known:
+            one = known[name]
+            columns = ("kills", "resumed", "again", "lost", "doubled", "differing", "whole_seconds")
+            versions = ", ".join(f"{package} {which}" for package, which in one["versions"].items())
+            cells = [name, *(str(one[column]) for column in columns), f"{one['date']}, seed {one['seed']}; {versions}"]
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = ("train", "finetune", "embed", "predict", "prepare", "train-2")
-    parser.add_argument("--commands", nargs="*", default=list(names), choices=names)
+    parser.add_argument("--commands", nargs="*", default=list(NAMES), choices=NAMES)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rows", type=int, default=6000, help="for embed and predict")
@@ -396,8 +416,8 @@ def main() -> int:
             for words in one.different[:5]:
                 sys.stdout.write(f"    {words}\n")
             sys.stdout.flush()
-            if given.kills >= 20:
-                (RESULTS / "random_kills.md").write_text(page(outcomes, given.seed), encoding="utf-8")
+            if one.kills >= ENOUGH:
+                record(name, one, given.seed)
     return int(any(one.lost or one.doubled or one.different for one in outcomes.values()))
 
 

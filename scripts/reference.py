@@ -191,7 +191,11 @@ def core_interface() -> list[str]:
     lines = [f"contract {hooks.API_VERSION}"]
     for module in PUBLIC_MODULES:
         lines += [f"name {module}.{name}" for name in importlib.import_module(module).__all__]
-    own = [one for one in vars(interfaces).values() if inspect.isclass(one) and one.__module__ == "repcore.interfaces"]
+    own = [
+        one
+        for one in vars(interfaces).values()
+        if inspect.isclass(one) and one.__module__.startswith("repcore.interfaces.")
+    ]
     lines += [f"interface {one.__name__}.{name}" for one in own for name in _members(one)]
     lines += [f"hook {name}{inspect.signature(one)}" for name, one in hook_functions().items()]
     for spec in (specs.PluginInfo, specs.TensorSpec, specs.TargetSpec, *specs.SPEC_TYPES):

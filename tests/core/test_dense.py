@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+import signal
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from torch import nn
 import repcore
 from repcore.cli.main import run
 from repcore.embedding.dense import DenseRow, level_of
+from repcore.embedding.dense_files import ElementTable
 from repcore.embedding.inference import InferenceOptions
 from repcore.embedding.prediction_files import read_table
 from repcore.errors import ConfigError, DataError
@@ -53,7 +56,9 @@ def test_points_are_learned_and_answered_in_their_own_order(
     assert record["settings"]["values"] == [2, 7]
     assert record["settings"]["tokens"] == "point"
     capsys.readouterr()
-    assert run(["predict", "runs/f", "pairs/blobs", "-o", "out", "--read", "broken=[3]", "--json"]) == 0
+    assert (
+        run(["predict", "runs/f", "pairs/blobs", "-o", "out", "--format", "npz", "--read", "broken=[3]", "--json"]) == 0
+    )
     said = json.loads(capsys.readouterr().out)
     assert said["rows_out"] == 60
     assert said["status"] == {"ok": 59, "unreadable": 1}
@@ -90,7 +95,7 @@ def test_windows_are_averaged_where_they_overlap(here: Path) -> None:
     for cut, values in zip(model.preprocessor.cuts(len(sample.inputs)), each, strict=True):  # type: ignore[attr-defined]
         by_hand[cut] += values
         number[cut] += 1
-    assert run(["predict", "runs/f", "pairs/blobs", "-o", "out"]) == 0
+    assert run(["predict", "runs/f", "pairs/blobs", "-o", "out", "--format", "npz"]) == 0
     with np.load(here / "out" / f"{sample.id}.npz") as found:
         np.testing.assert_allclose(found["outputs"], by_hand / number, atol=1e-6)
 
@@ -101,7 +106,7 @@ def test_an_ensemble_of_elements_is_calibrated_and_says_where_it_disagrees(here:
     assert record["members"] == 1
     assert 0.08 < record["temperature"] < 12.5
     assert record["temperature"] != 1.0
-    assert run(["predict", "runs/f", "pairs/blobs", "-o", "out", "--read", "broken=[3]"]) == 0
+    assert run(["predict", "runs/f", "pairs/blobs", "-o", "out", "--format", "npz", "--read", "broken=[3]"]) == 0
     index = read_table(here / "out" / "index.csv")
     model = repcore.load("runs/f")
     sample = model.reader("pairs/blobs")[4]
@@ -162,12 +167,41 @@ def test_tables_of_elements_and_features(here: Path) -> None:
     truth = np.concatenate([reader[row].targets["radius"] for row in range(60) if row not in (0, 3)])
     found = np.asarray([one for one in table["radius"] if one is not None])
     assert abs(found.mean() - truth.mean()) < 0.5 * truth.std()  # metres, not standardised
-    assert run(["embed", "runs/f", "pairs/blobs", "-o", "features", "--level", "point"]) == 0
+    assert run(["embed", "runs/f", "pairs/blobs", "-o", "features", "--format", "npz", "--level", "point"]) == 0
     with np.load(here / "features" / "blob-4.npz") as features:
         assert features["outputs"].shape == (counts[4], 16)
-    assert run(["embed", "runs/f", "pairs/blobs", "-o", "features", "--level", "point"]) == 2  # is there
+    assert (
+        run(["embed", "runs/f", "pairs/blobs", "-o", "features", "--format", "npz", "--level", "point"]) == 2
+    )  # is there
     assert run(["predict", "runs/f", "pairs/blobs", "-o", "o", "--format", "nifti"]) == 2
     assert run(["predict", "runs/f", "pairs/blobs", "-o", "o", "--coverage", "0.9"]) == 2
+
+
+def test_rows_of_a_long_table_that_are_said_to_be_kept_are_kept(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Elements are held until there are many; a request to stop puts them on disk before it says so."""
+    assert run(["pairs", "train", "set-net", "--name", "r", "--device", "cpu", "trainer.steps=2"]) == 0
+    command = ["embed", "runs/r", "pairs/blobs", "--level", "point", "-o"]
+    assert run([*command, "whole.parquet"]) == 0
+    write = ElementTable.write
+
+    def stopping(self: ElementTable, row: DenseRow, columns: Mapping[str, object]) -> None:
+        write(self, row, columns)
+        if self.rows_done == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(ElementTable, "write", stopping)
+    capsys.readouterr()
+    assert run([*command, "cut.parquet"]) == 143
+    assert "5 of 60 rows are kept" in capsys.readouterr().out
+    monkeypatch.setattr(ElementTable, "write", write)
+    assert run([*command, "cut.parquet"]) == 0
+    assert "going on after 5 rows" in capsys.readouterr().err
+    cut, whole = read_table(here / "cut.parquet"), read_table(here / "whole.parquet")
+    assert cut["id"] == whole["id"]
+    assert cut["row"] == whole["row"]
+    np.testing.assert_allclose(cut["f0"], whole["f0"], rtol=0, atol=1e-6)
 
 
 def test_few_labels_are_drawn_once_and_by_class(here: Path) -> None:

@@ -6,19 +6,25 @@ import contextlib
 import errno
 import importlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from torch.utils.data import DataLoader
 
 from repcore import registry
 from repcore.cli.ending import machine_problem, plugin_behind, unexpected
-from repcore.errors import DataError
+from repcore.data.handing_over import failures_are_handed_over
+from repcore.errors import DataError, errors_behind
 from repcore.files import write_text
 from repcore.outputs import local_output
-from tests.conftest import ROOT, MakeDistribution
+from repcore.stopping import stopped_behind
+from tests.conftest import ROOT, MakeDistribution, write_distribution
 
 NOBODY = 65534
 
@@ -70,6 +76,22 @@ def test_what_the_machine_lacks_is_said_in_words(error: Exception, words: str) -
     assert "report it" not in unexpected(wrapped)
 
 
+def test_no_room_for_a_semaphore_is_no_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such an error names no file; what is full is seen in the file system."""
+    error = OSError(errno.ENOSPC, "No space left on device")
+    for free, words in ((0, "--workers 0"), (2**20, "free some space")):
+        monkeypatch.setattr(os, "statvfs", lambda path, free=free: SimpleNamespace(f_bavail=free, f_frsize=1))
+        assert words in machine_problem(error)
+
+
+def test_a_circle_of_errors_has_an_end() -> None:
+    one, other = ValueError("one"), KeyError("other")
+    one.__cause__, other.__context__ = other, one
+    assert list(errors_behind(one)) == [one, other]
+    assert machine_problem(one) == ""
+    assert stopped_behind(one) is None
+
+
 def test_other_errors_say_where_they_arose() -> None:
     with pytest.raises(KeyError) as told:
         {}["nothing"]
@@ -91,6 +113,32 @@ def test_the_plugin_in_whose_code_an_error_arose_is_named(make_distribution: Mak
         {}["nothing"]
     assert plugin_behind(ours.value) == ""
     registry.default.cache_clear()
+
+
+TINY_SHARED_MEMORY = """
+mount -t tmpfs -o size=64k tmpfs /dev/shm || exit 99
+exec "$@"
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can mount a tiny /dev/shm")
+def test_a_tiny_shared_memory_is_named(tmp_path: Path) -> None:
+    """A real one of 64 KiB, in a mount namespace of its own: worker processes cannot hand over their batches."""
+    if shutil.which("unshare") is None:
+        pytest.skip("no unshare on this machine")
+    write_distribution(tmp_path / "site", "toy-pairs", "tests.toys.toy_pairs._plugin", entry="pairs")
+    path = os.pathsep.join([str(tmp_path / "site"), str(ROOT), str(ROOT / "core" / "src")])
+    words = ["pairs", "train", "set-net", "--device", "cpu", "--workers", "1", "--out", str(tmp_path / "runs")]
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", TINY_SHARED_MEMORY, "sh", sys.executable, "-m", "repcore", *words],
+        env=environment(PYTHONPATH=path, OMP_NUM_THREADS="1"), capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    if done.returncode == 99 or "unshare" in done.stderr:
+        pytest.skip(f"no private mount namespace here: {done.stderr.strip()[:200]}")
+    assert done.returncode == 2, done.stderr
+    assert "out of shared memory (/dev/shm)" in done.stderr
+    assert "--workers 0" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become another user")
@@ -121,3 +169,21 @@ def test_another_user_with_a_strict_umask() -> None:
         made = root / "own" / "a.txt"
         assert (made.read_text(), made.stat().st_uid, made.stat().st_mode & 0o077) == ("x", NOBODY, 0)
         assert list((root / "theirs").iterdir()) == []
+
+
+class Closed:
+    """What no process can hand to another."""
+
+    def __reduce__(self) -> Any:
+        raise TypeError("it cannot be pickled")
+
+
+def unpicklable(rows: list[int]) -> Any:
+    return Closed()
+
+
+def test_what_a_worker_cannot_hand_over_ends_the_loading() -> None:
+    """The standard library prints a traceback, forgets the batch, and the main process waits for ever."""
+    loader = DataLoader([1, 2], num_workers=1, collate_fn=unpicklable, worker_init_fn=failures_are_handed_over)
+    with pytest.raises(RuntimeError, match="a batch cannot be handed over: TypeError: it cannot be pickled"):
+        next(iter(loader))

@@ -1,4 +1,7 @@
-"""A model as one file: it equals the model on batches of other sizes, and what has no such form is refused."""
+"""A model as one file: it equals the model on batches of other sizes, and what has no such form is refused.
+
+A real network with a task, as ONNX through the command: tests/molecules/test_way_out.py.
+"""
 
 from __future__ import annotations
 
@@ -14,66 +17,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import repcore
 from repcore.cli.main import run
-from repcore.embedding.export_program import FACTS, TOLERANCE, Program, export_program
+from repcore.embedding.export_program import FACTS, Program, export_program
 from repcore.embedding.model import Model
 from repcore.embedding.program_inputs import ProgramInputs, program_inputs
 from repcore.embedding.windows import PreparedRow
 from repcore.errors import PluginError, RunError
 from repcore.interfaces import Batch, Features, Item, Sample
-from tests.molecules.conftest import train
-
-ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
 
 
 def answers(path: Path, inputs: Mapping[str, Tensor]) -> np.ndarray:
     """What a written file gives, without any of repcore."""
-    if path.suffix == ".pt2":
-        module = torch.export.load(path).module()
-        return cast(Tensor, module(dict(inputs))).detach().numpy()
-    runtime = importlib.import_module("onnxruntime")
-    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return np.asarray(session.run(None, {name: value.numpy() for name, value in inputs.items()})[0])
-
-
-@pytest.fixture(scope="module")
-def molecules(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A very small SELFormer and its fine-tuned offspring."""
-    folder = tmp_path_factory.mktemp("export")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("REPCORE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-        train(folder, "tiny", "trainer.steps=2")
-        rows = [f"{'C' * (1 + n % 9)}O,{n % 2}" for n in range(40)]
-        (folder / "alcohols.csv").write_text("\n".join(["smiles,label", *rows]) + "\n")
-        command = ["molecules", "finetune", str(folder / "tiny"), "--data", str(folder / "alcohols.csv")]
-        command += ["--label", "label", "--name", "tuned", "--out", str(folder), "--no-twin", "--device", "cpu"]
-        assert run([*command, "trainer.epochs=1"]) == 0
-    return folder
-
-
-@pytest.mark.parametrize(("name", "form"), [("tiny", "torch-export"), ("tuned", "onnx")])
-def test_a_written_program_equals_the_model(
-    molecules: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str, name: str
-) -> None:
-    if form == "onnx" and not ONNX:
-        pytest.skip("onnx, onnxscript and onnxruntime are not installed")
-    path = tmp_path / ("m.pt2" if form == "torch-export" else "m.onnx")
-    data = [] if name == "tiny" else ["--data", str(molecules / "alcohols.csv")]
-    capsys.readouterr()
-    command = ["export", str(molecules / name), "--format", form, "-o", str(path), *data]
-    assert run([*command, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["largest_error"] <= TOLERANCE
-    assert told["inputs"] == {"input_ids": ["batch", "length1"], "attention_mask": ["batch", "length1"]}
-    model = repcore.load(molecules / name)
-    smiles = ["CCO", "c1ccccc1CC(=O)N", "C", "CC(C)CO", "CCCCCCCCC"]  # other sizes and lengths than the example's
-    rows = [Sample(str(n), one) for n, one in enumerate(smiles)]
-    inputs = model.preprocessor.collate([model.preprocessor.prepare(row)[0] for row in rows]).inputs
-    expected = model.embed(smiles).vectors if name == "tiny" else model.predict(smiles).outputs
-    np.testing.assert_allclose(answers(path, inputs), expected, atol=1e-5)
-    assert run(command) == 2
-    assert "exists" in capsys.readouterr().err
+    module = torch.export.load(path).module()
+    return cast(Tensor, module(dict(inputs))).detach().numpy()
 
 
 @pytest.mark.parametrize(("domain", "recipe"), [("pairs", "set-net"), ("edges", "edge-net")])

@@ -21,7 +21,7 @@ from repcore.evaluation.calibration import calibration_error, temperature_of
 from repcore.evaluation.probing import LabelledRows, read_rows
 from repcore.interfaces import ProbeSplit, Progress, Sample
 from repcore.specs import TargetSpec
-from repcore.training.finetune import with_validation
+from repcore.training.finetune import calibration_apart, with_validation
 from repcore.training.finetune_config import FinetuneConfig
 from repcore.training.optimisers import build_optimiser, matrices_decay, set_rates
 from repcore.training.supervised import Supervised, layer_depths
@@ -260,3 +260,30 @@ def test_large_inputs_are_not_held(toys: None) -> None:
     assert (
         sum(large.dense["side"][1].values()) == len(Blobs(BlobsConfig())[1].inputs) - 1
     )  # the ignored one is not counted
+
+
+def test_calibration_rows_choose_nothing() -> None:
+    split = ProbeSplit(np.arange(400), np.arange(450, 500), np.arange(400, 450))
+    chosen, rows = calibration_apart(split, 3)
+    assert chosen.validation is not None
+    assert len(chosen.validation) == len(rows) == 25
+    assert sorted([*chosen.validation, *rows]) == list(range(400, 450))
+    np.testing.assert_array_equal(rows, calibration_apart(split, 3)[1])
+    assert chosen.train is split.train
+    few = ProbeSplit(np.arange(10), np.arange(0), np.arange(10, 40))
+    same, rows = calibration_apart(few, 3)
+    assert same is few
+    np.testing.assert_array_equal(rows, few.validation)
+
+
+def test_a_first_fine_tuning_with_defaults_beats_the_majority(trained: Path) -> None:
+    """Few rows and one epoch, as in a user's first try; the control from random weights starts with the same care."""
+    assert run(["pairs", "finetune", "runs/r", "--data", "pairs/blobs", "--read", "items=200", "--label", "kind",
+                "--name", "f", "--task", "classification", "trainer.epochs=1"]) == 0  # fmt: skip
+    table = read_table(trained / "runs" / "f" / "predictions" / "test.parquet")
+    truth = np.asarray(table["label:kind"])
+    right = float(np.mean(truth == np.asarray(table["kind"])))
+    majority = max(np.mean(truth == one) for one in set(truth))
+    assert right > majority + 0.2
+    parts = json.loads((trained / "runs" / "f" / "finetune.json").read_text())["parts"]
+    assert all(part["test"]["accuracy"] > majority for part in parts)

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from repcore import registry
-from repcore.cli.importing import check_options
+from repcore.checkpoints.importing import check_options
 from repcore.config.resolve import resolve_run
 from repcore.data.batching import Drawn, TrainingCollator
 from repcore.data.guard import draw_sample, prepare_sample, row_id

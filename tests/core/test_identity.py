@@ -19,6 +19,8 @@ from repcore.data.identity import difference, file_identity
 from repcore.errors import ConfigError, DataError
 from repcore.launching import place
 from repcore.outputs import local_output, sole_writer
+from repcore.training.data_record import with_data
+from repcore.untrusted import markdown
 
 
 @pytest.fixture(autouse=True)
@@ -169,4 +171,45 @@ def test_resume_by_content(
     shutil.copy(table, staged)
     table.unlink()
     assert run([*resume, "--data", str(staged)]) == 0, capsys.readouterr().err
-    assert json.loads((tmp_path / "runs" / "r" / "model" / "config.json").read_text())["card"]["steps"] == 3
+    model = tmp_path / "runs" / "r" / "model"
+    card = json.loads((model / "config.json").read_text())["card"]
+    assert card["steps"] == 3
+    first, then = card["data"]["steps 1 to 1"], card["data"]["steps 2 to 3"]
+    assert (first["path"], then["path"]) == (str(table), str(staged))
+    assert first["fingerprint"] == then["fingerprint"]
+    assert then["rows"]["all"] == 60
+    assert f"path: {markdown(str(staged))}" in (model / "README.md").read_text()
+
+
+def test_the_model_card_names_the_data_really_used(toys: None, tmp_path: Path) -> None:
+    """A registered set by its name, and the model that a run began with, with its own data."""
+    words = ["pairs", "train", "set-net", "--out", str(tmp_path), "--device", "cpu", "trainer.steps=2"]
+    assert run([*words, "--name", "first", "dataset.items=40"]) == 0
+    assert run([*words, "--name", "second", "--init-from", str(tmp_path / "first" / "model")]) == 0
+    tune = ["pairs", "finetune", str(tmp_path / "second" / "model"), "--data", "pairs/blobs", "--label", "kind"]
+    told = ["--no-twin", "--device", "cpu", "--out", str(tmp_path), "--name", "third", "trainer.epochs=1"]
+    assert run([*tune, *told]) == 0
+    cards = {
+        name: json.loads((tmp_path / name / "model" / "config.json").read_text())["card"]
+        for name in ("first", "second", "third")
+    }
+    data = cards["first"]["data"]
+    assert (data["name"], data["items"], data["rows"]["all"], data["licence"]) == ("pairs/blobs", 40, 40, "not known")
+    assert len(data["fingerprint"]) == 64
+    assert "began_with" not in cards["first"]
+    assert cards["second"]["began_with"]["data"] == data
+    assert cards["third"]["began_with"]["began_with"]["data"] == data
+    content = json.loads((tmp_path / "second" / "model" / "config.json").read_text())["content"]
+    assert cards["third"]["began_with"]["weights"] == content["weights.safetensors"]
+    text = (tmp_path / "second" / "model" / "README.md").read_text().partition("## Training")[0]
+    for words_of_card in ("began with:", "items: 40", f"fingerprint: {data['fingerprint']}", "licence: not known"):
+        assert words_of_card in text
+
+
+def test_data_whose_steps_are_made_again_are_not_named() -> None:
+    one, other = {"path": "a", "fingerprint": "1"}, {"path": "b", "fingerprint": "2"}
+    records = with_data(with_data([], one, 0), other, 4)
+    assert records == [{**one, "step": 0}, {**other, "step": 4}]
+    assert with_data(records, other, 6) == records
+    assert with_data(records, one, 4) == records[:1]  # killed before a checkpoint of the other data
+    assert with_data(records, one, 6) == [*records, {**one, "step": 6}]

@@ -131,3 +131,12 @@ def test_a_value_far_outside_is_named() -> None:
     assert facts["far"] == [1e12]
     assert any("1e+12" in text for text in label_warnings("y", facts))
     assert label_facts(TargetSpec("y", "regression"), [*np.linspace(-1, 3, 50), 12.0])["far"] == []
+
+
+def test_groups_and_sizes_that_are_written_otherwise_are_warnings() -> None:
+    groups = ["p01", "p1", "p2", "p2"]
+    reader = Words([(f"r{row}", "x" * size, {}, groups[row]) for row, size in enumerate([3, 4, 5, 4000])])
+    reader.lengths = ("letters",)  # type: ignore[attr-defined]
+    warnings = inspect_reader(reader, None, LogReporter()).warnings
+    assert any("groups 'p01' and 'p1' differ in leading zeros" in one for one in warnings)
+    assert any("1 of 4 rows have another letters (r3 4000) than the others (3 to 5)" in one for one in warnings)

@@ -18,6 +18,8 @@ from repcore.evaluation.probes.dense import (
     DenseFrequencyProbe,
     DenseLinearConfig,
     DenseLinearProbe,
+    DenseNeighbourConfig,
+    DenseNeighbourProbe,
     DensePrototypeConfig,
     DensePrototypeProbe,
 )
@@ -98,6 +100,27 @@ def test_intercepts_follow_how_often_classes_occur() -> None:
     # the boundary of two equal Gaussians moves by log(9) / 1.5 standard deviations
     moved = features[corrected == 1][:, 0].min() - features[balanced == 1][:, 0].min()
     assert moved == pytest.approx(np.log(9) / 1.5, abs=0.8)
+
+
+def test_neighbours_vote_with_the_weight_of_their_cosine() -> None:
+    """Against a slow formula; a class that is no half-space is found where a linear probe cannot."""
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(300, 4))
+    classes = 3 + (features[:, 0] * features[:, 1] > 0).astype(np.int64)
+    probe = DenseNeighbourProbe(DenseNeighbourConfig(neighbours=7)).fit(features, classes)
+    asked = rng.normal(size=(50, 4))
+    found = probe.predict(asked)
+    mean, scale = features.mean(0), features.std(0)
+    for row, answer in zip(asked, found, strict=True):
+        unit = [one / np.linalg.norm(one) for one in (features - mean) / scale]
+        cosine = np.asarray(unit) @ ((row - mean) / scale / np.linalg.norm((row - mean) / scale))
+        votes = {3: 0.0, 4: 0.0}
+        for one in np.argsort(-cosine)[:7]:
+            votes[int(classes[one])] += np.exp(cosine[one] / 0.07)
+        assert answer == max(votes, key=votes.__getitem__)
+    truth = 3 + (asked[:, 0] * asked[:, 1] > 0)
+    linear = DenseLinearProbe(DenseLinearConfig()).fit(features, classes).predict(asked)
+    assert (found == truth).mean() > (linear == truth).mean() + 0.1
 
 
 def test_prototypes_are_class_means_by_direction() -> None:

@@ -226,3 +226,26 @@ def test_occasions_are_no_labels_and_one_pair_of_findings_is_enough() -> None:
     assert findings.target is not None
     assert (findings.target.kind, findings.target.names) == ("multilabel", ("Mass", "No Finding", "Nodule"))
     assert visit.target is None
+
+
+@pytest.mark.parametrize(
+    ("text", "looks"),
+    [("1-Octyne", "text"), ("2-Decene", "text"), ("1-Mar", "date"), ("March-12", "date"), ("3 Sept 2021", "date"),
+     ("1-Octanol", "text"), ("2-Mayonnaise", "text"), ("JUN-4", "date")],
+)  # fmt: skip
+def test_days_are_dates_and_chemicals_are_not(text: str, looks: str) -> None:
+    assert looks_like(text) == looks
+
+
+def test_columns_that_could_call_rows_are_proposed() -> None:
+    columns = {
+        "name": ["1-Octyne", "2-Decene", "water"], "batch_id": ["7", "7", "8"], "compound": ["ab", "cd", "ef"],
+        "limit": [">1", ">2", ">3"], "patient": ["p1", "p2", "p3"],
+    }  # fmt: skip
+    account = Accounting()
+    found = {one.name: one for one in read_labels(columns, id_change="--id-column", account=account)}
+    proposed = {name for name, one in found.items() if one.change.startswith("--id-column")}
+    assert proposed == {"name", "compound"}
+    assert found["name"].reason == "its name says that it identifies rows; no cell comes twice"
+    assert "--id-column name" in "\n".join(account.sentences())
+    assert not any("look like dates" in sentence for sentence in account.sentences())

@@ -5,11 +5,14 @@ from __future__ import annotations
 import unicodedata
 from pathlib import Path
 
+import pytest
+
 from repcore.data.accounting import Accounting
 from repcore.data.catalogue import class_target
 from repcore.data.headers import is_text
 from repcore.data.label_facts import label_facts, label_warnings
-from repcore.data.names import composed, nearly
+from repcore.data.names import alike, composed, nearly
+from repcore.data.scales import other_unit
 from repcore.data.tables import Table
 from repcore.specs import TargetSpec
 
@@ -58,3 +61,27 @@ def test_names_behind_a_comma_in_a_smi_file(tmp_path: Path) -> None:
     (tmp_path / "a.smi").write_text("CCO,m0\nCCN,m1\nCCC,m2\n", encoding="utf-8")
     table = Table(tmp_path / "a.smi", is_data=lambda text: text.startswith("CC"))
     assert table.cells(table.columns[0]) == ["CCO", "CCN", "CCC"]
+
+
+def test_names_that_are_nearly_alike_are_said() -> None:
+    assert alike(["0", "00", "1"]).startswith("'0' and '00' differ in leading zeros")
+    assert alike(["Ab", "ab", "c"]).startswith("'Ab' and 'ab' differ in upper and lower case only (1 such)")
+    assert alike(["a1", "a10", "b"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        (
+            [4.1, 5.2, 3900.0, 6.0],
+            "1 of 4 rows have another extent (r2 3900) than the others (4.1 to 6), about 750 times",
+        ),
+        ([4.1, 5200.0, 3.9, 6000.0], "2 of 4 rows"),
+        ([1.0, 8.0, 60.0, 500.0, 4000.0], ""),  # CAD models of every size
+        ([4.1, 5.2], ""),
+        ([0.0, float("nan"), 3.0], ""),
+    ],
+)
+def test_sizes_in_another_unit(sizes: list[float], said: str) -> None:
+    told = other_unit("extent", [f"r{row}" for row in range(len(sizes))], sizes)
+    assert told.startswith(said) if said else told == ""

@@ -14,6 +14,7 @@ import pytest
 
 from repcore.data import preparation as module
 from repcore.data.preparation import CHECKSUMS, damaged, run_preparation
+from repcore.errors import DataError
 
 READER: Any = SimpleNamespace(fingerprint="data")
 
@@ -71,6 +72,36 @@ def test_a_damaged_cache_is_made_again(
     assert "made again" in told[0]
     assert damaged(folder) == ""
     assert np.fromfile(numbers, np.int64).tolist() == list(range(1000))
+
+
+def test_overwrite_makes_these_data_again_and_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The old ones stay until the new ones are whole, and for good if making them again fails."""
+    monkeypatch.setenv("REPCORE_CACHE", str(tmp_path))
+    squares, told = Squares(), list[str]()
+    folder = prepared(squares, told)
+    other = folder.with_name("0123456789abcdef01234567")
+    other.mkdir()
+    (other / "numbers.bin").write_bytes(b"another data set's")
+
+    def again() -> Any:
+        return run_preparation(squares, READER, lambda done, total: None, told.append, again=True)  # type: ignore[arg-type]
+
+    (folder / "more" / "note.txt").chmod(0o600)
+    first = (folder / "more" / "note.txt").stat().st_ino
+    assert again() == folder
+    assert squares.runs == 2
+    assert (folder / "more" / "note.txt").stat().st_ino != first
+    assert (damaged(folder), told) == ("", [])
+    assert (other / "numbers.bin").read_bytes() == b"another data set's"
+
+    def full(reader: Any, folder: Path, progress: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(squares, "run", full)
+    with pytest.raises(DataError, match="cannot be written"):
+        again()
+    assert damaged(folder) == ""
+    assert sorted(one.name for one in folder.parent.iterdir()) == sorted([folder.name, other.name])
 
 
 def test_what_a_killed_process_had_begun_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -194,3 +194,20 @@ def test_a_table_is_parsed_once_and_again_when_its_content_changes(tmp_path: Pat
     first = _table(tmp_path, TEXT)
     assert Table(tmp_path / "data.csv")._table is first._table
     assert _table(tmp_path, TEXT + "CCCC,7\n").value(len(CELLS), "y") == "7"
+
+
+@pytest.mark.parametrize("sign", [",", ";", "\t"])
+def test_cells_between_single_quotes(sign: str, tmp_path: Path) -> None:
+    rows = [("CCO", "ethanol"), (f"CC{sign}N", "5'-AMP"), ("CCC", "pro\npane"), ("CN", 'an "odd" one'), ("CF", "b")]
+    written = [sign.join("'" + cell.replace("'", "''") + "'" for cell in row) for row in [("smiles", "name"), *rows]]
+    read = _table(tmp_path, "\n".join(written) + "\n")
+    assert read.columns == ["smiles", "name"]
+    assert _rows(read) == rows
+    assert "quotes of data.csv: single" in _said(read)
+
+
+def test_apostrophes_are_no_quotes(tmp_path: Path) -> None:
+    text = "name,y\n" + "".join(f"5'-AMP {row}'s,{row}.5\n" for row in range(6))
+    assert _rows(_table(tmp_path, text))[0] == ("5'-AMP 0's", "0.5")
+    listed = "id;tags\n" + "".join(f"{row};['a','b{row}']\n" for row in range(6))
+    assert _rows(_table(tmp_path, listed))[1] == ("1", "['a','b1']")

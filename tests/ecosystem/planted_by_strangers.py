@@ -381,6 +381,28 @@ def probe_divides_by_the_number_of_rows(patch: pytest.MonkeyPatch) -> None:
     changed_score(patch, lambda f, self, x, y, t, s, seed: (1 // len(s.test), f(self, x, y, t, s, seed))[1])
 
 
+@plant("model-probe-repeatable")
+def questions_with_a_clock(patch: pytest.MonkeyPatch) -> None:
+    wrap(patch, extras.Spread, "score", lambda f, self, net, sets, seed: f(self, net, sets, time.perf_counter_ns()))
+
+
+@plant("model-probe-repeatable")
+def questions_train_the_network(patch: pytest.MonkeyPatch) -> None:
+    wrap(patch, extras.Spread, "score", lambda f, self, net, sets, seed: f(self, net.train(), sets, seed))
+
+
+@plant("model-probe-shows-figures")
+def shows_a_figure_that_is_not_there(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(extras.Spread, "shown", ("spreading",))
+
+
+@plant("model-probe-refuses-by-name")
+def questions_need_a_second_row(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(
+        extras.Spread, "material", lambda self, rows: [one[0].values for one in rows[:1]] + [rows[1][0].values]
+    )
+
+
 # ------------------------------------------------------------------------------------ pictures and sniffers
 
 

@@ -28,7 +28,7 @@ from repcore.testing.plan import KINDS, DueCheck
 from repcore.testing.pytest_plugin import parametrize_checks
 from repcore.testing.report import CheckResult
 from tests.conftest import MakeDistribution
-from tests.ecosystem import planted_after_training  # noqa: F401  its plants add themselves
+from tests.ecosystem import planted_after_training, planted_elements  # noqa: F401  their plants add themselves
 from tests.ecosystem.planted_bugs import PLANTED, Plant
 from tests.ecosystem.planted_by_strangers import TWENTY
 
@@ -36,6 +36,7 @@ PAIRS, EDGES = "tests.toys.toy_pairs._plugin", "tests.toys.toy_edges._plugin"
 ALL_CHECKS = all_checks()
 UNCHECKED = {"system"}  # names others (names-valid) and replays golden data (repcore verify): no behaviour of its own
 CAUGHT_BELOW = {"listing-is-light", "api-version", "sniff-in-range"}  # planted in tests of their own in this file
+CAUGHT_AT_ELEMENTS = {"labelled-item-of-labels", "metric-of-elements"}  # planted in test_element_checks.py
 CAUGHT_IN_DISTRIBUTIONS = {  # planted in test_planted_distributions.py
     "imports-declared",
     "no-side-effects",
@@ -82,7 +83,9 @@ def test_a_planted_bug_is_caught(check: str, bug: Plant, monkeypatch: pytest.Mon
 
 
 def test_every_check_has_a_planted_bug() -> None:
-    elsewhere = CAUGHT_BELOW | CAUGHT_IN_DISTRIBUTIONS | {one.id for one in CAPABILITY_CHECKS.values()}
+    elsewhere = (
+        CAUGHT_BELOW | CAUGHT_IN_DISTRIBUTIONS | CAUGHT_AT_ELEMENTS | {one.id for one in CAPABILITY_CHECKS.values()}
+    )
     assert {one.id for one in ALL_CHECKS} - elsewhere == set(PLANTED) - {"has-recipe-or-example"}
     assert len(PLANTS) >= 20
     assert {one.name for one in due()} >= {f"{one.id}@encoder pairs/set-net" for one in encoder_checks.CHECKS}

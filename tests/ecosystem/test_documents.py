@@ -14,7 +14,8 @@ from tests.conftest import ROOT
 from tests.ecosystem.documents import Reader, blocks, command_lines, unknown_part
 
 TUTORIALS = ROOT / "docs" / "tutorials"
-DOMAIN_PAGES = sorted(path.stem for path in TUTORIALS.glob("*.md") if path.stem not in ("write-a-plugin", "generic"))
+OF_NO_DOMAIN = ("write-a-plugin", "generic", "ema-teacher", "foreign-encoder", "from-python")
+DOMAIN_PAGES = sorted(path.stem for path in TUTORIALS.glob("*.md") if path.stem not in OF_NO_DOMAIN)
 README_PAGES = ["audio", "generic", "graphs", "medical3d", "molecules", "pointcloud"]
 NEEDS = {"generic": "graphs"}  # whose data the page uses
 READMES = sorted((ROOT / "plugins").glob("*/README.md"))
@@ -86,6 +87,42 @@ def test_one_objective_every_domain(reader: Reader, capsys: pytest.CaptureFixtur
     folders = {path.parent.parent for path in reader.folder.glob("runs/*/model/weights.safetensors")}
     runs = {folder.name for folder in folders if not folder.is_symlink()}  # runs/latest is a link to the last one
     assert runs == {f"{domain}-{objective}" for domain in domains for objective in ("pull", "guess")}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_teacher_and_a_queue(reader: Reader, capsys: pytest.CaptureFixture[str]) -> None:
+    if "graphs" not in registry.default().domains():
+        pytest.skip("the plugin graphs is not installed")
+    assert reader.follow(TUTORIALS / "ema-teacher.md") == 11
+    shown = capsys.readouterr().out
+    assert "stopped by Ctrl-C" in shown
+    for check in ("teacher-has-no-grad", "ema-update-value", "queue-moves", "keys-from-the-teacher"):
+        assert re.search(rf"{check}\s+objective graphs/moco\s+passed", shown), check
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_an_encoder_of_another_library(reader: Reader, capsys: pytest.CaptureFixture[str]) -> None:
+    if "medical3d" not in registry.default().domains():
+        pytest.skip("the plugin medical3d is not installed")
+    pytest.importorskip("torchvision", reason="the encoder of the page is torchvision's")
+    assert reader.follow(TUTORIALS / "foreign-encoder.md") == 11
+    shown = capsys.readouterr().out
+    assert "dropped: 4 (classifier.0.* (2), classifier.3.* (2)): classifier of ImageNet" in shown
+    assert "random-init" in shown
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_train_embed_and_probe_from_python(reader: Reader, capsys: pytest.CaptureFixture[str]) -> None:
+    if "molecules" not in registry.default().domains():
+        pytest.skip("the plugin molecules is not installed")
+    assert reader.follow(TUTORIALS / "from-python.md") == 6
+    shown = capsys.readouterr().out
+    assert re.search(r"molecules/\S+ 6 \['soluble'\]", shown)
+    assert "trained" in shown
+    assert (reader.folder / "runs" / "first" / "model" / "weights.safetensors").is_file()
 
 
 @pytest.mark.slow

@@ -99,11 +99,45 @@ def test_inspect_names_what_is_wrong_and_what_it_proposes_runs(
     assert run([*command, "--dry-run", "trainer.steps=1"]) == 0, capsys.readouterr().err
 
 
+@pytest.mark.parametrize("domain", list(PLANTED))
+def test_training_and_vectors_speak_of_the_same_rows_as_inspect(
+    domain: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was planted comes out of `train` and `embed` as it went into the table of `inspect`."""
+    monkeypatch.chdir(tmp_path)
+    build, expected, _ = PLANTED[domain]
+    data = str(build(tmp_path))
+    assert run(["inspect", data, "--domain", domain, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    command = shlex.split(found["next"].removeprefix("repcore ").partition(" (or")[0])
+    small = ["trainer.steps=1", "data.validation_limit=2", "--out", "runs", "--name", "one"]
+    assert run([*command, *small]) == 0, capsys.readouterr().err
+    reader = ["--reader", found["reader"]] if "--reader" not in command else command[command.index("--reader") :][:2]
+    capsys.readouterr()
+    assert run(["embed", "runs/one/model", data, "-o", "vectors.parquet", "--json", *reader]) == 0
+    out, err = capsys.readouterr()
+    record = json.loads(out[out.index("{") :])
+    assert {name: record["status"].get(name, 0) for name in expected} == expected
+    assert "unexpected" not in err
+    if "--reader" not in command:
+        assert record["rows_in"] == found["rows"]
+        assert record["status"] == found["status"]
+
+
 def test_too_little_is_not_sent_to_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path / "a b" / "one.wav")
     assert run(["inspect", str(tmp_path / "a b"), "--domain", "audio", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)["next"]
     assert told.startswith("more data (1 usable row is too few to train on); to embed it: repcore embed MODEL '")
+
+
+def dry_run(domain: str, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What `inspect` proposes for a folder builds and counts its rows."""
+    capsys.readouterr()
+    assert run(["inspect", str(path), "--domain", domain, "--json"]) == 0
+    command = shlex.split(json.loads(capsys.readouterr().out)["next"].removeprefix("repcore ").partition(" (or")[0])
+    assert run([*command, "--dry-run", "trainer.steps=1"]) == 0, capsys.readouterr().err
+    assert "unexpected" not in capsys.readouterr().err
 
 
 def _clip(path: Path) -> None:
@@ -131,7 +165,9 @@ FILES: dict[str, tuple[Callable[[Path], None], str, str]] = {
 
 
 @pytest.mark.parametrize("domain", list(FILES))
-def test_a_class_is_one_however_its_accents_are_stored(domain: str, tmp_path: Path) -> None:
+def test_a_class_is_one_however_its_accents_are_stored(
+    domain: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     make, suffix, label = FILES[domain]
     for folder in ("é", DECOMPOSED, "x"):
         for number in range(4):
@@ -140,6 +176,7 @@ def test_a_class_is_one_however_its_accents_are_stored(domain: str, tmp_path: Pa
     target: Any = next(one for one in reader.targets if one.name == label)
     assert target.names == ("x", "é")
     assert [reader[row].targets[label] for row in range(12)].count(1) == 8
+    dry_run(domain, tmp_path, capsys)
 
 
 def test_labels_are_found_however_names_of_files_are_written(tmp_path: Path) -> None:
@@ -163,19 +200,22 @@ def test_a_table_is_joined_by_names_and_never_by_class_numbers(tmp_path: Path) -
     assert "6 of 6 differ in leading zeros" in str(caught.value)
 
 
-def test_participants_with_one_scan_each_are_joined(tmp_path: Path) -> None:
+def test_participants_with_one_scan_each_are_joined(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = ["participant_id\tage\tsex"]
     for number in range(4):
         place = tmp_path / f"sub-{number:02d}" / "anat" / f"sub-{number:02d}_T1w.nii.gz"
         place.parent.mkdir(parents=True)
-        nibabel.save(nibabel.Nifti1Image(np.ones((18, 18, 18), np.int16) * number, np.eye(4)), place)
+        nibabel.save(
+            nibabel.Nifti1Image(np.arange(5832, dtype=np.int16).reshape(18, 18, 18) + number, np.eye(4)), place
+        )
         rows.append(f"{number:02d}\t{20.5 + number}\t{'MF'[number % 2]}")
     (tmp_path / "participants.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     _, reader = open_data(registry.default(), str(tmp_path), domain="medical3d")
     assert [reader[row].targets["age"] for row in range(4)] == [20.5, 21.5, 22.5, 23.5]
+    dry_run("medical3d", tmp_path, capsys)
 
 
-def test_common_voice_has_labels_groups_and_splits(tmp_path: Path) -> None:
+def test_common_voice_has_labels_groups_and_splits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     head = "client_id\tpath\tsentence\tup_votes\tage\tgender\n"
     for number in range(9):
         write(tmp_path / "clips" / f"cv_{number}.wav", tone(seed=number))
@@ -200,3 +240,4 @@ def test_common_voice_has_labels_groups_and_splits(tmp_path: Path) -> None:
     assert age.names[reader[ids.index("cv_3.wav")].targets["age"]] == "thirties"
     account: Any = reader.account  # type: ignore[attr-defined]
     assert account.fate(tmp_path / "clips" / "cv_8.wav")[0] == "ignored"
+    dry_run("audio", tmp_path, capsys)

@@ -608,3 +608,29 @@ def test_a_reader_s_word_labels_are_numbers_of_the_same_text_elsewhere() -> None
     preprocessor = GraphPreprocessor(GraphPreprocessorConfig())
     preprocessor.fit([graph([6, 8])], [0])  # type: ignore[arg-type]
     assert preprocessor.prepare(graph(["8", "6"]))[0].values.x.tolist() == [[0.0, 1.0], [1.0, 0.0]]
+
+
+def test_graph_ids_that_nearly_agree_are_said(tmp_path: Path) -> None:
+    reader = edges_of(tmp_path, "graph,source,target\n0,a,b\n0,b,c\n00,a,b\nX,a,b\nx,b,c\n")
+    assert [reader.id_of(row) for row in range(len(reader))] == ["0", "00", "X", "x"]
+    told = "\n".join(reader.account.sentences())
+    assert "graph ids are text, and '0' and '00' differ in leading zeros or the way of writing numbers only (2" in told
+
+
+def test_patients_keep_their_graphs_together(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "edges.csv").write_text(
+        "graph,source,target\n" + "".join(f"g{one},a,b\ng{one},b,c\n" for one in range(6)), encoding="utf-8"
+    )
+    table = "graph,patient,y\n" + "".join(f"g{one},P{one // 2},{one % 2}\n" for one in range(6))
+    (tmp_path / "set" / "graphs.csv").write_text(table, encoding="utf-8")
+    reader = edge_list.EdgeListDataset(EdgeListConfig(path=str(tmp_path / "set")))
+    assert [reader[row].group for row in range(6)] == reader.groups == ["P0", "P0", "P1", "P1", "P2", "P2"]
+    assert [target.name for target in reader.targets] == ["y"]
+    assert "3 of them, by its name; kept together in splits" in "\n".join(reader.account.sentences())
+    for one in range(4):
+        place = tmp_path / "files" / f"sub-{one // 2:02d}" / f"run{one % 2}_{one}.graphml"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        nx.write_graphml(nx.cycle_graph(3 + one), place)
+    files = network(tmp_path / "files")
+    assert sorted(str(files[row].group) for row in range(4)) == ["sub-00", "sub-00", "sub-01", "sub-01"]

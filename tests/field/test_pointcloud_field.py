@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from repcore import registry
+from repcore.data.inspection import inspect_reader
 from repcore.data.readers import open_data, recognise
 from repcore.errors import CheckpointError, DataError, ItemError
 from repcore.interfaces import Sample
+from repcore.reporting import LogReporter
 from repcore_pointcloud.configs.scenes import SceneConfig, ScenesConfig
 from repcore_pointcloud.configs.shapes import PointSetConfig, ShapeFilesConfig, ShapeFolderConfig
 from repcore_pointcloud.datasets.scene_folders import SceneFolder
@@ -640,3 +642,27 @@ def test_lines_without_numbers_are_said_beside_dropped_points(tmp_path: Path) ->
     assert item.status == "points_dropped"
     assert "1 of 301 points" in item.reason
     assert "2 of 303 lines are no 3 numbers" in item.reason
+
+
+@pytest.mark.parametrize("head", [b"solid but binary", b"exported"])
+def test_an_stl_file_that_promises_too_much_is_refused_as_that(tmp_path: Path, head: bytes) -> None:
+    path = tmp_path / "a.stl"
+    path.write_bytes(head.ljust(80, b" ") + struct.pack("<I", 4_000_000_000) + bytes(100))
+    with pytest.raises(ItemError, match="promises 4,000,000,000 triangles and holds 2") as caught:
+        read_cloud(path)
+    assert caught.value.status == "corrupt"
+    corners = "".join(f"vertex {one} 0 {1 - one}\n" for one in (0, 1)) + "vertex 0 1 0\n"
+    path.write_text(f"solid a\nfacet normal 0 0 1\nouter loop\n{corners}endloop\nendfacet\nendsolid a\n")
+    assert len(read_cloud(path).points) >= 3
+
+
+def test_one_cloud_in_millimetres_among_others_is_said(tmp_path: Path) -> None:
+    for number in range(4):
+        points = np.random.default_rng(number).uniform(0, 4, (300, 3)) * (1000 if number == 2 else 1)
+        np.savetxt(tmp_path / f"{number}.xyz", points, fmt="%.4f")
+    for name in ("scenes", "shapes-folder"):
+        _, reader = open_data(registry.default(), str(tmp_path), domain="pointcloud", reader=name)
+        warnings = inspect_reader(reader, None, LogReporter()).warnings
+        assert any("1 of 4 rows have another extent (2" in one and "times: another unit" in one for one in warnings), (
+            warnings
+        )

@@ -13,12 +13,14 @@ from repcore.verification.run import Verdict, verify
 
 SYSTEMS = (
     "cmim", "matryoshka-2d", "mlcd", "token-alignment", "gaussian-anomaly", "label-shift", "sparse-codes",
-    "rank-metrics",
+    "rank-metrics", "core-tuning", "hydra", "metrix", "class-gaussian-contrast",
 )  # fmt: skip
 ALTERED = {
     "cmim": "corrected.contrast", "matryoshka-2d": "corrected.kl", "mlcd": "cosine_margin.positive",
     "token-alignment": "corrected.alignment", "gaussian-anomaly": "corrected.total.maha",
     "label-shift": "corrected.p_y_x_d", "sparse-codes": "topk.auxiliary", "rank-metrics": "reference.map",
+    "core-tuning": "corrected.signed.contrastive_loss_positives", "hydra": "corrected.after_gate.similarity",
+    "metrix": "corrected.embed.capped.mixed_loss", "class-gaussian-contrast": "corrected.tau1.loss",
 }  # fmt: skip
 
 

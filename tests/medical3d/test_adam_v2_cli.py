@@ -83,29 +83,61 @@ def test_probing_shows_the_twin_and_the_pixels_beside_the_model(
 
 
 def test_properties_are_written_with_their_constants(trained: Path, films: Path, tmp_path: Path) -> None:
-    words = ["--seeds", "2", "-o", str(tmp_path / "found.json"), "--pictures", str(tmp_path / "drawn")]
-    chosen = ["--property", "part-whole@1", "--property", "localizability@1"]
-    assert run(["medical3d", "properties", str(trained), str(films), *chosen, *words]) == 0
-    found = json.loads((tmp_path / "found.json").read_text())
-    assert (found["images"], found["left_out"]) == (24, 4)
-    assert found["part-whole@1"]["constants"]["protocol"] == "part-whole@1"
-    assert found["localizability@1"]["trained"]["chance"]["mean"] == pytest.approx(1 / 9)
-    assert "random-init" in found["localizability@1"]
-    assert Image.open(tmp_path / "drawn" / "co-segmentation.png").height == 64
+    name = "medical3d/anatomy-properties@1"
+    words = ["--protocol", name, "--seeds", "2", "-o", str(tmp_path / "found.json")]
+    assert run(["probe", str(trained), "--data", str(films), *words]) == 0
+    found = json.loads((tmp_path / "found.json").read_text())["table"]
+    assert (found["rows_used"], found["rows_left_out"]) == (24, 4)
+    assert found["constants"][name]["protocol"] == "anatomy-properties@1"
+    entries = {(one["features"], one["metric"]): one for one in found["entries"]}
+    assert entries["trained", "localizability: chance"]["mean"] == pytest.approx(1 / 9)
+    assert len(entries["random-init", "part-whole: centred cosine"]["values"]) == 2
+    assert {one["metric"] for one in found["comparisons"]} == {
+        one["metric"] for one in found["entries"] if one["primary"]
+    }
+    assert Image.open(tmp_path / "anatomy-properties@1-co-segmentation.png").height == 64
 
 
-def test_an_unknown_property_is_named(trained: Path, films: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["medical3d", "properties", str(trained), str(films), "--property", "part-hole@1"]) == 2
-    assert "part-whole@1" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--protocol", "medical3d/anatomy-property@1"], "anatomy-properties@1"),
+        (["--protocol", "medical3d/anatomy-properties@1", "--label", "finding"], "needs no labels"),
+        (["--protocol", "medical3d/anatomy-properties@1", "--protocol", "knn@1"], "others probe its features"),
+        (["--protocol", "medical3d/anatomy-properties@1", "--split", "declared"], "declares no test part"),
+    ],
+)
+def test_questions_to_a_model_that_cannot_be_asked_are_named(
+    words: list[str], said: str, trained: Path, films: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["probe", str(trained), "--data", str(films), *words]) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
 
 
-def test_few_labelled_films_are_segmented(trained: Path, films: Path, tmp_path: Path) -> None:
-    words = ["--shots", "2,4", "--steps", "3", "--seeds", "1", "-o", str(tmp_path / "dice.json")]
-    assert run(["medical3d", "few-shot", str(trained), str(films), *words]) == 0
-    found = json.loads((tmp_path / "dice.json").read_text())
-    assert set(found["dice"]) == {"pre-trained", "random init"}
-    assert set(found["dice"]["pre-trained"]) == {"2", "4"}
-    assert found["test_images"] == 7
+def test_few_labelled_films_are_probed_and_segmented(trained: Path, films: Path, tmp_path: Path) -> None:
+    given = ["--data", str(films), "--label", "mask"]
+    words = ["--level", "voxel", "--labels", "2,4", "--seeds", "1", "-o", str(tmp_path / "dice")]
+    assert run(["probe", str(trained), *given, *words]) == 0
+    found = json.loads((tmp_path / "dice" / "mask-random-4-labels.json").read_text())["table"]
+    sets = {one["features"] for one in found["entries"]}
+    assert sets >= {"trained", "random-init", "intensities", "place", "intensities-and-place"}
+    assert (tmp_path / "dice" / "mask-random-2-labels.json").is_file()
+    words = ["--task", "segmentation", "--labels", "4", "--out", str(tmp_path), "--name", "few", "--no-twin"]
+    words += ["task.loss_kind=dice", "trainer.epochs=1"]
+    assert run(["medical3d", "finetune", str(trained), *given, *words]) == 0
+    record = json.loads((tmp_path / "few" / "finetune.json").read_text())
+    assert record["parts"][0]["rows"]["train"] == 4
+    assert set(record["parts"][0]["test"]) >= {"dice", "miou"}
+    pictures = [json.loads(line) for line in (tmp_path / "few" / "pictures.jsonl").read_text().splitlines()]
+    assert len(pictures) == record["parts"][0]["rows"]["test"]
+    assert all("from the left: the image, labelled, predicted" in one["alt"] for one in pictures)
+    assert run(["report", str(tmp_path / "few")]) == 0
+    assert "Test items with their labels and with what was predicted" in (tmp_path / "few" / "report.html").read_text()
+    assert run(["predict", str(tmp_path / "few"), str(films / "images"), "-o", str(tmp_path / "masks")]) == 0
+    name = next(path.stem for path in sorted((films / "masks").iterdir()))
+    drawn = np.asarray(Image.open(tmp_path / "masks" / f"{name}.png"))
+    assert drawn.shape == np.asarray(Image.open(films / "masks" / f"{name}.png")).shape
+    assert set(np.unique(drawn)) <= set(range(5))
 
 
 def test_fine_tuning_with_the_published_augmentation(trained: Path, films: Path, tmp_path: Path) -> None:

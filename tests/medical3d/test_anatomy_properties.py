@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from repcore.errors import ConfigError, DataError, RegistryError
-from repcore.interfaces import Batch
+from repcore.errors import ConfigError, DataError
+from repcore.interfaces import Batch, Item, Sample
 from repcore.specs import TargetSpec
 from repcore_medical3d.configs.adam_v2 import ConvNextConfig
-from repcore_medical3d.configs.anatomy_tasks import FewShotConfig, RadiographTaskConfig
+from repcore_medical3d.configs.anatomy_tasks import RadiographTaskConfig
+from repcore_medical3d.configs.images import ImageConfig
 from repcore_medical3d.configs.properties import PropertiesConfig
+from repcore_medical3d.configs.segmentation import SegmentationTaskConfig
 from repcore_medical3d.encoders.anatomy import AnatomyEncoder
 from repcore_medical3d.encoders.convnext import ConvNextEncoder
+from repcore_medical3d.formats.images import Radiograph
+from repcore_medical3d.preprocessors.images import ImagePreprocessor
 from repcore_medical3d.probes.patches import centred_cosine, grid_boxes, random_boxes, stacked_images
-from repcore_medical3d.probes.properties import PROPERTIES, constants, property_named
+from repcore_medical3d.probes.properties import PROPERTIES, AnatomyProperties, part_whole
 from repcore_medical3d.rendering.dense import co_segmentation, matching
-from repcore_medical3d.tasks.few_shot_segmentation import (
-    LabelledImages,
-    UDecoder,
-    augmented,
-    dice_loss,
-    dice_scores,
-    few_shot_table,
-    shots_of,
-)
 from repcore_medical3d.tasks.radiograph_labels import RadiographClassTask, RadiographLabelsTask, ten_crops
+from repcore_medical3d.tasks.segmentation import Segmentation, foreground_dice
+from repcore_medical3d.views.labelled_items import labelled_image
 
 CONFIG = PropertiesConfig(patches=3)
 
@@ -67,7 +64,7 @@ def people(count: int = 12, edge: int = 64, axes: int = 2, noise: float = 0.0) -
 @pytest.mark.parametrize("axes", [2, 3])
 def test_an_encoder_that_knows_places_finds_them(axes: int) -> None:
     images = people(axes=axes, edge=64 if axes == 2 else 24, count=12 if axes == 2 else 4)
-    found = PROPERTIES["localizability@1"](linear(axes), images, CONFIG, 0)
+    found = PROPERTIES["localizability"](linear(axes), images, CONFIG, 0)
     if axes == 2:
         assert found["nearest-place accuracy"] == 1.0
         assert found["nmi"] > 0.9
@@ -83,7 +80,7 @@ def test_an_encoder_of_one_vector_is_at_chance() -> None:
             )
 
     encoder = AnatomyEncoder(ConvNextConfig(input_channels=4, input_size=16), Constant())
-    found = PROPERTIES["part-whole@1"](encoder, people(40), replace(CONFIG, patches=2), 0)
+    found = PROPERTIES["part-whole"](encoder, people(40), replace(CONFIG, patches=2), 0)
     assert found["cosine"] > 0.999  # why the raw cosine alone says nothing
     assert found["mismatched cosine"] > 0.999
     assert abs(found["centred cosine"]) < 0.25  # 80 pairs in 4 dimensions
@@ -91,11 +88,11 @@ def test_an_encoder_of_one_vector_is_at_chance() -> None:
 
 def test_a_linear_encoder_composes_and_lies_on_lines() -> None:
     images = people(noise=0.5)
-    parts = PROPERTIES["part-whole@1"](linear(), images, CONFIG, 0)
+    parts = PROPERTIES["part-whole"](linear(), images, CONFIG, 0)
     assert parts["centred cosine"] > 0.99
     assert parts["own whole is nearest"] > 0.9
     assert abs(parts["mismatched centred cosine"]) < 0.1
-    for name, shares in (("interpolation@1", CONFIG.mix_shares), ("extrapolation@1", CONFIG.reach_shares)):
+    for name, shares in (("interpolation", CONFIG.mix_shares), ("extrapolation", CONFIG.reach_shares)):
         found = PROPERTIES[name](linear(), images, CONFIG, 0)
         for share in shares:
             assert found[f"cosine at {share:g}"] > 0.999, name
@@ -121,11 +118,20 @@ def test_co_segmentation_draws_the_same_groups_in_all_images() -> None:
         co_segmentation(linear(3), people(2, 16, 3), CONFIG, 0)
 
 
-def test_names_carry_versions_and_constants() -> None:
-    with pytest.raises(RegistryError, match="part-whole@1"):
-        property_named("part-whole")
-    assert constants("matching@1", CONFIG)["protocol"] == "matching@1"
-    assert constants("matching@1", CONFIG)["patches"] == 3
+def test_the_protocol_carries_its_version_constants_and_all_figures() -> None:
+    probe = AnatomyProperties(CONFIG)
+    assert probe.constants()["protocol"] == "anatomy-properties@1"
+    assert probe.constants()["patches"] == 3
+    images = people(4, noise=0.3)
+    material = probe.material([[Item(one)] for one in images])
+    assert torch.equal(material, images)
+    found = probe.score(linear(), material, 0)
+    assert set(probe.shown) | set(probe.lower_is_better) <= set(found)
+    assert found["part-whole: centred cosine"] == part_whole(linear(), images, CONFIG, 0)["centred cosine"]
+    with pytest.raises(DataError, match="1 image"):
+        probe.score(linear(), material[:1], 0)
+    with pytest.raises(ConfigError, match="Linear; properties need"):
+        probe.score(nn.Linear(2, 2), material, 0)
 
 
 def test_patches_stay_inside_and_places_differ() -> None:
@@ -155,8 +161,8 @@ def small_encoder(axes: int = 2) -> ConvNextEncoder:
     )
 
 
-def squares(count: int, axes: int = 2) -> LabelledImages:
-    """A bright box on a dark ground."""
+def squares(count: int, axes: int = 2) -> tuple[Tensor, Tensor]:
+    """A bright box on a dark ground, and where it is."""
     generator = torch.Generator().manual_seed(count)
     images = 0.1 * torch.rand(count, 1, *[16] * axes, generator=generator)
     labels = torch.zeros(count, *[16] * axes, dtype=torch.long)
@@ -165,7 +171,17 @@ def squares(count: int, axes: int = 2) -> LabelledImages:
         box = (number, *[slice(first, first + 8)] * axes)
         labels[box] = 1
         images[:, 0][box] += 0.7
-    return LabelledImages(images, labels, 2)
+    return images, labels
+
+
+def segmentation(encoder: ConvNextEncoder, classes: int, **settings: Any) -> Segmentation:
+    target = TargetSpec("mask", "class", level="voxel", names=tuple(map(str, range(classes))))
+    config = SegmentationTaskConfig(tokens="map", width=encoder.dim, decoder_width=8, **settings)
+    return Segmentation(config, encoder, target)
+
+
+def batch_of(images: Tensor) -> Batch:
+    return Batch(inputs={"image" if images.ndim == 4 else "volume": images}, size=len(images))
 
 
 def test_dice_loss_is_the_formula() -> None:
@@ -175,55 +191,61 @@ def test_dice_loss_is_the_formula() -> None:
     for one in (1, 2):
         p, t = scores.softmax(1)[:, one].reshape(-1), (labels == one).float().reshape(-1)
         total += float((2 * (p * t).sum() + 1) / (p.sum() + t.sum() + 1)) / 2
-    assert float(dice_loss(scores, labels)) == pytest.approx(1 - total, rel=1e-5)
-    perfect = 50 * torch.nn.functional.one_hot(labels, 3).movedim(-1, 1).float()
-    assert float(dice_loss(perfect, labels)) < 0.01
+    flat = scores.flatten(2).movedim(1, 2).reshape(-1, 3)
+    assert float(foreground_dice(flat, labels.reshape(-1))) == pytest.approx(1 - total, rel=1e-5)
+    task = segmentation(small_encoder(), 3, loss_kind="dice")
+    missing = labels.float().reshape(-1)
+    missing[::7] = float("nan")
+    known = ~missing.isnan()
+    assert torch.equal(task.loss(flat, missing), foreground_dice(flat[known], labels.reshape(-1)[known]))
+    perfect = 50 * torch.nn.functional.one_hot(labels.reshape(-1), 3).float()
+    assert float(foreground_dice(perfect, labels.reshape(-1))) < 0.01
 
 
 @pytest.mark.parametrize("axes", [2, 3])
 def test_the_decoder_gives_scores_at_full_size(axes: int) -> None:
-    model = UDecoder(small_encoder(axes), 3, 8)
-    assert model(torch.rand(2, 1, *[20] * axes)).shape == (2, 3, *[20] * axes)
+    model = segmentation(small_encoder(axes), 3)
+    images = torch.rand(2, 1, *[20] * axes)
+    scores = model(batch_of(images))
+    assert scores.shape == (2 * 20**axes, 3)
+    with torch.no_grad():  # image after image, in the order of their pixels
+        second = model(batch_of(images[1:]))
+    assert torch.allclose(scores[20**axes :], second, atol=1e-5)
 
 
 def test_few_labelled_images_are_enough_for_squares() -> None:
-    config = FewShotConfig(shots=(2, 4), steps=40, lr=5e-3, width=8, crop_chance=0.0)
-    encoder = small_encoder()
-    before = {name: one.clone() for name, one in encoder.state_dict().items()}
-    said: list[tuple[int, int, str]] = []
-    found = few_shot_table({"start": [encoder]}, squares(6), squares(5), config, lambda *words: said.append(words))
-    assert set(found["start"]) == {2, 4}
-    assert [one[:2] for one in said] == [(1, 2), (2, 2)]
-    assert said[1][2] == f"start, 4 labelled, seed 0: Dice {found['start'][4][0]:.3f}"
-    assert found["start"][4][0] > 0.8
-    assert all(torch.equal(one, before[name]) for name, one in encoder.state_dict().items())
-    with pytest.raises(DataError, match="9 labelled images are wanted, there are 6"):
-        few_shot_table({"start": [encoder]}, squares(6), squares(5), replace(config, shots=(9,)))
+    torch.manual_seed(0)
+    model = segmentation(small_encoder(), 2, loss_kind="dice").train()
+    optimiser = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    images, labels = squares(4)
+    for _ in range(40):
+        optimiser.zero_grad()
+        model.loss(model(batch_of(images)), labels.float()).backward()
+        optimiser.step()
+    images, labels = squares(5)
+    with torch.no_grad():
+        found = model.eval()(batch_of(images)).argmax(1) == 1
+    truth = labels.reshape(-1) == 1
+    assert float(2 * (found & truth).sum() / (found.sum() + truth.sum())) > 0.8
 
 
-def test_smaller_choices_are_part_of_larger_ones() -> None:
-    assert set(shots_of(30, 3, 1)) < set(shots_of(30, 12, 1))
-    assert set(shots_of(30, 3, 1)) != set(shots_of(30, 3, 2))
-
-
-def test_images_and_labels_are_cropped_alike() -> None:
-    data = squares(3)
-    always = FewShotConfig(crop_chance=1.0, jitter_chance=0.0)
-    images, labels = augmented(data.images, data.labels, always, torch.Generator().manual_seed(0))
-    assert images.shape == data.images.shape
-    assert float(((images[:, 0] > 0.4) == (labels == 1)).float().mean()) > 0.9  # borders are interpolated
-    assert (labels != data.labels).any()
-
-
-def test_dice_of_a_class_that_is_nowhere_is_unknown() -> None:
-    class Fixed(UDecoder):
-        def forward(self, images: Tensor) -> Tensor:
-            return torch.nn.functional.one_hot(torch.zeros(len(images), 16, 16).long(), 3).movedim(-1, 1).float()
-
-    data = squares(2)
-    found = dice_scores(Fixed(small_encoder(), 3, 4), replace(data, classes=3))
-    assert found[0] == 0.0
-    assert math.isnan(found[1])
+def test_images_and_labels_are_changed_alike() -> None:
+    """Every item keeps its bright box where its labels say; some are cut, intensities of some change."""
+    images, labels = squares(1)
+    pixels, mask = (images[0, 0] * 255).numpy().astype(np.uint8), labels[0].numpy().astype(np.uint8)
+    preprocessor = ImagePreprocessor(ImageConfig(edge=16, smallest_edge=8))
+    sample = Sample("one", Radiograph(pixels, mask), {"mask": mask.astype(np.float32)})
+    (whole,) = preprocessor.prepare(sample)
+    rng = np.random.default_rng(0)
+    drawn = [labelled_image(preprocessor, sample, rng) for _ in range(40)]
+    for one in drawn:
+        assert one.values.shape == whole.values.shape
+        bright = one.values[0] > one.values[0].mean()
+        assert float((bright == torch.from_numpy(one.targets["mask"] == 1)).float().mean()) > 0.85  # borders
+    is_cut = [not np.array_equal(one.targets["mask"], whole.targets["mask"]) for one in drawn]
+    assert 2 <= sum(is_cut) <= 20
+    uncut = [one for one, was in zip(drawn, is_cut, strict=True) if not was]
+    assert 2 <= sum(not torch.allclose(one.values, whole.values, atol=1e-4) for one in uncut) <= len(uncut) // 2
 
 
 def test_ten_crops_are_the_corners_the_centre_and_their_mirrors() -> None:

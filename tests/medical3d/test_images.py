@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -170,13 +171,39 @@ def test_masks_lie_on_their_images(aspect: Any) -> None:
     pixels = np.zeros((60, 90), np.uint8)
     pixels[10:40, 30:70] = 255
     made = ImagePreprocessor(ImageConfig(edge=48, aspect=aspect))
-    one = sample(pixels, mask=(pixels > 0).astype(np.uint8) * 2)
-    mask = made.mask(one)
+    labels = (pixels > 0).astype(np.uint8) * 2
+    one = dataclasses.replace(sample(pixels), targets={"mask": labels, "finding": 1})
     (item,) = made.prepare(one)
-    assert set(mask.unique().tolist()) == {0, 2}
-    assert float(((item.values[0] > 0.5) == (mask == 2)).float().mean()) > 0.98
-    with pytest.raises(DataError, match="no label image"):
-        made.mask(sample(pixels))
+    mask = item.targets["mask"]
+    assert set(np.unique(mask[np.isfinite(mask)])) == {0, 2}
+    assert np.isnan(mask).any() == (aspect == "pad")  # beyond the image nothing is known
+    assert ((item.values[0].numpy() > 0.5) == (mask == 2)).mean() > 0.98
+    assert set(item.targets) == {"mask"}
+    assert not made.prepare(sample(pixels))[0].targets
+    with pytest.raises(ItemError, match="labels 'mask' have shape"):
+        made.prepare(dataclasses.replace(one, targets={"mask": labels[:9]}))
+    shares = np.nan_to_num(np.stack([mask == 0, mask == 2], -1).astype(np.float32)).reshape(-1, 2)
+    found = made.restore(one, [item], [shares], "voxel")
+    assert found.shape == (60, 90, 2)
+    shown = np.isfinite(found[..., 0])
+    assert shown.mean() == (60 / 90 if aspect == "crop" else 1.0)  # what is cut off has no answer
+    assert ((found[..., 1] > 0.5) == (labels == 2))[shown].mean() > 0.97
+    with pytest.raises(ItemError, match="an image has pixels"):
+        made.restore(one, [item], [shares], "point")
+
+
+def test_outputs_of_the_grid_lie_where_their_pixels_are() -> None:
+    """Every place of the grid answers with its own place: each pixel gets its place in the grid back."""
+    made = ImagePreprocessor(ImageConfig(edge=32, aspect="pad"))
+    one = sample(ramp(50, 90))
+    (item,) = made.prepare(one)
+    places = np.stack(np.meshgrid(np.arange(32), np.arange(32), indexing="ij"), -1).reshape(-1, 2).astype(np.float32)
+    found = made.restore(one, [item], [places], "voxel")
+    for axis, size in enumerate((50, 90)):
+        wanted = (np.arange(size) + 0.5 - item.meta["first"][axis]) * item.meta["scale"][axis] - 0.5
+        np.testing.assert_allclose(np.moveaxis(found[..., axis], axis, 0)[:, 7], wanted.clip(0, 31), atol=1e-4)
+    with pytest.raises(PluginError, match="7 outputs for a grid of 32 x 32"):
+        made.restore(one, [item], [places[:7]], "voxel")
 
 
 @pytest.mark.parametrize(

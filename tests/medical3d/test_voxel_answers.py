@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import weakref
 from pathlib import Path
@@ -10,6 +12,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from repcore.cli.main import run
@@ -28,6 +31,8 @@ from repcore_medical3d.formats.nifti import write_nifti
 from repcore_medical3d.formats.volumes import Volume
 from repcore_medical3d.preprocessors import volume_slabs
 from repcore_medical3d.preprocessors.volumes import VolumePreprocessor
+from repcore_medical3d.rendering.volumes import overlay
+from repcore_medical3d.views.labelled_items import labelled_cube
 from repcore_medical3d.writers.voxel_answers import write_mask, write_values
 
 STORED = ("RAS", "LPS", "ASL", "PIR")
@@ -218,6 +223,37 @@ def test_a_drawn_cube_is_one_of_those_that_are_prepared() -> None:
         np.testing.assert_array_equal(one.targets["segmentation"], same.targets["segmentation"])
 
 
+@pytest.mark.parametrize("as_array", [False, True])
+def test_a_training_cube_holds_its_own_labels_and_every_second_one_a_labelled_place(as_array: bool) -> None:
+    """Labels lie on the intensities, also where they are an array of the scan, as in fine-tuning; NaN = none."""
+    values, ids, affine = scan()
+    far = np.zeros((60, 60, 60), np.float32)
+    labels = np.zeros(far.shape, np.float32)
+    far[: SHAPE[0], : SHAPE[1], : SHAPE[2]], labels[: SHAPE[0], : SHAPE[1], : SHAPE[2]] = values, ids
+    labels[55:] = np.nan
+    stored, own = turned(far, affine, "LPS")
+    mask, _ = turned(labels, affine, "LPS")
+    given = mask if as_array else Volume(np.nan_to_num(mask, nan=-1.0), own)
+    sample = Sample("one", Volume(stored, own), {"segmentation": given})
+    config = VolumeConfig(crop_edge=12, spacing="native", intensity="percentile", percentiles=(0, 100))
+    preprocessor, rng = VolumePreprocessor(config), np.random.default_rng(0)
+    labelled, unknown = 0, 0
+    for _ in range(60):
+        item = labelled_cube(preprocessor, sample, rng)
+        own_labels = item.targets["segmentation"]
+        assert own_labels.shape == item.values.shape[1:] == (12, 12, 12)
+        assert set(np.unique(own_labels)) <= {-1, *IDS}
+        inside = item.values[0].numpy()
+        scale = far.max() - far.min()
+        for number, level in ((205, 500.0), (420, 1000.0)):
+            found = inside[own_labels == number]
+            assert found.size == 0 or abs(found.mean() - (level - far.min()) / scale) < 0.05
+        labelled += bool((own_labels > 0).any())
+        unknown += bool((own_labels == -1).any())
+    assert 25 <= labelled <= 50  # anywhere in the scan about one cube in six would
+    assert 3 <= unknown <= 30
+
+
 def test_each_voxel_has_the_token_whose_centre_is_nearest() -> None:
     torch.manual_seed(0)
     config = NnFormerConfig(crop_edge=16, width=8, heads=(1, 2, 2, 4), windows=(4, 2, 2, 1), drop_path=0.0)
@@ -231,6 +267,27 @@ def test_each_voxel_has_the_token_whose_centre_is_nearest() -> None:
         own = tokens.source[item * 16**3 : (item + 1) * 16**3] - item * tokens.values.shape[1]
         assert torch.equal(tokens.position[item][own].sub(places).abs(), torch.full((16**3, 3), 0.5))
     assert voxel_tokens((1, 1, 1, 2), 3, volume).tolist() == [0, 0, 0, 1, 1, 1] * 9
+
+
+def test_stages_stand_side_by_side_at_the_finest_tokens() -> None:
+    torch.manual_seed(0)
+    config = NnFormerConfig(crop_edge=16, width=8, heads=(1, 2, 2, 4), windows=(4, 2, 2, 1), drop_path=0.0)
+    encoder, batch = NnFormer(config).eval(), Batch(inputs={"volume": torch.rand(2, 1, 16, 16, 16)}, size=2)
+    with torch.no_grad():
+        tokens, read = encoder(batch).tokens, encoder.read("all", batch)
+    assert read.values.shape == (2, 8**3, 8 + 16 + 32 + 64)
+    assert torch.equal(read.values[..., :8], tokens["stage0"].values)
+    assert read.source is not None
+    assert torch.equal(read.source, tokens["stage0"].source)
+    first = 8
+    for name in ("stage1", "stage2", "stage3"):
+        coarse = tokens[name]
+        width = coarse.values.shape[-1]
+        assert coarse.position is not None
+        assert read.position is not None
+        nearest = torch.cdist(read.position[0], coarse.position[0]).argmin(1)
+        assert torch.equal(read.values[..., first : first + width], coarse.values[:, nearest])
+        first += width
 
 
 def test_features_are_written_as_they_are(tmp_path: Path) -> None:
@@ -279,7 +336,7 @@ def test_a_segmenter_is_fine_tuned_and_writes_masks_with_the_ids_of_its_labels(
     told(
         "medical3d", "finetune", model / "run", "--data", model / "data", "--label", "segmentation", "--out", tmp_path,
         "--name", "f", "--no-twin", "--device", "cpu", "trainer.epochs=12", "data.batch_size=2", "optimiser.lr=0.01",
-        "task.class_weights=balanced",
+        "task.class_weights=balanced", "finetune.draw=whole",
     )  # fmt: skip
     given = ("predict", tmp_path / "f", model / "data", "-o", tmp_path / "masks", "--json")
     capsys.readouterr()
@@ -294,6 +351,14 @@ def test_a_segmenter_is_fine_tuned_and_writes_masks_with_the_ids_of_its_labels(
     assert scores["scores"]["miou"] > 0.45  # 0.31 for the background everywhere; these 36 steps give 0.56
 
 
+def test_tokens_are_chosen_by_name(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["embed", str(model / "run"), str(model / "data" / "images"), "-o", str(tmp_path / "f"), "--level", "voxel"]
+    assert run([*given, "--tokens", "al"]) == 2
+    assert "stage0, all" in " ".join(capsys.readouterr().err.split())
+    assert run([*given, "--tokens", "all"]) == 0
+    assert np.load(tmp_path / "f" / "p0.npz")["outputs"].shape == (*SHAPE, 8 + 16 + 32 + 64)
+
+
 def test_features_of_voxels_lie_on_the_scans_grid(model: Path, tmp_path: Path) -> None:
     told("embed", model / "run", model / "data" / "images", "-o", tmp_path / "f", "--level", "voxel")
     found = {}
@@ -303,3 +368,20 @@ def test_features_of_voxels_lie_on_the_scans_grid(model: Path, tmp_path: Path) -
         assert outputs.shape == (*own.shape, 8)
         found[name] = np.asarray(nibabel.as_closest_canonical(nibabel.Nifti1Image(outputs, own.affine)).dataobj)
     np.testing.assert_allclose(found["PIR"], found["RAS"], atol=1e-5)
+
+
+def test_labels_and_predictions_are_drawn_over_the_same_slices() -> None:
+    values, ids, affine = scan()
+    stored, own = turned(values, affine, "PIR")
+    mask, _ = turned(ids, affine, "PIR")
+    sample = Sample("one", Volume(stored, own))
+    wrong = np.full(mask.shape, -1)
+    found = overlay(sample, {"labelled": mask, "predicted": wrong})
+    assert "from above: the scan, labelled, predicted" in found.alt
+    png = base64.b64decode(found.html.partition("base64,")[2].partition('"')[0])
+    pixels = np.asarray(Image.open(io.BytesIO(png))).astype(int)
+    plain, labelled, predicted = np.split(pixels, 3)
+    np.testing.assert_array_equal(plain, predicted)  # nothing predicted: nothing tinted
+    tinted = (plain != labelled).any(-1)
+    assert 0.05 < tinted.mean() < 0.6
+    assert np.ptp(labelled[tinted], axis=-1).mean() > 30  # in colour, on grey

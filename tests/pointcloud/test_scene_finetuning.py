@@ -16,9 +16,10 @@ from repcore.interfaces import Progress, Tokens
 from repcore_pointcloud.configs.scenes import RoomsConfig
 from repcore_pointcloud.datasets.scene_rooms import Rooms
 from repcore_pointcloud.encoders.sparse_unet import SparseUNet
+from repcore_pointcloud.encoders.stage_readout import carried_up
 from repcore_pointcloud.examples import scenes as scenes_examples
 from repcore_pointcloud.objectives.fac import Fac
-from repcore_pointcloud.probes.scene_features import carried_up, voxel_features
+from repcore_pointcloud.probes.scene_features import voxel_features
 
 
 def test_coarse_values_reach_the_voxels_inside() -> None:
@@ -46,6 +47,10 @@ def test_stages_stand_side_by_side() -> None:
         torch.cat([batch.inputs["coordinates"][:, :1], batch.inputs["coordinates"][:, 1:] // 2], 1), dim=0
     )
     assert len(np.unique(decoder[:, :14], axis=0)) <= len(parents)
+    read = encoder.read("all", batch)
+    assert torch.equal(read.values, torch.from_numpy(every))
+    assert read.owner is not None  # so that the core's verbs bring them back to points
+    assert torch.equal(read.owner, encoder(batch).tokens["voxel"].owner)
     with pytest.raises(ConfigError, match="no stages"):
         voxel_features(torch.nn.Linear(2, 2), batch, "all")
 

@@ -8,17 +8,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from repcore.api.estimators import fit
+    from repcore.api.labelled import finetune, probe
+    from repcore.api.published import import_checkpoint
+    from repcore.api.runs import Run, train
     from repcore.embedding.model import Model, load
     from repcore.errors import RepcoreError
     from repcore.hooks import hookimpl
 
-__all__ = ["Model", "RepcoreError", "__version__", "hookimpl", "load"]
+__all__ = [
+    "Model", "RepcoreError", "Run", "__version__", "finetune", "fit", "hookimpl", "import_checkpoint", "load", "probe",
+    "train",
+]  # fmt: skip
 
 _HOMES = {
     "Model": "repcore.embedding.model",
     "RepcoreError": "repcore.errors",
+    "Run": "repcore.api.runs",
+    "finetune": "repcore.api.labelled",
+    "fit": "repcore.api.estimators",
     "hookimpl": "repcore.hooks",
+    "import_checkpoint": "repcore.api.published",
     "load": "repcore.embedding.model",
+    "probe": "repcore.api.labelled",
+    "train": "repcore.api.runs",
 }
 
 

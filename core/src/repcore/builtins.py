@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from repcore.hooks import API_VERSION, hookimpl
-from repcore.specs import DenseWriterSpec, PluginInfo, ProbeSpec, TargetLevel, TaskSpec, WriterSpec
+from repcore.specs import DatasetSpec, DenseWriterSpec, PluginInfo, ProbeSpec, TargetLevel, TaskSpec, WriterSpec
 
 PROBES = "repcore.evaluation.probes"
 TASKS = "repcore.evaluation.tasks"
@@ -14,6 +14,18 @@ DENSE_LEVELS: tuple[TargetLevel, ...] = ("point", "voxel", "token", "node", "edg
 @hookimpl
 def repcore_plugin_info() -> PluginInfo:
     return PluginInfo(title="Core", domain="core", api_version=API_VERSION, summary="Probes, tasks and writers")
+
+
+@hookimpl
+def repcore_datasets() -> list[DatasetSpec]:
+    return [
+        DatasetSpec(
+            name="memory",
+            summary="Data given from Python",
+            target="repcore.data.memory:not_on_disk",
+            config="repcore.data.memory:MemoryConfig",
+        )
+    ]
 
 
 @hookimpl
@@ -73,6 +85,13 @@ def repcore_probes() -> list[ProbeSpec]:
             summary="The same, intercepts set to how often each class occurs",
             target=f"{PROBES}.dense:DenseFrequencyProbe",
             config=f"{PROBES}.dense:DenseLinearConfig",
+            target_kinds=("class",),
+        ),
+        ProbeSpec(
+            name="dense-knn@1",
+            summary="Nearest of 600 elements a class by cosine, weighted",
+            target=f"{PROBES}.dense:DenseNeighbourProbe",
+            config=f"{PROBES}.dense:DenseNeighbourConfig",
             target_kinds=("class",),
         ),
         ProbeSpec(

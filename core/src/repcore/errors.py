@@ -21,7 +21,7 @@ Each class also inherits the built-in that ordinary handlers expect.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 class RepcoreError(Exception):
@@ -130,3 +130,12 @@ def require_known(given: Iterable[str], known: Iterable[str], what: str, *, hint
             known=", ".join(sorted(names)) or "none",
             hint=hint,
         )
+
+
+def errors_behind(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those that it was raised from or during; each once, for a chain may end in a circle."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Protocol
 
 BASELINE = "_baseline"  # a metric NAME_baseline is the baseline of NAME (for example a unigram predictor)
@@ -39,6 +42,56 @@ class LogReporter:
 
     def progress(self, label: str, done: int, total: int, detail: str = "") -> None:
         return None
+
+
+class PrintedReporter:
+    """Messages on standard error, progress at most every few seconds: what calls from Python show when asked to."""
+
+    EVERY = 5.0  # seconds
+
+    def __init__(self) -> None:
+        self._last = 0.0
+
+    def _say(self, text: str) -> None:
+        sys.stderr.write(text + "\n")
+
+    def info(self, text: str) -> None:
+        self._say(text)
+
+    def warn(self, text: str) -> None:
+        self._say(f"warning: {text}")
+
+    def progress(self, label: str, done: int, total: int, detail: str = "") -> None:
+        now = time.monotonic()
+        if done >= total or now - self._last >= self.EVERY:
+            self._last = now
+            self._say(f"{label} {done:,}/{total:,}  {detail}".rstrip())
+
+
+@contextmanager
+def counting(label: str, total: int, progress: bool | Callable[[int, int], None]) -> Iterator[Callable[[int], None]]:
+    """Tell how far a long call from Python is: yields a function that is told how many rows more are done.
+
+    Args:
+        progress: True = a bar on standard error; a function is called with (done, total); False = nothing.
+    """
+    if progress is True:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        with Progress(console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(label, total=total)
+            yield lambda rows: bar.advance(task, rows)
+        return
+    done = 0
+
+    def add(rows: int) -> None:
+        nonlocal done
+        done += rows
+        if callable(progress):
+            progress(done, total)
+
+    yield add
 
 
 def figures_in_words(values: Mapping[str, float]) -> str:

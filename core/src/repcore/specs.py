@@ -86,6 +86,7 @@ class TargetSpec:
         names: class names, or task names of a multilabel target.
         unit: of a regression target.
         ignore: integer label that means "not labelled", for dense targets.
+        ids: the stored number of each name, where those of dense labels are not 0 to K-1 (0, 205, 420).
     """
 
     name: str
@@ -94,6 +95,12 @@ class TargetSpec:
     names: tuple[str, ...] = ()
     unit: str = ""
     ignore: int | None = None
+    ids: tuple[int, ...] = ()
+
+    def name_of(self, number: int) -> str:
+        """Name of a class by its stored number, which is its name where it has none."""
+        place = number if not self.ids else self.ids.index(number) if number in self.ids else -1
+        return self.names[place] if 0 <= place < len(self.names) else str(number)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +185,9 @@ class ObjectiveSpec(Spec):
         views: registered views the objective expects by default, or a role (``pair``, ``weak-strong``) that stands
             for the views which the run's domain registers for it; empty for plain batches.
         reads_inputs: whether it reads ``Batch.inputs``, the untouched item, beside its views; False saves preparing it.
-        labels: whether it sees labels: ``none``, ``optional`` or ``required``.
+        labels: whether it sees labels: ``none``, ``optional`` or ``required``; with labels it is a method of
+            ``finetune --method NAME``.
+        sampler: order of rows it asks for where labels are known: ``balanced``, ``pairs``, ``mixed``; empty = uniform.
         decay_rule: function ``(name, parameter) -> bool`` that says which parameters get weight decay; by default
             those with two or more dimensions that are not embeddings of positions or tokens added by name.
         unused_parameters_ok: name patterns of parameters that may get no gradient.
@@ -192,6 +201,7 @@ class ObjectiveSpec(Spec):
     views: str = ""
     reads_inputs: bool = True
     labels: Labels = "none"
+    sampler: Literal["", "uniform", "balanced", "pairs", "mixed"] = ""
     decay_rule: str = _target("")
     unused_parameters_ok: tuple[str, ...] = ()
     paper: str = ""
@@ -215,6 +225,8 @@ class DatasetSpec(Spec):
             drawn on it (atoms, frames, points, nodes, places of an image). ``heat`` is float (T,), any scale,
             ``position`` (T, P) what the encoder says of its tokens' places, or None; raises ``ItemError`` for tokens
             that it cannot place, which are then shown as a strip below the picture.
+        overlay: ``fn(sample, labellings: Mapping[str, int array]) -> Picture``: the sample once for each labelling of
+            its elements, by its name, all seen alike; labels in the data's own numbers over its elements, -1 = none.
         embedded: True when it needs no files (generated, or inside a dependency).
         example: function returning a config that opens a few rows, so that checks can read them; files it needs lie in
             the package.
@@ -228,6 +240,7 @@ class DatasetSpec(Spec):
     sniff: str = _target("")
     render: str = _target("")
     render_heat: str = _target("")
+    overlay: str = _target("")
     embedded: bool = False
     licence: str = ""
     needs: tuple[str, ...] = ()
@@ -387,12 +400,20 @@ class TaskSpec(Spec):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeSpec(Spec):
-    """A versioned protocol on frozen features; the name ends in ``@VERSION``."""
+    """A versioned protocol on frozen features, or on the frozen network itself; the name ends in ``@VERSION``.
+
+    Args:
+        sees: ``features`` (see :class:`repcore.interfaces.Probe`), or ``model`` for protocols without labels that ask
+            the network about the data (:class:`repcore.interfaces.ModelProbe`).
+        example: of one that sees the model: function returning ``(encoder, rows)`` of tiny size, for checks.
+    """
 
     kind: ClassVar[str] = "probe"
     target: str = _target()
     config: str = _target()
     target_kinds: tuple[TargetKind, ...] = ()
+    sees: Literal["features", "model"] = "features"
+    example: str = _target("")
 
     def __post_init__(self) -> None:
         Spec.__post_init__(self)
@@ -444,12 +465,15 @@ class DenseWriterSpec(Spec):
             sample's own grid or in its own order.
         level: what an answer belongs to; empty = any level.
         suffixes: of its files; the first is used.
+        accepts: values of ``Sample.inputs`` that it can write answers about, where a domain has several kinds of data:
+            the first format that fits the model's preprocessor is taken where none is asked for.
     """
 
     kind: ClassVar[str] = "dense-writer"
     target: str = _target()
     level: TargetLevel | Literal[""] = ""
     suffixes: tuple[str, ...] = ()
+    accepts: tuple[TensorSpec, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+from repcore.errors import errors_behind
+
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
 WORDS = {"SIGINT": "Ctrl-C"}
 AT_ONCE = "left in the middle of a step; what was saved before is kept"
@@ -48,9 +50,7 @@ class Stopped(KeyboardInterrupt):
 
 def stopped_behind(error: BaseException | None) -> Stopped | None:
     """The request behind an error: click and Lightning end with exceptions of their own after a KeyboardInterrupt."""
-    while error is not None and not isinstance(error, Stopped):
-        error = error.__cause__ or error.__context__
-    return error
+    return next((one for one in errors_behind(error) if isinstance(one, Stopped)), None)
 
 
 def signal_words(number: int) -> str:

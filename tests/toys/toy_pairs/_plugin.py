@@ -130,7 +130,15 @@ def repcore_probes() -> list[ProbeSpec]:
             config=f"{HERE}.extras:CentroidConfig",
             target_kinds=("class",),
             summary="Nearest class mean",
-        )
+        ),
+        ProbeSpec(
+            name="spread@1",
+            target=f"{HERE}.extras:Spread",
+            config=f"{HERE}.extras:SpreadConfig",
+            sees="model",
+            example=f"{HERE}.extras:spread_example",
+            summary="How far apart vectors lie",
+        ),
     ]
 
 

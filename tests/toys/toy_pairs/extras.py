@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from repcore.data.split_plans import SplitInputs
 from repcore.errors import ConfigError, DataError
-from repcore.interfaces import Batch, EmbeddingRows, ProbeSplit, Sample
+from repcore.interfaces import Batch, EmbeddingRows, Item, ProbeSplit, Sample
 from repcore.specs import TargetSpec
 
 MAGIC = b"BLOBS"
@@ -79,6 +79,48 @@ class Centroid:
         if not known.size:
             raise DataError("no labelled row in a part of the split")
         return known
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpreadConfig:
+    most_sets: int = field(default=50, metadata={"help": "sets that are looked at"})
+
+
+class Spread:
+    """How far apart the vectors of sets lie, beside how far they lie from zero; a protocol that asks the network."""
+
+    shown, lower_is_better = ("spread",), ()
+
+    def __init__(self, config: SpreadConfig) -> None:
+        self.config, self.most_rows = config, config.most_sets
+
+    def material(self, rows: Sequence[Sequence[Item]]) -> list[Tensor]:
+        if len(rows) < 2:
+            raise DataError(f"{len(rows)} set can be used; two at least are compared")
+        return [torch.as_tensor(items[0].values) for items in rows]
+
+    def score(self, encoder: Any, material: list[Tensor], seed: int) -> Mapping[str, float]:
+        chosen = np.random.default_rng(seed).permutation(len(material))[:2]
+        owner = torch.arange(2).repeat_interleave(torch.tensor([len(material[row]) for row in chosen]))
+        inputs = {"points": torch.cat([material[row] for row in chosen]), "owner": owner}
+        with torch.no_grad():
+            pooled = encoder(Batch(inputs=inputs, size=2)).pooled
+        return {"spread": float((pooled[0] - pooled[1]).norm()), "length": float(pooled.norm(dim=1).mean())}
+
+    def constants(self) -> Mapping[str, Any]:
+        return {"protocol": "spread@1", "most_sets": self.config.most_sets}
+
+
+def spread_example() -> tuple[nn.Module, list[list[Item]]]:
+    """A small network and four sets of points."""
+    from .code import SetNet, SetNetConfig
+
+    drawn = torch.Generator().manual_seed(0)
+    state = torch.get_rng_state()
+    torch.manual_seed(0)
+    encoder = SetNet(SetNetConfig(point_width=2))
+    torch.set_rng_state(state)
+    return encoder, [[Item(torch.randn(5 + row, 2, generator=drawn))] for row in range(4)]
 
 
 @dataclass(frozen=True, kw_only=True)

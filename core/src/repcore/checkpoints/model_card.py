@@ -33,7 +33,7 @@ def model_card(
     rest = dict(card)
     summary = rest.pop("summary", "")
     paper, licence, notices = (rest.pop(key, "") for key in ("paper", "licence", "notices"))
-    data = _facts({key: rest.pop(key) for key in ("data", "rows") if key in rest})
+    data = _facts({key: rest.pop(key) for key in ("data", "rows", "began_with") if key in rest})
     limits = rest.pop("limits", None) or ()
     diagnostics = _facts({key: rest.pop(key) for key in ("validation", "diagnostics", "probes") if key in rest})
     title = markdown(title)

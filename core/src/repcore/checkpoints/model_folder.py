@@ -23,11 +23,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from repcore import registry as registry_module
-from repcore.checkpoints.content import content_sha256
+from repcore.checkpoints.content import content_sha256, write_tensors
 from repcore.checkpoints.model_card import model_card
 from repcore.checkpoints.reading import file_sha256, grouped, read_file
 from repcore.checkpoints.task_part import PREFIX, TaskPart, load_own_state, own_state, target_of
@@ -79,6 +78,15 @@ class ModelFolder:
         """Facts behind the model card."""
         facts: Mapping[str, Any] = self.config.get("card", {})
         return facts
+
+    def as_origin(self) -> dict[str, Any]:
+        """What a run that begins with these weights says of them: where they lay, their hash, and their own data."""
+        content = self.config.get("content")
+        return {
+            "model": str(self.folder),
+            "weights": content.get(WEIGHTS, "") if isinstance(content, Mapping) else "",
+            **{name: self.card[name] for name in ("data", "imported", "began_with") if self.card.get(name)},
+        }
 
     @cached_property
     def preprocessing(self) -> Mapping[str, Any]:
@@ -373,7 +381,7 @@ def save_model(
 
 def _save(path: Path, tensors: dict[str, Tensor], encoder_name: str) -> str:
     """Write one weights file; returns the hash of its content."""
-    save_file(tensors, path, metadata={"format": "pt", "encoder": encoder_name})
+    write_tensors(path, tensors, {"format": "pt", "encoder": encoder_name})
     sync_file(path)
     return content_sha256(tensors)
 

@@ -70,6 +70,7 @@ def target_of(record: Mapping[str, Any]) -> TargetSpec:
     try:
         fields = dict(record["target"])
         fields["names"] = tuple(fields.get("names", ()))
+        fields["ids"] = tuple(fields.get("ids", ()))
         return TargetSpec(**fields)
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"config.json describes the target of its task in an unknown way: {error}") from error

@@ -6,7 +6,8 @@ import click
 
 from repcore import registry
 from repcore.cli.console import show_json, table
-from repcore.cli.options import device_option, json_option, torch_device
+from repcore.cli.options import device_option, json_option
+from repcore.devices import torch_device
 
 
 @click.command("bench")

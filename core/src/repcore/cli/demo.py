@@ -11,7 +11,8 @@ import click
 
 from repcore import registry
 from repcore.cli.console import ConsoleReporter, duration, say, table
-from repcore.cli.options import RUNS_FOLDER, device_option, torch_device
+from repcore.cli.options import RUNS_FOLDER, device_option
+from repcore.devices import torch_device
 from repcore.errors import ConfigError
 from repcore.stopping import Stopped
 

@@ -21,15 +21,21 @@ def open_writer(
     model: Model, reader: DatasetReader, given: dict[str, Any], header: dict[str, Any], level: str, target: Any
 ) -> FolderWriter | ElementTable:
     """A folder with one file a sample, or one long table, by the name of the output."""
-    from repcore.embedding.dense_files import ElementTable, FolderWriter, check_output, dense_writer, is_table
+    from repcore.embedding.dense_files import INDEX, ElementTable, FolderWriter, check_output, dense_writer, is_table
+    from repcore.embedding.prediction_files import TableWriter
 
     output: Path = given["output"]
     check_output(output, given["overwrite"])
     facts = {"model": model.identity(), "data": reader.fingerprint, "rows": len(reader), "level": level, **header}
-    if is_table(output):
-        return ElementTable(output, facts, target)
-    entry = dense_writer(model.registry, model.domain, level, given.get("format"))
-    return FolderWriter(output, {**facts, "format": entry.full_name}, entry)
+    entry = (
+        None
+        if is_table(output)
+        else dense_writer(model.registry, model.domain, level, given.get("format"), model.folder.preprocessor_name)
+    )
+    facts = facts if entry is None else {**facts, "format": entry.full_name}
+    if given["overwrite"]:
+        TableWriter.clear_others(output if entry is None else output / INDEX, facts)
+    return ElementTable(output, facts, target) if entry is None else FolderWriter(output, facts, entry)
 
 
 def embed_elements(
@@ -42,7 +48,7 @@ def embed_elements(
     from repcore.embedding.windows import prepared_windows
 
     first = next(prepared_windows(reader, model.preprocessor, np.arange(min(64, len(reader))), most_rows=64), [])
-    place = find_place(model.encoder, model.preprocessor, first, level, model.device)
+    place = find_place(model.encoder, model.preprocessor, first, level, model.device, given.get("tokens"))
     writer = open_writer(
         model, reader, {**given, "format": given["format"] or "npz"}, {"tokens": place.tokens}, level, None
     )
@@ -93,6 +99,8 @@ def _write(
             failed += one.answer is None
             reporter.progress("elements", writer.rows_done, total)
             if writer.rows_done < total:
+                if stop.asked:
+                    writer.keep()
                 stop.obey(f"{writer.rows_done:,} of {total:,} rows are kept")
     reporter.close()
     path = writer.finish()

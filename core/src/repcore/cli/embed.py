@@ -16,9 +16,9 @@ from repcore.cli.options import (
     json_option,
     reader_options,
     reading_options,
-    torch_device,
     work_options,
 )
+from repcore.devices import torch_device
 from repcore.errors import ConfigError, DataError, closest
 from repcore.outputs import local_output, sole_writer
 
@@ -49,6 +49,9 @@ ELEMENTS = ("point", "voxel", "token", "frame", "node", "edge")
     "--level",
     help="point, voxel, frame, node or edge: a vector for each of them, into a FOLDER or a table; another name, or "
     "with --pool: the token level to pool.",
+)
+@click.option(
+    "--tokens", metavar="NAME", help="With --level of elements: tokens or readout of the encoder, such as all."
 )
 @click.option("--format", help="Format of the files in a FOLDER, by name or suffix; npz by default.")
 @click.option("--layer", type=int, help="Pool the tokens of this layer (0 = embedding output) and stop there.")

@@ -16,6 +16,7 @@ import click
 
 from repcore import stopping
 from repcore.cli.console import complain, say
+from repcore.errors import errors_behind
 from repcore.launching import is_first_process
 from repcore.plugins import BUILT_IN
 from repcore.registry import default
@@ -81,21 +82,32 @@ def plugin_behind(error: BaseException) -> str:
     return found
 
 
-def machine_problem(error: BaseException | None) -> str:
+def machine_problem(raised: BaseException | None) -> str:
     """What the machine lacks (space, permission, memory, shared memory); empty if it is something else."""
-    while error is not None:
+    for error in errors_behind(raised):
         text = str(error)
-        if isinstance(error, OSError) and error.errno in SYSTEM_HINTS:
-            return f"{error.strerror}: {error.filename or text}\n  try:   {SYSTEM_HINTS[error.errno]}"
-        if "shared memory" in text or "Bus error" in text or "/dev/shm" in text:
+        no_semaphore = isinstance(error, OSError) and error.filename is None and shared_memory_is_full(error)
+        if no_semaphore or "shared memory" in text or "Bus error" in text or "/dev/shm" in text:
             return (
                 "worker processes ran out of shared memory (/dev/shm)\n  try:   --workers 0, or more shared memory "
                 "for the container (docker run --shm-size=8g)"
             )
+        if isinstance(error, OSError) and error.errno in SYSTEM_HINTS:
+            return f"{error.strerror}: {error.filename or text}\n  try:   {SYSTEM_HINTS[error.errno]}"
         if isinstance(error, MemoryError) or "out of memory" in text:
             return f"out of memory: {text or 'no figure given'}\n  try:   a smaller data.batch_size or --batch-size"
-        error = error.__cause__ or error.__context__
     return ""
+
+
+def shared_memory_is_full(error: OSError) -> bool:
+    """Whether a lack of space that names no file is one of shared memory, where semaphores lie, too."""
+    if error.errno != errno.ENOSPC:
+        return False
+    try:
+        facts = os.statvfs("/dev/shm")
+    except OSError:
+        return False
+    return facts.f_bavail * facts.f_frsize < 2**20
 
 
 def make_warnings_printable() -> None:

@@ -9,11 +9,19 @@ import click
 
 from repcore import registry
 from repcore.cli.console import ConsoleReporter, say, show_json
-from repcore.cli.options import device_option, json_option, reader_options, torch_device
+from repcore.cli.options import (
+    device_option,
+    inference_options,
+    json_option,
+    reader_options,
+    reading_options,
+    work_options,
+)
+from repcore.devices import torch_device
 from repcore.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     import numpy as np
 
@@ -25,33 +33,21 @@ if TYPE_CHECKING:
     from repcore.specs import TargetSpec
 
 
-def feature_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that say which features are taken, and how rows are read."""
-    for option in reversed((
-        click.option("--reader", help="Registered reader to use instead of the one that fits best."),
-        click.option("--id-column", help="Column with ids."),
-        click.option("--read", "reads", multiple=True, metavar="KEY=VALUE", help="Further reader settings."),
-        click.option("--batch-size", type=int, default=64, show_default=True, help="Most items of a batch."),
-        click.option("--workers", type=int, default=0, show_default=True, help="Processes that prepare rows."),
-    )):  # fmt: skip
-        function = option(function)
-    return function
-
-
 @click.command("fit")
 @click.argument("estimator")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("data")
-@click.argument("settings", nargs=-1)
+@click.argument("overrides", nargs=-1, metavar="[SETTINGS]...")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the fitted estimator.")
 @click.option("--label", help="Label that the estimator reads, for one that needs labels (a domain column, a class).")
 @click.option("--pool", help="Pooling of the encoder by name.")
 @click.option("--level", help="Token level by name, for estimators on tokens.")
 @click.option("--layer", type=int, help="Layer of the encoder instead of its output.")
-@feature_options
+@reading_options
+@work_options
 @device_option
 @json_option
-def fit_command(estimator: str, model: Path, data: str, settings: tuple[str, ...], **given: Any) -> None:
+def fit_command(estimator: str, model: Path, data: str, overrides: tuple[str, ...], **given: Any) -> None:
     """Fit ESTIMATOR on the features that MODEL gives for DATA; SETTINGS are key=value.
 
     \b
@@ -64,7 +60,7 @@ def fit_command(estimator: str, model: Path, data: str, settings: tuple[str, ...
     from repcore.estimation.folder import build_estimator, save_estimator
 
     loaded = load(model, device=torch_device(given["device"]))
-    fitted = build_estimator(registry.default(), estimator, dict(map(parse_override, settings)), loaded.domain)
+    fitted = build_estimator(registry.default(), estimator, dict(map(parse_override, overrides)), loaded.domain)
     reader, target = _data(loaded, data, given, fitted, given["label"])
     chosen = {name: given[name] for name in ("pool", "level", "layer")}
     reporter = ConsoleReporter()
@@ -108,7 +104,8 @@ def facts_in_words(facts: Mapping[str, Any], words: Mapping[str, str]) -> list[s
 @click.option("--model", type=click.Path(path_type=Path), help="The model, where it has moved since fitting.")
 @click.option("--report", "page", type=click.Path(path_type=Path), help="Also write this page (FILE.html).")
 @click.option("--overwrite", is_flag=True, help="Replace an existing output file.")
-@feature_options
+@reading_options
+@work_options
 @device_option
 @json_option
 def apply_command(folder: Path, data: str, **given: Any) -> None:
@@ -133,7 +130,7 @@ def apply_command(folder: Path, data: str, **given: Any) -> None:
     if given["page"] is not None and not hasattr(fitted.estimator, "report"):
         raise ConfigError(f"estimator {fitted.part.name} has nothing to show on a page", hint="leave --report out")
     seen: dict[str, list[np.ndarray]] = {}
-    rows, failed = _write(fitted, loaded, reader, windows, output, seen)
+    rows, failed = _write(fitted, loaded, reader, windows, output, seen, given["overwrite"])
     reporter.close()
     if given["page"] is not None:
         _page(fitted, loaded, data, given, reader, seen)
@@ -206,7 +203,7 @@ def _data(
     reader = model.reader(
         data,
         reader=given["reader"],
-        options=reader_options(given["id_column"], given["reads"]),
+        options=reader_options(given["id_column"], given["settings"]),
         labels=[label] if label else [],
     )
     return reader, next((one for one in reader.targets if one.name == label), None)
@@ -216,21 +213,13 @@ def _has(model: Model, data: str, given: Mapping[str, Any], label: str) -> bool:
     """Whether data that an estimator is applied to has the label that it was fitted with."""
     if not label:
         return False
-    reader = model.reader(data, reader=given["reader"], options=reader_options(given["id_column"], given["reads"]))
+    reader = model.reader(data, reader=given["reader"], options=reader_options(given["id_column"], given["settings"]))
     return any(one.name == label for one in reader.targets)
 
 
 def _inference(model: Model, given: Mapping[str, Any], features: Mapping[str, Any]) -> InferenceOptions:
-    from repcore.embedding.inference import InferenceOptions
-
-    return InferenceOptions(
-        pooling=features.get("pool"),
-        level=features.get("level"),
-        layer=features.get("layer"),
-        batch_size=given["batch_size"],
-        workers=given["workers"],
-        device=model.device,
-    )
+    chosen = {"pooling": features.get("pool"), "level": features.get("level"), "layer": features.get("layer")}
+    return inference_options(given, str(model.device), **chosen)
 
 
 def _windows(
@@ -287,6 +276,7 @@ def _write(
     windows: Iterator[FeatureWindow],
     output: Path,
     seen: dict[str, list[np.ndarray]],
+    overwrite: bool,
 ) -> tuple[int, int]:
     """Rows written, and how many of them have no result; numbers are also put into ``seen``."""
     from repcore.embedding.prediction_files import TableWriter
@@ -300,6 +290,8 @@ def _write(
         if writer is None:
             words = {name for name, cells in columns.items() if any(isinstance(one, str) for one in cells)}
             header = {"estimator": fitted.part.name, "model": fitted.identity, "data": reader.fingerprint}
+            if overwrite:
+                TableWriter.clear_others(output, header)
             writer = TableWriter(output, header, next(iter(columns)), words)
             writer.restart()
         writer.write(window.features.ids, window.status, window.reason, columns)

@@ -8,18 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from repcore import registry
 from repcore.cli.console import ConsoleReporter, say, show_json, table
-from repcore.cli.options import RUNS_FOLDER, device_option, json_option, reader_options, reading_options, torch_device
+from repcore.cli.options import RUNS_FOLDER, device_option, json_option, reader_options, reading_options
+from repcore.devices import torch_device
 from repcore.errors import ConfigError, DataError, RunError
 from repcore.stopping import Stopped
 
 if TYPE_CHECKING:
-    from repcore.data.split_plans import SplitPlan
     from repcore.embedding.model import Model
-    from repcore.evaluation.probing import LabelledRows
     from repcore.specs import TargetSpec
-    from repcore.training.finetune import FinetuneSettings
     from repcore.training.finetune_plan import FinetuneOutcome
     from repcore.training.run_folder import RunFolder
 
@@ -32,6 +29,8 @@ NOT_STORED = ("resume", "out", "device", "as_json")
 @click.argument("overrides", nargs=-1)
 @click.option("--data", help="Labelled data: path, or the name of a data set.")
 @click.option("--task", help="Registered task; by the kind of label if left out.")
+@click.option("--method", metavar="NAME", help="How to learn from labels (repcore list objectives), with settings "
+              "method.KEY=VALUE; by default the task's plain loss.")  # fmt: skip
 @click.option("--label", help="Label column.")
 @reading_options
 @click.option("--ignore", type=int, help="Label value that means unlabelled, of points, voxels, nodes, ...")
@@ -46,6 +45,9 @@ NOT_STORED = ("resume", "out", "device", "as_json")
 @click.option(
     "--twin/--no-twin", default=True, show_default=True, help="Also train the random-init twin, for comparison."
 )
+@click.option(
+    "--plain/--no-plain", default=True, show_default=True, help="With --method: also train with the task's plain loss."
+)
 @click.option("--resume", metavar="RUN", help="Go on with an interrupted fine-tuning: folder, name, or latest.")
 @click.option("--name", help="Name of the run folder; by default domain, label and time.")
 @click.option("--out", type=click.Path(path_type=Path), default=RUNS_FOLDER, show_default=True, help="Folder of runs.")
@@ -58,7 +60,7 @@ def finetune_command(
     """Fine-tune MODEL (a model or run folder) on labels, and keep the model with its task for `repcore predict`.
 
     OVERRIDES such as trainer.epochs=10 trainer.patience=3 task.head=first-token task.class_weights=balanced
-    finetune.layer_decay=0.75 finetune.frozen_epochs=2.
+    finetune.layer_decay=0.75 finetune.frozen_epochs=2 method.temperature=0.1.
 
     \b
     Example:
@@ -95,6 +97,7 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
     from repcore.evaluation.dense_answers import with_ignored
     from repcore.evaluation.probing import chosen_targets
     from repcore.training.finetune_plan import FinetuneRequest, record_of, run_plan
+    from repcore.training.finetune_request import finetune_settings, name_in_folder, request_plan
     from repcore.training.run_folder import RunFolder, run_name
 
     device = torch_device(given["device"])
@@ -112,18 +115,21 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
     targets[0] = with_ignored(targets[0], request["ignore"])
     together = bool(request.get("keep_copies_together"))
     rows = labelled_rows(opened, reader, targets[0], request.get("group"), together=together)
-    settings = finetune_settings(opened, targets[0], dataset, request["task"], tuple(request["overrides"]))
-    plan = _plan(opened, rows, targets[0], request)
+    settings = finetune_settings(
+        opened, targets[0], dataset, request["task"], tuple(request["overrides"]), request.get("method")
+    )
+    plan = request_plan(opened, rows, targets[0], request)
     reporter = ConsoleReporter()
     leak = copies_across(plan, rows.copies, rows.ids)
     if leak:
         reporter.warn(leak)
     if folder is None:
-        name = run_name(f"{domain}/finetune-{_safe(targets[0].name)}", request["name"])
+        name = run_name(f"{domain}/finetune-{name_in_folder(targets[0].name)}", request["name"])
         folder = RunFolder.create(given["out"], name)
         folder.write_json(REQUEST, _storable(request))
         folder.write_json("config.json", {"recipe": f"{domain}/finetune"})  # the training writes the whole of it
-    wanted = FinetuneRequest(list(range(request["seeds"])), request["ensemble"], request["twin"])
+    plain = bool(request.get("method") and request.get("plain", True))
+    wanted = FinetuneRequest(list(range(request["seeds"])), request["ensemble"], request["twin"], plain)
     try:
         outcome = run_plan(opened, settings, rows, plan, wanted, folder, reporter, device=device)
     except Stopped as left:
@@ -141,46 +147,6 @@ def _storable(request: dict[str, Any]) -> dict[str, Any]:
     return {**kept, "settings": list(kept["settings"])}
 
 
-def _safe(name: str) -> str:
-    return "".join(one if one.isalnum() or one in "-_." else "-" for one in name)[:60]
-
-
-def _plan(model: Model, rows: LabelledRows, target: TargetSpec, request: dict[str, Any]) -> SplitPlan:
-    """Splits of all seeds; ``--folds K`` keeps groups together, else shares of classes."""
-    from repcore.evaluation.probing import split_plan
-
-    if request["seeds"] < 1 or request["ensemble"] < 1:
-        raise ConfigError(f"--seeds {request['seeds']} --ensemble {request['ensemble']}: at least 1 of each")
-    split, folds = request["split"], request["folds"]
-    split = "group" if request.get("group") and split == "random" else split
-    if folds is not None:
-        if split not in ("random", "group", "stratified"):
-            raise ConfigError(f"--folds {folds} with --split {split}", expected="--split random, group or stratified")
-        grouped = any(one is not None for one in rows.groups)
-        word = "group-folds" if grouped else "stratified-folds" if target.kind == "class" else "folds"
-        split = f"{word}:{folds}"
-    seeds = list(range(request["seeds"]))
-    plan = split_plan(model.registry, model.folder.preprocessor_name, rows, target, split, seeds)
-    return _of_few(plan, rows, target, request.get("labels"), seeds)
-
-
-def _of_few(plan: SplitPlan, rows: LabelledRows, target: TargetSpec, labels: str | None, seeds: list[int]) -> SplitPlan:
-    """``--labels N``: so many labelled training rows, and none beside them for validation."""
-    from repcore.data.label_budgets import label_budgets, validated_on_itself, within_budget
-    from repcore.evaluation.probing import classes_shown
-
-    if labels is None:
-        return plan
-    budgets = label_budgets(labels)
-    if len(budgets) > 1:
-        raise ConfigError(
-            f"--labels {labels}: a fine-tuning has one number of labels", hint=f"--labels {budgets[0].word}"
-        )
-    return validated_on_itself(
-        within_budget(plan, budgets[0], rows.labelled(target), seeds, classes_shown(rows, target))
-    )
-
-
 def _open(model: Model, given: dict[str, Any]) -> tuple[Any, Any]:
     from repcore.data.readers import open_data
 
@@ -195,34 +161,6 @@ def _open(model: Model, given: dict[str, Any]) -> tuple[Any, Any]:
     )
 
 
-def finetune_settings(
-    model: Model, target: TargetSpec, dataset: Any, task: str | None, overrides: tuple[str, ...]
-) -> FinetuneSettings:
-    """The task by name or by the kind of label, and the sections of its run.
-
-    Raises:
-        ConfigError: no task fits, or a setting is wrong.
-    """
-    from repcore.config.resolve import ResolvedPart, resolve_sections
-    from repcore.training.finetune import DEFAULTS, FinetuneSettings
-
-    known = registry.default()
-    if task is None:
-        wanted = (target.kind, target.level)
-        # of items the domain's own come first; of elements the domain's are named, because each fits one encoder
-        offered = [*known.entries("task", model.domain), *known.entries("task", "")]
-        offered = offered if target.level == "item" else list(reversed(offered))
-        fitting = [entry for entry in offered if (entry.spec.target_kind, entry.spec.target_level) == wanted]
-        if not fitting:
-            raise ConfigError(f"no task for {target.kind} labels of {target.level} level", hint="--task NAME")
-        entry = fitting[0]
-    else:
-        entry = known.task(task, model.domain)
-    sections = resolve_sections(DEFAULTS, overrides, {"task": entry.load("config")})
-    part = ResolvedPart(entry, sections.pop("task"))
-    return FinetuneSettings(part, target, dataset, sections)
-
-
 def _show(outcome: FinetuneOutcome, record: dict[str, Any], target: TargetSpec, split: str, as_json: bool) -> None:
     if as_json:
         show_json({"run": str(outcome.folder), "model": str(outcome.folder / "model"), "split": split, **record})
@@ -231,7 +169,7 @@ def _show(outcome: FinetuneOutcome, record: dict[str, Any], target: TargetSpec, 
     rows = scored[0].rows
     say(f"{target.name} ({target.kind}): {split} split, {rows['train']} / {rows['validation']} / {rows['test']} rows")
     metrics = list(scored[0].scores)
-    words = {"model": "pre-trained", "random": "random"}
+    words = {"model": "pre-trained", "plain": "pre-trained, plain loss", "random": "random"}
     cells: list[tuple[Any, ...]] = []
     for start, word in words.items():
         own = [one for one in scored if one.part.start == start]
@@ -247,6 +185,8 @@ def _show(outcome: FinetuneOutcome, record: dict[str, Any], target: TargetSpec, 
         say(f"note: {note}")
     if outcome.verdict is not None:
         say(f"pre-trained is {outcome.verdict.verdict}")
+    if outcome.against_plain is not None:
+        say(f"{outcome.method} is {outcome.against_plain.verdict}")
     name = "out-of-fold" if (outcome.folder / "predictions" / "out-of-fold.parquet").is_file() else "test"
     say(f"predictions: {outcome.folder / 'predictions' / f'{name}.parquet'}")
     say(f"model: {outcome.folder / 'model'}")

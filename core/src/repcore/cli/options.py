@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from repcore.errors import ConfigError
-
 if TYPE_CHECKING:
     from repcore.embedding.inference import InferenceOptions
 
@@ -97,23 +95,6 @@ def item_timeout_option(default: float | None = None) -> Callable[[F], F]:
         "--item-timeout", type=kind, default=default, show_default=default is not None, metavar="SECONDS",
         help=text if default is None else f"{text} 0 = never.",
     )  # fmt: skip
-
-
-def torch_device(word: str) -> str:
-    """A torch device from ``--device``.
-
-    Raises:
-        ConfigError: unknown word, or cuda without a CUDA device.
-    """
-    import torch
-
-    if word == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if word.partition(":")[0] not in ("cpu", "cuda"):
-        raise ConfigError(f"--device {word!r} is unknown", expected="auto, cpu or cuda")
-    if word.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"--device {word}, but torch sees no CUDA device", hint="--device cpu")
-    return word
 
 
 def label_names(label: str | None) -> list[str]:

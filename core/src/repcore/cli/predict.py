@@ -17,9 +17,9 @@ from repcore.cli.options import (
     json_option,
     reader_options,
     reading_options,
-    torch_device,
     work_options,
 )
+from repcore.devices import torch_device
 from repcore.errors import ConfigError, DataError
 from repcore.outputs import local_output, sole_writer
 

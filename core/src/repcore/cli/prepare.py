@@ -17,6 +17,7 @@ from repcore.cli.options import data_options
 @data_options
 @click.option("--config", "file", type=click.Path(path_type=Path), help="YAML file merged over the preset.")
 @click.option("--workers", type=int, default=0, show_default=True, help="Processes that prepare rows.")
+@click.option("--overwrite", is_flag=True, help="Prepare these data again although they lie in the cache.")
 @click.pass_context
 def prepare_command(
     ctx: click.Context,
@@ -27,6 +28,7 @@ def prepare_command(
     reader: str | None,
     file: Path | None,
     workers: int,
+    overwrite: bool,
 ) -> None:
     """Do the slow preparation of RECIPE's data once; training then starts at once.
 
@@ -49,6 +51,7 @@ def prepare_command(
         workers=workers,
         progress=lambda done, total: reporter.progress("preparing", done, total),
         warn=reporter.warn,
+        again=overwrite,
     )
     reporter.close()
     if result is opened:

@@ -11,7 +11,8 @@ import click
 
 from repcore import registry
 from repcore.cli.console import ConsoleReporter, say, show_json, table
-from repcore.cli.options import device_option, json_option, label_names, reader_options, reading_options, torch_device
+from repcore.cli.options import device_option, json_option, label_names, reader_options, reading_options
+from repcore.devices import torch_device
 from repcore.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ JOIN_HINT = "--id-column NAME, the same one as with embed; or --by-position if b
 )
 @click.option("--protocol", "protocols", multiple=True, help="Probe such as ridge@1, linear@1, knn@1 (repeatable).")
 @click.option("--level", help="Labels of elements: point, voxel, frame, node or edge (dense-linear@1, ...).")
+@click.option("--tokens", metavar="NAME", help="With --level: tokens or readout of the encoder, such as all.")
 @click.option("--ignore", type=int, help="Label value that means unlabelled, of elements.")
 @click.option("--group", metavar="NAME", help="Split within samples: a label of elements (sector), or a way of the "
               "domain (blocks:20); its groups are split like rows.")  # fmt: skip
@@ -60,6 +62,7 @@ def probe_command(source: Path, **given: Any) -> None:
     Example:
       repcore probe runs/latest/model --data esol.csv --label logS --split scaffold
     """
+    from repcore.evaluation.model_probing import asks_the_model
     from repcore.evaluation.probing import chosen_targets
 
     seeds = list(range(given["seeds"]))
@@ -72,6 +75,9 @@ def probe_command(source: Path, **given: Any) -> None:
         return
     if given["grid"] and is_file:
         raise ConfigError(f"--grid needs a model; {str(source)!r} is a file of vectors", hint="name the run folder")
+    if asks_the_model(registry.default(), given["protocols"]):
+        _ask(source, given, seeds, reporter)
+        return
     features, preprocessor = (_from_file if is_file else _from_model)(source, given, seeds, reporter)
     reporter.close()
     names, grid = label_names(given["label"]), given.pop("cells", None)
@@ -94,6 +100,45 @@ def probe_command(source: Path, **given: Any) -> None:
         for one in tables:
             _show(one, features, given["metrics"])
         say(f"results: {', '.join(str(path) for path in written)}" if written else "results were not written (no -o)")
+
+
+def _ask(source: Path, given: dict[str, Any], seeds: list[int], reporter: ConsoleReporter) -> None:
+    """Protocols without labels that ask the network itself."""
+    from repcore.embedding.inference import InferenceOptions
+    from repcore.embedding.model import load
+    from repcore.evaluation.model_probing import ask_model
+
+    named = ", ".join(given["protocols"])
+    if source.is_file():
+        raise ConfigError(f"{source} holds vectors; {named} asks a network", hint="repcore probe MODEL --data PATH")
+    unused = [f"--{word}" for word in ("label", "group", "share") if given[word] is not None]
+    unused += ["--labels"] if given["budgets"] else []
+    if unused or given["split"] not in ("random", "declared"):
+        words = ", ".join(unused) or f"--split {given['split']}"
+        raise ConfigError(
+            f"{words} has no meaning with {named}, which needs no labels", hint="--split declared, or none"
+        )
+    split = "declared" if given["split"] == "declared" else ""
+    model = load(source, device=torch_device(given["device"]))
+    settings = reader_options(given["id_column"], given["settings"])
+    reader = model.reader(given["data"], reader=given["reader"], options=settings)
+    options = InferenceOptions(device=model.device, workers=given["workers"])
+    asked = [ask_model(model, reader, one, seeds, options, reporter, split=split) for one in given["protocols"]]
+    reporter.close()
+    tables = [one.table for one in asked]
+    written = _write(source, tables, {**given, "split": split or "all"})
+    for folder in dict.fromkeys(path.parent for path in written):
+        for one in asked:
+            for name, content in one.pictures.items():
+                path = folder / f"{one.table.target.name}-{name}"
+                path.write_bytes(content)
+                written.append(path)
+    if given["as_json"]:
+        show_json([json.loads(one.to_json()) for one in tables])
+        return
+    for table_of_one in tables:
+        _show(table_of_one, None, given["metrics"])
+    say(f"results: {', '.join(str(path) for path in written)}" if written else "results were not written (no -o)")
 
 
 def _elements(source: Path, given: dict[str, Any], seeds: list[int], reporter: ConsoleReporter) -> None:
@@ -121,6 +166,7 @@ def _elements(source: Path, given: dict[str, Any], seeds: list[int], reporter: C
         protocols=given["protocols"] or (PROTOCOL,),
         budgets=_budgets(given) or (EVERYTHING,),
         share=given["share"],
+        tokens=given["tokens"],
         metrics=element_metrics(model.registry, model.folder.preprocessor_name, given["element_metrics"]),
     )
     tables = []
@@ -257,8 +303,11 @@ def _write(source: Path, tables: list[ProbeTable], given: dict[str, Any]) -> lis
 
 
 def _show(one: ProbeTable, features: FeatureSets | None, every_metric: bool, metrics: list[str] | None = None) -> None:
-    split = f"{one.split} split" + ("" if one.split_seeded else " (the same for every seed)")
-    say(f"{one.target.name} ({one.target.kind}): {split}, {one.rows_used:,} rows used, {one.rows_left_out:,} left out")
+    words = f"{one.target.name}: no labels, {one.split}"
+    if one.labelled:
+        split = f"{one.split} split" + ("" if one.split_seeded else " (the same for every seed)")
+        words = f"{one.target.name} ({one.target.kind}): {split}"
+    say(f"{words}, {one.rows_used:,} rows used, {one.rows_left_out:,} left out")
     rows = one.rows(metrics) if not every_metric else one.rows([entry.metric for entry in one.entries])
     headers = ("features", "probe", "metric", "mean", "sd", "seeds", "note")
     table(headers, [[row[name] for name in headers] for row in rows])

@@ -10,7 +10,8 @@ import click
 
 from repcore import registry
 from repcore.cli.console import ConsoleReporter, duration, say
-from repcore.cli.options import RUNS_FOLDER, data_options, device_option, torch_device
+from repcore.cli.options import RUNS_FOLDER, data_options, device_option
+from repcore.devices import torch_device
 from repcore.errors import ConfigError
 from repcore.launching import is_first_process
 from repcore.reporting import figures_in_words

@@ -77,6 +77,13 @@ class DataConfig:
     bucket_by_cost: bool = setting(True, "fill batches with items of similar cost where the reader knows costs")
     limit: int | None = setting(None, "use only the first so many items; null = all", "items", min=1)
     workers: int = setting(0, "loader processes; 0 = in the main process", min=0)
+    sampler: Literal["auto", "uniform", "balanced", "pairs", "mixed"] = setting(
+        "auto",
+        "order of rows where labels are learned: uniform, classes in equal parts, pairs of a class, labelled beside "
+        "unlabelled; auto = what the method asks for",
+    )
+    per_class: int = setting(4, "rows of each class in a balanced batch", "items", min=1)
+    unlabelled_ratio: float = setting(1.0, "unlabelled rows for each labelled one in a mixed batch", above=0)
 
     def __post_init__(self) -> None:
         check_bounds(self)

@@ -27,6 +27,10 @@ BLOCK = 4096  # cells that are tried at once
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eEdD][+-]?\d+)?")
 _NUMBER_COMMA = re.compile(r"[+-]?(\d+,?\d*|,\d+)([eE][+-]?\d+)?")
 _THOUSANDS_COMMA = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+,\d+")  # 1.234,56: nothing else can be meant
+_MONTH = (  # whole words: 1-Octyne is no day in October
+    r"(jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?|oct(ober)?|nov(ember)?|"
+    r"dec(ember)?)"
+)
 _LOOKS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("censored", re.compile(r"(>=?|<=?|≥|≤|>>|<<|~|≈|=)\s*[+-]?[\d.,]+([eE][+-]?\d+)?")),
     ("percent", re.compile(r"[+-]?[\d.,]+\s*%")),
@@ -37,8 +41,7 @@ _LOOKS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("decimal comma", re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")),
     ("date", re.compile(
         r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([ T]\d{1,2}:\d{2}.*)?|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}|"
-        r"\d{1,2}[- ](jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*([- ]\d{2,4})?|"
-        r"(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*[- ]\d{1,4}", re.IGNORECASE)),
+        rf"\d{{1,2}}[- ]{_MONTH}([- ]\d{{2,4}})?|{_MONTH}[- ]\d{{1,4}}", re.IGNORECASE)),
     ("infinite", re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)),
     ("range", re.compile(r"[+-]?[\d.,]+\s*(-|–|\.\.|to|±|\+/-|\+-)\s*[\d.,]+")),
     ("number with a unit", re.compile(r"[+-]?\d[\d.,]*\s*[a-zA-Zµμ°/%^]{1,8}\d?")),

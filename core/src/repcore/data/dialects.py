@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from repcore.data.cells import EXCEL_ERRORS, is_missing, number
@@ -32,6 +32,7 @@ LINES_LOOKED_AT = 400
 MOST_LINES_OF_A_CELL = 50  # while a dialect is judged
 MOST_LINES_ABOVE = 30  # title lines and remarks above the header
 AGREEING = 0.8
+LEAST_QUOTED = 0.5  # share of lines with two single quotes; a cell may span lines
 HEADER_WORDS = frozenset({
     "smiles", "smi", "canonical_smiles", "inchi", "selfies", "structure", "id", "name", "path", "file", "filename",
     "file_name", "label", "labels", "class", "category", "target", "split", "fold", "group", "patient", "speaker", "x",
@@ -39,6 +40,7 @@ HEADER_WORDS = frozenset({
     "start", "end",
 })  # fmt: skip
 SEPARATOR_LINE = re.compile(r"sep=(.)\r?", re.IGNORECASE)  # as Excel writes it
+SWAPPED = str.maketrans("'\"", "\"'")
 IsData = Callable[[str], bool]
 
 
@@ -55,6 +57,7 @@ class Dialect:
         reasons: about -> (chosen, why).
         trailing: every line ends in a delimiter that opens no cell.
         commented_header: the header stands behind a comment sign.
+        quote: sign round cells; with ``'`` lines are judged and cut after both signs change places (:data:`SWAPPED`).
     """
 
     delimiter: str
@@ -65,6 +68,7 @@ class Dialect:
     reasons: dict[str, tuple[str, str]] = field(compare=False)
     trailing: bool = False
     commented_header: bool = False
+    quote: str = '"'
 
 
 def cut(line: str, delimiter: str) -> list[str]:
@@ -178,6 +182,40 @@ def find_dialect(
         delimiter / header: as the user says; None = judge.
         is_data: whether a text is a value of the domain, so that a first line of values is no header.
     """
+    single = _single_quoted(lines, suffix, delimiter, header, is_data)
+    return single or _judged(lines, suffix, delimiter, header, is_data)
+
+
+def _single_quoted(
+    lines: Sequence[str], suffix: str, delimiter: str | None, header: bool | None, is_data: IsData | None
+) -> Dialect | None:
+    """The dialect of a table whose cells stand in single quotes, if that is one: a column of (nearly) only such."""
+    if sum(line.count("'") > 1 for line in lines) < LEAST_QUOTED * len(lines):
+        return None
+    if sum('"' in line for line in lines) > (1 - AGREEING) * len(lines):
+        return None
+    swapped = [line.translate(SWAPPED) for line in lines]
+    found = _judged(swapped, suffix, delimiter, header, is_data)
+    if found.delimiter in (BLANKS, FIRST_BLANK):
+        return None
+    sign = re.escape(found.delimiter)
+    quoted = re.compile(rf'(?:^|{sign}) *"[^"]*(?:""[^"]*)*" *(?:{sign}|$)' if sign else r'^ *"[^"]*(?:""[^"]*)*" *$')
+    records = assembled(swapped, found.delimiter)
+    body = records[found.above + found.has_header :] or records
+    count = sum(quoted.search(record) is not None for record in body)
+    if count < AGREEING * len(body):
+        return None
+    reasons = {
+        about: (chosen.translate(SWAPPED), why.translate(SWAPPED)) for about, (chosen, why) in found.reasons.items()
+    }
+    reasons["quotes"] = ("single", f"{count} of {len(body)} records have cells between them")
+    names = tuple(name.translate(SWAPPED) for name in found.names)
+    return replace(found, names=names, reasons=reasons, quote="'")
+
+
+def _judged(
+    lines: Sequence[str], suffix: str, delimiter: str | None, header: bool | None, is_data: IsData | None
+) -> Dialect:
     reasons: dict[str, tuple[str, str]] = {}
     told = SEPARATOR_LINE.fullmatch(lines[0]) if len(lines) > 1 else None
     if told and delimiter is None:

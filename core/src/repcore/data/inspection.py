@@ -20,6 +20,8 @@ from repcore.data.copies import Copies, content_hash
 from repcore.data.guard import item_guard, prepare_sample, read_sample, row_id
 from repcore.data.item_processes import apart
 from repcore.data.label_facts import label_facts, label_warnings
+from repcore.data.names import alike
+from repcore.data.scales import other_unit
 from repcore.data.seeds import generator
 from repcore.errors import ItemError
 from repcore.interfaces import DatasetReader, Item, Preprocessor, Sample
@@ -51,6 +53,8 @@ class Inspection:
             and largest, other values counted.
         targets: label name -> facts (missing share, range, class counts, positives of each task).
         groups: number of groups; 0 = none. ``groups_across``: those that stand in more than one declared split.
+            ``groups_alike``: those whose names are nearly the same, in words.
+        other_units: sentences on rows that are most likely written in another unit.
         undescribed: why facts of rows are missing -> how many rows.
         parts: declared split -> rows.
         account: files, tables, guesses, cells that were not understood.
@@ -72,6 +76,8 @@ class Inspection:
     targets: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     groups: int = 0
     groups_across: list[str] = field(default_factory=list)
+    groups_alike: str = ""
+    other_units: list[str] = field(default_factory=list)
     undescribed: dict[str, str] = field(default_factory=dict)
     parts: dict[str, int] = field(default_factory=dict)
     account: Accounting = field(default_factory=Accounting)
@@ -226,6 +232,7 @@ class _Look:
         self.costs: list[int] = []
         self.facts: dict[str, list[Any]] = {}
         self.undescribed: dict[str, list[str]] = {}
+        self.lengths: dict[str, dict[str, float]] = {name: {} for name in getattr(reader, "lengths", ())}
 
     def note(self, seen: Seen) -> None:
         """Take one row in."""
@@ -247,6 +254,8 @@ class _Look:
             self.groups.setdefault(seen.group, set()).add(part)
         for name, value in seen.told.items():
             self.facts.setdefault(name, []).append(value)
+            if name in self.lengths:
+                self.lengths[name][seen.id] = float(value)
 
     def finish(self) -> None:
         """Sum up."""
@@ -256,6 +265,9 @@ class _Look:
         found.undescribed = {reason: f"{len(ids)} rows, first {ids[0]}" for reason, ids in self.undescribed.items()}
         found.groups = len(self.groups)
         found.groups_across = sorted(name for name, parts in self.groups.items() if len(parts - {""}) > 1)
+        found.groups_alike = alike(self.groups)
+        said = [other_unit(name, list(sizes), list(sizes.values())) for name, sizes in self.lengths.items()]
+        found.other_units = [sentence for sentence in said if sentence]
         costs = self.costs
         found.cost = (min(costs), float(np.median(costs)), max(costs)) if costs else None
         found.facts = {name: _summed(values) for name, values in self.facts.items()}
@@ -323,6 +335,9 @@ def _warnings(found: Inspection) -> Iterator[str]:
     if found.groups_across:
         names = ", ".join(found.groups_across[:3])
         yield f"{len(found.groups_across)} groups stand in more than one declared split: {names}"
+    yield from found.other_units
+    if found.groups_alike:
+        yield f"groups {found.groups_alike}: they are different groups, and a split may part them"
     for name, facts in found.targets.items():
         yield from label_warnings(name, facts)
 

@@ -34,7 +34,7 @@ def label_facts(spec: TargetSpec, values: Sequence[Any], parts: Sequence[str] = 
         facts.update(_class_facts(spec, table[:, 0], parts))
     elif spec.kind == "multilabel":
         facts["tasks"] = {
-            _name(spec, task): {
+            spec.name_of(task): {
                 "positive": int((table[:, task] > 0).sum()),
                 "negative": int((table[:, task] <= 0).sum()),
                 "missing": int((~known[:, task]).sum()),
@@ -83,22 +83,22 @@ def _table(values: Sequence[Any], least: int) -> np.ndarray:
 def _class_facts(spec: TargetSpec, values: np.ndarray, parts: Sequence[str]) -> dict[str, Any]:
     known = [int(value) for value in values if not np.isnan(value)]
     counted = Counter(known)
-    classes = {_name(spec, number): count for number, count in sorted(counted.items())}
+    classes = {spec.name_of(number): count for number, count in sorted(counted.items())}
     facts: dict[str, Any] = {
         "classes": classes,
-        "absent": [name for number, name in enumerate(spec.names) if number not in counted],
+        "absent": [
+            name
+            for number, name in zip(spec.ids or range(len(spec.names)), spec.names, strict=True)
+            if number not in counted
+        ],
     }
     alone = {}
     for part in sorted({part for part in parts if part}):
         found = {int(value) for value, one in zip(values, parts, strict=True) if one == part and not np.isnan(value)}
         if len(found) == 1 and len(counted) > 1:
-            alone[part] = _name(spec, next(iter(found)))
+            alone[part] = spec.name_of(next(iter(found)))
     facts["parts_with_one_class"] = alone
     return facts
-
-
-def _name(spec: TargetSpec, number: int) -> str:
-    return spec.names[number] if 0 <= number < len(spec.names) else str(number)
 
 
 def label_in_words(facts: Mapping[str, Any]) -> str:

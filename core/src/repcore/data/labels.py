@@ -154,6 +154,7 @@ def read_labels(
     uncertain: Uncertain = "auto",
     group_words: Iterable[str] = (),
     change: str = "label_kind=class|regression|multilabel",
+    id_change: str = "",
     account: Accounting | None = None,
 ) -> list[LabelColumn]:
     """Judge and read several columns; groups, split words and identifiers are no labels. Tells ``account``.
@@ -162,6 +163,7 @@ def read_labels(
         columns: cells by column name; without the columns that hold the input, ids and paths.
         kinds: what the user calls some of them; others are of ``kind``.
         group_words: the domain's own words for :func:`repcore.data.groups.is_group_name`.
+        id_change: how a user calls rows by a column (``--id-column``); proposed for columns that could.
     """
     asked, group_words = dict(kinds or {}), tuple(group_words)
     if uncertain == "auto":
@@ -183,10 +185,22 @@ def read_labels(
                 uncertain=uncertain,
                 change=change,
             )
+        if id_change and one.target is None and _calls_rows(one, cells):
+            one.reason, one.change = f"{one.reason}; no cell comes twice", f"{id_change} {name}"
         if account is not None:
             one.tell(account)
         found.append(one)
     return found
+
+
+def _calls_rows(one: LabelColumn, cells: Sequence[Any]) -> bool:
+    """Whether rows could be called by the cells: all filled, none twice, and no label by its name or its texts."""
+    if one.by_name and not _IDENTIFIER.search(plain_name(one.name)):
+        return False
+    words = words_of(cells)
+    if not one.by_name and any(word is None or looks_like(word) != "text" for word in words[:MOST_LOOKED_AT]):
+        return False
+    return len(words) > 1 and None not in words and len(set(words)) == len(words)
 
 
 # ------------------------------------------------------------------------------------------------ kinds

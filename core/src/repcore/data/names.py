@@ -41,3 +41,17 @@ def nearly(have: Iterable[str], wanted: Sequence[str]) -> str:
     same_case = composed(wanted_name).strip().casefold() == composed(there).strip().casefold()
     differ = "upper and lower case" if same_case else "leading zeros or the way of writing numbers"
     return f"{len(pairs):,} of {len(wanted):,} differ in {differ} only ({wanted_name!r} and {there!r})"
+
+
+def alike(names: Iterable[str]) -> str:
+    """Names of one list that differ only in what people write differently, in words; empty where there are none."""
+    by_loose: dict[str, set[str]] = {}
+    for name in names:
+        by_loose.setdefault(loose(name), set()).add(composed(name))
+    pairs = [sorted(found) for found in by_loose.values() if len(found) > 1]
+    if not pairs:
+        return ""
+    one, other = min(pairs)[:2]
+    same_case = one.casefold() == other.casefold()
+    differ = "upper and lower case" if same_case else "leading zeros or the way of writing numbers"
+    return f"{one!r} and {other!r} differ in {differ} only ({len(pairs):,} such)"

@@ -43,6 +43,7 @@ def prepared(
     workers: int = 0,
     progress: Report = lambda done, total: None,
     warn: Callable[[str], None] = warnings.warn,
+    again: bool = False,
 ) -> DatasetReader:
     """The reader over prepared data if the preprocessor wants preparation, otherwise the reader itself.
 
@@ -50,6 +51,7 @@ def prepared(
 
     Args:
         warn: is told that a damaged cache is made again.
+        again: make it again although it is there and sound.
     """
     make = getattr(preprocessor, "preparation", None)
     if make is None:
@@ -57,7 +59,7 @@ def prepared(
     preparation = make(workers)
     if preparation is None:
         return reader
-    return over(reader, lambda whole: run_preparation(preparation, whole, progress, warn))
+    return over(reader, lambda whole: run_preparation(preparation, whole, progress, warn, again))
 
 
 def run_preparation(
@@ -65,8 +67,9 @@ def run_preparation(
     reader: DatasetReader,
     progress: Report,
     warn: Callable[[str], None] = warnings.warn,
+    again: bool = False,
 ) -> DatasetReader:
-    """Open the cached result, making it first if it is not there, and again if it is damaged.
+    """Open the cached result, making it first if it is not there, and again if it is damaged or ``again`` asks for it.
 
     Raises:
         DataError: the cache cannot be written.
@@ -77,16 +80,18 @@ def run_preparation(
     if damage:
         warn(f"prepared data in {folder} are damaged ({damage}); they are made again")
         shutil.rmtree(folder, ignore_errors=True)
-    if not folder.is_dir():
+    if again or not folder.is_dir():
         remove_abandoned(folder.parent)
         partial = folder.with_name(f"{key}{PARTIAL}{_owner()}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
         try:
             partial.mkdir(parents=True)
             preparation.run(reader, partial, progress)
             write_text(partial / CHECKSUMS, json.dumps(checksums(partial)))
+            if again:  # the old one stays until the new one is complete
+                shutil.rmtree(folder, ignore_errors=True)
             partial.rename(folder)
         except OSError as error:
-            if not folder.is_dir():  # otherwise another process finished first
+            if again or not folder.is_dir():  # otherwise another process finished first
                 raise DataError(
                     f"the preparation cache {cache_root()} cannot be written: {error}",
                     hint="set REPCORE_CACHE to a folder with space",

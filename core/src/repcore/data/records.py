@@ -20,6 +20,7 @@ from repcore.data.dialects import (
     COMMENT_SIGNS,
     FIRST_BLANK,
     LINES_LOOKED_AT,
+    SWAPPED,
     Dialect,
     cut,
     is_open,
@@ -87,11 +88,19 @@ class Records:
 
     def __init__(self, lines: Iterator[str], dialect: Dialect, counted: Counted) -> None:
         self.dialect, self.counted = dialect, counted
-        self._lines = lines
+        self._is_swapped = dialect.quote == "'"
+        self._lines = (line.translate(SWAPPED) for line in lines) if self._is_swapped else lines
         self._back: deque[str] = deque()
         self.width = dialect.width + dialect.trailing
 
     def __iter__(self) -> Iterator[tuple[list[str | None], str | None]]:
+        if not self._is_swapped:
+            yield from self._records()
+            return
+        for cells, problem in self._records():
+            yield [None if cell is None else cell.translate(SWAPPED) for cell in cells], problem
+
+    def _records(self) -> Iterator[tuple[list[str | None], str | None]]:
         self._skip_head()
         while True:
             if not self._back:

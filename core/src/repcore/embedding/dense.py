@@ -43,10 +43,14 @@ def level_of(word: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DensePlace:
-    """The encoder's token level behind a level of elements, and its width."""
+    """The encoder's token level behind a level of elements, and its width.
+
+    ``is_readout``: tokens that the encoder's ``read`` gives, not those of ``forward``.
+    """
 
     tokens: str
     width: int
+    is_readout: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +66,21 @@ class DenseRow:
 
 @torch.inference_mode()
 def find_place(
-    encoder: nn.Module, preprocessor: Preprocessor, rows: Iterable[PreparedRow], level: str, device: str = "cpu"
+    encoder: nn.Module,
+    preprocessor: Preprocessor,
+    rows: Iterable[PreparedRow],
+    level: str,
+    device: str = "cpu",
+    tokens: str | None = None,
 ) -> DensePlace:
     """Which tokens of the encoder answer for a level: those of its name, else those that lead back to elements, else
-    the first.
+    the first; or those that are asked for by name, a level or a readout.
 
     Raises:
-        DataError: no row can be used. ConfigError: the encoder has no tokens.
+        DataError: no row can be used. ConfigError: the encoder has no tokens, or none of that name.
     """
-    features, problem = None, ""
+    features, problem, width = None, "", 0
+    is_readout = tokens is not None and tokens in getattr(encoder, "readouts", ())
     was_training = encoder.training
     encoder.eval()
     for row in rows:
@@ -79,6 +89,8 @@ def find_place(
                 with _network_guard(preprocessor):
                     batch = plain_batch(preprocessor, row.items[:1], [_sample(row)], (), "").to(device)
                     features = cast(Features, encoder(batch))
+                    if is_readout:
+                        width = int(encoder.read(tokens, batch).values.shape[-1])  # type: ignore[operator]
                 break
             problem = problem or row.reason
         except ItemError as error:
@@ -86,9 +98,25 @@ def find_place(
     encoder.train(was_training)
     if features is None:
         raise DataError("no row can be used, so nothing shows which tokens the encoder gives", first_reason=problem)
+    if is_readout:
+        return DensePlace(str(tokens), width, is_readout=True)
+    return place_of(features, level, encoder, tokens)
+
+
+def place_of(features: Features, level: str, encoder: nn.Module, tokens: str | None = None) -> DensePlace:
+    """The same from what the encoder gave.
+
+    Raises:
+        ConfigError: it gave no tokens, or none of that name.
+    """
     if not features.tokens:
         raise ConfigError(f"{type(encoder).__name__} gives no tokens, so it has no level {level!r}")
-    back = [name for name, tokens in features.tokens.items() if tokens.source is not None]
+    known = (*features.tokens, *getattr(encoder, "readouts", ()))
+    if tokens is not None and tokens not in known:
+        raise ConfigError(f"--tokens {tokens!r}: {type(encoder).__name__} gives no such tokens", known=", ".join(known))
+    if tokens is not None:
+        return DensePlace(tokens, int(features.tokens[tokens].values.shape[-1]))
+    back = [name for name, own in features.tokens.items() if own.source is not None]
     name = level if level in features.tokens else (back or list(features.tokens))[0]
     return DensePlace(name, int(features.tokens[name].values.shape[-1]))
 
@@ -227,7 +255,8 @@ def element_features(encoder: nn.Module, place: DensePlace) -> Callable[[Batch],
     """Features of the elements (E, D) of one item, as a function for :func:`dense_windows`."""
 
     def of(batch: Batch) -> Tensor:
-        tokens: Tokens = encoder(batch).tokens[place.tokens]
+        read: Any = encoder.read if place.is_readout else None
+        tokens: Tokens = encoder(batch).tokens[place.tokens] if read is None else read(place.tokens, batch)
         values = tokens.values
         if tokens.owner is None:
             values = values.reshape(-1, values.shape[-1])

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from repcore.config.matching import takes
 from repcore.data.guard import concerns_item, error_in_words, is_strict
 from repcore.embedding.answers import column_of, output_names
 from repcore.embedding.dense import DenseRow
@@ -39,14 +40,20 @@ def write_npz(path: Path, answer: DenseAnswer) -> None:
         np.savez_compressed(file, **arrays)
 
 
-def dense_writer(registry: Registry, domain: str, level: str, word: str | None) -> Any:  # an entry
+def dense_writer(
+    registry: Registry, domain: str, level: str, word: str | None, preprocessor: str = ""
+) -> Any:  # an entry
     """The format by name or suffix; the domain's first for the level when none is asked for.
+
+    Args:
+        preprocessor: of the model, by name: the format has to fit its kind of data.
 
     Raises:
         ConfigError: no such format.
     """
     entries = [*registry.entries("dense-writer", domain), *registry.entries("dense-writer", "")]
-    fitting = [one for one in entries if one.spec.level in ("", level)]
+    given = registry.preprocessor(preprocessor).spec.accepts if preprocessor else ()
+    fitting = [one for one in entries if one.spec.level in ("", level) and takes(one.spec.accepts, given)]
     if word is None:
         return fitting[0]
     asked = word if word.startswith(".") else f".{word}"
@@ -116,12 +123,16 @@ class FolderWriter:
         """A path below the folder that no other row has."""
         parts = [re.sub(r"[^\w.+@=-]+", "_", part) for part in row_id.replace("\\", "/").split("/")]
         base = "/".join(part for part in parts if part not in ("", ".", "..")) or "row"
+        base = base.removesuffix(suffix) or "row"  # ids are often names of files of the same kind
         name = f"{base}{suffix}"
         number = 2
         while name in self._taken or name == INDEX:
             name, number = f"{base}-{number}{suffix}", number + 1
         self._taken.add(name)
         return name
+
+    def keep(self) -> None:
+        """Nothing to do: every row is on disk when it is written."""
 
     def finish(self) -> Path:
         self.index.finish()
@@ -162,9 +173,10 @@ class ElementTable:
             own.extend(cells.get(name, [None] * count))
         self.rows_done += 1
         if held + count >= HELD_ELEMENTS:
-            self._flush()
+            self.keep()
 
-    def _flush(self) -> None:
+    def keep(self) -> None:
+        """Put on disk what is held."""
         if self._held:
             fixed = [self._held.pop(name) for name in ("id", "status", "reason")]
             self.table.write(fixed[0], fixed[1], fixed[2], self._held)
@@ -192,7 +204,7 @@ class ElementTable:
         return answered
 
     def finish(self) -> Path:
-        self._flush()
+        self.keep()
         return self.table.finish()
 
 

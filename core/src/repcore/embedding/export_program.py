@@ -160,7 +160,9 @@ def _captured(program: Program) -> tuple[torch.export.ExportedProgram, list[Inpu
 def _exported(program: Program, example: Inputs, items: Any) -> torch.export.ExportedProgram:
     free = torch.export.Dim.AUTO  # stays fixed where the network fixes it
     shapes = {name: {0: items, **dict.fromkeys(program.inputs.lengths[name], free)} for name in example}
-    own = copy.deepcopy(program)  # a failed capture leaves its own tensors where a network keeps masks for later
+    # a failed capture leaves its own tensors where a network keeps masks for later; what prepares items has none
+    kept = [] if program.predictor is None else [program.predictor.preprocessor]
+    own = copy.deepcopy(program, {id(one): one for one in kept})
     with torch.no_grad(), _quiet():
         own(dict(example))  # now they are there, and real
         return torch.export.export(own, (dict(example),), dynamic_shapes=(shapes,))

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+import copy
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,65 +15,27 @@ import torch
 from torch import nn
 
 from repcore import registry as registries
-from repcore.checkpoints.model_folder import ModelFolder, read_model
+from repcore.checkpoints.model_folder import ModelFolder, read_model, save_model
 from repcore.checkpoints.task_part import target_of
 from repcore.config.resolve import resolve_part
+from repcore.config.validate import build as build_config
+from repcore.data.given import ListReader, given_reader, is_one_input, names_a_file
 from repcore.data.readers import open_data, open_part
+from repcore.devices import torch_device
 from repcore.embedding.answers import answer_columns
-from repcore.embedding.inference import InferenceOptions, embed_rows
+from repcore.embedding.dense import dense_windows, element_features, find_place, level_of
+from repcore.embedding.inference import InferenceOptions, join_rows, run_windows, windows_of
 from repcore.embedding.prediction import Predictor, join_predictions
-from repcore.errors import DataError
-from repcore.interfaces import DatasetReader, EmbeddingRows, Preprocessor, Sample
+from repcore.embedding.results import Embeddings, Predictions
+from repcore.errors import CheckpointError, ConfigError, DataError, RegistryError
+from repcore.interfaces import DatasetReader, DenseAnswer, Preprocessor
 from repcore.registry import Registry
+from repcore.reporting import counting
 from repcore.specs import TargetSpec
 
+__all__ = ["ListReader", "Model", "Predictions", "load", "model_path"]
 
-class ListReader:
-    """Raw inputs in memory (texts, arrays, paths: whatever the domain's samples hold) as a reader.
-
-    Args:
-        inputs: one a row.
-        ids: one a row; row numbers when None.
-    """
-
-    def __init__(self, inputs: Sequence[Any], ids: Sequence[str] | None = None) -> None:
-        if ids is not None and len(ids) != len(inputs):
-            raise DataError(f"{len(ids)} ids for {len(inputs)} inputs")
-        self._inputs, self._ids = inputs, ids
-        self.targets: Sequence[TargetSpec] = ()
-        self.splits: Mapping[str, Sequence[int]] = {}
-
-    @property
-    def fingerprint(self) -> str:
-        return hashlib.sha256(repr((self._inputs, self._ids)).encode()).hexdigest()
-
-    def __len__(self) -> int:
-        return len(self._inputs)
-
-    def __getitem__(self, index: int) -> Sample:
-        return Sample(self.id_of(index), self._inputs[index])
-
-    def id_of(self, index: int) -> str:
-        return str(index) if self._ids is None else self._ids[index]
-
-    def by_id(self, sample_id: str) -> Sample:
-        return self[int(sample_id) if self._ids is None else list(self._ids).index(sample_id)]
-
-
-@dataclass(frozen=True, slots=True)
-class Predictions:
-    """What a fine-tuned model says, one entry a row in input order.
-
-    Args:
-        outputs: float32 (n, K) probabilities, or values in the units of the labels; NaN rows failed.
-        columns: answers by name, see :mod:`repcore.embedding.answers`; None where a row failed.
-    """
-
-    ids: Sequence[str]
-    status: Sequence[str]
-    reason: Sequence[str]
-    outputs: np.ndarray
-    columns: Mapping[str, Sequence[Any]]
+Progress = bool | Callable[[int, int], None]
 
 
 @dataclass(slots=True)
@@ -122,54 +85,105 @@ class Model:
         record = self.folder.task or {}
         return Predictor(tasks, self.preprocessor, target_of(record), record.get("facts", {}), self.domain, self.device)
 
+    def to(self, device: str | torch.device) -> Model:
+        """This model, moved to another device.
+
+        Raises:
+            ConfigError: there is no such device; names those there are.
+        """
+        self.device = torch_device(str(device), "device")
+        self.encoder.to(self.device)
+        return self
+
+    @property
+    def module(self) -> nn.Module:
+        """The network: called as ``module(batch)``, it gives :class:`repcore.interfaces.Features`."""
+        return self.encoder
+
     def predict(
         self,
-        data: Any,  # path, data set name, raw inputs, or a reader
+        data: Any,  # see reader()
         *,
         reader: str | None = None,
         coverage: float | None = None,
+        batch_size: int | None = None,
+        device: str | None = None,
+        dtype: str | torch.dtype | None = None,
+        workers: int | None = None,
+        progress: Progress = False,
         options: InferenceOptions | None = None,
     ) -> Predictions:
         """Answers of the model's task for every row, in order, with status and reason.
 
         Args:
-            data: path, name of a data set, list of raw inputs, or a reader.
-            reader: registered reader to use for a path.
+            data / reader: as in :meth:`reader`.
             coverage: also intervals or sets that hold the truth in this share of cases, for example 0.9.
-            options: batch size, device, ...; all have defaults.
+            batch_size / device / dtype / workers / progress / options: as in :meth:`embed`.
 
         Raises:
             CheckpointError: the model has no task. DataError: no conformal scores for the coverage.
         """
+        chosen = self._options(options, batch_size, device, dtype, workers)
         predictor = self.predictor()
-        chosen = replace(options or InferenceOptions(), device=self.device)
-        found = join_predictions(list(predictor.windows(self.reader(data, reader=reader), chosen)))
-        columns = answer_columns(predictor.target, predictor.facts, found, coverage)
-        return Predictions(found.ids, found.status, found.reason, found.outputs, columns)
+        opened = self.reader(data, reader=reader)
+        with counting("predicting", len(opened), progress) as add:
+            parts = []
+            for part in predictor.windows(opened, chosen):
+                parts.append(part)
+                add(len(part.ids))
+        found = join_predictions(parts)
+        outputs = found.outputs if parts else np.zeros((0, predictor.width), np.float32)
+        columns = answer_columns(predictor.target, predictor.facts, replace(found, outputs=outputs), coverage)
+        return Predictions(found.ids, found.status, found.reason, outputs, columns)
 
     def reader(
         self,
-        data: Any,  # path, data set name, raw inputs, or a reader
+        data: Any,  # anything that given_reader() takes
         *,
         reader: str | None = None,
         options: Mapping[str, Any] | None = None,
         labels: Sequence[str] = (),
     ) -> DatasetReader:
-        """A reader over a path, the name of a data set, a list of raw inputs, or a reader itself."""
-        if isinstance(data, str | Path):
-            return open_data(
-                self.registry,
-                str(data),
-                domain=self.domain,
-                reader=reader,
-                options=options,
-                preferences={"labels": list(labels)} if labels else {},
-                preprocessor=self.folder.preprocessor_name,
-            )[1]
-        if isinstance(data, list | tuple):
-            return ListReader(data)
-        opened: DatasetReader = data
-        return opened
+        """A reader over what people have.
+
+        Args:
+            data: a path; a text, which is a path or the name of a data set where there is one, else one input; one
+                input of the domain, or many (list, tuple, array, tensor: a row an input); a table (pandas, polars,
+                pyarrow, Hugging Face, dict of columns); a torch data set or loader; a callable; or a reader.
+            reader: registered reader to use for a path or a table.
+            options: its further settings.
+            labels: names of the columns that are wanted as labels.
+
+        Raises:
+            DataError: none of these; names the kind.
+        """
+        convert = getattr(self.preprocessor, "inputs_from", None)
+        if isinstance(data, str | Path) and not self._is_input(data, convert):
+            return self._open(str(data), reader, options, labels)
+        return given_reader(data, lambda path: self._open(str(path), reader, options, labels), convert)
+
+    def _is_input(self, data: str | Path, convert: Callable[[Any], Any] | None) -> bool:
+        """Whether a text is an input itself: no file, no data set, and the domain takes texts."""
+        if isinstance(data, Path) or convert is None or _is_there(data) or names_a_file(data):
+            return False
+        try:
+            self.registry.dataset(data, self.domain)
+        except RegistryError:
+            return is_one_input(data, convert)
+        return False
+
+    def _open(
+        self, path: str, reader: str | None, options: Mapping[str, Any] | None, labels: Sequence[str]
+    ) -> DatasetReader:
+        return open_data(
+            self.registry,
+            path,
+            domain=self.domain,
+            reader=reader,
+            options=options,
+            preferences={"labels": list(labels)} if labels else {},
+            preprocessor=self.folder.preprocessor_name,
+        )[1]
 
     def training_data(self, options: Mapping[str, Any] | None = None) -> DatasetReader:
         """A reader over the data that the model folder says it was trained on.
@@ -189,25 +203,159 @@ class Model:
 
     def embed(
         self,
-        data: Any,  # path, data set name, raw inputs, or a reader
+        data: Any,  # see reader()
         *,
         reader: str | None = None,
         pool: str | None = None,
+        level: str | None = None,
+        layer: int | None = None,
+        normalise: bool | None = None,
+        batch_size: int | None = None,
+        device: str | None = None,
+        dtype: str | torch.dtype | None = None,
+        workers: int | None = None,
+        progress: Progress = False,
         options: InferenceOptions | None = None,
-    ) -> EmbeddingRows:
+    ) -> Embeddings:
         """Vectors of every row, in order; NaN where a row cannot be embedded, with status and reason.
 
         Args:
-            data: path, name of a data set, list of raw inputs, or a reader.
-            reader: registered reader to use for a path.
-            pool: pooling by name.
-            options: batch size, layer, device, ...; all have defaults.
+            data / reader: as in :meth:`reader`.
+            pool / level / layer: pooling and token level by name, layer by number; the encoder's own if None.
+            normalise: unit length.
+            batch_size: most items of a batch.
+            device: moves the model there first (``cpu``, ``cuda``, ``cuda:1``, ``auto``).
+            dtype: ``float32``, ``bfloat16`` or ``float16``, in which the network runs; vectors are float32 anyway.
+            workers: processes that read and prepare rows.
+            progress: True shows a bar; a function is called with (rows done, rows).
+            options: all of these and more in one; what is given beside it counts.
+
+        Raises:
+            ConfigError: a device that is not there, or no such layer, level or pooling.
         """
-        chosen = replace(options or InferenceOptions(), device=self.device)
-        if pool is not None:
-            chosen = replace(chosen, pooling=pool)
+        chosen = self._options(options, batch_size, device, dtype, workers)
+        given: dict[str, Any] = {"pooling": pool, "level": level, "layer": layer, "normalise": normalise}
+        chosen = replace(chosen, **{name: value for name, value in given.items() if value is not None})
         opened = self.reader(data, reader=reader)
-        return embed_rows(self.encoder, self.preprocessor, opened, chosen, poolings=self.poolings, domain=self.domain)
+        parts = []
+        with counting("embedding", len(opened), progress) as add:
+            for part in run_windows(
+                self.encoder, self.preprocessor, opened, chosen, poolings=self.poolings, domain=self.domain
+            ):
+                parts.append(part)
+                add(len(part.ids))
+        rows = join_rows(parts)
+        return Embeddings.of(rows if parts else replace(rows, vectors=np.zeros((0, self._width(chosen)), np.float32)))
+
+    def tokens(
+        self, data: Any, level: str | None = None, *, reader: str | None = None, options: InferenceOptions | None = None
+    ) -> list[DenseAnswer | None]:
+        """Features of the elements of every row: points, voxels, frames, nodes or edges, in the sample's own order.
+
+        Args:
+            data / reader: as in :meth:`reader`.
+            level: ``point``, ``voxel``, ``token`` (``frame``), ``node`` or ``edge``; the encoder's first if None.
+
+        Returns:
+            one a row: ``outputs`` float32 (N, D), or (X, Y, Z, D) on a grid; None where the row cannot be used.
+
+        Raises:
+            ConfigError: the encoder has no tokens, or there is no such level.
+        """
+        chosen = self._options(options)
+        levels = self.registry.encoder(self.folder.encoder_name).spec.levels
+        word = level_of(level or (levels[0] if levels else "token"))
+        opened = self.reader(data, reader=reader)
+        if not len(opened):
+            return []
+        rows = (row for window in windows_of(self.preprocessor, opened, replace(chosen, window=1)) for row in window)
+        place = find_place(self.encoder, self.preprocessor, rows, word, self.device)
+        function = element_features(self.encoder, place)
+        with torch.inference_mode():
+            found = dense_windows(function, self.preprocessor, opened, chosen, level=word, domain=self.domain)
+            return [one.answer for one in found]
+
+    def _width(self, options: InferenceOptions) -> int:
+        return int(self.encoder.dim) if options.dim is None else options.dim  # type: ignore[arg-type]
+
+    def _options(
+        self,
+        options: InferenceOptions | None = None,
+        batch_size: int | None = None,
+        device: str | None = None,
+        dtype: str | torch.dtype | None = None,
+        workers: int | None = None,
+    ) -> InferenceOptions:
+        if device is not None:
+            self.to(device)
+        for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
+            if value is not None and value < least:
+                raise ConfigError(f"{name}={value} is less than {least}")
+        kind = None if dtype is None else torch_dtype(dtype)
+        given: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "dtype": kind}
+        kept = {name: value for name, value in given.items() if value is not None}
+        return replace(options or InferenceOptions(), device=self.device, **kept)
+
+    def is_changed(self) -> bool:
+        """Whether the network no longer holds the weights of its folder, because somebody trained it."""
+        stored = self.folder.tensors()
+        own = self.encoder.state_dict()
+        return any(not torch.equal(value.cpu(), stored[name]) for name, value in own.items() if name in stored)
+
+    def save(self, folder: Path | str) -> Model:
+        """Write the model, with the weights that the network has now, and give the saved model.
+
+        Raises:
+            CheckpointError: the folder holds something else; or a model with a task whose network was changed.
+        """
+        path = Path(folder)
+        if path.resolve() == self.folder.folder.resolve() and not self.is_changed():
+            return self
+        if self.is_changed():
+            self._save_changed(path)
+        elif path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise CheckpointError(f"{str(path)!r} exists and is not empty", hint="name a new folder")
+        else:
+            shutil.copytree(self.folder.folder, path, dirs_exist_ok=True)
+        return load(path, device=self.device, registry=self.registry)
+
+    def _save_changed(self, path: Path) -> None:
+        if self.folder.task is not None:
+            raise CheckpointError(
+                f"the network of {str(self.folder.folder)!r} was changed, and its task no longer belongs to it",
+                hint="fine-tune the changed network: save it before it gets a task",
+            )
+        settings = {}
+        for kind in ("encoder", "preprocessor"):
+            fields = {key: value for key, value in self.folder.config[kind].items() if key != "name"}
+            entry = self.registry.get(kind, str(self.folder.config[kind]["name"]))
+            settings[kind] = build_config(entry.load("config"), fields, prefix=kind)
+        save_model(
+            path,
+            encoder=self.encoder,
+            encoder_name=self.folder.encoder_name,
+            encoder_config=settings["encoder"],
+            preprocessor=self.preprocessor,
+            preprocessor_name=self.folder.preprocessor_name,
+            preprocessor_config=settings["preprocessor"],
+            card=self.folder.card,
+            extra=self.folder.config.get("origin", {}),
+            registry=self.registry,
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as the path and the content hash of its folder.
+
+        Raises:
+            CheckpointError: its network was changed, which the folder does not know.
+        """
+        if self.is_changed():
+            raise CheckpointError("the network was changed since it was loaded", hint="model = model.save(FOLDER)")
+        return _reopened, (str(self.folder.folder.resolve()), self.identity(), self.device)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Model:
+        encoder, preprocessor = copy.deepcopy((self.encoder, self.preprocessor), memo)
+        return Model(self.folder, encoder, preprocessor, self.registry, self.device)
 
     def random_twin(self, seed: int) -> nn.Module:
         """The same encoder with freshly drawn weights, in eval mode."""
@@ -239,10 +387,44 @@ def model_path(path: Path | str) -> Path:
 def load(path: Path | str, *, device: str = "cpu", registry: Registry | None = None) -> Model:
     """A model from its folder, or from the run folder that holds it.
 
+    Args:
+        device: ``cpu``, ``cuda``, ``cuda:1``, or ``auto`` (cuda where there is one).
+
     Raises:
         DataError: no model there. PluginError: its plugin is missing. CheckpointError: damaged files.
+        ConfigError: no such device.
     """
     known = registry or registries.default()
+    there = torch_device(device, "device")
     folder = read_model(model_path(path))
     encoder, preprocessor = folder.build(known)
-    return Model(folder, encoder.to(device), preprocessor, known, device)
+    return Model(folder, encoder.to(there), preprocessor, known, there)
+
+
+def _reopened(path: str, identity: str, device: str) -> Model:
+    """A pickled model, which must still be the same one."""
+    model = load(path, device=device)
+    if model.identity() != identity:
+        raise CheckpointError(f"the model in {path!r} is not the one that was pickled", was=identity[:12])
+    return model
+
+
+def torch_dtype(dtype: str | torch.dtype) -> torch.dtype:
+    """A floating-point format by its word.
+
+    Raises:
+        ConfigError: it is none in which networks run.
+    """
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    found = known.get(str(dtype).removeprefix("torch."))
+    if found is None:
+        raise ConfigError(f"dtype {str(dtype)!r} is none in which networks run", expected=", ".join(known))
+    return found
+
+
+def _is_there(text: str) -> bool:
+    """Whether a text is the path of something; what no path can be is none."""
+    try:
+        return Path(text).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):
+        return False

@@ -6,8 +6,8 @@ file only when it is complete. A part folder of another model, data set or setti
 
 from __future__ import annotations
 
+import contextlib
 import json
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -19,6 +19,8 @@ import pyarrow.parquet as pq
 from repcore.embedding.windows_apart import SOURCE
 from repcore.errors import DataError
 from repcore.files import parse_json, storable
+
+OWN_FILES = ("part-*.parquet", "part-*.partial", "header.json", "header.partial")
 
 
 def texts(values: Iterable[str | None]) -> pa.Array:
@@ -69,14 +71,17 @@ class PartFolder:
 
     @classmethod
     def clear_others(cls, path: Path, header: Mapping[str, Any]) -> None:
-        """``--overwrite``: remove the parts that another run has left beside this output; own ones are gone on with."""
+        """``--overwrite``: remove the parts that another run has left beside this output; own ones are gone on with.
+
+        A user's files in a folder of that name stay.
+        """
         folder = path.with_name(f"{path.name}.parts")
         try:
             kept = parse_json((folder / "header.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             kept = None
         if kept != json.loads(json.dumps(dict(header))):
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_parts(folder)
 
     def restart(self) -> None:
         """Forget what an interrupted run has written."""
@@ -151,5 +156,14 @@ class PartFolder:
     def done(self) -> Path:
         """Give the final file its name and remove the parts."""
         self.partial.replace(self.path)
-        shutil.rmtree(self.folder)
+        remove_parts(self.folder)
         return self.path
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what lies in a folder of parts and, if nothing else does, the folder."""
+    for pattern in OWN_FILES:
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()

@@ -67,11 +67,11 @@ def program_inputs(preprocessor: Preprocessor, rows: Sequence[PreparedRow], name
     ordered = sorted(pairs, key=lambda one: preprocessor.cost(one[1].meta))
     # the longest rows are the example, so that no axis of it has size 1 by chance
     plans = [_cycled(ordered[::-1], EXAMPLE_ITEMS), *(_cycled(ordered, n) for n in CHECKED_ITEMS), ordered[-1:]]
-    found = [_parts(_collate(preprocessor, plan, domain), len(plan), name) for plan in plans]
+    found = [program_parts(_collate(preprocessor, plan, domain), len(plan), name) for plan in plans]
     alike = len({frozenset(tensors) for tensors, _ in found}) > 1
     if alike:  # batches of rows of different length hold more than others do: the program takes those of one length
         plans = [plan[:1] * len(plan) for plan in plans]
-        found = [_parts(_collate(preprocessor, plan, domain), len(plan), name) for plan in plans]
+        found = [program_parts(_collate(preprocessor, plan, domain), len(plan), name) for plan in plans]
     example, *others = found
     if any(set(tensors) != set(example[0]) or fixed != example[1] for tensors, fixed in others):
         raise _no_form(name, "the inputs of one row are other ones than those of another")
@@ -90,7 +90,7 @@ def _collate(preprocessor: Preprocessor, pairs: Sequence[tuple[Sample, Item]], d
     return plain_batch(preprocessor, [item for _, item in pairs], [sample for sample, _ in pairs], (), domain)
 
 
-def _parts(batch: Batch, items: int, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def program_parts(batch: Batch, items: int, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and plain values of ``batch.inputs``, the tensors with ``items`` entries along axis 0."""
     if isinstance(batch.inputs, Tensor):
         tensors, fixed = {WHOLE: batch.inputs}, {}

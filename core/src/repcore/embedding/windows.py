@@ -18,6 +18,7 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from repcore.data.guard import prepare_sample, read_sample, row_id
+from repcore.data.handing_over import failures_are_handed_over
 from repcore.data.item_processes import apart
 from repcore.errors import ItemError
 from repcore.interfaces import DatasetReader, Item, Preprocessor, Sample
@@ -119,7 +120,10 @@ def _rows(
             yield prepare_row(reader, preprocessor, int(row), whole=whole)
         return
     chunks = _Chunks(reader, preprocessor, rows, whole)
-    for chunk in DataLoader(chunks, batch_size=None, num_workers=workers, prefetch_factor=2):
+    loader = DataLoader(
+        chunks, batch_size=None, num_workers=workers, prefetch_factor=2, worker_init_fn=failures_are_handed_over
+    )
+    for chunk in loader:
         yield from chunk
 
 

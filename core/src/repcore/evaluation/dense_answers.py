@@ -258,7 +258,8 @@ def class_numbers(truth: np.ndarray, data: TargetSpec, target: TargetSpec, value
     place: Mapping[int, int] = {int(value): k for k, value in enumerate(values)}
     if data.names and target.names and data.names != target.names and set(data.names) & set(target.names):
         own = {name: k for k, name in enumerate(target.names)}
-        place = {number: own[name] for number, name in enumerate(data.names) if name in own}
+        numbers = data.ids or range(len(data.names))
+        place = {number: own[name] for number, name in zip(numbers, data.names, strict=True) if name in own}
     found = np.full(flat.shape, NONE, np.int64)
     for value in np.unique(flat[known]):
         if int(value) in place:
@@ -267,7 +268,7 @@ def class_numbers(truth: np.ndarray, data: TargetSpec, target: TargetSpec, value
 
 
 def label_values(rows: LabelledRows, target: TargetSpec) -> tuple[int, ...]:
-    """Values that the labels of all rows show, ascending; 0 .. K-1 where the target names K classes.
+    """Values that the labels of all rows show, ascending; those of all names where the target names its classes.
 
     Raises:
         DataError: no labelled element, or too many values for classes.
@@ -282,17 +283,17 @@ def label_values(rows: LabelledRows, target: TargetSpec) -> tuple[int, ...]:
             f"{len(total)} different values of {target.name!r} are no classes",
             hint="--ignore VALUE, or another --label",
         )
-    if target.names and set(total) <= set(range(len(target.names))):
-        return tuple(range(len(target.names)))
+    known = target.ids or tuple(range(len(target.names)))
+    if set(total) <= set(known):
+        return tuple(sorted(known))
     return tuple(sorted(total))
 
 
 def named(target: TargetSpec, values: tuple[int, ...]) -> TargetSpec:
     """The target with a name for every class."""
-    if len(target.names) == len(values):
+    if len(target.names) == len(values) and not target.ids:
         return target
-    names = tuple(target.names[one] if 0 <= one < len(target.names) else str(one) for one in values)
-    return dataclasses.replace(target, names=names)
+    return dataclasses.replace(target, names=tuple(map(target.name_of, values)), ids=())
 
 
 def named_classes(rows: LabelledRows, target: TargetSpec) -> tuple[tuple[int, ...], TargetSpec]:

@@ -55,12 +55,14 @@ class ElementProbing:
         budgets: of labelled training rows; a table each.
         share: of the labelled training elements of every class, instead of so many.
         metrics: of the domain, beside IoU and Dice.
+        tokens: of the encoder, by name; those that fit the level when None.
     """
 
     protocols: Sequence[str] = (PROTOCOL,)
     budgets: Sequence[LabelBudget] = (EVERYTHING,)
     share: float | None = None
     metrics: Sequence[ElementMetric] = ()
+    tokens: str | None = None
 
 
 @dataclasses.dataclass(slots=True)
@@ -150,7 +152,8 @@ def _collect(table: dict[str, dict[str, list[list[Scores]]]], found: Scored, see
 def _place(run: _Run) -> DensePlace:
     labelled = np.flatnonzero(run.rows.labelled(run.target))[:TRIED_ROWS]
     tried = rows_one_by_one(run.rows.reader, run.model.preprocessor, labelled)
-    return find_place(run.model.encoder, run.model.preprocessor, tried, run.target.level, run.model.device)
+    model, tokens = run.model, run.asked.tokens
+    return find_place(model.encoder, model.preprocessor, tried, run.target.level, model.device, tokens)
 
 
 def rows_one_by_one(
@@ -368,6 +371,8 @@ def _table(
         fixed[protocol] = dict(run.probe(protocol).constants())
         if run.asked.share is not None:
             fixed[protocol]["elements_per_class"] = f"{run.asked.share:g} of all"
+        if run.asked.tokens is not None:
+            fixed[protocol]["tokens"] = run.asked.tokens
     labelled = run.rows.labelled(target)
     return ProbeTable(
         target=target,

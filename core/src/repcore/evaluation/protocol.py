@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,7 @@ class ProbeTable:
         entries: results; comparisons: trained against each other set, by the primary metric.
         constants: everything that fixes each probe.
         labels: budget of labelled training rows as it was given; empty = all.
+        labelled: False for protocols without labels, whose name is that of the target.
     """
 
     target: TargetSpec
@@ -75,6 +77,7 @@ class ProbeTable:
     comparisons: tuple[Comparison, ...]
     constants: Mapping[str, Mapping[str, Any]]
     labels: str = ""
+    labelled: bool = True
 
     def rows(self, metrics: Sequence[str] | None = None) -> list[dict[str, str]]:
         """Cells for printing, one row a feature set and probe; the primary metric unless others are named."""
@@ -163,7 +166,10 @@ def run_probe(
     for protocol, probe in probes.items():
         # features are small: BLAS threads cost more than they bring, and many times more on a busy machine
         with threadpool_limits(1, user_api="blas"):
-            tried = {name: _tried(probe, given, truth, target, plan, seeds) for name, given in matrices.items()}
+            tried = {
+                name: _tried(probe, partial(_scored, probe, given, truth, target, plan, seeds))
+                for name, given in matrices.items()
+            }
         scored: dict[str, list[list[Scores]]] = {}
         for name, result in tried.items():
             if isinstance(result, PluginError):
@@ -272,18 +278,11 @@ def _scored(
     return result
 
 
-def _tried(
-    probe: Probe,
-    matrices: Sequence[np.ndarray],
-    truth: np.ndarray,
-    target: TargetSpec,
-    plan: SplitPlan,
-    seeds: Sequence[int],
-) -> list[list[Scores]] | PluginError:
+def _tried(probe: Probe, score: Callable[[], list[list[Scores]]]) -> list[list[Scores]] | PluginError:
     """Scores, or the named failure of the probe's own code on these features: others keep their numbers."""
     try:
         with named_guard(probe, "scoring"):
-            return _scored(probe, matrices, truth, target, plan, seeds)
+            return score()
     except PluginError as error:
         return error
 

@@ -113,7 +113,8 @@ def render_page(record: RunRecord, registry: Registry) -> str:
             validation=_validation_table(record),
             diagnostics=health,
             diagnostic_rows=findings.diagnostic_rows(record),
-            drawn=_drawn_by_objective(record, styles),
+            drawn=_drawn_lines(record.pictures, styles),
+            answered=_drawn_lines(record.answered, styles),
             embedded=embedded,
             similar=similar,
             probes=probe_results(record.probes),
@@ -195,13 +196,15 @@ def with_nonce(markup: str) -> str:
     return markup.replace("<script>", f'<script nonce="{page_nonce()}">')
 
 
-def _drawn_by_objective(record: RunRecord, styles: Styles) -> list[Drawn]:
-    """What the trained objective drew of held-out rows."""
+def _drawn_lines(lines: Sequence[Mapping[str, Any]], styles: Styles) -> list[Drawn]:
+    """Pictures that lie in a file of the run: what the objective drew, and test items with their answers."""
     drawn = []
-    for line in record.pictures:
+    for line in lines:
         if "html" in line:
             picture = Markup(styles.classed(safe_markup(str(line["html"]))))
-            drawn.append(Drawn(str(line.get("id", "-")), (), picture, str(line.get("alt", ""))))
+            words = {"predicted": "predicted", "label": "true", "why": "chosen by"}
+            labels = [f"{word}: {line[key]}" for key, word in words.items() if key in line]
+            drawn.append(Drawn(str(line.get("id", "-")), labels, picture, str(line.get("alt", ""))))
     return drawn
 
 

@@ -38,6 +38,7 @@ class RunRecord:
         pictures: what the trained objective drew of held-out rows.
         probes: file stem -> probe result.
         finetune: content of ``finetune.json``, empty if there is none.
+        answered: test items of a fine-tuning with picture, prediction and label, as lines of their file.
         has_model: the run was exported.
         damaged: names of files that could not be read.
     """
@@ -53,6 +54,7 @@ class RunRecord:
     pictures: Sequence[Line] = ()
     probes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     finetune: Mapping[str, Any] = field(default_factory=dict)
+    answered: Sequence[Line] = ()
     has_model: bool = False
     damaged: Sequence[str] = ()
 
@@ -145,6 +147,7 @@ def collect(folder: Path) -> RunRecord:
         pictures=[line for line in read_lines(path / "pictures.jsonl") if isinstance(line, dict)],
         probes={file.stem: _object(file, damaged) for file in sorted((path / "probes").glob("*.json"))},
         finetune=_object(path / "finetune.json", damaged),
+        answered=[line for line in read_lines(path / "predictions" / "pictures.jsonl") if isinstance(line, dict)],
         has_model=(path / "model" / "config.json").is_file(),
         damaged=damaged,
     )

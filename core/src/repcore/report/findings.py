@@ -60,17 +60,17 @@ def verdict_sentence(record: RunRecord) -> str:
 
 
 def _probe_words(record: RunRecord) -> str:
-    """In how many probes the trained encoder beats its untrained twin."""
+    """In how many probes the verdict calls the trained encoder better than its untrained twin."""
     twins = [
         one
         for content in record.probes.values()
         for one in (table_of(content) or {}).get("comparisons", ())
         if one.get("against") == RANDOM_INIT
     ]
-    won = sum(one.get("better_on") == len(one.get("differences", ())) for one in twins)
+    won = sum(str(one.get("verdict", "")).startswith("better than") for one in twins)
     if not twins:
         return ""
-    return f"Frozen features beat those of the untrained encoder on every seed in {won} of {len(twins)} probes."
+    return f"Frozen features are clearly better than those of the untrained encoder in {won} of {len(twins)} probes."
 
 
 def _loss_words(record: RunRecord) -> str:

@@ -64,7 +64,7 @@ def probe_results(files: Mapping[str, Mapping[str, Any]]) -> list[ProbeResult]:
 def _result(name: str, table: Mapping[str, Any], header: Mapping[str, Any]) -> ProbeResult:
     target = table.get("target") or {}
     unit = f", {target['unit']}" if target.get("unit") else ""
-    kind = f" ({target['kind']}{unit})" if target.get("kind") else ""
+    kind = f" ({target['kind']}{unit})" if target.get("kind") and table.get("labelled", True) else ""
     facts = [
         ("split", str(table.get("split", "-"))),
         ("seeds", ", ".join(str(seed) for seed in table.get("seeds", ()))),

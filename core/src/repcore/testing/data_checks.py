@@ -197,7 +197,7 @@ def _out_of_range(spec: TargetSpec, numbers: np.ndarray) -> str:
         return ""
     if (known != np.round(known)).any() or known.min() < 0:
         return f"{known.min():g} is no class number"
-    if spec.names and known.max() >= len(spec.names):
+    if spec.names and not spec.ids and known.max() >= len(spec.names):
         return f"class {known.max():g}, but there are {len(spec.names)} names, numbered from 0"
     return ""
 

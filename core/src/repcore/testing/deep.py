@@ -64,8 +64,28 @@ def state():
         "the root logger": (root.level, len(root.handlers)),
     }
 
+def imported_by(package):
+    # modules of others that the files of a package import when they are imported
+    import ast, importlib.util, pathlib
+    spec = importlib.util.find_spec(package) if package else None
+    own, found = package.partition(".")[0], set()
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        for path in pathlib.Path(folder).rglob("*.py"):
+            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.Import):
+                    found.update(one.name for one in node.names)
+                elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                    found.update([node.module, *(node.module + "." + one.name for one in node.names)])
+    return sorted(one for one in found if one.partition(".")[0] != own)
+
 work = json.load(sys.stdin)
 threading.Thread(target=watch, args=(work["limit"],), daemon=True).start()
+if work["effects"]:  # what other libraries do when they are imported is theirs: sklearn.svm draws a random number
+    for name in imported_by(work["package"]):
+        try:
+            importlib.import_module(name)
+        except BaseException:
+            pass
 before = state() if work["effects"] else {}
 for number, (target, example) in enumerate(work["jobs"]):
     tell(begin=number)
@@ -140,9 +160,13 @@ def import_problems(record: PluginRecord, timeout: float = TIMEOUT_SECONDS, *, e
 
 
 def try_imports(record: PluginRecord, timeout: float = TIMEOUT_SECONDS) -> Trial:
-    """Import everything that a plugin registered, once, and look at what that changes besides."""
+    """Import everything that a plugin registered, once, and look at what that changes besides.
+
+    Modules of others that its files import are imported first, so that what these change is not said of the plugin.
+    """
     users = _users(record)
-    failed, effects = _all_rounds(list(users), timeout, effects=True)
+    package = record.target.partition(":")[0].rpartition(".")[0]
+    failed, effects = _all_rounds(list(users), timeout, effects=True, package=package)
     return Trial([f"{users[job]} = {job[0]}: {problem}" for job, problem in failed], effects)
 
 
@@ -184,13 +208,15 @@ def failing_jobs(jobs: Sequence[Job], timeout: float = TIMEOUT_SECONDS) -> list[
     return _all_rounds(jobs, timeout, effects=False)[0]
 
 
-def _all_rounds(jobs: Sequence[Job], timeout: float, *, effects: bool) -> tuple[list[tuple[Job, str]], list[str]]:
+def _all_rounds(
+    jobs: Sequence[Job], timeout: float, *, effects: bool, package: str = ""
+) -> tuple[list[tuple[Job, str]], list[str]]:
     """As many processes as it takes; failed jobs with their reasons, and what the last process saw change."""
     waiting = list(jobs)
     found: list[tuple[Job, str]] = []
     changed: list[str] = []
     while waiting:
-        done = _round(waiting, timeout, effects=effects)
+        done = _round(waiting, timeout, effects=effects, package=package)
         found.extend((waiting[number], problem) for number, problem in done.problems)
         changed = done.effects
         if not done.ending:
@@ -201,14 +227,16 @@ def _all_rounds(jobs: Sequence[Job], timeout: float, *, effects: bool) -> tuple[
     return found, changed
 
 
-def _round(jobs: Sequence[Job], timeout: float, *, effects: bool) -> _Round:
+def _round(jobs: Sequence[Job], timeout: float, *, effects: bool, package: str) -> _Round:
     """One process over all jobs, or until one ends it."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     last_resort = limits.waiting(timeout)  # where code that holds the interpreter's lock keeps the watching thread out
     try:
         done = subprocess.run(
             [sys.executable, "-c", PROGRAM],
-            input=json.dumps({"jobs": jobs, "effects": effects, "limit": limits.computing(timeout)}),
+            input=json.dumps(
+                {"jobs": jobs, "effects": effects, "package": package, "limit": limits.computing(timeout)}
+            ),
             capture_output=True,
             text=True,
             timeout=last_resort,

@@ -1,7 +1,7 @@
 """Finding known values again in a file of a format that nobody here can read: in which order do they stand there?
 
-Text is looked at column by column; NumPy archives array by array; anything else (also gzipped) as bytes, for numbers
-that stand at a constant distance: one column of a table of records, or an array.
+Text is looked at column by column; NumPy archives and zips of zarr array by array; anything else (also gzipped) as
+bytes, for numbers that stand at a constant distance: one column of a table of records, or an array.
 """
 
 from __future__ import annotations
@@ -94,6 +94,9 @@ def _columns(path: Path) -> Iterator[np.ndarray | bytes]:
     if content[:2] == b"\x1f\x8b":
         content = gzip.decompress(content)
     if zipfile.is_zipfile(io.BytesIO(content)):
+        if "zarr.json" in zipfile.ZipFile(io.BytesIO(content)).namelist():
+            yield from _zarr_columns(path)
+            return
         with np.load(io.BytesIO(content)) as stored:
             for name in stored.files:
                 array = stored[name]
@@ -112,6 +115,17 @@ def _columns(path: Path) -> Iterator[np.ndarray | bytes]:
     body = [line for line in lines if len(line) >= width]
     for number in range(width):
         yield np.asarray([line[number] for line in body])
+
+
+def _zarr_columns(path: Path) -> Iterator[np.ndarray]:
+    """Numbers of a zip that holds one zarr array; its blocks are compressed."""
+    import zarr
+
+    with zarr.storage.ZipStore(path, mode="r") as store:
+        array = np.asarray(zarr.open_array(store, mode="r")[...])
+    yield array.reshape(-1)
+    if array.ndim > 1:
+        yield from array.reshape(-1, array.shape[-1]).T
 
 
 def _in_bytes(content: bytes, values: np.ndarray, known: np.ndarray) -> bool:

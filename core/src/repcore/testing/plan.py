@@ -19,8 +19,10 @@ from repcore.testing import (
     command_checks,
     data_checks,
     dense_writer_checks,
+    element_checks,
     encoder_checks,
     estimator_checks,
+    model_probe_checks,
     objective_checks,
     op_checks,
     picture_checks,
@@ -39,7 +41,9 @@ from repcore.testing.checkpoint_checks import CheckpointSample, CheckpointSubjec
 from repcore.testing.command_checks import CommandSubject
 from repcore.testing.deep import PluginSubject
 from repcore.testing.dense_writer_checks import DenseWriterSubject
+from repcore.testing.element_checks import ElementSubject
 from repcore.testing.estimator_checks import EstimatorSubject
+from repcore.testing.model_probe_checks import ModelProbeSubject
 from repcore.testing.op_checks import OpSubject
 from repcore.testing.probe_checks import ProbeSubject
 from repcore.testing.settings_checks import ConfigSubject, PresetsSubject
@@ -49,6 +53,8 @@ from repcore.testing.subjects import DatasetSubject, EncoderSubject, ObjectiveSu
 from repcore.testing.task_checks import TaskSubject
 from repcore.testing.view_checks import ViewsSubject
 from repcore.testing.writer_checks import WriterSubject
+
+TRIED_RECIPES = 2  # for an objective of any domain: one that needs more than an encoder is built nowhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +102,7 @@ class _Plan:
     def __init__(self, registry: Registry, record: PluginRecord, samples: Mapping[str, CheckpointSample]) -> None:
         self.registry, self.record, self.samples = registry, record, samples
         self.answers: dict[tuple[str, str], Any] = {}
+        self.opened: dict[str, RecipeSubject] = {}  # recipes of other plugins, for objectives of any domain
         self.entries: list[Entry[Any]] = [Entry(f"{record.domain}/{spec.name}", spec, record) for spec in record.specs]
         self.recipes = [
             RecipeSubject(registry, entry, preset)
@@ -138,6 +145,19 @@ class _Plan:
             yield from self._on(entry, preprocessor_checks.BASELINE_CHECKS, recipe, "baselines of ")
         for name in entry.spec.splits:
             yield from self._on(entry, split_checks.CHECKS, SplitSubject(recipe, name), f"split {name} of ")
+        yield from self._elements(entry, recipe)
+
+    def _elements(self, entry: Entry[Any], recipe: RecipeSubject) -> Iterator[DueCheck]:
+        """What a preprocessor says about elements."""
+        yield from self._on(entry, element_checks.RESTORE_CHECKS, recipe)
+        if entry.spec.labelled_item:
+            yield from self._on(entry, element_checks.LABELLED_ITEM_CHECKS, recipe)
+        for name in entry.spec.divisions:
+            one = ElementSubject(recipe, name)
+            yield from self._on(entry, element_checks.DIVISION_CHECKS, one, f"division {name} of ")
+        for name in entry.spec.element_metrics:
+            one = ElementSubject(recipe, name)
+            yield from self._on(entry, element_checks.METRIC_CHECKS, one, f"metric {name} of ")
 
     def views(self, entry: Entry[Any]) -> Iterator[DueCheck]:
         recipe = self._recipe_with("views", entry) or self._recipe_taking(entry)
@@ -165,7 +185,10 @@ class _Plan:
         yield from self._on(entry, task_checks.CHECKS, TaskSubject(entry, None))
 
     def probe(self, entry: Entry[Any]) -> Iterator[DueCheck]:
-        yield from self._on(entry, probe_checks.CHECKS, ProbeSubject(entry))
+        if entry.spec.sees == "model":
+            yield from self._on(entry, model_probe_checks.CHECKS, ModelProbeSubject(entry))
+        else:
+            yield from self._on(entry, probe_checks.CHECKS, ProbeSubject(entry))
 
     def estimator(self, entry: Entry[Any]) -> Iterator[DueCheck]:
         yield from self._on(entry, estimator_checks.CHECKS, EstimatorSubject(self.registry, entry))
@@ -223,16 +246,20 @@ class _Plan:
         there."""
         if self.record.domain != GENERIC or entry.spec.example:
             return None
-        found: list[tuple[int, RecipeSubject]] = []
+        found: list[tuple[bool, int, RecipeSubject]] = []
         for one in self.registry.entries("recipe"):
-            subject = RecipeSubject(self.registry, one, one.spec.default, objective=entry.full_name)
+            # a method of fine-tuning is built around the recipe's encoder, whose run it cannot be
+            name = "" if entry.spec.labels == "required" else entry.full_name
+            open_data = self.opened.get(one.full_name)
+            subject = RecipeSubject(self.registry, one, one.spec.default, objective=name, data_of=open_data)
             with suppress(RepcoreError):
                 encoder = subject.resolved.encoder.entry
                 if not missing_needs(entry, encoder):
-                    found.append((len(encoder.spec.capabilities), subject))
-        for _, subject in sorted(found, key=lambda pair: -pair[0]):
+                    found.append((open_data is None, -len(encoder.spec.capabilities), subject))
+        for _, _, subject in sorted(found, key=lambda one: one[:2])[:TRIED_RECIPES]:  # those with open data first
             with suppress(SubjectError):
                 _ = subject.parts
+                self.opened.setdefault(subject.entry.full_name, subject)
                 return subject
         return None
 

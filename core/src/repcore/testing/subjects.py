@@ -24,14 +24,19 @@ from repcore.data.readers import open_part
 from repcore.data.seeds import mix
 from repcore.data.stream import ItemKey
 from repcore.embedding.inference import PreparedRow, prepare_row
+from repcore.evaluation.tasks.configs import ClassificationConfig
+from repcore.evaluation.tasks.item import ClassificationTask
 from repcore.interfaces import Batch, DatasetReader, Draws, Encoder, Item, Objective, Progress
 from repcore.registry import Entry, Registry
 from repcore.reporting import LogReporter
-from repcore.specs import DatasetSpec, EncoderSpec, ObjectiveSpec
+from repcore.specs import DatasetSpec, EncoderSpec, ObjectiveSpec, TargetSpec
 from repcore.testing.check import SubjectError
 from repcore.training.assembly import RunParts, assemble, build
 from repcore.training.optimisers import DecayRule, matrices_decay
+from repcore.training.start import RunStart
 
+DRAWN = TargetSpec("drawn", "class", names=("a", "b", "c"))
+"""The label that methods of fine-tuning get in checks."""
 ROWS = 64
 BATCH = 6
 STEPS = 40
@@ -47,13 +52,18 @@ SMALL = {
 @dataclass
 class RecipeSubject:
     """One preset of a recipe, shrunk to a few rows; with ``views`` or ``objective`` in the place of its own, if a name
-    is given."""
+    is given.
+
+    Args:
+        data_of: the same recipe with another objective, whose data and fitted preprocessor are taken over.
+    """
 
     registry: Registry
     entry: Entry[Any]
     preset: str
     views: str = ""
     objective: str = ""
+    data_of: RecipeSubject | None = None
 
     @cached_property
     def resolved(self) -> ResolvedRun:
@@ -70,6 +80,8 @@ class RecipeSubject:
             SubjectError: they cannot be built.
         """
         try:
+            if self.data_of is not None and not getattr(self.resolved.objective.config, "preprocessor_from", ""):
+                return _around(self.data_of.parts, self.resolved)
             return assemble(self.resolved, LogReporter())
         except Exception as error:
             message = f"recipe {self.entry.full_name} cannot be built: {type(error).__name__}: {error}"
@@ -124,6 +136,27 @@ class RecipeSubject:
         return TrainingCollator(parts.preprocessor, parts.reader.targets, self.resolved.domain)(drawn).batch
 
 
+def _around(parts: RunParts, resolved: ResolvedRun) -> RunParts:
+    """New networks on data that are open and a preprocessor that is fitted."""
+    resolved = resolved.with_facts(parts.preprocessor.facts())
+    views = None if resolved.views is None else build(resolved.views, parts.preprocessor)
+    torch.manual_seed(mix(resolved.trainer.seed, "initialisation"))
+    encoder = build(resolved.encoder)
+    objective = build(resolved.objective, encoder)
+    if hasattr(objective, "begin"):
+        start = RunStart(
+            parts.reader,
+            parts.preprocessor,
+            encoder,
+            parts.train,
+            parts.validation,
+            resolved.domain,
+            LogReporter().info,
+        )
+        objective.begin(start)
+    return dataclasses.replace(parts, resolved=resolved, views=views, encoder=encoder, objective=objective)
+
+
 def progress(step: int) -> Progress:
     """A place in a short run."""
     return Progress(step=step, total_steps=STEPS, steps_per_epoch=10)
@@ -164,16 +197,25 @@ class EncoderSubject:
 
 @dataclass
 class ObjectiveSubject:
-    """An objective with its encoder and training batches."""
+    """An objective with its encoder and training batches; one that needs labels gets a task of three classes."""
 
     entry: Entry[ObjectiveSpec]
     recipe: RecipeSubject | None
     partner: EncoderSubject | None
 
+    @property
+    def labelled(self) -> bool:
+        """Whether it is a method of fine-tuning."""
+        return self.entry.spec.labels == "required"
+
     def build(self, seed: int = 0) -> nn.Module:
         """A new objective around a new encoder, in training mode."""
         torch.manual_seed(seed)
-        if self.recipe is not None:
+        if self.recipe is not None and self.labelled:
+            encoder = build(self.recipe.parts.resolved.encoder)
+            task = ClassificationTask(ClassificationConfig(), encoder, DRAWN)
+            objective = self.entry.load()(self.config, encoder, task)
+        elif self.recipe is not None:
             resolved = self.recipe.parts.resolved
             objective = build(resolved.objective, build(resolved.encoder))
         elif self.partner is not None:
@@ -188,16 +230,26 @@ class ObjectiveSubject:
         if self.recipe is None:
             batch: Batch = self.entry.load("example")()[1]
             return batch
+        if self.labelled:
+            batch = self.recipe.plain_batch(range(number * size, (number + 1) * size))
+            batch.targets = {**batch.targets, DRAWN.name: torch.arange(size) % len(DRAWN.names)}
+            return batch
         return self.recipe.training_batch(size, number)
+
+    @property
+    def config(self) -> Any:  # the author's dataclass
+        """Settings as the recipe has them; of a method its example's, else its defaults."""
+        if self.recipe is not None and not self.labelled:
+            return self.recipe.parts.resolved.objective.config
+        return self.entry.load("example")()[0] if self.entry.spec.example else self.entry.load("config")()
 
     def setting(self, name: str) -> float:
         """A number of the objective's settings."""
-        config = self.entry.load("example")()[0] if self.recipe is None else self.recipe.parts.resolved.objective.config
-        return float(getattr(config, name))
+        return float(getattr(self.config, name))
 
     def with_setting(self, name: str, value: float) -> ObjectiveSubject | None:
         """The same objective with another number in its settings; None if it has no such setting or refuses it."""
-        if self.recipe is None:
+        if self.recipe is None or self.labelled:
             return None
         part = self.recipe.parts.resolved.objective
         if name not in {one.name for one in dataclasses.fields(part.config)}:

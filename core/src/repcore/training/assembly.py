@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,9 +26,23 @@ from repcore.reporting import Reporter
 from repcore.training.start import RunStart
 
 
+@dataclass(frozen=True, slots=True)
+class RowLabels:
+    """What samplers know of the training rows.
+
+    Args:
+        classes: class number of each training row, int64, -1 = none; None where the label is no single class.
+        unlabelled: further rows, without a label.
+    """
+
+    classes: np.ndarray | None
+    unlabelled: np.ndarray
+
+
 @dataclass(slots=True)
 class RunParts:
-    """What a run is made of. ``train`` and ``validation`` are row numbers of ``reader``."""
+    """What a run is made of. ``train`` and ``validation`` are row numbers of ``reader``; ``began_with`` tells of the
+    model whose weights the run starts from; ``labels`` are known in fine-tuning only."""
 
     resolved: ResolvedRun
     reader: DatasetReader
@@ -38,6 +52,8 @@ class RunParts:
     views: Views | None
     encoder: nn.Module
     objective: nn.Module
+    began_with: Mapping[str, Any] = field(default_factory=dict)
+    labels: RowLabels | None = None
 
     @property
     def rules(self) -> Objective:
@@ -56,7 +72,12 @@ class RunParts:
 
 
 def assemble(
-    resolved: ResolvedRun, reporter: Reporter, *, fitted: Path | None = None, init_from: Path | None = None
+    resolved: ResolvedRun,
+    reporter: Reporter,
+    *,
+    fitted: Path | None = None,
+    init_from: Path | None = None,
+    reader: DatasetReader | None = None,
 ) -> RunParts:
     """Open the data, fit or load the preprocessor, and build the networks from the run seed.
 
@@ -64,14 +85,16 @@ def assemble(
         resolved: validated settings.
         fitted: folder of this run's fitted preprocessor (resume); None = fit on the training split.
         init_from: model folder whose encoder weights and preprocessor the run starts from.
+        reader: data that are held by the caller, instead of opening what the settings name.
 
     Raises:
         RepcoreError: whatever is wrong with data, settings or a plugin's code, named.
     """
+    _sees_no_labels(resolved)
     is_new = fitted is None
     donor = None if init_from is None else _donor(resolved, init_from)
     fitted = donor.folder if donor is not None else fitted or _lent_preprocessor(resolved)
-    reader = open_part(resolved.dataset)
+    reader = open_part(resolved.dataset) if reader is None else reader
     _announce_data(resolved, reader, reporter)
     preprocessor = _preprocessor(resolved.preprocessor, fitted)
     reader = prepared(
@@ -96,7 +119,21 @@ def assemble(
     objective = build(resolved.objective, encoder)
     if is_new and hasattr(objective, "begin"):
         objective.begin(RunStart(reader, preprocessor, encoder, train, validation, resolved.domain, reporter.info))
-    return RunParts(resolved, reader, preprocessor, train, validation, views, encoder, objective)
+    begun = {} if donor is None else donor.as_origin()
+    return RunParts(resolved, reader, preprocessor, train, validation, views, encoder, objective, begun)
+
+
+def _sees_no_labels(resolved: ResolvedRun) -> None:
+    """Refuses methods that learn from labels: this run has none.
+
+    Raises:
+        ConfigError: the objective's spec says ``labels="required"``.
+    """
+    if resolved.objective.entry.spec.labels == "required":
+        raise ConfigError(
+            f"{resolved.objective.name} learns from labels, which train does not see",
+            hint=f"repcore {resolved.domain} finetune MODEL --label NAME --method {resolved.objective.name}",
+        )
 
 
 def _lent_preprocessor(resolved: ResolvedRun) -> Path | None:

@@ -56,7 +56,12 @@ class Checkpoints:
         self.saved_step = 0
 
     def start(self, state: RunState) -> None:
+        """A kill may have come between the checkpoint of the best step and its second name."""
         self.saved_step = state.step
+        begun_from = state.trainer.ckpt_path
+        is_best = state.validated_at == state.step and state.last_validation.get("loss") == state.best
+        if begun_from is not None and is_best and state.is_writer:
+            link_or_copy(Path(begun_from), state.folder.best_checkpoint)
 
     def step(self, state: RunState, record: StepRecord) -> None:
         if state.step % self.every == 0 or state.step == state.total_steps:
@@ -177,9 +182,14 @@ def free_space(folder: Path) -> int:
     return facts.f_bavail * facts.f_frsize
 
 
+def has_checkpoint(folder: RunFolder) -> bool:
+    """Whether there is something to go on from: a kill between two renames leaves only the older generation."""
+    return folder.last_checkpoint.is_file() or previous_of(folder.last_checkpoint).is_file()
+
+
 def remove_leftovers(folder: RunFolder) -> None:
     """Half-written files of a process that was killed."""
-    for path in folder.last_checkpoint.parent.glob(f".*{PARTIAL}"):
+    for path in (*folder.last_checkpoint.parent.glob(f".*{PARTIAL}"), *folder.path.glob(".*.json*.*")):
         with contextlib.suppress(OSError):
             path.unlink()
 

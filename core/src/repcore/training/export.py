@@ -18,6 +18,7 @@ from repcore.errors import ConfigError
 from repcore.files import read_lines
 from repcore.registry import Registry
 from repcore.training.assembly import RunParts, teachers
+from repcore.training.data_record import card_data
 from repcore.training.objective_rules import exported_encoder
 from repcore.training.run_folder import RunFolder
 from repcore.training.state import RunState
@@ -96,8 +97,7 @@ def export_model(
             "licence": spec.licence,
             "recipe": f"{resolved.recipe} ({resolved.preset})",
             "objective": resolved.objective.name,
-            "data": resolved.dataset.plain(),
-            "rows": {"train": len(parts.train), "validation": len(parts.validation)},
+            **card_data(parts, folder, steps),
             "steps": steps,
             "seed": resolved.trainer.seed,
             "validation": dict(validation),

@@ -6,7 +6,7 @@ Classes are the values that the training labels show; which tokens of the encode
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -71,9 +71,18 @@ def calibrated_elements(
 
 
 def test_elements(
-    predictor: DensePredictor, rows: LabelledRows, test: np.ndarray, folder: Path, options: InferenceOptions
+    predictor: DensePredictor,
+    rows: LabelledRows,
+    test: np.ndarray,
+    folder: Path,
+    options: InferenceOptions,
+    see: Callable[[DenseRow], None],
 ) -> Scores:
-    """Scores of the test rows, and one line a row in ``predictions/test.parquet``."""
+    """Scores of the test rows, and one line a row in ``predictions/test.parquet``.
+
+    Args:
+        see: gets every row with its answer and labels.
+    """
     target, values = predictor.target, predictor.values
     whole = whole_samples(OneTarget(rows.reader, target), test)
     reader = OneTarget(whole.reader, target)
@@ -85,6 +94,7 @@ def test_elements(
     numbers = [number for own in whole.behind.values() for number in own]
     for row, figures in predictor.scored(answered, reader, numbers):
         writer.write([row.id], [row.status], [row.reason], {name: [value] for name, value in figures.items()})
+        see(row)
     writer.finish()
     scores = predictor.scores()
     if scores is None:

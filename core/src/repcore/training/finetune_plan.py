@@ -13,6 +13,7 @@ given again with ``--resume``.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,12 +37,21 @@ from repcore.evaluation.probing import LabelledRows
 from repcore.interfaces import ProbeSplit
 from repcore.reporting import Reporter
 from repcore.specs import TargetSpec
+from repcore.training.answer_pictures import write_answer_pictures
 from repcore.training.export import export_model
-from repcore.training.finetune import FinetuneSettings, OneTarget, TrainedTask, train_task, with_validation
+from repcore.training.finetune import (
+    FinetuneSettings,
+    OneTarget,
+    TrainedTask,
+    calibration_apart,
+    train_task,
+    with_validation,
+)
 from repcore.training.finetune_dense import calibrated_elements, completed, test_elements
+from repcore.training.label_pictures import pictures_of
 from repcore.training.run_folder import RunFolder
 
-MODEL, RANDOM = "model", "random"
+MODEL, RANDOM, PLAIN = "model", "random", "plain"
 NO_ROWS = np.zeros(0, np.int64)
 
 
@@ -53,16 +63,18 @@ class FinetuneRequest:
         seeds: one run each, and one control each.
         members: networks of the ensemble; 1 = no ensemble.
         twin: also train from random weights.
+        plain: also train from the model's weights with the task's plain loss, without the method.
     """
 
     seeds: Sequence[int] = (0,)
     members: int = 1
     twin: bool = True
+    plain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One training: a seed and fold, from the model's weights or from random ones."""
+    """One training: a seed and fold, from the model's weights, from random ones, or without the method."""
 
     name: str  # of its folder within the run; empty = the run itself
     start: str
@@ -88,6 +100,8 @@ class FinetuneOutcome:
     folder: Path
     results: list[PartResult] = field(default_factory=list)
     verdict: Comparison | None = None
+    method: str = ""
+    against_plain: Comparison | None = None
 
 
 def plan_parts(plan: SplitPlan, request: FinetuneRequest) -> Iterator[Part]:
@@ -103,6 +117,10 @@ def plan_parts(plan: SplitPlan, request: FinetuneRequest) -> Iterator[Part]:
         for place, split in enumerate(folds, start=1):
             name = _name(number, seed, place if several else 0)
             yield Part(name, MODEL, seed, split, request.members)
+            if request.plain:
+                yield Part(
+                    f"controls/plain-{_word(seed, place if several else 0)}", PLAIN, seed, split, request.members
+                )
             if request.twin:
                 control = f"controls/random-init-{_word(seed, place if several else 0)}"
                 yield Part(control, RANDOM, seed, split, request.members)
@@ -138,9 +156,15 @@ def run_plan(
     runner = _Runner(model, completed(model, settings, rows), rows, folder, reporter, device)
     for part in plan_parts(plan, request):
         where = part.name or "the model that is kept"
-        reporter.info(f"{where}: seed {part.seed}, from {'pre-trained' if part.start == MODEL else 'random'} weights")
+        words = f"from {'random' if part.start == RANDOM else 'pre-trained'} weights"
+        words += ", plain loss" if part.start == PLAIN else ""
+        reporter.info(f"{where}: seed {part.seed}, {words}")
         outcome.results.append(runner.run(part))
     outcome.verdict = verdict(outcome.results, runner.settings.target)
+    if settings.method is not None:
+        outcome.method = settings.method.name
+        sides = {MODEL: settings.method.name, PLAIN: "the plain loss"}
+        outcome.against_plain = verdict(outcome.results, runner.settings.target, sides)
     _write_out_of_fold(outcome, settings.target, folder)
     return outcome
 
@@ -164,21 +188,29 @@ class _Runner:
     def run(self, part: Part) -> PartResult:
         """Train the networks of one part, calibrate on validation, predict its test rows, keep the model."""
         split = with_validation(part.split, self.rows, self.settings.target, part.seed)
+        validation = NO_ROWS if split.validation is None else split.validation
+        calibration = validation
+        if not self.dense:
+            split, calibration = calibration_apart(split, part.seed)
         own = self.folder if not part.name else RunFolder.inside(self.folder.path / part.name)
         trained = [self._train(part, split, own, member) for member in range(part.members)]
-        scores = self._elements(trained, part, split, own) if self.dense else self._items(trained, part, split, own)
-        validation = NO_ROWS if split.validation is None else split.validation
+        if self.dense:
+            scores = self._elements(trained, part, split, own)
+        else:
+            scores = self._items(trained, part, split, calibration, own)
         counts = {"train": len(split.train), "validation": len(validation), "test": len(split.test)}
         record = {"start": part.start, "seed": part.seed, "rows": counts, "test": dict(scores)}
         if part.name:
             own.write_json("finetune.json", record)
         return PartResult(part, own.path, scores, counts)
 
-    def _items(self, trained: list[TrainedTask], part: Part, split: ProbeSplit, own: RunFolder) -> Scores:
-        predictor = self._calibrated(trained, split)
+    def _items(
+        self, trained: list[TrainedTask], part: Part, split: ProbeSplit, calibration: np.ndarray, own: RunFolder
+    ) -> Scores:
+        predictor = self._calibrated(trained, split, calibration)
         if part.start == MODEL:
             self._export(trained, predictor.facts, own)
-        return self._test(predictor, split.test, own)
+        return self._test(predictor, split.test, own, drawn=not part.name)
 
     def _elements(self, trained: list[TrainedTask], part: Part, split: ProbeSplit, own: RunFolder) -> Scores:
         validation = NO_ROWS if split.validation is None else split.validation
@@ -188,13 +220,18 @@ class _Runner:
             self._export(trained, predictor.facts, own)
         if not len(split.test):
             return Scores({})
-        return test_elements(predictor, self.rows, split.test, own.path, self.options)
+        pictures = pictures_of(self.settings.dataset.entry, predictor.target, predictor.values)
+        scores = test_elements(predictor, self.rows, split.test, own.path, self.options, pictures.see)
+        pictures.write(own)
+        return scores
 
     def _train(self, part: Part, split: ProbeSplit, own: RunFolder, member: int) -> TrainedTask:
         place = own if member == 0 else RunFolder.inside(own.path / "members" / str(member))
+        plain = part.start == PLAIN
+        settings = dataclasses.replace(self.settings, method=None) if plain else self.settings
         return train_task(
-            self.model, self.settings, self.rows, split, place, self.reporter,
-            seed=part.seed + 1000 * member, start=part.start, device=self.device,
+            self.model, settings, self.rows, split, place, self.reporter,
+            seed=part.seed + 1000 * member, start=MODEL if plain else part.start, device=self.device,
         )  # fmt: skip
 
     def _predictor(self, trained: Sequence[TrainedTask], facts: Mapping[str, Any]) -> Predictor:
@@ -202,14 +239,16 @@ class _Runner:
         domain = self.model.domain
         return Predictor(tasks, self.model.preprocessor, self.settings.target, facts, domain, self.device)
 
-    def _calibrated(self, trained: Sequence[TrainedTask], split: ProbeSplit) -> Predictor:
+    def _calibrated(self, trained: Sequence[TrainedTask], split: ProbeSplit, calibration: np.ndarray) -> Predictor:
         assert split.validation is not None
         target, truth = self.settings.target, self.truth[split.validation]
         plain = self._predictor(trained, {})
         raw = plain.raw(OneTarget(self.rows.reader, target), self.options, split.validation)
         facts: dict[str, Any] = {"temperature": temperature_of(target, truth, raw)}
-        answers = self._answers(self._predictor(trained, facts), split.validation)
-        return self._predictor(trained, task_facts(target, truth, answers.outputs, facts["temperature"]))
+        answers = self._answers(self._predictor(trained, facts), calibration)
+        return self._predictor(
+            trained, task_facts(target, self.truth[calibration], answers.outputs, facts["temperature"])
+        )
 
     def _answers(self, predictor: Predictor, rows: np.ndarray) -> PredictedRows:
         reader = OneTarget(self.rows.reader, self.settings.target)
@@ -227,13 +266,19 @@ class _Runner:
         first = trained[0]
         export_model(self.model.registry, first.parts, own, first.run.validation, first.run.steps, part)
 
-    def _test(self, predictor: Predictor, test: np.ndarray, own: RunFolder) -> Scores:
+    def _test(self, predictor: Predictor, test: np.ndarray, own: RunFolder, *, drawn: bool) -> Scores:
         if not len(test):
             return Scores({})
+        target, truth = self.settings.target, self.truth[test]
         found = self._answers(predictor, test)
         write_predictions(own.path / "predictions" / "test.parquet", predictor, found)
+        if drawn:
+            answers = (target, predictor.facts, found.outputs, truth)
+            missing = write_answer_pictures(own, self.settings.dataset.entry, self.rows.reader, test, answers)
+            if missing:
+                self.reporter.info(missing)
         good = np.isfinite(found.outputs).all(1)
-        scores = score_predictions(self.settings.target, self.truth[test][good], found.outputs[good])
+        scores = score_predictions(target, truth[good], found.outputs[good])
         scores.rows = test[good]
         if not good.all():
             scores.notes = (*scores.notes, f"{int((~good).sum())} test rows have no prediction")
@@ -254,20 +299,30 @@ def write_predictions(path: Path, predictor: Predictor, found: PredictedRows) ->
     writer.finish()
 
 
-def verdict(results: Sequence[PartResult], target: TargetSpec) -> Comparison | None:
-    """Pre-trained against random starting weights, paired by seed and fold; None without controls."""
-    sides: dict[str, dict[int, list[Scores]]] = {MODEL: {}, RANDOM: {}}
+AGAINST_RANDOM: Mapping[str, str] = {MODEL: "pre-trained", RANDOM: "random starting weights"}
+
+
+def verdict(
+    results: Sequence[PartResult], target: TargetSpec, words: Mapping[str, str] = AGAINST_RANDOM
+) -> Comparison | None:
+    """The model against a control, by default random starting weights, paired by seed and fold; None without it.
+
+    Args:
+        words: what to call the two sides, by ``Part.start``, the model's first.
+    """
+    sides: dict[str, dict[int, list[Scores]]] = {start: {} for start in words}
     for one in results:
-        if one.scores:
+        if one.scores and one.part.start in sides:
             sides[one.part.start].setdefault(one.part.seed, []).append(one.scores)
-    if not sides[MODEL] or sides[MODEL].keys() != sides[RANDOM].keys():
+    _, control = sides.values()
+    if not sides[MODEL] or sides[MODEL].keys() != control.keys():
         return None
     first = next(iter(sides[MODEL].values()))[0]
     metric = primary_metric(target.kind, 2 if first.predictions is None else first.predictions.shape[1])
     if metric not in first:  # labels of elements
         metric = next(iter(first))
-    pairs = (("pre-trained", list(sides[MODEL].values())), ("random starting weights", list(sides[RANDOM].values())))
-    return compare("fine-tuning", metric, pairs, target, generator=np.random.default_rng(0))
+    ours, theirs = ((words[start], list(sides[start].values())) for start in words)
+    return compare("fine-tuning", metric, (ours, theirs), target, generator=np.random.default_rng(0))
 
 
 def _write_out_of_fold(outcome: FinetuneOutcome, target: TargetSpec, folder: RunFolder) -> None:
@@ -306,6 +361,8 @@ def record_of(outcome: FinetuneOutcome, request: Mapping[str, Any]) -> dict[str,
         "rows": dict(kept.rows),
         "test": dict(scored.scores) if scored else means,
         "verdict": "" if outcome.verdict is None else outcome.verdict.verdict,
+        "method": outcome.method,
+        "against_plain": "" if outcome.against_plain is None else outcome.against_plain.verdict,
         "parts": parts,
         "request": dict(request),
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -46,12 +46,20 @@ class StepEvents(pl.Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        checkpoint[STATE] = self._state_of(trainer).saved()
+        kept = {name: saved(self._state_of(trainer)) for name, saved in self._of_listeners("saved")}
+        checkpoint[STATE] = {**self._state_of(trainer).saved(), "listeners": kept}
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        self._state_of(trainer).restore(checkpoint.get(STATE, {}))
+        kept = checkpoint.get(STATE, {})
+        self._state_of(trainer).restore(kept)
+        for name, restore in self._of_listeners("restore"):
+            restore(kept.get("listeners", {}).get(name, []))
+
+    def _of_listeners(self, method: str) -> list[tuple[str, Callable[[Any], Any]]]:
+        """Listeners that keep something of their own between steps, by the name of their class."""
+        return [(type(one).__name__, getattr(one, method)) for one in self._listeners if hasattr(one, method)]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._state = self._state_of(trainer)
@@ -98,7 +106,10 @@ class FreedMemory:
 
 
 class MetricsWriter:
-    """Means over the last ``every`` steps into ``metrics.jsonl`` and TensorBoard; rejected rows into their own file."""
+    """Means over the last ``every`` steps into ``metrics.jsonl`` and TensorBoard; rejected rows into their own file.
+
+    Steps since the last line are part of a checkpoint, so that the next line of a resumed run is that of a whole one.
+    """
 
     def __init__(self, every: int) -> None:
         self.every = every
@@ -106,23 +117,36 @@ class MetricsWriter:
         self._since = time.perf_counter()
         self._board: Any = None  # tensorboard's writer is untyped
         self._rejected: set[int] = set()
+        self._rejected_before: set[tuple[Any, ...]] = set()  # what the run had noted when it was stopped
 
     def start(self, state: RunState) -> None:
         if not state.is_writer:
             return
         from torch.utils.tensorboard import SummaryWriter
 
-        self._board = SummaryWriter(str(state.folder.path / "tensorboard"))
+        # steps after the checkpoint are made again: what the board shows of them is replaced
+        again = {"purge_step": state.step + 1} if state.step else {}
+        self._board = SummaryWriter(str(state.folder.path / "tensorboard"), **again)
+        self._rejected_before = {_reason(line) for line in read_lines(state.folder.path / "rejected.jsonl")}
         self._since = time.perf_counter()
 
     def step(self, state: RunState, record: StepRecord) -> None:
         self._records.append(record)
+        self._note_rejected(state, record)
         if not due(state.step, self.every, state.total_steps):
             return
         line = self._summary(state)
         self._records, self._since = [], time.perf_counter()
         if state.is_writer:
             self.write(state, line)
+
+    def saved(self, state: RunState) -> list[dict[str, Any]]:
+        """The steps since the last line as plain values; means over all processes."""
+        return [one.plain(lambda values: _mean_over_devices(values, state)) for one in self._records]
+
+    def restore(self, saved: Iterable[dict[str, Any]]) -> None:
+        """Go on with steps that a checkpoint kept."""
+        self._records = [StepRecord.of_plain(values) for values in saved]
 
     def write(self, state: RunState, line: dict[str, Any]) -> None:
         """Append one line and mirror it on the board."""
@@ -153,18 +177,18 @@ class MetricsWriter:
             line["skipped_steps"] = skipped
         line["items_per_second"] = sum(record.items for record in records) * state.trainer.world_size / seconds
         line["data_wait_share"] = min(1.0, sum(record.waited for record in records) / seconds)
-        self._note_rejected(state, records)
         return line
 
-    def _note_rejected(self, state: RunState, records: list[StepRecord]) -> None:
-        fresh = [row for record in records for row in record.rejected if row.row not in self._rejected]
+    def _note_rejected(self, state: RunState, record: StepRecord) -> None:
+        fresh = [row for row in record.rejected if row.row not in self._rejected]
         if not fresh:
             return
         if not self._rejected:
             state.reporter.warn(f"row {fresh[0].row} cannot be used ({fresh[0].reason}); all such: rejected.jsonl")
         distinct = {row.row: dataclasses.asdict(row) for row in fresh}
         self._rejected.update(distinct)
-        state.folder.append_lines("rejected.jsonl", distinct.values())
+        new = [line for line in distinct.values() if _reason(line) not in self._rejected_before]
+        state.folder.append_lines("rejected.jsonl", new)
 
     def end(self, state: RunState) -> None:
         if self._board is not None:
@@ -306,6 +330,11 @@ def _mean_over_devices(values: dict[str, float], state: RunState) -> dict[str, f
     table = torch.tensor(list(values.values()), dtype=torch.float64, device=state.module.device)
     table = torch.as_tensor(state.trainer.strategy.reduce(table, reduce_op="mean"))
     return dict(zip(values, table.tolist(), strict=True))
+
+
+def _reason(line: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What makes two lines about a rejected row the same."""
+    return (line.get("row"), line.get("status"), line.get("reason"))
 
 
 def _mean(values: Iterable[Any]) -> float:

@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from repcore.data.batching import TrainingCollator, TrainingItems
+from repcore.data.handing_over import failures_are_handed_over
 from repcore.data.seeds import mix
 from repcore.data.stream import EndlessBatches, ItemKey
 from repcore.interfaces import Progress
@@ -73,6 +74,7 @@ def build_loader(
         batch_sampler=batches,
         collate_fn=TrainingCollator(items.preprocessor, targets, domain),
         num_workers=workers,
+        worker_init_fn=failures_are_handed_over,
         persistent_workers=False,
         pin_memory=pin_memory,
         multiprocessing_context="fork" if workers and torch.multiprocessing.get_start_method() == "fork" else None,

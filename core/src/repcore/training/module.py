@@ -29,6 +29,7 @@ from repcore.training.optimisers import DecayRule, build_optimiser, set_rates
 ProgressAt = Callable[[int], Progress]
 OnNonfinite = Callable[[int, str, Batch, Draws], Exception]
 OVERFLOWS_IN_A_ROW = 30  # the scale has then fallen by a factor of a thousand million
+PLAIN = ("lr", "items", "skipped", "waited")  # fields of a record that are plain values
 CUDA_CHECK_EVERY = 20  # steps; looking at a value on a GPU waits for it
 
 
@@ -61,6 +62,36 @@ class StepRecord:
         self.skipped = False  # a gradient overflowed under 16-mixed
         self.waited = 0.0
         self.rejected: list[Rejected] = []
+
+    def plain(self, mean: Callable[[dict[str, float]], dict[str, float]]) -> dict[str, Any]:
+        """What a line of metrics needs of it, as plain values.
+
+        Args:
+            mean: means over the processes of a run, of values by name.
+        """
+        values = {name: float(torch.as_tensor(one)) for name, one in self._values().items() if one is not None}
+        kept = {name: getattr(self, name) for name in PLAIN}
+        return {**kept, "steps_per_epoch": self.progress.steps_per_epoch, "values": mean(values)}
+
+    def _values(self) -> dict[str, Any]:
+        named = {f"terms.{name}": value for name, value in self.terms.items()}
+        named.update({f"metrics.{name}": value for name, value in self.metrics.items()})
+        return {**named, "total": self.total, "grad_norm": self.grad_norm}
+
+    @classmethod
+    def of_plain(cls, saved: Mapping[str, Any]) -> StepRecord:
+        """A record of a step before the checkpoint that a run goes on from."""
+        record = cls(Progress(0, 0, steps_per_epoch=int(saved["steps_per_epoch"])))
+        for name in PLAIN:
+            setattr(record, name, saved[name])
+        for name, value in saved["values"].items():
+            group, _, key = name.partition(".")
+            number = torch.tensor(value, dtype=torch.float64)
+            if key:
+                getattr(record, group)[key] = number
+            else:
+                setattr(record, name, number)
+        return record
 
 
 class ObjectiveModule(pl.LightningModule):

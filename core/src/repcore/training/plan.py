@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from repcore.config.resolve import ResolvedRun
+from repcore.data.samplers import BalancedOrder, MixedOrder, PairOrder
 from repcore.data.stream import StreamOrder
+from repcore.errors import ConfigError
 from repcore.training.assembly import RunParts
 
 
@@ -16,9 +18,32 @@ def total_steps(resolved: ResolvedRun, order: StreamOrder) -> int:
 
 
 def stream_order(parts: RunParts, *, world: int = 1, rank: int = 0) -> StreamOrder:
-    """The order in which this device sees the training split."""
+    """The order in which this device sees the training split; ``data.sampler``, or what the objective asks for.
+
+    Raises:
+        ConfigError: a sampler that needs labels, in a run without them.
+    """
     resolved = parts.resolved
-    costs = parts.costs(parts.train)
-    return StreamOrder(
-        parts.train, resolved.data.batch_size, resolved.trainer.seed, costs=costs, world=world, rank=rank
+    data, seed = resolved.data, resolved.trainer.seed
+    asked = str(getattr(resolved.objective.entry.spec, "sampler", "")) or "uniform"
+    name = asked if data.sampler == "auto" else data.sampler
+    if name == "uniform":
+        costs = parts.costs(parts.train)
+        return StreamOrder(parts.train, data.batch_size, seed, costs=costs, world=world, rank=rank)
+    if parts.labels is None:
+        raise ConfigError(
+            f"data.sampler={name} needs labels, which this run does not see", hint="repcore DOMAIN finetune MODEL"
+        )
+    if name == "mixed":
+        return MixedOrder(
+            parts.train, data.batch_size, seed,
+            unlabelled=parts.labels.unlabelled, ratio=data.unlabelled_ratio, world=world, rank=rank,
+        )  # fmt: skip
+    classes = parts.labels.classes
+    if classes is None:
+        raise ConfigError(f"data.sampler={name} needs one class a row", hint="data.sampler=uniform")
+    if name == "pairs":
+        return PairOrder(parts.train, data.batch_size, seed, classes=classes, world=world, rank=rank)
+    return BalancedOrder(
+        parts.train, data.batch_size, seed, classes=classes, per_class=data.per_class, world=world, rank=rank
     )

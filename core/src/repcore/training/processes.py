@@ -19,6 +19,7 @@ from repcore.config import TrainerConfig
 from repcore.errors import ConfigError, RunError
 from repcore.launching import Place, place
 from repcore.reporting import Reporter
+from repcore.training.checkpointing import has_checkpoint
 from repcore.training.run_folder import RunFolder
 
 LOOK_EVERY = 0.5  # seconds between looks at the other processes; Lightning itself kills all, silently, after five
@@ -138,7 +139,7 @@ def requeued_run(root: Path) -> RunFolder | None:
         folder = RunFolder(path.parent)
         if path.parent.is_symlink() or (folder.read_json("environment.json") or {}).get("slurm_job") != job:
             continue
-        return folder if folder.last_checkpoint.is_file() else None
+        return folder if has_checkpoint(folder) else None
     return None
 
 

@@ -31,8 +31,9 @@ from repcore.registry import Registry
 from repcore.reporting import Reporter
 from repcore.stopping import Stopped
 from repcore.training.assembly import RunParts, teachers
-from repcore.training.checkpointing import BesideTarget, Checkpoints, newest_sound, previous_of, remove_leftovers
+from repcore.training.checkpointing import BesideTarget, Checkpoints, has_checkpoint, newest_sound, remove_leftovers
 from repcore.training.compiling import compile_objective
+from repcore.training.data_record import data_facts, note_data, with_data
 from repcore.training.export import export_model, held_out_diagnosis
 from repcore.training.listeners import (
     FreedMemory,
@@ -117,7 +118,7 @@ def resume_run(
     Raises:
         RunError: the run has no checkpoint or is finished.
     """
-    if not (folder.last_checkpoint.is_file() or previous_of(folder.last_checkpoint).is_file()):
+    if not has_checkpoint(folder):
         raise RunError(f"{folder.path} has no checkpoint to resume from", hint="start it again without --resume")
     return execute(registry, parts, folder, reporter, device=device, resume=True, changed_data=changed_data)
 
@@ -204,6 +205,7 @@ def _execute(
     check_precision(parts.resolved.trainer.precision, device)
     _follow_launcher(parts, reporter, resume)
     module, batches = build_module(parts, folder)
+    parts.objective.train()  # a loaded encoder is in eval mode, and Lightning leaves it so until the first validation
     if parts.resolved.trainer.compile:
         compile_objective(parts, device, batches.total_steps)
     checkpoint, start = (
@@ -211,8 +213,9 @@ def _execute(
     )
     if is_first_process():
         remove_leftovers(folder)
+        folder.drop_lines_after(start if resume else -1)  # an inner run that was killed early begins again in place
         if resume:
-            folder.drop_lines_after(start)
+            note_data(parts, folder, start)
         else:
             _write_records(registry, parts, folder)
     if resume:
@@ -230,7 +233,10 @@ def _execute(
                 weights_only=True if resume else None,
             )
         except (RuntimeError, OSError) as error:
-            raise explained(trainer, error, resume_command(parts, folder)) from error
+            words = explained(trainer, error, resume_command(parts, folder))
+            if words is error:
+                raise
+            raise words from error
         seconds = time.perf_counter() - started
         if export and state.is_writer and not state.stop_reason:
             _export(registry, parts, folder, reporter, state, batches)
@@ -446,6 +452,8 @@ def _write_records(registry: Registry, parts: RunParts, folder: RunFolder) -> No
             {
                 "data_fingerprint": parts.reader.fingerprint,
                 "rows": {"all": len(parts.reader), "train": len(parts.train), "validation": len(parts.validation)},
+                "data": with_data([], data_facts(parts), 0),
+                "began_with": dict(parts.began_with),
                 "ops": chosen_implementations(),
                 "teachers": teachers(parts.objective),
                 "slurm_job": slurm_job(),

@@ -41,7 +41,7 @@ class Supervised(nn.Module):
     def lr_scale(self, name: str) -> float:
         """Factor on the learning rate of a parameter of this module."""
         if not name.startswith(ENCODER):
-            return self.config.head_lr_factor
+            return self.config.head_lr_factor or 1.0
         steps = self._deepest - self._depths.get(name.removeprefix(ENCODER), self._deepest)
         return float(self.config.layer_decay**steps)
 

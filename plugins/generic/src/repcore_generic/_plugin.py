@@ -6,11 +6,15 @@ from repcore.hooks import API_VERSION
 from repcore.registration import Registration
 from repcore.specs import GENERIC, PluginInfo
 from repcore_generic.registration import (
+    class_gaussians,
     cmim,
+    core_tuning,
     gaussian_anomaly,
+    hydra,
     label_shift,
     masked_features,
     matryoshka,
+    metrix,
     mlcd,
     pairs,
     rank_metrics,
@@ -33,6 +37,10 @@ plugin = Registration(
         matryoshka,
         mlcd,
         token_alignment,
+        core_tuning,
+        hydra,
+        metrix,
+        class_gaussians,
         gaussian_anomaly,
         label_shift,
         sparse_codes,

@@ -6,6 +6,7 @@ standardised:
 - ``dense-linear@1``: multinomial logistic regression with balanced classes.
 - ``dense-frequency@1``: the same without class weights; intercepts are then corrected from how often each class was
   drawn to how often it occurs in the training rows, so that rare classes are not answered everywhere.
+- ``dense-knn@1``: the class with most weight among the 20 nearest drawn elements by cosine, exp(cosine / 0.07).
 - ``dense-prototype@1``: the class whose mean element is nearest by cosine (Snell et al. 2017, with one episode).
 """
 
@@ -25,6 +26,8 @@ from repcore.evaluation.dense_metrics import confusion, dense_scores
 from repcore.evaluation.metrics import Scores
 from repcore.interfaces import ProbeSplit
 from repcore.specs import TargetSpec
+
+BLOCK_ELEMENTS = 4096  # of a test row that are compared at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,6 +189,53 @@ class DensePrototypeProbe(ElementProbe):
             "classifier": "nearest class mean by cosine, standardised features",
             "elements_per_class": self.config.per_class,
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenseNeighbourConfig:
+    """Constants of ``dense-knn@1``: those of ``knn@1`` on a bounded draw of elements."""
+
+    per_class: int = field(default=600, metadata={"help": "training elements of each class", "unit": "elements"})
+    neighbours: int = field(default=20, metadata={"help": "drawn elements that vote", "unit": ""})
+    temperature: float = field(default=0.07, metadata={"help": "of the weights exp(cosine / temperature)", "unit": ""})
+
+
+class DenseNeighbourProbe(ElementProbe):
+    """``dense-knn@1``."""
+
+    def __init__(self, config: DenseNeighbourConfig) -> None:
+        super().__init__(config)
+        self._values, self._classes = np.zeros((0, 1), np.float32), np.zeros(0, np.int64)
+
+    def _learn(self, values: np.ndarray, classes: np.ndarray, frequency: Mapping[int, int]) -> None:
+        self._values, self._classes = _unit_rows(values), classes
+
+    def _answer(self, values: np.ndarray) -> np.ndarray:
+        known, number = np.unique(self._classes, return_inverse=True)
+        count = min(self.config.neighbours, len(self._classes))
+        found = np.empty(len(values), np.int64)
+        for first in range(0, len(values), BLOCK_ELEMENTS):
+            similarity = _unit_rows(values[first : first + BLOCK_ELEMENTS]) @ self._values.T
+            nearest = np.argpartition(-similarity, count - 1, axis=1)[:, :count]
+            weights = np.exp((np.take_along_axis(similarity, nearest, 1) - 1.0) / self.config.temperature)
+            votes = np.stack([(weights * (number[nearest] == one)).sum(1) for one in range(len(known))], 1)
+            found[first : first + BLOCK_ELEMENTS] = known[votes.argmax(1)]
+        return found
+
+    def constants(self) -> Mapping[str, Any]:
+        """What fixes the protocol."""
+        return {
+            "protocol": "dense-knn@1",
+            "classifier": "neighbours by cosine, standardised features",
+            "elements_per_class": self.config.per_class,
+            "neighbours": self.config.neighbours,
+            "temperature": self.config.temperature,
+        }
+
+
+def _unit_rows(values: np.ndarray) -> np.ndarray:
+    unit: np.ndarray = (values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+    return unit
 
 
 def balanced_draw(classes: np.ndarray, per_class: int, rng: np.random.Generator) -> np.ndarray:

@@ -24,6 +24,7 @@ from repcore.interfaces import Batch, DatasetReader, Item, Sample, Window
 from repcore_audio.configs.spectrogram import LogMelConfig
 from repcore_audio.datasets.recordings import LongRecording, Recording
 from repcore_audio.preprocessors.frames import frame_times, labels_of_window, on_frames
+from repcore_audio.preprocessors.given import recording_from
 from repcore_audio.preprocessors.listening import Heard, checked_resampler, judged, listen
 from repcore_audio.preprocessors.log_mel import SILENCE, LogMel
 from repcore_audio.preprocessors.statistics import mean_and_deviation, readable, spread
@@ -133,6 +134,10 @@ class LogMelPreprocessor:
                 labels = labels_of_window(sample, meta, self.log_mel)
                 items.append(Item(values, meta, status, reason, frames / total, labels, window))
         return items
+
+    def inputs_from(self, value: Any) -> Any:
+        """(samples, rate in Hz), a dict with array and sampling_rate, or the name of a sound file."""
+        return recording_from(value)
 
     def draw(self, sample: Sample, generator: np.random.Generator) -> Item:
         """One window at random; of a long recording only this window is decoded.

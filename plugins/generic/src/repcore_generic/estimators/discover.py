@@ -79,7 +79,7 @@ class LabelShift:
         renumbered[kept] = np.arange(len(kept))
         number = np.where(known, renumbered[np.where(known, domain, 0).astype(np.int64)], -1)
         used = number >= 0
-        names = [target.names[one] if target.names else str(one) for one in kept]
+        names = [target.name_of(int(one)) for one in kept]
         self.arrays["domain_numbers"] = renumbered
         return [one for one, good in zip(ids, used, strict=True) if good], values[used], number[used], names
 

@@ -21,8 +21,11 @@ from typing import Any
 import numpy as np
 
 from repcore.data.accounting import Accounting
+from repcore.data.cells import is_missing
+from repcore.data.groups import group_column, useful_groups
 from repcore.data.joins import unique_places
 from repcore.data.labels import LabelColumn, read_label, read_labels
+from repcore.data.names import alike, composed
 from repcore.data.splits import PART_NAMES
 from repcore.data.tables import Table, table_suffix
 from repcore.errors import DataError, ItemError
@@ -144,6 +147,9 @@ class EdgeListDataset:
                 found.update(dict.fromkeys(self._graphs_of(role)))
         if "graphs" in self.tables:
             unique_places(self._graphs_of("graphs"), "graph table's rows")
+        near = alike(found)
+        if near:
+            self.account.note(f"graph ids are text, and {near}: they are different graphs")
         return list(found)
 
     def _graphs_of(self, role: str) -> list[str]:
@@ -202,6 +208,7 @@ class EdgeListDataset:
     def _read_graphs(self) -> None:
         """Labels of graphs, joined by the graph's name; a column of words for parts of a split declares one."""
         self._labels: list[LabelColumn] = []
+        self.groups: list[str | None] | None = None
         self._splits: dict[str, list[int]] = {}
         if "graphs" not in self.tables:
             return
@@ -214,8 +221,21 @@ class EdgeListDataset:
                 for row, word in enumerate(words):
                     self._splits.setdefault(PART_NAMES[word], []).append(row)
                 self.account.guess(f"column {name!r}", "parts of a split", "its words name them")
+        self._read_groups(columns)
         found = read_labels(columns, kind=self.config.label_kind, change=CHANGE, account=self.account)
         self._labels = [one for one in found if one.target is not None]
+
+    def _read_groups(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Patients and the like that keep graphs together in splits; graphs that the table does not list have none."""
+        name = group_column(list(columns))
+        if name is None:
+            return
+        keys = [None if is_missing(cell) else composed(str(cell).strip()) for cell in columns[name]]
+        if not useful_groups(keys):
+            return
+        self.groups = [*keys, *[None] * (len(self.names) - len(keys))]
+        found = len(set(keys) - {None})
+        self.account.guess("groups", f"column {name!r}", f"{found:,} of them, by its name; kept together in splits")
 
     def _tell_direction(self) -> None:
         chosen = "one-way" if self.config.directed else "both ways, a missing opposite direction is added"
@@ -280,6 +300,7 @@ class EdgeListDataset:
             id=self.names[index],
             inputs=graph,
             targets={**self._graph_targets(index), **graph.element_targets},
+            group=None if self.groups is None else self.groups[index],
             meta=meta,
         )
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from repcore.data.accounting import Accounting, walk
 from repcore.data.catalogue import Catalogue, CatalogueReader, Row, class_target, existing
+from repcore.data.groups import groups_in_paths
 from repcore.data.labels import LabelColumn, read_label
 from repcore.data.splits import PART_NAMES
 from repcore.errors import ItemError
@@ -205,8 +206,11 @@ def _catalogue(
             targets.append(label.target)
             for row in range(len(found)):
                 values[row][label.name] = float(label.values[row])
+    groups, said = groups_in_paths([one.file for one in found], account.root)
+    account.note(said) if said else None
     rows = [
-        Row(one.id, one.network, values[row], problem=one.problem, files=(one.file,)) for row, one in enumerate(found)
+        Row(one.id, one.network, values[row], groups[row], one.problem, files=(one.file,))
+        for row, one in enumerate(found)
     ]
     return Catalogue(rows, targets, splits, account=account)  # type: ignore[arg-type]
 

@@ -27,6 +27,7 @@ from repcore_graphs.configs.data import GraphPreprocessorConfig
 from repcore_graphs.datasets.raw_graph import RawGraph, check_graph
 from repcore_graphs.ops.dht import pair_arcs
 from repcore_graphs.preprocessors.features import FeatureEncoding, FeatureStatistics
+from repcore_graphs.preprocessors.given import graph_from
 
 STATE_FILE = "graph_features.json"
 
@@ -135,6 +136,10 @@ class GraphPreprocessor:
         meta = {"nodes": graph.num_nodes, "edges": graph.edge_index.shape[1]}
         status = notes[0][0] if notes else "ok"
         return [Item(values=data, meta=meta, status=status, reason="; ".join(text for _, text in notes))]
+
+    def inputs_from(self, value: Any) -> Any:
+        """Data of torch-geometric."""
+        return graph_from(value)
 
     def _element_targets(self, sample: Sample) -> dict[str, np.ndarray]:
         """Labels of nodes and of the edges that are kept; the sample's own where it has them (some may be hidden)."""

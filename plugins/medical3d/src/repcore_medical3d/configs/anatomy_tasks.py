@@ -17,19 +17,3 @@ class RadiographTaskConfig:
     )
     crop_share: float = field(default=448 / 512, metadata={"help": "edge of a test crop, of the image"})
     dropout: float = field(default=0.0, metadata={"help": "dropout before the linear layer"})
-
-
-@dataclass(frozen=True, kw_only=True)
-class FewShotConfig:
-    """Segmentation with a U-shaped decoder from a few labelled images."""
-
-    shots: tuple[int, ...] = field(default=(3, 6, 12, 24), metadata={"help": "labelled training images"})
-    steps: int = field(default=200, metadata={"help": "optimiser steps of each training", "unit": "steps"})
-    batch_size: int = field(default=32, metadata={"help": "images of a step; all of them if there are fewer"})
-    lr: float = field(default=2e-4, metadata={"help": "peak learning rate of AdamW"})
-    warmup_share: float = field(default=0.04, metadata={"help": "share of the steps with a rising learning rate"})
-    width: int = field(default=16, metadata={"help": "channels of the decoder"})
-    brightness: float = field(default=0.2, metadata={"help": "largest relative change of brightness and contrast"})
-    gamma: float = field(default=0.2, metadata={"help": "largest change of the logarithm of gamma"})
-    jitter_chance: float = field(default=0.3, metadata={"help": "chance that an image's intensities are changed"})
-    crop_chance: float = field(default=0.25, metadata={"help": "chance of a random sized crop"})

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 class PropertiesConfig:
     """What fixes the evaluations besides their version."""
 
+    most_images: int = field(default=200, metadata={"help": "images that are looked at, from the first on"})
     exponent: int = field(default=1, metadata={"help": "patches have edges / 2**exponent of the image"})
     patches: int = field(default=4, metadata={"help": "random wholes an image, for part-whole and lines"})
     grid: int = field(default=3, metadata={"help": "places along each axis, for localizability"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from repcore.evaluation.tasks.dense_configs import DenseClassificationConfig
 
@@ -14,3 +15,15 @@ class SegmentationTaskConfig(DenseClassificationConfig):
     dice_weight: float = field(
         default=1.0, metadata={"help": "weight of the soft Dice loss beside cross-entropy", "unit": ""}
     )
+    loss_kind: Literal["both", "dice"] = field(
+        default="both",
+        metadata={"help": "cross-entropy and Dice, or only Dice of the classes but the first (few labelled images)"},
+    )
+    decoder_width: int = field(
+        default=16,
+        metadata={"help": "channels of the decoder on stages of convnext and resnet", "unit": "channels"},
+    )
+
+    def __post_init__(self) -> None:
+        if self.decoder_width < 1:
+            raise ValueError(f"decoder_width={self.decoder_width} is below 1")

@@ -29,6 +29,10 @@ class VolumeFilesConfig:
     unit: Literal["header", "mm", "m", "um"] = field(
         default="header", metadata={"help": "unit of lengths in NIfTI headers: the header's word, or this one"}
     )
+    spacing_mm: tuple[float, float, float] | None = field(
+        default=None,
+        metadata={"help": "voxel edges of arrays (.npy, .npz) that tell none, in their order of axes", "unit": "mm"},
+    )
     channel: str = field(
         default="all",
         metadata={"help": "of scans with several channels (sequences, a fourth axis, colours): all, a name or number"},
@@ -51,6 +55,13 @@ class VolumeFilesConfig:
         metadata={
             "help": "where a label map lies: by its own affine (resampled where it differs from the image's), or voxel "
             "by voxel on its image"
+        },
+    )
+    label_overlap: Literal["error", "smaller"] = field(
+        default="error",
+        metadata={
+            "help": "voxels that several masks of one scan claim: the label map is left out, or they go to the class "
+            "with fewer voxels (a tumour inside its organ)"
         },
     )
     label_cover: float = field(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,9 @@ from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
 from repcore_medical3d.configs.images import ImageFilesConfig
 from repcore_medical3d.datasets.image_labels import Labels, folder_labels, table_labels
+from repcore_medical3d.datasets.volume_masks import pair_masks
 from repcore_medical3d.datasets.volume_names import named
-from repcore_medical3d.datasets.volume_pairs import items_of, pair_masks
+from repcore_medical3d.datasets.volume_pairs import items_of
 from repcore_medical3d.formats.dicom import is_dicom, read_header
 from repcore_medical3d.formats.images import PICTURE_SUFFIXES, SUFFIXES, Radiograph, read_image
 
@@ -35,6 +36,7 @@ CHESTXRAY14 = (
 VINDR = ("PE", "Lung tumor", "Pneumonia", "Tuberculosis", "Other diseases", "No finding")
 LIST_NAMES: Mapping[int, tuple[str, ...]] = {len(CHESTXRAY14): CHESTXRAY14, len(VINDR): VINDR}
 LIST_TARGET = "findings"
+MASK_TARGET = TargetSpec("mask", "class", level="voxel")
 MOST_IDS = 12  # of a label image that are written out
 KNOWN_OTHERS = frozenset({".csv", ".tsv", ".parquet", ".json", ".txt", ".nii", ".gz", ".md", ".html", ".xml", ".zip"})
 IMAGE_FOLDERS = ("images", ".", "../images", "..")
@@ -77,6 +79,8 @@ class ImageReader(CatalogueReader[ImageFiles, Radiograph]):
     noun = "image"
 
     def __init__(self, catalogue: Catalogue[ImageFiles], source: Path, config: ImageFilesConfig) -> None:
+        if any(row.source.mask for row in catalogue.rows):
+            catalogue = replace(catalogue, targets=(*catalogue.targets, MASK_TARGET))
         super().__init__(
             catalogue,
             source,
@@ -85,8 +89,6 @@ class ImageReader(CatalogueReader[ImageFiles, Radiograph]):
             expected=", ".join(SUFFIXES),
             pseudonymise=config.pseudonymise,
         )
-        if any(row.source.mask for row in self.rows):
-            self._targets = (*self._targets, TargetSpec("mask", "class", level="voxel"))
 
     def read(self, row: Row[ImageFiles]) -> Radiograph:
         pixels = read_image(row.source.image)
@@ -94,6 +96,13 @@ class ImageReader(CatalogueReader[ImageFiles, Radiograph]):
         if mask is not None and mask.shape != pixels.shape[:2]:
             raise ItemError("mask_size", f"the label image has shape {mask.shape}, the image {pixels.shape[:2]}")
         return Radiograph(pixels, mask)
+
+    def sample(self, row: Row[ImageFiles], content: Radiograph) -> Sample:
+        """The image with its label image, if asked for, among the targets."""
+        sample = super().sample(row, content)
+        if content.mask is None or MASK_TARGET not in self._targets:
+            return sample
+        return replace(sample, targets={**sample.targets, MASK_TARGET.name: content.mask})
 
     def size_of(self, content: Radiograph) -> int:
         return content.pixels.nbytes + (0 if content.mask is None else content.mask.nbytes)
@@ -169,7 +178,7 @@ def split_masks(files: Sequence[Path], root: Path, account: Accounting) -> dict[
     if all(one.is_mask for one in seen):
         return {}
     items = items_of([one for one in seen if not one.is_mask], together=False, account=account)
-    pair_masks(items, [one for one in seen if one.is_mask], account)
+    pair_masks(items, [one for one in seen if one.is_mask], account, merge=False)
     return {item.files[0]: item.mask for item in items if item.mask is not None}
 
 

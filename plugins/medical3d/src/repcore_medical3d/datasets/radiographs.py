@@ -76,7 +76,8 @@ class Radiographs(Generated):
         radiograph = _projected(person, self.config.edge, self.config.noise, rng)
         height, width = radiograph.pixels.shape
         meta = {"height": height, "width": width}
-        return Sample(self.id_of(index), radiograph, {"finding": person.finding}, None, meta)
+        targets = {"finding": person.finding, "mask": radiograph.mask}
+        return Sample(self.id_of(index), radiograph, targets, None, meta)
 
 
 def _person(rng: np.random.Generator) -> Person:

@@ -28,11 +28,13 @@ class LabelRules:
         by_world: False takes the array as it lies on the image's, which must have the same shape.
         least_cover: share of the image's box that a label map has to cover.
         threshold: soft labels at or above become 1; None refuses them.
+        overlap: voxels that several masks claim: ``error``, or the ``smaller`` class has them.
     """
 
     by_world: bool = True
     least_cover: float = 0.5
     threshold: float | None = None
+    overlap: str = "error"
 
 
 def labels_on(labels: Volume, image: Grid, rules: LabelRules) -> tuple[Volume, str]:
@@ -59,6 +61,43 @@ def labels_on(labels: Volume, image: Grid, rules: LabelRules) -> tuple[Volume, s
             "(dataset.label_grid=image takes it voxel by voxel)",
         )
     return Volume(OnGrid(labels, image), image.affine, labels.path, files=labels.files), _difference(labels, image)
+
+
+def masks_on(masks: Sequence[tuple[int, Volume]], image: Grid, rules: LabelRules) -> tuple[Volume, str]:
+    """Masks of one class each as one label map on the image's grid, and remarks.
+
+    Args:
+        masks: class number and mask; voxels that are not 0 belong to the class.
+
+    Raises:
+        ItemError: as :func:`labels_on`; a mask of several ids; voxels of several masks where that is not allowed.
+    """
+    placed, remarks = [], []
+    for number, mask in masks:
+        one, remark = labels_on(mask, image, rules)
+        inside = np.asarray(one.read()) > 0
+        ids = np.unique(one.read()[inside])
+        name = mask.path.name if mask.path else str(number)
+        if len(ids) > 1:
+            raise ItemError(
+                "labels_do_not_fit", f"{name} is one of several masks and holds {len(ids)} ids; a mask has one class"
+            )
+        placed.append((number, name, inside))
+        remarks += [remark] if remark and remark not in remarks else []
+    found = np.zeros(image.shape, np.int16)
+    claimed = np.zeros(image.shape, np.uint8)
+    for number, _, inside in sorted(placed, key=lambda one: -int(one[2].sum())):  # the smallest last
+        found[inside] = number
+        claimed += inside
+    twice = int((claimed > 1).sum())
+    if twice:
+        names = [name for _, name, inside in placed if (inside & (claimed > 1)).any()]
+        said = f"{twice:,} voxels are claimed by several of {', '.join(names[:4])}"
+        if rules.overlap == "error":
+            raise ItemError("labels_overlap", f"{said} (dataset.label_overlap=smaller gives them to the smaller one)")
+        remarks.append(f"{said}: the smaller one has them")
+    files = tuple(path for _, mask in masks for path in mask.files)
+    return Volume(found, image.affine, masks[0][1].path, files=files), "; ".join(remarks)
 
 
 def _difference(labels: Volume, image: Grid) -> str:

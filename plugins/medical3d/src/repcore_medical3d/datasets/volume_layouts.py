@@ -14,14 +14,16 @@ from pathlib import Path
 from repcore.data.accounting import Accounting, walk
 from repcore.data.catalogue import existing, rows_by
 from repcore.data.groups import groups_in_paths
-from repcore.errors import DataError
+from repcore.errors import DataError, ItemError
 from repcore_medical3d.configs.volumes import VolumeFilesConfig
 from repcore_medical3d.datasets.sniffing import LOOKED_AT, first_files
 from repcore_medical3d.datasets.volume_lists import channel_names, label_names, read_list
+from repcore_medical3d.datasets.volume_masks import pair_masks
 from repcore_medical3d.datasets.volume_names import named
-from repcore_medical3d.datasets.volume_pairs import Item, items_of, pair_masks
+from repcore_medical3d.datasets.volume_pairs import Item, items_of
 from repcore_medical3d.datasets.volume_tables import read_item_table
 from repcore_medical3d.datasets.volumes import VolumeCatalogue, VolumeReader, segmentation_target, volume_row
+from repcore_medical3d.formats.arrays import has_labels, is_array, looks_like_volume, members_of, volume_keys
 from repcore_medical3d.formats.nifti import PAIR_SUFFIXES
 from repcore_medical3d.formats.volume_files import (
     VOLUME_SUFFIXES,
@@ -32,6 +34,7 @@ from repcore_medical3d.formats.volume_files import (
     volume_suffix,
 )  # fmt: skip
 
+ARRAYS_LOOKED_AT = 20
 LIST = "dataset.json"  # of nnU-Net: names of channels and labels, without a list of files
 
 
@@ -57,7 +60,10 @@ def folder_catalogue(root: Path, config: VolumeFilesConfig | None = None) -> Vol
                 f"{str(root)!r} is no volume by its name", expected=", ".join(VOLUME_SUFFIXES),
                 hint=f"give {header}, the header beside it" if header else "",
             )  # fmt: skip
-        return VolumeCatalogue([volume_row(volume_stem(root), (root,))])
+        labels = root if has_labels(root) else None
+        return VolumeCatalogue(
+            [volume_row(volume_stem(root), (root,), labels)], [segmentation_target()] if labels else []
+        )
     account = Accounting(root)
     files = [named(path, root) for path in _volumes(root, account)]
     for one in files:
@@ -67,8 +73,11 @@ def folder_catalogue(root: Path, config: VolumeFilesConfig | None = None) -> Vol
     masks = [one for one in files if one.is_mask]
     _check_scans(root, len(scans), len(masks))
     items = items_of(scans, together=config.sequences == "together", account=account)
-    pair_masks(items, masks, account)
-    return _catalogue(root, items, config, account)
+    classes = pair_masks(items, masks, account)
+    for item in items:
+        if item.mask is None and not item.masks and has_labels(item.files[0]):
+            item.mask = item.files[0]
+    return _catalogue(root, items, config, account, classes)
 
 
 def _volumes(root: Path, account: Accounting) -> list[Path]:
@@ -79,7 +88,8 @@ def _volumes(root: Path, account: Accounting) -> list[Path]:
         if one.problem and is_volume(one.path):
             account.unreadable(one.path, one.problem)
         elif not one.problem and not one.left_out and is_volume(one.path):
-            found.append(one.path)
+            if not is_array(one.path) or _is_volume_array(one.path, account):
+                found.append(one.path)
         elif not one.problem and not one.left_out and header_of(one.path):
             values.append(one.path)
     beside = {part for path in found for part in parts_beside(path)}
@@ -90,6 +100,19 @@ def _volumes(root: Path, account: Accounting) -> list[Path]:
     for path in lone:
         account.unreadable(path, "a header without its .img")
     return [path for path in found if path not in beside and path not in set(lone)]
+
+
+def _is_volume_array(path: Path, account: Accounting) -> bool:
+    """Arrays of other things (features, points, tables) lie beside scans; damaged ones stay rows."""
+    try:
+        members = members_of(path)
+    except ItemError:
+        return True
+    if volume_keys(members) != (None, None) or sum(one.is_volume for one in members.values()):
+        return True
+    shapes = ", ".join(str(one.shape) for one in list(members.values())[:3]) or "nothing"
+    account.ignore(path, f"an array that is no volume ({shapes})")
+    return False
 
 
 def _check_scans(root: Path, scans: int, masks: int) -> None:
@@ -106,7 +129,9 @@ def _check_scans(root: Path, scans: int, masks: int) -> None:
     )  # fmt: skip
 
 
-def _catalogue(root: Path, items: Sequence[Item], config: VolumeFilesConfig, account: Accounting) -> VolumeCatalogue:
+def _catalogue(
+    root: Path, items: Sequence[Item], config: VolumeFilesConfig, account: Accounting, classes: tuple[str, ...]
+) -> VolumeCatalogue:
     facts = _facts(root, account)
     groups, said = groups_in_paths([item.files[0] for item in items], root)
     table = read_item_table(root, items, groups, config.label_kind, account)
@@ -121,15 +146,15 @@ def _catalogue(root: Path, items: Sequence[Item], config: VolumeFilesConfig, acc
         rows.append(
             volume_row(
                 name, item.files, item.mask, targets=table.values.get(number, {}), group=groups[number],
-                channels=channels, problem=item.problem,
+                channels=channels, problem=item.problem, masks=item.masks,
             )
         )  # fmt: skip
     words = [table.splits.get(number, item.seen.part or None) for number, item in enumerate(items)]
-    has_masks = any(item.mask for item in items)
+    has_masks = any(item.mask or item.masks for item in items)
     if has_masks:
-        without = sum(1 for item in items if item.mask is None)
+        without = sum(1 for item in items if item.mask is None and not item.masks)
         account.note(f"{len(items) - without} of {len(items)} scans have a mask")
-    targets = [segmentation_target(label_names(facts))] if has_masks else []
+    targets = [segmentation_target(classes or label_names(facts))] if has_masks else []
     return VolumeCatalogue(rows, [*targets, *table.targets], rows_by(words), account=account)
 
 
@@ -163,5 +188,8 @@ def unique_ids(items: Sequence[Item], root: Path) -> list[str]:
 def sniff_folder(path: Path) -> float:
     """Any tree with volumes, or one of them."""
     if path.is_file():
-        return 0.9 if is_volume(path) else 0.0
-    return 0.6 if any(is_volume(one) for one in first_files(path)) else 0.0
+        return (0.5 * looks_like_volume(path) if is_array(path) else 0.9) if is_volume(path) else 0.0
+    files = [one for one in first_files(path) if is_volume(one)]
+    if any(not is_array(one) for one in files):
+        return 0.6
+    return 0.5 if any(looks_like_volume(one) for one in files[:ARRAYS_LOOKED_AT]) else 0.0

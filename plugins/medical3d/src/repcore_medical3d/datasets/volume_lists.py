@@ -127,23 +127,18 @@ def channel_names(content: Mapping[str, Any]) -> tuple[str, ...]:
     return ()
 
 
-def label_names(content: Mapping[str, Any]) -> tuple[str, ...]:
-    """Class names by id; both published forms (id to name, name to id) are accepted.
-
-    Empty where ids have gaps: a place in a list of names could not be an id.
-    """
+def label_names(content: Mapping[str, Any]) -> dict[int, str]:
+    """Class names by id, rising; both published forms (id to name, name to id) are accepted."""
     labels = content.get("labels", {})
     if not isinstance(labels, dict):
-        return ()
+        return {}
     by_number: dict[int, str] = {}
     for key, value in labels.items():
         if re.fullmatch(r"\d+", str(key)):
             by_number[int(key)] = str(value)
         elif re.fullmatch(r"\d+", str(value)):
             by_number[int(value)] = str(key)
-    if not by_number or sorted(by_number) != list(range(len(by_number))):
-        return ()
-    return tuple(by_number[number] for number in range(len(by_number)))
+    return {number: by_number[number] for number in sorted(by_number)}
 
 
 def nnssl_catalogue(path: Path) -> VolumeCatalogue:

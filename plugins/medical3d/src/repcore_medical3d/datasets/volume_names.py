@@ -18,6 +18,7 @@ MASK_WORDS = frozenset({
     "seg", "segs", "segmentation", "segmentations", "mask", "masks", "label", "labels", "labelmap", "gt", "dseg",
     "aseg", "probseg", "annotation", "annotations", "groundtruth", "truth", "manual", "roi", "contour", "contours",
 })  # fmt: skip
+INNER_MASK_WORDS = frozenset({"seg", "segmentation", "mask", "label"})  # between a case and a class: c1_mask_liver
 FIRST_MASK_WORDS = ("seg", "mask", "label")
 SCAN_WORDS = frozenset({
     "image", "images", "img", "imgs", "imaging", "volume", "volumes", "vol", "scan", "scans", "ct", "mr", "mri", "pet",
@@ -29,6 +30,7 @@ DERIVATIVES = "derivatives"
 NNUNET_PARTS = {"tr": "train", "ts": "test", "val": "validation"}
 CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 SEQUENCES = (frozenset({"flair", "t1", "t1ce", "t2"}), frozenset({"t1n", "t1c", "t2w", "t2f"}))  # BraTS, old and new
+CLASS_ENTITY = re.compile(r"(?:^|[-_.])label-([A-Za-z0-9]+)")
 LOOSE = re.compile(r"(desc|space|res|label|hemi|den)-[A-Za-z0-9]+", re.IGNORECASE)  # BIDS: a version of, not another
 
 
@@ -44,6 +46,7 @@ class Named:
         folders: folders below the root, lower case, without those that tell a role.
         part: split that a folder names, empty where none does.
         base / channel: name of the scan without its channel, and the channel; channel is empty where there is none.
+        label: class or number that the name of a mask tells beside its case; empty where it tells none.
     """
 
     path: Path
@@ -54,6 +57,7 @@ class Named:
     part: str
     base: str
     channel: str
+    label: str = ""
 
 
 def named(path: Path, root: Path) -> Named:
@@ -62,13 +66,27 @@ def named(path: Path, root: Path) -> Named:
     above = [composed(name) for name in path.relative_to(root).parts[:-1]]
     words = _words(stem)
     has_mask_word = bool(words) and (words[-1] in MASK_WORDS or words[0].startswith(FIRST_MASK_WORDS))
+    has_mask_word |= len(words) > 2 and bool(INNER_MASK_WORDS & set(words[1:-1])) and not words[-1].isdigit()
     in_labels = any(LABEL_FOLDER.fullmatch(name) for name in above)
     is_below = any(name.lower() == DERIVATIVES for name in above)
     is_mask = has_mask_word or in_labels
     base, channel = _channel(stem)
     folders = tuple(name.lower() for name in above if not _tells_role(name, stem, path))
     part = next((word for name in reversed(above) if (word := _part(name))), "")
-    return Named(path, is_mask, is_below and not is_mask, case_of(composed(stem)), folders, part, base, channel)
+    case, label = _case_and_label(composed(stem)) if is_mask else (case_of(composed(stem)), "")
+    return Named(path, is_mask, is_below and not is_mask, case, folders, part, base, channel, label)
+
+
+def _case_and_label(stem: str) -> tuple[tuple[str, ...], str]:
+    """Case of a mask, and the class that its name tells: ``c1_mask_liver``, ``c1_label-liver_mask``, ``c1_mask_2``."""
+    entity = CLASS_ENTITY.search(stem.lower())
+    if entity:
+        return case_of(stem), entity[1]
+    words = _all_words(stem)
+    inner = next((place for place in range(1, len(words) - 1) if words[place] in INNER_MASK_WORDS), None)
+    if inner is not None:
+        return case_of("_".join(words[:inner])), " ".join(words[inner + 1 :])
+    return case_of(stem), words[-1] if words != _words(stem) else ""
 
 
 def _tells_role(folder: str, stem: str, path: Path) -> bool:
@@ -99,9 +117,13 @@ def _channel(stem: str) -> tuple[str, str]:
 
 def _words(text: str) -> list[str]:
     """Lower-case words; the number of one of several masks of a case (``a_mask_1``) is set aside."""
-    words = [word for word in re.split(r"[-_.\s]+", text.lower()) if word]
+    words = _all_words(text)
     is_numbered = len(words) > 2 and words[-2] in MASK_WORDS and words[-1].isdigit()
     return words[:-1] if is_numbered else words
+
+
+def _all_words(text: str) -> list[str]:
+    return [word for word in re.split(r"[-_.\s]+", text.lower()) if word]
 
 
 def case_of(stem: str) -> tuple[str, ...]:

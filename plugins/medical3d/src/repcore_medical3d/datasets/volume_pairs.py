@@ -1,4 +1,4 @@
-"""Which files are one scan, and which mask belongs to which scan: by the words of their names, never by position."""
+"""Which files are one scan: by the words of their names, never by position."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ BY_NUMBER = re.compile(r"\d{4}")
 
 @dataclass(slots=True)
 class Item:
-    """One scan: its files (one a channel), the mask that belongs to it, and what its name says.
+    """One scan: its files (one a channel), the mask or masks that belong to it, and what its name says.
 
     Args:
         files: in the order of their channels.
         channels: names of the channels; empty where there is one file.
         stem: name without suffix, role and channel.
         names: everything that a table may call it.
+        masks: class number and mask of each class, instead of one label map.
         problem: status and reason where a channel is missing.
     """
 
@@ -31,6 +32,7 @@ class Item:
     seen: Named
     channels: tuple[str, ...] = ()
     mask: Path | None = None
+    masks: tuple[tuple[int, Path], ...] = ()
     problem: tuple[str, str] | None = None
     cases: tuple[tuple[str, ...], ...] = ()
     names: set[str] = field(default_factory=set)
@@ -90,7 +92,8 @@ def _joined(base: str, found: Sequence[Named], order: Sequence[str]) -> Item:
     cases = (case_of(base), *(one.case for one in present))
     names = {base, *(volume_stem(one.path) for one in present)}
     files = tuple(one.path for one in present)
-    return Item(files, base, present[0], tuple(one.channel for one in present), None, problem, cases, names)
+    channels = tuple(one.channel for one in present)
+    return Item(files, base, present[0], channels, problem=problem, cases=cases, names=names)
 
 
 def _single(one: Named, *, is_numbered: bool) -> Item:
@@ -99,49 +102,4 @@ def _single(one: Named, *, is_numbered: bool) -> Item:
     if is_numbered and BY_NUMBER.fullmatch(one.channel):
         problem = ("missing_channel", f"{one.base} has the channel {one.channel} only; other scans have more")
     cases = (one.case, case_of(one.base)) if one.channel else (one.case,)
-    return Item((one.path,), stem, one, (), None, problem, cases, {stem, one.base})
-
-
-def pair_masks(items: Sequence[Item], masks: Sequence[Named], account: Accounting) -> None:
-    """Give every item its mask; masks without a scan are said.
-
-    A mask belongs to the only scan of its name, of several to that in the same folder; else to the only scan whose name
-    goes on where the mask's ends (BIDS: ``sub-01_dseg`` and ``sub-01_T1w``).
-    """
-    by_case: dict[tuple[str, ...], list[Item]] = {}
-    for item in items:
-        for case in dict.fromkeys(item.cases):
-            by_case.setdefault(case, []).append(item)
-    prefixes: dict[tuple[str, ...], list[Item]] = {}
-    for item in items:
-        for case in dict.fromkeys(item.cases):
-            for length in range(1, len(case)):
-                prefixes.setdefault(case[:length], []).append(item)
-    for mask in masks:
-        fitting = _nearest(mask, by_case.get(mask.case, []))
-        if not fitting and mask.case:
-            fitting = _nearest(mask, prefixes.get(mask.case, []))
-        if len(fitting) != 1:
-            why = "a mask without a scan" if not fitting else f"a mask that {len(fitting)} scans could have"
-            account.ignore(mask.path, why)
-        elif fitting[0].mask is not None:
-            account.ignore(mask.path, f"another mask of {fitting[0].stem} is used ({fitting[0].mask.name})")
-        else:
-            fitting[0].mask = mask.path
-
-
-def _nearest(mask: Named, items: Sequence[Item]) -> list[Item]:
-    """Of several candidates those of the same part, then those whose folders fit best."""
-    unique = list({id(item): item for item in items}.values())
-    kept = [item for item in unique if not (mask.part and item.seen.part) or mask.part == item.seen.part]
-    if not mask.case:  # "mask.nii.gz" tells nothing but its folder
-        kept = [item for item in kept if item.seen.folders == mask.folders]
-    if len(kept) < 2:
-        return kept
-    scores = [_shared(mask.folders, item.seen.folders) for item in kept]
-    return [item for item, score in zip(kept, scores, strict=True) if score == max(scores)]
-
-
-def _shared(one: Sequence[str], other: Sequence[str]) -> int:
-    """Folders in common, fewer for those that only one has."""
-    return 2 * len(set(one) & set(other)) - len(set(one) ^ set(other))
+    return Item((one.path,), stem, one, problem=problem, cases=cases, names={stem, one.base})

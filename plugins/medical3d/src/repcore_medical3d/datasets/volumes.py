@@ -16,7 +16,7 @@ from repcore.errors import ConfigError, ItemError
 from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
 from repcore_medical3d.configs.volumes import VolumeFilesConfig
-from repcore_medical3d.datasets.volume_labels import NOT_LABELLED, LabelRules, labels_on
+from repcore_medical3d.datasets.volume_labels import NOT_LABELLED, LabelRules, labels_on, masks_on
 from repcore_medical3d.formats.dicom_stacks import Stack
 from repcore_medical3d.formats.nifti import ReadingRules
 from repcore_medical3d.formats.volume_files import VOLUME_SUFFIXES, chosen_channel, joined, parts_beside, read_volume
@@ -34,6 +34,7 @@ class VolumeFiles:
     Args:
         images: one file a channel, or the files of a DICOM stack.
         labels: a file of class numbers, if any.
+        masks: instead of it the class number and the mask of each class, in files of their own.
         channels: names of the channels, one a file, where there are several.
         stack: slices of a DICOM series.
     """
@@ -42,6 +43,7 @@ class VolumeFiles:
     labels: Path | None = None
     channels: tuple[str, ...] = ()
     stack: Stack | None = None
+    masks: tuple[tuple[int, Path], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,25 +72,27 @@ def volume_row(
     channels: tuple[str, ...] = (),
     stack: Stack | None = None,
     problem: tuple[str, str] | None = None,
+    masks: tuple[tuple[int, Path], ...] = (),
 ) -> VolumeRow:
     """A row of one scan.
 
     Args:
-        images / labels / channels / stack: as in :class:`VolumeFiles`.
+        images / labels / channels / stack / masks: as in :class:`VolumeFiles`.
         targets: labels of the whole scan.
         group: patient.
         meta: modality and the like.
         problem: status and reason of a scan that is known to be unusable.
     """
-    beside = [part for one in (*images, labels) if one is not None and stack is None for part in parts_beside(one)]
-    files = (*images, *([labels] if labels else []), *beside)
-    source = VolumeFiles(images, labels, channels, stack)
+    maps = [*([labels] if labels else []), *(path for _, path in masks)]
+    beside = [part for one in (*images, *maps) if stack is None for part in parts_beside(one)]
+    files = tuple(dict.fromkeys((*images, *maps, *beside)))
+    source = VolumeFiles(images, labels, channels, stack, masks)
     return Row(name, source, targets or {}, group, problem, files=files, meta=meta or {})
 
 
 def reading_rules(config: VolumeFilesConfig) -> ReadingRules:
     """How headers are read under these settings."""
-    return ReadingRules(config.missing_affine == "assume-ras", config.unit, config.largest_mib)
+    return ReadingRules(config.missing_affine == "assume-ras", config.unit, config.largest_mib, config.spacing_mm)
 
 
 def label_rules(config: VolumeFilesConfig) -> LabelRules:
@@ -101,7 +105,7 @@ def label_rules(config: VolumeFilesConfig) -> LabelRules:
         raise ConfigError(f"label_cover={config.label_cover} is no share", field="dataset.label_cover", hint="0.5")
     if config.soft_labels is not None and not 0 < config.soft_labels <= 1:
         raise ConfigError(f"soft_labels={config.soft_labels} is no threshold", field="dataset.soft_labels", hint="0.5")
-    return LabelRules(config.label_grid == "world", config.label_cover, config.soft_labels)
+    return LabelRules(config.label_grid == "world", config.label_cover, config.soft_labels, config.label_overlap)
 
 
 def open_files(files: VolumeFiles, config: VolumeFilesConfig) -> Volume:
@@ -149,15 +153,22 @@ class VolumeReader(CatalogueReader[VolumeFiles, Scan]):
         remarks = [str(image.facts[key]) for key in ("remark", "unit") if key in image.facts]
         if any(not part.grid.is_same(image.grid) for part in image.further):
             remarks.append("channels lie on different grids: brought together in the world")
-        if row.source.labels is None:
+        if row.source.labels is None and not row.source.masks:
             return Scan(image, None, tuple(remarks))
         try:
             with item_guard(self, "reading the label map"):
-                stored = read_volume(row.source.labels, reading_rules(self.config))
-                labels, remark = labels_on(stored, image.grid, self.label_rules)
+                labels, remark = self._labels(row.source, image)
         except ItemError as error:  # the image is good for everything that needs no label
             return Scan(image, None, tuple(remarks), f"{error.status}: {error.reason}")
         return Scan(image, labels, (*remarks, *([remark] if remark else [])))
+
+    def _labels(self, files: VolumeFiles, image: Volume) -> tuple[Volume, str]:
+        """The label map on the image's grid, and how it came there."""
+        rules = reading_rules(self.config)
+        if files.labels is not None:
+            return labels_on(read_volume(files.labels, rules, labels=True), image.grid, self.label_rules)
+        masks = [(number, read_volume(path, rules, labels=True)) for number, path in files.masks]
+        return masks_on(masks, image.grid, self.label_rules)
 
     def size_of(self, content: Scan) -> int:
         volumes = (*content.image.channels, *([content.labels] if content.labels else []))
@@ -207,9 +218,11 @@ class VolumeReader(CatalogueReader[VolumeFiles, Scan]):
         return sum((6 if path.suffix.lower() == ".gz" else 2) * file_size(path) for path in paths)
 
 
-def segmentation_target(names: Sequence[str] = ()) -> TargetSpec:
-    """The dense label of a reader; ``names[0]`` is the background."""
-    return TargetSpec(SEGMENTATION, "class", level="voxel", names=tuple(names), ignore=NOT_LABELLED)
+def segmentation_target(names: Sequence[str] | Mapping[int, str] = ()) -> TargetSpec:
+    """The dense label of a reader; names by id, 0 is the background. Ids may have gaps."""
+    by_id = dict(names) if isinstance(names, Mapping) else dict(enumerate(names))
+    ids = () if list(by_id) == list(range(len(by_id))) else tuple(by_id)
+    return TargetSpec(SEGMENTATION, "class", "voxel", tuple(by_id.values()), ignore=NOT_LABELLED, ids=ids)
 
 
 def intensity_facts(volume: Volume) -> tuple[float, float]:

@@ -63,7 +63,8 @@ class AnatomyEncoder(nn.Module):
     Call:
         batch: ``inputs["image"]`` float (B, C, H, W) or ``inputs["volume"]`` (B, C, D, H, W), 0 to 1.
     Returns:
-        pooled (B, D); tokens ``map`` (B, T, D) with grid positions; layers 0 (stem) to the number of stages.
+        pooled (B, D); tokens ``map`` (B, T, D) with grid positions; layers 0 (stem) to the number of stages. ``source``
+        of all says in which position each pixel or voxel lies.
     """
 
     def __init__(self, config: AnatomyEncoderConfig, backbone: nn.Module) -> None:
@@ -123,11 +124,11 @@ class AnatomyEncoder(nn.Module):
         """``until``: the last stage to compute, whose map then takes the place of the last one."""
         backbone = cast(Backbone, self.backbone)
         if until is None:
-            return self._features(backbone.stages_of(self._entering(batch)), layers)
+            return self._features(backbone.stages_of(self._entering(batch)), layers, self._edges(batch))
         if until < 0:
             raise ConfigError(f"until={until}: stages are counted from 0, the stem")
         maps = backbone.stages_from(backbone.stem(self._entering(batch)), until)
-        return self._features(maps, layers)
+        return self._features(maps, layers, self._edges(batch))
 
     def token_width(self, level: str = "map") -> int:
         """Width of the ``map``, or of ``embedding``: what :meth:`embed_tokens` gives."""
@@ -139,11 +140,18 @@ class AnatomyEncoder(nn.Module):
 
     def encode_tokens(self, tokens: Tokens, batch: Batch, layers: Sequence[int] = ()) -> Features:
         """Features of a map after the stem, some of whose positions may have been replaced."""
-        del batch
         assert tokens.position is not None  # embed_tokens gives it
         edges = (tokens.position[0].amax(0) + 1).tolist()
         stem = tokens.values.transpose(1, 2).unflatten(2, edges)
-        return self._features(cast(Backbone, self.backbone).stages_from(stem), layers)
+        return self._features(cast(Backbone, self.backbone).stages_from(stem), layers, self._edges(batch))
+
+    def stage_maps(self, batch: Batch) -> list[Tensor]:
+        """The images with their statistics taken off, at their own size, and the map of every stage, fine to coarse."""
+        views = self.standardised(self.images(batch))
+        return [views, *cast(Backbone, self.backbone).stages_of(views)]
+
+    def _edges(self, batch: Batch) -> Sequence[int]:
+        return self.images(batch).shape[2:]
 
     def _entering(self, batch: Batch) -> Tensor:
         images = self.images(batch)
@@ -151,15 +159,15 @@ class AnatomyEncoder(nn.Module):
             images = resized(images, self.config.input_size)
         return self.standardised(images)
 
-    def _features(self, maps: list[Tensor], layers: Sequence[int]) -> Features:
+    def _features(self, maps: list[Tensor], layers: Sequence[int], edges: Sequence[int]) -> Features:
         backbone = cast(Backbone, self.backbone)
         if any(not 0 <= layer < len(maps) for layer in layers):
             raise ConfigError(f"layers={tuple(layers)}: the encoder has layers 0 to {len(maps) - 1}")
         whole = maps[-1].shape[1] == self.dim  # a stage before the last has another width, and no final norm
         return Features(
             pooled=backbone.pooled(maps[-1]) if whole else maps[-1].flatten(2).mean(-1),
-            tokens={"map": as_tokens(backbone.dense(maps[-1]) if whole else maps[-1])},
-            layers={layer: as_tokens(maps[layer]) for layer in layers},
+            tokens={"map": as_tokens(backbone.dense(maps[-1]) if whole else maps[-1], edges)},
+            layers={layer: as_tokens(maps[layer], edges) for layer in layers},
         )
 
 
@@ -168,8 +176,24 @@ def input_channels(config: AnatomyEncoderConfig) -> int:
     return 1 if config.input_channels is None else config.input_channels
 
 
-def as_tokens(maps: Tensor) -> Tokens:
-    """A map (N, D, *S) as tokens in raster order, with grid positions (N, T, s)."""
+def as_tokens(maps: Tensor, edges: Sequence[int] = ()) -> Tokens:
+    """A map (N, D, *S) as tokens in raster order, with grid positions (N, T, s).
+
+    Args:
+        edges: of the image, where tokens are to answer for its pixels.
+    """
     steps = [torch.arange(edge, device=maps.device) for edge in maps.shape[2:]]
     position = torch.stack(torch.meshgrid(*steps, indexing="ij"), dim=-1).flatten(0, -2)
-    return Tokens(maps.flatten(2).transpose(1, 2), position=position.expand(len(maps), -1, -1))
+    source = position_of_pixels(maps, edges) if edges else None
+    return Tokens(maps.flatten(2).transpose(1, 2), position=position.expand(len(maps), -1, -1), source=source)
+
+
+def position_of_pixels(maps: Tensor, edges: Sequence[int]) -> Tensor:
+    """Number of the position of a map (N, D, *S) in which each pixel of the image lies, int64 (N * prod(edges),),
+    counted over the batch."""
+    inner = torch.zeros((), dtype=torch.int64, device=maps.device)
+    for size, edge in zip(maps.shape[2:], edges, strict=True):
+        line = ((torch.arange(edge, device=maps.device) + 0.5) * size / edge).long().clamp(max=size - 1)
+        inner = inner[..., None] * size + line
+    first = torch.arange(len(maps), device=maps.device) * maps[0, 0].numel()
+    return (first[:, None] + inner.reshape(1, -1)).reshape(-1)

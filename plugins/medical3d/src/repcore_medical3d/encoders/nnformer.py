@@ -18,11 +18,18 @@ import torch
 from torch import Tensor, nn
 
 from repcore.errors import ConfigError, ShapeError
-from repcore.interfaces import Batch, Features
+from repcore.interfaces import Batch, Features, Tokens
 from repcore.shapes import check_shape
 from repcore_medical3d.configs.nnformer import NnFormerConfig
 from repcore_medical3d.encoders.nnformer_blocks import Downsample, PatchStem, Upsample, WindowBlock
-from repcore_medical3d.encoders.volume_backbone import LEVELS, channels_of, pyramid_features, sinusoid_table
+from repcore_medical3d.encoders.volume_backbone import (
+    LEVELS,
+    READOUTS,
+    channels_of,
+    pyramid_features,
+    sinusoid_table,
+    stages_together,
+)
 
 NAME = "medical3d/nnformer"
 STAGES = 4
@@ -44,6 +51,8 @@ class NnFormer(nn.Module):
         ConfigError: sizes that do not fit together.
         ShapeError: another input size.
     """
+
+    readouts = READOUTS
 
     def __init__(self, config: NnFormerConfig) -> None:
         super().__init__()
@@ -161,6 +170,11 @@ class NnFormer(nn.Module):
         return out
 
     # --------------------------------------------------------------------------------------- encoder contract
+
+    def read(self, name: str, batch: Batch) -> Tokens:
+        """All stages side by side."""
+        del name  # the only one
+        return stages_together(self, batch)
 
     def forward(self, batch: Batch, layers: Sequence[int] = ()) -> Features:
         if layers:

@@ -49,8 +49,8 @@ def from_windows(windows: Tensor, window: int, shape: tuple[int, int, int]) -> T
     """(B, n, N, C) -> (B, D, H, W, C): the inverse of :func:`to_windows`."""
     D, H, W = shape
     w = window
-    split = windows.view(len(windows), D // w, H // w, W // w, w, w, w, windows.shape[-1])
-    return split.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(len(windows), D, H, W, -1)
+    split = windows.view(windows.shape[0], D // w, H // w, W // w, w, w, w, windows.shape[-1])
+    return split.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(windows.shape[0], D, H, W, -1)
 
 
 @lru_cache(maxsize=64)

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from repcore.errors import ConfigError, ShapeError
-from repcore.interfaces import Batch, Features
+from repcore.interfaces import Batch, Features, Tokens
 from repcore.shapes import check_shape
 from repcore_medical3d.configs.nnformer import SwinUnetrConfig, VolumeVitConfig
-from repcore_medical3d.encoders.volume_backbone import channels_of, pyramid_features
+from repcore_medical3d.encoders.volume_backbone import READOUTS, channels_of, pyramid_features, stages_together
 
 SWIN_NAME, VIT_NAME = "medical3d/swin-unetr", "medical3d/volume-vit"
 
@@ -35,6 +35,8 @@ class SwinUnetr(nn.Module):
     Raises:
         ConfigError: an edge that is no multiple of 32 or below 64. ShapeError: another input size.
     """
+
+    readouts = READOUTS
 
     def __init__(self, config: SwinUnetrConfig) -> None:
         from monai.networks.nets import SwinUNETR
@@ -84,6 +86,11 @@ class SwinUnetr(nn.Module):
         out: Tensor = self.network.out(self.finest_decoder_map(pyramid, first, volume))
         return out
 
+    def read(self, name: str, batch: Batch) -> Tokens:
+        """All stages side by side."""
+        del name  # the only one
+        return stages_together(self, batch)
+
     def forward(self, batch: Batch, layers: Sequence[int] = ()) -> Features:
         _no_layers(layers)
         return pyramid_features(self.pyramid(batch.inputs["volume"]), self.stem_stride)
@@ -105,6 +112,8 @@ class VolumeVit(nn.Module):
             input size.
     """
 
+    readouts = READOUTS
+
     def __init__(self, config: VolumeVitConfig) -> None:
         from monai.networks.nets import ViT
 
@@ -115,7 +124,7 @@ class VolumeVit(nn.Module):
         self.config, self.edge = config, _edge(config.crop_edge, patch)
         self.stem_stride = patch
         self.dim = config.width
-        self.widths = (config.width,)
+        self.widths: tuple[int, ...] = (config.width,)
         self.network = ViT(
             in_channels=channels_of(config), img_size=(self.edge,) * 3, patch_size=(patch,) * 3,
             hidden_size=config.width, mlp_dim=config.mlp_width, num_layers=config.depth, num_heads=config.heads,
@@ -155,6 +164,11 @@ class VolumeVit(nn.Module):
         del pyramid, volume
         out: Tensor = self.raises(first.movedim(-1, 1))
         return out
+
+    def read(self, name: str, batch: Batch) -> Tokens:
+        """All stages side by side."""
+        del name  # the only one
+        return stages_together(self, batch)
 
     def forward(self, batch: Batch, layers: Sequence[int] = ()) -> Features:
         _no_layers(layers)

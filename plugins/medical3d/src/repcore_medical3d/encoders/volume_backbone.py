@@ -11,11 +11,15 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from repcore.interfaces import Batch, Features, Tokens
 
 LEVELS = ("stage3", "stage2", "stage1", "stage0")
 """Token levels of :class:`Features`; the coarsest is the default."""
+
+READOUTS = ("all",)
+"""Readouts of every backbone: all stages side by side."""
 
 
 class VolumeBackbone(Protocol):
@@ -61,11 +65,28 @@ def pyramid_features(maps: Sequence[Tensor], stem_stride: int) -> Features:
     return Features(pooled=coarsest.mean(dim=(1, 2, 3)), tokens=tokens)
 
 
+def stages_together(backbone: VolumeBackbone, batch: Batch) -> Tokens:
+    """All stages side by side at the finest tokens, (B, T, sum of widths): those of coarse stages from the token in
+    which each lies; ``source`` as of the finest."""
+    maps = backbone.pyramid(batch.inputs["volume"])
+    edges = maps[0].shape[1:4]
+    carried = [
+        F.interpolate(one.movedim(-1, 1), edges, mode="nearest").movedim(1, -1) if one.shape[1:4] != edges else one
+        for one in maps
+    ]
+    stride = backbone.stem_stride
+    return Tokens(
+        torch.cat(carried, dim=-1).flatten(1, 3),
+        position=token_centres(edges, stride, maps[0]),
+        source=voxel_tokens(maps[0].shape[:4], stride, maps[0]),
+    )
+
+
 def token_centres(shape: Sequence[int], stride: float, like: Tensor) -> Tensor:
     """Centre of each token in voxels of the cube, (B, T, 3)."""
     axes = [(torch.arange(size, device=like.device) + 0.5) * stride - 0.5 for size in shape]
     centres = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(1, -1, 3)
-    return centres.expand(len(like), -1, -1)
+    return centres.expand(like.shape[0], -1, -1)
 
 
 def voxel_tokens(shape: Sequence[int], stride: int, like: Tensor) -> Tensor:

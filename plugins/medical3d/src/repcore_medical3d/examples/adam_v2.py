@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from repcore.interfaces import Batch
+from repcore.interfaces import Batch, Item
 from repcore_medical3d.configs.adam_v2 import (
     AdamV1Config,
     AdamV2Config,
@@ -13,6 +13,7 @@ from repcore_medical3d.configs.adam_v2 import (
     ViewsConfig,
 )
 from repcore_medical3d.configs.images import RadiographsConfig
+from repcore_medical3d.encoders.convnext import ConvNextEncoder
 
 VIEWS = ViewsConfig(global_size=16, local_size=16, local_views=2, smallest_part=4, blur=(0.1, 0.5))
 
@@ -50,3 +51,14 @@ def images() -> Batch:
     """Noise in 0 to 1."""
     generator = torch.Generator().manual_seed(0)
     return Batch(inputs={"image": torch.rand(3, 1, 32, 32, generator=generator)}, size=3)
+
+
+def properties() -> tuple[ConvNextEncoder, list[list[Item]]]:
+    """A small encoder and four noisy images."""
+    config, batch = convnext()
+    generator = torch.Generator().manual_seed(1)
+    state = torch.get_rng_state()
+    torch.manual_seed(0)
+    encoder = ConvNextEncoder(config).eval()
+    torch.set_rng_state(state)
+    return encoder, [[Item(torch.rand(batch.inputs["image"].shape[1:], generator=generator))] for _ in range(4)]

@@ -140,7 +140,7 @@ def _read_dicom(path: Path) -> np.ndarray:
 
 
 def write_png(pixels: np.ndarray) -> bytes:
-    """An 8-bit grey (H, W) or colour (H, W, 3) image as PNG."""
+    """An 8-bit grey (H, W) or colour (H, W, 3) image, or a 16-bit grey one, as PNG."""
     import io
 
     from PIL import Image

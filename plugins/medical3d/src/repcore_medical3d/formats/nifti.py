@@ -39,11 +39,13 @@ class ReadingRules:
         assume_ras: accept a header that places the scan nowhere.
         unit: of lengths; ``header`` takes the header's word and millimetres where it has none.
         largest_mib: decoded size from which on a file is refused.
+        spacing_mm: of arrays that tell none.
     """
 
     assume_ras: bool = False
     unit: Unit = "header"
     largest_mib: int = LARGEST_MIB
+    spacing_mm: tuple[float, float, float] | None = None
 
 
 def is_nifti(path: Path) -> bool:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from repcore.errors import ItemError
+from repcore_medical3d.formats.arrays import ARRAY_SUFFIXES, read_array
 from repcore_medical3d.formats.itk import ITK_SUFFIXES, read_itk, value_file
 from repcore_medical3d.formats.nifti import NIFTI_SUFFIXES, PAIR_SUFFIXES, ReadingRules, read_nifti
 from repcore_medical3d.formats.volumes import Volume
 
-VOLUME_SUFFIXES = (*NIFTI_SUFFIXES, *PAIR_SUFFIXES, *ITK_SUFFIXES)
+VOLUME_SUFFIXES = (*NIFTI_SUFFIXES, *PAIR_SUFFIXES, *ITK_SUFFIXES, *ARRAY_SUFFIXES)
 PACKED = (".nii.gz", ".hdr.gz", ".img.gz")
 
 
@@ -49,8 +50,11 @@ def header_of(path: Path) -> str:
     return f"{found[1]}.hdr" if found else ""
 
 
-def read_volume(path: Path, rules: ReadingRules | None = None) -> Volume:
+def read_volume(path: Path, rules: ReadingRules | None = None, *, labels: bool = False) -> Volume:
     """Open a volume of any format by its suffix.
+
+    Args:
+        labels: of a file that holds both (``.npz``), the label map.
 
     Raises:
         ItemError: it cannot be used, or is no volume by its name.
@@ -60,6 +64,8 @@ def read_volume(path: Path, rules: ReadingRules | None = None) -> Volume:
     suffix = volume_suffix(path).lower()
     if suffix in ITK_SUFFIXES:
         return read_itk(path, rules)
+    if suffix in ARRAY_SUFFIXES:
+        return read_array(path, rules, labels=labels)
     if suffix:
         return read_nifti(path, rules=rules)
     raise ItemError("not_a_volume", f"{path.name} is no volume by its name ({', '.join(VOLUME_SUFFIXES)})")

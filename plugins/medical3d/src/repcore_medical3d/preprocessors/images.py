@@ -26,6 +26,8 @@ from repcore.interfaces import Batch, DatasetReader, Item, Sample
 from repcore_medical3d.configs.adam_v2 import IMAGENET_DEVIATION, IMAGENET_MEAN
 from repcore_medical3d.configs.images import ImageConfig
 from repcore_medical3d.formats.images import Radiograph
+from repcore_medical3d.preprocessors.given import radiograph_from
+from repcore_medical3d.preprocessors.image_dense import labels_on_grid, restored
 from repcore_medical3d.preprocessors.image_pixels import resized_pixels
 from repcore_medical3d.views.intensity import GREY
 
@@ -108,16 +110,20 @@ class ImagePreprocessor:
         self.mean = tuple(round(float(one), 6) for one in first)
         self.deviation = tuple(round(float(one), 6) for one in deviation)
 
+    def inputs_from(self, value: Any) -> Any:
+        """An array (H, W) or (H, W, 3) of pixels, a Pillow image, or the name of one file."""
+        return radiograph_from(value)
+
     def facts(self) -> Mapping[str, Any]:
         if self.mean is None or self.deviation is None:
             raise ConfigError("the image statistics are not known", hint="fit the preprocessor first")
         return {"input_channels": self.config.input_channels, "mean": self.mean, "deviation": self.deviation}
 
     def prepare(self, sample: Sample) -> list[Item]:
-        """One item: float32 (C, E, E) in 0 to 1, with its :class:`Placement` in ``meta``.
+        """One item: float32 (C, E, E) in 0 to 1, with its :class:`Placement` in ``meta`` and label images as targets.
 
         Raises:
-            ItemError: too small, not finite, or the same value everywhere.
+            ItemError: too small, not finite, the same value everywhere, or labels of another size.
         """
         radiograph: Radiograph = sample.inputs
         pixels = radiograph.pixels
@@ -133,7 +139,7 @@ class ImagePreprocessor:
         meta = {
             "pixels": int(pixels.shape[0] * pixels.shape[1]), "first": placement.first, "scale": placement.scale,
         }  # fmt: skip
-        return [Item(values, meta)]
+        return [Item(values, meta, targets=labels_on_grid(sample, meta, self.config.edge))]
 
     def _windowed(self, pixels: np.ndarray) -> np.ndarray:
         """float32 in 0 to 1."""
@@ -176,25 +182,15 @@ class ImagePreprocessor:
         canvas[:, above : above + size[0], before : before + size[1]] = small
         return canvas, Placement((-above / scale_by_axis[0], -before / scale_by_axis[1]), scale_by_axis)
 
-    def mask(self, sample: Sample) -> Tensor:
-        """The sample's label image on the grid of its item, int64 (E, E), nearest label.
+    def restore(self, sample: Sample, items: Sequence[Item], outputs: Sequence[np.ndarray], level: str) -> np.ndarray:
+        """Outputs at the pixels of the image as it is stored, (H, W, K); NaN where the grid does not show it.
 
         Raises:
-            DataError: it has none.
+            ItemError: ``other_level``: an image has pixels, which are called voxels everywhere.
         """
-        radiograph: Radiograph = sample.inputs
-        if radiograph.mask is None:
-            raise DataError(f"{sample.id} has no label image")
-        (item,) = self.prepare(sample)
-        edge = self.config.edge
-        labels = torch.from_numpy(np.ascontiguousarray(radiograph.mask)).long()
-        lines, inside = [], []
-        for axis in range(2):
-            place = (torch.arange(edge) + 0.5) / item.meta["scale"][axis] + item.meta["first"][axis]
-            lines.append(place.floor().long().clamp(0, labels.shape[axis] - 1))
-            inside.append((place >= 0) & (place < labels.shape[axis]))
-        found = labels[lines[0]][:, lines[1]]
-        return torch.where(inside[0][:, None] & inside[1][None], found, torch.zeros_like(found))
+        if level != "voxel":
+            raise ItemError("other_level", f"an image has pixels (level voxel), no level {level!r}")
+        return restored(sample, items, outputs)
 
     def collate(self, items: Sequence[Item]) -> Batch:
         """Inputs ``image`` float32 (B, C, E, E)."""

@@ -26,12 +26,22 @@ UNKNOWN = -1  # the id of voxels that are not labelled, and of those beyond the 
 Start = Sequence[int]
 
 
+def label_volumes(sample: Sample) -> dict[str, Volume]:
+    """Label maps of a sample in the world; plain arrays of the scan's own shape lie on its grid, NaN = not labelled."""
+    found = {}
+    for name, labels in sample.targets.items():
+        if isinstance(labels, Volume):
+            found[name] = labels
+        elif np.shape(labels) == tuple(sample.inputs.shape):
+            found[name] = Volume(np.nan_to_num(np.asarray(labels), nan=float(UNKNOWN)), sample.inputs.affine)
+    return found
+
+
 def labels_on_grid(sample: Sample, grid: Grid) -> dict[str, np.ndarray]:
     """Label maps of a sample on any grid: ids as stored, int32 of the grid's shape, the nearest; -1 outside."""
     return {
         name: resample(labels, grid, order=0, fill=float(UNKNOWN)).round().astype(np.int32)
-        for name, labels in sample.targets.items()
-        if isinstance(labels, Volume)
+        for name, labels in label_volumes(sample).items()
     }
 
 

@@ -110,7 +110,7 @@ def values_on(
     result: np.ndarray | None = None
     for rows, values in _read_off(slabs, grid, along):
         if result is None:
-            result = _room((*own.shape, values.shape[0]))
+            result = room_for((*own.shape, values.shape[0]))
         result.transpose(*axes, 3)[rows] = values.movedim(0, -1).numpy()
     assert result is not None  # a lattice has rows
     turned = result.transpose(*axes, 3)
@@ -120,7 +120,7 @@ def values_on(
     return result
 
 
-def _room(shape: tuple[int, ...]) -> np.ndarray:
+def room_for(shape: tuple[int, ...]) -> np.ndarray:
     """float32 of this shape, NaN: in memory, or for a large scan in a temporary file that ends with the array."""
     if 4 * math.prod(shape) <= HELD_BYTES:
         return np.full(shape, np.nan, np.float32)

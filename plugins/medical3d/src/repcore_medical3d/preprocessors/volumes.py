@@ -29,6 +29,7 @@ from repcore.files import read_object
 from repcore.interfaces import Batch, DatasetReader, Item, Sample
 from repcore_medical3d.configs.volumes import VolumeConfig
 from repcore_medical3d.formats.volumes import LABELS_LEFT_OUT, Grid, Volume
+from repcore_medical3d.preprocessors.given import volume_from
 from repcore_medical3d.preprocessors.volume_dense import label_block, labels_on_grid, restored
 from repcore_medical3d.preprocessors.volume_intensity import HU_BELOW, IntensityRange, intensity_range
 from repcore_medical3d.preprocessors.volume_resampling import check_orientation, oriented_grid, resample
@@ -96,6 +97,7 @@ class VolumePreprocessor:
         chosen = np.asarray(indices)[np.linspace(0, len(indices) - 1, most).astype(int)]
         spacings, lowest = [], []
         counts: Counter[int] = Counter()
+        why = ""
         for row in np.unique(chosen):
             try:
                 volume: Volume = read_sample(reader, int(row)).inputs
@@ -103,12 +105,14 @@ class VolumePreprocessor:
                 counts[len(volume.channels)] += 1
                 if self.intensity is None:
                     lowest.append(intensity_range(volume, self.config, "percentile").lowest)
-            except ItemError:
-                continue
+            except ItemError as error:
+                why = why or f"row {row}: {error.status}: {error.reason}"
         if is_known and not counts:
             return
         if not spacings or (self.intensity is None and not lowest):
-            raise DataError("none of the training volumes can be read", hint="repcore inspect PATH shows why")
+            raise DataError(
+                "none of the training volumes can be used", first=why, hint="repcore inspect PATH tells of all rows"
+            )
         self.channels = counts.most_common(1)[0][0]
         if needs_spacing:
             median = np.median(np.asarray(spacings), axis=0).round(4)
@@ -130,6 +134,10 @@ class VolumePreprocessor:
         if self.config.spacing != "native" and self.spacing_mm is None:
             raise ConfigError("the spacing is not known", hint="fit the preprocessor, or set spacing_mm")
         return oriented_grid(volume.grid, self.config.orientation, self.spacing_mm)
+
+    def inputs_from(self, value: Any) -> Any:
+        """A nibabel image, a pair (array (I, J, K), affine (4, 4)), a MONAI tensor, or the name of one file."""
+        return volume_from(value)
 
     def prepared(self, sample: Sample) -> PreparedVolume:
         """The whole scan; the last ones are kept in memory.
@@ -231,7 +239,7 @@ class VolumePreprocessor:
         grid, edge = self.grid(sample.inputs), self.config.crop_edge
         starts = self._starts(grid.shape)
         if len(starts) == 1 and self.config.coverage != "whole":
-            return [self._cube(sample, starts[0])]
+            return [self.cube(sample, starts[0])]
         found, labels = self.prepared(sample), labels_on_grid(sample, grid)
         if self.config.coverage == "whole":
             return [self.item(found, grid.shape, targets=labels)]
@@ -249,7 +257,7 @@ class VolumePreprocessor:
         if self.config.coverage == "whole":
             return self.prepare(sample)[0]
         starts = self._starts(self.grid(sample.inputs).shape)
-        return self._cube(sample, starts[int(generator.integers(len(starts))) if len(starts) > 1 else 0])
+        return self.cube(sample, starts[int(generator.integers(len(starts))) if len(starts) > 1 else 0])
 
     def _starts(self, shape: tuple[int, int, int]) -> list[tuple[int, ...]]:
         """First voxels of the cubes of a scan."""
@@ -258,7 +266,7 @@ class VolumePreprocessor:
             return sliding_starts(shape, edge, self.config.overlap)
         return [tuple((size - edge) // 2 for size in shape)]
 
-    def _cube(self, sample: Sample, start: Sequence[int]) -> Item:
+    def cube(self, sample: Sample, start: Sequence[int]) -> Item:
         edge, grid = self.config.crop_edge, self.grid(sample.inputs)
         part = self.crop(sample, start, (edge, edge, edge))
         return self.item(part, grid.shape, start, targets=labels_on_grid(sample, part.grid))

@@ -1,33 +1,36 @@
-"""Zero-shot properties of an anatomy encoder, as versioned evaluations with fixed constants.
+"""Zero-shot properties of an anatomy encoder: one versioned protocol with fixed constants.
 
 Source: the properties that Adam-v2 (arXiv 2404.15672) shows in figures; its protocols are not public, so these are our
 own, and every number comes with what makes it meaningful: mismatched pairs, centred vectors (a collapsed encoder scores
 1 otherwise), chance.
 
-- ``localizability@1``: the same places of different images. Accuracy of the place of the nearest patch of another
+- ``localizability``: the same places of different images. Accuracy of the place of the nearest patch of another
   image, silhouette, and agreement (NMI) of k-means with the places.
-- ``part-whole@1``: the vector of a patch against the mean vector of its parts: cosine, centred cosine of matched and of
+- ``part-whole``: the vector of a patch against the mean vector of its parts: cosine, centred cosine of matched and of
   mismatched pairs, and how often the own whole is the nearest.
-- ``interpolation@1``: three patches on a line; the middle one against the mixture (1 - t) A + t B.
-- ``extrapolation@1``: the patch beyond B against A + t (B - A).
-- ``matching@1``: see :mod:`repcore_medical3d.rendering.dense`.
+- ``interpolation``: three patches on a line; the middle one against the mixture (1 - t) A + t B.
+- ``extrapolation``: the patch beyond B against A + t (B - A).
+- ``matching``: see :mod:`repcore_medical3d.rendering.dense`.
 
 Symbols: P images, V patches an image, N parts, D width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from repcore.errors import RegistryError, closest
+from repcore.errors import ConfigError, DataError
+from repcore.interfaces import Item
 from repcore_medical3d.configs.properties import PropertiesConfig
 from repcore_medical3d.encoders.anatomy import AnatomyEncoder
+from repcore_medical3d.formats.images import write_png
 from repcore_medical3d.probes.patches import (
     centred_cosine,
     embed_patches,
@@ -35,11 +38,15 @@ from repcore_medical3d.probes.patches import (
     off_diagonal,
     random_boxes,
     side_by_side,
+    stacked_images,
 )
-from repcore_medical3d.rendering.dense import matching
+from repcore_medical3d.rendering.dense import co_segmentation, matching
+from repcore_medical3d.rendering.images import side_by_side as side_by_side_pictures
+from repcore_medical3d.rendering.images import with_mask
 from repcore_medical3d.views.boxes import Boxes, part_boxes
 
 MOST_SILHOUETTE_ROWS = 2000
+SHOWN_PICTURES = 4
 Figures = dict[str, float]
 Property = Callable[[AnatomyEncoder, Tensor, PropertiesConfig, int], Figures]
 
@@ -137,27 +144,68 @@ def extrapolation(encoder: AnatomyEncoder, images: Tensor, config: PropertiesCon
 
 
 PROPERTIES: Mapping[str, Property] = {
-    "localizability@1": localizability,
-    "part-whole@1": part_whole,
-    "interpolation@1": interpolation,
-    "extrapolation@1": extrapolation,
-    "matching@1": matching,
+    "localizability": localizability,
+    "part-whole": part_whole,
+    "interpolation": interpolation,
+    "extrapolation": extrapolation,
+    "matching": matching,
 }
 
 
-def property_named(name: str) -> Property:
-    """An evaluation by name and version.
+class AnatomyProperties:
+    """Protocol ``medical3d/anatomy-properties@1``: all of these about the same images, figures as ``name: figure``.
 
-    Raises:
-        RegistryError: there is none.
+    Args:
+        config: constants.
     """
-    if name not in PROPERTIES:
-        raise RegistryError(
-            f"no property {name!r}", did_you_mean=closest(name, PROPERTIES), known=", ".join(PROPERTIES)
-        )
-    return PROPERTIES[name]
 
+    shown = (
+        "localizability: nearest-place accuracy", "localizability: nmi", "part-whole: centred cosine",
+        "part-whole: own whole is nearest", "interpolation: centred cosine at 0.5",
+        "extrapolation: centred cosine at 1.5", "matching: within half a patch",
+    )  # fmt: skip
+    lower_is_better = ("matching: mean distance", "part-whole: mismatched centred cosine")
 
-def constants(name: str, config: PropertiesConfig) -> dict[str, Any]:
-    """What fixes an evaluation, written beside each result."""
-    return {"protocol": name, **asdict(config)}
+    def __init__(self, config: PropertiesConfig) -> None:
+        self.config, self.most_rows = config, config.most_images
+
+    def material(self, rows: Sequence[Sequence[Item]]) -> Tensor:
+        """Images of one size (P, C, *E).
+
+        Raises:
+            DataError: none, or of several sizes.
+        """
+        return stacked_images([items[0].values for items in rows])
+
+    def score(self, encoder: Any, material: Tensor, seed: int) -> Figures:
+        """Every figure of every property.
+
+        Raises:
+            ConfigError: no anatomy encoder. DataError: fewer than two images.
+        """
+        if not isinstance(encoder, AnatomyEncoder):
+            raise ConfigError(
+                f"the model is a {type(encoder).__name__}; properties need medical3d/convnext or medical3d/resnet"
+            )
+        if len(material) < 2:
+            raise DataError(f"{len(material)} image can be used; places are compared between two at least")
+        images = material.to(encoder.get_buffer("mean").device)
+        return {
+            f"{name}: {figure}": value
+            for name, function in PROPERTIES.items()
+            for figure, value in function(encoder, images, self.config, seed).items()
+        }
+
+    def pictures(self, encoder: Any, material: Tensor) -> Mapping[str, bytes]:
+        """Groups of similar places over the first images together; nothing of volumes."""
+        if material.ndim != 4:
+            return {}
+        chosen = material[:SHOWN_PICTURES]
+        labels, _ = co_segmentation(encoder, chosen, self.config, 0)
+        grey = (chosen.mean(1).numpy() * 255).round().astype(np.uint8)
+        drawn = [with_mask(np.repeat(one[..., None], 3, 2), mask) for one, mask in zip(grey, labels, strict=True)]
+        return {"co-segmentation.png": write_png(side_by_side_pictures(drawn))}
+
+    def constants(self) -> dict[str, Any]:
+        """What fixes the protocol, written beside each result."""
+        return {"protocol": "anatomy-properties@1", **asdict(self.config)}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from repcore.specs import (
     CheckpointSpec,
-    CommandSpec,
     EncoderSpec,
     ObjectiveSpec,
+    ProbeSpec,
     RecipeSpec,
     SystemSpec,
     TaskSpec,
@@ -132,16 +132,14 @@ TASKS = (
     ),
 )
 
-COMMANDS = (
-    CommandSpec(
-        name="properties",
-        summary="Localizability, part-whole agreement, interpolation, matching of an anatomy encoder",
-        target=f"{PACKAGE}.commands.properties:properties_command",
-    ),
-    CommandSpec(
-        name="few-shot",
-        summary="Segmentation from 3, 6, 12 and 24 labelled images",
-        target=f"{PACKAGE}.commands.few_shot:few_shot_command",
+PROBES = (
+    ProbeSpec(
+        name="anatomy-properties@1",
+        summary="Localizability, part-whole agreement, lines between places, matching; without labels",
+        target=f"{PACKAGE}.probes.properties:AnatomyProperties",
+        config=f"{PACKAGE}.configs.properties:PropertiesConfig",
+        sees="model",
+        example=f"{PACKAGE}.examples.adam_v2:properties",
     ),
 )
 

@@ -132,7 +132,7 @@ CHECKPOINTS = (
 TASKS = (
     TaskSpec(
         name="segmentation",
-        summary="A class for every voxel through the backbone's U-shaped decoder; cross-entropy and soft Dice",
+        summary="A class for every voxel or pixel through a U-shaped decoder; cross-entropy and soft Dice",
         target=f"{PACKAGE}.tasks.segmentation:Segmentation",
         config=f"{PACKAGE}.configs.segmentation:SegmentationTaskConfig",
         target_kind="class",

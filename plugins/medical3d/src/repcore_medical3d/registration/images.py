@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from repcore.specs import DatasetSpec, PreprocessorSpec, TargetSpec, TensorSpec, ViewsSpec
+from repcore.specs import DatasetSpec, DenseWriterSpec, PreprocessorSpec, TargetSpec, TensorSpec, ViewsSpec
 
 PACKAGE = "repcore_medical3d"
 PIXELS = TensorSpec("pixels", "H W", "uint8 or uint16 or float32", unit="grey levels")
@@ -12,7 +12,9 @@ READERS = f"{PACKAGE}.datasets.images"
 SNIFFERS = f"{PACKAGE}.datasets.image_sniffing"
 RENDER = f"{PACKAGE}.rendering.images:render"
 RENDER_HEAT = f"{PACKAGE}.rendering.images:render_heat"
+OVERLAY = f"{PACKAGE}.rendering.images:overlay"
 PREPROCESSING = f"{PACKAGE}.preprocessors.images"
+PIXELS_MODULE = f"{PACKAGE}.preprocessors.image_dense"
 
 DATASETS = (
     DatasetSpec(
@@ -24,6 +26,7 @@ DATASETS = (
         sniff=f"{SNIFFERS}:folder",
         render=RENDER,
         render_heat=RENDER_HEAT,
+        overlay=OVERLAY,
     ),
     DatasetSpec(
         name="image-list",
@@ -34,6 +37,7 @@ DATASETS = (
         sniff=f"{SNIFFERS}:list_file",
         render=RENDER,
         render_heat=RENDER_HEAT,
+        overlay=OVERLAY,
     ),
     DatasetSpec(
         name="radiographs",
@@ -44,6 +48,7 @@ DATASETS = (
         targets=(TargetSpec("finding", "class"), TargetSpec("mask", "class", level="voxel")),
         render=RENDER,
         render_heat=RENDER_HEAT,
+        overlay=OVERLAY,
         embedded=True,
         licence="generated",
         example=f"{PACKAGE}.examples.adam_v2:radiographs",
@@ -62,6 +67,12 @@ PREPROCESSORS = (
             "thumbnail": f"{PREPROCESSING}:thumbnails",
             "grey-levels": f"{PREPROCESSING}:grey_levels",
         },
+        dense_baselines={
+            "intensities": f"{PIXELS_MODULE}:intensities",
+            "place": f"{PIXELS_MODULE}:place",
+            "intensities-and-place": f"{PIXELS_MODULE}:intensities_and_place",
+        },
+        labelled_item=f"{PACKAGE}.views.labelled_items:labelled_image",
     ),
 )
 
@@ -82,6 +93,17 @@ VIEWS = (
         config=f"{PACKAGE}.configs.changed_images:ImageWeakStrongConfig",
         names=("weak", "strong"),
         role="weak-strong",
+        accepts=(PIXELS,),
+    ),
+)
+
+DENSE_WRITERS: tuple[DenseWriterSpec, ...] = (
+    DenseWriterSpec(
+        name="png",
+        summary="Mask with the ids of the data's label images, at the image's own size",
+        target=f"{PACKAGE}.writers.pixel_answers:write_mask_image",
+        level="voxel",
+        suffixes=(".png",),
         accepts=(PIXELS,),
     ),
 )

@@ -11,6 +11,7 @@ FILES_CONFIG = f"{PACKAGE}.configs.volumes:VolumeFilesConfig"
 LAYOUTS = f"{PACKAGE}.datasets.volume_layouts"
 LISTS = f"{PACKAGE}.datasets.volume_lists"
 RENDER = f"{PACKAGE}.rendering.volumes:render"
+OVERLAY = f"{PACKAGE}.rendering.volumes:overlay"
 EXAMPLES = f"{PACKAGE}.examples.volumes"
 PREPROCESSING = f"{PACKAGE}.preprocessors.volumes"
 VOXEL_BASELINES = f"{PACKAGE}.preprocessors.volume_baselines"
@@ -25,6 +26,7 @@ def _files(name: str, target: str, sniff: str, summary: str) -> DatasetSpec:
         produces=(SCAN,),
         sniff=sniff,
         render=RENDER,
+        overlay=OVERLAY,
         needs=("nibabel",),
         hints={"nibabel": "pip install nibabel"},
     )
@@ -56,6 +58,7 @@ DATASETS = (
             TargetSpec("has_lesion", "class", names=("no", "yes")),
         ),
         render=RENDER,
+        overlay=OVERLAY,
         embedded=True,
         licence="generated",
         example=f"{EXAMPLES}:phantoms",
@@ -80,6 +83,7 @@ PREPROCESSORS = (
             "intensities-and-place": f"{VOXEL_BASELINES}:intensities_and_place",
         },
         element_metrics={"surface-dice": f"{PACKAGE}.probes.surface_dice:SurfaceDice"},
+        labelled_item=f"{PACKAGE}.views.labelled_items:labelled_cube",
     ),
 )
 
@@ -111,6 +115,7 @@ DENSE_WRITERS: tuple[DenseWriterSpec, ...] = (
         target=f"{PACKAGE}.writers.voxel_answers:write_mask",
         level="voxel",
         suffixes=(".nii.gz",),
+        accepts=(SCAN,),
     ),
     DenseWriterSpec(
         name="nifti-probabilities",
@@ -118,6 +123,7 @@ DENSE_WRITERS: tuple[DenseWriterSpec, ...] = (
         target=f"{PACKAGE}.writers.voxel_answers:write_values",
         level="voxel",
         suffixes=(".nii.gz",),
+        accepts=(SCAN,),
     ),
     DenseWriterSpec(
         name="zarr",
@@ -125,5 +131,6 @@ DENSE_WRITERS: tuple[DenseWriterSpec, ...] = (
         target=f"{PACKAGE}.writers.voxel_answers:write_zarr",
         level="voxel",
         suffixes=(".zarr.zip",),
+        accepts=(SCAN,),
     ),
 )

@@ -1,7 +1,7 @@
 """Dense vectors of images, matching between images, and joint segmentation of several images without labels.
 
 The published pictures (dense correspondence, co-segmentation) come without a protocol; here vectors of overlapping
-patches on a grid are compared. ``matching@1`` needs roughly aligned images (chest films, cropped organs): the place of
+patches on a grid are compared. ``matching`` needs roughly aligned images (chest films, cropped organs): the place of
 the best match is compared with the same place of the other image.
 
 Symbols: P images, G places an axis, D width, s axes.

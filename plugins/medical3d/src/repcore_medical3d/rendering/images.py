@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from repcore.errors import ItemError
@@ -67,6 +67,22 @@ def render_heat(sample: Sample, heat: np.ndarray, position: np.ndarray | None) -
     return Picture(figure(((1 - share) * under + share * np.asarray(COLOURS[5])).round().astype(np.uint8), alt), alt)
 
 
+def overlay(sample: Sample, labellings: Mapping[str, np.ndarray]) -> Picture:
+    """The image without and with each labelling, side by side.
+
+    Args:
+        labellings: name -> ids (H, W); those below 1 are not drawn.
+    """
+    import numpy as np
+
+    radiograph: Radiograph = sample.inputs
+    plain, step = _reduced(radiograph.pixels)
+    pictures = [plain, *(with_mask(plain, np.asarray(one)[::step, ::step]) for one in labellings.values())]
+    height, width = radiograph.pixels.shape[:2]
+    alt = f"{sample.id}: {height} x {width} pixels; from the left: the image, {', '.join(labellings)}"
+    return Picture(figure(side_by_side(pictures), alt), alt)
+
+
 def figure(pixels: np.ndarray, alt: str) -> str:
     """An image, uint8 (H, W, 3), as an HTML figure."""
     from repcore_medical3d.formats.images import write_png
@@ -81,17 +97,22 @@ def figure(pixels: np.ndarray, alt: str) -> str:
 
 def drawn(radiograph: Radiograph) -> np.ndarray:
     """uint8 (h, w, 3): the image reduced to a bounded size, label image and landmarks in colour."""
-    import numpy as np
-
-    pixels = as_grey_levels(radiograph.pixels)
-    step = -(-max(pixels.shape[:2]) // LARGEST_EDGE)
-    small = pixels[::step, ::step]
-    colour = np.repeat(small[..., None], 3, axis=2) if small.ndim == 2 else small.copy()
+    colour, step = _reduced(radiograph.pixels)
     if radiograph.mask is not None:
         colour = with_mask(colour, radiograph.mask[::step, ::step])
     if radiograph.landmarks is not None:
         colour = with_points(colour, radiograph.landmarks / step)
     return colour
+
+
+def _reduced(values: np.ndarray) -> tuple[np.ndarray, int]:
+    """uint8 (h, w, 3) of a bounded size, and every how many pixels are shown."""
+    import numpy as np
+
+    pixels = as_grey_levels(values)
+    step = -(-max(pixels.shape[:2]) // LARGEST_EDGE)
+    small = pixels[::step, ::step]
+    return np.repeat(small[..., None], 3, axis=2) if small.ndim == 2 else small.copy(), step
 
 
 def as_grey_levels(pixels: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from repcore.interfaces import Picture, Sample
@@ -13,8 +13,9 @@ from repcore.interfaces import Picture, Sample
 if TYPE_CHECKING:
     import numpy as np
 
-    from repcore_medical3d.formats.volumes import Volume
+    from repcore_medical3d.formats.volumes import Grid, Volume
 
+SEGMENTATION = "segmentation"  # the dense label of volumes
 PICTURE_HEIGHT = 160
 COLOURS = (
     (230, 75, 60), (60, 160, 230), (90, 190, 90), (240, 180, 50), (160, 100, 210), (60, 200, 190), (240, 130, 180),
@@ -32,21 +33,68 @@ def render(sample: Sample) -> Picture:
     """
     import numpy as np
 
-    from repcore_medical3d.formats.volumes import Volume
     from repcore_medical3d.preprocessors.volume_resampling import oriented_grid, resample
 
     volume: Volume = sample.inputs
     grid = oriented_grid(volume.grid, "RAS")
-    labels = sample.targets.get("segmentation")
-    classes = None if not isinstance(labels, Volume) else resample(labels, grid, order=0).astype(np.int64)
-    centre = np.asarray(grid.shape) // 2
-    if classes is not None and classes.any():
-        centre = np.argwhere(classes > 0).mean(axis=0).round().astype(int)
+    classes = _on_grid(sample, grid)
+    alt = f"Slices of {_facts(sample)}"
+    values = resample(volume, grid)
+    centre = _centre(np.zeros(grid.shape) if classes is None else classes)
+    return Picture(html=_figure(slices(values, grid.spacing_mm, centre, classes=classes), alt), alt=alt)
+
+
+def overlay(sample: Sample, labellings: Mapping[str, np.ndarray]) -> Picture:
+    """The scan without and with each labelling, below each other: three slices through the middle of the first.
+
+    Args:
+        labellings: name -> ids (X, Y, Z) at the scan's own voxels; those below 1 are not drawn.
+    """
+    import dataclasses
+
+    import numpy as np
+
+    from repcore_medical3d.preprocessors.volume_resampling import oriented_grid, resample
+
+    volume: Volume = sample.inputs
+    grid = oriented_grid(volume.grid, "RAS")
+    values = resample(volume, grid)
+    drawn = {
+        name: _on_grid(dataclasses.replace(sample, targets={SEGMENTATION: np.asarray(one)}), grid)
+        for name, one in labellings.items()
+    }
+    first = next((one for one in drawn.values() if one is not None), np.zeros(grid.shape))
+    rows = [slices(values, grid.spacing_mm, _centre(first), classes=one) for one in (None, *drawn.values())]
+    pixels = np.concatenate([np.pad(one, ((0, 6), (0, 0), (0, 0))) for one in rows])
+    alt = f"Slices of {_facts(sample)}; from above: the scan, {', '.join(drawn)}"
+    return Picture(html=_figure(pixels, alt), alt=alt)
+
+
+def _on_grid(sample: Sample, grid: Grid) -> np.ndarray | None:
+    """The dense label of a sample int64 on a grid, 0 outside; None if it has none."""
+    import numpy as np
+
+    from repcore_medical3d.preprocessors.volume_dense import label_volumes
+    from repcore_medical3d.preprocessors.volume_resampling import resample
+
+    labels = label_volumes(sample).get(SEGMENTATION)
+    return None if labels is None else resample(labels, grid, order=0).astype(np.int64)
+
+
+def _centre(classes: np.ndarray) -> np.ndarray:
+    """Middle of what is labelled, else of the grid."""
+    import numpy as np
+
+    if (classes > 0).any():
+        return np.argwhere(classes > 0).mean(axis=0).round().astype(int)
+    return np.asarray(classes.shape) // 2
+
+
+def _facts(sample: Sample) -> str:
+    volume: Volume = sample.inputs
     sides = " x ".join(map(str, volume.shape))
     spacing = " x ".join(f"{length:.3g}" for length in volume.spacing_mm)
-    alt = f"Slices of {sample.id}: {sides} voxels of {spacing} mm, {volume.orientation}"
-    values = resample(volume, grid)
-    return Picture(html=_figure(slices(values, grid.spacing_mm, centre, classes=classes), alt), alt=alt)
+    return f"{sample.id}: {sides} voxels of {spacing} mm, {volume.orientation}"
 
 
 def pair_picture(

@@ -55,8 +55,12 @@ def resized(images: Tensor, size: int) -> Tensor:
     edges = images.shape[2:]
     if all(edge == size for edge in edges):
         return images
-    extent = torch.tensor([float(edge) for edge in edges], device=images.device).expand(len(images), 1, -1)
-    return sample_views(images, Boxes(torch.zeros_like(extent), extent), [size] * len(edges))[:, 0]
+    extent = torch.tensor([float(edge) for edge in edges], device=images.device).expand(images.shape[0], 1, -1)
+    level = _level(min(edges) / size)  # known from shapes alone, so that an exported program can hold it
+    for _ in range(level):
+        images = _halved(images)
+    boxes = Boxes(torch.zeros_like(extent), extent)
+    return _sampled(images, edges, boxes, [size] * len(edges), None, level=level, fill="image")[:, 0]
 
 
 def _levels(boxes: Boxes, size: Sequence[int]) -> tuple[list[int], dict[int, list[int]]]:
@@ -65,9 +69,14 @@ def _levels(boxes: Boxes, size: Sequence[int]) -> tuple[list[int], dict[int, lis
     least = scale.amin(dim=(0, 2)).tolist()  # per view: no item of the batch may be blurred by its neighbours
     groups: dict[int, list[int]] = {}
     for view, one in enumerate(least):
-        groups.setdefault(max(0, math.floor(math.log2(max(one, 1e-6)) + 1e-6)), []).append(view)
+        groups.setdefault(_level(one), []).append(view)
     grouped = [view for views in groups.values() for view in views]
     return sorted(range(len(grouped)), key=grouped.__getitem__), groups
+
+
+def _level(scale: float) -> int:
+    """How often an image is halved before voxels ``scale`` times as large are read from it."""
+    return max(0, math.floor(math.log2(max(scale, 1e-6)) + 1e-6))
 
 
 def _halved(images: Tensor) -> Tensor:

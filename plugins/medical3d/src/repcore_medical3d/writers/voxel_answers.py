@@ -56,12 +56,12 @@ def write_zarr(path: Path, answer: DenseAnswer) -> None:
         raise ConfigError(
             "answers as zarr need the package zarr", hint="pip install 'repcore-medical3d[zarr]'"
         ) from error
-    values = answer.outputs
+    affine, values = _affine(answer), answer.outputs
     chunks = (*(min(BLOCK, side) for side in values.shape[:3]), values.shape[3])
     with zarr.storage.ZipStore(path, mode="w") as store:
         array = zarr.create_array(
             store, shape=values.shape, chunks=chunks, dtype="float32",
-            attributes={"affine": _affine(answer).tolist(), "axes": ["x", "y", "z", "channel"]},
+            attributes={"affine": affine.tolist(), "axes": ["x", "y", "z", "channel"]},
         )  # fmt: skip
         array[...] = values
 

@@ -14,7 +14,8 @@ import click
 
 from repcore import registry
 from repcore.cli.console import ConsoleReporter, say, show_json, table
-from repcore.cli.options import device_option, json_option, torch_device
+from repcore.cli.options import device_option, json_option
+from repcore.devices import torch_device
 from repcore.errors import CheckpointError, ConfigError, DataError
 
 if TYPE_CHECKING:

@@ -170,6 +170,7 @@ class MoleculeTable:
                 uncertain=config.uncertain,
                 group_words=GROUP_WORDS,
                 change=LABEL_CHANGE,
+                id_change="" if self.id_column else "--id-column",
                 account=self.account,
             )
         }

@@ -23,6 +23,7 @@ from repcore.errors import CheckpointError, ConfigError, DataError, ItemError, R
 from repcore.files import read_object
 from repcore.interfaces import Batch, DatasetReader, Item, Sample
 from repcore_molecules.configs.data import SelfiesConfig
+from repcore_molecules.preprocessors.given import smiles_from
 from repcore_molecules.preprocessors.prepared import PreparedMolecules, PreparedSymbols, SelfiesPreparation
 from repcore_molecules.smiles.pipeline import SmilesPipeline, SmilesResult
 from repcore_molecules.tokenisation.symbols import SymbolTokeniser, split_symbols
@@ -138,6 +139,10 @@ class SelfiesPreprocessor:
         if self._pipeline is None:
             self._pipeline = SmilesPipeline(self.config.smiles)
         return self._pipeline.run(cell)
+
+    def inputs_from(self, value: Any) -> Any:
+        """SMILES, or an RDKit Mol."""
+        return smiles_from(value)
 
     def selfies_of(self, sample: Sample) -> str:
         """SELFIES of a sample.

@@ -34,6 +34,7 @@ class SceneReader(CatalogueReader[ReadScene, Loaded]):
     """
 
     noun = "scene"
+    lengths = frozenset({"extent"})  # facts in one unit for all rows: `inspect` says which rows have another
 
     def __init__(self, rows: Sequence[Row[ReadScene]], config: ScenesConfig, account: Accounting, **found: Any) -> None:
         opened = open_some(rows, account)

@@ -19,6 +19,7 @@ class ShapeReader(CatalogueReader[ReadCloud, PointCloud]):
     """Random access to the clouds of a catalogue."""
 
     noun = "shape"
+    lengths = frozenset({"extent"})  # facts in one unit for all rows: `inspect` says which rows have another
 
     def read(self, row: Row[ReadCloud]) -> PointCloud:
         return row.source()

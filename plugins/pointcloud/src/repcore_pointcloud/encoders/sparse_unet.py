@@ -18,6 +18,7 @@ from repcore.embedding.pooling import pool_tokens
 from repcore.errors import ConfigError, DataError
 from repcore.interfaces import Batch, Features, Tokens
 from repcore_pointcloud.configs.sparse_unet import SparseUNetConfig
+from repcore_pointcloud.encoders.stage_readout import READOUTS, joined_stages
 from repcore_pointcloud.layers.sparse_convolution import (
     InverseConvolution,
     NormedConvolution,
@@ -50,6 +51,8 @@ class SparseUNet(nn.Module):
         ConfigError: widths and blocks of different number, or no ``input_width``.
         DataError: no voxel at all.
     """
+
+    readouts = READOUTS
 
     def __init__(self, config: SparseUNetConfig) -> None:
         super().__init__()
@@ -127,6 +130,10 @@ class SparseUNet(nn.Module):
         if self.final is not None:
             found["final"] = self.final(here)
         return found
+
+    def read(self, name: str, batch: Batch) -> Tokens:
+        """The stages of the ``decoder``, or ``all``, side by side at the finest voxels."""
+        return joined_stages(self, batch, name)
 
     def forward(self, batch: Batch, layers: Sequence[int] = ()) -> Features:
         inputs = batch.inputs

@@ -18,6 +18,7 @@ from repcore_pointcloud.formats.ply import Columns, Lists, read_elements
 from repcore_pointcloud.formats.table import RawColumns
 
 SUFFIXES = (".ply", ".obj", ".off", ".stl", ".glb", ".gltf")
+STL_HEADER, STL_TRIANGLE, STL_TEXT = 84, 50, 4096  # bytes of the header, of a triangle; and that tell a text file
 FACE_LISTS = ("vertex_indices", "vertex_index")
 
 
@@ -57,6 +58,8 @@ def read_mesh(path: Path) -> RawColumns:
     import trimesh
 
     kind = path.suffix.lower().removeprefix(".")
+    if kind == "stl":
+        _check_stl(path)
     loaded: Any  # one of trimesh's own kinds
     if kind == "off":
         loaded = trimesh.load(io.BytesIO(plain_off(path.read_bytes())), file_type="off", process=False)
@@ -74,6 +77,27 @@ def read_mesh(path: Path) -> RawColumns:
         columns["rgb"] = np.asarray(colours)[:, :3]
     remark = None if len(faces) else ("no_faces", f"{path.name} is a mesh without faces; its vertices are the cloud")
     return RawColumns(columns, faces=faces if len(faces) else None, remark=remark)
+
+
+def _check_stl(path: Path) -> None:
+    """A binary file holds as many triangles as its header says; text begins with ``solid``.
+
+    Raises:
+        ItemError: ``corrupt``: it is neither.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(STL_HEADER)
+        words = (head + file.read(STL_TEXT)).lower()
+        is_text = words.lstrip().startswith(b"solid") and (b"facet" in words or b"endsolid" in words)
+    if is_text:
+        return
+    if len(head) < STL_HEADER:
+        raise ItemError("corrupt", f"{path.name} has {size} bytes; the header of a binary STL file alone has 84")
+    promised = int.from_bytes(head[80:84], "little")
+    if size < STL_HEADER + promised * STL_TRIANGLE:
+        held = (size - STL_HEADER) // STL_TRIANGLE
+        raise ItemError("corrupt", f"{path.name} promises {promised:,} triangles and holds {held:,}")
 
 
 def plain_off(content: bytes) -> bytes:

@@ -26,6 +26,7 @@ from repcore_pointcloud.configs.shapes import PointSetConfig
 from repcore_pointcloud.formats.points import PointCloud
 from repcore_pointcloud.formats.table import far_offset, stored_coarsely, usable
 from repcore_pointcloud.ops.farthest_points.torch import farthest_points
+from repcore_pointcloud.preprocessors.given import cloud_from
 
 LINE_TOLERANCE = 1e-6  # second over first singular value below which points lie on a line
 CLEARLY_NO_LINE = 1e-6  # second over first variance above which the slow and exact question need not be asked
@@ -92,6 +93,10 @@ class PointSetPreprocessor:
             if np.shape(one) == (len(cloud.points),)
         }
         return [Item(values, meta, status, reason, targets=labels)]
+
+    def inputs_from(self, value: Any) -> Any:
+        """An array (n, 3 or more) of points, an open3d or trimesh object, or the name of one file."""
+        return cloud_from(value)
 
     def restore(self, sample: Sample, items: Sequence[Item], outputs: Sequence[np.ndarray], level: str) -> np.ndarray:
         """Outputs of the P points of a batch at all points of the file (n, K), in its order.

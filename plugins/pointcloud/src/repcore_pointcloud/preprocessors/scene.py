@@ -21,6 +21,7 @@ from repcore.errors import ConfigError
 from repcore.interfaces import Batch, DatasetReader, Item, Sample
 from repcore_pointcloud.configs.scenes import SceneConfig
 from repcore_pointcloud.formats.scene import Scene
+from repcore_pointcloud.preprocessors.given import scene_from
 from repcore_pointcloud.preprocessors.scene_geometry import PreparedScene, prepare_scene, unit_remark
 from repcore_pointcloud.preprocessors.scene_preparation import ScenePreparation
 
@@ -64,6 +65,10 @@ class ScenePreprocessor:
         """Regions and local shapes of a whole data set."""
         del workers
         return ScenePreparation(self.config)
+
+    def inputs_from(self, value: Any) -> Any:
+        """An array (n, 3) of points, or (n, 6) with colours."""
+        return value if isinstance(value, PreparedScene) else scene_from(value)
 
     def geometry(self, sample: Sample) -> PreparedScene:
         """The prepared scene of a sample, made now if it was not before.

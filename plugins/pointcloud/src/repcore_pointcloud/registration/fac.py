@@ -90,6 +90,7 @@ def _files(name: str, reader: str, sniffer: str, summary: str) -> DatasetSpec:
         produces=(SCENE,),
         sniff=f"{SNIFFERS}:{sniffer}",
         render=f"{PACKAGE}.rendering.scenes:render",
+        overlay=f"{PACKAGE}.rendering.scenes:overlay",
     )
 
 
@@ -107,6 +108,7 @@ DATASETS: tuple[DatasetSpec, ...] = (
         produces=(SCENE,),
         targets=(TargetSpec("semantic", "class", "point"), TargetSpec("instance", "class", "point")),
         render=f"{PACKAGE}.rendering.scenes:render",
+        overlay=f"{PACKAGE}.rendering.scenes:overlay",
         embedded=True,
         licence="generated",
         example=f"{EXAMPLES}:rooms",

@@ -6,6 +6,7 @@ Symbols: n points shown.
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -22,6 +23,7 @@ LABEL_COLOURS = np.array(
 )  # fmt: skip
 # dark blue, blue-green, yellow: readable without telling red from green
 MAP_COLOURS = np.array([[40, 30, 90], [38, 110, 142], [53, 183, 121], [180, 222, 44], [253, 231, 37]], np.float64)
+NO_LABEL = np.array([220, 220, 220], np.uint8)
 ASKING = (220, 20, 60)  # red
 PREFERRED_LABELS = ("semantic", "label5", "instance", "part", "foreground")
 
@@ -63,6 +65,21 @@ def render(sample: Sample) -> Picture:
     size = " x ".join(f"{one:.1f}" for one in np.ptp(finite, axis=0)) if len(finite) else "nothing"
     alt = f"scene {sample.id}: {len(points):,} points over {size}, {shown}; turning"
     return Picture(turning(points, colours, alt), alt)
+
+
+def overlay(sample: Sample, labellings: Mapping[str, np.ndarray]) -> Picture:
+    """A scene once for each labelling, coloured by it; points without a label are light grey.
+
+    Args:
+        labellings: name -> numbers (N,), -1 = none.
+    """
+    points = np.asarray(sample.inputs.points)
+    parts = []
+    for name, labels in labellings.items():
+        numbers = np.asarray(labels).reshape(-1)
+        colours = np.where((numbers < 0)[:, None], NO_LABEL, LABEL_COLOURS[numbers % len(LABEL_COLOURS)])
+        parts.append(turning(points, colours.astype(np.uint8), f"{sample.id}, {name}"))
+    return Picture("".join(parts), f"scene {sample.id}: {len(points):,} points; from above: {', '.join(labellings)}")
 
 
 def activation_picture(points: np.ndarray, features: np.ndarray, query: int, title: str = "") -> Picture:

@@ -11,20 +11,19 @@ from __future__ import annotations
 import base64
 import html
 import math
-import struct
-import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from repcore.errors import ItemError
 from repcore.interfaces import Picture, Sample
+from repcore_pointcloud.rendering.animation import animated_png
 
 if TYPE_CHECKING:
     import numpy as np
 
     from repcore_pointcloud.formats.points import PointCloud
 
-SIZE, FRAMES, FRAME_MS = 128, 16, 120
+SIZE, FRAMES = 128, 16
 MOST_POINTS = 900
 SHADES = 6  # per hue, from near to far
 TILT = 0.35  # radians that the view looks down
@@ -149,33 +148,3 @@ def _frame(points: np.ndarray, colour: np.ndarray, angle: float, radius: float, 
             inside = (rows >= 0) & (rows < size) & (columns >= 0) & (columns < size)
             image[rows[inside], columns[inside]] = number[order][inside]
     return image
-
-
-def animated_png(frames: Sequence[np.ndarray], colours: Sequence[tuple[int, int, int]]) -> bytes:
-    """Frames of palette numbers, uint8 (height, width), as an endless animated PNG; old viewers show the first.
-
-    Args:
-        frames: all of one size.
-        colours: at most 256 of them.
-    """
-    height, width = frames[0].shape
-    chunks = [
-        (b"IHDR", struct.pack(">2I5B", width, height, 8, 3, 0, 0, 0)),
-        (b"acTL", struct.pack(">2I", len(frames), 0)),
-        (b"PLTE", b"".join(bytes(colour) for colour in colours)),
-    ]
-    sequence = 0
-    for number, frame in enumerate(frames):
-        control = struct.pack(">5I2H2B", sequence, width, height, 0, 0, FRAME_MS, 1000, 0, 0)
-        chunks.append((b"fcTL", control))
-        sequence += 1
-        packed = zlib.compress(b"".join(b"\0" + row.tobytes() for row in frame), 9)  # filter 0 in front of each row
-        if number == 0:
-            chunks.append((b"IDAT", packed))
-        else:
-            chunks.append((b"fdAT", struct.pack(">I", sequence) + packed))
-            sequence += 1
-    chunks.append((b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
-    )

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from repcore_pointcloud.rendering.shapes import animated_png
+from repcore_pointcloud.rendering.animation import animated_png
 
 WIDTH, HEIGHT, FRAMES = 240, 168, 8
 MOST_POINTS = 6_000

@@ -1,0 +1,151 @@
+"""What calls from Python take: settings as keywords, data of any kind, a model, its folder or a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from repcore.config.resolve import ResolvedPart, resolve_part
+from repcore.data.given import given_reader, is_one_input, names_a_file
+from repcore.data.memory import MEMORY
+from repcore.data.readers import dataset_settings, open_data, open_part
+from repcore.embedding.model import Model, load
+from repcore.errors import ConfigError, RegistryError
+from repcore.interfaces import DatasetReader
+from repcore.registry import Registry
+from repcore.reporting import LogReporter, PrintedReporter, Reporter
+
+
+@dataclass(frozen=True, slots=True)
+class GivenData:
+    """Data as a part of a run.
+
+    Args:
+        settings: the ``dataset`` section: of the file or data set behind the data, else that they lie in memory.
+        reader: where they lie in memory; None where the settings say how to open them.
+    """
+
+    settings: Mapping[str, Any]
+    reader: DatasetReader | None = None
+
+    def opened(self, registry: Registry, domain: str) -> tuple[ResolvedPart, DatasetReader]:
+        """The part and a reader over it."""
+        fields = dict(self.settings)
+        part = resolve_part(registry, "dataset", str(fields.pop("name")), fields, domain)
+        return part, open_part(part) if self.reader is None else self.reader
+
+
+def given_data(
+    registry: Registry,
+    data: Any,  # anything that Model.reader() takes
+    *,
+    domain: str,
+    preprocessor: str,
+    reader: str | None = None,
+    labels: tuple[str, ...] = (),
+    options: Mapping[str, Any] | None = None,
+) -> GivenData:
+    """Data from Python as a part of a run; tables of texts and numbers become files, so that the run can be resumed.
+
+    Args:
+        preprocessor: full name of what prepares the samples.
+        reader: registered reader for a path or table.
+        labels: columns that are wanted as labels, where the reader can be told.
+        options: further settings of the reader.
+
+    Raises:
+        DataError: a kind that is none; names it.
+    """
+    entry = registry.preprocessor(preprocessor, domain)
+    convert = getattr(entry.load()(entry.load("config")()), "inputs_from", None)
+    preferences = {"labels": list(labels)} if labels else {}
+
+    def settings(path: str) -> dict[str, Any]:
+        part, _ = open_data(
+            registry, path, domain=domain, reader=reader, options=options, preferences=preferences,
+            preprocessor=entry.full_name,
+        )  # fmt: skip
+        return part.plain()
+
+    if isinstance(data, Path) or (isinstance(data, str) and not _is_input(registry, data, domain, convert)):
+        if not labels and not options:
+            return GivenData(
+                dataset_settings(registry, str(data), domain=domain, reader=reader, preprocessor=entry.full_name)
+            )
+        return GivenData(settings(str(data)))
+    taken: list[tuple[Path, DatasetReader]] = []
+
+    def open_table(path: Path) -> DatasetReader:
+        found = open_data(
+            registry, str(path), domain=domain, reader=reader, options=options, preferences=preferences,
+            preprocessor=entry.full_name,
+        )[1]  # fmt: skip
+        taken.append((path, found))
+        return found
+
+    opened = given_reader(data, open_table, convert)
+    if taken and taken[-1][1] is opened:
+        return GivenData(settings(str(taken[-1][0])))
+    return GivenData({"name": MEMORY, "kind": type(data).__name__, "rows": len(opened)}, opened)
+
+
+def _is_input(registry: Registry, text: str, domain: str, convert: Any) -> bool:
+    """Whether a text is one input itself, not a file or the name of a data set."""
+    if convert is None or names_a_file(text) or Path(text).exists():
+        return False
+    try:
+        registry.dataset(text, domain)
+    except RegistryError:
+        return is_one_input(text, convert)
+    return False
+
+
+def opened_model(model: Any, device: str | None = None) -> Model:  # a Model, a Run, or a path
+    """A model from itself, from its folder or run folder, or from what has one (a :class:`repcore.Run`)."""
+    if not isinstance(model, Model | str | Path) and isinstance(getattr(model, "model", None), Model):
+        model = model.model
+    if isinstance(model, Model):
+        return model if device is None else model.to(device)
+    if isinstance(model, str | Path):
+        return load(model, device=device or "cpu")
+    raise ConfigError(
+        f"{type(model).__name__} is no model", expected="a Model, a Run, or the path of a model or run folder"
+    )
+
+
+def as_overrides(settings: Mapping[str, Any]) -> list[str]:
+    """Keyword settings as ``key.sub=value`` texts.
+
+    Nested (``trainer={"steps": 20}``), with two underscores (``trainer__steps=20``) and dotted
+    (``**{"trainer.steps": 20}``) spellings mean the same.
+
+    Raises:
+        ConfigError: a value that is no setting.
+    """
+    texts = []
+    for key, value in settings.items():
+        path = key.replace("__", ".")
+        if isinstance(value, Mapping):
+            texts += as_overrides({f"{path}.{inner}": part for inner, part in value.items()})
+            continue
+        if hasattr(value, "item") and hasattr(value, "dtype"):
+            value = value.item()
+        if isinstance(value, Path):
+            value = str(value)
+        try:
+            texts.append(f"{path}={json.dumps(value, ensure_ascii=False)}")
+        except TypeError as error:
+            raise ConfigError(
+                f"{key}={value!r} is no setting", expected="a number, text, true or false, None, list or dict"
+            ) from error
+    return texts
+
+
+def reporter_for(progress: bool | Reporter) -> Reporter:
+    """True prints to standard error, False goes to the logger ``repcore``; a reporter is used as it is."""
+    if isinstance(progress, bool):
+        return PrintedReporter() if progress else LogReporter()
+    return progress

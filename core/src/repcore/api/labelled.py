@@ -1,0 +1,173 @@
+"""``repcore.finetune`` and ``repcore.probe``: labels from Python."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from repcore.api.given_data import as_overrides, given_data, opened_model, reporter_for
+from repcore.api.runs import Run
+from repcore.data.copies import copies_across
+from repcore.data.label_budgets import label_budgets
+from repcore.data.memory import MEMORY
+from repcore.devices import torch_device
+from repcore.embedding.inference import InferenceOptions
+from repcore.embedding.model import Model
+from repcore.errors import DataError, PluginError
+from repcore.evaluation.copied_rows import labelled_rows, with_copies
+from repcore.evaluation.dense_answers import with_ignored
+from repcore.evaluation.probing import chosen_targets, compute_features, probe_features
+from repcore.evaluation.protocol import ProbeTable
+from repcore.reporting import Reporter
+from repcore.training.finetune_plan import FinetuneRequest, record_of, run_plan
+from repcore.training.finetune_request import finetune_settings, name_in_folder, request_plan
+from repcore.training.run_folder import RunFolder, run_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def finetune(
+    model: Model | Run | Path | str,
+    data: Any,  # anything that Model.reader() takes, with labels
+    *,
+    label: str | None = None,
+    task: str | None = None,
+    reader: str | None = None,
+    split: str = "random",
+    group: str | None = None,
+    folds: int | None = None,
+    labels: str | int | None = None,
+    seeds: int = 1,
+    ensemble: int = 1,
+    twin: bool = True,
+    ignore: int | None = None,
+    keep_copies_together: bool = False,
+    name: str | None = None,
+    out: Path | str = "runs",
+    device: str = "auto",
+    progress: bool | Reporter = False,
+    **overrides: Any,
+) -> Run:
+    """Train a model on labels, beside the same network from random weights, as ``repcore DOMAIN finetune`` does.
+
+    Args:
+        model: a model, a run, or the folder of either.
+        data: a table with a label column, (input, label) pairs, samples with targets, or a path.
+        label: which label; the only one if None.
+        task: registered task; by the kind of label if None.
+        split / group / folds / labels / seeds / ensemble / twin: as the options of the command.
+        overrides: settings such as ``trainer={"epochs": 10}`` or ``finetune__layer_decay=0.75``.
+
+    Returns:
+        a run whose ``metrics`` are those of the test rows and whose model predicts.
+
+    Raises:
+        DataError: no such label, or several and none named. RepcoreError: wrong settings.
+    """
+    opened, teller, where = opened_model(model), reporter_for(progress), torch_device(device, "device")
+    names = (label,) if label else ()
+    given = given_data(
+        opened.registry, data, domain=opened.domain, preprocessor=opened.folder.preprocessor_name, reader=reader,
+        labels=() if group else names,
+    )  # fmt: skip
+    dataset, source = given.opened(opened.registry, opened.domain)
+    level = None if label else "item" if any(one.level == "item" for one in source.targets) else None
+    targets = chosen_targets(source, list(names), level)
+    if len(targets) > 1:
+        raise DataError("which label?", labels=", ".join(one.name for one in targets), hint="label=NAME")
+    target = with_ignored(targets[0], ignore)
+    rows = labelled_rows(opened, source, target, group, together=keep_copies_together)
+    settings = finetune_settings(opened, target, dataset, task, as_overrides(overrides))
+    request = {
+        "model": str(opened.folder.folder), "label": target.name, "task": task, "split": split, "group": group,
+        "folds": folds, "labels": None if labels is None else str(labels), "seeds": seeds, "ensemble": ensemble,
+        "twin": twin, "keep_copies_together": keep_copies_together, "overrides": as_overrides(overrides),
+        "data": MEMORY if given.reader is not None else str(given.settings.get("path", given.settings["name"])),
+    }  # fmt: skip
+    plan = request_plan(opened, rows, target, request)
+    leak = copies_across(plan, rows.copies, rows.ids)
+    if leak:
+        teller.warn(leak)
+    folder = RunFolder.create(Path(out), run_name(f"{opened.domain}/finetune-{name_in_folder(target.name)}", name))
+    folder.write_json("config.json", {"recipe": f"{opened.domain}/finetune"})  # the training writes the whole of it
+    started = time.perf_counter()
+    wanted = FinetuneRequest(list(range(seeds)), ensemble, twin)
+    outcome = run_plan(opened, settings, rows, plan, wanted, folder, teller, device=where)
+    record = record_of(outcome, {**request, "data_fingerprint": source.fingerprint})
+    folder.write_json("finetune.json", record)
+    seconds = time.perf_counter() - started
+    return Run(outcome.folder, 0, seconds, record["test"], record["verdict"], where)
+
+
+class ProbeTables(list[ProbeTable]):
+    """Results of a probe, one a label; ``to_pandas`` gives all rows of all of them."""
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row for each features, probe and metric, with the label's name.
+
+        Raises:
+            PluginError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise PluginError("to_pandas needs pandas, which is not installed", hint="pip install pandas") from error
+        rows = [
+            {
+                "label": table.target.name,
+                "features": one.features,
+                "probe": one.probe,
+                "metric": one.metric,
+                "mean": one.mean,
+                "sd": one.deviation,
+            }
+            for table in self
+            for one in table.entries
+        ]
+        return pd.DataFrame(rows)
+
+
+def probe(
+    model: Model | Run | Path | str,
+    data: Any,  # anything that Model.reader() takes, with labels
+    *,
+    label: str | Sequence[str] | None = None,
+    protocols: Sequence[str] = (),
+    reader: str | None = None,
+    split: str = "random",
+    seeds: int = 3,
+    labels: str | int | None = None,
+    keep_copies_together: bool = False,
+    batch_size: int = 64,
+    device: str | None = None,
+    progress: bool | Reporter = False,
+) -> ProbeTables:
+    """What frozen features know about labels of items, beside random-init twins and raw inputs, as ``repcore probe``.
+
+    Args:
+        label: which labels; all that are found if None.
+        protocols: such as ``ridge@1``; by the kind of label if empty.
+        split / seeds / labels: as the options of the command.
+
+    Raises:
+        DataError: no labels, or no such label. ConfigError: a protocol that does not fit.
+    """
+    opened, teller = opened_model(model, device), reporter_for(progress)
+    names = [label] if isinstance(label, str) else list(label or ())
+    source = opened.reader(data, reader=reader, labels=names)
+    targets = chosen_targets(source, names)
+    numbers = list(range(seeds))
+    options = InferenceOptions(batch_size=batch_size, device=opened.device)
+    features = compute_features(opened, source, numbers, options, teller)
+    features.rows = with_copies(features.rows, opened.preprocessor, together=keep_copies_together)
+    return ProbeTables(
+        probe_features(
+            opened.registry, features, target, preprocessor_name=opened.folder.preprocessor_name,
+            protocols=list(protocols), split=split, seeds=numbers, warn=teller.warn, budget=budget,
+        )
+        for target in targets
+        for budget in (label_budgets(str(labels)) if labels is not None else (None,))
+    )  # fmt: skip

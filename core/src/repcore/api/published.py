@@ -1,0 +1,45 @@
+"""``repcore.import_checkpoint``: published weights from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from repcore import registry as registries
+from repcore.checkpoints.importing import ImportRequest, import_weights
+from repcore.embedding.model import Model, load
+from repcore.registry import Registry
+
+
+def import_checkpoint(
+    checkpoint: Path | str,
+    out: Path | str,
+    *,
+    layout: str | None = None,
+    label: str | None = None,
+    classes: Sequence[str] = (),
+    entry: str | None = None,
+    allow_namespace: bool = False,
+    device: str = "cpu",
+    registry: Registry | None = None,
+    **options: Any,
+) -> Model:
+    """Turn published weights into a model folder, as ``repcore import`` does, and load it.
+
+    Args:
+        checkpoint: file or folder.
+        out: model folder to write.
+        layout: registered layout; recognised by key names if None.
+        label / classes: what a fine-tuned head predicts, and the names of its classes.
+        entry / allow_namespace: as the options of the command.
+        options: of the layout, for example ``from_config=PATH`` or ``vocabulary=FOLDER``.
+
+    Raises:
+        CheckpointError: no layout recognises the file, or keys that are not accounted for.
+    """
+    known = registry or registries.default()
+    words = {name: str(value) for name, value in options.items() if value is not None}
+    asked = ImportRequest(layout, words, label, tuple(classes), entry, allow_namespace)
+    done = import_weights(known, Path(checkpoint), Path(out), asked)
+    return load(done.folder, device=device, registry=known)

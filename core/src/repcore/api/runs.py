@@ -1,0 +1,202 @@
+"""``repcore.train`` and ``repcore.Run``: pre-training from Python."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from repcore import registry as registries
+from repcore.api.given_data import as_overrides, given_data, reporter_for
+from repcore.config.resolve import ResolvedRun, recipe_preprocessor, resolve_plain, resolve_run
+from repcore.data.memory import MEMORY
+from repcore.embedding.model import Model, load
+from repcore.embedding.results import Embeddings, Predictions
+from repcore.errors import ConfigError
+from repcore.interfaces import DatasetReader, DenseAnswer
+from repcore.registry import Registry
+from repcore.report.build import build_report
+from repcore.reporting import Reporter
+from repcore.stopping import Stopped
+from repcore.training.assembly import assemble
+from repcore.training.run import RunResult, resume_run, start_run
+from repcore.training.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its folder, its figures, and its model, whose methods it has, too.
+
+    Args:
+        folder: the run folder (``model/``, ``report.html``, ``metrics.jsonl``).
+        steps: optimiser steps; seconds: of training.
+        metrics: the last validation figures, of a fine-tuning those on test rows.
+        verdict: of a fine-tuning: pre-trained against random starting weights, in words.
+        device: where the model is loaded.
+    """
+
+    folder: Path
+    steps: int = 0
+    seconds: float = 0.0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    verdict: str = ""
+    device: str = "cpu"
+
+    @cached_property
+    def model(self) -> Model:
+        """The trained model, loaded when it is first asked for."""
+        return load(self.folder, device=self.device)
+
+    @property
+    def report(self) -> Path:
+        """The page about the run."""
+        return self.folder / "report.html"
+
+    @property
+    def module(self) -> nn.Module:
+        """The network."""
+        return self.model.module
+
+    def embed(self, data: Any, **options: Any) -> Embeddings:
+        """:meth:`repcore.Model.embed`."""
+        return self.model.embed(data, **options)
+
+    def predict(self, data: Any, **options: Any) -> Predictions:
+        """:meth:`repcore.Model.predict`."""
+        return self.model.predict(data, **options)
+
+    def tokens(self, data: Any, level: str | None = None, **options: Any) -> list[DenseAnswer | None]:
+        """:meth:`repcore.Model.tokens`."""
+        return self.model.tokens(data, level, **options)
+
+    def save(self, folder: Path | str) -> Model:
+        """:meth:`repcore.Model.save`."""
+        return self.model.save(folder)
+
+    def to(self, device: str | torch.device) -> Run:
+        """This run, its model moved to another device."""
+        self.model.to(device)
+        return self
+
+
+def train(
+    recipe: str,
+    data: Any = None,  # anything that Model.reader() takes
+    *,
+    domain: str | None = None,
+    preset: str | None = None,
+    config: Path | str | None = None,
+    reader: str | None = None,
+    init_from: Model | Run | Path | str | None = None,
+    resume: Path | str | None = None,
+    name: str | None = None,
+    out: Path | str = "runs",
+    device: str = "auto",
+    progress: bool | Reporter = False,
+    report: bool = True,
+    registry: Registry | None = None,
+    **overrides: Any,
+) -> Run:
+    """Pre-train a recipe, as ``repcore DOMAIN train`` does.
+
+    Args:
+        recipe: ``domain/name``, or a short name with ``domain``.
+        data: a path or the name of a data set, a table, inputs, samples, a torch data set, a callable that yields
+            inputs or samples, or a reader; the recipe's own small data set if None.
+        preset / config: of the recipe, and a YAML file merged over it.
+        reader: registered reader for a path or a table.
+        init_from: model whose weights and preprocessor the run starts from.
+        resume: an interrupted run to go on with; ``data`` that lay in memory are given again, other settings are not.
+        name / out: of the run folder, and the folder of runs.
+        device: ``auto`` (cuda where there is one), ``cpu`` or ``cuda``.
+        progress: True prints what happens to standard error; False logs it; or a reporter.
+        report: write ``report.html``.
+        overrides: settings: ``trainer={"steps": 20}``, ``trainer__steps=20`` or ``**{"trainer.steps": 20}``.
+
+    Raises:
+        RepcoreError: what is wrong with data or settings. Stopped: interrupted (a KeyboardInterrupt); all is saved.
+    """
+    known, teller = registry or registries.default(), reporter_for(progress)
+    if resume is not None:
+        if overrides or preset or config or init_from:
+            raise ConfigError("resume goes on with the run's own settings and takes no others")
+        folder = RunFolder.open(str(resume), Path(out))
+        resolved, held = _of_run(known, folder, data, reader)
+        if known.recipe(recipe, domain).full_name != resolved.recipe:
+            raise ConfigError(f"{folder.path} is a run of {resolved.recipe}, not of {recipe}")
+        parts = assemble(resolved, teller, fitted=folder.preprocessing, reader=held)
+        return _finished(resume_run(known, parts, folder, teller, device=device), resolved, device, report)
+    resolved, held = _resolved(known, recipe, domain, preset, config, data, reader, overrides)
+    if resolved.trainer.threads is not None:
+        torch.set_num_threads(resolved.trainer.threads)
+    donor = None if init_from is None else _folder_of(init_from)
+    parts = assemble(resolved, teller, init_from=donor, reader=held)
+    result = start_run(known, parts, teller, root=Path(out), name=name, device=device)
+    return _finished(result, resolved, device, report)
+
+
+def _resolved(
+    registry: Registry,
+    recipe: str,
+    domain: str | None,
+    preset: str | None,
+    config: Path | str | None,
+    data: Any,
+    reader: str | None,
+    overrides: Mapping[str, Any],
+) -> tuple[ResolvedRun, DatasetReader | None]:
+    """Settings of a new run, and its data where they lie in memory."""
+    texts, file = as_overrides(overrides), None if config is None else Path(config)
+    settings: dict[str, Any] = {}
+    held = None
+    if data is not None:
+        entry = registry.recipe(recipe, domain)
+        preprocessor = recipe_preprocessor(registry, recipe, domain, preset, file, texts)
+        given = given_data(registry, data, domain=entry.domain, preprocessor=preprocessor, reader=reader)
+        settings, held = {f"dataset.{key}": value for key, value in given.settings.items()}, given.reader
+    elif reader is not None:
+        raise ConfigError(f"reader={reader!r} needs data")
+    run = resolve_run(registry, recipe, preset=preset, file=file, overrides=texts, domain=domain, settings=settings)
+    return run, held
+
+
+def _of_run(
+    registry: Registry, folder: RunFolder, data: Any, reader: str | None
+) -> tuple[ResolvedRun, DatasetReader | None]:
+    """Settings of a run that is resumed, over the same data in another place, or given again."""
+    plain = dict(folder.read_json("config.json") or {})
+    if data is None:
+        return resolve_plain(registry, plain, f"run {folder.path.name}"), None
+    domain = str(plain["recipe"]).rpartition("/")[0]
+    given = given_data(registry, data, domain=domain, preprocessor=plain["preprocessor"]["name"], reader=reader)
+    old = dict(plain["dataset"])
+    plain["dataset"] = dict(given.settings) if MEMORY in (old["name"], given.settings["name"]) else {
+        **old, **given.settings
+    }  # fmt: skip
+    return resolve_plain(registry, plain, f"run {folder.path.name}"), given.reader
+
+
+def _folder_of(model: Model | Run | Path | str) -> Path:
+    if isinstance(model, Run):
+        return model.folder / "model"
+    if isinstance(model, Model):
+        return model.folder.folder
+    from repcore.embedding.model import model_path
+
+    return model_path(model)
+
+
+def _finished(result: RunResult, resolved: ResolvedRun, device: str, report: bool) -> Run:
+    if result.status == "interrupted":
+        again = shlex.join(["repcore", resolved.domain, "train", "--resume", str(result.folder)])
+        raise Stopped(result.signal, f"step {result.steps} is saved, nothing is lost", again)
+    if report:
+        build_report(result.folder)
+    where = "cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device
+    return Run(result.folder, result.steps, result.seconds, dict(result.validation), device=where)

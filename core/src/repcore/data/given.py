@@ -1,0 +1,362 @@
+"""Data given from Python as a reader: sequences, arrays, tables, torch data sets, loaders, and the domain's objects.
+
+A table of texts and numbers goes to the domain's own reader of tables, as a parquet file in the cache (so that its
+labels, ids and groups are found as in any file, and a run can be resumed). Everything else is rows of inputs: what
+``Preprocessor.inputs_from`` of the domain makes of each value, or the value itself where the domain has no such method.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from repcore.data.copies import content_hash
+from repcore.data.given_tables import columns_of, is_column, is_table, stored_table
+from repcore.data.guard import item_guard
+from repcore.data.labels import LabelColumn, read_labels
+from repcore.errors import DataError, ItemError
+from repcore.interfaces import DatasetReader, Sample
+from repcore.specs import TargetSpec
+
+Convert = Callable[[Any], Any]
+"""The domain's ``inputs_from``: inputs of a sample (or a sample), or None for a value that it does not know."""
+
+EXPECTED = (
+    "a path, one input or a list of them, an array or tensor (a row an input), a table (pandas, polars, pyarrow, "
+    "datasets, a dict of columns), a torch data set or loader, a callable that yields inputs, or a reader"
+)
+LABEL = "label"  # of (input, label) pairs that name none
+_FILE_NAME = re.compile(r"\.(?![cnops]+$)[a-z][a-z0-9]{1,7}(\.gz)?$")
+_READER = ("fingerprint", "targets", "splits", "by_id", "__len__", "__getitem__")
+
+
+class ListReader:
+    """Inputs in memory, or samples, or (input, label) pairs, as a reader.
+
+    Args:
+        inputs: one a row: a list, or anything with a length and numbered rows, which are then read when needed.
+        ids: one a row; row numbers when None.
+        convert: the domain's ``inputs_from``.
+        labels: name -> one a row, judged as the columns of a table are.
+    """
+
+    def __init__(
+        self,
+        inputs: Any,  # a Sequence, or a map-style data set
+        ids: Sequence[str] | None = None,
+        *,
+        convert: Convert | None = None,
+        labels: Mapping[str, Sequence[Any]] | None = None,
+    ) -> None:
+        if ids is not None and len(ids) != len(inputs):
+            raise DataError(f"{len(ids)} ids for {len(inputs)} inputs")
+        self._inputs, self._convert = inputs, convert
+        self._ids = None if ids is None else [str(one) for one in ids]
+        self._labels = None if labels is None else _judged(labels)
+        self._of_samples: list[LabelColumn] | None = None
+        self.splits: Mapping[str, Sequence[int]] = dict(getattr(inputs, "splits", None) or {})
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the content; reads every row."""
+        digest = sha256(repr(self._ids).encode())
+        for row in range(len(self)):
+            try:
+                digest.update(content_hash(self._inputs[row]))
+            except Exception as error:
+                digest.update(repr(error).encode())
+        return digest.hexdigest()
+
+    @property
+    def targets(self) -> Sequence[TargetSpec]:
+        """Labels given beside the inputs, or found in the rows (which are then all read once)."""
+        declared: Sequence[TargetSpec] | None = getattr(self._inputs, "targets", None)
+        if _are_specs(declared):
+            return tuple(declared or ())
+        return tuple(one.target for one in self._columns() if one.target is not None)
+
+    def _columns(self) -> list[LabelColumn]:
+        if self._labels is not None:
+            return self._labels
+        if self._of_samples is None:
+            self._of_samples = _judged(_found_labels(self))
+        return self._of_samples
+
+    def __len__(self) -> int:
+        return len(self._inputs)
+
+    def __getitem__(self, index: int) -> Sample:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        sample = self.raw(index)
+        if _are_specs(getattr(self._inputs, "targets", None)) or (self._labels is None and not sample.targets):
+            return sample
+        known = {one.name: one.value(index) for one in self._columns() if one.target is not None}
+        dense = {name: value for name, value in sample.targets.items() if name not in known and np.ndim(value)}
+        return Sample(sample.id, sample.inputs, {**dense, **known}, sample.group, sample.meta)
+
+    def raw(self, index: int) -> Sample:
+        """A row with its labels as they were given.
+
+        Raises:
+            ItemError: ``wrong_kind``, the domain knows no such value.
+        """
+        value = self._inputs[index]
+        name = str(index) if self._ids is None else self._ids[index]
+        if isinstance(value, Sample):
+            return value
+        found = converted(value, self._convert)
+        if found is not None:
+            return _sample(name, found, {})
+        if isinstance(value, Mapping) and "inputs" in value:
+            rest = {key: one for key, one in value.items() if key not in ("inputs", "id")}
+            return _sample(str(value.get("id", name)), self._known(value["inputs"]), rest)
+        if isinstance(value, tuple) and len(value) == 2:
+            return _sample(name, self._known(value[0]), {LABEL: _plain(value[1])})
+        raise _unknown(value)
+
+    def _known(self, value: Any) -> Any:
+        found = converted(value, self._convert)
+        if found is None:
+            raise _unknown(value)
+        return found
+
+    def id_of(self, index: int) -> str:
+        value = self._inputs[index] if isinstance(self._inputs, list) else None
+        if isinstance(value, Sample):
+            return value.id
+        return str(index) if self._ids is None else self._ids[index]
+
+    def by_id(self, sample_id: str) -> Sample:
+        for row in range(len(self)):
+            if self.id_of(row) == sample_id:
+                return self[row]
+        raise DataError(f"no row {sample_id!r}")
+
+
+def _sample(name: str, found: Any, labels: Mapping[str, Any]) -> Sample:
+    """Inputs with their labels; where the domain found a whole sample in a value, its own labels stay."""
+    if isinstance(found, Sample):
+        return Sample(name, found.inputs, {**found.targets, **labels}, found.group, found.meta)
+    return Sample(name, found, labels)
+
+
+def _unknown(value: Any) -> ItemError:
+    return ItemError("wrong_kind", f"{kind_of(value)} is no input of this domain")
+
+
+def is_reader(data: Any) -> bool:
+    """Whether this already is a reader of samples."""
+    return all(hasattr(type(data), name) or hasattr(data, name) for name in _READER)
+
+
+def kind_of(value: Any) -> str:
+    """``the int 5``, ``a Mol``: what a message calls a value."""
+    if isinstance(value, bool | int | float | str | bytes):
+        return f"the {type(value).__name__} {str(value)[:60]!r}"
+    return f"a value of type {type(value).__module__}.{type(value).__qualname__}".replace("builtins.", "")
+
+
+def converted(value: Any, convert: Convert | None) -> Any:
+    """Inputs of a value: the domain's, or without a say of the domain the value itself (tensors as arrays).
+
+    Returns None where the domain does not know it, and for what cannot be an input in any domain.
+    """
+    if isinstance(value, Sample):
+        return None
+    if convert is not None:
+        return convert(value)
+    if value is None:
+        return None
+    if isinstance(value, tuple) and len(value) == 2 and np.ndim(_plain(value[1])) == 0 and not _is_text(value[0]):
+        return None  # an input and its label
+    if isinstance(value, Mapping) and "inputs" in value:
+        return None
+    return _plain(value)
+
+
+def is_one_input(data: Any, convert: Convert | None) -> bool:
+    """Whether the domain takes this value as a whole as one input; lists are always several.
+
+    Raises:
+        DataError: it is the right kind, and the domain says what is wrong with it.
+    """
+    if convert is None or isinstance(data, list | dict):
+        return False
+    with item_guard(convert, "looking at the input"):
+        return convert(data) is not None
+
+
+def names_a_file(text: str) -> bool:
+    """Whether a text reads like the name of a file, so that one that does not exist is a slip and no input."""
+    return bool(_FILE_NAME.search(text)) or text.startswith(("~", "./", "../")) or text.endswith(("/", os.sep))
+
+
+def given_reader(data: Any, open_table: Callable[[Path], DatasetReader], convert: Convert | None) -> DatasetReader:
+    """A reader over data that is no path.
+
+    Args:
+        open_table: the domain's reader of a table in a file.
+        convert: ``inputs_from`` of the domain's preprocessor, where it has one.
+
+    Raises:
+        DataError: a kind that is none of these; names it.
+    """
+    if is_reader(data):
+        reader: DatasetReader = data
+        return reader
+    if is_table(data):
+        return _of_table(data, open_table, convert)
+    if is_column(data):
+        data = columns_of({"": data})[""]
+    elif is_one_input(data, convert):
+        return ListReader([data], convert=convert)
+    rows = _rows(data)
+    _check_kind(rows, convert)
+    return ListReader(rows, convert=convert)
+
+
+def _rows(data: Any) -> Any:
+    """Numbered rows of anything that has rows."""
+    if isinstance(data, str | bytes | int | float | complex) or data is None:
+        raise _wrong(data)
+    if hasattr(data, "batch_sampler") and hasattr(data, "dataset"):  # a torch loader
+        return list(_unbatched(data))
+    if hasattr(data, "__array__") and not isinstance(data, Sequence):
+        array = np.asarray(_plain(data))
+        if array.ndim == 0:
+            raise _wrong(data)
+        return list(array) if array.dtype != object else array.tolist()
+    if callable(data) and not hasattr(data, "__getitem__"):
+        data = data()
+        return _rows(data)
+    if isinstance(data, list | tuple):
+        return list(data)
+    if hasattr(data, "__len__") and hasattr(data, "__getitem__") and not isinstance(data, Mapping):
+        return data
+    if isinstance(data, Iterable) and not isinstance(data, Mapping):
+        return list(data)
+    raise _wrong(data)
+
+
+def _unbatched(loader: Iterable[Any]) -> Iterator[Any]:
+    """Rows of the batches of a loader: tensors and lists row by row, (inputs, labels) and dicts column by column."""
+    for batch in loader:
+        if isinstance(batch, Mapping):
+            names, columns = list(batch), [_rows(one) for one in batch.values()]
+            for cells in zip(*columns, strict=True):
+                row = dict(zip(names, cells, strict=True))
+                yield next(iter(row.values())) if len(row) == 1 else row
+        elif isinstance(batch, list | tuple) and _are_columns(batch):
+            yield from zip(*(_rows(one) for one in batch), strict=True)
+        else:
+            yield from _rows(batch)
+
+
+def _are_columns(batch: Sequence[Any]) -> bool:
+    """``[inputs (B, ...), labels (B)]`` as torch collates them."""
+    if len(batch) != 2 or not hasattr(batch[1], "shape"):
+        return False
+    shape = tuple(batch[1].shape)
+    return len(shape) == 1 and hasattr(batch[0], "__len__") and len(batch[0]) == shape[0]
+
+
+def _of_table(data: Any, open_table: Callable[[Path], DatasetReader], convert: Convert | None) -> DatasetReader:
+    columns, objects = None, []
+    path, names = stored_table(data)
+    if path is None:
+        columns = columns_of(data)
+        names = list(columns)
+        objects = [name for name, cells in columns.items() if _holds_objects(cells)]
+    if path is not None:
+        try:
+            return open_table(path)
+        except DataError as error:
+            columns = columns_of(data)
+            if len(names) != 1 or not error.summary.startswith("no reader"):
+                raise _table_error(names, error, path) from error
+            objects = names
+    assert columns is not None
+    if len(objects) != 1:
+        raise DataError(
+            "which column of the table is the input?", columns=", ".join(names), with_objects=", ".join(objects)
+        )
+    ids = columns.pop("id", None) if "id" not in objects else None
+    inputs = columns.pop(objects[0])
+    _check_kind(inputs, convert)
+    return ListReader(inputs, ids, convert=convert, labels=columns)
+
+
+def _table_error(names: Sequence[str], error: DataError, path: Path) -> DataError:
+    """The reader's complaint in terms of what was given."""
+    said = error.summary.replace(repr(str(path)), "the table").replace(path.name, "the table")
+    rest = {key: value for key, value in error.facts.items() if key in ("did_you_mean", "problems", "hint")}
+    return DataError(said, columns=", ".join(map(str, names[:40])), **rest)
+
+
+def _holds_objects(cells: Sequence[Any]) -> bool:
+    first = next((one for one in cells if one is not None), None)
+    return not isinstance(first, str | bool | int | float | np.generic | type(None)) and not hasattr(first, "isoformat")
+
+
+def _check_kind(rows: Any, convert: Convert | None) -> None:
+    """Refuse rows whose first is of a kind that is no input; later ones become reported rows."""
+    if not len(rows):
+        return
+    try:
+        ListReader([rows[0]], convert=convert).raw(0)
+    except ItemError as error:
+        if error.status == "wrong_kind" and rows[0] is not None:
+            raise DataError(
+                f"{kind_of(rows[0])} is no input of this domain", expected=_taken(convert), hint=EXPECTED
+            ) from error
+
+
+def _taken(convert: Convert | None) -> str:
+    """What the domain says about its ``inputs_from``, in one line."""
+    text = inspect.getdoc(convert) if convert is not None else None
+    return (text or "").partition("\n")[0]
+
+
+def _wrong(data: Any) -> DataError:
+    return DataError(f"{kind_of(data)} is no data to read", expected=EXPECTED)
+
+
+def _plain(value: Any) -> Any:
+    """A torch tensor as an array, a number of one element as itself."""
+    if hasattr(value, "detach") and hasattr(value, "cpu"):
+        value = value.detach().cpu().numpy()
+    return value.item() if isinstance(value, np.ndarray | np.generic) and np.ndim(value) == 0 else value
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _are_specs(targets: Any) -> bool:
+    return isinstance(targets, list | tuple) and all(isinstance(one, TargetSpec) for one in targets)
+
+
+def _found_labels(reader: ListReader) -> dict[str, list[Any]]:
+    """Labels of items by name, None where a row has none; labels of elements need declared targets."""
+    rows: list[Mapping[str, Any]] = []
+    for row in range(len(reader)):
+        try:
+            rows.append({name: _plain(one) for name, one in reader.raw(row).targets.items()})
+        except Exception:  # becomes a reported row when it is read for use
+            rows.append({})
+    names = dict.fromkeys(name for one in rows for name, value in one.items() if np.ndim(value) == 0)
+    return {name: [one.get(name) for one in rows] for name in names}
+
+
+def _judged(columns: Mapping[str, Sequence[Any]]) -> list[LabelColumn]:
+    if not columns:
+        return []
+    return [one for one in read_labels({str(name): list(cells) for name, cells in columns.items()}) if one.target]

@@ -1,0 +1,136 @@
+"""Tables in memory: pandas, polars, pyarrow, Hugging Face data sets, and dicts of columns.
+
+Tables come over by the Arrow protocol (``__arrow_c_stream__``), whatever library they are of; none is imported here.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from repcore.data.preparation import cache_root
+from repcore.errors import DataError
+
+FOLDER = "given"  # within the cache
+
+
+def is_table(data: Any) -> bool:
+    """Whether this has named columns."""
+    if isinstance(data, Mapping):
+        return bool(data) and all(_is_cells(one) for one in data.values())
+    if hasattr(data, "column_names") and hasattr(data, "with_format"):  # a Hugging Face data set
+        return data.column_names is not None
+    return hasattr(data, "columns") and hasattr(data, "__arrow_c_stream__")
+
+
+def is_column(data: Any) -> bool:
+    """Whether this is one column of a table: a pandas or polars Series, an Arrow array."""
+    if isinstance(data, pa.Array | pa.ChunkedArray):
+        return True
+    return hasattr(data, "to_list") and hasattr(data, "name") and hasattr(data, "dtype")
+
+
+def columns_of(data: Any) -> dict[str, list[Any]]:
+    """Columns by name as lists of Python values, objects as they are.
+
+    Raises:
+        DataError: columns of a dict of different lengths.
+    """
+    if isinstance(data, Mapping):
+        found = {str(name): _cells(one) for name, one in data.items()}
+        lengths = {name: len(cells) for name, cells in found.items()}
+        if len(set(lengths.values())) > 1:
+            words = ", ".join(f"{name} {length}" for name, length in lengths.items())
+            raise DataError("the columns of the table have different lengths", lengths=words)
+        return found
+    if hasattr(data, "with_format") and hasattr(data, "column_names"):
+        return {str(name): list(data[name]) for name in data.column_names}
+    if isinstance(data, pa.Table | pa.RecordBatch):
+        return {name: data.column(name).to_pylist() for name in data.schema.names}
+    return {str(name): _cells(data[name]) for name in data.columns}
+
+
+def stored_table(data: Any) -> tuple[Path | None, list[str]]:
+    """A parquet file in the cache with this table, named by its content, and the names of the columns.
+
+    Returns no path where a column holds what is neither text nor number.
+    """
+    try:
+        table = _arrow(data)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+        return None, []
+    if any(_is_nested(field.type) for field in table.schema):
+        return None, table.schema.names
+    digest = sha256(repr(table.schema.names).encode())
+    for column in table.columns:
+        digest.update(str(column.type).encode())
+        for value in column.to_pylist():
+            digest.update(f"{value!r}|".encode("utf-8", "surrogateescape"))
+    path = cache_root() / FOLDER / digest.hexdigest()[:24] / "table.parquet"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{uuid.uuid4().hex}.partial")
+        pq.write_table(table, partial)
+        partial.replace(path)
+    return path, list(table.schema.names)
+
+
+def _arrow(data: Any) -> pa.Table:
+    """As an Arrow table of plain types; texts that name files below the working folder become absolute paths."""
+    if isinstance(data, Mapping):
+        table = pa.table({name: pa.array(cells) for name, cells in columns_of(data).items()})
+    elif hasattr(data, "with_format") and hasattr(data, "column_names"):
+        table = data.with_format("arrow")[:]
+    elif type(data).__module__.startswith("pandas"):  # a nameless index holds row numbers, no facts
+        named = data.reset_index() if all(name is not None for name in data.index.names) else data
+        table = pa.Table.from_pandas(named, preserve_index=False)
+    else:
+        table = pa.table(data)
+    table = table.replace_schema_metadata(None)
+    columns = {str(name): _with_paths(_plain_type(table.column(k))) for k, name in enumerate(table.schema.names)}
+    return pa.table(columns)
+
+
+def _plain_type(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column = column.cast(kind.value_type)
+        kind = column.type
+    is_text = pa.types.is_large_string(kind) or pa.types.is_string_view(kind) or pa.types.is_null(kind)
+    return column.cast(pa.string()) if is_text else column
+
+
+def _with_paths(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if not pa.types.is_string(column.type):
+        return column
+    first = next((one for one in column[:20].to_pylist() if one), "")
+    if len(first) > 1000 or "\0" in first or Path(first).is_absolute() or not Path(first).is_file():
+        return column
+    found = [one if not one or not Path(one).exists() else str(Path(one).absolute()) for one in column.to_pylist()]
+    return pa.chunked_array([found], pa.string())
+
+
+def _is_nested(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _is_cells(value: Any) -> bool:
+    return hasattr(value, "__len__") and hasattr(value, "__getitem__") and not isinstance(value, str | bytes | Mapping)
+
+
+def _cells(column: Any) -> list[Any]:
+    if isinstance(column, pa.Array | pa.ChunkedArray):
+        return list(column.to_pylist())
+    if hasattr(column, "to_list"):
+        return list(column.to_list())
+    if hasattr(column, "detach"):
+        column = column.detach().cpu().numpy()
+    if hasattr(column, "tolist") and getattr(column, "ndim", 1) == 1:
+        return list(column.tolist())
+    return list(column)

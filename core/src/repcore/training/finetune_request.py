@@ -1,0 +1,89 @@
+"""From what a user asks of a fine-tuning to its task, its settings and its splits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from repcore.config.resolve import ResolvedPart, resolve_sections
+from repcore.data.label_budgets import label_budgets, validated_on_itself, within_budget
+from repcore.data.split_plans import SplitPlan
+from repcore.embedding.model import Model
+from repcore.errors import ConfigError
+from repcore.evaluation.probing import LabelledRows, classes_shown, split_plan
+from repcore.specs import TargetSpec
+from repcore.training.finetune import DEFAULTS, FinetuneSettings
+from repcore.training.methods import learns_from_labels
+
+
+def finetune_settings(
+    model: Model,
+    target: TargetSpec,
+    dataset: Any,
+    task: str | None,
+    overrides: Sequence[str],
+    method: str | None = None,
+) -> FinetuneSettings:
+    """The task by name or by the kind of label, the sections of its run, and the method.
+
+    Raises:
+        ConfigError: no task fits, or a setting is wrong.
+    """
+    known = model.registry
+    if task is None:
+        wanted = (target.kind, target.level)
+        # of items the domain's own come first; of elements the domain's are named, because each fits one encoder;
+        # methods read pooled vectors, which core's tasks do
+        offered = [*known.entries("task", model.domain), *known.entries("task", "")]
+        offered = offered if target.level == "item" and method is None else list(reversed(offered))
+        fitting = [entry for entry in offered if (entry.spec.target_kind, entry.spec.target_level) == wanted]
+        if not fitting:
+            raise ConfigError(f"no task for {target.kind} labels of {target.level} level", hint="--task NAME")
+        entry = fitting[0]
+    else:
+        entry = known.task(task, model.domain)
+    further = {"task": entry.load("config")}
+    chosen = None if method is None else known.objective(method, model.domain)
+    if chosen is not None:
+        learns_from_labels(chosen, model.folder.part("encoder", known).entry, known)
+        further["method"] = chosen.load("config")
+    sections = resolve_sections(DEFAULTS, overrides, further)
+    part = ResolvedPart(entry, sections.pop("task"))
+    way = None if chosen is None else ResolvedPart(chosen, sections.pop("method"))
+    return FinetuneSettings(part, target, dataset, sections, way)
+
+
+def request_plan(model: Model, rows: LabelledRows, target: TargetSpec, request: Mapping[str, Any]) -> SplitPlan:
+    """Splits of all seeds; ``--folds K`` keeps groups together, else shares of classes."""
+    if request["seeds"] < 1 or request["ensemble"] < 1:
+        raise ConfigError(f"--seeds {request['seeds']} --ensemble {request['ensemble']}: at least 1 of each")
+    split, folds = request["split"], request["folds"]
+    split = "group" if request.get("group") and split == "random" else split
+    if folds is not None:
+        if split not in ("random", "group", "stratified"):
+            raise ConfigError(f"--folds {folds} with --split {split}", expected="--split random, group or stratified")
+        grouped = any(one is not None for one in rows.groups)
+        word = "group-folds" if grouped else "stratified-folds" if target.kind == "class" else "folds"
+        split = f"{word}:{folds}"
+    seeds = list(range(request["seeds"]))
+    plan = split_plan(model.registry, model.folder.preprocessor_name, rows, target, split, seeds)
+    return _of_few(plan, rows, target, request.get("labels"), seeds)
+
+
+def _of_few(plan: SplitPlan, rows: LabelledRows, target: TargetSpec, labels: str | None, seeds: list[int]) -> SplitPlan:
+    """``--labels N``: so many labelled training rows, and none beside them for validation."""
+    if labels is None:
+        return plan
+    budgets = label_budgets(labels)
+    if len(budgets) > 1:
+        raise ConfigError(
+            f"--labels {labels}: a fine-tuning has one number of labels", hint=f"--labels {budgets[0].word}"
+        )
+    return validated_on_itself(
+        within_budget(plan, budgets[0], rows.labelled(target), seeds, classes_shown(rows, target))
+    )
+
+
+def name_in_folder(name: str) -> str:
+    """A label's name as part of a folder's."""
+    return "".join(one if one.isalnum() or one in "-_." else "-" for one in name)[:60]

@@ -1,0 +1,36 @@
+"""Graphs that people hold in Python."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch_geometric.data import Batch, Data
+
+from repcore.interfaces import Sample
+from repcore_graphs.datasets.pyg_graph import edge_features, edges_of, features_of, stands_for_x
+from repcore_graphs.datasets.raw_graph import RawGraph, check_graph
+
+
+def graph_from(value: Any) -> Any:
+    """A graph of torch-geometric with its label ``y`` where that is one number; None for other kinds.
+
+    Raises:
+        ItemError: as :func:`check_graph`.
+    """
+    if isinstance(value, RawGraph):
+        return value
+    if not isinstance(value, Data) or isinstance(value, Batch):
+        return None
+    data = value.detach().cpu()
+    edges, weights = edges_of(data)
+    features = data.x if stands_for_x(data) is None else stands_for_x(data)
+    graph = RawGraph(
+        num_nodes=int(data.num_nodes or 0),
+        edge_index=edges,
+        **features_of("node", features),
+        **edge_features(data, weights),
+    )
+    check_graph(graph)
+    label = getattr(data, "y", None)
+    is_one = label is not None and getattr(label, "numel", lambda: 1)() == 1
+    return Sample("", graph, {"y": label} if is_one else {})

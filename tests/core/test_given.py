@@ -1,0 +1,299 @@
+"""Whatever people have in Python goes into ``embed`` and ``predict``, and comes back as what they work with."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+import repcore
+from repcore.data.given import ListReader, given_reader, names_a_file
+from repcore.data.given_tables import stored_table
+from repcore.embedding.inference import InferenceOptions
+from repcore.errors import CheckpointError, ConfigError, DataError
+from repcore.interfaces import Sample
+from tests.toys.toy_run import make_run
+
+N, POINTS = 4, 6
+SETS = np.random.default_rng(0).normal(size=(N, POINTS, 2)).astype(np.float32)
+KINDS = ["line", "ring", "cloud", "ring"]
+
+
+class Sets(Dataset[Any]):
+    """A map-style data set as people write them."""
+
+    def __init__(self, make: Callable[[int], Any]) -> None:
+        self.make = make
+
+    def __len__(self) -> int:
+        return N
+
+    def __getitem__(self, row: int) -> Any:
+        return self.make(row)
+
+
+class Stream(IterableDataset[Any]):
+    def __iter__(self) -> Iterator[Any]:
+        return iter(SETS)
+
+
+@pytest.fixture
+def model(tmp_path: Path, toys: None) -> repcore.Model:
+    make_run(tmp_path / "run", "preprocessor.centre=false")
+    return repcore.load(tmp_path / "run")
+
+
+GIVEN: dict[str, Callable[[], Any]] = {
+    "list": lambda: list(SETS),
+    "tuple": lambda: tuple(SETS),
+    "array": lambda: SETS,
+    "tensor": lambda: torch.from_numpy(SETS),
+    "list of tensors": lambda: list(torch.from_numpy(SETS)),
+    "array of objects": lambda: np.array([*[None] * N], dtype=object),
+    "series": lambda: pd.Series(list(SETS)),
+    "data frame": lambda: pd.DataFrame({"points": list(SETS), "kind": KINDS}),
+    "dict of columns": lambda: {"points": SETS, "kind": KINDS},
+    "dict of tensors": lambda: {"points": torch.from_numpy(SETS)},
+    "map-style data set": lambda: Sets(lambda row: SETS[row]),
+    "data set of pairs": lambda: Sets(lambda row: (SETS[row], row)),
+    "data set of samples": lambda: Sets(lambda row: Sample(str(row), SETS[row], {"kind": 1})),
+    "data set of dicts": lambda: Sets(lambda row: {"inputs": SETS[row], "kind": KINDS[row]}),
+    "iterable data set": Stream,
+    "loader": lambda: DataLoader(Sets(lambda row: SETS[row]), batch_size=3),
+    "loader of pairs": lambda: DataLoader(Sets(lambda row: (SETS[row], row)), batch_size=3),
+    "loader of dicts": lambda: DataLoader(Sets(lambda row: {"inputs": SETS[row], "kind": row}), batch_size=3),
+    "generator": lambda: (one for one in SETS),
+    "callable": lambda: lambda: iter(SETS),
+    "reader": lambda: ListReader(list(SETS)),
+}
+
+
+def test_every_kind_gives_the_same_vectors(model: repcore.Model) -> None:
+    expected = model.embed(list(SETS)).vectors
+    assert expected.shape == (N, 16)
+    assert len(np.unique(expected.round(5), axis=0)) == N
+    for name, make in GIVEN.items():
+        data = make()
+        if name == "array of objects":
+            data[:] = list(SETS)
+        found = model.embed(data, batch_size=2)
+        assert found.status == ["ok"] * N, (name, found.reason)
+        np.testing.assert_allclose(found.vectors, expected, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("wrong", [5, None, object(), 1.5, b"bytes"], ids=["int", "None", "object", "float", "bytes"])
+def test_what_is_no_data_is_named(model: repcore.Model, wrong: object) -> None:
+    with pytest.raises(DataError, match=type(wrong).__name__) as told:
+        model.embed(wrong)
+    assert "a path, one input or a list" in str(told.value)
+
+
+def test_a_text_that_is_nothing_says_so(model: repcore.Model) -> None:
+    with pytest.raises(DataError, match=r"'missing\.csv' is neither a path nor a data set"):
+        model.embed("missing.csv")
+
+
+def test_results_convert(model: repcore.Model) -> None:
+    found = model.embed([*SETS, np.full((3, 2), np.nan, np.float32)])
+    assert len(found) == N + 1
+    assert np.asarray(found).shape == (N + 1, 16)
+    assert found.ok.tolist() == [True] * N + [False]
+    np.testing.assert_array_equal(found[1], found.vectors[1])
+    assert found[1:3].ids == ["1", "2"]
+    assert len(found[found.ok]) == N
+    assert [one.shape for one in found] == [(16,)] * (N + 1)
+    frame = found.to_pandas()
+    assert frame.index.tolist() == ["0", "1", "2", "3", "4"]
+    assert frame.columns[:3].tolist() == ["status", "reason", "e0"]
+    np.testing.assert_array_equal(frame.filter(regex=r"^e\d").to_numpy(), found.vectors)
+    table = found.to_arrow()
+    assert table.column_names[:4] == ["id", "status", "reason", "e0"]
+    assert "1 without a result" in repr(found)
+    assert found._repr_html_().startswith("<table>")
+    assert "1 without a result" in found._repr_html_()
+
+
+def test_nothing_gives_no_rows_of_the_right_width(model: repcore.Model) -> None:
+    for nothing in ([], (), np.zeros((0, 5, 2)), {"points": []}, iter([])):
+        assert model.embed(nothing).vectors.shape == (0, 16)
+    assert np.asarray(model.embed([], options=InferenceOptions(dim=3))).shape == (0, 3)
+
+
+def test_devices_and_formats_are_refused_in_words(model: repcore.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for call in (lambda: model.to("cuda"), lambda: model.embed(SETS, device="cuda:1")):
+        with pytest.raises(ConfigError, match="torch sees no CUDA device\n  there is: cpu"):
+            call()
+    with pytest.raises(ConfigError, match="device 'gpu' is unknown"):
+        repcore.load(model.folder.folder, device="gpu")
+    with pytest.raises(ConfigError, match="dtype 'int8' is none"):
+        model.embed(SETS, dtype="int8")
+    with pytest.raises(ConfigError, match="batch_size=0"):
+        model.embed(SETS, batch_size=0)
+    assert model.to("auto") is model
+    rough = model.embed(SETS, dtype="bfloat16").vectors
+    assert rough.dtype == np.float32
+    np.testing.assert_allclose(rough, model.embed(SETS).vectors, atol=0.05)
+
+
+def test_progress_is_told(model: repcore.Model) -> None:
+    told: list[tuple[int, int]] = []
+    model.embed(SETS, progress=lambda done, total: told.append((done, total)), options=InferenceOptions(window=3))
+    assert told == [(3, 4), (4, 4)]
+    assert len(model.embed(SETS, progress=True)) == N
+
+
+def test_tokens_of_every_row(model: repcore.Model) -> None:
+    found = model.tokens([SETS[0], SETS[1][:4]])
+    assert [one.outputs.shape[0] for one in found if one] == [POINTS, 4]
+    assert found[0].level == "point"  # type: ignore[union-attr]
+    assert model.tokens([]) == []
+
+
+def test_a_model_saves_pickles_and_copies(model: repcore.Model, tmp_path: Path) -> None:
+    expected = model.embed(SETS).vectors
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.embed(SETS).vectors, expected)
+    saved = model.save(tmp_path / "copy")
+    assert saved.folder.folder == tmp_path / "copy"
+    assert saved.identity() == model.identity()
+    with pytest.raises(CheckpointError, match="is not empty"):
+        model.save(tmp_path / "run")
+    twin = copy.deepcopy(model)
+    with torch.no_grad():
+        next(iter(twin.module.parameters())).add_(1.0)
+    np.testing.assert_array_equal(model.embed(SETS).vectors, expected)
+    changed = twin.embed(SETS).vectors
+    assert not np.allclose(changed, expected)
+    with pytest.raises(CheckpointError, match="was changed since it was loaded"):
+        pickle.dumps(twin)
+    np.testing.assert_array_equal(twin.save(tmp_path / "changed").embed(SETS).vectors, changed)
+
+
+def test_a_pickle_of_another_model_is_refused(model: repcore.Model, tmp_path: Path) -> None:
+    held = pickle.dumps(model)
+    make_run(tmp_path / "other", "preprocessor.centre=false", "trainer.seed=1")
+    (tmp_path / "run" / "model").rename(tmp_path / "gone")
+    (tmp_path / "other" / "model").rename(tmp_path / "run" / "model")
+    with pytest.raises(CheckpointError, match="is not the one that was pickled"):
+        pickle.loads(held)
+
+
+# ------------------------------------------------------------------------------------------------ tables
+
+FRAME = pd.DataFrame({"smiles": ["C", "CC", None], "y": [1.0, 2.0, np.nan]}, index=[7, 3, 5])
+TABLES: dict[str, Callable[[], Any]] = {
+    "pandas": lambda: FRAME,
+    "pandas categories": lambda: FRAME.astype({"smiles": "category"}),
+    "polars": lambda: pl.DataFrame({"smiles": ["C", "CC", None], "y": [1.0, 2.0, None]}),
+    "arrow": lambda: pa.table({"smiles": ["C", "CC", None], "y": [1.0, 2.0, None]}),
+    "dict": lambda: {"smiles": ["C", "CC", None], "y": np.array([1.0, 2.0, np.nan])},
+    "hugging face": lambda: Hugging(pa.table({"smiles": ["C", "CC", None], "y": [1.0, 2.0, None]})),
+}
+
+
+class Hugging:
+    """The part of the interface of ``datasets.Dataset`` that is used."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table, self.column_names = table, table.column_names
+
+    def with_format(self, kind: str) -> Any:
+        assert kind == "arrow"
+        return _Arrow(self.table)
+
+
+class _Arrow:
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+
+    def __getitem__(self, rows: slice) -> pa.Table:
+        return self.table[rows] if rows != slice(None) else self.table
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_reach_the_reader_of_the_domain(name: str) -> None:
+    import pyarrow.parquet as pq
+
+    opened: list[Path] = []
+
+    def open_table(path: Path) -> Any:
+        opened.append(path)
+        return "the reader"
+
+    assert given_reader(TABLES[name](), open_table, None) == "the reader"
+    found = pq.read_table(opened[0])
+    assert found.column_names == ["smiles", "y"]
+    assert found["smiles"].to_pylist() == ["C", "CC", None]
+    assert [one for one in found["y"].to_pylist() if one is not None and one == one] == [1.0, 2.0]
+
+
+def test_a_named_index_is_a_column_and_the_content_names_the_file() -> None:
+    first, names = stored_table(FRAME.rename_axis("id"))
+    assert names == ["id", "smiles", "y"]
+    assert stored_table(FRAME)[0] != first
+    assert stored_table(FRAME)[0] == stored_table(FRAME.copy())[0]
+    assert stored_table(FRAME.assign(y=[1.0, 2.5, np.nan]))[0] != stored_table(FRAME)[0]
+
+
+def test_labels_beside_objects_are_labels() -> None:
+    def no_reader(path: Path) -> Any:
+        raise AssertionError
+
+    columns = {"points": [*SETS, *SETS, *SETS], "kind": KINDS * 3, "id": list("abcdefghijkl")}
+    reader = given_reader(columns, no_reader, None)
+    assert [(one.name, one.kind, one.names) for one in reader.targets] == [("kind", "class", ("cloud", "line", "ring"))]
+    assert reader[1].id == "b"
+    assert reader[1].targets == {"kind": 2}
+    pairs = given_reader([(one, 1.5 * row) for row, one in enumerate(SETS)], no_reader, None)
+    assert [(one.name, one.kind) for one in pairs.targets] == [("label", "regression")]
+    assert pairs[2].targets == {"label": 3.0}
+
+
+def test_a_table_with_two_columns_of_objects_asks_which() -> None:
+    with pytest.raises(DataError, match="which column of the table is the input"):
+        given_reader({"a": list(SETS), "b": list(SETS)}, lambda path: pytest.fail("opened"), None)
+    with pytest.raises(DataError, match="different lengths"):
+        given_reader({"a": [1, 2], "b": [1]}, lambda path: pytest.fail("opened"), None)
+
+
+def test_content_decides_the_fingerprint() -> None:
+    big = np.zeros((2, 3000, 2), np.float32)
+    other = big.copy()
+    other[0, 1500, 0] = 1.0  # where the repr of an array has dots
+    assert ListReader(list(big)).fingerprint == ListReader(list(big.copy())).fingerprint
+    assert ListReader(list(big)).fingerprint != ListReader(list(other)).fingerprint
+
+
+def texts(value: Any) -> Any:
+    """Text."""
+    return value if isinstance(value, str) else None
+
+
+def test_a_domain_says_what_it_takes(model: repcore.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = given_reader(["CCO", 5], lambda path: pytest.fail("opened"), texts)
+    assert reader[0].inputs == "CCO"
+    with pytest.raises(DataError, match="wrong_kind: the int '5' is no input of this domain"):
+        reader[1]
+    with pytest.raises(DataError, match=r"the float '2\.5' is no input of this domain\n  expected: Text"):
+        given_reader([2.5], lambda path: pytest.fail("opened"), texts)
+    monkeypatch.setattr(type(model.preprocessor), "inputs_from", staticmethod(texts), raising=False)
+    assert model.reader("c1ccccc1C(=O)O")[0].inputs == "c1ccccc1C(=O)O"
+    assert len(model.reader("pairs/blobs")) > 1
+    with pytest.raises(DataError, match="neither a path nor a data set"):
+        model.reader("folder/data.csv")
+
+
+def test_names_of_files_are_told_from_smiles() -> None:
+    assert all(map(names_a_file, ("a.csv", "b/c.parquet", "x.tsv.gz", "./data", "~/data", "folder/", "scan.nii.gz")))
+    assert not any(map(names_a_file, ("CCO", "C/C=C\\C", "[Na+].[Cl-]", "O.CC", "c1ccccc1.CCN", "[13CH4]")))

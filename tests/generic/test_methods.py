@@ -1,0 +1,232 @@
+"""Methods that see labels: each fine-tunes a toy, predicts through the folder, goes on exactly, meets bad data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import repcore
+from repcore import registry
+from repcore.checkpoints.reading import read_file
+from repcore.cli.main import run
+from repcore.errors import ConfigError
+from repcore.evaluation.tasks.configs import ClassificationConfig
+from repcore.evaluation.tasks.item import ClassificationTask
+from repcore.interfaces import Batch, Features, LossTerms, Progress
+from repcore.specs import TargetSpec
+from repcore.training.finetune_config import FinetuneConfig
+from repcore.training.methods import WithMethod, class_numbers
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+METHODS = ("core-tuning", "hydra", "metrix", "class-gaussian-contrast")
+KIND = TargetSpec("kind", "class", names=("a", "b", "c"))
+PROGRESS = Progress(step=0, total_steps=10)
+SMALL = {"hydra": ["method.embedding=8", "method.gate_hidden=8"]}
+
+
+@pytest.fixture
+def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toys: None) -> Path:
+    monkeypatch.chdir(tmp_path)
+    assert run(["pairs", "train", "set-net", "--name", "r", "--device", "cpu", "trainer.steps=2"]) == 0
+    return tmp_path
+
+
+def finetune(method: str, name: str, *more: str) -> list[str]:
+    words = ["pairs", "finetune", "runs/r", "--data", "pairs/blobs", "--label", "kind", "--name", name]
+    words += ["--method", method] if method else []
+    return [*words, "--no-twin", "--no-plain", "data.batch_size=8", *SMALL.get(method, []), *more]
+
+
+@pytest.mark.parametrize("method", [*METHODS, ""])
+def test_a_toy_is_fine_tuned_predicts_and_goes_on_exactly(
+    trained: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after its first checkpoint and resumed, a run ends with the weights of one that was not disturbed."""
+    from repcore.training.listeners import Checkpoints
+
+    settings = ["trainer.steps=6", "trainer.validate_every=2", "optimiser.lr=0.02"]
+    assert run(finetune(method, "whole", *settings)) == 0
+    save, saved = Checkpoints.save, []
+
+    def dying(self: Checkpoints, state: Any) -> None:
+        save(self, state)
+        saved.append(state.step)
+        if len(saved) == 2:
+            raise SystemError("the power went")
+
+    monkeypatch.setattr(Checkpoints, "save", dying)
+    assert run(finetune(method, "cut", *settings)) != 0
+    monkeypatch.setattr(Checkpoints, "save", save)
+    assert run(["pairs", "finetune", "--resume", "cut"]) == 0
+    one, other = (read_file(Path("runs") / name / "model" / "weights.safetensors") for name in ("whole", "cut"))
+    assert one.keys() == other.keys()
+    for key, value in one.items():
+        assert torch.equal(value, other[key]), key
+    model = repcore.load("runs/cut")
+    found = model.predict("pairs/blobs")
+    assert found.outputs.shape == (60, 3)
+    np.testing.assert_allclose(found.outputs.sum(1), 1.0, atol=1e-5)
+    told = json.loads(Path("runs/cut/finetune.json").read_text())
+    assert told["method"] == (f"generic/{method}" if method else "")
+    assert told["rows"]["train"] > 0
+
+
+def test_the_plain_loss_stands_beside_a_method(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [one for one in finetune("core-tuning", "f", "trainer.steps=2") if one != "--no-plain"]
+    assert run(words) == 0
+    shown = capsys.readouterr().out
+    assert "plain loss" in shown
+    assert "generic/core-tuning is" in shown
+    told = json.loads(Path("runs/f/finetune.json").read_text())
+    assert [part["start"] for part in told["parts"]] == ["model", "plain"]
+    assert told["against_plain"]
+    for start, name in (("runs/f", "generic/core-tuning"), ("runs/f/controls/plain-seed-0", "classification")):
+        assert json.loads((Path(start) / "config.json").read_text())["objective"]["name"] == name
+
+
+def test_methods_are_told_from_objectives_without_labels(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(finetune("generic/simclr", "f")) == 2
+    assert "learns without labels" in capsys.readouterr().err
+    assert run(["pairs", "train", "set-net", "objective=core-tuning"]) == 2
+    assert "learns from labels, which train does not see" in capsys.readouterr().err
+    assert run(["pairs", "train", "set-net", "data.sampler=balanced", "--name", "g"]) == 2
+    assert "data.sampler=balanced needs labels" in capsys.readouterr().err
+    assert run(finetune("core-tuning", "h", "--task", "kind")) == 2
+    assert "which the head of KindTask does not read" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------- batches of every kind
+
+
+class Vectors(nn.Module):
+    """A linear layer as an encoder."""
+
+    def __init__(self, width: int = 6) -> None:
+        super().__init__()
+        self.dim = width
+        self.layer = nn.Linear(4, width)
+
+    def forward(self, batch: Batch, layers: tuple[int, ...] = ()) -> Features:
+        return Features(self.layer(batch.inputs), {})
+
+
+def objective(method: str, **settings: Any) -> WithMethod:
+    torch.manual_seed(0)
+    entry = registry.default().objective(f"generic/{method}")
+    small = {"embedding": 8, "gate_hidden": 8} if method == "hydra" else {}
+    encoder = Vectors()
+    task = ClassificationTask(ClassificationConfig(dropout=0.0), encoder, KIND)
+    own = entry.load()(entry.load("config")(**small, **settings), encoder, task)
+    return WithMethod(task, KIND, FinetuneConfig(), own).train()
+
+
+def batch_of(labels: list[float]) -> Batch:
+    inputs = torch.randn(len(labels), 4, generator=torch.Generator().manual_seed(1))
+    return Batch(inputs, len(labels), targets={"kind": torch.tensor(labels)})
+
+
+def terms_of(one: WithMethod, batch: Batch, seed: int = 0) -> LossTerms:
+    draws = one.draw(batch, torch.Generator().manual_seed(seed), PROGRESS)
+    terms = one(batch, draws)
+    assert {name: float(value) for name, value in one.counts(batch, draws).items()} == {
+        name: float(value) for name, value in terms.counts.items()
+    }
+    terms.total.backward()
+    bad = [name for name, value in one.named_parameters() if value.grad is not None and not value.grad.isfinite().all()]
+    assert torch.isfinite(terms.total)
+    assert not bad
+    one.after_step(PROGRESS, [terms.carry])
+    return terms
+
+
+NAN = float("nan")
+BATCHES: Mapping[str, list[float]] = {
+    "all classes": [0, 1, 2, 0, 1, 2],
+    "one class": [1, 1, 1, 1],
+    "two of three": [0, 0, 2, 2],
+    "each alone": [0, 1, 2],
+    "some missing": [0, NAN, 2, NAN, 1, 0],
+    "one label": [NAN, 2, NAN],
+    "no label": [NAN, NAN],
+    "one item": [1],
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("batch", BATCHES)
+def test_terms_are_finite_on_every_batch(method: str, batch: str) -> None:
+    one = objective(method)
+    for seed in range(3):
+        terms = terms_of(one, batch_of(BATCHES[batch]), seed)
+    own = "supervised" if method == "class-gaussian-contrast" else "classification"
+    assert (float(terms.terms[own].detach()) > 0) == (batch != "no label")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_rows_without_a_label_change_nothing(method: str) -> None:
+    """The loss of the labelled rows alone is that of the batch with unlabelled rows between."""
+    whole = batch_of([0, NAN, 1, 2, NAN, 0, 1])
+    known = ~torch.isnan(whole.targets["kind"])
+    alone = Batch(whole.inputs[known], int(known.sum()), targets={"kind": whole.targets["kind"][known]})
+    values = [float(terms_of(objective(method), one).total.detach()) for one in (whole, alone)]
+    assert values[0] == pytest.approx(values[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_validation_is_the_plain_loss_of_the_task(method: str) -> None:
+    one, batch = objective(method).eval(), batch_of([0, 1, 2, NAN])
+    terms = one(batch, one.draw(batch, torch.Generator(), PROGRESS))
+    assert list(terms.terms) == ["supervised"]
+    expected = one.task.loss(one.task(batch), batch.targets["kind"])  # type: ignore[operator]
+    assert float(terms.total.detach()) == pytest.approx(float(expected.detach()))
+
+
+def test_a_method_learns_what_it_is_shown() -> None:
+    """Three separable classes: a few steps of each method bring the head to the labels."""
+    centres = torch.tensor([[4.0, 0, 0, 0], [0, 4.0, 0, 0], [0, 0, 4.0, 0]])
+    labels = torch.arange(24) % 3
+    inputs = centres[labels] + 0.3 * torch.randn(24, 4, generator=torch.Generator().manual_seed(3))
+    batch = Batch(inputs, 24, targets={"kind": labels.float()})
+    for method in METHODS:
+        one = objective(method)
+        optimiser = torch.optim.Adam(one.parameters(), lr=0.02)
+        for step in range(60):
+            draws = one.draw(batch, torch.Generator().manual_seed(step), PROGRESS)
+            terms = one(batch, draws)
+            optimiser.zero_grad()
+            terms.total.backward()
+            optimiser.step()
+            one.after_step(PROGRESS, [terms.carry])
+        with torch.no_grad():
+            assert (one.eval().task(batch).argmax(1) == labels).float().mean() > 0.9, method
+
+
+def test_labels_that_a_method_cannot_use_are_refused() -> None:
+    encoder = Vectors()
+    task = ClassificationTask(ClassificationConfig(), encoder, TargetSpec("two", "class", names=("a", "b")))
+    entry = registry.default().objective("generic/hydra")
+    with pytest.raises(ConfigError, match="hydra needs 3 classes; 'two' has 2"):
+        entry.load()(entry.load("config")(), encoder, task)
+    wrong = ClassificationTask(ClassificationConfig(head="first-token"), encoder, KIND)
+    for method in METHODS:
+        entry = registry.default().objective(f"generic/{method}")
+        with pytest.raises(ConfigError, match="does not read"):
+            entry.load()(entry.load("config")(), encoder, wrong)
+
+
+def test_class_numbers_keep_their_type_and_say_what_is_missing() -> None:
+    def numbers(labels: Tensor, *more: Any) -> list[int]:
+        found = class_numbers(labels, *more)
+        assert found.dtype == torch.int64
+        return found.tolist()
+
+    assert numbers(torch.tensor([0.0, NAN, 2.0]), None) == [0, -1, 2]
+    assert numbers(torch.tensor([[3], [9]]), 9) == [3, -1]
+    assert numbers(torch.tensor([7.0, 2.0, 9.0, NAN, 5.0]), 9, torch.tensor([2, 7])) == [1, 0, -1, -1, -1]

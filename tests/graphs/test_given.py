@@ -1,0 +1,34 @@
+"""Graphs that people hold in Python."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch_geometric.data import Data
+from torch_geometric.loader import DataLoader
+
+from repcore.data.given import given_reader
+from repcore.errors import ItemError
+from repcore_graphs.preprocessors.given import graph_from
+
+EDGES = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
+
+
+def test_data_becomes_a_graph_with_its_label() -> None:
+    data = Data(x=torch.ones(3, 2), edge_index=EDGES, edge_attr=torch.arange(4), y=torch.tensor([1]))
+    for given in (data, [data]):
+        sample = given_reader(given, lambda path: pytest.fail("opened"), graph_from)[0]
+        assert sample.inputs.num_nodes == 3
+        np.testing.assert_array_equal(sample.inputs.edge_index, EDGES.numpy())
+        np.testing.assert_array_equal(sample.inputs.node_attributes, np.ones((3, 2), np.float32))
+        np.testing.assert_array_equal(sample.inputs.edge_labels[:, 0], np.arange(4))
+    several = given_reader([(data, row % 2) for row in range(8)], lambda path: pytest.fail("opened"), graph_from)
+    assert [one.name for one in several.targets] == ["label"]
+
+
+def test_what_is_wrong_with_a_graph_is_a_row() -> None:
+    with pytest.raises(ItemError, match="dangling_edge"):
+        graph_from(Data(x=torch.ones(2, 1), edge_index=EDGES))
+    assert graph_from("graph") is None
+    assert graph_from(next(iter(DataLoader([Data(x=torch.ones(3, 1), edge_index=EDGES)])))) is None
