@@ -73,7 +73,9 @@ def case(folder, words, sign, number, goes_on):
     found = ended(folder, child, "first")
     if goes_on:
         Path(folder, "again").touch()
-        way_on = next(line for line in found["out"].splitlines() if line.startswith("go on with: "))[12:]
+        said = [line for line in found["out"].splitlines() if line.startswith("go on with: ")]
+        assert said, (words, found)
+        way_on = said[0][len("go on with: ") :]
         found["again"] = ended(folder, begun(folder, shlex.split(way_on)[1:], "second"), "second")
     return found
 
@@ -86,7 +88,7 @@ print("RESULTS", json.dumps([case(**one) for one in plan["cases"]]))
 CPU = ["--device", "cpu"]
 LONG = ["trainer.checkpoint_every=1", "trainer.validate_every=100000", "trainer.log_every=1"]
 TRAIN = ["pairs", "train", "set-net", *CPU, "--name", "r", "trainer.steps=50000", *LONG]
-ROWS = 2500
+ROWS = 20_000
 READ = ["pairs/blobs", "--read", f"items={ROWS}", "-o", "v.parquet", *CPU]
 LABELS = ["--data", "pairs/blobs", "--label", "kind", *CPU]
 FINETUNE = ["pairs", "finetune", "../runs/model", *LABELS]

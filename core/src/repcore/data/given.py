@@ -113,7 +113,7 @@ class ListReader:
         if isinstance(value, Sample):
             return value
         found = converted(value, self._convert)
-        if found is not None:
+        if found is not None or (value is None and self._convert is None):  # a missing cell is the domain's business
             return _sample(name, found, {})
         if isinstance(value, Mapping) and "inputs" in value:
             rest = {key: one for key, one in value.items() if key not in ("inputs", "id")}
