@@ -132,6 +132,7 @@ class ModelFolder:
         """Hash of the content: tensors, what prepares their input, and the facts of a task."""
         parts = [content_sha256(self.stored(name)) for name in self.weight_files()]
         facts = [self.config["encoder"], self.config["preprocessor"], self.preprocessing, self.task]
+        facts += [self.config["tied"]] if self.config.get("tied") else []  # names that stand for stored tensors
         return hashlib.sha256(json.dumps([parts, facts], sort_keys=True).encode()).hexdigest()
 
     def _untied(self, state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -37,7 +37,8 @@ FeatureMatrices = np.ndarray | Sequence[np.ndarray]
 class ProbeEntry:
     """One metric of one feature set under one probe.
 
-    ``values`` holds one number a seed (the mean over folds); ``deviation`` is over seeds, NaN for one seed.
+    ``values`` holds one number a seed (the mean over folds); ``deviation`` is the standard deviation over seeds, NaN
+    for one seed.
     """
 
     features: str

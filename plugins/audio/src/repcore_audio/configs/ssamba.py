@@ -60,7 +60,7 @@ class SsambaConfig:
         },
     )
     drop_path: float = field(
-        default=0.1, metadata={"help": "rate of the last block; earlier ones rise linearly from 0"}
+        default=0.1, metadata={"help": "drop probability of the last block; earlier ones rise linearly from 0"}
     )
 
 

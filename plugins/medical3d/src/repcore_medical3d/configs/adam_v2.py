@@ -39,7 +39,8 @@ class ConvNextConfig(AnatomyEncoderConfig):
     norm_epsilon: float = field(default=1e-6, metadata={"help": "added to variances in norms"})
     layer_scale: float = field(default=1e-6, metadata={"help": "first value of the branch factors gamma"})
     drop_path: float = field(
-        default=0.0, metadata={"help": "rate of the last block; earlier ones rise linearly from 0 (pre-training: 0)"}
+        default=0.0,
+        metadata={"help": "drop probability of the last block; earlier ones rise from 0 (pre-training: 0)"},
     )
 
 

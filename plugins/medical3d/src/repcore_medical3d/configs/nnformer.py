@@ -23,7 +23,7 @@ class NnFormerConfig:
     use_qkv_bias: bool = field(default=True, metadata={"help": "biases of query, key and value"})
     norm_epsilon: float = field(default=1e-5, metadata={"help": "added to variances in norms"})
     drop_path: float = field(
-        default=0.2, metadata={"help": "rate of the last block; earlier ones rise linearly from 0"}
+        default=0.2, metadata={"help": "drop probability of the last block; earlier ones rise linearly from 0"}
     )
     legacy_relative_index: bool = field(
         default=False,
@@ -45,7 +45,7 @@ class SwinUnetrConfig:
     heads: tuple[int, int, int, int] = field(default=(3, 6, 12, 24), metadata={"help": "attention heads"})
     window: int = field(default=7, metadata={"help": "edge of the attention windows", "unit": "tokens"})
     is_version_2: bool = field(default=False, metadata={"help": "residual convolutions before the stages (VoCo)"})
-    drop_path: float = field(default=0.0, metadata={"help": "rate of the last block"})
+    drop_path: float = field(default=0.0, metadata={"help": "drop probability of the last block"})
 
 
 @dataclass(frozen=True, kw_only=True)

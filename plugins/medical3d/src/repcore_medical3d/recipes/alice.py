@@ -14,7 +14,7 @@ PHANTOMS, VOLUMES = "medical3d/phantoms", "medical3d/volumes"
 
 
 def tiny() -> RunConfig:
-    """Cubes of 16 voxels, 0.6 M weights in the encoder; pairs by place, which is right for crops of one organ.
+    """Cubes of 16 voxels, 0.6 M parameters in the encoder; pairs by place, which is right for crops of one organ.
 
     Small cubes buy more steps in the same minutes. Distillation rises over the whole run, so that its targets come from
     features that tell places apart.
