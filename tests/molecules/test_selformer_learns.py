@@ -90,11 +90,13 @@ def probe(model: Model) -> dict[str, float]:
     """RMSE of the number of aromatic rings on random test parts, trained and untrained."""
     reader = Thinned()
     trained = np.asarray(model.embed(reader).vectors, np.float64)
-    model.encoder = model.random_twin(0)
-    twin = np.asarray(model.embed(reader).vectors, np.float64)
+    twins = []
+    for seed in SPLITS:
+        model.encoder = model.random_twin(seed)
+        twins.append(np.asarray(model.embed(reader).vectors, np.float64))
     table = probe_features(
         model.registry,
-        FeatureSets({TRAINED: trained, RANDOM_INIT: [twin]}, read_rows(reader), {}),
+        FeatureSets({TRAINED: trained, RANDOM_INIT: twins}, read_rows(reader), {}),
         reader.targets[0],
         preprocessor_name=model.folder.preprocessor_name,
         protocols=[],
