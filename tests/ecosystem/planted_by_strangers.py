@@ -383,7 +383,10 @@ def probe_divides_by_the_number_of_rows(patch: pytest.MonkeyPatch) -> None:
 
 @plant("model-probe-repeatable")
 def questions_with_a_clock(patch: pytest.MonkeyPatch) -> None:
-    wrap(patch, extras.Spread, "score", lambda f, self, net, sets, seed: f(self, net, sets, time.perf_counter_ns()))
+    def clocked(f: Any, *given: Any) -> dict[str, float]:
+        return {name: value + time.perf_counter_ns() for name, value in f(*given).items()}
+
+    wrap(patch, extras.Spread, "score", clocked)
 
 
 @plant("model-probe-repeatable")
