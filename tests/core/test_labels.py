@@ -40,6 +40,16 @@ def _kind(one: LabelColumn) -> str:
         (["-2,0", "-1,63", "0,5"], "regression", ()),
         (["4.5", ">10", "<0.1", "3.3"], "regression", ()),
         ([str(1 + 0.05 * step) for step in range(20)] * 3, "regression", ()),
+        (["1", "0", "True", "False"], "class", ("False", "True")),
+        (["yes", "No ", "YES", "no"], "class", ("no", "YES")),
+        (["t", "f", "n", "t", "f", "n"], "class", ("f", "n", "t")),
+        (["music", "music,speech", "music", "music,speech"], "multilabel", ("music", "speech")),
+        (["acid", "salt, other", "acid", "salt, other"], "class", ("acid", "salt, other")),
+        (["['a', 'b']", "['b']", "['a']", '["c"]', "[]"], "multilabel", ("a", "b", "c")),
+        (["[1, 2]", "[2, 3]", "[1, 2]", "[2, 3]"], "class", ("[1, 2]", "[2, 3]")),
+        (["\u22121.5", "\u22122.5", "3"], "regression", ()),
+        (["2021-01-03", "2021-02-03"] * 4, "none", ()),
+        (["50,5", "1.100,5", "1.000,5"], "regression", ()),
         (["3.5"] * 5, "none", ()),
         (["x"] * 5, "none", ()),
         (["", "nan", "n/a"], "none", ()),
@@ -249,3 +259,20 @@ def test_columns_that_could_call_rows_are_proposed() -> None:
     assert found["name"].reason == "its name says that it identifies rows; no cell comes twice"
     assert "--id-column name" in "\n".join(account.sentences())
     assert not any("look like dates" in sentence for sentence in account.sentences())
+
+
+def test_spellings_of_yes_and_no_are_one_answer() -> None:
+    assert read_label("y", ["1", "False", "true", "0", "", "1.0"]).values[[0, 1, 2, 3, 5]].tolist() == [1, 0, 1, 0, 1]
+    assert read_label("y", ["\u22121,5", "2,5", "0,25"]).values.tolist() == [-1.5, 2.5, 0.25]
+    assert read_label("y", ["['a', 'b']", "", "['b']"]).values[[0, 2]].tolist() == [[1, 1], [0, 1]]
+
+
+def test_folds_and_flags_of_parts_are_no_labels() -> None:
+    folds = [str(row % 5) for row in range(20)]
+    found = read_labels(
+        {"fold": folds, "cv_fold": folds, "is_test": ["0", "1"] * 10, "folds_change": ["1.5", "2"] * 10}
+    )
+    assert [_kind(one) for one in found] == ["none", "none", "none", "regression"]
+    assert "in which fold a row is" in found[0].reason
+    assert "rows belong to a part of a split" in found[2].reason
+    assert _kind(read_labels({"fold": ["TIM barrel", "globin"] * 5})[0]) == "class"  # of a protein

@@ -8,6 +8,7 @@ Everything can be set: ``kind`` of a column, ``separator`` of labels in a cell, 
 
 from __future__ import annotations
 
+import ast
 import math
 import re
 from collections import Counter
@@ -32,6 +33,11 @@ MOST_WORD_CLASSES = 50
 MOST_NAMED_CLASSES = 1000  # of a column that the user calls a class
 MOST_NUMBER_CLASSES = 20
 MOST_HIGH_CODES = 5  # codes of classes that begin above 1
+MOST_FOLDS = 20
+MOST_SPELLINGS = 8  # of yes and no
+MOST_DATES = 0.9  # share of cells from which a column holds dates
+LEAST_ALONE = 0.5  # share of the parts of joined cells that stand alone in others
+LIST_SIGN = "\x1f"
 MOST_LOOKED_AT = 5000  # identifiers
 LEAST_NUMBERS = 0.5  # share of filled cells that must be numbers for a column of numbers with odd cells
 SEPARATORS = ("|", ";", ",", "/", "+", " & ")
@@ -48,6 +54,11 @@ _IDENTIFIER = re.compile(
 
 _WITH_UNIT = re.compile(r"([+-]?\d+(?:\.\d+)?)(\s*(?:%|[a-zA-Z\u00b5\u03bc\u00b0][a-zA-Z/%^\u00b0]{0,7}))")
 UNREAD_NUMBERS = ("thousands", "decimal comma", "underscore digits", "percent")
+_FLAG = re.compile(
+    r"^(is|in)_?(test|train|training|val|valid|validation)(_?set)?$|^(test|train|training|validation)_?(set|flag)$"
+)
+_FOLD = re.compile(r"^(cv_?|k_?|outer_?|inner_?)?folds?(_?(id|no|nr|num|number|index))?$")
+LIST_CELL = re.compile(r"\[.*\]|\(.*\)|\{[^:]*\}", re.DOTALL)  # labels as Python or JSON writes several
 _OCCASION = re.compile(r"^(follow_?up|visit|time_?point|wave|occasion|examination)(_(no|nr|num|number|index|code))?$")
 
 
@@ -140,6 +151,9 @@ def read_label(
         return _asked_class(numbers, words_of(held), change)
     if not numbers.filled:
         return LabelColumn(name, None, numbers.values, "every cell is empty", change=change)
+    spelt = _yes_no(name, words_of(held), change)
+    if spelt is not None:
+        return spelt
     if numbers.number_share >= LEAST_NUMBERS:
         return _of_numbers(numbers, said, uncertain, change)
     return _of_words(numbers, words_of(held), change, _said_missing(held))
@@ -209,7 +223,7 @@ def _calls_rows(one: LabelColumn, cells: Sequence[Any]) -> bool:
 def _numbers(name: str, cells: Sequence[Any], asked: Decimal | None) -> tuple[NumberColumn, str]:
     """The column as numbers, with a decimal comma where its cells say so, and what to say of it."""
     numbers = read_numbers(name, cells, asked or ".")
-    if asked is not None or not ({"decimal comma", "thousands", "text"} & set(numbers.odd)):
+    if asked is not None or not ({"decimal comma", "thousands", "several numbers", "text"} & set(numbers.odd)):
         return numbers, ""
     found = decimal_sign(cells)
     if found is None or found[0] == ".":
@@ -299,8 +313,12 @@ def _of_words(numbers: NumberColumn, words: Sequence[str | None], change: str, m
     if measured is not None:
         return measured
     lower = {word.lower() for word in found}
-    if lower <= _TRUE | _FALSE and len(lower) == 2 and lower & _TRUE and lower & _FALSE:
-        return _yes_no(name, words, change)
+    if len(numbers.odd.get("date", ())) >= MOST_DATES * len(filled):
+        return LabelColumn(name, None, np.full(len(words), np.nan), "its cells are dates", change=change, by_name=True)
+    listed = _listed(words)
+    if listed is not None:
+        why = f"cells hold lists of labels, such as {filled[0][:40]!r}"
+        return _multilabel(name, listed, LIST_SIGN, why, change)
     separator = _separator(words)
     if separator:
         return _multilabel(name, words, separator, f"cells hold several labels separated by {separator!r}", change)
@@ -335,11 +353,26 @@ def _measured(numbers: NumberColumn, words: Sequence[str | None], change: str) -
     return LabelColumn(numbers.name, None, values_missing, reason, numbers.sentences(), change=change)
 
 
-def _yes_no(name: str, words: Sequence[str | None], change: str) -> LabelColumn:
-    values = [math.nan if word is None else float(word.lower() in _TRUE) for word in words]
-    spelt = {bool(word.lower() in _TRUE): word for word in words if word is not None}
-    target = TargetSpec(name, "class", names=(spelt[False], spelt[True]))
-    why = f"cells are {spelt[False]!r} and {spelt[True]!r}"
+def _yes_no(name: str, words: Sequence[str | None], change: str) -> LabelColumn | None:
+    """Yes and no in words, also beside 1 and 0; several spellings of one answer count only where they are words."""
+    spelt: dict[str, str] = {}
+    for word in words:
+        if word is not None:
+            spelt[word.lower().removesuffix(".0")] = word
+            if len(spelt) > MOST_SPELLINGS:
+                return None
+    is_yes = {word: word in _TRUE or word == "1" for word in spelt}
+    if not set(spelt) <= _TRUE | _FALSE | {"0", "1"} or set(spelt) <= {"0", "1"} or len(set(is_yes.values())) < 2:
+        return None
+    if len(spelt) > 2 and any(len(word) == 1 and not word.isdecimal() for word in spelt):
+        return None
+    answers = ({word for word in spelt if not is_yes[word]}, {word for word in spelt if is_yes[word]})
+    names = tuple(spelt[min(one, key=lambda word: (word.isdecimal(), word))] for one in answers)
+    why = f"cells are {names[0]!r} and {names[1]!r}"
+    if len(spelt) > 2:
+        why += f", spelt {', '.join(repr(spelt[word]) for word in sorted(spelt))}"
+    values = [math.nan if word is None else float(is_yes[word.lower().removesuffix(".0")]) for word in words]
+    target = TargetSpec(name, "class", names=names)
     return LabelColumn(name, target, np.asarray(values, np.float64), why, change=change)
 
 
@@ -380,6 +413,25 @@ def _multilabel(name: str, words: Sequence[str | None], separator: str, why: str
     return LabelColumn(name, target, values, why, separator=separator, change=f"{change}, label_separator=TEXT")
 
 
+def _listed(words: Sequence[str | None]) -> list[str | None] | None:
+    """Cells that are lists of texts as Python or JSON writes them, their texts joined by a sign; None if any is not."""
+    found: list[str | None] = []
+    for word in words:
+        if word is None:
+            found.append(None)
+            continue
+        if not LIST_CELL.fullmatch(word):
+            return None
+        try:
+            held = list(ast.literal_eval(word))
+        except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+            return None
+        if not all(isinstance(one, str) for one in held):
+            return None
+        found.append(LIST_SIGN.join(held))
+    return found if any(found) else None
+
+
 def split_cell(cell: str, separator: str) -> list[str]:
     """Labels of one cell, trimmed, empty ones left out."""
     return [word.strip() for word in cell.split(separator) if word.strip()]
@@ -395,8 +447,11 @@ def _separator(words: Sequence[str | None], asked: bool = False) -> str:
     found_alone = set(filled)
     for sign in SEPARATORS:
         joined = [word for word in filled if len(split_cell(word, sign)) > 1]
-        if sign == "|" and any(part in found_alone for word in joined for part in split_cell(word, sign)):
+        inside = {part for word in joined for part in split_cell(word, sign)}
+        if sign == "|" and inside & found_alone:
             return sign  # a bar joins: "Mass|Nodule" beside "Mass"
+        if sign in ",;" and len(joined) > 1 and len(inside & found_alone) >= LEAST_ALONE * len(inside) > 0:
+            return sign  # "music,speech" beside "music", but not "salt, other" beside "acid"
         if not joined or (len(joined) < 2 and not asked):
             continue
         parts = Counter(part for word in filled for part in set(split_cell(word, sign)))
@@ -404,7 +459,6 @@ def _separator(words: Sequence[str | None], asked: bool = False) -> str:
         for word in set(filled):
             for part in split_cell(word, sign):
                 combinations.setdefault(part, set()).add(word)
-        inside = {part for word in joined for part in split_cell(word, sign)}
         shared = sum(len(combinations[part]) > 1 for part in inside)
         short = all(len(part) <= 40 and len(part.split()) <= 4 for part in parts)
         if short and len(parts) < max(len(set(filled)), 3) + 1 and shared >= 0.6 * len(inside) and len(set(joined)) > 1:
@@ -428,9 +482,19 @@ def _no_label_by_name(name: str, cells: Sequence[Any], group_words: tuple[str, .
     if _OCCASION.search(plain_name(name)):
         return "its name says on which occasion a row was taken"
     words = {word.lower() for word in words_of(cells[:1000]) if word is not None}
+    if _FOLD.search(plain_name(name)) and _are_folds(cells):
+        return "its name says in which fold a row is: --split column:NAME"
+    if _FLAG.search(plain_name(name)) and words and words <= _TRUE | _FALSE | {"0", "1", "0.0", "1.0"}:
+        return "its name says which rows belong to a part of a split: --split column:NAME"
     if words and words <= set(PART_NAMES) and {str(one).strip().lower() for one in cells} <= {*PART_NAMES, "", "none"}:
         return "its words name parts of a split"
     return ""
+
+
+def _are_folds(cells: Sequence[Any]) -> bool:
+    """Whether cells count folds: few whole numbers."""
+    found = {str(cell).strip().removesuffix(".0") for cell in cells if not is_missing(cell)}
+    return 2 <= len(found) <= MOST_FOLDS and all(one.isdecimal() for one in found)
 
 
 def _odd_identifiers(name: str, cells: Sequence[Any]) -> list[str]:

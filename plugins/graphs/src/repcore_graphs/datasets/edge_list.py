@@ -42,6 +42,7 @@ from repcore_graphs.datasets.edge_tables import (
     are_ids,
     by_value,
     column_named,
+    direction_column,
     feature_columns,
     find_ends,
     shared_ids,
@@ -116,6 +117,8 @@ class EdgeListDataset:
         if path.is_dir():
             self.account.cover(path, "not the table of edges, nodes or graphs")
         self.source, self.target = find_ends(self.tables["edges"], config.source, config.target, self.account)
+        self._typed = direction_column(self.tables["edges"])
+        self._directed = config.directed or bool(self._typed and self._typed[1])
         self._graph_column = {role: self._find_graph_column(role) for role in self.tables}
         self.names = self._graph_names()
         self._place = {name: number for number, name in enumerate(self.names)}
@@ -181,7 +184,7 @@ class EdgeListDataset:
         self._ends = [self._ids.texts(side) for side in ends]
         self._edge_rows = self._rows_of("edges")
         self._bad_edges = table.problems()
-        skip = (self.source, self.target, self._graph_column["edges"])
+        skip = (self.source, self.target, self._graph_column["edges"], self._typed and self._typed[0])
         self._edge_features = feature_columns(table, skip, "edge", self.account)
 
     def _read_nodes(self) -> None:
@@ -238,9 +241,10 @@ class EdgeListDataset:
         self.account.guess("groups", f"column {name!r}", f"{found:,} of them, by its name; kept together in splits")
 
     def _tell_direction(self) -> None:
-        chosen = "one-way" if self.config.directed else "both ways, a missing opposite direction is added"
+        chosen = "one-way" if self._directed else "both ways, a missing opposite direction is added"
         change = "dataset.directed=true with train, --read directed=true elsewhere"
-        self.account.guess("edges", chosen, "an edge list does not say", change)
+        why = f"column {self._typed[0]!r} says so" if self._typed else "an edge list does not say"
+        self.account.guess("edges", chosen, why, change)
 
     # -------------------------------------------------------------------------------------------- reader
 
@@ -293,7 +297,7 @@ class EdgeListDataset:
             **nodes,
         )
         check_graph(graph)
-        if not self.config.directed:
+        if not self._directed:
             graph = add_reverse(graph)
         meta = {"nodes": graph.num_nodes, "edges": graph.edge_index.shape[1]}
         return Sample(
