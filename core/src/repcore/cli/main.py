@@ -254,7 +254,7 @@ def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code."""
     debug = "--debug" in arguments or os.environ.get("REPCORE_DEBUG") == "1"
     arguments = [one for one in arguments if one != "--debug"]
-    make_warnings_printable()
+    make_warnings_printable(tracebacks=debug)
     try:
         with stopping.obeyed():
             result = root.main(arguments, prog_name="repcore", standalone_mode=False)
