@@ -77,9 +77,7 @@ class SceneConfig:
         default=0.12, metadata={"help": "share of points of a background region", "min": 0, "max": 1}
     )
     background_thickness_below: float = field(default=0.02, metadata={"help": "its thickness", "unit": "m", "min": 0})
-    background_extent_above: float = field(
-        default=0.25, metadata={"help": "its extent", "unit": "m", "min": 0, "max": 1}
-    )
+    background_extent_above: float = field(default=0.25, metadata={"help": "its extent", "unit": "m", "min": 0})
 
 
 LIDAR_SCENE = SceneConfig(
