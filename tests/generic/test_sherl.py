@@ -230,7 +230,8 @@ def test_a_molecule_model_is_tuned_and_predicts(tmp_path: Path, monkeypatch: pyt
     words = ["molecules", "train", "selformer", "--name", "r", "--device", "cpu", "trainer.steps=1", "data.limit=40"]
     words += ["encoder.hidden_width=16", "encoder.feed_forward_width=32", "encoder.layers=3", "data.batch_size=4"]
     assert run(words) == 0
-    (tmp_path / "d.csv").write_text("smiles,y\n" + "".join(f"{"C" * (row + 1)}O,{row * 7 % 5 / 2}\n" for row in range(24)))
+    rows = [f"{'C' * (row + 1)}O,{row * 7 % 5 / 2}" for row in range(24)]
+    (tmp_path / "d.csv").write_text("\n".join(["smiles,y", *rows]) + "\n")
     tune = ["molecules", "finetune", "runs/r", "--data", "d.csv", "--label", "y", "--name", "f", "--no-twin"]
     tune += ["--method", "sherl", "--no-plain", "trainer.steps=3", "data.batch_size=4"]
     assert run(tune) == 0
@@ -241,4 +242,6 @@ def test_a_molecule_model_is_tuned_and_predicts(tmp_path: Path, monkeypatch: pyt
     for name, value in base.items():
         assert torch.equal(own[f"inner.{name}"], value), name
     assert any(name.startswith("side.") for name in own)
-    assert repcore.load("runs/f").predict("d.csv").outputs.shape == (24, 1)
+    model = repcore.load("runs/f")
+    assert model.folder.dim == 16  # the recipe pools over all layers, of which the last alone runs here
+    assert model.predict("d.csv").outputs.shape == (24, 1)

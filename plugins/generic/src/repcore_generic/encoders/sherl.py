@@ -45,6 +45,9 @@ class SideTuned(Around):
         width = int(cast(Any, inner).token_width())
         reduction = config.reduction or (4.0 if width >= WIDE else 2.0)
         inner.requires_grad_(False)
+        self.named = _pooling_of_last(inner, config)
+        if self.named:
+            self.dim = width
         self.side: TokenSide | PooledSide
         if config.form == "pooled":
             count = self.last - self.first + 1
@@ -86,6 +89,8 @@ class SideTuned(Around):
             out = torch.where(last.valid[..., None], out, last.values)
         asked = [number for number in layers if number == self.last]
         features: Features = cast(Any, self.inner).run_from(self.last - 1, replace(last, values=out), batch, asked)
+        if self.named:
+            features.pooled = cast(Any, self.inner).pool(features, self.named)
         if features.pooled.shape[1] != self.dim:
             raise ConfigError(
                 f"the encoder's pooling gives {features.pooled.shape[1]} numbers from its last layer alone, {self.dim} "
@@ -133,6 +138,14 @@ def _layers(inner: nn.Module, config: SherlConfig) -> tuple[int, int]:
     if last - first < 2:
         raise ConfigError(f"{name} has layers {first} to {last}: nothing to merge before the last one")
     return first, last
+
+
+def _pooling_of_last(inner: nn.Module, config: SherlConfig) -> str:
+    """Name of the pooling to take where the encoder's own is over all layers, of which the last alone runs here."""
+    names = tuple(getattr(inner, "poolings", ()))
+    if config.form == "pooled" or not names or not hasattr(inner, "pool"):
+        return ""
+    return "" if int(cast(Any, inner).dim) == int(cast(Any, inner).token_width()) else str(names[0])
 
 
 def learning_names(inner: nn.Module, which: str) -> list[str]:
