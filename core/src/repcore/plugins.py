@@ -47,6 +47,7 @@ RESERVED_DOMAINS = frozenset(
         "fit",
         "apply",
         "probe",
+        "compat",
         "import",
         "verify",
         "bench",

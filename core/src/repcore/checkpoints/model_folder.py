@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from repcore import registry as registry_module
 from repcore.checkpoints.content import content_sha256, write_tensors
+from repcore.checkpoints.encoder_changes import changed
 from repcore.checkpoints.model_card import model_card
 from repcore.checkpoints.reading import file_sha256, grouped, read_file
 from repcore.checkpoints.task_part import PREFIX, TaskPart, load_own_state, own_state, target_of
@@ -133,6 +134,7 @@ class ModelFolder:
         parts = [content_sha256(self.stored(name)) for name in self.weight_files()]
         facts = [self.config["encoder"], self.config["preprocessor"], self.preprocessing, self.task]
         facts += [self.config["tied"]] if self.config.get("tied") else []  # names that stand for stored tensors
+        facts += [self.changes] if self.changes else []
         return hashlib.sha256(json.dumps([parts, facts], sort_keys=True).encode()).hexdigest()
 
     def _untied(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -164,7 +166,28 @@ class ModelFolder:
         settings = self._settings("encoder", entry)
         with self._in_words("encoder"):
             encoder: nn.Module = entry.load()(settings)
+        for method in self.change_parts(registry or registry_module.default()):
+            with self._in_words(f"encoder changed by {method.name}"):
+                encoder = changed(method, encoder)
         return encoder
+
+    @property
+    def changes(self) -> list[Mapping[str, Any]]:
+        """What methods of fine-tuning made of the encoder; see :mod:`repcore.checkpoints.encoder_changes`."""
+        return list(self.config.get("changes", []))
+
+    def change_parts(self, registry: Registry) -> list[ResolvedPart]:
+        """The methods that changed the encoder, with their settings.
+
+        Raises:
+            PluginError: the plugin of one is missing.
+        """
+        found = []
+        for record in self.changes:
+            entry = self._registered("objective", str(record["name"]), "changes", registry)
+            values = {key: value for key, value in record.items() if key != "name"}
+            found.append(ResolvedPart(entry, build_config(entry.load("config"), values, prefix="changes")))
+        return found
 
     @contextmanager
     def _in_words(self, part: str) -> Iterator[None]:
@@ -285,11 +308,13 @@ class ModelFolder:
             ) from error
 
     def _entry(self, kind: str, registry: Registry) -> Entry[Any]:
-        name = str(self.config[kind]["name"])
+        return self._registered(kind, str(self.config[kind]["name"]), kind, registry)
+
+    def _registered(self, kind: str, name: str, place: str, registry: Registry) -> Entry[Any]:
         try:
             return registry.get(kind, name)
         except RegistryError as error:
-            plugin = self.config.get("plugins", {}).get(kind, {})
+            plugin = self.config.get("plugins", {}).get(place, {})
             label = " ".join(str(plugin[key]) for key in ("distribution", "version") if plugin.get(key))
             domain = name.partition("/")[0]
             raise PluginError(
@@ -314,6 +339,7 @@ def save_model(
     branch: str = "default",
     task: TaskPart | None = None,
     registry: Registry | None = None,
+    changes: Sequence[Mapping[str, Any]] = (),
 ) -> Path:
     """Write a model folder; what was there before stays until the new one is complete.
 
@@ -328,6 +354,7 @@ def save_model(
         branch: which network of the run this is.
         task: of a fine-tuned model.
         registry: where owners and versions are looked up; the installed plugins when None.
+        changes: what methods made of the encoder, see :mod:`repcore.checkpoints.encoder_changes`.
 
     Returns:
         the folder.
@@ -347,6 +374,8 @@ def save_model(
             *([] if task is None else [("task", task.name)]),
         )
     }
+    if changes:
+        plugins["changes"] = _owner(known, "objective", str(changes[-1]["name"]))
     weights, tied = _canonical_tensors(encoder)
     stored = {**weights, **_task_tensors(weights, task)}
     dim = int(getattr(encoder, "dim", 0))
@@ -360,6 +389,7 @@ def save_model(
         "repcore": core_version(),
         "plugins": plugins,
         **({} if task is None else {"task": task.record()}),
+        **({"changes": [dict(one) for one in changes]} if changes else {}),
         "card": dict(card),
         "origin": dict(extra),
     }

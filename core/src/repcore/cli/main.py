@@ -41,6 +41,10 @@ COMMANDS = {
     "probe": ("repcore.cli.probe:probe_command", "What frozen features know, beside honest baselines."),
     "fit": ("repcore.cli.estimators:fit_command", "Fit an estimator (anomaly scores, dictionaries, ...) on features."),
     "apply": ("repcore.cli.estimators:apply_command", "A fitted estimator's results for every row of a data set."),
+    "compat": (
+        "repcore.cli.compat:compat_command",
+        "Do vectors of a new version of a model find what an old one stored?",
+    ),
     "import": (
         "repcore.cli.importing:import_command",
         "Published weights into a model folder, every key accounted for.",

@@ -341,6 +341,7 @@ class Model:
             card=self.folder.card,
             extra=self.folder.config.get("origin", {}),
             registry=self.registry,
+            changes=self.folder.changes,
         )
 
     def __reduce__(self) -> tuple[Any, ...]:

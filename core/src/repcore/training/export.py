@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -69,11 +69,13 @@ def export_model(
     validation: Mapping[str, float],
     steps: int,
     task: TaskPart | None = None,
+    changes: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Write ``model/`` from the objective's exported encoder.
 
     Args:
         task: of a fine-tuned model.
+        changes: what methods made of the encoder.
 
     Raises:
         ConfigError: the objective exports something that is not an encoder.
@@ -105,5 +107,6 @@ def export_model(
             "teachers": teachers(parts.objective),
         },
         task=task,
+        changes=changes,
         extra={"run": resolved.plain(), "environment": folder.read_json("environment.json") or {}},
     )

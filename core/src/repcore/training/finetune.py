@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from repcore.checkpoints.encoder_changes import changed, changes_encoder, with_change
 from repcore.config import DataConfig, OptimiserConfig, ScheduleConfig, TrainerConfig
 from repcore.config.resolve import ResolvedPart, ResolvedRun
 from repcore.data.batching import LabelledDraws
@@ -35,7 +36,7 @@ from repcore.training.checkpointing import has_checkpoint, newest_sound
 from repcore.training.finetune_config import FinetuneConfig
 from repcore.training.head_start import start_head
 from repcore.training.listeners import validation_losses
-from repcore.training.methods import WithMethod, class_numbers, method_views
+from repcore.training.methods import MethodStart, WithMethod, class_numbers, method_views
 from repcore.training.plan import stream_order, total_steps
 from repcore.training.run import RunResult, execute
 from repcore.training.run_folder import RunFolder
@@ -243,6 +244,8 @@ def _assemble(
     if is_dense and start != "model":
         encoder = calibrated(encoder, model, rows, settings.target).train()
     torch.manual_seed(mix(seed, "finetune-head"))
+    if settings.method is not None and changes_encoder(settings.method.entry):
+        encoder = changed(settings.method, encoder).train()
     task: nn.Module = build(settings.task, encoder, settings.target)
     _fit_targets(task, settings.target, rows, split.train)
     sections = dict(settings.sections)
@@ -256,6 +259,9 @@ def _assemble(
     if is_dense:  # large samples, whose slow preparation is done once
         reader = prepared(reader, model.preprocessor)
     objective = _objective(settings, task, encoder, config).train()  # a loaded encoder is in eval mode
+    begin = getattr(getattr(objective, "method", None), "begin", None)
+    if begin is not None:
+        begin(MethodStart(model.preprocessor, model.folder))
     entry = model.registry.preprocessor(model.folder.preprocessor_name)
     in_parts = is_dense and config.draw == "parts" and entry.spec.labelled_item
     views: Any = LabelledDraws(entry.load("labelled_item"), model.preprocessor) if in_parts else None
@@ -266,6 +272,14 @@ def _assemble(
     return RunParts(
         resolved, reader, model.preprocessor, split.train, split.validation, views, encoder, objective, begun, labels
     )
+
+
+def changes_after(model: Model, settings: FinetuneSettings) -> list[Mapping[str, Any]]:
+    """What methods made of the encoder, this fine-tuning's included."""
+    method = settings.method
+    if method is None or not changes_encoder(method.entry):
+        return model.folder.changes
+    return with_change(model.folder.changes, method)
 
 
 def _objective(settings: FinetuneSettings, task: nn.Module, encoder: nn.Module, config: FinetuneConfig) -> Supervised:

@@ -44,11 +44,13 @@ from repcore.training.finetune import (
     OneTarget,
     TrainedTask,
     calibration_apart,
+    changes_after,
     train_task,
     with_validation,
 )
 from repcore.training.finetune_dense import calibrated_elements, completed, test_elements
 from repcore.training.label_pictures import pictures_of
+from repcore.training.methods import completed_method
 from repcore.training.run_folder import RunFolder
 
 MODEL, RANDOM, PLAIN = "model", "random", "plain"
@@ -155,7 +157,11 @@ def run_plan(
         DataError: a part of the split has no labelled row. RunError: interrupted; given again it goes on.
     """
     outcome = FinetuneOutcome(folder.path)
-    runner = _Runner(model, completed(model, settings, rows), rows, folder, reporter, device)
+    settings = completed(model, settings, rows)
+    if settings.method is not None:
+        method = completed_method(settings.method, settings.target, model.folder)
+        settings = dataclasses.replace(settings, method=method)
+    runner = _Runner(model, settings, rows, folder, reporter, device)
     for part in plan_parts(plan, request):
         where = part.name or "the model that is kept"
         words = f"from {'random' if part.start == RANDOM else 'pre-trained'} weights"
@@ -266,7 +272,8 @@ class _Runner:
             members=[one.task for one in trained[1:]],
         )
         first = trained[0]
-        export_model(self.model.registry, first.parts, own, first.run.validation, first.run.steps, part)
+        changes = changes_after(self.model, self.settings)
+        export_model(self.model.registry, first.parts, own, first.run.validation, first.run.steps, part, changes)
 
     def _test(self, predictor: Predictor, test: np.ndarray, own: RunFolder, *, drawn: bool) -> Scores:
         if not len(test):

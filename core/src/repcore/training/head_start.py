@@ -69,6 +69,8 @@ def start_head(
     name = last_layer(task)
     if name is None or target.level != "item":
         return False
+    if not cast(nn.Linear, task.get_submodule(name)).weight.requires_grad:  # a method holds it fixed
+        return False
     if len(train) > MOST_ROWS:
         train = np.sort(generator(seed, "head-start").choice(train, MOST_ROWS, replace=False))
     labels = torch.from_numpy(rows.labels(target)[train]).float()

@@ -18,8 +18,10 @@ from repcore_generic.registration import (
     mlcd,
     pairs,
     rank_metrics,
+    sherl,
     shrinkmatch,
     sparse_codes,
+    stationary,
     token_alignment,
 )
 
@@ -41,7 +43,9 @@ plugin = Registration(
         core_tuning,
         hydra,
         metrix,
+        sherl,
         shrinkmatch,
+        stationary,
         class_gaussians,
         gaussian_anomaly,
         label_shift,
