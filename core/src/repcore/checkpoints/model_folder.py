@@ -248,7 +248,7 @@ class ModelFolder:
         if self.task is None:
             raise CheckpointError(
                 f"{self.folder} has no task, so it gives vectors and no predictions",
-                hint=f"repcore {self.encoder_name.partition('/')[0]} finetune {shlex.quote(str(self.folder))} --data ...",
+                hint=f"repcore {self.encoder_name.partition('/')[0]} finetune {shlex.quote(str(self.folder))}",
             )
         tasks = [self._task(known, encoder, self.stored(WEIGHTS), WEIGHTS)]
         for number in range(1, int(self.task.get("facts", {}).get("members", 0)) + 1):
