@@ -111,15 +111,24 @@ def shared_memory_is_full(error: OSError) -> bool:
     return facts.f_bavail * facts.f_frsize < 2**20
 
 
-def make_warnings_printable() -> None:
-    """What other libraries warn about may quote files, too."""
+def make_warnings_printable(*, tracebacks: bool = False) -> None:
+    """Warnings of this and of other libraries: names of files made harmless, and of an error its words only.
+
+    Args:
+        tracebacks: show where the errors arose, too.
+    """
 
     def shown(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> str:
         return printable(f"{category.__name__}: {message}") + "\n"
 
     class Formatter(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:
-            return printable(super().format(record))
+            error = record.exc_info[1] if record.exc_info else None
+            if error is None or tracebacks:
+                return printable(super().format(record))
+            from repcore.data.guard import error_in_words  # whoever logs an error has paid for this import
+
+            return printable(f"{record.getMessage()}: {error_in_words(error)}")
 
     warnings.formatwarning = shown
     if logging.lastResort is not None:

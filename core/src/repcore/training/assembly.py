@@ -282,7 +282,7 @@ def _announce_data(resolved: ResolvedRun, reader: DatasetReader, reporter: Repor
         words += f" from {path}"
     reporter.info(words)
     report_account(reader, reporter)
-    if spec.embedded:
+    if spec.embedded and not path:
         reporter.info(
             f"{resolved.dataset.name} comes with the package: good for a first look; it proves nothing about your data"
         )

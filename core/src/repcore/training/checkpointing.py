@@ -124,7 +124,7 @@ def numbers_of(
     and the moments of the optimiser, whose damage shows up in the parameters only later."""
     yield "parameters", module.named_parameters()
     yield "buffers", module.named_buffers()
-    names = {parameter: name for name, parameter in module.named_parameters()}
+    names: dict[torch.Tensor, str] = {parameter: name for name, parameter in module.named_parameters()}
     yield (
         "moments of the optimiser",
         (
