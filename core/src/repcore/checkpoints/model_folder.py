@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -270,7 +271,7 @@ class ModelFolder:
         if self.task is None:
             raise CheckpointError(
                 f"{self.folder} has no task, so it gives vectors and no predictions",
-                hint=f"repcore {self.encoder_name.partition('/')[0]} finetune {self.folder} --data ... --label ...",
+                hint=f"repcore {self.encoder_name.partition('/')[0]} finetune {shlex.quote(str(self.folder))}",
             )
         tasks = [self._task(known, encoder, self.stored(WEIGHTS), WEIGHTS)]
         for number in range(1, int(self.task.get("facts", {}).get("members", 0)) + 1):

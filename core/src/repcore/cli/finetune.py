@@ -105,7 +105,7 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
     if opened.domain != domain:
         raise ConfigError(
             f"{request['model']} is a model of {opened.domain}, not of {domain}",
-            hint=f"repcore {opened.domain} finetune {request['model']}",
+            hint=shlex.join(["repcore", opened.domain, "finetune", str(request["model"])]),
         )
     dataset, reader = _open(opened, request)
     level = None if request["label"] else "item" if any(one.level == "item" for one in reader.targets) else None
@@ -190,4 +190,4 @@ def _show(outcome: FinetuneOutcome, record: dict[str, Any], target: TargetSpec, 
     name = "out-of-fold" if (outcome.folder / "predictions" / "out-of-fold.parquet").is_file() else "test"
     say(f"predictions: {outcome.folder / 'predictions' / f'{name}.parquet'}")
     say(f"model: {outcome.folder / 'model'}")
-    say(f"next: repcore predict {outcome.folder} DATA -o predictions.csv")
+    say(f"next: repcore predict {shlex.quote(str(outcome.folder))} DATA -o predictions.csv")

@@ -209,7 +209,7 @@ def _resume(
     if resolved.domain != domain or (recipe and registry.default().recipe(recipe, domain).full_name != resolved.recipe):
         raise ConfigError(
             f"{folder.path} is a run of {resolved.recipe}, not of {domain}/{recipe or '...'}",
-            hint=f"repcore {resolved.domain} train --resume {word}",
+            hint=shlex.join(["repcore", resolved.domain, "train", "--resume", word]),
         )
     _prepare_torch(resolved, device, reporter)
     from repcore.training.assembly import assemble
