@@ -18,6 +18,7 @@ from repcore import stopping
 from repcore.cli.console import complain, say
 from repcore.errors import errors_behind
 from repcore.launching import is_first_process
+from repcore.memory import is_out_of_memory
 from repcore.plugins import BUILT_IN
 from repcore.registry import default
 from repcore.untrusted import printable
@@ -94,7 +95,7 @@ def machine_problem(raised: BaseException | None) -> str:
             )
         if isinstance(error, OSError) and error.errno in SYSTEM_HINTS:
             return f"{error.strerror}: {error.filename or text}\n  try:   {SYSTEM_HINTS[error.errno]}"
-        if isinstance(error, MemoryError) or "out of memory" in text:
+        if is_out_of_memory(error):
             return f"out of memory: {text or 'no figure given'}\n  try:   a smaller data.batch_size or --batch-size"
     return ""
 

@@ -23,7 +23,7 @@ from repcore.data.batching import LabelledDraws
 from repcore.data.preparation import prepared
 from repcore.data.seeds import generator, mix
 from repcore.embedding.model import Model
-from repcore.errors import ConfigError, DataError
+from repcore.errors import ConfigError, DataError, RunError
 from repcore.evaluation.dense_probing import calibrated
 from repcore.evaluation.probing import LabelledOnly, LabelledRows
 from repcore.interfaces import DatasetReader, ProbeSplit, Sample, Task
@@ -387,6 +387,11 @@ def _resolved(model: Model, settings: FinetuneSettings, sections: Mapping[str, A
 
 
 def _load_best(parts: RunParts, folder: RunFolder) -> None:
+    if not folder.best_checkpoint.is_file():
+        raise RunError(
+            f"{folder.path} has no best weights: no validation loss was a finite number",
+            hint="a lower optimiser.lr, or look at its metrics.jsonl and rejected.jsonl",
+        )
     saved = torch.load(folder.best_checkpoint, map_location="cpu", weights_only=True)
     prefix = "objective."
     state = {key.removeprefix(prefix): value for key, value in saved["state_dict"].items() if key.startswith(prefix)}
