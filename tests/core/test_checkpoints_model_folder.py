@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from repcore.checkpoints.model_folder import read_model, save_model
+from repcore.checkpoints.model_folder import read_model
+from repcore.checkpoints.saving import save_model
 from repcore.errors import CheckpointError, PluginError
 from repcore.hooks import API_VERSION
 from repcore.plugins import PluginRecord

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from repcore.checkpoints.model_folder import save_model
+from repcore.checkpoints.saving import save_model
 from repcore.checkpoints.task_part import TaskPart
 from repcore.data.seeds import generator
 from repcore.diagnostics.metrics import diagnose
