@@ -3,7 +3,8 @@
     weights.safetensors    encoder tensors under canonical names, contiguous; those of a task under ``task.``
     config.json            encoder {name, ...settings}, preprocessor {name, ...settings}, task, tied names, versions,
                            origin
-    preprocessing.json     state of the preprocessor and SHA-256 of its files, which lie beside it
+    preprocessing.json     state of the preprocessor and SHA-256 of its files, which lie beside it; of containers (npz,
+                           zip, gz) also of their content, which is what the model's identity holds
     README.md              model card
     members/               further networks of an ensemble
 
@@ -126,7 +127,9 @@ class ModelFolder:
     def identity(self) -> str:
         """Hash of the content: tensors, what prepares their input, and the facts of a task."""
         parts = [content_sha256(self.stored(name)) for name in self.weight_files()]
-        facts = [self.config["encoder"], self.config["preprocessor"], self.preprocessing, self.task]
+        prepared = dict(self.preprocessing)
+        prepared["files"] = {**prepared.get("files", {}), **prepared.pop("content", {})}
+        facts = [self.config["encoder"], self.config["preprocessor"], prepared, self.task]
         facts += [self.config["tied"]] if self.config.get("tied") else []  # names that stand for stored tensors
         return hashlib.sha256(json.dumps([parts, facts], sort_keys=True).encode()).hexdigest()
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from repcore import registry as registry_module
-from repcore.checkpoints.content import content_sha256, write_tensors
+from repcore.checkpoints.content import content_of_file, content_sha256, write_tensors
 from repcore.checkpoints.model_card import model_card
 from repcore.checkpoints.model_folder import CARD, CONFIG, FORMAT, MEMBERS, OWN_FILES, PREPROCESSING, WEIGHTS
 from repcore.checkpoints.reading import file_sha256
@@ -42,19 +43,14 @@ def save_model(
     """Write a model folder; what was there before stays until the new one is complete.
 
     Args:
-        folder: new, or an earlier model folder, which is replaced.
-        encoder: its ``state_dict`` is saved.
-        encoder_name / preprocessor_name: registered full names.
-        encoder_config / preprocessor_config: their config dataclasses.
-        preprocessor: its ``save(folder)`` writes the files beside.
+        folder: new, or an earlier model folder, which is replaced; returned.
+        encoder / preprocessor: one's ``state_dict`` is saved, the other's ``save(folder)`` writes files beside it; with
+            their registered full names and config dataclasses.
         card: facts for the model card.
         extra: origin (run settings, environment, import report), kept under ``origin`` in config.json.
         branch: which network of the run this is.
         task: of a fine-tuned model.
         registry: where owners and versions are looked up; the installed plugins when None.
-
-    Returns:
-        the folder.
 
     Raises:
         CheckpointError: the folder exists and is something else, or the preprocessor writes one of our files.
@@ -62,52 +58,64 @@ def save_model(
     folder = Path(folder)
     if folder.exists() and not (folder.is_dir() and ((folder / CONFIG).is_file() or not any(folder.iterdir()))):
         raise CheckpointError(f"{folder} exists and is not a model folder", hint="name a new folder")
-    known = registry or registry_module.default()
-    plugins = {
-        kind: _owner(known, kind, name)
-        for kind, name in (
-            ("encoder", encoder_name),
-            ("preprocessor", preprocessor_name),
-            *([] if task is None else [("task", task.name)]),
-        )
-    }
-    weights, tied = _canonical_tensors(encoder)
-    stored = {**weights, **_task_tensors(weights, task)}
-    dim = int(getattr(encoder, "dim", 0))
-    config = {
+    parts = {"encoder": (encoder_name, encoder_config), "preprocessor": (preprocessor_name, preprocessor_config)}
+    config = _config_of(parts, task, registry or registry_module.default())
+    weights, tied = canonical_tensors(encoder)
+    config |= {"dim": int(getattr(encoder, "dim", 0)), "branch": branch, "tied": tied}
+    with _written_whole(folder) as partial:
+        _write_preprocessor(partial, preprocessor)
+        content = _write_networks(partial, weights, task, encoder_name)
+        _write_json(partial / CONFIG, {**config, "card": dict(card), "origin": dict(extra), "content": content})
+        _write_card(partial, config, card, sum(tensor.numel() for tensor in weights.values()))
+    return folder
+
+
+def _config_of(parts: Mapping[str, tuple[str, Any]], task: TaskPart | None, known: Registry) -> dict[str, Any]:
+    """What the model is made of: names, settings, and the distributions that they come from."""
+    names = {kind: name for kind, (name, _) in parts.items()} | ({} if task is None else {"task": task.name})
+    return {
         "format": FORMAT,
-        "encoder": {"name": encoder_name, **to_plain(encoder_config)},
-        "preprocessor": {"name": preprocessor_name, **to_plain(preprocessor_config)},
-        "dim": dim,
-        "branch": branch,
-        "tied": tied,
-        "repcore": core_version(),
-        "plugins": plugins,
+        **{kind: {"name": name, **to_plain(settings)} for kind, (name, settings) in parts.items()},
         **({} if task is None else {"task": task.record()}),
-        "card": dict(card),
-        "origin": dict(extra),
+        "repcore": core_version(),
+        "plugins": {kind: _owner(known, kind, name) for kind, name in names.items()},
     }
-    requirements = [f"repcore {core_version()}"]
-    requirements += sorted({f"{one['distribution']} {one['version']}" for one in plugins.values() if one})
+
+
+@contextmanager
+def _written_whole(folder: Path) -> Iterator[Path]:
+    """A new folder that takes the place of ``folder`` once all is in it, and is gone if something fails."""
     partial = folder.parent / f".{folder.name}.partial-{os.getpid()}"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        _write_preprocessor(partial, preprocessor)
-        content = {WEIGHTS: _save(partial / WEIGHTS, stored, encoder_name)}
-        for number, member in enumerate(() if task is None else task.members, start=1):
-            (partial / MEMBERS).mkdir(exist_ok=True)
-            own = _canonical_tensors(member.encoder)[0]  # type: ignore[arg-type]
-            name = f"{MEMBERS}/{number}.safetensors"
-            content[name] = _save(partial / name, {**own, **_prefixed(member)}, encoder_name)
-        _write_json(partial / CONFIG, {**config, "content": content})
-        parameters = sum(tensor.numel() for tensor in weights.values())
-        text = model_card(encoder_name, card=card, dim=dim, parameters=parameters, requirements=requirements)
-        (partial / CARD).write_text(text, encoding="utf-8", errors="backslashreplace")
+        yield partial
         _replace_folder(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return folder
+
+
+def _write_networks(
+    folder: Path, weights: Mapping[str, Tensor], task: TaskPart | None, encoder_name: str
+) -> dict[str, str]:
+    """The model's own weights file and those of an ensemble's members; hash of each content by name."""
+    stored = {**weights, **_task_tensors(weights, task)}
+    content = {WEIGHTS: _save(folder / WEIGHTS, stored, encoder_name)}
+    for number, member in enumerate(() if task is None else task.members, start=1):
+        (folder / MEMBERS).mkdir(exist_ok=True)
+        own = canonical_tensors(member.encoder)[0]  # type: ignore[arg-type]
+        name = f"{MEMBERS}/{number}.safetensors"
+        content[name] = _save(folder / name, {**own, **_prefixed(member)}, encoder_name)
+    return content
+
+
+def _write_card(folder: Path, config: Mapping[str, Any], card: Mapping[str, Any], parameters: int) -> None:
+    owners = sorted({f"{one['distribution']} {one['version']}" for one in config["plugins"].values() if one})
+    text = model_card(
+        config["encoder"]["name"], card=card, dim=config["dim"], parameters=parameters,
+        requirements=[f"repcore {core_version()}", *owners],
+    )  # fmt: skip
+    (folder / CARD).write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _save(path: Path, tensors: dict[str, Tensor], encoder_name: str) -> str:
@@ -117,12 +125,16 @@ def _save(path: Path, tensors: dict[str, Tensor], encoder_name: str) -> str:
     return content_sha256(tensors)
 
 
-def _canonical_tensors(module: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Contiguous copies under the first name of each tensor, and the further names of tied ones."""
+def canonical_tensors(module: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Contiguous copies under the name of each tensor, and the further names of tied ones.
+
+    Of several names of one tensor it is stored under the one that sorts first, in whatever order a network was put
+    together: the same network is the same model.
+    """
     weights: dict[str, Tensor] = {}
     tied: dict[str, str] = {}
     first: dict[tuple[Any, ...], str] = {}
-    for name, value in module.state_dict().items():
+    for name, value in sorted(module.state_dict().items(), key=lambda item: item[0]):
         if not isinstance(value, Tensor):
             raise PluginError(f"state of {type(module).__name__} holds {name}, which is not a tensor")
         place = (value.data_ptr(), value.shape, value.stride(), value.dtype)
@@ -157,7 +169,10 @@ def _write_preprocessor(folder: Path, preprocessor: Any) -> None:
             f"{type(preprocessor).__name__}.save wrote {', '.join(taken)}, which belongs to the model folder"
         )
     digests = {name: file_sha256(path) for name, path in zip(names, files, strict=True)}
-    _write_json(folder / PREPROCESSING, {"format": FORMAT, "state": state, "files": digests})
+    content = {name: content_of_file(path) for name, path in zip(names, files, strict=True)}
+    containers = {name: digest for name, digest in content.items() if digest != digests[name]}
+    record = {"format": FORMAT, "state": state, "files": digests, **({"content": containers} if containers else {})}
+    _write_json(folder / PREPROCESSING, record)
 
 
 def _replace_folder(new: Path, folder: Path) -> None:
