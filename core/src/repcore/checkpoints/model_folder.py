@@ -223,7 +223,7 @@ class ModelFolder:
         width = getattr(encoder, "dim", None)
         if isinstance(width, int) and self.config.get("dim") not in (None, 0, width):
             raise CheckpointError(
-                f"{self.folder / CONFIG} says dim {self.config['dim']!r}, but its encoder gives vectors of {width}",
+                f"{self.folder / CONFIG} says dim {self.config['dim']!r}, but its encoder gives embeddings of {width}",
                 hint="one of the two was changed by hand; restore the folder",
             )
         encoder.load_state_dict(state)
@@ -244,7 +244,7 @@ class ModelFolder:
         known = registry or registry_module.default()
         if self.task is None:
             raise CheckpointError(
-                f"{self.folder} has no task, so it gives vectors and no predictions",
+                f"{self.folder} has no task, so it gives embeddings and no predictions",
                 hint=f"repcore {self.encoder_name.partition('/')[0]} finetune {self.folder} --data ... --label ...",
             )
         tasks = [self._task(known, encoder, self.stored(WEIGHTS), WEIGHTS)]

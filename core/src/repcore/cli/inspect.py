@@ -195,7 +195,7 @@ def _next_step(data: str, part: ResolvedPart, recipes: list[str], given: Mapping
             if not found.usable:
                 return "the reasons above: no row can be used as it is; --read NAME=VALUE changes how rows are read"
             rows = "1 usable row is" if found.usable == 1 else f"{found.usable} usable rows are"
-            embed = f"; to embed it: repcore embed MODEL {shlex.quote(data)} -o vectors.parquet"
+            embed = f"; to embed it: repcore embed MODEL {shlex.quote(data)} -o embeddings.parquet"
             return f"more data ({rows} too few to train on){embed}"
     domain, _, recipe = recipes[0].rpartition("/")
     others = f" (or {', '.join(one.rpartition('/')[2] for one in recipes[1:4])})" if recipes[1:] else ""
