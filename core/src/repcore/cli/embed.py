@@ -11,9 +11,9 @@ from repcore import registry, stopping
 from repcore.cli.console import ConsoleReporter, say, show_json
 from repcore.cli.options import (
     WINDOW_GRACE,
-    device_option,
+    ending_options,
     inference_options,
-    json_option,
+    output_option,
     reader_options,
     reading_options,
     work_options,
@@ -33,15 +33,7 @@ ELEMENTS = ("point", "voxel", "token", "frame", "node", "edge")
 
 
 @click.command("embed")
-@click.argument("model", type=click.Path(path_type=Path))
-@click.argument("data")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="FILE.parquet or FILE.npz; with --level of elements a FOLDER.",
-)
+@output_option("FILE.parquet or FILE.npz; with --level of elements a FOLDER.")
 @reading_options
 @click.option("--pseudonymise", metavar="KEYFILE", help="Pseudonyms for ids; KEYFILE says whose they are.")
 @click.option("--pool", help="Pooling by name; the encoder's own by default.")
@@ -59,10 +51,7 @@ ELEMENTS = ("point", "voxel", "token", "frame", "node", "edge")
 @work_options
 @click.option("--normalise", is_flag=True, help="Scale every embedding to unit length.")
 @click.option("--windows", is_flag=True, help="A row for every window of a long sample, with start and end.")
-@click.option("--strict", is_flag=True, help="Exit with 1 if any row could not be embedded.")
-@click.option("--overwrite", is_flag=True, help="Replace an existing output file.")
-@device_option
-@json_option
+@ending_options("could not be embedded")
 @click.pass_context
 def embed_command(ctx: click.Context, /, **given: Any) -> None:
     """Embeddings of every row of DATA by MODEL (a model or run folder), row by row, with status and reason.

@@ -317,6 +317,5 @@ def _show(one: ProbeTable, features: FeatureSets | None, every_metric: bool, met
         say(sentence)
     if features is not None and features.failed:
         reasons = sorted(set(features.failed.values()))
-        say(
-            f"{len(features.failed)} rows have no embedding: {'; '.join(reasons[:3])}{' ...' if len(reasons) > 3 else ''}"
-        )
+        more = " ..." if len(reasons) > 3 else ""
+        say(f"{len(features.failed)} rows have no embedding: {'; '.join(reasons[:3])}{more}")
