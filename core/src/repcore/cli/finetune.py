@@ -1,4 +1,4 @@
-"""``repcore <domain> finetune``: train a model on labels, beside the same network from random weights."""
+"""``repcore <domain> finetune``: train a model on labels, beside the same network from random parameters."""
 
 from __future__ import annotations
 

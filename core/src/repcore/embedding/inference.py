@@ -249,7 +249,7 @@ def _vectors(encoder: nn.Module, batch: Batch, options: InferenceOptions, poolin
         return whole
     if not 1 <= options.dim <= whole.shape[1]:
         raise ConfigError(
-            f"--dim {options.dim} of vectors of width {whole.shape[1]}", expected=f"1 to {whole.shape[1]}"
+            f"--dim {options.dim} of embeddings of width {whole.shape[1]}", expected=f"1 to {whole.shape[1]}"
         )
     return whole[:, : options.dim]
 

@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from repcore import registry as registries
-from repcore.checkpoints.model_folder import ModelFolder, read_model, save_model
+from repcore.checkpoints.model_folder import ModelFolder, read_model
+from repcore.checkpoints.saving import save_model
 from repcore.checkpoints.task_part import target_of
 from repcore.config.resolve import resolve_part
 from repcore.config.validate import build as build_config
