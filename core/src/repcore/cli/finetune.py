@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,11 +115,16 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
     if len(targets) > 1:
         raise DataError("which label?", labels=", ".join(one.name for one in targets), hint="--label NAME")
     targets[0] = with_ignored(targets[0], request["ignore"])
-    together = bool(request.get("keep_copies_together"))
-    rows = labelled_rows(opened, reader, targets[0], request.get("group"), together=together)
     settings = finetune_settings(
         opened, targets[0], dataset, request["task"], tuple(request["overrides"]), request.get("method")
     )
+    columns = getattr(settings.method.config, "columns", ()) if settings.method else ()
+    if set(columns) - {one.name for one in reader.targets}:
+        dataset, reader = _open(opened, request, columns)
+        settings = replace(settings, dataset=dataset)
+    together = bool(request.get("keep_copies_together"))
+    further = tuple(one for one in reader.targets if one.name in columns)
+    rows = labelled_rows(opened, reader, targets[0], request.get("group"), together=together, further=further)
     plan = request_plan(opened, rows, targets[0], request)
     reporter = ConsoleReporter()
     leak = copies_across(plan, rows.copies, rows.ids)
@@ -147,7 +154,8 @@ def _storable(request: dict[str, Any]) -> dict[str, Any]:
     return {**kept, "settings": list(kept["settings"])}
 
 
-def _open(model: Model, given: dict[str, Any]) -> tuple[Any, Any]:
+def _open(model: Model, given: dict[str, Any], further: Sequence[str] = ()) -> tuple[Any, Any]:
+    """Data set and reader; ``further`` columns are wanted as labels, too."""
     from repcore.data.readers import open_data
 
     return open_data(
@@ -156,7 +164,7 @@ def _open(model: Model, given: dict[str, Any]) -> tuple[Any, Any]:
         domain=model.domain,
         reader=given["reader"],
         options=reader_options(given["id_column"], given["settings"]),
-        preferences={"labels": [given["label"]]} if given["label"] and not given.get("group") else {},
+        preferences={"labels": [given["label"], *further]} if given["label"] and not given.get("group") else {},
         preprocessor=model.folder.preprocessor_name,
     )
 

@@ -23,6 +23,7 @@ from repcore.config.resolve import ResolvedPart, ResolvedRun
 from repcore.data.batching import LabelledDraws
 from repcore.data.preparation import prepared
 from repcore.data.seeds import generator, mix
+from repcore.embedding.columns import tell
 from repcore.embedding.model import Model
 from repcore.errors import ConfigError, DataError, RunError
 from repcore.evaluation.dense_probing import calibrated
@@ -61,13 +62,14 @@ MOST_FITTED = 1_000_000
 @dataclass(frozen=True, slots=True)
 class FinetuneSettings:
     """What to train: the task part, its target, the data, the sections of the run, and the method; None = the task's
-    plain loss."""
+    plain loss. ``further`` labels are what the method reads beside the target."""
 
     task: ResolvedPart
     target: TargetSpec
     dataset: ResolvedPart
     sections: Mapping[str, Any]
     method: ResolvedPart | None = None
+    further: tuple[TargetSpec, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +257,10 @@ def _assemble(
     resolved = _resolved(model, settings, sections)
     free = np.zeros(0, np.int64) if split.unlabelled is None else split.unlabelled
     thin = fewer_labels(settings, rows, split.train, seed)
-    reader: DatasetReader = OneTarget(rows.reader, settings.target, thin, frozenset(free.tolist()))
+    reader: DatasetReader = OneTarget(
+        rows.reader, settings.target, thin, frozenset(free.tolist()), further=settings.further
+    )
+    tell(encoder, reader.targets)
     if is_dense:  # large samples, whose slow preparation is done once
         reader = prepared(reader, model.preprocessor)
     objective = _objective(settings, task, encoder, config).train()  # a loaded encoder is in eval mode
@@ -363,19 +368,26 @@ class OneTarget(LabelledOnly):
     Args:
         thin: which labels of elements stay.
         hidden: rows whose label does not count, and is not given.
+        further: other labels that are given, too.
     """
 
     def __init__(
-        self, reader: DatasetReader, target: TargetSpec, thin: Thinning | None = None, hidden: Set[int] = frozenset()
+        self,
+        reader: DatasetReader,
+        target: TargetSpec,
+        thin: Thinning | None = None,
+        hidden: Set[int] = frozenset(),
+        further: tuple[TargetSpec, ...] = (),
     ) -> None:
-        super().__init__(reader, target)
+        super().__init__(reader, target, further)
         self._thin, self._hidden = thin, hidden
 
     def __getitem__(self, index: int) -> Sample:
         sample = super().__getitem__(index)
         target = self.targets[0]
         if index in self._hidden:
-            return dataclasses.replace(sample, targets={})
+            others = {name: value for name, value in sample.targets.items() if name != target.name}
+            return dataclasses.replace(sample, targets=others)
         if target.level == "item" or target.name not in sample.targets:
             return sample
         labels = np.asarray(sample.targets[target.name])

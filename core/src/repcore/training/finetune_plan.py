@@ -50,7 +50,7 @@ from repcore.training.finetune import (
 )
 from repcore.training.finetune_dense import calibrated_elements, completed, test_elements
 from repcore.training.label_pictures import pictures_of
-from repcore.training.methods import completed_method
+from repcore.training.methods import completed_method, further_columns
 from repcore.training.run_folder import RunFolder
 
 MODEL, RANDOM, PLAIN = "model", "random", "plain"
@@ -159,8 +159,9 @@ def run_plan(
     outcome = FinetuneOutcome(folder.path)
     settings = completed(model, settings, rows)
     if settings.method is not None:
-        method = completed_method(settings.method, settings.target, model.folder)
-        settings = dataclasses.replace(settings, method=method)
+        method = completed_method(settings.method, settings.target, model.folder, rows.reader.targets)
+        further = further_columns(method, rows.reader.targets)
+        settings = dataclasses.replace(settings, method=method, further=further)
     runner = _Runner(model, settings, rows, folder, reporter, device)
     for part in plan_parts(plan, request):
         where = part.name or "the model that is kept"
@@ -251,7 +252,9 @@ class _Runner:
         assert split.validation is not None
         target, truth = self.settings.target, self.truth[split.validation]
         plain = self._predictor(trained, {})
-        raw = plain.raw(OneTarget(self.rows.reader, target), self.options, split.validation)
+        raw = plain.raw(
+            OneTarget(self.rows.reader, target, further=self.settings.further), self.options, split.validation
+        )
         facts: dict[str, Any] = {"temperature": temperature_of(target, truth, raw)}
         answers = self._answers(self._predictor(trained, facts), calibration)
         return self._predictor(
@@ -259,7 +262,7 @@ class _Runner:
         )
 
     def _answers(self, predictor: Predictor, rows: np.ndarray) -> PredictedRows:
-        reader = OneTarget(self.rows.reader, self.settings.target)
+        reader = OneTarget(self.rows.reader, self.settings.target, further=self.settings.further)
         return join_predictions(list(predictor.windows(reader, self.options, rows)))
 
     def _export(self, trained: Sequence[TrainedTask], facts: Mapping[str, Any], own: RunFolder) -> None:

@@ -104,6 +104,10 @@ class _Inputs(nn.Module):
         super().__init__()
         self.task, self.outputs = task, width
 
+    @property
+    def encoder(self) -> nn.Module:
+        return cast(nn.Module, self.task.encoder)
+
     def forward(self, batch: object) -> Tensor:
         found: Tensor = self.task(batch)
         return found

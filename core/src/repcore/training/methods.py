@@ -84,10 +84,19 @@ def class_numbers(labels: Tensor, ignore: int | None, values: Tensor | None = No
     return torch.where(known & (numbers >= 0), numbers, MISSING)
 
 
-def completed_method(method: ResolvedPart, target: TargetSpec, model: ModelFolder) -> ResolvedPart:
-    """The method with what the label and the model say, where its settings have ``completed(target, earlier)``.
+def further_columns(method: ResolvedPart | None, targets: Sequence[TargetSpec]) -> tuple[TargetSpec, ...]:
+    """Labels that a method reads beside its own: the attribute ``columns`` of its settings."""
+    names = () if method is None else getattr(method.config, "columns", ())
+    return tuple(one for one in targets if one.name in names)
+
+
+def completed_method(
+    method: ResolvedPart, target: TargetSpec, model: ModelFolder, targets: Sequence[TargetSpec]
+) -> ResolvedPart:
+    """The method with what the data and the model say, where its settings have ``completed(target, earlier, targets)``.
 
     Args:
+        targets: all labels of the data.
         model: that is fine-tuned; ``earlier`` are the method's settings in it, None where it did not change it.
     """
     rule = getattr(method.config, "completed", None)
@@ -96,7 +105,7 @@ def completed_method(method: ResolvedPart, target: TargetSpec, model: ModelFolde
     own = [one for one in model.changes if one["name"] == method.entry.full_name]
     values = {key: value for key, value in own[-1].items() if key != "name"} if own else None
     earlier = None if values is None else build_config(method.entry.load("config"), values, prefix="changes")
-    return ResolvedPart(method.entry, rule(target, earlier))
+    return ResolvedPart(method.entry, rule(target, earlier, targets))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,16 +25,20 @@ class StationaryConfig:
         "removed", "rows of the own class in HOC: left out, or zeros in the sum as published"
     )
 
-    def completed(self, target: TargetSpec, earlier: StationaryConfig | None) -> StationaryConfig:
+    def completed(
+        self, target: TargetSpec, earlier: StationaryConfig | None, targets: Sequence[TargetSpec] = ()
+    ) -> StationaryConfig:
         """With the classes of earlier models in their slots, then those of the data that are new.
 
         Args:
             target: the label.
             earlier: settings of the model that is fine-tuned, where it is of the line.
+            targets: of the data; not looked at.
 
         Raises:
             ConfigError: the data names no classes, there are more than slots, or two earlier models differ.
         """
+        del targets
         lines = [one for one in (self.classes, earlier.classes if earlier else (), previous_classes(self)) if one]
         known = max(lines, key=len, default=())
         for line in lines:
