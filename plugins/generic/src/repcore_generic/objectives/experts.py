@@ -12,7 +12,7 @@ Symbols: B items, R items with a partner.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from repcore.errors import ConfigError
 from repcore.evaluation.tasks.item import ClassificationTask, ItemTask
 from repcore.interfaces import Batch, Draws, Features, LossTerms, Progress, Task
+from repcore.specs import TargetSpec
 from repcore_generic.configs.experts import ExpertsConfig
 from repcore_generic.encoders.experts import WithExperts
 from repcore_generic.objectives.experts_loss import (
@@ -50,6 +51,13 @@ class DomainExperts(nn.Module):
     Raises:
         ConfigError: the encoder has no experts, or the task is another one.
     """
+
+    @staticmethod
+    def completed(
+        config: ExpertsConfig, target: TargetSpec, earlier: ExpertsConfig | None, targets: Sequence[TargetSpec]
+    ) -> ExpertsConfig:
+        """Experts for the domains of the model and of the data; see :meth:`ExpertsConfig.completed`."""
+        return config.completed(target, earlier, targets)
 
     def __init__(self, config: ExpertsConfig, encoder: nn.Module, task: nn.Module) -> None:
         super().__init__()
