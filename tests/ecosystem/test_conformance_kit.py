@@ -28,7 +28,11 @@ from repcore.testing.plan import KINDS, DueCheck
 from repcore.testing.pytest_plugin import parametrize_checks
 from repcore.testing.report import CheckResult
 from tests.conftest import MakeDistribution
-from tests.ecosystem import planted_after_training, planted_elements  # noqa: F401  their plants add themselves
+from tests.ecosystem import (  # their plants add themselves
+    planted_after_training,  # noqa: F401
+    planted_by_an_attacker,  # noqa: F401
+    planted_elements,  # noqa: F401
+)
 from tests.ecosystem.planted_bugs import PLANTED, Plant
 from tests.ecosystem.planted_by_strangers import TWENTY
 

@@ -1,0 +1,152 @@
+"""Faults that an attacker planted and the kit once let pass: check id -> what damages the toy of ragged pairs.
+
+Each is what somebody could write in good faith, and each leaves every other check green.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from repcore.evaluation.metrics import multilabel_scores
+from repcore.interfaces import Item, ProbeSplit, Sample
+from tests.ecosystem.planted_bugs import changed_spec, plant, wrap
+from tests.toys.toy_pairs import code, extras
+
+# -------------------------------------------------------------------------------------------------- probes
+
+
+def labelled(rows: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Those rows of a part that have a label."""
+    return rows[~np.isnan(y[rows]).reshape(len(rows), -1).all(1)]
+
+
+@plant("probe-answers-row-by-row")
+def standardises_the_test_part_by_itself(patch: pytest.MonkeyPatch) -> None:
+    def score(f: Any, self: Any, x: Any, y: Any, target: Any, split: ProbeSplit, seed: int) -> Any:
+        own = labelled(split.test, y)
+        shown = x.copy()
+        shown[split.test] = (x[split.test] - x[own].mean(0)) / x[own].std(0)
+        return f(self, shown, y, target, split, seed)
+
+    wrap(patch, extras.Centroid, "score", score)
+
+
+@plant("probe-answers-row-by-row")
+def centres_all_rows_on_their_median(patch: pytest.MonkeyPatch) -> None:
+    def score(f: Any, self: Any, x: Any, y: Any, target: Any, split: ProbeSplit, seed: int) -> Any:
+        shown = x - np.median(x[np.concatenate([split.train, labelled(split.test, y)])], axis=0)
+        return f(self, np.sign(shown), y, target, split, seed)
+
+    wrap(patch, extras.Centroid, "score", score)
+
+
+@plant("probe-answers-row-by-row")
+def ranks_with_a_scale_of_all_rows(patch: pytest.MonkeyPatch) -> None:
+    """A probe that reports AUROC alone, which is no mean over rows."""
+    changed_spec(patch, "repcore_probes", target_kinds=("multilabel",))
+
+    def score(f: Any, self: Any, x: Any, y: Any, target: Any, split: ProbeSplit, seed: int) -> Any:
+        rows = np.concatenate([split.train, labelled(split.test, y)])
+        shown = np.tanh(x / x[rows].std(0))
+        weights = np.linalg.pinv(shown[split.train]) @ np.nan_to_num(y[split.train])
+        return {"auroc": multilabel_scores(y[split.test], shown[split.test] @ weights)["auroc"]}
+
+    wrap(patch, extras.Centroid, "score", score)
+
+
+# ------------------------------------------------------------------------------------------- preprocessors
+
+
+def prepared(patch: pytest.MonkeyPatch, change: Any) -> None:
+    """``change(values, sample)`` for the values of every item."""
+
+    def prepare(f: Any, self: Any, sample: Sample) -> list[Item]:
+        return [dataclasses.replace(one, values=change(one.values, sample)) for one in f(self, sample)]
+
+    wrap(patch, code.Sets, "prepare", prepare)
+
+
+@plant("prepare-reads-no-label")
+def the_label_moves_the_points(patch: pytest.MonkeyPatch) -> None:
+    prepared(patch, lambda values, one: values + np.float32(np.nan_to_num(one.targets.get("kind", 0.0))))
+
+
+@plant("prepare-reads-no-label")
+def points_in_the_order_of_their_labels(patch: pytest.MonkeyPatch) -> None:
+    """Where there are labels of points, their order tells them."""
+
+    def order(values: np.ndarray, sample: Sample) -> np.ndarray:
+        side = sample.targets.get("side")
+        return values if side is None else values[np.argsort(side, kind="stable")]
+
+    prepared(patch, order)
+
+
+@plant("prepare-reads-no-label")
+def the_group_moves_the_points(patch: pytest.MonkeyPatch) -> None:
+    prepared(patch, lambda values, one: values + np.float32(one.group is not None))
+
+
+def fitted_with(patch: pytest.MonkeyPatch, mean: Any) -> None:
+    """``mean(reader, indices)`` is what is learned."""
+
+    def fit(f: Any, self: Any, reader: Any, indices: Any) -> None:
+        f(self, reader, indices)
+        self.mean = np.asarray(mean(reader, indices), np.float32)
+
+    wrap(patch, code.Sets, "fit", fit)
+
+
+@plant("fit-sees-training-rows-only")
+def fit_opens_the_data_again(patch: pytest.MonkeyPatch) -> None:
+    def mean(reader: Any, indices: Any) -> np.ndarray:
+        again = code.Blobs(reader.config)
+        return np.mean([again[row].inputs.mean(0) for row in range(len(again))], axis=0)
+
+    fitted_with(patch, mean)
+
+
+@plant("fit-sees-training-rows-only")
+def fit_asks_the_reader_behind_the_reader(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(
+        code.Blobs, "mean", lambda self: np.mean([self[row].inputs.mean(0) for row in range(len(self))], 0),
+        raising=False,
+    )  # fmt: skip
+    fitted_with(patch, lambda reader, indices: reader.mean())
+
+
+@plant("fit-sees-training-rows-only")
+def fit_scales_by_the_costs_of_all_rows(patch: pytest.MonkeyPatch) -> None:
+    fitted_with(patch, lambda reader, indices: np.full(2, reader.costs.mean()))
+
+
+@plant("fit-sees-training-rows-only")
+def fit_by_chance_in_what_is_not_json(patch: pytest.MonkeyPatch) -> None:
+    drawn = np.random.default_rng()
+    fitted_with(patch, lambda reader, indices: drawn.normal(size=2))
+    wrap(patch, code.Sets, "save", lambda f, self, folder: (f(self, folder), {})[1])
+
+
+def baseline(patch: pytest.MonkeyPatch, change: Any) -> None:
+    original = code.moments
+    patch.setattr(code, "moments", lambda preprocessor, samples: change(original(preprocessor, samples)))
+
+
+@plant("baseline-row-by-row")
+def baseline_without_a_number(patch: pytest.MonkeyPatch) -> None:
+    baseline(patch, lambda rows: np.full_like(rows, np.nan))
+
+
+@plant("baseline-row-by-row")
+def baseline_of_zeros(patch: pytest.MonkeyPatch) -> None:
+    baseline(patch, np.zeros_like)
+
+
+@plant("baseline-row-by-row")
+def baseline_of_few_rows(patch: pytest.MonkeyPatch) -> None:
+    """Small clouds have no spread, it says; most are small."""
+    baseline(patch, lambda rows: np.where(rows[:, -1:] > 0.9, rows, np.nan))
