@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from repcore.errors import DataError
 from repcore.evaluation.metrics import multilabel_scores
 from repcore.interfaces import Item, ProbeSplit, Sample
 from tests.ecosystem.planted_bugs import changed_spec, plant, wrap
@@ -150,3 +151,57 @@ def baseline_of_zeros(patch: pytest.MonkeyPatch) -> None:
 def baseline_of_few_rows(patch: pytest.MonkeyPatch) -> None:
     """Small clouds have no spread, it says; most are small."""
     baseline(patch, lambda rows: np.where(rows[:, -1:] > 0.9, rows, np.nan))
+
+
+# -------------------------------------------------------------------------------------------------- splits
+
+
+def with_validation(patch: pytest.MonkeyPatch, chosen: Any) -> None:
+    """``chosen(inputs)`` are rows that move from train to validation."""
+    original = extras.by_content
+
+    def split(inputs: Any, seed: int) -> ProbeSplit:
+        found = original(inputs, seed)
+        held = np.intersect1d(found.train, chosen(inputs))
+        return ProbeSplit(train=np.setdiff1d(found.train, held), test=found.test, validation=held)
+
+    patch.setattr(extras, "by_content", split)
+
+
+@plant("split-groups-whole")
+def validation_holds_copies_of_training_rows(patch: pytest.MonkeyPatch) -> None:
+    with_validation(patch, lambda inputs: np.arange(0, len(inputs.ids) // 2))
+
+
+@plant("split-groups-whole")
+def validation_divides_groups(patch: pytest.MonkeyPatch) -> None:
+    wrap(
+        patch, code.Blobs, "__getitem__",
+        lambda f, self, index: dataclasses.replace(f(self, index), group=f"speaker-{index % 9}"),
+    )  # fmt: skip
+    with_validation(patch, lambda inputs: np.arange(30, 45))
+
+
+@plant("split-parts-apart")
+def a_split_that_always_refuses(patch: pytest.MonkeyPatch) -> None:
+    def split(inputs: Any, seed: int) -> ProbeSplit:
+        raise DataError("by-content needs a column 'content'")
+
+    patch.setattr(extras, "by_content", split)
+
+
+@plant("split-parts-apart")
+def a_split_into_no_fold(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(extras, "by_content", lambda inputs, seed: [])
+
+
+@plant("split-parts-apart")
+def a_split_whose_test_part_is_empty(patch: pytest.MonkeyPatch) -> None:
+    rows = np.arange(0)
+    patch.setattr(extras, "by_content", lambda inputs, seed: ProbeSplit(train=np.arange(len(inputs.ids)), test=rows))
+
+
+@plant("split-by-seed")
+def validation_by_the_moment(patch: pytest.MonkeyPatch) -> None:
+    drawn = np.random.default_rng()
+    with_validation(patch, lambda inputs: drawn.permutation(len(inputs.ids))[:20])
