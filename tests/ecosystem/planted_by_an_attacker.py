@@ -5,7 +5,10 @@ Each is what somebody could write in good faith, and each leaves every other che
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +16,7 @@ import pytest
 
 from repcore.errors import DataError
 from repcore.evaluation.metrics import multilabel_scores
-from repcore.interfaces import Item, ProbeSplit, Sample
+from repcore.interfaces import EmbeddingRows, Item, ProbeSplit, Sample
 from tests.ecosystem.planted_bugs import changed_spec, plant, wrap
 from tests.toys.toy_pairs import code, extras
 
@@ -205,3 +208,98 @@ def a_split_whose_test_part_is_empty(patch: pytest.MonkeyPatch) -> None:
 def validation_by_the_moment(patch: pytest.MonkeyPatch) -> None:
     drawn = np.random.default_rng()
     with_validation(patch, lambda inputs: drawn.permutation(len(inputs.ids))[:20])
+
+
+# ------------------------------------------------------------------------------------------------- writers
+
+
+def rows_written(patch: pytest.MonkeyPatch, change: Any) -> None:
+    """``change(rows)`` is what stands in the file of the toy, which core cannot read back."""
+    wrap(patch, extras.CsvWriter, "write", lambda f, self, rows: f(self, change(rows)))
+
+
+@plant("writer-keeps-every-value")
+def writer_of_zeros(patch: pytest.MonkeyPatch) -> None:
+    rows_written(patch, lambda rows: dataclasses.replace(rows, vectors=0.0 * rows.vectors))
+
+
+@plant("writer-keeps-every-value")
+def writer_of_reversed_vectors(patch: pytest.MonkeyPatch) -> None:
+    rows_written(patch, lambda rows: dataclasses.replace(rows, vectors=rows.vectors[:, ::-1]))
+
+
+@plant("writer-keeps-every-value")
+def vectors_of_other_rows(patch: pytest.MonkeyPatch) -> None:
+    """Sorted by the first number, while ids and reasons stay where they were."""
+
+    def sorted_rows(rows: EmbeddingRows) -> EmbeddingRows:
+        vectors, good = rows.vectors.copy(), np.isfinite(rows.vectors).all(1)
+        vectors[good] = vectors[good][np.argsort(vectors[good][:, 0])]
+        return dataclasses.replace(rows, vectors=vectors)
+
+    rows_written(patch, sorted_rows)
+
+
+@plant("writer-keeps-every-value")
+def ids_of_ten_characters(patch: pytest.MonkeyPatch) -> None:
+    rows_written(patch, lambda rows: dataclasses.replace(rows, ids=[one[:10] for one in rows.ids]))
+
+
+@plant("writer-keeps-every-value")
+def the_last_number_is_left_out(patch: pytest.MonkeyPatch) -> None:
+    rows_written(patch, lambda rows: dataclasses.replace(rows, vectors=rows.vectors[:, :-1]))
+
+
+@plant("writer-keeps-every-value")
+def binary_rows_from_the_last_to_the_first(patch: pytest.MonkeyPatch) -> None:
+    def finish(f: Any, self: Any) -> Path:
+        path: Path = f(self)
+        lines = path.read_text(encoding="utf-8").splitlines()[1:]
+        rows = list(csv.reader(lines))
+        vectors = np.array([[float(one) for one in row[3:]] for row in rows], ">f4")
+        head = "\n".join(row[0] for row in rows).encode()
+        path.write_bytes(b"\x80ids" + head + vectors[::-1].tobytes())
+        return path
+
+    wrap(patch, extras.CsvWriter, "finish", finish)
+
+
+# --------------------------------------------------------------------------------------------------- views
+
+
+def built(patch: pytest.MonkeyPatch, change: Any) -> None:
+    """``change(views, build, index)``, where ``build(generator)`` makes views of the row."""
+
+    def build(f: Any, self: Any, index: int, reader: Any, generator: Any, progress: Any) -> Mapping[str, Item]:
+        again = lambda chosen: f(self, index, reader, chosen, progress)  # noqa: E731 - one word for what follows
+        found: Mapping[str, Item] = change(again(generator), again, index)
+        return found
+
+    wrap(patch, code.Jitter, "build", build)
+
+
+@plant("views-from-the-generator")
+def the_second_view_has_a_seed_of_its_own(patch: pytest.MonkeyPatch) -> None:
+    built(patch, lambda views, again, index: {**views, "b": again(np.random.default_rng(index))["b"]})
+
+
+@plant("views-from-the-generator")
+def a_fixed_view_that_changes(patch: pytest.MonkeyPatch) -> None:
+    changed_spec(patch, "repcore_views", fixed=("b",))
+
+
+@plant("views-distinct")
+def copies_in_all_rows_but_one(patch: pytest.MonkeyPatch) -> None:
+    built(patch, lambda views, again, index: views if index % 8 == 1 else {"a": views["a"], "b": views["a"]})
+
+
+@plant("views-read-no-label")
+def views_of_a_class_are_alike(patch: pytest.MonkeyPatch) -> None:
+    """Views are moved by the label: contrast is easy then."""
+
+    def build(f: Any, self: Any, index: int, reader: Any, *rest: Any) -> Mapping[str, Item]:
+        shift = np.float32(np.nan_to_num(reader[index].targets.get("kind", 0.0)))
+        views = f(self, index, reader, *rest)
+        return {name: dataclasses.replace(one, values=one.values + shift) for name, one in views.items()}
+
+    wrap(patch, code.Jitter, "build", build)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from repcore.config.plain import field_types
 from repcore.data.stream import EndlessBatches
@@ -22,7 +21,7 @@ from repcore.testing import fit_checks
 from repcore.testing.check import Check, NotJudgedError, fail
 from repcore.testing.data_checks import readable_samples
 from repcore.testing.randomness import untouched
-from repcore.testing.subjects import EncoderSubject, RecipeSubject, as_encoder
+from repcore.testing.subjects import RecipeSubject
 from repcore.testing.tensors import content_hash, difference
 from repcore.training.loaders import build_loader
 from repcore.training.plan import stream_order
@@ -83,22 +82,13 @@ def prepare_reads_no_label(subject: RecipeSubject) -> None:
                 found = _collated(subject, changed)
             except Exception as error:
                 fail(f"sample {sample.id} {words}: {type(error).__name__}: {error}; labels are always optional")
-            where = difference(seen.inputs, found.inputs)
-            if where and difference(*(_features(subject, one) for one in (seen, found))):
+            if where := subject.encoder_sees_apart(seen, found):
                 fail(f"sample {sample.id} {words} gives the encoder another input: {where}; labels belong to targets")
 
 
 def _collated(subject: RecipeSubject, sample: Sample) -> Batch:
     preprocessor = subject.parts.preprocessor
     return preprocessor.collate(preprocessor.prepare(sample))
-
-
-@torch.no_grad()
-def _features(subject: RecipeSubject, batch: Batch) -> object:
-    """Of inputs that carry labels beside (graphs do), the encoder says whether it reads them."""
-    encoder = EncoderSubject(subject.resolved.encoder.entry, subject).build()
-    features = as_encoder(encoder).forward(batch)
-    return [features.pooled, features.tokens]
 
 
 def _other_label(value: Any) -> Any:  # of any kind and shape

@@ -13,7 +13,7 @@ from repcore.data.split_plans import SplitFunction, SplitInputs
 from repcore.embedding.inference import prepare_row
 from repcore.errors import RepcoreError
 from repcore.interfaces import ProbeSplit, Sample
-from repcore.testing.check import Check, SubjectError, fail
+from repcore.testing.check import Check, CheckFailedError, SubjectError, fail
 from repcore.testing.data_checks import readable_samples
 from repcore.testing.randomness import untouched
 from repcore.testing.subjects import RecipeSubject
@@ -93,9 +93,9 @@ class SplitSubject:
             if folds and all(len(one.train) and len(one.test) for one in folds):
                 return inputs
             refused.append("no train or no test row" if folds else "no fold")
-        fail(
-            f"split {self.name!r} cannot be tried: on the recipe's data: {refused[0]}; on the same with groups, classes "
-            f"and declared folds: {refused[1]}"
+        raise CheckFailedError(
+            f"split {self.name!r} cannot be tried: on the recipe's data: {refused[0]}; with groups, classes and "
+            f"declared folds: {refused[1]}"
         )
 
     def folds(self, seed: int) -> list[ProbeSplit]:
@@ -117,7 +117,7 @@ def parts_apart(subject: SplitSubject) -> None:
             parts = {name: np.asarray(rows, np.int64) for name, rows in _parts(fold).items()}
             for name, rows in parts.items():
                 if not rows.size and name != "validation":
-                    fail(f"split {subject.name!r}, seed {seed}: the {name} part is empty; raise a DataError that says why")
+                    fail(f"split {subject.name!r}, seed {seed}: the {name} part is empty; refuse by a DataError")
                 if rows.size and not 0 <= rows.min() <= rows.max() < count:
                     fail(f"split {subject.name!r}, seed {seed}: the {name} part names rows outside 0 to {count - 1}")
                 if len(np.unique(rows)) != rows.size:
@@ -147,7 +147,7 @@ def groups_whole(subject: SplitSubject) -> None:
             for row in range(COPIES):
                 part, other = side.get(row, ""), side.get(copies + row, "")
                 if part and other and part != other:
-                    fail(f"split {subject.name!r}, seed {seed}: {inputs.ids[row]} is in {part}, a copy of it in {other}")
+                    fail(f"split {subject.name!r}, seed {seed}: {inputs.ids[row]} is in {part}, its copy in {other}")
 
 
 def by_seed(subject: SplitSubject) -> None:
