@@ -297,6 +297,8 @@ class ViewsSpec(Spec):
             ``weak-strong`` (names ``weak`` and ``strong``), or empty (only the system's own objectives use them).
         accepts: values of ``Sample.inputs`` that the views understand, where a domain has several kinds of data; of
             several views with one role, the one that fits the run's preprocessor is taken.
+        fixed: names of views that draw nothing and are the same every time (another channel, the sample in another
+            form); all others change with the generator, which the conformance kit checks.
     """
 
     kind: ClassVar[str] = "views"
@@ -305,6 +307,7 @@ class ViewsSpec(Spec):
     names: tuple[str, ...] = ()
     role: ViewsRole = ""
     accepts: tuple[TensorSpec, ...] = ()
+    fixed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
