@@ -395,13 +395,18 @@ class OpSpec(Spec):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSpec(Spec):
-    """A supervised task for ``finetune --task NAME``; ``target(config, encoder, target_spec)``."""
+    """A supervised task for ``finetune --task NAME``; ``target(config, encoder, target_spec)``.
+
+    Args:
+        encoders: short names of the encoders of its domain that it goes with; none = any.
+    """
 
     kind: ClassVar[str] = "task"
     target: str = _target()
     config: str = _target()
     target_kind: TargetKind = "class"
     target_level: TargetLevel = "item"
+    encoders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
