@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,12 +52,19 @@ class LabelPictures:
             return
         self._left -= len(picture.html)
         if self._left >= 0:
-            self.lines.append({"id": row.id, "html": picture.html, "alt": picture.alt})
+            self.lines.append({"id": row.id, "html": picture.html, "alt": picture.alt + self._names(labellings)})
 
     def _known(self, truth: Any) -> np.ndarray:  # an array of the domain's own kind
         labels = np.asarray(truth, np.float64)
         known = np.isin(labels, self.values) & (labels != self.target.ignore)
         return np.where(known, labels, UNKNOWN).astype(np.int64)
+
+    def _names(self, labellings: Mapping[str, np.ndarray]) -> str:
+        """What the numbers in the picture are called, where they have names."""
+        shown = {number for labels in labellings.values() for number in np.unique(labels).tolist()}
+        pairs = [(value, name) for value, name in zip(self.values, self.target.names, strict=False) if value in shown]
+        named = [f"{value} {name}" for value, name in pairs if str(value) != name]
+        return f"; {', '.join(named)}" if named else ""
 
     def write(self, folder: RunFolder) -> None:
         """Into the run; nothing where nothing was drawn."""

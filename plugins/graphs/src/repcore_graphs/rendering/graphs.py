@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
+from zlib import crc32
 
 import numpy as np
 
@@ -119,11 +120,11 @@ def draw_graph(
 def _nodes(
     graph: RawGraph, places: np.ndarray, hollow: np.ndarray | None, shares: np.ndarray | None = None
 ) -> list[str]:
-    kinds = graph.node_labels[:, 0] if graph.node_labels is not None else np.zeros(graph.num_nodes, np.int64)
+    kinds = _codes(graph.node_labels[:, 0]) if graph.node_labels is not None else [0] * graph.num_nodes
     radius = 5.0 if graph.num_nodes <= 40 else 3.0
     drawn = []
     for node, (x, y) in enumerate(places):
-        paint = f'fill="{NODE_COLOURS[int(kinds[node]) % len(NODE_COLOURS)]}"'
+        paint = f'fill="{NODE_COLOURS[kinds[node] % len(NODE_COLOURS)]}"'
         if shares is not None:
             red, green, blue = (round(float(part)) for part in PALE + shares[node] * (STRONG - PALE))
             paint = f'fill="rgb({red},{green},{blue})" stroke="#666" stroke-width="0.6"'
@@ -168,8 +169,13 @@ def _undirected(edge_index: np.ndarray, importance: np.ndarray | None) -> dict[t
 def _edge_kinds(graph: RawGraph) -> Mapping[tuple[int, int], int]:
     if graph.edge_labels is None:
         return {}
-    kinds = graph.edge_labels[:, 0].tolist()
+    kinds = _codes(graph.edge_labels[:, 0])
     return {(min(u, v), max(u, v)): kinds[arc] for arc, (u, v) in enumerate(graph.edge_index.T.tolist())}
+
+
+def _codes(kinds: np.ndarray) -> list[int]:
+    """Types as numbers; a word has the same one in every graph."""
+    return [one if isinstance(one, int) else crc32(str(one).encode()) for one in kinds.tolist()]
 
 
 def _shares(values: np.ndarray) -> np.ndarray:
