@@ -4,7 +4,8 @@
     python benchmarks/random_kills.py --commands embed --kills 5 --seed 3                            writes no results
 
 One process imports everything once; every attempt is a fork of it that runs the real command line. A trial starts the
-command in an empty folder, kills it after a random part of its duration, and goes on as a user would (``--resume``
+command in an empty folder, kills it after a random part of its duration (every second trial: of what is left of it once
+there is something to go on with, for most of a small command is its start), and goes on as a user would (``--resume``
 where a checkpoint was written, else the same command again) until it ends. Its outputs must equal those of the whole
 run bit for bit: tensors of the last checkpoint with the optimiser's, the exported model, every line of metrics, rows
 of tables in order. A line or row that is missing counts as lost, one that stands twice as doubled. ``train-2`` is two
@@ -40,6 +41,7 @@ TRAIN = ["trainer.steps=12", "trainer.checkpoint_every=2", "trainer.validate_eve
 DONE = ("its model is written", "'out.parquet' exists")
 NAMES = ("train", "finetune", "embed", "predict", "prepare", "train-2")
 CPU = ["--device", "cpu"]
+CHECKPOINT, PART = "runs/r*/checkpoints/[lp]*.ckpt", "out.parquet.parts/part-*"
 FINETUNE = ["--label", "kind", "trainer.epochs=3", "trainer.checkpoint_every=2"]
 
 
@@ -50,12 +52,14 @@ class Command:
     Args:
         begin: arguments of the first attempt; ``{n}`` becomes a fresh number.
         resume: arguments that go on with run ``{run}``; empty = ``begin`` again.
+        kept: pattern of the first thing below the folder that a later command goes on with.
         outputs: name -> value of everything that must be equal.
         processes: of one attempt.
     """
 
     begin: Sequence[str]
     outputs: Callable[[Path], Mapping[str, Any]]
+    kept: str
     resume: Sequence[str] = ()
     processes: int = 1
 
@@ -72,6 +76,7 @@ class Outcome:
     doubled: int = 0
     different: list[str] = field(default_factory=list)
     whole_seconds: float = 0.0
+    kept_seconds: float = 0.0
     seconds: float = 0.0
 
 
@@ -149,19 +154,20 @@ def commands(root: Path, rows: int) -> dict[str, Command]:
     """Every command on small data; models and tables for them lie in ``root``."""
     train = ["pairs", "train", "set-net", *CPU, "--name", "r{n}", *TRAIN]
     resume = ["pairs", "train", "--resume", "{run}", *CPU]
+    table = table_outputs("out.parquet")
     read = ["pairs/blobs", "--read", f"items={rows}", *CPU]
     return {
-        "train": Command(train, run_outputs, resume),
-        "train-2": Command([*train, "trainer.strategy=ddp"], run_outputs, resume, processes=2),
+        "train": Command(train, run_outputs, CHECKPOINT, resume),
+        "train-2": Command([*train, "trainer.strategy=ddp"], run_outputs, CHECKPOINT, resume, processes=2),
         "finetune": Command(
             ["pairs", "finetune", str(root / "model"), "--data", "pairs/blobs", *FINETUNE, *CPU, "--name", "r{n}"],
-            run_outputs, ["pairs", "finetune", "--resume", "{run}", *CPU],
+            run_outputs, CHECKPOINT, ["pairs", "finetune", "--resume", "{run}", *CPU],
         ),
-        "embed": Command(["embed", str(root / "model"), *read, "-o", "out.parquet"], table_outputs("out.parquet")),
-        "predict": Command(["predict", str(root / "fine"), *read, "-o", "out.parquet"], table_outputs("out.parquet")),
+        "embed": Command(["embed", str(root / "model"), *read, "-o", "out.parquet"], table, PART),
+        "predict": Command(["predict", str(root / "fine"), *read, "-o", "out.parquet"], table, PART),
         "prepare": Command(
             ["molecules", "prepare", "selformer", "--data", str(root / "molecules.csv"), "data.workers=0"],
-            cache_outputs,
+            cache_outputs, "cache/prepared/*",
         ),
     }  # fmt: skip
 
@@ -202,8 +208,8 @@ def _be(processes: int, rank: int, port: int, words: Sequence[str], folder: Path
         os._exit(code)
 
 
-def wait(children: Sequence[int], until: float) -> list[int] | None:
-    """Exit codes; None if they still run at that time."""
+def wait(children: Sequence[int], until: float, seen: Callable[[], bool] = lambda: False) -> list[int] | None:
+    """Exit codes; None if they still run at that time, or when something is seen."""
     codes: dict[int, int] = {}
     while True:
         for child in children:
@@ -213,7 +219,7 @@ def wait(children: Sequence[int], until: float) -> list[int] | None:
                     codes[child] = os.waitstatus_to_exitcode(status)
         if len(codes) == len(children):
             return [codes[child] for child in children]
-        if time.monotonic() > until:
+        if time.monotonic() > until or (not codes and seen()):
             if codes:  # another has ended already: give the rest a moment
                 return _gathered(children, codes)
             return None
@@ -257,12 +263,23 @@ def going_on(command: Command, folder: Path, number: int) -> tuple[list[str], bo
     """What a user types next, and whether it resumes."""
     runs = sorted((folder / "runs").glob("r*")) if command.resume else []
     for run in reversed(runs):
-        if any((run / "checkpoints").glob("[lp]*.ckpt")):
+        if any(folder.glob(CHECKPOINT.replace("r*", run.name))):
             return [word.format(run=run.name, n=number) for word in command.resume], True
     return [word.format(n=number, run="") for word in command.begin], False
 
 
-def trial(command: Command, folder: Path, seconds: float, draw: random.Random, outcome: Outcome) -> Mapping[str, Any]:
+def until_killed(
+    children: Sequence[int], command: Command, folder: Path, late: bool, draw: float, outcome: Outcome
+) -> Any:
+    """Exit codes; None if it still runs at the moment of the kill."""
+    whole, kept = outcome.whole_seconds, outcome.kept_seconds
+    if not late:
+        return wait(children, time.monotonic() + draw * whole)
+    codes = wait(children, time.monotonic() + LONGEST, lambda: any(folder.glob(command.kept)))
+    return codes if codes is not None else wait(children, time.monotonic() + draw * max(0.0, whole - kept))
+
+
+def trial(command: Command, folder: Path, late: bool, draw: random.Random, outcome: Outcome) -> Mapping[str, Any]:
     """One command with one kill, until it has ended well; its outputs."""
     folder.mkdir()
     killed = False
@@ -270,9 +287,11 @@ def trial(command: Command, folder: Path, seconds: float, draw: random.Random, o
         words, resumes = going_on(command, folder, number)
         outcome.resumed += resumes
         outcome.again += bool(number and not resumes)
-        moment = time.monotonic() + (draw.random() * seconds if not killed else LONGEST)
         children = attempt(command, words, folder)
-        codes = wait(children, moment)
+        if killed:
+            codes = wait(children, time.monotonic() + LONGEST)
+        else:
+            codes = until_killed(children, command, folder, late, draw.random(), outcome)
         if codes is None:
             kill(children, draw)
             outcome.kills += 1
@@ -309,7 +328,10 @@ def measured(name: str, command: Command, kills: int, seed: int, root: Path) -> 
     whole_folder.mkdir()
     words, _ = going_on(command, whole_folder, 0)
     begun = time.monotonic()
-    codes = wait(attempt(command, words, whole_folder), begun + LONGEST)
+    children = attempt(command, words, whole_folder)
+    codes = wait(children, begun + LONGEST, lambda: any(whole_folder.glob(command.kept)))
+    outcome.kept_seconds = time.monotonic() - begun
+    codes = codes or wait(children, begun + LONGEST)
     if codes is None or any(codes):
         raise RuntimeError(f"{words} ended with {codes}: {_said(whole_folder)}")
     outcome.whole_seconds = time.monotonic() - begun
@@ -317,7 +339,8 @@ def measured(name: str, command: Command, kills: int, seed: int, root: Path) -> 
     while outcome.kills < kills and outcome.trials < 4 * kills:
         folder = root / f"{name}-{outcome.trials}"
         outcome.trials += 1
-        compare(whole, trial(command, folder, outcome.whole_seconds, draw, outcome), outcome, folder.name)
+        late = outcome.trials % 2 == 0
+        compare(whole, trial(command, folder, late, draw, outcome), outcome, folder.name)
     outcome.seconds = time.monotonic() - started
     return outcome
 
@@ -380,8 +403,9 @@ def page(known: Mapping[str, Mapping[str, Any]]) -> str:
     """The figures as Markdown."""
     lines = [
         "# Random kills", "",
-        ("SIGKILL after a random part of the command's duration, one a trial; then `--resume` where a checkpoint had "
-         "been written, else the same command again. Compared bit for bit with the undisturbed run: checkpoint with "
+        ("SIGKILL after a random part of the command's duration (every second trial: of what is left of it once there "
+         "is a checkpoint, a part or a prepared file), one a trial; then `--resume` where a checkpoint had been "
+         "written, else the same command again. Compared bit for bit with the undisturbed run: checkpoint with "
          "the optimiser's state, exported model, lines of metrics (without throughput and waiting), rows of tables, "
          "prepared files. `train-2` is two processes with torchrun's environment over gloo; one or both are killed. "
          "Made with `benchmarks/random_kills.py`."), "",

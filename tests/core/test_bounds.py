@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
+import typing
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from repcore import registry
+from repcore.cli.main import run
 from repcore.config import DataConfig, OptimiserConfig, TrainerConfig
-from repcore.config.bounds import check_bounds, range_words, violation
+from repcore.config.bounds import BOUNDS, check_bounds, range_words, violation
 from repcore.config.describe import describe
+from repcore.config.plain import field_types, nested_class
 from repcore.config.resolve import resolve_run
+from repcore.config.schema import SECTIONS
 from repcore.config.validate import build
 from repcore.errors import ConfigError
+from repcore.specs import SPEC_TYPES
+from repcore.training import assembly
+from repcore.training.finetune_config import FinetuneConfig
 from repcore.training.run import check_precision
+from tests.toys.toy_pairs import code
 
 
 def message(*overrides: str) -> str:
@@ -44,6 +56,10 @@ def message(*overrides: str) -> str:
         ("data.workers=-1", "data.workers=-1 is below 0"),
         ("schedule.warmup_steps=-3", "schedule.warmup_steps=-3 is below 0"),
         ("schedule.final_share=nan", "is not a finite number"),
+        ("trainer.steps=9223372036854775808", "trainer.steps=9223372036854775808 is beyond 64 bits"),
+        ("objective.queue=-99999999999999999999", "is beyond 64 bits"),
+        ("data.workers=1000000", "data.workers=1000000 is above 1024"),
+        ("trainer.strategy=fsdp", "trainer.strategy='fsdp'"),
     ],
 )
 def test_settings_outside_their_range_are_refused(toys: None, override: str, words: str) -> None:
@@ -130,3 +146,93 @@ def test_half_precision_needs_a_gpu() -> None:
     with pytest.raises(ConfigError, match="16-mixed needs a GPU"):
         check_precision("16-mixed", "cpu")
     check_precision("bf16-mixed", "cpu")
+
+
+FREE = {  # numbers without a range, and why
+    "DenseClassificationConfig.values", "ScenesConfig.ignored_label",
+    # ^ what files hold as labels
+    "LogMelConfig.mean", "AnatomyEncoderConfig.mean", "VolumeConfig.window_hu", "AlicePairsConfig.foreground",
+    "AlicePairsConfig.least_score",
+    # ^ values of a signal or a score, on a scale of its own
+}  # fmt: skip
+
+
+def leaves(annotation: Any) -> Iterator[Any]:
+    """The types inside unions and tuples."""
+    if typing.get_origin(annotation) is not typing.Literal:
+        inner = typing.get_args(annotation)
+        yield from (one for part in inner for one in leaves(part)) if inner else (annotation,)
+
+
+def configs() -> set[type]:
+    """Config classes of everything that core and the installed plugins register, with those inside."""
+    found: set[type] = set()
+
+    def add(one: type | None) -> None:
+        if one is not None and one not in found:
+            found.add(one)
+            for annotation in field_types(one).values():
+                add(nested_class(annotation))
+
+    for kind in SPEC_TYPES:
+        for entry in registry.default().entries(kind.kind):
+            if getattr(entry.spec, "config", "") and not entry.plugin.target.startswith("tests."):
+                add(entry.load("config"))
+    for section in (*SECTIONS.values(), FinetuneConfig):
+        add(section)
+    return found
+
+
+def test_every_number_that_can_be_set_has_a_range() -> None:
+    """A negative width, a temperature of 0 or a share of 2 is an error of settings, not of whatever meets it first."""
+    numbers, bare = 0, set()
+    for config in configs():
+        for one in dataclasses.fields(config):
+            if {int, float} & set(leaves(field_types(config)[one.name])):
+                numbers += 1
+                if not set(BOUNDS) & set(one.metadata):
+                    owner = next(base for base in config.__mro__ if one.name in vars(base).get("__annotations__", {}))
+                    bare.add(f"{owner.__name__}.{one.name}")
+    assert numbers > 300
+    assert bare == FREE
+
+
+@pytest.mark.parametrize(
+    ("recipe", "override", "words"),
+    [
+        ("audio/ssamba", "encoder.states=-1", "encoder.states=-1 is below 1"),
+        ("audio/ssamba", "objective.temperature=0", "objective.temperature=0.0 is not above 0"),
+        ("graphs/graph-contrast", "encoder.dropout=1", "encoder.dropout=1.0 is not below 1"),
+        ("medical3d/adam-v1", "objective.momentum=1.5", "objective.momentum=1.5 is above 1"),
+        ("medical3d/adam-v2", "objective.views.hue=-0.1", "objective.views.hue=-0.1 is below 0"),
+        ("medical3d/alice", "encoder.depths=[2,0,2,2]", "encoder.depths=[2, 0, 2, 2] is below 1"),
+        ("molecules/selformer", "preprocessor.vocabulary=abc", "vocabulary=abc would not be read: mode=symbol"),
+        ("pointcloud/fac", "dataset.seed=-1", "dataset.seed=-1 is below 0"),
+    ],
+)
+def test_plugins_numbers_are_compared_before_a_run(recipe: str, override: str, words: str) -> None:
+    with pytest.raises(ConfigError) as told:
+        resolve_run(registry.default(), recipe, overrides=(override,))
+    assert words in str(told.value)
+
+
+def test_instances_that_a_recipe_makes_are_compared_when_they_are_built(toys: None) -> None:
+    part = resolve_run(registry.default(), "pairs/set-net").encoder
+    with pytest.raises(ConfigError, match=r"encoder pairs/set-net: width=-4 is below 1"):
+        assembly.build(dataclasses.replace(part, config=dataclasses.replace(part.config, width=-4)))
+
+
+def test_a_first_step_that_cannot_be_made_names_the_settings(
+    toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def draw(self: object, *given: object) -> None:
+        torch.zeros(2, 3) @ torch.zeros(2, 3)
+
+    monkeypatch.setattr(code.TwoViews, "draw", draw)
+    words = ["pairs", "train", "set-net", "--out", str(tmp_path / "runs"), "--device", "cpu", "objective.queue=7"]
+    assert run(words) == 2
+    told = capsys.readouterr().err
+    assert "RunError: pairs/two-views cannot make a first step with these settings" in told
+    assert "mat1 and mat2 shapes cannot be multiplied (2x3 and 2x3)" in told
+    assert "settings: objective.queue=7\n" in told
+    assert not (tmp_path / "runs").exists()  # none was begun

@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from repcore.reporting import LogReporter
 from repcore.training import checkpointing
 from repcore.training.assembly import assemble
 from repcore.training.listeners import ProgressShow, Validation
+from repcore.training.module import ObjectiveModule
 from repcore.training.run import RunResult, start_run
 from repcore.training.run_folder import RunFolder
 from repcore.training.state import RunState
@@ -170,6 +172,64 @@ def test_parameters_that_are_not_finite_are_never_written(
     saved = torch.load(tmp_path / "r" / "checkpoints" / "last.ckpt", weights_only=True)
     assert saved["global_step"] == 2
     assert all(torch.isfinite(value).all() for value in saved["state_dict"].values() if value.is_floating_point())
+
+
+def spoil_queue(state: RunState) -> str:
+    state.module.objective.queue[0, 0] = math.inf
+    return "buffers are not finite\\n  found: objective.queue \\(1 values\\)"
+
+
+def spoil_teacher(state: RunState) -> str:
+    next(iter(state.module.objective.teacher.parameters())).view(-1)[0] = math.nan
+    return "parameters are not finite\\n  found: objective.teacher.*\\(1 values\\)"
+
+
+def spoil_moments(state: RunState) -> str:
+    parameter = state.module.objective.hidden_point
+    state.trainer.optimizers[0].state[parameter]["exp_avg_sq"][:] = math.inf
+    return "moments of the optimiser are not finite\\n  found: exp_avg_sq of objective.hidden_point \\(2 values\\)"
+
+
+@pytest.mark.parametrize("spoil", [spoil_queue, spoil_teacher, spoil_moments])
+def test_what_later_steps_build_on_is_watched_too(
+    spoil: Any, toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = []
+
+    def step(self: ProgressShow, state: RunState, record: object) -> None:
+        if state.step == 2:
+            with torch.no_grad():
+                words.append(spoil(state))
+
+    monkeypatch.setattr(ProgressShow, "step", step)
+    with pytest.raises(RunError, match="no checkpoint of step 2") as told:
+        train(tmp_path, "trainer.steps=2", "trainer.checkpoint_every=1", "trainer.validate_every=100")
+    assert re.search(words[0], str(told.value))
+    assert step_of(tmp_path / "r" / "checkpoints" / "last.ckpt") == 1
+
+
+def test_infinities_that_a_buffer_holds_by_design_are_kept(
+    toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolved = resolve_run(registry.default(), "pairs/set-net", overrides=("trainer.steps=1",))
+    parts = assemble(resolved, LogReporter())
+    parts.objective.register_buffer("barrier", torch.tensor([0.0, -math.inf]))
+    start_run(registry.default(), parts, LogReporter(), root=tmp_path, name="r", device="cpu")
+    saved = torch.load(tmp_path / "r" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert saved["objective.barrier"].tolist() == [0.0, -math.inf]
+
+
+def test_a_validation_loss_that_is_no_number_is_never_the_best(
+    toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = iter([math.nan, 5.0, math.inf, 4.0, 6.0])
+    monkeypatch.setattr(ObjectiveModule, "evaluate", lambda self, batches: {"loss": next(found)})
+    with caplog.at_level("INFO"):
+        result = train(tmp_path, "trainer.steps=4", "trainer.patience=2", *EVERY_STEP)
+    assert result.steps == 4  # a NaN that counted as the best would have ended it at step 2
+    assert step_of(tmp_path / "r" / "checkpoints" / "best.ckpt") == 3
+    assert "step 0: the validation loss is nan" in caplog.text
+    assert "step 2: the validation loss is inf" in caplog.text
 
 
 def test_a_run_that_died_before_its_export_gets_its_model(

@@ -11,7 +11,9 @@ import pytest
 
 from repcore import registry
 from repcore.cli.main import COMMANDS, DOMAIN_COMMANDS, load_target, run
+from repcore.specs import SPEC_TYPES
 
+KINDS = [spec.kind for spec in SPEC_TYPES]
 Captured = pytest.CaptureFixture[str]
 
 
@@ -160,3 +162,32 @@ def test_nan_stops_the_run_with_a_capture(toys: None, tmp_path: Path, capsys: Ca
     arguments = ["edges", "train", "edge-net", "preprocessor.scale=1e39", "--out", str(tmp_path), "--name", "r"]
     fails([*arguments, "--device", "cpu"], capsys, "RunError", "nan", str(tmp_path / "r" / "failure"))
     assert any((tmp_path / "r").glob("failure*/tensors.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["probe", "x", "--sed", "1"], "--seeds"),
+        (["probe", "x", "--labl", "y"], "--label"),
+        (["embed", "x", "y", "--batchsize", "3"], "--batch-size"),
+        (["embed", "x", "y", "--outptu", "z"], "--output"),
+        (["pairs", "train", "set-net", "--nmae", "z"], "--name"),
+        (["list", "--xyzzy"], ""),
+    ],
+)
+def test_a_misspelt_option_names_the_near_one(toys: None, capsys: Captured, words: list[str], meant: str) -> None:
+    assert run(words) == 2
+    told = capsys.readouterr().err
+    wrong = next(word for word in words if word.startswith("--"))
+    assert f"has no option '{wrong}'" in told
+    assert [line.split()[-1] for line in told.splitlines() if "did you mean" in line] == ([meant] if meant else [])
+
+
+def test_list_of_a_domain_hides_no_kind(toys: None, capsys: Captured) -> None:
+    domain = "pairs"
+    assert run(["list", "--domain", domain]) == 0
+    shown = {line.split("\t")[0] for line in capsys.readouterr().out.splitlines()[1:]}
+    known = registry.default()
+    of = {one for one in KINDS if any(entry.domain == domain for entry in known.entries(one, domain))}
+    assert of <= shown
+    assert of - {"system", "recipe", "encoder", "objective", "dataset"}

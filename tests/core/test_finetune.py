@@ -11,9 +11,12 @@ import torch
 from torch import nn
 
 import repcore
+from repcore import registry
 from repcore.checkpoints.reading import read_file
 from repcore.cli.main import run
 from repcore.config import OptimiserConfig, ScheduleConfig
+from repcore.data.label_budgets import label_budgets, within_budget
+from repcore.data.split_plans import SplitPlan
 from repcore.embedding.conformal import answer_sets, class_sets, conformal_scores, intervals, threshold
 from repcore.embedding.prediction_files import read_table
 from repcore.errors import ConfigError, DataError
@@ -21,7 +24,7 @@ from repcore.evaluation.calibration import calibration_error, temperature_of
 from repcore.evaluation.probing import LabelledRows, read_rows
 from repcore.interfaces import ProbeSplit, Progress, Sample
 from repcore.specs import TargetSpec
-from repcore.training.finetune import calibration_apart, with_validation
+from repcore.training.finetune import OneTarget, calibration_apart, with_validation
 from repcore.training.finetune_config import FinetuneConfig
 from repcore.training.optimisers import build_optimiser, matrices_decay, set_rates
 from repcore.training.supervised import Supervised, layer_depths
@@ -189,6 +192,41 @@ def test_groups_stay_together_in_the_validation_part() -> None:
     assert len(split.train) + len(split.validation) == 10  # type: ignore[arg-type]
     with pytest.raises(DataError, match="test part"):
         with_validation(ProbeSplit(np.arange(5, 20), np.arange(5)), missing, VALUE, 0)
+
+
+def test_unlabelled_rows_come_from_the_training_part_alone() -> None:
+    """Rows 0-59 train, 60-79 test; every third has no label; a budget hides most others; one cannot be read."""
+    labels = [float("nan") if row % 3 == 0 else float(row % 2) for row in range(80)]
+    groups: list[str | None] = [f"g{row // 4}" for row in range(80)]
+    rows = labelled_rows(groups, labels)
+    rows.samples[9] = None
+    part = ProbeSplit(np.arange(60), np.arange(60, 80))
+    split = with_validation(part, rows, VALUE, 0)
+    assert split.unlabelled is not None
+    assert split.validation is not None
+    held = {groups[row] for row in split.validation}
+    expected = {row for row in range(0, 60, 3) if row != 9 and groups[row] not in held}
+    assert set(split.unlabelled.tolist()) == expected
+    assert not held & {groups[row] for row in split.unlabelled}
+    plan = within_budget(SplitPlan("s", ((part,),), seeded=True), label_budgets("12")[0], rows.labelled(VALUE), [0])
+    few = with_validation(plan.folds[0][0], rows, VALUE, 0)
+    assert few.unlabelled is not None
+    assert few.validation is not None
+    assert len(few.train) + len(few.validation) == 12
+    used = {*few.train.tolist(), *few.validation.tolist()}
+    assert not used & set(few.unlabelled.tolist())
+    assert set(few.unlabelled.tolist()) <= set(range(60)) - {9}
+    assert any(not np.isnan(labels[row]) for row in few.unlabelled)  # hidden ones are among them
+
+
+def test_hidden_labels_are_not_given(toys: None) -> None:
+    reader = (
+        registry.default().dataset("pairs/blobs").load()(registry.default().dataset("pairs/blobs").load("config")())
+    )
+    shown = OneTarget(reader, KIND, hidden=frozenset({1}))
+    assert shown[1].targets == {}
+    assert "kind" in reader[1].targets
+    assert "kind" in shown[2].targets
 
 
 class Blocks(nn.Module):

@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from repcore.cli.ending import machine_problem
 from repcore.cli.main import run
 from repcore.data import allocation
 from repcore.data.accounting import walk
@@ -80,8 +82,12 @@ def test_member_sizes_that_no_packed_bytes_can_hold(tmp_path: Path) -> None:
 
 
 def test_torch_says_out_of_memory_in_its_own_words() -> None:
-    error = RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes")
-    assert as_item_error(error, Path, "preparing").status == "too_large"
+    for make in (lambda: torch.empty(1 << 60, dtype=torch.uint8), lambda: torch.empty(1 << 40, 1 << 40)):
+        with pytest.raises(RuntimeError) as real:
+            make()
+        assert as_item_error(real.value, Path, "preparing").status == "too_large"
+        assert machine_problem(real.value).startswith("out of memory")
+    assert as_item_error(RuntimeError("shapes do not fit"), Path, "preparing").status == "failed"
 
 
 class Texts(CatalogueReader[Path, str]):

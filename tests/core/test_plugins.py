@@ -227,7 +227,10 @@ def test_doctor_is_content_with_good_plugins(neighbours: MakeDistribution, capsy
 def test_a_slow_plugin_is_named_but_no_failure(
     neighbours: MakeDistribution, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    body = "@hookimpl\ndef repcore_encoders():\n    import time\n    time.sleep(0.15)\n    return []\n"
+    work = "    while time.thread_time() - started < 0.15:\n        pass\n"
+    body = (
+        f"@hookimpl\ndef repcore_encoders():\n    import time\n    started = time.thread_time()\n{work}    return []\n"
+    )
     install(neighbours, Fault(good("bad", body=body), "slow", "", ""))
     assert command_line.run(["plugins", "--doctor"]) == 0
     shown = capsys.readouterr().out
@@ -236,6 +239,13 @@ def test_a_slow_plugin_is_named_but_no_failure(
     monkeypatch.setenv("REPCORE_STRICT_PLUGINS", "1")
     with pytest.raises(PluginError, match="slow"):
         load_plugins()
+
+
+def test_waiting_for_a_busy_machine_makes_no_plugin_slow(neighbours: MakeDistribution) -> None:
+    body = "@hookimpl\ndef repcore_encoders():\n    import time\n    time.sleep(0.15)\n    return []\n"
+    neighbours("repcore-bad", good("bad", body=body), module="bad")
+    (bad,) = [one for one in load_plugins() if one.name == "bad"]
+    assert bad.status == "ok"
 
 
 def test_two_distributions_with_one_plugin_name(neighbours: MakeDistribution) -> None:

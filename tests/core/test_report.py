@@ -189,7 +189,9 @@ def test_failing_plugin_code_costs_only_its_part(run: Path, monkeypatch: pytest.
     assert "ZeroDivisionError: boom" in page_of(run)
 
 
-def test_failing_renderer_leaves_items_without_pictures(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_renderer_leaves_items_without_pictures(
+    run: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     from tests.toys.toy_pairs import code
 
     def fail(sample: Sample) -> Picture:
@@ -197,7 +199,11 @@ def test_failing_renderer_leaves_items_without_pictures(run: Path, monkeypatch: 
 
     monkeypatch.setattr(code, "draw", fail)
     page = page_of(run)
-    assert "Some items could not be drawn: ValueError: no ink" in page
+    told = [record for record in caplog.records if "cannot be drawn" in record.getMessage()]
+    assert len(told) == 1  # of all that cannot
+    undrawn = re.search(r"(\d+) items could not be drawn, the first: ValueError: no ink", page)
+    assert undrawn is not None
+    assert int(undrawn[1]) == len(data_of(page)["map"]["ids"]) > 1
     assert 'class="item query"' in page
     assert "<circle" not in section(page, "neighbours")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import pickle
 import re
@@ -20,6 +21,7 @@ from repcore.checkpoints.model_card import model_card
 from repcore.checkpoints.model_folder import read_model
 from repcore.checkpoints.reading import read_checkpoint
 from repcore.cli import console
+from repcore.cli.ending import make_warnings_printable
 from repcore.cli.main import run
 from repcore.config.yaml import load_file, parse_override
 from repcore.errors import CheckpointError, ConfigError, PluginError, RepcoreError
@@ -287,3 +289,22 @@ def test_images_inside_drawings_are_kept_in_a_shared_run() -> None:
     assert 'href="data:image/jpeg;base64,AAAA"' in safe_markup(inside)
     assert "evil" not in safe_markup('<svg><image href="https://evil/a.png" xlink:href="file:///evil"/></svg>')
     assert "svg+xml" not in safe_markup('<svg><image href="data:image/svg+xml;base64,AAAA"/></svg>')
+
+
+@pytest.mark.parametrize("tracebacks", [False, True])
+def test_an_error_in_a_warning_is_one_line_of_words(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tracebacks: bool
+) -> None:
+    logger = logging.getLogger("repcore.tests.warning")
+    monkeypatch.setattr(logger, "propagate", False)  # as outside of tests: only the last resort shows it
+    make_warnings_printable(tracebacks=tracebacks)
+    try:
+        raise ValueError("no\x1b[2J ink\nleft")
+    except ValueError:
+        logger.warning("item %s cannot be drawn", "a\x1b7", exc_info=True)
+    told = capsys.readouterr().err
+    assert "\x1b" not in told
+    assert ("Traceback" in told) is tracebacks
+    assert tracebacks or len(told.splitlines()) == 1
+    assert "ValueError: no" in told
+    make_warnings_printable()

@@ -129,6 +129,32 @@ def test_cells_of_a_users_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             reader[row]
 
 
+def test_a_first_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = generate.write(describe("first-table", None, ["dataset"]), tmp_path)
+    monkeypatch.syspath_prepend(str(folder / "src"))
+    reading, settings = (import_module(f"repcore_first_table.{name}") for name in ("datasets", "configs"))
+    (tmp_path / "rows.csv").write_text("a,b,kind\n1.5,2,cat\n3,4,dog\n5,6,cat\n7,8,dog\n")
+    reader = reading.RowTable(settings.RowTableConfig(path=tmp_path / "rows.csv"))
+    assert (reader[1].id, reader[1].inputs.tolist(), reader[1].targets) == ("row-1", [3.0, 4.0], {"kind": 1})
+    assert [one.names for one in reader.targets] == [("cat", "dog")]
+    assert any("'kind'" in sentence for sentence in reader.account.sentences())
+    assert reading.sniff(tmp_path / "rows.csv") == pytest.approx(0.2)
+    (tmp_path / "prose.csv").write_text("who,what\nAda,a first\nBo,a second\n")
+    assert reading.sniff(tmp_path / "prose.csv") == 0  # a table, but nothing to learn from
+
+
+def test_the_readme_uses_every_part(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    readme = files_of(describe("every-kind", None, ["all"]))["README.md"]
+    lines = [line.split()[1:] for line in readme.splitlines() if line.startswith("    repcore ")]
+    used = {next(word for word in line if word != "everykind") for line in lines}
+    assert used == {
+        "list", "train", "inspect", "bench", "finetune", "probe", "report", "fit", "apply", "embed", "plugins"
+    }  # fmt: skip
+    assert "$" not in readme
+    assert run(["new-plugin", "pairs", "--with", "views", "--dest", str(tmp_path)]) == 0
+    assert "with encoder, objective, dataset, which the parts asked for cannot do without" in capsys.readouterr().out
+
+
 @pytest.fixture
 def every_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A generated plugin with all parts that can be imported; its listing module."""

@@ -1,4 +1,4 @@
-"""Memory that was freed but that the C library keeps."""
+"""Memory: that there is none left, in whatever words, and memory that was freed but that the C library keeps."""
 
 from __future__ import annotations
 
@@ -6,6 +6,16 @@ import ctypes
 import functools
 import sys
 from collections.abc import Callable
+
+# torch has no class of its own for it on a CPU, and sizes that overflow are larger than any memory
+_WORDS = ("not enough memory", "can't allocate memory", "out of memory", "Storage size calculation overflowed")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory has not sufficed; torch says so in the words of a ``RuntimeError``."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in _WORDS)
+    )
 
 
 def return_freed_memory() -> None:

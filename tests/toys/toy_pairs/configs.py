@@ -7,7 +7,7 @@ from repcore.config import DataConfig, OptimiserConfig, Part, RunConfig, Schedul
 
 @dataclass(frozen=True, kw_only=True)
 class SetNetConfig:
-    width: int = field(default=16, metadata={"help": "feature width"})
+    width: int = field(default=16, metadata={"help": "feature width", "min": 1})
     point_width: int | None = field(default=None, metadata={"help": "coordinates of a point"})
     dropout: float = field(default=0.1, metadata={"help": "dropout"})
 

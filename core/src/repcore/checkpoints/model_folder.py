@@ -34,7 +34,7 @@ from repcore.config.plain import to_plain
 from repcore.config.resolve import ResolvedPart
 from repcore.config.validate import build as build_config
 from repcore.data.guard import error_in_words
-from repcore.errors import CheckpointError, PluginError, RegistryError, RepcoreError
+from repcore.errors import CheckpointError, ConfigError, PluginError, RegistryError, RepcoreError
 from repcore.files import is_file, read_object, sync_file
 from repcore.plugins import core_version
 from repcore.registry import Entry, Registry
@@ -276,7 +276,13 @@ class ModelFolder:
 
     def _settings(self, kind: str, entry: Entry[Any]) -> Any:  # the plugin's own dataclass
         values = {key: value for key, value in self.config[kind].items() if key != "name"}
-        return build_config(entry.load("config"), values, prefix=kind)
+        try:
+            return build_config(entry.load("config"), values, prefix=kind)
+        except ConfigError as error:  # of a received file, not of what the user typed: their hint would not help
+            facts = {name: value for name, value in error.facts.items() if name != "hint"}
+            raise CheckpointError(
+                f"the {kind} of {self.folder} cannot be built from its config.json: {error.summary}", **facts
+            ) from error
 
     def _entry(self, kind: str, registry: Registry) -> Entry[Any]:
         name = str(self.config[kind]["name"])

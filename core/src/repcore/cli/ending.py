@@ -18,6 +18,7 @@ from repcore import stopping
 from repcore.cli.console import complain, say
 from repcore.errors import errors_behind
 from repcore.launching import is_first_process
+from repcore.memory import is_out_of_memory
 from repcore.plugins import BUILT_IN
 from repcore.registry import default
 from repcore.untrusted import printable
@@ -94,7 +95,7 @@ def machine_problem(raised: BaseException | None) -> str:
             )
         if isinstance(error, OSError) and error.errno in SYSTEM_HINTS:
             return f"{error.strerror}: {error.filename or text}\n  try:   {SYSTEM_HINTS[error.errno]}"
-        if isinstance(error, MemoryError) or "out of memory" in text:
+        if is_out_of_memory(error):
             return f"out of memory: {text or 'no figure given'}\n  try:   a smaller data.batch_size or --batch-size"
     return ""
 
@@ -110,15 +111,24 @@ def shared_memory_is_full(error: OSError) -> bool:
     return facts.f_bavail * facts.f_frsize < 2**20
 
 
-def make_warnings_printable() -> None:
-    """What other libraries warn about may quote files, too."""
+def make_warnings_printable(*, tracebacks: bool = False) -> None:
+    """Warnings of this and of other libraries: names of files made harmless, and of an error its words only.
+
+    Args:
+        tracebacks: show where the errors arose, too.
+    """
 
     def shown(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> str:
         return printable(f"{category.__name__}: {message}") + "\n"
 
     class Formatter(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:
-            return printable(super().format(record))
+            error = record.exc_info[1] if record.exc_info else None
+            if error is None or tracebacks:
+                return printable(super().format(record))
+            from repcore.data.guard import error_in_words  # whoever logs an error has paid for this import
+
+            return printable(f"{record.getMessage()}: {error_in_words(error)}")
 
     warnings.formatwarning = shown
     if logging.lastResort is not None:

@@ -41,7 +41,7 @@ SHOWN_FACTS = 16
 @click.pass_context
 def inspect_command(ctx: click.Context, /, data: str, **given: Any) -> None:
     """Look at DATA (a path or the name of a data set) as train would: files and rows used, ignored or unreadable,
-    guesses, labels, unusable rows, copies, leaks, and the command that fits.
+    guesses, labels, unusable rows, copies, leaks, and the command that fits. Exit code 1 where no row can be used.
 
     \b
     Example:
@@ -82,7 +82,7 @@ def inspect_command(ctx: click.Context, /, data: str, **given: Any) -> None:
             say(f"warning: {problem}")
         _show(found)
         say(f"next: {next_step}")
-    if given["strict"] and not found.is_clean:
+    if not found.usable or (given["strict"] and not found.is_clean):
         ctx.exit(1)
 
 
@@ -192,8 +192,10 @@ def _next_step(data: str, part: ResolvedPart, recipes: list[str], given: Mapping
     if not found.is_trainable:
         reader, settings = _reader_with_more_rows(data, part), []
         if not reader:
+            if not found.usable:
+                return "the reasons above: no row can be used as it is; --read NAME=VALUE changes how rows are read"
             rows = "1 usable row is" if found.usable == 1 else f"{found.usable} usable rows are"
-            embed = f"; to embed it: repcore embed MODEL {shlex.quote(data)} -o vectors.parquet" * bool(found.usable)
+            embed = f"; to embed it: repcore embed MODEL {shlex.quote(data)} -o vectors.parquet"
             return f"more data ({rows} too few to train on){embed}"
     domain, _, recipe = recipes[0].rpartition("/")
     others = f" (or {', '.join(one.rpartition('/')[2] for one in recipes[1:4])})" if recipes[1:] else ""

@@ -134,6 +134,18 @@ class UsageError(RepcoreError, ValueError):
     """The command line itself cannot be understood."""
 
 
+def unknown_option(error: click.NoSuchOption) -> UsageError:
+    """The option as typed, and the one that is meant: click names everything that is remotely alike, by alphabet."""
+    assert error.ctx is not None  # click raises it while it parses a command's words
+    known = {one.lstrip("-"): one for parameter in error.ctx.command.params for one in parameter.opts}
+    path = error.ctx.command_path
+    return UsageError(
+        f"{path} has no option {error.option_name!r}",
+        did_you_mean=known.get(closest(error.option_name.lstrip("-"), known)),
+        hint=f"{path} --help",
+    )
+
+
 def _domain_summary(known: Any, domain: str) -> str:
     for record in known.records:
         if record.info is not None and record.domain == domain:
@@ -254,13 +266,16 @@ def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code."""
     debug = "--debug" in arguments or os.environ.get("REPCORE_DEBUG") == "1"
     arguments = [one for one in arguments if one != "--debug"]
-    make_warnings_printable()
+    make_warnings_printable(tracebacks=debug)
     try:
         with stopping.obeyed():
             result = root.main(arguments, prog_name="repcore", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as error:
         return int(error.exit_code)
+    except click.NoSuchOption as error:
+        complain(f"UsageError: {unknown_option(error)}")
+        return 2
     except click.ClickException as error:
         told = io.StringIO()
         error.show(told)

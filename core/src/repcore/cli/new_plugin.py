@@ -16,7 +16,7 @@ from repcore.scaffold.generate import PARTS, describe, write
 @click.option("--domain", help="Domain to found or to join; the name without hyphens by default.")
 @click.option(
     "--with", "parts", default="encoder,objective,dataset", show_default=True,
-    help=f"Parts, comma separated: {', '.join(PARTS)}; or all.",
+    help=f"Parts, comma separated: {', '.join(PARTS)}; or all. What a part cannot do without comes with it.",
 )  # fmt: skip
 @click.option("--dest", type=click.Path(path_type=Path), default=Path(), help="Where the new folder goes; here.")
 def new_plugin_command(name: str, domain: str | None, parts: str, dest: Path) -> None:
@@ -30,7 +30,10 @@ def new_plugin_command(name: str, domain: str | None, parts: str, dest: Path) ->
     """
     plugin = describe(name, domain, parts.split(","), taken=[one.name for one in find_candidates()])
     folder = write(plugin, dest)
-    say(f"{folder}: {len([one for one in folder.rglob('*') if one.is_file()])} files. Next:")
+    say(f"{folder}: {len([one for one in folder.rglob('*') if one.is_file()])} files")
+    if plugin.brought:
+        say(f"with {', '.join(plugin.brought)}, which the parts asked for cannot do without")
+    say("README.md there has a command for every part. Next:")
     say(f'  pip install -e "{folder}"')
     second = f"{plugin.domain} train {plugin.name}" if plugin.trains else f"list --domain {plugin.domain}"
     say(f"  repcore {second}")

@@ -5,8 +5,10 @@
     kind: str = field(default="a", metadata={"help": "...", "choices": ("a", "b")})
 
 ``min`` and ``max`` belong to the range, ``above`` and ``below`` do not. A range of a tuple or list holds for each
-element; ``null`` is always allowed where the type allows it. No number may be NaN, and none infinite unless the
-metadata say ``"infinite": True``. Standard library only: recipes import configs while plugins are listed.
+element; ``null`` is always allowed where the type allows it. No number may be NaN, none infinite unless the
+metadata say ``"infinite": True``, and no integer beyond 64 bits.
+
+Standard library only: recipes import configs while plugins are listed.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from collections.abc import Mapping
 from typing import Any
 
 BOUNDS = ("min", "max", "above", "below", "choices")
+LARGEST = 2**63 - 1  # what files, torch and numpy hold
 
 
 def range_words(metadata: Mapping[str, Any]) -> str:
@@ -45,6 +48,8 @@ def violation(metadata: Mapping[str, Any], value: Any) -> str:  # whatever stand
         return ""
     if isinstance(value, float) and (math.isnan(value) or (math.isinf(value) and not metadata.get("infinite"))):
         return "is not a finite number"
+    if isinstance(value, int) and abs(value) > LARGEST:
+        return "is beyond 64 bits"
     for key, word, ok in (
         ("min", "below", lambda limit: value >= limit),
         ("above", "not above", lambda limit: value > limit),

@@ -11,8 +11,6 @@ from typing import Any, Literal
 
 from repcore.config.bounds import check_bounds
 
-MOST = 2**63 - 1  # seeds are 64-bit numbers in files
-
 
 def setting(default: Any, text: str, unit: str = "", **bounds: Any) -> Any:  # dataclasses.field is typed by its default
     """A config field with its help text, unit, and range (see :mod:`repcore.config.bounds`)."""
@@ -66,7 +64,7 @@ class ScheduleConfig:
 class DataConfig:
     """How the data set is divided and batched."""
 
-    batch_size: int = setting(64, "items of one micro-batch on each device", "items", min=1)
+    batch_size: int = setting(64, "items of one micro-batch on each device", "items", min=1, max=2**24)
     validation_share: float = setting(
         0.05, "share held out for validation if the data declares no split", min=0, below=1
     )
@@ -76,7 +74,7 @@ class DataConfig:
     )
     bucket_by_cost: bool = setting(True, "fill batches with items of similar cost where the reader knows costs")
     limit: int | None = setting(None, "use only the first so many items; null = all", "items", min=1)
-    workers: int = setting(0, "loader processes; 0 = in the main process", min=0)
+    workers: int = setting(0, "loader processes; 0 = in the main process", min=0, max=1024)
     sampler: Literal["auto", "uniform", "balanced", "pairs", "mixed"] = setting(
         "auto",
         "order of rows where labels are learned: uniform, classes in equal parts, pairs of a class, labelled beside "
@@ -95,9 +93,9 @@ class TrainerConfig:
 
     steps: int | None = setting(None, "optimiser steps; null = from epochs", "steps", min=1)
     epochs: float | None = setting(None, "passes over the training split; used when steps is null", "epochs", above=0)
-    accumulate: int = setting(1, "micro-batches of one optimiser step", min=1)
+    accumulate: int = setting(1, "micro-batches of one optimiser step", min=1, max=2**20)
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = setting("32-true", "number format; 16-mixed needs a GPU")
-    seed: int = setting(0, "seed of initialisation, order, views, draws and dropout", min=0, max=MOST)
+    seed: int = setting(0, "seed of initialisation, order, views, draws and dropout", min=0)
     log_every: int = setting(10, "steps between lines of metrics.jsonl", "steps", min=1)
     validate_every: int | None = setting(None, "steps between validations; null = ten times a run", "steps", min=1)
     checkpoint_every: int | None = setting(
@@ -108,11 +106,13 @@ class TrainerConfig:
     )
     compile: bool = setting(False, "compile the objective with torch.compile; tried before the run")
     compile_backend: Literal["inductor", "aot_eager", "eager"] = setting("inductor", "backend of torch.compile")
-    devices: int = setting(1, "devices of this machine", min=1)
-    strategy: str = setting("auto", "Lightning strategy, for example ddp")
-    num_nodes: int = setting(1, "machines", min=1)
+    devices: int = setting(1, "devices of this machine", min=1, max=1024)
+    strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true"] = setting(
+        "auto", "Lightning's strategy for several devices; the last for objectives that leave some parameters out"
+    )
+    num_nodes: int = setting(1, "machines", min=1, max=2**20)
     deterministic: bool = setting(True, "ask torch for deterministic algorithms (warns where none exists)")
-    threads: int | None = setting(None, "torch threads; null = torch's own choice", min=1)
+    threads: int | None = setting(None, "torch threads; null = torch's own choice", min=1, max=4096)
     on_preempt: Literal["stop", "requeue"] = setting(
         "stop", "after SIGUSR1 in a Slurm job: stop, or also ask Slurm to start the job again, which then resumes"
     )

@@ -147,6 +147,17 @@ def read_numbers(name: str, cells: Sequence[Any], decimal: Decimal = ".") -> Num
     return column
 
 
+def numbers_as_written(name: str, cells: Sequence[Any], asked: Decimal | None = None) -> tuple[NumberColumn, str]:
+    """A whole column as numbers, with a decimal comma where asked for or seen in its cells, and what to say of it."""
+    numbers = read_numbers(name, cells, asked or ".")
+    if asked is not None or not ({"decimal comma", "thousands", "text"} & set(numbers.odd)):
+        return numbers, ""
+    found = decimal_sign(cells)
+    if found is None or found[0] == ".":
+        return numbers, ""
+    return read_numbers(name, cells, ","), f"decimal comma: {found[1]}"
+
+
 def _quick(cells: Sequence[Any]) -> np.ndarray | None:
     """Plain finite numbers and empty cells at Arrow's speed; None where anything else is among them."""
     try:

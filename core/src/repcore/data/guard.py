@@ -23,6 +23,7 @@ from repcore.errors import (
     RunError,
 )
 from repcore.interfaces import DatasetReader, Item, Picture, Preprocessor, Sample
+from repcore.memory import is_out_of_memory
 
 FAILED = "failed"  # status of a row on which plugin code raised something unforeseen
 _OF_THE_CALL = (ConfigError, RegistryError, PluginError, CheckpointError, RunError)
@@ -61,17 +62,11 @@ def as_item_error(error: Exception, owner: Any, doing: str) -> ItemError:  # own
         return ItemError("refused", " ".join(str(error).split()))
     if is_strict():
         raise error
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         return ItemError(
             "too_large", f"{doing} needs more memory than there is ({owner_of(owner)}, {error_in_words(error)})"
         )
     return ItemError(FAILED, f"{doing}: {error_in_words(error)} (in {owner_of(owner)})")
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Torch says it in the words of a ``RuntimeError``."""
-    is_torchs = isinstance(error, RuntimeError) and "not enough memory" in str(error)
-    return isinstance(error, MemoryError) or is_torchs
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -97,12 +97,13 @@ def within_budget(
 def _restricted(
     split: ProbeSplit, budget: LabelBudget, labelled: np.ndarray, seed: int, classes: Sequence[Collection[int]] | None
 ) -> ProbeSplit:
-    rows = np.asarray(split.train, np.int64)
-    rows = rows[labelled[rows]]
+    part = np.asarray(split.train, np.int64)
+    rows = part[labelled[part]]
     order = generator(seed, "label-budget").permutation(rows)
     if classes is not None:
         order = _in_turn(order, classes)
-    return ProbeSplit(train=np.sort(order[: budget.rows(len(rows))]), test=split.test)
+    kept = np.sort(order[: budget.rows(len(rows))])
+    return ProbeSplit(train=kept, test=split.test, unlabelled=np.setdiff1d(part, kept))
 
 
 def _in_turn(order: np.ndarray, classes: Sequence[Collection[int]]) -> np.ndarray:
@@ -123,6 +124,6 @@ def validated_on_itself(plan: SplitPlan) -> SplitPlan:
 
     def own(split: ProbeSplit) -> ProbeSplit:
         few = split.validation is None and len(split.train) < LEAST_HELD_OUT
-        return ProbeSplit(split.train, split.test, split.train) if few else split
+        return replace(split, validation=split.train) if few else split
 
     return SplitPlan(plan.title, tuple(tuple(own(one) for one in folds) for folds in plan.folds), plan.seeded)

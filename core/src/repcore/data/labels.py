@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from repcore.data.accounting import Accounting
-from repcore.data.cells import Decimal, NumberColumn, decimal_sign, is_missing, looks_like, read_numbers, words_of
+from repcore.data.cells import Decimal, NumberColumn, is_missing, looks_like, numbers_as_written, words_of
 from repcore.data.groups import is_group_name, plain_name
 from repcore.data.splits import PART_NAMES
 from repcore.errors import DataError
@@ -130,7 +130,7 @@ def read_label(
         DataError: the column cannot be of the kind that was asked for.
     """
     held = list(cells)
-    numbers, said = _numbers(name, held, decimal)
+    numbers, said = numbers_as_written(name, held, decimal)
     if kind == "regression":
         return _regression(numbers, "as asked", said, change)
     if kind == "multilabel" or separator:
@@ -204,17 +204,6 @@ def _calls_rows(one: LabelColumn, cells: Sequence[Any]) -> bool:
 
 
 # ------------------------------------------------------------------------------------------------ kinds
-
-
-def _numbers(name: str, cells: Sequence[Any], asked: Decimal | None) -> tuple[NumberColumn, str]:
-    """The column as numbers, with a decimal comma where its cells say so, and what to say of it."""
-    numbers = read_numbers(name, cells, asked or ".")
-    if asked is not None or not ({"decimal comma", "thousands", "text"} & set(numbers.odd)):
-        return numbers, ""
-    found = decimal_sign(cells)
-    if found is None or found[0] == ".":
-        return numbers, ""
-    return read_numbers(name, cells, ","), f"decimal comma: {found[1]}"
 
 
 def _regression(numbers: NumberColumn, why: str, said: str, change: str) -> LabelColumn:

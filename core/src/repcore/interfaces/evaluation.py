@@ -44,12 +44,14 @@ class ProbeSplit:
 
     Args:
         groups: int64, a group number for every row of the data, -1 = none; None where the data has no groups.
+        unlabelled: further rows of the training part, whose labels are missing or do not count.
     """
 
     train: np.ndarray
     test: np.ndarray
     validation: np.ndarray | None = None
     groups: np.ndarray | None = None
+    unlabelled: np.ndarray | None = None
 
 
 class Probe(Protocol):

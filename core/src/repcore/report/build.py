@@ -148,7 +148,7 @@ def embeddings(record: RunRecord, registry: Registry, styles: Styles) -> Embeddi
     pictures = pack_pictures(artist, order)
     notes = [note for note in found.notes if note]
     if artist.problem:
-        notes.append(f"Some items could not be drawn: {artist.problem}")
+        notes.append(f"{artist.undrawn} items could not be drawn, the first: {artist.problem}")
     if artist.left_out:
         notes.append(f"{artist.left_out} pictures beside neighbours were left out to keep this file small.")
     if pictures.count and pictures.count < pictures.total:

@@ -106,6 +106,8 @@ def diagnosis(record: RunRecord) -> tuple[str, Sequence[str]]:
 
 def is_embedded_default(record: RunRecord, registry: Registry) -> bool:
     """Whether the run used data that come with a plugin; False if the plugin is not there to ask."""
+    if record.section("dataset").get("path"):
+        return False
     try:
         return registry.dataset(record.part("dataset")).spec.embedded
     except RegistryError:

@@ -41,7 +41,8 @@ class Artist:
         self._found, self._styles = found, styles or Styles()
         self._left = inline_bytes
         self._drawn: dict[int, Picture | None] = {}
-        self.problem = ""
+        self.problem = ""  # why the first could not be drawn
+        self.undrawn = 0
         self.left_out = 0
 
     @property
@@ -61,7 +62,9 @@ class Artist:
         try:
             drawn = draw_sample(self._found.render, self._found.sample(place))
         except RepcoreError as error:  # one item's drawing must not cost the report
-            log.warning("report: item %s cannot be drawn", self._found.ids[place], exc_info=True)
+            if not self.problem:  # the page says how many there were
+                log.warning("report: item %s cannot be drawn", self._found.ids[place], exc_info=True)
+            self.undrawn += 1
             words = error_in_words(error.__cause__) if error.__cause__ is not None else error.summary
             self.problem = self.problem or words
             return None

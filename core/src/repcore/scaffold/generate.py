@@ -45,6 +45,17 @@ WORDS = {
     "estimator": "an estimator",
     "writer": "a file format",
 }
+USES = {
+    "dataset": "inspect {data}",
+    "op": "bench ops",
+    "views": "{domain} train {name} objective=simclr  # of repcore-generic",
+    "task": "{domain} finetune {model} --data {data} --label {label} --task {name}-class",
+    "probe": "probe {model} --data {data} --label {label} --protocol {domain}/{name}-centroid@1",
+    "renderer": "report {run}",
+    "estimator": "fit {name}-spread {model} {data} -o spread\napply spread {data} -o spread.csv",
+    "writer": "embed {model} {data} -o rows.jsonl",
+}
+"""What uses a part, for the README of a new plugin: commands without ``repcore``."""
 SPEC_NAMES = {
     "encoder": ("EncoderSpec", "TensorSpec"),
     "objective": ("ObjectiveSpec",),
@@ -68,6 +79,7 @@ class NewPlugin:
         name: lower-case words joined by hyphens; also the name of its encoder and recipe.
         domain: a new domain, or an installed one to join.
         parts: among :data:`PARTS`, in that order.
+        brought: those of them that nobody asked for and that others cannot do without.
 
     Raises:
         ConfigError: a name, domain or part cannot be used; from :func:`describe`.
@@ -76,6 +88,7 @@ class NewPlugin:
     name: str
     domain: str
     parts: tuple[str, ...]
+    brought: tuple[str, ...] = ()
 
     @property
     def distribution(self) -> str:
@@ -135,8 +148,9 @@ def describe(name: str, domain: str | None, parts: Iterable[str], *, taken: Iter
             did_you_mean=closest(unknown[0], (*PARTS, ALL)) if unknown else None,
             parts=", ".join((*PARTS, ALL)),
         )
-    wanted |= {brought for part in wanted for brought in BRINGS.get(part, ())}
-    return NewPlugin(short, chosen, tuple(part for part in PARTS if part in wanted))
+    needed = {brought for part in wanted for brought in BRINGS.get(part, ())} - wanted
+    ordered = tuple(part for part in PARTS if part in wanted | needed)
+    return NewPlugin(short, chosen, ordered, tuple(part for part in ordered if part in needed))
 
 
 def files_of(plugin: NewPlugin) -> Mapping[str, str]:
@@ -197,7 +211,6 @@ def _template(name: str) -> str:
 def _values(plugin: NewPlugin) -> Mapping[str, str]:
     specs = sorted({"PluginInfo", *(name for part in plugin.fragments for name in SPEC_NAMES[part])})
     examples = ["HiddenColumnsConfig"] if "objective" in plugin.parts else []
-    train = f"    repcore {plugin.domain} train {plugin.name}\n" if plugin.trains else ""
     return {
         "name": plugin.name,
         "domain": plugin.domain,
@@ -206,13 +219,40 @@ def _values(plugin: NewPlugin) -> Mapping[str, str]:
         "title": plugin.name.replace("-", " ").capitalize(),
         "core_requirement": core_requirement(core_version()),
         "parts_in_words": _in_words(plugin.parts),
-        "train_line": train,
+        "commands": "".join(f"    {line}\n" for line in commands(plugin)),
+        "own_data": _own_data(plugin),
         "spec_imports": "\n".join(f"    {name}," for name in specs),
         "render_line": f'            render=f"{{PACKAGE}}.rendering:draw",\n' if "renderer" in plugin.parts else "",
         "and_recipe": " and the recipe" if plugin.trains else "",
         "config_imports": _config_imports(plugin),
         "example_imports": ", ".join([*examples, "RowEncoderConfig"]),
     }
+
+
+def commands(plugin: NewPlugin) -> list[str]:
+    """Command lines that use every part, in an order in which they run; words in capitals are the user's own."""
+    data = f"{plugin.domain}/{plugin.name}-table" if "dataset" in plugin.parts else "DATA"
+    run = "runs/first" if plugin.trains else "RUN"
+    model = run if plugin.trains else "MODEL"
+    names = {"domain": plugin.domain, "name": plugin.name, "data": data, "run": run, "model": model}
+    names["label"] = "kind" if "dataset" in plugin.parts else "LABEL"
+    lines = [f"list --domain {plugin.domain}"]
+    if plugin.trains:
+        lines.append(f"{plugin.domain} train {plugin.name} --name first")
+    lines += [line for part in plugin.parts for line in USES.get(part, "").format(**names).split("\n") if line]
+    return [f"repcore {line}" for line in (*lines, f"plugins check {plugin.name}")]
+
+
+def _own_data(plugin: NewPlugin) -> str:
+    """The README's paragraph on the user's own table, where there is a reader."""
+    if "dataset" not in plugin.parts:
+        return ""
+    train = f"    repcore {plugin.domain} train {plugin.name} --data my.csv\n" if plugin.trains else ""
+    return (
+        f"Your own rows, in a table:\n\n    repcore inspect my.csv --domain {plugin.domain}\n{train}\n"
+        "Columns of numbers are inputs, columns of words are labels. `label=COLUMN` makes a label of a column of numbers:\n"
+        "`--read label=COLUMN` in `inspect`, `embed` and `probe`, `dataset.label=COLUMN` in `train`.\n\n"
+    )
 
 
 def _in_words(parts: tuple[str, ...]) -> str:

@@ -15,6 +15,7 @@ from repcore.errors import ShapeError
 from repcore.interfaces import Batch, Features, Tokens
 from repcore.shapes import check_shape
 from repcore.specs import TensorSpec
+from repcore.testing.bfloat16 import bfloat16_autocast
 from repcore.testing.check import Check, NotJudgedError, fail
 from repcore.testing.subjects import EncoderSubject, as_encoder
 from repcore.testing.tensors import difference, largest_gap, tensor_named
@@ -231,7 +232,7 @@ def autocast_finite(subject: EncoderSubject) -> None:
     """Under bfloat16 autocast vectors are finite and those of float32 but for rounding."""
     encoder, batch = subject.build(), subject.batch()
     exact = forward(encoder, batch).pooled
-    with torch.autocast("cpu", torch.bfloat16):
+    with bfloat16_autocast():
         rounded = forward(encoder, batch).pooled
     if not rounded.isfinite().all():
         fail("vectors under bfloat16 autocast are not finite (a mask value or an exponent beyond its range?)")

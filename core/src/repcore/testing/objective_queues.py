@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from repcore.interfaces import Batch, Features
+from repcore.testing.bfloat16 import bfloat16_autocast, bfloat16_products
 from repcore.testing.check import NotJudgedError, fail
 from repcore.testing.objective_teachers import teachers
 from repcore.testing.subjects import ObjectiveSubject, draw, progress, rules
@@ -165,14 +166,15 @@ def finite_in_bf16(subject: ObjectiveSubject) -> None:
     """Terms and gradients are finite under bfloat16 autocast."""
     objective, batch = subject.build(), subject.batch()
     draws = draw(objective, batch)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with bfloat16_autocast():
         terms = rules(objective)(batch, draws)
     wrong = [name for name, one in {**terms.terms, "total": terms.total}.items() if not one.isfinite()]
     if wrong:
         fail(
             f"under bfloat16 autocast {', '.join(wrong)} is not finite (a mask value or an exponent beyond its range?)"
         )
-    terms.total.float().backward()
+    with bfloat16_products():
+        terms.total.float().backward()
     wrong = [
         name for name, one in objective.named_parameters() if one.grad is not None and not one.grad.isfinite().all()
     ]

@@ -20,6 +20,7 @@ from repcore.embedding.dense import place_of
 from repcore.interfaces import Batch, Features
 from repcore.registry import Entry
 from repcore.specs import TargetSpec, TaskSpec
+from repcore.testing.bfloat16 import bfloat16_autocast, bfloat16_products
 from repcore.testing.check import Check, SubjectError, fail
 from repcore.testing.subjects import BATCH, EncoderSubject
 from repcore.testing.tensors import difference
@@ -155,16 +156,17 @@ def finite_in_bf16(subject: TaskSubject) -> None:
     task, batch = subject.build().train(), subject.batch()
     with torch.no_grad():
         there = answered(task(batch))
-    with torch.autocast("cpu", torch.bfloat16):
+    with bfloat16_autocast():
         outputs = task(batch)
         loss = task.loss(outputs, subject.tensor(outputs))
     if not loss.isfinite():
         fail("the loss is not finite in bfloat16")
-    loss.backward()
+    with bfloat16_products():
+        loss.backward()
     bad = [name for name, one in task.named_parameters() if one.grad is not None and not one.grad.isfinite().all()]
     if bad:
         fail(f"gradients are not finite in bfloat16: {', '.join(bad[:3])}")
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    with torch.no_grad(), bfloat16_autocast():
         if not task.eval().predict(task(batch))[there].isfinite().all():
             fail("predictions are not finite in bfloat16")
 

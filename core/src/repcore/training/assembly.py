@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from repcore.checkpoints.model_folder import ModelFolder, read_model
+from repcore.config.bounds import check_bounds
 from repcore.config.resolve import ResolvedPart, ResolvedRun
 from repcore.data.accounting import report_account
 from repcore.data.batching import TrainingItems
@@ -169,6 +170,7 @@ def build(part: ResolvedPart, *arguments: Any) -> Any:  # the author's own objec
     target = part.entry.load()
     empty = _empty_sizes(part)
     try:
+        check_bounds(part.config)  # an instance that Python code made has not been compared with its ranges yet
         return target(part.config, *arguments)
     except RepcoreError:
         raise
@@ -280,7 +282,7 @@ def _announce_data(resolved: ResolvedRun, reader: DatasetReader, reporter: Repor
         words += f" from {path}"
     reporter.info(words)
     report_account(reader, reporter)
-    if spec.embedded:
+    if spec.embedded and not path:
         reporter.info(
             f"{resolved.dataset.name} comes with the package: good for a first look; it proves nothing about your data"
         )

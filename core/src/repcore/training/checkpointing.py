@@ -14,7 +14,7 @@ import contextlib
 import math
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +54,12 @@ class Checkpoints:
     def __init__(self, every: int) -> None:
         self.every = every
         self.saved_step = 0
+        self._meant: frozenset[str] = frozenset()  # buffers that hold infinities by design, such as masks
 
     def start(self, state: RunState) -> None:
         """A kill may have come between the checkpoint of the best step and its second name."""
         self.saved_step = state.step
+        self._meant = frozenset(nonfinite(state.module.named_buffers()))
         begun_from = state.trainer.ckpt_path
         is_best = state.validated_at == state.step and state.last_validation.get("loss") == state.best
         if begun_from is not None and is_best and state.is_writer:
@@ -91,14 +93,15 @@ class Checkpoints:
         return True
 
     def _write(self, state: RunState, target: Path) -> None:
-        broken = nonfinite_parameters(state.module)
-        if broken:
-            raise RunError(
-                f"no checkpoint of step {state.step} is written: its parameters are not finite",
-                found=", ".join(f"{name} ({count} values)" for name, count in list(broken.items())[:3]),
-                kept=f"the checkpoint of step {self.saved_step}" if self.saved_step else "none was written yet",
-                hint="a lower optimiser.lr, a longer schedule.warmup_steps, or trainer.precision=32-true",
-            )
+        for what, named in numbers_of(state.module, state.trainer.optimizers):
+            broken = {name: count for name, count in nonfinite(named).items() if name not in self._meant}
+            if broken:
+                raise RunError(
+                    f"no checkpoint of step {state.step} is written: its {what} are not finite",
+                    found=", ".join(f"{name} ({count} values)" for name, count in list(broken.items())[:3]),
+                    kept=f"the checkpoint of step {self.saved_step}" if self.saved_step else "none was written yet",
+                    hint="a lower optimiser.lr, a longer schedule.warmup_steps, or trainer.precision=32-true",
+                )
         try:
             save_atomically(state.trainer, target)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
@@ -114,15 +117,43 @@ def _unwritable(error: Exception, target: Path, saved_step: int) -> RunError:
     )
 
 
-def nonfinite_parameters(module: nn.Module) -> dict[str, int]:
-    """Number of NaN and Inf values of each parameter that has some; one look at the device for all."""
-    named = [(name, one.detach()) for name, one in module.named_parameters() if one.is_floating_point()]
-    if not named:
-        return {}
-    bad = torch.stack([(~torch.isfinite(value)).any() for _, value in named]).tolist()
-    return {
-        name: int((~torch.isfinite(value)).sum()) for (name, value), is_bad in zip(named, bad, strict=True) if is_bad
-    }
+def numbers_of(
+    module: nn.Module, optimisers: Iterable[torch.optim.Optimizer]
+) -> Iterator[tuple[str, Iterable[tuple[str, torch.Tensor]]]]:
+    """Everything that a checkpoint keeps and later steps build on, by kind and name: also a teacher's running means
+    and the moments of the optimiser, whose damage shows up in the parameters only later."""
+    yield "parameters", module.named_parameters()
+    yield "buffers", module.named_buffers()
+    names: dict[torch.Tensor, str] = {parameter: name for name, parameter in module.named_parameters()}
+    yield (
+        "moments of the optimiser",
+        (
+            (f"{key} of {names.get(parameter, 'a parameter')}", value)
+            for optimiser in optimisers
+            for parameter, kept in optimiser.state.items()
+            for key, value in kept.items()
+            if isinstance(value, torch.Tensor)
+        ),
+    )
+
+
+def nonfinite(named: Iterable[tuple[str, torch.Tensor]]) -> dict[str, int]:
+    """Number of NaN and Inf values of each tensor that has some; one look at the device for all."""
+    by_device: dict[torch.device, list[tuple[str, torch.Tensor]]] = {}
+    for name, value in named:
+        if value.is_floating_point():
+            by_device.setdefault(value.device, []).append((name, value.detach()))
+    found = {}
+    for tensors in by_device.values():
+        bad = torch.stack([(~torch.isfinite(value)).any() for _, value in tensors]).tolist()
+        found.update(
+            {
+                name: int((~torch.isfinite(value)).sum())
+                for (name, value), is_bad in zip(tensors, bad, strict=True)
+                if is_bad
+            }
+        )
+    return found
 
 
 def save_atomically(trainer: pl.Trainer, path: Path) -> None:

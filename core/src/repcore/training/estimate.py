@@ -5,12 +5,19 @@ from __future__ import annotations
 import copy
 import dataclasses
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
+from repcore.config.resolve import ResolvedRun
 from repcore.data.batching import TrainingCollator
+from repcore.data.guard import error_in_words, is_strict
 from repcore.data.stream import EndlessBatches, StreamOrder
+from repcore.errors import RepcoreError, RunError
+from repcore.memory import is_out_of_memory
 from repcore.training.assembly import RunParts
 
 LARGEST_COPY = 200_000_000  # parameters; beyond that a copy may not fit
@@ -35,6 +42,9 @@ def estimate_run(parts: RunParts, device: str, steps: int, order: StreamOrder) -
         device: torch device name.
         steps: optimiser steps of the run.
         order: the training stream.
+
+    Raises:
+        RunError: the step cannot be made with these settings and data.
     """
     parameters = sum(parameter.numel() for parameter in parts.objective.parameters())
     if parameters > LARGEST_COPY:
@@ -50,11 +60,12 @@ def estimate_run(parts: RunParts, device: str, steps: int, order: StreamOrder) -
     stream = iter(batches)
     for _ in range(2):
         started = time.perf_counter()
-        batch = collate([items[key] for key in next(stream)]).batch.to(device)
-        generator = torch.Generator(device=device).manual_seed(0)
-        progress = batches.progress(0)
-        loss = twin.rules(batch, twin.rules.draw(batch, generator, progress)).total
-        loss.backward()
+        with _in_words(config):
+            batch = collate([items[key] for key in next(stream)]).batch.to(device)
+            generator = torch.Generator(device=device).manual_seed(0)
+            progress = batches.progress(0)
+            loss = twin.rules(batch, twin.rules.draw(batch, generator, progress)).total
+            loss.backward()
         twin.objective.zero_grad(set_to_none=True)
         if torch.cuda.is_available():
             torch.cuda.synchronize()
@@ -69,3 +80,32 @@ def estimate_run(parts: RunParts, device: str, steps: int, order: StreamOrder) -
         steps=steps,
         items_per_step=config.data.batch_size * accumulate,
     )
+
+
+@contextmanager
+def _in_words(resolved: ResolvedRun) -> Iterator[None]:
+    """What an objective raises on its first batch is mostly a setting that does not fit the data or the others."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, RepcoreError | OSError) or is_strict():
+            raise
+        small = "smaller sizes, or a smaller data.batch_size" if is_out_of_memory(error) else ""
+        raise RunError(
+            f"{resolved.objective.name} cannot make a first step with these settings",
+            reason=error_in_words(error),
+            settings=", ".join(_given(resolved)),
+            plugin=resolved.objective.entry.plugin.label,
+            hint=small or "other values of these settings; the same command with --debug shows the traceback",
+        ) from error
+
+
+def _given(resolved: ResolvedRun) -> Iterator[str]:
+    """What the user has set: ``objective.size=9000``."""
+    for path, words in resolved.origin.items():
+        if words.startswith(("recipe ", "preprocessor", "expected by ")) or path.startswith("dataset."):
+            continue
+        value: Any = resolved.plain()
+        for key in path.split("."):
+            value = value.get(key) if isinstance(value, Mapping) else None
+        yield f"{path}={value}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -23,7 +23,7 @@ from repcore.data.batching import LabelledDraws
 from repcore.data.preparation import prepared
 from repcore.data.seeds import generator, mix
 from repcore.embedding.model import Model
-from repcore.errors import ConfigError, DataError
+from repcore.errors import ConfigError, DataError, RunError
 from repcore.evaluation.dense_probing import calibrated
 from repcore.evaluation.probing import LabelledOnly, LabelledRows
 from repcore.interfaces import DatasetReader, ProbeSplit, Sample, Task
@@ -85,7 +85,8 @@ class TrainedTask:
 
 
 def with_validation(split: ProbeSplit, rows: LabelledRows, target: TargetSpec, seed: int) -> ProbeSplit:
-    """The split with labelled rows only, and with a validation part: its own, or a tenth of train.
+    """The split with labelled rows only, and with a validation part: its own, or a tenth of train. What else belongs
+    to the training part, and shares no group with the others, is ``unlabelled``.
 
     Groups (speaker, patient, scaffold) of the data stay together, unless the split itself has rows of one group both in
     train and in test: then validation rows are drawn as the test rows were, or intervals calibrated on unseen groups
@@ -96,12 +97,25 @@ def with_validation(split: ProbeSplit, rows: LabelledRows, target: TargetSpec, s
     """
     labelled = rows.labelled(target)
     train, test = _labelled(split.train, labelled, "train"), np.asarray(split.test, np.int64)
+    mixed = _share_a_group(train, test, rows.groups)
     if split.validation is not None and len(split.validation):
         validation = _labelled(split.validation, labelled, "validation")
     else:
-        mixed = _share_a_group(train, test, rows.groups)
         train, validation = _held_out(train, [None] * len(rows.ids) if mixed else rows.groups, seed)
-    return ProbeSplit(train, _labelled(test, labelled, "test") if len(test) else test, validation)
+    free = _unlabelled(split, rows, labelled, [] if mixed else [validation, test])
+    free = np.setdiff1d(free, np.concatenate([train, validation, test]))
+    return ProbeSplit(train, _labelled(test, labelled, "test") if len(test) else test, validation, unlabelled=free)
+
+
+def _unlabelled(split: ProbeSplit, rows: LabelledRows, labelled: np.ndarray, apart: Sequence[np.ndarray]) -> np.ndarray:
+    """Readable rows of the training part whose labels are missing or hidden, of no group that is in the parts apart."""
+    part = np.asarray(split.train, np.int64)
+    further = np.zeros(0, np.int64) if split.unlabelled is None else np.asarray(split.unlabelled, np.int64)
+    groups = rows.groups
+    taken = {groups[row] for one in apart for row in one} - {None}
+    chosen = np.union1d(part[~labelled[part]], further)
+    kept = [row for row in chosen.tolist() if rows.samples[row] is not None and groups[row] not in taken]
+    return np.asarray(kept, np.int64)
 
 
 def calibration_apart(split: ProbeSplit, seed: int) -> tuple[ProbeSplit, np.ndarray]:
@@ -117,7 +131,7 @@ def calibration_apart(split: ProbeSplit, seed: int) -> tuple[ProbeSplit, np.ndar
         return split, rows
     mixed = generator(seed, "finetune-calibration").permutation(rows)
     half = len(rows) // 2
-    return ProbeSplit(split.train, split.test, np.sort(mixed[:half])), np.sort(mixed[half:])
+    return dataclasses.replace(split, validation=np.sort(mixed[:half])), np.sort(mixed[half:])
 
 
 def _share_a_group(train: np.ndarray, test: np.ndarray, groups: Sequence[str | None]) -> bool:
@@ -205,7 +219,7 @@ def train_task(
     else:
         run = RunResult(folder.path, "finished", finished["steps"], finished["seconds"], finished["validation"])
     _load_best(parts, folder)
-    return TrainedTask(cast(Supervised, parts.objective).task.eval().cpu(), parts, run)
+    return TrainedTask(cast(Supervised, parts.objective).answering.eval().cpu(), parts, run)
 
 
 def _finished(parts: RunParts, folder: RunFolder, reporter: Reporter) -> RunResult | None:
@@ -236,7 +250,9 @@ def _assemble(
     config = dataclasses.replace(config, head_lr_factor=config.head_factor(sections["optimiser"].lr))
     sections["trainer"] = dataclasses.replace(sections["trainer"], seed=seed)
     resolved = _resolved(model, settings, sections)
-    reader: DatasetReader = OneTarget(rows.reader, settings.target, fewer_labels(settings, rows, split.train, seed))
+    free = np.zeros(0, np.int64) if split.unlabelled is None else split.unlabelled
+    thin = fewer_labels(settings, rows, split.train, seed)
+    reader: DatasetReader = OneTarget(rows.reader, settings.target, thin, frozenset(free.tolist()))
     if is_dense:  # large samples, whose slow preparation is done once
         reader = prepared(reader, model.preprocessor)
     objective = _objective(settings, task, encoder, config).train()  # a loaded encoder is in eval mode
@@ -246,7 +262,7 @@ def _assemble(
     if resolved.views is not None:
         views = build(resolved.views, model.preprocessor)
     begun = model.folder.as_origin() if start == "model" else {}
-    labels = row_labels(settings.target, rows, split.train)
+    labels = row_labels(settings.target, rows, split.train, free)
     return RunParts(
         resolved, reader, model.preprocessor, split.train, split.validation, views, encoder, objective, begun, labels
     )
@@ -259,9 +275,8 @@ def _objective(settings: FinetuneSettings, task: nn.Module, encoder: nn.Module, 
     return WithMethod(task, settings.target, config, build(settings.method, encoder, task))
 
 
-def row_labels(target: TargetSpec, rows: LabelledRows, train: np.ndarray) -> RowLabels:
-    """Classes of the training rows, and the rows of the data that have no label at all."""
-    unlabelled = np.flatnonzero(~rows.labelled(target))
+def row_labels(target: TargetSpec, rows: LabelledRows, train: np.ndarray, unlabelled: np.ndarray) -> RowLabels:
+    """Classes of the training rows, and the rows of the training part without a label."""
     if target.level != "item" or target.kind != "class":
         return RowLabels(None, unlabelled)
     known = torch.from_numpy(np.asarray(rows.labels(target), np.float64)[train].reshape(-1))
@@ -333,15 +348,20 @@ class OneTarget(LabelledOnly):
 
     Args:
         thin: which labels of elements stay.
+        hidden: rows whose label does not count, and is not given.
     """
 
-    def __init__(self, reader: DatasetReader, target: TargetSpec, thin: Thinning | None = None) -> None:
+    def __init__(
+        self, reader: DatasetReader, target: TargetSpec, thin: Thinning | None = None, hidden: Set[int] = frozenset()
+    ) -> None:
         super().__init__(reader, target)
-        self._thin = thin
+        self._thin, self._hidden = thin, hidden
 
     def __getitem__(self, index: int) -> Sample:
         sample = super().__getitem__(index)
         target = self.targets[0]
+        if index in self._hidden:
+            return dataclasses.replace(sample, targets={})
         if target.level == "item" or target.name not in sample.targets:
             return sample
         labels = np.asarray(sample.targets[target.name])
@@ -367,6 +387,11 @@ def _resolved(model: Model, settings: FinetuneSettings, sections: Mapping[str, A
 
 
 def _load_best(parts: RunParts, folder: RunFolder) -> None:
+    if not folder.best_checkpoint.is_file():
+        raise RunError(
+            f"{folder.path} has no best weights: no validation loss was a finite number",
+            hint="a lower optimiser.lr, or look at its metrics.jsonl and rejected.jsonl",
+        )
     saved = torch.load(folder.best_checkpoint, map_location="cpu", weights_only=True)
     prefix = "objective."
     state = {key.removeprefix(prefix): value for key, value in saved["state_dict"].items() if key.startswith(prefix)}

@@ -15,17 +15,25 @@ HEAD_RATE = 1e-3
 class FinetuneConfig:
     """Learning rates by depth, and a first phase in which only the head learns."""
 
-    layer_decay: float = setting(1.0, "factor on the learning rate a layer further from the head; 1 = all the same")
+    layer_decay: float = setting(
+        1.0, "factor on the learning rate a layer further from the head; 1 = all the same", above=0, max=1
+    )
     head_lr_factor: float | None = setting(
-        None, "learning rate of the head over that of the encoder's last layer; null = what makes it 1e-3, at least 1"
+        None,
+        "learning rate of the head over that of the encoder's last layer; null = what makes it 1e-3, at least 1",
+        above=0,
     )
     head_start: Literal["linear", "random"] = setting(
         "linear", "last layer of the head (of items): first fitted to the frozen encoder's training features, or random"
     )
-    frozen_epochs: float = setting(0.0, "epochs in which only the head learns", "epochs")
+    frozen_epochs: float = setting(0.0, "epochs in which only the head learns", "epochs", min=0)
 
-    label_share: float = setting(1.0, "share of the labelled training elements (points, voxels, ...) that are used")
-    labels_per_class: int | None = setting(None, "labelled training elements of each class that are used; null = all")
+    label_share: float = setting(
+        1.0, "share of the labelled training elements (points, voxels, ...) that are used", above=0, max=1
+    )
+    labels_per_class: int | None = setting(
+        None, "labelled training elements of each class that are used; null = all", min=1
+    )
 
     draw: Literal["parts", "whole"] = setting(
         "parts", "training items of large samples with labels of elements: random parts where the domain draws them"

@@ -113,7 +113,9 @@ def plan_parts(plan: SplitPlan, request: FinetuneRequest) -> Iterator[Part]:
     several = len(plan.folds[0]) > 1
     if several:
         rows = np.unique(np.concatenate([np.concatenate([one.train, one.test]) for one in plan.folds[0]]))
-        yield Part("", MODEL, request.seeds[0], ProbeSplit(rows, NO_ROWS), request.members)
+        free = [one.unlabelled for one in plan.folds[0] if one.unlabelled is not None]
+        further = np.setdiff1d(np.concatenate(free), rows) if free else None
+        yield Part("", MODEL, request.seeds[0], ProbeSplit(rows, NO_ROWS, unlabelled=further), request.members)
     for number, (seed, folds) in enumerate(zip(request.seeds, plan.folds, strict=True)):
         for place, split in enumerate(folds, start=1):
             name = _name(number, seed, place if several else 0)

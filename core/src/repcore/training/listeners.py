@@ -260,6 +260,9 @@ class Validation:
             if state.is_writer:
                 self.writer.write(state, {"step": state.step, "split": "validation", **values})
             words.append("validation " + figures_in_words(values))
+            loss = values.get("loss", 0.0)
+            if state.is_writer and not math.isfinite(loss):
+                state.reporter.warn(f"step {state.step}: the validation loss is {loss}; it is never taken for the best")
         if self.diagnose is not None and state.is_writer:
             figures, verdict = self.diagnose(state)
             state.folder.append_lines("diagnostics.jsonl", [{"step": state.step, **figures}])
@@ -284,7 +287,7 @@ class Patience:
         losses = validation_losses(state.folder)
         if not losses or losses[-1][0] != state.step:
             return
-        best = min(range(len(losses)), key=lambda number: losses[number][1])
+        best = min(range(len(losses)), key=lambda number: _or_infinite(losses[number][1]))
         if len(losses) - 1 - best >= self.validations and state.step < state.total_steps:
             words = f"no smaller validation loss than {losses[best][1]:.4g} for {self.validations} validations"
             state.reporter.info(f"step {state.step}: {words}; the run ends here")
@@ -330,6 +333,11 @@ def _mean_over_devices(values: dict[str, float], state: RunState) -> dict[str, f
     table = torch.tensor(list(values.values()), dtype=torch.float64, device=state.module.device)
     table = torch.as_tensor(state.trainer.strategy.reduce(table, reduce_op="mean"))
     return dict(zip(values, table.tolist(), strict=True))
+
+
+def _or_infinite(loss: float) -> float:
+    """NaN compares with nothing; as a loss it is no better than any."""
+    return loss if math.isfinite(loss) else math.inf
 
 
 def _reason(line: Mapping[str, Any]) -> tuple[Any, ...]:

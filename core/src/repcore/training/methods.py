@@ -48,7 +48,10 @@ def learns_from_labels(entry: Entry[Any], encoder: Entry[Any], registry: Registr
 def method_views(
     method: ResolvedPart, preprocessor: Entry[Any], registry: Registry, domain: str
 ) -> ResolvedPart | None:
-    """The views that a method asks for in this domain, with their default settings; None where it asks for none."""
+    """The views that a method asks for in this domain, with their default settings; None where it asks for none, or
+    its settings do without (an attribute ``needs_views`` that is False)."""
+    if not getattr(method.config, "needs_views", True):
+        return None
     name = views_for(method.entry, preprocessor, registry, domain)
     return resolve_part(registry, "views", name, {}, domain) if name else None
 
@@ -97,6 +100,17 @@ class WithMethod(Supervised):
         return typed_targets(batch, self.spec, getattr(self.task, "values", None))
 
     @property
+    def answering(self) -> nn.Module:
+        """The task that is validated and kept: the method's own (of averaged weights), else the one that learns."""
+        return cast(nn.Module, getattr(self.method, "answering", self.task))
+
+    def encoder_for_export(self, branch: str = "default") -> nn.Module:
+        """The encoder of the task that is kept."""
+        if branch != "default":
+            raise ConfigError(f"a fine-tuning has no branch {branch!r}", expected="default")
+        return cast(nn.Module, self.answering.encoder)
+
+    @property
     def rules(self) -> Objective:
         """The method as the contract sees it."""
         return cast(Objective, self.method)
@@ -118,7 +132,7 @@ class WithMethod(Supervised):
 
     def forward(self, batch: Batch, draws: Draws) -> LossTerms:
         if not self.training:
-            return super().forward(batch, draws)
+            return self.plain_terms(self.answering, batch, draws)
         return self.rules(self._typed(batch), draws)
 
     def before_step(self, progress: Progress) -> None:

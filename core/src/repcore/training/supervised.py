@@ -60,8 +60,17 @@ class Supervised(nn.Module):
         known = ~torch.isnan(labels) if labels.is_floating_point() else torch.ones_like(labels, dtype=torch.bool)
         return {"supervised": known.sum()}
 
+    @property
+    def answering(self) -> nn.Module:
+        """The task that is validated and kept."""
+        return self.task
+
     def forward(self, batch: Batch, draws: Draws) -> LossTerms:
-        loss = cast(Task, self.task).loss(self.task(batch), batch.targets[self.target])
+        return self.plain_terms(self.task, batch, draws)
+
+    def plain_terms(self, task: nn.Module, batch: Batch, draws: Draws) -> LossTerms:
+        """The loss of a task, which says so itself."""
+        loss = cast(Task, task).loss(task(batch), batch.targets[self.target])
         return LossTerms.of({"supervised": loss}, counts=self.counts(batch, draws))
 
 

@@ -18,6 +18,7 @@ from repcore_generic.registration import (
     mlcd,
     pairs,
     rank_metrics,
+    shrinkmatch,
     sparse_codes,
     token_alignment,
 )
@@ -40,6 +41,7 @@ plugin = Registration(
         core_tuning,
         hydra,
         metrix,
+        shrinkmatch,
         class_gaussians,
         gaussian_anomaly,
         label_shift,

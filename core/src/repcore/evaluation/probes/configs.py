@@ -11,9 +11,12 @@ class LinearProbeConfig:
     """``linear@1``: logistic regression on standardised features."""
 
     inverse_penalty: float = field(
-        default=0.05, metadata={"help": "C in 0.5 |w|^2 + C * sum of log losses; fixed, not tuned", "unit": ""}
+        default=0.05,
+        metadata={"help": "C in 0.5 |w|^2 + C * sum of log losses; fixed, not tuned", "unit": "", "above": 0},
     )
-    max_iterations: int = field(default=2000, metadata={"help": "L-BFGS iterations at most", "unit": "iterations"})
+    max_iterations: int = field(
+        default=2000, metadata={"help": "L-BFGS iterations at most", "unit": "iterations", "min": 1}
+    )
     class_weight: Literal["none", "balanced"] = field(
         default="none", metadata={"help": "balanced = each class weighs the same in the loss", "unit": ""}
     )
@@ -24,20 +27,26 @@ class RidgeProbeConfig:
     """``ridge@1``: ridge regression on standardised features, penalty by exact leave-one-out on train."""
 
     penalty_exponent_low: float = field(
-        default=-1.0, metadata={"help": "smallest penalty is 10 to this power", "unit": "log10"}
+        default=-1.0, metadata={"help": "smallest penalty is 10 to this power", "unit": "log10", "min": -30, "max": 30}
     )
     penalty_exponent_high: float = field(
-        default=5.0, metadata={"help": "largest penalty is 10 to this power", "unit": "log10"}
+        default=5.0, metadata={"help": "largest penalty is 10 to this power", "unit": "log10", "min": -30, "max": 30}
     )
-    penalties: int = field(default=13, metadata={"help": "grid points, evenly spaced in log10", "unit": "points"})
+    penalties: int = field(
+        default=13, metadata={"help": "grid points, evenly spaced in log10", "unit": "points", "min": 1}
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class NeighbourProbeConfig:
     """``knn@1``: similarity-weighted vote or mean of the nearest training rows by cosine."""
 
-    neighbours: int = field(default=20, metadata={"help": "neighbours k; all training rows if fewer", "unit": "rows"})
-    temperature: float = field(default=0.07, metadata={"help": "weight = exp(cosine / temperature)", "unit": ""})
+    neighbours: int = field(
+        default=20, metadata={"help": "neighbours k; all training rows if fewer", "unit": "rows", "min": 1}
+    )
+    temperature: float = field(
+        default=0.07, metadata={"help": "weight = exp(cosine / temperature)", "unit": "", "above": 0}
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,22 +58,30 @@ class RetrievalProbeConfig:
 class SvmProbeConfig:
     """``svm@1``: linear SVM (squared hinge, L2) on standardised features, C by cross-validation on train."""
 
-    inverse_penalty_exponent_low: float = field(default=-5.0, metadata={"help": "smallest C", "unit": "log10"})
-    inverse_penalty_exponent_high: float = field(default=1.0, metadata={"help": "largest C", "unit": "log10"})
-    inverse_penalties: int = field(default=7, metadata={"help": "grid points, even in log10", "unit": "points"})
-    folds: int = field(default=5, metadata={"help": "stratified folds on train", "unit": "folds"})
-    max_iterations: int = field(default=1000, metadata={"help": "liblinear iterations at most", "unit": "iterations"})
+    inverse_penalty_exponent_low: float = field(
+        default=-5.0, metadata={"help": "smallest C", "unit": "log10", "min": -30, "max": 30}
+    )
+    inverse_penalty_exponent_high: float = field(
+        default=1.0, metadata={"help": "largest C", "unit": "log10", "min": -30, "max": 30}
+    )
+    inverse_penalties: int = field(
+        default=7, metadata={"help": "grid points, even in log10", "unit": "points", "min": 1}
+    )
+    folds: int = field(default=5, metadata={"help": "stratified folds on train", "unit": "folds", "min": 2})
+    max_iterations: int = field(
+        default=1000, metadata={"help": "liblinear iterations at most", "unit": "iterations", "min": 1}
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class FewShotProbeConfig:
     """``fewshot@1``: episodes of a few classes with a few labelled rows each."""
 
-    ways: int = field(default=5, metadata={"help": "classes an episode", "unit": "classes"})
-    shots: int = field(default=5, metadata={"help": "labelled training rows a class", "unit": "rows"})
-    queries: int = field(default=15, metadata={"help": "test rows a class at most", "unit": "rows"})
-    episodes: int = field(default=400, metadata={"help": "episodes drawn from the seed", "unit": "episodes"})
+    ways: int = field(default=5, metadata={"help": "classes an episode", "unit": "classes", "min": 2})
+    shots: int = field(default=5, metadata={"help": "labelled training rows a class", "unit": "rows", "min": 1})
+    queries: int = field(default=15, metadata={"help": "test rows a class at most", "unit": "rows", "min": 1})
+    episodes: int = field(default=400, metadata={"help": "episodes drawn from the seed", "unit": "episodes", "min": 1})
     head: Literal["centroid", "ridge"] = field(
         default="centroid", metadata={"help": "nearest class mean, or ridge on one-hot classes", "unit": ""}
     )
-    penalty: float = field(default=1.0, metadata={"help": "ridge penalty of head='ridge'", "unit": ""})
+    penalty: float = field(default=1.0, metadata={"help": "ridge penalty of head='ridge'", "unit": "", "above": 0})

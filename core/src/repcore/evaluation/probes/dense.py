@@ -34,16 +34,22 @@ BLOCK_ELEMENTS = 4096  # of a test row that are compared at once
 class DenseLinearConfig:
     """Constants of the protocol."""
 
-    per_class: int = field(default=600, metadata={"help": "training elements of each class", "unit": "elements"})
-    penalty: float = field(default=1.0, metadata={"help": "inverse strength C of the L2 penalty", "unit": ""})
-    iterations: int = field(default=400, metadata={"help": "most iterations of the solver", "unit": ""})
+    per_class: int = field(
+        default=600, metadata={"help": "training elements of each class", "unit": "elements", "min": 1}
+    )
+    penalty: float = field(
+        default=1.0, metadata={"help": "inverse strength C of the L2 penalty", "unit": "", "above": 0}
+    )
+    iterations: int = field(default=400, metadata={"help": "most iterations of the solver", "unit": "", "min": 1})
 
 
 @dataclass(frozen=True, kw_only=True)
 class DensePrototypeConfig:
     """Constants of ``dense-prototype@1``."""
 
-    per_class: int = field(default=600, metadata={"help": "training elements of each class", "unit": "elements"})
+    per_class: int = field(
+        default=600, metadata={"help": "training elements of each class", "unit": "elements", "min": 1}
+    )
 
 
 class ElementProbe:
@@ -195,9 +201,13 @@ class DensePrototypeProbe(ElementProbe):
 class DenseNeighbourConfig:
     """Constants of ``dense-knn@1``: those of ``knn@1`` on a bounded draw of elements."""
 
-    per_class: int = field(default=600, metadata={"help": "training elements of each class", "unit": "elements"})
-    neighbours: int = field(default=20, metadata={"help": "drawn elements that vote", "unit": ""})
-    temperature: float = field(default=0.07, metadata={"help": "of the weights exp(cosine / temperature)", "unit": ""})
+    per_class: int = field(
+        default=600, metadata={"help": "training elements of each class", "unit": "elements", "min": 1}
+    )
+    neighbours: int = field(default=20, metadata={"help": "drawn elements that vote", "unit": "", "min": 1})
+    temperature: float = field(
+        default=0.07, metadata={"help": "of the weights exp(cosine / temperature)", "unit": "", "above": 0}
+    )
 
 
 class DenseNeighbourProbe(ElementProbe):

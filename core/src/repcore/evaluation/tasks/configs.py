@@ -16,10 +16,12 @@ class TaskConfig:
         default="pooled-linear",
         metadata={"help": "first-token = dense, tanh, linear on token 0; pooled-linear = linear on the pooled vector"},
     )
-    dropout: float = field(default=0.1, metadata={"help": "dropout before each linear layer of the head", "unit": ""})
+    dropout: float = field(
+        default=0.1, metadata={"help": "dropout before each linear layer of the head", "unit": "", "min": 0, "below": 1}
+    )
     outputs: int | None = field(
         default=None,
-        metadata={"help": "classes, tasks or values; None = from the data's names", "unit": "outputs"},
+        metadata={"help": "classes, tasks or values; None = from the data's names", "unit": "outputs", "min": 1},
     )
 
 
@@ -39,7 +41,7 @@ class MultilabelConfig(TaskConfig):
     class_weights: Literal["none", "balanced"] = field(
         default="none", metadata={"help": "balanced = ones of a task weigh as much as its zeros", "unit": ""}
     )
-    largest_weight: float = field(default=100.0, metadata={"help": "bound of a balanced weight", "unit": ""})
+    largest_weight: float = field(default=100.0, metadata={"help": "bound of a balanced weight", "unit": "", "min": 0})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,12 +13,12 @@ class DenseConfig:
     head: Literal["linear", "mlp"] = field(
         default="linear", metadata={"help": "linear, or linear, GELU, linear of the same width", "unit": ""}
     )
-    dropout: float = field(default=0.0, metadata={"help": "before the head", "unit": ""})
+    dropout: float = field(default=0.0, metadata={"help": "before the head", "unit": "", "min": 0, "below": 1})
     tokens: str = field(
         default="", metadata={"help": "token level of the encoder; empty = found by trying", "unit": ""}
     )
     width: int | None = field(
-        default=None, metadata={"help": "of these tokens; null = found by trying", "unit": "numbers"}
+        default=None, metadata={"help": "of these tokens; null = found by trying", "unit": "numbers", "min": 1}
     )
 
 
@@ -34,7 +34,7 @@ class DenseClassificationConfig(DenseConfig):
         default="none", metadata={"help": "balanced = every class weighs the same, from training labels", "unit": ""}
     )
     dice_weight: float = field(
-        default=0.0, metadata={"help": "weight of the soft Dice loss beside cross-entropy", "unit": ""}
+        default=0.0, metadata={"help": "weight of the soft Dice loss beside cross-entropy", "unit": "", "min": 0}
     )
 
 
@@ -42,4 +42,4 @@ class DenseClassificationConfig(DenseConfig):
 class DenseRegressionConfig(DenseConfig):
     """A number for every element."""
 
-    outputs: int = field(default=1, metadata={"help": "numbers of an element", "unit": ""})
+    outputs: int = field(default=1, metadata={"help": "numbers of an element", "unit": "", "min": 1})

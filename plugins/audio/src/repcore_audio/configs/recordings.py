@@ -20,7 +20,11 @@ class RecordingsConfig:
     )
     cache_mib: int = field(
         default=256,
-        metadata={"help": "decoded recordings kept in memory, so that a small set is read once", "unit": "MiB"},
+        metadata={
+            "help": "decoded recordings kept in memory, so that a small set is read once",
+            "unit": "MiB",
+            "min": 0,
+        },
     )
 
 
@@ -71,12 +75,13 @@ class ManifestConfig(RecordingsConfig):
 class SoundsConfig:
     """Generated instruments and environmental sounds."""
 
-    clips: int = field(default=500, metadata={"help": "number of recordings"})
+    clips: int = field(default=500, metadata={"help": "number of recordings", "min": 1})
     seconds: float = field(
-        default=1.5, metadata={"help": "longest recording; lengths vary from half of it", "unit": "s"}
+        default=1.5, metadata={"help": "longest recording; lengths vary from half of it", "unit": "s", "above": 0}
     )
-    sample_rate_hz: int = field(default=16_000, metadata={"help": "sampling rate", "unit": "Hz"})
-    seed: int = field(default=0, metadata={"help": "recordings are a pure function of seed and index"})
+    sample_rate_hz: int = field(default=16_000, metadata={"help": "sampling rate", "unit": "Hz", "min": 1})
+    seed: int = field(default=0, metadata={"help": "recordings are a pure function of seed and index", "min": 0})
     signal_to_noise_db: tuple[float, float] = field(
-        default=(-3.0, 15.0), metadata={"help": "range of the level over the background", "unit": "dB"}
+        default=(-3.0, 15.0),
+        metadata={"help": "range of the level over the background", "unit": "dB", "min": -300, "max": 300},
     )

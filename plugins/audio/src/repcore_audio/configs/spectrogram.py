@@ -10,15 +10,20 @@ from typing import Literal
 class LogMelConfig:
     """From a recording to normalised log-mel frames."""
 
-    sample_rate_hz: int = field(default=16_000, metadata={"help": "recordings are resampled to this", "unit": "Hz"})
-    mel_bins: int = field(default=128, metadata={"help": "filters of the bank, from 20 Hz to half the sampling rate"})
-    frame_length_ms: float = field(default=25.0, metadata={"help": "length of a frame", "unit": "ms"})
-    frame_shift_ms: float = field(default=10.0, metadata={"help": "distance between frames", "unit": "ms"})
+    sample_rate_hz: int = field(
+        default=16_000, metadata={"help": "recordings are resampled to this", "unit": "Hz", "min": 1}
+    )
+    mel_bins: int = field(
+        default=128, metadata={"help": "filters of the bank, from 20 Hz to half the sampling rate", "min": 1}
+    )
+    frame_length_ms: float = field(default=25.0, metadata={"help": "length of a frame", "unit": "ms", "above": 0})
+    frame_shift_ms: float = field(default=10.0, metadata={"help": "distance between frames", "unit": "ms", "above": 0})
     frames: int = field(
         default=1024,
         metadata={
             "help": "longest clip that the encoder sees at once; longer recordings become windows",
             "unit": "frames",
+            "min": 1,
         },
     )
     length: Literal["variable", "fixed"] = field(
@@ -30,7 +35,11 @@ class LogMelConfig:
     )
     frame_multiple: int = field(
         default=16,
-        metadata={"help": "variable clips are filled up with silence to a multiple of this", "unit": "frames"},
+        metadata={
+            "help": "variable clips are filled up with silence to a multiple of this",
+            "unit": "frames",
+            "min": 1,
+        },
     )
     long_recordings: Literal["windows", "cut"] = field(
         default="windows", metadata={"help": "windows: all of a long recording, `frames` at a time; cut: its beginning"}
@@ -39,10 +48,11 @@ class LogMelConfig:
         default=None, metadata={"help": "of log-mel values; from the training split when left out", "unit": "log power"}
     )
     deviation: float | None = field(
-        default=None, metadata={"help": "of log-mel values; from the training split when left out", "unit": "log power"}
+        default=None,
+        metadata={"help": "of log-mel values; from the training split when left out", "unit": "log power", "above": 0},
     )
     statistics_clips: int = field(
-        default=2000, metadata={"help": "most recordings that mean and standard deviation are taken from"}
+        default=2000, metadata={"help": "most recordings that mean and standard deviation are taken from", "min": 1}
     )
     padding: Literal["silence", "zero"] = field(
         default="silence",
@@ -56,10 +66,20 @@ class LogMelConfig:
     )
     silence_db: float = field(
         default=-70.0,
-        metadata={"help": "recordings whose peak is below this are marked silent", "unit": "dB of full scale"},
+        metadata={
+            "help": "recordings whose peak is below this are marked silent",
+            "unit": "dB of full scale",
+            "min": -300,
+            "max": 300,
+        },
     )
     clipped_share: float = field(
-        default=0.001, metadata={"help": "recordings with a larger share of samples at full scale are marked clipped"}
+        default=0.001,
+        metadata={
+            "help": "recordings with a larger share of samples at full scale are marked clipped",
+            "min": 0,
+            "max": 1,
+        },
     )
 
 

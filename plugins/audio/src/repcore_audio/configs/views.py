@@ -12,17 +12,21 @@ class SoundChange:
     """What a view changes in a window of sound."""
 
     kept_share: tuple[float, float] = setting(
-        (0.5, 1.0), "smallest and largest share of the window, one stretch of it, that the view hears"
+        (0.5, 1.0), "smallest and largest share of the window, one stretch of it, that the view hears", above=0, max=1
     )
-    shift_share: float = setting(0.5, "furthest shift in time, round the end, as a share of the stretch")
-    gain_db: float = setting(6.0, "largest change of loudness either way", "dB")
+    shift_share: float = setting(0.5, "furthest shift in time, round the end, as a share of the stretch", min=0, max=1)
+    gain_db: float = setting(6.0, "largest change of loudness either way", "dB", min=0, max=300)
     noise_db: tuple[float, float] | None = setting(
-        (10.0, 40.0), "range of the signal-to-noise ratio of added white noise; null = no noise", "dB"
+        (10.0, 40.0),
+        "range of the signal-to-noise ratio of added white noise; null = no noise",
+        "dB",
+        min=-300,
+        max=300,
     )
-    masked_bands: int = setting(2, "groups of mel bands that are hidden (SpecAugment)")
-    band_share: float = setting(0.2, "widest group, as a share of the mel bands")
-    masked_stretches: int = setting(2, "stretches of frames that are hidden (SpecAugment)")
-    stretch_share: float = setting(0.2, "longest stretch, as a share of the frames")
+    masked_bands: int = setting(2, "groups of mel bands that are hidden (SpecAugment)", min=0)
+    band_share: float = setting(0.2, "widest group, as a share of the mel bands", min=0, max=1)
+    masked_stretches: int = setting(2, "stretches of frames that are hidden (SpecAugment)", min=0)
+    stretch_share: float = setting(0.2, "longest stretch, as a share of the frames", min=0, max=1)
 
     def __post_init__(self) -> None:
         low, high = self.kept_share

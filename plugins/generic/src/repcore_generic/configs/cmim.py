@@ -12,14 +12,16 @@ from repcore.config.schema import setting
 class CmimConfig:
     """Auto-encoder on pooled vectors with a repulsion between codes."""
 
-    latent_width: int | None = setting(None, "width of the latent code; null = that of the pooled vector")
-    min_logvar: float = setting(-6.0, "lower bound of the log-variance: in practice the noise of the code")
-    temperature: float = setting(0.5, "temperature of the contrast between codes")
-    contrast_weight: float = setting(1.0, "weight of the contrast; 10 helps with small batches")
+    latent_width: int | None = setting(None, "width of the latent code; null = that of the pooled vector", min=1)
+    min_logvar: float = setting(
+        -6.0, "lower bound of the log-variance: in practice the noise of the code", min=-60, max=60
+    )
+    temperature: float = setting(0.5, "temperature of the contrast between codes", above=0)
+    contrast_weight: float = setting(1.0, "weight of the contrast; 10 helps with small batches", min=0)
     negatives: Literal["expectation", "sum"] = setting(
         "expectation", "mean over the other codes (independent of the batch size), or their sum"
     )
-    decoder_width: int = setting(128, "hidden width of the network that predicts the item's description")
+    decoder_width: int = setting(128, "hidden width of the network that predicts the item's description", min=1)
 
     def __post_init__(self) -> None:
         if self.latent_width is not None and self.latent_width < 1:

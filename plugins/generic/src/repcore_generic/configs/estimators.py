@@ -18,11 +18,13 @@ class GaussianAnomalyConfig:
     """One Gaussian of normal feature vectors, with conformal thresholds."""
 
     components: Literal["all", "head", "tail"] = setting("all", "principal directions that distances are measured in")
-    variance_share: float = setting(0.9, "share of the variance at which head and tail part")
-    probability: float = setting(0.95, "share of new normal items that the threshold lets pass")
-    calibration_share: float = setting(0.2, "share of the normal items held out for threshold and p-values")
-    neighbours: int = setting(5, "nearest normal items whose mean distance stands beside")
-    kept: int = setting(5000, "normal vectors kept for those neighbours", "items")
+    variance_share: float = setting(0.9, "share of the variance at which head and tail part", above=0, below=1)
+    probability: float = setting(0.95, "share of new normal items that the threshold lets pass", above=0, below=1)
+    calibration_share: float = setting(
+        0.2, "share of the normal items held out for threshold and p-values", above=0, below=1
+    )
+    neighbours: int = setting(5, "nearest normal items whose mean distance stands beside", min=1)
+    kept: int = setting(5000, "normal vectors kept for those neighbours", "items", min=0)
 
     def __post_init__(self) -> None:
         for name in ("variance_share", "probability", "calibration_share"):
@@ -36,12 +38,12 @@ class GaussianAnomalyConfig:
 class LabelShiftConfig:
     """Classes from the domains that items come from."""
 
-    classes: int = setting(2, "number of classes to look for")
-    clusters: int | None = setting(None, "clusters of the domain posteriors; null = three for each class")
-    starts: int = setting(20, "random starts of the factorisation")
-    updates: int = setting(500, "multiplicative updates of each start")
+    classes: int = setting(2, "number of classes to look for", min=2)
+    clusters: int | None = setting(None, "clusters of the domain posteriors; null = three for each class", min=2)
+    starts: int = setting(20, "random starts of the factorisation", min=1)
+    updates: int = setting(500, "multiplicative updates of each start", min=1)
     force: bool = setting(False, "go on where domains leave traces beyond their mix of classes")
-    seed: int = setting(0, "seed of split, clusters and starts")
+    seed: int = setting(0, "seed of split, clusters and starts", min=0)
 
     def __post_init__(self) -> None:
         if self.classes < 2:
@@ -57,15 +59,15 @@ class LabelShiftConfig:
 class SparseCodesConfig:
     """A TopK dictionary of token features."""
 
-    features: int | None = setting(None, "entries of the dictionary; null = four times the width")
-    k: int = setting(16, "entries that may be active in a token")
-    steps: int = setting(2000, "optimiser steps", "steps")
-    batch_size: int = setting(2048, "tokens of a step", "tokens")
-    lr: float = setting(2e-3, "learning rate, falling over the last third")
-    most_tokens: int = setting(200_000, "tokens kept for training, drawn evenly", "tokens")
-    dead_after: int = setting(50, "steps without firing after which an entry counts as dead", "steps")
-    auxiliary_weight: float = setting(1.0 / 32.0, "weight of what dead entries learn from")
-    seed: int = setting(0, "seed of start and order")
+    features: int | None = setting(None, "entries of the dictionary; null = four times the width", min=1)
+    k: int = setting(16, "entries that may be active in a token", min=1)
+    steps: int = setting(2000, "optimiser steps", "steps", min=1)
+    batch_size: int = setting(2048, "tokens of a step", "tokens", min=1)
+    lr: float = setting(2e-3, "learning rate, falling over the last third", above=0)
+    most_tokens: int = setting(200_000, "tokens kept for training, drawn evenly", "tokens", min=1)
+    dead_after: int = setting(50, "steps without firing after which an entry counts as dead", "steps", min=1)
+    auxiliary_weight: float = setting(1.0 / 32.0, "weight of what dead entries learn from", min=0)
+    seed: int = setting(0, "seed of start and order", min=0)
 
     def __post_init__(self) -> None:
         for name in ("k", "steps", "batch_size", "most_tokens", "dead_after"):
@@ -79,9 +81,9 @@ class SparseCodesConfig:
 class ClustersConfig:
     """Spherical k-means of feature vectors."""
 
-    clusters: int | None = setting(None, "number of clusters; null = one for 20 items, 8 at least")
-    iterations: int = setting(25, "most iterations")
-    seed: int = setting(0, "seed of the first centres")
+    clusters: int | None = setting(None, "number of clusters; null = one for 20 items, 8 at least", min=2)
+    iterations: int = setting(25, "most iterations", min=1)
+    seed: int = setting(0, "seed of the first centres", min=0)
 
     def __post_init__(self) -> None:
         if self.clusters is not None and self.clusters < 2:

@@ -13,14 +13,14 @@ class MatryoshkaConfig:
     """A pair objective at drawn layer depths and prefix widths."""
 
     inner: str = setting("generic/simclr", "wrapped objective: its loss is a function of two views' vectors")
-    widths: tuple[int, ...] = setting((), "prefix widths; empty = the full width, its half, quarter and eighth")
-    layers_per_step: int = setting(1, "earlier layers drawn in each step; -1 = all")
-    widths_per_step: int = setting(1, "widths drawn for each layer; -1 = all")
+    widths: tuple[int, ...] = setting((), "prefix widths; empty = the full width, its half, quarter and eighth", min=1)
+    layers_per_step: int = setting(1, "earlier layers drawn in each step; -1 = all", min=-1)
+    widths_per_step: int = setting(1, "widths drawn for each layer; -1 = all", min=-1)
     layer_weighting: Literal["uniform", "log", "linear"] = setting("log", "weight of an earlier layer by its depth")
-    last_weight: float = setting(1.0, "weight of the last layer's loss")
-    prior_weight: float = setting(1.0, "weight of the earlier layers' loss")
-    kl_weight: float = setting(1.0, "weight of the distillation from the last layer to earlier ones")
-    kl_temperature: float = setting(0.3, "temperature of that distillation")
+    last_weight: float = setting(1.0, "weight of the last layer's loss", min=0)
+    prior_weight: float = setting(1.0, "weight of the earlier layers' loss", min=0)
+    kl_weight: float = setting(1.0, "weight of the distillation from the last layer to earlier ones", min=0)
+    kl_temperature: float = setting(0.3, "temperature of that distillation", above=0)
 
     def __post_init__(self) -> None:
         for name in ("last_weight", "prior_weight", "kl_weight"):

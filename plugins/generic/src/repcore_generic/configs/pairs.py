@@ -11,9 +11,9 @@ from repcore.config.schema import setting
 class ProjectedConfig:
     """The projection head between the encoder and the loss."""
 
-    hidden_width: int = setting(256, "width of the projection head's hidden layers")
-    output_width: int = setting(128, "width of the vectors that are compared")
-    layers: int = setting(2, "linear layers of the projection head")
+    hidden_width: int = setting(256, "width of the projection head's hidden layers", min=1)
+    output_width: int = setting(128, "width of the vectors that are compared", min=1)
+    layers: int = setting(2, "linear layers of the projection head", min=1, max=1000)
 
     def __post_init__(self) -> None:
         for name in ("hidden_width", "output_width", "layers"):
@@ -25,7 +25,7 @@ class ProjectedConfig:
 class SimclrConfig(ProjectedConfig):
     """InfoNCE between two views."""
 
-    temperature: float = setting(0.2, "temperature of the cosine similarities")
+    temperature: float = setting(0.2, "temperature of the cosine similarities", above=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -37,10 +37,10 @@ class SimclrConfig(ProjectedConfig):
 class VicregConfig(ProjectedConfig):
     """Invariance, variance and covariance of two views."""
 
-    layers: int = setting(3, "linear layers of the projection head")
-    invariance_weight: float = setting(25.0, "weight of the distance between the two views")
-    variance_weight: float = setting(25.0, "weight of the hinge on each dimension's standard deviation")
-    covariance_weight: float = setting(1.0, "weight of the squared covariances between dimensions")
+    layers: int = setting(3, "linear layers of the projection head", min=1, max=1000)
+    invariance_weight: float = setting(25.0, "weight of the distance between the two views", min=0)
+    variance_weight: float = setting(25.0, "weight of the hinge on each dimension's standard deviation", min=0)
+    covariance_weight: float = setting(1.0, "weight of the squared covariances between dimensions", min=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -32,6 +32,7 @@ from repcore_generic.objectives.class_statistics import (
     merged,
     token_labels,
 )
+from repcore_generic.objectives.devices import from_all_devices
 from repcore_generic.objectives.labelled import ClassMethod, nothing, unit
 from repcore_generic.objectives.pairs import no_autocast
 
@@ -167,11 +168,5 @@ class ClassGaussians(nn.Module):
 
 def _everywhere(own: Moments) -> list[Moments]:
     """Statistics of all devices in the order of their ranks."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return [own]
-    gathered: list[list[Tensor]] = []
-    for value in own:
-        parts = [torch.empty_like(value) for _ in range(torch.distributed.get_world_size())]
-        torch.distributed.all_gather(parts, value.contiguous())
-        gathered.append(parts)
+    gathered = [from_all_devices(value) for value in own]
     return [Moments(*one) for one in zip(*gathered, strict=True)]

@@ -13,12 +13,14 @@ class TUDatasetConfig:
     """TUDataset raw text: ``NAME_A.txt`` and its companions."""
 
     path: str = setting("", "folder with the files, or with a subfolder raw/ that has them")
-    fold: int | None = setting(None, "1 .. 10: test = this fold, validation = the one before; null = no split")
+    fold: int | None = setting(
+        None, "1 .. 10: test = this fold, validation = the one before; null = no split", min=1, max=10
+    )
     folds: Literal["published", "stratified"] = setting(
         "published",
         "fold files beside the data (10fold_test_idx.json, 10fold_idx/), or stratified ones drawn from seed",
     )
-    seed: int = setting(0, "seed of stratified folds")
+    seed: int = setting(0, "seed of stratified folds", min=0)
     label_kind: Literal["auto", "class", "regression"] = setting("auto", "what graph_labels hold; by default as stored")
 
 
@@ -75,9 +77,9 @@ class PartsConfig:
     """One large graph as many rows: connected parts of about equal size."""
 
     path: str = setting("", "a file or folder that holds one graph")
-    parts: int = setting(0, "number of parts; 0 = as many as nodes asks for")
-    nodes: int = setting(200, "nodes of a part, where parts is 0", "nodes")
-    seed: int = setting(0, "of the nodes from which parts grow")
+    parts: int = setting(0, "number of parts; 0 = as many as nodes asks for", min=0)
+    nodes: int = setting(200, "nodes of a part, where parts is 0", "nodes", min=1)
+    seed: int = setting(0, "of the nodes from which parts grow", min=0)
     directed: bool = setting(False, "edges of formats that do not say are one-way")
 
 
@@ -85,11 +87,11 @@ class PartsConfig:
 class MotifsConfig:
     """Generated graphs whose class lies in how bonds go with their ends, not in how many there are."""
 
-    size: int = setting(600, "graphs", "graphs")
-    seed: int = setting(0, "of all graphs")
-    least_nodes: int = setting(12, "smallest graph", "nodes")
-    most_nodes: int = setting(30, "largest graph", "nodes")
-    noise: float = setting(0.1, "share of bonds whose type is replaced by a random one")
+    size: int = setting(600, "graphs", "graphs", min=1)
+    seed: int = setting(0, "of all graphs", min=0)
+    least_nodes: int = setting(12, "smallest graph", "nodes", min=1)
+    most_nodes: int = setting(30, "largest graph", "nodes", min=1)
+    noise: float = setting(0.1, "share of bonds whose type is replaced by a random one", min=0, max=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +103,6 @@ class GraphPreprocessorConfig:
     )
     standardise: bool = setting(True, "scale continuous attributes by the training mean and standard deviation")
     missing_nodes: Literal["degree", "ones"] = setting("degree", "features of nodes that have none")
-    most_degrees: int = setting(64, "degrees with a column of their own; larger ones share the last")
+    most_degrees: int = setting(64, "degrees with a column of their own; larger ones share the last", min=0)
     duplicate_edges: Literal["first", "keep"] = setting("first", "of repeated (source, target) keep the first, or all")
     self_edges: Literal["keep", "drop"] = setting("keep", "edges from a node to itself")

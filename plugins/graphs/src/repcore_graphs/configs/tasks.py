@@ -13,11 +13,13 @@ class GraphTaskConfig:
     """Graph classification with the published three-layer head."""
 
     head: Literal["pooled-linear"] = setting("pooled-linear", "the head sees the graph vector")
-    hidden_width: int = setting(0, "width of the first hidden layer; 0 = hidden_width of the encoder (published)")
-    dropout: float = setting(0.5, "dropout of both hidden layers; published 0.5")
-    outputs: int | None = setting(None, "classes or tasks; null = from the data")
+    hidden_width: int = setting(
+        0, "width of the first hidden layer; 0 = hidden_width of the encoder (published)", min=0
+    )
+    dropout: float = setting(0.5, "dropout of both hidden layers; published 0.5", min=0, below=1)
+    outputs: int | None = setting(None, "classes or tasks; null = from the data", min=1)
     class_weights: Literal["none", "balanced"] = setting("none", "weights of classes, or of ones against zeros")
-    largest_weight: float = setting(100.0, "bound of a balanced weight of a multilabel task")
+    largest_weight: float = setting(100.0, "bound of a balanced weight of a multilabel task", min=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,5 +29,5 @@ class NodeTaskConfig:
     head: Literal["linear", "none"] = setting(
         "linear", "linear layer on node embeddings; none = the encoder's last convolution gives the classes (published)"
     )
-    dropout: float = setting(0.0, "dropout before the linear layer")
-    outputs: int | None = setting(None, "classes; null = from the data")
+    dropout: float = setting(0.0, "dropout before the linear layer", min=0, below=1)
+    outputs: int | None = setting(None, "classes; null = from the data", min=1)

@@ -11,10 +11,12 @@ from repcore.config.schema import setting
 class GraphChange:
     """What a view changes; each share is of the nodes or edges that are still there."""
 
-    drop_nodes: float = setting(0.1, "share of the nodes that are left out with their edges")
-    drop_edges: float = setting(0.1, "share of the edges that are left out, both directions together")
-    hide_nodes: float = setting(0.1, "share of the nodes whose features are hidden")
-    hide_edges: float = setting(0.1, "share of the edges whose features are hidden, both directions together")
+    drop_nodes: float = setting(0.1, "share of the nodes that are left out with their edges", min=0, below=1)
+    drop_edges: float = setting(0.1, "share of the edges that are left out, both directions together", min=0, below=1)
+    hide_nodes: float = setting(0.1, "share of the nodes whose features are hidden", min=0, below=1)
+    hide_edges: float = setting(
+        0.1, "share of the edges whose features are hidden, both directions together", min=0, below=1
+    )
 
     def __post_init__(self) -> None:
         for name in ("drop_nodes", "drop_edges", "hide_nodes", "hide_edges"):

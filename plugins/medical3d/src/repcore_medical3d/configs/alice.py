@@ -10,9 +10,9 @@ from typing import Literal
 class AliceConfig:
     """Two crops of the same body part in two scans: distil across scans and within them, redraw what is hidden."""
 
-    output_width: int = field(default=512, metadata={"help": "width of head outputs and of the alignment"})
-    hidden_width: int = field(default=2048, metadata={"help": "of the head's MLP"})
-    bottleneck_width: int = field(default=256, metadata={"help": "of the unit vectors before the last layer"})
+    output_width: int = field(default=512, metadata={"help": "width of head outputs and of the alignment", "min": 1})
+    hidden_width: int = field(default=2048, metadata={"help": "of the head's MLP", "min": 1})
+    bottleneck_width: int = field(default=256, metadata={"help": "of the unit vectors before the last layer", "min": 1})
     head_inputs: Literal["standardised", "raw"] = field(
         default="standardised",
         metadata={
@@ -20,10 +20,12 @@ class AliceConfig:
             "raw: as published"
         },
     )
-    alignment_heads: int = field(default=8, metadata={"help": "attention heads of the cross-attention"})
-    alignment_key_width: int = field(default=64, metadata={"help": "width of keys and values of a head"})
-    alignment_hidden_width: int = field(default=2048, metadata={"help": "of the alignment's MLP"})
-    alignment_dropout: float = field(default=0.1, metadata={"help": "dropout of the alignment; never on the target"})
+    alignment_heads: int = field(default=8, metadata={"help": "attention heads of the cross-attention", "min": 1})
+    alignment_key_width: int = field(default=64, metadata={"help": "width of keys and values of a head", "min": 1})
+    alignment_hidden_width: int = field(default=2048, metadata={"help": "of the alignment's MLP", "min": 1})
+    alignment_dropout: float = field(
+        default=0.1, metadata={"help": "dropout of the alignment; never on the target", "min": 0, "below": 1}
+    )
     alignment_outputs: Literal["layer-norm", "unit"] = field(
         default="unit",
         metadata={
@@ -59,8 +61,8 @@ class AliceConfig:
     mask_shape: Literal["cells", "columns"] = field(
         default="cells", metadata={"help": "cells: cubes; columns: full columns along the last axis (published)"}
     )
-    mask_patch: int = field(default=16, metadata={"help": "edge of a hidden cell", "unit": "voxels"})
-    mask_ratio: float = field(default=0.75, metadata={"help": "share of cells that are hidden"})
+    mask_patch: int = field(default=16, metadata={"help": "edge of a hidden cell", "unit": "voxels", "min": 1})
+    mask_ratio: float = field(default=0.75, metadata={"help": "share of cells that are hidden", "above": 0, "below": 1})
     reconstruction_region: Literal["masked", "all"] = field(
         default="masked", metadata={"help": "voxels that are scored: the hidden ones, or all (published)"}
     )
@@ -71,41 +73,53 @@ class AliceConfig:
             "mean brightness first takes all differences between crops out of the deep features"
         },
     )
-    student_temperature: float = field(default=0.1, metadata={"help": "divides student outputs"})
-    teacher_temperature: float = field(default=0.04, metadata={"help": "divides teacher outputs; published 0.01"})
+    student_temperature: float = field(default=0.1, metadata={"help": "divides student outputs", "above": 0})
+    teacher_temperature: float = field(
+        default=0.04, metadata={"help": "divides teacher outputs; published 0.01", "above": 0}
+    )
     teacher_temperature_start: float = field(
-        default=0.04, metadata={"help": "at the start of the warm-up; published 0.008"}
+        default=0.04, metadata={"help": "at the start of the warm-up; published 0.008", "above": 0}
     )
     teacher_temperature_warmup: float = field(
-        default=0.0, metadata={"help": "warm-up as a share of the run; published 30 of 1000 epochs"}
+        default=0.0, metadata={"help": "warm-up as a share of the run; published 30 of 1000 epochs", "min": 0, "max": 1}
     )
-    center_momentum: float = field(default=0.9, metadata={"help": "of the running means of teacher outputs"})
-    ema_start: float = field(default=0.996, metadata={"help": "momentum of the teacher at the start"})
-    ema_end: float = field(default=1.0, metadata={"help": "momentum of the teacher at the end"})
+    center_momentum: float = field(
+        default=0.9, metadata={"help": "of the running means of teacher outputs", "min": 0, "max": 1}
+    )
+    ema_start: float = field(
+        default=0.996, metadata={"help": "momentum of the teacher at the start", "min": 0, "max": 1}
+    )
+    ema_end: float = field(default=1.0, metadata={"help": "momentum of the teacher at the end", "min": 0, "max": 1})
     is_last_layer_tied: bool = field(
         default=False,
         metadata={"help": "the teacher's token layer is its pooled layer, and no token layer is averaged (published)"},
     )
     frozen_last_layer: float = field(
-        default=0.0, metadata={"help": "share of the run in which last layers stay; published 1 of 1000 epochs"}
+        default=0.0,
+        metadata={"help": "share of the run in which last layers stay; published 1 of 1000 epochs", "min": 0, "max": 1},
     )
-    inter_volume_weight: float = field(default=1.0, metadata={"help": "factor of the term across scans"})
-    intra_volume_weight: float = field(default=1.0, metadata={"help": "factor of the term within a scan"})
+    inter_volume_weight: float = field(default=1.0, metadata={"help": "factor of the term across scans", "min": 0})
+    intra_volume_weight: float = field(default=1.0, metadata={"help": "factor of the term within a scan", "min": 0})
     distillation_ramp: float = field(
-        default=0.0, metadata={"help": "share of the run over which both distillation terms rise from 0"}
+        default=0.0,
+        metadata={"help": "share of the run over which both distillation terms rise from 0", "min": 0, "max": 1},
     )
     reconstruction_weight: float = field(
-        default=5.0, metadata={"help": "factor of the squared error; published 10 / 2"}
+        default=5.0, metadata={"help": "factor of the squared error; published 10 / 2", "min": 0}
     )
     clip_per_tensor: float | None = field(
         default=None,
-        metadata={"help": "largest gradient norm of each tensor of encoder and head; published 3; null = none"},
+        metadata={
+            "help": "largest gradient norm of each tensor of encoder and head; published 3; null = none",
+            "above": 0,
+        },
     )
     export: Literal["student", "teacher"] = field(
         default="student", metadata={"help": "which encoder becomes the model"}
     )
     collapse_patience: int = field(
-        default=200, metadata={"help": "steps without any information in teacher outputs that end a run; 0 = never"}
+        default=200,
+        metadata={"help": "steps without any information in teacher outputs that end a run; 0 = never", "min": 0},
     )
 
 
@@ -145,22 +159,30 @@ class AlicePairsConfig:
         default="", metadata={"help": "weights of the anatomical-embedding network, for light and checkpoint"}
     )
     crop_edge: int | None = field(
-        default=None, metadata={"help": "edge of the cubes; from the preprocessor", "unit": "voxels"}
+        default=None, metadata={"help": "edge of the cubes; from the preprocessor", "unit": "voxels", "min": 1}
     )
-    tries: int = field(default=8, metadata={"help": "most places that are tried; the best is used. Published 101"})
+    tries: int = field(
+        default=8, metadata={"help": "most places that are tried; the best is used. Published 101", "min": 1}
+    )
     least_score: float | None = field(
         default=None, metadata={"help": "score that ends the search; null = the back-end's own, published 0.7"}
     )
     jitter: float = field(
         default=0.25,
-        metadata={"help": "how far the matched place may be off, as a share of a cube's edge, so that place is no cue"},
+        metadata={
+            "help": "how far the matched place may be off, as a share of a cube's edge, so that place is no cue",
+            "min": 0,
+        },
     )
     foreground: float = field(
         default=0.05, metadata={"help": "a place must be brighter than this after scaling; published 0 at -125 HU"}
     )
     overhang: float = field(
         default=0.25,
-        metadata={"help": "how far a cube may reach beyond the scan, as a share of its edge; published: any distance"},
+        metadata={
+            "help": "how far a cube may reach beyond the scan, as a share of its edge; published: any distance",
+            "min": 0,
+        },
     )
     store: str = field(
         default="",
@@ -175,10 +197,16 @@ class AlicePairsConfig:
 class SegmentationConfig:
     """Fine-tuning with a U-shaped decoder."""
 
-    steps: int = field(default=600, metadata={"help": "optimiser steps"})
-    warmup_share: float = field(default=0.1, metadata={"help": "share of the steps in which the learning rate rises"})
-    lr: float = field(default=3e-3, metadata={"help": "peak learning rate of AdamW, chosen with preset tiny"})
-    head_lr_factor: float = field(default=5.0, metadata={"help": "learning rate of the new layer to classes, over lr"})
-    weight_decay: float = field(default=0.01, metadata={"help": "of AdamW"})
-    batch_size: int = field(default=8, metadata={"help": "cubes of a step"})
-    seed: int = field(default=0, metadata={"help": "of the new layer and of cubes"})
+    steps: int = field(default=600, metadata={"help": "optimiser steps", "min": 1})
+    warmup_share: float = field(
+        default=0.1, metadata={"help": "share of the steps in which the learning rate rises", "min": 0, "max": 1}
+    )
+    lr: float = field(
+        default=3e-3, metadata={"help": "peak learning rate of AdamW, chosen with preset tiny", "above": 0}
+    )
+    head_lr_factor: float = field(
+        default=5.0, metadata={"help": "learning rate of the new layer to classes, over lr", "above": 0}
+    )
+    weight_decay: float = field(default=0.01, metadata={"help": "of AdamW", "min": 0})
+    batch_size: int = field(default=8, metadata={"help": "cubes of a step", "min": 1})
+    seed: int = field(default=0, metadata={"help": "of the new layer and of cubes", "min": 0})

@@ -15,15 +15,18 @@ class ImageChange:
     """What a view changes in a film or a volume with values from 0 to 1."""
 
     kept_share: tuple[float, float] = setting(
-        (0.6, 1.0), "smallest and largest share of each edge that the view shows, at the full number of voxels"
+        (0.6, 1.0),
+        "smallest and largest share of each edge that the view shows, at the full number of voxels",
+        above=0,
+        max=1,
     )
     flip: tuple[Direction, ...] = setting(
         (), "directions that are mirrored, each with probability 1/2; none by default, since anatomy has sides"
     )
-    brightness: float = setting(0.1, "largest shift of all values either way")
-    contrast: float = setting(0.2, "largest relative change of the distance from the mean")
-    gamma: float = setting(0.2, "values are raised to a power between 1 / (1 + gamma) and 1 + gamma")
-    noise: float = setting(0.02, "largest standard deviation of added noise")
+    brightness: float = setting(0.1, "largest shift of all values either way", min=0)
+    contrast: float = setting(0.2, "largest relative change of the distance from the mean", min=0)
+    gamma: float = setting(0.2, "values are raised to a power between 1 / (1 + gamma) and 1 + gamma", min=0)
+    noise: float = setting(0.02, "largest standard deviation of added noise", min=0)
 
     def __post_init__(self) -> None:
         low, high = self.kept_share

@@ -40,7 +40,8 @@ class ImageFilesConfig:
         default="masks", metadata={"help": "folder beside the images with label images of the same names"}
     )
     cache_mib: int = field(
-        default=512, metadata={"help": "decoded images kept in memory, so that a small set is read once", "unit": "MiB"}
+        default=512,
+        metadata={"help": "decoded images kept in memory, so that a small set is read once", "unit": "MiB", "min": 0},
     )
 
 
@@ -48,10 +49,12 @@ class ImageFilesConfig:
 class RadiographsConfig:
     """Generated chest radiographs: projections of ellipsoids with pathology, landmarks and masks."""
 
-    images: int = field(default=240, metadata={"help": "number of generated people"})
-    edge: int = field(default=128, metadata={"help": "pixels along the longer edge"})
-    noise: float = field(default=0.02, metadata={"help": "standard deviation of the noise, of the full range"})
-    seed: int = field(default=0, metadata={"help": "an image is a pure function of seed and index"})
+    images: int = field(default=240, metadata={"help": "number of generated people", "min": 1})
+    edge: int = field(default=128, metadata={"help": "pixels along the longer edge", "min": 1})
+    noise: float = field(
+        default=0.02, metadata={"help": "standard deviation of the noise, of the full range", "min": 0}
+    )
+    seed: int = field(default=0, metadata={"help": "an image is a pure function of seed and index", "min": 0})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +62,8 @@ class ImageConfig:
     """From image files of any size, depth and colour to one grid and the range 0 to 1."""
 
     edge: int = field(
-        default=512, metadata={"help": "pixels along each edge of what the encoder and the views see", "unit": "pixels"}
+        default=512,
+        metadata={"help": "pixels along each edge of what the encoder and the views see", "unit": "pixels", "min": 1},
     )
     aspect: Literal["squash", "pad", "crop"] = field(
         default="squash",
@@ -67,7 +71,9 @@ class ImageConfig:
             "help": "squash: height and width are scaled apart (published); pad: black bars; crop: centre square"
         },
     )
-    input_channels: int = field(default=1, metadata={"help": "1 = grey, 3 = colour (grey images are repeated)"})
+    input_channels: int = field(
+        default=1, metadata={"help": "1 = grey, 3 = colour (grey images are repeated)", "choices": (1, 3)}
+    )
     window: Literal["auto", "full", "percentile"] = field(
         default="auto",
         metadata={
@@ -76,9 +82,11 @@ class ImageConfig:
         },
     )
     percentiles: tuple[float, float] = field(
-        default=(0.5, 99.5), metadata={"help": "percentiles that become 0 and 1", "unit": "%"}
+        default=(0.5, 99.5), metadata={"help": "percentiles that become 0 and 1", "unit": "%", "min": 0, "max": 100}
     )
-    smallest_edge: int = field(default=32, metadata={"help": "images below this are reported rows", "unit": "pixels"})
+    smallest_edge: int = field(
+        default=32, metadata={"help": "images below this are reported rows", "unit": "pixels", "min": 0}
+    )
     normalisation: Literal["fitted", "imagenet", "none"] = field(
         default="fitted",
         metadata={
@@ -86,4 +94,6 @@ class ImageConfig:
             "(published), or 0 and 1"
         },
     )
-    statistics_images: int = field(default=200, metadata={"help": "training images that statistics are taken from"})
+    statistics_images: int = field(
+        default=200, metadata={"help": "training images that statistics are taken from", "min": 1}
+    )

@@ -13,7 +13,7 @@ class SegmentationTaskConfig(DenseClassificationConfig):
     """A class for every voxel through the decoder; ``head`` and ``dropout`` have no effect."""
 
     dice_weight: float = field(
-        default=1.0, metadata={"help": "weight of the soft Dice loss beside cross-entropy", "unit": ""}
+        default=1.0, metadata={"help": "weight of the soft Dice loss beside cross-entropy", "unit": "", "min": 0}
     )
     loss_kind: Literal["both", "dice"] = field(
         default="both",
@@ -21,7 +21,7 @@ class SegmentationTaskConfig(DenseClassificationConfig):
     )
     decoder_width: int = field(
         default=16,
-        metadata={"help": "channels of the decoder on stages of convnext and resnet", "unit": "channels"},
+        metadata={"help": "channels of the decoder on stages of convnext and resnet", "unit": "channels", "min": 1},
     )
 
     def __post_init__(self) -> None:

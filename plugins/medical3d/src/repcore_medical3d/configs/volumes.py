@@ -17,7 +17,7 @@ class VolumeFilesConfig:
     )
     cache_mib: int = field(
         default=1024,
-        metadata={"help": "decoded volumes kept in memory, so that a small set is read once", "unit": "MiB"},
+        metadata={"help": "decoded volumes kept in memory, so that a small set is read once", "unit": "MiB", "min": 0},
     )
     missing_affine: Literal["error", "assume-ras"] = field(
         default="error",
@@ -31,7 +31,11 @@ class VolumeFilesConfig:
     )
     spacing_mm: tuple[float, float, float] | None = field(
         default=None,
-        metadata={"help": "voxel edges of arrays (.npy, .npz) that tell none, in their order of axes", "unit": "mm"},
+        metadata={
+            "help": "voxel edges of arrays (.npy, .npz) that tell none, in their order of axes",
+            "unit": "mm",
+            "above": 0,
+        },
     )
     channel: str = field(
         default="all",
@@ -48,7 +52,8 @@ class VolumeFilesConfig:
         default="auto", metadata={"help": "what columns of the table beside the scans are; judged by their cells"}
     )
     largest_mib: int = field(
-        default=8192, metadata={"help": "decoded size from which on a file is reported instead of read", "unit": "MiB"}
+        default=8192,
+        metadata={"help": "decoded size from which on a file is reported instead of read", "unit": "MiB", "min": 1},
     )
     label_grid: Literal["world", "image"] = field(
         default="world",
@@ -65,10 +70,12 @@ class VolumeFilesConfig:
         },
     )
     label_cover: float = field(
-        default=0.5, metadata={"help": "share of its image that a label map has to cover in the world"}
+        default=0.5,
+        metadata={"help": "share of its image that a label map has to cover in the world", "min": 0, "max": 1},
     )
     soft_labels: float | None = field(
-        default=None, metadata={"help": "label maps of probabilities: 1 from here on; reported when left out"}
+        default=None,
+        metadata={"help": "label maps of probabilities: 1 from here on; reported when left out", "min": 0, "max": 1},
     )
 
 
@@ -76,11 +83,13 @@ class VolumeFilesConfig:
 class PhantomsConfig:
     """Generated torsos with organs in Hounsfield units."""
 
-    volumes: int = field(default=24, metadata={"help": "number of generated people"})
-    edge: int = field(default=48, metadata={"help": "voxels along the longest axis"})
-    spacing_mm: float = field(default=8.0, metadata={"help": "voxel edge of the generated scans", "unit": "mm"})
-    noise_hu: float = field(default=25.0, metadata={"help": "standard deviation of the noise", "unit": "HU"})
-    seed: int = field(default=0, metadata={"help": "a volume is a pure function of seed and index"})
+    volumes: int = field(default=24, metadata={"help": "number of generated people", "min": 1})
+    edge: int = field(default=48, metadata={"help": "voxels along the longest axis", "min": 1})
+    spacing_mm: float = field(
+        default=8.0, metadata={"help": "voxel edge of the generated scans", "unit": "mm", "above": 0}
+    )
+    noise_hu: float = field(default=25.0, metadata={"help": "standard deviation of the noise", "unit": "HU", "min": 0})
+    seed: int = field(default=0, metadata={"help": "a volume is a pure function of seed and index", "min": 0})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +110,7 @@ class VolumeConfig:
         },
     )
     spacing_mm: tuple[float, float, float] | None = field(
-        default=None, metadata={"help": "spacing along the three axes for spacing=fixed", "unit": "mm"}
+        default=None, metadata={"help": "spacing along the three axes for spacing=fixed", "unit": "mm", "above": 0}
     )
     intensity: Literal["auto", "hu-window", "percentile"] = field(
         default="auto",
@@ -114,19 +123,24 @@ class VolumeConfig:
         default=(-125.0, 225.0), metadata={"help": "window that becomes 0 to 1 for CT", "unit": "HU"}
     )
     percentiles: tuple[float, float] = field(
-        default=(0.5, 99.5), metadata={"help": "percentiles that become 0 and 1 for MR", "unit": "%"}
+        default=(0.5, 99.5),
+        metadata={"help": "percentiles that become 0 and 1 for MR", "unit": "%", "min": 0, "max": 100},
     )
     not_finite: Literal["error", "fill"] = field(
         default="error", metadata={"help": "voxels that are NaN or infinite: report the row, or set them to the lowest"}
     )
-    crop_edge: int = field(default=64, metadata={"help": "edge of the cubes that the encoder gets", "unit": "voxels"})
+    crop_edge: int = field(
+        default=64, metadata={"help": "edge of the cubes that the encoder gets", "unit": "voxels", "min": 1}
+    )
     coverage: Literal["sliding", "centre", "whole"] = field(
         default="sliding",
         metadata={
             "help": "what prepare yields: cubes that cover the scan, one cube at its centre, or the scan as it is"
         },
     )
-    overlap: float = field(default=0.5, metadata={"help": "share of its edge that a sliding cube has in common"})
+    overlap: float = field(
+        default=0.5, metadata={"help": "share of its edge that a sliding cube has in common", "min": 0, "below": 1}
+    )
     cache_mib: int = field(
-        default=1024, metadata={"help": "prepared scans kept in memory while training", "unit": "MiB"}
+        default=1024, metadata={"help": "prepared scans kept in memory while training", "unit": "MiB", "min": 0}
     )

@@ -68,7 +68,7 @@ class SelfiesConfig:
         default=None, metadata={"help": "folder with vocab.json and merges.txt, for the modes other than symbol"}
     )
     max_length: int = field(
-        default=512, metadata={"help": "longest sequence, begin and end included", "unit": "tokens"}
+        default=512, metadata={"help": "longest sequence, begin and end included", "unit": "tokens", "min": 3}
     )
     deduplicate: bool = field(default=True, metadata={"help": "train on each distinct molecule once"})
     smiles: SmilesConfig = field(default=SmilesConfig(), metadata={"help": "cleaning before SELFIES"})
@@ -76,3 +76,5 @@ class SelfiesConfig:
     def __post_init__(self) -> None:
         if self.max_length < 3:
             raise ValueError(f"max_length={self.max_length} leaves no room between begin and end")
+        if self.vocabulary is not None and self.mode == "symbol":
+            raise ValueError(f"vocabulary={self.vocabulary} would not be read: mode=symbol finds its own in the data")

@@ -42,5 +42,6 @@ class SmilesConfig:
         metadata={
             "help": "longer SMILES are reported, not read: RDKit can crash the process on texts far beyond this",
             "unit": "characters",
+            "min": 1,
         },
     )

@@ -12,10 +12,15 @@ class SymbolChange:
     """What a view changes in the symbols between begin and end."""
 
     kept_share: tuple[float, float] = setting(
-        (0.6, 1.0), "smallest and largest share of the symbols, one stretch of them, that the view shows"
+        (0.6, 1.0),
+        "smallest and largest share of the symbols, one stretch of them, that the view shows",
+        above=0,
+        max=1,
     )
-    mask_share: float = setting(0.15, "share of those that become the mask symbol; one of them at least")
-    replace_share: float = setting(0.05, "share of those that become a random symbol of the vocabulary")
+    mask_share: float = setting(
+        0.15, "share of those that become the mask symbol; one of them at least", min=0, below=1
+    )
+    replace_share: float = setting(0.05, "share of those that become a random symbol of the vocabulary", min=0, below=1)
 
     def __post_init__(self) -> None:
         low, high = self.kept_share

@@ -13,12 +13,17 @@ class CloudChange:
     """What a view changes in a cloud."""
 
     kept_share: tuple[float, float] = setting(
-        (0.6, 1.0), "smallest and largest share of the points, those on one side of a random plane, that the view has"
+        (0.6, 1.0),
+        "smallest and largest share of the points, those on one side of a random plane, that the view has",
+        above=0,
+        max=1,
     )
-    rotation_deg: float = setting(180.0, "largest turn about the upright axis", "degree")
+    rotation_deg: float = setting(180.0, "largest turn about the upright axis", "degree", min=0)
     up: Literal["x", "y", "z"] = setting("z", "upright axis")
-    scale: tuple[float, float] = setting((0.8, 1.25), "range of the factor on lengths")
-    jitter: float = setting(0.01, "standard deviation of the shift of each point, cut at three times", "cloud radii")
+    scale: tuple[float, float] = setting((0.8, 1.25), "range of the factor on lengths", above=0)
+    jitter: float = setting(
+        0.01, "standard deviation of the shift of each point, cut at three times", "cloud radii", min=0
+    )
 
     def __post_init__(self) -> None:
         low, high = self.kept_share

@@ -14,25 +14,36 @@ class PointEncoderConfig:
     """Three levels of tokens, each a group of neighbours among the tokens of the level below."""
 
     groups: tuple[int, int, int] = field(
-        default=(512, 256, 64), metadata={"help": "tokens of the fine, middle and coarse level"}
+        default=(512, 256, 64), metadata={"help": "tokens of the fine, middle and coarse level", "min": 1}
     )
     neighbours: tuple[int, int, int] = field(
-        default=(16, 8, 8), metadata={"help": "points or finer tokens that a token of each level is made of"}
+        default=(16, 8, 8), metadata={"help": "points or finer tokens that a token of each level is made of", "min": 1}
     )
-    widths: tuple[int, int, int] = field(default=(96, 192, 384), metadata={"help": "width of the tokens of each level"})
-    depths: tuple[int, int, int] = field(default=(5, 5, 5), metadata={"help": "transformer blocks of each level"})
-    heads: int = field(default=6, metadata={"help": "attention heads, the same number on each level"})
-    mlp_ratio: float = field(default=4.0, metadata={"help": "feed-forward width = ratio x token width"})
+    widths: tuple[int, int, int] = field(
+        default=(96, 192, 384), metadata={"help": "width of the tokens of each level", "min": 1}
+    )
+    depths: tuple[int, int, int] = field(
+        default=(5, 5, 5), metadata={"help": "transformer blocks of each level", "min": 1, "max": 1000}
+    )
+    heads: int = field(default=6, metadata={"help": "attention heads, the same number on each level", "min": 1})
+    mlp_ratio: float = field(default=4.0, metadata={"help": "feed-forward width = ratio x token width", "above": 0})
     point_widths: tuple[int, int] = field(
-        default=(128, 256), metadata={"help": "inner widths of the first embedding, point by point"}
+        default=(128, 256), metadata={"help": "inner widths of the first embedding, point by point", "min": 1}
     )
-    joint_width: int = field(default=512, metadata={"help": "inner width of the first embedding after its maximum"})
+    joint_width: int = field(
+        default=512, metadata={"help": "inner width of the first embedding after its maximum", "min": 1}
+    )
     drop_path: float = field(
-        default=0.1, metadata={"help": "rate of the last block; earlier ones rise linearly from 0"}
+        default=0.1,
+        metadata={"help": "rate of the last block; earlier ones rise linearly from 0", "min": 0, "below": 1},
     )
     local_radius: tuple[float, float, float] = field(
         default=(0.0, 0.0, 0.0),
-        metadata={"help": "tokens further apart do not attend to each other; 0 = no limit", "unit": "cloud radii"},
+        metadata={
+            "help": "tokens further apart do not attend to each other; 0 = no limit",
+            "unit": "cloud radii",
+            "min": 0,
+        },
     )
     exclude_origin: float | None = field(
         default=None,
@@ -40,6 +51,7 @@ class PointEncoderConfig:
             "help": "squared distance from the origin up to which a point is never chosen as a centre; the published "
             "kernel has 0.001, which makes tokens depend on where the cloud lies; none when left out",
             "unit": "cloud radii squared",
+            "min": 0,
         },
     )
     hide_unreached: bool = field(
@@ -68,9 +80,11 @@ class PointEncoderConfig:
             "amplify rounding (batch norms over very few rows)"
         },
     )
-    norm_epsilon: float = field(default=1e-5, metadata={"help": "added to variances in layer norms"})
-    batch_norm_epsilon: float = field(default=1e-5, metadata={"help": "added to variances in batch norms"})
-    batch_norm_momentum: float = field(default=0.1, metadata={"help": "weight of a batch in the running statistics"})
+    norm_epsilon: float = field(default=1e-5, metadata={"help": "added to variances in layer norms", "above": 0})
+    batch_norm_epsilon: float = field(default=1e-5, metadata={"help": "added to variances in batch norms", "above": 0})
+    batch_norm_momentum: float = field(
+        default=0.1, metadata={"help": "weight of a batch in the running statistics", "min": 0, "max": 1}
+    )
 
 
 PUBLISHED_ENCODER = PointEncoderConfig(exclude_origin=1e-3)
@@ -93,19 +107,23 @@ class MaskedPointsConfig:
         default="",
         metadata={"help": "for clip-local: a transformers folder, an OpenAI file, or an authors' checkpoint"},
     )
-    teacher_seed: int = field(default=0, metadata={"help": "weights of the random teacher"})
-    teacher_width: int = field(default=32, metadata={"help": "features of the random teacher"})
+    teacher_seed: int = field(default=0, metadata={"help": "weights of the random teacher", "min": 0})
+    teacher_width: int = field(default=32, metadata={"help": "features of the random teacher", "min": 1})
     teacher_heads: int | None = field(
         default=None,
-        metadata={"help": "attention heads of a CLIP file that does not say it; width / 64 when left out"},
+        metadata={"help": "attention heads of a CLIP file that does not say it; width / 64 when left out", "min": 1},
     )
     teacher_image_norm: Literal["imagenet", "own"] = field(
         default="imagenet",
         metadata={"help": "mean and standard deviation of clip-local's images: of ImageNet (published), or its own"},
     )
-    image_size: int = field(default=224, metadata={"help": "side of the depth images", "unit": "pixels"})
-    splat: int = field(default=5, metadata={"help": "side of the square that a point covers", "unit": "pixels"})
-    mask_ratio: float = field(default=0.8, metadata={"help": "share of the coarse tokens that is hidden"})
+    image_size: int = field(default=224, metadata={"help": "side of the depth images", "unit": "pixels", "min": 1})
+    splat: int = field(
+        default=5, metadata={"help": "side of the square that a point covers", "unit": "pixels", "min": 1}
+    )
+    mask_ratio: float = field(
+        default=0.8, metadata={"help": "share of the coarse tokens that is hidden", "above": 0, "below": 1}
+    )
     saliency: Literal["zscore", "raw", "proportional", "uniform"] = field(
         default="zscore",
         metadata={
@@ -113,26 +131,38 @@ class MaskedPointsConfig:
             "raw: softmax of the scores themselves, nearly uniform (published); proportional; uniform: not at all"
         },
     )
-    saliency_temperature: float = field(default=1.0, metadata={"help": "divides standardised scores"})
-    weight_3d: float = field(default=1.0, metadata={"help": "factor of the point loss"})
-    weight_2d: float = field(default=1.0, metadata={"help": "factor of the feature loss"})
+    saliency_temperature: float = field(default=1.0, metadata={"help": "divides standardised scores", "above": 0})
+    weight_3d: float = field(default=1.0, metadata={"help": "factor of the point loss", "min": 0})
+    weight_2d: float = field(default=1.0, metadata={"help": "factor of the feature loss", "min": 0})
     predicted_points: int | None = field(
         default=None,
-        metadata={"help": "points drawn a hidden token; as many as it has when left out (published Point-M2AE: 16)"},
+        metadata={
+            "help": "points drawn a hidden token; as many as it has when left out (published Point-M2AE: 16)",
+            "min": 1,
+        },
     )
     decoder_depths: tuple[int, int] = field(
-        default=(1, 1), metadata={"help": "transformer blocks of the coarse and the middle decoder stage"}
+        default=(1, 1),
+        metadata={"help": "transformer blocks of the coarse and the middle decoder stage", "min": 0, "max": 1000},
     )
-    decoder_drop_path: float = field(default=0.1, metadata={"help": "rate of the decoder's last block"})
-    propagation_blocks: int = field(default=1, metadata={"help": "residual units between the decoder stages"})
-    propagation_neighbours: int = field(default=3, metadata={"help": "coarse tokens that a finer one is mixed from"})
+    decoder_drop_path: float = field(
+        default=0.1, metadata={"help": "rate of the decoder's last block", "min": 0, "below": 1}
+    )
+    propagation_blocks: int = field(
+        default=1, metadata={"help": "residual units between the decoder stages", "min": 0, "max": 1000}
+    )
+    propagation_neighbours: int = field(
+        default=3, metadata={"help": "coarse tokens that a finer one is mixed from", "min": 1}
+    )
     points: int | None = field(
-        default=None, metadata={"help": "random subset of each cloud in every step; all points when left out"}
+        default=None, metadata={"help": "random subset of each cloud in every step; all points when left out", "min": 1}
     )
     scale: tuple[float, float] = field(
-        default=(2 / 3, 3 / 2), metadata={"help": "range of the random stretch of each axis of each cloud"}
+        default=(2 / 3, 3 / 2), metadata={"help": "range of the random stretch of each axis of each cloud", "above": 0}
     )
-    shift: float = field(default=0.2, metadata={"help": "largest random shift along each axis", "unit": "cloud radii"})
+    shift: float = field(
+        default=0.2, metadata={"help": "largest random shift along each axis", "unit": "cloud radii", "min": 0}
+    )
     rotation: Literal["none", "up-axis", "any"] = field(
         default="none", metadata={"help": "random turn of each cloud (published: none)"}
     )
@@ -160,13 +190,15 @@ class PointAugmentationConfig:
     """What every training batch of a task goes through, on the device."""
 
     scale: tuple[float, float] = field(
-        default=(2 / 3, 3 / 2), metadata={"help": "range of the random stretch of each axis of each cloud"}
+        default=(2 / 3, 3 / 2), metadata={"help": "range of the random stretch of each axis of each cloud", "above": 0}
     )
-    shift: float = field(default=0.2, metadata={"help": "largest random shift along each axis", "unit": "cloud radii"})
+    shift: float = field(
+        default=0.2, metadata={"help": "largest random shift along each axis", "unit": "cloud radii", "min": 0}
+    )
     rotation: Literal["none", "up-axis", "any"] = field(default="none", metadata={"help": "random turn of each cloud"})
     up_axis: Literal["x", "y", "z"] = field(default="y", metadata={"help": "axis of rotation=up-axis"})
     points: int | None = field(
-        default=None, metadata={"help": "random subset of each training cloud; all when left out"}
+        default=None, metadata={"help": "random subset of each training cloud; all when left out", "min": 1}
     )
 
 
@@ -178,21 +210,27 @@ class ShapeClassConfig(PointAugmentationConfig):
         default="mean-plus-max",
         metadata={"help": "sum of mean and maximum (ModelNet40), or both side by side (ScanObjectNN)"},
     )
-    hidden_widths: tuple[int, int] = field(default=(256, 256), metadata={"help": "inner widths of the head"})
-    dropout: float = field(default=0.5, metadata={"help": "after each inner layer of the head"})
+    hidden_widths: tuple[int, int] = field(default=(256, 256), metadata={"help": "inner widths of the head", "min": 1})
+    dropout: float = field(default=0.5, metadata={"help": "after each inner layer of the head", "min": 0, "below": 1})
     label_smoothing: float = field(
-        default=0.2, metadata={"help": "share of the target spread over the other classes; ScanObjectNN 0"}
+        default=0.2,
+        metadata={"help": "share of the target spread over the other classes; ScanObjectNN 0", "min": 0, "below": 1},
     )
     local_radius: tuple[float, float, float] = field(
         default=(0.0, 0.0, 0.0),
-        metadata={"help": "local attention while fine-tuning; published 0.32, 0.64, 1.28", "unit": "cloud radii"},
+        metadata={
+            "help": "local attention while fine-tuning; published 0.32, 0.64, 1.28",
+            "unit": "cloud radii",
+            "min": 0,
+        },
     )
     neighbours: tuple[int, int, int] | None = field(
         default=None,
-        metadata={"help": "group sizes while fine-tuning (the tokenizer takes any); unchanged if left out"},
+        metadata={"help": "group sizes while fine-tuning (the tokenizer takes any); unchanged if left out", "min": 1},
     )
     votes: int = field(
-        default=1, metadata={"help": "predictions averaged over augmented copies of a cloud; 1 = the cloud itself"}
+        default=1,
+        metadata={"help": "predictions averaged over augmented copies of a cloud; 1 = the cloud itself", "min": 1},
     )
 
 
@@ -201,11 +239,17 @@ class PartSegmentationConfig(PointAugmentationConfig):
     """Per-point head of Point-M2AE's part segmentation."""
 
     propagation_widths: tuple[int, int] = field(
-        default=(1536, 1024), metadata={"help": "widths of each level's map to the points"}
+        default=(1536, 1024), metadata={"help": "widths of each level's map to the points", "min": 1}
     )
-    head_widths: tuple[int, int, int] = field(default=(1024, 512, 256), metadata={"help": "inner widths of the head"})
-    dropout: float = field(default=0.5, metadata={"help": "after the first inner layer of the head"})
-    categories: int = field(default=0, metadata={"help": "object categories given beside the points; 0 = none"})
+    head_widths: tuple[int, int, int] = field(
+        default=(1024, 512, 256), metadata={"help": "inner widths of the head", "min": 1}
+    )
+    dropout: float = field(
+        default=0.5, metadata={"help": "after the first inner layer of the head", "min": 0, "below": 1}
+    )
+    categories: int = field(
+        default=0, metadata={"help": "object categories given beside the points; 0 = none", "min": 0}
+    )
 
 
 PUBLISHED_SHAPE_CLASS = ShapeClassConfig(local_radius=(0.32, 0.64, 1.28), neighbours=(48, 24, 24))

@@ -11,8 +11,10 @@ from repcore.evaluation.tasks.dense_configs import DenseClassificationConfig
 class SceneSegmentationConfig(DenseClassificationConfig):
     """A class for every point."""
 
-    lovasz_weight: float = field(default=1.0, metadata={"help": "weight of the Lovasz-softmax loss; 0 = off"})
-    cluster_weight: float = field(default=0.0, metadata={"help": "weight of clustering-based supervision; 0 = off"})
-    cluster_width: int = field(default=64, metadata={"help": "channels of the contrasted features"})
-    clusters_per_class: int = field(default=40, metadata={"help": "sub-clusters of a class"})
+    lovasz_weight: float = field(default=1.0, metadata={"help": "weight of the Lovasz-softmax loss; 0 = off", "min": 0})
+    cluster_weight: float = field(
+        default=0.0, metadata={"help": "weight of clustering-based supervision; 0 = off", "min": 0}
+    )
+    cluster_width: int = field(default=64, metadata={"help": "channels of the contrasted features", "min": 1})
+    clusters_per_class: int = field(default=40, metadata={"help": "sub-clusters of a class", "min": 1})
     reference_compat: bool = field(default=False, metadata={"help": "published behaviour of the clustering"})

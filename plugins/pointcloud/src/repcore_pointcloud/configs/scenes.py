@@ -22,10 +22,11 @@ class ScenesConfig:
         metadata={"help": "x, y, z of files with columns: names from the header, or numbers from 0; found by name"},
     )
     bin_columns: int = field(
-        default=0, metadata={"help": "float32 numbers a point in .bin files; 0 = by name and content"}
+        default=0, metadata={"help": "float32 numbers a point in .bin files; 0 = by name and content", "min": 0}
     )
     cache_mib: int = field(
-        default=512, metadata={"help": "scenes kept in memory, so that a small set is read once", "unit": "MiB"}
+        default=512,
+        metadata={"help": "scenes kept in memory, so that a small set is read once", "unit": "MiB", "min": 0},
     )
 
 
@@ -33,41 +34,50 @@ class ScenesConfig:
 class RoomsConfig:
     """Generated indoor scenes."""
 
-    scenes: int = field(default=40, metadata={"help": "number of rooms"})
-    points: int = field(default=9000, metadata={"help": "points of a room", "unit": "points"})
-    noise_m: float = field(default=0.004, metadata={"help": "standard deviation of the measurement noise", "unit": "m"})
-    seed: int = field(default=0, metadata={"help": "seed of everything random"})
+    scenes: int = field(default=40, metadata={"help": "number of rooms", "min": 1})
+    points: int = field(default=9000, metadata={"help": "points of a room", "unit": "points", "min": 1})
+    noise_m: float = field(
+        default=0.004, metadata={"help": "standard deviation of the measurement noise", "unit": "m", "min": 0}
+    )
+    seed: int = field(default=0, metadata={"help": "seed of everything random", "min": 0})
 
 
 @dataclass(frozen=True, kw_only=True)
 class SceneConfig:
     """From points to voxels with features and regions."""
 
-    voxel_size_m: float = field(default=0.05, metadata={"help": "side of a voxel", "unit": "m"})
-    unit_m: float = field(default=1.0, metadata={"help": "length of one unit of the files", "unit": "m"})
+    voxel_size_m: float = field(default=0.05, metadata={"help": "side of a voxel", "unit": "m", "above": 0})
+    unit_m: float = field(default=1.0, metadata={"help": "length of one unit of the files", "unit": "m", "above": 0})
     up: Literal["z", "y", "-y"] = field(default="z", metadata={"help": "axis that points up; -y for camera frames"})
     sensor_at_origin: bool = field(
         default=False, metadata={"help": "scenes without a viewpoint were seen from 0, 0, 0; true for single scans"}
     )
     grid_m: float | None = field(
         default=None,
-        metadata={"help": "points are thinned to one a cell of this side before regions; null = voxel", "unit": "m"},
+        metadata={
+            "help": "points are thinned to one a cell of this side before regions; null = voxel",
+            "unit": "m",
+            "above": 0,
+        },
     )
     channels: tuple[Channel, ...] = field(
         default=("constant", "height", "slope", "shape"), metadata={"help": "features of a voxel"}
     )
     colour_scale: float = field(
-        default=1.0, metadata={"help": "factor on colours - 0.5: 1 as in MinkowskiEngine networks, 2 as in Pointcept"}
+        default=1.0,
+        metadata={"help": "factor on colours - 0.5: 1 as in MinkowskiEngine networks, 2 as in Pointcept", "above": 0},
     )
-    height_scale_m: float = field(default=1.0, metadata={"help": "height that counts as 1", "unit": "m"})
-    normal_neighbours: int = field(default=16, metadata={"help": "neighbours of a normal"})
-    edge_neighbours: int = field(default=12, metadata={"help": "neighbours that a point may join"})
-    merge_constant: float = field(default=0.03, metadata={"help": "larger values make larger regions"})
-    minimum_region_size: int = field(default=30, metadata={"help": "smallest region", "unit": "points"})
+    height_scale_m: float = field(default=1.0, metadata={"help": "height that counts as 1", "unit": "m", "above": 0})
+    normal_neighbours: int = field(default=16, metadata={"help": "neighbours of a normal", "min": 1})
+    edge_neighbours: int = field(default=12, metadata={"help": "neighbours that a point may join", "min": 1})
+    merge_constant: float = field(default=0.03, metadata={"help": "larger values make larger regions", "above": 0})
+    minimum_region_size: int = field(default=30, metadata={"help": "smallest region", "unit": "points", "min": 1})
     convexity: bool = field(default=True, metadata={"help": "convex edges join more easily; needs a viewpoint"})
-    background_share_above: float = field(default=0.12, metadata={"help": "share of points of a background region"})
-    background_thickness_below: float = field(default=0.02, metadata={"help": "its thickness", "unit": "m"})
-    background_extent_above: float = field(default=0.25, metadata={"help": "its extent", "unit": "m"})
+    background_share_above: float = field(
+        default=0.12, metadata={"help": "share of points of a background region", "min": 0, "max": 1}
+    )
+    background_thickness_below: float = field(default=0.02, metadata={"help": "its thickness", "unit": "m", "min": 0})
+    background_extent_above: float = field(default=0.25, metadata={"help": "its extent", "unit": "m", "min": 0})
 
 
 LIDAR_SCENE = SceneConfig(
@@ -90,19 +100,35 @@ class ScenePairConfig:
     """Two independent random views of a scene; ranges of DepthContrast."""
 
     window_points: int = field(
-        default=20_000, metadata={"help": "points of the part that both views are cut from", "unit": "points"}
+        default=20_000, metadata={"help": "points of the part that both views are cut from", "unit": "points", "min": 1}
     )
-    view_points: int = field(default=20_000, metadata={"help": "most points of a view", "unit": "points"})
-    crop_share: tuple[float, float] = field(default=(0.5, 1.0), metadata={"help": "kept share of the extent per axis"})
-    minimum_share: float = field(default=0.3, metadata={"help": "smallest share of the window's points in a view"})
-    rotation_deg: float = field(default=180.0, metadata={"help": "largest turn about the vertical", "unit": "degree"})
-    tilt_deg: float = field(default=2.8, metadata={"help": "largest tilt about each other axis", "unit": "degree"})
+    view_points: int = field(default=20_000, metadata={"help": "most points of a view", "unit": "points", "min": 1})
+    crop_share: tuple[float, float] = field(
+        default=(0.5, 1.0), metadata={"help": "kept share of the extent per axis", "above": 0, "max": 1}
+    )
+    minimum_share: float = field(
+        default=0.3, metadata={"help": "smallest share of the window's points in a view", "min": 0, "max": 1}
+    )
+    rotation_deg: float = field(
+        default=180.0, metadata={"help": "largest turn about the vertical", "unit": "degree", "min": 0}
+    )
+    tilt_deg: float = field(
+        default=2.8, metadata={"help": "largest tilt about each other axis", "unit": "degree", "min": 0}
+    )
     flip: bool = field(default=True, metadata={"help": "mirror x and y, each with probability 1/2"})
-    scale: tuple[float, float] = field(default=(0.8, 1.2), metadata={"help": "range of the factor on lengths"})
-    drop_share: float = field(default=0.2, metadata={"help": "extent of a cuboid that is left out; 0 = none"})
-    colour_jitter: float = field(default=0.4, metadata={"help": "largest relative change of brightness"})
-    colour_drop: float = field(default=0.3, metadata={"help": "probability that all colours are left out"})
-    colour_grey: float = field(default=0.2, metadata={"help": "probability that colours become grey"})
+    scale: tuple[float, float] = field(
+        default=(0.8, 1.2), metadata={"help": "range of the factor on lengths", "above": 0}
+    )
+    drop_share: float = field(
+        default=0.2, metadata={"help": "extent of a cuboid that is left out; 0 = none", "min": 0, "max": 1}
+    )
+    colour_jitter: float = field(default=0.4, metadata={"help": "largest relative change of brightness", "min": 0})
+    colour_drop: float = field(
+        default=0.3, metadata={"help": "probability that all colours are left out", "min": 0, "max": 1}
+    )
+    colour_grey: float = field(
+        default=0.2, metadata={"help": "probability that colours become grey", "min": 0, "max": 1}
+    )
 
 
 LIDAR_PAIR = ScenePairConfig(window_points=16_384, view_points=16_384, rotation_deg=45.0, scale=(0.95, 1.05))

@@ -13,7 +13,8 @@ class ShapeFilesConfig:
     path: str = field(default="", metadata={"help": "folder or file; set by --data"})
     labels: tuple[str, ...] = field(default=(), metadata={"help": "labels to use; all that are found when left out"})
     cache_mib: int = field(
-        default=512, metadata={"help": "clouds kept in memory, so that a small set is read once", "unit": "MiB"}
+        default=512,
+        metadata={"help": "clouds kept in memory, so that a small set is read once", "unit": "MiB", "min": 0},
     )
 
 
@@ -35,10 +36,12 @@ class ShapeFolderConfig(ShapeFilesConfig):
         },
     )
     bin_columns: int = field(
-        default=0, metadata={"help": "float32 numbers a point in .bin files; 0 = by name and content"}
+        default=0, metadata={"help": "float32 numbers a point in .bin files; 0 = by name and content", "min": 0}
     )
-    mesh_points: int = field(default=8192, metadata={"help": "points drawn from the surface of a mesh, even by area"})
-    sampling_seed: int = field(default=0, metadata={"help": "of the points on meshes"})
+    mesh_points: int = field(
+        default=8192, metadata={"help": "points drawn from the surface of a mesh, even by area", "min": 1}
+    )
+    sampling_seed: int = field(default=0, metadata={"help": "of the points on meshes", "min": 0})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,21 +61,26 @@ class ShapeHdf5Config(ShapeFilesConfig):
 class GeneratedShapesConfig:
     """Parametric objects with random proportions, pose, occlusion and noise."""
 
-    shapes: int = field(default=600, metadata={"help": "number of objects"})
-    points: int = field(default=2048, metadata={"help": "points of an object"})
-    seed: int = field(default=0, metadata={"help": "objects are a pure function of seed and index"})
-    tilt_degrees: float = field(default=20.0, metadata={"help": "largest lean away from upright", "unit": "degrees"})
-    noise: float = field(
-        default=0.02, metadata={"help": "standard deviation of a point from the surface", "unit": "cloud radii"}
+    shapes: int = field(default=600, metadata={"help": "number of objects", "min": 1})
+    points: int = field(default=2048, metadata={"help": "points of an object", "min": 1})
+    seed: int = field(default=0, metadata={"help": "objects are a pure function of seed and index", "min": 0})
+    tilt_degrees: float = field(
+        default=20.0, metadata={"help": "largest lean away from upright", "unit": "degrees", "min": 0}
     )
-    occlusion: float = field(default=0.3, metadata={"help": "largest share of an object that is cut away"})
+    noise: float = field(
+        default=0.02,
+        metadata={"help": "standard deviation of a point from the surface", "unit": "cloud radii", "min": 0},
+    )
+    occlusion: float = field(
+        default=0.3, metadata={"help": "largest share of an object that is cut away", "min": 0, "max": 1}
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class PointSetConfig:
     """From a cloud of any number of points to a fixed number, centred, with largest radius 1."""
 
-    points: int = field(default=2048, metadata={"help": "points that the encoder gets of each cloud"})
+    points: int = field(default=2048, metadata={"help": "points that the encoder gets of each cloud", "min": 1})
     resampling: Literal["random", "farthest", "first"] = field(
         default="random",
         metadata={
@@ -84,7 +92,7 @@ class PointSetConfig:
         default=True, metadata={"help": "centre on the mean and divide by the largest distance from it"}
     )
     few_points: int = field(
-        default=64, metadata={"help": "clouds with fewer distinct points are marked: their tokens repeat"}
+        default=64, metadata={"help": "clouds with fewer distinct points are marked: their tokens repeat", "min": 0}
     )
     nonfinite: Literal["reject", "drop"] = field(
         default="drop",

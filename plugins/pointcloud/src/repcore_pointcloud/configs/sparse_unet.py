@@ -10,21 +10,28 @@ from typing import Literal
 class SparseUNetConfig:
     """Shape of a sparse U-Net; the first half of the stages goes down, the second half up."""
 
-    input_width: int | None = field(default=None, metadata={"help": "channels of a voxel; null = from preprocessor"})
-    stem_width: int = field(default=32, metadata={"help": "channels after the first convolution"})
-    stem_kernel: int = field(default=5, metadata={"help": "side of the first convolution", "unit": "voxels"})
+    input_width: int | None = field(
+        default=None, metadata={"help": "channels of a voxel; null = from preprocessor", "min": 1}
+    )
+    stem_width: int = field(default=32, metadata={"help": "channels after the first convolution", "min": 1})
+    stem_kernel: int = field(default=5, metadata={"help": "side of the first convolution", "unit": "voxels", "min": 1})
     stage_widths: tuple[int, ...] = field(
-        default=(32, 64, 128, 256, 256, 128, 96, 96), metadata={"help": "channels of every stage, down then up"}
+        default=(32, 64, 128, 256, 256, 128, 96, 96),
+        metadata={"help": "channels of every stage, down then up", "min": 1},
     )
     stage_blocks: tuple[int, ...] = field(
-        default=(2, 3, 4, 6, 2, 2, 2, 2), metadata={"help": "residual blocks of every stage"}
+        default=(2, 3, 4, 6, 2, 2, 2, 2), metadata={"help": "residual blocks of every stage", "min": 1, "max": 1000}
     )
     width_changes_at: Literal["down-convolution", "block"] = field(
         default="down-convolution", metadata={"help": "where a stage takes its width: SpUNet or Res16UNet"}
     )
-    output_width: int | None = field(default=None, metadata={"help": "channels of a last 1 x 1 layer; null = none"})
-    batch_norm_epsilon: float = field(default=1e-3, metadata={"help": "added to the variance"})
-    batch_norm_momentum: float = field(default=0.01, metadata={"help": "weight of a new batch's statistics"})
+    output_width: int | None = field(
+        default=None, metadata={"help": "channels of a last 1 x 1 layer; null = none", "min": 1}
+    )
+    batch_norm_epsilon: float = field(default=1e-3, metadata={"help": "added to the variance", "above": 0})
+    batch_norm_momentum: float = field(
+        default=0.01, metadata={"help": "weight of a new batch's statistics", "min": 0, "max": 1}
+    )
     initialisation: Literal["uniform", "truncated-normal"] = field(
         default="truncated-normal", metadata={"help": "first weights of submanifold convolutions"}
     )
