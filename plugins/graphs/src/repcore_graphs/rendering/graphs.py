@@ -55,6 +55,37 @@ def draw_sample(sample: Sample) -> Picture:
     return draw_graph(graph, title=sample.id, importance=None if importance is None else np.asarray(importance, float))
 
 
+def overlay(sample: Sample, labellings: Mapping[str, np.ndarray]) -> Picture:
+    """The graph once for each labelling of its nodes or edges, with the number of each class beside them.
+
+    Of the labellings after the first, elements that differ from it stand in red squares.
+
+    Args:
+        labellings: name -> class numbers (N,) or (A,), -1 = none.
+    """
+    graph: RawGraph = sample.inputs
+    arcs = graph.edge_index.shape[1]
+    first = next(iter(labellings.values()))
+    of_nodes = len(first) == graph.num_nodes and (len(first) != arcs or bool(graph.node_targets))
+    figures = []
+    for name, numbers in labellings.items():
+        marks = [
+            None if number < 0 else Mark(number, None if numbers is first or asked < 0 else number == asked)
+            for number, asked in zip(numbers.tolist(), first.tolist(), strict=True)
+        ]
+        known = {place: mark for place, mark in enumerate(marks) if mark is not None}
+        ends = {place: (min(pair), max(pair)) for place, pair in enumerate(graph.edge_index.T.tolist())}
+        title = f"{sample.id}, {name}"
+        drawn = (
+            draw_graph(graph, title=title, node_marks=known)
+            if of_nodes
+            else draw_graph(graph, title=title, marks={ends[place]: mark for place, mark in known.items()})
+        )
+        figures.append(f"<figure>{drawn.html}<figcaption>{escape(name)}</figcaption></figure>")
+    what = "nodes" if of_nodes else "edges"
+    return Picture("".join(figures), f"{sample.id}: classes of its {what}; in this order: {', '.join(labellings)}")
+
+
 def draw_heat(sample: Sample, heat: np.ndarray, position: np.ndarray | None) -> Picture:
     """The graph with a value for each node.
 
