@@ -17,9 +17,10 @@ from repcore.specs import (
 PROBES = "repcore.evaluation.probes"
 TASKS = "repcore.evaluation.tasks"
 WRITERS = "repcore.embedding.writers"
-CLASSES, LABELS, NUMBERS, ALL_KINDS = (
-    ("class",), ("class", "multilabel"), ("regression",), ("class", "multilabel", "regression"),
-)  # fmt: skip
+CLASSES: tuple[TargetKind, ...] = ("class",)
+LABELS: tuple[TargetKind, ...] = ("class", "multilabel")
+NUMBERS: tuple[TargetKind, ...] = ("regression",)
+ALL_KINDS: tuple[TargetKind, ...] = (*LABELS, *NUMBERS)
 PROBE_TABLE: tuple[tuple[str, str, str, tuple[TargetKind, ...], str], ...] = (  # name, code, config, labels, summary
     (
         "linear@1",

@@ -79,7 +79,7 @@ def _of_safetensors(file: IO[bytes]) -> str:
     return hashlib.sha256(b"safetensors\0" + header.encode() + bytes.fromhex(_file_digest(file))).hexdigest()
 
 
-def _file_digest(file: IO[bytes]) -> str:
+def _file_digest(file: IO[bytes] | gzip.GzipFile) -> str:
     """From where it stands to its end."""
     digest = hashlib.sha256()
     while block := file.read(1 << 20):

@@ -15,6 +15,7 @@ from repcore.cli.options import (
     inference_options,
     output_option,
     reader_options,
+    reading_of,
     reading_options,
     work_options,
 )
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from repcore.interfaces import DatasetReader, EmbeddingWriter
 
 ELEMENTS = ("point", "voxel", "token", "frame", "node", "edge")
+OF_ROWS = ("layer", "dim", "normalise", "windows")
+"""Options that say what the vector of a row is."""
 
 
 @click.command("embed")
@@ -76,12 +79,9 @@ def embed_command(ctx: click.Context, /, **given: Any) -> None:
     from repcore.embedding.model import load
 
     model = load(given["model"], device=torch_device(given["device"]))
-    options = reader_options(given["id_column"], given["settings"])
-    if given["pseudonymise"]:
-        options["pseudonymise"] = given["pseudonymise"]
-    reader = model.reader(given["data"], reader=given["reader"], options=options)
+    reader = model.reader(given["data"], reader=given["reader"], options=_reader_options(given))
     inference = _inference(given, model)
-    header = _header(model, reader, inference)
+    header = {**_header(model, reader, inference), "reading": reading_of(given)}
     reporter = ConsoleReporter()
     ctx.with_resource(sole_writer(output, reporter.info))
     if given["overwrite"] and hasattr(writer_class, "clear_others"):
@@ -98,16 +98,22 @@ def embed_command(ctx: click.Context, /, **given: Any) -> None:
         ctx.exit(1)
 
 
+def _reader_options(given: dict[str, Any]) -> dict[str, Any]:
+    options = reader_options(given["id_column"], given["settings"])
+    return {**options, "pseudonymise": given["pseudonymise"]} if given["pseudonymise"] else options
+
+
 def _elements(ctx: click.Context, given: dict[str, Any]) -> None:
     """Features of every point, voxel, frame, node or edge."""
     from repcore.cli.dense import embed_elements
     from repcore.embedding.dense import level_of
     from repcore.embedding.model import load
 
+    for name in OF_ROWS:
+        if given[name]:
+            raise ConfigError(f"--{name} is for vectors of rows, not for features of each {given['level']}")
     model = load(given["model"], device=torch_device(given["device"]))
-    reader = model.reader(
-        given["data"], reader=given["reader"], options=reader_options(given["id_column"], given["settings"])
-    )
+    reader = model.reader(given["data"], reader=given["reader"], options=_reader_options(given))
     failed = embed_elements(model, reader, given, _inference(given, model), level_of(given["level"]))
     if given["strict"] and failed:
         ctx.exit(1)

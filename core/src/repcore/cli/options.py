@@ -131,6 +131,11 @@ def label_names(label: str | None) -> list[str]:
     return [name.strip() for row in csv.reader([label or ""], skipinitialspace=True) for name in row if name.strip()]
 
 
+def reading_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What :func:`reading_options` took: rows read in another way are other rows, also where the data is the same."""
+    return {"reader": given["reader"], **reader_options(given["id_column"], tuple(given["settings"]))}
+
+
 def reader_options(id_column: str | None, extra: tuple[str, ...] = ()) -> dict[str, Any]:
     """Reader settings from ``--id-column`` and ``--read key=value``."""
     from repcore.config.yaml import parse_override

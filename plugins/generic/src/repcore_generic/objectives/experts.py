@@ -75,7 +75,7 @@ class DomainExperts(nn.Module):
     @property
     def encoder(self) -> nn.Module:
         """The encoder with experts."""
-        return cast(nn.Module, self.task.encoder)
+        return self.task.encoder
 
     def _labels(self, batch: Batch) -> Tensor:
         found: Tensor = batch.targets[self.task.target.name]
