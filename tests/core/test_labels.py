@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from repcore.data.accounting import Accounting
 from repcore.data.cells import decimal_sign, looks_like, number, read_numbers
+from repcore.data.label_names import are_class_numbers
 from repcore.data.labels import LabelColumn, read_label, read_labels
 from repcore.errors import DataError
 
@@ -35,6 +36,7 @@ def _kind(one: LabelColumn) -> str:
         (["dog", "cat", "dog", "cat"], "class", ("cat", "dog")),
         (["dog, barking", "cat", "dog, barking", "cat"], "class", ("cat", "dog, barking")),
         (["dog|cat", "cat", "bird|dog", "dog"], "multilabel", ("bird", "cat", "dog")),
+        (["No Finding", "Mass|Nodule", "Effusion"] * 2, "multilabel", ("Effusion", "Mass", "No Finding", "Nodule")),
         (["a;b", "b;c", "c;a", "a", "b"], "multilabel", ("a", "b", "c")),
         (["1.5", "2.5", "-3"], "regression", ()),
         (["-2,0", "-1,63", "0,5"], "regression", ()),
@@ -277,3 +279,21 @@ def test_folds_and_flags_of_parts_are_no_labels() -> None:
     assert "in which fold a row is" in found[0].reason
     assert "rows belong to a part of a split" in found[2].reason
     assert _kind(read_labels({"fold": ["TIM barrel", "globin"] * 5})[0]) == "class"  # of a protein
+
+
+def test_minus_one_beside_an_uncertain_column_is_uncertain_too() -> None:
+    columns = {"Edema": ["-1", "0", "1", ""] * 3, "Pneumonia": ["", "-1.0", "1.0", "1"] * 3, "sign": ["2", "3"] * 6}
+    found = read_labels(columns)
+    assert found[0].values[:3].tolist() == pytest.approx([math.nan, 0, 1], nan_ok=True)
+    assert found[1].values[:4].tolist() == pytest.approx([math.nan, math.nan, 1, 1], nan_ok=True)
+    both = read_labels({"a": ["-1", "1"] * 6, "b": ["1", "-1"] * 6})  # nothing says that -1 is uncertain there
+    assert [one.target.names for one in both if one.target] == [("-1", "1"), ("-1", "1")]
+
+
+def test_numbers_of_classes_and_numbers_of_files() -> None:
+    assert are_class_numbers("y", ["0", "1", "0"], ["patient_id", "y"])
+    assert are_class_numbers("y", ["0", "1"], ["patient_id", "y"])
+    assert not are_class_numbers("image", ["0", "1", "2"], ["image", "y"])
+    assert not are_class_numbers("id", ["0", "1", "1"], ["id", "y"])
+    assert are_class_numbers("id", ["0", "1"] * 3, ["id"])
+    assert not are_class_numbers("y", ["a", "b", "a"], ["id", "y"])
