@@ -85,7 +85,7 @@ def test_answers_about_edges_are_a_table() -> None:
     pictures.see(DenseRow("g", "ok", "", answer, {"bond": truth}))
     (line,) = pictures.lines
     kept = safe_markup(line["html"])
-    assert kept.count("<tr>") == 13
+    assert kept.count("<tr>") == 14
     assert "<td>n0</td><td>n14</td><td>weak &lt;x&gt;</td><td>strong</td><td>0.750</td>" in kept
     assert "<td>n7</td><td>n7</td><td></td><td>strong</td>" in kept
     assert "and 3 more" in kept

@@ -59,7 +59,8 @@ class LabelPictures:
             except RepcoreError:
                 log.warning("test sample %s cannot be drawn", row.id, exc_info=True)
                 return
-        html = picture.html + (self._table(row.answer, labellings) if row.answer.level in LISTED else "")
+        table = self._table(row.answer, labellings) if row.answer.level in LISTED else ""
+        html = f'<div style="width:100%">{picture.html}{table}</div>'  # pages lay parts side by side
         self._left -= len(html)
         if self._left >= 0:
             self.lines.append({"id": row.id, "html": html, "alt": picture.alt + self._names(labellings)})
@@ -76,8 +77,8 @@ class LabelPictures:
         head = "".join(f"<th>{escape(name)}</th>" for name in columns)
         rows = ["".join(f"<td>{escape(cell)}</td>" for cell in cells) for cells in zip(*columns.values(), strict=True)]
         more = len(answer.outputs) - SHOWN
-        end = f"<p>and {more:,} more</p>" if more > 0 else ""
-        return f"<table><tr>{head}</tr>{''.join(f'<tr>{one}</tr>' for one in rows)}</table>{end}"
+        rows += [f'<td colspan="{len(columns)}">and {more:,} more</td>'] if more > 0 else []
+        return f"<table><tr>{head}</tr>{''.join(f'<tr>{one}</tr>' for one in rows)}</table>"
 
     def _known(self, truth: Any) -> np.ndarray:  # an array of the domain's own kind
         labels = np.asarray(truth, np.float64)

@@ -83,7 +83,8 @@ def overlay(sample: Sample, labellings: Mapping[str, np.ndarray]) -> Picture:
         )
         figures.append(f"<figure>{drawn.html}<figcaption>{escape(name)}</figcaption></figure>")
     what = "nodes" if of_nodes else "edges"
-    return Picture("".join(figures), f"{sample.id}: classes of its {what}; in this order: {', '.join(labellings)}")
+    side_by_side = f'<div style="display:flex;gap:2rem">{"".join(figures)}</div>'
+    return Picture(side_by_side, f"{sample.id}: classes of its {what}; in this order: {', '.join(labellings)}")
 
 
 def draw_heat(sample: Sample, heat: np.ndarray, position: np.ndarray | None) -> Picture:
