@@ -79,6 +79,10 @@ class Run:
         """:meth:`repcore.Model.save`."""
         return self.model.save(folder)
 
+    def push_to_hub(self, repo: str, **options: Any) -> str:
+        """:meth:`repcore.Model.push_to_hub`."""
+        return self.model.push_to_hub(repo, **options)
+
     def to(self, device: str | torch.device) -> Run:
         """This run, its model moved to another device."""
         self.model.to(device)
