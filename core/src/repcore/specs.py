@@ -352,6 +352,36 @@ class SystemSpec(Spec):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """Weights that somebody published, for ``repcore pull NAME``.
+
+    Args:
+        files: name of each file -> its address (https).
+        sha256: name of each file -> hexadecimal SHA-256 of its content, without which nothing is imported.
+        size: bytes of all files together.
+        source: page that describes them.
+        licence: their terms.
+        options: of the layout, as in ``repcore import --option``.
+    """
+
+    files: Mapping[str, str]
+    sha256: Mapping[str, str]
+    size: int
+    source: str
+    licence: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in self.files:
+            if name in ("", ".", "..") or "/" in name or "\\" in name:
+                raise PluginError(f"Published.files: {name!r} is no plain file name")
+            if not re.fullmatch("[0-9a-f]{64}", self.sha256.get(name, "")):
+                raise PluginError(f"Published.sha256 has no SHA-256 of {name!r}", expected="64 hexadecimal digits")
+        if not self.files or self.size < 1 or not self.licence:
+            raise PluginError("Published says files with their size and licence")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointSpec(Spec):
     """A layout of published weights.
 
@@ -361,6 +391,7 @@ class CheckpointSpec(Spec):
         encoder: full or short name of the encoder that the converted weights fit.
         options: name -> words that ``import --option NAME=WORD`` takes; no words = anything. Others are refused.
         files / sha256 / licence: what is published, as far as known.
+        published: name -> weights that ``repcore pull NAME`` downloads, verifies and imports.
     """
 
     kind: ClassVar[str] = "checkpoint"
@@ -371,6 +402,7 @@ class CheckpointSpec(Spec):
     files: tuple[str, ...] = ()
     sha256: Mapping[str, str] = field(default_factory=dict)
     licence: str = ""
+    published: Mapping[str, Published] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,6 +49,10 @@ COMMANDS = {
         "repcore.cli.importing:import_command",
         "A published checkpoint into a model folder, every key accounted for.",
     ),
+    "pull": (
+        "repcore.cli.pulling:pull_command",
+        "Published weights by name: downloaded when asked, verified, imported.",
+    ),
     "verify": ("repcore.cli.verify:verify_command", "Replay a system on golden data from the authors' code."),
     "bench": ("repcore.cli.bench:bench_command", "Equality and speed of all implementations of the ops."),
     "report": ("repcore.cli.report:report_command", "A self-contained HTML report of a run."),
