@@ -25,14 +25,8 @@ from repcore.interfaces import Batch, Draws, Features, LossTerms, Progress, Task
 from repcore.specs import TargetSpec
 from repcore_generic.configs.experts import ExpertsConfig
 from repcore_generic.encoders.experts import WithExperts
-from repcore_generic.objectives.experts_loss import (
-    LARGEST_SCALE,
-    SCALE_AT_START,
-    Experts,
-    Pooler,
-    pair_loss,
-    weight_distance,
-)
+from repcore_generic.layers.expert_blocks import Experts
+from repcore_generic.objectives.experts_loss import LARGEST_SCALE, SCALE_AT_START, Pooler, pair_loss, weight_distance
 from repcore_generic.objectives.labelled import nothing, unit
 from repcore_generic.objectives.pairs import no_autocast
 from repcore_generic.objectives.sherl import plain_labels

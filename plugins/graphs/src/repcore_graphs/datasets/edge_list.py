@@ -31,7 +31,7 @@ from repcore.data.splits import PART_NAMES
 from repcore.data.tables import Table, table_suffix
 from repcore.errors import DataError, ItemError
 from repcore.interfaces import Sample
-from repcore.specs import TargetSpec
+from repcore.specs import TargetLevel, TargetSpec
 from repcore_graphs.configs.data import EdgeListConfig
 from repcore_graphs.datasets.edge_tables import (
     END_NAMES,
@@ -276,7 +276,9 @@ class EdgeListDataset:
         binary = self._binary()
         if binary:
             found.append(TargetSpec(ALL_BINARY, "multilabel", names=tuple(one.name for one in binary)))
-        for level, label in (("node", self._node_label), ("edge", self._edge_label)):
+        labelled: tuple[tuple[TargetLevel, LabelColumn | None], ...]
+        labelled = (("node", self._node_label), ("edge", self._edge_label))
+        for level, label in labelled:
             if label is not None and label.target is not None:
                 found.append(TargetSpec(label.name, label.target.kind, level=level, names=label.target.names))
         return found
