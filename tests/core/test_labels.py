@@ -297,3 +297,10 @@ def test_numbers_of_classes_and_numbers_of_files() -> None:
     assert not are_class_numbers("id", ["0", "1", "1"], ["id", "y"])
     assert are_class_numbers("id", ["0", "1"] * 3, ["id"])
     assert not are_class_numbers("y", ["a", "b", "a"], ["id", "y"])
+
+
+def test_few_rows_of_a_column_called_label_are_classes() -> None:
+    few = ["car", "Car ", "bus", "car"]
+    assert read_label("label", few).target is not None
+    assert read_label("vehicle", few).target is None
+    assert read_label("label", ["a", "b", "c"]).target is None  # nothing comes again

@@ -86,6 +86,12 @@ def are_class_numbers(name: str, cells: Sequence[Any], columns: Sequence[str]) -
     return len(set(words)) < len(words) or any(names_rows(one) for one in columns)
 
 
+def calls_classes(name: str) -> bool:
+    """Whether a name says that a column holds classes, however few rows there are."""
+    plain = plain_name(name)
+    return plain in ("label", "class", "category", "target", "species", "diagnosis") or bool(_CLASS_NAME.search(plain))
+
+
 def identifies(name: str) -> bool:
     """Whether a name says that a column tells rows apart."""
     return bool(_IDENTIFIER.search(plain_name(name)))

@@ -22,7 +22,15 @@ from repcore.data.accounting import Accounting
 from repcore.data.cells import Decimal, NumberColumn, is_missing, looks_like, numbers_as_written, words_of
 from repcore.data.groups import is_group_name, plain_name
 from repcore.data.item_columns import item_columns
-from repcore.data.label_names import MOST_LOOKED_AT, NO, YES, identifies, no_label_by_name, odd_identifiers
+from repcore.data.label_names import (
+    MOST_LOOKED_AT,
+    NO,
+    YES,
+    calls_classes,
+    identifies,
+    no_label_by_name,
+    odd_identifiers,
+)
 from repcore.data.splits import PART_NAMES
 from repcore.errors import DataError
 from repcore.specs import TargetSpec
@@ -312,7 +320,8 @@ def _of_words(numbers: NumberColumn, words: Sequence[str | None], change: str, m
         return LabelColumn(name, None, np.full(len(words), np.nan), why, change=change)
     if lower <= set(PART_NAMES):
         return LabelColumn(name, None, np.full(len(words), np.nan), "its words name parts of a split", change=change)
-    if len(found) <= MOST_WORD_CLASSES and len(filled) >= 2 * len(found):
+    is_called = calls_classes(name) and len(filled) > len(found)
+    if len(found) <= MOST_WORD_CLASSES and (is_called or len(filled) >= 2 * len(found)):
         said = [f"column {name!r}: {missing}"] if missing else []
         return _word_classes(name, words, f"{len(found)} different words", said, change)
     looks = ", ".join(f"{len(rows):,} look like {kind}" for kind, rows in list(numbers.odd.items())[:3])
