@@ -1,7 +1,7 @@
 """Where the figures of a run go beside ``metrics.jsonl``: Lightning's loggers, named by ``trainer.loggers``.
 
-Loggers are told what ``metrics.jsonl`` is told, with names ``train/loss`` and ``validation/loss``, at the step of the run.
-A logger that fails (no network, a full disk) is left out from there on and said once: it never ends a run.
+Loggers are told what ``metrics.jsonl`` is told, named ``train/loss`` and ``validation/loss``, at the step of the run. A
+logger that fails (no network, a full disk) is left out from there on and said once: it never ends a run.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def _tensorboard(state: RunState, ids: dict[str, str]) -> Logger:
     from lightning.pytorch.loggers import TensorBoardLogger
 
     # steps after the checkpoint are made again: what the board shows of them is replaced
-    again = {"purge_step": state.step + 1} if state.step else {}
+    again: dict[str, Any] = {"purge_step": state.step + 1} if state.step else {}
     return TensorBoardLogger(str(state.folder.path), name="tensorboard", version="", default_hp_metric=False, **again)
 
 
