@@ -1,7 +1,7 @@
 """Peak memory of training SELFormer of the published size: all of it, or beside it (`--method sherl`).
 
 12 layers of 768, 16 items of 128 tokens, AdamW, float32, random weights and ids (memory does not depend on either);
-three steps in a process of its own for each arm. `peak` is the largest resident size less that after imports: weights,
+two steps in a process of its own for each arm. `peak` is the largest resident size less that after imports: weights,
 gradients, optimiser state and what the backward pass needs. `saved` is what autograd keeps for the backward pass alone.
 
     python benchmarks/sherl_memory.py [--layers 12] [--width 768] [--items 16] [--tokens 128]
@@ -38,7 +38,7 @@ from repcore_molecules.encoders.selformer import Selformer
 
 ARMS = ("full", "sherl", "last-layer")
 TARGET = TargetSpec("v", "regression")
-MIB = 2**20
+MIB, STEPS = 2**20, 2
 
 
 def resident() -> float:
@@ -81,10 +81,10 @@ def measured(arm: str, layers: int, width: int, items: int, tokens: int) -> dict
         return value
 
     started = time.process_time()
-    for step in range(3):
+    for step in range(STEPS):
         kept.clear()
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
-            terms = one(batch, one.draw(batch, torch.Generator(), Progress(step, 3)))  # type: ignore[operator]
+            terms = one(batch, one.draw(batch, torch.Generator(), Progress(step, STEPS)))  # type: ignore[operator]
         optimiser.zero_grad()
         terms.total.backward()
         optimiser.step()
@@ -93,7 +93,7 @@ def measured(arm: str, layers: int, width: int, items: int, tokens: int) -> dict
         "peak_mib": round(resident() - before, 1),
         "saved_mib": round(sum(kept.values()) / MIB, 1),
         "trainable": sum(value.numel() for value in one.parameters() if value.requires_grad),
-        "seconds_a_step": round((time.process_time() - started) / 3, 2),
+        "seconds_a_step": round((time.process_time() - started) / STEPS, 2),
     }
 
 
