@@ -16,10 +16,10 @@ import repcore
 from repcore import registry
 from repcore.checkpoints.reading import read_file
 from repcore.cli.main import run
-from repcore.errors import ConfigError
+from repcore.errors import ConfigError, RunError
 from repcore.evaluation.tasks.configs import ClassificationConfig
 from repcore.evaluation.tasks.item import ClassificationTask
-from repcore.interfaces import Batch, Features, LossTerms, Progress
+from repcore.interfaces import Batch, Features, LossTerms, Progress, Tokens
 from repcore.specs import TargetSpec
 from repcore.training.finetune_config import FinetuneConfig
 from repcore.training.methods import WithMethod, class_numbers
@@ -62,7 +62,7 @@ def test_a_toy_is_fine_tuned_predicts_and_goes_on_exactly(
     """Killed after its first checkpoint and resumed, a run ends with the weights of one that was not disturbed."""
     from repcore.training.listeners import Checkpoints
 
-    settings = ["trainer.steps=6", "trainer.validate_every=2", "optimiser.lr=0.02"]
+    settings = ["trainer.steps=6", "trainer.validate_every=2", "optimiser.lr=0.02", "trainer.accumulate=2"]
     assert run(finetune(method, "whole", *settings)) == 0
     save, saved = Checkpoints.save, []
 
@@ -243,3 +243,42 @@ def test_class_numbers_keep_their_type_and_say_what_is_missing() -> None:
     assert numbers(torch.tensor([0.0, NAN, 2.0]), None) == [0, -1, 2]
     assert numbers(torch.tensor([[3], [9]]), 9) == [3, -1]
     assert numbers(torch.tensor([7.0, 2.0, 9.0, NAN, 5.0]), 9, torch.tensor([2, 7])) == [1, 0, -1, -1, -1]
+
+
+class Pooled(Vectors):
+    """A vector pooled from tokens of the input's numbers, by mean or max."""
+
+    def __init__(self, pooling: str, *, ragged: bool = False) -> None:
+        super().__init__()
+        self.pooling, self.ragged = pooling, ragged
+
+    def forward(self, batch: Batch, layers: tuple[int, ...] = ()) -> Features:
+        values = self.layer(torch.stack([batch.inputs, batch.inputs.roll(1, 1), -batch.inputs], 1))  # (B, 3, D)
+        pooled = values.mean(1) if self.pooling == "mean" else values.amax(1)
+        valid = torch.ones(values.shape[:2], dtype=torch.bool)
+        valid[0, 2] = not self.ragged
+        return Features(pooled, {"tokens": Tokens(values, valid=valid)})
+
+
+def mixed_terms(place: str, encoder: nn.Module) -> LossTerms:
+    torch.manual_seed(5)
+    for value in encoder.parameters():
+        nn.init.normal_(value)
+    task = ClassificationTask(ClassificationConfig(dropout=0.0), encoder, KIND)
+    entry = registry.default().objective("generic/metrix")
+    own = entry.load()(entry.load("config")(place=place, weight_alone=0.4), encoder, task)
+    one = WithMethod(task, KIND, FinetuneConfig(), own).train()
+    batch = batch_of([0, 1, 2, 0, 1, 2, NAN])
+    return one(batch, one.draw(batch, torch.Generator().manual_seed(0), PROGRESS))
+
+
+def test_feature_maps_are_mixed_before_they_are_pooled() -> None:
+    """Under a mean the mixture of tokens is that of vectors; under a maximum it is not, and less than theirs."""
+    means = [float(mixed_terms(place, Pooled("mean")).terms["mixed"].detach()) for place in ("embed", "feature")]
+    assert means[0] == pytest.approx(means[1], rel=1e-5)
+    largest = [float(mixed_terms(place, Pooled("max")).terms["mixed"].detach()) for place in ("embed", "feature")]
+    assert largest[0] != pytest.approx(largest[1], rel=1e-3)
+    with pytest.raises(RunError, match="these have different numbers"):
+        mixed_terms("feature", Pooled("mean", ragged=True))
+    with pytest.raises(RunError, match="neither mean, max nor first"):
+        mixed_terms("feature", Vectors())
