@@ -129,6 +129,7 @@ def _writer(output: Path) -> Any:  # the class of a registered writer
         f"no writer for {output.suffix or 'a file without suffix'!r}",
         did_you_mean=closest(output.suffix, suffixes),
         expected=", ".join(suffixes),
+        hint=f"-o {output.stem or 'embeddings'}{suffixes[0]}" if suffixes else None,
     )
 
 
