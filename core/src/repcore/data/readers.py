@@ -128,10 +128,10 @@ def dataset_settings(
                 return {"name": named.full_name}
         names = [one.full_name for one in registry.entries("dataset", domain) if one.spec.embedded]
         raise DataError(f"{data!r} is neither a path nor a data set", data_sets=", ".join(names) or "none")
-    if not os.path.exists(path):
+    if not path.exists():
         raise DataError(
             f"{data!r} is a link that leads nowhere",
-            target=os.readlink(path),
+            target=path.readlink(),
             hint="the path of the data themselves, or the link made again",
         )
     found = recognise(registry, path, domain, consumer)
