@@ -175,5 +175,12 @@ def test_special_files_are_left_out_by_name_and_refused_when_named(
     assert special_kind(Path("/dev/zero")) == "a character device"
     assert run(["inspect", str(data / "a.npy")]) == 2
     assert "is a named pipe, no file or folder" in capsys.readouterr().err
+    (data / "c.npy").symlink_to("nowhere.npy")
+    (data / "d.npy").symlink_to("d.npy")  # a circle
+    for name, target in (("c.npy", "nowhere.npy"), ("d.npy", "d.npy")):
+        assert run(["inspect", str(data / name)]) == 2
+        told = capsys.readouterr().err
+        assert "is a link that leads nowhere" in told
+        assert f"target: {target}" in told
     with pytest.raises(ItemError, match="special_file"):
         load_array(Path("/dev/zero"))

@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from repcore import stopping
 from repcore.__main__ import main as console_script
@@ -218,6 +219,28 @@ def test_a_second_ctrl_c_does_not_wait(
     assert stopping.AT_ONCE in told.out
     assert not (tmp_path / "r" / "checkpoints" / "last.ckpt").exists()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler  # as it was before the command
+
+
+def test_a_second_ctrl_c_in_the_middle_of_a_save_leaves_the_one_before(
+    toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save = torch.save
+
+    def interrupted(content: Any, file: Any) -> None:
+        if content["global_step"] == 2:
+            file.write(b"half")
+            signal.raise_signal(signal.SIGTERM)  # asks for the end, and the save goes on
+            signal.raise_signal(signal.SIGINT)
+        save(content, file)
+
+    monkeypatch.setattr(torch, "save", interrupted)
+    assert run([*TRAIN, "--out", str(tmp_path)]) == 130
+    told = capsys.readouterr()
+    assert stopping.AT_ONCE in told.out
+    assert "Traceback" not in told.err
+    folder = tmp_path / "r" / "checkpoints"
+    assert [path.name for path in folder.iterdir()] == ["last.ckpt"]  # nothing half-written beside it
+    assert torch.load(folder / "last.ckpt", weights_only=True)["global_step"] == 1
 
 
 def test_nohup_stays_deaf_to_hangups() -> None:

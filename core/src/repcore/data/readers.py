@@ -128,6 +128,12 @@ def dataset_settings(
                 return {"name": named.full_name}
         names = [one.full_name for one in registry.entries("dataset", domain) if one.spec.embedded]
         raise DataError(f"{data!r} is neither a path nor a data set", data_sets=", ".join(names) or "none")
+    if not path.exists():
+        raise DataError(
+            f"{data!r} is a link that leads nowhere",
+            target=path.readlink(),
+            hint="the path of the data themselves, or the link made again",
+        )
     found = recognise(registry, path, domain, consumer)
     if not found.fits:
         raise _nothing_fits(registry, data, found, domain, consumer)
