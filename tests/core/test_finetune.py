@@ -301,7 +301,7 @@ def test_conformal_sets_cover_what_they_promise() -> None:
 
 def test_a_score_that_is_the_threshold_is_held() -> None:
     """Rounding of 1 - (1 - p) must not leave out the very row that set the threshold."""
-    p = np.random.default_rng(0).random((500, 1))
+    p = 10.0 ** np.random.default_rng(0).uniform(-12, 0, (500, 1))
     for row in p[:, 0]:
         (scores,) = conformal_scores(KIND, np.zeros(1), np.array([[row]]))
         assert class_sets([scores], np.array([[row]]), 0.5)[0, 0]
