@@ -299,6 +299,14 @@ def test_conformal_sets_cover_what_they_promise() -> None:
         assert 0.89 < np.mean(values) < 0.93, name
 
 
+def test_a_score_that_is_the_threshold_is_held() -> None:
+    """Rounding of 1 - (1 - p) must not leave out the very row that set the threshold."""
+    p = 10.0 ** np.random.default_rng(0).uniform(-12, 0, (500, 1))
+    for row in p[:, 0]:
+        (scores,) = conformal_scores(KIND, np.zeros(1), np.array([[row]]))
+        assert class_sets([scores], np.array([[row]]), 0.5)[0, 0]
+
+
 def test_thresholds_of_few_rows_are_honest() -> None:
     assert threshold([0.1, 0.2, 0.3], 0.9) == float("inf")  # three rows cannot promise 90 %
     assert threshold([0.1, 0.2, 0.3], 0.5) == 0.2
