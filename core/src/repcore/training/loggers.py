@@ -1,6 +1,6 @@
 """Where the figures of a run go beside ``metrics.jsonl``: Lightning's loggers, named by ``trainer.loggers``.
 
-Loggers are told what ``metrics.jsonl`` is told, with names ``train/loss`` and ``validation/loss``, at the step of the run.
+Loggers are told what ``metrics.jsonl`` is told, as ``train/loss`` and ``validation/loss``, at the step of the run.
 A logger that fails (no network, a full disk) is left out from there on and said once: it never ends a run.
 """
 
