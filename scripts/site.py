@@ -28,6 +28,8 @@ def sources(folder: Path) -> None:
         target = folder / page.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(page, target)
+    (folder / "assets").mkdir()
+    shutil.copy(ROOT / "scripts" / "site_worker.js", folder / "assets" / "iframe-worker.js")
     (folder / "README.md").rename(folder / "about.md")  # mkdocs takes a README for a second start page
     start = (folder / "docs" / "index.md").read_text(encoding="utf-8")
     (folder / "index.md").write_text(RELATIVE.sub("](docs/", start), encoding="utf-8")

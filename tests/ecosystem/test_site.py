@@ -67,8 +67,11 @@ def test_search_finds_freeze_the_encoder_from_disk(tmp_path: Path) -> None:
         page.set_default_timeout(60_000)
         page.on("request", lambda request: request.url.startswith("http") and outside.append(request.url))
         page.goto((tmp_path / "site" / "index.html").as_uri())
-        page.locator("input.md-search__input").click()
-        page.locator("input.md-search__input").fill("freeze the encoder")
+        page.locator("input.md-search__input").wait_for(state="attached")
+        page.wait_for_timeout(500)  # the theme listens to keys once its scripts have run
+        page.keyboard.press("/")
+        page.locator("input.md-search__input").wait_for()
+        page.keyboard.type("freeze the encoder")
         found = page.locator("a.md-search-result__link").first
         found.wait_for()
         assert "how-to.html" in str(found.get_attribute("href"))
