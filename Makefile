@@ -9,7 +9,7 @@ TESTS ?= tests
 WORKERS ?= $(shell getconf _NPROCESSORS_ONLN)
 
 .DEFAULT_GOAL := help
-.PHONY: help env test lint demo proof bench wheels release docs clean
+.PHONY: help env test lint demo proof bench wheels release docs site clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 12
@@ -57,6 +57,9 @@ release: env  ## build everything, install it from the wheels alone, and try eac
 docs: env  ## write the generated pages again: command line, hooks, checks, differences from the papers
 	$(BIN)/python scripts/reference.py
 
+site: env  ## the documentation site in site/, searchable, without a network: open site/index.html
+	$(BIN)/python scripts/site.py
+
 clean:  ## remove what was built and cached (not .venv, not runs)
-	rm -rf dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find core plugins tests scripts benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

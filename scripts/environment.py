@@ -25,6 +25,7 @@ DEVELOPMENT_TOOLS = [
     "pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "ruff", "mypy", "types-PyYAML", "playwright",
     "transformers", "huggingface_hub", "pydicom", "einops", "h5py", "zarr", "av", "laspy", "lazrs", "pye57",
     "SimpleITK", "onnx", "onnxscript", "onnxruntime", "pandas", "polars",
+    "mkdocs-material", "mkdocstrings-python",
 ]  # fmt: skip
 
 

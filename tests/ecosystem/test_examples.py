@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+import repcore
 from repcore import registry
 from repcore.errors import DataError
 from tests.conftest import ROOT
@@ -52,6 +53,54 @@ def others(domain: str, value: Any, tmp_path: Path) -> list[Any]:
     if domain == "pointcloud":
         return [torch.from_numpy(value)]
     return []
+
+
+def hear(model: repcore.Model) -> None:
+    """The checks of HEAR's validator: types, sizes, devices, batches, and times in order within the sound."""
+    from repcore_audio import hear as api
+
+    loaded = api.load_model(model.folder.folder)
+    assert isinstance(loaded, torch.nn.Module)
+    assert loaded.sample_rate in (16_000, 22_050, 32_000, 44_100, 48_000)
+    for seconds, count in ((2.0, 1), (0.74, 3)):
+        audio = torch.rand(count, int(seconds * loaded.sample_rate), generator=torch.Generator().manual_seed(0)) - 0.5
+        scenes = api.get_scene_embeddings(audio, loaded)
+        assert (scenes.shape, scenes.dtype) == ((count, loaded.scene_embedding_size), torch.float32)
+        frames, times = api.get_timestamp_embeddings(audio, loaded)
+        assert (frames.shape[0], frames.shape[2]) == (count, loaded.timestamp_embedding_size)
+        assert frames.shape[:2] == times.shape
+        assert frames.dtype == times.dtype == torch.float32
+        steps = times.diff(dim=1)
+        assert (steps > 0).all(), "times are in order"
+        assert steps.max() <= 50, "at least twenty a second"
+        assert times.min() >= 0
+        assert times.max() <= 1000 * seconds
+        alone = api.get_scene_embeddings(audio[:1], loaded)
+        torch.testing.assert_close(alone, scenes[:1], atol=1e-4, rtol=1e-4)
+    assert torch.isfinite(api.get_scene_embeddings(torch.zeros(1, 16_000), loaded)).all(), "silence"
+    assert api.get_scene_embeddings(torch.zeros(1, 100), loaded).abs().sum() == 0, "shorter than a frame"
+    with pytest.raises(repcore.RepcoreError, match=r"expected: \(n sounds, n samples\)"):
+        api.get_scene_embeddings(torch.zeros(16_000), loaded)
+
+
+def monai(model: repcore.Model) -> None:
+    """A network among others: a tensor in, vectors and gradients out."""
+    from monai.data import MetaTensor
+
+    from repcore_medical3d.networks import EncoderNetwork
+
+    network = torch.nn.Sequential(EncoderNetwork(model), torch.nn.Linear(int(model.encoder.dim), 2))  # type: ignore[arg-type]
+    values = torch.rand(2, 1, *[model.encoder.config.crop_edge] * 3)  # type: ignore[union-attr]
+    found = network(values)
+    assert found.shape == (2, 2)
+    torch.testing.assert_close(network(MetaTensor(values)).as_subclass(torch.Tensor), found)
+    found.sum().backward()
+    assert all(one.grad is not None for one in network[1].parameters())
+    with pytest.raises(repcore.RepcoreError, match=r"expected: .*\(B, C, D, H, W\)"):
+        network(torch.rand(2, 32, 32))
+
+
+ELSEWHERE: dict[str, Callable[[repcore.Model], None]] = {"audio": hear, "medical3d": monai}
 
 
 @pytest.mark.slow
@@ -107,6 +156,11 @@ def test_data_frame_in_trained_model_predictions_out(
         assert answer is not None
         assert answer.outputs.ndim == 2
         assert np.isfinite(answer.outputs).all()
+    featurizer = repcore.Featurizer(run)
+    assert len(featurizer) == width
+    np.testing.assert_allclose(featurizer(values[0]), expected[0], atol=1e-4)
+    np.testing.assert_allclose(featurizer(values), expected, atol=1e-5)
+    ELSEWHERE.get(domain, lambda model: None)(run.model)
     saved = run.save(tmp_path / "saved")
     np.testing.assert_allclose(pickle.loads(pickle.dumps(saved)).embed(values).vectors, expected, atol=1e-6)
     assert isinstance(run.embed(values).to_pandas(), pd.DataFrame)

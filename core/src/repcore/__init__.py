@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from repcore.api.estimators import fit
+    from repcore.api.featurizer import Featurizer
     from repcore.api.labelled import finetune, probe
     from repcore.api.published import import_checkpoint, pull
     from repcore.api.runs import Run, train
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
     from repcore.hooks import hookimpl
 
 __all__ = [
-    "Model", "RepcoreError", "Run", "__version__", "finetune", "fit", "hookimpl", "import_checkpoint", "load", "probe",
-    "pull", "train",
+    "Featurizer", "Model", "RepcoreError", "Run", "__version__", "finetune", "fit", "hookimpl", "import_checkpoint",
+    "load", "probe", "pull", "train",
 ]  # fmt: skip
 
 _HOMES = {
+    "Featurizer": "repcore.api.featurizer",
     "Model": "repcore.embedding.model",
     "RepcoreError": "repcore.errors",
     "Run": "repcore.api.runs",
