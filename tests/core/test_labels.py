@@ -127,8 +127,9 @@ def test_kinds_can_be_set() -> None:
     assert _kind(read_label("y", cells, kind="regression")) == "regression"
     assert read_label("y", ["10", "20", "11"], kind="class").target.names == ("10", "11", "20")  # type: ignore[union-attr]
     assert _kind(read_label("y", ["a/b", "a"], separator="/")) == "multilabel"
+    assert read_label("y", ["b", "b"], kind="class").target.names == ("b",)  # type: ignore[union-attr]  # new data
     with pytest.raises(DataError, match="no class label"):
-        read_label("y", ["1", "1"], kind="class")
+        read_label("y", ["", ""], kind="class")
 
 
 @pytest.mark.parametrize(

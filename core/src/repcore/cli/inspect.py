@@ -194,10 +194,10 @@ def _next_step(data: str, part: ResolvedPart, recipes: list[str], given: Mapping
             if not found.usable:
                 return "the reasons above: no row can be used as it is; --read NAME=VALUE changes how rows are read"
             rows = "1 usable row is" if found.usable == 1 else f"{found.usable} copies of one row are"
-            embed = f"; to embed it: repcore embed MODEL {shlex.quote(data)} -o vectors.parquet"
+            embed = f"; to embed it: repcore embed MODEL {shlex.quote(data)} -o embeddings.parquet"
             return f"more data ({rows} too few to train on){embed}"
     elif found.unprepared:
-        embed = f"repcore embed MODEL {shlex.quote(data)} -o vectors.parquet"
+        embed = f"repcore embed MODEL {shlex.quote(data)} -o embeddings.parquet"
         return (
             f"other data, or what the warning names (no recipe could be trained on these rows); to embed them: {embed}"
         )

@@ -382,10 +382,10 @@ def _word_classes(name: str, words: Sequence[str | None], why: str, odd: list[st
 
 def _asked_class(numbers: NumberColumn, words: Sequence[str | None], change: str) -> LabelColumn:
     found = {word for word in words if word is not None}
-    if not 2 <= len(found) <= MOST_NAMED_CLASSES:
+    if not 1 <= len(found) <= MOST_NAMED_CLASSES:
         raise DataError(
             f"column {numbers.name!r} has {len(found):,} distinct values, which is no class label",
-            expected=f"2 to {MOST_NAMED_CLASSES}",
+            expected=f"1 to {MOST_NAMED_CLASSES}",
             hint="label_kind=regression for numbers",
         )
     if numbers.odd_count:

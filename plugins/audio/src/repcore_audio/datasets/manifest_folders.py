@@ -58,7 +58,7 @@ def naming_tables(root: Path, account: Accounting, most: int | None = None) -> l
     Args:
         most: tables that are looked at; None = all.
     """
-    found = []
+    found: list[Named] = []
     locator = Locator(root)
     for path in tables_in(root)[:most]:
         own = Accounting(root)

@@ -296,9 +296,10 @@ def _candidates(cells: Cells, left: Sequence[str], account: Accounting) -> list[
 def _as_class(one: LabelColumn, name: str, column: Sequence[Any]) -> LabelColumn:
     """What the name calls a class, however few rows there are; one class alone is none."""
     try:
-        return read_label(name, column, kind="class")
+        found = read_label(name, column, kind="class")
     except DataError:
         return one
+    return found if found.target is not None and len(found.target.names) > 1 else one
 
 
 def _prepared_cells(texts: Sequence[str | None], separator: str, names: Mapping[str, str]) -> list[str | None]:

@@ -151,7 +151,10 @@ class NetworkDataset(CatalogueReader[Network, RawGraph]):
         return {"nodes": content.num_nodes, "edges": content.edge_index.shape[1]}
 
     def sample(self, row: Row[Network], content: RawGraph) -> Sample:
-        return Sample(row.id, content, {**row.targets, **content.element_targets}, row.group, dict(self.facts(content)))
+        meta = dict(self.facts(content))
+        if self._veil is None:  # nodes may be people
+            meta["node_names"] = tuple(map(str, row.source.names))
+        return Sample(row.id, content, {**row.targets, **content.element_targets}, row.group, meta)
 
 
 # ------------------------------------------------------------------------------------------------- files
