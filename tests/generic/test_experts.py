@@ -10,8 +10,9 @@ import pytest
 import torch
 from repcore_generic.configs.experts import ExpertsConfig
 from repcore_generic.encoders.experts import WithExperts, with_experts
+from repcore_generic.layers.expert_blocks import Experts, Router, low_rank_experts
 from repcore_generic.objectives.experts import DomainExperts
-from repcore_generic.objectives.experts_loss import Experts, Router, low_rank_experts, pair_loss
+from repcore_generic.objectives.experts_loss import pair_loss
 from torch import Tensor, nn
 
 import repcore

@@ -10,8 +10,8 @@ import pytest
 import torch
 from repcore_generic.configs.sherl import SherlConfig
 from repcore_generic.encoders.sherl import SideTuned, side_tuned
+from repcore_generic.layers.side_blocks import LEAST_NORM, PooledSide, TokenSide
 from repcore_generic.objectives.sherl import Sherl
-from repcore_generic.objectives.sherl_side import LEAST_NORM, PooledSide, TokenSide
 from torch import Tensor, nn
 
 import repcore

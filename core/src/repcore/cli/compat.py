@@ -118,7 +118,7 @@ def _vectors(
 
     options = inference_options(given, versions[0].device)
     found = [one.embed(reader, options=options) for one in versions]
-    good = np.stack([np.asarray(one.status) == "ok" for one in found]).all(0)
+    good = np.asarray(np.stack([np.asarray(one.status) == "ok" for one in found]).all(0))
     values = []
     for row in range(len(reader)):
         values.append(read_sample(reader, row).targets.get(target.name) if good[row] else None)

@@ -4,15 +4,11 @@ labels of items, and ``sees(targets)``, which is told what their numbers mean be
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
 from repcore.specs import TargetSpec
-
-if TYPE_CHECKING:
-    from repcore.embedding.inference import InferenceOptions
 
 
 def tell(encoder: nn.Module, targets: Sequence[TargetSpec]) -> tuple[TargetSpec, ...]:
@@ -27,9 +23,6 @@ def tell(encoder: nn.Module, targets: Sequence[TargetSpec]) -> tuple[TargetSpec,
     return found
 
 
-def carrying(
-    options: InferenceOptions, encoders: Sequence[nn.Module], targets: Sequence[TargetSpec]
-) -> InferenceOptions:
-    """Options under which batches carry the labels that any of the encoders reads."""
-    found = {one.name: one for encoder in encoders for one in tell(encoder, targets)}
-    return replace(options, columns=tuple(found.values())) if found else options
+def columns_read(encoders: Sequence[nn.Module], targets: Sequence[TargetSpec]) -> tuple[TargetSpec, ...]:
+    """The labels that any of the encoders reads, each once; batches carry them."""
+    return tuple({one.name: one for encoder in encoders for one in tell(encoder, targets)}.values())

@@ -18,7 +18,7 @@ from torch import nn
 
 from repcore.data.batching import plain_batch
 from repcore.data.guard import concerns_item, is_strict, item_guard, row_id
-from repcore.embedding.columns import carrying
+from repcore.embedding.columns import columns_read
 from repcore.embedding.layers import features_at
 from repcore.embedding.pooling import pool
 from repcore.embedding.windows import (
@@ -93,7 +93,7 @@ def run_windows(
     """
     was_training = encoder.training
     encoder.eval()
-    options = carrying(options, [encoder], reader.targets)
+    options = replace(options, columns=columns_read([encoder], reader.targets))
     try:
         for prepared in windows_of(preprocessor, reader, options, rows):
             if options.apart:
@@ -254,7 +254,7 @@ def _vectors(encoder: nn.Module, batch: Batch, options: InferenceOptions, poolin
         return whole
     if not 1 <= options.dim <= whole.shape[1]:
         raise ConfigError(
-            f"--dim {options.dim} of vectors of width {whole.shape[1]}", expected=f"1 to {whole.shape[1]}"
+            f"--dim {options.dim} of embeddings of width {whole.shape[1]}", expected=f"1 to {whole.shape[1]}"
         )
     return whole[:, : options.dim]
 

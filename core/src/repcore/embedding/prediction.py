@@ -9,14 +9,14 @@ Symbols: n rows, M members of an ensemble, K outputs (classes, tasks or values).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from repcore.embedding.columns import carrying
+from repcore.embedding.columns import columns_read
 from repcore.embedding.inference import InferenceOptions, map_prepared, windows_of
 from repcore.embedding.windows import PreparedRow
 from repcore.interfaces import Batch, DatasetReader, Preprocessor, Task
@@ -107,7 +107,7 @@ class Predictor:
 
     def _carrying(self, reader: DatasetReader, options: InferenceOptions) -> InferenceOptions:
         encoders = [one.encoder for one in self.tasks if isinstance(getattr(one, "encoder", None), nn.Module)]
-        return carrying(options, encoders, reader.targets)  # type: ignore[arg-type]
+        return replace(options, columns=columns_read(encoders, reader.targets))  # type: ignore[arg-type]
 
     def _of_one(self, task: nn.Module, batch: Batch, options: InferenceOptions) -> Tensor:
         return self.answered(task, raw_outputs(task, batch, options))

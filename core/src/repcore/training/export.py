@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from repcore.checkpoints.model_folder import save_model
+from repcore.checkpoints.saving import save_model
 from repcore.checkpoints.task_part import TaskPart
 from repcore.data.seeds import generator
 from repcore.diagnostics.metrics import diagnose
@@ -46,7 +46,7 @@ def held_out_diagnosis(parts: RunParts) -> Diagnosis:
         level = "early" if early else verdict.level
         record = {**figures, "level": level, "reasons": [] if early else list(verdict.reasons)}
         state.folder.write_json("diagnostics.json", {"step": state.step, **record})
-        return record, "too early to judge the vectors" if early else verdict.line
+        return record, "too early to judge the embeddings" if early else verdict.line
 
     return run
 

@@ -30,6 +30,7 @@ from repcore.embedding.inference import InferenceOptions
 from repcore.embedding.model import Model
 from repcore.embedding.prediction import PredictedRows, Predictor, join_predictions
 from repcore.embedding.prediction_files import TableWriter
+from repcore.errors import DataError
 from repcore.evaluation.calibration import task_facts, temperature_of
 from repcore.evaluation.comparison import Comparison, compare
 from repcore.evaluation.metrics import Scores, primary_metric, score_predictions
@@ -128,6 +129,26 @@ def plan_parts(plan: SplitPlan, request: FinetuneRequest) -> Iterator[Part]:
             if request.twin:
                 control = f"controls/random-init-{_word(seed, place if several else 0)}"
                 yield Part(control, RANDOM, seed, split, request.members)
+
+
+def check_parts(plan: SplitPlan, request: FinetuneRequest, rows: LabelledRows, target: TargetSpec) -> None:
+    """Refuse what cannot be trained before anything is written.
+
+    Raises:
+        DataError: a part has no labelled row, or all labels are one class.
+    """
+    for part in plan_parts(plan, request):
+        if part.start == MODEL:
+            with_validation(part.split, rows, target, part.seed)
+    if target.level != "item" or target.kind != "class":
+        return
+    known = rows.labels(target)[rows.labelled(target)].reshape(-1)
+    if len(np.unique(known)) < 2:
+        only = target.names[int(known[0])] if target.names else f"{known[0]:g}"
+        raise DataError(
+            f"all {len(known):,} labels of {target.name!r} are {only!r}: nothing can be learned from one class",
+            hint="another --label",
+        )
 
 
 def _word(seed: int, fold: int) -> str:

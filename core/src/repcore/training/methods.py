@@ -93,19 +93,21 @@ def further_columns(method: ResolvedPart | None, targets: Sequence[TargetSpec]) 
 def completed_method(
     method: ResolvedPart, target: TargetSpec, model: ModelFolder, targets: Sequence[TargetSpec]
 ) -> ResolvedPart:
-    """The method with what the data and the model say, where its settings have ``completed(target, earlier, targets)``.
+    """The method with what the data and the model say, where it has a static ``completed``.
+
+    That is called with the settings, the label, ``earlier`` and ``targets``, and gives the settings to train with.
 
     Args:
         targets: all labels of the data.
         model: that is fine-tuned; ``earlier`` are the method's settings in it, None where it did not change it.
     """
-    rule = getattr(method.config, "completed", None)
+    rule = getattr(method.entry.load(), "completed", None)
     if rule is None:
         return method
     own = [one for one in model.changes if one["name"] == method.entry.full_name]
     values = {key: value for key, value in own[-1].items() if key != "name"} if own else None
     earlier = None if values is None else build_config(method.entry.load("config"), values, prefix="changes")
-    return ResolvedPart(method.entry, rule(target, earlier, targets))
+    return ResolvedPart(method.entry, rule(method.config, target, earlier, targets))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -26,20 +26,19 @@ class StationaryConfig:
     )
 
     def completed(
-        self, target: TargetSpec, earlier: StationaryConfig | None, targets: Sequence[TargetSpec] = ()
+        self, target: TargetSpec, earlier: StationaryConfig | None, before: Sequence[str] = ()
     ) -> StationaryConfig:
         """With the classes of earlier models in their slots, then those of the data that are new.
 
         Args:
             target: the label.
             earlier: settings of the model that is fine-tuned, where it is of the line.
-            targets: of the data; not looked at.
+            before: class names of the model that ``previous`` names.
 
         Raises:
             ConfigError: the data names no classes, there are more than slots, or two earlier models differ.
         """
-        del targets
-        lines = [one for one in (self.classes, earlier.classes if earlier else (), previous_classes(self)) if one]
+        lines = [tuple(one) for one in (self.classes, earlier.classes if earlier else (), before) if one]
         known = max(lines, key=len, default=())
         for line in lines:
             if line != known[: len(line)]:
@@ -60,28 +59,3 @@ class StationaryConfig:
                 hint="a new line of models with more slots; those of a line never change",
             )
         return dataclasses.replace(self, classes=classes)
-
-
-def previous_classes(config: StationaryConfig) -> tuple[str, ...]:
-    """Class names of the model that ``previous`` names; none without it.
-
-    Raises:
-        ConfigError: it is no stationary model, or has another number of slots.
-    """
-    if not config.previous:
-        return ()
-    from repcore.checkpoints.model_folder import read_model
-    from repcore.embedding.model import model_path
-
-    own = [one for one in read_model(model_path(config.previous)).changes if one["name"] == "generic/stationary"]
-    if not own:
-        raise ConfigError(
-            f"{config.previous} was not trained with --method stationary, so its vectors have no fixed place",
-            hint="method.previous=MODEL of the line, or none",
-        )
-    if int(own[-1]["slots"]) != config.slots:
-        raise ConfigError(
-            f"method.slots={config.slots}: {config.previous} has {own[-1]['slots']}, and the number never changes",
-            hint=f"method.slots={own[-1]['slots']}",
-        )
-    return tuple(str(one) for one in own[-1]["classes"])

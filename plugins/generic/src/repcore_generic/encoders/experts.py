@@ -16,7 +16,7 @@ from repcore.interfaces import Batch, Features
 from repcore.nn.around import Around
 from repcore.specs import TargetSpec
 from repcore_generic.configs.experts import ExpertsConfig
-from repcore_generic.objectives.experts_loss import UNKNOWN, Experts, Router, low_rank_experts, put
+from repcore_generic.layers.expert_blocks import UNKNOWN, Experts, Router, low_rank_experts, put
 
 
 class WithExperts(Around):

@@ -18,7 +18,7 @@ from repcore.interfaces import Batch, Features, Tokens
 from repcore.nn.around import Around
 from repcore.training.supervised import layer_depths
 from repcore_generic.configs.sherl import SherlConfig
-from repcore_generic.objectives.sherl_side import Mix, PooledSide, TokenSide, gate
+from repcore_generic.layers.side_blocks import Mix, PooledSide, TokenSide, gate
 
 WIDE = 512
 NORMS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)

@@ -12,7 +12,7 @@ Symbols: B items, R items with a partner.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -22,16 +22,11 @@ from torch import Tensor, nn
 from repcore.errors import ConfigError
 from repcore.evaluation.tasks.item import ClassificationTask, ItemTask
 from repcore.interfaces import Batch, Draws, Features, LossTerms, Progress, Task
+from repcore.specs import TargetSpec
 from repcore_generic.configs.experts import ExpertsConfig
 from repcore_generic.encoders.experts import WithExperts
-from repcore_generic.objectives.experts_loss import (
-    LARGEST_SCALE,
-    SCALE_AT_START,
-    Experts,
-    Pooler,
-    pair_loss,
-    weight_distance,
-)
+from repcore_generic.layers.expert_blocks import Experts
+from repcore_generic.objectives.experts_loss import LARGEST_SCALE, SCALE_AT_START, Pooler, pair_loss, weight_distance
 from repcore_generic.objectives.labelled import nothing, unit
 from repcore_generic.objectives.pairs import no_autocast
 from repcore_generic.objectives.sherl import plain_labels
@@ -51,6 +46,13 @@ class DomainExperts(nn.Module):
         ConfigError: the encoder has no experts, or the task is another one.
     """
 
+    @staticmethod
+    def completed(
+        config: ExpertsConfig, target: TargetSpec, earlier: ExpertsConfig | None, targets: Sequence[TargetSpec]
+    ) -> ExpertsConfig:
+        """Experts for the domains of the model and of the data; see :meth:`ExpertsConfig.completed`."""
+        return config.completed(target, earlier, targets)
+
     def __init__(self, config: ExpertsConfig, encoder: nn.Module, task: nn.Module) -> None:
         super().__init__()
         if not isinstance(encoder, WithExperts) or not isinstance(task, ItemTask):
@@ -67,7 +69,7 @@ class DomainExperts(nn.Module):
     @property
     def encoder(self) -> nn.Module:
         """The encoder with experts."""
-        return cast(nn.Module, self.task.encoder)
+        return self.task.encoder
 
     def _labels(self, batch: Batch) -> Tensor:
         found: Tensor = batch.targets[self.task.target.name]

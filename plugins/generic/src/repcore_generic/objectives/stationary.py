@@ -12,17 +12,19 @@ Symbols: B items, n labelled, C classes of the data, K slots.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from repcore.embedding.model import load
+from repcore.checkpoints.model_folder import read_model
+from repcore.embedding.model import load, model_path
 from repcore.errors import ConfigError
 from repcore.interfaces import Batch, Draws, Features, LossTerms, Progress
 from repcore.nn.frozen import Frozen
+from repcore.specs import TargetSpec
 from repcore.training.methods import MethodStart
 from repcore_generic.configs.stationary import StationaryConfig
 from repcore_generic.objectives.labelled import ClassMethod, nothing, unit
@@ -44,6 +46,13 @@ class Stationary(ClassMethod):
 
     corners: Tensor  # (K, K - 1)
     slots: Tensor  # (C,) slot of each class of the data
+
+    @staticmethod
+    def completed(
+        config: StationaryConfig, target: TargetSpec, earlier: StationaryConfig | None, targets: Sequence[TargetSpec]
+    ) -> StationaryConfig:
+        """Slots for the classes of the line and of the data; see :meth:`StationaryConfig.completed`."""
+        return config.completed(target, earlier, previous_classes(config))
 
     def __init__(self, config: StationaryConfig, encoder: nn.Module, task: nn.Module) -> None:
         super().__init__("stationary", encoder, task)
@@ -138,3 +147,25 @@ def _without_others(labels: Tensor) -> Tensor:
     same = (labels[:, None] == labels) & (labels >= 0)[:, None]
     same = same | torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     return same.all(1)
+
+
+def previous_classes(config: StationaryConfig) -> tuple[str, ...]:
+    """Class names of the model that ``previous`` names; none without it.
+
+    Raises:
+        ConfigError: it is no stationary model, or has another number of slots.
+    """
+    if not config.previous:
+        return ()
+    own = [one for one in read_model(model_path(config.previous)).changes if one["name"] == "generic/stationary"]
+    if not own:
+        raise ConfigError(
+            f"{config.previous} was not trained with --method stationary, so its vectors have no fixed place",
+            hint="method.previous=MODEL of the line, or none",
+        )
+    if int(own[-1]["slots"]) != config.slots:
+        raise ConfigError(
+            f"method.slots={config.slots}: {config.previous} has {own[-1]['slots']}, and the number never changes",
+            hint=f"method.slots={own[-1]['slots']}",
+        )
+    return tuple(str(one) for one in own[-1]["classes"])

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from repcore.interfaces import StageResult
 from repcore.verification.golden import Golden
-from repcore_generic.objectives.experts_loss import Experts, Pooler, Router, low_rank_experts, pair_loss
+from repcore_generic.layers.expert_blocks import Experts, Router, low_rank_experts
+from repcore_generic.objectives.experts_loss import Pooler, pair_loss
 
 Produced = dict[str, Any]  # tensor or number by stored name
 POOLER_NAMES = {"layernorm.": "norm.", "w1.": "first.", "w2.": "second."}

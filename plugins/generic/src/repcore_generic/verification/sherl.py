@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from repcore.interfaces import StageResult
 from repcore.verification.golden import Golden
-from repcore_generic.objectives.sherl_side import Form, PooledSide, Redundancy, TokenSide
+from repcore_generic.layers.side_blocks import Form, PooledSide, Redundancy, TokenSide
 
 Produced = dict[str, Any]  # tensor or number by stored name
 KINDS: Mapping[str, Redundancy] = {"self_term_computed": "reference", "self_term_one": "exact"}
