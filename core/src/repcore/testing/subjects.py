@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from repcore.checkpoints.encoder_changes import changed, changes_encoder
 from repcore.config import OptimiserConfig
-from repcore.config.resolve import ResolvedRun, resolve_run
+from repcore.config.resolve import ResolvedPart, ResolvedRun, resolve_run
 from repcore.data.batching import TrainingCollator, plain_batch
 from repcore.data.readers import open_part
 from repcore.data.seeds import mix
@@ -228,6 +229,8 @@ class ObjectiveSubject:
         torch.manual_seed(seed)
         if self.recipe is not None and self.labelled:
             encoder = build(self.recipe.parts.resolved.encoder)
+            if changes_encoder(self.entry):
+                encoder = changed(ResolvedPart(self.entry, self.config), encoder)
             task = ClassificationTask(ClassificationConfig(), encoder, DRAWN)
             objective = self.entry.load()(self.config, encoder, task)
         elif self.recipe is not None:
@@ -247,7 +250,10 @@ class ObjectiveSubject:
             return batch
         if self.labelled:
             batch = self.recipe.plain_batch(range(number * size, (number + 1) * size))
-            batch.targets = {**batch.targets, DRAWN.name: torch.arange(size) % len(DRAWN.names)}
+            labels = torch.arange(size) % len(DRAWN.names)
+            if self.entry.spec.sampler == "mixed":  # labelled rows first, as its batches have them
+                labels[-(-size // 2) :] = -1
+            batch.targets = {**batch.targets, DRAWN.name: labels}
             return batch
         return self.recipe.training_batch(size, number)
 

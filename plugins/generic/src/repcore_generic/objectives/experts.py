@@ -81,16 +81,20 @@ class DomainExperts(nn.Module):
         return torch.full((batch.size,), NONE, device=self._labels(batch).device) if found is None else found
 
     def draw(self, batch: Batch, generator: torch.Generator, progress: Progress) -> Draws:
-        """``partner`` (B,): another item of the same class and domain, -1 = none."""
+        """``keys`` (B, B): an item's partner is the one of its class and domain with the largest."""
         del progress
         if not self.paired:
             return {}
+        keys = torch.rand(batch.size, batch.size, generator=generator, device=generator.device)
+        return {"keys": keys.to(self._labels(batch).device)}
+
+    def _partners(self, batch: Batch, draws: Draws) -> Tensor:
+        """Another item of the same class and domain (B,), -1 = none."""
         labels, domains = self._labels(batch), self._domains(batch)
         same = (labels[:, None] == labels) & (domains[:, None] == domains) & (labels >= 0)[:, None]
         same = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-        keys = torch.rand(same.shape, generator=generator, device=generator.device).to(labels.device)
-        partner = keys.masked_fill(~same, -1.0).argmax(1)
-        return {"partner": torch.where(same.any(1), partner, NONE)}
+        partner = draws["keys"].masked_fill(~same, -1.0).argmax(1)
+        return torch.where(same.any(1), partner, NONE)
 
     def counts(self, batch: Batch, draws: Draws) -> Mapping[str, Any]:
         """Labelled items, and those with a partner and a negative."""
@@ -98,12 +102,12 @@ class DomainExperts(nn.Module):
         known = ~torch.isnan(labels).reshape(len(labels), -1).all(1) if labels.is_floating_point() else labels >= 0
         own: dict[str, Any] = {"supervised": known.sum()}
         if self.paired:
-            own["contrast"] = len(self._rows(batch, draws)[0])
+            own["contrast"] = len(self._rows(batch, self._partners(batch, draws))[0])
         return own
 
-    def _rows(self, batch: Batch, draws: Draws) -> tuple[Tensor, Tensor]:
+    def _rows(self, batch: Batch, partner: Tensor) -> tuple[Tensor, Tensor]:
         """Items with a partner and a negative (R,), and which of them are negatives of which, bool (R, R)."""
-        labels, domains, partner = self._labels(batch), self._domains(batch), draws["partner"]
+        labels, domains = self._labels(batch), self._domains(batch)
         rows = (partner >= 0).nonzero()[:, 0]
         other = (labels[rows][:, None] != labels[rows]) & (domains[rows][:, None] == domains[rows])
         kept = other.any(1)
@@ -125,12 +129,13 @@ class DomainExperts(nn.Module):
     def _contrast(self, pooled: Tensor, batch: Batch, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
         assert self.pooler is not None
         assert self.log_scale is not None
-        rows, negatives = self._rows(batch, draws)
+        partner = self._partners(batch, draws)
+        rows, negatives = self._rows(batch, partner)
         with no_autocast(pooled):
             if len(rows) == 0:
                 return nothing(pooled, self.log_scale, *self.pooler.parameters()), {}
             vectors = self.pooler(pooled.float())
-            one, two = vectors[rows], vectors[draws["partner"][rows]]
+            one, two = vectors[rows], vectors[partner[rows]]
             if self.config.loss != "contrast":
                 found = pair_loss(one, two, self.config.loss)
                 return found.loss + self.log_scale * 0.0, {}

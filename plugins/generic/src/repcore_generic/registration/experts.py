@@ -17,6 +17,7 @@ OBJECTIVES = (
         encoder_change=f"{PACKAGE}.encoders.experts:with_experts",
         needs=("feed-forward-blocks",),
         labels="required",
+        example=f"{PACKAGE}.examples.methods:experts",
         unused_parameters_ok=("*experts.*",),
         paper=PAPER,
         licence=LICENCE,

@@ -16,6 +16,7 @@ OBJECTIVES = (
         config=f"{PACKAGE}.configs.stationary:StationaryConfig",
         encoder_change=f"{PACKAGE}.encoders.stationary:mapped",
         labels="required",
+        example=f"{PACKAGE}.examples.methods:stationary",
         paper=PAPER,
         licence=LICENCE,
     ),
