@@ -398,3 +398,17 @@ for title, picture in PICTURES.items():
 
     show.__name__ = title
     plant("picture-self-contained")(show)
+
+
+# ------------------------------------------------------------------------------------------------ sniffers
+
+
+@plant("sniffer-bounded")
+def sniffer_walks_the_whole_tree(patch: pytest.MonkeyPatch) -> None:
+    """It opens nothing, but looks for a name everywhere."""
+    original = extras.sniff
+
+    def sniff(path: Path) -> float:
+        return 0.9 if path.is_dir() and any(path.rglob("*.blobs")) else original(path)
+
+    patch.setattr(extras, "sniff", sniff)

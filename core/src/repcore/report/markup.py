@@ -22,7 +22,8 @@ SVG_NAMES = {"clippath": "clipPath", "lineargradient": "linearGradient", "radial
 SVG_ATTRIBUTES = {
     name.lower(): name
     for name in ("viewBox", "preserveAspectRatio", "gradientUnits", "gradientTransform", "clipPathUnits", "markerWidth",
-                 "markerHeight", "refX", "refY", "patternUnits", "textLength", "lengthAdjust", "spreadMethod")
+                 "markerHeight", "refX", "refY", "patternUnits", "textLength", "lengthAdjust", "spreadMethod",
+                 "baseProfile")
 }  # fmt: skip
 _ATTRIBUTES = """
 class style id title alt role width height colspan rowspan scope lang controls preload x y x1 y1 x2 y2 cx cy r rx ry d
@@ -31,7 +32,7 @@ gradienttransform clippathunits markerwidth markerheight refx refy patternunits 
 stop-color stop-opacity fill-opacity fill-rule clip-path clip-rule stroke-width stroke-opacity stroke-linecap
 stroke-linejoin stroke-dasharray stroke-dashoffset stroke-miterlimit font-size font-family font-weight font-style
 text-anchor dominant-baseline alignment-baseline baseline-shift letter-spacing vector-effect shape-rendering
-marker-start marker-mid marker-end paint-order focusable tabindex
+marker-start marker-mid marker-end paint-order focusable tabindex baseprofile
 """
 ATTRIBUTES = frozenset(_ATTRIBUTES.split())
 INSIDE = re.compile(r"data:(image/(png|jpeg|gif|webp)|audio/(wav|x-wav|mpeg|ogg|flac));base64,[A-Za-z0-9+/=\s]*", re.I)
@@ -41,8 +42,9 @@ OUTSIDE_STYLE = re.compile(r"url\s*\(\s*(?!['\"]?#)|expression|@import|javascrip
 CALLED = re.compile(r"([a-z-]+)\s*\(", re.I)
 _FUNCTIONS = """
 url rgb rgba hsl hsla hwb lab lch oklab oklch color color-mix calc min max clamp var translate translatex translatey
-translatez translate3d rotate rotatex rotatey rotatez rotate3d scale scalex scaley scalez scale3d skew skewx skewy matrix
-matrix3d perspective linear-gradient radial-gradient conic-gradient repeating-linear-gradient cubic-bezier steps repeat
+translatez translate3d rotate rotatex rotatey rotatez rotate3d scale scalex scaley scalez scale3d skew skewx skewy
+matrix matrix3d perspective linear-gradient radial-gradient conic-gradient repeating-linear-gradient cubic-bezier steps
+repeat
 minmax fit-content blur brightness contrast opacity polygon circle ellipse inset
 """
 FUNCTIONS = frozenset(_FUNCTIONS.split())  # of CSS; ``url`` to a place in the page only
@@ -99,7 +101,8 @@ class _Cleaner(HTMLParser):
         if len(allowed) < len(attrs):
             names = {key.removeprefix("xlink:") for key, _ in allowed}
             lost = [(key, value or "") for key, value in attrs if key.lower().removeprefix("xlink:") not in names]
-            self.removed += [f"{key}={value[:60]!r} on <{tag}>" for key, value in lost or [("twice", "")]]
+            told = [(key, value) for key, value in lost if not key.startswith(("xmlns:", "xml:"))]  # declare names only
+            self.removed += [f"{key}={value[:60]!r} on <{tag}>" for key, value in told]
         if tag in VOID:
             self._parts.append(f"<{name}{kept}>")
             return
