@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from repcore.errors import DataError
 from repcore.evaluation.metrics import multilabel_scores
-from repcore.interfaces import EmbeddingRows, Item, ProbeSplit, Sample
+from repcore.interfaces import EmbeddingRows, Item, Picture, ProbeSplit, Sample
 from tests.ecosystem.planted_bugs import changed_spec, plant, wrap
 from tests.toys.toy_pairs import code, extras
 
@@ -303,3 +305,110 @@ def views_of_a_class_are_alike(patch: pytest.MonkeyPatch) -> None:
         return {name: dataclasses.replace(one, values=one.values + shift) for name, one in views.items()}
 
     wrap(patch, code.Jitter, "build", build)
+
+
+# ------------------------------------------------------------------------------------------------- readers
+
+
+def fingerprint_of(patch: pytest.MonkeyPatch, told: Any) -> None:
+    hashed = property(lambda self: hashlib.sha256(repr(told(self)).encode()).hexdigest())
+    patch.setattr(code.Blobs, "fingerprint", hashed)
+
+
+@plant("fingerprint-follows-content")
+def fingerprint_without_the_number_of_rows(patch: pytest.MonkeyPatch) -> None:
+    fingerprint_of(patch, lambda self: (self.config.seed, self.config.broken, self[0].inputs.tolist()))
+
+
+@plant("fingerprint-follows-content")
+def fingerprint_without_the_labels(patch: pytest.MonkeyPatch) -> None:
+    """The seed changes labels alone."""
+
+    def relabelled(f: Any, self: Any, index: int) -> Sample:
+        kept, self.config = self.config, dataclasses.replace(self.config, seed=0)
+        try:
+            sample: Sample = f(self, index)
+        finally:
+            self.config = kept
+        return dataclasses.replace(sample, targets={**sample.targets, "kind": float((index + kept.seed) % 3)})
+
+    wrap(patch, code.Blobs, "__getitem__", relabelled)
+    fingerprint_of(patch, lambda self: [one.inputs.tolist() for one in map(self.__getitem__, range(len(self)))])
+
+
+# ---------------------------------------------------------------------------------------------- objectives
+
+
+def after_step(patch: pytest.MonkeyPatch, change: Any) -> None:
+    """``change(objective, original, progress, carried)`` follows the optimiser's step."""
+    wrap(patch, code.TwoViews, "after_step", lambda f, self, *given: change(self, lambda: f(self, *given), *given))
+
+
+@plant("ema-update-value")
+def the_teacher_never_moves(patch: pytest.MonkeyPatch) -> None:
+    def change(self: Any, original: Any, *given: Any) -> None:
+        kept = [one.detach().clone() for one in self.teacher.parameters()]
+        original()
+        for one, old in zip(self.teacher.parameters(), kept, strict=True):
+            one.data.copy_(old)
+
+    after_step(patch, change)
+
+
+@plant("ema-update-value")
+def momentum_the_wrong_way_round(patch: pytest.MonkeyPatch) -> None:
+    def change(self: Any, original: Any, *given: Any) -> None:
+        kept = [one.detach().clone() for one in self.teacher.parameters()]
+        original()
+        for one, old, new in zip(self.teacher.parameters(), kept, self.encoder.parameters(), strict=True):
+            one.data.copy_(old.lerp(new.detach(), self.config.momentum))
+
+    after_step(patch, change)
+
+
+@plant("queue-moves")
+def the_place_in_the_queue_does_not_advance(patch: pytest.MonkeyPatch) -> None:
+    def change(self: Any, original: Any, progress: Any, carried: Any) -> None:
+        kept = self.queue.clone()
+        original()
+        keys = torch.cat([one["keys"] for one in carried])
+        self.queue.copy_(kept)
+        self.queue[: len(keys)] = keys
+
+    after_step(patch, change)
+
+
+# ------------------------------------------------------------------------------------------------ pictures
+
+
+PICTURES = {
+    "a_marker_from_elsewhere": '<svg><line x1="0" marker-end="url(https://example.org/a.svg#m)"/></svg>',
+    "a_cursor_from_elsewhere": '<svg><rect cursor="url(https://example.org/a.cur), auto"/></svg>',
+    "a_set_of_images": "<div style=\"background: image-set('https://example.org/a.png' 1x)\">set</div>",
+    "an_escaped_import": "<style>@\\69mport 'https://example.org/a.css';</style><svg></svg>",
+    "a_link_that_is_animated": '<svg><a><animate attributeName="href" values="javascript:alert(1)"/></a></svg>',
+    "a_link_that_reports": '<a href="#top" ping="https://example.org/seen">set</a>',
+    "a_button_of_a_form": '<button formaction="javascript:alert(1)">set</button>',
+    "a_style_that_covers_the_page": '<div style="position: fixed; inset: 0">set</div>',
+}
+for title, picture in PICTURES.items():
+
+    def show(patch: pytest.MonkeyPatch, html: str = picture) -> None:
+        patch.setattr(code, "draw", lambda sample: Picture(html, f"set {sample.id}"))
+
+    show.__name__ = title
+    plant("picture-self-contained")(show)
+
+
+# ------------------------------------------------------------------------------------------------ sniffers
+
+
+@plant("sniffer-bounded")
+def sniffer_walks_the_whole_tree(patch: pytest.MonkeyPatch) -> None:
+    """It opens nothing, but looks for a name everywhere."""
+    original = extras.sniff
+
+    def sniff(path: Path) -> float:
+        return 0.9 if path.is_dir() and any(path.rglob("*.blobs")) else original(path)
+
+    patch.setattr(extras, "sniff", sniff)

@@ -306,8 +306,14 @@ def test_command_line(toys: None, capsys: pytest.CaptureFixture[str], monkeypatc
     nothing = Trial([], [])  # importing takes seconds, and is tested for itself
     monkeypatch.setattr(deep, "try_imports", lambda record: nothing)
     assert command_line.run(["plugins", "check", "pairs", "--json"]) == 0
-    shown = json.loads(capsys.readouterr().out)
+    printed = capsys.readouterr()
+    shown = json.loads(printed.out)
     assert shown["ok"] is True
+    told = [line for line in printed.err.splitlines() if line.startswith("check ")]
+    assert len(told) == shown["due"]
+    first, last = shown["results"][0], shown["results"][-1]
+    assert told[0] == f"check 1 of {shown['due']}: {first['id']}, {first['target']}"
+    assert told[-1] == f"check {shown['due']} of {shown['due']}: {last['id']}, {last['target']}"
     assert len(shown["results"]) == shown["due"] > 40
     PLANTED["loss-terms-sum-to-total"][0](monkeypatch)
     assert command_line.run(["plugins", "check", "pairs"]) == 1

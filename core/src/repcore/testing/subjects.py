@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +30,7 @@ from repcore.interfaces import Batch, DatasetReader, Draws, Encoder, Item, Objec
 from repcore.registry import Entry, Registry
 from repcore.reporting import LogReporter
 from repcore.specs import DatasetSpec, EncoderSpec, ObjectiveSpec, TargetSpec
+from repcore.testing.changed_files import CHANGES, changed_copy
 from repcore.testing.check import SubjectError
 from repcore.testing.tensors import difference
 from repcore.training.assembly import RunParts, assemble, build
@@ -333,14 +333,15 @@ class DatasetSubject:
         return self.entry.load()(self.config)
 
     def variants(self) -> Iterator[tuple[str, Any]]:
-        """Readers with one setting changed, or with another byte in a copy of their files; what fails is left out."""
+        """Readers with one setting changed, or of a changed copy of their files; what fails is left out."""
         config = self.config
         path = getattr(config, "path", None)
         if path and Path(path).exists():
-            with tempfile.TemporaryDirectory() as name:
-                other_file = type(path)(_changed_copy(Path(path), Path(name)))
-                with contextlib.suppress(Exception):  # the change may have made the file unreadable
-                    yield "a changed file", self.entry.load()(dataclasses.replace(config, path=other_file))
+            for words, change in CHANGES.items():
+                with tempfile.TemporaryDirectory() as name, contextlib.suppress(Exception):  # may be unreadable now
+                    other_file = changed_copy(Path(path), Path(name), change)
+                    if other_file is not None:
+                        yield words, self.entry.load()(dataclasses.replace(config, path=type(path)(other_file)))
         for setting in dataclasses.fields(config):
             other = _another(getattr(config, setting.name))
             if other is not None:
@@ -356,21 +357,3 @@ def _another(value: object) -> object:
     if isinstance(value, int):
         return value + 1
     return value * 0.5 if isinstance(value, float) else None
-
-
-def _changed_copy(path: Path, folder: Path) -> Path:
-    """A copy of a file or tree in which the last digit of the largest file is another one."""
-    target = folder / path.name
-    if path.is_dir():
-        shutil.copytree(path, target)
-        files = sorted((one for one in target.rglob("*") if one.is_file()), key=lambda one: one.stat().st_size)
-    else:
-        shutil.copy(path, target)
-        files = [target]
-    content = bytearray(files[-1].read_bytes())
-    for place in range(len(content) - 1, -1, -1):
-        if chr(content[place]).isdigit():
-            content[place] = ord("7") if content[place] != ord("7") else ord("3")
-            break
-    files[-1].write_bytes(content)
-    return target
