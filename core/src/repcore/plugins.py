@@ -48,6 +48,7 @@ RESERVED_DOMAINS = frozenset(
         "fit",
         "apply",
         "probe",
+        "compat",
         "import",
         "verify",
         "bench",

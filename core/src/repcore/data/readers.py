@@ -223,13 +223,16 @@ def open_data(
 
     Args:
         options: further settings of the reader; those it does not know are an error.
-        preferences: settings that a reader may ignore (``labels``: which labels are wanted).
+        preferences: settings that a reader may ignore (``labels``: which labels are wanted; ``label_kind``: what they
+            are, only for a reader that takes both, because others would read every column so).
         preprocessor: what will prepare the samples; see :func:`dataset_settings`.
     """
     settings = dataset_settings(registry, data, domain=domain, reader=reader, preprocessor=preprocessor)
     name = settings.pop("name")
     known = field_types(registry.dataset(name, domain).load("config"))
     settings.update({key: value for key, value in (preferences or {}).items() if key in known})
+    if "labels" not in known and preferences:
+        settings.pop("label_kind", None)
     settings.update(options or {})
     part = resolve_part(registry, "dataset", name, settings, domain)
     return part, open_part(part)

@@ -15,7 +15,9 @@ import torch
 from torch import nn
 
 from repcore import registry as registries
-from repcore.checkpoints.model_folder import ModelFolder, read_model, save_model
+from repcore.checkpoints.hub import card_metadata, fetched, is_hub_name, pushed
+from repcore.checkpoints.model_folder import ModelFolder, read_model
+from repcore.checkpoints.saving import save_model
 from repcore.checkpoints.task_part import target_of
 from repcore.config.resolve import resolve_part
 from repcore.config.validate import build as build_config
@@ -143,6 +145,7 @@ class Model:
         reader: str | None = None,
         options: Mapping[str, Any] | None = None,
         labels: Sequence[str] = (),
+        label_kind: str = "",
     ) -> DatasetReader:
         """A reader over what people have.
 
@@ -153,14 +156,15 @@ class Model:
             reader: registered reader to use for a path or a table.
             options: its further settings.
             labels: names of the columns that are wanted as labels.
+            label_kind: what they are, where the reader takes both settings; found from the values if empty.
 
         Raises:
             DataError: none of these; names the kind.
         """
         convert = getattr(self.preprocessor, "inputs_from", None)
         if isinstance(data, str | Path) and not self._is_input(data, convert):
-            return self._open(str(data), reader, options, labels)
-        return given_reader(data, lambda path: self._open(str(path), reader, options, labels), convert)
+            return self._open(str(data), reader, options, labels, label_kind)
+        return given_reader(data, lambda path: self._open(str(path), reader, options, labels, label_kind), convert)
 
     def _is_input(self, data: str | Path, convert: Callable[[Any], Any] | None) -> bool:
         """Whether a text is an input itself: no file, no data set, and the domain takes texts."""
@@ -173,15 +177,21 @@ class Model:
         return False
 
     def _open(
-        self, path: str, reader: str | None, options: Mapping[str, Any] | None, labels: Sequence[str]
+        self,
+        path: str,
+        reader: str | None,
+        options: Mapping[str, Any] | None,
+        labels: Sequence[str],
+        label_kind: str,
     ) -> DatasetReader:
+        wanted = {"labels": list(labels)} if labels else {}
         return open_data(
             self.registry,
             path,
             domain=self.domain,
             reader=reader,
             options=options,
-            preferences={"labels": list(labels)} if labels else {},
+            preferences={**wanted, "label_kind": label_kind} if label_kind else wanted,
             preprocessor=self.folder.preprocessor_name,
         )[1]
 
@@ -319,6 +329,40 @@ class Model:
             shutil.copytree(self.folder.folder, path, dirs_exist_ok=True)
         return load(path, device=self.device, registry=self.registry)
 
+    def push_to_hub(
+        self,
+        repo: str,
+        *,
+        private: bool = False,
+        revision: str | None = None,
+        token: str | None = None,
+        message: str | None = None,
+    ) -> str:
+        """Upload the model with its card to the Hugging Face Hub; gives the ``hf://owner/name@commit`` that loads it.
+
+        Args:
+            repo: ``owner/name``, made where it is not there.
+            revision: branch; main if None.
+            token: of the Hub; the one that you logged in with if None.
+
+        Raises:
+            CheckpointError: refused, offline, or the network was changed since it was loaded (save it first).
+            PluginError: ``huggingface_hub`` is not installed.
+        """
+        if self.is_changed():
+            raise CheckpointError("the network was changed since it was loaded", hint="model.save(FOLDER).push_to_hub")
+        card = self.folder.card
+        metadata = card_metadata(
+            self.folder.encoder_name,
+            licence=str(card.get("licence") or ""),
+            domain=self.domain,
+            predicts=str(card.get("predicts") or ""),
+            identity=self.identity(),
+        )
+        return pushed(
+            self.folder.folder, repo, metadata, private=private, revision=revision, token=token, message=message
+        )
+
     def _save_changed(self, path: Path) -> None:
         if self.folder.task is not None:
             raise CheckpointError(
@@ -341,6 +385,7 @@ class Model:
             card=self.folder.card,
             extra=self.folder.config.get("origin", {}),
             registry=self.registry,
+            changes=self.folder.changes,
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -367,12 +412,12 @@ class Model:
 
 
 def model_path(path: Path | str) -> Path:
-    """A model folder from itself or from the run folder that holds it.
+    """A model folder from itself, from the run folder that holds it, or from the Hub (``hf://owner/name@revision``).
 
     Raises:
         DataError: neither.
     """
-    given = Path(path)
+    given = fetched(path) if is_hub_name(path) else Path(path)
     for candidate in (given, given / "model"):
         if (candidate / "weights.safetensors").is_file():
             return candidate
@@ -385,9 +430,10 @@ def model_path(path: Path | str) -> Path:
 
 
 def load(path: Path | str, *, device: str = "cpu", registry: Registry | None = None) -> Model:
-    """A model from its folder, or from the run folder that holds it.
+    """A model from its folder, from the run folder that holds it, or from the Hub.
 
     Args:
+        path: also ``hf://owner/name`` or ``hf://owner/name@revision``, which is downloaded once.
         device: ``cpu``, ``cuda``, ``cuda:1``, or ``auto`` (cuda where there is one).
 
     Raises:
