@@ -23,7 +23,7 @@ FREE_BYTES_NEEDED = 12 * 10**9  # torch with its CUDA libraries, in the download
 BUILD_TOOLS = ["hatchling", "editables", "build"]
 DEVELOPMENT_TOOLS = [
     "pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "ruff", "mypy", "types-PyYAML", "playwright",
-    "transformers", "pydicom", "einops", "h5py", "zarr", "av", "laspy", "lazrs", "pye57",
+    "transformers", "huggingface_hub", "pydicom", "einops", "h5py", "zarr", "av", "laspy", "lazrs", "pye57",
     "SimpleITK", "onnx", "onnxscript", "onnxruntime", "pandas", "polars",
 ]  # fmt: skip
 

@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 import repcore
-from repcore.data.given import ListReader, given_reader, names_a_file
+from repcore.data.given import ListReader, given_reader, names_a_file, shape_of
 from repcore.data.given_tables import stored_table
 from repcore.embedding.inference import InferenceOptions
 from repcore.errors import CheckpointError, ConfigError, DataError
@@ -297,3 +297,18 @@ def test_a_domain_says_what_it_takes(model: repcore.Model, monkeypatch: pytest.M
 def test_names_of_files_are_told_from_smiles() -> None:
     assert all(map(names_a_file, ("a.csv", "b/c.parquet", "x.tsv.gz", "./data", "~/data", "folder/", "scan.nii.gz")))
     assert not any(map(names_a_file, ("CCO", "C/C=C\\C", "[Na+].[Cl-]", "O.CC", "c1ccccc1.CCN", "[13CH4]")))
+
+
+def test_ragged_lists_have_no_shape_and_dicts_may_be_one_input() -> None:
+    assert shape_of(3.5) == ()
+    assert shape_of(torch.zeros(2, 3)) == (2, 3)
+    assert shape_of([[1], [1, 2]]) is None
+    pairs = (([1.0, 2.0], [[1.0], [1.0, 2.0]]), ([0.0], [[2.0]]))
+    assert len(given_reader(pairs, lambda path: pytest.fail("opened"), None)) == 2
+
+    def clips(value: Any) -> Any:
+        """A clip with its rate."""
+        return value["array"] if isinstance(value, dict) and "rate" in value else None
+
+    reader = given_reader({"array": [1.0, 2.0], "rate": 16000}, lambda path: pytest.fail("opened"), clips)
+    assert [len(reader), reader[0].inputs] == [1, [1.0, 2.0]]

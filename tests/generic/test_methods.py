@@ -25,16 +25,18 @@ from repcore.training.finetune_config import FinetuneConfig
 from repcore.training.methods import WithMethod, class_numbers
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-METHODS = ("core-tuning", "hydra", "metrix", "class-gaussian-contrast", "shrinkmatch")
+METHODS = ("core-tuning", "hydra", "metrix", "class-gaussian-contrast", "shrinkmatch", "stationary")
 KIND = TargetSpec("kind", "class", names=("a", "b", "c"))
 PROGRESS = Progress(step=0, total_steps=10)
 SMALL: Mapping[str, list[str]] = {
     "hydra": ["method.embedding=8", "method.gate_hidden=8"],
     "shrinkmatch": ["method.strong=features", "--labels", "24", "data.unlabelled_ratio=1.0"],
+    "stationary": ["method.slots=8"],
 }
 SETTINGS: Mapping[str, dict[str, Any]] = {
     "hydra": {"embedding": 8, "gate_hidden": 8},
     "shrinkmatch": {"strong": "features"},
+    "stationary": {"slots": 8, "classes": KIND.names},
 }
 OWN = {"class-gaussian-contrast": "supervised", "shrinkmatch": "labelled"}
 """Name of the term that learns from labels, where it is not ``classification``."""
@@ -130,9 +132,12 @@ def objective(method: str, **settings: Any) -> WithMethod:
     torch.manual_seed(0)
     entry = registry.default().objective(f"generic/{method}")
     small = SETTINGS.get(method, {})
-    encoder = Vectors()
+    config = entry.load("config")(**{**small, **settings})
+    encoder: nn.Module = Vectors()
+    if entry.spec.encoder_change:
+        encoder = entry.load("encoder_change")(config, encoder)
     task = ClassificationTask(ClassificationConfig(dropout=0.0), encoder, KIND)
-    own = entry.load()(entry.load("config")(**small, **settings), encoder, task)
+    own = entry.load()(config, encoder, task)
     return WithMethod(task, KIND, FinetuneConfig(), own).train()
 
 

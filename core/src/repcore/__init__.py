@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from repcore.api.estimators import fit
     from repcore.api.labelled import finetune, probe
-    from repcore.api.published import import_checkpoint
+    from repcore.api.published import import_checkpoint, pull
     from repcore.api.runs import Run, train
     from repcore.embedding.model import Model, load
     from repcore.errors import RepcoreError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Model", "RepcoreError", "Run", "__version__", "finetune", "fit", "hookimpl", "import_checkpoint", "load", "probe",
-    "train",
+    "pull", "train",
 ]  # fmt: skip
 
 _HOMES = {
@@ -31,6 +31,7 @@ _HOMES = {
     "import_checkpoint": "repcore.api.published",
     "load": "repcore.embedding.model",
     "probe": "repcore.api.labelled",
+    "pull": "repcore.api.published",
     "train": "repcore.api.runs",
 }
 

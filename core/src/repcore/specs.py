@@ -188,6 +188,8 @@ class ObjectiveSpec(Spec):
         labels: whether it sees labels: ``none``, ``optional`` or ``required``; with labels it is a method of
             ``finetune --method NAME``.
         sampler: order of rows it asks for where labels are known: ``balanced``, ``pairs``, ``mixed``; empty = uniform.
+        encoder_change: function ``(config, encoder) -> encoder`` by which a method rebuilds the encoder (a side block,
+            vectors of another width) before the task is built around it; the model folder records it.
         decay_rule: function ``(name, parameter) -> bool`` that says which parameters get weight decay; by default
             those with two or more dimensions that are not embeddings of positions or tokens added by name.
         unused_parameters_ok: name patterns of parameters that may get no gradient.
@@ -202,6 +204,7 @@ class ObjectiveSpec(Spec):
     reads_inputs: bool = True
     labels: Labels = "none"
     sampler: Literal["", "uniform", "balanced", "pairs", "mixed"] = ""
+    encoder_change: str = _target("")
     decay_rule: str = _target("")
     unused_parameters_ok: tuple[str, ...] = ()
     paper: str = ""
@@ -294,6 +297,8 @@ class ViewsSpec(Spec):
             ``weak-strong`` (names ``weak`` and ``strong``), or empty (only the system's own objectives use them).
         accepts: values of ``Sample.inputs`` that the views understand, where a domain has several kinds of data; of
             several views with one role, the one that fits the run's preprocessor is taken.
+        fixed: names of views that draw nothing and are the same every time (another channel, the sample in another
+            form); all others change with the generator, which the conformance kit checks.
     """
 
     kind: ClassVar[str] = "views"
@@ -302,6 +307,7 @@ class ViewsSpec(Spec):
     names: tuple[str, ...] = ()
     role: ViewsRole = ""
     accepts: tuple[TensorSpec, ...] = ()
+    fixed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -346,6 +352,36 @@ class SystemSpec(Spec):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """Weights that somebody published, for ``repcore pull NAME``.
+
+    Args:
+        files: name of each file -> its address (https).
+        sha256: name of each file -> hexadecimal SHA-256 of its content, without which nothing is imported.
+        size: bytes of all files together.
+        source: page that describes them.
+        licence: their terms.
+        options: of the layout, as in ``repcore import --option``.
+    """
+
+    files: Mapping[str, str]
+    sha256: Mapping[str, str]
+    size: int
+    source: str
+    licence: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in self.files:
+            if name in ("", ".", "..") or "/" in name or "\\" in name:
+                raise PluginError(f"Published.files: {name!r} is no plain file name")
+            if not re.fullmatch("[0-9a-f]{64}", self.sha256.get(name, "")):
+                raise PluginError(f"Published.sha256 has no SHA-256 of {name!r}", expected="64 hexadecimal digits")
+        if not self.files or self.size < 1 or not self.licence:
+            raise PluginError("Published says files with their size and licence")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointSpec(Spec):
     """A layout of published weights.
 
@@ -355,6 +391,7 @@ class CheckpointSpec(Spec):
         encoder: full or short name of the encoder that the converted weights fit.
         options: name -> words that ``import --option NAME=WORD`` takes; no words = anything. Others are refused.
         files / sha256 / licence: what is published, as far as known.
+        published: name -> weights that ``repcore pull NAME`` downloads, verifies and imports.
     """
 
     kind: ClassVar[str] = "checkpoint"
@@ -365,6 +402,7 @@ class CheckpointSpec(Spec):
     files: tuple[str, ...] = ()
     sha256: Mapping[str, str] = field(default_factory=dict)
     licence: str = ""
+    published: Mapping[str, Published] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -389,13 +427,18 @@ class OpSpec(Spec):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSpec(Spec):
-    """A supervised task for ``finetune --task NAME``; ``target(config, encoder, target_spec)``."""
+    """A supervised task for ``finetune --task NAME``; ``target(config, encoder, target_spec)``.
+
+    Args:
+        encoders: short names of the encoders of its domain that it goes with; none = any.
+    """
 
     kind: ClassVar[str] = "task"
     target: str = _target()
     config: str = _target()
     target_kind: TargetKind = "class"
     target_level: TargetLevel = "item"
+    encoders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

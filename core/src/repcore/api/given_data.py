@@ -116,18 +116,28 @@ def opened_model(model: Any, device: str | None = None) -> Model:  # a Model, a 
     )
 
 
+SHORT = {
+    "steps": "trainer.steps",
+    "epochs": "trainer.epochs",
+    "seed": "trainer.seed",
+    "batch_size": "data.batch_size",
+    "lr": "optimiser.lr",
+}
+"""Settings that everybody uses, by the name that everybody uses."""
+
+
 def as_overrides(settings: Mapping[str, Any]) -> list[str]:
     """Keyword settings as ``key.sub=value`` texts.
 
     Nested (``trainer={"steps": 20}``), with two underscores (``trainer__steps=20``) and dotted
-    (``**{"trainer.steps": 20}``) spellings mean the same.
+    (``**{"trainer.steps": 20}``) spellings mean the same, and so do the words of :data:`SHORT` (``steps=20``).
 
     Raises:
         ConfigError: a value that is no setting.
     """
     texts = []
     for key, value in settings.items():
-        path = key.replace("__", ".")
+        path = SHORT.get(key, key).replace("__", ".")
         if isinstance(value, Mapping):
             texts += as_overrides({f"{path}.{inner}": part for inner, part in value.items()})
             continue

@@ -1,13 +1,14 @@
-"""``repcore.import_checkpoint``: published weights from Python."""
+"""``repcore.import_checkpoint`` and ``repcore.pull``: published weights from Python."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from repcore import registry as registries
 from repcore.checkpoints.importing import ImportRequest, import_weights
+from repcore.checkpoints.published import published_entry, pull_weights
 from repcore.embedding.model import Model, load
 from repcore.registry import Registry
 
@@ -42,4 +43,28 @@ def import_checkpoint(
     words = {name: str(value) for name, value in options.items() if value is not None}
     asked = ImportRequest(layout, words, label, tuple(classes), entry, allow_namespace)
     done = import_weights(known, Path(checkpoint), Path(out), asked)
+    return load(done.folder, device=device, registry=known)
+
+
+def pull(
+    name: str,
+    out: Path | str | None = None,
+    *,
+    device: str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+    registry: Registry | None = None,
+) -> Model:
+    """Download published weights by name, as ``repcore pull`` does, verify and import them, and load the model.
+
+    Args:
+        name: ``domain/name``, or a short name; ``repcore pull`` lists them.
+        out: model folder to write; ``models/NAME`` if None.
+        progress: called with (bytes done, bytes).
+
+    Raises:
+        RegistryError: no such name. CheckpointError: no connection, or another content than was published.
+    """
+    known = registry or registries.default()
+    place = Path(out) if out is not None else Path("models") / published_entry(known, name).name.partition("/")[2]
+    done = pull_weights(known, name, place, progress or (lambda done, total: None))
     return load(done.folder, device=device, registry=known)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -79,6 +79,10 @@ class Run:
         """:meth:`repcore.Model.save`."""
         return self.model.save(folder)
 
+    def push_to_hub(self, repo: str, **options: Any) -> str:
+        """:meth:`repcore.Model.push_to_hub`."""
+        return self.model.push_to_hub(repo, **options)
+
     def to(self, device: str | torch.device) -> Run:
         """This run, its model moved to another device."""
         self.model.to(device)
@@ -100,6 +104,7 @@ def train(
     device: str = "auto",
     progress: bool | Reporter = False,
     report: bool = True,
+    callbacks: Sequence[Any] = (),
     registry: Registry | None = None,
     **overrides: Any,
 ) -> Run:
@@ -117,7 +122,9 @@ def train(
         device: ``auto`` (cuda where there is one), ``cpu`` or ``cuda``.
         progress: True prints what happens to standard error; False logs it; or a reporter.
         report: write ``report.html``.
-        overrides: settings: ``trainer={"steps": 20}``, ``trainer__steps=20`` or ``**{"trainer.steps": 20}``.
+        callbacks: Lightning's, or functions that are called with each line of ``metrics.jsonl`` as a dict.
+        overrides: settings: ``trainer={"steps": 20}``, ``trainer__steps=20`` or ``**{"trainer.steps": 20}``; steps,
+            epochs, seed, batch_size and lr by these names, too.
 
     Raises:
         RepcoreError: what is wrong with data or settings. Stopped: interrupted (a KeyboardInterrupt); all is saved.
@@ -131,14 +138,25 @@ def train(
         if known.recipe(recipe, domain).full_name != resolved.recipe:
             raise ConfigError(f"{folder.path} is a run of {resolved.recipe}, not of {recipe}")
         parts = assemble(resolved, teller, fitted=folder.preprocessing, reader=held)
+        parts.callbacks = _checked(callbacks)
         return _finished(resume_run(known, parts, folder, teller, device=device), resolved, device, report)
     resolved, held = _resolved(known, recipe, domain, preset, config, data, reader, overrides)
     if resolved.trainer.threads is not None:
         torch.set_num_threads(resolved.trainer.threads)
     donor = None if init_from is None else _folder_of(init_from)
     parts = assemble(resolved, teller, init_from=donor, reader=held)
+    parts.callbacks = _checked(callbacks)
     result = start_run(known, parts, teller, root=Path(out), name=name, device=device)
     return _finished(result, resolved, device, report)
+
+
+def _checked(callbacks: Sequence[Any]) -> tuple[Any, ...]:
+    for one in callbacks:
+        if not (callable(one) or hasattr(one, "on_train_batch_end")):
+            raise ConfigError(
+                f"{type(one).__name__} is no callback", expected="a lightning.pytorch.Callback, or a function of a dict"
+            )
+    return tuple(callbacks)
 
 
 def _resolved(

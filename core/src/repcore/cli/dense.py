@@ -90,7 +90,7 @@ def predict_elements(
     writer = open_writer(model, reader, given, {"target": target.name}, target.level, target)
     left = np.arange(writer.rows_done, len(reader))
     predictor.remember(writer.parts.records(), writer.rows_done)
-    scored = predictor.scored(predictor.rows(reader, options, left), reader, left)
+    scored = predictor.scored(predictor.rows(reader, options, left), reader, left.tolist())
     return _write(scored, writer, reader, target.level, given["as_json"], {"target": target.name}, predictor, why)
 
 

@@ -11,9 +11,9 @@ from repcore import registry, stopping
 from repcore.cli.console import ConsoleReporter, say, show_json
 from repcore.cli.options import (
     WINDOW_GRACE,
-    device_option,
+    ending_options,
     inference_options,
-    json_option,
+    output_option,
     reader_options,
     reading_of,
     reading_options,
@@ -36,21 +36,13 @@ OF_ROWS = ("layer", "dim", "normalise", "windows")
 
 
 @click.command("embed")
-@click.argument("model", type=click.Path(path_type=Path))
-@click.argument("data")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="FILE.parquet or FILE.npz; with --level of elements a FOLDER.",
-)
+@output_option("FILE.parquet or FILE.npz; with --level of elements a FOLDER.")
 @reading_options
 @click.option("--pseudonymise", metavar="KEYFILE", help="Pseudonyms for ids; KEYFILE says whose they are.")
 @click.option("--pool", help="Pooling by name; the encoder's own by default.")
 @click.option(
     "--level",
-    help="point, voxel, frame, node or edge: a vector for each of them, into a FOLDER or a table; another name, or "
+    help="point, voxel, frame, node or edge: an embedding for each of them, into a FOLDER or a table; another name, or "
     "with --pool: the token level to pool.",
 )
 @click.option(
@@ -58,23 +50,20 @@ OF_ROWS = ("layer", "dim", "normalise", "windows")
 )
 @click.option("--format", help="Format of the files in a FOLDER, by name or suffix; npz by default.")
 @click.option("--layer", type=int, help="Pool the tokens of this layer (0 = embedding output) and stop there.")
-@click.option("--dim", type=click.IntRange(min=1), help="Keep the first DIM numbers of each vector.")
+@click.option("--dim", type=click.IntRange(min=1), help="Keep the first DIM numbers of each embedding.")
 @work_options
-@click.option("--normalise", is_flag=True, help="Scale every vector to unit length.")
+@click.option("--normalise", is_flag=True, help="Scale every embedding to unit length.")
 @click.option("--windows", is_flag=True, help="A row for every window of a long sample, with start and end.")
-@click.option("--strict", is_flag=True, help="Exit with 1 if any row could not be embedded.")
-@click.option("--overwrite", is_flag=True, help="Replace an existing output file.")
-@device_option
-@json_option
+@ending_options("could not be embedded")
 @click.pass_context
 def embed_command(ctx: click.Context, /, **given: Any) -> None:
-    """Vectors of every row of DATA by MODEL (a model or run folder), row by row, with status and reason.
+    """Embeddings of every row of DATA by MODEL (a model or run folder), row by row, with status and reason.
 
     An interrupted command goes on where it stopped when it is given again.
 
     \b
     Example:
-      repcore embed runs/latest/model molecules.csv -o vectors.parquet
+      repcore embed runs/latest/model molecules.csv -o embeddings.parquet
     """
     output: Path = local_output(given["output"], folder_too=given["level"] in ELEMENTS)
     if given["level"] in ELEMENTS and given["pool"] is None:
@@ -195,7 +184,7 @@ def _run(
     )
     with stopping.noted(reporter.info, grace=WINDOW_GRACE) as stop:
         for rows in windows:
-            with named_guard(writer, "writing vectors", passing=(OSError,)):
+            with named_guard(writer, "writing embeddings", passing=(OSError,)):
                 writer.write(rows)
             reporter.progress("embedding", writer.inputs_done, total)
             if writer.inputs_done < total:
@@ -214,4 +203,4 @@ def _summary(
         return
     words = ", ".join(f"{number:,} {name}" for name, number in counts.items())
     say(f"{len(reader):,} rows in, {writer.rows_done:,} rows out: {words}")
-    say(f"vectors of width {width} in {path}; labels found in the data: {', '.join(labels) or 'none'}")
+    say(f"embeddings of width {width} in {path}; labels found in the data: {', '.join(labels) or 'none'}")

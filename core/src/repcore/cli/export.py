@@ -26,8 +26,8 @@ EXAMPLE_ROWS = 16
               show_default=True, help="torch-export needs torch where it runs, onnx any ONNX runtime.")  # fmt: skip
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="FILE.pt2 or FILE.onnx.")
 @click.option("--part", type=click.Choice(["auto", "encoder", "task"]), default="auto", show_default=True,
-              help="Vectors, or the answers of the model's task; auto = the task where there is one.")  # fmt: skip
-@click.option("--pool", help="Pooling of the vectors; the encoder's own by default.")
+              help="Embeddings, or the answers of the model's task; auto = the task where there is one.")  # fmt: skip
+@click.option("--pool", help="Pooling of the embeddings; the encoder's own by default.")
 @data_options
 @click.option("--id-column", help="Column with ids.")
 @click.option("--read", "settings", multiple=True, metavar="KEY=VALUE", help="Further reader settings (repeatable).")

@@ -1,9 +1,11 @@
-"""``repcore <domain> finetune``: train a model on labels, beside the same network from random weights."""
+"""``repcore <domain> finetune``: train a model on labels, beside the same network from random parameters."""
 
 from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,7 +138,7 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
     if opened.domain != domain:
         raise ConfigError(
             f"{request['model']} is a model of {opened.domain}, not of {domain}",
-            hint=f"repcore {opened.domain} finetune {request['model']}",
+            hint=shlex.join(["repcore", opened.domain, "finetune", str(request["model"])]),
         )
     dataset, reader = _open(opened, request)
     level = None if request["label"] else "item" if any(one.level == "item" for one in reader.targets) else None
@@ -144,11 +146,16 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
     if len(targets) > 1:
         raise DataError("which label?", labels=", ".join(one.name for one in targets), hint="--label NAME")
     targets[0] = with_ignored(targets[0], request["ignore"])
-    together = bool(request.get("keep_copies_together"))
-    rows = labelled_rows(opened, reader, targets[0], request.get("group"), together=together)
     settings = finetune_settings(
         opened, targets[0], dataset, request["task"], tuple(request["overrides"]), request.get("method")
     )
+    columns = getattr(settings.method.config, "columns", ()) if settings.method else ()
+    if set(columns) - {one.name for one in reader.targets}:
+        dataset, reader = _open(opened, request, columns)
+        settings = replace(settings, dataset=dataset)
+    together = bool(request.get("keep_copies_together"))
+    further = tuple(one for one in reader.targets if one.name in columns)
+    rows = labelled_rows(opened, reader, targets[0], request.get("group"), together=together, further=further)
     plan = request_plan(opened, rows, targets[0], request)
     plain = bool(request.get("method") and request.get("plain", True))
     wanted = FinetuneRequest(list(range(request["seeds"])), request["ensemble"], request["twin"], plain)
@@ -180,7 +187,8 @@ def _storable(request: dict[str, Any]) -> dict[str, Any]:
     return {**kept, "settings": list(kept["settings"])}
 
 
-def _open(model: Model, given: dict[str, Any]) -> tuple[Any, Any]:
+def _open(model: Model, given: dict[str, Any], further: Sequence[str] = ()) -> tuple[Any, Any]:
+    """Data set and reader; ``further`` columns are wanted as labels, too."""
     from repcore.data.readers import open_data
 
     return open_data(
@@ -189,7 +197,7 @@ def _open(model: Model, given: dict[str, Any]) -> tuple[Any, Any]:
         domain=model.domain,
         reader=given["reader"],
         options=reader_options(given["id_column"], given["settings"]),
-        preferences={"labels": [given["label"]]} if given["label"] and not given.get("group") else {},
+        preferences={"labels": [given["label"], *further]} if given["label"] and not given.get("group") else {},
         preprocessor=model.folder.preprocessor_name,
     )
 
@@ -223,4 +231,5 @@ def _show(outcome: FinetuneOutcome, record: dict[str, Any], target: TargetSpec, 
     name = "out-of-fold" if (outcome.folder / "predictions" / "out-of-fold.parquet").is_file() else "test"
     say(f"predictions: {outcome.folder / 'predictions' / f'{name}.parquet'}")
     say(f"model: {outcome.folder / 'model'}")
-    say(f"next: repcore predict {outcome.folder} DATA -o {'predictions.csv' if target.level == 'item' else 'answers/'}")
+    output = "predictions.csv" if target.level == "item" else "answers/"
+    say(f"next: repcore predict {shlex.quote(str(outcome.folder))} DATA -o {output}")

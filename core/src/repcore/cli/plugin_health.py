@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     type=float,
     default=120.0,
     show_default=True,
-    help="Seconds of computing a plugin with --deep; slow machines get more.",
+    help="Seconds of computing that each plugin gets with --deep; slow machines give more.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @click.pass_context

@@ -12,9 +12,9 @@ from repcore import stopping
 from repcore.cli.console import ConsoleReporter, say, show_json
 from repcore.cli.options import (
     WINDOW_GRACE,
-    device_option,
+    ending_options,
     inference_options,
-    json_option,
+    output_option,
     reader_options,
     reading_of,
     reading_options,
@@ -34,20 +34,14 @@ if TYPE_CHECKING:
 
 
 @click.command("predict")
-@click.argument("model", type=click.Path(path_type=Path))
-@click.argument("data")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True,
-              help="FILE.csv, .tsv, .parquet or .npz; of elements also a FOLDER with one file a sample.")  # fmt: skip
+@output_option("FILE.csv, .tsv, .parquet or .npz; of elements also a FOLDER with one file a sample.")
 @click.option("--format", help="Format of the files in a FOLDER, by name or suffix.")
 @click.option("--metric", "element_metrics", multiple=True, metavar="NAME[:VALUE]",
               help="Metric of elements that the domain gives (repeatable); all of them by default.")  # fmt: skip
 @click.option("--coverage", type=float, help="Also intervals or sets that hold the truth in this share of cases.")
 @reading_options
 @work_options
-@click.option("--strict", is_flag=True, help="Exit with 1 if any row has no prediction.")
-@click.option("--overwrite", is_flag=True, help="Replace an existing output file.")
-@device_option
-@json_option
+@ending_options("has no prediction")
 @click.pass_context
 def predict_command(ctx: click.Context, /, **given: Any) -> None:
     """Predictions of a fine-tuned MODEL (a model or run folder) for every row of DATA, with status and reason.

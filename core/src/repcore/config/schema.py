@@ -97,6 +97,9 @@ class TrainerConfig:
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = setting("32-true", "number format; 16-mixed needs a GPU")
     seed: int = setting(0, "seed of initialisation, order, views, draws and dropout", min=0)
     log_every: int = setting(10, "steps between lines of metrics.jsonl", "steps", min=1)
+    loggers: tuple[Literal["tensorboard", "wandb", "mlflow", "csv"], ...] = setting(
+        ("tensorboard",), "where figures go beside metrics.jsonl: tensorboard, csv, wandb, mlflow"
+    )
     validate_every: int | None = setting(None, "steps between validations; null = ten times a run", "steps", min=1)
     checkpoint_every: int | None = setting(
         None, "steps between checkpoints; null = with each validation", "steps", min=1

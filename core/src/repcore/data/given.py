@@ -175,11 +175,20 @@ def converted(value: Any, convert: Convert | None) -> Any:
         return convert(value)
     if value is None:
         return None
-    if isinstance(value, tuple) and len(value) == 2 and np.ndim(_plain(value[1])) == 0 and not _is_text(value[0]):
+    if isinstance(value, tuple) and len(value) == 2 and shape_of(value[1]) == () and not _is_text(value[0]):
         return None  # an input and its label
     if isinstance(value, Mapping) and "inputs" in value:
         return None
     return _plain(value)
+
+
+def shape_of(value: Any) -> tuple[int, ...] | None:
+    """Shape of a number, array, tensor or nested lists; None for lists of different lengths, which have none."""
+    plain = _plain(value)
+    try:
+        return tuple(np.shape(plain))
+    except Exception:  # NumPy's, or that of the __array__ of somebody's object
+        return None
 
 
 def is_one_input(data: Any, convert: Convert | None) -> bool:
@@ -188,7 +197,7 @@ def is_one_input(data: Any, convert: Convert | None) -> bool:
     Raises:
         DataError: it is the right kind, and the domain says what is wrong with it.
     """
-    if convert is None or isinstance(data, list | dict):
+    if convert is None or isinstance(data, list):
         return False
     with item_guard(convert, "looking at the input"):
         return convert(data) is not None

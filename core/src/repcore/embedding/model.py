@@ -15,7 +15,9 @@ import torch
 from torch import nn
 
 from repcore import registry as registries
-from repcore.checkpoints.model_folder import ModelFolder, read_model, save_model
+from repcore.checkpoints.hub import card_metadata, fetched, is_hub_name, pushed
+from repcore.checkpoints.model_folder import ModelFolder, read_model
+from repcore.checkpoints.saving import save_model
 from repcore.checkpoints.task_part import target_of
 from repcore.config.resolve import resolve_part
 from repcore.config.validate import build as build_config
@@ -327,6 +329,40 @@ class Model:
             shutil.copytree(self.folder.folder, path, dirs_exist_ok=True)
         return load(path, device=self.device, registry=self.registry)
 
+    def push_to_hub(
+        self,
+        repo: str,
+        *,
+        private: bool = False,
+        revision: str | None = None,
+        token: str | None = None,
+        message: str | None = None,
+    ) -> str:
+        """Upload the model with its card to the Hugging Face Hub; gives the ``hf://owner/name@commit`` that loads it.
+
+        Args:
+            repo: ``owner/name``, made where it is not there.
+            revision: branch; main if None.
+            token: of the Hub; the one that you logged in with if None.
+
+        Raises:
+            CheckpointError: refused, offline, or the network was changed since it was loaded (save it first).
+            PluginError: ``huggingface_hub`` is not installed.
+        """
+        if self.is_changed():
+            raise CheckpointError("the network was changed since it was loaded", hint="model.save(FOLDER).push_to_hub")
+        card = self.folder.card
+        metadata = card_metadata(
+            self.folder.encoder_name,
+            licence=str(card.get("licence") or ""),
+            domain=self.domain,
+            predicts=str(card.get("predicts") or ""),
+            identity=self.identity(),
+        )
+        return pushed(
+            self.folder.folder, repo, metadata, private=private, revision=revision, token=token, message=message
+        )
+
     def _save_changed(self, path: Path) -> None:
         if self.folder.task is not None:
             raise CheckpointError(
@@ -349,6 +385,7 @@ class Model:
             card=self.folder.card,
             extra=self.folder.config.get("origin", {}),
             registry=self.registry,
+            changes=self.folder.changes,
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -375,12 +412,12 @@ class Model:
 
 
 def model_path(path: Path | str) -> Path:
-    """A model folder from itself or from the run folder that holds it.
+    """A model folder from itself, from the run folder that holds it, or from the Hub (``hf://owner/name@revision``).
 
     Raises:
         DataError: neither.
     """
-    given = Path(path)
+    given = fetched(path) if is_hub_name(path) else Path(path)
     for candidate in (given, given / "model"):
         if (candidate / "weights.safetensors").is_file():
             return candidate
@@ -393,9 +430,10 @@ def model_path(path: Path | str) -> Path:
 
 
 def load(path: Path | str, *, device: str = "cpu", registry: Registry | None = None) -> Model:
-    """A model from its folder, or from the run folder that holds it.
+    """A model from its folder, from the run folder that holds it, or from the Hub.
 
     Args:
+        path: also ``hf://owner/name`` or ``hf://owner/name@revision``, which is downloaded once.
         device: ``cpu``, ``cuda``, ``cuda:1``, or ``auto`` (cuda where there is one).
 
     Raises:

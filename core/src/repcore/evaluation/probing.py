@@ -109,10 +109,10 @@ def _content(sample: Sample) -> bytes:
 
 
 class LabelledOnly:
-    """A reader with one target only, so that other labels are neither read nor kept."""
+    """A reader with one target only, and ``further`` ones by name, so that other labels are neither read nor kept."""
 
-    def __init__(self, reader: DatasetReader, target: TargetSpec) -> None:
-        self._reader, self.targets = reader, (target,)
+    def __init__(self, reader: DatasetReader, target: TargetSpec, further: tuple[TargetSpec, ...] = ()) -> None:
+        self._reader, self.targets = reader, (target, *further)
 
     def __getattr__(self, name: str) -> Any:  # everything else is the reader's own
         if name.startswith("_"):  # asked for while a copy of this is made, which has no reader yet

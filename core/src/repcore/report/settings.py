@@ -74,7 +74,8 @@ def environment(record: RunRecord) -> list[tuple[str, str]]:
 
 def next_commands(record: RunRecord) -> list[Command]:
     """What to type next."""
-    run, domain, recipe = shlex.quote(shown_path(record.path)), record.domain, record.recipe.partition("/")[2]
+    run = shlex.quote(shown_path(record.path))
+    domain, recipe = shlex.quote(record.domain), shlex.quote(record.recipe.partition("/")[2])  # of a received run, too
     found = []
     if record.has_model:
         data = record.section("dataset").get("path")

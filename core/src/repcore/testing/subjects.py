@@ -31,6 +31,7 @@ from repcore.registry import Entry, Registry
 from repcore.reporting import LogReporter
 from repcore.specs import DatasetSpec, EncoderSpec, ObjectiveSpec, TargetSpec
 from repcore.testing.check import SubjectError
+from repcore.testing.tensors import difference
 from repcore.training.assembly import RunParts, assemble, build
 from repcore.training.optimisers import DecayRule, matrices_decay
 from repcore.training.start import RunStart
@@ -126,6 +127,20 @@ class RecipeSubject:
     def cheapest_first(self) -> list[int]:
         """Numbers of the pieces by cost."""
         return sorted(range(len(self.pieces)), key=self.cost)
+
+    @torch.no_grad()
+    def encoder_sees_apart(self, one: Batch, other: Batch) -> str:
+        """Where two batches differ for the encoder; empty if they do not.
+
+        Of inputs that carry labels beside (graphs do, so that pieces keep theirs), the encoder says whether it reads
+        them.
+        """
+        where = difference(one.inputs, other.inputs)
+        if not where:
+            return ""
+        encoder = as_encoder(EncoderSubject(self.resolved.encoder.entry, self).build())
+        features = [encoder.forward(batch) for batch in (one, other)]
+        return where if difference(*([found.pooled, found.tokens] for found in features)) else ""
 
     def training_batch(self, size: int, number: int = 0) -> Batch:
         """Rows as training sees them, with views if the recipe has some."""

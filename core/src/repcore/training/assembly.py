@@ -43,7 +43,8 @@ class RowLabels:
 @dataclass(slots=True)
 class RunParts:
     """What a run is made of. ``train`` and ``validation`` are row numbers of ``reader``; ``began_with`` tells of the
-    model whose weights the run starts from; ``labels`` are known in fine-tuning only."""
+    model whose weights the run starts from; ``labels`` are known in fine-tuning only; ``callbacks`` are Lightning's, or
+    functions that are called with each line of ``metrics.jsonl``."""
 
     resolved: ResolvedRun
     reader: DatasetReader
@@ -55,6 +56,7 @@ class RunParts:
     objective: nn.Module
     began_with: Mapping[str, Any] = field(default_factory=dict)
     labels: RowLabels | None = None
+    callbacks: tuple[Any, ...] = ()
 
     @property
     def rules(self) -> Objective:

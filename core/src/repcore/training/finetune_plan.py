@@ -45,11 +45,13 @@ from repcore.training.finetune import (
     OneTarget,
     TrainedTask,
     calibration_apart,
+    changes_after,
     train_task,
     with_validation,
 )
 from repcore.training.finetune_dense import calibrated_elements, completed, test_elements
 from repcore.training.label_pictures import pictures_of
+from repcore.training.methods import completed_method, further_columns
 from repcore.training.run_folder import RunFolder
 
 MODEL, RANDOM, PLAIN = "model", "random", "plain"
@@ -176,7 +178,12 @@ def run_plan(
         DataError: a part of the split has no labelled row. RunError: interrupted; given again it goes on.
     """
     outcome = FinetuneOutcome(folder.path)
-    runner = _Runner(model, completed(model, settings, rows), rows, folder, reporter, device)
+    settings = completed(model, settings, rows)
+    if settings.method is not None:
+        method = completed_method(settings.method, settings.target, model.folder, rows.reader.targets)
+        further = further_columns(method, rows.reader.targets)
+        settings = dataclasses.replace(settings, method=method, further=further)
+    runner = _Runner(model, settings, rows, folder, reporter, device)
     for part in plan_parts(plan, request):
         where = part.name or "the model that is kept"
         words = f"from {'random' if part.start == RANDOM else 'pre-trained'} weights"
@@ -266,7 +273,9 @@ class _Runner:
         assert split.validation is not None
         target, truth = self.settings.target, self.truth[split.validation]
         plain = self._predictor(trained, {})
-        raw = plain.raw(OneTarget(self.rows.reader, target), self.options, split.validation)
+        raw = plain.raw(
+            OneTarget(self.rows.reader, target, further=self.settings.further), self.options, split.validation
+        )
         facts: dict[str, Any] = {"temperature": temperature_of(target, truth, raw)}
         answers = self._answers(self._predictor(trained, facts), calibration)
         return self._predictor(
@@ -274,7 +283,7 @@ class _Runner:
         )
 
     def _answers(self, predictor: Predictor, rows: np.ndarray) -> PredictedRows:
-        reader = OneTarget(self.rows.reader, self.settings.target)
+        reader = OneTarget(self.rows.reader, self.settings.target, further=self.settings.further)
         return join_predictions(list(predictor.windows(reader, self.options, rows)))
 
     def _export(self, trained: Sequence[TrainedTask], facts: Mapping[str, Any], own: RunFolder) -> None:
@@ -287,7 +296,8 @@ class _Runner:
             members=[one.task for one in trained[1:]],
         )
         first = trained[0]
-        export_model(self.model.registry, first.parts, own, first.run.validation, first.run.steps, part)
+        changes = changes_after(self.model, self.settings)
+        export_model(self.model.registry, first.parts, own, first.run.validation, first.run.steps, part, changes)
 
     def _test(self, predictor: Predictor, test: np.ndarray, own: RunFolder, *, drawn: bool) -> Scores:
         if not len(test):

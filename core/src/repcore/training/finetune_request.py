@@ -11,7 +11,8 @@ from repcore.data.split_plans import SplitPlan
 from repcore.embedding.model import Model
 from repcore.errors import ConfigError
 from repcore.evaluation.probing import LabelledRows, classes_shown, split_plan
-from repcore.specs import TargetSpec
+from repcore.registry import Entry
+from repcore.specs import TargetSpec, TaskSpec
 from repcore.training.finetune import DEFAULTS, FinetuneSettings
 from repcore.training.methods import learns_from_labels
 
@@ -36,12 +37,22 @@ def finetune_settings(
         # methods read pooled vectors, which core's tasks do
         offered = [*known.entries("task", model.domain), *known.entries("task", "")]
         offered = offered if target.level == "item" and method is None else list(reversed(offered))
-        fitting = [entry for entry in offered if (entry.spec.target_kind, entry.spec.target_level) == wanted]
+        fitting = [
+            entry
+            for entry in offered
+            if (entry.spec.target_kind, entry.spec.target_level) == wanted and _goes_with(entry, model)
+        ]
         if not fitting:
             raise ConfigError(f"no task for {target.kind} labels of {target.level} level", hint="--task NAME")
         entry = fitting[0]
     else:
         entry = known.task(task, model.domain)
+        if not _goes_with(entry, model):
+            raise ConfigError(
+                f"task {entry.full_name} does not go with {model.folder.encoder_name}",
+                expected=f"encoder {' or '.join(entry.spec.encoders)}",
+                hint="leave the task out: one is chosen by the label",
+            )
     further = {"task": entry.load("config")}
     chosen = None if method is None else known.objective(method, model.domain)
     if chosen is not None:
@@ -51,6 +62,10 @@ def finetune_settings(
     part = ResolvedPart(entry, sections.pop("task"))
     way = None if chosen is None else ResolvedPart(chosen, sections.pop("method"))
     return FinetuneSettings(part, target, dataset, sections, way)
+
+
+def _goes_with(entry: Entry[TaskSpec], model: Model) -> bool:
+    return not entry.spec.encoders or model.folder.encoder_name.rpartition("/")[2] in entry.spec.encoders
 
 
 def request_plan(model: Model, rows: LabelledRows, target: TargetSpec, request: Mapping[str, Any]) -> SplitPlan:

@@ -21,6 +21,7 @@ from repcore.memory import return_freed_memory
 from repcore.reporting import figures_in_words
 from repcore.stopping import StopNote
 from repcore.training.checkpointing import STATE, Checkpoints
+from repcore.training.loggers import Trackers
 from repcore.training.module import ObjectiveModule, StepRecord
 from repcore.training.run_folder import RunFolder
 from repcore.training.state import RunState
@@ -106,27 +107,23 @@ class FreedMemory:
 
 
 class MetricsWriter:
-    """Means over the last ``every`` steps into ``metrics.jsonl`` and TensorBoard; rejected rows into their own file.
+    """Means over the last ``every`` steps into ``metrics.jsonl`` and to the loggers; rejected rows into their own file.
 
     Steps since the last line are part of a checkpoint, so that the next line of a resumed run is that of a whole one.
     """
 
-    def __init__(self, every: int) -> None:
+    def __init__(self, every: int, trackers: Trackers | None = None) -> None:
         self.every = every
         self._records: list[StepRecord] = []
         self._since = time.perf_counter()
-        self._board: Any = None  # tensorboard's writer is untyped
+        self._trackers = trackers or Trackers(())
         self._rejected: set[int] = set()
         self._rejected_before: set[tuple[Any, ...]] = set()  # what the run had noted when it was stopped
 
     def start(self, state: RunState) -> None:
         if not state.is_writer:
             return
-        from torch.utils.tensorboard import SummaryWriter
-
-        # steps after the checkpoint are made again: what the board shows of them is replaced
-        again = {"purge_step": state.step + 1} if state.step else {}
-        self._board = SummaryWriter(str(state.folder.path / "tensorboard"), **again)
+        self._trackers.start(state)
         self._rejected_before = {_reason(line) for line in read_lines(state.folder.path / "rejected.jsonl")}
         self._since = time.perf_counter()
 
@@ -149,12 +146,9 @@ class MetricsWriter:
         self._records = [StepRecord.of_plain(values) for values in saved]
 
     def write(self, state: RunState, line: dict[str, Any]) -> None:
-        """Append one line and mirror it on the board."""
+        """Append one line and tell the loggers."""
         state.folder.append_lines("metrics.jsonl", [line])
-        if self._board is not None:
-            for name, value in line.items():
-                if isinstance(value, float):
-                    self._board.add_scalar(f"{line['split']}/{name}", value, line["step"])
+        self._trackers.write(state, line)
 
     def _summary(self, state: RunState) -> dict[str, Any]:
         records = self._records
@@ -191,8 +185,7 @@ class MetricsWriter:
         state.folder.append_lines("rejected.jsonl", new)
 
     def end(self, state: RunState) -> None:
-        if self._board is not None:
-            self._board.close()
+        self._trackers.end(state)
 
 
 class ProgressShow:

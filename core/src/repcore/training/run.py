@@ -46,6 +46,7 @@ from repcore.training.listeners import (
     Validation,
 )
 from repcore.training.loaders import FixedBatches, build_loader
+from repcore.training.loggers import Trackers, check_loggers
 from repcore.training.module import ObjectiveModule
 from repcore.training.optimisers import DecayRule, matrices_decay
 from repcore.training.pictures import write_pictures
@@ -90,6 +91,7 @@ def start_run(
         RepcoreError: the run cannot go on; says why and what was saved.
     """
     check_precision(parts.resolved.trainer.precision, device)
+    check_loggers(parts.resolved.trainer.loggers)
     folder = RunFolder.create(root, run_name(parts.resolved.recipe, name))
     if is_first_process():
         folder.preprocessing.mkdir()
@@ -118,6 +120,7 @@ def resume_run(
     Raises:
         RunError: the run has no checkpoint or is finished.
     """
+    check_loggers(parts.resolved.trainer.loggers)
     if not has_checkpoint(folder):
         raise RunError(f"{folder.path} has no checkpoint to resume from", hint="start it again without --resume")
     return execute(registry, parts, folder, reporter, device=device, resume=True, changed_data=changed_data)
@@ -244,7 +247,7 @@ def _execute(
         requeue(reporter)
     if note.asked and not state.stop_reason:  # too late to stop: all that is left to do is the report
         saved = f"the run is finished and all its {state.step} steps are saved"
-        raise Stopped(note.number, saved, f"repcore report {folder.path}" if export else None)
+        raise Stopped(note.number, saved, shlex.join(["repcore", "report", str(folder.path)]) if export else None)
     status = state.stop_reason or "finished"
     return RunResult(folder.path, status, state.step, seconds, state.last_validation, state.stop_signal)
 
@@ -290,7 +293,8 @@ def _trainer_and_state(
 ) -> tuple[pl.Trainer, RunState]:
     config, steps = parts.resolved.trainer, batches.total_steps
     every = config.validate_every or max(1, steps // DEFAULT_VALIDATIONS)
-    writer = MetricsWriter(config.log_every)
+    functions = [one for one in parts.callbacks if not isinstance(one, pl.Callback)]
+    writer = MetricsWriter(config.log_every, Trackers(config.loggers, functions))
     checkpoints = Checkpoints(config.checkpoint_every or every)
     holder: list[RunState] = []
     validation = Validation(
@@ -331,7 +335,10 @@ def _trainer_and_state(
         deterministic="warn" if config.deterministic else None,
         default_root_dir=str(folder.path),
         plugins=[cluster(place()), BesideTarget()],
-        callbacks=[StepEvents(lambda _: holder[0], listeners)],
+        callbacks=[
+            StepEvents(lambda _: holder[0], listeners),
+            *(one for one in parts.callbacks if isinstance(one, pl.Callback)),
+        ],
     )
     state = RunState(folder, module, trainer, reporter, steps, parts.resolved.plain())
     holder.append(state)

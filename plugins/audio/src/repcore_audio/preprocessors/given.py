@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from repcore.data.given import shape_of
 from repcore.errors import ItemError
 from repcore_audio.datasets.recordings import Excerpt, LongRecording, Recording, read_recording
 
@@ -28,8 +29,9 @@ def recording_from(value: Any) -> Any:
     if isinstance(value, Mapping) and {"array", "sampling_rate"} <= value.keys():  # as Hugging Face decodes audio
         return _recording(value["array"], value["sampling_rate"])
     if isinstance(value, tuple) and len(value) == 2:
-        samples, rate = (value[1], value[0]) if np.ndim(value[0]) == 0 else value  # SciPy gives the rate first
-        is_pair = np.ndim(rate) == 0 and np.ndim(samples) in (1, 2) and not isinstance(samples, str | Mapping)
+        samples, rate = (value[1], value[0]) if shape_of(value[0]) == () else value  # SciPy gives the rate first
+        axes = len(shape_of(samples) or ())
+        is_pair = shape_of(rate) == () and axes in (1, 2) and not isinstance(samples, str | Mapping)
         return _recording(samples, rate) if is_pair and _is_rate(rate) else None
     return None
 

@@ -31,7 +31,7 @@ from repcore.data.splits import PART_NAMES
 from repcore.data.tables import Table, table_suffix
 from repcore.errors import DataError, ItemError
 from repcore.interfaces import Sample
-from repcore.specs import TargetSpec
+from repcore.specs import TargetLevel, TargetSpec
 from repcore_graphs.configs.data import EdgeListConfig
 from repcore_graphs.datasets.edge_tables import (
     END_NAMES,
@@ -43,6 +43,7 @@ from repcore_graphs.datasets.edge_tables import (
     are_ids,
     by_value,
     column_named,
+    direction_column,
     feature_columns,
     find_ends,
     shared_ids,
@@ -118,6 +119,8 @@ class EdgeListDataset:
         if path.is_dir():
             self.account.cover(path, "not the table of edges, nodes or graphs")
         self.source, self.target = find_ends(self.tables["edges"], config.source, config.target, self.account)
+        self._typed = direction_column(self.tables["edges"])
+        self._directed = config.directed or bool(self._typed and self._typed[1])
         self._graph_column = {role: self._find_graph_column(role) for role in self.tables}
         self.names = self._graph_names()
         self._place = {name: number for number, name in enumerate(self.names)}
@@ -183,7 +186,7 @@ class EdgeListDataset:
         self._ends = [self._ids.texts(side) for side in ends]
         self._edge_rows = self._rows_of("edges")
         self._bad_edges = table.problems()
-        skip = (self.source, self.target, self._graph_column["edges"])
+        skip = (self.source, self.target, self._graph_column["edges"], self._typed and self._typed[0])
         name = self._edge_label_column([one for one in table.columns if one not in skip])
         self._edge_label = None if name is None else self._element_label("edge", name, table)
         self._edge_features = feature_columns(table, (*skip, name), "edge", self.account)
@@ -254,9 +257,10 @@ class EdgeListDataset:
         self.account.guess("groups", f"column {name!r}", f"{found:,} of them, by its name; kept together in splits")
 
     def _tell_direction(self) -> None:
-        chosen = "one-way" if self.config.directed else "both ways, a missing opposite direction is added"
+        chosen = "one-way" if self._directed else "both ways, a missing opposite direction is added"
         change = "dataset.directed=true with train, --read directed=true elsewhere"
-        self.account.guess("edges", chosen, "an edge list does not say", change)
+        why = f"column {self._typed[0]!r} says so" if self._typed else "an edge list does not say"
+        self.account.guess("edges", chosen, why, change)
 
     # -------------------------------------------------------------------------------------------- reader
 
@@ -272,7 +276,9 @@ class EdgeListDataset:
         binary = self._binary()
         if binary:
             found.append(TargetSpec(ALL_BINARY, "multilabel", names=tuple(one.name for one in binary)))
-        for level, label in (("node", self._node_label), ("edge", self._edge_label)):
+        labelled: tuple[tuple[TargetLevel, LabelColumn | None], ...]
+        labelled = (("node", self._node_label), ("edge", self._edge_label))
+        for level, label in labelled:
             if label is not None and label.target is not None:
                 found.append(TargetSpec(label.name, label.target.kind, level=level, names=label.target.names))
         return found
@@ -311,7 +317,7 @@ class EdgeListDataset:
             edge_targets={} if label is None else {label.name: label.values[rows].astype(np.float32)},
         )
         check_graph(graph)
-        if not self.config.directed:
+        if not self._directed:
             graph = add_reverse(graph)
         meta = {"nodes": graph.num_nodes, "edges": graph.edge_index.shape[1], "node_names": tuple(place)}
         return Sample(

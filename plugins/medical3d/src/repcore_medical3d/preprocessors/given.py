@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from repcore.data.given import shape_of
 from repcore.errors import ItemError
 from repcore_medical3d.formats.images import Radiograph, read_image
 from repcore_medical3d.formats.volume_files import is_volume, read_volume
@@ -30,7 +31,7 @@ def volume_from(value: Any) -> Any:
     if hasattr(value, "detach") and getattr(value, "affine", None) is not None:
         values = _array(value)
         return _volume(values[0] if values.ndim == 4 and len(values) == 1 else values, value.affine)
-    if isinstance(value, tuple) and len(value) == 2 and np.shape(_array(value[1])) == (4, 4):
+    if isinstance(value, tuple) and len(value) == 2 and shape_of(value[1]) == (4, 4):
         return _volume(_array(value[0]), value[1])
     return None
 

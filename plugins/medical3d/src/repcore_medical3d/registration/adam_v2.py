@@ -122,6 +122,7 @@ TASKS = (
         target=f"{PACKAGE}.tasks.radiograph_labels:RadiographClassTask",
         config=TASK_CONFIG,
         target_kind="class",
+        encoders=("convnext", "resnet"),
     ),
     TaskSpec(
         name="radiograph-labels",
@@ -129,6 +130,7 @@ TASKS = (
         target=f"{PACKAGE}.tasks.radiograph_labels:RadiographLabelsTask",
         config=TASK_CONFIG,
         target_kind="multilabel",
+        encoders=("convnext", "resnet"),
     ),
 )
 

@@ -214,6 +214,7 @@ TASKS: tuple[TaskSpec, ...] = (
         target=f"{PACKAGE}.tasks.shape_class:ShapeClassTask",
         config=f"{CONFIGS}:ShapeClassConfig",
         target_kind="class",
+        encoders=("i2p-mae",),
     ),
     TaskSpec(
         name="part-segmentation",
@@ -222,6 +223,7 @@ TASKS: tuple[TaskSpec, ...] = (
         config=f"{CONFIGS}:PartSegmentationConfig",
         target_kind="class",
         target_level="point",
+        encoders=("i2p-mae",),
     ),
 )
 
