@@ -92,6 +92,12 @@ def _summary(done: Exported, inputs: ProgramInputs, given: dict[str, Any]) -> No
         say(f"input {name}: {str(inputs.example[name].dtype).removeprefix('torch.')} ({', '.join(map(str, axes))})")
     if any(axes[0] == 1 for axes in done.axes.values()):
         say("note: this network fixes the number of items: the program takes one at a time")
+    if any(inputs.lengths.values()) and not any(
+        str(one).startswith("length") for own in done.axes.values() for one in own
+    ):
+        say(
+            "note: this network fixes the lengths: inputs must have the sizes above, which the first rows of --data set"
+        )
     if inputs.alike:
         say("note: the rows of one batch must have one length")
     say(f"largest error against the model {done.error:.2g}, on batches of {', '.join(map(str, done.batches))}")
