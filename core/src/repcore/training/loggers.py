@@ -91,7 +91,7 @@ def _tensorboard(state: RunState, ids: dict[str, str]) -> Logger:
     from lightning.pytorch.loggers import TensorBoardLogger
 
     # steps after the checkpoint are made again: what the board shows of them is replaced
-    again = {"purge_step": state.step + 1} if state.step else {}
+    again: dict[str, Any] = {"purge_step": state.step + 1} if state.step else {}
     return TensorBoardLogger(str(state.folder.path), name="tensorboard", version="", default_hp_metric=False, **again)
 
 
