@@ -36,7 +36,7 @@ from repcore.reporting import LogReporter
 from repcore.training.assembly import RunParts, assemble
 from repcore.training.run import start_run
 from repcore_medical3d.configs.properties import PropertiesConfig
-from repcore_medical3d.probes.patches import stacked_images
+from repcore_medical3d.encoders.patches import stacked_images
 from repcore_medical3d.probes.properties import PROPERTIES
 
 NAME = "adam_v2_learning"

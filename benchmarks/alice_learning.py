@@ -23,8 +23,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import alice_dense as probe
 import numpy as np
 import torch
+from alice_segmentation import SegmentationConfig, labelled, score_segmentation, train_segmentation
 from measuring import facts, write_result
 
 import repcore
@@ -35,9 +37,6 @@ from repcore.interfaces import Sample
 from repcore.reporting import LogReporter
 from repcore.training.assembly import RunParts, assemble
 from repcore.training.run import start_run
-from repcore_medical3d.configs.alice import SegmentationConfig
-from repcore_medical3d.probes import alice_dense as probe
-from repcore_medical3d.tasks.alice_segmentation import labelled, score_segmentation, train_segmentation
 
 ARMS: dict[str, list[str]] = {
     "tiny": [],

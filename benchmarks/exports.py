@@ -90,7 +90,7 @@ def main() -> None:
                 cells = [written(entry, form, task, Path(folder)) for form in given.formats for task in (False, True)]
             lines.append(f"| {entry.full_name} | {' | '.join(cells)} |")
             print(lines[-1], flush=True)
-    given.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            given.output.write_text("\n".join(lines) + "\n", encoding="utf-8")  # what is there stays if it is stopped
 
 
 if __name__ == "__main__":

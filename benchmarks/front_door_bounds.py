@@ -24,7 +24,7 @@ import numpy as np
 
 MIB = 2**20
 ROWS = 1_000_000
-RECORDINGS = (4, 24)  # of 2,048: what grows with their number would show here
+RECORDINGS = (6, 12)  # of 2,048: what grows with their number would show here
 RATE = 16_000
 STEP = ("trainer.steps=1", "data.validation_limit=1")
 

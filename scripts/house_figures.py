@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from import_graph import CORE, ROOT, circle, module_graph, packages, room_graph
+from import_graph import ROOT, circle, module_graph, packages, room_graph
 
 Lengths = Sequence[int]
 
@@ -49,8 +49,8 @@ def main() -> int:
     for what, texts in (("package", sources), ("test", tests)):
         print(f"| {what} files | {summary([len(text.splitlines()) for text in texts if text.strip()])} |")
         print(f"| {what} functions | {summary([one for text in texts for one in function_lengths(text)])} |")
-    found = [way for folder in packages() if (way := circle(module_graph(folder)))]
-    found += [way for way in [circle(room_graph(CORE))] if way]  # the rooms of core are floors, too
+    graphs = (graph(folder) for folder in packages() for graph in (module_graph, room_graph))  # rooms are floors, too
+    found = [way for graph in graphs if (way := circle(graph))]
     code, tested = (sum(map(code_lines, texts)) for texts in (sources, tests))
     print(f"\nimport circles: {len(found)}\ntest lines to code lines: {tested:,} / {code:,} = {tested / code:.2f}")
     return 1 if found else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -202,6 +203,16 @@ def test_a_selection_table_is_read_back(tmp_path: Path) -> None:
     np.testing.assert_array_equal(reader[0].targets["Annotation"], expected)
     with pytest.raises(ConfigError, match="numbers"):
         write_raven(path, answer_of(classes, None))
+
+
+def test_odd_names_of_classes_do_not_break_a_selection_table(tmp_path: Path) -> None:
+    """Raven takes quotes as they stand, and every tab and line break as the end of a cell or row."""
+    target = dataclasses.replace(TARGET, names=("background", 'big "owl"', "wren\tor\nnot"))
+    path = tmp_path / "a.wav.Table.1.selections.txt"
+    write_raven(path, answer_of([1] * 10 + [2] * 10, target))
+    rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
+    assert [len(row) for row in rows] == [9, 9, 9]
+    assert [row[7] for row in rows[1:]] == ['big "owl"', "wren or not"]
 
 
 def test_a_table_of_frames(tmp_path: Path) -> None:

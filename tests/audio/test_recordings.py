@@ -196,6 +196,16 @@ def test_manifest_tables(tmp_path: Path) -> None:
         ManifestReader(ManifestConfig(path=str(table), group_column="spaeker"))
 
 
+def test_a_name_that_stands_in_several_folders_is_said(tmp_path: Path) -> None:
+    for folder in ("old", "new"):
+        write(tmp_path / folder / "a.wav")
+    write(tmp_path / "b.wav")
+    (tmp_path / "list.csv").write_text("file,label\na.wav,dog\nb.wav,cat\n")
+    reader = ManifestReader(ManifestConfig(path=str(tmp_path / "list.csv")))
+    with pytest.raises(ItemError, match="2 files have that name, in new, old"):
+        reader[0]
+
+
 def test_labels_that_match_no_file_are_an_error(tmp_path: Path) -> None:
     table = tmp_path / "list.csv"
     table.write_text("file,label\nx.wav,dog\ny.wav,cat\n")

@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 
 from repcore.cli.main import run
+from repcore.embedding.dense import DenseRow
 from repcore.embedding.prediction_files import read_table
+from repcore.interfaces import DenseAnswer, Sample
 from repcore.report.build import build_report
+from repcore.report.markup import safe_markup
 from repcore.specs import TargetSpec
 from repcore.training.answer_pictures import EACH, answer_errors, chosen_places, in_words, label_in_words
+from repcore.training.label_pictures import LabelPictures
 
 KIND = TargetSpec("kind", "class", names=("line", "ring", "cloud"))
 
@@ -68,3 +72,21 @@ def test_a_report_draws_test_items_with_prediction_and_label(
     assert f"predicted: {lines[0]['predicted']}" in page
     section = page.partition('class="answered"')[2]
     assert section.count("<svg") >= len(lines)
+
+
+def test_answers_about_edges_are_a_table() -> None:
+    """Names of nodes and classes as in the data, label and answer side by side; what is too much is counted."""
+    target = TargetSpec("bond", "class", "edge", names=("weak <x>", "strong"))
+    outputs = np.tile(np.array([[0.25, 0.75]], np.float32), (15, 1))
+    names = np.array([f"n{number}" for number in range(15)])
+    answer = DenseAnswer(Sample("g", None), "edge", outputs, target, (3, 7), {"source": names, "target": names[::-1]})
+    truth = np.array([3.0] * 7 + [np.nan] + [7.0] * 7)
+    pictures = LabelPictures(None, target, (3, 7))
+    pictures.see(DenseRow("g", "ok", "", answer, {"bond": truth}))
+    (line,) = pictures.lines
+    kept = safe_markup(line["html"])
+    assert kept.count("<tr>") == 14
+    assert "<td>n0</td><td>n14</td><td>weak &lt;x&gt;</td><td>strong</td><td>0.750</td>" in kept
+    assert "<td>n7</td><td>n7</td><td></td><td>strong</td>" in kept
+    assert "and 3 more" in kept
+    assert line["alt"] == "g; 3 weak <x>, 7 strong"

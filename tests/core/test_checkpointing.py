@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import resource
 import signal
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,29 @@ def test_a_full_disk_leaves_what_was_there(toys: None, tmp_path: Path, monkeypat
     assert names == ["best.ckpt", "last.ckpt"]  # the older generation made room for the second try
     assert len(written) == 2
     assert step_of(tmp_path / "r" / "checkpoints" / "last.ckpt") == 2
+
+
+def test_a_disk_that_takes_only_a_part_is_said_in_words(
+    toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch's own text speaks of positions in its container."""
+    save, limits = torch.save, resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limited(content: Any, file: Any, *more: Any, **other: Any) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+        try:
+            save(content, file, *more, **other)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    monkeypatch.setattr(torch, "save", limited)
+    with pytest.raises(RunError) as told:
+        train(tmp_path, "trainer.steps=2", *EVERY_STEP)
+    assert "enforce" not in str(told.value)
+    assert re.search("cannot be written: (the disk took only a part of it|.*File too large)", str(told.value))
+    assert "none was written yet" in str(told.value)
+    assert str(told.value).endswith("then the same command again")  # there is nothing to resume
+    assert list((tmp_path / "r" / "checkpoints").iterdir()) == []
 
 
 def test_temporary_files_lie_beside_the_target(toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

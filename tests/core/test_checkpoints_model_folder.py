@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from repcore.checkpoints.model_folder import read_model, save_model
+from repcore.checkpoints.content import content_of_file, content_sha256, write_tensors
+from repcore.checkpoints.model_folder import read_model
+from repcore.checkpoints.saving import save_model
 from repcore.errors import CheckpointError, PluginError
 from repcore.hooks import API_VERSION
 from repcore.plugins import PluginRecord
@@ -116,10 +122,10 @@ def test_what_is_written(tmp_path: Path) -> None:
     ]  # fmt: skip
     config = json.loads((folder / "config.json").read_text())
     assert config["encoder"] == {"name": "toy/net", "width": 4, "shifts": [1, 2]}
-    assert config["tied"] == {"decoder.weight": "words.weight"}
+    assert config["tied"] == {"words.weight": "decoder.weight"}  # stored under the name that sorts first
     assert config["plugins"]["encoder"] == {"plugin": "toy", "distribution": "repcore-toy", "version": "2.5"}
     assert (config["format"], config["branch"], config["origin"]) == (1, "teacher", {"run": {"seed": 1}})
-    assert set(load_file(folder / "weights.safetensors")) == {"words.weight", "turned"}
+    assert set(load_file(folder / "weights.safetensors")) == {"decoder.weight", "turned"}
     assert not [path for path in tmp_path.iterdir() if path != folder]
 
 
@@ -167,7 +173,9 @@ def test_another_size_is_refused_with_names(tmp_path: Path) -> None:
     model = read_model(save(tmp_path / "model"))
     with pytest.raises(CheckpointError, match=r"do not fit[\s\S]*words.weight \(7, 4\) for \(7, 6\)"):
         model.load_into(Network(NetworkConfig(width=6)))
-    with pytest.raises(CheckpointError, match=r"unexpected: turned, words.weight[\s\S]*missing: +weight, bias"):
+    with pytest.raises(
+        CheckpointError, match=r"unexpected: decoder.weight, turned, words[\s\S]*missing: +weight, bias"
+    ):
         model.load_into(nn.Linear(2, 2))
 
 
@@ -236,3 +244,95 @@ def test_a_twin_with_fresh_weights(tmp_path: Path) -> None:
     model = read_model(save(tmp_path / "model"))
     twin = model.build_encoder(REGISTRY)
     assert not torch.equal(twin.state_dict()["words.weight"], model.tensors()["words.weight"])
+
+
+class Turned(Network):
+    """The same network, its parts named in the other order."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__(config)
+        self._modules["words"] = self._modules.pop("words")  # behind the decoder now
+
+
+def test_a_tied_tensor_has_one_name_in_whatever_order_the_network_was_made(tmp_path: Path) -> None:
+    network, turned = Network(NetworkConfig()), Turned(NetworkConfig())
+    turned.load_state_dict(network.state_dict())
+    assert list(network.state_dict()) != list(turned.state_dict())
+    folders = [save(tmp_path / "one", network), save(tmp_path / "other", turned)]
+    files = [(folder / "weights.safetensors").read_bytes() for folder in folders]
+    assert files[0] == files[1]
+    assert len({read_model(folder).identity() for folder in folders}) == 1
+
+
+def test_folders_with_the_earlier_choice_of_a_name_are_read(tmp_path: Path) -> None:
+    network = Network(NetworkConfig())
+    folder = save(tmp_path / "model", network)
+    tensors = load_file(folder / "weights.safetensors")
+    tensors["words.weight"] = tensors.pop("decoder.weight")
+    write_tensors(folder / "weights.safetensors", tensors, {"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"tied": {"decoder.weight": "words.weight"}, "content": {"weights.safetensors": content_sha256(tensors)}}
+    (folder / "config.json").write_text(json.dumps(config))
+    encoder, _ = read_model(folder).build(REGISTRY)
+    assert torch.equal(encoder.decoder.weight, network.words.weight)
+    assert encoder.decoder.weight is encoder.words.weight
+
+
+class Arrays(Table):
+    """Saves arrays in a container, whose members carry the time of writing."""
+
+    year = 2001
+
+    def save(self, folder: Path) -> Mapping[str, Any]:
+        with zipfile.ZipFile(folder / "arrays.npz", "w") as file:
+            for name in sorted(("mean", "scale"), reverse=self.year > 2001):
+                with file.open(zipfile.ZipInfo(f"{name}.npy", (self.year, 1, 1, 0, 0, 0)), "w") as member:
+                    np.save(member, np.full(3, len(self.words) + len(name)))
+        return {}
+
+
+def test_files_of_a_preprocessor_are_known_by_what_they_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Network(NetworkConfig())
+    folders = [save(tmp_path / "one", network, Arrays(TableConfig()))]
+    monkeypatch.setattr(Arrays, "year", 2024)
+    folders.append(save(tmp_path / "later", network, Arrays(TableConfig())))
+    written = [(folder / "arrays.npz").read_bytes() for folder in folders]
+    assert written[0] != written[1]
+    assert len({read_model(folder).identity() for folder in folders}) == 1
+    other = save(tmp_path / "other", network, Arrays(TableConfig(), "d e"))
+    assert read_model(other).identity() != read_model(folders[0]).identity()
+    (folders[0] / "arrays.npz").write_bytes(written[1])  # the bytes are still compared when it is used
+    with pytest.raises(CheckpointError, match="is not the file that the model was saved with"):
+        read_model(folders[0]).build_preprocessor(REGISTRY)
+
+
+def test_the_identity_of_models_without_containers_is_as_it_was(tmp_path: Path) -> None:
+    folder = save(tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    preprocessing = json.loads((folder / "preprocessing.json").read_text())
+    assert set(preprocessing) == {"format", "state", "files"}
+    parts = [content_sha256(load_file(folder / "weights.safetensors"))]
+    facts = [config["encoder"], config["preprocessor"], preprocessing, None, config["tied"]]
+    expected = hashlib.sha256(json.dumps([parts, facts], sort_keys=True).encode()).hexdigest()
+    assert read_model(folder).identity() == expected
+
+
+def test_content_of_files_looks_through_containers(tmp_path: Path) -> None:
+    def content(name: str, data: bytes) -> str:
+        (tmp_path / name).write_bytes(data)
+        return content_of_file(tmp_path / name)
+
+    plain = hashlib.sha256(b"words").hexdigest()
+    assert content("a.txt", b"words") == plain
+    packed = ((1, 1), (9, 9))
+    assert {content(f"{time}.gz", gzip.compress(b"words", level, mtime=time)) for time, level in packed} == {plain}
+    header = [{"__metadata__": {"a": "1", "b": "2"}}, {"__metadata__": {"b": "2", "a": "1"}}]
+    texts = [json.dumps(one).encode() for one in header]
+    made = [content(f"{n}.safetensors", len(one).to_bytes(8, "little") + one + b"rest") for n, one in enumerate(texts)]
+    assert made[0] == made[1] != content("2.safetensors", len(texts[0]).to_bytes(8, "little") + texts[0] + b"rust")
+
+
+def test_names_cannot_be_mistaken_for_tensors() -> None:
+    one, none = torch.ones(1, dtype=torch.uint8), torch.zeros(0, dtype=torch.uint8)
+    assert content_sha256({"a": none, "b": one}) != content_sha256({"a\0uint8\0(0,)\0b": one})
+    assert content_sha256({"b": one}) == hashlib.sha256(b"b\0uint8\0(1,)\0\x01").hexdigest()  # as it always was

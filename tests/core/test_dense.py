@@ -16,7 +16,7 @@ from torch import nn
 import repcore
 from repcore.cli.main import run
 from repcore.embedding.dense import DenseRow, level_of
-from repcore.embedding.dense_files import ElementTable
+from repcore.embedding.dense_files import ElementTable, FolderWriter
 from repcore.embedding.inference import InferenceOptions
 from repcore.embedding.prediction_files import read_table
 from repcore.errors import ConfigError, DataError
@@ -204,6 +204,41 @@ def test_rows_of_a_long_table_that_are_said_to_be_kept_are_kept(
     np.testing.assert_allclose(cut["f0"], whole["f0"], rtol=0, atol=1e-6)
 
 
+def test_a_command_that_goes_on_scores_the_rows_before_it_too(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finetuned("side", "--no-twin")
+    scores = []
+    write = FolderWriter.write
+
+    def dying(self: FolderWriter, row: DenseRow, columns: Mapping[str, object]) -> None:
+        write(self, row, columns)
+        if self.rows_done == 20:
+            raise SystemError("the power went")
+
+    for name in ("whole", "cut"):
+        if name == "cut":
+            monkeypatch.setattr(FolderWriter, "write", dying)
+            assert run(["predict", "runs/f", "pairs/blobs", "-o", name, "--format", "npz"]) != 0
+            monkeypatch.setattr(FolderWriter, "write", write)
+        capsys.readouterr()
+        assert run(["predict", "runs/f", "pairs/blobs", "-o", name, "--format", "npz", "--json"]) == 0
+        scores.append(json.loads(capsys.readouterr().out)["scores"])
+    assert scores[0] == scores[1]
+    assert not list(here.glob("cut/*.parts"))
+
+
+def test_what_says_nothing_about_elements_is_refused_not_ignored(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["pairs", "train", "set-net", "--name", "r", "--device", "cpu", "trainer.steps=2"]) == 0
+    for option in (["--layer", "1"], ["--dim", "4"], ["--normalise"], ["--windows"]):
+        assert run(["embed", "runs/r", "pairs/blobs", "-o", "f", "--level", "point", *option]) == 2
+        assert f"{option[0]} is for vectors of rows" in capsys.readouterr().err
+    assert run(["embed", "runs/r", "pairs/blobs", "-o", "f", "--level", "point", "--pseudonymise", "key"]) == 2
+    assert "pseudonymise" in capsys.readouterr().err  # this reader has no such setting, and says so
+
+
 def test_few_labels_are_drawn_once_and_by_class(here: Path) -> None:
     """``labels_per_class`` and ``label_share`` keep the same elements in every epoch; test labels stay."""
     from repcore.config.resolve import ResolvedPart
@@ -314,6 +349,8 @@ def test_soft_dice_of_certain_answers() -> None:
 def test_labels_are_matched_by_name_or_value() -> None:
     truth = np.asarray([2.0, 7.0, 9.0, np.nan, 4.0])
     assert class_numbers(truth, SIDE, SIDE, (2, 7)).tolist() == [0, 1, -1, -1, -1]
+    odd = np.asarray([2.5, 7.0, np.inf, -np.inf, 2.0])  # 2.5 is no class 2
+    assert class_numbers(odd, SIDE, SIDE, (2, 7)).tolist() == [-1, 1, -1, -1, 0]
     named = TargetSpec("organ", "class", "voxel", names=("none", "liver", "spleen"))
     model = TargetSpec("organ", "class", "voxel", names=("none", "spleen", "liver"))
     assert class_numbers(np.asarray([0.0, 1.0, 2.0]), named, model, (0, 1, 2)).tolist() == [0, 2, 1]

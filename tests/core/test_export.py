@@ -77,6 +77,8 @@ class Squares(nn.Module):
             line = 2 * line
         if self.kind == "fixed" and len(line) == 2:
             line = 1.0 * line
+        if self.kind == "length":
+            line = {line.shape[1]: line}[line.shape[1]]  # a size that is not known yet cannot be looked up
         if self.kind == "size":
             line = line * torch.arange(1.0, 3.0)[:, None]
         if self.kind == "compiled" and torch.compiler.is_compiling():
@@ -128,6 +130,16 @@ def test_a_network_that_fixes_the_number_of_items_takes_one_at_a_time(
     line = torch.arange(5.0)[None]
     np.testing.assert_allclose(answers(done.path, {"line": line}), [[8 * 6.0, 8 * 10.0]], rtol=1e-6)
     assert capfd.readouterr().err == ""  # torch prints the whole graph of a failed capture
+
+
+def test_a_network_that_fixes_lengths_takes_one_length(tmp_path: Path) -> None:
+    made, inputs = program("length", Lines())
+    done = export_program(made, tmp_path / "p.pt2", "torch-export", {})
+    length = inputs.example["line"].shape[1]
+    assert done.axes == {"line": (1, length)}
+    line = torch.arange(float(length))[None]
+    expected = 8 * torch.stack([line.square().mean(1), line.sum(1)], 1)
+    np.testing.assert_allclose(answers(done.path, {"line": line}), expected.numpy(), rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,51 @@ def test_an_interrupted_fine_tuning_goes_on_to_the_same_end(
     assert run(["pairs", "finetune", "--resume", "r"]) == 2
 
 
+def test_a_fine_tuning_goes_on_only_from_what_it_began_with(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``runs/latest`` is the fine-tuning itself once it has begun; the model that it came from is remembered."""
+    from repcore.training import finetune_plan as module
+
+    def dying(*_: object, **__: object) -> None:
+        raise SystemError("the power went")
+
+    run_plan = module.run_plan
+    monkeypatch.setattr(module, "run_plan", dying)
+    command = [word.replace("runs/r", "runs/latest") for word in FINETUNE]
+    assert run([*command, "trainer.epochs=1", "--no-twin"]) != 0
+    assert (trained / "runs" / "latest").resolve().name == "f"
+    assert json.loads((trained / "runs" / "f" / "request.json").read_text())["model"] == "runs/r"
+    monkeypatch.setattr(module, "run_plan", run_plan)
+    kept = trained / "runs" / "kept"
+    (trained / "runs" / "r").rename(kept)
+    assert run(["pairs", "train", "set-net", "--name", "r", "--device", "cpu", "trainer.steps=6"]) == 0
+    capsys.readouterr()
+    assert run(["pairs", "finetune", "--resume", "f"]) == 2
+    assert "the model is not the one that runs/f began with" in capsys.readouterr().err.replace(str(trained) + "/", "")
+    (trained / "runs" / "r").rename(trained / "runs" / "other")
+    kept.rename(trained / "runs" / "r")
+    assert run(["pairs", "finetune", "--resume", "f"]) == 0
+
+
+def test_what_cannot_be_trained_leaves_no_run_behind(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests.toys.toy_pairs.code import Blobs
+
+    item = Blobs.__getitem__
+
+    def constant(self: Blobs, index: int) -> Sample:
+        sample = item(self, index)
+        return Sample(sample.id, sample.inputs, {"kind": 1.0}, sample.group, sample.meta)
+
+    monkeypatch.setattr(Blobs, "__getitem__", constant)
+    assert run([*FINETUNE, "trainer.epochs=1"]) == 2
+    assert "labels of 'kind' are 'ring': nothing can be learned from one class" in capsys.readouterr().err
+    assert not (trained / "runs" / "f").exists()
+    assert (trained / "runs" / "latest").resolve().name == "r"
+
+
 def test_the_run_ends_when_validation_gets_no_better(trained: Path) -> None:
     assert run([*FINETUNE, "--no-twin", "trainer.epochs=40", "optimiser.lr=0.5", "trainer.validate_every=2",
                 "trainer.patience=3"]) == 0  # fmt: skip
@@ -179,7 +224,7 @@ def test_hidden_labels_are_not_given(toys: None) -> None:
         registry.default().dataset("pairs/blobs").load()(registry.default().dataset("pairs/blobs").load("config")())
     )
     shown = OneTarget(reader, KIND, hidden=frozenset({1}))
-    assert shown[1].targets == {}
+    assert "kind" not in shown[1].targets
     assert "kind" in reader[1].targets
     assert "kind" in shown[2].targets
 
@@ -254,6 +299,14 @@ def test_conformal_sets_cover_what_they_promise() -> None:
         assert 0.89 < np.mean(values) < 0.93, name
 
 
+def test_a_score_that_is_the_threshold_is_held() -> None:
+    """Rounding of 1 - (1 - p) must not leave out the very row that set the threshold."""
+    p = 10.0 ** np.random.default_rng(0).uniform(-12, 0, (500, 1))
+    for row in p[:, 0]:
+        (scores,) = conformal_scores(KIND, np.zeros(1), np.array([[row]]))
+        assert class_sets([scores], np.array([[row]]), 0.5)[0, 0]
+
+
 def test_thresholds_of_few_rows_are_honest() -> None:
     assert threshold([0.1, 0.2, 0.3], 0.9) == float("inf")  # three rows cannot promise 90 %
     assert threshold([0.1, 0.2, 0.3], 0.5) == 0.2
@@ -280,6 +333,21 @@ def test_a_temperature_undoes_overconfidence() -> None:
     yes = (rng.random((4000, 2)) < 1 / (1 + np.exp(-q))).astype(float)
     yes[::7, 0] = np.nan
     assert temperature_of(several, yes, (2 * q)[:, None]) == pytest.approx(2.0, rel=0.15)
+
+
+def test_a_temperature_of_rows_that_are_all_right_is_no_certainty() -> None:
+    """20 right answers of 20 are worth 21 / 22 (rule of succession), however far apart the outputs lie."""
+    label = np.arange(20) % 3
+    for scale in (0.5, 5.0, 50.0):
+        raw = scale * (label[:, None] == np.arange(3))[:, None].astype(float)
+        p = torch.tensor(raw[:, 0] / temperature_of(KIND, label.astype(float), raw)).softmax(1).numpy()
+        assert p[np.arange(20), label] == pytest.approx(21 / 22, abs=0.01)
+    several = TargetSpec("t", "multilabel", names=("a", "b"))
+    yes = np.stack([label == 0, label == 1], axis=1).astype(float)
+    yes[0, 1] = np.nan
+    raw = np.where(yes == 1, 8.0, -8.0)[:, None]
+    found = torch.tensor(raw[:, 0] / temperature_of(several, yes, raw)).sigmoid().numpy()
+    assert np.where(yes == 1, found, 1 - found)[1:].min() == pytest.approx(0.954, abs=0.01)
 
 
 def test_large_inputs_are_not_held(toys: None) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
+import struct
 import sys
+import tracemalloc
+import zlib
 from pathlib import Path
 from types import ModuleType
 
@@ -16,9 +20,10 @@ from safetensors.torch import save_file
 from repcore import registry
 from repcore.checkpoints.model_folder import read_model
 from repcore.checkpoints.reading import read_checkpoint
+from repcore.data.allocation import CappedFile
 from repcore.data.labels import numbered_classes
 from repcore.data.readers import open_data
-from repcore.errors import CheckpointError, DataError
+from repcore.errors import CheckpointError, DataError, ItemError
 from repcore.files import is_file
 from tests.conftest import ROOT
 from tests.toys.toy_run import make_run
@@ -109,3 +114,24 @@ def test_a_model_whose_settings_cannot_be_built_is_refused(width: int, toys: Non
     path.write_text(json.dumps(config))
     with pytest.raises(CheckpointError, match="cannot be built"):
         read_model(path.parent).build_encoder()
+
+
+def test_a_picture_whose_chunk_claims_gigabytes_takes_none(tmp_path: Path) -> None:
+    """png-0-52 of the fuzzing: Pillow reads as many bytes as a chunk says, 4 GiB of a file of 80."""
+    if "medical3d" not in registry.default().domains():
+        pytest.skip("the medical3d plugin is not installed")
+    chunk = b"\xff\xff\xff\xffIDAT" + zlib.compress(bytes(17 * 16))
+    header = struct.pack(">IIBBBBB", 16, 16, 8, 0, 0, 0, 0)
+    ihdr = struct.pack(">I", len(header)) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    path = tmp_path / "a.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + ihdr + chunk)
+    _, reader = open_data(registry.default(), str(path), domain="medical3d")
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(ItemError):
+            assert reader[0].inputs is not None
+        assert tracemalloc.get_traced_memory()[1] < 2**26
+    finally:
+        tracemalloc.stop()
+    with CappedFile(path) as file:
+        assert (len(file.read(5)), len(file.read(2**40)), file.read()) == (5, path.stat().st_size - 5, b"")

@@ -231,3 +231,9 @@ def test_every_published_layout_declares_the_options_of_its_converter() -> None:
         check_options(entry, {name: (words[0] if words else "1") for name, words in entry.spec.options.items()})
         with pytest.raises(ConfigError, match="'moed' is no option"):
             check_options(entry, {"moed": "slow"})
+
+
+def test_pages_of_a_library_are_one_line_of_a_row() -> None:
+    error = ItemError("corrupt", "a cannot be read:\n\n  **** page\n\tend\n")
+    assert error.reason == "a cannot be read: **** page end"
+    assert str(error) == "corrupt: a cannot be read: **** page end"

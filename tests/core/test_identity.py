@@ -14,12 +14,14 @@ from pathlib import Path
 import pytest
 
 from repcore.cli.main import run
+from repcore.config import TrainerConfig
 from repcore.data import identity
 from repcore.data.identity import difference, file_identity
 from repcore.errors import ConfigError, DataError
 from repcore.launching import place
 from repcore.outputs import local_output, sole_writer
 from repcore.training.data_record import with_data
+from repcore.training.processes import process_grid
 from repcore.untrusted import markdown
 
 
@@ -132,12 +134,37 @@ def test_two_commands_on_one_output(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ({"SLURM_PROCID": "0", "SLURM_JOB_NAME": "bash", "SLURM_NTASKS": "4"}, ("", 0, 0, 0)),
         ({"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_LOCAL_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2"},
          ("mpi", 1, 1, 2)),
-        ({"PMI_RANK": "1", "PMI_SIZE": "2"}, ("mpi", 1, 0, 2)),
+        ({"PMI_RANK": "1", "PMI_SIZE": "2"}, ("mpi", 1, 1, 2)),
+        ({"PMI_RANK": "5", "PMI_SIZE": "6", "MPI_LOCALRANKID": "1", "MPI_LOCALNRANKS": "2"}, ("mpi", 5, 1, 6)),
     ],
 )  # fmt: skip
 def test_a_process_knows_who_it_is(environment: dict[str, str], expected: tuple[str, int, int, int]) -> None:
     here = place(environment)
     assert (here.launcher, here.rank, here.local_rank, here.world) == expected
+    assert here.wrong == ""
+
+
+TORCHRUN = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "a"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        (TORCHRUN | {"RANK": "one"}, "torchrun, but RANK='one' is no number from 0 on"),
+        (TORCHRUN | {"RANK": "-1"}, "RANK='-1' is no number"),
+        (TORCHRUN | {"RANK": "2"}, "this is process 2 (counted from 0) of 2"),
+        (TORCHRUN | {"WORLD_SIZE": "0"}, "this is process 0 (counted from 0) of 0"),
+        (TORCHRUN | {"LOCAL_RANK": "2", "RANK": "1"}, "this is process 2 (counted from 0) of 2 on this machine"),
+        (TORCHRUN | {"MASTER_PORT": "http"}, "MASTER_PORT='http' is no number"),
+        ({"OMPI_COMM_WORLD_RANK": "4", "OMPI_COMM_WORLD_SIZE": "4"}, "mpi, but this is process 4"),
+        ({"SLURM_PROCID": "7", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "4"}, "slurm, but this is process 7"),
+    ],
+)
+def test_an_environment_that_cannot_be_is_refused(environment: dict[str, str], words: str) -> None:
+    """With such numbers a run waits for ever for processes that do not exist, or all of them write."""
+    with pytest.raises(ConfigError) as told:
+        process_grid(TrainerConfig(), place(environment))
+    assert words in str(told.value)
 
 
 def test_resume_by_content(

@@ -140,3 +140,24 @@ def test_groups_and_sizes_that_are_written_otherwise_are_warnings() -> None:
     warnings = inspect_reader(reader, None, LogReporter()).warnings
     assert any("groups 'p01' and 'p1' differ in leading zeros" in one for one in warnings)
     assert any("1 of 4 rows have another letters (r3 4000) than the others (3 to 5)" in one for one in warnings)
+
+
+def test_a_word_for_missing_among_numbers_is_asked_about() -> None:
+    spec = TargetSpec("y", "regression")
+    values = [0.5 + row for row in range(20)]
+    for odd, times in ((-999.0, 2), (9999.0, 3), (-1e30, 2)):
+        facts = label_facts(spec, [*values, *[odd] * times])
+        assert facts["apart"] == (odd, times)
+        assert any(f"{odd:g} stands in {times} rows" in one for one in label_warnings("y", facts))
+    assert label_facts(spec, [*values, *values, 30.0])["apart"] is None
+    assert label_facts(spec, [*values, 0.0, 0.0])["apart"] is None
+
+
+def test_rows_that_no_recipe_prepares_and_copies_of_one_are_never_clean() -> None:
+    rows = [(f"r{row}", "abc"[row % 3], {"y": row % 2}, None) for row in range(3)]
+    found = inspect_reader(Words(rows), None, LogReporter(), unprepared="x cannot prepare it")  # type: ignore[arg-type]
+    assert (found.is_clean, found.is_trainable) == (False, True)
+    assert "rows were read but not prepared: x cannot prepare it" in found.warnings
+    same = _inspect(Words([(f"r{row}", "a", {}, None) for row in range(3)]), Lower())
+    assert (same.distinct, same.is_trainable) == (1, False)
+    assert "all 3 usable rows are copies of one: too few to train on" in same.warnings

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from repcore import registry
 from repcore.cli.ending import machine_problem
 from repcore.cli.main import run
 from repcore.data import allocation
@@ -163,6 +164,34 @@ def _unpicklable(row: int) -> Any:
     return lambda: row
 
 
+SUFFIXES = (
+    "npy npz ply pcd off obj xyz txt pts bin h5 hdf5 nii nii.gz png jpg dcm tif wav flac csv tsv parquet smi sdf json "
+    "jsonl yaml graphml edges pt pkl mat zip"
+)
+
+
+def test_no_sniffer_waits_for_a_pipe_among_the_files(tmp_path: Path) -> None:
+    """Opening a named pipe that nobody writes to waits for ever."""
+    for suffix in SUFFIXES.split():
+        os.mkfifo(tmp_path / f"a.{suffix}")
+    for name in ("labels.csv", "dataset.json", "train", "esc50.csv", "wav.scp", "meta"):
+        os.mkfifo(tmp_path / name)
+
+    def ring(number: int, frame: object) -> None:
+        raise AssertionError("a sniffer has opened a named pipe")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        for entry in registry.default().entries("dataset"):
+            if entry.spec.sniff:
+                signal.alarm(30)
+                score = entry.load("sniff")(tmp_path)  # of names alone, where it looks at names
+                assert 0.0 <= float(score or 0.0) <= 1.0, entry.full_name
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def test_special_files_are_left_out_by_name_and_refused_when_named(
     tmp_path: Path, toys: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -175,5 +204,12 @@ def test_special_files_are_left_out_by_name_and_refused_when_named(
     assert special_kind(Path("/dev/zero")) == "a character device"
     assert run(["inspect", str(data / "a.npy")]) == 2
     assert "is a named pipe, no file or folder" in capsys.readouterr().err
+    (data / "c.npy").symlink_to("nowhere.npy")
+    (data / "d.npy").symlink_to("d.npy")  # a circle
+    for name, target in (("c.npy", "nowhere.npy"), ("d.npy", "d.npy")):
+        assert run(["inspect", str(data / name)]) == 2
+        told = capsys.readouterr().err
+        assert "is a link that leads nowhere" in told
+        assert f"target: {target}" in told
     with pytest.raises(ItemError, match="special_file"):
         load_array(Path("/dev/zero"))

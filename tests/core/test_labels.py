@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from repcore.data.accounting import Accounting
 from repcore.data.cells import decimal_sign, looks_like, number, read_numbers
+from repcore.data.label_names import are_class_numbers
 from repcore.data.labels import LabelColumn, read_label, read_labels
 from repcore.errors import DataError
 
@@ -35,11 +36,22 @@ def _kind(one: LabelColumn) -> str:
         (["dog", "cat", "dog", "cat"], "class", ("cat", "dog")),
         (["dog, barking", "cat", "dog, barking", "cat"], "class", ("cat", "dog, barking")),
         (["dog|cat", "cat", "bird|dog", "dog"], "multilabel", ("bird", "cat", "dog")),
+        (["No Finding", "Mass|Nodule", "Effusion"] * 2, "multilabel", ("Effusion", "Mass", "No Finding", "Nodule")),
         (["a;b", "b;c", "c;a", "a", "b"], "multilabel", ("a", "b", "c")),
         (["1.5", "2.5", "-3"], "regression", ()),
         (["-2,0", "-1,63", "0,5"], "regression", ()),
         (["4.5", ">10", "<0.1", "3.3"], "regression", ()),
         ([str(1 + 0.05 * step) for step in range(20)] * 3, "regression", ()),
+        (["1", "0", "True", "False"], "class", ("False", "True")),
+        (["yes", "No ", "YES", "no"], "class", ("no", "YES")),
+        (["t", "f", "n", "t", "f", "n"], "class", ("f", "n", "t")),
+        (["music", "music,speech", "music", "music,speech"], "multilabel", ("music", "speech")),
+        (["acid", "salt, other", "acid", "salt, other"], "class", ("acid", "salt, other")),
+        (["['a', 'b']", "['b']", "['a']", '["c"]', "[]"], "multilabel", ("a", "b", "c")),
+        (["[1, 2]", "[2, 3]", "[1, 2]", "[2, 3]"], "class", ("[1, 2]", "[2, 3]")),
+        (["\u22121.5", "\u22122.5", "3"], "regression", ()),
+        (["2021-01-03", "2021-02-03"] * 4, "none", ()),
+        (["50,5", "1.100,5", "1.000,5"], "regression", ()),
         (["3.5"] * 5, "none", ()),
         (["x"] * 5, "none", ()),
         (["", "nan", "n/a"], "none", ()),
@@ -115,8 +127,9 @@ def test_kinds_can_be_set() -> None:
     assert _kind(read_label("y", cells, kind="regression")) == "regression"
     assert read_label("y", ["10", "20", "11"], kind="class").target.names == ("10", "11", "20")  # type: ignore[union-attr]
     assert _kind(read_label("y", ["a/b", "a"], separator="/")) == "multilabel"
+    assert read_label("y", ["b", "b"], kind="class").target.names == ("b",)  # type: ignore[union-attr]  # new data
     with pytest.raises(DataError, match="no class label"):
-        read_label("y", ["1", "1"], kind="class")
+        read_label("y", ["", ""], kind="class")
 
 
 @pytest.mark.parametrize(
@@ -249,3 +262,45 @@ def test_columns_that_could_call_rows_are_proposed() -> None:
     assert found["name"].reason == "its name says that it identifies rows; no cell comes twice"
     assert "--id-column name" in "\n".join(account.sentences())
     assert not any("look like dates" in sentence for sentence in account.sentences())
+
+
+def test_spellings_of_yes_and_no_are_one_answer() -> None:
+    assert read_label("y", ["1", "False", "true", "0", "", "1.0"]).values[[0, 1, 2, 3, 5]].tolist() == [1, 0, 1, 0, 1]
+    assert read_label("y", ["\u22121,5", "2,5", "0,25"]).values.tolist() == [-1.5, 2.5, 0.25]
+    assert read_label("y", ["['a', 'b']", "", "['b']"]).values[[0, 2]].tolist() == [[1, 1], [0, 1]]
+
+
+def test_folds_and_flags_of_parts_are_no_labels() -> None:
+    folds = [str(row % 5) for row in range(20)]
+    found = read_labels(
+        {"fold": folds, "cv_fold": folds, "is_test": ["0", "1"] * 10, "folds_change": ["1.5", "2"] * 10}
+    )
+    assert [_kind(one) for one in found] == ["none", "none", "none", "regression"]
+    assert "in which fold a row is" in found[0].reason
+    assert "rows belong to a part of a split" in found[2].reason
+    assert _kind(read_labels({"fold": ["TIM barrel", "globin"] * 5})[0]) == "class"  # of a protein
+
+
+def test_minus_one_beside_an_uncertain_column_is_uncertain_too() -> None:
+    columns = {"Edema": ["-1", "0", "1", ""] * 3, "Pneumonia": ["", "-1.0", "1.0", "1"] * 3, "sign": ["2", "3"] * 6}
+    found = read_labels(columns)
+    assert found[0].values[:3].tolist() == pytest.approx([math.nan, 0, 1], nan_ok=True)
+    assert found[1].values[:4].tolist() == pytest.approx([math.nan, math.nan, 1, 1], nan_ok=True)
+    both = read_labels({"a": ["-1", "1"] * 6, "b": ["1", "-1"] * 6})  # nothing says that -1 is uncertain there
+    assert [one.target.names for one in both if one.target] == [("-1", "1"), ("-1", "1")]
+
+
+def test_numbers_of_classes_and_numbers_of_files() -> None:
+    assert are_class_numbers("y", ["0", "1", "0"], ["patient_id", "y"])
+    assert are_class_numbers("y", ["0", "1"], ["patient_id", "y"])
+    assert not are_class_numbers("image", ["0", "1", "2"], ["image", "y"])
+    assert not are_class_numbers("id", ["0", "1", "1"], ["id", "y"])
+    assert are_class_numbers("id", ["0", "1"] * 3, ["id"])
+    assert not are_class_numbers("y", ["a", "b", "a"], ["id", "y"])
+
+
+def test_few_rows_of_a_column_called_label_are_classes() -> None:
+    few = ["car", "Car ", "bus", "car"]
+    assert read_label("label", few).target is not None
+    assert read_label("vehicle", few).target is None
+    assert read_label("label", ["a", "b", "c"]).target is None  # nothing comes again

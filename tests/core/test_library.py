@@ -180,7 +180,7 @@ def test_an_embedder_clones_and_pickles_by_path_and_hash(model: repcore.Model, h
 
 def test_failed_rows_are_named_or_nan(model: repcore.Model) -> None:
     X = [points(0), np.full((3, 2), np.nan, np.float32)]
-    with pytest.raises(DataError, match="1 of 2 rows have no vector"):
+    with pytest.raises(DataError, match="1 of 2 rows have no embedding"):
         Embedder(model).fit_transform(X)
     found = Embedder(model, failed="nan").fit_transform(X)
     assert np.isnan(found).all(1).tolist() == [False, True]

@@ -19,7 +19,7 @@ import torch
 import repcore
 from repcore.checkpoints.reading import read_file
 from repcore.cli.main import run
-from repcore.embedding.answers import answer_columns, label_columns
+from repcore.embedding.answers import answer_columns, label_columns, names_in_set, output_names
 from repcore.embedding.prediction import PredictedRows
 from repcore.embedding.prediction_files import TableWriter, read_table
 from repcore.embedding.windows import prepared_windows, size_of
@@ -255,6 +255,64 @@ def test_labels_of_the_data_are_matched_by_class_name() -> None:
         [{"t": np.asarray([1.0, 0.0, np.nan])}], 2,
     )  # fmt: skip
     assert swapped == {"label:a": [None], "label:b": [1.0]}
+
+
+def test_names_that_the_file_needs_itself_are_kept_apart() -> None:
+    """Tasks called status and id do not overwrite the columns of that name; a bar in a class name parts nothing."""
+    target = TargetSpec("all", "multilabel", names=("status", "id", "heart"))
+    rows = PredictedRows(["a"], ["ok"], [""], np.asarray([[0.9, 0.2, 0.7]]))
+    columns = answer_columns(target, {}, rows)
+    assert not {"id", "status", "reason"} & set(columns)
+    assert columns["predicted:status"] == [1]
+    columns.update(label_columns(target, target, [{"all": [1.0, 1.0, float("nan")]}], 3))
+    scores = score_table(target, columns, 3)
+    assert scores is not None
+    assert scores["accuracy"] == pytest.approx(0.5)
+    edges = TargetSpec("target", "regression", "edge")
+    assert output_names(edges, 1) == ["predicted:target"]
+    assert output_names(TargetSpec("target", "regression"), 1) == ["target"]
+    odd = TargetSpec("kind", "class", names=('a|"b"', "c, d", "e\nf"))
+    rows = PredictedRows(["a", "b"], ["ok"] * 2, [""] * 2, np.asarray([[0.5, 0.4, 0.1], [0.1, 0.1, 0.8]]))
+    sets = answer_columns(odd, {"conformal": [[0.6]]}, rows, 0.5)["set"]
+    assert [names_in_set(one) for one in sets] == [['a|"b"', "c, d"], ["e\nf"]]
+
+
+def test_what_sets_and_intervals_hold_of_the_labels_is_a_score() -> None:
+    columns = {
+        "p:line": [0.7, 0.2, 0.1], "p:ring": [0.2, 0.7, 0.2], "p:cloud": [0.1, 0.1, 0.7],
+        "set": ["line|ring", "", "cloud"], "label:kind": ["ring", "ring", None],
+    }  # fmt: skip
+    scores = score_table(KIND, columns, 3, coverage=0.9)
+    assert scores is not None
+    assert (scores["coverage"], scores["set-size"]) == (0.5, 1.0)  # the row without a label does not count
+    assert "coverage" not in (score_table(KIND, columns, 3) or {})
+    value = TargetSpec("v", "regression")
+    columns = {"v": [1.0, 2.0, 3.0, None], "low:v": [0.0, 1.0, 2.0, None], "high:v": [2.0, 3.0, 4.0, None],
+               "label:v": [1.5, 9.0, 2.0, 1.0]}  # fmt: skip
+    found = score_table(value, columns, 1, coverage=0.9)
+    assert found is not None
+    assert found["coverage"] == pytest.approx(2 / 3)
+    assert found["interval-width"] == 2.0
+    several = TargetSpec("t", "multilabel", names=("a", "b"))
+    columns = {"p:a": [0.9, 0.1], "p:b": [0.5, 0.5], "label:a": [1.0, 1.0], "label:b": [0.0, None],
+               "set:a": ["1", "0"], "set:b": ["0|1", ""]}  # fmt: skip
+    found = score_table(several, columns, 2, coverage=0.9)
+    assert found is not None
+    assert found["coverage"] == pytest.approx(2 / 3)  # the missing label does not count
+    assert found["set-size"] == pytest.approx(4 / 3)
+
+
+def test_rows_that_are_read_in_another_way_are_not_mixed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Parts of a command that was killed belong to its own reading of the data: ids and labels would be another's."""
+    finetuned(here, "--no-twin")
+    reader = repcore.load("runs/f").reader("pairs/blobs")
+    header = {"model": repcore.load("runs/f").identity(), "data": reader.fingerprint, "rows": 60, "target": "kind",
+              "kind": "class", "unit": "", "coverage": None, "reading": {"reader": None, "id_column": "x"}}  # fmt: skip
+    TableWriter(here / "p.csv", header, "p:line")
+    assert run(["predict", "runs/f", "pairs/blobs", "-o", "p.csv"]) == 2
+    assert "holds parts of another prediction run" in capsys.readouterr().err
+    assert run(["predict", "runs/f", "pairs/blobs", "-o", "q.csv", "--metric", "surface-dice"]) == 2
+    assert "--metric surface-dice is for tasks about elements" in capsys.readouterr().err
 
 
 def test_a_table_of_failed_rows_keeps_its_types(tmp_path: Path) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 
 from repcore.errors import ItemError
-from repcore.evaluation.probing import _baseline
+from repcore.evaluation.probing import _baseline, _RawFeatures
 from repcore.interfaces import Preprocessor, Sample
 
 
@@ -28,3 +29,33 @@ def test_only_the_unusable_row_is_nan() -> None:
     found = _baseline(sizes, nobody, [good[0], Sample("c", ""), good[1]])
     assert np.isnan(found[1]).all()
     assert found[[0, 2]].tolist() == [[2.0, 1.0], [3.0, 1.0]]
+
+
+def letters(preprocessor: Any, samples: Iterable[Sample]) -> list[list[float]]:
+    """Counts of the letters that occur: columns depend on the rows."""
+    texts = [sample.inputs for sample in samples]
+    known = sorted(set("".join(texts)))
+    return [[float(text.count(letter)) for letter in known] for text in texts]
+
+
+def test_columns_that_depend_on_the_rows_mean_the_same_in_every_window() -> None:
+    functions = {"letters": letters, "sizes": sizes}
+    entry = SimpleNamespace(spec=SimpleNamespace(baselines=functions), load=lambda kind, name: functions[name])
+    model = SimpleNamespace(
+        registry=SimpleNamespace(preprocessor=lambda name: entry),
+        folder=SimpleNamespace(preprocessor_name="x/y"),
+        preprocessor=None,
+    )
+    texts = ["ab", "bbc", None, "cd", "d", "aad"]
+    samples = [None if text is None else Sample(str(row), text) for row, text in enumerate(texts)]
+    whole = _RawFeatures(cast(Any, model))
+    whole.add(samples)
+    expected = whole.joined()
+    assert expected["letters"].shape == (6, 4)
+    for size in (1, 2, 3, 5):  # windows of that many rows
+        parts = _RawFeatures(cast(Any, model))
+        for start in range(0, 6, size):
+            parts.add(samples[start : start + size])
+        found = parts.joined()
+        np.testing.assert_array_equal(found["letters"], expected["letters"])
+        np.testing.assert_array_equal(found["sizes"], expected["sizes"])

@@ -7,6 +7,7 @@ import gzip
 import html
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -451,6 +452,16 @@ def test_commands_use_the_users_own_data(run: Path, monkeypatch: pytest.MonkeyPa
     assert "repcore embed run/model 'my data.csv' -o embeddings.parquet" in lines
     assert "repcore probe run/model --data 'my data.csv'" in lines
     assert "repcore report run" in lines
+
+
+def test_commands_quote_what_a_received_run_says(run: Path) -> None:
+    config = json.loads((run / "config.json").read_text())
+    write(run / "config.json", {**config, "recipe": "x; touch a/y$(touch b)", "dataset": {"path": "`touch c`"}})
+    for one in next_commands(collect(run)):
+        words = shlex.split(one.line)
+        assert not {word for word in words if word.startswith("touch") or word in (";", "y$(touch", "b)")}, words
+        assert "$(touch b)" not in one.line or "'y$(touch b)'" in one.line
+        assert "`" not in one.line.replace("'`touch c`'", "")
 
 
 def test_fine_tuning_run_shows_its_scores(run: Path) -> None:

@@ -13,8 +13,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from repcore import stopping
+from repcore.__main__ import main as console_script
 from repcore.cli.main import run
 from repcore.files import read_lines
 from repcore.training.listeners import ProgressShow
@@ -64,31 +66,43 @@ def ended(folder, child, name):
     return {"code": code} | {kind: Path(folder, f"{name}.{kind}").read_text() for kind in ("out", "err")}
 
 
-def case(folder, words, sign, number, goes_on):
-    child = begun(folder, words, "first")
-    limit = time.monotonic() + 200
-    while not any(Path(folder).glob(sign)) and time.monotonic() < limit:
+def stopped(cases):
+    '''All at once: each gets its signal as soon as its sign is there.'''
+    children = [begun(one["folder"], one["words"], "first") for one in cases]
+    waiting, limit = list(range(len(cases))), time.monotonic() + 200
+    while waiting:
+        for number in list(waiting):
+            one = cases[number]
+            if any(Path(one["folder"]).glob(one["sign"])) or time.monotonic() > limit:
+                os.kill(children[number], one["number"])
+                waiting.remove(number)
         time.sleep(0.01)
-    os.kill(child, number)
-    found = ended(folder, child, "first")
-    if goes_on:
-        Path(folder, "again").touch()
-        said = [line for line in found["out"].splitlines() if line.startswith("go on with: ")]
-        assert said, (words, found)
-        way_on = said[0][len("go on with: ") :]
-        found["again"] = ended(folder, begun(folder, shlex.split(way_on)[1:], "second"), "second")
-    return found
+    return [ended(one["folder"], child, "first") for one, child in zip(cases, children)]
+
+
+def way_on(found):
+    said = [line for line in found["out"].splitlines() if line.startswith("go on with: ")]
+    assert said, found
+    return shlex.split(said[0][len("go on with: ") :])[1:]
 
 
 plan = json.loads(sys.argv[1])
-for words in plan["models"]:
-    assert ended(os.getcwd(), begun(os.getcwd(), words, "made"), "made")["code"] == 0
-print("RESULTS", json.dumps([case(**one) for one in plan["cases"]]))
+for words in plan["first"]:  # in this very process, so that what commands import is imported once for all forks
+    assert run(words) == 0, words
+results = [found for group in plan["groups"] for found in stopped(group)]
+going_on = []
+for one, found in zip([one for group in plan["groups"] for one in group], results):
+    if one["goes_on"]:
+        Path(one["folder"], "again").touch()
+        going_on.append((found, one["folder"], begun(one["folder"], way_on(found), "second")))
+for found, folder, child in going_on:
+    found["again"] = ended(folder, child, "second")
+print("RESULTS", json.dumps(results))
 """
 CPU = ["--device", "cpu"]
 LONG = ["trainer.checkpoint_every=1", "trainer.validate_every=100000", "trainer.log_every=1"]
 TRAIN = ["pairs", "train", "set-net", *CPU, "--name", "r", "trainer.steps=50000", *LONG]
-ROWS = 20_000
+ROWS = 8_000  # four windows: the signal comes after the first
 READ = ["pairs/blobs", "--read", f"items={ROWS}", "-o", "v.parquet", *CPU]
 LABELS = ["--data", "pairs/blobs", "--label", "kind", *CPU]
 FINETUNE = ["pairs", "finetune", "../runs/model", *LABELS]
@@ -97,14 +111,17 @@ COMMANDS = {
     "embed": (["embed", "../runs/model/model", *READ], "v.parquet.parts/part-*.parquet"),
     "predict": (["predict", "../runs/fine", *READ], "v.parquet.parts/part-*.parquet"),
     "finetune": (
-        ["pairs", "finetune", "../runs/model", *LABELS, "trainer.epochs=4", *LONG],
+        ["pairs", "finetune", "../runs/model", *LABELS, "trainer.epochs=3", *LONG],
         "runs/*/checkpoints/last.ckpt",
     ),
     "prepare": (["pairs", "prepare", "set-net"], "cache/prepared/*/begun"),
 }
-MODELS = (
+FEW = ["pairs/blobs", "--read", "items=4", *CPU]
+FIRST = (
     ["pairs", "train", "set-net", *CPU, "--name", "model", "trainer.steps=2", *LONG],
     ["pairs", "finetune", "runs/model", *LABELS, "--name", "fine", "trainer.epochs=1", *LONG],
+    ["embed", "runs/model/model", *FEW, "-o", "few.parquet"],
+    ["predict", "runs/fine", *FEW, "-o", "few-predicted.parquet"],
 )
 CASES = [(command, name) for command in COMMANDS for name in ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGINT")]
 Found = dict[str, Any]
@@ -117,25 +134,19 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], t
     write_distribution(root / "site", "toy-pairs", "tests.toys.toy_pairs._plugin", entry="pairs")
     path = os.pathsep.join([str(root / "site"), str(ROOT), str(ROOT / "core" / "src")])
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    cases = []
+    groups: dict[str, list[dict[str, object]]] = {command: [] for command in COMMANDS}
     for command, name in CASES:
         words, sign = COMMANDS[command]
-        (root / f"{command}-{name}").mkdir()
+        folder = root / f"{command}-{name}"
+        folder.mkdir()
         number, goes_on = int(signal.Signals[name]), command != "train" and name == "SIGTERM"
-        cases.append(
-            {
-                "folder": str(root / f"{command}-{name}"),
-                "words": words,
-                "sign": sign,
-                "number": number,
-                "goes_on": goes_on,
-            }
-        )
+        one = {"folder": str(folder), "words": words, "sign": sign, "number": number, "goes_on": goes_on}
+        groups[command].append(one)
     done = subprocess.run(
-        [sys.executable, "-c", DRIVER, json.dumps({"models": MODELS, "cases": cases})],
+        [sys.executable, "-c", DRIVER, json.dumps({"first": FIRST, "groups": list(groups.values())})],
         env=environment, cwd=root, capture_output=True, text=True, timeout=550, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr + "".join(one.read_text() for one in root.glob("made.*"))
+    assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.rpartition("RESULTS")[2])
     return {case: (root / "-".join(case), one) for case, one in zip(CASES, found, strict=True)}
 
@@ -210,6 +221,28 @@ def test_a_second_ctrl_c_does_not_wait(
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler  # as it was before the command
 
 
+def test_a_second_ctrl_c_in_the_middle_of_a_save_leaves_the_one_before(
+    toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save = torch.save
+
+    def interrupted(content: Any, file: Any) -> None:
+        if content["global_step"] == 2:
+            file.write(b"half")
+            signal.raise_signal(signal.SIGTERM)  # asks for the end, and the save goes on
+            signal.raise_signal(signal.SIGINT)
+        save(content, file)
+
+    monkeypatch.setattr(torch, "save", interrupted)
+    assert run([*TRAIN, "--out", str(tmp_path)]) == 130
+    told = capsys.readouterr()
+    assert stopping.AT_ONCE in told.out
+    assert "Traceback" not in told.err
+    folder = tmp_path / "r" / "checkpoints"
+    assert [path.name for path in folder.iterdir()] == ["last.ckpt"]  # nothing half-written beside it
+    assert torch.load(folder / "last.ckpt", weights_only=True)["global_step"] == 1
+
+
 def test_nohup_stays_deaf_to_hangups() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
@@ -233,3 +266,19 @@ def test_a_window_that_takes_too_long_is_left() -> None:
         time.sleep(5)
     assert left.value.number == signal.SIGTERM
     assert signal.getitimer(signal.ITIMER_REAL)[0] == 0.0
+
+
+def test_a_ctrl_c_during_the_imports_is_obeyed_in_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Interrupted:
+        def find_spec(self, name: str, *more: object) -> None:
+            if name == "repcore.cli.main":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "repcore.cli.main")
+    monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
+    with pytest.raises(SystemExit) as left:
+        console_script()
+    assert left.value.code == 130
+    assert capsys.readouterr().err == "stopped by Ctrl-C before anything was begun\n"

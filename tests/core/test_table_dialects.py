@@ -211,3 +211,20 @@ def test_apostrophes_are_no_quotes(tmp_path: Path) -> None:
     assert _rows(_table(tmp_path, text))[0] == ("5'-AMP 0's", "0.5")
     listed = "id;tags\n" + "".join(f"{row};['a','b{row}']\n" for row in range(6))
     assert _rows(_table(tmp_path, listed))[1] == ("1", "['a','b1']")
+
+
+def test_a_title_between_delimiters_stands_above_the_table(tmp_path: Path) -> None:
+    read = _table(tmp_path, "Compounds of 2021,\n" + TEXT)
+    assert (read.columns, len(read), read.counts.comments) == (["smiles", "y"], len(CELLS), 1)
+    assert "lines above the table of data.csv: 1" in _said(read)
+    assert _table(tmp_path, TEXT.replace("smiles,y", "smiles,"), "b.csv").columns == ["smiles", "column1"]
+
+
+def test_quotation_marks_behind_a_backslash_stay_inside_their_cell(tmp_path: Path) -> None:
+    rows = "".join(f'{a},"the \\"best\\" one, {b}",{b}\n' for a, b in CELLS)
+    read = _table(tmp_path, "smiles,name,y\n" + rows)
+    assert (read.columns, len(read)) == (["smiles", "name", "y"], len(CELLS))
+    assert _rows(read)[1] == ("CCN", 'the "best" one, -1.63', "-1.63")
+    assert "quotes in cells of data.csv: behind a backslash" in _said(read)
+    folders = _table(tmp_path, "path,y\n" + '"C:\\data\\",1\n' * 9, "c.csv")
+    assert _rows(folders)[0] == ("C:\\data\\", "1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import logging
@@ -28,7 +29,9 @@ from repcore.errors import CheckpointError, ConfigError, PluginError, RepcoreErr
 from repcore.report.build import build_report
 from repcore.report.markup import safe_markup
 from repcore.report.styles import Styles, declarations
+from repcore.reporting import LogReporter, PrintedReporter
 from repcore.untrusted import link_or_text, markdown, pip_install, printable
+from tests.conftest import ROOT
 from tests.toys.toy_run import make_run
 
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202etxt.exe\udcff\r"
@@ -48,6 +51,34 @@ def test_control_characters_never_reach_a_terminal(capsys: pytest.CaptureFixture
         assert "\\x1b" in text
     assert printable("tab\tand\nline, ümlaut, 分子") == "tab\tand\nline, ümlaut, 分子"
     assert printable("\udcff") == "\\xff"
+
+
+PRINTERS = {"console.py", "reporting.py", "plugins.py", "__main__.py"}  # through printable(), or a fixed text
+
+
+def test_nothing_else_prints() -> None:
+    """A plugin's command that prints by itself would send a file's name to the terminal as it is."""
+    found = []
+    for path in sorted([*(ROOT / "core" / "src").rglob("*.py"), *(ROOT / "plugins").glob("*/src/**/*.py")]):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                if called in ("print", "click.echo", "click.secho", "sys.stdout.write", "sys.stderr.write", "rprint"):
+                    found.append((path.name, called))
+    assert {name for name, _ in found} <= PRINTERS, found
+
+
+def test_reporters_of_python_and_traces_show_codes(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    PrintedReporter().warn(f"file {ESCAPES}")
+    PrintedReporter().progress(f"file {ESCAPES}", 1, 1)
+    with caplog.at_level("INFO"):
+        LogReporter().warn(f"100% of {ESCAPES}")
+        LogReporter().info(f"100% of {ESCAPES}")
+    for text in (capsys.readouterr().err, caplog.text):
+        assert not set("\x1b\x07\x9b\u202e\udcff\r") & set(text)
+        assert text.count("\\x1b") == 4
 
 
 def test_a_stream_that_knows_few_letters(monkeypatch: pytest.MonkeyPatch) -> None:

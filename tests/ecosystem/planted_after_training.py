@@ -98,6 +98,11 @@ def a_map_of_whole_items(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(fitted.Spread, "apply", lambda self, features: {"spread": features.values.mean(1)})
 
 
+@plant("estimator-row-an-item")
+def zero_for_everything(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(fitted.Spread, "maps", lambda self, features: np.zeros(len(features.values)))
+
+
 @plant("estimator-failed-rows")
 def zero_for_a_row_without_features(patch: pytest.MonkeyPatch) -> None:
     wrap(

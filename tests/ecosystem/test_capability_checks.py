@@ -53,6 +53,9 @@ class Deep(nn.Module):
         last = states[max(states)]
         return Features(last.mean(1), {"tokens": Tokens(last)}, {one: Tokens(states[one]) for one in layers})
 
+    def feed_forward_blocks(self) -> dict[str, nn.Module]:
+        return {f"blocks.{number}": block for number, block in enumerate(self.blocks)}
+
     def decode(self, z: Tensor, batch: Batch) -> Tensor:
         return -(self.decoder(z) - batch.inputs["values"].mean(1)).square().sum(-1)
 
@@ -135,10 +138,43 @@ class IgnoresTheLatent(Deep):
         return batch.inputs["values"].sum((1, 2))
 
 
+class CopiedBlocks(Deep):
+    """Names modules that forward does not call."""
+
+    def feed_forward_blocks(self) -> dict[str, nn.Module]:
+        return {"blocks.0": nn.Linear(6, 6)}
+
+
+class Mixing(nn.Linear):
+    """Each item sees the others."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        return super().forward(values - values.mean(0))
+
+
+class MixingBlocks(Deep):
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks[1] = Mixing(6, 6)
+
+
+class FlatBlocks(Deep):
+    """Blocks get the tokens of all items in one row, and nobody says whose they are."""
+
+    def run_from(
+        self, layer: int, hidden: Tokens, batch: Batch, layers: Sequence[int] = (), until: int | None = None
+    ) -> Features:
+        values = hidden.values
+        for block in self.blocks:
+            values = values + torch.tanh(block(values.flatten(0, 1)).view_as(values))
+        return Features(values.mean(1), {"tokens": Tokens(values)})
+
+
 BUGS: list[tuple[str, type[Deep]]] = [
     ("layers", OtherWidth), ("layers", AllLayers), ("encode-tokens", EmbedsAgain), ("encode-tokens", Shifted),
     ("encode-tokens", WrongEmbeddingWidth), ("until", Slices), ("until", OffByOne), ("run-from", SkipsALayer),
-    ("run-from", Deaf), ("decode", OneNumber), ("decode", IgnoresTheLatent),
+    ("run-from", Deaf), ("feed-forward-blocks", CopiedBlocks), ("feed-forward-blocks", MixingBlocks),
+    ("feed-forward-blocks", FlatBlocks), ("decode", OneNumber), ("decode", IgnoresTheLatent),
 ]  # fmt: skip
 
 

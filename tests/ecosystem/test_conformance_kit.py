@@ -8,12 +8,14 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from repcore import registry
 from repcore.cli import main as command_line
 from repcore.errors import ConfigError, PluginError, RegistryError
+from repcore.interfaces import Item
 from repcore.plugins import PluginRecord
 from repcore.registry import Entry
 from repcore.specs import SPEC_TYPES, CheckpointSpec, EncoderSpec
@@ -28,9 +30,14 @@ from repcore.testing.plan import KINDS, DueCheck
 from repcore.testing.pytest_plugin import parametrize_checks
 from repcore.testing.report import CheckResult
 from tests.conftest import MakeDistribution
-from tests.ecosystem import planted_after_training, planted_elements  # noqa: F401  their plants add themselves
-from tests.ecosystem.planted_bugs import PLANTED, Plant
+from tests.ecosystem import (  # their plants add themselves
+    planted_after_training,  # noqa: F401
+    planted_by_an_attacker,  # noqa: F401
+    planted_elements,  # noqa: F401
+)
+from tests.ecosystem.planted_bugs import PLANTED, Plant, changed_spec
 from tests.ecosystem.planted_by_strangers import TWENTY
+from tests.toys.toy_pairs import code
 
 PAIRS, EDGES = "tests.toys.toy_pairs._plugin", "tests.toys.toy_edges._plugin"
 ALL_CHECKS = all_checks()
@@ -80,6 +87,22 @@ def test_a_planted_bug_is_caught(check: str, bug: Plant, monkeypatch: pytest.Mon
     bug(monkeypatch)
     results = [run_check(one) for one in due() if one.check.id == check]
     assert "failed" in {one.status for one in results}, [(one.target, one.status, one.message) for one in results]
+
+
+def test_a_view_that_draws_nothing_may_be_declared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its points from the last to the first: another view of the sample, the same every time."""
+    built = code.Jitter.build
+
+    def build(self: code.Jitter, index: int, reader: Any, *rest: Any) -> dict[str, Item]:
+        fixed = Item(reader[index].inputs[::-1].copy(), {"points": len(reader[index].inputs)})
+        return {"a": built(self, index, reader, *rest)["a"], "b": fixed}
+
+    monkeypatch.setattr(code.Jitter, "build", build)
+    (undeclared,) = [run_check(one) for one in due() if one.check.id == "views-from-the-generator"]
+    assert "ViewsSpec.fixed" in undeclared.message
+    changed_spec(monkeypatch, "repcore_views", fixed=("b",))
+    found = [run_check(one) for one in due() if one.check.id in ("views-from-the-generator", "views-distinct")]
+    assert [one.status for one in found] == ["passed", "passed"]
 
 
 def test_every_check_has_a_planted_bug() -> None:
@@ -233,8 +256,6 @@ def test_expected_failures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_cannot_be_built_counts_as_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tests.toys.toy_pairs import code
-
     def refuse(self: object, config: object) -> None:
         raise RuntimeError("no such layer")
 
@@ -285,8 +306,14 @@ def test_command_line(toys: None, capsys: pytest.CaptureFixture[str], monkeypatc
     nothing = Trial([], [])  # importing takes seconds, and is tested for itself
     monkeypatch.setattr(deep, "try_imports", lambda record: nothing)
     assert command_line.run(["plugins", "check", "pairs", "--json"]) == 0
-    shown = json.loads(capsys.readouterr().out)
+    printed = capsys.readouterr()
+    shown = json.loads(printed.out)
     assert shown["ok"] is True
+    told = [line for line in printed.err.splitlines() if line.startswith("check ")]
+    assert len(told) == shown["due"]
+    first, last = shown["results"][0], shown["results"][-1]
+    assert told[0] == f"check 1 of {shown['due']}: {first['id']}, {first['target']}"
+    assert told[-1] == f"check {shown['due']} of {shown['due']}: {last['id']}, {last['target']}"
     assert len(shown["results"]) == shown["due"] > 40
     PLANTED["loss-terms-sum-to-total"][0](monkeypatch)
     assert command_line.run(["plugins", "check", "pairs"]) == 1

@@ -48,6 +48,12 @@ def test_imports_of_core_run_downwards() -> None:
     assert placed["cli"] == max(placed[one] for one in placed if one != "__main__")
 
 
+@pytest.mark.parametrize("folder", PLUGINS, ids=lambda one: one.name)
+def test_imports_between_the_rooms_of_a_plugin_run_downwards(folder: Path) -> None:
+    way = import_graph.circle(import_graph.room_graph(folder))
+    assert not way, " -> ".join(way)
+
+
 def floors() -> list[list[str]]:
     return import_graph.floors(import_graph.room_graph(import_graph.CORE))
 

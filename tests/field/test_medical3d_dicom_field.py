@@ -196,6 +196,9 @@ def test_films_are_images_not_slices(tmp_path: Path, name: str) -> None:
     reader = ImageFolderReader(ImageFilesConfig(path=str(tmp_path)))
     assert reader.groups == ["P0", "P0", "P1", "P1"]
     np.testing.assert_array_equal(reader[0].inputs.pixels, pixels - 1024.0)
+    (tmp_path / "labels.csv").write_text("patient,finding\nP1,1\nP0,0\n")  # patients that only headers name
+    reader = ImageFolderReader(ImageFilesConfig(path=str(tmp_path)))
+    assert [reader[row].targets["finding"] for row in range(4)] == [0, 0, 1, 1]
 
 
 # ----------------------------------------------------------------------------------------- who it was

@@ -30,8 +30,7 @@ from repcore_medical3d.formats.volume_files import read_volume
 from repcore_medical3d.formats.volumes import Grid, Volume
 from repcore_medical3d.preprocessors.volume_slabs import classes_on, joined_slabs
 from repcore_medical3d.preprocessors.volumes import VolumePreprocessor, sliding_starts
-from repcore_medical3d.probes.alice_dense import overlap
-from repcore_medical3d.tasks import alice_segmentation
+from tests.medical3d.benchmark_parts import alice_dense, alice_segmentation
 
 AFFINE = np.array([[1.5, 0, 0, -20], [0, 2.0, 0, 10], [0, 0, 2.5, 40], [0, 0, 0, 1.0]])
 SHAPE = (12, 10, 8)
@@ -479,7 +478,7 @@ def test_voxels_that_are_not_labelled_count_for_nothing() -> None:
     truth = np.zeros((6, 6, 6), int)
     truth[:3], truth[5] = 420, -1
     found = np.where(truth == -1, 420, truth)
-    assert overlap(found, truth, (1, 1, 1))["dice"] == 1.0
+    assert alice_dense.overlap(found, truth, (1, 1, 1))["dice"] == 1.0
 
 
 def test_probabilities_are_no_ids_unless_a_threshold_is_given(tmp_path: Path) -> None:

@@ -161,8 +161,81 @@ def test_label_images_are_never_images(tmp_path: Path) -> None:
         folder = tmp_path / name.split()[0]
         picture(folder / f"{name}.png", number)
         Image.fromarray(np.full((40, 36), number, np.uint8)).save(folder / f"{name}_mask.png")
-    Image.fromarray(np.zeros((40, 36), np.uint8)).save(tmp_path / "benign" / "benign (1)_mask_1.png")
     reader = images(tmp_path)
     assert len(reader) == 3
     assert [int(reader[row].inputs.mask.max()) for row in range(3)] == [0, 1, 2]
-    assert "another mask" in said(reader)
+    assert set(account_of(reader).counts) == {"used", "ignored", "unreadable"}
+    assert account_of(reader).counts["used"] == 6
+
+
+def stripe(path: Path, start: int, stop: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.zeros((40, 36), np.uint8)
+    pixels[start:stop] = 255
+    Image.fromarray(pixels).save(path)
+
+
+def test_numbered_masks_of_an_image_are_pieces_of_one_class(tmp_path: Path) -> None:
+    for number in range(3):
+        picture(tmp_path / f"b ({number}).png", number)
+        stripe(tmp_path / f"b ({number})_mask.png", 0, 10)
+    stripe(tmp_path / "b (1)_mask_1.png", 20, 25)
+    stripe(tmp_path / "b (1)_mask_2.png", 30, 31)
+    reader = images(tmp_path)
+    assert len(reader) == 3
+    assert [np.unique(reader[row].inputs.mask).tolist() for row in range(3)] == [[0, 255], [0, 1], [0, 255]]
+    mask = reader.by_id("b (1).png").targets["mask"]
+    np.testing.assert_array_equal(np.flatnonzero(mask[:, 0]), [*range(10), *range(20, 25), 30])
+    assert "pieces of one class" in said(reader)
+    assert account_of(reader).counts["ignored"] == 0
+
+
+def test_folders_of_masks_beside_the_images_are_classes(tmp_path: Path) -> None:
+    for number in range(4):
+        picture(tmp_path / "images" / f"r{number}.png", number)
+        stripe(tmp_path / "left_lung" / f"r{number}.png", 0, 20)
+        stripe(tmp_path / "right_lung" / f"r{number}.png", 15, 18 + number)
+    reader = images(tmp_path)
+    assert [reader[row].id for row in range(len(reader))] == [f"images/r{number}.png" for number in range(4)]
+    (target,) = reader.targets
+    assert (target.level, target.names) == ("voxel", ("background", "left_lung", "right_lung"))
+    mask = reader[3].inputs.mask
+    assert mask[:, 0].tolist() == [1] * 15 + [2] * 6 + [0] * 19
+    assert "masks of a class, 'left_lung'" in said(reader)
+    stripe(tmp_path / "right_lung" / "r0.png", 0, 40)
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "left_lung" / "r0.png")
+    with pytest.raises(ItemError, match="the masks of one image have shapes"):
+        images(tmp_path)[0]
+
+
+def test_folders_of_photographs_stay_classes(tmp_path: Path) -> None:
+    for number in range(4):
+        for folder in ("images", "sick", "well"):
+            picture(tmp_path / folder / f"r{number}.png", number)
+    reader = images(tmp_path)
+    assert len(reader) == 12
+    assert reader.targets[0].name == "folder"
+
+
+def test_class_numbers_never_join_a_table_to_files_called_by_numbers(tmp_path: Path) -> None:
+    for number in range(4):
+        picture(tmp_path / f"{number}.png", number)
+    table = tmp_path / "labels.csv"
+    table.write_text("patient_id,finding\nA,0\nB,1\nC,0\n")
+    with pytest.raises(DataError, match=r"none of which is below|has no column of file names"):
+        images(tmp_path)
+    table.write_text("number,finding\n" + "".join(f"{number},{number % 2}\n" for number in (2, 0, 3, 1)))
+    reader = images(tmp_path)
+    assert [reader[row].targets["finding"] for row in range(4)] == [0, 1, 0, 1]
+
+
+def test_boxes_are_no_labels_and_names_of_classes_are(tmp_path: Path) -> None:
+    for number in range(6):
+        picture(tmp_path / f"p{number}.png", number)
+    rows = "".join(f"p{number}.png,1,2,{9 + number},20,{'ab'[number % 2]}\n" for number in range(6))
+    (tmp_path / "t.csv").write_text("image,x_min,y_min,x_max,y_max,class_name\n" + rows)
+    reader = images(tmp_path)
+    assert [(one.name, one.names) for one in reader.targets] == [("class_name", ("a", "b"))]
+    assert "column 'x_max': no label (it says where on an item something lies, and items are taken whole)" in said(
+        reader
+    )

@@ -191,3 +191,35 @@ def test_a_head_has_as_many_classes_as_there_are_names(tmp_path: Path) -> None:
     facts = label_facts(TargetSpec("y", "class", names=("a", "b", "c"), ids=(0, 205, 420)), [0, 205, 205])
     assert facts["classes"] == {"a": 1, "b": 2}
     assert facts["absent"] == ["c"]
+
+
+# ------------------------------------------------------------------------------------------- ITK's headers
+
+
+def test_headers_without_a_spacing_and_values_that_are_cut_off(tmp_path: Path) -> None:
+    pytest.importorskip("SimpleITK")
+    values = VALUES.transpose(2, 1, 0).tobytes()
+    nrrd = "NRRD0004\ntype: short\ndimension: 3\nsizes: 12 10 9\nendian: little\nencoding: raw\n"
+    for name, more in (("told", "spacings: 1 1 2\n"), ("silent", ""), ("nan", "spacings: nan nan nan\n")):
+        (tmp_path / f"{name}.nrrd").write_bytes((nrrd + more + "\n").encode() + values)
+    (tmp_path / "cut.nrrd").write_bytes((nrrd + "spacings: 1 1 2\n\n").encode() + values[:-200])
+    meta = "ObjectType = Image\nNDims = 3\nBinaryData = True\nDimSize = 12 10 9\nElementType = MET_SHORT\n"
+    (tmp_path / "silent_too.mha").write_bytes((meta + "ElementDataFile = LOCAL\n").encode() + values)
+    told = meta + "ElementSpacing = 1 1 2\nElementDataFile = LOCAL\n"
+    (tmp_path / "cut_too.mha").write_bytes(told.encode() + values[:-20])
+    reader = volumes(tmp_path)
+    found = {}
+    for row in range(len(reader)):
+        try:
+            found[reader.id_of(row)] = str(reader[row].inputs.spacing_mm)
+        except ItemError as error:
+            found[reader.id_of(row)] = f"{error.status}: {error.reason}"
+    assert found.pop("told") == "(1.0, 1.0, 2.0)"
+    assert {name: text.split(":")[0] for name, text in found.items()} == {
+        "silent": "no_spacing", "nan": "no_spacing", "silent_too": "no_spacing", "cut": "corrupt", "cut_too": "corrupt",
+    }  # fmt: skip
+    assert "cut.nrrd is cut off: 1,960 of 2,160 bytes of values are there" in found["cut"]
+    asked = volumes(tmp_path, spacing_mm=(1.0, 1.0, 3.0))
+    silent = next(row for row in range(len(asked)) if asked.id_of(row) == "silent")
+    assert asked[silent].inputs.spacing_mm == (1.0, 1.0, 3.0)
+    np.testing.assert_array_equal(asked[silent].inputs.read(), VALUES)

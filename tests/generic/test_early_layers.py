@@ -51,7 +51,7 @@ def test_rows_of_a_layer_are_its_means_cut_to_the_first_numbers(kind: str, layer
 
 def test_more_numbers_than_there_are_is_an_error() -> None:
     parts = parts_of("molecules", "objective=generic/vicreg")
-    with pytest.raises(ConfigError, match=r"--dim 500 of vectors of width 96"):
+    with pytest.raises(ConfigError, match=r"--dim 500 of embeddings of width 96"):
         embed_rows(parts.encoder, parts.preprocessor, parts.reader, InferenceOptions(dim=500), rows=parts.train[:2])
 
 

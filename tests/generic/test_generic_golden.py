@@ -14,6 +14,7 @@ from repcore.verification.run import Verdict, verify
 SYSTEMS = (
     "cmim", "matryoshka-2d", "mlcd", "token-alignment", "gaussian-anomaly", "label-shift", "sparse-codes",
     "rank-metrics", "core-tuning", "hydra", "metrix", "class-gaussian-contrast", "shrinkmatch",
+    "stationary", "sherl", "experts",
 )  # fmt: skip
 ALTERED = {
     "cmim": "corrected.contrast", "matryoshka-2d": "corrected.kl", "mlcd": "cosine_margin.positive",
@@ -21,7 +22,8 @@ ALTERED = {
     "label-shift": "corrected.p_y_x_d", "sparse-codes": "topk.auxiliary", "rank-metrics": "reference.map",
     "core-tuning": "corrected.signed.contrastive_loss_positives", "hydra": "corrected.after_gate.similarity",
     "metrix": "corrected.embed.capped.mixed_loss", "class-gaussian-contrast": "corrected.tau1.loss",
-    "shrinkmatch": "corrected.case.items",
+    "shrinkmatch": "corrected.case.items", "stationary": "corrected.train.hoc_rows",
+    "sherl": "corrected.normed.theta1.out", "experts": "corrected.contrast.logits",
 }  # fmt: skip
 
 

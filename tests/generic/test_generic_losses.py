@@ -270,7 +270,7 @@ def test_a_dictionary_keeps_unit_columns_and_ignores_rotations() -> None:
         "decoder.weight": rotation @ model.decoder.weight, "decoder.bias": rotation @ model.decoder.bias,
     })  # fmt: skip
     assert torch.allclose(losses(turned, tokens @ rotation.T, None, 0).reconstruction, first.reconstruction)
-    with pytest.raises(ConfigError, match="3 features for vectors of width 4"):
+    with pytest.raises(ConfigError, match="3 entries for embeddings of width 4"):
         SparseAutoencoder(4, 3, 1)
 
 

@@ -16,25 +16,27 @@ import repcore
 from repcore import registry
 from repcore.checkpoints.reading import read_file
 from repcore.cli.main import run
-from repcore.errors import ConfigError
+from repcore.errors import ConfigError, RunError
 from repcore.evaluation.tasks.configs import ClassificationConfig
 from repcore.evaluation.tasks.item import ClassificationTask
-from repcore.interfaces import Batch, Features, LossTerms, Progress
+from repcore.interfaces import Batch, Features, LossTerms, Progress, Tokens
 from repcore.specs import TargetSpec
 from repcore.training.finetune_config import FinetuneConfig
 from repcore.training.methods import WithMethod, class_numbers
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-METHODS = ("core-tuning", "hydra", "metrix", "class-gaussian-contrast", "shrinkmatch")
+METHODS = ("core-tuning", "hydra", "metrix", "class-gaussian-contrast", "shrinkmatch", "stationary")
 KIND = TargetSpec("kind", "class", names=("a", "b", "c"))
 PROGRESS = Progress(step=0, total_steps=10)
 SMALL: Mapping[str, list[str]] = {
     "hydra": ["method.embedding=8", "method.gate_hidden=8"],
     "shrinkmatch": ["method.strong=features", "--labels", "24", "data.unlabelled_ratio=1.0"],
+    "stationary": ["method.slots=8"],
 }
 SETTINGS: Mapping[str, dict[str, Any]] = {
     "hydra": {"embedding": 8, "gate_hidden": 8},
     "shrinkmatch": {"strong": "features"},
+    "stationary": {"slots": 8, "classes": KIND.names},
 }
 OWN = {"class-gaussian-contrast": "supervised", "shrinkmatch": "labelled"}
 """Name of the term that learns from labels, where it is not ``classification``."""
@@ -60,7 +62,7 @@ def test_a_toy_is_fine_tuned_predicts_and_goes_on_exactly(
     """Killed after its first checkpoint and resumed, a run ends with the weights of one that was not disturbed."""
     from repcore.training.listeners import Checkpoints
 
-    settings = ["trainer.steps=6", "trainer.validate_every=2", "optimiser.lr=0.02"]
+    settings = ["trainer.steps=6", "trainer.validate_every=2", "optimiser.lr=0.02", "trainer.accumulate=2"]
     assert run(finetune(method, "whole", *settings)) == 0
     save, saved = Checkpoints.save, []
 
@@ -130,9 +132,12 @@ def objective(method: str, **settings: Any) -> WithMethod:
     torch.manual_seed(0)
     entry = registry.default().objective(f"generic/{method}")
     small = SETTINGS.get(method, {})
-    encoder = Vectors()
+    config = entry.load("config")(**{**small, **settings})
+    encoder: nn.Module = Vectors()
+    if entry.spec.encoder_change:
+        encoder = entry.load("encoder_change")(config, encoder)
     task = ClassificationTask(ClassificationConfig(dropout=0.0), encoder, KIND)
-    own = entry.load()(entry.load("config")(**small, **settings), encoder, task)
+    own = entry.load()(config, encoder, task)
     return WithMethod(task, KIND, FinetuneConfig(), own).train()
 
 
@@ -238,3 +243,42 @@ def test_class_numbers_keep_their_type_and_say_what_is_missing() -> None:
     assert numbers(torch.tensor([0.0, NAN, 2.0]), None) == [0, -1, 2]
     assert numbers(torch.tensor([[3], [9]]), 9) == [3, -1]
     assert numbers(torch.tensor([7.0, 2.0, 9.0, NAN, 5.0]), 9, torch.tensor([2, 7])) == [1, 0, -1, -1, -1]
+
+
+class Pooled(Vectors):
+    """A vector pooled from tokens of the input's numbers, by mean or max."""
+
+    def __init__(self, pooling: str, *, ragged: bool = False) -> None:
+        super().__init__()
+        self.pooling, self.ragged = pooling, ragged
+
+    def forward(self, batch: Batch, layers: tuple[int, ...] = ()) -> Features:
+        values = self.layer(torch.stack([batch.inputs, batch.inputs.roll(1, 1), -batch.inputs], 1))  # (B, 3, D)
+        pooled = values.mean(1) if self.pooling == "mean" else values.amax(1)
+        valid = torch.ones(values.shape[:2], dtype=torch.bool)
+        valid[0, 2] = not self.ragged
+        return Features(pooled, {"tokens": Tokens(values, valid=valid)})
+
+
+def mixed_terms(place: str, encoder: nn.Module) -> LossTerms:
+    torch.manual_seed(5)
+    for value in encoder.parameters():
+        nn.init.normal_(value)
+    task = ClassificationTask(ClassificationConfig(dropout=0.0), encoder, KIND)
+    entry = registry.default().objective("generic/metrix")
+    own = entry.load()(entry.load("config")(place=place, weight_alone=0.4), encoder, task)
+    one = WithMethod(task, KIND, FinetuneConfig(), own).train()
+    batch = batch_of([0, 1, 2, 0, 1, 2, NAN])
+    return one(batch, one.draw(batch, torch.Generator().manual_seed(0), PROGRESS))
+
+
+def test_feature_maps_are_mixed_before_they_are_pooled() -> None:
+    """Under a mean the mixture of tokens is that of vectors; under a maximum it is not, and less than theirs."""
+    means = [float(mixed_terms(place, Pooled("mean")).terms["mixed"].detach()) for place in ("embed", "feature")]
+    assert means[0] == pytest.approx(means[1], rel=1e-5)
+    largest = [float(mixed_terms(place, Pooled("max")).terms["mixed"].detach()) for place in ("embed", "feature")]
+    assert largest[0] != pytest.approx(largest[1], rel=1e-3)
+    with pytest.raises(RunError, match="these have different numbers"):
+        mixed_terms("feature", Pooled("mean", ragged=True))
+    with pytest.raises(RunError, match="neither mean, max nor first"):
+        mixed_terms("feature", Vectors())

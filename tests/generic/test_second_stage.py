@@ -133,7 +133,7 @@ def test_clusters_of_an_estimator_are_taken_on_its_own_model(
     vectors = parts.encoder.eval()(batch_of(parts)).pooled
     nearest = (torch.nn.functional.normalize(vectors, dim=1) @ parts.objective.centres.T).argmax(1)
     assert (nearest == parts.objective._labels_of(batch_of(parts))[:, 0]).all()
-    with pytest.raises(ConfigError, match=r"clusters of vectors of width 96 .*this run's encoder gives 48"):
+    with pytest.raises(ConfigError, match=r"clusters of embeddings of width 96 .*this run's encoder gives 48"):
         molecules("objective=generic/mlcd", "objective.clusters=groups", "encoder.hidden_width=16")
 
 

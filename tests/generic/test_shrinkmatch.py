@@ -128,7 +128,7 @@ def test_the_running_share_is_kept_and_can_start_anew() -> None:
     assert len(set(shares)) > 1
 
 
-def test_state_is_a_mean_over_micro_batches_and_the_queue_a_ring() -> None:
+def test_state_is_a_mean_over_micro_batches_and_the_means_a_ring() -> None:
     one, progress = method(alignment_length=2), Progress(0, 10)
     parts = [batch([0, NAN, NAN], 1), batch([1, NAN], 2)]
     means = []
@@ -137,12 +137,12 @@ def test_state_is_a_mean_over_micro_batches_and_the_queue_a_ring() -> None:
         means.append(one.logits(one.encoder(data.views["weak"]).pooled[free]).softmax(1))
     carried = [one(data, one.draw(data, torch.Generator(), progress)).carry for data in parts]
     one.after_step(progress, carried)
-    torch.testing.assert_close(one.queue[0], torch.cat(means).mean(0).detach())
-    assert not one.queue[1].any()
+    torch.testing.assert_close(one.means[0], torch.cat(means).mean(0).detach())
+    assert not one.means[1].any()
     for _ in range(2):
         one.after_step(progress, carried)
     assert int(one.steps) == 3
-    assert one.queue.all()
+    assert one.means.all()
 
 
 def test_labelled_rows_alone_leave_the_state_as_it_was() -> None:
@@ -151,7 +151,7 @@ def test_labelled_rows_alone_leave_the_state_as_it_was() -> None:
     one.after_step(Progress(0, 10), [terms.carry])
     assert float(terms.terms["certain"].detach()) == float(terms.terms["shrunk"].detach()) == 0.0
     assert int(one.steps) == 0
-    assert not one.queue.any()
+    assert not one.means.any()
 
 
 def gradient(one: ShrinkMatch, data: Batch) -> Tensor:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch_geometric.data import Batch as GraphBatch
 
-from repcore.interfaces import Batch, Picture
+from repcore.interfaces import Batch, Picture, Sample
 from repcore_graphs.configs.ehgnn import EHGNNConfig, HyperClusterConfig
 from repcore_graphs.configs.objectives import EdgeReconstructionConfig, MaskedEdgeConfig
 from repcore_graphs.datasets.raw_graph import RawGraph
@@ -19,7 +19,7 @@ from repcore_graphs.objectives.edge_reconstruction import EdgeReconstruction
 from repcore_graphs.objectives.masked_edges import MaskedEdges
 from repcore_graphs.rendering import edges as render_edges
 from repcore_graphs.rendering.edges import WORST
-from repcore_graphs.rendering.graphs import ASKED, RIGHT, WRONG, Mark, draw_graph
+from repcore_graphs.rendering.graphs import ASKED, RIGHT, WRONG, Mark, draw_graph, overlay
 from repcore_graphs.rendering.tables import MOST_ROWS
 from tests.graphs.conftest import edgeless, random_graph
 from tests.graphs.pictures import drawn, one_motif, panels_of, rows_of
@@ -184,3 +184,21 @@ def test_marks_stay_inside_the_picture() -> None:
     assert all(0 <= value <= 220 for value in places)
     for colour in (ASKED, RIGHT, WRONG):
         assert f'stroke="{colour}"' in html
+
+
+def test_classes_of_edges_and_nodes_are_drawn_with_what_is_wrong() -> None:
+    arcs = np.array([[0, 1, 1, 2], [1, 0, 2, 1]])
+    labels = {"kind": np.array([0.0, 0.0, 1.0, 1.0])}
+    sample = Sample("g", RawGraph(3, arcs, edge_targets=labels), labels)
+    wrong = np.array([0, 0, 0, 0])
+    picture = overlay(sample, {"labelled": np.array([0, 0, 1, 1]), "predicted": wrong})
+    asked, predicted = picture.html.split("</figure>")[:2]
+    assert asked.count("<line") == predicted.count("<line") == 2
+    assert (asked.count(RIGHT), asked.count(WRONG)) == (0, 0)
+    assert RIGHT in predicted
+    assert WRONG in predicted
+    assert "classes of its edges; in this order: labelled, predicted" in picture.alt
+    nodes = Sample("g", RawGraph(3, arcs, node_targets={"role": np.array([0.0, 1.0, np.nan])}), {})
+    drawn = overlay(nodes, {"labelled": np.array([0, 1, -1]), "predicted": np.array([0, 1, 1])})
+    assert "classes of its nodes" in drawn.alt
+    assert WRONG not in drawn.html  # where there is no label nothing is wrong

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from repcore_graphs.datasets.folds import fold_split, stratified_folds
 from repcore_graphs.datasets.motifs import Motifs
 from repcore_graphs.datasets.raw_graph import RawGraph
 from repcore_graphs.preprocessors.graph import GraphPreprocessor, raw_features, sizes_only
+from repcore_graphs.rendering.graphs import draw_sample
 from tests.graphs.conftest import random_graph, write_tu
 
 
@@ -425,3 +427,37 @@ def test_motifs_are_repeatable_and_counts_do_not_give_the_class_away() -> None:
         deviation = features.std(0) / np.sqrt(80)
         assert (np.abs(means - features.mean(0)) < 5 * deviation + 1e-9).all()
     assert Motifs(MotifsConfig(seed=1)).fingerprint != reader.fingerprint
+
+
+def test_labels_of_edges_and_names_of_nodes(tmp_path: Path) -> None:
+    """A label of edges is no feature; answers name nodes as the file does; data without the label can be predicted."""
+    edges = "graph,source,target,weight,class\ng1,ann,bob,1.5,pos\ng1,bob,cat,2.5,\ng2,x,y,0.5,neg\n"
+    (tmp_path / "e.csv").write_text(edges)
+    reader = edge_list.EdgeListDataset(EdgeListConfig(path=str(tmp_path / "e.csv")))
+    assert [(one.name, one.level, one.names) for one in reader.targets] == [("edge_class", "edge", ("neg", "pos"))]
+    sample = reader.by_id("g1")
+    assert sample.inputs.edge_labels is None
+    np.testing.assert_array_equal(sample.targets["edge_class"], [1, 1, np.nan, np.nan])
+    columns = fitted(reader).elements(sample, "edge")
+    assert columns["source"].tolist() == ["ann", "bob", "bob", "cat"]
+    assert columns["target"].tolist() == ["bob", "ann", "cat", "bob"]
+    assert fitted(reader).elements(sample, "node")["node"].tolist() == ["ann", "bob", "cat"]
+    named = edge_list.EdgeListDataset(EdgeListConfig(path=str(tmp_path / "e.csv"), edge_label="weight"))
+    assert [(one.name, one.kind) for one in named.targets] == [("edge_weight", "regression")]
+    assert named.by_id("g1").inputs.edge_attributes is None
+    (tmp_path / "new.csv").write_text("graph,source,target\ng1,ann,bob\n")
+    assert edge_list.EdgeListDataset(EdgeListConfig(path=str(tmp_path / "new.csv"), edge_label="weight")).targets == []
+    with pytest.raises(DataError, match="read as ends or graphs"):
+        edge_list.EdgeListDataset(EdgeListConfig(path=str(tmp_path / "e.csv"), edge_label="source"))
+
+
+def test_graphs_whose_types_are_words_are_drawn(tmp_path: Path) -> None:
+    (tmp_path / "edges.csv").write_text("source,target,bond\na,b,single\nb,c,double\nc,d,single\n")
+    (tmp_path / "nodes.csv").write_text("node,kind\na,C\nb,N\nc,C\nd,O\n")
+    sample = edge_list.EdgeListDataset(EdgeListConfig(path=str(tmp_path)))[0]
+    picture = draw_sample(sample).html
+    assert picture.count("<line") == 3
+    dashes = re.findall(r"<line [^>]*?(?:stroke-dasharray=\"([^\"]*)\")?/>", picture)
+    assert dashes[0] == dashes[2]  # the same word, the same line
+    fills = re.findall(r'<circle [^>]*fill="([^"]*)"', picture)
+    assert fills[0] == fills[2]

@@ -196,7 +196,7 @@ def test_part_and_whole_are_learned_from_real_films(shared: Path, tmp_path: Path
     """Seed 0 of the tiny preset, a third of its length: composability falls by half, and held-out wholes are nearer to
     their parts than with random weights (full length, three seeds: benchmarks/adam_v2_learning.py)."""
     from repcore_medical3d.configs.properties import PropertiesConfig
-    from repcore_medical3d.probes.patches import stacked_images
+    from repcore_medical3d.encoders.patches import stacked_images
     from repcore_medical3d.probes.properties import part_whole
 
     films = shared / "data" / "medical2d" / "nih_cxr_small"

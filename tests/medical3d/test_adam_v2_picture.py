@@ -17,11 +17,11 @@ from torch.nn import functional as F
 from repcore.interfaces import Batch, Progress
 from repcore_medical3d.configs.adam_v2 import AdamV2Config, ConvNextConfig, ViewsConfig
 from repcore_medical3d.encoders.convnext import ConvNextEncoder
+from repcore_medical3d.layers.boxes import Boxes, part_boxes
+from repcore_medical3d.layers.sampling import sample_views
 from repcore_medical3d.objectives.adam_v2 import AdamV2
 from repcore_medical3d.objectives.adam_v2_picture import part_whole_agreement, view_losses
 from repcore_medical3d.rendering.anatomy import places
-from repcore_medical3d.views.boxes import Boxes, part_boxes
-from repcore_medical3d.views.sampling import sample_views
 
 EDGE, EXPONENT_STEP = 48, 60
 # Views as they are cut: no turns, no changes of intensity, and a smoothing far below a pixel.

@@ -18,7 +18,6 @@ from repcore.cli.main import run
 from repcore.errors import ConfigError, DataError
 from repcore.interfaces import Batch, DenseAnswer, Sample
 from repcore.specs import TargetSpec
-from repcore_medical3d.configs.alice import SegmentationConfig
 from repcore_medical3d.configs.nnformer import NnFormerConfig
 from repcore_medical3d.configs.segmentation import SegmentationTaskConfig
 from repcore_medical3d.configs.volumes import PhantomsConfig, VolumeConfig
@@ -29,18 +28,12 @@ from repcore_medical3d.formats.nifti import write_nifti
 from repcore_medical3d.formats.volumes import Volume
 from repcore_medical3d.preprocessors.volume_sliding import aligned_starts, sliding_features
 from repcore_medical3d.preprocessors.volumes import VolumePreprocessor
-from repcore_medical3d.probes import alice_dense as probe
 from repcore_medical3d.probes.landmarks import centroids_mm, landmark_errors_mm
 from repcore_medical3d.probes.surface_dice import SurfaceDice
-from repcore_medical3d.tasks.alice_segmentation import (
-    SegmentationNetwork,
-    labelled,
-    segment,
-    segmentation_loss,
-    train_segmentation,
-)
 from repcore_medical3d.tasks.segmentation import Segmentation, finest_map
 from repcore_medical3d.writers.voxel_answers import write_zarr
+from tests.medical3d.benchmark_parts import alice_dense as probe
+from tests.medical3d.benchmark_parts import alice_segmentation
 
 SMALL = NnFormerConfig(crop_edge=16, width=8, heads=(1, 2, 2, 4), windows=(4, 2, 2, 1), drop_path=0.0)
 
@@ -85,12 +78,12 @@ def test_cubes_lie_on_one_lattice_and_cover_the_scan(size: int) -> None:
 
 
 def test_the_probe_finds_what_is_linear_and_not_what_is_random(people: Phantoms) -> None:
-    def oracle(sample: Sample) -> probe.Maps:
+    def oracle(sample: Sample) -> Any:
         labels = probe.labels_of(sample)
         classes = torch.from_numpy(labels.read().astype(np.int64))
         return [(torch.nn.functional.one_hot(classes, 8).movedim(-1, 0).float(), labels.grid)]
 
-    def noise(sample: Sample) -> probe.Maps:
+    def noise(sample: Sample) -> Any:
         grid = probe.labels_of(sample).grid
         generator = torch.Generator().manual_seed(len(sample.id) + int(sample.id[-1]))
         return [(torch.randn(4, *grid.shape, generator=generator), grid)]
@@ -142,13 +135,15 @@ def test_labels_of_one_class_are_refused(preprocessor: VolumePreprocessor) -> No
 
 
 def test_fine_tuning_learns_one_scan(people: Phantoms, preprocessor: VolumePreprocessor) -> None:
-    scans = labelled([people[0]], preprocessor)
-    config = SegmentationConfig(steps=12, batch_size=2, lr=3e-3)
-    network = train_segmentation(encoder(), preprocessor, scans, config).network
-    found = segment(network, preprocessor, people[0])
+    scans = alice_segmentation.labelled([people[0]], preprocessor)
+    config = alice_segmentation.SegmentationConfig(steps=12, batch_size=2, lr=3e-3)
+    network = alice_segmentation.train_segmentation(encoder(), preprocessor, scans, config).network
+    found = alice_segmentation.segment(network, preprocessor, people[0])
     assert found.shape == people[0].inputs.shape
     truth = people[0].targets["segmentation"].read()
-    fresh = segment(SegmentationNetwork(encoder(), 8).eval(), preprocessor, people[0])
+    fresh = alice_segmentation.segment(
+        alice_segmentation.SegmentationNetwork(encoder(), 8).eval(), preprocessor, people[0]
+    )
     assert (found == truth).mean() > (fresh == truth).mean()
 
 
@@ -156,18 +151,20 @@ def test_fine_tuning_learns_one_scan(people: Phantoms, preprocessor: VolumePrepr
 def test_settings_of_fine_tuning_outside_their_range_are_named(
     change: dict[str, Any], people: Phantoms, preprocessor: VolumePreprocessor
 ) -> None:
-    scans = labelled([people[0]], preprocessor)
+    scans = alice_segmentation.labelled([people[0]], preprocessor)
     with pytest.raises(ConfigError, match=next(iter(change))):
-        train_segmentation(encoder(), preprocessor, scans, SegmentationConfig(**change))
+        alice_segmentation.train_segmentation(
+            encoder(), preprocessor, scans, alice_segmentation.SegmentationConfig(**change)
+        )
 
 
 def test_the_loss_is_least_for_the_right_answer() -> None:
     answers = torch.zeros(1, 4, 4, 4, dtype=torch.int64)
     answers[:, 1:3] = 1
     right = 20.0 * torch.nn.functional.one_hot(answers, 2).movedim(-1, 1).float()
-    assert float(segmentation_loss(right, answers)) < 1e-3
-    assert float(segmentation_loss(-right, answers)) > 10
-    assert torch.isfinite(segmentation_loss(right, torch.zeros_like(answers)))
+    assert float(alice_segmentation.segmentation_loss(right, answers)) < 1e-3
+    assert float(alice_segmentation.segmentation_loss(-right, answers)) > 10
+    assert torch.isfinite(alice_segmentation.segmentation_loss(right, torch.zeros_like(answers)))
 
 
 def test_landmarks_are_organ_centres(people: Phantoms, preprocessor: VolumePreprocessor) -> None:
@@ -181,7 +178,7 @@ def test_landmarks_are_organ_centres(people: Phantoms, preprocessor: VolumePrepr
 
 def test_a_backbone_without_a_decoder_cannot_segment() -> None:
     with pytest.raises(ConfigError, match="U-shaped"):
-        SegmentationNetwork(torch.nn.Identity(), 2)
+        alice_segmentation.SegmentationNetwork(torch.nn.Identity(), 2)
 
 
 # ------------------------------------------------------------------------------------------------ commands

@@ -16,7 +16,7 @@ from repcore.interfaces import Sample
 from repcore.reporting import LogReporter
 from repcore.training.assembly import assemble
 from repcore.training.run import start_run
-from repcore_medical3d.probes import alice_dense as probe
+from tests.medical3d.benchmark_parts import alice_dense as probe
 
 STEPS, LABELLED, JUDGED = 150, 5, 12
 SETTINGS = (f"trainer.steps={STEPS}", "trainer.threads=1", "trainer.validate_every=1000", "data.validation_limit=8")

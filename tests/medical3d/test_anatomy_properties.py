@@ -20,9 +20,9 @@ from repcore_medical3d.configs.properties import PropertiesConfig
 from repcore_medical3d.configs.segmentation import SegmentationTaskConfig
 from repcore_medical3d.encoders.anatomy import AnatomyEncoder
 from repcore_medical3d.encoders.convnext import ConvNextEncoder
+from repcore_medical3d.encoders.patches import centred_cosine, grid_boxes, random_boxes, stacked_images
 from repcore_medical3d.formats.images import Radiograph
 from repcore_medical3d.preprocessors.images import ImagePreprocessor
-from repcore_medical3d.probes.patches import centred_cosine, grid_boxes, random_boxes, stacked_images
 from repcore_medical3d.probes.properties import PROPERTIES, AnatomyProperties, part_whole
 from repcore_medical3d.rendering.dense import co_segmentation, matching
 from repcore_medical3d.tasks.radiograph_labels import RadiographClassTask, RadiographLabelsTask, ten_crops

@@ -13,8 +13,7 @@ from torch.nn import functional as F
 from repcore.errors import ConfigError
 from repcore.interfaces import Progress
 from repcore_medical3d.configs.adam_v2 import ViewsConfig
-from repcore_medical3d.views.anatomy import AnatomyViews, concentric_ranges, stage_fraction
-from repcore_medical3d.views.boxes import (
+from repcore_medical3d.layers.boxes import (
     Boxes,
     CropRange,
     anchor_boxes,
@@ -26,8 +25,9 @@ from repcore_medical3d.views.boxes import (
     random_crops,
     usable_granularity,
 )
-from repcore_medical3d.views.intensity import Jitter, blurred, jittered, smoothed
-from repcore_medical3d.views.sampling import resized, rotations, sample_views
+from repcore_medical3d.layers.intensity import Jitter, blurred, jittered, smoothed
+from repcore_medical3d.layers.sampling import resized, rotations, sample_views
+from repcore_medical3d.views.anatomy import AnatomyViews, concentric_ranges, stage_fraction
 
 SMALL = ViewsConfig(global_size=24, local_size=12, local_views=3, smallest_part=4, saturation=0.0, hue=0.0)
 

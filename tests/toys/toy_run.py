@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from repcore import registry
-from repcore.checkpoints.model_folder import save_model
+from repcore.checkpoints.saving import save_model
 from repcore.config.resolve import resolve_run
 from repcore.reporting import LogReporter
 from repcore.training.assembly import RunParts, assemble

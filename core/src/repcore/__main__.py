@@ -1,5 +1,19 @@
-"""``python -m repcore``."""
+"""``repcore`` and ``python -m repcore``: a Ctrl-C while the command line is still being imported is obeyed in words."""
 
-from repcore.cli.main import main
+from __future__ import annotations
 
-main()
+import sys
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    try:
+        from repcore.cli.main import main as command_line
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped by Ctrl-C before anything was begun\n")
+        raise SystemExit(130) from None
+    command_line()
+
+
+if __name__ == "__main__":
+    main()

@@ -3,11 +3,90 @@
 from __future__ import annotations
 
 from repcore.hooks import API_VERSION, hookimpl
-from repcore.specs import DatasetSpec, DenseWriterSpec, PluginInfo, ProbeSpec, TargetLevel, TaskSpec, WriterSpec
+from repcore.specs import (
+    DatasetSpec,
+    DenseWriterSpec,
+    PluginInfo,
+    ProbeSpec,
+    TargetKind,
+    TargetLevel,
+    TaskSpec,
+    WriterSpec,
+)
 
 PROBES = "repcore.evaluation.probes"
 TASKS = "repcore.evaluation.tasks"
 WRITERS = "repcore.embedding.writers"
+CLASSES: tuple[TargetKind, ...] = ("class",)
+LABELS: tuple[TargetKind, ...] = ("class", "multilabel")
+NUMBERS: tuple[TargetKind, ...] = ("regression",)
+ALL_KINDS: tuple[TargetKind, ...] = (*LABELS, *NUMBERS)
+PROBE_TABLE: tuple[tuple[str, str, str, tuple[TargetKind, ...], str], ...] = (  # name, code, config, labels, summary
+    (
+        "linear@1",
+        "linear:LinearProbe",
+        "configs:LinearProbeConfig",
+        LABELS,
+        "Logistic regression on standardised features",
+    ),
+    (
+        "ridge@1",
+        "ridge:RidgeProbe",
+        "configs:RidgeProbeConfig",
+        NUMBERS,
+        "Ridge regression, penalty by leave-one-out on train",
+    ),
+    (
+        "knn@1",
+        "knn:NeighbourProbe",
+        "configs:NeighbourProbeConfig",
+        ALL_KINDS,
+        "Cosine neighbours, weighted by similarity",
+    ),
+    ("svm@1", "svm:SvmProbe", "configs:SvmProbeConfig", LABELS, "Linear SVM, C by cross-validation on train"),
+    (
+        "fewshot@1",
+        "fewshot:FewShotProbe",
+        "configs:FewShotProbeConfig",
+        CLASSES,
+        "Episodes of a few classes with a few labels",
+    ),
+    (
+        "retrieval@1",
+        "retrieval:RetrievalProbe",
+        "configs:RetrievalProbeConfig",
+        LABELS,
+        "Rows of the same label by cosine: nDCG, MAP, recall, precision, MRR",
+    ),
+    (
+        "dense-linear@1",
+        "dense:DenseLinearProbe",
+        "dense:DenseLinearConfig",
+        CLASSES,
+        "Logistic regression on 600 elements a class",
+    ),
+    (
+        "dense-frequency@1",
+        "dense:DenseFrequencyProbe",
+        "dense:DenseLinearConfig",
+        CLASSES,
+        "The same, intercepts set to how often each class occurs",
+    ),
+    (
+        "dense-knn@1",
+        "dense:DenseNeighbourProbe",
+        "dense:DenseNeighbourConfig",
+        CLASSES,
+        "Nearest of 600 elements a class by cosine, weighted",
+    ),
+    (
+        "dense-prototype@1",
+        "dense:DensePrototypeProbe",
+        "dense:DensePrototypeConfig",
+        CLASSES,
+        "Nearest class mean of elements, by cosine",
+    ),
+)
 DENSE_LEVELS: tuple[TargetLevel, ...] = ("point", "voxel", "token", "node", "edge")
 
 
@@ -32,75 +111,13 @@ def repcore_datasets() -> list[DatasetSpec]:
 def repcore_probes() -> list[ProbeSpec]:
     return [
         ProbeSpec(
-            name="linear@1",
-            summary="Logistic regression on standardised features",
-            target=f"{PROBES}.linear:LinearProbe",
-            config=f"{PROBES}.configs:LinearProbeConfig",
-            target_kinds=("class", "multilabel"),
-        ),
-        ProbeSpec(
-            name="ridge@1",
-            summary="Ridge regression, penalty by leave-one-out on train",
-            target=f"{PROBES}.ridge:RidgeProbe",
-            config=f"{PROBES}.configs:RidgeProbeConfig",
-            target_kinds=("regression",),
-        ),
-        ProbeSpec(
-            name="knn@1",
-            summary="Cosine neighbours, weighted by similarity",
-            target=f"{PROBES}.knn:NeighbourProbe",
-            config=f"{PROBES}.configs:NeighbourProbeConfig",
-            target_kinds=("class", "multilabel", "regression"),
-        ),
-        ProbeSpec(
-            name="svm@1",
-            summary="Linear SVM, C by cross-validation on train",
-            target=f"{PROBES}.svm:SvmProbe",
-            config=f"{PROBES}.configs:SvmProbeConfig",
-            target_kinds=("class", "multilabel"),
-        ),
-        ProbeSpec(
-            name="fewshot@1",
-            summary="Episodes of a few classes with a few labels",
-            target=f"{PROBES}.fewshot:FewShotProbe",
-            config=f"{PROBES}.configs:FewShotProbeConfig",
-            target_kinds=("class",),
-        ),
-        ProbeSpec(
-            name="retrieval@1",
-            summary="Rows of the same label by cosine: nDCG, MAP, recall, precision, MRR",
-            target=f"{PROBES}.retrieval:RetrievalProbe",
-            config=f"{PROBES}.configs:RetrievalProbeConfig",
-            target_kinds=("class", "multilabel"),
-        ),
-        ProbeSpec(
-            name="dense-linear@1",
-            summary="Logistic regression on 600 elements a class",
-            target=f"{PROBES}.dense:DenseLinearProbe",
-            config=f"{PROBES}.dense:DenseLinearConfig",
-            target_kinds=("class",),
-        ),
-        ProbeSpec(
-            name="dense-frequency@1",
-            summary="The same, intercepts set to how often each class occurs",
-            target=f"{PROBES}.dense:DenseFrequencyProbe",
-            config=f"{PROBES}.dense:DenseLinearConfig",
-            target_kinds=("class",),
-        ),
-        ProbeSpec(
-            name="dense-knn@1",
-            summary="Nearest of 600 elements a class by cosine, weighted",
-            target=f"{PROBES}.dense:DenseNeighbourProbe",
-            config=f"{PROBES}.dense:DenseNeighbourConfig",
-            target_kinds=("class",),
-        ),
-        ProbeSpec(
-            name="dense-prototype@1",
-            summary="Nearest class mean of elements, by cosine",
-            target=f"{PROBES}.dense:DensePrototypeProbe",
-            config=f"{PROBES}.dense:DensePrototypeConfig",
-            target_kinds=("class",),
-        ),
+            name=name,
+            summary=summary,
+            target=f"{PROBES}.{code}",
+            config=f"{PROBES}.{config}",
+            target_kinds=kinds,
+        )
+        for name, code, config, kinds, summary in PROBE_TABLE
     ]
 
 

@@ -82,13 +82,13 @@ class ItemError(DataError):
 
     Args:
         status: short machine-readable word such as ``invalid_smiles``.
-        reason: sentence for a person.
+        reason: sentence for a person; lines are joined.
     """
 
     def __init__(self, status: str, reason: str) -> None:
         self.status = status
-        self.reason = reason
-        super().__init__(f"{status}: {reason}")
+        self.reason = " ".join(line.strip() for line in reason.splitlines() if line.strip())  # libraries write pages
+        super().__init__(f"{status}: {self.reason}")
 
     def __reduce__(self) -> tuple[object, ...]:
         return (ItemError, (self.status, self.reason))

@@ -6,6 +6,7 @@ so that it is known before torch and Lightning are imported.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ class Place:
         world: processes in all; 0 = as configured (Lightning).
         local_world: processes on this machine; 0 = not known.
         job: the same text in all processes of one start.
+        wrong: what in the environment cannot be, in words; a run on it would hang or write everything twice.
     """
 
     launcher: str = ""
@@ -31,6 +33,7 @@ class Place:
     world: int = 0
     local_world: int = 0
     job: str = ""
+    wrong: str = ""
 
     @property
     def is_first(self) -> bool:
@@ -54,7 +57,9 @@ def place(environment: Mapping[str, str] | None = None) -> Place:
         environment: ``os.environ`` when None.
     """
     known = os.environ if environment is None else environment
-    return _torchrun(known) or _slurm(known) or _mpi(known) or _lightning(known) or Place()
+    found = _torchrun(known) or _slurm(known) or _mpi(known) or _lightning(known) or Place()
+    wrong = _wrong(found, known)
+    return dataclasses.replace(found, wrong=wrong) if wrong else found
 
 
 def is_first_process() -> bool:
@@ -104,12 +109,13 @@ def _mpi(known: Mapping[str, str]) -> Place | None:
         start = "OMPI_COMM_WORLD_" if rank == "RANK" else ""
         if start + rank in known:
             count = _number(known, start + world, 1)
+            here = _number(known, start + local_world, count)  # one machine where nothing else is said
             return Place(
                 "mpi",
                 _number(known, start + rank),
-                _number(known, start + local),
+                _number(known, start + local, _number(known, start + rank) % max(1, here)),
                 count,
-                _number(known, start + local_world, count),
+                here,
                 known.get(job, ""),
             )
     return None
@@ -119,6 +125,25 @@ def _lightning(known: Mapping[str, str]) -> Place | None:
     """Lightning's further processes; on the second of several machines also the one that a person started."""
     local, node = _number(known, "LOCAL_RANK"), _number(known, "NODE_RANK")
     return Place("lightning", rank=local + node, local_rank=local) if local or node else None
+
+
+NUMBERS = (
+    "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK", "MASTER_PORT", "SLURM_PROCID", "SLURM_LOCALID",
+    "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "PMI_RANK", "PMI_SIZE",
+)  # fmt: skip
+
+
+def _wrong(found: Place, known: Mapping[str, str]) -> str:
+    if not found.launcher:
+        return ""
+    for name in NUMBERS:
+        if name in known and not known[name].strip().isdecimal():
+            return f"{name}={known[name]!r} is no number from 0 on"
+    if found.started_together and found.rank >= found.world:
+        return f"this is process {found.rank} (counted from 0) of {found.world}"
+    if found.started_together and found.local_rank >= found.local_world:
+        return f"this is process {found.local_rank} (counted from 0) of {found.local_world} on this machine"
+    return ""
 
 
 def _number(known: Mapping[str, str], name: str, otherwise: int = 0) -> int:

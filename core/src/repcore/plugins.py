@@ -33,6 +33,7 @@ import pluggy
 from repcore import hooks
 from repcore.errors import PluginError, closest
 from repcore.specs import HOOK_OF_KIND, SPEC_TYPES, PluginInfo, Spec
+from repcore.untrusted import printable
 
 SLOW_MILLISECONDS = 100.0
 BUILT_IN = "core"
@@ -47,6 +48,7 @@ RESERVED_DOMAINS = frozenset(
         "fit",
         "apply",
         "probe",
+        "compat",
         "import",
         "verify",
         "bench",
@@ -289,7 +291,7 @@ def _traced(record: PluginRecord, what: str) -> Iterator[None]:
     finally:
         if os.environ.get(TRACE) == "1":
             milliseconds = 1000.0 * (time.perf_counter() - started)
-            sys.stderr.write(f"repcore: {record.name}: {what}: {milliseconds:.2f} ms\n")
+            sys.stderr.write(printable(f"repcore: {record.name}: {what}: {milliseconds:.2f} ms") + "\n")
 
 
 def _refuse_reserved_words(record: PluginRecord) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
+from repcore.untrusted import printable
+
 BASELINE = "_baseline"  # a metric NAME_baseline is the baseline of NAME (for example a unigram predictor)
 
 
@@ -35,10 +37,10 @@ class LogReporter:
         self._log = logging.getLogger("repcore")
 
     def info(self, text: str) -> None:
-        self._log.info(text)
+        self._log.info("%s", printable(text))
 
     def warn(self, text: str) -> None:
-        self._log.warning(text)
+        self._log.warning("%s", printable(text))
 
     def progress(self, label: str, done: int, total: int, detail: str = "") -> None:
         return None
@@ -53,7 +55,7 @@ class PrintedReporter:
         self._last = 0.0
 
     def _say(self, text: str) -> None:
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(printable(text) + "\n")
 
     def info(self, text: str) -> None:
         self._say(text)

@@ -100,7 +100,7 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         bad = np.flatnonzero(~found.ok)
         if len(bad) and self.failed == "raise":
             rows = "; ".join(f"row {row}: {found.reason[row]}" for row in bad[:3])
-            raise DataError(f"{len(bad)} of {len(found)} rows have no vector", rows=rows, hint='failed="nan"')
+            raise DataError(f"{len(bad)} of {len(found)} rows have no embedding", rows=rows, hint='failed="nan"')
         return found.vectors
 
     def __getstate__(self) -> dict[str, Any]:

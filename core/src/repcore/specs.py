@@ -188,6 +188,8 @@ class ObjectiveSpec(Spec):
         labels: whether it sees labels: ``none``, ``optional`` or ``required``; with labels it is a method of
             ``finetune --method NAME``.
         sampler: order of rows it asks for where labels are known: ``balanced``, ``pairs``, ``mixed``; empty = uniform.
+        encoder_change: function ``(config, encoder) -> encoder`` by which a method rebuilds the encoder (a side block,
+            vectors of another width) before the task is built around it; the model folder records it.
         decay_rule: function ``(name, parameter) -> bool`` that says which parameters get weight decay; by default
             those with two or more dimensions that are not embeddings of positions or tokens added by name.
         unused_parameters_ok: name patterns of parameters that may get no gradient.
@@ -202,6 +204,7 @@ class ObjectiveSpec(Spec):
     reads_inputs: bool = True
     labels: Labels = "none"
     sampler: Literal["", "uniform", "balanced", "pairs", "mixed"] = ""
+    encoder_change: str = _target("")
     decay_rule: str = _target("")
     unused_parameters_ok: tuple[str, ...] = ()
     paper: str = ""
@@ -294,6 +297,8 @@ class ViewsSpec(Spec):
             ``weak-strong`` (names ``weak`` and ``strong``), or empty (only the system's own objectives use them).
         accepts: values of ``Sample.inputs`` that the views understand, where a domain has several kinds of data; of
             several views with one role, the one that fits the run's preprocessor is taken.
+        fixed: names of views that draw nothing and are the same every time (another channel, the sample in another
+            form); all others change with the generator, which the conformance kit checks.
     """
 
     kind: ClassVar[str] = "views"
@@ -302,6 +307,7 @@ class ViewsSpec(Spec):
     names: tuple[str, ...] = ()
     role: ViewsRole = ""
     accepts: tuple[TensorSpec, ...] = ()
+    fixed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

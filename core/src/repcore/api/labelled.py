@@ -15,7 +15,8 @@ from repcore.data.memory import MEMORY
 from repcore.devices import torch_device
 from repcore.embedding.inference import InferenceOptions
 from repcore.embedding.model import Model
-from repcore.errors import DataError, PluginError
+from repcore.embedding.results import pandas_module
+from repcore.errors import DataError
 from repcore.evaluation.copied_rows import labelled_rows, with_copies
 from repcore.evaluation.dense_answers import with_ignored
 from repcore.evaluation.probing import chosen_targets, compute_features, probe_features
@@ -111,10 +112,6 @@ class ProbeTables(list[ProbeTable]):
         Raises:
             PluginError: pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise PluginError("to_pandas needs pandas, which is not installed", hint="pip install pandas") from error
         rows = [
             {
                 "label": table.target.name,
@@ -127,7 +124,8 @@ class ProbeTables(list[ProbeTable]):
             for table in self
             for one in table.entries
         ]
-        return pd.DataFrame(rows)
+        frame: pd.DataFrame = pandas_module().DataFrame(rows)
+        return frame
 
 
 def probe(

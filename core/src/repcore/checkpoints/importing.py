@@ -9,8 +9,8 @@ from typing import Any
 
 from repcore.checkpoints.imported import Imported, account, task_part
 from repcore.checkpoints.keymap import LoadReport
-from repcore.checkpoints.model_folder import save_model
 from repcore.checkpoints.reading import file_sha256, read_checkpoint
+from repcore.checkpoints.saving import save_model
 from repcore.checkpoints.task_part import TaskPart
 from repcore.errors import CheckpointError, ConfigError, require_known
 from repcore.registry import Entry, Registry

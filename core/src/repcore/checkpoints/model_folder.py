@@ -3,7 +3,8 @@
     weights.safetensors    encoder tensors under canonical names, contiguous; those of a task under ``task.``
     config.json            encoder {name, ...settings}, preprocessor {name, ...settings}, task, tied names, versions,
                            origin
-    preprocessing.json     state of the preprocessor and SHA-256 of its files, which lie beside it
+    preprocessing.json     state of the preprocessor and SHA-256 of its files, which lie beside it; of containers (npz,
+                           zip, gz) also of their content, which is what the model's identity holds
     README.md              model card
     members/               further networks of an ensemble
 
@@ -14,8 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,17 +26,15 @@ from typing import Any
 from torch import Tensor, nn
 
 from repcore import registry as registry_module
-from repcore.checkpoints.content import content_sha256, write_tensors
-from repcore.checkpoints.model_card import model_card
+from repcore.checkpoints.content import content_sha256
+from repcore.checkpoints.encoder_changes import changed
 from repcore.checkpoints.reading import file_sha256, grouped, read_file
-from repcore.checkpoints.task_part import PREFIX, TaskPart, load_own_state, own_state, target_of
-from repcore.config.plain import to_plain
+from repcore.checkpoints.task_part import PREFIX, load_own_state, target_of
 from repcore.config.resolve import ResolvedPart
 from repcore.config.validate import build as build_config
 from repcore.data.guard import error_in_words
 from repcore.errors import CheckpointError, ConfigError, PluginError, RegistryError, RepcoreError
-from repcore.files import is_file, read_object, sync_file
-from repcore.plugins import core_version
+from repcore.files import is_file, read_object
 from repcore.registry import Entry, Registry
 from repcore.untrusted import is_plain_name, pip_install
 
@@ -131,8 +129,11 @@ class ModelFolder:
     def identity(self) -> str:
         """Hash of the content: tensors, what prepares their input, and the facts of a task."""
         parts = [content_sha256(self.stored(name)) for name in self.weight_files()]
-        facts = [self.config["encoder"], self.config["preprocessor"], self.preprocessing, self.task]
+        prepared = dict(self.preprocessing)
+        prepared["files"] = {**prepared.get("files", {}), **prepared.pop("content", {})}
+        facts = [self.config["encoder"], self.config["preprocessor"], prepared, self.task]
         facts += [self.config["tied"]] if self.config.get("tied") else []  # names that stand for stored tensors
+        facts += [self.changes] if self.changes else []
         return hashlib.sha256(json.dumps([parts, facts], sort_keys=True).encode()).hexdigest()
 
     def _untied(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -164,7 +165,28 @@ class ModelFolder:
         settings = self._settings("encoder", entry)
         with self._in_words("encoder"):
             encoder: nn.Module = entry.load()(settings)
+        for method in self.change_parts(registry or registry_module.default()):
+            with self._in_words(f"encoder changed by {method.name}"):
+                encoder = changed(method, encoder)
         return encoder
+
+    @property
+    def changes(self) -> list[Mapping[str, Any]]:
+        """What methods of fine-tuning made of the encoder; see :mod:`repcore.checkpoints.encoder_changes`."""
+        return list(self.config.get("changes", []))
+
+    def change_parts(self, registry: Registry) -> list[ResolvedPart]:
+        """The methods that changed the encoder, with their settings.
+
+        Raises:
+            PluginError: the plugin of one is missing.
+        """
+        found = []
+        for record in self.changes:
+            entry = self._registered("objective", str(record["name"]), "changes", registry)
+            values = {key: value for key, value in record.items() if key != "name"}
+            found.append(ResolvedPart(entry, build_config(entry.load("config"), values, prefix="changes")))
+        return found
 
     @contextmanager
     def _in_words(self, part: str) -> Iterator[None]:
@@ -225,7 +247,7 @@ class ModelFolder:
         width = getattr(encoder, "dim", None)
         if isinstance(width, int) and self.config.get("dim") not in (None, 0, width):
             raise CheckpointError(
-                f"{self.folder / CONFIG} says dim {self.config['dim']!r}, but its encoder gives vectors of {width}",
+                f"{self.folder / CONFIG} says dim {self.config['dim']!r}, but its encoder gives embeddings of {width}",
                 hint="one of the two was changed by hand; restore the folder",
             )
         encoder.load_state_dict(state)
@@ -246,8 +268,8 @@ class ModelFolder:
         known = registry or registry_module.default()
         if self.task is None:
             raise CheckpointError(
-                f"{self.folder} has no task, so it gives vectors and no predictions",
-                hint=f"repcore {self.encoder_name.partition('/')[0]} finetune {self.folder} --data ... --label ...",
+                f"{self.folder} has no task, so it gives embeddings and no predictions",
+                hint=f"repcore {self.encoder_name.partition('/')[0]} finetune {shlex.quote(str(self.folder))}",
             )
         tasks = [self._task(known, encoder, self.stored(WEIGHTS), WEIGHTS)]
         for number in range(1, int(self.task.get("facts", {}).get("members", 0)) + 1):
@@ -285,11 +307,13 @@ class ModelFolder:
             ) from error
 
     def _entry(self, kind: str, registry: Registry) -> Entry[Any]:
-        name = str(self.config[kind]["name"])
+        return self._registered(kind, str(self.config[kind]["name"]), kind, registry)
+
+    def _registered(self, kind: str, name: str, place: str, registry: Registry) -> Entry[Any]:
         try:
             return registry.get(kind, name)
         except RegistryError as error:
-            plugin = self.config.get("plugins", {}).get(kind, {})
+            plugin = self.config.get("plugins", {}).get(place, {})
             label = " ".join(str(plugin[key]) for key in ("distribution", "version") if plugin.get(key))
             domain = name.partition("/")[0]
             raise PluginError(
@@ -298,99 +322,6 @@ class ModelFolder:
                 problem=error.facts.get("problem") or error.summary,
                 hint=error.facts.get("hint") or _install_hint(plugin, domain),
             ) from error
-
-
-def save_model(
-    folder: Path,
-    *,
-    encoder: nn.Module,
-    encoder_name: str,
-    encoder_config: Any,
-    preprocessor: Any,
-    preprocessor_name: str,
-    preprocessor_config: Any,
-    card: Mapping[str, Any],
-    extra: Mapping[str, Any],
-    branch: str = "default",
-    task: TaskPart | None = None,
-    registry: Registry | None = None,
-) -> Path:
-    """Write a model folder; what was there before stays until the new one is complete.
-
-    Args:
-        folder: new, or an earlier model folder, which is replaced.
-        encoder: its ``state_dict`` is saved.
-        encoder_name / preprocessor_name: registered full names.
-        encoder_config / preprocessor_config: their config dataclasses.
-        preprocessor: its ``save(folder)`` writes the files beside.
-        card: facts for the model card.
-        extra: origin (run settings, environment, import report), kept under ``origin`` in config.json.
-        branch: which network of the run this is.
-        task: of a fine-tuned model.
-        registry: where owners and versions are looked up; the installed plugins when None.
-
-    Returns:
-        the folder.
-
-    Raises:
-        CheckpointError: the folder exists and is something else, or the preprocessor writes one of our files.
-    """
-    folder = Path(folder)
-    if folder.exists() and not (folder.is_dir() and ((folder / CONFIG).is_file() or not any(folder.iterdir()))):
-        raise CheckpointError(f"{folder} exists and is not a model folder", hint="name a new folder")
-    known = registry or registry_module.default()
-    plugins = {
-        kind: _owner(known, kind, name)
-        for kind, name in (
-            ("encoder", encoder_name),
-            ("preprocessor", preprocessor_name),
-            *([] if task is None else [("task", task.name)]),
-        )
-    }
-    weights, tied = _canonical_tensors(encoder)
-    stored = {**weights, **_task_tensors(weights, task)}
-    dim = int(getattr(encoder, "dim", 0))
-    config = {
-        "format": FORMAT,
-        "encoder": {"name": encoder_name, **to_plain(encoder_config)},
-        "preprocessor": {"name": preprocessor_name, **to_plain(preprocessor_config)},
-        "dim": dim,
-        "branch": branch,
-        "tied": tied,
-        "repcore": core_version(),
-        "plugins": plugins,
-        **({} if task is None else {"task": task.record()}),
-        "card": dict(card),
-        "origin": dict(extra),
-    }
-    requirements = [f"repcore {core_version()}"]
-    requirements += sorted({f"{one['distribution']} {one['version']}" for one in plugins.values() if one})
-    partial = folder.parent / f".{folder.name}.partial-{os.getpid()}"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        _write_preprocessor(partial, preprocessor)
-        content = {WEIGHTS: _save(partial / WEIGHTS, stored, encoder_name)}
-        for number, member in enumerate(() if task is None else task.members, start=1):
-            (partial / MEMBERS).mkdir(exist_ok=True)
-            own = _canonical_tensors(member.encoder)[0]  # type: ignore[arg-type]
-            name = f"{MEMBERS}/{number}.safetensors"
-            content[name] = _save(partial / name, {**own, **_prefixed(member)}, encoder_name)
-        _write_json(partial / CONFIG, {**config, "content": content})
-        parameters = sum(tensor.numel() for tensor in weights.values())
-        text = model_card(encoder_name, card=card, dim=dim, parameters=parameters, requirements=requirements)
-        (partial / CARD).write_text(text, encoding="utf-8", errors="backslashreplace")
-        _replace_folder(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return folder
-
-
-def _save(path: Path, tensors: dict[str, Tensor], encoder_name: str) -> str:
-    """Write one weights file; returns the hash of its content."""
-    write_tensors(path, tensors, {"format": "pt", "encoder": encoder_name})
-    sync_file(path)
-    return content_sha256(tensors)
 
 
 def read_model(folder: Path | str) -> ModelFolder:
@@ -418,78 +349,9 @@ def read_model(folder: Path | str) -> ModelFolder:
     return ModelFolder(path, config)
 
 
-def _canonical_tensors(module: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Contiguous copies under the first name of each tensor, and the further names of tied ones."""
-    weights: dict[str, Tensor] = {}
-    tied: dict[str, str] = {}
-    first: dict[tuple[Any, ...], str] = {}
-    for name, value in module.state_dict().items():
-        if not isinstance(value, Tensor):
-            raise PluginError(f"state of {type(module).__name__} holds {name}, which is not a tensor")
-        place = (value.data_ptr(), value.shape, value.stride(), value.dtype)
-        if value.numel() and place in first:
-            tied[name] = first[place]
-            continue
-        first[place] = name
-        weights[name] = value.detach().to("cpu", copy=True).contiguous()
-    return weights, tied
-
-
-def _task_tensors(weights: Mapping[str, Tensor], task: TaskPart | None) -> dict[str, Tensor]:
-    """Tensors of the task under their stored names."""
-    taken = [name for name in weights if name.startswith(PREFIX)]
-    if taken:
-        raise PluginError(f"the encoder names a tensor {taken[0]!r}; names under {PREFIX!r} belong to tasks")
-    return {} if task is None else _prefixed(task.module)
-
-
-def _prefixed(task: nn.Module) -> dict[str, Tensor]:
-    return {f"{PREFIX}{k}": v.detach().to("cpu", copy=True).contiguous() for k, v in own_state(task).items()}
-
-
-def _write_preprocessor(folder: Path, preprocessor: Any) -> None:
-    """Let the preprocessor write its files, then list them."""
-    state = to_plain(dict(preprocessor.save(folder) or {}))
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    names = [path.relative_to(folder).as_posix() for path in files]
-    taken = [name for name in names if name in OWN_FILES]
-    if taken:
-        raise CheckpointError(
-            f"{type(preprocessor).__name__}.save wrote {', '.join(taken)}, which belongs to the model folder"
-        )
-    digests = {name: file_sha256(path) for name, path in zip(names, files, strict=True)}
-    _write_json(folder / PREPROCESSING, {"format": FORMAT, "state": state, "files": digests})
-
-
-def _replace_folder(new: Path, folder: Path) -> None:
-    """Put ``new`` in the place of ``folder``: two renames, with nothing lost in between."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    if not folder.exists():
-        new.rename(folder)
-        return
-    old = folder.parent / f".{folder.name}.old-{os.getpid()}"
-    folder.rename(old)
-    new.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _owner(registry: Registry, kind: str, name: str) -> dict[str, str]:
-    """Distribution and version that provide a part; empty for one that is not registered."""
-    try:
-        plugin = registry.get(kind, name).plugin
-    except RegistryError:
-        return {}
-    return {"plugin": plugin.name, "distribution": plugin.distribution, "version": plugin.version}
-
-
 def _install_hint(plugin: Mapping[str, Any], domain: str) -> str:
     """A command to copy; built from received text only where that text is a name and a version, and nothing else."""
     distribution = str(plugin.get("distribution", ""))
     if not distribution or distribution == f"repcore-{domain}":
         return registry_module.install_command(domain) if is_plain_name(domain) else ""
     return pip_install(distribution, str(plugin.get("version") or ""))
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    path.write_text(text, encoding="utf-8", errors="backslashreplace")  # lone surrogates as JSON escapes

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from repcore import stopping
 from repcore.cli.console import ConsoleReporter, say, show_json
+from repcore.cli.options import reading_of
 
 if TYPE_CHECKING:
     from repcore.embedding.dense import DenseRow
@@ -27,10 +28,18 @@ def open_writer(
     output: Path = given["output"]
     check_output(output, given["overwrite"])
     facts = {"model": model.identity(), "data": reader.fingerprint, "rows": len(reader), "level": level, **header}
+    facts["reading"] = reading_of(given)
     entry = (
         None
         if is_table(output)
-        else dense_writer(model.registry, model.domain, level, given.get("format"), model.folder.preprocessor_name)
+        else dense_writer(
+            model.registry,
+            model.domain,
+            level,
+            given.get("format"),
+            model.folder.preprocessor_name,
+            beside=Path(given["data"]),
+        )
     )
     facts = facts if entry is None else {**facts, "format": entry.full_name}
     if given["overwrite"]:
@@ -64,8 +73,14 @@ def embed_elements(
     return _write(rows, writer, reader, level, given["as_json"], {"dim": place.width, "tokens": place.tokens})
 
 
-def predict_elements(model: Model, reader: DatasetReader, given: dict[str, Any], options: InferenceOptions) -> int:
-    """Answers of a task about elements; returns the number of rows without any."""
+def predict_elements(
+    model: Model, reader: DatasetReader, given: dict[str, Any], options: InferenceOptions, why: str = ""
+) -> int:
+    """Answers of a task about elements; returns the number of rows without any.
+
+    Args:
+        why: why the data has no label to score against, for the summary.
+    """
     import numpy as np
 
     from repcore.evaluation.dense_answers import DensePredictor
@@ -73,14 +88,15 @@ def predict_elements(model: Model, reader: DatasetReader, given: dict[str, Any],
     predictor = DensePredictor.of(model, given["element_metrics"])
     target = predictor.target
     writer = open_writer(model, reader, given, {"target": target.name}, target.level, target)
-    rows = predictor.rows(reader, options, np.arange(writer.rows_done, len(reader)))
-    scored = predictor.scored(rows, reader)
-    return _write(scored, writer, reader, target.level, given["as_json"], {"target": target.name}, predictor)
+    left = np.arange(writer.rows_done, len(reader))
+    predictor.remember(writer.parts.records(), writer.rows_done)
+    scored = predictor.scored(predictor.rows(reader, options, left), reader, left.tolist())
+    return _write(scored, writer, reader, target.level, given["as_json"], {"target": target.name}, predictor, why)
 
 
 def _write(
     rows: Any, writer: Any, reader: DatasetReader, level: str, as_json: bool, facts: dict[str, Any],
-    predictor: Any = None,
+    predictor: Any = None, why: str = "",
 ) -> int:  # fmt: skip
     from repcore.data.accounting import report_account
 
@@ -94,6 +110,8 @@ def _write(
     with stopping.noted(reporter.info) as stop:
         for row in rows:
             one: DenseRow = row[0] if isinstance(row, tuple) else row
+            if predictor is not None and predictor.last_record:
+                writer.parts.keep_record(writer.rows_done, predictor.last_record)
             writer.write(one, row[1] if isinstance(row, tuple) else {})
             status[one.status] += 1
             failed += one.answer is None
@@ -121,4 +139,6 @@ def _write(
             say(f"  {name}: " + figures_in_words(values))
         for note in scores.notes:
             say(f"note: {note}")
+    elif why:
+        say(f"no labels in the data to score against: {why}")
     return failed

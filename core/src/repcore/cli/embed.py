@@ -11,10 +11,11 @@ from repcore import registry, stopping
 from repcore.cli.console import ConsoleReporter, say, show_json
 from repcore.cli.options import (
     WINDOW_GRACE,
-    device_option,
+    ending_options,
     inference_options,
-    json_option,
+    output_option,
     reader_options,
+    reading_of,
     reading_options,
     work_options,
 )
@@ -30,24 +31,18 @@ if TYPE_CHECKING:
     from repcore.interfaces import DatasetReader, EmbeddingWriter
 
 ELEMENTS = ("point", "voxel", "token", "frame", "node", "edge")
+OF_ROWS = ("layer", "dim", "normalise", "windows")
+"""Options that say what the vector of a row is."""
 
 
 @click.command("embed")
-@click.argument("model", type=click.Path(path_type=Path))
-@click.argument("data")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="FILE.parquet or FILE.npz; with --level of elements a FOLDER.",
-)
+@output_option("FILE.parquet or FILE.npz; with --level of elements a FOLDER.")
 @reading_options
 @click.option("--pseudonymise", metavar="KEYFILE", help="Pseudonyms for ids; KEYFILE says whose they are.")
 @click.option("--pool", help="Pooling by name; the encoder's own by default.")
 @click.option(
     "--level",
-    help="point, voxel, frame, node or edge: a vector for each of them, into a FOLDER or a table; another name, or "
+    help="point, voxel, frame, node or edge: an embedding for each of them, into a FOLDER or a table; another name, or "
     "with --pool: the token level to pool.",
 )
 @click.option(
@@ -55,23 +50,20 @@ ELEMENTS = ("point", "voxel", "token", "frame", "node", "edge")
 )
 @click.option("--format", help="Format of the files in a FOLDER, by name or suffix; npz by default.")
 @click.option("--layer", type=int, help="Pool the tokens of this layer (0 = embedding output) and stop there.")
-@click.option("--dim", type=click.IntRange(min=1), help="Keep the first DIM numbers of each vector.")
+@click.option("--dim", type=click.IntRange(min=1), help="Keep the first DIM numbers of each embedding.")
 @work_options
-@click.option("--normalise", is_flag=True, help="Scale every vector to unit length.")
+@click.option("--normalise", is_flag=True, help="Scale every embedding to unit length.")
 @click.option("--windows", is_flag=True, help="A row for every window of a long sample, with start and end.")
-@click.option("--strict", is_flag=True, help="Exit with 1 if any row could not be embedded.")
-@click.option("--overwrite", is_flag=True, help="Replace an existing output file.")
-@device_option
-@json_option
+@ending_options("could not be embedded")
 @click.pass_context
 def embed_command(ctx: click.Context, /, **given: Any) -> None:
-    """Vectors of every row of DATA by MODEL (a model or run folder), row by row, with status and reason.
+    """Embeddings of every row of DATA by MODEL (a model or run folder), row by row, with status and reason.
 
     An interrupted command goes on where it stopped when it is given again.
 
     \b
     Example:
-      repcore embed runs/latest/model molecules.csv -o vectors.parquet
+      repcore embed runs/latest/model molecules.csv -o embeddings.parquet
     """
     output: Path = local_output(given["output"], folder_too=given["level"] in ELEMENTS)
     if given["level"] in ELEMENTS and given["pool"] is None:
@@ -87,12 +79,9 @@ def embed_command(ctx: click.Context, /, **given: Any) -> None:
     from repcore.embedding.model import load
 
     model = load(given["model"], device=torch_device(given["device"]))
-    options = reader_options(given["id_column"], given["settings"])
-    if given["pseudonymise"]:
-        options["pseudonymise"] = given["pseudonymise"]
-    reader = model.reader(given["data"], reader=given["reader"], options=options)
+    reader = model.reader(given["data"], reader=given["reader"], options=_reader_options(given))
     inference = _inference(given, model)
-    header = _header(model, reader, inference)
+    header = {**_header(model, reader, inference), "reading": reading_of(given)}
     reporter = ConsoleReporter()
     ctx.with_resource(sole_writer(output, reporter.info))
     if given["overwrite"] and hasattr(writer_class, "clear_others"):
@@ -109,16 +98,22 @@ def embed_command(ctx: click.Context, /, **given: Any) -> None:
         ctx.exit(1)
 
 
+def _reader_options(given: dict[str, Any]) -> dict[str, Any]:
+    options = reader_options(given["id_column"], given["settings"])
+    return {**options, "pseudonymise": given["pseudonymise"]} if given["pseudonymise"] else options
+
+
 def _elements(ctx: click.Context, given: dict[str, Any]) -> None:
     """Features of every point, voxel, frame, node or edge."""
     from repcore.cli.dense import embed_elements
     from repcore.embedding.dense import level_of
     from repcore.embedding.model import load
 
+    for name in OF_ROWS:
+        if given[name]:
+            raise ConfigError(f"--{name} is for vectors of rows, not for features of each {given['level']}")
     model = load(given["model"], device=torch_device(given["device"]))
-    reader = model.reader(
-        given["data"], reader=given["reader"], options=reader_options(given["id_column"], given["settings"])
-    )
+    reader = model.reader(given["data"], reader=given["reader"], options=_reader_options(given))
     failed = embed_elements(model, reader, given, _inference(given, model), level_of(given["level"]))
     if given["strict"] and failed:
         ctx.exit(1)
@@ -134,6 +129,7 @@ def _writer(output: Path) -> Any:  # the class of a registered writer
         f"no writer for {output.suffix or 'a file without suffix'!r}",
         did_you_mean=closest(output.suffix, suffixes),
         expected=", ".join(suffixes),
+        hint=f"-o {output.stem or 'embeddings'}{suffixes[0]}" if suffixes else None,
     )
 
 
@@ -189,7 +185,7 @@ def _run(
     )
     with stopping.noted(reporter.info, grace=WINDOW_GRACE) as stop:
         for rows in windows:
-            with named_guard(writer, "writing vectors", passing=(OSError,)):
+            with named_guard(writer, "writing embeddings", passing=(OSError,)):
                 writer.write(rows)
             reporter.progress("embedding", writer.inputs_done, total)
             if writer.inputs_done < total:
@@ -208,4 +204,4 @@ def _summary(
         return
     words = ", ".join(f"{number:,} {name}" for name, number in counts.items())
     say(f"{len(reader):,} rows in, {writer.rows_done:,} rows out: {words}")
-    say(f"vectors of width {width} in {path}; labels found in the data: {', '.join(labels) or 'none'}")
+    say(f"embeddings of width {width} in {path}; labels found in the data: {', '.join(labels) or 'none'}")

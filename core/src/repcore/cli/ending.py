@@ -26,6 +26,7 @@ from repcore.untrusted import printable
 SYSTEM_HINTS = {
     errno.ENOSPC: "free some space, or write to another disk",
     errno.EDQUOT: "free some of your quota, or write to another disk",
+    errno.EFBIG: "the file system (or `ulimit -f`) allows no file of that size; write to another disk",
     errno.EROFS: "this file system is read-only; write somewhere else (-o, --out, REPCORE_CACHE)",
     errno.EACCES: "you may not write (or read) there; choose another place (-o, --out, REPCORE_CACHE) or change rights",
     errno.EPERM: "you may not write (or read) there; choose another place (-o, --out, REPCORE_CACHE) or change rights",
@@ -94,7 +95,8 @@ def machine_problem(raised: BaseException | None) -> str:
                 "for the container (docker run --shm-size=8g)"
             )
         if isinstance(error, OSError) and error.errno in SYSTEM_HINTS:
-            return f"{error.strerror}: {error.filename or text}\n  try:   {SYSTEM_HINTS[error.errno]}"
+            what = os.strerror(error.errno)  # libraries put texts of their own into strerror
+            return f"{what}: {error.filename or text}\n  try:   {SYSTEM_HINTS[error.errno]}"
         if is_out_of_memory(error):
             return f"out of memory: {text or 'no figure given'}\n  try:   a smaller data.batch_size or --batch-size"
     return ""

@@ -26,8 +26,8 @@ EXAMPLE_ROWS = 16
               show_default=True, help="torch-export needs torch where it runs, onnx any ONNX runtime.")  # fmt: skip
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="FILE.pt2 or FILE.onnx.")
 @click.option("--part", type=click.Choice(["auto", "encoder", "task"]), default="auto", show_default=True,
-              help="Vectors, or the answers of the model's task; auto = the task where there is one.")  # fmt: skip
-@click.option("--pool", help="Pooling of the vectors; the encoder's own by default.")
+              help="Embeddings, or the answers of the model's task; auto = the task where there is one.")  # fmt: skip
+@click.option("--pool", help="Pooling of the embeddings; the encoder's own by default.")
 @data_options
 @click.option("--id-column", help="Column with ids.")
 @click.option("--read", "settings", multiple=True, metavar="KEY=VALUE", help="Further reader settings (repeatable).")
@@ -92,6 +92,12 @@ def _summary(done: Exported, inputs: ProgramInputs, given: dict[str, Any]) -> No
         say(f"input {name}: {str(inputs.example[name].dtype).removeprefix('torch.')} ({', '.join(map(str, axes))})")
     if any(axes[0] == 1 for axes in done.axes.values()):
         say("note: this network fixes the number of items: the program takes one at a time")
+    if any(inputs.lengths.values()) and not any(
+        str(one).startswith("length") for own in done.axes.values() for one in own
+    ):
+        say(
+            "note: this network fixes the lengths: inputs must have the sizes above, which the first rows of --data set"
+        )
     if inputs.alike:
         say("note: the rows of one batch must have one length")
     say(f"largest error against the model {done.error:.2g}, on batches of {', '.join(map(str, done.batches))}")

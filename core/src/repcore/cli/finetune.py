@@ -1,8 +1,11 @@
-"""``repcore <domain> finetune``: train a model on labels, beside the same network from random weights."""
+"""``repcore <domain> finetune``: train a model on labels, beside the same network from random parameters."""
 
 from __future__ import annotations
 
+import os
 import shlex
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +19,12 @@ from repcore.stopping import Stopped
 
 if TYPE_CHECKING:
     from repcore.embedding.model import Model
+    from repcore.interfaces import DatasetReader
     from repcore.specs import TargetSpec
     from repcore.training.finetune_plan import FinetuneOutcome
     from repcore.training.run_folder import RunFolder
 
-REQUEST = "request.json"
+REQUEST, BEGUN = "request.json", "begun.json"
 NOT_STORED = ("resume", "out", "device", "as_json")
 
 
@@ -70,7 +74,7 @@ def finetune_command(
     from repcore.training.run_folder import RunFolder
 
     folder = None
-    request = {"model": str(model or ""), "overrides": list(overrides), **given}
+    request = {"model": "" if model is None else _lasting(model), "overrides": list(overrides), **given}
     if resume is not None:
         folder = RunFolder.open(resume, given["out"])
         request = _resumed(folder, model, overrides)
@@ -90,13 +94,42 @@ def _resumed(folder: RunFolder, model: Path | None, overrides: tuple[str, ...]) 
     return stored
 
 
+def _lasting(model: Path) -> str:
+    """The model's path without ``latest``: this very run becomes the latest one."""
+    real = model.resolve()
+    if real == model.absolute():
+        return str(model)
+    return str(real) if model.is_absolute() else os.path.relpath(real)
+
+
+def _same_start(folder: RunFolder, model: Model, reader: DatasetReader) -> None:
+    """Keep what the run began from, or refuse to go on from something else.
+
+    Raises:
+        RunError: another model lies at the path, or the data has changed.
+    """
+    found = {"model": model.identity(), "data": reader.fingerprint}
+    begun = folder.read_json(BEGUN)
+    if begun is None:
+        folder.write_json(BEGUN, found)
+        return
+    for what, identity in found.items():
+        if begun.get(what) != identity:
+            raise RunError(
+                f"the {what} is not the one that {folder.path} began with",
+                was=str(begun.get(what))[:16],
+                is_now=identity[:16],
+                hint="fine-tune anew under another --name",
+            )
+
+
 def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: dict[str, Any]) -> None:
     from repcore.data.copies import copies_across
     from repcore.embedding.model import load
     from repcore.evaluation.copied_rows import labelled_rows
     from repcore.evaluation.dense_answers import with_ignored
     from repcore.evaluation.probing import chosen_targets
-    from repcore.training.finetune_plan import FinetuneRequest, record_of, run_plan
+    from repcore.training.finetune_plan import FinetuneRequest, check_parts, record_of, run_plan
     from repcore.training.finetune_request import finetune_settings, name_in_folder, request_plan
     from repcore.training.run_folder import RunFolder, run_name
 
@@ -105,7 +138,7 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
     if opened.domain != domain:
         raise ConfigError(
             f"{request['model']} is a model of {opened.domain}, not of {domain}",
-            hint=f"repcore {opened.domain} finetune {request['model']}",
+            hint=shlex.join(["repcore", opened.domain, "finetune", str(request["model"])]),
         )
     dataset, reader = _open(opened, request)
     level = None if request["label"] else "item" if any(one.level == "item" for one in reader.targets) else None
@@ -113,12 +146,20 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
     if len(targets) > 1:
         raise DataError("which label?", labels=", ".join(one.name for one in targets), hint="--label NAME")
     targets[0] = with_ignored(targets[0], request["ignore"])
-    together = bool(request.get("keep_copies_together"))
-    rows = labelled_rows(opened, reader, targets[0], request.get("group"), together=together)
     settings = finetune_settings(
         opened, targets[0], dataset, request["task"], tuple(request["overrides"]), request.get("method")
     )
+    columns = getattr(settings.method.config, "columns", ()) if settings.method else ()
+    if set(columns) - {one.name for one in reader.targets}:
+        dataset, reader = _open(opened, request, columns)
+        settings = replace(settings, dataset=dataset)
+    together = bool(request.get("keep_copies_together"))
+    further = tuple(one for one in reader.targets if one.name in columns)
+    rows = labelled_rows(opened, reader, targets[0], request.get("group"), together=together, further=further)
     plan = request_plan(opened, rows, targets[0], request)
+    plain = bool(request.get("method") and request.get("plain", True))
+    wanted = FinetuneRequest(list(range(request["seeds"])), request["ensemble"], request["twin"], plain)
+    check_parts(plan, wanted, rows, targets[0])
     reporter = ConsoleReporter()
     leak = copies_across(plan, rows.copies, rows.ids)
     if leak:
@@ -128,8 +169,7 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
         folder = RunFolder.create(given["out"], name)
         folder.write_json(REQUEST, _storable(request))
         folder.write_json("config.json", {"recipe": f"{domain}/finetune"})  # the training writes the whole of it
-    plain = bool(request.get("method") and request.get("plain", True))
-    wanted = FinetuneRequest(list(range(request["seeds"])), request["ensemble"], request["twin"], plain)
+    _same_start(folder, opened, reader)
     try:
         outcome = run_plan(opened, settings, rows, plan, wanted, folder, reporter, device=device)
     except Stopped as left:
@@ -147,7 +187,8 @@ def _storable(request: dict[str, Any]) -> dict[str, Any]:
     return {**kept, "settings": list(kept["settings"])}
 
 
-def _open(model: Model, given: dict[str, Any]) -> tuple[Any, Any]:
+def _open(model: Model, given: dict[str, Any], further: Sequence[str] = ()) -> tuple[Any, Any]:
+    """Data set and reader; ``further`` columns are wanted as labels, too."""
     from repcore.data.readers import open_data
 
     return open_data(
@@ -156,7 +197,7 @@ def _open(model: Model, given: dict[str, Any]) -> tuple[Any, Any]:
         domain=model.domain,
         reader=given["reader"],
         options=reader_options(given["id_column"], given["settings"]),
-        preferences={"labels": [given["label"]]} if given["label"] and not given.get("group") else {},
+        preferences={"labels": [given["label"], *further]} if given["label"] and not given.get("group") else {},
         preprocessor=model.folder.preprocessor_name,
     )
 
@@ -190,4 +231,5 @@ def _show(outcome: FinetuneOutcome, record: dict[str, Any], target: TargetSpec, 
     name = "out-of-fold" if (outcome.folder / "predictions" / "out-of-fold.parquet").is_file() else "test"
     say(f"predictions: {outcome.folder / 'predictions' / f'{name}.parquet'}")
     say(f"model: {outcome.folder / 'model'}")
-    say(f"next: repcore predict {outcome.folder} DATA -o predictions.csv")
+    output = "predictions.csv" if target.level == "item" else "answers/"
+    say(f"next: repcore predict {shlex.quote(str(outcome.folder))} DATA -o {output}")

@@ -1,4 +1,4 @@
-"""``repcore import``: published weights into a model folder, with every key accounted for."""
+"""``repcore import``: a published checkpoint into a model folder, with every key accounted for."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from repcore.errors import ConfigError
 @click.option("--allow-namespace", is_flag=True, help="Accept an argparse namespace inside the file (read, never run).")
 @json_option
 def import_command(checkpoint: Path, **given: Any) -> None:
-    """Turn published weights (CHECKPOINT: file or folder) into a model folder that embed and probe understand.
+    """Turn a published CHECKPOINT (file or folder) into a model folder that embed and probe understand.
 
     A fine-tuned head in the file becomes the model's task, so that `repcore predict` works.
 

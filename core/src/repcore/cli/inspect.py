@@ -66,9 +66,8 @@ def inspect_command(ctx: click.Context, /, data: str, **given: Any) -> None:
         fitted, words, recipes = _first_that_prepares(taker, recipes, reader)
     rows = None if given["full"] else given["rows"] or SAMPLED_ROWS
     seconds = SECONDS if given["rows"] is None and not given["full"] else None
-    found = inspect_reader(
-        reader, fitted, reporter, rows=rows, seconds=seconds, item_timeout=given["item_timeout"] or None
-    )
+    timeout, why = given["item_timeout"] or None, words if fitted is None and recipes else ""
+    found = inspect_reader(reader, fitted, reporter, rows=rows, seconds=seconds, item_timeout=timeout, unprepared=why)
     reporter.close()
     fits = recognise(known, path, domain) if path.exists() else None
     next_step = _next_step(data, part, recipes, given, found)
@@ -194,9 +193,14 @@ def _next_step(data: str, part: ResolvedPart, recipes: list[str], given: Mapping
         if not reader:
             if not found.usable:
                 return "the reasons above: no row can be used as it is; --read NAME=VALUE changes how rows are read"
-            rows = "1 usable row is" if found.usable == 1 else f"{found.usable} usable rows are"
-            embed = f"; to embed it: repcore embed MODEL {shlex.quote(data)} -o vectors.parquet"
+            rows = "1 usable row is" if found.usable == 1 else f"{found.usable} copies of one row are"
+            embed = f"; to embed it: repcore embed MODEL {shlex.quote(data)} -o embeddings.parquet"
             return f"more data ({rows} too few to train on){embed}"
+    elif found.unprepared:
+        embed = f"repcore embed MODEL {shlex.quote(data)} -o embeddings.parquet"
+        return (
+            f"other data, or what the warning names (no recipe could be trained on these rows); to embed them: {embed}"
+        )
     domain, _, recipe = recipes[0].rpartition("/")
     others = f" (or {', '.join(one.rpartition('/')[2] for one in recipes[1:4])})" if recipes[1:] else ""
     words = ["--data", data, *(["--reader", reader] if reader else []), *settings]

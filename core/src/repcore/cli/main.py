@@ -29,7 +29,7 @@ COMMANDS = {
     "show": ("repcore.cli.showing:show_command", "One registered thing, or a recipe's settings with their origin."),
     "plugins": ("repcore.cli.plugin_health:plugins_command", "Installed plugins and their health (--doctor)."),
     "demo": ("repcore.cli.demo:demo_command", "Train, embed, probe and report on data that comes with a plugin."),
-    "embed": ("repcore.cli.embed:embed_command", "Vectors for every row of a data set."),
+    "embed": ("repcore.cli.embed:embed_command", "Embeddings for every row of a data set."),
     "predict": (
         "repcore.cli.predict:predict_command",
         "Predictions of a fine-tuned model for every row of a data set.",
@@ -41,9 +41,13 @@ COMMANDS = {
     "probe": ("repcore.cli.probe:probe_command", "What frozen features know, beside honest baselines."),
     "fit": ("repcore.cli.estimators:fit_command", "Fit an estimator (anomaly scores, dictionaries, ...) on features."),
     "apply": ("repcore.cli.estimators:apply_command", "A fitted estimator's results for every row of a data set."),
+    "compat": (
+        "repcore.cli.compat:compat_command",
+        "Do vectors of a new version of a model find what an old one stored?",
+    ),
     "import": (
         "repcore.cli.importing:import_command",
-        "Published weights into a model folder, every key accounted for.",
+        "A published checkpoint into a model folder, every key accounted for.",
     ),
     "pull": (
         "repcore.cli.pulling:pull_command",

@@ -55,6 +55,35 @@ def work_options(function: F) -> F:
     return function
 
 
+def output_option(text: str) -> Callable[[F], F]:
+    """``MODEL DATA -o OUTPUT``: what is worked with, and where the rows go."""
+
+    def added(function: F) -> F:
+        output = click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help=text)
+        for one in (output, click.argument("data"), click.argument("model", type=click.Path(path_type=Path))):
+            function = one(function)
+        return function
+
+    return added
+
+
+def ending_options(strict: str) -> Callable[[F], F]:
+    """``--strict --overwrite --device --json``: how a command that writes rows ends.
+
+    Args:
+        strict: what becomes an error: ``"could not be embedded"``.
+    """
+
+    def added(function: F) -> F:
+        overwrite = click.option("--overwrite", is_flag=True, help="Replace an existing output file.")
+        strictly = click.option("--strict", is_flag=True, help=f"Exit with 1 if any row {strict}.")
+        for one in (json_option, device_option, overwrite, strictly):
+            function = one(function)
+        return function
+
+    return added
+
+
 def inference_options(given: Mapping[str, Any], device: str, **further: Any) -> InferenceOptions:
     """What :func:`work_options` took, as options of the computation.
 
@@ -100,6 +129,11 @@ def item_timeout_option(default: float | None = None) -> Callable[[F], F]:
 def label_names(label: str | None) -> list[str]:
     """Names from ``--label a,b``; a name that holds a comma stands in double quotes: ``--label '"a, b",c'``."""
     return [name.strip() for row in csv.reader([label or ""], skipinitialspace=True) for name in row if name.strip()]
+
+
+def reading_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What :func:`reading_options` took: rows read in another way are other rows, also where the data is the same."""
+    return {"reader": given["reader"], **reader_options(given["id_column"], tuple(given["settings"]))}
 
 
 def reader_options(id_column: str | None, extra: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from repcore import registry
-from repcore.cli.console import ConsoleReporter, say, show_json, table
+from repcore.cli.console import ConsoleReporter, complain, say, show_json, table
 from repcore.errors import PluginError, RegistryError, closest
 from repcore.plugins import HEALTHY, PluginRecord, find_candidates
 
 if TYPE_CHECKING:
-    from repcore.testing.report import CheckResult
+    from repcore.testing.plan import DueCheck
 
 
 @click.group("plugins", invoke_without_command=True)
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     type=float,
     default=120.0,
     show_default=True,
-    help="Seconds of computing a plugin with --deep; slow machines get more.",
+    help="Seconds of computing that each plugin gets with --deep; slow machines give more.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @click.pass_context
@@ -90,13 +90,15 @@ def check_command(ctx: click.Context, name: str, level: Literal["fast", "full"],
     from repcore.testing import check_plugin
 
     reporter = ConsoleReporter()
-    done: list[str] = []
 
-    def show(result: CheckResult, due: int) -> None:
-        done.append(result.id)
-        reporter.progress("checking", len(done), due, f"{result.id}, {result.target}")
+    def show(check: DueCheck, number: int, due: int) -> None:
+        if sys.stderr.isatty():
+            reporter.progress("checking", number - 1, due, f"{check.check.id}, {check.target}")
+        else:
+            complain(f"check {number} of {due}: {check.check.id}, {check.target}")
 
-    report = check_plugin(name, level, on_result=show)
+    complain(f"finding out what plugin {name} has to keep")
+    report = check_plugin(name, level, on_start=show)
     reporter.close()
     if as_json:
         say(report.to_json())

@@ -12,15 +12,16 @@ from repcore import stopping
 from repcore.cli.console import ConsoleReporter, say, show_json
 from repcore.cli.options import (
     WINDOW_GRACE,
-    device_option,
+    ending_options,
     inference_options,
-    json_option,
+    output_option,
     reader_options,
+    reading_of,
     reading_options,
     work_options,
 )
 from repcore.devices import torch_device
-from repcore.errors import ConfigError, DataError
+from repcore.errors import ConfigError, DataError, RegistryError
 from repcore.outputs import local_output, sole_writer
 
 if TYPE_CHECKING:
@@ -33,20 +34,14 @@ if TYPE_CHECKING:
 
 
 @click.command("predict")
-@click.argument("model", type=click.Path(path_type=Path))
-@click.argument("data")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True,
-              help="FILE.csv, .tsv, .parquet or .npz; of elements also a FOLDER with one file a sample.")  # fmt: skip
+@output_option("FILE.csv, .tsv, .parquet or .npz; of elements also a FOLDER with one file a sample.")
 @click.option("--format", help="Format of the files in a FOLDER, by name or suffix.")
 @click.option("--metric", "element_metrics", multiple=True, metavar="NAME[:VALUE]",
               help="Metric of elements that the domain gives (repeatable); all of them by default.")  # fmt: skip
 @click.option("--coverage", type=float, help="Also intervals or sets that hold the truth in this share of cases.")
 @reading_options
 @work_options
-@click.option("--strict", is_flag=True, help="Exit with 1 if any row has no prediction.")
-@click.option("--overwrite", is_flag=True, help="Replace an existing output file.")
-@device_option
-@json_option
+@ending_options("has no prediction")
 @click.pass_context
 def predict_command(ctx: click.Context, /, **given: Any) -> None:
     """Predictions of a fine-tuned MODEL (a model or run folder) for every row of DATA, with status and reason.
@@ -72,14 +67,16 @@ def predict_command(ctx: click.Context, /, **given: Any) -> None:
     if given["format"] is not None:
         raise ConfigError(f"--format {given['format']} is for answers about elements; the suffix of -o says the format")
     predictor = model.predictor()
-    reader = open_with_label(model, given)
+    if given["element_metrics"]:
+        raise ConfigError(f"--metric {given['element_metrics'][0]} is for tasks about elements", level="item")
+    reader, why = open_with_label(model, given)
     reporter = ConsoleReporter()
     ctx.with_resource(sole_writer(output, reporter.info))
     writer = _writer(model, predictor, reader, given)
     report_account(reader, reporter)
     _run(predictor, reader, inference_options(given, model.device), writer, reporter, given["coverage"])
     reporter.close()
-    _summary(predictor, reader, writer, given["as_json"])
+    _summary(predictor, reader, writer, given, why)
     if given["strict"] and writer.failed:
         ctx.exit(1)
 
@@ -90,20 +87,29 @@ def _elements(ctx: click.Context, model: Model, given: dict[str, Any]) -> None:
 
     if given["coverage"] is not None:
         raise ConfigError("--coverage is for tasks about items", level=model.target.level if model.target else "")
-    failed = predict_elements(model, open_with_label(model, given), given, inference_options(given, model.device))
+    reader, why = open_with_label(model, given)
+    failed = predict_elements(model, reader, given, inference_options(given, model.device), why)
     if given["strict"] and failed:
         ctx.exit(1)
 
 
-def open_with_label(model: Model, given: dict[str, Any]) -> DatasetReader:
-    """The data with the predicted label if it has one, else as it is."""
+def open_with_label(model: Model, given: dict[str, Any]) -> tuple[DatasetReader, str]:
+    """The data with the predicted label if it has one, else as it is and why it has none."""
     options = reader_options(given["id_column"], given["settings"])
-    assert model.target is not None
-    with suppress(DataError):
-        reader = model.reader(given["data"], reader=given["reader"], options=options, labels=[model.target.name])
-        if any(one.name == model.target.name for one in reader.targets):
-            return reader
-    return model.reader(given["data"], reader=given["reader"], options=options)
+    target, why = model.target, ""
+    assert target is not None
+    # few rows look like another kind of label than many: what the model answers decides
+    for kind in ("", target.kind) if target.kind != "multilabel" else ("",):
+        with suppress(RegistryError):
+            try:
+                reader = model.reader(
+                    given["data"], reader=given["reader"], options=options, labels=[target.name], label_kind=kind
+                )
+                if any((one.name, one.kind) == (target.name, target.kind) for one in reader.targets):
+                    return reader, ""
+            except (DataError, ConfigError) as error:
+                why = str(error).partition("\n")[0].removeprefix("DataError: ")
+    return model.reader(given["data"], reader=given["reader"], options=options), why
 
 
 def _writer(model: Model, predictor: Predictor, reader: DatasetReader, given: dict[str, Any]) -> TableWriter:
@@ -119,6 +125,7 @@ def _writer(model: Model, predictor: Predictor, reader: DatasetReader, given: di
         "kind": target.kind,
         "unit": target.unit,
         "coverage": given["coverage"],
+        "reading": reading_of(given),
     }
     first = output_names(target, predictor.width)[0]
     answer = f"p:{first}" if target.kind in ("class", "multilabel") else first
@@ -154,12 +161,12 @@ def _run(
                 stop.obey(f"{writer.rows_done:,} of {total:,} rows are kept")
 
 
-def _summary(predictor: Predictor, reader: DatasetReader, writer: TableWriter, as_json: bool) -> None:
-    scores = _scores(predictor, writer)
+def _summary(predictor: Predictor, reader: DatasetReader, writer: TableWriter, given: dict[str, Any], why: str) -> None:
+    scores = _scores(predictor, writer, given["coverage"])
     path = writer.finish()
     target = predictor.target
     counts = dict(sorted(writer.status.items(), key=lambda one: -one[1]))
-    if as_json:
+    if given["as_json"]:
         record = {"output": str(path), "rows_in": len(reader), "rows_out": writer.rows_done, "status": counts}
         found = None if scores is None or scores.rows is None else {**scores, "rows": len(scores.rows)}
         show_json({**record, "without_prediction": writer.failed, "target": target.name, "kind": target.kind,
@@ -169,7 +176,7 @@ def _summary(predictor: Predictor, reader: DatasetReader, writer: TableWriter, a
     say(f"{len(reader):,} rows in, {writer.rows_done:,} rows out: {words}")
     say(f"{target.name} ({target.kind}{', ' + target.unit if target.unit else ''}) in {path}")
     if scores is None:
-        say("no labels in the data to score against")
+        say(f"no labels in the data to score against{f': {why}' if why else ''}")
         return
     from repcore.reporting import figures_in_words
 
@@ -179,7 +186,7 @@ def _summary(predictor: Predictor, reader: DatasetReader, writer: TableWriter, a
         say(f"note: {note}")
 
 
-def _scores(predictor: Predictor, writer: TableWriter) -> Scores | None:
+def _scores(predictor: Predictor, writer: TableWriter, coverage: float | None) -> Scores | None:
     """From the parts, so that rows of an interrupted command count."""
     import pyarrow as pa
 
@@ -190,4 +197,4 @@ def _scores(predictor: Predictor, writer: TableWriter) -> Scores | None:
         return None
     whole = pa.concat_tables(tables)
     columns = {name: whole.column(name).to_pylist() for name in whole.column_names if name not in ("reason", "status")}
-    return score_table(predictor.target, columns, predictor.width)
+    return score_table(predictor.target, columns, predictor.width, coverage)

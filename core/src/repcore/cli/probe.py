@@ -46,7 +46,7 @@ JOIN_HINT = "--id-column NAME, the same one as with embed; or --by-position if b
               "stratified, held-out:GROUP,GROUP, or one of the domain's own such as scaffold.")  # fmt: skip
 @click.option("--keep-copies-together", is_flag=True, help="Rows with the same content stay on one side of a split.")
 @click.option("--seeds", type=int, default=3, show_default=True, help="Number of seeds.")
-@click.option("--by-position", is_flag=True, help="Join vectors of a file to rows by position instead of by id.")
+@click.option("--by-position", is_flag=True, help="Join embeddings of a file to rows by position instead of by id.")
 @click.option("--grid", is_flag=True, help="Also every layer at full width, half, quarter and eighth, with the time of "
               "each (what embed --layer L --dim D would give).")  # fmt: skip
 @click.option("--metrics", is_flag=True, help="Every metric, not only the main one.")
@@ -56,7 +56,7 @@ JOIN_HINT = "--id-column NAME, the same one as with embed; or --by-position if b
 @device_option
 @json_option
 def probe_command(source: Path, **given: Any) -> None:
-    """Probe a MODEL (model or run folder), or vectors in a parquet or npz file, on labelled data.
+    """Probe a MODEL (model or run folder), or embeddings in a parquet or npz file, on labelled data.
 
     \b
     Example:
@@ -74,7 +74,7 @@ def probe_command(source: Path, **given: Any) -> None:
         _elements(source, given, seeds, reporter)
         return
     if given["grid"] and is_file:
-        raise ConfigError(f"--grid needs a model; {str(source)!r} is a file of vectors", hint="name the run folder")
+        raise ConfigError(f"--grid needs a model; {str(source)!r} is a file of embeddings", hint="name the run folder")
     if asks_the_model(registry.default(), given["protocols"]):
         _ask(source, given, seeds, reporter)
         return
@@ -110,7 +110,7 @@ def _ask(source: Path, given: dict[str, Any], seeds: list[int], reporter: Consol
 
     named = ", ".join(given["protocols"])
     if source.is_file():
-        raise ConfigError(f"{source} holds vectors; {named} asks a network", hint="repcore probe MODEL --data PATH")
+        raise ConfigError(f"{source} holds embeddings; {named} asks a network", hint="repcore probe MODEL --data PATH")
     unused = [f"--{word}" for word in ("label", "group", "share") if given[word] is not None]
     unused += ["--labels"] if given["budgets"] else []
     if unused or given["split"] not in ("random", "declared"):
@@ -221,7 +221,7 @@ def _from_model(
 def _from_file(
     source: Path, given: dict[str, Any], seeds: list[int], reporter: ConsoleReporter
 ) -> tuple[FeatureSets, str]:
-    """Vectors of any origin; rows are joined by id, or by position when that was asked for."""
+    """Embeddings of any origin; rows are joined by id, or by position when that was asked for."""
     import numpy as np
 
     from repcore.data.accounting import report_account
@@ -246,9 +246,11 @@ def _from_file(
     )
     report_account(reader, reporter)
     labelled = with_copies(read_rows(reader), together=given["keep_copies_together"])
-    reporter.warn("vectors from a file have no random-init twin: a number alone says little")
+    reporter.warn("embeddings from a file have no random-init twin: a number alone says little")
     if given["by_position"]:
-        reporter.warn(f"vectors and rows are joined by position, as asked: row i of {source.name} is row i of the data")
+        reporter.warn(
+            f"embeddings and rows are joined by position, as asked: row i of {source.name} is row i of the data"
+        )
     place = join_rows_by_key(rows.ids, labelled.ids, by_position=given["by_position"], hint=JOIN_HINT)
     vectors = np.asarray(rows.vectors, np.float64)[place]
     return FeatureSets({source.stem: vectors}, labelled, {}), ""
@@ -315,4 +317,5 @@ def _show(one: ProbeTable, features: FeatureSets | None, every_metric: bool, met
         say(sentence)
     if features is not None and features.failed:
         reasons = sorted(set(features.failed.values()))
-        say(f"{len(features.failed)} rows have no vector: {'; '.join(reasons[:3])}{' ...' if len(reasons) > 3 else ''}")
+        more = " ..." if len(reasons) > 3 else ""
+        say(f"{len(features.failed)} rows have no embedding: {'; '.join(reasons[:3])}{more}")

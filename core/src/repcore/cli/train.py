@@ -32,7 +32,12 @@ if TYPE_CHECKING:
 @click.option("--config", "file", type=click.Path(path_type=Path), help="YAML file merged over the preset.")
 @click.option("--resume", metavar="RUN", help="Go on with a run: its folder, its name, or latest.")
 @click.option("--allow-changed-data", is_flag=True, help="Resume although the data have changed; says what differs.")
-@click.option("--init-from", type=click.Path(path_type=Path), metavar="MODEL", help="Start from a model's weights.")
+@click.option(
+    "--init-from",
+    type=click.Path(path_type=Path),
+    metavar="MODEL",
+    help="Start from the parameters of a trained model.",
+)
 @click.option("--name", help="Name of the run folder.")
 @click.option("--out", type=click.Path(path_type=Path), default=RUNS_FOLDER, show_default=True, help="Folder of runs.")
 @device_option
@@ -209,7 +214,7 @@ def _resume(
     if resolved.domain != domain or (recipe and registry.default().recipe(recipe, domain).full_name != resolved.recipe):
         raise ConfigError(
             f"{folder.path} is a run of {resolved.recipe}, not of {domain}/{recipe or '...'}",
-            hint=f"repcore {resolved.domain} train --resume {word}",
+            hint=shlex.join(["repcore", resolved.domain, "train", "--resume", word]),
         )
     _prepare_torch(resolved, device, reporter)
     from repcore.training.assembly import assemble

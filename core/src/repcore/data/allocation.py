@@ -9,6 +9,7 @@ and never more than half of the machine's memory.
 from __future__ import annotations
 
 import functools
+import io
 import os
 import stat
 from collections.abc import Iterator
@@ -33,6 +34,21 @@ def largest_item() -> int:
     except ValueError:
         asked = LIMIT_MIB
     return int(min(asked * 2**20, _memory() / 2))
+
+
+class CappedFile(io.BufferedReader):
+    """A file for libraries that read as many bytes as a header says: room is made only for those that are there.
+
+    Python's own file objects make room for all that is asked for before they read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._size = os.fstat(self.fileno()).st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = max(0, self._size - self.tell())
+        return super().read(left if size is None or size < 0 else min(size, left))
 
 
 @functools.cache

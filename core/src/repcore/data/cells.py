@@ -27,6 +27,7 @@ BLOCK = 4096  # cells that are tried at once
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eEdD][+-]?\d+)?")
 _NUMBER_COMMA = re.compile(r"[+-]?(\d+,?\d*|,\d+)([eE][+-]?\d+)?")
 _THOUSANDS_COMMA = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+,\d+")  # 1.234,56: nothing else can be meant
+_MINUS = str.maketrans({"\u2212": "-", "\ufe63": "-", "\uff0d": "-"})  # as word processors set it
 _MONTH = (  # whole words: 1-Octyne is no day in October
     r"(jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?|oct(ober)?|nov(ember)?|"
     r"dec(ember)?)"
@@ -62,7 +63,7 @@ def number(value: Any, decimal: Decimal = ".") -> float | None:  # a cell in, a 
     """
     if value is None or isinstance(value, bool | int | float):
         return None if value is None or value != value else float(value)
-    text = str(value).strip()
+    text = str(value).strip().translate(_MINUS)
     if text.lower() in MISSING_WORDS:
         return None
     if decimal == "," and "," in text:
@@ -150,7 +151,7 @@ def read_numbers(name: str, cells: Sequence[Any], decimal: Decimal = ".") -> Num
 def numbers_as_written(name: str, cells: Sequence[Any], asked: Decimal | None = None) -> tuple[NumberColumn, str]:
     """A whole column as numbers, with a decimal comma where asked for or seen in its cells, and what to say of it."""
     numbers = read_numbers(name, cells, asked or ".")
-    if asked is not None or not ({"decimal comma", "thousands", "text"} & set(numbers.odd)):
+    if asked is not None or not ({"decimal comma", "thousands", "several numbers", "text"} & set(numbers.odd)):
         return numbers, ""
     found = decimal_sign(cells)
     if found is None or found[0] == ".":
@@ -201,7 +202,7 @@ def decimal_sign(cells: Iterable[Any]) -> tuple[Decimal, str] | None:
     for cell in cells:
         if not isinstance(cell, str) or not ("," in cell or "." in cell) or is_missing(cell):
             continue
-        text = cell.strip()
+        text = cell.strip().translate(_MINUS)
         if _THOUSANDS_COMMA.fullmatch(text):
             commas, surely, example = commas + 1, surely + 1, example or text
         elif _NUMBER_COMMA.fullmatch(text) and "," in text:

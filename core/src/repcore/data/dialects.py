@@ -58,6 +58,7 @@ class Dialect:
         trailing: every line ends in a delimiter that opens no cell.
         commented_header: the header stands behind a comment sign.
         quote: sign round cells; with ``'`` lines are judged and cut after both signs change places (:data:`SWAPPED`).
+        escapes: a quotation mark inside a cell stands behind a backslash; lines are cut after :func:`doubled`.
     """
 
     delimiter: str
@@ -69,6 +70,12 @@ class Dialect:
     trailing: bool = False
     commented_header: bool = False
     quote: str = '"'
+    escapes: bool = False
+
+
+def doubled(line: str) -> str:
+    """A line in which quotation marks behind a backslash are doubled instead."""
+    return line.replace('\\"', '""')
 
 
 def cut(line: str, delimiter: str) -> list[str]:
@@ -182,6 +189,15 @@ def find_dialect(
         delimiter / header: as the user says; None = judge.
         is_data: whether a text is a value of the domain, so that a first line of values is no header.
     """
+    escaped = sum('\\"' in line for line in lines)
+    if escaped:
+        plain = [doubled(line) for line in lines]
+        if _best_agreement(_evidence(plain)) > _best_agreement(_evidence(lines)):
+            found = _judged(plain, suffix, delimiter, header, is_data)
+            why = f"{escaped} of {len(lines)} lines hold a quotation mark behind a backslash, and fit so"
+            return replace(
+                found, escapes=True, reasons={**found.reasons, "quotes in cells": ("behind a backslash", why)}
+            )
     single = _single_quoted(lines, suffix, delimiter, header, is_data)
     return single or _judged(lines, suffix, delimiter, header, is_data)
 
@@ -294,6 +310,9 @@ def _lines_above(lines: Sequence[str], cells: Sequence[Sequence[str]], width: in
     """Number of remarks above the header, and whether the header stands behind a comment sign."""
     above = 0
     while above < min(len(lines) - 1, MOST_LINES_ABOVE):
+        if _is_title(cells[above:], width):
+            above += 1
+            continue
         is_comment = lines[above].startswith(COMMENT_SIGNS) and not _is_error(cells[above][0])
         if not is_comment and not (width > 1 and len(cells[above]) == 1 and above + 1 < len(lines)):
             break
@@ -306,6 +325,14 @@ def _lines_above(lines: Sequence[str], cells: Sequence[Sequence[str]], width: in
         if len(names) == width > 1 and _votes(names, follows, width, None)[0] > 0 and not _is_header(follows, width):
             return above - 1, True
     return above, False
+
+
+def _is_title(cells: Sequence[Sequence[str]], width: int) -> bool:
+    """Whether the first line is full of delimiters but holds one text only, and the second is a header."""
+    first, rest = [cell.strip() for cell in cells[0]], cells[1:]
+    if width < 2 or len(first) != width or not first[0] or any(first[1:]) or len(rest) < 2:
+        return False
+    return len(rest[0]) == width and all(cell.strip() for cell in rest[0]) and _is_header(rest, width)
 
 
 def _is_error(cell: str) -> bool:

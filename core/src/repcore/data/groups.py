@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 
 GROUP_WORDS: tuple[str, ...] = (
-    "group", "patient", "subject", "participant", "case", "speaker", "singer", "client", "donor", "animal",
+    "group", "patient", "subject", "participant", "case", "speaker", "spk", "singer", "client", "donor", "animal",
     "individual", "person", "user", "study", "recording", "session", "site", "source", "src", "scene", "location",
     "device",
 )  # fmt: skip

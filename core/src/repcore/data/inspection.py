@@ -58,6 +58,7 @@ class Inspection:
         undescribed: why facts of rows are missing -> how many rows.
         parts: declared split -> rows.
         account: files, tables, guesses, cells that were not understood.
+        unprepared: why no recipe's preprocessor could be fitted on the rows, though one should.
         warnings: sentences worth reading before training.
     """
 
@@ -81,6 +82,7 @@ class Inspection:
     undescribed: dict[str, str] = field(default_factory=dict)
     parts: dict[str, int] = field(default_factory=dict)
     account: Accounting = field(default_factory=Accounting)
+    unprepared: str = ""
     warnings: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -90,8 +92,13 @@ class Inspection:
 
     @property
     def is_trainable(self) -> bool:
-        """Enough usable rows to train on, as far as was looked; one is enough where a training part is declared."""
-        return self.read < self.rows or self.usable >= (1 if "train" in self.parts else LEAST_ROWS)
+        """Enough different rows to train on, as far as was looked; one is enough where a training part is declared."""
+        return self.read < self.rows or self.distinct >= (1 if "train" in self.parts else LEAST_ROWS)
+
+    @property
+    def distinct(self) -> int:
+        """Usable rows that are no copies of others."""
+        return max(self.usable - self.duplicates - self.near_copies, min(self.usable, 1))
 
     @property
     def is_clean(self) -> bool:
@@ -107,6 +114,7 @@ def inspect_reader(
     rows: int | None = SAMPLED_ROWS,
     seconds: float | None = None,
     item_timeout: float | None = None,
+    unprepared: str = "",
 ) -> Inspection:
     """Read (and, with a preprocessor, prepare) rows, and say what was found.
 
@@ -114,8 +122,9 @@ def inspect_reader(
         rows: most rows, drawn evenly; None = all.
         seconds: stop looking at further rows after this time; None = never.
         item_timeout: seconds after which one row is given up, read in a process of its own; None = never.
+        unprepared: why there is no preprocessor though one was wanted.
     """
-    found = Inspection(rows=len(reader), account=account_of(reader))
+    found = Inspection(rows=len(reader), account=account_of(reader), unprepared=unprepared)
     chosen = rows_to_look_at(len(reader), len(reader) if rows is None else rows)
     if seconds is not None and len(chosen) > IN_ORDER:  # whatever is looked at in time is a sample of the whole
         chosen = generator(0, "inspect-order").permutation(chosen)
@@ -310,8 +319,12 @@ def _warnings(found: Inspection) -> Iterator[str]:
     if bad:
         kinds = ", ".join(f"{count} {name}" for name, count in found.status.most_common() if name != "ok")
         yield f"{bad} of {found.read} rows are not clean: {kinds}"
-    if not found.is_trainable:
+    if not found.is_trainable and found.usable > 1:
+        yield f"all {found.usable} usable rows are copies of one: too few to train on"
+    elif not found.is_trainable:
         yield "1 usable row: enough to embed, too few to train on" if found.usable else "no usable row"
+    elif found.unprepared:
+        yield f"rows were read but not prepared: {found.unprepared}"
     yield from _lost(found.account)
     for reason, rows in found.undescribed.items():
         yield f"facts are missing of {rows}: {reason}"

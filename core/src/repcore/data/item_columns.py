@@ -26,7 +26,7 @@ _NAMES: Mapping[Role, tuple[str, ...]] = {
     "box": ("xmin", "ymin", "xmax", "ymax", "zmin", "zmax", "x_min", "y_min", "x_max", "y_max", "bbox", "bounding_box",
             "bbox_x", "bbox_y", "bbox_w", "bbox_h"),
 }  # fmt: skip
-_UNITS = ("s", "sec", "secs", "second", "seconds", "ms", "hz", "samples")
+_UNITS = ("s", "sec", "secs", "second", "seconds", "ms", "hz", "sample", "samples", "frame", "frames")
 _CUTTING = ("start", "end", "duration", "channel", "frame", "box")
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from repcore.specs import TargetSpec
 
+SENTINEL_GAP = 10.0  # widths of the other values between them and a repeated extreme
 FAR = 100.0  # widths of the middle half
 
 
@@ -46,6 +47,7 @@ def label_facts(spec: TargetSpec, values: Sequence[Any], parts: Sequence[str] = 
         facts.update(min=float(held.min()), mean=float(held.mean()), max=float(held.max()), width=table.shape[1])
         facts["distinct"] = len(np.unique(held))
         facts["far"] = _far(held)
+        facts["apart"] = _apart(held)
     return facts
 
 
@@ -68,6 +70,19 @@ def _far(values: np.ndarray) -> list[float]:
     low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
     width = high - low
     return sorted(values[np.abs(values - middle) > FAR * width].tolist(), key=abs)[::-1][:3] if width > 0 else []
+
+
+def _apart(values: np.ndarray) -> tuple[float, int] | None:
+    """A smallest or largest value that comes again, far from all others, and how often: -999 for what is missing."""
+    found, counts = np.unique(values, return_counts=True)
+    if len(found) < 4:
+        return None
+    for place, nearest, low, high in ((0, 1, found[1], found[-1]), (-1, -2, found[0], found[-2])):
+        value, gap = float(found[place]), float(abs(found[place] - found[nearest]))
+        is_nines = set(f"{abs(value):g}") == {"9"} and abs(value) > 9
+        if counts[place] > 1 and gap > (1.0 if is_nines else SENTINEL_GAP) * (high - low):
+            return value, int(counts[place])
+    return None
 
 
 def _table(values: Sequence[Any], least: int) -> np.ndarray:
@@ -136,5 +151,8 @@ def label_warnings(name: str, facts: Mapping[str, Any]) -> Iterator[str]:
         yield f"label {name}: {len(empty)} of {len(facts['tasks'])} tasks have one class only, first {empty[0]!r}"
     if facts.get("far"):
         yield f"label {name}: values far outside the others, such as {facts['far'][0]:g}"
+    if facts.get("apart"):
+        value, count = facts["apart"]
+        yield f"label {name}: {value:g} stands in {count:,} rows, far from all other values: does it mean missing?"
     if facts.get("min") is not None and facts.get("distinct") == 1:
         yield f"label {name}: every value is {facts['min']:g}"

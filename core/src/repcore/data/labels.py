@@ -8,6 +8,7 @@ Everything can be set: ``kind`` of a column, ``separator`` of labels in a cell, 
 
 from __future__ import annotations
 
+import ast
 import math
 import re
 from collections import Counter
@@ -20,6 +21,16 @@ import numpy as np
 from repcore.data.accounting import Accounting
 from repcore.data.cells import Decimal, NumberColumn, is_missing, looks_like, numbers_as_written, words_of
 from repcore.data.groups import is_group_name, plain_name
+from repcore.data.item_columns import item_columns
+from repcore.data.label_names import (
+    MOST_LOOKED_AT,
+    NO,
+    YES,
+    calls_classes,
+    identifies,
+    no_label_by_name,
+    odd_identifiers,
+)
 from repcore.data.splits import PART_NAMES
 from repcore.errors import DataError
 from repcore.specs import TargetSpec
@@ -32,23 +43,20 @@ MOST_WORD_CLASSES = 50
 MOST_NAMED_CLASSES = 1000  # of a column that the user calls a class
 MOST_NUMBER_CLASSES = 20
 MOST_HIGH_CODES = 5  # codes of classes that begin above 1
-MOST_LOOKED_AT = 5000  # identifiers
+MOST_SPELLINGS = 8  # of yes and no
+MOST_DATES = 0.9  # share of cells from which a column holds dates
+LEAST_ALONE = 0.5  # share of the parts of joined cells that stand alone in others
+LIST_SIGN = "\x1f"
 LEAST_NUMBERS = 0.5  # share of filled cells that must be numbers for a column of numbers with odd cells
 SEPARATORS = ("|", ";", ",", "/", "+", " & ")
-_TRUE = frozenset({"true", "yes", "y", "t", "positive", "pos", "active"})
-_FALSE = frozenset({"false", "no", "n", "f", "negative", "neg", "inactive"})
 _COUNT_WORDS = frozenset({
     "num", "number", "count", "counts", "age", "year", "score", "mos", "rating", "length", "size", "degree", "weight",
     "width", "height", "duration", "price", "dose", "time", "n", "minimum", "maximum", "mean", "total",
 })  # fmt: skip
-_IDENTIFIER = re.compile(
-    r"(^|_)(id|idx|index|no|nr|row|uid|uuid|guid|key|name|title|accession|barcode|cas|cid|doi|url|filename|file|path)$"
-    r"|^unnamed|^column_?\d+$|^$"
-)
 
 _WITH_UNIT = re.compile(r"([+-]?\d+(?:\.\d+)?)(\s*(?:%|[a-zA-Z\u00b5\u03bc\u00b0][a-zA-Z/%^\u00b0]{0,7}))")
 UNREAD_NUMBERS = ("thousands", "decimal comma", "underscore digits", "percent")
-_OCCASION = re.compile(r"^(follow_?up|visit|time_?point|wave|occasion|examination)(_(no|nr|num|number|index|code))?$")
+LIST_CELL = re.compile(r"\[.*\]|\(.*\)|\{[^:]*\}", re.DOTALL)  # labels as Python or JSON writes several
 
 
 @dataclass(slots=True)
@@ -140,6 +148,9 @@ def read_label(
         return _asked_class(numbers, words_of(held), change)
     if not numbers.filled:
         return LabelColumn(name, None, numbers.values, "every cell is empty", change=change)
+    spelt = _yes_no(name, words_of(held), change)
+    if spelt is not None:
+        return spelt
     if numbers.number_share >= LEAST_NUMBERS:
         return _of_numbers(numbers, said, uncertain, change)
     return _of_words(numbers, words_of(held), change, _said_missing(held))
@@ -167,14 +178,20 @@ def read_labels(
     """
     asked, group_words = dict(kinds or {}), tuple(group_words)
     if uncertain == "auto":
-        three = sum(_is_uncertain(cells) for cells in columns.values())
-        uncertain = "missing" if three >= 2 else "class"
+        found_in = [_uncertain_values(cells) for cells in columns.values()]
+        is_read = sum(bool(one) for one in found_in) >= 2 and any(len(one) == 3 for one in found_in)
+        uncertain = "missing" if is_read else "class"
     found = []
+    boxes = {one.name for one in item_columns(list(columns)) if one.role == "box"}
     for name, cells in columns.items():
-        why = "" if name in asked else _no_label_by_name(name, cells, group_words)
-        if why:
+        why = "" if name in asked else no_label_by_name(name, cells, group_words)
+        if name in boxes and name not in asked:
             values = np.full(len(cells), np.nan)
-            odd = [] if is_group_name(name, group_words) else _odd_identifiers(name, cells)
+            why = "it says where on an item something lies, and items are taken whole"
+            one = LabelColumn(name, None, values, why, change=change)
+        elif why:
+            values = np.full(len(cells), np.nan)
+            odd = [] if is_group_name(name, group_words) else odd_identifiers(name, cells)
             one = LabelColumn(name, None, values, why, odd, change=change, by_name=True)
         else:
             one = read_label(
@@ -195,7 +212,7 @@ def read_labels(
 
 def _calls_rows(one: LabelColumn, cells: Sequence[Any]) -> bool:
     """Whether rows could be called by the cells: all filled, none twice, and no label by its name or its texts."""
-    if one.by_name and not _IDENTIFIER.search(plain_name(one.name)):
+    if one.by_name and not identifies(one.name):
         return False
     words = words_of(cells)
     if not one.by_name and any(word is None or looks_like(word) != "text" for word in words[:MOST_LOOKED_AT]):
@@ -223,7 +240,8 @@ def _of_numbers(numbers: NumberColumn, said: str, uncertain: Uncertain, change: 
         return LabelColumn(
             name, None, values, f"every filled cell is {_text(found[0])}", numbers.sentences(), change=change
         )
-    if whole and set(found) == {-1.0, 0.0, 1.0} and uncertain != "class":
+    beside = set(found) in ({-1.0, 1.0}, {-1.0, 0.0}) and uncertain in ("missing", "positive", "negative")
+    if whole and (beside or (set(found) == {-1.0, 0.0, 1.0} and uncertain != "class")):
         return _uncertain(numbers, uncertain, change)
     if whole and set(found) in ({0.0, 1.0}, {-1.0, 1.0}, {1.0, 2.0}, {0.0}, {1.0}):
         names = found if len(found) == 2 else np.asarray([0.0, 1.0])
@@ -288,8 +306,12 @@ def _of_words(numbers: NumberColumn, words: Sequence[str | None], change: str, m
     if measured is not None:
         return measured
     lower = {word.lower() for word in found}
-    if lower <= _TRUE | _FALSE and len(lower) == 2 and lower & _TRUE and lower & _FALSE:
-        return _yes_no(name, words, change)
+    if len(numbers.odd.get("date", ())) >= MOST_DATES * len(filled):
+        return LabelColumn(name, None, np.full(len(words), np.nan), "its cells are dates", change=change, by_name=True)
+    listed = _listed(words)
+    if listed is not None:
+        why = f"cells hold lists of labels, such as {filled[0][:40]!r}"
+        return _multilabel(name, listed, LIST_SIGN, why, change)
     separator = _separator(words)
     if separator:
         return _multilabel(name, words, separator, f"cells hold several labels separated by {separator!r}", change)
@@ -298,7 +320,8 @@ def _of_words(numbers: NumberColumn, words: Sequence[str | None], change: str, m
         return LabelColumn(name, None, np.full(len(words), np.nan), why, change=change)
     if lower <= set(PART_NAMES):
         return LabelColumn(name, None, np.full(len(words), np.nan), "its words name parts of a split", change=change)
-    if len(found) <= MOST_WORD_CLASSES and len(filled) >= 2 * len(found):
+    is_called = calls_classes(name) and len(filled) > len(found)
+    if len(found) <= MOST_WORD_CLASSES and (is_called or len(filled) >= 2 * len(found)):
         said = [f"column {name!r}: {missing}"] if missing else []
         return _word_classes(name, words, f"{len(found)} different words", said, change)
     looks = ", ".join(f"{len(rows):,} look like {kind}" for kind, rows in list(numbers.odd.items())[:3])
@@ -324,11 +347,26 @@ def _measured(numbers: NumberColumn, words: Sequence[str | None], change: str) -
     return LabelColumn(numbers.name, None, values_missing, reason, numbers.sentences(), change=change)
 
 
-def _yes_no(name: str, words: Sequence[str | None], change: str) -> LabelColumn:
-    values = [math.nan if word is None else float(word.lower() in _TRUE) for word in words]
-    spelt = {bool(word.lower() in _TRUE): word for word in words if word is not None}
-    target = TargetSpec(name, "class", names=(spelt[False], spelt[True]))
-    why = f"cells are {spelt[False]!r} and {spelt[True]!r}"
+def _yes_no(name: str, words: Sequence[str | None], change: str) -> LabelColumn | None:
+    """Yes and no in words, also beside 1 and 0; several spellings of one answer count only where they are words."""
+    spelt: dict[str, str] = {}
+    for word in words:
+        if word is not None:
+            spelt[word.lower().removesuffix(".0")] = word
+            if len(spelt) > MOST_SPELLINGS:
+                return None
+    is_yes = {word: word in YES or word == "1" for word in spelt}
+    if not set(spelt) <= YES | NO | {"0", "1"} or set(spelt) <= {"0", "1"} or len(set(is_yes.values())) < 2:
+        return None
+    if len(spelt) > 2 and any(len(word) == 1 and not word.isdecimal() for word in spelt):
+        return None
+    answers = ({word for word in spelt if not is_yes[word]}, {word for word in spelt if is_yes[word]})
+    names = tuple(spelt[min(one, key=lambda word: (word.isdecimal(), word))] for one in answers)
+    why = f"cells are {names[0]!r} and {names[1]!r}"
+    if len(spelt) > 2:
+        why += f", spelt {', '.join(repr(spelt[word]) for word in sorted(spelt))}"
+    values = [math.nan if word is None else float(is_yes[word.lower().removesuffix(".0")]) for word in words]
+    target = TargetSpec(name, "class", names=names)
     return LabelColumn(name, target, np.asarray(values, np.float64), why, change=change)
 
 
@@ -344,10 +382,10 @@ def _word_classes(name: str, words: Sequence[str | None], why: str, odd: list[st
 
 def _asked_class(numbers: NumberColumn, words: Sequence[str | None], change: str) -> LabelColumn:
     found = {word for word in words if word is not None}
-    if not 2 <= len(found) <= MOST_NAMED_CLASSES:
+    if not 1 <= len(found) <= MOST_NAMED_CLASSES:
         raise DataError(
             f"column {numbers.name!r} has {len(found):,} distinct values, which is no class label",
-            expected=f"2 to {MOST_NAMED_CLASSES}",
+            expected=f"1 to {MOST_NAMED_CLASSES}",
             hint="label_kind=regression for numbers",
         )
     if numbers.odd_count:
@@ -369,6 +407,25 @@ def _multilabel(name: str, words: Sequence[str | None], separator: str, why: str
     return LabelColumn(name, target, values, why, separator=separator, change=f"{change}, label_separator=TEXT")
 
 
+def _listed(words: Sequence[str | None]) -> list[str | None] | None:
+    """Cells that are lists of texts as Python or JSON writes them, their texts joined by a sign; None if any is not."""
+    found: list[str | None] = []
+    for word in words:
+        if word is None:
+            found.append(None)
+            continue
+        if not LIST_CELL.fullmatch(word):
+            return None
+        try:
+            held = list(ast.literal_eval(word))
+        except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+            return None
+        if not all(isinstance(one, str) for one in held):
+            return None
+        found.append(LIST_SIGN.join(held))
+    return found if any(found) else None
+
+
 def split_cell(cell: str, separator: str) -> list[str]:
     """Labels of one cell, trimmed, empty ones left out."""
     return [word.strip() for word in cell.split(separator) if word.strip()]
@@ -384,8 +441,11 @@ def _separator(words: Sequence[str | None], asked: bool = False) -> str:
     found_alone = set(filled)
     for sign in SEPARATORS:
         joined = [word for word in filled if len(split_cell(word, sign)) > 1]
-        if sign == "|" and any(part in found_alone for word in joined for part in split_cell(word, sign)):
-            return sign  # a bar joins: "Mass|Nodule" beside "Mass"
+        inside = {part for word in joined for part in split_cell(word, sign)}
+        if sign == "|" and joined and all(word.strip(sign) == word for word in joined):
+            return sign  # a bar stands in no name of a class: "Mass|Nodule" beside "Effusion"
+        if sign in ",;" and len(joined) > 1 and len(inside & found_alone) >= LEAST_ALONE * len(inside) > 0:
+            return sign  # "music,speech" beside "music", but not "salt, other" beside "acid"
         if not joined or (len(joined) < 2 and not asked):
             continue
         parts = Counter(part for word in filled for part in set(split_cell(word, sign)))
@@ -393,7 +453,6 @@ def _separator(words: Sequence[str | None], asked: bool = False) -> str:
         for word in set(filled):
             for part in split_cell(word, sign):
                 combinations.setdefault(part, set()).add(word)
-        inside = {part for word in joined for part in split_cell(word, sign)}
         shared = sum(len(combinations[part]) > 1 for part in inside)
         short = all(len(part) <= 40 and len(part.split()) <= 4 for part in parts)
         if short and len(parts) < max(len(set(filled)), 3) + 1 and shared >= 0.6 * len(inside) and len(set(joined)) > 1:
@@ -401,40 +460,14 @@ def _separator(words: Sequence[str | None], asked: bool = False) -> str:
     return ""
 
 
-def _is_uncertain(cells: Sequence[Any]) -> bool:
-    found = {str(cell).strip() for cell in cells[:1000] if cell is not None and str(cell).strip()}
-    if not found or len(found) > 8:
-        return False
-    found |= {str(cell).strip() for cell in cells[1000:] if cell is not None and str(cell).strip()}
-    return bool(found & {"-1", "-1.0"}) and found <= {"-1", "-1.0", "0", "0.0", "1", "1.0", "nan"} and len(found) > 1
-
-
-def _no_label_by_name(name: str, cells: Sequence[Any], group_words: tuple[str, ...]) -> str:
-    if is_group_name(name, group_words):
-        return "its name says where a row comes from: a group, kept together in splits"
-    if _IDENTIFIER.search(plain_name(name)):
-        return "its name says that it identifies rows"
-    if _OCCASION.search(plain_name(name)):
-        return "its name says on which occasion a row was taken"
-    words = {word.lower() for word in words_of(cells[:1000]) if word is not None}
-    if words and words <= set(PART_NAMES) and {str(one).strip().lower() for one in cells} <= {*PART_NAMES, "", "none"}:
-        return "its words name parts of a split"
-    return ""
-
-
-def _odd_identifiers(name: str, cells: Sequence[Any]) -> list[str]:
-    """Identifiers that a spreadsheet has turned into dates (MARCH1 -> 1-Mar), and ids that stand more than once."""
-    words = [word for word in words_of(cells[:MOST_LOOKED_AT]) if word is not None]
-    said = []
-    dates = [word for word in words if looks_like(word) == "date"]
-    if 0 < len(dates) < 0.9 * len(words):
-        shown = ", ".join(map(repr, dates[:3]))
-        count = f"{len(dates):,} of {len(words):,} identifiers"
-        said.append(f"column {name!r}: {count} look like dates ({shown}), as spreadsheets make them")
-    twice = [word for word, count in Counter(words).items() if count > 1]
-    if plain_name(name).split("_")[-1] in ("id", "uid", "uuid", "key") and twice:
-        said.append(f"column {name!r}: {len(twice):,} identifiers stand more than once, first {twice[0]!r}")
-    return said
+def _uncertain_values(cells: Sequence[Any]) -> set[str]:
+    """-1 and which of 0 and 1 a column holds, if that is all; empty for other columns."""
+    found: set[str] = set()
+    for start in range(0, len(cells), 1000):
+        found |= {str(cell).strip().removesuffix(".0") for cell in cells[start : start + 1000] if not is_missing(cell)}
+        if len(found) > 3:
+            return set()
+    return found if "-1" in found and found <= {"-1", "0", "1"} and len(found) > 1 else set()
 
 
 def _is_running(values: np.ndarray) -> bool:

@@ -128,6 +128,12 @@ def dataset_settings(
                 return {"name": named.full_name}
         names = [one.full_name for one in registry.entries("dataset", domain) if one.spec.embedded]
         raise DataError(f"{data!r} is neither a path nor a data set", data_sets=", ".join(names) or "none")
+    if not path.exists():
+        raise DataError(
+            f"{data!r} is a link that leads nowhere",
+            target=path.readlink(),
+            hint="the path of the data themselves, or the link made again",
+        )
     found = recognise(registry, path, domain, consumer)
     if not found.fits:
         raise _nothing_fits(registry, data, found, domain, consumer)
@@ -217,13 +223,16 @@ def open_data(
 
     Args:
         options: further settings of the reader; those it does not know are an error.
-        preferences: settings that a reader may ignore (``labels``: which labels are wanted).
+        preferences: settings that a reader may ignore (``labels``: which labels are wanted; ``label_kind``: what they
+            are, only for a reader that takes both, because others would read every column so).
         preprocessor: what will prepare the samples; see :func:`dataset_settings`.
     """
     settings = dataset_settings(registry, data, domain=domain, reader=reader, preprocessor=preprocessor)
     name = settings.pop("name")
     known = field_types(registry.dataset(name, domain).load("config"))
     settings.update({key: value for key, value in (preferences or {}).items() if key in known})
+    if "labels" not in known and preferences:
+        settings.pop("label_kind", None)
     settings.update(options or {})
     part = resolve_part(registry, "dataset", name, settings, domain)
     return part, open_part(part)

@@ -23,6 +23,7 @@ from repcore.data.dialects import (
     SWAPPED,
     Dialect,
     cut,
+    doubled,
     is_open,
 )
 from repcore.data.encodings import Encoding, open_bytes
@@ -90,6 +91,8 @@ class Records:
         self.dialect, self.counted = dialect, counted
         self._is_swapped = dialect.quote == "'"
         self._lines = (line.translate(SWAPPED) for line in lines) if self._is_swapped else lines
+        if dialect.escapes:
+            self._lines = map(doubled, lines)
         self._back: deque[str] = deque()
         self.width = dialect.width + dialect.trailing
 

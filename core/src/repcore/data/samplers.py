@@ -27,7 +27,21 @@ def endless(seed: int, words: tuple[int | str, ...], size: int, start: int, coun
     return found
 
 
-class BalancedOrder(StreamOrder):
+class LabelledOrder(StreamOrder):
+    """Numbered micro-batches of all devices; a method says which rows are in one."""
+
+    def rows_of(self, number: int) -> Sequence[int]:
+        """Rows of the micro-batch with this number among those of all devices."""
+        raise NotImplementedError
+
+    def keys(self, micro_batch: int, progress: Progress) -> list[ItemKey]:
+        """Rows and seeds of this device's items in a micro-batch; a row that comes twice gets two seeds."""
+        number = micro_batch * self.world + self.rank
+        rows = enumerate(self.rows_of(number))
+        return [ItemKey(int(row), mix(self.seed, "item", number, place, int(row)), progress) for place, row in rows]
+
+
+class BalancedOrder(LabelledOrder):
     """P classes of K rows in every micro-batch of every device; K = ``per_class``, P = batch size / K.
 
     Classes come in turn, each once in a pass over the classes, and the rows of a class in turn likewise. Where there
@@ -60,9 +74,7 @@ class BalancedOrder(StreamOrder):
         self.members = [self.indices[classes == name] for name in names]
         self.shown = min(max(1, batch_size // per_class), len(names))
 
-    def keys(self, micro_batch: int, progress: Progress) -> list[ItemKey]:
-        """Rows and seeds of this device's items in a micro-batch."""
-        number = micro_batch * self.world + self.rank
+    def rows_of(self, number: int) -> Sequence[int]:
         a_pass = len(self.members) // self.shown  # batches in which no class comes twice
         turn, within = divmod(number, a_pass)
         order = generator(self.seed, "classes", turn).permutation(len(self.members))
@@ -74,10 +86,10 @@ class BalancedOrder(StreamOrder):
             count = self.batch_size // self.shown + (place < self.batch_size % self.shown)
             drawn = endless(self.seed, ("rows of a class", int(name)), len(members), turn * most, count)
             rows += members[drawn].tolist()
-        return _keyed(rows, self.seed, number, progress)
+        return rows
 
 
-class PairOrder(StreamOrder):
+class PairOrder(LabelledOrder):
     """Half of a micro-batch as in the plain stream, followed by a partner of the same class for each.
 
     A row that is alone in its class, or has none, is its own partner.
@@ -99,12 +111,10 @@ class PairOrder(StreamOrder):
         self._members = {int(name): self.indices[classes == name] for name in np.unique(classes) if name >= 0}
         self._class_of = dict(zip(self.indices.tolist(), classes.tolist(), strict=True))
 
-    def keys(self, micro_batch: int, progress: Progress) -> list[ItemKey]:
-        """Rows and seeds of this device's items in a micro-batch."""
-        number = micro_batch * self.world + self.rank
+    def rows_of(self, number: int) -> Sequence[int]:
         half = self.batch_size // 2
         first = self.indices[endless(self.seed, ("order",), len(self.indices), number * half, half)].tolist()
-        return _keyed([*first, *(self._partner(row, number) for row in first)], self.seed, number, progress)
+        return [*first, *(self._partner(row, number) for row in first)]
 
     def _partner(self, row: int, number: int) -> int:
         members = self._members.get(self._class_of[row])
@@ -114,7 +124,7 @@ class PairOrder(StreamOrder):
         return int(generator(self.seed, "partner", number, row).choice(others))
 
 
-class MixedOrder(StreamOrder):
+class MixedOrder(LabelledOrder):
     """Labelled rows first, then ``ratio`` times as many unlabelled ones; an epoch is a pass over the labelled rows.
 
     Args:
@@ -150,15 +160,8 @@ class MixedOrder(StreamOrder):
         super().__init__(indices, known, seed, world=world, rank=rank)
         self.unlabelled, self.free = np.asarray(unlabelled, np.int64), batch_size - known
 
-    def keys(self, micro_batch: int, progress: Progress) -> list[ItemKey]:
-        """Rows and seeds of this device's items in a micro-batch, labelled ones first."""
-        number = micro_batch * self.world + self.rank
+    def rows_of(self, number: int) -> Sequence[int]:
+        """Labelled rows first."""
         drawn = endless(self.seed, ("unlabelled",), len(self.unlabelled), number * self.free, self.free)
         known = endless(self.seed, ("order",), len(self.indices), number * self.batch_size, self.batch_size)
-        rows = [*self.indices[known].tolist(), *self.unlabelled[drawn].tolist()]
-        return _keyed(rows, self.seed, number, progress)
-
-
-def _keyed(rows: Sequence[int], seed: int, number: int, progress: Progress) -> list[ItemKey]:
-    """A row that comes twice gets two seeds."""
-    return [ItemKey(int(row), mix(seed, "item", number, place, int(row)), progress) for place, row in enumerate(rows)]
+        return [*self.indices[known].tolist(), *self.unlabelled[drawn].tolist()]

@@ -1,6 +1,7 @@
 """From outputs to columns of a table: names of classes, probabilities, values with intervals, labels beside.
 
-    class        <name> | probability | p:<class> ... | set (with a coverage: classes joined by |)
+    class        <name> | probability | p:<class> ... | set (with a coverage: classes joined by |, a name that holds a
+                 bar, a quote or a line break in double quotes)
     multilabel   <task> (0/1) | p:<task> ... | set:<task> (with a coverage: 0, 1, 0|1 or empty)
     regression   <name> ... | low:<name> high:<name> (with a coverage)
     ensembles    sd:<column> of every probability or value | disagreement (class and multilabel: largest share of
@@ -12,6 +13,7 @@ Cells of rows without a prediction are empty.
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,13 +24,19 @@ from repcore.embedding.prediction import PredictedRows
 from repcore.specs import TargetSpec
 
 OWN_COLUMNS = ("id", "status", "reason", "probability", "set", "disagreement")
+ELEMENT_COLUMNS = ("row", "element", "node", "source", "target", "start", "end", "x", "y", "z")
 Columns = dict[str, list[Any]]
 
 
 def output_names(target: TargetSpec, count: int) -> list[str]:
     """Names of the K outputs: classes, tasks, or the values of a regression."""
     if len(target.names) == count:
-        return [str(name) for name in target.names]
+        names = [str(name) for name in target.names]
+        return (
+            names
+            if target.kind == "class"
+            else [f"predicted:{one}" if one in own_columns(target) else one for one in names]
+        )
     if target.kind == "class":
         return [str(k) for k in range(count)]
     base = column_of(target)
@@ -37,7 +45,12 @@ def output_names(target: TargetSpec, count: int) -> list[str]:
 
 def column_of(target: TargetSpec) -> str:
     """Column of the answer: the name of the target unless it is one of the file's own."""
-    return f"predicted:{target.name}" if target.name in OWN_COLUMNS else target.name
+    return f"predicted:{target.name}" if target.name in own_columns(target) else target.name
+
+
+def own_columns(target: TargetSpec) -> tuple[str, ...]:
+    """Columns that a table of answers has beside those of the target."""
+    return OWN_COLUMNS if target.level == "item" else (*OWN_COLUMNS, *ELEMENT_COLUMNS)
 
 
 def answer_columns(
@@ -82,8 +95,20 @@ def _class(target: TargetSpec, facts: Mapping[str, Any], outputs: np.ndarray, co
     }
     if coverage is not None:
         held = class_sets(facts.get("conformal", ()), safe, coverage)
-        columns["set"] = ["|".join(names[k] for k in np.flatnonzero(row)) for row in held]
+        quoted = [_quoted(name) for name in names]
+        columns["set"] = ["|".join(quoted[k] for k in np.flatnonzero(row)) for row in held]
     return columns
+
+
+def _quoted(name: str) -> str:
+    if not {"|", '"', "\n", "\r"} & set(name):
+        return name
+    return '"' + name.replace('"', '""') + '"'
+
+
+def names_in_set(cell: str) -> list[str]:
+    """Classes of a cell of the column ``set``."""
+    return next(csv.reader([cell], delimiter="|"), []) if cell else []
 
 
 def _disagreement(target: TargetSpec, facts: Mapping[str, Any], members: np.ndarray, outputs: np.ndarray) -> np.ndarray:

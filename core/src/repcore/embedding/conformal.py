@@ -72,7 +72,7 @@ def intervals(scores: Sequence[Sequence[float]], outputs: np.ndarray, coverage: 
 def class_sets(scores: Sequence[Sequence[float]], outputs: np.ndarray, coverage: float) -> np.ndarray:
     """Bool (n, K): classes in the set of each row; may be empty where no class is likely enough."""
     _need(scores)
-    held: np.ndarray = outputs >= 1.0 - threshold(scores[0], coverage)
+    held: np.ndarray = 1.0 - outputs <= threshold(scores[0], coverage)  # as scores are made: ties are held
     return held
 
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from repcore.config.matching import takes
+from repcore.data.accounting import walk
 from repcore.data.guard import concerns_item, error_in_words, is_strict
 from repcore.embedding.answers import column_of, output_names
 from repcore.embedding.dense import DenseRow
@@ -27,6 +29,7 @@ from repcore.specs import TargetSpec
 INDEX = "index.csv"
 MANY_OUTPUTS = 64
 HELD_ELEMENTS = 100_000
+MOST_LOOKED_AT = 10_000  # files of the data, for the format of the answers
 _OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES})
 
 
@@ -41,12 +44,13 @@ def write_npz(path: Path, answer: DenseAnswer) -> None:
 
 
 def dense_writer(
-    registry: Registry, domain: str, level: str, word: str | None, preprocessor: str = ""
+    registry: Registry, domain: str, level: str, word: str | None, preprocessor: str = "", beside: Path | None = None
 ) -> Any:  # an entry
-    """The format by name or suffix; the domain's first for the level when none is asked for.
+    """The format by name or suffix; when none is asked for, that of the data, else the domain's first for the level.
 
     Args:
         preprocessor: of the model, by name: the format has to fit its kind of data.
+        beside: the data.
 
     Raises:
         ConfigError: no such format.
@@ -55,7 +59,7 @@ def dense_writer(
     given = registry.preprocessor(preprocessor).spec.accepts if preprocessor else ()
     fitting = [one for one in entries if one.spec.level in ("", level) and takes(one.spec.accepts, given)]
     if word is None:
-        return fitting[0]
+        return _as_the_data(fitting, beside) or fitting[0]
     asked = word if word.startswith(".") else f".{word}"
     for one in fitting:
         if word in (one.spec.name, one.full_name) or asked in one.spec.suffixes:
@@ -66,6 +70,16 @@ def dense_writer(
         did_you_mean=closest(word, known),
         known=", ".join(known),
     )
+
+
+def _as_the_data(fitting: Sequence[Any], data: Path | None) -> Any:  # an entry, or None
+    """The format that writes files of the kind that most files of the data are."""
+    if data is None or not data.exists():
+        return None
+    names = [data.name] if data.is_file() else [one.path.name for one in islice(walk(data), MOST_LOOKED_AT)]
+    counts = [sum(name.lower().endswith(tuple(one.spec.suffixes)) for name in names) for one in fitting]
+    most = max(counts, default=0)
+    return fitting[counts.index(most)] if most else None
 
 
 class FolderWriter:
@@ -80,7 +94,7 @@ class FolderWriter:
     def __init__(self, folder: Path, header: Mapping[str, Any], entry: Any) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.entry = folder, entry
-        self.index = TableWriter(folder / INDEX, header, "elements", {"file"})
+        self.parts = self.index = TableWriter(folder / INDEX, header, "elements", {"file"})
         self._taken: set[str] = {
             str(one) for table in self.index.tables() for one in table.column("file").to_pylist() if one
         }
@@ -150,7 +164,7 @@ class ElementTable:
 
     def __init__(self, path: Path, header: Mapping[str, Any], target: TargetSpec | None) -> None:
         text = {"id"} if target is None or target.kind != "class" else {column_of(target), f"label:{column_of(target)}"}
-        self.table = TableWriter(path, header, "element", text)
+        self.parts = self.table = TableWriter(path, header, "element", text)
         self.target = target
         self.rows_done = len({one for table in self.table.tables() for one in table.column("row").to_pylist()})
         self._held: dict[str, list[Any]] = {}
@@ -163,7 +177,10 @@ class ElementTable:
             outputs = row.answer.outputs.reshape(-1, row.answer.outputs.shape[-1])
             cells["element"] = [float(one) for one in range(len(outputs))]
             for name, values in row.answer.elements.items():
-                cells[name] = [float(one) for one in np.asarray(values).reshape(-1)]
+                flat = np.asarray(values).reshape(-1)
+                words = flat.dtype.kind in "UO"
+                self.table.text |= {name} if words else set()
+                cells[name] = [str(one) if words else float(one) for one in flat]
             cells.update(self._answers(outputs))
         count, held = len(cells["element"]), len(self._held.get("id", ()))
         fixed = {"id": row.id, "status": row.status, "reason": row.reason, "row": float(self.rows_done)}

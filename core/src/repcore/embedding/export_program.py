@@ -132,7 +132,7 @@ def export_program(program: Program, path: Path, form: str, facts: Mapping[str, 
 
 
 def _captured(program: Program) -> tuple[torch.export.ExportedProgram, list[Inputs]]:
-    """The program with a free batch size, else of one item; and the inputs that it is to be compared on.
+    """The program with a free batch size, else of one item, at worst of one length; and what it is to be compared on.
 
     Raises:
         RunError: neither can be captured.
@@ -145,7 +145,7 @@ def _captured(program: Program) -> tuple[torch.export.ExportedProgram, list[Inpu
     except Exception:  # what torch raises here has no common base
         single = [{k: v[n : n + 1] for k, v in one.items()} for one in tried for n in range(_items(one))]
     try:
-        captured = _exported(program, single[0], None)
+        captured = _one_at_a_time(program, single[0])
     except Exception as error:  # as above
         lines = [line for line in str(error).splitlines() if line.strip()]
         raise RunError(
@@ -157,8 +157,23 @@ def _captured(program: Program) -> tuple[torch.export.ExportedProgram, list[Inpu
     return captured, [one for one in single if all(_fits(value, axes[key]) for key, value in one.items())]
 
 
-def _exported(program: Program, example: Inputs, items: Any) -> torch.export.ExportedProgram:
-    free = torch.export.Dim.AUTO  # stays fixed where the network fixes it
+def _one_at_a_time(program: Program, example: Inputs) -> torch.export.ExportedProgram:
+    try:
+        return _exported(program, example, None)
+    except Exception:  # as above
+        if not any(program.inputs.lengths.values()):
+            raise
+    return _exported(program, example, None, free=None)
+
+
+def _exported(
+    program: Program, example: Inputs, items: Any, free: Any = torch.export.Dim.AUTO
+) -> torch.export.ExportedProgram:
+    """Capture.
+
+    Args:
+        items / free: of the axes of items and of lengths; ``AUTO`` is fixed where the network fixes it, None always.
+    """
     shapes = {name: {0: items, **dict.fromkeys(program.inputs.lengths[name], free)} for name in example}
     # a failed capture leaves its own tensors where a network keeps masks for later; what prepares items has none
     kept = [] if program.predictor is None else [program.predictor.preprocessor]

@@ -18,6 +18,7 @@ from torch import nn
 
 from repcore.data.batching import plain_batch
 from repcore.data.guard import concerns_item, is_strict, item_guard, row_id
+from repcore.embedding.columns import columns_read
 from repcore.embedding.layers import features_at
 from repcore.embedding.pooling import pool
 from repcore.embedding.windows import (
@@ -31,6 +32,7 @@ from repcore.embedding.windows import (
 from repcore.embedding.windows_apart import windows_apart
 from repcore.errors import ConfigError, ItemError
 from repcore.interfaces import Batch, DatasetReader, EmbeddingRows, Features, Preprocessor, Sample
+from repcore.specs import TargetSpec
 
 __all__ = [
     "InferenceOptions", "PreparedRow", "batches_by_cost", "embed_prepared", "embed_rows", "encoder_width", "join_rows",
@@ -53,6 +55,7 @@ class InferenceOptions:
         item_timeout: seconds after which a row is given up; None = never.
         apart: a vector for every window of a row (``Item.window``) instead of their mean.
         dim: keep the first so many numbers of each vector; None = all.
+        columns: labels that batches carry, because the encoder reads them.
     """
 
     pooling: str | None = None
@@ -69,6 +72,7 @@ class InferenceOptions:
     item_timeout: float | None = None
     apart: bool = False
     dim: int | None = None
+    columns: tuple[TargetSpec, ...] = ()
 
 
 def run_windows(
@@ -89,6 +93,7 @@ def run_windows(
     """
     was_training = encoder.training
     encoder.eval()
+    options = replace(options, columns=columns_read([encoder], reader.targets))
     try:
         for prepared in windows_of(preprocessor, reader, options, rows):
             if options.apart:
@@ -163,7 +168,7 @@ def map_prepared(
     def values_of(chosen: Sequence[int]) -> np.ndarray:
         items = [flat[i][1] for i in chosen]
         samples = [_sample_of(rows[flat[i][0]]) for i in chosen]
-        batch = plain_batch(preprocessor, items, samples, (), domain).to(options.device)
+        batch = plain_batch(preprocessor, items, samples, options.columns, domain).to(options.device)
         values: np.ndarray = function(batch).float().cpu().numpy()
         return values
 
@@ -249,7 +254,7 @@ def _vectors(encoder: nn.Module, batch: Batch, options: InferenceOptions, poolin
         return whole
     if not 1 <= options.dim <= whole.shape[1]:
         raise ConfigError(
-            f"--dim {options.dim} of vectors of width {whole.shape[1]}", expected=f"1 to {whole.shape[1]}"
+            f"--dim {options.dim} of embeddings of width {whole.shape[1]}", expected=f"1 to {whole.shape[1]}"
         )
     return whole[:, : options.dim]
 

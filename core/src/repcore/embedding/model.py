@@ -16,7 +16,8 @@ from torch import nn
 
 from repcore import registry as registries
 from repcore.checkpoints.hub import card_metadata, fetched, is_hub_name, pushed
-from repcore.checkpoints.model_folder import ModelFolder, read_model, save_model
+from repcore.checkpoints.model_folder import ModelFolder, read_model
+from repcore.checkpoints.saving import save_model
 from repcore.checkpoints.task_part import target_of
 from repcore.config.resolve import resolve_part
 from repcore.config.validate import build as build_config
@@ -144,6 +145,7 @@ class Model:
         reader: str | None = None,
         options: Mapping[str, Any] | None = None,
         labels: Sequence[str] = (),
+        label_kind: str = "",
     ) -> DatasetReader:
         """A reader over what people have.
 
@@ -154,14 +156,15 @@ class Model:
             reader: registered reader to use for a path or a table.
             options: its further settings.
             labels: names of the columns that are wanted as labels.
+            label_kind: what they are, where the reader takes both settings; found from the values if empty.
 
         Raises:
             DataError: none of these; names the kind.
         """
         convert = getattr(self.preprocessor, "inputs_from", None)
         if isinstance(data, str | Path) and not self._is_input(data, convert):
-            return self._open(str(data), reader, options, labels)
-        return given_reader(data, lambda path: self._open(str(path), reader, options, labels), convert)
+            return self._open(str(data), reader, options, labels, label_kind)
+        return given_reader(data, lambda path: self._open(str(path), reader, options, labels, label_kind), convert)
 
     def _is_input(self, data: str | Path, convert: Callable[[Any], Any] | None) -> bool:
         """Whether a text is an input itself: no file, no data set, and the domain takes texts."""
@@ -174,15 +177,21 @@ class Model:
         return False
 
     def _open(
-        self, path: str, reader: str | None, options: Mapping[str, Any] | None, labels: Sequence[str]
+        self,
+        path: str,
+        reader: str | None,
+        options: Mapping[str, Any] | None,
+        labels: Sequence[str],
+        label_kind: str,
     ) -> DatasetReader:
+        wanted = {"labels": list(labels)} if labels else {}
         return open_data(
             self.registry,
             path,
             domain=self.domain,
             reader=reader,
             options=options,
-            preferences={"labels": list(labels)} if labels else {},
+            preferences={**wanted, "label_kind": label_kind} if label_kind else wanted,
             preprocessor=self.folder.preprocessor_name,
         )[1]
 
@@ -376,6 +385,7 @@ class Model:
             card=self.folder.card,
             extra=self.folder.config.get("origin", {}),
             registry=self.registry,
+            changes=self.folder.changes,
         )
 
     def __reduce__(self) -> tuple[Any, ...]:

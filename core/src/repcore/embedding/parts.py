@@ -20,7 +20,8 @@ from repcore.embedding.windows_apart import SOURCE
 from repcore.errors import DataError
 from repcore.files import parse_json, storable
 
-OWN_FILES = ("part-*.parquet", "part-*.partial", "header.json", "header.partial")
+RECORDS = "records.jsonl"
+OWN_FILES = ("part-*.parquet", "part-*.partial", "header.json", "header.partial", RECORDS)
 
 
 def texts(values: Iterable[str | None]) -> pa.Array:
@@ -85,7 +86,7 @@ class PartFolder:
 
     def restart(self) -> None:
         """Forget what an interrupted run has written."""
-        for part in self._parts:
+        for part in (*self._parts, *self.folder.glob(RECORDS)):
             part.unlink()
         self._parts, self.status, self.failed, self._sources = [], Counter(), 0, None
 
@@ -107,6 +108,21 @@ class PartFolder:
         partial.rename(target)
         self._parts.append(target)
         self._count(table)
+
+    def keep_record(self, row: int, record: Mapping[str, Any]) -> None:
+        """Note what a later command needs of a row, before its part is written; the last note of a row counts."""
+        with (self.folder / RECORDS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"number": row, "record": dict(record)}) + "\n")
+
+    def records(self) -> dict[int, Mapping[str, Any]]:
+        """What :meth:`keep_record` noted, by row; a line that was cut off is left out."""
+        found: dict[int, Mapping[str, Any]] = {}
+        path = self.folder / RECORDS
+        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+            with contextlib.suppress(ValueError):
+                entry = json.loads(line)
+                found[int(entry["number"])] = entry["record"]
+        return found
 
     def tables(self) -> Iterator[pa.Table]:
         """The parts, one at a time, with the same columns: a part of failed rows may lack those of the others."""

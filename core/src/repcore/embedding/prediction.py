@@ -9,13 +9,14 @@ Symbols: n rows, M members of an ensemble, K outputs (classes, tasks or values).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from repcore.embedding.columns import columns_read
 from repcore.embedding.inference import InferenceOptions, map_prepared, windows_of
 from repcore.embedding.windows import PreparedRow
 from repcore.interfaces import Batch, DatasetReader, Preprocessor, Task
@@ -66,6 +67,7 @@ class Predictor:
         modes = [task.training for task in self.tasks]
         for task in self.tasks:
             task.eval()
+        options = self._carrying(reader, options)
         try:
             for prepared in windows_of(self.preprocessor, reader, options, rows):
                 yield self.predict(prepared, options)
@@ -91,6 +93,7 @@ class Predictor:
     ) -> np.ndarray:
         """Outputs of the heads as they are, float32 (n, M, K), averaged over windows: what calibration looks at."""
         count = len(self.tasks)
+        options = self._carrying(reader, options)
 
         def outputs(batch: Batch) -> Tensor:
             return torch.cat([raw_outputs(task, batch, options) for task in self.tasks], dim=1)
@@ -101,6 +104,10 @@ class Predictor:
         ]
         values = np.concatenate([part.vectors for part in parts])
         return values.reshape(len(values), count, -1)
+
+    def _carrying(self, reader: DatasetReader, options: InferenceOptions) -> InferenceOptions:
+        encoders = [one.encoder for one in self.tasks if isinstance(getattr(one, "encoder", None), nn.Module)]
+        return replace(options, columns=columns_read(encoders, reader.targets))  # type: ignore[arg-type]
 
     def _of_one(self, task: nn.Module, batch: Batch, options: InferenceOptions) -> Tensor:
         return self.answered(task, raw_outputs(task, batch, options))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,19 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SHOWN_ROWS, SHOWN_COLUMNS = 10, 8
+
+
+def pandas_module() -> ModuleType:
+    """pandas, which ``to_pandas`` needs.
+
+    Raises:
+        PluginError: it is not installed.
+    """
+    try:
+        import pandas
+    except ImportError as error:
+        raise PluginError("to_pandas needs pandas, which is not installed", hint="pip install pandas") from error
+    return pandas
 
 
 class _Rows:
@@ -60,12 +74,10 @@ class _Rows:
         Raises:
             PluginError: pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise PluginError("to_pandas needs pandas, which is not installed", hint="pip install pandas") from error
-        head = {"status": list(self.status), "reason": list(self.reason)}
-        return pd.DataFrame({**head, **self._columns()}, index=pd.Index(list(self.ids), name="id"))
+        found = pandas_module()
+        cells = {"status": list(self.status), "reason": list(self.reason), **self._columns()}
+        frame: pd.DataFrame = found.DataFrame(cells, index=found.Index(list(self.ids), name="id"))
+        return frame
 
     def _repr_html_(self) -> str:
         columns = dict(list(self._columns().items())[:SHOWN_COLUMNS])

@@ -40,4 +40,4 @@ def check_width(features: FeatureBatch, width: int) -> None:
         ShapeError: names both widths.
     """
     if features.values.size and features.values.shape[1] != width:
-        raise ShapeError(f"vectors of width {features.values.shape[1]}; fitted on width {width}")
+        raise ShapeError(f"features of width {features.values.shape[1]}; fitted on width {width}")

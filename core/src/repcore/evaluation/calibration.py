@@ -1,8 +1,8 @@
 """What a task learns from validation rows after training: a temperature, and conformal scores.
 
 Source of temperature scaling: Guo et al. 2017 (arXiv 1706.04599). One number divides all outputs of all members; it
-minimises the negative log-likelihood of the validation labels under the mean of the members' probabilities, so that
-ranks of a single network do not change.
+minimises the negative log-likelihood of the validation labels, and of one answer more that was wrong (Laplace's rule of
+succession), under the mean of the members' probabilities, so that ranks of a single network do not change.
 
 Symbols: n rows, M members, K outputs.
 """
@@ -20,7 +20,8 @@ from repcore.specs import TargetSpec
 
 FEWEST_ROWS = 20
 """Labelled validation rows below which outputs are left as they are: one number would follow the noise."""
-LOG_RANGE = (-2.5, 2.5)  # temperatures from 0.08 to 12
+LOG_RANGE = (-2.5, 5.0)  # temperatures from 0.08 to 148
+LEAST_CHANCE = 1e-300
 
 
 def temperature_of(target: TargetSpec, truth: np.ndarray, raw: np.ndarray) -> float:
@@ -39,19 +40,39 @@ def temperature_of(target: TargetSpec, truth: np.ndarray, raw: np.ndarray) -> fl
     y, outputs = truth[good], raw[good].astype(np.float64)
     if target.kind == "class" and np.unique(y).size < 2:
         return 1.0
-    loss = _class_loss if target.kind == "class" else _multilabel_loss
-    found = minimize_scalar(lambda log: loss(y, outputs / np.exp(log)), bounds=LOG_RANGE, method="bounded")
-    return float(np.exp(found.x))
+    chances = _class_chances if target.kind == "class" else _multilabel_chances
+
+    def loss(log: float) -> float:
+        return _cost(*chances(y, outputs / np.exp(log)))
+
+    return float(np.exp(minimize_scalar(loss, bounds=LOG_RANGE, method="bounded").x))
 
 
-def _class_loss(y: np.ndarray, outputs: np.ndarray) -> float:
-    chosen = softmax(outputs, axis=-1).mean(1)[np.arange(len(y)), y[:, 0].astype(np.int64)]
-    return float(-np.log(np.maximum(chosen, 1e-12)).mean())
+def _cost(true: np.ndarray, other: np.ndarray) -> float:
+    """Negative log-likelihood with the rule of succession: n labels and one more answer that was wrong.
+
+    Without it the likelihood of rows that are all answered rightly has no maximum: probabilities would become 0 and 1,
+    however few the rows are.
+
+    Args:
+        true / other: probability of the labels (n, K), of everything else; NaN where a label is missing.
+    """
+    rows = np.isfinite(true).sum() / true.shape[1]
+    share = 1.0 / (rows + 2.0)
+    logs = (1.0 - share) * np.log(np.maximum(true, LEAST_CHANCE)) + share * np.log(np.maximum(other, LEAST_CHANCE))
+    return -float(np.nanmean(logs))
 
 
-def _multilabel_loss(y: np.ndarray, outputs: np.ndarray) -> float:
-    p = np.clip(expit(outputs).mean(1), 1e-12, 1 - 1e-12)
-    return float(-np.nanmean(np.where(np.isnan(y), np.nan, y * np.log(p) + (1 - y) * np.log(1 - p))))
+def _class_chances(y: np.ndarray, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    p = softmax(outputs, axis=-1).mean(1)
+    labelled = np.arange(p.shape[1]) == y[:, :1]
+    return np.where(labelled, p, 0.0).sum(1)[:, None], np.where(labelled, 0.0, p).sum(1)[:, None]
+
+
+def _multilabel_chances(y: np.ndarray, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    yes, no = expit(outputs).mean(1), expit(-outputs).mean(1)
+    known = ~np.isnan(y)
+    return np.where(known, np.where(y > 0.5, yes, no), np.nan), np.where(known, np.where(y > 0.5, no, yes), np.nan)
 
 
 def calibration_error(truth: np.ndarray, probabilities: np.ndarray, bins: int = 10) -> float:

@@ -42,7 +42,13 @@ def with_copies(
 
 
 def labelled_rows(
-    model: Model, reader: DatasetReader, target: TargetSpec, group: str | None = None, *, together: bool = False
+    model: Model,
+    reader: DatasetReader,
+    target: TargetSpec,
+    group: str | None = None,
+    *,
+    together: bool = False,
+    further: tuple[TargetSpec, ...] = (),
 ) -> LabelledRows:
     """All rows with one label and their copies, divided into groups of elements where asked for.
 
@@ -50,9 +56,10 @@ def labelled_rows(
         reader: with all its targets.
         group: what divides samples, see :func:`repcore.data.divided.divided`.
         together: splits keep copies on one side.
+        further: other labels of items that stay.
     """
     if not group:
-        return with_copies(read_rows(LabelledOnly(reader, target)), model.preprocessor, together=together)
+        return with_copies(read_rows(LabelledOnly(reader, target, further)), model.preprocessor, together=together)
     parts = divided(model.registry, model.folder.preprocessor_name, model.preprocessor, reader, target, group)
     return with_copies(read_rows(parts), together=together)  # groups of one sample share their items: no copies
 

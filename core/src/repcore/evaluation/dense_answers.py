@@ -60,6 +60,7 @@ class DensePredictor:
     _rows: list[int] = field(default_factory=list)
     _pairs: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     _notes: list[str] = field(default_factory=list)
+    _last: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         self._record = MetricRecord(self.metrics if self.target.kind == "class" else ())
@@ -140,6 +141,7 @@ class DensePredictor:
             yield row, figures
 
     def _figures(self, row: DenseRow, data: TargetSpec, number: int) -> dict[str, float | None]:
+        self._last = None
         names = ("miou", "dice", "element-accuracy") if self.target.kind == "class" else ("rmse",)
         nothing: dict[str, float | None] = dict.fromkeys((*names, *(one.name for one in self._record.metrics)))
         truth = row.labels.get(self.target.name)
@@ -168,12 +170,36 @@ class DensePredictor:
         own = self._record.add(
             row.answer.sample, known_truth.reshape(shape), answered.reshape(shape), outputs.shape[-1]
         )
+        measured = {name: rows[-1].tolist() for name, rows in self._record.rows.items()}
+        self._last = {"row": number, "counts": counts.tolist(), "metrics": measured}
         return {
             **own,
             "miou": float(np.nanmean(iou)),
             "dice": float(np.nanmean(dice)),
             "element-accuracy": float(np.trace(counts[:, :-1]) / counts.sum()),
         }
+
+    @property
+    def last_record(self) -> dict[str, Any]:
+        """What :meth:`remember` needs of the row that has passed last; empty where it has no class labels."""
+        return self._last or {}
+
+    def remember(self, records: Mapping[int, Mapping[str, Any]], done: int) -> None:
+        """Count rows that an interrupted command has answered, or say that they are not counted.
+
+        Args:
+            records: :attr:`last_record` of rows by number.
+            done: how many rows that command has written.
+        """
+        for number in sorted(number for number in records if number < done):
+            record = records[number]
+            if record:
+                self._counts.append(np.asarray(record["counts"], np.int64))
+                self._rows.append(number)
+                for name, values in record["metrics"].items():
+                    self._record.rows.setdefault(name, []).append(np.asarray(values, np.float64))
+        if done and self.target.kind != "class":
+            self._notes.append(f"scores are of the rows after the first {done:,}, which an earlier command has written")
 
     def scores(self) -> Scores | None:
         """Over all labelled rows that have passed; None where there was none."""
@@ -262,8 +288,8 @@ def class_numbers(truth: np.ndarray, data: TargetSpec, target: TargetSpec, value
         place = {number: own[name] for number, name in zip(numbers, data.names, strict=True) if name in own}
     found = np.full(flat.shape, NONE, np.int64)
     for value in np.unique(flat[known]):
-        if int(value) in place:
-            found[known & (flat == value)] = place[int(value)]
+        if value in place:  # 1.5 and infinity are in no place
+            found[known & (flat == value)] = place[value]
     return found
 
 

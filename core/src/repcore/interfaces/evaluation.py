@@ -63,7 +63,19 @@ class Probe(Protocol):
 
     def score(
         self, features: np.ndarray, labels: np.ndarray, target: TargetSpec, split: ProbeSplit, seed: int
-    ) -> Mapping[str, float]: ...
+    ) -> Mapping[str, float]:
+        """Figures on the test part of the split, by name.
+
+        Args:
+            features: (N, D), finite in the rows of the split.
+            labels: class numbers or numbers (N,), or 0/1 (N, K); NaN = missing.
+            seed: not used by a protocol without randomness.
+
+        Raises:
+            ConfigError: the protocol is not for such labels. DataError, ShapeError: features, labels and split do not
+                fit together, or nothing is labelled.
+        """
+        ...
 
     def constants(self) -> Mapping[str, Any]: ...
 

@@ -68,6 +68,8 @@ class Encoder(Protocol):
     * ``until``: ``forward(batch, layers, until=l)`` computes no layer after ``l``, whose tokens take the last one's
       place.
     * ``run-from``: ``run_from(layer, hidden: Tokens, batch, layers=()) -> Features`` goes on from that layer's tokens.
+    * ``feed-forward-blocks``: ``feed_forward_blocks() -> {name: module}``, sub-modules that ``forward`` calls with
+      tokens (B, T, X), each for itself; or with (S, X), whose items ``token_owner(batch)`` (S,) gives.
     * ``decode``: ``decode(z, batch) -> log p(x | z)``, (B,), differentiable in ``z`` (B, dim).
 
     Tokens beyond those of ``forward`` (several stages side by side) are read by name: an optional attribute

@@ -38,6 +38,7 @@ class RunRecord:
         pictures: what the trained objective drew of held-out rows.
         probes: file stem -> probe result.
         finetune: content of ``finetune.json``, empty if there is none.
+        target: what the model predicts, empty if it has no task.
         answered: test items of a fine-tuning with picture, prediction and label, as lines of their file.
         has_model: the run was exported.
         damaged: names of files that could not be read.
@@ -54,6 +55,7 @@ class RunRecord:
     pictures: Sequence[Line] = ()
     probes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     finetune: Mapping[str, Any] = field(default_factory=dict)
+    target: Mapping[str, Any] = field(default_factory=dict)
     answered: Sequence[Line] = ()
     has_model: bool = False
     damaged: Sequence[str] = ()
@@ -147,10 +149,17 @@ def collect(folder: Path) -> RunRecord:
         pictures=[line for line in read_lines(path / "pictures.jsonl") if isinstance(line, dict)],
         probes={file.stem: _object(file, damaged) for file in sorted((path / "probes").glob("*.json"))},
         finetune=_object(path / "finetune.json", damaged),
+        target=_target(path / "model" / "config.json"),
         answered=[line for line in read_lines(path / "predictions" / "pictures.jsonl") if isinstance(line, dict)],
         has_model=(path / "model" / "config.json").is_file(),
         damaged=damaged,
     )
+
+
+def _target(path: Path) -> Mapping[str, Any]:
+    task = _object(path, []).get("task")
+    target = task.get("target") if isinstance(task, Mapping) else None
+    return target if isinstance(target, Mapping) else {}
 
 
 def table_of(content: Mapping[str, Any]) -> Mapping[str, Any] | None:

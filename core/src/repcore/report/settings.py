@@ -74,7 +74,8 @@ def environment(record: RunRecord) -> list[tuple[str, str]]:
 
 def next_commands(record: RunRecord) -> list[Command]:
     """What to type next."""
-    run, domain, recipe = shlex.quote(shown_path(record.path)), record.domain, record.recipe.partition("/")[2]
+    run = shlex.quote(shown_path(record.path))
+    domain, recipe = shlex.quote(record.domain), shlex.quote(record.recipe.partition("/")[2])  # of a received run, too
     found = []
     if record.has_model:
         data = record.section("dataset").get("path")
@@ -84,7 +85,8 @@ def next_commands(record: RunRecord) -> list[Command]:
             Command("how good are the frozen features", f"repcore probe {run}/model --data {source}"),
         ]
         if record.finetune:
-            found.insert(0, Command("predictions for new rows", f"repcore predict {run} DATA -o predictions.csv"))
+            output = "predictions.csv" if record.target.get("level", "item") == "item" else "answers/"
+            found.insert(0, Command("predictions for new rows", f"repcore predict {run} DATA -o {output}"))
         else:
             found.append(Command("train on", f"repcore {domain} train {recipe} --init-from {run}/model"))
     elif not record.finetune:

@@ -91,6 +91,32 @@ def goes_on_from_a_layer(subject: EncoderSubject) -> None:
             fail(f"run_from({number}, ...) does not read the tokens it is given")
 
 
+@torch.no_grad()
+def blocks_see_tokens(subject: EncoderSubject) -> None:
+    """``feed-forward-blocks``: sub-modules by name, called with tokens of known items, each token for itself."""
+    encoder: Any = subject.build()
+    batch = subject.batch()
+    owner = encoder.token_owner(batch) if hasattr(encoder, "token_owner") else None
+    blocks = encoder.feed_forward_blocks()
+    if not blocks:
+        fail("feed_forward_blocks() names none")
+    seen: dict[str, torch.Tensor] = {}
+    for name, block in blocks.items():
+        if encoder.get_submodule(name) is not block:
+            fail(f"feed_forward_blocks() gives another module under {name!r} than the encoder has there")
+        block.register_forward_hook(lambda _, inputs, __, own=name: seen.update({own: inputs[0]}))
+    encoder(batch)
+    for name, block in blocks.items():
+        if name not in seen:
+            fail(f"block {name!r} is not called by forward")
+        tokens = seen[name]
+        if len(tokens) not in (batch.size, -1 if owner is None else len(owner)):
+            fail(f"block {name!r} gets {tuple(tokens.shape)}: neither {batch.size} items nor those of token_owner")
+        part, whole = block(tokens[:1]), block(tokens)[:1]
+        if part.shape[:-1] != tokens[:1].shape[:-1] or largest_gap(part, whole) > ROUNDING:
+            fail(f"block {name!r} does not treat each row of its input for itself")
+
+
 def likelihood_of_items(subject: EncoderSubject) -> None:
     """``decode``: one finite log-likelihood an item, with a gradient for the latent vectors."""
     encoder: Any = subject.build()
@@ -137,6 +163,7 @@ CHECKS: Mapping[str, Check] = {
     "encode-tokens": Check("tokens-go-in-and-out", tokens_go_in_and_out),
     "until": Check("until-stops", until_stops),
     "run-from": Check("goes-on-from-a-layer", goes_on_from_a_layer),
+    "feed-forward-blocks": Check("blocks-see-tokens", blocks_see_tokens),
     "decode": Check("likelihood-of-items", likelihood_of_items),
 }
 """Capability -> the check of what it promises."""

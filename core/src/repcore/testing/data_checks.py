@@ -18,7 +18,8 @@ from repcore.testing.subjects import ROWS, DatasetSubject
 from repcore.testing.tensors import content_hash, difference
 
 MANY_ROWS = 500
-VARIANTS = 3
+VARIANTS = 6
+LOOKED_AT = 3
 
 
 def readable_samples(reader: Any, count: int) -> list[tuple[int, Sample]]:
@@ -203,9 +204,10 @@ def _out_of_range(spec: TargetSpec, numbers: np.ndarray) -> str:
 
 
 def fingerprint_follows_content(subject: DatasetSubject) -> None:
-    """Where another setting (a seed, a size) gives other rows, the fingerprint is another one.
+    """Where another setting (a seed, a size) gives other rows, labels or another number of them, the fingerprint is
+    another one.
 
-    A file of a reader that comes with an example is changed in a copy: rows and fingerprint must follow.
+    The files of a reader that comes with an example are changed in copies: rows, labels and fingerprint must follow.
     """
     first, looked = subject.open(), 0
     before = _contents(first)
@@ -213,16 +215,26 @@ def fingerprint_follows_content(subject: DatasetSubject) -> None:
         if _contents(changed) == before:
             continue
         looked += 1
-        if looked > VARIANTS:
-            break
         if changed.fingerprint == first.fingerprint:
             fail(f"{words} gives other rows under the same fingerprint: a cache would hand out the old ones")
+        if looked == VARIANTS:
+            break
     if not looked:
-        raise NotJudgedError("no setting of the data set changes its first rows")
+        raise NotJudgedError("no setting of the data set changes its rows")
 
 
-def _contents(reader: Any) -> list[tuple[str, bytes]]:
-    return [(sample.id, content_hash(sample.inputs)) for _, sample in readable_samples(reader, 4)]
+def _contents(reader: Any) -> tuple[int, list[tuple[str, bytes]]]:
+    """How many rows there are, and id, inputs and labels of a few, first and last."""
+    rows = {*range(min(LOOKED_AT, len(reader))), len(reader) // 2, len(reader) - 1}
+    found = []
+    for row in sorted(rows):
+        try:
+            sample = reader[row]
+        except ItemError as error:
+            found.append((error.status, b""))
+            continue
+        found.append((sample.id, content_hash([sample.inputs, dict(sample.targets), sample.group])))
+    return len(reader), found
 
 
 CHECKS = (

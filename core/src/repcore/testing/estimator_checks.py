@@ -163,6 +163,7 @@ def a_row_an_item(subject: EstimatorSubject) -> None:
     if not np.isfinite(whole[first].astype(np.float64)).all():
         bad = int(np.flatnonzero(~np.isfinite(whole[first].astype(np.float64)))[0])
         fail(f"column {first!r}, the first, is not finite for item {bad}, whose features are")
+    _tells_items_apart(whole)
     infinite = [name for name, values in whole.items() if values.dtype.kind == "f" and np.isinf(values).any()]
     if infinite:
         fail(f"infinite values in column {infinite[0]!r}")
@@ -173,6 +174,18 @@ def a_row_an_item(subject: EstimatorSubject) -> None:
     alone = _columns(fitted.apply(chosen(items, order[:1])), 1)
     _same_columns({name: values[:1] for name, values in expected.items()}, alone, "an item alone")
     _check_maps(subject)
+
+
+def _tells_items_apart(columns: Mapping[str, np.ndarray]) -> None:
+    """Some column has different values for different items; an answer that is always the same was not fitted."""
+    for values in columns.values():
+        rows = np.ascontiguousarray(values.reshape(len(values), -1))
+        if len(np.unique(rows.astype(str), axis=0)) > 1:
+            return
+    first = next(iter(columns.values())).reshape(len(next(iter(columns.values()))), -1)[0]
+    fail(
+        f"all of {ITEMS} items of {KINDS} kinds have the same values ({', '.join(map(str, first[:3]))}) in every column"
+    )
 
 
 def _check_maps(subject: EstimatorSubject) -> None:

@@ -57,6 +57,51 @@ def order_in_file(path: Path, answer: DenseAnswer) -> Order:
     return Order.OTHER if wrong else Order.NOWHERE
 
 
+def numbers_in_order(content: bytes, vectors: np.ndarray) -> str:
+    """What is wrong with the order in which known vectors (N, D) stand in a file, in words; empty where they stand
+    right, row by row or column by column, or cannot be found."""
+    good = vectors[np.isfinite(vectors).all(1)]
+    forms = {"": good, "the numbers of each vector stand in reverse order": good[:, ::-1]}
+    columns = {"": vectors.T, "the columns stand in reverse order": vectors.T[::-1]}
+    columns["the rows of each column stand in reverse order"] = vectors.T[:, ::-1]
+    streams = list(_streams(content))
+    for known in (forms, columns):
+        for problem, wanted in known.items():
+            for stream in streams:
+                places = [_place(stream, one) for one in wanted]
+                if min(places) >= 0:
+                    return problem or ("" if places == sorted(places) else "vectors stand in another order than ids")
+    return ""
+
+
+def _streams(content: bytes) -> Iterator[np.ndarray]:
+    """Numbers of a text, or the bytes as each type of float at each distance from a multiple of its size."""
+    try:
+        words = re.findall(r"[-+]?\d+\.?\d*(?:[eE][-+]?\d+)?|nan|NaN", content.decode("utf-8"))
+        yield np.asarray(words, np.float64)
+        return
+    except UnicodeDecodeError:
+        pass
+    for kind in ("<f4", ">f4", "<f8", ">f8"):
+        size = np.dtype(kind).itemsize
+        for start in range(size):
+            count = (len(content) - start) // size
+            yield np.frombuffer(content, kind, count=count, offset=start).astype(np.float64)
+
+
+def _place(stream: np.ndarray, wanted: np.ndarray) -> int:
+    """Where known numbers stand one behind the other; -1 if nowhere."""
+    starts = len(stream) - len(wanted) + 1
+    if starts <= 0:
+        return -1
+    there = np.ones(starts, bool)
+    for step, value in enumerate(wanted):
+        found = stream[step : step + starts]
+        with np.errstate(all="ignore"):  # bytes that are no numbers
+            there &= np.isnan(found) if np.isnan(value) else np.abs(found - value) <= 1e-6 + ROUNDED * abs(value)
+    return int(np.argmax(there)) if there.any() else -1
+
+
 def _wanted(answer: DenseAnswer) -> Iterator[np.ndarray]:
     """What may stand in a file for each element: label, name of the class, or the first number."""
     outputs = answer.outputs.reshape(-1, answer.outputs.shape[-1])

@@ -32,6 +32,7 @@ def check_plugin(
     expected_failures: Mapping[str, str] | None = None,
     on_result: Callable[[CheckResult, int], None] | None = None,
     *,
+    on_start: Callable[[DueCheck, int, int], None] | None = None,
     checkpoints: Mapping[str, CheckpointSample] | None = None,
 ) -> Report:
     """Check one plugin.
@@ -42,6 +43,7 @@ def check_plugin(
         level: ``full`` adds checks that train for some seconds.
         expected_failures: ``"check-id"`` or ``"check-id@target"`` -> reason. One that passes is a failure.
         on_result: called with each result and the number due, to show progress.
+        on_start: called before each check with it, its number from 1 and the number due.
         checkpoints: full name of a checkpoint layout -> small published weights to try its converter on; without
             them the checks of converters are skipped and say so.
 
@@ -54,7 +56,9 @@ def check_plugin(
     expected = dict(expected_failures or {})
     refuse_unknown(expected, due)
     results = []
-    for one in due:
+    for number, one in enumerate(due, 1):
+        if on_start is not None:
+            on_start(one, number, len(due))
         results.append(run_check(one, reason_of(one, expected)))
         if on_result is not None:
             on_result(results[-1], len(due))

@@ -71,6 +71,7 @@ def queue_moves(subject: ObjectiveSubject) -> None:
     """Every step puts new vectors into each queue, all of them finite, and other ones than the step before."""
     objective = subject.build()
     _own_queues(objective)
+    new: dict[str, set[bytes]] = {}
     for step in range(QUEUE_STEPS):
         before = {name: one.clone() for name, one in queues(objective).items()}
         _step(objective, subject.batch(number=step), step)
@@ -79,6 +80,25 @@ def queue_moves(subject: ObjectiveSubject) -> None:
                 fail(f"{name} is the same after step {step}: nothing of the batch got into it")
             if not one.isfinite().all():
                 fail(f"{name} holds values that are not finite after step {step}")
+            now, kept = _vectors(one), new.get(name, set())
+            if kept and 2 * len(kept) <= _room(one) and not kept & now:
+                fail(
+                    f"{name} has room for more than two batches, but step {step} overwrites all that step {step - 1} "
+                    "put into it: its place does not advance"
+                )
+            new[name] = now - _vectors(before[name])
+
+
+def _room(queue: Tensor) -> int:
+    """How many vectors it holds."""
+    return max(queue.numel() // queue.shape[-1], queue.shape[-1])
+
+
+def _vectors(queue: Tensor) -> set[bytes]:
+    """Different vectors of a queue; along its last dimension or the first, whichever is theirs: the shorter one."""
+    rows = queue.detach().cpu().float().flatten(0, -2)
+    rows = rows if rows.shape[0] >= rows.shape[1] else rows.mT.contiguous()
+    return {one.numpy().tobytes() for one in rows}
 
 
 def keys_from_teacher(subject: ObjectiveSubject) -> None:

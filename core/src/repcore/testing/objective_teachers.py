@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -10,11 +11,13 @@ from torch import Tensor, nn
 from repcore.interfaces import Batch, Draws
 from repcore.nn.frozen import Frozen
 from repcore.testing.check import NotJudgedError, fail
-from repcore.testing.subjects import ObjectiveSubject, as_encoder, draw, progress, rules
+from repcore.testing.subjects import STEPS, ObjectiveSubject, as_encoder, draw, progress, rules
 from repcore.testing.tensors import leaves
 from repcore.training.objective_rules import after_step, before_step, exported_encoder
 
 TEACHER_WORDS = ("teacher", "ema", "momentum_encoder", "target_encoder")
+RATE_WORDS = ("momentum", "ema", "decay")
+RATE_TOLERANCE = 0.02
 MASK_WORDS = ("hidden", "mask", "masked")
 MASK_SEEDS = 16
 NUDGE = 1e-2  # random change of the student before an update, so that old and new students can be told apart
@@ -25,14 +28,14 @@ def teachers(objective: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Modules that must not train: external ones, copies of the exported encoder, and what is called a teacher."""
     student = exported_encoder(objective)
     for name, module in objective.named_modules():
-        last = name.rpartition(".")[2].lower()
         is_copy = type(module) is type(student) and module is not student and not _shares(module, student)
-        if (
-            isinstance(module, Frozen)
-            or is_copy
-            or any(last == one or last.startswith(f"{one}_") for one in TEACHER_WORDS)
-        ):
+        if isinstance(module, Frozen) or is_copy or _is_called_teacher(name):
             yield name, module
+
+
+def _is_called_teacher(name: str) -> bool:
+    last = name.rpartition(".")[2].lower()
+    return any(last == one or last.startswith(f"{one}_") for one in TEACHER_WORDS)
 
 
 def _shares(one: nn.Module, other: nn.Module) -> bool:
@@ -58,7 +61,11 @@ def ema_update_value(subject: ObjectiveSubject) -> None:
     """
     objective, batch = subject.build(), subject.batch()
     pairs = {name: _pairs(objective, module) for name, module in teachers(objective) if not isinstance(module, Frozen)}
-    for step in range(2):
+    rates = _rates(subject)
+    shares: dict[str, list[float]] = {name: [] for name, found in pairs.items() if found}
+    for step in (0, 1, STEPS // 2):
+        if step > 1 and all(any(moved) for moved in shares.values()):
+            break  # the last step is for those that begin late
         draws = draw(objective, batch, seed=step, step=step)
         terms = rules(objective)(batch, draws)
         objective.zero_grad(set_to_none=True)
@@ -71,7 +78,38 @@ def ema_update_value(subject: ObjectiveSubject) -> None:
         _nudge(objective)
         after_step(objective, progress(step), [terms.carry])
         for name, found in pairs.items():
-            _check_blend(name, old[name], found)
+            if found:
+                shares[name].append(_check_blend(name, old[name], found))
+    for name, moved in shares.items():
+        if not any(moved) and _is_called_teacher(name):
+            fail(
+                f"teacher {name} never moves, after steps at the beginning and in the middle of a run; one that is to "
+                "stay as it is belongs into repcore.nn.frozen.Frozen"
+            )
+        _check_rate(name, moved[0], rates)
+
+
+def _rates(subject: ObjectiveSubject) -> dict[str, float]:
+    """Settings that say how much of a teacher is kept in a step, by name."""
+    config = subject.config
+    named = {one.name: getattr(config, one.name) for one in dataclasses.fields(config)}
+    return {
+        name: float(value)
+        for name, value in named.items()
+        if isinstance(value, float) and 0.5 < value < 1.0 and any(word in name for word in RATE_WORDS)
+    }
+
+
+def _check_rate(name: str, share: float, rates: Mapping[str, float]) -> None:
+    """A teacher with a momentum m goes the share 1 - m of the way to the student, not m."""
+    for setting, value in rates.items():
+        if abs(share - value) < RATE_TOLERANCE and not any(
+            abs(1 - one - share) < RATE_TOLERANCE for one in rates.values()
+        ):
+            fail(
+                f"teacher {name} goes {share:.4g} of the way to the student in a step, but {setting}={value:g} is what "
+                "it keeps of itself"
+            )
 
 
 def _pairs(objective: nn.Module, teacher: nn.Module) -> list[tuple[Tensor, Tensor]]:
@@ -93,10 +131,11 @@ def _nudge(objective: nn.Module) -> None:
             one.add_(torch.randn_like(one), alpha=NUDGE)
 
 
-def _check_blend(name: str, old: list[Tensor], pairs: list[tuple[Tensor, Tensor]]) -> None:
+def _check_blend(name: str, old: list[Tensor], pairs: list[tuple[Tensor, Tensor]]) -> float:
+    """Share of the way to the student that a teacher went; 0 if it stayed."""
     moved = [teacher.detach() - kept for (teacher, _), kept in zip(pairs, old, strict=True)]
     if not any(bool((one != 0).any()) for one in moved):
-        return
+        return 0.0
     way = [student.detach() - kept for (_, student), kept in zip(pairs, old, strict=True)]
     length = sum(float(one.double().square().sum()) for one in way)
     share = sum(float((a.double() * b.double()).sum()) for a, b in zip(moved, way, strict=True)) / max(length, 1e-30)
@@ -107,6 +146,7 @@ def _check_blend(name: str, old: list[Tensor], pairs: list[tuple[Tensor, Tensor]
             f"teacher {name} is no blend of itself and the student after the optimiser's step: best share {share:.4g}, "
             f"largest error {off:.1e} where they are {largest:.1e} apart"
         )
+    return share
 
 
 def mask_ratio_as_configured(subject: ObjectiveSubject) -> None:

@@ -244,12 +244,13 @@ class _Plan:
     def _recipe_for(self, entry: Entry[Any]) -> RecipeSubject | None:
         """For an objective of any domain: the installed recipe whose encoder offers most, if it can be built
         there."""
-        if self.record.domain != GENERIC or entry.spec.example:
+        is_method = entry.spec.labels == "required"  # whose example gives settings alone
+        if self.record.domain != GENERIC or (entry.spec.example and not is_method):
             return None
         found: list[tuple[bool, int, RecipeSubject]] = []
         for one in self.registry.entries("recipe"):
             # a method of fine-tuning is built around the recipe's encoder, whose run it cannot be
-            name = "" if entry.spec.labels == "required" else entry.full_name
+            name = "" if is_method else entry.full_name
             open_data = self.opened.get(one.full_name)
             subject = RecipeSubject(self.registry, one, one.spec.default, objective=name, data_of=open_data)
             with suppress(RepcoreError):

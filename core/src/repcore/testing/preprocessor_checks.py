@@ -6,7 +6,6 @@ import copy
 import itertools
 import json
 import tempfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ from repcore.config.plain import field_types
 from repcore.data.stream import EndlessBatches
 from repcore.embedding.inference import prepare_row
 from repcore.errors import ItemError
-from repcore.interfaces import Item, Sample
+from repcore.interfaces import Batch, Item, Sample
+from repcore.testing import fit_checks
 from repcore.testing.check import Check, NotJudgedError, fail
 from repcore.testing.data_checks import readable_samples
 from repcore.testing.randomness import untouched
@@ -28,7 +28,9 @@ from repcore.training.plan import stream_order
 
 LOADED_BATCHES = 3
 BASELINE_ROWS = 12
+BASELINE_SHARE = 0.5
 BASELINE_ROUNDING = 1e-6  # of a row computed alone and among others
+LABELLED = 3
 SMALLER = 0.5  # a window of less than half the cost covers less of its sample
 
 
@@ -61,6 +63,44 @@ def deterministic_prepare(subject: RecipeSubject) -> None:
             fail(f"sample {sample.id} prepared twice: {where}")
         if difference(kept, sample):
             fail(f"prepare changed sample {sample.id}: {difference(kept, sample)}")
+
+
+def prepare_reads_no_label(subject: RecipeSubject) -> None:
+    """What the encoder gets is of the input alone: without labels, with others, and in another group it is the same."""
+    for _, sample in readable_samples(subject.parts.reader, LABELLED):
+        given = sample if sample.targets else replace(sample, targets={"drawn": 1.0})
+        try:
+            seen = _collated(subject, given)
+        except ItemError:
+            continue
+        others = {name: _other_label(value) for name, value in given.targets.items()}
+        for words, changed in {
+            "without its labels": replace(given, targets={}, group=None),
+            "with other labels": replace(given, targets=others, group="another"),
+        }.items():
+            try:
+                found = _collated(subject, changed)
+            except Exception as error:
+                fail(f"sample {sample.id} {words}: {type(error).__name__}: {error}; labels are always optional")
+            if where := subject.encoder_sees_apart(seen, found):
+                fail(f"sample {sample.id} {words} gives the encoder another input: {where}; labels belong to targets")
+
+
+def _collated(subject: RecipeSubject, sample: Sample) -> Batch:
+    preprocessor = subject.parts.preprocessor
+    return preprocessor.collate(preprocessor.prepare(sample))
+
+
+def _other_label(value: Any) -> Any:  # of any kind and shape
+    """Another label: the classes of elements one further round, a number one larger."""
+    if isinstance(value, str):
+        return f"{value} again"
+    changed = np.array(value, copy=True)
+    if changed.dtype.kind not in "biuf":
+        return value
+    if not changed.ndim:
+        return float(changed) + 1.0
+    return np.roll(changed.reshape(-1), 1).reshape(changed.shape)
 
 
 def save_load_roundtrip(subject: RecipeSubject) -> None:
@@ -121,62 +161,6 @@ def collate_counts_items(subject: RecipeSubject) -> None:
         fail(f"costs are {costs}; whole numbers from 0 are needed")
 
 
-class _Watched:
-    """A reader that remembers which rows were asked for."""
-
-    def __init__(self, reader: Any) -> None:  # the author's own
-        self._reader = reader
-        self.asked: set[int] = set()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._reader, name)
-
-    def __len__(self) -> int:
-        return len(self._reader)
-
-    def __getitem__(self, index: int) -> Sample:
-        self.asked.add(int(index))
-        found: Sample = self._reader[index]
-        return found
-
-    def __iter__(self) -> Iterator[Sample]:
-        return (self[index] for index in range(len(self)))
-
-    def by_id(self, sample_id: str) -> Sample:
-        found: Sample = self._reader.by_id(sample_id)
-        self.asked.update(row for row in range(len(self)) if _id(self._reader, row) == sample_id)
-        return found
-
-
-def _id(reader: Any, row: int) -> str:
-    try:
-        return str(reader[row].id)
-    except ItemError:
-        return ""
-
-
-def fit_sees_training_rows_only(subject: RecipeSubject) -> None:
-    """``fit`` reads no row outside the training split, and fitted twice it is the same."""
-    part, parts = subject.resolved.preprocessor, subject.parts
-    train = np.asarray(parts.train)[: max(2, len(parts.train) // 2)]
-    states = []
-    for _ in range(2):
-        watched, new = _Watched(parts.reader), part.entry.load()(part.config)
-        with untouched("fit", "what it learns is a function of the rows"):
-            new.fit(watched, train)
-        outside = sorted(watched.asked - {int(row) for row in train})
-        if outside:
-            fail(f"fit reads {len(outside)} rows outside the {len(train)} training rows, for example row {outside[0]}")
-        states.append(_state(new))
-    if states[0] != states[1]:
-        fail("fitted twice on the same rows, the saved state differs")
-
-
-def _state(preprocessor: Any) -> str:
-    with tempfile.TemporaryDirectory() as name:
-        return json.dumps(dict(preprocessor.save(Path(name))), sort_keys=True)
-
-
 def caches_know_their_source(subject: RecipeSubject) -> None:
     """A sample with an id seen before and other content is prepared anew: nothing is remembered by id."""
     part, parts = subject.resolved.preprocessor, subject.parts
@@ -233,6 +217,7 @@ def baselines_per_row(subject: RecipeSubject) -> None:
             fail(f"baseline {name!r} gives shape {whole.shape} for {len(samples)} samples; (N, D) is due")
         if not (np.isfinite(whole).all(1) | np.isnan(whole).all(1)).all():
             fail(f"baseline {name!r} has values that are not finite; a row that cannot be computed is NaN throughout")
+        _says_something(name, whole, samples)
         turned = _baseline(subject, name, samples[::-1])[::-1]
         middle = len(samples) // 2
         halves = [_baseline(subject, name, part) for part in (samples[:middle], samples[middle:])]
@@ -242,6 +227,16 @@ def baselines_per_row(subject: RecipeSubject) -> None:
         for words, other in others.items():
             if not np.allclose(whole, other, atol=BASELINE_ROUNDING, rtol=BASELINE_ROUNDING, equal_nan=True):
                 fail(f"baseline {name!r} gives other rows for the same samples {words}; a row is of its own sample")
+
+
+def _says_something(name: str, rows: np.ndarray, samples: list[Sample]) -> None:
+    """Most rows are there, and those of different samples are not all the same: else any encoder looks good beside."""
+    there = np.isfinite(rows).all(1)
+    if there.sum() < BASELINE_SHARE * len(rows):
+        fail(f"baseline {name!r} gives numbers for {there.sum()} of {len(rows)} samples that can be used")
+    different = len({content_hash(one.inputs) for one, kept in zip(samples, there, strict=True) if kept}) > 1
+    if different and (rows[there] == rows[there][0]).all():
+        fail(f"baseline {name!r} gives the same row for all of {there.sum()} samples: it says nothing about them")
 
 
 def baselines_read_no_label(subject: RecipeSubject) -> None:
@@ -269,11 +264,12 @@ def _baseline(subject: RecipeSubject, name: str, samples: list[Sample]) -> np.nd
 
 CHECKS = (
     Check("deterministic-prepare", deterministic_prepare),
+    Check("prepare-reads-no-label", prepare_reads_no_label),
     Check("save-load-roundtrip", save_load_roundtrip),
     Check("facts-complete", facts_complete),
     Check("collate-counts-items", collate_counts_items),
     Check("worker-count-invariant", worker_count_invariant),
-    Check("fit-sees-training-rows-only", fit_sees_training_rows_only),
+    *fit_checks.CHECKS,
     Check("caches-know-their-source", caches_know_their_source),
     Check("window-weights", window_weights),
 )

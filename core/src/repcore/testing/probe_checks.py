@@ -14,7 +14,7 @@ from repcore.evaluation.metrics import described, primary_metric
 from repcore.interfaces import ProbeSplit
 from repcore.registry import Entry
 from repcore.specs import ProbeSpec, TargetKind, TargetSpec
-from repcore.testing.check import Check, SubjectError, fail
+from repcore.testing.check import Check, NotJudgedError, SubjectError, fail
 from repcore.testing.randomness import untouched
 
 TRAIN, TEST, OUTSIDE = 120, 150, 50  # rows
@@ -23,6 +23,9 @@ WILD = 1e3  # size of features that must not be looked at
 MEMORY_WIDTH = 300  # more features than rows: whoever sees a label can learn it by heart
 CHANCE_MARGIN = 0.25  # of the way from chance to the best value; 150 test rows at chance stay below
 ROUNDING = 1e-9
+DRAWS = 6.0  # times what another seed changes, for probes that draw among the test rows
+SUM_ROUNDING = 1e-6
+MEANS = ("accuracy", "element-accuracy", "balanced-accuracy", "mae", "r2", "ndcg@10")  # where labels are the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,83 @@ def features_of_test_not_fitted(subject: ProbeSubject) -> None:
             )
 
 
+def rows_answered_alone(subject: ProbeSubject) -> None:
+    """Each test row is answered for itself: wild ones with labels beside the others change no answer of these.
+
+    Two halves of a test part that have the same labels, row by row, together score the mean of both. Of AUROC, which is
+    no such mean, one wild row may move only the pairs that it is in.
+    """
+    judged = False
+    for task in map(_one_column, subject.tasks()):
+        judged = _halves_are_means(subject, task) or _one_row_moves_little(subject, task) or judged
+    if not judged:
+        raise NotJudgedError(f"reports neither {', '.join(MEANS)} nor rmse or auroc")
+
+
+def _halves_are_means(subject: ProbeSubject, task: Task) -> bool:
+    """False where no metric is a mean over rows."""
+    tested, count = task.split.test, len(task.features)
+    wild = WILD * np.random.default_rng(4).normal(size=(len(tested), task.features.shape[1]))
+    features = np.concatenate([task.features, wild])
+    labels = np.concatenate([task.labels, task.labels[tested]])
+    parts = [tested, np.arange(count, len(features))]
+    splits = [ProbeSplit(task.split.train, rows) for rows in (*parts, np.concatenate(parts))]
+    tame, outer, both = (scored(subject.build(), Task(features, labels, task.target, one)) for one in splits)
+    judged = False
+    for name in both:
+        first, second, together = (_as_mean(name, one.get(name, math.nan)) for one in (tame, outer, both))
+        gap = abs(together - (first + second) / 2)
+        judged = judged or not math.isnan(gap)
+        if math.isnan(gap) or gap <= SUM_ROUNDING * max(1.0, abs(first), abs(second)):
+            continue
+        drawn = abs(_as_mean(name, scored(subject.build(), task, seed=1).get(name, math.nan)) - first)
+        if not gap <= DRAWS * drawn:
+            fail(
+                f"{task.target.kind}: {name} of some test rows is {tame[name]:.4g}, of wild ones with the same labels "
+                f"{outer[name]:.4g}, of both {both[name]:.4g}: answers depend on the other test rows; statistics come "
+                "from training rows only"
+            )
+    return judged
+
+
+def _one_row_moves_little(subject: ProbeSubject, task: Task) -> bool:
+    """False where AUROC is not reported."""
+    kept = scored(subject.build(), task).get("auroc", math.nan)
+    if math.isnan(kept):
+        return False
+    wild = WILD**2 * np.random.default_rng(4).normal(size=(1, task.features.shape[1]))
+    label = np.ones_like(task.labels[:1])
+    known = task.labels[task.split.test].reshape(len(task.split.test), -1)
+    of_class = np.eye(CLASSES)[np.nan_to_num(known[:, 0]).astype(int)] if task.target.kind == "class" else known
+    fewest = min(np.nansum(of_class, 0).min(), np.nansum(1 - of_class, 0).min())
+    test = np.append(task.split.test, len(task.features))
+    more = Task(
+        np.concatenate([task.features, wild]), np.concatenate([task.labels, label]), task.target,
+        ProbeSplit(task.split.train, test),
+    )  # fmt: skip
+    moved = scored(subject.build(), more)["auroc"]
+    if abs(moved - kept) > 1.0 / fewest:
+        fail(
+            f"{task.target.kind}: one wild test row with a label moves auroc from {kept:.4g} to {moved:.4g}, more than "
+            "the pairs that it is in: answers depend on the other test rows"
+        )
+    return True
+
+
+def _one_column(task: Task) -> Task:
+    """Means over several targets of what is no mean over rows say nothing; one is left of several numbers."""
+    if task.target.kind in ("regression", "landmark"):
+        return Task(task.features, task.labels[:, 0], task.target, task.split)
+    return task
+
+
+def _as_mean(name: str, value: float) -> float:
+    """A metric as a mean over test rows, comparable between parts with the same labels; NaN where it is no such."""
+    if name == "rmse":
+        return value**2
+    return value if name in MEANS else math.nan
+
+
 def labels_of_test_not_fitted(subject: ProbeSubject) -> None:
     """On labels that have nothing to do with the features a probe is at chance: it has not seen the test part."""
     for task in subject.tasks(learnable=False, width=MEMORY_WIDTH):
@@ -190,6 +270,7 @@ CHECKS = (
     Check("probe-repeatable", repeatable),
     Check("probe-ignores-other-rows", outside_rows_ignored),
     Check("probe-fits-no-test-features", features_of_test_not_fitted),
+    Check("probe-answers-row-by-row", rows_answered_alone),
     Check("probe-fits-no-test-labels", labels_of_test_not_fitted),
     Check("probe-learns", learns),
     Check("probe-refuses-by-name", refuses_by_name),

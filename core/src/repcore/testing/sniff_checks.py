@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from repcore.registry import Entry
 from repcore.specs import DatasetSpec
 from repcore.testing.check import Check, NotJudgedError, fail
 from repcore.testing.limits import limited, slowness
+from repcore.testing.watching import listed_below, opened_below
 
 SUFFIXES = (
     "csv", "tsv", "txt", "json", "jsonl", "yaml", "xml", "parquet", "arrow", "feather", "npy", "npz", "pt", "pth",
@@ -106,6 +105,17 @@ def _many_files() -> tempfile.TemporaryDirectory[str]:
     return made
 
 
+@cache
+def _many_folders() -> tempfile.TemporaryDirectory[str]:
+    """A tree of a thousand folders with a file each; made once."""
+    made = tempfile.TemporaryDirectory()
+    for number in range(MANY_FILES):
+        folder = Path(made.name) / f"part-{number // 100}" / str(number)
+        folder.mkdir(parents=True)
+        (folder / f"{number}.bin").touch()
+    return made
+
+
 def looks_at_content(subject: SnifferSubject) -> None:
     """Random bytes and plain prose under every usual file name are not taken for data."""
     contents = {"random bytes": np.random.default_rng(0).bytes(JUNK_BYTES), "prose": PROSE}
@@ -135,9 +145,13 @@ def bounded(subject: SnifferSubject) -> None:
                 fail(f"{path.name} of 1 GiB: {read >> 20} MiB are read to recognise it; a header must do")
             path.unlink()
     many = Path(_many_files().name)
-    opened = _files_opened(many, lambda: subject.score(many, f"a folder of {MANY_FILES} files"))
+    opened = len(opened_below(many, lambda: subject.score(many, f"a folder of {MANY_FILES} files")))
     if opened > OPENED_FILES:
         fail(f"a folder of {MANY_FILES} files: {opened} are opened to recognise it; look at a few")
+    tree = Path(_many_folders().name)
+    listed = len(listed_below(tree, lambda: subject.score(tree, f"a tree of {MANY_FILES} folders")))
+    if listed > OPENED_FILES:
+        fail(f"a tree of {MANY_FILES} folders: {listed} are listed to recognise it; look into a few")
 
 
 def _bytes_read(work: Callable[[], object]) -> int:
@@ -153,29 +167,6 @@ def _bytes_read(work: Callable[[], object]) -> int:
     before = now()
     work()
     return now() - before
-
-
-_watched: list[str] = []  # paths opened while someone counts; an audit hook stays for good, so there is one
-
-
-@cache
-def _watch() -> None:
-    def note(event: str, arguments: tuple[object, ...]) -> None:
-        if event == "open" and _watched and isinstance(arguments[0], str | bytes):
-            _watched.append(os.fsdecode(arguments[0]))
-
-    sys.addaudithook(note)
-
-
-def _files_opened(folder: Path, work: Callable[[], object]) -> int:
-    """Different files below a folder that Python code opens."""
-    _watch()
-    _watched.append("")
-    try:
-        work()
-        return len({one for one in _watched if one.startswith(f"{folder}{os.sep}")})
-    finally:
-        _watched.clear()
 
 
 CHECKS = (

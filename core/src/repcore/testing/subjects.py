@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,8 +16,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from repcore.checkpoints.encoder_changes import changed, changes_encoder
 from repcore.config import OptimiserConfig
-from repcore.config.resolve import ResolvedRun, resolve_run
+from repcore.config.resolve import ResolvedPart, ResolvedRun, resolve_run
 from repcore.data.batching import TrainingCollator, plain_batch
 from repcore.data.readers import open_part
 from repcore.data.seeds import mix
@@ -30,7 +30,9 @@ from repcore.interfaces import Batch, DatasetReader, Draws, Encoder, Item, Objec
 from repcore.registry import Entry, Registry
 from repcore.reporting import LogReporter
 from repcore.specs import DatasetSpec, EncoderSpec, ObjectiveSpec, TargetSpec
+from repcore.testing.changed_files import CHANGES, changed_copy
 from repcore.testing.check import SubjectError
+from repcore.testing.tensors import difference
 from repcore.training.assembly import RunParts, assemble, build
 from repcore.training.optimisers import DecayRule, matrices_decay
 from repcore.training.start import RunStart
@@ -127,6 +129,20 @@ class RecipeSubject:
         """Numbers of the pieces by cost."""
         return sorted(range(len(self.pieces)), key=self.cost)
 
+    @torch.no_grad()
+    def encoder_sees_apart(self, one: Batch, other: Batch) -> str:
+        """Where two batches differ for the encoder; empty if they do not.
+
+        Of inputs that carry labels beside (graphs do, so that pieces keep theirs), the encoder says whether it reads
+        them.
+        """
+        where = difference(one.inputs, other.inputs)
+        if not where:
+            return ""
+        encoder = as_encoder(EncoderSubject(self.resolved.encoder.entry, self).build())
+        features = [encoder.forward(batch) for batch in (one, other)]
+        return where if difference(*([found.pooled, found.tokens] for found in features)) else ""
+
     def training_batch(self, size: int, number: int = 0) -> Batch:
         """Rows as training sees them, with views if the recipe has some."""
         parts = self.parts
@@ -213,6 +229,8 @@ class ObjectiveSubject:
         torch.manual_seed(seed)
         if self.recipe is not None and self.labelled:
             encoder = build(self.recipe.parts.resolved.encoder)
+            if changes_encoder(self.entry):
+                encoder = changed(ResolvedPart(self.entry, self.config), encoder)
             task = ClassificationTask(ClassificationConfig(), encoder, DRAWN)
             objective = self.entry.load()(self.config, encoder, task)
         elif self.recipe is not None:
@@ -232,7 +250,10 @@ class ObjectiveSubject:
             return batch
         if self.labelled:
             batch = self.recipe.plain_batch(range(number * size, (number + 1) * size))
-            batch.targets = {**batch.targets, DRAWN.name: torch.arange(size) % len(DRAWN.names)}
+            labels = torch.arange(size) % len(DRAWN.names)
+            if self.entry.spec.sampler == "mixed":  # labelled rows first, as its batches have them
+                labels[-(-size // 2) :] = -1
+            batch.targets = {**batch.targets, DRAWN.name: labels}
             return batch
         return self.recipe.training_batch(size, number)
 
@@ -312,14 +333,15 @@ class DatasetSubject:
         return self.entry.load()(self.config)
 
     def variants(self) -> Iterator[tuple[str, Any]]:
-        """Readers with one setting changed, or with another byte in a copy of their files; what fails is left out."""
+        """Readers with one setting changed, or of a changed copy of their files; what fails is left out."""
         config = self.config
         path = getattr(config, "path", None)
         if path and Path(path).exists():
-            with tempfile.TemporaryDirectory() as name:
-                other_file = type(path)(_changed_copy(Path(path), Path(name)))
-                with contextlib.suppress(Exception):  # the change may have made the file unreadable
-                    yield "a changed file", self.entry.load()(dataclasses.replace(config, path=other_file))
+            for words, change in CHANGES.items():
+                with tempfile.TemporaryDirectory() as name, contextlib.suppress(Exception):  # may be unreadable now
+                    other_file = changed_copy(Path(path), Path(name), change)
+                    if other_file is not None:
+                        yield words, self.entry.load()(dataclasses.replace(config, path=type(path)(other_file)))
         for setting in dataclasses.fields(config):
             other = _another(getattr(config, setting.name))
             if other is not None:
@@ -335,21 +357,3 @@ def _another(value: object) -> object:
     if isinstance(value, int):
         return value + 1
     return value * 0.5 if isinstance(value, float) else None
-
-
-def _changed_copy(path: Path, folder: Path) -> Path:
-    """A copy of a file or tree in which the last digit of the largest file is another one."""
-    target = folder / path.name
-    if path.is_dir():
-        shutil.copytree(path, target)
-        files = sorted((one for one in target.rglob("*") if one.is_file()), key=lambda one: one.stat().st_size)
-    else:
-        shutil.copy(path, target)
-        files = [target]
-    content = bytearray(files[-1].read_bytes())
-    for place in range(len(content) - 1, -1, -1):
-        if chr(content[place]).isdigit():
-            content[place] = ord("7") if content[place] != ord("7") else ord("3")
-            break
-    files[-1].write_bytes(content)
-    return target

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from repcore.interfaces import EmbeddingRows
 from repcore.registry import Entry
 from repcore.specs import WriterSpec
 from repcore.testing.check import Check, NotJudgedError, fail
+from repcore.testing.found_values import numbers_in_order
 
 WIDTH = 5
 PARTS = (4, 1, 7)  # rows
@@ -144,8 +145,70 @@ def _find_ids(path: Path, ids: list[str]) -> None:
         fail(f"rows stand in {path.name} in another order than they were written")
 
 
+def keeps_every_value(subject: WriterSubject) -> None:
+    """In a format that core cannot read, too, another number, id or order of rows makes another file, and numbers that
+    can be found stand in the order of the vectors."""
+    rows = _joined(rows_to_write())
+    with tempfile.TemporaryDirectory() as name:
+        for number, path in enumerate(subject.paths(Path(name))):
+            folder = Path(name) / str(number)
+            whole = _written(subject, folder / "first", path.name, rows)
+            if _is_readable(folder / "first" / path.name):
+                continue  # compared value by value by the other checks
+            if _written(subject, folder / "again", path.name, rows) != whole:
+                raise NotJudgedError("the same rows written twice give two files (a time or a name inside)")
+            for place, (what, changed) in enumerate(_changes(rows)):
+                if _written(subject, folder / str(place), path.name, changed) == whole:
+                    fail(f"{path.name}: {what} gives the same file: it is lost")
+            problem = numbers_in_order(whole, rows.vectors)
+            if problem:
+                fail(f"{path.name}: {problem}")
+
+
+def _changes(rows: EmbeddingRows) -> Iterator[tuple[str, EmbeddingRows]]:
+    """Rows with one thing changed, in words."""
+    good = np.flatnonzero(np.isfinite(rows.vectors).all(1))
+    for row in (good[0], good[len(good) // 2], good[-1]):
+        for column in range(rows.vectors.shape[1]):
+            vectors = rows.vectors.copy()
+            vectors[row, column] += 1.0
+            yield f"another number in row {row}, column {column}", replace(rows, vectors=vectors)
+    swapped = rows.vectors.copy()
+    swapped[[good[0], good[-1]]] = swapped[[good[-1], good[0]]]
+    yield "two vectors exchanged", replace(rows, vectors=swapped)
+    for what, place in (("first", 0), ("middle", len(rows.ids[0]) // 2), ("last", len(rows.ids[0]) - 1)):
+        changed = rows.ids[0][:place] + "X" + rows.ids[0][place + 1 :]
+        yield f"another {what} character of an id", replace(rows, ids=[changed, *rows.ids[1:]])
+
+
+def _joined(parts: list[EmbeddingRows]) -> EmbeddingRows:
+    return EmbeddingRows(
+        [one for rows in parts for one in rows.ids],
+        np.concatenate([rows.vectors for rows in parts]),
+        [one for rows in parts for one in rows.status],
+        [one for rows in parts for one in rows.reason],
+    )
+
+
+def _written(subject: WriterSubject, folder: Path, name: str, rows: EmbeddingRows) -> bytes:
+    """The file of these rows, written as one part."""
+    folder.mkdir(parents=True)
+    writer = subject.open(folder / name)
+    writer.write(rows)
+    return Path(writer.finish()).read_bytes()
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        read_embeddings(path)
+    except DataError:
+        return False
+    return True
+
+
 CHECKS = (
     Check("writer-keeps-every-row", keeps_every_row),
+    Check("writer-keeps-every-value", keeps_every_value),
     Check("writer-goes-on", goes_on),
     Check("writer-refuses-another-run", refuses_another_run),
 )

@@ -109,11 +109,15 @@ class Checkpoints:
 
 
 def _unwritable(error: Exception, target: Path, saved_step: int) -> RunError:
+    reason = str(error).splitlines()[0]
+    if isinstance(error, RuntimeError) and "unexpected pos" in reason:  # torch's writer has met the end of the disk
+        reason = "the disk took only a part of it"
     return RunError(
-        f"the checkpoint {target} cannot be written: {str(error).splitlines()[0]}",
+        f"the checkpoint {target} cannot be written: {reason}",
         free=f"{free_space(target.parent) / 1e6:,.0f} MB on that disk",
         kept=f"the checkpoint of step {saved_step}" if saved_step else "none was written yet",
-        hint="free some space (or choose another --out), then go on with --resume",
+        hint="free some space (or choose another --out), then "
+        + ("go on with --resume" if saved_step else "the same command again"),
     )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from repcore.checkpoints.model_folder import save_model
+from repcore.checkpoints.saving import save_model
 from repcore.checkpoints.task_part import TaskPart
 from repcore.data.seeds import generator
 from repcore.diagnostics.metrics import diagnose
@@ -46,7 +46,7 @@ def held_out_diagnosis(parts: RunParts) -> Diagnosis:
         level = "early" if early else verdict.level
         record = {**figures, "level": level, "reasons": [] if early else list(verdict.reasons)}
         state.folder.write_json("diagnostics.json", {"step": state.step, **record})
-        return record, "too early to judge the vectors" if early else verdict.line
+        return record, "too early to judge the embeddings" if early else verdict.line
 
     return run
 
@@ -69,11 +69,13 @@ def export_model(
     validation: Mapping[str, float],
     steps: int,
     task: TaskPart | None = None,
+    changes: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Write ``model/`` from the objective's exported encoder.
 
     Args:
         task: of a fine-tuned model.
+        changes: what methods made of the encoder.
 
     Raises:
         ConfigError: the objective exports something that is not an encoder.
@@ -105,5 +107,6 @@ def export_model(
             "teachers": teachers(parts.objective),
         },
         task=task,
+        changes=changes,
         extra={"run": resolved.plain(), "environment": folder.read_json("environment.json") or {}},
     )

@@ -17,11 +17,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from repcore.checkpoints.encoder_changes import changed, changes_encoder, with_change
 from repcore.config import DataConfig, OptimiserConfig, ScheduleConfig, TrainerConfig
 from repcore.config.resolve import ResolvedPart, ResolvedRun
 from repcore.data.batching import LabelledDraws
 from repcore.data.preparation import prepared
 from repcore.data.seeds import generator, mix
+from repcore.embedding.columns import tell
 from repcore.embedding.model import Model
 from repcore.errors import ConfigError, DataError, RunError
 from repcore.evaluation.dense_probing import calibrated
@@ -35,7 +37,7 @@ from repcore.training.checkpointing import has_checkpoint, newest_sound
 from repcore.training.finetune_config import FinetuneConfig
 from repcore.training.head_start import start_head
 from repcore.training.listeners import validation_losses
-from repcore.training.methods import WithMethod, class_numbers, method_views
+from repcore.training.methods import MethodStart, WithMethod, class_numbers, method_views
 from repcore.training.plan import stream_order, total_steps
 from repcore.training.run import RunResult, execute
 from repcore.training.run_folder import RunFolder
@@ -60,13 +62,14 @@ MOST_FITTED = 1_000_000
 @dataclass(frozen=True, slots=True)
 class FinetuneSettings:
     """What to train: the task part, its target, the data, the sections of the run, and the method; None = the task's
-    plain loss."""
+    plain loss. ``further`` labels are what the method reads beside the target."""
 
     task: ResolvedPart
     target: TargetSpec
     dataset: ResolvedPart
     sections: Mapping[str, Any]
     method: ResolvedPart | None = None
+    further: tuple[TargetSpec, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +246,8 @@ def _assemble(
     if is_dense and start != "model":
         encoder = calibrated(encoder, model, rows, settings.target).train()
     torch.manual_seed(mix(seed, "finetune-head"))
+    if settings.method is not None and changes_encoder(settings.method.entry):
+        encoder = changed(settings.method, encoder).train()
     task: nn.Module = build(settings.task, encoder, settings.target)
     _fit_targets(task, settings.target, rows, split.train)
     sections = dict(settings.sections)
@@ -252,10 +257,16 @@ def _assemble(
     resolved = _resolved(model, settings, sections)
     free = np.zeros(0, np.int64) if split.unlabelled is None else split.unlabelled
     thin = fewer_labels(settings, rows, split.train, seed)
-    reader: DatasetReader = OneTarget(rows.reader, settings.target, thin, frozenset(free.tolist()))
+    reader: DatasetReader = OneTarget(
+        rows.reader, settings.target, thin, frozenset(free.tolist()), further=settings.further
+    )
+    tell(encoder, reader.targets)
     if is_dense:  # large samples, whose slow preparation is done once
         reader = prepared(reader, model.preprocessor)
     objective = _objective(settings, task, encoder, config).train()  # a loaded encoder is in eval mode
+    begin = getattr(getattr(objective, "method", None), "begin", None)
+    if begin is not None:
+        begin(MethodStart(model.preprocessor, model.folder))
     entry = model.registry.preprocessor(model.folder.preprocessor_name)
     in_parts = is_dense and config.draw == "parts" and entry.spec.labelled_item
     views: Any = LabelledDraws(entry.load("labelled_item"), model.preprocessor) if in_parts else None
@@ -266,6 +277,14 @@ def _assemble(
     return RunParts(
         resolved, reader, model.preprocessor, split.train, split.validation, views, encoder, objective, begun, labels
     )
+
+
+def changes_after(model: Model, settings: FinetuneSettings) -> list[Mapping[str, Any]]:
+    """What methods made of the encoder, this fine-tuning's included."""
+    method = settings.method
+    if method is None or not changes_encoder(method.entry):
+        return model.folder.changes
+    return with_change(model.folder.changes, method)
 
 
 def _objective(settings: FinetuneSettings, task: nn.Module, encoder: nn.Module, config: FinetuneConfig) -> Supervised:
@@ -349,19 +368,26 @@ class OneTarget(LabelledOnly):
     Args:
         thin: which labels of elements stay.
         hidden: rows whose label does not count, and is not given.
+        further: other labels that are given, too.
     """
 
     def __init__(
-        self, reader: DatasetReader, target: TargetSpec, thin: Thinning | None = None, hidden: Set[int] = frozenset()
+        self,
+        reader: DatasetReader,
+        target: TargetSpec,
+        thin: Thinning | None = None,
+        hidden: Set[int] = frozenset(),
+        further: tuple[TargetSpec, ...] = (),
     ) -> None:
-        super().__init__(reader, target)
+        super().__init__(reader, target, further)
         self._thin, self._hidden = thin, hidden
 
     def __getitem__(self, index: int) -> Sample:
         sample = super().__getitem__(index)
         target = self.targets[0]
         if index in self._hidden:
-            return dataclasses.replace(sample, targets={})
+            others = {name: value for name, value in sample.targets.items() if name != target.name}
+            return dataclasses.replace(sample, targets=others)
         if target.level == "item" or target.name not in sample.targets:
             return sample
         labels = np.asarray(sample.targets[target.name])

@@ -30,6 +30,7 @@ from repcore.embedding.inference import InferenceOptions
 from repcore.embedding.model import Model
 from repcore.embedding.prediction import PredictedRows, Predictor, join_predictions
 from repcore.embedding.prediction_files import TableWriter
+from repcore.errors import DataError
 from repcore.evaluation.calibration import task_facts, temperature_of
 from repcore.evaluation.comparison import Comparison, compare
 from repcore.evaluation.metrics import Scores, primary_metric, score_predictions
@@ -44,11 +45,13 @@ from repcore.training.finetune import (
     OneTarget,
     TrainedTask,
     calibration_apart,
+    changes_after,
     train_task,
     with_validation,
 )
 from repcore.training.finetune_dense import calibrated_elements, completed, test_elements
 from repcore.training.label_pictures import pictures_of
+from repcore.training.methods import completed_method, further_columns
 from repcore.training.run_folder import RunFolder
 
 MODEL, RANDOM, PLAIN = "model", "random", "plain"
@@ -128,6 +131,26 @@ def plan_parts(plan: SplitPlan, request: FinetuneRequest) -> Iterator[Part]:
                 yield Part(control, RANDOM, seed, split, request.members)
 
 
+def check_parts(plan: SplitPlan, request: FinetuneRequest, rows: LabelledRows, target: TargetSpec) -> None:
+    """Refuse what cannot be trained before anything is written.
+
+    Raises:
+        DataError: a part has no labelled row, or all labels are one class.
+    """
+    for part in plan_parts(plan, request):
+        if part.start == MODEL:
+            with_validation(part.split, rows, target, part.seed)
+    if target.level != "item" or target.kind != "class":
+        return
+    known = rows.labels(target)[rows.labelled(target)].reshape(-1)
+    if len(np.unique(known)) < 2:
+        only = target.names[int(known[0])] if target.names else f"{known[0]:g}"
+        raise DataError(
+            f"all {len(known):,} labels of {target.name!r} are {only!r}: nothing can be learned from one class",
+            hint="another --label",
+        )
+
+
 def _word(seed: int, fold: int) -> str:
     return f"seed-{seed}" + (f"-fold-{fold}" if fold else "")
 
@@ -155,7 +178,12 @@ def run_plan(
         DataError: a part of the split has no labelled row. RunError: interrupted; given again it goes on.
     """
     outcome = FinetuneOutcome(folder.path)
-    runner = _Runner(model, completed(model, settings, rows), rows, folder, reporter, device)
+    settings = completed(model, settings, rows)
+    if settings.method is not None:
+        method = completed_method(settings.method, settings.target, model.folder, rows.reader.targets)
+        further = further_columns(method, rows.reader.targets)
+        settings = dataclasses.replace(settings, method=method, further=further)
+    runner = _Runner(model, settings, rows, folder, reporter, device)
     for part in plan_parts(plan, request):
         where = part.name or "the model that is kept"
         words = f"from {'random' if part.start == RANDOM else 'pre-trained'} weights"
@@ -245,7 +273,9 @@ class _Runner:
         assert split.validation is not None
         target, truth = self.settings.target, self.truth[split.validation]
         plain = self._predictor(trained, {})
-        raw = plain.raw(OneTarget(self.rows.reader, target), self.options, split.validation)
+        raw = plain.raw(
+            OneTarget(self.rows.reader, target, further=self.settings.further), self.options, split.validation
+        )
         facts: dict[str, Any] = {"temperature": temperature_of(target, truth, raw)}
         answers = self._answers(self._predictor(trained, facts), calibration)
         return self._predictor(
@@ -253,7 +283,7 @@ class _Runner:
         )
 
     def _answers(self, predictor: Predictor, rows: np.ndarray) -> PredictedRows:
-        reader = OneTarget(self.rows.reader, self.settings.target)
+        reader = OneTarget(self.rows.reader, self.settings.target, further=self.settings.further)
         return join_predictions(list(predictor.windows(reader, self.options, rows)))
 
     def _export(self, trained: Sequence[TrainedTask], facts: Mapping[str, Any], own: RunFolder) -> None:
@@ -266,7 +296,8 @@ class _Runner:
             members=[one.task for one in trained[1:]],
         )
         first = trained[0]
-        export_model(self.model.registry, first.parts, own, first.run.validation, first.run.steps, part)
+        changes = changes_after(self.model, self.settings)
+        export_model(self.model.registry, first.parts, own, first.run.validation, first.run.steps, part, changes)
 
     def _test(self, predictor: Predictor, test: np.ndarray, own: RunFolder, *, drawn: bool) -> Scores:
         if not len(test):

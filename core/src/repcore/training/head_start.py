@@ -69,6 +69,8 @@ def start_head(
     name = last_layer(task)
     if name is None or target.level != "item":
         return False
+    if not cast(nn.Linear, task.get_submodule(name)).weight.requires_grad:  # a method holds it fixed
+        return False
     if len(train) > MOST_ROWS:
         train = np.sort(generator(seed, "head-start").choice(train, MOST_ROWS, replace=False))
     labels = torch.from_numpy(rows.labels(target)[train]).float()
@@ -101,6 +103,10 @@ class _Inputs(nn.Module):
     def __init__(self, task: nn.Module, width: int) -> None:
         super().__init__()
         self.task, self.outputs = task, width
+
+    @property
+    def encoder(self) -> nn.Module:
+        return cast(nn.Module, self.task.encoder)
 
     def forward(self, batch: object) -> Tensor:
         found: Tensor = self.task(batch)

@@ -1,7 +1,7 @@
 """Where the figures of a run go beside ``metrics.jsonl``: Lightning's loggers, named by ``trainer.loggers``.
 
-Loggers are told what ``metrics.jsonl`` is told, as ``train/loss`` and ``validation/loss``, at the step of the run.
-A logger that fails (no network, a full disk) is left out from there on and said once: it never ends a run.
+Loggers are told what ``metrics.jsonl`` is told, named ``train/loss`` and ``validation/loss``, at the step of the run. A
+logger that fails (no network, a full disk) is left out from there on and said once: it never ends a run.
 """
 
 from __future__ import annotations

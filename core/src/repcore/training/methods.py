@@ -14,10 +14,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from repcore.checkpoints.model_folder import ModelFolder
 from repcore.config.matching import check_parts, views_for
 from repcore.config.resolve import ResolvedPart, resolve_part
+from repcore.config.validate import build as build_config
 from repcore.errors import ConfigError
-from repcore.interfaces import Batch, Draws, LossTerms, Objective, Progress
+from repcore.interfaces import Batch, Draws, LossTerms, Objective, Preprocessor, Progress
 from repcore.registry import Entry, Registry
 from repcore.specs import TargetSpec
 from repcore.training.finetune_config import FinetuneConfig
@@ -80,6 +82,45 @@ def class_numbers(labels: Tensor, ignore: int | None, values: Tensor | None = No
         same = numbers[:, None] == values.long()
         known, numbers = known & same.any(1), same.long().argmax(1)
     return torch.where(known & (numbers >= 0), numbers, MISSING)
+
+
+def further_columns(method: ResolvedPart | None, targets: Sequence[TargetSpec]) -> tuple[TargetSpec, ...]:
+    """Labels that a method reads beside its own: the attribute ``columns`` of its settings."""
+    names = () if method is None else getattr(method.config, "columns", ())
+    return tuple(one for one in targets if one.name in names)
+
+
+def completed_method(
+    method: ResolvedPart, target: TargetSpec, model: ModelFolder, targets: Sequence[TargetSpec]
+) -> ResolvedPart:
+    """The method with what the data and the model say, where it has a static ``completed``.
+
+    That is called with the settings, the label, ``earlier`` and ``targets``, and gives the settings to train with.
+
+    Args:
+        targets: all labels of the data.
+        model: that is fine-tuned; ``earlier`` are the method's settings in it, None where it did not change it.
+    """
+    rule = getattr(method.entry.load(), "completed", None)
+    if rule is None:
+        return method
+    own = [one for one in model.changes if one["name"] == method.entry.full_name]
+    values = {key: value for key, value in own[-1].items() if key != "name"} if own else None
+    earlier = None if values is None else build_config(method.entry.load("config"), values, prefix="changes")
+    return ResolvedPart(method.entry, rule(method.config, target, earlier, targets))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MethodStart:
+    """Given to a method's optional ``begin`` whenever a fine-tuning is assembled.
+
+    Args:
+        preprocessor: of the model, which prepares every batch.
+        model: folder of the model that is fine-tuned.
+    """
+
+    preprocessor: Preprocessor
+    model: ModelFolder
 
 
 class WithMethod(Supervised):

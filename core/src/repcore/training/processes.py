@@ -86,8 +86,13 @@ def process_grid(config: TrainerConfig, here: Place) -> tuple[int, int]:
     """Processes on this machine, and machines: as the launcher has started them, else as configured.
 
     Raises:
-        ConfigError: the settings say other numbers than the launcher.
+        ConfigError: the settings say other numbers than the launcher, or the launcher's cannot be.
     """
+    if here.wrong:
+        raise ConfigError(
+            f"the environment of this process says {here.launcher}, but {here.wrong}",
+            hint="start it by torchrun, srun or mpirun itself, or clear these variables for a single process",
+        )
     if not here.started_together:
         return config.devices, config.num_nodes
     machines = max(1, here.world // max(1, here.local_world))

@@ -247,7 +247,7 @@ def _execute(
         requeue(reporter)
     if note.asked and not state.stop_reason:  # too late to stop: all that is left to do is the report
         saved = f"the run is finished and all its {state.step} steps are saved"
-        raise Stopped(note.number, saved, f"repcore report {folder.path}" if export else None)
+        raise Stopped(note.number, saved, shlex.join(["repcore", "report", str(folder.path)]) if export else None)
     status = state.stop_reason or "finished"
     return RunResult(folder.path, status, state.step, seconds, state.last_validation, state.stop_signal)
 

@@ -39,8 +39,10 @@ class Supervised(nn.Module):
         return cast(nn.Module, self.task.encoder)
 
     def lr_scale(self, name: str) -> float:
-        """Factor on the learning rate of a parameter of this module."""
-        if not name.startswith(ENCODER):
+        """Factor on the learning rate of a parameter of this module. What a method put into the encoder (prefixes in
+        its attribute ``fresh``) learns as the head does."""
+        own = name.removeprefix(ENCODER)
+        if own == name or own.startswith(tuple(getattr(self.encoder, "fresh", ()))):
             return self.config.head_lr_factor or 1.0
         steps = self._deepest - self._depths.get(name.removeprefix(ENCODER), self._deepest)
         return float(self.config.layer_decay**steps)

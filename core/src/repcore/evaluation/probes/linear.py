@@ -43,17 +43,7 @@ class LinearProbe:
     def score(
         self, features: np.ndarray, labels: np.ndarray, target: TargetSpec, split: ProbeSplit, seed: int
     ) -> Scores:
-        """Metrics on the test part.
-
-        Args:
-            features: (N, D).
-            labels: class numbers (N,), or 0/1 (N, K); NaN = missing.
-            seed: not used.
-
-        Raises:
-            ConfigError: the target is a regression target.
-            DataError, ShapeError: as :func:`repcore.evaluation.probes.preparation.prepare`.
-        """
+        """Metrics on the test part. See :meth:`repcore.interfaces.Probe.score`."""
         require_kind("linear@1", target, ("class", "multilabel"), "ridge@1")
         data = prepare(features, labels, target, split)
         return score_classifier(data, target, self._classify, threshold=0.5)

@@ -53,14 +53,7 @@ class RetrievalProbe:
     ) -> Scores:
         """Metrics of the test rows as queries; ``rows`` and ``per_row`` hold those that count.
 
-        Args:
-            features: (N, D).
-            labels: class numbers (N,), or 0/1 (N, K); NaN = missing.
-            seed: not used.
-
-        Raises:
-            ConfigError: the target is a regression target.
-            DataError, ShapeError: as :func:`repcore.evaluation.probes.preparation.prepare`.
+        See :meth:`repcore.interfaces.Probe.score`.
         """
         require_kind("retrieval@1", target, ("class", "multilabel"), "knn@1")
         data = prepare(features, labels, target, split)

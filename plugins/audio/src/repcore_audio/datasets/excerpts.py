@@ -104,6 +104,8 @@ def excerpt_ids(names: Sequence[str], places: Sequence[Excerpt]) -> list[str]:
             end = "" if place.end is None else f",{place.end:.10g}"
             name = f"{name}#t={place.start or 0.0:.10g}{end}"
             name += f"&channel={place.channel}" if place.channel not in (None, 1) else ""
+        elif place.channel is not None:
+            name = f"{name}#channel={place.channel}"
         ids.append(name)
     seen: Counter[str] = Counter()
     for row, name in enumerate(ids):
@@ -115,7 +117,7 @@ def excerpt_ids(names: Sequence[str], places: Sequence[Excerpt]) -> list[str]:
 
 def joined_groups(groups: Sequence[str | None], places: Sequence[Excerpt]) -> list[str | None]:
     """Groups in which all excerpts of a file stay together: rows that share a group or a file share the result."""
-    if not any(place.is_cut for place in places):
+    if not any(place.is_cut or place.channel is not None for place in places):
         return list(groups)
     parent: dict[str, str] = {}
 

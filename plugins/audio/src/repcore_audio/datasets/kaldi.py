@@ -42,9 +42,16 @@ def kaldi_catalogue(path: Path) -> Catalogue[Excerpt]:
     account, locator = Accounting(folder), Locator(folder)
     files = {key: _located(rest, locator) for key, rest in _pairs(scp, account)}
     rows: list[tuple[str, Excerpt, Note | None]] = []
+    cut: set[str] = set()
     if (folder / "segments").is_file():
         for key, rest in _pairs(folder / "segments", account):
             rows.append((key, *_segment(rest, files)))
+            cut.update(rest.split()[:1])
+        whole = [key for key in files if key not in cut]
+        if whole:
+            account.note(
+                f"{len(whole):,} of {len(files):,} recordings have no segment and are left out, first {whole[0]!r}"
+            )
     else:
         rows = [(key, Excerpt(file), problem) for key, (file, problem) in files.items()]
     speakers = dict(_pairs(folder / "utt2spk", account)) if (folder / "utt2spk").is_file() else {}

@@ -113,6 +113,10 @@ class Locator:
 
     def _alike(self, name: str) -> str:
         stem = PurePosixPath(name).stem.lower()
+        same = [one for one in self._by_stem.get(stem, []) if one.name == PurePosixPath(name).name]
+        if len(same) > 1:
+            places = ", ".join(one.parent.relative_to(self.folder).as_posix() for one in same[:3])
+            return f" beside the table; {len(same)} files have that name, in {places}"
         found = self._by_stem.get(stem, []) or [
             one for other, paths in self._by_stem.items() if loose(other) == loose(stem) for one in paths
         ]

@@ -6,6 +6,7 @@ one row, of the first that belongs to a part.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,15 +18,16 @@ from repcore.data.groups import plain_name
 from repcore.data.splits import PART_NAMES
 from repcore.data.tables import table_suffix
 from repcore.errors import DataError
+from repcore_audio.datasets.excerpts import find_cut
 from repcore_audio.datasets.locating import Locator
-from repcore_audio.datasets.manifest_tables import JSON_SUFFIXES, Cells, path_column, read_cells
+from repcore_audio.datasets.manifest_tables import JSON_SUFFIXES, Cells, path_column, read_cells, sibling_recording
 from repcore_audio.datasets.recordings import SUFFIXES
 
-TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".parquet")
+TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".parquet")
 PATH = "path"
 SPLIT = "split"
 LEAST_NAMED = 0.5  # share of the recordings below that the tables have to name
-MOST_TABLES = 50
+MOST_TABLES = 50  # that are looked at to see whether a folder is such a one
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +51,26 @@ def tables_in(root: Path) -> list[Path]:
     return [one for one in found if table_suffix(one) in TABLE_SUFFIXES or one.suffix.lower() in JSON_SUFFIXES]
 
 
-def naming_tables(root: Path, account: Accounting) -> list[Named]:
-    """Tables of a folder in which a column names recordings that are there; tells ``account`` of each."""
-    found = []
+def naming_tables(root: Path, account: Accounting, most: int | None = None) -> list[Named]:
+    """Tables of a folder in which a column names recordings that are there, or that have the name of one and hold times
+    (selection tables, label tracks); tells ``account`` of each.
+
+    Args:
+        most: tables that are looked at; None = all.
+    """
+    found: list[Named] = []
     locator = Locator(root)
-    for path in tables_in(root)[:MOST_TABLES]:
+    for path in tables_in(root)[:most]:
         own = Accounting(root)
         try:
             cells = read_cells(path, own)
-            column = path_column(cells, root, own)
+            column = path_column(cells, root, own) or _beside(path, cells)
         except DataError:
             continue
         names = [] if column is None else [name for name in cells.texts(column)[:40] if name]
         if column is not None and any(locator.find(name)[1] is None for name in names):
+            if column == PATH and any(one.column == PATH for one in found):
+                own.guesses.clear()  # the same of every table that has the name of a recording
             account.add(own)
             found.append(Named(path, cells, column))
         else:
@@ -69,13 +78,25 @@ def naming_tables(root: Path, account: Accounting) -> list[Named]:
     return found
 
 
+def _beside(path: Path, cells: Cells) -> str | None:
+    """Give each row the recording that has the name of the table, if there is one and rows have times."""
+    recording = sibling_recording(path)
+    if recording is None or not len(cells) or PATH in cells.columns:
+        return None
+    if find_cut(list(cells.columns), Accounting()).start is None:
+        return None
+    cells.columns[PATH] = [os.path.relpath(recording, path.parent).replace(os.sep, "/")] * len(cells)
+    return PATH
+
+
 def names_enough(root: Path) -> bool:
     """Whether a folder's tables name at least half of the recordings below it."""
-    found = naming_tables(root, Accounting(root))
+    found = naming_tables(root, Accounting(root), MOST_TABLES)
     if not found:
         return False
     names = {PurePosixPath(str(name)).name for one in found for name in one.cells.texts(one.column) if name}
-    return len(names) >= LEAST_NAMED * len(files_below(root, SUFFIXES))
+    looked_at = min(1.0, MOST_TABLES / len(tables_in(root)))
+    return len(names) >= LEAST_NAMED * looked_at * len(files_below(root, SUFFIXES))
 
 
 def read_folder(root: Path, account: Accounting) -> Cells:
@@ -125,7 +146,7 @@ def _append(
 def _cover(root: Path, names: Sequence[Any], account: Accounting) -> None:
     """Recordings that no table names are left out, and said."""
     named = {PurePosixPath(str(name).replace("\\", "/")).name.lower() for name in names if name is not None}
-    stems = {PurePosixPath(name).stem for name in named}
+    stems = {name for name in named if not name.endswith(SUFFIXES)}
     for file in files_below(root, SUFFIXES, account=account):
         if file.name.lower() not in named and file.stem.lower() not in stems:
             account.ignore(file, "a recording that no table names (--reader audio/folder takes all)")

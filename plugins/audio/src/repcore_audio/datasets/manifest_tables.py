@@ -25,6 +25,8 @@ JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
 SAMPLED = 500
 TRIED = 40  # names without suffix that are looked for on disk
 LEAST_SHARE = 0.5
+ID_NAMES = ("id", "uid", "uuid", "key", "name", "recording_id", "audio_id", "sound_id", "file_id", "clip_id", "utt_id")
+FREQUENCIES = "\\"  # begins a line of a label track that holds frequencies
 TRACK_COLUMNS = ("start", "end", "label")  # of an Audacity label track
 
 
@@ -94,10 +96,14 @@ def read_cells(path: Path, account: Accounting) -> Cells:
     table = Table(path, is_data=is_sound_name)
     table.tell(account)
     columns = {name: table.cells(name) for name in table.columns}
-    if is_label_track(table):
+    track = is_label_track(table)
+    if track:
+        columns, spectral = _without_frequencies(columns)
+        if spectral:
+            account.note(f"{path.name}: {spectral:,} lines of frequencies below labels are left out")
         columns = dict(zip((*TRACK_COLUMNS, *table.columns[3:]), columns.values(), strict=True))
         account.guess(f"columns of {path.name}", ", ".join(TRACK_COLUMNS), "two times and a text, as Audacity exports")
-        return Cells(columns, table.problems())
+        return Cells(columns, {} if spectral else table.problems())
     return Cells(columns, table.problems(), has_names=table.has_header)
 
 
@@ -119,12 +125,21 @@ def json_rows(path: Path) -> list[dict[str, Any]]:
     except (ValueError, OSError) as error:
         raise DataError(f"{path.name} is not JSON: {error}") from error
     rows = content.get("data") if isinstance(content, dict) and "data" in content else content
+    if isinstance(rows, dict) and len(rows) > 1 and all(isinstance(row, dict) for row in rows.values()):
+        rows = [{"id": key, **row} for key, row in rows.items()]  # as SpeechBrain writes it
     rows = [rows] if isinstance(rows, dict) and rows and path.suffix.lower() != ".json" else rows
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise DataError(
             f"{path.name} holds no list of recordings", expected='{"data": [{"wav": "a.wav", "labels": "dog"}]}'
         )
     return rows
+
+
+def _without_frequencies(columns: Mapping[str, Sequence[Any]]) -> tuple[dict[str, list[Any]], int]:
+    """Cells without the lines in which Audacity writes the frequencies of the label above them."""
+    first = next(iter(columns.values()))
+    kept = [row for row, cell in enumerate(first) if str(cell).strip() != FREQUENCIES]
+    return {name: [cells[row] for row in kept] for name, cells in columns.items()}, len(first) - len(kept)
 
 
 def is_label_track(table: Table) -> bool:
@@ -135,6 +150,7 @@ def is_label_track(table: Table) -> bool:
         times = [
             (float(start), float(end))
             for start, end in zip(*(table.slice(0, TRIED, name) for name in table.columns[:2]), strict=True)
+            if str(start).strip() != FREQUENCIES
         ]
     except (TypeError, ValueError):
         return False
@@ -148,7 +164,7 @@ def path_column(cells: Cells, folder: Path, account: Accounting) -> str | None:
     why = "{:.0%} of its cells are names of recordings"
     if not fitting and cells.has_names:
         locator = Locator(folder)
-        named = [name for name in cells.columns if plain_name(name) in PATH_NAMES]
+        named = [name for name in cells.columns if plain_name(name) in (*PATH_NAMES, *ID_NAMES)]
         found = {name: _share(cells.columns[name][:TRIED], lambda cell: _is_there(cell, locator)) for name in named}
         fitting = {name: share for name, share in found.items() if share >= LEAST_SHARE}
         why = "{:.0%} of its cells are names of files that are there, without their suffixes"

@@ -19,6 +19,7 @@ import numpy as np
 from repcore.data.accounting import Accounting
 from repcore.data.catalogue import Catalogue, Row, existing, rows_by
 from repcore.data.groups import group_column, groups_in_paths, plain_name, useful_groups
+from repcore.data.item_columns import item_columns
 from repcore.data.labels import LabelColumn, LabelKind, read_label, read_labels, split_cell
 from repcore.data.splits import PART_NAMES
 from repcore.data.tables import Table
@@ -81,9 +82,12 @@ def manifest_catalogue(path: Path, config: ManifestConfig) -> Catalogue[Excerpt]
     places, bad_times = excerpts(cut, lambda name: cells.columns[name], [file for file, _ in located], is_audioset)
     if is_audioset and cut.start is not None:
         account.note("times of AudioSet count from the beginning of the video; a file no longer than its segment is it")
-    if config.channel_column:
-        places = _channels(cells.named(config.channel_column), cells, places)
-    taken = {name for name in (column, *cut.names) if name}
+    channels = cells.named(config.channel_column) if config.channel_column else None
+    if channels is None and cut.channel is None:
+        channels = _telling_channels(cells, names, account)
+    if channels is not None:
+        places = _channels(channels, cells, places)
+    taken = {name for name in (column, channels, *cut.names) if name}
     ids, id_name = _ids(cells, names, places, config, account)
     _refuse_twice(ids, path)
     groups, group_name = _groups(cells, places, taken, config, account)
@@ -148,9 +152,24 @@ def _once_a_selection(
     return cells, names
 
 
+def _telling_channels(cells: Cells, names: Sequence[str | None], account: Accounting) -> str | None:
+    """A column of channels that tells rows of one recording apart; None where there is none."""
+    if len(set(names)) == len(names):
+        return None
+    for one in item_columns(list(cells.columns)):
+        pairs = set(zip(names, cells.texts(one.name), strict=True))
+        if one.role == "channel" and plain_name(one.name) != "channels" and len(pairs) == len(names):
+            account.guess("a row", f"the channel that {one.name!r} gives", "it tells rows of one recording apart",
+                          "channel_column=NAME")  # fmt: skip
+            return one.name
+    return None
+
+
 def _channels(column: str, cells: Cells, places: Sequence[Excerpt]) -> list[Excerpt]:
     texts = cells.texts(column)
     numbers = [int(text) if text is not None and text.isdecimal() else None for text in texts]
+    if 0 in numbers:  # counted from 0
+        numbers = [None if number is None else number + 1 for number in numbers]
     return [
         Excerpt(place.path, place.start, place.end, number, place.whole_if_short)
         for place, number in zip(places, numbers, strict=True)
@@ -235,7 +254,7 @@ def _labels(
     cells: Cells, left: Sequence[str], config: ManifestConfig, path: Path, account: Accounting
 ) -> list[LabelColumn]:
     """Label columns, judged by core."""
-    chosen = [cells.named(name) for name in config.labels] if config.labels else _candidates(cells, left)
+    chosen = [cells.named(name) for name in config.labels] if config.labels else _candidates(cells, left, account)
     names = _label_names(config, path if path.is_dir() else path.parent)
     separator = config.label_separator or ("," if path.suffix.lower() in JSON_SUFFIXES else "")
     columns: dict[str, Sequence[Any]] = {}
@@ -260,20 +279,27 @@ def _labels(
     return found
 
 
-def _candidates(cells: Cells, left: Sequence[str]) -> list[str]:
+def _candidates(cells: Cells, left: Sequence[str], account: Accounting) -> list[str]:
+    """Columns that may be labels: those called so, else all that do not describe a recording; says the others."""
     plain = {name: plain_name(name) for name in left}
     named = [name for name in left if plain[name] in LABEL_NAMES]
-    if named or not cells.has_names:
+    if not cells.has_names:
         return named or list(left)
-    return [name for name in left if not any(plain[name].startswith(word) for word in NO_LABELS)]
+    found = named or [name for name in left if not any(plain[name].startswith(word) for word in NO_LABELS)]
+    why = f"labels are in {', '.join(map(repr, named[:3]))}" if named else "its name says that it describes a recording"
+    for name in left:
+        if name not in found:
+            account.guess(f"column {name!r}", "no label", why, f"labels=[{name}]")
+    return found
 
 
 def _as_class(one: LabelColumn, name: str, column: Sequence[Any]) -> LabelColumn:
     """What the name calls a class, however few rows there are; one class alone is none."""
     try:
-        return read_label(name, column, kind="class")
+        found = read_label(name, column, kind="class")
     except DataError:
         return one
+    return found if found.target is not None and len(found.target.names) > 1 else one
 
 
 def _prepared_cells(texts: Sequence[str | None], separator: str, names: Mapping[str, str]) -> list[str | None]:

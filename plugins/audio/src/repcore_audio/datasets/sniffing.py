@@ -64,7 +64,7 @@ def kaldi(path: Path) -> float:
     if path.is_file():
         return 0.95 if path.suffix.lower() == ".scp" else 0.0
     beside = any((path / name).is_file() for name in ("segments", "utt2spk", "text", "spk2utt"))
-    return 0.9 if (path / SCP).is_file() and beside else 0.0
+    return (0.9 if beside else 0.6) if (path / SCP).is_file() else 0.0
 
 
 def manifest(path: Path) -> float:

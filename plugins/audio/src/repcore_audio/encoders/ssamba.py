@@ -142,6 +142,11 @@ class Ssamba(nn.Module):
         del level
         return self.config.width
 
+    def feed_forward_blocks(self) -> dict[str, nn.Module]:
+        """The output projection of each block, which stands where a transformer has its feed-forward part."""
+        names = [f"blocks.{number}.mixer.out_proj" for number in range(len(self.blocks))]
+        return {name: self.get_submodule(name) for name in names}
+
     def embed_tokens(self, batch: Batch) -> Tokens:
         """Patch vectors (B, P, E) before positions."""
         layout = self.layout(batch)

@@ -19,6 +19,7 @@ RECORDINGS = f"{PACKAGE}.configs.recordings:RecordingsConfig"
 FOLDERS = f"{PACKAGE}.datasets.folders"
 SNIFFERS = f"{PACKAGE}.datasets.sniffing"
 RENDER = f"{PACKAGE}.rendering.recordings:render"
+OVERLAY = f"{PACKAGE}.rendering.frame_labels:overlay"
 RENDER_HEAT = f"{PACKAGE}.rendering.recordings:render_heat"
 
 
@@ -31,6 +32,7 @@ def _files(name: str, reader: str, sniffer: str, summary: str, config: str = REC
         produces=(WAVEFORM,),
         sniff=f"{SNIFFERS}:{sniffer}",
         render=RENDER,
+        overlay=OVERLAY,
         render_heat=RENDER_HEAT,
         needs=("soundfile",),
         hints={"soundfile": "pip install soundfile"},

@@ -44,6 +44,7 @@ def write_frames(path: Path, answer: DenseAnswer) -> None:
 def write_raven(path: Path, answer: DenseAnswer) -> None:
     """Tab-separated selection table: consecutive frames of one class are one selection, its score the mean probability
     of the class over them. Frames of the class ``background`` are in none. Frequencies span the recording's band.
+    Raven knows no quotes: tabs and line breaks in a name of a class become blanks.
 
     Raises:
         ConfigError: the answers are no classes.
@@ -55,7 +56,7 @@ def write_raven(path: Path, answer: DenseAnswer) -> None:
     top = recording.sample_rate_hz / 2
     channel = recording.channels if recording.channels.isdecimal() else "1"
     with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, delimiter="\t", lineterminator="\n")
+        table = csv.writer(file, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE, quotechar=None)
         table.writerow(RAVEN_COLUMNS)
         number = 0
         for first, stop, kind in runs(answer.outputs):
@@ -64,10 +65,20 @@ def write_raven(path: Path, answer: DenseAnswer) -> None:
             number += 1
             begin, end = answer.elements["start"][first], answer.elements["end"][stop - 1]
             score = float(answer.outputs[first:stop, kind].mean())
+            name = " ".join(names[kind].split())
             table.writerow(
-                [number, "Spectrogram 1", channel, f"{begin:.4f}", f"{end:.4f}", "0.0", f"{top:.1f}", names[kind],
-                 f"{score:.4f}"]
-            )  # fmt: skip
+                [
+                    number,
+                    "Spectrogram 1",
+                    channel,
+                    f"{begin:.4f}",
+                    f"{end:.4f}",
+                    "0.0",
+                    f"{top:.1f}",
+                    name,
+                    f"{score:.4f}",
+                ]
+            )
 
 
 def runs(outputs: np.ndarray) -> Iterator[tuple[int, int, int]]:

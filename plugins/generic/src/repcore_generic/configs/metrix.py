@@ -12,8 +12,8 @@ from repcore.config.schema import setting
 class MetrixConfig:
     """A contrastive loss with mixed embeddings, for neighbours of classes that training does not show."""
 
-    place: Literal["embed", "input"] = setting(
-        "embed", "what is mixed: embeddings, or inputs of equal shape (one tensor a batch)"
+    place: Literal["embed", "feature", "input"] = setting(
+        "embed", "what is mixed: embeddings, tokens before pooling, or inputs of equal shape (one tensor a batch)"
     )
     positives: Literal["all", "first-repeated"] = setting(
         "all", "each (item, positive, negative) once, or the first positive over and over as published"

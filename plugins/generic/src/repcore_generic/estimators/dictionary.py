@@ -44,7 +44,7 @@ class SparseAutoencoder(nn.Module):
     def __init__(self, width: int, features: int, k: int | None) -> None:
         super().__init__()
         if features < width:
-            raise ConfigError(f"{features} features for vectors of width {width}", expected=f"at least {width}")
+            raise ConfigError(f"{features} entries for embeddings of width {width}", expected=f"at least {width}")
         if k is not None and not 1 <= k <= features:
             raise ConfigError(f"k={k} of {features} features", expected=f"1 to {features}")
         self.k = k

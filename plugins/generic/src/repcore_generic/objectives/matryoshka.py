@@ -218,5 +218,5 @@ def _checked_widths(config: MatryoshkaConfig, full: int) -> list[int]:
     widths = sorted(set(config.widths) or {max(1, full >> step) for step in range(4)}, reverse=True)
     wrong = [width for width in widths if not 0 < width <= full]
     if wrong:
-        raise ConfigError(f"width {wrong[0]} does not fit vectors of width {full}", field="objective.widths")
+        raise ConfigError(f"width {wrong[0]} does not fit embeddings of width {full}", field="objective.widths")
     return widths

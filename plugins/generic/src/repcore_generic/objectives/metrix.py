@@ -4,7 +4,7 @@ Venkataramanan et al. 2022 (ICLR), arXiv 2106.04990.
 
 Differs: every (item, positive, negative) takes part once, the hard negative of mixed inputs is the nearest item of
 another class, and a drawn branch without triples gives way to the other; the first two published forms are settings.
-Mixing of feature maps, and losses other than the contrastive one, are not offered. The task's head is trained beside,
+Losses other than the contrastive one are not offered. The task's head is trained beside,
 on detached vectors unless told otherwise, so that the result predicts. Triples lie within one micro-batch of a
 device.
 
@@ -20,8 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from repcore.embedding.pooling import pool_tokens
 from repcore.errors import RunError
-from repcore.interfaces import Batch, Draws, Features, LossTerms, Progress
+from repcore.interfaces import Batch, Draws, Features, LossTerms, Progress, Tokens
 from repcore_generic.configs.metrix import MetrixConfig
 from repcore_generic.objectives.labelled import ClassMethod, draw_beta, nothing
 from repcore_generic.objectives.metrix_loss import (
@@ -40,7 +41,9 @@ from repcore_generic.objectives.metrix_loss import (
 )
 from repcore_generic.objectives.pairs import no_autocast
 
-WEIGHT_ALONE = {"embed": 0.3, "input": 0.4}
+WEIGHT_ALONE = {"embed": 0.3, "feature": 0.4, "input": 0.4}
+POOLINGS = ("mean", "max", "first")
+SAME = 1e-4  # how close a pooling of the tokens must come to the encoder's own vector
 
 
 class Metrix(ClassMethod):
@@ -82,7 +85,9 @@ class Metrix(ClassMethod):
         return {"clean": known, "mixed": known, "classification": known}
 
     def forward(self, batch: Batch, draws: Draws) -> LossTerms:
-        vectors, labels = self.labelled(batch)
+        features: Features = self.encoder(batch)
+        known = self.labels(batch) >= 0
+        vectors, labels = features.pooled[known], self.labels(batch)[known]
         branch, share = int(draws["branch"]), draws["lambda"]
         with no_autocast(vectors):
             vectors = vectors.float()
@@ -96,7 +101,7 @@ class Metrix(ClassMethod):
         metrics: dict[str, Any] = {}
         if branch >= 0:
             triples = self._triples(embedded, labels, branch, draws["triple_subset"])
-            other = self._mixtures(batch, embedded, triples, share)
+            other = self._mixtures(batch, features, embedded, triples, share)
             with no_autocast(vectors):
                 apart = distances(embedded[triples.anchor], other.float())
                 terms["mixed"] = mixed_loss(apart, share, self.config.margin)
@@ -117,10 +122,15 @@ class Metrix(ClassMethod):
         published = self.config.positives == "first-repeated" and branch == POSITIVE_NEGATIVE
         return first_positives(labels, triples) if published else triples
 
-    def _mixtures(self, batch: Batch, embedded: Tensor, triples: Triples, share: Tensor) -> Tensor:
+    def _mixtures(self, batch: Batch, seen: Features, embedded: Tensor, triples: Triples, share: Tensor) -> Tensor:
         """Embeddings of the mixtures (T, E)."""
         if self.config.place == "embed":
             return mixed(embedded, triples, share)
+        if self.config.place == "feature":
+            tokens, name = token_map(seen)
+            mixtures = mixed(tokens[self.labels(batch) >= 0], triples, share)  # (T, tokens, D)
+            found: Tensor = self.embedding(pool_tokens(Tokens(mixtures), name, len(mixtures)).float())
+            return found
         if not isinstance(batch.inputs, Tensor):
             raise RunError(
                 f"place=input mixes inputs that are one tensor; this domain gives {type(batch.inputs).__name__}",
@@ -130,3 +140,28 @@ class Metrix(ClassMethod):
         features: Features = self.encoder(dataclasses.replace(batch, inputs=inputs, size=len(inputs), views={}))
         embeddings: Tensor = self.embedding(features.pooled)
         return embeddings
+
+
+def token_map(features: Features) -> tuple[Tensor, str]:
+    """The tokens (B, tokens, D) from which the vectors are pooled, and the name of that pooling.
+
+    Raises:
+        RunError: items have different numbers of tokens, or no pooling of a level gives the vectors.
+    """
+    for tokens in features.tokens.values():
+        if tokens.owner is not None or (tokens.valid is not None and not bool(tokens.valid.all())):
+            raise RunError(
+                "place=feature mixes tokens of items with equally many; these have different numbers",
+                hint="method.place=embed",
+            )
+        for name in POOLINGS:
+            pooled = pool_tokens(tokens, name, len(features.pooled))
+            if pooled.shape == features.pooled.shape and bool(
+                ((pooled - features.pooled).abs() <= SAME * (1.0 + features.pooled.abs())).all()
+            ):
+                return tokens.values, name
+    raise RunError(
+        "place=feature mixes what the vector is pooled from, but it is neither mean, max nor first of any tokens",
+        levels=", ".join(features.tokens) or "none",
+        hint="method.place=embed",
+    )

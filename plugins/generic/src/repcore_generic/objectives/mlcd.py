@@ -124,7 +124,8 @@ class Mlcd(nn.Module):
         width = self.centres.shape[1]
         if centres.shape[1] != width:
             raise ConfigError(
-                f"clusters of vectors of width {centres.shape[1]} ({fitted.model}); this run's encoder gives {width}",
+                f"clusters of embeddings of width {centres.shape[1]} ({fitted.model}); "
+                f"this run's encoder gives {width}",
                 hint="the encoder that they were fitted on, best with --init-from",
             )
         model = load(fitted.model)

@@ -43,7 +43,7 @@ class ShrinkMatch(ClassMethod):
         task: a class task of items with a head on pooled vectors.
     """
 
-    queue: Tensor  # (L, C) batch means of earlier steps; rows of zeros are not written yet
+    means: Tensor  # (L, C) batch means of earlier steps; rows of zeros are not written yet
     steps: Tensor  # () steps taken
     share: Tensor  # () running share of certain items
 
@@ -51,7 +51,7 @@ class ShrinkMatch(ClassMethod):
         super().__init__("shrinkmatch", encoder, task)
         self.config = config
         self.auxiliary = auxiliary_head(self.width, self.classes)
-        self.register_buffer("queue", torch.zeros(config.alignment_length, self.classes))
+        self.register_buffer("means", torch.zeros(config.alignment_length, self.classes))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("share", torch.zeros(()))
         self.register_buffer("begun", torch.zeros((), dtype=torch.bool))
@@ -135,8 +135,8 @@ class ShrinkMatch(ClassMethod):
     def _aligned(self, probabilities: Tensor, mean: Tensor) -> Tensor:
         if not self.config.alignment or len(probabilities) == 0:
             return probabilities
-        slot = torch.arange(len(self.queue), device=mean.device) == self.steps % len(self.queue)
-        return aligned(probabilities, torch.where(slot[:, None], mean, self.queue))
+        slot = torch.arange(len(self.means), device=mean.device) == self.steps % len(self.means)
+        return aligned(probabilities, torch.where(slot[:, None], mean, self.means))
 
     def _shrunk(self, target: Tensor, strong: Tensor) -> Shrunk:
         if len(strong) == 0:
@@ -153,7 +153,7 @@ class ShrinkMatch(ClassMethod):
         everywhere = from_all_devices(torch.cat([sums, items.sum()[None]])).sum(0)
         if float(everywhere[-1]) > 0:
             mean, share = everywhere[:-2] / everywhere[-1], everywhere[-2] / everywhere[-1]
-            self.queue[int(self.steps) % len(self.queue)] = mean
+            self.means[int(self.steps) % len(self.means)] = mean
             self.share.copy_(next_ratio(self.share, share, carried[0]["decay"], carried[0]["first"]))
             self.steps += 1
             self._begun().fill_(True)

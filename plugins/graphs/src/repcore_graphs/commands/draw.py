@@ -31,6 +31,7 @@ def draw_command(model: Path, data: str, reader: str | None, count: int, output:
 
     from repcore import registry
     from repcore.checkpoints.model_folder import read_model
+    from repcore.cli.console import say
     from repcore.data.readers import open_data
     from repcore.errors import ItemError
     from repcore_graphs.importance import with_importance
@@ -51,4 +52,4 @@ def draw_command(model: Path, data: str, reader: str | None, count: int, output:
     page += f"<h1>Edge importance ({escape(str(model))})</h1>" + "".join(figures)
     page += "".join(f"<p>{escape(text)}</p>" for text in left_out)
     output.write_text(page, encoding="utf-8")
-    click.echo(f"{len(figures)} graphs -> {output}" + (f", {len(left_out)} left out" if left_out else ""))
+    say(f"{len(figures)} graphs -> {output}" + (f", {len(left_out)} left out" if left_out else ""))

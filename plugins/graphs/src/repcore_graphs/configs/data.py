@@ -56,6 +56,9 @@ class EdgeListConfig:
     source: str = setting("", "column with the start of each edge; found by name and content when empty")
     target: str = setting("", "column with the end of each edge; found by name and content when empty")
     graph: str = setting("", "column that tells several graphs apart; graph, graph_id, ... when empty")
+    edge_label: str = setting(
+        "", "column of the table of edges that is a label, no feature; edge_label, class, y when empty"
+    )
     label_kind: Literal["auto", "class", "regression"] = setting("auto", "what labels are; found from their values")
     directed: bool = setting(False, "keep edges as one-way; otherwise a missing opposite direction is added")
 

@@ -5,7 +5,8 @@ sign.
 Ends of edges are found by name (source/target, src/dst, from/to, u/v, node1/node2, ...) or by their cells, ``graph`` in
 any table tells several graphs apart. Further columns are features: numbers are attributes, words and codes in columns
 named type, kind or label are categories. Labels of graphs are the other columns of the graph table, labels of nodes a
-column ``label`` of the node table. Without a node table, the nodes are those that edges name.
+column ``label`` of the node table, labels of edges a column ``edge_label``, ``class`` or ``y`` of the edge table.
+Without a node table, the nodes are those that edges name.
 
 A row that is not complete, or names a node that the node table lacks, makes its graph a reported row, never silently
 shorter. Symbols: G graphs.
@@ -30,7 +31,7 @@ from repcore.data.splits import PART_NAMES
 from repcore.data.tables import Table, table_suffix
 from repcore.errors import DataError, ItemError
 from repcore.interfaces import Sample
-from repcore.specs import TargetSpec
+from repcore.specs import TargetLevel, TargetSpec
 from repcore_graphs.configs.data import EdgeListConfig
 from repcore_graphs.datasets.edge_tables import (
     END_NAMES,
@@ -42,6 +43,7 @@ from repcore_graphs.datasets.edge_tables import (
     are_ids,
     by_value,
     column_named,
+    direction_column,
     feature_columns,
     find_ends,
     shared_ids,
@@ -55,6 +57,7 @@ ROLES = {"edges": "edges", "edge": "edges", "edge_list": "edges", "edgelist": "e
 ONLY_GRAPH = "graph"
 ALL_BINARY = "all-binary"
 NODE_LABELS = ("label", "class", "y", "target")
+EDGE_LABELS = ("edge_label", "edge_class", "class", "y")  # a column called label says of what kind an edge is
 
 
 def find_tables(path: Path) -> dict[str, Path]:
@@ -116,6 +119,8 @@ class EdgeListDataset:
         if path.is_dir():
             self.account.cover(path, "not the table of edges, nodes or graphs")
         self.source, self.target = find_ends(self.tables["edges"], config.source, config.target, self.account)
+        self._typed = direction_column(self.tables["edges"])
+        self._directed = config.directed or bool(self._typed and self._typed[1])
         self._graph_column = {role: self._find_graph_column(role) for role in self.tables}
         self.names = self._graph_names()
         self._place = {name: number for number, name in enumerate(self.names)}
@@ -181,8 +186,26 @@ class EdgeListDataset:
         self._ends = [self._ids.texts(side) for side in ends]
         self._edge_rows = self._rows_of("edges")
         self._bad_edges = table.problems()
-        skip = (self.source, self.target, self._graph_column["edges"])
-        self._edge_features = feature_columns(table, skip, "edge", self.account)
+        skip = (self.source, self.target, self._graph_column["edges"], self._typed and self._typed[0])
+        name = self._edge_label_column([one for one in table.columns if one not in skip])
+        self._edge_label = None if name is None else self._element_label("edge", name, table)
+        self._edge_features = feature_columns(table, (*skip, name), "edge", self.account)
+
+    def _edge_label_column(self, columns: Sequence[str]) -> str | None:
+        if self.config.edge_label and self.config.edge_label not in columns:
+            if self.config.edge_label in self.tables["edges"].columns:
+                raise DataError(f"column {self.config.edge_label!r} is read as ends or graphs, not as a label")
+            return None  # data without the label is what predictions are made for
+        return self.config.edge_label or column_named(columns, EDGE_LABELS)
+
+    def _element_label(self, what: str, column: str, table: Table) -> LabelColumn:
+        """A column of a table of nodes or edges as their label."""
+        name = column if column.startswith(f"{what}_") else f"{what}_{column}"
+        label = read_label(name, table.cells(column), kind=self.config.label_kind, change=CHANGE)
+        if label.target is None:  # words that hardly come again are classes all the same where the column says so
+            label = read_label(name, table.cells(column), kind="class", change=CHANGE)
+        label.tell(self.account)
+        return label
 
     def _read_nodes(self) -> None:
         self._node_rows: list[np.ndarray] = []
@@ -198,11 +221,7 @@ class EdgeListDataset:
         name = column_named([one for one in table.columns if one != self._key], NODE_LABELS)
         skip: list[str | None] = [self._key, self._graph_column["nodes"]]
         if name is not None:
-            label = read_label(f"node_{name}", table.cells(name), kind=self.config.label_kind, change=CHANGE)
-            if label.target is None:  # words that hardly come again are classes all the same where the column says so
-                label = read_label(f"node_{name}", table.cells(name), kind="class", change=CHANGE)
-            label.tell(self.account)
-            self._node_label, skip = label, [*skip, name]
+            self._node_label, skip = self._element_label("node", name, table), [*skip, name]
         self._node_features = feature_columns(table, skip, "node", self.account)
 
     def _read_graphs(self) -> None:
@@ -238,16 +257,17 @@ class EdgeListDataset:
         self.account.guess("groups", f"column {name!r}", f"{found:,} of them, by its name; kept together in splits")
 
     def _tell_direction(self) -> None:
-        chosen = "one-way" if self.config.directed else "both ways, a missing opposite direction is added"
+        chosen = "one-way" if self._directed else "both ways, a missing opposite direction is added"
         change = "dataset.directed=true with train, --read directed=true elsewhere"
-        self.account.guess("edges", chosen, "an edge list does not say", change)
+        why = f"column {self._typed[0]!r} says so" if self._typed else "an edge list does not say"
+        self.account.guess("edges", chosen, why, change)
 
     # -------------------------------------------------------------------------------------------- reader
 
     @property
     def fingerprint(self) -> str:
         parts = [f"{role}:{table.fingerprint}" for role, table in sorted(self.tables.items())]
-        settings = f"{self.config.directed} {self.source} {self.target} {self.config.graph}"
+        settings = f"{self.config.directed} {self.source} {self.target} {self.config.graph} {self.config.edge_label}"
         return hashlib.sha256(f"{parts} {settings}".encode()).hexdigest()
 
     @property
@@ -256,9 +276,11 @@ class EdgeListDataset:
         binary = self._binary()
         if binary:
             found.append(TargetSpec(ALL_BINARY, "multilabel", names=tuple(one.name for one in binary)))
-        label = self._node_label
-        if label is not None and label.target is not None:
-            found.append(TargetSpec(label.name, label.target.kind, level="node", names=label.target.names))
+        labelled: tuple[tuple[TargetLevel, LabelColumn | None], ...]
+        labelled = (("node", self._node_label), ("edge", self._edge_label))
+        for level, label in labelled:
+            if label is not None and label.target is not None:
+                found.append(TargetSpec(label.name, label.target.kind, level=level, names=label.target.names))
         return found
 
     def _binary(self) -> list[LabelColumn]:
@@ -286,16 +308,18 @@ class EdgeListDataset:
         nodes, place = self._graph_nodes(index)
         rows = self._edge_rows[index]
         self._check_rows(rows, self._bad_edges, self._edge_features)
+        label = self._edge_label
         graph = RawGraph(
             num_nodes=len(place),
             edge_index=np.array([self._numbers(rows, side, place) for side in (0, 1)], np.int64).reshape(2, -1),
             **self._edge_features.of("edge", rows),
             **nodes,
+            edge_targets={} if label is None else {label.name: label.values[rows].astype(np.float32)},
         )
         check_graph(graph)
-        if not self.config.directed:
+        if not self._directed:
             graph = add_reverse(graph)
-        meta = {"nodes": graph.num_nodes, "edges": graph.edge_index.shape[1]}
+        meta = {"nodes": graph.num_nodes, "edges": graph.edge_index.shape[1], "node_names": tuple(place)}
         return Sample(
             id=self.names[index],
             inputs=graph,

@@ -37,6 +37,8 @@ IDENTIFIER = re.compile(
 )
 MOST_WORDS = 1000
 ROWS_COMPARED = 200_000  # a large sparse graph repeats few ids in its first thousand edges
+DIRECTION_NAMES = ("type", "edge_type", "direction")
+DIRECTION_WORDS = {"directed": True, "undirected": False}
 MOST_UNNAMED = 4  # columns of an edge list without a header: two ends, a weight, a time
 LEAST_SHARED = 0.1  # share of ids that have to stand on both sides, to take two columns for ends by their cells
 CHANGE = "dataset.source=NAME dataset.target=NAME with train, --read source=NAME ... elsewhere"
@@ -61,6 +63,7 @@ def find_ends(table: Table, source: str, target: str, account: Accounting | None
         if not (source and target):
             raise DataError("one end of the edges was named, not the other", hint=CHANGE)
         return table.require(source), table.require(target)
+    _refuse_matrix(table, by_name=True)
     names = {plain_name(column): column for column in table.columns}
     for one, other in END_NAMES:
         if table.has_header and one in names and other in names:
@@ -71,12 +74,7 @@ def find_ends(table: Table, source: str, target: str, account: Accounting | None
         raise DataError(
             f"{table.path.name} has one column, an edge has two ends", columns=", ".join(table.columns), hint=CHANGE
         )
-    if len(table.columns) == len(table) > 2 or (len(table.columns) > MOST_UNNAMED > 0 and not table.has_header):
-        raise DataError(
-            f"{table.path.name} has {len(table.columns)} columns and {len(table)} rows",
-            meaning="an edge list has one row an edge; this may be an adjacency matrix",
-            hint=f"{CHANGE}; or save the matrix with scipy.io.mmwrite",
-        )
+    _refuse_matrix(table, by_name=False)
     pairs = [(table.columns[0], one) for one in table.columns[1:3]]  # a triple has its relation in the middle
     shares = {pair: shared_ids(*(table.slice(0, ROWS_COMPARED, name) for name in pair)) for pair in pairs}
     first, second = max(pairs, key=lambda pair: shares[pair])
@@ -91,6 +89,32 @@ def find_ends(table: Table, source: str, target: str, account: Accounting | None
         why = f"{share:.0%} of the ids stand in both"
         account.guess("ends of edges", f"columns {first!r} and {second!r}", why, CHANGE)
     return first, second
+
+
+def _refuse_matrix(table: Table, *, by_name: bool) -> None:
+    """Raises DataError for an adjacency matrix: its columns are called like the cells of its first, or it is square."""
+    inner, count = table.columns[1:], len(table)
+    if by_name:
+        is_matrix = count == len(inner) > 1 and {str(cell).strip() for cell in table.cells(table.columns[0])} == {
+            *inner
+        }
+    else:
+        is_matrix = len(table.columns) == count > 2 or (len(table.columns) > MOST_UNNAMED and not table.has_header)
+    if is_matrix:
+        raise DataError(
+            f"{table.path.name} has {len(table.columns)} columns and {count} rows",
+            meaning="an edge list has one row an edge; this may be an adjacency matrix",
+            hint=f"{CHANGE}; or save the matrix with scipy.io.mmwrite",
+        )
+
+
+def direction_column(table: Table) -> tuple[str, bool] | None:
+    """A column called type in which every edge is ``Directed``, or every one ``Undirected``, as Gephi writes it."""
+    name = next((one for one in table.columns if plain_name(one) in DIRECTION_NAMES), None)
+    words = set() if name is None else {str(cell).strip().lower() for cell in table.cells(name)}
+    if name is None or len(words) != 1 or not words <= set(DIRECTION_WORDS):
+        return None
+    return name, DIRECTION_WORDS[words.pop()]
 
 
 def shared_ids(one: Sequence[Any], other: Sequence[Any]) -> float:

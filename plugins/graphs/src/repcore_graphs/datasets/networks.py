@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from repcore.data.accounting import Accounting, walk
-from repcore.data.catalogue import Catalogue, CatalogueReader, Row, class_target, existing
+from repcore.data.catalogue import Catalogue, CatalogueReader, Row, class_target, existing, rows_by
 from repcore.data.groups import groups_in_paths
 from repcore.data.labels import LabelColumn, read_label
 from repcore.data.splits import PART_NAMES
@@ -26,6 +26,7 @@ from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
 from repcore_graphs.configs.data import NetworkConfig
 from repcore_graphs.datasets.graph_targets import CHANGE
+from repcore_graphs.datasets.network_labels import GraphTable, read_graph_table
 from repcore_graphs.datasets.raw_graph import ONE_GRAPH, RawGraph, check_graph
 from repcore_graphs.formats.networks import SUFFIXES, Network, json_kind, read_networks
 
@@ -41,7 +42,10 @@ def sniff(path: Path) -> float:
     if path.is_dir():
         found = [one.path for one in walk(path) if not one.problem and not one.left_out]
         graphs = [one for one in found if one.suffix.lower() in SUFFIXES]
-        return 0.8 * sniff(graphs[0]) if graphs and len(graphs) > len(found) / 2 else 0.0
+        if not graphs or len(graphs) <= len(found) / 2:
+            return 0.0
+        lists = sum(one.suffix.lower() == ".edgelist" for one in graphs)
+        return 0.8 * (0.95 if lists > 1 else sniff(graphs[0]))  # one list may be the edges of a folder of tables
     suffix = path.suffix.lower()
     if suffix in (".json", ".jsonl"):
         return 0.8 if _is_graph_json(path) else 0.0
@@ -147,7 +151,10 @@ class NetworkDataset(CatalogueReader[Network, RawGraph]):
         return {"nodes": content.num_nodes, "edges": content.edge_index.shape[1]}
 
     def sample(self, row: Row[Network], content: RawGraph) -> Sample:
-        return Sample(row.id, content, {**row.targets, **content.element_targets}, row.group, dict(self.facts(content)))
+        meta = dict(self.facts(content))
+        if self._veil is None:  # nodes may be people
+            meta["node_names"] = tuple(map(str, row.source.names))
+        return Sample(row.id, content, {**row.targets, **content.element_targets}, row.group, meta)
 
 
 # ------------------------------------------------------------------------------------------------- files
@@ -189,7 +196,7 @@ def _catalogue(
     folders = [one.folder for one in found]
     splits: dict[str, list[int]] = {}
     targets: list[TargetSpec] = list(node_targets)
-    values: list[dict[str, float]] = [{} for _ in found]
+    values: list[dict[str, Any]] = [{} for _ in found]
     if all(folders) and {one.lower() for one in folders} <= set(PART_NAMES):
         for row, one in enumerate(folders):
             splits.setdefault(PART_NAMES[one.lower()], []).append(row)
@@ -200,13 +207,20 @@ def _catalogue(
         account.guess("label 'folder'", f"class ({', '.join(spec.names[:6])})", "every graph lies in one of them")
         for row, one in enumerate(folders):
             values[row]["folder"] = float(number[one])
-    for label in _graph_labels(found, kind):
+    beside = GraphTable()
+    if account.root is not None and len({one.file for one in found}) > 1:
+        beside = read_graph_table(account.root, [one.id for one in found], kind, account)
+    if beside.parts is not None:
+        splits = rows_by(beside.parts)
+    own = list(_graph_labels(found, kind))
+    for label in own:
         label.tell(account)
+    for label in (*own, *beside.labels):
         if label.target is not None:
             targets.append(label.target)
             for row in range(len(found)):
-                values[row][label.name] = float(label.values[row])
-    groups, said = groups_in_paths([one.file for one in found], account.root)
+                values[row][label.name] = label.value(row)
+    groups, said = (beside.groups, "") if beside.groups else groups_in_paths([one.file for one in found], account.root)
     account.note(said) if said else None
     rows = [
         Row(one.id, one.network, values[row], groups[row], one.problem, files=(one.file,))
@@ -239,6 +253,8 @@ class _Table:
         counts = [len(one.names) if what == "node" else one.arcs.shape[1] for one in graphs]
         held = [one.nodes if what == "node" else one.edges for one in graphs]
         names = list(dict.fromkeys(name for columns in held for name in columns))
+        lower = {name.lower() for name in names}
+        self._drawn = DRAWN if {"x", "y"} <= lower or "pos" in lower else DRAWN - {"x", "y", "z"}
         if what == "node":
             self._label_names = {
                 name for name in names if name.lower() in LABEL_NAMES and not (name == "y" and "x" in names)
@@ -259,11 +275,13 @@ class _Table:
                 self.targets.append(TargetSpec(label.name, label.target.kind, level="node", names=label.target.names))
                 return
         filled = [cell for cell in cells if cell is not None]
-        if not _is_plain(cells) or name.lower() in DRAWN:
-            why = "it says how to draw" if _is_plain(cells) else "its values are neither numbers nor words"
-            account.guess(said, "left out", why)
+        if not _is_plain(cells):
+            account.guess(said, "left out", "its values are neither numbers nor words", is_loss=True)
+        elif name.lower() in self._drawn:
+            account.guess(said, "left out", "it says how to draw")
         elif len(filled) < len(cells):
-            account.guess(said, "left out", f"{len(cells) - len(filled):,} of {len(cells):,} {self.what}s lack it")
+            why = f"{len(cells) - len(filled):,} of {len(cells):,} {self.what}s lack it"
+            account.guess(said, "left out", why, is_loss=True)
         elif all(isinstance(cell, int | float) for cell in cells):
             self.numbers.append(name)
         elif name.lower() in IDENTIFIERS:

@@ -117,6 +117,15 @@ def _networkx(read: str, **options: Any) -> Callable[[Path], Iterable[Network]]:
     return graphs
 
 
+def _graphml(path: Path) -> Iterable[Network]:
+    """Every graph of the file: networkx' own function gives the first one only."""
+    import networkx as nx
+    from networkx.readwrite.graphml import GraphMLReader
+
+    found = list(GraphMLReader()(path=path)) or [nx.read_graphml(path)]  # which mends a header without namespace
+    return [from_networkx(one) for one in found]
+
+
 def _gml(path: Path) -> Iterable[Network]:
     """Labels need not be unique in GML, or be there at all: nodes are told apart by their ids."""
     import networkx as nx
@@ -168,8 +177,15 @@ def _from_json(content: Any) -> Network:
     if kind == "adjacency":
         return from_networkx(nx.adjacency_graph(content))
     if kind == "cytoscape":
-        return from_networkx(nx.cytoscape_graph({"data": [], **content}))
+        return from_networkx(nx.node_link_graph(_with_keys(_flat(content)), edges="edges"))
     raise ItemError("unreadable", "the JSON is no graph: expected nodes with links (or edges), or with adjacency")
+
+
+def _flat(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Cytoscape's JSON as node-link data: what stands under ``data`` of every element."""
+    elements = content["elements"]
+    found = {name: [one["data"] for one in elements.get(name, ())] for name in ("nodes", "edges")}
+    return {"directed": bool(content.get("directed", False)), **found}
 
 
 def _with_keys(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,8 +197,13 @@ def _with_keys(content: Mapping[str, Any]) -> dict[str, Any]:
     edges = "links" if "links" in content else "edges"
     known = {one["id"] for one in nodes}
     links = []
-    for number, link in enumerate(content[edges]):
-        one = link if isinstance(link, Mapping) else dict(zip(("source", "target"), link, strict=False))
+    given = [
+        link if isinstance(link, Mapping) else dict(zip(("source", "target"), link, strict=False))
+        for link in content[edges]
+    ]
+    if _by_place(nodes, given, known):
+        given = [{**one, **{end: nodes[one[end]]["id"] for end in ("source", "target")}} for one in given]
+    for number, one in enumerate(given):
         for end in ("source", "target"):
             if end not in one:
                 raise ItemError("incomplete_edge", f"link {number} has no {end}")
@@ -190,6 +211,12 @@ def _with_keys(content: Mapping[str, Any]) -> dict[str, Any]:
                 raise ItemError("dangling_edge", f"link {number} names node {one[end]!r}, which is not among the nodes")
         links.append(one)
     return {"directed": False, "multigraph": True, "graph": {}, **content, "nodes": nodes, edges: links}
+
+
+def _by_place(nodes: list[Any], links: list[Mapping[str, Any]], known: set[Any]) -> bool:
+    """Whether links give places of nodes, as D3 writes them: whole numbers, none of which is a node's own name."""
+    ends = {one.get(end) for one in links for end in ("source", "target")}
+    return bool(ends) and not ends & known and all(isinstance(end, int) and 0 <= end < len(nodes) for end in ends)
 
 
 def _edge_list(path: Path, directed: bool) -> Iterable[Network]:
@@ -201,8 +228,13 @@ def _edge_list(path: Path, directed: bool) -> Iterable[Network]:
     if not body:
         raise ItemError("unreadable", "the file holds no edge")
     delimiter = "," if body[0].split("{")[0].count(",") else None
+    is_weighted = "{" not in body[0] and len(body[0].split(delimiter)) == 3
     graph = nx.parse_edgelist(
-        body, comments=None, delimiter=delimiter, create_using=nx.MultiDiGraph if directed else nx.MultiGraph
+        body,
+        comments=None,
+        delimiter=delimiter,
+        create_using=nx.MultiDiGraph if directed else nx.MultiGraph,
+        data=(("weight", float),) if is_weighted else True,
     )
     if graph.number_of_edges() != len(body):
         raise ItemError("incomplete_edge", f"{len(body) - graph.number_of_edges()} of {len(body)} lines are no edges")
@@ -230,7 +262,7 @@ def _matrix_market(path: Path) -> Iterable[Network]:
     if least > path.stat().st_size and not packed and symmetry == "general":
         raise ItemError("corrupt", f"{path.name} is cut off: its header announces {entries:,} entries")
     check_allocation(max(rows, columns) * NODE_BYTES + entries * ENTRY_BYTES, path.name)
-    return [_from_matrix(io.mmread(path), is_directed=symmetry == "general")]
+    return [_from_matrix(io.mmread(path), is_directed=symmetry != "symmetric")]
 
 
 def _scipy_matrix(path: Path) -> Iterable[Network]:
@@ -272,7 +304,7 @@ def _sparse6(path: Path) -> Iterable[Network]:
 
 
 _READERS: Mapping[str, Callable[[Path], Iterable[Network]]] = {
-    ".graphml": _networkx("read_graphml"),
+    ".graphml": _graphml,
     ".gml": _gml,
     ".gexf": _gexf,
     ".net": _networkx("read_pajek"),

@@ -22,7 +22,7 @@ from repcore_graphs.configs.objectives import EdgeReconstructionConfig
 from repcore_graphs.encoders.hypercluster import HyperClusterEncoder
 from repcore_graphs.layers.edge_convolution import DualHypergraphConv
 from repcore_graphs.layers.node_convolution import GraphConvolution
-from repcore_graphs.objectives.targets import FeatureTarget, edge_target, node_target
+from repcore_graphs.layers.targets import FeatureTarget, edge_target, node_target
 from repcore_graphs.tensors import GraphTensors
 
 

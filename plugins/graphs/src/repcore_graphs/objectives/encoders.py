@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from repcore.interfaces import Features
-from repcore_graphs.objectives.targets import FeatureSizes
+from repcore_graphs.layers.targets import FeatureSizes
 from repcore_graphs.tensors import GraphTensors
 
 

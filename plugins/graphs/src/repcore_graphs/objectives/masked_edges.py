@@ -19,9 +19,9 @@ from repcore.errors import ConfigError
 from repcore.interfaces import Batch, Draws, LossTerms, Picture, Progress
 from repcore.nn.losses import masked_mean
 from repcore_graphs.configs.objectives import MaskedEdgeConfig
+from repcore_graphs.layers.targets import edge_target
 from repcore_graphs.objectives.encoders import LevelEncoder
 from repcore_graphs.objectives.masks import draw_mask, hide, replaced_words, spread_over_twins
-from repcore_graphs.objectives.targets import edge_target
 from repcore_graphs.tensors import GraphTensors
 
 

@@ -22,9 +22,9 @@ from repcore.interfaces import Batch, Draws, LossTerms, Picture, Progress
 from repcore.nn.losses import masked_mean
 from repcore_graphs.configs.objectives import MaskedNodeConfig
 from repcore_graphs.layers.node_convolution import GraphConvolution
+from repcore_graphs.layers.targets import one_hot_codes
 from repcore_graphs.objectives.encoders import LevelEncoder
 from repcore_graphs.objectives.masks import draw_mask, hide, replaced_words
-from repcore_graphs.objectives.targets import one_hot_codes
 from repcore_graphs.tensors import GraphTensors
 
 

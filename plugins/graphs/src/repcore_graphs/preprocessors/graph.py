@@ -165,11 +165,13 @@ class GraphPreprocessor:
         return whole
 
     def elements(self, sample: Sample, level: str) -> Mapping[str, np.ndarray]:
-        """Number of each node, or both ends of each stored edge."""
+        """Each node, or both ends of each stored edge: by name where the file names its nodes, else by number."""
         graph: RawGraph = sample.inputs
+        names = sample.meta.get("node_names")
+        nodes = np.arange(graph.num_nodes) if names is None else np.asarray(names, np.str_)
         if level == "node":
-            return {"node": np.arange(graph.num_nodes)}
-        return {"source": graph.edge_index[0], "target": graph.edge_index[1]}
+            return {"node": nodes}
+        return {"source": nodes[graph.edge_index[0]], "target": nodes[graph.edge_index[1]]}
 
     def cleaned(self, sample: Sample) -> RawGraph:
         """The graph as the encoder sees it: its arcs are those of the collated batch, in the same order."""

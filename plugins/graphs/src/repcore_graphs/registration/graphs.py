@@ -22,6 +22,7 @@ ROOT = "repcore_graphs"
 
 STORED = (TensorSpec("graph", "", "RawGraph"),)
 RENDER = f"{ROOT}.rendering.graphs:draw_sample"
+OVERLAY = f"{ROOT}.rendering.graphs:overlay"
 RENDER_HEAT = f"{ROOT}.rendering.graphs:draw_heat"
 DATASETS = (
     DatasetSpec(
@@ -32,6 +33,7 @@ DATASETS = (
         produces=STORED,
         sniff=f"{ROOT}.datasets.tu:sniff",
         render=RENDER,
+        overlay=OVERLAY,
         render_heat=RENDER_HEAT,
     ),
     DatasetSpec(
@@ -42,6 +44,7 @@ DATASETS = (
         produces=STORED,
         sniff=f"{ROOT}.datasets.ogb:sniff",
         render=RENDER,
+        overlay=OVERLAY,
         render_heat=RENDER_HEAT,
     ),
     DatasetSpec(
@@ -52,6 +55,7 @@ DATASETS = (
         produces=STORED,
         sniff=f"{ROOT}.datasets.pyg:sniff",
         render=RENDER,
+        overlay=OVERLAY,
         render_heat=RENDER_HEAT,
         needs=NEEDS,
         hints=HINTS,
@@ -64,6 +68,7 @@ DATASETS = (
         produces=STORED,
         sniff=f"{ROOT}.datasets.edge_list:sniff",
         render=RENDER,
+        overlay=OVERLAY,
         render_heat=RENDER_HEAT,
     ),
     DatasetSpec(
@@ -74,6 +79,7 @@ DATASETS = (
         produces=STORED,
         sniff=f"{ROOT}.datasets.networks:sniff",
         render=RENDER,
+        overlay=OVERLAY,
         render_heat=RENDER_HEAT,
         needs=("networkx", "scipy"),
         hints={"networkx": "pip install networkx", "scipy": "pip install scipy"},
@@ -85,6 +91,7 @@ DATASETS = (
         config=f"{ROOT}.configs.data:PartsConfig",
         produces=STORED,
         render=RENDER,
+        overlay=OVERLAY,
         render_heat=RENDER_HEAT,
         needs=("networkx", "scipy", *NEEDS),
         hints={"networkx": "pip install networkx", "scipy": "pip install scipy", **HINTS},
@@ -100,6 +107,7 @@ DATASETS = (
             TargetSpec("bridge", "class", level="edge", names=("chain", "bridge")),
         ),
         render=RENDER,
+        overlay=OVERLAY,
         render_heat=RENDER_HEAT,
         embedded=True,
         licence="generated",

@@ -28,7 +28,7 @@ from repcore_graphs.rendering.tables import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from repcore_graphs.objectives.targets import FeatureTarget
+    from repcore_graphs.layers.targets import FeatureTarget
     from repcore_graphs.tensors import GraphTensors
 
 WORST = 8  # continuous features that are listed

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
+from zlib import crc32
 
 import numpy as np
 
@@ -52,6 +53,38 @@ def draw_sample(sample: Sample) -> Picture:
         return Picture(f"<code>{escape(str(sample.id))}</code>", f"{sample.id}: not a graph")
     importance = sample.meta.get("edge_importance")
     return draw_graph(graph, title=sample.id, importance=None if importance is None else np.asarray(importance, float))
+
+
+def overlay(sample: Sample, labellings: Mapping[str, np.ndarray]) -> Picture:
+    """The graph once for each labelling of its nodes or edges, with the number of each class beside them.
+
+    Of the labellings after the first, elements that differ from it stand in red squares.
+
+    Args:
+        labellings: name -> class numbers (N,) or (A,), -1 = none.
+    """
+    graph: RawGraph = sample.inputs
+    arcs = graph.edge_index.shape[1]
+    first = next(iter(labellings.values()))
+    of_nodes = len(first) == graph.num_nodes and (len(first) != arcs or bool(graph.node_targets))
+    figures = []
+    for name, numbers in labellings.items():
+        marks = [
+            None if number < 0 else Mark(number, None if numbers is first or asked < 0 else number == asked)
+            for number, asked in zip(numbers.tolist(), first.tolist(), strict=True)
+        ]
+        known = {place: mark for place, mark in enumerate(marks) if mark is not None}
+        ends = {place: (min(pair), max(pair)) for place, pair in enumerate(graph.edge_index.T.tolist())}
+        title = f"{sample.id}, {name}"
+        drawn = (
+            draw_graph(graph, title=title, node_marks=known)
+            if of_nodes
+            else draw_graph(graph, title=title, marks={ends[place]: mark for place, mark in known.items()})
+        )
+        figures.append(f"<figure>{drawn.html}<figcaption>{escape(name)}</figcaption></figure>")
+    what = "nodes" if of_nodes else "edges"
+    side_by_side = f'<div style="display:flex;gap:2rem">{"".join(figures)}</div>'
+    return Picture(side_by_side, f"{sample.id}: classes of its {what}; in this order: {', '.join(labellings)}")
 
 
 def draw_heat(sample: Sample, heat: np.ndarray, position: np.ndarray | None) -> Picture:
@@ -119,11 +152,11 @@ def draw_graph(
 def _nodes(
     graph: RawGraph, places: np.ndarray, hollow: np.ndarray | None, shares: np.ndarray | None = None
 ) -> list[str]:
-    kinds = graph.node_labels[:, 0] if graph.node_labels is not None else np.zeros(graph.num_nodes, np.int64)
+    kinds = _codes(graph.node_labels[:, 0]) if graph.node_labels is not None else [0] * graph.num_nodes
     radius = 5.0 if graph.num_nodes <= 40 else 3.0
     drawn = []
     for node, (x, y) in enumerate(places):
-        paint = f'fill="{NODE_COLOURS[int(kinds[node]) % len(NODE_COLOURS)]}"'
+        paint = f'fill="{NODE_COLOURS[kinds[node] % len(NODE_COLOURS)]}"'
         if shares is not None:
             red, green, blue = (round(float(part)) for part in PALE + shares[node] * (STRONG - PALE))
             paint = f'fill="rgb({red},{green},{blue})" stroke="#666" stroke-width="0.6"'
@@ -168,8 +201,13 @@ def _undirected(edge_index: np.ndarray, importance: np.ndarray | None) -> dict[t
 def _edge_kinds(graph: RawGraph) -> Mapping[tuple[int, int], int]:
     if graph.edge_labels is None:
         return {}
-    kinds = graph.edge_labels[:, 0].tolist()
+    kinds = _codes(graph.edge_labels[:, 0])
     return {(min(u, v), max(u, v)): kinds[arc] for arc, (u, v) in enumerate(graph.edge_index.T.tolist())}
+
+
+def _codes(kinds: np.ndarray) -> list[int]:
+    """Types as numbers; a word has the same one in every graph."""
+    return [one if isinstance(one, int) else crc32(str(one).encode()) for one in kinds.tolist()]
 
 
 def _shares(values: np.ndarray) -> np.ndarray:

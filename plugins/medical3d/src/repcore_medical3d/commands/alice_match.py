@@ -45,7 +45,7 @@ def points_option(values: tuple[str, ...]) -> list[tuple[float, float, float]]:
 @click.option(
     "--model", type=click.Path(path_type=Path), help="Model or run folder, for its preprocessing and for self."
 )
-@click.option("--network", type=click.Path(path_type=Path), help="Weights of an anatomical-embedding network.")
+@click.option("--network", type=click.Path(path_type=Path), help="Checkpoint of an anatomical-embedding network.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="HTML page with the pairs drawn.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def match_command(first: Path, second: Path, points: tuple[str, ...], **given: Any) -> None:
@@ -186,14 +186,16 @@ def _draw(
 
 @click.command("train-embedding")
 @click.argument("data")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Where weights go (.safetensors).")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="Checkpoint to write (.safetensors)."
+)
 @click.option("--reader", help="Registered reader to use instead of the one that fits best.")
 @click.option("--steps", type=int, default=2000, show_default=True, help="Optimiser steps.")
 @click.option("--spacing", type=float, default=4.0, show_default=True, help="Voxel edge in mm.")
 @click.option("--base", type=int, default=16, show_default=True, help="Channels of the stem.")
 @click.option("--width", type=int, default=32, show_default=True, help="Width of the embeddings.")
 @click.option("--crop", default="16,48,48", show_default=True, help="Crop along slices, rows, columns.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of first weights and crops.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of initial parameters and crops.")
 def train_embedding_command(data: str, output: Path, **given: Any) -> None:
     """Train an anatomical-embedding network on the scans in DATA, without labels.
 

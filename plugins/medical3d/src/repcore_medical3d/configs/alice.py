@@ -191,22 +191,3 @@ class AlicePairsConfig:
     partner: Literal["other", "same"] = field(
         default="other", metadata={"help": "the second scan: another one, or the same (a control)"}
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class SegmentationConfig:
-    """Fine-tuning with a U-shaped decoder."""
-
-    steps: int = field(default=600, metadata={"help": "optimiser steps", "min": 1})
-    warmup_share: float = field(
-        default=0.1, metadata={"help": "share of the steps in which the learning rate rises", "min": 0, "max": 1}
-    )
-    lr: float = field(
-        default=3e-3, metadata={"help": "peak learning rate of AdamW, chosen with preset tiny", "above": 0}
-    )
-    head_lr_factor: float = field(
-        default=5.0, metadata={"help": "learning rate of the new layer to classes, over lr", "above": 0}
-    )
-    weight_decay: float = field(default=0.01, metadata={"help": "of AdamW", "min": 0})
-    batch_size: int = field(default=8, metadata={"help": "cubes of a step", "min": 1})
-    seed: int = field(default=0, metadata={"help": "of the new layer and of cubes", "min": 0})

@@ -20,6 +20,7 @@ from repcore.data.catalogue import class_target
 from repcore.data.cells import is_missing
 from repcore.data.groups import group_column, group_in_path, groups_in_paths, useful_groups
 from repcore.data.item_columns import item_columns, refuse_item_columns, varying
+from repcore.data.label_names import are_class_numbers
 from repcore.data.labels import LabelColumn, read_labels
 from repcore.data.names import composed, nearly
 from repcore.data.splits import PART_NAMES
@@ -118,8 +119,17 @@ def folder_labels(root: Path, files: Sequence[Path], account: Accounting) -> Lab
 # ------------------------------------------------------------------------------------------------ tables
 
 
-def table_labels(root: Path, files: Sequence[Path], config: ImageFilesConfig, account: Accounting) -> Labels | None:
+def table_labels(
+    root: Path,
+    files: Sequence[Path],
+    config: ImageFilesConfig,
+    account: Accounting,
+    patients: Mapping[Path, str] | None = None,
+) -> Labels | None:
     """Labels from the folder's tables; None where there is none that names images.
+
+    Args:
+        patients: of files whose own header names one: a table may name patients instead of files.
 
     Raises:
         DataError: the only table has no column of file names, names none of the files, or cuts images into parts.
@@ -127,7 +137,7 @@ def table_labels(root: Path, files: Sequence[Path], config: ImageFilesConfig, ac
     paths = _table_paths(root, config)
     if not paths:
         return None
-    index = _index(root, files)
+    index = _index(root, files, patients or {})
     keyed = [one for path in paths if (one := _keyed(Table(path), index, config)) is not None]
     for path in paths:
         if all(one.table.path != path for one in keyed):
@@ -157,7 +167,7 @@ def _table_paths(root: Path, config: ImageFilesConfig) -> list[Path]:
     return [path for path in near if table_suffix(path) in TABLE_SUFFIXES]
 
 
-def _index(root: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
+def _index(root: Path, files: Sequence[Path], patients: Mapping[Path, str]) -> dict[str, list[Path]]:
     """Name -> files: ends of paths, names without suffix, numbers of studies and patients; the plain path wins."""
     found: dict[str, dict[Path, None]] = {}
     for file in files:
@@ -169,6 +179,7 @@ def _index(root: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
             names += [part, study[1]] if study else []
         group = group_in_path(file, root)
         names += [group, re.sub(r"\D", "", group)] if group else []
+        names += [composed(patients[file])] if file in patients else []
         for name in names:
             found.setdefault(name, {})[file] = None
     return {name: list(paths) for name, paths in found.items() if name}
@@ -198,7 +209,7 @@ def _keyed(table: Table, index: Mapping[str, list[Path]], config: ImageFilesConf
         }
         if not rows:
             continue
-        if not asked and _repeats_numbers(table, name, rows):
+        if not asked and are_class_numbers(name, table.cells(name), table.columns):
             continue  # classes 0 and 1 beside images 0.png and 1.png
         width = sum(len(files) for files in rows.values()) / len(rows)
         distinct = len({files[0] for files in rows.values()})
@@ -206,12 +217,6 @@ def _keyed(table: Table, index: Mapping[str, list[Path]], config: ImageFilesConf
         if best is None or rank > best[0]:
             best = (rank, Keyed(table, name, rows, is_by_file=width == 1.0))
     return best[1] if best else None
-
-
-def _repeats_numbers(table: Table, name: str, rows: Mapping[int, Sequence[Path]]) -> bool:
-    """Whether a column holds few numbers again and again: such numbers are classes, not names of files."""
-    cells = [str(table.slice(row, row + 1, name)[0]).strip() for row in rows]
-    return all(re.fullmatch(r"\d+(\.0*)?", cell) for cell in cells) and len(set(cells)) <= 0.5 * len(cells)
 
 
 def _no_match(table: Table, files: Sequence[Path], root: Path, config: ImageFilesConfig) -> DataError:

@@ -23,9 +23,7 @@ from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
 from repcore_medical3d.configs.images import ImageFilesConfig
 from repcore_medical3d.datasets.image_labels import Labels, folder_labels, table_labels
-from repcore_medical3d.datasets.volume_masks import pair_masks
-from repcore_medical3d.datasets.volume_names import named
-from repcore_medical3d.datasets.volume_pairs import items_of
+from repcore_medical3d.datasets.image_masks import Masks, read_mask, split_masks
 from repcore_medical3d.formats.dicom import is_dicom, read_header
 from repcore_medical3d.formats.images import PICTURE_SUFFIXES, SUFFIXES, Radiograph, read_image
 
@@ -44,10 +42,11 @@ IMAGE_FOLDERS = ("images", ".", "../images", "..")
 
 @dataclass(frozen=True, slots=True)
 class ImageFiles:
-    """Where an image lies, and the label image beside it, if any."""
+    """Where an image lies, and the label image beside it, if any: one, or a mask of each (class number, file)."""
 
     image: Path
     mask: Path | None = None
+    pieces: tuple[tuple[int, Path], ...] = ()
 
 
 def image_row(
@@ -57,11 +56,12 @@ def image_row(
     group: str | None = None,
     *,
     mask: Path | None = None,
+    pieces: tuple[tuple[int, Path], ...] = (),
     problem: tuple[str, str] | None = None,
 ) -> Row[ImageFiles]:
     """A row of one image."""
-    files = (image, *([mask] if mask else []))
-    return Row(name, ImageFiles(image, mask), targets or {}, group, problem, files=files)
+    files = (image, *([mask] if mask else []), *(path for _, path in pieces))
+    return Row(name, ImageFiles(image, mask, pieces), targets or {}, group, problem, files=files)
 
 
 class ImageReader(CatalogueReader[ImageFiles, Radiograph]):
@@ -78,9 +78,12 @@ class ImageReader(CatalogueReader[ImageFiles, Radiograph]):
 
     noun = "image"
 
-    def __init__(self, catalogue: Catalogue[ImageFiles], source: Path, config: ImageFilesConfig) -> None:
-        if any(row.source.mask for row in catalogue.rows):
-            catalogue = replace(catalogue, targets=(*catalogue.targets, MASK_TARGET))
+    def __init__(
+        self, catalogue: Catalogue[ImageFiles], source: Path, config: ImageFilesConfig, classes: Sequence[str] = ()
+    ) -> None:
+        if any(row.source.mask or row.source.pieces for row in catalogue.rows):
+            target = replace(MASK_TARGET, names=tuple(classes)) if classes else MASK_TARGET
+            catalogue = replace(catalogue, targets=(*catalogue.targets, target))
         super().__init__(
             catalogue,
             source,
@@ -93,6 +96,7 @@ class ImageReader(CatalogueReader[ImageFiles, Radiograph]):
     def read(self, row: Row[ImageFiles]) -> Radiograph:
         pixels = read_image(row.source.image)
         mask = None if row.source.mask is None else read_image(row.source.mask)
+        mask = read_mask(row.source.pieces) if row.source.pieces else mask
         if mask is not None and mask.shape != pixels.shape[:2]:
             raise ItemError("mask_size", f"the label image has shape {mask.shape}, the image {pixels.shape[:2]}")
         return Radiograph(pixels, mask)
@@ -100,7 +104,7 @@ class ImageReader(CatalogueReader[ImageFiles, Radiograph]):
     def sample(self, row: Row[ImageFiles], content: Radiograph) -> Sample:
         """The image with its label image, if asked for, among the targets."""
         sample = super().sample(row, content)
-        if content.mask is None or MASK_TARGET not in self._targets:
+        if content.mask is None or all(one.name != MASK_TARGET.name for one in self._targets):
             return sample
         return replace(sample, targets={**sample.targets, MASK_TARGET.name: content.mask})
 
@@ -135,24 +139,26 @@ class ImageFolderReader(ImageReader):
         root = path.parent if path.is_file() else path
         account = Accounting(root)
         files = [path] if path.is_file() else image_files(path, masks, account)
-        mask_of = {} if path.is_file() else split_masks(files, root, account)
-        files = [file for file in files if file not in set(mask_of.values()) and account.fate(file) is None]
+        found = Masks() if path.is_file() else split_masks(files, root, account)
+        taken = found.files
+        files = [file for file in files if file not in taken and account.fate(file) is None]
         labels = Labels() if path.is_file() else None
-        labels = labels or table_labels(root, files, config, account) or folder_labels(root, files, account)
-        patients = dicom_patients([file for file in files if file not in labels.groups])
+        patients = dicom_patients(files)
+        labels = labels or table_labels(root, files, config, account, patients) or folder_labels(root, files, account)
         rows = [
             image_row(
                 file.relative_to(root).as_posix(),
                 file,
                 labels.values.get(file, {}),
                 labels.groups.get(file, patients.get(file)),
-                mask=_mask_of(masks, file) or mask_of.get(file),
+                mask=_mask_of(masks, file) or found.whole.get(file),
+                pieces=found.pieces.get(file, ()),
             )
             for file in files
         ]
         rows += [image_row(name, root / name, problem=("missing_file", reason)) for name, reason in labels.missing]
         splits = rows_by([labels.splits.get(file) for file in files])
-        super().__init__(Catalogue(rows, labels.targets, splits, labels.notes, account), path, config)
+        super().__init__(Catalogue(rows, labels.targets, splits, labels.notes, account), path, config, found.names)
 
 
 def image_files(root: Path, masks: Path, account: Accounting) -> list[Path]:
@@ -167,19 +173,6 @@ def image_files(root: Path, masks: Path, account: Accounting) -> list[Path]:
         elif is_image or (one.path.suffix.lower() not in KNOWN_OTHERS and is_dicom(one.path)):
             found.append(one.path)
     return found
-
-
-def split_masks(files: Sequence[Path], root: Path, account: Accounting) -> dict[Path, Path]:
-    """Image -> label image, by names and folders (``a_mask.png``, ``labels/a.png``); others without an image are said.
-
-    Nothing is a mask where everything would be one.
-    """
-    seen = [named(file, root) for file in files]
-    if all(one.is_mask for one in seen):
-        return {}
-    items = items_of([one for one in seen if not one.is_mask], together=False, account=account)
-    pair_masks(items, [one for one in seen if one.is_mask], account, merge=False)
-    return {item.files[0]: item.mask for item in items if item.mask is not None}
 
 
 def dicom_patients(files: Sequence[Path]) -> dict[Path, str]:

@@ -51,7 +51,7 @@ class _Scans:
 
 
 def pair_masks(
-    items: Sequence[Item], masks: Sequence[Named], account: Accounting, *, merge: bool = True
+    items: Sequence[Item], masks: Sequence[Named], account: Accounting, *, pieces: bool = False
 ) -> tuple[str, ...]:
     """Give every item its mask, or its masks of one class each; masks without a scan are said.
 
@@ -59,7 +59,8 @@ def pair_masks(
     goes on where the mask's ends (BIDS: ``sub-01_dseg`` and ``sub-01_T1w``), or whose name it goes on from.
 
     Args:
-        merge: several masks of a scan become its classes; else the first is used and the others are said.
+        pieces: numbered masks of one scan (``a_mask``, ``a_mask_1``) are pieces of one class; else the one without a
+            number is used and the others are said.
 
     Returns:
         names of the classes by number, the background first; empty where label maps are used as they are stored.
@@ -74,7 +75,7 @@ def pair_masks(
             why = "a mask without a scan" if not fitting else f"a mask that {len(fitting)} scans could have"
             account.ignore(mask.path, why)
     _drop_stray(found, account)
-    return _assign(items, found, account, merge)
+    return _assign(items, found, account, pieces)
 
 
 def _fitting(mask: Named, scans: _Scans) -> tuple[list[Item], str, bool]:
@@ -129,13 +130,17 @@ def _drop_stray(found: dict[int, list[_Found]], account: Accounting) -> None:
 
 
 def _assign(
-    items: Sequence[Item], found: Mapping[int, list[_Found]], account: Accounting, merge: bool
+    items: Sequence[Item], found: Mapping[int, list[_Found]], account: Accounting, pieces: bool
 ) -> tuple[str, ...]:
     """One label map a scan, or one mask a class; what is left over is said."""
     split: list[tuple[Item, dict[str, Path]]] = []
     for item in items:
         masks = found.get(id(item), [])
-        whole = [one for one in masks if not one.label] or ([] if merge else masks[:1])
+        if pieces and len(masks) > 1 and all(not one.label or one.label.isdigit() for one in masks):
+            item.masks = tuple((1, one.mask.path) for one in masks)
+            account.guess("masks", "pieces of one class", "several of an image are told apart by numbers only")
+            continue
+        whole = [one for one in masks if not one.label]
         by_label: dict[str, Path] = {}
         for one in [] if whole else masks:
             by_label.setdefault(one.label, one.mask.path)

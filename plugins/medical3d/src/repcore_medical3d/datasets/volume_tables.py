@@ -14,6 +14,7 @@ from typing import Any
 from repcore.data.accounting import Accounting
 from repcore.data.cells import is_missing
 from repcore.data.groups import group_column, group_in_path
+from repcore.data.label_names import are_class_numbers
 from repcore.data.labels import LabelKind, read_labels
 from repcore.data.names import composed, nearly
 from repcore.data.splits import PART_NAMES
@@ -57,7 +58,10 @@ def read_item_table(
     account.use(path)
     columns = {name: table.slice(0, len(table), name) for name in table.columns}
     keys = _keys(items, groups, root)
-    found = {name: _matches(cells, keys) for name, cells in columns.items()}
+    found = {
+        name: 0 if are_class_numbers(name, cells, list(columns)) else _matches(cells, keys)
+        for name, cells in columns.items()
+    }
     column = max(found, key=lambda name: found[name])
     if not found[column]:
         first = next((str(cell) for cell in columns[column] if not is_missing(cell)), "")

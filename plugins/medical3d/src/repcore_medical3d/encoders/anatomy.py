@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from repcore.errors import ConfigError, ShapeError
 from repcore.interfaces import Batch, Features, Tokens
 from repcore_medical3d.configs.adam_v2 import AnatomyEncoderConfig
-from repcore_medical3d.views.sampling import resized
+from repcore_medical3d.layers.sampling import resized
 
 INPUTS = ("image", "volume")  # names under which preprocessors of 2-D and 3-D data put the tensor
 

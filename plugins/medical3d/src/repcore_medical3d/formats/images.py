@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from repcore.data.allocation import CappedFile
 from repcore.errors import ItemError, PluginError
 from repcore_medical3d.formats.dicom import add_transfer_syntax, number_in
 
@@ -63,7 +64,7 @@ def _read_picture(path: Path) -> np.ndarray:
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
-        with Image.open(path) as image:
+        with CappedFile(path) as file, Image.open(file) as image:
             _check_kind(image, path)
             image.load()
             return _pixels_of(ImageOps.exif_transpose(image))  # as the photographer held the camera

@@ -79,8 +79,10 @@ def read_itk(path: Path, rules: ReadingRules) -> Volume:
         reader = itk.ImageFileReader()
         reader.SetFileName(str(path))
         reader.ReadImageInformation()
+        head = _head(path)
         _check_promise(reader, itk, path, values_at, rules)
-        affine = _affine(reader)
+        _check_length(reader, itk, path, values_at, head)
+        affine = _affine(reader, None if _says_spacing(path, head) else _asked_spacing(path, rules))
         channels = _channels(itk.GetArrayFromImage(reader.Execute()), reader, path)
     except ItemError:
         raise
@@ -112,14 +114,59 @@ def _check_promise(reader: Any, itk: Any, path: Path, values_at: Path | None, ru
         raise ItemError("corrupt", f"{path.name} has {size} bytes; its header promises {needed}")
 
 
-def _affine(reader: Any) -> np.ndarray:
-    """Voxel index to millimetres, of the first three axes."""
+def _head(path: Path) -> bytes:
+    """The text at the beginning of a file."""
+    with path.open("rb") as file:
+        head = file.read(HEADER_BYTES)
+    if path.suffix.lower() in (".nrrd", ".nhdr"):
+        return head.split(b"\n\n")[0].split(b"\r\n\r\n")[0]
+    found = re.search(rb"^ElementDataFile.*$", head, re.MULTILINE)
+    return head[: found.end()] if found else head
+
+
+def _says_spacing(path: Path, head: bytes) -> bool:
+    """Whether a header tells how large voxels are; without it ITK takes 1 mm."""
+    if path.suffix.lower() in (".nrrd", ".nhdr"):
+        found = re.search(rb"^(spacings|space directions):(.*)$", head, re.MULTILINE | re.IGNORECASE)
+        return found is not None and b"nan" not in found[2].lower()
+    return re.search(rb"^Element(Spacing|Size)\s*=", head, re.MULTILINE) is not None
+
+
+def _asked_spacing(path: Path, rules: ReadingRules) -> np.ndarray:
+    if rules.spacing_mm is None:
+        raise ItemError("no_spacing", f"{path.name} does not say how large its voxels are: dataset.spacing_mm=[1,1,1]")
+    return np.asarray(rules.spacing_mm, np.float64)
+
+
+def _check_length(reader: Any, itk: Any, path: Path, values_at: Path | None, head: bytes) -> None:
+    """Values that are not compressed have the length that the header promises."""
+    is_nrrd = path.suffix.lower() in (".nrrd", ".nhdr")
+    is_plain = (
+        re.search(rb"^encoding:\s*raw", head, re.MULTILINE | re.IGNORECASE)
+        if is_nrrd
+        else (
+            re.search(rb"^ElementDataFile", head, re.MULTILINE)
+            and not re.search(rb"^CompressedData\s*=\s*True", head, re.MULTILINE | re.IGNORECASE)
+            and re.search(rb"^BinaryData\s*=\s*True", head, re.MULTILINE | re.IGNORECASE)
+        )
+    )
+    kind = itk.GetPixelIDValueAsString(reader.GetPixelID())
+    width = next((size for bits, size in PIXEL_BYTES.items() if re.search(rf"\b{bits}-bit", kind)), 0)
+    needed = int(np.prod([int(size) for size in reader.GetSize()], dtype=object)) * width
+    needed *= int(reader.GetNumberOfComponents())
+    there = (values_at or path).stat().st_size - (0 if values_at else len(head) + (2 if is_nrrd else 1))
+    if is_plain and needed > there:
+        raise ItemError("corrupt", f"{path.name} is cut off: {there:,} of {needed:,} bytes of values are there")
+
+
+def _affine(reader: Any, spacing_mm: np.ndarray | None) -> np.ndarray:
+    """Voxel index to millimetres, of the first three axes; with a spacing that takes the place of the header's."""
     axes = reader.GetDimension()
     if axes < 3:
         raise ItemError("two_dimensional", f"{Path(reader.GetFileName()).name} has {axes} axes; a volume has three")
     direction = np.asarray(reader.GetDirection(), np.float64).reshape(axes, axes)[:3, :3]
     affine = np.eye(4)
-    affine[:3, :3] = direction * np.asarray(reader.GetSpacing(), np.float64)[:3]
+    affine[:3, :3] = direction * (np.asarray(reader.GetSpacing(), np.float64)[:3] if spacing_mm is None else spacing_mm)
     affine[:3, 3] = np.asarray(reader.GetOrigin(), np.float64)[:3]
     return LPS_TO_RAS @ affine
 

@@ -22,11 +22,11 @@ from repcore.interfaces import Batch, Draws, LossTerms, Progress
 from repcore.nn.ema import make_teacher
 from repcore_medical3d.configs.adam_v2 import AdamV1Config
 from repcore_medical3d.encoders.anatomy import AnatomyEncoder
+from repcore_medical3d.layers.boxes import Boxes, CropRange, random_crops
+from repcore_medical3d.layers.intensity import Jitter, blurred, jittered
+from repcore_medical3d.layers.sampling import rotations, sample_views
 from repcore_medical3d.objectives.adam_v2 import follow
 from repcore_medical3d.views.anatomy import at_share
-from repcore_medical3d.views.boxes import Boxes, CropRange, random_crops
-from repcore_medical3d.views.intensity import Jitter, blurred, jittered
-from repcore_medical3d.views.sampling import rotations, sample_views
 
 CONTRASTIVE = "contrastive"
 AREA = (0.2, 1.0)  # of a cell

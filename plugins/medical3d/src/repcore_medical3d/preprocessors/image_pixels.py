@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from repcore_medical3d.views.boxes import Boxes, part_boxes
+from repcore_medical3d.layers.boxes import Boxes, part_boxes
 
 
 def crop_box(image: Tensor, box: Boxes) -> Tensor:

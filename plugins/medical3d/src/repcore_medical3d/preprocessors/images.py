@@ -26,10 +26,10 @@ from repcore.interfaces import Batch, DatasetReader, Item, Sample
 from repcore_medical3d.configs.adam_v2 import IMAGENET_DEVIATION, IMAGENET_MEAN
 from repcore_medical3d.configs.images import ImageConfig
 from repcore_medical3d.formats.images import Radiograph
+from repcore_medical3d.layers.intensity import GREY
 from repcore_medical3d.preprocessors.given import radiograph_from
 from repcore_medical3d.preprocessors.image_dense import labels_on_grid, restored
 from repcore_medical3d.preprocessors.image_pixels import resized_pixels
-from repcore_medical3d.views.intensity import GREY
 
 STATISTICS_FILE = "image_statistics.json"
 THUMBNAIL, LEVELS = 16, 32  # edge and grey levels of the raw-input baselines

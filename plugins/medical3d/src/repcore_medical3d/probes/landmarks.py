@@ -6,9 +6,24 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from repcore.errors import DataError
 from repcore.interfaces import Sample
 from repcore_medical3d.correspondence.backends import Correspondence
-from repcore_medical3d.probes.alice_dense import labels_of
+from repcore_medical3d.datasets.volumes import SEGMENTATION
+from repcore_medical3d.formats.volumes import Volume
+
+
+def labels_of(sample: Sample) -> Volume:
+    """The dense label of a sample.
+
+    Raises:
+        DataError: it has none.
+    """
+    labels = sample.targets.get(SEGMENTATION)
+    if labels is None:
+        raise DataError(f"{sample.id} has no dense labels", hint="a folder of labels beside the images")
+    found: Volume = labels
+    return found
 
 
 def centroids_mm(sample: Sample) -> dict[int, np.ndarray]:

@@ -30,8 +30,7 @@ from repcore.errors import ConfigError, DataError
 from repcore.interfaces import Item
 from repcore_medical3d.configs.properties import PropertiesConfig
 from repcore_medical3d.encoders.anatomy import AnatomyEncoder
-from repcore_medical3d.formats.images import write_png
-from repcore_medical3d.probes.patches import (
+from repcore_medical3d.encoders.patches import (
     centred_cosine,
     embed_patches,
     grid_boxes,
@@ -40,10 +39,11 @@ from repcore_medical3d.probes.patches import (
     side_by_side,
     stacked_images,
 )
+from repcore_medical3d.formats.images import write_png
+from repcore_medical3d.layers.boxes import Boxes, part_boxes
 from repcore_medical3d.rendering.dense import co_segmentation, matching
 from repcore_medical3d.rendering.images import side_by_side as side_by_side_pictures
 from repcore_medical3d.rendering.images import with_mask
-from repcore_medical3d.views.boxes import Boxes, part_boxes
 
 MOST_SILHOUETTE_ROWS = 2000
 SHOWN_PICTURES = 4

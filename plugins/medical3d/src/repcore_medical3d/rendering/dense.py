@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from repcore.errors import DataError
 from repcore_medical3d.configs.properties import PropertiesConfig
 from repcore_medical3d.encoders.anatomy import AnatomyEncoder
-from repcore_medical3d.probes.patches import embed_patches, grid_boxes
-from repcore_medical3d.views.boxes import Boxes
+from repcore_medical3d.encoders.patches import embed_patches, grid_boxes
+from repcore_medical3d.layers.boxes import Boxes
 
 DENSE_PLACES = 8  # along each axis, of matching; pictures use twice as many in 2-D
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from repcore.errors import ItemError
 from repcore.interfaces import Picture, Sample
+from repcore.report.legend import legend
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,7 +81,9 @@ def overlay(sample: Sample, labellings: Mapping[str, np.ndarray]) -> Picture:
     pictures = [plain, *(with_mask(plain, np.asarray(one)[::step, ::step]) for one in labellings.values())]
     height, width = radiograph.pixels.shape[:2]
     alt = f"{sample.id}: {height} x {width} pixels; from the left: the image, {', '.join(labellings)}"
-    return Picture(figure(side_by_side(pictures), alt), alt)
+    shown = {int(number) for one in labellings.values() for number in np.unique(one) if number > 0}
+    key = legend({str(one): COLOURS[(one - 1) % len(COLOURS)] for one in sorted(shown)})
+    return Picture(figure(side_by_side(pictures), alt) + key, alt)
 
 
 def figure(pixels: np.ndarray, alt: str) -> str:

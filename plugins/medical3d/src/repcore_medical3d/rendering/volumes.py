@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from repcore.interfaces import Picture, Sample
+from repcore.report.legend import legend
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,7 +68,9 @@ def overlay(sample: Sample, labellings: Mapping[str, np.ndarray]) -> Picture:
     rows = [slices(values, grid.spacing_mm, _centre(first), classes=one) for one in (None, *drawn.values())]
     pixels = np.concatenate([np.pad(one, ((0, 6), (0, 0), (0, 0))) for one in rows])
     alt = f"Slices of {_facts(sample)}; from above: the scan, {', '.join(drawn)}"
-    return Picture(html=_figure(pixels, alt), alt=alt)
+    shown = {int(number) for one in labellings.values() for number in np.unique(one) if number > 0}
+    key = legend({str(one): COLOURS[(one - 1) % len(COLOURS)] for one in sorted(shown)})
+    return Picture(html=_figure(pixels, alt) + key, alt=alt)
 
 
 def _on_grid(sample: Sample, grid: Grid) -> np.ndarray | None:

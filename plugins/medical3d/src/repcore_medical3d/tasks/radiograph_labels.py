@@ -21,8 +21,8 @@ from repcore.interfaces import Batch
 from repcore.specs import TargetSpec
 from repcore_medical3d.configs.anatomy_tasks import RadiographTaskConfig
 from repcore_medical3d.encoders.anatomy import AnatomyEncoder
-from repcore_medical3d.views.boxes import Boxes, CropRange, random_crops
-from repcore_medical3d.views.sampling import rotations, sample_views
+from repcore_medical3d.layers.boxes import Boxes, CropRange, random_crops
+from repcore_medical3d.layers.sampling import rotations, sample_views
 
 
 class _RadiographTask:

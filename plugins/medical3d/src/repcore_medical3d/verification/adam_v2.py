@@ -17,6 +17,7 @@ from repcore.verification.run import RAW_GRADIENT
 from repcore_medical3d.checkpoints.adam_v2 import KEYS
 from repcore_medical3d.configs.adam_v2 import AdamV2Config, ConvNextConfig, ViewsConfig
 from repcore_medical3d.encoders.convnext import ConvNext, ConvNextEncoder
+from repcore_medical3d.layers.boxes import Boxes, branching_for, centred_origin, centred_sides
 from repcore_medical3d.objectives.adam_v1 import contrast_logits, kept, pruned_info_nce, similarities
 from repcore_medical3d.objectives.adam_v2 import (
     AdamV2,
@@ -28,7 +29,6 @@ from repcore_medical3d.objectives.adam_v2 import (
 from repcore_medical3d.objectives.part_whole import normalised_parts
 from repcore_medical3d.objectives.schedules import cosine_schedule, linear_then_constant
 from repcore_medical3d.preprocessors.image_pixels import crop_box, resized_pixels, split_pixels
-from repcore_medical3d.views.boxes import Boxes, branching_for, centred_origin, centred_sides
 
 Produced = dict[str, Any]
 BASE_BATCH = 256  # batch at which the published base learning rate holds

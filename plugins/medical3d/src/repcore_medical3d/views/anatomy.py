@@ -16,7 +16,7 @@ from torch import Tensor
 from repcore.errors import ConfigError
 from repcore.interfaces import Progress
 from repcore_medical3d.configs.adam_v2 import ViewsConfig
-from repcore_medical3d.views.boxes import (
+from repcore_medical3d.layers.boxes import (
     Boxes,
     CropRange,
     anchor_boxes,
@@ -26,8 +26,8 @@ from repcore_medical3d.views.boxes import (
     random_crops,
     usable_granularity,
 )
-from repcore_medical3d.views.intensity import Jitter, blurred, jittered
-from repcore_medical3d.views.sampling import rotations, sample_views
+from repcore_medical3d.layers.intensity import Jitter, blurred, jittered
+from repcore_medical3d.layers.sampling import rotations, sample_views
 
 CONCENTRIC_AREAS = ((0.05, 0.1), (0.1, 0.2), (0.2, 0.3), (0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (0.6, 0.7), (0.7, 0.8))
 TALL, WIDE = (2 / 3, 1.0), (1.0, 1.5)  # width / height, in turn from view to view

@@ -17,10 +17,10 @@ from torch.nn import functional as F
 from repcore.data.guard import prepare_sample
 from repcore.interfaces import Item, Sample
 from repcore_medical3d.formats.volumes import Grid
+from repcore_medical3d.layers.intensity import Jitter, jittered
 from repcore_medical3d.preprocessors.images import ImagePreprocessor
 from repcore_medical3d.preprocessors.volume_dense import label_volumes
 from repcore_medical3d.preprocessors.volumes import VolumePreprocessor, centred_start
-from repcore_medical3d.views.intensity import Jitter, jittered
 
 CHANGE = Jitter(chance=0.3, brightness=0.2, contrast=0.2, gamma=0.2)
 CROP_CHANCE = 0.25

@@ -172,6 +172,15 @@ class Selformer(nn.Module):
         values = hidden.values if packing is None else packing.pack(hidden.values)
         return self._run(values, packing, batch, layers, None, first=layer)
 
+    def feed_forward_blocks(self) -> dict[str, nn.Module]:
+        """The feed-forward part of each layer by its name; tokens come as (B, T, D), or as ``token_owner`` says."""
+        return {f"layers.{number}.feed_forward": layer.feed_forward for number, layer in enumerate(self.layers)}  # type: ignore[misc]
+
+    def token_owner(self, batch: Batch) -> Tensor | None:
+        """Item of each token (S,) where padding is left out of the layers; None where it is not."""
+        packing = self._packing(*self._inputs(batch))
+        return None if packing is None else packing.owner
+
     def _run(
         self,
         hidden: Tensor,

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from repcore.data.allocation import load_array, open_arrays
+from repcore.data.allocation import load_array, open_arrays, special_kind
 from repcore.data.catalogue import Catalogue, Row, existing, rows_by
 from repcore.data.labels import numbered_classes
 from repcore.data.splits import PART_NAMES
@@ -53,7 +53,7 @@ def sniff(path: Path) -> float:
 def array_file(path: Path) -> Path | None:
     """The file itself, or the only one of a folder, if it holds clouds side by side."""
     files = [path] if path.is_file() else sorted((*path.glob("*.npz"), *path.glob("*.npy")))
-    fitting = [one for one in files if _points_rank(one) == 3]
+    fitting = [one for one in files if not special_kind(one) and _points_rank(one) == 3]
     return fitting[0] if len(fitting) == 1 else None
 
 

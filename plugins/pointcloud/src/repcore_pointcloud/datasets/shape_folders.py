@@ -20,6 +20,7 @@ from repcore.specs import TargetSpec
 from repcore_pointcloud.configs.shapes import ShapeFolderConfig
 from repcore_pointcloud.datasets.shape_reader import ReadCloud, ShapeReader
 from repcore_pointcloud.datasets.shape_table import LABEL_TABLES, label_table, table_labels
+from repcore_pointcloud.formats.column_names import NOT_LABELS, is_label, plain
 from repcore_pointcloud.formats.headerless import holds_lengths
 from repcore_pointcloud.formats.points import read_cloud
 from repcore_pointcloud.formats.reading import SUFFIXES, TEXT_SUFFIXES, UNMISTAKABLE
@@ -152,11 +153,16 @@ def tell_guesses(rows: Sequence[Row[ReadCloud]], account: Accounting) -> None:
             continue
         seen.add(kind)
         try:
-            notes = row.source().notes
+            cloud = row.source()
         except ItemError:
             continue
-        for text in notes:
+        for text in cloud.notes:
             account.note(f"{row.id}: {text}")
+        labels = [name for name in cloud.columns if is_label(plain(name)) and plain(name) not in NOT_LABELS]
+        if labels:
+            why = "a shape has one label a file, points of scenes have their own"
+            what = f"labels of points ({', '.join(labels)})"
+            account.guess(what, "not used", why, "--reader pointcloud/scenes", is_loss=True)
 
 
 def _files(root: Path, account: Accounting) -> tuple[list[Path], Counter[str]]:

@@ -251,7 +251,7 @@ DENSE_WRITERS: tuple[DenseWriterSpec, ...] = (
         summary="Class in the classification field (laspy)",
         target=f"{WRITER}:write_las",
         level="point",
-        suffixes=(".las",),
+        suffixes=(".las", ".laz"),
     ),
     DenseWriterSpec(
         name="pcd", summary="Class and probability of every point", target=f"{WRITER}:write_pcd", level="point",

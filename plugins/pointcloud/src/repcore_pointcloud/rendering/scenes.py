@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from repcore.interfaces import Picture, Sample
+from repcore.report.legend import legend
 from repcore_pointcloud.formats.scene import Scene
 from repcore_pointcloud.preprocessors.scene_geometry import PreparedScene
 from repcore_pointcloud.rendering.turning import turning
@@ -79,7 +80,10 @@ def overlay(sample: Sample, labellings: Mapping[str, np.ndarray]) -> Picture:
         numbers = np.asarray(labels).reshape(-1)
         colours = np.where((numbers < 0)[:, None], NO_LABEL, LABEL_COLOURS[numbers % len(LABEL_COLOURS)])
         parts.append(turning(points, colours.astype(np.uint8), f"{sample.id}, {name}"))
-    return Picture("".join(parts), f"scene {sample.id}: {len(points):,} points; from above: {', '.join(labellings)}")
+    shown = sorted({int(one) for labels in labellings.values() for one in np.unique(labels) if one >= 0})
+    key = legend({str(one): LABEL_COLOURS[one % len(LABEL_COLOURS)] for one in shown})
+    alt = f"scene {sample.id}: {len(points):,} points; in this order: {', '.join(labellings)}"
+    return Picture("".join(parts) + key, alt)
 
 
 def activation_picture(points: np.ndarray, features: np.ndarray, query: int, title: str = "") -> Picture:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from repcore_medical3d.views.boxes import Boxes
+from repcore_medical3d.layers.boxes import Boxes
 
 Fill = Literal["image", "zero"]
 EDGE = 1e-3  # of a voxel: rounding of coordinates at the border of an image

@@ -25,11 +25,11 @@ from torch import Tensor
 
 from repcore.errors import DataError
 from repcore.interfaces import Sample
-from repcore_medical3d.datasets.volumes import SEGMENTATION
 from repcore_medical3d.encoders.volume_backbone import VolumeBackbone
-from repcore_medical3d.formats.volumes import Grid, Volume
+from repcore_medical3d.formats.volumes import Grid
 from repcore_medical3d.preprocessors.volume_sliding import sliding_features
 from repcore_medical3d.preprocessors.volumes import VolumePreprocessor
+from repcore_medical3d.probes.landmarks import labels_of
 from repcore_medical3d.probes.surface_dice import surface_dice
 
 PROTOCOL = "dense-linear@1"
@@ -95,19 +95,6 @@ def _sampled(values: Tensor, grid: Grid, points_mm: np.ndarray) -> Tensor:
         values[None], scaled.flip(-1).view(1, 1, 1, -1, 3), padding_mode="border", align_corners=False
     )
     return found[0, :, 0, 0].T
-
-
-def labels_of(sample: Sample) -> Volume:
-    """The dense label of a sample.
-
-    Raises:
-        DataError: it has none.
-    """
-    labels = sample.targets.get(SEGMENTATION)
-    if labels is None:
-        raise DataError(f"{sample.id} has no dense labels", hint="a folder of labels beside the images")
-    found: Volume = labels
-    return found
 
 
 def fit(maps_of: MapsOf, samples: Sequence[Sample], seed: int) -> DenseClassifier:

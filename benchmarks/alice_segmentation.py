@@ -12,27 +12,46 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from alice_dense import mean_of, overlap
 from torch import Tensor, nn
 
 from repcore.errors import ConfigError
 from repcore.interfaces import Sample
-from repcore_medical3d.configs.alice import SegmentationConfig
 from repcore_medical3d.datasets.volume_labels import NOT_LABELLED, LabelIds, LabelRules, labels_on
 from repcore_medical3d.encoders.volume_backbone import VolumeBackbone, channels_of
 from repcore_medical3d.formats.volumes import Grid
 from repcore_medical3d.preprocessors.volume_slabs import bell, classes_on, joined_slabs
 from repcore_medical3d.preprocessors.volumes import VolumePreprocessor, centred_start, sliding_starts
-from repcore_medical3d.probes.alice_dense import labels_of, mean_of, overlap
+from repcore_medical3d.probes.landmarks import labels_of
 
 CUBES_AT_ONCE = 4
 JUDGED_SHARE = 0.1  # of the steps, the last ones: how well training scans were fitted
 Progressed = Callable[[int, int], None]
 ANY_LABELS = LabelRules(least_cover=0.0)  # the reader has judged them
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationConfig:
+    """Fine-tuning with a U-shaped decoder."""
+
+    steps: int = field(default=600, metadata={"help": "optimiser steps", "min": 1})
+    warmup_share: float = field(
+        default=0.1, metadata={"help": "share of the steps in which the learning rate rises", "min": 0, "max": 1}
+    )
+    lr: float = field(
+        default=3e-3, metadata={"help": "peak learning rate of AdamW, chosen with preset tiny", "above": 0}
+    )
+    head_lr_factor: float = field(
+        default=5.0, metadata={"help": "learning rate of the new layer to classes, over lr", "above": 0}
+    )
+    weight_decay: float = field(default=0.01, metadata={"help": "of AdamW", "min": 0})
+    batch_size: int = field(default=8, metadata={"help": "cubes of a step", "min": 1})
+    seed: int = field(default=0, metadata={"help": "of the new layer and of cubes", "min": 0})
 
 
 def quiet(done: int, total: int) -> None:

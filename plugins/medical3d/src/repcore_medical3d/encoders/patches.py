@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from repcore.errors import DataError
 from repcore_medical3d.encoders.anatomy import AnatomyEncoder
-from repcore_medical3d.views.boxes import Boxes, joined
-from repcore_medical3d.views.sampling import sample_views
+from repcore_medical3d.layers.boxes import Boxes, joined
+from repcore_medical3d.layers.sampling import sample_views
 
 PATCHES_AT_ONCE = 256
 

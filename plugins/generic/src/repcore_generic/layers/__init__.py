@@ -1,0 +1,1 @@
+"""Blocks that methods put into or beside an encoder."""

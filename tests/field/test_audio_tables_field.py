@@ -1,0 +1,93 @@
+"""Tables beside recordings as annotation programs and tool kits write them (K1, K3, K4, K9)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from repcore import registry
+from repcore.data.readers import open_data
+from repcore.errors import DataError
+from repcore_audio.configs.recordings import ManifestConfig, RecordingsConfig
+from repcore_audio.datasets.kaldi import KaldiReader
+from repcore_audio.datasets.manifests import ManifestReader
+from tests.field.audio_inputs import RATE, manifest, said, tone, write
+
+
+def folder_of(root: Path, count: int, seconds: float = 4.0) -> None:
+    for number in range(count):
+        write(root / f"rec{number}.wav", tone(seconds, 300.0 + 200 * number, seed=number))
+
+
+RAVEN = "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tSpecies\n"
+
+
+@pytest.mark.parametrize("kind", ["raven", "audacity", "audacity with frequencies"])
+def test_a_table_for_every_recording_makes_one_set(tmp_path: Path, kind: str) -> None:
+    folder_of(tmp_path, 4)
+    for number in range(3):
+        if kind == "raven":
+            lines = "".join(f"{k + 1}\tSpectrogram 1\t1\t{k}.5\t{k + 1}.0\t{'ab'[k % 2]}\n" for k in range(3))
+            (tmp_path / f"rec{number}.Table.1.selections.txt").write_text(RAVEN + lines)
+        else:
+            below = "\\\t500.0\t3000.0\n" * (kind != "audacity")
+            lines = "".join(f"{k}.500000\t{k + 1}.000000\t{'ab'[k % 2]}\n{below}" for k in range(3))
+            (tmp_path / f"rec{number}.txt").write_text(lines)
+    part, reader = open_data(registry.default(), str(tmp_path), domain="audio")
+    assert (part.name, len(reader)) == ("audio/manifest", 9)
+    assert [reader[row].id for row in (0, 4)] == ["rec0.wav#t=0.5,1", "rec1.wav#t=1.5,2"]
+    whole = soundfile.read(tmp_path / "rec1.wav")[0]
+    np.testing.assert_array_equal(reader[4].inputs.samples[0], whole[int(1.5 * RATE) : 2 * RATE])
+    (label,) = reader.targets
+    assert [reader[row].targets[label.name] for row in range(3)] == [0, 1, 0]
+    assert set(reader.groups or ()) == {"rec0.wav", "rec1.wav", "rec2.wav"}
+    assert "rec3.wav: a recording that no table names" in said(reader)
+
+
+def test_a_channel_that_tells_rows_apart_is_the_item(tmp_path: Path) -> None:
+    for number in range(2):
+        both = np.stack([tone(0.5, 400.0), 0.5 * tone(0.5, 900.0)], 1)
+        soundfile.write(tmp_path / f"s{number}.wav", both, RATE, subtype="FLOAT")
+    rows = "".join(f"s{number}.wav,{channel},{'ab'[channel]}\n" for number in range(2) for channel in (0, 1))
+    reader = manifest(tmp_path / "m.csv", "path,channel,label\n" + rows)
+    assert [reader[row].id for row in (0, 3)] == ["s0.wav#channel=1", "s1.wav#channel=2"]
+    assert [reader[row].inputs.channels for row in range(2)] == ["1", "2"]
+    assert list(reader.groups or ()) == ["s0.wav", "s0.wav", "s1.wav", "s1.wav"]
+
+
+def test_every_column_is_spoken_of(tmp_path: Path) -> None:
+    folder_of(tmp_path, 4, 0.3)
+    rows = "".join(f"rec{n}.wav;{3 + n % 3},{n};{'music,speech' if n % 2 else 'music'};hello\n" for n in range(4))
+    reader = manifest(tmp_path / "m.csv", "wav;MOS;tags;transcript\n" + rows)
+    assert [(one.name, one.kind, one.names) for one in reader.targets] == [("tags", "multilabel", ("music", "speech"))]
+    assert "column 'MOS': no label (labels are in 'tags'); to change: labels=[MOS]" in said(reader)
+    assert "column 'transcript': no label" in said(reader)
+    asked = ManifestReader(ManifestConfig(path=str(tmp_path / "m.csv"), labels=["MOS"]))
+    assert [asked[row].targets["MOS"] for row in range(4)] == [3.0, 4.1, 5.2, 3.3]
+
+
+def test_lists_of_toolkits_are_read(tmp_path: Path) -> None:
+    folder_of(tmp_path, 4, 0.3)
+    held = {f"u{n}": {"wav": f"rec{n}.wav", "spk_id": f"s{n % 2}", "label": "ab"[n % 2]} for n in range(4)}
+    (tmp_path / "train.json").write_text(json.dumps(held))
+    reader = ManifestReader(ManifestConfig(path=str(tmp_path / "train.json")))
+    assert (len(reader), list(reader.groups or ())) == (4, ["s0", "s1", "s0", "s1"])
+    reader = manifest(tmp_path / "ids.csv", "id,label\n" + "".join(f"rec{n},{'ab'[n % 2]}\n" for n in (2, 0, 3, 1)))
+    assert [reader[row].targets["label"] for row in range(4)] == [0, 0, 1, 1]
+    assert len(reader[0].inputs.samples[0]) == int(0.3 * RATE)
+
+
+def test_times_in_samples_are_refused_and_recordings_without_segments_said(tmp_path: Path) -> None:
+    folder_of(tmp_path, 3)
+    rows = "".join(f"rec0.wav,{k * 8000},{k * 8000 + 4000},a\n" for k in range(3))
+    with pytest.raises(DataError, match="'start_sample' counts sample, not seconds"):
+        manifest(tmp_path / "m.csv", "file,start_sample,end_sample,label\n" + rows)
+    (tmp_path / "wav.scp").write_text("".join(f"r{n} rec{n}.wav\n" for n in range(3)))
+    (tmp_path / "segments").write_text("u0 r1 0.0 1.0\nu1 r1 1.0 2.0\n")
+    reader = KaldiReader(RecordingsConfig(path=str(tmp_path)))
+    assert len(reader) == 2
+    assert "2 of 3 recordings have no segment and are left out, first 'r0'" in said(reader)

@@ -1,0 +1,243 @@
+"""Experts: copies change nothing at the start, routing against loops, domains by name, conflicting domains, folders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from repcore_generic.configs.experts import ExpertsConfig
+from repcore_generic.encoders.experts import WithExperts, with_experts
+from repcore_generic.layers.expert_blocks import Experts, Router, low_rank_experts
+from repcore_generic.objectives.experts import DomainExperts
+from repcore_generic.objectives.experts_loss import pair_loss
+from torch import Tensor, nn
+
+import repcore
+from repcore.cli.main import run
+from repcore.embedding.columns import tell
+from repcore.errors import ConfigError, DataError, RunError
+from repcore.evaluation.tasks.configs import ClassificationConfig
+from repcore.evaluation.tasks.item import ClassificationTask
+from repcore.interfaces import Batch, Features, Progress
+from repcore.specs import TargetSpec
+from repcore.training.finetune_config import FinetuneConfig
+from repcore.training.methods import WithMethod
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+KIND = TargetSpec("kind", "class", names=("a", "b"))
+SITE = TargetSpec("site", "class", names=("x", "y", "z"))
+CONFIG = ExpertsConfig(domain="site", domains=SITE.names)
+
+
+class Tokens(nn.Module):
+    """Two residual blocks over (B, T, 4)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dim = 8
+        self.first = nn.Linear(4, 8)
+        self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 8)) for _ in range(2))
+
+    def feed_forward_blocks(self) -> dict[str, nn.Module]:
+        return {f"blocks.{number}": block for number, block in enumerate(self.blocks)}
+
+    def forward(self, batch: Batch, layers: tuple[int, ...] = ()) -> Features:
+        hidden = self.first(batch.inputs)
+        for block in self.blocks:
+            hidden = hidden + block(hidden)
+        return Features(hidden.mean(1), {})
+
+
+def batch(sites: list[float], labels: list[float] | None = None) -> Batch:
+    inputs = torch.randn(len(sites), 3, 4, generator=torch.Generator().manual_seed(1))
+    targets = {"site": torch.tensor(sites), "kind": torch.tensor(labels or [0.0] * len(sites))}
+    return Batch(inputs, len(sites), targets=targets)
+
+
+@pytest.mark.parametrize("rank", [None, 2])
+@pytest.mark.parametrize("blocks", ["all", "last"])
+def test_copies_change_nothing_at_the_start(rank: int | None, blocks: str) -> None:
+    torch.manual_seed(0)
+    encoder = Tokens().eval()
+    data = batch([0, 1, 2, float("nan")])
+    plain = encoder(data).pooled
+    config = ExpertsConfig(domain="site", domains=SITE.names, rank=rank, blocks=blocks)  # type: ignore[arg-type]
+    changed = with_experts(config, encoder).eval()
+    torch.testing.assert_close(changed(data).pooled, plain)  # nobody said what the numbers mean: means of equal ones
+    tell(changed, [SITE])
+    torch.testing.assert_close(changed(data).pooled, plain)
+
+
+def test_every_item_goes_its_own_way() -> None:
+    torch.manual_seed(0)
+    router = Router()
+    experts = Experts(nn.Linear(4, 4), 3, router)
+    for expert in experts.experts:
+        nn.init.normal_(expert.weight)  # type: ignore[arg-type]
+    tokens, chosen = torch.randn(5, 2, 4), torch.tensor([2, -1, 0, 2, 1])
+    router.experts = chosen
+    found = experts(tokens)
+    for item, number in enumerate(chosen.tolist()):
+        each = torch.stack([expert(tokens[item]) for expert in experts.experts])
+        torch.testing.assert_close(found[item], each.mean(0) if number < 0 else each[number])
+    router.owner = torch.tensor([0, 0, 2, 3, 3, 3, 4])
+    ragged = torch.randn(7, 4)
+    found = experts(ragged)
+    for row, item in enumerate(router.owner.tolist()):
+        torch.testing.assert_close(found[row], experts.experts[int(chosen[item])](ragged[row]))
+    router.owner = None
+    with pytest.raises(RunError, match="whose they are is not said"):
+        experts(ragged)
+
+
+def test_low_rank_experts_share_and_freeze_the_block() -> None:
+    block = nn.Sequential(nn.Linear(6, 12), nn.GELU(), nn.Linear(12, 6))
+    experts = low_rank_experts(block, 3, 2, 4.0, Router())
+    learning = {name.rpartition(".")[2] for name, one in experts.named_parameters() if one.requires_grad}
+    assert learning == {"down", "up"}
+    assert sum(one.numel() for one in experts.parameters() if one.requires_grad) == 3 * 2 * (6 + 12 + 12 + 6)
+
+
+def test_domains_are_known_by_name() -> None:
+    changed = with_experts(CONFIG, Tokens())
+    assert isinstance(changed, WithExperts)
+    other = TargetSpec("site", "class", names=("z", "new", "x"))  # other data number them otherwise
+    tell(changed, [other])
+    assert changed.experts_of(batch([0, 1, 2, float("nan")])).tolist() == [2, -1, 0, -1]  # type: ignore[union-attr]
+    tell(changed, [])
+    assert changed.experts_of(batch([0, 1])) is None
+    changed.choose("y")
+    assert changed.experts_of(batch([0, 2])).tolist() == [1, 1]  # type: ignore[union-attr]
+    with pytest.raises(ConfigError, match="no domain 'w'"):
+        changed.choose("w")
+    strict = with_experts(ExpertsConfig(domain="site", domains=SITE.names, unknown="error"), Tokens())
+    with pytest.raises(DataError, match="no domain 'site' that the model knows"):
+        strict(batch([0, 1]))
+
+
+def test_new_domains_start_as_the_mean_of_the_others() -> None:
+    torch.manual_seed(0)
+    changed = with_experts(CONFIG, Tokens())
+    own = changed.inner.blocks[0].experts  # type: ignore[union-attr,index]
+    for expert in own:  # type: ignore[union-attr]
+        nn.init.normal_(expert[0].weight)
+    more = CONFIG.completed(KIND, CONFIG, [TargetSpec("site", "class", names=("w", "x"))])
+    assert more.domains == ("x", "y", "z", "w")
+    wider = with_experts(more, changed)
+    found = wider.inner.blocks[0].experts  # type: ignore[union-attr,index]
+    assert len(found) == 4  # type: ignore[arg-type]
+    mean = torch.stack([found[one][0].weight for one in range(3)]).mean(0)  # type: ignore[index]
+    torch.testing.assert_close(found[3][0].weight, mean)  # type: ignore[index]
+    with pytest.raises(ConfigError, match="no class column beside the label"):
+        ExpertsConfig(domain="sit").completed(KIND, None, [KIND, SITE])
+    with pytest.raises(ConfigError, match="no method feed_forward_blocks"):
+        with_experts(CONFIG, Plain())
+
+
+class Plain(nn.Module):
+    dim = 3
+
+
+def objective(domains: bool) -> WithMethod:
+    torch.manual_seed(0)
+    encoder: nn.Module = Tokens()
+    if not domains:
+        from repcore.training.supervised import Supervised
+
+        task = ClassificationTask(ClassificationConfig(dropout=0.0), encoder, KIND)
+        return Supervised(task, "kind", FinetuneConfig()).train()  # type: ignore[return-value]
+    encoder = with_experts(CONFIG, encoder)
+    tell(encoder, [SITE])
+    task = ClassificationTask(ClassificationConfig(dropout=0.0), encoder, KIND)
+    return WithMethod(task, KIND, FinetuneConfig(), DomainExperts(CONFIG, encoder, task)).train()
+
+
+def test_domains_that_disagree_each_get_their_rule() -> None:
+    """The same input means one class at site x and the other at site y: one shared model cannot know."""
+    inputs = torch.randn(40, 3, 4, generator=torch.Generator().manual_seed(3))
+    sign = (inputs.mean((1, 2)) > 0).float()
+    inputs, sites = inputs.repeat(2, 1, 1), torch.arange(80) // 40
+    data = Batch(inputs, 80, targets={"kind": torch.cat([sign, 1 - sign]), "site": sites.float()})
+    accuracy = {}
+    for domains in (True, False):
+        one = objective(domains)
+        optimiser = torch.optim.Adam(one.parameters(), lr=0.02)
+        for step in range(80):
+            terms = one(data, one.draw(data, torch.Generator().manual_seed(step), Progress(step, 80)))
+            optimiser.zero_grad()
+            terms.total.backward()
+            optimiser.step()
+        with torch.no_grad():
+            accuracy[domains] = float((one.eval().task(data).argmax(1) == data.targets["kind"]).float().mean())
+    assert accuracy[True] > 0.95
+    assert accuracy[False] < 0.6
+
+
+NAN = float("nan")
+BATCHES: dict[str, tuple[list[float], list[float]]] = {
+    "all": ([0, 0, 1, 1, 2, 2], [0, 0, 1, 1, 0, 1]),
+    "one class": ([0, 0, 0], [1, 1, 1]),
+    "no domain": ([NAN, NAN, NAN], [0, 1, 1]),
+    "no label": ([0, 1], [NAN, NAN]),
+    "one item": ([2], [1]),
+    "a pair alone": ([0, 0, 0, 1], [0, 0, 1, 1]),
+    "two pairs": ([0, 0, 0, 0], [0, 0, 1, 1]),
+}
+
+
+@pytest.mark.parametrize("name", BATCHES)
+def test_terms_are_finite_on_every_batch(name: str) -> None:
+    one, data = objective(True), batch(*BATCHES[name])
+    draws = one.draw(data, torch.Generator().manual_seed(0), Progress(0, 10))
+    terms = one(data, draws)
+    terms.total.backward()
+    assert torch.isfinite(terms.total)
+    assert all(value.grad is None or value.grad.isfinite().all() for value in one.parameters())
+    counted = one.counts(data, draws)
+    assert {key: float(value) for key, value in counted.items()} == {k: float(v) for k, v in terms.counts.items()}
+    assert (float(terms.counts["contrast"]) > 0) == (name == "two pairs")
+
+
+def test_pairs_against_a_loop() -> None:
+    generator = torch.Generator().manual_seed(0)
+    one, two = (torch.randn(5, 6, generator=generator, dtype=torch.float64) for _ in range(2))
+    scale = torch.tensor(1.3, dtype=torch.float64)
+
+    def rows(left: Tensor, right: Tensor) -> float:
+        total = 0.0
+        for i in range(5):
+            scores = [float(scale.exp() * torch.cosine_similarity(left[i], right[j], 0)) for j in range(5)]
+            total -= scores[i] - float(np.log(np.exp(scores).sum()))
+        return total / 5
+
+    found = pair_loss(one, two, "contrast", scale)
+    assert float(found.loss) == pytest.approx((rows(one, two) + rows(two, one)) / 2)
+
+
+def test_a_molecule_model_with_two_assays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trained, saved, loaded: rows take the expert of their assay by name, others the mean."""
+    monkeypatch.chdir(tmp_path)
+    words = ["molecules", "train", "selformer", "--name", "r", "--device", "cpu", "trainer.steps=1", "data.limit=40"]
+    words += ["encoder.hidden_width=16", "encoder.feed_forward_width=32", "encoder.layers=2", "data.batch_size=4"]
+    assert run(words) == 0
+    rows = [f"{'C' * (row + 1)}O,{row * 7 % 5 / 2},{'ab'[row % 2]}" for row in range(24)]
+    Path("d.csv").write_text("\n".join(["smiles,y,assay", *rows]) + "\n")
+    tune = ["molecules", "finetune", "runs/r", "--data", "d.csv", "--label", "y", "--name", "f", "--no-twin"]
+    tune += ["--method", "experts", "method.domain=assay", "--no-plain", "trainer.steps=6", "data.batch_size=4"]
+    assert run([*tune, "optimiser.lr=0.05"]) == 0
+    told = json.loads(Path("runs/f/model/config.json").read_text())["changes"][0]
+    assert (told["name"], told["domains"]) == ("generic/experts", ["a", "b"])
+    model = repcore.load("runs/f")
+    encoder: WithExperts = model.encoder  # type: ignore[assignment]
+    found = model.embed("d.csv").vectors
+    each = {}
+    for name in "ab":
+        encoder.choose(name)
+        each[name] = model.embed("d.csv").vectors
+    encoder.choose(None)
+    assert np.abs(each["a"] - each["b"]).max() > 1e-3
+    for row in range(24):
+        np.testing.assert_allclose(found[row], each["ab"[row % 2]][row], atol=1e-5)
