@@ -87,7 +87,7 @@ def monai(model: repcore.Model) -> None:
     """A network among others: a tensor in, vectors and gradients out."""
     from monai.data import MetaTensor
 
-    from repcore_medical3d.networks import EncoderNetwork
+    from repcore_medical3d.encoders.networks import EncoderNetwork
 
     network = torch.nn.Sequential(EncoderNetwork(model), torch.nn.Linear(int(model.encoder.dim), 2))  # type: ignore[arg-type]
     values = torch.rand(2, 1, *[model.encoder.config.crop_edge] * 3)  # type: ignore[union-attr]
