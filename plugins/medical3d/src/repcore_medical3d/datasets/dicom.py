@@ -14,9 +14,9 @@ from pathlib import Path
 
 from repcore.data.accounting import Accounting, walk
 from repcore.data.catalogue import existing
+from repcore.data.first_files import first_files
 from repcore.errors import DataError, ItemError
 from repcore_medical3d.configs.volumes import VolumeFilesConfig
-from repcore_medical3d.datasets.sniffing import first_files
 from repcore_medical3d.datasets.volumes import VolumeCatalogue, VolumeFiles, VolumeReader, VolumeRow, volume_row
 from repcore_medical3d.formats.dicom import Header, Slice, is_dicom, read_header, require_pydicom
 from repcore_medical3d.formats.dicom_stacks import LEAST_SLICES, LeftOut, Stack, open_stack, stacks_of

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from repcore.data.first_files import first_files
 from repcore_medical3d.datasets.dicom import sampled_headers
 from repcore_medical3d.datasets.images import parsed_line
-from repcore_medical3d.datasets.sniffing import first_files
 from repcore_medical3d.formats.dicom import is_dicom
 from repcore_medical3d.formats.images import PICTURE_SUFFIXES, SUFFIXES
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from repcore.data.accounting import Accounting, walk
 from repcore.data.catalogue import existing, rows_by
+from repcore.data.first_files import LOOKED_AT, first_files
 from repcore.data.groups import groups_in_paths
 from repcore.errors import DataError, ItemError
 from repcore_medical3d.configs.volumes import VolumeFilesConfig
-from repcore_medical3d.datasets.sniffing import LOOKED_AT, first_files
 from repcore_medical3d.datasets.volume_lists import channel_names, label_names, read_list
 from repcore_medical3d.datasets.volume_masks import pair_masks
 from repcore_medical3d.datasets.volume_names import named
