@@ -1,4 +1,4 @@
-"""The first files of a folder, which are enough to know what it holds."""
+"""The first files of a folder, which are enough to know what it holds; recognising data walks no tree to its end."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from itertools import islice
 from pathlib import Path
 
 LOOKED_AT = 3000
-FOLDERS_LOOKED_INTO = 400  # a tree without scans is left before it is walked to its end
+FOLDERS_LOOKED_INTO = 400
 
 
 def first_files(root: Path, most: int = LOOKED_AT) -> list[Path]:
-    """Up to ``most`` regular files below a folder in a fixed order, links followed once, hidden ones left out.
+    """Up to ``most`` of :func:`files_below`."""
+    return list(islice(files_below(root), most))
 
-    No more than :data:`FOLDERS_LOOKED_INTO` folders are listed.
+
+def files_below(root: Path) -> Iterator[Path]:
+    """Regular files of the first :data:`FOLDERS_LOOKED_INTO` folders of a tree, in a fixed order.
+
+    Links are followed once, hidden files and folders left out; nothing below what is no folder.
     """
-    return list(islice(_files(root), most))
-
-
-def _files(root: Path) -> Iterator[Path]:
     seen: set[tuple[int, int]] = set()
     for folder, folders, names in os.walk(root, followlinks=True):
         facts = Path(folder).stat()

@@ -6,12 +6,13 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from repcore.data.first_files import first_files
+
 HEAD_BYTES = 4096
-LOOKED_AT = 400  # paths of a folder
+LOOKED_AT = 400  # files of a folder
 SMALL_JSON = 16 << 20  # bytes; a larger one is judged by its head
 LARGE_TEXT, SHORT_TEXT = 32 << 20, 1 << 20  # bytes
 
@@ -64,7 +65,7 @@ def contradicts(path: Path) -> bool:
     when every file of a known suffix contradicts it. Empty files and unknown suffixes contradict nothing.
     """
     if path.is_dir():
-        said = [_agrees(one) for one in islice(path.rglob("*"), LOOKED_AT) if one.is_file()]
+        said = [_agrees(one) for one in first_files(path, LOOKED_AT)]
         known = [one for one in said if one is not None]
         return bool(known) and not any(known)
     return _agrees(path) is False

@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from repcore.data.accounting import Accounting
+from repcore.data.first_files import first_files
 from repcore.data.tables import table_suffix
 from repcore.errors import DataError
 from repcore_audio.datasets.excerpts import find_cut
@@ -16,14 +17,12 @@ from repcore_audio.datasets.manifest_tables import JSON_SUFFIXES, path_column, r
 from repcore_audio.datasets.recordings import SUFFIXES
 from repcore_audio.datasets.urban_sound import TABLE as URBAN_SOUND_TABLE
 
-LOOKED_AT = 3000  # paths of a large tree that are enough to know
-
 
 def folder(path: Path) -> float:
     """Any tree with recordings, or one recording."""
     if path.is_file():
         return 0.9 if path.suffix.lower() in SUFFIXES else 0.0
-    return 0.5 if any(one.suffix.lower() in SUFFIXES for one in islice(path.rglob("*"), LOOKED_AT)) else 0.0
+    return 0.5 if any(one.suffix.lower() in SUFFIXES for one in first_files(path)) else 0.0
 
 
 def fsdd(path: Path) -> float:

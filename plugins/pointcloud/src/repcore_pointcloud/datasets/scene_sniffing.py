@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from repcore.data.first_files import files_below
 from repcore_pointcloud.formats.headerless import holds_lengths
 from repcore_pointcloud.formats.reading import SURVEY_SUFFIXES, TEXT_SUFFIXES, UNMISTAKABLE
 from repcore_pointcloud.formats.scenes import SUFFIXES
@@ -23,7 +24,7 @@ BOXES = ("labels", "label_2", "calib", "ImageSets", "semantic_mask", "instance_m
 
 
 def _some(path: Path, pattern: str) -> list[Path]:
-    return list(itertools.islice(path.rglob(pattern), LOOKED_AT)) if path.is_dir() else []
+    return list(itertools.islice((one for one in files_below(path) if one.match(pattern)), LOOKED_AT))
 
 
 def scannet(path: Path) -> float:
@@ -50,7 +51,7 @@ def pointcept(path: Path) -> float:
 
 def scenes(path: Path) -> float:
     """A file of a known suffix, or a folder of such; surer the more points the files have."""
-    files = [path] if path.is_file() else [one for one in _some(path, "*") if one.is_file()]
+    files = [path] if path.is_file() else _some(path, "*")
     known = [one for one in files if one.suffix.lower() in SUFFIXES and not _beside(one)]
     texts = [one for one in known if one.suffix.lower() in TEXT_SUFFIXES and one.suffix.lower() not in UNMISTAKABLE]
     if texts and not any(looks_like_points(one) for one in texts[:OPENED]):

@@ -6,12 +6,12 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from repcore.data.accounting import Accounting, walk
 from repcore.data.catalogue import Catalogue, Row, class_target, existing, rows_by
+from repcore.data.first_files import first_files
 from repcore.data.groups import groups_in_paths
 from repcore.data.headers import head
 from repcore.data.splits import PART_NAMES
@@ -27,7 +27,6 @@ from repcore_pointcloud.formats.reading import SUFFIXES, TEXT_SUFFIXES, UNMISTAK
 from repcore_pointcloud.formats.text import looks_like_points
 
 SIDE_FILES = (*LABEL_TABLES, "readme.txt", "license.txt", "train.txt", "test.txt", "val.txt")
-LOOKED_AT = 3000
 OPENED = 3  # shapes read to tell how their files are understood
 VERTEX_LINE = re.compile(rb"^v[ \t]+[-+.\d]", re.MULTILINE)
 
@@ -49,7 +48,7 @@ def sniff(path: Path) -> float:
     if path.is_file():
         is_shape = _is_shape(path) and not _is_table_of_rows(path)
         return 0.6 if is_shape and (path.suffix.lower() not in TEXT_SUFFIXES or looks_like_points(path)) else 0.0
-    files = [one for one in islice(path.rglob("*"), LOOKED_AT) if one.is_file()]
+    files = first_files(path)
     shapes = [one for one in files if _is_shape(one)]
     texts = [one for one in shapes if one.suffix.lower() in TEXT_SUFFIXES]
     told = [one for one in shapes if one not in texts] + [one for one in texts[:3] if looks_like_points(one)]
