@@ -50,6 +50,7 @@ RESERVED_DOMAINS = frozenset(
         "probe",
         "compat",
         "import",
+        "pull",
         "verify",
         "bench",
         "report",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 
 from repcore.data.accounting import Accounting, walk
 from repcore.data.catalogue import Catalogue, CatalogueReader, Row, class_target, existing, rows_by
+from repcore.data.first_files import first_files
 from repcore.data.groups import groups_in_paths
 from repcore.data.labels import LabelColumn, read_label
 from repcore.data.splits import PART_NAMES
@@ -35,17 +37,21 @@ DRAWN = {"pos", "x", "y", "z", "graphics", "viz", "color", "colour", "shape", "s
 IDENTIFIERS = {"id", "name", "key", "title", "uuid"}
 MOST_WORDS = 1000
 SNIFFED_BYTES = 1 << 16
+LINES = 20
+EDGE_LINE = re.compile(r"\s*[^\s,;]+[\s,;]+[^\s,;]+\s*([\s,;]\s*(\{.*|[-+\d.eE]+\s*))?$")
 
 
 def sniff(path: Path) -> float:
     """0.9 for a file whose suffix is a graph format's own, 0.8 for JSON of a graph, less for a folder of them."""
     if path.is_dir():
-        found = [one.path for one in walk(path) if not one.problem and not one.left_out]
+        found = first_files(path)
         graphs = [one for one in found if one.suffix.lower() in SUFFIXES]
         if not graphs or len(graphs) <= len(found) / 2:
             return 0.0
-        lists = sum(one.suffix.lower() == ".edgelist" for one in graphs)
-        return 0.8 * (0.95 if lists > 1 else sniff(graphs[0]))  # one list may be the edges of a folder of tables
+        lists = [one for one in graphs if one.suffix.lower() == ".edgelist"]
+        if len(lists) > 1:  # a single one may be the edges of a folder of tables
+            return 0.76 if _is_edge_list(lists[0]) else 0.0
+        return 0.8 * sniff(graphs[0])
     suffix = path.suffix.lower()
     if suffix in (".json", ".jsonl"):
         return 0.8 if _is_graph_json(path) else 0.0
@@ -61,6 +67,12 @@ def sniff(path: Path) -> float:
 def _head(path: Path) -> str:
     with path.open("rb") as file:
         return file.read(SNIFFED_BYTES).decode("utf-8", "replace")
+
+
+def _is_edge_list(path: Path) -> bool:
+    """Every line is two ends, and at most a number or attributes in braces."""
+    lines = [one for one in _head(path).splitlines()[:LINES] if one.strip() and one.lstrip()[0] not in "#%"]
+    return bool(lines) and all(EDGE_LINE.match(one) for one in lines)
 
 
 def _is_graph_json(path: Path) -> bool:
