@@ -152,6 +152,13 @@ class RecipeSubject:
         return TrainingCollator(parts.preprocessor, parts.reader.targets, self.resolved.domain)(drawn).batch
 
 
+def _begin(objective: Any, encoder: nn.Module, parts: RunParts) -> None:
+    """What an objective does once when a run is assembled, if it does something."""
+    if hasattr(objective, "begin"):
+        say, domain = LogReporter().info, parts.resolved.domain
+        objective.begin(RunStart(parts.reader, parts.preprocessor, encoder, parts.train, parts.validation, domain, say))
+
+
 def _around(parts: RunParts, resolved: ResolvedRun) -> RunParts:
     """New networks on data that are open and a preprocessor that is fitted."""
     resolved = resolved.with_facts(parts.preprocessor.facts())
@@ -159,17 +166,7 @@ def _around(parts: RunParts, resolved: ResolvedRun) -> RunParts:
     torch.manual_seed(mix(resolved.trainer.seed, "initialisation"))
     encoder = build(resolved.encoder)
     objective = build(resolved.objective, encoder)
-    if hasattr(objective, "begin"):
-        start = RunStart(
-            parts.reader,
-            parts.preprocessor,
-            encoder,
-            parts.train,
-            parts.validation,
-            resolved.domain,
-            LogReporter().info,
-        )
-        objective.begin(start)
+    _begin(objective, encoder, parts)
     return dataclasses.replace(parts, resolved=resolved, views=views, encoder=encoder, objective=objective)
 
 
@@ -235,7 +232,9 @@ class ObjectiveSubject:
             objective = self.entry.load()(self.config, encoder, task)
         elif self.recipe is not None:
             resolved = self.recipe.parts.resolved
-            objective = build(resolved.objective, build(resolved.encoder))
+            encoder = build(resolved.encoder)
+            objective = build(resolved.objective, encoder)
+            _begin(objective, encoder, self.recipe.parts)
         elif self.partner is not None:
             encoder = self.partner.build(seed).train()
             objective = self.entry.load()(self.entry.load("example")()[0], encoder)

@@ -18,7 +18,9 @@ class SherlConfig:
     reduction: float | None = setting(
         None, "width of the encoder's tokens over that of the block; null = 2, from 512 numbers on 4", min=1
     )
-    theta: float = setting(0.0549, "start of the gate on the pre-trained path: share tanh(10 theta); published: 0")
+    theta: float = setting(
+        0.0549, "start of the gate on the pre-trained path: share tanh(10 theta); published: 0", min=-1, max=1
+    )
     dropout: float = setting(0.1, "after the block's output (form=normed)", min=0, max=1)
     train_last: Literal["none", "norms", "all"] = setting("none", "parameters of the last layer that learn, too")
     redundancy: Literal["exact", "reference"] = setting(
