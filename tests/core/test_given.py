@@ -160,6 +160,14 @@ def test_tokens_of_every_row(model: repcore.Model) -> None:
     assert model.tokens([]) == []
 
 
+def test_a_row_without_tokens_is_told_with_its_reason(model: repcore.Model, caplog: pytest.LogCaptureFixture) -> None:
+    found = model.tokens([SETS[0], np.full_like(SETS[0], np.nan)])
+    assert [one is None for one in found] == [False, True]
+    (told,) = [one.getMessage() for one in caplog.records if one.name.startswith("repcore")]
+    assert "has no point features: " in told
+    assert not told.endswith(": ")
+
+
 def test_a_model_saves_pickles_and_copies(model: repcore.Model, tmp_path: Path) -> None:
     expected = model.embed(SETS).vectors
     again = pickle.loads(pickle.dumps(model))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -36,6 +37,8 @@ from repcore.reporting import counting
 from repcore.specs import TargetSpec
 
 __all__ = ["ListReader", "Model", "Predictions", "load", "model_path"]
+
+log = logging.getLogger(__name__)
 
 Progress = bool | Callable[[int, int], None]
 
@@ -267,7 +270,8 @@ class Model:
             level: ``point``, ``voxel``, ``token`` (``frame``), ``node`` or ``edge``; the encoder's first if None.
 
         Returns:
-            one a row: ``outputs`` float32 (N, D), or (X, Y, Z, D) on a grid; None where the row cannot be used.
+            one a row: ``outputs`` float32 (N, D), or (X, Y, Z, D) on a grid; None where the row cannot be used, of
+            which the logger ``repcore`` is told with the reason.
 
         Raises:
             ConfigError: the encoder has no tokens, or there is no such level.
@@ -282,8 +286,11 @@ class Model:
         place = find_place(self.encoder, self.preprocessor, rows, word, self.device)
         function = element_features(self.encoder, place)
         with torch.inference_mode():
-            found = dense_windows(function, self.preprocessor, opened, chosen, level=word, domain=self.domain)
-            return [one.answer for one in found]
+            found = list(dense_windows(function, self.preprocessor, opened, chosen, level=word, domain=self.domain))
+        for one in found:
+            if one.answer is None:
+                log.warning("row %r has no %s features: %s", one.id, word, one.reason)
+        return [one.answer for one in found]
 
     def _width(self, options: InferenceOptions) -> int:
         return int(self.encoder.dim) if options.dim is None else options.dim  # type: ignore[arg-type]
