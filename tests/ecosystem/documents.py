@@ -33,6 +33,7 @@ from repcore.cli.main import COMMANDS, root, run
 FENCE = re.compile(
     r"(?:<!-- tested with: (?P<more>[^>]*?) -->\n)?^```(?P<words>[^\n]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL
 )
+INLINE = re.compile(r"`(repcore [^`]+)`")
 OPTION = re.compile(r'(\w[\w-]*)(?:=("(?:[^"\\]|\\.)*"|\S+))?')
 
 
@@ -61,12 +62,14 @@ def _unquoted(text: str) -> str:
 
 
 def command_lines(page: Path) -> list[list[str]]:
-    """Words of every ``repcore`` command of a page, in a block or set in by four; continued lines are joined."""
+    """Words of every ``repcore`` command of a page, in a block, set in by four, or within a sentence."""
     text = page.read_text(encoding="utf-8").replace("\\\n", " ")
     fenced = "\n".join(block["body"] for block in FENCE.finditer(text))
     lines = [*fenced.splitlines(), *(line[4:] for line in text.splitlines() if line.startswith("    "))]
     shown = [line.strip().removeprefix("$ ") for line in lines]
-    return [shlex.split(line, comments=True) for line in shown if line.startswith("repcore ")]
+    sentences = FENCE.sub("", text).replace("\n", " ")
+    commands = [*(line for line in shown if line.startswith("repcore ")), *INLINE.findall(sentences)]
+    return [shlex.split(line, comments=True) for line in commands]
 
 
 def unknown_part(words: list[str]) -> str:

@@ -156,6 +156,19 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert not lost
 
 
+def test_every_page_is_linked_from_another() -> None:
+    """A page that only the navigation knows is found by nobody who reads in the repository."""
+    reached = {
+        (page.parent / link).resolve()
+        for page in PAGES
+        for link in LINK.findall(page.read_text(encoding="utf-8"))
+        if (page.parent / link).resolve() != page.resolve()
+    }
+    start = ROOT / "docs" / "index.md"  # of the site
+    lost = [page for page in (ROOT / "docs").rglob("*.md") if page.resolve() not in reached and page != start]
+    assert not lost
+
+
 SHOWN = [page for page in PAGES if page.is_file() and page.stem != "write-a-plugin"]  # that one makes its own domain
 
 

@@ -72,7 +72,7 @@ def repcore_views() -> list[specs.ViewsSpec]:  # type: ignore[empty-body]
 
 @hookspec
 def repcore_recipes() -> list[specs.RecipeSpec]:  # type: ignore[empty-body]
-    """Complete runs with presets: what ``repcore <domain> train RECIPE`` starts."""
+    """Complete runs with presets: what ``repcore DOMAIN train RECIPE`` starts."""
 
 
 @hookspec
@@ -118,4 +118,4 @@ def repcore_dense_writers() -> list[specs.DenseWriterSpec]:  # type: ignore[empt
 
 @hookspec
 def repcore_commands() -> list[specs.CommandSpec]:  # type: ignore[empty-body]
-    """Commands of the plugin's own, shown as ``repcore <domain> NAME``."""
+    """Commands of the plugin's own, shown as ``repcore DOMAIN NAME``."""

@@ -521,7 +521,7 @@ class DenseWriterSpec(Spec):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandSpec(Spec):
-    """A command of the plugin's own: ``target`` is a click command, shown as ``repcore <domain> NAME``."""
+    """A command of the plugin's own: ``target`` is a click command, shown as ``repcore DOMAIN NAME``."""
 
     kind: ClassVar[str] = "command"
     target: str = _target()
