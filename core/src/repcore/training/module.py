@@ -18,6 +18,7 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from repcore.config import OptimiserConfig, ScheduleConfig
 from repcore.data.batching import LoadedBatch, Rejected
@@ -185,7 +186,8 @@ class ObjectiveModule(pl.LightningModule):
         )
         optimiser.step()  # the scaler of 16-mixed leaves the parameters alone when a gradient has overflowed
         if not record.skipped:
-            after_step(self.objective, record.progress, carried)
+            after_step(self.objective, record.progress, self._carried_everywhere(carried))
+            self._share_buffers()
         record.waited, self._waited = self._waited, 0.0
         self.last = record
 
@@ -220,6 +222,31 @@ class ObjectiveModule(pl.LightningModule):
             # data parallelism averages gradients over devices: undo that with the factor world
             shares.append({key: world * row[key] / totals[key].clamp(min=1e-12) for key in row})
         return shares
+
+    def _carried_everywhere(self, carried: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """What the micro-batches of all processes carry, in the order of ranks: queues are filled alike everywhere."""
+        if self.trainer.world_size == 1 or not hasattr(self.objective, "after_step"):
+            return carried
+        found: list[Any] = [None] * self.trainer.world_size
+        torch.distributed.all_gather_object(found, tree_map_only(Tensor, lambda one: one.detach().cpu(), carried))
+        moved: list[Mapping[str, Any]] = tree_map_only(
+            Tensor, lambda one: one.to(self.device), [each for rank in found for each in rank]
+        )
+        return moved
+
+    @torch.no_grad()
+    def _share_buffers(self) -> None:
+        """Running statistics are those of rank 0 in every process, as the checkpoint has them."""
+        if self.trainer.world_size == 1:
+            return
+        by_type: dict[torch.dtype, list[Tensor]] = {}
+        for one in self.objective.buffers():
+            by_type.setdefault(one.dtype, []).append(one)
+        for same in by_type.values():
+            flat = torch.cat([one.detach().reshape(-1) for one in same])
+            torch.distributed.broadcast(flat, 0)
+            for one, value in zip(same, flat.split([one.numel() for one in same]), strict=True):
+                one.copy_(value.view_as(one))
 
     def _sum_over_devices(self, value: Tensor) -> Tensor:
         gathered = self.trainer.strategy.reduce(value.to(self.device), reduce_op="sum")
