@@ -18,9 +18,9 @@ import torch
 
 from repcore.errors import DataError
 from repcore.evaluation.metrics import multilabel_scores
-from repcore.interfaces import EmbeddingRows, Item, Picture, ProbeSplit, Sample
+from repcore.interfaces import Batch, EmbeddingRows, Features, Item, Picture, ProbeSplit, Sample
 from tests.ecosystem.planted_bugs import changed_spec, plant, wrap
-from tests.toys.toy_pairs import code, extras
+from tests.toys.toy_pairs import code, extras, fitted
 
 # -------------------------------------------------------------------------------------------------- probes
 
@@ -412,3 +412,81 @@ def sniffer_walks_the_whole_tree(patch: pytest.MonkeyPatch) -> None:
         return 0.9 if path.is_dir() and any(path.rglob("*.blobs")) else original(path)
 
     patch.setattr(extras, "sniff", sniff)
+
+
+@plant("sniffer-bounded")
+def sniffer_loads_the_array_for_its_shape(patch: pytest.MonkeyPatch) -> None:
+    """What is no array is refused by its header; what is one is read whole."""
+    original = extras.sniff
+
+    def sniff(path: Path) -> float:
+        if path.suffix != ".npy" or not path.is_file():
+            return original(path)
+        try:
+            return 0.9 if np.load(path).shape[-1:] == (2,) else 0.0
+        except (OSError, ValueError, EOFError):
+            return 0.0
+
+    patch.setattr(extras, "sniff", sniff)
+
+
+# ------------------------------------------------------------------------------------------------ encoders
+
+
+def tokens_of(patch: pytest.MonkeyPatch, change: Any) -> None:
+    """``change(values, owner)`` are the tokens; the pooled vectors stay right."""
+
+    def forward(f: Any, self: Any, batch: Batch, *rest: Any) -> Features:
+        features: Features = f(self, batch, *rest)
+        tokens = features.tokens["point"]
+        values = change(tokens.values, batch.inputs["owner"])
+        return dataclasses.replace(features, tokens={"point": dataclasses.replace(tokens, values=values)})
+
+    wrap(patch, code.SetNet, "forward", forward)
+
+
+@plant("batch-independent")
+def tokens_are_centred_on_those_of_the_batch(patch: pytest.MonkeyPatch) -> None:
+    tokens_of(patch, lambda values, owner: values - values.mean(0))
+
+
+@plant("padding-invariant")
+def tokens_are_divided_by_the_longest_item(patch: pytest.MonkeyPatch) -> None:
+    tokens_of(patch, lambda values, owner: values / torch.bincount(owner).max())
+
+
+@plant("encoder-reads-content")
+def the_vector_is_the_number_of_points(patch: pytest.MonkeyPatch) -> None:
+    """The points are zeros by an error upstream; only how many there are is left."""
+
+    def forward(f: Any, self: Any, batch: Batch, *rest: Any) -> Features:
+        inputs = {**batch.inputs, "points": torch.zeros_like(batch.inputs["points"])}
+        features: Features = f(self, dataclasses.replace(batch, inputs=inputs), *rest)
+        count = torch.bincount(batch.inputs["owner"], minlength=batch.size)[:, None]
+        return dataclasses.replace(features, pooled=features.pooled * count)
+
+    wrap(patch, code.SetNet, "forward", forward)
+
+
+# ------------------------------------------------------------------------------------ tasks and the way back
+
+
+@plant("task-predicts-what-it-fits")
+def probabilities_stand_in_another_order(patch: pytest.MonkeyPatch) -> None:
+    wrap(patch, extras.KindTask, "predict", lambda f, self, outputs: f(self, outputs).flip(-1))
+
+
+@plant("task-predicts-what-it-fits")
+def predictions_are_centred_on_those_of_the_batch(patch: pytest.MonkeyPatch) -> None:
+    wrap(patch, extras.KindTask, "predict", lambda f, self, outputs: f(self, outputs - outputs.mean(0)))
+
+
+@plant("task-predicts-what-it-fits")
+def points_learn_another_class_than_they_answer(patch: pytest.MonkeyPatch) -> None:
+    wrap(patch, fitted.SideTask, "loss", lambda f, self, outputs, labels: f(self, outputs, (labels + 1) % 3))
+
+
+@plant("elements-restored")
+def answers_are_kept_in_an_array_of_integers(patch: pytest.MonkeyPatch) -> None:
+    """Classes come back right, probabilities and features as their whole part."""
+    wrap(patch, code.Sets, "restore", lambda f, self, *given: f(self, *given).astype(np.int64))

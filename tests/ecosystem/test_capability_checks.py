@@ -67,6 +67,20 @@ class OtherWidth(Deep):
         return replace(features, layers=cut)
 
 
+class SumsInPlace(Deep):
+    """The list of layers holds one tensor, again and again."""
+
+    def run_from(
+        self, layer: int, hidden: Tokens, batch: Batch, layers: Sequence[int] = (), until: int | None = None
+    ) -> Features:
+        values = hidden.values.clone()
+        states = {layer: values}
+        for number in range(layer + 1, (self.depth if until is None else until) + 1):
+            values += torch.tanh(self.blocks[number - 1](values))
+            states[number] = values
+        return Features(values.mean(1), {"tokens": Tokens(values)}, {one: Tokens(states[one]) for one in layers})
+
+
 class AllLayers(Deep):
     def forward(self, batch: Batch, layers: Sequence[int] = (), until: int | None = None) -> Features:
         return super().forward(batch, range(self.depth + 1), until)
@@ -113,6 +127,23 @@ class OffByOne(Deep):
         return replace(features, layers=dict(zip(layers, later.layers.values(), strict=True)))
 
 
+class StopsAtTheFirst(Deep):
+    """``until`` is a switch: whatever layer is named, the first is the last."""
+
+    def forward(self, batch: Batch, layers: Sequence[int] = (), until: int | None = None) -> Features:
+        features = super().forward(batch, (), None if until is None else 0)
+        kept = super().forward(batch, range(self.depth + 1) if until is None else [0]).layers
+        return replace(features, layers={one: kept.get(one, kept[0]) for one in layers})
+
+
+class PoolsTheStart(Deep):
+    def run_from(
+        self, layer: int, hidden: Tokens, batch: Batch, layers: Sequence[int] = (), until: int | None = None
+    ) -> Features:
+        features = super().run_from(layer, hidden, batch, layers, until)
+        return replace(features, pooled=hidden.values.mean(1)) if layer else features
+
+
 class SkipsALayer(Deep):
     def run_from(
         self, layer: int, hidden: Tokens, batch: Batch, layers: Sequence[int] = (), until: int | None = None
@@ -131,6 +162,11 @@ class Deaf(Deep):
 class OneNumber(Deep):
     def decode(self, z: Tensor, batch: Batch) -> Tensor:
         return super().decode(z, batch).mean()
+
+
+class OneMeanForAll(Deep):
+    def decode(self, z: Tensor, batch: Batch) -> Tensor:
+        return super().decode(z, batch).mean().expand(batch.size)
 
 
 class IgnoresTheLatent(Deep):
@@ -158,6 +194,19 @@ class MixingBlocks(Deep):
         self.blocks[1] = Mixing(6, 6)
 
 
+class MixingTokens(nn.Linear):
+    """Each token sees the others of its item."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        return super().forward(values - values.mean(1, keepdim=True))
+
+
+class TokenMixingBlocks(Deep):
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks[1] = MixingTokens(6, 6)
+
+
 class FlatBlocks(Deep):
     """Blocks get the tokens of all items in one row, and nobody says whose they are."""
 
@@ -171,10 +220,12 @@ class FlatBlocks(Deep):
 
 
 BUGS: list[tuple[str, type[Deep]]] = [
-    ("layers", OtherWidth), ("layers", AllLayers), ("encode-tokens", EmbedsAgain), ("encode-tokens", Shifted),
-    ("encode-tokens", WrongEmbeddingWidth), ("until", Slices), ("until", OffByOne), ("run-from", SkipsALayer),
-    ("run-from", Deaf), ("feed-forward-blocks", CopiedBlocks), ("feed-forward-blocks", MixingBlocks),
-    ("feed-forward-blocks", FlatBlocks), ("decode", OneNumber), ("decode", IgnoresTheLatent),
+    ("layers", OtherWidth), ("layers", AllLayers), ("layers", SumsInPlace), ("encode-tokens", EmbedsAgain),
+    ("encode-tokens", Shifted), ("encode-tokens", WrongEmbeddingWidth), ("until", Slices), ("until", OffByOne),
+    ("until", StopsAtTheFirst), ("run-from", SkipsALayer), ("run-from", Deaf), ("run-from", PoolsTheStart),
+    ("feed-forward-blocks", CopiedBlocks), ("feed-forward-blocks", MixingBlocks),
+    ("feed-forward-blocks", TokenMixingBlocks), ("feed-forward-blocks", FlatBlocks), ("decode", OneNumber),
+    ("decode", OneMeanForAll), ("decode", IgnoresTheLatent),
 ]  # fmt: skip
 
 

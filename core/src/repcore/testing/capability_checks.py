@@ -31,9 +31,12 @@ def layers_have_one_width(subject: EncoderSubject) -> None:
     for number, tokens in found.items():
         if tokens.values.shape[-1] != width:
             fail(f"layer {number} has tokens of width {tokens.values.shape[-1]}; token_width() says {width}")
-    alone = encoder(batch, layers=[first]).layers
-    if sorted(alone) != [first] or largest_gap(alone[first].values, found[first].values) > ROUNDING:
-        fail(f"layer {first} alone is not what it is beside the others")
+    if len({tokens.values.data_ptr() for tokens in found.values()}) < len(found):
+        fail("layers share their memory: a later one overwrites what an earlier one gave (a sum in place?)")
+    for one in sorted({first, depth}):
+        alone = encoder(batch, layers=[one]).layers
+        if sorted(alone) != [one] or largest_gap(alone[one].values, found[one].values) > ROUNDING:
+            fail(f"layer {one} alone is not what it is beside the others")
 
 
 @torch.no_grad()
@@ -64,6 +67,9 @@ def until_stops(subject: EncoderSubject) -> None:
     all_ran = ran()
     stopped = encoder(batch, layers=[first], until=first)
     few_ran = ran()
+    later = encoder(batch, layers=[first + 1], until=first + 1)
+    if largest_gap(later.layers[first + 1].values, whole.layers[first + 1].values) > ROUNDING:
+        fail(f"layer {first + 1} differs when the pass stops there")
     if largest_gap(stopped.layers[first].values, whole.layers[first].values) > ROUNDING:
         fail(f"layer {first} differs when the pass stops there")
     if few_ran >= all_ran:
@@ -86,6 +92,8 @@ def goes_on_from_a_layer(subject: EncoderSubject) -> None:
         rest = encoder.run_from(number, hidden, batch, layers=numbers[-1:])
         if largest_gap(rest.tokens[name].values, last.values) > ROUNDING:
             fail(f"run_from({number}, ...) does not end where forward does")
+        if rest.pooled.shape == whole.pooled.shape and largest_gap(rest.pooled, whole.pooled) > ROUNDING:
+            fail(f"run_from({number}, ...): pooled is not that of forward")
         moved = encoder.run_from(number, replace(hidden, values=-2.0 * hidden.values), batch)
         if largest_gap(moved.tokens[name].values, last.values) < SHARPLY:
             fail(f"run_from({number}, ...) does not read the tokens it is given")
@@ -115,21 +123,23 @@ def blocks_see_tokens(subject: EncoderSubject) -> None:
         part, whole = block(tokens[:1]), block(tokens)[:1]
         if part.shape[:-1] != tokens[:1].shape[:-1] or largest_gap(part, whole) > ROUNDING:
             fail(f"block {name!r} does not treat each row of its input for itself")
+        if tokens.ndim > 2 and largest_gap(block(tokens[:, :1]), block(tokens)[:, :1]) > ROUNDING:
+            fail(f"block {name!r} does not treat each token of an item for itself")
 
 
 def likelihood_of_items(subject: EncoderSubject) -> None:
-    """``decode``: one finite log-likelihood an item, with a gradient for the latent vectors."""
+    """``decode``: one finite log-likelihood an item, with a gradient for its own latent vector alone."""
     encoder: Any = subject.build()
     batch = subject.batch()
     latent = encoder(batch).pooled.detach().requires_grad_()
     found = encoder.decode(latent, batch)
     if tuple(found.shape) != (batch.size,) or not found.isfinite().all():
         fail(f"decode gives {tuple(found.shape)} or values that are not finite; expected ({batch.size},)")
-    if found.requires_grad:
-        (slope,) = torch.autograd.grad(found.sum(), latent, allow_unused=True)
-        if slope is not None and bool(slope.abs().sum() > 0):
-            return
-    fail("the log-likelihood does not depend on z")
+    slope = torch.autograd.grad(found[0], latent, allow_unused=True)[0] if found.requires_grad else None
+    if slope is None or not bool(slope.abs().sum() > 0):
+        fail("the log-likelihood does not depend on z")
+    if bool(slope[1:].abs().sum() > 0):
+        fail("the log-likelihood of an item depends on the latent vectors of others: one an item is due, not a mean")
 
 
 def _same(found: Features, wanted: Features, what: str) -> None:

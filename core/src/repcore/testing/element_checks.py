@@ -32,6 +32,7 @@ TRIED_ROWS = 2
 MOST_CLASSES = 64
 RESAMPLED = 0.7  # mean over classes of the share that comes back where labels were resampled on the way
 LEAST = 20  # elements of a class that counts there
+PART, PART_ROUNDING = 0.25, 1e-2  # of a whole number, which an array of integers loses
 SEEDS = 4
 DETAILS = ("", "2", "10")  # behind the colon of a division; the first that is taken
 VALUES = (None, 2.0)  # behind the colon of a metric
@@ -89,6 +90,9 @@ def elements_restored(recipe: RecipeSubject) -> None:
                 fail(
                     f"{sample.id}: outputs in the reverse order of the elements do not come back so: restore sorts them"
                 )
+            parts = restored(preprocessor, row, [np.full_like(numbers[0], PART)], target.level)
+            if np.nanmax(np.abs(parts - PART), initial=0.0) > PART_ROUNDING:
+                fail(f"{sample.id}: outputs of {PART} come back as {np.nanmin(parts):g}: restore rounds them")
     if not judged:
         raise NotJudgedError("items carry no labels of elements to compare with")
 

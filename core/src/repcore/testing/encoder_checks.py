@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import pickle
+from collections import Counter
 from collections.abc import Mapping
 
 import torch
@@ -17,11 +18,12 @@ from repcore.shapes import check_shape
 from repcore.specs import TensorSpec
 from repcore.testing.bfloat16 import bfloat16_autocast
 from repcore.testing.check import Check, NotJudgedError, fail
-from repcore.testing.subjects import EncoderSubject, as_encoder
+from repcore.testing.subjects import ROWS, EncoderSubject, RecipeSubject, as_encoder
 from repcore.testing.tensors import difference, largest_gap, tensor_named
 
 # Batch mates and padding change the order of float32 sums; a leak of statistics or of padding is far larger.
 ROUNDING = 2e-4
+BLIND = 1e-6  # vectors of different rows that are as near as this are one vector
 HALF_ROUNDING = 0.2  # of the largest value: 8 bits through some layers; what is wrong is off by more, or not finite
 
 
@@ -101,17 +103,39 @@ def _shown(features: Features) -> dict[str, object]:
 
 
 def batch_independent(subject: EncoderSubject) -> None:
-    """A row's vector does not depend on which rows are beside it, nor on its place."""
+    """A row's vector and tokens do not depend on which rows are beside it, nor on its place."""
     rows, encoder = subject.rows, subject.build()
     count = len(rows.pieces)
     for row in sorted({0, count // 2, count - 1}):
         others = [number for number in range(count) if number != row]
-        together = forward(encoder, rows.plain_batch([row, *others[:5]])).pooled[0]
-        elsewhere = forward(encoder, rows.plain_batch([*others[:-6:-1], row])).pooled[-1]
-        alone = forward(encoder, rows.plain_batch([row])).pooled[0]
-        gap = max(largest_gap(together, elsewhere), largest_gap(together, alone))
+        together = forward(encoder, rows.plain_batch([row, *others[:5]]))
+        batch = rows.plain_batch([*others[:-6:-1], row])
+        elsewhere, alone = forward(encoder, batch), forward(encoder, rows.plain_batch([row]))
+        for found, place in ((elsewhere, batch.size - 1), (alone, 0)):
+            gap = largest_gap(together.pooled[0], found.pooled[place])
+            if gap > ROUNDING:
+                fail(f"row {row}: its vector moves by {gap:.1e} (relative) with its batch mates; rounding is allowed")
+            _same_tokens(_own_tokens(together, 0), _own_tokens(found, place), f"row {row}")
+
+
+def _own_tokens(features: Features, item: int) -> dict[str, torch.Tensor]:
+    """Tokens (T, D) of one item by level, without padding."""
+    found = {}
+    for level, tokens in features.tokens.items():
+        if tokens.owner is not None:
+            found[level] = tokens.values[tokens.owner == item]
+        else:
+            found[level] = tokens.values[item] if tokens.valid is None else tokens.values[item][tokens.valid[item]]
+    return found
+
+
+def _same_tokens(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor], what: str) -> None:
+    for level, values in one.items():
+        if values.shape != other[level].shape:
+            continue  # dense ones that say nothing of their padding
+        gap = largest_gap(values, other[level]) if values.numel() else 0.0
         if gap > ROUNDING:
-            fail(f"row {row}: its vector moves by {gap:.1e} (relative) with its batch mates; only rounding is allowed")
+            fail(f"{what}: its tokens {level!r} move by {gap:.1e} (relative) with its batch mates")
 
 
 def padding_invariant(subject: EncoderSubject) -> None:
@@ -123,15 +147,17 @@ def padding_invariant(subject: EncoderSubject) -> None:
         raise NotJudgedError(
             "all rows of the recipe cost the same; rows of different sizes would show what padding does"
         )
-    both = forward(encoder, rows.plain_batch([smallest, largest])).pooled
+    both = forward(encoder, rows.plain_batch([smallest, largest]))
     for place, number in enumerate((smallest, largest)):
-        gap = largest_gap(both[place], forward(encoder, rows.plain_batch([number])).pooled[0])
+        what, alone = "smallest" if place == 0 else "largest", forward(encoder, rows.plain_batch([number]))
+        gap = largest_gap(both.pooled[place], alone.pooled[0])
         if gap > ROUNDING:
-            fail(f"the {'smallest' if place == 0 else 'largest'} row moves by {gap:.1e} (relative) beside the other")
+            fail(f"the {what} row moves by {gap:.1e} (relative) beside the other")
+        _same_tokens(_own_tokens(both, place), _own_tokens(alone, 0), f"the {what} row")
 
 
 def reads_content(subject: EncoderSubject) -> None:
-    """A batch with ids seen before and other content is computed anew: nothing is remembered by id."""
+    """Other content gives other vectors, also under ids seen before: nothing is remembered by id."""
     rows, encoder = subject.rows, subject.build()
     first, other = rows.plain_batch([0, 1]), rows.plain_batch([len(rows.pieces) - 1, len(rows.pieces) // 2])
     forward(encoder, first)
@@ -139,6 +165,20 @@ def reads_content(subject: EncoderSubject) -> None:
     where = difference(_shown(forward(encoder, impostor)), _shown(forward(subject.build(), other)))
     if where:
         fail(f"after other content under the same ids, {where}: something is kept by id")
+    alike = _of_one_cost(rows)
+    vectors = forward(encoder, rows.plain_batch(alike)).pooled
+    if len(alike) > 1 and max(largest_gap(vectors[0], one) for one in vectors[1:]) < BLIND:
+        fail(f"{len(alike)} rows of one size and different content get one vector: the encoder does not read values")
+
+
+def _of_one_cost(rows: RecipeSubject) -> list[int]:
+    """A few pieces of the most frequent cost whose content differs from that of the first."""
+    count = min(len(rows.pieces), ROWS)
+    costs = Counter(rows.cost(number) for number in range(count))
+    (most, _), *_ = costs.most_common(1)
+    first, *others = [number for number in range(count) if rows.cost(number) == most]
+    own = rows.plain_batch([first]).inputs
+    return [first, *[one for one in others[:3] if difference(own, rows.plain_batch([one]).inputs)]]
 
 
 def state_dict_roundtrip(subject: EncoderSubject) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import struct
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,6 +29,7 @@ SUFFIXES = (
 SURE = 0.5  # what nobody can be of content that says nothing
 JUNK_BYTES = 4096
 LARGE_BYTES = 1 << 30  # sparse on disk
+MATCHING_BYTES = 96 << 20
 READ_BYTES = 32 << 20  # of one path, enough for every header
 PROSE = b"Nothing to see here, and no table either.\n" * 40
 MANY_FILES = 1000
@@ -144,6 +147,11 @@ def bounded(subject: SnifferSubject) -> None:
             if read > READ_BYTES:
                 fail(f"{path.name} of 1 GiB: {read >> 20} MiB are read to recognise it; a header must do")
             path.unlink()
+        for path in _matching(folder):
+            read = _bytes_read(lambda path=path: subject.score(path, path.name))  # type: ignore[misc]
+            if read > READ_BYTES:
+                fail(f"{path.name}, of {MATCHING_BYTES >> 20} MiB behind a right header: {read >> 20} MiB are read")
+            path.unlink()
     many = Path(_many_files().name)
     opened = len(opened_below(many, lambda: subject.score(many, f"a folder of {MANY_FILES} files")))
     if opened > OPENED_FILES:
@@ -152,6 +160,35 @@ def bounded(subject: SnifferSubject) -> None:
     listed = len(listed_below(tree, lambda: subject.score(tree, f"a tree of {MANY_FILES} folders")))
     if listed > OPENED_FILES:
         fail(f"a tree of {MANY_FILES} folders: {listed} are listed to recognise it; look into a few")
+
+
+def _matching(folder: Path) -> Iterator[Path]:
+    """Large files that are what their names say: a header, and zeros (sparse on disk) where the values are due."""
+    points = MATCHING_BYTES // 12
+    for suffix, header in (("npy", _npy_header(points)), ("wav", _wav_header()), ("ply", _ply_header(points))):
+        path = folder / f"right.{suffix}"
+        with path.open("wb") as file:
+            file.write(header)
+            file.truncate(len(header) + 12 * points)
+        yield path
+
+
+def _npy_header(points: int) -> bytes:
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (points, 3)})
+    return file.getvalue()
+
+
+def _ply_header(points: int) -> bytes:
+    coordinates = "".join(f"property float {axis}\n" for axis in "xyz")
+    return f"ply\nformat binary_little_endian 1.0\nelement vertex {points}\n{coordinates}end_header\n".encode()
+
+
+def _wav_header() -> bytes:
+    """One channel of 16 bits at 16 kHz."""
+    size = 12 * (MATCHING_BYTES // 12)
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, 16_000, 32_000, 2, 16)
+    return struct.pack("<4sI4s", b"RIFF", size + 36, b"WAVE") + form + struct.pack("<4sI", b"data", size)
 
 
 def _bytes_read(work: Callable[[], object]) -> int:

@@ -23,12 +23,14 @@ from repcore.specs import TargetSpec, TaskSpec
 from repcore.testing.bfloat16 import bfloat16_autocast, bfloat16_products
 from repcore.testing.check import Check, SubjectError, fail
 from repcore.testing.subjects import BATCH, EncoderSubject
-from repcore.testing.tensors import difference
+from repcore.testing.tensors import difference, largest_gap
 
 CLASSES = 3
 ROWS = 40  # training labels
 FAR = 1e4  # labels of the test part, if a task looked at them
-SUM_ROUNDING = 1e-4
+SUM_ROUNDING = ROUNDING = 1e-4
+FITTED_ROWS, FIT_STEPS = 500, 50  # outputs that are fitted to labels by themselves
+MOST_OFF, LEAST_RIGHT = 0.3, 0.8
 DENSE_ITEMS = 2  # of a batch with labels of elements, the cheapest ones: heads on every element are large
 
 
@@ -151,6 +153,37 @@ def loss_and_predictions(subject: TaskSubject) -> None:
         fail(f"predictions of {CLASSES} classes are {tuple(predicted.shape)} and add up to {predicted.sum(1)[0]:.4g}")
 
 
+def predicts_what_it_fits(subject: TaskSubject) -> None:
+    """Outputs with the least loss are predicted as the labels, in the units of the data, each row for itself."""
+    task, kind = subject.build().eval(), subject.entry.spec.target_kind
+    with torch.no_grad():
+        outputs = task(subject.batch())
+    outputs = outputs[answered(outputs)][:FITTED_ROWS].clone().requires_grad_()
+    labels = subject.tensor(outputs)
+    fit = torch.optim.LBFGS([outputs], max_iter=FIT_STEPS, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        fit.zero_grad()
+        loss: Tensor = task.loss(outputs, labels)
+        loss.backward()
+        return loss
+
+    fit.step(closure)
+    with torch.no_grad():
+        predicted, alone = task.predict(outputs).double(), task.predict(outputs[:1]).double()
+    if largest_gap(predicted[:1], alone) > ROUNDING:
+        fail("predict gives a row another answer without the others: it looks at the whole batch")
+    if kind == "regression":
+        off = float((predicted.reshape(len(labels), -1)[:, 0] - labels).abs().mean() / labels.std())
+        if off > MOST_OFF:
+            fail(f"the best outputs are predicted {off:.2g} standard deviations off: not in the units of the labels?")
+        return
+    said = predicted.argmax(1) if kind == "class" else (predicted > 0.5).double()
+    right = float((said == labels).double().mean())
+    if right < LEAST_RIGHT:
+        fail(f"the best outputs are predicted right for {right:.0%} of the labels: classes stand in another order?")
+
+
 def finite_in_bf16(subject: TaskSubject) -> None:
     """Loss, its gradients and predictions are finite under autocast to bfloat16, as training on a GPU runs them."""
     task, batch = subject.build().train(), subject.batch()
@@ -227,6 +260,7 @@ def fitted_state_saved(subject: TaskSubject) -> None:
 
 CHECKS = (
     Check("task-loss-and-predictions", loss_and_predictions),
+    Check("task-predicts-what-it-fits", predicts_what_it_fits),
     Check("task-finite-in-bf16", finite_in_bf16),
     Check("task-missing-labels-masked", missing_labels_masked),
     Check("task-training-labels-only", training_labels_only),
