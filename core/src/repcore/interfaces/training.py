@@ -62,7 +62,8 @@ class Objective(Protocol):
     * ``before_step(progress)``: after the backward passes, before the optimiser: gradient rules such as a frozen
       last layer.
     * ``after_step(progress, carried)``: after the optimiser: EMA, centres, queues, from what each micro-batch of the
-      step carried (a sequence of ``LossTerms.carry``).
+      step carried (a sequence of ``LossTerms.carry``, those of all processes in the order of their ranks, so that
+      every process keeps the same state; buffers are those of rank 0 after a step).
     * ``encoder_for_export(branch="default")``: the module that becomes the model, an EMA branch by name for example;
       without it the model is the attribute ``encoder``.
     * ``counts(batch, draws) -> Mapping[str, Tensor | int]``: ``LossTerms.counts`` before the forward pass, which makes

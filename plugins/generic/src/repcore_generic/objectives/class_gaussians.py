@@ -32,7 +32,6 @@ from repcore_generic.objectives.class_statistics import (
     merged,
     token_labels,
 )
-from repcore_generic.objectives.devices import from_all_devices
 from repcore_generic.objectives.labelled import ClassMethod, nothing, unit
 from repcore_generic.objectives.pairs import no_autocast
 
@@ -156,17 +155,10 @@ class ClassGaussians(nn.Module):
 
     @torch.no_grad()
     def after_step(self, progress: Progress, carried: Sequence[Mapping[str, Any]]) -> None:
-        """Take the statistics of the step's micro-batches, on all devices, into the running ones."""
+        """Take the statistics of the step's micro-batches into the running ones."""
         del progress
         parts = [Moments(one["count"], one["mean"], one["variance"]) for one in carried]
         total = parts[0]
         for part in parts[1:]:
             total = merged(total, part)
-        for one in _everywhere(total):
-            self.statistics.add(one)
-
-
-def _everywhere(own: Moments) -> list[Moments]:
-    """Statistics of all devices in the order of their ranks."""
-    gathered = [from_all_devices(value) for value in own]
-    return [Moments(*one) for one in zip(*gathered, strict=True)]
+        self.statistics.add(total)

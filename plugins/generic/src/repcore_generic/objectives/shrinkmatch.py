@@ -21,7 +21,6 @@ from repcore.errors import RunError
 from repcore.interfaces import Batch, Draws, Features, LossTerms, Progress
 from repcore.nn.ema import make_teacher, update_teacher
 from repcore_generic.configs.shrinkmatch import ShrinkMatchConfig
-from repcore_generic.objectives.devices import from_all_devices
 from repcore_generic.objectives.labelled import ClassMethod, nothing
 from repcore_generic.objectives.pairs import no_autocast
 from repcore_generic.objectives.shrinkmatch_loss import (
@@ -147,12 +146,12 @@ class ShrinkMatch(ClassMethod):
 
     @torch.no_grad()
     def after_step(self, progress: Progress, carried: Sequence[Mapping[str, Any]]) -> None:
-        """Keep the batch mean and the share of the step over all micro-batches and devices; average the weights."""
+        """Keep the batch mean and the share of the step over all micro-batches; average the weights."""
         items = torch.stack([one["items"].float() for one in carried])
         sums = torch.stack([one["items"] * torch.cat([one["mean"], one["share"][None]]) for one in carried]).sum(0)
-        everywhere = from_all_devices(torch.cat([sums, items.sum()[None]])).sum(0)
-        if float(everywhere[-1]) > 0:
-            mean, share = everywhere[:-2] / everywhere[-1], everywhere[-2] / everywhere[-1]
+        count = items.sum()
+        if float(count) > 0:
+            mean, share = sums[:-1] / count, sums[-1] / count
             self.means[int(self.steps) % len(self.means)] = mean
             self.share.copy_(next_ratio(self.share, share, carried[0]["decay"], carried[0]["first"]))
             self.steps += 1

@@ -248,10 +248,7 @@ def clip_each_tensor(parameters: Any, largest: float) -> list[Tensor]:  # any it
 
 @torch.no_grad()
 def update_centre(centre: Tensor, mean: Tensor, momentum: float) -> None:
-    """centre <- momentum * centre + (1 - momentum) * mean over all processes, in place."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(mean)
-        mean = mean / torch.distributed.get_world_size()
+    """centre <- momentum * centre + (1 - momentum) * mean, in place."""
     centre.mul_(momentum).add_(mean, alpha=1.0 - momentum)
 
 

@@ -277,11 +277,11 @@ class Alice(nn.Module):
         """Centres from what each micro-batch carried, then the teachers; stops a run that has collapsed."""
         for name in ("center", "token_center"):
             if name in carried[0]:
-                mean = over_devices(torch.stack([one[name] for one in carried]).mean(dim=0))
+                mean = torch.stack([one[name] for one in carried]).mean(dim=0)
                 getattr(self, name).lerp_(mean.to(self.center.dtype), 1.0 - self.config.center_momentum)
         self.follow(cosine_momentum(self.config.ema_start, self.config.ema_end, progress.fraction))
         if "information" in carried[0]:
-            self._stop_if_silent(progress, over_devices(torch.stack([one["information"] for one in carried]).mean()))
+            self._stop_if_silent(progress, torch.stack([one["information"] for one in carried]).mean())
 
     def _stop_if_silent(self, progress: Progress, gain: Tensor) -> None:
         """End a run whose teacher tells nothing apart.
@@ -348,14 +348,6 @@ def measured(batch: Batch) -> dict[str, Tensor]:
     """How well the pairs fit, from the views: means of what the matching measured."""
     found: Mapping[str, Tensor] = batch.views[KEY].inputs.get("measured", {})
     return {name: values.float().mean() for name, values in found.items()}
-
-
-def over_devices(value: Tensor) -> Tensor:
-    """Mean over data-parallel processes."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(value)
-        value = value / torch.distributed.get_world_size()
-    return value
 
 
 def _check(config: AliceConfig, backbone: VolumeBackbone) -> None:
