@@ -132,14 +132,14 @@ class Spec:
                 )
 
 
-def _target(default: str | None = None) -> str:
+def target_field(default: str | None = None) -> str:
     """A required (or defaulted) ``module:attribute`` field."""
     if default is None:
         return field(metadata={"target": True})
     return field(default=default, metadata={"target": True})
 
 
-def _target_map() -> Mapping[str, str]:
+def target_map() -> Mapping[str, str]:
     return field(default_factory=dict, metadata={"target": True})
 
 
@@ -160,8 +160,8 @@ class EncoderSpec(Spec):
     """
 
     kind: ClassVar[str] = "encoder"
-    target: str = _target()
-    config: str = _target()
+    target: str = target_field()
+    config: str = target_field()
     inputs: tuple[TensorSpec, ...] = ()
     outputs: tuple[TensorSpec, ...] = ()
     poolings: tuple[str, ...] = ("mean",)
@@ -172,7 +172,7 @@ class EncoderSpec(Spec):
     needs: tuple[str, ...] = ()
     hints: Mapping[str, str] = field(default_factory=dict)
     devices: tuple[str, ...] = ("cpu", "cuda")
-    example: str = _target("")
+    example: str = target_field("")
     status: Status = "stable"
 
 
@@ -197,19 +197,19 @@ class ObjectiveSpec(Spec):
     """
 
     kind: ClassVar[str] = "objective"
-    target: str = _target()
-    config: str = _target()
+    target: str = target_field()
+    config: str = target_field()
     needs: tuple[str, ...] = ()
     views: str = ""
     reads_inputs: bool = True
     labels: Labels = "none"
     sampler: Literal["", "uniform", "balanced", "pairs", "mixed"] = ""
-    encoder_change: str = _target("")
-    decay_rule: str = _target("")
+    encoder_change: str = target_field("")
+    decay_rule: str = target_field("")
     unused_parameters_ok: tuple[str, ...] = ()
     paper: str = ""
     licence: str = ""
-    example: str = _target("")
+    example: str = target_field("")
     status: Status = "stable"
 
 
@@ -236,19 +236,19 @@ class DatasetSpec(Spec):
     """
 
     kind: ClassVar[str] = "dataset"
-    target: str = _target()
-    config: str = _target()
+    target: str = target_field()
+    config: str = target_field()
     produces: tuple[TensorSpec, ...] = ()
     targets: tuple[TargetSpec, ...] = ()
-    sniff: str = _target("")
-    render: str = _target("")
-    render_heat: str = _target("")
-    overlay: str = _target("")
+    sniff: str = target_field("")
+    render: str = target_field("")
+    render_heat: str = target_field("")
+    overlay: str = target_field("")
     embedded: bool = False
     licence: str = ""
     needs: tuple[str, ...] = ()
     hints: Mapping[str, str] = field(default_factory=dict)
-    example: str = _target("")
+    example: str = target_field("")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,17 +274,17 @@ class PreprocessorSpec(Spec):
     """
 
     kind: ClassVar[str] = "preprocessor"
-    target: str = _target()
-    config: str = _target()
+    target: str = target_field()
+    config: str = target_field()
     accepts: tuple[TensorSpec, ...] = ()
     produces: tuple[TensorSpec, ...] = ()
     version: int = 1
-    baselines: Mapping[str, str] = _target_map()
-    dense_baselines: Mapping[str, str] = _target_map()
-    element_metrics: Mapping[str, str] = _target_map()
-    splits: Mapping[str, str] = _target_map()
-    divisions: Mapping[str, str] = _target_map()
-    labelled_item: str = _target("")
+    baselines: Mapping[str, str] = target_map()
+    dense_baselines: Mapping[str, str] = target_map()
+    element_metrics: Mapping[str, str] = target_map()
+    splits: Mapping[str, str] = target_map()
+    divisions: Mapping[str, str] = target_map()
+    labelled_item: str = target_field("")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -302,8 +302,8 @@ class ViewsSpec(Spec):
     """
 
     kind: ClassVar[str] = "views"
-    target: str = _target()
-    config: str = _target()
+    target: str = target_field()
+    config: str = target_field()
     names: tuple[str, ...] = ()
     role: ViewsRole = ""
     accepts: tuple[TensorSpec, ...] = ()
@@ -315,7 +315,7 @@ class RecipeSpec(Spec):
     """Complete runs: preset name -> function returning :class:`repcore.config.RunConfig`."""
 
     kind: ClassVar[str] = "recipe"
-    presets: Mapping[str, str] = _target_map()
+    presets: Mapping[str, str] = target_map()
     default: str = "tiny"
     paper: str = ""
 
@@ -346,8 +346,8 @@ class SystemSpec(Spec):
     objectives: tuple[str, ...] = ()
     recipes: tuple[str, ...] = ()
     checkpoints: tuple[str, ...] = ()
-    replay: str = _target("")
-    bench: str = _target("")
+    replay: str = target_field("")
+    bench: str = target_field("")
     differences: tuple[tuple[str, str, str, str], ...] = ()
 
 
@@ -395,8 +395,8 @@ class CheckpointSpec(Spec):
     """
 
     kind: ClassVar[str] = "checkpoint"
-    target: str = _target()
-    sniff: str = _target()
+    target: str = target_field()
+    sniff: str = target_field()
     encoder: str = ""
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     files: tuple[str, ...] = ()
@@ -417,11 +417,11 @@ class OpSpec(Spec):
     """
 
     kind: ClassVar[str] = "op"
-    reference: str = _target()
-    implementations: Mapping[str, str] = _target_map()
-    cases: str = _target("")
-    priority: str = _target("")
-    usable: Mapping[str, str] = _target_map()
+    reference: str = target_field()
+    implementations: Mapping[str, str] = target_map()
+    cases: str = target_field("")
+    priority: str = target_field("")
+    usable: Mapping[str, str] = target_map()
     tolerance: float = 1e-5
 
 
@@ -434,8 +434,8 @@ class TaskSpec(Spec):
     """
 
     kind: ClassVar[str] = "task"
-    target: str = _target()
-    config: str = _target()
+    target: str = target_field()
+    config: str = target_field()
     target_kind: TargetKind = "class"
     target_level: TargetLevel = "item"
     encoders: tuple[str, ...] = ()
@@ -452,11 +452,11 @@ class ProbeSpec(Spec):
     """
 
     kind: ClassVar[str] = "probe"
-    target: str = _target()
-    config: str = _target()
+    target: str = target_field()
+    config: str = target_field()
     target_kinds: tuple[TargetKind, ...] = ()
     sees: Literal["features", "model"] = "features"
-    example: str = _target("")
+    example: str = target_field("")
 
     def __post_init__(self) -> None:
         Spec.__post_init__(self)
@@ -478,8 +478,8 @@ class EstimatorSpec(Spec):
     """
 
     kind: ClassVar[str] = "estimator"
-    target: str = _target()
-    config: str = _target()
+    target: str = target_field()
+    config: str = target_field()
     level: Literal["item", "token"] = "item"
     labels: Labels = "none"
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -487,7 +487,7 @@ class EstimatorSpec(Spec):
     licence: str = ""
     needs: tuple[str, ...] = ()
     hints: Mapping[str, str] = field(default_factory=dict)
-    example: str = _target("")
+    example: str = target_field("")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -495,7 +495,7 @@ class WriterSpec(Spec):
     """A file format for embeddings, chosen by suffix."""
 
     kind: ClassVar[str] = "writer"
-    target: str = _target()
+    target: str = target_field()
     suffixes: tuple[str, ...] = ()
 
 
@@ -513,7 +513,7 @@ class DenseWriterSpec(Spec):
     """
 
     kind: ClassVar[str] = "dense-writer"
-    target: str = _target()
+    target: str = target_field()
     level: TargetLevel | Literal[""] = ""
     suffixes: tuple[str, ...] = ()
     accepts: tuple[TensorSpec, ...] = ()
@@ -524,7 +524,7 @@ class CommandSpec(Spec):
     """A command of the plugin's own: ``target`` is a click command, shown as ``repcore DOMAIN NAME``."""
 
     kind: ClassVar[str] = "command"
-    target: str = _target()
+    target: str = target_field()
 
 
 SPEC_TYPES: tuple[type[Spec], ...] = (
