@@ -62,7 +62,7 @@ def gathered(source: Path, data: str | None, given: Mapping[str, Any], labels: t
 @device_option
 @json_option
 @click.pass_context
-def index_command(ctx: click.Context, source: Path, data: str | None, **given: Any) -> None:
+def index_command(ctx: click.Context, /, source: Path, data: str | None, **given: Any) -> None:
     """Vectors of DATA by MODEL, or those of a file of EMBEDDINGS, as a folder that `repcore search` looks into.
 
     Up to 100,000 rows are searched one by one, more of them through a graph of neighbours (usearch).
