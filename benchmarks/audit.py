@@ -3,11 +3,12 @@
     python benchmarks/audit.py [--molecules bbbp.csv]
 
 Planted: 5 % of the labels flipped, 3 % near copies of training items in the test part (with their labels), 1 % of the
-items corrupted. Digits (1,797 images of 8 x 8, with scikit-learn): vectors are the 64 pixels; a near copy has noise of 2 %
-of the scale on every pixel; a corrupted image has its pixels in random order. Molecules (a csv with columns smiles and
-p_np, such as BBBP): vectors are RDKit's Morgan counts, radius 2, folded to 512; a near copy has one hydrogen exchanged for
-a methyl group, a corrupted item is two molecules in one. Precision and recall are of each list cut at the number of
-faults, and of the whole list; random order has the share of faults among rows (for leaks: among pairs) as its precision.
+items corrupted. Digits (1,797 images of 8 x 8, with scikit-learn): vectors are the 64 pixels; a near copy has noise
+of 2 % of the scale on every pixel; a corrupted image has its pixels in random order. Molecules (a csv with columns
+smiles and p_np, such as BBBP): vectors are RDKit's Morgan counts, radius 2, folded to 512; a near copy has one
+hydrogen exchanged for a methyl group, a corrupted item is two molecules in one. Precision and recall are of each list
+cut at the number of faults, and of the whole list; random order has the share of faults among rows (for leaks: among
+pairs) as its precision.
 """
 
 from __future__ import annotations
@@ -167,9 +168,9 @@ def main() -> None:
             cells = " | ".join(f"{value:.2f}" for value in mean)
             lines.append(f"| {name} | {kind} | {faults} | {cells} | {length:.0f} | {chance:.2g} |")
     head = (
-        "# Audit\n\nMade by `python benchmarks/audit.py --molecules bbbp.csv`; what is planted stands in its head. Mean "
-        f"over {len(SEEDS)} seeds. Leaks are pairs; real copies, wrong labels and odd items that a set had before count as "
-        "false here.\n\n| set | list | planted | precision at planted | recall at planted | precision of the list "
+        "# Audit\n\nMade by `python benchmarks/audit.py --molecules bbbp.csv`; what is planted stands in its head. "
+        f"Mean over {len(SEEDS)} seeds. Leaks are pairs; real copies, wrong labels and odd items that a set had before "
+        "count as false here.\n\n| set | list | planted | precision at planted | recall at planted | precision of the list "
         "| recall of the list | length of the list | precision of random order |\n"
         "|---|---|---|---|---|---|---|---|---|\n"
     )
