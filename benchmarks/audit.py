@@ -170,7 +170,8 @@ def main() -> None:
     head = (
         "# Audit\n\nMade by `python benchmarks/audit.py --molecules bbbp.csv`; what is planted stands in its head. "
         f"Mean over {len(SEEDS)} seeds. Leaks are pairs; real copies, wrong labels and odd items that a set had before "
-        "count as false here.\n\n| set | list | planted | precision at planted | recall at planted | precision of the list "
+        "count as false here.\n\n"
+        "| set | list | planted | precision at planted | recall at planted | precision of the list "
         "| recall of the list | length of the list | precision of random order |\n"
         "|---|---|---|---|---|---|---|---|---|\n"
     )
