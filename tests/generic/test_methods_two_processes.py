@@ -36,9 +36,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("method", SETTINGS)
 def test_two_processes_are_one_that_accumulates(ran: Path, method: str) -> None:
     """Weights, queues, running means and teachers; batches without labels, of one class, and without a domain."""
-    first, second, one = (
-        torch.load(ran / f"{method}.{name}.pt", weights_only=True) for name in ("0", "1", "one")
-    )
+    first, second, one = (torch.load(ran / f"{method}.{name}.pt", weights_only=True) for name in ("0", "1", "one"))
     start = objective(method).state_dict()
     moved = [name for name, value in one.items() if not torch.equal(value, start[name])]
     assert any(name.startswith("task.") for name in moved)
