@@ -137,6 +137,17 @@ def test_from_recordings_to_selection_tables(reader: Reader) -> None:
     assert sorted(path.name for path in (reader.folder / "features").glob("*.npz")) == ["0.wav.npz", "1.wav.npz"]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_look_into_it(reader: Reader) -> None:
+    if "molecules" not in registry.default().domains():
+        pytest.skip("the plugin molecules is not installed")
+    assert reader.follow(ROOT / "docs" / "explore.md") >= 4
+    with (reader.folder / "hits.csv").open(newline="", encoding="utf-8") as file:
+        assert next(csv.DictReader(file))["id"] == "phenol", "the row that was asked with is most like itself"
+    assert (reader.folder / "hits.html").read_text(encoding="utf-8").count('<div class="picture"') == 3
+
+
 @pytest.mark.parametrize("page", README_PAGES)
 def test_a_plugins_page_has_the_rooms_of_all(page: str) -> None:
     text = (ROOT / "plugins" / page / "README.md").read_text(encoding="utf-8")

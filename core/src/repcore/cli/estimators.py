@@ -151,7 +151,7 @@ def _page(
     """What the estimator has to show of these rows."""
     import numpy as np
 
-    from repcore.data.readers import dataset_settings
+    from repcore.data.readers import dataset_settings, renderer_of
     from repcore.estimation.features import feature_windows, token_places
     from repcore.estimation.report import HeatDrawing, write_estimator_report
 
@@ -181,7 +181,10 @@ def _page(
     )["name"]
     entry = registry.default().dataset(name, model.domain)
     facts = [("model", fitted.model), ("data", data), ("rows", f"{len(reader):,}")]
-    render = entry.load("render") if entry.spec.render else None
+    render = renderer_of(
+        registry.default(), data, domain=model.domain, reader=given["reader"],
+        preprocessor=model.folder.preprocessor_name,
+    )  # fmt: skip
     heat = HeatDrawing(entry.load("render_heat"), places) if entry.spec.render_heat else None
     title = f"{fitted.part.name}: {Path(data).name}"
     write_estimator_report(given["page"], title, facts, sections, reader, render, heat)

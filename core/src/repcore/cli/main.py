@@ -41,6 +41,8 @@ COMMANDS = {
     "probe": ("repcore.cli.probe:probe_command", "What frozen features know, beside honest baselines."),
     "fit": ("repcore.cli.estimators:fit_command", "Fit an estimator (anomaly scores, dictionaries, ...) on features."),
     "apply": ("repcore.cli.estimators:apply_command", "A fitted estimator's results for every row of a data set."),
+    "index": ("repcore.cli.searching:index_command", "Vectors of a data set as a folder that can be searched."),
+    "search": ("repcore.cli.searching:search_command", "What is most like this file, id, row or input?"),
     "compat": (
         "repcore.cli.compat:compat_command",
         "Do vectors of a new version of a model find what an old one stored?",

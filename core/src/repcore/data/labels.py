@@ -8,7 +8,6 @@ Everything can be set: ``kind`` of a column, ``separator`` of labels in a cell, 
 
 from __future__ import annotations
 
-import ast
 import math
 import re
 from collections import Counter
@@ -31,6 +30,7 @@ from repcore.data.label_names import (
     no_label_by_name,
     odd_identifiers,
 )
+from repcore.data.several_labels import LIST_SIGN, listed_labels, separator_of, split_cell
 from repcore.data.splits import PART_NAMES
 from repcore.errors import DataError
 from repcore.specs import TargetSpec
@@ -45,10 +45,7 @@ MOST_NUMBER_CLASSES = 20
 MOST_HIGH_CODES = 5  # codes of classes that begin above 1
 MOST_SPELLINGS = 8  # of yes and no
 MOST_DATES = 0.9  # share of cells from which a column holds dates
-LEAST_ALONE = 0.5  # share of the parts of joined cells that stand alone in others
-LIST_SIGN = "\x1f"
 LEAST_NUMBERS = 0.5  # share of filled cells that must be numbers for a column of numbers with odd cells
-SEPARATORS = ("|", ";", ",", "/", "+", " & ")
 _COUNT_WORDS = frozenset({
     "num", "number", "count", "counts", "age", "year", "score", "mos", "rating", "length", "size", "degree", "weight",
     "width", "height", "duration", "price", "dose", "time", "n", "minimum", "maximum", "mean", "total",
@@ -56,7 +53,6 @@ _COUNT_WORDS = frozenset({
 
 _WITH_UNIT = re.compile(r"([+-]?\d+(?:\.\d+)?)(\s*(?:%|[a-zA-Z\u00b5\u03bc\u00b0][a-zA-Z/%^\u00b0]{0,7}))")
 UNREAD_NUMBERS = ("thousands", "decimal comma", "underscore digits", "percent")
-LIST_CELL = re.compile(r"\[.*\]|\(.*\)|\{[^:]*\}", re.DOTALL)  # labels as Python or JSON writes several
 
 
 @dataclass(slots=True)
@@ -143,7 +139,7 @@ def read_label(
         return _regression(numbers, "as asked", said, change)
     if kind == "multilabel" or separator:
         words = words_of(held)
-        return _multilabel(name, words, separator or _separator(words, asked=True) or ",", "as asked", change)
+        return _multilabel(name, words, separator or separator_of(words, asked=True) or ",", "as asked", change)
     if kind == "class":
         return _asked_class(numbers, words_of(held), change)
     if not numbers.filled:
@@ -308,11 +304,11 @@ def _of_words(numbers: NumberColumn, words: Sequence[str | None], change: str, m
     lower = {word.lower() for word in found}
     if len(numbers.odd.get("date", ())) >= MOST_DATES * len(filled):
         return LabelColumn(name, None, np.full(len(words), np.nan), "its cells are dates", change=change, by_name=True)
-    listed = _listed(words)
+    listed = listed_labels(words)
     if listed is not None:
         why = f"cells hold lists of labels, such as {filled[0][:40]!r}"
         return _multilabel(name, listed, LIST_SIGN, why, change)
-    separator = _separator(words)
+    separator = separator_of(words)
     if separator:
         return _multilabel(name, words, separator, f"cells hold several labels separated by {separator!r}", change)
     if len(found) == 1:
@@ -405,59 +401,6 @@ def _multilabel(name: str, words: Sequence[str | None], separator: str, why: str
             values[row, [place[one] for one in cell]] = 1.0
     target = TargetSpec(name, "multilabel", names=names)
     return LabelColumn(name, target, values, why, separator=separator, change=f"{change}, label_separator=TEXT")
-
-
-def _listed(words: Sequence[str | None]) -> list[str | None] | None:
-    """Cells that are lists of texts as Python or JSON writes them, their texts joined by a sign; None if any is not."""
-    found: list[str | None] = []
-    for word in words:
-        if word is None:
-            found.append(None)
-            continue
-        if not LIST_CELL.fullmatch(word):
-            return None
-        try:
-            held = list(ast.literal_eval(word))
-        except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
-            return None
-        if not all(isinstance(one, str) for one in held):
-            return None
-        found.append(LIST_SIGN.join(held))
-    return found if any(found) else None
-
-
-def split_cell(cell: str, separator: str) -> list[str]:
-    """Labels of one cell, trimmed, empty ones left out."""
-    return [word.strip() for word in cell.split(separator) if word.strip()]
-
-
-def _separator(words: Sequence[str | None], asked: bool = False) -> str:
-    """The sign that separates several labels in a cell, if splitting by it gives fewer, repeated labels.
-
-    A comma inside one class name does not make a set multilabel: parts must come again on their own or in other
-    combinations.
-    """
-    filled = [word for word in words if word is not None]
-    found_alone = set(filled)
-    for sign in SEPARATORS:
-        joined = [word for word in filled if len(split_cell(word, sign)) > 1]
-        inside = {part for word in joined for part in split_cell(word, sign)}
-        if sign == "|" and joined and all(word.strip(sign) == word for word in joined):
-            return sign  # a bar stands in no name of a class: "Mass|Nodule" beside "Effusion"
-        if sign in ",;" and len(joined) > 1 and len(inside & found_alone) >= LEAST_ALONE * len(inside) > 0:
-            return sign  # "music,speech" beside "music", but not "salt, other" beside "acid"
-        if not joined or (len(joined) < 2 and not asked):
-            continue
-        parts = Counter(part for word in filled for part in set(split_cell(word, sign)))
-        combinations: dict[str, set[str]] = {}
-        for word in set(filled):
-            for part in split_cell(word, sign):
-                combinations.setdefault(part, set()).add(word)
-        shared = sum(len(combinations[part]) > 1 for part in inside)
-        short = all(len(part) <= 40 and len(part.split()) <= 4 for part in parts)
-        if short and len(parts) < max(len(set(filled)), 3) + 1 and shared >= 0.6 * len(inside) and len(set(joined)) > 1:
-            return sign
-    return ""
 
 
 def _uncertain_values(cells: Sequence[Any]) -> set[str]:

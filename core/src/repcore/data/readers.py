@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +21,7 @@ from repcore.data.allocation import special_kind
 from repcore.data.guard import error_in_words, is_strict
 from repcore.data.headers import contradicts, shortened
 from repcore.errors import DataError, PluginError, RegistryError, RepcoreError
-from repcore.interfaces import DatasetReader
+from repcore.interfaces import DatasetReader, Sample
 from repcore.registry import Entry, Registry
 from repcore.specs import DatasetSpec, PreprocessorSpec
 
@@ -236,6 +236,24 @@ def open_data(
     settings.update(options or {})
     part = resolve_part(registry, "dataset", name, settings, domain)
     return part, open_part(part)
+
+
+def renderer_of(
+    registry: Registry,
+    data: str,
+    *,
+    domain: str | None = None,
+    reader: str | None = None,
+    preprocessor: str | None = None,
+) -> Callable[[Sample], object] | None:
+    """The function that draws samples of these data; None where their reader comes without one.
+
+    Args:
+        data / domain / reader / preprocessor: as in :func:`dataset_settings`.
+    """
+    settings = dataset_settings(registry, data, domain=domain, reader=reader, preprocessor=preprocessor)
+    entry = registry.dataset(settings["name"], domain)
+    return entry.load("render") if entry.spec.render else None
 
 
 def _takes_path(entry: Entry[DatasetSpec]) -> bool:

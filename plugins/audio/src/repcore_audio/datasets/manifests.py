@@ -20,7 +20,8 @@ from repcore.data.accounting import Accounting
 from repcore.data.catalogue import Catalogue, Row, existing, rows_by
 from repcore.data.groups import group_column, groups_in_paths, plain_name, useful_groups
 from repcore.data.item_columns import item_columns
-from repcore.data.labels import LabelColumn, LabelKind, read_label, read_labels, split_cell
+from repcore.data.labels import LabelColumn, LabelKind, read_label, read_labels
+from repcore.data.several_labels import split_cell
 from repcore.data.splits import PART_NAMES
 from repcore.data.tables import Table
 from repcore.errors import DataError, ItemError
