@@ -112,8 +112,11 @@ class Op:
 
 
 def keep_out_of_graphs() -> None:
-    """From now on ``torch.compile`` calls an :class:`Op` as it is: it is chosen by the registry, which is no arithmetic,
-    and its fast twins are kernels already. A plain definition with a loop of thousands of steps would be unrolled."""
+    """From now on ``torch.compile`` calls an :class:`Op` as it is.
+
+    It is chosen by the registry, which is no arithmetic, and its fast twins are kernels already; a plain definition with
+    a loop of thousands of steps would be unrolled.
+    """
     import torch
 
     if not hasattr(Op._run, "__wrapped__"):
