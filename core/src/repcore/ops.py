@@ -114,8 +114,8 @@ class Op:
 def keep_out_of_graphs() -> None:
     """From now on ``torch.compile`` calls an :class:`Op` as it is.
 
-    It is chosen by the registry, which is no arithmetic, and its fast twins are kernels already; a plain definition with
-    a loop of thousands of steps would be unrolled.
+    It is chosen by the registry, which is no arithmetic, and its fast twins are kernels already; a plain definition
+    with a loop of thousands of steps would be unrolled.
     """
     import torch
 
