@@ -61,7 +61,7 @@ def test_a_trial_without_an_end_is_refused_in_words(
     assert run(words) == 2
     told = capsys.readouterr().err
     assert "is not compiled after 1 s with eager" in told
-    assert "trainer.compile=false, trainer.compile_backend=aot_eager, or a larger trainer.compile_limit" in told
+    assert "trainer.compile=false, or a larger trainer.compile_limit" in told
     assert not (tmp_path / "r" / "metrics.jsonl").exists()
     assert signal.getsignal(signal.SIGALRM) is before
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
@@ -70,9 +70,9 @@ def test_a_trial_without_an_end_is_refused_in_words(
 def test_a_missing_compiler_is_named(
     toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from torch._inductor import config, cpp_builder
+    from torch._inductor import config
 
-    cpp_builder.get_cpp_compiler.cache_clear() if hasattr(cpp_builder.get_cpp_compiler, "cache_clear") else None
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))  # nothing that an earlier run has compiled
     monkeypatch.setattr(config.cpp, "cxx", (None, "no-such-compiler"))
     assert run([*TRAIN, "trainer.compile=true", "--out", str(tmp_path), "--name", "r"]) == 2
     told = capsys.readouterr().err

@@ -59,7 +59,7 @@ def compile_objective(parts: RunParts, device: str, total_steps: int, reporter: 
         raise ConfigError(
             f"trainer.compile=true, but {name} is not compiled after {trainer.compile_limit} s "
             f"with {trainer.compile_backend}",
-            hint="trainer.compile=false, trainer.compile_backend=aot_eager, or a larger trainer.compile_limit",
+            hint="trainer.compile=false, or a larger trainer.compile_limit",
         ) from None
     except Exception as error:  # torch raises many kinds, and an objective's code its own
         raise ConfigError(
