@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import signal
+import time
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from repcore.cli.main import run
 from repcore.files import read_lines
+from repcore.ops import Op, keep_out_of_graphs
 from tests.toys.toy_pairs import code
 
 TRAIN = ["pairs", "train", "set-net", "--device", "cpu", "trainer.steps=3", "trainer.log_every=1"]
@@ -40,3 +45,49 @@ def test_what_cannot_be_compiled_is_refused_in_words(
     assert "trainer.compile=true, but torch cannot compile" in told
     assert "torch cannot trace this" in told
     assert not (tmp_path / "r" / "metrics.jsonl").exists()
+
+
+def test_a_trial_without_an_end_is_refused_in_words(
+    toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kind = next(one for one in vars(code).values() if isinstance(one, type) and hasattr(one, "draw"))
+
+    def endless(self: Any, *given: Any, **named: Any) -> None:
+        time.sleep(60)
+
+    monkeypatch.setattr(kind, "compile", endless)
+    before = signal.getsignal(signal.SIGALRM)
+    words = [*TRAIN, *COMPILED, "trainer.compile_limit=1", "--out", str(tmp_path), "--name", "r"]
+    assert run(words) == 2
+    told = capsys.readouterr().err
+    assert "is not compiled after 1 s with eager" in told
+    assert "trainer.compile=false, or a larger trainer.compile_limit" in told
+    assert not (tmp_path / "r" / "metrics.jsonl").exists()
+    assert signal.getsignal(signal.SIGALRM) is before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_a_missing_compiler_is_named(
+    toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from torch._inductor import config
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))  # nothing that an earlier run has compiled
+    monkeypatch.setattr(config.cpp, "cxx", (None, "no-such-compiler"))
+    assert run([*TRAIN, "trainer.compile=true", "--out", str(tmp_path), "--name", "r"]) == 2
+    told = capsys.readouterr().err
+    assert "install a C++ compiler (g++ or clang++; CXX names another), or trainer.compile=false" in told
+
+
+def test_ops_are_called_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    """The choice of an op is not traced: no part of it in a graph, no warning, the same values."""
+    keep_out_of_graphs()
+    keep_out_of_graphs()  # once is enough, twice does no harm
+    seen: list[bool] = []
+    op = Op("pairs/none")
+    op._functions[("cpu", torch.float32, ())] = lambda x: seen.append(torch.compiler.is_compiling()) or x + 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = torch.compile(lambda x: op(x * 2) * 3, backend="eager")(torch.ones(2))
+    assert found.tolist() == [9.0, 9.0]
+    assert seen == [False]

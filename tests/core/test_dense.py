@@ -167,6 +167,9 @@ def test_tables_of_elements_and_features(here: Path) -> None:
     truth = np.concatenate([reader[row].targets["radius"] for row in range(60) if row not in (0, 3)])
     found = np.asarray([one for one in table["radius"] if one is not None])
     assert abs(found.mean() - truth.mean()) < 0.5 * truth.std()  # metres, not standardised
+    labels = [one for one, status in zip(table["label:radius"], table["status"], strict=True) if status == "ok"]
+    np.testing.assert_allclose(np.asarray(labels, float), truth, rtol=1e-6)  # the data's own, beside the answers
+    assert table["label:radius"][0] is None
     assert run(["embed", "runs/f", "pairs/blobs", "-o", "features", "--format", "npz", "--level", "point"]) == 0
     with np.load(here / "features" / "blob-4.npz") as features:
         assert features["outputs"].shape == (counts[4], 16)
@@ -175,6 +178,23 @@ def test_tables_of_elements_and_features(here: Path) -> None:
     )  # is there
     assert run(["predict", "runs/f", "pairs/blobs", "-o", "o", "--format", "nifti"]) == 2
     assert run(["predict", "runs/f", "pairs/blobs", "-o", "o", "--coverage", "0.9"]) == 2
+
+
+def test_labels_of_elements_are_told_in_the_words_of_the_model() -> None:
+    """Missing and ignored labels are empty; a class that the model does not know keeps the data's name or number."""
+    data = TargetSpec("side", "class", level="point", names=("a", "b", "c"), ids=(2, 7, 9), ignore=0)
+    target = TargetSpec("side", "class", level="point", names=("b", "a"))
+
+    class Reader:
+        targets = (data,)
+
+    predictor = DensePredictor([], None, target, (7, 2), "x")  # type: ignore[arg-type]
+    sample = Sample("s", None)
+    answer = DenseAnswer(sample, "point", np.zeros((6, 2), np.float32), target, (7, 2), {})
+    labels = {"side": np.asarray([2.0, 7.0, 9.0, 0.0, np.nan, 4.0])}
+    found = predictor.labels(DenseRow("s", "ok", "", answer, labels), Reader())  # type: ignore[arg-type]
+    assert found == {"label:side": ["a", "b", "c", None, None, "4"]}
+    assert predictor.labels(DenseRow("s", "ok", "", answer, {}), Reader()) == {}  # type: ignore[arg-type]
 
 
 def test_rows_of_a_long_table_that_are_said_to_be_kept_are_kept(

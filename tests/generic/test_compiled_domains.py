@@ -42,7 +42,7 @@ def test_it_works_or_is_refused_in_words(kind: str) -> None:
     )
     plain = copy.deepcopy(parts.objective)
     try:
-        compile_objective(parts, "cpu", 10)
+        compile_objective(parts, "cpu", 10, LogReporter())
     except ConfigError as refused:
         told = str(refused)
         assert "trainer.compile=true, but torch cannot compile" in told

@@ -52,6 +52,17 @@ def test_edges_come_back_at_their_stored_places() -> None:
     assert wrong.status == "other_level"
 
 
+def test_both_directions_of_an_edge_have_one_number() -> None:
+    """Columns 0 and 2 are the two directions of one edge, 1 and 4 of another; 3 has no reverse."""
+    ends = np.asarray([[0, 1, 1, 0, 2], [1, 2, 0, 2, 1]])
+    sample = Sample("g", RawGraph(3, ends, node_labels=np.zeros((3, 1), np.int64)))
+    found = prepared(sample)[0].elements(sample, "edge")
+    assert found["edge"].tolist() == [0, 1, 0, 2, 1]
+    other = RawGraph(3, ends, edge_attributes=np.asarray([[0.0], [1.0], [5.0], [0.0], [1.0]], np.float32))
+    sample = Sample("g", other)  # the directions of 0 and 2 differ in what they carry: two edges
+    assert prepared(sample)[0].elements(sample, "edge")["edge"].tolist() == [0, 1, 2, 3, 1]
+
+
 def test_hidden_labels_of_a_sample_win() -> None:
     """Few-label training hides labels in ``Sample.targets``; the stored graph still has them."""
     hidden = np.asarray([np.nan, 1.0, 2.0, 3.0, np.nan], np.float32)

@@ -98,6 +98,9 @@ class Op:
         self._functions: dict[Hashable, Callable[..., Any]] = {}
 
     def __call__(self, first: torch.Tensor, *arguments: Any, **options: Any) -> Any:  # as the op says
+        return self._run(first, *arguments, **options)
+
+    def _run(self, first: torch.Tensor, *arguments: Any, **options: Any) -> Any:  # as the op says
         sizes = {} if self._sizes is None else self._sizes(first, *arguments, **options)
         group = tuple(sizes.items()) if self._size_class is None else self._size_class(sizes)
         key = (first.device.type, first.dtype, group)
@@ -106,6 +109,18 @@ class Op:
             choice = choose(self.name, device=first.device.type, dtype=dtype, sizes=sizes)
             self._functions[key] = implementation(self.name, choice)
         return self._functions[key](first, *arguments, **options)
+
+
+def keep_out_of_graphs() -> None:
+    """From now on ``torch.compile`` calls an :class:`Op` as it is.
+
+    It is chosen by the registry, which is no arithmetic, and its fast twins are kernels already; a plain definition
+    with a loop of thousands of steps would be unrolled.
+    """
+    import torch
+
+    if not hasattr(Op._run, "__wrapped__"):
+        Op._run = torch.compiler.disable(Op._run)  # type: ignore[method-assign]
 
 
 def triton_unusable() -> str:

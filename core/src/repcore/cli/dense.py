@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def open_writer(
-    model: Model, reader: DatasetReader, given: dict[str, Any], header: dict[str, Any], level: str, target: Any
+    model: Model, reader: DatasetReader, given: dict[str, Any], header: dict[str, Any], level: str, predictor: Any
 ) -> FolderWriter | ElementTable:
     """A folder with one file a sample, or one long table, by the name of the output."""
     from repcore.embedding.dense_files import INDEX, ElementTable, FolderWriter, check_output, dense_writer, is_table
@@ -44,7 +44,11 @@ def open_writer(
     facts = facts if entry is None else {**facts, "format": entry.full_name}
     if given["overwrite"]:
         TableWriter.clear_others(output if entry is None else output / INDEX, facts)
-    return ElementTable(output, facts, target) if entry is None else FolderWriter(output, facts, entry)
+    if entry is not None:
+        return FolderWriter(output, facts, entry)
+    if predictor is None:
+        return ElementTable(output, facts, None)
+    return ElementTable(output, facts, predictor.target, lambda row: predictor.labels(row, reader))
 
 
 def embed_elements(
@@ -87,7 +91,7 @@ def predict_elements(
 
     predictor = DensePredictor.of(model, given["element_metrics"])
     target = predictor.target
-    writer = open_writer(model, reader, given, {"target": target.name}, target.level, target)
+    writer = open_writer(model, reader, given, {"target": target.name}, target.level, predictor)
     left = np.arange(writer.rows_done, len(reader))
     predictor.remember(writer.parts.records(), writer.rows_done)
     scored = predictor.scored(predictor.rows(reader, options, left), reader, left.tolist())

@@ -109,6 +109,9 @@ class TrainerConfig:
     )
     compile: bool = setting(False, "compile the objective with torch.compile; tried before the run")
     compile_backend: Literal["inductor", "aot_eager", "eager"] = setting("inductor", "backend of torch.compile")
+    compile_limit: int = setting(
+        600, "seconds that the trial of compiling may take; after them the run is refused", "s", min=1, max=2**20
+    )
     devices: int = setting(1, "devices of this machine", min=1, max=1024)
     strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true"] = setting(
         "auto", "Lightning's strategy for several devices; the last for objectives that leave some parameters out"

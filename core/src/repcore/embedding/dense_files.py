@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -160,12 +160,19 @@ class ElementTable:
         path: csv, tsv, parquet or npz.
         header: identifies model, data and settings.
         target: of the answers; None for features.
+        labels: of the data for the elements of a row, as columns.
     """
 
-    def __init__(self, path: Path, header: Mapping[str, Any], target: TargetSpec | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        header: Mapping[str, Any],
+        target: TargetSpec | None,
+        labels: Callable[[DenseRow], Mapping[str, list[Any]]] = lambda row: {},
+    ) -> None:
         text = {"id"} if target is None or target.kind != "class" else {column_of(target), f"label:{column_of(target)}"}
         self.parts = self.table = TableWriter(path, header, "element", text)
-        self.target = target
+        self.target, self._labels = target, labels
         self.rows_done = len({one for table in self.table.tables() for one in table.column("row").to_pylist()})
         self._held: dict[str, list[Any]] = {}
 
@@ -182,6 +189,7 @@ class ElementTable:
                 self.table.text |= {name} if words else set()
                 cells[name] = [str(one) if words else float(one) for one in flat]
             cells.update(self._answers(outputs))
+            cells.update(self._labels(row))
         count, held = len(cells["element"]), len(self._held.get("id", ()))
         fixed = {"id": row.id, "status": row.status, "reason": row.reason, "row": float(self.rows_done)}
         cells = {**{name: [value] * count for name, value in fixed.items()}, **cells}

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from repcore.embedding.answers import output_names
+from repcore.embedding.answers import column_of, output_names
 from repcore.embedding.dense import DenseRow, dense_windows
 from repcore.embedding.inference import InferenceOptions
 from repcore.embedding.model import Model
@@ -178,6 +178,29 @@ class DensePredictor:
             "dice": float(np.nanmean(dice)),
             "element-accuracy": float(np.trace(counts[:, :-1]) / counts.sum()),
         }
+
+    def labels(self, row: DenseRow, reader: DatasetReader) -> dict[str, list[Any]]:
+        """The data's own label of every element, in the words of the model; empty where the row has none.
+
+        A class that the model does not know keeps the data's name or number; missing and ignored labels are None.
+        """
+        truth = row.labels.get(self.target.name)
+        if row.answer is None or truth is None:
+            return {}
+        flat, count = np.asarray(truth, np.float64).reshape(-1), row.answer.outputs.shape[-1]
+        if flat.size * count != row.answer.outputs.size:
+            return {}
+        data = next((one for one in reader.targets if one.name == self.target.name), self.target)
+        if self.target.kind != "class":
+            return {f"label:{column_of(self.target)}": [None if np.isnan(one) else float(one) for one in flat]}
+        names, ignored = output_names(self.target, count), {data.ignore, self.target.ignore}
+        own = dict(zip(data.ids or range(len(data.names)), map(str, data.names), strict=True))
+        numbers = class_numbers(flat, data, self.target, self.values)
+        words = [
+            names[number] if number != NONE else None if np.isnan(one) or one in ignored else own.get(one, f"{one:g}")
+            for number, one in zip(numbers.tolist(), flat.tolist(), strict=True)
+        ]
+        return {f"label:{column_of(self.target)}": words}
 
     @property
     def last_record(self) -> dict[str, Any]:

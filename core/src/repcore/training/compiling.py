@@ -2,12 +2,22 @@
 
 torch compiles when a step is first made, and what it cannot trace shows up as an error from deep inside, after the run
 has begun. One batch of training rows is therefore sent through a compiled copy, forwards and backwards; the objective
-itself, its buffers and the global generators stay as they are.
+itself, its buffers and the global generators stay as they are. Ragged data make torch compile many pieces, each for
+minutes where there are few processors, so that the trial has a limit, too.
 """
 
 from __future__ import annotations
 
 import copy
+import logging
+import os
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import cast
 
 import numpy as np
@@ -17,31 +27,84 @@ from repcore.data.guard import error_in_words
 from repcore.data.seeds import mix
 from repcore.errors import ConfigError
 from repcore.interfaces import Objective, Progress
+from repcore.ops import keep_out_of_graphs
+from repcore.reporting import Reporter
 from repcore.training.assembly import RunParts
 from repcore.training.loaders import FixedBatches, build_loader
 
 TRIAL_ROWS = 4
 
 
-def compile_objective(parts: RunParts, device: str, total_steps: int) -> None:
+class _Late(BaseException):
+    """The trial has reached its limit; no ``Exception``, which torch would take for a failure of its backend."""
+
+
+def compile_objective(parts: RunParts, device: str, total_steps: int, reporter: Reporter) -> None:
     """Compile ``parts.objective`` in place, after a trial.
 
     Raises:
-        ConfigError: torch cannot compile it here; with torch's reason.
+        ConfigError: torch cannot compile it here, with torch's reason, or not within ``trainer.compile_limit``.
     """
-    trainer = parts.resolved.trainer
+    trainer, name = parts.resolved.trainer, parts.resolved.objective.name
+    _quiet()
+    keep_out_of_graphs()
+    reporter.info(
+        f"compiling {name} with {trainer.compile_backend} for a trial: often minutes, at most {trainer.compile_limit} s"
+    )
+    started = time.perf_counter()
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), _at_most(trainer.compile_limit):
             _trial(parts, device, Progress(0, total_steps))
+    except _Late:
+        raise ConfigError(
+            f"trainer.compile=true, but {name} is not compiled after {trainer.compile_limit} s "
+            f"with {trainer.compile_backend}",
+            hint="trainer.compile=false, or a larger trainer.compile_limit",
+        ) from None
     except Exception as error:  # torch raises many kinds, and an objective's code its own
         raise ConfigError(
-            f"trainer.compile=true, but torch cannot compile {parts.resolved.objective.name} here",
+            f"trainer.compile=true, but torch cannot compile {name} here",
             reason=error_in_words(error),
-            hint="trainer.compile=false",
+            hint=_what_helps(error),
         ) from error
     finally:
         torch._dynamo.reset()
+    reporter.info(f"compiled in {time.perf_counter() - started:.0f} s")
     parts.objective.compile(backend=trainer.compile_backend)
+
+
+def _what_helps(error: Exception) -> str:
+    if "C++ compiler" in str(error) or "CxxCompiler" in type(error).__name__:
+        return "install a C++ compiler (g++ or clang++; CXX names another), or trainer.compile=false"
+    return "trainer.compile=false"
+
+
+def _quiet() -> None:
+    """No advice of torch's compiler to its own developers, unless somebody asks for it with ``TORCH_LOGS``."""
+    if "TORCH_LOGS" in os.environ:
+        return
+    for name in ("torch._dynamo", "torch._inductor", "torch.utils.cpp_extension"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"torch\._(dynamo|inductor|functorch)")
+
+
+@contextmanager
+def _at_most(seconds: int) -> Iterator[None]:
+    """Raises :class:`_Late` after so many seconds, where there are alarms; outside the main thread there are none."""
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        raise _Late
+
+    previous = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
 
 
 def _trial(parts: RunParts, device: str, progress: Progress) -> None:

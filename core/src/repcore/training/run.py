@@ -211,7 +211,7 @@ def _execute(
     module, batches = build_module(parts, folder)
     parts.objective.train()  # a loaded encoder is in eval mode, and Lightning leaves it so until the first validation
     if parts.resolved.trainer.compile:
-        compile_objective(parts, device, batches.total_steps)
+        compile_objective(parts, device, batches.total_steps, reporter)
     checkpoint, start = (
         _checked_start(folder, parts, batches.total_steps, reporter, changed_data) if resume else (None, 0)
     )

@@ -166,13 +166,19 @@ class GraphPreprocessor:
         return whole
 
     def elements(self, sample: Sample, level: str) -> Mapping[str, np.ndarray]:
-        """Each node, or both ends of each stored edge: by name where the file names its nodes, else by number."""
+        """Each node, or both ends of each stored edge: by name where the file names its nodes, else by number.
+
+        ``edge`` is one number for both directions of an edge (of equal attributes): one row of each number is one edge.
+        """
         graph: RawGraph = sample.inputs
         names = sample.meta.get("node_names")
         nodes = np.arange(graph.num_nodes) if names is None else np.asarray(names, np.str_)
         if level == "node":
             return {"node": nodes}
-        return {"source": nodes[graph.edge_index[0]], "target": nodes[graph.edge_index[1]]}
+        source, target = graph.edge_index
+        attributes = None if graph.edge_attributes is None else torch.as_tensor(graph.edge_attributes)
+        both = pair_arcs(torch.as_tensor(graph.edge_index), graph.num_nodes, attributes)[1]
+        return {"source": nodes[source], "target": nodes[target], "edge": both.numpy()}
 
     def cleaned(self, sample: Sample) -> RawGraph:
         """The graph as the encoder sees it: its arcs are those of the collated batch, in the same order."""
