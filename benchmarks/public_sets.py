@@ -48,7 +48,7 @@ SETS = (
         "FreeSolv", "molecules/freesolv/freesolv.csv", ("molecules", "selformer"), _item("dG_hyd_kcal_mol", "scaffold")
     ),
     Set("BBBP", "molecules/bbbp/bbbp.csv", ("molecules", "selformer"), _item("p_np", "scaffold")),
-    Set("FSDD", "audio/fsdd", ("audio", "ssamba", "data.split=random"), _item("digit", "declared")),
+    Set("FSDD", "audio/fsdd", ("audio", "ssamba", "data.split=random"), _item("digit", "group")),
     Set("MUTAG", "graphs/MUTAG", ("graphs", "masked-node"), _item("label", "folds:10")),
     Set("PROTEINS", "graphs/PROTEINS", ("graphs", "masked-node"), _item("label", "folds:10")),
     Set(
