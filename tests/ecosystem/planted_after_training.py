@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from repcore.interfaces import DenseAnswer, FeatureBatch
-from tests.ecosystem.planted_bugs import plant, wrap
+from tests.ecosystem.planting import plant, wrap
 from tests.toys.toy_pairs import extras, fitted
 
 # ---------------------------------------------------------------------------------------------- estimators

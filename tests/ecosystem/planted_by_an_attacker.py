@@ -19,7 +19,7 @@ import torch
 from repcore.errors import DataError
 from repcore.evaluation.metrics import multilabel_scores
 from repcore.interfaces import Batch, EmbeddingRows, Features, Item, Picture, ProbeSplit, Sample
-from tests.ecosystem.planted_bugs import changed_spec, plant, wrap
+from tests.ecosystem.planting import changed_spec, plant, wrap
 from tests.toys.toy_pairs import code, extras, fitted
 
 # -------------------------------------------------------------------------------------------------- probes

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from repcore.interfaces import Item, Sample
-from tests.ecosystem.planted_bugs import plant, wrap
+from tests.ecosystem.planting import plant, wrap
 from tests.toys.toy_pairs import code, extras
 
 

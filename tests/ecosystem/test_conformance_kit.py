@@ -32,11 +32,14 @@ from repcore.testing.report import CheckResult
 from tests.conftest import MakeDistribution
 from tests.ecosystem import (  # their plants add themselves
     planted_after_training,  # noqa: F401
+    planted_bugs,  # noqa: F401
     planted_by_an_attacker,  # noqa: F401
+    planted_by_strangers_in_data,  # noqa: F401
     planted_elements,  # noqa: F401
+    planted_in_data,  # noqa: F401
 )
-from tests.ecosystem.planted_bugs import PLANTED, Plant, changed_spec
 from tests.ecosystem.planted_by_strangers import TWENTY
+from tests.ecosystem.planting import PLANTED, Plant, changed_spec
 from tests.toys.toy_pairs import code
 
 PAIRS, EDGES = "tests.toys.toy_pairs._plugin", "tests.toys.toy_edges._plugin"

@@ -14,7 +14,7 @@ from repcore import registry
 from repcore.interfaces import Item, Sample
 from repcore.testing.kit import find_plugin, plan, run_check
 from repcore.testing.report import CheckResult
-from tests.ecosystem.planted_bugs import wrap
+from tests.ecosystem.planting import wrap
 from tests.toys.toy_pairs import elements, fitted
 
 ELEMENTS, PAIRS = "tests.toys.toy_pairs.elements", "tests.toys.toy_pairs._plugin"

@@ -43,6 +43,8 @@ COMMANDS = {
     "apply": ("repcore.cli.estimators:apply_command", "A fitted estimator's results for every row of a data set."),
     "index": ("repcore.cli.searching:index_command", "Vectors of a data set as a folder that can be searched."),
     "search": ("repcore.cli.searching:search_command", "What is most like this file, id, row or input?"),
+    "compare": ("repcore.cli.comparing:compare_command", "Models side by side on the same rows: quality, cost, items."),
+    "runs": ("repcore.cli.comparing:runs_command", "Runs of a folder with their key figures."),
     "compat": (
         "repcore.cli.compat:compat_command",
         "Do vectors of a new version of a model find what an old one stored?",

@@ -92,7 +92,7 @@ class _Artist:
     def __init__(
         self, reader: DatasetReader, render: Callable[[Sample], object] | None, nonce: str, heat: HeatDrawing | None
     ) -> None:
-        self._reader, self._render, self._nonce, self._heat = reader, render, nonce, heat
+        self._reader, self._render, self.nonce, self._heat = reader, render, nonce, heat
         self._left = MOST_BYTES
         self.count = self._left_out = 0
         self._problem = ""
@@ -106,8 +106,7 @@ class _Artist:
             picture = self._picture(row)
         drawn = ""
         if picture is not None:
-            html = picture.html.replace("<script>", f'<script nonce="{self._nonce}">')
-            drawn = f'<div class="picture" role="img" aria-label="{escape(picture.alt)}">{html}</div>'
+            drawn = _drawing(picture, self.nonce)
         return f"<figure>{drawn}{_heat(heat)}<figcaption>{escape(caption)}</figcaption></figure>"
 
     def _heated(self, row: int, heat: np.ndarray) -> Picture | None:
@@ -155,12 +154,19 @@ class _Artist:
         return "".join(f'<p class="soft">{escape(one)}</p>' for one in words)
 
 
+def _drawing(picture: Picture, nonce: str) -> str:
+    html = picture.html.replace("<script>", f'<script nonce="{nonce}">')
+    return f'<div class="picture" role="img" aria-label="{escape(picture.alt)}">{html}</div>'
+
+
 def _section(section: ReportSection, artist: _Artist) -> str:
     parts = [f"<section><h2>{escape(section.title)}</h2>"]
     if section.text:
         parts.append(f"<p>{escape(section.text)}</p>")
     if section.values is not None:
         parts.append(histogram(section.values, section.mark, section.title))
+    if section.figure is not None:
+        parts.append(_drawing(section.figure, artist.nonce))
     parts.append(_table(section.table))
     for group in section.groups:
         figures = "".join(artist.figure(one.row, one.caption, one.heat) for one in group.items)

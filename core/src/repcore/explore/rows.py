@@ -5,6 +5,7 @@ Symbols: N rows, D width.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -64,6 +65,7 @@ class Gathered:
         columns: name -> one value a row: labels (classes by name), declared split, further columns of a file.
         labelled: the data's rows; None without data.
         places: row number in the data, -1 where there is none, (N,).
+        seconds: that a model took for them, reading included; 0 for a file.
     """
 
     ids: Sequence[str]
@@ -73,6 +75,7 @@ class Gathered:
     origin: Origin
     labelled: LabelledRows | None
     places: np.ndarray
+    seconds: float = 0.0
 
     @property
     def usable(self) -> np.ndarray:
@@ -126,7 +129,9 @@ def from_model(
     if asked.data is None:
         raise DataError(f"{str(model.folder.folder)!r} is a model: data to embed are needed", hint="MODEL DATA")
     reader = model.reader(asked.data, reader=asked.reader, options=asked.options, labels=asked.labels)
+    started = time.perf_counter()
     found = model.embed(reader, options=options, progress=progress)
+    seconds = time.perf_counter() - started
     labelled = read_rows(reader)
     chosen = {"pooling": options.pooling, "level": options.level, "layer": options.layer, "dim": options.dim}
     origin = Origin(
@@ -134,7 +139,7 @@ def from_model(
         preprocessor=model.folder.preprocessor_name, vectors=chosen, **_data_facts(asked, reader),
     )  # fmt: skip
     places = np.arange(len(found.ids))
-    return Gathered(found.ids, found.vectors, found.reason, label_columns(labelled), origin, labelled, places)
+    return Gathered(found.ids, found.vectors, found.reason, label_columns(labelled), origin, labelled, places, seconds)
 
 
 def from_file(registry: Registry, path: Path, asked: DataRequest) -> Gathered:

@@ -38,6 +38,7 @@ class ReportSection:
         values: shown as a histogram, with a line at ``mark``.
         table: rows of cells.
         groups: items to draw.
+        figure: a drawing of its own, above the table.
     """
 
     title: str
@@ -46,6 +47,7 @@ class ReportSection:
     mark: float | None = None
     table: Sequence[Sequence[str]] = ()
     groups: Sequence[ReportGroup] = ()
+    figure: Picture | None = None
 
 
 @dataclass(frozen=True, slots=True)

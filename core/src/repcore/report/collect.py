@@ -172,7 +172,12 @@ def table_of(content: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 def exported_parameters(record: RunRecord) -> int | None:
     """Number of parameters of the exported encoder, from the header of its file; None if there is none."""
-    path = record.path / "model" / WEIGHTS
+    return stored_parameters(record.path / "model")
+
+
+def stored_parameters(model: Path) -> int | None:
+    """Number of parameters in the weights file of a model folder; None if there is none."""
+    path = model / WEIGHTS
     if not path.is_file():
         return None
     try:

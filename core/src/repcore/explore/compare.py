@@ -1,0 +1,325 @@
+"""Models side by side on the same rows: probes on the same splits, how alike their vectors are, where they disagree,
+and what they cost. The first model is the one that the others are held against.
+
+Symbols: N rows, S test rows of all splits, M models, C classes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from repcore.data.joins import join_rows_by_key
+from repcore.data.split_plans import SplitPlan
+from repcore.errors import ConfigError, DataError
+from repcore.evaluation.probing import DEFAULT_PROTOCOL, LabelledRows, build_probe, split_plan
+from repcore.evaluation.protocol import ProbeTable, run_probe
+from repcore.explore.rows import Gathered
+from repcore.explore.similarity import linear_cka, neighbour_overlap
+from repcore.interfaces import Probe, ProbeSplit
+from repcore.registry import Registry
+from repcore.specs import TargetSpec
+
+RESAMPLES = 1000
+INTERVAL = (2.5, 97.5)  # per cent
+SHOWN = 12  # items on which models disagree most
+QUARTERS = 4
+FEWEST = 5  # test rows of a class or quarter that are worth an interval
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A model (or a file of its vectors) that is compared.
+
+    Args:
+        name: on the page. rows: its vectors. parameters: of the encoder; None where only vectors are known.
+    """
+
+    name: str
+    rows: Gathered
+    parameters: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A group of test rows on which the first model and another differ.
+
+    Args:
+        group: a class, or a range of the label. other: name of the other model.
+        rows: number of them. first / value: recall (or mean absolute error) of the first model and of the other.
+        interval: 95 % of value - first over resampled rows; NaN for few rows.
+        verdict: ``better`` and ``worse`` (of the other model) only where the interval excludes 0.
+    """
+
+    group: str
+    other: str
+    rows: int
+    first: float
+    value: float
+    interval: tuple[float, float]
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """A test row with the answer of each model, the true one, and how far the models are apart."""
+
+    row: int
+    id: str
+    truth: str
+    answers: Mapping[str, str]
+    distance: float
+
+
+@dataclass(frozen=True, slots=True)
+class SideBySide:
+    """Everything that was compared.
+
+    Args:
+        table: the probes. alike: (name, name, CKA, neighbour overlap). chance: overlap of unrelated vectors.
+        costs: name -> parameters, width, milliseconds a row, main figure; None where not known.
+        rows: labelled rows of the data.
+    """
+
+    names: Sequence[str]
+    target: TargetSpec
+    table: ProbeTable
+    alike: Sequence[tuple[str, str, float, float]]
+    chance: float
+    differences: Sequence[Difference]
+    disagreements: Sequence[Disagreement]
+    costs: Mapping[str, Mapping[str, float | None]]
+    rows: LabelledRows
+
+    def plain(self) -> dict[str, Any]:
+        """For programs; NaN becomes None."""
+        import json
+
+        return {
+            "models": list(self.names), "label": self.target.name, "probes": json.loads(self.table.to_json()),
+            "alike": [
+                {"first": a, "second": b, "cka": _known(cka), "neighbour_overlap": _known(share)}
+                for a, b, cka, share in self.alike
+            ],
+            "overlap_by_chance": _known(self.chance),
+            "groups": [
+                {"group": one.group, "model": one.other, "rows": one.rows, "first": one.first, "value": one.value,
+                 "interval": [_known(end) for end in one.interval], "verdict": one.verdict}
+                for one in self.differences
+            ],
+            "disagreements": [
+                {"id": one.id, "truth": one.truth, "answers": dict(one.answers), "distance": one.distance}
+                for one in self.disagreements
+            ],
+            "costs": {name: dict(cost) for name, cost in self.costs.items()},
+        }  # fmt: skip
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def compare_models(
+    registry: Registry,
+    contenders: Sequence[Contender],
+    target: TargetSpec,
+    *,
+    split: str = "random",
+    seeds: Sequence[int] = (0, 1, 2),
+    protocol: str | None = None,
+) -> SideBySide:
+    """Compare contenders whose rows come from the same data.
+
+    Raises:
+        ConfigError: fewer than two, or a label without a probe. DataError: no data, or rows that differ.
+    """
+    if len(contenders) < 2:
+        raise ConfigError(f"{len(contenders)} model: at least two are compared")
+    names = _names(contenders)
+    rows = contenders[0].rows.labelled
+    if rows is None:
+        raise DataError("labelled data are needed to compare models", hint="name them last")
+    matrices = {name: _in_rows(one.rows, rows) for name, one in zip(names, contenders, strict=True)}
+    good = np.all([np.isfinite(one).all(1) for one in matrices.values()], axis=0)
+    if good.sum() < 3:
+        raise DataError(f"{int(good.sum())} of {len(good)} rows have a vector of every model")
+    name = protocol or DEFAULT_PROTOCOL.get(target.kind, "")
+    if not name:
+        raise ConfigError(f"no default probe for {target.kind} labels", hint="--protocol NAME@VERSION")
+    probe = build_probe(registry, name, target)
+    plan = split_plan(registry, contenders[0].rows.origin.preprocessor, rows, target, split, seeds)
+    labels = rows.labels(target)
+    table = run_probe(matrices, labels, target, plan, {name: probe}, seeds, external=True)
+    answers = _Answers(matrices, labels, target, plan, probe, good, seeds[0])
+    every = {key: one[good] for key, one in matrices.items()}
+    alike = [
+        (a, b, linear_cka(every[a], every[b]), neighbour_overlap(every[a], every[b]))
+        for place, a in enumerate(names)
+        for b in names[place + 1 :]
+    ]
+    costs = {key: _cost(one, table, key, name) for key, one in zip(names, contenders, strict=True)}
+    return SideBySide(
+        names, target, table, alike, min(10, good.sum() - 1) / (good.sum() - 1), answers.differences(),
+        answers.disagreements(rows), costs, rows,
+    )  # fmt: skip
+
+
+def _names(contenders: Sequence[Contender]) -> list[str]:
+    """Names that differ: a number goes behind those that do not."""
+    found: list[str] = []
+    for one in contenders:
+        taken = sum(other == one.name or other.startswith(f"{one.name} (") for other in found)
+        found.append(f"{one.name} ({taken + 1})" if taken else one.name)
+    return found
+
+
+def _in_rows(found: Gathered, rows: LabelledRows) -> np.ndarray:
+    """Vectors float64 (N, D) in the order of the labelled rows."""
+    matrix = np.full((len(rows.ids), found.vectors.shape[1]), np.nan)
+    if found.labelled is not None and list(found.labelled.ids) == list(rows.ids):
+        there = found.places >= 0
+        matrix[found.places[there]] = found.vectors[there]
+        return matrix
+    place = join_rows_by_key(found.ids, rows.ids, partial=True)
+    matrix[place >= 0] = found.vectors[place[place >= 0]]
+    return matrix
+
+
+def _cost(one: Contender, table: ProbeTable, name: str, probe: str) -> dict[str, float | None]:
+    entry = table.value(name, probe)
+    seconds = one.rows.seconds
+    return {
+        "quality": _known(entry.mean),
+        "parameters": one.parameters,
+        "width": one.rows.vectors.shape[1],
+        "milliseconds_a_row": 1000 * seconds / max(1, len(one.rows.ids)) if seconds else None,
+    }
+
+
+class _Answers:
+    """What a probe on each model's features says about the test rows of the first seed's splits."""
+
+    def __init__(
+        self, matrices: Mapping[str, np.ndarray], labels: np.ndarray, target: TargetSpec, plan: SplitPlan, probe: Probe,
+        good: np.ndarray, seed: int,
+    ) -> None:  # fmt: skip
+        self.target, self.names = target, list(matrices)
+        known = labels[~np.isnan(labels)] if target.ignore is None else labels[labels != target.ignore]
+        self.classes = np.unique(known[~np.isnan(known)]) if target.kind == "class" else np.zeros(0)
+        parts: dict[str, list[np.ndarray]] = {name: [] for name in matrices}
+        truth, rows = [], []
+        for one in plan.folds[0]:
+            fold = ProbeSplit(one.train[good[one.train]], one.test[good[one.test]], groups=one.groups)
+            said = {name: probe.score(matrix, labels, target, fold, seed) for name, matrix in matrices.items()}
+            tested = getattr(said[self.names[0]], "rows", None)
+            answers = {name: self._answers(found, labels, fold) for name, found in said.items()}
+            if tested is None or any(found is None for found in answers.values()):
+                continue  # a probe of a plugin that tells its figures only
+            rows.append(tested)
+            truth.append(self._true(labels[tested]))
+            for name, found in answers.items():
+                parts[name].append(_there(found))
+        self.rows = np.concatenate(rows) if rows else np.zeros(0, np.int64)
+        self.truth = np.concatenate(truth) if rows else np.zeros((0, 1))
+        self.predictions = {name: np.concatenate(found) if rows else np.zeros((0, 1)) for name, found in parts.items()}
+
+    def _true(self, labels: np.ndarray) -> np.ndarray:
+        """Labels of test rows (n, K); of classes, their place among all."""
+        if self.target.kind == "class":
+            return np.searchsorted(self.classes, labels.reshape(-1)).astype(np.float64)[:, None]
+        return labels.reshape(len(labels), -1)
+
+    def _answers(self, scores: Mapping[str, float], labels: np.ndarray, fold: ProbeSplit) -> np.ndarray | None:
+        """Predictions (n, C) with a column for each class of the data: a probe knows those of its fold only."""
+        found: np.ndarray | None = getattr(scores, "predictions", None)
+        if found is None or self.target.kind != "class":
+            return found
+        used = labels[np.concatenate([fold.train, fold.test])].reshape(-1)
+        known = np.intersect1d(self.classes, used)
+        if found.shape[1] != len(known):
+            return None
+        whole = np.zeros((len(found), len(self.classes)))
+        whole[:, np.searchsorted(self.classes, known)] = found
+        return whole
+
+    def _figure(self, name: str) -> np.ndarray:
+        """One number a test row (S,): whether the class is right, or the absolute error."""
+        found = self.predictions[name]
+        if self.target.kind == "class":
+            return (found.argmax(1) == self.truth[:, 0]).astype(np.float64)
+        wrong: np.ndarray = np.nanmean(np.abs(found - self.truth), axis=1)
+        return wrong
+
+    def _groups(self) -> list[tuple[str, np.ndarray]]:
+        """Test rows by class, or by quarter of the label."""
+        if self.target.kind == "class":
+            return [
+                (self.target.name_of(int(value)), self.truth[:, 0] == place) for place, value in enumerate(self.classes)
+            ]
+        if self.target.kind != "regression" or self.truth.shape[1] != 1 or not len(self.truth):
+            return []
+        edges = np.unique(np.quantile(self.truth[:, 0], np.linspace(0, 1, QUARTERS + 1)))
+        found = []
+        for low, high in pairwise(edges):
+            inside = (self.truth[:, 0] >= low) & ((self.truth[:, 0] < high) | (high == edges[-1]))
+            found.append((f"{low:.4g} to {high:.4g}", inside))
+        return found
+
+    def differences(self) -> list[Difference]:
+        """Of every group and every model but the first."""
+        draw = np.random.default_rng(0)
+        figures = {name: self._figure(name) for name in self.names}
+        first, *others = self.names
+        found = []
+        for group, inside in self._groups():
+            count = int(inside.sum())
+            for other in others if count else ():
+                gap = figures[other][inside] - figures[first][inside]
+                interval = (math.nan, math.nan)
+                if count >= FEWEST:
+                    means = gap[draw.integers(0, count, (RESAMPLES, count))].mean(1)
+                    interval = tuple(map(float, np.percentile(means, INTERVAL)))  # type: ignore[assignment]
+                own, value = (float(figures[name][inside].mean()) for name in (first, other))
+                found.append(Difference(group, other, count, own, value, interval, self._verdict(interval)))
+        return found
+
+    def _verdict(self, interval: tuple[float, float]) -> str:
+        low, high = interval
+        if math.isnan(low):
+            return "too few rows"
+        if low <= 0 <= high:
+            return "no clear difference"
+        return "better" if (low > 0) == (self.target.kind == "class") else "worse"
+
+    def disagreements(self, rows: LabelledRows) -> list[Disagreement]:
+        """Test rows whose answers are furthest apart, furthest first."""
+        if not len(self.rows):
+            return []
+        stacked = np.stack([self.predictions[name] for name in self.names])  # (M, S, C)
+        apart = np.nan_to_num(np.ptp(stacked, axis=0), nan=0.0).max(1)
+        order = np.argsort(-apart, kind="stable")[:SHOWN]
+        return [
+            Disagreement(
+                int(self.rows[place]), rows.ids[int(self.rows[place])], self._word(self.truth[place], of_truth=True),
+                {name: self._word(self.predictions[name][place]) for name in self.names}, float(apart[place]),
+            )
+            for place in order
+            if apart[place] > 0
+        ]  # fmt: skip
+
+    def _word(self, values: np.ndarray, *, of_truth: bool = False) -> str:
+        if self.target.kind != "class":
+            return ", ".join(f"{one:.4g}" for one in values)
+        place = int(values[0]) if of_truth else int(values.argmax())
+        name = self.target.name_of(int(self.classes[place]))
+        return name if of_truth else f"{name} ({values[place]:.2f})"
+
+
+def _there(value: np.ndarray | None) -> np.ndarray:
+    assert value is not None  # asked before
+    return value
