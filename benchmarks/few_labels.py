@@ -47,7 +47,7 @@ METHODS: dict[str, tuple[str, ...]] = {
     "sherl": ("method.form=pooled",),
 }
 SKIPPED = {
-    "sherl": ("pointcloud", "medical3d", "graphs"),  # no layers of one width
+    "sherl": ("pointcloud", "medical3d"),  # no layers of one width
 }
 FEW_ROWS = (50, 200)  # molecules: numbers, no classes
 FOR_NUMBERS = (PLAIN, PROBE, "sherl")
