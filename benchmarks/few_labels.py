@@ -21,6 +21,7 @@ import json
 import statistics
 import time
 import warnings
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,10 @@ import torch
 from generic_objectives import DOMAINS
 from measuring import RESULTS
 
+from repcore import registry
 from repcore.cli.main import run
+from repcore.config.resolve import resolve_run
+from repcore.data.readers import open_part
 
 LOG, TABLE = RESULTS / "few_labels.jsonl", RESULTS / "few_labels.md"
 PLAIN, PROBE = "plain", "linear-probe"
@@ -45,7 +49,6 @@ METHODS: dict[str, tuple[str, ...]] = {
 SKIPPED = {
     "sherl": ("pointcloud", "medical3d", "graphs"),  # no layers of one width
 }
-CLASSES = {"audio": 4, "graphs": 2, "pointcloud": 5, "medical3d": 4}
 FEW_ROWS = (50, 200)  # molecules: numbers, no classes
 FOR_NUMBERS = (PLAIN, PROBE, "sherl")
 EXPERTS = (
@@ -124,6 +127,15 @@ def model_of(domain: str, keep: Path) -> Path:
     return folder
 
 
+@cache
+def classes_of(domain: str) -> int:
+    """Classes of the label; 1 for numbers, which are counted by rows."""
+    one = DOMAINS[domain]
+    reader = open_part(resolve_run(registry.default(), one.recipe, overrides=one.settings).dataset)
+    (target,) = [known for known in reader.targets if known.name == one.label]
+    return len(target.names) if target.kind == "class" else 1
+
+
 def data_of(domain: str, model: Path) -> list[str]:
     """The set that the model was trained on, with its settings."""
     told = json.loads((model / "model" / "config.json").read_text())["origin"]["run"]["dataset"]
@@ -135,7 +147,7 @@ def data_of(domain: str, model: Path) -> list[str]:
 def one_cell(cell: dict[str, Any], given: argparse.Namespace) -> dict[str, Any]:
     domain, method, seed = cell["domain"], cell["method"], cell["seed"]
     model = model_of(domain, given.keep)
-    count = cell["labels"] * CLASSES.get(domain, 1)
+    count = cell["labels"] * classes_of(domain)
     started = time.process_time()
     if method == PROBE:
         words = ["probe", str(model), *data_of(domain, model), "--split", "random", "--labels", str(count)]

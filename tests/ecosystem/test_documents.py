@@ -19,7 +19,13 @@ DOMAIN_PAGES = sorted(path.stem for path in TUTORIALS.glob("*.md") if path.stem 
 README_PAGES = ["audio", "generic", "graphs", "medical3d", "molecules", "pointcloud"]
 NEEDS = {"generic": "graphs"}  # whose data the page uses
 READMES = sorted((ROOT / "plugins").glob("*/README.md"))
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *READMES, *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "core" / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *READMES,
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")
 
 

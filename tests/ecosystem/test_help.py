@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from repcore import registry
+from repcore.data.split_plans import SPLIT_WORDS
 from repcore.errors import RegistryError
 from scripts import reference
 from tests.conftest import ROOT
@@ -76,3 +77,11 @@ def test_an_objective_is_no_recipe() -> None:
     assert told.value.facts["hint"] == "repcore DOMAIN train RECIPE objective=NAME"
     shown = CliRunner().invoke(reference.root, ["generic", "--help"], catch_exceptions=False).output
     assert "objective=NAME" in shown
+
+
+@pytest.mark.parametrize("words", ["repcore probe", "repcore DOMAIN finetune"])
+def test_every_word_of_a_split_is_named(words: str) -> None:
+    command = dict(reference.commands())[words]
+    (option,) = (one for one in command.params if isinstance(one, click.Option) and "--split" in one.opts)
+    said = {one.rstrip(".,") for one in (option.help or "").split()}
+    assert {one.replace("NAME,NAME", "GROUP,GROUP") for one in SPLIT_WORDS} <= said

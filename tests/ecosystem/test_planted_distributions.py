@@ -243,6 +243,9 @@ def weights(converter: Callable[..., Imported]) -> CheckpointSubject:
 
 
 def test_a_careful_converter_passes() -> None:
+    report = weights(careful).convert(published()).report
+    assert set(report.renamed) | set(report.dropped) == set(published())
+    assert set(report.dropped) == {"net.norm.num_batches_tracked"} == {f"net.{name}" for name in report.missing}
     checkpoint_checks.every_key_accounted(weights(careful))
     checkpoint_checks.weights_complete(weights(careful))
 

@@ -241,3 +241,19 @@ def test_common_voice_has_labels_groups_and_splits(tmp_path: Path, capsys: pytes
     account: Any = reader.account  # type: ignore[attr-defined]
     assert account.fate(tmp_path / "clips" / "cv_8.wav")[0] == "ignored"
     dry_run("audio", tmp_path, capsys)
+
+
+def test_nothing_is_trained_on_a_declared_test_part_without_a_word(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [f"{one},{number}.5,test" for number, one in enumerate(SMILES)]
+    path = tmp_path / "only_test.csv"
+    path.write_text("smiles,y,split\n" + "\n".join(lines) + "\n")
+    command = ["molecules", "train", "selformer", "--data", str(path), "--dry-run"]
+    assert run(command) == 2
+    assert "all 10 rows are declared as the test part" in capsys.readouterr().err
+    assert run(["inspect", str(path), "--json"]) == 0
+    assert "nothing to train on" in " ".join(json.loads(capsys.readouterr().out)["warnings"])
+    assert run([*command, "data.split=random"]) == 0
+    said = "".join(capsys.readouterr())
+    assert "9 of 9 training rows are of the declared test part" in said

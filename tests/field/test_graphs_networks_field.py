@@ -10,11 +10,12 @@ import networkx as nx
 import pytest
 
 from repcore.errors import DataError, ItemError
-from repcore_graphs.configs.data import EdgeListConfig, NetworkConfig
+from repcore_graphs.configs.data import EdgeListConfig, GraphPreprocessorConfig, NetworkConfig
 from repcore_graphs.datasets.edge_list import EdgeListDataset
 from repcore_graphs.datasets.edge_list import sniff as sniff_edges
 from repcore_graphs.datasets.networks import NetworkDataset, sniff
 from repcore_graphs.formats.networks import read_networks
+from repcore_graphs.preprocessors.graph import GraphPreprocessor
 
 
 def arcs(reader: Any, row: int = 0) -> list[list[int]]:
@@ -109,3 +110,19 @@ def test_a_table_beside_the_files_says_more_of_each_graph(tmp_path: Path) -> Non
     (tmp_path / "labels.csv").write_text("graph,y\ng0,1\ng0,2\n")
     with pytest.raises(DataError, match="stand more than once"):
         NetworkDataset(NetworkConfig(path=str(tmp_path)))
+
+
+def test_an_edge_without_its_end_is_left_out_of_one_large_graph_and_said(tmp_path: Path) -> None:
+    lines = [f"n{one},n{(one + 1) % 12},{one}" for one in range(12)]
+    for name, broken in {"cell": "n4,,9", "other": ",n4,9", "line": "n4"}.items():
+        path = tmp_path / f"{name}.csv"
+        path.write_text("\n".join(["source,target,weight", *lines[:5], broken, *lines[5:]]) + "\n")
+        reader = EdgeListDataset(EdgeListConfig(path=str(path), directed=True))
+        sample = reader[0]
+        assert sample.inputs.edge_attributes[:, 0].tolist() == [float(one) for one in range(12)]
+        assert sample.inputs.num_nodes == 12
+        preprocessor = GraphPreprocessor(GraphPreprocessorConfig())
+        preprocessor.fit(reader, [0])
+        (item,) = preprocessor.prepare(sample)
+        assert item.status == "edges_left_out"
+        assert item.reason.startswith("1 of 13 edges are left out, the first in row 5")

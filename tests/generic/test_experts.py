@@ -93,6 +93,18 @@ def test_every_item_goes_its_own_way() -> None:
         experts(ragged)
 
 
+def test_every_expert_has_a_gradient_whoever_is_in_the_batch() -> None:
+    """Processes that exchange gradients must all have all of them: 0 for experts of domains that are absent."""
+    torch.manual_seed(0)
+    router = Router()
+    experts = Experts(nn.Linear(4, 4), 3, router)
+    router.experts = torch.tensor([1, 1])
+    experts(torch.randn(2, 3, 4)).sum().backward()
+    steepest = [float(expert.weight.grad.abs().max()) for expert in experts.experts]  # type: ignore[union-attr,operator]
+    assert steepest[1] > 0
+    assert steepest[0] == steepest[2] == 0
+
+
 def test_low_rank_experts_share_and_freeze_the_block() -> None:
     block = nn.Sequential(nn.Linear(6, 12), nn.GELU(), nn.Linear(12, 6))
     experts = low_rank_experts(block, 3, 2, 4.0, Router())

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 import repcore
 from repcore import registry
-from repcore.checkpoints.reading import read_file
 from repcore.cli.main import run
 from repcore.errors import ConfigError, RunError
 from repcore.evaluation.tasks.configs import ClassificationConfig
@@ -23,6 +22,7 @@ from repcore.interfaces import Batch, Features, LossTerms, Progress, Tokens
 from repcore.specs import TargetSpec
 from repcore.training.finetune_config import FinetuneConfig
 from repcore.training.methods import WithMethod, class_numbers
+from tests.generic.resuming import check_that_it_goes_on
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 METHODS = ("core-tuning", "hydra", "metrix", "class-gaussian-contrast", "shrinkmatch", "stationary")
@@ -60,26 +60,8 @@ def test_a_toy_is_fine_tuned_predicts_and_goes_on_exactly(
     trained: Path, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed after its first checkpoint and resumed, a run ends with the weights of one that was not disturbed."""
-    from repcore.training.listeners import Checkpoints
-
     settings = ["trainer.steps=6", "trainer.validate_every=2", "optimiser.lr=0.02", "trainer.accumulate=2"]
-    assert run(finetune(method, "whole", *settings)) == 0
-    save, saved = Checkpoints.save, []
-
-    def dying(self: Checkpoints, state: Any) -> None:
-        save(self, state)
-        saved.append(state.step)
-        if len(saved) == 2:
-            raise SystemError("the power went")
-
-    monkeypatch.setattr(Checkpoints, "save", dying)
-    assert run(finetune(method, "cut", *settings)) != 0
-    monkeypatch.setattr(Checkpoints, "save", save)
-    assert run(["pairs", "finetune", "--resume", "cut"]) == 0
-    one, other = (read_file(Path("runs") / name / "model" / "weights.safetensors") for name in ("whole", "cut"))
-    assert one.keys() == other.keys()
-    for key, value in one.items():
-        assert torch.equal(value, other[key]), key
+    check_that_it_goes_on(lambda name: finetune(method, name, *settings), "pairs", monkeypatch)
     model = repcore.load("runs/cut")
     found = model.predict("pairs/blobs")
     assert found.outputs.shape == (60, 3)

@@ -19,7 +19,7 @@ from repcore.cli.main import run
 from repcore.embedding import dense
 from repcore.embedding.dense import dense_windows
 from repcore.embedding.inference import InferenceOptions
-from repcore.errors import ItemError, PluginError
+from repcore.errors import ItemError, PluginError, RunError
 from repcore.interfaces import Batch, DenseAnswer, Sample
 from repcore.specs import TargetSpec
 from repcore_medical3d.configs.nnformer import NnFormerConfig
@@ -33,6 +33,7 @@ from repcore_medical3d.preprocessors import volume_slabs
 from repcore_medical3d.preprocessors.volumes import VolumePreprocessor
 from repcore_medical3d.rendering.volumes import overlay
 from repcore_medical3d.views.labelled_items import labelled_cube
+from repcore_medical3d.writers.pixel_answers import write_mask_image
 from repcore_medical3d.writers.voxel_answers import write_mask, write_values
 
 STORED = ("RAS", "LPS", "ASL", "PIR")
@@ -288,6 +289,27 @@ def test_stages_stand_side_by_side_at_the_finest_tokens() -> None:
         nearest = torch.cdist(read.position[0], coarse.position[0]).argmin(1)
         assert torch.equal(read.values[..., first : first + width], coarse.values[:, nearest])
         first += width
+
+
+@pytest.mark.parametrize(("ids", "free"), [((0, 7), 255), ((0, 255), 254), ((1, 7), 0)])
+def test_places_without_an_answer_are_none_of_class_0(tmp_path: Path, ids: tuple[int, int], free: int) -> None:
+    values, _, affine = scan()
+    outputs = np.random.default_rng(0).dirichlet([1, 1], SHAPE).astype(np.float32)
+    wanted = np.asarray(ids)[outputs.argmax(-1)]
+    outputs[3, 2, 1], wanted[3, 2, 1] = np.nan, free
+    target = TargetSpec("organ", "class", "voxel", names=("outside", "organ"))
+    write_mask(tmp_path / "m.nii.gz", DenseAnswer(Sample("one", Volume(values, affine)), "voxel", outputs, target, ids))
+    np.testing.assert_array_equal(nibabel.load(tmp_path / "m.nii.gz").dataobj, wanted)
+    write_mask_image(tmp_path / "m.png", DenseAnswer(Sample("one", None), "voxel", outputs[3], target, ids))
+    np.testing.assert_array_equal(Image.open(tmp_path / "m.png"), wanted[3])
+
+
+def test_where_every_number_is_a_class_a_missing_answer_is_refused() -> None:
+    outputs = np.full((2, 3), np.nan, np.float32)
+    answer = DenseAnswer(Sample("one", None), "voxel", outputs, TargetSpec("organ", "class", "voxel"), (0, 1, 2))
+    with pytest.raises(RunError, match="'one' has elements without an answer"):
+        answer.labels((0, 1, 2))
+    assert answer.labels((0, 1, 3)).tolist() == [3, 3]
 
 
 def test_features_are_written_as_they_are(tmp_path: Path) -> None:

@@ -158,3 +158,25 @@ def test_a_sweep_is_labelled_within_seconds_of_one_core(tmp_path: Path) -> None:
     torch.set_num_threads(threads)
     assert (tmp_path / "000000.label").stat().st_size == 4 * len(scene.points)
     assert seconds < 10.0
+
+
+@pytest.mark.parametrize(
+    ("write", "suffix", "free"),
+    [(write_ply, ".ply", -1), (write_pcd, ".pcd", -1), (write_las, ".las", 254), (write_label, ".label", 65_535)],
+)
+def test_a_point_without_an_answer_is_no_point_of_class_0(
+    write: object, suffix: str, free: int, tmp_path: Path
+) -> None:
+    if suffix == ".las":
+        pytest.importorskip("laspy", reason="LAS is an optional format")
+    one = answer(values=(0, 255, 10))
+    one.outputs[7] = np.nan
+    path = tmp_path / f"cloud{suffix}"
+    write(path, one)  # type: ignore[operator]
+    if suffix == ".label":
+        labels = np.fromfile(path, np.uint32)
+    else:
+        labels = next(v for name, v in load_scene(path).labels.items() if name in ("label", "classification"))
+    wanted = np.asarray([0, 255, 10])[np.nan_to_num(one.outputs).argmax(1)]
+    wanted[7] = free
+    np.testing.assert_array_equal(labels, wanted)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import subprocess
 import sys
+import weakref
 from itertools import pairwise
 
 import pytest
@@ -252,3 +254,20 @@ def test_spconv_on_a_cpu_needs_one_thread_and_says_so() -> None:
         assert spconv.unusable() == ""
     finally:
         torch.set_num_threads(before)
+
+
+def test_rulebooks_of_a_scene_end_with_it() -> None:
+    sites = Sites(random_coordinates(80, 6, torch.Generator().manual_seed(0)))
+    book, _ = sites.strided((2, 2, 2), (2, 2, 2))
+    back = book.reversed
+    assert back.reversed is book
+    assert book.reversed is back
+    alive = weakref.ref(book)
+    pairs = book.pairs
+    gc.disable()
+    try:
+        del sites, book, _
+        assert alive() is None  # without the collector: no circle holds the tables of scenes that are done
+    finally:
+        gc.enable()
+    assert all(torch.equal(*both) for both in zip(back.reversed.pairs, pairs, strict=True))

@@ -216,3 +216,44 @@ def test_minkowski_and_trainer_files_load(tmp_path: Path) -> None:
     assert all(torch.equal(again.state[name], imported.state[name]) for name in imported.state)
     with pytest.raises(CheckpointError, match="no part of a Res16UNet"):
         convert_minkowski(names | {"surprise.kernel": torch.zeros(2, 2)}, tmp_path / "odd.pth", {})
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_blocks_of_a_large_scene_give_the_values_of_the_whole(monkeypatch: pytest.MonkeyPatch, first: int) -> None:
+    from repcore_pointcloud.encoders import scene_blocks
+
+    torch.manual_seed(3)
+    config = SparseUNetConfig(input_width=3, stem_width=4, stem_kernel=3, stage_widths=(6, 5), stage_blocks=(1, 1))
+    encoder = SparseUNet(config).eval()
+    for norm in encoder.modules():  # statistics that are not those of new networks
+        if isinstance(norm, torch.nn.BatchNorm1d):
+            norm.running_mean.normal_(), norm.running_var.uniform_(0.5, 2)
+    drawn = torch.randint(-70, 70, (9000, 4))
+    drawn[:, 0], drawn[:, 3] = drawn[:, 0] % 2, drawn[:, 3] % 5
+    places = torch.unique(drawn, dim=0)
+    places = places[torch.argsort(torch.rand(len(places)))] if first else places
+    places = places[torch.argsort(places[:, 0], stable=True)]
+    region = torch.randint(0, 4, (len(places),)) + 4 * places[:, 0]
+    region[::7] = -first
+    owner = torch.tensor([0] * 4 + [1] * 4)
+    inputs = {"coordinates": places, "features": torch.randn(len(places), 3), "region": region, "region_owner": owner}
+    batch = Batch(inputs=inputs, size=2)
+    with torch.inference_mode():
+        whole = encoder(batch, layers=(0, 1, 2))
+        joined = encoder.read("all", batch)
+        monkeypatch.setattr(scene_blocks, "MOST_VOXELS", 400)
+        boxes = list(scene_blocks.boxes(places, 2, 2 * encoder.reach))
+        parts = encoder(batch, layers=(0, 1, 2))
+        apart = encoder.read("all", batch)
+    assert len(boxes) > 8
+    held = sum(int(((places >= low) & (places < high)).all(1).sum()) for low, high in boxes)
+    assert held == len(places)
+    torch.testing.assert_close(parts.tokens["voxel"].values, whole.tokens["voxel"].values, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(parts.tokens["region"].values, whole.tokens["region"].values, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(parts.pooled, whole.pooled, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(apart.values, joined.values, rtol=1e-5, atol=1e-6)
+    for number in range(3):
+        assert torch.equal(parts.layers[number].position, whole.layers[number].position)
+        torch.testing.assert_close(parts.layers[number].values, whole.layers[number].values, rtol=1e-5, atol=1e-6)
+    monkeypatch.setattr(scene_blocks, "in_blocks", None)  # with gradients the scene is one
+    encoder(batch).pooled.sum().backward()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,10 @@ from repcore.evaluation.copied_rows import labelled_rows, with_copies
 from repcore.evaluation.dense_answers import with_ignored
 from repcore.evaluation.probing import chosen_targets, compute_features, probe_features
 from repcore.evaluation.protocol import ProbeTable
+from repcore.interfaces import DatasetReader
 from repcore.reporting import Reporter
-from repcore.training.finetune_plan import FinetuneRequest, record_of, run_plan
+from repcore.specs import TargetSpec
+from repcore.training.finetune_plan import FinetuneOutcome, FinetuneRequest, record_of, run_plan
 from repcore.training.finetune_request import finetune_settings, name_in_folder, request_plan
 from repcore.training.run_folder import RunFolder, run_name
 
@@ -69,17 +72,12 @@ def finetune(
         DataError: no such label, or several and none named. RepcoreError: wrong settings.
     """
     opened, teller, where = opened_model(model), reporter_for(progress), torch_device(device, "device")
-    names = (label,) if label else ()
     given = given_data(
         opened.registry, data, domain=opened.domain, preprocessor=opened.folder.preprocessor_name, reader=reader,
-        labels=() if group else names,
+        labels=(label,) if label and not group else (),
     )  # fmt: skip
     dataset, source = given.opened(opened.registry, opened.domain)
-    level = None if label else "item" if any(one.level == "item" for one in source.targets) else None
-    targets = chosen_targets(source, list(names), level)
-    if len(targets) > 1:
-        raise DataError("which label?", labels=", ".join(one.name for one in targets), hint="label=NAME")
-    target = with_ignored(targets[0], ignore)
+    target = with_ignored(_one_target(source, label), ignore)
     rows = labelled_rows(opened, source, target, group, together=keep_copies_together)
     settings = finetune_settings(opened, target, dataset, task, as_overrides(overrides))
     request = {
@@ -87,20 +85,39 @@ def finetune(
         "folds": folds, "labels": None if labels is None else str(labels), "seeds": seeds, "ensemble": ensemble,
         "twin": twin, "keep_copies_together": keep_copies_together, "overrides": as_overrides(overrides),
         "data": MEMORY if given.reader is not None else str(given.settings.get("path", given.settings["name"])),
+        "data_fingerprint": source.fingerprint,
     }  # fmt: skip
     plan = request_plan(opened, rows, target, request)
-    leak = copies_across(plan, rows.copies, rows.ids)
-    if leak:
+    if leak := copies_across(plan, rows.copies, rows.ids):
         teller.warn(leak)
-    folder = RunFolder.create(Path(out), run_name(f"{opened.domain}/finetune-{name_in_folder(target.name)}", name))
-    folder.write_json("config.json", {"recipe": f"{opened.domain}/finetune"})  # the training writes the whole of it
-    started = time.perf_counter()
     wanted = FinetuneRequest(list(range(seeds)), ensemble, twin)
-    outcome = run_plan(opened, settings, rows, plan, wanted, folder, teller, device=where)
-    record = record_of(outcome, {**request, "data_fingerprint": source.fingerprint})
+    learn = partial(run_plan, opened, settings, rows, plan, wanted, reporter=teller, device=where)
+    return _recorded(learn, _run_folder(Path(out), opened.domain, target, name), request, where)
+
+
+def _one_target(source: DatasetReader, label: str | None) -> TargetSpec:
+    """The label to learn: the one that is named, else the only one, where labels of whole items come first."""
+    level = None if label else "item" if any(one.level == "item" for one in source.targets) else None
+    targets = chosen_targets(source, [label] if label else [], level)
+    if len(targets) > 1:
+        raise DataError("which label?", labels=", ".join(one.name for one in targets), hint="label=NAME")
+    return targets[0]
+
+
+def _run_folder(out: Path, domain: str, target: TargetSpec, name: str | None) -> RunFolder:
+    folder = RunFolder.create(out, run_name(f"{domain}/finetune-{name_in_folder(target.name)}", name))
+    folder.write_json("config.json", {"recipe": f"{domain}/finetune"})  # the training writes the whole of it
+    return folder
+
+
+def _recorded(learn: Callable[..., FinetuneOutcome], folder: RunFolder, request: Mapping[str, Any], device: str) -> Run:
+    """What was learned and how long it took, with its record in the run's folder."""
+    started = time.perf_counter()
+    outcome = learn(folder=folder)
+    record = record_of(outcome, request)
     folder.write_json("finetune.json", record)
     seconds = time.perf_counter() - started
-    return Run(outcome.folder, 0, seconds, record["test"], record["verdict"], where)
+    return Run(outcome.folder, 0, seconds, record["test"], record["verdict"], device)
 
 
 class ProbeTables(list[ProbeTable]):

@@ -38,7 +38,9 @@ NOT_STORED = ("resume", "out", "device", "as_json")
 @click.option("--label", help="Label column.")
 @reading_options
 @click.option("--ignore", type=int, help="Label value that means unlabelled, of points, voxels, nodes, ...")
-@click.option("--split", default="random", show_default=True, help="Split, as in probe: random, group, scaffold, ...")
+@click.option("--split", default="random", show_default=True, help="random, group, stratified, declared, "
+              "folds:K, stratified-folds:K, group-folds:K, column:NAME, held-out:GROUP,GROUP, or one of the "
+              "domain's own such as scaffold.")  # fmt: skip
 @click.option("--keep-copies-together", is_flag=True, help="Rows with the same content stay on one side of a split.")
 @click.option("--group", metavar="NAME", help="Split within samples: a label of elements (sector), or a way of the "
               "domain (blocks:20); its groups are split like rows.")  # fmt: skip

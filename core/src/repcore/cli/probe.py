@@ -42,8 +42,9 @@ JOIN_HINT = "--id-column NAME, the same one as with embed; or --by-position if b
 @click.option("--labels", "budgets", help="Labelled training rows that count: numbers or shares such as 1,3,10 or 10%.")
 @click.option("--metric", "element_metrics", multiple=True, metavar="NAME[:VALUE]",
               help="Metric of elements that the domain gives (repeatable); all of them by default.")  # fmt: skip
-@click.option("--split", default="random", show_default=True, help="random, group, declared, folds:K, column:NAME, "
-              "stratified, held-out:GROUP,GROUP, or one of the domain's own such as scaffold.")  # fmt: skip
+@click.option("--split", default="random", show_default=True, help="random, group, stratified, declared, "
+              "folds:K, stratified-folds:K, group-folds:K, column:NAME, held-out:GROUP,GROUP, or one of the "
+              "domain's own such as scaffold.")  # fmt: skip
 @click.option("--keep-copies-together", is_flag=True, help="Rows with the same content stay on one side of a split.")
 @click.option("--seeds", type=int, default=3, show_default=True, help="Number of seeds.")
 @click.option("--by-position", is_flag=True, help="Join embeddings of a file to rows by position instead of by id.")

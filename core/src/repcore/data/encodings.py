@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from repcore.data.scripts import older_code_page
 from repcore.errors import DataError
 
 SAMPLE_BYTES = 1 << 20
@@ -26,20 +27,6 @@ _MARKS = (
 _BINARY_STARTS = (b"\x1f\x8b", b"PK\x03\x04", b"\x89PNG", b"\x89HDF", b"\xd0\xcf\x11\xe0", b"RIFF", b"%PDF",
                   b"\x93NUMPY", b"BZh", b"\xfd7zXZ", b"PAR1", b"\xff\xd8\xff")  # fmt: skip
 _TEXT_CONTROLS = frozenset(b"\t\n\r\x0b\x0c\x1a")
-_CANDIDATES = [
-    "utf_8",
-    "cp1251",
-    "koi8_r",
-    "shift_jis",
-    "euc_jp",
-    "gb18030",
-    "big5",
-    "euc_kr",
-    "cp1253",
-    "cp1255",
-    "cp1256",
-]
-FEW_FOREIGN = 0.15  # share of bytes beyond ASCII up to which a text is taken for a western language
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +119,9 @@ def _by_content(head: bytes, file: IO[bytes]) -> Encoding:
 
 def _code_page(sample: bytes) -> Encoding:
     foreign = sum(byte >= 0x80 for byte in sample)
-    letters = sum(byte > 0x20 for byte in sample)
-    if foreign > FEW_FOREIGN * max(letters, 1):
-        from charset_normalizer import from_bytes  # only wanted for texts of other scripts
-
-        best = from_bytes(sample, cp_isolation=_CANDIDATES).best()
-        if best is not None and best.encoding != "utf_8":
-            return Encoding(best.encoding, f"{foreign} bytes are no UTF-8 and read well so")
+    found = older_code_page(sample)
+    if found is not None:
+        return Encoding(found, f"{foreign} bytes are no UTF-8; its words read well so")
     try:
         sample.decode("cp1252")
     except UnicodeDecodeError:

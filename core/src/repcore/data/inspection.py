@@ -92,7 +92,10 @@ class Inspection:
 
     @property
     def is_trainable(self) -> bool:
-        """Enough different rows to train on, as far as was looked; one is enough where a training part is declared."""
+        """Enough different rows to train on, as far as was looked; one is enough where a training part is declared,
+        none where every row is declared for testing."""
+        if set(self.parts) == {"test"} and self.parts["test"] >= self.rows:
+            return False
         return self.read < self.rows or self.distinct >= (1 if "train" in self.parts else LEAST_ROWS)
 
     @property
@@ -319,7 +322,9 @@ def _warnings(found: Inspection) -> Iterator[str]:
     if bad:
         kinds = ", ".join(f"{count} {name}" for name, count in found.status.most_common() if name != "ok")
         yield f"{bad} of {found.read} rows are not clean: {kinds}"
-    if not found.is_trainable and found.usable > 1:
+    if set(found.parts) == {"test"} and not found.is_trainable and found.usable:
+        yield "all rows are declared as the test part: enough to embed, nothing to train on but with data.split=random"
+    elif not found.is_trainable and found.usable > 1:
         yield f"all {found.usable} usable rows are copies of one: too few to train on"
     elif not found.is_trainable:
         yield "1 usable row: enough to embed, too few to train on" if found.usable else "no usable row"

@@ -194,7 +194,7 @@ class DensePredictor:
         if self.target.kind != "class":
             return {f"label:{column_of(self.target)}": [None if np.isnan(one) else float(one) for one in flat]}
         names, ignored = output_names(self.target, count), {data.ignore, self.target.ignore}
-        own = dict(zip(data.ids or range(len(data.names)), map(str, data.names), strict=True))
+        own = {float(n): str(name) for n, name in zip(data.ids or range(len(data.names)), data.names, strict=True)}
         numbers = class_numbers(flat, data, self.target, self.values)
         words = [
             names[number] if number != NONE else None if np.isnan(one) or one in ignored else own.get(one, f"{one:g}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
@@ -156,28 +156,18 @@ def run_probe(
     _require_twin(features_by_name, external)
     truth = np.asarray(labels, dtype=np.float64)
     matrices = {name: _per_seed(name, given, len(truth), seeds) for name, given in features_by_name.items()}
-    plan = SplitPlan.fixed(splits, len(seeds)) if isinstance(splits, ProbeSplit) else splits
-    if len(plan.folds) != len(seeds):
-        raise DataError(f"splits for {len(plan.folds)} seeds, but {len(seeds)} seeds")
     usable = _finite_rows(matrices, len(truth))
-    plan = _restricted(plan, usable)
+    plan = _restricted(_plan_of(splits, len(seeds)), usable)
     chosen = metric_of(metric).name if metric else primary_metric(target.kind, _class_count(truth, target))
     entries = list(entries_of(predictor_title(target), CONSTANT, _floor(truth, target, plan), target, chosen))
     comparisons: list[Comparison] = []
     for protocol, probe in probes.items():
         # features are small: BLAS threads cost more than they bring, and many times more on a busy machine
         with threadpool_limits(1, user_api="blas"):
-            tried = {
-                name: _tried(probe, partial(_scored, probe, given, truth, target, plan, seeds))
-                for name, given in matrices.items()
-            }
-        scored: dict[str, list[list[Scores]]] = {}
-        for name, result in tried.items():
-            if isinstance(result, PluginError):
-                entries.append(_no_entry(name, protocol, result, chosen))
-                continue
-            scored[name] = result
-            entries += entries_of(name, protocol, result, target, chosen)
+            score = partial(_scored, probe, truth=truth, target=target, plan=plan, seeds=seeds)
+            tried = {name: _tried(probe, partial(score, given)) for name, given in matrices.items()}
+        entries += _entries_of_all(protocol, tried, target, chosen)
+        scored = {name: result for name, result in tried.items() if not isinstance(result, PluginError)}
         comparisons += comparisons_of(protocol, scored, target, chosen)
     return ProbeTable(
         target=target,
@@ -190,6 +180,13 @@ def run_probe(
         comparisons=tuple(comparisons),
         constants={CONSTANT: constants(), **{name: dict(probe.constants()) for name, probe in probes.items()}},
     )
+
+
+def _plan_of(splits: SplitPlan | ProbeSplit, seeds: int) -> SplitPlan:
+    plan = SplitPlan.fixed(splits, seeds) if isinstance(splits, ProbeSplit) else splits
+    if len(plan.folds) != seeds:
+        raise DataError(f"splits for {len(plan.folds)} seeds, but {seeds} seeds")
+    return plan
 
 
 def _require_twin(features: Mapping[str, FeatureMatrices], external: bool) -> None:
@@ -286,6 +283,17 @@ def _tried(probe: Probe, score: Callable[[], list[list[Scores]]]) -> list[list[S
             return score()
     except PluginError as error:
         return error
+
+
+def _entries_of_all(
+    protocol: str, tried: Mapping[str, list[list[Scores]] | PluginError], target: TargetSpec, metric: str
+) -> Iterator[ProbeEntry]:
+    """What one protocol gave on every feature set, failures among them."""
+    for name, result in tried.items():
+        if isinstance(result, PluginError):
+            yield _no_entry(name, protocol, result, metric)
+        else:
+            yield from entries_of(name, protocol, result, target, metric)
 
 
 def _no_entry(name: str, protocol: str, error: PluginError, metric: str) -> ProbeEntry:

@@ -5,7 +5,7 @@ Symbols: D feature width, K outputs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -52,11 +52,15 @@ class DenseAnswer:
     values: Sequence[int] = ()
     elements: Mapping[str, np.ndarray] = field(default_factory=dict)
 
-    def labels(self, missing: int = 0) -> np.ndarray:
+    def labels(self, missing: int | Iterable[int] = 0) -> np.ndarray:
         """Answered class of each element (...,) in the data's own numbers; ``missing`` where there is no output.
 
+        Args:
+            missing: a number, or several in order of preference: the first that no class has, so that an element
+                without an answer is never read as one of a class.
+
         Raises:
-            RunError: the answer is no class.
+            RunError: the answer is no class, or an element has no answer and every ``missing`` number is a class.
         """
         if self.target is None or self.target.kind != "class":
             raise RunError("these answers are no classes, so there is no label to write", hint="--format npz")
@@ -64,10 +68,22 @@ class DenseAnswer:
 
         values = np.asarray(self.values or range(self.outputs.shape[-1]), np.int64)
         numbers = self.numbers()
+        absent = missing if isinstance(missing, int) else 0
+        if not isinstance(missing, int) and bool((numbers < 0).any()):
+            absent = self._free(missing, set(values.tolist()))
         for part in self._parts():
             own = numbers[part]
-            own[...] = np.where(own < 0, missing, values[own])
+            own[...] = np.where(own < 0, absent, values[own])
         return numbers
+
+    def _free(self, candidates: Iterable[int], classes: set[int]) -> int:
+        for one in candidates:
+            if one not in classes:
+                return one
+        raise RunError(
+            f"{self.sample.id!r} has elements without an answer, and every number that the file can hold is a class",
+            hint="--format npz",
+        )
 
     def numbers(self) -> np.ndarray:
         """Number of the largest output of each element int64 (...,); -1 where there is none."""

@@ -13,7 +13,7 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -128,7 +128,7 @@ def render_page(record: RunRecord, registry: Registry) -> str:
             data=page_data(figures, embedded),
             plotly=Markup(script),
             plotly_megabytes=len(script) / 1e6,
-            written=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+            written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             version=core_version(),
             nonce=page_nonce(),
             picture_styles=Markup(styles.sheet),

@@ -19,6 +19,7 @@ from repcore.data.batching import TrainingItems
 from repcore.data.preparation import prepared
 from repcore.data.readers import open_part
 from repcore.data.seeds import generator, mix
+from repcore.data.splits import PART_NAMES
 from repcore.embedding.model import model_path
 from repcore.errors import ConfigError, DataError, PluginError, RepcoreError
 from repcore.interfaces import DatasetReader, Objective, Preprocessor, Views
@@ -110,6 +111,7 @@ def assemble(
     if hasattr(reader, "summary"):
         reporter.info(str(reader.summary))
     train, validation = split_rows(resolved, reader)
+    _announce_test_part(resolved, reader, train, reporter)
     if fitted is None:
         preprocessor.fit(reader, train)
     resolved = resolved.with_facts(preprocessor.facts())
@@ -199,10 +201,10 @@ def _preprocessor(part: ResolvedPart, fitted: Path | None) -> Preprocessor:
 
 
 def split_rows(resolved: ResolvedRun, reader: DatasetReader) -> tuple[np.ndarray, np.ndarray]:
-    """Training and validation rows: as the data declares them, else drawn from the run seed.
+    """Training and validation rows: as the data declares them, else drawn from the seed, outside a declared test part.
 
     Raises:
-        DataError: the data set has fewer than two rows.
+        DataError: the data set has fewer than two rows, or a test part only.
     """
     data, seed = resolved.data, resolved.trainer.seed
     declared = reader.splits
@@ -211,7 +213,8 @@ def split_rows(resolved: ResolvedRun, reader: DatasetReader) -> tuple[np.ndarray
         held = next((declared[name] for name in ("validation", "val", "valid", "test") if name in declared), ())
         validation = np.asarray(held, np.int64)
     else:
-        rows = np.arange(len(reader) if data.limit is None else min(data.limit, len(reader)))
+        rows = _not_declared_test(reader, data.split)
+        rows = rows if data.limit is None else rows[: data.limit]
         if len(rows) < 2:
             raise DataError(f"{len(rows)} usable rows are too few to train on")
         train, validation = _held_out(rows, reader, data.validation_share, data.split, seed)
@@ -222,6 +225,45 @@ def split_rows(resolved: ResolvedRun, reader: DatasetReader) -> tuple[np.ndarray
             generator(seed, "validation-rows").choice(validation, data.validation_limit, replace=False)
         )
     return train, validation
+
+
+def _announce_test_part(resolved: ResolvedRun, reader: DatasetReader, train: np.ndarray, reporter: Reporter) -> None:
+    """Say what becomes of a declared test part where the data declares no training part."""
+    test = _declared_test(reader)
+    if not len(test) or "train" in reader.splits:
+        return
+    seen = int(np.isin(train, test).sum())
+    if seen:
+        reporter.warn(
+            f"{seen:,} of {len(train):,} training rows are of the declared test part "
+            f"(data.split={resolved.data.split}): scores on it will be too good"
+        )
+    else:
+        reporter.info(f"{len(test):,} rows of the declared test part are neither trained on nor used for validation")
+
+
+def _declared_test(reader: DatasetReader) -> np.ndarray:
+    parts = [rows for name, rows in reader.splits.items() if PART_NAMES.get(name.lower()) == "test"]
+    return np.asarray([row for rows in parts for row in rows], np.int64)
+
+
+def _not_declared_test(reader: DatasetReader, how: str) -> np.ndarray:
+    """All rows but those of a declared test part, which nothing is trained on unless ``data.split`` says how.
+
+    Raises:
+        DataError: the data holds a test part only.
+    """
+    test = _declared_test(reader)
+    if not len(test) or how != "auto":
+        return np.arange(len(reader))
+    rest = np.setdiff1d(np.arange(len(reader)), test)
+    if not len(rest):
+        raise DataError(
+            f"all {len(reader):,} rows are declared as the test part; nothing is left to train on",
+            expected="a training part, or rows that belong to no part",
+            hint="data.split=random trains on them all the same",
+        )
+    return rest
 
 
 def _held_out(

@@ -19,6 +19,7 @@ import torch
 
 from repcore import stopping
 from repcore.config.resolve import ResolvedRun
+from repcore.config.schema import TrainerConfig
 from repcore.data.identity import difference, row_stamps
 from repcore.data.stream import EndlessBatches
 from repcore.diagnostics.capture import capture_failure
@@ -314,8 +315,27 @@ def _trainer_and_state(
     ]
     if config.patience is not None:
         listeners.append(Patience(config.patience))
+    trainer = _trainer(
+        config,
+        folder,
+        steps,
+        device,
+        [
+            StepEvents(lambda _: holder[0], listeners),
+            *(one for one in parts.callbacks if isinstance(one, pl.Callback)),
+        ],
+    )
+    state = RunState(folder, module, trainer, reporter, steps, parts.resolved.plain())
+    holder.append(state)
+    return trainer, state
+
+
+def _trainer(
+    config: TrainerConfig, folder: RunFolder, steps: int, device: str, callbacks: list[pl.Callback]
+) -> pl.Trainer:
+    """Lightning without what this project does itself: epochs, validation, checkpoints, logging, samplers."""
     quieten_lightning()
-    trainer = pl.Trainer(
+    return pl.Trainer(
         accelerator=accelerator(device),
         devices=config.devices,
         num_nodes=config.num_nodes,
@@ -335,14 +355,8 @@ def _trainer_and_state(
         deterministic="warn" if config.deterministic else None,
         default_root_dir=str(folder.path),
         plugins=[cluster(place()), BesideTarget()],
-        callbacks=[
-            StepEvents(lambda _: holder[0], listeners),
-            *(one for one in parts.callbacks if isinstance(one, pl.Callback)),
-        ],
+        callbacks=callbacks,
     )
-    state = RunState(folder, module, trainer, reporter, steps, parts.resolved.plain())
-    holder.append(state)
-    return trainer, state
 
 
 def accelerator(device: str) -> str:

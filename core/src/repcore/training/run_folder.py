@@ -155,7 +155,7 @@ def environment(registry: Registry, extra: Mapping[str, Any]) -> dict[str, Any]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return {
-        "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": sys.argv[1:],
         "python": platform.python_version(),
         "platform": platform.platform(),

@@ -9,7 +9,9 @@ column ``label`` of the node table, labels of edges a column ``edge_label``, ``c
 Without a node table, the nodes are those that edges name.
 
 A row that is not complete, or names a node that the node table lacks, makes its graph a reported row, never silently
-shorter. Symbols: G graphs.
+shorter; where the whole table is one graph, it goes without edges that are not complete, and its status says so.
+
+Symbols: G graphs.
 """
 
 from __future__ import annotations
@@ -55,6 +57,7 @@ ROLES = {"edges": "edges", "edge": "edges", "edge_list": "edges", "edgelist": "e
          "nodes": "nodes", "node": "nodes", "vertices": "nodes", "graphs": "graphs", "graph": "graphs",
          "graph_labels": "graphs", "labels": "graphs"}  # fmt: skip
 ONLY_GRAPH = "graph"
+LEFT_OUT = "edges_left_out"
 ALL_BINARY = "all-binary"
 NODE_LABELS = ("label", "class", "y", "target")
 EDGE_LABELS = ("edge_label", "edge_class", "class", "y")  # a column called label says of what kind an edge is
@@ -306,7 +309,7 @@ class EdgeListDataset:
 
     def __getitem__(self, index: int) -> Sample:
         nodes, place = self._graph_nodes(index)
-        rows = self._edge_rows[index]
+        rows, remark = self._whole_edges(self._edge_rows[index])
         self._check_rows(rows, self._bad_edges, self._edge_features)
         label = self._edge_label
         graph = RawGraph(
@@ -320,6 +323,8 @@ class EdgeListDataset:
         if not self._directed:
             graph = add_reverse(graph)
         meta = {"nodes": graph.num_nodes, "edges": graph.edge_index.shape[1], "node_names": tuple(place)}
+        if remark:
+            meta["remark"] = (LEFT_OUT, remark)
         return Sample(
             id=self.names[index],
             inputs=graph,
@@ -327,6 +332,21 @@ class EdgeListDataset:
             group=None if self.groups is None else self.groups[index],
             meta=meta,
         )
+
+    def _whole_edges(self, rows: np.ndarray) -> tuple[np.ndarray, str]:
+        """Rows of one large graph that name both ends, and a sentence about the others.
+
+        A graph of a set is refused for an edge that is not whole, and the others remain; where the table is one graph,
+        that would refuse everything. So it goes without the edge and says so, unless most of its edges are like that.
+        """
+        if self._graph_column["edges"] is not None:
+            return rows, ""
+        bad = np.array([row in self._bad_edges or not all(side[row] for side in self._ends) for row in rows.tolist()])
+        if not bad.any() or 2 * bad.sum() > len(rows):
+            return rows, ""
+        first = int(rows[bad][0])
+        why = self._bad_edges.get(first, f"no {self.source if not self._ends[0][first] else self.target}")
+        return rows[~bad], f"{int(bad.sum()):,} of {len(rows):,} edges are left out, the first in row {first}: {why}"
 
     def _check_rows(self, rows: np.ndarray, problems: Mapping[int, str], features: FeatureColumns) -> None:
         if problems:

@@ -118,6 +118,7 @@ class GraphPreprocessor:
         """
         nodes, edges = self._fitted()
         graph, notes = self._cleaned(sample)
+        notes = [*([sample.meta["remark"]] if "remark" in sample.meta else []), *notes]
         x, unknown_nodes = nodes.encode(graph.node_attributes, graph.node_labels, graph.num_nodes, "node")
         edge_attr, unknown_edges = edges.encode(
             graph.edge_attributes, graph.edge_labels, graph.edge_index.shape[1], "edge"

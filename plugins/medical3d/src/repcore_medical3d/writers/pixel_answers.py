@@ -17,15 +17,16 @@ LARGEST = np.iinfo(np.uint16).max
 
 
 def write_mask_image(path: Path, answer: DenseAnswer) -> None:
-    """The most likely class as the id that label images of the data have, 0 without an answer: 8-bit grey, 16-bit where
-    an id needs it.
+    """The most likely class as the id that label images of the data have: 8-bit grey, 16-bit where an id needs it.
+
+    Pixels without an answer are 0, or where 0 is a class the highest number up to 255, then 65535, that none has.
 
     Raises:
         DataError: values that are no classes, ids outside 0 to 65535, or a sample that is no image.
     """
     if answer.target is None or answer.target.kind != "class":
         raise DataError("a PNG holds classes, not features or numbers", hint="--format npz")
-    ids = answer.labels(missing=0)
+    ids = answer.labels((0, *range(np.iinfo(np.uint8).max, 0, -1), LARGEST))
     if ids.ndim != 2:
         raise DataError(
             f"{answer.sample.id} is no flat image: {' x '.join(map(str, ids.shape))}", hint="--format nifti"

@@ -19,7 +19,9 @@ ID_TYPES = (np.uint8, np.int16, np.int32)  # what viewers of masks read
 
 
 def write_mask(path: Path, answer: DenseAnswer) -> None:
-    """The most likely class as the id that label maps of the data have, 0 without an answer; other answers as they are.
+    """The most likely class as the id that label maps of the data have; other answers as they are.
+
+    Voxels without an answer are 0, or where 0 is a class the highest number below 256 that none has.
 
     Raises:
         DataError: the name does not end in ``.nii`` or ``.nii.gz``, or the sample is no scan.
@@ -27,7 +29,7 @@ def write_mask(path: Path, answer: DenseAnswer) -> None:
     if answer.target is None or answer.target.kind != "class":
         write_values(path, answer)
         return
-    ids = answer.labels(missing=0)
+    ids = answer.labels((0, *range(np.iinfo(np.uint8).max, 0, -1), -1))
     kind = next(
         (one for one in ID_TYPES if np.iinfo(one).min <= ids.min() and ids.max() <= np.iinfo(one).max), np.int32
     )

@@ -304,14 +304,14 @@ class SelfiesEncoder:
                 before = 0
             else:
                 return None
-        if branches or draft.open_rings:
+        return None if branches else self._finish(draft, capacities, first_atoms, is_chiral="@" in smiles)
+
+    def _finish(self, draft: _Draft, capacities: list[int], first_atoms: list[int], *, is_chiral: bool) -> str | None:
+        """Open rings, double bonds, the constraint table, chirality; None where the library has to decide."""
+        if draft.open_rings:
             return None
         for first in first_atoms:
-            bonds[first] -= 1  # counted to the atom before, which there is none
-        return self._finish(draft, capacities, is_chiral="@" in smiles)
-
-    def _finish(self, draft: _Draft, capacities: list[int], *, is_chiral: bool) -> str | None:
-        """Double bonds, the constraint table, chirality; None where the library has to decide."""
+            draft.bonds[first] -= 1  # counted to the atom before, which there is none
         if not draft.add_double_bonds(self._kekule):
             return None
         if self.strict and any(map(gt, draft.bonds, capacities)):

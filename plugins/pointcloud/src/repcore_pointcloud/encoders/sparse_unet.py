@@ -18,6 +18,7 @@ from repcore.embedding.pooling import pool_tokens
 from repcore.errors import ConfigError, DataError
 from repcore.interfaces import Batch, Features, Tokens
 from repcore_pointcloud.configs.sparse_unet import SparseUNetConfig
+from repcore_pointcloud.encoders import scene_blocks
 from repcore_pointcloud.encoders.stage_readout import READOUTS, joined_stages
 from repcore_pointcloud.layers.sparse_convolution import (
     InverseConvolution,
@@ -46,6 +47,8 @@ class SparseUNet(nn.Module):
     Returns:
         tokens ``voxel`` (V, C) and, where regions are given, ``region`` (R, C), means of their voxels; ``source`` leads
         from points to either. ``pooled`` is the mean over the voxels of a scene.
+
+    Without gradients and out of training, more voxels than ``scene_blocks.MOST_VOXELS`` are computed in blocks.
 
     Raises:
         ConfigError: widths and blocks of different number, or no ``input_width``.
@@ -135,39 +138,65 @@ class SparseUNet(nn.Module):
         """The stages of the ``decoder``, or ``all``, side by side at the finest voxels."""
         return joined_stages(self, batch, name)
 
+    @property
+    def reach(self) -> int:
+        """How far a voxel's features look, in finest voxels: every convolution on every way down and up, and what
+        cutting coarse voxels at multiples of their side adds."""
+        blocks = self.config.stage_blocks
+        down = sum(2 * blocks[stage] * 2 ** (stage + 1) for stage in range(self.depth))
+        up = sum(2 * blocks[2 * self.depth - 1 - stage] * 2**stage for stage in range(self.depth))
+        return self.config.stem_kernel // 2 + down + up + 2 * 2**self.depth
+
     def forward(self, batch: Batch, layers: Sequence[int] = ()) -> Features:
         inputs = batch.inputs
-        coordinates, features = inputs["coordinates"], inputs["features"]
+        coordinates = inputs["coordinates"].long()
+        features = inputs["features"].to(next(self.parameters()).dtype)
         if not len(coordinates):
             raise DataError("the batch holds no voxel")
-        found = self.stages(SparseTensor(features.to(next(self.parameters()).dtype), Sites(coordinates)))
-        last = found["final"] if self.final is not None else found["dec.0"]
-        voxel = _tokens(last, inputs.get("source"))
+        names = dict(enumerate(self._layer_steps))
+        last = "final" if self.final is not None else "dec.0"
+        steps = {name: self._layer_steps.get(name, 1) for name in (last, *(names[number] for number in layers))}
+
+        def compute(coordinates: Tensor, features: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+            found = self.stages(SparseTensor(features, Sites(coordinates)))
+            return {name: (found[name].sites.coordinates, found[name].features) for name in steps}
+
+        if len(coordinates) > scene_blocks.MOST_VOXELS and not (self.training or torch.is_grad_enabled()):
+            found = scene_blocks.in_blocks(
+                compute, coordinates, features, steps=steps, border=self.reach, coarsest=2**self.depth
+            )
+        else:
+            found = compute(coordinates, features)
+        voxel = _tokens(*found[last], inputs.get("source"))
         tokens = {"voxel": voxel}
         if "region" in inputs:
             tokens["region"] = region_tokens(voxel, inputs["region"], inputs["region_owner"])
-        names = [
-            "conv_input",
-            *(f"enc.{s}" for s in range(self.depth)),
-            *(f"dec.{s}" for s in reversed(range(self.depth))),
-        ]
         return Features(
             pooled=pool_tokens(voxel, "mean", batch.size),
             tokens=tokens,
-            layers={number: _tokens(found[names[number]], None) for number in layers},
+            layers={number: _tokens(*found[names[number]], None) for number in layers},
         )
+
+    @property
+    def _layer_steps(self) -> dict[str, int]:
+        """Stages that can be asked for, in the order of their numbers, and the side of their voxels."""
+        down = {f"enc.{stage}": 2 ** (stage + 1) for stage in range(self.depth)}
+        up = {f"dec.{stage}": 2**stage for stage in reversed(range(self.depth))}
+        return {"conv_input": 1, **down, **up}
 
 
 def region_tokens(voxel: Tokens, region: Tensor, owner: Tensor) -> Tokens:
     """Mean of the voxels of every region (R, C); zeros for a region without voxels."""
     inside = region >= 0
     values = voxel.values
-    sums = values.new_zeros(len(owner), values.shape[1]).index_add(0, region[inside], values[inside])
+    if bool(inside.all()):  # no copy of a whole tile
+        sums = values.new_zeros(len(owner), values.shape[1]).index_add(0, region, values)
+    else:
+        sums = values.new_zeros(len(owner), values.shape[1]).index_add(0, region[inside], values[inside])
     count = torch.bincount(region[inside], minlength=len(owner)).clamp(min=1)
     source = None if voxel.source is None else region[voxel.source]
     return Tokens(sums / count[:, None].to(sums.dtype), owner=owner, source=source)
 
 
-def _tokens(voxels: SparseTensor, source: Tensor | None) -> Tokens:
-    coordinates = voxels.sites.coordinates
-    return Tokens(voxels.features, owner=coordinates[:, 0], position=coordinates[:, 1:], source=source)
+def _tokens(coordinates: Tensor, features: Tensor, source: Tensor | None) -> Tokens:
+    return Tokens(features, owner=coordinates[:, 0], position=coordinates[:, 1:], source=source)

@@ -60,12 +60,8 @@ def prepare_scene(scene: Scene, config: SceneConfig) -> PreparedScene:
         ItemError: ``empty``, ``huge_extent``, ``no_colour`` or ``no_intensity``.
     """
     finite = _usable(scene, config)
-    exact = scene.points[finite].astype(np.float64)
-    moved = far_offset(exact)  # None for scenes that a reader of files brought near to 0
-    shift = np.zeros(3) if moved is None else moved
-    points = turned((exact - shift) * config.unit_m, config)
-    cell, count = _cells(points, config.grid_m or config.voxel_size_m)
-    thin = _means(points, cell, count)
+    thin, cell, shift = _thinned(scene.points[finite], config)
+    count = len(thin)
     stood = _stood(scene, config)
     viewpoint = None if stood is None else turned((stood - shift)[None] * config.unit_m, config)[0]
     normals, eigenvalues, region = segment(thin, config, viewpoint)
@@ -91,6 +87,18 @@ def prepare_scene(scene: Scene, config: SceneConfig) -> PreparedScene:
         foreground=rule(region_statistics(thin, region, int(region.max()) + 1)),
         source=source,
     )
+
+
+def _thinned(points: np.ndarray, config: SceneConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Means of grid cells in metres, z up, float64 (M, 3); the cell of every point; what was subtracted, in file units.
+
+    A function of its own, so that the float64 copies of a whole tile end with it.
+    """
+    moved = far_offset(points)  # None for scenes that a reader of files brought near to 0
+    shift = np.zeros(3) if moved is None else moved
+    metres = turned((points.astype(np.float64) - shift) * config.unit_m, config)
+    cell, count = _cells(metres, config.grid_m or config.voxel_size_m)
+    return _means(metres, cell, count), cell.astype(np.int32), shift
 
 
 def _stood(scene: Scene, config: SceneConfig) -> np.ndarray | None:
@@ -131,11 +139,10 @@ def segment(
     shape = local_shape(points, config.normal_neighbours, viewpoint)
     edges = neighbour_edges(np.ascontiguousarray(shape.neighbours[:, : config.edge_neighbours]))
     shape = replace(shape, neighbours=shape.neighbours[:0])  # a tile's neighbours are as large as the tile
-    weights = edge_weights(points, shape, edges, convexity=config.convexity and viewpoint is not None)
     region = merge_regions(
         len(points),
         edges,
-        weights,
+        edge_weights(points, shape, edges, convexity=config.convexity and viewpoint is not None),  # held by nobody else
         merge_constant=config.merge_constant,
         minimum_size=config.minimum_region_size,
     )

@@ -98,12 +98,8 @@ def merge_regions(
     order = _merging_order(edges, weights)
     parent, size = list(range(count)), [1] * count
     _join_similar(edges, weights, order, parent, size, merge_constant)
-    # only edges between different regions matter from here on
-    roots = _roots(parent)
-    blocks = [order[begin : begin + BLOCK] for begin in range(0, len(order), BLOCK)]
-    apart = [one[roots[edges[one, 0]] != roots[edges[one, 1]]] for one in blocks]
-    del order, blocks, weights
-    _join_small(edges[np.concatenate(apart)] if apart else edges, parent, size, minimum_size)
+    del weights
+    _join_small(edges, order, parent, size, minimum_size)
     _, first, region = np.unique(_roots(parent), return_index=True, return_inverse=True)
     rank = np.empty(len(first), np.int64)
     rank[np.argsort(first, kind="stable")] = np.arange(len(first))
@@ -114,9 +110,10 @@ def _merging_order(edges: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Rows of the edges by weight, then by both rows."""
     step = np.diff(edges[:, 0])
     in_order = bool((step >= 0).all()) and not bool((np.diff(edges[:, 1])[step == 0] < 0).any())
-    if in_order:  # of neighbour_edges: a stable sort keeps their order
-        return np.argsort(weights, kind="stable")
-    return np.lexsort((edges[:, 1], edges[:, 0], weights))
+    del step
+    # of neighbour_edges: a stable sort keeps their order
+    order = np.argsort(weights, kind="stable") if in_order else np.lexsort((edges[:, 1], edges[:, 0], weights))
+    return order if len(order) > np.iinfo(np.int32).max else order.astype(np.int32)
 
 
 def _join_similar(
@@ -139,9 +136,11 @@ def _join_similar(
                 threshold[one] = weight + constant / size[one]
 
 
-def _join_small(edges: np.ndarray, parent: list[int], size: list[int], minimum: int) -> None:
-    for begin in range(0, len(edges), EDGES_AT_ONCE):
-        for one, two in edges[begin : begin + EDGES_AT_ONCE].tolist():
+def _join_small(edges: np.ndarray, order: np.ndarray, parent: list[int], size: list[int], minimum: int) -> None:
+    roots = _roots(parent).astype(np.int32)  # only edges between different regions matter from here on
+    for begin in range(0, len(order), EDGES_AT_ONCE):
+        ends = edges[order[begin : begin + EDGES_AT_ONCE]]
+        for one, two in ends[roots[ends[:, 0]] != roots[ends[:, 1]]].tolist():
             while parent[one] != one:
                 parent[one] = one = parent[parent[one]]
             while parent[two] != two:

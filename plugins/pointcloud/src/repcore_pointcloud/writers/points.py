@@ -1,13 +1,14 @@
 """Answers about points as PLY, LAS, PCD and SemanticKITTI ``.label``: one entry a point, in the order of the input.
 
-Points without an answer (coordinates that are not finite) have class 0 and probability 0 in files that know no empty
-cell; NPZ, which core writes, keeps them apart.
+Points without an answer (coordinates that are not finite) have probability 0 in files that know no empty cell, and the
+class 0, or where the model has a class 0: -1 (PLY, PCD), or the highest number that no class has (LAS, ``.label``).
 
 Symbols: N points, K classes or values.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,11 @@ LAS_CLASSES = 256
 LABEL_CLASSES = 65_536  # SemanticKITTI keeps the class in the lower 16 bits and the instance in the upper ones
 
 
-def columns(answer: DenseAnswer) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def columns(answer: DenseAnswer, missing: Iterable[int] = (0, -1)) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Coordinates float64 (N, 3) and named columns (N,): label, probability and colour of a class, else values.
+
+    Args:
+        missing: class numbers of points without an answer, the first that no class has.
 
     Raises:
         DataError: the model's preprocessor gives no coordinates beside its answers.
@@ -40,7 +44,7 @@ def columns(answer: DenseAnswer) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     colour = PALETTE[outputs.argmax(1) % len(PALETTE)]
     colour[~np.isfinite(answer.outputs).all(1)] = 0
     found = {
-        "label": answer.labels(missing=0).astype(np.int32),
+        "label": answer.labels(missing).astype(np.int32),
         "probability": outputs.max(1).astype(np.float32),
         "red": colour[:, 0],
         "green": colour[:, 1],
@@ -73,7 +77,7 @@ def write_las(path: Path, answer: DenseAnswer) -> None:
         import laspy
     except ImportError as error:
         raise ConfigError("LAS files need laspy", hint='pip install "repcore-pointcloud[las]"') from error
-    xyz, named = columns(answer)
+    xyz, named = columns(answer, (0, *range(LAS_CLASSES - 1, 0, -1)))
     if not np.isfinite(xyz).all():
         raise DataError(
             f"{answer.sample.id} has points without coordinates, which LAS cannot hold", hint="--format ply"
@@ -124,7 +128,7 @@ def write_label(path: Path, answer: DenseAnswer) -> None:
     Raises:
         DataError: a class number above 65,535.
     """
-    labels = answer.labels(missing=0)
+    labels = answer.labels((0, *range(LABEL_CLASSES - 1, 0, -1)))
     if labels.min(initial=0) < 0 or labels.max(initial=0) >= LABEL_CLASSES:
         raise DataError(
             f"class {int(labels.max())} is outside 0 .. {LABEL_CLASSES - 1} of .label files", hint="--format npz"

@@ -5,6 +5,7 @@ Symbols: N input voxels, M output voxels, K kernel offsets, P pairs (input, outp
 
 from __future__ import annotations
 
+import weakref
 from functools import cached_property
 
 import torch
@@ -27,6 +28,7 @@ class Rulebook:
         self.num_inputs = num_inputs
         self.num_outputs = table.shape[1]
         self.kernel_volume = table.shape[0]
+        self._origin: weakref.ref[Rulebook] | None = None
 
     @cached_property
     def pairs(self) -> tuple[Tensor, Tensor]:
@@ -45,16 +47,25 @@ class Rulebook:
         """int64 (M, K): input row of each output under each offset; ``num_inputs`` means none."""
         return self._by_offset.T.contiguous()
 
-    @cached_property
+    @property
     def reversed(self) -> Rulebook:
-        """The same pairs with inputs and outputs exchanged, for gradients and for inverse convolution."""
+        """The same pairs with inputs and outputs exchanged, for gradients and for inverse convolution.
+
+        It knows this one only weakly: a circle of the two would keep the tables of every scene until the next full
+        collection of garbage.
+        """
+        origin = None if self._origin is None else self._origin()
+        return self._exchanged if origin is None else origin
+
+    @cached_property
+    def _exchanged(self) -> Rulebook:
         table = self._by_offset.new_full((self.kernel_volume, self.num_inputs), self.num_outputs)
         inputs, outputs = self.pairs
         counts = torch.tensor(self.starts, device=table.device).diff()
         offset = torch.repeat_interleave(torch.arange(self.kernel_volume, device=table.device), counts)
         table[offset, inputs] = outputs
         back = Rulebook(table, self.num_outputs)
-        back.__dict__["reversed"] = self
+        back._origin = weakref.ref(self)
         return back
 
     @cached_property
