@@ -264,7 +264,9 @@ def train(
     fresh = assemble(resolved, LogReporter()).encoder if start is not None else parts.encoder
     twin = registry.default().encoder(resolved.encoder.name).load()(parts.resolved.encoder.config)
     twin.load_state_dict(fresh.state_dict())
-    start_run(registry.default(), parts, LogReporter(), root=folder, name=name, device="cpu")
+    result = start_run(registry.default(), parts, LogReporter(), root=folder, name=name, device="cpu")
+    if result.status != "finished":  # a signal ends a run early and in good order: such a cell is none
+        raise SystemExit(f"{name}: {result.status} at step {result.steps}; nothing is recorded")
     return parts, twin
 
 
