@@ -43,6 +43,10 @@ COMMANDS = {
     "apply": ("repcore.cli.estimators:apply_command", "A fitted estimator's results for every row of a data set."),
     "index": ("repcore.cli.searching:index_command", "Vectors of a data set as a folder that can be searched."),
     "search": ("repcore.cli.searching:search_command", "What is most like this file, id, row or input?"),
+    "explore": (
+        "repcore.cli.exploring:explore_command",
+        "A page to walk through embedded items: map, colours, lasso, items drawn.",
+    ),
     "compare": ("repcore.cli.comparing:compare_command", "Models side by side on the same rows: quality, cost, items."),
     "audit": ("repcore.cli.auditing:audit_command", "Copies, leaks, outliers, doubtful labels, thin coverage."),
     "runs": ("repcore.cli.comparing:runs_command", "Runs of a folder with their key figures."),

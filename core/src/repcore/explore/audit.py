@@ -6,6 +6,7 @@ Every finding is a row of one ranked table; people decide, and decisions are car
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,6 +74,7 @@ class Audit:
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     rows: int = 0
+    _ranks: Counter[str] = field(default_factory=Counter)
 
     def of(self, kind: str) -> list[Finding]:
         return [one for one in self.findings if one.kind == kind]
@@ -112,7 +114,8 @@ def audit(
 
 
 def _add(found: Audit, rows: Gathered, kind: str, row: int, score: float, detail: str, **more: Any) -> None:
-    found.findings.append(Finding(kind, len(found.of(kind)) + 1, row, rows.ids[row], score, detail=detail, **more))
+    found._ranks[kind] += 1
+    found.findings.append(Finding(kind, found._ranks[kind], row, rows.ids[row], score, detail=detail, **more))
 
 
 def _copies(found: Audit, rows: Gathered, near: list[tuple[int, int, float]], parts: Sequence[str | None]) -> None:

@@ -19,6 +19,7 @@ from repcore.report.held_out import HeldOut
 
 COMPONENTS = 50
 PERPLEXITY = 30.0
+MOST_FOR_TSNE = 5000  # above, it takes minutes
 FEWEST_FOR_TSNE = 12  # below, a perplexity of at least 3 is not possible and the picture says nothing
 MOST_CLASSES = 12
 MOST_GROUPS = 20
@@ -72,7 +73,7 @@ class Colouring:
 
 
 def layouts(vectors: np.ndarray, seed: int) -> list[Layout]:
-    """t-SNE (of the first ``COMPONENTS`` principal components) and PCA; fewer when there are too few items.
+    """t-SNE (of the first ``COMPONENTS`` principal components) and PCA; for few or very many items PCA only.
 
     Args:
         vectors: (N, D), finite.
@@ -89,7 +90,7 @@ def layouts(vectors: np.ndarray, seed: int) -> list[Layout]:
     if reduced.shape[1] < 2:
         reduced = np.pad(reduced, ((0, 0), (0, 1)))
     found = [_principal(reduced, reduction.explained_variance_ratio_)]
-    if len(vectors) >= FEWEST_FOR_TSNE:
+    if FEWEST_FOR_TSNE <= len(vectors) <= MOST_FOR_TSNE:
         found.insert(0, _neighbour_embedding(unit, reduced, seed))
     return found
 
