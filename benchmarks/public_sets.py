@@ -41,7 +41,8 @@ def _item(label: str, split: str, *more: str) -> tuple[str, ...]:
     return ("probe", "MODEL", "--data", "DATA", "--label", label, "--split", split, "--seeds", "1", *more)
 
 
-POINTS = ("--ignore", "0", "--group", "sector", "--test", "3,7,9,11", "--seeds", "1")
+VOXELS = ("--level", "voxel", "--labels", "3")
+POINTS = ("--level", "point", "--ignore", "0", "--group", "sector")
 SETS = (
     Set("ESOL", "molecules/esol/esol.csv", ("molecules", "selformer"), _item("logS", "scaffold")),
     Set(
@@ -55,7 +56,7 @@ SETS = (
         "hippocampus",
         "medical3d/msd_hippocampus",
         ("medical3d", "alice"),
-        ("medical3d", "dense-probe", "MODEL", "DATA", "--volumes", "3", "--seeds", "1", "--test", "10"),
+        _item("segmentation", "declared", *VOXELS),
     ),
     Set(
         "NIH films",
@@ -73,7 +74,7 @@ SETS = (
         "Wachtberg",
         "pointcloud_scenes/lidar_wachtberg",
         ("pointcloud", "fac"),
-        ("pointcloud", "scene-probe", "MODEL", "--data", "DATA", "--label", "label5", *POINTS),
+        _item("label5", "held-out:3,7,9,11", *POINTS),
     ),
 )
 

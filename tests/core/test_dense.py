@@ -20,9 +20,9 @@ from repcore.embedding.dense_files import ElementTable, FolderWriter
 from repcore.embedding.inference import InferenceOptions
 from repcore.embedding.prediction_files import read_table
 from repcore.errors import ConfigError, DataError
-from repcore.evaluation.dense_answers import DensePredictor, class_numbers, dense_temperature
+from repcore.evaluation.dense_answers import DensePredictor, class_numbers, dense_temperature, unsaid_void
 from repcore.evaluation.dense_metrics import confusion, dense_scores, overlaps
-from repcore.evaluation.probing import read_rows
+from repcore.evaluation.probing import LabelledRows, read_rows
 from repcore.evaluation.tasks.dense import DenseClassification, at_elements, flat_tokens, soft_dice
 from repcore.evaluation.tasks.dense_configs import DenseClassificationConfig
 from repcore.interfaces import Batch, DenseAnswer, Features, Sample, Tokens
@@ -374,6 +374,40 @@ def test_labels_are_matched_by_name_or_value() -> None:
     named = TargetSpec("organ", "class", "voxel", names=("none", "liver", "spleen"))
     model = TargetSpec("organ", "class", "voxel", names=("none", "spleen", "liver"))
     assert class_numbers(np.asarray([0.0, 1.0, 2.0]), named, model, (0, 1, 2)).tolist() == [0, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("counts", "known", "said"),
+    [
+        ({0: 10, 1: 6, 255: 4}, {}, "255 of 'part' counts as a class (0.2 of"),
+        ({0: 10, 252: 6, 65_535: 4}, {}, "--ignore 65535"),
+        ({0: 10, 255: 4}, {}, None),  # a mask of black and white
+        ({0: 10, 1: 6, 254: 4}, {}, None),
+        ({0: 10, 252: 6, 254: 3, 255: 4}, {}, None),  # classes up to the top
+        ({0: 10, 1: 6, 255: 4}, {"names": ("a", "b", "c"), "ids": (0, 1, 255)}, None),  # the data names it
+        ({}, {}, None),
+    ],
+)
+def test_a_number_that_looks_like_no_label_is_said(
+    counts: dict[int, int], known: dict[str, tuple[object, ...]], said: str | None
+) -> None:
+    """What a file of whole positive numbers holds for elements without an answer is not a class without a word."""
+    rows = LabelledRows([], [], read_rows, {"part": [counts, {}]})  # type: ignore[arg-type]
+    found = unsaid_void(rows, TargetSpec("part", "class", "point", **known))  # type: ignore[arg-type]
+    assert found is None if said is None else said in str(found)
+
+
+def test_probe_and_finetune_say_it(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 2 and 7 left as they are, 9 counts as the toy's number of no label."""
+    monkeypatch.setattr("repcore.evaluation.dense_answers.VOID_NUMBERS", (9,))
+    monkeypatch.setattr("repcore.evaluation.dense_answers.FAR", 1)
+    finetuned("side", "--no-twin", "--ignore", "100", "trainer.epochs=1")
+    assert "9 of 'side' counts as a class" in capsys.readouterr().err
+    command = ["probe", "runs/r", "--data", "pairs/blobs", "--level", "point", "--label", "side", "--seeds", "1"]
+    assert run([*command, "--ignore", "100"]) == 0
+    assert "9 of 'side' counts as a class" in capsys.readouterr().err
 
 
 def test_levels_by_name() -> None:

@@ -33,6 +33,7 @@ from repcore.embedding.prediction_files import TableWriter
 from repcore.errors import DataError
 from repcore.evaluation.calibration import task_facts, temperature_of
 from repcore.evaluation.comparison import Comparison, compare
+from repcore.evaluation.dense_answers import unsaid_void
 from repcore.evaluation.metrics import Scores, primary_metric, score_predictions
 from repcore.evaluation.probing import LabelledRows
 from repcore.interfaces import ProbeSplit
@@ -178,6 +179,8 @@ def run_plan(
         DataError: a part of the split has no labelled row. RunError: interrupted; given again it goes on.
     """
     outcome = FinetuneOutcome(folder.path)
+    if void := unsaid_void(rows, settings.target):
+        reporter.warn(void)
     settings = completed(model, settings, rows)
     if settings.method is not None:
         method = completed_method(settings.method, settings.target, model.folder, rows.reader.targets)
