@@ -104,6 +104,8 @@ def test_a_point_shows_its_item_and_names_are_inert(opened: Any) -> None:
     opened.fill("#find", "</script>")
     assert opened.evaluate("document.getElementById('name').textContent") == ODD
     assert "<b>low</b>" in opened.inner_text("#legend")
+    ink = "getComputedStyle(document.querySelector('{}')).color"
+    assert opened.evaluate(ink.format("#legend button")) == opened.evaluate(ink.format("h1")), "names can be read"
     opened.focus("#plot")
     opened.keyboard.press("ArrowRight")
     assert opened.evaluate("document.getElementById('name').textContent") != ODD
