@@ -2,7 +2,8 @@
 
 Claim: reading real sets more carefully does not change what is read where nothing was wrong. Every set is trained on
 for a few steps with a fixed seed and probed with the same settings; everything goes through the command line, so that
-this script runs with other versions, too.
+this script runs with other versions, too; versions with `dense-probe` and `scene-probe` need those in the lines of
+hippocampus and Wachtberg.
 
     python benchmarks/public_sets.py --data DATA -o new.json
     python benchmarks/public_sets.py --old old.json --new new.json -o public_sets.md
