@@ -137,6 +137,7 @@ def test_kinds_can_be_set() -> None:
     [
         (">10", "censored"), ("<= 0.5", "censored"), ("~5", "censored"), ("12.5 %", "percent"),
         ("1,234,567", "thousands"),
+        ("1\u2009234.5", "thousands"), ("1\u2019234", "thousands"),
         ("1 234", "thousands"), ("1.234.567", "thousands"), ("0,52", "decimal comma"), ("#DIV/0!", "Excel error"),
         ("1_000", "underscore digits"), ("2021-03-01", "date"), ("1-Mar", "date"), ("01/02/2021", "date"),
         ("-inf", "infinite"),

@@ -91,6 +91,15 @@ def test_tables_as_people_write_them(text: str, columns: list[str], first: tuple
     assert read.problems() == {}
 
 
+@pytest.mark.parametrize("row", [5, 4000])
+def test_a_text_behind_lines_that_end_in_a_delimiter_shifts_no_column(row: int, tmp_path: Path) -> None:
+    rows = "".join(f"{one},{one}.5,{'x' * (one == row)}\n" for one in range(row + 7))
+    read = _table(tmp_path, "id,y\n" + rows)
+    assert read.columns == ["id", "y"]
+    assert (read.value(2, "id"), read.value(2, "y")) == ("2", "2.5")
+    assert read.problems() == {row: "3 fields instead of 2"}  # the text is said, never dropped in silence
+
+
 def test_values_of_the_domain_are_no_header(tmp_path: Path) -> None:
     text = "CCO\nCCN\nCCC\nc1ccccc1\n"
     is_data = {"CCO", "CCN", "CCC", "c1ccccc1"}.__contains__

@@ -38,7 +38,7 @@ _LOOKS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("underscore digits", re.compile(r"[+-]?\d+(_\d+)+")),
     ("thousands", re.compile(
         r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?|[+-]?\d{1,3}(\.\d{3}){2,}(,\d+)?|"
-        r"[+-]?\d{1,3}([ '\u00a0\u202f]\d{3})+([.,]\d+)?")),
+        r"[+-]?\d{1,3}([ '\u2019\u00a0\u2009\u202f]\d{3})+([.,]\d+)?")),
     ("decimal comma", re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")),
     ("date", re.compile(
         r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([ T]\d{1,2}:\d{2}.*)?|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}|"

@@ -422,14 +422,19 @@ def _names(
     said: dict[str, tuple[str, str]] = {}
     rows = body[1:] if header else body
     given = [cell.strip() for cell in body[0]] if header else [""] * width
-    last_empty = bool(rows) and all(len(row) < width or not row[-1].strip() for row in rows)
+    empty = sum(len(row) < width or not row[-1].strip() for row in rows)
+    is_short = len(given) == width - 1  # a stray text behind one line makes no names of rows
+    ends_lines = is_short and empty >= AGREEING * len(rows)
     trailing = (
-        width > 1 and last_empty and (len(given) == width - 1 or (len(given) == width and not given[-1] and header))
+        bool(rows)
+        and width > 1
+        and (ends_lines or (empty == len(rows) and len(given) == width and not given[-1] and header))
     )
     if trailing:
         given = given[: width - 1]
-        said["delimiter at the end of lines"] = ("no cell", "every line ends in one")
-    elif len(given) == width - 1 and rows:
+        count = "every line ends" if empty == len(rows) else f"{empty} of {len(rows)} lines end"
+        said["delimiter at the end of lines"] = ("no cell", f"{count} in one")
+    elif is_short and rows:
         given = ["", *given]
         said["first column"] = ("names of rows", f"the header has {width - 1} names for {width} cells")
     names: list[str] = []

@@ -144,7 +144,10 @@ class Records:
         cells: list[list[str | None]] = [list(line.split(delimiter)) for line in lines]
         if any(len(row) != self.width for row in cells):
             return None
-        return [row[:-1] for row in cells] if self.dialect.trailing else cells
+        if not self.dialect.trailing:
+            return cells
+        is_bare = all(line.endswith(delimiter) or not line.rpartition(delimiter)[2].strip() for line in lines)
+        return [row[:-1] for row in cells] if is_bare else None
 
     def _next(self) -> str | None:
         return self._back.popleft() if self._back else next(self._lines, None)
@@ -185,7 +188,8 @@ class Records:
 
     def _fitted(self, cells: list[str], unclosed: bool) -> tuple[list[str | None], str | None]:
         width, names = self.width, self.dialect.width
-        if len(cells) == width or (self.dialect.trailing and len(cells) == names):
+        fits = len(cells) == width or (self.dialect.trailing and len(cells) == names)
+        if fits and not any(cell.strip() for cell in cells[names:]):
             return list(cells[:names]), None
         if self.dialect.delimiter == FIRST_BLANK and len(cells) < names:
             return [*cells, *[""] * (names - len(cells))], None

@@ -32,7 +32,7 @@ from repcore.errors import DataError, ItemError, closest
 
 ROWS_PER_CHUNK = 8192
 SMALL_FILE_BYTES = 32 * 1024 * 1024
-FORMAT = 2  # of the cached copy; raised when the same bytes are read otherwise
+FORMAT = 3  # of the cached copy; raised when the same bytes are read otherwise
 __all__ = ["MISSING_WORDS", "Table", "file_fingerprint", "number", "table_suffix"]
 
 PROBLEM_COLUMN = "__problem__"
