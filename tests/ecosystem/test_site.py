@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -51,36 +50,30 @@ def test_the_reference_names_everything_public() -> None:
 @pytest.mark.slow
 @pytest.mark.browser
 @pytest.mark.timeout(240)
-def test_search_finds_freeze_the_encoder_from_disk(tmp_path: Path) -> None:
+def test_search_finds_freeze_the_encoder_from_disk(browser: Any, tmp_path: Path) -> None:
     pytest.importorskip("mkdocs", reason="mkdocs-material is not installed")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no chromium on this machine (Debian: apt-get install chromium)")
     said = site.build(tmp_path / "site")
     assert "does not exist" not in said
     assert "could not be found" not in said, said
     outside: list[str] = []
-    with sync_api.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page()
-        page.set_default_timeout(60_000)
-        page.on("request", lambda request: request.url.startswith("http") and outside.append(request.url))
-        page.goto((tmp_path / "site" / "index.html").as_uri())
-        page.locator("input.md-search__input").wait_for(state="attached")
-        page.wait_for_timeout(500)  # the theme listens to keys once its scripts have run
-        page.keyboard.press("/")
-        page.locator("input.md-search__input").wait_for()
-        page.keyboard.type("freeze the encoder")
-        found = page.locator("a.md-search-result__link").first
-        found.wait_for()
-        assert "how-to.html" in str(found.get_attribute("href"))
-        page.locator("a.md-search-result__link", has_text="Freeze the encoder").first.click()
-        page.wait_for_url("**/how-to.html**")
-        assert "finetune.frozen_epochs" in page.content()
-        page.goto((tmp_path / "site" / "docs" / "api.html").as_uri())
-        assert page.locator("text=push_to_hub").count() > 0
-        page.goto((tmp_path / "site" / "docs" / "examples.html").as_uri())
-        assert "molecules/selformer" in page.inner_text("article")
-        browser.close()
+    page = browser.new_page()
+    page.set_default_timeout(60_000)
+    page.on("request", lambda request: request.url.startswith("http") and outside.append(request.url))
+    page.goto((tmp_path / "site" / "index.html").as_uri())
+    page.locator("input.md-search__input").wait_for(state="attached")
+    page.wait_for_timeout(500)  # the theme listens to keys once its scripts have run
+    page.keyboard.press("/")
+    page.locator("input.md-search__input").wait_for()
+    page.keyboard.type("freeze the encoder")
+    found = page.locator("a.md-search-result__link").first
+    found.wait_for()
+    assert "how-to.html" in str(found.get_attribute("href"))
+    page.locator("a.md-search-result__link", has_text="Freeze the encoder").first.click()
+    page.wait_for_url("**/how-to.html**")
+    assert "finetune.frozen_epochs" in page.content()
+    page.goto((tmp_path / "site" / "docs" / "api.html").as_uri())
+    assert page.locator("text=push_to_hub").count() > 0
+    page.goto((tmp_path / "site" / "docs" / "examples.html").as_uri())
+    assert "molecules/selformer" in page.inner_text("article")
+    page.close()
     assert not outside

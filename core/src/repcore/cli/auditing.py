@@ -9,8 +9,8 @@ import click
 
 from repcore import registry
 from repcore.cli.console import say, show_json, table
-from repcore.cli.options import device_option, json_option, reading_options, work_options
-from repcore.cli.searching import gathered
+from repcore.cli.options import json_option
+from repcore.cli.vector_rows import gathered, vector_rows
 from repcore.errors import ConfigError, DataError
 from repcore.files import write_text
 from repcore.outputs import local_output
@@ -19,8 +19,6 @@ SHOWN = 10
 
 
 @click.command("audit")
-@click.argument("source", metavar="MODEL|EMBEDDINGS", type=click.Path(path_type=Path))
-@click.argument("data", required=False)
 @click.option("--label", help="Label of items that is doubted, a class or a number.")
 @click.option("--near", type=click.FloatRange(0.0, 1.0, min_open=True), default=0.25, show_default=True,
               help="Rows closer than this share of the median distance to the nearest are near copies.")  # fmt: skip
@@ -30,10 +28,7 @@ SHOWN = 10
     "--decisions", type=click.Path(path_type=Path), help="An earlier FILE.csv whose decisions are carried over."
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing output file.")
-@click.option("--by-position", is_flag=True, help="Join embeddings of a file to rows by position instead of by id.")
-@reading_options
-@work_options
-@device_option
+@vector_rows
 @json_option
 def audit_command(source: Path, data: str | None, **given: Any) -> None:
     """Copies and leaks across declared parts, outliers, labels that contradict the features, and thinly covered parts.

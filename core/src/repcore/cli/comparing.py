@@ -10,7 +10,7 @@ import click
 from repcore import registry
 from repcore.cli.console import say, show_json, table
 from repcore.cli.options import RUNS_FOLDER, device_option, json_option, reading_options, work_options
-from repcore.cli.searching import gathered
+from repcore.cli.vector_rows import gathered
 from repcore.errors import ConfigError
 from repcore.outputs import local_output
 
@@ -46,10 +46,10 @@ def compare_command(sources: tuple[str, ...], label: str, **given: Any) -> None:
             f"{len(sources)} arguments; two models and the data are needed",
             hint="repcore compare MODEL_A MODEL_B DATA --label NAME",
         )
-    from repcore.data.readers import renderer_of
     from repcore.evaluation.probing import chosen_targets
     from repcore.explore.compare import compare_models
     from repcore.explore.compare_page import write_comparison
+    from repcore.explore.drawing import Sources
 
     output: Path | None = None if given["output"] is None else local_output(given["output"])
     if output is not None and output.suffix.lower() != ".html":
@@ -65,11 +65,7 @@ def compare_command(sources: tuple[str, ...], label: str, **given: Any) -> None:
         known, contenders, target, split=given["split"], seeds=seeds, protocol=given["protocol"]
     )  # fmt: skip
     if output is not None:
-        origin = contenders[0].rows.origin
-        render = renderer_of(
-            known, data, domain=origin.domain, reader=given["reader"], preprocessor=origin.preprocessor or None
-        )
-        write_comparison(output, found, data, render)
+        write_comparison(output, found, data, Sources(known, say).render(contenders[0].rows.origin))
     if given["as_json"]:
         show_json(found.plain())
         return

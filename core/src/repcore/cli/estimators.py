@@ -151,7 +151,7 @@ def _page(
     """What the estimator has to show of these rows."""
     import numpy as np
 
-    from repcore.data.readers import dataset_settings, renderer_of
+    from repcore.data.readers import entry_of, renderer_of
     from repcore.estimation.features import feature_windows, token_places
     from repcore.estimation.report import HeatDrawing, write_estimator_report
 
@@ -172,22 +172,14 @@ def _page(
 
     columns = {name: np.concatenate(parts) for name, parts in seen.items()}
     sections = fitted.estimator.report(columns, maps)  # type: ignore[attr-defined]  # asked before
-    name = dataset_settings(
-        registry.default(),
-        data,
-        domain=model.domain,
-        reader=given["reader"],
-        preprocessor=model.folder.preprocessor_name,
-    )["name"]
-    entry = registry.default().dataset(name, model.domain)
-    facts = [("model", fitted.model), ("data", data), ("rows", f"{len(reader):,}")]
-    render = renderer_of(
+    entry = entry_of(
         registry.default(), data, domain=model.domain, reader=given["reader"],
         preprocessor=model.folder.preprocessor_name,
     )  # fmt: skip
+    facts = [("model", fitted.model), ("data", data), ("rows", f"{len(reader):,}")]
     heat = HeatDrawing(entry.load("render_heat"), places) if entry.spec.render_heat else None
     title = f"{fitted.part.name}: {Path(data).name}"
-    write_estimator_report(given["page"], title, facts, sections, reader, render, heat)
+    write_estimator_report(given["page"], title, facts, sections, reader, renderer_of(entry), heat)
 
 
 def _data(

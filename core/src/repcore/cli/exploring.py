@@ -9,15 +9,13 @@ import click
 
 from repcore import registry
 from repcore.cli.console import say, show_json
-from repcore.cli.options import device_option, json_option, reading_options, work_options
-from repcore.cli.searching import gathered
+from repcore.cli.options import json_option
+from repcore.cli.vector_rows import gathered, vector_rows
 from repcore.errors import ConfigError, DataError
 from repcore.outputs import local_output
 
 
 @click.command("explore")
-@click.argument("source", metavar="MODEL|EMBEDDINGS", type=click.Path(path_type=Path))
-@click.argument("data", required=False)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, help="FILE.html, one self-contained page."
 )
@@ -26,12 +24,7 @@ from repcore.outputs import local_output
               help="Most megabytes of drawn items in the page.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
               help="Of t-SNE, and of which items are drawn where not all fit.")  # fmt: skip
-@click.option("--by-position", is_flag=True, help="Join embeddings of a file to rows by position instead of by id.")
-@click.option("--pool", help="Pooling of the encoder by name.")
-@click.option("--layer", type=int, help="Layer of the encoder instead of its output.")
-@reading_options
-@work_options
-@device_option
+@vector_rows
 @json_option
 def explore_command(source: Path, data: str | None, **given: Any) -> None:
     """A map of DATA by MODEL, or of a file of EMBEDDINGS: colour, filter, select, find, and see the items drawn.

@@ -3,63 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from repcore import registry
 from repcore.cli.console import ConsoleReporter, say, show_json, table
-from repcore.cli.options import (
-    device_option,
-    inference_options,
-    json_option,
-    reader_options,
-    reading_options,
-    work_options,
-)
+from repcore.cli.options import device_option, json_option
+from repcore.cli.vector_rows import gathered, vector_rows
 from repcore.devices import torch_device
 from repcore.errors import ConfigError
 from repcore.outputs import local_output, sole_writer
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from repcore.explore.rows import Gathered
-
 SHOWN_COLUMNS = 4
 
 
-def gathered(source: Path, data: str | None, given: Mapping[str, Any], labels: tuple[str, ...] = ()) -> Gathered:
-    """Rows with vectors, from a model and data or from a file of embeddings."""
-    from repcore.embedding.model import load
-    from repcore.explore.rows import DataRequest, from_file, from_model
-
-    options = reader_options(given["id_column"], given["settings"])
-    asked = DataRequest(data, given["reader"], options, labels, given.get("by_position", False))
-    if source.is_file():
-        return from_file(registry.default(), source, asked)
-    reporter = ConsoleReporter()
-    model = load(source, device=torch_device(given["device"]))
-    inference = inference_options(given, model.device, pooling=given.get("pool"), layer=given.get("layer"))
-    found = from_model(model, asked, inference, lambda done, total: reporter.progress("embedding", done, total))
-    reporter.close()
-    return found
-
-
 @click.command("index")
-@click.argument("source", metavar="MODEL|EMBEDDINGS", type=click.Path(path_type=Path))
-@click.argument("data", required=False)
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the index.")
 @click.option("--append", is_flag=True, help="Add rows to the index; those whose id is there are passed over.")
 @click.option("--overwrite", is_flag=True, help="Replace an index.")
 @click.option("--storage", type=click.Choice(["float32", "float16"]), default="float32", show_default=True,
               help="Numbers on disk; float16 takes half of it.")  # fmt: skip
-@click.option("--by-position", is_flag=True, help="Join embeddings of a file to rows by position instead of by id.")
-@click.option("--pool", help="Pooling of the encoder by name.")
-@click.option("--layer", type=int, help="Layer of the encoder instead of its output.")
-@reading_options
-@work_options
-@device_option
+@vector_rows
 @json_option
 @click.pass_context
 def index_command(ctx: click.Context, /, source: Path, data: str | None, **given: Any) -> None:

@@ -238,21 +238,21 @@ def open_data(
     return part, open_part(part)
 
 
-def renderer_of(
+def entry_of(
     registry: Registry,
     data: str,
     *,
     domain: str | None = None,
     reader: str | None = None,
     preprocessor: str | None = None,
-) -> Callable[[Sample], object] | None:
-    """The function that draws samples of these data; None where their reader comes without one.
-
-    Args:
-        data / domain / reader / preprocessor: as in :func:`dataset_settings`.
-    """
+) -> Entry[DatasetSpec]:
+    """The registered data set that reads these data; arguments as in :func:`dataset_settings`."""
     settings = dataset_settings(registry, data, domain=domain, reader=reader, preprocessor=preprocessor)
-    entry = registry.dataset(settings["name"], domain)
+    return registry.dataset(settings["name"], domain)
+
+
+def renderer_of(entry: Entry[DatasetSpec]) -> Callable[[Sample], object] | None:
+    """The function that draws samples of a data set; None where it comes without one."""
     return entry.load("render") if entry.spec.render else None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from repcore.explore.audit import KINDS, Audit, Finding
-from repcore.explore.drawing import Album, Render, group, write_page
+from repcore.explore.drawing import Album, Render, write_page
 from repcore.explore.rows import Gathered
 from repcore.interfaces import ReportGroup, ReportItem, ReportSection
 
@@ -22,7 +22,7 @@ def write_audit(path: Path, found: Audit, rows: Gathered, data: str, render: Ren
         text = f"{len(listed):,} found" + (f", the first {SHOWN} shown." if len(listed) > SHOWN else ".")
         groups = [_group(one, usable, album) for one in listed[:SHOWN]]
         if kind in ("outlier", "label", "thin"):
-            groups = [group("", [item for one in groups for item in one.items])] if groups else []
+            groups = [ReportGroup("", [item for one in groups for item in one.items])] if groups else []
         sections.append(ReportSection(title, text, groups=groups))
     facts = [("data", data), ("rows with a vector", f"{found.rows:,}"), *(("note", one) for one in found.notes)]
     write_page(path, f"Audit of {Path(data).name}", facts, sections, album, render)
@@ -34,7 +34,7 @@ def _group(one: Finding, rows: Gathered, album: Album) -> ReportGroup:
     items = [_item(one.row, words, rows, album)]
     if one.partner >= 0:
         items.append(_item(one.partner, one.partner_id, rows, album))
-    return group("", items)
+    return ReportGroup("", items)
 
 
 def _item(row: int, words: str, rows: Gathered, album: Album) -> ReportItem:

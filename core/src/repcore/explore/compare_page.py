@@ -6,9 +6,9 @@ from pathlib import Path
 
 from repcore.evaluation.metrics import described
 from repcore.explore.compare import SideBySide
-from repcore.explore.drawing import Album, Render, group, write_page
+from repcore.explore.drawing import Album, Render, write_page
 from repcore.explore.pareto import pareto
-from repcore.interfaces import ReportSection
+from repcore.interfaces import ReportGroup, ReportSection
 
 ALIKE = (
     "CKA is 1 where one model's vectors are a rotation and scaling of the other's. Overlap is the share of ten nearest "
@@ -33,7 +33,7 @@ def write_comparison(path: Path, found: SideBySide, data: str, render: Render | 
         said = "; ".join(f"{name}: {answer}" for name, answer in one.answers.items())
         items.append(album.item(found.rows.reader, one.row, f"{one.id}. true {one.truth}; {said}"))
     text = "" if items else "The models give the same answers about every test row."
-    sections.append(ReportSection("Where they disagree most", text, groups=[group("", items)]))
+    sections.append(ReportSection("Where they disagree most", text, groups=[ReportGroup("", items)]))
     facts = [
         ("models", ", ".join(found.names)),
         ("data", data),

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from repcore.data.readers import open_data, renderer_of
+from repcore.data.readers import entry_of, open_data, renderer_of
 from repcore.errors import DataError, RepcoreError
 from repcore.estimation.report import write_estimator_report
 from repcore.explore.rows import Origin
-from repcore.interfaces import DatasetReader, ReportGroup, ReportItem, ReportSection, Sample
+from repcore.interfaces import DatasetReader, ReportItem, ReportSection, Sample
 from repcore.registry import Registry
 
 Render = Callable[[Sample], object]
@@ -79,10 +79,11 @@ class Sources:
         if not origin.data:
             return None
         try:
-            return renderer_of(
+            entry = entry_of(
                 self._registry, origin.data, domain=origin.domain, reader=origin.reader,
                 preprocessor=origin.preprocessor or None,
             )  # fmt: skip
+            return renderer_of(entry)
         except RepcoreError:
             return None
 
@@ -94,8 +95,3 @@ def write_page(
     """One self-contained page; returns the number of drawn items."""
     reader: Any = album
     return write_estimator_report(path, title, facts, sections, reader, render)
-
-
-def group(title: str, items: Sequence[ReportItem]) -> ReportGroup:
-    """Items side by side."""
-    return ReportGroup(title, items)

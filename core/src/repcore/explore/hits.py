@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from repcore.errors import ConfigError
-from repcore.explore.drawing import Album, Sources, group, write_page
+from repcore.explore.drawing import Album, Sources, write_page
 from repcore.explore.index import VectorIndex
 from repcore.explore.queries import Query
 from repcore.files import storable, write_text
-from repcore.interfaces import ReportSection
+from repcore.interfaces import ReportGroup, ReportSection
 from repcore.registry import Registry
 
 SUFFIXES = (".html", ".csv", ".json")
@@ -122,7 +122,8 @@ def _write_html(
     for one in hits:
         origin, place = index.source(one.row)
         found.append(album.item(sources.reader(origin), place, caption(one)))
-    sections = [ReportSection("Query", groups=[group("", [asked])]), ReportSection("Hits", groups=[group("", found)])]
+    shown = (("Query", [asked]), ("Hits", found))
+    sections = [ReportSection(title, groups=[ReportGroup("", items)]) for title, items in shown]
     facts = [
         ("index", str(index.folder)),
         ("rows", f"{len(index):,}"),

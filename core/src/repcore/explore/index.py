@@ -70,6 +70,10 @@ class VectorIndex:
     def __len__(self) -> int:
         return sum(len(one) for one in self.parts)
 
+    def __contains__(self, name: object) -> bool:
+        """Whether a row has this id."""
+        return name in self._place_of
+
     @property
     def width(self) -> int:
         return int(self.facts["width"])
@@ -116,7 +120,7 @@ class VectorIndex:
         Raises:
             DataError: there is none.
         """
-        if name not in self._place_of:
+        if name not in self:
             near = closest(name, self.ids[:5000])
             raise DataError(f"{name!r} is no id of {self.folder}", did_you_mean=near)
         return self._place_of[name]
@@ -215,7 +219,7 @@ def append_index(folder: Path | str, rows: Gathered) -> Added:
     index = VectorIndex(folder)
     _check_same(index, rows)
     good = rows.usable
-    known = np.asarray([name in index._place_of for name in rows.ids], bool)
+    known = np.asarray([name in index for name in rows.ids], bool)
     kept = rows.some(good & ~known)
     done = Added(len(kept.ids), int((~good & ~known).sum()), int(known.sum()), _first(rows, good))
     if not len(kept.ids):

@@ -71,7 +71,7 @@ def find_query(
     Raises:
         DataError: it is none of these, or cannot be embedded.
     """
-    if text in index._place_of:
+    if text in index:
         row = index.place(text)
         return Query(text, index.vectors([row])[0], row)
     file, sign, name = text.rpartition(OF_ROW)
