@@ -20,10 +20,11 @@ from repcore.data.divided import DIVIDED_BY, over
 from repcore.data.guard import item_guard, named_guard, owner_of, read_sample
 from repcore.data.label_budgets import LabelBudget, within_budget
 from repcore.data.split_plans import SplitInputs, SplitPlan, in_rows, order_by_id, plan_splits
-from repcore.embedding.inference import InferenceOptions, embed_prepared, row_id, windows_of
+from repcore.embedding.inference import InferenceOptions, embed_prepared, encoder_width, row_id, windows_of
 from repcore.embedding.model import Model
 from repcore.embedding.windows import size_of
 from repcore.errors import ConfigError, DataError, ItemError, closest
+from repcore.evaluation.layer_mix import LayerChoice, LayerStack, MixedProbe, with_weights
 from repcore.evaluation.protocol import RANDOM_INIT, TRAINED, ProbeTable, run_probe
 from repcore.files import write_text
 from repcore.interfaces import Baseline, DatasetReader, Preprocessor, Probe, Sample
@@ -264,10 +265,14 @@ def compute_features(
     reporter: Reporter,
     *,
     baselines: bool = True,
+    mixed: LayerChoice | None = None,
 ) -> FeatureSets:
     """The model, one random-init twin a seed, and the domain's raw-input baselines on the same rows.
 
     Rows are read and prepared once.
+
+    Args:
+        mixed: layers whose weighted sum stands for the model and its twins; the model's own vector is kept beside it.
     """
     rows = read_rows(reader)
     encoders = {TRAINED: model.encoder, **{f"{RANDOM_INIT} {seed}": model.random_twin(seed) for seed in seeds}}
@@ -278,7 +283,10 @@ def compute_features(
     whole = raw is not None and bool(raw.functions)
     for window in windows_of(model.preprocessor, reader, options, whole=whole):
         for name, encoder in encoders.items():
-            found = embed_prepared(encoder, model.preprocessor, window, options, model.poolings, model.domain)
+            if mixed is None:
+                found = embed_prepared(encoder, model.preprocessor, window, options, model.poolings, model.domain)
+            else:
+                found = mixed.embed(encoder, model, window, options)
             parts[name].append(np.asarray(found.vectors, np.float64))
         failed.update({done + place: row.reason for place, row in enumerate(window) if not row.items})
         if raw is not None:
@@ -288,6 +296,8 @@ def compute_features(
     joined = {name: np.concatenate(found) for name, found in parts.items()}
     matrices: dict[str, Any] = {TRAINED: joined[TRAINED]}
     matrices[RANDOM_INIT] = [joined[f"{RANDOM_INIT} {seed}"] for seed in seeds]
+    if mixed is not None:
+        matrices = mixed.divided(matrices, encoder_width(model.encoder))
     for name, values in ({} if raw is None else raw.joined()).items():
         if np.isfinite(values).all(1).any():
             matrices[name] = values
@@ -411,6 +421,8 @@ def probe_features(
     if not names[0]:
         raise ConfigError(f"no default probe for {target.kind} labels", hint="--protocol NAME@VERSION")
     probes: Mapping[str, Probe] = {name: build_probe(registry, name, target) for name in names}
+    if isinstance(features.matrices.get(TRAINED), LayerStack):
+        probes = {name: MixedProbe(probe) for name, probe in probes.items()}
     plan = split_plan(registry, preprocessor_name, features.rows, target, split, seeds)
     leak = copies_across(plan, features.rows.copies, features.rows.ids)
     if leak and warn is not None:
@@ -420,6 +432,7 @@ def probe_features(
         plan = within_budget(plan, budget, features.rows.labelled(target), seeds, classes_shown(features.rows, target))
     plan = _with_groups(plan, features.rows.groups)
     table = run_probe(features.matrices, labels, target, plan, probes, seeds, external=external)
+    table = with_weights(table, features.matrices)
     return table if budget is None else dataclasses.replace(table, labels=budget.word)
 
 
