@@ -34,6 +34,8 @@ from repcore.specs import TargetSpec
 
 KEPT_INPUT_BYTES = 16 * 1024
 DEFAULT_PROTOCOL = {"class": "linear@1", "multilabel": "linear@1", "regression": "ridge@1"}
+RAW_FORMS = ("centred@1", "forest@1", "rbf-svm@1")
+"""Further probes of raw inputs, where they fit the kind of label: their own scale, trees, a kernel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,11 +252,12 @@ def build_probe(registry: Registry, name: str, target: TargetSpec) -> Probe:
 
 @dataclass(slots=True)
 class FeatureSets:
-    """Features of all rows by name; ``random-init`` holds one matrix a seed."""
+    """Features of all rows by name; ``random-init`` holds one matrix a seed; ``raw`` names those without an encoder."""
 
     matrices: dict[str, Any]
     rows: LabelledRows
     failed: dict[int, str]
+    raw: tuple[str, ...] = ()
 
 
 def compute_features(
@@ -304,7 +307,8 @@ def compute_features(
         else:  # the other features are worth their numbers
             assert raw is not None
             reporter.warn(f"no row has raw features {name!r} ({owner_of(raw.functions[name])}): left out")
-    return FeatureSets(matrices, rows, failed)
+    named = () if raw is None else tuple(name for name in raw.functions if name in matrices)
+    return FeatureSets(matrices, rows, failed, named)
 
 
 class _RawFeatures:
@@ -431,9 +435,19 @@ def probe_features(
     if budget is not None:
         plan = within_budget(plan, budget, features.rows.labelled(target), seeds, classes_shown(features.rows, target))
     plan = _with_groups(plan, features.rows.groups)
-    table = run_probe(features.matrices, labels, target, plan, probes, seeds, external=external)
+    forms = _raw_forms(registry, target) if DEFAULT_PROTOCOL.get(target.kind) in names else {}
+    table = run_probe(
+        features.matrices, labels, target, plan, probes, seeds, external=external,
+        forms=dict.fromkeys(features.raw, forms),
+    )  # fmt: skip
     table = with_weights(table, features.matrices)
     return table if budget is None else dataclasses.replace(table, labels=budget.word)
+
+
+def _raw_forms(registry: Registry, target: TargetSpec) -> dict[str, Probe]:
+    """Probes of :data:`RAW_FORMS` that take this kind of label."""
+    kinds = {name: registry.probe(name).spec.target_kinds for name in RAW_FORMS}
+    return {name: build_probe(registry, name, target) for name in RAW_FORMS if target.kind in kinds[name]}
 
 
 def classes_shown(rows: LabelledRows, target: TargetSpec) -> list[Collection[int]] | None:
