@@ -29,8 +29,9 @@ from repcore import registry
 from repcore.config.resolve import resolve_run
 from repcore.embedding.inference import InferenceOptions
 from repcore.embedding.model import Model
-from repcore.evaluation.probing import FeatureSets, LabelledRows, probe_features, raw_features, read_rows
+from repcore.evaluation.probing import FeatureSets, LabelledRows, probe_features, read_rows
 from repcore.evaluation.protocol import RANDOM_INIT, TRAINED, ProbeTable
+from repcore.evaluation.raw_inputs import raw_features
 from repcore.reporting import LogReporter
 from repcore.training.assembly import assemble
 from repcore.training.run import start_run

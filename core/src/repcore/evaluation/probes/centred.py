@@ -1,8 +1,8 @@
 """``centred@1``: a linear probe that leaves features their own scale, for counts, bits and intensities.
 
-Standardising makes a bit that one row in a thousand has as loud as one that half of them have; a baseline of counts then
-looks worse than it is. Here features are centred and divided by one common number (the root of their mean variance), so
-that only the penalty's unit is fixed. Regression: ridge, penalty by exact leave-one-out. Classes and multilabel: logistic
+Standardising makes a bit that one row in a thousand has as loud as one that half of them have; a baseline of counts
+then looks worse than it is. Here features are centred and divided by one common number (the root of their mean
+variance), so that only the penalty's unit is fixed. Numbers: ridge, penalty by exact leave-one-out. Classes: logistic
 regression, penalty by stratified cross-validation with log loss. Training rows only.
 """
 
