@@ -3,35 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING
 
 from torch import nn
 
-from repcore.errors import ConfigError
 from repcore.interfaces import Batch, Features
-
-if TYPE_CHECKING:
-    from repcore.embedding.model import Model
-
-
-def layers_of(model: Model, option: str) -> tuple[int, ...]:
-    """Numbers of the layers that the encoder gives, from its first to ``depth``.
-
-    Args:
-        option: what asks for them, for the error.
-
-    Raises:
-        ConfigError: the encoder gives no layers.
-    """
-    capabilities = model.registry.encoder(model.folder.encoder_name).spec.capabilities
-    if "layers" not in capabilities:
-        raise ConfigError(
-            f"{option}: encoder {model.folder.encoder_name} gives no layers",
-            it_offers=", ".join(capabilities) or "nothing beyond a vector an item",
-            hint=f"leave {option} out",
-        )
-    last = int(model.encoder.depth)  # type: ignore[arg-type]  # capability "layers"
-    return tuple(range(int(getattr(model.encoder, "first_layer", 0)), last + 1))
 
 
 def can_stop(encoder: nn.Module) -> bool:

@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from repcore.embedding.inference import InferenceOptions, embed_prepared, windows_of
-from repcore.embedding.layers import layers_of
 from repcore.embedding.model import Model
+from repcore.evaluation.layer_mix import layers_of
 from repcore.evaluation.probing import FeatureSets, read_rows
 from repcore.evaluation.protocol import RANDOM_INIT, TRAINED, ProbeEntry, ProbeTable
 from repcore.interfaces import DatasetReader

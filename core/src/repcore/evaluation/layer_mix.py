@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from repcore.embedding.inference import InferenceOptions, PreparedRow, encoder_width, map_prepared
-from repcore.embedding.layers import layers_of
 from repcore.embedding.model import Model
 from repcore.embedding.pooling import pool_tokens
 from repcore.errors import ConfigError
@@ -58,6 +57,26 @@ class LayerStack(np.ndarray):
         stack = np.asarray(values).view(cls)
         stack.layers, stack.mix, stack.weights = tuple(layers), mix, []
         return stack
+
+
+def layers_of(model: Model, option: str) -> tuple[int, ...]:
+    """Numbers of the layers that the encoder gives, from its first to ``depth``.
+
+    Args:
+        option: what asks for them, for the error.
+
+    Raises:
+        ConfigError: the encoder gives no layers.
+    """
+    capabilities = model.registry.encoder(model.folder.encoder_name).spec.capabilities
+    if "layers" not in capabilities:
+        raise ConfigError(
+            f"{option}: encoder {model.folder.encoder_name} gives no layers",
+            it_offers=", ".join(capabilities) or "nothing beyond a vector an item",
+            hint=f"leave {option} out",
+        )
+    last = int(model.encoder.depth)  # type: ignore[arg-type]  # capability "layers"
+    return tuple(range(int(getattr(model.encoder, "first_layer", 0)), last + 1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,9 +30,9 @@ INVERSE_PENALTIES = np.logspace(-3, 1, 5)
 
 
 class CentredProbe:
-    """See the module; an implementation of :class:`repcore.interfaces.Probe`. The seed shuffles the folds."""
+    """See the module; an implementation of :class:`repcore.interfaces.Probe`. Folds are the same for every seed."""
 
-    uses_seed = True
+    uses_seed = False
 
     def __init__(self, config: CentredProbeConfig) -> None:
         self.config = config
@@ -54,11 +53,11 @@ class CentredProbe:
         """Metrics on the test part. See :meth:`repcore.interfaces.Probe.score`."""
         data = prepare(features, labels, target, split)
         if target.kind in ("class", "multilabel"):
-            return score_classifier(data, target, partial(self._classify, seed=seed), threshold=0.5)
+            return score_classifier(data, target, self._classify, threshold=0.5)
         return score_regressor(data, target, _ridge)
 
     def _classify(
-        self, train: np.ndarray, labels: np.ndarray, test: np.ndarray, class_count: int, *, seed: int
+        self, train: np.ndarray, labels: np.ndarray, test: np.ndarray, class_count: int
     ) -> tuple[np.ndarray, list[str]]:
         """Class probabilities (n, C); a class without training rows gets 0."""
         numbers = labels.astype(np.int64)
@@ -67,7 +66,7 @@ class CentredProbe:
         notes = [] if folds >= 2 else ["a class has one training row: middle of the C grid taken"]
         model = LogisticRegressionCV(
             Cs=INVERSE_PENALTIES if folds >= 2 else INVERSE_PENALTIES[2:3],
-            cv=StratifiedKFold(folds, shuffle=True, random_state=seed) if folds >= 2 else [_all_of(numbers)],
+            cv=StratifiedKFold(folds, shuffle=True, random_state=0) if folds >= 2 else [_all_of(numbers)],
             scoring="neg_log_loss",
             max_iter=self.config.max_iterations,
         )

@@ -101,7 +101,7 @@ class CentredProbeConfig:
 class ForestProbeConfig:
     """``forest@1``: random forest."""
 
-    trees: int = field(default=200, metadata={"help": "trees of a forest", "unit": "trees", "min": 1})
+    trees: int = field(default=100, metadata={"help": "trees of a forest", "unit": "trees", "min": 1})
     most_rows: int = field(
         default=20_000, metadata={"help": "training rows at most; a random part of more", "unit": "rows", "min": 3}
     )

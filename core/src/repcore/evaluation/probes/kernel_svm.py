@@ -7,7 +7,6 @@ Margins are the scores, one against the rest.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,9 +25,9 @@ GRID = (1.0, 10.0, 100.0)
 
 
 class KernelSvmProbe:
-    """See the module; an implementation of :class:`repcore.interfaces.Probe`. The seed shuffles the folds."""
+    """See the module; an implementation of :class:`repcore.interfaces.Probe`. Folds are the same for every seed."""
 
-    uses_seed = True
+    uses_seed = False
 
     def __init__(self, config: KernelSvmProbeConfig) -> None:
         self.config = config
@@ -49,20 +48,20 @@ class KernelSvmProbe:
         """Metrics on the test part. See :meth:`repcore.interfaces.Probe.score`."""
         require_kind("rbf-svm@1", target, ("class", "multilabel"), "centred@1")
         data = prepare(features, labels, target, split)
-        return score_classifier(data, target, partial(self._margins, seed=seed), threshold=0.0)
+        return score_classifier(data, target, self._margins, threshold=0.0)
 
     def _margins(
-        self, train: np.ndarray, labels: np.ndarray, test: np.ndarray, class_count: int, *, seed: int
+        self, train: np.ndarray, labels: np.ndarray, test: np.ndarray, class_count: int
     ) -> tuple[np.ndarray, list[str]]:
         """Margins (n, C); a class without training rows lies below all others."""
-        rows, notes = some_rows(len(train), self.config.most_rows, seed)
+        rows, notes = some_rows(len(train), self.config.most_rows)
         numbers = labels[rows].astype(np.int64)
         standardise = Standardiser.fit(train[rows])
         counts = np.bincount(numbers)
         folds = min(self.config.folds, int(counts[counts > 0].min()))
         model = SVC(C=GRID[1], kernel="rbf", gamma="scale", decision_function_shape="ovr")
         if folds >= 2:
-            several = StratifiedKFold(folds, shuffle=True, random_state=seed)
+            several = StratifiedKFold(folds, shuffle=True, random_state=0)
             model = GridSearchCV(model, {"C": GRID}, scoring="balanced_accuracy", cv=several)
         else:
             notes.append("a class has one training row: middle of the C grid taken")
