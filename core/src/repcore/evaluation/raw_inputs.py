@@ -6,17 +6,13 @@ Symbols: N rows, D features.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from repcore.data.guard import item_guard, read_sample
+from repcore.data.guard import item_guard
 from repcore.embedding.model import Model
 from repcore.errors import ItemError
-from repcore.interfaces import Baseline, DatasetReader, Preprocessor, Sample
-
-if TYPE_CHECKING:
-    from repcore.evaluation.probing import LabelledRows
+from repcore.interfaces import Baseline, Preprocessor, Sample
 
 RAW_FORMS = ("centred@1", "forest@1", "rbf-svm@1")
 """Further probes of raw inputs, where they fit the kind of label: their own scale, trees, a kernel."""
@@ -66,22 +62,6 @@ class RawFeatures:
                 full[start + np.asarray(readable), : values.shape[1]] = values
             found[name] = full
         return found
-
-
-def raw_features(model: Model, rows: LabelledRows) -> dict[str, np.ndarray]:
-    """Baselines of all rows, which are read again."""
-    raw = RawFeatures(model)
-    for start in range(0, len(rows.ids), 256):
-        chosen = range(start, min(start + 256, len(rows.ids)))
-        raw.add([None if rows.samples[row] is None else _read(rows.reader, row) for row in chosen])
-    return raw.joined()
-
-
-def _read(reader: DatasetReader, row: int) -> Sample | None:
-    try:
-        return read_sample(reader, row)
-    except ItemError:
-        return None
 
 
 def _baseline(function: Baseline, preprocessor: Preprocessor, samples: list[Sample]) -> np.ndarray:
