@@ -20,6 +20,8 @@ from repcore.data.accounting import walk
 from repcore.data.allocation import special_kind
 from repcore.data.guard import error_in_words, is_strict
 from repcore.data.headers import contradicts, shortened
+from repcore.data.shards.tar_reader import TarReader, first_row
+from repcore.data.shards.tar_rows import is_tar_data
 from repcore.errors import DataError, PluginError, RegistryError, RepcoreError
 from repcore.interfaces import DatasetReader, Sample
 from repcore.registry import Entry, Registry
@@ -50,7 +52,12 @@ def recognise(
 
     Args:
         consumer: what will prepare the samples; readers whose samples it does not accept are set apart.
+
+    Raises:
+        DataError: the path holds tar archives, and one is damaged.
     """
+    if is_tar_data(path):
+        first_row(path)  # said once, not by every reader
     fits: list[Recognised] = []
     unfit: list[Recognised] = []
     problems: list[str] = []
@@ -88,7 +95,12 @@ def refuse_misfit(consumer: Entry[PreprocessorSpec] | None, entry: Entry[Dataset
 
 
 def sniffed(entry: Entry[DatasetSpec], path: Path) -> float:
-    """How surely a reader fits a path, in [0, 1]: what its sniffer says, unless headers say that names lie."""
+    """How surely a reader fits a path, in [0, 1]: what its sniffer says, unless headers say that names lie.
+
+    Of tar archives the members of the first row are looked at.
+    """
+    if is_tar_data(path):
+        return max((sniffed(entry, one) for one in first_row(path).values()), default=0.0)
     with shortened(path) as seen:
         score = float(entry.load("sniff")(seen))
     return 0.0 if score > 0.0 and contradicts(path) else score
@@ -194,6 +206,9 @@ def open_part(part: ResolvedPart) -> DatasetReader:
         DataError: as the reader reports it. PluginError: the reader fails in an unexpected way.
     """
     try:
+        path = getattr(part.config, "path", None)
+        if isinstance(path, str | Path) and str(path) and is_tar_data(Path(path).expanduser()):
+            return TarReader(part.entry, part.config)
         reader: DatasetReader = part.entry.load()(part.config)
         return reader
     except RepcoreError:
