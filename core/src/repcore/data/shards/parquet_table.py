@@ -25,8 +25,7 @@ from repcore.data.first_files import first_files
 from repcore.data.preparation import cache_root
 from repcore.data.records import Counted
 from repcore.data.shards.row_index import RowIndex, ShardRows, open_index
-from repcore.data.shards.stores import LISTING, Shard, Store, store_at
-from repcore.data.splits import PART_NAMES
+from repcore.data.shards.stores import LISTING, Shard, Store, parts_of, store_at
 from repcore.data.tables import ROWS_PER_CHUNK, memory_mapped, missing_column
 from repcore.errors import DataError
 
@@ -66,13 +65,7 @@ def parquet_shards(path: Path) -> dict[str, Shards]:
     store = store_at(path, SUFFIX)
     if not store.shards:
         return {}
-    parts: dict[str, list[Shard]] = {}
-    for one in store.shards:
-        parts.setdefault(_part(one.name), []).append(one)
-    if "" in parts or len(parts) < 2:
-        return {"": Shards(store)}
-    order = [name for name in dict.fromkeys(PART_NAMES.values()) if name in parts]
-    return {name: Shards(store.only(parts[name])) for name in order}
+    return {name: Shards(store.only(shards)) for name, shards in parts_of(store.shards).items()}
 
 
 def is_sharded(path: Path) -> bool:
@@ -80,13 +73,6 @@ def is_sharded(path: Path) -> bool:
     if (path / LISTING).is_file():
         return bool(parquet_shards(path))
     return any(one.suffix.lower() == SUFFIX for one in first_files(path))
-
-
-def _part(name: str) -> str:
-    """Part of a split that a shard's folders or its name's first word say."""
-    *folders, file = name.lower().split("/")
-    first = file.replace("_", "-").replace(".", "-").split("-")[0]
-    return next((PART_NAMES[word] for word in (*folders, first) if word in PART_NAMES), "")
 
 
 class ShardedTable:
@@ -238,7 +224,8 @@ def _index(store: Store) -> RowIndex:
     columns: list[str] = []
     digest = sha256()
 
-    def read() -> Iterator[ShardRows]:
+    def read(folder: Path) -> Iterator[ShardRows]:
+        del folder
         for one in store.shards:
             with _in_words(store.address or str(store.root), one.name):
                 with store.opened(one) as file:

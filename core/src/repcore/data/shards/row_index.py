@@ -55,6 +55,7 @@ class RowIndex:
         places: int64, memory-mapped; see the head of this module.
         ends: int64 (blocks), memory-mapped; None where every row has a place.
         entries: int64 (S + 1), places before each shard.
+        folder: where it lies, with whatever else the format keeps there.
     """
 
     facts: Mapping[str, Any]
@@ -62,6 +63,7 @@ class RowIndex:
     places: np.ndarray
     ends: np.ndarray | None = None
     entries: np.ndarray = field(default_factory=lambda: np.zeros(1, np.int64))
+    folder: Path = Path()
 
     def __len__(self) -> int:
         return int(self.starts[-1])
@@ -93,13 +95,13 @@ class RowIndex:
 
 
 def open_index(
-    key: str, read: Callable[[], Iterable[ShardRows]], facts: Callable[[], Mapping[str, Any]] = dict
+    key: str, read: Callable[[Path], Iterable[ShardRows]], facts: Callable[[], Mapping[str, Any]] = dict
 ) -> RowIndex:
     """The index kept under a key, made first where it is not there.
 
     Args:
         key: of the store, and of how it is read.
-        read: gives what to keep of each shard, in order; called where the index has to be made.
+        read: gives what to keep of each shard, in order; called with the folder where the index has to be made.
         facts: called after ``read`` is through: what to write beside it.
 
     Raises:
@@ -111,7 +113,7 @@ def open_index(
         partial = folder.with_name(f"{folder.name}{PARTIAL}{machine_name()}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
         try:
             partial.mkdir(parents=True)
-            _fill(partial, read(), facts)
+            _fill(partial, read(partial), facts)
             partial.rename(folder)
         except OSError as error:
             if not (folder / "facts.json").is_file():  # otherwise another process was first
@@ -151,7 +153,7 @@ def _opened(folder: Path) -> RowIndex:
         ends = _mapped(folder / "ends.raw", int(entries[-1])) if (folder / "ends.raw").is_file() else None
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"the index {str(folder)!r} is damaged: {error}", hint="remove that folder") from error
-    return RowIndex(facts, starts, places, ends, entries)
+    return RowIndex(facts, starts, places, ends, entries, folder)
 
 
 _SUMMED = ("rows", "entries")

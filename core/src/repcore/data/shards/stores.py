@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from repcore.data.accounting import walk
+from repcore.data.splits import PART_NAMES
 from repcore.errors import DataError
 
 LISTING = "remote-listing.json"
@@ -103,6 +104,26 @@ def store_at(path: Path, suffix: str) -> Store:
         store = Store(path, tuple(_local_shards(path, suffix)))
     refuse_gaps([one.name for one in store.shards], store.address or str(path))
     return store
+
+
+def parts_of(shards: Sequence[Shard]) -> dict[str, list[Shard]]:
+    """Shards by part of a split, train first; ``{"": all}`` where they do not all name one, or all the same.
+
+    A part is named by a folder (``train/0001.tar``) or by the first word of a file (``train-00000-of-00016.tar``).
+    """
+    parts: dict[str, list[Shard]] = {}
+    for one in shards:
+        parts.setdefault(_part(one.name), []).append(one)
+    if "" in parts or len(parts) < 2:
+        return {"": list(shards)}
+    return {name: parts[name] for name in dict.fromkeys(PART_NAMES.values()) if name in parts}
+
+
+def _part(name: str) -> str:
+    """Part of a split that a shard's folders or its name's first word say."""
+    *folders, file = name.lower().split("/")
+    first = file.replace("_", "-").replace(".", "-").split("-")[0]
+    return next((PART_NAMES[word] for word in (*folders, first) if word in PART_NAMES), "")
 
 
 def refuse_gaps(names: Sequence[str], place: str) -> None:
