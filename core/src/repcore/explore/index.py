@@ -211,7 +211,7 @@ def build_index(
     facts = {"format": FORMAT, "width": int(kept.vectors.shape[1]), "dtype": dtype, "parts": [part], "lists": lists}
     write_text(path / FACTS, json.dumps(facts, indent=1))
     _clear(old, facts)
-    return Added(len(kept.ids), int((~good).sum()), reason=_first(rows, good), **_searched(lists))
+    return _searched(Added(len(kept.ids), int((~good).sum()), reason=_first(rows, good)), lists)
 
 
 def append_index(folder: Path | str, rows: Gathered) -> Added:
@@ -243,7 +243,7 @@ def append_index(folder: Path | str, rows: Gathered) -> Added:
     write_text(path / FACTS, json.dumps(facts, indent=1))
     if old:
         (path / Path(str(old["file"])).name).unlink(missing_ok=True)
-    return replace(done, **_searched(lists))
+    return _searched(done, lists)
 
 
 def _check_same(index: VectorIndex, rows: Gathered) -> None:
@@ -291,8 +291,9 @@ def _write_lists(folder: Path, number: int, lists: Lists) -> dict[str, Any]:
     return {"file": name, **lists.facts()}
 
 
-def _searched(lists: Mapping[str, Any] | None) -> dict[str, float]:
-    return {"recall": lists["recall"], "share": lists["probes"] / lists["lists"]} if lists else {}
+def _searched(added: Added, lists: Mapping[str, Any] | None) -> Added:
+    """With what was measured of the lists, if there are any."""
+    return replace(added, recall=lists["recall"], share=lists["probes"] / lists["lists"]) if lists else added
 
 
 def _clear(old: Sequence[Path], facts: Mapping[str, Any]) -> None:
