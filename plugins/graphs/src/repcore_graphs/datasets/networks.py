@@ -155,6 +155,7 @@ class NetworkDataset(CatalogueReader[Network, RawGraph]):
             **self._nodes.features(network.nodes, len(network.names)),
             **self._edges.features(network.edges, network.arcs.shape[1]),
             node_targets=self._nodes.labels(number),
+            edge_of=network.edge_of,
         )
         check_graph(graph)
         return graph

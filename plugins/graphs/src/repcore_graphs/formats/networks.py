@@ -36,6 +36,7 @@ class Network:
     Args:
         names: of the N nodes, as text.
         arcs: int64 (2, A); an undirected edge stands in both directions, one right after the other.
+        edge_of: int64 (A,), the stored edge of each arc; None where each arc is stored.
         is_directed: whether directions mean something.
         nodes / edges: attribute name -> one value a node (an arc), None where it has none.
         about: attributes of the whole graph.
@@ -50,6 +51,7 @@ class Network:
     edges: dict[str, list[Any]] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
     says_direction: bool = True
+    edge_of: np.ndarray | None = None
     remarks: list[str] = field(default_factory=list)
 
 
@@ -86,14 +88,17 @@ def from_networkx(graph: nx.Graph) -> Network:
     place = {node: number for number, node in enumerate(graph)}
     ends: list[int] = []
     held: list[Mapping[str, Any]] = []
-    for source, target, data in graph.edges(data=True):
+    edge_of: list[int] = []
+    for number, (source, target, data) in enumerate(graph.edges(data=True)):
         both = not graph.is_directed() and source != target
         for u, v in ((source, target), (target, source)) if both else ((source, target),):
             ends += (place[u], place[v])
             held.append(data)
+            edge_of.append(number)
     return Network(
         names=[str(node) for node in graph],
         arcs=np.asarray(ends, np.int64).reshape(-1, 2).T.copy(),
+        edge_of=None if graph.is_directed() else np.asarray(edge_of, np.int64),
         is_directed=graph.is_directed(),
         nodes=_columns([data for _, data in graph.nodes(data=True)]),
         edges=_columns(held),
