@@ -1,0 +1,1 @@
+"""Timeseries for repcore; ``_plugin`` says what there is."""
