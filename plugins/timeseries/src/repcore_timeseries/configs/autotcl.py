@@ -47,6 +47,8 @@ class AutoTCLConfig:
     smooth_weight: float = setting(0.05, "weight of the smoothness of gates over time", min=0)
     local_weight: float = setting(0.1, "weight of the contrast between stretches of one series", min=0)
     local_segments: int = setting(16, "stretches that a series is cut into for that contrast", min=4, max=4096)
+    mmd_kernels: int = setting(5, "widths of the kernels by which series and views are compared", min=1, max=64)
+    mmd_factor: float = setting(2.0, "each of these widths as a multiple of the one before", above=1)
     temperature: float = setting(1.0, "divides the cosine similarities between series and views", above=0)
     visible_share: float = setting(1.0, "chance of a step to stay visible to the encoder", above=0, max=1)
 

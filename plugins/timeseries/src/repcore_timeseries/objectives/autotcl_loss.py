@@ -13,11 +13,8 @@ from torch.nn import functional as F
 
 from repcore.nn.losses import info_nce
 
-MMD_KERNELS, MMD_FACTOR = 5, 2.0
-LEAST_STRETCHES = 4
 
-
-def mmd(one: Tensor, two: Tensor, kernels: int = MMD_KERNELS, factor: float = MMD_FACTOR) -> Tensor:
+def mmd(one: Tensor, two: Tensor, kernels: int = 5, factor: float = 2.0) -> Tensor:
     """Maximum mean discrepancy of two sets of rows (B, D) under a sum of Gaussian kernels.
 
     The narrowest bandwidth is the mean squared distance of different rows over factor^(kernels // 2), without gradient.
@@ -92,9 +89,7 @@ def published_local_contrast(steps: Tensor, start: int, stretches: int) -> Tenso
     losses = []
     for place in range(stretches):
         positive = place + 1 if place < last else place - 1
-        left_out = (
-            {place - 1, place, place + 1} | ({2} if place == 0 else set()) | ({last - 2} if place == last else set())
-        )
+        left_out = {place - 1, place, place + 1, {0: 2, last: last - 2}.get(place, place)}
         negatives = [other for other in range(stretches) if other not in left_out]
         logits = pooled[[positive, *negatives]] @ pooled[place]
         losses.append(torch.logsumexp(logits, 0) - logits[0])

@@ -107,7 +107,8 @@ def strips(
     """One SVG a channel; ``shades`` are stretches [first, stop) with their opacity."""
     length = len(values)
     rects = "".join(
-        f'<rect x="{first}" y="0" width="{stop - first}" height="{HEIGHT}" fill="{colour}" fill-opacity="{strength:.2f}"/>'
+        f'<rect x="{first}" y="0" width="{stop - first}" height="{HEIGHT}" fill="{colour}" '
+        f'fill-opacity="{strength:.2f}"/>'
         for first, stop, strength in shades
         if strength > 0
     )

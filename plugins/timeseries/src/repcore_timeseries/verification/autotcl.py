@@ -1,7 +1,7 @@
 """Replay of golden AutoTCL data through the public classes; nothing here depends on one folder's sizes.
 
-The joint step of training lags the published alternation by one step, so the stored rounds are replayed with an optimiser
-for each network, as the authors' trainer has it.
+The joint step of training lags the published alternation by one step, so the stored rounds are replayed with one
+optimiser a network, as the authors' trainer has it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ def objective_of(golden: Golden, dtype: torch.dtype, **changes: Any) -> AutoTCL:
         augmenter=augmenter, noise_bias=facts["noise_bias"], stretch=facts["stretch"],
         open_threshold=facts["open_threshold"], open_weight=facts["open_weight"],
         smooth_weight=facts["smooth_weight"], local_weight=facts["local_weight"],
-        local_segments=facts["local_segments"], temperature=facts["corrected"]["temperature"], **changes,
+        local_segments=facts["local_segments"], temperature=1.0 if changes else facts["corrected"]["temperature"],
+        mmd_kernels=facts["mmd_kernels"],
+        mmd_factor=facts["mmd_multiplier"], **changes,
     )  # fmt: skip
     objective = AutoTCL(config, encoder)
     for name in ("encoder", "augmenter", "gate", "factor"):
