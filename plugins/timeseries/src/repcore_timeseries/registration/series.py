@@ -46,6 +46,33 @@ ENCODERS = (
 
 DATASETS = (
     DatasetSpec(
+        name="cases",
+        summary="Archives of labelled series: .ts, .arff, UCR .tsv, .tsf; a file, or a folder with its parts",
+        target=f"{PACKAGE}.datasets.cases:Cases",
+        config=f"{CONFIGS}:CasesConfig",
+        produces=STORED,
+        sniff=f"{PACKAGE}.datasets.cases:sniff",
+        **PICTURES,
+    ),
+    DatasetSpec(
+        name="table",
+        summary="CSV, TSV and parquet with time stamps, wide or long; whole series, or windows that stay in one part",
+        target=f"{PACKAGE}.datasets.tables:SeriesTable",
+        config=f"{CONFIGS}:SeriesTableConfig",
+        produces=STORED,
+        sniff=f"{PACKAGE}.datasets.tables:sniff",
+        **PICTURES,
+    ),
+    DatasetSpec(
+        name="arrays",
+        summary=".npy and .npz: (N, T), (N, T, C) or (N, C, T), with labels and parts",
+        target=f"{PACKAGE}.datasets.arrays:Arrays",
+        config=f"{CONFIGS}:ArraysConfig",
+        produces=STORED,
+        sniff=f"{PACKAGE}.datasets.arrays:sniff",
+        **PICTURES,
+    ),
+    DatasetSpec(
         name="sensors",
         summary="Generated sensors whose class lies in shape and lag, with gaps",
         target=f"{PACKAGE}.datasets.sensors:Sensors",
