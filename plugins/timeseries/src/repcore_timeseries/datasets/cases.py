@@ -83,7 +83,10 @@ def sniff(path: Path) -> float:
     kept = [line for line in lines if line.strip() and not line.startswith(("#", "%"))]
     if suffix == ".tsv":
         return 0.85 if kept and looks_like_ucr(kept[0]) and PART.match(path.stem) else 0.0
-    starts = {"@problemname", "@data", "@relation", "@attribute", "@frequency", "@classlabel", "@univariate"}
+    starts = {
+        "@problemname", "@data", "@relation", "@attribute", "@frequency", "@classlabel", "@univariate", "@timestamps",
+        "@missing", "@equallength", "@serieslength", "@dimensions", "@dimension", "@targetlabel",
+    }  # fmt: skip
     return 0.9 if kept and kept[0].split(" ")[0].split("\t")[0] in starts else 0.0
 
 

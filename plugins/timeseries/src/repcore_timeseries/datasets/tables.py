@@ -10,7 +10,7 @@ import numpy as np
 
 from repcore.data.accounting import Accounting
 from repcore.data.catalogue import Catalogue, CatalogueReader, Row, existing
-from repcore.data.labels import LabelColumn, read_labels
+from repcore.data.labels import LabelColumn, LabelKind, read_labels
 from repcore.data.number_tables import share_of_numbers
 from repcore.data.tables import Table, table_suffix
 from repcore.errors import DataError
@@ -156,7 +156,9 @@ def _labels(
         are_words = bool(looks) and not any(_is_number(one) for one in looks)
         if config.labels or (is_one and len(found) > 1 and are_words):
             cells[name] = words
-    return read_labels(cells, account=account) if cells else []
+    kinds: dict[str, LabelKind] = {name: "class" for name in config.labels if not all(map(_is_number, cells[name]))}
+    change = "labels=COLUMN"
+    return read_labels(cells, kinds=kinds, change=change, account=account) if cells else []
 
 
 def _is_number(cell: Any) -> bool:

@@ -69,6 +69,8 @@ def _times(start: str, frequency: str, count: int) -> np.ndarray | None:
         month = np.datetime64(first, "ns").astype("datetime64[M]")
         into = np.datetime64(first, "ns") - month.astype("datetime64[ns]")
         months = month + np.timedelta64(1, "M") * MONTHS[frequency] * np.arange(count)
-        times: np.ndarray = (months.astype("datetime64[ns]") + into).astype(np.int64)
+        starts, nexts = (one.astype("datetime64[ns]").astype(np.int64) for one in (months, months + 1))
+        days, hour = divmod(int(into.astype(np.int64)), DAY)
+        times: np.ndarray = starts + np.minimum(days, (nexts - starts) // DAY - 1) * DAY + hour  # no 31 February
         return times
     return None

@@ -19,7 +19,7 @@ from repcore_timeseries.configs.encoders import DilatedConfig
 from repcore_timeseries.encoders.dilated import DilatedEncoder
 from repcore_timeseries.layers.pooling import pooled_steps
 from repcore_timeseries.objectives.autotcl import AUGMENTER_PARTS, AutoTCL
-from repcore_timeseries.verification.weights import load_part
+from repcore_timeseries.verification.folders import asked_for, load_part
 
 Produced = dict[str, Any]
 
@@ -27,8 +27,8 @@ Produced = dict[str, Any]
 def replay(golden: Golden, fed: frozenset[str]) -> Iterator[StageResult]:
     """All stages of a folder; no stage is fed."""
     del fed
-    yield from _published_stages(golden)
-    yield from _corrected_stages(golden)
+    yield from asked_for(golden, _published_stages(golden))
+    yield from asked_for(golden, _corrected_stages(golden))
 
 
 def objective_of(golden: Golden, dtype: torch.dtype, **changes: Any) -> AutoTCL:  # fields of the config
