@@ -15,6 +15,7 @@ from repcore_timeseries.configs.series import CasesConfig
 from repcore_timeseries.datasets.described import described
 from repcore_timeseries.formats.archives import SUFFIXES, Archive, Case
 from repcore_timeseries.formats.arff import read_arff
+from repcore_timeseries.formats.parts import PARTS
 from repcore_timeseries.formats.series import Series
 from repcore_timeseries.formats.ts_files import read_ts
 from repcore_timeseries.formats.tsf_files import read_tsf
@@ -24,7 +25,7 @@ READERS: Mapping[str, Callable[[Path], Archive]] = {
     ".ts": read_ts, ".arff": read_arff, ".tsv": read_ucr, ".tsf": read_tsf,
 }  # fmt: skip
 PART = re.compile(r"^(.*?)[_-]?(train|test|val|valid|validation)$", re.IGNORECASE)
-PARTS = {"val": "validation", "valid": "validation"}
+SPELT = {"val": "validation", "valid": "validation"}
 LABEL = "class"
 HEAD_BYTES = 65_536
 
@@ -110,8 +111,7 @@ def _files(path: Path, account: Accounting) -> list[Path]:
                 taken = chosen.setdefault(_name_and_part(one)[1], one)
                 if taken is not one:
                     account.ignore(one, f"the same part as {taken.name}")
-    order = ("train", "validation", "test")
-    return [chosen[part] for part in sorted(chosen, key=lambda one: order.index(one) if one in order else -1)]
+    return [chosen[part] for part in sorted(chosen, key=lambda one: PARTS.index(one) if one in PARTS else -1)]
 
 
 def _name_and_part(path: Path) -> tuple[str, str]:
@@ -119,7 +119,7 @@ def _name_and_part(path: Path) -> tuple[str, str]:
     if found is None:
         return path.stem, ""
     part = found[2].lower()
-    return found[1], PARTS.get(part, part)
+    return found[1], SPELT.get(part, part)
 
 
 def _catalogue(archives: Sequence[Archive], account: Accounting) -> Catalogue[Series]:

@@ -16,11 +16,11 @@ from repcore.data.tables import Table, table_suffix
 from repcore.errors import DataError
 from repcore_timeseries.configs.series import SeriesTableConfig
 from repcore_timeseries.datasets.described import described
+from repcore_timeseries.formats.parts import PARTS, borders
 from repcore_timeseries.formats.series import Series
 from repcore_timeseries.formats.tables import Found, Roles, find_roles, remarks, series_of, words_of_series
 from repcore_timeseries.formats.times import looks_like_times
 
-PARTS = ("train", "validation", "test")
 SNIFFED_ROWS = 50
 
 
@@ -118,23 +118,6 @@ def windows(length: int, config: SeriesTableConfig) -> list[tuple[str, int]]:
     stride = config.stride or config.window
     for part, (start, stop) in zip(PARTS, borders(length, config.parts, config.gap), strict=True):
         found += [(part, first) for first in range(start, stop - config.window + 1, stride)]
-    return found
-
-
-def borders(length: int, parts: Sequence[float], gap: int = 0) -> list[tuple[int, int]]:
-    """First step and step behind the last of each part; shares add up to 1 at most, larger numbers are steps.
-
-    Raises:
-        DataError: more steps than there are.
-    """
-    sizes = [round(one * length) if sum(parts) <= 1 + 1e-9 else int(one) for one in parts]
-    if sum(sizes) > length + 1:
-        raise DataError(f"parts={tuple(parts)} are {sum(sizes)} steps; the series has {length}")
-    found, start = [], 0
-    for number, size in enumerate(sizes):
-        stop = min(length, start + size)
-        found.append((min(stop, start + (gap if number else 0)), stop))
-        start = stop
     return found
 
 

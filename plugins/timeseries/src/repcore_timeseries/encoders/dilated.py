@@ -106,7 +106,7 @@ class DilatedEncoder(nn.Module):
 
     def _finished(self, trunk: Tensor) -> Tensor:
         if len(self.tfd):
-            trunk = causal_mean(trunk.transpose(1, 2), list(self.tfd)).transpose(1, 2)
+            trunk = causal_mean(trunk.transpose(1, 2), self.tfd, self.config.kernels).transpose(1, 2)
         found: Tensor = self.repr_dropout(trunk)
         return found
 

@@ -91,7 +91,7 @@ def within(values: Tensor, inside: Tensor | None) -> Tensor:
     return values if inside is None else values.masked_fill(~inside, 0.0)
 
 
-def causal_mean(values: Tensor, kernels: Sequence[nn.Conv1d]) -> Tensor:
+def causal_mean(values: Tensor, kernels: nn.ModuleList, sizes: Sequence[int]) -> Tensor:
     """Mean of causal convolutions of several sizes, (B, D, T) to the same shape."""
-    found = [one(F.pad(values, (one.kernel_size[0] - 1, 0))) for one in kernels]
+    found = [one(F.pad(values, (size - 1, 0))) for one, size in zip(kernels, sizes, strict=True)]
     return torch.stack(found).mean(0)

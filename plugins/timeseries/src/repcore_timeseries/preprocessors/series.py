@@ -106,6 +106,8 @@ class SeriesPreprocessor:
             values = ((values - self.mean) / self.deviation).astype(np.float32)
         if self.config.calendar:
             values = np.concatenate([values, calendar_of(series, sample.id)], axis=1)
+        scale = self.deviation if self.config.standardise else np.ones(len(series.names))
+        apart = 0.0 if series.times is None or len(series) < 2 else float(np.median(np.diff(series.times))) / 1e9
         starts = list(range(0, len(values), self.config.longest))
         if len(starts) > 1 and len(values) - starts[-1] < self.config.shortest:
             starts.pop()  # a rest too short to be an item joins no window
@@ -113,7 +115,13 @@ class SeriesPreprocessor:
         for start in starts:
             part = values[start : start + self.config.longest]
             if np.isfinite(part[:, : len(self.names)]).any():
-                meta = {"steps": len(part), "first": start}
+                meta = {
+                    "steps": len(part),
+                    "first": start,
+                    "channels": len(series.names),
+                    "scale": scale,
+                    "step_s": apart,
+                }
                 items.append(Item(part, meta, weight=len(part) / len(values), window=_window(series, start, len(part))))
         return items
 
@@ -173,7 +181,7 @@ class SeriesPreprocessor:
     def elements(self, sample: Sample, level: str) -> Mapping[str, np.ndarray]:
         """``step`` of every element, and its ``time`` where the data has times."""
         series: Series = sample.inputs
-        columns = {"step": np.arange(len(series))}
+        columns: dict[str, np.ndarray] = {"step": np.arange(len(series))}
         if series.times is not None:
             columns["time"] = np.datetime_as_string(series.times.astype("datetime64[ns]"), unit="auto")
         return columns

@@ -6,6 +6,7 @@ from repcore.specs import (
     DatasetSpec,
     EncoderSpec,
     PreprocessorSpec,
+    ProbeSpec,
     TargetSpec,
     TensorSpec,
     ViewsSpec,
@@ -21,11 +22,22 @@ SERIES = (
 )
 CONFIGS = f"{PACKAGE}.configs.series"
 RENDERING = f"{PACKAGE}.rendering.series"
-PICTURES = {
-    "render": f"{RENDERING}:render",
-    "render_heat": f"{RENDERING}:render_heat",
-    "overlay": f"{RENDERING}:overlay",
-}
+RENDER, RENDER_HEAT, OVERLAY = (f"{RENDERING}:{name}" for name in ("render", "render_heat", "overlay"))
+
+
+def _files(name: str, module: str, reader: str, config: str, summary: str) -> DatasetSpec:
+    return DatasetSpec(
+        name=name,
+        summary=summary,
+        target=f"{PACKAGE}.datasets.{module}:{reader}",
+        config=f"{CONFIGS}:{config}",
+        produces=STORED,
+        sniff=f"{PACKAGE}.datasets.{module}:sniff",
+        render=RENDER,
+        render_heat=RENDER_HEAT,
+        overlay=OVERLAY,
+    )
+
 
 ENCODERS = (
     EncoderSpec(
@@ -45,32 +57,26 @@ ENCODERS = (
 )
 
 DATASETS = (
-    DatasetSpec(
-        name="cases",
-        summary="Archives of labelled series: .ts, .arff, UCR .tsv, .tsf; a file, or a folder with its parts",
-        target=f"{PACKAGE}.datasets.cases:Cases",
-        config=f"{CONFIGS}:CasesConfig",
-        produces=STORED,
-        sniff=f"{PACKAGE}.datasets.cases:sniff",
-        **PICTURES,
+    _files(
+        "cases",
+        "cases",
+        "Cases",
+        "CasesConfig",
+        "Archives of labelled series: .ts, .arff, UCR .tsv, .tsf; a file, or a folder with its parts",
     ),
-    DatasetSpec(
-        name="table",
-        summary="CSV, TSV and parquet with time stamps, wide or long; whole series, or windows that stay in one part",
-        target=f"{PACKAGE}.datasets.tables:SeriesTable",
-        config=f"{CONFIGS}:SeriesTableConfig",
-        produces=STORED,
-        sniff=f"{PACKAGE}.datasets.tables:sniff",
-        **PICTURES,
+    _files(
+        "table",
+        "tables",
+        "SeriesTable",
+        "SeriesTableConfig",
+        "CSV, TSV and parquet with time stamps, wide or long; whole series, or windows that stay in one part",
     ),
-    DatasetSpec(
-        name="arrays",
-        summary=".npy and .npz: (N, T), (N, T, C) or (N, C, T), with labels and parts",
-        target=f"{PACKAGE}.datasets.arrays:Arrays",
-        config=f"{CONFIGS}:ArraysConfig",
-        produces=STORED,
-        sniff=f"{PACKAGE}.datasets.arrays:sniff",
-        **PICTURES,
+    _files(
+        "arrays",
+        "arrays",
+        "Arrays",
+        "ArraysConfig",
+        ".npy and .npz: (N, T), (N, T, C) or (N, C, T), with labels and parts",
     ),
     DatasetSpec(
         name="sensors",
@@ -81,7 +87,9 @@ DATASETS = (
         targets=(TargetSpec("kind", "class"),),
         embedded=True,
         licence="generated",
-        **PICTURES,
+        render=RENDER,
+        render_heat=RENDER_HEAT,
+        overlay=OVERLAY,
     ),
 )
 
@@ -118,5 +126,16 @@ VIEWS = (
         names=("weak", "strong"),
         role="weak-strong",
         accepts=STORED,
+    ),
+)
+
+PROBES = (
+    ProbeSpec(
+        name="forecast@1",
+        summary="Ridge from the features of a moment to the next 24 to 720 steps, beside naive forecasts",
+        target=f"{PACKAGE}.probes.forecast:ForecastProbe",
+        config=f"{PACKAGE}.configs.probes:ForecastConfig",
+        sees="model",
+        example=f"{PACKAGE}.examples.series:forecast",
     ),
 )

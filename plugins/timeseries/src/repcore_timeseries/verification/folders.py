@@ -18,7 +18,7 @@ def load_part(module: nn.Module, golden: Golden, prefix: str) -> None:
 
 
 def asked_for(golden: Golden, results: Iterable[StageResult]) -> Iterator[StageResult]:
-    """Stages that the folder has, with the tensors that it stores; what is stored and not produced is core's to find."""
+    """Stages that the folder has, with the tensors that it stores; core finds what is stored and not produced."""
     known = {stage.name for stage in golden.stages}
     for one in results:
         if one.stage in known:
