@@ -102,6 +102,7 @@ class ForecastProbe:
                 hint="whole series as rows: --read window=0",
             )
         floors: dict[str, float] = {}
+        raw = [self._raw(one) for one in series]
         for ahead in horizons:
             tests = list(self._moments(series, "test", ahead))
             truth = np.concatenate([future(one, at, ahead) for one, at in tests])
@@ -109,7 +110,7 @@ class ForecastProbe:
             for name, guess in (("last", last_value), ("day", last_day)):
                 said = np.concatenate([guess(one, at, ahead) for one, at in tests])
                 floors |= {f"{name}-{key}-{ahead}": value for key, value in errors(said, truth, scale).items()}
-            ridge, features = self._fitted(series, [self._raw(one) for one in series], ahead)
+            ridge, features = self._fitted(series, raw, ahead)
             guesses = self._guesses(ridge, series, features, ahead)
             floors |= {f"raw-{key}-{ahead}": value for key, value in errors(guesses, truth, scale).items()}
         self.shown = [f"skill-{ahead}" for ahead in horizons]
