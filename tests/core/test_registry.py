@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from email.message import Message
+
 import pytest
 
 from repcore import registry
@@ -103,6 +105,22 @@ def test_a_domain_that_is_not_installed_names_the_command(monkeypatch: pytest.Mo
     with pytest.raises(RegistryError, match="not installed") as raised:
         known.encoder("graphs/net")
     assert 'pip install "repcore[graphs]"' in str(raised.value)
+
+
+def test_an_extra_is_a_domain_only_when_it_asks_for_its_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    described = Message()
+    for extra in ("all", "audio", "onnx", "search"):
+        described["Provides-Extra"] = extra
+    for line in (
+        "torch>=2.6",
+        'repcore[audio]; extra == "all"',
+        'repcore-audio<0.2,>=0.1; extra == "audio"',
+        'onnx>=1.16; extra == "onnx"',
+        'usearch>=2.16; extra == "search"',
+    ):
+        described["Requires-Dist"] = line
+    monkeypatch.setattr("importlib.metadata.metadata", lambda name: described)
+    assert registry.installable_domains() == ["audio"]
 
 
 def test_domains_leave_out_core_and_what_failed(known: Registry) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -265,12 +266,18 @@ def refresh() -> Registry:
 
 
 def installable_domains() -> list[str]:
-    """First-party domains, read from core's own extras (core's code names none)."""
+    """First-party domains, read from core's own extras (core's code names none).
+
+    An extra is a domain when it asks for the distribution ``repcore-<extra>``; the others (``onnx``, ``search``)
+    add libraries and may bear the name of a command.
+    """
     try:
-        extras = importlib.metadata.metadata("repcore").get_all("Provides-Extra") or []
+        described = importlib.metadata.metadata("repcore")
     except importlib.metadata.PackageNotFoundError:
         return []
-    return sorted(extra for extra in extras if extra != "all")
+    extras = described.get_all("Provides-Extra") or []
+    asked = {re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0] for line in described.get_all("Requires-Dist") or []}
+    return sorted(extra for extra in extras if f"repcore-{extra}" in asked)
 
 
 def install_command(domain: str) -> str:
