@@ -38,8 +38,8 @@ METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 }
 HORIZONS = (24, 48, 168)
 PARTS = (8640, 2880, 2880)
-WINDOW, STRIDE = 256, 32
-MOMENTS = 400
+WINDOW, STRIDE = 128, 32
+MOMENTS = 300
 
 
 def trained(recipe: str, data: Path, seed: int, steps: int, folder: Path, **settings: Any) -> tuple[repcore.Run, float]:

@@ -46,11 +46,11 @@ def ts2vec_paper() -> RunConfig:
 
 
 def autotcl_tiny() -> RunConfig:
-    """Kernels up to 16 steps, the augmenter ten times as fast as the encoder."""
+    """Kernels up to 8 steps, the augmenter ten times as fast as the encoder."""
     objective = AutoTCLConfig(augmenter=AugmenterConfig(hidden=16, depth=1))
     return _run(
-        DilatedConfig(hidden=32, depth=4, width=64, kernels=(1, 2, 4, 8, 16)), Part("timeseries/autotcl", objective),
-        batch=16, lr=1e-3, steps=200,
+        DilatedConfig(hidden=32, depth=4, width=64, kernels=(1, 2, 4, 8)), Part("timeseries/autotcl", objective),
+        batch=8, lr=1e-3, steps=200,
     )  # fmt: skip
 
 
