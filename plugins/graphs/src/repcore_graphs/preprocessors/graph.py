@@ -273,7 +273,7 @@ def _first_of_each(edge_index: np.ndarray) -> np.ndarray:
 
 
 def raw_features(preprocessor: GraphPreprocessor, samples: Iterable[Sample]) -> np.ndarray:
-    """Mean and sum of node features, mean of edge features, counts and degrees: (G, D), NaN rows where unusable."""
+    """Mean, sum and largest node features, mean edge features, counts and degrees: (G, D), NaN rows where unusable."""
     rows = [_or_none(preprocessor, sample, _raw_row) for sample in samples]
     return _stack(rows)
 
@@ -311,7 +311,7 @@ def _size_row(data: Data) -> list[float]:
 
 def _raw_row(data: Data) -> list[float]:
     x = data.x.float()
-    values = _size_row(data) + x.mean(0).tolist() + x.sum(0).tolist()
+    values = _size_row(data) + x.mean(0).tolist() + x.sum(0).tolist() + x.amax(0).tolist()
     if data.edge_attr is not None:
         edges = data.edge_attr.float()
         values += (edges.mean(0) if len(edges) else edges.new_zeros(edges.shape[1])).tolist()
