@@ -19,6 +19,7 @@ from repcore.data.copies import content_hash, copies_across, joined_keys
 from repcore.data.divided import DIVIDED_BY, over
 from repcore.data.guard import named_guard, owner_of, read_sample
 from repcore.data.label_budgets import LabelBudget, within_budget
+from repcore.data.label_facts import element_counts
 from repcore.data.split_plans import SplitInputs, SplitPlan, in_rows, order_by_id, plan_splits
 from repcore.embedding.inference import InferenceOptions, embed_prepared, encoder_width, row_id, windows_of
 from repcore.embedding.model import Model
@@ -99,7 +100,7 @@ def read_rows(reader: DatasetReader) -> LabelledRows:
         ids.append(row_id(reader, row) if sample is None else sample.id)
         for name, spec in levels.items():
             value = None if sample is None else sample.targets.get(name)
-            dense[name].append({} if value is None else counted(value, spec))
+            dense[name].append({} if value is None else element_counts(value, spec))
         samples.append(None if sample is None else _slim(sample, levels))
         content.append(b"" if sample is None else _content(sample))
     return LabelledRows(ids, samples, reader, dense, content)
@@ -143,16 +144,6 @@ def _slim(sample: Sample, levels: Mapping[str, TargetSpec]) -> Sample:
         if name not in levels and np.size(value) <= KEPT_INPUT_BYTES // 4  # others are labels of elements, too
     }
     return Sample(sample.id, inputs, targets, sample.group, sample.meta)
-
-
-def counted(labels: Any, target: TargetSpec) -> dict[int, int]:
-    """Numbers of labelled elements by value (of numbers that are no classes: by rounded value), missing left out."""
-    flat = np.asarray(labels, np.float64).reshape(-1)
-    flat = flat[~np.isnan(flat)]
-    if target.ignore is not None:
-        flat = flat[flat != target.ignore]
-    values, number = np.unique(np.round(flat), return_counts=True)
-    return {int(value): int(n) for value, n in zip(values, number, strict=True)}
 
 
 def chosen_targets(reader: DatasetReader, names: Sequence[str], level: str | None = "item") -> list[TargetSpec]:
