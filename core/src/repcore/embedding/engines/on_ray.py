@@ -283,6 +283,7 @@ def run_on_ray(
         return
     cluster = RayCluster(job, parts, address, gpus)
     try:
+        stop.claim()  # Ray puts handlers of its own in their place
         count = actors or cluster.capacity(gpus)
         say(f"{len(todo):,} parts by {min(count, len(todo)):,} actors")
         Schedule(cluster, count, todo, done, say).run(stop)
