@@ -57,10 +57,12 @@ class PartFolder:
     def _open(self) -> None:
         note = self.folder / "header.json"
         if note.is_file() and json.loads(note.read_text(encoding="utf-8")) != json.loads(json.dumps(self.header)):
-            raise DataError(
-                f"{str(self.folder)!r} holds parts of another {self.word} run",
-                hint=f"delete that folder, or write to another file than {self.path.name}",
-            )
+            if any(self.folder.glob("part-*.parquet")):
+                raise DataError(
+                    f"{str(self.folder)!r} holds parts of another {self.word} run",
+                    hint=f"delete that folder, or write to another file than {self.path.name}",
+                )
+            remove_parts(self.folder)  # whoever began here has written no row
         if not note.is_file():
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)

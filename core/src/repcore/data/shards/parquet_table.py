@@ -25,7 +25,8 @@ from repcore.data.first_files import first_files
 from repcore.data.preparation import cache_root
 from repcore.data.records import Counted
 from repcore.data.shards.row_index import RowIndex, ShardRows, open_index
-from repcore.data.shards.stores import LISTING, Shard, Store, parts_of, store_at
+from repcore.data.shards.shard import LISTING, Shard
+from repcore.data.shards.stores import Store, parts_of, store_at
 from repcore.data.tables import ROWS_PER_CHUNK, memory_mapped, missing_column
 from repcore.errors import DataError
 

@@ -27,7 +27,7 @@ import fsspec
 
 from repcore.data.preparation import cache_root
 from repcore.data.shards.addresses import whole_address
-from repcore.data.shards.stores import LISTING, Shard
+from repcore.data.shards.shard import LISTING, Shard
 from repcore.errors import DataError, PluginError, RepcoreError
 from repcore.files import write_text
 

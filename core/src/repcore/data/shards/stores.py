@@ -16,21 +16,12 @@ from pathlib import Path
 from typing import IO
 
 from repcore.data.accounting import walk
+from repcore.data.shards.shard import LISTING, Shard
 from repcore.data.splits import PART_NAMES
 from repcore.errors import DataError
 
-LISTING = "remote-listing.json"
 NUMBERED = re.compile(r"(?P<before>.*)-(?P<number>\d{3,6})-of-(?P<count>\d{3,6})(?P<after>\..*)?")
 SHOWN = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """One file of a data set: its name below the root, bytes, and what changes when the file does."""
-
-    name: str
-    size: int
-    stamp: str
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from dataclasses import MISSING, fields, replace
 from functools import cached_property, lru_cache
 from multiprocessing.util import Finalize
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from repcore.data.accounting import Accounting, TableCount
 from repcore.data.cells import is_missing
 from repcore.data.groups import group_column, useful_groups
-from repcore.data.labels import LabelColumn, read_labels
+from repcore.data.labels import LabelColumn, LabelKind, read_labels
 from repcore.data.preparation import PARTIAL, cache_root, machine_name, remove_abandoned
 from repcore.data.shards.stores import parts_of
 from repcore.data.shards.tar_rows import FACT_KINDS, TarRow, facts_file, key_at, row_at, tar_index, tar_store
@@ -113,8 +113,9 @@ class TarReader:
             raise DataError(
                 f"the rows of {self.place!r} have no label {missing[0]!r}", labels=", ".join(cells) or "none"
             )
-        kinds = {"kinds": dict.fromkeys(wanted, getattr(self.config, "label_kind", "auto"))} if wanted else {}
-        found = read_labels({name: cells[name] for name in wanted or cells}, account=self.account, **kinds)
+        kind: LabelKind = getattr(self.config, "label_kind", "auto")
+        kinds = dict.fromkeys(wanted, kind)
+        found = read_labels({name: cells[name] for name in wanted or cells}, account=self.account, kinds=kinds or None)
         return [one for one in found if one.target is not None]
 
     def _grouped(self, cells: Mapping[str, Sequence[Any]]) -> Sequence[str | None] | None:
@@ -147,7 +148,10 @@ class TarReader:
             name: [range(int(starts[number[one.name]]), int(starts[number[one.name] + 1])) for one in shards]
             for name, shards in parts.items()
         }
-        return {name: np.concatenate([np.arange(one.start, one.stop) for one in found]) for name, found in rows.items()}
+        return {
+            name: cast(Sequence[int], np.concatenate([np.arange(one.start, one.stop) for one in found]))
+            for name, found in rows.items()
+        }
 
     def __len__(self) -> int:
         return len(self.index)

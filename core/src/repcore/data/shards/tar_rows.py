@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 
 from repcore.data.first_files import first_files
 from repcore.data.shards.row_index import RowIndex, ShardRows, open_index
-from repcore.data.shards.stores import LISTING, Shard, Store, store_at
+from repcore.data.shards.shard import LISTING, Shard
+from repcore.data.shards.stores import Store, store_at
 from repcore.errors import DataError, ItemError
 from repcore.files import parse_json, storable
 
@@ -140,7 +141,7 @@ def members(file: IO[bytes], stop: int | None = None) -> Iterator[tuple[tarfile.
             if stop is not None and member.offset >= stop:
                 return
             yield archive, member
-            archive.members.clear()  # otherwise it remembers every one
+            archive.members.clear()  # type: ignore[attr-defined]  # otherwise it remembers every one
 
 
 def is_content(member: tarfile.TarInfo) -> bool:

@@ -22,9 +22,9 @@ from rdkit.rdBase import BlockLogs
 from repcore.data.accounting import Accounting
 from repcore.data.catalogue import rows_by
 from repcore.data.cells import is_missing
-from repcore.data.groups import group_column, plain_name, useful_groups
+from repcore.data.groups import group_column, useful_groups
 from repcore.data.labels import LabelColumn, read_labels
-from repcore.data.splits import PART_NAMES
+from repcore.data.split_columns import parts_of, split_column
 from repcore.errors import DataError, ItemError, closest
 from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
@@ -42,7 +42,6 @@ GROUP_WORDS = ("scaffold", "cluster", "series", "chemotype")
 LABEL_CHANGE = "label_kind=class|regression|multilabel"
 MOLECULE_GROUPS = "molecule"
 MOST_SEARCHED = 2_000_000  # rows in which labels, groups and parts of a split are looked for unasked
-SPLIT_NAMES = ("split", "set", "subset", "partition", "part")
 TASK_VALUES = (("0", "1"), ("-1", "1"))  # of columns that are tasks of one multilabel set
 
 
@@ -144,15 +143,14 @@ class MoleculeTable:
         return found
 
     def _declared_parts(self) -> dict[str, list[int]]:
-        """Rows by the words of a column called split or the like; rows without a word belong to no part."""
+        """Rows by the words of a column of parts; rows without a word belong to no part."""
         if len(self._tables) > 1 or self._is_large:
             return {}
-        name = next((one for one in self._tables[0].columns if plain_name(one) in SPLIT_NAMES), None)
-        words = [] if name is None else [None if is_missing(one) else str(one).strip() for one in self.all_cells(name)]
-        found = {word.lower() for word in words if word is not None}
-        if not found or not found <= set(PART_NAMES):
+        kept = {self.column, self.id_column, self._group_column}
+        name = split_column([one for one in self._tables[0].columns if one not in kept], self.all_cells)
+        if name is None:
             return {}
-        parts = rows_by([None if word is None else PART_NAMES[word.lower()] for word in words])
+        parts = rows_by(parts_of(self.all_cells(name)))
         self.account.guess("declared splits", f"column {name!r}", "its words name parts of a split")
         return parts
 
