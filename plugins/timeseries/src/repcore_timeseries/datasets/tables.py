@@ -45,6 +45,11 @@ class SeriesTable(CatalogueReader[Series, Series]):
         found = series_of(table, roles, config, account)
         for text in remarks({one.name: one.series for one in found if one.series is not None}):
             account.note(text)
+        if len(found) == 1 and found[0].series is not None and not config.window:
+            steps = len(found[0].series)
+            account.note(
+                f"one series of {steps:,} steps is one row: window=N (and stride=N) makes rows of N steps of it"
+            )
         labels = _labels(table, roles, found, config, account)
         rows, splits = _rows(found, labels, config, path)
         targets = [one.target for one in labels if one.target is not None]
