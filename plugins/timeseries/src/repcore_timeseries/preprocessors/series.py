@@ -71,7 +71,8 @@ class SeriesPreprocessor:
             if not self.names:
                 self.names = series.names
                 counts, sums, squares = (np.zeros(len(self.names)) for _ in range(3))
-                origin = np.nan_to_num(np.nanmean(series.values, axis=0)) if len(series) else counts
+                known = np.isfinite(series.values)
+                origin = np.where(known, series.values.astype(np.float64), 0.0).sum(0) / np.maximum(known.sum(0), 1)
             if series.names != self.names:
                 continue  # its row says so when it is prepared
             known = np.isfinite(series.values)
