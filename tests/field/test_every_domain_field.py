@@ -77,12 +77,25 @@ def pointcloud(folder: Path) -> Path:
     return folder / "p"
 
 
+def timeseries(folder: Path) -> Path:
+    """An archive of cases, one with another number of steps in a channel, one without a value."""
+    drawn = np.random.default_rng(0).normal(size=(8, 2, 30))
+    cases = [":".join(",".join(f"{one:.3f}" for one in channel) for channel in case) for case in drawn]
+    cases += ["1,2,3:4,5", ",".join("?" * 30) + ":" + ",".join("?" * 30)]
+    lines = [f"{case}:{'ab'[number % 2]}" for number, case in enumerate(cases)]
+    place = folder / "t" / "Waves_TRAIN.ts"
+    place.parent.mkdir()
+    place.write_text("@problemName Waves\n@dimensions 2\n@classLabel true a b\n@data\n" + "\n".join(lines) + "\n")
+    return place.parent
+
+
 PLANTED: dict[str, tuple[Callable[[Path], Path], dict[str, int], tuple[str, ...]]] = {
     "molecules": (molecules, {"invalid_smiles": 1}, ("1 rows repeat",)),
     "graphs": (graphs, {}, ("'share': left out", "too few to train on")),
     "audio": (audio, {"truncated": 1, "silent": 1}, ("more than one declared split",)),
     "medical3d": (medical3d, {"corrupt": 1}, ("1 of 6 files are unreadable", "1 of 6 files are ignored")),
     "pointcloud": (pointcloud, {"corrupt": 1, "empty": 1}, ("2 of 8 rows are not clean",)),
+    "timeseries": (timeseries, {"malformed_case": 1, "no_value": 1}, ("2 of 10 rows are not clean",)),
 }
 
 
