@@ -27,10 +27,14 @@ from measuring import facts, write_result
 import repcore
 from repcore import registry
 from repcore.config.resolve import resolve_run
+from repcore.data.guard import read_sample
 from repcore.embedding.inference import InferenceOptions
 from repcore.embedding.model import Model
-from repcore.evaluation.probing import FeatureSets, LabelledRows, probe_features, raw_features, read_rows
+from repcore.errors import ItemError
+from repcore.evaluation.probing import FeatureSets, LabelledRows, probe_features, read_rows
 from repcore.evaluation.protocol import RANDOM_INIT, TRAINED, ProbeTable
+from repcore.evaluation.raw_inputs import RawFeatures
+from repcore.interfaces import DatasetReader, Sample
 from repcore.reporting import LogReporter
 from repcore.training.assembly import assemble
 from repcore.training.run import start_run
@@ -133,13 +137,16 @@ class LabelledSet:
     label: str
     rows: LabelledRows | None = None
     matrices: dict[str, Any] = field(default_factory=lambda: {TRAINED: [], RANDOM_INIT: []})
+    raw: dict[str, np.ndarray] = field(default_factory=dict)
 
     def embed(self, model: Model, seed: int) -> None:
         """Vectors of one seed; baselines with the first."""
         reader = model.reader(str(self.path), options={"labels": [self.label]})
         if self.rows is None:
             self.rows = read_rows(reader)
-            self.matrices |= raw_features(model, self.rows)
+            raw = RawFeatures(model)
+            raw.add([read_or_none(reader, row) for row in range(len(reader))])
+            self.raw = raw.joined()
         trained = model.encoder
         for name, encoder in ((TRAINED, trained), (RANDOM_INIT, model.random_twin(seed))):
             model.encoder = encoder
@@ -152,13 +159,20 @@ class LabelledSet:
         assert self.rows is not None
         return probe_features(
             registry.default(),
-            FeatureSets(self.matrices, self.rows, {}),
+            FeatureSets(self.matrices | self.raw, self.rows, {}, tuple(self.raw)),
             self.rows.reader.targets[0],
             preprocessor_name=PREPROCESSOR,
             protocols=[],
             split="scaffold",
             seeds=seeds,
         )
+
+
+def read_or_none(reader: DatasetReader, row: int) -> Sample | None:
+    try:
+        return read_sample(reader, row)
+    except ItemError:
+        return None
 
 
 def show(name: str, table: ProbeTable) -> None:

@@ -24,7 +24,7 @@ BUILD_TOOLS = ["hatchling", "editables", "build"]
 DEVELOPMENT_TOOLS = [
     "pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "ruff", "mypy", "types-PyYAML", "playwright",
     "transformers", "huggingface_hub", "pydicom", "einops", "h5py", "zarr", "av", "laspy", "lazrs", "pye57",
-    "SimpleITK", "onnx", "onnxscript", "onnxruntime", "pandas", "polars", "usearch",
+    "SimpleITK", "onnx", "onnxscript", "onnxruntime", "pandas", "polars", "faiss-cpu",
     "mkdocs-material", "mkdocstrings-python",
 ]  # fmt: skip
 

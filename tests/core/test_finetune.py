@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -17,7 +18,14 @@ from repcore.cli.main import run
 from repcore.config import OptimiserConfig, ScheduleConfig
 from repcore.data.label_budgets import label_budgets, within_budget
 from repcore.data.split_plans import SplitPlan
-from repcore.embedding.conformal import answer_sets, class_sets, conformal_scores, intervals, threshold
+from repcore.embedding.conformal import (
+    answer_sets,
+    check_coverage,
+    class_sets,
+    conformal_scores,
+    intervals,
+    threshold,
+)
 from repcore.embedding.prediction_files import read_table
 from repcore.errors import ConfigError, DataError
 from repcore.evaluation.calibration import calibration_error, temperature_of
@@ -26,6 +34,7 @@ from repcore.interfaces import ProbeSplit, Progress, Sample
 from repcore.specs import TargetSpec
 from repcore.training.finetune import OneTarget, calibration_apart, with_validation
 from repcore.training.finetune_config import FinetuneConfig
+from repcore.training.finetune_plan import FinetuneRequest, untrained_classes
 from repcore.training.optimisers import build_optimiser, matrices_decay, set_rates
 from repcore.training.supervised import Supervised, layer_depths
 
@@ -194,6 +203,19 @@ def test_groups_stay_together_in_the_validation_part() -> None:
         with_validation(ProbeSplit(np.arange(5, 20), np.arange(5)), missing, VALUE, 0)
 
 
+def test_a_class_without_training_rows_is_said() -> None:
+    """Class c is in the test rows of the second fold alone; the kept model of several folds has no test rows."""
+    rows = labelled_rows([None] * 20, [float(row % 2) for row in range(18)] + [2.0, float("nan")])
+    folds = (ProbeSplit(np.arange(10, 20), np.arange(10)), ProbeSplit(np.arange(10), np.arange(10, 20)))
+    target = dataclasses.replace(KIND, name="v")
+    said = untrained_classes(SplitPlan("s", (folds,), seeded=True), FinetuneRequest(), rows, target)
+    assert said.startswith("no training row shows 'c' (1 of 2 splits) of 'v'")
+    alone = SplitPlan("s", ((folds[1],),), seeded=True)
+    assert "shows 'c' of 'v'" in untrained_classes(alone, FinetuneRequest(), rows, target)
+    assert untrained_classes(SplitPlan("s", ((folds[0],),), seeded=True), FinetuneRequest(), rows, target) == ""
+    assert untrained_classes(alone, FinetuneRequest(), rows, VALUE) == ""
+
+
 def test_unlabelled_rows_come_from_the_training_part_alone() -> None:
     """Rows 0-59 train, 60-79 test; every third has no label; a budget hides most others; one cannot be read."""
     labels = [float("nan") if row % 3 == 0 else float(row % 2) for row in range(80)]
@@ -315,6 +337,10 @@ def test_thresholds_of_few_rows_are_honest() -> None:
         threshold([0.1], 1.0)
     with pytest.raises(DataError, match="no conformal scores"):
         intervals([], np.zeros((1, 1)), 0.9)
+    for coverage, needed in ((0.5, 1), (0.8, 4), (0.9, 9), (0.95, 19), (0.99, 99), (0.7, 3)):
+        assert check_coverage([[0.1] * needed], coverage) == ""
+        few = [[0.1] * needed, [0.1] * (needed - 1)]
+        assert f"needs {needed} labelled validation rows" in check_coverage(few, coverage)
 
 
 def test_a_temperature_undoes_overconfidence() -> None:

@@ -282,6 +282,30 @@ def test_folds_and_flags_of_parts_are_no_labels() -> None:
     assert _kind(read_labels({"fold": ["TIM barrel", "globin"] * 5})[0]) == "class"  # of a protein
 
 
+def test_plus_and_minus_are_the_outcomes_of_a_test() -> None:
+    two = read_label("ames", ["+", "-", "+", "-", ""])
+    assert two.target is not None
+    assert (two.target.names, two.values[:4].tolist()) == (("-", "+"), [1.0, 0.0, 1.0, 0.0])
+    assert math.isnan(two.values[4])
+    three = read_label("ames", ["+", "-", "+/-"] * 4)
+    assert three.target is not None
+    assert sorted(three.target.names) == ["+", "+/-", "-"]
+    assert not np.isnan(three.values).any()
+    assert np.isnan(read_label("y", ["1.5", "-", "2.5"]).values).tolist() == [False, True, False]  # alone it is a dash
+
+
+def test_a_column_called_a_split_is_no_label_even_if_its_words_are_not_known() -> None:
+    account = Accounting()
+    found = read_labels({"Partition": ["calibration", "external"] * 5, "part": ["wing", "tail"] * 5}, account=account)
+    assert [_kind(one) for one in found] == ["none", "class"]
+    assert account.odd_cells == [
+        (
+            "column 'Partition': words such as 'calibration' are no parts of a split (train, validation, test): "
+            "it divides nothing"
+        )
+    ]
+
+
 def test_minus_one_beside_an_uncertain_column_is_uncertain_too() -> None:
     columns = {"Edema": ["-1", "0", "1", ""] * 3, "Pneumonia": ["", "-1.0", "1.0", "1"] * 3, "sign": ["2", "3"] * 6}
     found = read_labels(columns)

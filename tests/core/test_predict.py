@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -19,6 +20,7 @@ import torch
 import repcore
 from repcore.checkpoints.reading import read_file
 from repcore.cli.main import run
+from repcore.cli.predict import unknown_labels
 from repcore.embedding.answers import answer_columns, label_columns, names_in_set, output_names
 from repcore.embedding.prediction import PredictedRows
 from repcore.embedding.prediction_files import TableWriter, read_table
@@ -136,6 +138,27 @@ def test_values_are_in_original_units_and_intervals_hold_them(here: Path) -> Non
     np.testing.assert_allclose(values - low, high - values, atol=1e-6)
     with pytest.raises(ConfigError, match="outside 0 < coverage < 1"):
         model.predict("edges/rings", coverage=1.5)
+
+
+def test_a_coverage_is_looked_at_before_any_row(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One that cannot be is refused and leaves nothing behind; one that the validation rows are too few for is said."""
+    folder = finetuned(here, "trainer.epochs=2", "--no-twin", domain="edges", recipe="edge-net", label="phase")
+    command = ["predict", "runs/f", "edges/rings", "-o", "p.csv", "--coverage"]
+    for wrong in ("1.5", "nan", "0"):
+        assert run([*command, wrong]) == 2
+        assert "is outside 0 < coverage < 1" in capsys.readouterr().err
+    assert not (here / "p.csv.parts").exists()
+    TableWriter(here / "p.csv", {"model": "another that wrote no row"}, "phase").keep_record(0, {"old": 1})
+    assert run([*command, "0.995", "--json"]) == 0
+    said = capsys.readouterr()
+    facts = json.loads((folder / "model" / "config.json").read_text())["task"]["facts"]
+    known = len(facts["conformal"][0])
+    assert f"coverage 0.995 needs 199 labelled validation rows, the model was calibrated with {known}" in said.err
+    told = json.loads(said.out, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    assert told["scores"]["interval-width"] is None
+    assert told["scores"]["coverage"] == 1.0
+    with pytest.raises(ConfigError, match="outside 0 < coverage < 1"):
+        repcore.load(folder).predict([], coverage=2.0)
 
 
 def test_a_prediction_that_is_killed_then_stopped_goes_on_without_loss(here: Path) -> None:
@@ -257,6 +280,13 @@ def test_labels_of_the_data_are_matched_by_class_name() -> None:
     assert swapped == {"label:a": [None], "label:b": [1.0]}
 
 
+def test_labels_that_a_multilabel_model_does_not_know_are_said() -> None:
+    model = TargetSpec("t", "multilabel", names=("a", "b"))
+    data = SimpleNamespace(targets=[TargetSpec("t", "multilabel", names=("b", "q")), TargetSpec("u", "class")])
+    assert unknown_labels(model, data) == ["labels that the model does not know are left out: q"]  # type: ignore[arg-type]
+    assert unknown_labels(KIND, SimpleNamespace(targets=[KIND])) == []  # type: ignore[arg-type]
+
+
 def test_names_that_the_file_needs_itself_are_kept_apart() -> None:
     """Tasks called status and id do not overwrite the columns of that name; a bar in a class name parts nothing."""
     target = TargetSpec("all", "multilabel", names=("status", "id", "heart"))
@@ -308,7 +338,7 @@ def test_rows_that_are_read_in_another_way_are_not_mixed(here: Path, capsys: pyt
     reader = repcore.load("runs/f").reader("pairs/blobs")
     header = {"model": repcore.load("runs/f").identity(), "data": reader.fingerprint, "rows": 60, "target": "kind",
               "kind": "class", "unit": "", "coverage": None, "reading": {"reader": None, "id_column": "x"}}  # fmt: skip
-    TableWriter(here / "p.csv", header, "p:line")
+    TableWriter(here / "p.csv", header, "p:line").write(["blob-0"], ["ok"], [""], {"p:line": [0.5]})
     assert run(["predict", "runs/f", "pairs/blobs", "-o", "p.csv"]) == 2
     assert "holds parts of another prediction run" in capsys.readouterr().err
     assert run(["predict", "runs/f", "pairs/blobs", "-o", "q.csv", "--metric", "surface-dice"]) == 2

@@ -108,9 +108,10 @@ def test_what_a_killed_process_had_begun_is_removed(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("REPCORE_CACHE", str(tmp_path))
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
+    here = module.machine_name()
     gone, alive, elsewhere = (
         tmp_path / "prepared" / f"k{module.PARTIAL}{owner}.{number}.ab"
-        for owner, number in ((module._owner(), child.pid), (module._owner(), os.getpid()), ("other", child.pid))
+        for owner, number in ((here, child.pid), (here, os.getpid()), ("other", child.pid))
     )
     for folder in (gone, alive, elsewhere):
         folder.mkdir(parents=True)

@@ -11,14 +11,20 @@ import pytest
 from scipy.optimize import minimize
 
 from repcore.errors import ConfigError, DataError, ShapeError
+from repcore.evaluation.probes.centred import CentredProbe
 from repcore.evaluation.probes.configs import (
+    CentredProbeConfig,
     FewShotProbeConfig,
+    ForestProbeConfig,
+    KernelSvmProbeConfig,
     LinearProbeConfig,
     NeighbourProbeConfig,
     RidgeProbeConfig,
     SvmProbeConfig,
 )
 from repcore.evaluation.probes.fewshot import FewShotProbe
+from repcore.evaluation.probes.forest import ForestProbe
+from repcore.evaluation.probes.kernel_svm import KernelSvmProbe
 from repcore.evaluation.probes.knn import NeighbourProbe
 from repcore.evaluation.probes.linear import LinearProbe
 from repcore.evaluation.probes.preparation import Standardiser
@@ -35,6 +41,11 @@ CLASSIFIERS: dict[str, Callable[[], Any]] = {  # Any: scores with predictions, b
     "knn@1": lambda: NeighbourProbe(NeighbourProbeConfig()),
     "fewshot@1": lambda: FewShotProbe(FewShotProbeConfig(ways=2, shots=3, episodes=20)),
 }
+BOTH: dict[str, Callable[[], Any]] = {
+    "centred@1": lambda: CentredProbe(CentredProbeConfig()),
+    "forest@1": lambda: ForestProbe(ForestProbeConfig(trees=30)),
+}
+CLASSIFIERS |= {**BOTH, "rbf-svm@1": lambda: KernelSvmProbe(KernelSvmProbeConfig())}
 EVERY: dict[str, Callable[[], Any]] = {**CLASSIFIERS, "ridge@1": lambda: RidgeProbe(RidgeProbeConfig())}
 
 

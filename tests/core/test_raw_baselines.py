@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from repcore.errors import ItemError
-from repcore.evaluation.probing import _baseline, _RawFeatures
+from repcore.evaluation.raw_inputs import RawFeatures, _baseline
 from repcore.interfaces import Preprocessor, Sample
 
 
@@ -48,12 +48,12 @@ def test_columns_that_depend_on_the_rows_mean_the_same_in_every_window() -> None
     )
     texts = ["ab", "bbc", None, "cd", "d", "aad"]
     samples = [None if text is None else Sample(str(row), text) for row, text in enumerate(texts)]
-    whole = _RawFeatures(cast(Any, model))
+    whole = RawFeatures(cast(Any, model))
     whole.add(samples)
     expected = whole.joined()
     assert expected["letters"].shape == (6, 4)
     for size in (1, 2, 3, 5):  # windows of that many rows
-        parts = _RawFeatures(cast(Any, model))
+        parts = RawFeatures(cast(Any, model))
         for start in range(0, 6, size):
             parts.add(samples[start : start + size])
         found = parts.joined()

@@ -13,7 +13,8 @@ from repcore.cli.main import run
 from repcore.errors import CheckpointError, ConfigError, DataError
 from repcore.explore.filters import conditions, fulfilled
 from repcore.explore.index import VectorIndex, append_index, build_index
-from repcore.explore.nearest import Graph, exact
+from repcore.explore.lists import Lists
+from repcore.explore.nearest import exact
 from repcore.explore.rows import Gathered, Origin, unit
 from tests.toys.toy_run import make_run
 
@@ -78,28 +79,51 @@ def test_an_index_is_searched_filtered_and_grows(tmp_path: Path) -> None:
     assert len(list((tmp_path / "x").iterdir())) == 3, "files of the index before are gone"
 
 
-def test_a_graph_finds_what_comparing_every_row_finds(tmp_path: Path) -> None:
-    pytest.importorskip("usearch", reason="the extra repcore[search] is not installed")
-    vectors = planted(400)
-    build_index(tmp_path / "x", rows(vectors[:300]), approximate=True)
-    append_index(tmp_path / "x", rows(vectors[300:], first=300))
+def test_lists_find_what_comparing_every_row_finds(tmp_path: Path) -> None:
+    pytest.importorskip("faiss", reason="the extra repcore[search] is not installed")
+    vectors = planted(800)
+    done = build_index(tmp_path / "x", rows(vectors[:500]), approximate=True)
+    assert done.recall is not None
+    assert done.recall >= 0.99
+    append_index(tmp_path / "x", rows(vectors[500:600], first=500))
     index = VectorIndex(tmp_path / "x")
-    assert index.graph is not None
-    assert len(index.graph) == 400
+    assert index.lists is not None
+    assert (len(index.lists), index.lists.fitted) == (600, 500)
+    assert len(list((tmp_path / "x").glob("*.faiss"))) == 1
     true, similar = exact(index.parts, unit(vectors[:20]), 10)
-    found = [index.nearest(one, 10) for one in vectors[:20]]
-    share = np.mean([len(set(a) & set(b)) / 10 for (a, _), b in zip(found, true, strict=True)])
+    found, near = index.lists.search(index.parts, unit(vectors[:20]), 10)
+    share = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, true, strict=True)])
     assert share >= 0.98
-    np.testing.assert_allclose(found[0][1][0], similar[0][0], atol=1e-6)
-    allowed = np.arange(400) >= 397
-    few, _ = index.graph.search(index.parts, unit(vectors[:1])[0], 3, allowed)
-    assert set(few) == {397, 398, 399}
+    np.testing.assert_allclose(near[:, 0], similar[:, 0], atol=1e-6)
+    np.testing.assert_array_equal(index.nearest(vectors[3], 10)[0], found[3])
+    allowed = np.arange(600) >= 597
+    few, _ = index.lists.search(index.parts, unit(vectors[:1]), 3, allowed)
+    assert set(few[0]) == {597, 598, 599}, "few rows are allowed: all lists are looked into"
+
+    append_index(tmp_path / "x", rows(vectors[600:], first=600))
+    renewed = append_index(tmp_path / "x", rows(planted(300, 1), first=800))
+    grown = VectorIndex(tmp_path / "x")
+    assert grown.lists is not None
+    assert (renewed.rows, len(grown.lists), grown.lists.fitted) == (300, 1100, 1100), "centres are fitted anew"
+    (tmp_path / "x" / grown.facts["lists"]["file"]).write_bytes(b"nothing")
+    with pytest.raises(DataError, match="damaged"):
+        VectorIndex(tmp_path / "x").nearest(vectors[0])
+
+
+def test_the_number_of_lists_looked_into_follows_the_vectors() -> None:
+    pytest.importorskip("faiss", reason="the extra repcore[search] is not installed")
+    draw = np.random.default_rng(0)
+    clustered = np.repeat(draw.normal(size=(60, 32)), 50, axis=0) + 0.05 * draw.normal(size=(3000, 32))
+    structured, shapeless = (Lists.built([unit(one)]) for one in (clustered, draw.normal(size=(3000, 32))))
+    assert structured.probes <= structured.count // 8
+    assert shapeless.probes >= shapeless.count // 2
+    assert min(structured.recall, shapeless.recall) >= 0.98
 
 
 def test_a_missing_library_names_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "usearch.index", None)
+    monkeypatch.setitem(__import__("sys").modules, "faiss", None)
     with pytest.raises(ImportError, match=r'pip install "repcore\[search\]"'):
-        Graph(4)
+        Lists.built([unit(planted(4))])
 
 
 def test_conditions_say_what_is_wrong() -> None:
@@ -118,7 +142,9 @@ def test_conditions_say_what_is_wrong() -> None:
         assert words in " ".join(str(told.value).split())
 
 
-def test_the_commands_index_search_and_draw(toys: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_commands_index_search_and_draw(
+    toys: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_run(tmp_path / "run")
     place, model = tmp_path / "blobs.index", str(tmp_path / "run")
     assert run(["index", model, "pairs/blobs", "-o", str(place)]) == 0
@@ -144,6 +170,10 @@ def test_the_commands_index_search_and_draw(toys: None, tmp_path: Path, capsys: 
     own = json.loads(capsys.readouterr().out)["hits"]
     assert run(["search", str(place), "blob-5", "--json"]) == 0
     assert [one["id"] for one in own] == [one["id"] for one in json.loads(capsys.readouterr().out)["hits"]]
+    pytest.importorskip("faiss", reason="the extra repcore[search] is not installed")
+    monkeypatch.setattr("repcore.explore.index.EXACT_BELOW", 20)
+    assert run(["index", str(vectors), "-o", str(tmp_path / "lists.index")]) == 0
+    assert "recall of ten neighbours" in capsys.readouterr().out
     assert run(["search", str(tmp_path / "file.index"), "blob-555"]) == 2
     assert "did you mean" in capsys.readouterr().err
     assert run(["index", str(vectors), "-o", str(place), "--append"]) == 0

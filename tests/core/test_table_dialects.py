@@ -229,6 +229,29 @@ def test_a_title_between_delimiters_stands_above_the_table(tmp_path: Path) -> No
     assert _table(tmp_path, TEXT.replace("smiles,y", "smiles,"), "b.csv").columns == ["smiles", "column1"]
 
 
+@pytest.mark.parametrize(
+    ("above", "count"),
+    [
+        ("Assay report;;;\nDate: 3.4.2024;;;\n;;;\n", 3),
+        ("Project;X12;;\nDate;3.4.;;\n", 2),
+        ("Compound;;Assay;\n", 1),  # titles over several columns
+        ("", 0),
+    ],
+)
+def test_lines_of_a_report_that_a_spreadsheet_filled_up_stand_above_the_table(
+    above: str, count: int, tmp_path: Path
+) -> None:
+    rows = "".join(f"{row};C{row}O;{row},5;ok\n" for row in range(9))
+    read = _table(tmp_path, f"{above}Nr.;Structure;pIC50;Remark\n{rows}")
+    assert (read.columns, len(read), read.counts.comments) == (["Nr.", "Structure", "pIC50", "Remark"], 9, count)
+    assert (f"lines above the table of data.csv: {count}" in _said(read)) == (count > 0)
+
+
+def test_a_sparse_first_row_is_no_title(tmp_path: Path) -> None:
+    assert len(_table(tmp_path, "a,b,c\n1,,\n2,3,4\n3,4,5\n")) == 3
+    assert _table(tmp_path, "1,,\n2,3,4\n3,4,5\n4,5,6\n", "b.csv").columns == ["column0", "column1", "column2"]
+
+
 def test_quotation_marks_behind_a_backslash_stay_inside_their_cell(tmp_path: Path) -> None:
     rows = "".join(f'{a},"the \\"best\\" one, {b}",{b}\n' for a, b in CELLS)
     read = _table(tmp_path, "smiles,name,y\n" + rows)

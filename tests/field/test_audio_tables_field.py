@@ -48,6 +48,29 @@ def test_a_table_for_every_recording_makes_one_set(tmp_path: Path, kind: str) ->
     assert "rec3.wav: a recording that no table names" in said(reader)
 
 
+@pytest.mark.parametrize("words", [("L", "R"), ("left", "right"), ("1.0", "2.0")])
+def test_channels_are_left_and_right_too(tmp_path: Path, words: tuple[str, str]) -> None:
+    left, right = tone(0.5, 400.0), 0.5 * tone(0.5, 900.0)
+    soundfile.write(tmp_path / "s.wav", np.stack([left, right], 1), RATE, subtype="FLOAT")
+    table = "path,channel,label\n" + "".join(f"s.wav,{word},{number}\n" for number, word in enumerate(words))
+    reader = manifest(tmp_path / "m.csv", table)
+    assert [reader[row].inputs.channels for row in range(2)] == ["1", "2"]
+    assert [reader[row].id for row in range(2)] == ["s.wav#channel=1", "s.wav#channel=2"]
+    with pytest.raises(DataError, match="'middle' names no channel"):
+        manifest(tmp_path / "n.csv", table.replace(words[1], "middle"), channel_column="channel")
+
+
+def test_a_spreadsheet_of_events_is_read_below_its_title(tmp_path: Path) -> None:
+    folder_of(tmp_path, 2, 6.0)
+    rows = "".join(
+        f"rec{one}.wav;{k},25;{k + 1},5;{('Amsel', 'none', 'Meise', 'none')[k]}\n" for one in range(2) for k in range(4)
+    )
+    text = f"Projekt;;;\n;;;\nDatei;Beginn (s);Ende (s);Art\n{rows}"
+    reader = manifest(tmp_path / "Annotationen.csv", text, encoding="cp1252")
+    assert (len(reader), reader[1].id, len(reader[1].inputs.samples[0])) == (8, "rec0.wav#t=1.25,2.5", 1.25 * RATE)
+    assert "column 'Art': 4 cells 'none' count as missing" in said(reader)
+
+
 def test_a_channel_that_tells_rows_apart_is_the_item(tmp_path: Path) -> None:
     for number in range(2):
         both = np.stack([tone(0.5, 400.0), 0.5 * tone(0.5, 900.0)], 1)

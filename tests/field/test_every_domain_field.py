@@ -190,6 +190,36 @@ def test_labels_are_found_however_names_of_files_are_written(tmp_path: Path) -> 
     assert [reader[row].targets["label"] for row in range(6)] == [0, 1] * 3
 
 
+def _files_with(folder: Path, make: Callable[[Path], None], suffix: str) -> Path:
+    for number in range(6):
+        make(folder / f"f{number}{'x' * number}{suffix}")
+    rows = "".join(f"f{number}{'x' * number}{suffix};{number % 2};{PARTS[number]}\n" for number in range(6))
+    (folder / "t.csv").write_text(f"file;Klasse;Menge\n{rows}", encoding="utf-8")
+    return folder
+
+
+PARTS = ["Training", "Training", "hold-out", "Training", "hold-out", "Training"]
+
+
+@pytest.mark.parametrize("domain", ["molecules", "graphs", *FILES])
+def test_parts_of_a_split_are_found_by_their_words_in_every_domain(domain: str, tmp_path: Path) -> None:
+    path = tmp_path
+    if domain == "molecules":
+        rows = "".join(f"{SMILES[row]};{row % 2};{part}\n" for row, part in enumerate(PARTS))
+        path = tmp_path / "m.csv"
+        path.write_text(f"smiles;Klasse;Menge\n{rows}", encoding="utf-8")
+    elif domain == "graphs":
+        edges = "".join(f"{graph},{one},{one + 1}\n" for graph in range(6) for one in range(3 + graph))
+        (tmp_path / "edges.csv").write_text(f"graph,source,target\n{edges}", encoding="utf-8")
+        rows = "".join(f"{graph};{graph % 2};{PARTS[graph]}\n" for graph in range(6))
+        (tmp_path / "graphs.csv").write_text(f"graph;Klasse;Menge\n{rows}", encoding="utf-8")
+    else:
+        _files_with(tmp_path, *FILES[domain][:2])
+    _, reader = open_data(registry.default(), str(path), domain=domain)
+    assert {name: list(rows) for name, rows in reader.splits.items()} == {"train": [0, 1, 3, 5], "test": [2, 4]}
+    assert "Menge" not in [one.name for one in reader.targets]
+
+
 def test_a_table_is_joined_by_names_and_never_by_class_numbers(tmp_path: Path) -> None:
     for number in range(6):
         _film(tmp_path / f"{number}.png")

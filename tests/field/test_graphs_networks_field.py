@@ -57,6 +57,40 @@ def test_a_named_adjacency_matrix_is_no_edge_list(tmp_path: Path) -> None:
         EdgeListDataset(EdgeListConfig(path=str(tmp_path / "m.csv")))
 
 
+def test_entries_of_0_that_a_matrix_stores_are_edges_and_said(tmp_path: Path) -> None:
+    lines = "1 2 0.5\n2 3 0.0\n4 5 1.5\n1 3 0\n"
+    (tmp_path / "m.mtx").write_text(f"%%MatrixMarket matrix coordinate real general\n5 5 4\n{lines}")
+    reader = NetworkDataset(NetworkConfig(path=str(tmp_path / "m.mtx")))
+    assert arcs(reader) == [[0, 1], [0, 2], [1, 2], [3, 4]]
+    held = reader[0].inputs
+    weights = {
+        tuple(arc): value for arc, (value,) in zip(held.edge_index.T.tolist(), held.edge_attributes, strict=False)
+    }
+    assert weights == {(0, 1): 0.5, (1, 2): 0.0, (3, 4): 1.5, (0, 2): 0.0}
+    assert "m.mtx: 2 of 4 stored entries are 0: kept as edges of weight 0" in said(reader)
+
+
+@pytest.mark.parametrize("name", ["e.txt", "e.edgelist"])
+def test_a_first_line_that_counts_nodes_and_edges_is_no_edge(tmp_path: Path, name: str) -> None:
+    lines = "".join(f"{one} {one % 5 + 1}\n" for one in range(1, 6))
+    reader_of = {".txt": (EdgeListDataset, EdgeListConfig), ".edgelist": (NetworkDataset, NetworkConfig)}
+    kind, config = reader_of[Path(name).suffix]
+    for first, nodes, edges in (("5 5", 5, 10), ("5 3", 5, 12)):  # the second line counts wrong: an edge like others
+        (tmp_path / name).write_text(f"{first}\n{lines}")
+        reader: Any = kind(config(path=str(tmp_path / name)))
+        assert (reader[0].inputs.num_nodes, len(arcs(reader))) == (nodes, edges)
+        assert ("counts nodes and edges" in said(reader)) == (first == "5 5")
+
+
+def test_numbers_of_nodes_and_edges_are_announced(tmp_path: Path) -> None:
+    (tmp_path / "e.csv").write_text("source,target,target2\n" + "".join(f"{one},{one + 1},{one}\n" for one in range(6)))
+    assert "edge column 'target2': a number" in said(EdgeListDataset(EdgeListConfig(path=str(tmp_path / "e.csv"))))
+    graph = nx.path_graph(4)
+    nx.set_node_attributes(graph, {node: node / 2 for node in graph}, "charge")
+    nx.write_graphml(graph, tmp_path / "g.graphml")
+    assert "node attribute 'charge': a number" in said(NetworkDataset(NetworkConfig(path=str(tmp_path / "g.graphml"))))
+
+
 def test_links_by_place_and_elements_of_cytoscape_are_edges(tmp_path: Path) -> None:
     nodes = [{"name": f"v{number}", "x": number / 2} for number in range(3)]
     links = [{"source": 0, "target": 1}, {"source": 1, "target": 2}]

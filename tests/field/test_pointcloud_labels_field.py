@@ -24,3 +24,20 @@ def test_labels_of_points_that_a_shape_does_not_use_are_said(tmp_path: Path) -> 
     (tmp_path / "a1.csv").unlink()
     plain = ShapeFolderReader(ShapeFolderConfig(path=str(tmp_path)))
     assert not any(one.is_loss for one in account_of(plain).guesses)
+
+
+def test_a_table_that_names_the_files_gives_their_labels_whatever_it_is_called(tmp_path: Path) -> None:
+    """K1, K2: only `labels.csv` was looked at; any other table was left out as a text without coordinates."""
+    for number in range(6):
+        points = np.random.default_rng(number).uniform(-1, 1, (300, 3))
+        np.savetxt(tmp_path / f"scan {number}.xyz", points, fmt="%.4f")
+    rows = "".join(f"{number % 2};scan {number};{'tree' if number % 3 else 'house'}\n" for number in range(6))
+    (tmp_path / "Aufnahmen.csv").write_text(f"Nummer;Datei;Art\n{rows}", encoding="utf-8")
+    (tmp_path / "notes.csv").write_text("about,text\n1,nothing\n2,else\n", encoding="utf-8")
+    reader = ShapeFolderReader(ShapeFolderConfig(path=str(tmp_path)))
+    art = next(one for one in reader.targets if one.name == "Art")
+    assert [art.names[reader[row].targets["Art"]] for row in range(4)] == ["house", "tree", "tree", "house"]
+    said = account_of(reader).sentences()
+    assert any("table Aufnahmen.csv (its column 'Datei' names 6 of 6 files)" in one for one in said)
+    assert account_of(reader).counts["used"] == 7
+    assert any("left out: 1 .csv" in one for one in said)

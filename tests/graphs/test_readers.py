@@ -437,10 +437,10 @@ def test_labels_of_edges_and_names_of_nodes(tmp_path: Path) -> None:
     assert [(one.name, one.level, one.names) for one in reader.targets] == [("edge_class", "edge", ("neg", "pos"))]
     sample = reader.by_id("g1")
     assert sample.inputs.edge_labels is None
-    np.testing.assert_array_equal(sample.targets["edge_class"], [1, 1, np.nan, np.nan])
+    np.testing.assert_array_equal(sample.targets["edge_class"], [1, np.nan])
     columns = fitted(reader).elements(sample, "edge")
-    assert columns["source"].tolist() == ["ann", "bob", "bob", "cat"]
-    assert columns["target"].tolist() == ["bob", "ann", "cat", "bob"]
+    assert columns["source"].tolist() == ["ann", "bob"]
+    assert columns["target"].tolist() == ["bob", "cat"]
     assert fitted(reader).elements(sample, "node")["node"].tolist() == ["ann", "bob", "cat"]
     named = edge_list.EdgeListDataset(EdgeListConfig(path=str(tmp_path / "e.csv"), edge_label="weight"))
     assert [(one.name, one.kind) for one in named.targets] == [("edge_weight", "regression")]

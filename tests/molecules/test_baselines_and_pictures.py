@@ -64,7 +64,7 @@ def test_baselines_keep_rows_and_mark_unreadable_ones() -> None:
     counts = symbol_counts(preprocessor, samples)
     prints = ecfp4(preprocessor, samples)
     assert counts.shape[0] == prints.shape[0] == 5
-    assert prints.shape[1] == 1024
+    assert prints.shape[1] == 2048
     for table in (counts, prints):
         assert np.isnan(table[[1, 2]]).all()
         assert np.isfinite(table[[0, 3, 4]]).all()

@@ -31,16 +31,17 @@ def test_unreadable_molecules_are_missing_not_fatal() -> None:
     assert np.isnan(descriptor_values(["C1CC", ""])).all()
     assert np.isnan(ecfp4(["C1CC"])).all()
     assert descriptor_values([]).shape == (0, len(DESCRIPTORS))
-    assert ecfp4([]).shape == (0, 1024)
+    assert ecfp4([]).shape == (0, 2048)
     with pytest.raises(ConfigError, match="no descriptor 'mass'"):
         descriptor_values(["C"], ["mass"])
 
 
-def test_fingerprints_are_bits_and_tell_molecules_apart() -> None:
-    bits = ecfp4(SMILES)
-    assert bits.dtype == np.float32
-    assert set(np.unique(bits)) == {0.0, 1.0}
-    assert len(np.unique(bits, axis=0)) == len(SMILES)
+def test_fingerprints_count_environments_and_tell_molecules_apart() -> None:
+    counts = ecfp4(SMILES)
+    assert counts.dtype == np.float32
+    assert len(np.unique(counts, axis=0)) == len(SMILES)
+    benzene = ecfp4(["c1ccccc1"])[0]
+    assert sorted(benzene[benzene > 0]) == [6.0, 6.0, 6.0]  # one environment an atom at each of the radii 0, 1 and 2
     assert ecfp4(["OCC"]).tolist() == ecfp4(["CCO"]).tolist()
 
 

@@ -127,7 +127,7 @@ def test_probe_and_report(
     tables = {one["target"]["name"]: one for one in json.loads(capsys.readouterr().out)}
     assert set(tables) == {"size", "oxygen", "ring", "all-binary"}
     features = {one["features"] for one in tables["size"]["entries"]}
-    assert features == {"trained", "random-init", "symbol-counts", "ecfp4", "train-mean"}
+    assert features == {"trained", "random-init", "symbol-counts", "ecfp4", "descriptors", "train-mean"}
     joined = [one for one in tables["all-binary"]["entries"] if one["features"] == "symbol-counts" and one["primary"]]
     assert joined[0]["mean"] > 0.9  # symbols tell oxygen and rings
     assert set(joined[0]["tasks"]) == {"oxygen", "ring"}

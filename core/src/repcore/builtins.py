@@ -43,6 +43,21 @@ PROBE_TABLE: tuple[tuple[str, str, str, tuple[TargetKind, ...], str], ...] = (  
         ALL_KINDS,
         "Cosine neighbours, weighted by similarity",
     ),
+    (
+        "centred@1",
+        "centred:CentredProbe",
+        "configs:CentredProbeConfig",
+        ALL_KINDS,
+        "Ridge or logistic regression, features keep their own scale",
+    ),
+    ("forest@1", "forest:ForestProbe", "configs:ForestProbeConfig", ALL_KINDS, "Random forest"),
+    (
+        "rbf-svm@1",
+        "kernel_svm:KernelSvmProbe",
+        "configs:KernelSvmProbeConfig",
+        LABELS,
+        "SVM with a Gaussian kernel, C by cross-validation on train",
+    ),
     ("svm@1", "svm:SvmProbe", "configs:SvmProbeConfig", LABELS, "Linear SVM, C by cross-validation on train"),
     (
         "fewshot@1",

@@ -20,6 +20,7 @@ from repcore.embedding.results import pandas_module
 from repcore.errors import DataError
 from repcore.evaluation.copied_rows import labelled_rows, with_copies
 from repcore.evaluation.dense_answers import with_ignored
+from repcore.evaluation.layer_mix import LayerChoice
 from repcore.evaluation.probing import chosen_targets, compute_features, probe_features
 from repcore.evaluation.protocol import ProbeTable
 from repcore.interfaces import DatasetReader
@@ -156,6 +157,8 @@ def probe(
     seeds: int = 3,
     labels: str | int | None = None,
     keep_copies_together: bool = False,
+    layers: str | None = None,
+    mix: str = "learned",
     batch_size: int = 64,
     device: str | None = None,
     progress: bool | Reporter = False,
@@ -165,10 +168,10 @@ def probe(
     Args:
         label: which labels; all that are found if None.
         protocols: such as ``ridge@1``; by the kind of label if empty.
-        split / seeds / labels: as the options of the command.
+        split / seeds / labels / layers / mix: as the options of the command.
 
     Raises:
-        DataError: no labels, or no such label. ConfigError: a protocol that does not fit.
+        DataError: no labels, or no such label. ConfigError: a protocol that does not fit, or layers that are not there.
     """
     opened, teller = opened_model(model, device), reporter_for(progress)
     names = [label] if isinstance(label, str) else list(label or ())
@@ -176,7 +179,8 @@ def probe(
     targets = chosen_targets(source, names)
     numbers = list(range(seeds))
     options = InferenceOptions(batch_size=batch_size, device=opened.device)
-    features = compute_features(opened, source, numbers, options, teller)
+    mixed = LayerChoice.asked(opened, layers, mix) if layers else None
+    features = compute_features(opened, source, numbers, options, teller, mixed=mixed)
     features.rows = with_copies(features.rows, opened.preprocessor, together=keep_copies_together)
     return ProbeTables(
         probe_features(

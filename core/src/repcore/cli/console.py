@@ -50,8 +50,9 @@ def _write(stream: TextIO, text: str) -> None:
 
 
 def show_json(value: Any) -> None:
-    """JSON on standard output."""
-    say(json.dumps(value, indent=1, default=str))
+    """JSON on standard output; numbers that are not finite are ``null``, as strict readers know no others."""
+    finite = json.loads(json.dumps(value, default=str), parse_constant=lambda _: None)
+    say(json.dumps(finite, indent=1, allow_nan=False))
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> None:

@@ -50,9 +50,9 @@ def inspect_command(ctx: click.Context, /, data: str, **given: Any) -> None:
     if given["full"] and given["rows"] is not None:
         raise ConfigError("--full and --rows were both given", hint="one of them")
     from repcore.data.inspection import SAMPLED_ROWS, SECONDS, inspect_reader
-    from repcore.data.readers import open_data, recognise
+    from repcore.data.readers import local_path, open_data, recognise
 
-    known, path = registry.default(), Path(data).expanduser()
+    known, path = registry.default(), local_path(data)
     taker, name, fitted = _consumer(given)
     domain = given["domain"] or (name.rpartition("/")[0] or None)
     options = reader_options(None, given["settings"])

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from repcore.embedding.prediction_files import TableWriter
     from repcore.evaluation.metrics import Scores
     from repcore.interfaces import DatasetReader
+    from repcore.specs import TargetSpec
 
 
 @click.command("predict")
@@ -56,6 +57,7 @@ def predict_command(ctx: click.Context, /, **given: Any) -> None:
     """
     output: Path = local_output(given["output"], folder_too=True)
     from repcore.data.accounting import report_account
+    from repcore.embedding.conformal import check_coverage
     from repcore.embedding.model import load
 
     model = load(given["model"], device=torch_device(given["device"]))
@@ -69,8 +71,12 @@ def predict_command(ctx: click.Context, /, **given: Any) -> None:
     predictor = model.predictor()
     if given["element_metrics"]:
         raise ConfigError(f"--metric {given['element_metrics'][0]} is for tasks about elements", level="item")
-    reader, why = open_with_label(model, given)
     reporter = ConsoleReporter()
+    if given["coverage"] is not None:
+        few = check_coverage(predictor.facts.get("conformal", ()), given["coverage"])
+        if few:
+            reporter.warn(few)
+    reader, why = open_with_label(model, given)
     ctx.with_resource(sole_writer(output, reporter.info))
     writer = _writer(model, predictor, reader, given)
     report_account(reader, reporter)
@@ -163,6 +169,7 @@ def _run(
 
 def _summary(predictor: Predictor, reader: DatasetReader, writer: TableWriter, given: dict[str, Any], why: str) -> None:
     scores = _scores(predictor, writer, given["coverage"])
+    notes = [*([] if scores is None else scores.notes), *unknown_labels(predictor.target, reader)]
     path = writer.finish()
     target = predictor.target
     counts = dict(sorted(writer.status.items(), key=lambda one: -one[1]))
@@ -170,7 +177,7 @@ def _summary(predictor: Predictor, reader: DatasetReader, writer: TableWriter, g
         record = {"output": str(path), "rows_in": len(reader), "rows_out": writer.rows_done, "status": counts}
         found = None if scores is None or scores.rows is None else {**scores, "rows": len(scores.rows)}
         show_json({**record, "without_prediction": writer.failed, "target": target.name, "kind": target.kind,
-                   "unit": target.unit, "members": len(predictor.tasks), "scores": found})  # fmt: skip
+                   "unit": target.unit, "members": len(predictor.tasks), "scores": found, "notes": notes})  # fmt: skip
         return
     words = ", ".join(f"{number:,} {name}" for name, number in counts.items())
     say(f"{len(reader):,} rows in, {writer.rows_done:,} rows out: {words}")
@@ -182,8 +189,16 @@ def _summary(predictor: Predictor, reader: DatasetReader, writer: TableWriter, g
 
     rows = 0 if scores.rows is None else len(scores.rows)
     say(f"against {rows:,} labels in the data: {figures_in_words(scores)}")
-    for note in scores.notes:
+    for note in notes:
         say(f"note: {note}")
+
+
+def unknown_labels(target: TargetSpec, reader: DatasetReader) -> list[str]:
+    """Answers of a multilabel target in the data that the model cannot give; those of classes the scores name."""
+    own = set(target.names)
+    names = [name for one in reader.targets if one.name == target.name and one.kind == target.kind == "multilabel"
+             for name in one.names if name not in own]  # fmt: skip
+    return [f"labels that the model does not know are left out: {', '.join(names[:5])}"] if own and names else []
 
 
 def _scores(predictor: Predictor, writer: TableWriter, coverage: float | None) -> Scores | None:

@@ -50,6 +50,10 @@ JOIN_HINT = "--id-column NAME, the same one as with embed; or --by-position if b
 @click.option("--by-position", is_flag=True, help="Join embeddings of a file to rows by position instead of by id.")
 @click.option("--grid", is_flag=True, help="Also every layer at full width, half, quarter and eighth, with the time of "
               "each (what embed --layer L --dim D would give).")  # fmt: skip
+@click.option("--layers", metavar="all|L,L", help="Probe a weighted sum over these layers instead of the "
+              "model's own vector, which is kept beside it.")  # fmt: skip
+@click.option("--mix", type=click.Choice(["learned", "mean"]), help="With --layers: weights learned on labelled "
+              "training rows (the default), or the mean.")  # fmt: skip
 @click.option("--metrics", is_flag=True, help="Every metric, not only the main one.")
 @click.option("--batch-size", type=int, default=64, show_default=True, help="Most items of a batch.")
 @click.option("--workers", type=int, default=0, show_default=True, help="Processes that read and prepare rows.")
@@ -71,11 +75,10 @@ def probe_command(source: Path, **given: Any) -> None:
         raise ConfigError("--seeds 0: at least one is needed")
     reporter = ConsoleReporter()
     is_file = source.is_file()
+    _check_layers(source, given)
     if given["level"] is not None:
         _elements(source, given, seeds, reporter)
         return
-    if given["grid"] and is_file:
-        raise ConfigError(f"--grid needs a model; {str(source)!r} is a file of embeddings", hint="name the run folder")
     if asks_the_model(registry.default(), given["protocols"]):
         _ask(source, given, seeds, reporter)
         return
@@ -103,6 +106,21 @@ def probe_command(source: Path, **given: Any) -> None:
         say(f"results: {', '.join(str(path) for path in written)}" if written else "results were not written (no -o)")
 
 
+def _check_layers(source: Path, given: dict[str, Any]) -> None:
+    """Ways of looking at layers that do not go together, or not with this source."""
+    asked = [word for word in ("grid", "layers") if given[word]]
+    if asked and source.is_file():
+        raise ConfigError(
+            f"--{asked[0]} needs a model; {str(source)!r} is a file of embeddings", hint="name the run folder"
+        )
+    if len(asked) > 1:
+        raise ConfigError("--grid and --layers were both given", hint="one of them; --grid shows each layer alone")
+    if given["mix"] and not given["layers"]:
+        raise ConfigError(f"--mix {given['mix']} without --layers", hint="--layers all")
+    if given["layers"] and given["level"] is not None:
+        raise ConfigError(f"--layers is for labels of items, not of level {given['level']}", hint="leave --layers out")
+
+
 def _ask(source: Path, given: dict[str, Any], seeds: list[int], reporter: ConsoleReporter) -> None:
     """Protocols without labels that ask the network itself."""
     from repcore.embedding.inference import InferenceOptions
@@ -112,7 +130,7 @@ def _ask(source: Path, given: dict[str, Any], seeds: list[int], reporter: Consol
     named = ", ".join(given["protocols"])
     if source.is_file():
         raise ConfigError(f"{source} holds embeddings; {named} asks a network", hint="repcore probe MODEL --data PATH")
-    unused = [f"--{word}" for word in ("label", "group", "share") if given[word] is not None]
+    unused = [f"--{word}" for word in ("label", "group", "share", "layers") if given[word] is not None]
     unused += ["--labels"] if given["budgets"] else []
     if unused or given["split"] not in ("random", "declared"):
         words = ", ".join(unused) or f"--split {given['split']}"
@@ -201,6 +219,7 @@ def _from_model(
     from repcore.embedding.inference import InferenceOptions
     from repcore.embedding.model import load
     from repcore.evaluation.copied_rows import with_copies
+    from repcore.evaluation.layer_mix import MIXES, LayerChoice
     from repcore.evaluation.probing import compute_features
 
     model = load(source, device=torch_device(given["device"]))
@@ -215,7 +234,8 @@ def _from_model(
         features, cells = compute_grid(model, reader, seeds, options, reporter)
         given["cells"] = (cells, can_stop(model.encoder))
     else:
-        features = compute_features(model, reader, seeds, options, reporter)
+        mixed = LayerChoice.asked(model, given["layers"], given["mix"] or MIXES[0]) if given["layers"] else None
+        features = compute_features(model, reader, seeds, options, reporter, mixed=mixed)
     together = given["keep_copies_together"]
     features.rows = with_copies(features.rows, model.preprocessor, together=together)
     return features, model.folder.preprocessor_name
@@ -302,7 +322,11 @@ def _write(source: Path, tables: list[ProbeTable], given: dict[str, Any]) -> lis
         []
         if folder is None
         else write_tables(
-            folder, tables, data=given["data"], split=given["split"], kind="grid" if given.get("grid") else ""
+            folder,
+            tables,
+            data=given["data"],
+            split=given["split"],
+            kind="grid" if given.get("grid") else "layers" if given.get("layers") else "",
         )
     )
 

@@ -220,8 +220,12 @@ def decimal_sign(cells: Iterable[Any]) -> tuple[Decimal, str] | None:
 
 
 def words_of(cells: Iterable[Any]) -> list[str | None]:
-    """Cells as trimmed text, None where missing."""
-    return [None if is_missing(cell) else str(cell).strip() for cell in cells]
+    """Cells as trimmed text, None where missing; ``-`` beside ``+`` is the other outcome of a test."""
+    held = list(cells)
+    words = [None if is_missing(cell) else str(cell).strip() for cell in held]
+    if "+" not in words:
+        return words
+    return ["-" if str(cell).strip() == "-" else word for cell, word in zip(held, words, strict=True)]
 
 
 def distinct(words: Sequence[str | None]) -> list[str]:

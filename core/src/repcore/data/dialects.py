@@ -310,8 +310,9 @@ def _lines_above(lines: Sequence[str], cells: Sequence[Sequence[str]], width: in
     """Number of remarks above the header, and whether the header stands behind a comment sign."""
     above = 0
     while above < min(len(lines) - 1, MOST_LINES_ABOVE):
-        if _is_title(cells[above:], width):
-            above += 1
+        padded = _padded_titles(cells[above:], width)
+        if padded:
+            above += padded
             continue
         is_comment = lines[above].startswith(COMMENT_SIGNS) and not _is_error(cells[above][0])
         if not is_comment and not (width > 1 and len(cells[above]) == 1 and above + 1 < len(lines)):
@@ -327,12 +328,23 @@ def _lines_above(lines: Sequence[str], cells: Sequence[Sequence[str]], width: in
     return above, False
 
 
-def _is_title(cells: Sequence[Sequence[str]], width: int) -> bool:
-    """Whether the first line is full of delimiters but holds one text only, and the second is a header."""
-    first, rest = [cell.strip() for cell in cells[0]], cells[1:]
-    if width < 2 or len(first) != width or not first[0] or any(first[1:]) or len(rest) < 2:
-        return False
-    return len(rest[0]) == width and all(cell.strip() for cell in rest[0]) and _is_header(rest, width)
+def _padded_titles(cells: Sequence[Sequence[str]], width: int) -> int:
+    """Number of leading lines of a report that were filled up with delimiters, as spreadsheets do.
+
+    They have at most half as many texts as the header that follows, and none in a column without a name. A lower
+    header line counts even where the upper one holds a title for several columns.
+    """
+    if width < 2:
+        return 0
+    filled = [{place for place, cell in enumerate(row) if cell.strip()} for row in cells[: MOST_LINES_ABOVE + 1]]
+    for place, names in enumerate(filled[:-1]):
+        if len(cells[place]) != width:
+            return 0
+        if place and len(names) >= 2 and all(one <= names and 2 * len(one) <= len(names) for one in filled[:place]):
+            return place if len(cells) > place + 1 and _is_header(cells[place:], width) else 0
+        if place == 0 and 2 * len(names) > width:
+            return 0
+    return 0
 
 
 def _is_error(cell: str) -> bool:

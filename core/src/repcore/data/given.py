@@ -21,6 +21,7 @@ from repcore.data.copies import content_hash
 from repcore.data.given_tables import columns_of, is_column, is_table, stored_table
 from repcore.data.guard import item_guard
 from repcore.data.labels import LabelColumn, read_labels
+from repcore.data.shards.addresses import is_address
 from repcore.errors import DataError, ItemError
 from repcore.interfaces import DatasetReader, Sample
 from repcore.specs import TargetSpec
@@ -205,7 +206,8 @@ def is_one_input(data: Any, convert: Convert | None) -> bool:
 
 def names_a_file(text: str) -> bool:
     """Whether a text reads like the name of a file, so that one that does not exist is a slip and no input."""
-    return bool(_FILE_NAME.search(text)) or text.startswith(("~", "./", "../")) or text.endswith(("/", os.sep))
+    is_path = text.startswith(("~", "./", "../")) or text.endswith(("/", os.sep))
+    return is_path or bool(_FILE_NAME.search(text)) or is_address(text)
 
 
 def given_reader(data: Any, open_table: Callable[[Path], DatasetReader], convert: Convert | None) -> DatasetReader:

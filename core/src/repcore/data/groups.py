@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 
 GROUP_WORDS: tuple[str, ...] = (
-    "group", "patient", "subject", "participant", "case", "speaker", "spk", "singer", "client", "donor", "animal",
-    "individual", "person", "user", "study", "recording", "session", "site", "source", "src", "scene", "location",
-    "device",
+    "group", "patient", "subject", "participant", "case", "speaker", "spk", "singer", "actor", "talker", "client",
+    "donor", "animal", "individual", "person", "user", "study", "recording", "session", "site", "source", "src",
+    "scene", "location", "device",
 )  # fmt: skip
 """Words that name who or where a row comes from, the most telling first."""
 _WEAK = frozenset({"case", "client", "user", "study", "site", "source", "src", "scene", "location", "device"})
@@ -22,9 +22,14 @@ _SUFFIXES = ("", "id", "ids", "no", "nr", "num", "number", "name", "file", "key"
 _PATH_PATTERNS = (
     re.compile(r"(?:^|[/_\-.])(sub-[A-Za-z0-9]+)(?=[/_\-.]|$)", re.IGNORECASE),  # BIDS
     re.compile(
-        r"(?:^|[/_\-.])((?:patient|subject|speaker|participant|volunteer)[-_ ]?\d+)(?=[/_\-. ]|$)", re.IGNORECASE
+        r"(?:^|[/_\-.])"
+        r"((?:patient|subject|speaker|participant|volunteer|actor|person|donor|talker)[-_ ]?\d+)(?=[/_\-. ]|$)",
+        re.IGNORECASE,
     ),
     re.compile(r"(?:^|/)(p\d{8})(?=/)"),  # MIMIC-CXR: p10/p10000032/s50414267
+    re.compile(r"(?:^|/)(\d+)/(\d+)/\1-\2-[^/]+$"),  # LibriSpeech: speaker/chapter/speaker-chapter-utterance
+    re.compile(r"(?:^|/)(id\d{5})(?=/)"),  # VoxCeleb: id10270/5r0dWxy17C8/00001.wav
+    re.compile(r"(?:^|/)([a-z]?\d{2,})/\1[-_][^/]+$"),  # VCTK: p225/p225_001.wav
     re.compile(r"(?:^|[/_\-.])((?:pat|subj|spk|pid)[-_]?\d+)(?=[/_\-. ]|$)", re.IGNORECASE),
 )
 

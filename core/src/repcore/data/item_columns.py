@@ -17,9 +17,10 @@ from repcore.errors import DataError
 Role = Literal["start", "end", "duration", "channel", "frame", "box"]
 _NAMES: Mapping[Role, tuple[str, ...]] = {
     "start": ("start", "onset", "begin", "begin_time", "start_time", "start_seconds", "segment_start", "tmin",
-              "t_start", "t0", "offset_start", "start_sec", "clip_start", "from"),
+              "t_start", "t0", "offset_start", "start_sec", "clip_start", "from", "beginn", "startzeit", "inicio",
+              "inizio"),
     "end": ("end", "offset", "stop", "end_time", "stop_time", "end_seconds", "segment_end", "tmax", "t_end", "t1",
-            "end_sec", "clip_end", "to"),
+            "end_sec", "clip_end", "to", "ende", "endzeit", "fin", "fine"),
     "duration": ("segment_duration", "segment_length", "clip_duration"),
     "channel": ("channel", "channels", "chan", "channel_index"),
     "frame": ("frame", "frame_index", "frame_no", "frame_number", "slice", "slice_index", "slice_no", "slice_number"),

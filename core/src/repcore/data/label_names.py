@@ -9,10 +9,10 @@ from typing import Any
 
 from repcore.data.cells import is_missing, looks_like, words_of
 from repcore.data.groups import is_group_name, plain_name
-from repcore.data.splits import PART_NAMES
+from repcore.data.split_columns import are_parts, unknown_parts
 
-YES = frozenset({"true", "yes", "y", "t", "positive", "pos", "active"})
-NO = frozenset({"false", "no", "n", "f", "negative", "neg", "inactive"})
+YES = frozenset({"true", "yes", "y", "t", "positive", "pos", "active", "+"})
+NO = frozenset({"false", "no", "n", "f", "negative", "neg", "inactive", "-"})
 _IDENTIFIER = re.compile(
     r"(^|_)(id|idx|index|no|nr|row|uid|uuid|guid|key|name|title|accession|barcode|cas|cid|doi|url|filename|file|path)$"
     r"|^unnamed|^column_?\d+$|^$"
@@ -42,8 +42,10 @@ def no_label_by_name(name: str, cells: Sequence[Any], group_words: tuple[str, ..
         return "its name says in which fold a row is: --split column:NAME"
     if _FLAG.search(plain_name(name)) and words and words <= YES | NO | {"0", "1", "0.0", "1.0"}:
         return "its name says which rows belong to a part of a split: --split column:NAME"
-    if words and words <= set(PART_NAMES) and {str(one).strip().lower() for one in cells} <= {*PART_NAMES, "", "none"}:
+    if are_parts(cells[:1000]) and are_parts(cells):
         return "its words name parts of a split"
+    if unknown_parts(name, cells):
+        return "its name says in which part of a split a row is"
     return ""
 
 
@@ -54,9 +56,11 @@ def _are_folds(cells: Sequence[Any]) -> bool:
 
 
 def odd_identifiers(name: str, cells: Sequence[Any]) -> list[str]:
-    """Identifiers that a spreadsheet has turned into dates (MARCH1 -> 1-Mar), and ids that stand more than once."""
+    """Identifiers that a spreadsheet has turned into dates (MARCH1 -> 1-Mar), ids that stand more than once, and words
+    of a split that nobody knows.
+    """
     words = [word for word in words_of(cells[:MOST_LOOKED_AT]) if word is not None]
-    said = []
+    said = [one for one in (unknown_parts(name, cells),) if one]
     dates = [word for word in words if looks_like(word) == "date"]
     if 0 < len(dates) < 0.9 * len(words):
         shown = ", ".join(map(repr, dates[:3]))

@@ -31,7 +31,7 @@ from repcore.data.label_names import (
     odd_identifiers,
 )
 from repcore.data.several_labels import LIST_SIGN, listed_labels, separator_of, split_cell
-from repcore.data.splits import PART_NAMES
+from repcore.data.split_columns import are_parts
 from repcore.errors import DataError
 from repcore.specs import TargetSpec
 
@@ -301,7 +301,6 @@ def _of_words(numbers: NumberColumn, words: Sequence[str | None], change: str, m
     measured = _measured(numbers, words, change)
     if measured is not None:
         return measured
-    lower = {word.lower() for word in found}
     if len(numbers.odd.get("date", ())) >= MOST_DATES * len(filled):
         return LabelColumn(name, None, np.full(len(words), np.nan), "its cells are dates", change=change, by_name=True)
     listed = listed_labels(words)
@@ -314,7 +313,7 @@ def _of_words(numbers: NumberColumn, words: Sequence[str | None], change: str, m
     if len(found) == 1:
         why = "; ".join(filter(None, (f"every filled cell is {filled[0]!r}", missing)))
         return LabelColumn(name, None, np.full(len(words), np.nan), why, change=change)
-    if lower <= set(PART_NAMES):
+    if are_parts(found):
         return LabelColumn(name, None, np.full(len(words), np.nan), "its words name parts of a split", change=change)
     is_called = calls_classes(name) and len(filled) > len(found)
     if len(found) <= MOST_WORD_CLASSES and (is_called or len(filled) >= 2 * len(found)):

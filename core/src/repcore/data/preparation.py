@@ -82,7 +82,7 @@ def run_preparation(
         shutil.rmtree(folder, ignore_errors=True)
     if again or not folder.is_dir():
         remove_abandoned(folder.parent)
-        partial = folder.with_name(f"{key}{PARTIAL}{_owner()}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
+        partial = folder.with_name(f"{key}{PARTIAL}{machine_name()}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
         try:
             partial.mkdir(parents=True)
             preparation.run(reader, partial, progress)
@@ -103,7 +103,7 @@ def run_preparation(
 
 def remove_abandoned(folder: Path) -> None:
     """Remove what processes of this machine had begun to prepare when they were killed."""
-    for path in folder.glob(f"*{PARTIAL}{_owner()}.*"):
+    for path in folder.glob(f"*{PARTIAL}{machine_name()}.*"):
         try:
             os.kill(int(path.name.split(".")[-2]), 0)
         except ProcessLookupError:
@@ -112,7 +112,7 @@ def remove_abandoned(folder: Path) -> None:
             continue
 
 
-def _owner() -> str:
+def machine_name() -> str:
     """This machine's name: process numbers of others mean nothing here."""
     return "".join(one if one.isalnum() else "-" for one in platform.node())
 

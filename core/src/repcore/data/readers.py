@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -20,6 +20,9 @@ from repcore.data.accounting import walk
 from repcore.data.allocation import special_kind
 from repcore.data.guard import error_in_words, is_strict
 from repcore.data.headers import contradicts, shortened
+from repcore.data.shards.addresses import is_address, whole_address
+from repcore.data.shards.tar_reader import TarReader, first_row
+from repcore.data.shards.tar_rows import is_tar_data
 from repcore.errors import DataError, PluginError, RegistryError, RepcoreError
 from repcore.interfaces import DatasetReader, Sample
 from repcore.registry import Entry, Registry
@@ -50,7 +53,12 @@ def recognise(
 
     Args:
         consumer: what will prepare the samples; readers whose samples it does not accept are set apart.
+
+    Raises:
+        DataError: the path holds tar archives, and one is damaged.
     """
+    if is_tar_data(path):
+        first_row(path)  # said once, not by every reader
     fits: list[Recognised] = []
     unfit: list[Recognised] = []
     problems: list[str] = []
@@ -88,7 +96,12 @@ def refuse_misfit(consumer: Entry[PreprocessorSpec] | None, entry: Entry[Dataset
 
 
 def sniffed(entry: Entry[DatasetSpec], path: Path) -> float:
-    """How surely a reader fits a path, in [0, 1]: what its sniffer says, unless headers say that names lie."""
+    """How surely a reader fits a path, in [0, 1]: what its sniffer says, unless headers say that names lie.
+
+    Of tar archives the members of the first row are looked at.
+    """
+    if is_tar_data(path):
+        return max((sniffed(entry, one) for one in first_row(path).values()), default=0.0)
     with shortened(path) as seen:
         score = float(entry.load("sniff")(seen))
     return 0.0 if score > 0.0 and contradicts(path) else score
@@ -112,14 +125,15 @@ def dataset_settings(
     Raises:
         DataError: the path does not exist, no reader fits, or two fit equally. RegistryError: unknown reader.
     """
-    path = Path(data).expanduser()
+    path = local_path(data)
+    kept = whole_address(data) if is_address(data) else str(path)  # what a run records
     if special_kind(path):
         raise DataError(f"{data!r} is {special_kind(path)}, no file or folder", hint="save its content as a file first")
     consumer = None if not preprocessor else registry.preprocessor(preprocessor, domain)
     if reader is not None:
         entry = registry.dataset(reader, domain)
         refuse_misfit(consumer, entry)
-        return {"name": entry.full_name, **({"path": str(path)} if _takes_path(entry) else {})}
+        return {"name": entry.full_name, **({"path": kept} if _takes_path(entry) else {})}
     if not os.path.lexists(path):
         with contextlib.suppress(RegistryError):
             named = registry.dataset(data, domain)
@@ -144,7 +158,20 @@ def dataset_settings(
             readers=", ".join(one.entry.full_name for one in tied),
             hint=f"--reader {tied[0].entry.full_name}",
         )
-    return {"name": found.fits[0].entry.full_name, "path": str(path)}
+    return {"name": found.fits[0].entry.full_name, "path": kept}
+
+
+def local_path(data: str | Path) -> Path:
+    """Where data lie on this machine: a path as it is, of an address its stand-in (:mod:`repcore.data.shards.remote`).
+
+    Raises:
+        DataError: nothing at the address, or it cannot be reached. PluginError: a package for it is missing.
+    """
+    if not is_address(data):
+        return Path(data).expanduser()
+    from repcore.data.shards.remote import stand_in
+
+    return stand_in(data)
 
 
 def _nothing_fits(
@@ -168,7 +195,7 @@ def _nothing_fits(
     names = [one.full_name for one in registry.entries("dataset", domain) if _takes_path(one)]
     return DataError(
         f"no reader recognises {data!r}",
-        found=_what_is_there(Path(data).expanduser()),
+        found=_what_is_there(local_path(data)),
         problems=problems,
         readers=", ".join(names) or "none",
         hint="--reader NAME forces one, and says what is wrong",
@@ -194,7 +221,14 @@ def open_part(part: ResolvedPart) -> DatasetReader:
         DataError: as the reader reports it. PluginError: the reader fails in an unexpected way.
     """
     try:
-        reader: DatasetReader = part.entry.load()(part.config)
+        config: Any = part.config
+        path = getattr(config, "path", None)
+        if isinstance(path, str | Path) and str(path):
+            if is_address(path):
+                config = replace(config, path=str(local_path(path)))
+            if is_tar_data(Path(config.path).expanduser()):
+                return TarReader(part.entry, config)
+        reader: DatasetReader = part.entry.load()(config)
         return reader
     except RepcoreError:
         raise

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from repcore.data.groups import plain_name
 from repcore.errors import DataError
 from repcore.interfaces import ProbeSplit
 
@@ -24,6 +25,18 @@ PART_NAMES: Mapping[str, str] = {
     "test": "test", "testing": "test", "eval": "test", "evaluation": "test",
 }  # fmt: skip
 """Words that columns and readers use, in lower case."""
+_IN_COLUMNS: Mapping[str, str] = {
+    "trn": "train", "learn": "train", "learning": "train", "vld": "validation", "tst": "test",
+    "holdout": "test", "hold_out": "test", "held_out": "test", "heldout": "test", "external": "test", "blind": "test",
+}  # fmt: skip
+"""Words that name parts in a column, and may be anything else in the name of a folder."""
+
+
+def part_of(cell: Any) -> str | None:
+    """Part of a split that a cell names (``Training set``, ``hold-out``, ``val``); None where it names none."""
+    plain = plain_name(str(cell))
+    plain = next((plain.removesuffix(end) for end in ("_set", "_data", "_split") if plain.endswith(end)), plain)
+    return PART_NAMES.get(plain) or _IN_COLUMNS.get(plain)
 
 
 def random_split(count: int, *, generator: np.random.Generator, fractions: Fractions = DEFAULT_FRACTIONS) -> ProbeSplit:
@@ -171,9 +184,9 @@ def named_split(names: Sequence[Any], *, source: str) -> list[ProbeSplit]:
     cells = ["" if _is_missing(cell) else str(cell).strip().lower() for cell in names]
     rows = {cell: found for cell, found in _grouped(cells).items() if cell}
     words = sorted(str(cell) for cell in rows)
-    if words and all(word in PART_NAMES for word in words):
+    if words and all(part_of(word) for word in words):
         return [declared_split({word: rows[word] for word in words}, source=source)]
-    if any(word in PART_NAMES for word in words) or len(words) < 2 or len(words) > 100:
+    if any(part_of(word) for word in words) or len(words) < 2 or len(words) > 100:
         raise DataError(
             f"column '{source}' does not name a split",
             found=", ".join(words[:8]) + (", ..." if len(words) > 8 else ""),
@@ -190,7 +203,7 @@ def declared_split(splits: Mapping[str, Sequence[int]], *, source: str = "the da
     """
     parts: dict[str, list[int]] = {}
     for name, rows in splits.items():
-        part = PART_NAMES.get(name.lower())
+        part = part_of(name)
         if part is not None:
             parts.setdefault(part, []).extend(int(row) for row in rows)
     if not parts.get("train") or not (parts.get("test") or parts.get("validation")):

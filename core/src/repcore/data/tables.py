@@ -13,7 +13,7 @@ import gzip
 import json
 import mmap
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from hashlib import sha256
@@ -143,11 +143,7 @@ class Table:
         lower = [column for column in self.columns if column.lower() == name.lower()]
         if len(lower) == 1:
             return lower[0]
-        raise DataError(
-            f"{self.path.name} has no column {name!r}",
-            did_you_mean=closest(name, self.columns),
-            columns=", ".join(self.columns[:40]) + (f", ... ({len(self.columns)})" if len(self.columns) > 40 else ""),
-        )
+        raise missing_column(self.path.name, name, self.columns)
 
     def value(self, row: int, column: str) -> Any:  # text, or parquet's own type
         """One cell.
@@ -207,9 +203,19 @@ def _read_table(
             return pa.Table.from_batches(list(batches)), counted
         facts = f"{fingerprint}|{FORMAT}|{encoding}|{dialect}"
         key = f"{fingerprint[:24]}-{sha256(facts.encode()).hexdigest()[:8]}"
-        return _memory_mapped(batches, limits[2] / "tables" / f"{key}.arrow", counted)
+        return memory_mapped(batches, limits[2] / "tables" / f"{key}.arrow", counted)
     except (OSError, EOFError, gzip.BadGzipFile, pa.ArrowException) as error:
         raise DataError(f"{str(path)!r} is damaged or not what its name says: {error}") from error
+
+
+def missing_column(place: str, name: str, columns: Sequence[str]) -> DataError:
+    """A table without the column that was asked for, and those that it has."""
+    more = f", ... ({len(columns)})" if len(columns) > 40 else ""
+    return DataError(
+        f"{place} has no column {name!r}",
+        did_you_mean=closest(name, columns),
+        columns=", ".join(columns[:40]) + more,
+    )
 
 
 def file_fingerprint(path: Path) -> str:
@@ -249,7 +255,7 @@ def _smi_dialect(lines: list[str]) -> Dialect | None:
     return Dialect(FIRST_BLANK, 2, 0, header, ("smiles", "name"), {})
 
 
-def _memory_mapped(batches: Iterator[pa.RecordBatch], target: Path, counted: Counted) -> tuple[pa.Table, Counted]:
+def memory_mapped(batches: Iterator[pa.RecordBatch], target: Path, counted: Counted) -> tuple[pa.Table, Counted]:
     """The cached copy, made first if it is not there; what was counted lies beside it."""
     beside = target.with_suffix(".json")
     if target.is_file() and beside.is_file():

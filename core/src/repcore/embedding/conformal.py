@@ -62,6 +62,23 @@ def threshold(scores: Sequence[float], coverage: float) -> float:
     return float(scores[rank - 1]) if rank <= len(scores) else math.inf
 
 
+def check_coverage(scores: Sequence[Sequence[float]], coverage: float) -> str:
+    """What to say of a coverage for which the validation rows are too few; empty where they are enough.
+
+    Raises:
+        ConfigError: a coverage outside 0 < coverage < 1. DataError: no scores.
+    """
+    _need(scores)
+    if all(math.isfinite(threshold(one, coverage)) for one in scores):
+        return ""
+    fewest = min(len(one) for one in scores)
+    needed = math.ceil(coverage / (1.0 - coverage) - 1e-9)  # (n + 1) c <= n
+    return (
+        f"coverage {coverage:g} needs {needed:,} labelled validation rows, the model was calibrated with {fewest:,}: "
+        "sets hold every answer and intervals are infinite"
+    )
+
+
 def intervals(scores: Sequence[Sequence[float]], outputs: np.ndarray, coverage: float) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper ends (n, K) in the units of the outputs."""
     _need(scores)

@@ -26,6 +26,7 @@ from repcore.data.given import ListReader, given_reader, is_one_input, names_a_f
 from repcore.data.readers import open_data, open_part
 from repcore.devices import torch_device
 from repcore.embedding.answers import answer_columns
+from repcore.embedding.conformal import check_coverage
 from repcore.embedding.dense import dense_windows, element_features, find_place, level_of
 from repcore.embedding.inference import InferenceOptions, join_rows, run_windows, windows_of
 from repcore.embedding.prediction import Predictor, join_predictions
@@ -130,6 +131,8 @@ class Model:
         """
         chosen = self._options(options, batch_size, device, dtype, workers)
         predictor = self.predictor()
+        if coverage is not None:
+            check_coverage(predictor.facts.get("conformal", ()), coverage)
         opened = self.reader(data, reader=reader)
         with counting("predicting", len(opened), progress) as add:
             parts = []

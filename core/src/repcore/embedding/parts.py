@@ -56,11 +56,13 @@ class PartFolder:
 
     def _open(self) -> None:
         note = self.folder / "header.json"
-        if note.is_file() and read_json_file(note) != json.loads(json.dumps(self.header)):
-            raise DataError(
-                f"{str(self.folder)!r} holds parts of another {self.word} run",
-                hint=f"delete that folder, or write to another file than {self.path.name}",
-            )
+        if note.is_file() and _json_in(note) != json.loads(json.dumps(self.header)):
+            if any(self.folder.glob("part-*.parquet")):
+                raise DataError(
+                    f"{str(self.folder)!r} holds parts of another {self.word} run",
+                    hint=f"delete that folder, or write to another file than {self.path.name}",
+                )
+            remove_parts(self.folder)  # whoever began here has written no row
         if not note.is_file():
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -77,11 +79,7 @@ class PartFolder:
         A user's files in a folder of that name stay.
         """
         folder = path.with_name(f"{path.name}.parts")
-        try:
-            kept = parse_json((folder / "header.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            kept = None
-        if kept != json.loads(json.dumps(dict(header))):
+        if _json_in(folder / "header.json") != json.loads(json.dumps(dict(header))):
             remove_parts(folder)
 
     def restart(self) -> None:
@@ -173,6 +171,14 @@ class PartFolder:
         self.partial.replace(self.path)
         remove_parts(self.folder)
         return self.path
+
+
+def _json_in(path: Path) -> Any:  # any JSON value
+    """What a file holds; None if it is not there or damaged."""
+    try:
+        return read_json_file(path)
+    except (OSError, ValueError):
+        return None
 
 
 def schema_of(part: Path) -> pa.Schema:

@@ -17,7 +17,7 @@ import numpy as np
 
 from repcore.embedding.inference import InferenceOptions, embed_prepared, windows_of
 from repcore.embedding.model import Model
-from repcore.errors import ConfigError
+from repcore.evaluation.layer_mix import layers_of
 from repcore.evaluation.probing import FeatureSets, read_rows
 from repcore.evaluation.protocol import RANDOM_INIT, TRAINED, ProbeEntry, ProbeTable
 from repcore.interfaces import DatasetReader
@@ -45,17 +45,9 @@ def cells_of(model: Model) -> list[Cell]:
     Raises:
         ConfigError: the encoder gives no layers.
     """
-    capabilities = model.registry.encoder(model.folder.encoder_name).spec.capabilities
-    if "layers" not in capabilities:
-        raise ConfigError(
-            f"--grid: encoder {model.folder.encoder_name} gives no layers",
-            it_offers=", ".join(capabilities) or "nothing beyond a vector an item",
-            hint="leave --grid out",
-        )
-    depth, width = int(model.encoder.depth), int(model.encoder.token_width())  # type: ignore[operator,arg-type]  # layers
+    layers, width = layers_of(model, "--grid"), int(model.encoder.token_width())  # type: ignore[operator]  # layers
     widths = sorted({max(1, width // share) for share in SHARES}, reverse=True)
-    first = int(getattr(model.encoder, "first_layer", 0))
-    return [Cell(layer, one) for layer in range(first, depth + 1) for one in widths]
+    return [Cell(layer, one) for layer in layers for one in widths]
 
 
 def compute_grid(

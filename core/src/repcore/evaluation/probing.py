@@ -17,16 +17,18 @@ from repcore.config.resolve import resolve_part
 from repcore.data.batching import label_array
 from repcore.data.copies import content_hash, copies_across, joined_keys
 from repcore.data.divided import DIVIDED_BY, over
-from repcore.data.guard import item_guard, named_guard, owner_of, read_sample
+from repcore.data.guard import named_guard, owner_of, read_sample
 from repcore.data.label_budgets import LabelBudget, within_budget
 from repcore.data.split_plans import SplitInputs, SplitPlan, in_rows, order_by_id, plan_splits
-from repcore.embedding.inference import InferenceOptions, embed_prepared, row_id, windows_of
+from repcore.embedding.inference import InferenceOptions, embed_prepared, encoder_width, row_id, windows_of
 from repcore.embedding.model import Model
 from repcore.embedding.windows import size_of
 from repcore.errors import ConfigError, DataError, ItemError, closest
+from repcore.evaluation.layer_mix import LayerChoice, LayerStack, MixedProbe, with_weights
 from repcore.evaluation.protocol import RANDOM_INIT, TRAINED, ProbeTable, run_probe
+from repcore.evaluation.raw_inputs import RAW_FORMS, RawFeatures
 from repcore.files import write_text
-from repcore.interfaces import Baseline, DatasetReader, Preprocessor, Probe, Sample
+from repcore.interfaces import DatasetReader, Probe, Sample
 from repcore.registry import Registry
 from repcore.reporting import Reporter
 from repcore.specs import TargetSpec
@@ -249,11 +251,12 @@ def build_probe(registry: Registry, name: str, target: TargetSpec) -> Probe:
 
 @dataclass(slots=True)
 class FeatureSets:
-    """Features of all rows by name; ``random-init`` holds one matrix a seed."""
+    """Features of all rows by name; ``random-init`` holds one matrix a seed; ``raw`` names those without an encoder."""
 
     matrices: dict[str, Any]
     rows: LabelledRows
     failed: dict[int, str]
+    raw: tuple[str, ...] = ()
 
 
 def compute_features(
@@ -264,21 +267,28 @@ def compute_features(
     reporter: Reporter,
     *,
     baselines: bool = True,
+    mixed: LayerChoice | None = None,
 ) -> FeatureSets:
     """The model, one random-init twin a seed, and the domain's raw-input baselines on the same rows.
 
     Rows are read and prepared once.
+
+    Args:
+        mixed: layers whose weighted sum stands for the model and its twins; the model's own vector is kept beside it.
     """
     rows = read_rows(reader)
     encoders = {TRAINED: model.encoder, **{f"{RANDOM_INIT} {seed}": model.random_twin(seed) for seed in seeds}}
     parts: dict[str, list[np.ndarray]] = {name: [] for name in encoders}
-    raw = _RawFeatures(model) if baselines else None
+    raw = RawFeatures(model) if baselines else None
     failed: dict[int, str] = {}
     done = 0
     whole = raw is not None and bool(raw.functions)
     for window in windows_of(model.preprocessor, reader, options, whole=whole):
         for name, encoder in encoders.items():
-            found = embed_prepared(encoder, model.preprocessor, window, options, model.poolings, model.domain)
+            if mixed is None:
+                found = embed_prepared(encoder, model.preprocessor, window, options, model.poolings, model.domain)
+            else:
+                found = mixed.embed(encoder, model, window, options)
             parts[name].append(np.asarray(found.vectors, np.float64))
         failed.update({done + place: row.reason for place, row in enumerate(window) if not row.items})
         if raw is not None:
@@ -288,102 +298,16 @@ def compute_features(
     joined = {name: np.concatenate(found) for name, found in parts.items()}
     matrices: dict[str, Any] = {TRAINED: joined[TRAINED]}
     matrices[RANDOM_INIT] = [joined[f"{RANDOM_INIT} {seed}"] for seed in seeds]
+    if mixed is not None:
+        matrices = mixed.divided(matrices, encoder_width(model.encoder))
     for name, values in ({} if raw is None else raw.joined()).items():
         if np.isfinite(values).all(1).any():
             matrices[name] = values
         else:  # the other features are worth their numbers
             assert raw is not None
             reporter.warn(f"no row has raw features {name!r} ({owner_of(raw.functions[name])}): left out")
-    return FeatureSets(matrices, rows, failed)
-
-
-class _RawFeatures:
-    """Baselines that the preprocessor's spec names, (N, D) each, NaN where a row cannot be read; window by window.
-
-    Columns of a baseline may depend on the rows that it is given (counts of symbols that occur): such a one sees all
-    rows at once, at the end, or columns of different windows would mean different things.
-    """
-
-    def __init__(self, model: Model) -> None:
-        entry = model.registry.preprocessor(model.folder.preprocessor_name)
-        self.preprocessor = model.preprocessor
-        self.functions = {name: entry.load("baselines", name) for name in entry.spec.baselines}
-        self._parts: dict[str, list[tuple[int, list[int], np.ndarray]]] = {name: [] for name in self.functions}
-        self._together: dict[str, bool] = {}
-        self._kept: list[tuple[int, Sample]] = []
-        self._rows = 0
-
-    def add(self, samples: Sequence[Sample | None]) -> None:
-        """The samples of the next rows, with their inputs."""
-        readable = [number for number, one in enumerate(samples) if one is not None]
-        held = [one for one in samples if one is not None]
-        seen = [*(one for _, one in self._kept), *held]  # while it is not known what columns depend on
-        for name, function in self.functions.items():
-            if readable and not self._together.get(name, False):
-                values = _baseline(function, self.preprocessor, held)
-                if name not in self._together and len(seen) > 1:
-                    among = values if len(seen) == len(held) else _baseline(function, self.preprocessor, seen)
-                    self._together[name] = _depends_on_rows(function, self.preprocessor, seen[0], among)
-                self._parts[name].append((self._rows, readable, values))
-        if not self._together or any(self._together.values()):
-            self._kept += [(self._rows + number, one) for number, one in zip(readable, held, strict=True)]
-        self._rows += len(samples)
-
-    def joined(self) -> dict[str, np.ndarray]:
-        found = {}
-        for name, parts in self._parts.items():
-            covered = sum(len(readable) for _, readable, _ in parts)
-            if self._together.get(name, False) and (len(parts) > 1 or covered < len(self._kept)):
-                rows, kept = [row for row, _ in self._kept], [one for _, one in self._kept]
-                parts = [(0, rows, _baseline(self.functions[name], self.preprocessor, kept))]
-            full = np.full((self._rows, max((values.shape[1] for _, _, values in parts), default=1)), np.nan)
-            for start, readable, values in parts:
-                full[start + np.asarray(readable), : values.shape[1]] = values
-            found[name] = full
-        return found
-
-
-def raw_features(model: Model, rows: LabelledRows) -> dict[str, np.ndarray]:
-    """Baselines of all rows, which are read again."""
-    raw = _RawFeatures(model)
-    for start in range(0, len(rows.ids), 256):
-        chosen = range(start, min(start + 256, len(rows.ids)))
-        raw.add([None if rows.samples[row] is None else _read(rows.reader, row) for row in chosen])
-    return raw.joined()
-
-
-def _read(reader: DatasetReader, row: int) -> Sample | None:
-    try:
-        return read_sample(reader, row)
-    except ItemError:
-        return None
-
-
-def _baseline(function: Baseline, preprocessor: Preprocessor, samples: list[Sample]) -> np.ndarray:
-    """Features of all samples (n, D); those that the baseline cannot use become NaN."""
-    try:
-        with item_guard(function, "raw features"):
-            return np.asarray(function(preprocessor, samples), np.float64)
-    except ItemError:  # some sample is to blame: find it, the others keep their features
-        each = [_one_baseline(function, preprocessor, sample) for sample in samples]
-        width = max((len(one) for one in each if one is not None), default=1)
-        return np.stack([np.full(width, np.nan) if one is None else one for one in each])
-
-
-def _depends_on_rows(function: Baseline, preprocessor: Preprocessor, first: Sample, values: np.ndarray) -> bool:
-    """Whether the first of several rows gets other features alone than among them."""
-    alone = _one_baseline(function, preprocessor, first)
-    if alone is None:
-        return False
-    return alone.shape != values[0].shape or not np.allclose(alone, values[0], rtol=1e-3, atol=1e-6, equal_nan=True)
-
-
-def _one_baseline(function: Baseline, preprocessor: Preprocessor, sample: Sample) -> np.ndarray | None:
-    try:
-        with item_guard(function, "raw features"):
-            return np.asarray(function(preprocessor, [sample]), np.float64)[0]
-    except ItemError:
-        return None
+    named = () if raw is None else tuple(name for name in raw.functions if name in matrices)
+    return FeatureSets(matrices, rows, failed, named)
 
 
 def probe_features(
@@ -411,6 +335,8 @@ def probe_features(
     if not names[0]:
         raise ConfigError(f"no default probe for {target.kind} labels", hint="--protocol NAME@VERSION")
     probes: Mapping[str, Probe] = {name: build_probe(registry, name, target) for name in names}
+    if isinstance(features.matrices.get(TRAINED), LayerStack):
+        probes = {name: MixedProbe(probe) for name, probe in probes.items()}
     plan = split_plan(registry, preprocessor_name, features.rows, target, split, seeds)
     leak = copies_across(plan, features.rows.copies, features.rows.ids)
     if leak and warn is not None:
@@ -419,8 +345,19 @@ def probe_features(
     if budget is not None:
         plan = within_budget(plan, budget, features.rows.labelled(target), seeds, classes_shown(features.rows, target))
     plan = _with_groups(plan, features.rows.groups)
-    table = run_probe(features.matrices, labels, target, plan, probes, seeds, external=external)
+    forms = _raw_forms(registry, target) if DEFAULT_PROTOCOL.get(target.kind) in names else {}
+    table = run_probe(
+        features.matrices, labels, target, plan, probes, seeds, external=external,
+        forms=dict.fromkeys(features.raw, forms),
+    )  # fmt: skip
+    table = with_weights(table, features.matrices)
     return table if budget is None else dataclasses.replace(table, labels=budget.word)
+
+
+def _raw_forms(registry: Registry, target: TargetSpec) -> dict[str, Probe]:
+    """Probes of :data:`RAW_FORMS` that take this kind of label."""
+    kinds = {name: registry.probe(name).spec.target_kinds for name in RAW_FORMS}
+    return {name: build_probe(registry, name, target) for name in RAW_FORMS if target.kind in kinds[name]}
 
 
 def classes_shown(rows: LabelledRows, target: TargetSpec) -> list[Collection[int]] | None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,10 @@ RANDOM_INIT = "random-init"
 
 FeatureMatrices = np.ndarray | Sequence[np.ndarray]
 """Features (N, D) for all seeds, or one matrix a seed."""
+
+
+Trial = list[list[Scores]] | PluginError
+"""Scores of each seed's folds, or what the probe's own code failed with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +136,7 @@ def run_probe(
     *,
     external: bool = False,
     metric: str | None = None,
+    forms: Mapping[str, Mapping[str, Probe]] = MappingProxyType({}),
 ) -> ProbeTable:
     """Probe every feature set on the same rows, splits and seeds.
 
@@ -145,6 +151,8 @@ def run_probe(
         seeds: at least one; three or more make a claim.
         external: the features come from elsewhere and have no random-init twin.
         metric: compare by this one instead of the primary metric of the target.
+        forms: name of a feature set -> further probes that it alone is tried with. What is compared with it is compared
+            with its best form, so that a raw input is never held down by a probe that does not suit it.
 
     Raises:
         ConfigError: no probes or seeds, or a trained encoder without its twin.
@@ -161,14 +169,24 @@ def run_probe(
     chosen = metric_of(metric).name if metric else primary_metric(target.kind, _class_count(truth, target))
     entries = list(entries_of(predictor_title(target), CONSTANT, _floor(truth, target, plan), target, chosen))
     comparisons: list[Comparison] = []
-    for protocol, probe in probes.items():
+
+    def tries(probe: Probe, names: Iterable[str]) -> dict[str, Trial]:
         # features are small: BLAS threads cost more than they bring, and many times more on a busy machine
         with threadpool_limits(1, user_api="blas"):
             score = partial(_scored, probe, truth=truth, target=target, plan=plan, seeds=seeds)
-            tried = {name: _tried(probe, partial(score, given)) for name, given in matrices.items()}
+            return {name: _tried(probe, partial(score, matrices[name])) for name in names}
+
+    used = {form: probe for own in forms.values() for form, probe in own.items()} | dict(probes)
+    further: dict[str, dict[str, Trial]] = {}
+    for name, own in forms.items():
+        further[name] = {form: tries(probe, [name])[name] for form, probe in own.items() if form not in probes}
+    for protocol, probe in probes.items():
+        tried = tries(probe, matrices)
         entries += _entries_of_all(protocol, tried, target, chosen)
-        scored = {name: result for name, result in tried.items() if not isinstance(result, PluginError)}
-        comparisons += comparisons_of(protocol, scored, target, chosen)
+        comparisons += comparisons_of(protocol, _at_their_best(tried, further, chosen), target, chosen)
+    for name, tried_forms in further.items():
+        for form, result in tried_forms.items():
+            entries += _entries_of_all(form, {name: result}, target, chosen)
     return ProbeTable(
         target=target,
         seeds=seeds,
@@ -178,7 +196,7 @@ def run_probe(
         rows_left_out=int((~usable).sum()),
         entries=tuple(entries),
         comparisons=tuple(comparisons),
-        constants={CONSTANT: constants(), **{name: dict(probe.constants()) for name, probe in probes.items()}},
+        constants={CONSTANT: constants(), **{name: dict(probe.constants()) for name, probe in used.items()}},
     )
 
 
@@ -276,7 +294,7 @@ def _scored(
     return result
 
 
-def _tried(probe: Probe, score: Callable[[], list[list[Scores]]]) -> list[list[Scores]] | PluginError:
+def _tried(probe: Probe, score: Callable[[], list[list[Scores]]]) -> Trial:
     """Scores, or the named failure of the probe's own code on these features: others keep their numbers."""
     try:
         with named_guard(probe, "scoring"):
@@ -285,9 +303,32 @@ def _tried(probe: Probe, score: Callable[[], list[list[Scores]]]) -> list[list[S
         return error
 
 
-def _entries_of_all(
-    protocol: str, tried: Mapping[str, list[list[Scores]] | PluginError], target: TargetSpec, metric: str
-) -> Iterator[ProbeEntry]:
+def _at_their_best(
+    tried: Mapping[str, Trial], further: Mapping[str, Mapping[str, Trial]], metric: str
+) -> dict[str, list[list[Scores]]]:
+    """Scores by feature set, those with further forms by the best of them, which is then named; failures left out."""
+    sign = 1.0 if described(metric).higher_is_better else -1.0
+
+    def quality(scores: list[list[Scores]]) -> float:
+        value = sign * float(np.mean([seed_value(folds, metric) for folds in scores]))
+        return -math.inf if math.isnan(value) else value
+
+    found = {}
+    for name, result in tried.items():
+        if isinstance(result, PluginError):
+            continue
+        forms = {f"{name} ({form})": one for form, one in further.get(name, {}).items()}
+        known = {title: one for title, one in forms.items() if not isinstance(one, PluginError)}
+        best = max(known, key=lambda title: quality(known[title]), default=name)
+        comparable = metric in result[0][0]  # a probe with metrics of its own is held against itself
+        if best != name and comparable and quality(known[best]) > quality(result):
+            found[best] = known[best]
+        else:
+            found[name] = result
+    return found
+
+
+def _entries_of_all(protocol: str, tried: Mapping[str, Trial], target: TargetSpec, metric: str) -> Iterator[ProbeEntry]:
     """What one protocol gave on every feature set, failures among them."""
     for name, result in tried.items():
         if isinstance(result, PluginError):

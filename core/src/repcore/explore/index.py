@@ -3,14 +3,14 @@
 index.json            what it belongs to, and its parts; written last, so that a killed command changes nothing
 vectors-000.npy       unit vectors (n, D), float32 or float16        one of each for every build and append
 rows-000.parquet      id, source row and columns
-graph-000.usearch     neighbours of all rows, where there are many
+lists-000.faiss       all rows in lists around centres, where there are many
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,24 +22,33 @@ import pyarrow.parquet as pq
 from repcore.embedding.parts import texts
 from repcore.errors import CheckpointError, ConfigError, DataError, closest
 from repcore.explore.filters import conditions, fulfilled
-from repcore.explore.nearest import EXACT_BELOW, Graph, exact, rows_of
+from repcore.explore.lists import Lists
+from repcore.explore.nearest import EXACT_BELOW, exact, rows_of
 from repcore.explore.rows import Gathered, Origin, unit
 from repcore.files import read_object, read_parquet, write_text
 
 FACTS = "index.json"
-FORMAT = 1
+FORMAT = 2
 DTYPES = ("float32", "float16")
 ID, PLACE = "id", "row of the data"
+GROWN = 2.0  # times the rows that there were when lists were made, from which they are made anew
 
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """What a build or append did: rows added, rows without a vector, and rows that were in the index already."""
+    """What a build or append did: rows added, rows without a vector, and rows that were in the index already.
+
+    Args:
+        reason: of the first row that was left out. recall: of ten neighbours, as measured on rows of the index; None
+            where every row is compared. share: of the lists that a query looks into.
+    """
 
     rows: int
     left_out: int
     known: int = 0
     reason: str = ""
+    recall: float | None = None
+    share: float = 1.0
 
 
 class VectorIndex:
@@ -53,7 +62,7 @@ class VectorIndex:
         self.folder = Path(folder)
         if not (self.folder / FACTS).is_file():
             raise DataError(f"{str(folder)!r} holds no index", hint="repcore index MODEL DATA -o INDEX")
-        self.facts = read_object(self.folder / FACTS, ("format", "parts", "width", "graph"), hint="build it again")
+        self.facts = read_object(self.folder / FACTS, ("format", "parts", "width", "lists"), hint="build it again")
         try:
             self.origins = [Origin(**one["origin"]) for one in self.facts["parts"]]
             self.parts = [np.load(self._inside(one["vectors"]), mmap_mode="r") for one in self.facts["parts"]]
@@ -106,13 +115,10 @@ class VectorIndex:
         return {name: row for row, name in reversed(list(enumerate(self.ids)))}
 
     @cached_property
-    def graph(self) -> Graph | None:
+    def lists(self) -> Lists | None:
         """None for an index that is searched row by row."""
-        if not self.facts["graph"]:
-            return None
-        found = Graph(self.width)
-        found.load(self._inside(self.facts["graph"]))
-        return found
+        facts = self.facts["lists"]
+        return Lists.read(self._inside(facts["file"]), facts) if facts else None
 
     def place(self, name: str) -> int:
         """Row of an id, the first if it stands several times.
@@ -158,10 +164,8 @@ class VectorIndex:
         allowed = fulfilled(conditions(where), self.columns, len(self))
         wanted = k + (without is not None)
         few = allowed is not None and allowed.sum() <= EXACT_BELOW
-        if self.graph is None or few:
-            rows, similar = (one[0] for one in exact(self.parts, unit(vector), wanted, allowed))
-        else:
-            rows, similar = self.graph.search(self.parts, unit(vector)[0], wanted, allowed)
+        search = exact if self.lists is None or few else self.lists.search
+        rows, similar = (one[0] for one in search(self.parts, unit(vector), wanted, allowed))
         kept = rows != without if without is not None else np.ones(len(rows), bool)
         return rows[kept][:k], similar[kept][:k]
 
@@ -178,7 +182,7 @@ def build_index(
 
     Args:
         dtype: float32, or float16 for half the disk.
-        approximate: a graph of neighbours; None = above ``EXACT_BELOW`` rows.
+        approximate: lists around centres; None = above ``EXACT_BELOW`` rows.
 
     Raises:
         DataError: there is one, or something else, in the folder; or no row has a vector.
@@ -201,13 +205,13 @@ def build_index(
     kept = rows.some(good)
     number = _next_number(path)
     part = _write_part(path, number, kept, dtype)
-    graph = ""
+    lists = None
     if approximate or (approximate is None and len(kept.ids) > EXACT_BELOW):
-        graph = _write_graph(path, number, Graph(kept.vectors.shape[1]), [np.load(path / part["vectors"], "r")])
-    facts = {"format": FORMAT, "width": int(kept.vectors.shape[1]), "dtype": dtype, "parts": [part], "graph": graph}
+        lists = _write_lists(path, number, Lists.built([np.load(path / part["vectors"], "r")]))
+    facts = {"format": FORMAT, "width": int(kept.vectors.shape[1]), "dtype": dtype, "parts": [part], "lists": lists}
     write_text(path / FACTS, json.dumps(facts, indent=1))
     _clear(old, facts)
-    return Added(len(kept.ids), int((~good).sum()), reason=_first(rows, good))
+    return _searched(Added(len(kept.ids), int((~good).sum()), reason=_first(rows, good)), lists)
 
 
 def append_index(folder: Path | str, rows: Gathered) -> Added:
@@ -226,18 +230,20 @@ def append_index(folder: Path | str, rows: Gathered) -> Added:
         return done
     path, number = index.folder, _next_number(index.folder)
     part = _write_part(path, number, kept, str(index.facts["dtype"]))
-    vectors, graph = np.load(path / part["vectors"], "r"), str(index.facts["graph"])
-    if graph:
-        grown = Graph(index.width)
-        grown.load(path / graph, to_grow=True)
-        graph = _write_graph(path, number, grown, [vectors])
-    elif len(index) + len(kept.ids) > EXACT_BELOW:
-        graph = _write_graph(path, number, Graph(index.width), [*index.parts, vectors])
-    facts = {**index.facts, "parts": [*index.facts["parts"], part], "graph": graph}
+    old, vectors = index.facts["lists"], [*index.parts, np.load(path / part["vectors"], "r")]
+    lists, total = None, len(index) + len(kept.ids)
+    if old and total < GROWN * old["fitted"]:
+        grown = Lists.read(path / Path(str(old["file"])).name, old, to_grow=True)
+        grown.add(vectors[-1])
+        grown.settle(vectors)
+        lists = _write_lists(path, number, grown)
+    elif old or total > EXACT_BELOW:
+        lists = _write_lists(path, number, Lists.built(vectors))
+    facts = {**index.facts, "parts": [*index.facts["parts"], part], "lists": lists}
     write_text(path / FACTS, json.dumps(facts, indent=1))
-    if graph != index.facts["graph"] and index.facts["graph"]:
-        (path / str(index.facts["graph"])).unlink(missing_ok=True)
-    return done
+    if old:
+        (path / Path(str(old["file"])).name).unlink(missing_ok=True)
+    return _searched(done, lists)
 
 
 def _check_same(index: VectorIndex, rows: Gathered) -> None:
@@ -280,19 +286,23 @@ def _column(cells: Sequence[Any]) -> pa.Array:
     return texts([None if one is None else str(one) for one in cells])
 
 
-def _write_graph(folder: Path, number: int, graph: Graph, parts: Sequence[np.ndarray]) -> str:
-    name = f"graph-{number:03}.usearch"
-    for part in parts:
-        graph.add(part)
-    graph.save(folder / name)
-    return name
+def _write_lists(folder: Path, number: int, lists: Lists) -> dict[str, Any]:
+    name = f"lists-{number:03}.faiss"
+    lists.save(folder / name)
+    return {"file": name, **lists.facts()}
+
+
+def _searched(added: Added, lists: Mapping[str, Any] | None) -> Added:
+    """With what was measured of the lists, if there are any."""
+    return replace(added, recall=lists["recall"], share=lists["probes"] / lists["lists"]) if lists else added
 
 
 def _clear(old: Sequence[Path], facts: Mapping[str, Any]) -> None:
     """Remove files of the index before; nothing else."""
-    used = {FACTS, str(facts["graph"]), *(one[key] for one in facts["parts"] for key in ("vectors", "rows"))}
+    used = {FACTS, *(one[key] for one in facts["parts"] for key in ("vectors", "rows"))}
+    used |= {str(facts["lists"]["file"])} if facts["lists"] else set()
     for path in old:
-        own = path.name.startswith(("vectors-", "rows-", "graph-")) and path.suffix in (".npy", ".parquet", ".usearch")
+        own = path.name.startswith(("vectors-", "rows-", "lists-")) and path.suffix in (".npy", ".parquet", ".faiss")
         if own and path.name not in used:
             path.unlink()
 

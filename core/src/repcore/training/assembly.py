@@ -19,7 +19,7 @@ from repcore.data.batching import TrainingItems
 from repcore.data.preparation import prepared
 from repcore.data.readers import open_part
 from repcore.data.seeds import generator, mix
-from repcore.data.splits import PART_NAMES
+from repcore.data.splits import part_of
 from repcore.embedding.model import model_path
 from repcore.errors import ConfigError, DataError, PluginError, RepcoreError
 from repcore.interfaces import DatasetReader, Objective, Preprocessor, Views
@@ -243,7 +243,7 @@ def _announce_test_part(resolved: ResolvedRun, reader: DatasetReader, train: np.
 
 
 def _declared_test(reader: DatasetReader) -> np.ndarray:
-    parts = [rows for name, rows in reader.splits.items() if PART_NAMES.get(name.lower()) == "test"]
+    parts = [rows for name, rows in reader.splits.items() if part_of(name) == "test"]
     return np.asarray([row for rows in parts for row in rows], np.int64)
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +36,7 @@ from repcore.evaluation.calibration import task_facts, temperature_of
 from repcore.evaluation.comparison import Comparison, compare
 from repcore.evaluation.dense_answers import unsaid_void
 from repcore.evaluation.metrics import Scores, primary_metric, score_predictions
-from repcore.evaluation.probing import LabelledRows
+from repcore.evaluation.probing import LabelledRows, classes_shown
 from repcore.files import read_parquet
 from repcore.interfaces import ProbeSplit
 from repcore.reporting import Reporter
@@ -153,6 +154,25 @@ def check_parts(plan: SplitPlan, request: FinetuneRequest, rows: LabelledRows, t
         )
 
 
+def untrained_classes(plan: SplitPlan, request: FinetuneRequest, rows: LabelledRows, target: TargetSpec) -> str:
+    """What to say of classes that test rows show and training rows do not; empty where there are none."""
+    shown = classes_shown(rows, target)
+    if shown is None:
+        return ""
+    parts = [one for one in plan_parts(plan, request) if one.start == MODEL and len(one.split.test)]
+    lost: Counter[int] = Counter()
+    for part in parts:
+        trained = {number for row in part.split.train for number in shown[row]}
+        lost.update({number for row in part.split.test for number in shown[row]} - trained)
+    if not lost:
+        return ""
+    words = ", ".join(
+        repr(target.name_of(number)) + (f" ({count} of {len(parts)} splits)" if len(parts) > 1 else "")
+        for number, count in sorted(lost.items())[:5]
+    )
+    return f"no training row shows {words} of {target.name!r}, test rows do: that cannot be learned"
+
+
 def _word(seed: int, fold: int) -> str:
     return f"seed-{seed}" + (f"-fold-{fold}" if fold else "")
 
@@ -182,6 +202,8 @@ def run_plan(
     outcome = FinetuneOutcome(folder.path)
     if void := unsaid_void(rows, settings.target):
         reporter.warn(void)
+    if lost := untrained_classes(plan, request, rows, settings.target):
+        reporter.warn(lost)
     settings = completed(model, settings, rows)
     if settings.method is not None:
         method = completed_method(settings.method, settings.target, model.folder, rows.reader.targets)

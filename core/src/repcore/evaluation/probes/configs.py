@@ -85,3 +85,33 @@ class FewShotProbeConfig:
         default="centroid", metadata={"help": "nearest class mean, or ridge on one-hot classes", "unit": ""}
     )
     penalty: float = field(default=1.0, metadata={"help": "ridge penalty of head='ridge'", "unit": "", "above": 0})
+
+
+@dataclass(frozen=True, kw_only=True)
+class CentredProbeConfig:
+    """``centred@1``: ridge or logistic regression on features of their own scale, penalty chosen on train."""
+
+    folds: int = field(default=3, metadata={"help": "stratified folds on train", "unit": "folds", "min": 2})
+    max_iterations: int = field(
+        default=500, metadata={"help": "L-BFGS iterations at most", "unit": "iterations", "min": 1}
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForestProbeConfig:
+    """``forest@1``: random forest."""
+
+    trees: int = field(default=100, metadata={"help": "trees of a forest", "unit": "trees", "min": 1})
+    most_rows: int = field(
+        default=20_000, metadata={"help": "training rows at most; a random part of more", "unit": "rows", "min": 3}
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelSvmProbeConfig:
+    """``rbf-svm@1``: SVM with a Gaussian kernel, C by cross-validation on train."""
+
+    folds: int = field(default=3, metadata={"help": "stratified folds on train", "unit": "folds", "min": 2})
+    most_rows: int = field(
+        default=5_000, metadata={"help": "training rows at most; a random part of more", "unit": "rows", "min": 3}
+    )

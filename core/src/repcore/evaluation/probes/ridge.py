@@ -14,19 +14,12 @@ import numpy as np
 from sklearn.linear_model import RidgeCV
 
 from repcore.errors import ConfigError
-from repcore.evaluation.metrics import Scores, score_predictions
+from repcore.evaluation.metrics import Scores
 from repcore.evaluation.probes.configs import RidgeProbeConfig
-from repcore.evaluation.probes.preparation import (
-    Standardiser,
-    constants_of,
-    prepare,
-    require_kind,
-    with_rows,
-)
+from repcore.evaluation.probes.preparation import Standardiser, constants_of, prepare, require_kind
+from repcore.evaluation.probes.regression import score_regressor
 from repcore.interfaces import ProbeSplit
 from repcore.specs import TargetSpec
-
-FEWEST_ROWS = 3  # leave-one-out of a line needs two rows besides the one left out
 
 
 class RidgeProbe:
@@ -70,23 +63,7 @@ class RidgeProbe:
             DataError, ShapeError: as :func:`repcore.evaluation.probes.preparation.prepare`.
         """
         require_kind("ridge@1", target, ("regression", "landmark"), "linear@1")
-        data = prepare(features, labels, target, split)
-        predictions = np.full(data.test_labels.shape, np.nan)
-        notes = []
-        known = ~np.isnan(data.train_labels)
-        # targets with the same labelled rows share one decomposition
-        patterns, pattern_of = np.unique(known, axis=1, return_inverse=True)
-        for p in range(patterns.shape[1]):
-            rows, columns = patterns[:, p], np.flatnonzero(pattern_of.ravel() == p)
-            if rows.sum() < FEWEST_ROWS:
-                notes.append(f"{columns.size} target(s) with {int(rows.sum())} labelled training rows are left out")
-                continue
-            fitted, edge = self._predict(data.train[rows], data.train_labels[rows][:, columns], data.test)
-            predictions[:, columns] = fitted
-            notes += edge
-        scores = with_rows(score_predictions(target, data.test_labels, predictions), data)
-        scores.notes = (*dict.fromkeys(notes), *scores.notes)
-        return scores
+        return score_regressor(prepare(features, labels, target, split), target, self._predict)
 
     def _predict(self, train: np.ndarray, labels: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, list[str]]:
         """Predictions (n, K) in original units, and a remark when the grid was too narrow."""

@@ -22,6 +22,7 @@ from repcore_audio.datasets.recordings import Excerpt, Note
 
 FACTORS = {"": 1.0, "s": 1.0, "sec": 1.0, "secs": 1.0, "second": 1.0, "seconds": 1.0, "ms": 0.001}
 CHANGE = "excerpts=ignore"
+_SIDES = {"l": 1, "left": 1, "links": 1, "r": 2, "right": 2, "rechts": 2}
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,9 @@ def excerpts(
     if cut.start is None or cut.end is None:
         return [Excerpt(path) for path in paths], [None] * len(paths)
     starts, ends = _seconds(cut.start, cells), _seconds(cut.end, cells)
-    channels = [None] * len(paths) if cut.channel is None else [_channel(cell) for cell in cells(cut.channel.name)]
+    channels = (
+        [None] * len(paths) if cut.channel is None else [channel_number(cell) for cell in cells(cut.channel.name)]
+    )
     if cut.channel is not None and any(one == 0 for one in channels):
         channels = [None if one is None else one + 1 for one in channels]
     found: list[Excerpt] = []
@@ -162,6 +165,9 @@ def _clock(cell: Any) -> float:
     return seconds
 
 
-def _channel(cell: Any) -> int | None:
-    text = str(cell).strip()
-    return int(float(text)) if text.replace(".0", "").isdecimal() else None
+def channel_number(cell: Any) -> int | None:
+    """The channel that a cell names: 1, 2, ... (``1.0``, too), left or right; None where it names none."""
+    text = str(cell).strip().lower().removesuffix(".0")
+    if text in _SIDES:
+        return _SIDES[text]
+    return int(text) if text.isdecimal() else None

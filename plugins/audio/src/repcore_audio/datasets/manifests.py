@@ -22,12 +22,13 @@ from repcore.data.groups import group_column, groups_in_paths, plain_name, usefu
 from repcore.data.item_columns import item_columns
 from repcore.data.labels import LabelColumn, LabelKind, read_label, read_labels
 from repcore.data.several_labels import split_cell
-from repcore.data.splits import PART_NAMES
+from repcore.data.split_columns import split_column
+from repcore.data.splits import part_of
 from repcore.data.tables import Table
 from repcore.errors import DataError, ItemError
 from repcore.interfaces import Sample
 from repcore_audio.configs.recordings import ManifestConfig
-from repcore_audio.datasets.excerpts import Cut, excerpt_ids, excerpts, find_cut, joined_groups
+from repcore_audio.datasets.excerpts import Cut, channel_number, excerpt_ids, excerpts, find_cut, joined_groups
 from repcore_audio.datasets.frame_labels import frame_catalogue, with_frame_labels
 from repcore_audio.datasets.locating import Locator
 from repcore_audio.datasets.manifest_folders import PATH, read_folder
@@ -167,8 +168,16 @@ def _telling_channels(cells: Cells, names: Sequence[str | None], account: Accoun
 
 
 def _channels(column: str, cells: Cells, places: Sequence[Excerpt]) -> list[Excerpt]:
+    """Excerpts of the channel that each row gives.
+
+    Raises:
+        DataError: a cell that names no channel.
+    """
     texts = cells.texts(column)
-    numbers = [int(text) if text is not None and text.isdecimal() else None for text in texts]
+    numbers = [None if text is None else channel_number(text) for text in texts]
+    odd = next((text for text, number in zip(texts, numbers, strict=True) if text is not None and number is None), None)
+    if odd is not None:
+        raise DataError(f"column {column!r}: {odd!r} names no channel", expected="1, 2, ..., or left and right")
     if 0 in numbers:  # counted from 0
         numbers = [None if number is None else number + 1 for number in numbers]
     return [
@@ -240,14 +249,15 @@ def _splits(cells: Cells, config: ManifestConfig) -> tuple[list[str | None], str
     if config.split_column is not None:
         column: str | None = cells.named(config.split_column)
     else:
-        column = next((name for name in cells.columns if plain_name(name) in SPLIT_NAMES), None)
+        called = next((name for name in cells.columns if plain_name(name) in SPLIT_NAMES), None)
+        column = called or split_column(cells.columns, cells.columns.__getitem__)
     if column is None:
         return [], None
     found: list[str | None] = []
     for word in cells.texts(column):
         whole = None if word is None else word.removesuffix(".0")
         is_number = whole is not None and whole.isdecimal()
-        found.append(f"fold-{int(whole or 0)}" if is_number else PART_NAMES.get((word or "").lower(), word))
+        found.append(f"fold-{int(whole or 0)}" if is_number else part_of(word or "") or word)
     return found, column
 
 
@@ -261,11 +271,11 @@ def _labels(
     columns: dict[str, Sequence[Any]] = {}
     for name in chosen:
         sign = separator or ("," if plain_name(name) == "positive_labels" else "")
-        columns[name] = _prepared_cells(cells.texts(name), sign, names)
+        columns[name] = _prepared_cells(cells.texts(name), sign, names) if sign or names else cells.columns[name]
     kinds: dict[str, LabelKind] = dict.fromkeys(config.labels, config.label_kind)
     found = []
     for name, column in columns.items():
-        is_joint = any(cell is not None and JOINT in cell for cell in column)
+        is_joint = any(isinstance(cell, str) and JOINT in cell for cell in column)
         if is_joint:
             found.append(read_label(name, column, kind="multilabel", separator=JOINT))
             found[-1].tell(account)
@@ -305,8 +315,6 @@ def _as_class(one: LabelColumn, name: str, column: Sequence[Any]) -> LabelColumn
 
 def _prepared_cells(texts: Sequence[str | None], separator: str, names: Mapping[str, str]) -> list[str | None]:
     """Cells with codes replaced by display names; several labels joined by a sign that no name holds."""
-    if not separator and not names:
-        return list(texts)
     found: list[str | None] = []
     for text in texts:
         parts = [] if text is None else split_cell(text, separator) if separator else [text]

@@ -29,7 +29,7 @@ from repcore.data.groups import group_column, useful_groups
 from repcore.data.joins import unique_places
 from repcore.data.labels import LabelColumn, read_label, read_labels
 from repcore.data.names import alike, composed
-from repcore.data.splits import PART_NAMES
+from repcore.data.split_columns import parts_of, split_column
 from repcore.data.tables import Table, table_suffix
 from repcore.errors import DataError, ItemError
 from repcore.interfaces import Sample
@@ -52,6 +52,7 @@ from repcore_graphs.datasets.edge_tables import (
 )
 from repcore_graphs.datasets.graph_targets import CHANGE
 from repcore_graphs.datasets.raw_graph import ONE_GRAPH, RawGraph, add_reverse, check_graph
+from repcore_graphs.formats.networks import counts_the_rest
 
 ROLES = {"edges": "edges", "edge": "edges", "edge_list": "edges", "edgelist": "edges", "links": "edges",
          "nodes": "nodes", "node": "nodes", "vertices": "nodes", "graphs": "graphs", "graph": "graphs",
@@ -188,6 +189,10 @@ class EdgeListDataset:
         self._ids = Ids.of(columns, self.account)
         self._ends = [self._ids.texts(side) for side in ends]
         self._edge_rows = self._rows_of("edges")
+        if not table.has_header and counts_the_rest(*self._ends):
+            shown = " ".join(side[0] for side in self._ends)
+            self.account.note(f"the first line, {shown!r}, counts nodes and edges: it is no edge")
+            self._edge_rows = [rows[rows > 0] for rows in self._edge_rows]
         self._bad_edges = table.problems()
         skip = (self.source, self.target, self._graph_column["edges"], self._typed and self._typed[0])
         name = self._edge_label_column([one for one in table.columns if one not in skip])
@@ -236,13 +241,12 @@ class EdgeListDataset:
             return
         table, key = self.tables["graphs"], self._graph_column["graphs"]
         columns = {name: table.cells(name) for name in table.columns if name != key}
-        for name, cells in list(columns.items()):
-            words = [str(cell).strip().lower() for cell in cells]
-            if set(words) <= set(PART_NAMES):
-                del columns[name]
-                for row, word in enumerate(words):
-                    self._splits.setdefault(PART_NAMES[word], []).append(row)
-                self.account.guess(f"column {name!r}", "parts of a split", "its words name them")
+        split = split_column(columns, columns.__getitem__)
+        if split is not None:
+            for row, part in enumerate(parts_of(columns.pop(split))):
+                if part is not None:
+                    self._splits.setdefault(part, []).append(row)
+            self.account.guess(f"column {split!r}", "parts of a split", "its words name them")
         self._read_groups(columns)
         found = read_labels(columns, kind=self.config.label_kind, change=CHANGE, account=self.account)
         self._labels = [one for one in found if one.target is not None]

@@ -239,6 +239,7 @@ def feature_columns(table: Table, skip: Sequence[str | None], what: str, account
             continue
         if numbers.number_share >= 0.5 and not is_category:
             found.numbers[name], found.cells[name] = numbers.values, cells
+            account.guess(said, "a number", f"{numbers.number_share:.0%} of its filled cells are")
             account.odd_cells += [f"{text}: their graphs are rows that cannot be used" for text in _odd(numbers)]
             continue
         words = [str(cell).strip() for cell in cells if not is_missing(cell)]

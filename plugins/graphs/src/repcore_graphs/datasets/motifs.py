@@ -70,7 +70,8 @@ class Motifs(Generated):
             edge_index=arcs,
             node_labels=nodes[:, None],
             edge_labels=np.repeat(types, 2)[:, None],
-            edge_targets={"bridge": np.repeat(is_bridge, 2).astype(np.float32)},
+            edge_targets={"bridge": is_bridge.astype(np.float32)},
+            edge_of=np.repeat(np.arange(is_bridge.size), 2),
         )
         meta = {"nodes": num_nodes, "edges": arcs.shape[1]}
         return Sample(

@@ -13,7 +13,7 @@ from repcore.data.groups import group_column, useful_groups
 from repcore.data.joins import unique_places
 from repcore.data.labels import LabelColumn, read_labels
 from repcore.data.names import composed, nearly
-from repcore.data.splits import PART_NAMES
+from repcore.data.split_columns import parts_of, split_column
 from repcore.data.tables import Table, table_suffix
 from repcore.errors import DataError
 from repcore_graphs.datasets.graph_targets import CHANGE
@@ -106,13 +106,10 @@ def _rows(
 
 def _judged(columns: dict[str, list[Any]], kind: Any, account: Accounting) -> GraphTable:
     found = GraphTable()
-    for name, cells in list(columns.items()):
-        words = [None if is_missing(cell) else str(cell).strip().lower() for cell in cells]
-        if any(words) and {word for word in words if word} <= set(PART_NAMES):
-            found.parts = [PART_NAMES[word] if word else None for word in words]
-            account.guess(f"column {name!r}", "parts of a split", "its words name them")
-            del columns[name]
-            break
+    split = split_column(columns, columns.__getitem__)
+    if split is not None:
+        found.parts = parts_of(columns.pop(split))
+        account.guess(f"column {split!r}", "parts of a split", "its words name them")
     group = group_column(list(columns))
     keys = [] if group is None else [None if is_missing(cell) else str(cell).strip() for cell in columns[group]]
     if useful_groups(keys):

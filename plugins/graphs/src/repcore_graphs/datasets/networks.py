@@ -129,6 +129,9 @@ class NetworkDataset(CatalogueReader[Network, RawGraph]):
         self._nodes = _Table("node", graphs, account, config.label_kind)
         self._edges = _Table("edge", graphs, account, config.label_kind)
         _tell_directions(graphs, account)
+        for one in found:
+            for remark in one.network.remarks if one.network is not None else ():
+                account.note(f"{one.id}: {remark}")
         if len(graphs) == 1:
             account.note(ONE_GRAPH)
         super().__init__(
@@ -152,6 +155,7 @@ class NetworkDataset(CatalogueReader[Network, RawGraph]):
             **self._nodes.features(network.nodes, len(network.names)),
             **self._edges.features(network.edges, network.arcs.shape[1]),
             node_targets=self._nodes.labels(number),
+            edge_of=network.edge_of,
         )
         check_graph(graph)
         return graph
@@ -296,6 +300,7 @@ class _Table:
             account.guess(said, "left out", why, is_loss=True)
         elif all(isinstance(cell, int | float) for cell in cells):
             self.numbers.append(name)
+            account.guess(said, "a number", f"every {self.what} has one")
         elif name.lower() in IDENTIFIERS:
             account.guess(said, "left out", f"its name says that it tells {self.what}s apart")
         elif len(words := {str(cell) for cell in cells}) <= min(MOST_WORDS, max(2, len(cells) / 4)):

@@ -2,16 +2,16 @@
 
 Parts grow along edges (breadth first, the first from a random node, each other one from where the last ended) until
 every node is in one; edges between two parts are left out, and their share is said. A part is the induced subgraph, so
-its structure is as stored. Node labels and features go along; the numbers that a part's nodes have in the whole graph
-are in ``meta["node_numbers"]``.
+its structure is as stored. Labels and features of nodes and edges go along; the numbers that a part's nodes have in the
+whole graph are in ``meta["node_numbers"]``, their names, where they have any, in ``meta["node_names"]``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -95,8 +95,8 @@ class GraphParts:
 
     @property
     def targets(self) -> Sequence[TargetSpec]:
-        """Labels of nodes; those of the whole graph are no labels of its parts."""
-        return [one for one in self.whole.targets if one.level == "node"]
+        """Labels of nodes and edges; those of the whole graph are no labels of its parts."""
+        return [one for one in self.whole.targets if one.level != "item"]
 
     @property
     def splits(self) -> Mapping[str, Sequence[int]]:
@@ -123,8 +123,12 @@ class GraphParts:
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < len(self):
             raise IndexError(index)
-        graph = induced(self.graph, self._members[index])
-        meta = {"nodes": graph.num_nodes, "edges": graph.edge_index.shape[1], "node_numbers": self._members[index]}
+        members = self._members[index]
+        graph = induced(self.graph, members)
+        meta = {"nodes": graph.num_nodes, "edges": graph.edge_index.shape[1], "node_numbers": members}
+        names = self._sample.meta.get("node_names")
+        if names is not None:
+            meta["node_names"] = tuple(names[node] for node in members)
         return Sample(id=self.id_of(index), inputs=graph, targets=graph.element_targets, meta=meta)
 
 
@@ -162,15 +166,11 @@ def induced(graph: RawGraph, nodes: np.ndarray) -> RawGraph:
     ends = place[graph.edge_index]
     kept = (ends >= 0).all(axis=0)
 
-    def rows(values: np.ndarray | None, which: Any) -> np.ndarray | None:
-        return None if values is None else values[which]
-
-    return RawGraph(
+    return replace(
+        graph.with_arcs(kept),
         num_nodes=len(nodes),
         edge_index=np.ascontiguousarray(ends[:, kept]),
-        node_attributes=rows(graph.node_attributes, nodes),
-        node_labels=rows(graph.node_labels, nodes),
-        edge_attributes=rows(graph.edge_attributes, kept),
-        edge_labels=rows(graph.edge_labels, kept),
+        node_attributes=None if graph.node_attributes is None else graph.node_attributes[nodes],
+        node_labels=None if graph.node_labels is None else graph.node_labels[nodes],
         node_targets={name: values[nodes] for name, values in graph.node_targets.items()},
     )

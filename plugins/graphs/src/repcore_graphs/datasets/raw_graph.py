@@ -1,12 +1,12 @@
 """One stored graph before any preprocessing, and the checks every reader applies to it.
 
-Symbols: N nodes, A stored columns of edges.
+Symbols: N nodes, A arcs (columns of edges), E edges as stored, A where directions were not added.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -22,8 +22,10 @@ class RawGraph:
         edge_index: int64 (2, A).
         node_attributes / edge_attributes: float32 (N, a) and (A, b), or None.
         node_labels / edge_labels: int64 or text (N, c) and (A, d), or None.
-        node_targets / edge_targets: name -> (N,) or (A,) class numbers or values, NaN = missing; ``Sample.targets``
+        node_targets / edge_targets: name -> (N,) or (E,) class numbers or values, NaN = missing; ``Sample.targets``
             has them, too.
+        edge_of: int64 (A,), the stored edge behind each arc, where a reader added opposite directions; None = each
+            arc is one.
     """
 
     num_nodes: int
@@ -34,11 +36,35 @@ class RawGraph:
     edge_labels: np.ndarray | None = None
     node_targets: Mapping[str, np.ndarray] = field(default_factory=dict)
     edge_targets: Mapping[str, np.ndarray] = field(default_factory=dict)
+    edge_of: np.ndarray | None = None
 
     @property
     def element_targets(self) -> dict[str, np.ndarray]:
         """Labels of nodes and edges, for ``Sample.targets``."""
         return {**self.node_targets, **self.edge_targets}
+
+    @property
+    def first_arcs(self) -> np.ndarray:
+        """The arc of each stored edge that stands as stored, int64 (E,)."""
+        if self.edge_of is None:
+            return np.arange(self.edge_index.shape[1])
+        return np.unique(self.edge_of, return_index=True)[1]
+
+    def of_arcs(self, values: np.ndarray) -> np.ndarray:
+        """Values of stored edges (E, ...) at every arc (A, ...)."""
+        return values if self.edge_of is None else values[self.edge_of]
+
+    def with_arcs(self, kept: np.ndarray) -> RawGraph:
+        """The graph with some of its arcs, bool (A,), and the stored edges that have one among them."""
+        edges, edge_of = (kept, None) if self.edge_of is None else np.unique(self.edge_of[kept], return_inverse=True)
+        return replace(
+            self,
+            edge_index=np.ascontiguousarray(self.edge_index[:, kept]),
+            edge_attributes=None if self.edge_attributes is None else self.edge_attributes[kept],
+            edge_labels=None if self.edge_labels is None else self.edge_labels[kept],
+            edge_targets={name: values[edges] for name, values in self.edge_targets.items()},
+            edge_of=edge_of,
+        )
 
 
 def check_graph(graph: RawGraph) -> None:
@@ -85,15 +111,12 @@ def add_reverse(graph: RawGraph) -> RawGraph:
     doubled = np.stack(
         [np.where(is_reverse, target[arcs], source[arcs]), np.where(is_reverse, source[arcs], target[arcs])]
     )
-    return RawGraph(
-        num_nodes=graph.num_nodes,
+    return replace(
+        graph,
         edge_index=doubled.astype(np.int64),
-        node_attributes=graph.node_attributes,
-        node_labels=graph.node_labels,
         edge_attributes=None if graph.edge_attributes is None else graph.edge_attributes[arcs],
         edge_labels=None if graph.edge_labels is None else graph.edge_labels[arcs],
-        node_targets=graph.node_targets,
-        edge_targets={name: values[arcs] for name, values in graph.edge_targets.items()},
+        edge_of=arcs if graph.edge_of is None else graph.edge_of[arcs],
     )
 
 

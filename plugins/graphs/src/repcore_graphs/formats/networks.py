@@ -8,7 +8,7 @@ so that a large one costs no more than its entries. Symbols: N nodes, A arcs.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,10 +36,12 @@ class Network:
     Args:
         names: of the N nodes, as text.
         arcs: int64 (2, A); an undirected edge stands in both directions, one right after the other.
+        edge_of: int64 (A,), the stored edge of each arc; None where each arc is stored.
         is_directed: whether directions mean something.
         nodes / edges: attribute name -> one value a node (an arc), None where it has none.
         about: attributes of the whole graph.
         says_direction: whether the format tells directed graphs from others.
+        remarks: what people should know of how it was read.
     """
 
     names: list[str]
@@ -49,6 +51,8 @@ class Network:
     edges: dict[str, list[Any]] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
     says_direction: bool = True
+    edge_of: np.ndarray | None = None
+    remarks: list[str] = field(default_factory=list)
 
 
 def read_networks(path: Path, *, directed: bool = False) -> list[Network]:
@@ -84,14 +88,17 @@ def from_networkx(graph: nx.Graph) -> Network:
     place = {node: number for number, node in enumerate(graph)}
     ends: list[int] = []
     held: list[Mapping[str, Any]] = []
-    for source, target, data in graph.edges(data=True):
+    edge_of: list[int] = []
+    for number, (source, target, data) in enumerate(graph.edges(data=True)):
         both = not graph.is_directed() and source != target
         for u, v in ((source, target), (target, source)) if both else ((source, target),):
             ends += (place[u], place[v])
             held.append(data)
+            edge_of.append(number)
     return Network(
         names=[str(node) for node in graph],
         arcs=np.asarray(ends, np.int64).reshape(-1, 2).T.copy(),
+        edge_of=None if graph.is_directed() else np.asarray(edge_of, np.int64),
         is_directed=graph.is_directed(),
         nodes=_columns([data for _, data in graph.nodes(data=True)]),
         edges=_columns(held),
@@ -228,6 +235,11 @@ def _edge_list(path: Path, directed: bool) -> Iterable[Network]:
     if not body:
         raise ItemError("unreadable", "the file holds no edge")
     delimiter = "," if body[0].split("{")[0].count(",") else None
+    remarks = []
+    pairs = [line.replace(",", " ").split()[:2] for line in body]
+    if all(len(one) == 2 for one in pairs) and counts_the_rest(*map(list, zip(*pairs, strict=True))):
+        remarks = [f"the first line, {body[0]!r}, counts nodes and edges: it is no edge"]
+        body = body[1:]
     is_weighted = "{" not in body[0] and len(body[0].split(delimiter)) == 3
     graph = nx.parse_edgelist(
         body,
@@ -244,8 +256,15 @@ def _edge_list(path: Path, directed: bool) -> Iterable[Network]:
         ordered.add_edges_from(graph.edges(data=True))
         graph = ordered
     network = from_networkx(graph)
-    network.says_direction = False
+    network.says_direction, network.remarks = False, remarks
     return [network]
+
+
+def counts_the_rest(sources: Sequence[str], targets: Sequence[str]) -> bool:
+    """Whether the first pair is no edge but the numbers of nodes and edges that follow, as some collections write."""
+    if len(sources) < 3 or not targets[0].isdecimal() or int(targets[0]) != len(sources) - 1:
+        return False
+    return sources[0].isdecimal() and int(sources[0]) == len({*sources[1:], *targets[1:]})
 
 
 def _nothing(path: Path) -> Iterable[Network]:
@@ -289,7 +308,9 @@ def _from_matrix(matrix: Any, *, is_directed: bool) -> Network:
         is_directed = bool((abs(sparse.csr_array(table) - sparse.csr_array(table).T) > 0).nnz)
     plain = values.dtype.kind == "b" or bool((values == 1).all())
     weights = {} if plain else {"weight": values.astype(np.float64).tolist()}
-    return Network([str(node) for node in range(table.shape[0])], arcs, is_directed, edges=weights)
+    zeros = int((values == 0).sum())
+    remarks = [f"{zeros:,} of {len(values):,} stored entries are 0: kept as edges of weight 0"] if zeros else []
+    return Network([str(node) for node in range(table.shape[0])], arcs, is_directed, edges=weights, remarks=remarks)
 
 
 def _sparse6(path: Path) -> Iterable[Network]:

@@ -3,7 +3,7 @@
 What is learned from the training graphs only: label vocabularies (unless the reader knows the whole of them), mean and
 standard deviation of continuous attributes, the largest degree. Everything is in one small JSON file beside the model.
 
-Symbols: N nodes, A stored columns of edges, B graphs.
+Symbols: N nodes, A arcs (columns of edges), E edges as stored, B graphs.
 """
 
 from __future__ import annotations
@@ -148,10 +148,12 @@ class GraphPreprocessor:
         kept = self._kept(raw)[0]
         found = {name: sample.targets.get(name, values) for name, values in raw.node_targets.items()}
         edges = {name: sample.targets.get(name, values) for name, values in raw.edge_targets.items()}
-        return {**found, **{name: np.asarray(values)[kept] for name, values in edges.items()}}
+        return {**found, **{name: raw.of_arcs(np.asarray(values))[kept] for name, values in edges.items()}}
 
     def restore(self, sample: Sample, items: Sequence[Item], outputs: Sequence[np.ndarray], level: str) -> np.ndarray:
-        """Outputs at the stored nodes (N, K) or edges (A, K); NaN at edges that were dropped.
+        """Outputs at the stored nodes (N, K) or edges (E, K); NaN at edges that were dropped.
+
+        An edge whose opposite direction the reader added has the outputs of the arc that stands as stored.
 
         Raises:
             ItemError: ``other_level``: a graph has nodes and edges.
@@ -163,7 +165,7 @@ class GraphPreprocessor:
         kept = self._kept(sample.inputs)[0]
         whole = np.full((len(kept), outputs[0].shape[1]), np.nan, np.float32)
         whole[kept] = outputs[0]
-        return whole
+        return whole[sample.inputs.first_arcs]
 
     def elements(self, sample: Sample, level: str) -> Mapping[str, np.ndarray]:
         """Each node, or both ends of each stored edge: by name where the file names its nodes, else by number.
@@ -172,13 +174,15 @@ class GraphPreprocessor:
         """
         graph: RawGraph = sample.inputs
         names = sample.meta.get("node_names")
-        nodes = np.arange(graph.num_nodes) if names is None else np.asarray(names, np.str_)
+        numbers = sample.meta.get("node_numbers", np.arange(graph.num_nodes))  # in the whole graph, of a part
+        nodes = np.asarray(numbers) if names is None else np.asarray(names, np.str_)
         if level == "node":
             return {"node": nodes}
-        source, target = graph.edge_index
+        stored = graph.first_arcs
+        source, target = graph.edge_index[:, stored]
         attributes = None if graph.edge_attributes is None else torch.as_tensor(graph.edge_attributes)
         both = pair_arcs(torch.as_tensor(graph.edge_index), graph.num_nodes, attributes)[1]
-        return {"source": nodes[source], "target": nodes[target], "edge": both.numpy()}
+        return {"source": nodes[source], "target": nodes[target], "edge": both.numpy()[stored]}
 
     def cleaned(self, sample: Sample) -> RawGraph:
         """The graph as the encoder sees it: its arcs are those of the collated batch, in the same order."""
@@ -225,7 +229,7 @@ class GraphPreprocessor:
             raise ItemError("not_a_graph", f"the reader gave {type(graph).__name__}, not a graph")
         check_graph(graph)
         keep, notes = self._kept(graph)
-        return (graph if keep.all() else _with_edges(graph, keep)), notes
+        return (graph if keep.all() else graph.with_arcs(keep)), notes
 
     def _kept(self, graph: RawGraph) -> tuple[np.ndarray, list[tuple[str, str]]]:
         """Which stored edges stay, bool (A,), and what to say about the others."""
@@ -265,30 +269,17 @@ def _first_of_each(edge_index: np.ndarray) -> np.ndarray:
     return first
 
 
-def _with_edges(graph: RawGraph, keep: np.ndarray) -> RawGraph:
-    return RawGraph(
-        num_nodes=graph.num_nodes,
-        edge_index=np.ascontiguousarray(graph.edge_index[:, keep]),
-        node_attributes=graph.node_attributes,
-        node_labels=graph.node_labels,
-        edge_attributes=None if graph.edge_attributes is None else graph.edge_attributes[keep],
-        edge_labels=None if graph.edge_labels is None else graph.edge_labels[keep],
-        node_targets=graph.node_targets,
-        edge_targets={name: values[keep] for name, values in graph.edge_targets.items()},
-    )
-
-
 # -------------------------------------------------------------------------------------------------- baselines
 
 
 def raw_features(preprocessor: GraphPreprocessor, samples: Iterable[Sample]) -> np.ndarray:
-    """Mean and sum of node features, mean of edge features, counts and degrees: (G, D), NaN rows where unusable."""
+    """Mean, sum and largest node features, mean edge features, counts and degrees: (G, D), NaN rows where unusable."""
     rows = [_or_none(preprocessor, sample, _raw_row) for sample in samples]
     return _stack(rows)
 
 
 def raw_elements(preprocessor: GraphPreprocessor, sample: Sample, items: Sequence[Item], level: str) -> np.ndarray:
-    """Baseline of nodes (N, D): their features and degree; of stored edges (A, D): theirs and those of both ends."""
+    """Baseline of nodes (N, D): their features and degree; of stored edges (E, D): theirs and those of both ends."""
     data = items[0].values
     degree = torch.bincount(data.edge_index[0], minlength=data.num_nodes).float()[:, None]
     nodes = torch.cat([data.x.float().reshape(data.num_nodes, -1), degree], dim=1)
@@ -320,7 +311,7 @@ def _size_row(data: Data) -> list[float]:
 
 def _raw_row(data: Data) -> list[float]:
     x = data.x.float()
-    values = _size_row(data) + x.mean(0).tolist() + x.sum(0).tolist()
+    values = _size_row(data) + x.mean(0).tolist() + x.sum(0).tolist() + x.amax(0).tolist()
     if data.edge_attr is not None:
         edges = data.edge_attr.float()
         values += (edges.mean(0) if len(edges) else edges.new_zeros(edges.shape[1])).tolist()

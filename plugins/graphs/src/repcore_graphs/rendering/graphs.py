@@ -61,12 +61,12 @@ def overlay(sample: Sample, labellings: Mapping[str, np.ndarray]) -> Picture:
     Of the labellings after the first, elements that differ from it stand in red squares.
 
     Args:
-        labellings: name -> class numbers (N,) or (A,), -1 = none.
+        labellings: name -> class numbers (N,) or, of stored edges, (E,); -1 = none.
     """
     graph: RawGraph = sample.inputs
-    arcs = graph.edge_index.shape[1]
+    edges = graph.edge_index[:, graph.first_arcs]
     first = next(iter(labellings.values()))
-    of_nodes = len(first) == graph.num_nodes and (len(first) != arcs or bool(graph.node_targets))
+    of_nodes = len(first) == graph.num_nodes and (len(first) != edges.shape[1] or bool(graph.node_targets))
     figures = []
     for name, numbers in labellings.items():
         marks = [
@@ -74,7 +74,7 @@ def overlay(sample: Sample, labellings: Mapping[str, np.ndarray]) -> Picture:
             for number, asked in zip(numbers.tolist(), first.tolist(), strict=True)
         ]
         known = {place: mark for place, mark in enumerate(marks) if mark is not None}
-        ends = {place: (min(pair), max(pair)) for place, pair in enumerate(graph.edge_index.T.tolist())}
+        ends = {place: (min(pair), max(pair)) for place, pair in enumerate(edges.T.tolist())}
         title = f"{sample.id}, {name}"
         drawn = (
             draw_graph(graph, title=title, node_marks=known)

@@ -23,7 +23,8 @@ from repcore.data.item_columns import item_columns, refuse_item_columns, varying
 from repcore.data.label_names import are_class_numbers
 from repcore.data.labels import LabelColumn, read_labels
 from repcore.data.names import composed, nearly
-from repcore.data.splits import PART_NAMES
+from repcore.data.split_columns import split_column
+from repcore.data.splits import PART_NAMES, part_of
 from repcore.data.tables import Table, table_suffix
 from repcore.errors import DataError, closest
 from repcore.specs import TargetSpec
@@ -310,13 +311,14 @@ def _groups_and_splits(
 ) -> None:  # fmt: skip
     """Patients and declared splits; their columns are taken out of ``cells``."""
     lower = {name.lower(): name for name in cells}
-    split = _column(config.split_column, lower) or next((lower[name] for name in SPLIT_COLUMNS if name in lower), None)
+    called = next((lower[name] for name in SPLIT_COLUMNS if name in lower), None)
+    split = _column(config.split_column, lower) or called or split_column(cells, cells.__getitem__)
     group = _column(config.group_column, lower) or group_column([name for name in cells if name != split], GROUP_WORDS)
     if split is not None:
         for found, cell in zip(owners, cells.pop(split), strict=True):
             if not is_missing(cell):
                 word = str(cell).strip()
-                labels.splits.update({file: PART_NAMES.get(word.lower(), word) for file in found})
+                labels.splits.update({file: part_of(word) or word for file in found})
     if group is not None:
         for found, cell in zip(owners, cells[group], strict=True):
             if not is_missing(cell):

@@ -17,7 +17,8 @@ from repcore.data.groups import group_column, group_in_path
 from repcore.data.label_names import are_class_numbers
 from repcore.data.labels import LabelKind, read_labels
 from repcore.data.names import composed, nearly
-from repcore.data.splits import PART_NAMES
+from repcore.data.split_columns import split_column
+from repcore.data.splits import part_of
 from repcore.data.tables import Table, table_suffix
 from repcore.errors import DataError
 from repcore.specs import TargetSpec
@@ -150,7 +151,8 @@ def _labels(
     account: Accounting,
 ) -> TableLabels:  # fmt: skip
     others = {name: cells for name, cells in columns.items() if name != key}
-    split = next((name for name in others if name.lower() in SPLIT_COLUMNS), None)
+    called = next((name for name in others if name.lower() in SPLIT_COLUMNS), None)
+    split = called or split_column(others, others.__getitem__)
     group = group_column([name for name in others if name != split], GROUP_WORDS)
     judged = read_labels(
         {name: cells for name, cells in others.items() if name != split},
@@ -166,7 +168,7 @@ def _labels(
             result.groups[number] = str(others[group][row]).strip()
         if split is not None and not is_missing(others[split][row]):
             word = str(others[split][row]).strip()
-            result.splits[number] = PART_NAMES.get(word.lower(), word)
+            result.splits[number] = part_of(word) or word
     return result
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from repcore.data.headers import head
+from repcore.data.shards.parquet_table import ShardedTable, Shards, is_sharded, parquet_shards
 from repcore.data.tables import Table, table_suffix
 from repcore.errors import DataError
 from repcore_molecules.datasets.molecule_column import MoleculeColumn, column_as, find_molecules, reads_as_molecule
@@ -18,16 +19,17 @@ SAMPLED_ROWS = 500
 UNREADABLE_TABLE = 0.05  # sniffed: opening it says what is wrong, which beats "no reader recognises it"
 SPLIT_NAMES = {"train": "train", "valid": "validation", "val": "validation", "validation": "validation", "test": "test"}
 SMI_SUFFIXES = (".smi", ".smiles")
+MoleculeRows = Table | SdfTable | ShardedTable
 COUNTS_LINE = re.compile(rb"V[23]000")  # of every molecule of an SD or MOL file
 
 
-def is_smi(table: Table | SdfTable) -> bool:
+def is_smi(table: MoleculeRows) -> bool:
     """Whether lines are a SMILES and its name."""
     return isinstance(table, Table) and table_suffix(table.path) in SMI_SUFFIXES
 
 
-def table_files(path: Path) -> dict[str, Path]:
-    """The table behind a path: ``{"": file}``, or one file a split, train first.
+def table_files(path: Path) -> dict[str, Path | Shards]:
+    """The table behind a path: ``{"": file}``, or one file a split, train first; many parquet files are one table.
 
     Raises:
         DataError: a folder holds no table, or several that are not splits.
@@ -40,6 +42,8 @@ def table_files(path: Path) -> dict[str, Path]:
         return {"": tables[0]}
     if tables and len(named) == len(tables) and "" not in named and "train" in named:
         return {split: named[split] for split in dict.fromkeys(SPLIT_NAMES.values()) if split in named}
+    if all(table_suffix(one) == ".parquet" for one in tables) and (shards := parquet_shards(path)):
+        return dict(shards)
     raise DataError(
         f"folder {str(path)!r} holds {len(tables)} tables" if tables else f"folder {str(path)!r} holds no table",
         found=", ".join(one.name for one in tables[:8]),
@@ -55,21 +59,23 @@ def _tables_in(folder: Path) -> list[Path]:
 
 def sniff_table(path: Path) -> float:
     """How surely a path is a table of molecules: what its cells are, whatever its names say."""
-    if not (_tables_in(path) if path.is_dir() else table_suffix(path) or is_sdf(path)):
+    if not (_tables_in(path) or is_sharded(path) if path.is_dir() else table_suffix(path) or is_sdf(path)):
         return 0.0
     try:
         file = next(iter(table_files(path).values()))
-        if is_sdf(file):
+        if isinstance(file, Path) and is_sdf(file):
             return 0.95 if COUNTS_LINE.search(head(path, 1 << 16)) or path.suffix.lower() == ".gz" else 0.0
         table = open_table(file)
         molecules_in(table, None, None)
     except DataError:
         return 0.0 if path.suffix == ".txt" else UNREADABLE_TABLE
-    return 0.9 if table_suffix(file) in SMI_SUFFIXES else 0.8
+    return 0.9 if is_smi(table) else 0.8
 
 
-def open_table(file: Path) -> Table | SdfTable:
-    """A table, or an SDF seen as one; the last one is kept, since a table that was recognised is opened next."""
+def open_table(file: Path | Shards) -> MoleculeRows:
+    """A table, or an SDF or shards seen as one; the last one is kept, since what was recognised is opened next."""
+    if isinstance(file, Shards):
+        return ShardedTable(file)
     try:
         facts = file.stat()
     except OSError:
@@ -83,7 +89,7 @@ def _opened(file: Path, size: int, time: int) -> Table | SdfTable:
     return SdfTable(file) if is_sdf(file) else Table(file, is_data=reads_as_molecule)
 
 
-def molecules_in(table: Table | SdfTable, column: str | None, notation: str | None) -> MoleculeColumn:
+def molecules_in(table: MoleculeRows, column: str | None, notation: str | None) -> MoleculeColumn:
     """The column with the molecules: as the user says, as the format says, or as the cells say."""
     asked: Any = None if notation in (None, "auto") else notation
     if isinstance(table, SdfTable) and column is None:

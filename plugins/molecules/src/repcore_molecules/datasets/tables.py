@@ -22,9 +22,9 @@ from rdkit.rdBase import BlockLogs
 from repcore.data.accounting import Accounting
 from repcore.data.catalogue import rows_by
 from repcore.data.cells import is_missing
-from repcore.data.groups import group_column, plain_name, useful_groups
+from repcore.data.groups import group_column, useful_groups
 from repcore.data.labels import LabelColumn, read_labels
-from repcore.data.splits import PART_NAMES
+from repcore.data.split_columns import parts_of, split_column
 from repcore.errors import DataError, ItemError, closest
 from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
@@ -41,7 +41,7 @@ BLOCK_ROWS = 65_536
 GROUP_WORDS = ("scaffold", "cluster", "series", "chemotype")
 LABEL_CHANGE = "label_kind=class|regression|multilabel"
 MOLECULE_GROUPS = "molecule"
-SPLIT_NAMES = ("split", "set", "subset", "partition", "part")
+MOST_SEARCHED = 2_000_000  # rows in which labels, groups and parts of a split are looked for unasked
 TASK_VALUES = (("0", "1"), ("-1", "1"))  # of columns that are tasks of one multilabel set
 
 
@@ -88,6 +88,12 @@ class MoleculeTable:
         if not (config.column is None and isinstance(self._tables[0], SdfTable)):
             self.account.guess("molecules", *self.molecules.said(), "dataset.column=NAME (--read column=NAME)")
         self._starts = np.concatenate([[0], np.cumsum([len(table) for table in self._tables])])
+        self._is_large = len(self) > MOST_SEARCHED
+        if self._is_large:
+            self.account.note(
+                f"labels, groups and split columns are not looked for in more than {MOST_SEARCHED:,} rows; name them: "
+                "labels=[NAME], group=NAME"
+            )
         self.id_column = self._choose_ids()
         self._group_column = self._choose_groups()
         self._labels, self._joined = self._choose_labels()
@@ -112,7 +118,7 @@ class MoleculeTable:
         column, where = "name", "names behind SMILES"
         if isinstance(table, SdfTable):
             column, where = SdfTable.NAME, "title lines"
-        names = [with_extension("", cell)[1] for cell in self.all_cells(column)]
+        names = [] if self._is_large else [with_extension("", cell)[1] for cell in self.all_cells(column)]
         if names and all(names) and len(set(names)) == len(names):
             self.account.guess("ids", where, "every molecule has one of its own", "dataset.id_column=NAME")
             return column
@@ -121,7 +127,7 @@ class MoleculeTable:
     def _choose_groups(self) -> str | None:
         """The column that keeps rows together in splits, as the user says or by its name."""
         asked = self.config.group
-        if asked == MOLECULE_GROUPS or not asked:
+        if asked == MOLECULE_GROUPS or not asked or (self._is_large and asked == "auto"):
             return None
         if asked != "auto":
             return self._in_every_table(asked)
@@ -137,21 +143,22 @@ class MoleculeTable:
         return found
 
     def _declared_parts(self) -> dict[str, list[int]]:
-        """Rows by the words of a column called split or the like; rows without a word belong to no part."""
-        if len(self._tables) > 1:
+        """Rows by the words of a column of parts; rows without a word belong to no part."""
+        if len(self._tables) > 1 or self._is_large:
             return {}
-        name = next((one for one in self._tables[0].columns if plain_name(one) in SPLIT_NAMES), None)
-        words = [] if name is None else [None if is_missing(one) else str(one).strip() for one in self.all_cells(name)]
-        found = {word.lower() for word in words if word is not None}
-        if not found or not found <= set(PART_NAMES):
+        kept = {self.column, self.id_column, self._group_column}
+        name = split_column([one for one in self._tables[0].columns if one not in kept], self.all_cells)
+        if name is None:
             return {}
-        parts = rows_by([None if word is None else PART_NAMES[word.lower()] for word in words])
+        parts = rows_by(parts_of(self.all_cells(name)))
         self.account.guess("declared splits", f"column {name!r}", "its words name parts of a split")
         return parts
 
     def _choose_labels(self) -> tuple[list[LabelColumn], list[LabelColumn]]:
         """Labels of their own, and the tasks of ``all-binary``."""
         config, table = self.config, self._tables[0]
+        if self._is_large and config.labels is None:
+            return [], []
         no_label = {self.column, self.id_column, self._group_column}
         no_label |= {"name"} if self._is_smi[0] and not table.has_header else set()
         names = [one for one in table.columns if one not in no_label]
@@ -334,7 +341,10 @@ class MoleculeTable:
         Raises:
             DataError: no row has it.
         """
-        row = self._row_of.get(sample_id)
+        if self.id_column is None:  # row numbers: no need of a table of all of them
+            row = int(sample_id) if sample_id.isdecimal() and int(sample_id) < len(self) else None
+        else:
+            row = self._row_of.get(sample_id)
         if row is None:
             raise DataError(f"no row has the id {sample_id!r}", id_column=self.id_column or "row numbers")
         return self[row]

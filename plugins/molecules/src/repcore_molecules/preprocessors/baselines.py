@@ -10,6 +10,7 @@ import numpy as np
 from repcore.errors import ItemError
 from repcore.interfaces import Sample
 from repcore_molecules.preprocessors.selfies import SelfiesPreprocessor
+from repcore_molecules.smiles.features import all_descriptors
 from repcore_molecules.smiles.features import ecfp4 as fingerprints
 from repcore_molecules.smiles.features import symbol_counts as counts_of
 from repcore_molecules.smiles.pipeline import SmilesPipeline
@@ -30,8 +31,17 @@ def symbol_counts(preprocessor: SelfiesPreprocessor, samples: Iterable[Sample]) 
 
 
 def ecfp4(preprocessor: SelfiesPreprocessor, samples: Iterable[Sample]) -> np.ndarray:
-    """1,024-bit Morgan fingerprints of radius 2, float32 (N, 1024); NaN rows for unreadable molecules."""
-    return fingerprints([preprocessor.converted(sample.inputs).canonical or UNREADABLE for sample in samples])
+    """Counts of Morgan environments of radius 2, folded, float32 (N, 2048); NaN rows for unreadable molecules."""
+    return fingerprints(_canonical(preprocessor, samples))
+
+
+def descriptors(preprocessor: SelfiesPreprocessor, samples: Iterable[Sample]) -> np.ndarray:
+    """RDKit's list of two-dimensional descriptors, float32 (N, D); NaN rows for unreadable molecules."""
+    return all_descriptors(_canonical(preprocessor, samples))
+
+
+def _canonical(preprocessor: SelfiesPreprocessor, samples: Iterable[Sample]) -> list[str]:
+    return [preprocessor.converted(sample.inputs).canonical or UNREADABLE for sample in samples]
 
 
 def _selfies(written: SmilesPipeline, preprocessor: SelfiesPreprocessor, sample: Sample) -> str | None:

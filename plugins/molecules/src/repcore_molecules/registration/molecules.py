@@ -61,6 +61,7 @@ PREPROCESSORS = (
         baselines={
             "symbol-counts": "repcore_molecules.preprocessors.baselines:symbol_counts",
             "ecfp4": "repcore_molecules.preprocessors.baselines:ecfp4",
+            "descriptors": "repcore_molecules.preprocessors.baselines:descriptors",
         },
         splits={
             "scaffold": "repcore_molecules.preprocessors.splits:scaffold",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from rdkit import Chem
-from rdkit.Chem import QED, rdFingerprintGenerator, rdMolDescriptors
+from rdkit.Chem import QED, Descriptors, rdFingerprintGenerator, rdMolDescriptors
 from rdkit.rdBase import BlockLogs
 
 from repcore.errors import ConfigError
@@ -89,28 +89,54 @@ def _describe(mol: Chem.Mol | None, descriptors: Sequence[Descriptor]) -> list[f
 def _value(descriptor: Descriptor, mol: Chem.Mol | None) -> float:
     if mol is None or mol.GetNumAtoms() == 0:
         return float("nan")
-    try:
-        value = float(descriptor.compute(mol))
-    except (ValueError, RuntimeError, ZeroDivisionError, OverflowError):
-        return float("nan")
+    value = _safely(descriptor.compute, mol)
     # A partly overflowing descriptor would wreck a regression; treat it as missing.
     return value if abs(value) < 1e6 else float("nan")
 
 
-def ecfp4(smiles: Iterable[str], *, bits: int = 1024) -> np.ndarray:
-    """Folded Morgan fingerprints of radius 2 with presence bits.
+def ecfp4(smiles: Iterable[str], *, size: int = 2048) -> np.ndarray:
+    """Folded Morgan fingerprints of radius 2: how often each environment occurs.
 
     Returns:
-        float32 (N, bits) of 0 and 1; rows of unreadable molecules are NaN.
+        float32 (N, size) of counts; rows of unreadable molecules are NaN.
     """
-    generator = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=bits)
+    generator = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=size)
+    return _by_molecule(smiles, generator.GetCountFingerprintAsNumPy, size)
+
+
+def all_descriptors(smiles: Iterable[str]) -> np.ndarray:
+    """The two-dimensional descriptors of RDKit's list, in its order.
+
+    Left out: ``qed``, which is made of others and costs a quarter of the time, and the information contents ``Ipc`` and
+    ``AvgIpc``, which grow without bound.
+
+    Returns:
+        float32 (N, descriptors), 0 what is not defined for a molecule; rows of unreadable molecules are NaN.
+    """
+    chosen = [function for name, function in Descriptors.descList if name not in ("qed", "Ipc", "AvgIpc")]
+
+    def describe(mol: Chem.Mol) -> np.ndarray:
+        values = np.array([_safely(function, mol) for function in chosen])
+        return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+
+    return _by_molecule(smiles, describe, len(chosen))
+
+
+def _safely(function: Callable[[Chem.Mol], float], mol: Chem.Mol) -> float:
+    try:
+        return float(function(mol))
+    except (ValueError, RuntimeError, ZeroDivisionError, OverflowError):
+        return float("nan")
+
+
+def _by_molecule(smiles: Iterable[str], function: Callable[[Chem.Mol], np.ndarray], width: int) -> np.ndarray:
     rows: list[np.ndarray] = []
     silence = BlockLogs()
     for text in smiles:
         mol = Chem.MolFromSmiles(text)
-        rows.append(np.full(bits, np.nan, np.float32) if mol is None else generator.GetFingerprintAsNumPy(mol))
+        rows.append(np.full(width, np.nan, np.float32) if mol is None else function(mol))
     del silence
-    return np.array(rows, dtype=np.float32).reshape(len(rows), bits)  # (N, bits)
+    return np.array(rows, dtype=np.float32).reshape(len(rows), width)
 
 
 def symbol_counts(selfies: Sequence[str], vocabulary: SymbolVocabulary) -> np.ndarray:

@@ -101,10 +101,12 @@ def _labelled(
     ids = [path.relative_to(root).as_posix() for path in files]
     kinds = Counter(path.suffix.lower() for path in files)
     notes = [f"mixed formats: {_counted(kinds)}"] if len(kinds) > 1 else []
+    words, folders = _split_words(root, files)
+    table = label_table(root, files, config, account)
+    if table is not None and table.path.name.lower() not in SIDE_FILES:
+        others = others - Counter([table.path.suffix.lower()])
     if others:
         notes.append(f"files of other kinds are left out: {_counted(others)}")
-    words, folders = _split_words(root, files)
-    table = label_table(root, config)
     groups, said = groups_in_paths(files, root)
     if table is None:
         targets, labels = _folder_labels(folders)

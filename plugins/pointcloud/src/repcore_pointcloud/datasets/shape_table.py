@@ -13,7 +13,8 @@ from repcore.data.accounting import Accounting
 from repcore.data.groups import group_column
 from repcore.data.labels import read_labels
 from repcore.data.names import composed, nearly
-from repcore.data.splits import PART_NAMES
+from repcore.data.split_columns import split_column
+from repcore.data.splits import part_of
 from repcore.data.tables import MISSING_WORDS, Table
 from repcore.errors import DataError, closest
 from repcore.specs import TargetSpec
@@ -21,6 +22,8 @@ from repcore_pointcloud.configs.shapes import ShapeFolderConfig
 
 LABEL_TABLES = ("labels.csv", "labels.tsv")
 FILE_COLUMNS = ("file", "path", "filename", "file_name", "name", "id", "model")
+TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
+MOST_BYTES = 64 << 20  # of a table that is opened to see whether it names files
 SPLIT_COLUMNS = ("split", "subset", "part", "fold")
 
 
@@ -43,13 +46,51 @@ class FileLabels:
     remarks: Sequence[str] = field(default_factory=list)
 
 
-def label_table(root: Path, config: ShapeFolderConfig) -> Table | None:
-    """The table that the settings name, or the one in the folder; None without one."""
+def label_table(root: Path, files: Sequence[Path], config: ShapeFolderConfig, account: Accounting) -> Table | None:
+    """The table that the settings name, ``labels.csv``, or the one of the folder's that names most files, announced.
+
+    Args:
+        root: the folder.
+        files: shapes below it, which are no tables of labels.
+    """
     if config.label_table:
         given = Path(config.label_table).expanduser()
         return Table(given if given.is_file() else root / given)
-    found = next((root / name for name in LABEL_TABLES if (root / name).is_file()), None)
-    return None if found is None else Table(found)
+    called = next((root / name for name in LABEL_TABLES if (root / name).is_file()), None)
+    if called is not None:
+        return Table(called)
+    ids = [path.relative_to(root).as_posix() for path in files]
+    best: tuple[int, Table, str] | None = None
+    for path in sorted(set(root.iterdir()) - set(files)):
+        if path.suffix.lower() not in TABLE_SUFFIXES or not path.is_file() or path.stat().st_size > MOST_BYTES:
+            continue
+        try:
+            table = Table(path)
+        except DataError:
+            continue
+        count, column = naming_column(table, ids)
+        if count and (best is None or count > best[0]):
+            best = (count, table, column)
+    if best is None:
+        return None
+    count, table, column = best
+    why = f"its column {column!r} names {count:,} of {len(ids):,} files"
+    account.guess("labels", f"table {table.path.name}", why, "dataset.label_table=NAME")
+    return table
+
+
+def naming_column(table: Table, ids: Sequence[str]) -> tuple[int, str]:
+    """How many files the column names that names most, and that column; none where at most half of its cells do."""
+    best = (0, "")
+    for name in table.columns:
+        texts = [_text(cell) for cell in table.slice(0, len(table), name)]
+        filled = {text for text in texts if text is not None}
+        if all(text.replace(".", "", 1).isdecimal() for text in filled) and name.lower() not in FILE_COLUMNS:
+            continue  # classes are numbers, too
+        count = len(_rows_of_files(texts, ids))
+        if 2 * count > len(filled) and count > best[0]:
+            best = (count, name)
+    return best
 
 
 def table_labels(table: Table, ids: Sequence[str], config: ShapeFolderConfig, account: Accounting) -> FileLabels:
@@ -63,6 +104,8 @@ def table_labels(table: Table, ids: Sequence[str], config: ShapeFolderConfig, ac
     lower = {name.lower(): name for name in table.columns}
     wanted = (config.file_column.lower(),) if config.file_column else FILE_COLUMNS
     file_column = next((lower[name] for name in wanted if name in lower), None)
+    if file_column is None and not config.file_column:
+        file_column = naming_column(table, ids)[1] or None
     if file_column is None:
         raise DataError(
             f"{table.path.name} has no column of file names",
@@ -87,13 +130,15 @@ def table_labels(table: Table, ids: Sequence[str], config: ShapeFolderConfig, ac
         remarks.append(f"{len(ids) - len(row_of)} of {len(ids)} files have no row in {table.path.name}: unlabelled")
     if missing:
         remarks.append(f"{len(missing)} rows of {table.path.name} name no file, for example {missing[0]!r}")
-    split_column = next((lower[name] for name in SPLIT_COLUMNS if name in lower and lower[name] != file_column), None)
-    rest = [name for name in table.columns if name not in (file_column, split_column)]
+    others = [name for name in table.columns if name != file_column]
+    called = next((lower[name] for name in SPLIT_COLUMNS if lower.get(name) in others), None)
+    split = called or split_column(others, lambda name: table.slice(0, len(table), name))
+    rest = [name for name in others if name != split]
     group = group_column(rest)
     targets, labels = _columns(table, [name for name in rest if name != group], row_of, ids, account)
     words: list[str | None] = []
-    if split_column is not None:
-        cells = table.slice(0, len(table), split_column)
+    if split is not None:
+        cells = table.slice(0, len(table), split)
         words = [_split_word(cells[row_of[one]]) if one in row_of else None for one in ids]
     keys: list[str | None] = []
     if group is not None:
@@ -156,4 +201,4 @@ def _text(cell: Any) -> str | None:  # text, or parquet's own type
 
 def _split_word(cell: Any) -> str | None:
     text = _text(cell)
-    return None if text is None else PART_NAMES.get(text.lower(), text)
+    return None if text is None else part_of(text) or text

@@ -1,0 +1,215 @@
+"""Tar archives whose members make up rows, as WebDataset writes them: ``000017.wav 000017.cls 000017.json``.
+
+Consecutive members with the same name up to the first dot of their last part are one row. The index keeps where each
+row begins (8 bytes), and in a small parquet file a shard what ``.cls`` and ``.json`` members say of its rows. Only
+plain files count; names of members are looked at, never used as paths.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from repcore.data.first_files import first_files
+from repcore.data.shards.row_index import RowIndex, ShardRows, open_index
+from repcore.data.shards.shard import LISTING, Shard
+from repcore.data.shards.stores import Store, store_at
+from repcore.errors import DataError, ItemError
+from repcore.files import parse_json, storable
+
+SUFFIX = ".tar"
+FACT_KINDS = ("cls", "json")
+MOST_FACT_BYTES = 1 << 20  # of a member that is read while the index is made
+LOOKED_AT = 200  # files of a folder
+BLOCK = 512
+
+
+@dataclass(slots=True)
+class TarRow:
+    """One row: its key in the archive, and the content of its members by kind (``wav``, ``cls``, ``seg.nii.gz``)."""
+
+    key: str
+    members: dict[str, bytes] = field(default_factory=dict)
+
+
+def is_tar_data(path: Path) -> bool:
+    """Whether a path is a tar archive, or a folder that holds mostly such."""
+    if path.is_file():
+        return path.suffix.lower() == SUFFIX
+    if not path.is_dir():
+        return False
+    if (path / LISTING).is_file():
+        return bool(store_at(path, SUFFIX).shards)
+    suffixes = [one.suffix.lower() for one in first_files(path, LOOKED_AT)]
+    return 2 * suffixes.count(SUFFIX) > len(suffixes)
+
+
+def tar_store(path: Path) -> Store:
+    """The archives at a path: one, or those below a folder.
+
+    Raises:
+        DataError: there is none, or numbered ones are missing.
+    """
+    if path.is_file():
+        facts = path.stat()
+        return Store(path.parent, (Shard(path.name, facts.st_size, str(facts.st_mtime_ns)),))
+    store = store_at(path, SUFFIX)
+    if not store.shards:
+        raise DataError(f"{str(path)!r} holds no {SUFFIX} file")
+    return store
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Key and kind of a member: ``a/b.seg.nii.gz`` -> ``("a/b", "seg.nii.gz")``."""
+    folder, slash, last = name.rpartition("/")
+    before, _, kind = last.partition(".")
+    return f"{folder}{slash}{before}", kind.lower()
+
+
+def tar_index(store: Store) -> RowIndex:
+    """The index of the archives, made where the cache has none.
+
+    Raises:
+        DataError: an archive is damaged or compressed; names it.
+    """
+    digest = sha256()
+
+    def read(folder: Path) -> Iterator[ShardRows]:
+        for number, one in enumerate(store.shards):
+            with _in_words(store, one), store.opened(one) as file:
+                places, said = _scanned(file, digest)
+            if said:
+                rows = [json.dumps(said[row]) if row in said else None for row in range(len(places))]
+                pq.write_table(pa.table({"said": pa.array(rows, pa.large_string())}), facts_file(folder, number))
+            yield ShardRows(len(places), np.asarray(places, np.int64))
+
+    return open_index(f"{store.key}-tar", read, lambda: {"fingerprint": digest.hexdigest()})
+
+
+def facts_file(folder: Path, shard: int) -> Path:
+    """Where the index keeps what a shard's own members say of its rows."""
+    return folder / f"facts-{shard:06}.parquet"
+
+
+def _scanned(file: IO[bytes], digest: Any) -> tuple[list[int], dict[int, dict[str, Any]]]:  # digest: of hashlib
+    """Where each row of an archive begins, and what is said of rows by their number."""
+    places: list[int] = []
+    said: dict[int, dict[str, Any]] = {}
+    before: str | None = None
+    end = 0
+    for archive, member in members(file):
+        end = member.offset_data + -(-member.size // BLOCK) * BLOCK
+        if not is_content(member):
+            continue
+        key, kind = split_name(member.name)
+        if key != before:
+            places.append(member.offset)
+            before = key
+        digest.update(f"{storable(member.name)}|{member.size}|{member.mtime}|{member.chksum}\n".encode())
+        if kind in FACT_KINDS and member.size <= MOST_FACT_BYTES:
+            content = archive.extractfile(member)
+            facts = _facts(kind, b"" if content is None else content.read())
+            digest.update(json.dumps(facts, sort_keys=True).encode())
+            said.setdefault(len(places) - 1, {}).update(facts)
+    _check_end(file, end, before)
+    return places, said
+
+
+def _check_end(file: IO[bytes], end: int, last: str | None) -> None:
+    """Refuse an archive without the zeros that close it: tarfile takes whatever it cannot read for the end."""
+    file.seek(end)
+    block = file.read(BLOCK)
+    if len(block) < BLOCK or block.strip(b"\0"):
+        after = f"after {storable(last)}" if last else "at its beginning"
+        raise tarfile.ReadError(f"it breaks off or is damaged {after}")
+
+
+def members(file: IO[bytes], stop: int | None = None) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+    """Members of an archive from where it is read on, up to those that begin at byte ``stop``."""
+    with tarfile.TarFile(fileobj=file, mode="r") as archive:
+        for member in archive:
+            if stop is not None and member.offset >= stop:
+                return
+            yield archive, member
+            archive.members.clear()  # type: ignore[attr-defined]  # otherwise it remembers every one
+
+
+def is_content(member: tarfile.TarInfo) -> bool:
+    """Whether a member is a plain file and not hidden."""
+    parts = [part for part in member.name.split("/") if part not in (".", "..")]
+    return member.isreg() and not any(part.startswith(".") or part == "__MACOSX" for part in parts)
+
+
+def row_at(store: Store, index: RowIndex, row: int) -> TarRow:
+    """The members of one row.
+
+    Raises:
+        ItemError: the archive breaks off within it. DataError: the archive is gone.
+    """
+    shard, place, following = index.place_of(row)
+    found: TarRow | None = None
+    try:
+        with store.local(store.shards[shard]).open("rb") as file:
+            file.seek(place)
+            for archive, member in members(file, following):
+                if not is_content(member):
+                    continue
+                key, kind = split_name(member.name)
+                found = found or TarRow(key)
+                if key != found.key:
+                    break
+                content = archive.extractfile(member)
+                found.members[kind] = b"" if content is None else content.read()
+                if len(found.members[kind]) != member.size:
+                    raise ItemError("corrupt", f"{store.shards[shard].name} breaks off within {storable(key)}")
+    except (tarfile.TarError, EOFError) as error:
+        raise ItemError("corrupt", f"{store.shards[shard].name} at byte {place:,}: {error}") from error
+    if found is None:
+        raise ItemError("corrupt", f"{store.shards[shard].name} holds nothing at byte {place:,}")
+    return found
+
+
+def key_at(store: Store, index: RowIndex, row: int) -> tuple[Shard, str]:
+    """Shard and key of a row, from the header of its first member."""
+    shard, place, _ = index.place_of(row)
+    with _in_words(store, store.shards[shard]), store.local(store.shards[shard]).open("rb") as file:
+        file.seek(place)
+        for _, member in members(file):
+            if is_content(member):
+                return store.shards[shard], split_name(member.name)[0]
+    raise DataError(f"shard {store.shards[shard].name} holds nothing at byte {place:,}")
+
+
+def _facts(kind: str, content: bytes) -> Mapping[str, Any]:
+    """What a member says of its row: a class, or the plain values of a JSON object."""
+    text = content.decode("utf-8", "replace").strip()
+    if kind == "cls":
+        return {"cls": text}
+    try:
+        value = parse_json(text)
+    except ValueError:
+        return {}
+    if not isinstance(value, dict):
+        return {}
+    return {str(name): one for name, one in value.items() if isinstance(one, str | int | float)}
+
+
+@contextmanager
+def _in_words(store: Store, shard: Shard) -> Iterator[None]:
+    try:
+        yield
+    except (tarfile.TarError, EOFError) as error:
+        raise DataError(
+            f"{shard.name} of {store.address or str(store.root)!r} is no whole tar archive: {error}",
+            hint="a compressed archive has to be unpacked to .tar first; a damaged one written or fetched again",
+        ) from error

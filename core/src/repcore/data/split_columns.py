@@ -1,0 +1,70 @@
+"""Which column of a table says in which part of a split a row stands, and what its words mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from repcore.data.cells import is_missing
+from repcore.data.groups import plain_name
+from repcore.data.splits import part_of
+
+SPLIT_NAMES = frozenset({
+    "split", "data_split", "dataset_split", "split_name", "subset", "set", "data_set", "partition", "part",
+    "fold",
+})  # fmt: skip
+"""Names of columns of parts; of those that may mean something else, words decide."""
+SURELY_SPLIT = frozenset({"split", "data_split", "dataset_split", "split_name", "partition"})
+"""Names that mean nothing else: a column called so is no label, whatever its words."""
+
+
+def are_parts(cells: Iterable[Any]) -> bool:
+    """Whether every filled cell names a part of a split, and some is filled; stops at the first that does not."""
+    return bool(_parts_in(cells))
+
+
+def _parts_in(cells: Iterable[Any]) -> set[str]:
+    """Parts that cells name; none where a filled cell names no part."""
+    seen: dict[Any, str] = {}
+    for cell in cells:
+        if cell in seen or is_missing(cell):
+            continue
+        part = part_of(cell)
+        if part is None:
+            return set()
+        seen[cell] = part
+    return set(seen.values())
+
+
+def split_column(
+    columns: Iterable[str], cells_of: Callable[[str], Iterable[Any]], names: Iterable[str] = SPLIT_NAMES
+) -> str | None:
+    """The column of parts: called so and with such words, or the only one that holds nothing but two such words.
+
+    Args:
+        columns: their names, in the order of the table.
+        cells_of: name -> cells; of most columns only the first is looked at.
+        names: plain names that count as called so.
+    """
+    known = frozenset(names)
+    parts = {one: found for one in columns if (found := _parts_in(cells_of(one)))}
+    called = next((one for one in parts if plain_name(one) in known), None)
+    several = [one for one, found in parts.items() if len(found) > 1]
+    return called or (several[0] if len(several) == 1 else None)
+
+
+def unknown_parts(name: str, cells: Iterable[Any]) -> str:
+    """What to say of a column that is called a split and has other words; empty for any other column."""
+    found = [str(cell).strip() for cell in cells if not is_missing(cell)]
+    odd = list(dict.fromkeys(one for one in found if part_of(one) is None))
+    if plain_name(name) not in SURELY_SPLIT or not odd or all(one.removesuffix(".0").isdecimal() for one in odd):
+        return ""
+    shown = ", ".join(map(repr, odd[:3]))
+    return (
+        f"column {name!r}: words such as {shown} are no parts of a split (train, validation, test): it divides nothing"
+    )
+
+
+def parts_of(cells: Iterable[Any]) -> list[str | None]:
+    """Part of each row; None where the cell is empty or names none."""
+    return [None if is_missing(cell) else part_of(cell) for cell in cells]

@@ -1,0 +1,126 @@
+"""Recordings and point clouds in tar archives, as WebDataset writes them, read through the readers of single files."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from repcore.data.readers import open_data
+from repcore.errors import DataError, ItemError
+from repcore.registry import default
+
+RATE = 16_000
+WORDS = ("bell", "rain")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPCORE_CACHE", str(tmp_path / "cache"))
+
+
+def sound(number: int) -> np.ndarray:
+    return 0.1 * np.random.default_rng(number).standard_normal(800 + 10 * number).astype(np.float32)
+
+
+def wav(number: int) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, sound(number), RATE, format="WAV", subtype="FLOAT")
+    return file.getvalue()
+
+
+def npy(number: int) -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.random.default_rng(number).standard_normal((64, 3)).astype(np.float32))
+    return file.getvalue()
+
+
+def add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    archive.addfile(member, io.BytesIO(content))
+
+
+def shards(folder: Path, names: tuple[str, ...] = ("train-00000.tar", "train-00001.tar", "test-00000.tar")) -> Path:
+    folder.mkdir()
+    for shard, name in enumerate(names):
+        with tarfile.open(folder / name, "w") as archive:
+            for number in range(4 * shard, 4 * shard + 4):
+                key = f"some/where/{number:06}"
+                add(archive, f"{key}.wav", wav(number))
+                add(archive, f"{key}.cls", WORDS[number % 2].encode())
+                add(archive, f"{key}.json", json.dumps({"speaker": f"s{number // 2}", "loudness": number / 7}).encode())
+            folder_member = tarfile.TarInfo("some/folder")
+            folder_member.type = tarfile.DIRTYPE
+            archive.addfile(folder_member)
+    return folder
+
+
+def test_rows_labels_groups_and_parts(tmp_path: Path) -> None:
+    part, reader = open_data(default(), str(shards(tmp_path / "tars")), domain="audio")
+    assert part.name == "audio/folder"
+    assert len(reader) == 12
+    order = [8, 9, 10, 11, 0, 1, 2, 3, 4, 5, 6, 7]  # test comes before train
+    for row in (0, 5, 11):
+        sample = reader[row]
+        number = order[row]
+        np.testing.assert_array_equal(sample.inputs.samples[0], sound(number))
+        shard = "test-00000" if number > 7 else f"train-0000{number // 4}"
+        assert sample.id == f"{shard}/some/where/{number:06}"
+        assert sample.targets["cls"] == number % 2
+        assert sample.targets["loudness"] == pytest.approx(number / 7)
+        assert sample.group == f"s{number // 2}"
+        np.testing.assert_array_equal(reader.by_id(sample.id).inputs.samples[0], sound(number))
+    parts = {name: list(rows) for name, rows in reader.splits.items()}
+    assert parts == {"train": list(range(4, 12)), "test": [0, 1, 2, 3]}
+    assert next(one for one in reader.targets if one.name == "cls").names == WORDS
+    assert pickle.loads(pickle.dumps(reader))[3].id == reader[3].id
+
+
+def test_the_index_has_eight_bytes_a_row_and_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = shards(tmp_path / "tars")
+    first = open_data(default(), str(folder), domain="audio")[1]
+    (places,) = (tmp_path / "cache" / "shards").rglob("places.raw")
+    assert places.stat().st_size == 8 * 12
+    monkeypatch.setattr("repcore.data.shards.tar_rows._scanned", lambda *_: pytest.fail("scanned again"))
+    again = open_data(default(), str(folder), domain="audio")[1]
+    assert again.fingerprint == first.fingerprint
+
+
+def test_one_archive_and_another_domain(tmp_path: Path) -> None:
+    path = tmp_path / "clouds.tar"
+    with tarfile.open(path, "w") as archive:
+        for number in range(3):
+            add(archive, f"{number}.npy", npy(number))
+    _, reader = open_data(default(), str(path), domain="pointcloud")
+    assert [reader.id_of(row) for row in range(3)] == ["clouds/0", "clouds/1", "clouds/2"]
+    wanted = np.load(io.BytesIO(npy(1)))
+    np.testing.assert_array_equal(reader[1].inputs.points, wanted)
+    assert not reader.targets
+
+
+def test_what_is_wrong_is_said(tmp_path: Path) -> None:
+    folder = shards(tmp_path / "tars", ("a.tar", "b.tar"))
+    whole = (folder / "b.tar").read_bytes()
+    with tarfile.open(folder / "b.tar") as archive:
+        ends = [one.offset for one in archive][5]
+    for content in (whole[: len(whole) // 2], b"\x1f\x8b" + whole[2:], whole[:ends], whole[:ends] + b"x" * 1024):
+        (folder / "b.tar").write_bytes(content)
+        with pytest.raises(DataError, match=r"^b\.tar of .* is no whole tar archive: .+"):
+            open_data(default(), str(folder), domain="audio")
+    with tarfile.open(folder / "b.tar", "w") as archive:
+        add(archive, "x.txt", b"no sound")
+        add(archive, "../../y.wav", wav(1))
+    reader = open_data(default(), str(folder), domain="audio")[1]
+    with pytest.raises(ItemError, match=r"x of b\.tar has no \.wav"):
+        reader[4]
+    np.testing.assert_array_equal(reader[5].inputs.samples[0], sound(1))
+    assert not (tmp_path.parent / "y.wav").exists()
+    with pytest.raises(DataError, match="no label 'mood'"):
+        open_data(default(), str(folder), domain="audio", options={"labels": ["mood"]})

@@ -1,0 +1,142 @@
+"""Data at addresses: listed, fetched when they are read, in a bounded cache; dropped connections are tried again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from repcore.data.given import names_a_file
+from repcore.data.readers import local_path, open_data
+from repcore.data.shards import remote
+from repcore.data.shards.addresses import is_address, whole_address
+from repcore.data.shards.parquet_table import ShardedTable, parquet_shards
+from repcore.errors import DataError, PluginError
+from repcore.registry import default
+
+ADDRESS = "memory://bucket/shards"
+
+
+@pytest.fixture(autouse=True)
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    monkeypatch.setenv("REPCORE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(remote, "FIRST_WAIT", 0.001)
+    system = fsspec.filesystem("memory")
+    for number in range(3):
+        with system.open(f"/bucket/shards/part-{number:05}.parquet", "wb") as file:
+            rows = range(100 * number, 100 * number + 100)
+            pq.write_table(pa.table({"smiles": ["C" * (1 + row % 7) + "O" for row in rows], "row": list(rows)}), file)
+    yield system
+    system.store.clear()
+
+
+def table() -> ShardedTable:
+    return ShardedTable(parquet_shards(local_path(ADDRESS))[""])
+
+
+def fetched(tmp_path: Path) -> list[Path]:
+    return sorted((tmp_path / "cache" / "remote" / "shards").glob("*.parquet"))
+
+
+def test_shards_are_fetched_when_they_are_read(tmp_path: Path) -> None:
+    one = table()
+    assert len(one) == 300
+    assert not fetched(tmp_path), "the index needs footers only"
+    assert one.value(150, "row") == 150
+    assert len(fetched(tmp_path)) == 1
+    assert one.slice(95, 205, "row") == list(range(95, 205))
+    assert len(fetched(tmp_path)) == 3
+
+
+def test_the_cache_is_bounded(tmp_path: Path, bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = bucket.size("/bucket/shards/part-00000.parquet")
+    monkeypatch.setenv(remote.LIMIT_VARIABLE, str(1.5 * size / 2**30))
+    one = table()
+    assert [one.value(row, "row") for row in (5, 105, 205, 6, 106)] == [5, 105, 205, 6, 106]
+    assert len(fetched(tmp_path)) == 1
+
+
+def test_a_dropped_connection_is_tried_again(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = {"cat_file": 0, "get_file": 0}
+
+    def shaky(name: str) -> Any:
+        real = getattr(bucket, name)
+
+        def call(*given: Any, **more: Any) -> Any:
+            calls[name] += 1
+            if calls[name] % 2:
+                raise ConnectionResetError("the other side has gone")
+            return real(*given, **more)
+
+        return call
+
+    for name in calls:
+        monkeypatch.setattr(bucket, name, shaky(name))
+    assert table().value(250, "row") == 250
+    assert calls["cat_file"] >= 6
+    assert calls["get_file"] == 2
+
+
+def test_what_stays_away_is_named(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = table()
+    bucket.rm("/bucket/shards/part-00001.parquet")
+    with pytest.raises(DataError, match=r"^memory://bucket/shards/part-00001\.parquet does not exist"):
+        one.value(150, "row")
+    with pytest.raises(DataError, match="memory://bucket/nothing does not exist"):
+        local_path("memory://bucket/nothing")
+
+    def refused(*_: Any, **__: Any) -> Any:
+        raise ConnectionRefusedError("nobody listens")
+
+    monkeypatch.setattr(bucket, "get_file", refused)
+    with pytest.raises(DataError, match=r"part-00002\.parquet cannot be read: ConnectionRefusedError(.|\n)*5 times"):
+        one.value(250, "row")
+
+
+def test_a_missing_package_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(address: str) -> Any:
+        raise ImportError("Install s3fs to access S3")
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", missing)
+    with pytest.raises(PluginError, match=r'Install s3fs(.|\n)*pip install "repcore\[remote\]"'):
+        local_path("s3://bucket/x")
+
+
+def test_readers_open_addresses_and_runs_record_them(bucket: Any, tmp_path: Path) -> None:
+    part, reader = open_data(default(), ADDRESS, domain="molecules")
+    assert part.plain()["path"] == ADDRESS
+    assert len(reader) == 300
+    assert reader[150].inputs == "C" * (1 + 150 % 7) + "O"
+    with bucket.open("/bucket/one.csv", "wb") as file:
+        file.write(b"smiles,y\nCCO,1\nCCN,2\nCCC,3\n")
+    assert [reader.inputs for reader in open_data(default(), "memory://bucket/one.csv", domain="molecules")[1]] == [
+        "CCO", "CCN", "CCC",
+    ]  # fmt: skip
+    (tmp_path / "one.csv").write_bytes(b"smiles\nCCO\nCCN\nCC\n")
+    assert len(open_data(default(), f"file://{tmp_path}/one.csv", domain="molecules")[1]) == 3
+
+
+def test_other_files_are_fetched_whole_if_they_fit(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.txt", "deep/b.txt"):
+        with bucket.open(f"/bucket/plain/{name}", "wb") as file:
+            file.write(name.encode())
+    folder = local_path("memory://bucket/plain")
+    assert sorted(one.read_text() for one in folder.rglob("*.txt")) == ["a.txt", "deep/b.txt"]
+    monkeypatch.setenv(remote.LIMIT_VARIABLE, "0.000000001")
+    with pytest.raises(DataError, match=r"2 files of .* that are no shards"):
+        local_path("memory://bucket/plain")
+
+
+def test_which_texts_are_addresses() -> None:
+    assert is_address("s3://a/b")
+    assert is_address(Path("s3://a/b"))
+    assert whole_address(Path("s3://a/b")) == "s3://a/b"
+    assert whole_address("file:///a") == "file:///a"
+    assert not is_address("C:/data")
+    assert not is_address("CC(=O)O")
+    assert names_a_file("gs://bucket/folder")
