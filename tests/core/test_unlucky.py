@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
+from repcore.cli.ending import unexpected
 from repcore.data import tables
 from repcore.data.allocation import array_header
 from repcore.data.tables import Table
 from repcore.embedding.parts import PartFolder
-from repcore.errors import CheckpointError
+from repcore.errors import CheckpointError, ConfigError, ItemError
 from repcore.files import parse_json, read_object, read_parquet
+from repcore.memory import is_out_of_memory
 from tests.conftest import ROOT
 
 STRANGE = os.fsdecode(b"n\xff\xc3")  # bytes that are no UTF-8, as every name of another encoding in a C locale
@@ -50,7 +54,7 @@ def test_nothing_hands_a_path_to_pyarrow() -> None:
     found = []
     for path in sorted((*(ROOT / "core" / "src").rglob("*.py"), *(ROOT / "plugins").glob("*/src/**/*.py"))):
         found += [f"{path.name}: {one.group(0)}" for one in call.finditer(path.read_text("utf-8"))
-                  if one.group(1) not in ("file", "sink")]  # fmt: skip
+                  if one.group(1) not in ("file", "sink", "pa")]  # fmt: skip
     assert found == []
 
 
@@ -125,3 +129,49 @@ def test_a_header_of_no_array_is_refused(shape: tuple[int, ...], tmp_path: Path)
         layout.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
     with (tmp_path / "a.npy").open("rb") as file, pytest.raises(ValueError, match="announces the shape"):
         array_header(file)
+
+
+CLOSED = """
+from repcore.cli.console import complain, is_terminal, open_missing_streams, say
+open_missing_streams()
+say("nobody reads this")
+complain("nor this")
+file = open("written", "w")
+raise SystemExit(file.fileno() if file.fileno() <= 2 or is_terminal() else 0)
+"""
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_end_no_work_and_no_file_takes_their_place(closed: str, tmp_path: Path) -> None:
+    """``>&-`` was "AttributeError: 'NoneType' object has no attribute 'write'", after the work was done."""
+    (tmp_path / "script.py").write_text(CLOSED)
+    command = ["bash", "-c", f'exec "$0" script.py {closed}', sys.executable]
+    done = subprocess.run(command, cwd=tmp_path, check=False, timeout=60)
+    assert done.returncode == 0
+    assert (tmp_path / "written").read_bytes() == b""
+
+
+def test_a_working_folder_that_is_gone_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(FileNotFoundError) as caught:
+        Path("a").absolute()
+    assert unexpected(caught.value).startswith("the working folder has been deleted\n  try:   cd into")
+
+
+def test_a_library_that_finds_no_memory_is_no_fault_of_a_plugin() -> None:
+    error = ImportError("libtorch_cuda.so: failed to map segment from shared object")
+    assert is_out_of_memory(error)
+    assert "out of memory" in unexpected(error)
+    assert not is_out_of_memory(ImportError("no module named torch"))
+
+
+def test_values_of_megabytes_do_not_fill_the_terminal() -> None:
+    told = str(ConfigError(f"encoder.width={'9' * 10**6} is beyond 64 bits", field="encoder.width", got="x" * 10**6))
+    assert len(told) < 10_000
+    assert told.startswith("encoder.width=999")
+    assert "is beyond 64 bits" in told
+    assert "996,0" in told
+    assert len(ItemError("corrupt", "page\n" * 10**5).reason) < 5000

@@ -284,10 +284,10 @@ def memory_mapped(batches: Iterator[pa.RecordBatch], target: Path, counted: Coun
 
 def _copy_at(target: Path) -> tuple[pa.Table, Counted]:
     counted = Counted(**read_json_file(target.with_suffix(".json")))
-    return pa.ipc.open_file(pa.py_buffer(_mapped(target))).read_all(), counted
+    return pa.ipc.open_file(pa.py_buffer(mapped(target))).read_all(), counted
 
 
-def _mapped(path: Path) -> mmap.mmap:
+def mapped(path: Path) -> mmap.mmap:
     """A file as memory; opened by Python, for pyarrow takes every path for UTF-8."""
     with path.open("rb") as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
