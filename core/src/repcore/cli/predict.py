@@ -101,7 +101,7 @@ def _elements(ctx: click.Context, model: Model, given: dict[str, Any]) -> None:
 
 def open_with_label(model: Model, given: dict[str, Any]) -> tuple[DatasetReader, str]:
     """The data with the predicted label if it has one, else as it is and why it has none."""
-    options = reader_options(given["id_column"], given["settings"])
+    options = reader_options(given)
     target, why = model.target, ""
     assert target is not None
     # few rows look like another kind of label than many: what the model answers decides
