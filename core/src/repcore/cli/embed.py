@@ -108,7 +108,7 @@ def embed_command(ctx: click.Context, /, **given: Any) -> None:
 
 
 def _reader_options(given: dict[str, Any]) -> dict[str, Any]:
-    options = reader_options(given["id_column"], given["settings"])
+    options = reader_options(given)
     return {**options, "pseudonymise": given["pseudonymise"]} if given["pseudonymise"] else options
 
 

@@ -67,7 +67,7 @@ def predict_command(ctx: click.Context, /, **given: Any) -> None:
         _elements(ctx, model, given)
         return
     if is_parts_folder(given):
-        reading = reader_options(given["id_column"], given["settings"])
+        reading = reader_options(given)
         run_engine(ctx, "predict", given, reading, inference_options(given, given["device"]))
         return
     if output.exists() and not given["overwrite"]:
@@ -109,7 +109,7 @@ def open_with_label(model: Model, given: dict[str, Any]) -> tuple[DatasetReader,
     """The data with the predicted label if it has one, else as it is and why it has none."""
     from repcore.embedding.labelled import labelled_reader
 
-    return labelled_reader(model, given["data"], given["reader"], reader_options(given["id_column"], given["settings"]))
+    return labelled_reader(model, given["data"], given["reader"], reader_options(given))
 
 
 def _writer(model: Model, predictor: Predictor, reader: DatasetReader, given: dict[str, Any]) -> TableWriter:
