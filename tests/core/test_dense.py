@@ -20,7 +20,7 @@ from repcore.embedding.dense_files import ElementTable, FolderWriter
 from repcore.embedding.inference import InferenceOptions
 from repcore.embedding.prediction_files import read_table
 from repcore.errors import ConfigError, DataError
-from repcore.evaluation.dense_answers import DensePredictor, class_numbers, dense_temperature, unsaid_void
+from repcore.evaluation.dense_answers import DensePredictor, class_numbers, dense_temperature, void_said
 from repcore.evaluation.dense_metrics import confusion, dense_scores, overlaps
 from repcore.evaluation.probing import LabelledRows, read_rows
 from repcore.evaluation.tasks.dense import DenseClassification, at_elements, flat_tokens, soft_dice
@@ -393,7 +393,7 @@ def test_a_number_that_looks_like_no_label_is_said(
 ) -> None:
     """What a file of whole positive numbers holds for elements without an answer is not a class without a word."""
     rows = LabelledRows([], [], read_rows, {"part": [counts, {}]})  # type: ignore[arg-type]
-    found = unsaid_void(rows, TargetSpec("part", "class", "point", **known))  # type: ignore[arg-type]
+    found = void_said(rows, TargetSpec("part", "class", "point", **known))  # type: ignore[arg-type]
     assert found is None if said is None else said in str(found)
 
 
@@ -401,8 +401,8 @@ def test_probe_and_finetune_say_it(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With 2 and 7 left as they are, 9 counts as the toy's number of no label."""
-    monkeypatch.setattr("repcore.evaluation.dense_answers.VOID_NUMBERS", (9,))
-    monkeypatch.setattr("repcore.evaluation.dense_answers.FAR", 1)
+    monkeypatch.setattr("repcore.data.label_facts.VOID_NUMBERS", (9,))
+    monkeypatch.setattr("repcore.data.label_facts.VOID_FAR", 1)
     finetuned("side", "--no-twin", "--ignore", "100", "trainer.epochs=1")
     assert "9 of 'side' counts as a class" in capsys.readouterr().err
     command = ["probe", "runs/r", "--data", "pairs/blobs", "--level", "point", "--label", "side", "--seeds", "1"]

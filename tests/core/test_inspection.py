@@ -11,7 +11,7 @@ import pytest
 
 from repcore.data.accounting import Accounting
 from repcore.data.inspection import Inspection, inspect_reader
-from repcore.data.label_facts import label_facts, label_warnings
+from repcore.data.label_facts import element_labels, label_facts, label_in_words, label_warnings
 from repcore.interfaces import Item, Sample
 from repcore.reporting import LogReporter
 from repcore.specs import TargetSpec
@@ -83,6 +83,36 @@ def test_vector_labels_are_counted() -> None:
         "b": {"positive": 0, "negative": 1, "missing": 2},
     }
     assert facts["missing_share"] == pytest.approx(1 / 3)
+
+
+def test_labels_of_elements_are_counted_not_held() -> None:
+    """Points of two scenes: 255 counts as a class without a word from the data, -1 is left out; one scene has none."""
+    reader = Words(
+        [
+            ("a", "one", {"part": np.array([0, 0, 7, 255, -1, 7])}, None),
+            ("b", "two", {"part": np.repeat([7, 255], 20_000)}, None),
+            ("c", "three", {}, None),
+            ("d", "four", {"part": np.full(4, -1)}, None),
+        ]
+    )
+    reader.targets = (TargetSpec("part", "class", "point", ignore=-1),)
+    found = _inspect(reader)
+    facts = found.targets["part"]
+    assert facts["elements"] == {"0": 2, "7": 20_002, "255": 20_001}
+    assert facts["rows"] == 3
+    assert facts["missing_share"] == pytest.approx(5 / 40_010)
+    assert label_in_words(facts) == "0: 2, 7: 20,002, 255: 20,001"
+    assert any(one.startswith("255 of 'part' counts as a class (0.5 of the labelled") for one in found.warnings)
+    assert not any("missing" in one for one in found.warnings)
+    reader.targets = (TargetSpec("part", "class", "point", ignore=255),)
+    assert not any("counts as a class" in one for one in _inspect(reader).warnings)
+    reader.rows = reader.rows[3:]
+    reader.targets = (TargetSpec("part", "class", "point", ignore=-1),)
+    assert "label part: no element of 1 rows is labelled" in _inspect(reader).warnings
+    row = element_labels(reader.targets[0], np.array([1, 1, -1]))
+    assert list(label_warnings("part", label_facts(reader.targets[0], [row]))) == [
+        "label part: every labelled element is '1': nothing can be learned from it"
+    ]
 
 
 def test_plugin_code_that_fails_is_a_row() -> None:

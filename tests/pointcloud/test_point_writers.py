@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from repcore import registry
 from repcore.embedding.dense import dense_row
+from repcore.embedding.dense_files import refuse_file_name
 from repcore.embedding.inference import InferenceOptions
 from repcore.embedding.windows import PreparedRow
-from repcore.errors import DataError
+from repcore.errors import ConfigError, DataError
 from repcore.evaluation.tasks.dense import DenseClassification
 from repcore.evaluation.tasks.dense_configs import DenseClassificationConfig
 from repcore.interfaces import DenseAnswer, Sample
@@ -44,6 +46,18 @@ def answer(count: int = 50, offset: np.ndarray = OFFSET, values: tuple[int, ...]
 
 def expected(one: DenseAnswer) -> np.ndarray:
     return np.asarray(VALUES)[one.outputs.argmax(1)]
+
+
+def test_one_file_of_a_format_is_no_place_for_many_answers(tmp_path: Path) -> None:
+    """``-o scan.las`` would become a folder of that name; tables and folders that are there are fine."""
+    known = registry.default()
+    for name in ("scan.las", "scan.LAZ", "scan.label"):
+        with pytest.raises(ConfigError, match="one file a sample, or one long table") as told:
+            refuse_file_name(known, "pointcloud", "point", tmp_path / name)
+        assert f"-o {tmp_path / 'scan'} --format" in str(told.value)
+    (tmp_path / "made.ply").mkdir()
+    for name in ("scan", "scan.csv", "scan.npz", "scan.v2", "made.ply", "scan.nii.gz"):
+        refuse_file_name(known, "pointcloud", "point", tmp_path / name)
 
 
 @pytest.mark.parametrize(("write", "suffix"), [(write_ply, ".ply"), (write_pcd, ".pcd"), (write_las, ".las")])

@@ -130,6 +130,24 @@ def test_semantic_kitti_layout(tmp_path: Path) -> None:
         KittiReader(ScenesConfig(path=str(tmp_path)))[0]
 
 
+def test_labels_are_found_behind_files_that_have_none(tmp_path: Path) -> None:
+    """Files in order: one is broken, three have no labels, the sixth has; of scans, one has labels beside it."""
+    (tmp_path / "a.ply").write_bytes(b"ply\nformat ascii 1.0\nelement vertex 9\nproperty float x\nend_header\n1\n")
+    for name in ("b", "c", "d"):
+        (tmp_path / f"{name}.ply").write_bytes(ply_bytes(cloud()))
+    write_ply(tmp_path / "f.ply", cloud())
+    reader = SceneFolder(ScenesConfig(path=str(tmp_path)))
+    assert [one.name for one in reader.targets] == ["label"]
+    assert "label" not in reader.by_id("b").targets
+    assert len(reader.by_id("f").targets["label"]) == 60
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for number in range(70):
+        write_bin(scans / f"{number:03}.bin", cloud())
+    np.full(60, 40, np.uint32).tofile(scans / "069.label")
+    assert [one.name for one in SceneFolder(ScenesConfig(path=str(scans))).targets] == ["instance", "semantic"]
+
+
 def test_splits_come_from_an_index(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_npz(tmp_path / f"{name}.npz", cloud())

@@ -22,10 +22,19 @@ def open_writer(
     model: Model, reader: DatasetReader, given: dict[str, Any], header: dict[str, Any], level: str, predictor: Any
 ) -> FolderWriter | ElementTable:
     """A folder with one file a sample, or one long table, by the name of the output."""
-    from repcore.embedding.dense_files import INDEX, ElementTable, FolderWriter, check_output, dense_writer, is_table
+    from repcore.embedding.dense_files import (
+        INDEX,
+        ElementTable,
+        FolderWriter,
+        check_output,
+        dense_writer,
+        is_table,
+        refuse_file_name,
+    )
     from repcore.embedding.prediction_files import TableWriter
 
     output: Path = given["output"]
+    refuse_file_name(model.registry, model.domain, level, output)
     check_output(output, given["overwrite"])
     facts = {"model": model.identity(), "data": reader.fingerprint, "rows": len(reader), "level": level, **header}
     facts["reading"] = reading_of(given)
@@ -143,6 +152,6 @@ def _write(
             say(f"  {name}: " + figures_in_words(values))
         for note in scores.notes:
             say(f"note: {note}")
-    elif why:
-        say(f"no labels in the data to score against: {why}")
+    elif predictor is not None:
+        say(f"no labels in the data to score against{f': {why}' if why else ''}")
     return failed

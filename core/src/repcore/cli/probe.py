@@ -167,7 +167,7 @@ def _elements(source: Path, given: dict[str, Any], seeds: list[int], reporter: C
     from repcore.embedding.inference import InferenceOptions
     from repcore.embedding.model import load
     from repcore.evaluation.copied_rows import labelled_rows
-    from repcore.evaluation.dense_answers import named_classes, unsaid_void, with_ignored
+    from repcore.evaluation.dense_answers import named_classes, void_said, with_ignored
     from repcore.evaluation.dense_probing import EVERYTHING, PROTOCOL, ElementProbing, probe_elements
     from repcore.evaluation.element_metrics import element_metrics
     from repcore.evaluation.probing import chosen_targets, split_plan
@@ -193,7 +193,7 @@ def _elements(source: Path, given: dict[str, Any], seeds: list[int], reporter: C
         target = with_ignored(one, given["ignore"])
         together, split = given["keep_copies_together"], given["split"]
         rows = labelled_rows(model, reader, target, given["group"], together=together)
-        if void := unsaid_void(rows, target):
+        if void := void_said(rows, target):
             reporter.warn(void)
         values, target = named_classes(rows, target)
         split = "group" if given["group"] and split == "random" else split

@@ -14,6 +14,7 @@ import numpy as np
 from repcore.data.split_plans import SplitPlan
 
 EXAMPLES = 3
+MOST_COMPARED = 10_000  # labels of one row
 
 
 @dataclass(slots=True)
@@ -83,7 +84,7 @@ def _differ(one: Any, other: Any) -> bool:  # labels of any kind
         return False
     if left.size == 1 and right.size == 1:
         return not (math.isnan(left[0]) or math.isnan(right[0])) and left[0] != right[0]
-    if left.shape != right.shape or left.size > 10_000:  # dense labels follow their input
+    if left.shape != right.shape or left.size > MOST_COMPARED:  # dense labels follow their input
         return False
     return bool(((left != right) & ~np.isnan(left) & ~np.isnan(right)).any())
 

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from repcore.data.accounting import Accounting, account_of
-from repcore.data.copies import Copies, content_hash
+from repcore.data.copies import MOST_COMPARED, Copies, content_hash
 from repcore.data.guard import item_guard, prepare_sample, read_sample, row_id
 from repcore.data.item_processes import apart
-from repcore.data.label_facts import label_facts, label_warnings
+from repcore.data.label_facts import element_labels, label_facts, label_warnings
 from repcore.data.names import alike
 from repcore.data.scales import other_unit
 from repcore.data.seeds import generator
@@ -258,10 +258,14 @@ class _Look:
         if seen.inputs is None:
             return
         part = self.part_of.get(seen.row, "")
-        self.copies.see((seen.id, part, dict(seen.targets)), seen.inputs, seen.items)
+        compared = {name: value for name, value in seen.targets.items() if np.size(value) <= MOST_COMPARED}
+        self.copies.see((seen.id, part, compared), seen.inputs, seen.items)
         self.parts.append(part)
-        for name, values in self.labels.items():
-            values.append(seen.targets.get(name))
+        for spec in self.reader.targets:
+            value = seen.targets.get(spec.name)
+            if spec.level != "item":  # labels of elements are counted as they pass: whole scans are not held
+                value = element_labels(spec, value)
+            self.labels[spec.name].append(value)
         if seen.group is not None:
             self.groups.setdefault(seen.group, set()).add(part)
         for name, value in seen.told.items():

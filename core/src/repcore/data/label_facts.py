@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,54 @@ from repcore.specs import TargetSpec
 
 SENTINEL_GAP = 10.0  # widths of the other values between them and a repeated extreme
 FAR = 100.0  # widths of the middle half
+VOID_NUMBERS = (255, 65_535)  # the largest of one and of two bytes
+VOID_FAR = 2  # times the next lower number
+
+
+@dataclass(frozen=True, slots=True)
+class ElementLabels:
+    """Labels of the elements of one row, counted: how many elements there are, and how many of each class."""
+
+    elements: int
+    counts: Mapping[int, int]
+
+
+def element_counts(labels: Any, target: TargetSpec) -> dict[int, int]:
+    """Numbers of labelled elements by value (of numbers that are no classes: by rounded value), missing left out."""
+    flat = np.asarray(labels, np.float64).reshape(-1)
+    flat = flat[~np.isnan(flat)]
+    if target.ignore is not None:
+        flat = flat[flat != target.ignore]
+    values, number = np.unique(np.round(flat), return_counts=True)
+    return {int(value): int(n) for value, n in zip(values, number, strict=True)}
+
+
+def element_labels(target: TargetSpec, labels: Any) -> ElementLabels | None:
+    """Labels of one row's elements; None where it has none, or where they are no classes."""
+    if labels is None or target.kind != "class":
+        return None
+    return ElementLabels(int(np.size(labels)), element_counts(labels, target))
+
+
+def unsaid_void(total: Mapping[int, int], target: TargetSpec) -> str | None:
+    """What to say of a number that looks like "not labelled" but counts as a class; None where there is none.
+
+    The largest number of one or two bytes, far above all others, is what files of whole positive numbers (LAS, masks,
+    ``.label``) hold for elements without an answer. Masks of 0 and 255 alone, and ids that the data names, are classes.
+
+    Args:
+        total: number of elements of each value, elements of ``target.ignore`` left out.
+        target: as the data declares it, before classes are named after their numbers.
+    """
+    *others, highest = sorted(total) or [0]
+    named = target.ids or tuple(range(len(target.names)))
+    if highest not in VOID_NUMBERS or highest in named or len(others) < 2 or others[-1] * VOID_FAR > highest:
+        return None
+    share = total[highest] / sum(total.values())
+    return (
+        f"{highest} of {target.name!r} counts as a class ({share:.2g} of the labelled elements): files often hold it "
+        f"for elements without a label; --ignore {highest} leaves them out"
+    )
 
 
 def label_facts(spec: TargetSpec, values: Sequence[Any], parts: Sequence[str] = ()) -> dict[str, Any]:
@@ -19,12 +68,13 @@ def label_facts(spec: TargetSpec, values: Sequence[Any], parts: Sequence[str] = 
 
     Args:
         spec: the label.
-        values: one a row; None or NaN = missing; vectors for multilabel and several targets.
+        values: one a row; None or NaN = missing; vectors for multilabel and several targets; :class:`ElementLabels`
+            for labels of elements.
         parts: the declared part of each row, ``""`` = none.
     """
     facts: dict[str, Any] = {"kind": spec.kind, "level": spec.level, "unit": spec.unit}
     if spec.level != "item":
-        return facts
+        return {**facts, **_element_facts(spec, [one for one in values if isinstance(one, ElementLabels)])}
     facts["alike"] = next((group for group in _alike(spec.names) if len(group) > 1), [])
     table = _table(values, len(spec.names) if spec.kind == "multilabel" else 1)
     known = ~np.isnan(table)
@@ -49,6 +99,21 @@ def label_facts(spec: TargetSpec, values: Sequence[Any], parts: Sequence[str] = 
         facts["far"] = _far(held)
         facts["apart"] = _apart(held)
     return facts
+
+
+def _element_facts(spec: TargetSpec, rows: Sequence[ElementLabels]) -> dict[str, Any]:
+    if not rows:
+        return {}
+    total: Counter[int] = Counter()
+    for row in rows:
+        total.update(row.counts)
+    elements = sum(row.elements for row in rows)
+    return {
+        "rows": len(rows),
+        "elements": {spec.name_of(number): count for number, count in sorted(total.items())},
+        "missing_share": 1.0 - total.total() / elements if elements else 1.0,
+        "void": unsaid_void(total, spec),
+    }
 
 
 def _alike(names: Sequence[str]) -> list[list[str]]:
@@ -118,9 +183,10 @@ def _class_facts(spec: TargetSpec, values: np.ndarray, parts: Sequence[str]) -> 
 
 def label_in_words(facts: Mapping[str, Any]) -> str:
     """Values of a label in a few words, for a table."""
-    if "classes" in facts:
-        shown = [f"{name}: {count:,}" for name, count in list(facts["classes"].items())[:8]]
-        return ", ".join(shown) + (f", ... ({len(facts['classes'])} classes)" if len(facts["classes"]) > 8 else "")
+    classes = facts.get("classes", facts.get("elements"))
+    if classes is not None:
+        shown = [f"{name}: {count:,}" for name, count in list(classes.items())[:8]]
+        return ", ".join(shown) + (f", ... ({len(classes)} classes)" if len(classes) > 8 else "")
     if "tasks" in facts:
         shown = [f"{name}: {task['positive']:,}" for name, task in list(facts["tasks"].items())[:6]]
         more = f", ... ({len(facts['tasks'])} tasks)" if len(facts["tasks"]) > 6 else ""
@@ -133,12 +199,19 @@ def label_in_words(facts: Mapping[str, Any]) -> str:
 
 def label_warnings(name: str, facts: Mapping[str, Any]) -> Iterator[str]:
     """What is worth knowing of a label before training on it."""
-    if facts.get("missing_share", 0.0) > 0.0:
+    if "elements" in facts and not facts["elements"]:
+        yield f"label {name}: no element of {facts['rows']:,} rows is labelled"
+    elif "elements" not in facts and facts.get("missing_share", 0.0) > 0.0:
         yield f"label {name}: {facts['missing_share']:.1%} missing (masked, never taken as a value)"
     elif facts.get("missing_cells", 0.0) > 0.0:
         yield f"label {name}: {facts['missing_cells']:.1%} of its values missing (masked, never taken as a value)"
     if facts.get("alike"):
         yield f"label {name}: classes {' and '.join(map(repr, facts['alike']))} differ in case, blanks or signs only"
+    if facts.get("void"):
+        yield str(facts["void"])
+    if len(facts.get("elements", ())) == 1:
+        only = next(iter(facts["elements"]))
+        yield f"label {name}: every labelled element is {only!r}: nothing can be learned from it"
     counts = facts.get("classes", {})
     if len(counts) == 1:
         yield f"label {name}: every row that has it is {next(iter(counts))!r}: nothing can be learned from it"

@@ -238,6 +238,24 @@ def is_table(path: Path) -> bool:
     return path.suffix.lower() in (".csv", ".tsv", ".parquet", ".npz")
 
 
+def refuse_file_name(registry: Registry, domain: str, level: str, path: Path) -> None:
+    """One file of a format is no place for the answers about many samples.
+
+    Raises:
+        ConfigError: the output has the suffix of a format, and is neither a table nor a folder that is there.
+    """
+    if is_table(path) or path.is_dir():
+        return
+    for entry in registry.entries("dense-writer", domain):
+        suffix = next((one for one in entry.spec.suffixes if path.name.lower().endswith(one)), None)
+        if suffix is not None and entry.spec.level in ("", level):
+            folder = str(path)[: -len(suffix)] or "answers"
+            raise ConfigError(
+                f"-o {path}: answers of level {level} are a folder with one file a sample, or one long table",
+                hint=f"-o {folder} --format {entry.spec.name}, or -o {folder}.csv",
+            )
+
+
 def check_output(path: Path, overwrite: bool) -> None:
     """Refuse an output that is there already and complete, or remove it.
 

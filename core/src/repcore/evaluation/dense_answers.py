@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from repcore.data.label_facts import unsaid_void
 from repcore.embedding.answers import column_of, output_names
 from repcore.embedding.dense import DenseRow, dense_windows
 from repcore.embedding.inference import InferenceOptions
@@ -30,8 +31,6 @@ from repcore.specs import TargetSpec
 
 NONE = -1
 MOST_CLASSES = 1024
-VOID_NUMBERS = (255, 65_535)  # the largest of one and of two bytes
-FAR = 2  # times the next lower number
 CALIBRATED_ELEMENTS = 4096  # of one validation row
 
 
@@ -357,28 +356,12 @@ def named_classes(rows: LabelledRows, target: TargetSpec) -> tuple[tuple[int, ..
     return values, named(target, values)
 
 
-def unsaid_void(rows: LabelledRows, target: TargetSpec) -> str | None:
-    """What to say of a number that looks like "not labelled" but counts as a class; None where there is none.
-
-    The largest number of one or two bytes, far above all others, is what files of whole positive numbers (LAS, masks,
-    ``.label``) hold for elements without an answer. Masks of 0 and 255 alone, and ids that the data names, are classes.
-
-    Args:
-        rows: labelled rows, elements of ``target.ignore`` left out.
-        target: as the data declares it, before classes are named after their numbers.
-    """
+def void_said(rows: LabelledRows, target: TargetSpec) -> str | None:
+    """:func:`repcore.data.label_facts.unsaid_void` of labelled rows."""
     total: Counter[int] = Counter()
     for counts in rows.dense.get(target.name, ()):
         total.update(counts)
-    *others, highest = sorted(total) or [0]
-    named = target.ids or tuple(range(len(target.names)))
-    if highest not in VOID_NUMBERS or highest in named or len(others) < 2 or others[-1] * FAR > highest:
-        return None
-    share = total[highest] / sum(total.values())
-    return (
-        f"{highest} of {target.name!r} counts as a class ({share:.2g} of the labelled elements): files often hold it "
-        f"for elements without a label; --ignore {highest} leaves them out"
-    )
+    return unsaid_void(total, target)
 
 
 def with_ignored(target: TargetSpec, ignored: int | None) -> TargetSpec:

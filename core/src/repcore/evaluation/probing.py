@@ -19,6 +19,7 @@ from repcore.data.copies import content_hash, copies_across, joined_keys
 from repcore.data.divided import DIVIDED_BY, over
 from repcore.data.guard import named_guard, owner_of, read_sample
 from repcore.data.label_budgets import LabelBudget, within_budget
+from repcore.data.label_facts import element_counts
 from repcore.data.split_plans import SplitInputs, SplitPlan, in_rows, order_by_id, plan_splits
 from repcore.embedding.inference import InferenceOptions, embed_prepared, encoder_width, row_id, windows_of
 from repcore.embedding.model import Model
@@ -99,7 +100,7 @@ def read_rows(reader: DatasetReader) -> LabelledRows:
         ids.append(row_id(reader, row) if sample is None else sample.id)
         for name, spec in levels.items():
             value = None if sample is None else sample.targets.get(name)
-            dense[name].append({} if value is None else counted(value, spec))
+            dense[name].append({} if value is None else element_counts(value, spec))
         samples.append(None if sample is None else _slim(sample, levels))
         content.append(b"" if sample is None else _content(sample))
     return LabelledRows(ids, samples, reader, dense, content)
@@ -143,16 +144,6 @@ def _slim(sample: Sample, levels: Mapping[str, TargetSpec]) -> Sample:
         if name not in levels and np.size(value) <= KEPT_INPUT_BYTES // 4  # others are labels of elements, too
     }
     return Sample(sample.id, inputs, targets, sample.group, sample.meta)
-
-
-def counted(labels: Any, target: TargetSpec) -> dict[int, int]:
-    """Numbers of labelled elements by value (of numbers that are no classes: by rounded value), missing left out."""
-    flat = np.asarray(labels, np.float64).reshape(-1)
-    flat = flat[~np.isnan(flat)]
-    if target.ignore is not None:
-        flat = flat[flat != target.ignore]
-    values, number = np.unique(np.round(flat), return_counts=True)
-    return {int(value): int(n) for value, n in zip(values, number, strict=True)}
 
 
 def chosen_targets(reader: DatasetReader, names: Sequence[str], level: str | None = "item") -> list[TargetSpec]:
@@ -322,6 +313,7 @@ def probe_features(
     external: bool = False,
     warn: Callable[[str], None] | None = None,
     budget: LabelBudget | None = None,
+    raw_forms: Sequence[str] = RAW_FORMS,
 ) -> ProbeTable:
     """One target under one or several protocols.
 
@@ -330,6 +322,7 @@ def probe_features(
         budget: of labelled training rows; None = all.
         external: features without a random-init twin.
         warn: is told of test rows whose copy is trained on.
+        raw_forms: further probes of raw inputs, tried beside the default protocol where they fit the kind of label.
     """
     names = protocols or [DEFAULT_PROTOCOL.get(target.kind, "")]
     if not names[0]:
@@ -345,7 +338,7 @@ def probe_features(
     if budget is not None:
         plan = within_budget(plan, budget, features.rows.labelled(target), seeds, classes_shown(features.rows, target))
     plan = _with_groups(plan, features.rows.groups)
-    forms = _raw_forms(registry, target) if DEFAULT_PROTOCOL.get(target.kind) in names else {}
+    forms = _forms(registry, raw_forms, target) if DEFAULT_PROTOCOL.get(target.kind) in names else {}
     table = run_probe(
         features.matrices, labels, target, plan, probes, seeds, external=external,
         forms=dict.fromkeys(features.raw, forms),
@@ -354,10 +347,10 @@ def probe_features(
     return table if budget is None else dataclasses.replace(table, labels=budget.word)
 
 
-def _raw_forms(registry: Registry, target: TargetSpec) -> dict[str, Probe]:
-    """Probes of :data:`RAW_FORMS` that take this kind of label."""
-    kinds = {name: registry.probe(name).spec.target_kinds for name in RAW_FORMS}
-    return {name: build_probe(registry, name, target) for name in RAW_FORMS if target.kind in kinds[name]}
+def _forms(registry: Registry, names: Sequence[str], target: TargetSpec) -> dict[str, Probe]:
+    """Those of the probes that take this kind of label."""
+    kinds = {name: registry.probe(name).spec.target_kinds for name in names}
+    return {name: build_probe(registry, name, target) for name in names if target.kind in kinds[name]}
 
 
 def classes_shown(rows: LabelledRows, target: TargetSpec) -> list[Collection[int]] | None:

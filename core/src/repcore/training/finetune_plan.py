@@ -34,7 +34,7 @@ from repcore.embedding.prediction_files import TableWriter
 from repcore.errors import DataError
 from repcore.evaluation.calibration import task_facts, temperature_of
 from repcore.evaluation.comparison import Comparison, compare
-from repcore.evaluation.dense_answers import unsaid_void
+from repcore.evaluation.dense_answers import void_said
 from repcore.evaluation.metrics import Scores, primary_metric, score_predictions
 from repcore.evaluation.probing import LabelledRows, classes_shown
 from repcore.interfaces import ProbeSplit
@@ -199,7 +199,7 @@ def run_plan(
         DataError: a part of the split has no labelled row. RunError: interrupted; given again it goes on.
     """
     outcome = FinetuneOutcome(folder.path)
-    if void := unsaid_void(rows, settings.target):
+    if void := void_said(rows, settings.target):
         reporter.warn(void)
     if lost := untrained_classes(plan, request, rows, settings.target):
         reporter.warn(lost)

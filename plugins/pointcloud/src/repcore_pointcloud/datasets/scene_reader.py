@@ -24,6 +24,7 @@ ReadScene = Callable[[], Loaded]
 """How a row is read. Picklable (a ``partial`` of a module's function): worker processes may be started afresh."""
 OPENED = 3  # scenes opened to find out which labels there are
 OPENED_KINDS = 6  # one more of each kind of file, up to so many
+OPENED_FOR_LABELS, BYTES_FOR_LABELS = 64, 1 << 26  # further ones while no label was found
 MOST_WORDS = 1000
 UNLABELLED = -1
 
@@ -89,14 +90,23 @@ def _numbers(target: TargetSpec, content: Loaded) -> np.ndarray | None:
 
 
 def open_some(rows: Sequence[Row[ReadScene]], account: Accounting) -> dict[int, Loaded]:
-    """The first scenes that can be read, one more of each kind of file; their guesses go into the account."""
+    """The first scenes that can be read, one more of each kind of file; their guesses go into the account.
+
+    Where these hold no label of points, small files are opened on until one does: labelled scenes may come later.
+    """
     opened: dict[int, Loaded] = {}
     kinds: set[str] = set()
-    tried = 0
+    tried = size = 0
     for index, row in enumerate(rows):
         kind = _kind(row)
-        if row.problem is not None or (tried >= OPENED and (kind in kinds or len(kinds) >= OPENED_KINDS)):
+        if row.problem is not None:
             continue
+        if tried >= OPENED and (kind in kinds or len(kinds) >= OPENED_KINDS):
+            if tried >= OPENED_FOR_LABELS or size >= BYTES_FOR_LABELS or any(map(_is_labelled, opened.values())):
+                continue
+            size += _bytes(row)
+            if size > BYTES_FOR_LABELS:
+                continue
         tried += 1
         try:
             opened[index] = row.source()
@@ -109,8 +119,17 @@ def open_some(rows: Sequence[Row[ReadScene]], account: Accounting) -> dict[int, 
     return opened
 
 
+def _is_labelled(content: Loaded) -> bool:
+    return bool(content.labels) or any(map(is_label, content.words))
+
+
+def _bytes(row: Row[ReadScene]) -> int:
+    return sum(path.stat().st_size for path in row.files if path.is_file())
+
+
 def _kind(row: Row[ReadScene]) -> str:
-    return row.files[0].suffix.lower() if row.files else ""
+    """Kind of the file, and whether labels lie beside it."""
+    return f"{row.files[0].suffix.lower()} {len(row.files) > 1}" if row.files else ""
 
 
 def label_targets(
