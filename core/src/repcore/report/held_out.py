@@ -118,7 +118,8 @@ def _fill(found: HeldOut, record: RunRecord, registry: Registry) -> None:
     encoder.to(device)
     poolings = registry.encoder(model.encoder_name).spec.poolings
     targets = item_targets(reader, resolved)
-    parts, samples, kept, sizes = [], [], [], []
+    parts, kept, sizes = [], [], []
+    samples: list[Sample] = []
     raw = _RawInputs(Model(model, encoder, preprocessor, registry), found)
     reason = ""
     for start in range(0, len(chosen), ROWS_AT_ONCE):
