@@ -101,7 +101,7 @@ def raw_layouts(raw: Mapping[str, np.ndarray], seed: int) -> list[Layout]:
     """Maps of raw inputs, as the domain's baselines see the same items, to hold those of the encoder against.
 
     Args:
-        raw: name -> (N, D); rows of NaN have no point. The first gets t-SNE, too, the others PCA only: it takes seconds.
+        raw: name -> (N, D); rows of NaN have no point. t-SNE of the first only: it takes seconds.
     """
     found = []
     for number, (name, values) in enumerate(raw.items()):
