@@ -97,8 +97,10 @@ def test_collapse_leaks_waiting_and_lost_rows_are_told_gravest_first() -> None:
 def test_raw_inputs_have_maps_of_their_own(toys: None, tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(size=(20, 5))
     values[3] = np.nan
-    maps = raw_layouts({"moments": values}, 0)
-    assert [one.name for one in maps] == ["raw inputs, moments: t-SNE", "raw inputs, moments: PCA"]
+    maps = raw_layouts({"moments": values, "sizes": values[:, :2]}, 0)
+    assert [one.name for one in maps] == [
+        "raw inputs, moments: t-SNE", "raw inputs, moments: PCA", "raw inputs, sizes: PCA",
+    ]  # fmt: skip
     assert np.isnan(maps[1].points[3]).all()
     assert np.isfinite(np.delete(maps[1].points, 3, 0)).all()
     make_run(tmp_path / "run", "dataset.items=120")

@@ -17,7 +17,7 @@ from repcore.evaluation.probing import read_rows
 from repcore.explore.audit import COLUMNS, Audit, audit, with_decisions
 from repcore.explore.hits import csv_text
 from repcore.explore.label_errors import class_thresholds, doubtful_classes, doubtful_values
-from repcore.explore.oddities import near_copies, neighbours, thin_clusters
+from repcore.explore.oddities import centred, near_copies, neighbours, thin_clusters
 from repcore.explore.rows import Gathered, Origin, label_columns, unit
 from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
@@ -156,3 +156,15 @@ def test_the_command_writes_a_table_and_a_page(toys: None, tmp_path: Path, capsy
     assert "--overwrite" in capsys.readouterr().err
     assert run([*asked, "--overwrite", "--decisions", str(tmp_path / "no.csv")]) == 2
     assert "cannot be read" in capsys.readouterr().err
+
+
+def test_neighbours_of_many_rows_come_from_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("faiss", reason="the extra repcore[search] is not installed")
+    vectors = centred(np.random.default_rng(0).normal(size=(700, 12)))
+    every, near = neighbours(vectors, 5)
+    monkeypatch.setattr("repcore.explore.oddities.EXACT_BELOW", 100)
+    monkeypatch.setattr("repcore.explore.oddities.exact", None)  # must not be asked
+    found, close = neighbours(vectors, 5)
+    assert (found != np.arange(700)[:, None]).all(), "no row is its own neighbour"
+    assert np.mean([len(set(a) & set(b)) / 5 for a, b in zip(found, every, strict=True)]) >= 0.98
+    np.testing.assert_allclose(np.median(close), np.median(near), atol=1e-3)

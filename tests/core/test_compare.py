@@ -82,6 +82,12 @@ def test_better_is_said_where_the_interval_says_so_and_a_flipped_item_divides_th
     alike = {(a, b): (cka, share) for a, b, cka, share in found.alike}
     assert alike["good", "good (2)"] == pytest.approx((1.0, 1.0))
     assert alike["blind", "good"][1] < 0.15
+    assert {(one.first, one.second): one.verdict for one in found.pairs} == {
+        ("blind", "good"): "better", ("blind", "good (2)"): "better", ("good", "good (2)"): "no clear difference",
+    }  # fmt: skip
+    pair = found.pairs[0]
+    assert pair.interval[0] < pair.difference < pair.interval[1]
+    assert pair.difference > 0.3
     first = found.disagreements[0]
     assert first.answers["good"] == first.answers["good (2)"]
     assert first.answers["good"].startswith(first.truth)
@@ -120,6 +126,11 @@ def test_the_commands_compare_and_runs(toys: None, tmp_path: Path, capsys: pytes
     text = page.read_text()
     assert text.count('<div class="picture"') == len(found["disagreements"]) + 1, "items, and the drawing of costs"
     assert "default-src 'none'" in text
+    assert "Every model against every other" in text
+    assert run([*asked, "--reference", models[1]]) == 0
+    assert json.loads(capsys.readouterr().out)["models"] == models[::-1]
+    assert run([*asked, "--reference", "third"]) == 2
+    assert "none of the models" in capsys.readouterr().err
     assert run(["compare", models[0], "pairs/blobs", "--label", "kind"]) == 2
     assert "two models and the data" in capsys.readouterr().err
 

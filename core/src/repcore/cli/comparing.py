@@ -26,13 +26,14 @@ if TYPE_CHECKING:
 @click.option("--protocol", help="Probe such as ridge@1, linear@1, knn@1; by the kind of label if none is named.")
 @click.option("--split", default="random", show_default=True, help="As with probe.")
 @click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Number of seeds.")
+@click.option("--reference", metavar="MODEL", help="The model that the others are held against; the first by default.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Also write this page (FILE.html).")
 @reading_options
 @work_options
 @device_option
 @json_option
 def compare_command(sources: tuple[str, ...], label: str, **given: Any) -> None:
-    """Models (or files of embeddings) on the same rows of DATA, each held against the first.
+    """Models (or files of embeddings) on the same rows of DATA, each held against the first, or --reference.
 
     Probes on the same splits with paired intervals, differences by class, how alike vectors are, items on which the
     models disagree most, and time and size beside quality.
@@ -55,6 +56,10 @@ def compare_command(sources: tuple[str, ...], label: str, **given: Any) -> None:
     if output is not None and output.suffix.lower() != ".html":
         raise ConfigError(f"-o {output.name}: a page ends in .html", hint="--json prints everything for programs")
     *paths, data = sources
+    if (reference := given["reference"]) is not None:
+        if reference not in paths:
+            raise ConfigError(f"--reference {reference} is none of the models", models=", ".join(paths))
+        paths.insert(0, paths.pop(paths.index(reference)))
     contenders = [_contender(Path(one), data, label, given) for one in paths]
     rows = contenders[0].rows.labelled
     assert rows is not None  # there are data
@@ -93,6 +98,12 @@ def _show(found: SideBySide) -> None:
         say(f"{one.other} is {one.verdict} on {one.group}: {one.first:.3f} to {one.value:.3f} ({one.rows} test rows)")
     if found.differences and not clear:
         say("no group of test rows differs clearly")
+    for pair in found.pairs if len(found.names) > 2 else ():
+        say(
+            f"{pair.second} is {pair.verdict} than {pair.first}: {pair.difference:+.3f}"
+            if pair.verdict in ("better", "worse")
+            else f"{pair.second} against {pair.first}: {pair.verdict}, {pair.difference:+.3f}"
+        )
     costs = [(name, *cost.values()) for name, cost in found.costs.items()]
     table(("model", "quality", "parameters", "width", "ms a row"), costs)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
@@ -65,6 +65,21 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
+class Pair:
+    """Two models on all test rows: difference (second - first) of accuracy, or of the mean absolute error.
+
+    Args:
+        interval: 95 % over resampled rows; NaN for few rows. verdict: of the second, as for a :class:`Difference`.
+    """
+
+    first: str
+    second: str
+    difference: float
+    interval: tuple[float, float]
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
 class Disagreement:
     """A test row with the answer of each model, the true one, and how far the models are apart."""
 
@@ -82,7 +97,7 @@ class SideBySide:
     Args:
         table: the probes. alike: (name, name, CKA, neighbour overlap). chance: overlap of unrelated vectors.
         costs: name -> parameters, width, milliseconds a row, main figure; None where not known.
-        rows: labelled rows of the data.
+        rows: labelled rows of the data. pairs: every model against every other one.
     """
 
     names: Sequence[str]
@@ -94,6 +109,7 @@ class SideBySide:
     disagreements: Sequence[Disagreement]
     costs: Mapping[str, Mapping[str, float | None]]
     rows: LabelledRows
+    pairs: Sequence[Pair] = ()
 
     def plain(self) -> dict[str, Any]:
         """For programs; NaN becomes None."""
@@ -110,6 +126,11 @@ class SideBySide:
                 {"group": one.group, "model": one.other, "rows": one.rows, "first": one.first, "value": one.value,
                  "interval": [_known(end) for end in one.interval], "verdict": one.verdict}
                 for one in self.differences
+            ],
+            "pairs": [
+                {"first": one.first, "second": one.second, "difference": _known(one.difference),
+                 "interval": [_known(end) for end in one.interval], "verdict": one.verdict}
+                for one in self.pairs
             ],
             "disagreements": [
                 {"id": one.id, "truth": one.truth, "answers": dict(one.answers), "distance": one.distance}
@@ -164,7 +185,7 @@ def compare_models(
     costs = {key: _cost(one, table, key, name) for key, one in zip(names, contenders, strict=True)}
     return SideBySide(
         names, target, table, alike, min(10, good.sum() - 1) / (good.sum() - 1), answers.differences(),
-        answers.disagreements(rows), costs, rows,
+        answers.disagreements(rows), costs, rows, answers.pairs(),
     )  # fmt: skip
 
 
@@ -198,6 +219,15 @@ def _cost(one: Contender, table: ProbeTable, name: str, probe: str) -> dict[str,
         "width": one.rows.vectors.shape[1],
         "milliseconds_a_row": 1000 * seconds / max(1, len(one.rows.ids)) if seconds else None,
     }
+
+
+def _interval(gap: np.ndarray, draw: np.random.Generator) -> tuple[float, float]:
+    """95 % of the mean of differences over resampled rows; NaN for few rows."""
+    if len(gap) < FEWEST:
+        return math.nan, math.nan
+    means = np.concatenate([gap[draw.integers(0, len(gap), (10, len(gap)))].mean(1) for _ in range(RESAMPLES // 10)])
+    low, high = np.percentile(means, INTERVAL)
+    return float(low), float(high)
 
 
 class _Answers(FoldAnswers):
@@ -235,13 +265,20 @@ class _Answers(FoldAnswers):
         for group, inside in self._groups():
             count = int(inside.sum())
             for other in others if count else ():
-                gap = figures[other][inside] - figures[first][inside]
-                interval = (math.nan, math.nan)
-                if count >= FEWEST:
-                    means = gap[draw.integers(0, count, (RESAMPLES, count))].mean(1)
-                    interval = tuple(map(float, np.percentile(means, INTERVAL)))  # type: ignore[assignment]
+                interval = _interval(figures[other][inside] - figures[first][inside], draw)
                 own, value = (float(figures[name][inside].mean()) for name in (first, other))
                 found.append(Difference(group, other, count, own, value, interval, self._verdict(interval)))
+        return found
+
+    def pairs(self) -> list[Pair]:
+        """Every model against every other one, on all test rows."""
+        draw = np.random.default_rng(0)
+        figures = {name: self._figure(name) for name in self.names}
+        found = []
+        for first, second in combinations(self.names, 2) if len(self.rows) else ():
+            gap = figures[second] - figures[first]
+            interval = _interval(gap, draw)
+            found.append(Pair(first, second, float(gap.mean()), interval, self._verdict(interval)))
         return found
 
     def _verdict(self, interval: tuple[float, float]) -> str:

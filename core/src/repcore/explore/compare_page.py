@@ -26,7 +26,7 @@ COSTS = (
 
 def write_comparison(path: Path, found: SideBySide, data: str, render: Render | None) -> None:
     """One self-contained page."""
-    sections = [_costs(found), _probes(found), _groups(found), _alike(found)]
+    sections = [_costs(found), _probes(found), _matrix(found), _groups(found), _alike(found)]
     album = Album()
     items = []
     for one in found.disagreements:
@@ -70,6 +70,23 @@ def _probes(found: SideBySide) -> ReportSection:
     names = ("features", "probe", "metric", "mean", "sd", "seeds", "note")
     rows = [names, *([row[name] for name in names] for row in found.table.rows())]
     return ReportSection("Probes on the same splits", " ".join(f"{one}." for one in found.table.verdicts()), table=rows)
+
+
+def _matrix(found: SideBySide) -> ReportSection | None:
+    """A row and a column a model: how much better the row's model is, where the interval excludes 0."""
+    if not found.pairs:
+        return None
+    cells = {(one.first, one.second): (one.difference, one.verdict) for one in found.pairs}
+    opposite = {"better": "worse", "worse": "better"}
+    cells |= {(b, a): (-gap, opposite.get(verdict, verdict)) for (a, b), (gap, verdict) in cells.items()}
+    rows = [("", *(f"against {name}" for name in found.names))]
+    for name in found.names:
+        own = [cells.get((other, name)) for other in found.names]
+        rows.append((name, *("" if one is None else f"{one[0]:+.3f}, {one[1]}" for one in own)))
+    figure = "accuracy" if found.target.kind == "class" else "mean absolute error"
+    return ReportSection(
+        "Every model against every other", f"Differences of {figure} on all test rows. {GROUPS}", table=rows
+    )
 
 
 def _groups(found: SideBySide) -> ReportSection | None:

@@ -7,16 +7,17 @@ Symbols: N rows, D width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.stats import binom
 from sklearn.cluster import KMeans
 
-from repcore.errors import RegistryError
+from repcore.errors import PluginError, RegistryError
 from repcore.estimation.folder import build_estimator
 from repcore.explore.label_errors import DEVIATIONS, robust_deviations
-from repcore.explore.nearest import exact
+from repcore.explore.lists import Lists
+from repcore.explore.nearest import EXACT_BELOW, exact
 from repcore.explore.rows import unit
 from repcore.interfaces import FeatureBatch
 from repcore.registry import Registry
@@ -35,16 +36,29 @@ def centred(vectors: np.ndarray) -> np.ndarray:
 
 
 def neighbours(vectors: np.ndarray, k: int = NEIGHBOURS) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest other rows of every row, int64 (N, k), and their similarities; of unit vectors."""
+    """The k nearest other rows of every row, int64 (N, k), and their similarities; of unit vectors.
+
+    Above ``EXACT_BELOW`` rows through lists, where faiss is installed: nearly all of them, in a small part of the time.
+    """
     k = min(k, len(vectors) - 1)
     places, similar = [], []
+    search = _search(vectors)
     for start in range(0, len(vectors), QUERIES_AT_ONCE):
-        found, near = exact([vectors], vectors[start : start + QUERIES_AT_ONCE], k + 1)
+        found, near = search([vectors], vectors[start : start + QUERIES_AT_ONCE], k + 1)
         own = np.arange(start, start + len(found))[:, None]
         order = np.argsort(found == own, axis=1, kind="stable")[:, :k]  # itself goes last, wherever it stood
         places.append(np.take_along_axis(found, order, 1))
         similar.append(np.take_along_axis(near, order, 1))
     return np.concatenate(places), np.concatenate(similar)
+
+
+def _search(vectors: np.ndarray) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+    if len(vectors) <= EXACT_BELOW:
+        return exact
+    try:
+        return Lists.built([vectors]).search
+    except PluginError:  # slow, but right
+        return exact
 
 
 def near_copies(places: np.ndarray, similar: np.ndarray, near: float) -> list[tuple[int, int, float]]:

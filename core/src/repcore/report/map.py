@@ -73,12 +73,13 @@ class Colouring:
         return {"name": self.name, "values": self.values, "names": self.names, "unit": self.unit}
 
 
-def layouts(vectors: np.ndarray, seed: int) -> list[Layout]:
+def layouts(vectors: np.ndarray, seed: int, *, plain: bool = False) -> list[Layout]:
     """t-SNE (of the first ``COMPONENTS`` principal components) and PCA; for few or very many items PCA only.
 
     Args:
         vectors: (N, D), finite.
         seed: of t-SNE.
+        plain: PCA only.
     """
     if len(vectors) < 3:
         return []
@@ -91,7 +92,7 @@ def layouts(vectors: np.ndarray, seed: int) -> list[Layout]:
     if reduced.shape[1] < 2:
         reduced = np.pad(reduced, ((0, 0), (0, 1)))
     found = [_principal(reduced, reduction.explained_variance_ratio_)]
-    if FEWEST_FOR_TSNE <= len(vectors) <= MOST_FOR_TSNE:
+    if not plain and FEWEST_FOR_TSNE <= len(vectors) <= MOST_FOR_TSNE:
         found.insert(0, _neighbour_embedding(unit, reduced, seed))
     return found
 
@@ -100,12 +101,12 @@ def raw_layouts(raw: Mapping[str, np.ndarray], seed: int) -> list[Layout]:
     """Maps of raw inputs, as the domain's baselines see the same items, to hold those of the encoder against.
 
     Args:
-        raw: name -> (N, D); rows of NaN have no point.
+        raw: name -> (N, D); rows of NaN have no point. t-SNE of the first only: it takes seconds.
     """
     found = []
-    for name, values in raw.items():
+    for number, (name, values) in enumerate(raw.items()):
         known = np.isfinite(values).all(1)
-        for one in layouts(values[known], seed):
+        for one in layouts(values[known], seed, plain=number > 0):
             points = np.full((len(values), 2), np.nan)
             points[known] = one.points
             note = f"Raw inputs ({name}), not the encoder: what a map shows without any training. {one.note}"
