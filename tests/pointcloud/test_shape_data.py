@@ -312,7 +312,7 @@ def test_a_table_that_does_not_match_is_an_error(tmp_path: Path) -> None:
     (root / "labels.csv").write_text("thing,kind\nother.npy,cup\n")
     with pytest.raises(DataError, match="no column of file names"):
         ShapeFolderReader(ShapeFolderConfig(path=str(root)))
-    (root / "labels.csv").write_text("thing,label\na.npy,cup\nb.npy,car\n")  # found by what its cells name
+    (root / "labels.csv").write_text("thing,label\na.npy,0\nb.npy,1\n")  # found by what its cells name
     assert [one.name for one in ShapeFolderReader(ShapeFolderConfig(path=str(root))).targets] == ["label"]
 
 
