@@ -309,9 +309,11 @@ def test_a_table_that_does_not_match_is_an_error(tmp_path: Path) -> None:
         ShapeFolderReader(ShapeFolderConfig(path=str(root)))
     assert "other.npy" in str(caught.value)
     assert "a.npy" in str(caught.value)
-    (root / "labels.csv").write_text("thing,kind\na.npy,cup\n")
+    (root / "labels.csv").write_text("thing,kind\nother.npy,cup\n")
     with pytest.raises(DataError, match="no column of file names"):
         ShapeFolderReader(ShapeFolderConfig(path=str(root)))
+    (root / "labels.csv").write_text("thing,label\na.npy,0\nb.npy,1\n")  # found by what its cells name
+    assert [one.name for one in ShapeFolderReader(ShapeFolderConfig(path=str(root))).targets] == ["label"]
 
 
 def test_folders_without_shapes_and_labels_that_do_not_exist(tmp_path: Path) -> None:
