@@ -19,6 +19,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,18 @@ METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 HORIZONS = (24, 48, 168)
 PARTS = (8640, 2880, 2880)
 WINDOW, STRIDE = 128, 32
-MOMENTS = 300
+MOMENTS = 1000
+FORECAST_SET = "ETTh1"
+FLOORS = {"last value": "last-", "same hour of the last day": "day-", "ridge on the last 168 steps": "raw-"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run that is trained and judged."""
+
+    set: str
+    method: str
+    seed: int
 
 
 def trained(recipe: str, data: Path, seed: int, steps: int, folder: Path, **settings: Any) -> tuple[repcore.Run, float]:
@@ -63,56 +75,51 @@ def accuracies(run: repcore.Run, data: Path) -> dict[str, float]:
     return {one["features"]: 100 * one["mean"] for one in entries if one["metric"] == "accuracy"}
 
 
-def classification(data: Path, seeds: int, steps: int, folder: Path) -> list[str]:
+def measured(job: Job, given: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Figures of one job."""
+    if job.set != FORECAST_SET:
+        path = given.data / "classification" / job.set
+        recipe, settings = METHODS[job.method]
+        run, seconds = trained(recipe, path, job.seed, given.steps, folder, **settings)
+        return {"seconds": seconds, **accuracies(run, path)}
+    path = given.data / "forecasting" / f"{FORECAST_SET}.csv"
+    recipe, settings = METHODS[job.method]
+    window = {"dataset__window": WINDOW, "dataset__stride": STRIDE, "dataset__parts": list(PARTS)}
+    run, seconds = trained(recipe, path, job.seed, given.steps, folder, **window, **settings)
+    probe = ForecastProbe(ForecastConfig(horizons=HORIZONS, parts=PARTS, most_moments=MOMENTS))
+    material = probe.material([whole_series(run, path)])
+    twin: Any = run.model.random_twin(job.seed)
+    untrained = {f"twin-{name}": value for name, value in probe.score(twin, material, job.seed).items()}
+    return {"seconds": seconds, **probe.score(run.model.encoder.eval(), material, job.seed), **untrained}
+
+
+def classification(kept: Mapping[Job, Mapping[str, float]]) -> list[str]:
     """Lines of the table of sets."""
     lines = ["| accuracy % | features | mean and sd over seeds |", "|---|---|---|"]
     for name in SETS:
-        path, simple = data / "classification" / name, {}
-        for method, (recipe, settings) in METHODS.items():
-            found, seconds = [], 0.0
-            for seed in range(seeds):
-                run, took = trained(recipe, path, seed, steps, folder, name=f"{name}-{method}-{seed}", **settings)
-                found.append(accuracies(run, path))
-                seconds += took / seeds
-            lines.append(f"| {name} | {method}, {seconds:.0f} s | {of_seeds([one['trained'] for one in found])} |")
-            lines.append(f"| {name} | its untrained twin | {of_seeds([one['random-init'] for one in found])} |")
-            simple = {one: value for one, value in found[0].items() if one not in ("trained", "random-init")}
-        lines += [f"| {name} | {one} | {value:.1f} |" for one, value in simple.items()]
-        print("\n".join(lines[-8:]), flush=True)
+        rows = {method: [kept[job] for job in kept if (job.set, job.method) == (name, method)] for method in METHODS}
+        for method, found in rows.items():
+            if found:
+                took = statistics.mean(one["seconds"] for one in found)
+                lines.append(f"| {name} | {method}, {took:.0f} s | {of_seeds([one['trained'] for one in found])} |")
+                lines.append(f"| {name} | its untrained twin | {of_seeds([one['random-init'] for one in found])} |")
+        simple = next((found[0] for found in rows.values() if found), {})
+        left_out = ("trained", "random-init", "seconds")
+        lines += [f"| {name} | {one} | {value:.1f} |" for one, value in simple.items() if one not in left_out]
     return lines
 
 
-def forecasts(data: Path, seeds: int, steps: int, folder: Path) -> list[str]:
+def forecasts(kept: Mapping[Job, Mapping[str, float]]) -> list[str]:
     """Lines of the table of forecasts, all seven channels."""
-    path = data / "forecasting" / "ETTh1.csv"
     lines = [f"| MSE / MAE | {' | '.join(map(str, HORIZONS))} |", "|---" * (1 + len(HORIZONS)) + "|"]
-    probe = ForecastProbe(ForecastConfig(horizons=HORIZONS, parts=PARTS, most_moments=MOMENTS))
-    material: Any = None
-    for method, (recipe, settings) in METHODS.items():
-        found: dict[str, list[Mapping[str, float]]] = {method: [], f"{method}: untrained twin": []}
-        for seed in range(seeds):
-            window = {"dataset__window": WINDOW, "dataset__stride": STRIDE, "dataset__parts": list(PARTS)}
-            run, _ = trained(recipe, path, seed, steps, folder, name=f"ETTh1-{method}-{seed}", **window, **settings)
-            if material is None:
-                material = probe.material([whole_series(run, path)])
-            for name, encoder in (
-                (method, run.model.encoder.eval()),
-                (f"{method}: untrained twin", run.model.random_twin(seed)),
-            ):
-                found[name].append(probe.score(encoder, material, seed))
-        for name, figures in found.items():
-            lines.append(f"| {name} | {' | '.join(both_of(figures, ahead) for ahead in HORIZONS)} |")
-            print(lines[-1], flush=True)
-    for name, prefix in (
-        ("last value", "last-"),
-        ("same hour of the last day", "day-"),
-        ("ridge on the last 168 steps", "raw-"),
-    ):
-        shown = (
-            f"{material.floors[f'{prefix}mse-{one}']:.3f} / {material.floors[f'{prefix}mae-{one}']:.3f}"
-            for one in HORIZONS
-        )
-        lines.append(f"| {name} | {' | '.join(shown)} |")
+    every = [kept[job] for job in kept if job.set == FORECAST_SET]
+    for method in METHODS:
+        found = [kept[job] for job in kept if (job.set, job.method) == (FORECAST_SET, method)]
+        for name, prefix in ((method, ""), (f"{method}: untrained twin", "twin-")):
+            if found:
+                lines.append(f"| {name} | {' | '.join(both_of(found, prefix, ahead) for ahead in HORIZONS)} |")
+    for name, prefix in FLOORS.items():
+        lines.append(f"| {name} | {' | '.join(both_of(every[:1], prefix, ahead) for ahead in HORIZONS)} |")
     return lines
 
 
@@ -124,12 +131,12 @@ def whole_series(run: repcore.Run, path: Path) -> list[Any]:
     return run.model.preprocessor.prepare(SeriesTable(SeriesTableConfig(path=str(path)))[0])
 
 
-def both_of(figures: list[Mapping[str, float]], ahead: int) -> str:
-    """Mean of both errors and the standard deviation of the first over seeds."""
-    errors = [one[f"mse-{ahead}"] for one in figures]
-    absolute = statistics.mean(one[f"mae-{ahead}"] for one in figures)
-    apart = statistics.stdev(errors) if len(errors) > 1 else 0.0
-    return f"{statistics.mean(errors):.3f} ± {apart:.3f} / {absolute:.3f}"
+def both_of(figures: list[Mapping[str, float]], prefix: str, ahead: int) -> str:
+    """Mean of both errors, and the standard deviation of the first over seeds."""
+    errors = [one[f"{prefix}mse-{ahead}"] for one in figures]
+    absolute = statistics.mean(one[f"{prefix}mae-{ahead}"] for one in figures)
+    apart = f" ± {statistics.stdev(errors):.3f}" if len(errors) > 1 else ""
+    return f"{statistics.mean(errors):.3f}{apart} / {absolute:.3f}"
 
 
 def of_seeds(values: list[float]) -> str:
@@ -137,28 +144,44 @@ def of_seeds(values: list[float]) -> str:
     return f"{statistics.mean(values):.1f} ± {statistics.stdev(values) if len(values) > 1 else 0.0:.1f}"
 
 
+def read_kept(path: Path) -> dict[Job, dict[str, float]]:
+    """What was measured before, by job."""
+    if not path.is_file():
+        return {}
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return {Job(line.pop("set"), line.pop("method"), line.pop("seed")): line for line in lines}
+
+
 def main() -> int:
-    """Both tables into a page."""
+    """Jobs that are not measured yet, then both tables of all that are."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("-o", "--output", type=Path, default=measuring.RESULTS / "timeseries_learning.md")
+    parser.add_argument("--sets", nargs="*", default=[FORECAST_SET, *SETS])
+    parser.add_argument("--jobs", type=int, default=10_000, help="most jobs of this call; the next call goes on")
+    parser.add_argument("--kept", type=Path, default=measuring.RESULTS / "timeseries_learning.jsonl")
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.getLogger("repcore").setLevel(logging.ERROR)
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        first = forecasts(given.data, given.seeds, given.steps, Path(folder))
-        second = classification(given.data, given.seeds, given.steps, Path(folder))
-    about = measuring.facts(("torch", "numpy", "scikit-learn"))
-    given.output.write_text(
-        "# Time series\n\n"
-        f"`benchmarks/timeseries_learning.py --seeds {given.seeds} --steps {given.steps}`: recipes `tiny`.\n\n"
-        f"ETTh1, seven channels, standardised by the train rows 0 to 8,639; {MOMENTS} moments of each part; windows of "
-        f"{WINDOW} steps for training. Mean over seeds, ± standard deviation of the MSE.\n\n"
-        + "\n".join(first) + "\n\nFrozen vectors, logistic regression, the archive's own parts:\n\n" + "\n".join(second)
-        + f"\n\n{json.dumps(about)}\n", encoding="utf-8",
+    jobs = [Job(name, method, seed) for seed in range(given.seeds) for name in given.sets for method in METHODS]
+    due = [job for job in jobs if job not in read_kept(given.kept)][: given.jobs]
+    for job in due:
+        with tempfile.TemporaryDirectory() as folder:
+            found = measured(job, given, Path(folder))
+        with given.kept.open("a", encoding="utf-8") as file:
+            rounded = {name: round(value, 5) for name, value in found.items()}
+            file.write(json.dumps({**asdict(job), **rounded}) + "\n")
+        print(job, f"{found['seconds']:.0f} s", flush=True)
+    kept = read_kept(given.kept)
+    (measuring.RESULTS / "timeseries_learning.md").write_text(
+        f"# Time series\n\n`benchmarks/timeseries_learning.py --steps {given.steps}`: recipes `tiny`, one thread.\n\n"
+        f"ETTh1, seven channels, standardised by the train rows 0 to 8,639; {MOMENTS:,} moments of each part; windows "
+        f"of {WINDOW} steps for training. Mean over seeds, ± standard deviation of the MSE.\n\n"
+        + "\n".join(forecasts(kept)) + "\n\nFrozen vectors, logistic regression, the archive's own parts; seconds of "
+        "training on a busy core:\n\n" + "\n".join(classification(kept))
+        + f"\n\n{json.dumps(measuring.facts(('torch', 'numpy', 'scikit-learn')))}\n", encoding="utf-8",
     )  # fmt: skip
     return 0
 
