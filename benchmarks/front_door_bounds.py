@@ -25,7 +25,12 @@ import numpy as np
 MIB = 2**20
 ROWS = 1_000_000
 RECORDINGS = (6, 12)  # of 2,048: what grows with their number would show here
+MANY = (64, 256)  # with a small network, every second one of them of 3 s
 RATE = 16_000
+SMALL_NETWORK = (
+    "encoder.width=16", "encoder.depth=2", "encoder.states=2", "encoder.patch_frequency=64", "encoder.patch_time=16",
+    "preprocessor.frames=512", "preprocessor.frame_multiple=16",
+)  # fmt: skip
 STEP = ("trainer.steps=1", "data.validation_limit=1")
 
 
@@ -73,13 +78,13 @@ def model_of(folder: Path, domain: str, recipe: str, *settings: str) -> str:
 # ------------------------------------------------------------------------------------------------- inputs
 
 
-def recording(path: Path, seconds: int) -> None:
+def recording(path: Path, seconds: int, rate: int = RATE, subtype: str = "PCM_16") -> None:
     """A WAV file of noise that rises and falls."""
     import soundfile
 
-    time_s = np.arange(RATE * seconds) / RATE
+    time_s = np.arange(rate * seconds) / rate
     noise = np.random.default_rng(0).standard_normal(len(time_s)) * 0.1 * (1.2 + np.sin(time_s))
-    soundfile.write(path, noise.astype(np.float32), RATE, subtype="PCM_16")
+    soundfile.write(path, noise.astype(np.float32), rate, subtype=subtype)
 
 
 def molecules(path: Path) -> None:
@@ -133,6 +138,23 @@ def recordings(folder: Path) -> str:
         took = measured(["embed", model, str(place), "-o", str(folder / f"{count}.parquet")])
         peaks.append(f"{count}: {took.peak:,.0f} MiB, {took.seconds:.0f} s")
     return "; ".join(peaks) + " (2,048 are extrapolated: windows of work are bounded in bytes)"
+
+
+def many(folder: Path) -> str:
+    """Recordings of ten minutes and of 3 s in turn (8 kHz, 8 bits), few and four times as many."""
+    model = model_of(folder / "small", "audio", "ssamba", *SMALL_NETWORK)
+    sources = [folder / "long.wav", folder / "short.wav"]
+    for source, seconds in zip(sources, (600, 3), strict=True):
+        recording(source, seconds, 8000, "PCM_U8")
+    peaks = []
+    for count in MANY:
+        place = folder / f"many{count}"
+        place.mkdir()
+        for number in range(count):
+            os.link(sources[number % 2], place / f"r{number:04}.wav")
+        took = measured(["embed", model, str(place), "-o", str(folder / f"many{count}.parquet")])
+        peaks.append(f"{count}: {took.peak:,.0f} MiB, {_time(took)}")
+    return "; ".join(peaks)
 
 
 def table(folder: Path) -> str:
@@ -200,6 +222,7 @@ def draw(folder: Path) -> str:
 
 PARTS: dict[str, tuple[str, str, Callable[[Path], str]]] = {
     "recordings": ("2,048 recordings of ten minutes, `embed`", "peak < 2 GiB", recordings),
+    "many": ("ten-minute and 3-second recordings in turn, small network, `embed`", "peak does not grow", many),
     "table": ("CSV of 10^6 rows, `inspect`", "< 20 s", table),
     "edges": ("10^6 edges, `inspect`", "no limit given", edge_list),
     "scan": ("volume of 512 x 512 x 300, `embed`", "peak <= 4 GiB beside the network", scan),

@@ -23,8 +23,8 @@ FREE_BYTES_NEEDED = 12 * 10**9  # torch with its CUDA libraries, in the download
 BUILD_TOOLS = ["hatchling", "editables", "build"]
 DEVELOPMENT_TOOLS = [
     "pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "ruff", "mypy", "types-PyYAML", "playwright",
-    "transformers", "huggingface_hub", "pydicom", "einops", "h5py", "zarr", "av", "laspy", "lazrs", "pye57",
-    "SimpleITK", "onnx", "onnxscript", "onnxruntime", "pandas", "polars", "faiss-cpu",
+    "axe-playwright-python", "transformers", "huggingface_hub", "pydicom", "einops", "h5py", "zarr", "av", "laspy",
+    "lazrs", "pye57", "SimpleITK", "onnx", "onnxscript", "onnxruntime", "pandas", "polars", "faiss-cpu",
     "mkdocs-material", "mkdocstrings-python",
 ]  # fmt: skip
 

@@ -46,6 +46,7 @@ SMOKE: Mapping[str, tuple[str, ...]] = {
     "molecules": ("selformer", "encoder.hidden_width=32", "encoder.layers=1", "encoder.attention_heads=2",
                   "encoder.feed_forward_width=64", "data.batch_size=16"),
     "pointcloud": ("i2p-mae", "data.batch_size=4"),
+    "timeseries": ("ts2vec", "encoder.depth=2", "encoder.hidden=8", "encoder.width=16"),
 }  # fmt: skip
 BORROWS: Mapping[str, str] = {"generic": "molecules"}  # has methods and no recipe: trains in this domain, if installed
 SMALL_RUN = ("trainer.steps=3", "data.limit=48", "trainer.threads=1")

@@ -14,12 +14,19 @@ from repcore.data import headers
 @pytest.mark.parametrize(
     ("name", "content", "is_wrong"),
     [
-        ("a.wav", b"RIFF....WAVEfmt ", False), ("a.wav", b"\x00\x01\x02random", True), ("a.WAV", b"fLaC", True),
-        ("a.png", b"\x89PNG\r\n\x1a\n", False), ("a.png", b"GIF89a", True), ("a.jpeg", b"\xff\xd8\xff\xe0", False),
+        ("a.wav", b"RIFF....WAVEfmt ", False), ("a.wav", b"\x00\x01\x02random", True),
+        ("a.WAV", b"fLaC", False),  # decoders look at the content, and people rename files
+        ("a.mp3", b"\xff\xe3\x18", False), ("a.mp3", b"<html>", True), ("a.wav", b"", False),
+        ("a.png", b"\x89PNG\r\n\x1a\n", False), ("a.png", b"GIF89a", False), ("a.png", b"RIFF....WAVE", True),
+        ("a.jpeg", b"\xff\xd8\xff\xe0", False), ("a.jpg", b"\x89PNG", False), ("a.jpg", b"%PDF", True),
         ("a.csv", b"a,b\n1,2\n", False), ("a.csv", "ü;ß\n".encode("utf-16"), False), ("a.csv", b"\x00\x01\x02", True),
-        ("a.csv", "täble;ä\n".encode("latin-1"), False), ("a.npy", b"\x93NUMPY", False), ("a.npy", b"PK\x03\x04", True),
+        ("a.csv", "täble;ä\n".encode("latin-1"), False), ("a.csv", b"smiles,y\nC\0C,1\nCC,2\n", False),
+        ("a.csv", bytes(200), True), ("a.npy", b"\x93NUMPY", False), ("a.npy", b"PK\x03\x04", True),
         ("a.nii.gz", b"\x1f\x8b\x08", False), ("a.nii.gz", b"nothing", True), ("a.h5", b"\x89HDF\r\n\x1a\n", False),
-        ("a.unknown", b"\x00\x01", False), ("a.wav", b"", False),
+        ("a.unknown", b"\x00\x01", False), ("a.off", b"off\n3 1 0\n", False), ("a.off", b"CNOFF\n", False),
+        ("a.off", b"official\n", True), ("a.ply", b"PLY\r\n", False), ("a.ply", b"plywood", True),
+        ("a.dcm", b"\x08\0\x05\0CS\x0a\0ISO_IR 100", False), ("a.dcm", bytes(128) + b"DICM", False),
+        ("a.dcm", bytes(200), True), ("a.mha", b"Comment = x\nObjectType = Image\n", False), ("a.mha", b"text", True),
     ],
 )  # fmt: skip
 def test_names_that_lie(name: str, content: bytes, is_wrong: bool, tmp_path: Path) -> None:

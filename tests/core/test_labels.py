@@ -267,6 +267,9 @@ def test_columns_that_could_call_rows_are_proposed() -> None:
 
 def test_spellings_of_yes_and_no_are_one_answer() -> None:
     assert read_label("y", ["1", "False", "true", "0", "", "1.0"]).values[[0, 1, 2, 3, 5]].tolist() == [1, 0, 1, 0, 1]
+    answers = read_label("aktiv", ["ja", "nein", "ja", ""])
+    assert answers.target is not None
+    assert (answers.target.names, answers.values[:3].tolist()) == (("nein", "ja"), [1, 0, 1])
     assert read_label("y", ["\u22121,5", "2,5", "0,25"]).values.tolist() == [-1.5, 2.5, 0.25]
     assert read_label("y", ["['a', 'b']", "", "['b']"]).values[[0, 2]].tolist() == [[1, 1], [0, 1]]
 

@@ -29,6 +29,7 @@ def test_composed_names_are_equal() -> None:
 
 def test_near_misses_are_said() -> None:
     assert nearly(["case_1", "case_2"], ["case_001", "case_002", "x"]).startswith("2 of 3 differ in leading zeros")
+    assert nearly(["s0"], ["s0"]) == ""  # the same name is no misspelling
     assert nearly(["IMG.png"], ["img.png"]).startswith("1 of 1 differ in upper and lower case")
     assert nearly(["1"], ["1.0"]).startswith("1 of 1 differ")
     assert nearly(["a10"], ["a1"]) == ""

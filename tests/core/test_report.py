@@ -74,7 +74,7 @@ def test_page_holds_every_part_of_a_run(run: Path) -> None:
 def test_every_drawing_has_a_place_and_words(run: Path) -> None:
     page = page_of(run)
     for name in data_of(page)["figures"]:
-        place = re.search(rf'data-figure="{name}" role="img" aria-label="([^"]+)"', page)
+        place = re.search(rf'data-figure="{name}" role="group" aria-label="([^"]+)"', page)
         assert place, name
         assert any(letter.isdigit() for letter in place[1])
 

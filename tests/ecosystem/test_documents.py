@@ -16,7 +16,7 @@ from tests.ecosystem.documents import Reader, blocks, command_lines, unknown_par
 TUTORIALS = ROOT / "docs" / "tutorials"
 OF_NO_DOMAIN = ("write-a-plugin", "generic", "ema-teacher", "foreign-encoder", "from-python")
 DOMAIN_PAGES = sorted(path.stem for path in TUTORIALS.glob("*.md") if path.stem not in OF_NO_DOMAIN)
-README_PAGES = ["audio", "generic", "graphs", "medical3d", "molecules", "pointcloud"]
+README_PAGES = ["audio", "generic", "graphs", "medical3d", "molecules", "pointcloud", "timeseries"]
 NEEDS = {"generic": "graphs"}  # whose data the page uses
 READMES = sorted((ROOT / "plugins").glob("*/README.md"))
 PAGES = [

@@ -12,6 +12,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+import soundfile
 
 from repcore import registry
 from repcore.cli.main import run
@@ -188,6 +189,32 @@ def test_labels_are_found_however_names_of_files_are_written(tmp_path: Path) -> 
     part, reader = open_data(registry.default(), str(tmp_path), domain="audio")
     assert part.name == "audio/manifest"
     assert [reader[row].targets["label"] for row in range(6)] == [0, 1] * 3
+
+
+def _odd_bytes(folder: Path, domain: str) -> Path:
+    """Content that readers take, whose first bytes are not the ones that its name lets expect."""
+    if domain == "molecules":  # a zero byte in one row
+        rows = "".join(f"{one},{number}.5\n" for number, one in enumerate(SMILES))
+        (folder / "m.csv").write_bytes(f"smiles,y\n{rows}C\0C,1\n".encode())
+        return folder / "m.csv"
+    if domain == "pointcloud":
+        (folder / "s.off").write_text("off\n4 2 0\n0 0 0\n1 0 0\n0 1 0\n0 0 1\n3 0 1 2\n3 0 1 3\n")
+        return folder / "s.off"
+    if domain == "medical3d":
+        for number in range(2):
+            _film(folder / f"{number}.png")
+            (folder / f"{number}.png").rename(folder / f"{number}.jpg")
+        return folder
+    soundfile.write(folder / "a.flac", tone(), 16000)
+    (folder / "a.flac").rename(folder / "a.wav")
+    return folder / "a.wav"
+
+
+@pytest.mark.parametrize(("domain", "rows"), [("molecules", 11), ("pointcloud", 1), ("medical3d", 2), ("audio", 1)])
+def test_files_are_recognised_by_what_readers_take(domain: str, rows: int, tmp_path: Path) -> None:
+    _, reader = open_data(registry.default(), str(_odd_bytes(tmp_path, domain)), domain=domain)
+    assert len(reader) == rows
+    assert reader[0].id
 
 
 def _files_with(folder: Path, make: Callable[[Path], None], suffix: str) -> Path:

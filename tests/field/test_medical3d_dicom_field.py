@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from repcore import registry
 from repcore.data.accounting import account_of
+from repcore.data.readers import open_data
 from repcore.errors import DataError, ItemError
 from repcore_medical3d.configs.images import ImageFilesConfig
 from repcore_medical3d.configs.volumes import VolumeFilesConfig
@@ -143,6 +145,8 @@ def test_files_without_preamble_are_read(tmp_path: Path) -> None:
         module.dcmwrite(path, data, implicit_vr=True, little_endian=True, enforce_file_format=False)
     assert sniff_dicom(tmp_path) > 0.5
     np.testing.assert_array_equal(series(tmp_path)[0].inputs.read(), WANTED)
+    part, _ = open_data(registry.default(), str(tmp_path), domain="medical3d")  # first bytes do not contradict the name
+    assert part.name == "medical3d/dicom-series"
 
 
 def multi_frame(is_placed: bool) -> Any:

@@ -292,3 +292,25 @@ def test_identity_follows_content_and_channel_and_no_time(tmp_path: Path) -> Non
     os.utime(copy, (1, 1))
     same = read_volume(copy).channels[1]
     assert same.identity == second.identity
+
+
+def test_sequences_of_a_folder_stay_together_and_scans_of_a_class_do_not(tmp_path: Path) -> None:
+    """K8: `adc`, `dwi` and `t2w` in every folder are one patient's; `1` and `2` in every folder may be anybody's."""
+    for folder in ("P-07", "P-11"):
+        for number, name in enumerate(("adc", "dwi", "t2w")):
+            save(tmp_path / "sequences" / folder / f"{name}.nii.gz", world_values(AFFINE, SHAPE) + number, AFFINE)
+    reader = volumes(tmp_path / "sequences")
+    assert reader.groups == ["P-07"] * 3 + ["P-11"] * 3
+    assert "2 folders with the same sequences" in "\n".join(account_of(reader).sentences())
+    for folder in ("sick", "well"):
+        for name in ("scan1", "scan2"):
+            save(tmp_path / "classes" / folder / f"{name}.nii.gz", world_values(AFFINE, SHAPE), AFFINE)
+    assert not any(volumes(tmp_path / "classes").groups or ())
+
+
+def test_many_pictures_with_labels_are_no_volume(tmp_path: Path) -> None:
+    pictures = np.zeros((12, 28, 28), np.uint8)
+    np.savez(tmp_path / "m.npz", train_images=pictures, train_labels=np.zeros((12, 1), np.uint8))
+    with pytest.raises(ItemError, match="12 pictures with labels") as caught:
+        read_volume(tmp_path / "m.npz", ReadingRules(spacing_mm=(1.0, 1.0, 1.0)))
+    assert caught.value.status == "not_a_volume"

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from repcore.data.accounting import account_of
 from repcore.errors import ItemError
 from repcore.interfaces import Sample
 from repcore_pointcloud.configs.scenes import SceneConfig, ScenesConfig
@@ -274,6 +275,27 @@ def test_labels_in_words_mean_the_same_in_every_scene(tmp_path: Path) -> None:
     reader = SceneFolder(ScenesConfig(path=str(tmp_path)))
     assert reader.targets[0].names == ("car", "road", "tree")
     assert [reader[0].targets["class"][:2].tolist(), reader[1].targets["class"][:2].tolist()] == [[0, 1], [1, 2]]
+
+
+def test_words_that_mean_missing_are_no_class_however_many(tmp_path: Path) -> None:
+    """Half of the cells are `NA` or `none`: a column of words all the same, and the file is whole."""
+    words = ("ground", "tree", "NA", "none")
+    lines = [f"{x},{y},{z},{words[place % 4]}" for place, (x, y, z) in enumerate(POINTS)]
+    (tmp_path / "a.csv").write_text("x,y,z,class\n" + "\n".join(lines) + "\n")
+    reader = SceneFolder(ScenesConfig(path=str(tmp_path)))
+    assert reader.targets[0].names == ("ground", "tree")
+    assert reader[0].targets["class"][:4].tolist() == [0, 1, -1, -1]
+    assert any("points with 'NA' and 'none' count as unlabelled" in one for one in account_of(reader).sentences())
+
+
+def test_titles_above_the_header_of_a_spreadsheet_are_left_out_and_said(tmp_path: Path) -> None:
+    lines = ["Scan 12;;", ";;", "X [m];Y [m];Z [m]"]
+    lines += [";".join(f"{one:.4f}".replace(".", ",") for one in point) for point in POINTS]
+    (tmp_path / "a.csv").write_text("\n".join(lines) + "\n")
+    found = read_points(tmp_path / "a.csv")
+    assert np.allclose(found.xyz, POINTS, atol=1e-4)
+    assert "2 lines above the header are titles" in found.notes
+    assert found.remark is None
 
 
 # --------------------------------------------------------------------------------------- K7: coordinates

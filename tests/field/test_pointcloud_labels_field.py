@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from repcore.data.accounting import account_of
+from repcore.errors import DataError
 from repcore_pointcloud.configs.shapes import ShapeFolderConfig
 from repcore_pointcloud.datasets.shape_folders import ShapeFolderReader
 
@@ -41,3 +43,13 @@ def test_a_table_that_names_the_files_gives_their_labels_whatever_it_is_called(t
     assert any("table Aufnahmen.csv (its column 'Datei' names 6 of 6 files)" in one for one in said)
     assert account_of(reader).counts["used"] == 7
     assert any("left out: 1 .csv" in one for one in said)
+
+
+def test_a_name_of_several_files_joins_nothing_and_is_named(tmp_path: Path) -> None:
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+        np.savetxt(tmp_path / folder / "s0.xyz", np.random.default_rng(0).uniform(-1, 1, (300, 3)), fmt="%.4f")
+    (tmp_path / "labels.csv").write_text("name,label\ns0,1\n", encoding="utf-8")
+    with pytest.raises(DataError, match="names 's0', which is the name of several files") as caught:
+        ShapeFolderReader(ShapeFolderConfig(path=str(tmp_path)))
+    assert "a/s0.xyz, b/s0.xyz" in str(caught.value)

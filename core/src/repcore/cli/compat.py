@@ -97,7 +97,7 @@ def _data(versions: list[Model], data: str, label: str, given: dict[str, Any]) -
                 f"{first.folder.dim}: they cannot be compared",
                 hint="versions trained with --method stationary and the same method.slots",
             )
-    options = reader_options(given["id_column"], given["settings"])
+    options = reader_options(given)
     reader = first.reader(data, reader=given["reader"], options=options, labels=[label])
     (target,) = chosen_targets(reader, [label])
     if target.kind != "class" or target.level != "item":

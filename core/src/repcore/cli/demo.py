@@ -122,6 +122,7 @@ def _probe(run: Path, resolved: ResolvedRun, device: str, reporter: ConsoleRepor
             protocols=(),
             split=split,
             seeds=SEEDS,
+            raw_forms=("centred@1",),  # a forest a label would take longer than all the rest
         )
         for target in targets
     ]

@@ -198,7 +198,7 @@ def _data(
     reader = model.reader(
         data,
         reader=given["reader"],
-        options=reader_options(given["id_column"], given["settings"]),
+        options=reader_options(given),
         labels=[label] if label else [],
     )
     return reader, next((one for one in reader.targets if one.name == label), None)
@@ -208,7 +208,7 @@ def _has(model: Model, data: str, given: Mapping[str, Any], label: str) -> bool:
     """Whether data that an estimator is applied to has the label that it was fitted with."""
     if not label:
         return False
-    reader = model.reader(data, reader=given["reader"], options=reader_options(given["id_column"], given["settings"]))
+    reader = model.reader(data, reader=given["reader"], options=reader_options(given))
     return any(one.name == label for one in reader.targets)
 
 

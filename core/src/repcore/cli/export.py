@@ -70,7 +70,7 @@ def _inputs(model: Model, given: dict[str, Any]) -> ProgramInputs:
     from repcore.embedding.inference import InferenceOptions, windows_of
     from repcore.embedding.program_inputs import program_inputs
 
-    options = reader_options(given["id_column"], given["settings"])
+    options = reader_options(given)
     if given["data"] is None:
         reader = model.training_data(options=options)
     else:

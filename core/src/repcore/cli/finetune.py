@@ -198,7 +198,7 @@ def _open(model: Model, given: dict[str, Any], further: Sequence[str] = ()) -> t
         given["data"],
         domain=model.domain,
         reader=given["reader"],
-        options=reader_options(given["id_column"], given["settings"]),
+        options=reader_options(given),
         preferences={"labels": [given["label"], *further]} if given["label"] and not given.get("group") else {},
         preprocessor=model.folder.preprocessor_name,
     )

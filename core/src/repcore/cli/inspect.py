@@ -55,7 +55,7 @@ def inspect_command(ctx: click.Context, /, data: str, **given: Any) -> None:
     known, path = registry.default(), local_path(data)
     taker, name, fitted = _consumer(given)
     domain = given["domain"] or (name.rpartition("/")[0] or None)
-    options = reader_options(None, given["settings"])
+    options = reader_options({"settings": given["settings"]})
     part, reader = open_data(
         known, data, domain=domain, reader=given["reader"], options=options, preprocessor=name or None
     )

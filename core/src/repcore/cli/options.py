@@ -29,9 +29,17 @@ def data_options(function: F) -> F:
     return function
 
 
+def rows_option(function: F) -> F:
+    """``--rows FILE.csv``: which rows of the data count."""
+    text = "Only the rows whose ids this csv names in a column id: a selection saved from a map, hits, findings."
+    kind = click.Path(resolve_path=True)
+    return click.option("--rows", "selected_rows", type=kind, metavar="FILE.csv", help=text)(function)
+
+
 def reading_options(function: F) -> F:
-    """``--reader --id-column --read``: how the rows of DATA are read."""
+    """``--reader --id-column --read --rows``: which rows of DATA are read, and how."""
     for option in (
+        rows_option,
         click.option("--read", "settings", multiple=True, metavar="KEY=VALUE", help="Further reader settings "
                      "(repeatable)."),
         click.option("--id-column", help="Column with ids."),
@@ -132,16 +140,17 @@ def label_names(label: str | None) -> list[str]:
 
 
 def reading_of(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What :func:`reading_options` took: rows read in another way are other rows, also where the data is the same."""
-    return {"reader": given["reader"], **reader_options(given["id_column"], tuple(given["settings"]))}
+    """What :func:`reading_options` took: rows read in another way are other rows, also where the data is the same.
+    Which rows are read is part of the fingerprint of the data."""
+    found = {"reader": given["reader"], **reader_options(given)}
+    found.pop("selected_rows", None)
+    return found
 
 
-def reader_options(id_column: str | None, extra: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Reader settings from ``--id-column`` and ``--read key=value``."""
+def reader_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Reader settings from ``--id-column``, ``--read key=value`` and ``--rows``, as far as a command has them."""
     from repcore.config.yaml import parse_override
 
-    options: dict[str, Any] = {}
-    if id_column is not None:
-        options["id_column"] = id_column
-    options.update(parse_override(text) for text in extra)
+    options = {name: given[name] for name in ("id_column", "selected_rows") if given.get(name) is not None}
+    options.update(parse_override(text) for text in given["settings"])
     return options

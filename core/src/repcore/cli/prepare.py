@@ -39,11 +39,12 @@ def prepare_command(
     from repcore.cli.train import resolve_command_line
     from repcore.data.preparation import cache_root, prepared
     from repcore.data.readers import open_part
+    from repcore.data.selection import selected
     from repcore.training.assembly import build
 
     resolved = resolve_command_line(ctx.obj, recipe, preset, file, overrides, data, reader, workers)
     reporter = ConsoleReporter()
-    opened = open_part(resolved.dataset)
+    opened = selected(open_part(resolved.dataset), resolved.data.rows)
     preprocessor = build(resolved.preprocessor)
     result = prepared(
         opened,

@@ -139,7 +139,7 @@ def _ask(source: Path, given: dict[str, Any], seeds: list[int], reporter: Consol
         )
     split = "declared" if given["split"] == "declared" else ""
     model = load(source, device=torch_device(given["device"]))
-    settings = reader_options(given["id_column"], given["settings"])
+    settings = reader_options(given)
     reader = model.reader(given["data"], reader=given["reader"], options=settings)
     options = InferenceOptions(device=model.device, workers=given["workers"])
     asked = [ask_model(model, reader, one, seeds, options, reporter, split=split) for one in given["protocols"]]
@@ -176,7 +176,7 @@ def _elements(source: Path, given: dict[str, Any], seeds: list[int], reporter: C
         raise ConfigError(f"--share {given['share']} is outside 0 < share <= 1")
     model = load(source, device=torch_device(given["device"]))
     names = label_names(given["label"])
-    settings = reader_options(given["id_column"], given["settings"])
+    settings = reader_options(given)
     reader = model.reader(
         given["data"], reader=given["reader"], options=settings, labels=() if given["group"] else names
     )
@@ -223,7 +223,7 @@ def _from_model(
     from repcore.evaluation.probing import compute_features
 
     model = load(source, device=torch_device(given["device"]))
-    settings = reader_options(given["id_column"], given["settings"])
+    settings = reader_options(given)
     names = label_names(given["label"])
     reader = model.reader(given["data"], reader=given["reader"], options=settings, labels=names)
     options = InferenceOptions(batch_size=given["batch_size"], workers=given["workers"], device=model.device)
@@ -264,7 +264,7 @@ def _from_file(
         given["data"],
         domain=domain,
         reader=given["reader"],
-        options=reader_options(given["id_column"], given["settings"]),
+        options=reader_options(given),
         preferences={"labels": names} if names else {},
     )
     report_account(reader, reporter)

@@ -10,7 +10,7 @@ import click
 
 from repcore import registry
 from repcore.cli.console import ConsoleReporter, duration, say
-from repcore.cli.options import RUNS_FOLDER, data_options, device_option
+from repcore.cli.options import RUNS_FOLDER, data_options, device_option, rows_option
 from repcore.devices import torch_device
 from repcore.errors import ConfigError
 from repcore.launching import is_first_process
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 @click.argument("overrides", nargs=-1)
 @click.option("--preset", help="Preset of the recipe, for example tiny or paper.")
 @data_options
+@rows_option
 @click.option("--config", "file", type=click.Path(path_type=Path), help="YAML file merged over the preset.")
 @click.option("--resume", metavar="RUN", help="Go on with a run: its folder, its name, or latest.")
 @click.option("--allow-changed-data", is_flag=True, help="Resume although the data have changed; says what differs.")
@@ -51,6 +52,7 @@ def train_command(
     preset: str | None,
     data: str | None,
     reader: str | None,
+    selected_rows: str | None,
     file: Path | None,
     resume: str | None,
     allow_changed_data: bool,
@@ -73,12 +75,12 @@ def train_command(
     domain: str = ctx.obj
     reporter = ConsoleReporter()
     if resume is not None:
-        _refuse_with_resume(overrides, preset, file, init_from)
+        _refuse_with_resume(overrides, preset, file, init_from, selected_rows)
         result = _resume(domain, recipe, resume, out, device, reporter, data, allow_changed_data)
     else:
         if recipe is None:
             raise _which_recipe(domain)
-        resolved = resolve_command_line(domain, recipe, preset, file, overrides, data, reader, workers)
+        resolved = resolve_command_line(domain, recipe, preset, file, overrides, data, reader, workers, selected_rows)
         if dry_run:
             _dry_run(resolved, device, reporter, init_from)
             return
@@ -147,12 +149,15 @@ def resolve_command_line(
     data: str | None,
     reader: str | None,
     workers: int | None,
+    selected_rows: str | None = None,
 ) -> ResolvedRun:
     """Settings of a new run from what the user typed."""
     from repcore.config.resolve import recipe_preprocessor, resolve_run
 
     preprocessor = recipe_preprocessor(registry.default(), recipe, domain, preset, file, overrides)
     settings = _settings(domain, data, reader, workers, preprocessor)
+    if selected_rows is not None:
+        settings["data.rows"] = selected_rows
     return resolve_run(
         registry.default(), recipe, preset=preset, file=file, overrides=overrides, domain=domain, settings=settings
     )

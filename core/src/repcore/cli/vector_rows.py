@@ -41,7 +41,7 @@ def gathered(source: Path, data: str | None, given: Mapping[str, Any], labels: t
     from repcore.embedding.model import load
     from repcore.explore.rows import DataRequest, from_file, from_model
 
-    options = reader_options(given["id_column"], given["settings"])
+    options = reader_options(given)
     asked = DataRequest(data, given["reader"], options, labels, given.get("by_position", False))
     if source.is_file():
         return from_file(registry.default(), source, asked)

@@ -73,6 +73,7 @@ class DataConfig:
         "auto", "how the held-out share is drawn; auto keeps groups (speaker, patient) together where the data has them"
     )
     bucket_by_cost: bool = setting(True, "fill batches with items of similar cost where the reader knows costs")
+    rows: str | None = setting(None, "csv of the ids of the rows that count, in a column id; null = all rows")
     limit: int | None = setting(None, "use only the first so many items; null = all", "items", min=1)
     workers: int = setting(0, "loader processes; 0 = in the main process", min=0, max=1024)
     sampler: Literal["auto", "uniform", "balanced", "pairs", "mixed"] = setting(

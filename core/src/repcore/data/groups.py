@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 
 GROUP_WORDS: tuple[str, ...] = (
-    "group", "patient", "subject", "participant", "case", "speaker", "spk", "singer", "actor", "talker", "client",
-    "donor", "animal", "individual", "person", "user", "study", "recording", "session", "site", "source", "src",
-    "scene", "location", "device",
+    "group", "patient", "patienten", "proband", "probanden", "subject", "participant", "case", "speaker", "spk",
+    "singer", "actor", "talker", "client", "donor", "animal", "individual", "person", "user", "study", "recording",
+    "session", "site", "source", "src", "scene", "location", "device",
 )  # fmt: skip
 """Words that name who or where a row comes from, the most telling first."""
 _WEAK = frozenset({"case", "client", "user", "study", "site", "source", "src", "scene", "location", "device"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,30 +17,38 @@ LOOKED_AT = 400  # files of a folder
 SMALL_JSON = 16 << 20  # bytes; a larger one is judged by its head
 LARGE_TEXT, SHORT_TEXT = 32 << 20, 1 << 20  # bytes
 
-_MAGIC: Mapping[str, tuple[tuple[int, bytes], ...]] = {  # suffix -> (offset, bytes), one of which must be there
-    ".wav": ((0, b"RIFF"), (0, b"RF64"), (0, b"RIFX")),
-    ".flac": ((0, b"fLaC"), (0, b"ID3")),
-    ".ogg": ((0, b"OggS"),),
-    ".mp3": ((0, b"ID3"), (0, b"\xff\xfb"), (0, b"\xff\xfa"), (0, b"\xff\xf3"), (0, b"\xff\xf2")),
-    ".png": ((0, b"\x89PNG"),),
-    ".jpg": ((0, b"\xff\xd8\xff"),),
-    ".gif": ((0, b"GIF8"),),
-    ".bmp": ((0, b"BM"),),
-    ".tif": ((0, b"II*\0"), (0, b"MM\0*"), (0, b"II+\0")),
+_Magic = tuple[tuple[int, bytes], ...]  # (offset, bytes), one of which must be there
+_SOUND: _Magic = (  # decoders look at the content, and people rename files
+    (0, b"RIFF"), (0, b"RF64"), (0, b"RIFX"), (0, b"fLaC"), (0, b"ID3"), (0, b"OggS"), (0, b"FORM"), (0, b".snd"),
+    (0, b"caff"), *((0, b"\xff" + bytes([second])) for second in (0xFB, 0xFA, 0xF3, 0xF2, 0xE3, 0xE2)),
+)  # fmt: skip
+_PICTURE: _Magic = (
+    (0, b"\x89PNG"), (0, b"\xff\xd8\xff"), (0, b"GIF8"), (0, b"BM"), (0, b"II*\0"), (0, b"MM\0*"), (0, b"II+\0"),
+    (0, b"MM\0+"), (8, b"WEBP"), (4, b"jP  "),
+)  # fmt: skip
+_FIRST_ELEMENTS = (0x00, 0x01, 0x05, 0x08, 0x12, 0x16, 0x18)  # of group 8, where DICOM has no preamble
+_MAGIC: Mapping[str, _Magic] = {
+    **dict.fromkeys((".wav", ".flac", ".ogg", ".mp3"), _SOUND),
+    **dict.fromkeys((".png", ".jpg", ".gif", ".bmp", ".tif"), _PICTURE),
     ".npy": ((0, b"\x93NUMPY"),),
     ".npz": ((0, b"PK\x03\x04"), (0, b"PK\x05\x06")),
     ".gz": ((0, b"\x1f\x8b"),),
-    ".h5": ((0, b"\x89HDF\r\n\x1a\n"),),
+    ".h5": tuple((offset, b"\x89HDF\r\n\x1a\n") for offset in (0, 512, 1024, 2048)),
     ".parquet": ((0, b"PAR1"),),
     ".nii": ((344, b"n+1"), (344, b"ni1"), (4, b"n+2"), (0, b"\x5c\x01\0\0"), (0, b"\0\0\x01\x5c")),
-    ".dcm": ((128, b"DICM"),),
-    ".ply": ((0, b"ply"),),
+    ".dcm": (
+        (128, b"DICM"), (0, b"\x02\0\0\0"), (0, b"\0\x08\0"),
+        *((0, bytes([8, 0, element, 0])) for element in _FIRST_ELEMENTS),
+    ),
     ".las": ((0, b"LASF"),),
     ".laz": ((0, b"LASF"),),
-    ".nrrd": ((0, b"NRRD"),),
-    ".mha": ((0, b"ObjectType"), (0, b"NDims"), (0, b"Comment")),
-    ".off": ((0, b"OFF"), (0, b"COFF"), (0, b"NOFF"), (0, b"CNOFF"), (0, b"STOFF"), (0, b"#")),
-    ".pcd": ((0, b"# .PCD"), (0, b"#"), (0, b"VERSION")),
+}  # fmt: skip
+_FIRST_WORDS: Mapping[str, re.Pattern[bytes]] = {  # of headers in text, in either case
+    ".ply": re.compile(rb"ply\s"),
+    ".off": re.compile(rb"[a-z0-9]{0,4}off\b|#"),
+    ".pcd": re.compile(rb"#|version|fields"),
+    ".nrrd": re.compile(rb"nrrd"),
+    ".mha": re.compile(rb"[a-z]+\s*="),
 }
 _ALIKE = {".jpeg": ".jpg", ".tiff": ".tif", ".hdf5": ".h5", ".hdf": ".h5", ".zip": ".npz", ".pq": ".parquet"}
 _TEXT = {
@@ -75,13 +84,15 @@ def _agrees(path: Path) -> bool | None:
     """Whether a file is what its suffix says; None where nothing can be said."""
     suffix = path.suffix.lower()
     suffix = _ALIKE.get(suffix, suffix)
-    if suffix not in _MAGIC and suffix not in _TEXT:
+    if suffix not in _MAGIC and suffix not in _FIRST_WORDS and suffix not in _TEXT:
         return None
     first = head(path)
     if not first:
         return None
     if suffix in _TEXT:
         return is_text(first)
+    if suffix in _FIRST_WORDS:
+        return _FIRST_WORDS[suffix].match(first.removeprefix(b"\xef\xbb\xbf").lstrip().lower()) is not None
     return any(first[offset : offset + len(magic)] == magic for offset, magic in _MAGIC[suffix])
 
 
@@ -90,7 +101,7 @@ def is_text(first: bytes) -> bool:
     if first[:2] in (b"\xff\xfe", b"\xfe\xff") or _is_wide(first):
         return True
     controls = sum(byte < 9 or 13 < byte < 32 for byte in first)
-    return b"\0" not in first and controls <= len(first) // 100
+    return controls <= max(1, len(first) // 100)  # one stray byte does not make a table binary
 
 
 def _is_wide(first: bytes) -> bool:

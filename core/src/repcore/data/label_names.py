@@ -11,8 +11,10 @@ from repcore.data.cells import is_missing, looks_like, words_of
 from repcore.data.groups import is_group_name, plain_name
 from repcore.data.split_columns import are_parts, unknown_parts
 
-YES = frozenset({"true", "yes", "y", "t", "positive", "pos", "active", "+"})
-NO = frozenset({"false", "no", "n", "f", "negative", "neg", "inactive", "-"})
+_JA = ("ja", "oui", "wahr", "vrai")
+_NEIN = ("nein", "nee", "nej", "non", "falsch", "faux")
+YES = frozenset({"true", "yes", "y", "t", "positive", "pos", "active", "+", *_JA})
+NO = frozenset({"false", "no", "n", "f", "negative", "neg", "inactive", "-", *_NEIN})
 _IDENTIFIER = re.compile(
     r"(^|_)(id|idx|index|no|nr|row|uid|uuid|guid|key|name|title|accession|barcode|cas|cid|doi|url|filename|file|path)$"
     r"|^unnamed|^column_?\d+$|^$"

@@ -35,6 +35,7 @@ def nearly(have: Iterable[str], wanted: Sequence[str]) -> str:
     for name in have:
         by_loose.setdefault(loose(name), name)
     pairs = [(name, by_loose[loose(name)]) for name in wanted if loose(name) in by_loose]
+    pairs = [(name, there) for name, there in pairs if composed(name) != composed(there)]
     if not pairs:
         return ""
     wanted_name, there = pairs[0]

@@ -20,6 +20,7 @@ from repcore.data.accounting import walk
 from repcore.data.allocation import special_kind
 from repcore.data.guard import error_in_words, is_strict
 from repcore.data.headers import contradicts, shortened
+from repcore.data.selection import OPTION, selected
 from repcore.data.shards.addresses import is_address, whole_address
 from repcore.data.shards.tar_reader import TarReader, first_row
 from repcore.data.shards.tar_rows import is_tar_data
@@ -256,7 +257,8 @@ def open_data(
     """Recognise and open.
 
     Args:
-        options: further settings of the reader; those it does not know are an error.
+        options: further settings of the reader; those it does not know are an error. ``selected_rows`` is taken of any
+            reader: a csv of ids (:mod:`repcore.data.selection`).
         preferences: settings that a reader may ignore (``labels``: which labels are wanted; ``label_kind``: what they
             are, only for a reader that takes both, because others would read every column so).
         preprocessor: what will prepare the samples; see :func:`dataset_settings`.
@@ -268,8 +270,9 @@ def open_data(
     if "labels" not in known and preferences:
         settings.pop("label_kind", None)
     settings.update(options or {})
+    rows = settings.pop(OPTION, None)
     part = resolve_part(registry, "dataset", name, settings, domain)
-    return part, open_part(part)
+    return part, selected(open_part(part), rows)
 
 
 def entry_of(

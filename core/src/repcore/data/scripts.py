@@ -36,7 +36,7 @@ def older_code_page(sample: bytes) -> str | None:
     whole = [word for word in words if len(word) > 1 and len(_FOREIGN.findall(word)) == len(word)]
     mixed = [word for word in words if _FOREIGN.sub(b"", word)]
     if len(whole) <= len(mixed):
-        return _central_european(mixed)
+        return _european(mixed)
     scores = {name: _score(whole, name, *facts) for name, facts in _SCRIPTS.items()}
     best = max(scores, key=lambda name: scores[name])
     if scores[best] >= SURE:
@@ -63,12 +63,29 @@ def _is_regular(text: str, script: str) -> bool:
     return is_cased and not _ENDS.intersection(text[:-1])
 
 
-def _central_european(words: list[bytes]) -> str | None:
-    """A code page of Central Europe where a western one has signs, such as a raised 3, amid the letters."""
+def _european(words: list[bytes]) -> str | None:
+    """A code page of another time or part of Europe where a western one has signs, such as a raised 3, amid letters."""
     amid = [word for word in words if len(word) > 2]
-    scores = {name: _letters_only(amid, name) for name in ("cp1252", "cp1250", "iso8859_2")}
+    scores = {name: _letters_only(amid, name) for name in ("cp1252", "cp1250", "iso8859_2", "cp850", "mac_roman")}
     best = max(scores, key=lambda name: scores[name])  # the first on a tie: western
-    return None if best == "cp1252" else best
+    if best != "cp1252":
+        return best
+    return _by_neighbours(b" ".join(words).decode("cp1252", "replace").lower())
+
+
+def _by_neighbours(text: str) -> str | None:
+    """Turkish and Hungarian, whose bytes are letters of the western page, too: told by letters that stand beside them.
+
+    Icelandic has thorn and eth beside acute vowels, Turkish (in their place) beside none. Portuguese has a tilde before
+    e, Estonian beside no acute, Hungarian (in its place) anywhere and beside acutes.
+    """
+    found = set(text)
+    if len(found & set("ðýþ")) >= 2 and not found & set("áéíóúæ"):
+        return "cp1254"
+    has_long_o = any(follows != "e" for follows in re.findall("õ(.?)", text, re.DOTALL))
+    if has_long_o and found & set("áéíóú") and not found & set("ãäçàèêâ"):
+        return "cp1250"
+    return None
 
 
 def _letters_only(words: list[bytes], encoding: str) -> int:

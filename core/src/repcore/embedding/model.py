@@ -24,6 +24,7 @@ from repcore.config.resolve import resolve_part
 from repcore.config.validate import build as build_config
 from repcore.data.given import ListReader, given_reader, is_one_input, names_a_file
 from repcore.data.readers import open_data, open_part
+from repcore.data.selection import selected
 from repcore.devices import torch_device
 from repcore.embedding.answers import answer_columns
 from repcore.embedding.conformal import check_coverage
@@ -215,7 +216,8 @@ class Model:
         if "name" not in record:
             raise DataError(f"{str(self.folder.folder)!r} does not say what it was trained on", hint="--data PATH")
         name = str(record.pop("name"))
-        return open_part(resolve_part(self.registry, "dataset", name, {**record, **(options or {})}))
+        opened = open_part(resolve_part(self.registry, "dataset", name, {**record, **(options or {})}))
+        return selected(opened, (run.get("data") or {}).get("rows"))
 
     def embed(
         self,

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from repcore.embedding.engines.parts import kept_header
 from repcore.embedding.parts import PartFolder, texts
 from repcore.errors import DataError
 from repcore.files import storable
@@ -20,27 +21,31 @@ PARQUET_NAMES = ("id", "status", "reason", "embedding")
 NPZ_NAMES = ("ids", "status", "reason", "embeddings", "header")
 
 
+def embedding_table(rows: EmbeddingRows) -> pa.Table:
+    """Columns ``id, status, reason, embedding`` and those that the rows bring."""
+    flat = pa.array(np.ascontiguousarray(rows.vectors).reshape(-1), pa.float32())
+    columns: dict[str, Any] = {
+        "id": texts(rows.ids),
+        "status": texts(rows.status),
+        "reason": texts(rows.reason),
+        "embedding": pa.FixedSizeListArray.from_arrays(flat, rows.vectors.shape[1]),
+        **{
+            name: pa.array([storable(one) if isinstance(one, str) else one for one in values])
+            for name, values in rows.columns.items()
+        },
+    }
+    return pa.table(columns)
+
+
 class _EmbeddingParts(PartFolder):
     """Parts with a column ``embedding``."""
 
     def write(self, rows: EmbeddingRows) -> None:
         """Append a part."""
-        width = rows.vectors.shape[1]
-        flat = pa.array(np.ascontiguousarray(rows.vectors).reshape(-1), pa.float32())
-        columns: dict[str, Any] = {
-            "id": texts(rows.ids),
-            "status": texts(rows.status),
-            "reason": texts(rows.reason),
-            "embedding": pa.FixedSizeListArray.from_arrays(flat, width),
-            **{
-                name: pa.array([storable(one) if isinstance(one, str) else one for one in values])
-                for name, values in rows.columns.items()
-            },
-        }
-        self.append(pa.table(columns))
+        self.append(embedding_table(rows))
 
     def failures(self, table: pa.Table) -> int:
-        return int(np.isnan(_vectors(table)).all(1).sum())
+        return failed_rows(table)
 
 
 class ParquetWriter(_EmbeddingParts):
@@ -81,6 +86,11 @@ class NpzWriter(_EmbeddingParts):
         return [name for name in first if name != "embedding"]
 
 
+def failed_rows(table: pa.Table) -> int:
+    """Rows of a part without a vector."""
+    return int(np.isnan(_vectors(table)).all(1).sum())
+
+
 def _vectors(table: pa.Table) -> np.ndarray:
     column = table.column("embedding").combine_chunks()
     return np.asarray(column.flatten(), np.float32).reshape(len(column), -1)
@@ -89,11 +99,16 @@ def _vectors(table: pa.Table) -> np.ndarray:
 def read_embeddings(path: Path) -> tuple[EmbeddingRows, dict[str, Any]]:
     """Rows and header of a file that :class:`ParquetWriter` or :class:`NpzWriter` wrote (or of the same layout).
 
+    Also of a folder of parts (:mod:`repcore.embedding.engines.parts`), in the order of the data.
+
     Raises:
         DataError: missing, damaged, or without embeddings.
     """
-    if not path.is_file():
+    kept = kept_header(path) if path.is_dir() else None
+    if not path.is_file() and kept is None:
         raise DataError(f"{str(path)!r} does not exist")
+    if kept is not None and len(list(path.glob("part-*.parquet"))) != -(-kept["rows"] // kept["block_rows"]):
+        raise DataError(f"{str(path)!r} misses parts", hint="give the command that writes them again: it goes on")
     try:
         if path.suffix.lower() == ".npz":
             with np.load(path, allow_pickle=False) as archive:
@@ -116,7 +131,7 @@ def read_embeddings(path: Path) -> tuple[EmbeddingRows, dict[str, Any]]:
         )
         status = table.column("status").to_pylist() if "status" in names else ["ok"] * len(vectors)
         reason = table.column("reason").to_pylist() if "reason" in names else [""] * len(vectors)
-        header = json.loads((table.schema.metadata or {}).get(b"repcore", b"{}"))
+        header = kept or json.loads((table.schema.metadata or {}).get(b"repcore", b"{}"))
         further = {name: table.column(name).to_pylist() for name in names if name not in PARQUET_NAMES}
         return EmbeddingRows(ids, vectors, status, reason, further), header
     except (KeyError, ValueError, OSError, pa.ArrowException, zipfile.BadZipFile) as error:

@@ -79,8 +79,8 @@ def write_estimator_report(
     page = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" '
         f'content="{policy}"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><h1>{escape(title)}</h1>"
-        f"{_table(facts)}{body}{artist.note()}</body></html>\n"
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main><h1>{escape(title)}</h1>"
+        f"{_table(facts)}{body}{artist.note()}</main></body></html>\n"
     )
     write_text(path, page.encode("utf-8", "replace").decode("utf-8"))
     return artist.count

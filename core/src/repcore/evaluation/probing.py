@@ -313,6 +313,7 @@ def probe_features(
     external: bool = False,
     warn: Callable[[str], None] | None = None,
     budget: LabelBudget | None = None,
+    raw_forms: Sequence[str] = RAW_FORMS,
 ) -> ProbeTable:
     """One target under one or several protocols.
 
@@ -321,6 +322,7 @@ def probe_features(
         budget: of labelled training rows; None = all.
         external: features without a random-init twin.
         warn: is told of test rows whose copy is trained on.
+        raw_forms: further probes of raw inputs, tried beside the default protocol where they fit the kind of label.
     """
     names = protocols or [DEFAULT_PROTOCOL.get(target.kind, "")]
     if not names[0]:
@@ -336,7 +338,7 @@ def probe_features(
     if budget is not None:
         plan = within_budget(plan, budget, features.rows.labelled(target), seeds, classes_shown(features.rows, target))
     plan = _with_groups(plan, features.rows.groups)
-    forms = _raw_forms(registry, target) if DEFAULT_PROTOCOL.get(target.kind) in names else {}
+    forms = _forms(registry, raw_forms, target) if DEFAULT_PROTOCOL.get(target.kind) in names else {}
     table = run_probe(
         features.matrices, labels, target, plan, probes, seeds, external=external,
         forms=dict.fromkeys(features.raw, forms),
@@ -345,10 +347,10 @@ def probe_features(
     return table if budget is None else dataclasses.replace(table, labels=budget.word)
 
 
-def _raw_forms(registry: Registry, target: TargetSpec) -> dict[str, Probe]:
-    """Probes of :data:`RAW_FORMS` that take this kind of label."""
-    kinds = {name: registry.probe(name).spec.target_kinds for name in RAW_FORMS}
-    return {name: build_probe(registry, name, target) for name in RAW_FORMS if target.kind in kinds[name]}
+def _forms(registry: Registry, names: Sequence[str], target: TargetSpec) -> dict[str, Probe]:
+    """Those of the probes that take this kind of label."""
+    kinds = {name: registry.probe(name).spec.target_kinds for name in names}
+    return {name: build_probe(registry, name, target) for name in names if target.kind in kinds[name]}
 
 
 def classes_shown(rows: LabelledRows, target: TargetSpec) -> list[Collection[int]] | None:

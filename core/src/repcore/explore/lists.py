@@ -21,8 +21,8 @@ from repcore.explore.nearest import BLOCK, EXACT_BELOW, best, exact, rows_of
 
 ROWS_A_CENTRE, FEWEST_ROWS_A_CENTRE = 64, 32  # that centres are fitted to; that a list holds on average
 ROUNDS = 8  # of k-means
-HELD_OUT, SEED = 256, 0  # rows that are searched for to choose the number of lists
-WANTED, NEIGHBOURS = 0.995, 10  # recall of that many neighbours
+HELD_OUT, SEED = 512, 0  # rows that are searched for to choose the number of lists
+WANTED, NEIGHBOURS = 0.998, 10  # recall of that many neighbours
 CANDIDATES, FEWEST = 4, 64  # for each neighbour asked for, and at least
 INSTALL = 'pip install "repcore[search]"'
 

@@ -21,11 +21,12 @@ def list_runs(folder: Path) -> list[dict[str, Any]]:
     places = [path for path in sorted(folder.iterdir()) if not path.is_symlink() and (path / "config.json").is_file()]
     if (folder / "config.json").is_file() and (folder / "metrics.jsonl").is_file():
         places = [folder]
-    found = [_record(path) for path in places]
+    found = [key_figures(path) for path in places]
     return sorted(found, key=lambda one: str(one.get("started") or ""), reverse=True)
 
 
-def _record(path: Path) -> dict[str, Any]:
+def key_figures(path: Path) -> dict[str, Any]:
+    """Name, state, steps, losses, verdict, sizes and first probe of a run folder; or ``problem``."""
     try:
         run = collect(path)
     except RepcoreError as error:

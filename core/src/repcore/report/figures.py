@@ -57,8 +57,8 @@ def curves(record: RunRecord) -> list[Figure]:
         if series[0]:
             axis: dict[str, Any] = {"title": unit} if unit else {}
             axis |= {"range": [0, 1]} if unit == "share" else {"rangemode": "tozero"}
-            spec = {"data": [_line(series, title, "plain")], "layout": {"yaxis": axis, "showlegend": False}}
-            found.append(Figure(f"curve-{name}", title, caption, _in_words(title, series), spec))
+            spec = {"data": [line(series, title, "plain")], "layout": {"yaxis": axis, "showlegend": False}}
+            found.append(Figure(f"curve-{name}", title, caption, in_words(title, series), spec))
     return [one for one in found if one.spec["data"]]
 
 
@@ -86,19 +86,20 @@ def _measured(record: RunRecord, name: str) -> Figure:
     for split in ("train", "validation"):
         series = record.series(split, name)
         if series[0]:
-            traces.append(_line(series, split, split))
-            words.append(_in_words(f"{split} {readable(name)}", series))
+            traces.append(line(series, split, split))
+            words.append(in_words(f"{split} {readable(name)}", series))
     reference = record.baseline(name)
     caption = "Training: mean over the steps between two points." if name == "loss" else ""
     if math.isfinite(reference) and traces:
         steps = [step for trace in traces for step in trace["x"]]
-        line = _line(([min(steps), max(steps)], [reference] * 2), f"baseline {reference:.3g}", "reference")
-        traces.append(line | {"mode": "lines"})
+        level = line(([min(steps), max(steps)], [reference] * 2), f"baseline {reference:.3g}", "reference")
+        traces.append(level | {"mode": "lines"})
         words.append(f"The baseline is {reference:.4g}.")
     return Figure(f"curve-{name}", title, caption, " ".join(words), {"data": traces, "layout": {}}, is_loss)
 
 
-def _line(series: Series, name: str, role: str) -> dict[str, Any]:
+def line(series: Series, name: str, role: str) -> dict[str, Any]:
+    """A curve as plotly draws it; ``role`` decides its colour."""
     steps, values = thinned(series)
     mode = "lines+markers" if len(steps) <= 40 else "lines"
     return {
@@ -120,7 +121,8 @@ def thinned(series: Series) -> Series:
     return [steps[group[-1]] for group in groups], [float(np.mean(np.asarray(values)[group])) for group in groups]
 
 
-def _in_words(what: str, series: Series) -> str:
+def in_words(what: str, series: Series) -> str:
+    """A curve in a sentence: from where to where."""
     steps, values = series
     if len(values) == 1:
         return f"{what}: {values[0]:.4g} at step {steps[0]:.0f}."
@@ -140,15 +142,15 @@ def diagnostic_figures(record: RunRecord, names: Sequence[str]) -> list[Figure]:
             continue
         guide = guide_of(name)
         start = {key: number(value) for key, value in record.diagnostics[0].items()}
-        data = [_line(series, guide.title, "plain")]
+        data = [line(series, guide.title, "plain")]
         # from zero, so that a small change looks small
         axis = {"rangemode": "tozero"} if any(series[1]) else {"range": [0, 1]}
         layout: dict[str, Any] = {"showlegend": False, "shapes": _zones(guide, start, series), "yaxis": axis}
         reference = finite_series(record.diagnostics, guide.reference) if guide.reference else ([], [])
         if reference[0]:
-            data.append(_line(reference, guide.reference_title, "reference") | {"mode": "lines"})
+            data.append(line(reference, guide.reference_title, "reference") | {"mode": "lines"})
             layout["showlegend"] = True
-        alt = _in_words(guide.title, series)
+        alt = in_words(guide.title, series)
         found.append(Figure(f"diagnostic-{name}", guide.title, guide.meaning, alt, {"data": data, "layout": layout}))
     return found
 

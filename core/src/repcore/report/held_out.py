@@ -20,6 +20,7 @@ from repcore.data.guard import error_in_words, is_strict, read_sample
 from repcore.data.preparation import prepared
 from repcore.data.readers import open_part
 from repcore.data.seeds import generator
+from repcore.data.selection import selected
 from repcore.embedding.inference import InferenceOptions, embed_prepared, prepare_rows, row_id
 from repcore.errors import DataError, RepcoreError
 from repcore.interfaces import DatasetReader, Sample
@@ -101,7 +102,7 @@ def _fill(found: HeldOut, record: RunRecord, registry: Registry) -> None:
     resolved = resolve_plain(registry, record.config, "config.json")
     model = read_model(record.path / "model")
     encoder, preprocessor = model.build(registry)
-    reader = open_part(resolved.dataset)
+    reader = selected(open_part(resolved.dataset), resolved.data.rows)
     known = record.environment.get("data_fingerprint")
     if known not in (None, reader.fingerprint):
         found.warnings.append("The data have changed since the run began: the map may show rows it was trained on.")

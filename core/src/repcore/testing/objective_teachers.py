@@ -25,12 +25,28 @@ BLEND_TOLERANCE = 1e-3  # of the largest distance between teacher and student: f
 
 
 def teachers(objective: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Modules that must not train: external ones, copies of the exported encoder, and what is called a teacher."""
-    student = exported_encoder(objective)
+    """Modules that must not train: external ones, copies of the encoder that learns, and what is called a teacher."""
+    student = _student(objective)
     for name, module in objective.named_modules():
-        is_copy = type(module) is type(student) and module is not student and not _shares(module, student)
-        if isinstance(module, Frozen) or is_copy or _is_called_teacher(name):
+        if isinstance(module, Frozen) or _is_copy(module, student) or _is_called_teacher(name):
             yield name, module
+
+
+def _student(objective: nn.Module) -> nn.Module:
+    """The exported encoder; where an average of states is exported, the module that it is the average of."""
+    exported = exported_encoder(objective)
+    if any(one.requires_grad for one in exported.parameters()):
+        return exported
+    learning = (one for one in objective.modules() if any(each.requires_grad for each in one.parameters()))
+    return next((one for one in learning if _is_copy(one, exported)), exported)
+
+
+def _is_copy(module: nn.Module, student: nn.Module) -> bool:
+    """Of the same class and sizes, with parameters of its own: another network of the class is none."""
+    if type(module) is not type(student) or module is student or _shares(module, student):
+        return False
+    sizes, theirs = ({name: one.shape for name, one in each.named_parameters()} for each in (module, student))
+    return sizes == theirs
 
 
 def _is_called_teacher(name: str) -> bool:

@@ -19,6 +19,7 @@ from repcore.data.batching import TrainingItems
 from repcore.data.preparation import prepared
 from repcore.data.readers import open_part
 from repcore.data.seeds import generator, mix
+from repcore.data.selection import selected
 from repcore.data.splits import part_of
 from repcore.embedding.model import model_path
 from repcore.errors import ConfigError, DataError, PluginError, RepcoreError
@@ -98,7 +99,7 @@ def assemble(
     is_new = fitted is None
     donor = None if init_from is None else _donor(resolved, init_from)
     fitted = donor.folder if donor is not None else fitted or _lent_preprocessor(resolved)
-    reader = open_part(resolved.dataset) if reader is None else reader
+    reader = selected(open_part(resolved.dataset) if reader is None else reader, resolved.data.rows)
     _announce_data(resolved, reader, reporter)
     preprocessor = _preprocessor(resolved.preprocessor, fitted)
     reader = prepared(

@@ -7,6 +7,7 @@ A table beside them (``split.csv``, ``participants.tsv``, or the only one) gives
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -129,11 +130,29 @@ def _check_scans(root: Path, scans: int, masks: int) -> None:
     )  # fmt: skip
 
 
+def _folders_of_cases(files: Sequence[Path], root: Path) -> tuple[list[str | None], str]:
+    """Folders as groups where each holds the same sequences (``adc``, ``t2w``), and the sentence that says so."""
+    held: dict[Path, set[str]] = {}
+    for file in files:
+        held.setdefault(file.parent, set()).add(file.name.lower())
+    names = next(iter(held.values()), set())
+    kinds = {re.sub(r"[\W\d_]+", "", name.partition(".")[0]) for name in names}
+    if root in held or len(held) < 2 or len(names) < 2 or any(one != names for one in held.values()):
+        return [None] * len(files), ""
+    if "" in kinds or len(kinds) < len(names):  # numbers alone tell rows of a class apart, not sequences
+        return [None] * len(files), ""
+    shown = ", ".join(sorted(names)[:4])
+    said = f"groups: {len(held)} folders with the same sequences ({shown}), a row each; kept together in splits"
+    return [file.parent.relative_to(root).as_posix() for file in files], said
+
+
 def _catalogue(
     root: Path, items: Sequence[Item], config: VolumeFilesConfig, account: Accounting, classes: tuple[str, ...]
 ) -> VolumeCatalogue:
     facts = _facts(root, account)
     groups, said = groups_in_paths([item.files[0] for item in items], root)
+    if not said:
+        groups, said = _folders_of_cases([item.files[0] for item in items], root)
     table = read_item_table(root, items, groups, config.label_kind, account)
     if table.groups:
         groups = [table.groups.get(number, group) for number, group in enumerate(groups)]

@@ -119,6 +119,7 @@ def read_array(path: Path, rules: ReadingRules, *, labels: bool = False) -> Volu
         ItemError: damaged, too large, no volume, several that could be meant, or without a spacing.
     """
     members = members_of(path)
+    _refuse_pictures(path, members)
     image, mask = volume_keys(members)
     key = (mask if mask is not None else image) if labels else image
     if key is None and not labels and mask is not None and len(members) == 1:
@@ -140,6 +141,22 @@ def read_array(path: Path, rules: ReadingRules, *, labels: bool = False) -> Volu
     ]
     parts[0].further = tuple(parts[1:])
     return parts[0]
+
+
+def _refuse_pictures(path: Path, members: Mapping[str, Member]) -> None:
+    """Refuse arrays of many pictures with a label each (``train_images`` and ``train_labels``, as MedMNIST has them).
+
+    Raises:
+        ItemError: ``not_a_volume``.
+    """
+    for name, one in members.items():
+        labels = members.get(name.replace("images", "labels")) if "images" in name else None
+        if labels is not None and len(labels.shape) in (1, 2) and one.shape[:1] == labels.shape[:1]:
+            raise ItemError(
+                "not_a_volume",
+                f"{path.name} holds {one.shape[0]:,} pictures with labels ({name} {one.shape}), no volume: save them "
+                "as image files with a table of their labels",
+            )
 
 
 def _check_promise(path: Path, member: Member, rules: ReadingRules) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from repcore.data.accounting import Accounting
 from repcore.data.catalogue import Catalogue, CatalogueReader, Row
+from repcore.data.cells import is_missing
 from repcore.errors import ItemError
 from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
@@ -145,7 +146,13 @@ def label_targets(
     if worded:
         found = _words(rows, opened, worded)
         for name in sorted(worded):
-            words = tuple(sorted(found[name]))
+            missing = sorted(word for word in found[name] if is_missing(word))
+            if missing:
+                said = " and ".join(map(repr, missing[:3]))
+                account.odd_cells.append(
+                    f"label {name!r}: points with {said} count as unlabelled; another word is a class"
+                )
+            words = tuple(sorted(found[name] - set(missing)))
             if len(words) > MOST_WORDS:
                 account.note(f"column {name} holds {len(words):,} different words: no class")
                 continue

@@ -117,6 +117,14 @@ def table_labels(table: Table, ids: Sequence[str], config: ShapeFolderConfig, ac
     row_of = _rows_of_files(names, ids)
     missing = [name for row, name in enumerate(names) if name is not None and row not in set(row_of.values())]
     if not row_of:
+        stems = Counter(composed(Path(one).stem) for one in ids)
+        shared = next((one for one in names if one is not None and stems[composed(Path(one).stem)] > 1), None)
+        if shared is not None:
+            both = [one for one in ids if composed(Path(one).stem) == composed(Path(shared).stem)][:2]
+            raise DataError(
+                f"{table.path.name} names {shared!r}, which is the name of several files",
+                files=", ".join(both), hint="write paths from the folder on, one row a file",
+            )  # fmt: skip
         raise DataError(
             f"no row of {table.path.name} names a file of the folder",
             first_row=names[0],

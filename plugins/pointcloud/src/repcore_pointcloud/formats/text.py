@@ -26,6 +26,7 @@ SUFFIXES = (".xyz", ".txt", ".pts", ".csv", ".tsv", ".asc", ".xyzn", ".xyzrgb", 
 LOOKED_AT = 64 * 1024  # characters that decide how a file is laid out
 FEWEST_GOOD = 100  # good lines for each one that may be left out
 COMMENT = ("#", "//", "%", "!")
+MOST_TITLES = 30  # lines above a header
 DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+(?:[eE][-+]?\d+)?$")
 THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:\.\d{3})+,\d+$")
 MISSING = frozenset({"", "nan", "na", "n/a", "null", "none", "-", "?", "-nan", "+nan"})
@@ -43,6 +44,7 @@ class Layout:
         first: place of the first line with a point, among the lines of the file.
         promised: number of points that a first line announces.
         width: cells of a line.
+        titles: lines above the header.
     """
 
     separator: str | None
@@ -51,6 +53,7 @@ class Layout:
     first: int
     promised: int | None
     width: int
+    titles: int = 0
 
 
 def read_text(path: Path) -> RawColumns:
@@ -146,7 +149,7 @@ def layout_of(text: str) -> Layout | None:
     plain = Layout(separator, comma, (), places[0], None, 0)
     promised: int | None = None
     names: tuple[str, ...] = ()
-    first = 0
+    first = titles = _titles([_cells(lines[place], plain) for place in places[: MOST_TITLES + 2]], comma)
     while first < len(places):
         row = _cells(lines[places[first]], plain)
         following = _cells(lines[places[first + 1]], plain) if first + 1 < len(places) else []
@@ -162,7 +165,19 @@ def layout_of(text: str) -> Layout | None:
         names = _commented(lines[: places[min(first, len(places) - 1)]], separator, width)
     names = names if len(names) in (width, width + 1) else ()
     start = places[first] if first < len(places) else len(lines)
-    return Layout(separator, comma, names[:width], start, promised, width)
+    return Layout(separator, comma, names[:width], start, promised, width, titles)
+
+
+def _titles(rows: Sequence[Sequence[str]], comma: bool) -> int:
+    """Number of lines above a header that have at most half of its cells filled, as spreadsheets write titles."""
+    filled = [sum(bool(cell) for cell in row) for row in rows]
+    for place, row in enumerate(rows):
+        if filled[place] >= 3 and filled[place] == len(row):  # the first full line is the header, or there is no title
+            are_words = not any(_is_number(cell, comma) for cell in row)
+            are_titles = all(2 * one <= filled[place] for one in filled[:place])
+            counts = any(len(one) == 1 and one[0].isdigit() for one in rows[:place])  # .pts: the number of points
+            return place if are_words and are_titles and not counts else 0
+    return 0
 
 
 def _commented(lines: Sequence[str], separator: str | None, width: int) -> tuple[str, ...]:
@@ -280,6 +295,7 @@ def _line_by_line(body: str, layout: Layout, source: str) -> tuple[list[np.ndarr
         else:
             bad.append((number, line))
     columns, broken = _columns(rows, layout)
+    lines = len(rows) + len(bad)
     if broken:
         bad += [(layout.first + 1 + place, " ".join(rows[place])) for place in sorted(broken)]
         keep = np.setdiff1d(np.arange(len(rows)), sorted(broken))
@@ -289,7 +305,7 @@ def _line_by_line(body: str, layout: Layout, source: str) -> tuple[list[np.ndarr
         widths = sorted({layout.width, *(len(_cells(one, layout)) for _, one in bad)})
         raise ItemError(
             "corrupt",
-            f"{source} has lines of {widths[0]} to {widths[-1]} values: {len(bad)} of {len(rows) + len(bad)} do not "
+            f"{source} has lines of {widths[0]} to {widths[-1]} values: {len(bad)} of {lines} do not "
             f"fit, the first is line {number}: {line.strip()[:40]!r}",
         )
     return columns, bad
@@ -298,14 +314,15 @@ def _line_by_line(body: str, layout: Layout, source: str) -> tuple[list[np.ndarr
 def _columns(rows: Sequence[Sequence[str]], layout: Layout) -> tuple[list[np.ndarray], set[int]]:
     """Numbers or words of every column, and rows in which a column of numbers holds something else.
 
-    A column is one of words when most of its cells are.
+    A column is one of words when most of its filled cells are.
     """
     columns: list[np.ndarray] = []
     broken: set[int] = set()
     for cells in zip(*rows, strict=True):
         values = [_number(cell, layout.decimal_comma) if cell else float("nan") for cell in cells]
         odd = [place for place, value in enumerate(values) if value is None]
-        if len(odd) > 0.5 * len(values):
+        filled = sum(cell.lower() not in MISSING for cell in cells)
+        if len(odd) > 0.5 * filled:
             columns.append(np.array(cells))
             continue
         broken.update(odd)
@@ -325,7 +342,7 @@ def _unique(names: Sequence[str]) -> list[str]:
 
 def _said(layout: Layout, source: str) -> list[str]:
     """Guesses about the layout that are worth showing: none for blanks and points."""
-    notes = []
+    notes = [f"{layout.titles} lines above the header are titles"] if layout.titles else []
     if layout.separator in (";", "|") or layout.decimal_comma:
         between = f"cells between {SAID[layout.separator]}" if layout.separator else "cells between blanks"
         notes.append(f"{between}, {'decimal commas' if layout.decimal_comma else 'decimal points'}")

@@ -1,0 +1,1 @@
+"""Settings. Standard library only; every field has a help text."""

@@ -1,0 +1,1 @@
+"""Readers of series, and generated sensors."""

@@ -1,0 +1,150 @@
+"""Reader ``timeseries/arrays``: ``.npy`` and ``.npz`` files."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from repcore.data.accounting import Accounting
+from repcore.data.allocation import load_array, open_arrays
+from repcore.data.catalogue import Catalogue, CatalogueReader, Row, existing, rows_by
+from repcore.data.labels import read_label
+from repcore.errors import DataError, ItemError
+from repcore_timeseries.configs.series import ArraysConfig
+from repcore_timeseries.datasets.described import described
+from repcore_timeseries.formats.series import Series
+
+LABEL = "y"
+DATA = ("x", "data", "values", "series")
+PARTS = {"": None, "_train": "train", "_val": "validation", "_valid": "validation", "_test": "test"}
+
+
+class Arrays(CatalogueReader[Series, Series]):
+    """Series of arrays (N, T), (N, T, C) or (N, C, T), with labels ``y`` (N,) and parts ``X_train``, ``X_test``.
+
+    Args:
+        config: see :class:`ArraysConfig`.
+
+    Raises:
+        DataError: not arrays of numbers, or labels of another number.
+    """
+
+    noun = "series"
+
+    def __init__(self, config: ArraysConfig) -> None:
+        path = existing(config.path, "series")
+        self._config, account = config, Accounting(path.parent)
+        try:
+            found = _read(path)
+        except ItemError as error:
+            raise DataError(f"{str(path)!r}: {error.reason}") from None
+        except (ValueError, OSError, zipfile.BadZipFile) as error:
+            raise DataError(f"{str(path)!r} is no file of arrays: {error}", expected=".npy or .npz") from error
+        rows: list[Row[Series]] = []
+        labels: list[Any] = []
+        parts: list[str | None] = []
+        for part, (values, own) in found.items():
+            ordered = self._ordered(values, account)
+            if own is not None and len(own) != len(ordered):
+                raise DataError(f"{str(path)!r} has {len(ordered)} series and {len(own)} labels")
+            start = len(rows)
+            rows += [
+                Row(f"{part or path.stem}-{number:06d}", Series.of(one), files=(path,), stamp=str(start + number))
+                for number, one in enumerate(ordered)
+            ]
+            labels += [None] * len(ordered) if own is None else own.tolist()
+            parts += [part or None] * len(ordered)
+        rows, targets = _labelled(rows, labels, account)
+        splits = rows_by(parts) if len(set(parts)) > 1 else {}
+        super().__init__(Catalogue(rows, targets, splits, account=account), path, expected="arrays (N, T) or (N, T, C)")
+
+    def _ordered(self, values: np.ndarray, account: Accounting) -> np.ndarray:
+        """(N, T) or (N, T, C)."""
+        if values.ndim == 1:
+            return values[None]
+        if values.ndim != 3:
+            return values
+        steps_last = self._config.axes == "channels-steps"
+        if self._config.axes == "auto":
+            steps_last = values.shape[2] > values.shape[1]
+            chosen = "channels, steps" if steps_last else "steps, channels"
+            account.guess("axes 1 and 2", chosen, "the longer one is time", "axes=steps-channels or channels-steps")
+        return values.transpose(0, 2, 1) if steps_last else values
+
+    @property
+    def costs(self) -> list[int]:
+        """Steps of every series."""
+        return [len(row.source) for row in self.rows]
+
+    def read(self, row: Row[Series]) -> Series:
+        return row.source
+
+    def size_of(self, content: Series) -> int:
+        return int(content.values.nbytes)
+
+    def facts(self, content: Series) -> Mapping[str, Any]:
+        return described(content)
+
+    def describe(self, sample: Any) -> Mapping[str, Any]:
+        """For ``inspect``."""
+        return described(sample.inputs)
+
+
+def sniff(path: Path) -> float:
+    """Weakly: other domains have arrays, too. Reads headers only."""
+    if path.suffix.lower() == ".npz" and path.is_file():
+        try:
+            with zipfile.ZipFile(path) as packed:
+                names = {Path(one).stem.lower() for one in packed.namelist()}
+        except (OSError, zipfile.BadZipFile):
+            return 0.0
+        return 0.4 if any(f"{one}{part}" in names for one in ("x",) for part in PARTS) else 0.0
+    return 0.0
+
+
+def _read(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
+    """Part -> values and labels."""
+    if path.suffix.lower() == ".npy":
+        return {"": (_numbers(load_array(path), path), None)}
+    with open_arrays(path) as archive:
+        known = {name.lower(): name for name in archive.files}
+        found = {}
+        for suffix, part in PARTS.items():
+            name = next((known[one + suffix] for one in DATA if one + suffix in known), None)
+            if name is not None:
+                label = next((known[one + suffix] for one in ("y", "labels", "label") if one + suffix in known), None)
+                found[part or ""] = (_numbers(archive[name], path), None if label is None else archive[label])
+        if not found and len(known) == 1:
+            found[""] = (_numbers(archive[archive.files[0]], path), None)
+    if not found:
+        raise DataError(
+            f"{str(path)!r} holds {', '.join(known) or 'nothing'}", expected="X, or X_train and X_test, with y"
+        )
+    return found
+
+
+def _numbers(values: np.ndarray, path: Path) -> np.ndarray:
+    if values.ndim not in (1, 2, 3) or not (np.issubdtype(values.dtype, np.number) or values.dtype == np.bool_):
+        raise DataError(
+            f"{str(path)!r} holds {values.dtype} {values.shape}", expected="numbers (N, T), (N, T, C) or (N, C, T)"
+        )
+    return values
+
+
+def _labelled(rows: list[Row[Series]], labels: list[Any], account: Accounting) -> tuple[list[Row[Series]], list[Any]]:
+    """Rows with their label, which core judges as it judges a column of a table."""
+    if all(one is None for one in labels):
+        return rows, []
+    column = read_label(LABEL, labels)
+    column.tell(account)
+    if column.target is None:
+        return rows, []
+    found = [
+        Row(row.id, row.source, {LABEL: column.value(number)}, files=row.files, stamp=row.stamp)
+        for number, row in enumerate(rows)
+    ]
+    return found, [column.target]

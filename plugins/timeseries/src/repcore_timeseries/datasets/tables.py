@@ -1,0 +1,152 @@
+"""Reader ``timeseries/table``: CSV, TSV and parquet with time stamps, wide or long, whole series or windows of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from repcore.data.accounting import Accounting
+from repcore.data.catalogue import Catalogue, CatalogueReader, Row, existing
+from repcore.data.labels import LabelColumn, LabelKind, read_labels
+from repcore.data.number_tables import share_of_numbers
+from repcore.data.tables import Table, table_suffix
+from repcore.errors import DataError
+from repcore_timeseries.configs.series import SeriesTableConfig
+from repcore_timeseries.datasets.described import described
+from repcore_timeseries.formats.parts import PARTS, borders
+from repcore_timeseries.formats.series import Series
+from repcore_timeseries.formats.tables import Found, Roles, find_roles, remarks, series_of, words_of_series
+from repcore_timeseries.formats.times import looks_like_times
+
+SNIFFED_ROWS = 50
+
+
+class SeriesTable(CatalogueReader[Series, Series]):
+    """Series of a table. With ``window``, rows are windows of ``window`` steps, and each lies within one part of time.
+
+    Args:
+        config: see :class:`SeriesTableConfig`.
+
+    Raises:
+        DataError: no table, a column that is not there, times that cannot be read, or nothing that can be used.
+    """
+
+    noun = "series"
+    lengths = ("channels",)
+
+    def __init__(self, config: SeriesTableConfig) -> None:
+        path = existing(config.path, "series")
+        table, account = Table(path), Accounting(path.parent)
+        table.tell(account)
+        roles = find_roles(table, config, account)
+        found = series_of(table, roles, config, account)
+        for text in remarks({one.name: one.series for one in found if one.series is not None}):
+            account.note(text)
+        labels = _labels(table, roles, found, config, account)
+        rows, splits = _rows(found, labels, config, path)
+        targets = [one.target for one in labels if one.target is not None]
+        catalogue = Catalogue(rows, targets, splits, account=account)
+        super().__init__(catalogue, path, expected="a table with a column of times and columns of numbers")
+
+    @property
+    def costs(self) -> list[int]:
+        """Steps of every row."""
+        return [len(row.source) for row in self.rows]
+
+    def read(self, row: Row[Series]) -> Series:
+        """The series, which was read with the table."""
+        return row.source
+
+    def size_of(self, content: Series) -> int:
+        return int(content.values.nbytes)
+
+    def facts(self, content: Series) -> Mapping[str, Any]:
+        return described(content)
+
+    def describe(self, sample: Any) -> Mapping[str, Any]:
+        """For ``inspect``."""
+        return described(sample.inputs)
+
+
+def sniff(path: Path) -> float:
+    """A table with a column of times and one of numbers, by its first rows."""
+    if not path.is_file() or not table_suffix(path):
+        return 0.0
+    try:
+        table = Table(path)
+    except DataError:
+        return 0.0
+    if not any(looks_like_times(table.slice(0, SNIFFED_ROWS, one)) for one in table.columns):
+        return 0.0
+    return 0.7 if share_of_numbers(path) > 0 else 0.0
+
+
+def _rows(
+    found: Sequence[Found], labels: Sequence[LabelColumn], config: SeriesTableConfig, path: Path
+) -> tuple[list[Row[Series]], dict[str, list[int]]]:
+    """A row a series, or a window; windows say which part of time they lie in."""
+    rows: list[Row[Series]] = []
+    splits: dict[str, list[int]] = {}
+    for number, one in enumerate(found):
+        targets = {label.name: label.value(number) for label in labels if label.target is not None}
+        if one.series is None:
+            gone = Series.of(np.full((1, 1), np.nan))
+            rows.append(Row(one.name, gone, targets, problem=one.problem, files=(path,), stamp=repr(config)))
+            continue
+        if not config.window:
+            rows.append(Row(one.name, one.series, targets, files=(path,), stamp=repr(config)))
+            continue
+        for part, first in windows(len(one.series), config):
+            splits.setdefault(part, []).append(len(rows))
+            stop = first + config.window
+            name = f"{one.name}@{first}" if len(found) > 1 else f"step-{first:07d}"
+            rows.append(Row(name, one.series.part(first, stop), targets, files=(path,), stamp=f"{first}|{config!r}"))
+    if config.window and not rows:
+        longest = max(len(one.series) for one in found if one.series is not None) if found else 0
+        raise DataError(
+            f"window={config.window} is longer than every part of time", longest=f"{longest} steps", parts=config.parts
+        )
+    return rows, {name: splits[name] for name in PARTS if name in splits}
+
+
+def windows(length: int, config: SeriesTableConfig) -> list[tuple[str, int]]:
+    """Part and first step of every window; none straddles the border of two parts."""
+    found = []
+    stride = config.stride or config.window
+    for part, (start, stop) in zip(PARTS, borders(length, config.parts, config.gap), strict=True):
+        found += [(part, first) for first in range(start, stop - config.window + 1, stride)]
+    return found
+
+
+def _labels(
+    table: Table, roles: Roles, found: Sequence[Found], config: SeriesTableConfig, account: Accounting
+) -> list[LabelColumn]:
+    """Columns that the user calls labels, and words that are one a series.
+
+    Raises:
+        DataError: a label changes within a series.
+    """
+    cells = {}
+    taken = {roles.time, roles.series, roles.variable, roles.value}
+    for name in [table.require(one) for one in config.labels] or [one for one in table.columns if one not in taken]:
+        words, is_one = words_of_series(table, name, found)
+        if config.labels and not is_one:
+            raise DataError(f"labels={name}: the column changes within a series", hint="series=COLUMN, or leave it out")
+        looks = [one for one in words if one is not None]
+        are_words = bool(looks) and not any(_is_number(one) for one in looks)
+        if config.labels or (is_one and len(found) > 1 and are_words):
+            cells[name] = words
+    kinds: dict[str, LabelKind] = {name: "class" for name in config.labels if not all(map(_is_number, cells[name]))}
+    change = "labels=COLUMN"
+    return read_labels(cells, kinds=kinds, change=change, account=account) if cells else []
+
+
+def _is_number(cell: Any) -> bool:
+    try:
+        float(cell)
+    except (TypeError, ValueError):
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""Tiny inputs for the conformance checks."""

@@ -1,0 +1,1 @@
+"""Files of series: archives of cases (.ts, .arff, .tsv, .tsf), tables with time stamps, arrays."""

@@ -1,0 +1,319 @@
+"""Series of a table: which columns are what, and lines to series on an even grid of time.
+
+Symbols: N lines, T steps, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from repcore.data.accounting import Accounting
+from repcore.data.cells import is_missing, numbers_as_written
+from repcore.data.groups import group_column, plain_name
+from repcore.data.labels import LEAST_NUMBERS
+from repcore.data.tables import Table
+from repcore.errors import DataError, ItemError, closest
+from repcore_timeseries.configs.series import SeriesTableConfig
+from repcore_timeseries.formats.series import Series
+from repcore_timeseries.formats.times import looks_like_times, read_times, step_of, step_words
+
+TIME_NAMES = ("time", "date", "datetime", "timestamp", "date_time", "time_stamp", "ds", "ts", "t")
+VARIABLE_NAMES = ("variable", "channel", "sensor", "parameter", "metric", "signal", "tag")
+VALUE_NAMES = ("value", "val", "reading", "measurement", "y")
+SERIES_NAMES = ("series", "series_id", "unique_id", "id", "item_id", "ts_id")
+NONE = "none"
+LOOKED_AT = 200  # lines that show what a column is
+JITTER = 0.01  # of the step, within which times count as even
+MOST_GAPS = 10  # times as many steps as lines at most, when gaps become missing steps
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """Columns by what they hold; empty = there is none."""
+
+    time: str
+    series: str
+    variable: str
+    value: str
+
+
+def find_roles(table: Table, config: SeriesTableConfig, account: Accounting) -> Roles:
+    """What the user says, else what names and contents say; tells what was found.
+
+    Raises:
+        DataError: a column that was named does not exist.
+    """
+
+    def named(asked: str, words: Sequence[str]) -> str:
+        if asked == NONE:
+            return ""
+        if asked:
+            return table.require(asked)
+        plain = {plain_name(one): one for one in reversed(table.columns)}
+        return next((plain[word] for word in words if word in plain), "")
+
+    time = named(config.time, TIME_NAMES) or (_by_content(table) if not config.time else "")
+    variable, value = named(config.variable, VARIABLE_NAMES), named(config.value, VALUE_NAMES)
+    if not (variable and value) or (not config.variable and _is_number(table, variable)):
+        variable = value = ""
+    others = [one for one in table.columns if one not in (time, variable, value)]
+    series = named(config.series, SERIES_NAMES) or ("" if config.series else group_column(others) or "")
+    if series and not config.series and not _repeats(table, series):
+        series = ""
+    found = Roles(time, series, variable, value)
+    for role in ("time", "series", "variable", "value"):
+        name = getattr(found, role)
+        if name and getattr(config, role) != name:
+            account.guess(f"{role} of {table.path.name}", f"column {name!r}", "its name", f"{role}=COLUMN or none")
+    return found
+
+
+def _by_content(table: Table) -> str:
+    return next((one for one in table.columns if looks_like_times(table.slice(0, LOOKED_AT, one))), "")
+
+
+def _is_number(table: Table, column: str) -> bool:
+    return numbers_as_written(column, table.slice(0, LOOKED_AT, column))[0].number_share >= LEAST_NUMBERS
+
+
+def _repeats(table: Table, column: str) -> bool:
+    cells = table.cells(column)
+    return len(set(map(str, cells))) < len(cells)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One series of a table, or the reason why there is none; ``lines`` are those of the table (N,)."""
+
+    name: str
+    series: Series | None
+    lines: np.ndarray
+    problem: tuple[str, str] | None = None
+
+
+def series_of(table: Table, roles: Roles, config: SeriesTableConfig, account: Accounting) -> list[Found]:
+    """Every series on its even grid.
+
+    Raises:
+        DataError: a time is none, or there is no channel.
+    """
+    times = None
+    if roles.time:
+        times, said = read_times(table.cells(roles.time), roles.time)
+        if said:
+            account.guess(f"times of {table.path.name}", said, "their form", "time=COLUMN")
+    names, values, channel = _channels(table, roles, config, account)
+    keys = np.asarray([str(one) for one in table.cells(roles.series)]) if roles.series else None
+    words = list(dict.fromkeys(keys.tolist())) if keys is not None else [table.path.stem]
+    found = []
+    for word in words:
+        lines = np.arange(len(table)) if keys is None else np.flatnonzero(keys == word)
+        try:
+            own = None if times is None else times[lines]
+            if channel is not None:
+                dense, own = _spread(values[lines, 0], channel[lines], own, names, config)
+            else:
+                dense = values[lines]
+            found.append(Found(word, on_grid(dense, own, names, config, account), lines))
+        except ItemError as error:
+            found.append(Found(word, None, lines, (error.status, error.reason)))
+    return found
+
+
+def _channels(
+    table: Table, roles: Roles, config: SeriesTableConfig, account: Accounting
+) -> tuple[tuple[str, ...], np.ndarray, np.ndarray | None]:
+    """Names, values (N, C) of a wide table or (N, 1) of a long one, and the channel of each line of a long one."""
+    if roles.variable:
+        words = [str(one) for one in table.cells(roles.variable)]
+        names = tuple(config.channels or sorted(set(words)))
+        _refuse_unknown(config.channels, sorted(set(words)))
+        place = {name: number for number, name in enumerate(names)}
+        numbers, _ = numbers_as_written(roles.value, table.cells(roles.value))
+        account.odd_cells += numbers.sentences()
+        return names, numbers.values[:, None], np.asarray([place.get(word, -1) for word in words])
+    taken = {roles.time, roles.series, *config.labels}
+    if config.channels:
+        _refuse_unknown(config.channels, table.columns)
+    names_found, columns = [], []
+    for name in config.channels or [one for one in table.columns if one not in taken]:
+        numbers, _ = numbers_as_written(name, table.cells(name))
+        if numbers.number_share < LEAST_NUMBERS and not config.channels:
+            if numbers.filled:
+                account.guess(f"column {name!r}", "no channel", "it holds no numbers", f"labels={name}")
+            continue
+        account.odd_cells += numbers.sentences()
+        names_found.append(name)
+        columns.append(numbers.values)
+    if not columns:
+        raise DataError(f"{table.path.name} has no column of numbers", columns=", ".join(table.columns[:20]))
+    return tuple(names_found), np.stack(columns, 1), None
+
+
+def _refuse_unknown(asked: Sequence[str], known: Sequence[str]) -> None:
+    missing = [one for one in asked if one not in known]
+    if missing:
+        raise DataError(
+            f"there is no channel {missing[0]!r}",
+            did_you_mean=closest(missing[0], known),
+            channels=", ".join(known[:20]),
+        )
+
+
+def _spread(
+    values: np.ndarray, channel: np.ndarray, times: np.ndarray | None, names: tuple[str, ...], config: SeriesTableConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lines of a long table as (T, C), one step a time.
+
+    Raises:
+        ItemError: no times, or a time twice for a channel.
+    """
+    if times is None:
+        raise ItemError("no_times", "a long table needs a column of times, which says which lines belong together")
+    keep = channel >= 0
+    steps, place = np.unique(times[keep], return_inverse=True)
+    cells = place * len(names) + channel[keep]
+    counts = np.bincount(cells, minlength=len(steps) * len(names))
+    if counts.max(initial=0) > 1 and config.duplicates == "error":
+        first = int(np.flatnonzero(counts > 1)[0])
+        raise _twice(int(steps[first // len(names)]), f" for channel {names[first % len(names)]!r}")
+    dense = np.full(len(steps) * len(names), np.nan)
+    if config.duplicates == "mean":
+        known = np.isfinite(values[keep])
+        sums = np.bincount(cells[known], values[keep][known], minlength=len(dense))
+        many = np.bincount(cells[known], minlength=len(dense))
+        dense = np.where(many > 0, sums / np.maximum(many, 1), np.nan)
+    else:
+        dense[cells] = values[keep]
+    return dense.reshape(len(steps), len(names)), steps
+
+
+def on_grid(
+    values: np.ndarray,
+    times: np.ndarray | None,
+    names: tuple[str, ...],
+    config: SeriesTableConfig,
+    account: Accounting,
+) -> Series:
+    """A series in order of time, without gaps in its times: missing steps are steps without values.
+
+    The rule: even times stay; times that are whole steps apart get missing steps in between; others need ``resample``,
+    which takes the mean of each bin [k step, (k + 1) step) and leaves empty bins missing.
+
+    Raises:
+        ItemError: ``duplicate_time``, ``irregular``.
+    """
+    if times is None:
+        return Series.of(values, names)
+    if (np.diff(times) < 0).any():
+        account.note("lines are put in order of time")
+        order = np.argsort(times, kind="stable")
+        values, times = values[order], times[order]
+    if config.resample:
+        return _binned(values, times, names, step_of(config.resample))
+    values, times = _without_duplicates(values, times, config)
+    if len(times) < 3:
+        return Series.of(values, names, times)
+    apart = np.diff(times)
+    step = float(np.median(apart))
+    whole = np.rint(apart / step)
+    if (np.abs(apart - whole * step) > JITTER * step * np.maximum(1, whole)).any() or (whole < 1).any():
+        if _are_months(times):
+            return Series.of(values, names, times)
+        raise ItemError(
+            "irregular",
+            f"times are {step_words(float(apart.min()))} to {step_words(float(apart.max()))} apart, {step_words(step)} "
+            f"by median: resample={step_words(step).replace(' ', '')} takes the mean of each such step",
+        )
+    place = np.concatenate([[0], whole.astype(np.int64).cumsum()])
+    if place[-1] + 1 > MOST_GAPS * len(times):
+        raise ItemError(
+            "irregular", f"{place[-1] + 1} steps of {step_words(step)} for {len(times)} lines: resample=STEP"
+        )
+    full = np.full((int(place[-1]) + 1, values.shape[1]), np.nan)
+    full[place] = values
+    grid = times[0] + np.rint(np.arange(len(full)) * step).astype(np.int64)
+    grid[place] = times
+    return Series.of(full, names, grid)
+
+
+def _are_months(times: np.ndarray) -> bool:
+    """Monthly, quarterly or yearly data, whose steps are uneven in days and even in the calendar."""
+    months = times.astype("datetime64[ns]").astype("datetime64[M]").astype(np.int64)
+    apart = np.diff(months)
+    return bool((apart == apart[0]).all() and apart[0] > 0)
+
+
+def _without_duplicates(
+    values: np.ndarray, times: np.ndarray, config: SeriesTableConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    same = np.flatnonzero(np.diff(times) == 0)
+    if not len(same):
+        return values, times
+    if config.duplicates == "error":
+        raise _twice(int(times[same[0]]))
+    steps, place = np.unique(times, return_inverse=True)
+    if config.duplicates == "last":
+        last = np.zeros(len(steps), np.int64)
+        np.maximum.at(last, place, np.arange(len(times)))
+        return values[last], steps
+    return _means(values, place, len(steps)), steps
+
+
+def _binned(values: np.ndarray, times: np.ndarray, names: tuple[str, ...], step: int) -> Series:
+    bins = times // step - times[0] // step
+    if bins[-1] + 1 > max(1_000, 1_000 * len(times)):
+        raise ItemError(
+            "irregular", f"resample={step_words(step)} would make {bins[-1] + 1} steps of {len(times)} lines"
+        )
+    grid = (times[0] // step + np.arange(bins[-1] + 1)) * step
+    return Series.of(_means(values, bins, len(grid)), names, grid)
+
+
+def _means(values: np.ndarray, place: np.ndarray, count: int) -> np.ndarray:
+    """Means of the known values that fall on each of ``count`` places, (count, C)."""
+    found = np.full((count, values.shape[1]), np.nan)
+    for number, channel in enumerate(values.T):
+        known = np.isfinite(channel)
+        sums = np.bincount(place[known], channel[known], minlength=count)
+        many = np.bincount(place[known], minlength=count)
+        found[:, number] = np.where(many > 0, sums / np.maximum(many, 1), np.nan)
+    return found
+
+
+def _twice(time: int, more: str = "") -> ItemError:
+    words = str(np.datetime64(time, "ns").astype("datetime64[s]"))
+    return ItemError("duplicate_time", f"{words} comes twice{more}: duplicates=mean or duplicates=last")
+
+
+def words_of_series(table: Table, column: str, found: Sequence[Found]) -> tuple[list[Any], bool]:
+    """The cell of every series, and whether it is the same in all its lines; missing cells do not count."""
+    cells = table.cells(column)
+    words, is_one = [], True
+    for one in found:
+        own = {str(cells[line]): cells[line] for line in one.lines if not is_missing(cells[line])}
+        is_one &= len(own) <= 1
+        words.append(next(iter(own.values()), None))
+    return words, is_one
+
+
+SENTINELS = (-999.0, -9999.0, 9999.0, 99999.0, -1e30, 1e30)
+
+
+def remarks(series: Mapping[str, Series]) -> list[str]:
+    """Constant channels, and numbers that often stand for a missing value."""
+    found = []
+    for name, one in series.items():
+        for channel, values in zip(one.names, one.values.T, strict=True):
+            known = values[np.isfinite(values)]
+            if len(known) > 1 and np.ptp(known) == 0:
+                found.append(f"{name}: channel {channel!r} is constant ({known[0]:g})")
+            for mark in SENTINELS:
+                share = float((known == np.float32(mark)).mean()) if len(known) else 0.0
+                if share > 0:
+                    found.append(f"{name}: {share:.2%} of channel {channel!r} are {mark:g}, which may mean missing")
+    return found[:8]

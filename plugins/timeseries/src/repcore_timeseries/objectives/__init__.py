@@ -1,0 +1,1 @@
+"""What is learned without labels: TS2Vec's hierarchical contrast, AutoTCL's learned augmentation."""

@@ -1,0 +1,224 @@
+"""Preprocessor ``timeseries/series``: standardised channels with their gaps, calendar, windows of long series.
+
+Symbols: N series, T steps, C channels of the data, B items.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from repcore.errors import ConfigError, DataError, ItemError
+from repcore.files import read_object
+from repcore.interfaces import Batch, DatasetReader, Item, Sample, Window
+from repcore_timeseries.configs.series import SeriesPreprocessorConfig
+from repcore_timeseries.formats.series import Series
+from repcore_timeseries.preprocessors.calendar import CALENDAR, calendar_of
+from repcore_timeseries.preprocessors.given import series_from
+
+FITTED_FILE = "channels.json"
+
+
+class SeriesPreprocessor:
+    """Items are float32 (T, C) with NaN where a value is missing.
+
+    Args:
+        config: see :class:`SeriesPreprocessorConfig`.
+
+    Attributes:
+        names: channels of the training data; empty before :meth:`fit`.
+        mean / deviation: float64 (C,) of the training rows; a constant channel has deviation 1.
+        longest: steps of the longest training row.
+    """
+
+    def __init__(self, config: SeriesPreprocessorConfig) -> None:
+        self.config = config
+        self.names: tuple[str, ...] = ()
+        self.mean, self.deviation = np.zeros(0), np.ones(0)
+        self.longest = 0
+
+    @classmethod
+    def load(cls, config: SeriesPreprocessorConfig, folder: Path) -> SeriesPreprocessor:
+        """The fitted preprocessor of a saved model.
+
+        Raises:
+            CheckpointError: its file is missing or damaged.
+        """
+        loaded = cls(config)
+        saved = read_object(folder / FITTED_FILE, ("names", "mean", "deviation", "longest"))
+        loaded.names = tuple(saved["names"])
+        loaded.mean, loaded.deviation = np.asarray(saved["mean"], float), np.asarray(saved["deviation"], float)
+        loaded.longest = int(saved["longest"])
+        return loaded
+
+    def fit(self, reader: DatasetReader, indices: Sequence[int] | np.ndarray) -> None:
+        """Names, mean and standard deviation of the channels over the known values of the training rows.
+
+        Raises:
+            DataError: no training row can be read.
+        """
+        counts = sums = squares = origin = np.zeros(0)
+        for index in indices:
+            try:
+                series: Series = reader[int(index)].inputs
+            except ItemError:
+                continue
+            if not self.names:
+                self.names = series.names
+                counts, sums, squares = (np.zeros(len(self.names)) for _ in range(3))
+                origin = np.nan_to_num(np.nanmean(series.values, axis=0)) if len(series) else counts
+            if series.names != self.names:
+                continue  # its row says so when it is prepared
+            known = np.isfinite(series.values)
+            moved = np.where(known, series.values.astype(np.float64) - origin, 0.0)  # or squares cancel
+            counts, sums, squares = counts + known.sum(0), sums + moved.sum(0), squares + np.square(moved).sum(0)
+            self.longest = max(self.longest, min(len(series), self.config.longest))
+        if not self.names:
+            raise DataError("no training row is a series that can be read")
+        mean = sums / np.maximum(counts, 1)
+        spread = np.sqrt(np.maximum(squares / np.maximum(counts, 1) - mean**2, 0.0))
+        self.mean = mean + origin
+        self.deviation = np.where(spread > 1e-8 * np.maximum(1.0, np.abs(self.mean)), spread, 1.0)
+
+    def facts(self) -> Mapping[str, Any]:
+        """``channels``, those of the calendar included."""
+        return {"channels": len(self.names) + (len(CALENDAR) if self.config.calendar else 0)}
+
+    def inputs_from(self, value: Any) -> Any:
+        """an array (T,) or (T, C), a tensor, or a data frame of one series with a column a channel"""
+        return series_from(value, self.names)
+
+    def prepare(self, sample: Sample) -> list[Item]:
+        """One item, or one a window of ``longest`` steps.
+
+        Raises:
+            ItemError: ``other_channels``, ``no_value``, ``too_short``.
+        """
+        series: Series = sample.inputs
+        self._check(series)
+        values = series.values
+        if self.config.standardise:
+            values = ((values - self.mean) / self.deviation).astype(np.float32)
+        if self.config.calendar:
+            values = np.concatenate([values, calendar_of(series, sample.id)], axis=1)
+        scale = self.deviation if self.config.standardise else np.ones(len(series.names))
+        apart = 0.0 if series.times is None or len(series) < 2 else float(np.median(np.diff(series.times))) / 1e9
+        starts = list(range(0, len(values), self.config.longest))
+        if len(starts) > 1 and len(values) - starts[-1] < self.config.shortest:
+            starts.pop()  # a rest too short to be an item joins no window
+        items = []
+        for start in starts:
+            part = values[start : start + self.config.longest]
+            if np.isfinite(part[:, : len(self.names)]).any():
+                meta = {
+                    "steps": len(part),
+                    "first": start,
+                    "channels": len(series.names),
+                    "scale": scale,
+                    "step_s": apart,
+                }
+                items.append(Item(part, meta, weight=len(part) / len(values), window=_window(series, start, len(part))))
+        return items
+
+    def _check(self, series: Series) -> None:
+        if self.names and series.names != self.names:
+            missing = [name for name in self.names if name not in series.names]
+            said = (
+                f"without {missing[0]!r}" if missing else f"has {len(series.names)} channels in another order or more"
+            )
+            raise ItemError(
+                "other_channels", f"the series {said}; the model knows {', '.join(self.names[:8])} in this order"
+            )
+        known = np.isfinite(series.values).any(1)
+        if not known.any():
+            raise ItemError("no_value", f"none of {len(series)} steps has a value")
+        if known.sum() < self.config.shortest:
+            raise ItemError("too_short", f"{known.sum()} steps have a value, {self.config.shortest} are needed")
+
+    def collate(self, items: Sequence[Item]) -> Batch:
+        """Inputs ``values`` float32 (B, T, C), 0 where missing, ``observed`` bool (B, T, C), and ``length`` int64 (B,)
+        where lengths differ."""
+        lengths = [len(item.values) for item in items]
+        longest = max(lengths, default=0)
+        values = torch.full((len(items), longest, items[0].values.shape[1] if items else 0), torch.nan)
+        for row, item in enumerate(items):
+            values[row, : len(item.values)] = torch.from_numpy(np.ascontiguousarray(item.values))
+        observed = values.isfinite()
+        inputs = {"values": values.masked_fill(~observed, 0.0), "observed": observed}
+        if len(set(lengths)) > 1:
+            inputs["length"] = torch.tensor(lengths)
+        return Batch(inputs=inputs, size=len(items))
+
+    def cost(self, meta: Mapping[str, Any]) -> int:
+        """Steps of the item."""
+        return int(meta["steps"])
+
+    def describe(self, sample: Sample) -> Mapping[str, Any]:
+        """Facts for ``inspect``."""
+        series: Series = sample.inputs
+        gone = np.isnan(series.values)
+        return {"missing share": float(gone.mean()) if gone.size else 0.0, "longest gap (steps)": longest_gap(gone)}
+
+    def restore(self, sample: Sample, items: Sequence[Item], outputs: Sequence[np.ndarray], level: str) -> np.ndarray:
+        """Outputs at the steps of the whole series (T, K); NaN where no item lies.
+
+        Raises:
+            ItemError: ``other_level``: a series has steps (level token) only.
+        """
+        if level != "token":
+            raise ItemError("other_level", f"a series has steps (level token), no level {level!r}")
+        found = np.full((len(sample.inputs), outputs[0].shape[1]), np.nan, np.float32)
+        for item, values in zip(items, outputs, strict=True):
+            first, steps = int(item.meta["first"]), int(item.meta["steps"])
+            found[first : first + steps] = values[:steps]
+        return found
+
+    def elements(self, sample: Sample, level: str) -> Mapping[str, np.ndarray]:
+        """``step`` of every element, and its ``time`` where the data has times."""
+        series: Series = sample.inputs
+        columns: dict[str, np.ndarray] = {"step": np.arange(len(series))}
+        if series.times is not None:
+            columns["time"] = np.datetime_as_string(series.times.astype("datetime64[ns]"), unit="auto")
+        return columns
+
+    def save(self, folder: Path) -> Mapping[str, Any]:
+        """Write what was fitted."""
+        state = {
+            "names": list(self.names), "mean": self.mean.tolist(), "deviation": self.deviation.tolist(),
+            "longest": self.longest,
+        }  # fmt: skip
+        (folder / FITTED_FILE).write_text(json.dumps(state), encoding="utf-8")
+        return {"channels": list(self.names), "longest": self.longest}
+
+    def fitted(self) -> SeriesPreprocessor:
+        """Itself, if it knows its channels.
+
+        Raises:
+            ConfigError: it was never fitted.
+        """
+        if not self.names:
+            raise ConfigError("the channels are not known: the preprocessor was never fitted")
+        return self
+
+
+def longest_gap(gone: np.ndarray) -> int:
+    """Most steps in a row without a value in a channel of (T, C)."""
+    longest = 0
+    for channel in gone.T:
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], channel.astype(np.int8), [0]])))
+        if len(edges):
+            longest = max(longest, int((edges[1::2] - edges[::2]).max()))
+    return longest
+
+
+def _window(series: Series, start: int, steps: int) -> Window:
+    """In steps, or in seconds since the first time."""
+    if series.times is None:
+        return Window(float(start), float(start + steps))
+    seconds = (series.times - series.times[0]) / 1e9
+    return Window(float(seconds[start]), float(seconds[min(start + steps, len(series)) - 1]))

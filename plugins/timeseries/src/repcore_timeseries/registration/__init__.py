@@ -1,0 +1,1 @@
+"""What the plugin registers, one module a system; gathered by ``_plugin``."""
