@@ -1,9 +1,9 @@
 """Dense probes of scenes: how far the features of points and regions tell classes apart, without training the encoder.
 
-Protocol ``scene-points@1``: a class-balanced sample of labelled points of the training groups (600 a class, or a share
-of all labelled ones for label-efficient figures), standardised features, multinomial logistic regression or weighted
-nearest neighbours by cosine, tested on every labelled point of the test groups; mean IoU over the classes that occur
-there. The same encoder with random weights and hand-crafted geometry always stand beside, on the same points.
+Core's ``dense-linear@1`` and ``dense-knn@1`` (standardised features, 600 labelled points of each class) on draws that
+``repcore probe`` does not make: a share of all labelled points for label-efficient figures, means of regions, several
+stages side by side, and sectors of one scan as folds; tested on every labelled point of the test groups. The same
+encoder with random weights and hand-crafted geometry always stand beside, on the same points.
 
 Symbols: N points, D channels, K classes, R regions.
 """
@@ -15,12 +15,17 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import torch
-from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from repcore.data.seeds import generator
 from repcore.errors import ConfigError, DataError
+from repcore.evaluation.dense_metrics import confusion, overlaps
+from repcore.evaluation.probes.dense import (
+    DenseLinearConfig,
+    DenseLinearProbe,
+    DenseNeighbourConfig,
+    DenseNeighbourProbe,
+)
 from repcore.interfaces import Sample
 from repcore_pointcloud.preprocessors.scene import ScenePreprocessor, hand_crafted
 from repcore_pointcloud.preprocessors.scene_geometry import PreparedScene
@@ -28,10 +33,7 @@ from repcore_pointcloud.probes.scene_features import Stages, voxel_features
 
 Kind = Literal["linear", "knn"]
 CRAFTED = "hand-crafted"
-PER_CLASS = 600
-NEIGHBOURS, SHARPNESS = 20, 0.07
-PENALTY, ITERATIONS = 1.0, 400
-CHUNK = 8192
+PER_CLASS = DenseLinearConfig().per_class
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +82,12 @@ def score_points(
     test = np.flatnonzero(~points.is_train)
     if not len(test):
         raise DataError("no labelled point is left for testing", hint="other --test groups")
-    if len(np.unique(points.labels[rows])) < 2:
-        raise DataError(f"{len(rows)} training points show fewer than two classes")
-    matrix = points.features[name].astype(np.float64)
-    mean, deviation = matrix[rows].mean(0), matrix[rows].std(0)
-    scaled = (matrix - mean) / np.where(deviation > 1e-9, deviation, 1.0)
-    classify = _linear if kind == "linear" else _nearest
-    predicted = classify(scaled[rows], points.labels[rows], scaled[test], len(points.names))
-    return iou(points.labels[test], predicted, len(points.names))
+    matrix = points.features[name]
+    probe = DenseLinearProbe(DenseLinearConfig()) if kind == "linear" else DenseNeighbourProbe(DenseNeighbourConfig())
+    predicted = probe.fit(matrix[rows], points.labels[rows]).predict(matrix[test])
+    counts = confusion(points.labels[test], predicted, len(points.names))
+    overlap = overlaps(counts)[0]
+    return DenseScore(float(np.nanmean(overlap)), float(np.trace(counts) / len(test)), tuple(overlap.tolist()))
 
 
 def training_rows(points: LabelledPoints, *, seed: int, share: float | None) -> np.ndarray:
@@ -115,38 +115,6 @@ def region_points(points: LabelledPoints) -> LabelledPoints:
         np.add.at(sums, index, matrix[inside])
         features[name] = (sums / number[:, None]).astype(np.float32)
     return LabelledPoints(votes.argmax(1), train_share > 0.5, features, distinct, points.names)
-
-
-def iou(truth: np.ndarray, predicted: np.ndarray, classes: int) -> DenseScore:
-    """Intersection over union of every class that occurs in the truth, their mean, and accuracy."""
-    table = np.bincount(truth * classes + predicted, minlength=classes**2).reshape(classes, classes)
-    hit = np.diag(table).astype(np.float64)
-    union = table.sum(0) + table.sum(1) - hit
-    occurs = table.sum(1) > 0
-    per_class = np.where(occurs, hit / np.maximum(union, 1), np.nan)
-    return DenseScore(float(np.nanmean(per_class)), float(hit.sum() / max(1, len(truth))), tuple(per_class.tolist()))
-
-
-def _linear(train: np.ndarray, labels: np.ndarray, test: np.ndarray, classes: int) -> np.ndarray:
-    del classes
-    model = LogisticRegression(C=PENALTY, max_iter=ITERATIONS, class_weight="balanced")
-    predicted: np.ndarray = model.fit(train, labels).predict(test)
-    return predicted
-
-
-def _nearest(train: np.ndarray, labels: np.ndarray, test: np.ndarray, classes: int) -> np.ndarray:
-    """Votes of the 20 nearest by cosine, weighted by exp(similarity / 0.07) over the class's size."""
-    known = torch.nn.functional.normalize(torch.from_numpy(train).float(), dim=1)
-    owner = torch.from_numpy(labels)
-    size = torch.bincount(owner, minlength=classes).clamp(min=1).float()
-    found = []
-    for first in range(0, len(test), CHUNK):
-        asked = torch.nn.functional.normalize(torch.from_numpy(test[first : first + CHUNK]).float(), dim=1)
-        near, index = (asked @ known.T).topk(min(NEIGHBOURS, len(known)), dim=1)
-        votes = torch.zeros(len(asked), classes)
-        votes.scatter_add_(1, owner[index], (near / SHARPNESS).exp() / size[owner[index]])
-        found.append(votes.argmax(1).numpy())
-    return np.concatenate(found)
 
 
 # ---------------------------------------------------------------------------------------- collecting

@@ -202,7 +202,7 @@ def test_rows_of_a_long_table_that_are_said_to_be_kept_are_kept(
 ) -> None:
     """Elements are held until there are many; a request to stop puts them on disk before it says so."""
     assert run(["pairs", "train", "set-net", "--name", "r", "--device", "cpu", "trainer.steps=2"]) == 0
-    command = ["embed", "runs/r", "pairs/blobs", "--level", "point", "-o"]
+    command = ["embed", "runs/r", "pairs/blobs", "--level", "point", "--read", "broken=[2,9]", "-o"]
     assert run([*command, "whole.parquet"]) == 0
     write = ElementTable.write
 
@@ -216,19 +216,22 @@ def test_rows_of_a_long_table_that_are_said_to_be_kept_are_kept(
     assert run([*command, "cut.parquet"]) == 143
     assert "5 of 60 rows are kept" in capsys.readouterr().out
     monkeypatch.setattr(ElementTable, "write", write)
-    assert run([*command, "cut.parquet"]) == 0
-    assert "going on after 5 rows" in capsys.readouterr().err
+    assert run([*command, "cut.parquet", "--json", "--strict"]) == 1
+    said = capsys.readouterr()
+    assert "going on after 5 rows" in said.err
+    told = json.loads(said.out)
+    assert (told["status"], told["failed"]) == ({"ok": 58, "unreadable": 2}, 2)
     cut, whole = read_table(here / "cut.parquet"), read_table(here / "whole.parquet")
     assert cut["id"] == whole["id"]
     assert cut["row"] == whole["row"]
-    np.testing.assert_allclose(cut["f0"], whole["f0"], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(np.asarray(cut["f0"], float), np.asarray(whole["f0"], float), rtol=0, atol=1e-6)
 
 
 def test_a_command_that_goes_on_scores_the_rows_before_it_too(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     finetuned("side", "--no-twin")
-    scores = []
+    told = []
     write = FolderWriter.write
 
     def dying(self: FolderWriter, row: DenseRow, columns: Mapping[str, object]) -> None:
@@ -236,15 +239,17 @@ def test_a_command_that_goes_on_scores_the_rows_before_it_too(
         if self.rows_done == 20:
             raise SystemError("the power went")
 
+    command = ["predict", "runs/f", "pairs/blobs", "--read", "broken=[3,41]", "--format", "npz", "-o"]
     for name in ("whole", "cut"):
         if name == "cut":
             monkeypatch.setattr(FolderWriter, "write", dying)
-            assert run(["predict", "runs/f", "pairs/blobs", "-o", name, "--format", "npz"]) != 0
+            assert run([*command, name]) != 0
             monkeypatch.setattr(FolderWriter, "write", write)
         capsys.readouterr()
-        assert run(["predict", "runs/f", "pairs/blobs", "-o", name, "--format", "npz", "--json"]) == 0
-        scores.append(json.loads(capsys.readouterr().out)["scores"])
-    assert scores[0] == scores[1]
+        assert run([*command, name, "--json", "--strict"]) == 1
+        told.append({**json.loads(capsys.readouterr().out), "output": ""})
+    assert told[0] == told[1]
+    assert (told[0]["status"], told[0]["failed"]) == ({"ok": 58, "unreadable": 2}, 2)
     assert not list(here.glob("cut/*.parts"))
 
 

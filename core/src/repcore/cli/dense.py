@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,16 +117,12 @@ def _write(
     done, total = writer.rows_done, len(reader)
     if done:
         reporter.info(f"going on after {done:,} rows that an earlier command has written")
-    status: Counter[str] = Counter()
-    failed = 0
     with stopping.noted(reporter.info) as stop:
         for row in rows:
             one: DenseRow = row[0] if isinstance(row, tuple) else row
             if predictor is not None and predictor.last_record:
                 writer.parts.keep_record(writer.rows_done, predictor.last_record)
             writer.write(one, row[1] if isinstance(row, tuple) else {})
-            status[one.status] += 1
-            failed += one.answer is None
             reporter.progress("elements", writer.rows_done, total)
             if writer.rows_done < total:
                 if stop.asked:
@@ -139,9 +134,9 @@ def _write(
     if as_json:
         found = None if scores is None else {**scores, "classes": scores.tasks}
         show_json({"output": str(path), "rows_in": total, "rows_out": writer.rows_done, "level": level,
-                   "status": dict(status), "failed": failed, "scores": found, **facts})  # fmt: skip
-        return failed
-    words = ", ".join(f"{number:,} {name}" for name, number in status.most_common()) or "none left to do"
+                   "status": dict(writer.status), "failed": writer.failed, "scores": found, **facts})  # fmt: skip
+        return int(writer.failed)
+    words = ", ".join(f"{number:,} {name}" for name, number in writer.status.most_common())
     say(f"{total:,} rows in, {writer.rows_done:,} rows out: {words}")
     say(f"{level} level in {path}")
     if scores is not None:
@@ -154,4 +149,4 @@ def _write(
             say(f"note: {note}")
     elif predictor is not None:
         say(f"no labels in the data to score against{f': {why}' if why else ''}")
-    return failed
+    return int(writer.failed)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -103,6 +104,16 @@ class FolderWriter:
     def rows_done(self) -> int:
         return self.index.rows_done
 
+    @property
+    def status(self) -> Counter[str]:
+        """Rows by status, those of an interrupted command too."""
+        return self.index.status
+
+    @property
+    def failed(self) -> int:
+        """Rows without a file."""
+        return self.index.failed
+
     def write(self, row: DenseRow, columns: Mapping[str, Any]) -> None:
         """The file first, then its line: a row whose line is missing is written again."""
         name, elements, status, reason = None, None, row.status, row.reason
@@ -173,7 +184,13 @@ class ElementTable:
         text = {"id"} if target is None or target.kind != "class" else {column_of(target), f"label:{column_of(target)}"}
         self.parts = self.table = TableWriter(path, header, "element", text)
         self.target, self._labels = target, labels
-        self.rows_done = len({one for table in self.table.tables() for one in table.column("row").to_pylist()})
+        known: dict[float, tuple[str, bool]] = {}  # row -> status and whether it has elements
+        for table in self.table.tables():
+            number, status, element = (table.column(name).to_pylist() for name in ("row", "status", "element"))
+            known.update(zip(number, zip(status, [one is not None for one in element], strict=True), strict=True))
+        self.rows_done = len(known)
+        self.status = Counter(status for status, _ in known.values())
+        self.failed = sum(not answered for _, answered in known.values())
         self._held: dict[str, list[Any]] = {}
 
     def write(self, row: DenseRow, columns: Mapping[str, Any]) -> None:
@@ -197,6 +214,8 @@ class ElementTable:
             own = self._held.setdefault(name, [None] * held)
             own.extend(cells.get(name, [None] * count))
         self.rows_done += 1
+        self.status[row.status] += 1
+        self.failed += row.answer is None
         if held + count >= HELD_ELEMENTS:
             self.keep()
 
