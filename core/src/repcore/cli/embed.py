@@ -9,6 +9,7 @@ import click
 
 from repcore import registry, stopping
 from repcore.cli.console import ConsoleReporter, say, show_json
+from repcore.cli.engines import engine_options, is_parts_folder, refuse_engine, run_engine
 from repcore.cli.options import (
     WINDOW_GRACE,
     ending_options,
@@ -54,6 +55,7 @@ OF_ROWS = ("layer", "dim", "normalise", "windows")
 @work_options
 @click.option("--normalise", is_flag=True, help="Scale every embedding to unit length.")
 @click.option("--windows", is_flag=True, help="A row for every window of a long sample, with start and end.")
+@engine_options
 @ending_options("could not be embedded")
 @click.pass_context
 def embed_command(ctx: click.Context, /, **given: Any) -> None:
@@ -65,12 +67,19 @@ def embed_command(ctx: click.Context, /, **given: Any) -> None:
     Example:
       repcore embed runs/latest/model molecules.csv -o embeddings.parquet
     """
-    output: Path = local_output(given["output"], folder_too=given["level"] in ELEMENTS)
-    if given["level"] in ELEMENTS and given["pool"] is None:
+    of_elements = given["level"] in ELEMENTS and given["pool"] is None
+    output: Path = local_output(given["output"], folder_too=of_elements or is_parts_folder(given))
+    if of_elements:
+        refuse_engine(given)
         _elements(ctx, given)
         return
     if given["format"] is not None:
         raise ConfigError(f"--format {given['format']} is for features of elements; the suffix of -o says the format")
+    if is_parts_folder(given):
+        if given["windows"]:
+            raise ConfigError("--windows writes one file, not parts", hint="leave it out, or --engine local -o FILE")
+        run_engine(ctx, "embed", given, _reader_options(given), _inference(given, given["device"]))
+        return
     if output.exists() and not given["overwrite"]:
         raise DataError(f"{str(output)!r} exists", hint="--overwrite, or another file name")
     writer_class = _writer(output)
@@ -80,7 +89,7 @@ def embed_command(ctx: click.Context, /, **given: Any) -> None:
 
     model = load(given["model"], device=torch_device(given["device"]))
     reader = model.reader(given["data"], reader=given["reader"], options=_reader_options(given))
-    inference = _inference(given, model)
+    inference = _inference(given, model.device)
     header = {**_header(model, reader, inference), "reading": reading_of(given)}
     reporter = ConsoleReporter()
     ctx.with_resource(sole_writer(output, reporter.info))
@@ -114,7 +123,7 @@ def _elements(ctx: click.Context, given: dict[str, Any]) -> None:
             raise ConfigError(f"--{name} is for vectors of rows, not for features of each {given['level']}")
     model = load(given["model"], device=torch_device(given["device"]))
     reader = model.reader(given["data"], reader=given["reader"], options=_reader_options(given))
-    failed = embed_elements(model, reader, given, _inference(given, model), level_of(given["level"]))
+    failed = embed_elements(model, reader, given, _inference(given, model.device), level_of(given["level"]))
     if given["strict"] and failed:
         ctx.exit(1)
 
@@ -133,10 +142,10 @@ def _writer(output: Path) -> Any:  # the class of a registered writer
     )
 
 
-def _inference(given: dict[str, Any], model: Model) -> InferenceOptions:
+def _inference(given: dict[str, Any], device: str) -> InferenceOptions:
     return inference_options(
         given,
-        model.device,
+        device,
         pooling=given["pool"],
         level=given["level"],
         layer=given["layer"],

@@ -32,6 +32,7 @@ SYSTEM_HINTS = {
     errno.EPERM: "you may not write (or read) there; choose another place (-o, --out, REPCORE_CACHE) or change rights",
     errno.EMFILE: "too many open files: fewer --workers, or a higher `ulimit -n`",
     errno.ENAMETOOLONG: "a shorter name",
+    errno.EISDIR: "a folder has the name of a file that is written: move it, or choose another name (-o, --out)",
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import click
 
 from repcore import stopping
 from repcore.cli.console import ConsoleReporter, say, show_json
+from repcore.cli.engines import engine_options, is_parts_folder, refuse_engine, run_engine
 from repcore.cli.options import (
     WINDOW_GRACE,
     ending_options,
@@ -21,7 +21,7 @@ from repcore.cli.options import (
     work_options,
 )
 from repcore.devices import torch_device
-from repcore.errors import ConfigError, DataError, RegistryError
+from repcore.errors import ConfigError, DataError
 from repcore.outputs import local_output, sole_writer
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 @click.option("--coverage", type=float, help="Also intervals or sets that hold the truth in this share of cases.")
 @reading_options
 @work_options
+@engine_options
 @ending_options("has no prediction")
 @click.pass_context
 def predict_command(ctx: click.Context, /, **given: Any) -> None:
@@ -62,7 +63,12 @@ def predict_command(ctx: click.Context, /, **given: Any) -> None:
 
     model = load(given["model"], device=torch_device(given["device"]))
     if model.target is not None and model.target.level != "item":
+        refuse_engine(given)
         _elements(ctx, model, given)
+        return
+    if is_parts_folder(given):
+        reading = reader_options(given)
+        run_engine(ctx, "predict", given, reading, inference_options(given, given["device"]))
         return
     if output.exists() and not given["overwrite"]:
         raise DataError(f"{str(output)!r} exists", hint="--overwrite, or another file name")
@@ -101,25 +107,13 @@ def _elements(ctx: click.Context, model: Model, given: dict[str, Any]) -> None:
 
 def open_with_label(model: Model, given: dict[str, Any]) -> tuple[DatasetReader, str]:
     """The data with the predicted label if it has one, else as it is and why it has none."""
-    options = reader_options(given)
-    target, why = model.target, ""
-    assert target is not None
-    # few rows look like another kind of label than many: what the model answers decides
-    for kind in ("", target.kind) if target.kind != "multilabel" else ("",):
-        with suppress(RegistryError):
-            try:
-                reader = model.reader(
-                    given["data"], reader=given["reader"], options=options, labels=[target.name], label_kind=kind
-                )
-                if any((one.name, one.kind) == (target.name, target.kind) for one in reader.targets):
-                    return reader, ""
-            except (DataError, ConfigError) as error:
-                why = str(error).partition("\n")[0].removeprefix("DataError: ")
-    return model.reader(given["data"], reader=given["reader"], options=options), why
+    from repcore.embedding.labelled import labelled_reader
+
+    return labelled_reader(model, given["data"], given["reader"], reader_options(given))
 
 
 def _writer(model: Model, predictor: Predictor, reader: DatasetReader, given: dict[str, Any]) -> TableWriter:
-    from repcore.embedding.answers import output_names, text_columns
+    from repcore.embedding.answers import answer_column, text_columns
     from repcore.embedding.prediction_files import TableWriter
 
     target = predictor.target
@@ -133,8 +127,7 @@ def _writer(model: Model, predictor: Predictor, reader: DatasetReader, given: di
         "coverage": given["coverage"],
         "reading": reading_of(given),
     }
-    first = output_names(target, predictor.width)[0]
-    answer = f"p:{first}" if target.kind in ("class", "multilabel") else first
+    answer = answer_column(target, predictor.width)
     if given["overwrite"]:
         TableWriter.clear_others(given["output"], header)
     return TableWriter(given["output"], header, answer, text_columns(target, predictor.width))

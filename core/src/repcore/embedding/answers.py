@@ -77,6 +77,12 @@ def answer_columns(
     return {name: [one if fine else None for one, fine in zip(v, good, strict=True)] for name, v in columns.items()}
 
 
+def answer_column(target: TargetSpec, count: int) -> str:
+    """A column that is empty exactly where a row has no answer."""
+    first = output_names(target, count)[0]
+    return f"p:{first}" if target.kind in ("class", "multilabel") else first
+
+
 def text_columns(target: TargetSpec, count: int) -> set[str]:
     """Columns that hold words; all others hold numbers."""
     if target.kind == "class":

@@ -52,16 +52,7 @@ class TableWriter(PartFolder):
         self, ids: Sequence[str], status: Sequence[str], reason: Sequence[str], columns: Mapping[str, Sequence[Any]]
     ) -> None:
         """Append a part."""
-        cells: dict[str, Sequence[Any]] = {"id": ids, "status": status, "reason": reason, **columns}
-        kinds = {name: pa.string() if name in FIXED or name in self.text else pa.float64() for name in cells}
-        self.append(
-            pa.table(
-                {
-                    name: texts(values) if kinds[name] == pa.string() else pa.array(list(values), kinds[name])
-                    for name, values in cells.items()
-                }
-            )
-        )
+        self.append(prediction_table(ids, status, reason, columns, self.text))
 
     def failures(self, table: pa.Table) -> int:
         return int(table.column(self.answer).null_count) if table.num_rows else 0
@@ -99,6 +90,24 @@ class TableWriter(PartFolder):
                     np.lib.format.write_array(file, _numpy(whole.column(name)), allow_pickle=False)
             with archive.open("header.npy", "w") as file:
                 np.lib.format.write_array(file, np.asarray(json.dumps(self.header)), allow_pickle=False)
+
+
+def prediction_table(
+    ids: Sequence[str],
+    status: Sequence[str],
+    reason: Sequence[str],
+    columns: Mapping[str, Sequence[Any]],
+    text: Collection[str],
+) -> pa.Table:
+    """Columns ``id, status, reason`` and answers; those named in ``text`` hold words, all others numbers."""
+    cells: dict[str, Sequence[Any]] = {"id": ids, "status": status, "reason": reason, **columns}
+    kinds = {name: pa.string() if name in FIXED or name in text else pa.float64() for name in cells}
+    return pa.table(
+        {
+            name: texts(values) if kinds[name] == pa.string() else pa.array(list(values), kinds[name])
+            for name, values in cells.items()
+        }
+    )
 
 
 def _numpy(column: pa.ChunkedArray) -> np.ndarray:

@@ -10,13 +10,30 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from repcore.embedding.parts import PartFolder, schema_of, texts
+from repcore.embedding.engines.parts import kept_header
+from repcore.embedding.parts import PartFolder, texts
 from repcore.errors import DataError
-from repcore.files import parse_json, read_parquet, storable
+from repcore.files import parquet_schema, parse_json, read_parquet, storable
 from repcore.interfaces import EmbeddingRows
 
 PARQUET_NAMES = ("id", "status", "reason", "embedding")
 NPZ_NAMES = ("ids", "status", "reason", "embeddings", "header")
+
+
+def embedding_table(rows: EmbeddingRows) -> pa.Table:
+    """Columns ``id, status, reason, embedding`` and those that the rows bring."""
+    flat = pa.array(np.ascontiguousarray(rows.vectors).reshape(-1), pa.float32())
+    columns: dict[str, Any] = {
+        "id": texts(rows.ids),
+        "status": texts(rows.status),
+        "reason": texts(rows.reason),
+        "embedding": pa.FixedSizeListArray.from_arrays(flat, rows.vectors.shape[1]),
+        **{
+            name: pa.array([storable(one) if isinstance(one, str) else one for one in values])
+            for name, values in rows.columns.items()
+        },
+    }
+    return pa.table(columns)
 
 
 class _EmbeddingParts(PartFolder):
@@ -24,22 +41,10 @@ class _EmbeddingParts(PartFolder):
 
     def write(self, rows: EmbeddingRows) -> None:
         """Append a part."""
-        width = rows.vectors.shape[1]
-        flat = pa.array(np.ascontiguousarray(rows.vectors).reshape(-1), pa.float32())
-        columns: dict[str, Any] = {
-            "id": texts(rows.ids),
-            "status": texts(rows.status),
-            "reason": texts(rows.reason),
-            "embedding": pa.FixedSizeListArray.from_arrays(flat, width),
-            **{
-                name: pa.array([storable(one) if isinstance(one, str) else one for one in values])
-                for name, values in rows.columns.items()
-            },
-        }
-        self.append(pa.table(columns))
+        self.append(embedding_table(rows))
 
     def failures(self, table: pa.Table) -> int:
-        return int(np.isnan(_vectors(table)).all(1).sum())
+        return failed_rows(table)
 
 
 class ParquetWriter(_EmbeddingParts):
@@ -76,8 +81,13 @@ class NpzWriter(_EmbeddingParts):
         return self.done()
 
     def _columns(self) -> list[str]:
-        first = schema_of(self._parts[0]).names if self._parts else ["id", "status", "reason"]
+        first = parquet_schema(self._parts[0]).names if self._parts else ["id", "status", "reason"]
         return [name for name in first if name != "embedding"]
+
+
+def failed_rows(table: pa.Table) -> int:
+    """Rows of a part without a vector."""
+    return int(np.isnan(_vectors(table)).all(1).sum())
 
 
 def _vectors(table: pa.Table) -> np.ndarray:
@@ -88,11 +98,16 @@ def _vectors(table: pa.Table) -> np.ndarray:
 def read_embeddings(path: Path) -> tuple[EmbeddingRows, dict[str, Any]]:
     """Rows and header of a file that :class:`ParquetWriter` or :class:`NpzWriter` wrote (or of the same layout).
 
+    Also of a folder of parts (:mod:`repcore.embedding.engines.parts`), in the order of the data.
+
     Raises:
         DataError: missing, damaged, or without embeddings.
     """
-    if not path.is_file():
+    kept = kept_header(path) if path.is_dir() else None
+    if not path.is_file() and kept is None:
         raise DataError(f"{str(path)!r} does not exist")
+    if kept is not None and len(list(path.glob("part-*.parquet"))) != -(-kept["rows"] // kept["block_rows"]):
+        raise DataError(f"{str(path)!r} misses parts", hint="give the command that writes them again: it goes on")
     try:
         if path.suffix.lower() == ".npz":
             with np.load(path, allow_pickle=False) as archive:
@@ -115,7 +130,7 @@ def read_embeddings(path: Path) -> tuple[EmbeddingRows, dict[str, Any]]:
         )
         status = table.column("status").to_pylist() if "status" in names else ["ok"] * len(vectors)
         reason = table.column("reason").to_pylist() if "reason" in names else [""] * len(vectors)
-        header = parse_json((table.schema.metadata or {}).get(b"repcore", b"{}"))
+        header = kept or parse_json((table.schema.metadata or {}).get(b"repcore", b"{}"))
         further = {name: table.column(name).to_pylist() for name in names if name not in PARQUET_NAMES}
         return EmbeddingRows(ids, vectors, status, reason, further), header
     except (KeyError, ValueError, OSError, pa.ArrowException, zipfile.BadZipFile) as error:
