@@ -66,8 +66,8 @@ def sync_folder(path: Path) -> None:
 def read_parquet(path: Path) -> pa.Table:
     """A parquet file, or those of a folder by name, as a table.
 
-    Python opens it, here and wherever one is written: pyarrow takes every path for UTF-8, whatever the bytes of a name or
-    the locale, and would look for another file.
+    Python opens it, here and wherever one is written: pyarrow takes every path for UTF-8, whatever the bytes of a name
+    or the locale, and would look for another file.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
