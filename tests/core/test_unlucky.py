@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,8 @@ def test_nothing_hands_a_path_to_pyarrow() -> None:
     call = re.compile(rf"\b(?:pq|pa|pa_csv)\.(?:{names})\(\s*(\w+)")
     found = []
     for path in sorted((*(ROOT / "core" / "src").rglob("*.py"), *(ROOT / "plugins").glob("*/src/**/*.py"))):
+        lines = [line.strip() for line in path.read_text("utf-8").splitlines() if "pq.write_table(" in line]
+        found += [f"{path.name}: {line}" for line in lines if not line.endswith((", file)", ", sink)"))]
         found += [f"{path.name}: {one.group(0)}" for one in call.finditer(path.read_text("utf-8"))
                   if one.group(1) not in ("file", "sink", "pa")]  # fmt: skip
     assert found == []
@@ -159,6 +162,23 @@ def test_a_working_folder_that_is_gone_is_said(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(FileNotFoundError) as caught:
         Path("a").absolute()
     assert unexpected(caught.value).startswith("the working folder has been deleted\n  try:   cd into")
+
+
+def test_an_output_folder_that_is_removed_meanwhile_is_said(tmp_path: Path) -> None:
+    """It was an unexpected error to be reported."""
+    table = pa.table({"id": ["a"], "status": ["ok"], "reason": [""]})
+    written = Rows(tmp_path / "o.parquet", {"format": 1})
+    written.append(table)
+    shutil.rmtree(written.folder)
+    with pytest.raises(FileNotFoundError) as caught:
+        written.append(table)
+    told = unexpected(caught.value)
+    assert "o.parquet.parts" in told
+    assert "was it removed or renamed while the command ran?" in told
+    (tmp_path / "here").mkdir()
+    with pytest.raises(FileNotFoundError) as caught:
+        (tmp_path / "here" / "a").open()
+    assert unexpected(caught.value).startswith("unexpected FileNotFoundError")  # a fault of the code as before
 
 
 def test_a_library_that_finds_no_memory_is_no_fault_of_a_plugin() -> None:

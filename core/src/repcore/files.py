@@ -64,12 +64,27 @@ def sync_folder(path: Path) -> None:
 
 
 def read_parquet(path: Path) -> pa.Table:
-    """A parquet file as a table. Python opens it, here and wherever one is written: pyarrow takes every path for UTF-8,
-    whatever the bytes of a name or the locale, and would look for another file."""
+    """A parquet file, or those of a folder by name, as a table.
+
+    Python opens it, here and wherever one is written: pyarrow takes every path for UTF-8, whatever the bytes of a name
+    or the locale, and would look for another file.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if path.is_dir():
+        parts = [read_parquet(part) for part in sorted(path.glob("*.parquet"))]
+        return pa.concat_tables(parts, promote_options="permissive")
+    with path.open("rb") as file:
+        return pq.read_table(file)
+
+
+def parquet_schema(path: Path) -> pa.Schema:
+    """Columns of a parquet file, from its end alone."""
     import pyarrow.parquet as pq
 
     with path.open("rb") as file:
-        return pq.read_table(file)
+        return pq.read_schema(file)
 
 
 MOST_JSON = 256 * 2**20  # bytes; settings and indexes of large models have a few

@@ -32,6 +32,7 @@ SYSTEM_HINTS = {
     errno.EPERM: "you may not write (or read) there; choose another place (-o, --out, REPCORE_CACHE) or change rights",
     errno.EMFILE: "too many open files: fewer --workers, or a higher `ulimit -n`",
     errno.ENAMETOOLONG: "a shorter name",
+    errno.EISDIR: "a folder has the name of a file that is written: move it, or choose another name (-o, --out)",
 }
 
 
@@ -88,8 +89,8 @@ def machine_problem(raised: BaseException | None) -> str:
     """What the machine lacks (space, permission, memory, shared memory); empty if it is something else."""
     for error in errors_behind(raised):
         text = str(error)
-        if isinstance(error, FileNotFoundError) and error.filename is None and not _has_working_folder():
-            return "the working folder has been deleted\n  try:   cd into a folder that exists"
+        if isinstance(error, FileNotFoundError) and (gone := _gone_folder(error)):
+            return gone
         no_semaphore = isinstance(error, OSError) and error.filename is None and shared_memory_is_full(error)
         if no_semaphore or "shared memory" in text or "Bus error" in text or "/dev/shm" in text:
             return (
@@ -104,12 +105,19 @@ def machine_problem(raised: BaseException | None) -> str:
     return ""
 
 
-def _has_working_folder() -> bool:
-    try:
-        Path.cwd()
-    except OSError:
-        return False
-    return True
+def _gone_folder(error: FileNotFoundError) -> str:
+    """Which folder somebody has taken away; empty if it is something else, or a file only."""
+    if error.filename is None:
+        try:
+            Path.cwd()
+        except OSError:
+            return "the working folder has been deleted\n  try:   cd into a folder that exists"
+    elif isinstance(error.filename, str | bytes) and not Path(os.fsdecode(error.filename)).parent.is_dir():
+        return (
+            f"there is no folder for {os.fsdecode(error.filename)}: was it removed or renamed while the command ran?\n"
+            "  try:   the same command again (--debug shows where it stopped)"
+        )
+    return ""
 
 
 def shared_memory_is_full(error: OSError) -> bool:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from repcore.embedding.windows_apart import SOURCE
 from repcore.errors import DataError
-from repcore.files import parse_json, read_json_file, read_parquet, storable
+from repcore.files import parquet_schema, parse_json, read_json_file, read_parquet, storable
 
 RECORDS = "records.jsonl"
 OWN_FILES = ("part-*.parquet", "part-*.partial", "header.json", "header.partial", RECORDS)
@@ -125,7 +125,7 @@ class PartFolder:
 
     def tables(self) -> Iterator[pa.Table]:
         """The parts, one at a time, with the same columns: a part of failed rows may lack those of the others."""
-        schemas = [schema_of(part) for part in self._parts]
+        schemas = [parquet_schema(part) for part in self._parts]
         fields = {field.name: field for schema in schemas for field in schema}
         widest = max(schemas, key=len, default=None)
         names = [] if widest is None else [*widest.names, *(name for name in fields if name not in widest.names)]
@@ -179,12 +179,6 @@ def _json_in(path: Path) -> Any:  # any JSON value
         return read_json_file(path)
     except (OSError, ValueError):
         return None
-
-
-def schema_of(part: Path) -> pa.Schema:
-    """Columns of a parquet file, from its end alone."""
-    with part.open("rb") as file:
-        return pq.read_schema(file)
 
 
 def remove_parts(folder: Path) -> None:

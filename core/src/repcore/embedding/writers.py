@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from repcore.embedding.engines.parts import kept_header
-from repcore.embedding.parts import PartFolder, schema_of, texts
+from repcore.embedding.parts import PartFolder, texts
 from repcore.errors import DataError
-from repcore.files import parse_json, read_parquet, storable
+from repcore.files import parquet_schema, parse_json, read_parquet, storable
 from repcore.interfaces import EmbeddingRows
 
 PARQUET_NAMES = ("id", "status", "reason", "embedding")
@@ -81,7 +81,7 @@ class NpzWriter(_EmbeddingParts):
         return self.done()
 
     def _columns(self) -> list[str]:
-        first = schema_of(self._parts[0]).names if self._parts else ["id", "status", "reason"]
+        first = parquet_schema(self._parts[0]).names if self._parts else ["id", "status", "reason"]
         return [name for name in first if name != "embedding"]
 
 

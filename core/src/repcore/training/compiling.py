@@ -15,6 +15,7 @@ import signal
 import threading
 import time
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -22,7 +23,6 @@ from typing import cast
 
 import numpy as np
 import torch
-from torch._dynamo.utils import counters
 
 from repcore.data.guard import error_in_words
 from repcore.data.seeds import mix
@@ -54,7 +54,7 @@ def compile_objective(parts: RunParts, device: str, total_steps: int, reporter: 
         f"compiling {name} with {trainer.compile_backend} for a trial: often minutes, at most {trainer.compile_limit} s"
     )
     started = time.perf_counter()
-    counters.clear()
+    _counted().clear()
     try:
         with torch.random.fork_rng(), _at_most(trainer.compile_limit):
             _trial(parts, device, Progress(0, total_steps))
@@ -77,9 +77,15 @@ def compile_objective(parts: RunParts, device: str, total_steps: int, reporter: 
     parts.objective.compile(backend=trainer.compile_backend)
 
 
+def _counted() -> Counter[str]:
+    from torch._dynamo.utils import counters  # a second of imports that no other run needs
+
+    return counters["stats"]
+
+
 def _so_far() -> str:
     """How much torch has traced: whether the limit was nearly enough."""
-    traced = counters["stats"]
+    traced = _counted()
     return f"{traced['unique_graphs']} parts of {traced['calls_captured']} operations traced"
 
 

@@ -90,7 +90,8 @@ def tar_index(store: Store) -> RowIndex:
                 places, said = _scanned(file, digest)
             if said:
                 rows = [json.dumps(said[row]) if row in said else None for row in range(len(places))]
-                pq.write_table(pa.table({"said": pa.array(rows, pa.large_string())}), facts_file(folder, number))
+                with facts_file(folder, number).open("wb") as file:
+                    pq.write_table(pa.table({"said": pa.array(rows, pa.large_string())}), file)
             yield ShardRows(len(places), np.asarray(places, np.int64))
 
     return open_index(f"{store.key}-tar", read, lambda: {"fingerprint": digest.hexdigest()})

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from repcore.errors import DataError
-from repcore.files import read_json_file, write_text
+from repcore.files import parquet_schema, read_json_file, write_text
 
 HEADER = "_header.json"  # tools that read folders of parquet leave such names out
 LEAST_BLOCK_ROWS, MOST_BLOCK_ROWS = 32, 16_384
@@ -78,7 +78,7 @@ class Parts:
         failed = 0
         for one in self.blocks:
             if part_file(self.path, one).is_file():
-                facts = part_facts(pq.read_schema(part_file(self.path, one)))
+                facts = part_facts(parquet_schema(part_file(self.path, one)))
                 status.update(facts["status"])
                 failed += int(facts["failed"])
         return status, failed
@@ -130,7 +130,8 @@ def write_part(path: Path, block: Block, table: pa.Table) -> None:
     target = part_file(path, block)
     partial = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
-        pq.write_table(table, partial)
+        with partial.open("wb") as file:
+            pq.write_table(table, file)
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
