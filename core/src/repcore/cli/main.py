@@ -29,6 +29,7 @@ COMMANDS = {
     "show": ("repcore.cli.showing:show_command", "One registered thing, or a recipe's settings with their origin."),
     "plugins": ("repcore.cli.plugin_health:plugins_command", "Installed plugins and their health (--doctor)."),
     "demo": ("repcore.cli.demo:demo_command", "Train, embed, probe and report on data that comes with a plugin."),
+    "plan": ("repcore.cli.plan:plan_command", "What a run will cost: steps, hours, memory, storage, from trial steps."),
     "embed": ("repcore.cli.embed:embed_command", "Embeddings for every row of a data set."),
     "predict": (
         "repcore.cli.predict:predict_command",

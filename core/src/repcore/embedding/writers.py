@@ -120,7 +120,8 @@ def read_embeddings(path: Path) -> tuple[EmbeddingRows, dict[str, Any]]:
                 header = parse_json(str(archive["header"])) if "header" in archive else {}
                 further = {name: archive[name].tolist() for name in archive.files if name not in NPZ_NAMES}
             return EmbeddingRows(ids, vectors, status, reason, further), header
-        table = read_parquet(path)
+        files = [path] if path.is_file() else sorted(path.glob("part-*.parquet"))
+        table = pa.concat_tables([read_parquet(one) for one in files])
         vectors = _vectors(table)
         names = table.column_names
         ids = (
