@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from repcore.errors import DataError
-from repcore.files import parquet_schema, read_json_file, write_text
+from repcore.files import parquet_schema, parse_json, read_json_file, write_text
 
 HEADER = "_header.json"  # tools that read folders of parquet leave such names out
 LEAST_BLOCK_ROWS, MOST_BLOCK_ROWS = 32, 16_384
@@ -115,7 +115,7 @@ def part_file(path: Path, block: Block) -> Path:
 
 def part_facts(schema: pa.Schema) -> dict[str, Any]:
     """What a part says of its rows."""
-    facts: dict[str, Any] = json.loads((schema.metadata or {}).get(FACTS, b'{"status": {}, "failed": 0}'))
+    facts: dict[str, Any] = parse_json((schema.metadata or {}).get(FACTS, b'{"status": {}, "failed": 0}'))
     return facts
 
 
