@@ -140,8 +140,9 @@ def both_of(figures: list[Mapping[str, float]], prefix: str, ahead: int) -> str:
 
 
 def of_seeds(values: list[float]) -> str:
-    """Mean and standard deviation."""
-    return f"{statistics.mean(values):.1f} ± {statistics.stdev(values) if len(values) > 1 else 0.0:.1f}"
+    """Mean and standard deviation; one seed has none."""
+    apart = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else " (one seed)"
+    return f"{statistics.mean(values):.1f}{apart}"
 
 
 def read_kept(path: Path) -> dict[Job, dict[str, float]]:
