@@ -38,6 +38,9 @@ proof: bench  ## timings, then learning runs over several seeds on real data, ho
 	@test -d $(DATA) || { echo "make: no folder $(DATA) with real data; name it: make proof DATA=folder" >&2; exit 2; }
 	$(BIN)/python benchmarks/fuzz.py
 	$(BIN)/python benchmarks/random_kills.py
+	$(BIN)/python benchmarks/row_index.py
+	@if $(BIN)/python -c 'import ray' 2>/dev/null; then $(BIN)/python benchmarks/ray_cluster.py; else \
+	  echo 'make: benchmarks/ray_cluster.py is left out: $(BIN)/pip install -c constraints.txt ray'; fi
 	$(BIN)/python benchmarks/molecules_learning.py --corpus $(DATA)/molecules/corpus50k --sets $(DATA)/molecules --seeds 5
 	$(BIN)/python benchmarks/graphs_learning.py --data $(DATA)/graphs --supervised-minutes 60
 	$(BIN)/python benchmarks/audio_learning.py --data $(DATA)/audio

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -140,3 +143,23 @@ def test_which_texts_are_addresses() -> None:
     assert not is_address("C:/data")
     assert not is_address("CC(=O)O")
     assert names_a_file("gs://bucket/folder")
+
+
+def test_a_file_of_a_web_server(tmp_path: Path) -> None:
+    folder = tmp_path / "served"
+    folder.mkdir()
+    (folder / "m.csv").write_text("smiles\nCCO\nCCN\nCC\n")
+    handler = functools.partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        base = f"http://127.0.0.1:{server.server_port}"
+        _, reader = open_data(default(), f"{base}/m.csv", domain="molecules")
+        assert [one.inputs for one in reader] == ["CCO", "CCN", "CC"]
+        with pytest.raises(DataError, match=r"missing\.csv does not exist"):
+            local_path(f"{base}/missing.csv")
+        server.shutdown()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        return None

@@ -44,6 +44,7 @@ RESERVED_DOMAINS = frozenset(
         "list",
         "show",
         "plugins",
+        "plan",
         "embed",
         "fit",
         "apply",

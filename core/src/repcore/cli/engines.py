@@ -123,12 +123,15 @@ def _job(
     if not is_address(data) and Path(data).expanduser().exists():
         data = str(Path(data).expanduser().absolute())  # actors start elsewhere
     model = Path(given["model"])
+    whole = dict(reading)
+    if whole.get("selected_rows"):
+        whole["selected_rows"] = str(Path(whole["selected_rows"]).expanduser().absolute())
     return Job(
         command=command,
         model=str(model.absolute() if model.exists() else model),
         data=data,
         reader=given["reader"],
-        reading=dict(reading),
+        reading=whole,
         options=options,
         device=given["device"],
         coverage=given.get("coverage"),

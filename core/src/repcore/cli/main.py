@@ -18,7 +18,7 @@ from typing import Any
 import click
 
 from repcore import stopping
-from repcore.cli.console import complain
+from repcore.cli.console import complain, open_missing_streams
 from repcore.cli.ending import ended, make_warnings_printable, unexpected
 from repcore.errors import PluginError, RepcoreError, closest
 from repcore.plugins import core_version
@@ -29,6 +29,7 @@ COMMANDS = {
     "show": ("repcore.cli.showing:show_command", "One registered thing, or a recipe's settings with their origin."),
     "plugins": ("repcore.cli.plugin_health:plugins_command", "Installed plugins and their health (--doctor)."),
     "demo": ("repcore.cli.demo:demo_command", "Train, embed, probe and report on data that comes with a plugin."),
+    "plan": ("repcore.cli.plan:plan_command", "What a run will cost: steps, hours, memory, storage, from trial steps."),
     "embed": ("repcore.cli.embed:embed_command", "Embeddings for every row of a data set."),
     "predict": (
         "repcore.cli.predict:predict_command",
@@ -276,6 +277,7 @@ def warn_about_plugins() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the console script; never shows a traceback unless asked."""
+    open_missing_streams()
     sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
 
 

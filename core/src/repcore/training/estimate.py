@@ -17,6 +17,7 @@ from repcore.data.batching import TrainingCollator
 from repcore.data.guard import error_in_words, is_strict
 from repcore.data.stream import EndlessBatches, StreamOrder
 from repcore.errors import RepcoreError, RunError
+from repcore.interfaces import Batch, Progress
 from repcore.memory import is_out_of_memory
 from repcore.training.assembly import RunParts
 
@@ -60,15 +61,9 @@ def estimate_run(parts: RunParts, device: str, steps: int, order: StreamOrder) -
     stream = iter(batches)
     for _ in range(2):
         started = time.perf_counter()
-        with _in_words(config):
+        with in_words(config):
             batch = collate([items[key] for key in next(stream)]).batch.to(device)
-            generator = torch.Generator(device=device).manual_seed(0)
-            progress = batches.progress(0)
-            loss = twin.rules(batch, twin.rules.draw(batch, generator, progress)).total
-            loss.backward()
-        twin.objective.zero_grad(set_to_none=True)
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+            trial_step(twin, batch, device, batches.progress(0))
         seconds = time.perf_counter() - started
     torch.set_rng_state(state)
     step_seconds = seconds * accumulate
@@ -82,8 +77,17 @@ def estimate_run(parts: RunParts, device: str, steps: int, order: StreamOrder) -
     )
 
 
+def trial_step(twin: RunParts, batch: Batch, device: str, progress: Progress) -> None:
+    """Forward and backward pass of a micro-batch, to its end also on a GPU; leaves no gradient."""
+    generator = torch.Generator(device=device).manual_seed(0)
+    twin.rules(batch, twin.rules.draw(batch, generator, progress)).total.backward()
+    twin.objective.zero_grad(set_to_none=True)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
 @contextmanager
-def _in_words(resolved: ResolvedRun) -> Iterator[None]:
+def in_words(resolved: ResolvedRun) -> Iterator[None]:
     """What an objective raises on its first batch is mostly a setting that does not fit the data or the others."""
     try:
         yield

@@ -106,6 +106,31 @@ def process_grid(config: TrainerConfig, here: Place) -> tuple[int, int]:
     return here.world // machines, machines
 
 
+def shared_batch(batch_size: int, before: int, now: int, reporter: Reporter) -> int:
+    """Items of a process when a run goes on with another number of processes: all together see as many as before.
+
+    Args:
+        batch_size: items of each process until now.
+        before / now: numbers of processes.
+
+    Raises:
+        RunError: the items of a step cannot be shared out evenly.
+    """
+    whole = batch_size * before
+    if whole % now:
+        numbers = ", ".join(str(one) for one in range(1, min(whole, 64) + 1) if whole % one == 0)
+        raise RunError(
+            f"this run's {whole} items a step cannot be shared by {now} processes",
+            began_with=f"{before} processes of {batch_size} items",
+            hint=f"one of these numbers of processes: {numbers}",
+        )
+    reporter.info(
+        f"this run began with {before} processes of {batch_size} items and goes on with {now} of {whole // now}: the "
+        "same items a step and the same position in the data; only sums are made in another order"
+    )
+    return whole // now
+
+
 def slurm_job(environment: Mapping[str, str] | None = None) -> str:
     """Name of this Slurm job for ``scontrol``, the same after a requeue; empty outside Slurm."""
     known = os.environ if environment is None else environment

@@ -52,7 +52,7 @@ from repcore.training.module import ObjectiveModule
 from repcore.training.optimisers import DecayRule, matrices_decay
 from repcore.training.pictures import write_pictures
 from repcore.training.plan import stream_order, total_steps
-from repcore.training.processes import Watch, cluster, explained, process_grid, requeue, slurm_job
+from repcore.training.processes import Watch, cluster, explained, process_grid, requeue, shared_batch, slurm_job
 from repcore.training.run_folder import RunFolder, environment, run_name
 from repcore.training.state import RunState
 
@@ -264,8 +264,11 @@ def _follow_launcher(parts: RunParts, reporter: Reporter, resume: bool) -> None:
     asked = dataclasses.replace(config, devices=1, num_nodes=1) if resume and here.started_together else config
     devices, machines = process_grid(asked, here)
     if (devices, machines) != (config.devices, config.num_nodes):
-        trainer = dataclasses.replace(config, devices=devices, num_nodes=machines)
-        parts.resolved = dataclasses.replace(parts.resolved, trainer=trainer)
+        trainer, data = dataclasses.replace(config, devices=devices, num_nodes=machines), parts.resolved.data
+        if resume:  # the same items a step, so that the stream goes on where it stood
+            size = shared_batch(data.batch_size, config.devices * config.num_nodes, here.world, reporter)
+            data = dataclasses.replace(data, batch_size=size)
+        parts.resolved = dataclasses.replace(parts.resolved, trainer=trainer, data=data)
         reporter.info(f"{here.world} processes started by {here.launcher}: trainer.devices={devices}")
 
 

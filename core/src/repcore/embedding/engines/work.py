@@ -73,7 +73,7 @@ class Worker:
             "model": self.model.identity(),
             "data": self.reader.fingerprint,
             "rows": len(self.reader),
-            "reading": {"reader": job.reader, **job.reading},
+            "reading": {"reader": job.reader, **{k: v for k, v in job.reading.items() if k != "selected_rows"}},
             "dtype": str(options.dtype).removeprefix("torch."),
         }
         if self.predictor is not None:
