@@ -20,6 +20,9 @@ def test_the_page_tells_what_was_measured() -> None:
     assert page.keys() == measured.keys()
     for name, results in measured.items():
         for said, found in zip(page[name][:4], results, strict=True):
+            if found == "not measured":
+                assert said == found, name
+                continue
             if found.startswith("no"):
                 assert said == "no", name
                 continue
