@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 from repcore import registry
 from repcore.cli.main import run
@@ -33,7 +33,7 @@ DOMAINS = {  # recipe, data, further settings
     "timeseries": ("ts2vec", "sensors", ()),
 }
 STEPS, ROWS = 30, 240
-VIEW = {"width": 1180, "height": 760}
+VIEW: ViewportSize = {"width": 1180, "height": 760}
 COLOURS, MOST_BYTES = 96, 150_000
 
 
