@@ -25,7 +25,7 @@ import numpy as np
 MIB = 2**20
 ROWS = 1_000_000
 RECORDINGS = (6, 12)  # of 2,048: what grows with their number would show here
-MANY = (64, 256)  # with a small network, every second one of them of 3 s
+MANY = (16, 64)  # with a small network, every second one of them of 3 s
 RATE = 16_000
 SMALL_NETWORK = (
     "encoder.width=16", "encoder.depth=2", "encoder.states=2", "encoder.patch_frequency=64", "encoder.patch_time=16",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 import warnings
@@ -14,6 +15,7 @@ import torch
 from repcore.cli.main import run
 from repcore.files import read_lines
 from repcore.ops import Op, keep_out_of_graphs
+from repcore.training import compiling
 from tests.toys.toy_pairs import code
 
 TRAIN = ["pairs", "train", "set-net", "--device", "cpu", "trainer.steps=3", "trainer.log_every=1"]
@@ -61,10 +63,50 @@ def test_a_trial_without_an_end_is_refused_in_words(
     assert run(words) == 2
     told = capsys.readouterr().err
     assert "is not compiled after 1 s with eager" in told
+    assert "so far: 0 parts of 0 operations traced" in told
     assert "trainer.compile=false, or a larger trainer.compile_limit" in told
     assert not (tmp_path / "r" / "metrics.jsonl").exists()
     assert signal.getsignal(signal.SIGALRM) is before
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_a_ring_that_is_lost_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is raised while an object is removed is lost, and a library may catch everything."""
+    monkeypatch.setattr(compiling, "AGAIN", 0.1)
+    caught = []
+    with pytest.raises(compiling._Late), compiling._at_most(1):
+        try:
+            time.sleep(30)
+        except BaseException as error:
+            caught.append(error)
+        time.sleep(30)
+    assert len(caught) == 1
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_a_stop_in_the_middle_of_the_trial_is_obeyed(
+    toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    kind = next(one for one in vars(code).values() if isinstance(one, type) and hasattr(one, "draw"))
+    alarms = []
+
+    def compiles(self: Any, *given: Any, **named: Any) -> None:
+        alarms.append(signal.getitimer(signal.ITIMER_REAL)[0])
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+
+    monkeypatch.setattr(kind, "compile", compiles)
+    begun = time.monotonic()
+    words = [*TRAIN, *COMPILED, "--out", str(tmp_path), "--name", "r"]
+    assert run(words) == 128 + signal.SIGTERM
+    assert time.monotonic() - begun < 50
+    told = "".join(capfd.readouterr())
+    assert "stopped by SIGTERM" in told
+    assert "go on with: repcore pairs train" in told
+    assert alarms[0] > 500
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    assert not (tmp_path / "r" / "metrics.jsonl").exists()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_a_missing_compiler_is_named(

@@ -16,6 +16,7 @@ import soundfile
 
 from repcore import registry
 from repcore.cli.main import run
+from repcore.data.guard import row_id
 from repcore.data.readers import open_data
 from tests.field.audio_inputs import tone, write
 
@@ -76,12 +77,25 @@ def pointcloud(folder: Path) -> Path:
     return folder / "p"
 
 
+def timeseries(folder: Path) -> Path:
+    """An archive of cases, one with another number of steps in a channel, one without a value."""
+    drawn = np.random.default_rng(0).normal(size=(8, 2, 30))
+    cases = [":".join(",".join(f"{one:.3f}" for one in channel) for channel in case) for case in drawn]
+    cases += ["1,2,3:4,5", ",".join("?" * 30) + ":" + ",".join("?" * 30)]
+    lines = [f"{case}:{'ab'[number % 2]}" for number, case in enumerate(cases)]
+    place = folder / "t" / "Waves_TRAIN.ts"
+    place.parent.mkdir()
+    place.write_text("@problemName Waves\n@dimensions 2\n@classLabel true a b\n@data\n" + "\n".join(lines) + "\n")
+    return place.parent
+
+
 PLANTED: dict[str, tuple[Callable[[Path], Path], dict[str, int], tuple[str, ...]]] = {
     "molecules": (molecules, {"invalid_smiles": 1}, ("1 rows repeat",)),
     "graphs": (graphs, {}, ("'share': left out", "too few to train on")),
     "audio": (audio, {"truncated": 1, "silent": 1}, ("more than one declared split",)),
     "medical3d": (medical3d, {"corrupt": 1}, ("1 of 6 files are unreadable", "1 of 6 files are ignored")),
     "pointcloud": (pointcloud, {"corrupt": 1, "empty": 1}, ("2 of 8 rows are not clean",)),
+    "timeseries": (timeseries, {"malformed_case": 1, "no_value": 1}, ("2 of 10 rows are not clean",)),
 }
 
 
@@ -314,3 +328,59 @@ def test_nothing_is_trained_on_a_declared_test_part_without_a_word(
     assert run([*command, "data.split=random"]) == 0
     said = "".join(capsys.readouterr())
     assert "9 of 9 training rows are of the declared test part" in said
+
+
+def _first_file(path: Path) -> Path:
+    return path if path.is_file() else min(one for one in path.rglob("*") if one.is_file())
+
+
+@pytest.mark.parametrize("domain", list(PLANTED))
+def test_the_same_names_with_other_content_are_another_data_set(domain: str, tmp_path: Path) -> None:
+    """K5: what is cached of one folder is never taken for another with the same names of files."""
+    found = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        path = PLANTED[domain][0](tmp_path / name)
+        if name == "two":  # the last byte of one file
+            content = bytearray(_first_file(path).read_bytes())
+            place = max(number for number, byte in enumerate(content) if byte > 32)
+            content[place] = content[place] - 1 if content[place] > 48 else content[place] + 1
+            _first_file(path).write_bytes(content)
+        _, reader = open_data(registry.default(), str(path), domain=domain)
+        found.append((reader.fingerprint, [row_id(reader, row) for row in range(len(reader))]))
+    assert found[0][0] != found[1][0]
+    assert [len(ids) for _, ids in found] == [len(found[0][1])] * 2
+
+
+RECIPES = {
+    "molecules": "selformer",
+    "graphs": "masked-node",
+    "audio": "ssamba",
+    "medical3d": "alice",
+    "pointcloud": "fac",
+}
+
+
+@pytest.mark.parametrize("domain", list(PLANTED))
+def test_data_of_another_domain_is_refused_in_words(
+    domain: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """K13: no recipe is given rows that it cannot take; what was found is named."""
+    other = {"molecules": audio, "graphs": medical3d, "audio": molecules, "medical3d": graphs, "pointcloud": molecules}
+    path = other[domain](tmp_path)
+    assert run([domain, "train", RECIPES[domain], "--data", str(path), "--dry-run"]) == 2
+    said = capsys.readouterr().err
+    assert "unexpected" not in said
+    assert path.name in said
+
+
+@pytest.mark.parametrize("domain", list(PLANTED))
+def test_a_setting_that_does_not_exist_is_an_error_with_the_nearest_name(
+    domain: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """K14, in both ways of giving one."""
+    path = str(PLANTED[domain][0](tmp_path))
+    assert run(["inspect", path, "--domain", domain, "--read", "paht=x"]) == 2
+    assert "path" in capsys.readouterr().err
+    assert run([domain, "train", RECIPES[domain], "--data", path, "--dry-run", "trainer.stesp=1"]) == 2
+    assert "try:     steps" in capsys.readouterr().err

@@ -45,6 +45,21 @@ def test_a_table_that_names_the_files_gives_their_labels_whatever_it_is_called(t
     assert any("left out: 1 .csv" in one for one in said)
 
 
+def test_folders_of_classes_stay_labels_beside_a_table_and_lists_of_names_are_no_table(tmp_path: Path) -> None:
+    for number in range(6):
+        place = tmp_path / ("chair", "table")[number % 2] / f"s{number}.xyz"
+        place.parent.mkdir(exist_ok=True)
+        np.savetxt(place, np.random.default_rng(number).uniform(-1, 1, (300, 3)), fmt="%.4f")
+    (tmp_path / "my_train.txt").write_text("s0\ns1\ns2\ns3\n", encoding="utf-8")
+    reader = ShapeFolderReader(ShapeFolderConfig(path=str(tmp_path)))
+    assert [one.name for one in reader.targets] == ["class"]
+    rows = "".join(f"s{number},{number / 4},{'ab'[number % 2]}\n" for number in range(6))
+    (tmp_path / "facts.csv").write_text(f"id,height,style\n{rows}", encoding="utf-8")
+    reader = ShapeFolderReader(ShapeFolderConfig(path=str(tmp_path)))
+    assert [one.name for one in reader.targets] == ["class", "height", "style"]
+    assert reader[5].targets == {"class": 1, "height": 1.25, "style": 1}
+
+
 def test_a_name_of_several_files_joins_nothing_and_is_named(tmp_path: Path) -> None:
     for folder in "ab":
         (tmp_path / folder).mkdir()

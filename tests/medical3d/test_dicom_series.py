@@ -11,6 +11,8 @@ import pytest
 from repcore.errors import DataError, ItemError
 from repcore_medical3d.configs.volumes import VolumeFilesConfig
 from repcore_medical3d.datasets.dicom import DicomSeriesReader, read_series, sniff_dicom
+from repcore_medical3d.formats.dicom import read_header
+from repcore_medical3d.formats.images import read_image
 
 pydicom = pytest.importorskip("pydicom", reason="DICOM needs the extra 'dicom'")
 ROWS, COLUMNS, SLICES = 5, 4, 6
@@ -94,3 +96,39 @@ def test_a_folder_without_a_series_says_so(tmp_path: Path) -> None:
     write_series(tmp_path, "1.2.3", keep=range(1))
     with pytest.raises(DataError, match="no DICOM series"):
         DicomSeriesReader(VolumeFilesConfig(path=str(tmp_path)))
+
+
+def test_what_a_header_announces_is_judged_before_memory_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """2,147,483,647 frames were as many objects; planes of 65,535 x 65,535 and packed data sets were unpacked whole."""
+    (path, *_) = write_series(tmp_path, "1.2.3")
+    sound = path.read_bytes()
+
+    def changed(**values: Any) -> Path:
+        path.write_bytes(sound)
+        data = pydicom.dcmread(path)
+        for name, value in values.items():
+            setattr(data, name, value)
+        data.save_as(path, enforce_file_format=True)
+        return path
+
+    with pytest.raises(ItemError, match="its header announces 2,147,483,647 frames") as caught:
+        read_header(changed(NumberOfFrames=2**31 - 1))
+    assert caught.value.status == "corrupt"
+    monkeypatch.setenv("REPCORE_ITEM_MIB", "8")
+    for read in (read_header, read_image):
+        with pytest.raises(ItemError, match="announces 16,384 MiB") as caught:
+            read(changed(Rows=65535, Columns=65535))
+        assert caught.value.status == "too_large"
+    path.write_bytes(sound)
+    data = pydicom.dcmread(path)
+    data.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    data.add_new(0x00420011, "OB", bytes(2**20))
+    data.save_as(path, enforce_file_format=True)
+    assert read_header(path).slices[0].size == (COLUMNS, ROWS)  # a packed file of moderate size is read
+    data.add_new(0x00420011, "OB", bytes(20 * 2**20))
+    data.save_as(path, enforce_file_format=True)
+    with pytest.raises(ItemError, match="its packed data set announces") as caught:
+        read_header(path)
+    assert caught.value.status == "too_large"

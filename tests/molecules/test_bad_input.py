@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 import torch
 
+from repcore import registry
 from repcore.cli.main import run
+from repcore.data.readers import open_data
 from repcore.embedding.writers import read_embeddings
 from tests.molecules.conftest import TINY, WriteTable
 
@@ -162,3 +164,12 @@ def test_an_altered_vocabulary_is_noticed(tiny_run: Path, tmp_path: Path, capsys
     path = model / "tokeniser.json"
     path.write_text(path.read_text().replace("[C]", "[B]", 1))
     assert "tokeniser.json is not the file" in refused(embed(model, "nci", tmp_path / "o.npz"), capsys)
+
+
+def test_a_cell_of_a_million_atoms_is_refused_before_anything_reads_it(tmp_path: Path) -> None:
+    """``inspect`` asked RDKit for its heavy atoms, which takes hours; 0.1 s each for what is asked here."""
+    (tmp_path / "a.csv").write_text(f"id,smiles\n1,CCO\n2,{'C' * 1_000_000}\n3,CCN\n")
+    reader = open_data(registry.default(), str(tmp_path / "a.csv"), domain="molecules")[1]
+    assert reader.describe(reader[0]) == {"heavy atoms": 3, "fragments": 1}
+    assert reader.describe(reader[1]) == {}
+    assert len(reader[1].inputs) == 1_000_000  # the row stays one, and the preprocessor says why it cannot be used

@@ -342,6 +342,21 @@ def test_arrays_bring_labels_splits_and_names(tmp_path: Path) -> None:
         ShapeArrayReader(ShapeFilesConfig(path=str(tmp_path / "points.npz")))
 
 
+@pytest.mark.parametrize("shape", [(2**62, 0, 3), (2**40, 50, 3), (-3, 5, 3)])
+def test_a_damaged_array_among_clouds_does_not_stand_for_the_folder(shape: tuple[int, ...], tmp_path: Path) -> None:
+    """It looked like the one array of all clouds, and ended the work on those beside it."""
+    np.save(tmp_path / "good.npy", np.random.default_rng(0).normal(size=(50, 3)))
+    with (tmp_path / "lies.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        file.write(bytes(600))
+    assert sniff_arrays(tmp_path) == 0
+    reader = ShapeFolderReader(ShapeFolderConfig(path=str(tmp_path)))
+    assert len(reader) == 2
+    assert reader[0].inputs.points.shape == (50, 3)
+    with pytest.raises(ItemError):
+        reader[1]
+
+
 def test_generated_shapes_are_a_function_of_seed_and_index() -> None:
     config = GeneratedShapesConfig(shapes=60, points=100)
     reader, again = GeneratedShapes(config), GeneratedShapes(config)

@@ -163,6 +163,18 @@ def test_a_time_that_comes_twice(tmp_path: Path) -> None:
     assert values(opened(path, duplicates="last")[1]) == [[1], [4], [8]]
 
 
+def test_numbers_are_times_where_their_column_says_so_and_nowhere_else(tmp_path: Path) -> None:
+    (tmp_path / "n.csv").write_text(
+        "ts,x\n" + "".join(f"{1609459200000 + 250 * row},{row / 7:.3f}\n" for row in range(40))
+    )
+    part, reader = opened(tmp_path / "n.csv")
+    assert part.name == "timeseries/table"
+    assert np.diff(reader[0].inputs.times)[0] == 250 * 10**6
+    (tmp_path / "x.csv").write_text("a,b\n" + "".join(f"{row / 10:.2f},{row / 3:.2f}\n" for row in range(40)))
+    with pytest.raises(DataError, match="no reader recognises"):
+        opened(tmp_path / "x.csv")
+
+
 def test_two_forms_of_time_in_one_column_name_the_row(tmp_path: Path) -> None:
     (tmp_path / "f.csv").write_text("time,x\n" + "".join(f"{one}:00,1\n" for one in hours(300)) + "1.2.2021,3\n")
     with pytest.raises(DataError, match=r"column 'time', row 300: '1.2.2021' is no time like '2020-01-01 00:00'"):

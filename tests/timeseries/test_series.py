@@ -58,9 +58,16 @@ def test_long_series_become_windows_and_their_outputs_are_steps_again() -> None:
     outputs = [np.stack([one.values[:, 0], one.values[:, 0] * 2], 1) for one in items]
     back = made.restore(long, items, outputs, "token")
     np.testing.assert_allclose(back[:, 0] * made.deviation[0] + made.mean[0], np.arange(23.0), atol=1e-5)
+    gaps = sample([[1.0, 2.0], [NAN, NAN], [NAN, 3.0], [4.0, 5.0]])
+    known = SeriesPreprocessor(SeriesPreprocessorConfig(shortest=1, standardise=False))
+    for count, steps in ((4, [0, 1, 2, 3]), (3, [0, 2, 3]), (2, [0, 3])):
+        answers = [np.arange(1.0, count + 1)[:, None]]
+        found = known.restore(gaps, known.prepare(gaps), answers, "token")[:, 0]
+        assert np.flatnonzero(np.isfinite(found)).tolist() == steps
+        assert found[steps].tolist() == answers[0][:, 0].tolist()
     assert made.elements(long, "token")["step"].tolist() == list(range(23))
     timed = sample(np.arange(3.0), None, DAY * np.arange(3))
-    assert made.elements(timed, "token")["time"].tolist() == ["1970-01-01", "1970-01-02", "1970-01-03"]
+    assert made.elements(timed, "token")["time"].tolist() == [f"1970-01-0{day}T00:00:00" for day in (1, 2, 3)]
     with pytest.raises(ItemError, match="a series has steps"):
         made.restore(long, items, outputs, "voxel")
 

@@ -23,6 +23,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+LONGEST = 4000  # characters of a line of a message; a received value may have megabytes
+
+
+def shortened(text: str) -> str:
+    """A text as it is, or the ends of a very long one."""
+    if len(text) <= LONGEST:
+        return text
+    left_out = len(text) - LONGEST
+    return f"{text[: LONGEST - 500]} ... {left_out:,} characters left out ... {text[-500:]}"
+
 
 class RepcoreError(Exception):
     """Base of all errors with a composed message.
@@ -43,8 +53,10 @@ class RepcoreError(Exception):
         labels = {key: ("try" if key == "hint" else key.replace("_", " ")) + ":" for key in self.facts}
         width = max((len(label) for label in labels.values()), default=0)
         indent = "\n" + " " * (width + 3)
-        lines = [f"  {labels[key]:<{width}} {str(value).replace(chr(10), indent)}" for key, value in self.facts.items()]
-        return "\n".join([self.summary, *lines])
+        shown = {key: shortened(str(value)).replace("\n", indent) for key, value in self.facts.items()}
+        return "\n".join(
+            [shortened(self.summary), *(f"  {labels[key]:<{width}} {text}" for key, text in shown.items())]
+        )
 
     def __str__(self) -> str:  # KeyError would show the repr
         return self.render()
@@ -87,7 +99,8 @@ class ItemError(DataError):
 
     def __init__(self, status: str, reason: str) -> None:
         self.status = status
-        self.reason = " ".join(line.strip() for line in reason.splitlines() if line.strip())  # libraries write pages
+        lines = (line.strip() for line in reason.splitlines())  # libraries write pages
+        self.reason = shortened(" ".join(line for line in lines if line))
         super().__init__(f"{status}: {self.reason}")
 
     def __reduce__(self) -> tuple[object, ...]:

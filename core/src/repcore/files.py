@@ -8,9 +8,12 @@ import os
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from repcore.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def write_text(path: Path, text: str) -> None:
@@ -60,15 +63,34 @@ def sync_folder(path: Path) -> None:
             os.close(number)
 
 
+def read_parquet(path: Path) -> pa.Table:
+    """A parquet file as a table. Python opens it, here and wherever one is written: pyarrow takes every path for UTF-8,
+    whatever the bytes of a name or the locale, and would look for another file."""
+    import pyarrow.parquet as pq
+
+    with path.open("rb") as file:
+        return pq.read_table(file)
+
+
 MOST_JSON = 256 * 2**20  # bytes; settings and indexes of large models have a few
 
 
 def parse_json(text: str | bytes) -> Any:  # any JSON value
-    """A JSON value; whatever is wrong with the text (also nesting of ten thousand levels) is a ``ValueError``."""
+    """A JSON value; whatever is wrong with the text is a ``ValueError``: also nesting of ten thousand levels, and a
+    name that stands twice in an object, of whose values one would be lost without a word."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_each_name_once)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def _each_name_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        name = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise ValueError(f"{name!r} stands twice in one object")
+    return found
 
 
 def read_json_file(path: Path) -> Any:  # any JSON value

@@ -9,12 +9,15 @@ from collections.abc import Callable
 
 # torch has no class of its own for it on a CPU, and sizes that overflow are larger than any memory
 _WORDS = ("not enough memory", "can't allocate memory", "out of memory", "Storage size calculation overflowed")
+_LIBRARY = ("failed to map segment", "Cannot allocate memory")  # what the loader says of a library
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory has not sufficed; torch says so in the words of a ``RuntimeError``."""
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(words in str(error) for words in _WORDS)
+    return (
+        isinstance(error, MemoryError)
+        or (isinstance(error, RuntimeError) and any(words in str(error) for words in _WORDS))
+        or (isinstance(error, ImportError | OSError) and any(words in str(error) for words in _LIBRARY))
     )
 
 

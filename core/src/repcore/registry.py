@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from repcore import plugins
 from repcore.errors import PluginError, RegistryError, RepcoreError, closest
+from repcore.memory import is_out_of_memory
 from repcore.plugins import BUILT_IN, WORKING, PluginRecord
 from repcore.specs import (
     GENERIC,
@@ -84,6 +85,8 @@ class Entry(Generic[S]):
         except RepcoreError:
             raise
         except Exception as error:
+            if is_out_of_memory(error):  # of the machine, no fault of the plugin
+                raise
             raise PluginError(
                 f"{what}: cannot import {target} ({type(error).__name__}: {error})",
                 plugin=f"{self.plugin.label} ({self.plugin.distribution})",

@@ -23,6 +23,21 @@ def is_terminal() -> bool:
     return sys.stdout.isatty()
 
 
+def open_missing_streams() -> None:
+    """Stand-ins for standard streams that whoever started this process has closed (``>&-``, some daemons).
+
+    Python then has None in their place, and the next file that is opened gets their number, so that what a library
+    prints would go into it.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number is this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115  until the end
+
+
 def say(text: str = "") -> None:
     """One line on standard output.
 

@@ -88,6 +88,8 @@ def machine_problem(raised: BaseException | None) -> str:
     """What the machine lacks (space, permission, memory, shared memory); empty if it is something else."""
     for error in errors_behind(raised):
         text = str(error)
+        if isinstance(error, FileNotFoundError) and error.filename is None and not _has_working_folder():
+            return "the working folder has been deleted\n  try:   cd into a folder that exists"
         no_semaphore = isinstance(error, OSError) and error.filename is None and shared_memory_is_full(error)
         if no_semaphore or "shared memory" in text or "Bus error" in text or "/dev/shm" in text:
             return (
@@ -100,6 +102,14 @@ def machine_problem(raised: BaseException | None) -> str:
         if is_out_of_memory(error):
             return f"out of memory: {text or 'no figure given'}\n  try:   a smaller data.batch_size or --batch-size"
     return ""
+
+
+def _has_working_folder() -> bool:
+    try:
+        Path.cwd()
+    except OSError:
+        return False
+    return True
 
 
 def shared_memory_is_full(error: OSError) -> bool:

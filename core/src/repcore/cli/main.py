@@ -18,7 +18,7 @@ from typing import Any
 import click
 
 from repcore import stopping
-from repcore.cli.console import complain
+from repcore.cli.console import complain, open_missing_streams
 from repcore.cli.ending import ended, make_warnings_printable, unexpected
 from repcore.errors import PluginError, RepcoreError, closest
 from repcore.plugins import core_version
@@ -277,6 +277,7 @@ def warn_about_plugins() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the console script; never shows a traceback unless asked."""
+    open_missing_streams()
     sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
 
 

@@ -24,6 +24,7 @@ from repcore.errors import ItemError
 
 LIMIT_VARIABLE = "REPCORE_ITEM_MIB"
 LIMIT_MIB = 8192.0
+MOST_EMPTY = 2**32  # longest side of an array without values; numpy refuses the largest in words about overflow
 DEFLATE_RATIO = 1032  # no deflated file unpacks to more than this many times its size
 
 
@@ -114,7 +115,7 @@ def load_array(path: Path) -> np.ndarray:
     """
     refuse_special(path)
     with path.open("rb") as file:
-        needed = _announced(file)
+        needed = array_header(file)[1]
         left = path.stat().st_size - file.tell()
     if needed > left:
         raise ItemError("corrupt", f"{path.name} holds {left:,} bytes of values; its header announces {needed:,}")
@@ -149,7 +150,7 @@ def _judged(packed: ZipFile, member: ZipInfo, name: str) -> int:
         return member.file_size
     check_allocation(member.file_size, name, f"{member.filename!r}")
     with packed.open(member) as file:
-        needed = _announced(file)
+        needed = array_header(file)[1]
     if needed > member.file_size:
         raise ItemError(
             "corrupt", f"{name}: {member.filename!r} has {member.file_size:,} bytes; its header announces {needed:,}"
@@ -157,12 +158,19 @@ def _judged(packed: ZipFile, member: ZipInfo, name: str) -> int:
     return member.file_size
 
 
-def _announced(file: IO[bytes]) -> int:
-    """Bytes of values that an ``.npy`` header announces."""
+def array_header(file: IO[bytes]) -> tuple[tuple[int, ...], int]:
+    """Shape that an ``.npy`` header announces, and the bytes of its values.
+
+    Raises:
+        ValueError: it is no such header, or no array can have its shape.
+    """
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, kind = read(file)
     count = 1
     for length in shape:
-        count *= max(0, int(length))
-    return count * int(kind.itemsize)
+        count *= int(length)
+    largest = max((int(length) for length in shape), default=0)
+    if min((int(length) for length in shape), default=0) < 0 or (count == 0 and largest > MOST_EMPTY):
+        raise ValueError(f"its header announces the shape {tuple(shape)}")
+    return tuple(shape), count * int(kind.itemsize)

@@ -76,7 +76,8 @@ def stored_table(data: Any) -> tuple[Path | None, list[str]]:
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{uuid.uuid4().hex}.partial")
-        pq.write_table(table, partial)
+        with partial.open("wb") as file:
+            pq.write_table(table, file)
         partial.replace(path)
     return path, list(table.schema.names)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from repcore.data.first_files import first_files
+from repcore.files import parse_json
 
 HEAD_BYTES = 4096
 LOOKED_AT = 400  # files of a folder
@@ -133,7 +133,7 @@ def json_at(path: Path) -> Any:  # any JSON value
     """
     try:
         if path.stat().st_size <= SMALL_JSON:
-            return json.loads(path.read_text(encoding="utf-8-sig"))
+            return parse_json(path.read_text(encoding="utf-8-sig"))
     except (ValueError, OSError):
         return None
     text = head(path, 1 << 16).decode("utf-8", errors="replace").lstrip("\ufeff \n\r\t")

@@ -12,6 +12,7 @@ import numpy as np
 
 from repcore.data.splits import PARTS, check_leakage
 from repcore.errors import DataError
+from repcore.files import read_json_file
 from repcore.interfaces import ProbeSplit
 
 FORMAT = 1
@@ -76,8 +77,8 @@ def read_split(path: Path, ids: Sequence[str]) -> ProbeSplit:
 
 def _read_parts(path: Path) -> dict[str, list[str]]:
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))  # Any: a file may hold anything
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        content: Any = read_json_file(path)  # Any: a file may hold anything
+    except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as a split file", reason=str(error)) from error
     parts = content.get("parts") if isinstance(content, dict) else None
     if (

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import mmap
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -29,6 +30,7 @@ from repcore.data.identity import file_identity
 from repcore.data.preparation import cache_root
 from repcore.data.records import Counted, Records, first_lines, open_text, universal_lines
 from repcore.errors import DataError, ItemError, closest
+from repcore.files import read_json_file
 
 ROWS_PER_CHUNK = 8192
 SMALL_FILE_BYTES = 32 * 1024 * 1024
@@ -256,12 +258,17 @@ def _smi_dialect(lines: list[str]) -> Dialect | None:
 def memory_mapped(batches: Iterator[pa.RecordBatch], target: Path, counted: Counted) -> tuple[pa.Table, Counted]:
     """The cached copy, made first if it is not there; what was counted lies beside it."""
     beside = target.with_suffix(".json")
+    if target.is_file() and beside.is_file():
+        try:
+            return _copy_at(target)
+        except (OSError, ValueError, TypeError, pa.ArrowException):  # damaged: it is made again
+            beside.unlink(missing_ok=True)
     if not (target.is_file() and beside.is_file()):
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f"{target.name}.partial-{uuid.uuid4().hex[:8]}")
         first = next(batches)
         try:
-            with pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_file(sink, first.schema) as writer:
+            with partial.open("wb") as sink, pa.ipc.new_file(sink, first.schema) as writer:
                 writer.write_batch(first)
                 for batch in batches:
                     writer.write_batch(batch)
@@ -272,8 +279,18 @@ def memory_mapped(batches: Iterator[pa.RecordBatch], target: Path, counted: Coun
         finally:
             if partial.exists():
                 partial.unlink()
-    counted = Counted(**json.loads(beside.read_text(encoding="utf-8")))
-    return pa.ipc.open_file(pa.memory_map(str(target), "r")).read_all(), counted
+    return _copy_at(target)
+
+
+def _copy_at(target: Path) -> tuple[pa.Table, Counted]:
+    counted = Counted(**read_json_file(target.with_suffix(".json")))
+    return pa.ipc.open_file(pa.py_buffer(mapped(target))).read_all(), counted
+
+
+def mapped(path: Path) -> mmap.mmap:
+    """A file as memory; opened by Python, for pyarrow takes every path for UTF-8."""
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def _parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:
@@ -281,7 +298,8 @@ def _parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:
 
     if path.suffix.lower() == ".gz":
         raise DataError(f"{str(path)!r}: parquet compresses itself", hint=f"gunzip {path.name}")
-    return iter(pq.ParquetFile(path, memory_map=True).iter_batches(batch_size=ROWS_PER_CHUNK))
+    with path.open("rb") as file:  # not mapped: a file that is cut off meanwhile would end the process
+        yield from pq.ParquetFile(file).iter_batches(batch_size=ROWS_PER_CHUNK)
 
 
 def _text_batches(path: Path, encoding: Encoding, dialect: Dialect, counted: Counted) -> Iterator[pa.RecordBatch]:

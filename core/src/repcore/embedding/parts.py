@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from repcore.embedding.windows_apart import SOURCE
 from repcore.errors import DataError
-from repcore.files import parse_json, storable
+from repcore.files import parse_json, read_json_file, read_parquet, storable
 
 RECORDS = "records.jsonl"
 OWN_FILES = ("part-*.parquet", "part-*.partial", "header.json", "header.partial", RECORDS)
@@ -56,7 +56,7 @@ class PartFolder:
 
     def _open(self) -> None:
         note = self.folder / "header.json"
-        if note.is_file() and json.loads(note.read_text(encoding="utf-8")) != json.loads(json.dumps(self.header)):
+        if note.is_file() and _json_in(note) != json.loads(json.dumps(self.header)):
             if any(self.folder.glob("part-*.parquet")):
                 raise DataError(
                     f"{str(self.folder)!r} holds parts of another {self.word} run",
@@ -79,11 +79,7 @@ class PartFolder:
         A user's files in a folder of that name stay.
         """
         folder = path.with_name(f"{path.name}.parts")
-        try:
-            kept = parse_json((folder / "header.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            kept = None
-        if kept != json.loads(json.dumps(dict(header))):
+        if _json_in(folder / "header.json") != json.loads(json.dumps(dict(header))):
             remove_parts(folder)
 
     def restart(self) -> None:
@@ -106,7 +102,8 @@ class PartFolder:
         """Write a part: columns ``id``, ``status``, ``reason`` and whatever the writer adds."""
         target = self.folder / f"part-{len(self._parts):06d}.parquet"
         partial = target.with_suffix(".partial")
-        pq.write_table(table, partial)
+        with partial.open("wb") as file:
+            pq.write_table(table, file)
         partial.rename(target)
         self._parts.append(target)
         self._count(table)
@@ -122,18 +119,18 @@ class PartFolder:
         path = self.folder / RECORDS
         for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
             with contextlib.suppress(ValueError):
-                entry = json.loads(line)
+                entry = parse_json(line)
                 found[int(entry["number"])] = entry["record"]
         return found
 
     def tables(self) -> Iterator[pa.Table]:
         """The parts, one at a time, with the same columns: a part of failed rows may lack those of the others."""
-        schemas = [pq.read_schema(part) for part in self._parts]
+        schemas = [schema_of(part) for part in self._parts]
         fields = {field.name: field for schema in schemas for field in schema}
         widest = max(schemas, key=len, default=None)
         names = [] if widest is None else [*widest.names, *(name for name in fields if name not in widest.names)]
         for part in self._parts:
-            table = pq.read_table(part)
+            table = read_parquet(part)
             missing = {
                 name: pa.nulls(table.num_rows, fields[name].type) for name in names if name not in table.schema.names
             }
@@ -155,15 +152,13 @@ class PartFolder:
         """Join the parts into one parquet file with the header in its metadata."""
         partial = self.partial
         writer = None
-        try:
+        with contextlib.ExitStack() as open_files:
             for table in self.tables():
                 if writer is None:
                     metadata = {b"repcore": json.dumps(self.header).encode()}
-                    writer = pq.ParquetWriter(partial, table.schema.with_metadata(metadata))
+                    file = open_files.enter_context(partial.open("wb"))
+                    writer = open_files.enter_context(pq.ParquetWriter(file, table.schema.with_metadata(metadata)))
                 writer.write_table(table)
-        finally:
-            if writer is not None:
-                writer.close()
         return self.done()
 
     @property
@@ -176,6 +171,20 @@ class PartFolder:
         self.partial.replace(self.path)
         remove_parts(self.folder)
         return self.path
+
+
+def _json_in(path: Path) -> Any:  # any JSON value
+    """What a file holds; None if it is not there or damaged."""
+    try:
+        return read_json_file(path)
+    except (OSError, ValueError):
+        return None
+
+
+def schema_of(part: Path) -> pa.Schema:
+    """Columns of a parquet file, from its end alone."""
+    with part.open("rb") as file:
+        return pq.read_schema(file)
 
 
 def remove_parts(folder: Path) -> None:

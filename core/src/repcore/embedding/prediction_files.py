@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import zipfile
 from collections.abc import Collection, Mapping, Sequence
@@ -11,10 +12,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 
 from repcore.embedding.parts import PartFolder, texts
 from repcore.errors import ConfigError, DataError, closest
+from repcore.files import read_parquet
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".npz")
 FIXED = ("id", "status", "reason")
@@ -69,14 +70,14 @@ class TableWriter(PartFolder):
     def _write_text(self, delimiter: str) -> None:
         options = pa_csv.WriteOptions(delimiter=delimiter, quoting_style="needed")
         writer = None
-        for table in self.tables():
-            if writer is None:
-                writer = pa_csv.CSVWriter(self.partial, table.schema, write_options=options)
-            writer.write_table(table)
+        with contextlib.ExitStack() as open_files:
+            for table in self.tables():
+                if writer is None:
+                    file = open_files.enter_context(self.partial.open("wb"))
+                    writer = open_files.enter_context(pa_csv.CSVWriter(file, table.schema, write_options=options))
+                writer.write_table(table)
         if writer is None:
             self.partial.write_text(delimiter.join(FIXED) + "\n", encoding="utf-8")
-        else:
-            writer.close()
 
     def _write_npz(self) -> None:
         """One array a column, ``ids`` for ``id``; empty cells are NaN or ''."""
@@ -127,13 +128,12 @@ def read_table(path: Path) -> dict[str, list[Any]]:
                 return {("id" if k == "ids" else k): archive[k].tolist() for k in archive.files if k != "header"}
         if path.suffix.lower() in DELIMITERS:
             text = {name: pa.string() for name in FIXED}
-            table = pa_csv.read_csv(
-                path,
-                parse_options=pa_csv.ParseOptions(delimiter=DELIMITERS[path.suffix.lower()], newlines_in_values=True),
-                convert_options=pa_csv.ConvertOptions(column_types=text, strings_can_be_null=False),
-            )
+            parsing = pa_csv.ParseOptions(delimiter=DELIMITERS[path.suffix.lower()], newlines_in_values=True)
+            kinds = pa_csv.ConvertOptions(column_types=text, strings_can_be_null=False)
+            with path.open("rb") as file:
+                table = pa_csv.read_csv(file, parse_options=parsing, convert_options=kinds)
         else:
-            table = pq.read_table(path)
+            table = read_parquet(path)
     except (OSError, ValueError, pa.ArrowException, zipfile.BadZipFile) as error:
         raise DataError(
             f"{str(path)!r} is not a table of predictions: {error}", expected=", ".join(SUFFIXES)

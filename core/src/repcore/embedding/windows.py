@@ -132,10 +132,16 @@ def _given_up(reader: DatasetReader, row: int, error: ItemError) -> PreparedRow:
 
 
 def prepare_rows(
-    reader: DatasetReader, preprocessor: Preprocessor, rows: Sequence[int] | np.ndarray, workers: int = 0
+    reader: DatasetReader,
+    preprocessor: Preprocessor,
+    rows: Sequence[int] | np.ndarray,
+    workers: int = 0,
+    *,
+    whole: bool = False,
 ) -> list[PreparedRow]:
-    """A bounded number of rows held in memory, to be embedded again and again (diagnostics)."""
-    return list(_rows(reader, preprocessor, np.asarray(rows, np.int64), workers, whole=False))
+    """A bounded number of rows held in memory, to be embedded again and again (diagnostics); with the inputs of each
+    sample where ``whole``."""
+    return list(_rows(reader, preprocessor, np.asarray(rows, np.int64), workers, whole=whole))
 
 
 def size_of(value: Any) -> int:  # items hold the domain's own kinds

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from repcore.embedding.engines.parts import kept_header
-from repcore.embedding.parts import PartFolder, texts
+from repcore.embedding.parts import PartFolder, schema_of, texts
 from repcore.errors import DataError
-from repcore.files import storable
+from repcore.files import parse_json, read_parquet, storable
 from repcore.interfaces import EmbeddingRows
 
 PARQUET_NAMES = ("id", "status", "reason", "embedding")
@@ -61,7 +60,7 @@ class NpzWriter(_EmbeddingParts):
 
     def finish(self) -> Path:
         """Stream the parts into the archive without holding all vectors in memory."""
-        width = pq.read_table(self._parts[0]).column("embedding").type.list_size if self._parts else 0
+        width = read_parquet(self._parts[0]).column("embedding").type.list_size if self._parts else 0
         texts: dict[str, list[Any]] = {name: [] for name in self._columns()}
         with zipfile.ZipFile(self.partial, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
             with archive.open("embeddings.npy", "w", force_zip64=True) as file:
@@ -82,7 +81,7 @@ class NpzWriter(_EmbeddingParts):
         return self.done()
 
     def _columns(self) -> list[str]:
-        first = pq.read_schema(self._parts[0]).names if self._parts else ["id", "status", "reason"]
+        first = schema_of(self._parts[0]).names if self._parts else ["id", "status", "reason"]
         return [name for name in first if name != "embedding"]
 
 
@@ -118,10 +117,11 @@ def read_embeddings(path: Path) -> tuple[EmbeddingRows, dict[str, Any]]:
                 )
                 status = [str(one) for one in archive["status"]] if "status" in archive else ["ok"] * len(vectors)
                 reason = [str(one) for one in archive["reason"]] if "reason" in archive else [""] * len(vectors)
-                header = json.loads(str(archive["header"])) if "header" in archive else {}
+                header = parse_json(str(archive["header"])) if "header" in archive else {}
                 further = {name: archive[name].tolist() for name in archive.files if name not in NPZ_NAMES}
             return EmbeddingRows(ids, vectors, status, reason, further), header
-        table = pq.read_table(path)
+        files = [path] if path.is_file() else sorted(path.glob("part-*.parquet"))
+        table = pa.concat_tables([read_parquet(one) for one in files])
         vectors = _vectors(table)
         names = table.column_names
         ids = (
@@ -131,7 +131,7 @@ def read_embeddings(path: Path) -> tuple[EmbeddingRows, dict[str, Any]]:
         )
         status = table.column("status").to_pylist() if "status" in names else ["ok"] * len(vectors)
         reason = table.column("reason").to_pylist() if "reason" in names else [""] * len(vectors)
-        header = kept or json.loads((table.schema.metadata or {}).get(b"repcore", b"{}"))
+        header = kept or parse_json((table.schema.metadata or {}).get(b"repcore", b"{}"))
         further = {name: table.column(name).to_pylist() for name in names if name not in PARQUET_NAMES}
         return EmbeddingRows(ids, vectors, status, reason, further), header
     except (KeyError, ValueError, OSError, pa.ArrowException, zipfile.BadZipFile) as error:

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from repcore.config.resolve import ResolvedPart, resolve_part
 from repcore.errors import CheckpointError, ConfigError, DataError
-from repcore.files import write_text
+from repcore.files import read_json_file, write_text
 from repcore.interfaces import Estimator
 from repcore.registry import Registry
 from repcore.training.assembly import build
@@ -102,7 +102,7 @@ def load_estimator(registry: Registry, folder: Path) -> FittedEstimator:
     if not path.is_file():
         raise DataError(f"{str(folder)!r} holds no fitted estimator", hint="repcore fit NAME MODEL DATA -o FOLDER")
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json_file(path)
         part_fields = dict(record["estimator"])
         part = resolve_part(registry, "estimator", str(part_fields.pop("name")), part_fields)
         estimator: Estimator = build(part)

@@ -343,7 +343,7 @@ def probe_features(
         features.matrices, labels, target, plan, probes, seeds, external=external,
         forms=dict.fromkeys(features.raw, forms),
     )  # fmt: skip
-    table = with_weights(table, features.matrices)
+    table = dataclasses.replace(with_weights(table, features.matrices), leak=leak)
     return table if budget is None else dataclasses.replace(table, labels=budget.word)
 
 

@@ -71,6 +71,7 @@ class ProbeTable:
         constants: everything that fixes each probe.
         labels: budget of labelled training rows as it was given; empty = all.
         labelled: False for protocols without labels, whose name is that of the target.
+        leak: a sentence on test rows whose copy is trained on; empty = none was found or looked for.
     """
 
     target: TargetSpec
@@ -84,6 +85,7 @@ class ProbeTable:
     constants: Mapping[str, Mapping[str, Any]]
     labels: str = ""
     labelled: bool = True
+    leak: str = ""
 
     def rows(self, metrics: Sequence[str] | None = None) -> list[dict[str, str]]:
         """Cells for printing, one row a feature set and probe; the primary metric unless others are named."""

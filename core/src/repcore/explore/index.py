@@ -25,7 +25,7 @@ from repcore.explore.filters import conditions, fulfilled
 from repcore.explore.lists import Lists
 from repcore.explore.nearest import EXACT_BELOW, exact, rows_of
 from repcore.explore.rows import Gathered, Origin, unit
-from repcore.files import read_object, write_text
+from repcore.files import read_object, read_parquet, write_text
 
 FACTS = "index.json"
 FORMAT = 2
@@ -66,7 +66,7 @@ class VectorIndex:
         try:
             self.origins = [Origin(**one["origin"]) for one in self.facts["parts"]]
             self.parts = [np.load(self._inside(one["vectors"]), mmap_mode="r") for one in self.facts["parts"]]
-            self._tables = [pq.read_table(self._inside(one["rows"])) for one in self.facts["parts"]]
+            self._tables = [read_parquet(self._inside(one["rows"])) for one in self.facts["parts"]]
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
             raise CheckpointError(f"{folder} is a damaged index: {error}", hint="build it again") from error
         if any(len(one) != table.num_rows for one, table in zip(self.parts, self._tables, strict=True)):
@@ -275,7 +275,8 @@ def _write_part(folder: Path, number: int, rows: Gathered, dtype: str) -> dict[s
     for name, cells in rows.columns.items():
         if name not in columns:
             columns[name] = _column(cells)
-    pq.write_table(pa.table(columns), folder / names["rows"])
+    with (folder / names["rows"]).open("wb") as file:
+        pq.write_table(pa.table(columns), file)
     return {**names, "count": len(rows.ids), "origin": asdict(rows.origin)}
 
 

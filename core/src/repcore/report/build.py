@@ -29,11 +29,12 @@ from repcore.interfaces import Picture
 from repcore.plugins import core_version
 from repcore.registry import Registry
 from repcore.report import findings
+from repcore.report.advice import advice
 from repcore.report.collect import RunRecord, collect, exported_parameters
 from repcore.report.figures import Figure, curves, diagnostic_figures, similarity_figure
 from repcore.report.finetuned import asked_for, finetuned
 from repcore.report.held_out import HeldOut, held_out
-from repcore.report.map import Colouring, Layout, colourings, layouts
+from repcore.report.map import Colouring, Layout, colourings, layouts, raw_layouts
 from repcore.report.markup import safe_markup
 from repcore.report.neighbours import Neighbourhood, neighbourhood
 from repcore.report.pictures import Artist, PackedPictures, pack_pictures
@@ -108,6 +109,7 @@ def render_page(record: RunRecord, registry: Registry) -> str:
             title=f"{record.recipe} ({record.config.get('preset', '-')})",
             verdict=findings.verdict_sentence(record),
             warnings=[*findings.warnings(record, registry), *embedded.found.warnings],
+            advice=advice(record),
             cards=findings.cards(record, exported_parameters(record)),
             curves=drawings,
             validation=_validation_table(record),
@@ -155,7 +157,8 @@ def embeddings(record: RunRecord, registry: Registry, styles: Styles) -> Embeddi
         notes.append(
             f"{pictures.count} of {pictures.total} points of the map carry a picture, to keep this file small."
         )
-    return Embeddings(found, layouts(found.vectors, record.seed), colours, near, queries, pictures, notes)
+    maps = [*layouts(found.vectors, record.seed), *raw_layouts(found.raw, record.seed)]
+    return Embeddings(found, maps, colours, near, queries, pictures, notes)
 
 
 def _drawn_queries(
@@ -223,10 +226,11 @@ def page_data(figures: Sequence[Figure], embedded: Embeddings) -> dict[str, Any]
     }
 
 
-def _rounded(points: np.ndarray) -> list[list[float]]:
-    """Both columns with four significant digits of the map's extent."""
-    digits = 4 - int(np.floor(np.log10(max(float(np.abs(points).max(initial=0.0)), 1e-12))))
-    return [[round(float(value), digits) for value in column] for column in points.T]
+def _rounded(points: np.ndarray) -> list[list[float | None]]:
+    """Both columns with four significant digits of the map's extent; None where an item has no point."""
+    extent = float(np.nanmax(np.abs(points), initial=0.0))
+    digits = 4 - int(np.floor(np.log10(max(extent, 1e-12))))
+    return [[round(float(value), digits) if np.isfinite(value) else None for value in column] for column in points.T]
 
 
 def _validation_table(record: RunRecord) -> Mapping[str, Sequence[str]]:

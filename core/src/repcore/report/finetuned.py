@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from repcore.files import read_parquet
 from repcore.report.collect import RunRecord, number
 
 SHOWN_ROWS = 20
@@ -76,7 +76,7 @@ def _network(part: Mapping[str, Any], metrics: Sequence[str]) -> tuple[str, ...]
 def _answers(path: Path) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...], int]:
     """Columns, the first rows and the number of rows of the saved test predictions; nothing if they cannot be read."""
     try:
-        table = pq.read_table(path)
+        table = read_parquet(path)
     except (OSError, pa.ArrowException):
         return (), (), 0
     shown = [name for name in table.column_names if name not in ("status", "reason", "row")]

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,9 @@ from repcore.data.readers import open_part
 from repcore.data.seeds import generator
 from repcore.data.selection import selected
 from repcore.embedding.inference import InferenceOptions, embed_prepared, prepare_rows, row_id
+from repcore.embedding.model import Model
 from repcore.errors import DataError, RepcoreError
+from repcore.evaluation.raw_inputs import RawFeatures
 from repcore.interfaces import DatasetReader, Sample
 from repcore.registry import Registry
 from repcore.report.collect import RunRecord
@@ -46,6 +49,7 @@ class HeldOut:
         labels: (target, values (N,) or (N, K), NaN = missing).
         sizes: cost of each row as its preprocessor counts it (tokens, nodes, ...), (N,).
         groups: group key of each row, or empty.
+        raw: raw inputs as the domain's baselines see them: name -> (N, D), NaN where a row cannot be used.
         kind: ``held-out`` or ``training``, for the page's words.
         notes: what the reader of the report must know.
         warnings: what they must not overlook.
@@ -57,6 +61,7 @@ class HeldOut:
     labels: list[tuple[TargetSpec, np.ndarray]] = field(default_factory=list)
     sizes: np.ndarray = field(default_factory=lambda: np.zeros(0))
     groups: list[str] = field(default_factory=list)
+    raw: dict[str, np.ndarray] = field(default_factory=dict)
     kind: str = "held-out"
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -113,11 +118,13 @@ def _fill(found: HeldOut, record: RunRecord, registry: Registry) -> None:
     encoder.to(device)
     poolings = registry.encoder(model.encoder_name).spec.poolings
     targets = item_targets(reader, resolved)
-    parts, samples, kept, sizes = [], [], [], []
+    parts, kept, sizes = [], [], []
+    samples: list[Sample] = []
+    raw = _RawInputs(Model(model, encoder, preprocessor, registry), found)
     reason = ""
     for start in range(0, len(chosen), ROWS_AT_ONCE):
-        rows = chosen[start : start + ROWS_AT_ONCE]
-        read = prepare_rows(reader, preprocessor, rows)
+        rows, before = chosen[start : start + ROWS_AT_ONCE], len(samples)
+        read = prepare_rows(reader, preprocessor, rows, whole=raw.wanted)
         part = embed_prepared(encoder, preprocessor, read, options, poolings, resolved.domain).vectors
         for row, one, vector in zip(rows, read, part, strict=True):
             if one.sample is not None and np.isfinite(vector).all():
@@ -127,6 +134,8 @@ def _fill(found: HeldOut, record: RunRecord, registry: Registry) -> None:
                 sizes.append(sum(preprocessor.cost(item.meta) for item in one.items))
             else:
                 reason = reason or one.reason or "its vector is not finite"
+        raw.add(samples[before:])
+        samples[before:] = [replace(one, inputs=None) for one in samples[before:]]
     if not parts:
         found.notes.append(f"None of the held-out rows could be embedded, the first because of: {reason}")
         return
@@ -137,7 +146,35 @@ def _fill(found: HeldOut, record: RunRecord, registry: Registry) -> None:
     found.labels = [(spec, _labels(samples, spec)) for spec in targets]
     found.groups = [str(sample.group) for sample in samples] if samples[0].group is not None else []
     found.reader = reader
+    found.raw = raw.joined()
     _find_renderer(found, resolved)
+
+
+class _RawInputs:
+    """The domain's baselines of the same samples; what fails costs their maps only."""
+
+    def __init__(self, model: Model, found: HeldOut) -> None:
+        self._features, self._found = RawFeatures(model), found
+        self.wanted = bool(self._features.functions)
+
+    def add(self, samples: Sequence[Sample]) -> None:
+        self._guarded(lambda: self._features.add(samples))
+
+    def joined(self) -> dict[str, np.ndarray]:
+        known = self._guarded(self._features.joined) or {}
+        return {name: values for name, values in known.items() if np.isfinite(values).all(1).sum() > 2}
+
+    def _guarded(self, work: Callable[[], Any]) -> Any:
+        if not self.wanted:
+            return None
+        try:
+            return work()
+        except Exception as error:  # a plugin's own code
+            if is_strict():
+                raise
+            self.wanted = False
+            self._found.notes.append(f"There is no map of raw inputs: {error_in_words(error)}")
+            return None
 
 
 def _chosen_rows(found: HeldOut, resolved: ResolvedRun, reader: DatasetReader, compact: DatasetReader) -> np.ndarray:

@@ -7,6 +7,7 @@ N items, D width.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,6 +93,23 @@ def layouts(vectors: np.ndarray, seed: int) -> list[Layout]:
     found = [_principal(reduced, reduction.explained_variance_ratio_)]
     if FEWEST_FOR_TSNE <= len(vectors) <= MOST_FOR_TSNE:
         found.insert(0, _neighbour_embedding(unit, reduced, seed))
+    return found
+
+
+def raw_layouts(raw: Mapping[str, np.ndarray], seed: int) -> list[Layout]:
+    """Maps of raw inputs, as the domain's baselines see the same items, to hold those of the encoder against.
+
+    Args:
+        raw: name -> (N, D); rows of NaN have no point.
+    """
+    found = []
+    for name, values in raw.items():
+        known = np.isfinite(values).all(1)
+        for one in layouts(values[known], seed):
+            points = np.full((len(values), 2), np.nan)
+            points[known] = one.points
+            note = f"Raw inputs ({name}), not the encoder: what a map shows without any training. {one.note}"
+            found.append(Layout(f"raw inputs, {name}: {one.name}", points, one.axes, note))
     return found
 
 

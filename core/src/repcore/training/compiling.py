@@ -22,6 +22,7 @@ from typing import cast
 
 import numpy as np
 import torch
+from torch._dynamo.utils import counters
 
 from repcore.data.guard import error_in_words
 from repcore.data.seeds import mix
@@ -33,6 +34,7 @@ from repcore.training.assembly import RunParts
 from repcore.training.loaders import FixedBatches, build_loader
 
 TRIAL_ROWS = 4
+AGAIN = 5.0  # seconds after which a ring that was lost is repeated
 
 
 class _Late(BaseException):
@@ -52,6 +54,7 @@ def compile_objective(parts: RunParts, device: str, total_steps: int, reporter: 
         f"compiling {name} with {trainer.compile_backend} for a trial: often minutes, at most {trainer.compile_limit} s"
     )
     started = time.perf_counter()
+    counters.clear()
     try:
         with torch.random.fork_rng(), _at_most(trainer.compile_limit):
             _trial(parts, device, Progress(0, total_steps))
@@ -59,6 +62,7 @@ def compile_objective(parts: RunParts, device: str, total_steps: int, reporter: 
         raise ConfigError(
             f"trainer.compile=true, but {name} is not compiled after {trainer.compile_limit} s "
             f"with {trainer.compile_backend}",
+            so_far=_so_far(),
             hint="trainer.compile=false, or a larger trainer.compile_limit",
         ) from None
     except Exception as error:  # torch raises many kinds, and an objective's code its own
@@ -71,6 +75,12 @@ def compile_objective(parts: RunParts, device: str, total_steps: int, reporter: 
         torch._dynamo.reset()
     reporter.info(f"compiled in {time.perf_counter() - started:.0f} s")
     parts.objective.compile(backend=trainer.compile_backend)
+
+
+def _so_far() -> str:
+    """How much torch has traced: whether the limit was nearly enough."""
+    traced = counters["stats"]
+    return f"{traced['unique_graphs']} parts of {traced['calls_captured']} operations traced"
 
 
 def _what_helps(error: Exception) -> str:
@@ -90,7 +100,10 @@ def _quiet() -> None:
 
 @contextmanager
 def _at_most(seconds: int) -> Iterator[None]:
-    """Raises :class:`_Late` after so many seconds, where there are alarms; outside the main thread there are none."""
+    """Raises :class:`_Late` after so many seconds, where there are alarms; outside the main thread there are none.
+
+    What is raised while Python removes an object is lost, and a library may catch everything: it is raised again.
+    """
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -99,7 +112,7 @@ def _at_most(seconds: int) -> Iterator[None]:
         raise _Late
 
     previous = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
     try:
         yield
     finally:

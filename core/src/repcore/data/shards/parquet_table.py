@@ -27,7 +27,7 @@ from repcore.data.records import Counted
 from repcore.data.shards.row_index import RowIndex, ShardRows, open_index
 from repcore.data.shards.shard import LISTING, Shard
 from repcore.data.shards.stores import Store, parts_of, store_at
-from repcore.data.tables import ROWS_PER_CHUNK, memory_mapped, missing_column
+from repcore.data.tables import ROWS_PER_CHUNK, mapped, memory_mapped, missing_column
 from repcore.errors import DataError
 
 SUFFIX = ".parquet"
@@ -203,7 +203,7 @@ class ShardedTable:
         if shard in self._files:
             self._files.move_to_end(shard)
         else:
-            self._files[shard] = pq.ParquetFile(self.store.local(self.store.shards[shard]), memory_map=True)
+            self._files[shard] = pq.ParquetFile(pa.py_buffer(mapped(self.store.local(self.store.shards[shard]))))
             if len(self._files) > OPEN_FILES:
                 self._files.popitem(last=False)
         return self._files[shard]

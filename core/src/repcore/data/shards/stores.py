@@ -6,7 +6,6 @@ read. A folder that stands in for an address holds the list of what lies there (
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from repcore.data.accounting import walk
 from repcore.data.shards.shard import LISTING, Shard
 from repcore.data.splits import PART_NAMES
 from repcore.errors import DataError
+from repcore.files import read_json_file
 
 NUMBERED = re.compile(r"(?P<before>.*)-(?P<number>\d{3,6})-of-(?P<count>\d{3,6})(?P<after>\..*)?")
 SHOWN = 5
@@ -88,7 +88,7 @@ def store_at(path: Path, suffix: str) -> Store:
         DataError: numbered shards (``name-00002-of-00016``) of which some are missing; names them.
     """
     if (path / LISTING).is_file():
-        record = json.loads((path / LISTING).read_text(encoding="utf-8"))
+        record = read_json_file(path / LISTING)
         shards = [Shard(*one) for one in record["files"] if _is_shard(one[0], suffix)]
         store = Store(path, tuple(sorted(shards, key=lambda one: one.name)), record["address"])
     else:

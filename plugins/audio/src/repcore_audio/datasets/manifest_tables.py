@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from repcore.data.cells import is_missing
 from repcore.data.groups import plain_name
 from repcore.data.tables import Table, table_suffix
 from repcore.errors import DataError, closest
+from repcore.files import parse_json
 from repcore_audio.datasets.locating import Locator, is_sound_name
 from repcore_audio.datasets.recordings import SUFFIXES
 
@@ -116,12 +116,12 @@ def json_rows(path: Path) -> list[dict[str, Any]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         try:
-            content = json.loads(text)
+            content = parse_json(text)
         except ValueError:
             lines = [line for line in text.splitlines() if line.strip()]
             if len(lines) < 2:
                 raise
-            content = [json.loads(line) for line in lines]
+            content = [parse_json(line) for line in lines]
     except (ValueError, OSError) as error:
         raise DataError(f"{path.name} is not JSON: {error}") from error
     rows = content.get("data") if isinstance(content, dict) and "data" in content else content

@@ -7,13 +7,13 @@ k = 1), train = the rest.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from repcore.errors import DataError
+from repcore.files import read_json_file
 
 FOLDS = 10
 JSON_NAME = "10fold_test_idx.json"
@@ -51,7 +51,7 @@ def published_folds(folder: Path, count: int) -> list[np.ndarray]:
 
 def _read_json(path: Path) -> list[np.ndarray]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json_file(path)
         return [np.asarray(fold, dtype=np.int64) for fold in content["test_folds"]]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is not a fold file", expected='{"test_folds": [[row, ...], ...]}') from error

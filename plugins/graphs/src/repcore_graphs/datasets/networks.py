@@ -7,7 +7,6 @@ nodes lack are left out and named. Folders called like parts of a split are part
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from repcore.data.groups import groups_in_paths
 from repcore.data.labels import LabelColumn, read_label
 from repcore.data.splits import PART_NAMES
 from repcore.errors import ItemError
+from repcore.files import parse_json
 from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
 from repcore_graphs.configs.data import NetworkConfig
@@ -83,7 +83,7 @@ def _is_graph_json(path: Path) -> bool:
     else:
         return '"nodes"' in _head(path) or '"links"' in _head(path) or '"adjacency"' in _head(path)
     try:
-        content = json.loads(first.lstrip("\ufeff"))
+        content = parse_json(first.lstrip("\ufeff"))
     except ValueError:
         return False
     return bool(json_kind(content[0] if isinstance(content, list) and content else content))

@@ -7,7 +7,6 @@ so that a large one costs no more than its entries. Symbols: N nodes, A arcs.
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ import numpy as np
 
 from repcore.data.allocation import check_allocation, open_arrays
 from repcore.errors import ItemError
+from repcore.files import parse_json
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -154,13 +154,13 @@ def _named(network: Network) -> Network:
 
 
 def _json(path: Path) -> Iterable[Network]:
-    content = json.loads(path.read_text(encoding="utf-8-sig"))
+    content = parse_json(path.read_text(encoding="utf-8-sig"))
     return [_from_json(one) for one in (content if isinstance(content, list) else [content])]
 
 
 def _json_lines(path: Path) -> Iterable[Network]:
     lines = path.read_text(encoding="utf-8-sig").splitlines()
-    return [_from_json(json.loads(line)) for line in lines if line.strip()]
+    return [_from_json(parse_json(line)) for line in lines if line.strip()]
 
 
 def json_kind(content: Any) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from repcore.data.catalogue import existing, rows_by
 from repcore.data.headers import json_at
 from repcore.errors import DataError
-from repcore.files import is_file
+from repcore.files import is_file, parse_json
 from repcore_medical3d.configs.volumes import VolumeFilesConfig
 from repcore_medical3d.datasets.volumes import VolumeCatalogue, VolumeReader, segmentation_target, volume_row
 from repcore_medical3d.formats.volume_files import volume_stem, volume_suffix
@@ -57,7 +57,7 @@ def read_list(path: Path) -> Mapping[str, Any]:
         DataError: it is not one.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = parse_json(path.read_text(encoding="utf-8-sig"))
     except (ValueError, OSError) as error:
         raise DataError(f"{path} is not readable as JSON", reason=error) from error
     if not isinstance(content, dict):

@@ -7,6 +7,7 @@ those of this package.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from repcore.data.allocation import check_allocation, refuse_special
 from repcore.errors import ItemError, PluginError
 from repcore_medical3d.formats.volumes import Box
 
 INSTALL = "pip install 'repcore-medical3d[dicom]'"
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 PREAMBLE, MAGIC = 128, b"DICM"
+DEFLATED, FIRST_BYTES = b"1.2.840.10008.1.2.1.99", 4096
 FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")  # of a file without preamble, little-endian
 PROJECTIONS = frozenset({"CR", "DX", "MG", "RF", "XA", "IO", "PX", "DR", "RG", "XC", "OP", "GM", "SM", "ES"})
 ORDERING = (  # what tells volumes of one series apart, by the standard's keywords
@@ -29,7 +32,7 @@ ORDERING = (  # what tells volumes of one series apart, by the standard's keywor
 HEADER = (
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "PatientID", "Modality", "SeriesDescription", "Rows",
     "Columns", "NumberOfFrames", "SamplesPerPixel", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
-    "RescaleSlope", "RescaleIntercept", "InstanceNumber", "SharedFunctionalGroupsSequence",
+    "BitsAllocated", "RescaleSlope", "RescaleIntercept", "InstanceNumber", "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence", *ORDERING,
 )  # fmt: skip
 
@@ -120,9 +123,9 @@ def read_header(path: Path) -> Header:
     Raises:
         ItemError: it is no DICOM file, or is damaged.
     """
-    pydicom = require_pydicom()
+    require_pydicom()
     try:
-        data = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(HEADER), force=True)
+        data = read_dicom(path, header_only=True)
         if not data.get("SOPClassUID") and not data.get("Rows"):
             raise ItemError("corrupt", f"{path.name} is no DICOM file")
         return _header(path, data)
@@ -130,6 +133,51 @@ def read_header(path: Path) -> Header:
         raise
     except Exception as error:  # pydicom raises many kinds for damaged headers
         raise ItemError("corrupt", f"{path.name} cannot be read as DICOM: {error}") from error
+
+
+def read_dicom(path: Path, *, header_only: bool = False) -> Any:  # a pydicom data set
+    """The data set of a file, after what its header announces has been judged.
+
+    Args:
+        header_only: only what :data:`HEADER` names.
+
+    Raises:
+        ItemError: ``special_file``, ``corrupt``: more frames than the file has bytes; ``too_large``.
+    """
+    refuse_special(path)
+    _check_packed(path)
+    asked = {"stop_before_pixels": True, "specific_tags": list(HEADER)} if header_only else {}
+    data = require_pydicom().dcmread(path, force=True, **asked)
+    frames, size = number_in(data, "NumberOfFrames", 1), path.stat().st_size
+    if frames > size:
+        raise ItemError("corrupt", f"{path.name} has {size:,} bytes; its header announces {frames:,.0f} frames")
+    sides = [number_in(data, name, 0) for name in ("Rows", "Columns")]
+    depth = max(number_in(data, "BitsAllocated", 16) / 8, np.dtype(np.float32).itemsize)  # in which pixels are scaled
+    check_allocation(int(sides[0] * sides[1] * number_in(data, "SamplesPerPixel", 1) * depth), path.name)
+    if not header_only:
+        add_transfer_syntax(data)
+    return data
+
+
+def _check_packed(path: Path) -> None:
+    """A deflated data set is unpacked whole, whatever is asked of it: its size is found out without keeping it.
+
+    Raises:
+        ItemError: ``too_large``, ``corrupt``.
+    """
+    with path.open("rb") as file:
+        head = file.read(FIRST_BYTES)
+        if DEFLATED not in head or head[PREAMBLE : PREAMBLE + len(MAGIC)] != MAGIC:
+            return
+        group = int.from_bytes(head[140:144], "little")  # bytes of the meta group behind its first element
+        file.seek(144 + group)
+        unpack, size = zlib.decompressobj(wbits=-zlib.MAX_WBITS), 0
+        try:
+            while not unpack.eof and (block := unpack.unconsumed_tail or file.read(1 << 16)):
+                size += len(unpack.decompress(block, 1 << 20))
+                check_allocation(size, path.name, "its packed data set")
+        except zlib.error as error:
+            raise ItemError("corrupt", f"{path.name} cannot be unpacked: {error}") from error
 
 
 def _header(path: Path, data: Any) -> Header:  # a pydicom data set
@@ -225,13 +273,11 @@ class SeriesSource:
         self.shape = (columns, rows, len(self.slices))
 
     def __getitem__(self, box: Box) -> np.ndarray:
-        pydicom = require_pydicom()
         planes = []
         path, data = None, None
         for one in self.slices[box[2]]:
             if one.path != path:
-                path, data = one.path, pydicom.dcmread(one.path, force=True)
-                add_transfer_syntax(data)
+                path, data = one.path, read_dicom(one.path)
             pixels = frame_pixels(data, one.frame).astype(np.float32)
             if pixels.shape != (self.shape[1], self.shape[0]):
                 raise ItemError("corrupt", f"{one.path.name} holds {pixels.shape} pixels, not {one.size[::-1]}")

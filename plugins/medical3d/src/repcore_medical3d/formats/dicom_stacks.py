@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from repcore.errors import ItemError
-from repcore_medical3d.formats.dicom import LPS_TO_RAS, ORDERING, SeriesSource, Slice, require_pydicom
+from repcore_medical3d.formats.dicom import LPS_TO_RAS, ORDERING, SeriesSource, Slice, read_dicom
 from repcore_medical3d.formats.volumes import Volume
 
 GAP_TOLERANCE = 0.02  # of the slice distance: larger differences are a missing slice
@@ -147,7 +147,7 @@ def _pixels_hash(one: Slice) -> bytes:
     """Of the stored pixels and their rescaling; of the path where they cannot be read."""
     digest = blake2b(f"{one.frame}|{one.slope}|{one.intercept}".encode(), digest_size=16)
     try:
-        data = require_pydicom().dcmread(one.path, force=True)
+        data = read_dicom(one.path)
         digest.update(bytes(data.PixelData))
     except Exception:  # damaged pixels are reported when the volume is read
         digest.update(str(one.path).encode("utf-8", "surrogateescape"))

@@ -16,7 +16,7 @@ import numpy as np
 
 from repcore.data.allocation import CappedFile
 from repcore.errors import ItemError, PluginError
-from repcore_medical3d.formats.dicom import add_transfer_syntax, number_in
+from repcore_medical3d.formats.dicom import INSTALL, number_in, read_dicom, require_pydicom
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".jp2")
 DICOM_SUFFIXES = (".dcm", ".dicom")
@@ -119,15 +119,14 @@ def grey_if_equal(colours: np.ndarray) -> np.ndarray:
 def _read_dicom(path: Path) -> np.ndarray:
     """One frame with its rescaling; MONOCHROME1 (bright = thin) is turned round."""
     try:
-        import pydicom
-    except ImportError as error:
-        raise PluginError(
-            f"{path.name} is a DICOM file; pydicom is not installed", hint='pip install "repcore-medical3d[dicom]"'
-        ) from error
+        require_pydicom()
+    except PluginError as error:
+        raise PluginError(f"{path.name} is a DICOM file; pydicom is not installed", hint=INSTALL) from error
     try:
-        data = pydicom.dcmread(path, force=True)
-        add_transfer_syntax(data)
+        data = read_dicom(path)
         values = np.asarray(data.pixel_array)
+    except ItemError:
+        raise
     except Exception as error:  # pydicom raises many kinds for damaged or compressed files
         raise ItemError("corrupt", f"{path.name} cannot be decoded: {error}") from error
     kind = str(getattr(data, "PhotometricInterpretation", "MONOCHROME2"))

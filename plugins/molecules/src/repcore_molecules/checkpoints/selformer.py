@@ -8,7 +8,6 @@ same names behind a training framework's prefix, are read too.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from repcore.checkpoints.imported import Imported, ImportedTask
 from repcore.checkpoints.keymap import Drop, KeyMap, LoadReport, Rename, Stack, Tied
 from repcore.errors import CheckpointError, closest
 from repcore.evaluation.tasks.configs import ClassificationConfig, MultilabelConfig, RegressionConfig, TaskConfig
+from repcore.files import read_json_file
 from repcore.specs import TargetKind, TargetSpec
 from repcore_molecules.configs.data import SelfiesConfig
 from repcore_molecules.configs.selformer import SelformerConfig
@@ -354,7 +354,7 @@ def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def _read_config(path: Path) -> Mapping[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json_file(path)
     except FileNotFoundError as error:
         raise CheckpointError(
             f"there is no {path}",

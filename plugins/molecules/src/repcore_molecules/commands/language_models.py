@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from repcore import registry
 from repcore.checkpoints.reading import read_checkpoint
 from repcore.config.resolve import resolve_plain
 from repcore.errors import CheckpointError
+from repcore.files import read_json_file, read_object
 from repcore_molecules.checkpoints.selformer import config_from_json, import_state
 from repcore_molecules.configs.selformer import SelformerConfig
 from repcore_molecules.preprocessors.selfies import SelfiesPreprocessor
@@ -64,7 +64,7 @@ def read_language_model(path: Path, from_config: Path | None = None) -> Language
 
 
 def _from_run(folder: Path) -> LanguageModel:
-    plain = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    plain = read_object(folder / "config.json")
     resolved = resolve_plain(registry.default(), plain, f"run {folder.name}")
     preprocessor = SelfiesPreprocessor.load(resolved.preprocessor.config, folder / "preprocessing")
     config: Any = resolved.with_facts(preprocessor.facts()).encoder.config
@@ -79,7 +79,7 @@ def _from_published(path: Path, from_config: Path | None) -> LanguageModel:
     folder = path if path.is_dir() else path.parent
     source = from_config or folder / "config.json"
     try:
-        settings = json.loads(source.read_text(encoding="utf-8"))
+        settings = read_json_file(source)
     except FileNotFoundError as error:
         raise CheckpointError(f"there is no {source}", hint="--from-config FILE with the checkpoint's sizes") from error
     except ValueError as error:

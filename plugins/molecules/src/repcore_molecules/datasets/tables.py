@@ -33,7 +33,7 @@ from repcore_molecules.configs.smiles import SmilesConfig
 from repcore_molecules.datasets.molecule_column import MoleculeColumn
 from repcore_molecules.datasets.sdf_table import SdfTable
 from repcore_molecules.datasets.table_files import is_smi, molecules_in, open_table, table_files, with_extension
-from repcore_molecules.smiles.notations import to_smiles
+from repcore_molecules.smiles.notations import LONGEST_TRIED, to_smiles
 from repcore_molecules.smiles.pipeline import SmilesPipeline
 
 ALL_BINARY = "all-binary"
@@ -285,8 +285,10 @@ class MoleculeTable:
 
     def describe(self, sample: Sample) -> dict[str, Any]:
         """Facts of a molecule that people look for: heavy atoms, and fragments (2 or more: a salt or a mixture)."""
+        if not isinstance(sample.inputs, str) or len(sample.inputs) > LONGEST_TRIED:
+            return {}  # of millions of atoms RDKit would tell after hours
         silence = BlockLogs()
-        mol: Any = Chem.MolFromSmiles(sample.inputs) if isinstance(sample.inputs, str) else None
+        mol: Any = Chem.MolFromSmiles(sample.inputs)
         del silence
         if mol is None or not mol.GetNumAtoms():
             return {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -13,6 +12,7 @@ from repcore.data.catalogue import Row, existing, rows_by
 from repcore.data.groups import groups_in_paths
 from repcore.data.splits import PART_NAMES
 from repcore.errors import DataError
+from repcore.files import read_json_file
 from repcore_pointcloud.configs.scenes import ScenesConfig
 from repcore_pointcloud.datasets.scene_labels import labels_beside, load_labelled
 from repcore_pointcloud.datasets.scene_reader import ReadScene, SceneReader, unique_ids
@@ -120,7 +120,7 @@ def _splits(root: Path, files: Sequence[Path], account: Accounting) -> Mapping[s
     if index.is_file():
         account.use(index)
         try:
-            return declared(json.loads(index.read_text(encoding="utf-8")), stems)
+            return declared(read_json_file(index), stems)
         except ValueError as error:
             account.unreadable(index, f"no JSON: {error}")
     listed = listed_splits(root, stems, account)

@@ -10,11 +10,11 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
-from repcore.data.allocation import load_array, open_arrays, special_kind
+from repcore.data.allocation import array_header, load_array, open_arrays, special_kind
 from repcore.data.catalogue import Catalogue, Row, existing, rows_by
 from repcore.data.labels import numbered_classes
 from repcore.data.splits import PART_NAMES
@@ -58,11 +58,12 @@ def array_file(path: Path) -> Path | None:
 
 
 def _points_rank(path: Path) -> int:
-    """Dimensions of the array of points, read from headers; 0 if there is none."""
+    """Dimensions of the array of points, read from headers; 0 if there is none, or if the file is too short for it: one
+    damaged file among others must not stand for the whole folder."""
     try:
         if path.suffix.lower() == ".npy":
             with path.open("rb") as file:
-                return len(_header(file))
+                return _rank(file, path.stat().st_size)
         if path.suffix.lower() != ".npz":
             return 0
         with zipfile.ZipFile(path) as archive:
@@ -70,16 +71,14 @@ def _points_rank(path: Path) -> int:
             if name is None:
                 return 0
             with archive.open(name) as file:
-                return len(_header(file))
+                return _rank(file, archive.getinfo(name).file_size)
     except (OSError, ValueError, zipfile.BadZipFile):
         return 0
 
 
-def _header(file: Any) -> tuple[int, ...]:  # a binary file
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape: tuple[int, ...] = read(file)[0]
-    return shape
+def _rank(file: IO[bytes], size: int) -> int:
+    shape, needed = array_header(file)
+    return len(shape) if 0 < needed <= size else 0
 
 
 def read_arrays(path: Path) -> Mapping[str, np.ndarray]:

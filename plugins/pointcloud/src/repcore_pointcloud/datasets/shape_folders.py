@@ -108,16 +108,17 @@ def _labelled(
     if others:
         notes.append(f"files of other kinds are left out: {_counted(others)}")
     groups, said = groups_in_paths(files, root)
-    if table is None:
-        targets, labels = _folder_labels(folders)
-        if targets:
-            account.guess(
-                "label 'class'", f"{len(targets[0].names)} classes", "every file lies in a folder of its class"
-            )
-    else:
+    is_called = table is not None and (bool(config.label_table) or table.path.name.lower() in LABEL_TABLES)
+    targets, labels = ([], [{} for _ in ids]) if is_called else _folder_labels(folders)
+    if targets:
+        account.guess("label 'class'", f"{len(targets[0].names)} classes", "every file lies in a folder of its class")
+    if table is not None:
         account.use(table.path)
         told = table_labels(table, ids, config, account)
-        targets, labels, words = list(told.targets), [dict(one) for one in told.labels], list(told.words) or words
+        names = {one.name for one in told.targets}
+        targets = [*[one for one in targets if one.name not in names], *told.targets]
+        labels = [{**one, **other} for one, other in zip(labels, told.labels, strict=True)]
+        words = list(told.words) or words
         groups, said = (list(told.groups), "") if any(told.groups) else (groups, said)
         notes += told.remarks
     notes += [said] if said else []

@@ -9,7 +9,6 @@ Symbols: n points.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 
 from repcore.data.catalogue import Catalogue, Row, existing
 from repcore.errors import DataError, ItemError
+from repcore.files import read_json_file
 from repcore.specs import TargetSpec
 from repcore_pointcloud.configs.shapes import ShapeFilesConfig
 from repcore_pointcloud.datasets.shape_reader import ReadCloud, ShapeReader
@@ -137,7 +137,7 @@ def _splits(root: Path, row_of: Mapping[str, int]) -> tuple[dict[str, Sequence[i
         if not path.is_file():
             continue
         try:
-            listed = ["/".join(Path(str(one)).parts[-2:]) for one in json.loads(path.read_text(encoding="utf-8"))]
+            listed = ["/".join(Path(str(one)).parts[-2:]) for one in read_json_file(path)]
         except (ValueError, TypeError) as error:
             raise DataError(f"{path.name} is no list of models", reason=str(error).splitlines()[0]) from error
         rows = [row_of[one] for one in listed if one in row_of]

@@ -22,7 +22,7 @@ from repcore_pointcloud.configs.shapes import ShapeFolderConfig
 
 LABEL_TABLES = ("labels.csv", "labels.tsv")
 FILE_COLUMNS = ("file", "path", "filename", "file_name", "name", "id", "model")
-TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
+TABLE_SUFFIXES = (".csv", ".tsv")  # lists of names in .txt are no labels
 MOST_BYTES = 64 << 20  # of a table that is opened to see whether it names files
 SPLIT_COLUMNS = ("split", "subset", "part", "fold")
 
@@ -69,7 +69,7 @@ def label_table(root: Path, files: Sequence[Path], config: ShapeFolderConfig, ac
         except DataError:
             continue
         count, column = naming_column(table, ids)
-        if count and (best is None or count > best[0]):
+        if count and len(table.columns) > 1 and (best is None or count > best[0]):
             best = (count, table, column)
     if best is None:
         return None

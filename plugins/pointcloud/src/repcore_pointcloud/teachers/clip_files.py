@@ -6,7 +6,6 @@ Key names: OpenAI ``visual.*`` (``clip_model.visual.*`` inside an I2P-MAE checkp
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from repcore.checkpoints.keymap import Drop, KeyMap, Rename, Stack
 from repcore.checkpoints.reading import read_checkpoint
 from repcore.errors import CheckpointError, PluginError
+from repcore.files import read_object
 from repcore_pointcloud.teachers.vision_transformer import HEAD_WIDTH, ClipTeacher, TransformersTeacher, VisionSizes
 
 OPENAI_KEYS = KeyMap(
@@ -72,7 +72,7 @@ def read_teacher(path: Path, image_norm: ImageNorm, heads: int | None = None) ->
     """
     config = path / "config.json"
     if path.is_dir() and config.is_file():
-        settings = json.loads(config.read_text(encoding="utf-8"))
+        settings = read_object(config)
         if settings.get("model_type") in ("clip", "clip_vision_model"):
             return _transformers_clip(path, settings, image_norm)
         return _any_transformer(path, image_norm)

@@ -33,7 +33,7 @@ class Arrays(CatalogueReader[Series, Series]):
         DataError: not arrays of numbers, or labels of another number.
     """
 
-    noun = "series"
+    noun = "row"
 
     def __init__(self, config: ArraysConfig) -> None:
         path = existing(config.path, "series")

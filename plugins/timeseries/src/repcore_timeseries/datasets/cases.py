@@ -40,7 +40,7 @@ class Cases(CatalogueReader[Series, Series]):
         DataError: nothing there, several data sets in one folder, or parts whose channels differ.
     """
 
-    noun = "series"
+    noun = "case"
     lengths = ("channels",)
 
     def __init__(self, config: CasesConfig) -> None:
@@ -132,9 +132,9 @@ def _catalogue(archives: Sequence[Archive], account: Accounting) -> Catalogue[Se
         name = case.name or f"{archive.path.stem}-{number:05d}"
         found = {} if case.label is None or target is None else {target.name: values(case.label)}
         empty = Series.of([[float("nan")]])  # type: ignore[arg-type]
-        rows.append(
-            Row(name, case.series or empty, found, case.group, case.problem, files=(archive.path,), stamp=str(number))
-        )
+        content = (archive.path,) if case.problem is None else ()  # one bad case makes no unreadable file
+        stamp = f"{number}|{case.problem}"
+        rows.append(Row(name, case.series or empty, found, case.group, case.problem, files=content, stamp=stamp))
     parts = [_name_and_part(archive.path)[1] or None for archive, _, _ in cases]
     splits = rows_by(parts) if len(set(parts)) > 1 else {}
     for archive in archives:

@@ -10,6 +10,9 @@ import numpy as np
 
 from repcore.data.accounting import Accounting
 from repcore.data.catalogue import Catalogue, CatalogueReader, Row, existing
+from repcore.data.cells import numbers_as_written
+from repcore.data.groups import plain_name
+from repcore.data.identity import file_identity
 from repcore.data.labels import LabelColumn, LabelKind, read_labels
 from repcore.data.number_tables import share_of_numbers
 from repcore.data.tables import Table, table_suffix
@@ -18,7 +21,7 @@ from repcore_timeseries.configs.series import SeriesTableConfig
 from repcore_timeseries.datasets.described import described
 from repcore_timeseries.formats.parts import PARTS, borders
 from repcore_timeseries.formats.series import Series
-from repcore_timeseries.formats.tables import Found, Roles, find_roles, remarks, series_of, words_of_series
+from repcore_timeseries.formats.tables import TIME_NAMES, Found, Roles, find_roles, remarks, series_of, words_of_series
 from repcore_timeseries.formats.times import looks_like_times
 
 SNIFFED_ROWS = 50
@@ -34,7 +37,7 @@ class SeriesTable(CatalogueReader[Series, Series]):
         DataError: no table, a column that is not there, times that cannot be read, or nothing that can be used.
     """
 
-    noun = "series"
+    noun = "row"
     lengths = ("channels",)
 
     def __init__(self, config: SeriesTableConfig) -> None:
@@ -45,6 +48,11 @@ class SeriesTable(CatalogueReader[Series, Series]):
         found = series_of(table, roles, config, account)
         for text in remarks({one.name: one.series for one in found if one.series is not None}):
             account.note(text)
+        if len(found) == 1 and found[0].series is not None and not config.window:
+            steps = len(found[0].series)
+            account.note(
+                f"one series of {steps:,} steps is one row: window=N (and stride=N) makes rows of N steps of it"
+            )
         labels = _labels(table, roles, found, config, account)
         rows, splits = _rows(found, labels, config, path)
         targets = [one.target for one in labels if one.target is not None]
@@ -79,9 +87,18 @@ def sniff(path: Path) -> float:
         table = Table(path)
     except DataError:
         return 0.0
-    if not any(looks_like_times(table.slice(0, SNIFFED_ROWS, one)) for one in table.columns):
+    if share_of_numbers(path) == 0:
         return 0.0
-    return 0.7 if share_of_numbers(path) > 0 else 0.0
+    if any(looks_like_times(table.slice(0, SNIFFED_ROWS, one)) for one in table.columns):
+        return 0.7
+    named = [one for one in table.columns if plain_name(one) in TIME_NAMES]
+    return 0.5 if any(_rises(table.slice(0, SNIFFED_ROWS, one)) for one in named) and len(table.columns) > 1 else 0.0
+
+
+def _rises(cells: Sequence[Any]) -> bool:
+    """Numbers that never fall: seconds, or counts since 1970, in a column that is called a time."""
+    numbers, _ = numbers_as_written("", cells)
+    return numbers.number_share == 1.0 and bool((np.diff(numbers.values) >= 0).all())
 
 
 def _rows(
@@ -94,7 +111,7 @@ def _rows(
         targets = {label.name: label.value(number) for label in labels if label.target is not None}
         if one.series is None:
             gone = Series.of(np.full((1, 1), np.nan))
-            rows.append(Row(one.name, gone, targets, problem=one.problem, files=(path,), stamp=repr(config)))
+            rows.append(Row(one.name, gone, targets, problem=one.problem, stamp=f"{file_identity(path)}|{config!r}"))
             continue
         if not config.window:
             rows.append(Row(one.name, one.series, targets, files=(path,), stamp=repr(config)))

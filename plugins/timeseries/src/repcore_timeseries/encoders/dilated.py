@@ -152,7 +152,9 @@ class DilatedEncoder(nn.Module):
         valid = self._valid(steps)
         values = values.masked_fill(~valid[..., None], 0.0)
         tokens = {number: Tokens(one, valid=valid) for number, one in inner.items()}
-        return Features(pooled_steps(values, valid, self.pooling), {"step": Tokens(values, valid=valid)}, tokens)
+        place = torch.arange(values.shape[1], device=values.device, dtype=values.dtype)[None, :, None]
+        last = Tokens(values, valid=valid, position=place.expand(len(values), -1, -1))
+        return Features(pooled_steps(values, valid, self.pooling), {"step": last}, tokens)
 
     def _valid(self, steps: Steps) -> Tensor:
         return steps.seen if steps.inside is None else steps.seen & steps.inside

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
+from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -77,13 +79,19 @@ def read_times(cells: Sequence[Any], column: str) -> tuple[np.ndarray, str]:
 def looks_like_times(cells: Sequence[Any]) -> bool:
     """Whether all of these cells are dates with or without a time of day; numbers alone are not."""
     filled = [cell for cell in cells if not is_missing(cell)]
-    if not filled or any(isinstance(one, bool | int | float) for one in filled):
-        return False
-    if any(isinstance(one, str) and not re.search(r"\d\D+\d", one) for one in filled):
+    if not filled or any(isinstance(one, bool | int | float) or _is_number(one) for one in filled):
         return False
     try:
         read_times(filled, "")
     except DataError:
+        return False
+    return True
+
+
+def _is_number(cell: Any) -> bool:
+    try:
+        float(cell)
+    except (TypeError, ValueError):
         return False
     return True
 
@@ -98,7 +106,7 @@ def _reader(first: Any, cells: Sequence[Any]) -> tuple[Callable[[Any], int], str
     if number is not None and not re.fullmatch(r"\d{8}|\d{14}", str(first)):
         unit = next((unit for least, unit in SINCE_1970 if abs(number) >= least), NS)
         name = next((word for word, size in UNITS.items() if size == unit), "s")
-        return (lambda cell: round(float(cell) * unit) if unit > 1 else int(cell)), f"numbers of {name}"
+        return partial(_of_number, unit=unit), f"numbers of {name}"
     if _fits(_of_iso, cells[:200]) and number is None:
         return _of_iso, ""
     fitting = [one for one in FORMATS if _fits(_of_format(one), cells)]
@@ -115,6 +123,14 @@ def _fits(reader: Callable[[Any], int], cells: Sequence[Any]) -> bool:
     except (ValueError, TypeError):
         return False
     return True
+
+
+def _of_number(cell: Any, unit: int) -> int:
+    """Exactly: binary fractions of 1.6e12 ms are off by hundreds of nanoseconds."""
+    try:
+        return int((Decimal(str(cell).strip()) * unit).to_integral_value())
+    except ArithmeticError as error:
+        raise ValueError(str(cell)) from error
 
 
 def _of_iso(cell: Any) -> int:

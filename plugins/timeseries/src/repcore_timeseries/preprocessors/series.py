@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -71,7 +71,8 @@ class SeriesPreprocessor:
             if not self.names:
                 self.names = series.names
                 counts, sums, squares = (np.zeros(len(self.names)) for _ in range(3))
-                origin = np.nan_to_num(np.nanmean(series.values, axis=0)) if len(series) else counts
+                known = np.isfinite(series.values)
+                origin = np.where(known, series.values.astype(np.float64), 0.0).sum(0) / np.maximum(known.sum(0), 1)
             if series.names != self.names:
                 continue  # its row says so when it is prepared
             known = np.isfinite(series.values)
@@ -114,7 +115,7 @@ class SeriesPreprocessor:
         items = []
         for start in starts:
             part = values[start : start + self.config.longest]
-            if np.isfinite(part[:, : len(self.names)]).any():
+            if np.isfinite(part[:, : len(series.names)]).any():
                 meta = {
                     "steps": len(part),
                     "first": start,
@@ -165,7 +166,7 @@ class SeriesPreprocessor:
         return {"missing share": float(gone.mean()) if gone.size else 0.0, "longest gap (steps)": longest_gap(gone)}
 
     def restore(self, sample: Sample, items: Sequence[Item], outputs: Sequence[np.ndarray], level: str) -> np.ndarray:
-        """Outputs at the steps of the whole series (T, K); NaN where no item lies.
+        """Outputs at the steps of the whole series (T, K); NaN where no item lies and where a step has no value.
 
         Raises:
             ItemError: ``other_level``: a series has steps (level token) only.
@@ -174,8 +175,7 @@ class SeriesPreprocessor:
             raise ItemError("other_level", f"a series has steps (level token), no level {level!r}")
         found = np.full((len(sample.inputs), outputs[0].shape[1]), np.nan, np.float32)
         for item, values in zip(items, outputs, strict=True):
-            first, steps = int(item.meta["first"]), int(item.meta["steps"])
-            found[first : first + steps] = values[:steps]
+            found[int(item.meta["first"]) + _answered(np.asarray(item.values), len(values))] = values
         return found
 
     def elements(self, sample: Sample, level: str) -> Mapping[str, np.ndarray]:
@@ -183,7 +183,8 @@ class SeriesPreprocessor:
         series: Series = sample.inputs
         columns: dict[str, np.ndarray] = {"step": np.arange(len(series))}
         if series.times is not None:
-            columns["time"] = np.datetime_as_string(series.times.astype("datetime64[ns]"), unit="auto")
+            unit: Literal["s", "ns"] = "ns" if (series.times % 10**9).any() else "s"
+            columns["time"] = np.datetime_as_string(series.times.astype("datetime64[ns]"), unit=unit)
         return columns
 
     def save(self, folder: Path) -> Mapping[str, Any]:
@@ -204,6 +205,21 @@ class SeriesPreprocessor:
         if not self.names:
             raise ConfigError("the channels are not known: the preprocessor was never fitted")
         return self
+
+
+def _answered(values: np.ndarray, count: int) -> np.ndarray:
+    """Steps of an item (T, C) that ``count`` answers stand for: all, or those with any or with every value.
+
+    Raises:
+        ItemError: ``other_level``: it is none of these.
+    """
+    known = np.isfinite(values)
+    for steps in (np.arange(len(values)), np.flatnonzero(known.any(1)), np.flatnonzero(known.all(1))):
+        if len(steps) == count:
+            return steps
+    raise ItemError(
+        "other_level", f"{count} answers are not one for each of {len(values)} steps or of those with values"
+    )
 
 
 def longest_gap(gone: np.ndarray) -> int:
