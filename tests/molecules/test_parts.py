@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -40,6 +41,25 @@ def test_parts_hold_the_rows_of_one_file(tiny_run: Path, molecules: Path, tmp_pa
     assert parts.columns["row"] == list(range(71))
     assert header["complete"] is True
     assert len(list(folder.glob("*.parquet"))) == 3
+
+
+def test_a_probe_reads_parts_as_it_reads_a_file(
+    tiny_run: Path, write_table: WriteTable, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_table("labelled.csv", {"smiles": SMILES, "polar": [number % 2 for number in range(70)]})
+    (tmp_path / "parts").mkdir()
+    said = []
+    for output in (tmp_path / "parts", tmp_path / "one.parquet"):
+        assert run(["embed", str(tiny_run), str(data), "-o", str(output)]) == 0
+        capsys.readouterr()
+        words = ["probe", str(output), "--data", str(data), "--label", "polar", "--json"]
+        assert run(words) == 0
+        said.append(json.loads(capsys.readouterr().out))
+    (parts,), (one,) = said
+    assert parts["rows_used"] == one["rows_used"] == 70
+    assert "parts" in {entry["features"] for entry in parts["entries"]}
+    means = [[entry["mean"] for entry in found["entries"]] for found in (parts, one)]
+    assert means[0] == pytest.approx(means[1], abs=1e-3)
 
 
 def test_finished_parts_are_not_made_again(

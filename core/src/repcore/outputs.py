@@ -53,6 +53,15 @@ def local_output(path: Path, option: str = "-o", *, folder_too: bool = False) ->
     return path
 
 
+PARTS_HEADER = "_header.json"
+"""File that makes a folder one of parts; tools that read folders of parquet leave such names out."""
+
+
+def holds_vectors(path: Path) -> bool:
+    """Whether a path is a file (of embeddings, and no model's folder), or a folder of their parts."""
+    return path.is_file() or (path / PARTS_HEADER).is_file()
+
+
 @contextmanager
 def sole_writer(path: Path, say: Callable[[str], None] = lambda text: None) -> Iterator[None]:
     """Hold an output while it is written; a second command waits a little, then names the first.

@@ -13,7 +13,7 @@ from repcore.cli.options import json_option
 from repcore.cli.vector_rows import gathered, vector_rows
 from repcore.errors import ConfigError, DataError
 from repcore.files import write_text
-from repcore.outputs import local_output
+from repcore.outputs import holds_vectors, local_output
 
 SHOWN = 10
 
@@ -49,7 +49,7 @@ def audit_command(source: Path, data: str | None, **given: Any) -> None:
     if output.exists() and not given["overwrite"]:
         raise DataError(f"{str(output)!r} exists", hint="--overwrite (with --decisions it keeps what you wrote)")
     label = given["label"]
-    if label and data is None and source.is_file():
+    if label and data is None and holds_vectors(source):
         raise DataError(
             f"--label {label}: labelled data are needed beside {source}", hint=f"repcore audit {source} DATA"
         )

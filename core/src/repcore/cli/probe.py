@@ -14,6 +14,7 @@ from repcore.cli.console import ConsoleReporter, say, show_json, table
 from repcore.cli.options import device_option, json_option, label_names, reader_options, reading_options
 from repcore.devices import torch_device
 from repcore.errors import ConfigError
+from repcore.outputs import holds_vectors
 
 if TYPE_CHECKING:
     from repcore.data.label_budgets import LabelBudget
@@ -74,7 +75,7 @@ def probe_command(source: Path, **given: Any) -> None:
     if not seeds:
         raise ConfigError("--seeds 0: at least one is needed")
     reporter = ConsoleReporter()
-    is_file = source.is_file()
+    is_file = holds_vectors(source)
     _check_layers(source, given)
     if given["level"] is not None:
         _elements(source, given, seeds, reporter)
@@ -109,7 +110,7 @@ def probe_command(source: Path, **given: Any) -> None:
 def _check_layers(source: Path, given: dict[str, Any]) -> None:
     """Ways of looking at layers that do not go together, or not with this source."""
     asked = [word for word in ("grid", "layers") if given[word]]
-    if asked and source.is_file():
+    if asked and holds_vectors(source):
         raise ConfigError(
             f"--{asked[0]} needs a model; {str(source)!r} is a file of embeddings", hint="name the run folder"
         )
@@ -128,7 +129,7 @@ def _ask(source: Path, given: dict[str, Any], seeds: list[int], reporter: Consol
     from repcore.evaluation.model_probing import ask_model
 
     named = ", ".join(given["protocols"])
-    if source.is_file():
+    if holds_vectors(source):
         raise ConfigError(f"{source} holds embeddings; {named} asks a network", hint="repcore probe MODEL --data PATH")
     unused = [f"--{word}" for word in ("label", "group", "share", "layers") if given[word] is not None]
     unused += ["--labels"] if given["budgets"] else []

@@ -12,6 +12,7 @@ from repcore import registry
 from repcore.cli.console import ConsoleReporter
 from repcore.cli.options import device_option, inference_options, reader_options, reading_options, work_options
 from repcore.devices import torch_device
+from repcore.outputs import holds_vectors
 
 if TYPE_CHECKING:
     from repcore.explore.rows import Gathered
@@ -43,7 +44,7 @@ def gathered(source: Path, data: str | None, given: Mapping[str, Any], labels: t
 
     options = reader_options(given)
     asked = DataRequest(data, given["reader"], options, labels, given.get("by_position", False))
-    if source.is_file():
+    if holds_vectors(source):
         return from_file(registry.default(), source, asked)
     reporter = ConsoleReporter()
     model = load(source, device=torch_device(given["device"]))

@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 
 from repcore.errors import DataError
 from repcore.files import parquet_schema, parse_json, read_json_file, write_text
+from repcore.outputs import PARTS_HEADER
 
-HEADER = "_header.json"  # tools that read folders of parquet leave such names out
 LEAST_BLOCK_ROWS, MOST_BLOCK_ROWS = 32, 16_384
 BLOCKS = 64  # of small data: enough to share out
 FACTS = b"repcore"
@@ -64,7 +64,7 @@ class Parts:
         try:
             path.mkdir(parents=True, exist_ok=True)
             if kept_header(path) is None:
-                write_text(path / HEADER, json.dumps(self.header))
+                write_text(path / PARTS_HEADER, json.dumps(self.header))
         except OSError as error:
             raise DataError(f"{str(path)!r} cannot be written: {error}") from error
 
@@ -96,13 +96,13 @@ class Parts:
                 first=part_file(self.path, left[0]).name,
                 hint="is that folder the same on every machine? Give one that all of them share",
             )
-        write_text(self.path / HEADER, json.dumps({**self.header, "complete": True}))
+        write_text(self.path / PARTS_HEADER, json.dumps({**self.header, "complete": True}))
 
 
 def kept_header(path: Path) -> dict[str, Any] | None:
     """The header of a folder of parts; None where it is none."""
     with contextlib.suppress(OSError, ValueError):
-        found = read_json_file(path / HEADER)
+        found = read_json_file(path / PARTS_HEADER)
         if isinstance(found, dict) and "block_rows" in found:
             return found
     return None
@@ -139,5 +139,5 @@ def write_part(path: Path, block: Block, table: pa.Table) -> None:
 
 def remove_parts(path: Path) -> None:
     """Remove parts and header, nothing else."""
-    for one in [*path.glob("part-*.parquet"), *path.glob(".part-*.partial"), path / HEADER]:
+    for one in [*path.glob("part-*.parquet"), *path.glob(".part-*.partial"), path / PARTS_HEADER]:
         one.unlink(missing_ok=True)
