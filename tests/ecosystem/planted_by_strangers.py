@@ -6,6 +6,7 @@ Every one runs, trains and looks right; only what it measures is wrong.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -182,8 +183,10 @@ def probe_ranks_over_the_whole_table(patch: pytest.MonkeyPatch) -> None:
 
 @plant("probe-repeatable")
 def probe_with_a_clock(patch: pytest.MonkeyPatch) -> None:
+    calls = itertools.count()  # a real clock once gave two draws with equal scores
+
     def noisy(score: Any, self: Any, x: Any, *rest: Any) -> Any:
-        return score(self, x + np.random.default_rng(time.perf_counter_ns()).normal(size=x.shape), *rest)
+        return score(self, x + np.random.default_rng(next(calls)).normal(size=x.shape), *rest)
 
     changed_score(patch, noisy)
 
