@@ -60,6 +60,13 @@ def test_the_curve_says_whether_to_go_on(losses: list[float], words: str) -> Non
 def test_baselines_that_win_are_named_with_both_figures() -> None:
     (raw,) = advice(record(LEVEL, probes=probed(0.8, {"random-init": 0.7, "bag of symbols": 0.82})))
     assert "The baseline bag of symbols is as good or better: 0.820 against 0.800 (accuracy of kind)" in raw
+    layers = {"random-init": 0.7, "layer 3, 8 numbers": 0.9, "trained, own vector": 0.85}
+    (fine,) = advice(record(LEVEL, probes=probed(0.8, layers)))
+    assert fine.startswith(NO_WARNING), "layers of the model are no baselines"
+    other = probed(0.8, {"bag of symbols": 0.95})
+    other["kind"]["entries"][-1] |= {"metric": "precision at 10", "probe": "retrieval@1"}
+    (fine,) = advice(record(LEVEL, probes=other))
+    assert fine.startswith(NO_WARNING), "figures of two metrics are not compared"
     (twin,) = advice(record(LEVEL, probes=probed(0.8, {"random-init": 0.79}, "not distinguishable from random-init")))
     assert "The untrained network is not clearly worse: 0.790 against 0.800" in twin
     lines = [{"step": 10 * place, "loss": one, "loss_baseline": 0.9} for place, one in enumerate(LEVEL)]

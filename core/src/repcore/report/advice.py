@@ -83,7 +83,9 @@ def _baselines(record: RunRecord) -> Iterator[str]:
 
 
 def _primary(table: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [one for one in table["entries"] if one.get("primary") and math.isfinite(number(one.get("mean")))]
+    """Entries of one metric, that of the first: numbers of different metrics are not held against each other."""
+    found = [one for one in table["entries"] if one.get("primary") and math.isfinite(number(one.get("mean")))]
+    return [one for one in found if one.get("metric") == found[0].get("metric")]
 
 
 def _best(table: Mapping[str, Any], wanted: Callable[[object], bool]) -> Mapping[str, Any] | None:
@@ -99,7 +101,8 @@ def _is_twin(features: object) -> bool:
 
 
 def _is_raw(features: object) -> bool:
-    return features not in (TRAINED, RANDOM_INIT)
+    """Not the model's: neither its vector, nor its layers (``--grid``, ``--layers``), nor its twin."""
+    return not str(features).startswith((TRAINED, RANDOM_INIT, "layer "))
 
 
 def _clearly_better(table: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
