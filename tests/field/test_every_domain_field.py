@@ -358,6 +358,7 @@ RECIPES = {
     "audio": "ssamba",
     "medical3d": "alice",
     "pointcloud": "fac",
+    "timeseries": "ts2vec",
 }
 
 
@@ -366,7 +367,14 @@ def test_data_of_another_domain_is_refused_in_words(
     domain: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """K13: no recipe is given rows that it cannot take; what was found is named."""
-    other = {"molecules": audio, "graphs": medical3d, "audio": molecules, "medical3d": graphs, "pointcloud": molecules}
+    other = {
+        "molecules": audio,
+        "graphs": medical3d,
+        "audio": molecules,
+        "medical3d": graphs,
+        "pointcloud": molecules,
+        "timeseries": audio,
+    }
     path = other[domain](tmp_path)
     assert run([domain, "train", RECIPES[domain], "--data", str(path), "--dry-run"]) == 2
     said = capsys.readouterr().err
