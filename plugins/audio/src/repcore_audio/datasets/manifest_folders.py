@@ -18,7 +18,7 @@ from repcore.data.groups import plain_name
 from repcore.data.splits import PART_NAMES
 from repcore.data.tables import table_suffix
 from repcore.errors import DataError
-from repcore_audio.datasets.excerpts import find_cut
+from repcore_audio.datasets.excerpts import has_times
 from repcore_audio.datasets.locating import Locator
 from repcore_audio.datasets.manifest_tables import JSON_SUFFIXES, Cells, path_column, read_cells, sibling_recording
 from repcore_audio.datasets.recordings import SUFFIXES
@@ -83,7 +83,7 @@ def _beside(path: Path, cells: Cells) -> str | None:
     recording = sibling_recording(path)
     if recording is None or not len(cells) or PATH in cells.columns:
         return None
-    if find_cut(list(cells.columns), Accounting()).start is None:
+    if not has_times(cells.columns):
         return None
     cells.columns[PATH] = [os.path.relpath(recording, path.parent).replace(os.sep, "/")] * len(cells)
     return PATH

@@ -75,7 +75,7 @@ def manifest_catalogue(path: Path, config: ManifestConfig) -> Catalogue[Excerpt]
     account, locator = Accounting(folder), Locator(folder)
     cells = read_folder(path, account) if path.is_dir() else read_cells(path, account)
     names, column = _names(cells, path, config, account)
-    cut = Cut() if config.excerpts == "ignore" else find_cut(list(cells.columns), account)
+    cut = Cut() if config.excerpts == "ignore" else find_cut(cells.columns, account, config.labels)
     views = next((name for name in cells.columns if plain_name(name) == "view"), None)
     if views is not None:
         cells, names = _once_a_selection(cells, names, views, account)
