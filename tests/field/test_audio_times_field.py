@@ -114,3 +114,11 @@ def test_selections_of_several_files_begin_in_their_own_file(tmp_path: Path) -> 
     whole = soundfile.read(tmp_path / "f1.wav")[0]
     np.testing.assert_array_equal(reader[5].inputs.samples[0], whole[RATE : int(1.5 * RATE)])
     assert "'File Offset (s)'" in said(reader)
+    write(tmp_path / "g.wav", tone(2.0))
+    (tmp_path / "g.selections.txt").write_text(
+        head.replace("\tFile Offset (s)\tBegin File", "") + "1\tS\t1\t0.5\t1\ta\n"
+    )
+    reader = ManifestReader(ManifestConfig(path=str(tmp_path)))  # the tables of a folder, one of them without
+    found = {reader[row].id for row in range(len(reader))}
+    assert len(found) == 9
+    assert {"f1.wav#t=1,1.5", "f1.wav#t=3,3.5", "g.wav#t=0.5,1"} <= found

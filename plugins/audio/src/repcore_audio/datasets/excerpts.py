@@ -170,7 +170,7 @@ def _with_unit_column(cut: Cut, columns: Mapping[str, Sequence[Any]]) -> Cut:
 def _file_offset(columns: Mapping[str, Sequence[Any]]) -> TimeColumn | None:
     """Raven's begin of a selection in its own file; its Begin Time counts on over the files of a list."""
     plain = {"_".join(word for word in plain_name(name).split("_") if word not in UNITS): name for name in columns}
-    if "file_offset" not in plain or not {"begin_file", "begin_path"} & set(plain):
+    if "file_offset" not in plain or not {"begin_file", "begin_path", "path"} & set(plain):
         return None
     name = plain["file_offset"]
     unit = plain_name(name).split("_")[-1]
@@ -185,6 +185,7 @@ def excerpts(
         return [Excerpt(path) for path in paths], [None] * len(paths)
     starts, ends = _seconds(cut.start, cells), _seconds(cut.end, cells)
     offsets = [None] * len(paths) if cut.file_offset is None else _seconds(cut.file_offset, cells)
+    own = {path for path, offset in zip(paths, offsets, strict=True) if offset is not None}  # not of other tables
     channels = (
         [None] * len(paths) if cut.channel is None else [channel_number(cell) for cell in cells(cut.channel.name)]
     )
@@ -196,9 +197,9 @@ def excerpts(
         bad = next((one for one in (start, end, offset) if isinstance(one, str)), None)
         problem = None if bad is None else ("bad_time", f"{bad!r} is no time in seconds")
         first, last = _stretch(cut, start, end)
-        if cut.file_offset is not None and isinstance(offset, float) and first is not None and last is not None:
+        if isinstance(offset, float) and first is not None and last is not None:
             first, last = offset, offset + last - first
-        elif cut.file_offset is not None and problem is None:
+        elif cut.file_offset is not None and path in own and problem is None:
             problem = ("bad_time", f"the row has no begin, end or {cut.file_offset.name!r}")
         problems.append(problem)
         found.append(Excerpt(path, first, last, channel, whole_if_short and first is not None))
