@@ -114,3 +114,17 @@ def test_times_in_samples_are_refused_and_recordings_without_segments_said(tmp_p
     reader = KaldiReader(RecordingsConfig(path=str(tmp_path)))
     assert len(reader) == 2
     assert "2 of 3 recordings have no segment and are left out, first 'r0'" in said(reader)
+
+
+def test_species_that_a_detector_found_are_labels_and_its_confidence_is_none(tmp_path: Path) -> None:
+    write(tmp_path / "long.wav", tone(6.0))
+    species = ("Parus major,Great Tit", "Turdus merula,Blackbird", "Corvus corax,Raven")
+    rows = "".join(f"{n}.0,{n + 1}.0,{species[n % 3]},0.{3 + n}\n" for n in range(6))
+    name = tmp_path / "long.BirdNET.results.csv"
+    reader = manifest(name, "Start (s),End (s),Scientific name,Common name,Confidence\n" + rows)
+    assert [(one.name, one.kind, one.names) for one in reader.targets] == [
+        ("Scientific name", "class", ("Corvus corax", "Parus major", "Turdus merula")),
+        ("Common name", "class", ("Blackbird", "Great Tit", "Raven")),
+    ]
+    assert [reader[row].targets["Common name"] for row in range(4)] == [1, 0, 2, 1]
+    assert "column 'Confidence': no label (labels are in 'Scientific name', 'Common name')" in said(reader)

@@ -35,7 +35,10 @@ from repcore_audio.datasets.manifest_folders import PATH, read_folder
 from repcore_audio.datasets.manifest_tables import JSON_SUFFIXES, Cells, path_column, read_cells, sibling_recording
 from repcore_audio.datasets.recordings import Excerpt, LongRecording, Recording, RecordingReader, recording_row
 
-LABEL_NAMES = ("label", "labels", "class", "category", "target", "species", "positive_labels", "tags")
+LABEL_NAMES = (
+    "label", "labels", "class", "category", "target", "species", "positive_labels", "tags", "scientific_name",
+    "common_name", "species_name", "species_code",
+)  # fmt: skip
 """Columns that hold classes even where few rows do not show it."""
 GROUP_WORDS = ("speaker", "singer", "bird", "animal", "src_file", "session", "fsid", "station", "site", "recorder")
 SPLIT_NAMES = ("split", "fold", "subset", "part", "partition")
