@@ -128,3 +128,18 @@ def test_species_that_a_detector_found_are_labels_and_its_confidence_is_none(tmp
     ]
     assert [reader[row].targets["Common name"] for row in range(4)] == [1, 0, 2, 1]
     assert "column 'Confidence': no label (labels are in 'Scientific name', 'Common name')" in said(reader)
+
+
+def test_labels_that_tables_contradict_count_as_missing(tmp_path: Path) -> None:
+    folder_of(tmp_path, 6, 0.3)
+    first = "file,label,grade\n" + "".join(f"rec{n}.wav,{'xy'[n % 2]},{n}\n" for n in range(5))
+    second = "file,label,grade\n" + "".join(f"rec{n}.wav,{'xy'[(n < 2) ^ (n % 2)]},{n}.0\n" for n in range(6))
+    (tmp_path / "labels.csv").write_text(first)
+    (tmp_path / "more_labels.csv").write_text(second)
+    reader = ManifestReader(ManifestConfig(path=str(tmp_path), labels=["label", "grade"]))
+    found = [dict(reader[row].targets) for row in range(6)]
+    assert [one.get("label") for one in found] == [None, None, 0, 1, 0, 1]
+    assert [one["grade"] for one in found] == [0, 1, 2, 3, 4, 5]
+    words = "column 'label': tables contradict each other about 2 recordings, first rec0.wav: they count as missing"
+    assert words in said(reader)
+    assert "column 'grade': tables" not in said(reader)
