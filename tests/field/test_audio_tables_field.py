@@ -143,3 +143,34 @@ def test_labels_that_tables_contradict_count_as_missing(tmp_path: Path) -> None:
     words = "column 'label': tables contradict each other about 2 recordings, first rec0.wav: they count as missing"
     assert words in said(reader)
     assert "column 'grade': tables" not in said(reader)
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "meant"),
+    [
+        ("channel", "01", True), ("ch", "12", True), ("Channel No", "LR", True), ("channel", "11", False),
+        ("channel", "13", False), ("mic", "01", False), ("side", "LR", False),
+    ],
+)  # fmt: skip
+def test_a_channel_of_every_recording_is_applied_or_said(tmp_path: Path, name: str, words: str, meant: bool) -> None:
+    for number in range(2):
+        both = np.stack([tone(0.3, 400.0), 0.5 * tone(0.3, 900.0)], 1)
+        soundfile.write(tmp_path / f"s{number}.wav", both, RATE, subtype="FLOAT")
+    table = f"file,{name},label\ns0.wav,{words[0]},a\ns1.wav,{words[1]},b\n"
+    reader = manifest(tmp_path / "m.csv", table)
+    applied = f"the channel of its recording that {name!r} gives"
+    if meant:
+        assert [reader[row].inputs.channels for row in range(2)] == ["1", "2"]
+        assert [reader[row].id for row in range(2)] == ["s0.wav#channel=1", "s1.wav#channel=2"]
+        assert applied in said(reader)
+    else:
+        assert [reader[row].inputs.channels for row in range(2)] == ["mean", "mean"]
+        assert f"column {name!r}: not applied" in said(reader)
+        assert applied not in said(reader)
+
+
+def test_channels_of_recordings_with_one_describe_them(tmp_path: Path) -> None:
+    folder_of(tmp_path, 2, 0.3)
+    reader = manifest(tmp_path / "m.csv", "file,channel,label\nrec0.wav,1,a\nrec1.wav,2,b\n")
+    assert [reader[row].id for row in range(2)] == ["rec0.wav", "rec1.wav"]
+    assert "not applied" not in said(reader)

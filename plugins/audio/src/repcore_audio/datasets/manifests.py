@@ -28,6 +28,7 @@ from repcore.data.tables import Table
 from repcore.errors import DataError, ItemError
 from repcore.interfaces import Sample
 from repcore_audio.configs.recordings import ManifestConfig
+from repcore_audio.datasets.channels import own_channels
 from repcore_audio.datasets.excerpts import Cut, channel_number, excerpt_ids, excerpts, find_cut, joined_groups
 from repcore_audio.datasets.frame_labels import frame_catalogue, with_frame_labels
 from repcore_audio.datasets.locating import Locator
@@ -90,6 +91,8 @@ def manifest_catalogue(path: Path, config: ManifestConfig) -> Catalogue[Excerpt]
     channels = cells.named(config.channel_column) if config.channel_column else None
     if channels is None and cut.channel is None:
         channels = _telling_channels(cells, names, account)
+        if channels is None and config.excerpts != "ignore":
+            channels = own_channels(cells, located, config.labels, account)
     if channels is not None:
         places = _channels(channels, cells, places)
     taken = {name for name in (column, channels, *cut.names) if name}
