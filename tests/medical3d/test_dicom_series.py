@@ -23,6 +23,7 @@ def write_series(folder: Path, series: str, *, keep: range = range(SLICES), **ch
     """Slices in a shuffled order of file names, 2.5 mm apart, 0.8 x 0.6 mm in the plane."""
     folder.mkdir(parents=True, exist_ok=True)
     files = []
+    patient_of = changes.get("patient_of", lambda number: "p1")
     for number in keep:
         meta = pydicom.dataset.FileMetaDataset()
         meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
@@ -31,7 +32,7 @@ def write_series(folder: Path, series: str, *, keep: range = range(SLICES), **ch
         slice_ = pydicom.dataset.Dataset()
         slice_.file_meta = meta
         slice_.SOPClassUID, slice_.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-        slice_.PatientID, slice_.Modality, slice_.SeriesInstanceUID = "p1", "CT", series
+        slice_.PatientID, slice_.Modality, slice_.SeriesInstanceUID = patient_of(number), "CT", series
         slice_.ImagePositionPatient = [10.0, 20.0, 100.0 + 2.5 * number]
         slice_.ImageOrientationPatient = changes.get("orientation", [1, 0, 0, 0, 1, 0])
         slice_.PixelSpacing = [0.8, 0.6]  # between rows, between columns
@@ -90,6 +91,18 @@ def test_gaps_and_other_planes_are_reported(tmp_path: Path, leave_out: int | Non
     with pytest.raises(ItemError) as caught:
         read_series(files)
     assert caught.value.status == status
+
+
+def test_a_series_of_two_patients_is_no_volume(tmp_path: Path) -> None:
+    files = write_series(tmp_path / "torn", "1.2.3", patient_of=lambda number: "p1" if number < 3 else "p2")
+    write_series(tmp_path / "whole", "1.2.4", patient_of=lambda number: "" if number < 3 else "p2 ")  # one, half named
+    reader = DicomSeriesReader(VolumeFilesConfig(path=str(tmp_path)))
+    with pytest.raises(ItemError, match="2 different PatientIDs in one series") as failure:
+        reader[0]
+    assert failure.value.status == "several_patients"
+    assert reader[1].inputs.shape == (COLUMNS, ROWS, SLICES)
+    with pytest.raises(ItemError, match="2 different PatientIDs"):
+        read_series(files)
 
 
 def test_a_folder_without_a_series_says_so(tmp_path: Path) -> None:
