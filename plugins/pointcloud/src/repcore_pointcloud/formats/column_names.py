@@ -46,6 +46,8 @@ TIME = ("time", "timestamp", "gps_time", "t", "offset_time", "gpstime", "time_st
 LABEL_WORDS = ("label", "labels", "class", "classes", "classification", "category", "semantic", "sem", "gt", "instance",
                "ground_truth", "annotation", "part", "object_id")  # fmt: skip
 LABEL_STARTS = ("label_", "semantic_", "segment", "instance_", "class_", "sem_", "gt_")
+POINT_LABEL_STARTS = ("seg", "semantic", "sem_", "gt_", "point_label")  # one a point, whatever follows
+FILE_LABELS = ("y", "target", "cls", "shape_label")  # of single numbers only: as arrays they are coordinates or values
 NOT_LABELS = frozenset({
     "alpha", "a", "ring", "row", "column", "col", "index", "idx", "id", "point_id", "echo", "return_number", "rgb",
     "number_of_returns", "scan_direction_flag", "edge_of_flight_line", "synthetic", "key_point", "withheld", "overlap",
