@@ -55,6 +55,12 @@ NOT_LABELS = frozenset({
     "viewpoint", "ambient", "noise", "offset", "scale", "elongation", "raw_classification", "view", "curvature",
     *(word for three in (*COLOURS, *NORMALS) for word in three),
 })  # fmt: skip
+METRES = {
+    "m": 1.0, "metre": 1.0, "meter": 1.0, "metres": 1.0, "meters": 1.0, "mm": 1e-3, "cm": 1e-2, "dm": 0.1, "km": 1e3,
+    "ft": 0.3048, "feet": 0.3048, "foot": 0.3048, "us-ft": 1200 / 3937, "usft": 1200 / 3937, "in": 0.0254,
+    "inch": 0.0254,
+}  # fmt: skip
+"""Metres in a unit that a header may name."""
 UNIT = re.compile(r"\s*[\[(]\s*([^\])]*?)\s*[\])]")
 BYTES_MAX, UNIT_TOLERANCE, MOST_ROWS = 255, 0.02, 20_000
 
