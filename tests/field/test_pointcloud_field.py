@@ -254,6 +254,22 @@ def test_columns_without_a_header_are_named_by_content(tmp_path: Path) -> None:
     assert "by content" in leica.notes[0]
 
 
+def test_units_that_differ_by_axis_are_brought_together(tmp_path: Path) -> None:
+    header = "x [cm],y [m],z [mm],range [ft]\n"
+    (tmp_path / "mixed.csv").write_text(header + rows(np.c_[POINTS * [100, 1, 1000], LABELS], ",", "%.6f"))
+    found = read_points(tmp_path / "mixed.csv")
+    assert np.allclose(found.xyz, POINTS)
+    assert found.notes == ("the header gives x [cm], y [m], z [mm]: different units, converted to metres",)
+    (tmp_path / "odd.csv").write_text("x [deg],y [deg],z [m]\n" + rows(POINTS, ","))
+    with pytest.raises(ItemError, match=r"x \[deg\], y \[deg\], z \[m\]: different units") as caught:
+        read_points(tmp_path / "odd.csv")
+    assert caught.value.status == "wrong_columns"
+    (tmp_path / "same.csv").write_text("x [mm],y [mm],z [mm]\n" + rows(POINTS, ","))
+    same = read_points(tmp_path / "same.csv")
+    assert np.allclose(same.xyz, POINTS)
+    assert "gives coordinates in mm" in same.notes[0]
+
+
 def test_kinds_of_label(tmp_path: Path) -> None:
     variants = {"float": LABELS.astype("f4"), "column": LABELS[:, None], "u8": LABELS.astype("u8"), "bool": LABELS > 1}
     for name, values in variants.items():

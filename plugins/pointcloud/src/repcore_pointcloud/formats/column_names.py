@@ -46,6 +46,8 @@ TIME = ("time", "timestamp", "gps_time", "t", "offset_time", "gpstime", "time_st
 LABEL_WORDS = ("label", "labels", "class", "classes", "classification", "category", "semantic", "sem", "gt", "instance",
                "ground_truth", "annotation", "part", "object_id")  # fmt: skip
 LABEL_STARTS = ("label_", "semantic_", "segment", "instance_", "class_", "sem_", "gt_")
+POINT_LABEL_STARTS = ("seg", "semantic", "sem_", "gt_", "point_label")  # one a point, whatever follows
+FILE_LABELS = ("y", "target", "cls", "shape_label")  # of single numbers only: as arrays they are coordinates or values
 NOT_LABELS = frozenset({
     "alpha", "a", "ring", "row", "column", "col", "index", "idx", "id", "point_id", "echo", "return_number", "rgb",
     "number_of_returns", "scan_direction_flag", "edge_of_flight_line", "synthetic", "key_point", "withheld", "overlap",
@@ -53,6 +55,12 @@ NOT_LABELS = frozenset({
     "viewpoint", "ambient", "noise", "offset", "scale", "elongation", "raw_classification", "view", "curvature",
     *(word for three in (*COLOURS, *NORMALS) for word in three),
 })  # fmt: skip
+METRES = {
+    "m": 1.0, "metre": 1.0, "meter": 1.0, "metres": 1.0, "meters": 1.0, "mm": 1e-3, "cm": 1e-2, "dm": 0.1, "km": 1e3,
+    "ft": 0.3048, "feet": 0.3048, "foot": 0.3048, "us-ft": 1200 / 3937, "usft": 1200 / 3937, "in": 0.0254,
+    "inch": 0.0254,
+}  # fmt: skip
+"""Metres in a unit that a header may name."""
 UNIT = re.compile(r"\s*[\[(]\s*([^\])]*?)\s*[\])]")
 BYTES_MAX, UNIT_TOLERANCE, MOST_ROWS = 255, 0.02, 20_000
 
