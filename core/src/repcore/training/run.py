@@ -213,7 +213,7 @@ def _execute(
     if parts.resolved.trainer.compile:
         compile_objective(parts, device, batches.total_steps, reporter)
     checkpoint, start = (
-        _checked_start(folder, parts, batches.total_steps, reporter, changed_data) if resume else (None, 0)
+        _checked_start(folder, parts, module, batches.total_steps, reporter, changed_data) if resume else (None, 0)
     )
     if is_first_process():
         remove_leftovers(folder)
@@ -435,15 +435,15 @@ def _validation_loader(parts: RunParts, trainer: pl.Trainer) -> Any:
 
 
 def _checked_start(
-    folder: RunFolder, parts: RunParts, steps: int, reporter: Reporter, changed_data: bool
+    folder: RunFolder, parts: RunParts, module: ObjectiveModule, steps: int, reporter: Reporter, changed_data: bool
 ) -> tuple[Path, int]:
     """The checkpoint to go on from, and the optimiser steps behind it; the run must be the same one."""
-    path, saved = newest_sound(folder, reporter)
+    path, saved = newest_sound(folder, reporter, module, parts.resolved.trainer.steps)
     start = int(saved["global_step"])
     if start >= steps and (folder.model / "config.json").is_file():
         hint = "trainer.steps=... with --init-from goes on"
         if not (folder.path / "report.html").is_file():  # killed while the report was drawn
-            hint = f"repcore report {shlex.quote(str(folder.path))} draws its report"
+            hint = f"{report_command(folder.path)} draws its report"
         raise RunError(f"{folder.path} has made all its {steps} steps, and its model is written", hint=hint)
     recorded = folder.read_json("environment.json") or {}
     if recorded.get("data_fingerprint") not in (None, parts.reader.fingerprint):
