@@ -76,7 +76,7 @@ def test_unreadable_wins_over_used_and_used_over_ignored(tmp_path: Path) -> None
 NAMES = st.text("abc. ", min_size=1, max_size=4).filter(lambda name: name.strip(". ") != "")
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=40)
 @given(paths=st.lists(st.lists(NAMES, min_size=1, max_size=3), min_size=1, max_size=8), links=st.integers(0, 3))
 def test_random_folders_keep_every_file(
     paths: list[list[str]], links: int, tmp_path_factory: pytest.TempPathFactory

@@ -152,7 +152,7 @@ CELL = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl"
 ODD = st.sampled_from(["", ">10", "1,5", "12_13", "50%", "#N/A", "-", "a\nb", 'say "x"', "2021-03-01", "1e400", "None"])
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=120, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=120)
 @example(cells=[["a", "b"], ["\n", "\n"]], delimiter=",", encoding="utf-8", quote_all=True, blank=[], ends="\n")
 @given(
     cells=st.lists(st.lists(CELL | ODD, min_size=3, max_size=3), min_size=3, max_size=12),
@@ -185,7 +185,7 @@ def test_random_tables_keep_every_record(
         assert [list(row)[1:] for row in _rows(read)] == cells
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=80, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=80)
 @given(lines=st.lists(st.text('ab,;"\t 1.#\\', max_size=12), min_size=1, max_size=14))
 def test_any_lines_are_all_accounted_for(lines: list[str], tmp_path: Path) -> None:
     """Arbitrary text: no line is lost; quoted cells may span lines, whose ends are then inside a cell."""

@@ -226,7 +226,7 @@ def test_a_broken_large_file_leaves_no_copy(tmp_path: Path, monkeypatch: pytest.
     assert not list((tmp_path / "cache").rglob("*.arrow*"))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=60)
 @given(
     cells=st.lists(
         st.tuples(*[st.text(st.characters(codec="utf-8", exclude_characters="\0", min_codepoint=32), max_size=12)] * 2),
