@@ -34,7 +34,7 @@ from repcore.files import read_json_file
 
 ROWS_PER_CHUNK = 8192
 SMALL_FILE_BYTES = 32 * 1024 * 1024
-FORMAT = 3  # of the cached copy; raised when the same bytes are read otherwise
+FORMAT = 4  # of the cached copy; raised when the same bytes are read otherwise
 __all__ = ["MISSING_WORDS", "Table", "file_fingerprint", "number", "table_suffix"]
 
 PROBLEM_COLUMN = "__problem__"
@@ -299,7 +299,17 @@ def _parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:
     if path.suffix.lower() == ".gz":
         raise DataError(f"{str(path)!r}: parquet compresses itself", hint=f"gunzip {path.name}")
     with path.open("rb") as file:  # not mapped: a file that is cut off meanwhile would end the process
-        yield from pq.ParquetFile(file).iter_batches(batch_size=ROWS_PER_CHUNK)
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=ROWS_PER_CHUNK):
+            yield _without_nesting(batch)
+
+
+def _without_nesting(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Lists and structures as JSON writes them: a list of words is several labels, everything else is a text."""
+    for place, field in enumerate(batch.schema):
+        if pa.types.is_nested(field.type):
+            cells = [None if one is None else json.dumps(one, default=str) for one in batch.column(place).to_pylist()]
+            batch = batch.set_column(place, field.name, pa.array(cells, pa.large_string()))
+    return batch
 
 
 def _text_batches(path: Path, encoding: Encoding, dialect: Dialect, counted: Counted) -> Iterator[pa.RecordBatch]:
