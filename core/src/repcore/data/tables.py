@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from repcore.data.accounting import Accounting, TableCount
 from repcore.data.cells import MISSING_WORDS, number
-from repcore.data.dialects import FIRST_BLANK, Dialect, IsData, cut, find_dialect
+from repcore.data.dialects import BLANKS, FIRST_BLANK, Dialect, IsData, cut, find_dialect
 from repcore.data.encodings import Encoding, detect_encoding
 from repcore.data.identity import file_identity
 from repcore.data.preparation import cache_root
@@ -252,6 +252,19 @@ def _smi_dialect(lines: list[str]) -> Dialect | None:
     ):
         return None  # no blank in any line, but a comma or semicolon in each
     header = cut(lines[0], FIRST_BLANK)[0].lower() in SMI_HEADERS
+    named = lines[0].split()
+    widths = {len(line.split()) for line in lines}
+    if (
+        header
+        and len(named) > 2
+        and widths == {len(named)}
+        and len(set(named[2:]) - {"smiles", "name"}) == len(named) - 2
+    ):
+        return Dialect(BLANKS, len(named), 0, True, ("smiles", "name", *named[2:]), {})
+    if not header and len(widths) == 1 and len(named) > 2:
+        example = f"smiles name {' '.join('y' * (len(named) - 2))}"
+        what = f"each line has {len(named)} words; a header such as {example!r} makes columns"
+        return Dialect(FIRST_BLANK, 2, 0, False, ("smiles", "name"), {"columns": ("SMILES and one name", what)})
     return Dialect(FIRST_BLANK, 2, 0, header, ("smiles", "name"), {})
 
 
