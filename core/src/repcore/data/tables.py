@@ -316,11 +316,17 @@ def _parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:
             yield _without_nesting(batch)
 
 
+def _in_short(value: Any) -> str:  # what JSON has no form for: dates, bytes
+    return f"{len(value)} bytes" if isinstance(value, bytes) else str(value)
+
+
 def _without_nesting(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Lists and structures as JSON writes them: a list of words is several labels, everything else is a text."""
     for place, field in enumerate(batch.schema):
         if pa.types.is_nested(field.type):
-            cells = [None if one is None else json.dumps(one, default=str) for one in batch.column(place).to_pylist()]
+            cells = [
+                None if one is None else json.dumps(one, default=_in_short) for one in batch.column(place).to_pylist()
+            ]
             batch = batch.set_column(place, field.name, pa.array(cells, pa.large_string()))
     return batch
 
