@@ -160,6 +160,49 @@ def test_a_decimal_comma_needs_evidence() -> None:
     assert decimal_sign(["1,234", "2,3"]) == (",", "2 cells such as '2,3', none with a dot")
 
 
+GROUPED = [f"1.{number}" for number in range(100, 158)]
+UP_TO = [str(number) for number in range(900, 964, 7)]
+
+
+def test_points_before_thousands_where_another_column_has_decimal_commas() -> None:
+    commas = [f"-{number % 7},{number % 90 + 1}" for number in range(58)]
+    account = Accounting()
+    mass, _ = read_labels({"mass": GROUPED, "logp": commas}, account=account)
+    assert mass.values.tolist() == [float(number) for number in range(1100, 1158)]
+    assert "a point stands before thousands in 58 cells such as '1.100': column 'logp' has a decimal comma" in (
+        mass.reason
+    )
+    assert any("column 'logp' has a decimal comma" in str(one) for one in account.guesses)
+    beside = read_labels({"mass": GROUPED}, beside={"logp": commas})[0]
+    assert beside.values[0] == 1100.0
+    signed = read_label("mass", ["-1.100,5", "900,25", "1.234", "12.345.678"])
+    assert signed.values.tolist() == [-1100.5, 900.25, 1234.0, 12345678.0]
+
+
+def test_points_stay_decimals_without_a_sign_of_the_contrary() -> None:
+    alone = read_labels({"mass": GROUPED, "logp": ["-0.52"] * 29 + ["1.5"] * 29})[0]
+    assert alone.values[:2].tolist() == [1.1, 1.101]
+    both = read_labels({"mass": GROUPED, "a": ["0,5", "1,5"] * 29, "b": ["0.5", "1.5"] * 29})[0]
+    assert both.values[0] == 1.1, "the table has decimals of both kinds"
+    prices = read_label("price", ["100", "99.875", "101.125", "98.625"])
+    assert prices.values.tolist() == [100.0, 99.875, 101.125, 98.625]
+    small = read_label("size", ["1", "2", "1.125", "0.125"])
+    assert small.values.tolist() == [1.0, 2.0, 1.125, 0.125]
+
+
+def test_a_jump_from_999_to_one_is_named_and_not_read() -> None:
+    """As ``1,100`` beside 900: the cells are named and count as missing."""
+    column = read_label("mass", [*UP_TO, "1.111", "1.112"])
+    assert column.values[:10].tolist() == [float(text) for text in UP_TO]
+    assert np.isnan(column.values[10:]).all()
+    assert "2 of 12 filled cells look like thousands ('1.111' in row 10, '1.112' in row 11)" in column.odd[0]
+    lost = read_label("mass", [*UP_TO, *GROUPED])
+    assert lost.target is None
+    assert "58 of 68 filled cells look like numbers that are not understood" in lost.reason
+    over = read_label("mass", ["3", "47", "880", "1.250", "3.118"])
+    assert np.isnan(over.values[3:]).all(), "decimals are not written as 1.250 beside 47"
+
+
 @given(
     st.lists(st.sampled_from(["1", "2.5", "-3e2", "", "nan", None, ">1", "a", "1_0", "inf", " 7 ", "+4"]), max_size=60)
 )

@@ -281,3 +281,21 @@ def test_fingerprint_follows_the_content(tmp_path: Path) -> None:
 )
 def test_suffixes(name: str, suffix: str) -> None:
     assert table_suffix(Path(name)) == suffix
+
+
+def test_lists_and_structures_of_parquet_do_not_end_the_table(tmp_path: Path) -> None:
+    from repcore.data.labels import read_labels
+
+    words = [["joy"], ["joy", "anger"], ["fear"], None] * 3
+    held = {"y": [0.5, 1.5, 2.5, 3.5] * 3, "words": words, "bits": [[row, 1] for row in range(12)],
+            "facts": [{"a": row} for row in range(12)]}  # fmt: skip
+    pq.write_table(pa.table(held), tmp_path / "a.parquet")
+    opened = Table(tmp_path / "a.parquet")
+    found = {one.name: one for one in read_labels({name: opened.cells(name) for name in opened.columns})}
+    assert found["y"].values.tolist() == held["y"]
+    assert found["words"].target is not None
+    assert found["words"].target.names == ("anger", "fear", "joy")
+    assert found["words"].values[:3].tolist() == [[0.0, 0.0, 1.0], [1.0, 0.0, 1.0], [0.0, 1.0, 0.0]]
+    assert opened.value(3, "words") is None
+    assert (found["bits"].target, found["facts"].target) == (None, None)
+    assert opened.value(2, "facts") == '{"a": 2}'

@@ -286,6 +286,31 @@ def test_sdf_records_are_rows_with_properties_as_labels(tmp_path: Path, version:
     assert "1 of the rows malformed" in said(reader)
 
 
+def test_further_columns_of_a_smi_are_read_or_said(tmp_path: Path) -> None:
+    rows = [f"{one} n{row} {row}.25" for row, one in enumerate(SMILES)]
+    (tmp_path / "a.smi").write_text("\n".join(["SMILES NAME LOGP", *rows]) + "\n")
+    reader = opened(tmp_path / "a.smi")
+    assert [reader[row].targets["LOGP"] for row in range(3)] == [0.25, 1.25, 2.25]
+    assert reader[1].inputs == SMILES[1]
+    (tmp_path / "b.smi").write_text("\n".join(rows) + "\n")
+    plain = opened(tmp_path / "b.smi")
+    assert plain[1].inputs == SMILES[1]
+    assert "each line has 3 words; a header such as 'smiles name y' makes columns" in said(plain)
+
+
+def test_a_property_twice_in_a_record_is_said(tmp_path: Path) -> None:
+    block = Chem.MolToMolBlock(Chem.MolFromSmiles("CCO"))
+    records = [f"{block}> <logS>\n{row}.5\n\n" for row in range(4)]
+    records[2] += "> <logS>\n9.5\n\n"
+    (tmp_path / "a.sdf").write_text("$$$$\n".join(records))
+    reader = opened(tmp_path / "a.sdf")
+    assert [reader[row].targets["logS"] for row in range(4)] == [0.5, 1.5, 9.5, 3.5]
+    assert (
+        "a.sdf: 1 properties stand more than once in their record, first 'logS' in record 2; the last value counts"
+        in reader.account.notes
+    )
+
+
 def test_an_sdf_that_is_cut_off_keeps_its_records(tmp_path: Path) -> None:
     whole = "".join(mol_block(one, 2000) + "$$$$\n" for one in SMILES[:3])
     (tmp_path / "a.sdf").write_text(whole[: len(whole) - 60])

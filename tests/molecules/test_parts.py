@@ -62,6 +62,30 @@ def test_a_probe_reads_parts_as_it_reads_a_file(
     assert means[0] == pytest.approx(means[1], abs=1e-3)
 
 
+def test_row_numbers_are_no_key_of_other_data(
+    tiny_run: Path, write_table: WriteTable, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Shuffled and shorter tables matched every id 0, 1, 2, ... without a word."""
+    polar = [number % 2 for number in range(70)]
+    data = write_table("labelled.csv", {"smiles": SMILES, "polar": polar})
+    shuffled = write_table("shuffled.csv", {"smiles": SMILES[::-1], "polar": polar[::-1]})
+    fewer = write_table("fewer.csv", {"smiles": SMILES[20:60], "polar": polar[20:60]})
+    output = str(tmp_path / "one.parquet")
+    assert run(["embed", str(tiny_run), str(data), "-o", output]) == 0
+    capsys.readouterr()
+    for other, rows in ((shuffled, 70), (fewer, 40)):
+        for words in (
+            ["probe", output, "--data", str(other)],
+            ["audit", output, str(other), "-o", str(tmp_path / "a.csv")],
+        ):
+            assert run(words) == 2
+            told = capsys.readouterr().err
+            assert f"70 vectors and {rows} rows have row numbers for ids, which are no key" in told
+            assert "--by-position" in told
+    assert run(["probe", output, "--data", str(shuffled), "--label", "polar", "--by-position", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["rows_used"] == 70
+
+
 def test_finished_parts_are_not_made_again(
     tiny_run: Path, molecules: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -249,7 +249,7 @@ def _from_file(
     import numpy as np
 
     from repcore.data.accounting import report_account
-    from repcore.data.joins import join_rows_by_key
+    from repcore.data.joins import join_rows_by_key, refuse_row_numbers
     from repcore.data.readers import open_data
     from repcore.embedding.writers import read_embeddings
     from repcore.evaluation.copied_rows import with_copies
@@ -275,6 +275,8 @@ def _from_file(
         reporter.warn(
             f"embeddings and rows are joined by position, as asked: row i of {source.name} is row i of the data"
         )
+    else:
+        refuse_row_numbers(rows.ids, labelled.ids, header, reader, reader_options(given))
     place = join_rows_by_key(rows.ids, labelled.ids, by_position=given["by_position"], hint=JOIN_HINT)
     vectors = np.asarray(rows.vectors, np.float64)[place]
     return FeatureSets({source.stem: vectors}, labelled, {}), ""

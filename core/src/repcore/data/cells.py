@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -23,10 +23,12 @@ EXCEL_ERRORS = frozenset(
 )
 Decimal = Literal[".", ","]
 SHOWN = 3
+MOSTLY = 0.5  # share of filled cells that must be numbers
 BLOCK = 4096  # cells that are tried at once
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eEdD][+-]?\d+)?")
 _NUMBER_COMMA = re.compile(r"[+-]?(\d+,?\d*|,\d+)([eE][+-]?\d+)?")
 _THOUSANDS_COMMA = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+,\d+")  # 1.234,56: nothing else can be meant
+_GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+")  # 1.100: thousands where the comma separates decimals
 _MINUS = str.maketrans({"\u2212": "-", "\ufe63": "-", "\uff0d": "-"})  # as word processors set it
 _MONTH = (  # whole words: 1-Octyne is no day in October
     r"(jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?|oct(ober)?|nov(ember)?|"
@@ -66,6 +68,8 @@ def number(value: Any, decimal: Decimal = ".") -> float | None:  # a cell in, a 
     text = str(value).strip().translate(_MINUS)
     if text.lower() in MISSING_WORDS:
         return None
+    if decimal == "," and _GROUPED.fullmatch(text):
+        return float(text.replace(".", ""))
     if decimal == "," and "," in text:
         if _THOUSANDS_COMMA.fullmatch(text):
             text = text.replace(".", "")
@@ -148,9 +152,24 @@ def read_numbers(name: str, cells: Sequence[Any], decimal: Decimal = ".") -> Num
     return column
 
 
-def numbers_as_written(name: str, cells: Sequence[Any], asked: Decimal | None = None) -> tuple[NumberColumn, str]:
-    """A whole column as numbers, with a decimal comma where asked for or seen in its cells, and what to say of it."""
+def numbers_as_written(
+    name: str, cells: Sequence[Any], asked: Decimal | None = None, comma: str = ""
+) -> tuple[NumberColumn, str]:
+    """A whole column as numbers, with a decimal comma where asked for or seen in its cells, and what to say of it.
+
+    Args:
+        comma: why decimals of the whole table have a comma (:func:`decimal_comma_of`); ``1.100`` is 1100 then.
+    """
     numbers = read_numbers(name, cells, asked or ".")
+    grouped = () if asked is not None else grouped_rows(cells)
+    if grouped and comma:
+        shown = f"{len(grouped):,} cells such as {str(cells[grouped[0]]).strip()!r}"
+        return read_numbers(name, cells, ","), f"a point stands before thousands in {shown}: {comma}"
+    if grouped and _jumps(cells, grouped):
+        for row in grouped:
+            numbers.values[row] = math.nan
+            _note_odd(numbers, row, cells[row], "thousands")
+        return numbers, ""
     if asked is not None or not ({"decimal comma", "thousands", "several numbers", "text"} & set(numbers.odd)):
         return numbers, ""
     found = decimal_sign(cells)
@@ -183,21 +202,69 @@ def _read_block(column: NumberColumn, start: int, cells: Sequence[Any], decimal:
             column.values[row] = value
 
 
-def _note_odd(column: NumberColumn, row: int, cell: Any) -> None:  # a cell of any type
-    looks = looks_like(cell)
+def _note_odd(column: NumberColumn, row: int, cell: Any, looks: str = "") -> None:  # a cell of any type
+    looks = looks or looks_like(cell)
     column.odd.setdefault(looks, []).append(row)
     shown = column.examples.setdefault(looks, [])
     if len(shown) < SHOWN:
         shown.append(str(cell).strip()[:60])
 
 
+def grouped_rows(cells: Sequence[Any]) -> Sequence[int]:
+    """Rows of cells such as ``1.100``; empty where any other cell has a point or a comma, so that none is a decimal."""
+    found = []
+    for row, cell in enumerate(cells):
+        if not isinstance(cell, str) or not ("." in cell or "," in cell) or is_missing(cell):
+            continue
+        if not _GROUPED.fullmatch(cell.strip().translate(_MINUS)):
+            return ()
+        found.append(row)
+    return found
+
+
+def _jumps(cells: Sequence[Any], grouped: Sequence[int]) -> bool:
+    """Whether ``1.110`` beside ``963`` may mean 1110: whole numbers go on to 999, and decimals would be written in two
+    ways (``1.110`` and ``963``, not ``963.000``) or would all be smaller than every whole number."""
+    points = set(grouped)
+    rest = [str(cell).strip().translate(_MINUS) for row, cell in enumerate(cells) if row not in points]
+    whole = [abs(int(text)) for text in rest if re.fullmatch(r"[+-]?\d+", text)]
+    if not whole or not 100 <= max(whole) < 1000:
+        return False
+    texts = [str(cells[row]).strip() for row in grouped]
+    return any(text.endswith("0") for text in texts) or all(
+        abs(float(text)) < min(whole) for text in texts if text.count(".") == 1
+    )
+
+
+def decimal_comma_of(columns: Mapping[str, Sequence[Any]]) -> str:
+    """Why decimals of a table have a comma: a column that is mostly numbers with one; empty if there is none, or if
+    another column has decimals with a point."""
+    why = ""
+    for name, cells in columns.items():
+        sign = decimal_sign(cells)
+        if sign is not None and sign[0] == ",":
+            if not why and read_numbers(name, cells, ",").number_share >= MOSTLY:
+                why = f"column {name!r} has a decimal comma ({sign[1]})"
+        elif _has_points(cells):
+            return ""
+    return why
+
+
+def _has_points(cells: Sequence[Any]) -> bool:
+    """Whether a column is of numbers some of which have a decimal point that cannot stand before thousands."""
+    numbers = read_numbers("", cells[:BLOCK])
+    texts = [cell.strip().translate(_MINUS) for cell in cells[:BLOCK] if isinstance(cell, str) and "." in cell]
+    decimals = any(_NUMBER.fullmatch(text) and not _GROUPED.fullmatch(text) for text in texts)
+    return decimals and numbers.number_share >= MOSTLY
+
+
 def decimal_sign(cells: Iterable[Any]) -> tuple[Decimal, str] | None:
     """Which sign separates decimals in these cells, and the reason; None where both readings fit (``1,234`` alone).
 
-    A comma counts only if no cell has a dot before digits, at least one cell cannot be a thousands separator
-    (``2,0``, ``-0,52``), and every cell with a comma fits.
+    A comma counts only if no cell has a dot before digits (other than before three each, as in ``1.234``), at least one
+    cell cannot be a thousands separator (``2,0``, ``-0,52``), and every cell with a comma fits.
     """
-    commas = surely = dots = 0
+    commas = surely = dots = grouped = 0
     example = ""
     for cell in cells:
         if not isinstance(cell, str) or not ("," in cell or "." in cell) or is_missing(cell):
@@ -210,12 +277,16 @@ def decimal_sign(cells: Iterable[Any]) -> tuple[Decimal, str] | None:
             if not re.fullmatch(r"[+-]?[1-9]\d{0,2},\d{3}", text):
                 surely += 1
                 example = example or text
+        elif _GROUPED.fullmatch(text):
+            grouped += 1
         elif "." in text and _NUMBER.fullmatch(text):
             dots += 1
     if not commas:
         return (".", "no cell has a comma between digits")
     if dots or not surely:
         return None
+    if grouped:
+        return (",", f"{commas} cells such as {example!r}; in {grouped} a point stands before thousands")
     return (",", f"{commas} cells such as {example!r}, none with a dot")
 
 

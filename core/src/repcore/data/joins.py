@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from repcore.errors import DataError, closest
+from repcore.interfaces import DatasetReader
 
 SHOWN = 5
 
@@ -56,6 +58,40 @@ def join_rows_by_key(
             hint=hint,
         )
     return found
+
+
+def refuse_row_numbers(
+    vectors: Sequence[Hashable],
+    rows: Sequence[Hashable],
+    header: Mapping[str, Any],
+    reader: DatasetReader,
+    options: Mapping[str, Any],
+) -> None:
+    """Refuse ids of a file of embeddings and of data that only count rows: they match whatever the rows are.
+
+    Args:
+        vectors / rows: ids of both.
+        header: of the embeddings: ``data`` is the fingerprint of what they were made from, ``reading`` how it was read.
+        reader: of the data. options: how it is read.
+
+    Raises:
+        DataError: both count from 0, the data are not those behind the embeddings, and no column of ids was named.
+    """
+    if not (_count_rows(vectors) and _count_rows(rows)) or header.get("data") == reader.fingerprint:
+        return
+    reading = header.get("reading")
+    if options.get("id_column") and (reading is None or reading.get("id_column")):
+        return
+    made = "were made from other data" if header.get("data") else "do not say what data they were made from"
+    raise DataError(
+        f"{len(vectors):,} vectors and {len(rows):,} rows have row numbers for ids, which are no key",
+        meaning=f"the embeddings {made}: row 5 there need not be row 5 here",
+        hint="--id-column NAME here and with embed; or --by-position if both stand in the same order",
+    )
+
+
+def _count_rows(ids: Sequence[Hashable]) -> bool:
+    return all(str(one) == str(row) for row, one in enumerate(ids))
 
 
 def unique_places(keys: Sequence[Hashable], noun: str) -> dict[Hashable, int]:

@@ -18,7 +18,16 @@ from typing import Any, Literal
 import numpy as np
 
 from repcore.data.accounting import Accounting
-from repcore.data.cells import Decimal, NumberColumn, is_missing, looks_like, numbers_as_written, words_of
+from repcore.data.cells import (
+    Decimal,
+    NumberColumn,
+    decimal_comma_of,
+    grouped_rows,
+    is_missing,
+    looks_like,
+    numbers_as_written,
+    words_of,
+)
 from repcore.data.groups import is_group_name, plain_name
 from repcore.data.item_columns import item_columns
 from repcore.data.label_names import (
@@ -116,6 +125,7 @@ def read_label(
     separator: str = "",
     uncertain: Uncertain = "auto",
     decimal: Decimal | None = None,
+    comma: str = "",
     change: str = "label_kind=class|regression|multilabel",
 ) -> LabelColumn:
     """Judge and read one column.
@@ -128,13 +138,14 @@ def read_label(
         uncertain: what -1 beside 0 and 1 means. ``auto`` = missing where all of -1, 0, 1 stand in the column and the
             caller knows of other such columns (:func:`read_labels`), else three classes.
         decimal: sign of decimals; found in the cells when None.
+        comma: why decimals of the whole table have a comma (:func:`repcore.data.cells.decimal_comma_of`).
         change: how a user sets the kind, for the announcement.
 
     Raises:
         DataError: the column cannot be of the kind that was asked for.
     """
     held = list(cells)
-    numbers, said = numbers_as_written(name, held, decimal)
+    numbers, said = numbers_as_written(name, held, decimal, comma)
     if kind == "regression":
         return _regression(numbers, "as asked", said, change)
     if kind == "multilabel" or separator:
@@ -163,6 +174,7 @@ def read_labels(
     change: str = "label_kind=class|regression|multilabel",
     id_change: str = "",
     account: Accounting | None = None,
+    beside: Mapping[str, Sequence[Any]] | None = None,
 ) -> list[LabelColumn]:
     """Judge and read several columns; groups, split words and identifiers are no labels. Tells ``account``.
 
@@ -171,6 +183,7 @@ def read_labels(
         kinds: what the user calls some of them; others are of ``kind``.
         group_words: the domain's own words for :func:`repcore.data.groups.is_group_name`.
         id_change: how a user calls rows by a column (``--id-column``); proposed for columns that could.
+        beside: further columns of the table, which may show how its decimals are written.
     """
     asked, group_words = dict(kinds or {}), tuple(group_words)
     if uncertain == "auto":
@@ -179,6 +192,8 @@ def read_labels(
         uncertain = "missing" if is_read else "class"
     found = []
     boxes = {one.name for one in item_columns(list(columns)) if one.role == "box"}
+    grouped = any(grouped_rows(cells) for cells in columns.values())
+    comma = decimal_comma_of({**(beside or {}), **columns}) if grouped else ""
     for name, cells in columns.items():
         why = "" if name in asked else no_label_by_name(name, cells, group_words)
         if name in boxes and name not in asked:
@@ -196,6 +211,7 @@ def read_labels(
                 kind=asked.get(name, kind),
                 separator=separator,
                 uncertain=uncertain,
+                comma=comma,
                 change=change,
             )
         if id_change and one.target is None and _calls_rows(one, cells):

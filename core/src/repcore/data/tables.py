@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from repcore.data.accounting import Accounting, TableCount
 from repcore.data.cells import MISSING_WORDS, number
-from repcore.data.dialects import FIRST_BLANK, Dialect, IsData, cut, find_dialect
+from repcore.data.dialects import BLANKS, FIRST_BLANK, Dialect, IsData, cut, find_dialect
 from repcore.data.encodings import Encoding, detect_encoding
 from repcore.data.identity import file_identity
 from repcore.data.preparation import cache_root
@@ -34,7 +34,7 @@ from repcore.files import read_json_file
 
 ROWS_PER_CHUNK = 8192
 SMALL_FILE_BYTES = 32 * 1024 * 1024
-FORMAT = 3  # of the cached copy; raised when the same bytes are read otherwise
+FORMAT = 4  # of the cached copy; raised when the same bytes are read otherwise
 __all__ = ["MISSING_WORDS", "Table", "file_fingerprint", "number", "table_suffix"]
 
 PROBLEM_COLUMN = "__problem__"
@@ -252,6 +252,19 @@ def _smi_dialect(lines: list[str]) -> Dialect | None:
     ):
         return None  # no blank in any line, but a comma or semicolon in each
     header = cut(lines[0], FIRST_BLANK)[0].lower() in SMI_HEADERS
+    named = lines[0].split()
+    widths = {len(line.split()) for line in lines}
+    if (
+        header
+        and len(named) > 2
+        and widths == {len(named)}
+        and len(set(named[2:]) - {"smiles", "name"}) == len(named) - 2
+    ):
+        return Dialect(BLANKS, len(named), 0, True, ("smiles", "name", *named[2:]), {})
+    if not header and len(widths) == 1 and len(named) > 2:
+        example = f"smiles name {' '.join('y' * (len(named) - 2))}"
+        what = f"each line has {len(named)} words; a header such as {example!r} makes columns"
+        return Dialect(FIRST_BLANK, 2, 0, False, ("smiles", "name"), {"columns": ("SMILES and one name", what)})
     return Dialect(FIRST_BLANK, 2, 0, header, ("smiles", "name"), {})
 
 
@@ -299,7 +312,23 @@ def _parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:
     if path.suffix.lower() == ".gz":
         raise DataError(f"{str(path)!r}: parquet compresses itself", hint=f"gunzip {path.name}")
     with path.open("rb") as file:  # not mapped: a file that is cut off meanwhile would end the process
-        yield from pq.ParquetFile(file).iter_batches(batch_size=ROWS_PER_CHUNK)
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=ROWS_PER_CHUNK):
+            yield _without_nesting(batch)
+
+
+def _in_short(value: Any) -> str:  # what JSON has no form for: dates, bytes
+    return f"{len(value)} bytes" if isinstance(value, bytes) else str(value)
+
+
+def _without_nesting(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Lists and structures as JSON writes them: a list of words is several labels, everything else is a text."""
+    for place, field in enumerate(batch.schema):
+        if pa.types.is_nested(field.type):
+            cells = [
+                None if one is None else json.dumps(one, default=_in_short) for one in batch.column(place).to_pylist()
+            ]
+            batch = batch.set_column(place, field.name, pa.array(cells, pa.large_string()))
+    return batch
 
 
 def _text_batches(path: Path, encoding: Encoding, dialect: Dialect, counted: Counted) -> Iterator[pa.RecordBatch]:

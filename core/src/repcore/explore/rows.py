@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from repcore.data.joins import join_rows_by_key
+from repcore.data.joins import join_rows_by_key, refuse_row_numbers
 from repcore.data.readers import open_data
 from repcore.embedding.inference import InferenceOptions
 from repcore.embedding.model import Model
@@ -162,6 +162,8 @@ def from_file(registry: Registry, path: Path, asked: DataRequest) -> Gathered:
         preferences={"labels": list(asked.labels)} if asked.labels else {},
     )  # fmt: skip
     labelled = read_rows(reader)
+    if not asked.by_position:
+        refuse_row_numbers(rows.ids, labelled.ids, header, reader, asked.options)
     places = join_rows_by_key(
         labelled.ids, rows.ids, by_position=asked.by_position, have_noun="rows of the data", wanted_noun="vectors",
         hint="--id-column NAME, the same one as with embed; or --by-position if both stand in the same order",

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from repcore.data.accounting import Accounting
-from repcore.data.cells import is_missing
+from repcore.data.cells import decimal_comma_of, grouped_rows, is_missing
 from repcore.data.groups import group_column, useful_groups
 from repcore.data.joins import unique_places
 from repcore.data.labels import LabelColumn, read_label, read_labels
@@ -209,7 +209,9 @@ class EdgeListDataset:
     def _element_label(self, what: str, column: str, table: Table) -> LabelColumn:
         """A column of a table of nodes or edges as their label."""
         name = column if column.startswith(f"{what}_") else f"{what}_{column}"
-        label = read_label(name, table.cells(column), kind=self.config.label_kind, change=CHANGE)
+        cells = table.cells(column)
+        comma = decimal_comma_of({one: table.cells(one) for one in table.columns}) if grouped_rows(cells) else ""
+        label = read_label(name, cells, kind=self.config.label_kind, comma=comma, change=CHANGE)
         if label.target is None:  # words that hardly come again are classes all the same where the column says so
             label = read_label(name, table.cells(column), kind="class", change=CHANGE)
         label.tell(self.account)

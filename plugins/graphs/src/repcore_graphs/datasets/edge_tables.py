@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from repcore.data.accounting import Accounting
-from repcore.data.cells import decimal_sign, is_missing, read_numbers
+from repcore.data.cells import decimal_comma_of, grouped_rows, is_missing, numbers_as_written, read_numbers
 from repcore.data.groups import plain_name
 from repcore.data.names import composed
 from repcore.data.tables import Table
@@ -227,10 +227,10 @@ def feature_columns(table: Table, skip: Sequence[str | None], what: str, account
         if name in skip:
             continue
         cells = table.cells(name)
-        sign = decimal_sign(cells)
-        if sign is not None and sign[0] == ",":
-            account.guess(f"decimal sign of {name!r}", "comma", sign[1])
-        numbers = read_numbers(name, cells, "," if sign is not None and sign[0] == "," else ".")
+        comma = decimal_comma_of({one: table.cells(one) for one in table.columns}) if grouped_rows(cells) else ""
+        numbers, written = numbers_as_written(name, cells, comma=comma)
+        if written:
+            account.guess(f"decimal sign of {name!r}", "comma", written)
         plain = plain_name(name) if table.has_header else ""  # names that nobody gave say nothing
         is_category = plain in CATEGORY_NAMES or plain.endswith(("_label", "_type"))
         said = f"{what} column {name!r}"

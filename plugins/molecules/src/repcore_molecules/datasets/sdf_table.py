@@ -43,6 +43,7 @@ class SdfTable:
             unique = name if name not in self._cells else f"{name}.1"
             self._cells[unique] = [one.properties.get(name) for one in records]
         self._problems = {row: one.problem for row, one in enumerate(records) if one.problem}
+        self._repeated = [(row, name) for row, one in enumerate(records) for name in one.repeated]
         self.columns = list(self._cells)
 
     def __len__(self) -> int:
@@ -54,6 +55,12 @@ class SdfTable:
         account.tables.append(TableCount(self.path.name, len(self), malformed=len(self._problems)))
         for row, problem in list(self._problems.items())[:SHOWN]:
             account.note(f"{self.path.name}: record {row} cannot be read: {problem}")
+        if self._repeated:
+            row, name = self._repeated[0]
+            account.note(
+                f"{self.path.name}: {len(self._repeated):,} properties stand more than once in their record, first "
+                f"{name!r} in record {row}; the last value counts"
+            )
 
     def require(self, name: str) -> str:
         """A column name that exists, found exactly or without regard to case.

@@ -179,6 +179,7 @@ class MoleculeTable:
                 change=LABEL_CHANGE,
                 id_change="" if self.id_column else "--id-column",
                 account=self.account,
+                beside=_Columns(self, self._others({})),
             )
         }
         binary = [one for one in found.values() if one.target is not None and one.target.names in TASK_VALUES]

@@ -34,12 +34,14 @@ class Record:
         smiles: canonical SMILES; empty if the block cannot be read, or holds no atom.
         properties: text by property name, in the order of the file.
         problem: why the block cannot be read; empty otherwise.
+        repeated: properties that the record has more than once; the last one counts.
     """
 
     name: str
     smiles: str
     properties: dict[str, str] = field(default_factory=dict)
     problem: str = ""
+    repeated: tuple[str, ...] = ()
 
 
 def is_sdf(path: Path) -> bool:
@@ -83,7 +85,8 @@ def _blocks(lines: Iterable[str]) -> Iterator[list[str]]:
 def _record(lines: list[str]) -> Record:
     end = next((place + 1 for place, line in enumerate(lines) if line.startswith("M  END")), len(lines))
     smiles, problem = _structure(lines[:end])
-    return Record(lines[0].strip() if lines else "", smiles, _properties(lines[end:]), problem)
+    properties, repeated = _properties(lines[end:])
+    return Record(lines[0].strip() if lines else "", smiles, properties, problem, repeated)
 
 
 def _structure(block: list[str]) -> tuple[str, str]:
@@ -100,17 +103,21 @@ def _structure(block: list[str]) -> tuple[str, str]:
     return "", "; ".join(problems)[:200] or f"RDKit cannot read the mol block (counts line: {counts[:40]!r})"
 
 
-def _properties(lines: Iterable[str]) -> dict[str, str]:
+def _properties(lines: Iterable[str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Text by name, and names that come again."""
     found: dict[str, str] = {}
+    repeated: list[str] = []
     name = None
     for line in lines:
         if line.startswith(">"):
             match = _PROPERTY.match(line)
             name = match.group(1).strip() if match else None
             if name is not None:
+                if name in found:
+                    repeated.append(name)
                 found[name] = ""
         elif not line.strip():
             name = None
         elif name is not None:
             found[name] = f"{found[name]}\n{line}" if found[name] else line.strip()
-    return found
+    return found, tuple(repeated)
