@@ -12,8 +12,8 @@ from pathlib import Path, PurePath
 
 GROUP_WORDS: tuple[str, ...] = (
     "group", "patient", "patienten", "proband", "probanden", "subject", "participant", "case", "speaker", "spk",
-    "singer", "actor", "talker", "client", "donor", "animal", "individual", "person", "user", "lesion", "study", "recording",
-    "session", "site", "source", "src", "scene", "location", "device",
+    "singer", "actor", "talker", "client", "donor", "animal", "individual", "person", "user", "lesion", "study",
+    "recording", "session", "site", "source", "src", "scene", "location", "device",
 )  # fmt: skip
 """Words that name who or where a row comes from, the most telling first."""
 _WEAK = frozenset({"case", "client", "user", "lesion", "study", "site", "source", "src", "scene", "location", "device"})
