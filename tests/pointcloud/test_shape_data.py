@@ -356,6 +356,10 @@ def test_arrays_bring_labels_splits_and_names(tmp_path: Path) -> None:
     assert reader.splits == {"train": [0, 1], "test": [2, 3]}
     assert [reader[row].targets.get("class") for row in range(4)] == [1, 0, None, 1]
     assert reader.by_id("d").inputs.points.dtype == np.float32
+    (tmp_path / "README.md").write_text("four clouds")
+    account = ShapeArrayReader(ShapeFilesConfig(path=str(tmp_path))).account  # the file behind the rows is used
+    assert account.counts == {"used": 1, "ignored": 1, "unreadable": 0}
+    assert account.reasons("ignored") == {"no shape for this reader (.md)": ["README.md"]}
     np.savez(tmp_path / "points.npz", points=clouds, label=np.zeros(3))
     with pytest.raises(DataError, match="3 entries of 'label' for 4 clouds"):
         ShapeArrayReader(ShapeFilesConfig(path=str(tmp_path / "points.npz")))
