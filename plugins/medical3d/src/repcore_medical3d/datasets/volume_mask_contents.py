@@ -47,7 +47,7 @@ def with_masks_by_content(scans: Sequence[Named], rules: ReadingRules, account: 
         elif not any(one.path in found for one, _ in pairs) and _judged(pairs, rules, _is_label_map):
             label = name.rpartition("/")[2].lower()
             account.guess(
-                f"files {name!r}", "label maps, no scans", "few whole numbers on the grid of the scan beside each"
+                f"files {label!r}", "label maps, no scans", "few whole numbers on the grid of the scan beside each"
             )
             for one, partner in pairs:
                 found[one.path] = replace(one, is_mask=True, case=partner.case, folders=partner.folders, label=label)
