@@ -223,3 +223,34 @@ def test_headers_without_a_spacing_and_values_that_are_cut_off(tmp_path: Path) -
     silent = next(row for row in range(len(asked)) if asked.id_of(row) == "silent")
     assert asked[silent].inputs.spacing_mm == (1.0, 1.0, 3.0)
     np.testing.assert_array_equal(asked[silent].inputs.read(), VALUES)
+
+
+@pytest.mark.parametrize(
+    ("scan", "mask"),
+    [
+        ("scans/p{}.nii.gz", "truth/p{}.nii.gz"), ("case{}/ct.nii.gz", "case{}/gtv.nii.gz"),
+        ("case{}/t1.nii.gz", "case{}/gtv.nii.gz"), ("c{}.nii.gz", "c{}_pred.nii.gz"),
+    ],
+)  # fmt: skip
+def test_label_maps_that_no_name_tells_are_never_scans(scan: str, mask: str, tmp_path: Path) -> None:
+    for number in range(3):
+        save(tmp_path / scan.format(number), VALUES + np.int16(number))
+        save(tmp_path / mask.format(number), box(number, number + 4, 2))
+    save(tmp_path / "c0_prob.nii.gz", box(0, 4) * np.float32(0.3)) if "pred" in mask else None
+    reader = volumes(tmp_path)
+    assert len(reader) == 3
+    for number in range(3):
+        sample = reader[number]
+        assert np.array_equal(sample.inputs.read(), VALUES + number)
+        assert np.array_equal(sample.targets["segmentation"].read(), box(number, number + 4, 2))
+    assert "label maps, no scans" in said(reader)
+    assert ("a map of probabilities" in said(reader)) == ("pred" in mask)
+
+
+def test_sequences_and_scans_on_other_grids_stay_scans(tmp_path: Path) -> None:
+    for number in range(2):
+        save(tmp_path / "a" / f"case{number}" / "t1.nii.gz", VALUES)
+        save(tmp_path / "a" / f"case{number}" / "t2.nii.gz", VALUES[::-1].copy())
+        save(tmp_path / "b" / f"p{number}.nii.gz", VALUES)
+        save(tmp_path / "b" / f"p{number}_low.nii.gz", box(0, 4), np.diag([2.0, 2, 2, 1]))
+    assert len(volumes(tmp_path / "a")) == len(volumes(tmp_path / "b")) == 4

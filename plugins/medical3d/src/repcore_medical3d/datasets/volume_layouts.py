@@ -19,11 +19,18 @@ from repcore.data.groups import groups_in_paths
 from repcore.errors import DataError, ItemError
 from repcore_medical3d.configs.volumes import VolumeFilesConfig
 from repcore_medical3d.datasets.volume_lists import channel_names, label_names, read_list
+from repcore_medical3d.datasets.volume_mask_contents import with_masks_by_content
 from repcore_medical3d.datasets.volume_masks import pair_masks
 from repcore_medical3d.datasets.volume_names import named
 from repcore_medical3d.datasets.volume_pairs import Item, items_of
 from repcore_medical3d.datasets.volume_tables import read_item_table
-from repcore_medical3d.datasets.volumes import VolumeCatalogue, VolumeReader, segmentation_target, volume_row
+from repcore_medical3d.datasets.volumes import (
+    VolumeCatalogue,
+    VolumeReader,
+    reading_rules,
+    segmentation_target,
+    volume_row,
+)
 from repcore_medical3d.formats.arrays import has_labels, is_array, looks_like_volume, members_of, volume_keys
 from repcore_medical3d.formats.nifti import PAIR_SUFFIXES
 from repcore_medical3d.formats.volume_files import (
@@ -72,6 +79,9 @@ def folder_catalogue(root: Path, config: VolumeFilesConfig | None = None) -> Vol
             account.ignore(one.path, "derived from scans (derivatives)")
     scans = [one for one in files if not one.is_mask and not one.is_derived]
     masks = [one for one in files if one.is_mask]
+    if not masks:  # only where no name tells one: reading costs
+        seen = with_masks_by_content(scans, reading_rules(config), account)
+        scans, masks = [one for one in seen if not one.is_mask], [one for one in seen if one.is_mask]
     _check_scans(root, len(scans), len(masks))
     items = items_of(scans, together=config.sequences == "together", account=account)
     classes = pair_masks(items, masks, account)
