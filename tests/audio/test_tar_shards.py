@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -91,6 +93,23 @@ def test_the_index_has_eight_bytes_a_row_and_is_built_once(tmp_path: Path, monke
     monkeypatch.setattr("repcore.data.shards.tar_rows._scanned", lambda *_: pytest.fail("scanned again"))
     again = open_data(default(), str(folder), domain="audio")[1]
     assert again.fingerprint == first.fingerprint
+
+
+def test_a_byte_of_content_changes_the_fingerprint_a_copy_does_not(tmp_path: Path) -> None:
+    path = shards(tmp_path / "tars", ("a.tar",)) / "a.tar"
+    first = open_data(default(), str(path), domain="audio")[1].fingerprint
+    (tmp_path / "copy").mkdir()
+    shutil.copy(path, tmp_path / "copy")
+    os.utime(tmp_path / "copy" / "a.tar", (1, 1))
+    assert open_data(default(), str(tmp_path / "copy" / "a.tar"), domain="audio")[1].fingerprint == first
+    before = path.stat()
+    content = bytearray(path.read_bytes())
+    content[1000] ^= 1  # of the samples of the first member: no header knows
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    changed = open_data(default(), str(path), domain="audio")[1]
+    assert changed.fingerprint != first
+    assert not np.array_equal(changed[0].inputs.samples[0], sound(0))
 
 
 def test_one_archive_and_another_domain(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, replace
 from functools import cached_property, lru_cache
+from hashlib import sha256
 from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any, cast
@@ -133,8 +134,8 @@ class TarReader:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of names, sizes, times and header checksums of all members, and of labels."""
-        return str(self.index.facts["fingerprint"])
+        """Hash of names and contents of the archives; see :attr:`repcore.data.shards.stores.Store.fingerprint`."""
+        return sha256(f"{self.index.facts['fingerprint']}|{self.store.fingerprint}".encode()).hexdigest()
 
     @cached_property
     def splits(self) -> Mapping[str, Sequence[int]]:

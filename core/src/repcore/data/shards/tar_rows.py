@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from repcore.data.first_files import first_files
 from repcore.data.shards.row_index import RowIndex, ShardRows, open_index
 from repcore.data.shards.shard import LISTING, Shard
-from repcore.data.shards.stores import Store, store_at
+from repcore.data.shards.stores import Store, stamp_of, store_at
 from repcore.errors import DataError, ItemError
 from repcore.files import parse_json, storable
 
@@ -62,7 +62,7 @@ def tar_store(path: Path) -> Store:
     """
     if path.is_file():
         facts = path.stat()
-        return Store(path.parent, (Shard(path.name, facts.st_size, str(facts.st_mtime_ns)),))
+        return Store(path.parent, (Shard(path.name, facts.st_size, stamp_of(facts)),))
     store = store_at(path, SUFFIX)
     if not store.shards:
         raise DataError(f"{str(path)!r} holds no {SUFFIX} file")
