@@ -165,7 +165,7 @@ def _local_shards(path: Path, suffix: str) -> list[Shard]:
 
 
 def stamp_of(facts: os.stat_result) -> str:
-    """What changes when a file of this machine does: a program can put the first of these times back, not the second."""
+    """What changes when a file of this machine does: programs can put the first of these times back, not the second."""
     return f"{facts.st_mtime_ns}-{facts.st_ctime_ns}"
 
 
