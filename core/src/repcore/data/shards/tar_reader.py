@@ -168,8 +168,19 @@ class TarReader:
         shard = self.store.shards[self.index.shard_of(index)[0]].name
         if path is None:
             raise ItemError("missing_member", f"{storable(row.key)} of {shard} has no .{self.kind}")
-        inner = self._inner(path)
-        sample = inner[0]
+        member = storable(f"{row.key}.{self.kind} of {shard}")
+        try:
+            inner = self._inner(path)
+            if len(inner) != 1:
+                raise ItemError("several_rows", f"{member} holds {len(inner):,} rows; a member is one row")
+            sample = inner[0]
+        except DataError as error:  # the file in the cache is ours, and its name another in each process
+            status = error.status if isinstance(error, ItemError) else "refused"
+            words = error.reason if isinstance(error, ItemError) else " ".join(str(error).split())
+            if str(path.parent) not in words:
+                raise
+            words = words.replace(str(path), member).replace(str(path.parent), shard)
+            raise ItemError(status, words) from error
         targets = {one.name: one.value(index) for one in self._labels}
         group = sample.group if self.groups is None else self.groups[index]
         return replace(sample, id=_id(shard, row.key), targets=targets, group=group)
