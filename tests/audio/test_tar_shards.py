@@ -170,10 +170,24 @@ def test_a_member_with_several_rows_is_refused(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
         add(archive, "one.csv", b"smiles\nCCO\n")
         add(archive, "many.csv", b"smiles\nCCO\nCCN\n")
+        add(archive, "bad.csv", b"")
     reader = open_data(default(), str(tmp_path / "a.tar"), domain="molecules")[1]
     assert reader[0].id == "a/one"
+    with pytest.raises(DataError) as caught:
+        reader[2]
+    assert "bad.csv of a.tar" in str(caught.value)
+    assert str(tmp_path) not in str(caught.value)
     with pytest.raises(ItemError, match=r"^several_rows: many\.csv of a\.tar holds 2 rows"):
         reader[1]
+
+
+def test_a_key_that_comes_again_has_an_id_of_its_own(tmp_path: Path) -> None:
+    content = b"".join(stored(name, wav(number)) for number, name in enumerate([b"x.wav", b"y.wav", b"x.wav"]))
+    (tmp_path / "a.tar").write_bytes(content + END)
+    reader = open_data(default(), str(tmp_path / "a.tar"), domain="audio")[1]
+    assert [reader.id_of(row) for row in range(3)] == ["a/x", "a/y", "a/x#2"] == [reader[row].id for row in range(3)]
+    np.testing.assert_array_equal(reader.by_id("a/x#2").inputs.samples[0], sound(2))
+    assert any("1 rows have a key that came before" in note for note in reader.account.notes)
 
 
 def test_one_archive_and_another_domain(tmp_path: Path) -> None:

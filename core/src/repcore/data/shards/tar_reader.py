@@ -78,6 +78,10 @@ class TarReader:
         shards = self.store.shards
         first = shards[0].name + (f" and {len(shards) - 1:,} more" if len(shards) > 1 else "")
         self.account.tables.append(TableCount(first, len(self)))
+        if again := self.index.facts["again"]:
+            self.account.note(
+                f"{len(again):,} rows have a key that came before in their archive: their ids end in #2, #3"
+            )
         self.account.guess(
             "rows",
             f"members of {len(shards):,} tar archives that share a name",
@@ -158,9 +162,14 @@ class TarReader:
         return len(self.index)
 
     def id_of(self, index: int) -> str:
-        """``SHARD/KEY``: the archive's name without ``.tar``, and the row's key in it."""
+        """``SHARD/KEY``: the archive's name without ``.tar``, and the row's key in it; ``#2`` where it comes again."""
         shard, key = key_at(self.store, self.index, index)
-        return _id(shard.name, key)
+        return _id(shard.name, key) + self._again(index)
+
+    def _again(self, index: int) -> str:
+        """Tells rows of one key apart."""
+        count = self.index.facts["again"].get(str(index))
+        return f"#{count}" if count else ""
 
     def __getitem__(self, index: int) -> Sample:
         row = row_at(self.store, self.index, index)
@@ -183,7 +192,7 @@ class TarReader:
             raise ItemError(status, words) from error
         targets = {one.name: one.value(index) for one in self._labels}
         group = sample.group if self.groups is None else self.groups[index]
-        return replace(sample, id=_id(shard, row.key), targets=targets, group=group)
+        return replace(sample, id=_id(shard, row.key) + self._again(index), targets=targets, group=group)
 
     def by_id(self, sample_id: str) -> Sample:
         """The row with this id.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import tarfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -85,18 +86,22 @@ def tar_index(store: Store) -> RowIndex:
         DataError: an archive is damaged or compressed; names it.
     """
     digest = sha256()
+    again: dict[str, int] = {}  # row number -> how often its archive has had the key, where that is not once
 
     def read(folder: Path) -> Iterator[ShardRows]:
+        first = 0
         for number, one in enumerate(store.shards):
             with _in_words(store, one), store.opened(one) as file:
-                places, said = _scanned(file, digest, one.size)
+                places, said, repeats = _scanned(file, digest, one.size)
+            again.update({str(first + row): count for row, count in repeats.items()})
+            first += len(places)
             if said:
                 rows = [json.dumps(said[row]) if row in said else None for row in range(len(places))]
                 with facts_file(folder, number).open("wb") as file:
                     pq.write_table(pa.table({"said": pa.array(rows, pa.large_string())}), file)
             yield ShardRows(len(places), np.asarray(places, np.int64))
 
-    return open_index(f"{store.key}-tar", read, lambda: {"fingerprint": digest.hexdigest()})
+    return open_index(f"{store.key}-tar2", read, lambda: {"fingerprint": digest.hexdigest(), "again": again})
 
 
 def facts_file(folder: Path, shard: int) -> Path:
@@ -106,14 +111,16 @@ def facts_file(folder: Path, shard: int) -> Path:
 
 def _scanned(
     file: IO[bytes], digest: Any, size: int
-) -> tuple[list[int], dict[int, dict[str, Any]]]:  # digest: of hashlib
-    """Where each row of an archive begins, and what is said of rows by their number."""
+) -> tuple[list[int], dict[int, dict[str, Any]], dict[int, int]]:  # digest: of hashlib
+    """Where each row of an archive begins, and by their number what is said of rows, and which keys came before."""
     places: list[int] = []
     said: dict[int, dict[str, Any]] = {}
+    seen: Counter[int] = Counter()  # hashes of keys: names take more memory
+    again: dict[int, int] = {}
     before: str | None = None
     end = 0
     for archive, member in members(file):
-        end = archive.offset  # type: ignore[attr-defined]  # of what is stored: a sparse file is larger than that
+        end = archive.offset  # of what is stored: a sparse file is larger than that
         if not member.offset < end <= size or member.size < 0:
             raise tarfile.ReadError(
                 f"it breaks off or is damaged: {storable(member.name)} announces {member.size:,} bytes; "
@@ -125,6 +132,9 @@ def _scanned(
         if key != before:
             places.append(member.offset)
             before = key
+            seen[hash(storable(key))] += 1
+            if (count := seen[hash(storable(key))]) > 1:
+                again[len(places) - 1] = count
         digest.update(f"{storable(member.name)}|{member.size}|{member.mtime}|{member.chksum}\n".encode())
         if kind in FACT_KINDS and member.size <= MOST_FACT_BYTES:
             content = archive.extractfile(member)
@@ -133,7 +143,7 @@ def _scanned(
             said.setdefault(len(places) - 1, {}).update(facts)
     _check_end(file, end, before)
     _check_rest(file, before)
-    return places, said
+    return places, said, again
 
 
 def _check_end(file: IO[bytes], end: int, last: str | None) -> None:
