@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -91,6 +93,101 @@ def test_the_index_has_eight_bytes_a_row_and_is_built_once(tmp_path: Path, monke
     monkeypatch.setattr("repcore.data.shards.tar_rows._scanned", lambda *_: pytest.fail("scanned again"))
     again = open_data(default(), str(folder), domain="audio")[1]
     assert again.fingerprint == first.fingerprint
+
+
+def test_a_byte_of_content_changes_the_fingerprint_a_copy_does_not(tmp_path: Path) -> None:
+    path = shards(tmp_path / "tars", ("a.tar",)) / "a.tar"
+    first = open_data(default(), str(path), domain="audio")[1].fingerprint
+    (tmp_path / "copy").mkdir()
+    shutil.copy(path, tmp_path / "copy")
+    os.utime(tmp_path / "copy" / "a.tar", (1, 1))
+    assert open_data(default(), str(tmp_path / "copy" / "a.tar"), domain="audio")[1].fingerprint == first
+    before = path.stat()
+    content = bytearray(path.read_bytes())
+    content[1000] ^= 1  # of the samples of the first member: no header knows
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    changed = open_data(default(), str(path), domain="audio")[1]
+    assert changed.fingerprint != first
+    assert not np.array_equal(changed[0].inputs.samples[0], sound(0))
+
+
+def header(name: bytes, size: int, kind: bytes = b"0", real: int | None = None) -> bytes:
+    """A GNU header as bytes, also such as no writer makes."""
+    block = bytearray(512)
+    block[: len(name)], block[100:108], block[156:157], block[257:265] = name, b"0000644\0", kind, b"ustar  \0"
+    block[124:136] = b"\x80" + size.to_bytes(11, "big")
+    block[136:148] = b"00000000000\0"
+    if real is not None:  # a sparse file: one piece of `size` bytes at its beginning
+        block[386:410] = b"%011o\0%011o\0" % (0, size)
+        block[483:495] = b"\x80" + real.to_bytes(11, "big")
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+def stored(name: bytes, content: bytes, **facts: object) -> bytes:
+    return header(name, len(content), **facts) + content + b"\0" * (-len(content) % 512)  # type: ignore[arg-type]
+
+
+END = b"\0" * 1024
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (header(b"y.wav", 2**62) + b"x" * 512, "y.wav announces 4,611,686,018,427,387,904 bytes"),
+        (header(b"././@LongLink", 2**62, b"L") + b"a" * 512, "a header announces a name"),
+        (stored(b"././@LongLink", b"abc\0", kind=b"L") * 3000, "too many headers"),
+        (END + stored(b"y.wav", wav(1)), "more follows its end after x"),
+    ],
+    ids=["size", "long-name", "chain", "joined"],
+)
+def test_archives_made_to_break_a_reader(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "a.tar").write_bytes(stored(b"x.wav", wav(0)) + content + END)
+    with pytest.raises(DataError, match=f"^a.tar of .* is no whole tar archive: .*{words}"):
+        open_data(default(), str(tmp_path / "a.tar"), domain="audio")
+
+
+def test_rows_that_cannot_be_one_sample_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    twice = stored(b"y.wav", wav(1)) * 2
+    sparse = stored(b"z.wav", wav(2)[:512], kind=b"S", real=2**40)
+    broken = stored(b"w.wav", b"RIFF nothing")
+    (tmp_path / "a.tar").write_bytes(stored(b"x.wav", wav(0)) + twice + broken + sparse + END)  # a sparse one is last
+    monkeypatch.setenv("REPCORE_ITEM_MIB", "64")
+    reader = open_data(default(), str(tmp_path / "a.tar"), domain="audio")[1]
+    np.testing.assert_array_equal(reader[0].inputs.samples[0], sound(0))
+    with pytest.raises(ItemError, match=r"^duplicate_member: y of a\.tar has two members \.wav"):
+        reader[1]
+    with pytest.raises(ItemError, match=r"^too_large: a\.tar: the members of z announces 1,048,576 MiB"):
+        reader[3]
+    with pytest.raises(DataError) as caught:
+        reader[2]
+    assert str(tmp_path / "cache") not in str(caught.value)
+
+
+def test_a_member_with_several_rows_is_refused(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        add(archive, "one.csv", b"smiles\nCCO\n")
+        add(archive, "many.csv", b"smiles\nCCO\nCCN\n")
+        add(archive, "bad.csv", b"")
+    reader = open_data(default(), str(tmp_path / "a.tar"), domain="molecules")[1]
+    assert reader[0].id == "a/one"
+    with pytest.raises(DataError) as caught:
+        reader[2]
+    assert "bad.csv of a.tar" in str(caught.value)
+    assert str(tmp_path) not in str(caught.value)
+    with pytest.raises(ItemError, match=r"^several_rows: many\.csv of a\.tar holds 2 rows"):
+        reader[1]
+
+
+def test_a_key_that_comes_again_has_an_id_of_its_own(tmp_path: Path) -> None:
+    content = b"".join(stored(name, wav(number)) for number, name in enumerate([b"x.wav", b"y.wav", b"x.wav"]))
+    (tmp_path / "a.tar").write_bytes(content + END)
+    reader = open_data(default(), str(tmp_path / "a.tar"), domain="audio")[1]
+    assert [reader.id_of(row) for row in range(3)] == ["a/x", "a/y", "a/x#2"] == [reader[row].id for row in range(3)]
+    np.testing.assert_array_equal(reader.by_id("a/x#2").inputs.samples[0], sound(2))
+    assert any("1 rows have a key that came before" in note for note in reader.account.notes)
 
 
 def test_one_archive_and_another_domain(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 
@@ -74,6 +75,17 @@ def test_the_index_is_built_once_and_notices_a_changed_shard(tmp_path: Path, mon
     write(folder, ["part-00002.parquet"], (12,))
     assert len(sharded(folder)) == 24
     assert sharded(folder).fingerprint != first
+
+
+def test_a_byte_in_the_middle_of_a_shard_changes_the_fingerprint(tmp_path: Path) -> None:
+    path = three(tmp_path) / "part-00001.parquet"
+    pq.write_table(pa.table({"text": [f"row {one}" for one in range(20_000)], "number": range(20_000)}), path)
+    first, before = sharded(tmp_path / "data").fingerprint, path.stat()
+    content = bytearray(path.read_bytes())
+    content[2000] ^= 1  # the footer does not know
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert sharded(tmp_path / "data").fingerprint != first
 
 
 def test_the_index_needs_sixteen_bytes_a_row_group(tmp_path: Path) -> None:

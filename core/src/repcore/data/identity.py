@@ -1,7 +1,8 @@
 """What makes data the same data: their content, not the time at which a file was copied.
 
-A file is hashed in blocks, once; the hash is remembered by device, inode, size and time of change in
-``<cache>/identity.sqlite``, so that a second look costs a ``stat``. Copying or touching a file changes none of this
+A file is hashed in blocks, once; the hash is remembered by device, inode, size and both times of change (of content,
+which programs put back, and of the inode, which they cannot) in ``<cache>/identity.sqlite``, so that a second look
+costs a ``stat``. Copying or touching a file changes none of this
 but the time, and costs one reading; a changed byte changes the hash. Files beyond ``REPCORE_HASH_LIMIT`` GiB (64 unless
 set) are known by size and time instead.
 """
@@ -27,7 +28,7 @@ LIMIT_GIB = 64.0
 MOST_STAMPS = 50_000  # rows whose stamps a run keeps, to say later which have changed
 SHOWN = 5
 
-Key = tuple[int, int, int, int]
+Key = tuple[int, int, int, str]
 
 
 def file_identity(path: Path) -> str:
@@ -40,7 +41,7 @@ def file_identity(path: Path) -> str:
         return "no file"
     if facts.st_size > _limit():
         return f"{facts.st_size}-{facts.st_mtime_ns}"
-    key = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns)
+    key = (facts.st_dev, facts.st_ino, facts.st_size, f"{facts.st_mtime_ns}-{facts.st_ctime_ns}")
     known = _memory().get(key) or _remembered(key)
     if known is None:
         try:
@@ -50,6 +51,17 @@ def file_identity(path: Path) -> str:
         _remember(key, known)
     _memory()[key] = known
     return known
+
+
+def files_identity(files: Mapping[str, Path]) -> str:
+    """Hash of the names and contents of files that are one data set; of names, sizes and times where all of them
+    together are too large to read."""
+    sizes = {name: path.stat() for name, path in files.items()}
+    if sum(one.st_size for one in sizes.values()) > _limit():
+        lines = [f"{name}|{one.st_size}-{one.st_mtime_ns}" for name, one in sizes.items()]
+    else:
+        lines = [f"{name}|{file_identity(path)}" for name, path in files.items()]
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def row_stamps(reader: Any) -> dict[str, str] | None:  # any DatasetReader

@@ -94,7 +94,6 @@ class ShardedTable:
         self.path = shards.store.root
         self.index = _index(shards.store)
         self.columns: list[str] = list(self.index.facts["columns"])
-        self.fingerprint = str(self.index.facts["fingerprint"])
         if not len(self.index):
             raise DataError(f"the {len(self.store.shards):,} shards of {self._place!r} hold no row")
         self._kept: OrderedDict[Group, pa.Array] = OrderedDict()
@@ -105,6 +104,11 @@ class ShardedTable:
 
     def __len__(self) -> int:
         return len(self.index)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of names and contents of the shards; see :attr:`repcore.data.shards.stores.Store.fingerprint`."""
+        return sha256(f"{self.index.facts['fingerprint']}|{self.store.fingerprint}".encode()).hexdigest()
 
     @property
     def _place(self) -> str:

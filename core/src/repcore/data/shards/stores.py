@@ -6,6 +6,7 @@ read. A folder that stands in for an address holds the list of what lies there (
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from repcore.data.accounting import walk
+from repcore.data.identity import files_identity
 from repcore.data.shards.shard import LISTING, Shard
 from repcore.data.splits import PART_NAMES
 from repcore.errors import DataError
@@ -43,6 +45,19 @@ class Store:
         """Hash of place, names, sizes and stamps: the same as long as nobody changed a shard."""
         lines = [f"{one.name}|{one.size}|{one.stamp}" for one in self.shards]
         return sha256("\n".join([self.address or str(self.root.absolute()), *lines]).encode()).hexdigest()[:24]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of names and contents of the shards; of what their listing says of them (entity tags, sizes) where they
+        lie elsewhere and are not fetched whole.
+
+        Raises:
+            DataError: a shard is gone.
+        """
+        if not self.address:
+            return files_identity({one.name: self.local(one) for one in self.shards})
+        lines = [f"{one.name}|{one.size}|{one.stamp}" for one in self.shards]
+        return sha256("\n".join(lines).encode()).hexdigest()
 
     def local(self, shard: Shard) -> Path:
         """A path of this machine at which the shard can be read now.
@@ -145,8 +160,13 @@ def _local_shards(path: Path, suffix: str) -> list[Shard]:
         name = one.path.relative_to(path).as_posix()
         if not one.left_out and not one.problem and _is_shard(name, suffix):
             facts = one.path.stat()
-            found.append(Shard(name, facts.st_size, str(facts.st_mtime_ns)))
+            found.append(Shard(name, facts.st_size, stamp_of(facts)))
     return found
+
+
+def stamp_of(facts: os.stat_result) -> str:
+    """What changes when a file of this machine does: programs can put the first of these times back, not the second."""
+    return f"{facts.st_mtime_ns}-{facts.st_ctime_ns}"
 
 
 def _is_shard(name: str, suffix: str) -> bool:

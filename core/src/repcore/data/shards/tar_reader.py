@@ -16,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, replace
 from functools import cached_property, lru_cache
+from hashlib import sha256
 from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any, cast
@@ -77,6 +78,10 @@ class TarReader:
         shards = self.store.shards
         first = shards[0].name + (f" and {len(shards) - 1:,} more" if len(shards) > 1 else "")
         self.account.tables.append(TableCount(first, len(self)))
+        if again := self.index.facts["again"]:
+            self.account.note(
+                f"{len(again):,} rows have a key that came before in their archive: their ids end in #2, #3"
+            )
         self.account.guess(
             "rows",
             f"members of {len(shards):,} tar archives that share a name",
@@ -133,8 +138,8 @@ class TarReader:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of names, sizes, times and header checksums of all members, and of labels."""
-        return str(self.index.facts["fingerprint"])
+        """Hash of names and contents of the archives; see :attr:`repcore.data.shards.stores.Store.fingerprint`."""
+        return sha256(f"{self.index.facts['fingerprint']}|{self.store.fingerprint}".encode()).hexdigest()
 
     @cached_property
     def splits(self) -> Mapping[str, Sequence[int]]:
@@ -157,9 +162,14 @@ class TarReader:
         return len(self.index)
 
     def id_of(self, index: int) -> str:
-        """``SHARD/KEY``: the archive's name without ``.tar``, and the row's key in it."""
+        """``SHARD/KEY``: the archive's name without ``.tar``, and the row's key in it; ``#2`` where it comes again."""
         shard, key = key_at(self.store, self.index, index)
-        return _id(shard.name, key)
+        return _id(shard.name, key) + self._again(index)
+
+    def _again(self, index: int) -> str:
+        """Tells rows of one key apart."""
+        count = self.index.facts["again"].get(str(index))
+        return f"#{count}" if count else ""
 
     def __getitem__(self, index: int) -> Sample:
         row = row_at(self.store, self.index, index)
@@ -167,11 +177,22 @@ class TarReader:
         shard = self.store.shards[self.index.shard_of(index)[0]].name
         if path is None:
             raise ItemError("missing_member", f"{storable(row.key)} of {shard} has no .{self.kind}")
-        inner = self._inner(path)
-        sample = inner[0]
+        member = storable(f"{row.key}.{self.kind} of {shard}")
+        try:
+            inner = self._inner(path)
+            if len(inner) != 1:
+                raise ItemError("several_rows", f"{member} holds {len(inner):,} rows; a member is one row")
+            sample = inner[0]
+        except DataError as error:  # the file in the cache is ours, and its name another in each process
+            status = error.status if isinstance(error, ItemError) else "refused"
+            words = error.reason if isinstance(error, ItemError) else " ".join(str(error).split())
+            if str(path.parent) not in words:
+                raise
+            words = words.replace(str(path), member).replace(str(path.parent), shard)
+            raise ItemError(status, words) from error
         targets = {one.name: one.value(index) for one in self._labels}
         group = sample.group if self.groups is None else self.groups[index]
-        return replace(sample, id=_id(shard, row.key), targets=targets, group=group)
+        return replace(sample, id=_id(shard, row.key) + self._again(index), targets=targets, group=group)
 
     def by_id(self, sample_id: str) -> Sample:
         """The row with this id.

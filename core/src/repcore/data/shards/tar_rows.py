@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import tarfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,10 +21,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from repcore.data.allocation import check_allocation
 from repcore.data.first_files import first_files
 from repcore.data.shards.row_index import RowIndex, ShardRows, open_index
 from repcore.data.shards.shard import LISTING, Shard
-from repcore.data.shards.stores import Store, store_at
+from repcore.data.shards.stores import Store, stamp_of, store_at
 from repcore.errors import DataError, ItemError
 from repcore.files import parse_json, storable
 
@@ -32,6 +34,7 @@ FACT_KINDS = ("cls", "json")
 MOST_FACT_BYTES = 1 << 20  # of a member that is read while the index is made
 LOOKED_AT = 200  # files of a folder
 BLOCK = 512
+MOST_HEADER_BYTES = 1 << 24  # of a long name or an extended header: real ones have thousands
 
 
 @dataclass(slots=True)
@@ -62,7 +65,7 @@ def tar_store(path: Path) -> Store:
     """
     if path.is_file():
         facts = path.stat()
-        return Store(path.parent, (Shard(path.name, facts.st_size, str(facts.st_mtime_ns)),))
+        return Store(path.parent, (Shard(path.name, facts.st_size, stamp_of(facts)),))
     store = store_at(path, SUFFIX)
     if not store.shards:
         raise DataError(f"{str(path)!r} holds no {SUFFIX} file")
@@ -83,18 +86,22 @@ def tar_index(store: Store) -> RowIndex:
         DataError: an archive is damaged or compressed; names it.
     """
     digest = sha256()
+    again: dict[str, int] = {}  # row number -> how often its archive has had the key, where that is not once
 
     def read(folder: Path) -> Iterator[ShardRows]:
+        first = 0
         for number, one in enumerate(store.shards):
             with _in_words(store, one), store.opened(one) as file:
-                places, said = _scanned(file, digest)
+                places, said, repeats = _scanned(file, digest, one.size)
+            again.update({str(first + row): count for row, count in repeats.items()})
+            first += len(places)
             if said:
                 rows = [json.dumps(said[row]) if row in said else None for row in range(len(places))]
                 with facts_file(folder, number).open("wb") as file:
                     pq.write_table(pa.table({"said": pa.array(rows, pa.large_string())}), file)
             yield ShardRows(len(places), np.asarray(places, np.int64))
 
-    return open_index(f"{store.key}-tar", read, lambda: {"fingerprint": digest.hexdigest()})
+    return open_index(f"{store.key}-tar2", read, lambda: {"fingerprint": digest.hexdigest(), "again": again})
 
 
 def facts_file(folder: Path, shard: int) -> Path:
@@ -102,20 +109,32 @@ def facts_file(folder: Path, shard: int) -> Path:
     return folder / f"facts-{shard:06}.parquet"
 
 
-def _scanned(file: IO[bytes], digest: Any) -> tuple[list[int], dict[int, dict[str, Any]]]:  # digest: of hashlib
-    """Where each row of an archive begins, and what is said of rows by their number."""
+def _scanned(
+    file: IO[bytes], digest: Any, size: int
+) -> tuple[list[int], dict[int, dict[str, Any]], dict[int, int]]:  # digest: of hashlib
+    """Where each row of an archive begins, and by their number what is said of rows, and which keys came before."""
     places: list[int] = []
     said: dict[int, dict[str, Any]] = {}
+    seen: Counter[int] = Counter()  # hashes of keys: names take more memory
+    again: dict[int, int] = {}
     before: str | None = None
     end = 0
     for archive, member in members(file):
-        end = member.offset_data + -(-member.size // BLOCK) * BLOCK
+        end = archive.offset  # of what is stored: a sparse file is larger than that
+        if not member.offset < end <= size or member.size < 0:
+            raise tarfile.ReadError(
+                f"it breaks off or is damaged: {storable(member.name)} announces {member.size:,} bytes; "
+                f"the archive has {size:,}"
+            )
         if not is_content(member):
             continue
         key, kind = split_name(member.name)
         if key != before:
             places.append(member.offset)
             before = key
+            seen[hash(storable(key))] += 1
+            if (count := seen[hash(storable(key))]) > 1:
+                again[len(places) - 1] = count
         digest.update(f"{storable(member.name)}|{member.size}|{member.mtime}|{member.chksum}\n".encode())
         if kind in FACT_KINDS and member.size <= MOST_FACT_BYTES:
             content = archive.extractfile(member)
@@ -123,7 +142,8 @@ def _scanned(file: IO[bytes], digest: Any) -> tuple[list[int], dict[int, dict[st
             digest.update(json.dumps(facts, sort_keys=True).encode())
             said.setdefault(len(places) - 1, {}).update(facts)
     _check_end(file, end, before)
-    return places, said
+    _check_rest(file, before)
+    return places, said, again
 
 
 def _check_end(file: IO[bytes], end: int, last: str | None) -> None:
@@ -135,14 +155,43 @@ def _check_end(file: IO[bytes], end: int, last: str | None) -> None:
         raise tarfile.ReadError(f"it breaks off or is damaged {after}")
 
 
+def _check_rest(file: IO[bytes], last: str | None) -> None:
+    """Refuse what follows the end of an archive: rows of a second one joined to it would be lost."""
+    while piece := file.read(1 << 20):
+        if piece.strip(b"\0"):
+            after = f" after {storable(last)}" if last else ""
+            raise tarfile.ReadError(
+                f"more follows its end{after}, as where archives are joined; keep each in its own file"
+            )
+
+
+class _BoundedHeaders:
+    """A file in which headers may not ask for more than :data:`MOST_HEADER_BYTES`, whatever size they announce."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.in_header = file, True
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        if self.in_header and not 0 <= size <= MOST_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header announces a name or facts of {size:,} bytes")
+        return self.file.read(size)
+
+
 def members(file: IO[bytes], stop: int | None = None) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
     """Members of an archive from where it is read on, up to those that begin at byte ``stop``."""
-    with tarfile.TarFile(fileobj=file, mode="r") as archive:
-        for member in archive:
-            if stop is not None and member.offset >= stop:
-                return
-            yield archive, member
-            archive.members.clear()  # type: ignore[attr-defined]  # otherwise it remembers every one
+    bounded = _BoundedHeaders(file)
+    try:
+        with tarfile.TarFile(fileobj=bounded, mode="r") as archive:  # type: ignore[arg-type]  # all that it calls
+            for member in archive:
+                if stop is not None and member.offset >= stop:
+                    return
+                bounded.in_header = False
+                yield archive, member
+                bounded.in_header = True
+                archive.members.clear()  # type: ignore[attr-defined]  # otherwise it remembers every one
+    except RecursionError:
+        raise tarfile.ReadError("too many headers stand before one member") from None
 
 
 def is_content(member: tarfile.TarInfo) -> bool:
@@ -155,10 +204,12 @@ def row_at(store: Store, index: RowIndex, row: int) -> TarRow:
     """The members of one row.
 
     Raises:
-        ItemError: the archive breaks off within it. DataError: the archive is gone.
+        ItemError: the archive breaks off within it, its members are too large or two of one kind. DataError: the
+            archive is gone.
     """
     shard, place, following = index.place_of(row)
     found: TarRow | None = None
+    name, held = store.shards[shard].name, 0
     try:
         with store.local(store.shards[shard]).open("rb") as file:
             file.seek(place)
@@ -169,6 +220,10 @@ def row_at(store: Store, index: RowIndex, row: int) -> TarRow:
                 found = found or TarRow(key)
                 if key != found.key:
                     break
+                if kind in found.members:
+                    raise ItemError("duplicate_member", f"{storable(key)} of {name} has two members .{storable(kind)}")
+                held += member.size
+                check_allocation(held, name, f"the members of {storable(key)}")
                 content = archive.extractfile(member)
                 found.members[kind] = b"" if content is None else content.read()
                 if len(found.members[kind]) != member.size:
