@@ -11,7 +11,7 @@ from repcore.evaluation.tasks.configs import ClassificationConfig, RegressionCon
 from repcore.evaluation.tasks.item import ClassificationTask, RegressionTask
 from repcore.specs import TargetSpec
 from repcore.training.finetune_config import FinetuneConfig
-from repcore.training.head_start import PENALTY, fitted, last_layer
+from repcore.training.head_start import PENALTY, careful, fitted, last_layer
 
 
 class Wide(nn.Module):
@@ -21,13 +21,13 @@ class Wide(nn.Module):
 def vectors(count: int = 40) -> torch.Tensor:
     """Features of very different sizes, one of them constant."""
     draw = torch.Generator().manual_seed(0)
-    scale = torch.tensor([1.0, 100.0, 0.01, 1.0, 1.0, 0.0])
+    scale = torch.tensor([1.0, 100.0, 0.1, 1.0, 1.0, 0.0])
     return torch.randn(count, 6, generator=draw) * scale + torch.tensor([5.0, 1000.0, 0.0, -2.0, 0.0, 3.0])
 
 
 def test_regression_is_a_ridge_on_standardised_features() -> None:
     x = vectors()
-    y = 3.0 * x[:, 0] - 0.02 * x[:, 1] + 40.0 * x[:, 2] + 7.0
+    y = 3.0 * x[:, 0] - 0.02 * x[:, 1] + 4.0 * x[:, 2] + 7.0
     task = RegressionTask(RegressionConfig(), Wide(), TargetSpec("y", "regression"))
     labels = y.clone()
     labels[3] = np.nan  # a missing label takes no part
@@ -53,6 +53,46 @@ def test_classes_that_features_tell_apart_are_told_apart() -> None:
     assert weight.shape == (2, 6)
     assert float(((x @ weight.T + bias).argmax(1) == labels).float().mean()) > 0.9
     assert float(task.loss(x @ weight.T + bias, labels)) < 0.4
+
+
+def class_task(classes: int) -> ClassificationTask:
+    names = tuple("abcdefghij"[:classes])
+    return ClassificationTask(ClassificationConfig(), Wide(), TargetSpec("c", "class", names=names))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_few_rows_of_wide_noise_start_no_worse_than_a_constant(seed: int) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    x, new = torch.randn(24, 300, generator=draw), torch.randn(400, 300, generator=draw)
+    labels, wanted = torch.arange(24).float() % 4, torch.arange(400).float() % 4
+    task = class_task(4)
+    weight, bias = careful(task, x, labels, [None] * 24, seed)
+    assert float(task.loss(new @ weight.T + bias, wanted)) < np.log(4) + 0.02
+    weight, bias = fitted(task, x, labels)
+    assert float(task.loss(new @ weight.T + bias, wanted)) > np.log(4) + 0.15, "the plain fit is sure and wrong"
+
+
+def test_what_held_out_rows_confirm_is_kept() -> None:
+    x = torch.cat([vectors(60), torch.randn(60, 40, generator=torch.Generator().manual_seed(3))], 1)
+    labels = (x[:, 0] > 5.0).float()
+    task = class_task(2)
+    weight, bias = careful(task, x[:40], labels[:40], [None] * 40, 0)
+    assert float(task.loss(x[40:] @ weight.T + bias, labels[40:])) < 0.6
+    one = careful(task, x[:40], labels[:40], ["a"] * 40, 0)
+    assert float(one[0].abs().max()) == 0.0, "nothing can be held out of one group"
+    share = float(labels[:40].mean())
+    assert float(one[1].softmax(0)[1]) == pytest.approx(share, abs=0.01)
+
+
+def test_features_that_hardly_differ_get_no_large_weights() -> None:
+    draw = torch.Generator().manual_seed(0)
+    labels = torch.arange(40).float() % 2
+    x = torch.randn(8, generator=draw) + 1e-4 * torch.randn(40, 8, generator=draw)
+    x[:, 0] += 2e-4 * labels
+    task = class_task(2)
+    weight, bias = careful(task, x, labels, [None] * 40, 0)
+    moved = (x * 1.01) @ weight.T + bias - (x @ weight.T + bias)
+    assert float(moved.abs().max()) < 0.5, "a change of the features by a hundredth moves the answers by little"
 
 
 def test_the_last_layer_is_found_by_what_it_gives() -> None:

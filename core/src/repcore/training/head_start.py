@@ -5,12 +5,16 @@ what a small data set has. So the last linear layer is a linear probe first (Kum
 fine-tuning): the task's own loss, with an L2 penalty on standardised features, over training rows only. Control runs
 from random weights start the same way.
 
+Few rows of wide features are always told apart, and a layer that does so is sure of itself on rows where it is wrong.
+So the penalty, and a factor on the weights, are those of least loss on held-out training rows; where none is below the
+loss of a constant answer, the layer starts as that constant.
+
 Symbols: n rows, D width of what reaches the layer, K outputs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import cast
 
@@ -29,9 +33,20 @@ from repcore.specs import TargetSpec
 MOST_ROWS = 2000
 """Training rows that the layer is fitted to; drawn by the seed where there are more."""
 PENALTY = 0.01
-"""Factor of the sum of squared weights beside the mean loss."""
-LEAST_DEVIATION = 1e-2
+"""Factor of the sum of squared weights beside the mean loss, the least that is tried."""
+PENALTIES = (PENALTY, 0.1, 1.0, 10.0)
+SHARES = (1.0, 0.7, 0.5, 0.35, 0.2, 0.1, 0.05)
+"""Of the fitted weights, added to the constant answer: 1 = as fitted."""
+PRIOR = 1e-3
+"""Factor of the sum of squared biases: a class that a part of the rows lacks is unlikely, not impossible."""
+FOLDS = 4
+MANY = 500
+"""Rows from which one held-out quarter is enough."""
+LEAST_DEVIATION = 0.05
 """Of a feature, as a share of the median feature's: smaller ones would get very large weights."""
+LEAST_CHANGE = 0.02
+"""Deviation of a feature as a share of its size (root mean square): what hardly differs between rows would get weights
+under which one small step of the encoder moves the answers by much."""
 STEPS = 100
 
 
@@ -84,7 +99,10 @@ def start_head(
         usable = torch.isfinite(vectors).all(1)
         if not bool(usable.any()):
             return False
-        weight, bias = fitted(cast(Task, task), vectors[usable], labels[usable])
+        groups = [
+            group for group, kept in zip((rows.groups[row] for row in train), usable.tolist(), strict=True) if kept
+        ]
+        weight, bias = careful(cast(Task, task), vectors[usable], labels[usable], groups, seed)
         if not bool(torch.isfinite(weight).all() and torch.isfinite(bias).all()):
             return False
         layer = cast(nn.Linear, task.get_submodule(name))
@@ -125,17 +143,81 @@ def _reaching(task: nn.Module, name: str) -> Iterator[nn.Module]:
         setattr(owner, own, layer)
 
 
-def fitted(task: Task, vectors: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def careful(
+    task: Task, vectors: Tensor, labels: Tensor, groups: Sequence[str | None], seed: int
+) -> tuple[Tensor, Tensor]:
+    """Weight (K, D) and bias (K,) with the penalty and the share of least loss on held-out rows.
+
+    Zero weights and the bias of the best constant where no share of any fit is below that constant's loss on those
+    rows, or where nothing can be held out.
+
+    Args:
+        groups: (n,) of rows that are held out together; None = a row of its own.
+    """
+    losses = _held_out_losses(task, vectors, labels, _folds(groups, seed))
+    weight, constant = torch.zeros(int(task.outputs), vectors.shape[1]), _constant(task, labels)  # type: ignore[attr-defined]  # asked by last_layer
+    if not losses:
+        return weight, constant
+    (penalty, share), least = min(losses.items(), key=lambda one: one[1])
+    if share == 0.0 or not np.isfinite(least):
+        return weight, constant
+    weight, bias = fitted(task, vectors, labels, penalty)
+    return share * weight, constant + share * (bias - constant)
+
+
+def _folds(groups: Sequence[str | None], seed: int) -> list[np.ndarray]:
+    """(n,) bool masks of rows to hold out; none where there are fewer than two groups."""
+    names = [f"row {row}" if group is None else f"group {group}" for row, group in enumerate(groups)]
+    known, number = np.unique(np.asarray(names), return_inverse=True)
+    if len(known) < 2:
+        return []
+    count = min(FOLDS, len(known))
+    fold = generator(seed, "head-start-folds").permutation(len(known)) % count
+    return [fold[number] == one for one in range(1 if len(names) > MANY else count)]
+
+
+def _held_out_losses(
+    task: Task, vectors: Tensor, labels: Tensor, folds: Sequence[np.ndarray]
+) -> dict[tuple[float, float], float]:
+    """Sum over the folds of the mean loss by penalty and share; share 0 is the constant and comes first."""
+    total: dict[tuple[float, float], float] = {}
+    for fold in folds:
+        out = torch.from_numpy(fold)
+        x, y, held, answers = vectors[~out], labels[~out], vectors[out], labels[out]
+        constant = _constant(task, y)
+        base = float(task.loss(constant.expand(len(held), -1), answers))
+        if not np.isfinite(base):  # no loss is defined on these rows: no event, no label
+            continue
+        total[0.0, 0.0] = total.get((0.0, 0.0), 0.0) + base
+        for penalty in PENALTIES:
+            weight, bias = fitted(task, x, y, penalty)
+            given = held @ weight.T + bias
+            for share in SHARES:
+                value = float(task.loss(constant + share * (given - constant), answers))
+                total[penalty, share] = total.get((penalty, share), 0.0) + (value if np.isfinite(value) else np.inf)
+    return total
+
+
+def _constant(task: Task, labels: Tensor) -> Tensor:
+    """(K,) the bias of least loss without features."""
+    nothing = torch.zeros(len(labels), 1)
+    return fitted(task, nothing, labels)[1]
+
+
+def fitted(task: Task, vectors: Tensor, labels: Tensor, penalty: float = PENALTY) -> tuple[Tensor, Tensor]:
     """Weight (K, D) and bias (K,) of least penalised loss.
 
     Args:
         task: its ``loss`` and ``outputs`` are used; on the CPU.
         vectors: (n, D).
         labels: (n,) or (n, K), NaN = missing.
+        penalty: factor of the sum of squared weights of standardised features.
     """
     outputs = int(task.outputs)  # type: ignore[attr-defined]  # asked by last_layer
     mean, deviation = vectors.mean(0), vectors.std(0, correction=0)
-    scale = deviation.clamp(min=max(float(deviation.median()) * LEAST_DEVIATION, 1e-6))
+    size = vectors.square().mean(0).sqrt()
+    least = max(float(deviation.median()) * LEAST_DEVIATION, float(size.median()) * LEAST_CHANGE, 1e-6)
+    scale = torch.maximum(deviation, (size * LEAST_CHANGE).clamp(min=least))
     x = (vectors - mean) / scale
     weight = torch.zeros(outputs, x.shape[1], requires_grad=True)
     bias = torch.zeros(outputs, requires_grad=True)
@@ -143,7 +225,8 @@ def fitted(task: Task, vectors: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]
 
     def penalised() -> Tensor:
         search.zero_grad()
-        value = task.loss(x @ weight.T + bias, labels) + PENALTY * weight.square().sum()
+        value = task.loss(x @ weight.T + bias, labels)
+        value = value + penalty * weight.square().sum() + PRIOR * bias.square().sum()
         value.backward()
         return value
 
