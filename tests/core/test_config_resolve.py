@@ -6,7 +6,7 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -194,6 +194,31 @@ def test_plain_reads_back(known: Registry) -> None:
     assert again.plain() == run.plain()
     assert again.dataset.config == run.dataset.config
     assert again.origin["encoder.width"] == "run x"
+
+
+@pytest.mark.parametrize("damaged", [{}, [], None, {"recipe": 3, "preset": "tiny"}])
+def test_settings_that_are_none_of_a_run_are_an_error(known: Registry, damaged: Any) -> None:
+    with pytest.raises(ConfigError, match="the settings of run x say no recipe"):
+        resolve_plain(known, damaged, "run x")
+
+
+def test_epochs_that_are_given_win_over_steps_of_the_recipe(known: Registry, tmp_path: Path) -> None:
+    assert resolve(known).trainer.steps == 10
+    run = resolve(known, "trainer.epochs=0.1")
+    assert (run.trainer.steps, run.trainer.epochs) == (None, 0.1)
+    assert run.origin["trainer.steps"] == "trainer.epochs of command line"
+    path = written(tmp_path, "trainer:\n  steps: 7\n")
+    assert resolve(known, "trainer.epochs=0.1", file=path).trainer.steps is None
+    path = written(tmp_path, "trainer:\n  epochs: 2\n")
+    assert resolve(known, "trainer.steps=3", file=path).trainer.steps == 3
+    assert resolve(known, "trainer.epochs=null").trainer.steps == 10
+    with pytest.raises(ConfigError, match=r"trainer.steps and trainer.epochs are both given \(command line\)"):
+        resolve(known, "trainer.steps=3", "trainer.epochs=0.1")
+
+
+def test_a_seed_is_one_that_every_library_takes(known: Registry) -> None:
+    assert resolve(known, "trainer.seed=4294967295").trainer.seed == 2**32 - 1
+    assert "is above 4294967295" in message(known, "trainer.seed=4294967296")
 
 
 def test_plain_of_an_older_run_with_a_lost_setting_is_an_error(known: Registry) -> None:

@@ -127,6 +127,14 @@ def test_what_cannot_be_read_is_said(name: str, content: bytes, words: str, tmp_
     assert name in str(raised.value)
 
 
+@pytest.mark.parametrize("mark", ["\x1b[31m", "\x07", "\x1b]0;x\x07"])
+def test_controls_in_every_id_are_no_sign_of_a_binary_file(mark: str, tmp_path: Path) -> None:
+    rows = "".join(f"{mark}{number},C\n" for number in range(40))
+    read = table(tmp_path, f"id,smiles\n{rows}".encode(), "a.csv")
+    assert len(read) == 40
+    assert read.problems() == {row: f"holds the control character U+{ord(mark[0]):04X}" for row in range(40)}
+
+
 def test_missing_file_and_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         Table(tmp_path / "lost.csv")

@@ -87,6 +87,8 @@ def parquet_schema(path: Path) -> pa.Schema:
         return pq.read_schema(file)
 
 
+DEVICES = {"con", "prn", "aux", "nul", *(f"{one}{number}" for one in ("com", "lpt") for number in range(1, 10))}
+"""Names that no file or folder can have on Windows, whatever their suffix."""
 MOST_JSON = 256 * 2**20  # bytes; settings and indexes of large models have a few
 
 
@@ -147,9 +149,9 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """Objects of a JSON-lines file; a last line cut off by a kill is left out, a missing file has none."""
     if not path.is_file():
         return
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         for line in file:
             try:
-                yield parse_json(line)
+                yield parse_json(line.decode("utf-8"))
             except ValueError:
                 return

@@ -74,8 +74,9 @@ def finetune_command(
       repcore DOMAIN finetune runs/latest/model --data labelled.csv --label y --split random
       repcore predict runs/latest new.csv -o predictions.csv
     """
-    from repcore.training.run_folder import RunFolder
+    from repcore.training.run_folder import RunFolder, check_run_name
 
+    check_run_name(given["name"])
     folder = None
     request = {"model": "" if model is None else _lasting(model), "overrides": list(overrides), **given}
     if resume is not None:

@@ -73,7 +73,10 @@ def train_command(
       repcore DOMAIN train RECIPE --preset tiny --data PATH
       repcore DOMAIN train RECIPE --resume latest
     """
+    from repcore.training.run_folder import check_run_name
+
     domain: str = ctx.obj
+    check_run_name(name)
     reporter = ConsoleReporter()
     if resume is not None:
         _refuse_with_resume(overrides, preset, file, init_from, selected_rows)
@@ -214,7 +217,8 @@ def _resume(
 
     folder = RunFolder.open(word, out)
     plain = folder.read_json("config.json")
-    if data is not None:  # the same data in another place; their content is compared
+    has_data = isinstance(plain, dict) and isinstance(plain.get("dataset"), dict)
+    if data is not None and has_data:  # the same data in another place; their content is compared
         plain = {**plain, "dataset": {**plain["dataset"], "path": str(Path(data).expanduser())}}
     resolved = resolve_plain(registry.default(), plain, f"run {folder.path.name}")
     if resolved.domain != domain or (recipe and registry.default().recipe(recipe, domain).full_name != resolved.recipe):

@@ -140,9 +140,37 @@ def resolve_run(
     values, origin = _recipe_layer(config, f"recipe {entry.full_name}, preset {chosen}")
     for words, layer in layers:
         _merge(values, origin, layer, words, registry, entry.domain)
+    _choose_length(values, origin, layers)
     if not any(_names_views(layer) for _, layer in layers):
         _expected_views(values, origin, config, registry, entry.domain)
     return _validated(registry, entry.full_name, chosen, values, origin)
+
+
+def _choose_length(values: dict[str, Any], origin: dict[str, str], layers: Iterable[tuple[str, Any]]) -> None:
+    """Epochs that a user gives win over the steps of a preset; steps always win over its epochs.
+
+    Raises:
+        ConfigError: one file, or the command line, gives both.
+    """
+    given: dict[str, str] = {}  # setting -> words of the strongest layer that gives it
+    ranks = {"steps": -1, "epochs": -1}
+    order = list(dict.fromkeys(words for words, _ in layers))
+    for words, layer in layers:
+        section = layer.get("trainer")
+        for key in ranks if isinstance(section, Mapping) else ():
+            value = section.get(key)
+            if key in section and not (value is None or (isinstance(value, Unquoted) and value.lower() in NULL)):
+                given[key], ranks[key] = words, order.index(words)
+    if "epochs" not in given or ranks["steps"] > ranks["epochs"]:
+        return
+    if given.get("steps") == given["epochs"]:
+        raise ConfigError(
+            f"trainer.steps and trainer.epochs are both given ({given['epochs']})", hint="leave one of them out"
+        )
+    trainer = values.get("trainer")
+    if isinstance(trainer, dict):
+        trainer["steps"] = None
+        origin["trainer.steps"] = f"trainer.epochs of {given['epochs']}"
 
 
 def recipe_preprocessor(
@@ -206,7 +234,19 @@ def _names_part(key: str) -> bool:
 
 
 def resolve_plain(registry: Registry, plain: Mapping[str, Any], words: str) -> ResolvedRun:
-    """Settings read back from a run folder or checkpoint."""
+    """Settings read back from a run folder or checkpoint.
+
+    Raises:
+        ConfigError: they are not those of a run.
+    """
+    is_table: bool = isinstance(plain, Mapping)  # a file may hold anything
+    lost = [key for key in ("recipe", "preset") if not is_table or not isinstance(plain.get(key), str)]
+    if lost:
+        raise ConfigError(
+            f"the settings of {words} say no {' and no '.join(lost)}",
+            got=str(plain)[:60],
+            hint="is its config.json damaged? A copy of the run has it, or start it again",
+        )
     values = {key: value for key, value in plain.items() if key not in ("recipe", "preset")}
     origin: dict[str, str] = {}
     _note_origin(origin, "", values, words)

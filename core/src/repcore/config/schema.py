@@ -96,7 +96,7 @@ class TrainerConfig:
     epochs: float | None = setting(None, "passes over the training split; used when steps is null", "epochs", above=0)
     accumulate: int = setting(1, "micro-batches of one optimiser step", min=1, max=2**20)
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = setting("32-true", "number format; 16-mixed needs a GPU")
-    seed: int = setting(0, "seed of initialisation, order, views, draws and dropout", min=0)
+    seed: int = setting(0, "seed of initialisation, order, views, draws and dropout", min=0, max=2**32 - 1)
     log_every: int = setting(10, "steps between lines of metrics.jsonl", "steps", min=1)
     loggers: tuple[Literal["tensorboard", "wandb", "mlflow", "csv"], ...] = setting(
         ("tensorboard",), "where figures go beside metrics.jsonl: tensorboard, csv, wandb, mlflow"

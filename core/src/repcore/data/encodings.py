@@ -88,9 +88,19 @@ def _by_zeros(head: bytes) -> Encoding | None:
     return Encoding(name, "every second byte is zero") if len(head) % 2 == 0 or len(head) == SAMPLE_BYTES else None
 
 
+def _is_utf8(head: bytes) -> bool:
+    """But for a letter that is cut at the end."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def _refuse_binary(path: Path, head: bytes) -> None:
     controls = sum(head.count(byte) for byte in range(32) if byte not in _TEXT_CONTROLS)
-    if head.startswith(_BINARY_STARTS) or controls > MOST_CONTROLS * len(head):
+    many = controls > MOST_CONTROLS * len(head) and (b"\0" in head or not _is_utf8(head))  # ids may hold some
+    if head.startswith(_BINARY_STARTS) or many:
         raise DataError(f"{str(path)!r} is binary, not a text table", got=f"begins with {head[:8]!r}")
 
 

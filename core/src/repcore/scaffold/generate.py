@@ -15,6 +15,7 @@ from pathlib import Path
 from string import Template
 
 from repcore.errors import ConfigError, closest
+from repcore.files import DEVICES
 from repcore.plugins import BUILT_IN, RESERVED_COMMANDS, RESERVED_DOMAINS, core_version
 
 PARTS = ("encoder", "objective", "dataset", "op", "views", "task", "probe", "renderer", "estimator", "writer")
@@ -31,7 +32,6 @@ WITHOUT_SPEC = ("renderer",)  # the data set's spec names it
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 MOST_NAMED = 5  # parts in a summary of one line
 LONGEST_NAME = 24  # keeps every generated line within the generated line length
-DEVICES = {"con", "prn", "aux", "nul", *(f"{one}{number}" for one in ("com", "lpt") for number in range(1, 10))}
 RESERVED = DEVICES | RESERVED_DOMAINS | RESERVED_COMMANDS  # no folder on Windows, or words of the command line
 WORDS = {
     "encoder": "an encoder",

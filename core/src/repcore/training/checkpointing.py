@@ -266,7 +266,8 @@ def newest_sound(
     raise CheckpointError(
         f"{last} is damaged, and there is no sound one before it",
         reason="; ".join(reasons),
-        hint="start the run again without --resume, or from its best.ckpt with --init-from if a model was exported",
+        hint="start the run again without --resume, or from its best.ckpt with --init-from if a model was exported; "
+        "if config.json was changed, put it back",
     )
 
 

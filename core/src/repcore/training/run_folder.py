@@ -14,16 +14,19 @@ import datetime
 import json
 import os
 import platform
+import re
 import sys
 import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from repcore.errors import RunError
-from repcore.files import read_json_file, read_lines, write_text
+from repcore.errors import ConfigError, RunError
+from repcore.files import DEVICES, parse_json, read_json_file, write_text
 from repcore.launching import is_first_process
 from repcore.registry import Registry
+
+LONGEST_NAME = 200  # bytes; systems take 255, and numbers and suffixes are put behind
 
 
 class RunFolder:
@@ -130,16 +133,81 @@ class RunFolder:
                 file.write(text)
 
     def drop_lines_after(self, step: int) -> None:
-        """Forget metrics of steps that a resumed run will make again (``step`` = optimiser steps that are kept)."""
+        """Forget metrics of steps that a resumed run will make again (``step`` = optimiser steps that are kept).
+
+        Raises:
+            RunError: a line in the middle of a file is damaged; what stands behind it is not thrown away.
+        """
         for name in ("metrics.jsonl", "diagnostics.jsonl"):
             path = self.path / name
             if path.is_file():
-                kept = [line for line in read_lines(path) if line.get("step", 0) <= step]
+                kept = [line for line in _sound_lines(path) if line.get("step", 0) <= step]
                 write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
 
 
+def _sound_lines(path: Path) -> list[dict[str, Any]]:
+    """Objects of a file of figures; a last line that a kill has cut off is left out.
+
+    Raises:
+        RunError: another line is no object with a number of steps.
+    """
+    found: list[dict[str, Any]] = []
+    lines = path.read_bytes().splitlines()
+    for number, line in enumerate(lines, 1):
+        try:
+            record = parse_json(line.decode("utf-8"))
+        except ValueError as error:
+            if number == len(lines):
+                break
+            raise _damaged_line(path, number, str(error)) from error
+        step = record.get("step", 0) if isinstance(record, dict) else None
+        if isinstance(step, bool) or not isinstance(step, int | float):
+            raise _damaged_line(path, number, "it is no object with a number of steps")
+        found.append(record)
+    return found
+
+
+def _damaged_line(path: Path, number: int, reason: str) -> RunError:
+    return RunError(
+        f"line {number} of {path} is damaged",
+        reason=reason,
+        hint="move the file away (the run then goes on without its earlier figures), or mend the line",
+    )
+
+
+def check_run_name(name: str | None) -> None:
+    """The name of a run is that of one folder, on any system.
+
+    Raises:
+        ConfigError: it is a path, holds control characters, is too long, or the system or a run folder means
+            something else by it.
+    """
+    if not name:
+        return
+    reason = ""
+    if re.search(r"[/\\\x00-\x1f\x7f]", name) or not name.strip(". "):
+        reason = "it is a path, or holds what no name of a folder may hold"
+    elif len(os.fsencode(name)) > LONGEST_NAME:
+        reason = f"it has {len(os.fsencode(name))} bytes"
+    elif name.partition(".")[0].strip().lower() in DEVICES:
+        reason = "it is a device of Windows"
+    elif name == "latest":
+        reason = "this is what the newest run is called"
+    if reason:
+        raise ConfigError(
+            f"--name {name!r} cannot name a run: {reason}",
+            expected=f"one word for a folder, without / and \\, at most {LONGEST_NAME} bytes",
+            hint="--out FOLDER says where runs lie",
+        )
+
+
 def run_name(recipe: str, name: str | None) -> str:
-    """``<domain>-<recipe>-<stamp>``, or the name the user gave."""
+    """``<domain>-<recipe>-<stamp>``, or the name the user gave.
+
+    Raises:
+        ConfigError: see :func:`check_run_name`.
+    """
+    check_run_name(name)
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     return name or f"{recipe.replace('/', '-')}-{stamp}"
 

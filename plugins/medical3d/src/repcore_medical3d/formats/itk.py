@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,11 @@ from repcore_medical3d.formats.volumes import Volume
 ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
 INSTALL = "pip install 'repcore-medical3d[itk]'"
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-VALUE_FILE = {  # how a header names the file of values
-    ".mhd": re.compile(rb"^ElementDataFile\s*=\s*(.+?)\s*$", re.MULTILINE),
-    ".nhdr": re.compile(rb"^data\s?file:\s*(.+?)\s*$", re.MULTILINE | re.IGNORECASE),
-}
+META_FILE = re.compile(rb"^\s*ElementDataFile\s*[=:]\s*(.+?)\s*$", re.MULTILINE)  # how headers name files of values
+NRRD_FILE = re.compile(rb"^\s*data\s?file\s*:\s*(.+?)\s*$", re.MULTILINE | re.IGNORECASE)
+VALUE_FILE = {".mha": META_FILE, ".mhd": META_FILE, ".nrrd": NRRD_FILE, ".nhdr": NRRD_FILE}
 HEADER_BYTES = 65536
+LONGEST_HEADER = 2**20
 PIXEL_BYTES = {"8": 1, "16": 2, "32": 4, "64": 8}
 
 
@@ -47,15 +47,53 @@ def is_itk(path: Path) -> bool:
 
 
 def value_file(path: Path) -> Path | None:
-    """The file beside a detached header that holds its values; None where header and values are one file."""
-    pattern = VALUE_FILE.get(path.suffix.lower())
-    if pattern is None or not path.is_file():
+    """The file beside a detached header that holds its values; None where header and values are one file, and where
+    the header names several or one of another folder."""
+    if path.suffix.lower() not in VALUE_FILE or not path.is_file():
         return None
+    names = _named_files(path)
+    return path.parent / names[0] if len(names) == 1 and not is_elsewhere(names[0]) else None
+
+
+def is_elsewhere(name: str) -> bool:
+    """Whether a file that a header names may lie outside the folder of the header, in the words of any system."""
+    named = PureWindowsPath(name)
+    return bool(named.anchor) or ".." in named.parts
+
+
+def _named_files(path: Path) -> list[str]:
+    """Names of files of values in a header, as they stand there; none where they follow in the same file."""
     with path.open("rb") as file:
-        found = pattern.search(file.read(HEADER_BYTES))
-    if found is None or found[1].upper() in (b"LOCAL", b"LIST"):
-        return None
-    return path.parent / found[1].decode("utf-8", "replace")
+        text = file.read(LONGEST_HEADER)
+    is_nrrd = VALUE_FILE[path.suffix.lower()] is NRRD_FILE
+    if is_nrrd:
+        text = re.split(rb"\r?\n\r?\n", text, maxsplit=1)[0]
+    found = VALUE_FILE[path.suffix.lower()].search(text)
+    if found is None:
+        return []
+    word = found[1].split()[0].upper()
+    if word == b"LOCAL":
+        return []
+    names = [found[1]] if word != b"LIST" else [line for line in text[found.end() :].splitlines() if line.strip()]
+    return [name.strip().decode("utf-8", "replace") for name in names]
+
+
+def _has_end(path: Path) -> bool:
+    """Whether a header ends where it is looked at, so that nothing stands behind."""
+    with path.open("rb") as file:
+        text = file.read(LONGEST_HEADER)
+    end = rb"\r?\n\r?\n" if VALUE_FILE[path.suffix.lower()] is NRRD_FILE else META_FILE.pattern
+    return re.search(end, text, re.MULTILINE) is not None
+
+
+def _refuse_elsewhere(path: Path) -> None:
+    """As links of HDF5: a header that somebody sends must not choose which files of this machine are read."""
+    if path.stat().st_size >= LONGEST_HEADER and not _has_end(path):
+        raise ItemError("corrupt", f"{path.name} has a header of more than {LONGEST_HEADER:,} bytes")
+    for name in filter(is_elsewhere, _named_files(path)):
+        raise ItemError(
+            "corrupt", f"{path.name} names {name!r} for its values, outside its own folder; that was not read"
+        )
 
 
 def read_itk(path: Path, rules: ReadingRules) -> Volume:
@@ -70,6 +108,7 @@ def read_itk(path: Path, rules: ReadingRules) -> Volume:
         raise ItemError("missing_file", f"{path} does not exist" if not path.exists() else f"{path} is not a file")
     if path.stat().st_size == 0:
         raise ItemError("empty", f"{path.name} has 0 bytes")
+    _refuse_elsewhere(path)
     values_at = value_file(path)
     if values_at is not None and not values_at.is_file():
         raise ItemError("missing_file", f"{path.name} names {values_at.name} for its values, which does not exist")

@@ -6,6 +6,7 @@ Symbols: n points.
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from repcore.errors import ItemError
 from repcore_pointcloud.formats.table import RawColumns
 
 LAS_COLUMNS = ("intensity", "classification", "gps_time", "red", "green", "blue", "return_number")
+LAS_SHORTEST_HEAD, LAS_LONGEST_HEAD = 227, 375  # bytes, of versions 1.0 and 1.4
+LAS_RECORD, LAS_LATE_RECORD = 54, 60  # bytes of a record without content, before and after the points
 PTX_HEADER = 10  # columns, rows, position, three axes, four rows of a matrix
 E57_COLOURS = ("colorRed", "colorGreen", "colorBlue")
 
@@ -28,6 +31,7 @@ def read_las(path: Path) -> RawColumns:
         import laspy
     except ImportError as error:
         raise _missing(path, "laspy", "las") from error
+    _check_las_head(path)
     try:
         file = laspy.read(path)
     except (laspy.errors.LaspyException, ValueError, RuntimeError) as error:
@@ -43,6 +47,30 @@ def read_las(path: Path) -> RawColumns:
             "corrupt", f"{path.name} announces {file.header.point_count:,} points and holds {len(columns['xyz']):,}"
         )
     return RawColumns(columns)
+
+
+def _check_las_head(path: Path) -> None:
+    """Lengths and counts of the header against the file's size: laspy believes them, and 4 billion records take long.
+
+    Raises:
+        ItemError: ``corrupt``.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(LAS_LONGEST_HEAD)
+    if len(head) < LAS_SHORTEST_HEAD or not head.startswith(b"LASF"):
+        raise ItemError("corrupt", f"{path.name} cannot be read: no header of a LAS file in its {size:,} bytes")
+    length, points_at, records = struct.unpack_from("<HII", head, 94)
+    if not LAS_SHORTEST_HEAD <= length <= points_at <= size:
+        raise ItemError(
+            "corrupt", f"{path.name} has {size:,} bytes, its header {length:,}, and its points begin at {points_at:,}"
+        )
+    if records * LAS_RECORD > points_at - length:
+        raise ItemError("corrupt", f"{path.name} announces {records:,} records in {points_at - length:,} bytes")
+    if head[25] >= 4 and len(head) == LAS_LONGEST_HEAD:
+        begin, late = struct.unpack_from("<QI", head, 235)
+        if late and late * LAS_LATE_RECORD > size - begin:
+            raise ItemError("corrupt", f"{path.name} announces {late:,} records after its points, which are not there")
 
 
 def read_e57(path: Path) -> RawColumns:
