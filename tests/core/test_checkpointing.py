@@ -9,6 +9,7 @@ import os
 import re
 import resource
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from repcore.training import checkpointing
 from repcore.training.assembly import assemble
 from repcore.training.listeners import ProgressShow, Validation
 from repcore.training.module import ObjectiveModule
-from repcore.training.run import RunResult, start_run
+from repcore.training.run import RunResult, build_module, start_run
 from repcore.training.run_folder import RunFolder
 from repcore.training.state import RunState
 
@@ -107,6 +108,74 @@ def test_a_damaged_last_falls_back(
     assert "at step 3:" in said
     steps = [line["step"] for line in read_lines(tmp_path / "r" / "metrics.jsonl") if line["split"] == "train"]
     assert steps == [1, 2, 3, 4, 5, 6]
+
+
+def every(content: dict[str, Any], change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    content["state_dict"] = {name: change(value) for name, value in content["state_dict"].items()}
+
+
+def moments(content: dict[str, Any], **changes: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    for kept in content["optimizer_states"][0]["state"].values():
+        kept.update({key: change(kept[key]) for key, change in changes.items()})
+
+
+ODD_CONTENT: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "moments of another shape": (lambda c: moments(c, exp_avg=lambda _: torch.zeros(3)), "has shape (3,), not"),
+    "moments of another dtype": (lambda c: moments(c, exp_avg=torch.Tensor.double), "is of torch.float64"),
+    "moments that are no numbers": (lambda c: moments(c, exp_avg=lambda v: v * math.nan), "is not finite"),
+    "squares below 0": (lambda c: moments(c, exp_avg_sq=lambda v: -v - 1), "holds a square below 0"),
+    "a lack of moments": (
+        lambda c: [kept.pop("exp_avg") for kept in c["optimizer_states"][0]["state"].values()], "is incomplete"),
+    "odd betas": (
+        lambda c: [one.update(betas=(5.0, 9.0)) for one in c["optimizer_states"][0]["param_groups"]], "betas are"),
+    "no optimiser": (lambda c: c.pop("optimizer_states"), "no optimizer_states"),
+    "a step below 0": (lambda c: c.update(global_step=-5), "global_step is -5"),
+    "a step beyond the run": (lambda c: c.update(global_step=10**30), "global_step is 1000"),
+    "no loops": (lambda c: c.pop("loops"), "training loop counts None steps"),
+    "whole numbers": (lambda c: every(c, lambda v: v.to(torch.int64)), "is of torch.int64"),
+    "complex numbers": (lambda c: every(c, lambda v: v.to(torch.complex64)), "is of torch.complex64"),
+    "sparse tensors": (lambda c: every(c, lambda v: v.to_sparse() if v.ndim == 2 else v), "is no ordinary tensor"),
+    "a tensor too many": (lambda c: c["state_dict"].update({"x" * 5000: torch.zeros(1)}), "holds xxx"),
+    "a loss in words": (lambda c: c["repcore"].update(best="x"), "in place of a number"),
+    "a version in words": (lambda c: c.update({"pytorch-lightning_version": "x"}), "which version of Lightning"),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")
+def test_a_last_of_odd_content_falls_back(
+    toys: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Files that torch reads without a word, and whose content would end the process or raise somewhere inside."""
+    with monkeypatch.context() as patch:
+        stop_at(patch, 4)
+        assert run(["pairs", "train", "set-net", "--out", str(tmp_path), "--name", "r", "trainer.steps=6", *EVERY_STEP,
+                    "--device", "cpu"]) == 143  # fmt: skip
+    folder = RunFolder(tmp_path / "r")
+    resolved = resolve_run(registry.default(), "pairs/set-net", overrides=["trainer.steps=6"])
+    module, _ = build_module(assemble(resolved, LogReporter()), folder)
+    whole = folder.last_checkpoint.read_bytes()
+    assert checkpointing.newest_sound(folder, LogReporter(), module, 6)[1]["global_step"] == 4
+    for change, words in ODD_CONTENT.values():
+        folder.last_checkpoint.write_bytes(whole)
+        content = torch.load(folder.last_checkpoint, weights_only=True)
+        change(content)
+        torch.save(content, folder.last_checkpoint)
+        caplog.clear()
+        path, found = checkpointing.newest_sound(folder, LogReporter(), module, 6)
+        assert (path.name, found["global_step"]) == ("previous.ckpt", 3), words
+        assert "is damaged" in caplog.text
+        assert words in caplog.text
+    capsys.readouterr()
+    assert run(["pairs", "train", "--resume", "r", "--out", str(tmp_path), "--device", "cpu"]) == 0
+    assert "at step 3:" in capsys.readouterr().err
+    folder.last_checkpoint.write_bytes(whole)
+    with pytest.raises(CheckpointError, match="global_step is 4, of 3 steps"):
+        checkpointing.previous_of(folder.last_checkpoint).unlink()
+        checkpointing.newest_sound(folder, LogReporter(), module, 3)
 
 
 def test_both_generations_damaged_is_an_error(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from repcore.embedding.conformal import (
     threshold,
 )
 from repcore.embedding.prediction_files import read_table
-from repcore.errors import ConfigError, DataError
+from repcore.errors import ConfigError, DataError, ItemError
 from repcore.evaluation.calibration import calibration_error, temperature_of
 from repcore.evaluation.probing import LabelledRows, read_rows
 from repcore.interfaces import ProbeSplit, Progress, Sample
@@ -157,14 +157,24 @@ def test_what_cannot_be_trained_leaves_no_run_behind(
     from tests.toys.toy_pairs.code import Blobs
 
     item = Blobs.__getitem__
+    notes = ["every blob has one kind"]
+    monkeypatch.setattr(Blobs, "notes", notes, raising=False)
 
     def constant(self: Blobs, index: int) -> Sample:
+        if index in (3, 5):
+            raise ItemError("malformed_row", "2 fields instead of 3")
+        if index == 7:
+            return Sample("blob-7", item(self, index).inputs, {})
         sample = item(self, index)
         return Sample(sample.id, sample.inputs, {"kind": 1.0}, sample.group, sample.meta)
 
     monkeypatch.setattr(Blobs, "__getitem__", constant)
     assert run([*FINETUNE, "trainer.epochs=1"]) == 2
-    assert "labels of 'kind' are 'ring': nothing can be learned from one class" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "labels of 'kind' are 'ring': nothing can be learned from one class" in told
+    assert notes[0] in told  # the account of the data, as train and embed say it
+    assert "2 of 60 rows cannot be used and take no part (blob-3, blob-5)" in told
+    assert "1 of 60 rows have no 'kind' and take no part" in told
     assert not (trained / "runs" / "f").exists()
     assert (trained / "runs" / "latest").resolve().name == "r"
 

@@ -29,6 +29,9 @@ from repcore.errors import ConfigError, DataError, ItemError, PluginError, requi
         (["file", "Patient Age"], None),
         (["file", "site", "scene"], None),
         (["group", "patient"], "group"),
+        (["lesion_id", "image_id", "dx"], "lesion_id"),  # several pictures of one mole
+        (["lesion_id", "patient_id", "dx"], "patient_id"),
+        (["image_id", "lesion", "lesion_type"], None),  # words that may be the label
     ],
 )
 def test_group_columns(columns: list[str], found: str | None) -> None:

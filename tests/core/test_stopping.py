@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +243,53 @@ def test_a_second_ctrl_c_in_the_middle_of_a_save_leaves_the_one_before(
     folder = tmp_path / "r" / "checkpoints"
     assert [path.name for path in folder.iterdir()] == ["last.ckpt"]  # nothing half-written beside it
     assert torch.load(folder / "last.ckpt", weights_only=True)["global_step"] == 1
+    assert f"go on with: repcore pairs train --resume {tmp_path / 'r'}\n" in told.out  # not the whole run anew
+
+
+@pytest.mark.parametrize("name", ["SIGUSR2", "SIGXCPU"])
+def test_a_signal_of_a_cluster_is_a_request(name: str) -> None:
+    number = int(signal.Signals[name])
+    before = signal.getsignal(number)
+    with stopping.obeyed():
+        with stopping.noted() as note:
+            signal.raise_signal(number)
+            assert note.number == number
+        with pytest.raises(stopping.Stopped) as left:
+            signal.raise_signal(number)
+    assert (left.value.exit_code, str(left.value)) == (128 + number, name)
+    assert signal.getsignal(number) == before
+
+
+def left_in_report(monkeypatch: pytest.MonkeyPatch, happen: Callable[[], object]) -> None:
+    from repcore.report import build
+
+    monkeypatch.setattr(build, "build_report", lambda folder: happen())
+
+
+def test_what_is_left_in_the_report_is_only_the_report(
+    toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The model is there: the command that is said writes the report, none trains again."""
+    left_in_report(monkeypatch, lambda: signal.raise_signal(signal.SIGTERM))
+    assert run([*TRAIN, "trainer.steps=2", "--out", str(tmp_path)]) == 143
+    told, folder = capsys.readouterr().out, tmp_path / "r"
+    assert (folder / "model" / "config.json").is_file()
+    assert f"the run is finished, its model is {folder / 'model'}" in told
+    assert f"go on with: repcore report {folder}\n" in told
+
+
+def test_a_full_disk_at_the_report_names_the_file_and_keeps_the_model(
+    toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    left_in_report(monkeypatch, full)
+    assert run([*TRAIN, "trainer.steps=2", "--out", str(tmp_path)]) == 2
+    told, folder = capsys.readouterr().err, tmp_path / "r"
+    assert f"the report is not written: No space left on device: {folder / 'report.html'}" in told
+    assert f"its model is {folder / 'model'}" in told
+    assert f"then repcore report {folder}" in told
 
 
 def test_nohup_stays_deaf_to_hangups() -> None:

@@ -114,3 +114,63 @@ def test_times_in_samples_are_refused_and_recordings_without_segments_said(tmp_p
     reader = KaldiReader(RecordingsConfig(path=str(tmp_path)))
     assert len(reader) == 2
     assert "2 of 3 recordings have no segment and are left out, first 'r0'" in said(reader)
+
+
+def test_species_that_a_detector_found_are_labels_and_its_confidence_is_none(tmp_path: Path) -> None:
+    write(tmp_path / "long.wav", tone(6.0))
+    species = ("Parus major,Great Tit", "Turdus merula,Blackbird", "Corvus corax,Raven")
+    rows = "".join(f"{n}.0,{n + 1}.0,{species[n % 3]},0.{3 + n}\n" for n in range(6))
+    name = tmp_path / "long.BirdNET.results.csv"
+    reader = manifest(name, "Start (s),End (s),Scientific name,Common name,Confidence\n" + rows)
+    assert [(one.name, one.kind, one.names) for one in reader.targets] == [
+        ("Scientific name", "class", ("Corvus corax", "Parus major", "Turdus merula")),
+        ("Common name", "class", ("Blackbird", "Great Tit", "Raven")),
+    ]
+    assert [reader[row].targets["Common name"] for row in range(4)] == [1, 0, 2, 1]
+    assert "column 'Confidence': no label (labels are in 'Scientific name', 'Common name')" in said(reader)
+
+
+def test_labels_that_tables_contradict_count_as_missing(tmp_path: Path) -> None:
+    folder_of(tmp_path, 6, 0.3)
+    first = "file,label,grade\n" + "".join(f"rec{n}.wav,{'xy'[n % 2]},{n}\n" for n in range(5))
+    second = "file,label,grade\n" + "".join(f"rec{n}.wav,{'xy'[(n < 2) ^ (n % 2)]},{n}.0\n" for n in range(6))
+    (tmp_path / "labels.csv").write_text(first)
+    (tmp_path / "more_labels.csv").write_text(second)
+    reader = ManifestReader(ManifestConfig(path=str(tmp_path), labels=["label", "grade"]))
+    found = [dict(reader[row].targets) for row in range(6)]
+    assert [one.get("label") for one in found] == [None, None, 0, 1, 0, 1]
+    assert [one["grade"] for one in found] == [0, 1, 2, 3, 4, 5]
+    words = "column 'label': tables contradict each other about 2 recordings, first rec0.wav: they count as missing"
+    assert words in said(reader)
+    assert "column 'grade': tables" not in said(reader)
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "meant"),
+    [
+        ("channel", "01", True), ("ch", "12", True), ("Channel No", "LR", True), ("channel", "11", False),
+        ("channel", "13", False), ("mic", "01", False), ("side", "LR", False),
+    ],
+)  # fmt: skip
+def test_a_channel_of_every_recording_is_applied_or_said(tmp_path: Path, name: str, words: str, meant: bool) -> None:
+    for number in range(2):
+        both = np.stack([tone(0.3, 400.0), 0.5 * tone(0.3, 900.0)], 1)
+        soundfile.write(tmp_path / f"s{number}.wav", both, RATE, subtype="FLOAT")
+    table = f"file,{name},label\ns0.wav,{words[0]},a\ns1.wav,{words[1]},b\n"
+    reader = manifest(tmp_path / "m.csv", table)
+    applied = f"the channel of its recording that {name!r} gives"
+    if meant:
+        assert [reader[row].inputs.channels for row in range(2)] == ["1", "2"]
+        assert [reader[row].id for row in range(2)] == ["s0.wav#channel=1", "s1.wav#channel=2"]
+        assert applied in said(reader)
+    else:
+        assert [reader[row].inputs.channels for row in range(2)] == ["mean", "mean"]
+        assert f"column {name!r}: not applied" in said(reader)
+        assert applied not in said(reader)
+
+
+def test_channels_of_recordings_with_one_describe_them(tmp_path: Path) -> None:
+    folder_of(tmp_path, 2, 0.3)
+    reader = manifest(tmp_path / "m.csv", "file,channel,label\nrec0.wav,1,a\nrec1.wav,2,b\n")
+    assert [reader[row].id for row in range(2)] == ["rec0.wav", "rec1.wav"]
+    assert "not applied" not in said(reader)

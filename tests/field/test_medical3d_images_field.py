@@ -108,6 +108,18 @@ def test_nih_labels_are_split_and_patients_kept(tmp_path: Path) -> None:
     assert reader.groups == ["1", "1", "2", "2", "3", "3", "4", "4"]
 
 
+def test_pictures_of_one_lesion_are_a_group(tmp_path: Path) -> None:
+    lines = ["lesion_id,image_id,dx,age"]
+    for number in range(8):
+        picture(tmp_path / f"ISIC_{number:07}.jpg", number)
+        lines.append(f"HAM_{number // 2},ISIC_{number:07},{['nv', 'mel'][number // 2 % 2]},{40 + number // 2 * 5}.0")
+    (tmp_path / "meta.csv").write_text("\n".join(lines))
+    reader = images(tmp_path)
+    assert reader.groups == [f"HAM_{number // 2}" for number in range(8)]
+    assert "lesion_id" not in {target.name for target in reader.targets}
+    assert "groups: lesion_id (4 different ones" in said(reader)
+
+
 def test_mimic_labels_of_a_study_reach_all_its_images(tmp_path: Path) -> None:
     lines = ["subject_id,study_id,Edema,Pneumonia,Fracture"]
     for study in range(4):

@@ -254,6 +254,39 @@ def test_columns_without_a_header_are_named_by_content(tmp_path: Path) -> None:
     assert "by content" in leica.notes[0]
 
 
+def test_colours_before_coordinates_are_no_coordinates(tmp_path: Path) -> None:
+    colours = np.c_[LABELS * 80, 200 - LABELS * 60, np.arange(300) % 250]
+    np.savetxt(tmp_path / "first.txt", np.c_[colours, POINTS, LABELS], fmt="%g")
+    found = read_points(tmp_path / "first.txt")
+    assert found.colours is not None
+    assert np.allclose(found.xyz, POINTS)
+    assert np.allclose(found.colours * 255, colours)
+    assert np.array_equal(found.labels["label"], LABELS)
+    assert "red green blue come first" in found.notes[0]
+    shares, normals = np.abs(POINTS), POINTS / np.linalg.norm(POINTS, axis=1, keepdims=True)
+    for name, after in (("shares", shares), ("normals", normals)):  # voxels with colours or normals
+        np.savetxt(tmp_path / f"{name}.txt", np.c_[colours, after])
+        assert np.array_equal(read_points(tmp_path / f"{name}.txt").xyz, colours)
+    np.savetxt(tmp_path / "named.csv", np.c_[colours, POINTS], delimiter=",", header="x,y,z,vx,vy,vz", comments="")
+    assert np.array_equal(read_points(tmp_path / "named.csv").xyz, colours)  # a header decides
+
+
+def test_units_that_differ_by_axis_are_brought_together(tmp_path: Path) -> None:
+    header = "x [cm],y [m],z [mm],range [ft]\n"
+    (tmp_path / "mixed.csv").write_text(header + rows(np.c_[POINTS * [100, 1, 1000], LABELS], ",", "%.6f"))
+    found = read_points(tmp_path / "mixed.csv")
+    assert np.allclose(found.xyz, POINTS)
+    assert found.notes == ("the header gives x [cm], y [m], z [mm]: different units, converted to metres",)
+    (tmp_path / "odd.csv").write_text("x [deg],y [deg],z [m]\n" + rows(POINTS, ","))
+    with pytest.raises(ItemError, match=r"x \[deg\], y \[deg\], z \[m\]: different units") as caught:
+        read_points(tmp_path / "odd.csv")
+    assert caught.value.status == "wrong_columns"
+    (tmp_path / "same.csv").write_text("x [mm],y [mm],z [mm]\n" + rows(POINTS, ","))
+    same = read_points(tmp_path / "same.csv")
+    assert np.allclose(same.xyz, POINTS)
+    assert "gives coordinates in mm" in same.notes[0]
+
+
 def test_kinds_of_label(tmp_path: Path) -> None:
     variants = {"float": LABELS.astype("f4"), "column": LABELS[:, None], "u8": LABELS.astype("u8"), "bool": LABELS > 1}
     for name, values in variants.items():

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from repcore.data.accounting import account_of
-from repcore.errors import DataError
+from repcore.errors import DataError, ItemError
 from repcore_pointcloud.configs.shapes import ShapeFolderConfig
 from repcore_pointcloud.datasets.shape_folders import ShapeFolderReader
+from repcore_pointcloud.formats.reading import read_points
 
 
 def test_labels_of_points_that_a_shape_does_not_use_are_said(tmp_path: Path) -> None:
@@ -26,6 +27,28 @@ def test_labels_of_points_that_a_shape_does_not_use_are_said(tmp_path: Path) -> 
     (tmp_path / "a1.csv").unlink()
     plain = ShapeFolderReader(ShapeFolderConfig(path=str(tmp_path)))
     assert not any(one.is_loss for one in account_of(plain).guesses)
+
+
+@pytest.mark.parametrize("name", ["segment", "segment20", "semantic_gt", "seg", "label"])
+def test_labels_of_another_number_of_points_are_refused(name: str, tmp_path: Path) -> None:
+    points = np.random.default_rng(0).uniform(-1, 1, (50, 3))
+    np.savez(tmp_path / "a.npz", coord=points, **{name: np.arange(49) % 3 - 1})
+    with pytest.raises(ItemError, match=f"'{name}' has 49 entries for 50 points") as caught:
+        read_points(tmp_path / "a.npz")
+    assert caught.value.status == "labels_differ"
+    np.savez(tmp_path / "b.npz", coord=points, class_names=np.array(["a", "b"]), class_weights=[0.5, 1.0])
+    assert len(read_points(tmp_path / "b.npz")) == 50
+
+
+@pytest.mark.parametrize(("name", "value"), [("y", 3), ("label", [3]), ("target", [3])])
+def test_one_label_of_a_whole_file_is_said(name: str, value: object, tmp_path: Path) -> None:
+    points = np.random.default_rng(0).uniform(-1, 1, (50, 3))
+    np.savez(tmp_path / "a.npz", pc=points, **{name: np.array(value)})
+    assert np.array_equal(read_points(tmp_path / "a.npz").xyz, points)
+    reader = ShapeFolderReader(ShapeFolderConfig(path=str(tmp_path)))
+    assert f"a.npz: {name}: 3 is one label of the whole file and is not used" in "\n".join(account_of(reader).notes)
+    np.savez(tmp_path / "a.npz", x=points[:1, 0], y=points[:1, 1], z=points[:1, 2])  # a coordinate of one point
+    assert np.array_equal(read_points(tmp_path / "a.npz").xyz, points[:1])
 
 
 def test_a_table_that_names_the_files_gives_their_labels_whatever_it_is_called(tmp_path: Path) -> None:

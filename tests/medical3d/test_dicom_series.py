@@ -23,6 +23,7 @@ def write_series(folder: Path, series: str, *, keep: range = range(SLICES), **ch
     """Slices in a shuffled order of file names, 2.5 mm apart, 0.8 x 0.6 mm in the plane."""
     folder.mkdir(parents=True, exist_ok=True)
     files = []
+    patient_of = changes.get("patient_of", lambda number: "p1")
     for number in keep:
         meta = pydicom.dataset.FileMetaDataset()
         meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
@@ -31,7 +32,7 @@ def write_series(folder: Path, series: str, *, keep: range = range(SLICES), **ch
         slice_ = pydicom.dataset.Dataset()
         slice_.file_meta = meta
         slice_.SOPClassUID, slice_.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-        slice_.PatientID, slice_.Modality, slice_.SeriesInstanceUID = "p1", "CT", series
+        slice_.PatientID, slice_.Modality, slice_.SeriesInstanceUID = patient_of(number), "CT", series
         slice_.ImagePositionPatient = [10.0, 20.0, 100.0 + 2.5 * number]
         slice_.ImageOrientationPatient = changes.get("orientation", [1, 0, 0, 0, 1, 0])
         slice_.PixelSpacing = [0.8, 0.6]  # between rows, between columns
@@ -39,8 +40,10 @@ def write_series(folder: Path, series: str, *, keep: range = range(SLICES), **ch
         slice_.RescaleSlope, slice_.RescaleIntercept = 1, -1024
         slice_.SamplesPerPixel, slice_.PhotometricInterpretation = 1, "MONOCHROME2"
         slice_.BitsAllocated = slice_.BitsStored = 16
-        slice_.HighBit, slice_.PixelRepresentation = 15, 0
-        slice_.PixelData = np.ascontiguousarray(VALUES[:, :, number].T).tobytes()
+        slice_.HighBit, slice_.PixelRepresentation = 15, changes.get("signed", 0)
+        for name, value in changes.get("extra", {}).items():
+            setattr(slice_, name, value)
+        slice_.PixelData = np.ascontiguousarray(changes.get("values", VALUES)[:, :, number].T).tobytes()
         path = folder / f"{series}-{(number * 5) % 7}.dcm"
         slice_.save_as(path, enforce_file_format=True)
         files.append(path)
@@ -90,6 +93,50 @@ def test_gaps_and_other_planes_are_reported(tmp_path: Path, leave_out: int | Non
     with pytest.raises(ItemError) as caught:
         read_series(files)
     assert caught.value.status == status
+
+
+def test_a_series_of_two_patients_is_no_volume(tmp_path: Path) -> None:
+    files = write_series(tmp_path / "torn", "1.2.3", patient_of=lambda number: "p1" if number < 3 else "p2")
+    write_series(tmp_path / "whole", "1.2.4", patient_of=lambda number: "" if number < 3 else "p2 ")  # one, half named
+    reader = DicomSeriesReader(VolumeFilesConfig(path=str(tmp_path)))
+    with pytest.raises(ItemError, match="2 different PatientIDs in one series") as failure:
+        reader[0]
+    assert failure.value.status == "several_patients"
+    assert reader[1].inputs.shape == (COLUMNS, ROWS, SLICES)
+    with pytest.raises(ItemError, match="2 different PatientIDs"):
+        read_series(files)
+
+
+@pytest.mark.parametrize(
+    ("stored", "signed", "extra"),
+    [
+        (63536, 0, {"PixelPaddingValue": 63536}), (-2000, 1, {"PixelPaddingValue": -2000}),
+        (63000, 0, {"PixelPaddingValue": 63536, "PixelPaddingRangeLimit": 62000}), (0, 0, {"PixelPaddingValue": 0}),
+    ],
+)  # fmt: skip
+def test_padding_becomes_the_lowest_value_of_its_slice(
+    tmp_path: Path, stored: int, signed: int, extra: dict[str, int]
+) -> None:
+    values = np.where(VALUES % 3 == 0, stored, VALUES % 1000 + 1).astype(np.int16 if signed else np.uint16)
+    values[:, :, 2] = stored  # nothing was measured in this slice
+    expected = (VALUES % 1000 + 1).astype(np.float32) - 1024
+    for number in range(SLICES):
+        expected[:, :, number][VALUES[:, :, number] % 3 == 0] = expected[:, :, number][
+            VALUES[:, :, number] % 3 > 0
+        ].min()
+    expected[:, :, 2] = -1000  # air
+    volume = read_series(write_series(tmp_path, "1.2.3", values=values, signed=signed, extra=extra))
+    np.testing.assert_array_equal(volume.read(), expected)
+    block = volume.read((slice(1, 3), slice(0, 2), slice(2, 4)))
+    np.testing.assert_array_equal(block, expected[1:3, 0:2, 2:4])
+    assert "padding (PixelPaddingValue" in volume.facts["remark"]
+
+
+def test_a_scan_without_declared_padding_keeps_every_value(tmp_path: Path) -> None:
+    values = np.where(VALUES % 3 == 0, 63536, VALUES).astype(np.uint16)
+    volume = read_series(write_series(tmp_path, "1.2.3", values=values))
+    np.testing.assert_array_equal(volume.read(), values.astype(np.float32) - 1024)
+    assert "remark" not in volume.facts
 
 
 def test_a_folder_without_a_series_says_so(tmp_path: Path) -> None:

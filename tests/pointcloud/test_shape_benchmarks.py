@@ -50,6 +50,7 @@ def test_modelnet_files_are_one_set_with_names_and_parts(modelnet: Path) -> None
     assert dataset_settings(default(), str(modelnet), domain="pointcloud")["name"] == "pointcloud/shape-hdf5"
     reader = ShapeHdf5Reader(ShapeHdf5Config(path=str(modelnet)))
     assert len(reader) == 13
+    assert reader.account.counts == {"used": 13, "ignored": 2, "unreadable": 0}  # 12 arrays and the names
     assert reader.targets[0].names == ("airplane", "bathtub", "bed")
     test, train = reader.splits["test"], reader.splits["train"]
     assert [reader[row].targets["class"] for row in test] == [2, 0]

@@ -152,6 +152,23 @@ def test_arrays_on_their_side_and_pickles_are_refused(tmp_path: Path) -> None:
         read_cloud(tmp_path / "c.npy")
 
 
+def test_rows_of_several_clouds_are_no_grid_of_one(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "clouds.npy", rng.uniform(-1, 1, (10, 400, 3)).astype(np.float32))
+    with pytest.raises(ItemError, match="10 clouds of 400 points, no grid of one") as caught:
+        read_cloud(tmp_path / "clouds.npy")
+    assert caught.value.status == "several_clouds"
+    turn, rise = np.meshgrid(np.linspace(-3, 3, 400), np.linspace(-0.4, 0.2, 32))
+    away = 10 + 2 * np.sin(3 * turn)  # a turning laser
+    sweep = np.stack([np.cos(turn) * away, np.sin(turn) * away, np.tan(rise) * away], axis=-1)
+    sweep[rng.random(sweep.shape[:2]) < 0.3] = np.nan
+    np.save(tmp_path / "sweep.npy", sweep)
+    assert np.array_equal(read_cloud(tmp_path / "sweep.npy").points, sweep.reshape(-1, 3), equal_nan=True)
+    v, u = np.meshgrid(np.arange(48), np.arange(64), indexing="ij")  # a depth camera
+    np.save(tmp_path / "depth.npy", np.stack([u / 60.0, v / 60.0, 2 + 0.3 * np.cos(u / 9)], axis=-1))
+    assert "organised cloud of (48, 64)" in read_cloud(tmp_path / "depth.npy").notes[0]
+
+
 def test_columns_may_be_named_or_numbered(tmp_path: Path) -> None:
     write_reordered_csv(tmp_path / "a.csv")
     assert np.allclose(read_cloud(tmp_path / "a.csv", columns=("z", "y", "x")).points, POINTS[:, ::-1])
@@ -339,6 +356,10 @@ def test_arrays_bring_labels_splits_and_names(tmp_path: Path) -> None:
     assert reader.splits == {"train": [0, 1], "test": [2, 3]}
     assert [reader[row].targets.get("class") for row in range(4)] == [1, 0, None, 1]
     assert reader.by_id("d").inputs.points.dtype == np.float32
+    (tmp_path / "README.md").write_text("four clouds")
+    account = ShapeArrayReader(ShapeFilesConfig(path=str(tmp_path))).account  # the file behind the rows is used
+    assert account.counts == {"used": 1, "ignored": 1, "unreadable": 0}
+    assert account.reasons("ignored") == {"no shape for this reader (.md)": ["README.md"]}
     np.savez(tmp_path / "points.npz", points=clouds, label=np.zeros(3))
     with pytest.raises(DataError, match="3 entries of 'label' for 4 clouds"):
         ShapeArrayReader(ShapeFilesConfig(path=str(tmp_path / "points.npz")))

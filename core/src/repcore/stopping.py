@@ -8,7 +8,8 @@ Work that can be left in order takes a request at its next border (an optimiser 
             stop.obey(saved="rows so far are kept")
 
 Anywhere else a request ends the command at once. Either way the command line says how to go on and exits with
-128 + signal, so that whoever sent the signal sees that it was obeyed. A second Ctrl-C never waits.
+128 + signal, so that whoever sent the signal sees that it was obeyed. A second Ctrl-C never waits. SIGQUIT (Ctrl-\\)
+is none of them: it ends a process at once and, where the system is set up so, with a core dump, for those who debug.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from typing import Any, NoReturn
 
 from repcore.errors import errors_behind
 
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")  # SIGQUIT keeps its meaning, a core dump
+SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
 WORDS = {"SIGINT": "Ctrl-C"}
 AT_ONCE = "left in the middle of a step; what was saved before is kept"
 
@@ -124,6 +126,23 @@ def noted(say: Callable[[str], None] | None = None, grace: float | None = None) 
         if grace is not None and note.asked:
             signal.setitimer(signal.ITIMER_REAL, 0)
         _restore(previous)
+
+
+@contextmanager
+def going_on_with(command: Callable[[], str | None], saved: str = "") -> Iterator[None]:
+    """Within it, a request that leaves the work where it is says how to go on, unless it knows that already.
+
+    Args:
+        command: what to type, asked for when a request has come; None = the same command again.
+        saved: what is kept, where the request does not say it.
+    """
+    try:
+        yield
+    except BaseException as error:
+        request = stopped_behind(error)
+        if request is not None and request.command is None:
+            request.command, request.saved = command(), request.saved or saved
+        raise
 
 
 @contextmanager

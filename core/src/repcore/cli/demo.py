@@ -11,6 +11,7 @@ import click
 
 from repcore import registry
 from repcore.cli.console import ConsoleReporter, duration, say, table
+from repcore.cli.ending import report_of
 from repcore.cli.options import RUNS_FOLDER, device_option
 from repcore.devices import torch_device
 from repcore.errors import ConfigError
@@ -50,7 +51,8 @@ def demo_command(domain: str, overrides: tuple[str, ...], recipe: str | None, ou
     reporter.info("4/4 writing the report")
     from repcore.report.build import build_report
 
-    report = build_report(run)
+    with report_of(run):
+        report = build_report(run)
     reporter.close()
     _tell(resolved, run, tables)
     say(f"model:      {run / 'model'}")

@@ -9,6 +9,8 @@ import shlex
 import sys
 import traceback
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import click
 
 from repcore import stopping
 from repcore.cli.console import complain, say
-from repcore.errors import errors_behind
+from repcore.errors import RunError, errors_behind
 from repcore.launching import is_first_process
 from repcore.memory import is_out_of_memory
 from repcore.plugins import BUILT_IN
@@ -54,6 +56,31 @@ def ended(error: BaseException, arguments: list[str]) -> int:
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  flushed at the end
         return 0
     raise error
+
+
+@contextmanager
+def report_of(folder: Path) -> Iterator[None]:
+    """Within it the report of a finished run is written: whatever ends that, the model is there and is said to be.
+
+    Raises:
+        RunError: the machine does not let the report be written; names the file, the model, and the command to type.
+    """
+    command, kept = (
+        shlex.join(["repcore", "report", str(folder)]),
+        f"the run is finished, its model is {folder / 'model'}",
+    )
+    try:
+        with stopping.going_on_with(lambda: command, kept):
+            yield
+    except OSError as error:
+        if isinstance(error, BrokenPipeError) or error.errno not in SYSTEM_HINTS:
+            raise
+        name = error.filename or folder / "report.html"
+        raise RunError(
+            f"the report is not written: {os.strerror(error.errno)}: {name}",
+            kept=kept,
+            hint=f"{SYSTEM_HINTS[error.errno]}; then {command}",
+        ) from error
 
 
 def unexpected(error: Exception) -> str:

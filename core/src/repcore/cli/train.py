@@ -10,6 +10,7 @@ import click
 
 from repcore import registry
 from repcore.cli.console import ConsoleReporter, duration, say
+from repcore.cli.ending import report_of
 from repcore.cli.options import RUNS_FOLDER, data_options, device_option, rows_option
 from repcore.devices import torch_device
 from repcore.errors import ConfigError
@@ -254,7 +255,8 @@ def _finish(domain: str, result: RunResult) -> None:
         return
     from repcore.report.build import build_report
 
-    report = build_report(result.folder)
+    with report_of(result.folder):
+        report = build_report(result.folder)
     figures = figures_in_words(result.validation)
     say(f"{result.steps} steps in {duration(result.seconds)}; validation: {figures or 'none'}")
     say(f"model:  {result.folder / 'model'}")

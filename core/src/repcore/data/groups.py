@@ -12,11 +12,11 @@ from pathlib import Path, PurePath
 
 GROUP_WORDS: tuple[str, ...] = (
     "group", "patient", "patienten", "proband", "probanden", "subject", "participant", "case", "speaker", "spk",
-    "singer", "actor", "talker", "client", "donor", "animal", "individual", "person", "user", "study", "recording",
-    "session", "site", "source", "src", "scene", "location", "device",
+    "singer", "actor", "talker", "client", "donor", "animal", "individual", "person", "user", "lesion", "study",
+    "recording", "session", "site", "source", "src", "scene", "location", "device",
 )  # fmt: skip
 """Words that name who or where a row comes from, the most telling first."""
-_WEAK = frozenset({"case", "client", "user", "study", "site", "source", "src", "scene", "location", "device"})
+_WEAK = frozenset({"case", "client", "user", "lesion", "study", "site", "source", "src", "scene", "location", "device"})
 """Words that alone may as well be a label; with a suffix (``site_id``) they are groups."""
 _SUFFIXES = ("", "id", "ids", "no", "nr", "num", "number", "name", "file", "key", "code", "uid")
 _PATH_PATTERNS = (

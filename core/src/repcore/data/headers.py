@@ -45,7 +45,7 @@ _MAGIC: Mapping[str, _Magic] = {
 }  # fmt: skip
 _FIRST_WORDS: Mapping[str, re.Pattern[bytes]] = {  # of headers in text, in either case
     ".ply": re.compile(rb"ply\s"),
-    ".off": re.compile(rb"[a-z0-9]{0,4}off\b|#"),
+    ".off": re.compile(rb"[a-z0-9]{0,4}off(?:\b|\d)|#"),  # ModelNet glues the counts on: OFF40 30 0
     ".pcd": re.compile(rb"#|version|fields"),
     ".nrrd": re.compile(rb"nrrd"),
     ".mha": re.compile(rb"[a-z]+\s*="),

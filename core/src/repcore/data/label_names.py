@@ -20,7 +20,8 @@ _IDENTIFIER = re.compile(
     r"|^unnamed|^column_?\d+$|^$"
 )
 _CLASS_NAME = re.compile(
-    r"(^|_)(class|label|category|species|type|diagnosis|disease|finding|tissue|organ|target|group)_(name|title|key)$"
+    r"(^|_)(class|label|category|species|type|diagnosis|disease|finding|tissue|organ|target|group|scientific|common|latin|"
+    r"vernacular|taxon)_(name|title|key)$"
 )
 _FLAG = re.compile(
     r"^(is|in)_?(test|train|training|val|valid|validation)(_?set)?$|^(test|train|training|validation)_?(set|flag)$"

@@ -26,8 +26,9 @@ from torch import nn
 from repcore.errors import CheckpointError, RunError
 from repcore.files import sync_file, sync_folder
 from repcore.reporting import Reporter
-from repcore.training.module import StepRecord
+from repcore.training.module import ObjectiveModule, StepRecord
 from repcore.training.run_folder import RunFolder
+from repcore.training.soundness import check_content, check_fits
 from repcore.training.state import RunState
 
 PARTIAL = ".partial"
@@ -229,8 +230,14 @@ def remove_leftovers(folder: RunFolder) -> None:
             path.unlink()
 
 
-def newest_sound(folder: RunFolder, reporter: Reporter) -> tuple[Path, Mapping[str, Any]]:
+def newest_sound(
+    folder: RunFolder, reporter: Reporter, module: ObjectiveModule | None = None, most_steps: int | None = None
+) -> tuple[Path, Mapping[str, Any]]:
     """The checkpoint to go on from, with its content; the generation before if the last one is missing or damaged.
+
+    Args:
+        module: of the run; what does not fit it or its optimiser counts as damaged.
+        most_steps: that the run makes, where its settings say so.
 
     Raises:
         CheckpointError: neither can be read.
@@ -241,6 +248,10 @@ def newest_sound(folder: RunFolder, reporter: Reporter) -> tuple[Path, Mapping[s
             continue
         try:
             content = _read(path)
+            if most_steps is not None and content["global_step"] > most_steps:
+                raise ValueError(f"its global_step is {content['global_step']}, of {most_steps} steps of the run")
+            if module is not None:
+                check_fits(content, module)
         except Exception as error:  # whatever damage makes torch raise
             reasons.append(f"{path.name}: {str(error).splitlines()[0][:160] if str(error) else type(error).__name__}")
             continue
@@ -266,6 +277,5 @@ def _read(path: Path) -> Mapping[str, Any]:
     if damaged is not None:
         raise ValueError(f"the checksum of {damaged} is wrong")
     content: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    if "global_step" not in content or "state_dict" not in content:
-        raise ValueError("it is no checkpoint of a run")
+    check_content(content)
     return content

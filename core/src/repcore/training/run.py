@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-import shlex
 import signal
 import time
 import warnings
@@ -55,6 +54,7 @@ from repcore.training.plan import stream_order, total_steps
 from repcore.training.processes import Watch, cluster, explained, process_grid, requeue, shared_batch, slurm_job
 from repcore.training.run_folder import RunFolder, environment, run_name
 from repcore.training.state import RunState
+from repcore.training.way_on import report_command, resume_command, way_on
 
 DEFAULT_VALIDATIONS = 10
 STAMPS = "data.json"  # row id -> hash of its content
@@ -213,7 +213,7 @@ def _execute(
     if parts.resolved.trainer.compile:
         compile_objective(parts, device, batches.total_steps, reporter)
     checkpoint, start = (
-        _checked_start(folder, parts, batches.total_steps, reporter, changed_data) if resume else (None, 0)
+        _checked_start(folder, parts, module, batches.total_steps, reporter, changed_data) if resume else (None, 0)
     )
     if is_first_process():
         remove_leftovers(folder)
@@ -229,33 +229,33 @@ def _execute(
         trainer, state = _trainer_and_state(parts, module, folder, reporter, device, batches, note)
         loader = _training_loader(parts, trainer, start, batches.total_steps)
         started = time.perf_counter()
-        try:
-            trainer.fit(
-                module,
-                train_dataloaders=loader,
-                ckpt_path=None if checkpoint is None else str(checkpoint),
-                weights_only=True if resume else None,
-            )
-        except (RuntimeError, OSError) as error:
-            words = explained(trainer, error, resume_command(parts, folder))
-            if words is error:
-                raise
-            raise words from error
-        seconds = time.perf_counter() - started
-        if export and state.is_writer and not state.stop_reason:
-            _export(registry, parts, folder, reporter, state, batches)
+        with stopping.going_on_with(lambda: way_on(parts, folder) if export else None):
+            _fit(trainer, module, loader, checkpoint, resume_command(parts, folder))
+            seconds = time.perf_counter() - started
+            if export and state.is_writer and not state.stop_reason:
+                _export(registry, parts, folder, reporter, state, batches)
     if state.stop_signal == signal.SIGUSR1 and parts.resolved.trainer.on_preempt == "requeue" and state.is_writer:
         requeue(reporter)
     if note.asked and not state.stop_reason:  # too late to stop: all that is left to do is the report
         saved = f"the run is finished and all its {state.step} steps are saved"
-        raise Stopped(note.number, saved, shlex.join(["repcore", "report", str(folder.path)]) if export else None)
+        raise Stopped(note.number, saved, report_command(folder.path) if export else None)
     status = state.stop_reason or "finished"
     return RunResult(folder.path, status, state.step, seconds, state.last_validation, state.stop_signal)
 
 
-def resume_command(parts: RunParts, folder: RunFolder) -> str:
-    """What to type to go on with a run."""
-    return shlex.join(["repcore", parts.resolved.domain, "train", "--resume", str(folder.path)])
+def _fit(trainer: pl.Trainer, module: ObjectiveModule, loader: Any, checkpoint: Path | None, resume: str) -> None:
+    try:
+        trainer.fit(
+            module,
+            train_dataloaders=loader,
+            ckpt_path=None if checkpoint is None else str(checkpoint),
+            weights_only=None if checkpoint is None else True,
+        )
+    except (RuntimeError, OSError) as error:
+        words = explained(trainer, error, resume)
+        if words is error:
+            raise
+        raise words from error
 
 
 def _follow_launcher(parts: RunParts, reporter: Reporter, resume: bool) -> None:
@@ -435,15 +435,15 @@ def _validation_loader(parts: RunParts, trainer: pl.Trainer) -> Any:
 
 
 def _checked_start(
-    folder: RunFolder, parts: RunParts, steps: int, reporter: Reporter, changed_data: bool
+    folder: RunFolder, parts: RunParts, module: ObjectiveModule, steps: int, reporter: Reporter, changed_data: bool
 ) -> tuple[Path, int]:
     """The checkpoint to go on from, and the optimiser steps behind it; the run must be the same one."""
-    path, saved = newest_sound(folder, reporter)
+    path, saved = newest_sound(folder, reporter, module, parts.resolved.trainer.steps)
     start = int(saved["global_step"])
     if start >= steps and (folder.model / "config.json").is_file():
         hint = "trainer.steps=... with --init-from goes on"
         if not (folder.path / "report.html").is_file():  # killed while the report was drawn
-            hint = f"repcore report {shlex.quote(str(folder.path))} draws its report"
+            hint = f"{report_command(folder.path)} draws its report"
         raise RunError(f"{folder.path} has made all its {steps} steps, and its model is written", hint=hint)
     recorded = folder.read_json("environment.json") or {}
     if recorded.get("data_fingerprint") not in (None, parts.reader.fingerprint):

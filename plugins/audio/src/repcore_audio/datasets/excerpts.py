@@ -1,26 +1,34 @@
 """Columns that cut a row out of a recording: begin, end or duration, and channel, under the names of the field.
 
-Times are seconds, milliseconds if the column says so, or clock times (``1:02.5``). Times are checked against the file
+Times are seconds, another unit if the column says so, or clock times (``1:02.5``). Times are checked against the file
 when it is read.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from repcore.data.accounting import Accounting
-from repcore.data.cells import decimal_sign, is_missing, number
+from repcore.data.cells import is_missing
 from repcore.data.groups import plain_name
 from repcore.data.item_columns import ItemColumn, item_columns
 from repcore.errors import DataError
 from repcore_audio.datasets.recordings import Excerpt, Note
+from repcore_audio.datasets.time_columns import (
+    COUNTS,
+    UNITS,
+    WEAK,
+    TimeColumn,
+    are_times,
+    seconds,
+    time_columns,
+    words_of_time,
+)
 
-FACTORS = {"": 1.0, "s": 1.0, "sec": 1.0, "secs": 1.0, "second": 1.0, "seconds": 1.0, "ms": 0.001}
 CHANGE = "excerpts=ignore"
 _SIDES = {"l": 1, "left": 1, "links": 1, "r": 2, "right": 2, "rechts": 2}
 
@@ -30,48 +38,143 @@ class Cut:
     """Which columns cut, and how.
 
     Args:
-        start / end / channel: columns; ``end`` may hold durations.
-        end_is_duration: it does.
+        start / end / channel: columns; ``end`` may hold durations, ``start`` centres.
+        end_is_duration / start_is_centre: they do.
+        file_offset: begin in the row's own file, where ``start`` counts on over several files.
     """
 
-    start: ItemColumn | None = None
-    end: ItemColumn | None = None
+    start: TimeColumn | None = None
+    end: TimeColumn | None = None
     channel: ItemColumn | None = None
     end_is_duration: bool = False
+    start_is_centre: bool = False
+    file_offset: TimeColumn | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(one.name for one in (self.start, self.end, self.channel) if one is not None)
+        columns = (self.start, self.end, self.file_offset, self.channel)
+        return tuple(one.name for one in columns if one is not None)
 
 
-def find_cut(columns: Sequence[str], account: Accounting) -> Cut:
+def find_cut(columns: Mapping[str, Sequence[Any]], account: Accounting, labels: Sequence[str] = ()) -> Cut:
     """The columns of a table that cut recordings, announced.
 
+    Args:
+        columns: cells by name.
+        labels: columns that the user calls labels; they cut nothing.
+
     Raises:
-        DataError: their unit is none that times are given in.
+        DataError: their unit is none that times are given in, or one tells where rows begin and none where they end.
     """
-    found = item_columns(columns)
-    by_role = {one.role: one for one in reversed(found)}
-    start, end = by_role.get("start"), by_role.get("end")
-    duration = by_role.get("duration")
-    plain = {plain_name(name): name for name in columns}
-    if start is not None and end is None and duration is None and "duration" in plain:
-        duration = ItemColumn(plain["duration"], "duration")
-    if start is None and {"offset", "duration"} <= set(plain):  # as NeMo writes it
-        start, duration = ItemColumn(plain["offset"], "start"), ItemColumn(plain["duration"], "duration")
-    if start is None or (end is None and duration is None):
+    free = {name: cells for name, cells in columns.items() if name.lower() not in {one.lower() for one in labels}}
+    cut = _pair(free)
+    if cut.start is None or cut.end is None:
+        _say_unused(free, account)
         return Cut()
-    for one in (start, end or duration):
-        if one is not None and one.unit not in FACTORS:
+    cut = _with_unit_column(cut, free)
+    for one in (cut.start, cut.end):
+        if one is not None and one.is_count:
             raise DataError(
                 f"column {one.name!r} counts {one.unit}, not seconds",
                 hint=f"write seconds, or set {CHANGE}",
             )
+    found = item_columns(list(columns))
     channel = next((one for one in found if one.role == "channel" and plain_name(one.name) != "channels"), None)
-    cut = Cut(start, end or duration, channel, end is None)
+    cut = replace(cut, channel=channel, file_offset=_file_offset(free))
     names = ", ".join(map(repr, cut.names))
     account.guess("a row", f"the stretch of a recording that {names} give", "columns of times", CHANGE)
     return cut
+
+
+def has_times(columns: Mapping[str, Sequence[Any]]) -> bool:
+    """Whether columns cut recordings, or would if their unit were known."""
+    try:
+        return find_cut(columns, Accounting()).start is not None
+    except DataError:
+        return True
+
+
+def _pair(columns: Mapping[str, Sequence[Any]]) -> Cut:
+    """Columns of begin and end, begin and duration, or centre and duration; of several the one in units of time."""
+    is_box = any(plain_name(name) in ("ymin", "ymax", "y_min", "y_max") for name in columns)
+    by_role: dict[str, TimeColumn] = {}
+    for one in sorted(time_columns(list(columns)), key=lambda one: (one.is_count, one.word in WEAK)):
+        fits = one.word not in WEAK or are_times(columns[one.name])
+        if fits and not (is_box and one.word in ("xmin", "xmax")):
+            by_role.setdefault(one.role, one)
+    start, end, offset = by_role.get("start"), by_role.get("end"), by_role.get("offset")
+    duration, centre = by_role.get("duration"), by_role.get("centre")
+    if start is None:
+        start = offset  # as NeMo writes it
+    else:
+        end = end or offset
+    if start is not None:
+        return Cut(start, end or duration, end_is_duration=end is None)
+    if centre is not None and end is None and duration is not None and _is_time(centre, columns[centre.name]):
+        return Cut(centre, duration, end_is_duration=True, start_is_centre=True)
+    return Cut(None, end)
+
+
+def _is_time(centre: TimeColumn, cells: Sequence[Any]) -> bool:
+    """Whether a centre is one of times; whole numbers without unit may as well name hospitals."""
+    if centre.unit or "time" in plain_name(centre.name):
+        return True
+    return any(isinstance(one, float) and one != round(one) for one in seconds(cells, 1.0))
+
+
+def _say_unused(columns: Mapping[str, Sequence[Any]], account: Accounting) -> None:
+    """Refuse a begin without an end, or an end without a begin, and say other columns that speak of time.
+
+    Raises:
+        DataError: rows may be stretches, and nothing says which.
+    """
+    known = {one.name: one for one in time_columns(list(columns))}
+    speaks = {one.role for one in known.values()} >= {"centre", "duration"}
+    for name, cells in columns.items():
+        one = known.get(name)
+        about_centre = speaks and one is not None and one.role == "centre"
+        if not (words_of_time(name) or about_centre) or not are_times(cells):
+            continue
+        values = {value for value in seconds(cells, 1.0) if value is not None}
+        if one is not None and one.role != "centre" and one.word not in WEAK and not values <= {0.0, 1.0}:
+            told, missing = ("ends", "begins") if one.role == "end" else ("begins", "ends")
+            raise DataError(
+                f"column {name!r} says where a row {told} in its recording, and none says where it {missing}",
+                expected="columns start and end, or start and duration, in seconds (or _ms, _us, _min)",
+                hint=f"add the other column; labels={name} if it is a label; {CHANGE} to mean whole recordings",
+            )
+        if values - {0.0}:
+            account.guess(f"column {name!r}", "not applied: rows are whole recordings", "its name speaks of time",
+                          "columns start and end, or start and duration, in seconds", is_loss=True)  # fmt: skip
+
+
+def _with_unit_column(cut: Cut, columns: Mapping[str, Sequence[Any]]) -> Cut:
+    """Times in the unit that a column of units gives, where their own names give none.
+
+    Raises:
+        DataError: it gives several.
+    """
+    named = next((name for name in columns if plain_name(name) in ("unit", "units", "time_unit", "time_units")), None)
+    if named is None or cut.start is None or cut.end is None or cut.start.unit or cut.end.unit:
+        return cut
+    units = {str(cell).strip().lower() for cell in columns[named] if not is_missing(cell)}
+    if not units & {*UNITS, *COUNTS}:
+        return cut
+    if len(units) > 1:
+        shown = ", ".join(map(repr, sorted(units)[:4]))
+        raise DataError(f"column {named!r} gives several units: {shown}", hint="write all times in seconds")
+    unit = units.pop()
+    return replace(cut, start=replace(cut.start, unit=unit), end=replace(cut.end, unit=unit))
+
+
+def _file_offset(columns: Mapping[str, Sequence[Any]]) -> TimeColumn | None:
+    """Raven's begin of a selection in its own file; its Begin Time counts on over the files of a list."""
+    plain = {"_".join(word for word in plain_name(name).split("_") if word not in UNITS): name for name in columns}
+    if "file_offset" not in plain or not {"begin_file", "begin_path", "path"} & set(plain):
+        return None
+    name = plain["file_offset"]
+    unit = plain_name(name).split("_")[-1]
+    return TimeColumn(name, "start", unit if unit in UNITS else "") if are_times(columns[name]) else None
 
 
 def excerpts(
@@ -81,6 +184,8 @@ def excerpts(
     if cut.start is None or cut.end is None:
         return [Excerpt(path) for path in paths], [None] * len(paths)
     starts, ends = _seconds(cut.start, cells), _seconds(cut.end, cells)
+    offsets = [None] * len(paths) if cut.file_offset is None else _seconds(cut.file_offset, cells)
+    own = {path for path, offset in zip(paths, offsets, strict=True) if offset is not None}  # not of other tables
     channels = (
         [None] * len(paths) if cut.channel is None else [channel_number(cell) for cell in cells(cut.channel.name)]
     )
@@ -88,15 +193,31 @@ def excerpts(
         channels = [None if one is None else one + 1 for one in channels]
     found: list[Excerpt] = []
     problems: list[Note | None] = []
-    for path, start, end, channel in zip(paths, starts, ends, channels, strict=True):
-        bad = next((one for one in (start, end) if isinstance(one, str)), None)
-        problems.append(None if bad is None else ("bad_time", f"{bad!r} is no time in seconds"))
-        first = start if isinstance(start, float) else None
-        last = end if isinstance(end, float) else None
-        if cut.end_is_duration and last is not None:
-            last += first or 0.0
+    for path, start, end, offset, channel in zip(paths, starts, ends, offsets, channels, strict=True):
+        bad = next((one for one in (start, end, offset) if isinstance(one, str)), None)
+        problem = None if bad is None else ("bad_time", f"{bad!r} is no time in seconds")
+        first, last = _stretch(cut, start, end)
+        if isinstance(offset, float) and first is not None and last is not None:
+            first, last = offset, offset + last - first
+        elif cut.file_offset is not None and path in own and problem is None:
+            problem = ("bad_time", f"the row has no begin, end or {cut.file_offset.name!r}")
+        problems.append(problem)
         found.append(Excerpt(path, first, last, channel, whole_if_short and first is not None))
     return found, problems
+
+
+def _stretch(cut: Cut, start: float | str | None, end: float | str | None) -> tuple[float | None, float | None]:
+    first = start if isinstance(start, float) else None
+    last = end if isinstance(end, float) else None
+    if cut.start_is_centre and first is not None and last is not None:
+        first -= last / 2
+    if cut.end_is_duration and last is not None:
+        last += first or 0.0
+    return first, last
+
+
+def _seconds(column: TimeColumn, cells: Callable[[str], Sequence[Any]]) -> list[float | str | None]:
+    return seconds(list(cells(column.name)), UNITS.get(column.unit, 1.0))
 
 
 def excerpt_ids(names: Sequence[str], places: Sequence[Excerpt]) -> list[str]:
@@ -138,31 +259,6 @@ def joined_groups(groups: Sequence[str | None], places: Sequence[Excerpt]) -> li
         if group is not None:
             parent[root(own)] = root(f"g{group}")
     return [Path(found[1:]).name if (found := root(key))[0] == "f" else found[1:] for key in keys]
-
-
-def _seconds(column: ItemColumn, cells: Callable[[str], Sequence[Any]]) -> list[float | str | None]:
-    """Seconds, None where a cell is empty, the cell itself where it is no time."""
-    held = list(cells(column.name))
-    sign = decimal_sign(held)
-    found: list[float | str | None] = []
-    for cell in held:
-        if is_missing(cell):
-            found.append(None)
-            continue
-        try:
-            value = _clock(cell) if ":" in str(cell) else number(cell, "." if sign is None else sign[0])
-        except ValueError:
-            value = math.nan
-        found.append(str(cell) if value is None or not math.isfinite(value) else value * FACTORS[column.unit])
-    return found
-
-
-def _clock(cell: Any) -> float:
-    """``1:02.5`` is 62.5 s."""
-    seconds = 0.0
-    for part in str(cell).strip().split(":"):
-        seconds = seconds * 60 + float(part.replace(",", "."))
-    return seconds
 
 
 def channel_number(cell: Any) -> int | None:

@@ -1,24 +1,27 @@
 """A folder whose own tables name its recordings, as one list: Common Voice, Kaggle, ``metadata.csv`` beside clips.
 
 A table called after a part of a split (``train.tsv``, ``dev.tsv``) declares it. A recording that several tables name is
-one row, of the first that belongs to a part.
+one row, of the first that belongs to a part; cells in which they contradict each other count as missing.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from repcore.data.accounting import Accounting
 from repcore.data.catalogue import files_below
+from repcore.data.cells import is_missing
 from repcore.data.groups import plain_name
+from repcore.data.label_names import calls_classes, names_rows
 from repcore.data.splits import PART_NAMES
 from repcore.data.tables import table_suffix
 from repcore.errors import DataError
-from repcore_audio.datasets.excerpts import find_cut
+from repcore_audio.datasets.excerpts import has_times
 from repcore_audio.datasets.locating import Locator
 from repcore_audio.datasets.manifest_tables import JSON_SUFFIXES, Cells, path_column, read_cells, sibling_recording
 from repcore_audio.datasets.recordings import SUFFIXES
@@ -83,7 +86,7 @@ def _beside(path: Path, cells: Cells) -> str | None:
     recording = sibling_recording(path)
     if recording is None or not len(cells) or PATH in cells.columns:
         return None
-    if find_cut(list(cells.columns), Accounting()).start is None:
+    if not has_times(cells.columns):
         return None
     cells.columns[PATH] = [os.path.relpath(recording, path.parent).replace(os.sep, "/")] * len(cells)
     return PATH
@@ -114,13 +117,50 @@ def read_folder(root: Path, account: Accounting) -> Cells:
     columns: dict[str, list[Any]] = {PATH: []}
     problems: dict[int, str] = {}
     owners: dict[str, Path] = {}
+    torn: dict[str, dict[int, None]] = {}
     for one in sorted(tables, key=lambda table: (has_parts and not table.part, table.path.name)):
+        _compare(columns, one, torn)
         _append(columns, problems, owners, one, one.part if has_parts else "")
+    for name, rows in torn.items():
+        first = columns[PATH][next(iter(rows))]
+        account.odd_cells.append(
+            f"column {name!r}: tables contradict each other about {len(rows):,} recordings, first {first}: "
+            "they count as missing"
+        )
+        for row in rows:
+            columns[name][row] = None
     repeated = sum(len(one.cells) for one in tables) - len(columns[PATH])
     if repeated:
         account.note(f"{repeated:,} rows name a recording that another table names, too: one row is kept")
     _cover(root, columns[PATH], account)
     return Cells(columns, problems)
+
+
+def _compare(columns: Mapping[str, Sequence[Any]], one: Named, torn: dict[str, dict[int, None]]) -> None:
+    """Note the cells of earlier tables that a table contradicts, where a recording is one row of each."""
+    if has_times(one.cells.columns):
+        return
+    known = [None if is_missing(name) else str(name).strip() for name in columns[PATH]]
+    names = one.cells.texts(one.column)
+    once, here = Counter(known), Counter(names)
+    place = {name: row for row, name in enumerate(known) if name is not None and once[name] == 1}
+    for name, cells in one.cells.columns.items():
+        if name == one.column or name not in columns or (names_rows(name) and not calls_classes(name)):
+            continue
+        for row, recording in enumerate(names):
+            if recording is None or recording not in place or here[recording] > 1:
+                continue
+            held = columns[name][place[recording]]
+            if not is_missing(held) and not is_missing(cells[row]) and _text(held) != _text(cells[row]):
+                torn.setdefault(name, {})[place[recording]] = None
+
+
+def _text(cell: Any) -> str | float:
+    """A cell for comparison: 1 and 1.0 are equal."""
+    try:
+        return float(cell)
+    except (TypeError, ValueError):
+        return str(cell).strip()
 
 
 def _append(

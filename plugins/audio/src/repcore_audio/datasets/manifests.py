@@ -28,6 +28,7 @@ from repcore.data.tables import Table
 from repcore.errors import DataError, ItemError
 from repcore.interfaces import Sample
 from repcore_audio.configs.recordings import ManifestConfig
+from repcore_audio.datasets.channels import own_channels
 from repcore_audio.datasets.excerpts import Cut, channel_number, excerpt_ids, excerpts, find_cut, joined_groups
 from repcore_audio.datasets.frame_labels import frame_catalogue, with_frame_labels
 from repcore_audio.datasets.locating import Locator
@@ -35,7 +36,10 @@ from repcore_audio.datasets.manifest_folders import PATH, read_folder
 from repcore_audio.datasets.manifest_tables import JSON_SUFFIXES, Cells, path_column, read_cells, sibling_recording
 from repcore_audio.datasets.recordings import Excerpt, LongRecording, Recording, RecordingReader, recording_row
 
-LABEL_NAMES = ("label", "labels", "class", "category", "target", "species", "positive_labels", "tags")
+LABEL_NAMES = (
+    "label", "labels", "class", "category", "target", "species", "positive_labels", "tags", "scientific_name",
+    "common_name", "species_name", "species_code",
+)  # fmt: skip
 """Columns that hold classes even where few rows do not show it."""
 GROUP_WORDS = ("speaker", "singer", "bird", "animal", "src_file", "session", "fsid", "station", "site", "recorder")
 SPLIT_NAMES = ("split", "fold", "subset", "part", "partition")
@@ -75,7 +79,7 @@ def manifest_catalogue(path: Path, config: ManifestConfig) -> Catalogue[Excerpt]
     account, locator = Accounting(folder), Locator(folder)
     cells = read_folder(path, account) if path.is_dir() else read_cells(path, account)
     names, column = _names(cells, path, config, account)
-    cut = Cut() if config.excerpts == "ignore" else find_cut(list(cells.columns), account)
+    cut = Cut() if config.excerpts == "ignore" else find_cut(cells.columns, account, config.labels)
     views = next((name for name in cells.columns if plain_name(name) == "view"), None)
     if views is not None:
         cells, names = _once_a_selection(cells, names, views, account)
@@ -87,6 +91,8 @@ def manifest_catalogue(path: Path, config: ManifestConfig) -> Catalogue[Excerpt]
     channels = cells.named(config.channel_column) if config.channel_column else None
     if channels is None and cut.channel is None:
         channels = _telling_channels(cells, names, account)
+        if channels is None and config.excerpts != "ignore":
+            channels = own_channels(cells, located, config.labels, account)
     if channels is not None:
         places = _channels(channels, cells, places)
     taken = {name for name in (column, channels, *cut.names) if name}

@@ -9,7 +9,7 @@ from repcore.data.accounting import Accounting
 from repcore.data.first_files import first_files
 from repcore.data.tables import table_suffix
 from repcore.errors import DataError
-from repcore_audio.datasets.excerpts import find_cut
+from repcore_audio.datasets.excerpts import has_times
 from repcore_audio.datasets.folders import ESC50_TABLE, FSDD_NAME, SPEECH_COMMANDS_LISTS, SPEECH_COMMANDS_NAME
 from repcore_audio.datasets.kaldi import SCP
 from repcore_audio.datasets.manifest_folders import names_enough, tables_in
@@ -78,7 +78,7 @@ def manifest(path: Path) -> float:
         cells = read_cells(path, account)
         if path_column(cells, path.parent, account) is not None:
             return 0.9
-        times = find_cut(list(cells.columns), account).start is not None
+        times = has_times(cells.columns)
     except DataError:
         return 0.0
     return 0.85 if times and sibling_recording(path) is not None else 0.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from repcore.data.accounting import Accounting, walk
@@ -45,7 +45,8 @@ def read_series(files: Sequence[Path]) -> Volume:
     """Slices that are one series and one stack.
 
     Raises:
-        ItemError: several series, missing positions, slices of different planes or sizes, or a missing slice.
+        ItemError: several series or patients, missing positions, slices of different planes or sizes, or a missing
+            slice.
     """
     headers = [read_header(path) for path in files]
     series = sorted({header.series for header in headers})
@@ -60,6 +61,8 @@ def read_series(files: Sequence[Path]) -> Volume:
     stacks, left = stacks_of(slices)
     if left or not stacks:
         raise ItemError("mixed_slices", f"slices of {place}: {_words(left)}")
+    if words := _mixed_patients(headers):
+        raise ItemError("several_patients", f"slices of {place}: {words}")
     if len(stacks) > 1:
         raise ItemError("several_volumes", f"{place} holds {len(stacks)} volumes at the same places")
     return open_stack(stacks[0])
@@ -118,7 +121,13 @@ def dicom_catalogue(root: Path) -> VolumeCatalogue:
     found: list[_Volume] = []
     for key in sorted(series, key=lambda key: str(series[key][0].path)):
         stacks, others = _of_series(series[key])
-        found += [_Volume(series[key][0], stack, key, _folder_name(stack, root)) for stack in stacks]
+        for stack in stacks:
+            paths = {one.path for one in stack.slices}
+            own = [header for header in series[key] if header.path in paths]
+            if stack.problem is None and (words := _mixed_patients(own)):
+                stack = replace(stack, problem=("several_patients", words))
+            header = next((one for one in own if one.patient.strip()), own[0])
+            found.append(_Volume(header, stack, key, _folder_name(stack, root)))
         left += others
     if not found:
         raise DataError(
@@ -163,6 +172,15 @@ def _of_series(headers: Sequence[Header]) -> tuple[list[Stack], list[LeftOut]]:
             usable += header.slices
     found, others = stacks_of(usable) if usable else ([], [])
     return [*found, *stacks], [*left, *others]
+
+
+def _mixed_patients(headers: Sequence[Header]) -> str:
+    """Why slices of one series are no volume where they are of several patients; empty where they are of one."""
+    names = sorted({header.patient.strip() for header in headers if header.patient.strip()})
+    if len(names) < 2:
+        return ""
+    # no names of patients in a message that is stored and shown
+    return f"{len(names)} different PatientIDs in one series: it is no scan of one body; export them apart"
 
 
 def _stand_in(header: Header) -> Slice:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 
 from repcore.data.allocation import check_allocation, refuse_special
 from repcore.errors import ItemError, PluginError
+from repcore_medical3d.formats.dicom_padding import Padding, padding_of, without_padding
 from repcore_medical3d.formats.volumes import Box
 
 INSTALL = "pip install 'repcore-medical3d[dicom]'"
@@ -33,7 +35,7 @@ HEADER = (
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "PatientID", "Modality", "SeriesDescription", "Rows",
     "Columns", "NumberOfFrames", "SamplesPerPixel", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
     "BitsAllocated", "RescaleSlope", "RescaleIntercept", "InstanceNumber", "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence", *ORDERING,
+    "PerFrameFunctionalGroupsSequence", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", *ORDERING,
 )  # fmt: skip
 
 
@@ -79,6 +81,7 @@ class Slice:
         position / orientation / spacing: mm, as in the header; None where it does not say. Orientation (2, 3): along
             columns, along rows; spacing between rows, between columns.
         order: what tells volumes at the same places apart, by keyword.
+        padding: stored numbers that stand for no measurement.
     """
 
     path: Path
@@ -92,6 +95,7 @@ class Slice:
     number: int
     instance: str
     order: tuple[tuple[str, float], ...] = ()
+    padding: Padding | None = None
 
     @property
     def is_placed(self) -> bool:
@@ -225,12 +229,13 @@ def _slice(
     spacing = _numbers(sources, "PixelSpacing", 2)
     order = tuple((name, value[0]) for name in ORDERING if (value := _numbers(sources, name, 1)) is not None)
     slope, intercept = _numbers(sources, "RescaleSlope", 1), _numbers(sources, "RescaleIntercept", 1)
+    zero = 0.0 if intercept is None else float(intercept[0])
     return Slice(
         path, frame, size, position, None if orientation is None else orientation.reshape(2, 3),
         None if spacing is None or min(spacing) <= 0 else (float(spacing[0]), float(spacing[1])),
-        1.0 if slope is None else float(slope[0]), 0.0 if intercept is None else float(intercept[0]),
+        1.0 if slope is None else float(slope[0]), zero,
         int(number_in(data, "InstanceNumber", 0)) if frame is None else frame, str(data.get("SOPInstanceUID") or ""),
-        order,
+        order, padding_of(partial(number_in, data), str(data.get("Modality") or ""), zero),
     )  # fmt: skip
 
 
@@ -281,7 +286,8 @@ class SeriesSource:
             pixels = frame_pixels(data, one.frame).astype(np.float32)
             if pixels.shape != (self.shape[1], self.shape[0]):
                 raise ItemError("corrupt", f"{one.path.name} holds {pixels.shape} pixels, not {one.size[::-1]}")
-            planes.append((pixels * one.slope + one.intercept).T[box[0], box[1]])
+            values = without_padding(pixels, pixels * one.slope + one.intercept, one.padding)
+            planes.append(values.T[box[0], box[1]])
         return np.stack(planes, axis=-1)
 
 

@@ -200,7 +200,9 @@ def open_stack(stack: Stack) -> Volume:
     affine[:3, 2] = (placed(last)[0] - position) / (len(slices) - 1)
     affine[:3, 3] = position
     files = sorted({one.path for one in slices})
-    facts = {"remark": "slices are tilted against their stacking (gantry tilt)"} if _is_tilted(affine) else {}
+    remarks = ["slices are tilted against their stacking (gantry tilt)"] if _is_tilted(affine) else []
+    remarks += list(dict.fromkeys(one.padding.words for one in slices if one.padding is not None))[:1]
+    facts = {"remark": "; ".join(remarks)} if remarks else {}
     return Volume(SeriesSource(slices), LPS_TO_RAS @ affine, files[0].parent, files=files, facts=facts)
 
 

@@ -14,6 +14,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from repcore.data.accounting import Accounting
 from repcore.data.allocation import array_header, load_array, open_arrays, special_kind
 from repcore.data.catalogue import Catalogue, Row, existing, rows_by
 from repcore.data.labels import numbered_classes
@@ -120,7 +121,9 @@ def array_catalogue(arrays: Mapping[str, np.ndarray], path: Path) -> Catalogue[R
         Row(name, partial(_cloud, one), label, stamp=stamp)
         for name, one, label in zip(ids, points, labels, strict=True)
     ]
-    return Catalogue(rows, targets, _splits(arrays))
+    account = Accounting(path.parent)
+    account.use(path)  # rows hold no file of their own: they lie in one array
+    return Catalogue(rows, targets, _splits(arrays), account=account)
 
 
 def _cloud(points: np.ndarray) -> PointCloud:

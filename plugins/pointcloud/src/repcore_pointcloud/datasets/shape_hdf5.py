@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from repcore.data.accounting import Accounting
 from repcore.data.allocation import check_allocation
 from repcore.data.catalogue import Catalogue, Row, existing, rows_by
 from repcore.data.labels import numbered_classes
@@ -152,7 +153,11 @@ def hdf5_catalogue(files: Sequence[ArrayFile], notes: Sequence[str]) -> Catalogu
             for row, number in zip(rows, numbers, strict=True)
         ]
     targets = [TargetSpec("class", "class", names=names)] if names else []
-    return Catalogue(rows, targets, rows_by(words) if any(words) else {}, notes)
+    account = Accounting(files[0].path.parent)
+    account.use(*(file.path for file in files))  # rows hold no file of their own: many lie in one
+    if names and (named := files[0].path.with_name(NAMES_FILE)).is_file():
+        account.use(named)
+    return Catalogue(rows, targets, rows_by(words) if any(words) else {}, notes, account)
 
 
 def read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:

@@ -16,6 +16,8 @@ from repcore_pointcloud.formats import column_names as known
 from repcore_pointcloud.formats.table import RawColumns
 
 OCCUPANCIES = "occupancies"
+NEIGHBOURS = 0.6  # of the distance of any two points: closer is a neighbour
+MOST_COLUMNS = 500  # of a grid that are looked at
 
 
 def read_npy(path: Path) -> RawColumns:
@@ -58,6 +60,20 @@ def _is_table(arrays: dict[str, np.ndarray], plain: list[str], name: str) -> boo
     return (array.ndim == 2 and array.shape[1] >= 3) or bool(array.dtype.names) or array.ndim > 2
 
 
+def _is_organised(grid: np.ndarray) -> bool:
+    """Whether an array (rows, columns, 3) is one cloud as a sensor's picture: points below each other are neighbours.
+
+    Rows of several clouds have nothing to do with each other: a point is as far from that of the next row as from any.
+    """
+    points = grid[:, :: max(1, grid.shape[1] // MOST_COLUMNS)].astype(np.float64)
+    below = np.linalg.norm(points[1:] - points[:-1], axis=-1)
+    every = points.reshape(-1, 3)
+    apart = np.linalg.norm(every - every[np.random.default_rng(0).permutation(len(every))], axis=-1)
+    if not np.isfinite(below).any() or not np.isfinite(apart).any():
+        return True  # nothing to tell by: holes are judged elsewhere
+    return bool(np.nanmedian(below) <= NEIGHBOURS * np.nanmedian(apart))
+
+
 def _columns(table: np.ndarray, path: Path) -> RawColumns:
     """Columns of a table (n, C) or of records.
 
@@ -70,6 +86,13 @@ def _columns(table: np.ndarray, path: Path) -> RawColumns:
     if table.dtype.kind not in "fiub":
         raise ItemError("wrong_columns", f"{path.name} holds {table.dtype}, no numbers")
     if table.ndim == 3 and table.shape[-1] == 3 and min(table.shape[:2]) > 1:  # an organised cloud: rows x columns
+        if not _is_organised(table):
+            clouds, points = table.shape[:2]
+            raise ItemError(
+                "several_clouds",
+                f"{path.name} is {clouds} x {points} x 3, and neighbouring rows lie apart: {clouds} clouds of {points} "
+                f"points, no grid of one; pointed to itself, {path.name} is read as {clouds} shapes",
+            )
         return RawColumns({"xyz": table.reshape(-1, 3)}, notes=(f"an organised cloud of {table.shape[:2]} points",))
     if table.ndim != 2 or 0 in table.shape:
         kind = "empty" if table.size == 0 else "wrong_columns"

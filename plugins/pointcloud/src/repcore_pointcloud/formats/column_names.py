@@ -46,6 +46,8 @@ TIME = ("time", "timestamp", "gps_time", "t", "offset_time", "gpstime", "time_st
 LABEL_WORDS = ("label", "labels", "class", "classes", "classification", "category", "semantic", "sem", "gt", "instance",
                "ground_truth", "annotation", "part", "object_id")  # fmt: skip
 LABEL_STARTS = ("label_", "semantic_", "segment", "instance_", "class_", "sem_", "gt_")
+POINT_LABEL_STARTS = ("seg", "semantic", "sem_", "gt_", "point_label")  # one a point, whatever follows
+FILE_LABELS = ("y", "target", "cls", "shape_label")  # of single numbers only: as arrays they are coordinates or values
 NOT_LABELS = frozenset({
     "alpha", "a", "ring", "row", "column", "col", "index", "idx", "id", "point_id", "echo", "return_number", "rgb",
     "number_of_returns", "scan_direction_flag", "edge_of_flight_line", "synthetic", "key_point", "withheld", "overlap",
@@ -53,6 +55,12 @@ NOT_LABELS = frozenset({
     "viewpoint", "ambient", "noise", "offset", "scale", "elongation", "raw_classification", "view", "curvature",
     *(word for three in (*COLOURS, *NORMALS) for word in three),
 })  # fmt: skip
+METRES = {
+    "m": 1.0, "metre": 1.0, "meter": 1.0, "metres": 1.0, "meters": 1.0, "mm": 1e-3, "cm": 1e-2, "dm": 0.1, "km": 1e3,
+    "ft": 0.3048, "feet": 0.3048, "foot": 0.3048, "us-ft": 1200 / 3937, "usft": 1200 / 3937, "in": 0.0254,
+    "inch": 0.0254,
+}  # fmt: skip
+"""Metres in a unit that a header may name."""
 UNIT = re.compile(r"\s*[\[(]\s*([^\])]*?)\s*[\])]")
 BYTES_MAX, UNIT_TOLERANCE, MOST_ROWS = 255, 0.02, 20_000
 
@@ -86,7 +94,7 @@ def conventional_names(table: np.ndarray, suffix: str = "") -> tuple[list[str], 
     """Names of the columns of a table without a header.
 
     Args:
-        table: (n, C), C >= 3; the first three are coordinates.
+        table: (n, C), C >= 3; the first three are coordinates, or colours where content leaves nothing else.
         suffix: of the file: ``.pts`` puts an intensity before colours.
 
     Returns:
@@ -94,6 +102,11 @@ def conventional_names(table: np.ndarray, suffix: str = "") -> tuple[list[str], 
     """
     rest = [f"column {place}" for place in range(3, table.shape[1])]
     rows = table[:: max(1, len(table) // MOST_ROWS)]
+    if _colours_first(rows):
+        after = _labels(rows[:, 6:]) if table.shape[1] > 6 else []
+        names = ["red", "green", "blue", "x", "y", "z", *(after or rest[3:])]
+        said = "no header: red green blue come first by content (whole numbers to 255), then x y z in fractions"
+        return names, said + ("" if len(names) == 6 or after else f"; columns 6 to {len(names) - 1} are not used")
     found = _rest(rows[:, 3:], suffix)
     rest[: len(found)] = found
     names = ["x", "y", "z", *rest]
@@ -128,6 +141,20 @@ def _rest(rest: np.ndarray, suffix: str) -> list[str]:
     if colour_second:
         return ["intensity", "red", "green", "blue", *_labels(rest[:, 4:])]
     return ["intensity"] if width == 3 else []
+
+
+def _colours_first(rows: np.ndarray) -> bool:
+    """Whether colours stand before coordinates: whole numbers that fill a byte, then fractions of either sign.
+
+    Whole coordinates before shares of colours, or before normals, are a grid of voxels.
+    """
+    if rows.shape[1] < 6:
+        return False
+    first, second = rows[:, :3], rows[:, 3:6]
+    if not np.isfinite(first).all() or not _colours(first) or not (first.max(axis=0) > BYTES_MAX // 2).all():
+        return False
+    are_fractions = not any(_whole(column) for column in second.T)
+    return _whole(first) and are_fractions and not _colours(second) and not _unit_rows(second)
 
 
 def _labels(rest: np.ndarray) -> list[str]:

@@ -80,7 +80,8 @@ def point_table(raw: RawColumns, source: str, wanted: Sequence[str] = ()) -> Poi
         ItemError: ``wrong_columns``, ``empty``, ``labels_differ``.
     """
     given = {str(name): _native(np.asarray(values)) for name, values in raw.columns.items()}
-    columns = {name: values for name, values in given.items() if values.ndim}  # single numbers are about the file
+    longest = max((values.shape[0] for values in given.values() if values.ndim), default=0)
+    columns = {name: values for name, values in given.items() if not _is_single(name, values, longest)}
     xyz, used = _coordinates(columns, source, wanted)
     if len(xyz) == 0:
         raise ItemError("empty", f"{source} holds no points")
@@ -110,7 +111,7 @@ def point_table(raw: RawColumns, source: str, wanted: Sequence[str] = ()) -> Poi
         faces=raw.faces,
         viewpoint=raw.viewpoint,
         columns=tuple(columns),
-        notes=(*raw.notes, *notes),
+        notes=(*raw.notes, *notes, *_single_labels(given, columns)),
         remark=raw.remark,
     )
 
@@ -205,10 +206,30 @@ def _exact(xyz: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(xyz, dtype=np.float32 if xyz.dtype == np.float32 else np.float64)
 
 
+def _is_single(name: str, values: np.ndarray, longest: int) -> bool:
+    """Whether values are about the file, not about points: a number, or a list of one that is called a label."""
+    is_called = known.plain(name) in (*known.LABEL_WORDS, *known.FILE_LABELS)
+    return values.ndim == 0 or (values.size == 1 < longest and is_called)
+
+
+def _single_labels(given: Mapping[str, np.ndarray], columns: Mapping[str, np.ndarray]) -> list[str]:
+    """A sentence for each label of the whole file: it is not a label of points, and must not vanish."""
+    return [
+        f"{name}: {values.reshape(-1)[0]} is one label of the whole file and is not used; labels of files come from "
+        "folders or from a table"
+        for name, values in given.items()
+        if name not in columns and known.plain(name) in (*known.LABEL_WORDS, *known.FILE_LABELS)
+    ]
+
+
 def _check_lengths(rest: Mapping[str, np.ndarray], count: int, source: str) -> None:
     """Raises ItemError ``labels_differ``: a column of labels that does not belong to these points."""
     for name, values in rest.items():
-        if values.ndim and len(values) != count and known.plain(name) in known.LABEL_WORDS:
+        plain = known.plain(name)
+        # names of classes and weights of them (class_names, class_weights) are as many as there are classes
+        is_numbered = values.dtype.kind in "iub" and values.size == len(values)
+        is_of_points = is_numbered and plain.startswith(known.POINT_LABEL_STARTS)
+        if len(values) != count and (plain in known.LABEL_WORDS or is_of_points):
             raise ItemError("labels_differ", f"{source}: {name!r} has {len(values)} entries for {count} points")
 
 

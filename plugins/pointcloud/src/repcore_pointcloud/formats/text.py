@@ -82,6 +82,8 @@ def read_text(path: Path) -> RawColumns:
         numeric = [one if one.dtype.kind == "f" else np.full(count, np.nan) for one in cells]
         names, said = known.conventional_names(np.stack(numeric, axis=1), path.suffix.lower())
         notes += [said] if said else []
+    cells, said = _in_one_unit(names, cells, path.name)
+    notes += [said] if said else []
     return RawColumns(
         dict(zip(_unique(names), cells, strict=True)),
         notes=tuple(notes),
@@ -340,6 +342,36 @@ def _unique(names: Sequence[str]) -> list[str]:
     return found
 
 
+def _in_one_unit(names: Sequence[str], cells: list[np.ndarray], source: str) -> tuple[list[np.ndarray], str]:
+    """Columns with x, y and z in metres where the header gives them in different units, and the sentence about it.
+
+    Raises:
+        ItemError: ``wrong_columns``: different units, one of which is unknown.
+    """
+    places = known.triple(known.AXES, [known.plain(name) for name in names])
+    if places is None or not _differ(names):
+        return cells, ""
+    units = [known.unit_of(names[place]) for place in places]
+    said = ", ".join(names[place] for place in places)
+    if any(one not in known.METRES for one in units):
+        raise ItemError(
+            "wrong_columns",
+            f"the header of {source} gives {said}: different units, and not each is a known length "
+            f"({', '.join(known.METRES)}); write all three in one",
+        )
+    scaled = list(cells)
+    for place, unit in zip(places, units, strict=True):
+        scaled[place] = cells[place] * known.METRES[unit] if cells[place].dtype.kind == "f" else cells[place]
+    return scaled, f"the header gives {said}: different units, converted to metres"
+
+
+def _differ(names: Sequence[str]) -> bool:
+    """Whether a header gives x, y and z in different units."""
+    places = known.triple(known.AXES, [known.plain(name) for name in names])
+    units = [known.unit_of(names[place]) for place in places or ()]
+    return len({known.METRES.get(one, one) for one in units if one}) > 1
+
+
 def _said(layout: Layout, source: str) -> list[str]:
     """Guesses about the layout that are worth showing: none for blanks and points."""
     notes = [f"{layout.titles} lines above the header are titles"] if layout.titles else []
@@ -347,7 +379,7 @@ def _said(layout: Layout, source: str) -> list[str]:
         between = f"cells between {SAID[layout.separator]}" if layout.separator else "cells between blanks"
         notes.append(f"{between}, {'decimal commas' if layout.decimal_comma else 'decimal points'}")
     units = {known.unit_of(name) for name in layout.names} - {"", "m", "metre", "meter", "metres", "meters"}
-    if units & {"mm", "cm", "km", "ft", "feet", "in", "inch", "us-ft", "usft"}:
+    if not _differ(layout.names) and units & {"mm", "cm", "km", "ft", "feet", "in", "inch", "us-ft", "usft"}:
         notes.append(f"the header of {source} gives coordinates in {', '.join(sorted(units))}: preprocessor.unit_m")
     return notes
 

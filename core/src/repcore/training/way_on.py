@@ -1,0 +1,31 @@
+"""What to type to go on with a run that was left."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from repcore.training.assembly import RunParts
+from repcore.training.checkpointing import has_checkpoint
+from repcore.training.run_folder import RunFolder
+
+
+def way_on(parts: RunParts, folder: RunFolder) -> str | None:
+    """After a run was left where it stood: the same command again would begin anew beside what is kept.
+
+    Returns:
+        the command for the report if the model is written, the one to resume if there is a checkpoint, or None.
+    """
+    if (folder.model / "config.json").is_file():
+        return report_command(folder.path)
+    return resume_command(parts, folder) if has_checkpoint(folder) else None
+
+
+def report_command(folder: Path) -> str:
+    """What to type to write the report of a finished run."""
+    return shlex.join(["repcore", "report", str(folder)])
+
+
+def resume_command(parts: RunParts, folder: RunFolder) -> str:
+    """What to type to go on with a run."""
+    return shlex.join(["repcore", parts.resolved.domain, "train", "--resume", str(folder.path)])
