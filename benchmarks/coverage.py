@@ -37,7 +37,7 @@ from torch import Tensor, nn
 import repcore
 from repcore import registry
 from repcore.cli.main import run
-from repcore.embedding.answers import Columns, answer_columns, column_of
+from repcore.embedding.answers import Columns, answer_columns, column_of, names_in_set
 from repcore.embedding.prediction import PredictedRows, Predictor
 from repcore.evaluation.calibration import task_facts, temperature_of
 from repcore.evaluation.probing import LabelledOnly, LabelledRows, read_rows, split_plan
@@ -151,7 +151,7 @@ def covered(target: TargetSpec, columns: Columns, truth: np.ndarray) -> tuple[in
     """Rows whose truth lies within, and the mean size of an answer."""
     name = column_of(target)
     if target.kind == "class":
-        sets = [str(one).split("|") if one else [] for one in columns["set"]]
+        sets = [names_in_set(str(one or "")) for one in columns["set"]]
         inside = [target.names[int(y)] in one for y, one in zip(truth, sets, strict=True)]
         return sum(inside), float(np.mean([len(one) for one in sets]))
     low, high = (np.asarray(columns[f"{end}:{name}"], float) for end in ("low", "high"))

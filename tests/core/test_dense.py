@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from repcore.embedding.dense_files import ElementTable, FolderWriter
 from repcore.embedding.inference import InferenceOptions
 from repcore.embedding.prediction_files import read_table
 from repcore.errors import ConfigError, DataError
-from repcore.evaluation.dense_answers import DensePredictor, class_numbers, dense_temperature, void_said
+from repcore.evaluation.dense_answers import DensePredictor, class_numbers, dense_temperature, named_classes, void_said
 from repcore.evaluation.dense_metrics import confusion, dense_scores, overlaps
 from repcore.evaluation.probing import LabelledRows, read_rows
 from repcore.evaluation.tasks.dense import DenseClassification, at_elements, flat_tokens, soft_dice
@@ -400,6 +401,23 @@ def test_a_number_that_looks_like_no_label_is_said(
     rows = LabelledRows([], [], read_rows, {"part": [counts, {}]})  # type: ignore[arg-type]
     found = void_said(rows, TargetSpec("part", "class", "point", **known))  # type: ignore[arg-type]
     assert found is None if said is None else said in str(found)
+
+
+@pytest.mark.parametrize(
+    ("known", "values", "names"),
+    [
+        ({"names": ("floor", "wall", "chair")}, (1, 2), ("wall", "chair")),
+        ({"names": ("floor", "wall", "chair"), "ids": (0, 1, 2)}, (1, 2), ("wall", "chair")),
+        ({}, (1, 2), ("1", "2")),
+    ],
+)
+def test_an_ignored_number_is_no_class_whether_it_has_a_name_or_not(
+    known: dict[str, Any], values: tuple[int, ...], names: tuple[str, ...]
+) -> None:
+    counts = {0: 40, 1: 20, 2: 30}
+    rows = LabelledRows([], [], read_rows, {"part": [counts, {}]})  # type: ignore[arg-type]
+    found, target = named_classes(rows, TargetSpec("part", "class", "point", ignore=0, **known))
+    assert (found, target.names, target.ignore) == (values, names, 0)
 
 
 def test_probe_and_finetune_say_it(

@@ -179,6 +179,14 @@ def test_what_cannot_be_trained_leaves_no_run_behind(
     assert (trained / "runs" / "latest").resolve().name == "r"
 
 
+def test_a_limit_of_rows_is_refused_and_points_to_labels(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*FINETUNE, "data.limit=24"]) == 2
+    said = capsys.readouterr().err
+    assert "data.limit=24" in said
+    assert "--labels N" in said
+    assert not (trained / "runs" / "f").exists()
+
+
 def test_the_run_ends_when_validation_gets_no_better(trained: Path) -> None:
     assert run([*FINETUNE, "--no-twin", "trainer.epochs=40", "optimiser.lr=0.5", "trainer.validate_every=2",
                 "trainer.patience=3"]) == 0  # fmt: skip

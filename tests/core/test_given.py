@@ -268,6 +268,36 @@ def test_labels_beside_objects_are_labels() -> None:
     assert pairs[2].targets == {"label": 3.0}
 
 
+def test_rows_are_named_by_an_index_or_by_the_column_that_is_asked_for(
+    model: repcore.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_reader(path: Path) -> Any:
+        raise AssertionError
+
+    series = pd.Series(list(SETS), index=["a", "b", "c", "d"])
+    assert model.embed(series).ids == ["a", "b", "c", "d"]
+    assert model.embed(series.reset_index(drop=True)).ids == ["0", "1", "2", "3"]
+    twice = given_reader(series.set_axis(["a", "a", "b", "c"]), no_reader, None)
+    assert [twice.by_id(one).id for one in ("0", "3")] == ["0", "3"], "an index that names rows twice names none"
+    table = pd.DataFrame({"points": list(SETS), "code": list("wxyz")}, index=[7, 9, 11, 13])
+    assert given_reader(table, no_reader, None)[1].id == "9"
+    assert model.embed(table, id_column="code").ids == ["w", "x", "y", "z"]
+    with pytest.raises(DataError, match="no column 'cod'"):
+        model.embed(table, id_column="cod")
+    with pytest.raises(DataError, match="id_column='code' is a column of a table"):
+        model.embed(SETS, id_column="code")
+    asked: list[Any] = []
+
+    def opened(self: repcore.Model, path: str, reader: Any, options: Any, *further: Any) -> ListReader:
+        asked.append(options)
+        return ListReader(list(SETS))
+
+    monkeypatch.setattr(repcore.Model, "_open", opened)
+    model.embed(pd.DataFrame({"file": list("wxyz"), "code": list("abcd")}), id_column="code")
+    model.embed(pd.DataFrame({"file": list("wxyz"), "code": list("abcd")}))
+    assert asked == [{"id_column": "code"}, None]
+
+
 def test_a_table_with_two_columns_of_objects_asks_which() -> None:
     with pytest.raises(DataError, match="which column of the table is the input"):
         given_reader({"a": list(SETS), "b": list(SETS)}, lambda path: pytest.fail("opened"), None)

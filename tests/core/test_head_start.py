@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from repcore.evaluation.tasks.configs import ClassificationConfig, RegressionCon
 from repcore.evaluation.tasks.item import ClassificationTask, RegressionTask
 from repcore.specs import TargetSpec
 from repcore.training.finetune_config import FinetuneConfig
-from repcore.training.head_start import PENALTY, careful, fitted, last_layer
+from repcore.training.head_start import PENALTY, _of_batches, careful, fitted, last_layer
 
 
 class Wide(nn.Module):
@@ -93,6 +95,28 @@ def test_features_that_hardly_differ_get_no_large_weights() -> None:
     weight, bias = careful(task, x, labels, [None] * 40, 0)
     moved = (x * 1.01) @ weight.T + bias - (x @ weight.T + bias)
     assert float(moved.abs().max()) < 0.5, "a change of the features by a hundredth moves the answers by little"
+
+
+def test_features_that_training_will_move_are_not_relied_on() -> None:
+    x = vectors(60)
+    labels = (x[:, 0] > 5.0).float()
+    weight, _ = careful(class_task(2), x, labels, [None] * 60, 0, x)
+    assert float(weight.abs().max()) > 0.0
+    still, _ = careful(class_task(2), x, labels, [None] * 60, 0, x - 50.0 * x.std(0))
+    assert float(still.abs().max()) == 0.0
+
+
+def test_batch_statistics_are_looked_at_and_left_alone() -> None:
+    net = nn.Sequential(nn.Linear(6, 3), nn.BatchNorm1d(3)).eval()
+    norm, x = net[1], vectors()
+    before, eval_mode = copy.deepcopy(net.state_dict()), net(x)
+    with _of_batches(net) as moves:
+        assert moves
+        found = net(x).detach()
+    assert float(found.mean(0).abs().max()) < 1e-3, "of the batch, not the running statistics"
+    assert all(torch.equal(one, net.state_dict()[name]) for name, one in before.items())
+    assert not norm.training
+    assert torch.equal(net(x), eval_mode)
 
 
 def test_the_last_layer_is_found_by_what_it_gives() -> None:

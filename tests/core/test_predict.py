@@ -257,8 +257,8 @@ def test_answers_of_multilabel_and_ensembles() -> None:
     assert columns["p:liver"] == pytest.approx([0.8, 0.4])
     assert columns["sd:liver"] == pytest.approx([math.sqrt(0.02), 0.0], abs=1e-7)
     assert columns["disagreement"] == pytest.approx([0.5, 0.0])
-    assert columns["set:liver"] == ["1", ""]  # threshold 0.2: p(1) >= 0.8 or p(1) <= 0.2
-    assert columns["set:heart"] == ["", "0"]
+    assert columns["set:liver"] == ["1", "{}"]  # threshold 0.2: p(1) >= 0.8 or p(1) <= 0.2
+    assert columns["set:heart"] == ["{}", "0"]
 
 
 def test_labels_of_the_data_are_matched_by_class_name() -> None:
@@ -305,12 +305,17 @@ def test_names_that_the_file_needs_itself_are_kept_apart() -> None:
     rows = PredictedRows(["a", "b"], ["ok"] * 2, [""] * 2, np.asarray([[0.5, 0.4, 0.1], [0.1, 0.1, 0.8]]))
     sets = answer_columns(odd, {"conformal": [[0.6]]}, rows, 0.5)["set"]
     assert [names_in_set(one) for one in sets] == [['a|"b"', "c, d"], ["e\nf"]]
+    braces = TargetSpec("kind", "class", names=("{}", "b", "c"))
+    sets = answer_columns(braces, {"conformal": [[0.6]]}, rows, 0.5)["set"]
+    assert [names_in_set(one) for one in sets] == [["{}", "b"], ["c"]]
+    assert answer_columns(braces, {"conformal": [[0.1]]}, rows, 0.5)["set"] == ["{}", "{}"]
+    assert names_in_set("{}") == []
 
 
 def test_what_sets_and_intervals_hold_of_the_labels_is_a_score() -> None:
     columns = {
         "p:line": [0.7, 0.2, 0.1], "p:ring": [0.2, 0.7, 0.2], "p:cloud": [0.1, 0.1, 0.7],
-        "set": ["line|ring", "", "cloud"], "label:kind": ["ring", "ring", None],
+        "set": ["line|ring", "{}", "cloud"], "label:kind": ["ring", "ring", None],
     }  # fmt: skip
     scores = score_table(KIND, columns, 3, coverage=0.9)
     assert scores is not None
@@ -325,11 +330,11 @@ def test_what_sets_and_intervals_hold_of_the_labels_is_a_score() -> None:
     assert found["interval-width"] == 2.0
     several = TargetSpec("t", "multilabel", names=("a", "b"))
     columns = {"p:a": [0.9, 0.1], "p:b": [0.5, 0.5], "label:a": [1.0, 1.0], "label:b": [0.0, None],
-               "set:a": ["1", "0"], "set:b": ["0|1", ""]}  # fmt: skip
+               "set:a": ["1", "{}"], "set:b": ["0|1", "{}"]}  # fmt: skip
     found = score_table(several, columns, 2, coverage=0.9)
     assert found is not None
     assert found["coverage"] == pytest.approx(2 / 3)  # the missing label does not count
-    assert found["set-size"] == pytest.approx(4 / 3)
+    assert found["set-size"] == pytest.approx(1.0)
 
 
 def test_rows_that_are_read_in_another_way_are_not_mixed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -68,6 +68,9 @@ def test_nothing_that_fits_names_both_sides(tmp_path: Path) -> None:
         dataset_settings(known, str(tmp_path), preprocessor="scenes")
     assert "points (N 3)" in str(raised.value)
     assert "scene (N 6)" in str(raised.value)
+    known = _known(_Entry("clouds", CLOUD, lambda path: 0.9), _Entry("rooms", SCENE, lambda path: 0.0))
+    with pytest.raises(DataError, match="another recipe or model, or --reader d/rooms"):
+        dataset_settings(known, str(tmp_path), preprocessor="scenes")
     with pytest.raises(DataError, match="which preprocessor d/scenes does not take"):
         dataset_settings(known, str(tmp_path), reader="clouds", preprocessor="scenes")
     refuse_misfit(None, known.dataset("clouds"))

@@ -12,7 +12,7 @@ import pytest
 
 from repcore import registry
 from repcore.data.inspection import inspect_reader
-from repcore.data.readers import recognise
+from repcore.data.readers import dataset_settings, recognise
 from repcore.errors import ConfigError, DataError, ItemError
 from repcore.interfaces import Item, Progress, Sample
 from repcore.reporting import LogReporter
@@ -84,6 +84,16 @@ def test_every_format_gives_the_same_points(
         assert len(loaded.labels["label"]) == len(points)
     if suffix in (".npz", ".ply", ".txt"):
         assert loaded.scene.colours is not None
+
+
+def test_a_small_scene_is_one_where_scenes_are_wanted(tmp_path: Path) -> None:
+    points = np.random.default_rng(0).normal(size=(900, 3)).astype(np.float32)
+    np.savez(tmp_path / "s0.npz", xyz=points, semantic=np.arange(900) % 3)
+    known = registry.default()
+    assert dataset_settings(known, str(tmp_path), domain="pointcloud")["name"] == "pointcloud/shapes-folder"
+    for path in (tmp_path, tmp_path / "s0.npz"):
+        found = dataset_settings(known, str(path), domain="pointcloud", preprocessor="pointcloud/scene")
+        assert found["name"] == "pointcloud/scenes"
 
 
 def test_scannet_layout(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from repcore.data.copies import content_hash
-from repcore.data.given_tables import columns_of, is_column, is_table, stored_table
+from repcore.data.given_tables import columns_of, index_ids, is_column, is_table, stored_table
 from repcore.data.guard import item_guard
 from repcore.data.labels import LabelColumn, read_labels
 from repcore.data.shards.addresses import is_address
@@ -210,28 +210,35 @@ def names_a_file(text: str) -> bool:
     return is_path or bool(_FILE_NAME.search(text)) or is_address(text)
 
 
-def given_reader(data: Any, open_table: Callable[[Path], DatasetReader], convert: Convert | None) -> DatasetReader:
+def given_reader(
+    data: Any, open_table: Callable[[Path], DatasetReader], convert: Convert | None, id_column: str | None = None
+) -> DatasetReader:
     """A reader over data that is no path.
 
     Args:
         open_table: the domain's reader of a table in a file.
         convert: ``inputs_from`` of the domain's preprocessor, where it has one.
+        id_column: column of a table that names its rows; a column with an index of its own (pandas) brings its ids.
 
     Raises:
         DataError: a kind that is none of these; names it.
     """
-    if is_reader(data):
+    given_as_reader = is_reader(data)
+    if not given_as_reader and is_table(data):
+        return _of_table(data, open_table, convert, id_column)
+    if id_column is not None:
+        raise DataError(f"id_column={id_column!r} is a column of a table", given=f"{type(data).__name__}, no table")
+    if given_as_reader:
         reader: DatasetReader = data
         return reader
-    if is_table(data):
-        return _of_table(data, open_table, convert)
+    ids = None
     if is_column(data):
-        data = columns_of({"": data})[""]
+        ids, data = index_ids(data), columns_of({"": data})[""]
     elif is_one_input(data, convert):
         return ListReader([data], convert=convert)
     rows = _rows(data)
     _check_kind(rows, convert)
-    return ListReader(rows, convert=convert)
+    return ListReader(rows, ids, convert=convert)
 
 
 def _rows(data: Any) -> Any:
@@ -279,7 +286,9 @@ def _are_columns(batch: Sequence[Any]) -> bool:
     return len(shape) == 1 and hasattr(batch[0], "__len__") and len(batch[0]) == shape[0]
 
 
-def _of_table(data: Any, open_table: Callable[[Path], DatasetReader], convert: Convert | None) -> DatasetReader:
+def _of_table(
+    data: Any, open_table: Callable[[Path], DatasetReader], convert: Convert | None, id_column: str | None
+) -> DatasetReader:
     columns, objects = None, []
     path, names = stored_table(data)
     if path is None:
@@ -299,7 +308,11 @@ def _of_table(data: Any, open_table: Callable[[Path], DatasetReader], convert: C
         raise DataError(
             "which column of the table is the input?", columns=", ".join(names), with_objects=", ".join(objects)
         )
-    ids = columns.pop("id", None) if "id" not in objects else None
+    if id_column is not None and (id_column not in columns or id_column in objects):
+        raise DataError(f"the table has no column {id_column!r} of ids", columns=", ".join(map(str, names)))
+    named = id_column or "id"
+    ids = columns.pop(named, None) if named not in objects else None
+    ids = index_ids(data) if ids is None else ids
     inputs = columns.pop(objects[0])
     _check_kind(inputs, convert)
     return ListReader(inputs, ids, convert=convert, labels=columns)

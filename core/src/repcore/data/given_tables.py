@@ -56,6 +56,14 @@ def columns_of(data: Any) -> dict[str, list[Any]]:
     return {str(name): _cells(data[name]) for name in data.columns}
 
 
+def index_ids(data: Any) -> list[str] | None:
+    """Ids of the index of a pandas column or table, where it is no plain numbering and names every row once."""
+    index = getattr(data, "index", None)
+    if not type(data).__module__.startswith("pandas") or type(index).__name__ == "RangeIndex":
+        return None
+    return [str(one) for one in index] if getattr(index, "is_unique", False) else None
+
+
 def stored_table(data: Any) -> tuple[Path | None, list[str]]:
     """A parquet file in the cache with this table, named by its content, and the names of the columns.
 

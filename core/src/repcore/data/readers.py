@@ -185,13 +185,19 @@ def _nothing_fits(
     problems = "\n".join(found.problems)
     if found.unfit and consumer is not None:
         best = found.unfit[0].entry
+        taken = [
+            one.full_name
+            for one in registry.entries("dataset", domain)
+            if reads_for(one, consumer) and _takes_path(one)
+        ]
+        named = f"--reader {taken[0]}" if len(taken) == 1 else f"--reader NAME ({', '.join(taken[:6])})"
         return DataError(
             f"{data!r} looks like data for {best.full_name}, whose samples preprocessor {consumer.full_name} "
             "does not take",
             reader_gives=in_words(best.spec.produces),
             preprocessor_takes=in_words(consumer.spec.accepts),
             problems=problems,
-            hint="another recipe or model, or --reader NAME",
+            hint=f"another recipe or model{f', or {named}' if taken else ''}",
         )
     names = [one.full_name for one in registry.entries("dataset", domain) if _takes_path(one)]
     return DataError(

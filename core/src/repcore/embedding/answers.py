@@ -2,7 +2,7 @@
 
     class        <name> | probability | p:<class> ... | set (with a coverage: classes joined by |, a name that holds a
                  bar, a quote or a line break in double quotes)
-    multilabel   <task> (0/1) | p:<task> ... | set:<task> (with a coverage: 0, 1, 0|1 or empty)
+    multilabel   <task> (0/1) | p:<task> ... | set:<task> (with a coverage: 0, 1, 0|1 or {})
     regression   <name> ... | low:<name> high:<name> (with a coverage)
     ensembles    sd:<column> of every probability or value | disagreement (class and multilabel: largest share of
                  members that answer otherwise than the ensemble)
@@ -23,6 +23,8 @@ from repcore.embedding.conformal import answer_sets, class_sets, intervals
 from repcore.embedding.prediction import PredictedRows
 from repcore.specs import TargetSpec
 
+EMPTY_SET = "{}"
+"""Cell of a set without a class: seen in a file, and not taken for a missing value."""
 OWN_COLUMNS = ("id", "status", "reason", "probability", "set", "disagreement")
 ELEMENT_COLUMNS = ("row", "element", "node", "source", "target", "start", "end", "x", "y", "z")
 Columns = dict[str, list[Any]]
@@ -102,19 +104,19 @@ def _class(target: TargetSpec, facts: Mapping[str, Any], outputs: np.ndarray, co
     if coverage is not None:
         held = class_sets(facts.get("conformal", ()), safe, coverage)
         quoted = [_quoted(name) for name in names]
-        columns["set"] = ["|".join(quoted[k] for k in np.flatnonzero(row)) for row in held]
+        columns["set"] = ["|".join(quoted[k] for k in np.flatnonzero(row)) or EMPTY_SET for row in held]
     return columns
 
 
 def _quoted(name: str) -> str:
-    if not {"|", '"', "\n", "\r"} & set(name):
+    if name != EMPTY_SET and not {"|", '"', "\n", "\r"} & set(name):
         return name
     return '"' + name.replace('"', '""') + '"'
 
 
 def names_in_set(cell: str) -> list[str]:
     """Classes of a cell of the column ``set``."""
-    return next(csv.reader([cell], delimiter="|"), []) if cell else []
+    return [] if cell in ("", EMPTY_SET) else next(csv.reader([cell], delimiter="|"), [])
 
 
 def _disagreement(target: TargetSpec, facts: Mapping[str, Any], members: np.ndarray, outputs: np.ndarray) -> np.ndarray:
@@ -139,7 +141,7 @@ def _multilabel(target: TargetSpec, facts: Mapping[str, Any], outputs: np.ndarra
 
 
 def _words(held: np.ndarray) -> str:
-    return "|".join(word for word, one in zip("01", held, strict=True) if one)
+    return "|".join(word for word, one in zip("01", held, strict=True) if one) or EMPTY_SET
 
 
 def _values(target: TargetSpec, facts: Mapping[str, Any], outputs: np.ndarray, coverage: float | None) -> Columns:

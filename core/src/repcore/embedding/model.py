@@ -112,6 +112,7 @@ class Model:
         data: Any,  # see reader()
         *,
         reader: str | None = None,
+        id_column: str | None = None,
         coverage: float | None = None,
         batch_size: int | None = None,
         device: str | None = None,
@@ -124,6 +125,7 @@ class Model:
 
         Args:
             data / reader: as in :meth:`reader`.
+            id_column: column of a table that names its rows.
             coverage: also intervals or sets that hold the truth in this share of cases, for example 0.9.
             batch_size / device / dtype / workers / progress / options: as in :meth:`embed`.
 
@@ -134,7 +136,7 @@ class Model:
         predictor = self.predictor()
         if coverage is not None:
             check_coverage(predictor.facts.get("conformal", ()), coverage)
-        opened = self.reader(data, reader=reader)
+        opened = self.reader(data, reader=reader, options={"id_column": id_column} if id_column else None)
         with counting("predicting", len(opened), progress) as add:
             parts = []
             for part in predictor.windows(opened, chosen):
@@ -171,7 +173,8 @@ class Model:
         convert = getattr(self.preprocessor, "inputs_from", None)
         if isinstance(data, str | Path) and not self._is_input(data, convert):
             return self._open(str(data), reader, options, labels, label_kind)
-        return given_reader(data, lambda path: self._open(str(path), reader, options, labels, label_kind), convert)
+        ids = (options or {}).get("id_column")
+        return given_reader(data, lambda path: self._open(str(path), reader, options, labels, label_kind), convert, ids)
 
     def _is_input(self, data: str | Path, convert: Callable[[Any], Any] | None) -> bool:
         """Whether a text is an input itself: no file, no data set, and the domain takes texts."""
@@ -224,6 +227,7 @@ class Model:
         data: Any,  # see reader()
         *,
         reader: str | None = None,
+        id_column: str | None = None,
         pool: str | None = None,
         level: str | None = None,
         layer: int | None = None,
@@ -239,6 +243,7 @@ class Model:
 
         Args:
             data / reader: as in :meth:`reader`.
+            id_column: column of a table that names its rows.
             pool / level / layer: pooling and token level by name, layer by number; the encoder's own if None.
             normalise: unit length.
             batch_size: most items of a batch.
@@ -254,7 +259,7 @@ class Model:
         chosen = self._options(options, batch_size, device, dtype, workers)
         given: dict[str, Any] = {"pooling": pool, "level": level, "layer": layer, "normalise": normalise}
         chosen = replace(chosen, **{name: value for name, value in given.items() if value is not None})
-        opened = self.reader(data, reader=reader)
+        opened = self.reader(data, reader=reader, options={"id_column": id_column} if id_column else None)
         parts = []
         with counting("embedding", len(opened), progress) as add:
             for part in run_windows(

@@ -320,12 +320,16 @@ def class_numbers(truth: np.ndarray, data: TargetSpec, target: TargetSpec, value
 def label_values(rows: LabelledRows, target: TargetSpec) -> tuple[int, ...]:
     """Values that the labels of all rows show, ascending; those of all names where the target names its classes.
 
+    The target's ``ignore`` is none of them, named or not.
+
     Raises:
         DataError: no labelled element, or too many values for classes.
     """
     total: Counter[int] = Counter()
     for counts in rows.dense.get(target.name, ()):
         total.update(counts)
+    if target.ignore is not None:
+        total.pop(target.ignore, None)
     if not total:
         raise DataError(f"no element of any row has a label {target.name!r}", rows=len(rows.ids))
     if len(total) > MOST_CLASSES:
@@ -335,7 +339,7 @@ def label_values(rows: LabelledRows, target: TargetSpec) -> tuple[int, ...]:
         )
     known = target.ids or tuple(range(len(target.names)))
     if set(total) <= set(known):
-        return tuple(sorted(known))
+        return tuple(sorted(set(known) - {target.ignore}))
     return tuple(sorted(total))
 
 

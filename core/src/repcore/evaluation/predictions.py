@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from repcore.embedding.answers import column_of, names_in_set, output_names
+from repcore.embedding.answers import EMPTY_SET, column_of, names_in_set, output_names
 from repcore.evaluation.metrics import Scores, score_predictions
 from repcore.specs import TargetSpec
 
@@ -72,7 +72,7 @@ def held_labels(
         return {"coverage": float(np.mean(held)), "set-size": float(np.mean([len(one) for one in sets]))}
     if target.kind == "multilabel":
         cells = [[(columns[f"set:{name}"][row] or "").split("|") for name in names] for row in rows]
-        inside = [(str(int(y)) in cell, len(set(cell) - {""})) for row, own in zip(known, cells, strict=True)
+        inside = [(str(int(y)) in cell, len(set(cell) - {"", EMPTY_SET})) for row, own in zip(known, cells, strict=True)
                   for y, cell in zip(row, own, strict=True) if not np.isnan(y)]  # fmt: skip
         return {"coverage": float(np.mean([one for one, _ in inside])),
                 "set-size": float(np.mean([size for _, size in inside]))}  # fmt: skip

@@ -59,6 +59,11 @@ def finetune_settings(
         learns_from_labels(chosen, model.folder.part("encoder", known).entry, known)
         further["method"] = chosen.load("config")
     sections = resolve_sections(DEFAULTS, overrides, further)
+    if sections["data"].limit is not None:  # rows are split before a run knows of them
+        raise ConfigError(
+            f"data.limit={sections['data'].limit} is for pre-training; a fine-tuning takes rows by their labels",
+            hint="--labels N (labels=N in Python): so many labelled training rows",
+        )
     part = ResolvedPart(entry, sections.pop("task"))
     way = None if chosen is None else ResolvedPart(chosen, sections.pop("method"))
     return FinetuneSettings(part, target, dataset, sections, way)

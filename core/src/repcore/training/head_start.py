@@ -94,7 +94,10 @@ def start_head(
     try:
         with _reaching(task, name) as inputs:
             predictor = Predictor([inputs], model.preprocessor, target, {}, model.domain, device)
-            vectors = torch.from_numpy(predictor.raw(reader, InferenceOptions(device=device), train)[:, 0])
+            options = InferenceOptions(device=device)
+            vectors = torch.from_numpy(predictor.raw(reader, options, train)[:, 0])
+            with _of_batches(task) as moves:
+                moved = torch.from_numpy(predictor.raw(reader, options, train)[:, 0]) if moves else vectors
         task.cpu()
         usable = torch.isfinite(vectors).all(1)
         if not bool(usable.any()):
@@ -102,7 +105,7 @@ def start_head(
         groups = [
             group for group, kept in zip((rows.groups[row] for row in train), usable.tolist(), strict=True) if kept
         ]
-        weight, bias = careful(cast(Task, task), vectors[usable], labels[usable], groups, seed)
+        weight, bias = careful(cast(Task, task), vectors[usable], labels[usable], groups, seed, moved[usable])
         if not bool(torch.isfinite(weight).all() and torch.isfinite(bias).all()):
             return False
         layer = cast(nn.Linear, task.get_submodule(name))
@@ -132,6 +135,28 @@ class _Inputs(nn.Module):
 
 
 @contextmanager
+def _of_batches(task: nn.Module) -> Iterator[bool]:
+    """Batch normalisation by the batch, as in training; its running statistics are as before afterwards.
+
+    Gives whether there is any. Statistics of a network that was hardly trained, and those of a new head, are far from
+    the data's and move towards them with every step, and features move with them.
+    """
+    norms = [one for one in task.modules() if getattr(one, "running_mean", None) is not None]
+    kept = [(buffer, buffer.clone()) for one in norms for buffer in one.buffers(recurse=False)]
+    modes = [one.training for one in norms]
+    for one in norms:
+        one.train()
+    try:
+        yield bool(norms)
+    finally:
+        for one, mode in zip(norms, modes, strict=True):
+            one.train(mode)
+        with torch.no_grad():
+            for buffer, value in kept:
+                buffer.copy_(value)
+
+
+@contextmanager
 def _reaching(task: nn.Module, name: str) -> Iterator[nn.Module]:
     layer = cast(nn.Linear, task.get_submodule(name))
     parent, _, own = name.rpartition(".")
@@ -144,23 +169,30 @@ def _reaching(task: nn.Module, name: str) -> Iterator[nn.Module]:
 
 
 def careful(
-    task: Task, vectors: Tensor, labels: Tensor, groups: Sequence[str | None], seed: int
+    task: Task,
+    vectors: Tensor,
+    labels: Tensor,
+    groups: Sequence[str | None],
+    seed: int,
+    moved: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Weight (K, D) and bias (K,) with the penalty and the share of least loss on held-out rows.
 
-    Zero weights and the bias of the best constant where no share of any fit is below that constant's loss on those
-    rows, or where nothing can be held out.
+    Zero weights and the bias of the best constant where no share of any fit is surely below that constant's loss on
+    those rows, or where nothing can be held out.
 
     Args:
         groups: (n,) of rows that are held out together; None = a row of its own.
+        moved: (n, D) the features as training will see them; the larger loss of the two counts.
     """
-    losses = _held_out_losses(task, vectors, labels, _folds(groups, seed))
+    moved = vectors if moved is None else torch.where(torch.isfinite(moved), moved, vectors)
+    gains = _held_out_gains(task, (vectors, moved), labels, _folds(groups, seed))
     weight, constant = torch.zeros(int(task.outputs), vectors.shape[1]), _constant(task, labels)  # type: ignore[attr-defined]  # asked by last_layer
-    if not losses:
+    # the best of many tries looks better than it is: a gain counts less its standard error over the folds
+    sure = {tried: float(np.mean(one)) - _standard_error(one) for tried, one in gains.items() if np.isfinite(one).all()}
+    if not sure or max(sure.values()) <= 0.0:
         return weight, constant
-    (penalty, share), least = min(losses.items(), key=lambda one: one[1])
-    if share == 0.0 or not np.isfinite(least):
-        return weight, constant
+    penalty, share = max(sure, key=lambda tried: sure[tried])
     weight, bias = fitted(task, vectors, labels, penalty)
     return share * weight, constant + share * (bias - constant)
 
@@ -176,26 +208,29 @@ def _folds(groups: Sequence[str | None], seed: int) -> list[np.ndarray]:
     return [fold[number] == one for one in range(1 if len(names) > MANY else count)]
 
 
-def _held_out_losses(
-    task: Task, vectors: Tensor, labels: Tensor, folds: Sequence[np.ndarray]
-) -> dict[tuple[float, float], float]:
-    """Sum over the folds of the mean loss by penalty and share; share 0 is the constant and comes first."""
-    total: dict[tuple[float, float], float] = {}
+def _standard_error(values: Sequence[float]) -> float:
+    return float(np.std(values, ddof=1)) / float(np.sqrt(len(values))) if len(values) > 1 else 0.0
+
+
+def _held_out_gains(
+    task: Task, both: tuple[Tensor, Tensor], labels: Tensor, folds: Sequence[np.ndarray]
+) -> dict[tuple[float, float], list[float]]:
+    """By penalty and share: how far the mean loss of each fold is below that of the constant."""
+    gains: dict[tuple[float, float], list[float]] = {}
     for fold in folds:
         out = torch.from_numpy(fold)
-        x, y, held, answers = vectors[~out], labels[~out], vectors[out], labels[out]
+        x, y, answers = both[0][~out], labels[~out], labels[out]
         constant = _constant(task, y)
-        base = float(task.loss(constant.expand(len(held), -1), answers))
+        base = float(task.loss(constant.expand(len(answers), -1), answers))
         if not np.isfinite(base):  # no loss is defined on these rows: no event, no label
             continue
-        total[0.0, 0.0] = total.get((0.0, 0.0), 0.0) + base
         for penalty in PENALTIES:
             weight, bias = fitted(task, x, y, penalty)
-            given = held @ weight.T + bias
+            off = [one[out] @ weight.T + bias - constant for one in both]
             for share in SHARES:
-                value = float(task.loss(constant + share * (given - constant), answers))
-                total[penalty, share] = total.get((penalty, share), 0.0) + (value if np.isfinite(value) else np.inf)
-    return total
+                loss = max(float(task.loss(constant + share * one, answers)) for one in off)
+                gains.setdefault((penalty, share), []).append(base - loss)
+    return gains
 
 
 def _constant(task: Task, labels: Tensor) -> Tensor:

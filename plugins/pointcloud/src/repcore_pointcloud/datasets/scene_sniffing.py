@@ -20,6 +20,7 @@ OPENED = 8
 SCENE_POINTS = 5_000  # from here on a file of an NPZ is rather a scene than a single shape
 LARGE_POINTS = 12_000  # and any other file; single shapes of public sets have up to 10,000
 SURE, RATHER, MAYBE = 0.9, 0.65, 0.3
+HARDLY = 0.05  # small clouds of an NPZ: single shapes, unless what takes the samples takes scenes only
 BOXES = ("labels", "label_2", "calib", "ImageSets", "semantic_mask", "instance_mask")
 
 
@@ -65,7 +66,8 @@ def scenes(path: Path) -> float:
         return 0.8
     clouds = [one for one in known if one.suffix.lower() == ".npz"]
     if clouds:
-        return SURE if max(quick_count(one) for one in clouds[:OPENED]) >= SCENE_POINTS else 0.0
+        most = max(quick_count(one) for one in clouds[:OPENED])
+        return SURE if most >= SCENE_POINTS else HARDLY if most else 0.0
     counts = sorted(quick_count(one) for one in known[:OPENED])
     return RATHER if counts[len(counts) // 2] >= LARGE_POINTS else MAYBE
 
