@@ -59,7 +59,7 @@ def columns_of(data: Any) -> dict[str, list[Any]]:
 def index_ids(data: Any) -> list[str] | None:
     """Ids of the index of a pandas column or table, where it is no plain numbering and names every row once."""
     index = getattr(data, "index", None)
-    if not type(data).__module__.startswith("pandas") or type(index).__name__ == "RangeIndex":
+    if index is None or not type(data).__module__.startswith("pandas") or type(index).__name__ == "RangeIndex":
         return None
     return [str(one) for one in index] if getattr(index, "is_unique", False) else None
 
