@@ -35,7 +35,7 @@ from repcore.report.figures import Figure, curves, diagnostic_figures, similarit
 from repcore.report.finetuned import asked_for, finetuned
 from repcore.report.held_out import HeldOut, held_out
 from repcore.report.map import Colouring, Layout, colourings, layouts, raw_layouts
-from repcore.report.markup import safe_markup
+from repcore.markup import safe_markup
 from repcore.report.neighbours import Neighbourhood, neighbourhood
 from repcore.report.pictures import Artist, PackedPictures, pack_pictures
 from repcore.report.probes import probe_results
