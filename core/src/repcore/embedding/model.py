@@ -29,6 +29,7 @@ from repcore.devices import torch_device
 from repcore.embedding.answers import answer_columns
 from repcore.embedding.conformal import check_coverage
 from repcore.embedding.dense import dense_windows, element_features, find_place, level_of
+from repcore.embedding.drawn import Drawn, drawn_by
 from repcore.embedding.inference import InferenceOptions, join_rows, run_windows, windows_of
 from repcore.embedding.prediction import Predictor, join_predictions
 from repcore.embedding.results import Embeddings, Predictions
@@ -145,7 +146,7 @@ class Model:
         found = join_predictions(parts)
         outputs = found.outputs if parts else np.zeros((0, predictor.width), np.float32)
         columns = answer_columns(predictor.target, predictor.facts, replace(found, outputs=outputs), coverage)
-        return Predictions(found.ids, found.status, found.reason, outputs, columns)
+        return Predictions(found.ids, found.status, found.reason, outputs, columns, self._drawn(opened))
 
     def reader(
         self,
@@ -268,7 +269,11 @@ class Model:
                 parts.append(part)
                 add(len(part.ids))
         rows = join_rows(parts)
-        return Embeddings.of(rows if parts else replace(rows, vectors=np.zeros((0, self._width(chosen)), np.float32)))
+        found = rows if parts else replace(rows, vectors=np.zeros((0, self._width(chosen)), np.float32))
+        return Embeddings.of(found, self._drawn(opened) if len(found.ids) == len(opened) else None)
+
+    def _drawn(self, reader: DatasetReader) -> Drawn | None:
+        return drawn_by(self.registry, self.domain, self.folder.preprocessor_name, reader)
 
     def tokens(
         self, data: Any, level: str | None = None, *, reader: str | None = None, options: InferenceOptions | None = None
