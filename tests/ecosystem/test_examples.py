@@ -120,7 +120,9 @@ def test_data_frame_in_trained_model_predictions_out(
     values = list(frame[COLUMN[domain]][:2])
 
     embedded = run.embed(values)
-    assert embedded._repr_html_().count('role="img"') == len(values), "a notebook shows the rows as the domain draws them"
+    assert embedded._repr_html_().count('role="img"') == len(values), (
+        "a notebook shows the rows as the domain draws them"
+    )
     expected = embedded.vectors
     width = expected.shape[1]
     assert np.isfinite(expected).all()

@@ -28,7 +28,7 @@ from repcore.data.selection import selected
 from repcore.devices import torch_device
 from repcore.embedding.answers import answer_columns
 from repcore.embedding.conformal import check_coverage
-from repcore.embedding.dense import dense_windows, element_features, find_place, level_of
+from repcore.embedding.dense import LEVELS, dense_windows, element_features, find_place, level_of
 from repcore.embedding.drawn import Drawn, drawn_by
 from repcore.embedding.inference import InferenceOptions, join_rows, run_windows, windows_of
 from repcore.embedding.prediction import Predictor, join_predictions
@@ -282,7 +282,8 @@ class Model:
 
         Args:
             data / reader: as in :meth:`reader`.
-            level: ``point``, ``voxel``, ``token`` (``frame``), ``node`` or ``edge``; the encoder's first if None.
+            level: ``point``, ``voxel``, ``token`` (``frame``), ``node`` or ``edge``; if None the first of
+                these that the encoder names, else ``token``.
 
         Returns:
             one a row: ``outputs`` float32 (N, D), or (X, Y, Z, D) on a grid; None where the row cannot be used, of
@@ -293,7 +294,7 @@ class Model:
         """
         chosen = self._options(options)
         levels = self.registry.encoder(self.folder.encoder_name).spec.levels
-        word = level_of(level or (levels[0] if levels else "token"))
+        word = level_of(level or next((one for one in levels if one in LEVELS), "token"))
         opened = self.reader(data, reader=reader)
         if not len(opened):
             return []
