@@ -373,10 +373,10 @@ def decimal_sign(cells: Iterable[Any]) -> tuple[Decimal, str] | None:
 
 
 def words_of(cells: Iterable[Any]) -> list[str | None]:
-    """Cells as trimmed text, None where missing; ``-`` beside ``+`` is the other outcome of a test."""
+    """Cells as trimmed text, None where missing; ``-`` beside ``+`` is an outcome of a test, beside ``=`` a bond."""
     held = list(cells)
     words = [None if is_missing(cell) else str(cell).strip() for cell in held]
-    if "+" not in words:
+    if not {"+", "=", "#"} & set(words):
         return words
     return ["-" if str(cell).strip() == "-" else word for cell, word in zip(held, words, strict=True)]
 

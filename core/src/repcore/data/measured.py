@@ -15,8 +15,8 @@ YEARS: dict[str, float] = {"Y": 1.0, "M": 1.0 / 12.0, "W": 7.0 / 365.25, "D": 1.
 """Years of one unit of a DICOM age string (PS3.5, value representation AS)."""
 KNOWN_UNITS = frozenset({
     "fm", "pm", "nm", "um", "mm", "cm", "m", "km", "ng", "ug", "mg", "g", "kg", "ns", "us", "ms", "s", "sec", "min",
-    "h", "hr", "hours", "d", "day", "days", "w", "wk", "week", "weeks", "mo", "mon", "month", "months", "y", "yr", "yrs", "year",
-    "years", "hz", "khz", "mhz", "db", "ml", "l", "ul", "%", "\u00b0c", "\u00b0f",
+    "h", "hr", "hours", "d", "day", "days", "w", "wk", "week", "weeks", "mo", "mon", "month", "months", "y", "yr",
+    "yrs", "year", "years", "hz", "khz", "mhz", "db", "ml", "l", "ul", "%", "\u00b0c", "\u00b0f",
     "k", "v", "mv", "pa", "kpa", "usd", "eur",
 })  # fmt: skip
 _MICRO = str.maketrans({"\u00b5": "u", "\u03bc": "u"})
