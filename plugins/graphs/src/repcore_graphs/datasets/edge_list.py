@@ -126,6 +126,7 @@ class EdgeListDataset:
         self._typed = direction_column(self.tables["edges"])
         self._directed = config.directed or bool(self._typed and self._typed[1])
         self._graph_column = {role: self._find_graph_column(role) for role in self.tables}
+        self._only = self._only_graph()
         self.names = self._graph_names()
         self._place = {name: number for number, name in enumerate(self.names)}
         self._read_edges()
@@ -148,6 +149,26 @@ class EdgeListDataset:
             return found
         return column_named([one for one in table.columns if one not in (self.source, self.target)], GRAPH_NAMES)
 
+    def _only_graph(self) -> str:
+        """The graph that all rows of tables without a graph column belong to: the one that another table names.
+
+        Raises:
+            DataError: another table names several.
+        """
+        without = [role for role, column in self._graph_column.items() if column is None]
+        telling = [role for role, column in self._graph_column.items() if column is not None]
+        if not without or not telling:
+            return ONLY_GRAPH
+        named = dict.fromkeys(name for role in telling for name in self._graphs_of(role))
+        if len(named) > 1:
+            name, other = (self.tables[one].path.name for one in (without[0], telling[0]))
+            raise DataError(
+                f"{name} has no graph column, {other} tells {len(named):,} graphs apart",
+                columns=", ".join(self.tables[without[0]].columns[:40]),
+                hint=f"add the column {self._graph_column[telling[0]]!r} to {name}",
+            )
+        return next(iter(named))
+
     def _graph_names(self) -> list[str]:
         """Graphs in the order of the graph table, or of their first edge or node."""
         found: dict[str, None] = {}
@@ -165,14 +186,14 @@ class EdgeListDataset:
         """The graph of every row of a table."""
         column, table = self._graph_column[role], self.tables[role]
         if column is None:
-            return [ONLY_GRAPH] * len(table)
+            return [self._only] * len(table)
         return ["" if cell is None else str(cell).strip() for cell in table.cells(column)]
 
     def _rows_of(self, role: str) -> list[np.ndarray]:
         """Row numbers of each graph."""
         if self._graph_column[role] is None:
             every = np.arange(len(self.tables[role]))
-            return [every if name == ONLY_GRAPH else every[:0] for name in self._place]
+            return [every if name == self._only else every[:0] for name in self._place]
         return by_value(self._graphs_of(role), self._place)
 
     def _read_edges(self) -> None:

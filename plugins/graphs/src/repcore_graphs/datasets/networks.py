@@ -18,6 +18,7 @@ import numpy as np
 
 from repcore.data.accounting import Accounting, walk
 from repcore.data.catalogue import Catalogue, CatalogueReader, Row, class_target, existing, rows_by
+from repcore.data.cells import Decimal, TableNumbers, number, read_numbers, words_of
 from repcore.data.first_files import first_files
 from repcore.data.groups import groups_in_paths
 from repcore.data.labels import LabelColumn, read_label
@@ -202,8 +203,8 @@ def _find(path: Path, directed: bool) -> Iterator[Found]:
         except ItemError as error:
             yield Found(name, file, None, (error.status, error.reason), folder)
             continue
-        for number, network in enumerate(networks):
-            yield Found(name if len(networks) == 1 else f"{name}:{number}", file, network, None, folder)
+        for place, network in enumerate(networks):
+            yield Found(name if len(networks) == 1 else f"{name}:{place}", file, network, None, folder)
 
 
 def _catalogue(
@@ -260,7 +261,7 @@ class _Table:
 
     def __init__(self, what: str, graphs: Sequence[Network], account: Accounting, kind: str) -> None:
         self.what = what
-        self.numbers: list[str] = []
+        self.numbers: dict[str, Decimal] = {}
         self.words: list[str] = []
         self.targets: list[TargetSpec] = []
         self._starts = np.cumsum([0, *(len(one.names) for one in graphs)])
@@ -275,44 +276,66 @@ class _Table:
             self._label_names = {
                 name for name in names if name.lower() in LABEL_NAMES and not (name == "y" and "x" in names)
             }
-        for name in names:
-            cells = [
+        cells_of = {
+            name: [
                 cell for columns, count in zip(held, counts, strict=True) for cell in columns.get(name, [None] * count)
             ]
+            for name in names
+        }
+        self._as_numbers = TableNumbers(cells_of)
+        for name, cells in cells_of.items():
             self._judge(name, cells, account, kind)
 
     def _judge(self, name: str, cells: list[Any], account: Accounting, kind: str) -> None:
         said = f"{self.what} attribute {name!r}"
         if self._label is None and name in self._label_names and _is_plain(cells):
-            label = read_label(f"node_{name}", cells, kind=kind, change=CHANGE)  # type: ignore[arg-type]
+            comma = self._as_numbers.comma_for(cells)
+            label = read_label(f"node_{name}", cells, kind=kind, comma=comma, change=CHANGE)  # type: ignore[arg-type]
             if label.target is not None:
                 label.tell(account)
                 self._label = label
                 self.targets.append(TargetSpec(label.name, label.target.kind, level="node", names=label.target.names))
                 return
-        filled = [cell for cell in cells if cell is not None]
+        texts = words_of(cells) if _is_plain(cells) else []
+        empty = texts.count(None)
         if not _is_plain(cells):
             account.guess(said, "left out", "its values are neither numbers nor words", is_loss=True)
         elif name.lower() in self._drawn:
             account.guess(said, "left out", "it says how to draw")
-        elif len(filled) < len(cells):
-            why = f"{len(cells) - len(filled):,} of {len(cells):,} {self.what}s lack it"
+        elif empty:
+            why = f"{empty:,} of {len(cells):,} {self.what}s lack it"
             account.guess(said, "left out", why, is_loss=True)
         elif all(isinstance(cell, int | float) for cell in cells):
-            self.numbers.append(name)
+            self.numbers[name] = "."
             account.guess(said, "a number", f"every {self.what} has one")
         elif name.lower() in IDENTIFIERS:
             account.guess(said, "left out", f"its name says that it tells {self.what}s apart")
+        elif (sign := self._decimals(name, cells)) is not None:
+            self.numbers[name] = sign
+            written = self._as_numbers.read(name)[1]
+            account.guess(said, "a number", "; ".join(filter(None, (f"every {self.what} has one as text", written))))
         elif len(words := {str(cell) for cell in cells}) <= min(MOST_WORDS, max(2, len(cells) / 4)):
             self.words.append(name)
             account.guess(said, f"{len(words)} categories", "its values are words that come again")
         else:
             account.guess(said, "left out", f"{len(words):,} different words: it tells {self.what}s apart")
 
+    def _decimals(self, name: str, cells: Sequence[Any]) -> Decimal | None:
+        """The decimal sign of texts that are numbers; None where they are not, or are whole and may be codes."""
+        numbers, _ = self._as_numbers.read(name)
+        if numbers.number_share < 1.0:
+            return None
+        if not np.array_equal(read_numbers(name, cells).values, numbers.values):
+            return ","
+        return "." if (numbers.values != np.round(numbers.values)).any() else None
+
     def features(self, columns: Mapping[str, list[Any]], count: int) -> dict[str, Any]:  # keyword arguments of RawGraph
         found: dict[str, Any] = {}
         if self.numbers:
-            values = [[float(one) for one in columns.get(name, [math.nan] * count)] for name in self.numbers]
+            values = [
+                [number(one, sign) for one in columns.get(name, [math.nan] * count)]
+                for name, sign in self.numbers.items()
+            ]
             found[f"{self.what}_attributes"] = np.asarray(values, np.float32).reshape(len(values), count).T.copy()
         if self.words:
             texts = [[str(one) for one in columns.get(name, [""] * count)] for name in self.words]
