@@ -104,11 +104,11 @@ def test_lists_of_toolkits_are_read(tmp_path: Path) -> None:
     assert len(reader[0].inputs.samples[0]) == int(0.3 * RATE)
 
 
-def test_times_in_samples_are_refused_and_recordings_without_segments_said(tmp_path: Path) -> None:
+def test_times_in_ticks_are_refused_and_recordings_without_segments_said(tmp_path: Path) -> None:
     folder_of(tmp_path, 3)
     rows = "".join(f"rec0.wav,{k * 8000},{k * 8000 + 4000},a\n" for k in range(3))
-    with pytest.raises(DataError, match="'start_sample' counts sample, not seconds"):
-        manifest(tmp_path / "m.csv", "file,start_sample,end_sample,label\n" + rows)
+    with pytest.raises(DataError, match="'start_tick' counts tick, not seconds"):
+        manifest(tmp_path / "m.csv", "file,start_tick,end_tick,label\n" + rows)
     (tmp_path / "wav.scp").write_text("".join(f"r{n} rec{n}.wav\n" for n in range(3)))
     (tmp_path / "segments").write_text("u0 r1 0.0 1.0\nu1 r1 1.0 2.0\n")
     reader = KaldiReader(RecordingsConfig(path=str(tmp_path)))

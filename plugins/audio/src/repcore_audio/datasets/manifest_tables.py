@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from repcore.data.accounting import Accounting, TableCount
-from repcore.data.cells import is_missing
+from repcore.data.cells import flat_cells, is_missing
 from repcore.data.groups import plain_name
 from repcore.data.tables import Table, table_suffix
 from repcore.errors import DataError, closest
@@ -92,7 +92,7 @@ def read_cells(path: Path, account: Accounting) -> Cells:
         account.use(path)
         account.tables.append(TableCount(path.name, len(rows)))
         names = dict.fromkeys(name for row in rows for name in row)
-        return Cells({name: [row.get(name) for row in rows] for name in names}, {})
+        return Cells({name: flat_cells(row.get(name) for row in rows) for name in names}, {})
     table = Table(path, is_data=is_sound_name)
     table.tell(account)
     columns = {name: table.cells(name) for name in table.columns}

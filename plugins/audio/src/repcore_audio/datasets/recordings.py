@@ -211,6 +211,8 @@ def _bounds(place: Excerpt, facts: SoundFacts) -> tuple[int, int]:
         advice = ""
         if abs(frames / rate - (end - start)) < CUT_OFF_SECONDS:
             advice = "; it is as long as the stretch, so it may have been cut out before: --read excerpts=ignore"
+        elif start == int(start) and end == int(end) <= frames:
+            advice = "; if the times count samples: --read times_unit=samples"
         raise ItemError("out_of_range", f"{wanted} was asked for, {place.path.name} has {frames / rate:.3f} s{advice}")
     first = min(round(start * rate), frames - 1)
     return first, max(first + 1, min(round(end * rate), frames))
