@@ -58,7 +58,7 @@ def test_frames_are_as_long_as_the_table_says(tmp_path: Path, name: str, cell: s
 def test_samples_of_another_rate_than_the_file_s_are_rows_with_a_reason(tmp_path: Path) -> None:
     write(tmp_path / "a.wav", tone(1.0))
     table = "file,start_sample,end_sample,sample_rate,label\na.wav,800,4800,44100,x\n"
-    with pytest.raises(DataError, match="'sample_rate' says 44100 Hz, a.wav has 16,000 Hz: which of them counts"):
+    with pytest.raises(DataError, match=r"'sample_rate' says 44100 Hz, a\.wav has 16,000 Hz: which of them counts"):
         manifest(tmp_path / "m.csv", table)
     assert manifest(tmp_path / "m.csv", table.replace("44100", "16000"))[0].inputs.length == 4000
 
