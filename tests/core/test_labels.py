@@ -435,3 +435,19 @@ def test_points_that_may_stand_before_thousands_are_said() -> None:
     assert "all 58 cells are written like '1.100', which may also be 1100" in one.reason
     assert read_label("mass", GROUPED, decimal=",").values[0] == 1100.0
     assert "may also be" not in read_label("mass", ["100", "99.875", "101.125"]).reason
+
+
+@pytest.mark.parametrize(
+    ("cells", "values", "unit"),
+    [
+        (["$50.00", "-$7.25", "$ 1150", ""], [50.0, -7.25, 1150.0, np.nan], "$"),
+        (["1.000,50 €", "12,00 €", "7,5€"], [1000.5, 12.0, 7.5], "€"),
+        (["12,5 %", "3,25 %", "100 %"], [12.5, 3.25, 100.0], " %"),
+    ],
+)
+def test_currencies_and_units_with_commas_are_values(cells: list[str], values: list[float], unit: str) -> None:
+    one = read_label("y", cells)
+    assert one.target is not None, one.reason
+    assert (one.target.kind, one.target.unit) == ("regression", unit)
+    assert np.array_equal(one.values, values, equal_nan=True)
+    assert "several units ('" in read_label("y", ["$5", "€7", "$9"]).reason

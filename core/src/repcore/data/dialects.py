@@ -306,6 +306,18 @@ def _width(cells: Sequence[Sequence[str]]) -> int:
 # ----------------------------------------------------------------------------------------------- header
 
 
+def _is_merged(cells: Sequence[Sequence[str]], width: int) -> bool:
+    """Whether the first line holds cells merged over several columns, and the header is the second one."""
+    if width < 2 or len(cells) < 4 or len(cells[0]) != width or len(cells[1]) != width:
+        return False
+    top, names = ([cell.strip() for cell in row] for row in cells[:2])
+    if len(set(top)) == width and all(top):
+        return False
+    if len(set(names)) < width or not all(name and _is_name(name) for name in names):
+        return False
+    return not any(map(_is_number, filter(None, top))) and _votes(names, cells[2:], width, None)[0] >= 3
+
+
 def _lines_above(lines: Sequence[str], cells: Sequence[Sequence[str]], width: int, delimiter: str) -> tuple[int, bool]:
     """Number of remarks above the header, and whether the header stands behind a comment sign."""
     above = 0
@@ -314,6 +326,9 @@ def _lines_above(lines: Sequence[str], cells: Sequence[Sequence[str]], width: in
         if padded:
             above += padded
             continue
+        if _is_merged(cells[above:], width):
+            above += 1
+            break
         is_comment = lines[above].startswith(COMMENT_SIGNS) and not _is_error(cells[above][0])
         if not is_comment and not (width > 1 and len(cells[above]) == 1 and above + 1 < len(lines)):
             break
@@ -362,7 +377,8 @@ def _is_header(body: Sequence[Sequence[str]], width: int) -> bool:
 
 
 def _header(body: Sequence[Sequence[str]], width: int, suffix: str, is_data: IsData | None) -> tuple[bool, str]:
-    votes, why = _votes(body[0], body[1:], width, is_data)
+    others = [row for row in body[1:] if row != body[0]] or body[1:]  # tables joined end to end repeat their header
+    votes, why = _votes(body[0], others, width, is_data)
     if votes:
         return votes > 0, why
     by_custom = suffix in (".csv", ".tsv", ".tab") and all(_is_name(cell) for cell in body[0])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -44,6 +44,7 @@ class Counted:
     blank: int = 0
     malformed: int = 0
     inside_cells: int = 0
+    headers: int = 0
     open_quotes: list[int] = field(default_factory=list)
     surplus_empty: int = 0
 
@@ -112,12 +113,21 @@ class Records:
                     return
                 plain = self._plain(chunk)
                 if plain is not None:
-                    self.counted.rows += len(plain)
-                    for cells in plain:
+                    kept = [cells for cells in plain if not self._is_header(cells)]
+                    self.counted.headers += len(plain) - len(kept)
+                    self.counted.rows += len(kept)
+                    for cells in kept:
                         yield cells, None
                     continue
                 self._back.extend(chunk)
             yield from self._one()
+
+    def _is_header(self, cells: Sequence[str | None]) -> bool:
+        """Whether a record is the header once more, as tables have that were joined end to end."""
+        names = self.dialect.names
+        if len(names) < 2 or not self.dialect.has_header or not cells[0] or cells[0].strip() != names[0]:
+            return False
+        return all(cell is not None and cell.strip() == name for cell, name in zip(cells, names, strict=True))
 
     def _one(self) -> Iterator[tuple[list[str | None], str | None]]:
         """The record that begins in the next line, unless that is blank or a comment."""
@@ -128,6 +138,9 @@ class Records:
         cells, problem = self._record(line)
         if cells is None:
             self.counted.comments += 1
+            return
+        if self._is_header(cells):
+            self.counted.headers += 1
             return
         self.counted.rows += 1
         self.counted.malformed += problem is not None

@@ -34,9 +34,13 @@ from repcore.files import read_json_file
 
 ROWS_PER_CHUNK = 8192
 SMALL_FILE_BYTES = 32 * 1024 * 1024
-FORMAT = 4  # of the cached copy; raised when the same bytes are read otherwise
+FORMAT = 5  # of the cached copy; raised when the same bytes are read otherwise
 __all__ = ["MISSING_WORDS", "Table", "file_fingerprint", "number", "table_suffix"]
 
+SUMMARIES = frozenset({
+    "total", "totals", "sum", "mean", "average", "avg", "median", "std", "sd", "count", "min", "max", "grand total",
+    "gesamt", "summe", "mittelwert", "total général", "somme", "moyenne", "suma", "media",
+})  # fmt: skip
 PROBLEM_COLUMN = "__problem__"
 TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".smi", ".smiles", ".txt", ".edges", ".edgelist")
 SUFFIXES = (*TEXT_SUFFIXES, ".parquet")
@@ -106,7 +110,8 @@ class Table:
     @property
     def counts(self) -> TableCount:
         """Where every record of the file went."""
-        counted, headers = self._counted, int(self.dialect is not None and self.dialect.has_header)
+        counted = self._counted
+        headers = int(self.dialect is not None and self.dialect.has_header) + counted.headers
         blank, inside = counted.blank, counted.inside_cells
         return TableCount(self.path.name, len(self), headers, counted.comments, blank, inside, counted.malformed)
 
@@ -129,8 +134,22 @@ class Table:
                 f"{name}: {len(quotes):,} rows have a quotation mark that is never closed (row {rows}); it is taken "
                 "as a character"
             )
+        if self._counted.headers:
+            account.note(f"{name}: the header stands among the rows {self._counted.headers:,} times: left out there")
+        summary = self._summary_row()
+        if summary:
+            account.note(f"{name}: {summary} is a row like the others: remove it if it sums up the table")
         if self._counted.surplus_empty:
             account.note(f"{name}: {self._counted.surplus_empty:,} rows end in empty cells beyond the last column")
+
+    def _summary_row(self) -> str:
+        """The last row, if its first filled cell says that it sums up the others."""
+        for name in self.columns:
+            cell = self.slice(len(self) - 1, len(self), name)[0]
+            if cell not in (None, ""):
+                is_one = str(cell).strip().rstrip(":").lower() in SUMMARIES
+                return f"row {len(self) - 1}, which begins with {str(cell).strip()!r}," if is_one else ""
+        return ""
 
     def require(self, name: str) -> str:
         """A column name that exists, found exactly or without regard to case.
