@@ -25,7 +25,7 @@ from repcore_medical3d.configs.images import ImageFilesConfig
 from repcore_medical3d.datasets.image_labels import Labels, folder_labels, table_labels
 from repcore_medical3d.datasets.image_masks import Masks, read_mask, split_masks
 from repcore_medical3d.formats.dicom import is_dicom, read_header
-from repcore_medical3d.formats.images import PICTURE_SUFFIXES, SUFFIXES, Radiograph, read_image
+from repcore_medical3d.formats.images import PICTURE_SUFFIXES, SUFFIXES, Radiograph, read_image, read_radiograph
 
 CHESTXRAY14 = (
     "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",
@@ -94,12 +94,13 @@ class ImageReader(CatalogueReader[ImageFiles, Radiograph]):
         )
 
     def read(self, row: Row[ImageFiles]) -> Radiograph:
-        pixels = read_image(row.source.image)
+        image = read_radiograph(row.source.image)
+        pixels = image.pixels
         mask = None if row.source.mask is None else read_image(row.source.mask)
         mask = read_mask(row.source.pieces) if row.source.pieces else mask
         if mask is not None and mask.shape != pixels.shape[:2]:
             raise ItemError("mask_size", f"the label image has shape {mask.shape}, the image {pixels.shape[:2]}")
-        return Radiograph(pixels, mask)
+        return replace(image, mask=mask)
 
     def sample(self, row: Row[ImageFiles], content: Radiograph) -> Sample:
         """The image with its label image, if asked for, among the targets."""
@@ -116,6 +117,8 @@ class ImageReader(CatalogueReader[ImageFiles, Radiograph]):
         facts = {"height": height, "width": width}
         if content.pixels.ndim == 3:
             facts["colours"] = content.pixels.shape[2]
+        if content.remark:
+            facts["remark"] = content.remark
         return facts
 
     def describe(self, sample: Sample) -> Mapping[str, Any]:
