@@ -92,7 +92,9 @@ def test_a_table_and_a_header_know_better_than_names(tmp_path: Path) -> None:
 
 def test_lists_and_volumes_have_views_too(tmp_path: Path) -> None:
     pictures(tmp_path, ("5_left", "5_right", "6_left", "6_right"))
-    (tmp_path / "list.txt").write_text("".join(f"{name}.png 0 1\n" for name in ("5_left", "5_right", "6_left", "6_right")))
+    (tmp_path / "list.txt").write_text(
+        "".join(f"{name}.png 0 1\n" for name in ("5_left", "5_right", "6_left", "6_right"))
+    )
     assert ImageListReader(ImageFilesConfig(path=str(tmp_path / "list.txt"))).groups == ["5", "5", "6", "6"]
     knees = tmp_path / "knees"
     knees.mkdir()

@@ -24,8 +24,8 @@ from repcore.specs import TargetSpec
 from repcore_medical3d.configs.images import ImageFilesConfig
 from repcore_medical3d.datasets.image_labels import Labels, folder_labels, table_labels
 from repcore_medical3d.datasets.image_masks import Masks, read_mask, split_masks
-from repcore_medical3d.formats.dicom import is_dicom, read_header
 from repcore_medical3d.datasets.view_groups import view_groups
+from repcore_medical3d.formats.dicom import is_dicom, read_header
 from repcore_medical3d.formats.images import PICTURE_SUFFIXES, SUFFIXES, Radiograph, read_image, read_radiograph
 
 CHESTXRAY14 = (
