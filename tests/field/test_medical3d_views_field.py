@@ -35,7 +35,9 @@ NAMES: dict[str, tuple[tuple[str, ...], tuple[str | None, ...]]] = {
         ("anna/left", "anna/right", "bert/left", "bert/right", "carl/left", "carl/right"),
         ("anna", "anna", "bert", "bert", "carl", "carl"),
     ),
-    "patients by name": (("patient3_frontal", "patient3_lateral", "patient4_frontal"), ("patient3",) * 2 + ("patient4",)),
+    "patients by name": (
+        ("patient3_frontal", "patient3_lateral", "patient4_frontal"), ("patient3", "patient3", "patient4"),
+    ),
     "one view only": (("1_axial", "2_axial", "3_axial"), (None,) * 3),
     "no views": (("left_hand", "lung", "liver_1"), (None,) * 3),
 }  # fmt: skip

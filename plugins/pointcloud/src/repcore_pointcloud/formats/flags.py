@@ -41,12 +41,8 @@ def marked(columns: Mapping[str, np.ndarray], left_out: Sequence[str]) -> tuple[
         if name in left_out:
             found = is_set if found is None else found | is_set
             kept = ",".join(one for one in left_out if one != name)
-            notes.append(
-                f"{count:,} of {total:,} points are flagged {name} and are left out; {SETTING}=[{kept}] keeps them"
-            )
+            notes.append(f"{told} left out; {SETTING}=[{kept}] keeps them")
         else:
             also = ",".join((*left_out, name))
-            notes.append(
-                f"{count:,} of {total:,} points are flagged {name} and are kept; {SETTING}=[{also}] leaves them out"
-            )
+            notes.append(f"{told} kept; {SETTING}=[{also}] leaves them out")
     return found, notes
