@@ -18,6 +18,7 @@ from repcore.data.first_files import LOOKED_AT, first_files
 from repcore.data.groups import groups_in_paths
 from repcore.errors import DataError, ItemError
 from repcore_medical3d.configs.volumes import VolumeFilesConfig
+from repcore_medical3d.datasets.view_groups import view_groups
 from repcore_medical3d.datasets.volume_lists import channel_names, label_names, read_list
 from repcore_medical3d.datasets.volume_mask_contents import with_masks_by_content
 from repcore_medical3d.datasets.volume_masks import pair_masks
@@ -163,6 +164,8 @@ def _catalogue(
     groups, said = groups_in_paths([item.files[0] for item in items], root)
     if not said:
         groups, said = _folders_of_cases([item.files[0] for item in items], root)
+    if not said:
+        groups, said = view_groups([item.files[0] for item in items], root, [item.stem for item in items])
     table = read_item_table(root, items, groups, config.label_kind, account)
     if table.groups:
         groups = [table.groups.get(number, group) for number, group in enumerate(groups)]

@@ -12,7 +12,7 @@ import numpy as np
 from repcore.errors import ItemError
 from repcore_pointcloud.configs.scenes import SceneConfig
 from repcore_pointcloud.formats.scene import Scene
-from repcore_pointcloud.formats.table import far_offset, usable
+from repcore_pointcloud.formats.table import far_offset
 from repcore_pointcloud.regions.foreground import GeometricRule, region_statistics
 from repcore_pointcloud.regions.normals import local_shape
 from repcore_pointcloud.regions.segmentation import edge_weights, merge_regions, neighbour_edges
@@ -36,7 +36,8 @@ class PreparedScene:
         height: float32 (M,), metres above the floor.
         colours: float32 (M, 3); zeros without colours. intensity: float32 (M,); zeros without.
         region: int32 (M,). foreground: bool (R,).
-        source: int32 (N,): thinned point of every point of the file; -1 where its coordinates are not finite.
+        source: int32 (N,): thinned point of every point of the file; -1 where its coordinates are not finite, or the
+            file marks it as left out.
     """
 
     points: np.ndarray
@@ -120,7 +121,7 @@ def _usable(scene: Scene, config: SceneConfig) -> np.ndarray:
         raise ItemError("no_colour", "the scene has no colours, but preprocessor.channels names them")
     if "intensity" in config.channels and scene.intensity is None:
         raise ItemError("no_intensity", "the scene has no intensity, but preprocessor.channels names it")
-    finite = usable(scene.points)
+    finite = scene.usable
     if not finite.any():
         raise ItemError("empty", f"none of {len(scene.points)} points has finite coordinates")
     return finite
@@ -164,8 +165,9 @@ def turned(points: np.ndarray, config: SceneConfig) -> np.ndarray:
 
 def unit_remark(scene: Scene, config: SceneConfig) -> tuple[str, str]:
     """Status and reason of what looks wrong about a scene's file, unit or points; ("ok", "") otherwise."""
-    kept = usable(scene.points)
-    finite, left_out = scene.points[kept], int((~kept).sum())
+    kept = scene.usable
+    marked = 0 if scene.left_out is None else int(scene.left_out.sum())
+    finite, left_out = scene.points[kept], int((~kept).sum()) - marked
     extent = float(np.ptp(finite.astype(np.float64), axis=0).max()) * config.unit_m if len(finite) else 0.0
     if scene.remark is not None:
         return scene.remark
