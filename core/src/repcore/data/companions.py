@@ -20,7 +20,7 @@ _ROLE_WORDS: dict[str, Role] = {
     **dict.fromkeys(("relation", "qualifier", "operator", "modifier", "prefix", "censoring", "inequality"), "relation"),
     **dict.fromkeys(("unit", "units", "uom"), "unit"),
     **dict.fromkeys(("type", "quantity", "endpoint"), "quantity"),
-}  # type: ignore[assignment]
+}
 _VALUE_WORDS = frozenset({"value", "values", "val", "result", "results", "measurement", "reading", "number"})
 _EXACT = frozenset({"=", "==", "eq", "equal", "equals", "exact"})
 _BOUNDS = frozenset({
@@ -81,9 +81,9 @@ def find_companions(names: Sequence[str], cells: Callable[[str], Sequence[Any]])
     """Companions by the name of the value column, found by names and checked by their cells."""
     by_stem: dict[str, list[tuple[Role, str]]] = {}
     for name in names:
-        *stem, last = plain_name(name).split("_")
+        *first, last = plain_name(name).split("_")
         if last in _ROLE_WORDS:
-            by_stem.setdefault("_".join(stem), []).append((_ROLE_WORDS[last], name))
+            by_stem.setdefault("_".join(first), []).append((_ROLE_WORDS[last], name))
     found: dict[str, Companions] = {}
     for stem, companions in by_stem.items():
         checked = {role: name for role, name in companions if _fits(role, cells(name))}
