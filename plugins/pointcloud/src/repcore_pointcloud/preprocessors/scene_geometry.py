@@ -65,7 +65,7 @@ def prepare_scene(scene: Scene, config: SceneConfig) -> PreparedScene:
     count = len(thin)
     stood = _stood(scene, config)
     viewpoint = None if stood is None else turned((stood - shift)[None] * config.unit_m, config)[0]
-    normals, eigenvalues, region = segment(thin, config, viewpoint)
+    normals, shape, region = segment(thin, config, viewpoint)
     rule = GeometricRule(
         config.background_share_above, config.background_thickness_below, config.background_extent_above
     )
@@ -79,8 +79,8 @@ def prepare_scene(scene: Scene, config: SceneConfig) -> PreparedScene:
     )
     return PreparedScene(
         points=thin.astype(np.float32),
-        normals=normals.astype(np.float32),
-        shape=shape_numbers(eigenvalues),
+        normals=normals,
+        shape=shape,
         height=(thin[:, 2] - np.percentile(thin[:, 2], FLOOR_PERCENTILE)).astype(np.float32),
         colours=colours,
         intensity=intensity[:, 0],
@@ -136,18 +136,26 @@ def _means(values: np.ndarray, cell: np.ndarray, count: int) -> np.ndarray:
 def segment(
     points: np.ndarray, config: SceneConfig, viewpoint: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Normals (M, 3), eigenvalues (M, 3) and regions (M,)."""
+    """Normals float32 (M, 3), :func:`shape_numbers` (M, 3) and regions (M,).
+
+    What a step does not need any more ends before the next one begins: each of these is as large as a tile.
+    """
     shape = local_shape(points, config.normal_neighbours, viewpoint)
-    edges = neighbour_edges(np.ascontiguousarray(shape.neighbours[:, : config.edge_neighbours]))
-    shape = replace(shape, neighbours=shape.neighbours[:0])  # a tile's neighbours are as large as the tile
+    edges = neighbour_edges(shape.neighbours[:, : config.edge_neighbours])
+    numbers = shape_numbers(shape.eigenvalues)
+    nothing = np.zeros((0, 3))  # a part of an array would keep all of it
+    shape = replace(shape, neighbours=nothing.astype(np.int32), eigenvalues=nothing)
+    weights = [edge_weights(points, shape, edges, convexity=config.convexity and viewpoint is not None)]
+    normals = shape.normals.astype(np.float32)
+    del shape
     region = merge_regions(
         len(points),
         edges,
-        edge_weights(points, shape, edges, convexity=config.convexity and viewpoint is not None),  # held by nobody else
+        weights.pop(),  # held by nobody else
         merge_constant=config.merge_constant,
         minimum_size=config.minimum_region_size,
     )
-    return shape.normals, shape.eigenvalues, region
+    return normals, numbers, region
 
 
 def shape_numbers(eigenvalues: np.ndarray) -> np.ndarray:
