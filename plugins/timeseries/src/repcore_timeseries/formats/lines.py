@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from repcore.data.accounting import Accounting
-from repcore.data.cells import is_missing
+from repcore.data.cells import Columns, is_missing
 from repcore.data.groups import plain_name
 from repcore.data.tables import Table
 from repcore.errors import DataError
@@ -69,6 +69,11 @@ class Lines:
             return self._made[column]
         found = self._table.slice(0, self._most, column)
         return found if len(found) == len(self.rows) else [found[row] for row in self.rows]
+
+    @property
+    def by_column(self) -> Columns:
+        """Cells by column."""
+        return Columns(self.columns, self.cells)
 
     def some(self, column: str, count: int = LOOKED_AT) -> list[Any]:
         """The first cells of a column."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from repcore.data.accounting import Accounting
-from repcore.data.cells import is_missing, numbers_as_written
+from repcore.data.cells import DECIMAL_SIGNS, NumberColumn, TableNumbers, is_missing
 from repcore.data.groups import plain_name
 from repcore.data.labels import LEAST_NUMBERS
 from repcore.data.tables import Table
@@ -93,13 +93,14 @@ def _channels(
     table: Lines, roles: Roles, config: SeriesTableConfig, account: Accounting
 ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray | None]:
     """Names, values (N, C) of a wide table or (N, 1) of a long one, and the channel of each line of a long one."""
+    as_numbers = TableNumbers(table.by_column, DECIMAL_SIGNS[config.decimal])
     if roles.variable:
         words = [str(one) for one in table.cells(roles.variable)]
         names = tuple(config.channels or sorted(set(words)))
         _refuse_unknown(config.channels, sorted(set(words)))
         place = {name: number for number, name in enumerate(names)}
-        numbers, _ = numbers_as_written(roles.value, table.cells(roles.value))
-        account.odd_cells += numbers.sentences()
+        numbers, said = as_numbers.read(roles.value)
+        tell_numbers(numbers, said, account)
         return names, numbers.values[:, None], np.asarray([place.get(word, -1) for word in words])
     taken = {roles.time, *roles.series, *config.labels}
     if config.channels:
@@ -107,7 +108,7 @@ def _channels(
     names_found, columns, odd = [], [], []
     chosen = [column_of(table, one) for one in config.channels] or [one for one in table.columns if one not in taken]
     for name in chosen:
-        numbers, _ = numbers_as_written(name, table.cells(name))
+        numbers, said = as_numbers.read(name)
         if numbers.number_share < LEAST_NUMBERS and not config.channels:
             odd += numbers.sentences()
             if numbers.filled:
@@ -121,7 +122,7 @@ def _channels(
         if not config.channels and plain_name(name) in LABEL_NAMES:
             account.guess(f"column {name!r}", "no channel", "its name says that it is a label", "channels=...")
             continue
-        account.odd_cells += numbers.sentences()
+        tell_numbers(numbers, said, account)
         names_found.append(name)
         columns.append(numbers.values)
     if not columns:
@@ -132,6 +133,14 @@ def _channels(
             hint="cells that are numbers alone: without units, percent signs and thousands separators",
         )
     return tuple(names_found), np.stack(columns, 1), None
+
+
+def tell_numbers(numbers: NumberColumn, said: str, account: Accounting) -> None:
+    """Cells that are no numbers, and the decimal sign, into the account."""
+    account.odd_cells += numbers.sentences()
+    if said:
+        chosen, _, why = said.partition(": ")
+        account.guess(f"numbers of column {numbers.name!r}", chosen, why, "decimal=point|comma")
 
 
 def _refuse_unknown(asked: Sequence[str], known: Sequence[str]) -> None:

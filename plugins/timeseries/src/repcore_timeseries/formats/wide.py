@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from repcore.data.accounting import Accounting
-from repcore.data.cells import is_missing, numbers_as_written
+from repcore.data.cells import DECIMAL_SIGNS, TableNumbers, is_missing, numbers_as_written
 from repcore_timeseries.configs.series import SeriesTableConfig
 from repcore_timeseries.formats import text_times
 from repcore_timeseries.formats.lines import Lines
 from repcore_timeseries.formats.series import Series
-from repcore_timeseries.formats.tables import Found, on_grid
+from repcore_timeseries.formats.tables import Found, on_grid, tell_numbers
 from repcore_timeseries.formats.times import looks_like_times, read_times
 
 LEAST_DATES, LEAST_STEPS = 3, 8
@@ -78,7 +78,8 @@ def series_of_rows(lines: Lines, config: SeriesTableConfig, account: Accounting)
         "their names",
         "time=COLUMN or none",
     )
-    values = np.stack([_numbers(lines, one, account) for one in steps], 1)
+    as_numbers = TableNumbers(lines.by_column, DECIMAL_SIGNS[config.decimal])
+    values = np.stack([_numbers(as_numbers, one, account) for one in steps], 1)
     found = []
     for row, name in enumerate(_names(lines, others, config, account)):
         known = np.flatnonzero(np.isfinite(values[row]))
@@ -96,9 +97,9 @@ def _are_numbers(lines: Lines, name: str) -> bool:
     return numbers_as_written(name, lines.some(name))[0].number_share > 0.5
 
 
-def _numbers(lines: Lines, name: str, account: Accounting) -> np.ndarray:
-    numbers, _ = numbers_as_written(name, lines.cells(name))
-    account.odd_cells += numbers.sentences()
+def _numbers(table: TableNumbers, name: str, account: Accounting) -> np.ndarray:
+    numbers, said = table.read(name)
+    tell_numbers(numbers, said, account)
     return numbers.values
 
 
