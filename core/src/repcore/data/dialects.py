@@ -330,6 +330,9 @@ def _lines_above(lines: Sequence[str], cells: Sequence[Sequence[str]], width: in
             above += 1
             break
         is_comment = lines[above].startswith(COMMENT_SIGNS) and not _is_error(cells[above][0])
+        if not is_comment and _is_station_line(cells[above:], width):
+            above += 1
+            continue
         if not is_comment and not (width > 1 and len(cells[above]) == 1 and above + 1 < len(lines)):
             break
         if not is_comment and not _leads_to_table(cells[above:], width):
@@ -341,6 +344,13 @@ def _lines_above(lines: Sequence[str], cells: Sequence[Sequence[str]], width: in
         if len(names) == width > 1 and _votes(names, follows, width, None)[0] > 0 and not _is_header(follows, width):
             return above - 1, True
     return above, False
+
+
+def _is_station_line(cells: Sequence[Sequence[str]], width: int) -> bool:
+    """Whether a line of another number of cells stands above a header, as loggers write theirs (TOA5)."""
+    if width < 2 or len(cells) < 3 or abs(len(cells[0]) - width) < 2 or len(cells[0]) < 2:
+        return False
+    return all(len(row) == width for row in cells[1:21]) and _is_header(cells[1:], width)
 
 
 def _padded_titles(cells: Sequence[Sequence[str]], width: int) -> int:

@@ -24,6 +24,7 @@ from repcore_pointcloud.formats import column_names as known
 from repcore_pointcloud.formats.table import RawColumns
 
 SUFFIXES = (".xyz", ".txt", ".pts", ".csv", ".tsv", ".asc", ".xyzn", ".xyzrgb", ".xyzi", ".neu")
+MOST_UNNAMED = 16  # columns without names from which on a row is no point: a series, a feature vector
 LOOKED_AT = 64 * 1024  # characters that decide how a file is laid out
 FEWEST_GOOD = 100  # good lines for each one that may be left out
 COMMENT = ("#", "//", "%", "!")
@@ -103,7 +104,7 @@ def looks_like_points(path: Path) -> bool:
     except ItemError:
         return False
     layout = layout_of(text if len(head) < LOOKED_AT else text[: text.rfind("\n") + 1])
-    if layout is None or layout.width < 3:
+    if layout is None or layout.width < 3 or (not layout.names and layout.width > MOST_UNNAMED):
         return False
     if layout.names and known.triple(known.AXES, [known.plain(one) for one in layout.names]) is None:
         return False
