@@ -38,6 +38,13 @@ NAMES: dict[str, tuple[tuple[str, ...], tuple[str | None, ...]]] = {
     "patients by name": (
         ("patient3_frontal", "patient3_lateral", "patient4_frontal"), ("patient3", "patient3", "patient4"),
     ),
+    "visits": (
+        ("A_baseline", "A_followup", "B_baseline", "B_follow-up", "C_visit1"), ("a", "a", "b", "b", "c"),
+    ),
+    "BraTS": (
+        ("BraTS-GLI-00005-000", "BraTS-GLI-00005-001", "BraTS-GLI-00006-000", "BraTS-GLI-00006-001"),
+        ("brats_gli_00005", "brats_gli_00005", "brats_gli_00006", "brats_gli_00006"),
+    ),
     "one view only": (("1_axial", "2_axial", "3_axial"), (None,) * 3),
     "no views": (("left_hand", "lung", "liver_1"), (None,) * 3),
 }  # fmt: skip

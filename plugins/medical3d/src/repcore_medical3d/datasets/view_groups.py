@@ -1,4 +1,5 @@
-"""Several pictures of one person told by side, view or plane: ``10_left``, ``10_right``; ``p3_L_CC``, ``p3_L_MLO``.
+"""Several pictures of one person told by side, view, plane or visit: ``10_left``, ``10_right``; ``p3_L_CC``,
+``p3_L_MLO``; ``A_baseline``, ``A_followup``; ``BraTS-GLI-00005-000``, ``BraTS-GLI-00005-001``.
 
 What is left of a name without these words is the person, who must not straddle a split. It counts as found only where
 several of them appear with different views, and is said.
@@ -16,8 +17,12 @@ from repcore.data.names import composed
 VIEWS = frozenset({
     "left", "right", "l", "r", "links", "rechts", "od", "os", "cc", "mlo", "ml", "lm", "xccl", "frontal", "front",
     "lateral", "lat", "ap", "pa", "ll", "oblique", "axial", "coronal", "sagittal", "ax", "cor", "sag", "seitlich",
+    "baseline", "followup", "bl", "fu", "pre", "post", "preop", "postop", "prior", "before", "after",
 })  # fmt: skip
-NUMBERED_VIEW = re.compile(r"(?:view|projection|proj)\d*")
+NUMBERED_VIEW = re.compile(
+    r"(?:view|projection|proj)\d*|(?:visit|timepoint|tp|session|ses|followup|fu|day|week|month)\d+"
+)
+BRATS = re.compile(r"(brats-[a-z]+-\d{5})-(\d{3})(?=-|$)")  # the last number is the visit
 GLUED = re.compile(r"(.*\d)(l|r|od|os|left|right)")  # Image_01L and Image_01R of CHASE_DB1
 SHORT_NUMBER = re.compile(r"\d{1,2}")
 FEWEST = 2  # people of whom there are several views
@@ -50,7 +55,7 @@ def view_groups(paths: Sequence[PurePath], root: PurePath, stems: Sequence[str] 
     first = next(key for key in keys if key in several)
     examples = [names[place] for place, key in enumerate(keys) if key == first][:2]
     said = (
-        f"groups: {len(set(views))} from names without their sides or views, for example {first!r} of "
+        f"groups: {len(set(views))} from names without their sides, views or visits, for example {first!r} of "
         f"{' and '.join(examples)}; kept together in splits"
     )
     return keys, said
@@ -79,7 +84,8 @@ def _person(stem: str, folders: Iterable[str]) -> _Seen:
 
 def _without_views(text: str) -> tuple[str, list[str]]:
     """What is left of a name, and the words of a view in it; short numbers behind a view count repeats of it."""
-    words = [word for word in re.split(r"[-_.\s]+", text.lower()) if word]
+    text = BRATS.sub(r"\1_visit\2", text.lower()).replace("follow-up", "followup").replace("follow_up", "followup")
+    words = [word for word in re.split(r"[-_.\s]+", text) if word]
     if words and (glued := GLUED.fullmatch(words[-1])):
         words[-1:] = [glued[1], glued[2]]
     places = [place for place, word in enumerate(words) if word in VIEWS or NUMBERED_VIEW.fullmatch(word)]

@@ -19,7 +19,7 @@ from repcore.errors import ItemError, PluginError
 from repcore_medical3d.datasets.volume_mask_kinds import Kind, alone, kinds_of
 from repcore_medical3d.datasets.volume_names import Named
 from repcore_medical3d.formats.nifti import ReadingRules
-from repcore_medical3d.formats.volume_files import read_volume
+from repcore_medical3d.formats.volume_files import read_volume, volume_stem
 from repcore_medical3d.formats.volumes import Volume
 
 LOOKED_AT = 3  # files of a kind
@@ -93,6 +93,9 @@ class _Search:
                 self.doubts[one] = (kind.label, f"few whole numbers ({look.shown}), but {look.against}")
                 return
             scans = self.scans_of(one, kind.partners[one])
+            if kind.way == "alone" and len(scans) > 1:  # 0_1 beside 0, 1 and 2
+                own = volume_stem(one.path)
+                scans = [scan for scan in scans if re.match(re.escape(scan[1]) + "[-_.]", own)] or scans
             if not scans or (kind.way == "alone" and len(scans) > 1):
                 self._doubt(kind, one, look, len(scans))
                 return
