@@ -43,13 +43,13 @@ def view_groups(paths: Sequence[PurePath], root: PurePath, stems: Sequence[str] 
     keys: list[str | None] = []
     for one in seen:
         name = one.name or one.folder
-        key = f"{one.folder}/{one.name}" if one.name and is_numbered_anew and one.folder else name
-        keys.append(key if one.views and name else None)
+        person = f"{one.folder}/{one.name}" if one.name and is_numbered_anew and one.folder else name
+        keys.append(person if one.views and name else None)
     views: dict[str, set[tuple[str, ...]]] = defaultdict(set)
-    for key, one in zip(keys, seen, strict=True):
-        if key is not None:
-            views[key].add(one.views)
-    several = {key for key, found in views.items() if len(found) > 1}
+    for of, one in zip(keys, seen, strict=True):
+        if of is not None:
+            views[of].add(one.views)
+    several = {of for of, found in views.items() if len(found) > 1}
     if len(several) < FEWEST:
         return [None] * len(paths), ""
     first = next(key for key in keys if key in several)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from repcore.data.accounting import Accounting, walk
 from repcore.data.catalogue import Row, existing, rows_by
@@ -63,7 +64,11 @@ class SceneFolder(SceneReader):
 
 def scene_row(name: str, path: Path, group: str | None, config: ScenesConfig) -> Row[ReadScene]:
     """A row that reads one file and the labels beside it."""
-    how = {"columns": config.columns, "bin_columns": config.bin_columns, "flags_left_out": config.flags_left_out}
+    how: dict[str, Any] = {
+        "columns": config.columns,
+        "bin_columns": config.bin_columns,
+        "flags_left_out": config.flags_left_out,
+    }
     stamp = settings_stamp(config, tuple(how))  # prepared scenes are kept for one way of reading
     files = (path, *labels_beside(path).values())
     return Row(name, partial(load_labelled, path, **how), group=group, files=files, stamp=stamp)
