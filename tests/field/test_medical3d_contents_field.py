@@ -9,10 +9,13 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+from PIL import Image
 
 from repcore.data.accounting import account_of
 from repcore.errors import ItemError
+from repcore_medical3d.configs.images import ImageFilesConfig
 from repcore_medical3d.configs.volumes import VolumeFilesConfig
+from repcore_medical3d.datasets.images import ImageFolderReader
 from repcore_medical3d.datasets.volume_layouts import VolumeFolderReader
 from repcore_medical3d.datasets.volume_lists import DecathlonReader
 
@@ -196,3 +199,45 @@ def test_a_table_may_name_the_folders_of_cases(tmp_path: Path) -> None:
     assert [reader[row].targets["age"] for row in range(3)] == [54, 61, 70]
     assert {part: list(rows) for part, rows in reader.splits.items()} == {"train": [0], "validation": [1], "test": [2]}
     assert "image_id (3 of 3 cells name a scan)" in said(reader)
+
+
+# ------------------------------------------------------------------------------------------------- pictures
+
+PHOTO = np.random.default_rng(2).integers(0, 256, (20, 16)).astype(np.uint8)
+
+
+def strip(start: int, stop: int, value: int = 255) -> np.ndarray:
+    values = np.zeros((20, 16), np.uint8)
+    values[start:stop] = value
+    return values
+
+
+LAYERS = strip(2, 5, 1) + strip(8, 12, 2) + strip(14, 18, 3)
+PICTURES: dict[str, tuple[dict[str, np.ndarray], np.ndarray]] = {
+    "another format": ({"c{}.bmp": PHOTO, "c{}.png": strip(2, 6)}, strip(2, 6)),
+    "classes behind the name": (
+        {"c{}.png": PHOTO, "c{}_lung.png": strip(2, 6), "c{}_heart.png": strip(8, 12)},
+        strip(2, 6, 2) + strip(8, 12, 1),
+    ),
+    "several classes in a folder": ({"images/c{}.png": PHOTO, "annot/c{}.png": LAYERS}, LAYERS),
+    "a folder of other names": (
+        {"images/{}_training.png": PHOTO, "1st_manual/{}_manual1.png": strip(1, 9)}, strip(1, 9),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", PICTURES)
+def test_label_images_that_no_name_tells_are_never_images(tmp_path: Path, kind: str) -> None:
+    files, wanted = PICTURES[kind]
+    for number in range(21, 24):
+        for name, values in files.items():
+            path = tmp_path / name.format(number)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(values).save(path)
+    reader = ImageFolderReader(ImageFilesConfig(path=str(tmp_path)))
+    assert len(reader) == 3
+    for row in range(3):
+        np.testing.assert_array_equal(reader[row].inputs.pixels, PHOTO)
+        np.testing.assert_array_equal(reader[row].targets["mask"], wanted)
+    assert "label maps, no scans" in said(reader)
+    assert len(ImageFolderReader(ImageFilesConfig(path=str(tmp_path), label_maps="names"))) == 3 * len(files)

@@ -10,6 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import permutations
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +21,8 @@ SHARE = 0.8  # of the files of a folder that have a partner in another
 MOST_OF_A_CASE = 12  # files of a folder that may be one case
 MOST_FOLDERS = 4  # that hold a name before it is taken for the name of a role, not of a case
 SIGN = re.compile(r"[-_.]")
-Way = Literal["folder", "ending", "beginning", "name", "alone"]
+HEAD = re.compile(r"[^0-9]*[0-9]+(?![0-9])")  # of a name: up to its first number
+Way = Literal["folder", "ending", "beginning", "name", "suffix", "alone"]
 
 
 @dataclass(slots=True)
@@ -46,8 +48,9 @@ def kinds_of(scans: Sequence[Named]) -> list[Kind]:
     for one in scans:
         by_folder[one.path.parent].append(one)
     kinds: dict[tuple[Way, str], Kind] = {}
-    ways = (_by_folder(by_folder), _by_words(by_folder, ends=True), _by_words(by_folder, ends=False))
-    for way, name, one, partner, role in (found for each in (*ways, _by_name(by_folder)) for found in each):
+    words = (_by_words(by_folder, ends=True), _by_words(by_folder, ends=False))
+    ways = (_by_folder(by_folder), *words, _by_name(by_folder), _by_suffix(by_folder))
+    for way, name, one, partner, role in (found for each in ways for found in each):
         kinds.setdefault((way, name), Kind(way, name)).add(one, partner, role)
     return sorted(kinds.values(), key=lambda kind: (-len(kind.partners), kind.way, kind.name))
 
@@ -79,10 +82,16 @@ def _by_folder(by_folder: dict[Path, list[Named]]) -> _Found:
         mine = [one for one in files if often[volume_stem(one.path)] <= MOST_FOLDERS]
         for other in [one for one in beside[folder.parent] if one != folder] if mine else []:
             named: dict[tuple[str, ...], list[Named]] = defaultdict(list)
+            heads = _heads(by_folder[other])
             for scan in by_folder[other]:
                 for case in {scan.case, case_of(scan.base), (volume_stem(scan.path).lower(),)}:
                     named[case].append(scan)
-            shared = {one: named.get(one.case or (volume_stem(one.path).lower(),), []) for one in mine}
+            mine_by_head = {one: head for head, one in _heads(mine).items()}
+            shared = {
+                one: named.get(one.case or (volume_stem(one.path).lower(),))
+                or [heads[head] for head in (mine_by_head.get(one, ""),) if head in heads]
+                for one in mine
+            }
             count = sum(1 for partners in shared.values() if partners)
             if count and count >= SHARE * len(files) and count <= len(by_folder[other]):
                 yield from (
@@ -90,6 +99,27 @@ def _by_folder(by_folder: dict[Path, list[Named]]) -> _Found:
                     for one, found in shared.items()
                     for partner in found
                 )
+
+
+def _heads(files: Sequence[Named]) -> dict[str, Named]:
+    """Beginnings of names up to their first number (``21`` of ``21_manual1``) that one file of a folder has."""
+    found: dict[str, list[Named]] = defaultdict(list)
+    for one in files:
+        head = HEAD.match(volume_stem(one.path).lower())
+        if head:
+            found[head[0]].append(one)
+    return {head: ones[0] for head, ones in found.items() if len(ones) == 1}
+
+
+def _by_suffix(by_folder: dict[Path, list[Named]]) -> _Found:
+    """Two files of one name in two formats: ``c0.jpg``, ``c0.png``."""
+    for files in by_folder.values():
+        named: dict[str, list[Named]] = defaultdict(list)
+        for one in files:
+            named[volume_stem(one.path)].append(one)
+        for same in (found for found in named.values() if len(found) > 1):
+            for one, other in permutations(same, 2):
+                yield "suffix", one.path.suffix.lower(), one, other, other.path.suffix.lower()
 
 
 def _by_words(by_folder: dict[Path, list[Named]], *, ends: bool) -> _Found:
