@@ -21,6 +21,7 @@ from repcore.specs import TargetSpec
 from repcore_pointcloud.configs.shapes import ShapeFolderConfig
 from repcore_pointcloud.datasets.shape_reader import ReadCloud, ShapeReader
 from repcore_pointcloud.datasets.shape_table import LABEL_TABLES, label_table, table_labels
+from repcore_pointcloud.datasets.split_lists import listed_splits
 from repcore_pointcloud.formats.column_names import NOT_LABELS, is_label, plain
 from repcore_pointcloud.formats.headerless import holds_lengths
 from repcore_pointcloud.formats.points import read_cloud
@@ -122,6 +123,11 @@ def _labelled(
         words = list(told.words) or words
         groups, said = (list(told.groups), "") if any(told.groups) else (groups, said)
         notes += told.remarks
+    if not any(words):
+        row_parts = {row: part for part, found in listed_splits(root, files, account).items() for row in found}
+        words = [row_parts.get(row) for row in range(len(files))]
+        if row_parts:
+            account.guess("split", ", ".join(sorted(set(row_parts.values()))), "lists of names beside the files")
     notes += [said] if said else []
     rows = [_row(*one, config=config) for one in zip(ids, files, labels, groups, strict=True)]
     tell_guesses(rows, account)
