@@ -435,3 +435,19 @@ def test_points_that_may_stand_before_thousands_are_said() -> None:
     assert "all 58 cells are written like '1.100', which may also be 1100" in one.reason
     assert read_label("mass", GROUPED, decimal=",").values[0] == 1100.0
     assert "may also be" not in read_label("mass", ["100", "99.875", "101.125"]).reason
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        (["1", "01", "2"] * 4, "'01' count as numbers, one class with '1'"),
+        (["01", "02", "03"] * 4, "'01', '02', '03' count as numbers"),
+        (["0", "1", "2"] * 4, None),
+        (["01", "b", "c"] * 4, None),
+    ],
+    ids=["mixed", "padded", "plain", "words"],
+)
+def test_leading_zeros_of_classes_are_said(cells: list[str], said: str | None) -> None:
+    for kind in ("auto", "class"):
+        reason = read_label("c", cells, kind=kind).reason  # type: ignore[arg-type]
+        assert reason.endswith(said) if said else "count as numbers" not in reason
