@@ -451,3 +451,19 @@ def test_currencies_and_units_with_commas_are_values(cells: list[str], values: l
     assert (one.target.kind, one.target.unit) == ("regression", unit)
     assert np.array_equal(one.values, values, equal_nan=True)
     assert "several units ('" in read_label("y", ["$5", "€7", "$9"]).reason
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        (["1", "01", "2"] * 4, "'01' count as numbers, one class with '1'"),
+        (["01", "02", "03"] * 4, "'01', '02', '03' count as numbers"),
+        (["0", "1", "2"] * 4, None),
+        (["01", "b", "c"] * 4, None),
+    ],
+    ids=["mixed", "padded", "plain", "words"],
+)
+def test_leading_zeros_of_classes_are_said(cells: list[str], said: str | None) -> None:
+    for kind in ("auto", "class"):
+        reason = read_label("c", cells, kind=kind).reason  # type: ignore[arg-type]
+        assert reason.endswith(said) if said else "count as numbers" not in reason

@@ -96,14 +96,14 @@ def read_label(
         words = words_of(held)
         return multilabel(name, words, separator or separator_of(words, asked=True) or ",", "as asked", change)
     if kind == "class":
-        return _asked_class(numbers, words_of(held), change)
+        return _zeros_said(_asked_class(numbers, words_of(held), change), held)
     if not numbers.filled:
         return LabelColumn(name, None, numbers.values, "every cell is empty", change=change)
     spelt = yes_or_no(name, words_of(held), change)
     if spelt is not None:
         return spelt
     if numbers.number_share >= LEAST_NUMBERS:
-        return _of_numbers(numbers, said, uncertain, change)
+        return _zeros_said(_of_numbers(numbers, said, uncertain, change), held)
     return _of_words(numbers, words_of(held), change, _said_missing(held))
 
 
@@ -344,6 +344,21 @@ def _measured(numbers: NumberColumn, words: Sequence[str | None], change: str) -
     reason = f"{odd:,} of {len(filled):,} filled cells look like numbers that are not understood"
     values_missing = np.full(len(words), math.nan)
     return LabelColumn(numbers.name, None, values_missing, reason, numbers.sentences(), change=change)
+
+
+def _zeros_said(one: LabelColumn, held: Sequence[Any]) -> LabelColumn:
+    """Classes that are numbers, with a word about those that the file writes with leading zeros."""
+    if one.target is None or one.target.kind != "class":
+        return one
+    words = words_of(held)
+    padded = sorted(
+        {word for word in words if word and word[0] == "0" and word[1:].isdecimal()} - set(one.target.names)
+    )
+    if padded:
+        shown = ", ".join(map(repr, padded[:3])) + (", ..." if len(padded) > 3 else "")
+        both = {word.lstrip("0") or "0" for word in padded} & {word for word in words if word}
+        one.reason += f"; {shown} count as numbers" + (f", one class with {sorted(both)[0]!r}" if both else "")
+    return one
 
 
 def _asked_class(numbers: NumberColumn, words: Sequence[str | None], change: str) -> LabelColumn:
