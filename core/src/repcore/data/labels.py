@@ -22,6 +22,7 @@ from repcore.data.cells import (
     Decimal,
     NumberColumn,
     TableNumbers,
+    first_code,
     flat_cells,
     is_missing,
     looks_like,
@@ -103,7 +104,7 @@ def read_label(
     if spelt is not None:
         return spelt
     if numbers.number_share >= LEAST_NUMBERS:
-        return _of_numbers(numbers, said, uncertain, change)
+        return _with_codes(_of_numbers(numbers, said, uncertain, change), held, change)
     return _of_words(numbers, words_of(held), change, _said_missing(held))
 
 
@@ -240,6 +241,18 @@ def _of_numbers(numbers: NumberColumn, said: str, uncertain: Uncertain, change: 
     return _regression(numbers, why, said, change)
 
 
+def _with_codes(one: LabelColumn, cells: Sequence[Any], change: str) -> LabelColumn:
+    """Codes that only look like numbers: ``007`` and ``7`` are two classes; as values their spelling is said."""
+    code = first_code(cells)
+    if not code or one.target is None:
+        return one
+    words = words_of(cells)
+    if one.target.kind == "class" and len(set(words)) <= MOST_WORD_CLASSES:
+        return word_classes(one.name, words, f"codes such as {code!r}, kept as they are written", one.odd, change)
+    one.reason += f"; cells such as {code!r} are read as numbers, label_kind=class takes them for codes"
+    return one
+
+
 def _few_whole(name: str, found: np.ndarray, counts: np.ndarray) -> bool:
     """Whether whole numbers are codes of classes: few, close together, each several times, no count by its name."""
     if set(plain_name(name).split("_")) & _COUNT_WORDS or len(found) > MOST_NUMBER_CLASSES:
@@ -354,7 +367,7 @@ def _asked_class(numbers: NumberColumn, words: Sequence[str | None], change: str
             expected=f"1 to {MOST_NAMED_CLASSES}",
             hint="label_kind=regression for numbers",
         )
-    if numbers.odd_count:
+    if numbers.odd_count or first_code(words):
         return word_classes(numbers.name, words, "as asked", [], change)
     known = np.unique(numbers.values[~np.isnan(numbers.values)])
     return _classes(numbers, known, "as asked", change)
