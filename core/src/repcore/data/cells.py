@@ -63,7 +63,7 @@ def is_missing(value: Any) -> bool:  # a cell of any type
     if isinstance(value, str):
         return value.strip().lower() in MISSING_WORDS
     if value is None or type(value) in _PLAIN_TYPES:
-        return value is None or value != value
+        return value is None or bool(value != value)
     return not _is_nested(value) and bool(value != value)
 
 
