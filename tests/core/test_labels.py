@@ -453,17 +453,18 @@ def test_currencies_and_units_with_commas_are_values(cells: list[str], values: l
     assert "several units ('" in read_label("y", ["$5", "€7", "$9"]).reason
 
 
-@pytest.mark.parametrize(
-    ("cells", "said"),
-    [
-        (["1", "01", "2"] * 4, "'01' count as numbers, one class with '1'"),
-        (["01", "02", "03"] * 4, "'01', '02', '03' count as numbers"),
-        (["0", "1", "2"] * 4, None),
-        (["01", "b", "c"] * 4, None),
-    ],
-    ids=["mixed", "padded", "plain", "words"],
-)
-def test_leading_zeros_of_classes_are_said(cells: list[str], said: str | None) -> None:
-    for kind in ("auto", "class"):
-        reason = read_label("c", cells, kind=kind).reason  # type: ignore[arg-type]
-        assert reason.endswith(said) if said else "count as numbers" not in reason
+def test_codes_that_look_like_numbers_stay_as_they_are_written() -> None:
+    one = read_label("code", ["007", "7", "010"] * 4)
+    assert one.target is not None
+    assert (one.target.kind, one.target.names) == ("class", ("007", "7", "010"))
+    assert one.values[:3].tolist() == [0.0, 1.0, 2.0]
+    assert "codes such as '007', kept as they are written" in one.reason
+    values = read_label("code", [f"{number:03d}" for number in range(3, 90, 7)])
+    assert values.values[:2].tolist() == [3.0, 10.0]
+    assert "cells such as '003' are read as numbers, label_kind=class takes them for codes" in values.reason
+    exponents = read_label("code", ["1e5", "2e7", "1e3"] * 4)
+    assert "cells such as '1e5' are read as numbers" in exponents.reason
+    assert "cells such as" not in read_label("y", ["1e5", "2.5e7", "0.5", "0"]).reason
+    known = read_label("code", ["1e5", "2e7", "1e3"] * 4, kind="class")
+    assert known.target is not None
+    assert sorted(known.target.names) == ["1e3", "1e5", "2e7"]

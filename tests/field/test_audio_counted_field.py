@@ -93,6 +93,15 @@ def test_lists_are_several_labels(tmp_path: Path, kind: str) -> None:
     assert [reader[row].targets["labels"] for row in range(4)] == [[0, 1, 1], [0, 0, 1], [0, 0, 0], [1, 0, 0]]
 
 
+def test_recordings_as_the_datasets_library_writes_them(tmp_path: Path) -> None:
+    write(tmp_path / "a.wav", tone(0.1))
+    write(tmp_path / "b.wav", tone(0.1, seed=1))
+    rows = [{"audio": {"path": f"{name}.wav", "bytes": None}, "label": name} for name in "ab"]
+    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    reader = ManifestReader(ManifestConfig(path=str(tmp_path / "m.jsonl")))
+    assert [reader[row].id for row in range(2)] == ["a.wav", "b.wav"]
+
+
 def test_other_nested_cells_are_named_and_answers_are_classes(tmp_path: Path) -> None:
     reader = lists(tmp_path, "jsonl", [{"name": "dog"}, {"name": "cat"}])
     assert not reader.targets

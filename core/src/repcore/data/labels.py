@@ -22,6 +22,7 @@ from repcore.data.cells import (
     Decimal,
     NumberColumn,
     TableNumbers,
+    first_code,
     flat_cells,
     is_missing,
     looks_like,
@@ -96,14 +97,14 @@ def read_label(
         words = words_of(held)
         return multilabel(name, words, separator or separator_of(words, asked=True) or ",", "as asked", change)
     if kind == "class":
-        return _zeros_said(_asked_class(numbers, words_of(held), change), held)
+        return _asked_class(numbers, words_of(held), change)
     if not numbers.filled:
         return LabelColumn(name, None, numbers.values, "every cell is empty", change=change)
     spelt = yes_or_no(name, words_of(held), change)
     if spelt is not None:
         return spelt
     if numbers.number_share >= LEAST_NUMBERS:
-        return _zeros_said(_of_numbers(numbers, said, uncertain, change), held)
+        return _with_codes(_of_numbers(numbers, said, uncertain, change), held, change)
     return _of_words(numbers, words_of(held), change, _said_missing(held))
 
 
@@ -240,6 +241,18 @@ def _of_numbers(numbers: NumberColumn, said: str, uncertain: Uncertain, change: 
     return _regression(numbers, why, said, change)
 
 
+def _with_codes(one: LabelColumn, cells: Sequence[Any], change: str) -> LabelColumn:
+    """Codes that only look like numbers: ``007`` and ``7`` are two classes; as values their spelling is said."""
+    code = first_code(cells)
+    if not code or one.target is None:
+        return one
+    words = words_of(cells)
+    if one.target.kind == "class" and len(set(words)) <= MOST_WORD_CLASSES:
+        return word_classes(one.name, words, f"codes such as {code!r}, kept as they are written", one.odd, change)
+    one.reason += f"; cells such as {code!r} are read as numbers, label_kind=class takes them for codes"
+    return one
+
+
 def _few_whole(name: str, found: np.ndarray, counts: np.ndarray) -> bool:
     """Whether whole numbers are codes of classes: few, close together, each several times, no count by its name."""
     if set(plain_name(name).split("_")) & _COUNT_WORDS or len(found) > MOST_NUMBER_CLASSES:
@@ -344,47 +357,3 @@ def _measured(numbers: NumberColumn, words: Sequence[str | None], change: str) -
     reason = f"{odd:,} of {len(filled):,} filled cells look like numbers that are not understood"
     values_missing = np.full(len(words), math.nan)
     return LabelColumn(numbers.name, None, values_missing, reason, numbers.sentences(), change=change)
-
-
-def _zeros_said(one: LabelColumn, held: Sequence[Any]) -> LabelColumn:
-    """Classes that are numbers, with a word about those that the file writes with leading zeros."""
-    if one.target is None or one.target.kind != "class":
-        return one
-    words = words_of(held)
-    padded = sorted(
-        {word for word in words if word and word[0] == "0" and word[1:].isdecimal()} - set(one.target.names)
-    )
-    if padded:
-        shown = ", ".join(map(repr, padded[:3])) + (", ..." if len(padded) > 3 else "")
-        both = {word.lstrip("0") or "0" for word in padded} & {word for word in words if word}
-        one.reason += f"; {shown} count as numbers" + (f", one class with {sorted(both)[0]!r}" if both else "")
-    return one
-
-
-def _asked_class(numbers: NumberColumn, words: Sequence[str | None], change: str) -> LabelColumn:
-    found = {word for word in words if word is not None}
-    if not 1 <= len(found) <= MOST_NAMED_CLASSES:
-        raise DataError(
-            f"column {numbers.name!r} has {len(found):,} distinct values, which is no class label",
-            expected=f"1 to {MOST_NAMED_CLASSES}",
-            hint="label_kind=regression for numbers",
-        )
-    if numbers.odd_count:
-        return word_classes(numbers.name, words, "as asked", [], change)
-    known = np.unique(numbers.values[~np.isnan(numbers.values)])
-    return _classes(numbers, known, "as asked", change)
-
-
-def _uncertain_values(cells: Sequence[Any]) -> set[str]:
-    """-1 and which of 0 and 1 a column holds, if that is all; empty for other columns."""
-    found: set[str] = set()
-    for start in range(0, len(cells), 1000):
-        found |= {str(cell).strip().removesuffix(".0") for cell in cells[start : start + 1000] if not is_missing(cell)}
-        if len(found) > 3:
-            return set()
-    return found if "-1" in found and found <= {"-1", "0", "1"} and len(found) > 1 else set()
-
-
-def _is_running(values: np.ndarray) -> bool:
-    """Whether the cells count the rows: 0 to N-1 or 1 to N in order (ages 30, 31, 32, ... do not)."""
-    return bool(values[0] in (0.0, 1.0) and (np.diff(values) == 1.0).all())

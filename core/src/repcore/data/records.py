@@ -113,7 +113,10 @@ class Records:
                     return
                 plain = self._plain(chunk)
                 if plain is not None:
-                    kept = [cells for cells in plain if not self._is_header(cells)]
+                    first = self.dialect.names[0]
+                    kept = plain
+                    if any(first in (cells[0] or "") for cells in plain):
+                        kept = [cells for cells in plain if not self._is_header(cells)]
                     self.counted.headers += len(plain) - len(kept)
                     self.counted.rows += len(kept)
                     for cells in kept:

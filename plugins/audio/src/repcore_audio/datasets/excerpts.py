@@ -92,6 +92,8 @@ def find_cut(
         _say_unused(free, account)
         return Cut()
     cut = _with_unit_column(cut, free)
+    assert cut.start is not None
+    assert cut.end is not None
     counting = with_hop(counting, columns)
     start, end = as_asked(cut.start, counting), as_asked(cut.end, counting)
     cut = replace(cut, start=start, end=end, counting=counting)
