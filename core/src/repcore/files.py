@@ -79,7 +79,7 @@ def read_parquet(path: Path) -> pa.Table:
     with path.open("rb") as file:
         opened = open_parquet(file)
         batches = list(parquet_batches(opened, repr(str(path)), path.stat().st_size, ROWS_AT_ONCE))
-        return pa.Table.from_batches(batches, None if batches else opened.metadata.schema.to_arrow_schema())
+        return pa.Table.from_batches(batches, None if batches else opened.file.metadata.schema.to_arrow_schema())
 
 
 def parquet_schema(path: Path) -> pa.Schema:

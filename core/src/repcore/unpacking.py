@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -93,8 +94,23 @@ def counted(packed: IO[bytes], path: Path) -> IO[bytes]:
     return io.BufferedReader(_Counting(packed, Unpacked(repr(str(path)), path.stat().st_size)), 1 << 20)
 
 
+@dataclass(frozen=True, slots=True)
+class OpenParquet:
+    """A parquet file and where its bytes come from."""
+
+    source: Any  # a file or a buffer
+    file: pq.ParquetFile
+
+
+def open_parquet(source: Any) -> OpenParquet:  # a file or a buffer
+    """A parquet file of which the footer alone is read."""
+    import pyarrow.parquet as pq
+
+    return OpenParquet(source, pq.ParquetFile(source))
+
+
 def parquet_batches(
-    file: pq.ParquetFile,
+    opened: OpenParquet,
     name: str,
     size: int,
     rows: int,
@@ -105,7 +121,6 @@ def parquet_batches(
     """Batches of a parquet file, of its own types, decoded only as long as they stay within the limit.
 
     Args:
-        file: opened by :func:`open_parquet`, so that repeated texts come as numbers.
         name: for messages.
         size: of the file in bytes.
         rows: most of one batch.
@@ -113,31 +128,37 @@ def parquet_batches(
 
     Raises:
         DataError: more would come out than may.
+        OSError, pyarrow.ArrowException: the file is damaged.
     """
-    chosen = range(file.metadata.num_row_groups) if groups is None else groups
-    _check_lengths(file.metadata, Unpacked(name, size), chosen, columns)
-    unpacked, wanted = (
-        Unpacked(name, size),
-        file.metadata.schema.to_arrow_schema(),
-    )  # file.schema_arrow says how we read
-    rows = min(rows, _rows_at_once(file.metadata, chosen))
-    for batch in file.iter_batches(batch_size=rows, row_groups=list(chosen), columns=columns):
+    import pyarrow.parquet as pq
+
+    metadata = opened.file.metadata
+    chosen = list(range(metadata.num_row_groups) if groups is None else groups)
+    announced = Unpacked(name, size)
+    for group in chosen:
+        width = metadata.num_columns if columns is None else len(columns)
+        announced.add(max(0, metadata.row_group(group).num_rows) * width * CELL_BYTES, "announces")
+        # looking at the facts of a damaged column ends the process; reading a row of it first is an error
+        next(opened.file.iter_batches(batch_size=1, row_groups=[group], columns=columns), None)
+    chunks = [
+        one for one in _chunks(metadata, chosen) if columns is None or one.path_in_schema.split(".")[0] in columns
+    ]
+    unpacked, wanted = Unpacked(name, size), metadata.schema.to_arrow_schema()
+    rows = min(rows, _rows_at_once(chunks))
+    reading = pq.ParquetFile(opened.source, metadata=metadata, read_dictionary=_repeating(chunks))
+    for batch in reading.iter_batches(batch_size=rows, row_groups=chosen, columns=columns):
         yield _written_out(batch, wanted, unpacked)
 
 
-def open_parquet(source: Any) -> pq.ParquetFile:  # a file or a buffer
-    """A parquet file whose repeated texts are read as numbers and the texts that they stand for."""
-    import pyarrow.parquet as pq
-
-    metadata = pq.read_metadata(source)
-    if hasattr(source, "seek"):
-        source.seek(0)
-    repeating = {
-        chunk.path_in_schema
-        for chunk in _chunks(metadata, range(metadata.num_row_groups))
-        if chunk.physical_type == "BYTE_ARRAY" and "." not in chunk.path_in_schema and _has(chunk, *REPEATING)
-    }
-    return pq.ParquetFile(source, metadata=metadata, read_dictionary=sorted(repeating))
+def _repeating(chunks: Sequence[pq.ColumnChunkMetaData]) -> list[str]:
+    """Columns of texts that are stored once and counted: they are read as numbers and the texts that they stand for."""
+    return sorted(
+        {
+            one.path_in_schema
+            for one in chunks
+            if one.physical_type == "BYTE_ARRAY" and "." not in one.path_in_schema and _has(one, *REPEATING)
+        }
+    )
 
 
 def _chunks(metadata: pq.FileMetaData, groups: Sequence[int]) -> Iterator[pq.ColumnChunkMetaData]:
@@ -151,18 +172,9 @@ def _has(chunk: pq.ColumnChunkMetaData, *encodings: str) -> bool:
     return any(one in chunk.encodings for one in encodings)
 
 
-def _check_lengths(
-    metadata: pq.FileMetaData, unpacked: Unpacked, groups: Sequence[int], columns: Sequence[str] | None
-) -> None:
-    """What the footer announces, before anything is decoded: values of fixed width times their number."""
-    for chunk in _chunks(metadata, groups):
-        if columns is None or chunk.path_in_schema.split(".")[0] in columns:
-            unpacked.add(max(0, chunk.num_values) * CELL_BYTES, "announces")
-
-
-def _rows_at_once(metadata: pq.FileMetaData, groups: Sequence[int]) -> int:
+def _rows_at_once(chunks: Sequence[pq.ColumnChunkMetaData]) -> int:
     """Few rows where values share their beginnings: each may be as long as all bytes of its column."""
-    longest = max((one.total_uncompressed_size for one in _chunks(metadata, groups) if _has(one, SHARING)), default=0)
+    longest = max((one.total_uncompressed_size for one in chunks if _has(one, SHARING)), default=0)
     return max(1, PREFIX_BATCH_BYTES // max(1, longest))
 
 

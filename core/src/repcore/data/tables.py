@@ -348,7 +348,7 @@ def _parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:
         opened, size = open_parquet(file), path.stat().st_size
         for batch in parquet_batches(opened, repr(str(path)), size, ROWS_PER_CHUNK):
             rows += len(batch)
-            wait.at(f"{rows:,} of {opened.metadata.num_rows:,} rows")
+            wait.at(f"{rows:,} of {opened.file.metadata.num_rows:,} rows")
             yield _without_nesting(batch)
 
 

@@ -29,7 +29,7 @@ from repcore.data.shards.shard import LISTING, Shard
 from repcore.data.shards.stores import Store, parts_of, store_at
 from repcore.data.tables import ROWS_PER_CHUNK, Names, mapped, memory_mapped, missing_column
 from repcore.errors import DataError
-from repcore.unpacking import open_parquet, parquet_batches
+from repcore.unpacking import OpenParquet, open_parquet, parquet_batches
 
 SUFFIX = ".parquet"
 KEPT_BYTES = 256 * 2**20  # of decoded row groups
@@ -100,7 +100,7 @@ class ShardedTable:
         self._kept: OrderedDict[Group, pa.Array] = OrderedDict()
         self._held = 0
         self._loads: Counter[Group] = Counter()
-        self._files: OrderedDict[int, pq.ParquetFile] = OrderedDict()
+        self._files: OrderedDict[int, OpenParquet] = OrderedDict()
         self._copies: dict[tuple[int, str], pa.ChunkedArray] = {}
 
     def __len__(self) -> int:
@@ -210,7 +210,7 @@ class ShardedTable:
         name = f"shard {one.name} of {self._place!r}"
         return parquet_batches(self._file(shard), name, one.size, ROWS_PER_CHUNK, groups=groups, columns=[column])
 
-    def _file(self, shard: int) -> pq.ParquetFile:
+    def _file(self, shard: int) -> OpenParquet:
         if shard in self._files:
             self._files.move_to_end(shard)
         else:
