@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import io
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -60,6 +63,23 @@ def test_a_parquet_file_that_stands_for_gigabytes_is_refused(
             read(path)
         assert path.name in str(refused.value)
     assert (pool.max_memory() or 0) - peak < 900 * MIB
+
+
+DAMAGED = (
+    "UEFSMRUEFQoVCkwVAhUAEgAAAQAAAEMVABUSFRIsFQIVEBUGFQYcNgAoAUMYAUMREQAAAAIAAAACAQECABUEGSw1ABgGc2NoZW1hFQIAFQwlAxgB"
+    "eSUATBwAAAAWAhkcGRwmABwVDBk1AAYQGRgBeRUAFgIWchZyJi4mCBw2ACgBQxgBQxERABksFQQVABUCABUAFRAVAgA8FgIZBhkmAAIAAAAWchYC"
+    "JggWcgAoIHBhcnF1ZXQtY3BwLWFycm93IHZlcnNpb24gMjYuMC4xGRwcAAAAmAAAAFBBUjE="
+)
+
+
+def test_damaged_facts_of_a_column_are_an_error(tmp_path: Path) -> None:
+    """Found by fuzzing: pyarrow ends the process (SIGABRT) when they are looked at before the column is read."""
+    path = tmp_path / "t.parquet"
+    path.write_bytes(base64.b64decode(DAMAGED))
+    code = f"from pathlib import Path\nfrom repcore.data.tables import Table\nTable(Path({str(path)!r}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "is damaged or not what its name says" in done.stderr
 
 
 def test_the_limit_is_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,6 +156,15 @@ def test_a_line_without_end_is_a_row_with_a_reason(tmp_path: Path, monkeypatch: 
     path.write_text("C" * (8 * MIB) + ",y\nCCC,3\n")
     with pytest.raises(DataError, match=r"the first line of .* it is no table"):
         Table(path)
+
+
+def test_a_control_character_is_refused_by_the_name_of_its_column(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("id,smiles\na,CCO\nb\x07c,CC\n")
+    table = Table(path)
+    assert table.value(0, "id") == "a"
+    with pytest.raises(ItemError, match=r"column 'id' holds the control character U\+0007"):
+        table.value(1, "smiles")
 
 
 @pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])

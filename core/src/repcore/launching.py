@@ -157,8 +157,8 @@ def _half_told(known: Mapping[str, str]) -> str:
     several = known.get("RANK", "0").strip() != "0" or known.get("WORLD_SIZE", "1").strip() != "1"
     if "RANK" not in known or not missing or not several:
         return ""
-    said = " and ".join(f"{name}={known[name]}" for name in names[:2] if name in known)
-    return f"{said} is set and {' and '.join(missing)} is not"
+    said = ", ".join(f"{name}={known[name]}" for name in names[:2] if name in known)
+    return f"it says {said} without {', '.join(missing)}"
 
 
 def _number(known: Mapping[str, str], name: str, otherwise: int = 0) -> int:

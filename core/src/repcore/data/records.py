@@ -195,8 +195,15 @@ class Records:
         control = _CONTROL.search(line if joined is None else joined)
         fitted, problem = self._fitted(cells, opens and joined is None)
         if control is not None and problem is None:
-            problem = f"holds the control character U+{ord(control[0]):04X}"
+            problem = self._with_control(fitted, control[0])
         return fitted, problem
+
+    def _with_control(self, cells: list[str | None], sign: str) -> str:
+        """Text with a control character is damaged, and as an id it would be another one in every output."""
+        names = self.dialect.names
+        column = next((name for name, cell in zip(names, cells, strict=False) if cell and sign in cell), "")
+        place = f"column {column!r} holds" if column else "holds"
+        return f"{place} the control character U+{ord(sign):04X}, which no text has: take it out of the file"
 
     def _fitted(self, cells: list[str], unclosed: bool) -> tuple[list[str | None], str | None]:
         width, names = self.width, self.dialect.width
