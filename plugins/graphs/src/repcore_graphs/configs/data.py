@@ -61,6 +61,9 @@ class EdgeListConfig:
     )
     label_kind: Literal["auto", "class", "regression"] = setting("auto", "what labels are; found from their values")
     directed: bool = setting(False, "keep edges as one-way; otherwise a missing opposite direction is added")
+    decimal: Literal["auto", "point", "comma"] = setting(
+        "auto", "sign of decimals; found in the cells of each table by default"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from repcore.data.accounting import Accounting
-from repcore.data.cells import decimal_comma_of, grouped_rows, is_missing
+from repcore.data.cells import DECIMAL_SIGNS, TableNumbers, is_missing
 from repcore.data.groups import group_column, useful_groups
 from repcore.data.joins import unique_places
 from repcore.data.labels import LabelColumn, read_label, read_labels
@@ -197,7 +197,9 @@ class EdgeListDataset:
         skip = (self.source, self.target, self._graph_column["edges"], self._typed and self._typed[0])
         name = self._edge_label_column([one for one in table.columns if one not in skip])
         self._edge_label = None if name is None else self._element_label("edge", name, table)
-        self._edge_features = feature_columns(table, (*skip, name), "edge", self.account)
+        self._edge_features = feature_columns(
+            table, (*skip, name), "edge", self.account, DECIMAL_SIGNS[self.config.decimal]
+        )
 
     def _edge_label_column(self, columns: Sequence[str]) -> str | None:
         if self.config.edge_label and self.config.edge_label not in columns:
@@ -210,8 +212,9 @@ class EdgeListDataset:
         """A column of a table of nodes or edges as their label."""
         name = column if column.startswith(f"{what}_") else f"{what}_{column}"
         cells = table.cells(column)
-        comma = decimal_comma_of({one: table.cells(one) for one in table.columns}) if grouped_rows(cells) else ""
-        label = read_label(name, cells, kind=self.config.label_kind, comma=comma, change=CHANGE)
+        decimal = DECIMAL_SIGNS[self.config.decimal]
+        comma = TableNumbers(table.by_column, decimal).comma_for(cells)
+        label = read_label(name, cells, kind=self.config.label_kind, decimal=decimal, comma=comma, change=CHANGE)
         if label.target is None:  # words that hardly come again are classes all the same where the column says so
             label = read_label(name, table.cells(column), kind="class", change=CHANGE)
         label.tell(self.account)
@@ -232,7 +235,7 @@ class EdgeListDataset:
         skip: list[str | None] = [self._key, self._graph_column["nodes"]]
         if name is not None:
             self._node_label, skip = self._element_label("node", name, table), [*skip, name]
-        self._node_features = feature_columns(table, skip, "node", self.account)
+        self._node_features = feature_columns(table, skip, "node", self.account, DECIMAL_SIGNS[self.config.decimal])
 
     def _read_graphs(self) -> None:
         """Labels of graphs, joined by the graph's name; a column of words for parts of a split declares one."""
@@ -250,7 +253,13 @@ class EdgeListDataset:
                     self._splits.setdefault(part, []).append(row)
             self.account.guess(f"column {split!r}", "parts of a split", "its words name them")
         self._read_groups(columns)
-        found = read_labels(columns, kind=self.config.label_kind, change=CHANGE, account=self.account)
+        found = read_labels(
+            columns,
+            kind=self.config.label_kind,
+            change=CHANGE,
+            account=self.account,
+            decimal=DECIMAL_SIGNS[self.config.decimal],
+        )
         self._labels = [one for one in found if one.target is not None]
 
     def _read_groups(self, columns: Mapping[str, Sequence[Any]]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from repcore.data.accounting import Accounting
-from repcore.data.cells import decimal_comma_of, grouped_rows, is_missing, numbers_as_written, read_numbers
+from repcore.data.cells import Decimal, TableNumbers, is_missing, read_numbers, words_of
 from repcore.data.groups import plain_name
 from repcore.data.names import composed
 from repcore.data.tables import Table
@@ -220,17 +220,17 @@ def _whole(table: np.ndarray) -> np.ndarray:
         return table
 
 
-def feature_columns(table: Table, skip: Sequence[str | None], what: str, account: Accounting) -> FeatureColumns:
+def feature_columns(
+    table: Table, skip: Sequence[str | None], what: str, account: Accounting, decimal: Decimal | None = None
+) -> FeatureColumns:
     """Judge every column that is neither an end, an id nor a label."""
     found = FeatureColumns()
+    as_numbers = TableNumbers(table.by_column, decimal)
     for name in table.columns:
         if name in skip:
             continue
         cells = table.cells(name)
-        comma = decimal_comma_of({one: table.cells(one) for one in table.columns}) if grouped_rows(cells) else ""
-        numbers, written = numbers_as_written(name, cells, comma=comma)
-        if written:
-            account.guess(f"decimal sign of {name!r}", "comma", written)
+        numbers, written = as_numbers.read(name, cells)
         plain = plain_name(name) if table.has_header else ""  # names that nobody gave say nothing
         is_category = plain in CATEGORY_NAMES or plain.endswith(("_label", "_type"))
         said = f"{what} column {name!r}"
@@ -239,14 +239,17 @@ def feature_columns(table: Table, skip: Sequence[str | None], what: str, account
             continue
         if numbers.number_share >= 0.5 and not is_category:
             found.numbers[name], found.cells[name] = numbers.values, cells
-            account.guess(said, "a number", f"{numbers.number_share:.0%} of its filled cells are")
+            why = "; ".join(filter(None, (f"{numbers.number_share:.0%} of its filled cells are", written)))
+            account.guess(said, "a number", why, "decimal=point|comma" if written else "")
             account.odd_cells += [f"{text}: their graphs are rows that cannot be used" for text in _odd(numbers)]
             continue
-        words = [str(cell).strip() for cell in cells if not is_missing(cell)]
+        values = [word if word is None else _code(word) for word in words_of(cells)]
+        words = [word for word in values if word is not None]
         if is_category or _come_again(words, plain):
-            values = [str(cell).strip() if cell is not None else "" for cell in cells]
-            found.categories[name] = [_code(value) for value in values]
-            account.guess(said, f"{len(set(words))} categories", f"words such as {words[0]!r}")
+            found.categories[name] = ["" if word is None else word for word in values]
+            empty = values.count(None)
+            why = f"words such as {words[0]!r}" + (f"; {empty:,} empty cells are one more" if empty else "")
+            account.guess(said, f"{len(set(words))} categories", why)
         else:
             why = f"{len(set(words)):,} different texts such as {words[0][:40]!r}"
             account.guess(said, "left out", why, is_loss=True)
