@@ -7,6 +7,7 @@ import gzip
 import io
 import subprocess
 import sys
+import tarfile
 import tracemalloc
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from repcore.data.accounting import Accounting
 from repcore.data.encodings import open_bytes
 from repcore.data.records import universal_lines
 from repcore.data.shards.parquet_table import ShardedTable, parquet_shards
+from repcore.data.shards.tar_rows import row_at, tar_index, tar_store
 from repcore.data.tables import Names, Table
 from repcore.errors import DataError, ItemError
 from repcore.files import read_parquet
@@ -80,6 +82,24 @@ def test_damaged_facts_of_a_column_are_an_error(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1, done.stderr
     assert "is damaged or not what its name says" in done.stderr
+
+
+def test_a_member_of_holes_is_refused(tmp_path: Path) -> None:
+    """A header in GNU's old form: 64 MiB, of which one block is stored."""
+    head = tarfile.TarInfo("row.wav")
+    head.type, head.size = tarfile.GNUTYPE_SPARSE, 512
+    block = bytearray(head.tobuf(tarfile.GNU_FORMAT))
+    block[386:410] = b"%011o\0%011o\0" % (0, 512)  # where stored bytes belong, and how many
+    block[483:495] = b"%011o\0" % (64 * MIB)
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    (tmp_path / "a.tar").write_bytes(bytes(block) + b"x" * 512 + bytes(10240))
+    store = tar_store(tmp_path / "a.tar")
+    index = tar_index(store)
+    assert len(index) == 1
+    with pytest.raises(ItemError, match=r"announces 67,108,864 bytes, of which 512 are stored") as refused:
+        row_at(store, index, 0)
+    assert refused.value.status == "too_large"
 
 
 def test_the_limit_is_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
