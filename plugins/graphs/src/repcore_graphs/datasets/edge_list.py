@@ -35,20 +35,22 @@ from repcore.errors import DataError, ItemError
 from repcore.interfaces import Sample
 from repcore.specs import TargetLevel, TargetSpec
 from repcore_graphs.configs.data import EdgeListConfig
-from repcore_graphs.datasets.edge_tables import (
+from repcore_graphs.datasets.edge_ends import (
     END_NAMES,
-    GRAPH_NAMES,
-    NODE_NAMES,
     ROWS_COMPARED,
-    FeatureColumns,
-    Ids,
     are_ids,
-    by_value,
-    column_named,
     direction_column,
-    feature_columns,
     find_ends,
     shared_ids,
+)
+from repcore_graphs.datasets.edge_tables import (
+    GRAPH_NAMES,
+    NODE_NAMES,
+    FeatureColumns,
+    Ids,
+    by_value,
+    column_named,
+    feature_columns,
 )
 from repcore_graphs.datasets.graph_targets import CHANGE
 from repcore_graphs.datasets.raw_graph import ONE_GRAPH, RawGraph, add_reverse, check_graph
