@@ -290,7 +290,7 @@ def _labels(
         asked = {**given, **({name: kinds[name]} if name in kinds else {})}
         one = read_labels({name: column}, kinds=asked, group_words=GROUP_WORDS)[0]
         if one.target is None and (name in config.labels or plain_name(name) in LABEL_NAMES):
-            one = _as_class(one, name, column)
+            one = _as_class(one, name, column, is_asked=name in config.labels)
         one.tell(account)
         found.append(one)
     return found
@@ -310,12 +310,14 @@ def _candidates(cells: Cells, left: Sequence[str], account: Accounting) -> list[
     return found
 
 
-def _as_class(one: LabelColumn, name: str, column: Sequence[Any]) -> LabelColumn:
+def _as_class(one: LabelColumn, name: str, column: Sequence[Any], *, is_asked: bool) -> LabelColumn:
     """What the name calls a class, however few rows there are; one class alone is none."""
     try:
         found = read_label(name, column, kind="class")
     except DataError:
         return one
+    if not is_asked:
+        found.reason = found.reason.replace("as asked", "its name says so")
     return found if found.target is not None and len(found.target.names) > 1 else one
 
 

@@ -118,11 +118,16 @@ def _whole(table: np.ndarray) -> np.ndarray:
         return table
 
 
-def feature_columns(table: Table, skip: Sequence[str | None], what: str, account: Accounting) -> FeatureColumns:
-    """Judge every column that is neither an end, an id nor a label."""
+def feature_columns(
+    table: Table, skip: Sequence[str | None], what: str, account: Accounting, left_out: Mapping[str, str]
+) -> FeatureColumns:
+    """Judge every column that is neither an end, an id nor a label; ``left_out`` says which are none, and why."""
     found = FeatureColumns()
     for name in table.columns:
         if name in skip:
+            continue
+        if name in left_out:
+            account.guess(f"{what} column {name!r}", "left out", left_out[name])
             continue
         cells = table.cells(name)
         comma = decimal_comma_of({one: table.cells(one) for one in table.columns}) if grouped_rows(cells) else ""

@@ -12,7 +12,7 @@ from repcore.data.cells import is_missing
 from repcore.data.groups import group_column, useful_groups
 from repcore.data.joins import unique_places
 from repcore.data.labels import LabelColumn, read_labels
-from repcore.data.names import composed, nearly
+from repcore.data.names import composed, nearly, unpadded
 from repcore.data.split_columns import parts_of, split_column
 from repcore.data.tables import Table, table_suffix
 from repcore.errors import DataError
@@ -82,7 +82,8 @@ def _places(ids: Sequence[str]) -> dict[str, int]:
             if word in found:
                 shared.add(word)
             found.setdefault(word, number)
-    return {word: number for word, number in found.items() if word not in shared}
+    alone = {word: number for word, number in found.items() if word not in shared}
+    return {**alone, **{short: alone[name] for short, name in unpadded(alone).items()}}
 
 
 def _rows(

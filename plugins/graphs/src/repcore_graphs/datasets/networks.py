@@ -21,7 +21,7 @@ from repcore.data.catalogue import Catalogue, CatalogueReader, Row, class_target
 from repcore.data.first_files import first_files
 from repcore.data.groups import groups_in_paths
 from repcore.data.labels import LabelColumn, read_label
-from repcore.data.splits import PART_NAMES
+from repcore.data.splits import folder_part
 from repcore.errors import ItemError
 from repcore.files import parse_json
 from repcore.interfaces import Sample
@@ -213,9 +213,9 @@ def _catalogue(
     splits: dict[str, list[int]] = {}
     targets: list[TargetSpec] = list(node_targets)
     values: list[dict[str, Any]] = [{} for _ in found]
-    if all(folders) and {one.lower() for one in folders} <= set(PART_NAMES):
-        for row, one in enumerate(folders):
-            splits.setdefault(PART_NAMES[one.lower()], []).append(row)
+    parts = [folder_part(one) for one in folders]
+    if all(parts):
+        splits = rows_by(parts)
         account.guess("folders", "parts of a split", f"they are called {', '.join(sorted(set(folders)))}")
     elif all(folders) and len(set(folders)) > 1:
         spec, number = class_target("folder", folders)

@@ -16,7 +16,7 @@ from repcore.data.cells import is_missing
 from repcore.data.groups import group_column, group_in_path
 from repcore.data.label_names import are_class_numbers
 from repcore.data.labels import LabelKind, read_labels
-from repcore.data.names import composed, nearly
+from repcore.data.names import composed, nearly, unpadded
 from repcore.data.split_columns import split_column
 from repcore.data.splits import part_of
 from repcore.data.tables import Table, table_suffix
@@ -110,7 +110,21 @@ def _keys(items: Sequence[Item], groups: Sequence[str | None], root: Path) -> di
             keys.setdefault(group, []).append(number)
     for name, numbers in [one for one in keys.items() if one[0].lower().startswith("sub-")]:
         keys.setdefault(name[4:], numbers)  # participants.tsv without the prefix
+    for name, numbers in _folders(items, root).items():
+        keys.setdefault(name, numbers)
+    for short, name in unpadded(keys).items():
+        keys[short] = keys[name]
     return keys
+
+
+def _folders(items: Sequence[Item], root: Path) -> dict[str, list[int]]:
+    """Numbers of the items below each folder, where that tells them from others: TotalSegmentator's s0000/ct.nii.gz."""
+    found: dict[str, list[int]] = {}
+    for number, item in enumerate(items):
+        if item.files[0].is_relative_to(root):
+            for name in dict.fromkeys(map(composed, item.files[0].relative_to(root).parts[:-1])):
+                found.setdefault(name, []).append(number)
+    return {name: numbers for name, numbers in found.items() if len(numbers) < max(2, len(items))}
 
 
 def _matches(cells: Sequence[Any], keys: Mapping[str, list[int]]) -> int:
