@@ -333,11 +333,15 @@ def _padded_titles(cells: Sequence[Sequence[str]], width: int) -> int:
     """Number of leading lines of a report that were filled up with delimiters, as spreadsheets do.
 
     They have at most half as many texts as the header that follows, and none in a column without a name. A lower
-    header line counts even where the upper one holds a title for several columns.
+    header line counts even where the upper one holds a title for several columns. Where the header and nearly all
+    lines below fill every column, lines that do not are above it.
     """
     if width < 2:
         return 0
     filled = [{place for place, cell in enumerate(row) if cell.strip()} for row in cells[: MOST_LINES_ABOVE + 1]]
+    full = next((place for place, names in enumerate(filled[:-1]) if len(names) == width), 0)
+    if full and _fills(cells[full + 1 :], width) and _is_header(cells[full:], width):
+        return full if all(len(row) == width for row in cells[:full]) else 0
     for place, names in enumerate(filled[:-1]):
         if len(cells[place]) != width:
             return 0
@@ -346,6 +350,12 @@ def _padded_titles(cells: Sequence[Sequence[str]], width: int) -> int:
         if place == 0 and 2 * len(names) > width:
             return 0
     return 0
+
+
+def _fills(cells: Sequence[Sequence[str]], width: int) -> bool:
+    """Whether (nearly) all lines have a text in their last column."""
+    filled = sum(len(row) == width and bool(row[-1].strip()) for row in cells)
+    return bool(cells) and filled >= AGREEING * len(cells)
 
 
 def _is_error(cell: str) -> bool:

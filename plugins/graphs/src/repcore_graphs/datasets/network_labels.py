@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -36,17 +36,22 @@ class GraphTable:
     parts: list[str | None] | None = None
 
 
-def read_graph_table(root: Path, ids: Sequence[str], kind: Any, account: Accounting) -> GraphTable:
+def read_graph_table(
+    root: Path, ids: Sequence[str], kind: Any, account: Accounting, graphs: Collection[Path] = ()
+) -> GraphTable:
     """The only table of a folder, joined to its graphs by the column that names them; empty where there is none.
 
     Args:
         ids: of the graphs: paths below the root.
         kind: of labels, as the user says.
+        graphs: files that are graphs themselves.
 
     Raises:
         DataError: a graph stands on two rows.
     """
-    tables = sorted(one for one in root.iterdir() if one.is_file() and table_suffix(one) in SUFFIXES)
+    tables = sorted(
+        one for one in root.iterdir() if one.is_file() and table_suffix(one) in SUFFIXES and one not in graphs
+    )
     if len(tables) != 1:
         return GraphTable()
     try:
