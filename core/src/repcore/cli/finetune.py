@@ -95,6 +95,7 @@ def _resumed(folder: RunFolder, model: Path | None, overrides: tuple[str, ...]) 
         raise RunError(f"{folder.path} is not a fine-tuning", hint="pre-training goes on with: train --resume")
     if model is not None or overrides:
         raise ConfigError("--resume goes on with the run's own settings and takes no others", hint="leave out MODEL")
+    folder.point_latest_again()
     return stored
 
 

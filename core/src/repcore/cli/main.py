@@ -20,7 +20,7 @@ import click
 from repcore import stopping
 from repcore.cli.console import complain, open_missing_streams
 from repcore.cli.ending import ended, make_warnings_printable, unexpected
-from repcore.errors import PluginError, RepcoreError, closest
+from repcore.errors import PluginError, RepcoreError, closest, told_to_a_shell
 from repcore.plugins import core_version
 from repcore.specs import GENERIC
 
@@ -287,7 +287,7 @@ def run(arguments: list[str]) -> int:
     arguments = [one for one in arguments if one != "--debug"]
     make_warnings_printable(tracebacks=debug)
     try:
-        with stopping.obeyed():
+        with stopping.obeyed(), told_to_a_shell():
             result = root.main(arguments, prog_name="repcore", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as error:
@@ -305,7 +305,8 @@ def run(arguments: list[str]) -> int:
     except RepcoreError as error:
         if debug:
             traceback.print_exc()
-        complain(f"{type(error).__name__}: {error}")
+        with told_to_a_shell():
+            complain(f"{type(error).__name__}: {error}")
         return 2
     except Exception as error:
         if debug:

@@ -23,7 +23,7 @@ from typing import Any
 import pyarrow as pa
 
 from repcore.data.accounting import Accounting, TableCount
-from repcore.data.cells import MISSING_WORDS, number
+from repcore.data.cells import MISSING_WORDS, Columns, flat_cells, number
 from repcore.data.dialects import BLANKS, FIRST_BLANK, Dialect, IsData, cut, find_dialect
 from repcore.data.encodings import Encoding, detect_encoding
 from repcore.data.identity import file_identity
@@ -165,6 +165,11 @@ class Table:
     def cells(self, column: str) -> list[Any]:
         """All cells of a column."""
         return self.slice(0, len(self), column)
+
+    @property
+    def by_column(self) -> Columns:
+        """Cells by column."""
+        return Columns(self.columns, self.cells)
 
     def problems(self) -> dict[int, str]:
         """Malformed rows: row number -> what is wrong."""
@@ -316,17 +321,11 @@ def _parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:
             yield _without_nesting(batch)
 
 
-def _in_short(value: Any) -> str:  # what JSON has no form for: dates, bytes
-    return f"{len(value)} bytes" if isinstance(value, bytes) else str(value)
-
-
 def _without_nesting(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Lists and structures as JSON writes them: a list of words is several labels, everything else is a text."""
     for place, field in enumerate(batch.schema):
         if pa.types.is_nested(field.type):
-            cells = [
-                None if one is None else json.dumps(one, default=_in_short) for one in batch.column(place).to_pylist()
-            ]
+            cells = flat_cells(batch.column(place).to_pylist())
             batch = batch.set_column(place, field.name, pa.array(cells, pa.large_string()))
     return batch
 

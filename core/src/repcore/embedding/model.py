@@ -136,7 +136,7 @@ class Model:
         predictor = self.predictor()
         if coverage is not None:
             check_coverage(predictor.facts.get("conformal", ()), coverage)
-        opened = self.reader(data, reader=reader, options={"id_column": id_column} if id_column else None)
+        opened = self.reader(data, reader=reader, options=id_setting(id_column))
         with counting("predicting", len(opened), progress) as add:
             parts = []
             for part in predictor.windows(opened, chosen):
@@ -174,7 +174,11 @@ class Model:
         if isinstance(data, str | Path) and not self._is_input(data, convert):
             return self._open(str(data), reader, options, labels, label_kind)
         ids = (options or {}).get("id_column")
-        return given_reader(data, lambda path: self._open(str(path), reader, options, labels, label_kind), convert, ids)
+
+        def open_table(path: Path, wanted: Mapping[str, Any]) -> DatasetReader:
+            return self._open(str(path), reader, options, labels, label_kind, wanted)
+
+        return given_reader(data, open_table, convert, ids)
 
     def _is_input(self, data: str | Path, convert: Callable[[Any], Any] | None) -> bool:
         """Whether a text is an input itself: no file, no data set, and the domain takes texts."""
@@ -193,8 +197,9 @@ class Model:
         options: Mapping[str, Any] | None,
         labels: Sequence[str],
         label_kind: str,
+        further: Mapping[str, Any] | None = None,
     ) -> DatasetReader:
-        wanted = {"labels": list(labels)} if labels else {}
+        wanted = {**(further or {}), **({"labels": list(labels)} if labels else {})}
         return open_data(
             self.registry,
             path,
@@ -259,7 +264,7 @@ class Model:
         chosen = self._options(options, batch_size, device, dtype, workers)
         given: dict[str, Any] = {"pooling": pool, "level": level, "layer": layer, "normalise": normalise}
         chosen = replace(chosen, **{name: value for name, value in given.items() if value is not None})
-        opened = self.reader(data, reader=reader, options={"id_column": id_column} if id_column else None)
+        opened = self.reader(data, reader=reader, options=id_setting(id_column))
         parts = []
         with counting("embedding", len(opened), progress) as add:
             for part in run_windows(
@@ -271,13 +276,20 @@ class Model:
         return Embeddings.of(rows if parts else replace(rows, vectors=np.zeros((0, self._width(chosen)), np.float32)))
 
     def tokens(
-        self, data: Any, level: str | None = None, *, reader: str | None = None, options: InferenceOptions | None = None
+        self,
+        data: Any,
+        level: str | None = None,
+        *,
+        reader: str | None = None,
+        id_column: str | None = None,
+        options: InferenceOptions | None = None,
     ) -> list[DenseAnswer | None]:
         """Features of the elements of every row: points, voxels, frames, nodes or edges, in the sample's own order.
 
         Args:
             data / reader: as in :meth:`reader`.
             level: ``point``, ``voxel``, ``token`` (``frame``), ``node`` or ``edge``; the encoder's first if None.
+            id_column: column of a table that names its rows.
 
         Returns:
             one a row: ``outputs`` float32 (N, D), or (X, Y, Z, D) on a grid; None where the row cannot be used, of
@@ -289,7 +301,7 @@ class Model:
         chosen = self._options(options)
         levels = self.registry.encoder(self.folder.encoder_name).spec.levels
         word = level_of(level or (levels[0] if levels else "token"))
-        opened = self.reader(data, reader=reader)
+        opened = self.reader(data, reader=reader, options=id_setting(id_column))
         if not len(opened):
             return []
         rows = (row for window in windows_of(self.preprocessor, opened, replace(chosen, window=1)) for row in window)
@@ -426,6 +438,11 @@ class Model:
         twin = self.folder.build_encoder(self.registry).to(self.device).eval()
         torch.set_rng_state(state)
         return twin
+
+
+def id_setting(id_column: str | None) -> dict[str, Any] | None:
+    """The reader's setting of the column that names the rows of a table."""
+    return {"id_column": id_column} if id_column else None
 
 
 def model_path(path: Path | str) -> Path:

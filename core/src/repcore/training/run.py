@@ -124,6 +124,7 @@ def resume_run(
     check_loggers(parts.resolved.trainer.loggers)
     if not has_checkpoint(folder):
         raise RunError(f"{folder.path} has no checkpoint to resume from", hint="start it again without --resume")
+    folder.point_latest_again()
     return execute(registry, parts, folder, reporter, device=device, resume=True, changed_data=changed_data)
 
 

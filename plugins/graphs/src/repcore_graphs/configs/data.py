@@ -64,6 +64,9 @@ class EdgeListConfig:
     sets: Literal["auto", "one", "two"] = setting(
         "auto", "two: the same id in both columns is two nodes (users, items); auto: told by the names of the columns"
     )
+    decimal: Literal["auto", "point", "comma"] = setting(
+        "auto", "sign of decimals; found in the cells of each table by default"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -123,6 +123,25 @@ def are_two_kinds(one: str, other: str) -> bool:
     return len(kinds) == 2 and "" not in kinds
 
 
+def joins_two_sets(names: tuple[str, str], ends: Sequence[Sequence[str]], sets: str, account: Accounting) -> bool:
+    """Whether the same id at both ends is two nodes, as of users and items; says so where ids are shared.
+
+    Args:
+        names: of the two columns.
+        ends: their ids.
+        sets: ``one``, ``two``, or ``auto``: as the names say.
+    """
+    if sets == "one" or not (sets == "two" or are_two_kinds(*names)):
+        return False
+    shared = len({*ends[0]} & {*ends[1]} - {""})
+    if shared:
+        why = "as asked" if sets == "two" else "their names tell two kinds of things apart"
+        change = "dataset.sets=one with train, --read sets=one elsewhere"
+        said = f"two, {names[0]!r} and {names[1]!r}: {shared:,} ids stand in both, and are two nodes each"
+        account.guess("sets of nodes", said, why, change)
+    return bool(shared)
+
+
 def paired_columns(columns: Sequence[str]) -> list[tuple[str, str]]:
     """Columns whose names differ in which end they mean: ``protein1`` and ``protein2``, ``Gene A`` and ``Gene B``.
 

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from repcore.data.accounting import Accounting
-from repcore.data.cells import decimal_comma_of, grouped_rows, is_missing
+from repcore.data.cells import DECIMAL_SIGNS, TableNumbers, is_missing
 from repcore.data.groups import group_column, useful_groups
 from repcore.data.joins import unique_places
 from repcore.data.labels import LabelColumn, read_label, read_labels
@@ -42,6 +42,7 @@ from repcore_graphs.datasets.edge_ends import (
     are_two_kinds,
     direction_column,
     find_ends,
+    joins_two_sets,
     shared_ids,
 )
 from repcore_graphs.datasets.edge_tables import (
@@ -53,7 +54,7 @@ from repcore_graphs.datasets.edge_tables import (
     column_named,
     feature_columns,
 )
-from repcore_graphs.datasets.graph_columns import names_beside, told_of_graphs, why_no_feature
+from repcore_graphs.datasets.graph_columns import are_names, names_beside, told_of_graphs, why_no_feature
 from repcore_graphs.datasets.graph_targets import CHANGE
 from repcore_graphs.datasets.raw_graph import ONE_GRAPH, RawGraph, add_reverse, check_graph
 from repcore_graphs.formats.networks import counts_the_rest
@@ -195,7 +196,7 @@ class EdgeListDataset:
             columns.append(nodes.cells(self._key))
         self._ids = Ids.of(columns, self.account)
         self._ends = [self._ids.texts(side) for side in ends]
-        if self._joins_two_sets():
+        if joins_two_sets((self.source, self.target), self._ends, self._sets(), self.account):
             for place, name in enumerate((self.source, self.target)):
                 self._ends[place] = [end and f"{name} {end}" for end in self._ends[place]]
         self._edge_rows = self._rows_of("edges")
@@ -208,22 +209,15 @@ class EdgeListDataset:
         skip = (*skip, *self._tell_of_graphs("edges", (*skip, self._called_edge_label(table.columns))))
         name = self._edge_label_column([one for one in table.columns if one not in skip])
         self._edge_label = None if name is None else self._element_label("edge", name, table)
-        self._edge_features = feature_columns(table, (*skip, name), "edge", self.account, self._no_features("edges"))
+        self._edge_features = feature_columns(
+            table, (*skip, name), "edge", self.account, self._no_features("edges"), DECIMAL_SIGNS[self.config.decimal]
+        )
 
-    def _joins_two_sets(self) -> bool:
-        """Whether the same id at both ends is two nodes, as of users and items; says so where ids are shared."""
+    def _sets(self) -> str:
+        """Setting ``sets``, where a table of nodes knows one set of ids only."""
         if "nodes" in self.tables and self.config.sets == "two":
             raise DataError("sets=two with a table of nodes, which knows one set of ids", hint="sets=one")
-        by_name = are_two_kinds(self.source, self.target) and "nodes" not in self.tables
-        if self.config.sets == "one" or not (by_name or self.config.sets == "two"):
-            return False
-        shared = len({*self._ends[0]} & {*self._ends[1]} - {""})
-        if shared:
-            why = "as asked" if self.config.sets == "two" else "their names tell two kinds of things apart"
-            change = "dataset.sets=one with train, --read sets=one elsewhere"
-            ends = f"{self.source!r} and {self.target!r}: {shared:,} ids stand in both, and are two nodes each"
-            self.account.guess("sets of nodes", f"two, {ends}", why, change)
-        return bool(shared)
+        return "one" if "nodes" in self.tables else self.config.sets
 
     def _called_edge_label(self, columns: Sequence[str]) -> str | None:
         return self.config.edge_label or column_named(columns, ("edge_label", "edge_class"))
@@ -243,7 +237,7 @@ class EdgeListDataset:
         found = {name: why_no_feature(table, name, graphs) for name in table.columns}
         if role == "nodes":
             names = column_named([one for one in table.columns if one != self._key], NODE_LABELS)
-            if names is not None and self._are_names(names, table):
+            if names is not None and self._is_called_only(names):
                 found[names] = "another word for each: it says what nodes are called"
         if role == "edges":
             found |= dict.fromkeys(names_beside(table, self.source, self.target), "it names an end once more")
@@ -260,21 +254,17 @@ class EdgeListDataset:
         """A column of a table of nodes or edges as their label."""
         name = column if column.startswith(f"{what}_") else f"{what}_{column}"
         cells = table.cells(column)
-        comma = decimal_comma_of({one: table.cells(one) for one in table.columns}) if grouped_rows(cells) else ""
-        label = read_label(name, cells, kind=self.config.label_kind, comma=comma, change=CHANGE)
+        decimal = DECIMAL_SIGNS[self.config.decimal]
+        comma = TableNumbers(table.by_column, decimal).comma_for(cells)
+        label = read_label(name, cells, kind=self.config.label_kind, decimal=decimal, comma=comma, change=CHANGE)
         if label.target is None:  # words that hardly come again are classes all the same where the column says so
             label = read_label(name, table.cells(column), kind="class", change=CHANGE)
             label.reason = label.reason.replace("as asked", "its name says so")
         label.tell(self.account)
         return label
 
-    def _are_names(self, column: str, table: Table) -> bool:
-        """Whether a column that is called like a label holds words of which none comes again: what things are called,
-        as Gephi writes it.
-        """
-        words = [str(cell).strip() for cell in table.cells(column) if not is_missing(cell)]
-        known = read_label(column, words, change=CHANGE).target
-        return self.config.label_kind == "auto" and known is None and 2 < len(words) == len(set(words))
+    def _is_called_only(self, column: str) -> bool:
+        return self.config.label_kind == "auto" and are_names(self.tables["nodes"].cells(column))
 
     def _read_nodes(self) -> None:
         self._node_rows: list[np.ndarray] = []
@@ -290,9 +280,11 @@ class EdgeListDataset:
         skip: list[str | None] = [self._key, self._graph_column["nodes"]]
         skip += self._tell_of_graphs("nodes", skip)
         name = column_named([one for one in table.columns if one not in skip], NODE_LABELS)
-        if name is not None and not self._are_names(name, table):
+        if name is not None and not self._is_called_only(name):
             self._node_label, skip = self._element_label("node", name, table), [*skip, name]
-        self._node_features = feature_columns(table, skip, "node", self.account, self._no_features("nodes"))
+        self._node_features = feature_columns(
+            table, skip, "node", self.account, self._no_features("nodes"), DECIMAL_SIGNS[self.config.decimal]
+        )
 
     def _read_graphs(self) -> None:
         """Labels of graphs, joined by the graph's name; a column of words for parts of a split declares one."""
@@ -309,7 +301,13 @@ class EdgeListDataset:
                     self._splits.setdefault(part, []).append(row)
             self.account.guess(f"column {split!r}", "parts of a split", "its words name them")
         self._read_groups(columns)
-        found = read_labels(columns, kind=self.config.label_kind, change=CHANGE, account=self.account)
+        found = read_labels(
+            columns,
+            kind=self.config.label_kind,
+            change=CHANGE,
+            account=self.account,
+            decimal=DECIMAL_SIGNS[self.config.decimal],
+        )
         self._labels = [one for one in found if one.target is not None]
 
     def _columns_of_graphs(self) -> dict[str, list[Any]]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from repcore.data.accounting import Accounting
-from repcore.data.cells import decimal_comma_of, grouped_rows, is_missing, numbers_as_written
+from repcore.data.cells import Decimal, TableNumbers, is_missing, words_of
 from repcore.data.groups import plain_name
 from repcore.data.names import composed
 from repcore.data.tables import Table
@@ -119,10 +119,16 @@ def _whole(table: np.ndarray) -> np.ndarray:
 
 
 def feature_columns(
-    table: Table, skip: Sequence[str | None], what: str, account: Accounting, left_out: Mapping[str, str]
+    table: Table,
+    skip: Sequence[str | None],
+    what: str,
+    account: Accounting,
+    left_out: Mapping[str, str],
+    decimal: Decimal | None = None,
 ) -> FeatureColumns:
     """Judge every column that is neither an end, an id nor a label; ``left_out`` says which are none, and why."""
     found = FeatureColumns()
+    as_numbers = TableNumbers(table.by_column, decimal)
     for name in table.columns:
         if name in skip:
             continue
@@ -130,10 +136,7 @@ def feature_columns(
             account.guess(f"{what} column {name!r}", "left out", left_out[name])
             continue
         cells = table.cells(name)
-        comma = decimal_comma_of({one: table.cells(one) for one in table.columns}) if grouped_rows(cells) else ""
-        numbers, written = numbers_as_written(name, cells, comma=comma)
-        if written:
-            account.guess(f"decimal sign of {name!r}", "comma", written)
+        numbers, written = as_numbers.read(name, cells)
         plain = plain_name(name) if table.has_header else ""  # names that nobody gave say nothing
         is_category = plain in CATEGORY_NAMES or plain.endswith(("_label", "_type"))
         said = f"{what} column {name!r}"
@@ -142,14 +145,17 @@ def feature_columns(
             continue
         if numbers.number_share >= 0.5 and not is_category:
             found.numbers[name], found.cells[name] = numbers.values, cells
-            account.guess(said, "a number", f"{numbers.number_share:.0%} of its filled cells are")
+            why = "; ".join(filter(None, (f"{numbers.number_share:.0%} of its filled cells are", written)))
+            account.guess(said, "a number", why, "decimal=point|comma" if written else "")
             account.odd_cells += [f"{text}: their graphs are rows that cannot be used" for text in _odd(numbers)]
             continue
-        words = [str(cell).strip() for cell in cells if not is_missing(cell)]
+        values = [word if word is None else _code(word) for word in words_of(cells)]
+        words = [word for word in values if word is not None]
         if is_category or _come_again(words, plain):
-            values = [str(cell).strip() if cell is not None else "" for cell in cells]
-            found.categories[name] = [_code(value) for value in values]
-            account.guess(said, f"{len(set(words))} categories", f"words such as {words[0]!r}")
+            found.categories[name] = ["" if word is None else word for word in values]
+            empty = values.count(None)
+            why = f"words such as {words[0]!r}" + (f"; {empty:,} empty cells are one more" if empty else "")
+            account.guess(said, f"{len(set(words))} categories", why)
         else:
             why = f"{len(set(words)):,} different texts such as {words[0][:40]!r}"
             account.guess(said, "left out", why, is_loss=True)

@@ -11,6 +11,7 @@ from typing import Any
 from repcore.data.accounting import Accounting
 from repcore.data.cells import is_missing
 from repcore.data.label_names import identifies
+from repcore.data.labels import read_label
 from repcore.data.tables import Table
 from repcore_graphs.datasets.edge_ends import counts_rows, is_measure, paired_columns
 
@@ -62,6 +63,14 @@ def names_beside(table: Table, source: str, target: str) -> set[str]:
 
 def _are_words(table: Table, pair: tuple[str, str]) -> bool:
     return any(not str(cell).strip().isdecimal() for name in pair for cell in table.slice(0, 100, name))
+
+
+def are_names(cells: Sequence[Any]) -> bool:
+    """Whether cells of a column that is called like a label hold words of which none comes again: what things are
+    called, as Gephi writes it.
+    """
+    words = [str(cell).strip() for cell in cells if not is_missing(cell)]
+    return 2 < len(words) == len(set(words)) and read_label("label", words).target is None
 
 
 def why_no_feature(table: Table, name: str, graphs: Sequence[str]) -> str:

@@ -6,10 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from repcore.data.accounting import Accounting, walk
 from repcore.data.catalogue import Row, existing, rows_by
 from repcore.data.groups import groups_in_paths
+from repcore.data.identity import settings_stamp
 from repcore.data.splits import PART_NAMES
 from repcore.errors import DataError
 from repcore.files import read_json_file
@@ -62,8 +64,14 @@ class SceneFolder(SceneReader):
 
 def scene_row(name: str, path: Path, group: str | None, config: ScenesConfig) -> Row[ReadScene]:
     """A row that reads one file and the labels beside it."""
-    read = partial(load_labelled, path, columns=config.columns, bin_columns=config.bin_columns)
-    return Row(name, read, group=group, files=(path, *labels_beside(path).values()))
+    how: dict[str, Any] = {
+        "columns": config.columns,
+        "bin_columns": config.bin_columns,
+        "flags_left_out": config.flags_left_out,
+    }
+    stamp = settings_stamp(config, tuple(how))  # prepared scenes are kept for one way of reading
+    files = (path, *labels_beside(path).values())
+    return Row(name, partial(load_labelled, path, **how), group=group, files=files, stamp=stamp)
 
 
 def scene_files(root: Path, account: Accounting) -> list[Path]:

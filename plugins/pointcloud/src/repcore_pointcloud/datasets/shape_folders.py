@@ -14,6 +14,7 @@ from repcore.data.catalogue import Catalogue, Row, class_target, existing, rows_
 from repcore.data.first_files import first_files
 from repcore.data.groups import groups_in_paths
 from repcore.data.headers import head
+from repcore.data.identity import settings_stamp
 from repcore.data.splits import folder_part
 from repcore.errors import DataError, ItemError
 from repcore.specs import TargetSpec
@@ -142,8 +143,10 @@ def _row(
         mesh_points=config.mesh_points,
         seed=config.sampling_seed,
         bin_columns=config.bin_columns,
+        flags_left_out=config.flags_left_out,
     )
-    return Row(name, read, labels or {}, group=group, files=(path,))
+    stamp = settings_stamp(config, ("columns", "mesh_points", "sampling_seed", "bin_columns", "flags_left_out"))
+    return Row(name, read, labels or {}, group=group, files=(path,), stamp=stamp)
 
 
 def tell_guesses(rows: Sequence[Row[ReadCloud]], account: Accounting) -> None:

@@ -71,6 +71,9 @@ class SeriesTableConfig:
         min=0,
     )
     gap: int = setting(0, "steps that are left out before the validation and the test part", "steps", min=0)
+    decimal: Literal["auto", "point", "comma"] = setting(
+        "auto", "sign of decimals; found in the cells of the table by default"
+    )
 
     def __post_init__(self) -> None:
         check_bounds(self)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from repcore.data.accounting import Accounting
-from repcore.data.cells import is_missing, numbers_as_written
+from repcore.data.cells import DECIMAL_SIGNS, NumberColumn, TableNumbers, is_missing, numbers_as_written
 from repcore.data.groups import group_column, plain_name
 from repcore.data.labels import LEAST_NUMBERS
 from repcore.data.tables import Table
@@ -128,30 +128,38 @@ def _channels(
     table: Table, roles: Roles, config: SeriesTableConfig, account: Accounting
 ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray | None]:
     """Names, values (N, C) of a wide table or (N, 1) of a long one, and the channel of each line of a long one."""
+    as_numbers = TableNumbers(table.by_column, DECIMAL_SIGNS[config.decimal])
     if roles.variable:
         words = [str(one) for one in table.cells(roles.variable)]
         names = tuple(config.channels or sorted(set(words)))
         _refuse_unknown(config.channels, sorted(set(words)))
         place = {name: number for number, name in enumerate(names)}
-        numbers, _ = numbers_as_written(roles.value, table.cells(roles.value))
-        account.odd_cells += numbers.sentences()
+        numbers, said = as_numbers.read(roles.value)
+        _tell_numbers(numbers, said, account)
         return names, numbers.values[:, None], np.asarray([place.get(word, -1) for word in words])
     taken = {roles.time, roles.series, *config.labels}
     if config.channels:
         _refuse_unknown(config.channels, table.columns)
     names_found, columns = [], []
     for name in config.channels or [one for one in table.columns if one not in taken]:
-        numbers, _ = numbers_as_written(name, table.cells(name))
+        numbers, said = as_numbers.read(name)
         if numbers.number_share < LEAST_NUMBERS and not config.channels:
             if numbers.filled:
                 account.guess(f"column {name!r}", "no channel", "it holds no numbers", f"labels={name}")
             continue
-        account.odd_cells += numbers.sentences()
+        _tell_numbers(numbers, said, account)
         names_found.append(name)
         columns.append(numbers.values)
     if not columns:
         raise DataError(f"{table.path.name} has no column of numbers", columns=", ".join(table.columns[:20]))
     return tuple(names_found), np.stack(columns, 1), None
+
+
+def _tell_numbers(numbers: NumberColumn, said: str, account: Accounting) -> None:
+    account.odd_cells += numbers.sentences()
+    if said:
+        chosen, _, why = said.partition(": ")
+        account.guess(f"numbers of column {numbers.name!r}", chosen, why, "decimal=point|comma")
 
 
 def _refuse_unknown(asked: Sequence[str], known: Sequence[str]) -> None:
