@@ -32,6 +32,7 @@ LINES_LOOKED_AT = 400
 MOST_LINES_OF_A_CELL = 50  # while a dialect is judged
 MOST_LINES_ABOVE = 30  # title lines and remarks above the header
 AGREEING = 0.8
+ABOVE_NUMBERS = "stands above numbers"
 LEAST_QUOTED = 0.5  # share of lines with two single quotes; a cell may span lines
 HEADER_WORDS = frozenset({
     "smiles", "smi", "canonical_smiles", "inchi", "selfies", "structure", "id", "name", "path", "file", "filename",
@@ -357,11 +358,15 @@ def _padded_titles(cells: Sequence[Sequence[str]], width: int) -> int:
     """Number of leading lines of a report that were filled up with delimiters, as spreadsheets do.
 
     They have at most half as many texts as the header that follows, and none in a column without a name. A lower
-    header line counts even where the upper one holds a title for several columns.
+    header line counts even where the upper one holds a title for several columns. Where the header and nearly all
+    lines below fill every column, lines that do not are above it.
     """
     if width < 2:
         return 0
     filled = [{place for place, cell in enumerate(row) if cell.strip()} for row in cells[: MOST_LINES_ABOVE + 1]]
+    full = next((place for place, names in enumerate(filled[:-1]) if len(names) == width), 0)
+    if full and _fills(cells[full + 1 :], width) and _is_header(cells[full:], width):
+        return full if all(len(row) == width for row in cells[:full]) else 0
     for place, names in enumerate(filled[:-1]):
         if len(cells[place]) != width:
             return 0
@@ -370,6 +375,12 @@ def _padded_titles(cells: Sequence[Sequence[str]], width: int) -> int:
         if place == 0 and 2 * len(names) > width:
             return 0
     return 0
+
+
+def _fills(cells: Sequence[Sequence[str]], width: int) -> bool:
+    """Whether (nearly) all lines have a text in their last column."""
+    filled = sum(len(row) == width and bool(row[-1].strip()) for row in cells)
+    return bool(cells) and filled >= AGREEING * len(cells)
 
 
 def _is_error(cell: str) -> bool:
@@ -400,7 +411,7 @@ def _header(body: Sequence[Sequence[str]], width: int, suffix: str, is_data: IsD
 
 def _votes(first: Sequence[str], rest: Sequence[Sequence[str]], width: int, is_data: IsData | None) -> tuple[int, str]:
     """Above 0: the first line holds names; below: it holds values; with the strongest reason."""
-    total, reasons = 0, []
+    total, reasons, above_numbers = 0, [], False
     for place, cell in enumerate(first):
         column = [row[place] for row in rest if len(row) > place and not is_missing(row[place])]
         vote, why = _vote(cell.strip(), column, is_data)
@@ -408,6 +419,9 @@ def _votes(first: Sequence[str], rest: Sequence[Sequence[str]], width: int, is_d
             vote = 0
         total += vote
         reasons.append((vote, why))
+        above_numbers |= vote > 0 and why.endswith(ABOVE_NUMBERS) and _is_name(cell)
+    if above_numbers and min(reasons)[0] > -3:  # gene1, gene2, score: the first two look like genes, the third is none
+        return max(total, 1), max(reasons)[1]
     if not total:
         return 0, ""
     return total, (max if total > 0 else min)(reasons, key=lambda one: one[0])[1]
@@ -421,8 +435,8 @@ def _vote(cell: str, column: Sequence[str], is_data: IsData | None) -> tuple[int
     numeric = sum(_is_number(value) for value in column) / len(column)
     if _is_number(cell):
         return (-3, f"{cell!r} is a number like those below it") if numeric >= 0.5 else (0, "")
-    if numeric >= AGREEING:
-        return 3, f"{cell!r} stands above numbers"
+    if numeric >= AGREEING and cell not in column:
+        return 3, f"{cell!r} {ABOVE_NUMBERS}"
     if is_data is not None and is_data(cell) and sum(map(is_data, column[:40])) >= 0.5 * len(column[:40]):
         return -3, f"{cell!r} is a value like those below it"
     if cell in column:

@@ -39,7 +39,6 @@ from repcore.data.measured import read_measured
 from repcore.data.several_labels import LIST_SIGN, Lists, read_lists, separator_of
 from repcore.data.split_columns import are_parts
 from repcore.data.word_labels import multilabel, word_classes, yes_or_no
-from repcore.errors import DataError
 from repcore.specs import TargetSpec
 
 __all__ = ["LabelColumn", "LabelKind", "natural", "numbered_classes", "read_label", "read_labels"]

@@ -102,7 +102,7 @@ def read_cells(path: Path, account: Accounting) -> Cells:
         columns, spectral = _without_frequencies(columns)
         if spectral:
             account.note(f"{path.name}: {spectral:,} lines of frequencies below labels are left out")
-        columns = dict(zip((*TRACK_COLUMNS, *table.columns[3:]), columns.values(), strict=True))
+        columns = dict(zip(TRACK_COLUMNS, columns.values(), strict=False))  # two where no label has a text
         account.guess(f"columns of {path.name}", ", ".join(TRACK_COLUMNS), "two times and a text, as Audacity exports")
         return Cells(columns, {} if spectral else table.problems())
     return Cells(columns, table.problems(), has_names=table.has_header)

@@ -306,7 +306,7 @@ def _labels(
             decimal=DECIMAL_SIGNS[config.decimal],
         )[0]
         if one.target is None and name not in nested and (name in config.labels or plain_name(name) in LABEL_NAMES):
-            one = _as_class(one, name, column)
+            one = _as_class(one, name, column, is_asked=name in config.labels)
         one.tell(account)
         found.append(one)
     return found
@@ -326,12 +326,14 @@ def _candidates(cells: Cells, left: Sequence[str], account: Accounting) -> list[
     return found
 
 
-def _as_class(one: LabelColumn, name: str, column: Sequence[Any]) -> LabelColumn:
+def _as_class(one: LabelColumn, name: str, column: Sequence[Any], *, is_asked: bool) -> LabelColumn:
     """What the name calls a class, however few rows there are; one class alone is none."""
     try:
         found = read_label(name, column, kind="class")
     except DataError:
         return one
+    if not is_asked:
+        found.reason = found.reason.replace("as asked", "its name says so")
     return found if found.target is not None and len(found.target.names) > 1 else one
 
 

@@ -35,21 +35,26 @@ from repcore.errors import DataError, ItemError
 from repcore.interfaces import Sample
 from repcore.specs import TargetLevel, TargetSpec
 from repcore_graphs.configs.data import EdgeListConfig
-from repcore_graphs.datasets.edge_tables import (
+from repcore_graphs.datasets.edge_ends import (
     END_NAMES,
-    GRAPH_NAMES,
-    NODE_NAMES,
     ROWS_COMPARED,
-    FeatureColumns,
-    Ids,
     are_ids,
-    by_value,
-    column_named,
+    are_two_kinds,
     direction_column,
-    feature_columns,
     find_ends,
+    joins_two_sets,
     shared_ids,
 )
+from repcore_graphs.datasets.edge_tables import (
+    GRAPH_NAMES,
+    NODE_NAMES,
+    FeatureColumns,
+    Ids,
+    by_value,
+    column_named,
+    feature_columns,
+)
+from repcore_graphs.datasets.graph_columns import are_names, names_beside, told_of_graphs, why_no_feature
 from repcore_graphs.datasets.graph_targets import CHANGE
 from repcore_graphs.datasets.raw_graph import ONE_GRAPH, RawGraph, add_reverse, check_graph
 from repcore_graphs.formats.networks import counts_the_rest
@@ -94,6 +99,8 @@ def sniff(path: Path) -> float:
     )
     if named:
         return 0.9
+    if are_two_kinds(source, target) and not path.is_dir():
+        return 0.4
     share = shared_ids(*(table.slice(0, ROWS_COMPARED, name) for name in (source, target)))
     if path.is_dir():
         return 0.8 if len(tables) > 1 else 0.5 * (share >= 0.2)
@@ -129,6 +136,7 @@ class EdgeListDataset:
         self._only = self._only_graph()
         self.names = self._graph_names()
         self._place = {name: number for number, name in enumerate(self.names)}
+        self._of_graphs: dict[str, dict[str, Any]] = {}  # columns of edges and nodes that tell of whole graphs
         self._read_edges()
         self._read_nodes()
         self._read_graphs()
@@ -209,6 +217,9 @@ class EdgeListDataset:
             columns.append(nodes.cells(self._key))
         self._ids = Ids.of(columns, self.account)
         self._ends = [self._ids.texts(side) for side in ends]
+        if joins_two_sets((self.source, self.target), self._ends, self._sets(), self.account):
+            for place, name in enumerate((self.source, self.target)):
+                self._ends[place] = [end and f"{name} {end}" for end in self._ends[place]]
         self._edge_rows = self._rows_of("edges")
         if not table.has_header and counts_the_rest(*self._ends):
             shown = " ".join(side[0] for side in self._ends)
@@ -216,11 +227,42 @@ class EdgeListDataset:
             self._edge_rows = [rows[rows > 0] for rows in self._edge_rows]
         self._bad_edges = table.problems()
         skip = (self.source, self.target, self._graph_column["edges"], self._typed and self._typed[0])
+        skip = (*skip, *self._tell_of_graphs("edges", (*skip, self._called_edge_label(table.columns))))
         name = self._edge_label_column([one for one in table.columns if one not in skip])
         self._edge_label = None if name is None else self._element_label("edge", name, table)
         self._edge_features = feature_columns(
-            table, (*skip, name), "edge", self.account, DECIMAL_SIGNS[self.config.decimal]
+            table, (*skip, name), "edge", self.account, self._no_features("edges"), DECIMAL_SIGNS[self.config.decimal]
         )
+
+    def _sets(self) -> str:
+        """Setting ``sets``, where a table of nodes knows one set of ids only."""
+        if "nodes" in self.tables and self.config.sets == "two":
+            raise DataError("sets=two with a table of nodes, which knows one set of ids", hint="sets=one")
+        return "one" if "nodes" in self.tables else self.config.sets
+
+    def _called_edge_label(self, columns: Sequence[str]) -> str | None:
+        return self.config.edge_label or column_named(columns, ("edge_label", "edge_class"))
+
+    def _tell_of_graphs(self, role: str, skip: Sequence[str | None]) -> list[str]:
+        """Columns of a table of edges or nodes that tell of whole graphs."""
+        if self._graph_column[role] is None:
+            return []
+        found = told_of_graphs(self.tables[role], skip, self._graphs_of(role), role[:-1], self.account)
+        self._of_graphs = {**found, **self._of_graphs}
+        return list(found)
+
+    def _no_features(self, role: str) -> dict[str, str]:
+        """Columns that number rows or name ends otherwise, with the reason."""
+        table = self.tables[role]
+        graphs = self._graphs_of(role)
+        found = {name: why_no_feature(table, name, graphs) for name in table.columns}
+        if role == "nodes":
+            names = column_named([one for one in table.columns if one != self._key], NODE_LABELS)
+            if names is not None and self._is_called_only(names):
+                found[names] = "another word for each: it says what nodes are called"
+        if role == "edges":
+            found |= dict.fromkeys(names_beside(table, self.source, self.target), "it names an end once more")
+        return {name: why for name, why in found.items() if why}
 
     def _edge_label_column(self, columns: Sequence[str]) -> str | None:
         if self.config.edge_label and self.config.edge_label not in columns:
@@ -238,8 +280,12 @@ class EdgeListDataset:
         label = read_label(name, cells, kind=self.config.label_kind, decimal=decimal, comma=comma, change=CHANGE)
         if label.target is None:  # words that hardly come again are classes all the same where the column says so
             label = read_label(name, table.cells(column), kind="class", change=CHANGE)
+            label.reason = label.reason.replace("as asked", "its name says so")
         label.tell(self.account)
         return label
+
+    def _is_called_only(self, column: str) -> bool:
+        return self.config.label_kind == "auto" and are_names(self.tables["nodes"].cells(column))
 
     def _read_nodes(self) -> None:
         self._node_rows: list[np.ndarray] = []
@@ -252,21 +298,23 @@ class EdgeListDataset:
         self._node_ids = self._ids.texts(table.cells(self._key))
         self._node_rows = self._rows_of("nodes")
         self._bad_nodes = table.problems()
-        name = column_named([one for one in table.columns if one != self._key], NODE_LABELS)
         skip: list[str | None] = [self._key, self._graph_column["nodes"]]
-        if name is not None:
+        skip += self._tell_of_graphs("nodes", skip)
+        name = column_named([one for one in table.columns if one not in skip], NODE_LABELS)
+        if name is not None and not self._is_called_only(name):
             self._node_label, skip = self._element_label("node", name, table), [*skip, name]
-        self._node_features = feature_columns(table, skip, "node", self.account, DECIMAL_SIGNS[self.config.decimal])
+        self._node_features = feature_columns(
+            table, skip, "node", self.account, self._no_features("nodes"), DECIMAL_SIGNS[self.config.decimal]
+        )
 
     def _read_graphs(self) -> None:
         """Labels of graphs, joined by the graph's name; a column of words for parts of a split declares one."""
         self._labels: list[LabelColumn] = []
         self.groups: list[str | None] | None = None
         self._splits: dict[str, list[int]] = {}
-        if "graphs" not in self.tables:
+        columns = self._columns_of_graphs()
+        if not columns:
             return
-        table, key = self.tables["graphs"], self._graph_column["graphs"]
-        columns = {name: table.cells(name) for name in table.columns if name != key}
         split = split_column(columns, columns.__getitem__)
         if split is not None:
             for row, part in enumerate(parts_of(columns.pop(split))):
@@ -283,6 +331,17 @@ class EdgeListDataset:
         )
         self._labels = [one for one in found if one.target is not None]
 
+    def _columns_of_graphs(self) -> dict[str, list[Any]]:
+        """Cells by graph: of the graph table, and of columns of other tables that tell of graphs."""
+        columns: dict[str, list[Any]] = {}
+        if "graphs" in self.tables:
+            table, key = self.tables["graphs"], self._graph_column["graphs"]
+            unlisted = [None] * (len(self.names) - len(table))  # its rows come first, in its order
+            columns = {name: [*table.cells(name), *unlisted] for name in table.columns if name != key}
+        for name, values in self._of_graphs.items():
+            columns.setdefault(name, [values.get(graph) for graph in self.names])
+        return columns
+
     def _read_groups(self, columns: Mapping[str, Sequence[Any]]) -> None:
         """Patients and the like that keep graphs together in splits; graphs that the table does not list have none."""
         name = group_column(list(columns))
@@ -291,7 +350,7 @@ class EdgeListDataset:
         keys = [None if is_missing(cell) else composed(str(cell).strip()) for cell in columns[name]]
         if not useful_groups(keys):
             return
-        self.groups = [*keys, *[None] * (len(self.names) - len(keys))]
+        self.groups = keys
         found = len(set(keys) - {None})
         self.account.guess("groups", f"column {name!r}", f"{found:,} of them, by its name; kept together in splits")
 
@@ -307,6 +366,7 @@ class EdgeListDataset:
     def fingerprint(self) -> str:
         parts = [f"{role}:{table.fingerprint}" for role, table in sorted(self.tables.items())]
         settings = f"{self.config.directed} {self.source} {self.target} {self.config.graph} {self.config.edge_label}"
+        settings += "" if self.config.sets == "auto" else f" {self.config.sets}"
         return hashlib.sha256(f"{parts} {settings}".encode()).hexdigest()
 
     @property
@@ -409,7 +469,7 @@ class EdgeListDataset:
         if not self._node_rows:
             rows_here = self._edge_rows[index].tolist()
             ends = {names[row] for names in self._ends for row in rows_here} - {""}
-            ordered = sorted(ends, key=lambda end: (not end.isdecimal(), int(end) if end.isdecimal() else 0, end))
+            ordered = sorted(ends, key=_in_order)
             return {}, {end: number for number, end in enumerate(ordered)}
         rows = self._node_rows[index]
         self._check_rows(rows, self._bad_nodes, self._node_features)
@@ -422,16 +482,18 @@ class EdgeListDataset:
         return found, place
 
     def _graph_targets(self, index: int) -> dict[str, Any]:
-        """Labels of a graph; missing ones where the graph table does not list it."""
-        if "graphs" not in self.tables:
-            return {}
-        listed = index < len(self.tables["graphs"])  # the graph table's rows come first, in its order
+        """Labels of a graph; missing ones where no table tells of it."""
         found: dict[str, Any] = {}
         for one in self._labels:
-            missing = np.nan if one.values.ndim == 1 else np.full(one.values.shape[1], np.nan)
-            value = one.values[index] if listed else missing
+            value = one.values[index]
             found[one.name] = float(value) if np.ndim(value) == 0 else value
         binary = self._binary()
         if binary:
             found[ALL_BINARY] = np.asarray([found[one.name] for one in binary], np.float32)
         return found
+
+
+def _in_order(name: str) -> tuple[bool, str, int, str]:
+    """Sorting key of node names: numbers by size, also behind the name of their set, then words."""
+    first, _, last = name.rpartition(" ")
+    return (not last.isdecimal(), first, int(last) if last.isdecimal() else 0, name)

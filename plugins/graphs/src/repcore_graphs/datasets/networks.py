@@ -22,7 +22,7 @@ from repcore.data.cells import Decimal, TableNumbers, number, read_numbers, word
 from repcore.data.first_files import first_files
 from repcore.data.groups import groups_in_paths
 from repcore.data.labels import LabelColumn, read_label
-from repcore.data.splits import PART_NAMES
+from repcore.data.splits import folder_part
 from repcore.errors import ItemError
 from repcore.files import parse_json
 from repcore.interfaces import Sample
@@ -31,6 +31,7 @@ from repcore_graphs.configs.data import NetworkConfig
 from repcore_graphs.datasets.graph_targets import CHANGE
 from repcore_graphs.datasets.network_labels import GraphTable, read_graph_table
 from repcore_graphs.datasets.raw_graph import ONE_GRAPH, RawGraph, check_graph
+from repcore_graphs.formats.adjacency import adjacency_in, may_be_adjacency
 from repcore_graphs.formats.networks import SUFFIXES, Network, json_kind, read_networks
 
 LABEL_NAMES = ("label", "class", "y", "target", "community", "club", "group")
@@ -39,6 +40,7 @@ IDENTIFIERS = {"id", "name", "key", "title", "uuid"}
 MOST_WORDS = 1000
 SNIFFED_BYTES = 1 << 16
 LINES = 20
+SAMPLED_MATRICES = 5  # files of a folder; a table of labels may be among them
 EDGE_LINE = re.compile(r"\s*[^\s,;]+[\s,;]+[^\s,;]+\s*([\s,;]\s*(\{.*|[-+\d.eE]+\s*))?$")
 
 
@@ -47,7 +49,9 @@ def sniff(path: Path) -> float:
     if path.is_dir():
         found = first_files(path)
         graphs = [one for one in found if one.suffix.lower() in SUFFIXES]
-        if not graphs or len(graphs) <= len(found) / 2:
+        if not graphs:
+            return 0.75 if _are_matrices(found) else 0.0
+        if len(graphs) <= len(found) / 2:
             return 0.0
         lists = [one for one in graphs if one.suffix.lower() == ".edgelist"]
         if len(lists) > 1:  # a single one may be the edges of a folder of tables
@@ -58,11 +62,23 @@ def sniff(path: Path) -> float:
         return 0.8 if _is_graph_json(path) else 0.0
     if suffix == ".edgelist":
         return 0.95 if "{" in _head(path) else 0.0
+    if may_be_adjacency(path):
+        matrix = adjacency_in(path)
+        return 0.0 if matrix is None else 0.93 if matrix.is_named else 0.75
     if suffix == ".npz":
         return 0.8 if _is_sparse_matrix(path) else 0.0
     if suffix in (".graphml", ".gexf"):
         return 0.9 if f"<{suffix[1:]}" in _head(path).lower() else 0.0
     return 0.9 if suffix in SUFFIXES else 0.0
+
+
+def _are_matrices(files: Sequence[Path]) -> bool:
+    """Whether most files of a folder are adjacency matrices, as far as the first ones tell."""
+    tables = [one for one in files if may_be_adjacency(one)]
+    if len(tables) < 2 or len(tables) <= len(files) / 2:
+        return False
+    found = [adjacency_in(one) is not None for one in tables[:SAMPLED_MATRICES]]
+    return sum(found) > len(found) / 2
 
 
 def _head(path: Path) -> str:
@@ -130,9 +146,7 @@ class NetworkDataset(CatalogueReader[Network, RawGraph]):
         self._nodes = _Table("node", graphs, account, config.label_kind)
         self._edges = _Table("edge", graphs, account, config.label_kind)
         _tell_directions(graphs, account)
-        for one in found:
-            for remark in one.network.remarks if one.network is not None else ():
-                account.note(f"{one.id}: {remark}")
+        _tell_remarks(found, account)
         if len(graphs) == 1:
             account.note(ONE_GRAPH)
         super().__init__(
@@ -177,6 +191,16 @@ class NetworkDataset(CatalogueReader[Network, RawGraph]):
 # ------------------------------------------------------------------------------------------------- files
 
 
+def _tell_remarks(found: Sequence[Found], account: Accounting) -> None:
+    """What should be known of how graphs were read, once for all of which the same is said."""
+    ids: dict[str, list[str]] = {}
+    for one in found:
+        for remark in one.network.remarks if one.network is not None else ():
+            ids.setdefault(remark, []).append(one.id)
+    for remark, those in ids.items():
+        account.note(f"{those[0]}{f' and {len(those) - 1:,} more' if len(those) > 1 else ''}: {remark}")
+
+
 def _tell_directions(graphs: Sequence[Network], account: Accounting) -> None:
     silent = [one for one in graphs if not one.says_direction]
     if silent:
@@ -192,9 +216,9 @@ def _find(path: Path, directed: bool) -> Iterator[Found]:
     """Graphs of all files, in order of their paths."""
     files = [path]
     if path.is_dir():
-        files = [
-            one.path for one in walk(path) if not (one.problem or one.left_out) and one.path.suffix.lower() in SUFFIXES
-        ]
+        there = [one.path for one in walk(path) if not (one.problem or one.left_out)]
+        files = [one for one in there if one.suffix.lower() in SUFFIXES]
+        files = files or [one for one in there if may_be_adjacency(one) and adjacency_in(one) is not None]
     for file in files:
         name = file.name if file == path else file.relative_to(path).as_posix()
         folder = "" if file == path or file.parent == path else file.relative_to(path).parts[0]
@@ -214,9 +238,9 @@ def _catalogue(
     splits: dict[str, list[int]] = {}
     targets: list[TargetSpec] = list(node_targets)
     values: list[dict[str, Any]] = [{} for _ in found]
-    if all(folders) and {one.lower() for one in folders} <= set(PART_NAMES):
-        for row, one in enumerate(folders):
-            splits.setdefault(PART_NAMES[one.lower()], []).append(row)
+    parts = [folder_part(one) for one in folders]
+    if all(parts):
+        splits = rows_by(parts)
         account.guess("folders", "parts of a split", f"they are called {', '.join(sorted(set(folders)))}")
     elif all(folders) and len(set(folders)) > 1:
         spec, number = class_target("folder", folders)
@@ -226,7 +250,7 @@ def _catalogue(
             values[row]["folder"] = float(number[one])
     beside = GraphTable()
     if account.root is not None and len({one.file for one in found}) > 1:
-        beside = read_graph_table(account.root, [one.id for one in found], kind, account)
+        beside = read_graph_table(account.root, [one.id for one in found], kind, account, {one.file for one in found})
     if beside.parts is not None:
         splits = rows_by(beside.parts)
     own = list(_graph_labels(found, kind))

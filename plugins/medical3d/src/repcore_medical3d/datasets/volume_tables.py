@@ -17,7 +17,7 @@ from repcore.data.cells import is_missing
 from repcore.data.groups import group_column, group_in_path
 from repcore.data.label_names import are_class_numbers
 from repcore.data.labels import LabelKind, read_labels
-from repcore.data.names import composed, nearly
+from repcore.data.names import composed, nearly, unpadded
 from repcore.data.split_columns import split_column
 from repcore.data.splits import part_of
 from repcore.data.tables import Table, table_suffix
@@ -113,6 +113,8 @@ def _keys(items: Sequence[Item], groups: Sequence[str | None], root: Path) -> di
         keys.setdefault(name, numbers)
     for name, numbers in [one for one in keys.items() if one[0].lower().startswith("sub-")]:
         keys.setdefault(name[4:], numbers)  # participants.tsv without the prefix
+    for short, name in unpadded(keys).items():
+        keys[short] = keys[name]
     return keys
 
 

@@ -15,7 +15,7 @@ from repcore.data.first_files import first_files
 from repcore.data.groups import groups_in_paths
 from repcore.data.headers import head
 from repcore.data.identity import settings_stamp
-from repcore.data.splits import PART_NAMES
+from repcore.data.splits import folder_part
 from repcore.errors import DataError, ItemError
 from repcore.specs import TargetSpec
 from repcore_pointcloud.configs.shapes import ShapeFolderConfig
@@ -203,7 +203,7 @@ def _split_words(root: Path, files: Sequence[Path]) -> tuple[list[str | None], l
     """Split of every file from a folder level that is called train, test, ... everywhere, and the other levels."""
     levels = [path.relative_to(root).parts[:-1] for path in files]
     for place in (0, 1):  # train/chair/x.off, chair/train/x.off as in ModelNet
-        words = [PART_NAMES.get(one[place].lower()) if len(one) > place else None for one in levels]
+        words = [folder_part(one[place]) if len(one) > place else None for one in levels]
         if all(words):
             return words, [(*one[:place], *one[place + 1 :]) for one in levels]
     return [None] * len(files), list(levels)
