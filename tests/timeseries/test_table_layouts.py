@@ -11,6 +11,8 @@ import pytest
 from repcore import registry
 from repcore.data.readers import open_data
 from repcore.errors import DataError, ItemError
+from repcore_timeseries.configs.series import SeriesPreprocessorConfig
+from repcore_timeseries.preprocessors.series import SeriesPreprocessor
 
 HOURS = [str(np.datetime64("2004-03-10T18") + np.timedelta64(row, "h")) for row in range(30)]
 HOUR = 3600 * 10**9
@@ -167,7 +169,7 @@ def test_a_status_that_changes_is_no_key(tmp_path: Path) -> None:
     lines = [f"{time},{row},{'bad' if row > 20 else 'ok'}" for row, time in enumerate(HOURS)]
     reader = opened(tmp_path / "s.csv", "time,temp,status\n" + "\n".join(lines) + "\n")
     assert (len(reader), len(reader[0].inputs)) == (1, 30)
-    assert "labels=status or series=status" in said(reader)
+    assert "labels=[status] or series=status" in said(reader)
 
 
 def test_a_numeric_label_is_a_label_and_no_channel(tmp_path: Path) -> None:
@@ -230,3 +232,72 @@ def test_arrays_of_every_order_and_old_ucr_tables(tmp_path: Path) -> None:
     assert len(reader) == 6
     np.testing.assert_allclose(reader[3].inputs.values[:, 0], drawn[3, 0], rtol=1e-6)
     assert [reader[row].targets["class"] for row in range(3)] == [0, 1, 0]
+
+
+def labelled(path: Path, more: str = "") -> Path:
+    """Four series of twelve steps of two patients, a label and an age a series."""
+    lines = [
+        f"s{series},{time},{row + 0.5},{series // 2},{'ab'[series % 2]},{50 + series}{more.split('|')[series % 2]}"
+        for series in range(4)
+        for row, time in enumerate(HOURS[:12])
+    ]
+    path.write_text(f"series_id,time,v,patient,dx,age{',split' if more != '|' else ''}\n" + "\n".join(lines) + "\n")
+    return path
+
+
+def test_a_patient_is_a_group_and_what_is_one_a_series_a_label(tmp_path: Path) -> None:
+    reader = opened(labelled(tmp_path / "p.csv", "|"))
+    assert [reader[row].group for row in range(4)] == ["0", "0", "1", "1"]
+    assert reader[0].inputs.names == ("v",)
+    assert [reader[row].targets["dx"] for row in range(4)] == [0, 1, 0, 1]
+    assert "column 'age': no channel (one number a series, others in other series)" in said(reader)
+    assert not reader.splits
+
+
+def test_windows_of_a_series_are_a_group_and_labels_never_stand_on_both_sides(tmp_path: Path) -> None:
+    path = labelled(tmp_path / "w.csv", "|")
+    reader = opened(path, window=4)
+    assert [reader[row].group for row in (0, 2, 3, 6)] == ["0", "0", "0", "1"]
+    assert (len(reader), dict(reader.splits)) == (12, {})
+    text = "\n".join(",".join(line.split(",")[:3]) for line in path.read_text().splitlines())
+    reader = opened(tmp_path / "u.csv", text, window=2)
+    assert [reader[row].group for row in (0, 5)] == ["s0", "s1"]
+    assert set(reader.splits) == {"train", "validation", "test"}
+
+
+def test_a_column_of_parts_is_the_declared_split(tmp_path: Path) -> None:
+    path = labelled(tmp_path / "d.csv", ",train|,test")
+    assert {name: list(rows) for name, rows in opened(path).splits.items()} == {"train": [0, 2], "test": [1, 3]}
+    windows = opened(path, window=6)
+    assert {name: list(rows) for name, rows in windows.splits.items()} == {"train": [0, 1, 4, 5], "test": [2, 3, 6, 7]}
+    assert "split" not in windows[0].targets
+
+
+def test_groups_of_arrays(tmp_path: Path) -> None:
+    drawn = np.random.default_rng(0).normal(size=(6, 30)).astype(np.float32)
+    np.savez(tmp_path / "g.npz", X=drawn, y=np.arange(6) % 2, subject=np.repeat([1, 2, 3], 2), weight=np.ones(6))
+    reader = opened(tmp_path / "g.npz")
+    assert [reader[row].group for row in range(6)] == ["1", "1", "2", "2", "3", "3"]
+    assert reader[1].targets == {"y": 1}
+    assert "array 'weight': not used" in said(reader)
+
+
+def test_counters_keep_their_steps(tmp_path: Path) -> None:
+    """float32 has no 16777217; a preprocessor standardises what the file says."""
+    lines = [f"{time},{16777217 + row},{row / 3}" for row, time in enumerate(HOURS)]
+    reader = opened(tmp_path / "c.csv", "time,count,x\n" + "\n".join(lines) + "\n")
+    assert np.diff(reader[0].inputs.values[:, 0]).tolist() == [1] * 29
+    prepared = SeriesPreprocessor(SeriesPreprocessorConfig())
+    prepared.fit(reader, range(1))
+    (item,) = prepared.prepare(reader[0])
+    steps_apart = np.diff(np.asarray(item.values)[:, 0])
+    np.testing.assert_allclose(steps_apart, steps_apart.mean(), rtol=1e-4)
+    assert np.asarray(item.values).dtype == np.float32
+
+
+def test_machines_with_cycles_are_no_graph(tmp_path: Path) -> None:
+    """As NASA's turbofans: two columns of small whole numbers look like ends of edges."""
+    lines = [f"{unit},{cycle},{unit * 100 + cycle}" for unit in (1, 2, 3) for cycle in range(1, 8 + unit)]
+    reader = opened(tmp_path / "c.csv", "unit,cycle,s1\n" + "\n".join(lines) + "\n")
+    assert [(reader.id_of(row), len(reader[row].inputs)) for row in range(3)] == [("1", 8), ("2", 9), ("3", 10)]
+    assert reader[2].inputs.values[-1].tolist() == [310]

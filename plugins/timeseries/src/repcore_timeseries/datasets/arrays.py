@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from repcore.data.accounting import Accounting
 from repcore.data.allocation import array_header, load_array, open_arrays
 from repcore.data.catalogue import Catalogue, CatalogueReader, Row, existing, rows_by
+from repcore.data.groups import group_column
 from repcore.data.labels import read_label
 from repcore.errors import DataError, ItemError
 from repcore_timeseries.configs.series import ArraysConfig
@@ -50,13 +52,20 @@ class Arrays(CatalogueReader[Series, Series]):
         rows: list[Row[Series]] = []
         labels: list[Any] = []
         parts: list[str | None] = []
+        groups = _groups(path, found, account)
         for part, (values, own) in found.items():
             ordered = self._ordered(values, own, path, account)
             if own is not None and len(own) != len(ordered):
                 raise DataError(f"{str(path)!r} has {len(ordered)} series and {len(own)} labels")
             start = len(rows)
             rows += [
-                Row(f"{part or path.stem}-{number:06d}", Series.of(one), files=(path,), stamp=str(start + number))
+                Row(
+                    f"{part or path.stem}-{number:06d}",
+                    Series.of(one),
+                    group=groups[part][number] if part in groups else None,
+                    files=(path,),
+                    stamp=str(start + number),
+                )
                 for number, one in enumerate(ordered)
             ]
             labels += [None] * len(ordered) if own is None else own.tolist()
@@ -164,6 +173,28 @@ def _read(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
     return found
 
 
+def _groups(path: Path, found: Mapping[str, Any], account: Accounting) -> dict[str, list[str]]:
+    """Part -> the group of each series, from an array called a subject, a patient, ...; tells of other arrays."""
+    if path.suffix.lower() != ".npz":
+        return {}
+    endings = {part or "": suffix for suffix, part in PARTS.items() if (part or "") in found}
+    groups: dict[str, list[str]] = {}
+    with open_arrays(path) as archive:
+        known = {name.lower(): name for name in archive.files}
+        used = {one + suffix for suffix in endings.values() for one in (*DATA, *LABELS)}
+        others = [name for name in known if name not in used and len(known) > 1]
+        for part, suffix in endings.items():
+            own = [one for one in others if one.endswith(suffix)] if suffix else others
+            name = group_column([one.removesuffix(suffix) for one in own])
+            if name is not None and archive[known[name + suffix]].shape == (len(found[part][0]),):
+                groups[part] = [str(one) for one in archive[known[name + suffix]].tolist()]
+                others.remove(name + suffix)
+                account.guess("groups", f"array {known[name + suffix]!r}", "its name", "other names")
+    for name in others:
+        account.guess(f"array {known[name]!r}", "not used", "neither values nor labels nor groups", is_loss=True)
+    return groups
+
+
 def _numbers(values: np.ndarray, path: Path) -> np.ndarray:
     if values.ndim not in (1, 2, 3) or not (np.issubdtype(values.dtype, np.number) or values.dtype == np.bool_):
         raise DataError(
@@ -180,8 +211,5 @@ def _labelled(rows: list[Row[Series]], labels: list[Any], account: Accounting) -
     column.tell(account)
     if column.target is None:
         return rows, []
-    found = [
-        Row(row.id, row.source, {LABEL: column.value(number)}, files=row.files, stamp=row.stamp)
-        for number, row in enumerate(rows)
-    ]
+    found = [replace(row, targets={LABEL: column.value(number)}) for number, row in enumerate(rows)]
     return found, [column.target]

@@ -12,6 +12,7 @@ from repcore.data.accounting import Accounting
 from repcore.data.cells import is_missing, numbers_as_written
 from repcore.data.groups import group_column, plain_name
 from repcore.data.labels import LEAST_NUMBERS
+from repcore.data.split_columns import SPLIT_NAMES, split_column
 from repcore.errors import DataError
 from repcore_timeseries.configs.series import SeriesTableConfig
 from repcore_timeseries.formats.lines import Lines, column_of
@@ -21,7 +22,7 @@ from repcore_timeseries.formats.times import looks_like_times
 
 TIME_NAMES = ("time", "date", "datetime", "timestamp", "date_time", "time_stamp", "ds", "ts", "t")
 TIME_WORDS = frozenset(
-    {"time", "times", "timestamp", "elapsed", "seconds", "zeit", "filetime", "epoch", "unix", "jd", "mjd"}
+    {"time", "times", "timestamp", "elapsed", "seconds", "zeit", "cycle", "filetime", "epoch", "unix", "jd", "mjd"}
 )
 VARIABLE_NAMES = ("variable", "channel", "sensor", "parameter", "metric", "signal", "tag")
 VALUE_NAMES = ("value", "val", "reading", "measurement", "y")
@@ -43,12 +44,22 @@ MOST_KEYS = 12  # columns that are tried
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """Columns by what they hold; empty = there is none; a series may be named by several columns."""
+    """Columns by what they hold; empty = there is none; a series may be named by several columns.
+
+    ``group`` says whom a series comes from (a patient), ``split`` in which part of a split it lies.
+    """
 
     time: str
     series: tuple[str, ...]
     variable: str
     value: str
+    group: str = ""
+    split: str = ""
+
+    @property
+    def taken(self) -> frozenset[str]:
+        """Columns that are neither channels nor labels."""
+        return frozenset({self.time, *self.series, self.variable, self.value, self.group, self.split})
 
 
 def find_time(lines: Lines, config: SeriesTableConfig) -> tuple[str, str]:
@@ -114,7 +125,15 @@ def find_roles(lines: Lines, time: str, when: Reading | None, config: SeriesTabl
         if name and getattr(config, role) != name:
             account.guess(f"{role} of {lines.path.name}", f"column {name!r}", "its name", f"{role}=COLUMN or none")
     series = _find_series(lines, (time, variable, value), when, config, account)
-    return Roles(time, series, variable, value)
+    others = [one for one in lines.columns if one not in (time, variable, value, *config.channels, *config.labels)]
+    group = group_column(others) or ""
+    if group and group not in series:
+        account.guess(f"group of {lines.path.name}", f"column {group!r}", "its name", "channels=... or labels=...")
+    called = [one for one in others if one not in series and plain_name(one) in SPLIT_NAMES]
+    split = (split_column(called, lines.cells) or "") if called else ""
+    if split:
+        account.guess(f"declared split of {lines.path.name}", f"column {split!r}", "its words are parts of a split")
+    return Roles(time, series, variable, value, group, split)
 
 
 def _find_series(
@@ -217,12 +236,27 @@ def _share_twice(keys: np.ndarray, times: np.ndarray) -> float:
 
 def _are_blocks(keys: np.ndarray, times: np.ndarray) -> bool:
     """Each value one run of at least two lines on average, in which times rise."""
+    return _in_blocks(keys, times) or _in_blocks(keys, -times)
+
+
+def is_panel(lines: Lines) -> bool:
+    """Blocks of lines of a machine, a subject, ... in which a column that is called a time rises: no list of edges."""
+    for time in lines.columns:
+        values = as_numbers(lines.cells(time)) if plain_name(time) in TIME_NAMES or is_called_time(time) else None
+        if values is None:
+            continue
+        keys = [one for one in lines.columns if one != time and _is_key_name(one)]
+        if any(_in_blocks(codes(lines, one), values) for one in keys) and len(lines.columns) > 2:
+            return True
+    return False
+
+
+def _in_blocks(keys: np.ndarray, values: np.ndarray) -> bool:
+    """Each key in one run of lines, at least two on average, in which values rise."""
     turns = np.flatnonzero(np.diff(keys)) + 1
+    inside = np.delete(np.diff(values), turns - 1)
     kinds = len(np.unique(keys))
-    if len(turns) + 1 != kinds or len(keys) < 2 * kinds:
-        return False
-    inside = np.delete(np.diff(times), turns - 1)
-    return bool((inside > 0).all() or (inside < 0).all())
+    return len(turns) + 1 == kinds and len(keys) >= 2 * kinds and bool((inside > 0).all())
 
 
 def is_count(name: str, values: np.ndarray) -> bool:

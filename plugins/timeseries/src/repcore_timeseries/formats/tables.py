@@ -50,8 +50,8 @@ def series_of(
     Raises:
         DataError: there is no channel.
     """
-    names, values, channel = _channels(lines, roles, config, account)
     keys = joined_keys(lines, roles.series) if roles.series else None
+    names, values, channel = _channels(lines, roles, keys, config, account)
     words = list(dict.fromkeys(keys.tolist())) if keys is not None else [lines.path.stem]
     found, put_in = [], 0
     for word in words:
@@ -90,7 +90,7 @@ def placed(when: Reading, rows: np.ndarray, channel: np.ndarray | None, config: 
 
 
 def _channels(
-    table: Lines, roles: Roles, config: SeriesTableConfig, account: Accounting
+    table: Lines, roles: Roles, keys: np.ndarray | None, config: SeriesTableConfig, account: Accounting
 ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray | None]:
     """Names, values (N, C) of a wide table or (N, 1) of a long one, and the channel of each line of a long one."""
     as_numbers = TableNumbers(table.by_column, DECIMAL_SIGNS[config.decimal])
@@ -102,7 +102,7 @@ def _channels(
         numbers, said = as_numbers.read(roles.value)
         tell_numbers(numbers, said, account)
         return names, numbers.values[:, None], np.asarray([place.get(word, -1) for word in words])
-    taken = {roles.time, *roles.series, *config.labels}
+    taken = {*roles.taken, *config.labels}
     if config.channels:
         _refuse_unknown(config.channels, table.columns)
     names_found, columns, odd = [], [], []
@@ -113,14 +113,15 @@ def _channels(
             odd += numbers.sentences()
             if numbers.filled:
                 account.guess(
-                    f"column {name!r}", "no channel", "it holds no numbers", f"labels={name} or series={name}"
+                    f"column {name!r}", "no channel", "it holds no numbers", f"labels=[{name}] or series={name}"
                 )
             continue
         if not config.channels and is_count(name, numbers.values):
             account.guess(f"column {name!r}", "no channel", "it numbers the lines", "channels=...")
             continue
-        if not config.channels and plain_name(name) in LABEL_NAMES:
-            account.guess(f"column {name!r}", "no channel", "its name says that it is a label", "channels=...")
+        why = "" if config.channels else _why_label(name, numbers.values, keys)
+        if why:
+            account.guess(f"column {name!r}", "no channel", why, "channels=...")
             continue
         tell_numbers(numbers, said, account)
         names_found.append(name)
@@ -133,6 +134,20 @@ def _channels(
             hint="cells that are numbers alone: without units, percent signs and thousands separators",
         )
     return tuple(names_found), np.stack(columns, 1), None
+
+
+def _why_label(name: str, values: np.ndarray, keys: np.ndarray | None) -> str:
+    """Why a column of numbers is no channel but a label of its series; empty where it is a channel."""
+    if plain_name(name) in LABEL_NAMES:
+        return "its name says that it is a label"
+    known = np.isfinite(values)
+    if keys is None or not known.any():
+        return ""
+    series = np.unique(keys[known], return_inverse=True)[1]
+    pairs = np.unique(np.stack([series, values[known]]), axis=1)
+    count = int(series.max()) + 1
+    is_one = count > 1 and pairs.shape[1] == count and len(series) >= 2 * count
+    return "one number a series, others in other series" if is_one and len(np.unique(pairs[1])) > 1 else ""
 
 
 def tell_numbers(numbers: NumberColumn, said: str, account: Accounting) -> None:
