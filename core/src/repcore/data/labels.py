@@ -12,7 +12,6 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -39,12 +38,12 @@ from repcore.data.measured import read_measured
 from repcore.data.several_labels import LIST_SIGN, Lists, read_lists, separator_of
 from repcore.data.split_columns import are_parts
 from repcore.data.word_labels import multilabel, word_classes, yes_or_no
+from repcore.errors import DataError
 from repcore.specs import TargetSpec
 
 __all__ = ["LabelColumn", "LabelKind", "natural", "numbered_classes", "read_label", "read_labels"]
 
 Uncertain = Literal["auto", "missing", "positive", "negative", "class"]
-MOST_JUDGED = 5000  # columns in which a label is looked for unasked; tables of expression have tens of thousands
 MOST_WORD_CLASSES = 50
 MOST_NAMED_CLASSES = 1000  # of a column that the user calls a class
 MOST_NUMBER_CLASSES = 20
@@ -136,7 +135,6 @@ def read_labels(
         meaning: of columns of relations (``>``), units and quantities beside values.
     """
     asked, group_words = dict(kinds or {}), tuple(group_words)
-    columns = _judged(columns, asked, account)
     if uncertain == "auto":
         found_in = [_uncertain_values(cells) for cells in columns.values()]
         is_read = sum(bool(one) for one in found_in) >= 2 and any(len(one) == 3 for one in found_in)
@@ -172,22 +170,6 @@ def read_labels(
             one.tell(account)
         found.append(one)
     return found
-
-
-def _judged(
-    columns: Mapping[str, Sequence[Any]], asked: Mapping[str, LabelKind], account: Accounting | None
-) -> Mapping[str, Sequence[Any]]:
-    """The columns that are looked at: all of a usual table, of a very wide one those that were asked for and the first
-    ones."""
-    if len(columns) <= MOST_JUDGED + len(asked):
-        return columns
-    first = set(islice((name for name in columns if name not in asked), MOST_JUDGED))
-    if account is not None:
-        account.note(
-            f"labels are looked for in the first {MOST_JUDGED:,} of {len(columns):,} columns; others have to be named: "
-            "labels=[NAME]"
-        )
-    return {name: columns[name] for name in columns if name in asked or name in first}
 
 
 def _as_meant(
@@ -375,3 +357,32 @@ def _measured(numbers: NumberColumn, words: Sequence[str | None], change: str) -
     reason = f"{odd:,} of {len(filled):,} filled cells look like numbers that are not understood"
     values_missing = np.full(len(words), math.nan)
     return LabelColumn(numbers.name, None, values_missing, reason, numbers.sentences(), change=change)
+
+
+def _asked_class(numbers: NumberColumn, words: Sequence[str | None], change: str) -> LabelColumn:
+    found = {word for word in words if word is not None}
+    if not 1 <= len(found) <= MOST_NAMED_CLASSES:
+        raise DataError(
+            f"column {numbers.name!r} has {len(found):,} distinct values, which is no class label",
+            expected=f"1 to {MOST_NAMED_CLASSES}",
+            hint="label_kind=regression for numbers",
+        )
+    if numbers.odd_count or first_code(words):
+        return word_classes(numbers.name, words, "as asked", [], change)
+    known = np.unique(numbers.values[~np.isnan(numbers.values)])
+    return _classes(numbers, known, "as asked", change)
+
+
+def _uncertain_values(cells: Sequence[Any]) -> set[str]:
+    """-1 and which of 0 and 1 a column holds, if that is all; empty for other columns."""
+    found: set[str] = set()
+    for start in range(0, len(cells), 1000):
+        found |= {str(cell).strip().removesuffix(".0") for cell in cells[start : start + 1000] if not is_missing(cell)}
+        if len(found) > 3:
+            return set()
+    return found if "-1" in found and found <= {"-1", "0", "1"} and len(found) > 1 else set()
+
+
+def _is_running(values: np.ndarray) -> bool:
+    """Whether the cells count the rows: 0 to N-1 or 1 to N in order (ages 30, 31, 32, ... do not)."""
+    return bool(values[0] in (0.0, 1.0) and (np.diff(values) == 1.0).all())
