@@ -101,6 +101,11 @@ class FeatureColumns:
             found[f"{kind}_labels"] = _whole(table)
         return found
 
+    def columns(self, kind: str) -> dict[str, tuple[str, ...]]:
+        """Names of the columns, by field of RawGraph."""
+        named = {f"{kind}_attributes": tuple(self.numbers), f"{kind}_labels": tuple(self.categories)}
+        return {name: columns for name, columns in named.items() if columns}
+
     def odd(self, rows: np.ndarray) -> str:
         """What is wrong with the first cell of these rows that is no number; empty if nothing is."""
         for name, values in self.numbers.items():

@@ -170,6 +170,7 @@ class NetworkDataset(CatalogueReader[Network, RawGraph]):
             **self._edges.features(network.edges, network.arcs.shape[1]),
             node_targets=self._nodes.labels(number),
             edge_of=network.edge_of,
+            columns={**self._nodes.columns, **self._edges.columns},
         )
         check_graph(graph)
         return graph
@@ -332,6 +333,12 @@ class _Table:
             account.guess(said, f"{len(words)} categories", "its values are words that come again")
         else:
             account.guess(said, "left out", f"{len(words):,} different words: it tells {self.what}s apart")
+
+    @property
+    def columns(self) -> dict[str, tuple[str, ...]]:
+        """Names of the columns of features, by field of RawGraph."""
+        named = {f"{self.what}_attributes": tuple(self.numbers), f"{self.what}_labels": tuple(self.words)}
+        return {name: columns for name, columns in named.items() if columns}
 
     def features(self, columns: Mapping[str, list[Any]], count: int) -> dict[str, Any]:  # keyword arguments of RawGraph
         found: dict[str, Any] = {}
