@@ -177,3 +177,12 @@ def test_a_table_about_many_files_beside_it_is_no_network(tmp_path: Path) -> Non
     for number in range(5):
         (tmp_path / f"{number}.png").write_bytes(b"\x89PNG")
     assert edge_list.sniff(tmp_path) == 0.0
+
+
+def test_lists_of_numbers_are_as_many_columns(tmp_path: Path) -> None:
+    vectors = [f'"0.{one},1.5,{one}"' for one in range(1, 4)]
+    reader = edges_of(tmp_path, _table("src_id,dst_id,feat,cost", [0, 1, 2], [1, 2, 3], vectors, ['"0,5"'] * 3))
+    graph = reader[0].inputs
+    assert graph.columns["edge_attributes"] == ("feat[0]", "feat[1]", "feat[2]", "cost")
+    assert np.allclose(graph.edge_attributes[0], [0.1, 1.5, 1.0, 0.5])
+    assert "by their names" in said(reader)

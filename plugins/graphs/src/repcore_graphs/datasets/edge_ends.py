@@ -26,7 +26,7 @@ END_NAMES = (
     ("from_node_id", "to_node_id"), ("fromnodeid", "tonodeid"), ("subject", "object"), ("atom1", "atom2"),
     ("vertex1", "vertex2"), ("start_node", "end_node"), ("source", "dst"), ("src", "target"), ("from", "target"),
     ("source", "destination"), ("follower", "followee"), ("citing", "cited"),
-    ("parent", "child"), ("child", "parent"), ("start_id", "end_id"), ("ego", "alter"),
+    ("parent", "child"), ("child", "parent"), ("start_id", "end_id"), ("src_id", "dst_id"), ("ego", "alter"),
 )  # fmt: skip
 ROWS_COMPARED = 200_000  # a large sparse graph repeats few ids in its first thousand edges
 DIRECTION_NAMES = ("type", "edge_type", "direction")
