@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from repcore.errors import DataError
-from repcore_graphs.configs.data import EdgeListConfig, NetworkConfig
+from repcore.errors import DataError, ItemError
+from repcore_graphs.configs.data import EdgeListConfig, GraphPreprocessorConfig, NetworkConfig
 from repcore_graphs.datasets import edge_list, networks
+from repcore_graphs.preprocessors.graph import GraphPreprocessor
 from tests.field.graphs_inputs import edges_of, network, said
 
 PAIRS = [(u, (3 * u + k) % 11) for u in range(11) for k in (1, 4)]  # 22 edges between 11 nodes
@@ -138,3 +139,50 @@ def test_a_folder_of_matrices_is_a_set_of_graphs_with_the_labels_beside_it(tmp_p
     reader = networks.NetworkDataset(NetworkConfig(path=str(tmp_path)))
     assert networks.sniff(tmp_path) == 0.75
     assert [reader[row].targets["y"] for row in range(3)] == [0, 1, 1]
+
+
+def test_a_model_finds_its_features_by_name_and_refuses_others(tmp_path: Path) -> None:
+    weights = [0.5 * u for u in LEFT]
+    trained = edges_of(tmp_path, _table("source,target,w,d,k", LEFT, RIGHT, weights, RIGHT, ["x", "y"] * 11))
+    turned = edges_of(tmp_path, _table("source,target,k,d,w", LEFT, RIGHT, ["x", "y"] * 11, RIGHT, weights), "b.csv")
+    other = edges_of(tmp_path, _table("source,target,w,mass,k", LEFT, RIGHT, weights, RIGHT, ["x", "y"] * 11), "c.csv")
+    preprocessor = GraphPreprocessor(GraphPreprocessorConfig())
+    preprocessor.fit(trained, [0])
+    preprocessor.save(tmp_path)
+    again = GraphPreprocessor.load(GraphPreprocessorConfig(), tmp_path)
+    expected = preprocessor.prepare(trained[0])[0].values.edge_attr
+    assert expected.shape[1] == 4
+    assert again.prepare(turned[0])[0].values.edge_attr.tolist() == expected.tolist()
+    with pytest.raises(ItemError, match=r"missing_features: edge columns are w, mass; the model was trained on d"):
+        again.prepare(other[0])
+
+
+@pytest.mark.parametrize(
+    ("header", "rows"),
+    [
+        ("drug1,drug2,y", [("CC(=O)O", "CCO", 1), ("c1ccccc1O", "CC(=O)O", 0), ("CCO", "CC(C)=O", 1)]),
+        ("unit,cycle,s1", [(unit, cycle, 0.5) for unit in range(1, 5) for cycle in range(1, 26)]),
+    ],
+)
+def test_pairs_of_molecules_and_counters_of_series_are_no_sure_network(
+    tmp_path: Path, header: str, rows: list[tuple[object, ...]]
+) -> None:
+    (tmp_path / "t.csv").write_text("\n".join([header, *(",".join(map(str, row)) for row in rows)]) + "\n")
+    assert edge_list.sniff(tmp_path / "t.csv") <= 0.3
+
+
+def test_a_table_about_many_files_beside_it_is_no_network(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("image,patient\n" + "".join(f"{u},{v}\n" for u, v in PAIRS))
+    assert edge_list.sniff(tmp_path) == 0.5
+    for number in range(5):
+        (tmp_path / f"{number}.png").write_bytes(b"\x89PNG")
+    assert edge_list.sniff(tmp_path) == 0.0
+
+
+def test_lists_of_numbers_are_as_many_columns(tmp_path: Path) -> None:
+    vectors = [f'"0.{one},1.5,{one}"' for one in range(1, 4)]
+    reader = edges_of(tmp_path, _table("src_id,dst_id,feat,cost", [0, 1, 2], [1, 2, 3], vectors, ['"0,5"'] * 3))
+    graph = reader[0].inputs
+    assert graph.columns["edge_attributes"] == ("feat[0]", "feat[1]", "feat[2]", "cost")
+    assert np.allclose(graph.edge_attributes[0], [0.1, 1.5, 1.0, 0.5])
+    assert "by their names" in said(reader)

@@ -26,7 +26,7 @@ END_NAMES = (
     ("from_node_id", "to_node_id"), ("fromnodeid", "tonodeid"), ("subject", "object"), ("atom1", "atom2"),
     ("vertex1", "vertex2"), ("start_node", "end_node"), ("source", "dst"), ("src", "target"), ("from", "target"),
     ("source", "destination"), ("follower", "followee"), ("citing", "cited"),
-    ("parent", "child"), ("child", "parent"), ("start_id", "end_id"), ("ego", "alter"),
+    ("parent", "child"), ("child", "parent"), ("start_id", "end_id"), ("src_id", "dst_id"), ("ego", "alter"),
 )  # fmt: skip
 ROWS_COMPARED = 200_000  # a large sparse graph repeats few ids in its first thousand edges
 DIRECTION_NAMES = ("type", "edge_type", "direction")
@@ -49,6 +49,7 @@ MEASURES = frozenset({
     "capacity", "cost", "type", "label", "class", "kind", "relation", "strength", "probability", "confidence", "w", "t",
     "split", "fold", "graph", "flow", "amount", "size",
 })  # fmt: skip
+FORMULA = re.compile(r"[A-Za-z0-9@+\-\[\]()=#$%/\\.:*]+")
 LEAST_COUNTED = 3  # rows from which numbers in order count them
 MOST_JUDGED = 6  # columns, from the left
 RIVAL = 0.6  # of the best pair's fit, from which another pair fits, too
@@ -184,7 +185,7 @@ def _by_cells(table: Table, *, may_refuse: bool) -> tuple[tuple[str, str], str]:
     pairs = list(combinations(cells, 2))
     alone = len(table.columns) == 2
     shares = {pair: shared_ids(*(cells[one] for one in pair)) for pair in pairs}
-    fits = {pair: _overlap(*(cells[one] for one in pair)) for pair in pairs if alone or shares[pair] >= LEAST_SHARED}
+    fits = {pair: overlap(*(cells[one] for one in pair)) for pair in pairs if alone or shares[pair] >= LEAST_SHARED}
     if not fits:
         if not table.has_header and len(table.columns) == 3 and pairs == [(table.columns[0], table.columns[1])]:
             return pairs[0], "the first two columns, as in lists of weighted edges; no id stands in both"
@@ -263,7 +264,15 @@ def shared_ids(one: Sequence[Any], other: Sequence[Any]) -> float:
     return len(left & right) / max(1, min(len(left), len(right)))
 
 
-def _overlap(one: Sequence[Any], other: Sequence[Any]) -> float:
+def are_formulas(cells: Sequence[Any]) -> bool:
+    """Whether cells are written like structures of molecules: a table of pairs of them is no network."""
+    texts = {str(cell).strip() for cell in cells[:2000] if not is_missing(cell)}
+    alike = [text for text in texts if FORMULA.fullmatch(text)]
+    marked = [text for text in alike if any(sign in text for sign in "=#([")]
+    return len(alike) >= 0.8 * len(texts) and len(marked) >= 0.3 * len(texts) > 0
+
+
+def overlap(one: Sequence[Any], other: Sequence[Any]) -> float:
     """Share of the distinct ids of the larger side that stand on the other side, too: few numbers are no ids."""
     left, right = {str(cell).strip() for cell in one}, {str(cell).strip() for cell in other}
     return len(left & right) / max(1, len(left), len(right))

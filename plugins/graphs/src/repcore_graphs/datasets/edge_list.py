@@ -25,6 +25,7 @@ import numpy as np
 
 from repcore.data.accounting import Accounting
 from repcore.data.cells import DECIMAL_SIGNS, TableNumbers, is_missing
+from repcore.data.first_files import first_files
 from repcore.data.groups import group_column, useful_groups
 from repcore.data.joins import unique_places
 from repcore.data.labels import LabelColumn, read_label, read_labels
@@ -38,11 +39,13 @@ from repcore_graphs.configs.data import EdgeListConfig
 from repcore_graphs.datasets.edge_ends import (
     END_NAMES,
     ROWS_COMPARED,
+    are_formulas,
     are_ids,
     are_two_kinds,
     direction_column,
     find_ends,
     joins_two_sets,
+    overlap,
     shared_ids,
 )
 from repcore_graphs.datasets.edge_tables import (
@@ -62,6 +65,7 @@ from repcore_graphs.formats.networks import counts_the_rest
 ROLES = {"edges": "edges", "edge": "edges", "edge_list": "edges", "edgelist": "edges", "links": "edges",
          "nodes": "nodes", "node": "nodes", "vertices": "nodes", "graphs": "graphs", "graph": "graphs",
          "graph_labels": "graphs", "labels": "graphs"}  # fmt: skip
+MOST_BESIDE = 3  # files beside the only table of a folder, such as a readme; more are what the table is about
 ONLY_GRAPH = "graph"
 LEFT_OUT = "edges_left_out"
 ALL_BINARY = "all-binary"
@@ -94,6 +98,9 @@ def sniff(path: Path) -> float:
         return 0.0
     if not are_ids(table, source, target):
         return 0.0
+    ends = [table.slice(0, ROWS_COMPARED, name) for name in (source, target)]
+    if all(map(are_formulas, ends)):
+        return 0.0
     named = table.has_header and any(
         {source.lower(), target.lower()} == set(pair) for pair in END_NAMES if pair[0] not in ("i", "row", "subject")
     )
@@ -101,9 +108,10 @@ def sniff(path: Path) -> float:
         return 0.9
     if are_two_kinds(source, target) and not path.is_dir():
         return 0.4
-    share = shared_ids(*(table.slice(0, ROWS_COMPARED, name) for name in (source, target)))
+    share = min(shared_ids(*ends), 2 * overlap(*ends))  # few numbers stand among many without being their ids
     if path.is_dir():
-        return 0.8 if len(tables) > 1 else 0.5 * (share >= 0.2)
+        is_beside = sum(not table_suffix(one) for one in first_files(path)) > MOST_BESIDE
+        return 0.8 if len(tables) > 1 else 0.5 * (share >= 0.2 and not is_beside)
     return 0.6 if share >= 0.5 else 0.3 if share >= 0.2 else 0.0
 
 
@@ -413,6 +421,7 @@ class EdgeListDataset:
             edge_index=np.array([self._numbers(rows, side, place) for side in (0, 1)], np.int64).reshape(2, -1),
             **self._edge_features.of("edge", rows),
             **nodes,
+            columns={**self._node_features.columns("node"), **self._edge_features.columns("edge")},
             edge_targets={} if label is None else {label.name: label.values[rows].astype(np.float32)},
         )
         check_graph(graph)

@@ -101,6 +101,11 @@ class FeatureColumns:
             found[f"{kind}_labels"] = _whole(table)
         return found
 
+    def columns(self, kind: str) -> dict[str, tuple[str, ...]]:
+        """Names of the columns, by field of RawGraph."""
+        named = {f"{kind}_attributes": tuple(self.numbers), f"{kind}_labels": tuple(self.categories)}
+        return {name: columns for name, columns in named.items() if columns}
+
     def odd(self, rows: np.ndarray) -> str:
         """What is wrong with the first cell of these rows that is no number; empty if nothing is."""
         for name, values in self.numbers.items():
@@ -136,6 +141,12 @@ def feature_columns(
             account.guess(f"{what} column {name!r}", "left out", left_out[name])
             continue
         cells = table.cells(name)
+        vectors = _vectors(cells)
+        if vectors is not None:
+            for place, values in enumerate(vectors.T):
+                found.numbers[f"{name}[{place}]"], found.cells[f"{name}[{place}]"] = values, cells
+            account.guess(f"{what} column {name!r}", f"{vectors.shape[1]} numbers", "every cell is a list of so many")
+            continue
         numbers, written = as_numbers.read(name, cells)
         plain = plain_name(name) if table.has_header else ""  # names that nobody gave say nothing
         is_category = plain in CATEGORY_NAMES or plain.endswith(("_label", "_type"))
@@ -160,6 +171,22 @@ def feature_columns(
             why = f"{len(set(words)):,} different texts such as {words[0][:40]!r}"
             account.guess(said, "left out", why, is_loss=True)
     return found
+
+
+def _vectors(cells: Sequence[Any]) -> np.ndarray | None:
+    """Cells that are lists of equally many numbers (``0.1, 0.2`` or ``[0.1 0.2]``), float64 (S, k); None for others."""
+    rows: list[list[float]] = []
+    for cell in cells:
+        parts = re.split(r"[\s,;]+", str(cell).strip().strip("[]()").strip())
+        if len(parts) < 2 or (rows and len(parts) != len(rows[0])):
+            return None
+        try:
+            rows.append([float(part) for part in parts])
+        except ValueError:
+            return None
+    values = np.array(rows)
+    is_decimal_comma = values.shape[1] == 2 and not any(re.search(r"[\s;\[(.]", str(cell).strip()) for cell in cells)
+    return None if is_decimal_comma else values
 
 
 def _odd(numbers: Any) -> list[str]:

@@ -171,6 +171,7 @@ class NetworkDataset(CatalogueReader[Network, RawGraph]):
             **self._edges.features(network.edges, network.arcs.shape[1]),
             node_targets=self._nodes.labels(number),
             edge_of=network.edge_of,
+            columns={**self._nodes.columns, **self._edges.columns},
         )
         check_graph(graph)
         return graph
@@ -352,6 +353,12 @@ class _Table:
         if not np.array_equal(read_numbers(name, cells).values, numbers.values):
             return ","
         return "." if (numbers.values != np.round(numbers.values)).any() else None
+
+    @property
+    def columns(self) -> dict[str, tuple[str, ...]]:
+        """Names of the columns of features, by field of RawGraph."""
+        named = {f"{self.what}_attributes": tuple(self.numbers), f"{self.what}_labels": tuple(self.words)}
+        return {name: columns for name, columns in named.items() if columns}
 
     def features(self, columns: Mapping[str, list[Any]], count: int) -> dict[str, Any]:  # keyword arguments of RawGraph
         found: dict[str, Any] = {}
