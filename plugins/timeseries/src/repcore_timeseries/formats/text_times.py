@@ -89,8 +89,8 @@ def read(cells: Sequence[Any], column: str, order: str = "") -> Reading:
     texts = [str(cell).strip() for cell in cells]
     plain = _plain(texts)
     if plain is not None:
-        offset, said = _named_offset(column) if plain.is_local else (0, "")
-        return Reading(plain.times - offset, said, "the column's name", is_local=plain.is_local and not said)
+        named, said = _named_offset(column) if plain.is_local else (0, "")
+        return Reading(plain.times - named, said, "the column's name", is_local=plain.is_local and not said)
     if all(_ALONE.fullmatch(one) for one in texts):
         return _clocks_alone(texts, column)
     orders: tuple[str, ...] = ()
