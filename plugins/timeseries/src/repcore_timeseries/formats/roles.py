@@ -147,7 +147,7 @@ def _find_series(
     others = [one for one in lines.columns if one not in taken]
     plain = {plain_name(one): one for one in reversed(others)}
     by_name = next((plain[word] for word in SERIES_NAMES if word in plain), "") or group_column(others) or ""
-    keys = (by_name,) if by_name and _repeats(lines, by_name) else ()
+    keys: tuple[str, ...] = (by_name,) if by_name and _repeats(lines, by_name) else ()
     why = "its name"
     if when is not None:
         keys, why = _told_apart(lines, others, taken[1], when, keys)
