@@ -234,7 +234,12 @@ class EdgeListDataset:
             self.account.note(f"the first line, {shown!r}, counts nodes and edges: it is no edge")
             self._edge_rows = [rows[rows > 0] for rows in self._edge_rows]
         self._bad_edges = table.problems()
-        skip = (self.source, self.target, self._graph_column["edges"], self._typed and self._typed[0])
+        skip: tuple[str | None, ...] = (
+            self.source,
+            self.target,
+            self._graph_column["edges"],
+            self._typed and self._typed[0],
+        )
         skip = (*skip, *self._tell_of_graphs("edges", (*skip, self._called_edge_label(table.columns))))
         name = self._edge_label_column([one for one in table.columns if one not in skip])
         self._edge_label = None if name is None else self._element_label("edge", name, table)
