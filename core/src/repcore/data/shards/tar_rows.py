@@ -239,7 +239,8 @@ def row_at(store: Store, index: RowIndex, row: int) -> TarRow:
 
 def _check_holes(member: tarfile.TarInfo, name: str) -> None:
     """Refuse a sparse member that is nearly all holes: its file in the cache would have them written out."""
-    stored = sum(size for _, size in member.sparse) if member.issparse() and member.sparse else member.size
+    pieces: Any = member.sparse if member.issparse() else None  # (offset, size) of what is stored
+    stored = sum(size for _, size in pieces) if pieces else member.size
     if member.size > MOST_TIMES * stored + MOST_FACT_BYTES:
         raise ItemError(
             "too_large",
