@@ -241,10 +241,10 @@ class EdgeListDataset:
             self._typed and self._typed[0],
         )
         skip = (*skip, *self._tell_of_graphs("edges", (*skip, self._called_edge_label(table.columns))))
-        name = self._edge_label_column([one for one in table.columns if one not in skip])
-        self._edge_label = None if name is None else self._element_label("edge", name, table)
+        label = self._edge_label_column([one for one in table.columns if one not in skip])
+        self._edge_label = None if label is None else self._element_label("edge", label, table)
         self._edge_features = feature_columns(
-            table, (*skip, name), "edge", self.account, self._no_features("edges"), DECIMAL_SIGNS[self.config.decimal]
+            table, (*skip, label), "edge", self.account, self._no_features("edges"), DECIMAL_SIGNS[self.config.decimal]
         )
 
     def _sets(self) -> str:
