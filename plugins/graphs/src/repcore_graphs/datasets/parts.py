@@ -22,7 +22,7 @@ from repcore.errors import DataError
 from repcore.interfaces import DatasetReader, Sample
 from repcore.specs import TargetSpec
 from repcore_graphs.configs.data import EdgeListConfig, NetworkConfig, PartsConfig, PyGConfig
-from repcore_graphs.datasets import edge_files, networks, pyg
+from repcore_graphs.datasets import edge_files, edge_list, networks, pyg
 from repcore_graphs.datasets.raw_graph import RawGraph
 
 Opener = Callable[[PartsConfig], DatasetReader]
