@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Molecules: from a table of SMILES to predictions
 #
-# A table with one measured number, a model that learns from the structures alone, and what it is good for. The sizes are
+# A table with one measured number, a model that learns from structures alone, and what it is good for. The sizes are
 # for seconds, not for results: leave out `steps` and `epochs` for the recipe's own.
 
 # %%

@@ -181,6 +181,25 @@ def test_tables_of_elements_and_features(here: Path) -> None:
     assert run(["predict", "runs/f", "pairs/blobs", "-o", "o", "--coverage", "0.9"]) == 2
 
 
+@pytest.mark.parametrize(
+    ("shape", "names"), [((2, 3), ("y", "x")), ((2, 1, 3), ("i", "j", "k"))], ids=["image", "scan"]
+)
+def test_tables_of_grids_name_the_place_of_every_element(
+    tmp_path: Path, shape: tuple[int, ...], names: tuple[str, ...]
+) -> None:
+    target = TargetSpec("x", "regression", level="voxel")
+    outputs = np.arange(np.prod(shape), dtype=np.float32).reshape(*shape, 1)
+    writer = ElementTable(tmp_path / "p.csv", {}, target)
+    for one in ("a", "b"):
+        answer = DenseAnswer(Sample(one, None), "voxel", outputs, target)
+        writer.write(DenseRow(one, "ok", "", answer, {}), {})
+    writer.finish()
+    table = read_table(tmp_path / "p.csv")
+    places = np.stack([table[name] for name in names], 1).astype(int)[6:]
+    assert len(places) == outputs.size
+    assert [outputs[tuple(place)][0] for place in places] == table["predicted:x"][6:]
+
+
 def test_labels_of_elements_are_told_in_the_words_of_the_model() -> None:
     """Missing and ignored labels are empty; a class that the model does not know keeps the data's name or number."""
     data = TargetSpec("side", "class", level="point", names=("a", "b", "c"), ids=(2, 7, 9), ignore=0)

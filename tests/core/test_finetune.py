@@ -114,7 +114,12 @@ def test_an_interrupted_fine_tuning_goes_on_to_the_same_end(
     execute = module.execute
     monkeypatch.setattr(module, "execute", lambda *a, **k: ran.append(a[2].path.name) or execute(*a, **k))
     capsys.readouterr()
+    assert (trained / "runs" / "latest").resolve().name == "f"
+    (trained / "runs" / "latest").unlink()
+    (trained / "runs" / "latest").symlink_to("whole", target_is_directory=True)  # another run since then
     assert run(["pairs", "finetune", "--resume", "f"]) == 0
+    assert (trained / "runs" / "latest").resolve().name == "f"
+    assert not list((trained / "runs" / "f").rglob("latest"))
     assert ran == ["random-init-seed-0"]
     assert "resuming" in capsys.readouterr().err
     first, second = (json.loads((trained / "runs" / name / "finetune.json").read_text()) for name in ("whole", "f"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -241,15 +241,18 @@ class _Arrow:
 def test_tables_reach_the_reader_of_the_domain(name: str) -> None:
     import pyarrow.parquet as pq
 
-    opened: list[Path] = []
+    opened: list[tuple[Path, Mapping[str, Any]]] = []
 
-    def open_table(path: Path) -> Any:
-        opened.append(path)
+    def open_table(path: Path, wanted: Mapping[str, Any]) -> Any:
+        opened.append((path, wanted))
         return "the reader"
 
     assert given_reader(TABLES[name](), open_table, None) == "the reader"
-    found = pq.read_table(opened[0])
-    assert found.column_names == ["smiles", "y"]
+    found = pq.read_table(opened[0][0])
+    is_named = "pandas" in name  # its index is no plain numbering
+    assert opened[0][1] == ({"id_column": "id"} if is_named else {})
+    assert found.column_names == [*(["id"] if is_named else []), "smiles", "y"]
+    assert not is_named or found["id"].to_pylist() == ["7", "3", "5"]
     assert found["smiles"].to_pylist() == ["C", "CC", None]
     assert [one for one in found["y"].to_pylist() if one is not None and one == one] == [1.0, 2.0]
 
@@ -263,7 +266,7 @@ def test_a_named_index_is_a_column_and_the_content_names_the_file() -> None:
 
 
 def test_labels_beside_objects_are_labels() -> None:
-    def no_reader(path: Path) -> Any:
+    def no_reader(path: Path, wanted: Mapping[str, Any]) -> Any:
         raise AssertionError
 
     columns = {"points": [*SETS, *SETS, *SETS], "kind": KINDS * 3, "id": list("abcdefghijkl")}
@@ -279,7 +282,7 @@ def test_labels_beside_objects_are_labels() -> None:
 def test_rows_are_named_by_an_index_or_by_the_column_that_is_asked_for(
     model: repcore.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_reader(path: Path) -> Any:
+    def no_reader(path: Path, wanted: Mapping[str, Any]) -> Any:
         raise AssertionError
 
     series = pd.Series(list(SETS), index=["a", "b", "c", "d"])
@@ -303,14 +306,19 @@ def test_rows_are_named_by_an_index_or_by_the_column_that_is_asked_for(
     monkeypatch.setattr(repcore.Model, "_open", opened)
     model.embed(pd.DataFrame({"file": list("wxyz"), "code": list("abcd")}), id_column="code")
     model.embed(pd.DataFrame({"file": list("wxyz"), "code": list("abcd")}))
-    assert asked == [{"id_column": "code"}, None]
+    model.tokens(pd.DataFrame({"file": list("wxyz"), "code": list("abcd")}), id_column="code")
+    assert asked == [{"id_column": "code"}, None, {"id_column": "code"}]
+    monkeypatch.undo()
+    many = pd.DataFrame({"points": [*SETS] * 8, "code": [f"c{row}" for row in range(32)]})
+    fitted = repcore.fit("gaussian-anomaly", model, many, id_column="code")
+    assert fitted.apply(many, id_column="code").ids == many["code"].tolist()
 
 
 def test_a_table_with_two_columns_of_objects_asks_which() -> None:
     with pytest.raises(DataError, match="which column of the table is the input"):
-        given_reader({"a": list(SETS), "b": list(SETS)}, lambda path: pytest.fail("opened"), None)
+        given_reader({"a": list(SETS), "b": list(SETS)}, lambda *_: pytest.fail("opened"), None)
     with pytest.raises(DataError, match="different lengths"):
-        given_reader({"a": [1, 2], "b": [1]}, lambda path: pytest.fail("opened"), None)
+        given_reader({"a": [1, 2], "b": [1]}, lambda *_: pytest.fail("opened"), None)
 
 
 def test_content_decides_the_fingerprint() -> None:
@@ -327,12 +335,12 @@ def texts(value: Any) -> Any:
 
 
 def test_a_domain_says_what_it_takes(model: repcore.Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    reader = given_reader(["CCO", 5], lambda path: pytest.fail("opened"), texts)
+    reader = given_reader(["CCO", 5], lambda *_: pytest.fail("opened"), texts)
     assert reader[0].inputs == "CCO"
     with pytest.raises(DataError, match="wrong_kind: the int '5' is no input of this domain"):
         reader[1]
     with pytest.raises(DataError, match=r"the float '2\.5' is no input of this domain\n  expected: Text"):
-        given_reader([2.5], lambda path: pytest.fail("opened"), texts)
+        given_reader([2.5], lambda *_: pytest.fail("opened"), texts)
     monkeypatch.setattr(type(model.preprocessor), "inputs_from", staticmethod(texts), raising=False)
     assert model.reader("c1ccccc1C(=O)O")[0].inputs == "c1ccccc1C(=O)O"
     assert len(model.reader("pairs/blobs")) > 1
@@ -350,11 +358,11 @@ def test_ragged_lists_have_no_shape_and_dicts_may_be_one_input() -> None:
     assert shape_of(torch.zeros(2, 3)) == (2, 3)
     assert shape_of([[1], [1, 2]]) is None
     pairs = (([1.0, 2.0], [[1.0], [1.0, 2.0]]), ([0.0], [[2.0]]))
-    assert len(given_reader(pairs, lambda path: pytest.fail("opened"), None)) == 2
+    assert len(given_reader(pairs, lambda *_: pytest.fail("opened"), None)) == 2
 
     def clips(value: Any) -> Any:
         """A clip with its rate."""
         return value["array"] if isinstance(value, dict) and "rate" in value else None
 
-    reader = given_reader({"array": [1.0, 2.0], "rate": 16000}, lambda path: pytest.fail("opened"), clips)
+    reader = given_reader({"array": [1.0, 2.0], "rate": 16000}, lambda *_: pytest.fail("opened"), clips)
     assert [len(reader), reader[0].inputs] == [1, [1.0, 2.0]]

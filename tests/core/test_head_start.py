@@ -11,9 +11,10 @@ from torch import nn
 
 from repcore.evaluation.tasks.configs import ClassificationConfig, RegressionConfig
 from repcore.evaluation.tasks.item import ClassificationTask, RegressionTask
+from repcore.interfaces import Batch
 from repcore.specs import TargetSpec
 from repcore.training.finetune_config import FinetuneConfig
-from repcore.training.head_start import PENALTY, _of_batches, careful, fitted, last_layer
+from repcore.training.head_start import PENALTY, _Inputs, as_in_training, careful, fitted, last_layer
 
 
 class Wide(nn.Module):
@@ -112,16 +113,70 @@ def test_features_that_training_will_move_are_not_relied_on() -> None:
 
 
 def test_batch_statistics_are_looked_at_and_left_alone() -> None:
-    net = nn.Sequential(nn.Linear(6, 3), nn.BatchNorm1d(3)).eval()
+    net = nn.Sequential(nn.Linear(6, 3), nn.BatchNorm1d(3), nn.Dropout(0.5)).eval()
     norm, x = net[1], vectors()
+    norm.running_mean.fill_(2.0)
+    norm.num_batches_tracked.fill_(40)
     before, eval_mode = copy.deepcopy(net.state_dict()), net(x)
-    with _of_batches(net) as moves:
-        assert moves
+    with as_in_training(net):
         found = net(x).detach()
-    assert float(found.mean(0).abs().max()) < 1e-3, "of the batch, not the running statistics"
+    assert float(found.mean(0).abs().max()) < 1e-3, "of the batch, not the running statistics, and without dropout"
     assert all(torch.equal(one, net.state_dict()[name]) for name, one in before.items())
     assert not norm.training
     assert torch.equal(net(x), eval_mode)
+
+
+@pytest.mark.parametrize("batches", [0, 2, 40])
+def test_statistics_that_hardly_saw_data_are_those_of_the_training_rows(batches: int) -> None:
+    """Those of a new head would be half the initial ones after six steps, and answers those of another network."""
+    norm, x = nn.BatchNorm1d(6), vectors()
+    for _ in range(batches):
+        norm(torch.randn(8, 6))
+    stored = norm.running_mean.clone()
+    with as_in_training(norm.eval()):
+        for rows in (x[:20], x[20:]):
+            norm(rows)
+    settled = batches == 40
+    torch.testing.assert_close(norm.running_mean, stored if settled else x.mean(0), rtol=1e-5, atol=1e-4)
+    if not settled:
+        torch.testing.assert_close(norm.running_var, (x[:20].var(0) + x[20:].var(0)) / 2)
+    assert norm.momentum == 0.1
+    assert not norm.training
+
+
+@pytest.mark.parametrize("rows", [0, 8], ids=["nothing ran", "not finite"])
+def test_statistics_that_cannot_be_had_are_left(rows: int) -> None:
+    norm = nn.BatchNorm1d(6)
+    norm(vectors(8))
+    stored = copy.deepcopy(norm.state_dict())
+    with as_in_training(norm.eval()):
+        if rows:
+            norm(torch.full((rows, 6), torch.inf))
+    assert all(torch.equal(one, norm.state_dict()[name]) for name, one in stored.items())
+
+
+class Crops(nn.Module):
+    """Answers from three views of an item, averaged as probabilities: what reaches the layer is no answer's form."""
+
+    def __init__(self, apart: bool) -> None:
+        super().__init__()
+        self.encoder, self.classifier, self.apart = Wide(), nn.Linear(2, 4), apart
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        views = batch.inputs["x"]  # (B, 3, 2)
+        if self.apart:
+            return sum(self.classifier(views[:, one]) for one in range(3))  # type: ignore[return-value]
+        return self.classifier(views.flatten(0, 1)).unflatten(0, views.shape[:2]).softmax(-1).mean(1).log()
+
+
+@pytest.mark.parametrize("apart", [True, False], ids=["one-by-one", "together"])
+def test_what_reaches_the_layer_is_seen_whatever_follows(apart: bool) -> None:
+    task, x = Crops(apart), torch.randn(5, 3, 2)
+    found = _Inputs(task, task.classifier)(Batch(inputs={"x": x}, size=5))
+    torch.testing.assert_close(found, x.mean(1))
+    assert not task.classifier._forward_pre_hooks, "nothing stays in the network"
+    unclear = _Inputs(task, task.classifier)(Batch(inputs={"x": x[:4]}, size=5))
+    assert bool(torch.isnan(unclear).all()), "views that are not so many an item"
 
 
 def test_the_last_layer_is_found_by_what_it_gives() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,7 +49,7 @@ def _kind(one: LabelColumn) -> str:
         (["music", "music,speech", "music", "music,speech"], "multilabel", ("music", "speech")),
         (["acid", "salt, other", "acid", "salt, other"], "class", ("acid", "salt, other")),
         (["['a', 'b']", "['b']", "['a']", '["c"]', "[]"], "multilabel", ("a", "b", "c")),
-        (["[1, 2]", "[2, 3]", "[1, 2]", "[2, 3]"], "class", ("[1, 2]", "[2, 3]")),
+        (["[1, 2]", "[2, 3]", "[1, 2]", "[2, 3]"], "none", ()),
         (["\u22121.5", "\u22122.5", "3"], "regression", ()),
         (["2021-01-03", "2021-02-03"] * 4, "none", ()),
         (["50,5", "1.100,5", "1.000,5"], "regression", ()),
@@ -375,3 +376,95 @@ def test_few_rows_of_a_column_called_label_are_classes() -> None:
     assert read_label("label", few).target is not None
     assert read_label("vehicle", few).target is None
     assert read_label("label", ["a", "b", "c"]).target is None  # nothing comes again
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind", "names", "values"),
+    [
+        ([["b", "a"], ["a"], [], None], "multilabel", ("a", "b"), [[1, 1], [1, 0], [0, 0], [np.nan, np.nan]]),
+        ([["a", "b"], "a", ("b",)], "multilabel", ("a", "b"), [[1, 1], [1, 0], [0, 1]]),
+        (["[0,1,1]", "[1,0,0]", ""], "multilabel", ("0", "1", "2"), [[0, 1, 1], [1, 0, 0], [np.nan] * 3]),
+        (["0,1,1", "1,0,0", "0,0,1"], "multilabel", ("0", "1", "2"), [[0, 1, 1], [1, 0, 0], [0, 0, 1]]),
+        (["[0 1]", "[1 1]"], "multilabel", ("0", "1"), [[0, 1], [1, 1]]),
+        (["[3, 10]", "[3]", "[]"], "multilabel", ("3", "10"), [[1, 1], [1, 0], [0, 0]]),
+        (["[0.5, 1.5]", "[2, 2]"], "regression", ("0", "1"), [[0.5, 1.5], [2, 2]]),
+        ([np.array([0.5, 1.5]), None], "regression", ("0", "1"), [[0.5, 1.5], [np.nan, np.nan]]),
+        ([[0.5], [2.0], [1.5]], "regression", (), [0.5, 2.0, 1.5]),
+        (["045Y", "006M", ""], "regression", (), [45.0, 0.5, np.nan]),
+    ],
+)
+def test_lists_and_ages_are_read(cells: list[Any], kind: str, names: tuple[str, ...], values: list[Any]) -> None:
+    one = read_labels({"y": cells})[0]
+    assert _kind(one) == kind, one.reason
+    assert one.target is not None
+    assert one.target.names == names
+    assert np.array_equal(one.values, np.asarray(values, float), equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("cells", "reason"),
+    [
+        ([{"a": 1}, {"a": 2}], "nested or mixed values such as '{\"a\": 1}'"),
+        ([[["a"]], [["b"]]], "nested or mixed values"),
+        ([["a", None], ["b"]], "nested or mixed values"),
+        ([["a"], [1, 2]], "nested or mixed values"),
+        (["[1.5, 2]", "[1.5]"], "lists of 1 to 2 numbers"),
+        ([list(map(float, range(99)))] * 3, "lists of 99 numbers"),
+        (["5 nM", "3 uM", "2 nM"], "several units (2 in 'nM', 1 in 'uM')"),
+    ],
+)
+def test_cells_that_no_label_can_be_made_of_are_named(cells: list[Any], reason: str) -> None:
+    one = read_labels({"y": cells})[0]
+    assert one.target is None
+    assert reason in one.reason
+    assert len(one.values) == len(cells)
+
+
+def test_whole_numbers_in_lists_are_what_the_user_calls_them() -> None:
+    cells = ["[3, 5]", "[1, 3]"]
+    assert "values, or classes" in read_label("y", cells).reason
+    assert read_label("y", cells, kind="regression").values.tolist() == [[3.0, 5.0], [1.0, 3.0]]
+    many = read_label("y", cells, kind="multilabel")
+    assert many.target is not None
+    assert (many.target.names, many.values.tolist()) == (("1", "3", "5"), [[0.0, 1.0, 1.0], [1.0, 1.0, 0.0]])
+
+
+def test_points_that_may_stand_before_thousands_are_said() -> None:
+    one = read_label("mass", GROUPED)
+    assert one.values[0] == 1.1
+    assert "all 58 cells are written like '1.100', which may also be 1100" in one.reason
+    assert read_label("mass", GROUPED, decimal=",").values[0] == 1100.0
+    assert "may also be" not in read_label("mass", ["100", "99.875", "101.125"]).reason
+
+
+@pytest.mark.parametrize(
+    ("cells", "values", "unit"),
+    [
+        (["$50.00", "-$7.25", "$ 1150", ""], [50.0, -7.25, 1150.0, np.nan], "$"),
+        (["1.000,50 €", "12,00 €", "7,5€"], [1000.5, 12.0, 7.5], "€"),
+        (["12,5 %", "3,25 %", "100 %"], [12.5, 3.25, 100.0], " %"),
+    ],
+)
+def test_currencies_and_units_with_commas_are_values(cells: list[str], values: list[float], unit: str) -> None:
+    one = read_label("y", cells)
+    assert one.target is not None, one.reason
+    assert (one.target.kind, one.target.unit) == ("regression", unit)
+    assert np.array_equal(one.values, values, equal_nan=True)
+    assert "several units ('" in read_label("y", ["$5", "€7", "$9"]).reason
+
+
+def test_codes_that_look_like_numbers_stay_as_they_are_written() -> None:
+    one = read_label("code", ["007", "7", "010"] * 4)
+    assert one.target is not None
+    assert (one.target.kind, one.target.names) == ("class", ("007", "7", "010"))
+    assert one.values[:3].tolist() == [0.0, 1.0, 2.0]
+    assert "codes such as '007', kept as they are written" in one.reason
+    values = read_label("code", [f"{number:03d}" for number in range(3, 90, 7)])
+    assert values.values[:2].tolist() == [3.0, 10.0]
+    assert "cells such as '003' are read as numbers, label_kind=class takes them for codes" in values.reason
+    exponents = read_label("code", ["1e5", "2e7", "1e3"] * 4)
+    assert "cells such as '1e5' are read as numbers" in exponents.reason
+    assert "cells such as" not in read_label("y", ["1e5", "2.5e7", "0.5", "0"]).reason
+    known = read_label("code", ["1e5", "2e7", "1e3"] * 4, kind="class")
+    assert known.target is not None
+    assert sorted(known.target.names) == ["1e3", "1e5", "2e7"]

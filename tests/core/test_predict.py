@@ -261,6 +261,14 @@ def test_answers_of_multilabel_and_ensembles() -> None:
     assert columns["set:heart"] == ["{}", "0"]
 
 
+def test_the_deviation_of_members_is_that_of_their_values() -> None:
+    """In float32 that of 300.0001 and 300.0004 is off by a tenth; two paths to the same members would differ."""
+    members = np.asarray([[[300.0001], [300.0004], [300.0002]]], np.float32)
+    rows = PredictedRows(["a"], ["ok"], [""], members.mean(1), members, [{}])
+    found = answer_columns(TargetSpec("y", "regression"), {}, rows)["sd:y"][0]
+    assert found == pytest.approx(np.std(members.astype(np.float64)[0], 0, ddof=1)[0], rel=1e-12)
+
+
 def test_labels_of_the_data_are_matched_by_class_name() -> None:
     """The data lists its classes in another order and has one that the model does not know."""
     data = TargetSpec("kind", "class", names=("cloud", "blob", "line"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -222,6 +223,42 @@ def test_edges_in_blocks_are_those_of_a_whole_table(monkeypatch: pytest.MonkeyPa
     first, place = distinct_rows(table)
     assert np.array_equal(table[first], np.unique(table, axis=0))
     assert np.array_equal(table[first][place], table)
+
+
+def test_edges_in_ranges_of_weights_are_in_the_order_of_a_stable_sort(monkeypatch: pytest.MonkeyPatch) -> None:
+    import repcore_pointcloud.regions.segmentation as segmentation
+
+    monkeypatch.setattr(segmentation, "EDGES_AT_ONCE", 100)
+    for weights in (RNG.random(5000), RNG.integers(0, 7, 5000) / 7, np.zeros(5000), -np.sort(RNG.random(5000))):
+        assert np.array_equal(segmentation.stable_order(weights), np.argsort(weights, kind="stable"))
+
+
+def test_neighbours_of_a_tile_end_before_its_regions_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part of an array keeps the whole: the neighbours lay beside the edges all the time."""
+    import weakref
+
+    from repcore_pointcloud.preprocessors import scene_geometry
+
+    alive: list[weakref.ref[np.ndarray]] = []
+    seen: list[int] = []
+    found, merge = scene_geometry.local_shape, scene_geometry.merge_regions
+
+    def kept(*given: Any) -> Any:
+        shape = found(*given)
+        alive.extend(weakref.ref(one) for one in (shape.neighbours, shape.normals, shape.eigenvalues))
+        return shape
+
+    def merged(*given: Any, **named: Any) -> np.ndarray:
+        seen.append(sum(one() is not None for one in alive))
+        return merge(*given, **named)
+
+    monkeypatch.setattr(scene_geometry, "local_shape", kept)
+    monkeypatch.setattr(scene_geometry, "merge_regions", merged)
+    points = RNG.uniform(0, 1, (500, 3))
+    normals, numbers, region = scene_geometry.segment(points, SceneConfig(), None)
+    assert seen == [0]
+    assert (normals.shape, numbers.shape, region.shape) == ((500, 3), (500, 3), (500,))
+    np.testing.assert_allclose(numbers.sum(axis=1), 1, atol=1e-6)
 
 
 def test_published_unets_are_imported_with_what_feeds_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,12 +18,12 @@ EDGES = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
 def test_data_becomes_a_graph_with_its_label() -> None:
     data = Data(x=torch.ones(3, 2), edge_index=EDGES, edge_attr=torch.arange(4), y=torch.tensor([1]))
     for given in (data, [data]):
-        sample = given_reader(given, lambda path: pytest.fail("opened"), graph_from)[0]
+        sample = given_reader(given, lambda *_: pytest.fail("opened"), graph_from)[0]
         assert sample.inputs.num_nodes == 3
         np.testing.assert_array_equal(sample.inputs.edge_index, EDGES.numpy())
         np.testing.assert_array_equal(sample.inputs.node_attributes, np.ones((3, 2), np.float32))
         np.testing.assert_array_equal(sample.inputs.edge_labels[:, 0], np.arange(4))
-    several = given_reader([(data, row % 2) for row in range(8)], lambda path: pytest.fail("opened"), graph_from)
+    several = given_reader([(data, row % 2) for row in range(8)], lambda *_: pytest.fail("opened"), graph_from)
     assert [one.name for one in several.targets] == ["label"]
 
 

@@ -23,7 +23,7 @@ def test_a_table_is_one_cloud_and_a_batch_many(tmp_path: Path) -> None:
     for other in (POINTS[:, :2], POINTS[0], np.stack([POINTS, POINTS]), "nothing.xyz", [1, 2, 3], 5, None):
         assert cloud_from(other) is None
     opened = [
-        given_reader(one, lambda path: pytest.fail("opened"), cloud_from) for one in (POINTS, POINTS[None].repeat(4, 0))
+        given_reader(one, lambda *_: pytest.fail("opened"), cloud_from) for one in (POINTS, POINTS[None].repeat(4, 0))
     ]
     assert [len(one) for one in opened] == [1, 4]
 

@@ -214,3 +214,19 @@ def test_from_a_folder_to_vectors(tmp_path: Path, capsys: pytest.CaptureFixture[
     record = json.loads((tmp_path / "one" / "environment.json").read_text())
     assert record["teachers"][0]["name"].startswith("classical")
     capsys.readouterr()
+
+
+def test_a_short_fine_tuning_of_few_shapes_learns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Six steps from a hardly trained model: norms of the head and of the encoder answer as training sees them."""
+    rng, forms = np.random.default_rng(0), {"flat": [1, 0.05, 1], "rod": [0.1, 1, 0.1], "ball": [1, 1, 1]}
+    names = list(forms) * 16
+    clouds = np.stack([rng.normal(size=(96, 3)) * forms[name] for name in names]).astype(np.float32)
+    np.savez(tmp_path / "clouds.npz", points=clouds, label=np.array(names))
+    words = ["--data", str(tmp_path / "clouds.npz"), "--out", str(tmp_path)]
+    small = [*SMALL, "trainer.steps=2", "trainer.validate_every=2"]
+    assert run(["pointcloud", "train", "i2p-mae", *words, "--name", "one", *small]) == 0
+    settings = ["--split", "stratified", "--no-twin", "trainer.steps=6"]
+    assert run(["pointcloud", "finetune", str(tmp_path / "one"), *words, "--name", "f", *settings]) == 0
+    found = json.loads((tmp_path / "f" / "finetune.json").read_text())["test"]
+    assert found["accuracy"] >= 0.8  # 0.33 is chance
+    capsys.readouterr()

@@ -21,9 +21,48 @@ Each class also inherits the built-in that ordinary handlers expect.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 LONGEST = 4000  # characters of a line of a message; a received value may have megabytes
+
+ARGUMENTS = {
+    one: one.replace("-", "_")
+    for one in (
+        "allow-namespace", "batch-size", "coverage", "data", "device", "dtype", "ensemble", "entry", "folds", "group",
+        "id-column", "ignore", "init-from", "keep-copies-together", "label", "labels", "layer", "layers", "layout",
+        "level", "mix", "name", "out", "pool", "preset", "reader", "resume", "seeds", "split", "task", "workers",
+    )
+} | {"protocol": "protocols"}  # fmt: skip
+"""Options of commands that calls from Python take as well, and the name of the argument."""
+_OPTION = re.compile(r"--([a-z][a-z-]*)(?:[ =]([A-Z][A-Z@]+\b|cpu\b|cuda\b|random\b|\d[\w.,%]*|[\w-]+@\d+))?")
+_IN_A_COMMAND = re.compile(r"\b(repcore|pip install|ray start|command)\b[^,;:()]*$")
+_shells = 0
+
+
+@contextmanager
+def told_to_a_shell() -> Iterator[None]:
+    """Messages are for somebody who types commands: options need no word about Python."""
+    global _shells
+    _shells += 1
+    try:
+        yield
+    finally:
+        _shells -= 1
+
+
+def _as_arguments(text: str) -> list[str]:
+    """Arguments of calls from Python that mean what the options in a message mean; commands are left as they are."""
+    found = []
+    for one in _OPTION.finditer(text):
+        name, value = ARGUMENTS.get(one[1]), one[2]
+        if name is None or _IN_A_COMMAND.search(text[: one.start()]):
+            continue
+        is_word = value is not None and not value.isupper() and not re.fullmatch(r"[\d.]+", value)
+        shown = repr(value) if is_word else value
+        found.append(name if value is None else f"{name}=[{shown}]" if name == "protocols" else f"{name}={shown}")
+    return found
 
 
 def shortened(text: str) -> str:
@@ -50,10 +89,14 @@ class RepcoreError(Exception):
 
     def render(self) -> str:
         """The whole message without the class name."""
-        labels = {key: ("try" if key == "hint" else key.replace("_", " ")) + ":" for key in self.facts}
+        facts = dict(self.facts)
+        if not _shells and "--" in (said := f"{self.summary}; {facts.get('hint', '')}"):
+            facts["in Python"] = ", ".join(dict.fromkeys(_as_arguments(shortened(said))))
+        facts = {key: value for key, value in facts.items() if value != ""}
+        labels = {key: ("try" if key == "hint" else key.replace("_", " ")) + ":" for key in facts}
         width = max((len(label) for label in labels.values()), default=0)
         indent = "\n" + " " * (width + 3)
-        shown = {key: shortened(str(value)).replace("\n", indent) for key, value in self.facts.items()}
+        shown = {key: shortened(str(value)).replace("\n", indent) for key, value in facts.items()}
         return "\n".join(
             [shortened(self.summary), *(f"  {labels[key]:<{width}} {text}" for key, text in shown.items())]
         )

@@ -12,7 +12,7 @@ import numpy as np
 from repcore.api.given_data import opened_model, reporter_for
 from repcore.api.runs import Run
 from repcore.embedding.inference import InferenceOptions
-from repcore.embedding.model import Model
+from repcore.embedding.model import Model, id_setting
 from repcore.embedding.results import Predictions
 from repcore.errors import ConfigError, DataError
 from repcore.estimation.features import FeatureWindow, feature_windows, finite
@@ -34,13 +34,17 @@ class Fitted:
         facts: Mapping[str, Any] = self.fitted.estimator.state()[1]
         return facts
 
-    def apply(self, data: Any, *, reader: str | None = None, batch_size: int = 64) -> Predictions:
+    def apply(
+        self, data: Any, *, reader: str | None = None, id_column: str | None = None, batch_size: int = 64
+    ) -> Predictions:
         """Values of every row, in order: ``columns`` by name, ``outputs`` those that are numbers.
 
         Args:
             data / reader: as in :meth:`repcore.Model.reader`.
+            id_column: column of a table that names its rows.
         """
-        windows = list(_windows(self.model, self.model.reader(data, reader=reader), self.fitted, batch_size))
+        source = self.model.reader(data, reader=reader, options=id_setting(id_column))
+        windows = list(_windows(self.model, source, self.fitted, batch_size))
         if not windows:
             return Predictions([], [], [], np.zeros((0, 0), np.float32), {})
         found = [self.fitted.estimator.apply(one.features) for one in windows]
@@ -72,6 +76,7 @@ def fit(
     level: str | None = None,
     layer: int | None = None,
     reader: str | None = None,
+    id_column: str | None = None,
     batch_size: int = 64,
     progress: bool | Reporter = False,
     **settings: Any,
@@ -82,6 +87,7 @@ def fit(
         estimator: registered name, for example ``gaussian-anomaly``.
         label: which label it reads, for one that needs labels.
         pool / level / layer: which features.
+        id_column: column of a table that names its rows.
         settings: of the estimator.
 
     Raises:
@@ -93,7 +99,7 @@ def fit(
     if (needs == "required" and not label) or (needs == "none" and label):
         word = "needs a label" if needs == "required" else "reads no labels"
         raise ConfigError(f"estimator {fitted.part.name} {word}")
-    source = opened.reader(data, reader=reader, labels=[label] if label else [])
+    source = opened.reader(data, reader=reader, options=id_setting(id_column), labels=[label] if label else [])
     target = next((one for one in source.targets if one.name == label), None)
     if label and target is None:
         raise DataError(f"no label {label!r}", labels=", ".join(one.name for one in source.targets) or "none")

@@ -61,34 +61,30 @@ def given_data(
     """
     entry = registry.preprocessor(preprocessor, domain)
     convert = getattr(entry.load()(entry.load("config")()), "inputs_from", None)
-    preferences = {"labels": list(labels)} if labels else {}
+    preferences: dict[str, Any] = {"labels": list(labels)} if labels else {}
 
-    def settings(path: str) -> dict[str, Any]:
-        part, _ = open_data(
+    def opened_file(path: str) -> tuple[ResolvedPart, DatasetReader]:
+        return open_data(
             registry, path, domain=domain, reader=reader, options=options, preferences=preferences,
             preprocessor=entry.full_name,
         )  # fmt: skip
-        return part.plain()
 
     if isinstance(data, Path) or (isinstance(data, str) and not _is_input(registry, data, domain, convert)):
         if not labels and not options:
             return GivenData(
                 dataset_settings(registry, str(data), domain=domain, reader=reader, preprocessor=entry.full_name)
             )
-        return GivenData(settings(str(data)))
-    taken: list[tuple[Path, DatasetReader]] = []
+        return GivenData(opened_file(str(data))[0].plain())
+    taken: list[tuple[ResolvedPart, DatasetReader]] = []
 
-    def open_table(path: Path) -> DatasetReader:
-        found = open_data(
-            registry, str(path), domain=domain, reader=reader, options=options, preferences=preferences,
-            preprocessor=entry.full_name,
-        )[1]  # fmt: skip
-        taken.append((path, found))
-        return found
+    def open_table(path: Path, wanted: Mapping[str, Any]) -> DatasetReader:
+        preferences.update(wanted)
+        taken.append(opened_file(str(path)))
+        return taken[-1][1]
 
-    opened = given_reader(data, open_table, convert)
+    opened = given_reader(data, open_table, convert, (options or {}).get("id_column"))
     if taken and taken[-1][1] is opened:
-        return GivenData(settings(str(taken[-1][0])))
+        return GivenData(taken[-1][0].plain())
     return GivenData({"name": MEMORY, "kind": type(data).__name__, "rows": len(opened)}, opened)
 
 

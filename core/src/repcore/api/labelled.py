@@ -15,7 +15,7 @@ from repcore.data.label_budgets import label_budgets
 from repcore.data.memory import MEMORY
 from repcore.devices import torch_device
 from repcore.embedding.inference import InferenceOptions
-from repcore.embedding.model import Model
+from repcore.embedding.model import Model, id_setting
 from repcore.embedding.results import pandas_module
 from repcore.errors import DataError
 from repcore.evaluation.copied_rows import labelled_rows, with_copies
@@ -41,6 +41,7 @@ def finetune(
     label: str | None = None,
     task: str | None = None,
     reader: str | None = None,
+    id_column: str | None = None,
     split: str = "random",
     group: str | None = None,
     folds: int | None = None,
@@ -63,6 +64,7 @@ def finetune(
         data: a table with a label column, (input, label) pairs, samples with targets, or a path.
         label: which label; the only one if None.
         task: registered task; by the kind of label if None.
+        id_column: column of a table that names its rows.
         split / group / folds / labels / seeds / ensemble / twin: as the options of the command.
         overrides: settings such as ``trainer={"epochs": 10}`` or ``finetune__layer_decay=0.75``.
 
@@ -75,7 +77,7 @@ def finetune(
     opened, teller, where = opened_model(model), reporter_for(progress), torch_device(device, "device")
     given = given_data(
         opened.registry, data, domain=opened.domain, preprocessor=opened.folder.preprocessor_name, reader=reader,
-        labels=(label,) if label and not group else (),
+        labels=(label,) if label and not group else (), options=id_setting(id_column),
     )  # fmt: skip
     dataset, source = given.opened(opened.registry, opened.domain)
     target = with_ignored(_one_target(source, label), ignore)
@@ -153,6 +155,7 @@ def probe(
     label: str | Sequence[str] | None = None,
     protocols: Sequence[str] = (),
     reader: str | None = None,
+    id_column: str | None = None,
     split: str = "random",
     seeds: int = 3,
     labels: str | int | None = None,
@@ -168,6 +171,7 @@ def probe(
     Args:
         label: which labels; all that are found if None.
         protocols: such as ``ridge@1``; by the kind of label if empty.
+        id_column: column of a table that names its rows.
         split / seeds / labels / layers / mix: as the options of the command.
 
     Raises:
@@ -175,7 +179,7 @@ def probe(
     """
     opened, teller = opened_model(model, device), reporter_for(progress)
     names = [label] if isinstance(label, str) else list(label or ())
-    source = opened.reader(data, reader=reader, labels=names)
+    source = opened.reader(data, reader=reader, options=id_setting(id_column), labels=names)
     targets = chosen_targets(source, names)
     numbers = list(range(seeds))
     options = InferenceOptions(batch_size=batch_size, device=opened.device)

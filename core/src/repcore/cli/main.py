@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import importlib
 import io
+import multiprocessing
 import os
 import sys
 import traceback
@@ -20,8 +21,10 @@ import click
 from repcore import stopping
 from repcore.cli.console import complain, open_missing_streams
 from repcore.cli.ending import ended, make_warnings_printable, unexpected
-from repcore.errors import PluginError, RepcoreError, closest
+from repcore.errors import PluginError, RepcoreError, closest, told_to_a_shell
+from repcore.launching import is_first_process
 from repcore.plugins import core_version
+from repcore.reporting import Wait
 from repcore.specs import GENERIC
 
 COMMANDS = {
@@ -286,8 +289,9 @@ def run(arguments: list[str]) -> int:
     debug = "--debug" in arguments or os.environ.get("REPCORE_DEBUG") == "1"
     arguments = [one for one in arguments if one != "--debug"]
     make_warnings_printable(tracebacks=debug)
+    Wait.say = complain if is_first_process() and multiprocessing.parent_process() is None else None
     try:
-        with stopping.obeyed():
+        with stopping.obeyed(), told_to_a_shell():
             result = root.main(arguments, prog_name="repcore", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as error:
@@ -305,7 +309,8 @@ def run(arguments: list[str]) -> int:
     except RepcoreError as error:
         if debug:
             traceback.print_exc()
-        complain(f"{type(error).__name__}: {error}")
+        with told_to_a_shell():
+            complain(f"{type(error).__name__}: {error}")
         return 2
     except Exception as error:
         if debug:

@@ -7,10 +7,12 @@ never half read without a sentence that shows the cells.
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +24,9 @@ EXCEL_ERRORS = frozenset(
     {"#n/a", "#value!", "#ref!", "#div/0!", "#name?", "#num!", "#null!", "#spill!", "#calc!", "#error!"}
 )
 Decimal = Literal[".", ","]
+DecimalWord = Literal["auto", "point", "comma"]
+DECIMAL_SIGNS: Mapping[DecimalWord, Decimal | None] = {"auto": None, "point": ".", "comma": ","}
+_PLAIN_TYPES = {str, type(None), float, int, bool}
 SHOWN = 3
 MOSTLY = 0.5  # share of filled cells that must be numbers
 BLOCK = 4096  # cells that are tried at once
@@ -29,6 +34,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eEdD][+-]?\d+)?")
 _NUMBER_COMMA = re.compile(r"[+-]?(\d+,?\d*|,\d+)([eE][+-]?\d+)?")
 _THOUSANDS_COMMA = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+,\d+")  # 1.234,56: nothing else can be meant
 _GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+")  # 1.100: thousands where the comma separates decimals
+_EXPONENT = re.compile(r"\d+[eE]\d+")
 _MINUS = str.maketrans({"\u2212": "-", "\ufe63": "-", "\uff0d": "-"})  # as word processors set it
 _MONTH = (  # whole words: 1-Octyne is no day in October
     r"(jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?|oct(ober)?|nov(ember)?|"
@@ -54,7 +60,37 @@ _LOOKS: tuple[tuple[str, re.Pattern[str]], ...] = (
 
 def is_missing(value: Any) -> bool:  # a cell of any type
     """Whether a cell says that there is nothing: None, NaN, blank, ``n/a``, ``null``, ``-``, ..."""
-    return value is None or value != value or (isinstance(value, str) and value.strip().lower() in MISSING_WORDS)
+    if isinstance(value, str):
+        return value.strip().lower() in MISSING_WORDS
+    if value is None or type(value) in _PLAIN_TYPES:
+        return value is None or bool(value != value)
+    return not _is_nested(value) and bool(value != value)
+
+
+def flat_cells(cells: Iterable[Any]) -> list[Any]:
+    """Cells that are lists, structures or arrays (of JSON, parquet, Python) as the texts that JSON writes for them."""
+    held = list(cells)
+    if set(map(type, held)) <= _PLAIN_TYPES:
+        return held
+    return [json.dumps(_plain(cell), default=_in_short) if _is_nested(cell) else cell for cell in held]
+
+
+def _is_nested(cell: Any) -> bool:
+    return isinstance(cell, list | tuple | set | frozenset | Mapping) or (
+        isinstance(cell, np.ndarray) and cell.ndim > 0
+    )
+
+
+def _plain(cell: Any) -> Any:
+    if isinstance(cell, set | frozenset):
+        return sorted(cell, key=str)
+    return cell.tolist() if isinstance(cell, np.ndarray) else cell
+
+
+def _in_short(value: Any) -> Any:  # what JSON has no form for: dates, bytes, numbers of NumPy
+    if isinstance(value, np.generic):
+        return value.item()
+    return f"{len(value)} bytes" if isinstance(value, bytes) else str(value)
 
 
 def number(value: Any, decimal: Decimal = ".") -> float | None:  # a cell in, a number out
@@ -170,12 +206,65 @@ def numbers_as_written(
             numbers.values[row] = math.nan
             _note_odd(numbers, row, cells[row], "thousands")
         return numbers, ""
+    if grouped and len(grouped) == numbers.filled:
+        shown = str(cells[grouped[0]]).strip()
+        return numbers, (
+            f"decimals with a point: all {len(grouped):,} cells are written like {shown!r}, which may also be "
+            f"{shown.replace('.', '')} with a point before thousands, and nothing else in the table has a decimal comma"
+        )
     if asked is not None or not ({"decimal comma", "thousands", "several numbers", "text"} & set(numbers.odd)):
         return numbers, ""
     found = decimal_sign(cells)
     if found is None or found[0] == ".":
         return numbers, ""
     return read_numbers(name, cells, ","), f"decimal comma: {found[1]}"
+
+
+class Columns(Mapping[str, Sequence[Any]]):
+    """Cells by column name, read when they are asked for."""
+
+    def __init__(self, names: Iterable[str], read: Callable[[str], Sequence[Any]]) -> None:
+        self._names, self._read = dict.fromkeys(names), read
+
+    def __getitem__(self, name: str) -> Sequence[Any]:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._read(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+class TableNumbers:
+    """Columns of one table as numbers: what one of them shows of the decimal sign holds for the others.
+
+    Args:
+        columns: cells by name; a mapping that reads them when they are asked for will do.
+        decimal: the sign, as the user says; found in the cells when None.
+    """
+
+    def __init__(self, columns: Mapping[str, Sequence[Any]], decimal: Decimal | None = None) -> None:
+        self.columns, self.decimal = columns, decimal
+
+    @cached_property
+    def _comma(self) -> str:
+        return decimal_comma_of(self.columns)
+
+    def comma_for(self, cells: Sequence[Any]) -> str:
+        """Why a point in these cells stands before thousands; empty where it does not, or none of them has one."""
+        return self._comma if self.decimal is None and grouped_rows(cells) else ""
+
+    def read(self, name: str, cells: Sequence[Any] | None = None) -> tuple[NumberColumn, str]:
+        """A column, and what to say of its decimal sign.
+
+        Args:
+            cells: of the column, where they are no longer those of the table.
+        """
+        held = self.columns[name] if cells is None else cells
+        return numbers_as_written(name, held, self.decimal, self.comma_for(held))
 
 
 def _quick(cells: Sequence[Any]) -> np.ndarray | None:
@@ -291,12 +380,27 @@ def decimal_sign(cells: Iterable[Any]) -> tuple[Decimal, str] | None:
 
 
 def words_of(cells: Iterable[Any]) -> list[str | None]:
-    """Cells as trimmed text, None where missing; ``-`` beside ``+`` is the other outcome of a test."""
+    """Cells as trimmed text, None where missing; ``-`` beside ``+`` is an outcome of a test, beside ``=`` a bond."""
     held = list(cells)
     words = [None if is_missing(cell) else str(cell).strip() for cell in held]
-    if "+" not in words:
+    if not {"+", "=", "#"} & set(words):
         return words
     return ["-" if str(cell).strip() == "-" else word for cell, word in zip(held, words, strict=True)]
+
+
+def first_code(cells: Sequence[Any]) -> str:
+    """The first cell that is a number and may as well be a code: ``007``, or ``1e5`` where every filled cell is so."""
+    for cell in cells:
+        if isinstance(cell, str) and cell[:1] == "0" and len(cell) > 1 and cell.strip().isdecimal():
+            return cell.strip()
+    first = ""
+    for cell in cells:
+        if is_missing(cell):
+            continue
+        if not (isinstance(cell, str) and _EXPONENT.fullmatch(cell.strip())):
+            return ""
+        first = first or cell.strip()
+    return first
 
 
 def distinct(words: Sequence[str | None]) -> list[str]:

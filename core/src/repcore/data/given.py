@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from repcore.data.copies import content_hash
-from repcore.data.given_tables import columns_of, index_ids, is_column, is_table, stored_table
+from repcore.data.given_tables import ID, columns_of, index_ids, is_column, is_table, stored_table
 from repcore.data.guard import item_guard
 from repcore.data.labels import LabelColumn, read_labels
 from repcore.data.shards.addresses import is_address
@@ -28,6 +28,7 @@ from repcore.specs import TargetSpec
 
 Convert = Callable[[Any], Any]
 """The domain's ``inputs_from``: inputs of a sample (or a sample), or None for a value that it does not know."""
+OpenTable = Callable[[Path, Mapping[str, Any]], DatasetReader]
 
 EXPECTED = (
     "a path, one input or a list of them, an array or tensor (a row an input), a table (pandas, polars, pyarrow, "
@@ -204,6 +205,14 @@ def is_one_input(data: Any, convert: Convert | None) -> bool:
         return convert(data) is not None
 
 
+def is_there(text: str) -> bool:
+    """Whether a text is the path of something; what no path can be is none."""
+    try:
+        return Path(text).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):
+        return False
+
+
 def names_a_file(text: str) -> bool:
     """Whether a text reads like the name of a file, so that one that does not exist is a slip and no input."""
     is_path = text.startswith(("~", "./", "../")) or text.endswith(("/", os.sep))
@@ -211,14 +220,14 @@ def names_a_file(text: str) -> bool:
 
 
 def given_reader(
-    data: Any, open_table: Callable[[Path], DatasetReader], convert: Convert | None, id_column: str | None = None
+    data: Any, open_table: OpenTable, convert: Convert | None, id_column: str | None = None
 ) -> DatasetReader:
     """A reader over data that is no path.
 
     Args:
-        open_table: the domain's reader of a table in a file.
+        open_table: the domain's reader of a table in a file, and settings that it may ignore.
         convert: ``inputs_from`` of the domain's preprocessor, where it has one.
-        id_column: column of a table that names its rows; a column with an index of its own (pandas) brings its ids.
+        id_column: column of a table that names its rows; an index of its own (pandas) names them where this does not.
 
     Raises:
         DataError: a kind that is none of these; names it.
@@ -286,9 +295,7 @@ def _are_columns(batch: Sequence[Any]) -> bool:
     return len(shape) == 1 and hasattr(batch[0], "__len__") and len(batch[0]) == shape[0]
 
 
-def _of_table(
-    data: Any, open_table: Callable[[Path], DatasetReader], convert: Convert | None, id_column: str | None
-) -> DatasetReader:
+def _of_table(data: Any, open_table: OpenTable, convert: Convert | None, id_column: str | None) -> DatasetReader:
     columns, objects = None, []
     path, names = stored_table(data)
     if path is None:
@@ -297,7 +304,7 @@ def _of_table(
         objects = [name for name, cells in columns.items() if _holds_objects(cells)]
     if path is not None:
         try:
-            return open_table(path)
+            return open_table(path, {} if id_column or index_ids(data) is None else {"id_column": ID})
         except DataError as error:
             columns = columns_of(data)
             if len(names) != 1 or not error.summary.startswith("no reader"):
@@ -310,7 +317,7 @@ def _of_table(
         )
     if id_column is not None and (id_column not in columns or id_column in objects):
         raise DataError(f"the table has no column {id_column!r} of ids", columns=", ".join(map(str, names)))
-    named = id_column or "id"
+    named = id_column or ID
     ids = columns.pop(named, None) if named not in objects else None
     ids = index_ids(data) if ids is None else ids
     inputs = columns.pop(objects[0])

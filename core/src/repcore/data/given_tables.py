@@ -18,6 +18,7 @@ from repcore.data.preparation import cache_root
 from repcore.errors import DataError
 
 FOLDER = "given"  # within the cache
+ID = "id"  # column in which readers of tables find the names of rows
 
 
 def is_table(data: Any) -> bool:
@@ -96,9 +97,12 @@ def _arrow(data: Any) -> pa.Table:
         table = pa.table({name: pa.array(cells) for name, cells in columns_of(data).items()})
     elif hasattr(data, "with_format") and hasattr(data, "column_names"):
         table = data.with_format("arrow")[:]
-    elif type(data).__module__.startswith("pandas"):  # a nameless index holds row numbers, no facts
+    elif type(data).__module__.startswith("pandas"):  # an index names rows, unless it only numbers them
         named = data.reset_index() if all(name is not None for name in data.index.names) else data
         table = pa.Table.from_pandas(named, preserve_index=False)
+        ids = index_ids(data)
+        if ids is not None and ID not in table.schema.names:
+            table = table.add_column(0, ID, pa.array(ids, pa.string()))
     else:
         table = pa.table(data)
     table = table.replace_schema_metadata(None)

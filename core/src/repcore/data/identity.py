@@ -14,12 +14,14 @@ import hashlib
 import os
 import sqlite3
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from repcore.data.preparation import cache_root
+from repcore.reporting import Wait
 
 BLOCK = 64 * 2**20
 READ = 2**20
@@ -29,6 +31,18 @@ MOST_STAMPS = 50_000  # rows whose stamps a run keeps, to say later which have c
 SHOWN = 5
 
 Key = tuple[int, int, int, str]
+
+
+def settings_stamp(config: Any, names: Iterable[str]) -> str:  # a dataclass of settings
+    """Settings that change what a file's bytes become, for :attr:`repcore.data.catalogue.Row.stamp`.
+
+    Without it, what was prepared in one way of reading would be taken for another. Empty where all are as they are when
+    left out, so that a new setting leaves what was prepared before as it is.
+    """
+    asked = set(names)
+    told = {one.name: getattr(config, one.name) for one in fields(config) if one.name in asked}
+    usual = {one.name: one.default if one.default is not MISSING else None for one in fields(config)}
+    return "" if all(value == usual[name] for name, value in told.items()) else repr(sorted(told.items()))
 
 
 def file_identity(path: Path) -> str:
@@ -104,13 +118,15 @@ def _limit() -> float:
 
 def _hashed(path: Path) -> str:
     """Hash over the hashes of blocks."""
-    whole = hashlib.sha256()
+    whole, wait, read = hashlib.sha256(), Wait(f"looking whether {path.name} has changed"), 0
     with path.open("rb") as file:
         while True:
             block, left = hashlib.blake2b(digest_size=32), BLOCK
             while left and (piece := file.read(min(READ, left))):
                 block.update(piece)
                 left -= len(piece)
+            read += BLOCK - left
+            wait.at(f"{read / 1e9:.1f} GB read")
             if left == BLOCK:
                 return whole.hexdigest()
             whole.update(block.digest())

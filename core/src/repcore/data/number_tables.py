@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from repcore.data.accounting import Accounting
-from repcore.data.cells import NumberColumn, numbers_as_written
+from repcore.data.cells import NumberColumn, TableNumbers, numbers_as_written
 from repcore.data.labels import LEAST_NUMBERS, LabelColumn, LabelKind, read_labels
 from repcore.data.tables import Table
 from repcore.errors import DataError, ItemError
@@ -50,12 +50,17 @@ class NumberTable:
 
     def _sort_columns(self, asked: str | None, change: str) -> None:
         columns = {name: self.table.cells(name) for name in self.table.columns}
-        numbers = {name: numbers_as_written(name, cells)[0] for name, cells in columns.items()}
+        as_numbers = TableNumbers(columns)
+        read = {name: as_numbers.read(name) for name in columns}
+        numbers = {name: column for name, (column, _) in read.items()}
         are_numbers = {name for name, one in numbers.items() if one.number_share >= LEAST_NUMBERS}
         kinds: dict[str, LabelKind] = {} if asked is None else {asked: "auto" if asked in are_numbers else "class"}
         for one in read_labels(columns, kinds=kinds, change=change):
             if one.name in are_numbers and one.name != asked and not one.by_name:
                 self.inputs[one.name] = numbers[one.name]
+                chosen, _, why = read[one.name][1].partition(": ")
+                if chosen:
+                    self.account.guess(f"numbers of column {one.name!r}", chosen, why)
                 continue
             one.tell(self.account)
             if one.target is not None:

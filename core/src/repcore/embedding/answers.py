@@ -26,7 +26,9 @@ from repcore.specs import TargetSpec
 EMPTY_SET = "{}"
 """Cell of a set without a class: seen in a file, and not taken for a missing value."""
 OWN_COLUMNS = ("id", "status", "reason", "probability", "set", "disagreement")
-ELEMENT_COLUMNS = ("row", "element", "node", "source", "target", "start", "end", "x", "y", "z")
+ELEMENT_COLUMNS = (
+    "row", "element", "node", "source", "target", "edge", "start", "end", "step", "time", "x", "y", "z", "i", "j", "k",
+)  # fmt: skip
 Columns = dict[str, list[Any]]
 
 
@@ -71,7 +73,7 @@ def answer_columns(
     make = {"class": _class, "multilabel": _multilabel}.get(target.kind, _values)
     columns = make(target, facts, outputs, coverage)
     if rows.members is not None:
-        spread = rows.members.std(axis=1, ddof=1)
+        spread = rows.members.astype(np.float64).std(axis=1, ddof=1)
         names = output_names(target, outputs.shape[1])
         columns.update({f"sd:{name}": spread[:, k].tolist() for k, name in enumerate(names)})
         if target.kind in ("class", "multilabel"):

@@ -200,7 +200,7 @@ class ElementTable:
         if row.answer is not None:
             outputs = row.answer.outputs.reshape(-1, row.answer.outputs.shape[-1])
             cells["element"] = [float(one) for one in range(len(outputs))]
-            for name, values in row.answer.elements.items():
+            for name, values in {**grid_places(row.answer), **row.answer.elements}.items():
                 flat = np.asarray(values).reshape(-1)
                 words = flat.dtype.kind in "UO"
                 self.table.text |= {name} if words else set()
@@ -250,6 +250,14 @@ class ElementTable:
     def finish(self) -> Path:
         self.keep()
         return self.table.finish()
+
+
+def grid_places(answer: DenseAnswer) -> dict[str, np.ndarray]:
+    """Place of each element of a grid, counted from 0: ``y`` (row) and ``x`` (column) of an image's pixels, ``i j k``
+    of a volume's voxels in the order in which its file stores the axes; nothing for lists of elements."""
+    shape = answer.outputs.shape[:-1]
+    names = {2: ("y", "x"), 3: ("i", "j", "k")}.get(len(shape), ())
+    return dict(zip(names, np.indices(shape, np.int32), strict=True)) if names else {}
 
 
 def is_table(path: Path) -> bool:

@@ -17,6 +17,7 @@ import io
 import json
 import logging
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
@@ -233,10 +234,9 @@ def _write_onnx(
             written.model.metadata_props[FACTS] = facts
             written.save(str(path), external_data=False)
     except Exception as error:  # the exporter's errors have no common base
-        first = next((line for line in str(error).splitlines() if line.strip()), "")
         raise RunError(
             f"{program.networks[0].__class__.__name__} cannot be written as ONNX",
-            problem=f"{type(error).__name__}: {first}",
+            problem=_cause(error),
             hint="--format torch-export",
         ) from error
     session = importlib.import_module("onnxruntime").InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -247,6 +247,15 @@ def _write_onnx(
         return torch.from_numpy(session.run(None, arrays)[0])
 
     return run
+
+
+def _cause(error: BaseException) -> str:
+    """What the exporter stumbled over: it wraps that in pages of advice, coloured for a terminal."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    first = next((line.strip() for line in plain.splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {first}"
 
 
 def _compared(program: Program, run: Callable[[Inputs], Tensor], tried: list[Inputs]) -> tuple[float, tuple[int, ...]]:

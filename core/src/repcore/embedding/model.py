@@ -22,10 +22,10 @@ from repcore.checkpoints.saving import save_model
 from repcore.checkpoints.task_part import target_of
 from repcore.config.resolve import resolve_part
 from repcore.config.validate import build as build_config
-from repcore.data.given import ListReader, given_reader, is_one_input, names_a_file
+from repcore.data.given import ListReader, given_reader, is_one_input, is_there, names_a_file
 from repcore.data.readers import open_data, open_part
 from repcore.data.selection import selected
-from repcore.devices import torch_device
+from repcore.devices import torch_device, torch_dtype
 from repcore.embedding.answers import answer_columns
 from repcore.embedding.conformal import check_coverage
 from repcore.embedding.dense import LEVELS, dense_windows, element_features, find_place, level_of
@@ -137,7 +137,7 @@ class Model:
         predictor = self.predictor()
         if coverage is not None:
             check_coverage(predictor.facts.get("conformal", ()), coverage)
-        opened = self.reader(data, reader=reader, options={"id_column": id_column} if id_column else None)
+        opened = self.reader(data, reader=reader, options=id_setting(id_column))
         with counting("predicting", len(opened), progress) as add:
             parts = []
             for part in predictor.windows(opened, chosen):
@@ -175,11 +175,15 @@ class Model:
         if isinstance(data, str | Path) and not self._is_input(data, convert):
             return self._open(str(data), reader, options, labels, label_kind)
         ids = (options or {}).get("id_column")
-        return given_reader(data, lambda path: self._open(str(path), reader, options, labels, label_kind), convert, ids)
+
+        def open_table(path: Path, wanted: Mapping[str, Any]) -> DatasetReader:
+            return self._open(str(path), reader, options, labels, label_kind, wanted)
+
+        return given_reader(data, open_table, convert, ids)
 
     def _is_input(self, data: str | Path, convert: Callable[[Any], Any] | None) -> bool:
         """Whether a text is an input itself: no file, no data set, and the domain takes texts."""
-        if isinstance(data, Path) or convert is None or _is_there(data) or names_a_file(data):
+        if isinstance(data, Path) or convert is None or is_there(data) or names_a_file(data):
             return False
         try:
             self.registry.dataset(data, self.domain)
@@ -194,8 +198,9 @@ class Model:
         options: Mapping[str, Any] | None,
         labels: Sequence[str],
         label_kind: str,
+        further: Mapping[str, Any] | None = None,
     ) -> DatasetReader:
-        wanted = {"labels": list(labels)} if labels else {}
+        wanted = {**(further or {}), **({"labels": list(labels)} if labels else {})}
         return open_data(
             self.registry,
             path,
@@ -260,7 +265,7 @@ class Model:
         chosen = self._options(options, batch_size, device, dtype, workers)
         given: dict[str, Any] = {"pooling": pool, "level": level, "layer": layer, "normalise": normalise}
         chosen = replace(chosen, **{name: value for name, value in given.items() if value is not None})
-        opened = self.reader(data, reader=reader, options={"id_column": id_column} if id_column else None)
+        opened = self.reader(data, reader=reader, options=id_setting(id_column))
         parts = []
         with counting("embedding", len(opened), progress) as add:
             for part in run_windows(
@@ -270,13 +275,20 @@ class Model:
                 add(len(part.ids))
         rows = join_rows(parts)
         found = rows if parts else replace(rows, vectors=np.zeros((0, self._width(chosen)), np.float32))
-        return Embeddings.of(found, self._drawn(opened) if len(found.ids) == len(opened) else None)
+        whole = len(found.ids) == len(opened)  # with windows there are several vectors a row
+        return Embeddings.of(found, self._drawn(opened) if whole else None)
 
     def _drawn(self, reader: DatasetReader) -> Drawn | None:
         return drawn_by(self.registry, self.domain, self.folder.preprocessor_name, reader)
 
     def tokens(
-        self, data: Any, level: str | None = None, *, reader: str | None = None, options: InferenceOptions | None = None
+        self,
+        data: Any,
+        level: str | None = None,
+        *,
+        reader: str | None = None,
+        id_column: str | None = None,
+        options: InferenceOptions | None = None,
     ) -> list[DenseAnswer | None]:
         """Features of the elements of every row: points, voxels, frames, nodes or edges, in the sample's own order.
 
@@ -284,6 +296,7 @@ class Model:
             data / reader: as in :meth:`reader`.
             level: ``point``, ``voxel``, ``token`` (``frame``), ``node`` or ``edge``; if None the first of
                 these that the encoder names, else ``token``.
+            id_column: column of a table that names its rows.
 
         Returns:
             one a row: ``outputs`` float32 (N, D), or (X, Y, Z, D) on a grid; None where the row cannot be used, of
@@ -295,7 +308,7 @@ class Model:
         chosen = self._options(options)
         levels = self.registry.encoder(self.folder.encoder_name).spec.levels
         word = level_of(level or next((one for one in levels if one in LEVELS), "token"))
-        opened = self.reader(data, reader=reader)
+        opened = self.reader(data, reader=reader, options=id_setting(id_column))
         if not len(opened):
             return []
         rows = (row for window in windows_of(self.preprocessor, opened, replace(chosen, window=1)) for row in window)
@@ -434,6 +447,11 @@ class Model:
         return twin
 
 
+def id_setting(id_column: str | None) -> dict[str, Any] | None:
+    """The reader's setting of the column that names the rows of a table."""
+    return {"id_column": id_column} if id_column else None
+
+
 def model_path(path: Path | str) -> Path:
     """A model folder from itself, from the run folder that holds it, or from the Hub (``hf://owner/name@revision``).
 
@@ -476,24 +494,3 @@ def _reopened(path: str, identity: str, device: str) -> Model:
     if model.identity() != identity:
         raise CheckpointError(f"the model in {path!r} is not the one that was pickled", was=identity[:12])
     return model
-
-
-def torch_dtype(dtype: str | torch.dtype) -> torch.dtype:
-    """A floating-point format by its word.
-
-    Raises:
-        ConfigError: it is none in which networks run.
-    """
-    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    found = known.get(str(dtype).removeprefix("torch."))
-    if found is None:
-        raise ConfigError(f"dtype {str(dtype)!r} is none in which networks run", expected=", ".join(known))
-    return found
-
-
-def _is_there(text: str) -> bool:
-    """Whether a text is the path of something; what no path can be is none."""
-    try:
-        return Path(text).expanduser().exists()
-    except (OSError, ValueError, RuntimeError):
-        return False

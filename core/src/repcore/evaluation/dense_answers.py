@@ -246,9 +246,9 @@ def spread_of(members: Tensor, target: TargetSpec) -> Tensor:
     Args:
         members: (M, E, K) probabilities or values.
     """
-    members = members[:, torch.isfinite(members).all(2).all(0)].float()
+    members = members[:, torch.isfinite(members).all(2).all(0)].double()
     if target.kind == "class":
-        return (members.argmax(2) != members.mean(0).argmax(1)).float().mean(0)
+        return (members.argmax(2) != members.mean(0).argmax(1)).double().mean(0)
     return members.std(0).mean(1)
 
 

@@ -62,7 +62,7 @@ def finetune_settings(
     if sections["data"].limit is not None:  # rows are split before a run knows of them
         raise ConfigError(
             f"data.limit={sections['data'].limit} is for pre-training; a fine-tuning takes rows by their labels",
-            hint="--labels N (labels=N in Python): so many labelled training rows",
+            hint="--labels N: so many labelled training rows",
         )
     part = ResolvedPart(entry, sections.pop("task"))
     way = None if chosen is None else ResolvedPart(chosen, sections.pop("method"))

@@ -22,12 +22,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from repcore.data.seeds import generator
+from repcore.data.seeds import generator, mix
 from repcore.embedding.inference import InferenceOptions
 from repcore.embedding.model import Model
 from repcore.embedding.prediction import Predictor
 from repcore.evaluation.probing import LabelledRows
-from repcore.interfaces import DatasetReader, Task
+from repcore.interfaces import Batch, DatasetReader, Task
+from repcore.nn.drop_path import DropPath
 from repcore.specs import TargetSpec
 
 MOST_ROWS = 2000
@@ -48,6 +49,8 @@ LEAST_CHANGE = 0.02
 """Deviation of a feature as a share of its size (root mean square): what hardly differs between rows would get weights
 under which one small step of the encoder moves the answers by much."""
 STEPS = 100
+SETTLED = 3.0
+"""Batches times momentum from which running statistics are those of the data (5 % of the first ones are left)."""
 
 
 def last_layer(task: nn.Module) -> str | None:
@@ -90,14 +93,10 @@ def start_head(
         train = np.sort(generator(seed, "head-start").choice(train, MOST_ROWS, replace=False))
     labels = torch.from_numpy(rows.labels(target)[train]).float()
     was_training = task.training
-    task.to(device).eval()
+    task.to(device)
     try:
-        with _reaching(task, name) as inputs:
-            predictor = Predictor([inputs], model.preprocessor, target, {}, model.domain, device)
-            options = InferenceOptions(device=device)
-            vectors = torch.from_numpy(predictor.raw(reader, options, train)[:, 0])
-            with _of_batches(task) as moves:
-                moved = torch.from_numpy(predictor.raw(reader, options, train)[:, 0]) if moves else vectors
+        layer = cast(nn.Linear, task.get_submodule(name))
+        moved, vectors = (torch.from_numpy(one) for one in _reaching(task, layer, model, target, reader, train, seed))
         task.cpu()
         usable = torch.isfinite(vectors).all(1)
         if not bool(usable.any()):
@@ -108,7 +107,6 @@ def start_head(
         weight, bias = careful(cast(Task, task), vectors[usable], labels[usable], groups, seed, moved[usable])
         if not bool(torch.isfinite(weight).all() and torch.isfinite(bias).all()):
             return False
-        layer = cast(nn.Linear, task.get_submodule(name))
         with torch.no_grad():
             layer.weight.copy_(weight)
             if layer.bias is not None:
@@ -118,54 +116,96 @@ def start_head(
     return True
 
 
-class _Inputs(nn.Module):
-    """A task without its last layer."""
+def _reaching(
+    task: nn.Module,
+    layer: nn.Linear,
+    model: Model,
+    target: TargetSpec,
+    reader: DatasetReader,
+    train: np.ndarray,
+    seed: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """What reaches the layer from each training row, (n, D): as in training, and as in an answer."""
+    device = str(next(task.parameters()).device)
+    predictor = Predictor([_Inputs(task, layer)], model.preprocessor, target, {}, model.domain, device)
+    options = InferenceOptions(device=device)
+    with as_in_training(task), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(mix(seed, "head-start-draws"))
+        moved = predictor.raw(reader, options, train)[:, 0]
+    task.eval()
+    return moved, predictor.raw(reader, options, train)[:, 0]
 
-    def __init__(self, task: nn.Module, width: int) -> None:
+
+class _Inputs(nn.Module):
+    """A task that gives what reaches its last layer, (B, D); the mean over an item's views where a task looks at
+    several (crops, votes), which stand together in a batch or come one after the other."""
+
+    def __init__(self, task: nn.Module, layer: nn.Linear) -> None:
         super().__init__()
-        self.task, self.outputs = task, width
+        self.task, self.layer, self.outputs = task, layer, layer.in_features
 
     @property
     def encoder(self) -> nn.Module:
         return cast(nn.Module, self.task.encoder)
 
-    def forward(self, batch: object) -> Tensor:
-        found: Tensor = self.task(batch)
-        return found
+    def forward(self, batch: Batch) -> Tensor:
+        seen: list[Tensor] = []
+        hook = self.layer.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+        try:
+            self.task(batch)
+        finally:
+            hook.remove()
+        if not seen or any(one[..., 0].numel() % batch.size for one in seen):
+            return torch.full((batch.size, self.outputs), torch.nan)  # not one answer an item
+        return torch.cat([one.reshape(batch.size, -1, self.outputs) for one in seen], dim=1).mean(1)
 
 
 @contextmanager
-def _of_batches(task: nn.Module) -> Iterator[bool]:
-    """Batch normalisation by the batch, as in training; its running statistics are as before afterwards.
+def as_in_training(task: nn.Module) -> Iterator[None]:
+    """Augmentation, and batch normalisation by the batch, but no dropout, whose noise is no shift of features.
 
-    Gives whether there is any. Statistics of a network that was hardly trained, and those of a new head, are far from
-    the data's and move towards them with every step, and features move with them.
+    Statistics of a network that was hardly trained are far from the data's and move towards them with every step, and
+    features move with them. All buffers are as before afterwards, but those that hardly saw data (of a new head,
+    of a random network) are then the means over what was run: few steps would not bring them there, and answers would
+    be those of another network than the one that training sees.
     """
     norms = [one for one in task.modules() if getattr(one, "running_mean", None) is not None]
-    kept = [(buffer, buffer.clone()) for one in norms for buffer in one.buffers(recurse=False)]
-    modes = [one.training for one in norms]
-    for one in norms:
-        one.train()
+    unsettled = [one for one in norms if _unsettled(one)]
+    kept = {id(buffer): (buffer, buffer.clone()) for buffer in task.buffers()}
+    momenta = [one.momentum for one in unsettled]
+    modes = [(one, one.training) for one in task.modules()]
+    task.train()
+    for one in task.modules():
+        if isinstance(one, nn.modules.dropout._DropoutNd | DropPath):
+            one.eval()
+    for one in unsettled:
+        one.reset_running_stats()  # type: ignore[operator]
+        one.momentum = None  # type: ignore[assignment]  # the plain mean over batches
     try:
-        yield bool(norms)
+        yield
     finally:
-        for one, mode in zip(norms, modes, strict=True):
-            one.train(mode)
+        for one, momentum in zip(unsettled, momenta, strict=True):
+            one.momentum = momentum
+        for one, mode in modes:
+            one.training = mode
+        for one in unsettled:
+            found = [cast(Tensor, one.running_mean), cast(Tensor, one.running_var)]
+            if int(cast(Tensor, one.num_batches_tracked)) and all(bool(torch.isfinite(value).all()) for value in found):
+                for buffer in one.buffers(recurse=False):  # else no batch could be run, or one that is not finite
+                    kept.pop(id(buffer), None)
         with torch.no_grad():
-            for buffer, value in kept:
+            for buffer, value in kept.values():
                 buffer.copy_(value)
 
 
-@contextmanager
-def _reaching(task: nn.Module, name: str) -> Iterator[nn.Module]:
-    layer = cast(nn.Linear, task.get_submodule(name))
-    parent, _, own = name.rpartition(".")
-    owner = task.get_submodule(parent)
-    setattr(owner, own, nn.Identity())
-    try:
-        yield _Inputs(task, layer.in_features).eval()
-    finally:
-        setattr(owner, own, layer)
+def _unsettled(norm: nn.Module) -> bool:
+    """Whether running statistics are still much of those that a network is made with: no batch yet, or few."""
+    if not isinstance(norm, nn.modules.batchnorm._NormBase) or norm.num_batches_tracked is None:
+        return False  # somebody's own, which is left alone
+    mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
+    batches, momentum = getattr(norm, "num_batches_tracked", None), getattr(norm, "momentum", None)
+    few = batches is not None and bool(momentum) and 0 < int(batches) * float(cast(float, momentum)) < SETTLED
+    return few or bool((mean == 0).all() and (variance == 1).all())
 
 
 def careful(

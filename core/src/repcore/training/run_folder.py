@@ -89,6 +89,11 @@ class RunFolder:
         except OSError:
             temporary.unlink(missing_ok=True)
 
+    def point_latest_again(self) -> None:
+        """The same for a run that goes on; runs inside another one have no ``latest`` beside them, and make none."""
+        if is_first_process() and (self.path.parent / "latest").is_symlink():
+            self.point_latest()
+
     @property
     def last_checkpoint(self) -> Path:
         return self.path / "checkpoints" / "last.ckpt"

@@ -48,6 +48,10 @@ class VolumeFilesConfig:
             "an item each"
         },
     )
+    label_maps: Literal["content", "names"] = field(
+        default="content",
+        metadata={"help": "how label maps are told from scans: by their names only, or by their content, too"},
+    )
     label_kind: Literal["auto", "class", "regression", "multilabel"] = field(
         default="auto", metadata={"help": "what columns of the table beside the scans are; judged by their cells"}
     )

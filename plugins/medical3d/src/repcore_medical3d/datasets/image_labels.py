@@ -24,11 +24,12 @@ from repcore.data.label_names import are_class_numbers
 from repcore.data.labels import LabelColumn, read_labels
 from repcore.data.names import composed, nearly
 from repcore.data.split_columns import split_column
-from repcore.data.splits import PART_NAMES, part_of
+from repcore.data.splits import PART_NAMES, folder_part, part_of
 from repcore.data.tables import Table, table_suffix
 from repcore.errors import DataError, closest
 from repcore.specs import TargetSpec
 from repcore_medical3d.configs.images import ImageFilesConfig
+from repcore_medical3d.datasets.view_groups import view_groups
 
 GROUP_WORDS = ("patientid", "patient", "subject", "mrn", "pid")
 SPLIT_COLUMNS = ("split", "fold", "subset")
@@ -83,27 +84,30 @@ class Keyed:
 # ------------------------------------------------------------------------------------------- subfolders
 
 
-def folder_labels(root: Path, files: Sequence[Path], account: Accounting) -> Labels:
-    """The first folder that tells neither a role nor a split as a class, or as a patient; splits from folder names."""
+def folder_labels(
+    root: Path, files: Sequence[Path], account: Accounting, patients: Mapping[Path, str] | None = None
+) -> Labels:
+    """The first folder that tells neither a role nor a split as a class, or as a patient; splits from folder names.
+
+    Args:
+        patients: of files whose own header names one.
+    """
     labels = Labels()
     words: dict[Path, str] = {}
     for file in files:
         parts = file.relative_to(root).parts[:-1]
-        split = next((PART_NAMES[part.lower()] for part in parts if part.lower() in PART_NAMES), None)
+        split = next((word for part in parts if (word := folder_part(part))), None)
         if split:
             labels.splits[file] = split
-        rest = [part for part in parts if part.lower() not in PART_NAMES and not ROLE_FOLDERS.fullmatch(part)]
+        rest = [part for part in parts if folder_part(part) is None and not ROLE_FOLDERS.fullmatch(part)]
         if rest:
             words[file] = rest[0]
-    groups, said = groups_in_paths(files, root)
-    if said:
-        labels.groups = {file: group for file, group in zip(files, groups, strict=True) if group is not None}
-        account.note(said)
+    _groups_by_name(labels, files, root, patients or {}, account)
     target, place = class_target("folder", words.values())
     names = target.names
     if len(names) < 2:
         return labels
-    if any(group_in_path(f"{name}/x") for name in names):
+    if any(group_in_path(f"{name}/x") for name in names) or set(names) == set(labels.groups.values()):
         return labels
     if len(names) > MOST_FOLDER_CLASSES or (len(words) < MOST_IMAGES_OF_A_GROUP * len(names) and len(names) > 3):
         keys = [words.get(file) for file in files]
@@ -115,6 +119,20 @@ def folder_labels(root: Path, files: Sequence[Path], account: Accounting) -> Lab
     labels.targets = [target]
     account.guess("label 'folder'", f"class ({', '.join(names[:6])})", f"{len(names)} subfolders")
     return labels
+
+
+def _groups_by_name(
+    labels: Labels, files: Sequence[Path], root: Path, patients: Mapping[Path, str], account: Accounting
+) -> None:
+    """Patients that paths name, else people of whom there are several views; what a header says counts more."""
+    named = files
+    keys, said = groups_in_paths(files, root)
+    if not said:
+        named = [file for file in files if file not in patients]
+        keys, said = view_groups(named, root)
+    if said:
+        labels.groups.update({file: key for file, key in zip(named, keys, strict=True) if key is not None})
+        account.note(said)
 
 
 # ------------------------------------------------------------------------------------------------ tables
@@ -155,7 +173,7 @@ def table_labels(
             "dataset.file_column=NAME",
         )  # fmt: skip
         _refuse_parts(one)
-    return _gathered(keyed, files, root, config, account)
+    return _gathered(keyed, files, root, config, account, patients or {})
 
 
 def _table_paths(root: Path, config: ImageFilesConfig) -> list[Path]:
@@ -255,8 +273,9 @@ def _refuse_parts(one: Keyed) -> None:
 
 
 def _gathered(
-    keyed: Sequence[Keyed], files: Sequence[Path], root: Path, config: ImageFilesConfig, account: Accounting
-) -> Labels:
+    keyed: Sequence[Keyed], files: Sequence[Path], root: Path, config: ImageFilesConfig, account: Accounting,
+    patients: Mapping[Path, str],
+) -> Labels:  # fmt: skip
     """All tables as one: cells by file, judged together."""
     labels = Labels()
     cells: dict[str, list[Any]] = {}
@@ -277,7 +296,8 @@ def _gathered(
     cells = {name: column + [None] * (len(owners) - len(column)) for name, column in cells.items()}
     if splits_by_table:
         account.guess("split", ", ".join(one.part or "none" for one in keyed), "names of the tables")
-    _groups_and_splits(labels, cells, owners, files, root, config, account)
+    if not _groups_and_splits(labels, cells, owners, config, account):
+        _groups_by_name(labels, files, root, patients, account)
     named = {file for found in owners for file in found}
     unlabelled = len(files) - len(named)
     places = " and ".join(one.table.path.name for one in keyed)
@@ -306,10 +326,10 @@ def _note_missing(one: Keyed, labels: Labels) -> None:
 
 
 def _groups_and_splits(
-    labels: Labels, cells: dict[str, list[Any]], owners: Sequence[Sequence[Path]], files: Sequence[Path], root: Path,
-    config: ImageFilesConfig, account: Accounting,
-) -> None:  # fmt: skip
-    """Patients and declared splits; their columns are taken out of ``cells``."""
+    labels: Labels, cells: dict[str, list[Any]], owners: Sequence[Sequence[Path]], config: ImageFilesConfig,
+    account: Accounting,
+) -> bool:  # fmt: skip
+    """Patients and declared splits, their columns taken out of ``cells``; whether a column names patients."""
     lower = {name.lower(): name for name in cells}
     called = next((lower[name] for name in SPLIT_COLUMNS if name in lower), None)
     split = _column(config.split_column, lower) or called or split_column(cells, cells.__getitem__)
@@ -327,11 +347,7 @@ def _groups_and_splits(
         account.guess("groups", group, f"{count} different ones; kept together in splits", "dataset.group_column=NAME")
         if config.group_column is not None:
             cells.pop(group)
-        return
-    keys, said = groups_in_paths(files, root)
-    if said:
-        labels.groups.update({file: key for file, key in zip(files, keys, strict=True) if key is not None})
-        account.note(said)
+    return group is not None
 
 
 def _column(given: str | None, lower: Mapping[str, str]) -> str | None:

@@ -10,7 +10,7 @@ import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,9 @@ from repcore.specs import TargetSpec
 from repcore_medical3d.configs.images import ImageFilesConfig
 from repcore_medical3d.datasets.image_labels import Labels, folder_labels, table_labels
 from repcore_medical3d.datasets.image_masks import Masks, read_mask, split_masks
+from repcore_medical3d.datasets.view_groups import view_groups
 from repcore_medical3d.formats.dicom import is_dicom, read_header
-from repcore_medical3d.formats.images import PICTURE_SUFFIXES, SUFFIXES, Radiograph, read_image
+from repcore_medical3d.formats.images import PICTURE_SUFFIXES, SUFFIXES, Radiograph, read_image, read_radiograph
 
 CHESTXRAY14 = (
     "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",
@@ -94,12 +95,13 @@ class ImageReader(CatalogueReader[ImageFiles, Radiograph]):
         )
 
     def read(self, row: Row[ImageFiles]) -> Radiograph:
-        pixels = read_image(row.source.image)
+        image = read_radiograph(row.source.image)
+        pixels = image.pixels
         mask = None if row.source.mask is None else read_image(row.source.mask)
         mask = read_mask(row.source.pieces) if row.source.pieces else mask
         if mask is not None and mask.shape != pixels.shape[:2]:
             raise ItemError("mask_size", f"the label image has shape {mask.shape}, the image {pixels.shape[:2]}")
-        return Radiograph(pixels, mask)
+        return replace(image, mask=mask)
 
     def sample(self, row: Row[ImageFiles], content: Radiograph) -> Sample:
         """The image with its label image, if asked for, among the targets."""
@@ -116,6 +118,8 @@ class ImageReader(CatalogueReader[ImageFiles, Radiograph]):
         facts = {"height": height, "width": width}
         if content.pixels.ndim == 3:
             facts["colours"] = content.pixels.shape[2]
+        if content.remark:
+            facts["remark"] = content.remark
         return facts
 
     def describe(self, sample: Sample) -> Mapping[str, Any]:
@@ -139,12 +143,15 @@ class ImageFolderReader(ImageReader):
         root = path.parent if path.is_file() else path
         account = Accounting(root)
         files = [path] if path.is_file() else image_files(path, masks, account)
-        found = Masks() if path.is_file() else split_masks(files, root, account)
+        found = (
+            Masks() if path.is_file() else split_masks(files, root, account, by_content=config.label_maps == "content")
+        )
         taken = found.files
         files = [file for file in files if file not in taken and account.fate(file) is None]
         labels = Labels() if path.is_file() else None
         patients = dicom_patients(files)
-        labels = labels or table_labels(root, files, config, account, patients) or folder_labels(root, files, account)
+        labels = labels or table_labels(root, files, config, account, patients)
+        labels = labels or folder_labels(root, files, account, patients)
         rows = [
             image_row(
                 file.relative_to(root).as_posix(),
@@ -201,6 +208,9 @@ class ImageListReader(ImageReader):
         width = max(sorted(set(counts)), key=counts.count)
         names = LIST_NAMES.get(width, tuple(f"label_{number}" for number in range(width)))
         folders = [path.parent / name for name in IMAGE_FOLDERS]
+        people, said = view_groups([PurePath(PurePath(name).name) for name, _ in parsed], PurePath())
+        if width == len(CHESTXRAY14):
+            people, said = [name.partition("_")[0] for name, _ in parsed], ""
         rows = []
         for number, (name, values) in enumerate(parsed):
             file = _found(folders, name)
@@ -210,10 +220,9 @@ class ImageListReader(ImageReader):
             elif file is None:
                 problem = ("missing_file", f"{name} is in none of the folders beside {path.name}")
             targets = {} if problem else {LIST_TARGET: values}
-            patient = name.partition("_")[0] if width == len(CHESTXRAY14) else None
-            rows.append(image_row(name, file or path.parent / name, targets, patient, problem=problem))
+            rows.append(image_row(name, file or path.parent / name, targets, people[number], problem=problem))
         target = TargetSpec(LIST_TARGET, "multilabel", names=names)
-        super().__init__(Catalogue(rows, (target,)), path, config)
+        super().__init__(Catalogue(rows, (target,), notes=(said,) if said else ()), path, config)
 
 
 def parsed_line(line: str) -> tuple[str, list[float] | None]:

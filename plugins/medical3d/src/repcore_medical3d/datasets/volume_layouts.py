@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -16,10 +17,11 @@ from repcore.data.accounting import Accounting, walk
 from repcore.data.catalogue import existing, rows_by
 from repcore.data.first_files import LOOKED_AT, first_files
 from repcore.data.groups import groups_in_paths
-from repcore.errors import DataError, ItemError
+from repcore.errors import DataError, ItemError, PluginError
 from repcore_medical3d.configs.volumes import VolumeFilesConfig
+from repcore_medical3d.datasets.view_groups import view_groups
 from repcore_medical3d.datasets.volume_lists import channel_names, label_names, read_list
-from repcore_medical3d.datasets.volume_mask_contents import with_masks_by_content
+from repcore_medical3d.datasets.volume_mask_contents import look_at_volume, with_masks_by_content
 from repcore_medical3d.datasets.volume_masks import pair_masks
 from repcore_medical3d.datasets.volume_names import named
 from repcore_medical3d.datasets.volume_pairs import Item, items_of
@@ -32,15 +34,17 @@ from repcore_medical3d.datasets.volumes import (
     volume_row,
 )
 from repcore_medical3d.formats.arrays import has_labels, is_array, looks_like_volume, members_of, volume_keys
-from repcore_medical3d.formats.nifti import PAIR_SUFFIXES
+from repcore_medical3d.formats.nifti import PAIR_SUFFIXES, ReadingRules
 from repcore_medical3d.formats.volume_files import (
     VOLUME_SUFFIXES,
     header_of,
     is_volume,
     parts_beside,
+    read_volume,
     volume_stem,
     volume_suffix,
 )  # fmt: skip
+from repcore_medical3d.formats.volumes import Grid
 
 ARRAYS_LOOKED_AT = 20
 LIST = "dataset.json"  # of nnU-Net: names of channels and labels, without a list of files
@@ -79,16 +83,23 @@ def folder_catalogue(root: Path, config: VolumeFilesConfig | None = None) -> Vol
             account.ignore(one.path, "derived from scans (derivatives)")
     scans = [one for one in files if not one.is_mask and not one.is_derived]
     masks = [one for one in files if one.is_mask]
-    if not masks:  # only where no name tells one: reading costs
-        seen = with_masks_by_content(scans, reading_rules(config), account)
-        scans, masks = [one for one in seen if not one.is_mask], [one for one in seen if one.is_mask]
+    if config.label_maps == "content":
+        seen = with_masks_by_content(scans, partial(look_at_volume, rules=reading_rules(config)), account, masks)
+        scans, masks = [one for one in seen if not one.is_mask], [*masks, *(one for one in seen if one.is_mask)]
     _check_scans(root, len(scans), len(masks))
     items = items_of(scans, together=config.sequences == "together", account=account)
-    classes = pair_masks(items, masks, account)
+    classes = pair_masks(items, masks, account, grid_of=partial(_grid_of, rules=reading_rules(config)))
     for item in items:
         if item.mask is None and not item.masks and has_labels(item.files[0]):
             item.mask = item.files[0]
     return _catalogue(root, items, config, account, classes)
+
+
+def _grid_of(path: Path, rules: ReadingRules) -> Grid | None:
+    try:
+        return read_volume(path, rules).grid
+    except (ItemError, PluginError):
+        return None
 
 
 def _volumes(root: Path, account: Accounting) -> list[Path]:
@@ -163,6 +174,8 @@ def _catalogue(
     groups, said = groups_in_paths([item.files[0] for item in items], root)
     if not said:
         groups, said = _folders_of_cases([item.files[0] for item in items], root)
+    if not said:
+        groups, said = view_groups([item.files[0] for item in items], root, [item.stem for item in items])
     table = read_item_table(root, items, groups, config.label_kind, account)
     if table.groups:
         groups = [table.groups.get(number, group) for number, group in enumerate(groups)]

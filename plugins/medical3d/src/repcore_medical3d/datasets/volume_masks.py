@@ -8,7 +8,7 @@ that the mask's name adds are its class; that counts only where it happens again
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from repcore.data.accounting import Accounting
 from repcore.data.labels import natural
 from repcore_medical3d.datasets.volume_names import LABEL_FOLDER, Named, case_of
 from repcore_medical3d.datasets.volume_pairs import Item
+from repcore_medical3d.formats.volumes import Grid
 
 MOST_CLASS_WORDS = 4
 BACKGROUND = "background"
@@ -51,7 +52,12 @@ class _Scans:
 
 
 def pair_masks(
-    items: Sequence[Item], masks: Sequence[Named], account: Accounting, *, pieces: bool = False
+    items: Sequence[Item],
+    masks: Sequence[Named],
+    account: Accounting,
+    *,
+    pieces: bool = False,
+    grid_of: Callable[[Path], Grid | None] | None = None,
 ) -> tuple[str, ...]:
     """Give every item its mask, or its masks of one class each; masks without a scan are said.
 
@@ -61,6 +67,7 @@ def pair_masks(
     Args:
         pieces: numbered masks of one scan (``a_mask``, ``a_mask_1``) are pieces of one class; else the one without a
             number is used and the others are said.
+        grid_of: grid of a file, asked only where a mask fits several scans of one folder: each on its grid has it.
 
     Returns:
         names of the classes by number, the background first; empty where label maps are used as they are stored.
@@ -69,13 +76,32 @@ def pair_masks(
     found: dict[int, list[_Found]] = defaultdict(list)
     for mask in masks:
         fitting, label, is_guess = _fitting(mask, scans)
-        if len(fitting) == 1:
-            found[id(fitting[0])].append(_Found(mask, label, is_guess))
-        else:
+        owners = fitting if len(fitting) < 2 else _sharing(mask, fitting, grid_of, account)
+        for item in owners:
+            found[id(item)].append(_Found(mask, label, is_guess))
+        if not owners:
             why = "a mask without a scan" if not fitting else f"a mask that {len(fitting)} scans could have"
             account.ignore(mask.path, why)
     _drop_stray(found, account)
     return _assign(items, found, account, pieces)
+
+
+def _sharing(
+    mask: Named, fitting: Sequence[Item], grid_of: Callable[[Path], Grid | None] | None, account: Accounting
+) -> list[Item]:
+    """Of several scans of one case in one folder (CT and PET) those on the grid of their mask."""
+    is_one_case = all(
+        mask.case in item.cases and item.files[0].parent == fitting[0].files[0].parent for item in fitting
+    )
+    grid = grid_of(mask.path) if grid_of is not None and is_one_case else None
+    if grid is None or grid_of is None:
+        return []
+    shared = [item for item in fitting if (other := grid_of(item.files[0])) is not None and other.is_same(grid)]
+    if len(shared) > 1:
+        account.guess(
+            "masks", "one for several scans of a case", "the scans lie on the grid of the mask, in one folder"
+        )
+    return shared
 
 
 def _fitting(mask: Named, scans: _Scans) -> tuple[list[Item], str, bool]:

@@ -26,23 +26,26 @@ class Padding:
     @property
     def words(self) -> str:
         shown = f"{self.low:g}" if self.low == self.high else f"{self.low:g} to {self.high:g}"
-        return f"padding (PixelPaddingValue {shown}) is given the lowest value of its slice"
+        return f"padding (PixelPaddingValue {shown}) is given the lowest value of its slice or picture"
 
 
-def padding_of(number: Callable[[str, float], float], modality: str, intercept: float) -> Padding | None:
+def padding_of(
+    number: Callable[[str, float], float], modality: str, intercept: float, *, is_zero_dark: bool = True
+) -> Padding | None:
     """The padding that a header declares; None where it declares none, or where it is the darkest number already.
 
     Args:
         number: value of a header's keyword, or the default.
         intercept: of the rescaling, what a stored 0 becomes.
+        is_zero_dark: the lowest stored number is the darkest one (not so with MONOCHROME1 or a falling slope).
     """
     value = number("PixelPaddingValue", float("nan"))
     if not np.isfinite(value):
         return None
-    is_ct, is_signed = modality == "CT", number("PixelRepresentation", 0) == 1
-    if value == 0 and not is_ct and not is_signed:
-        return None  # black already: an MR's background of zeros keeps its distance to the tissue
     limit = number("PixelPaddingRangeLimit", value)
+    is_ct, is_signed = modality == "CT", number("PixelRepresentation", 0) == 1
+    if value == 0 and is_zero_dark and not is_ct and not is_signed and limit == 0:
+        return None  # black already: an MR's background of zeros keeps its distance to the tissue
     bits = int(number("BitsAllocated", 16))
     ends = sorted(_stored(one, bits, is_signed) for one in (value, limit))
     return Padding(ends[0], ends[1], AIR if is_ct else intercept)

@@ -15,13 +15,12 @@ from typing import Any
 import numpy as np
 
 from repcore.data.allocation import CappedFile
-from repcore.errors import ItemError, PluginError
-from repcore_medical3d.formats.dicom import INSTALL, number_in, read_dicom, require_pydicom
+from repcore.errors import ItemError
+from repcore_medical3d.formats.dicom_pictures import read_dicom_picture
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".jp2")
 DICOM_SUFFIXES = (".dcm", ".dicom")
 PNG_DEPTH_AT = 24  # byte of a PNG file that says the bits of a channel
-RESCALING = (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0))
 SUFFIXES = (*PICTURE_SUFFIXES, *DICOM_SUFFIXES)
 
 
@@ -33,11 +32,13 @@ class Radiograph:
         pixels: uint8, uint16 or float32.
         mask: uint8 (H, W), 0 = background.
         landmarks: float32 (K, 2), row and column in pixels, NaN = not there.
+        remark: what a user should know about how the file was read; empty where there is nothing.
     """
 
     pixels: np.ndarray
     mask: np.ndarray | None = None
     landmarks: np.ndarray | None = None
+    remark: str = ""
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """The pixels: what tells two images apart."""
@@ -45,7 +46,12 @@ class Radiograph:
 
 
 def read_image(path: Path) -> np.ndarray:
-    """Pixels of a file.
+    """Pixels of a file; raises as :func:`read_radiograph`."""
+    return read_radiograph(path).pixels
+
+
+def read_radiograph(path: Path) -> Radiograph:
+    """Pixels of a file, and a remark on them.
 
     Raises:
         ItemError: ``missing_file``, ``empty``, ``corrupt``, or ``not_an_image``.
@@ -56,8 +62,9 @@ def read_image(path: Path) -> np.ndarray:
     if path.stat().st_size == 0:
         raise ItemError("empty", f"{path.name} has 0 bytes")
     if path.suffix.lower() not in PICTURE_SUFFIXES:
-        return _read_dicom(path)
-    return _read_picture(path)
+        pixels, remark = read_dicom_picture(path)
+        return Radiograph(grey_if_equal(pixels) if pixels.ndim == 3 else pixels, remark=remark)
+    return Radiograph(_read_picture(path))
 
 
 def _read_picture(path: Path) -> np.ndarray:
@@ -114,29 +121,6 @@ def grey_if_equal(colours: np.ndarray) -> np.ndarray:
     """(H, W) if the three channels of (H, W, 3) are the same, else unchanged."""
     same = np.array_equal(colours[..., 0], colours[..., 1]) and np.array_equal(colours[..., 0], colours[..., 2])
     return np.ascontiguousarray(colours[..., 0]) if same else colours
-
-
-def _read_dicom(path: Path) -> np.ndarray:
-    """One frame with its rescaling; MONOCHROME1 (bright = thin) is turned round."""
-    try:
-        require_pydicom()
-    except PluginError as error:
-        raise PluginError(f"{path.name} is a DICOM file; pydicom is not installed", hint=INSTALL) from error
-    try:
-        data = read_dicom(path)
-        values = np.asarray(data.pixel_array)
-    except ItemError:
-        raise
-    except Exception as error:  # pydicom raises many kinds for damaged or compressed files
-        raise ItemError("corrupt", f"{path.name} cannot be decoded: {error}") from error
-    kind = str(getattr(data, "PhotometricInterpretation", "MONOCHROME2"))
-    if values.ndim == 3 and values.shape[-1] == 3 and not kind.startswith("MONOCHROME"):
-        return grey_if_equal(values.astype(np.uint8))
-    if values.ndim != 2:
-        raise ItemError("several_frames", f"{path.name} has {values.shape}; a radiograph is one frame")
-    slope, intercept = (number_in(data, name, default) for name, default in RESCALING)
-    scaled = values.astype(np.float32) * np.float32(slope) + np.float32(intercept)
-    return scaled.max() + scaled.min() - scaled if kind == "MONOCHROME1" else scaled
 
 
 def write_png(pixels: np.ndarray) -> bytes:

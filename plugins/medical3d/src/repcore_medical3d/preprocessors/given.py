@@ -9,7 +9,7 @@ import numpy as np
 
 from repcore.data.given import shape_of
 from repcore.errors import ItemError
-from repcore_medical3d.formats.images import Radiograph, read_image
+from repcore_medical3d.formats.images import Radiograph, read_radiograph
 from repcore_medical3d.formats.volume_files import is_volume, read_volume
 from repcore_medical3d.formats.volumes import Volume
 
@@ -41,7 +41,7 @@ def radiograph_from(value: Any) -> Any:
     if isinstance(value, Radiograph):
         return value
     if isinstance(value, str | Path):
-        return Radiograph(read_image(Path(value).expanduser())) if _is_file(value) else None
+        return read_radiograph(Path(value).expanduser()) if _is_file(value) else None
     if isinstance(value, list | tuple | dict) or not (
         hasattr(value, "__array__") or hasattr(value, "__array_interface__")
     ):

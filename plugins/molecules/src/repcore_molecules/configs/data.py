@@ -45,6 +45,20 @@ class MoleculeTableConfig:
     uncertain: Literal["auto", "missing", "positive", "negative", "class"] = field(
         default="auto", metadata={"help": "what -1 beside 0 and 1 means"}
     )
+    decimal: Literal["auto", "point", "comma"] = field(
+        default="auto", metadata={"help": "sign of decimals; found in the cells of the table by default"}
+    )
+    qualifiers: Literal["apply", "ignore"] = field(
+        default="apply",
+        metadata={
+            "help": "columns beside values that say how they are meant (Standard Relation, Standard Units, Standard "
+            "Type): apply = bounds such as > count as missing, several units or quantities are no target; ignore"
+        },
+    )
+    unit: str = field(default="", metadata={"help": "unit of the values that count, where such a column gives several"})
+    quantity: str = field(
+        default="", metadata={"help": "quantity (IC50, Ki) of the values that count, where such a column gives several"}
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -99,6 +99,8 @@ def column_as(name: str, values: Sequence[object], notation: Notation | None) ->
     if "selfies" in name.lower():
         shares["selfies"] = max(shares["selfies"], decoder_share(values))
     read: Notation = max(_PREFERENCE_IN_A_COLUMN, key=lambda one: shares[one])
+    if not shares[read] and "selfies" not in name.lower():
+        read = "smiles"  # of no cell of which anything can be read
     best: Notation = notation or read
     return MoleculeColumn(name, best, shares[best])
 

@@ -21,7 +21,8 @@ from rdkit.rdBase import BlockLogs
 
 from repcore.data.accounting import Accounting
 from repcore.data.catalogue import rows_by
-from repcore.data.cells import is_missing
+from repcore.data.cells import DECIMAL_SIGNS, Columns, is_missing
+from repcore.data.companions import Meaning
 from repcore.data.groups import group_column, useful_groups
 from repcore.data.labels import LabelColumn, read_labels
 from repcore.data.split_columns import parts_of, split_column
@@ -40,25 +41,10 @@ ALL_BINARY = "all-binary"
 BLOCK_ROWS = 65_536
 GROUP_WORDS = ("scaffold", "cluster", "series", "chemotype")
 LABEL_CHANGE = "label_kind=class|regression|multilabel"
+QUALIFIERS_CHANGE = "unit=TEXT, quantity=TEXT, qualifiers=ignore"
 MOLECULE_GROUPS = "molecule"
 MOST_SEARCHED = 2_000_000  # rows in which labels, groups and parts of a split are looked for unasked
 TASK_VALUES = (("0", "1"), ("-1", "1"))  # of columns that are tasks of one multilabel set
-
-
-class _Columns(Mapping[str, Sequence[Any]]):
-    """Cells by column, read when they are asked for."""
-
-    def __init__(self, reader: MoleculeTable, names: Sequence[str]) -> None:
-        self._reader, self._names = reader, names
-
-    def __getitem__(self, name: str) -> Sequence[Any]:
-        return list(self._reader.all_cells(name, absent=True))
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
 
 
 class MoleculeTable:
@@ -170,7 +156,7 @@ class MoleculeTable:
         found = {
             one.name: one
             for one in read_labels(
-                _Columns(self, read),
+                self._columns(read),
                 kinds=kinds,
                 kind=config.label_kind,
                 separator=config.label_separator,
@@ -179,7 +165,9 @@ class MoleculeTable:
                 change=LABEL_CHANGE,
                 id_change="" if self.id_column else "--id-column",
                 account=self.account,
-                beside=_Columns(self, self._others({})),
+                beside=self._columns(self._others({})),
+                decimal=DECIMAL_SIGNS[config.decimal],
+                meaning=Meaning(config.qualifiers == "ignore", config.unit, config.quantity, QUALIFIERS_CHANGE),
             )
         }
         binary = [one for one in found.values() if one.target is not None and one.target.names in TASK_VALUES]
@@ -198,7 +186,7 @@ class MoleculeTable:
     def _as_asked(self, one: LabelColumn, found: Mapping[str, LabelColumn]) -> LabelColumn:
         if one.target is None:
             others = [
-                other.name for other in read_labels(_Columns(self, self._others(found))) if other.target is not None
+                other.name for other in read_labels(self._columns(self._others(found))) if other.target is not None
             ]
             raise DataError(
                 f"column {one.name!r} does not look like a label ({one.reason})",
@@ -217,6 +205,9 @@ class MoleculeTable:
         if not self._joined:
             return own
         return (*own, TargetSpec(ALL_BINARY, "multilabel", names=tuple(one.name for one in self._joined)))
+
+    def _columns(self, names: Sequence[str]) -> Columns:
+        return Columns(names, lambda name: list(self.all_cells(name, absent=True)))
 
     def all_cells(self, name: str, *, absent: bool = False) -> Iterator[Any]:
         """Cells of a column in row order; for a table without it nothing, or None for each row if ``absent``."""

@@ -24,6 +24,10 @@ class ScenesConfig:
     bin_columns: int = field(
         default=0, metadata={"help": "float32 numbers a point in .bin files; 0 = by name and content", "min": 0}
     )
+    flags_left_out: tuple[Literal["withheld", "synthetic", "overlap"], ...] = field(
+        default=("withheld",),
+        metadata={"help": "points that LAS or a column of this name marks so and that are no part of the cloud"},
+    )
     cache_mib: int = field(
         default=512,
         metadata={"help": "scenes kept in memory, so that a small set is read once", "unit": "MiB", "min": 0},

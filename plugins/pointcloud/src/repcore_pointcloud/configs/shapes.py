@@ -38,6 +38,10 @@ class ShapeFolderConfig(ShapeFilesConfig):
     bin_columns: int = field(
         default=0, metadata={"help": "float32 numbers a point in .bin files; 0 = by name and content", "min": 0}
     )
+    flags_left_out: tuple[Literal["withheld", "synthetic", "overlap"], ...] = field(
+        default=("withheld",),
+        metadata={"help": "points that LAS or a column of this name marks so and that are no part of the cloud"},
+    )
     mesh_points: int = field(
         default=8192, metadata={"help": "points drawn from the surface of a mesh, even by area", "min": 1}
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from repcore.errors import ItemError
+from repcore_pointcloud.formats.flags import LEFT_OUT
 from repcore_pointcloud.formats.scenes import Loaded, load_scene
 
 MASKS = {"semantic": "semantic_mask", "instance": "instance_mask"}  # label -> folder of mmdetection3d
@@ -35,7 +36,9 @@ def labels_beside(path: Path) -> dict[str, Path]:
     return found
 
 
-def load_labelled(path: Path, *, columns: Sequence[str] = (), bin_columns: int = 0) -> Loaded:
+def load_labelled(
+    path: Path, *, columns: Sequence[str] = (), bin_columns: int = 0, flags_left_out: Sequence[str] = LEFT_OUT
+) -> Loaded:
     """A scene with the labels in its file and those beside it.
 
     Raises:
@@ -46,7 +49,7 @@ def load_labelled(path: Path, *, columns: Sequence[str] = (), bin_columns: int =
     count = next((len(one) for one in labels.values()), None)
     is_bin = path.suffix.lower() == ".bin" and not bin_columns
     known = count if is_bin and count and _fits(path, count) else None
-    loaded = load_scene(path, columns=columns, bin_columns=bin_columns, points=known)
+    loaded = load_scene(path, columns=columns, bin_columns=bin_columns, points=known, flags_left_out=flags_left_out)
     for values in labels.values():
         if len(values) != len(loaded.scene.points):
             raise ItemError(

@@ -61,11 +61,13 @@ class SceneReader(CatalogueReader[ReadScene, Loaded]):
     def facts(self, content: Loaded) -> Mapping[str, Any]:
         offset = content.scene.offset
         facts: dict[str, Any] = {"points": len(content.scene.points), "columns": " ".join(content.columns)}
+        if content.scene.left_out is not None:
+            facts["left out"] = int(content.scene.left_out.sum())
         return facts if offset is None else {**facts, "offset": offset.tolist()}
 
     def describe(self, sample: Sample) -> Mapping[str, Any]:
         """Extents and spacing, for ``repcore inspect``."""
-        return describe_points(sample.inputs.points)
+        return describe_points(sample.inputs.points, sample.inputs.left_out)
 
     def sample(self, row: Row[ReadScene], content: Loaded) -> Sample:
         """A scene with the labels of its points."""
@@ -75,7 +77,8 @@ class SceneReader(CatalogueReader[ReadScene, Loaded]):
             values = _numbers(target, content)
             if values is not None:
                 unknown = UNLABELLED if target.ignore is None else target.ignore
-                labels[target.name] = np.where(values < 0, unknown, values)
+                out = content.scene.left_out
+                labels[target.name] = np.where((values < 0) if out is None else (values < 0) | out, unknown, values)
         return replace(sample, inputs=content.scene, targets={**sample.targets, **labels})
 
 

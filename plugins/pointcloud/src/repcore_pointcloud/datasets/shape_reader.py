@@ -37,8 +37,10 @@ class ShapeReader(CatalogueReader[ReadCloud, PointCloud]):
 
     def facts(self, content: PointCloud) -> Mapping[str, Any]:
         facts: dict[str, Any] = {"points": len(content.points)}
+        if content.left_out is not None:
+            facts["left out"] = int(content.left_out.sum())
         return {**facts, "columns": " ".join(content.columns)} if content.columns else facts
 
     def describe(self, sample: Sample) -> Mapping[str, Any]:
         """Extents and spacing, for ``repcore inspect``."""
-        return describe_points(sample.inputs.points)
+        return describe_points(sample.inputs.points, sample.inputs.left_out)

@@ -16,13 +16,14 @@ MEASURED = 50_000  # points among which distances are measured
 ASKED = 1000  # points whose nearest neighbour is looked for
 
 
-def describe_points(points: np.ndarray) -> Mapping[str, Any]:
+def describe_points(points: np.ndarray, left_out: np.ndarray | None = None) -> Mapping[str, Any]:
     """Facts of a cloud (n, 3): largest extent, extent along z, median distance to the nearest other point, odd points.
 
     Spacing is measured inside a window round one point, so that a large tile costs no more than a small one.
     """
     from scipy.spatial import cKDTree
 
+    points = points if left_out is None else points[~left_out]
     kept = usable(points)
     facts: dict[str, Any] = {} if kept.all() else {"points without coordinates": int((~kept).sum())}
     finite = points[kept].astype(np.float64)

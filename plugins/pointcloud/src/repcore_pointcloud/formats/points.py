@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from repcore_pointcloud.formats.flags import LEFT_OUT
 from repcore_pointcloud.formats.meshes import sample_surface
 from repcore_pointcloud.formats.reading import read_points
 from repcore_pointcloud.formats.table import PointTable
@@ -30,6 +31,7 @@ class PointCloud:
         remark: status and reason of something that a user should know, such as a mesh without faces.
         notes: guesses that were made when the file was read, with their reasons.
         columns: names of the columns of the file.
+        left_out: bool (n,), points that the file marks as no part of the shape; None = none.
     """
 
     points: np.ndarray
@@ -37,6 +39,12 @@ class PointCloud:
     remark: tuple[str, str] | None = field(default=None)
     notes: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
+    left_out: np.ndarray | None = None
+
+    @property
+    def counted(self) -> np.ndarray:
+        """Points that are not left out, bool (n,)."""
+        return np.ones(len(self.points), bool) if self.left_out is None else ~self.left_out
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """The points: what tells two clouds apart."""
@@ -44,7 +52,13 @@ class PointCloud:
 
 
 def read_cloud(
-    path: Path, *, columns: Sequence[str] = (), mesh_points: int = 8192, seed: int = 0, bin_columns: int = 0
+    path: Path,
+    *,
+    columns: Sequence[str] = (),
+    mesh_points: int = 8192,
+    seed: int = 0,
+    bin_columns: int = 0,
+    flags_left_out: Sequence[str] = LEFT_OUT,
 ) -> PointCloud:
     """A shape from a file.
 
@@ -54,14 +68,15 @@ def read_cloud(
         mesh_points: points drawn from a mesh.
         seed: of that draw, together with the mesh itself.
         bin_columns: numbers a point in a ``.bin`` file; 0 = by evidence.
+        flags_left_out: flags whose points are no part of the shape (:mod:`repcore_pointcloud.formats.flags`).
 
     Raises:
         ItemError: as :func:`repcore_pointcloud.formats.reading.read_points`.
     """
-    table = read_points(path, columns=columns, bin_columns=bin_columns)
+    table = read_points(path, columns=columns, bin_columns=bin_columns, flags_left_out=flags_left_out)
     if table.faces is not None:
         return _sampled(table, path.name, mesh_points, seed)
-    return PointCloud(table.xyz, remark=table.remark, notes=table.notes, columns=table.columns)
+    return PointCloud(table.xyz, remark=table.remark, notes=table.notes, columns=table.columns, left_out=table.left_out)
 
 
 def _sampled(table: PointTable, source: str, mesh_points: int, seed: int) -> PointCloud:

@@ -13,6 +13,7 @@ import numpy as np
 from repcore.data.allocation import check_allocation
 from repcore.errors import ItemError
 from repcore_pointcloud.formats import arrays, binary, meshes, pcd, surveys, text
+from repcore_pointcloud.formats.flags import LEFT_OUT
 from repcore_pointcloud.formats.table import PointTable, RawColumns, point_table
 
 TEXT_SUFFIXES = text.SUFFIXES
@@ -35,7 +36,12 @@ _DAMAGE = (
 
 
 def read_points(
-    path: Path, *, columns: Sequence[str] = (), bin_columns: int = 0, points: int | None = None
+    path: Path,
+    *,
+    columns: Sequence[str] = (),
+    bin_columns: int = 0,
+    points: int | None = None,
+    flags_left_out: Sequence[str] = LEFT_OUT,
 ) -> PointTable:
     """The points of a file with everything that lies beside them.
 
@@ -44,6 +50,7 @@ def read_points(
         columns: x, y and z by header name or by number from 0; recognised when empty.
         bin_columns: numbers a point in a ``.bin`` file; 0 = by evidence.
         points: number of points where labels beside a ``.bin`` file tell it.
+        flags_left_out: flags whose points are no part of the cloud (:mod:`repcore_pointcloud.formats.flags`).
 
     Raises:
         ItemError: ``missing_file``, ``empty``, ``unknown_format``, ``corrupt``, ``truncated``, ``wrong_columns``,
@@ -60,7 +67,7 @@ def read_points(
     try:
         with np.errstate(all="ignore"):  # odd numbers are judged afterwards
             raw = binary.read_bin(path, bin_columns, points) if suffix == ".bin" else _READERS[suffix](path)
-        return point_table(raw, path.name, columns)
+        return point_table(raw, path.name, columns, flags_left_out)
     except ItemError:
         raise
     except MemoryError as error:

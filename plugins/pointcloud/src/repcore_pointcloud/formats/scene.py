@@ -25,6 +25,7 @@ class Scene:
         viewpoint: float32 (3,), where the sensor stood, ``offset`` subtracted, or None for fused scenes.
         offset: float64 (3,), what leads back to the file's coordinates: ``points + offset``; None = nothing subtracted.
         remark: status and reason of something that a user should know about the file.
+        left_out: bool (N,), points that the file marks as no part of the scene; None = none.
     """
 
     points: np.ndarray
@@ -34,6 +35,13 @@ class Scene:
     viewpoint: np.ndarray | None = None
     offset: np.ndarray | None = None
     remark: tuple[str, str] | None = None
+    left_out: np.ndarray | None = None
+
+    @property
+    def usable(self) -> np.ndarray:
+        """Points that count, bool (N,): with coordinates, and not left out."""
+        found = usable(self.points)
+        return found if self.left_out is None else found & ~self.left_out
 
     @property
     def world(self) -> np.ndarray:
@@ -48,7 +56,8 @@ class Scene:
 
 def scene_of(table: PointTable) -> Scene:
     """A scene from the table of a file; centred in float64 first where float32 would lose detail."""
-    offset = far_offset(table.xyz[usable(table.xyz)])
+    kept = usable(table.xyz)
+    offset = far_offset(table.xyz[kept if table.left_out is None else kept & ~table.left_out])
     coarse = stored_coarsely(table.xyz, offset)
     remark = table.remark or (("coarse_coordinates", coarse) if coarse else None)
     return Scene(
@@ -59,6 +68,7 @@ def scene_of(table: PointTable) -> Scene:
         viewpoint=None if table.viewpoint is None else local(table.viewpoint[None], offset)[0],
         offset=offset,
         remark=remark,
+        left_out=table.left_out,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from repcore_pointcloud.formats.flags import LEFT_OUT
 from repcore_pointcloud.formats.reading import SUFFIXES, read_points
 from repcore_pointcloud.formats.scene import Scene, scene_of
 from repcore_pointcloud.formats.table import PointTable
@@ -34,13 +35,22 @@ class Loaded:
     columns: tuple[str, ...] = ()
 
 
-def load_scene(path: Path, *, columns: Sequence[str] = (), bin_columns: int = 0, points: int | None = None) -> Loaded:
+def load_scene(
+    path: Path,
+    *,
+    columns: Sequence[str] = (),
+    bin_columns: int = 0,
+    points: int | None = None,
+    flags_left_out: Sequence[str] = LEFT_OUT,
+) -> Loaded:
     """Read one file; arguments as those of :func:`repcore_pointcloud.formats.reading.read_points`.
 
     Raises:
         ItemError: the file cannot be read, or holds no coordinates.
     """
-    return loaded(read_points(path, columns=columns, bin_columns=bin_columns, points=points))
+    return loaded(
+        read_points(path, columns=columns, bin_columns=bin_columns, points=points, flags_left_out=flags_left_out)
+    )
 
 
 def loaded(table: PointTable) -> Loaded:

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from repcore.errors import ItemError
+from repcore_pointcloud.formats.flags import FLAGS
 from repcore_pointcloud.formats.table import RawColumns
 
-LAS_COLUMNS = ("intensity", "classification", "gps_time", "red", "green", "blue", "return_number")
+LAS_COLUMNS = ("intensity", "classification", "gps_time", "red", "green", "blue", "return_number", *FLAGS)
 LAS_SHORTEST_HEAD, LAS_LONGEST_HEAD = 227, 375  # bytes, of versions 1.0 and 1.4
 LAS_RECORD, LAS_LATE_RECORD = 54, 60  # bytes of a record without content, before and after the points
 PTX_HEADER = 10  # columns, rows, position, three axes, four rows of a matrix
@@ -22,7 +23,7 @@ E57_COLOURS = ("colorRed", "colorGreen", "colorBlue")
 
 
 def read_las(path: Path) -> RawColumns:
-    """Scaled coordinates in float64 with class, intensity, colours and time of a LAS or LAZ file.
+    """Scaled coordinates in float64 with class, intensity, colours, time and flags of a LAS or LAZ file.
 
     Raises:
         ItemError: ``missing_library``, ``corrupt``, ``incomplete``.

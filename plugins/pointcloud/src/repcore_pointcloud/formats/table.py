@@ -12,6 +12,7 @@ import numpy as np
 
 from repcore.errors import ItemError
 from repcore_pointcloud.formats import column_names as known
+from repcore_pointcloud.formats.flags import LEFT_OUT, marked
 
 LARGEST = 1e12  # a coordinate beyond this is no length, and its square leaves float32
 SIGNED_BYTE = 127.0
@@ -28,6 +29,7 @@ class PointTable:
         labels: name -> int64 (n,), negative = unlabelled. words: name -> texts (n,) of columns that are no numbers.
         faces: int64 (F, 3) of a mesh; then the points are its vertices.
         viewpoint: float64 (3,), where the sensor stood.
+        left_out: bool (n,), points that are no part of the cloud (formats/flags.py); None = all are.
         columns: names of all columns as the file has them.
         notes: guesses that were made, with their reasons.
         remark: status and reason of something that a user should know about this file.
@@ -42,6 +44,7 @@ class PointTable:
     words: Mapping[str, np.ndarray] = field(default_factory=dict)
     faces: np.ndarray | None = None
     viewpoint: np.ndarray | None = None
+    left_out: np.ndarray | None = None
     columns: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     remark: tuple[str, str] | None = None
@@ -68,16 +71,19 @@ class RawColumns:
     headerless: bool = False
 
 
-def point_table(raw: RawColumns, source: str, wanted: Sequence[str] = ()) -> PointTable:
+def point_table(
+    raw: RawColumns, source: str, wanted: Sequence[str] = (), flags_left_out: Sequence[str] = LEFT_OUT
+) -> PointTable:
     """Find coordinates, colours, normals, intensity, time and labels among named columns.
 
     Args:
         raw: what a format's reader found.
         source: file name, for messages.
         wanted: names or numbers of x, y and z; recognised by name when empty.
+        flags_left_out: flags whose points are no part of the cloud.
 
     Raises:
-        ItemError: ``wrong_columns``, ``empty``, ``labels_differ``.
+        ItemError: ``wrong_columns``, ``empty`` (all points are left out, too), ``labels_differ``.
     """
     given = {str(name): _native(np.asarray(values)) for name, values in raw.columns.items()}
     longest = max((values.shape[0] for values in given.values() if values.ndim), default=0)
@@ -90,6 +96,9 @@ def point_table(raw: RawColumns, source: str, wanted: Sequence[str] = ()) -> Poi
     rest = {name: values for name, values in columns.items() if name not in used}
     whole = {known.plain(name): values for name, values in rest.items() if len(values) == len(xyz)}
     _check_lengths(rest, len(xyz), source)
+    left_out, said = marked(whole, flags_left_out)
+    if left_out is not None and left_out.all():
+        raise ItemError("empty", f"{source}: {said[0]}")
     found = _Taken(whole)
     colours = found.joined(known.COLOUR_ARRAYS, known.COLOURS)
     normals = found.joined(known.NORMAL_ARRAYS, known.NORMALS)
@@ -110,8 +119,9 @@ def point_table(raw: RawColumns, source: str, wanted: Sequence[str] = ()) -> Poi
         words=words,
         faces=raw.faces,
         viewpoint=raw.viewpoint,
+        left_out=left_out,
         columns=tuple(columns),
-        notes=(*raw.notes, *notes, *_single_labels(given, columns)),
+        notes=(*raw.notes, *said, *notes, *_single_labels(given, columns)),
         remark=raw.remark,
     )
 

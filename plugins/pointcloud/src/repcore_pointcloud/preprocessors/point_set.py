@@ -69,7 +69,7 @@ class PointSetPreprocessor:
             ItemError: ``empty``, ``not_finite``, ``one_point`` or ``no_extent``.
         """
         cloud: PointCloud = sample.inputs
-        points, kept = self._finite(cloud.points)
+        points, kept = self._finite(cloud)
         chosen = self.chosen_rows(points)
         points = np.asarray(points[chosen], dtype=np.float64)
         meta: dict[str, Any] = {"points": self.config.points}
@@ -85,7 +85,7 @@ class PointSetPreprocessor:
             raise ItemError("no_extent", f"all {len(cloud.points)} points are the same one")
         if self.config.normalise:
             points /= radius
-        status, reason = self._note(cloud, points, dropped=len(cloud.points) - len(kept))
+        status, reason = self._note(cloud, points, dropped=int(cloud.counted.sum()) - len(kept))
         values: dict[str, Any] = {"points": points.astype(np.float32), "category": _category(sample)}
         labels = {
             name: np.asarray(one)[kept][chosen]
@@ -106,7 +106,7 @@ class PointSetPreprocessor:
         """
         del items, level
         cloud: PointCloud = sample.inputs
-        points, kept = self._finite(cloud.points)
+        points, kept = self._finite(cloud)
         chosen, answers = self.chosen_rows(points), outputs[0].reshape(-1, outputs[0].shape[-1])
         number = np.bincount(chosen, minlength=len(points))
         found = np.zeros((len(points), answers.shape[1]))
@@ -125,17 +125,18 @@ class PointSetPreprocessor:
         del level
         return {name: sample.inputs.points[:, axis].astype(np.float64) for axis, name in enumerate("xyz")}
 
-    def _finite(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _finite(self, cloud: PointCloud) -> tuple[np.ndarray, np.ndarray]:
         """Usable points and their rows in the file."""
+        points, counted = cloud.points, cloud.counted
         if len(points) == 0:
             raise ItemError("empty", "the cloud has no points")
-        finite = usable(points)
-        bad = int((~finite).sum())
-        if bad and (self.config.nonfinite == "reject" or bad == len(points)):
+        finite = usable(points) & counted
+        bad = int(counted.sum() - finite.sum())
+        if bad and (self.config.nonfinite == "reject" or not finite.any()):
             raise ItemError(
                 "not_finite",
                 f"{bad} of {len(points)} points are NaN, infinite or beyond 1e12"
-                + ("" if bad == len(points) else "; preprocessor.nonfinite=drop leaves them out"),
+                + ("" if not finite.any() else "; preprocessor.nonfinite=drop leaves them out"),
             )
         rows = np.flatnonzero(finite)
         if len(rows) == 1:

@@ -12,7 +12,7 @@ import numpy as np
 from repcore.errors import ItemError
 from repcore_pointcloud.configs.scenes import SceneConfig
 from repcore_pointcloud.formats.scene import Scene
-from repcore_pointcloud.formats.table import far_offset, usable
+from repcore_pointcloud.formats.table import far_offset
 from repcore_pointcloud.regions.foreground import GeometricRule, region_statistics
 from repcore_pointcloud.regions.normals import local_shape
 from repcore_pointcloud.regions.segmentation import edge_weights, merge_regions, neighbour_edges
@@ -36,7 +36,8 @@ class PreparedScene:
         height: float32 (M,), metres above the floor.
         colours: float32 (M, 3); zeros without colours. intensity: float32 (M,); zeros without.
         region: int32 (M,). foreground: bool (R,).
-        source: int32 (N,): thinned point of every point of the file; -1 where its coordinates are not finite.
+        source: int32 (N,): thinned point of every point of the file; -1 where its coordinates are not finite, or the
+            file marks it as left out.
     """
 
     points: np.ndarray
@@ -64,7 +65,7 @@ def prepare_scene(scene: Scene, config: SceneConfig) -> PreparedScene:
     count = len(thin)
     stood = _stood(scene, config)
     viewpoint = None if stood is None else turned((stood - shift)[None] * config.unit_m, config)[0]
-    normals, eigenvalues, region = segment(thin, config, viewpoint)
+    normals, shape, region = segment(thin, config, viewpoint)
     rule = GeometricRule(
         config.background_share_above, config.background_thickness_below, config.background_extent_above
     )
@@ -78,8 +79,8 @@ def prepare_scene(scene: Scene, config: SceneConfig) -> PreparedScene:
     )
     return PreparedScene(
         points=thin.astype(np.float32),
-        normals=normals.astype(np.float32),
-        shape=shape_numbers(eigenvalues),
+        normals=normals,
+        shape=shape,
         height=(thin[:, 2] - np.percentile(thin[:, 2], FLOOR_PERCENTILE)).astype(np.float32),
         colours=colours,
         intensity=intensity[:, 0],
@@ -120,7 +121,7 @@ def _usable(scene: Scene, config: SceneConfig) -> np.ndarray:
         raise ItemError("no_colour", "the scene has no colours, but preprocessor.channels names them")
     if "intensity" in config.channels and scene.intensity is None:
         raise ItemError("no_intensity", "the scene has no intensity, but preprocessor.channels names it")
-    finite = usable(scene.points)
+    finite = scene.usable
     if not finite.any():
         raise ItemError("empty", f"none of {len(scene.points)} points has finite coordinates")
     return finite
@@ -135,18 +136,26 @@ def _means(values: np.ndarray, cell: np.ndarray, count: int) -> np.ndarray:
 def segment(
     points: np.ndarray, config: SceneConfig, viewpoint: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Normals (M, 3), eigenvalues (M, 3) and regions (M,)."""
+    """Normals float32 (M, 3), :func:`shape_numbers` (M, 3) and regions (M,).
+
+    What a step does not need any more ends before the next one begins: each of these is as large as a tile.
+    """
     shape = local_shape(points, config.normal_neighbours, viewpoint)
-    edges = neighbour_edges(np.ascontiguousarray(shape.neighbours[:, : config.edge_neighbours]))
-    shape = replace(shape, neighbours=shape.neighbours[:0])  # a tile's neighbours are as large as the tile
+    edges = neighbour_edges(shape.neighbours[:, : config.edge_neighbours])
+    numbers = shape_numbers(shape.eigenvalues)
+    nothing = np.zeros((0, 3))  # a part of an array would keep all of it
+    shape = replace(shape, neighbours=nothing.astype(np.int32), eigenvalues=nothing)
+    weights = [edge_weights(points, shape, edges, convexity=config.convexity and viewpoint is not None)]
+    normals = shape.normals.astype(np.float32)
+    del shape
     region = merge_regions(
         len(points),
         edges,
-        edge_weights(points, shape, edges, convexity=config.convexity and viewpoint is not None),  # held by nobody else
+        weights.pop(),  # held by nobody else
         merge_constant=config.merge_constant,
         minimum_size=config.minimum_region_size,
     )
-    return shape.normals, shape.eigenvalues, region
+    return normals, numbers, region
 
 
 def shape_numbers(eigenvalues: np.ndarray) -> np.ndarray:
@@ -164,8 +173,9 @@ def turned(points: np.ndarray, config: SceneConfig) -> np.ndarray:
 
 def unit_remark(scene: Scene, config: SceneConfig) -> tuple[str, str]:
     """Status and reason of what looks wrong about a scene's file, unit or points; ("ok", "") otherwise."""
-    kept = usable(scene.points)
-    finite, left_out = scene.points[kept], int((~kept).sum())
+    kept = scene.usable
+    marked = 0 if scene.left_out is None else int(scene.left_out.sum())
+    finite, left_out = scene.points[kept], int((~kept).sum()) - marked
     extent = float(np.ptp(finite.astype(np.float64), axis=0).max()) * config.unit_m if len(finite) else 0.0
     if scene.remark is not None:
         return scene.remark

@@ -10,12 +10,15 @@ Symbols: N points, E undirected edges.
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from repcore_pointcloud.regions.normals import LocalShape
 
 BLOCK = 1 << 18  # points or edges that are worked on at once
 EDGES_AT_ONCE = 1 << 20  # edges that exist as Python numbers at once
+SAMPLED, RANGES = 10_000, 16  # weights that tell where ranges of equal size end, and how many of these
 
 
 def neighbour_edges(neighbours: np.ndarray) -> np.ndarray:
@@ -25,15 +28,25 @@ def neighbour_edges(neighbours: np.ndarray) -> np.ndarray:
     so that no table of all directed edges has to be sorted.
     """
     count = len(neighbours)
-    parts = [_edge_keys(neighbours, first) for first in range(0, count, BLOCK)]
-    keys = np.concatenate(parts) if parts else np.zeros(0, np.int64)
-    del parts
+    keys = _joined([_edge_keys(neighbours, first) for first in range(0, count, BLOCK)])
     keys.sort()
-    edges = np.empty((len(keys), 2), np.int32)
-    if count:
-        np.floor_divide(keys, count, out=edges[:, 0], casting="unsafe")
-        np.remainder(keys, count, out=edges[:, 1], casting="unsafe")
+    edges = keys.view(np.int32).reshape(-1, 2)  # the ends of an edge take the place of its key
+    for begin in range(0, len(keys), BLOCK):
+        part = slice(begin, begin + BLOCK)
+        one, two = np.divmod(keys[part], count)
+        edges[part, 0], edges[part, 1] = one, two
     return edges
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    """All parts int64 in one array; each ends where it was copied."""
+    keys = np.empty(sum(map(len, parts)), np.int64)
+    stop = len(keys)
+    while parts:
+        part = parts.pop()
+        keys[stop - len(part) : stop] = part
+        stop -= len(part)
+    return keys
 
 
 def _edge_keys(neighbours: np.ndarray, first: int) -> np.ndarray:
@@ -111,9 +124,29 @@ def _merging_order(edges: np.ndarray, weights: np.ndarray) -> np.ndarray:
     step = np.diff(edges[:, 0])
     in_order = bool((step >= 0).all()) and not bool((np.diff(edges[:, 1])[step == 0] < 0).any())
     del step
-    # of neighbour_edges: a stable sort keeps their order
-    order = np.argsort(weights, kind="stable") if in_order else np.lexsort((edges[:, 1], edges[:, 0], weights))
-    return order if len(order) > np.iinfo(np.int32).max else order.astype(np.int32)
+    kind = np.int64 if len(weights) > np.iinfo(np.int32).max else np.int32
+    if not in_order:
+        return np.lexsort((edges[:, 1], edges[:, 0], weights)).astype(kind)
+    return stable_order(weights).astype(kind, copy=False)  # of neighbour_edges: a stable sort keeps their order
+
+
+def stable_order(weights: np.ndarray) -> np.ndarray:
+    """As ``np.argsort(weights, kind="stable")``, by ranges of weights: int32, and little memory beside, where it fits.
+
+    Args:
+        weights: (E,), no NaN.
+    """
+    if len(weights) <= EDGES_AT_ONCE or len(weights) > np.iinfo(np.int32).max:
+        return np.argsort(weights, kind="stable")
+    sample = np.sort(weights[:: max(1, len(weights) // SAMPLED)])
+    ends = sample[:: max(1, len(sample) // RANGES)][1:]
+    bounds = [-np.inf, *np.unique(ends).tolist(), np.inf]
+    order, begin = np.empty(len(weights), np.int32), 0
+    for low, high in itertools.pairwise(bounds):  # equal weights lie in one range
+        rows = np.flatnonzero((weights > low) & (weights <= high)).astype(np.int32)
+        order[begin : begin + len(rows)] = rows[np.argsort(weights[rows], kind="stable")]
+        begin += len(rows)
+    return order
 
 
 def _join_similar(
