@@ -90,7 +90,10 @@ def _scores(fits: Recognition | None) -> dict[str, float]:
 
 
 def _fits(fits: Recognition) -> str:
-    return ", ".join(f"{one.entry.full_name} {one.score:.2f}" for one in fits.fits)
+    from repcore.data.misfits import HARDLY
+
+    surely = [one for one in fits.fits if one.score > HARDLY]
+    return ", ".join(f"{one.entry.full_name} {one.score:.2f}" for one in surely or fits.fits)
 
 
 def _consumer(given: Mapping[str, Any]) -> tuple[str, str, Preprocessor | None]:
@@ -226,7 +229,9 @@ def _show(found: Inspection) -> None:
     say(f"{found.rows:,} rows, {found.read:,} looked at; {found.groups or 'no'} groups")
     for text in found.account.sentences():
         say(text)
-    if found.parts:
+    if set(found.parts) == {"train"} and found.parts["train"] == found.rows:
+        say("no split is declared: every row is one to train on")
+    elif found.parts:
         say("declared splits: " + ", ".join(f"{name} {count:,}" for name, count in found.parts.items()))
     if found.cost is not None:
         say(f"cost of an item: {found.cost[0]:g} to {found.cost[2]:g}, median {found.cost[1]:g}")

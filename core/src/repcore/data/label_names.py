@@ -35,7 +35,7 @@ MOST_LOOKED_AT = 5000  # identifiers
 def no_label_by_name(name: str, cells: Sequence[Any], group_words: tuple[str, ...]) -> str:
     """Why a column is no label by its name or its words; empty where nothing of that speaks against it."""
     if is_group_name(name, group_words):
-        return "its name says where a row comes from: a group, kept together in splits"
+        return "its name says where a row comes from: a group of rows"
     if identifies(name) and not _CLASS_NAME.search(plain_name(name)):
         return "its name says that it identifies rows"
     if _OCCASION.search(plain_name(name)):

@@ -25,6 +25,7 @@ import numpy as np
 
 from repcore.data.accounting import Accounting
 from repcore.data.cells import DECIMAL_SIGNS, TableNumbers, is_missing
+from repcore.data.first_files import first_files
 from repcore.data.groups import group_column, useful_groups
 from repcore.data.joins import unique_places
 from repcore.data.labels import LabelColumn, read_label, read_labels
@@ -60,6 +61,8 @@ ROLES = {"edges": "edges", "edge": "edges", "edge_list": "edges", "edgelist": "e
 ONLY_GRAPH = "graph"
 LEFT_OUT = "edges_left_out"
 ALL_BINARY = "all-binary"
+FILES_LOOKED_AT = 200
+UNREAD = 0.05  # sniffed of a table without ends of edges: opening it says what it has instead
 NODE_LABELS = ("label", "class", "y", "target")
 EDGE_LABELS = ("edge_label", "edge_class", "class", "y")  # a column called label says of what kind an edge is
 
@@ -86,7 +89,7 @@ def sniff(path: Path) -> float:
         table = Table(tables["edges"])
         source, target = find_ends(table, "", "", None)
     except DataError:
-        return 0.0
+        return 0.0 if path.is_dir() else UNREAD
     if not are_ids(table, source, target):
         return 0.0
     named = table.has_header and any(
@@ -95,9 +98,17 @@ def sniff(path: Path) -> float:
     if named:
         return 0.9
     share = shared_ids(*(table.slice(0, ROWS_COMPARED, name) for name in (source, target)))
+    if path.is_dir() and not ROLES.get(tables["edges"].name.split(".")[0].lower()):
+        return 0.5 * (share >= 0.2 and _is_alone(path))
     if path.is_dir():
         return 0.8 if len(tables) > 1 else 0.5 * (share >= 0.2)
     return 0.6 if share >= 0.5 else 0.3 if share >= 0.2 else 0.0
+
+
+def _is_alone(folder: Path) -> bool:
+    """Whether a folder's only table is its only data: beside pictures or recordings a table describes these."""
+    files = [one for one in first_files(folder, FILES_LOOKED_AT) if not table_suffix(one)]
+    return all(one.suffix.lower() in ("", ".md", ".txt", ".pdf", ".html", ".json", ".yaml", ".yml") for one in files)
 
 
 class EdgeListDataset:
@@ -215,8 +226,10 @@ class EdgeListDataset:
         decimal = DECIMAL_SIGNS[self.config.decimal]
         comma = TableNumbers(table.by_column, decimal).comma_for(cells)
         label = read_label(name, cells, kind=self.config.label_kind, decimal=decimal, comma=comma, change=CHANGE)
-        if label.target is None:  # words that hardly come again are classes all the same where the column says so
-            label = read_label(name, table.cells(column), kind="class", change=CHANGE)
+        filled = [str(cell).strip() for cell in cells if not is_missing(cell)]
+        if label.target is None and len(set(filled)) < len(filled):
+            # words that hardly come again are classes all the same where the column says so, names of each are not
+            label = read_label(name, cells, kind="class", change=CHANGE, why="the column is called a label")
         label.tell(self.account)
         return label
 

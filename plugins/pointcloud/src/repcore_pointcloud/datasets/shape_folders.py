@@ -23,6 +23,7 @@ from repcore_pointcloud.datasets.shape_reader import ReadCloud, ShapeReader
 from repcore_pointcloud.datasets.shape_table import LABEL_TABLES, label_table, table_labels
 from repcore_pointcloud.formats.column_names import NOT_LABELS, is_label, plain
 from repcore_pointcloud.formats.headerless import holds_lengths
+from repcore_pointcloud.formats.plausible import array_may_be_points
 from repcore_pointcloud.formats.points import read_cloud
 from repcore_pointcloud.formats.reading import SUFFIXES, TEXT_SUFFIXES, UNMISTAKABLE
 from repcore_pointcloud.formats.text import looks_like_points
@@ -69,6 +70,8 @@ def _is_shape(path: Path) -> bool:
         return False
     if path.suffix.lower() == ".obj":
         return VERTEX_LINE.search(head(path, 1 << 16)) is not None
+    if path.suffix.lower() in (".npy", ".npz"):
+        return array_may_be_points(path)
     return path.suffix.lower() != ".bin" or holds_lengths(path)
 
 
