@@ -148,10 +148,23 @@ def _first_that_prepares(
             continue
         prepared.append((fitted, words))
         if len(recipes) == 1 or _learns_from(recipe, fitted):
-            return fitted, words, [recipe, *(one for one in recipes if one != recipe)]
+            return (
+                fitted,
+                words,
+                [recipe, *(one for one in recipes if one != recipe and _may_learn(one, recipe, fitted))],
+            )
     if prepared:
         return prepared[0][0], prepared[0][1], recipes
     return None, failures[0], recipes
+
+
+def _may_learn(recipe: str, prepared: str, fitted: Preprocessor) -> bool:
+    """Whether another recipe can be proposed: one of the same preprocessor only where it can be built, too."""
+    from repcore.config.resolve import recipe_preprocessor
+
+    known = registry.default()
+    own, other = (recipe_preprocessor(known, one, None) for one in (recipe, prepared))
+    return own != other or _learns_from(recipe, fitted)
 
 
 def _learns_from(recipe: str, fitted: Preprocessor) -> bool:

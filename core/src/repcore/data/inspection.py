@@ -291,6 +291,8 @@ class _Look:
         found.targets = {
             spec.name: label_facts(spec, self.labels[spec.name], self.parts) for spec in self.reader.targets
         }
+        if found.read < found.rows:  # a sample may miss what is rare
+            found.targets = {name: {**facts, "not_in_train": []} for name, facts in found.targets.items()}
 
 
 def _is_plain(value: Any) -> bool:  # a fact of an item

@@ -29,6 +29,7 @@ _FLAG = re.compile(
 _FOLD = re.compile(r"^(cv_?|k_?|outer_?|inner_?)?folds?(_?(id|no|nr|num|number|index))?$")
 _OCCASION = re.compile(r"^(follow_?up|visit|time_?point|wave|occasion|examination)(_(no|nr|num|number|index|code))?$")
 MOST_FOLDS = 20
+PADDED = 4  # digits
 MOST_LOOKED_AT = 5000  # identifiers
 
 
@@ -86,6 +87,8 @@ def are_class_numbers(name: str, cells: Sequence[Any], columns: Sequence[str]) -
     words = [word for word in words_of(cells) if word is not None]
     if not words or not all(re.fullmatch(r"\d+(\.0*)?", word) for word in words):
         return False
+    if len({len(word) for word in words}) == 1 and len(words[0]) >= PADDED and any(word[0] == "0" for word in words):
+        return False  # 00017: padded to one width, as names of files are and classes are not
     if len(set(words)) <= 0.5 * len(words):
         return True
     if names_rows(name):

@@ -49,7 +49,8 @@ def by_options(
     for entry in entries:
         try:
             count = len(opened(entry))
-            reasons.append(f"{entry.full_name}: could read {count:,} rows; nothing says that they are its kind of data")
+            rows = "1 row" if count == 1 else f"{count:,} rows"
+            reasons.append(f"{entry.full_name}: could read it as {rows}, but nothing says that it is meant so")
         except RepcoreError as error:
             more = "; ".join(str(error.facts[one]) for one in ("meaning", "hint") if error.facts.get(one))
             reasons.append(f"{entry.full_name}: {error.summary}{f' ({more})' if more else ''}")

@@ -46,6 +46,7 @@ from repcore_graphs.datasets.edge_tables import (
     are_ids,
     by_value,
     column_named,
+    counts_within,
     direction_column,
     feature_columns,
     find_ends,
@@ -97,7 +98,10 @@ def sniff(path: Path) -> float:
     )
     if named:
         return 0.9
-    share = shared_ids(*(table.slice(0, ROWS_COMPARED, name) for name in (source, target)))
+    ends = [table.slice(0, ROWS_COMPARED, name) for name in (source, target)]
+    if table.has_header and counts_within(*ends):
+        return 0.0
+    share = shared_ids(*ends)
     if path.is_dir() and not ROLES.get(tables["edges"].name.split(".")[0].lower()):
         return 0.5 * (share >= 0.2 and _is_alone(path))
     if path.is_dir():

@@ -12,6 +12,7 @@ from typing import Any
 from repcore.data.accounting import Accounting, walk
 from repcore.data.catalogue import Catalogue, Row, class_target, existing, rows_by
 from repcore.data.first_files import first_files
+from repcore.data.folder_classes import folder_meaning
 from repcore.data.groups import groups_in_paths
 from repcore.data.headers import head
 from repcore.data.identity import settings_stamp
@@ -113,9 +114,17 @@ def _labelled(
         notes.append(f"files of other kinds are left out: {_counted(others)}")
     groups, said = groups_in_paths(files, root)
     is_called = table is not None and (bool(config.label_table) or table.path.name.lower() in LABEL_TABLES)
-    targets, labels = ([], [{} for _ in ids]) if is_called else _folder_labels(folders)
+    firsts = [levels[0] if levels else "" for levels in folders]
+    meaning = folder_meaning(firsts, (root.name,))
+    is_class = meaning.kind == "class" and not is_called
+    targets, labels = _folder_labels(folders) if is_class else ([], [{} for _ in ids])
     if targets:
-        account.guess("label 'class'", f"{len(targets[0].names)} classes", "every file lies in a folder of its class")
+        why = f"every file lies in a folder of its class: {meaning.reason}"
+        account.guess("label 'class'", f"{len(targets[0].names)} classes", why)
+    elif meaning.kind == "group" and not said:
+        groups, said = list(firsts), f"groups: {meaning.reason}; kept together in splits"
+    elif not is_called and all(firsts) and len(set(firsts)) > 1:
+        account.guess("folders", "no classes", meaning.reason, is_loss=True)
     if table is not None:
         account.use(table.path)
         told = table_labels(table, ids, config, account)
