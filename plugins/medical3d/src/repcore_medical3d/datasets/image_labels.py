@@ -74,6 +74,7 @@ class Keyed:
     column: str
     rows: Mapping[int, Sequence[Path]]
     is_by_file: bool
+    torn: frozenset[int] = frozenset()  # rows whose name two files have
 
     @property
     def part(self) -> str:
@@ -320,7 +321,9 @@ def _apart_by_suffix(one: Keyed, account: Accounting) -> Keyed:
     account.odd_cells.append(
         f"column {one.column!r}: {len(torn):,} cells name two files each ({what}): they label none"
     )
-    return replace(one, rows={row: files for row, files in one.rows.items() if row not in torn})
+    kept = {row: files for row, files in one.rows.items() if row not in torn}
+    is_by_file = all(len(files) == 1 for files in kept.values())
+    return replace(one, rows=kept, is_by_file=is_by_file, torn=frozenset(torn))
 
 
 def _gathered(
@@ -370,7 +373,7 @@ def _note_missing(one: Keyed, labels: Labels) -> None:
         return
     problems = one.table.problems()
     for row, cell in enumerate(one.table.slice(0, len(one.table), one.column)):
-        if row not in one.rows:
+        if row not in one.rows and row not in one.torn:
             name = None if is_missing(cell) else str(cell).strip()
             why = problems.get(row) or f"{one.table.path.name} names {name!r}, which does not exist"
             labels.missing.append((name or f"row-{row}", why))
