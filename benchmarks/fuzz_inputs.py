@@ -284,10 +284,11 @@ def _decathlon(folder: Path) -> Path:
 def _resumed(folder: Path) -> Path:
     """A run's own checkpoint, as ``--resume`` reads it."""
     (folder / "checkpoints").mkdir()
-    torch.save(
-        {"global_step": 3, "state_dict": {"a": torch.ones(3)}, "repcore": {"best": 0.5}},
-        folder / "checkpoints" / "last.ckpt",
-    )
+    counted = {"epoch_loop.manual_optimization.optim_step_progress": {"total": {"ready": 3, "completed": 3}}}
+    kept = {"best": 0.5, "last_validation": {"loss": 0.5}, "validated_at": 3, "listeners": {}}
+    content = {"global_step": 3, "state_dict": {"a": torch.ones(3)}, "loops": {"fit_loop": counted}, "repcore": kept,
+               "optimizer_states": [{"state": {}, "param_groups": []}], "pytorch-lightning_version": "2.6.0"}  # fmt: skip
+    torch.save(content, folder / "checkpoints" / "last.ckpt")
     return folder / "checkpoints" / "last.ckpt"
 
 

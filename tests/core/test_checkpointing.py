@@ -26,9 +26,9 @@ from repcore.training import checkpointing
 from repcore.training.assembly import assemble
 from repcore.training.listeners import ProgressShow, Validation
 from repcore.training.module import ObjectiveModule
-from repcore.training.run import RunResult, build_module, start_run
+from repcore.training.run import build_module, start_run
 from repcore.training.run_folder import RunFolder
-from repcore.training.state import RunState
+from repcore.training.state import RunResult, RunState
 
 EVERY_STEP = ("trainer.checkpoint_every=1", "trainer.validate_every=1", "trainer.log_every=1")
 

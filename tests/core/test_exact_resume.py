@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,14 @@ import torch
 from repcore import registry
 from repcore.config.resolve import resolve_run
 from repcore.files import read_lines
+from repcore.interfaces import Batch, Draws, LossTerms
 from repcore.reporting import LogReporter
-from repcore.training.assembly import assemble
+from repcore.training.assembly import RunParts, assemble
+from repcore.training.checkpointing import has_checkpoint
 from repcore.training.listeners import Interruption
-from repcore.training.run import RunResult, resume_run, start_run
+from repcore.training.run import resume_run, start_run
 from repcore.training.run_folder import RunFolder
+from repcore.training.state import RunResult
 
 SETTINGS = {
     "plain": (),
@@ -77,6 +81,63 @@ def test_two_halves_equal_the_whole(
 
 def losses(run: Path) -> list[tuple[int, str, float]]:
     return [(line["step"], line["split"], line["loss"]) for line in read_lines(run / "metrics.jsonl")]
+
+
+def test_a_stop_between_micro_batches_gives_up_the_step(toys: None, tmp_path: Path) -> None:
+    """Running statistics that micro-batches of the unfinished step have moved are those of the last step again."""
+    known, calls = registry.default(), []
+    resolved = resolve_run(known, "edges/edge-net", overrides=["trainer.accumulate=3", "trainer.checkpoint_every=2"])
+
+    def with_statistics(parts: RunParts, stop_at: int) -> RunParts:
+        forward = parts.objective.forward
+        parts.objective.register_buffer("seen", torch.zeros(()))
+
+        def counted(batch: Batch, draws: Draws) -> LossTerms:
+            terms: LossTerms = forward(batch, draws)
+            if parts.objective.training:
+                calls.append(len(calls))
+                parts.objective.get_buffer("seen").add_(terms.total.detach())
+                if len(calls) == stop_at:
+                    signal.raise_signal(signal.SIGTERM)
+            return terms
+
+        parts.objective.forward = counted  # type: ignore[method-assign]
+        return parts
+
+    def parts(stop_at: int = -1, fitted: Path | None = None) -> RunParts:
+        return with_statistics(assemble(resolved, LogReporter(), fitted=fitted), stop_at)
+
+    start_run(known, parts(), LogReporter(), root=tmp_path, name="whole", device="cpu")
+    calls.clear()
+    stop_at = 5 * 3 + 2  # the second of three micro-batches of step 6
+    cut = start_run(known, parts(stop_at), LogReporter(), root=tmp_path, name="cut", device="cpu")
+    assert (cut.status, cut.steps, cut.signal, len(calls)) == ("interrupted", 5, signal.SIGTERM, stop_at)
+    folder = RunFolder.open("cut", tmp_path)
+    assert torch.load(folder.last_checkpoint, weights_only=True)["global_step"] == 5
+    resume_run(known, parts(fitted=folder.preprocessing), folder, LogReporter(), device="cpu")
+    expected, got = checkpoint(tmp_path, "whole"), checkpoint(tmp_path, "cut")
+    assert "objective.seen" in expected
+    assert [name for name, value in expected.items() if not torch.equal(value, got[name])] == []
+    assert losses(tmp_path / "whole") == losses(tmp_path / "cut")
+
+
+def test_a_stop_in_the_first_step_promises_no_checkpoint(toys: None, tmp_path: Path) -> None:
+    known = registry.default()
+    resolved = resolve_run(known, "edges/edge-net", overrides=["trainer.accumulate=3"])
+    parts = assemble(resolved, LogReporter())
+    forward = parts.objective.forward
+
+    def stopped(batch: Batch, draws: Draws) -> LossTerms:
+        if parts.objective.training:
+            signal.raise_signal(signal.SIGTERM)
+        terms: LossTerms = forward(batch, draws)
+        return terms
+
+    parts.objective.forward = stopped  # type: ignore[method-assign]
+    result = start_run(known, parts, LogReporter(), root=tmp_path, name="cut", device="cpu")
+    assert (result.status, result.steps) == ("interrupted", 0)
+    assert not has_checkpoint(RunFolder.open("cut", tmp_path))
+    assert "no step of" in result.left(None).saved
 
 
 def test_workers_change_nothing(toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,6 +144,17 @@ def test_statistics_that_hardly_saw_data_are_those_of_the_training_rows(batches:
     assert not norm.training
 
 
+@pytest.mark.parametrize("rows", [0, 8], ids=["nothing ran", "not finite"])
+def test_statistics_that_cannot_be_had_are_left(rows: int) -> None:
+    norm = nn.BatchNorm1d(6)
+    norm(vectors(8))
+    stored = copy.deepcopy(norm.state_dict())
+    with as_in_training(norm.eval()):
+        if rows:
+            norm(torch.full((rows, 6), torch.inf))
+    assert all(torch.equal(one, norm.state_dict()[name]) for name, one in stored.items())
+
+
 class Crops(nn.Module):
     """Answers from three views of an item, averaged as probabilities: what reaches the layer is no answer's form."""
 

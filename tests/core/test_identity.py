@@ -138,6 +138,10 @@ def test_two_commands_on_one_output(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ({"SLURM_PROCID": "2", "SLURM_STEP_ID": "0", "SLURM_LOCALID": "0", "SLURM_STEP_NUM_TASKS": "4",
           "SLURM_JOB_NAME": "train"}, ("slurm", 2, 0, 4)),
         ({"SLURM_PROCID": "0", "SLURM_JOB_NAME": "bash", "SLURM_NTASKS": "4"}, ("", 0, 0, 0)),
+        ({"SLURM_PROCID": "0", "SLURM_STEP_ID": "4294967290", "SLURM_STEP_NUM_TASKS": "1", "SLURM_NTASKS": "4",
+          "SLURM_JOB_NAME": "mine"}, ("", 0, 0, 0)),  # the shell of salloc, in which Lightning may start more
+        ({"RANK": "0", "WORLD_SIZE": "1"}, ("", 0, 0, 0)),
+        ({"WORLD_SIZE": "2", "MASTER_ADDR": "a", "MASTER_PORT": "1"}, ("", 0, 0, 0)),  # Lightning has started others
         ({"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_LOCAL_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2"},
          ("mpi", 1, 1, 2)),
         ({"PMI_RANK": "1", "PMI_SIZE": "2"}, ("mpi", 1, 1, 2)),
@@ -163,6 +167,9 @@ TORCHRUN = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE
         (TORCHRUN | {"LOCAL_RANK": "2", "RANK": "1"}, "this is process 2 (counted from 0) of 2 on this machine"),
         (TORCHRUN | {"MASTER_PORT": "http"}, "MASTER_PORT='http' is no number"),
         ({"OMPI_COMM_WORLD_RANK": "4", "OMPI_COMM_WORLD_SIZE": "4"}, "mpi, but this is process 4"),
+        ({"OMPI_COMM_WORLD_RANK": "1"}, "mpi, but this is process 1 (counted from 0) of 1"),
+        ({"RANK": "1"}, "several processes, but it says RANK=1 without WORLD_SIZE, MASTER_ADDR"),
+        ({"RANK": "0", "WORLD_SIZE": "2"}, "it says RANK=0, WORLD_SIZE=2 without MASTER_ADDR"),
         ({"SLURM_PROCID": "7", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "4"}, "slurm, but this is process 7"),
     ],
 )

@@ -435,3 +435,36 @@ def test_points_that_may_stand_before_thousands_are_said() -> None:
     assert "all 58 cells are written like '1.100', which may also be 1100" in one.reason
     assert read_label("mass", GROUPED, decimal=",").values[0] == 1100.0
     assert "may also be" not in read_label("mass", ["100", "99.875", "101.125"]).reason
+
+
+@pytest.mark.parametrize(
+    ("cells", "values", "unit"),
+    [
+        (["$50.00", "-$7.25", "$ 1150", ""], [50.0, -7.25, 1150.0, np.nan], "$"),
+        (["1.000,50 €", "12,00 €", "7,5€"], [1000.5, 12.0, 7.5], "€"),
+        (["12,5 %", "3,25 %", "100 %"], [12.5, 3.25, 100.0], " %"),
+    ],
+)
+def test_currencies_and_units_with_commas_are_values(cells: list[str], values: list[float], unit: str) -> None:
+    one = read_label("y", cells)
+    assert one.target is not None, one.reason
+    assert (one.target.kind, one.target.unit) == ("regression", unit)
+    assert np.array_equal(one.values, values, equal_nan=True)
+    assert "several units ('" in read_label("y", ["$5", "€7", "$9"]).reason
+
+
+def test_codes_that_look_like_numbers_stay_as_they_are_written() -> None:
+    one = read_label("code", ["007", "7", "010"] * 4)
+    assert one.target is not None
+    assert (one.target.kind, one.target.names) == ("class", ("007", "7", "010"))
+    assert one.values[:3].tolist() == [0.0, 1.0, 2.0]
+    assert "codes such as '007', kept as they are written" in one.reason
+    values = read_label("code", [f"{number:03d}" for number in range(3, 90, 7)])
+    assert values.values[:2].tolist() == [3.0, 10.0]
+    assert "cells such as '003' are read as numbers, label_kind=class takes them for codes" in values.reason
+    exponents = read_label("code", ["1e5", "2e7", "1e3"] * 4)
+    assert "cells such as '1e5' are read as numbers" in exponents.reason
+    assert "cells such as" not in read_label("y", ["1e5", "2.5e7", "0.5", "0"]).reason
+    known = read_label("code", ["1e5", "2e7", "1e3"] * 4, kind="class")
+    assert known.target is not None
+    assert sorted(known.target.names) == ["1e3", "1e5", "2e7"]

@@ -11,8 +11,9 @@ from repcore.data.accounting import Accounting
 from repcore.data.catalogue import class_target
 from repcore.data.headers import is_text
 from repcore.data.label_facts import label_facts, label_warnings
-from repcore.data.names import alike, composed, nearly
+from repcore.data.names import alike, composed, nearly, unpadded
 from repcore.data.scales import other_unit
+from repcore.data.splits import folder_part
 from repcore.data.tables import Table
 from repcore.specs import TargetSpec
 
@@ -86,3 +87,17 @@ def test_names_that_are_nearly_alike_are_said() -> None:
 def test_sizes_in_another_unit(sizes: list[float], said: str) -> None:
     told = other_unit("extent", [f"r{row}" for row in range(len(sizes))], sizes)
     assert told.startswith(said) if said else told == ""
+
+
+def test_numbers_join_with_names_that_have_leading_zeros() -> None:
+    assert unpadded(["0007", "0010", "x01"]) == {"7": "0007", "10": "0010"}
+    assert unpadded(["007", "0007", "08", "8"]) == {}  # two names, or one that is there
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [("Fold1", "fold-1"), ("fold_02", "fold-2"), ("cv3", "fold-3"), ("split-4", "fold-4"), ("Train", "train"),
+     ("folder1", None), ("scaffold", None), ("dogs", None)],
+)  # fmt: skip
+def test_folders_of_folds_are_parts(name: str, part: str | None) -> None:
+    assert folder_part(name) == part

@@ -22,6 +22,7 @@ from repcore.__main__ import main as console_script
 from repcore.cli.main import run
 from repcore.files import read_lines
 from repcore.training.listeners import ProgressShow
+from repcore.training.state import RunState
 from tests.conftest import ROOT, write_distribution
 
 DRIVER = """
@@ -218,7 +219,8 @@ def test_a_second_ctrl_c_does_not_wait(
     assert run([*TRAIN, "--out", str(tmp_path)]) == 130
     told = capsys.readouterr()
     assert "Ctrl-C once more: at once" in told.err
-    assert stopping.AT_ONCE in told.out
+    assert f"before the first checkpoint of {tmp_path / 'r'}: its steps are made again" in told.out
+    assert f"go on with: repcore {shlex.join([*TRAIN, '--out', str(tmp_path)])}\n" in told.out
     assert not (tmp_path / "r" / "checkpoints" / "last.ckpt").exists()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler  # as it was before the command
 
@@ -238,12 +240,40 @@ def test_a_second_ctrl_c_in_the_middle_of_a_save_leaves_the_one_before(
     monkeypatch.setattr(torch, "save", interrupted)
     assert run([*TRAIN, "--out", str(tmp_path)]) == 130
     told = capsys.readouterr()
-    assert stopping.AT_ONCE in told.out
-    assert "Traceback" not in told.err
     folder = tmp_path / "r" / "checkpoints"
+    assert f"kept is {folder / 'last.ckpt'}, the steps after it are made again" in told.out
+    assert "Traceback" not in told.err
     assert [path.name for path in folder.iterdir()] == ["last.ckpt"]  # nothing half-written beside it
     assert torch.load(folder / "last.ckpt", weights_only=True)["global_step"] == 1
     assert f"go on with: repcore pairs train --resume {tmp_path / 'r'}\n" in told.out  # not the whole run anew
+
+
+@pytest.mark.parametrize("checkpoints", [True, False])
+def test_a_second_ctrl_c_while_fine_tuning_says_resume(
+    checkpoints: bool, toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Lightning makes an exit of it; the folder of the fine-tuning is there to go on with, whether or not it has a
+    checkpoint."""
+    monkeypatch.chdir(tmp_path)
+    assert run([*TRAIN, "trainer.steps=1"]) == 0
+
+    def twice(self: ProgressShow, state: RunState, record: object) -> None:
+        if state.step == 2:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    every = [] if checkpoints else ["trainer.checkpoint_every=1000"]
+    capsys.readouterr()
+    with monkeypatch.context() as patched:
+        patched.setattr(ProgressShow, "step", twice)
+        assert run(["pairs", "finetune", "runs/r", *LABELS, "--name", "f", "trainer.steps=3", *LONG, *every]) == 130
+    told = capsys.readouterr().out
+    kept = "kept is " if checkpoints else "before the first checkpoint of "
+    assert f"stopped by Ctrl-C: left in the middle of a step{'; ' if checkpoints else ', '}{kept}" in told
+    command = next(line for line in told.splitlines() if line.startswith("go on with: "))
+    assert command == "go on with: repcore pairs finetune --resume runs/f"
+    assert run(shlex.split(command)[4:]) == 0
+    assert (tmp_path / "runs" / "f" / "model" / "weights.safetensors").is_file()
 
 
 @pytest.mark.parametrize("name", ["SIGUSR2", "SIGXCPU"])

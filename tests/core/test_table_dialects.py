@@ -138,7 +138,8 @@ def test_two_unclosed_quotes_swallow_nothing(tmp_path: Path) -> None:
 def test_control_characters_mark_their_row(tmp_path: Path) -> None:
     read = _table(tmp_path, TEXT.replace("CCN,", "CC\0N,", 1))
     assert len(read) == len(CELLS)
-    assert read.problems() == {1: "holds the control character U+0000"}
+    assert list(read.problems()) == [1]
+    assert "holds the control character U+0000, which no text has" in read.problems()[1]
 
 
 def test_counts_add_up(tmp_path: Path) -> None:
@@ -260,3 +261,17 @@ def test_quotation_marks_behind_a_backslash_stay_inside_their_cell(tmp_path: Pat
     assert "quotes in cells of data.csv: behind a backslash" in _said(read)
     folders = _table(tmp_path, "path,y\n" + '"C:\\data\\",1\n' * 9, "c.csv")
     assert _rows(folders)[0] == ("C:\\data\\", "1")
+
+
+def test_a_name_above_numbers_makes_a_header_of_names_that_look_like_cells(tmp_path: Path) -> None:
+    rows = "".join(f"gene{one},gene{one + 1},{100 + one}\n" for one in range(30))
+    assert _table(tmp_path, "gene1,gene2,score\n" + rows).columns == ["gene1", "gene2", "score"]
+    assert _table(tmp_path, rows).columns == ["column0", "column1", "column2"]
+    assert not _table(tmp_path, "gene1,gene2,nd\n" + rows + "gene5,gene2,nd\n").has_header  # nd is no name
+
+
+def test_titles_with_as_many_cells_as_half_the_header_stand_above_it(tmp_path: Path) -> None:
+    text = "Report of plate 12,,\nDate:,2024-01-02,\n,,\nSMILES,ID,Inhibition [%]\n"
+    read = _table(tmp_path, text + "".join(f"{'C' * (one + 1)}O,c{one},{one / 8}\n" for one in range(30)))
+    assert read.columns == ["SMILES", "ID", "Inhibition [%]"]
+    assert len(read) == 30

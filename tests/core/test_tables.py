@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from repcore.data import tables
+from repcore.data.accounting import Accounting
 from repcore.data.tables import Table, file_fingerprint, number, table_suffix
 from repcore.errors import DataError, ItemError
 
@@ -132,7 +133,9 @@ def test_controls_in_every_id_are_no_sign_of_a_binary_file(mark: str, tmp_path: 
     rows = "".join(f"{mark}{number},C\n" for number in range(40))
     read = table(tmp_path, f"id,smiles\n{rows}".encode(), "a.csv")
     assert len(read) == 40
-    assert read.problems() == {row: f"holds the control character U+{ord(mark[0]):04X}" for row in range(40)}
+    words = f"holds the control character U+{ord(mark[0]):04X}, which no text has"
+    assert list(read.problems()) == list(range(40))
+    assert all(words in one for one in read.problems().values())
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:
@@ -307,3 +310,28 @@ def test_lists_and_structures_of_parquet_do_not_end_the_table(tmp_path: Path) ->
     assert opened.value(3, "words") is None
     assert (found["bits"].target, found["facts"].target) == (None, None)
     assert opened.value(2, "facts") == '{"a": 2}'
+
+
+def test_a_header_among_the_rows_is_a_header_once_more(tmp_path: Path) -> None:
+    body = "a,x\nb,z\n"
+    for end in ("", '"c","q"\n'):  # plain lines at once, and one by one
+        opened = table(tmp_path, f"compound,klass\n{body}compound,klass\n{body}{end}")
+        assert opened.has_header
+        assert rows(opened)[:4] == [("a", "x"), ("b", "z")] * 2
+        assert (opened.counts.rows, opened.counts.headers) == (4 + bool(end), 2)
+        account = Accounting()
+        opened.tell(account)
+        assert any("the header stands among the rows 1 times" in note for note in account.notes)
+    assert rows(table(tmp_path, "a\na\nb\n"))[-1] == ("b",), "one column: a value like the header"
+
+
+def test_a_row_that_sums_up_the_others_is_said_and_merged_cells_are_no_header(tmp_path: Path) -> None:
+    account = Accounting()
+    table(tmp_path, "name,y\na,1\nb,2\nTotal,3\n").tell(account)
+    assert any("row 2, which begins with 'Total', is a row like the others" in note for note in account.notes)
+    merged = table(tmp_path, ",assay,assay\nsmiles,ic50,logp\nCCO,1.5,2\nCCN,2.5,3\nCCC,3.5,1\n")
+    assert merged.columns == ["smiles", "ic50", "logp"]
+    assert rows(merged)[0] == ("CCO", "1.5", "2")
+    assert (merged.counts.rows, merged.counts.comments, merged.counts.headers) == (3, 1, 1)
+    twice = table(tmp_path, "smiles,y,y\nCCO,1.5,2\nCCN,2.5,3\nCCC,3.5,1\n")
+    assert twice.columns == ["smiles", "y", "y.1"]

@@ -10,9 +10,12 @@ import pytest
 import soundfile
 
 from repcore import registry
+from repcore.data.copies import content_hash
 from repcore.data.readers import open_data
 from repcore.errors import DataError
 from repcore_audio.configs.recordings import ManifestConfig, RecordingsConfig
+from repcore_audio.datasets import sniffing
+from repcore_audio.datasets.folders import FolderReader
 from repcore_audio.datasets.kaldi import KaldiReader
 from repcore_audio.datasets.manifests import ManifestReader
 from tests.field.audio_inputs import RATE, manifest, said, tone, write
@@ -104,11 +107,11 @@ def test_lists_of_toolkits_are_read(tmp_path: Path) -> None:
     assert len(reader[0].inputs.samples[0]) == int(0.3 * RATE)
 
 
-def test_times_in_samples_are_refused_and_recordings_without_segments_said(tmp_path: Path) -> None:
+def test_times_in_ticks_are_refused_and_recordings_without_segments_said(tmp_path: Path) -> None:
     folder_of(tmp_path, 3)
     rows = "".join(f"rec0.wav,{k * 8000},{k * 8000 + 4000},a\n" for k in range(3))
-    with pytest.raises(DataError, match="'start_sample' counts sample, not seconds"):
-        manifest(tmp_path / "m.csv", "file,start_sample,end_sample,label\n" + rows)
+    with pytest.raises(DataError, match="'start_tick' counts tick, not seconds"):
+        manifest(tmp_path / "m.csv", "file,start_tick,end_tick,label\n" + rows)
     (tmp_path / "wav.scp").write_text("".join(f"r{n} rec{n}.wav\n" for n in range(3)))
     (tmp_path / "segments").write_text("u0 r1 0.0 1.0\nu1 r1 1.0 2.0\n")
     reader = KaldiReader(RecordingsConfig(path=str(tmp_path)))
@@ -174,3 +177,33 @@ def test_channels_of_recordings_with_one_describe_them(tmp_path: Path) -> None:
     reader = manifest(tmp_path / "m.csv", "file,channel,label\nrec0.wav,1,a\nrec1.wav,2,b\n")
     assert [reader[row].id for row in range(2)] == ["rec0.wav", "rec1.wav"]
     assert "not applied" not in said(reader)
+
+
+def test_channels_of_one_file_are_no_copies(tmp_path: Path) -> None:
+    write(tmp_path / "st.wav", np.stack([tone(), tone(hertz=2000.0, seed=1)], 1))
+    write(tmp_path / "other.wav", np.stack([tone(hertz=90.0), tone(hertz=2000.0, seed=1)], 1))
+    reader = manifest(tmp_path / "t.csv", "file,channel,label\nst.wav,0,tone\nst.wav,1,noise\nother.wav,1,noise\n")
+    left, right, again = (content_hash(reader[row].inputs) for row in range(3))
+    assert left != right == again
+    assert "as asked" not in said(reader)
+
+
+def test_numbers_in_a_table_find_recordings_with_leading_zeros(tmp_path: Path) -> None:
+    for number in range(3):
+        write(tmp_path / f"{number:05d}.wav", tone(0.1 + 0.1 * number))
+    reader = manifest(tmp_path / "labels.csv", "id,label\n2,a\n0,b\n1,a\n")
+    assert [reader[row].meta["seconds"] for row in range(3)] == [0.3, 0.1, 0.2]
+    assert "3 names are numbers without the leading zeros of the files" in said(reader)
+
+
+def test_folders_of_folds_are_parts_and_no_classes(tmp_path: Path) -> None:
+    for name in ("Fold1/dog/a.wav", "Fold1/cat/b.wav", "Fold2/dog/c.wav", "Fold2/cat/d.wav"):
+        write(tmp_path / name)
+    reader = FolderReader(RecordingsConfig(path=str(tmp_path)))
+    assert {name: list(rows) for name, rows in reader.splits.items()} == {"fold-1": [0, 1], "fold-2": [2, 3]}
+    assert [one.names for one in reader.targets] == [("cat", "dog")]
+
+
+def test_pairs_of_rising_numbers_do_not_end_the_look_at_a_table(tmp_path: Path) -> None:
+    (tmp_path / "SET_A.txt").write_text("1, 2\n1, 3\n2, 4\n")
+    assert sniffing.manifest(tmp_path / "SET_A.txt") == 0.0

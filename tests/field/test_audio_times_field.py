@@ -64,7 +64,7 @@ def test_times_of_json_lines_and_of_a_column_of_units_are_applied(tmp_path: Path
 @pytest.mark.parametrize(
     ("names", "cells", "words"),
     [
-        ("start_sample,n_samples", "800,8000", "'start_sample' counts sample, not seconds"),
+        ("start_index,end_index", "800,8000", "'start_index' counts index, not seconds"),
         ("frame_offset,num_frames", "800,8000", "'frame_offset' counts frame, not seconds"),
         ("offset,note", "0.25,x", "'offset' says where a row begins in its recording, and none says where it ends"),
         ("Begin Time (s),note", "0.25,x", "'Begin Time .s.' says where a row begins"),

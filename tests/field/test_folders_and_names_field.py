@@ -13,7 +13,7 @@ from repcore.data.label_facts import label_facts, label_warnings
 from repcore.data.label_names import are_class_numbers
 from repcore.errors import DataError
 from repcore.specs import TargetSpec
-from repcore_graphs.datasets.edge_tables import counts_within
+from repcore_graphs.datasets.edge_ends import counts_within
 from tests.field.test_choice_field import inspected, opened, picture, scores, sound
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
 import pytest
+from PIL import Image
 
 from repcore.data.accounting import account_of
+from repcore.errors import ItemError
+from repcore_medical3d.configs.images import ImageFilesConfig
 from repcore_medical3d.configs.volumes import VolumeFilesConfig
+from repcore_medical3d.datasets.images import ImageFolderReader
 from repcore_medical3d.datasets.volume_layouts import VolumeFolderReader
+from repcore_medical3d.datasets.volume_lists import DecathlonReader
 
 SHAPE = (14, 12, 10)
 SCAN = np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE)
@@ -96,6 +102,12 @@ def test_one_case_alone_and_names_without_any_rule(tmp_path: Path) -> None:
     reader = volumes(tmp_path / "one")
     assert len(reader) == 1
     np.testing.assert_array_equal(label_of(reader, 0), TWO)
+    for number in range(3):
+        save(tmp_path / "numbers" / f"{number}.nii.gz", SCAN)
+        save(tmp_path / "numbers" / f"{number}_1.nii.gz", box(number, number + 4, 2))
+    reader = volumes(tmp_path / "numbers")
+    assert [reader.id_of(row) for row in range(len(reader))] == ["0", "1", "2"]
+    np.testing.assert_array_equal(label_of(reader, 2), box(2, 6, 2))
     for number, (scan, mask) in enumerate((("a8f", "77c"), ("b1e", "0d2"))):
         save(tmp_path / "odd" / f"{scan}.nii.gz", SCAN, 5.0 * number)
         save(tmp_path / "odd" / f"{mask}.nii.gz", box(number, number + 4, number + 1), 5.0 * number)
@@ -148,3 +160,84 @@ def test_names_alone_decide_on_demand_and_a_map_of_a_model_never_wins(tmp_path: 
     np.testing.assert_array_equal(label_of(reader, 0), TWO)
     assert "that a model made by its name; p0_lesion.nii.gz is used" in said(reader)
     assert len(volumes(tmp_path, label_maps="names")) == 9
+
+
+# ----------------------------------------------------------------------------------- lists and tables of cases
+
+
+def test_a_list_of_another_machine_is_found_by_the_ends_of_its_paths(tmp_path: Path) -> None:
+    for number in range(4):
+        save(tmp_path / "imagesTr" / f"h_{number}.nii.gz", SCAN + np.int16(number))
+        save(tmp_path / "labelsTr" / f"h_{number}.nii.gz", TWO)
+    listed = [("/data/old/set/{0}/{1}", 0), ("C:\\\\me\\\\{0}\\\\{1}", 1), ("./{0}/{1}", 2), ("./{0}/{1}", 9)]
+    rows = [
+        {
+            key: path.format(folder, f"h_{number}.nii.gz")
+            for key, folder in (("image", "imagesTr"), ("label", "labelsTr"))
+        }
+        for path, number in listed
+    ]
+    (tmp_path / "dataset.json").write_text(json.dumps({"training": rows}))
+    reader = DecathlonReader(VolumeFilesConfig(path=str(tmp_path)))
+    for row in range(3):
+        np.testing.assert_array_equal(reader[row].inputs.read(), SCAN + row)
+        np.testing.assert_array_equal(label_of(reader, row), TWO)
+    with pytest.raises(ItemError, match=r"dataset\.json lists .*h_9\.nii\.gz, which does not exist"):
+        reader[3]
+    told = said(reader)
+    assert "4 files of dataset.json: found below its folder" in told
+    assert "imagesTr/h_3.nii.gz, labelsTr/h_3.nii.gz: a volume that dataset.json does not list" in told
+    assert account_of(reader).counts == {"used": 7, "ignored": 2, "unreadable": 2}
+
+
+def test_a_table_may_name_the_folders_of_cases(tmp_path: Path) -> None:
+    for number in range(3):
+        save(tmp_path / f"s000{number}" / "ct.nii.gz", SCAN)
+        save(tmp_path / f"s000{number}" / "segmentations" / "liver.nii.gz", box(1, 4))
+    (tmp_path / "meta.csv").write_text("image_id;age;split\ns0000;54;train\ns0001;61;val\ns0002;70;test\n")
+    reader = volumes(tmp_path)
+    assert [reader[row].targets["age"] for row in range(3)] == [54, 61, 70]
+    assert {part: list(rows) for part, rows in reader.splits.items()} == {"train": [0], "validation": [1], "test": [2]}
+    assert "image_id (3 of 3 cells name a scan)" in said(reader)
+
+
+# ------------------------------------------------------------------------------------------------- pictures
+
+PHOTO = np.random.default_rng(2).integers(0, 256, (20, 16)).astype(np.uint8)
+
+
+def strip(start: int, stop: int, value: int = 255) -> np.ndarray:
+    values = np.zeros((20, 16), np.uint8)
+    values[start:stop] = value
+    return values
+
+
+LAYERS = strip(2, 5, 1) + strip(8, 12, 2) + strip(14, 18, 3)
+PICTURES: dict[str, tuple[dict[str, np.ndarray], np.ndarray]] = {
+    "another format": ({"c{}.bmp": PHOTO, "c{}.png": strip(2, 6)}, strip(2, 6)),
+    "classes behind the name": (
+        {"c{}.png": PHOTO, "c{}_lung.png": strip(2, 6), "c{}_heart.png": strip(8, 12)},
+        strip(2, 6, 2) + strip(8, 12, 1),
+    ),
+    "several classes in a folder": ({"images/c{}.png": PHOTO, "annot/c{}.png": LAYERS}, LAYERS),
+    "a folder of other names": (
+        {"images/{}_training.png": PHOTO, "1st_manual/{}_manual1.png": strip(1, 9)}, strip(1, 9),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", PICTURES)
+def test_label_images_that_no_name_tells_are_never_images(tmp_path: Path, kind: str) -> None:
+    files, wanted = PICTURES[kind]
+    for number in range(21, 24):
+        for name, values in files.items():
+            path = tmp_path / name.format(number)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(values).save(path)
+    reader = ImageFolderReader(ImageFilesConfig(path=str(tmp_path)))
+    assert len(reader) == 3
+    for row in range(3):
+        np.testing.assert_array_equal(reader[row].inputs.pixels, PHOTO)
+        np.testing.assert_array_equal(reader[row].targets["mask"], wanted)
+    assert "label maps, no scans" in said(reader)
+    assert len(ImageFolderReader(ImageFilesConfig(path=str(tmp_path), label_maps="names"))) == 3 * len(files)

@@ -254,3 +254,13 @@ def test_sequences_and_scans_on_other_grids_stay_scans(tmp_path: Path) -> None:
         save(tmp_path / "b" / f"p{number}.nii.gz", VALUES)
         save(tmp_path / "b" / f"p{number}_low.nii.gz", box(0, 4), np.diag([2.0, 2, 2, 1]))
     assert len(volumes(tmp_path / "a")) == len(volumes(tmp_path / "b")) == 4
+
+
+def test_a_table_that_names_the_folders_of_scans_labels_them(tmp_path: Path) -> None:
+    for number in range(3):
+        save(tmp_path / f"s{number:04d}" / "ct.nii.gz", np.arange(60, dtype=np.int16).reshape(3, 4, 5) + number)
+        save(tmp_path / f"s{number:04d}" / "segmentations" / "liver.nii.gz", np.ones((3, 4, 5), np.uint8))
+    (tmp_path / "meta.csv").write_text("image_id;age;split\ns0000;40;train\ns0001;50;val\ns0002;60;test\n")
+    reader = VolumeFolderReader(VolumeFilesConfig(path=str(tmp_path)))
+    assert [reader[row].targets["age"] for row in range(3)] == [40.0, 50.0, 60.0]
+    assert {name: list(rows) for name, rows in reader.splits.items()} == {"train": [0], "validation": [1], "test": [2]}

@@ -38,6 +38,30 @@ NAMES: dict[str, tuple[tuple[str, ...], tuple[str | None, ...]]] = {
     "patients by name": (
         ("patient3_frontal", "patient3_lateral", "patient4_frontal"), ("patient3", "patient3", "patient4"),
     ),
+    "visits": (
+        ("A_baseline", "A_followup", "B_baseline", "B_follow-up", "C_visit1"), ("a", "a", "b", "b", "c"),
+    ),
+    "BraTS": (
+        ("BraTS-GLI-00005-000", "BraTS-GLI-00005-001", "BraTS-GLI-00006-000", "BraTS-GLI-00006-001"),
+        ("brats_gli_00005", "brats_gli_00005", "brats_gli_00006", "brats_gli_00006"),
+    ),
+    "slices": (
+        ("a/p7_slice012", "a/p7_slice013", "b/p8_slice_001", "b/p8_slice_002"), ("p7", "p7", "p8", "p8"),
+    ),
+    "frames": (
+        ("vid1_frame000", "vid1_frame001", "vid2_frame000", "vid2_frame001"), ("vid1", "vid1", "vid2", "vid2"),
+    ),
+    "tiles": (
+        ("A_x0_y0", "A_x512_y0", "B_x0_y0", "B_x512_y0"), ("a", "a", "b", "b"),
+    ),
+    "INbreast": (
+        ("20586908_6c613a14b80a8591_MG_R_CC_ANON", "20586934_6c613a14b80a8591_MG_L_CC_ANON",
+         "20587054_b6a4f750c6df4f90_MG_R_CC_ANON", "20587080_b6a4f750c6df4f90_MG_R_ML_ANON"),
+        ("6c613a14b80a8591", "6c613a14b80a8591", "b6a4f750c6df4f90", "b6a4f750c6df4f90"),
+    ),
+    "pieces in folders of classes": (
+        ("cat/tile1", "cat/tile2", "cat/tile3", "dog/tile4", "dog/tile5", "dog/tile6"), (None,) * 6,
+    ),
     "one view only": (("1_axial", "2_axial", "3_axial"), (None,) * 3),
     "no views": (("left_hand", "lung", "liver_1"), (None,) * 3),
 }  # fmt: skip
@@ -70,6 +94,8 @@ def test_views_of_one_person_are_a_group(tmp_path: Path, kind: str) -> None:
     assert ("kept together in splits" in said) == any(wanted)
     if kind == "folders of people":
         assert not reader.targets  # people are no classes
+    if kind == "pieces in folders of classes":
+        assert reader.targets[0].names == ("cat", "dog")
     if kind == "graded by folder":
         assert reader.targets[0].names == ("0", "2")
     if any(wanted):

@@ -1,4 +1,7 @@
-"""Points that a survey marks as withheld: no part of the cloud, counted, and still one answer a row of the file."""
+"""Points that a survey marks as withheld: no part of the cloud, counted, and still one answer a row of the file.
+
+And lists of names beside the files, which declare a split.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from repcore_pointcloud.preprocessors.point_set import PointSetPreprocessor
 from repcore_pointcloud.preprocessors.scene import ScenePreprocessor
 from repcore_pointcloud.writers.points import write_las
 
-from .pointcloud_inputs import LABELS, MAP, POINTS
+from .pointcloud_inputs import LABELS, MAP, POINTS, rows
 
 WITHHELD = np.arange(300) % 25 == 3
 FAR = POINTS + WITHHELD[:, None] * [0.0, 0.0, 40.0]  # birds above the scene
@@ -89,10 +92,10 @@ def test_other_flags_are_left_out_on_demand_and_columns_of_a_table_count(tmp_pat
     path = survey(tmp_path / "a.las", withheld=WITHHELD, overlap=overlap)
     found = scenes(path, flags_left_out=("withheld", "overlap"))[0].inputs.left_out
     np.testing.assert_array_equal(found, WITHHELD | overlap)
-    rows = [f"{x},{y},{z},{int(out)}" for (x, y, z), out in zip(POINTS, WITHHELD, strict=True)]
-    (tmp_path / "b.csv").write_text("\n".join(["X,Y,Z,Withheld", *rows]))
+    lines = [f"{x},{y},{z},{int(out)}" for (x, y, z), out in zip(POINTS, WITHHELD, strict=True)]
+    (tmp_path / "b.csv").write_text("\n".join(["X,Y,Z,Withheld", *lines]))
     np.testing.assert_array_equal(scenes(tmp_path / "b.csv")[0].inputs.left_out, WITHHELD)
-    (tmp_path / "b.csv").write_text("\n".join(["X,Y,Z,Overlap", *(row[:-1] + "0.5" for row in rows)]))  # a share
+    (tmp_path / "b.csv").write_text("\n".join(["X,Y,Z,Overlap", *(row[:-1] + "0.5" for row in lines)]))  # a share
     assert scenes(tmp_path / "b.csv", flags_left_out=("overlap",))[0].inputs.left_out is None
 
 
@@ -114,3 +117,41 @@ def test_shapes_leave_them_out_too(tmp_path: Path) -> None:
     answers = prepare.restore(sample, [item], [np.arange(288.0)[:, None]], "point")
     np.testing.assert_array_equal(np.isnan(answers[:, 0]), WITHHELD)
     np.testing.assert_array_equal(answers[~WITHHELD, 0], np.arange(288))
+
+
+# --------------------------------------------------------------------------------------- lists that declare a split
+
+
+def texts(root: Path, names: list[str]) -> None:
+    for name in names:
+        path = root / f"{name}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(rows(POINTS[:60], ","))
+
+
+def test_lists_of_names_beside_shapes_declare_their_split(tmp_path: Path) -> None:
+    names = [f"{kind}/{kind}_{number:04d}" for kind in ("chair", "table") for number in range(3)]
+    texts(tmp_path, names)
+    (tmp_path / "modelnet40_train.txt").write_text("chair_0000\nchair_0002\ntable_0000\ntable_0001\n")
+    (tmp_path / "modelnet40_test.txt").write_text("chair_0001\ntable_0002\n")
+    (tmp_path / "train_readme.txt").write_text("how to train: read the paper, then chair_0001\n")
+    reader = ShapeFolderReader(ShapeFolderConfig(path=str(tmp_path)))
+    assert {part: list(found) for part, found in reader.splits.items()} == {"train": [0, 2, 3, 4], "test": [1, 5]}
+    assert "lists of names beside the files" in "\n".join(account_of(reader).sentences())
+
+
+def test_lists_beside_scenes_name_paths_and_what_is_left_is_for_training(tmp_path: Path) -> None:
+    texts(tmp_path, ["a/one", "a/two", "b/one", "b/two", "c/three"])
+    (tmp_path / "test_list.txt").write_text("a/one.txt\nb/two\nthree\ntwo\n")  # two: of two files
+    reader = scenes(tmp_path)
+    assert {part: list(found) for part, found in reader.splits.items()} == {"test": [0, 3, 4], "train": [1, 2]}
+    told = "\n".join(account_of(reader).sentences())
+    assert "1 of 4 names of test_list.txt name no file, or several" in told
+    assert "what the lists do not name is for training" in told
+
+
+def test_colours_as_cloudcompare_names_them(tmp_path: Path) -> None:
+    table = np.c_[POINTS, np.linspace(0, 1, 300), np.linspace(1, 0, 300), np.full(300, 0.25)]
+    (tmp_path / "a.asc").write_text("//X;Y;Z;Rf;Gf;Bf\n" + rows(table, ";"))
+    colours = scenes(tmp_path / "a.asc")[0].inputs.colours
+    np.testing.assert_allclose(colours, table[:, 3:], atol=1e-4)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from repcore.errors import ConfigError, DataError
 from repcore.interfaces import Batch, Item, Sample
 from repcore.specs import TargetSpec
+from repcore.training.head_start import _Inputs, as_in_training, last_layer
 from repcore_medical3d.configs.adam_v2 import ConvNextConfig
 from repcore_medical3d.configs.anatomy_tasks import RadiographTaskConfig
 from repcore_medical3d.configs.images import ImageConfig
@@ -274,6 +275,21 @@ def test_radiograph_tasks_average_probabilities(task: type, kind: str) -> None:
     assert (first != second).any()  # another crop each time
     labels = torch.tensor([0.0, 2.0]) if kind == "class" else torch.tensor([[0.0, 1.0, 0.0], [1.0, float("nan"), 1.0]])
     assert made.loss(first, labels).isfinite()
+
+
+@pytest.mark.parametrize(("task", "kind"), [(RadiographClassTask, "class"), (RadiographLabelsTask, "multilabel")])
+def test_a_linear_start_sees_the_vectors_of_ten_crops_not_their_averaged_answers(task: type, kind: str) -> None:
+    """A layer fitted to logarithms of mean probabilities of vectors started worse than the constant."""
+    made = task(RadiographTaskConfig(), small_encoder(), TargetSpec("x", kind, names=("a", "b", "c")))  # type: ignore[arg-type]
+    images = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    layer = made.get_submodule(last_layer(made))
+    with torch.no_grad():
+        found = _Inputs(made, layer).eval()(Batch(inputs={"image": images}, size=2))
+        wanted = made.encoder.embed(ten_crops(images, 448 / 512, 32).flatten(0, 1)).unflatten(0, (2, 10)).mean(1)
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+        with as_in_training(made):
+            crops = [_Inputs(made, layer).train()(Batch(inputs={"image": images}, size=2)) for _ in range(2)]
+        assert not torch.allclose(crops[0], crops[1])  # another crop each time
 
 
 def test_task_settings_outside_their_range_are_named() -> None:

@@ -17,6 +17,7 @@ from repcore_molecules.configs.data import MoleculeTableConfig, NciConfig
 from repcore_molecules.datasets.nci import NciMolecules
 from repcore_molecules.datasets.table_files import sniff_table, table_files
 from repcore_molecules.datasets.tables import ALL_BINARY, MoleculeTable
+from repcore_molecules.smiles.notations import to_smiles
 from tests.molecules.conftest import WriteTable
 
 SMILES = ["CCO", "c1ccccc1", "CC(=O)O", "CCN", "C1CCCCC1", "CCCl", "CCBr", "OCC", "CC#N", "CCC"]
@@ -268,3 +269,15 @@ def test_embedded_molecules() -> None:
         reader.by_id("x")
     with pytest.raises(ConfigError, match=r"'mass' is unknown"):
         NciMolecules(NciConfig(descriptors=("mass",)))
+
+
+def test_cells_that_are_no_molecules_are_said_to_be_that(write_table: WriteTable) -> None:
+    """Where nothing can be read as any notation it is SMILES; a text of which a decoder makes nothing is not blank."""
+    path = write_table("none.csv", {"smiles": ["not a molecule (", "neither is this"], "y": [1, 0]})
+    reader = MoleculeTable(MoleculeTableConfig(path=str(path), column="smiles"))
+    assert reader.molecules.notation == "smiles"
+    for text in ("not a molecule (", "[nop]"):
+        with pytest.raises(ItemError, match="invalid_selfies"):
+            to_smiles(text, "selfies")
+    assert to_smiles("[C][C][O]", "selfies") == "CCO"
+    assert to_smiles("  ", "selfies") == "  ", "a blank cell stays one"

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from repcore.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
 
 KINDS = ("cpu", "cuda")
 
@@ -31,3 +36,18 @@ def torch_device(word: str, asked: str = "--device") -> str:
     if kind == "cuda" and int(number or 0) >= count:
         raise ConfigError(f"{asked} {text}: there is no such CUDA device", there_is=there)
     return text
+
+
+def torch_dtype(dtype: str | torch.dtype) -> torch.dtype:
+    """A floating-point format by its word.
+
+    Raises:
+        ConfigError: it is none in which networks run.
+    """
+    import torch
+
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    found = known.get(str(dtype).removeprefix("torch."))
+    if found is None:
+        raise ConfigError(f"dtype {str(dtype)!r} is none in which networks run", expected=", ".join(known))
+    return found

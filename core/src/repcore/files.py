@@ -70,13 +70,16 @@ def read_parquet(path: Path) -> pa.Table:
     or the locale, and would look for another file.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
+
+    from repcore.unpacking import open_parquet, parquet_batches
 
     if path.is_dir():
         parts = [read_parquet(part) for part in sorted(path.glob("*.parquet"))]
         return pa.concat_tables(parts, promote_options="permissive")
     with path.open("rb") as file:
-        return pq.read_table(file)
+        opened = open_parquet(file)
+        batches = list(parquet_batches(opened, repr(str(path)), path.stat().st_size, ROWS_AT_ONCE))
+        return pa.Table.from_batches(batches, None if batches else opened.file.metadata.schema.to_arrow_schema())
 
 
 def parquet_schema(path: Path) -> pa.Schema:
@@ -87,6 +90,7 @@ def parquet_schema(path: Path) -> pa.Schema:
         return pq.read_schema(file)
 
 
+ROWS_AT_ONCE = 1 << 16  # of a parquet file
 DEVICES = {"con", "prn", "aux", "nul", *(f"{one}{number}" for one in ("com", "lpt") for number in range(1, 10))}
 """Names that no file or folder can have on Windows, whatever their suffix."""
 MOST_JSON = 256 * 2**20  # bytes; settings and indexes of large models have a few

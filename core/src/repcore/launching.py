@@ -88,6 +88,8 @@ def _slurm(known: Mapping[str, str]) -> Place | None:
     if "SLURM_PROCID" not in known or "SLURM_STEP_ID" not in known or shell:
         return None
     world = _number(known, "SLURM_STEP_NUM_TASKS", _number(known, "SLURM_NTASKS", 1))
+    if world == 1 and known["SLURM_PROCID"].strip() == "0":  # also the shell of salloc, which is a step of one task
+        return None
     nodes = _number(known, "SLURM_STEP_NUM_NODES", _number(known, "SLURM_NNODES", 1))
     names = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT")
     return Place(
@@ -134,6 +136,8 @@ NUMBERS = (
 
 
 def _wrong(found: Place, known: Mapping[str, str]) -> str:
+    if not found.launcher and (half := _half_told(known)):
+        return half
     if not found.launcher:
         return ""
     for name in NUMBERS:
@@ -144,6 +148,17 @@ def _wrong(found: Place, known: Mapping[str, str]) -> str:
     if found.started_together and found.local_rank >= found.local_world:
         return f"this is process {found.local_rank} (counted from 0) of {found.local_world} on this machine"
     return ""
+
+
+def _half_told(known: Mapping[str, str]) -> str:
+    """What a launcher has said of several processes, where it has not said enough: each would make a run of its own."""
+    names = ("RANK", "WORLD_SIZE", "MASTER_ADDR")
+    missing = [name for name in names if name not in known]
+    several = known.get("RANK", "0").strip() != "0" or known.get("WORLD_SIZE", "1").strip() != "1"
+    if "RANK" not in known or not missing or not several:
+        return ""
+    said = ", ".join(f"{name}={known[name]}" for name in names[:2] if name in known)
+    return f"it says {said} without {', '.join(missing)}"
 
 
 def _number(known: Mapping[str, str], name: str, otherwise: int = 0) -> int:

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from repcore.untrusted import printable
 
@@ -68,6 +68,26 @@ class PrintedReporter:
         if done >= total or now - self._last >= self.EVERY:
             self._last = now
             self._say(f"{label} {done:,}/{total:,}  {detail}".rstrip())
+
+
+class Wait:
+    """Says what long reading is at, where nobody else does: after a few seconds for the first time, then now and then.
+
+    Args:
+        doing: ``reading big.csv.gz``.
+    """
+
+    FIRST, EVERY = 5.0, 10.0  # seconds
+    say: ClassVar[Callable[[str], None] | None] = None  # where waiting is told; the command line sets it
+
+    def __init__(self, doing: str) -> None:
+        self._doing, self._next = doing, time.monotonic() + self.FIRST
+
+    def at(self, place: str) -> None:
+        """How far it is, in words; called often."""
+        if Wait.say is not None and time.monotonic() >= self._next:
+            self._next = time.monotonic() + self.EVERY
+            Wait.say(f"{self._doing}: {place}")
 
 
 @contextmanager

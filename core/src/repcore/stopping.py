@@ -129,19 +129,21 @@ def noted(say: Callable[[str], None] | None = None, grace: float | None = None) 
 
 
 @contextmanager
-def going_on_with(command: Callable[[], str | None], saved: str = "") -> Iterator[None]:
+def going_on_with(command: Callable[[], str | None], saved: Callable[[], str] | None = None) -> Iterator[None]:
     """Within it, a request that leaves the work where it is says how to go on, unless it knows that already.
 
     Args:
         command: what to type, asked for when a request has come; None = the same command again.
-        saved: what is kept, where the request does not say it.
+        saved: what is kept, where the request does not know it.
     """
     try:
         yield
     except BaseException as error:
         request = stopped_behind(error)
         if request is not None and request.command is None:
-            request.command, request.saved = command(), request.saved or saved
+            request.command = command()
+            if saved is not None and request.saved in ("", AT_ONCE):
+                request.saved = saved()
         raise
 
 

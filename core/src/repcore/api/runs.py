@@ -23,10 +23,10 @@ from repcore.interfaces import DatasetReader, DenseAnswer
 from repcore.registry import Registry
 from repcore.report.build import build_report
 from repcore.reporting import Reporter
-from repcore.stopping import Stopped
 from repcore.training.assembly import assemble
-from repcore.training.run import RunResult, resume_run, start_run
+from repcore.training.run import resume_run, start_run
 from repcore.training.run_folder import RunFolder
+from repcore.training.state import RunResult
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ def _folder_of(model: Model | Run | Path | str) -> Path:
 def _finished(result: RunResult, resolved: ResolvedRun, device: str, report: bool) -> Run:
     if result.status == "interrupted":
         again = shlex.join(["repcore", resolved.domain, "train", "--resume", str(result.folder)])
-        raise Stopped(result.signal, f"step {result.steps} is saved, nothing is lost", again)
+        raise result.left(again if result.steps else None)
     if report:
         build_report(result.folder)
     where = "cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device

@@ -70,7 +70,7 @@ def report_of(folder: Path) -> Iterator[None]:
         f"the run is finished, its model is {folder / 'model'}",
     )
     try:
-        with stopping.going_on_with(lambda: command, kept):
+        with stopping.going_on_with(lambda: command, lambda: kept):
             yield
     except OSError as error:
         if isinstance(error, BrokenPipeError) or error.errno not in SYSTEM_HINTS:

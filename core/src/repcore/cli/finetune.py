@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from repcore import stopping
 from repcore.cli.console import ConsoleReporter, say, show_json, table
 from repcore.cli.options import RUNS_FOLDER, device_option, json_option, reader_options, reading_options
 from repcore.devices import torch_device
 from repcore.errors import ConfigError, DataError, RunError
-from repcore.stopping import Stopped
 
 if TYPE_CHECKING:
     from repcore.embedding.model import Model
@@ -176,11 +176,9 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
         folder.write_json(REQUEST, _storable(request))
         folder.write_json("config.json", {"recipe": f"{domain}/finetune"})  # the training writes the whole of it
     _same_start(folder, opened, reader)
-    try:
+    resume = shlex.join(["repcore", domain, "finetune", "--resume", str(folder.path)])
+    with stopping.going_on_with(lambda: resume):  # also what Lightning turns into an exit: a second Ctrl-C
         outcome = run_plan(opened, settings, rows, plan, wanted, folder, reporter, device=device)
-    except Stopped as left:
-        left.command = shlex.join(["repcore", domain, "finetune", "--resume", str(folder.path)])
-        raise
     reporter.close()
     record = record_of(outcome, {**_storable(request), "data_fingerprint": reader.fingerprint})
     folder.write_json("finetune.json", record)

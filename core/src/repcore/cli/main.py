@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import importlib
 import io
+import multiprocessing
 import os
 import sys
 import traceback
@@ -21,7 +22,9 @@ from repcore import stopping
 from repcore.cli.console import complain, open_missing_streams
 from repcore.cli.ending import ended, make_warnings_printable, unexpected
 from repcore.errors import PluginError, RepcoreError, closest, told_to_a_shell
+from repcore.launching import is_first_process
 from repcore.plugins import core_version
+from repcore.reporting import Wait
 from repcore.specs import GENERIC
 
 COMMANDS = {
@@ -286,6 +289,7 @@ def run(arguments: list[str]) -> int:
     debug = "--debug" in arguments or os.environ.get("REPCORE_DEBUG") == "1"
     arguments = [one for one in arguments if one != "--debug"]
     make_warnings_printable(tracebacks=debug)
+    Wait.say = complain if is_first_process() and multiprocessing.parent_process() is None else None
     try:
         with stopping.obeyed(), told_to_a_shell():
             result = root.main(arguments, prog_name="repcore", standalone_mode=False)

@@ -16,13 +16,12 @@ from repcore.devices import torch_device
 from repcore.errors import ConfigError
 from repcore.launching import is_first_process
 from repcore.reporting import figures_in_words
-from repcore.stopping import Stopped
 
 if TYPE_CHECKING:
     from repcore.config.resolve import ResolvedRun
     from repcore.training.assembly import RunParts
     from repcore.training.estimate import Estimate
-    from repcore.training.run import RunResult
+    from repcore.training.state import RunResult
 
 
 @click.command("train")
@@ -254,7 +253,7 @@ def _dry_run(resolved: ResolvedRun, device: str, reporter: ConsoleReporter, init
 def _finish(domain: str, result: RunResult) -> None:
     if result.status == "interrupted":
         resume = shlex.join(["repcore", domain, "train", "--resume", str(result.folder)])
-        raise Stopped(result.signal, f"step {result.steps} is saved, nothing is lost", resume)
+        raise result.left(resume if result.steps else None)
     if not is_first_process():
         return
     from repcore.report.build import build_report

@@ -61,7 +61,7 @@ class TableCount:
 
     def __str__(self) -> str:
         parts = [f"{self.rows:,} rows"]
-        parts += ["1 header line"] if self.headers == 1 else []
+        parts += [f"{self.headers:,} header line{'s' if self.headers > 1 else ''}"] if self.headers else []
         parts += [f"{self.comments:,} comment lines"] if self.comments else []
         parts += [f"{self.blank:,} blank lines"] if self.blank else []
         parts += [f"{self.malformed:,} of the rows malformed"] if self.malformed else []

@@ -26,6 +26,7 @@ EXCEL_ERRORS = frozenset(
 Decimal = Literal[".", ","]
 DecimalWord = Literal["auto", "point", "comma"]
 DECIMAL_SIGNS: Mapping[DecimalWord, Decimal | None] = {"auto": None, "point": ".", "comma": ","}
+_PLAIN_TYPES = {str, type(None), float, int, bool}
 SHOWN = 3
 MOSTLY = 0.5  # share of filled cells that must be numbers
 BLOCK = 4096  # cells that are tried at once
@@ -33,6 +34,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eEdD][+-]?\d+)?")
 _NUMBER_COMMA = re.compile(r"[+-]?(\d+,?\d*|,\d+)([eE][+-]?\d+)?")
 _THOUSANDS_COMMA = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+,\d+")  # 1.234,56: nothing else can be meant
 _GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+")  # 1.100: thousands where the comma separates decimals
+_EXPONENT = re.compile(r"\d+[eE]\d+")
 _MINUS = str.maketrans({"\u2212": "-", "\ufe63": "-", "\uff0d": "-"})  # as word processors set it
 _MONTH = (  # whole words: 1-Octyne is no day in October
     r"(jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?|oct(ober)?|nov(ember)?|"
@@ -60,12 +62,17 @@ def is_missing(value: Any) -> bool:  # a cell of any type
     """Whether a cell says that there is nothing: None, NaN, blank, ``n/a``, ``null``, ``-``, ..."""
     if isinstance(value, str):
         return value.strip().lower() in MISSING_WORDS
-    return value is None or (not _is_nested(value) and bool(value != value))
+    if value is None or type(value) in _PLAIN_TYPES:
+        return value is None or bool(value != value)
+    return not _is_nested(value) and bool(value != value)
 
 
 def flat_cells(cells: Iterable[Any]) -> list[Any]:
     """Cells that are lists, structures or arrays (of JSON, parquet, Python) as the texts that JSON writes for them."""
-    return [json.dumps(_plain(cell), default=_in_short) if _is_nested(cell) else cell for cell in cells]
+    held = list(cells)
+    if set(map(type, held)) <= _PLAIN_TYPES:
+        return held
+    return [json.dumps(_plain(cell), default=_in_short) if _is_nested(cell) else cell for cell in held]
 
 
 def _is_nested(cell: Any) -> bool:
@@ -379,6 +386,21 @@ def words_of(cells: Iterable[Any]) -> list[str | None]:
     if not {"+", "=", "#"} & set(words):
         return words
     return ["-" if str(cell).strip() == "-" else word for cell, word in zip(held, words, strict=True)]
+
+
+def first_code(cells: Sequence[Any]) -> str:
+    """The first cell that is a number and may as well be a code: ``007``, or ``1e5`` where every filled cell is so."""
+    for cell in cells:
+        if isinstance(cell, str) and cell[:1] == "0" and len(cell) > 1 and cell.strip().isdecimal():
+            return cell.strip()
+    first = ""
+    for cell in cells:
+        if is_missing(cell):
+            continue
+        if not (isinstance(cell, str) and _EXPONENT.fullmatch(cell.strip())):
+            return ""
+        first = first or cell.strip()
+    return first
 
 
 def distinct(words: Sequence[str | None]) -> list[str]:

@@ -81,9 +81,9 @@ def find_companions(names: Sequence[str], cells: Callable[[str], Sequence[Any]])
     """Companions by the name of the value column, found by names and checked by their cells."""
     by_stem: dict[str, list[tuple[Role, str]]] = {}
     for name in names:
-        *first, last = plain_name(name).split("_")
+        *words, last = plain_name(name).split("_")
         if last in _ROLE_WORDS:
-            by_stem.setdefault("_".join(first), []).append((_ROLE_WORDS[last], name))
+            by_stem.setdefault("_".join(words), []).append((_ROLE_WORDS[last], name))
     found: dict[str, Companions] = {}
     for stem, companions in by_stem.items():
         checked = {role: name for role, name in companions if _fits(role, cells(name))}
@@ -134,8 +134,9 @@ def exact_values(
         for row in bounds:
             held[row] = None
     unit = ""
-    for role, asked in (("quantity", meaning.quantity), ("unit", meaning.unit)):
-        name = companions.columns.get(role)  # type: ignore[call-overload]
+    others: tuple[tuple[Role, str], ...] = (("quantity", meaning.quantity), ("unit", meaning.unit))
+    for role, asked in others:
+        name = companions.columns.get(role)
         if name is None:
             continue
         unit, why = _one_of(companions.value, name, role, held, [_word(cell) for cell in cells(name)], asked, odd)

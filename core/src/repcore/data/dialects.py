@@ -32,6 +32,7 @@ LINES_LOOKED_AT = 400
 MOST_LINES_OF_A_CELL = 50  # while a dialect is judged
 MOST_LINES_ABOVE = 30  # title lines and remarks above the header
 AGREEING = 0.8
+ABOVE_NUMBERS = "stands above numbers"
 LEAST_QUOTED = 0.5  # share of lines with two single quotes; a cell may span lines
 HEADER_WORDS = frozenset({
     "smiles", "smi", "canonical_smiles", "inchi", "selfies", "structure", "id", "name", "path", "file", "filename",
@@ -306,6 +307,18 @@ def _width(cells: Sequence[Sequence[str]]) -> int:
 # ----------------------------------------------------------------------------------------------- header
 
 
+def _is_merged(cells: Sequence[Sequence[str]], width: int) -> bool:
+    """Whether the first line holds cells merged over several columns, and the header is the second one."""
+    if width < 2 or len(cells) < 4 or len(cells[0]) != width or len(cells[1]) != width:
+        return False
+    top, names = ([cell.strip() for cell in row] for row in cells[:2])
+    if len(set(top)) == width and all(top):
+        return False
+    if len(set(names)) < width or not all(name and _is_name(name) for name in names):
+        return False
+    return not any(map(_is_number, filter(None, top))) and _votes(names, cells[2:], width, None)[0] >= 3
+
+
 def _lines_above(lines: Sequence[str], cells: Sequence[Sequence[str]], width: int, delimiter: str) -> tuple[int, bool]:
     """Number of remarks above the header, and whether the header stands behind a comment sign."""
     above = 0
@@ -314,7 +327,13 @@ def _lines_above(lines: Sequence[str], cells: Sequence[Sequence[str]], width: in
         if padded:
             above += padded
             continue
+        if _is_merged(cells[above:], width):
+            above += 1
+            break
         is_comment = lines[above].startswith(COMMENT_SIGNS) and not _is_error(cells[above][0])
+        if not is_comment and _is_station_line(cells[above:], width):
+            above += 1
+            continue
         if not is_comment and not (width > 1 and len(cells[above]) == 1 and above + 1 < len(lines)):
             break
         if not is_comment and not _leads_to_table(cells[above:], width):
@@ -328,15 +347,26 @@ def _lines_above(lines: Sequence[str], cells: Sequence[Sequence[str]], width: in
     return above, False
 
 
+def _is_station_line(cells: Sequence[Sequence[str]], width: int) -> bool:
+    """Whether a line of another number of cells stands above a header, as loggers write theirs (TOA5)."""
+    if width < 2 or len(cells) < 3 or abs(len(cells[0]) - width) < 2 or len(cells[0]) < 2:
+        return False
+    return all(len(row) == width for row in cells[1:21]) and _is_header(cells[1:], width)
+
+
 def _padded_titles(cells: Sequence[Sequence[str]], width: int) -> int:
     """Number of leading lines of a report that were filled up with delimiters, as spreadsheets do.
 
     They have at most half as many texts as the header that follows, and none in a column without a name. A lower
-    header line counts even where the upper one holds a title for several columns.
+    header line counts even where the upper one holds a title for several columns. Where the header and nearly all
+    lines below fill every column, lines that do not are above it.
     """
     if width < 2:
         return 0
     filled = [{place for place, cell in enumerate(row) if cell.strip()} for row in cells[: MOST_LINES_ABOVE + 1]]
+    full = next((place for place, names in enumerate(filled[:-1]) if len(names) == width), 0)
+    if full and _fills(cells[full + 1 :], width) and _is_header(cells[full:], width):
+        return full if all(len(row) == width for row in cells[:full]) else 0
     for place, names in enumerate(filled[:-1]):
         if len(cells[place]) != width:
             return 0
@@ -345,6 +375,12 @@ def _padded_titles(cells: Sequence[Sequence[str]], width: int) -> int:
         if place == 0 and 2 * len(names) > width:
             return 0
     return 0
+
+
+def _fills(cells: Sequence[Sequence[str]], width: int) -> bool:
+    """Whether (nearly) all lines have a text in their last column."""
+    filled = sum(len(row) == width and bool(row[-1].strip()) for row in cells)
+    return bool(cells) and filled >= AGREEING * len(cells)
 
 
 def _is_error(cell: str) -> bool:
@@ -362,7 +398,8 @@ def _is_header(body: Sequence[Sequence[str]], width: int) -> bool:
 
 
 def _header(body: Sequence[Sequence[str]], width: int, suffix: str, is_data: IsData | None) -> tuple[bool, str]:
-    votes, why = _votes(body[0], body[1:], width, is_data)
+    others = [row for row in body[1:] if row != body[0]] or body[1:]  # tables joined end to end repeat their header
+    votes, why = _votes(body[0], others, width, is_data)
     if votes:
         return votes > 0, why
     by_custom = suffix in (".csv", ".tsv", ".tab") and all(_is_name(cell) for cell in body[0])
@@ -374,7 +411,7 @@ def _header(body: Sequence[Sequence[str]], width: int, suffix: str, is_data: IsD
 
 def _votes(first: Sequence[str], rest: Sequence[Sequence[str]], width: int, is_data: IsData | None) -> tuple[int, str]:
     """Above 0: the first line holds names; below: it holds values; with the strongest reason."""
-    total, reasons = 0, []
+    total, reasons, above_numbers = 0, [], False
     for place, cell in enumerate(first):
         column = [row[place] for row in rest if len(row) > place and not is_missing(row[place])]
         vote, why = _vote(cell.strip(), column, is_data)
@@ -382,6 +419,9 @@ def _votes(first: Sequence[str], rest: Sequence[Sequence[str]], width: int, is_d
             vote = 0
         total += vote
         reasons.append((vote, why))
+        above_numbers |= vote > 0 and why.endswith(ABOVE_NUMBERS) and _is_name(cell) and not is_missing(cell)
+    if above_numbers and min(reasons)[0] > -3:  # gene1, gene2, score: the first two look like genes, the third is none
+        return max(total, 1), max(reasons)[1]
     if not total:
         return 0, ""
     return total, (max if total > 0 else min)(reasons, key=lambda one: one[0])[1]
@@ -395,8 +435,8 @@ def _vote(cell: str, column: Sequence[str], is_data: IsData | None) -> tuple[int
     numeric = sum(_is_number(value) for value in column) / len(column)
     if _is_number(cell):
         return (-3, f"{cell!r} is a number like those below it") if numeric >= 0.5 else (0, "")
-    if numeric >= AGREEING:
-        return 3, f"{cell!r} stands above numbers"
+    if numeric >= AGREEING and cell not in column:
+        return 3, f"{cell!r} {ABOVE_NUMBERS}"
     if is_data is not None and is_data(cell) and sum(map(is_data, column[:40])) >= 0.5 * len(column[:40]):
         return -3, f"{cell!r} is a value like those below it"
     if cell in column:

@@ -10,10 +10,12 @@ import codecs
 import gzip
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, cast
 
 from repcore.data.scripts import older_code_page
 from repcore.errors import DataError
+from repcore.reporting import Wait
+from repcore.unpacking import counted
 
 SAMPLE_BYTES = 1 << 20
 MOST_CONTROLS = 0.02  # share of control characters that a text may hold
@@ -44,10 +46,10 @@ class Encoding:
 
 
 def open_bytes(path: Path) -> IO[bytes]:
-    """A file as bytes, ``.gz`` unpacked on the way."""
-    opener: Any = gzip.open if path.suffix.lower() == ".gz" else open  # of two unrelated types
-    opened: IO[bytes] = opener(path, "rb")
-    return opened
+    """A file as bytes, ``.gz`` unpacked on the way, as far as :mod:`repcore.unpacking` lets it."""
+    if path.suffix.lower() != ".gz":
+        return path.open("rb")
+    return counted(cast(IO[bytes], gzip.open(path, "rb")), path)
 
 
 def detect_encoding(path: Path) -> Encoding:
@@ -64,7 +66,7 @@ def detect_encoding(path: Path) -> Encoding:
                 raise DataError(f"{str(path)!r} holds nothing but blanks")
             if found is None:
                 _refuse_binary(path, head)
-                found = _by_content(head, file)
+                found = _by_content(head, file, Wait(f"reading {path.name}"))
     except (OSError, EOFError) as error:
         raise DataError(f"{str(path)!r} is damaged: {error}") from error
     return found
@@ -104,12 +106,14 @@ def _refuse_binary(path: Path, head: bytes) -> None:
         raise DataError(f"{str(path)!r} is binary, not a text table", got=f"begins with {head[:8]!r}")
 
 
-def _by_content(head: bytes, file: IO[bytes]) -> Encoding:
+def _by_content(head: bytes, file: IO[bytes], wait: Wait) -> Encoding:
     """UTF-8 if the whole file is, or is but for fewer bytes than make sense; else a code page."""
     damaged = multibyte = 0
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    block, sample = head, head
+    block, sample, looked_at = head, head, 0
     while block:
+        looked_at += len(block)
+        wait.at(f"encoding, {looked_at / 1e9:.1f} GB")
         if not block.isascii():
             text = decoder.decode(block)
             wrong = text.count("\ufffd")

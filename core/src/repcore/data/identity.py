@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from repcore.data.preparation import cache_root
+from repcore.reporting import Wait
 
 BLOCK = 64 * 2**20
 READ = 2**20
@@ -117,13 +118,15 @@ def _limit() -> float:
 
 def _hashed(path: Path) -> str:
     """Hash over the hashes of blocks."""
-    whole = hashlib.sha256()
+    whole, wait, read = hashlib.sha256(), Wait(f"looking whether {path.name} has changed"), 0
     with path.open("rb") as file:
         while True:
             block, left = hashlib.blake2b(digest_size=32), BLOCK
             while left and (piece := file.read(min(READ, left))):
                 block.update(piece)
                 left -= len(piece)
+            read += BLOCK - left
+            wait.at(f"{read / 1e9:.1f} GB read")
             if left == BLOCK:
                 return whole.hexdigest()
             whole.update(block.digest())

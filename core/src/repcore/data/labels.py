@@ -12,6 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +23,7 @@ from repcore.data.cells import (
     Decimal,
     NumberColumn,
     TableNumbers,
+    first_code,
     flat_cells,
     is_missing,
     looks_like,
@@ -43,6 +45,7 @@ from repcore.specs import TargetSpec
 __all__ = ["LabelColumn", "LabelKind", "natural", "numbered_classes", "read_label", "read_labels"]
 
 Uncertain = Literal["auto", "missing", "positive", "negative", "class"]
+MOST_JUDGED = 5000  # columns in which a label is looked for unasked; tables of expression have tens of thousands
 MOST_WORD_CLASSES = 50
 MOST_NAMED_CLASSES = 1000  # of a column that the user calls a class
 MOST_NUMBER_CLASSES = 20
@@ -105,7 +108,7 @@ def read_label(
     if spelt is not None:
         return spelt
     if numbers.number_share >= LEAST_NUMBERS:
-        return _of_numbers(numbers, said, uncertain, change)
+        return _with_codes(_of_numbers(numbers, said, uncertain, change), held, change)
     return _of_words(numbers, words_of(held), change, _said_missing(held))
 
 
@@ -136,6 +139,7 @@ def read_labels(
         meaning: of columns of relations (``>``), units and quantities beside values.
     """
     asked, group_words = dict(kinds or {}), tuple(group_words)
+    columns = _judged(columns, asked, account)
     if uncertain == "auto":
         found_in = [_uncertain_values(cells) for cells in columns.values()]
         is_read = sum(bool(one) for one in found_in) >= 2 and any(len(one) == 3 for one in found_in)
@@ -196,6 +200,22 @@ def _as_meant(
     return one
 
 
+def _judged(
+    columns: Mapping[str, Sequence[Any]], asked: Mapping[str, LabelKind], account: Accounting | None
+) -> Mapping[str, Sequence[Any]]:
+    """The columns that are looked at: all of a usual table, of a very wide one those that were asked for and the first
+    ones."""
+    if len(columns) <= MOST_JUDGED + len(asked):
+        return columns
+    first = set(islice((name for name in columns if name not in asked), MOST_JUDGED))
+    if account is not None:
+        account.note(
+            f"labels are looked for in the first {MOST_JUDGED:,} of {len(columns):,} columns; others have to be named: "
+            "labels=[NAME]"
+        )
+    return {name: columns[name] for name in columns if name in asked or name in first}
+
+
 def _calls_rows(one: LabelColumn, cells: Sequence[Any]) -> bool:
     """Whether rows could be called by the cells: all filled, none twice, and no label by its name or its texts."""
     if one.by_name and not identifies(one.name):
@@ -240,6 +260,18 @@ def _of_numbers(numbers: NumberColumn, said: str, uncertain: Uncertain, change: 
         return _classes(numbers, found, f"{len(found)} different whole numbers", change)
     why = f"numbers from {number_text(found[0])} to {number_text(found[-1])}"
     return _regression(numbers, why, said, change)
+
+
+def _with_codes(one: LabelColumn, cells: Sequence[Any], change: str) -> LabelColumn:
+    """Codes that only look like numbers: ``007`` and ``7`` are two classes; as values their spelling is said."""
+    code = first_code(cells)
+    if not code or one.target is None:
+        return one
+    words = words_of(cells)
+    if one.target.kind == "class" and len(set(words)) <= MOST_WORD_CLASSES:
+        return word_classes(one.name, words, f"codes such as {code!r}, kept as they are written", one.odd, change)
+    one.reason += f"; cells such as {code!r} are read as numbers, label_kind=class takes them for codes"
+    return one
 
 
 def _few_whole(name: str, found: np.ndarray, counts: np.ndarray) -> bool:
@@ -356,7 +388,7 @@ def _asked_class(numbers: NumberColumn, words: Sequence[str | None], why: str, c
             expected=f"1 to {MOST_NAMED_CLASSES}",
             hint="label_kind=regression for numbers",
         )
-    if numbers.odd_count:
+    if numbers.odd_count or first_code(words):
         return word_classes(numbers.name, words, why, [], change)
     known = np.unique(numbers.values[~np.isnan(numbers.values)])
     return _classes(numbers, known, why, change)

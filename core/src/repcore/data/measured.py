@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from repcore.data.cells import numbers_as_written
+
 LEAST_DIFFERENT = 3  # numbers of a column of values; 1a, 1b are codes
 YEARS: dict[str, float] = {"Y": 1.0, "M": 1.0 / 12.0, "W": 7.0 / 365.25, "D": 1.0 / 365.25}
 """Years of one unit of a DICOM age string (PS3.5, value representation AS)."""
@@ -21,7 +23,9 @@ KNOWN_UNITS = frozenset({
 })  # fmt: skip
 _MICRO = str.maketrans({"\u00b5": "u", "\u03bc": "u"})
 _AGE = re.compile(r"(\d{3})([YMWD])")
-_WITH_UNIT = re.compile(r"([+-]?\d+(?:\.\d+)?)(\s*(?:%|[a-zA-Z\u00b5\u03bc\u00b0][a-zA-Z/%^\u00b0]{0,7}))")
+_SIGNS = "[$\u20ac\u00a3\u00a5\u20b9]"
+_CURRENCY = re.compile(rf"([+-]?)\s*({_SIGNS})\s*([\d.,]+)|([+-]?[\d.,]+)\s*({_SIGNS})")
+_WITH_UNIT = re.compile(r"([+-]?\d[\d.,]*|[+-]?[.,]\d+)(\s*(?:%|[a-zA-Z\u00b5\u03bc\u00b0][a-zA-Z/%^\u00b0]{0,7}))")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,11 @@ def read_measured(words: Sequence[str | None]) -> Measured | None:
         counted = Counter(word[3] for word in filled)
         shown = ", ".join(f"{count:,} in {unit}" for unit, count in counted.most_common())
         return Measured(np.asarray(years, np.float64), "years", f"ages as DICOM writes them ({shown}), read as years")
+    money = [_CURRENCY.fullmatch(word) for word in filled]
+    if filled and all(money):
+        signs = {one[2] or one[5] for one in money if one is not None}
+        texts = iter([(one[1] or "") + one[3] if one[2] else one[4] for one in money if one is not None])
+        return _of_one_unit([None if word is None else next(texts) for word in words], signs)
     parts = [_WITH_UNIT.fullmatch(word) for word in filled]
     found = [part for part in parts if part is not None]
     if not filled or len(found) < len(filled) or len({part[1] for part in found}) < LEAST_DIFFERENT:
@@ -55,9 +64,22 @@ def read_measured(words: Sequence[str | None]) -> Measured | None:
     units = Counter(part[2] for part in found)
     if len(units) == 1:
         unit = next(iter(units))
-        values = [math.nan if word is None else float(word[: -len(unit)]) for word in words]
-        return Measured(np.asarray(values, np.float64), unit, f"numbers with the unit {unit!r}, which is left out")
+        return _of_one_unit([None if word is None else word[: -len(unit)] for word in words], {unit})
     if {unit.strip().lower().translate(_MICRO) for unit in units} <= KNOWN_UNITS:
         shown = ", ".join(f"{count:,} in {unit.strip()!r}" for unit, count in units.most_common(4))
         return Measured(None, "", f"its numbers have several units ({shown}), which are not one target")
     return None
+
+
+def _of_one_unit(texts: Sequence[str | None], units: set[str]) -> Measured | None:
+    """Numbers without their unit, decimals as the column writes them; None where some are not understood."""
+    unit = units.pop()
+    if units:
+        return Measured(
+            None, "", f"its numbers have several units ({unit!r}, {units.pop()!r}), which are not one target"
+        )
+    numbers, written = numbers_as_written("", texts)
+    if numbers.odd_count:
+        return None
+    why = "; ".join(filter(None, (f"numbers with the unit {unit!r}, which is left out", written)))
+    return Measured(numbers.values, unit, why)

@@ -24,6 +24,18 @@ def loose(text: str) -> str:
     return _ZEROS.sub("", re.sub(r"^(\d+)\.0$", r"\1", plain))
 
 
+def unpadded(names: Iterable[str]) -> dict[str, str]:
+    """Short form of names that are numbers with leading zeros, as a spreadsheet leaves them (``7`` of ``0007``), to the
+    name; without those that are names themselves or that two names share.
+    """
+    held = set(names)
+    found: dict[str, list[str]] = {}
+    for name in held:
+        if name.isdecimal() and name.startswith("0") and len(name) > 1:
+            found.setdefault(str(int(name)), []).append(name)
+    return {short: full[0] for short, full in found.items() if len(full) == 1 and short not in held}
+
+
 def nearly(have: Iterable[str], wanted: Sequence[str]) -> str:
     """How two lists of names that do not match would, in words; empty where they would not.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -30,6 +30,10 @@ from repcore.data.encodings import Encoding, open_bytes
 
 CHUNK = 4096  # lines that are looked at at once
 MOST_JOINED = 1000  # lines that one quoted cell may span
+MOST_JOINED_LETTERS = 2**20
+MANY_OPEN, FEW_JOINED = 100, 20  # so many cells that are never closed: from then on only few lines are looked through
+MOST_LINE = 2**24  # characters
+LONG_LINE = "\x1f(too long)"  # stands for a line of more; \x1f is in no line that is read quickly
 LEAST_SWALLOWED = 2  # complete lines inside a quoted cell that show that it was never meant to be one
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
 END_OF_FILE = "\x1a"  # DOS
@@ -44,6 +48,7 @@ class Counted:
     blank: int = 0
     malformed: int = 0
     inside_cells: int = 0
+    headers: int = 0
     open_quotes: list[int] = field(default_factory=list)
     surplus_empty: int = 0
 
@@ -54,16 +59,22 @@ def open_text(path: Path, encoding: Encoding) -> IO[str]:
 
 
 def universal_lines(file: IO[str]) -> Iterator[str]:
-    """Lines without their ends, whatever those are, even mixed ones."""
-    pending = ""
+    """Lines without their ends, whatever those are, even mixed ones; ``LONG_LINE`` in place of one that has no end."""
+    pending: list[str] = []  # pieces of the line that is being read
+    held, carried = 0, ""
     while block := file.read(1 << 20):
-        block = pending + block
-        keep = 1 if block.endswith("\r") else 0  # a \r\n may be cut in two
-        body = block[: len(block) - keep].replace("\r\n", "\n").replace("\r", "\n")
-        *complete, rest = body.split("\n")
-        yield from complete
-        pending = rest + block[len(block) - keep :]
-    rest = pending.replace("\r", "")
+        block = carried + block
+        carried = "\r" if block.endswith("\r") else ""  # a \r\n may be cut in two
+        body = block[: len(block) - len(carried)].replace("\r\n", "\n").replace("\r", "\n")
+        first, *more = body.split("\n")
+        held += len(first)
+        pending = [LONG_LINE] if held > MOST_LINE else [*pending, first]
+        if more:
+            *complete, rest = more
+            yield "".join(pending)
+            yield from complete
+            pending, held = [rest], len(rest)
+    rest = "".join(pending)
     if rest:
         yield rest
 
@@ -112,12 +123,24 @@ class Records:
                     return
                 plain = self._plain(chunk)
                 if plain is not None:
-                    self.counted.rows += len(plain)
-                    for cells in plain:
+                    first = self.dialect.names[0]
+                    kept = plain
+                    if any(first in (cells[0] or "") for cells in plain):
+                        kept = [cells for cells in plain if not self._is_header(cells)]
+                    self.counted.headers += len(plain) - len(kept)
+                    self.counted.rows += len(kept)
+                    for cells in kept:
                         yield cells, None
                     continue
                 self._back.extend(chunk)
             yield from self._one()
+
+    def _is_header(self, cells: Sequence[str | None]) -> bool:
+        """Whether a record is the header once more, as tables have that were joined end to end."""
+        names = self.dialect.names
+        if len(names) < 2 or not self.dialect.has_header or not cells[0] or cells[0].strip() != names[0]:
+            return False
+        return all(cell is not None and cell.strip() == name for cell, name in zip(cells, names, strict=True))
 
     def _one(self) -> Iterator[tuple[list[str | None], str | None]]:
         """The record that begins in the next line, unless that is blank or a comment."""
@@ -128,6 +151,9 @@ class Records:
         cells, problem = self._record(line)
         if cells is None:
             self.counted.comments += 1
+            return
+        if self._is_header(cells):
+            self.counted.headers += 1
             return
         self.counted.rows += 1
         self.counted.malformed += problem is not None
@@ -169,6 +195,8 @@ class Records:
 
     def _record(self, line: str) -> tuple[list[str | None] | None, str | None]:
         """One record from this line on; None for a comment."""
+        if line == LONG_LINE:
+            return [None] * self.dialect.width, f"its line has more than {MOST_LINE:,} characters"
         delimiter = self.dialect.delimiter
         opens = '"' in line and is_open(line, delimiter)
         joined = self._joined(line) if opens else None
@@ -183,8 +211,15 @@ class Records:
         control = _CONTROL.search(line if joined is None else joined)
         fitted, problem = self._fitted(cells, opens and joined is None)
         if control is not None and problem is None:
-            problem = f"holds the control character U+{ord(control[0]):04X}"
+            problem = self._with_control(fitted, control[0])
         return fitted, problem
+
+    def _with_control(self, cells: list[str | None], sign: str) -> str:
+        """Text with a control character is damaged, and as an id it would be another one in every output."""
+        names = self.dialect.names
+        column = next((name for name, cell in zip(names, cells, strict=False) if cell and sign in cell), "")
+        place = f"column {column!r} holds" if column else "holds"
+        return f"{place} the control character U+{ord(sign):04X}, which no text has: take it out of the file"
 
     def _fitted(self, cells: list[str], unclosed: bool) -> tuple[list[str | None], str | None]:
         width, names = self.width, self.dialect.width
@@ -206,12 +241,14 @@ class Records:
         """This line with those that its open cell spans; None if the cell is never closed properly."""
         taken: list[str] = []
         text = line
-        closed = False
-        while len(taken) < MOST_JOINED and not closed:
+        closed, letters = False, len(line)
+        most = MOST_JOINED if len(self.counted.open_quotes) < MANY_OPEN else FEW_JOINED
+        while len(taken) < most and letters < MOST_JOINED_LETTERS and not closed:
             following = self._next()
             if following is None:
                 break
             taken.append(following)
+            letters += len(following)
             if '"' in following:
                 text = "\n".join([line, *taken])
                 closed = not is_open(text, self.dialect.delimiter)

@@ -55,9 +55,11 @@ def split_column(
 
 def unknown_parts(name: str, cells: Iterable[Any]) -> str:
     """What to say of a column that is called a split and has other words; empty for any other column."""
+    if plain_name(name) not in SURELY_SPLIT:
+        return ""
     found = [str(cell).strip() for cell in cells if not is_missing(cell)]
     odd = list(dict.fromkeys(one for one in found if part_of(one) is None))
-    if plain_name(name) not in SURELY_SPLIT or not odd or all(one.removesuffix(".0").isdecimal() for one in odd):
+    if not odd or all(one.removesuffix(".0").isdecimal() for one in odd):
         return ""
     shown = ", ".join(map(repr, odd[:3]))
     return (

@@ -7,6 +7,7 @@ Everything works on row numbers; :mod:`repcore.data.split_plans` turns a user's 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -33,11 +34,22 @@ _IN_COLUMNS: Mapping[str, str] = {
 """Words that name parts in a column, and may be anything else in the name of a folder."""
 
 
+_FOLD_FOLDER = re.compile(r"(?:k?folds?|cv|split)[-_ ]?(\d{1,3})")
+
+
 def part_of(cell: Any) -> str | None:
     """Part of a split that a cell names (``Training set``, ``hold-out``, ``val``); None where it names none."""
     plain = plain_name(str(cell))
     plain = next((plain.removesuffix(end) for end in ("_set", "_data", "_split") if plain.endswith(end)), plain)
     return PART_NAMES.get(plain) or _IN_COLUMNS.get(plain)
+
+
+def folder_part(name: str) -> str | None:
+    """Part of a split that a folder is called by: train, test, ..., or ``fold-3`` for Fold3, fold_03, cv3 and split-3;
+    None where it names none.
+    """
+    fold = _FOLD_FOLDER.fullmatch(name.strip().lower())
+    return f"fold-{int(fold[1])}" if fold else PART_NAMES.get(name.strip().lower())
 
 
 def random_split(count: int, *, generator: np.random.Generator, fractions: Fractions = DEFAULT_FRACTIONS) -> ProbeSplit:

@@ -13,10 +13,11 @@ import gzip
 import json
 import mmap
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,22 @@ from repcore.data.dialects import BLANKS, FIRST_BLANK, Dialect, IsData, cut, fin
 from repcore.data.encodings import Encoding, detect_encoding
 from repcore.data.identity import file_identity
 from repcore.data.preparation import cache_root
-from repcore.data.records import Counted, Records, first_lines, open_text, universal_lines
+from repcore.data.records import LONG_LINE, MOST_LINE, Counted, Records, first_lines, open_text, universal_lines
 from repcore.errors import DataError, ItemError, closest
 from repcore.files import read_json_file
+from repcore.reporting import Wait
+from repcore.unpacking import open_parquet, parquet_batches
 
 ROWS_PER_CHUNK = 8192
 SMALL_FILE_BYTES = 32 * 1024 * 1024
-FORMAT = 4  # of the cached copy; raised when the same bytes are read otherwise
+HELD_BYTES = 256 * 2**20  # of a small file that unpacks to more there is a copy in the cache, too
+FORMAT = 5  # of the cached copy; raised when the same bytes are read otherwise
 __all__ = ["MISSING_WORDS", "Table", "file_fingerprint", "number", "table_suffix"]
 
+SUMMARIES = frozenset({
+    "total", "totals", "sum", "mean", "average", "avg", "median", "std", "sd", "count", "min", "max", "grand total",
+    "gesamt", "summe", "mittelwert", "total général", "somme", "moyenne", "suma", "media",
+})  # fmt: skip
 PROBLEM_COLUMN = "__problem__"
 TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".smi", ".smiles", ".txt", ".edges", ".edgelist")
 SUFFIXES = (*TEXT_SUFFIXES, ".parquet")
@@ -50,6 +58,17 @@ def table_suffix(path: Path) -> str:
     if suffixes and suffixes[-1] == ".gz":
         suffixes.pop()
     return suffixes[-1] if suffixes and suffixes[-1] in SUFFIXES else ""
+
+
+class Names(list[str]):
+    """Names of columns in order; whether one is among them is told at once, however many there are."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        super().__init__(names)
+        self._known = frozenset(self)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._known
 
 
 class Table:
@@ -92,7 +111,8 @@ class Table:
             self.encoding = Encoding(encoding, "as asked") if encoding else detect_encoding(path)
             self.dialect = _dialect(path, self.encoding, delimiter, header, is_data)
         self._table, self._counted = self._load()
-        self.columns = [name for name in self._table.column_names if name != PROBLEM_COLUMN]
+        self.columns = Names(name for name in self._table.column_names if name != PROBLEM_COLUMN)
+        self._has_problems = PROBLEM_COLUMN in self._table.column_names
         self.has_header = self.dialect is None or self.dialect.has_header
         if len(self) == 0:
             raise DataError(f"{str(path)!r} has a header but no rows", columns=", ".join(self.columns))
@@ -106,7 +126,8 @@ class Table:
     @property
     def counts(self) -> TableCount:
         """Where every record of the file went."""
-        counted, headers = self._counted, int(self.dialect is not None and self.dialect.has_header)
+        counted = self._counted
+        headers = int(self.dialect is not None and self.dialect.has_header) + counted.headers
         blank, inside = counted.blank, counted.inside_cells
         return TableCount(self.path.name, len(self), headers, counted.comments, blank, inside, counted.malformed)
 
@@ -129,8 +150,22 @@ class Table:
                 f"{name}: {len(quotes):,} rows have a quotation mark that is never closed (row {rows}); it is taken "
                 "as a character"
             )
+        if self._counted.headers:
+            account.note(f"{name}: the header stands among the rows {self._counted.headers:,} times: left out there")
+        summary = self._summary_row()
+        if summary:
+            account.note(f"{name}: {summary} is a row like the others: remove it if it sums up the table")
         if self._counted.surplus_empty:
             account.note(f"{name}: {self._counted.surplus_empty:,} rows end in empty cells beyond the last column")
+
+    def _summary_row(self) -> str:
+        """The last row, if its first filled cell says that it sums up the others."""
+        for name in self.columns:
+            cell = self.slice(len(self) - 1, len(self), name)[0]
+            if cell not in (None, ""):
+                is_one = str(cell).strip().rstrip(":").lower() in SUMMARIES
+                return f"row {len(self) - 1}, which begins with {str(cell).strip()!r}," if is_one else ""
+        return ""
 
     def require(self, name: str) -> str:
         """A column name that exists, found exactly or without regard to case.
@@ -152,7 +187,7 @@ class Table:
             ItemError: the row was malformed.
         """
         chunk, offset = self._locate(row)
-        if PROBLEM_COLUMN in self._table.column_names:
+        if self._has_problems:
             problem = self._table.column(PROBLEM_COLUMN).chunk(chunk)[offset].as_py()
             if problem:
                 raise ItemError("malformed_row", problem)
@@ -173,7 +208,7 @@ class Table:
 
     def problems(self) -> dict[int, str]:
         """Malformed rows: row number -> what is wrong."""
-        if PROBLEM_COLUMN not in self._table.column_names or not self._counted.malformed:
+        if not self._has_problems or not self._counted.malformed:
             return {}
         texts = self._table.column(PROBLEM_COLUMN).to_pylist()
         return {row: text for row, text in enumerate(texts) if text}
@@ -190,27 +225,42 @@ class Table:
 
     def _load(self) -> tuple[pa.Table, Counted]:
         facts = self.path.stat()
-        limits = (SMALL_FILE_BYTES, ROWS_PER_CHUNK, cache_root())
+        limits = (SMALL_FILE_BYTES, ROWS_PER_CHUNK, cache_root(), HELD_BYTES)
         what = (self.path.absolute(), facts.st_size, facts.st_mtime_ns, self.fingerprint)
         return _read_table(what, self.encoding, self.dialect, limits)
 
 
 @lru_cache(maxsize=4)
 def _read_table(
-    what: tuple[Path, int, int, str], encoding: Encoding, dialect: Dialect | None, limits: tuple[int, int, Path]
+    what: tuple[Path, int, int, str], encoding: Encoding, dialect: Dialect | None, limits: tuple[int, int, Path, int]
 ) -> tuple[pa.Table, Counted]:
     """The table of a file as it is now; several sniffers and a reader that open the same file share it."""
     path, size, _, fingerprint = what
     counted = Counted()
     try:
         batches = _parquet_batches(path) if dialect is None else _text_batches(path, encoding, dialect, counted)
-        if size <= limits[0]:
-            return pa.Table.from_batches(list(batches)), counted
         facts = f"{fingerprint}|{FORMAT}|{encoding}|{dialect}"
         key = f"{fingerprint[:24]}-{sha256(facts.encode()).hexdigest()[:8]}"
-        return memory_mapped(batches, limits[2] / "tables" / f"{key}.arrow", counted)
+        target = limits[2] / "tables" / f"{key}.arrow"
+        if size <= limits[0] and not target.is_file():
+            held = _first_of(batches, limits[3])
+            if sum(one.nbytes for one in held) <= limits[3]:
+                return pa.Table.from_batches(held), counted
+            batches = chain(held, batches)
+        return memory_mapped(batches, target, counted)
     except (OSError, EOFError, gzip.BadGzipFile, pa.ArrowException) as error:
         raise DataError(f"{str(path)!r} is damaged or not what its name says: {error}") from error
+
+
+def _first_of(batches: Iterator[pa.RecordBatch], most: int) -> list[pa.RecordBatch]:
+    """Batches until there are more than so many bytes of them; all, if there are not."""
+    held, size = [], 0
+    for batch in batches:
+        held.append(batch)
+        size += batch.nbytes
+        if size > most:
+            break
+    return held
 
 
 def missing_column(place: str, name: str, columns: Sequence[str]) -> DataError:
@@ -240,6 +290,9 @@ def _dialect(
         raise DataError(f"encoding={encoding.name!r} is unknown", hint="utf-8, latin-1, cp1252, utf-16, ...") from None
     if not lines:
         raise DataError(f"{str(path)!r} holds nothing but blanks")
+    if lines[0] == LONG_LINE:
+        raise DataError(f"the first line of {str(path)!r} has more than {MOST_LINE:,} characters: it is no table")
+    lines = [one for one in lines if one != LONG_LINE]
     if suffix in SMI_SUFFIXES and delimiter is None:
         smi = _smi_dialect(lines)
         if smi is not None:
@@ -312,12 +365,14 @@ def mapped(path: Path) -> mmap.mmap:
 
 
 def _parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:
-    import pyarrow.parquet as pq
-
     if path.suffix.lower() == ".gz":
         raise DataError(f"{str(path)!r}: parquet compresses itself", hint=f"gunzip {path.name}")
+    wait, rows = Wait(f"reading {path.name}"), 0
     with path.open("rb") as file:  # not mapped: a file that is cut off meanwhile would end the process
-        for batch in pq.ParquetFile(file).iter_batches(batch_size=ROWS_PER_CHUNK):
+        opened, size = open_parquet(file), path.stat().st_size
+        for batch in parquet_batches(opened, repr(str(path)), size, ROWS_PER_CHUNK):
+            rows += len(batch)
+            wait.at(f"{rows:,} of {opened.file.metadata.num_rows:,} rows")
             yield _without_nesting(batch)
 
 
@@ -334,10 +389,12 @@ def _text_batches(path: Path, encoding: Encoding, dialect: Dialect, counted: Cou
     names = [*dialect.names, PROBLEM_COLUMN]
     with open_text(path, encoding) as file:
         pending: list[list[str | None]] = []
+        wait = Wait(f"reading {path.name}")
         for cells, problem in Records(universal_lines(file), dialect, counted):
             cells.append(problem)
             pending.append(cells)
             if len(pending) == ROWS_PER_CHUNK:
+                wait.at(f"{counted.rows:,} rows")
                 yield _record_batch(pending, names)
                 pending = []
         yield _record_batch(pending, names)

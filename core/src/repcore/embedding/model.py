@@ -25,7 +25,7 @@ from repcore.config.validate import build as build_config
 from repcore.data.given import ListReader, given_reader, is_one_input, names_a_file
 from repcore.data.readers import open_data, open_part
 from repcore.data.selection import selected
-from repcore.devices import torch_device
+from repcore.devices import torch_device, torch_dtype
 from repcore.embedding.answers import answer_columns
 from repcore.embedding.conformal import check_coverage
 from repcore.embedding.dense import dense_windows, element_features, find_place, level_of
@@ -487,19 +487,6 @@ def _reopened(path: str, identity: str, device: str) -> Model:
     if model.identity() != identity:
         raise CheckpointError(f"the model in {path!r} is not the one that was pickled", was=identity[:12])
     return model
-
-
-def torch_dtype(dtype: str | torch.dtype) -> torch.dtype:
-    """A floating-point format by its word.
-
-    Raises:
-        ConfigError: it is none in which networks run.
-    """
-    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    found = known.get(str(dtype).removeprefix("torch."))
-    if found is None:
-        raise ConfigError(f"dtype {str(dtype)!r} is none in which networks run", expected=", ".join(known))
-    return found
 
 
 def _is_there(text: str) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
+from repcore.data.allocation import open_arrays
 from repcore.embedding.parts import PartFolder, texts
 from repcore.errors import ConfigError, DataError, closest
 from repcore.files import read_parquet
@@ -124,7 +125,7 @@ def read_table(path: Path) -> dict[str, list[Any]]:
     """
     try:
         if path.suffix.lower() == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
+            with open_arrays(path) as archive:
                 return {("id" if k == "ids" else k): archive[k].tolist() for k in archive.files if k != "header"}
         if path.suffix.lower() in DELIMITERS:
             text = {name: pa.string() for name in FIXED}

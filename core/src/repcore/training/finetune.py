@@ -31,7 +31,6 @@ from repcore.evaluation.probing import LabelledOnly, LabelledRows
 from repcore.interfaces import DatasetReader, ProbeSplit, Sample, Task
 from repcore.reporting import Reporter
 from repcore.specs import TargetSpec
-from repcore.stopping import Stopped
 from repcore.training.assembly import RowLabels, RunParts, build
 from repcore.training.checkpointing import has_checkpoint, newest_sound
 from repcore.training.finetune_config import FinetuneConfig
@@ -39,8 +38,9 @@ from repcore.training.head_start import start_head
 from repcore.training.listeners import validation_losses
 from repcore.training.methods import MethodStart, WithMethod, class_numbers, method_views
 from repcore.training.plan import stream_order, total_steps
-from repcore.training.run import RunResult, execute
+from repcore.training.run import execute
 from repcore.training.run_folder import RunFolder
+from repcore.training.state import RunResult
 from repcore.training.supervised import Supervised
 
 DEFAULTS: Mapping[str, Any] = {
@@ -216,7 +216,7 @@ def train_task(
             export=False,
         )
         if run.status != "finished":
-            raise Stopped(run.signal, f"step {run.steps} of {folder.path} is saved, nothing is lost")
+            raise run.left(None)
         record = {"steps": run.steps, "seconds": run.seconds, "validation": dict(run.validation)}
         folder.write_json("trained.json", record)
     else:

@@ -28,6 +28,7 @@ from repcore.embedding.model import Model
 from repcore.embedding.prediction import Predictor
 from repcore.evaluation.probing import LabelledRows
 from repcore.interfaces import Batch, DatasetReader, Task
+from repcore.nn.drop_path import DropPath
 from repcore.specs import TargetSpec
 
 MOST_ROWS = 2000
@@ -164,18 +165,18 @@ def as_in_training(task: nn.Module) -> Iterator[None]:
     """Augmentation, and batch normalisation by the batch, but no dropout, whose noise is no shift of features.
 
     Statistics of a network that was hardly trained are far from the data's and move towards them with every step, and
-    features move with them. Running statistics are as before afterwards, but those that hardly saw data (of a new head,
+    features move with them. All buffers are as before afterwards, but those that hardly saw data (of a new head,
     of a random network) are then the means over what was run: few steps would not bring them there, and answers would
     be those of another network than the one that training sees.
     """
     norms = [one for one in task.modules() if getattr(one, "running_mean", None) is not None]
     unsettled = [one for one in norms if _unsettled(one)]
-    kept = [(buffer, buffer.clone()) for one in norms if one not in unsettled for buffer in one.buffers(recurse=False)]
+    kept = {id(buffer): (buffer, buffer.clone()) for buffer in task.buffers()}
     momenta = [one.momentum for one in unsettled]
     modes = [(one, one.training) for one in task.modules()]
     task.train()
     for one in task.modules():
-        if isinstance(one, nn.modules.dropout._DropoutNd):
+        if isinstance(one, nn.modules.dropout._DropoutNd | DropPath):
             one.eval()
     for one in unsettled:
         one.reset_running_stats()  # type: ignore[operator]
@@ -187,13 +188,20 @@ def as_in_training(task: nn.Module) -> Iterator[None]:
             one.momentum = momentum
         for one, mode in modes:
             one.training = mode
+        for one in unsettled:
+            found = [cast(Tensor, one.running_mean), cast(Tensor, one.running_var)]
+            if int(cast(Tensor, one.num_batches_tracked)) and all(bool(torch.isfinite(value).all()) for value in found):
+                for buffer in one.buffers(recurse=False):  # else no batch could be run, or one that is not finite
+                    kept.pop(id(buffer), None)
         with torch.no_grad():
-            for buffer, value in kept:
+            for buffer, value in kept.values():
                 buffer.copy_(value)
 
 
 def _unsettled(norm: nn.Module) -> bool:
     """Whether running statistics are still much of those that a network is made with: no batch yet, or few."""
+    if not isinstance(norm, nn.modules.batchnorm._NormBase) or norm.num_batches_tracked is None:
+        return False  # somebody's own, which is left alone
     mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
     batches, momentum = getattr(norm, "num_batches_tracked", None), getattr(norm, "momentum", None)
     few = batches is not None and bool(momentum) and 0 < int(batches) * float(cast(float, momentum)) < SETTLED

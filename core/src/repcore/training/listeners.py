@@ -78,6 +78,9 @@ class StepEvents(pl.Callback):
             for listener in self._listeners:
                 listener.step(self._state, record)
             pl_module.restart_clock()
+        if pl_module.left and self._state is not None:
+            for _, left in self._of_listeners("left"):
+                left(self._state)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._state is not None:
@@ -297,26 +300,36 @@ def validation_losses(folder: RunFolder) -> list[tuple[int, float]]:
 
 
 class Interruption:
-    """A request to stop finishes the step, saves and ends the run, in all processes of it at the same step."""
+    """A request to stop finishes the step (with accumulation: the micro-batch, the rest of the step is given up), saves
+    and ends the run, in all processes of it at the same place."""
 
     def __init__(self, checkpoints: Checkpoints, note: StopNote) -> None:
         self.checkpoints, self.note = checkpoints, note
+        self._number = 0  # of the signal, whichever process it came to
 
     def start(self, state: RunState) -> None:
         self.note.claim()  # Lightning answers SIGTERM by leaving without a checkpoint
+        state.module.is_stop_asked = lambda: self._is_asked(state)
 
     def step(self, state: RunState, record: StepRecord) -> None:
-        number = self.note.number
-        if state.trainer.world_size > 1:
-            asked = torch.tensor(number, device=state.module.device)
-            number = int(torch.as_tensor(state.trainer.strategy.reduce(asked, reduce_op="max")))
-        if number and state.step < state.total_steps:
-            self.checkpoints.save(state)
-            state.stop_reason, state.stop_signal = "interrupted", number
-            state.trainer.should_stop = True
+        if self._is_asked(state) and state.step < state.total_steps:
+            self.left(state)
+
+    def left(self, state: RunState) -> None:
+        """The last finished step is what stands in the module now."""
+        self.checkpoints.save(state)
+        state.stop_reason, state.stop_signal = "interrupted", self._number
+        state.trainer.should_stop = True
 
     def end(self, state: RunState) -> None:
         return None
+
+    def _is_asked(self, state: RunState) -> bool:
+        self._number = self.note.number
+        if state.trainer.world_size > 1:
+            asked = torch.tensor(self._number, device=state.module.device)
+            self._number = int(torch.as_tensor(state.trainer.strategy.reduce(asked, reduce_op="max")))
+        return self._number != 0
 
 
 def _mean_over_devices(values: dict[str, float], state: RunState) -> dict[str, float]:

@@ -127,6 +127,8 @@ class ObjectiveModule(pl.LightningModule):
         self.decay_rule, self.accumulate, self.seed, self.progress_at = decay_rule, accumulate, seed, progress_at
         self.on_nonfinite = on_nonfinite
         self.last: StepRecord | None = None
+        self.is_stop_asked: Callable[[], bool] = lambda: False  # alike in all processes
+        self.left = False  # in the middle of a step
         self.overflows = 0  # steps skipped in a row
         self._pending: list[LoadedBatch] = []
         self._waited = 0.0
@@ -145,10 +147,13 @@ class ObjectiveModule(pl.LightningModule):
         return LoadedBatch(batch.batch.to(device, non_blocking=True), batch.rejected)
 
     def training_step(self, loaded: LoadedBatch, batch_idx: int) -> None:
-        """Collect micro-batches; with the last one of a step, make the step."""
+        """Collect micro-batches; with the last one of a step, make the step. A request to stop is obeyed between them:
+        the step is given up, and everything is as after the one before."""
         self._waited += time.perf_counter() - self._left_at
         self._pending.append(loaded)
-        if len(self._pending) == self.accumulate:
+        if self.accumulate > 1 and self.trainer.world_size == 1 and self.is_stop_asked():
+            self.left, self._pending = True, []
+        elif len(self._pending) == self.accumulate:
             pending, self._pending = self._pending, []
             self._step(pending)
         self.restart_clock()
@@ -164,10 +169,14 @@ class ObjectiveModule(pl.LightningModule):
         assert isinstance(optimiser, pl.core.optimizer.LightningOptimizer)
         optimiser.zero_grad(set_to_none=True)
         rules = self.rules
+        before = [(one, one.detach().clone()) for one in self.objective.buffers()] if len(pending) > 1 else []
         drawn = [self._draw(one.batch, step * self.accumulate + i, record.progress) for i, one in enumerate(pending)]
         shares = self._shares([one.batch for one in pending], drawn)
         carried = []
         for number, (loaded, draws) in enumerate(zip(pending, drawn, strict=True)):
+            if number and self.is_stop_asked():
+                self._give_up(optimiser, before)
+                return
             self._seed_everything(step * self.accumulate + number)
             with self._sync(last=number == len(pending) - 1):
                 terms = rules(loaded.batch, draws)
@@ -190,6 +199,14 @@ class ObjectiveModule(pl.LightningModule):
             self._share_buffers()
         record.waited, self._waited = self._waited, 0.0
         self.last = record
+
+    @torch.no_grad()
+    def _give_up(self, optimiser: Any, before: list[tuple[Tensor, Tensor]]) -> None:  # optimiser: of Lightning
+        """As after the step before: gradients go, running statistics that micro-batches have moved are put back."""
+        optimiser.zero_grad(set_to_none=True)
+        for buffer, value in before:
+            buffer.copy_(value)
+        self.left = True
 
     def _draw(self, batch: Batch, micro_batch: int, progress: Progress) -> Draws:
         generator = torch.Generator(device=self.device)

@@ -90,7 +90,7 @@ def process_grid(config: TrainerConfig, here: Place) -> tuple[int, int]:
     """
     if here.wrong:
         raise ConfigError(
-            f"the environment of this process says {here.launcher}, but {here.wrong}",
+            f"the environment of this process says {here.launcher or 'several processes'}, but {here.wrong}",
             hint="start it by torchrun, srun or mpirun itself, or clear these variables for a single process",
         )
     if not here.started_together:

@@ -8,8 +8,6 @@ import logging
 import signal
 import time
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,23 +51,11 @@ from repcore.training.pictures import write_pictures
 from repcore.training.plan import stream_order, total_steps
 from repcore.training.processes import Watch, cluster, explained, process_grid, requeue, shared_batch, slurm_job
 from repcore.training.run_folder import RunFolder, environment, run_name
-from repcore.training.state import RunState
-from repcore.training.way_on import report_command, resume_command, way_on
+from repcore.training.state import RunResult, RunState
+from repcore.training.way_on import kept_of, report_command, resume_command, way_on
 
 DEFAULT_VALIDATIONS = 10
 STAMPS = "data.json"  # row id -> hash of its content
-
-
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """How a run ended: ``finished`` or ``interrupted`` (then by which signal)."""
-
-    folder: Path
-    status: str
-    steps: int
-    seconds: float
-    validation: Mapping[str, float]
-    signal: int = 0
 
 
 def start_run(
@@ -230,7 +216,7 @@ def _execute(
         trainer, state = _trainer_and_state(parts, module, folder, reporter, device, batches, note)
         loader = _training_loader(parts, trainer, start, batches.total_steps)
         started = time.perf_counter()
-        with stopping.going_on_with(lambda: way_on(parts, folder) if export else None):
+        with stopping.going_on_with(lambda: way_on(parts, folder) if export else None, lambda: kept_of(folder)):
             _fit(trainer, module, loader, checkpoint, resume_command(parts, folder))
             seconds = time.perf_counter() - started
             if export and state.is_writer and not state.stop_reason:

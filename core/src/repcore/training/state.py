@@ -1,15 +1,17 @@
-"""Where a run stands: what its listeners share and what a checkpoint keeps of it."""
+"""Where a run stands: what its listeners share, what a checkpoint keeps of it, and how it ended."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 
 from repcore.reporting import Reporter
+from repcore.stopping import Stopped
 from repcore.training.module import ObjectiveModule
 from repcore.training.run_folder import RunFolder
 
@@ -49,3 +51,25 @@ class RunState:
     def is_writer(self) -> bool:
         """Only the first process writes files and speaks."""
         return bool(self.trainer.is_global_zero)
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How a run ended: ``finished`` or ``interrupted`` (then by which signal)."""
+
+    folder: Path
+    status: str
+    steps: int
+    seconds: float
+    validation: Mapping[str, float]
+    signal: int = 0
+
+    def left(self, command: str | None) -> Stopped:
+        """The request that has ended an interrupted run.
+
+        Args:
+            command: what to type to go on from a checkpoint; where no step was finished there is none.
+        """
+        if not self.steps:
+            return Stopped(self.signal, f"no step of {self.folder} was finished, nothing had to be saved", command)
+        return Stopped(self.signal, f"step {self.steps} of {self.folder} is saved, nothing is lost", command)

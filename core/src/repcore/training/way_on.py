@@ -1,4 +1,4 @@
-"""What to type to go on with a run that was left."""
+"""What is kept of a run that was left, and what to type to go on with it."""
 
 from __future__ import annotations
 
@@ -19,6 +19,15 @@ def way_on(parts: RunParts, folder: RunFolder) -> str | None:
     if (folder.model / "config.json").is_file():
         return report_command(folder.path)
     return resume_command(parts, folder) if has_checkpoint(folder) else None
+
+
+def kept_of(folder: RunFolder) -> str:
+    """What a run that was left in the middle of a step has saved, as a sentence."""
+    if (folder.model / "config.json").is_file():
+        return f"the run is finished, its model is {folder.model}"
+    if has_checkpoint(folder):
+        return f"left in the middle of a step; kept is {folder.last_checkpoint}, the steps after it are made again"
+    return f"left in the middle of a step, before the first checkpoint of {folder.path}: its steps are made again"
 
 
 def report_command(folder: Path) -> str:

@@ -27,8 +27,9 @@ from repcore.data.records import Counted
 from repcore.data.shards.row_index import RowIndex, ShardRows, open_index
 from repcore.data.shards.shard import LISTING, Shard
 from repcore.data.shards.stores import Store, parts_of, store_at
-from repcore.data.tables import ROWS_PER_CHUNK, mapped, memory_mapped, missing_column
+from repcore.data.tables import ROWS_PER_CHUNK, Names, mapped, memory_mapped, missing_column
 from repcore.errors import DataError
+from repcore.unpacking import OpenParquet, open_parquet, parquet_batches
 
 SUFFIX = ".parquet"
 KEPT_BYTES = 256 * 2**20  # of decoded row groups
@@ -93,13 +94,13 @@ class ShardedTable:
         self.store, self.name, self.kept_bytes = shards.store, shards.name, kept_bytes
         self.path = shards.store.root
         self.index = _index(shards.store)
-        self.columns: list[str] = list(self.index.facts["columns"])
+        self.columns = Names(self.index.facts["columns"])
         if not len(self.index):
             raise DataError(f"the {len(self.store.shards):,} shards of {self._place!r} hold no row")
         self._kept: OrderedDict[Group, pa.Array] = OrderedDict()
         self._held = 0
         self._loads: Counter[Group] = Counter()
-        self._files: OrderedDict[int, pq.ParquetFile] = OrderedDict()
+        self._files: OrderedDict[int, OpenParquet] = OrderedDict()
         self._copies: dict[tuple[int, str], pa.ChunkedArray] = {}
 
     def __len__(self) -> int:
@@ -183,7 +184,8 @@ class ShardedTable:
         if self._loads[place] > MOST_LOADS:
             return self._of_copy(place)
         with _in_words(self._place, self.store.shards[shard].name):
-            cells = self._file(shard).read_row_group(group, columns=[column]).column(0).combine_chunks()
+            batches = list(self._batches(shard, column, [group]))
+            cells = pa.chunked_array([one.column(0) for one in batches]).combine_chunks()
         self._kept[place] = cells
         self._held += cells.nbytes
         while self._held > self.kept_bytes and len(self._kept) > 1:
@@ -195,7 +197,7 @@ class ShardedTable:
         if (shard, column) not in self._copies:
             one = self.store.shards[shard]
             with _in_words(self._place, one.name):
-                batches = self._file(shard).iter_batches(batch_size=ROWS_PER_CHUNK, columns=[column])
+                batches = self._batches(shard, column)
                 name = sha256(f"{one.name}|{one.size}|{one.stamp}|{column}".encode()).hexdigest()[:24]
                 target = cache_root() / "tables" / f"{self.store.key[:8]}-{name}.arrow"
                 self._copies[shard, column] = memory_mapped(batches, target, Counted())[0].column(0)
@@ -203,11 +205,16 @@ class ShardedTable:
         rows = self.index.block_of(int(self.index.starts[shard]) + first)[3]
         return self._copies[shard, column].slice(first, rows)
 
-    def _file(self, shard: int) -> pq.ParquetFile:
+    def _batches(self, shard: int, column: str, groups: list[int] | None = None) -> Iterator[pa.RecordBatch]:
+        one = self.store.shards[shard]
+        name = f"shard {one.name} of {self._place!r}"
+        return parquet_batches(self._file(shard), name, one.size, ROWS_PER_CHUNK, groups=groups, columns=[column])
+
+    def _file(self, shard: int) -> OpenParquet:
         if shard in self._files:
             self._files.move_to_end(shard)
         else:
-            self._files[shard] = pq.ParquetFile(pa.py_buffer(mapped(self.store.local(self.store.shards[shard]))))
+            self._files[shard] = open_parquet(pa.py_buffer(mapped(self.store.local(self.store.shards[shard]))))
             if len(self._files) > OPEN_FILES:
                 self._files.popitem(last=False)
         return self._files[shard]

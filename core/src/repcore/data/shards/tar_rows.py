@@ -28,6 +28,7 @@ from repcore.data.shards.shard import LISTING, Shard
 from repcore.data.shards.stores import Store, stamp_of, store_at
 from repcore.errors import DataError, ItemError
 from repcore.files import parse_json, storable
+from repcore.unpacking import MOST_TIMES
 
 SUFFIX = ".tar"
 FACT_KINDS = ("cls", "json")
@@ -224,6 +225,7 @@ def row_at(store: Store, index: RowIndex, row: int) -> TarRow:
                     raise ItemError("duplicate_member", f"{storable(key)} of {name} has two members .{storable(kind)}")
                 held += member.size
                 check_allocation(held, name, f"the members of {storable(key)}")
+                _check_holes(member, name)
                 content = archive.extractfile(member)
                 found.members[kind] = b"" if content is None else content.read()
                 if len(found.members[kind]) != member.size:
@@ -233,6 +235,17 @@ def row_at(store: Store, index: RowIndex, row: int) -> TarRow:
     if found is None:
         raise ItemError("corrupt", f"{store.shards[shard].name} holds nothing at byte {place:,}")
     return found
+
+
+def _check_holes(member: tarfile.TarInfo, name: str) -> None:
+    """Refuse a sparse member that is nearly all holes: its file in the cache would have them written out."""
+    pieces: Any = member.sparse if member.issparse() else None  # (offset, size) of what is stored
+    stored = sum(size for _, size in pieces) if pieces else member.size
+    if member.size > MOST_TIMES * stored + MOST_FACT_BYTES:
+        raise ItemError(
+            "too_large",
+            f"{storable(member.name)} of {name} announces {member.size:,} bytes, of which {stored:,} are stored",
+        )
 
 
 def key_at(store: Store, index: RowIndex, row: int) -> tuple[Shard, str]:

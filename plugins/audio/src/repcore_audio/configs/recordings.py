@@ -57,6 +57,22 @@ class ManifestConfig(RecordingsConfig):
             "segments are labels of its frames"
         },
     )
+    times_unit: Literal["auto", "s", "ms", "us", "min", "samples", "frames"] = field(
+        default="auto",
+        metadata={"help": "unit of times whose columns name none, or count; samples are those of each row's own file"},
+    )
+    hop_seconds: float = field(
+        default=0.0,
+        metadata={
+            "help": "seconds from one frame to the next, for times in frames; 0 = a column hop says it",
+            "unit": "s",
+            "min": 0,
+            "max": 3600,
+        },
+    )
+    decimal: Literal["auto", "point", "comma"] = field(
+        default="auto", metadata={"help": "sign of decimals; found in the cells of the table by default"}
+    )
     elsewhere: Literal["background", "missing"] = field(
         default="background", metadata={"help": "with excerpts=frames: what frames outside of all segments are"}
     )

@@ -13,13 +13,24 @@ from pathlib import Path
 from typing import Any
 
 from repcore.data.accounting import Accounting
-from repcore.data.cells import is_missing
+from repcore.data.cells import Decimal, decimal_sign, is_missing
 from repcore.data.groups import plain_name
 from repcore.data.item_columns import ItemColumn, item_columns
 from repcore.errors import DataError
+from repcore_audio.datasets.counted_times import CHANGE as COUNT_CHANGE
+from repcore_audio.datasets.counted_times import (
+    Counting,
+    Rates,
+    as_asked,
+    counted_seconds,
+    rates_of,
+    refuse_unknown,
+    with_hop,
+)
 from repcore_audio.datasets.recordings import Excerpt, Note
 from repcore_audio.datasets.time_columns import (
     COUNTS,
+    FRAMES,
     UNITS,
     WEAK,
     TimeColumn,
@@ -30,6 +41,7 @@ from repcore_audio.datasets.time_columns import (
 )
 
 CHANGE = "excerpts=ignore"
+SECONDS = Counting()
 _SIDES = {"l": 1, "left": 1, "links": 1, "r": 2, "right": 2, "rechts": 2}
 
 
@@ -41,6 +53,7 @@ class Cut:
         start / end / channel: columns; ``end`` may hold durations, ``start`` centres.
         end_is_duration / start_is_centre: they do.
         file_offset: begin in the row's own file, where ``start`` counts on over several files.
+        counting: how counted times become seconds.
     """
 
     start: TimeColumn | None = None
@@ -49,6 +62,7 @@ class Cut:
     end_is_duration: bool = False
     start_is_centre: bool = False
     file_offset: TimeColumn | None = None
+    counting: Counting = SECONDS
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -56,12 +70,18 @@ class Cut:
         return tuple(one.name for one in columns if one is not None)
 
 
-def find_cut(columns: Mapping[str, Sequence[Any]], account: Accounting, labels: Sequence[str] = ()) -> Cut:
+def find_cut(
+    columns: Mapping[str, Sequence[Any]],
+    account: Accounting,
+    labels: Sequence[str] = (),
+    counting: Counting = SECONDS,
+) -> Cut:
     """The columns of a table that cut recordings, announced.
 
     Args:
         columns: cells by name.
         labels: columns that the user calls labels; they cut nothing.
+        counting: how counted times become seconds.
 
     Raises:
         DataError: their unit is none that times are given in, or one tells where rows begin and none where they end.
@@ -72,17 +92,24 @@ def find_cut(columns: Mapping[str, Sequence[Any]], account: Accounting, labels: 
         _say_unused(free, account)
         return Cut()
     cut = _with_unit_column(cut, free)
-    for one in (cut.start, cut.end):
-        if one is not None and one.is_count:
-            raise DataError(
-                f"column {one.name!r} counts {one.unit}, not seconds",
-                hint=f"write seconds, or set {CHANGE}",
-            )
+    assert cut.start is not None
+    assert cut.end is not None
+    counting = with_hop(counting, columns)
+    start, end = as_asked(cut.start, counting), as_asked(cut.end, counting)
+    cut = replace(cut, start=start, end=end, counting=counting)
+    for one in (start, end):
+        refuse_unknown(one, counting)
     found = item_columns(list(columns))
     channel = next((one for one in found if one.role == "channel" and plain_name(one.name) != "channels"), None)
     cut = replace(cut, channel=channel, file_offset=_file_offset(free))
     names = ", ".join(map(repr, cut.names))
     account.guess("a row", f"the stretch of a recording that {names} give", "columns of times", CHANGE)
+    for one in (start, end):
+        if one.is_count:
+            hop = f"of {counting.hop_seconds:g} s" if counting.hop is None else f"of column {counting.hop[0]!r}"
+            what = "samples at each file's own rate" if one.unit not in FRAMES else f"frames {hop}"
+            why = "as asked" if counting.unit != "auto" else "its name says so"
+            account.guess(f"times of {one.name!r}", what, why, COUNT_CHANGE)
     return cut
 
 
@@ -178,13 +205,30 @@ def _file_offset(columns: Mapping[str, Sequence[Any]]) -> TimeColumn | None:
 
 
 def excerpts(
-    cut: Cut, cells: Callable[[str], Sequence[Any]], paths: Sequence[Path], whole_if_short: bool = False
+    cut: Cut,
+    columns: Mapping[str, Sequence[Any]],
+    paths: Sequence[Path],
+    whole_if_short: bool = False,
+    decimal: Decimal | None = None,
 ) -> tuple[list[Excerpt], list[Note | None]]:
-    """The excerpt of each row, and why it cannot be used."""
+    """The excerpt of each row, and why it cannot be used.
+
+    Args:
+        whole_if_short: see :class:`repcore_audio.datasets.recordings.Excerpt`.
+        decimal: sign of decimals; found in all times together when None.
+    """
     if cut.start is None or cut.end is None:
         return [Excerpt(path) for path in paths], [None] * len(paths)
-    starts, ends = _seconds(cut.start, cells), _seconds(cut.end, cells)
-    offsets = [None] * len(paths) if cut.file_offset is None else _seconds(cut.file_offset, cells)
+    cells = columns.__getitem__
+    if decimal is None:
+        found_sign = decimal_sign([*cells(cut.start.name), *cells(cut.end.name)])
+        decimal = None if found_sign is None else found_sign[0]
+    rates = rates_of(columns, paths)
+    starts, bad = _seconds(cut.start, cells, decimal, paths, cut.counting, rates)
+    ends, bad_ends = _seconds(cut.end, cells, decimal, paths, cut.counting, rates)
+    offsets: Sequence[float | str | None] = [None] * len(paths)
+    if cut.file_offset is not None:
+        offsets, _ = _seconds(cut.file_offset, cells, decimal, paths, cut.counting, rates)
     own = {path for path, offset in zip(paths, offsets, strict=True) if offset is not None}  # not of other tables
     channels = (
         [None] * len(paths) if cut.channel is None else [channel_number(cell) for cell in cells(cut.channel.name)]
@@ -193,9 +237,11 @@ def excerpts(
         channels = [None if one is None else one + 1 for one in channels]
     found: list[Excerpt] = []
     problems: list[Note | None] = []
-    for path, start, end, offset, channel in zip(paths, starts, ends, offsets, channels, strict=True):
-        bad = next((one for one in (start, end, offset) if isinstance(one, str)), None)
-        problem = None if bad is None else ("bad_time", f"{bad!r} is no time in seconds")
+    for row, (path, start, end, offset, channel) in enumerate(zip(paths, starts, ends, offsets, channels, strict=True)):
+        text = next((one for one in (start, end, offset) if isinstance(one, str)), None)
+        problem = bad[row] or bad_ends[row]
+        if text is not None:
+            problem = ("bad_time", f"{text!r} is no time in seconds")
         first, last = _stretch(cut, start, end)
         if isinstance(offset, float) and first is not None and last is not None:
             first, last = offset, offset + last - first
@@ -216,8 +262,17 @@ def _stretch(cut: Cut, start: float | str | None, end: float | str | None) -> tu
     return first, last
 
 
-def _seconds(column: TimeColumn, cells: Callable[[str], Sequence[Any]]) -> list[float | str | None]:
-    return seconds(list(cells(column.name)), UNITS.get(column.unit, 1.0))
+def _seconds(
+    column: TimeColumn,
+    cells: Callable[[str], Sequence[Any]],
+    decimal: Decimal | None,
+    paths: Sequence[Path],
+    counting: Counting,
+    rates: Rates,
+) -> tuple[list[float | str | None], Sequence[Note | None]]:
+    if column.is_count:
+        return counted_seconds(column, cells, paths, counting, rates)
+    return seconds(list(cells(column.name)), UNITS.get(column.unit, 1.0), decimal), [None] * len(paths)
 
 
 def excerpt_ids(names: Sequence[str], places: Sequence[Excerpt]) -> list[str]:

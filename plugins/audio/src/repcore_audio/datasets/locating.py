@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from repcore.data.accounting import Accounting
 from repcore.data.catalogue import files_below
-from repcore.data.names import composed, loose
+from repcore.data.names import composed, loose, unpadded
 from repcore.files import is_file
 from repcore_audio.datasets.recordings import SUFFIXES, Note
 
@@ -51,7 +51,7 @@ class Locator:
             return self.folder / "remote", ("missing_file", f"{plain} is an address, not a file: download it first")
         written = plain if is_file(self.folder / plain) else plain.replace("\\", "/")
         found = self._beside(written) or self._by_last_parts(written) or self._without_suffix(written)
-        found = found or self._spelt_otherwise(written)
+        found = found or self._spelt_otherwise(written) or self._padded(written)
         if found is not None:
             return found, None
         return self.folder / written, ("missing_file", f"{plain} does not exist{self._alike(written)}")
@@ -115,6 +115,20 @@ class Locator:
             return None
         self._how["names differ from those of the files in case or in how accented letters are stored"] += 1
         return found[0]
+
+    def _padded(self, name: str) -> Path | None:
+        """The only file whose name is this number with zeros before it, as spreadsheets take them away."""
+        last = PurePosixPath(name).name
+        stem = Path(last).stem if is_sound_name(last) else last.removesuffix(".0")
+        found = self._by_stem.get(self._unpadded.get(stem, ""), [])
+        if len(found) != 1:
+            return None
+        self._how["names are numbers without the leading zeros of the files"] += 1
+        return found[0]
+
+    @cached_property
+    def _unpadded(self) -> dict[str, str]:
+        return unpadded(self._by_stem)
 
     def _alike(self, name: str) -> str:
         stem = PurePosixPath(name).stem.lower()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from repcore.data.accounting import Accounting, TableCount
-from repcore.data.cells import is_missing
+from repcore.data.cells import flat_cells, is_missing
 from repcore.data.groups import plain_name
 from repcore.data.tables import Table, table_suffix
 from repcore.errors import DataError, closest
@@ -26,6 +26,7 @@ SAMPLED = 500
 TRIED = 40  # names without suffix that are looked for on disk
 LEAST_SHARE = 0.5
 ID_NAMES = ("id", "uid", "uuid", "key", "name", "recording_id", "audio_id", "sound_id", "file_id", "clip_id", "utt_id")
+AUDIO_KEYS = {"path", "bytes", "array", "sampling_rate"}
 FREQUENCIES = "\\"  # begins a line of a label track that holds frequencies
 TRACK_COLUMNS = ("start", "end", "label")  # of an Audacity label track
 
@@ -92,7 +93,7 @@ def read_cells(path: Path, account: Accounting) -> Cells:
         account.use(path)
         account.tables.append(TableCount(path.name, len(rows)))
         names = dict.fromkeys(name for row in rows for name in row)
-        return Cells({name: [row.get(name) for row in rows] for name in names}, {})
+        return Cells({name: flat_cells(_path_of(row.get(name)) for row in rows) for name in names}, {})
     table = Table(path, is_data=is_sound_name)
     table.tell(account)
     columns = {name: table.cells(name) for name in table.columns}
@@ -101,10 +102,17 @@ def read_cells(path: Path, account: Accounting) -> Cells:
         columns, spectral = _without_frequencies(columns)
         if spectral:
             account.note(f"{path.name}: {spectral:,} lines of frequencies below labels are left out")
-        columns = dict(zip((*TRACK_COLUMNS, *table.columns[3:]), columns.values(), strict=True))
+        columns = dict(zip(TRACK_COLUMNS, columns.values(), strict=False))  # two where no label has a text
         account.guess(f"columns of {path.name}", ", ".join(TRACK_COLUMNS), "two times and a text, as Audacity exports")
         return Cells(columns, {} if spectral else table.problems())
     return Cells(columns, table.problems(), has_names=table.has_header)
+
+
+def _path_of(cell: Any) -> Any:
+    """The path of a recording as the datasets library stores it, ``{"path": ..., "bytes": null}``; else the cell."""
+    if isinstance(cell, Mapping) and isinstance(cell.get("path"), str) and set(cell) <= AUDIO_KEYS:
+        return cell["path"]
+    return cell
 
 
 def json_rows(path: Path) -> list[dict[str, Any]]:

@@ -18,10 +18,11 @@ import numpy as np
 
 from repcore.data.accounting import Accounting
 from repcore.data.catalogue import Catalogue, Row, existing, rows_by
+from repcore.data.cells import DECIMAL_SIGNS
 from repcore.data.groups import group_column, groups_in_paths, plain_name, useful_groups
 from repcore.data.item_columns import item_columns
 from repcore.data.labels import LabelColumn, LabelKind, read_label, read_labels
-from repcore.data.several_labels import split_cell
+from repcore.data.several_labels import LIST_SIGN, read_lists, split_cell
 from repcore.data.split_columns import split_column
 from repcore.data.splits import part_of
 from repcore.data.tables import Table
@@ -29,6 +30,7 @@ from repcore.errors import DataError, ItemError
 from repcore.interfaces import Sample
 from repcore_audio.configs.recordings import ManifestConfig
 from repcore_audio.datasets.channels import own_channels
+from repcore_audio.datasets.counted_times import Counting
 from repcore_audio.datasets.excerpts import Cut, channel_number, excerpt_ids, excerpts, find_cut, joined_groups
 from repcore_audio.datasets.frame_labels import frame_catalogue, with_frame_labels
 from repcore_audio.datasets.locating import Locator
@@ -79,13 +81,15 @@ def manifest_catalogue(path: Path, config: ManifestConfig) -> Catalogue[Excerpt]
     account, locator = Accounting(folder), Locator(folder)
     cells = read_folder(path, account) if path.is_dir() else read_cells(path, account)
     names, column = _names(cells, path, config, account)
-    cut = Cut() if config.excerpts == "ignore" else find_cut(cells.columns, account, config.labels)
+    counting = Counting(config.times_unit, config.hop_seconds)
+    cut = Cut() if config.excerpts == "ignore" else find_cut(cells.columns, account, config.labels, counting)
     views = next((name for name in cells.columns if plain_name(name) == "view"), None)
     if views is not None:
         cells, names = _once_a_selection(cells, names, views, account)
     located = [locator.find(name) for name in names]
     is_audioset = plain_name(column or "") in ("ytid", "youtube_id")
-    places, bad_times = excerpts(cut, lambda name: cells.columns[name], [file for file, _ in located], is_audioset)
+    decimal = DECIMAL_SIGNS[config.decimal]
+    places, bad_times = excerpts(cut, cells.columns, [file for file, _ in located], is_audioset, decimal)
     if is_audioset and cut.start is not None:
         account.note("times of AudioSet count from the beginning of the video; a file no longer than its segment is it")
     channels = cells.named(config.channel_column) if config.channel_column else None
@@ -275,8 +279,14 @@ def _labels(
     names = _label_names(config, path if path.is_dir() else path.parent)
     separator = config.label_separator or ("," if path.suffix.lower() in JSON_SUFFIXES else "")
     columns: dict[str, Sequence[Any]] = {}
+    nested: set[str] = set()
     for name in chosen:
         sign = separator or ("," if plain_name(name) == "positive_labels" else "")
+        lists = read_lists(cells.texts(name))
+        if lists is not None:
+            nested.add(name)
+            columns[name] = _renamed(lists.labels, names) if lists.labels and names else cells.columns[name]
+            continue
         columns[name] = _prepared_cells(cells.texts(name), sign, names) if sign or names else cells.columns[name]
     kinds: dict[str, LabelKind] = dict.fromkeys(config.labels, config.label_kind)
     found = []
@@ -288,9 +298,15 @@ def _labels(
             continue
         given = {name: config.label_kind} if config.label_kind != "auto" else {}
         asked = {**given, **({name: kinds[name]} if name in kinds else {})}
-        one = read_labels({name: column}, kinds=asked, group_words=GROUP_WORDS)[0]
-        if one.target is None and (name in config.labels or plain_name(name) in LABEL_NAMES):
-            one = _as_class(one, name, column)
+        one = read_labels(
+            {name: column},
+            kinds=asked,
+            group_words=GROUP_WORDS,
+            beside=cells.columns,
+            decimal=DECIMAL_SIGNS[config.decimal],
+        )[0]
+        if one.target is None and name not in nested and (name in config.labels or plain_name(name) in LABEL_NAMES):
+            one = _as_class(one, name, column, is_asked=name in config.labels)
         one.tell(account)
         found.append(one)
     return found
@@ -310,12 +326,14 @@ def _candidates(cells: Cells, left: Sequence[str], account: Accounting) -> list[
     return found
 
 
-def _as_class(one: LabelColumn, name: str, column: Sequence[Any]) -> LabelColumn:
+def _as_class(one: LabelColumn, name: str, column: Sequence[Any], *, is_asked: bool) -> LabelColumn:
     """What the name calls a class, however few rows there are; one class alone is none."""
     try:
         found = read_label(name, column, kind="class", why="the column is called a label")
     except DataError:
         return one
+    if not is_asked:
+        found.reason = found.reason.replace("as asked", "its name says so")
     return found if found.target is not None and len(found.target.names) > 1 else one
 
 
@@ -326,6 +344,13 @@ def _prepared_cells(texts: Sequence[str | None], separator: str, names: Mapping[
         parts = [] if text is None else split_cell(text, separator) if separator else [text]
         found.append(JOINT.join(names.get(part, part) for part in parts) or None)
     return found
+
+
+def _renamed(labels: Sequence[str | None], names: Mapping[str, str]) -> list[list[str] | None]:
+    """Lists of codes as lists of display names."""
+    return [
+        None if cell is None else [names.get(part, part) for part in split_cell(cell, LIST_SIGN)] for cell in labels
+    ]
 
 
 def row_values(labels: Sequence[LabelColumn], row: int) -> dict[str, Any]:

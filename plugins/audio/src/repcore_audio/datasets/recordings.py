@@ -71,8 +71,8 @@ class Recording:
         yield lambda first, stop: self.samples[:, first:stop]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """The samples: what tells two recordings apart."""
-        return np.array(self.samples, dtype=dtype, copy=copy)
+        """The samples that are meant: what tells two recordings apart."""
+        return np.array(_meant(self.samples, self.channels), dtype=dtype, copy=copy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +122,16 @@ class LongRecording:
         digest = sha256()
         with self.opened() as read:
             for first in range(0, self.length, 2**20):
-                digest.update(np.ascontiguousarray(read(first, first + 2**20)).tobytes())
+                digest.update(np.ascontiguousarray(_meant(read(first, first + 2**20), self.channels)).tobytes())
         return np.frombuffer(digest.digest(), np.uint8).astype(dtype or np.uint8)
+
+
+def _meant(samples: np.ndarray, channels: str) -> np.ndarray:
+    """Without the channels that the encoder does not get, (C, n)."""
+    if channels in ("mean", "all"):
+        return samples
+    number = 0 if channels == "first" else int(channels) - 1
+    return samples[number : number + 1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +219,8 @@ def _bounds(place: Excerpt, facts: SoundFacts) -> tuple[int, int]:
         advice = ""
         if abs(frames / rate - (end - start)) < CUT_OFF_SECONDS:
             advice = "; it is as long as the stretch, so it may have been cut out before: --read excerpts=ignore"
+        elif start == int(start) and end == int(end) <= frames:
+            advice = "; if the times count samples: --read times_unit=samples"
         raise ItemError("out_of_range", f"{wanted} was asked for, {place.path.name} has {frames / rate:.3f} s{advice}")
     first = min(round(start * rate), frames - 1)
     return first, max(first + 1, min(round(end * rate), frames))

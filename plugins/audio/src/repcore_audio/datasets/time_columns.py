@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from repcore.data.cells import decimal_sign, is_missing, number
+from repcore.data.cells import Decimal, decimal_sign, is_missing, number
 from repcore.data.groups import plain_name
 
 Role = Literal["start", "end", "duration", "centre", "offset"]
@@ -25,8 +25,10 @@ UNITS: Mapping[str, float] = {
     **dict.fromkeys(("hr", "hrs", "hour", "hours"), 3600.0),
 }
 """Seconds of one unit."""
-COUNTS = ("sample", "samples", "samp", "frame", "frames", "idx", "index", "tick", "ticks")
-"""Units whose length no name tells: such times are refused."""
+SAMPLES = ("sample", "samples", "samp")
+FRAMES = ("frame", "frames")
+COUNTS = (*SAMPLES, *FRAMES, "idx", "index", "tick", "ticks")
+"""Units whose length no name tells: a file's own rate tells that of samples."""
 _WORDS: Mapping[Role, tuple[str, ...]] = {
     "start": ("start", "starts", "starting", "onset", "begin", "begins", "beginning", "beginn", "from", "t0", "tmin",
               "xmin", "seek", "startzeit", "starttime", "begintime", "timestart", "anfang", "debut", "inicio",
@@ -78,13 +80,14 @@ def words_of_time(name: str) -> set[str]:
     return certain & set(_words(name))
 
 
-def seconds(cells: Sequence[Any], factor: float) -> list[float | str | None]:
+def seconds(cells: Sequence[Any], factor: float, decimal: Decimal | None = None) -> list[float | str | None]:
     """Seconds, None where a cell is empty, the cell itself where it is no time.
 
     Args:
         factor: seconds of one unit; clock times have their own.
+        decimal: sign of decimals; found in the cells when None.
     """
-    sign = decimal_sign(cells)
+    sign = (decimal, "") if decimal is not None else decimal_sign(cells)
     found: list[float | str | None] = []
     for cell in cells:
         if is_missing(cell):

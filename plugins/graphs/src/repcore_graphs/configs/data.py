@@ -61,6 +61,9 @@ class EdgeListConfig:
     )
     label_kind: Literal["auto", "class", "regression"] = setting("auto", "what labels are; found from their values")
     directed: bool = setting(False, "keep edges as one-way; otherwise a missing opposite direction is added")
+    sets: Literal["auto", "one", "two"] = setting(
+        "auto", "two: the same id in both columns is two nodes (users, items); auto: told by the names of the columns"
+    )
     decimal: Literal["auto", "point", "comma"] = setting(
         "auto", "sign of decimals; found in the cells of each table by default"
     )

@@ -25,94 +25,37 @@ import numpy as np
 
 from repcore.data.accounting import Accounting
 from repcore.data.cells import DECIMAL_SIGNS, TableNumbers, is_missing
-from repcore.data.first_files import first_files
 from repcore.data.groups import group_column, useful_groups
 from repcore.data.joins import unique_places
 from repcore.data.labels import LabelColumn, read_label, read_labels
 from repcore.data.names import alike, composed
 from repcore.data.split_columns import parts_of, split_column
-from repcore.data.tables import Table, table_suffix
+from repcore.data.tables import Table
 from repcore.errors import DataError, ItemError
 from repcore.interfaces import Sample
 from repcore.specs import TargetLevel, TargetSpec
 from repcore_graphs.configs.data import EdgeListConfig
+from repcore_graphs.datasets.edge_ends import direction_column, find_ends, joins_two_sets
+from repcore_graphs.datasets.edge_files import find_tables
 from repcore_graphs.datasets.edge_tables import (
-    END_NAMES,
     GRAPH_NAMES,
     NODE_NAMES,
-    ROWS_COMPARED,
     FeatureColumns,
     Ids,
-    are_ids,
     by_value,
     column_named,
-    counts_within,
-    direction_column,
     feature_columns,
-    find_ends,
-    shared_ids,
 )
+from repcore_graphs.datasets.graph_columns import are_names, names_beside, told_of_graphs, why_no_feature
 from repcore_graphs.datasets.graph_targets import CHANGE
 from repcore_graphs.datasets.raw_graph import ONE_GRAPH, RawGraph, add_reverse, check_graph
 from repcore_graphs.formats.networks import counts_the_rest
 
-ROLES = {"edges": "edges", "edge": "edges", "edge_list": "edges", "edgelist": "edges", "links": "edges",
-         "nodes": "nodes", "node": "nodes", "vertices": "nodes", "graphs": "graphs", "graph": "graphs",
-         "graph_labels": "graphs", "labels": "graphs"}  # fmt: skip
 ONLY_GRAPH = "graph"
 LEFT_OUT = "edges_left_out"
 ALL_BINARY = "all-binary"
-FILES_LOOKED_AT = 200
-UNREAD = 0.05  # sniffed of a table without ends of edges: opening it says what it has instead
 NODE_LABELS = ("label", "class", "y", "target")
 EDGE_LABELS = ("edge_label", "edge_class", "class", "y")  # a column called label says of what kind an edge is
-
-
-def find_tables(path: Path) -> dict[str, Path]:
-    """Files by role; a folder's only table is its edges."""
-    if not path.is_dir():
-        return {"edges": path}
-    tables = sorted(one for one in path.iterdir() if one.is_file() and table_suffix(one))
-    found: dict[str, Path] = {}
-    for one in tables:
-        role = ROLES.get(one.name.split(".")[0].lower())
-        if role is not None:
-            found.setdefault(role, one)
-    return found or ({"edges": tables[0]} if len(tables) == 1 else {})
-
-
-def sniff(path: Path) -> float:
-    """0.9 for a folder with an edges table, or columns that are called like ends; less for two columns of ids."""
-    tables = find_tables(path)
-    if "edges" not in tables or not table_suffix(tables["edges"]):
-        return 0.0
-    try:
-        table = Table(tables["edges"])
-        source, target = find_ends(table, "", "", None)
-    except DataError:
-        return 0.0 if path.is_dir() else UNREAD
-    if not are_ids(table, source, target):
-        return 0.0
-    named = table.has_header and any(
-        {source.lower(), target.lower()} == set(pair) for pair in END_NAMES if pair[0] not in ("i", "row", "subject")
-    )
-    if named:
-        return 0.9
-    ends = [table.slice(0, ROWS_COMPARED, name) for name in (source, target)]
-    if table.has_header and counts_within(*ends):
-        return 0.0
-    share = shared_ids(*ends)
-    if path.is_dir() and not ROLES.get(tables["edges"].name.split(".")[0].lower()):
-        return 0.5 * (share >= 0.2 and _is_alone(path))
-    if path.is_dir():
-        return 0.8 if len(tables) > 1 else 0.5 * (share >= 0.2)
-    return 0.6 if share >= 0.5 else 0.3 if share >= 0.2 else 0.0
-
-
-def _is_alone(folder: Path) -> bool:
-    """Whether a folder's only table is its only data: beside pictures or recordings a table describes these."""
-    files = [one for one in first_files(folder, FILES_LOOKED_AT) if not table_suffix(one)]
-    return all(one.suffix.lower() in ("", ".md", ".txt", ".pdf", ".html", ".json", ".yaml", ".yml") for one in files)
 
 
 class EdgeListDataset:
@@ -141,8 +84,10 @@ class EdgeListDataset:
         self._typed = direction_column(self.tables["edges"])
         self._directed = config.directed or bool(self._typed and self._typed[1])
         self._graph_column = {role: self._find_graph_column(role) for role in self.tables}
+        self._only = self._only_graph()
         self.names = self._graph_names()
         self._place = {name: number for number, name in enumerate(self.names)}
+        self._of_graphs: dict[str, dict[str, Any]] = {}  # columns of edges and nodes that tell of whole graphs
         self._read_edges()
         self._read_nodes()
         self._read_graphs()
@@ -163,6 +108,26 @@ class EdgeListDataset:
             return found
         return column_named([one for one in table.columns if one not in (self.source, self.target)], GRAPH_NAMES)
 
+    def _only_graph(self) -> str:
+        """The graph that all rows of tables without a graph column belong to: the one that another table names.
+
+        Raises:
+            DataError: another table names several.
+        """
+        without = [role for role, column in self._graph_column.items() if column is None]
+        telling = [role for role, column in self._graph_column.items() if column is not None]
+        if not without or not telling:
+            return ONLY_GRAPH
+        named = dict.fromkeys(name for role in telling for name in self._graphs_of(role))
+        if len(named) > 1:
+            name, other = (self.tables[one].path.name for one in (without[0], telling[0]))
+            raise DataError(
+                f"{name} has no graph column, {other} tells {len(named):,} graphs apart",
+                columns=", ".join(self.tables[without[0]].columns[:40]),
+                hint=f"add the column {self._graph_column[telling[0]]!r} to {name}",
+            )
+        return next(iter(named))
+
     def _graph_names(self) -> list[str]:
         """Graphs in the order of the graph table, or of their first edge or node."""
         found: dict[str, None] = {}
@@ -180,14 +145,14 @@ class EdgeListDataset:
         """The graph of every row of a table."""
         column, table = self._graph_column[role], self.tables[role]
         if column is None:
-            return [ONLY_GRAPH] * len(table)
+            return [self._only] * len(table)
         return ["" if cell is None else str(cell).strip() for cell in table.cells(column)]
 
     def _rows_of(self, role: str) -> list[np.ndarray]:
         """Row numbers of each graph."""
         if self._graph_column[role] is None:
             every = np.arange(len(self.tables[role]))
-            return [every if name == ONLY_GRAPH else every[:0] for name in self._place]
+            return [every if name == self._only else every[:0] for name in self._place]
         return by_value(self._graphs_of(role), self._place)
 
     def _read_edges(self) -> None:
@@ -203,18 +168,57 @@ class EdgeListDataset:
             columns.append(nodes.cells(self._key))
         self._ids = Ids.of(columns, self.account)
         self._ends = [self._ids.texts(side) for side in ends]
+        if joins_two_sets((self.source, self.target), self._ends, self._sets(), self.account):
+            for place, name in enumerate((self.source, self.target)):
+                self._ends[place] = [end and f"{name} {end}" for end in self._ends[place]]
         self._edge_rows = self._rows_of("edges")
         if not table.has_header and counts_the_rest(*self._ends):
             shown = " ".join(side[0] for side in self._ends)
             self.account.note(f"the first line, {shown!r}, counts nodes and edges: it is no edge")
             self._edge_rows = [rows[rows > 0] for rows in self._edge_rows]
         self._bad_edges = table.problems()
-        skip = (self.source, self.target, self._graph_column["edges"], self._typed and self._typed[0])
-        name = self._edge_label_column([one for one in table.columns if one not in skip])
-        self._edge_label = None if name is None else self._element_label("edge", name, table)
-        self._edge_features = feature_columns(
-            table, (*skip, name), "edge", self.account, DECIMAL_SIGNS[self.config.decimal]
+        skip: tuple[str | None, ...] = (
+            self.source,
+            self.target,
+            self._graph_column["edges"],
+            self._typed and self._typed[0],
         )
+        skip = (*skip, *self._tell_of_graphs("edges", (*skip, self._called_edge_label(table.columns))))
+        label = self._edge_label_column([one for one in table.columns if one not in skip])
+        self._edge_label = None if label is None else self._element_label("edge", label, table)
+        self._edge_features = feature_columns(
+            table, (*skip, label), "edge", self.account, self._no_features("edges"), DECIMAL_SIGNS[self.config.decimal]
+        )
+
+    def _sets(self) -> str:
+        """Setting ``sets``, where a table of nodes knows one set of ids only."""
+        if "nodes" in self.tables and self.config.sets == "two":
+            raise DataError("sets=two with a table of nodes, which knows one set of ids", hint="sets=one")
+        return "one" if "nodes" in self.tables else self.config.sets
+
+    def _called_edge_label(self, columns: Sequence[str]) -> str | None:
+        return self.config.edge_label or column_named(columns, ("edge_label", "edge_class"))
+
+    def _tell_of_graphs(self, role: str, skip: Sequence[str | None]) -> list[str]:
+        """Columns of a table of edges or nodes that tell of whole graphs."""
+        if self._graph_column[role] is None:
+            return []
+        found = told_of_graphs(self.tables[role], skip, self._graphs_of(role), role[:-1], self.account)
+        self._of_graphs = {**found, **self._of_graphs}
+        return list(found)
+
+    def _no_features(self, role: str) -> dict[str, str]:
+        """Columns that number rows or name ends otherwise, with the reason."""
+        table = self.tables[role]
+        graphs = self._graphs_of(role)
+        found = {name: why_no_feature(table, name, graphs) for name in table.columns}
+        if role == "nodes":
+            names = column_named([one for one in table.columns if one != self._key], NODE_LABELS)
+            if names is not None and self._is_called_only(names):
+                found[names] = "another word for each: it says what nodes are called"
+        if role == "edges":
+            found |= dict.fromkeys(names_beside(table, self.source, self.target), "it names an end once more")
+        return {name: why for name, why in found.items() if why}
 
     def _edge_label_column(self, columns: Sequence[str]) -> str | None:
         if self.config.edge_label and self.config.edge_label not in columns:
@@ -230,12 +234,13 @@ class EdgeListDataset:
         decimal = DECIMAL_SIGNS[self.config.decimal]
         comma = TableNumbers(table.by_column, decimal).comma_for(cells)
         label = read_label(name, cells, kind=self.config.label_kind, decimal=decimal, comma=comma, change=CHANGE)
-        filled = [str(cell).strip() for cell in cells if not is_missing(cell)]
-        if label.target is None and len(set(filled)) < len(filled):
-            # words that hardly come again are classes all the same where the column says so, names of each are not
-            label = read_label(name, cells, kind="class", change=CHANGE, why="the column is called a label")
+        if label.target is None:  # words that hardly come again are classes all the same where the column says so
+            label = read_label(name, cells, kind="class", change=CHANGE, why="its name says so")
         label.tell(self.account)
         return label
+
+    def _is_called_only(self, column: str) -> bool:
+        return self.config.label_kind == "auto" and are_names(self.tables["nodes"].cells(column))
 
     def _read_nodes(self) -> None:
         self._node_rows: list[np.ndarray] = []
@@ -248,21 +253,23 @@ class EdgeListDataset:
         self._node_ids = self._ids.texts(table.cells(self._key))
         self._node_rows = self._rows_of("nodes")
         self._bad_nodes = table.problems()
-        name = column_named([one for one in table.columns if one != self._key], NODE_LABELS)
         skip: list[str | None] = [self._key, self._graph_column["nodes"]]
-        if name is not None:
+        skip += self._tell_of_graphs("nodes", skip)
+        name = column_named([one for one in table.columns if one not in skip], NODE_LABELS)
+        if name is not None and not self._is_called_only(name):
             self._node_label, skip = self._element_label("node", name, table), [*skip, name]
-        self._node_features = feature_columns(table, skip, "node", self.account, DECIMAL_SIGNS[self.config.decimal])
+        self._node_features = feature_columns(
+            table, skip, "node", self.account, self._no_features("nodes"), DECIMAL_SIGNS[self.config.decimal]
+        )
 
     def _read_graphs(self) -> None:
         """Labels of graphs, joined by the graph's name; a column of words for parts of a split declares one."""
         self._labels: list[LabelColumn] = []
         self.groups: list[str | None] | None = None
         self._splits: dict[str, list[int]] = {}
-        if "graphs" not in self.tables:
+        columns = self._columns_of_graphs()
+        if not columns:
             return
-        table, key = self.tables["graphs"], self._graph_column["graphs"]
-        columns = {name: table.cells(name) for name in table.columns if name != key}
         split = split_column(columns, columns.__getitem__)
         if split is not None:
             for row, part in enumerate(parts_of(columns.pop(split))):
@@ -279,6 +286,17 @@ class EdgeListDataset:
         )
         self._labels = [one for one in found if one.target is not None]
 
+    def _columns_of_graphs(self) -> dict[str, list[Any]]:
+        """Cells by graph: of the graph table, and of columns of other tables that tell of graphs."""
+        columns: dict[str, list[Any]] = {}
+        if "graphs" in self.tables:
+            table, key = self.tables["graphs"], self._graph_column["graphs"]
+            unlisted = [None] * (len(self.names) - len(table))  # its rows come first, in its order
+            columns = {name: [*table.cells(name), *unlisted] for name in table.columns if name != key}
+        for name, values in self._of_graphs.items():
+            columns.setdefault(name, [values.get(graph) for graph in self.names])
+        return columns
+
     def _read_groups(self, columns: Mapping[str, Sequence[Any]]) -> None:
         """Patients and the like that keep graphs together in splits; graphs that the table does not list have none."""
         name = group_column(list(columns))
@@ -287,7 +305,7 @@ class EdgeListDataset:
         keys = [None if is_missing(cell) else composed(str(cell).strip()) for cell in columns[name]]
         if not useful_groups(keys):
             return
-        self.groups = [*keys, *[None] * (len(self.names) - len(keys))]
+        self.groups = keys
         found = len(set(keys) - {None})
         self.account.guess("groups", f"column {name!r}", f"{found:,} of them, by its name; kept together in splits")
 
@@ -303,6 +321,7 @@ class EdgeListDataset:
     def fingerprint(self) -> str:
         parts = [f"{role}:{table.fingerprint}" for role, table in sorted(self.tables.items())]
         settings = f"{self.config.directed} {self.source} {self.target} {self.config.graph} {self.config.edge_label}"
+        settings += "" if self.config.sets == "auto" else f" {self.config.sets}"
         return hashlib.sha256(f"{parts} {settings}".encode()).hexdigest()
 
     @property
@@ -349,6 +368,7 @@ class EdgeListDataset:
             edge_index=np.array([self._numbers(rows, side, place) for side in (0, 1)], np.int64).reshape(2, -1),
             **self._edge_features.of("edge", rows),
             **nodes,
+            columns={**self._node_features.columns("node"), **self._edge_features.columns("edge")},
             edge_targets={} if label is None else {label.name: label.values[rows].astype(np.float32)},
         )
         check_graph(graph)
@@ -405,7 +425,7 @@ class EdgeListDataset:
         if not self._node_rows:
             rows_here = self._edge_rows[index].tolist()
             ends = {names[row] for names in self._ends for row in rows_here} - {""}
-            ordered = sorted(ends, key=lambda end: (not end.isdecimal(), int(end) if end.isdecimal() else 0, end))
+            ordered = sorted(ends, key=_in_order)
             return {}, {end: number for number, end in enumerate(ordered)}
         rows = self._node_rows[index]
         self._check_rows(rows, self._bad_nodes, self._node_features)
@@ -418,16 +438,18 @@ class EdgeListDataset:
         return found, place
 
     def _graph_targets(self, index: int) -> dict[str, Any]:
-        """Labels of a graph; missing ones where the graph table does not list it."""
-        if "graphs" not in self.tables:
-            return {}
-        listed = index < len(self.tables["graphs"])  # the graph table's rows come first, in its order
+        """Labels of a graph; missing ones where no table tells of it."""
         found: dict[str, Any] = {}
         for one in self._labels:
-            missing = np.nan if one.values.ndim == 1 else np.full(one.values.shape[1], np.nan)
-            value = one.values[index] if listed else missing
+            value = one.values[index]
             found[one.name] = float(value) if np.ndim(value) == 0 else value
         binary = self._binary()
         if binary:
             found[ALL_BINARY] = np.asarray([found[one.name] for one in binary], np.float32)
         return found
+
+
+def _in_order(name: str) -> tuple[bool, str, int, str]:
+    """Sorting key of node names: numbers by size, also behind the name of their set, then words."""
+    first, _, last = name.rpartition(" ")
+    return (not last.isdecimal(), first, int(last) if last.isdecimal() else 0, name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -12,7 +12,7 @@ from repcore.data.cells import is_missing
 from repcore.data.groups import group_column, useful_groups
 from repcore.data.joins import unique_places
 from repcore.data.labels import LabelColumn, read_labels
-from repcore.data.names import composed, nearly
+from repcore.data.names import composed, nearly, unpadded
 from repcore.data.split_columns import parts_of, split_column
 from repcore.data.tables import Table, table_suffix
 from repcore.errors import DataError
@@ -36,17 +36,22 @@ class GraphTable:
     parts: list[str | None] | None = None
 
 
-def read_graph_table(root: Path, ids: Sequence[str], kind: Any, account: Accounting) -> GraphTable:
+def read_graph_table(
+    root: Path, ids: Sequence[str], kind: Any, account: Accounting, graphs: Collection[Path] = ()
+) -> GraphTable:
     """The only table of a folder, joined to its graphs by the column that names them; empty where there is none.
 
     Args:
         ids: of the graphs: paths below the root.
         kind: of labels, as the user says.
+        graphs: files that are graphs themselves.
 
     Raises:
         DataError: a graph stands on two rows.
     """
-    tables = sorted(one for one in root.iterdir() if one.is_file() and table_suffix(one) in SUFFIXES)
+    tables = sorted(
+        one for one in root.iterdir() if one.is_file() and table_suffix(one) in SUFFIXES and one not in graphs
+    )
     if len(tables) != 1:
         return GraphTable()
     try:
@@ -82,7 +87,8 @@ def _places(ids: Sequence[str]) -> dict[str, int]:
             if word in found:
                 shared.add(word)
             found.setdefault(word, number)
-    return {word: number for word, number in found.items() if word not in shared}
+    alone = {word: number for word, number in found.items() if word not in shared}
+    return {**alone, **{short: alone[name] for short, name in unpadded(alone).items()}}
 
 
 def _rows(

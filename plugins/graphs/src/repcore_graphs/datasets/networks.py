@@ -18,10 +18,11 @@ import numpy as np
 
 from repcore.data.accounting import Accounting, walk
 from repcore.data.catalogue import Catalogue, CatalogueReader, Row, class_target, existing, rows_by
+from repcore.data.cells import Decimal, TableNumbers, number, read_numbers, words_of
 from repcore.data.first_files import first_files
 from repcore.data.groups import groups_in_paths
 from repcore.data.labels import LabelColumn, read_label
-from repcore.data.splits import PART_NAMES
+from repcore.data.splits import folder_part
 from repcore.errors import ItemError
 from repcore.files import parse_json
 from repcore.interfaces import Sample
@@ -30,6 +31,7 @@ from repcore_graphs.configs.data import NetworkConfig
 from repcore_graphs.datasets.graph_targets import CHANGE
 from repcore_graphs.datasets.network_labels import GraphTable, read_graph_table
 from repcore_graphs.datasets.raw_graph import ONE_GRAPH, RawGraph, check_graph
+from repcore_graphs.formats.adjacency import adjacency_in, may_be_adjacency
 from repcore_graphs.formats.networks import SUFFIXES, Network, json_kind, read_networks
 
 LABEL_NAMES = ("label", "class", "y", "target", "community", "club", "group")
@@ -38,6 +40,7 @@ IDENTIFIERS = {"id", "name", "key", "title", "uuid"}
 MOST_WORDS = 1000
 SNIFFED_BYTES = 1 << 16
 LINES = 20
+SAMPLED_MATRICES = 5  # files of a folder; a table of labels may be among them
 EDGE_LINE = re.compile(r"\s*[^\s,;]+[\s,;]+[^\s,;]+\s*([\s,;]\s*(\{.*|[-+\d.eE]+\s*))?$")
 
 
@@ -46,7 +49,9 @@ def sniff(path: Path) -> float:
     if path.is_dir():
         found = first_files(path)
         graphs = [one for one in found if one.suffix.lower() in SUFFIXES]
-        if not graphs or len(graphs) <= len(found) / 2:
+        if not graphs:
+            return 0.75 if _are_matrices(found) else 0.0
+        if len(graphs) <= len(found) / 2:
             return 0.0
         lists = [one for one in graphs if one.suffix.lower() == ".edgelist"]
         if len(lists) > 1:  # a single one may be the edges of a folder of tables
@@ -57,11 +62,23 @@ def sniff(path: Path) -> float:
         return 0.8 if _is_graph_json(path) else 0.0
     if suffix == ".edgelist":
         return 0.95 if "{" in _head(path) else 0.0
+    if may_be_adjacency(path):
+        matrix = adjacency_in(path)
+        return 0.0 if matrix is None else 0.93 if matrix.is_named else 0.75
     if suffix == ".npz":
         return 0.8 if _is_sparse_matrix(path) else 0.0
     if suffix in (".graphml", ".gexf"):
         return 0.9 if f"<{suffix[1:]}" in _head(path).lower() else 0.0
     return 0.9 if suffix in SUFFIXES else 0.0
+
+
+def _are_matrices(files: Sequence[Path]) -> bool:
+    """Whether most files of a folder are adjacency matrices, as far as the first ones tell."""
+    tables = [one for one in files if may_be_adjacency(one)]
+    if len(tables) < 2 or len(tables) <= len(files) / 2:
+        return False
+    found = [adjacency_in(one) is not None for one in tables[:SAMPLED_MATRICES]]
+    return sum(found) > len(found) / 2
 
 
 def _head(path: Path) -> str:
@@ -129,9 +146,7 @@ class NetworkDataset(CatalogueReader[Network, RawGraph]):
         self._nodes = _Table("node", graphs, account, config.label_kind)
         self._edges = _Table("edge", graphs, account, config.label_kind)
         _tell_directions(graphs, account)
-        for one in found:
-            for remark in one.network.remarks if one.network is not None else ():
-                account.note(f"{one.id}: {remark}")
+        _tell_remarks(found, account)
         if len(graphs) == 1:
             account.note(ONE_GRAPH)
         super().__init__(
@@ -156,6 +171,7 @@ class NetworkDataset(CatalogueReader[Network, RawGraph]):
             **self._edges.features(network.edges, network.arcs.shape[1]),
             node_targets=self._nodes.labels(number),
             edge_of=network.edge_of,
+            columns={**self._nodes.columns, **self._edges.columns},
         )
         check_graph(graph)
         return graph
@@ -176,6 +192,16 @@ class NetworkDataset(CatalogueReader[Network, RawGraph]):
 # ------------------------------------------------------------------------------------------------- files
 
 
+def _tell_remarks(found: Sequence[Found], account: Accounting) -> None:
+    """What should be known of how graphs were read, once for all of which the same is said."""
+    ids: dict[str, list[str]] = {}
+    for one in found:
+        for remark in one.network.remarks if one.network is not None else ():
+            ids.setdefault(remark, []).append(one.id)
+    for remark, those in ids.items():
+        account.note(f"{those[0]}{f' and {len(those) - 1:,} more' if len(those) > 1 else ''}: {remark}")
+
+
 def _tell_directions(graphs: Sequence[Network], account: Accounting) -> None:
     silent = [one for one in graphs if not one.says_direction]
     if silent:
@@ -191,9 +217,9 @@ def _find(path: Path, directed: bool) -> Iterator[Found]:
     """Graphs of all files, in order of their paths."""
     files = [path]
     if path.is_dir():
-        files = [
-            one.path for one in walk(path) if not (one.problem or one.left_out) and one.path.suffix.lower() in SUFFIXES
-        ]
+        there = [one.path for one in walk(path) if not (one.problem or one.left_out)]
+        files = [one for one in there if one.suffix.lower() in SUFFIXES]
+        files = files or [one for one in there if may_be_adjacency(one) and adjacency_in(one) is not None]
     for file in files:
         name = file.name if file == path else file.relative_to(path).as_posix()
         folder = "" if file == path or file.parent == path else file.relative_to(path).parts[0]
@@ -202,8 +228,8 @@ def _find(path: Path, directed: bool) -> Iterator[Found]:
         except ItemError as error:
             yield Found(name, file, None, (error.status, error.reason), folder)
             continue
-        for number, network in enumerate(networks):
-            yield Found(name if len(networks) == 1 else f"{name}:{number}", file, network, None, folder)
+        for place, network in enumerate(networks):
+            yield Found(name if len(networks) == 1 else f"{name}:{place}", file, network, None, folder)
 
 
 def _catalogue(
@@ -213,9 +239,9 @@ def _catalogue(
     splits: dict[str, list[int]] = {}
     targets: list[TargetSpec] = list(node_targets)
     values: list[dict[str, Any]] = [{} for _ in found]
-    if all(folders) and {one.lower() for one in folders} <= set(PART_NAMES):
-        for row, one in enumerate(folders):
-            splits.setdefault(PART_NAMES[one.lower()], []).append(row)
+    parts = [folder_part(one) for one in folders]
+    if all(parts):
+        splits = rows_by(parts)
         account.guess("folders", "parts of a split", f"they are called {', '.join(sorted(set(folders)))}")
     elif all(folders) and len(set(folders)) > 1:
         spec, number = class_target("folder", folders)
@@ -225,7 +251,7 @@ def _catalogue(
             values[row]["folder"] = float(number[one])
     beside = GraphTable()
     if account.root is not None and len({one.file for one in found}) > 1:
-        beside = read_graph_table(account.root, [one.id for one in found], kind, account)
+        beside = read_graph_table(account.root, [one.id for one in found], kind, account, {one.file for one in found})
     if beside.parts is not None:
         splits = rows_by(beside.parts)
     own = list(_graph_labels(found, kind))
@@ -260,7 +286,7 @@ class _Table:
 
     def __init__(self, what: str, graphs: Sequence[Network], account: Accounting, kind: str) -> None:
         self.what = what
-        self.numbers: list[str] = []
+        self.numbers: dict[str, Decimal] = {}
         self.words: list[str] = []
         self.targets: list[TargetSpec] = []
         self._starts = np.cumsum([0, *(len(one.names) for one in graphs)])
@@ -275,44 +301,72 @@ class _Table:
             self._label_names = {
                 name for name in names if name.lower() in LABEL_NAMES and not (name == "y" and "x" in names)
             }
-        for name in names:
-            cells = [
+        cells_of = {
+            name: [
                 cell for columns, count in zip(held, counts, strict=True) for cell in columns.get(name, [None] * count)
             ]
+            for name in names
+        }
+        self._as_numbers = TableNumbers(cells_of)
+        for name, cells in cells_of.items():
             self._judge(name, cells, account, kind)
 
     def _judge(self, name: str, cells: list[Any], account: Accounting, kind: str) -> None:
         said = f"{self.what} attribute {name!r}"
         if self._label is None and name in self._label_names and _is_plain(cells):
-            label = read_label(f"node_{name}", cells, kind=kind, change=CHANGE)  # type: ignore[arg-type]
+            comma = self._as_numbers.comma_for(cells)
+            label = read_label(f"node_{name}", cells, kind=kind, comma=comma, change=CHANGE)  # type: ignore[arg-type]
             if label.target is not None:
                 label.tell(account)
                 self._label = label
                 self.targets.append(TargetSpec(label.name, label.target.kind, level="node", names=label.target.names))
                 return
-        filled = [cell for cell in cells if cell is not None]
+        texts = words_of(cells) if _is_plain(cells) else []
+        empty = texts.count(None)
         if not _is_plain(cells):
             account.guess(said, "left out", "its values are neither numbers nor words", is_loss=True)
         elif name.lower() in self._drawn:
             account.guess(said, "left out", "it says how to draw")
-        elif len(filled) < len(cells):
-            why = f"{len(cells) - len(filled):,} of {len(cells):,} {self.what}s lack it"
+        elif empty:
+            why = f"{empty:,} of {len(cells):,} {self.what}s lack it"
             account.guess(said, "left out", why, is_loss=True)
         elif all(isinstance(cell, int | float) for cell in cells):
-            self.numbers.append(name)
+            self.numbers[name] = "."
             account.guess(said, "a number", f"every {self.what} has one")
         elif name.lower() in IDENTIFIERS:
             account.guess(said, "left out", f"its name says that it tells {self.what}s apart")
+        elif (sign := self._decimals(name, cells)) is not None:
+            self.numbers[name] = sign
+            written = self._as_numbers.read(name)[1]
+            account.guess(said, "a number", "; ".join(filter(None, (f"every {self.what} has one as text", written))))
         elif len(words := {str(cell) for cell in cells}) <= min(MOST_WORDS, max(2, len(cells) / 4)):
             self.words.append(name)
             account.guess(said, f"{len(words)} categories", "its values are words that come again")
         else:
             account.guess(said, "left out", f"{len(words):,} different words: it tells {self.what}s apart")
 
+    def _decimals(self, name: str, cells: Sequence[Any]) -> Decimal | None:
+        """The decimal sign of texts that are numbers; None where they are not, or are whole and may be codes."""
+        numbers, _ = self._as_numbers.read(name)
+        if numbers.number_share < 1.0:
+            return None
+        if not np.array_equal(read_numbers(name, cells).values, numbers.values):
+            return ","
+        return "." if (numbers.values != np.round(numbers.values)).any() else None
+
+    @property
+    def columns(self) -> dict[str, tuple[str, ...]]:
+        """Names of the columns of features, by field of RawGraph."""
+        named = {f"{self.what}_attributes": tuple(self.numbers), f"{self.what}_labels": tuple(self.words)}
+        return {name: columns for name, columns in named.items() if columns}
+
     def features(self, columns: Mapping[str, list[Any]], count: int) -> dict[str, Any]:  # keyword arguments of RawGraph
         found: dict[str, Any] = {}
         if self.numbers:
-            values = [[float(one) for one in columns.get(name, [math.nan] * count)] for name in self.numbers]
+            values = [
+                [number(one, sign) for one in columns.get(name, [math.nan] * count)]
+                for name, sign in self.numbers.items()
+            ]
             found[f"{self.what}_attributes"] = np.asarray(values, np.float32).reshape(len(values), count).T.copy()
         if self.words:
             texts = [[str(one) for one in columns.get(name, [""] * count)] for name in self.words]

@@ -7,8 +7,8 @@ needed.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
+import io
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from repcore.data.accounting import Accounting
+from repcore.data.encodings import open_bytes
 from repcore.data.tables import file_fingerprint
 from repcore.errors import DataError
 from repcore.interfaces import Sample
@@ -201,9 +202,8 @@ def _features(kind: str, values: np.ndarray | None, rows: slice) -> dict[str, An
 
 def _table(path: Path, dtype: type | None) -> np.ndarray:
     """Numbers of a CSV file without a header, (rows, columns); without a dtype whole numbers stay whole."""
-    opener = gzip.open if path.suffix == ".gz" else open
     try:
-        with opener(path, "rt", encoding="utf-8") as file:
+        with io.TextIOWrapper(open_bytes(path), encoding="utf-8") as file:
             values = np.genfromtxt(file, delimiter=",", dtype=np.float64, ndmin=2)
     except (OSError, EOFError, ValueError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read; is it truncated?", reason=error) from error

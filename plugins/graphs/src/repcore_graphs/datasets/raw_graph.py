@@ -26,6 +26,8 @@ class RawGraph:
             has them, too.
         edge_of: int64 (A,), the stored edge behind each arc, where a reader added opposite directions; None = each
             arc is one.
+        columns: names of the columns of ``node_attributes``, ``node_labels``, ``edge_attributes`` and ``edge_labels``,
+            of those whose format names them: a model finds its features by name.
     """
 
     num_nodes: int
@@ -37,6 +39,7 @@ class RawGraph:
     node_targets: Mapping[str, np.ndarray] = field(default_factory=dict)
     edge_targets: Mapping[str, np.ndarray] = field(default_factory=dict)
     edge_of: np.ndarray | None = None
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def element_targets(self) -> dict[str, np.ndarray]:

@@ -18,6 +18,7 @@ import numpy as np
 from repcore.data.allocation import check_allocation, open_arrays
 from repcore.errors import ItemError
 from repcore.files import parse_json
+from repcore_graphs.formats.adjacency import adjacency_in, may_be_adjacency
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -66,8 +67,8 @@ def read_networks(path: Path, *, directed: bool = False) -> list[Network]:
         ItemError: the file cannot be read as what its name says.
     """
     suffix = path.suffix.lower()
-    read = _READERS.get(suffix, _nothing)
-    if suffix not in SUFFIXES:
+    read = _READERS.get(suffix, _adjacency)
+    if suffix not in SUFFIXES and not may_be_adjacency(path):
         raise ItemError("unknown_format", f"{suffix!r} is no suffix of graphs")
     try:
         with warnings.catch_warnings():
@@ -267,9 +268,16 @@ def counts_the_rest(sources: Sequence[str], targets: Sequence[str]) -> bool:
     return sources[0].isdecimal() and int(sources[0]) == len({*sources[1:], *targets[1:]})
 
 
-def _nothing(path: Path) -> Iterable[Network]:
-    del path
-    return ()
+def _adjacency(path: Path) -> Iterable[Network]:
+    """A matrix in a table or an array."""
+    found = adjacency_in(path)
+    if found is None:
+        raise ItemError("unreadable", f"{path.name} is no adjacency matrix: a square of numbers")
+    network = _from_matrix(found.values, is_directed=True)
+    network.names, network.says_direction = found.names, True
+    why = "rows and columns have the same names" if found.is_named else "its entries look like edges"
+    network.remarks.append(f"read as adjacency matrix: {why}; entry (i, j) is an edge from i to j")
+    return [network]
 
 
 def _matrix_market(path: Path) -> Iterable[Network]:

@@ -26,12 +26,16 @@ class FeatureEncoding:
         vocabulary: known label values of each column (codes or words); one-hot places and codes follow this order.
         mean / scale: of each attribute column.
         codes: labels become integer codes (then attributes are not allowed beside them).
+        attribute_names / label_names: of the columns, where the training data name them; other data are joined by
+            them, whatever the order of their columns.
     """
 
     vocabulary: tuple[tuple[Label, ...], ...] = ()
     mean: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
     codes: bool = False
+    attribute_names: tuple[str, ...] = ()
+    label_names: tuple[str, ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -57,20 +61,28 @@ class FeatureEncoding:
         return "one-hot" if len(self.vocabulary) == 1 and not self.mean else "continuous"
 
     def encode(
-        self, attributes: np.ndarray | None, labels: np.ndarray | None, count: int, what: str
+        self,
+        attributes: np.ndarray | None,
+        labels: np.ndarray | None,
+        count: int,
+        what: str,
+        columns: Mapping[str, tuple[str, ...]] | None = None,
     ) -> tuple[torch.Tensor | None, int]:
         """Features (S, width) float or (S, c) codes, None if there are none, and the number of elements with unknown
         labels.
 
-        An unknown label is a row of zeros in one-hot form.
+        An unknown label is a row of zeros in one-hot form. ``columns`` are those of the graph.
 
         Raises:
-            ItemError: columns are missing, or a code is unknown.
+            ItemError: columns are missing or have other names, or a code is unknown.
         """
         if self.is_empty:
             return None, 0
         self._require(attributes, len(self.mean), f"{what} attributes")
         self._require(labels, len(self.vocabulary), f"{what} labels")
+        given = columns or {}
+        attributes = _by_name(attributes, self.attribute_names, given.get(f"{what}_attributes", ()), what)
+        labels = _by_name(labels, self.label_names, given.get(f"{what}_labels", ()), what)
         parts = []
         if attributes is not None and self.mean:
             parts.append((attributes - np.asarray(self.mean, np.float32)) / np.asarray(self.scale, np.float32))
@@ -106,6 +118,8 @@ class FeatureEncoding:
             "mean": list(self.mean),
             "scale": list(self.scale),
             "codes": self.codes,
+            **({"attribute_names": list(self.attribute_names)} if self.attribute_names else {}),
+            **({"label_names": list(self.label_names)} if self.label_names else {}),
         }
 
     @classmethod
@@ -119,6 +133,8 @@ class FeatureEncoding:
             mean=tuple(float(value) for value in state["mean"]),
             scale=tuple(float(value) for value in state["scale"]),
             codes=bool(state["codes"]),
+            attribute_names=tuple(map(str, state.get("attribute_names", ()))),
+            label_names=tuple(map(str, state.get("label_names", ()))),
         )
 
 
@@ -138,9 +154,14 @@ class FeatureStatistics:
 
     labels: dict[int, tuple[int, list[set[Label]]]] = field(default_factory=dict)
     sums: dict[int, _Sums] = field(default_factory=dict)
+    names: dict[tuple[str, int], tuple[str, ...]] = field(default_factory=dict)
 
-    def add(self, attributes: np.ndarray | None, labels: np.ndarray | None) -> None:
-        """Take one graph in."""
+    def add(
+        self, attributes: np.ndarray | None, labels: np.ndarray | None, columns: Mapping[str, tuple[str, ...]]
+    ) -> None:
+        """Take one graph in; ``columns`` names those of its features, by ``attributes`` and ``labels``."""
+        for kind, names in columns.items():
+            self.names.setdefault((kind, len(names)), names)
         if labels is not None and labels.shape[1]:
             graphs, known = self.labels.setdefault(labels.shape[1], (0, [set() for _ in range(labels.shape[1])]))
             self.labels[labels.shape[1]] = (graphs + 1, known)
@@ -169,7 +190,28 @@ class FeatureStatistics:
             deviation = np.where(deviation > 1e-8, deviation, 1.0)
             mean = tuple((average if standardise else average * 0).tolist())
             scale = tuple((deviation if standardise else deviation * 0 + 1).tolist())
-        return FeatureEncoding(tuple(tuple(column) for column in seen), mean, scale, codes and bool(seen))
+        attributes = self.names.get(("attributes", len(mean)), ())
+        labels = self.names.get(("labels", len(seen)), ())
+        vocabularies = tuple(tuple(column) for column in seen)
+        return FeatureEncoding(vocabularies, mean, scale, codes and bool(seen), attributes, labels)
+
+
+def _by_name(
+    values: np.ndarray | None, wanted: tuple[str, ...], given: tuple[str, ...], what: str
+) -> np.ndarray | None:
+    """Columns in the order of training; as they are where one side has no names.
+
+    Raises:
+        ItemError: the names are others.
+    """
+    if values is None or not wanted or not given or wanted == given:
+        return values
+    if set(wanted) != set(given):
+        lacking = [one for one in wanted if one not in given]
+        raise ItemError(
+            "missing_features", f"{what} columns are {', '.join(given)}; the model was trained on {', '.join(lacking)}"
+        )
+    return values[:, [given.index(one) for one in wanted]]
 
 
 def _places(values: np.ndarray, vocabulary: tuple[Label, ...]) -> tuple[np.ndarray, np.ndarray]:

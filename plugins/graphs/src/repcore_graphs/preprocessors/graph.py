@@ -79,8 +79,8 @@ class GraphPreprocessor:
                 graph = self._cleaned(read_sample(reader, int(index)))[0]
             except ItemError:
                 continue
-            nodes.add(graph.node_attributes, graph.node_labels)
-            edges.add(graph.edge_attributes, graph.edge_labels)
+            nodes.add(graph.node_attributes, graph.node_labels, _of("node", graph.columns))
+            edges.add(graph.edge_attributes, graph.edge_labels, _of("edge", graph.columns))
             self.most_degree = max(self.most_degree, int(_degrees(graph).max(initial=0)))
             arcs.append(graph.edge_index.shape[1])
             sizes.append(graph.num_nodes)
@@ -119,9 +119,11 @@ class GraphPreprocessor:
         nodes, edges = self._fitted()
         graph, notes = self._cleaned(sample)
         notes = [*([sample.meta["remark"]] if "remark" in sample.meta else []), *notes]
-        x, unknown_nodes = nodes.encode(graph.node_attributes, graph.node_labels, graph.num_nodes, "node")
+        x, unknown_nodes = nodes.encode(
+            graph.node_attributes, graph.node_labels, graph.num_nodes, "node", graph.columns
+        )
         edge_attr, unknown_edges = edges.encode(
-            graph.edge_attributes, graph.edge_labels, graph.edge_index.shape[1], "edge"
+            graph.edge_attributes, graph.edge_labels, graph.edge_index.shape[1], "edge", graph.columns
         )
         if unknown_nodes + unknown_edges:
             notes.append(
@@ -253,6 +255,11 @@ class GraphPreprocessor:
             return torch.ones(graph.num_nodes, 1)
         degrees = torch.from_numpy(np.minimum(_degrees(graph), self.most_degree))
         return torch.nn.functional.one_hot(degrees, self.most_degree + 1).float()
+
+
+def _of(what: str, columns: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Names of the columns of nodes or edges, by ``attributes`` and ``labels``."""
+    return {name.removeprefix(f"{what}_"): names for name, names in columns.items() if name.startswith(what)}
 
 
 def _degrees(graph: RawGraph) -> np.ndarray:

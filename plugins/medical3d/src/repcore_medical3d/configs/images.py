@@ -39,6 +39,10 @@ class ImageFilesConfig:
     mask_folder: str = field(
         default="masks", metadata={"help": "folder beside the images with label images of the same names"}
     )
+    label_maps: Literal["content", "names"] = field(
+        default="content",
+        metadata={"help": "how label images are told from images: by their names only, or by their content, too"},
+    )
     cache_mib: int = field(
         default=512,
         metadata={"help": "decoded images kept in memory, so that a small set is read once", "unit": "MiB", "min": 0},

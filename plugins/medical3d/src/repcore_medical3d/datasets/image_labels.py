@@ -25,7 +25,7 @@ from repcore.data.label_names import are_class_numbers
 from repcore.data.labels import LabelColumn, read_labels
 from repcore.data.names import composed, nearly
 from repcore.data.split_columns import split_column
-from repcore.data.splits import PART_NAMES, part_of
+from repcore.data.splits import PART_NAMES, folder_part, part_of
 from repcore.data.tables import Table, table_suffix
 from repcore.errors import DataError, closest
 from repcore.specs import TargetSpec
@@ -99,10 +99,10 @@ def folder_labels(
     words: dict[Path, str] = {}
     for file in files:
         parts = file.relative_to(root).parts[:-1]
-        split = next((PART_NAMES[part.lower()] for part in parts if part.lower() in PART_NAMES), None)
+        split = next((word for part in parts if (word := folder_part(part))), None)
         if split:
             labels.splits[file] = split
-        rest = [part for part in parts if part.lower() not in PART_NAMES and not ROLE_FOLDERS.fullmatch(part)]
+        rest = [part for part in parts if folder_part(part) is None and not ROLE_FOLDERS.fullmatch(part)]
         if rest:
             words[file] = rest[0]
     _groups_by_name(labels, files, root, patients or {}, account)

@@ -15,6 +15,7 @@ import numpy as np
 
 from repcore.data.accounting import Accounting
 from repcore.errors import ItemError
+from repcore_medical3d.datasets.volume_mask_contents import look_at_picture, with_masks_by_content
 from repcore_medical3d.datasets.volume_masks import pair_masks
 from repcore_medical3d.datasets.volume_names import IMAGE_FOLDER, Named, named
 from repcore_medical3d.datasets.volume_pairs import items_of
@@ -44,13 +45,19 @@ class Masks:
         return {*self.whole.values(), *(path for found in self.pieces.values() for _, path in found)}
 
 
-def split_masks(files: Sequence[Path], root: Path, account: Accounting) -> Masks:
+def split_masks(files: Sequence[Path], root: Path, account: Accounting, *, by_content: bool = True) -> Masks:
     """Images and their label images; masks without an image are said. Nothing is a mask where everything would be one.
 
     Args:
         files: all pictures below the root.
+        by_content: find label images that no name tells, too.
     """
-    seen = _with_mask_folders([named(file, root) for file in files], account)
+    seen = [named(file, root) for file in files]
+    if by_content:
+        seen = _with_mask_folders(seen, account)
+        masks = [one for one in seen if one.is_mask]
+        others = [one for one in seen if not one.is_mask]
+        seen = [*masks, *with_masks_by_content(others, look_at_picture, account, masks, also_alone=False)]
     if all(one.is_mask for one in seen):
         return Masks()
     items = items_of([one for one in seen if not one.is_mask], together=False, account=account)

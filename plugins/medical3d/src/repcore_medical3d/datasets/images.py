@@ -143,7 +143,9 @@ class ImageFolderReader(ImageReader):
         root = path.parent if path.is_file() else path
         account = Accounting(root)
         files = [path] if path.is_file() else image_files(path, masks, account)
-        found = Masks() if path.is_file() else split_masks(files, root, account)
+        found = (
+            Masks() if path.is_file() else split_masks(files, root, account, by_content=config.label_maps == "content")
+        )
         taken = found.files
         files = [file for file in files if file not in taken and account.fate(file) is None]
         labels = Labels() if path.is_file() else None

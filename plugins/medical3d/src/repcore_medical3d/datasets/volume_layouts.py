@@ -21,7 +21,7 @@ from repcore.errors import DataError, ItemError, PluginError
 from repcore_medical3d.configs.volumes import VolumeFilesConfig
 from repcore_medical3d.datasets.view_groups import view_groups
 from repcore_medical3d.datasets.volume_lists import channel_names, label_names, read_list
-from repcore_medical3d.datasets.volume_mask_contents import with_masks_by_content
+from repcore_medical3d.datasets.volume_mask_contents import look_at_volume, with_masks_by_content
 from repcore_medical3d.datasets.volume_masks import pair_masks
 from repcore_medical3d.datasets.volume_names import named
 from repcore_medical3d.datasets.volume_pairs import Item, items_of
@@ -84,7 +84,7 @@ def folder_catalogue(root: Path, config: VolumeFilesConfig | None = None) -> Vol
     scans = [one for one in files if not one.is_mask and not one.is_derived]
     masks = [one for one in files if one.is_mask]
     if config.label_maps == "content":
-        seen = with_masks_by_content(scans, reading_rules(config), account, masks)
+        seen = with_masks_by_content(scans, partial(look_at_volume, rules=reading_rules(config)), account, masks)
         scans, masks = [one for one in seen if not one.is_mask], [*masks, *(one for one in seen if one.is_mask)]
     _check_scans(root, len(scans), len(masks))
     items = items_of(scans, together=config.sequences == "together", account=account)

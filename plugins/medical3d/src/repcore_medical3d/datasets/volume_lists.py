@@ -7,16 +7,23 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from repcore.data.accounting import Accounting, walk
 from repcore.data.catalogue import existing, rows_by
 from repcore.data.headers import json_at
 from repcore.errors import DataError
 from repcore.files import is_file, parse_json
 from repcore_medical3d.configs.volumes import VolumeFilesConfig
-from repcore_medical3d.datasets.volumes import VolumeCatalogue, VolumeReader, segmentation_target, volume_row
-from repcore_medical3d.formats.volume_files import volume_stem, volume_suffix
+from repcore_medical3d.datasets.volumes import (
+    VolumeCatalogue,
+    VolumeReader,
+    VolumeRow,
+    segmentation_target,
+    volume_row,
+)
+from repcore_medical3d.formats.volume_files import is_volume, volume_stem, volume_suffix
 
 DECATHLON_PARTS = {"training": "train", "validation": "validation", "test": "test"}
 MOST_CHANNELS = 64
@@ -73,6 +80,9 @@ def decathlon_catalogue(path: Path) -> VolumeCatalogue:
     """
     content = read_list(path)
     names = channel_names(content)
+    account = Accounting(path.parent)
+    account.use(path)
+    moved: list[str] = []
     rows, words, has_labels = [], [], False
     for key, word in DECATHLON_PARTS.items():
         listed_here = content.get(key, [])
@@ -82,19 +92,50 @@ def decathlon_catalogue(path: Path) -> VolumeCatalogue:
                 raise DataError(f"{path.name}, {key}[{number}] names no image", got=json.dumps(listed)[:120])
             labels = listed.get("label") if isinstance(listed, dict) else None
             has_labels |= isinstance(labels, str)
-            files = tuple(path.parent / image for image in images)
+            files = tuple(_found_below(path.parent, image, moved) for image in images)
             name = volume_stem(files[0])
             files = channel_files(files[0]) if len(files) == 1 else files
             channels = tuple(names[place] if place < len(names) else str(place) for place in range(len(files)))
-            label_file = path.parent / labels if isinstance(labels, str) else None
-            rows.append(volume_row(name, files, label_file, channels=channels if len(files) > 1 else ()))
+            label_file = _found_below(path.parent, labels, moved) if isinstance(labels, str) else None
+            lost = next((one for one in files if not one.exists()), None)
+            problem = ("missing_file", f"{path.name} lists {lost}, which does not exist") if lost else None
+            channels = channels if len(files) > 1 else ()
+            rows.append(volume_row(name, files, label_file, channels=channels, problem=problem))
             words.append(word)
     if not rows:
         raise DataError(f"{path.name} lists no volume", expected=", ".join(DECATHLON_PARTS), found=", ".join(content))
     if len({row.id for row in rows}) < len(rows):  # all named ct.nii.gz in folders of their own
         rows = [dataclasses.replace(row, id=os.path.relpath(row.source.images[0], path.parent)) for row in rows]
     targets = [segmentation_target(label_names(content))] if has_labels else []
-    return VolumeCatalogue(rows, targets, rows_by(words))
+    if moved:
+        why = f"they lie elsewhere by the list, for example {moved[0]}, and here by the ends of their paths"
+        account.guess(f"{len(moved)} files of {path.name}", "found below its folder", why)
+    _say_unlisted(path, rows, account)
+    return VolumeCatalogue(rows, targets, rows_by(words), account=account)
+
+
+def _found_below(folder: Path, listed: str, moved: list[str]) -> Path:
+    """A listed file; where it is not there (a list of another machine), the one below the folder whose path ends so."""
+    file = folder / listed
+    if is_file(channel_files(file)[0]) or file.is_dir():
+        return file
+    parts = PurePosixPath(listed.replace("\\", "/")).parts
+    for start in range(len(parts)):
+        if parts[start] in ("/", ".."):
+            continue
+        other = folder.joinpath(*parts[start:])
+        if is_file(channel_files(other)[0]):
+            moved.append(listed)
+            return other
+    return file
+
+
+def _say_unlisted(path: Path, rows: Sequence[VolumeRow], account: Accounting) -> None:
+    """Volumes beside a list that it does not name."""
+    named = {os.path.normpath(file) for row in rows for file in row.files}
+    for one in walk(path.parent):
+        if not one.problem and not one.left_out and is_volume(one.path) and os.path.normpath(one.path) not in named:
+            account.ignore(one.path, f"a volume that {path.name} does not list")
 
 
 def _images(listed: object) -> list[str]:

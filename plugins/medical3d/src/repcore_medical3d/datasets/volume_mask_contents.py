@@ -8,7 +8,7 @@ beside lies on its grid. A label map is made of pieces that are equal inside and
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,9 +18,10 @@ from repcore.data.accounting import Accounting
 from repcore.errors import ItemError, PluginError
 from repcore_medical3d.datasets.volume_mask_kinds import Kind, alone, kinds_of
 from repcore_medical3d.datasets.volume_names import Named
+from repcore_medical3d.formats.images import read_image
 from repcore_medical3d.formats.nifti import ReadingRules
-from repcore_medical3d.formats.volume_files import read_volume
-from repcore_medical3d.formats.volumes import Volume
+from repcore_medical3d.formats.volume_files import read_volume, volume_stem
+from repcore_medical3d.formats.volumes import Grid
 
 LOOKED_AT = 3  # files of a kind
 MOST_LOOKED_AT = 60  # files of a folder
@@ -36,13 +37,25 @@ NOT_BY_CONTENT = "dataset.label_maps=names"
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
-    """What a file's content says: its grid and values, and why it is no label map (empty if it may be one)."""
+class Look:
+    """What a file's content says: its grid and values, and why it is no label map (empty if it may be one).
 
-    volume: Volume
+    Args:
+        grid: of a volume, or the shape of a picture.
+        values: different values, in rising order.
+        is_few: whole numbers from 0 on, as few and small as ids are, in one channel.
+    """
+
+    grid: Grid | tuple[int, ...]
     values: np.ndarray
     is_few: bool
-    against: str
+    against: str = ""
+
+    def lies_on(self, other: Look) -> bool:
+        """Whether two files have the same grid."""
+        if isinstance(self.grid, Grid) and isinstance(other.grid, Grid):
+            return self.grid.is_same(other.grid)
+        return self.grid == other.grid
 
     @property
     def shown(self) -> str:
@@ -54,17 +67,17 @@ class _Look:
 class _Search:
     """Files looked at, label maps found, and files of few numbers that stay scans, with the reason."""
 
-    rules: ReadingRules
+    open_file: Callable[[Path], Look]
     account: Accounting
-    looks: dict[Named, _Look | None]
+    looks: dict[Named, Look | None]
     found: dict[Named, tuple[Named, Kind, bool]]  # the scan, the kind, whether it has one class only
     doubts: dict[Named, tuple[str, str]]
 
-    def look(self, one: Named) -> _Look | None:
+    def look(self, one: Named) -> Look | None:
         """A file's content, looked at once; None where it cannot be read, or enough was read."""
         if one not in self.looks and len(self.looks) < MOST_LOOKED_AT:
             try:
-                self.looks[one] = _looked_at(read_volume(one.path, self.rules))
+                self.looks[one] = self.open_file(one.path)
             except (ItemError, PluginError):
                 self.looks[one] = None
         return self.looks.get(one)
@@ -75,7 +88,7 @@ class _Search:
         scans = []
         for partner, role in partners:
             scan = None if partner in self.found or mask is None else self.look(partner)
-            if mask is None or scan is None or not scan.volume.grid.is_same(mask.volume.grid):
+            if mask is None or scan is None or not scan.lies_on(mask):
                 continue
             if len(scan.values) >= TIMES_MORE * min(len(mask.values), MOST_IDS):
                 scans.append((partner, role))
@@ -87,12 +100,15 @@ class _Search:
         largest, shown, roles = 0, "", set[str]()
         for one in files[:LOOKED_AT]:
             look = self.look(one)
-            if look is None or look.volume.further or not look.is_few:
+            if look is None or not look.is_few:
                 return
             if look.against:
                 self.doubts[one] = (kind.label, f"few whole numbers ({look.shown}), but {look.against}")
                 return
             scans = self.scans_of(one, kind.partners[one])
+            if kind.way == "alone" and len(scans) > 1:  # 0_1 beside 0, 1 and 2
+                own = volume_stem(one.path)
+                scans = [scan for scan in scans if re.match(re.escape(scan[1]) + "[-_.]", own)] or scans
             if not scans or (kind.way == "alone" and len(scans) > 1):
                 self._doubt(kind, one, look, len(scans))
                 return
@@ -104,7 +120,7 @@ class _Search:
             why = f"few whole numbers ({shown}) on the grid of the scan beside each"
             self.account.guess(f"files {kind.label!r}", "label maps, no scans", why, NOT_BY_CONTENT)
 
-    def _doubt(self, kind: Kind, one: Named, look: _Look, scans: int) -> None:
+    def _doubt(self, kind: Kind, one: Named, look: Look, scans: int) -> None:
         if len(look.values) > 1:
             where = "no scan beside lies on its grid" if not scans else f"{scans} scans beside could be its scan"
             why = f"few whole numbers ({look.shown}) as label maps have, but {where}"
@@ -119,17 +135,23 @@ class _Search:
 
 
 def with_masks_by_content(
-    scans: Sequence[Named], rules: ReadingRules, account: Accounting, masks: Sequence[Named] = ()
+    scans: Sequence[Named],
+    open_file: Callable[[Path], Look],
+    account: Accounting,
+    masks: Sequence[Named] = (),
+    *,
+    also_alone: bool = True,
 ) -> list[Named]:
     """The files with those marked as masks that are label maps by content; maps of probabilities are left out and said.
 
     Args:
         scans: files that their names call scans.
-        rules: how headers are read.
+        open_file: looks at a file: :func:`look_at_volume`, :func:`look_at_picture`.
         masks: files that their names call masks; where a scan has one, a label map of several classes beside it is
             left out and said.
+        also_alone: judge files of no kind, too.
     """
-    search = _Search(rules, account, {}, {}, {})
+    search = _Search(open_file, account, {}, {}, {})
     kinds = kinds_of(scans)
     for kind in kinds:
         if re.split(r"[-_.]", kind.label)[-1] in PROBABILITY:
@@ -137,7 +159,7 @@ def with_masks_by_content(
         else:
             search.judge(kind)
     regular = {one for kind in kinds if len(kind.partners) > 1 for one in kind.partners}
-    for kind in _some_alone([one for one in scans if one not in regular]):
+    for kind in _some_alone([one for one in scans if one not in regular]) if also_alone else []:
         search.judge(kind)
     _say_doubts(search)
     marked = {one: _marked(one, search, masks) for one in search.found}
@@ -193,7 +215,7 @@ def _leave_out_probabilities(kind: Kind, search: _Search) -> None:
         if look is None or look.values[0] < 0 or look.values[-1] > 1 or len(look.values) < 2:
             return
         scans = [scan for other, _ in partners if (scan := search.look(other)) is not None]
-        if not any(scan.volume.grid.is_same(look.volume.grid) for scan in scans):
+        if not any(scan.lies_on(look) for scan in scans):
             return
     for one in kind.partners:
         search.account.ignore(one.path, "a map of probabilities beside its scan")
@@ -202,26 +224,44 @@ def _leave_out_probabilities(kind: Kind, search: _Search) -> None:
 # ------------------------------------------------------------------------------------------------ content
 
 
-def _looked_at(volume: Volume) -> _Look:
-    """Different values of evenly spread slices; of one alone where these are many already."""
+def look_at_volume(path: Path, rules: ReadingRules) -> Look:
+    """Different values of evenly spread slices; of one alone where these are many already.
+
+    Raises:
+        ItemError: the file cannot be read.
+    """
+    volume = read_volume(path, rules)
     first = volume.shape[2] // 4  # a packed file is unpacked as far as this only
     values = np.unique(volume.read((slice(None), slice(None), slice(first, first + 1))))
     if len(values) >= TIMES_MORE * MOST_IDS:
-        return _Look(volume, values, is_few=False, against="")
+        return Look(volume.grid, values, is_few=False)
     step = max(1, volume.shape[2] // SLICES)
     block = volume.read((slice(None), slice(None), slice(None, None, step)))
     values = np.unique(block)
-    is_few = bool(
-        len(values) <= MOST_IDS and values[0] == 0 and values[-1] <= LARGEST_ID and (values == np.round(values)).all()
-    )
-    return _Look(volume, values, is_few, _against(block, values) if is_few else "")
+    return _judged(volume.grid, block, values, is_few=not volume.further)
+
+
+def look_at_picture(path: Path) -> Look:
+    """Different values of a picture; colours are no ids.
+
+    Raises:
+        ItemError: the file cannot be read.
+    """
+    pixels = read_image(path)
+    return _judged(pixels.shape[:2], pixels[..., None], np.unique(pixels), is_few=pixels.ndim == 2)
+
+
+def _judged(grid: Grid | tuple[int, ...], block: np.ndarray, values: np.ndarray, *, is_few: bool) -> Look:
+    is_few = bool(is_few and len(values) <= MOST_IDS and values[0] == 0 and values[-1] <= LARGEST_ID)
+    is_few = is_few and bool((values == np.round(values)).all())
+    return Look(grid, values, is_few, _against(block, values) if is_few else "")
 
 
 def _against(block: np.ndarray, values: np.ndarray) -> str:
     """Why a block (I, J, S) of few whole numbers is rather a scan; empty where it is made of pieces."""
     if len(values) < 3:
         return ""
-    ranks = np.searchsorted(values, block)
+    ranks = np.searchsorted(values, block).astype(np.int32)
     one, other = ranks[:-1], ranks[1:]
     changes = np.abs(one - other)[one != other]
     if len(values) > STEPS_FROM and len(changes) and float((changes == 1).mean()) >= MOST_STEPS:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from repcore.data.names import composed
-from repcore.data.splits import PART_NAMES
+from repcore.data.splits import folder_part
 from repcore_medical3d.formats.volume_files import volume_stem
 
 MASK_WORDS = frozenset({
@@ -92,7 +92,7 @@ def _case_and_label(stem: str) -> tuple[tuple[str, ...], str]:
 def _tells_role(folder: str, stem: str, path: Path) -> bool:
     """Folders that say what is in them, or repeat the file's own name, and nothing of the case."""
     is_role = LABEL_FOLDER.fullmatch(folder) or IMAGE_FOLDER.fullmatch(folder) or folder.lower() == DERIVATIVES
-    return bool(is_role) or folder in (path.name, stem) or folder.lower() in PART_NAMES
+    return bool(is_role) or folder in (path.name, stem) or folder_part(folder) is not None
 
 
 def _part(folder: str) -> str:
@@ -100,7 +100,7 @@ def _part(folder: str) -> str:
     found = LABEL_FOLDER.fullmatch(folder) or IMAGE_FOLDER.fullmatch(folder)
     if found and found[2]:
         return NNUNET_PARTS[found[2].lower()]
-    return PART_NAMES.get(folder.lower(), "")
+    return folder_part(folder) or ""
 
 
 def _channel(stem: str) -> tuple[str, str]:

@@ -6,6 +6,7 @@ Which column names the scans is found by its cells; labels, groups and splits ar
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from repcore.data.cells import is_missing
 from repcore.data.groups import group_column, group_in_path
 from repcore.data.label_names import are_class_numbers
 from repcore.data.labels import LabelKind, read_labels
-from repcore.data.names import composed, nearly
+from repcore.data.names import composed, nearly, unpadded
 from repcore.data.split_columns import split_column
 from repcore.data.splits import part_of
 from repcore.data.tables import Table, table_suffix
@@ -108,9 +109,26 @@ def _keys(items: Sequence[Item], groups: Sequence[str | None], root: Path) -> di
     for number, group in enumerate(patients):
         if group is not None and number not in keys.get(group, []):
             keys.setdefault(group, []).append(number)
+    for name, numbers in _case_folders(items, root).items():
+        keys.setdefault(name, numbers)
     for name, numbers in [one for one in keys.items() if one[0].lower().startswith("sub-")]:
         keys.setdefault(name[4:], numbers)  # participants.tsv without the prefix
+    for short, name in unpadded(keys).items():
+        keys[short] = keys[name]
     return keys
+
+
+def _case_folders(items: Sequence[Item], root: Path) -> dict[str, list[int]]:
+    """Folders of one case each (``s0000/ct``, ``case_00000/imaging``): their files are called alike everywhere."""
+    stems = Counter(item.stem for item in items)
+    found: dict[str, list[int]] = {}
+    places: dict[str, set[Path]] = {}
+    for number, item in enumerate(items):
+        folder = item.files[0].parent
+        if folder != root and stems[item.stem] > 1:
+            found.setdefault(composed(folder.name), []).append(number)
+            places.setdefault(composed(folder.name), set()).add(folder)
+    return {name: numbers for name, numbers in found.items() if len(places[name]) == 1}
 
 
 def _matches(cells: Sequence[Any], keys: Mapping[str, list[int]]) -> int:

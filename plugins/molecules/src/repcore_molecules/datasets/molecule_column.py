@@ -111,6 +111,8 @@ def column_as(name: str, values: Sequence[object], notation: Notation | None) ->
         read, shares["mixed"] = "mixed", shares["smiles"] + shares["inchi"]
     elif notation == "mixed":
         shares["mixed"] = share_of(values, "mixed")
+    if not shares[read] and "selfies" not in name.lower():
+        read = "smiles"  # of no cell of which anything can be read
     best: Notation = notation or read
     return MoleculeColumn(name, best, shares[best])
 

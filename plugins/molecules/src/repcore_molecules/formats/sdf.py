@@ -8,7 +8,6 @@ Source of the format: CTfile formats, BIOVIA 2020 (public document), chapters on
 
 from __future__ import annotations
 
-import gzip
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -18,6 +17,8 @@ from typing import Any
 from rdkit import Chem
 from rdkit.rdBase import BlockLogs
 
+from repcore.data.encodings import Encoding
+from repcore.data.records import open_text, universal_lines
 from repcore.errors import DataError
 
 SUFFIXES = (".sdf", ".sd", ".mol")
@@ -58,11 +59,10 @@ def read_records(path: Path) -> Iterator[Record]:
     Raises:
         DataError: the file cannot be read at all.
     """
-    opener: Any = gzip.open if path.suffix.lower() == ".gz" else open  # of two unrelated types
     silence = BlockLogs()
     try:
-        with opener(path, "rt", encoding="utf-8", errors="replace") as file:
-            for lines in _blocks(file):
+        with open_text(path, Encoding("utf-8", "")) as file:
+            for lines in _blocks(universal_lines(file)):
                 yield _record(lines)
     except (OSError, EOFError) as error:
         raise DataError(f"{str(path)!r} is damaged or not what its name says: {error}") from error

@@ -123,9 +123,12 @@ def _mol_of_block(text: str) -> Chem.Mol | None:
 
 def _from_selfies(text: str) -> str:
     try:
-        return str(selfies.decoder(text))
+        decoded = str(selfies.decoder(text))
     except (selfies.DecoderError, ValueError) as error:
         raise ItemError("invalid_selfies", f"{text[:60]!r}: {str(error).splitlines()[0][:120]}") from error
+    if not decoded.strip():  # a text without symbols is no error of the decoder
+        raise ItemError("invalid_selfies", f"{text[:60]!r} stands for no atom")
+    return decoded
 
 
 def _reads_as_smiles(text: str) -> bool:

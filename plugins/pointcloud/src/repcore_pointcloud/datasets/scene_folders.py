@@ -18,6 +18,7 @@ from repcore.files import read_json_file
 from repcore_pointcloud.configs.scenes import ScenesConfig
 from repcore_pointcloud.datasets.scene_labels import labels_beside, load_labelled
 from repcore_pointcloud.datasets.scene_reader import ReadScene, SceneReader, unique_ids
+from repcore_pointcloud.datasets.split_lists import listed_splits
 from repcore_pointcloud.formats.reading import SUFFIXES, TEXT_SUFFIXES
 from repcore_pointcloud.formats.text import looks_like_points
 
@@ -29,7 +30,6 @@ SIDE_FOLDERS = {
 }  # fmt: skip
 """Folders of public layouts whose files are about clouds but are none, and what they hold."""
 BOX_FOLDERS = ("labels", "label", "annotations", "boxes")
-SPLIT_FOLDERS = ("ImageSets", "imagesets", "splits")
 NUSCENES_LOG = re.compile(r"^(n\d{3}-\d{4}-\d{2}-\d{2}-[\d-]+[+-]\d{4})__")
 
 
@@ -131,7 +131,7 @@ def _splits(root: Path, files: Sequence[Path], account: Accounting) -> Mapping[s
             return declared(read_json_file(index), stems)
         except ValueError as error:
             account.unreadable(index, f"no JSON: {error}")
-    listed = listed_splits(root, stems, account)
+    listed = listed_splits(root, files, account)
     if listed:
         return listed
     levels = [[part.lower() for part in path.relative_to(root).parts[:-1]] for path in files]
@@ -140,24 +140,6 @@ def _splits(root: Path, files: Sequence[Path], account: Accounting) -> Mapping[s
         account.guess("split", ", ".join(sorted({str(one) for one in words})), "a folder level has these names")
         return rows_by(words)
     return {}
-
-
-def listed_splits(root: Path, stems: Sequence[str], account: Accounting) -> dict[str, list[int]]:
-    """Splits from ``ImageSets/train.txt`` and the like: a name a line."""
-    place = {stem: row for row, stem in enumerate(stems)}
-    found: dict[str, list[int]] = {}
-    for folder in [one for name in SPLIT_FOLDERS for one in sorted(root.rglob(name)) if one.is_dir()]:
-        for path in sorted(folder.glob("*.txt")):
-            part = PART_NAMES.get(path.stem.lower())
-            names = path.read_text(encoding="utf-8", errors="replace").split()
-            rows = [place[Path(name).stem] for name in names if Path(name).stem in place]
-            if part is None or not rows:
-                continue
-            account.use(path)
-            found.setdefault(part, []).extend(rows)
-            if len(rows) < len(names):
-                account.note(f"{len(names) - len(rows)} of {len(names)} names of {path.name} have no file")
-    return {name: sorted(set(rows)) for name, rows in found.items()} if "train" in found else {}
 
 
 def declared(index: object, names: Sequence[str]) -> dict[str, list[int]]:

@@ -14,8 +14,9 @@ from repcore.data.catalogue import Row, existing, rows_by
 from repcore.data.splits import PART_NAMES
 from repcore.errors import DataError, ItemError
 from repcore_pointcloud.configs.scenes import ScenesConfig
-from repcore_pointcloud.datasets.scene_folders import listed_splits, scene_row
+from repcore_pointcloud.datasets.scene_folders import scene_row
 from repcore_pointcloud.datasets.scene_reader import ReadScene, SceneReader, unique_ids
+from repcore_pointcloud.datasets.split_lists import listed_splits
 from repcore_pointcloud.formats.reading import read_points
 from repcore_pointcloud.formats.scenes import Loaded, load_scene, loaded
 from repcore_pointcloud.formats.table import PointTable, RawColumns, point_table
@@ -168,8 +169,7 @@ class KittiReader(SceneReader):
             scene_row(name, path, _sequence(path), config)
             for name, path in zip(unique_ids(files, base), files, strict=True)
         ]
-        stems = [one.stem for one in files]
-        splits = listed_splits(root, stems, account) if root.is_dir() and len(set(stems)) == len(stems) else {}
+        splits = listed_splits(root, files, account) if root.is_dir() else {}
         super().__init__(rows, config, account, splits=splits or ({"train": [0]} if len(rows) == 1 else {}))
 
 

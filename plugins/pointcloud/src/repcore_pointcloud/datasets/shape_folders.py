@@ -16,12 +16,13 @@ from repcore.data.folder_classes import folder_meaning
 from repcore.data.groups import groups_in_paths
 from repcore.data.headers import head
 from repcore.data.identity import settings_stamp
-from repcore.data.splits import PART_NAMES
+from repcore.data.splits import folder_part
 from repcore.errors import DataError, ItemError
 from repcore.specs import TargetSpec
 from repcore_pointcloud.configs.shapes import ShapeFolderConfig
 from repcore_pointcloud.datasets.shape_reader import ReadCloud, ShapeReader
 from repcore_pointcloud.datasets.shape_table import LABEL_TABLES, label_table, table_labels
+from repcore_pointcloud.datasets.split_lists import listed_splits
 from repcore_pointcloud.formats.column_names import NOT_LABELS, is_label, plain
 from repcore_pointcloud.formats.headerless import holds_lengths
 from repcore_pointcloud.formats.plausible import array_may_be_points
@@ -134,6 +135,11 @@ def _labelled(
         words = list(told.words) or words
         groups, said = (list(told.groups), "") if any(told.groups) else (groups, said)
         notes += told.remarks
+    if not any(words):
+        row_parts = {row: part for part, found in listed_splits(root, files, account).items() for row in found}
+        words = [row_parts.get(row) for row in range(len(files))]
+        if row_parts:
+            account.guess("split", ", ".join(sorted(set(row_parts.values()))), "lists of names beside the files")
     notes += [said] if said else []
     rows = [_row(*one, config=config) for one in zip(ids, files, labels, groups, strict=True)]
     tell_guesses(rows, account)
@@ -209,7 +215,7 @@ def _split_words(root: Path, files: Sequence[Path]) -> tuple[list[str | None], l
     """Split of every file from a folder level that is called train, test, ... everywhere, and the other levels."""
     levels = [path.relative_to(root).parts[:-1] for path in files]
     for place in (0, 1):  # train/chair/x.off, chair/train/x.off as in ModelNet
-        words = [PART_NAMES.get(one[place].lower()) if len(one) > place else None for one in levels]
+        words = [folder_part(one[place]) if len(one) > place else None for one in levels]
         if all(words):
             return words, [(*one[:place], *one[place + 1 :]) for one in levels]
     return [None] * len(files), list(levels)

@@ -30,7 +30,7 @@ AXES: Triples = (
       for up in ("elevation", "elev", "height", "altitude", "alt", "z", "h")),
 )  # fmt: skip
 COLOURS: Triples = (
-    ("red", "green", "blue"), ("r", "g", "b"), ("diffuse_red", "diffuse_green", "diffuse_blue"),
+    ("red", "green", "blue"), ("r", "g", "b"), ("rf", "gf", "bf"), ("diffuse_red", "diffuse_green", "diffuse_blue"),
     ("colorred", "colorgreen", "colorblue"), *_numbered("rgb", "color", "colors"),
 )  # fmt: skip
 NORMALS: Triples = (

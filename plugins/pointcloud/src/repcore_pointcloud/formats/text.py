@@ -18,18 +18,21 @@ from pathlib import Path
 
 import numpy as np
 
+from repcore.data.cells import number as core_number
 from repcore.errors import ItemError
 from repcore_pointcloud.formats import column_names as known
 from repcore_pointcloud.formats.plausible import MOST_UNNAMED, fits_points, is_matrix
 from repcore_pointcloud.formats.table import RawColumns
 
 SUFFIXES = (".xyz", ".txt", ".pts", ".csv", ".tsv", ".asc", ".xyzn", ".xyzrgb", ".xyzi", ".neu")
+MOST_UNNAMED = 16  # columns without names from which on a row is no point: a series, a feature vector
 LOOKED_AT = 64 * 1024  # characters that decide how a file is laid out
 FEWEST_GOOD = 100  # good lines for each one that may be left out
 COMMENT = ("#", "//", "%", "!")
 MOST_TITLES = 30  # lines above a header
 DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+(?:[eE][-+]?\d+)?$")
 THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:\.\d{3})+,\d+$")
+GROUPED = re.compile(r"[-+]?[1-9]\d{0,2}(?:\.\d{3})+$")  # a point before thousands, where decimals have a comma
 MISSING = frozenset({"", "nan", "na", "n/a", "null", "none", "-", "?", "-nan", "+nan"})
 SAID = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
@@ -102,7 +105,7 @@ def looks_like_points(path: Path) -> bool:
     except ItemError:
         return False
     layout = layout_of(text if len(head) < LOOKED_AT else text[: text.rfind("\n") + 1])
-    if layout is None or layout.width < 3:
+    if layout is None or layout.width < 3 or (not layout.names and layout.width > MOST_UNNAMED):
         return False
     if layout.names and known.triple(known.AXES, [known.plain(one) for one in layout.names]) is None:
         return False
@@ -234,7 +237,7 @@ def _separator(lines: Sequence[str]) -> tuple[str | None, bool]:
 def _has_decimal_comma(cells: Sequence[str]) -> bool:
     with_comma = sum(bool(DECIMAL_COMMA.match(cell) or THOUSANDS.match(cell)) for cell in cells)
     return with_comma > 0.3 * len(cells) and not any(
-        "." in cell and not THOUSANDS.match(cell) for cell in cells if cell[:1].isdigit()
+        "." in cell and not (THOUSANDS.match(cell) or GROUPED.match(cell)) for cell in cells if cell[:1].isdigit()
     )
 
 
@@ -257,8 +260,7 @@ def _number(cell: str, comma: bool) -> float | None:
     try:
         if "_" in cell:  # Python's own notation, nobody's data
             return None
-        return float(cell.replace(".", "").replace(",", ".") if comma and THOUSANDS.match(cell) else
-                     cell.replace(",", ".") if comma else cell)  # fmt: skip
+        return float(cell) if not comma else core_number(cell, ",")
     except ValueError:
         return None
 
@@ -288,7 +290,7 @@ def _parsed(body: str, layout: Layout, source: str) -> tuple[list[np.ndarray], l
         ItemError: ``corrupt``: too many such lines.
     """
     numbers = body.replace(",", ".") if layout.decimal_comma and layout.separator != "," else body
-    if layout.decimal_comma and re.search(r"\d\.\d{3}\.\d", numbers[:LOOKED_AT]):
+    if layout.decimal_comma and "." in body:
         return _line_by_line(body, layout, source)
     try:
         table = np.loadtxt(

@@ -30,7 +30,7 @@ class SensorsConfig:
 class CasesConfig:
     """Archives of labelled series: a file, or a folder with a file for each part."""
 
-    path: str = setting("", "file or folder of .ts, .arff, .tsv (UCR) or .tsf files")
+    path: str = setting("", "file or folder of .ts, .arff, .tsf or UCR files (.tsv, .txt, .csv)")
     labels: tuple[str, ...] = setting((), "labels to use; all when empty")
 
 
@@ -39,8 +39,8 @@ class ArraysConfig:
     """Arrays of numpy."""
 
     path: str = setting("", ".npy file (N, T), (N, T, C) or (N, C, T), or .npz file with X and y")
-    axes: Literal["auto", "steps-channels", "channels-steps"] = setting(
-        "auto", "order of the last two axes; auto = the longer one is time"
+    axes: Literal["auto", "steps-channels", "channels-steps", "series-steps"] = setting(
+        "auto", "order of the last two axes; auto = the longer one is time, and a row of two axes is a series"
     )
 
 
@@ -50,8 +50,16 @@ class SeriesTableConfig:
 
     path: str = setting("", "CSV, TSV or parquet file")
     time: str = setting("", "column of time stamps; empty = found by name and content, none = steps are numbered")
+    time_form: str = setting(
+        "",
+        "form of the times: day-first, month-first, a pattern such as %d/%m/%Y %H:%M, or of numbers s, ms, us, ns, "
+        "min, h, d, year, excel, matlab, filetime, compact (YYYYMMDD...); empty = found",
+    )
+    zone: str = setting("", "time zone of times without an offset, such as Europe/Berlin; empty = UTC")
     series: str = setting(
-        "", "column that says which series a line belongs to; empty = found by name, none = one series"
+        "",
+        "column that says which series a line belongs to, or several joined by commas; empty = found by name and by "
+        "times that come several times, none = one series",
     )
     variable: str = setting(
         "", "column of channel names of a long table; empty = found by name, none = the table is wide"

@@ -22,8 +22,9 @@ from repcore_timeseries.formats.tsf_files import read_tsf
 from repcore_timeseries.formats.ucr_tables import looks_like_ucr, read_ucr
 
 READERS: Mapping[str, Callable[[Path], Archive]] = {
-    ".ts": read_ts, ".arff": read_arff, ".tsv": read_ucr, ".tsf": read_tsf,
+    ".ts": read_ts, ".arff": read_arff, ".tsv": read_ucr, ".tsf": read_tsf, ".txt": read_ucr, ".csv": read_ucr,
 }  # fmt: skip
+TEXTS = (".txt", ".csv")  # UCR tables where their name ends in a part, and they hold nothing but numbers
 PART = re.compile(r"^(.*?)[_-]?(train|test|val|valid|validation)$", re.IGNORECASE)
 SPELT = {"val": "validation", "valid": "validation"}
 LABEL = "class"
@@ -31,7 +32,7 @@ HEAD_BYTES = 65_536
 
 
 class Cases(CatalogueReader[Series, Series]):
-    """Series of ``.ts``, ``.arff``, ``.tsv`` and ``.tsf`` files.
+    """Series of ``.ts``, ``.arff``, ``.tsf`` and UCR files.
 
     Args:
         config: see :class:`CasesConfig`.
@@ -75,6 +76,7 @@ def sniff(path: Path) -> float:
     """By the beginning of the file, or of the first such file of a folder."""
     if path.is_dir():
         found = [one for suffix in SUFFIXES for one in sorted(path.glob(f"*{suffix}"))[:1]]
+        found += [one for suffix in TEXTS for one in sorted(path.glob(f"*_*{suffix}"))[:4]]
         return max((sniff(one) for one in found), default=0.0)
     suffix = path.suffix.lower()
     if suffix not in READERS or not path.is_file():
@@ -82,8 +84,12 @@ def sniff(path: Path) -> float:
     with path.open("rb") as file:
         lines = file.read(HEAD_BYTES).decode("utf-8", "replace").lower().splitlines()
     kept = [line for line in lines if line.strip() and not line.startswith(("#", "%"))]
-    if suffix == ".tsv":
-        return 0.85 if kept and looks_like_ucr(kept[0]) and PART.match(path.stem) else 0.0
+    if suffix in (".tsv", *TEXTS):
+        return (
+            0.85
+            if PART.match(path.stem) and kept and all(map(looks_like_ucr, kept[:20][: len(kept) - 1] or kept))
+            else 0.0
+        )
     starts = {
         "@problemname", "@data", "@relation", "@attribute", "@frequency", "@classlabel", "@univariate", "@timestamps",
         "@missing", "@equallength", "@serieslength", "@dimensions", "@dimension", "@targetlabel",
@@ -95,7 +101,8 @@ def _files(path: Path, account: Accounting) -> list[Path]:
     """One file a part of the one data set."""
     if path.is_file():
         return [path]
-    found = files_below(path, SUFFIXES, account=account)
+    found = files_below(path, (*SUFFIXES, *TEXTS), account=account)
+    found = [one for one in found if one.suffix.lower() not in TEXTS or sniff(one)]
     if not found:
         raise DataError(f"{str(path)!r} holds no series", expected=f"files of {', '.join(SUFFIXES)}")
     names = sorted({_name_and_part(one)[0] for one in found})
@@ -105,7 +112,7 @@ def _files(path: Path, account: Accounting) -> list[Path]:
             hint=f"--data {found[0].parent / names[0]}...",
         )
     chosen: dict[str, Path] = {}
-    for suffix in SUFFIXES:
+    for suffix in (*SUFFIXES, *TEXTS):
         for one in found:
             if one.suffix.lower() == suffix:
                 taken = chosen.setdefault(_name_and_part(one)[1], one)

@@ -1,4 +1,4 @@
-"""Series of a table: which columns are what, and lines to series on an even grid of time.
+"""Series of a table: from lines to an even grid of time.
 
 Symbols: N lines, T steps, C channels.
 """
@@ -12,77 +12,24 @@ from typing import Any
 import numpy as np
 
 from repcore.data.accounting import Accounting
-from repcore.data.cells import DECIMAL_SIGNS, NumberColumn, TableNumbers, is_missing, numbers_as_written
-from repcore.data.groups import group_column, plain_name
+from repcore.data.cells import DECIMAL_SIGNS, NumberColumn, TableNumbers, is_missing
+from repcore.data.groups import plain_name
 from repcore.data.labels import LEAST_NUMBERS
 from repcore.data.tables import Table
 from repcore.errors import DataError, ItemError, closest
 from repcore_timeseries.configs.series import SeriesTableConfig
+from repcore_timeseries.formats.lines import Lines, column_of
+from repcore_timeseries.formats.roles import Roles, is_count, joined_keys
 from repcore_timeseries.formats.series import Series
-from repcore_timeseries.formats.times import looks_like_times, read_times, step_of, step_words
+from repcore_timeseries.formats.times import Reading, step_of, step_words
+from repcore_timeseries.formats.zones import in_utc
 
-TIME_NAMES = ("time", "date", "datetime", "timestamp", "date_time", "time_stamp", "ds", "ts", "t")
-VARIABLE_NAMES = ("variable", "channel", "sensor", "parameter", "metric", "signal", "tag")
-VALUE_NAMES = ("value", "val", "reading", "measurement", "y")
-SERIES_NAMES = ("series", "series_id", "unique_id", "id", "item_id", "ts_id")
-NONE = "none"
-LOOKED_AT = 200  # lines that show what a column is
+HOUR = 3600 * 10**9
+LABEL_NAMES = ("label", "labels", "class", "activity", "activity_id", "class_label")
+MANY = 0.5  # share of times that come more than once from which on there are several series
+
 JITTER = 0.01  # of the step, within which times count as even
 MOST_GAPS = 10  # times as many steps as lines at most, when gaps become missing steps
-
-
-@dataclass(frozen=True, slots=True)
-class Roles:
-    """Columns by what they hold; empty = there is none."""
-
-    time: str
-    series: str
-    variable: str
-    value: str
-
-
-def find_roles(table: Table, config: SeriesTableConfig, account: Accounting) -> Roles:
-    """What the user says, else what names and contents say; tells what was found.
-
-    Raises:
-        DataError: a column that was named does not exist.
-    """
-
-    def named(asked: str, words: Sequence[str]) -> str:
-        if asked == NONE:
-            return ""
-        if asked:
-            return table.require(asked)
-        plain = {plain_name(one): one for one in reversed(table.columns)}
-        return next((plain[word] for word in words if word in plain), "")
-
-    time = named(config.time, TIME_NAMES) or (_by_content(table) if not config.time else "")
-    variable, value = named(config.variable, VARIABLE_NAMES), named(config.value, VALUE_NAMES)
-    if not (variable and value) or (not config.variable and _is_number(table, variable)):
-        variable = value = ""
-    others = [one for one in table.columns if one not in (time, variable, value)]
-    series = named(config.series, SERIES_NAMES) or ("" if config.series else group_column(others) or "")
-    if series and not config.series and not _repeats(table, series):
-        series = ""
-    found = Roles(time, series, variable, value)
-    for role in ("time", "series", "variable", "value"):
-        name = getattr(found, role)
-        if name and getattr(config, role) != name:
-            account.guess(f"{role} of {table.path.name}", f"column {name!r}", "its name", f"{role}=COLUMN or none")
-    return found
-
-
-def _by_content(table: Table) -> str:
-    return next((one for one in table.columns if looks_like_times(table.slice(0, LOOKED_AT, one))), "")
-
-
-def _is_number(table: Table, column: str) -> bool:
-    return numbers_as_written(column, table.slice(0, LOOKED_AT, column))[0].number_share >= LEAST_NUMBERS
-
-
-def _repeats(table: Table, column: str) -> bool:
-    cells = table.cells(column)
-    return len(set(map(str, cells))) < len(cells)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,37 +42,55 @@ class Found:
     problem: tuple[str, str] | None = None
 
 
-def series_of(table: Table, roles: Roles, config: SeriesTableConfig, account: Accounting) -> list[Found]:
+def series_of(
+    lines: Lines, roles: Roles, when: Reading | None, config: SeriesTableConfig, account: Accounting
+) -> list[Found]:
     """Every series on its even grid.
 
     Raises:
-        DataError: a time is none, or there is no channel.
+        DataError: there is no channel.
     """
-    times = None
-    if roles.time:
-        times, said = read_times(table.cells(roles.time), roles.time)
-        if said:
-            account.guess(f"times of {table.path.name}", said, "their form", "time=COLUMN")
-    names, values, channel = _channels(table, roles, config, account)
-    keys = np.asarray([str(one) for one in table.cells(roles.series)]) if roles.series else None
-    words = list(dict.fromkeys(keys.tolist())) if keys is not None else [table.path.stem]
-    found = []
+    keys = joined_keys(lines, roles.series) if roles.series else None
+    names, values, channel = _channels(lines, roles, keys, config, account)
+    words = list(dict.fromkeys(keys.tolist())) if keys is not None else [lines.path.stem]
+    found, put_in = [], 0
     for word in words:
-        lines = np.arange(len(table)) if keys is None else np.flatnonzero(keys == word)
+        rows = np.arange(len(lines)) if keys is None else np.flatnonzero(keys == word)
         try:
-            own = None if times is None else times[lines]
+            own = None if when is None else placed(when, rows, None if channel is None else channel[rows], config)
             if channel is not None:
-                dense, own = _spread(values[lines, 0], channel[lines], own, names, config)
+                dense, own = _spread(values[rows, 0], channel[rows], own, names, config)
             else:
-                dense = values[lines]
-            found.append(Found(word, on_grid(dense, own, names, config, account), lines))
+                dense = values[rows]
+            series = on_grid(dense, own, names, config, account)
+            put_in += max(0, len(series) - len(dense))
+            found.append(Found(word, series, lines.rows[rows]))
         except ItemError as error:
-            found.append(Found(word, None, lines, (error.status, error.reason)))
+            found.append(Found(word, None, lines.rows[rows], (error.status, error.reason)))
+    if put_in:
+        account.note(f"{put_in:,} steps of time that no line gives stand as missing steps")
     return found
 
 
+def placed(when: Reading, rows: np.ndarray, channel: np.ndarray | None, config: SeriesTableConfig) -> np.ndarray:
+    """Times of one series in UTC.
+
+    Raises:
+        ItemError: times of day fall, or a time that the zone has twice or not at all.
+    """
+    own = when.times[rows]
+    if when.is_clock and (np.diff(own) < 0).any():
+        row = int(np.flatnonzero(np.diff(own) < 0)[0]) + 1
+        raise ItemError(
+            "no_date",
+            f"times of day without a date fall in line {row} of the series: a column of dates tells the days apart, "
+            "and time=none numbers the lines",
+        )
+    return in_utc(own, channel, config.zone) if config.zone and when.is_local else own
+
+
 def _channels(
-    table: Table, roles: Roles, config: SeriesTableConfig, account: Accounting
+    table: Lines, roles: Roles, keys: np.ndarray | None, config: SeriesTableConfig, account: Accounting
 ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray | None]:
     """Names, values (N, C) of a wide table or (N, 1) of a long one, and the channel of each line of a long one."""
     as_numbers = TableNumbers(table.by_column, DECIMAL_SIGNS[config.decimal])
@@ -135,27 +100,58 @@ def _channels(
         _refuse_unknown(config.channels, sorted(set(words)))
         place = {name: number for number, name in enumerate(names)}
         numbers, said = as_numbers.read(roles.value)
-        _tell_numbers(numbers, said, account)
+        tell_numbers(numbers, said, account)
         return names, numbers.values[:, None], np.asarray([place.get(word, -1) for word in words])
-    taken = {roles.time, roles.series, *config.labels}
+    taken = {*roles.taken, *config.labels}
     if config.channels:
         _refuse_unknown(config.channels, table.columns)
-    names_found, columns = [], []
-    for name in config.channels or [one for one in table.columns if one not in taken]:
+    names_found, columns, odd = [], [], []
+    chosen = [column_of(table, one) for one in config.channels] or [one for one in table.columns if one not in taken]
+    for name in chosen:
         numbers, said = as_numbers.read(name)
         if numbers.number_share < LEAST_NUMBERS and not config.channels:
+            odd += numbers.sentences()
             if numbers.filled:
-                account.guess(f"column {name!r}", "no channel", "it holds no numbers", f"labels={name}")
+                account.guess(
+                    f"column {name!r}", "no channel", "it holds no numbers", f"labels=[{name}] or series={name}"
+                )
             continue
-        _tell_numbers(numbers, said, account)
+        if not config.channels and is_count(name, numbers.values):
+            account.guess(f"column {name!r}", "no channel", "it numbers the lines", "channels=...")
+            continue
+        why = "" if config.channels else _why_label(name, numbers.values, keys)
+        if why:
+            account.guess(f"column {name!r}", "no channel", why, "channels=...")
+            continue
+        tell_numbers(numbers, said, account)
         names_found.append(name)
         columns.append(numbers.values)
     if not columns:
-        raise DataError(f"{table.path.name} has no column of numbers", columns=", ".join(table.columns[:20]))
+        raise DataError(
+            f"{table.path.name} has no column of numbers",
+            columns=", ".join(table.columns[:20]),
+            cells="; ".join(odd[:3]),
+            hint="cells that are numbers alone: without units, percent signs and thousands separators",
+        )
     return tuple(names_found), np.stack(columns, 1), None
 
 
-def _tell_numbers(numbers: NumberColumn, said: str, account: Accounting) -> None:
+def _why_label(name: str, values: np.ndarray, keys: np.ndarray | None) -> str:
+    """Why a column of numbers is no channel but a label of its series; empty where it is a channel."""
+    if plain_name(name) in LABEL_NAMES:
+        return "its name says that it is a label"
+    known = np.isfinite(values)
+    if keys is None or not known.any():
+        return ""
+    series = np.unique(keys[known], return_inverse=True)[1]
+    pairs = np.unique(np.stack([series, values[known]]), axis=1)
+    count = int(series.max()) + 1
+    is_one = count > 1 and pairs.shape[1] == count and len(series) >= 2 * count
+    return "one number a series, others in other series" if is_one and len(np.unique(pairs[1])) > 1 else ""
+
+
+def tell_numbers(numbers: NumberColumn, said: str, account: Accounting) -> None:
+    """Cells that are no numbers, and the decimal sign, into the account."""
     account.odd_cells += numbers.sentences()
     if said:
         chosen, _, why = said.partition(": ")
@@ -263,7 +259,7 @@ def _without_duplicates(
     if not len(same):
         return values, times
     if config.duplicates == "error":
-        raise _twice(int(times[same[0]]))
+        raise _twice(int(times[same[0]]), _reason(times))
     steps, place = np.unique(times, return_inverse=True)
     if config.duplicates == "last":
         last = np.zeros(len(steps), np.int64)
@@ -291,6 +287,25 @@ def _means(values: np.ndarray, place: np.ndarray, count: int) -> np.ndarray:
         many = np.bincount(place[known], minlength=count)
         found[:, number] = np.where(many > 0, sums / np.maximum(many, 1), np.nan)
     return found
+
+
+def _reason(times: np.ndarray) -> str:
+    """What times that come more than once look like."""
+    steps, counts = np.unique(times, return_counts=True)
+    if counts.max() > 1 and (counts > 1).mean() >= MANY:
+        return (
+            f" (each about {int(np.median(counts[counts > 1]))} times: several series? series=COLUMN tells them apart)"
+        )
+    twice = steps[counts == 2]
+    hours = np.unique(twice // HOUR)
+    days = {1 + int(one) // 24 for one in hours}
+    if (
+        counts.max() == 2
+        and len(hours) == len(days) <= 1 + (times[-1] - times[0]) // (300 * 24 * HOUR)
+        and (((steps // HOUR) == hours[0]) <= (counts == 2)).all()
+    ):
+        return " (one hour twice: local time where summer time ends? zone=Europe/Berlin, for example)"
+    return ""
 
 
 def _twice(time: int, more: str = "") -> ItemError:

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
-from decimal import Decimal
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from repcore.data.cells import is_missing
 from repcore.errors import DataError
+from repcore_timeseries.formats import number_times, text_times
+from repcore_timeseries.formats.time_units import NS, UNITS, Reading
 
-NS = 10**9
-UNITS = {
-    "ns": 1, "us": 10**3, "ms": 10**6, "s": NS, "sec": NS, "min": 60 * NS, "t": 60 * NS, "h": 3600 * NS,
-    "hour": 3600 * NS, "d": 86_400 * NS, "day": 86_400 * NS, "w": 7 * 86_400 * NS,
-}  # fmt: skip
-FORMATS = (
-    "%Y-%m-%d %H-%M-%S", "%Y/%m/%d %H:%M:%S", "%Y/%m/%d %H:%M", "%Y/%m/%d", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M",
-    "%d.%m.%Y", "%d/%m/%Y %H:%M:%S", "%d/%m/%Y %H:%M", "%d/%m/%Y", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %H:%M", "%m/%d/%Y",
-    "%d-%m-%Y %H:%M:%S", "%d-%m-%Y %H:%M", "%d-%m-%Y", "%Y%m%d%H%M%S", "%Y%m%d",
-)  # fmt: skip
-SINCE_1970 = ((1e17, 1), (1e14, 10**3), (1e11, 10**6), (1e8, NS))  # smallest number -> nanoseconds of a unit
+__all__ = ["NS", "UNITS", "Reading", "looks_like_times", "read_times", "step_of", "step_words"]
+
+FORMS = (
+    "a pattern such as %d/%m/%Y %H:%M, day-first, month-first, year-first, s, ms, us, ns, min, h, d, year, excel, "
+    "matlab, filetime or compact"
+)
 
 
 def step_of(text: str) -> int:
@@ -52,98 +47,67 @@ def step_words(step: float) -> str:
     return f"{step:.6g} ns"
 
 
-def read_times(cells: Sequence[Any], column: str) -> tuple[np.ndarray, str]:
-    """int64 (N,), and what was guessed about their form (empty for ISO 8601).
+def read_times(cells: Sequence[Any], column: str, form: str = "") -> Reading:
+    """Times of a column, and what was guessed about their form (nothing for ISO 8601).
 
     Local times with an offset become UTC; those without one are taken as UTC.
 
+    Args:
+        cells: of the column.
+        column: its name, which may hold a unit (``time [ms]``) or an offset (``Date Time, GMT+01:00``).
+        form: as the user says, one of :data:`FORMS`; empty = found.
+
     Raises:
-        DataError: a cell is no time, or not of the form of the others; names the row.
+        DataError: a cell is no time, or not of the form of the others; names the row. Several readings fit.
     """
-    filled = next((cell for cell in cells if not is_missing(cell)), None)
-    if filled is None:
+    filled = [cell for cell in cells if not is_missing(cell)]
+    if not filled:
         raise DataError(f"column {column!r} holds no time")
-    reader, words = _reader(filled, cells)
-    found = np.empty(len(cells), np.int64)
-    for row, cell in enumerate(cells):
-        try:
-            found[row] = reader(cell)
-        except (ValueError, TypeError, OverflowError):
-            empty = "is empty" if is_missing(cell) else f"is no time like {str(filled)!r}"
-            raise DataError(
-                f"column {column!r}, row {row}: {str(cell)!r} {empty}", hint="one form of time in the whole column"
-            ) from None
-    return found, words
+    empty = next((row for row, cell in enumerate(cells) if is_missing(cell)), None)
+    if empty is not None:
+        raise DataError(
+            f"column {column!r}, row {empty}: {str(cells[empty])!r} is empty", hint="a time in every line with values"
+        )
+    if isinstance(filled[0], date):
+        return Reading(np.asarray([_of_date(cell, row, column) for row, cell in enumerate(cells)], np.int64))
+    if "%" in form:
+        return Reading(np.asarray([_of_pattern(cell, form, row, column) for row, cell in enumerate(cells)], np.int64))
+    if form and form not in (*text_times.ORDERS, *number_times.FORMS):
+        raise DataError(f"time_form={form!r} is unknown", expected=FORMS)
+    numbers = number_times.as_numbers(cells)
+    if numbers is None or form in text_times.ORDERS:
+        if form in number_times.FORMS:
+            bad = next(row for row, cell in enumerate(cells) if number_times.as_numbers([cell]) is None)
+            raise DataError(f"column {column!r}, row {bad}: {str(cells[bad])!r} is no number", time_form=form)
+        return text_times.read(cells, column, form)
+    return number_times.read(cells, numbers, column, form)
 
 
 def looks_like_times(cells: Sequence[Any]) -> bool:
     """Whether all of these cells are dates with or without a time of day; numbers alone are not."""
     filled = [cell for cell in cells if not is_missing(cell)]
-    if not filled or any(isinstance(one, bool | int | float) or _is_number(one) for one in filled):
+    if not filled:
         return False
-    try:
-        read_times(filled, "")
-    except DataError:
+    if all(isinstance(one, date) for one in filled):
+        return True
+    if any(isinstance(one, bool | int | float) for one in filled):
         return False
-    return True
+    return text_times.are_dates([str(one) for one in filled])
 
 
-def _is_number(cell: Any) -> bool:
-    try:
-        float(cell)
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
-def _reader(first: Any, cells: Sequence[Any]) -> tuple[Callable[[Any], int], str]:
-    if isinstance(first, datetime | date):
-        return _of_datetime, ""
-    try:
-        number = float(first)
-    except (TypeError, ValueError):
-        number = None
-    if number is not None and not re.fullmatch(r"\d{8}|\d{14}", str(first)):
-        unit = next((unit for least, unit in SINCE_1970 if abs(number) >= least), NS)
-        name = next((word for word, size in UNITS.items() if size == unit), "s")
-        return partial(_of_number, unit=unit), f"numbers of {name}"
-    if _fits(_of_iso, cells[:200]) and number is None:
-        return _of_iso, ""
-    fitting = [one for one in FORMATS if _fits(_of_format(one), cells)]
-    if not fitting:
-        return _of_iso, ""  # whose first failing row is told
-    words = f"read as {fitting[0]}"
-    return _of_format(fitting[0]), words + (f" ({fitting[1]} would fit, too)" if len(fitting) > 1 else "")
-
-
-def _fits(reader: Callable[[Any], int], cells: Sequence[Any]) -> bool:
-    try:
-        for cell in cells:
-            reader(cell)
-    except (ValueError, TypeError):
-        return False
-    return True
-
-
-def _of_number(cell: Any, unit: int) -> int:
-    """Exactly: binary fractions of 1.6e12 ms are off by hundreds of nanoseconds."""
-    try:
-        return int((Decimal(str(cell).strip()) * unit).to_integral_value())
-    except ArithmeticError as error:
-        raise ValueError(str(cell)) from error
-
-
-def _of_iso(cell: Any) -> int:
-    return _of_datetime(datetime.fromisoformat(str(cell).strip()))
-
-
-def _of_format(form: str) -> Callable[[Any], int]:
-    return lambda cell: _of_datetime(datetime.strptime(str(cell).strip(), form))
-
-
-def _of_datetime(value: Any) -> int:
+def _of_date(value: Any, row: int, column: str) -> int:
+    if not isinstance(value, date):
+        raise DataError(f"column {column!r}, row {row}: {str(value)!r} is no time like the first ones")
     if not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day)
-    value = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-    apart = value - datetime(1970, 1, 1, tzinfo=UTC)
-    return int((apart.days * 86_400 + apart.seconds) * NS + apart.microseconds * 1000)
+    local = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    apart = local - datetime(1970, 1, 1, tzinfo=UTC)
+    below = int(getattr(value, "nanosecond", 0))  # of pandas
+    return (apart.days * 86_400 + apart.seconds) * NS + apart.microseconds * 1000 + below
+
+
+def _of_pattern(cell: Any, form: str, row: int, column: str) -> int:
+    try:
+        return _of_date(datetime.strptime(str(cell).strip(), form), row, column)
+    except ValueError as error:
+        raise DataError(f"column {column!r}, row {row}: {str(cell)!r} is not of time_form={form}: {error}") from None

@@ -75,7 +75,7 @@ def _timed(line: str, has_label: bool) -> Case:
     """Channels of ``(time,value)`` pairs; all channels of a case have the same times."""
     body, _, label = line.rpartition(")")
     channels = [PAIR.findall(part) for part in _channels(body + ")")]
-    times, _ = read_times([time.strip() for time, _ in channels[0]], "time")
+    times = read_times([time.strip() for time, _ in channels[0]], "time").times
     for number, one in enumerate(channels[1:], 1):
         if [time for time, _ in one] != [time for time, _ in channels[0]]:
             raise ValueError(f"channel {number} has other times than channel 0")

@@ -62,7 +62,7 @@ def _case(line: str, attributes: Sequence[tuple[str, str]], frequency: str) -> C
 
 
 def _times(start: str, frequency: str, count: int) -> np.ndarray | None:
-    first = int(read_times([start], "start_timestamp")[0][0])
+    first = int(read_times([start], "start_timestamp").times[0])
     if frequency in STEPS:
         return first + STEPS[frequency] * np.arange(count, dtype=np.int64)
     if frequency in MONTHS:

@@ -1,4 +1,7 @@
-"""``.tsv`` files of the UCR archive: the class, then the values; missing ones at the end make a series shorter."""
+"""Tables of the UCR archive, old and new: the class, then the values; missing ones at the end make a series shorter.
+
+The form of 2018 has tabs (``.tsv``), older ones commas or blanks (``.txt``, ``.csv``).
+"""
 
 from __future__ import annotations
 
@@ -28,19 +31,26 @@ def read_ucr(path: Path) -> Archive:
 
 def looks_like_ucr(line: str) -> bool:
     """Whether a first line is a class and values, all of them numbers."""
-    words = line.strip().split("\t")
+    words = _words(line)
     if len(words) < LEAST_COLUMNS:
         return False
     try:
-        numbers(line.strip(), "\t")
+        numbers("\t".join(words), "\t")
+        return words[0].lower() not in ("nan", "?", "") and float(words[0]).is_integer()
     except ValueError:
         return False
-    return float(words[0] or "nan").is_integer() if words[0].lower() not in ("nan", "?", "") else False
+
+
+def _words(line: str) -> list[str]:
+    """Cells between tabs, else commas, else blanks."""
+    text = line.strip()
+    sign = "\t" if "\t" in text else "," if "," in text else None
+    return text.split(sign)
 
 
 def _case(line: str) -> Case:
-    first, _, rest = line.strip().partition("\t")
-    values = numbers(rest, "\t")
+    first, *rest = _words(line)
+    values = numbers("\t".join(rest), "\t")
     known = np.flatnonzero(np.isfinite(values))
     if not len(known):
         return Case(None, first, ("no_value", "every value is missing"))

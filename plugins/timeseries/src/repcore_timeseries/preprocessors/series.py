@@ -104,7 +104,8 @@ class SeriesPreprocessor:
         self._check(series)
         values = series.values
         if self.config.standardise:
-            values = ((values - self.mean) / self.deviation).astype(np.float32)
+            values = (values - self.mean) / self.deviation
+        values = values.astype(np.float32, copy=False)
         if self.config.calendar:
             values = np.concatenate([values, calendar_of(series, sample.id)], axis=1)
         scale = self.deviation if self.config.standardise else np.ones(len(series.names))
