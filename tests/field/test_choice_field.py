@@ -151,7 +151,9 @@ def test_matrices_and_series_are_no_clouds(tmp_path: Path) -> None:
     np.savez(tmp_path / "cloud.npz", points=cloud[:, :3])
     np.savetxt(tmp_path / "cloud.txt", cloud)
     np.save(tmp_path / "on_its_side.npy", cloud[:, :3].T)
-    for name in ("cloud.npy", "cloud.npz", "cloud.txt", "on_its_side.npy"):
+    assert "pointcloud/shapes-folder" in scores(tmp_path / "on_its_side.npy")
+    assert list(scores(tmp_path / "adjacency.npy")) == ["graphs/network"]
+    for name in ("cloud.npy", "cloud.npz", "cloud.txt"):
         assert max(scores(tmp_path / name), key=scores(tmp_path / name).__getitem__).startswith("pointcloud/"), name
 
 

@@ -47,8 +47,8 @@ def sniff(path: Path) -> float:
     try:
         table = Table(tables["edges"])
         source, target = find_ends(table, "", "", None)
-    except DataError:
-        return 0.0 if path.is_dir() else UNREAD
+    except DataError as error:  # of a matrix it says what it means, and that is no edge list at all
+        return 0.0 if path.is_dir() or "meaning" in error.facts else UNREAD
     if not are_ids(table, source, target):
         return 0.0
     ends = [table.slice(0, ROWS_COMPARED, name) for name in (source, target)]

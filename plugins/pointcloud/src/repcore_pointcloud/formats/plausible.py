@@ -15,7 +15,7 @@ from repcore.data.allocation import array_header, open_arrays
 from repcore.errors import ItemError
 from repcore_pointcloud.formats import column_names as known
 
-MOST_UNNAMED = 14  # columns: coordinates, colours, normals, a few scalars
+MOST_UNNAMED = 16  # columns without names; more are a series or a feature vector, no point
 LEAST_WIDTH = 7  # from here on a table with no more rows than columns is a matrix
 SMALL = 4  # points of the smallest cloud that is told from a small symmetric matrix
 ANYTHING = {"data", "arr_0"}  # arrays of any domain

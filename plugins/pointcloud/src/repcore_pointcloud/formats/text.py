@@ -25,7 +25,6 @@ from repcore_pointcloud.formats.plausible import MOST_UNNAMED, fits_points, is_m
 from repcore_pointcloud.formats.table import RawColumns
 
 SUFFIXES = (".xyz", ".txt", ".pts", ".csv", ".tsv", ".asc", ".xyzn", ".xyzrgb", ".xyzi", ".neu")
-MOST_UNNAMED = 16  # columns without names from which on a row is no point: a series, a feature vector
 LOOKED_AT = 64 * 1024  # characters that decide how a file is laid out
 FEWEST_GOOD = 100  # good lines for each one that may be left out
 COMMENT = ("#", "//", "%", "!")
@@ -116,7 +115,7 @@ def looks_like_points(path: Path) -> bool:
         return False
     if layout.names:
         return True
-    if layout.width > MOST_UNNAMED or (len(head) < LOOKED_AT and not _has_shape_of_points(rows, layout)):
+    if len(head) < LOOKED_AT and not _has_shape_of_points(rows, layout):
         return False
     numeric = sum(all(_is_number(cell, layout.decimal_comma) for cell in row[:3]) for row in rows)
     return numeric >= 0.9 * len(rows)
