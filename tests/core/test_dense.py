@@ -388,7 +388,7 @@ def test_overlaps_against_a_loop() -> None:
 
 
 def test_elements_without_an_answer_are_said_and_not_judged(here: Path) -> None:
-    """Half of one row has no answer: the other half is judged, and the index, the reason and the notes count the rest."""
+    """Half of one row has no answer: the other half is judged; the reason and the notes count the rest."""
     truth = np.asarray([2.0, 2.0, 7.0, 7.0])
     outputs = np.asarray([[0.9, 0.1], [0.2, 0.8], [np.nan] * 2, [np.nan] * 2], np.float32)
     reader = LabelledPoints(truth)
@@ -404,7 +404,9 @@ def test_elements_without_an_answer_are_said_and_not_judged(here: Path) -> None:
     ((_, figures),) = predictor.scored(iter([row]), reader)
     assert figures["element-accuracy"] == figures["miou"] == 0.5
     scores = predictor.scores()
-    assert scores is not None and scores["miou"] == 0.5 and scores["element-accuracy"] == 0.5
+    assert scores is not None
+    assert scores["miou"] == 0.5
+    assert scores["element-accuracy"] == 0.5
     assert "2 of 4 labelled elements have no answer and are not scored" in scores.notes
     for path in (here / "t.csv", here / "t.npz"):
         table = ElementTable(path, {}, SIDE)

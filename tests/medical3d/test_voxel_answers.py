@@ -132,7 +132,9 @@ def test_answers_cover_a_scan_of_which_only_the_centre_is_embedded(tmp_path: Pat
     assert len(preprocessor.prepare(reader[0])) == 1
     (row,) = dense_windows(by_intensity, preprocessor, reader, InferenceOptions(), level="voxel", domain="medical3d",
                            target=TARGET, values=IDS)  # fmt: skip
-    assert row.answer is not None and row.unanswered == 0 and row.reason == ""
+    assert row.answer is not None
+    assert row.unanswered == 0
+    assert row.reason == ""
     np.testing.assert_array_equal(row.answer.labels(), scan()[1])
     whole = VolumePreprocessor(VolumeConfig(coverage="whole"))
     assert whole.covering() is whole

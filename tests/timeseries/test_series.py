@@ -63,7 +63,9 @@ def test_long_series_become_windows_and_their_outputs_are_steps_again() -> None:
     covering = sparse.covering()
     assert [one.meta["first"] for one in covering.prepare(long)] == [0, 10, 13]
     parts = [np.full((10, 1), float(number)) for number in range(3)]
-    assert covering.restore(long, covering.prepare(long), parts, "token")[:, 0].tolist() == [0] * 10 + [1] * 10 + [2] * 3
+    assert (
+        covering.restore(long, covering.prepare(long), parts, "token")[:, 0].tolist() == [0] * 10 + [1] * 10 + [2] * 3
+    )
     gaps = sample([[1.0, 2.0], [NAN, NAN], [NAN, 3.0], [4.0, 5.0]])
     known = SeriesPreprocessor(SeriesPreprocessorConfig(shortest=1, standardise=False))
     for count, steps in ((4, [0, 1, 2, 3]), (3, [0, 2, 3]), (2, [0, 3])):

@@ -141,7 +141,7 @@ def _write(
     say(f"{total:,} rows in, {writer.rows_done:,} rows out: {words}")
     say(f"{level} level in {path}")
     if writer.unanswered:
-        say(f"{writer.unanswered:,} elements of these rows have no answer (column unanswered of the index, or empty cells)")
+        say(f"{writer.unanswered:,} elements of these rows have no answer (column unanswered, or empty cells)")
     if scores is not None:
         from repcore.reporting import figures_in_words
 

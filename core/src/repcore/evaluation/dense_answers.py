@@ -165,7 +165,9 @@ class DensePredictor:
         judged = counts[:, :-1].sum()
         if not judged:
             if counts.sum():
-                self._notes.append(f"{row.id} is not scored: none of its {counts.sum():,} labelled elements is answered")
+                self._notes.append(
+                    f"{row.id} is not scored: none of its {counts.sum():,} labelled elements is answered"
+                )
             return nothing
         self._counts.append(counts)
         self._rows.append(number)

@@ -313,7 +313,9 @@ def _labelled(run: _Run, part: np.ndarray) -> Iterator[tuple[int, PreparedRow, n
     chosen = np.asarray(part, np.int64)[run.rows.labelled(run.target)[part]]
     whole = whole_samples(run.rows.reader, chosen)
     behind = iter(whole.behind.values())
-    for window in windows_of(covering(run.model.preprocessor), whole.reader, run.options, list(whole.behind), whole=True):
+    for window in windows_of(
+        covering(run.model.preprocessor), whole.reader, run.options, list(whole.behind), whole=True
+    ):
         for row in window:
             for number in next(behind):
                 if row.items and row.sample is not None:

@@ -139,7 +139,7 @@ class VolumeConfig:
     coverage: Literal["sliding", "centre", "whole"] = field(
         default="sliding",
         metadata={
-            "help": "cubes that cover the scan, one cube at its centre (answers about voxels cover it nevertheless), or "
+            "help": "cubes that cover the scan, one cube at its centre (answers about voxels cover all of it), or "
             "the scan as it is"
         },
     )

@@ -50,8 +50,8 @@ def labels_on_grid(sample: Sample, meta: Mapping[str, Any], edge: int) -> dict[s
 
 
 def restored(sample: Sample, items: Sequence[Item], outputs: Sequence[np.ndarray]) -> np.ndarray:
-    """Outputs at the pixels of the image as it is stored, float32 (H, W, K), linear between places of the grid, the mean
-    where several items show a pixel; NaN at pixels that none shows.
+    """Outputs at the pixels of the image as it is stored, float32 (H, W, K), linear between places of the grid, the
+    mean where several items show a pixel; NaN at pixels that none shows.
 
     Args:
         outputs: of each item, (E * E, K).
