@@ -12,6 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -44,6 +45,7 @@ from repcore.specs import TargetSpec
 __all__ = ["LabelColumn", "LabelKind", "natural", "numbered_classes", "read_label", "read_labels"]
 
 Uncertain = Literal["auto", "missing", "positive", "negative", "class"]
+MOST_JUDGED = 5000  # columns in which a label is looked for unasked; tables of expression have tens of thousands
 MOST_WORD_CLASSES = 50
 MOST_NAMED_CLASSES = 1000  # of a column that the user calls a class
 MOST_NUMBER_CLASSES = 20
@@ -135,6 +137,7 @@ def read_labels(
         meaning: of columns of relations (``>``), units and quantities beside values.
     """
     asked, group_words = dict(kinds or {}), tuple(group_words)
+    columns = _judged(columns, asked, account)
     if uncertain == "auto":
         found_in = [_uncertain_values(cells) for cells in columns.values()]
         is_read = sum(bool(one) for one in found_in) >= 2 and any(len(one) == 3 for one in found_in)
@@ -193,6 +196,22 @@ def _as_meant(
         one.target = replace(one.target, unit=exact.unit)
         one.reason += f"; in {exact.unit} by column {companions.columns['unit']!r}"
     return one
+
+
+def _judged(
+    columns: Mapping[str, Sequence[Any]], asked: Mapping[str, LabelKind], account: Accounting | None
+) -> Mapping[str, Sequence[Any]]:
+    """The columns that are looked at: all of a usual table, of a very wide one those that were asked for and the first
+    ones."""
+    if len(columns) <= MOST_JUDGED + len(asked):
+        return columns
+    first = set(islice((name for name in columns if name not in asked), MOST_JUDGED))
+    if account is not None:
+        account.note(
+            f"labels are looked for in the first {MOST_JUDGED:,} of {len(columns):,} columns; others have to be named: "
+            "labels=[NAME]"
+        )
+    return {name: columns[name] for name in columns if name in asked or name in first}
 
 
 def _calls_rows(one: LabelColumn, cells: Sequence[Any]) -> bool:
