@@ -102,7 +102,7 @@ def test_names_of_digits_join_where_they_are_padded(tmp_path: Path) -> None:
     name, sounds = opened(tmp_path / "s")
     assert name == "audio/manifest"
     assert [sounds[row].targets["label"] for row in range(3)] == [0, 1, 0]
-    assert "without their leading zeros" in " ".join(sounds.account.notes)
+    assert "without the leading zeros" in " ".join(sounds.account.notes)
 
 
 def test_cycles_of_engines_are_no_ends_of_edges(tmp_path: Path) -> None:

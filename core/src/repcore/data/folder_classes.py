@@ -45,7 +45,8 @@ def folder_meaning(folders: Sequence[str], above: Sequence[str] = ()) -> FolderM
     stem = stems.pop() if len(stems) == 1 else None
     if stem and is_group_name(f"{stem}_id"):
         return FolderMeaning("group", f"{said}, all called {stem} and a number")
-    if above and is_group_name(f"{plain_name(above[-1]).removesuffix('s')}_id"):
+    word = plain_name(above[-1]).removesuffix("s") if above else ""
+    if word and "_" not in word and is_group_name(f"{word}_id"):  # speakers/, not xrays_of_patients/
         return FolderMeaning("group", f"{said} below {above[-1]!r}")
     if most == 1 and stem is not None and stem not in _CLASS_STEMS:
         return FolderMeaning("none", f"{said}: they name a file, no class")
