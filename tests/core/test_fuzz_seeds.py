@@ -23,7 +23,7 @@ from repcore.checkpoints.reading import read_checkpoint
 from repcore.data.allocation import CappedFile
 from repcore.data.labels import numbered_classes
 from repcore.data.readers import open_data
-from repcore.errors import CheckpointError, DataError, ItemError
+from repcore.errors import CheckpointError, ConfigError, DataError, ItemError
 from repcore.files import is_file
 from tests.conftest import ROOT
 from tests.toys.toy_run import make_run
@@ -124,6 +124,24 @@ def test_packed_hdf5_arrays_of_equal_values_are_read(tmp_path: Path) -> None:
     reader = open_data(registry.default(), str(tmp_path / "a.h5"), domain="pointcloud")[1]
     assert len(reader) == 600
     np.testing.assert_array_equal(reader[599].inputs.points, values[599])
+
+
+def test_tied_names_that_are_no_names_are_refused(toys: None, tmp_path: Path) -> None:
+    make_run(tmp_path / "r")
+    path = tmp_path / "r" / "model" / "config.json"
+    config = json.loads(path.read_text())
+    for tied in ([1], {"a": 3}, "x"):
+        path.write_text(json.dumps({**config, "tied": tied}))
+        with pytest.raises(CheckpointError, match=r"^'tied' of .*config.json"):
+            read_model(path.parent).tensors()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/zero")
+def test_a_config_file_without_end_is_refused() -> None:
+    from repcore.config.yaml import load_file
+
+    with pytest.raises(ConfigError, match=r"^config file '/dev/zero' has more than"):
+        load_file(Path("/dev/zero"))
 
 
 def test_classes_without_names_are_numbered() -> None:

@@ -207,7 +207,7 @@ def _array(file: Any, name: str) -> np.ndarray | None:  # an open h5py file
 
 
 def _check_size(found: Any, name: str, file: str) -> None:  # an h5py dataset
-    """Refuse an array before room is made for it: no numbers, too large, or next to nothing of it stored. What was never
+    """Refuse an array before room is made for it: no numbers, too large, or hardly any of it stored. What was never
     written is read as zeros, so that a file of a kilobyte can be clouds of any number and size.
 
     Raises:
