@@ -76,6 +76,21 @@ def test_overlapping_windows_are_averaged_and_gaps_stay_empty() -> None:
     assert np.isnan(found[16:]).all()
 
 
+@pytest.mark.parametrize(("frames", "firsts"), [(62, [0, 32]), (78, [0, 32, 46])])
+def test_windows_cover_a_recording_that_is_cut_for_its_vector(frames: int, firsts: list[int]) -> None:
+    """Beyond the beginning, and to the last frame where the rest (14 frames) is shorter than a patch of 16."""
+    cut, sample = preprocessor(long_recordings="cut"), Sample("a", noise(frames / 100 + 0.02))
+    assert [one.meta["first_frame"] for one in cut.prepare(sample)] == [0]
+    made = cut.covering()
+    items = made.prepare(sample)
+    assert [one.meta["first_frame"] for one in items] == firsts
+    found = made.restore(sample, items, numbered(items), "token")
+    np.testing.assert_array_equal(found[:, 0], [0, *range(frames), frames - 1])
+    plain = preprocessor()
+    left = plain.restore(sample, plain.prepare(sample), numbered(plain.prepare(sample)), "token")
+    assert np.isnan(left).sum() == {62: 0, 78: 15}[frames]
+
+
 @pytest.mark.parametrize("rate", [8_000, 44_100])
 def test_times_do_not_depend_on_the_rate(rate: int) -> None:
     made, sample = preprocessor(), Sample("a", noise(0.505, rate))

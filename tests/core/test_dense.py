@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import nn
 
 import repcore
 from repcore.cli.main import run
-from repcore.embedding.dense import DenseRow, level_of
+from repcore.embedding.dense import DenseRow, dense_windows, level_of
 from repcore.embedding.dense_files import ElementTable, FolderWriter
 from repcore.embedding.inference import InferenceOptions
 from repcore.embedding.prediction_files import read_table
@@ -26,7 +26,7 @@ from repcore.evaluation.dense_metrics import confusion, dense_scores, overlaps
 from repcore.evaluation.probing import LabelledRows, read_rows
 from repcore.evaluation.tasks.dense import DenseClassification, at_elements, flat_tokens, soft_dice
 from repcore.evaluation.tasks.dense_configs import DenseClassificationConfig
-from repcore.interfaces import Batch, DenseAnswer, Features, Sample, Tokens
+from repcore.interfaces import Batch, DenseAnswer, Features, Item, Sample, Tokens
 from repcore.specs import TargetSpec
 
 SIDE = TargetSpec("side", "class", "point", names=("2", "7"), ignore=9)
@@ -369,7 +369,7 @@ def test_overlaps_against_a_loop() -> None:
     truth, answered = rng.integers(-1, 3, (4, 50)), rng.integers(-1, 4, (4, 50))
     counts = np.stack([confusion(t, a, 4) for t, a in zip(truth, answered, strict=True)])
     iou, dice = overlaps(counts.sum(0))
-    known = truth >= 0
+    known = (truth >= 0) & (answered >= 0)  # what is not answered is not judged
     for k in range(4):
         inside, said = (truth == k) & known, (answered == k) & known
         if not inside.any():
@@ -381,8 +381,69 @@ def test_overlaps_against_a_loop() -> None:
     assert scores["miou"] == pytest.approx(np.nanmean(iou))
     assert scores["element-accuracy"] == pytest.approx((truth == answered)[known].mean())
     assert "d" in scores.notes[0]
+    without = ((truth >= 0) & (answered < 0)).sum()
+    assert scores.notes[1] == f"{without} of {(truth >= 0).sum()} labelled elements have no answer and are not scored"
     each = [np.nanmean(overlaps(one)[1]) for one in counts]
     assert scores["dice-per-item"] == pytest.approx(np.mean(each))
+
+
+def test_elements_without_an_answer_are_said_and_not_judged(here: Path) -> None:
+    """Half of one row has no answer: the other half is judged; the reason and the notes count the rest."""
+    truth = np.asarray([2.0, 2.0, 7.0, 7.0])
+    outputs = np.asarray([[0.9, 0.1], [0.2, 0.8], [np.nan] * 2, [np.nan] * 2], np.float32)
+    reader = LabelledPoints(truth)
+    made = OnePiece()
+
+    def function(batch: Batch) -> torch.Tensor:
+        return torch.from_numpy(outputs)
+
+    (row,) = dense_windows(function, made, reader, InferenceOptions(), level="point", domain="pairs", target=SIDE,
+                           values=(2, 7))  # fmt: skip
+    assert (row.status, row.reason, row.unanswered) == ("ok", "2 of 4 elements have no answer", 2)
+    predictor = DensePredictor([], made, SIDE, (2, 7), "pairs")
+    ((_, figures),) = predictor.scored(iter([row]), reader)
+    assert figures["element-accuracy"] == figures["miou"] == 0.5
+    scores = predictor.scores()
+    assert scores is not None
+    assert scores["miou"] == 0.5
+    assert scores["element-accuracy"] == 0.5
+    assert "2 of 4 labelled elements have no answer and are not scored" in scores.notes
+    for path in (here / "t.csv", here / "t.npz"):
+        table = ElementTable(path, {}, SIDE)
+        table.write(row, {})
+        table.keep()
+        assert table.unanswered == ElementTable(path, {}, SIDE).unanswered == 2  # of an interrupted command, too
+
+
+class LabelledPoints(Sequence[Sample]):
+    """One sample with these labels of its points."""
+
+    targets = (SIDE,)
+    fingerprint = "one"
+
+    def __init__(self, truth: np.ndarray) -> None:
+        self.truth = truth
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: Any) -> Any:
+        if index >= 1:
+            raise IndexError(index)
+        return Sample("one", np.zeros((len(self.truth), 2), np.float32), {"side": self.truth})
+
+
+class OnePiece:
+    """A sample as one item."""
+
+    def prepare(self, sample: Sample) -> list[Item]:
+        return [Item(sample.inputs, {})]
+
+    def collate(self, items: Sequence[Item]) -> Batch:
+        return Batch(inputs=torch.from_numpy(items[0].values), size=1)
+
+    def cost(self, meta: Mapping[str, Any]) -> int:
+        return 1
 
 
 def test_soft_dice_of_certain_answers() -> None:

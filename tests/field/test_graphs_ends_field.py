@@ -9,7 +9,7 @@ import pytest
 
 from repcore.errors import DataError, ItemError
 from repcore_graphs.configs.data import EdgeListConfig, GraphPreprocessorConfig, NetworkConfig
-from repcore_graphs.datasets import edge_list, networks
+from repcore_graphs.datasets import edge_files, edge_list, networks
 from repcore_graphs.preprocessors.graph import GraphPreprocessor
 from tests.field.graphs_inputs import edges_of, network, said
 
@@ -168,15 +168,15 @@ def test_pairs_of_molecules_and_counters_of_series_are_no_sure_network(
     tmp_path: Path, header: str, rows: list[tuple[object, ...]]
 ) -> None:
     (tmp_path / "t.csv").write_text("\n".join([header, *(",".join(map(str, row)) for row in rows)]) + "\n")
-    assert edge_list.sniff(tmp_path / "t.csv") <= 0.3
+    assert edge_files.sniff(tmp_path / "t.csv") <= 0.3
 
 
 def test_a_table_about_many_files_beside_it_is_no_network(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text("image,patient\n" + "".join(f"{u},{v}\n" for u, v in PAIRS))
-    assert edge_list.sniff(tmp_path) == 0.5
+    assert edge_files.sniff(tmp_path) == 0.5
     for number in range(5):
         (tmp_path / f"{number}.png").write_bytes(b"\x89PNG")
-    assert edge_list.sniff(tmp_path) == 0.0
+    assert edge_files.sniff(tmp_path) == 0.0
 
 
 def test_lists_of_numbers_are_as_many_columns(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from repcore_graphs.configs.data import (
     PartsConfig,
     TUDatasetConfig,
 )
-from repcore_graphs.datasets import edge_list, networks, tu
+from repcore_graphs.datasets import edge_files, edge_list, networks, tu
 from repcore_graphs.datasets.parts import GraphParts
 from repcore_graphs.preprocessors.graph import GraphPreprocessor
 from tests.field.graphs_inputs import edges_of, network, prepared, said
@@ -51,7 +51,7 @@ def test_pairs_are_edges_however_they_are_written(tmp_path: Path, name: str, tex
     sign = text[text.index("{") + 1]
     body = "\n".join(f"{u}{sign}{v}" for u, v in ENDS)
     reader = edges_of(tmp_path, text[: text.index("{")] + body + "\n", name)
-    assert edge_list.sniff(tmp_path / name) >= 0.3
+    assert edge_files.sniff(tmp_path / name) >= 0.3
     graph = reader[0].inputs
     assert graph.num_nodes == 4
     assert {tuple(pair) for pair in graph.edge_index.T.tolist()} == {*ENDS, *((v, u) for u, v in ENDS)}
@@ -72,18 +72,18 @@ def test_pairs_are_edges_however_they_are_written(tmp_path: Path, name: str, tex
 )
 def test_other_tables_are_no_edges(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
-    assert edge_list.sniff(tmp_path / name) == 0.0
+    assert edge_files.sniff(tmp_path / name) <= edge_files.UNREAD
 
 
 def test_matrices_and_triples_are_told_from_pairs(tmp_path: Path) -> None:
     text = "\n".join(",".join(str((u * v) % 2) for v in range(5)) for u in range(5))
     with pytest.raises(DataError, match=r"5 columns and 5 rows[\s\S]*adjacency matrix"):
         edges_of(tmp_path, text + "\n", "matrix.csv")
-    assert edge_list.sniff(tmp_path / "matrix.csv") == 0.0
+    assert edge_files.sniff(tmp_path / "matrix.csv") <= edge_files.UNREAD
     triples = "".join(f"e{u}\trel{(u + v) % 2}\te{v}\n" for u, v in ENDS * 3)
     graph = edges_of(tmp_path, triples, "triples.tsv")[0].inputs
     assert (graph.num_nodes, sorted(set(graph.edge_labels[:, 0].tolist()))) == (4, ["rel0", "rel1"])
-    assert edge_list.sniff(tmp_path / "triples.tsv") > 0.0
+    assert edge_files.sniff(tmp_path / "triples.tsv") > 0.0
 
 
 def test_ids_are_text_and_whole_numbers_with_decimals_are_whole(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_one_large_graph_without_labels_is_read_quickly(tmp_path: Path) -> None:
     count = 100_000
     ends = np.random.default_rng(0).integers(0, 60_000, (count, 2))  # in the first thousands few ids come again
     np.savetxt(tmp_path / "large.txt", ends, fmt="%d")
-    assert edge_list.sniff(tmp_path / "large.txt") >= 0.3
+    assert edge_files.sniff(tmp_path / "large.txt") >= 0.3
     reader = edge_list.EdgeListDataset(EdgeListConfig(path=str(tmp_path / "large.txt")))
     assert reader.targets == []
     graph = reader[0].inputs

@@ -11,8 +11,8 @@ import pytest
 
 from repcore.errors import DataError, ItemError
 from repcore_graphs.configs.data import EdgeListConfig, GraphPreprocessorConfig, NetworkConfig
+from repcore_graphs.datasets.edge_files import sniff as sniff_edges
 from repcore_graphs.datasets.edge_list import EdgeListDataset
-from repcore_graphs.datasets.edge_list import sniff as sniff_edges
 from repcore_graphs.datasets.networks import NetworkDataset, sniff
 from repcore_graphs.formats.networks import read_networks
 from repcore_graphs.preprocessors.graph import GraphPreprocessor

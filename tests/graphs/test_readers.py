@@ -22,7 +22,7 @@ from repcore_graphs.configs.data import (
     PyGConfig,
     TUDatasetConfig,
 )
-from repcore_graphs.datasets import edge_list, ogb, pyg, tu
+from repcore_graphs.datasets import edge_files, edge_list, ogb, pyg, tu
 from repcore_graphs.datasets.folds import fold_split, stratified_folds
 from repcore_graphs.datasets.motifs import Motifs
 from repcore_graphs.datasets.raw_graph import RawGraph
@@ -171,7 +171,7 @@ def test_a_plain_list_of_pairs_is_one_graph(tmp_path: Path) -> None:
     assert graph.edge_index.shape == (2, 6)  # the missing directions are added
     directed = edge_list.EdgeListDataset(EdgeListConfig(path=str(tmp_path / "net.txt"), directed=True))
     assert directed[0].inputs.edge_index.shape == (2, 3)
-    assert edge_list.sniff(tmp_path / "net.txt") > 0
+    assert edge_files.sniff(tmp_path / "net.txt") > 0
 
 
 def test_tables_with_features_labels_and_several_graphs(tmp_path: Path) -> None:

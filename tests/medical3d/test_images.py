@@ -192,6 +192,24 @@ def test_masks_lie_on_their_images(aspect: Any) -> None:
         made.restore(one, [item], [shares], "point")
 
 
+@pytest.mark.parametrize("shape", [(60, 90), (250, 60), (60, 60)])
+def test_squares_that_cover_an_image_answer_for_every_pixel(shape: tuple[int, int]) -> None:
+    """Each square answers with the place of its pixels in the image: joined, every pixel gets its own place."""
+    cut = ImagePreprocessor(ImageConfig(edge=60, aspect="crop"))
+    one = sample(ramp(*shape))
+    made = cut.covering()
+    items = made.prepare(one)
+    assert len(items) == {90: 2, 250: 5, 60: 1}[max(shape)]
+    assert len(cut.prepare(one)) == 1
+    outputs = []
+    for item in items:
+        lines = [np.arange(60) / item.meta["scale"][axis] + item.meta["first"][axis] for axis in range(2)]
+        outputs.append(np.stack(np.meshgrid(*lines, indexing="ij"), -1).reshape(-1, 2).astype(np.float32))
+    found = made.restore(one, items, outputs, "voxel")
+    np.testing.assert_allclose(found, np.moveaxis(np.indices(shape), 0, -1), atol=1e-3)
+    assert ImagePreprocessor(ImageConfig(edge=60)).covering().covers is False
+
+
 def test_outputs_of_the_grid_lie_where_their_pixels_are() -> None:
     """Every place of the grid answers with its own place: each pixel gets its place in the grid back."""
     made = ImagePreprocessor(ImageConfig(edge=32, aspect="pad"))

@@ -123,6 +123,23 @@ def test_masks_of_one_scan_agree_in_the_world_however_it_is_stored(
     assert {int(one) for one in np.unique(masks[0])} == set(IDS)  # ids as stored, 420 does not fit a byte
 
 
+def test_answers_cover_a_scan_of_which_only_the_centre_is_embedded(tmp_path: Path) -> None:
+    """As with the recipe tiny-3d, whose vectors are of the cube at the centre: every voxel is answered nevertheless."""
+    reader = VolumeFolderReader(VolumeFilesConfig(path=str(folder_of(tmp_path / "data", ("RAS",)))))
+    config = VolumeConfig(crop_edge=12, spacing="native", intensity="percentile", coverage="centre")
+    preprocessor = VolumePreprocessor(config)
+    preprocessor.fit(reader, np.arange(1))
+    assert len(preprocessor.prepare(reader[0])) == 1
+    (row,) = dense_windows(by_intensity, preprocessor, reader, InferenceOptions(), level="voxel", domain="medical3d",
+                           target=TARGET, values=IDS)  # fmt: skip
+    assert row.answer is not None
+    assert row.unanswered == 0
+    assert row.reason == ""
+    np.testing.assert_array_equal(row.answer.labels(), scan()[1])
+    whole = VolumePreprocessor(VolumeConfig(coverage="whole"))
+    assert whole.covering() is whole
+
+
 def test_an_oracle_on_overlapping_cubes_comes_back_to_the_last_bit(tmp_path: Path) -> None:
     values, _, affine = scan()
     stored, own = turned(values, affine, "PIR")

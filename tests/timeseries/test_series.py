@@ -29,7 +29,7 @@ def sample(values: Any, names: tuple[str, ...] | None = None, times: Any = None)
 
 
 def fitted(rows: list[Sample], **settings: Any) -> SeriesPreprocessor:
-    made = SeriesPreprocessor(SeriesPreprocessorConfig(shortest=1, **settings))
+    made = SeriesPreprocessor(SeriesPreprocessorConfig(**{"shortest": 1, **settings}))
     made.fit(rows, range(len(rows)))  # type: ignore[arg-type]
     return made
 
@@ -58,6 +58,14 @@ def test_long_series_become_windows_and_their_outputs_are_steps_again() -> None:
     outputs = [np.stack([one.values[:, 0], one.values[:, 0] * 2], 1) for one in items]
     back = made.restore(long, items, outputs, "token")
     np.testing.assert_allclose(back[:, 0] * made.deviation[0] + made.mean[0], np.arange(23.0), atol=1e-5)
+    sparse = fitted([long], longest=10, shortest=5)  # the last 3 steps are too few for an item
+    assert len(sparse.prepare(long)) == 2
+    covering = sparse.covering()
+    assert [one.meta["first"] for one in covering.prepare(long)] == [0, 10, 13]
+    parts = [np.full((10, 1), float(number)) for number in range(3)]
+    assert (
+        covering.restore(long, covering.prepare(long), parts, "token")[:, 0].tolist() == [0] * 10 + [1] * 10 + [2] * 3
+    )
     gaps = sample([[1.0, 2.0], [NAN, NAN], [NAN, 3.0], [4.0, 5.0]])
     known = SeriesPreprocessor(SeriesPreprocessorConfig(shortest=1, standardise=False))
     for count, steps in ((4, [0, 1, 2, 3]), (3, [0, 2, 3]), (2, [0, 3])):

@@ -134,11 +134,14 @@ def _write(
     if as_json:
         found = None if scores is None else {**scores, "classes": scores.tasks}
         show_json({"output": str(path), "rows_in": total, "rows_out": writer.rows_done, "level": level,
-                   "status": dict(writer.status), "failed": writer.failed, "scores": found, **facts})  # fmt: skip
+                   "status": dict(writer.status), "failed": writer.failed, "unanswered": writer.unanswered,
+                   "scores": found, **facts})  # fmt: skip
         return int(writer.failed)
     words = ", ".join(f"{number:,} {name}" for name, number in writer.status.most_common())
     say(f"{total:,} rows in, {writer.rows_done:,} rows out: {words}")
     say(f"{level} level in {path}")
+    if writer.unanswered:
+        say(f"{writer.unanswered:,} elements of these rows have no answer (column unanswered, or empty cells)")
     if scores is not None:
         from repcore.reporting import figures_in_words
 

@@ -419,7 +419,7 @@ def _votes(first: Sequence[str], rest: Sequence[Sequence[str]], width: int, is_d
             vote = 0
         total += vote
         reasons.append((vote, why))
-        above_numbers |= vote > 0 and why.endswith(ABOVE_NUMBERS) and _is_name(cell)
+        above_numbers |= vote > 0 and why.endswith(ABOVE_NUMBERS) and _is_name(cell) and not is_missing(cell)
     if above_numbers and min(reasons)[0] > -3:  # gene1, gene2, score: the first two look like genes, the third is none
         return max(total, 1), max(reasons)[1]
     if not total:

@@ -12,6 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -44,6 +45,7 @@ from repcore.specs import TargetSpec
 __all__ = ["LabelColumn", "LabelKind", "natural", "numbered_classes", "read_label", "read_labels"]
 
 Uncertain = Literal["auto", "missing", "positive", "negative", "class"]
+MOST_JUDGED = 5000  # columns in which a label is looked for unasked; tables of expression have tens of thousands
 MOST_WORD_CLASSES = 50
 MOST_NAMED_CLASSES = 1000  # of a column that the user calls a class
 MOST_NUMBER_CLASSES = 20
@@ -68,6 +70,7 @@ def read_label(
     decimal: Decimal | None = None,
     comma: str = "",
     change: str = "label_kind=class|regression|multilabel",
+    why: str = "as asked",
 ) -> LabelColumn:
     """Judge and read one column.
 
@@ -81,6 +84,7 @@ def read_label(
         decimal: sign of decimals; found in the cells when None.
         comma: why decimals of the whole table have a comma (:func:`repcore.data.cells.decimal_comma_of`).
         change: how a user sets the kind, for the announcement.
+        why: who said that it is of ``kind``, for the announcement: the user, or a reader by what it knows.
 
     Raises:
         DataError: the column cannot be of the kind that was asked for.
@@ -92,12 +96,12 @@ def read_label(
         if lists is not None:
             return _of_lists(name, lists, held, change)
     if kind == "regression":
-        return _regression(numbers, "as asked", said, change)
+        return _regression(numbers, why, said, change)
     if kind == "multilabel" or separator:
         words = words_of(held)
-        return multilabel(name, words, separator or separator_of(words, asked=True) or ",", "as asked", change)
+        return multilabel(name, words, separator or separator_of(words, asked=True) or ",", why, change)
     if kind == "class":
-        return _asked_class(numbers, words_of(held), change)
+        return _asked_class(numbers, words_of(held), why, change)
     if not numbers.filled:
         return LabelColumn(name, None, numbers.values, "every cell is empty", change=change)
     spelt = yes_or_no(name, words_of(held), change)
@@ -135,6 +139,7 @@ def read_labels(
         meaning: of columns of relations (``>``), units and quantities beside values.
     """
     asked, group_words = dict(kinds or {}), tuple(group_words)
+    columns = _judged(columns, asked, account)
     if uncertain == "auto":
         found_in = [_uncertain_values(cells) for cells in columns.values()]
         is_read = sum(bool(one) for one in found_in) >= 2 and any(len(one) == 3 for one in found_in)
@@ -193,6 +198,22 @@ def _as_meant(
         one.target = replace(one.target, unit=exact.unit)
         one.reason += f"; in {exact.unit} by column {companions.columns['unit']!r}"
     return one
+
+
+def _judged(
+    columns: Mapping[str, Sequence[Any]], asked: Mapping[str, LabelKind], account: Accounting | None
+) -> Mapping[str, Sequence[Any]]:
+    """The columns that are looked at: all of a usual table, of a very wide one those that were asked for and the first
+    ones."""
+    if len(columns) <= MOST_JUDGED + len(asked):
+        return columns
+    first = set(islice((name for name in columns if name not in asked), MOST_JUDGED))
+    if account is not None:
+        account.note(
+            f"labels are looked for in the first {MOST_JUDGED:,} of {len(columns):,} columns; others have to be named: "
+            "labels=[NAME]"
+        )
+    return {name: columns[name] for name in columns if name in asked or name in first}
 
 
 def _calls_rows(one: LabelColumn, cells: Sequence[Any]) -> bool:
@@ -359,7 +380,7 @@ def _measured(numbers: NumberColumn, words: Sequence[str | None], change: str) -
     return LabelColumn(numbers.name, None, values_missing, reason, numbers.sentences(), change=change)
 
 
-def _asked_class(numbers: NumberColumn, words: Sequence[str | None], change: str) -> LabelColumn:
+def _asked_class(numbers: NumberColumn, words: Sequence[str | None], why: str, change: str) -> LabelColumn:
     found = {word for word in words if word is not None}
     if not 1 <= len(found) <= MOST_NAMED_CLASSES:
         raise DataError(
@@ -368,9 +389,9 @@ def _asked_class(numbers: NumberColumn, words: Sequence[str | None], change: str
             hint="label_kind=regression for numbers",
         )
     if numbers.odd_count or first_code(words):
-        return word_classes(numbers.name, words, "as asked", [], change)
+        return word_classes(numbers.name, words, why, [], change)
     known = np.unique(numbers.values[~np.isnan(numbers.values)])
-    return _classes(numbers, known, "as asked", change)
+    return _classes(numbers, known, why, change)
 
 
 def _uncertain_values(cells: Sequence[Any]) -> set[str]:

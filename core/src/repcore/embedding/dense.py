@@ -41,6 +41,12 @@ def level_of(word: str) -> str:
     return level
 
 
+def covering(preprocessor: Preprocessor) -> Preprocessor:
+    """The preprocessor whose items together hold every element of a sample; see :class:`DensePreprocessor`."""
+    method = getattr(preprocessor, "covering", None)
+    return preprocessor if method is None else cast(Preprocessor, method())
+
+
 @dataclass(frozen=True, slots=True)
 class DensePlace:
     """The encoder's token level behind a level of elements, and its width.
@@ -55,13 +61,20 @@ class DensePlace:
 
 @dataclass(frozen=True, slots=True)
 class DenseRow:
-    """One row: an answer about its elements, or why there is none. ``labels`` is what the data says, by name."""
+    """One row: an answer about its elements, or why there is none.
+
+    Args:
+        reason: also how many elements have no answer.
+        labels: what the data says, by name.
+        unanswered: elements without an answer, of a row that has one.
+    """
 
     id: str
     status: str
     reason: str
     answer: DenseAnswer | None
     labels: Mapping[str, Any]
+    unanswered: int = 0
 
 
 @torch.inference_mode()
@@ -133,12 +146,13 @@ def dense_windows(
     target: TargetSpec | None = None,
     values: Sequence[int] = (),
 ) -> Iterator[DenseRow]:
-    """Rows in order, one at a time.
+    """Rows in order, one at a time, about all elements of each sample (:func:`covering`).
 
     Args:
         function: batch of one item -> outputs of its elements (E, K), NaN where an element has no token.
         target / values: of the answers.
     """
+    preprocessor = covering(preprocessor)
     for window in windows_of(preprocessor, reader, options, rows, whole=True):
         for row in window:
             yield dense_row(function, preprocessor, row, options, level, domain, target, values)
@@ -168,9 +182,11 @@ def dense_row(
     except ItemError as error:
         return DenseRow(row.id, error.status, error.reason, None, labels)
     answer = DenseAnswer(_sample(row), level, found, target, tuple(values), columns)
-    if not answer.known():
+    known, total = answer.known(), int(np.prod(found.shape[:-1]))
+    if not known:
         return DenseRow(row.id, "not_finite", "the network gave NaN or Inf for every element", None, labels)
-    return DenseRow(row.id, row.status, row.reason, answer, labels)
+    left = f"{total - known:,} of {total:,} elements have no answer" if known < total else ""
+    return DenseRow(row.id, row.status, "; ".join(filter(None, (row.reason, left))), answer, labels, total - known)
 
 
 class Outputs(Sequence[np.ndarray]):

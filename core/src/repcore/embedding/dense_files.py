@@ -84,7 +84,7 @@ def _as_the_data(fitting: Sequence[Any], data: Path | None) -> Any:  # an entry,
 
 
 class FolderWriter:
-    """One file a sample and ``index.csv`` (id, status, reason, file, numbers of elements).
+    """One file a sample and ``index.csv`` (id, status, reason, file, numbers of elements with and without an answer).
 
     Args:
         folder: made if needed.
@@ -99,6 +99,8 @@ class FolderWriter:
         self._taken: set[str] = {
             str(one) for table in self.index.tables() for one in table.column("file").to_pylist() if one
         }
+        held = [table.column("unanswered") for table in self.index.tables() if "unanswered" in table.column_names]
+        self.unanswered = int(sum(one or 0 for column in held for one in column.to_pylist()))
 
     @property
     def rows_done(self) -> int:
@@ -127,7 +129,9 @@ class FolderWriter:
                 if is_strict() or not concerns_item(error) or getattr(error, "errno", None) in _OF_THE_DISK:
                     raise
                 status, reason = "not_written", f"{error_in_words(error)} (in {self.entry.full_name})"
-        cells: dict[str, list[Any]] = {"file": [name], "elements": [elements]}
+        without = None if elements is None else float(row.unanswered)
+        self.unanswered += int(without or 0)
+        cells: dict[str, list[Any]] = {"file": [name], "elements": [elements], "unanswered": [without]}
         cells.update({key: [value] for key, value in columns.items()})
         self.index.write([row.id], [status], [reason], cells)
 
@@ -184,10 +188,12 @@ class ElementTable:
         text = {"id"} if target is None or target.kind != "class" else {column_of(target), f"label:{column_of(target)}"}
         self.parts = self.table = TableWriter(path, header, "element", text)
         self.target, self._labels = target, labels
+        self.unanswered = 0
         known: dict[float, tuple[str, bool]] = {}  # row -> status and whether it has elements
         for table in self.table.tables():
             number, status, element = (table.column(name).to_pylist() for name in ("row", "status", "element"))
             known.update(zip(number, zip(status, [one is not None for one in element], strict=True), strict=True))
+            self.unanswered += _unanswered(table, element, target)
         self.rows_done = len(known)
         self.status = Counter(status for status, _ in known.values())
         self.failed = sum(not answered for _, answered in known.values())
@@ -216,6 +222,7 @@ class ElementTable:
         self.rows_done += 1
         self.status[row.status] += 1
         self.failed += row.answer is None
+        self.unanswered += row.unanswered
         if held + count >= HELD_ELEMENTS:
             self.keep()
 
@@ -250,6 +257,14 @@ class ElementTable:
     def finish(self) -> Path:
         self.keep()
         return self.table.finish()
+
+
+def _unanswered(table: Any, element: Sequence[Any], target: TargetSpec | None) -> int:
+    """Elements of a written part whose answers are empty."""
+    names = ("f0",) if target is None else (column_of(target), *output_names(target, 1), *output_names(target, 2))
+    answers = next((table.column(name) for name in names if name in table.column_names), None)
+    there = [] if answers is None else answers.is_valid().to_pylist()
+    return sum(one is not None and not answered for one, answered in zip(element, there, strict=False))
 
 
 def grid_places(answer: DenseAnswer) -> dict[str, np.ndarray]:

@@ -162,22 +162,28 @@ class DensePredictor:
         known_truth = class_numbers(truth, data, self.target, self.values)
         answered = row.answer.numbers().reshape(-1)
         counts = confusion(known_truth, answered, outputs.shape[-1])
-        if not counts.sum():
+        judged = counts[:, :-1].sum()
+        if not judged:
+            if counts.sum():
+                self._notes.append(
+                    f"{row.id} is not scored: none of its {counts.sum():,} labelled elements is answered"
+                )
             return nothing
         self._counts.append(counts)
         self._rows.append(number)
         iou, dice = overlaps(counts)
         shape = truth.shape
         own = self._record.add(
-            row.answer.sample, known_truth.reshape(shape), answered.reshape(shape), outputs.shape[-1]
-        )
+            row.answer.sample, np.where(answered >= 0, known_truth, NONE).reshape(shape), answered.reshape(shape),
+            outputs.shape[-1],
+        )  # fmt: skip
         measured = {name: rows[-1].tolist() for name, rows in self._record.rows.items()}
         self._last = {"row": number, "counts": counts.tolist(), "metrics": measured}
         return {
             **own,
             "miou": float(np.nanmean(iou)),
             "dice": float(np.nanmean(dice)),
-            "element-accuracy": float(np.trace(counts[:, :-1]) / counts.sum()),
+            "element-accuracy": float(np.trace(counts[:, :-1]) / judged),
         }
 
     def labels(self, row: DenseRow, reader: DatasetReader) -> dict[str, list[Any]]:

@@ -1,4 +1,4 @@
-"""Metrics of answers about elements, from confusion counts of each item; elements without label take no part.
+"""Metrics of answers about elements, from confusion counts of each item; elements without label or answer take no part.
 
 ``miou`` and ``dice`` are means over the classes that occur in the labels of all test items, ``dice-per-item`` the mean
 over items of the mean over the item's own classes, ``element-accuracy`` the share of labelled elements that are right.
@@ -33,9 +33,9 @@ def confusion(truth: np.ndarray, answered: np.ndarray, classes: int) -> np.ndarr
 
 
 def overlaps(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """IoU and Dice of each class (..., K) from counts (..., K, K + 1); NaN where the truth has no such class."""
+    """IoU and Dice of each class (..., K) from counts (..., K, K + 1); NaN where no answered element has the class."""
     hit = np.diagonal(counts, axis1=-2, axis2=-1).astype(np.float64)
-    own, said = counts.sum(-1), counts[..., :-1].sum(-2)
+    own, said = counts[..., :-1].sum(-1), counts[..., :-1].sum(-2)
     occurs = own > 0
     union, both = own + said - hit, own + said
     iou = np.divide(hit, union, out=np.full(hit.shape, np.nan), where=occurs)
@@ -48,7 +48,7 @@ def dense_values(counts: np.ndarray) -> dict[str, np.ndarray]:
     whole = counts.sum(-3)
     iou, dice = overlaps(whole)
     _, each = overlaps(counts)
-    hit, total = np.diagonal(whole, axis1=-2, axis2=-1).sum(-1), whole.sum((-2, -1))
+    hit, total = np.diagonal(whole, axis1=-2, axis2=-1).sum(-1), whole[..., :-1].sum((-2, -1))
     return {
         "miou": _mean(iou),
         "dice": _mean(dice),
@@ -77,8 +77,14 @@ def dense_scores(counts: np.ndarray, names: Sequence[str], rows: np.ndarray) -> 
     scores.tasks = {name: {"miou": float(iou[k]), "dice": float(dice[k])} for k, name in enumerate(names)}
     absent = [name for k, name in enumerate(names) if np.isnan(iou[k])]
     scores.notes = (f"classes without a labelled test element: {', '.join(absent)}",) if absent else ()
+    scores.notes += unanswered_note(int(counts[..., -1].sum()), int(counts.sum()))
     scores.confusions, scores.rows = counts, rows
     return scores
+
+
+def unanswered_note(without: int, labelled: int) -> tuple[str, ...]:
+    """A sentence on labelled elements without an answer; none where all have one."""
+    return (f"{without:,} of {labelled:,} labelled elements have no answer and are not scored",) if without else ()
 
 
 def dense_regression_scores(truth: Sequence[np.ndarray], answered: Sequence[np.ndarray], rows: np.ndarray) -> Scores:
@@ -88,4 +94,6 @@ def dense_regression_scores(truth: Sequence[np.ndarray], answered: Sequence[np.n
     known = ~np.isnan(flat_truth) & np.isfinite(flat)
     scores = regression_scores(flat_truth[known], flat[known])
     scores.rows = rows
+    labelled = int((~np.isnan(flat_truth)).sum())
+    scores.notes = (*scores.notes, *unanswered_note(labelled - int(known.sum()), labelled))
     return scores

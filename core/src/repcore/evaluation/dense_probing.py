@@ -21,7 +21,7 @@ from repcore.data.guard import item_guard
 from repcore.data.label_budgets import LabelBudget, within_budget
 from repcore.data.seeds import generator
 from repcore.data.split_plans import SplitPlan
-from repcore.embedding.dense import DensePlace, dense_row, element_features, find_place
+from repcore.embedding.dense import DensePlace, covering, dense_row, element_features, find_place
 from repcore.embedding.inference import InferenceOptions, windows_of
 from repcore.embedding.model import Model
 from repcore.embedding.windows import PreparedRow, prepared_windows
@@ -162,15 +162,16 @@ def rows_one_by_one(
     """Prepared whole samples behind rows, each only when it is asked for."""
     whole = whole_samples(reader, rows)
     for row in whole.behind:
-        yield from next(prepared_windows(whole.reader, preprocessor, [row]), [])
+        yield from next(prepared_windows(whole.reader, covering(preprocessor), [row]), [])
 
 
 def _of_encoder(run: _Run, encoder: nn.Module, place: DensePlace) -> FeaturesOf:
     function = element_features(encoder.eval(), place)
     model, level = run.model, run.target.level
+    preprocessor = covering(model.preprocessor)
 
     def features(row: PreparedRow) -> np.ndarray:
-        found = dense_row(function, model.preprocessor, row, run.options, level, model.domain)
+        found = dense_row(function, preprocessor, row, run.options, level, model.domain)
         if found.answer is None:
             raise ItemError(found.status, found.reason)
         return found.answer.outputs.reshape(-1, found.answer.outputs.shape[-1])
@@ -181,13 +182,14 @@ def _of_encoder(run: _Run, encoder: nn.Module, place: DensePlace) -> FeaturesOf:
 def _baselines(run: _Run) -> dict[str, FeaturesOf]:
     """Raw-input features of elements that the preprocessor's spec names."""
     entry = run.model.registry.preprocessor(run.model.folder.preprocessor_name)
+    preprocessor = covering(run.model.preprocessor)
 
     def of(name: str) -> FeaturesOf:
         function = entry.load("dense_baselines", name)
 
         def features(row: PreparedRow) -> np.ndarray:
             with item_guard(function, name):
-                values = function(run.model.preprocessor, row.sample, row.items, run.target.level)
+                values = function(preprocessor, row.sample, row.items, run.target.level)
             return np.asarray(values, np.float64).reshape(-1, np.shape(values)[-1])
 
         return features
@@ -215,10 +217,11 @@ def _fold(run: _Run, sets: Mapping[str, FeaturesOf], splits: Sequence[ProbeSplit
     tested: list[int] = []
     for number, row, labels in _labelled(run, splits[0].test):
         found = _of_all(run, sets, row)
+        shared = _answered(found)  # every set is judged by the same elements
         tested.append(number)
         for own, told, record in zip(fitted, counts, records, strict=True):
             for key, probe in own.items():
-                answered = _answers(probe, found.get(key[1]), labels)
+                answered = _answers(probe, found.get(key[1]), np.where(shared, labels, -1))
                 told.setdefault(key, []).append(confusion(labels, answered, len(run.values)))
                 _measure(run, record[key], row, labels, answered)
     if not tested:
@@ -242,7 +245,7 @@ def _drawn(
             if not len(chosen):
                 continue
             found = found or _of_all(run, sets, row)
-            chosen = chosen[np.all([np.isfinite(one[chosen]).all(1) for one in found.values()], axis=0)]
+            chosen = chosen[_answered(found)[chosen]]
             classes[place].append(labels[chosen])
             for name, values in found.items():
                 parts[place][name].append(values[chosen].astype(np.float32))
@@ -259,7 +262,8 @@ def _measure(run: _Run, record: MetricRecord, row: PreparedRow, labels: np.ndarr
         return
     assert row.sample is not None
     shape = np.shape(row.sample.targets[run.target.name])
-    record.add(row.sample, labels.reshape(shape), answered.reshape(shape), len(run.values))
+    judged = np.where(answered >= 0, labels, -1)
+    record.add(row.sample, judged.reshape(shape), answered.reshape(shape), len(run.values))
 
 
 def _scores(
@@ -283,6 +287,11 @@ def _of_all(run: _Run, sets: Mapping[str, FeaturesOf], row: PreparedRow) -> dict
     return run.held[2]
 
 
+def _answered(found: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Elements (E,) that every set of features knows."""
+    return np.asarray(np.all([np.isfinite(values).all(1) for values in found.values()], axis=0))
+
+
 def _answers(probe: ElementProbe | int, values: np.ndarray | None, labels: np.ndarray) -> np.ndarray:
     """Class of every labelled element with features, or everywhere the one class; -1 elsewhere."""
     answered = np.full(len(labels), -1, np.int64)
@@ -304,7 +313,9 @@ def _labelled(run: _Run, part: np.ndarray) -> Iterator[tuple[int, PreparedRow, n
     chosen = np.asarray(part, np.int64)[run.rows.labelled(run.target)[part]]
     whole = whole_samples(run.rows.reader, chosen)
     behind = iter(whole.behind.values())
-    for window in windows_of(run.model.preprocessor, whole.reader, run.options, list(whole.behind), whole=True):
+    for window in windows_of(
+        covering(run.model.preprocessor), whole.reader, run.options, list(whole.behind), whole=True
+    ):
         for row in window:
             for number in next(behind):
                 if row.items and row.sample is not None:

@@ -148,10 +148,15 @@ class Preprocessor(Protocol):
 
 
 class DensePreprocessor(Preprocessor, Protocol):
-    """What answers about elements need beyond a preprocessor; both methods are looked for by name.
+    """What answers about elements need beyond a preprocessor; each method is looked for by name.
 
     Without ``restore`` the elements of a sample are those of its only item.
     """
+
+    def covering(self) -> Preprocessor:
+        """The same preparation, of items that together hold every element of a sample: needed where ``prepare`` may
+        leave some out (one cube at the centre, the beginning of a recording). Itself where it leaves none out."""
+        ...
 
     def restore(self, sample: Sample, items: Sequence[Item], outputs: Sequence[np.ndarray], level: str) -> np.ndarray:
         """Outputs at the sample's own elements.

@@ -24,6 +24,7 @@ from repcore.data.batching import LabelledDraws
 from repcore.data.preparation import prepared
 from repcore.data.seeds import generator, mix
 from repcore.embedding.columns import tell
+from repcore.embedding.dense import covering
 from repcore.embedding.model import Model
 from repcore.errors import ConfigError, DataError, RunError
 from repcore.evaluation.dense_probing import calibrated
@@ -274,8 +275,9 @@ def _assemble(
         views = build(resolved.views, model.preprocessor)
     begun = model.folder.as_origin() if start == "model" else {}
     labels = row_labels(settings.target, rows, split.train, free)
+    preprocessor = covering(model.preprocessor) if is_dense else model.preprocessor
     return RunParts(
-        resolved, reader, model.preprocessor, split.train, split.validation, views, encoder, objective, begun, labels
+        resolved, reader, preprocessor, split.train, split.validation, views, encoder, objective, begun, labels
     )
 
 

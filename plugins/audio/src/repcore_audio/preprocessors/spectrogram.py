@@ -8,6 +8,7 @@ become windows instead of being cut; the filter bank runs once a batch instead o
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -62,6 +63,7 @@ class LogMelPreprocessor:
             frame_shift_ms=config.frame_shift_ms,
         )
         self.mean, self.deviation = config.mean, config.deviation
+        self.covers = False
 
     @classmethod
     def load(cls, config: LogMelConfig, folder: Path) -> LogMelPreprocessor:
@@ -134,6 +136,13 @@ class LogMelPreprocessor:
                 labels = labels_of_window(sample, meta, self.log_mel)
                 items.append(Item(values, meta, status, reason, frames / total, labels, window))
         return items
+
+    def covering(self) -> LogMelPreprocessor:
+        """The same with windows over all of a recording: those of ``cut`` recordings, and one that ends with the
+        recording where the rest behind the last window is too short for one."""
+        found = copy.copy(self)
+        found.covers = True
+        return found
 
     def inputs_from(self, value: Any) -> Any:
         """(samples, rate in Hz), a dict with array and sampling_rate, or the name of a sound file."""
@@ -211,7 +220,10 @@ class LogMelPreprocessor:
     def _windows(self, total: int) -> list[tuple[int, int, int]]:
         """First sample, last sample and frames of every window; a rest shorter than one patch joins no window."""
         longest, shift = self.config.frames, self.log_mel.shift_samples
-        firsts = range(0, total, longest) if self.config.long_recordings == "windows" else range(1)
+        is_whole = self.covers or self.config.long_recordings == "windows"
+        firsts = list(range(0, total, longest)) if is_whole else [0]
+        if self.covers and firsts[-1] > 0 and total - firsts[-1] < self.config.frame_multiple:
+            firsts[-1] = total - longest
         windows = []
         for first in firsts:
             frames = min(longest, total - first)

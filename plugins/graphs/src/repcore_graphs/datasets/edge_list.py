@@ -25,29 +25,18 @@ import numpy as np
 
 from repcore.data.accounting import Accounting
 from repcore.data.cells import DECIMAL_SIGNS, TableNumbers, is_missing
-from repcore.data.first_files import first_files
 from repcore.data.groups import group_column, useful_groups
 from repcore.data.joins import unique_places
 from repcore.data.labels import LabelColumn, read_label, read_labels
 from repcore.data.names import alike, composed
 from repcore.data.split_columns import parts_of, split_column
-from repcore.data.tables import Table, table_suffix
+from repcore.data.tables import Table
 from repcore.errors import DataError, ItemError
 from repcore.interfaces import Sample
 from repcore.specs import TargetLevel, TargetSpec
 from repcore_graphs.configs.data import EdgeListConfig
-from repcore_graphs.datasets.edge_ends import (
-    END_NAMES,
-    ROWS_COMPARED,
-    are_formulas,
-    are_ids,
-    are_two_kinds,
-    direction_column,
-    find_ends,
-    joins_two_sets,
-    overlap,
-    shared_ids,
-)
+from repcore_graphs.datasets.edge_ends import direction_column, find_ends, joins_two_sets
+from repcore_graphs.datasets.edge_files import find_tables
 from repcore_graphs.datasets.edge_tables import (
     GRAPH_NAMES,
     NODE_NAMES,
@@ -62,57 +51,11 @@ from repcore_graphs.datasets.graph_targets import CHANGE
 from repcore_graphs.datasets.raw_graph import ONE_GRAPH, RawGraph, add_reverse, check_graph
 from repcore_graphs.formats.networks import counts_the_rest
 
-ROLES = {"edges": "edges", "edge": "edges", "edge_list": "edges", "edgelist": "edges", "links": "edges",
-         "nodes": "nodes", "node": "nodes", "vertices": "nodes", "graphs": "graphs", "graph": "graphs",
-         "graph_labels": "graphs", "labels": "graphs"}  # fmt: skip
-MOST_BESIDE = 3  # files beside the only table of a folder, such as a readme; more are what the table is about
 ONLY_GRAPH = "graph"
 LEFT_OUT = "edges_left_out"
 ALL_BINARY = "all-binary"
 NODE_LABELS = ("label", "class", "y", "target")
 EDGE_LABELS = ("edge_label", "edge_class", "class", "y")  # a column called label says of what kind an edge is
-
-
-def find_tables(path: Path) -> dict[str, Path]:
-    """Files by role; a folder's only table is its edges."""
-    if not path.is_dir():
-        return {"edges": path}
-    tables = sorted(one for one in path.iterdir() if one.is_file() and table_suffix(one))
-    found: dict[str, Path] = {}
-    for one in tables:
-        role = ROLES.get(one.name.split(".")[0].lower())
-        if role is not None:
-            found.setdefault(role, one)
-    return found or ({"edges": tables[0]} if len(tables) == 1 else {})
-
-
-def sniff(path: Path) -> float:
-    """0.9 for a folder with an edges table, or columns that are called like ends; less for two columns of ids."""
-    tables = find_tables(path)
-    if "edges" not in tables or not table_suffix(tables["edges"]):
-        return 0.0
-    try:
-        table = Table(tables["edges"])
-        source, target = find_ends(table, "", "", None)
-    except DataError:
-        return 0.0
-    if not are_ids(table, source, target):
-        return 0.0
-    ends = [table.slice(0, ROWS_COMPARED, name) for name in (source, target)]
-    if all(map(are_formulas, ends)):
-        return 0.0
-    named = table.has_header and any(
-        {source.lower(), target.lower()} == set(pair) for pair in END_NAMES if pair[0] not in ("i", "row", "subject")
-    )
-    if named:
-        return 0.9
-    if are_two_kinds(source, target) and not path.is_dir():
-        return 0.4
-    share = min(shared_ids(*ends), 2 * overlap(*ends))  # few numbers stand among many without being their ids
-    if path.is_dir():
-        is_beside = sum(not table_suffix(one) for one in first_files(path)) > MOST_BESIDE
-        return 0.8 if len(tables) > 1 else 0.5 * (share >= 0.2 and not is_beside)
-    return 0.6 if share >= 0.5 else 0.3 if share >= 0.2 else 0.0
 
 
 class EdgeListDataset:
@@ -292,8 +235,7 @@ class EdgeListDataset:
         comma = TableNumbers(table.by_column, decimal).comma_for(cells)
         label = read_label(name, cells, kind=self.config.label_kind, decimal=decimal, comma=comma, change=CHANGE)
         if label.target is None:  # words that hardly come again are classes all the same where the column says so
-            label = read_label(name, table.cells(column), kind="class", change=CHANGE)
-            label.reason = label.reason.replace("as asked", "its name says so")
+            label = read_label(name, cells, kind="class", change=CHANGE, why="its name says so")
         label.tell(self.account)
         return label
 

@@ -22,13 +22,13 @@ from repcore.errors import DataError
 from repcore.interfaces import DatasetReader, Sample
 from repcore.specs import TargetSpec
 from repcore_graphs.configs.data import EdgeListConfig, NetworkConfig, PartsConfig, PyGConfig
-from repcore_graphs.datasets import edge_list, networks, pyg
+from repcore_graphs.datasets import edge_files, edge_list, networks, pyg
 from repcore_graphs.datasets.raw_graph import RawGraph
 
 Opener = Callable[[PartsConfig], DatasetReader]
 READERS: Mapping[str, tuple[Callable[[Path], float], Opener]] = {
     "edge-list": (
-        edge_list.sniff,
+        edge_files.sniff,
         lambda config: edge_list.EdgeListDataset(EdgeListConfig(path=config.path, directed=config.directed)),
     ),
     "network": (

@@ -139,7 +139,8 @@ class VolumeConfig:
     coverage: Literal["sliding", "centre", "whole"] = field(
         default="sliding",
         metadata={
-            "help": "what prepare yields: cubes that cover the scan, one cube at its centre, or the scan as it is"
+            "help": "cubes that cover the scan, one cube at its centre (answers about voxels cover all of it), or "
+            "the scan as it is"
         },
     )
     overlap: float = field(

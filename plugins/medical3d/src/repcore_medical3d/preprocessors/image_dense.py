@@ -50,16 +50,29 @@ def labels_on_grid(sample: Sample, meta: Mapping[str, Any], edge: int) -> dict[s
 
 
 def restored(sample: Sample, items: Sequence[Item], outputs: Sequence[np.ndarray]) -> np.ndarray:
-    """Outputs at the pixels of the image as it is stored, float32 (H, W, K), linear between places of the grid; NaN at
-    pixels that the grid does not show.
+    """Outputs at the pixels of the image as it is stored, float32 (H, W, K), linear between places of the grid, the
+    mean where several items show a pixel; NaN at pixels that none shows.
 
     Args:
-        outputs: of the one item, (E * E, K).
+        outputs: of each item, (E * E, K).
 
     Raises:
         PluginError: outputs that are not one a place of the grid.
     """
-    (item,), (values,) = items, outputs
+    if len(items) == 1:
+        return _of_item(sample, items[0], outputs[0])
+    total = number = np.zeros(0)
+    for place, item in enumerate(items):
+        found = _of_item(sample, item, outputs[place])
+        shown = np.isfinite(found).all(-1, keepdims=True)
+        found = np.where(shown, found, 0.0)
+        total, number = (found, 1.0 * shown) if not place else (total + found, number + shown)
+    means: np.ndarray = np.where(number > 0, total / np.maximum(number, 1), np.nan).astype(np.float32)
+    return means
+
+
+def _of_item(sample: Sample, item: Item, values: np.ndarray) -> np.ndarray:
+    """The same of one item."""
     edge = int(item.values.shape[-1])
     if len(values) != edge * edge:
         raise PluginError(

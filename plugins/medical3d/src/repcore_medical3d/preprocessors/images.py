@@ -8,6 +8,7 @@ Symbols: B images, C channels, E edge.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ class ImagePreprocessor:
         low, high = config.percentiles
         if not 0 <= low < high <= 100:
             raise ConfigError(f"percentiles={config.percentiles} are not a range", field="preprocessor.percentiles")
-        self.config = config
+        self.config, self.covers = config, False
         channels = config.input_channels
         self.mean: tuple[float, ...] | None = (0.0,) * channels
         self.deviation: tuple[float, ...] | None = (1.0,) * channels
@@ -119,6 +120,14 @@ class ImagePreprocessor:
             raise ConfigError("the image statistics are not known", hint="fit the preprocessor first")
         return {"input_channels": self.config.input_channels, "mean": self.mean, "deviation": self.deviation}
 
+    def covering(self) -> ImagePreprocessor:
+        """The same with several squares along the longer side where only the one in the middle is prepared."""
+        if self.config.aspect != "crop":
+            return self
+        found = copy.copy(self)
+        found.covers = True
+        return found
+
     def prepare(self, sample: Sample) -> list[Item]:
         """One item: float32 (C, E, E) in 0 to 1, with its :class:`Placement` in ``meta`` and label images as targets.
 
@@ -133,13 +142,27 @@ class ImagePreprocessor:
         scaled = self._windowed(pixels)
         if self.config.input_channels == 1 and scaled.ndim == 3:
             scaled = scaled @ np.asarray(GREY, np.float32)
-        values, placement = self._on_grid(torch.from_numpy(np.ascontiguousarray(scaled)))
-        if self.config.input_channels == 3 and len(values) == 1:
-            values = values.expand(3, -1, -1).contiguous()
-        meta = {
-            "pixels": int(pixels.shape[0] * pixels.shape[1]), "first": placement.first, "scale": placement.scale,
-        }  # fmt: skip
-        return [Item(values, meta, targets=labels_on_grid(sample, meta, self.config.edge))]
+        image = torch.from_numpy(np.ascontiguousarray(scaled))
+        items = []
+        for corner in self._corners(pixels.shape[0], pixels.shape[1]):
+            values, placement = self._on_grid(image, corner)
+            if self.config.input_channels == 3 and len(values) == 1:
+                values = values.expand(3, -1, -1).contiguous()
+            meta = {
+                "pixels": int(pixels.shape[0] * pixels.shape[1]), "first": placement.first, "scale": placement.scale,
+            }  # fmt: skip
+            items.append(Item(values, meta, targets=labels_on_grid(sample, meta, self.config.edge)))
+        return items
+
+    def _corners(self, height: int, width: int) -> list[tuple[int, int]]:
+        """First row and column of each square of ``crop``; the corner of the image for all others."""
+        if self.config.aspect != "crop":
+            return [(0, 0)]
+        side, rest = min(height, width), abs(height - width)
+        places = [rest // 2]
+        if self.covers and rest:
+            places = [round(one) for one in np.linspace(0, rest, -(-rest // side) + 1)]
+        return [(one, 0) if height > width else (0, one) for one in places]
 
     def _windowed(self, pixels: np.ndarray) -> np.ndarray:
         """float32 in 0 to 1."""
@@ -159,14 +182,13 @@ class ImagePreprocessor:
         scaled: np.ndarray = np.clip((values - low) / (high - low), 0, 1)
         return scaled
 
-    def _on_grid(self, image: Tensor) -> tuple[Tensor, Placement]:
-        """(H, W) or (H, W, 3) to (C, E, E)."""
+    def _on_grid(self, image: Tensor, corner: tuple[int, int]) -> tuple[Tensor, Placement]:
+        """(H, W) or (H, W, 3) to (C, E, E); of ``crop`` the square that begins at the corner."""
         edge = self.config.edge
         height, width = image.shape[:2]
         first = (0.0, 0.0)
         if self.config.aspect == "crop":
-            side = min(height, width)
-            top, left = (height - side) // 2, (width - side) // 2
+            side, (top, left) = min(height, width), corner
             image, first = image[top : top + side, left : left + side], (float(top), float(left))
         size = (edge, edge)
         if self.config.aspect == "pad":

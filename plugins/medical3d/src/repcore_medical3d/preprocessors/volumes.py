@@ -11,6 +11,7 @@ Symbols: C channels, (D, H, W) voxels along the three axes of ``orientation``.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 from collections import Counter, OrderedDict
@@ -234,6 +235,14 @@ class VolumePreprocessor:
             dataclasses.replace(one, status=LABELS_LEFT_OUT, reason="; ".join(filter(None, (why, one.reason))))
             for one in items
         ]
+
+    def covering(self) -> VolumePreprocessor:
+        """The same with cubes that cover the scan where only the one at its centre is prepared."""
+        if self.config.coverage != "centre":
+            return self
+        found = copy.copy(self)  # prepared scans are shared
+        found.config = dataclasses.replace(self.config, coverage="sliding")
+        return found
 
     def _pieces(self, sample: Sample) -> list[Item]:
         grid, edge = self.grid(sample.inputs), self.config.crop_edge

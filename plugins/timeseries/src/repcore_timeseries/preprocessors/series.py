@@ -5,6 +5,7 @@ Symbols: N series, T steps, C channels of the data, B items.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,6 +42,7 @@ class SeriesPreprocessor:
         self.names: tuple[str, ...] = ()
         self.mean, self.deviation = np.zeros(0), np.ones(0)
         self.longest = 0
+        self.covers = False
 
     @classmethod
     def load(cls, config: SeriesPreprocessorConfig, folder: Path) -> SeriesPreprocessor:
@@ -113,6 +115,7 @@ class SeriesPreprocessor:
         starts = list(range(0, len(values), self.config.longest))
         if len(starts) > 1 and len(values) - starts[-1] < self.config.shortest:
             starts.pop()  # a rest too short to be an item joins no window
+            starts += [len(values) - self.config.longest] if self.covers else []
         items = []
         for start in starts:
             part = values[start : start + self.config.longest]
@@ -126,6 +129,12 @@ class SeriesPreprocessor:
                 }
                 items.append(Item(part, meta, weight=len(part) / len(values), window=_window(series, start, len(part))))
         return items
+
+    def covering(self) -> SeriesPreprocessor:
+        """The same with a window that ends with the series where the rest behind the last one is too short for one."""
+        found = copy.copy(self)
+        found.covers = True
+        return found
 
     def _check(self, series: Series) -> None:
         if self.names and series.names != self.names:
@@ -176,7 +185,9 @@ class SeriesPreprocessor:
             raise ItemError("other_level", f"a series has steps (level token), no level {level!r}")
         found = np.full((len(sample.inputs), outputs[0].shape[1]), np.nan, np.float32)
         for item, values in zip(items, outputs, strict=True):
-            found[int(item.meta["first"]) + _answered(np.asarray(item.values), len(values))] = values
+            places = int(item.meta["first"]) + _answered(np.asarray(item.values), len(values))
+            new = np.isnan(found[places]).all(1)  # of a window that reaches back, what no other has answered
+            found[places[new]] = values[new]
         return found
 
     def elements(self, sample: Sample, level: str) -> Mapping[str, np.ndarray]:
