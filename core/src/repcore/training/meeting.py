@@ -92,7 +92,12 @@ def meet(
     where = f"{address}:{port}"
     wait = Wait(f"waiting at {where} for the {world} processes of this run, {limit:,.0f} s at most")
     listens = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"  # torchrun listens itself
-    store = _connected(address, port, listens, limit, lambda: (obey(), wait.at("process 0 does not answer yet")))
+
+    def look() -> None:
+        obey()
+        wait.at("process 0 does not answer yet")
+
+    store = _connected(address, port, listens, limit, look)
     key = f"repcore/{place().job}"
     try:
         store.set(f"{key}/{rank}", "here")
