@@ -175,7 +175,8 @@ def measured(name: str, inputs: int, seed: int, keep: Path) -> dict[str, Any]:
         said = file.read()
     _, status = os.waitpid(child, 0)
     found = json.loads(said) if said else {"counts": {f"the process ended: {status}": 1}, "more_mib": 0}
-    return {"name": name, "seconds": round(time.perf_counter() - started), **found}
+    seconds = round(time.perf_counter() - started)
+    return {"name": name, "date": time.strftime("%Y-%m-%d %H:%M"), "seconds": seconds, **found}
 
 
 def bad(row: Mapping[str, Any]) -> dict[str, int]:
@@ -195,14 +196,14 @@ def page(rows: Sequence[Mapping[str, Any]], inputs: int, seed: int) -> str:
         f"(uncaught exceptions, more than {SECONDS} s, more than 1 GiB), {executed} executions. Inputs count as read "
         "when a reader opened them; rows that it then reported as unreadable are among them. Memory is the growth of "
         "the process beyond reading the sound file."), "",
-        "| format | inputs | read | refused in words | failures | most memory added, MiB | seconds |",
-        "|---|---|---|---|---|---|---|",
+        "| format | inputs | read | refused in words | failures | most memory added, MiB | seconds | made at |",
+        "|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for row in rows:
         counts = row["counts"]
         lines.append(
             f"| {row['name']} | {sum(counts.values()):,} | {counts.get('ok', 0):,} | {counts.get('refused', 0):,} "
-            f"| {sum(bad(row).values())} | {row['more_mib']} | {row['seconds']} |"
+            f"| {sum(bad(row).values())} | {row['more_mib']} | {row['seconds']} | {row.get('date', 'earlier')} |"
         )
     return "\n".join(lines) + "\n"
 

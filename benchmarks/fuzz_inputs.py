@@ -11,6 +11,7 @@ import json
 import os
 import pickle
 import shutil
+import tarfile
 import tempfile
 import wave
 from collections.abc import Callable
@@ -77,6 +78,18 @@ def _yaml(folder: Path) -> Path:
         "trainer: {steps: 5, seed: 1}\noptimiser:\n  lr: 1e-3\n  betas: [0.9, 0.99]\na: &x [1]\nb: *x\n"
     )
     return folder / "c.yaml"
+
+
+def _tar(folder: Path) -> Path:
+    """Three sounds with a class each, as WebDataset packs them."""
+    _wav(folder)
+    (folder / "a.cls").write_text("dog")
+    with tarfile.open(folder / "a.tar", "w") as archive:
+        for row in range(3):
+            for kind in ("wav", "cls"):
+                archive.add(folder / f"a.{kind}", f"{row}.{kind}")
+    (folder / "a.wav").unlink(), (folder / "a.cls").unlink()
+    return folder / "a.tar"
 
 
 def _table(folder: Path) -> Path:
@@ -356,6 +369,7 @@ FORMATS: dict[str, tuple[Make, Use]] = {
     "off": (_off, _data("pointcloud")),
     "npy": (_npy, _data("pointcloud")),
     "wav": (_wav, _data("audio")),
+    "tar": (_tar, _data("audio")),
     "sound-manifest": (_manifest, _data("audio")),
     "sound-list-json": (_json_manifest, _data("audio")),
     "image-table": (_image_table, _within(_data("medical3d"))),

@@ -8,6 +8,7 @@ import os
 import pickle
 import shutil
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,44 @@ def test_a_byte_of_content_changes_the_fingerprint_a_copy_does_not(tmp_path: Pat
     changed = open_data(default(), str(path), domain="audio")[1]
     assert changed.fingerprint != first
     assert not np.array_equal(changed[0].inputs.samples[0], sound(0))
+
+
+def repacked(path: Path, target: Path, edit: Callable[[str, bytes], bytes] = lambda _, content: content) -> Path:
+    """The same members in an archive of another form, with other times and owners."""
+    target.parent.mkdir()
+    with tarfile.open(path) as old, tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as new:
+        for member in old:
+            content = edit(member.name, old.extractfile(member).read()) if member.isreg() else b""  # type: ignore[union-attr]
+            member.mtime, member.uid, member.mode, member.size = 1.5e9 + 0.25, 77, 0o600, len(content)
+            new.addfile(member, io.BytesIO(content))
+        add(new, "some/.hidden", b"no row")
+    return target
+
+
+def test_an_archive_that_is_packed_anew_is_the_same_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = shards(tmp_path / "tars", ("a.tar",)) / "a.tar"
+    reader = open_data(default(), str(path), domain="audio")[1]
+    first = reader.fingerprint
+    other = repacked(path, tmp_path / "again" / "a.tar")
+    assert other.read_bytes() != path.read_bytes()
+    assert open_data(default(), str(other), domain="audio")[1].fingerprint == first
+    with monkeypatch.context() as patch:
+        patch.setattr("repcore.data.shards.tar_rows._members_hash", lambda *_: pytest.fail("read again"))
+        assert open_data(default(), str(path), domain="audio")[1].fingerprint == first
+    edits: list[Callable[[str, bytes], bytes]] = [
+        lambda name, content: content[:-1] + bytes([content[-1] ^ 1]) if name.endswith("000002.wav") else content,
+        lambda name, content: b"snow" if name.endswith("000003.cls") else content,
+        lambda name, content: content + b" " if name.endswith("000001.json") else content,
+    ]
+    found = {first}
+    for number, edit in enumerate(edits):
+        changed = repacked(path, tmp_path / f"edited{number}" / "a.tar", edit)
+        found.add(open_data(default(), str(changed), domain="audio")[1].fingerprint)
+    renamed = repacked(path, tmp_path / "named" / "b.tar")
+    found.add(open_data(default(), str(renamed), domain="audio")[1].fingerprint)
+    assert len(found) == 2 + len(edits), "a byte of any member counts, and the name that ids begin with"
+    monkeypatch.setenv("REPCORE_HASH_LIMIT", "0.0000001")
+    assert open_data(default(), str(other), domain="audio")[1].fingerprint != first, "known by size and time"
 
 
 def header(name: bytes, size: int, kind: bytes = b"0", real: int | None = None) -> bytes:

@@ -63,6 +63,21 @@ def test_a_link_never_hides_the_folder_it_points_to(tmp_path: Path) -> None:
     assert [one.relative_to(tmp_path).as_posix() for one in files_below(tmp_path, (".txt",))] == ["z/one.txt"]
 
 
+def test_links_to_folders_above_count_no_file_twice(tmp_path: Path) -> None:
+    """A link to the folder above the given one, and two links of which one leads into the other's folder."""
+    root = tmp_path / "odd" / "root"
+    _write(root / "one.txt")
+    _write(tmp_path / "odd" / "beside.txt")
+    _write(tmp_path / "far" / "d" / "two.txt")
+    (root / "up").symlink_to(tmp_path / "odd")
+    (root / "in").symlink_to(tmp_path / "far" / "d")
+    (root / "whole").symlink_to(tmp_path / "far")
+    used = [one.relative_to(root).as_posix() for one in files_below(root, (".txt",))]
+    assert used == ["in/two.txt", "one.txt", "up/beside.txt"]
+    left = {one.path.relative_to(root).as_posix(): one.left_out for one in walk(root) if one.left_out}
+    assert left == dict.fromkeys(("up/root", "whole/d"), "folder that is counted already")
+
+
 def test_unreadable_wins_over_used_and_used_over_ignored(tmp_path: Path) -> None:
     account = Accounting(tmp_path)
     account.ignore(tmp_path / "a", "no")

@@ -64,6 +64,8 @@ def test_no_home_and_no_colours(home: str | None) -> None:
         (PermissionError(errno.EACCES, "Permission denied", "/x/y"), "you may not write"),
         (RuntimeError("DataLoader worker (pid 3) is killed by signal: Bus error. It is possible that dataloader's "
                       "workers are out of shared memory."), "--workers 0"),
+        (ValueError("Error while serializing: I/O error: No space left on device (os error 28)"), "free some space"),
+        (OSError("216576 requested and 75744 written"), "free some space"),
         (MemoryError(), "a smaller data.batch_size"),
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "a smaller data.batch_size"),
     ],

@@ -23,7 +23,7 @@ from repcore.checkpoints.reading import read_checkpoint
 from repcore.data.allocation import CappedFile
 from repcore.data.labels import numbered_classes
 from repcore.data.readers import open_data
-from repcore.errors import CheckpointError, DataError, ItemError
+from repcore.errors import CheckpointError, ConfigError, DataError, ItemError
 from repcore.files import is_file
 from tests.conftest import ROOT
 from tests.toys.toy_run import make_run
@@ -77,6 +77,71 @@ def test_numbers_of_an_hdf5_file_take_no_memory(kind: str, tmp_path: Path) -> No
             file["label"] = np.arange(3)
     with pytest.raises(DataError, match="cannot be the number of a class" if kind == "labels" else "announces"):
         open_data(registry.default(), str(tmp_path / "a.h5"), domain="pointcloud")
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "kind", "words"),
+    [
+        (
+            "data",
+            (3, 2**22, 3),
+            "f8",
+            "'data' of a.h5 announces 3 x 4,194,304 x 3 values, 301,989,888 bytes, of which 0",
+        ),
+        ("data", (2**40, 0, 3), "f4", "announces 1,099,511,627,776 x 0 x 3 values, 0 bytes"),
+        ("label", (2**24,), "i8", "'label' of a.h5 announces 16,777,216 values, 134,217,728 bytes, of which 0"),
+        ("label", (3,), "S9", "'label' of a.h5 holds values of type |S9"),
+        ("data", (3, 4, 3), "c8", "'data' of a.h5 holds values of type complex64"),
+    ],
+)
+def test_what_an_hdf5_file_announces_but_does_not_hold_takes_no_memory(
+    name: str, shape: tuple[int, ...], kind: str, words: str, tmp_path: Path
+) -> None:
+    """Well below the limit of an item: chunks that were never written are read as zeros."""
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        if name == "label":
+            file["data"] = np.ones((3, 4, 3), np.float32)
+        chunks = tuple(min(side, 1024) for side in shape) if 0 not in shape else None
+        file.create_dataset(name, shape=shape, dtype=kind, chunks=chunks)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError) as caught:
+            open_data(registry.default(), str(tmp_path / "a.h5"), domain="pointcloud")
+        assert tracemalloc.get_traced_memory()[1] < 2**25
+    finally:
+        tracemalloc.stop()
+    assert words in str(caught.value)
+
+
+def test_packed_hdf5_arrays_of_equal_values_are_read(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        values = np.zeros((600, 1024, 3), np.float32)
+        values[:, 0] = 1.0
+        file.create_dataset("data", data=values, compression="gzip", compression_opts=9, chunks=(600, 1024, 3))
+        file.create_dataset("label", data=np.arange(600) % 2, compression="gzip")
+    reader = open_data(registry.default(), str(tmp_path / "a.h5"), domain="pointcloud")[1]
+    assert len(reader) == 600
+    np.testing.assert_array_equal(reader[599].inputs.points, values[599])
+
+
+def test_tied_names_that_are_no_names_are_refused(toys: None, tmp_path: Path) -> None:
+    make_run(tmp_path / "r")
+    path = tmp_path / "r" / "model" / "config.json"
+    config = json.loads(path.read_text())
+    for tied in ([1], {"a": 3}, "x"):
+        path.write_text(json.dumps({**config, "tied": tied}))
+        with pytest.raises(CheckpointError, match=r"^'tied' of .*config.json"):
+            read_model(path.parent).tensors()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/zero")
+def test_a_config_file_without_end_is_refused() -> None:
+    from repcore.config.yaml import load_file
+
+    with pytest.raises(ConfigError, match=r"^config file '/dev/zero' has more than"):
+        load_file(Path("/dev/zero"))
 
 
 def test_classes_without_names_are_numbered() -> None:

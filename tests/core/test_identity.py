@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 import os
 import shutil
@@ -52,6 +54,31 @@ def test_touch_and_copy_change_nothing_a_byte_does(tmp_path: Path, monkeypatch: 
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert file_identity(path) not in (first, changed), "the time was put back"
     assert file_identity(tmp_path / "none") == "absent"
+
+
+def test_a_file_that_gzip_packs_anew_is_the_same(tmp_path: Path) -> None:
+    """gzip notes time and name of what it packs; flags of RFC 1952 put more into the header."""
+    rows = b"id,y\n" + b"".join(b"%d,%d\n" % (row, row * row) for row in range(500))
+
+    def packed(name: str, content: bytes, time: int, inner: str = "", flags: int = 0, header: bytes = b"") -> str:
+        made = io.BytesIO()
+        with gzip.GzipFile(inner, "wb", fileobj=made, mtime=time) as file:
+            file.write(content)
+        data = bytearray(made.getvalue())
+        if flags:
+            data[3:4], data[10:10] = bytes([data[3] | flags]), header
+        (tmp_path / name).write_bytes(data)
+        assert gzip.decompress(bytes(data)) == content
+        return file_identity(tmp_path / name)
+
+    first = packed("a.gz", rows, 0)
+    assert packed("b.gz", rows, 1_700_000_000) == first
+    assert packed("c.gz", rows, 5, "table.csv") == first
+    assert packed("d.gz", rows, 5, flags=4 | 16, header=b"\x03\0a\0bnote\0") == first
+    assert packed("e.gz", rows.replace(b"9,81", b"9,82"), 0) != first
+    (tmp_path / "cut.gz").write_bytes(b"\x1f\x8b\x08\x08" + b"x" * 40)  # a name without end: all bytes count
+    (tmp_path / "cut2.gz").write_bytes(b"\x1f\x8b\x08\x08" + b"y" + b"x" * 39)
+    assert file_identity(tmp_path / "cut.gz") != file_identity(tmp_path / "cut2.gz")
 
 
 def test_a_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

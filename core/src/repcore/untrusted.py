@@ -14,6 +14,7 @@ import re
 _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
+_HIDDEN = re.compile("[\x00\x07\x08\x1b\u202a-\u202e\u2066-\u2069]")  # in a page of HTML
 _MARKDOWN = re.compile(r"([\\`*{}\[\]()#|!~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")  # a_b needs no escape
 _ADDRESS = re.compile(r"https?://[A-Za-z0-9.-]+(?:/[A-Za-z0-9._~/%?=&#+,:;@-]*)?")
 _DISTRIBUTION = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
@@ -24,6 +25,12 @@ _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,62})")
 def printable(text: str) -> str:
     """Text for a terminal: control characters as ``\\x1b``, so that they are seen and do nothing."""
     return _UNPRINTABLE.sub(_escaped, text)
+
+
+def page_text(page: str) -> str:
+    """A finished page for a file: control characters and direction overrides, which stand in its texts only (data in it
+    are ASCII), as ``\\x1b``; half characters as question marks."""
+    return _HIDDEN.sub(_escaped, page.encode("utf-8", "replace").decode("utf-8"))
 
 
 def one_line(text: str) -> str:

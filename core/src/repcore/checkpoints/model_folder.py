@@ -138,7 +138,12 @@ class ModelFolder:
 
     def _untied(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         path = self.folder / WEIGHTS
-        for alias, name in self.config.get("tied", {}).items():
+        tied = self.config.get("tied") or {}
+        if not isinstance(tied, dict) or not all(isinstance(one, str) for one in tied.values()):
+            raise CheckpointError(
+                f"'tied' of {self.folder / CONFIG} is {tied!r}", expected="names of tensors by their other names"
+            )
+        for alias, name in tied.items():
             if name not in state:
                 raise CheckpointError(f"{path} lacks {name}, to which {alias} is tied")
             state[alias] = state[name]

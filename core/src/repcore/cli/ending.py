@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import shlex
 import sys
 import traceback
@@ -36,6 +37,10 @@ SYSTEM_HINTS = {
     errno.ENAMETOOLONG: "a shorter name",
     errno.EISDIR: "a folder has the name of a file that is written: move it, or choose another name (-o, --out)",
 }
+
+
+TOLD_ONLY = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # by libraries that give no number of the error
+CUT_WRITING = re.compile(r"\d+ requested and \d+ written")  # numpy's words for a disk that takes only a part
 
 
 def ended(error: BaseException, arguments: list[str]) -> int:
@@ -127,6 +132,11 @@ def machine_problem(raised: BaseException | None) -> str:
         if isinstance(error, OSError) and error.errno in SYSTEM_HINTS:
             what = os.strerror(error.errno)  # libraries put texts of their own into strerror
             return f"{what}: {error.filename or text}\n  try:   {SYSTEM_HINTS[error.errno]}"
+        full = next((number for number in TOLD_ONLY if os.strerror(number) in text), None)
+        if full is None and CUT_WRITING.search(text):
+            full = errno.ENOSPC
+        if full is not None:
+            return f"{os.strerror(full)}: {text}\n  try:   {SYSTEM_HINTS[full]}"
         if is_out_of_memory(error):
             return f"out of memory: {text or 'no figure given'}\n  try:   a smaller data.batch_size or --batch-size"
     return ""

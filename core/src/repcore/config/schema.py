@@ -118,6 +118,9 @@ class TrainerConfig:
         "auto", "Lightning's strategy for several devices; the last for objectives that leave some parameters out"
     )
     num_nodes: int = setting(1, "machines", min=1, max=2**20)
+    meeting_limit: int = setting(
+        600, "seconds that the processes of a run wait for each other at its beginning", "s", min=1, max=2**20
+    )
     deterministic: bool = setting(True, "ask torch for deterministic algorithms (warns where none exists)")
     threads: int | None = setting(None, "torch threads; null = torch's own choice", min=1, max=4096)
     on_preempt: Literal["stop", "requeue"] = setting(

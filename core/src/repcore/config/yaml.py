@@ -36,11 +36,13 @@ def load_file(path: Path) -> dict[str, Any]:
         ConfigError: missing, unreadable or not a mapping.
     """
     try:
-        if path.stat().st_size > MOST_BYTES:
+        with path.open("rb") as file:  # a pipe and a device have no size
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
             raise ConfigError(
-                f"config file {str(path)!r} has {path.stat().st_size:,} bytes; settings never need so many"
+                f"config file {str(path)!r} has more than {MOST_BYTES:,} bytes; settings never need so many"
             )
-        text = path.read_text(encoding="utf-8")
+        text = content.decode("utf-8")
     except FileNotFoundError:
         raise ConfigError(f"config file {str(path)!r} does not exist") from None
     except (OSError, UnicodeDecodeError) as error:

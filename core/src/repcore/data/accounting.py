@@ -267,7 +267,7 @@ def walk(root: Path) -> Iterator[Found]:
     """Every file below a folder, by path, links followed.
 
     Files in hidden folders and with hidden names come with ``left_out``; links to nothing and folders that cannot be
-    listed with ``problem``; a link to a folder that is walked anyway (a loop, a second link) with ``left_out``.
+    listed with ``problem``; a folder that is walked anyway (a loop, a second link, a link above it) with ``left_out``.
     """
     seen: set[tuple[int, int]] = set()
     linked: list[Path] = []
@@ -300,6 +300,8 @@ def _walk(folder: Path, seen: set[tuple[int, int]], linked: list[Path], found: l
             elif entry.is_dir():
                 if entry.is_symlink():
                     linked.append(path)
+                elif _identity(path) in seen:  # a link leads to a folder above one that is walked anyway
+                    found.append(Found(path, left_out="folder that is counted already"))
                 else:
                     pending.append((path, hides))
             elif entry.is_file():

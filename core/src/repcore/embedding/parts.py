@@ -67,8 +67,9 @@ class PartFolder:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 partial = note.with_suffix(".partial")
-                partial.write_text(json.dumps(self.header), encoding="utf-8")
-                partial.rename(note)
+                with _whole(partial):
+                    partial.write_text(json.dumps(self.header), encoding="utf-8")
+                    partial.rename(note)
             except OSError as error:
                 raise DataError(f"{str(self.path)!r} cannot be written: {error}") from error
 
@@ -102,9 +103,10 @@ class PartFolder:
         """Write a part: columns ``id``, ``status``, ``reason`` and whatever the writer adds."""
         target = self.folder / f"part-{len(self._parts):06d}.parquet"
         partial = target.with_suffix(".partial")
-        with partial.open("wb") as file:
-            pq.write_table(table, file)
-        partial.rename(target)
+        with _whole(partial):
+            with partial.open("wb") as file:
+                pq.write_table(table, file)
+            partial.rename(target)
         self._parts.append(target)
         self._count(table)
 
@@ -171,6 +173,17 @@ class PartFolder:
         self.partial.replace(self.path)
         remove_parts(self.folder)
         return self.path
+
+
+@contextlib.contextmanager
+def _whole(partial: Path) -> Iterator[None]:
+    """Within it a file is written and renamed; of a full disk nothing is left behind."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
 
 
 def _json_in(path: Path) -> Any:  # any JSON value

@@ -17,6 +17,7 @@ from repcore.data.guard import draw_sample, read_sample
 from repcore.errors import RepcoreError
 from repcore.files import write_text
 from repcore.interfaces import DatasetReader, Picture, ReportSection, Sample
+from repcore.untrusted import page_text
 
 BINS = 40
 WIDTH, HEIGHT, FOOT = 720, 200, 26  # of a histogram, in pixels
@@ -82,7 +83,7 @@ def write_estimator_report(
         f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main><h1>{escape(title)}</h1>"
         f"{_table(facts)}{body}{artist.note()}</main></body></html>\n"
     )
-    write_text(path, page.encode("utf-8", "replace").decode("utf-8"))
+    write_text(path, page_text(page))
     return artist.count
 
 

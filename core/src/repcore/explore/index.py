@@ -9,7 +9,8 @@ lists-000.faiss       all rows in lists around centres, where there are many
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -191,9 +192,9 @@ def build_index(
     if dtype not in DTYPES:
         raise ConfigError(f"dtype {dtype!r}", expected=", ".join(DTYPES))
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        if not (path / FACTS).is_file():
+        if not (path / FACTS).is_file() and not (path.is_dir() and all(map(_is_own, path.iterdir()))):
             raise DataError(f"{str(path)!r} exists and is no index", hint="name a new folder")
-        if not overwrite:
+        if (path / FACTS).is_file() and not overwrite:  # without: parts of a command that was killed
             raise DataError(f"{str(path)!r} exists", hint="--append adds rows; --overwrite replaces it")
     good = rows.usable
     if not good.any():
@@ -204,12 +205,13 @@ def build_index(
     path.mkdir(parents=True, exist_ok=True)
     kept = rows.some(good)
     number = _next_number(path)
-    part = _write_part(path, number, kept, dtype)
-    lists = None
-    if approximate or (approximate is None and len(kept.ids) > EXACT_BELOW):
-        lists = _write_lists(path, number, Lists.built([np.load(path / part["vectors"], "r")]))
-    facts = {"format": FORMAT, "width": int(kept.vectors.shape[1]), "dtype": dtype, "parts": [part], "lists": lists}
-    write_text(path / FACTS, json.dumps(facts, indent=1))
+    with _all_or_nothing(path, number):
+        part = _write_part(path, number, kept, dtype)
+        lists = None
+        if approximate or (approximate is None and len(kept.ids) > EXACT_BELOW):
+            lists = _write_lists(path, number, Lists.built([np.load(path / part["vectors"], "r")]))
+        facts = {"format": FORMAT, "width": int(kept.vectors.shape[1]), "dtype": dtype, "parts": [part], "lists": lists}
+        write_text(path / FACTS, json.dumps(facts, indent=1))
     _clear(old, facts)
     return _searched(Added(len(kept.ids), int((~good).sum()), reason=_first(rows, good)), lists)
 
@@ -229,18 +231,19 @@ def append_index(folder: Path | str, rows: Gathered) -> Added:
     if not len(kept.ids):
         return done
     path, number = index.folder, _next_number(index.folder)
-    part = _write_part(path, number, kept, str(index.facts["dtype"]))
-    old, vectors = index.facts["lists"], [*index.parts, np.load(path / part["vectors"], "r")]
-    lists, total = None, len(index) + len(kept.ids)
-    if old and total < GROWN * old["fitted"]:
-        grown = Lists.read(path / Path(str(old["file"])).name, old, to_grow=True)
-        grown.add(vectors[-1])
-        grown.settle(vectors)
-        lists = _write_lists(path, number, grown)
-    elif old or total > EXACT_BELOW:
-        lists = _write_lists(path, number, Lists.built(vectors))
-    facts = {**index.facts, "parts": [*index.facts["parts"], part], "lists": lists}
-    write_text(path / FACTS, json.dumps(facts, indent=1))
+    with _all_or_nothing(path, number):
+        part = _write_part(path, number, kept, str(index.facts["dtype"]))
+        old, vectors = index.facts["lists"], [*index.parts, np.load(path / part["vectors"], "r")]
+        lists, total = None, len(index) + len(kept.ids)
+        if old and total < GROWN * old["fitted"]:
+            grown = Lists.read(path / Path(str(old["file"])).name, old, to_grow=True)
+            grown.add(vectors[-1])
+            grown.settle(vectors)
+            lists = _write_lists(path, number, grown)
+        elif old or total > EXACT_BELOW:
+            lists = _write_lists(path, number, Lists.built(vectors))
+        facts = {**index.facts, "parts": [*index.facts["parts"], part], "lists": lists}
+        write_text(path / FACTS, json.dumps(facts, indent=1))
     if old:
         (path / Path(str(old["file"])).name).unlink(missing_ok=True)
     return _searched(done, lists)
@@ -266,6 +269,26 @@ def _check_same(index: VectorIndex, rows: Gathered) -> None:
 def _next_number(folder: Path) -> int:
     taken = [int(one.stem.rpartition("-")[2]) for one in folder.glob("vectors-*.npy")]
     return max(taken, default=-1) + 1
+
+
+@contextmanager
+def _all_or_nothing(folder: Path, number: int) -> Iterator[None]:
+    """Within it the files of one number are written; what fails (a full disk) leaves none of them."""
+    is_new = not any(folder.iterdir())
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            for path in folder.glob(f"*-{number:03}.*"):
+                if _is_own(path):
+                    path.unlink()
+            if is_new:
+                folder.rmdir()
+        raise
+
+
+def _is_own(path: Path) -> bool:
+    return path.name.startswith(("vectors-", "rows-", "lists-")) and path.suffix in (".npy", ".parquet", ".faiss")
 
 
 def _write_part(folder: Path, number: int, rows: Gathered, dtype: str) -> dict[str, Any]:
@@ -302,8 +325,7 @@ def _clear(old: Sequence[Path], facts: Mapping[str, Any]) -> None:
     used = {FACTS, *(one[key] for one in facts["parts"] for key in ("vectors", "rows"))}
     used |= {str(facts["lists"]["file"])} if facts["lists"] else set()
     for path in old:
-        own = path.name.startswith(("vectors-", "rows-", "lists-")) and path.suffix in (".npy", ".parquet", ".faiss")
-        if own and path.name not in used:
+        if _is_own(path) and path.name not in used:
             path.unlink()
 
 

@@ -20,6 +20,7 @@ from repcore.report.figures import Figure, distinct_measures, in_words, line, re
 from repcore.report.findings import diagnostic_names
 from repcore.report.guides import guide_of
 from repcore.report.settings import flat
+from repcore.untrusted import page_text
 
 FURTHER = {"lr": "Learning rate", "grad_norm": "Gradient norm", "items_per_second": "Items per second"}
 FIGURES = ("recipe", "state", "steps", "loss", "validation_loss", "representation", "rows", "parameters", "best_probe")
@@ -46,7 +47,7 @@ def write_overlay(path: Path, runs: Sequence[Path]) -> None:
         remarks=_remarks(records), data=data, plotly=Markup(plotly_script()), nonce=page_nonce(),
         version=core_version(), written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )  # fmt: skip
-    write_text(path, page.encode("utf-8", "replace").decode("utf-8"))
+    write_text(path, page_text(page))
 
 
 def _names(places: Sequence[Path]) -> list[str]:

@@ -29,6 +29,7 @@ from repcore.report.held_out import HeldOut
 from repcore.report.map import layouts
 from repcore.report.pictures import Artist, PackedPictures, pack_pictures
 from repcore.report.styles import Styles
+from repcore.untrusted import page_text
 
 NEIGHBOURS_BELOW = 20_000  # rows up to which neighbours are part of the page; above, `repcore search` finds them
 MOST_CLASSES = 40  # of a column that points are coloured by
@@ -91,7 +92,7 @@ def write_explorer(
         title=title, count=len(kept.ids), notes=notes, nonce=nonce, data=_inert(data), pictures=pictures.text,
         picture_styles=Markup(styles.sheet),
     )  # fmt: skip
-    write_text(path, page.encode("utf-8", "replace").decode("utf-8"))
+    write_text(path, page_text(page))
     return Written(len(kept.ids), pictures.count, len(lost), rows.reason[lost[0]] if len(lost) else "", notes)
 
 

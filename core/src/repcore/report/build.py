@@ -41,6 +41,7 @@ from repcore.report.pictures import Artist, PackedPictures, pack_pictures
 from repcore.report.probes import probe_results
 from repcore.report.settings import environment, flat, next_commands, settings
 from repcore.report.styles import Styles
+from repcore.untrusted import page_text
 
 NAME = "report.html"
 SHOWN_REJECTED = 20
@@ -88,7 +89,7 @@ def build_report(run_folder: Path, registry: Registry | None = None) -> Path:
     record = collect(run_folder)
     text = render_page(record, registry or registry_module.default())
     path = record.path / NAME
-    write_text(path, text.encode("utf-8", "replace").decode("utf-8"))  # file names may hold lone surrogates
+    write_text(path, page_text(text))  # file names may hold lone surrogates
     return path
 
 

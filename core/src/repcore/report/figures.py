@@ -17,6 +17,7 @@ import numpy as np
 from repcore.report.collect import RunRecord, Series, finite_series, number
 from repcore.report.guides import Guide, guide_of
 from repcore.report.neighbours import Neighbourhood
+from repcore.untrusted import printable
 
 BINS = 60
 LEFT_OUT = 0.01  # of all pairs, the least similar ones: a long tail would squeeze the rest into one bar
@@ -42,6 +43,10 @@ class Figure:
     alt: str
     spec: Mapping[str, Any]
     is_loss: bool = False
+
+    def __post_init__(self) -> None:
+        """A name from a received record is the same in markup and in data: neither keeps all control characters."""
+        object.__setattr__(self, "name", printable(self.name))
 
 
 def curves(record: RunRecord) -> list[Figure]:

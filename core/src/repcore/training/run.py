@@ -45,11 +45,20 @@ from repcore.training.listeners import (
 )
 from repcore.training.loaders import FixedBatches, build_loader
 from repcore.training.loggers import Trackers, check_loggers
+from repcore.training.meeting import strategy
 from repcore.training.module import ObjectiveModule
 from repcore.training.optimisers import DecayRule, matrices_decay
 from repcore.training.pictures import write_pictures
 from repcore.training.plan import stream_order, total_steps
-from repcore.training.processes import Watch, cluster, explained, process_grid, requeue, shared_batch, slurm_job
+from repcore.training.processes import (
+    Watch,
+    cluster,
+    explained,
+    process_grid,
+    requeue,
+    shared_batch,
+    slurm_job,
+)
 from repcore.training.run_folder import RunFolder, environment, run_name
 from repcore.training.state import RunResult, RunState
 from repcore.training.way_on import kept_of, report_command, resume_command, way_on
@@ -310,6 +319,7 @@ def _trainer_and_state(
         folder,
         steps,
         device,
+        note,
         [
             StepEvents(lambda _: holder[0], listeners),
             *(one for one in parts.callbacks if isinstance(one, pl.Callback)),
@@ -321,7 +331,12 @@ def _trainer_and_state(
 
 
 def _trainer(
-    config: TrainerConfig, folder: RunFolder, steps: int, device: str, callbacks: list[pl.Callback]
+    config: TrainerConfig,
+    folder: RunFolder,
+    steps: int,
+    device: str,
+    note: stopping.StopNote,
+    callbacks: list[pl.Callback],
 ) -> pl.Trainer:
     """Lightning without what this project does itself: epochs, validation, checkpoints, logging, samplers."""
     quieten_lightning()
@@ -329,7 +344,7 @@ def _trainer(
         accelerator=accelerator(device),
         devices=config.devices,
         num_nodes=config.num_nodes,
-        strategy=config.strategy,
+        strategy=strategy(config, note.obey),
         precision=config.precision,
         max_steps=steps,
         max_epochs=-1,

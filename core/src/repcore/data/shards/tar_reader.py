@@ -16,7 +16,6 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, replace
 from functools import cached_property, lru_cache
-from hashlib import sha256
 from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any, cast
@@ -30,7 +29,16 @@ from repcore.data.groups import group_column, useful_groups
 from repcore.data.labels import LabelColumn, LabelKind, read_labels
 from repcore.data.preparation import PARTIAL, cache_root, machine_name, remove_abandoned
 from repcore.data.shards.stores import parts_of
-from repcore.data.shards.tar_rows import FACT_KINDS, TarRow, facts_file, key_at, row_at, tar_index, tar_store
+from repcore.data.shards.tar_rows import (
+    FACT_KINDS,
+    TarRow,
+    content_identity,
+    facts_file,
+    key_at,
+    row_at,
+    tar_index,
+    tar_store,
+)
 from repcore.errors import DataError, ItemError
 from repcore.files import parse_json, storable
 from repcore.interfaces import DatasetReader, Sample
@@ -136,10 +144,10 @@ class TarReader:
 
     # ------------------------------------------------------------------------------------------ reader
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        """Hash of names and contents of the archives; see :attr:`repcore.data.shards.stores.Store.fingerprint`."""
-        return sha256(f"{self.index.facts['fingerprint']}|{self.store.fingerprint}".encode()).hexdigest()
+        """Hash of names and contents of members; see :func:`repcore.data.shards.tar_rows.content_identity`."""
+        return content_identity(self.store, self.index)
 
     @cached_property
     def splits(self) -> Mapping[str, Sequence[int]]:

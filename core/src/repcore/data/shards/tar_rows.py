@@ -2,7 +2,8 @@
 
 Consecutive members with the same name up to the first dot of their last part are one row. The index keeps where each
 row begins (8 bytes), and in a small parquet file a shard what ``.cls`` and ``.json`` members say of its rows. Only
-plain files count; names of members are looked at, never used as paths.
+plain files count; names of members are looked at, never used as paths. What makes archives the same data is what their
+members hold, not the times, owners and headers that packing writes beside it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import tarfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -23,11 +24,13 @@ import pyarrow.parquet as pq
 
 from repcore.data.allocation import check_allocation
 from repcore.data.first_files import first_files
+from repcore.data.identity import READ, read_limit
 from repcore.data.shards.row_index import RowIndex, ShardRows, open_index
 from repcore.data.shards.shard import LISTING, Shard
 from repcore.data.shards.stores import Store, stamp_of, store_at
 from repcore.errors import DataError, ItemError
-from repcore.files import parse_json, storable
+from repcore.files import parse_json, read_json_file, storable, write_text
+from repcore.reporting import Wait
 from repcore.unpacking import MOST_TIMES
 
 SUFFIX = ".tar"
@@ -102,7 +105,47 @@ def tar_index(store: Store) -> RowIndex:
                     pq.write_table(pa.table({"said": pa.array(rows, pa.large_string())}), file)
             yield ShardRows(len(places), np.asarray(places, np.int64))
 
-    return open_index(f"{store.key}-tar2", read, lambda: {"fingerprint": digest.hexdigest(), "again": again})
+    return open_index(f"{store.key}-tar3", read, lambda: {"fingerprint": digest.hexdigest(), "again": again})
+
+
+def content_identity(store: Store, index: RowIndex) -> str:
+    """Hash of the names of archives, and of the names and bytes of their members in order; read once, then kept beside
+    the index. Archives elsewhere, and those too large to read (``REPCORE_HASH_LIMIT``), are known as their store is.
+
+    Raises:
+        DataError: an archive is gone, or damaged meanwhile.
+    """
+    if store.address or sum(one.size for one in store.shards) > read_limit():
+        return sha256(f"{index.facts['fingerprint']}|{store.fingerprint}".encode()).hexdigest()
+    kept = index.folder / "content.json"
+    with suppress(OSError, ValueError, KeyError):
+        return str(read_json_file(kept)["content"])
+    lines = []
+    for one in store.shards:
+        with _in_words(store, one), store.opened(one) as file:
+            lines.append(f"{one.name}|{_members_hash(file, Wait(f'looking whether {one.name} has changed'))}")
+    found = sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+    with suppress(OSError):  # a cache that can no longer be written costs time only
+        write_text(kept, json.dumps({"content": found}))
+    return found
+
+
+def _members_hash(file: IO[bytes], wait: Wait) -> str:
+    digest = sha256()
+    for _, member in members(file):
+        if not is_content(member):
+            continue
+        pieces: Any = member.sparse if member.issparse() else None  # (offset, size): what is stored, without holes
+        digest.update(f"{storable(member.name)}|{member.size}|{pieces or ''}\n".encode())
+        left = sum(size for _, size in pieces) if pieces else member.size
+        file.seek(member.offset_data)
+        while left and (block := file.read(min(left, READ))):
+            digest.update(block)
+            left -= len(block)
+        wait.at(f"{file.tell() / 1e9:.1f} GB read")
+        if left:
+            raise tarfile.ReadError(f"it breaks off within {storable(member.name)}")
+    return digest.hexdigest()
 
 
 def facts_file(folder: Path, shard: int) -> Path:
@@ -136,7 +179,7 @@ def _scanned(
             seen[hash(storable(key))] += 1
             if (count := seen[hash(storable(key))]) > 1:
                 again[len(places) - 1] = count
-        digest.update(f"{storable(member.name)}|{member.size}|{member.mtime}|{member.chksum}\n".encode())
+        digest.update(f"{storable(member.name)}|{member.size}\n".encode())
         if kind in FACT_KINDS and member.size <= MOST_FACT_BYTES:
             content = archive.extractfile(member)
             facts = _facts(kind, b"" if content is None else content.read())

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from repcore.data.accounting import Accounting
-from repcore.data.allocation import check_allocation
+from repcore.data.allocation import DEFLATE_RATIO, check_allocation
 from repcore.data.catalogue import Catalogue, Row, existing, rows_by
 from repcore.data.labels import numbered_classes
 from repcore.data.splits import PART_NAMES
@@ -36,6 +36,7 @@ from repcore_pointcloud.formats.points import PointCloud
 SUFFIXES = (".h5", ".hdf5")
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 POINTS, LABEL = "data", "label"
+UNWRITTEN = 2**20  # bytes that an array may have beyond what its stored ones can unpack to
 NAMES_FILE = "shape_names.txt"
 SCAN_OBJECTS = "objectdataset"  # in the file names of ScanObjectNN
 SCAN_OBJECT_CLASSES = (
@@ -201,12 +202,30 @@ def _array(file: Any, name: str) -> np.ndarray | None:  # an open h5py file
         raise DataError(f"{name!r} of {Path(file.filename).name} is a group, not an array")
     if found.external or found.is_virtual:
         raise DataError(f"{name!r} of {Path(file.filename).name} lies in another file, which was not read")
-    needed = int(found.size) * found.dtype.itemsize
+    _check_size(found, name, Path(file.filename).name)
+    return np.asarray(found[()])
+
+
+def _check_size(found: Any, name: str, file: str) -> None:  # an h5py dataset
+    """Refuse an array before room is made for it: no numbers, too large, or hardly any of it stored. What was never
+    written is read as zeros, so that a file of a kilobyte can be clouds of any number and size.
+
+    Raises:
+        DataError: says what is announced and what is there.
+    """
+    if found.dtype.kind not in "iufb":
+        raise DataError(f"{name!r} of {file} holds values of type {found.dtype}", expected="numbers")
+    needed, stored = int(found.size) * found.dtype.itemsize, int(found.id.get_storage_size())
     try:
-        check_allocation(needed, Path(file.filename).name, f"its array {name!r}")
+        check_allocation(needed, file, f"its array {name!r}")
     except ItemError as error:
         raise DataError(str(error)) from error
-    return np.asarray(found[()])
+    if needed > DEFLATE_RATIO * stored + UNWRITTEN or (not needed and max(found.shape, default=0) > UNWRITTEN):
+        shape = " x ".join(f"{side:,}" for side in found.shape)
+        raise DataError(
+            f"{name!r} of {file} announces {shape} values, {needed:,} bytes, of which {stored:,} are stored",
+            hint="write all of it: parts that were never written would be points at zero",
+        )
 
 
 def require_h5py(path: Path) -> Any:  # the module
