@@ -9,7 +9,7 @@ TESTS ?= tests
 WORKERS ?= $(shell getconf _NPROCESSORS_ONLN)
 
 .DEFAULT_GOAL := help
-.PHONY: help env test lint demo proof bench wheels release docs site clean
+.PHONY: help env test lint demo proof bench wheels release docs notebooks site clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 12
@@ -59,6 +59,9 @@ release: env  ## build everything, install it from the wheels alone, and try eac
 
 docs: env  ## write the generated pages again: command line, hooks, checks, differences from the papers
 	$(BIN)/python scripts/reference.py
+
+notebooks: env  ## run docs/notebooks/*.py and write them as notebooks with what they gave
+	$(BIN)/python scripts/notebooks.py
 
 site: env  ## the documentation site in site/, searchable, without a network: open site/index.html
 	$(BIN)/python scripts/site.py

@@ -7,7 +7,7 @@ import re
 import numpy as np
 
 from repcore.interfaces import Sample
-from repcore.report.markup import safe_markup
+from repcore.markup import safe_markup
 from repcore_audio.datasets.recordings import Recording
 from repcore_audio.rendering.frame_labels import overlay, runs
 

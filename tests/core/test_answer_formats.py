@@ -8,8 +8,8 @@ import pytest
 
 from repcore import registry
 from repcore.embedding.dense_files import dense_writer
+from repcore.markup import safe_markup
 from repcore.report.legend import legend
-from repcore.report.markup import safe_markup
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from repcore.cli.main import run
 from repcore.embedding.dense import DenseRow
 from repcore.embedding.prediction_files import read_table
 from repcore.interfaces import DenseAnswer, Sample
+from repcore.markup import safe_markup
 from repcore.report.build import build_report
-from repcore.report.markup import safe_markup
 from repcore.specs import TargetSpec
 from repcore.training.answer_pictures import EACH, answer_errors, chosen_places, in_words, label_in_words
 from repcore.training.label_pictures import LabelPictures

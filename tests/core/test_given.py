@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -119,8 +120,15 @@ def test_results_convert(model: repcore.Model) -> None:
     table = found.to_arrow()
     assert table.column_names[:4] == ["id", "status", "reason", "e0"]
     assert "1 without a result" in repr(found)
-    assert found._repr_html_().startswith("<table>")
-    assert "1 without a result" in found._repr_html_()
+    page = found._repr_html_()
+    assert page.startswith("<table>")
+    assert "1 without a result" in page
+    drawn = [re.findall(r'aria-label="([^"]*)"', one._repr_html_()) for one in (found, found[1:3], found[[2]])]
+    assert len(drawn[0]) == N + 1
+    assert drawn[1:] == [drawn[0][1:3], drawn[0][2:3]], "pictures go with their rows"
+    again = pickle.loads(pickle.dumps(found))
+    assert again.drawn is None
+    assert len(again) == N + 1
 
 
 def test_nothing_gives_no_rows_of_the_right_width(model: repcore.Model) -> None:

@@ -66,6 +66,42 @@ def test_what_a_callback_raises_ends_the_run(here: Path) -> None:
         repcore.train("pairs/set-net", steps=2, callbacks=["early"], **SHORT)
 
 
+def test_mlflow_keeps_a_run_and_goes_on_in_it(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mlflow = pytest.importorskip("mlflow", reason='pip install "repcore[mlflow]"')
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def prune(line: dict[str, Any]) -> None:
+        if line["step"] == 4:
+            raise PrunedError
+
+    settings = {**SHORT, "trainer": {"log_every": 2, "checkpoint_every": 2, "loggers": ["mlflow"]}}
+    with pytest.raises(PrunedError):
+        repcore.train("pairs/set-net", steps=6, callbacks=[prune], name="one", **settings)
+    run = repcore.train("pairs/set-net", resume="runs/one", report=False, device="cpu")
+    client = mlflow.MlflowClient(f"sqlite:///{(run.folder / 'mlflow.db').resolve()}")
+    (kept,) = client.search_runs([client.get_experiment_by_name("repcore").experiment_id])
+    lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    told = {int(one["step"]): one["loss"] for one in lines if one["split"] == "train"}
+    found = {one.step: one.value for one in client.get_metric_history(kept.info.run_id, "train/loss")}
+    assert found == pytest.approx(told)
+    assert set(found) == {2, 4, 6}
+    assert kept.data.params["trainer.log_every"] == "2"
+    assert kept.info.status == "FINISHED"
+
+
+def test_wandb_keeps_a_run_without_a_network(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wandb = pytest.importorskip("wandb", reason='pip install "repcore[wandb]"')
+    for name, value in {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "WANDB_DIR": str(here)}.items():
+        monkeypatch.setenv(name, value)
+    run = repcore.train("pairs/set-net", steps=4, trainer__loggers=["wandb"], **SHORT)
+    number = json.loads((run.folder / "loggers.json").read_text())["wandb"]
+    assert wandb.run.id == number
+    told = [json.loads(line)["loss"] for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    assert {wandb.run.summary["train/loss"], wandb.run.summary["validation/loss"]} == set(told[-2:])
+    wandb.finish()
+    assert len(list(run.folder.glob(f"wandb/offline-run-*/run-{number}.wandb"))) == 1
+
+
 @pytest.mark.parametrize("name", ["wandb", "mlflow"])
 def test_a_missing_package_names_its_command(name: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loggers.importlib.util, "find_spec", lambda package: None)  # type: ignore[attr-defined]

@@ -94,3 +94,17 @@ def test_own_parts_are_gone_on_with(tmp_path: Path) -> None:
     PartFolder.clear_others(tmp_path / "v.parquet", {"model": "another"})
     assert not folder.exists()
     remove_parts(folder)  # nothing there: nothing to do
+
+
+def test_where_no_row_has_a_vector_embed_says_why_and_ends_with_1(
+    toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_run(tmp_path / "m")
+    words = ["embed", "m/model", "pairs/blobs", "--read", "items=3", "--device", "cpu"]
+    assert run([*words, "--read", "broken=[0,1,2]", "-o", "none.parquet"]) == 1
+    said = capsys.readouterr()
+    assert "no row has a vector" in said.out + said.err
+    assert "(first: blob-0)" in said.out + said.err
+    assert run([*words, "--read", "broken=[0,2]", "-o", "one.parquet"]) == 0
+    assert "no row has a vector" not in capsys.readouterr().err

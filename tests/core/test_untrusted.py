@@ -26,8 +26,8 @@ from repcore.cli.ending import make_warnings_printable
 from repcore.cli.main import run
 from repcore.config.yaml import load_file, parse_override
 from repcore.errors import CheckpointError, ConfigError, PluginError, RepcoreError
+from repcore.markup import safe_markup
 from repcore.report.build import build_report
-from repcore.report.markup import safe_markup
 from repcore.report.styles import Styles, declarations
 from repcore.reporting import LogReporter, PrintedReporter
 from repcore.untrusted import link_or_text, markdown, pip_install, printable

@@ -119,7 +119,11 @@ def test_data_frame_in_trained_model_predictions_out(
     run, tuned, frame = made["run"], made["tuned"], made["frame"]
     values = list(frame[COLUMN[domain]][:2])
 
-    expected = run.embed(values).vectors
+    embedded = run.embed(values)
+    assert embedded._repr_html_().count('role="img"') == len(values), (
+        "a notebook shows the rows as the domain draws them"
+    )
+    expected = embedded.vectors
     width = expected.shape[1]
     assert np.isfinite(expected).all()
     given: dict[str, Callable[[], Any]] = {

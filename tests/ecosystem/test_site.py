@@ -29,7 +29,8 @@ def pages_of(nav: Any) -> Iterator[str]:
 def test_the_navigation_holds_every_page(tmp_path: Path) -> None:
     site.sources(tmp_path / "pages")
     listed = set(pages_of(yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]))
-    there = {str(path.relative_to(tmp_path / "pages")) for path in (tmp_path / "pages" / "docs").rglob("*.md")}
+    pages = tmp_path / "pages"
+    there = {str(path.relative_to(pages)) for end in ("md", "ipynb") for path in (pages / "docs").rglob(f"*.{end}")}
     assert not {page for page in listed if not (tmp_path / "pages" / page).is_file()}
     assert not there - listed
     start = (tmp_path / "pages" / "index.md").read_text(encoding="utf-8")

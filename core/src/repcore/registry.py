@@ -148,6 +148,22 @@ class Registry:
         """Domains of the plugins that work."""
         return sorted({r.domain for r in self.records if r.status in WORKING and r.name != BUILT_IN and r.info})
 
+    def require_domain(self, domain: str | None) -> None:
+        """Refuse a domain that nobody has; None is any.
+
+        Raises:
+            RegistryError: names the nearest one, or how to install it.
+        """
+        if not domain or any(domain in (one.domain, one.name) for one in self.records):
+            return
+        installable = installable_domains()
+        raise RegistryError(
+            f"no domain {domain!r}" + (": the plugin is not installed" if domain in installable else ""),
+            did_you_mean="" if domain in installable else closest(domain, [*self.domains(), *installable]),
+            domains=", ".join(self.domains()) or "none is installed",
+            hint=install_command(domain) if domain in installable else "",
+        )
+
     def get(self, kind: str, name: str, domain: str | None = None) -> Entry[Any]:
         """The entry with this name.
 

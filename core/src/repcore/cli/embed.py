@@ -98,11 +98,15 @@ def embed_command(ctx: click.Context, /, **given: Any) -> None:
     with named_guard(writer_class, "opening the output", passing=(OSError,)):
         writer = writer_class(output, header)
     report_account(reader, reporter)
-    _run(model, reader, inference, writer, reporter)
+    reasons = _run(model, reader, inference, writer, reporter)
     reporter.close()
     with named_guard(writer_class, "finishing the output", passing=(OSError,)):
         path = writer.finish()
     _summary(model, reader, writer, path, given)
+    if writer.rows_done and writer.failed == writer.rows_done:
+        for status, reason in reasons.items():
+            reporter.warn(f"no row has a vector: {status}: {reason}")
+        ctx.exit(1)
     if given["strict"] and writer.failed:
         ctx.exit(1)
 
@@ -174,11 +178,14 @@ def _header(model: Model, reader: DatasetReader, options: InferenceOptions) -> d
 
 def _run(
     model: Model, reader: DatasetReader, options: InferenceOptions, writer: EmbeddingWriter, reporter: ConsoleReporter
-) -> None:
+) -> dict[str, str]:
+    """Embed and write; returns the first reason of every status but ``ok``."""
     import numpy as np
 
     from repcore.data.guard import named_guard
     from repcore.embedding.inference import run_windows
+
+    reasons: dict[str, str] = {}
 
     total, done = len(reader), writer.inputs_done
     if done:
@@ -196,9 +203,13 @@ def _run(
         for rows in windows:
             with named_guard(writer, "writing embeddings", passing=(OSError,)):
                 writer.write(rows)
+            for row, status, reason in zip(rows.ids, rows.status, rows.reason, strict=True):
+                if status != "ok":
+                    reasons.setdefault(status, f"{reason} (first: {row})")
             reporter.progress("embedding", writer.inputs_done, total)
             if writer.inputs_done < total:
                 stop.obey(f"{writer.inputs_done:,} of {total:,} rows are kept")
+    return reasons
 
 
 def _summary(

@@ -90,7 +90,10 @@ def _scores(fits: Recognition | None) -> dict[str, float]:
 
 
 def _fits(fits: Recognition) -> str:
-    return ", ".join(f"{one.entry.full_name} {one.score:.2f}" for one in fits.fits)
+    from repcore.data.misfits import HARDLY
+
+    surely = [one for one in fits.fits if one.score > HARDLY]
+    return ", ".join(f"{one.entry.full_name} {one.score:.2f}" for one in surely or fits.fits)
 
 
 def _consumer(given: Mapping[str, Any]) -> tuple[str, str, Preprocessor | None]:
@@ -145,10 +148,23 @@ def _first_that_prepares(
             continue
         prepared.append((fitted, words))
         if len(recipes) == 1 or _learns_from(recipe, fitted):
-            return fitted, words, [recipe, *(one for one in recipes if one != recipe)]
+            return (
+                fitted,
+                words,
+                [recipe, *(one for one in recipes if one != recipe and _may_learn(one, recipe, fitted))],
+            )
     if prepared:
         return prepared[0][0], prepared[0][1], recipes
     return None, failures[0], recipes
+
+
+def _may_learn(recipe: str, prepared: str, fitted: Preprocessor) -> bool:
+    """Whether another recipe can be proposed: one of the same preprocessor only where it can be built, too."""
+    from repcore.config.resolve import recipe_preprocessor
+
+    known = registry.default()
+    own, other = (recipe_preprocessor(known, one, None) for one in (recipe, prepared))
+    return own != other or _learns_from(recipe, fitted)
 
 
 def _learns_from(recipe: str, fitted: Preprocessor) -> bool:
@@ -226,7 +242,9 @@ def _show(found: Inspection) -> None:
     say(f"{found.rows:,} rows, {found.read:,} looked at; {found.groups or 'no'} groups")
     for text in found.account.sentences():
         say(text)
-    if found.parts:
+    if set(found.parts) == {"train"} and found.parts["train"] == found.rows:
+        say("no split is declared: every row is one to train on")
+    elif found.parts:
         say("declared splits: " + ", ".join(f"{name} {count:,}" for name, count in found.parts.items()))
     if found.cost is not None:
         say(f"cost of an item: {found.cost[0]:g} to {found.cost[2]:g}, median {found.cost[1]:g}")

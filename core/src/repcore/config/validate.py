@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from repcore.config.bounds import range_words, violation
-from repcore.config.plain import default_of, field_types, find_field, nested_class
+from repcore.config.plain import arms, default_of, field_types, find_field, nested_class
 from repcore.errors import ConfigError, closest
 
 OriginOf = Callable[[str], str]
@@ -54,7 +54,7 @@ def check(config_class: type, values: Mapping[str, Any], *, prefix: str) -> tupl
 
     outside = _outside_range(config_class, values, prefix)
     try:
-        document = json.dumps({"value": dict(values)})
+        document = json.dumps({"value": _with_lists(config_class, values)})
         instance = _wrapper(config_class).model_validate_json(document, strict=True).value
     except ValidationError as error:
         found = [_problem(config_class, prefix, dict(one)) for one in error.errors(include_url=False)]
@@ -84,6 +84,25 @@ def _outside_range(config_class: type, values: Mapping[str, Any], prefix: str) -
             meaning = ", ".join(filter(None, (_meaning(field), range_words(field.metadata))))
             found.append(Problem(path, words, value, meaning, f"{name}: {default}" if shown else ""))
     return found
+
+
+def _with_lists(config_class: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values in which a single word stands as a list of one where words are listed: ``labels=cls`` is ``[cls]``."""
+    types = field_types(config_class)
+    found = dict(values)
+    for name, value in values.items():
+        inner = nested_class(types.get(name, Any))
+        if inner is not None and isinstance(value, Mapping):
+            found[name] = _with_lists(inner, value)
+        elif isinstance(value, str) and value and _lists_words(types.get(name, Any)):
+            found[name] = [value]
+    return found
+
+
+def _lists_words(annotation: Any) -> bool:  # annotations are arbitrary objects
+    """Whether a field takes a list of words of any number, and no word."""
+    taken = arms(annotation)
+    return str not in taken and any(one in (tuple[str, ...], list[str]) for one in taken)
 
 
 @lru_cache(maxsize=256)

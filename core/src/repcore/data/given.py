@@ -205,6 +205,14 @@ def is_one_input(data: Any, convert: Convert | None) -> bool:
         return convert(data) is not None
 
 
+def is_there(text: str) -> bool:
+    """Whether a text is the path of something; what no path can be is none."""
+    try:
+        return Path(text).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):
+        return False
+
+
 def names_a_file(text: str) -> bool:
     """Whether a text reads like the name of a file, so that one that does not exist is a slip and no input."""
     is_path = text.startswith(("~", "./", "../")) or text.endswith(("/", os.sep))

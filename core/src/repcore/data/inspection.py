@@ -258,8 +258,9 @@ class _Look:
         if seen.inputs is None:
             return
         part = self.part_of.get(seen.row, "")
-        compared = {name: value for name, value in seen.targets.items() if np.size(value) <= MOST_COMPARED}
-        self.copies.see((seen.id, part, compared), seen.inputs, seen.items)
+        if seen.is_usable:  # blank or broken rows are nobody's copies
+            compared = {name: value for name, value in seen.targets.items() if np.size(value) <= MOST_COMPARED}
+            self.copies.see((seen.id, part, compared), seen.inputs, seen.items)
         self.parts.append(part)
         for spec in self.reader.targets:
             value = seen.targets.get(spec.name)
@@ -290,6 +291,8 @@ class _Look:
         found.targets = {
             spec.name: label_facts(spec, self.labels[spec.name], self.parts) for spec in self.reader.targets
         }
+        if found.read < found.rows:  # a sample may miss what is rare
+            found.targets = {name: {**facts, "not_in_train": []} for name, facts in found.targets.items()}
 
 
 def _is_plain(value: Any) -> bool:  # a fact of an item

@@ -27,6 +27,11 @@ _NAMES: Mapping[Role, tuple[str, ...]] = {
     "box": ("xmin", "ymin", "xmax", "ymax", "zmin", "zmax", "x_min", "y_min", "x_max", "y_max", "bbox", "bounding_box",
             "bbox_x", "bbox_y", "bbox_w", "bbox_h"),
 }  # fmt: skip
+_BOXES = (
+    ("x", "y", "width", "height"), ("x", "y", "w", "h"), ("x1", "y1", "x2", "y2"), ("x0", "y0", "x1", "y1"),
+    ("left", "top", "right", "bottom"), ("left", "top", "width", "height"),
+)  # fmt: skip
+"""Names that mean a box only together."""
 _UNITS = ("s", "sec", "secs", "second", "seconds", "ms", "hz", "sample", "samples", "frame", "frames")
 _CUTTING = ("start", "end", "duration", "channel", "frame", "box")
 
@@ -46,6 +51,9 @@ def item_columns(columns: Sequence[str]) -> list[ItemColumn]:
     ``end`` and ``offset`` count only beside a start; ``from`` and ``to`` only together.
     """
     found = [one for name in columns if (one := _of_name(name)) is not None]
+    plain = {plain_name(name): name for name in columns}
+    box = next((names for names in _BOXES if all(one in plain for one in names)), ())
+    found += [ItemColumn(plain[one], "box") for one in box]
     roles = {one.role for one in found}
     if "start" not in roles:
         found = [one for one in found if one.role not in ("end", "duration")]

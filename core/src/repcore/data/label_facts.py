@@ -178,6 +178,10 @@ def _class_facts(spec: TargetSpec, values: np.ndarray, parts: Sequence[str]) -> 
         if len(found) == 1 and len(counted) > 1:
             alone[part] = spec.name_of(next(iter(found)))
     facts["parts_with_one_class"] = alone
+    trained = {int(value) for value, one in zip(values, parts, strict=False) if one == "train" and not np.isnan(value)}
+    facts["not_in_train"] = (
+        [spec.name_of(number) for number in sorted(counted) if number not in trained] if trained else []
+    )
     return facts
 
 
@@ -217,6 +221,9 @@ def label_warnings(name: str, facts: Mapping[str, Any]) -> Iterator[str]:
         yield f"label {name}: every row that has it is {next(iter(counts))!r}: nothing can be learned from it"
     elif counts and max(counts.values()) > 0.9 * sum(counts.values()):
         yield f"label {name}: one class has {max(counts.values()) / sum(counts.values()):.0%} of the rows"
+    if facts.get("not_in_train"):
+        names = facts["not_in_train"]
+        yield f"label {name}: {len(names)} of its classes stand in no row of the train part, first {names[0]!r}"
     for part, only in facts.get("parts_with_one_class", {}).items():
         yield f"label {name}: the {part} part holds only {only!r}: it cannot be scored there"
     empty = [task for task, count in facts.get("tasks", {}).items() if not (count["positive"] and count["negative"])]

@@ -29,13 +29,14 @@ _FLAG = re.compile(
 _FOLD = re.compile(r"^(cv_?|k_?|outer_?|inner_?)?folds?(_?(id|no|nr|num|number|index))?$")
 _OCCASION = re.compile(r"^(follow_?up|visit|time_?point|wave|occasion|examination)(_(no|nr|num|number|index|code))?$")
 MOST_FOLDS = 20
+PADDED = 4  # digits
 MOST_LOOKED_AT = 5000  # identifiers
 
 
 def no_label_by_name(name: str, cells: Sequence[Any], group_words: tuple[str, ...]) -> str:
     """Why a column is no label by its name or its words; empty where nothing of that speaks against it."""
     if is_group_name(name, group_words):
-        return "its name says where a row comes from: a group, kept together in splits"
+        return "its name says where a row comes from: a group of rows"
     if identifies(name) and not _CLASS_NAME.search(plain_name(name)):
         return "its name says that it identifies rows"
     if _OCCASION.search(plain_name(name)):
@@ -86,6 +87,8 @@ def are_class_numbers(name: str, cells: Sequence[Any], columns: Sequence[str]) -
     words = [word for word in words_of(cells) if word is not None]
     if not words or not all(re.fullmatch(r"\d+(\.0*)?", word) for word in words):
         return False
+    if len({len(word) for word in words}) == 1 and len(words[0]) >= PADDED and any(word[0] == "0" for word in words):
+        return False  # 00017: padded to one width, as names of files are and classes are not
     if len(set(words)) <= 0.5 * len(words):
         return True
     if names_rows(name):

@@ -71,6 +71,7 @@ def read_label(
     decimal: Decimal | None = None,
     comma: str = "",
     change: str = "label_kind=class|regression|multilabel",
+    why: str = "as asked",
 ) -> LabelColumn:
     """Judge and read one column.
 
@@ -84,6 +85,7 @@ def read_label(
         decimal: sign of decimals; found in the cells when None.
         comma: why decimals of the whole table have a comma (:func:`repcore.data.cells.decimal_comma_of`).
         change: how a user sets the kind, for the announcement.
+        why: who said that it is of ``kind``, for the announcement: the user, or a reader by what it knows.
 
     Raises:
         DataError: the column cannot be of the kind that was asked for.
@@ -137,12 +139,12 @@ def _judge(
         if lists is not None:
             return _of_lists(name, lists, held, change)
     if kind == "regression":
-        return _regression(numbers, "as asked", said, change)
+        return _regression(numbers, why, said, change)
     if kind == "multilabel" or separator:
         words = words_of(held)
-        return multilabel(name, words, separator or separator_of(words, asked=True) or ",", "as asked", change)
+        return multilabel(name, words, separator or separator_of(words, asked=True) or ",", why, change)
     if kind == "class":
-        return _asked_class(numbers, words_of(held), change)
+        return _asked_class(numbers, words_of(held), why, change)
     if not numbers.filled:
         return LabelColumn(name, None, numbers.values, "every cell is empty", change=change)
     spelt = yes_or_no(name, words_of(held), change)
@@ -422,7 +424,7 @@ def _measured(numbers: NumberColumn, words: Sequence[str | None], change: str) -
     return LabelColumn(numbers.name, None, values_missing, reason, numbers.sentences(), change=change)
 
 
-def _asked_class(numbers: NumberColumn, words: Sequence[str | None], change: str) -> LabelColumn:
+def _asked_class(numbers: NumberColumn, words: Sequence[str | None], why: str, change: str) -> LabelColumn:
     found = {word for word in words if word is not None}
     if not 1 <= len(found) <= MOST_NAMED_CLASSES:
         raise DataError(
@@ -431,9 +433,9 @@ def _asked_class(numbers: NumberColumn, words: Sequence[str | None], change: str
             hint="label_kind=regression for numbers",
         )
     if numbers.odd_count or first_code(words):
-        return word_classes(numbers.name, words, "as asked", [], change)
+        return word_classes(numbers.name, words, why, [], change)
     known = np.unique(numbers.values[~np.isnan(numbers.values)])
-    return _classes(numbers, known, "as asked", change)
+    return _classes(numbers, known, why, change)
 
 
 def _uncertain_values(cells: Sequence[Any]) -> set[str]:

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from repcore.config.matching import in_words, reads_for
 from repcore.config.plain import field_types
 from repcore.config.resolve import ResolvedPart, resolve_part
-from repcore.data.accounting import walk
 from repcore.data.allocation import special_kind
 from repcore.data.guard import error_in_words, is_strict
 from repcore.data.headers import contradicts, shortened
+from repcore.data.misfits import HARDLY, by_options, not_taken, taken_by, unrecognised
 from repcore.data.selection import OPTION, selected
 from repcore.data.shards.addresses import is_address, whole_address
 from repcore.data.shards.tar_reader import TarReader, first_row
@@ -115,6 +112,7 @@ def dataset_settings(
     domain: str | None = None,
     reader: str | None = None,
     preprocessor: str | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The ``dataset`` section for ``--data``: a registered name, or a path and the reader that fits it.
 
@@ -122,10 +120,13 @@ def dataset_settings(
         data: name of a data set that needs no files, or a path.
         reader: registered reader to use instead of the surest one.
         preprocessor: full name of what will prepare the samples: readers that it cannot take are not chosen.
+        options: settings of the reader that the user gave; they tell between readers that hardly fit.
 
     Raises:
-        DataError: the path does not exist, no reader fits, or two fit equally. RegistryError: unknown reader.
+        DataError: the path does not exist, no reader fits, or two fit equally. RegistryError: unknown reader or domain.
     """
+    if domain and not registry.entries("dataset", domain):
+        registry.require_domain(domain)
     path = local_path(data)
     kept = whole_address(data) if is_address(data) else str(path)  # what a run records
     if special_kind(path):
@@ -152,14 +153,25 @@ def dataset_settings(
     found = recognise(registry, path, domain, consumer)
     if not found.fits:
         raise _nothing_fits(registry, data, found, domain, consumer)
-    tied = [one for one in found.fits if one.score == found.fits[0].score]
+    fits = found.fits
+    if fits[0].score <= HARDLY and len(fits) > 1:
+        tried = partial(_tried, registry, kept, options or {})
+        entry = by_options([one.entry for one in fits], tried, data, path, options or {})
+        return {"name": entry.full_name, "path": kept}
+    tied = [one for one in fits if one.score == fits[0].score]
     if len(tied) > 1:
         raise DataError(
             f"{len(tied)} readers fit {data!r} equally ({found.fits[0].score:.2f})",
             readers=", ".join(one.entry.full_name for one in tied),
             hint=f"--reader {tied[0].entry.full_name}",
         )
-    return {"name": found.fits[0].entry.full_name, "path": kept}
+    return {"name": fits[0].entry.full_name, "path": kept}
+
+
+def _tried(registry: Registry, path: str, options: Mapping[str, Any], entry: Entry[DatasetSpec]) -> DatasetReader:
+    known = field_types(entry.load("config"))
+    settings = {"path": path, **{name: value for name, value in options.items() if name in known}}
+    return open_part(resolve_part(registry, "dataset", entry.full_name, settings))
 
 
 def local_path(data: str | Path) -> Path:
@@ -183,42 +195,10 @@ def _nothing_fits(
     consumer: Entry[PreprocessorSpec] | None,
 ) -> DataError:
     problems = "\n".join(found.problems)
+    readers = [one for one in registry.entries("dataset", domain) if _takes_path(one)]
     if found.unfit and consumer is not None:
-        best = found.unfit[0].entry
-        taken = [
-            one.full_name
-            for one in registry.entries("dataset", domain)
-            if reads_for(one, consumer) and _takes_path(one)
-        ]
-        named = f"--reader {taken[0]}" if len(taken) == 1 else f"--reader NAME ({', '.join(taken[:6])})"
-        return DataError(
-            f"{data!r} looks like data for {best.full_name}, whose samples preprocessor {consumer.full_name} "
-            "does not take",
-            reader_gives=in_words(best.spec.produces),
-            preprocessor_takes=in_words(consumer.spec.accepts),
-            problems=problems,
-            hint=f"another recipe or model{f', or {named}' if taken else ''}",
-        )
-    names = [one.full_name for one in registry.entries("dataset", domain) if _takes_path(one)]
-    return DataError(
-        f"no reader recognises {data!r}",
-        found=_what_is_there(local_path(data)),
-        problems=problems,
-        readers=", ".join(names) or "none",
-        hint="--reader NAME forces one, and says what is wrong",
-    )
-
-
-def _what_is_there(path: Path) -> str:
-    """Kinds of files below a folder, for people who look in the wrong one; of a file, whether it is binary or empty."""
-    if path.is_file():
-        with suppress(OSError), path.open("rb") as file:
-            first = file.read(4096)
-            return "an empty file" if not first else "a binary file" if b"\0" in first else ""
-    if not path.is_dir():
-        return ""
-    counted = Counter(one.path.suffix.lower() or "no suffix" for one in islice(walk(path), 20_000) if not one.left_out)
-    return ", ".join(f"{count:,} x {suffix}" for suffix, count in counted.most_common(6)) or "no file"
+        return not_taken(found.unfit[0].entry, consumer, taken_by(readers, consumer), data, problems)
+    return unrecognised(readers, data, local_path(data), problems)
 
 
 def open_part(part: ResolvedPart) -> DatasetReader:
@@ -269,7 +249,10 @@ def open_data(
             are, only for a reader that takes both, because others would read every column so).
         preprocessor: what will prepare the samples; see :func:`dataset_settings`.
     """
-    settings = dataset_settings(registry, data, domain=domain, reader=reader, preprocessor=preprocessor)
+    known_by_readers = {key: value for key, value in (options or {}).items() if key != OPTION}
+    settings = dataset_settings(
+        registry, data, domain=domain, reader=reader, preprocessor=preprocessor, options=known_by_readers
+    )
     name = settings.pop("name")
     known = field_types(registry.dataset(name, domain).load("config"))
     settings.update({key: value for key, value in (preferences or {}).items() if key in known})

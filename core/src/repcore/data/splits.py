@@ -27,6 +27,7 @@ PART_NAMES: Mapping[str, str] = {
 }  # fmt: skip
 """Words that columns and readers use, in lower case."""
 _IN_COLUMNS: Mapping[str, str] = {
+    "tr": "train", "te": "test", "va": "validation", "ext": "test",
     "trn": "train", "learn": "train", "learning": "train", "vld": "validation", "tst": "test",
     "holdout": "test", "hold_out": "test", "held_out": "test", "heldout": "test", "external": "test", "blind": "test",
 }  # fmt: skip

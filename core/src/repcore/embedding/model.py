@@ -22,13 +22,14 @@ from repcore.checkpoints.saving import save_model
 from repcore.checkpoints.task_part import target_of
 from repcore.config.resolve import resolve_part
 from repcore.config.validate import build as build_config
-from repcore.data.given import ListReader, given_reader, is_one_input, names_a_file
+from repcore.data.given import ListReader, given_reader, is_one_input, is_there, names_a_file
 from repcore.data.readers import open_data, open_part
 from repcore.data.selection import selected
 from repcore.devices import torch_device, torch_dtype
 from repcore.embedding.answers import answer_columns
 from repcore.embedding.conformal import check_coverage
-from repcore.embedding.dense import dense_windows, element_features, find_place, level_of
+from repcore.embedding.dense import LEVELS, dense_windows, element_features, find_place, level_of
+from repcore.embedding.drawn import Drawn, drawn_by
 from repcore.embedding.inference import InferenceOptions, join_rows, run_windows, windows_of
 from repcore.embedding.prediction import Predictor, join_predictions
 from repcore.embedding.results import Embeddings, Predictions
@@ -145,7 +146,7 @@ class Model:
         found = join_predictions(parts)
         outputs = found.outputs if parts else np.zeros((0, predictor.width), np.float32)
         columns = answer_columns(predictor.target, predictor.facts, replace(found, outputs=outputs), coverage)
-        return Predictions(found.ids, found.status, found.reason, outputs, columns)
+        return Predictions(found.ids, found.status, found.reason, outputs, columns, self._drawn(opened))
 
     def reader(
         self,
@@ -182,7 +183,7 @@ class Model:
 
     def _is_input(self, data: str | Path, convert: Callable[[Any], Any] | None) -> bool:
         """Whether a text is an input itself: no file, no data set, and the domain takes texts."""
-        if isinstance(data, Path) or convert is None or _is_there(data) or names_a_file(data):
+        if isinstance(data, Path) or convert is None or is_there(data) or names_a_file(data):
             return False
         try:
             self.registry.dataset(data, self.domain)
@@ -273,7 +274,12 @@ class Model:
                 parts.append(part)
                 add(len(part.ids))
         rows = join_rows(parts)
-        return Embeddings.of(rows if parts else replace(rows, vectors=np.zeros((0, self._width(chosen)), np.float32)))
+        found = rows if parts else replace(rows, vectors=np.zeros((0, self._width(chosen)), np.float32))
+        whole = len(found.ids) == len(opened)  # with windows there are several vectors a row
+        return Embeddings.of(found, self._drawn(opened) if whole else None)
+
+    def _drawn(self, reader: DatasetReader) -> Drawn | None:
+        return drawn_by(self.registry, self.domain, self.folder.preprocessor_name, reader)
 
     def tokens(
         self,
@@ -288,7 +294,8 @@ class Model:
 
         Args:
             data / reader: as in :meth:`reader`.
-            level: ``point``, ``voxel``, ``token`` (``frame``), ``node`` or ``edge``; the encoder's first if None.
+            level: ``point``, ``voxel``, ``token`` (``frame``), ``node`` or ``edge``; if None the first of
+                these that the encoder names, else ``token``.
             id_column: column of a table that names its rows.
 
         Returns:
@@ -300,7 +307,7 @@ class Model:
         """
         chosen = self._options(options)
         levels = self.registry.encoder(self.folder.encoder_name).spec.levels
-        word = level_of(level or (levels[0] if levels else "token"))
+        word = level_of(level or next((one for one in levels if one in LEVELS), "token"))
         opened = self.reader(data, reader=reader, options=id_setting(id_column))
         if not len(opened):
             return []
@@ -487,11 +494,3 @@ def _reopened(path: str, identity: str, device: str) -> Model:
     if model.identity() != identity:
         raise CheckpointError(f"the model in {path!r} is not the one that was pickled", was=identity[:12])
     return model
-
-
-def _is_there(text: str) -> bool:
-    """Whether a text is the path of something; what no path can be is none."""
-    try:
-        return Path(text).expanduser().exists()
-    except (OSError, ValueError, RuntimeError):
-        return False

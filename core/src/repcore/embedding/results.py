@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from repcore.embedding.drawn import Drawn
 from repcore.errors import PluginError
 from repcore.interfaces import EmbeddingRows
 
@@ -41,6 +42,7 @@ class _Rows:
     ids: Sequence[str]
     status: Sequence[str]
     reason: Sequence[str]
+    drawn: Drawn | None
 
     def _matrix(self) -> np.ndarray:
         raise NotImplementedError
@@ -82,12 +84,15 @@ class _Rows:
     def _repr_html_(self) -> str:
         columns = dict(list(self._columns().items())[:SHOWN_COLUMNS])
         names = ["id", "status", *columns]
-        rows = [
-            [self.ids[row], self.status[row], *(_cell(cells[row]) for cells in columns.values())]
-            for row in range(min(len(self), SHOWN_ROWS))
-        ]
-        head = "".join(f"<th>{html.escape(str(name))}</th>" for name in names)
-        body = "".join("<tr>" + "".join(f"<td>{html.escape(str(one))}</td>" for one in row) + "</tr>" for row in rows)
+        rows = range(min(len(self), SHOWN_ROWS))
+        texts = [[self.ids[row], self.status[row], *(_cell(of[row]) for of in columns.values())] for row in rows]
+        cells = [[html.escape(one) for one in row] for row in texts]
+        pictures = [self.drawn.picture(row) for row in rows] if self.drawn else []
+        if any(pictures):
+            names = ["", *names]
+            cells = [[picture, *row] for picture, row in zip(pictures, cells, strict=True)]
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
+        body = "".join("<tr>" + "".join(f"<td>{one}</td>" for one in row) + "</tr>" for row in cells)
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{html.escape(repr(self))}</p>"
 
 
@@ -106,12 +111,17 @@ class Embeddings(_Rows, EmbeddingRows):
 
     ``np.asarray(rows)`` gives the matrix, ``rows[3]`` a vector (D,), ``rows[2:5]`` or a mask some of the rows,
     iteration the vectors.
+
+    Args:
+        drawn: pictures of the rows, for notebooks.
     """
 
+    drawn: Drawn | None = None
+
     @classmethod
-    def of(cls, rows: EmbeddingRows) -> Embeddings:
+    def of(cls, rows: EmbeddingRows, drawn: Drawn | None = None) -> Embeddings:
         """The same rows."""
-        return cls(rows.ids, rows.vectors, rows.status, rows.reason, rows.columns)
+        return cls(rows.ids, rows.vectors, rows.status, rows.reason, rows.columns, drawn)
 
     def _matrix(self) -> np.ndarray:
         return self.vectors
@@ -125,7 +135,7 @@ class Embeddings(_Rows, EmbeddingRows):
             return self.vectors[rows]
         chosen = np.arange(len(self))[rows]
         columns = {name: [cells[row] for row in chosen] for name, cells in self.columns.items()}
-        return Embeddings(*_some(self, chosen), columns)
+        return Embeddings(*_some(self, chosen), columns, self.drawn and self.drawn.some(chosen))
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return iter(self.vectors)
@@ -149,6 +159,7 @@ class Predictions(_Rows):
     Args:
         outputs: float32 (n, K) probabilities, or values in the units of the labels; NaN rows failed.
         columns: answers by name, see :mod:`repcore.embedding.answers`; None where a row failed.
+        drawn: pictures of the rows, for notebooks.
     """
 
     ids: Sequence[str]
@@ -156,6 +167,7 @@ class Predictions(_Rows):
     reason: Sequence[str]
     outputs: np.ndarray
     columns: Mapping[str, Sequence[Any]]
+    drawn: Drawn | None = None
 
     def _matrix(self) -> np.ndarray:
         return self.outputs
@@ -169,7 +181,8 @@ class Predictions(_Rows):
         chosen = np.arange(len(self))[rows]
         columns = {name: [cells[row] for row in chosen] for name, cells in self.columns.items()}
         ids, status, reason = ([one[row] for row in chosen] for one in (self.ids, self.status, self.reason))
-        return Predictions(ids, status, reason, self.outputs[chosen], columns)
+        drawn = self.drawn and self.drawn.some(chosen)
+        return Predictions(ids, status, reason, self.outputs[chosen], columns, drawn)
 
     def __iter__(self) -> Iterator[Mapping[str, Any]]:
         return (self[row] for row in range(len(self)))

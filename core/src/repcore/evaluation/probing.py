@@ -20,7 +20,7 @@ from repcore.data.divided import DIVIDED_BY, over
 from repcore.data.guard import named_guard, owner_of, read_sample
 from repcore.data.label_budgets import LabelBudget, within_budget
 from repcore.data.label_facts import element_counts
-from repcore.data.split_plans import SplitInputs, SplitPlan, in_rows, order_by_id, plan_splits
+from repcore.data.split_plans import SPLIT_WORDS, SplitInputs, SplitPlan, in_rows, order_by_id, plan_splits
 from repcore.embedding.inference import InferenceOptions, embed_prepared, encoder_width, row_id, windows_of
 from repcore.embedding.model import Model
 from repcore.embedding.windows import size_of
@@ -187,6 +187,8 @@ def split_plan(
     except ConfigError as error:
         if own and error.summary.find(split) >= 0:
             error.facts["splits_of_the_domain"] = ", ".join(own)
+            near = closest(split, [*own, *(word.split(":")[0] for word in SPLIT_WORDS)])
+            error.facts["did_you_mean"] = near or error.facts.get("did_you_mean", "")
         raise
 
 

@@ -26,6 +26,7 @@ from repcore import registry as registry_module
 from repcore.data.seeds import generator
 from repcore.files import write_text
 from repcore.interfaces import Picture
+from repcore.markup import safe_markup
 from repcore.plugins import core_version
 from repcore.registry import Registry
 from repcore.report import findings
@@ -35,7 +36,6 @@ from repcore.report.figures import Figure, curves, diagnostic_figures, similarit
 from repcore.report.finetuned import asked_for, finetuned
 from repcore.report.held_out import HeldOut, held_out
 from repcore.report.map import Colouring, Layout, colourings, layouts, raw_layouts
-from repcore.report.markup import safe_markup
 from repcore.report.neighbours import Neighbourhood, neighbourhood
 from repcore.report.pictures import Artist, PackedPictures, pack_pictures
 from repcore.report.probes import probe_results

@@ -13,7 +13,7 @@ import torch
 
 from repcore.errors import ItemError, RepcoreError
 from repcore.interfaces import Picture, Sample
-from repcore.report.markup import left_out
+from repcore.markup import left_out
 from repcore.testing.check import Check, SubjectError, fail
 from repcore.testing.randomness import untouched
 from repcore.testing.subjects import DatasetSubject
@@ -51,7 +51,7 @@ def check_picture(picture: object, what: str) -> Picture:
     if found:
         fail(
             f"{what}: the picture has {', '.join(found[:3])}, which a report leaves out: a page is one file that runs "
-            "and loads nothing (repcore.report.markup says what may stand in it)"
+            "and loads nothing (repcore.markup says what may stand in it)"
         )
     return picture
 

@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import Logger
 from repcore.errors import PluginError
 from repcore.training.state import RunState
 
-PACKAGES = {"wandb": ("wandb", "repcore[wandb]"), "mlflow": ("mlflow", "repcore[mlflow]")}
+PACKAGES = {"wandb": (("wandb",), "repcore[wandb]"), "mlflow": (("mlflow", "sqlalchemy"), "repcore[mlflow]")}
 IDS = "loggers.json"  # of the run folder: under which number a tracker knows the run, so that resuming goes on there
 PROJECT = "repcore"
 
@@ -29,11 +29,12 @@ def check_loggers(names: Sequence[str]) -> None:
         PluginError: names the first that is missing, with its pip command.
     """
     for name in names:
-        package, extra = PACKAGES.get(name, ("", ""))
-        if package and importlib.util.find_spec(package) is None:
-            raise PluginError(
-                f"trainer.loggers names {name}, but {package} is not installed", hint=f'pip install "{extra}"'
-            )
+        packages, extra = PACKAGES.get(name, ((), ""))
+        for package in packages:
+            if importlib.util.find_spec(package) is None:
+                raise PluginError(
+                    f"trainer.loggers names {name}, but {package} is not installed", hint=f'pip install "{extra}"'
+                )
 
 
 class Trackers:
@@ -115,9 +116,17 @@ def _wandb(state: RunState, ids: dict[str, str]) -> Logger:
 def _mlflow(state: RunState, ids: dict[str, str]) -> Logger:
     from lightning.pytorch.loggers import MLFlowLogger
 
-    address = os.environ.get("MLFLOW_TRACKING_URI") or (state.folder.path / "mlruns").resolve().as_uri()
+    folder = state.folder.path.resolve()
+    # MLflow 3 refuses plain folders of runs; a database file is what its own interface opens from disk
+    address = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder / 'mlflow.db'}"
     project = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
-    logger = MLFlowLogger(project, run_name=_name(state), tracking_uri=address, run_id=ids.get("mlflow"))
+    logger = MLFlowLogger(
+        project,
+        run_name=_name(state),
+        tracking_uri=address,
+        run_id=ids.get("mlflow"),
+        artifact_location=(folder / "mlruns").as_uri() if address.startswith("sqlite:") else None,
+    )
     ids["mlflow"] = str(logger.run_id)
     return logger
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from repcore.data.accounting import Accounting
 from repcore.data.catalogue import Catalogue, Row, class_target, existing, files_below, rows_by
+from repcore.data.folder_classes import folder_meaning
 from repcore.data.groups import groups_in_paths
 from repcore.data.splits import folder_part
 from repcore.errors import DataError
@@ -85,16 +88,28 @@ def folder_catalogue(root: Path) -> Catalogue[Excerpt]:
     groups, said = groups_in_paths(files, root)
     notes = [said] if said else []
     notes += [f"{path.name} is a table; labels in it are read by giving it as DATA" for path in _tables(root)]
-    if not all(classes) or len(set(classes)) < 2 or (said and len(set(classes)) == len(set(groups))):
+    meaning = folder_meaning(classes, _shared_folders(root, files))
+    if meaning.kind == "group" and not said:
+        groups = list(classes)
+        account.guess("groups", f"{len(set(classes))} folders", f"{meaning.reason}; kept together in splits")
+    elif meaning.kind == "none" and all(classes) and len(set(classes)) > 1:
+        account.guess("folders", "no classes", meaning.reason, is_loss=True)
+    if meaning.kind != "class" or (said and len(set(classes)) == len(set(groups))):
         rows = [recording_row(name, path, None, group) for name, path, group in zip(ids, files, groups, strict=True)]
         return Catalogue(rows, (), splits, notes, account)
     target, number = class_target("class", classes)
-    account.guess("classes", f"{len(target.names)} folders", "every recording lies in one")
+    account.guess("classes", f"{len(target.names)} folders", f"every recording lies in one: {meaning.reason}")
     rows = [
         recording_row(name, path, {"class": number[word]}, group)
         for name, path, word, group in zip(ids, files, classes, groups, strict=True)
     ]
     return Catalogue(rows, (target,), splits, notes, account)
+
+
+def _shared_folders(root: Path, files: Sequence[Path]) -> tuple[str, ...]:
+    """The folder that was given, and those below it that all recordings share."""
+    shared = Path(os.path.commonpath([path.parent for path in files])) if len(files) > 1 else root
+    return (root.name, *(shared.relative_to(root).parts if shared.is_relative_to(root) else ()))
 
 
 def _below_common(levels: list[tuple[str, ...]]) -> list[tuple[str, ...]]:

@@ -86,6 +86,11 @@ class Locator:
         """The only file with this name and the suffix of a recording, or the only one of this name further below."""
         last = PurePosixPath(name).name
         found = self._by_stem.get(last.lower(), []) if not is_sound_name(last) else []
+        if not found and last.isdecimal():
+            found = self._by_number.get(int(last), [])
+            if len(found) == 1:
+                self._how["names are numbers without their leading zeros; files were found by the numbers"] += 1
+                return found[0]
         if len(found) == 1:
             self._how["names have no suffix; files were found by the rest of their names"] += 1
             return found[0]
@@ -135,6 +140,15 @@ class Locator:
             one for other, paths in self._by_stem.items() if loose(other) == loose(stem) for one in paths
         ]
         return f" ({found[0].name} does)" if found else ""
+
+    @cached_property
+    def _by_number(self) -> dict[int, list[Path]]:
+        """Recordings by the number that is their name, where all names are numbers of one width: spreadsheets turn
+        00017 into 17."""
+        stems = list(self._by_stem)
+        if not all(stem.isdecimal() for stem in stems) or len({len(stem) for stem in stems}) != 1:
+            return {}
+        return {int(stem): paths for stem, paths in self._by_stem.items()}
 
     @cached_property
     def _by_stem(self) -> dict[str, list[Path]]:

@@ -205,7 +205,10 @@ def _share(cells: Sequence[Any], fits: Any) -> float:
 
 
 def _is_there(cell: Any, locator: Locator) -> bool:
-    return isinstance(cell, str) and locator.find(cell)[1] is None
+    if not isinstance(cell, str | int):
+        return False
+    file, missing = locator.find(str(cell))
+    return missing is None and is_sound_name(file.name)  # names of pictures and tables are there, too
 
 
 def _rank(name: str) -> int:

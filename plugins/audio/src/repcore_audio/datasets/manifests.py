@@ -293,7 +293,7 @@ def _labels(
     for name, column in columns.items():
         is_joint = any(isinstance(cell, str) and JOINT in cell for cell in column)
         if is_joint:
-            found.append(read_label(name, column, kind="multilabel", separator=JOINT))
+            found.append(read_label(name, column, kind="multilabel", separator=JOINT, why="cells hold several labels"))
             found[-1].tell(account)
             continue
         given = {name: config.label_kind} if config.label_kind != "auto" else {}
@@ -329,7 +329,7 @@ def _candidates(cells: Cells, left: Sequence[str], account: Accounting) -> list[
 def _as_class(one: LabelColumn, name: str, column: Sequence[Any], *, is_asked: bool) -> LabelColumn:
     """What the name calls a class, however few rows there are; one class alone is none."""
     try:
-        found = read_label(name, column, kind="class")
+        found = read_label(name, column, kind="class", why="the column is called a label")
     except DataError:
         return one
     if not is_asked:

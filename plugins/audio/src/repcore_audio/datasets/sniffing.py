@@ -17,6 +17,8 @@ from repcore_audio.datasets.manifest_tables import JSON_SUFFIXES, path_column, r
 from repcore_audio.datasets.recordings import SUFFIXES
 from repcore_audio.datasets.urban_sound import TABLE as URBAN_SOUND_TABLE
 
+UNREAD = 0.05  # of a table beside recordings that names none of them: opening it says so
+
 
 def folder(path: Path) -> float:
     """Any tree with recordings, or one recording."""
@@ -81,4 +83,7 @@ def manifest(path: Path) -> float:
         times = has_times(cells.columns)
     except DataError:
         return 0.0
-    return 0.85 if times and sibling_recording(path) is not None else 0.0
+    if times and sibling_recording(path) is not None:
+        return 0.85
+    beside = any(one.suffix.lower() in SUFFIXES for one in path.parent.iterdir())
+    return UNREAD if beside and table_suffix(path) else 0.0

@@ -174,6 +174,26 @@ def counts_rows(cells: Sequence[Any]) -> bool:
     return all(text.isdecimal() and int(text) == int(texts[0]) + row for row, text in enumerate(texts))
 
 
+def counts_within(keys: Sequence[Any], cells: Sequence[Any]) -> bool:
+    """Whether cells count the rows of each key from the same number on: cycles of an engine, visits of a patient.
+
+    Ends of edges do not: a node is no number that begins again at every other node.
+    """
+    begun: dict[str, int] = {}
+    before = ("", 0)
+    for key, cell in zip((str(one).strip() for one in keys), (str(one).strip() for one in cells), strict=True):
+        if not cell.isdecimal():
+            return False
+        if key != before[0]:
+            if key in begun:
+                return False
+            begun[key] = int(cell)
+        elif int(cell) != before[1] + 1:
+            return False
+        before = (key, int(cell))
+    return 1 < len(begun) < len(cells) and len(set(begun.values())) == 1 and next(iter(begun.values())) in (0, 1)
+
+
 def _by_cells(table: Table, *, may_refuse: bool) -> tuple[tuple[str, str], str]:
     """The two columns whose cells are the same ids, and why.
 

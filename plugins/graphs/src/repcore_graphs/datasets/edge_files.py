@@ -13,6 +13,7 @@ from repcore_graphs.datasets.edge_ends import (
     are_formulas,
     are_ids,
     are_two_kinds,
+    counts_within,
     find_ends,
     overlap,
     shared_ids,
@@ -21,6 +22,7 @@ from repcore_graphs.datasets.edge_ends import (
 ROLES = {"edges": "edges", "edge": "edges", "edge_list": "edges", "edgelist": "edges", "links": "edges",
          "nodes": "nodes", "node": "nodes", "vertices": "nodes", "graphs": "graphs", "graph": "graphs",
          "graph_labels": "graphs", "labels": "graphs"}  # fmt: skip
+UNREAD = 0.05  # sniffed of a table without ends of edges: opening it says what it has instead
 MOST_BESIDE = 3  # files beside the only table of a folder, such as a readme; more are what the table is about
 
 
@@ -45,12 +47,12 @@ def sniff(path: Path) -> float:
     try:
         table = Table(tables["edges"])
         source, target = find_ends(table, "", "", None)
-    except DataError:
-        return 0.0
+    except DataError as error:  # of a matrix it says what it means, and that is no edge list at all
+        return 0.0 if path.is_dir() or "meaning" in error.facts else UNREAD
     if not are_ids(table, source, target):
         return 0.0
     ends = [table.slice(0, ROWS_COMPARED, name) for name in (source, target)]
-    if all(map(are_formulas, ends)):
+    if all(map(are_formulas, ends)) or (table.has_header and counts_within(*ends)):
         return 0.0
     named = table.has_header and any(
         {source.lower(), target.lower()} == set(pair) for pair in END_NAMES if pair[0] not in ("i", "row", "subject")

@@ -235,8 +235,7 @@ class EdgeListDataset:
         comma = TableNumbers(table.by_column, decimal).comma_for(cells)
         label = read_label(name, cells, kind=self.config.label_kind, decimal=decimal, comma=comma, change=CHANGE)
         if label.target is None:  # words that hardly come again are classes all the same where the column says so
-            label = read_label(name, table.cells(column), kind="class", change=CHANGE)
-            label.reason = label.reason.replace("as asked", "its name says so")
+            label = read_label(name, cells, kind="class", change=CHANGE, why="its name says so")
         label.tell(self.account)
         return label
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from repcore.data.accounting import Accounting, walk
 from repcore.data.catalogue import class_target
 from repcore.data.cells import is_missing
+from repcore.data.folder_classes import folder_meaning
 from repcore.data.groups import group_column, group_in_path, groups_in_paths, useful_groups
 from repcore.data.item_columns import item_columns, refuse_item_columns, varying
 from repcore.data.label_names import are_class_numbers
@@ -41,6 +42,7 @@ STUDY = re.compile(r"s(\d{6,})")  # MIMIC-CXR: p10/p10000032/s50414267
 ROLE_FOLDERS = re.compile(
     r"(images?|imgs?|data|files|png|jpe?g|dicom|dcm|photos|pictures|scans?)(_\d+)?", re.IGNORECASE
 )
+MOST_ALIKE = 4  # files of one name and several suffixes
 MOST_IMAGES_OF_A_GROUP = 3  # folders with fewer images on average hold patients, not classes
 MOST_FOLDER_CLASSES = 50
 
@@ -72,6 +74,7 @@ class Keyed:
     column: str
     rows: Mapping[int, Sequence[Path]]
     is_by_file: bool
+    torn: frozenset[int] = frozenset()  # rows whose name two files have
 
     @property
     def part(self) -> str:
@@ -107,6 +110,13 @@ def folder_labels(
     names = target.names
     if len(names) < 2:
         return labels
+    meaning = folder_meaning(list(words.values()), (root.name,))
+    if meaning.kind != "class":
+        if meaning.kind == "group" and not labels.groups:
+            labels.groups = dict(words)
+        kept = "groups" if meaning.kind == "group" else "no classes"
+        account.guess("subfolders", kept, meaning.reason, is_loss=meaning.kind == "none")
+        return labels
     if any(group_in_path(f"{name}/x") for name in names) or set(names) == set(labels.groups.values()):
         return labels
     if len(names) > MOST_FOLDER_CLASSES or (len(words) < MOST_IMAGES_OF_A_GROUP * len(names) and len(names) > 3):
@@ -117,7 +127,7 @@ def folder_labels(
         return labels
     labels.values = {file: {"folder": place[word]} for file, word in words.items()}
     labels.targets = [target]
-    account.guess("label 'folder'", f"class ({', '.join(names[:6])})", f"{len(names)} subfolders")
+    account.guess("label 'folder'", f"class ({', '.join(names[:6])})", meaning.reason)
     return labels
 
 
@@ -165,6 +175,7 @@ def table_labels(
         if config.table or len(paths) == 1:
             raise _no_match(Table(paths[0]), files, root, config)
         return None
+    keyed = [_apart_by_suffix(one, account) for one in keyed]
     for one in keyed:
         account.use(one.table.path)
         account.guess(
@@ -269,7 +280,50 @@ def _refuse_parts(one: Keyed) -> None:
     shared = sum(count for count in counts.values() if count > 1)
     found = [column for column in item_columns(one.table.columns) if column.role in ("frame", "box", "channel")]
     found = varying(found, lambda name: one.table.slice(0, len(one.table), name))
+    if all(column.role == "box" for column in found) and _same_apart_from(one, [column.name for column in found]):
+        return  # boxes of findings: what is said of the image is the same in all its rows
     refuse_item_columns(found, one.table.path.name, "image", shared=shared, rows=len(one.table))
+
+
+def _same_apart_from(one: Keyed, columns: Sequence[str]) -> bool:
+    """Whether rows of one image say the same in all other columns."""
+    others = [name for name in one.table.columns if name not in (*columns, one.column)]
+    said: dict[tuple[Path, str], str] = {}
+    for name in others:
+        cells = one.table.slice(0, len(one.table), name)
+        for row, files in one.rows.items():
+            if said.setdefault((files[0], name), str(cells[row])) != str(cells[row]):
+                return False
+    return True
+
+
+def _apart_by_suffix(one: Keyed, account: Accounting) -> Keyed:
+    """The table without rows whose name is that of two files side by side (``0.png`` and ``0.jpg``), which is said.
+
+    Raises:
+        DataError: all rows are like that.
+    """
+    torn = {
+        row: files
+        for row, files in one.rows.items()
+        if len({(file.parent, file.stem) for file in files}) < len(files) <= MOST_ALIKE
+    }
+    if not torn:
+        return one
+    row, files = next(iter(torn.items()))
+    name = str(one.table.slice(row, row + 1, one.column)[0]).strip()
+    what = f"{name!r} is the name of {' and of '.join(sorted(file.name for file in files))}"
+    if len(torn) == len(one.rows):
+        raise DataError(
+            f"{one.table.path.name}: {what}: which of them is meant?",
+            hint="write the suffixes into the table, or keep the files of one kind in a folder of their own",
+        )
+    account.odd_cells.append(
+        f"column {one.column!r}: {len(torn):,} cells name two files each ({what}): they label none"
+    )
+    kept = {row: files for row, files in one.rows.items() if row not in torn}
+    is_by_file = all(len(files) == 1 for files in kept.values())
+    return replace(one, rows=kept, is_by_file=is_by_file, torn=frozenset(torn))
 
 
 def _gathered(
@@ -319,7 +373,7 @@ def _note_missing(one: Keyed, labels: Labels) -> None:
         return
     problems = one.table.problems()
     for row, cell in enumerate(one.table.slice(0, len(one.table), one.column)):
-        if row not in one.rows:
+        if row not in one.rows and row not in one.torn:
             name = None if is_missing(cell) else str(cell).strip()
             why = problems.get(row) or f"{one.table.path.name} names {name!r}, which does not exist"
             labels.missing.append((name or f"row-{row}", why))

@@ -155,7 +155,7 @@ def _pixels_hash(one: Slice) -> bytes:
 
 
 def _told_apart(places: dict[int, list[Slice]], count: int) -> list[Stack]:
-    """Volumes by the first header field that orders the slices of every place."""
+    """Volumes by the first header field that orders the slices of every place, else by their folders."""
     for name in (*ORDERING, "InstanceNumber"):
         columns = []
         for found in places.values():
@@ -165,6 +165,10 @@ def _told_apart(places: dict[int, list[Slice]], count: int) -> list[Stack]:
             columns.append([one for _, one in sorted(zip(keys, found, strict=True), key=lambda pair: pair[0] or 0.0)])
         else:
             return [_checked([column[phase] for column in columns], phase + 1) for phase in range(count)]
+    by_folder = [sorted(found, key=lambda one: str(one.path.parent)) for found in places.values()]
+    folders = {tuple(one.path.parent for one in found) for found in by_folder}
+    if len(folders) == 1 and len(set(next(iter(folders)))) == count:  # anonymised alike: two people, one number
+        return [_checked([found[phase] for found in by_folder], phase + 1) for phase in range(count)]
     everything = tuple(one for found in places.values() for one in found)
     words = f"{count} slices lie at each of {len(places)} places, and no header field tells the volumes apart"
     return [Stack(everything, problem=("several_volumes", words))]

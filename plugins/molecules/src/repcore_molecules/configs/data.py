@@ -16,7 +16,7 @@ class MoleculeTableConfig:
     column: str | None = field(
         default=None, metadata={"help": "column with the molecules; found by reading the cells when left out"}
     )
-    notation: Literal["auto", "smiles", "inchi", "selfies"] = field(
+    notation: Literal["auto", "smiles", "inchi", "selfies", "molblock", "mixed"] = field(
         default="auto", metadata={"help": "how the column writes molecules; what most of its cells are by default"}
     )
     id_column: str | None = field(

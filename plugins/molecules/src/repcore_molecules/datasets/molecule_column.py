@@ -24,12 +24,20 @@ from repcore_molecules.smiles.notations import (
 )
 from repcore_molecules.smiles.syntax import explain_syntax
 
-_NAMES = ("smiles", "smi", "structure", "mol", "molecule", "drug", "compound", "inchi", "selfies")  # best first
+_NAMES = (
+    "smiles", "smi", "structure", "mol", "molecule", "drug", "compound", "inchi", "selfies", "molblock", "mol_block",
+    "molfile", "ctab",
+)  # fmt: skip  # best first
+_MIXED = 0.1  # least share of either notation in a column of two
 _SMALLEST_SHARE = 0.6
 _SMALLEST_UNNAMED_SHARE = 0.8
 _NEARLY = 0.1  # shares closer than this are equally good
 _COMPARED = 50  # rows on which two columns are compared
 _HINT = "name it: dataset.column=NAME with train, --read column=NAME with embed, probe and inspect"
+
+
+class UnclearMoleculesError(DataError):
+    """A table is full of molecules, and only the user can say which are meant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +95,7 @@ def find_molecules(cells: Mapping[str, Sequence[object]], *, names_count: bool =
     rivals = [one for one in best[1:] if _rank(chosen.name) > 0 or _is_exact(one.name) == _is_exact(chosen.name)]
     for rival in rivals:
         if not _hold_same_molecules(cells[chosen.name], cells[rival.name], notation):
-            raise DataError(
+            raise UnclearMoleculesError(
                 f"columns {chosen.name!r} and {rival.name!r} both hold molecules, and not the same ones", hint=_HINT
             )
     return MoleculeColumn(chosen.name, notation, chosen.share, tuple(one.name for one in found if one is not chosen))
@@ -99,14 +107,23 @@ def column_as(name: str, values: Sequence[object], notation: Notation | None) ->
     if "selfies" in name.lower():
         shares["selfies"] = max(shares["selfies"], decoder_share(values))
     read: Notation = max(_PREFERENCE_IN_A_COLUMN, key=lambda one: shares[one])
+    if min(shares["smiles"], shares["inchi"]) >= _MIXED:
+        read, shares["mixed"] = "mixed", shares["smiles"] + shares["inchi"]
+    elif notation == "mixed":
+        shares["mixed"] = share_of(values, "mixed")
     if not shares[read] and "selfies" not in name.lower():
         read = "smiles"  # of no cell of which anything can be read
     best: Notation = notation or read
     return MoleculeColumn(name, best, shares[best])
 
 
-_PREFERENCE: tuple[Notation, ...] = ("smiles", "selfies", "inchi")
-_PREFERENCE_IN_A_COLUMN: tuple[Notation, ...] = ("selfies", "smiles", "inchi")  # SELFIES may also read as SMILES
+_PREFERENCE: tuple[Notation, ...] = ("smiles", "mixed", "selfies", "inchi", "molblock")
+_PREFERENCE_IN_A_COLUMN: tuple[Notation, ...] = (
+    "selfies",
+    "smiles",
+    "inchi",
+    "molblock",
+)  # SELFIES may also read as SMILES
 
 
 def _read_as_molecules(name: str, values: Sequence[object], names_count: bool) -> MoleculeColumn | None:
@@ -144,7 +161,7 @@ def _plain(cell: object, notation: Notation) -> str:
 def _nothing_found(cells: Mapping[str, Sequence[object]]) -> DataError:
     for name, values in cells.items():
         if reaction_share(values) >= _SMALLEST_SHARE:
-            return DataError(
+            return UnclearMoleculesError(
                 f"column {name!r} holds reactions such as {texts_of(values)[0][:40]!r}, not molecules",
                 hint="write the side that is meant (reactant or product) into a column of its own",
             )
@@ -174,4 +191,5 @@ def _is_exact(name: str) -> bool:
 
 
 def _title(notation: Notation) -> str:
-    return {"smiles": "SMILES", "inchi": "InChI", "selfies": "SELFIES"}[notation]
+    titles: dict[Notation, str] = {"inchi": "InChI", "molblock": "MOL blocks", "mixed": "SMILES and InChI"}
+    return titles.get(notation, notation.upper())

@@ -11,12 +11,19 @@ from repcore.data.headers import head
 from repcore.data.shards.parquet_table import ShardedTable, Shards, is_sharded, parquet_shards
 from repcore.data.tables import Table, table_suffix
 from repcore.errors import DataError
-from repcore_molecules.datasets.molecule_column import MoleculeColumn, column_as, find_molecules, reads_as_molecule
+from repcore_molecules.datasets.molecule_column import (
+    MoleculeColumn,
+    UnclearMoleculesError,
+    column_as,
+    find_molecules,
+    reads_as_molecule,
+)
 from repcore_molecules.datasets.sdf_table import STRUCTURE, SdfTable
 from repcore_molecules.formats.sdf import is_sdf
 
 SAMPLED_ROWS = 500
 UNREADABLE_TABLE = 0.05  # sniffed: opening it says what is wrong, which beats "no reader recognises it"
+UNCLEAR = 0.8  # molecules in several columns: theirs as surely as in one, and opening asks for the column
 SPLIT_NAMES = {"train": "train", "valid": "validation", "val": "validation", "validation": "validation", "test": "test"}
 SMI_SUFFIXES = (".smi", ".smiles")
 MoleculeRows = Table | SdfTable | ShardedTable
@@ -67,6 +74,8 @@ def sniff_table(path: Path) -> float:
             return 0.95 if COUNTS_LINE.search(head(path, 1 << 16)) or path.suffix.lower() == ".gz" else 0.0
         table = open_table(file)
         molecules_in(table, None, None)
+    except UnclearMoleculesError:
+        return UNCLEAR
     except DataError:
         return 0.0 if path.suffix == ".txt" else UNREADABLE_TABLE
     return 0.9 if is_smi(table) else 0.8

@@ -298,7 +298,7 @@ class Selformer(nn.Module):
         wrong = [number for number in layers if not 0 <= number <= most]
         if wrong:
             raise ConfigError(
-                f"{NAME} has no layer {', '.join(map(str, wrong))}",
+                f"{NAME} has no layer {', '.join(map(str, dict.fromkeys(wrong)))}",
                 expected=f"0 (embedding output) to {most}",
             )
 

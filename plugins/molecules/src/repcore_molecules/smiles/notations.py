@@ -1,4 +1,4 @@
-"""Ways in which tables write molecules: SMILES, InChI, SELFIES; recognised by the cells, turned into SMILES.
+"""How tables write molecules: SMILES, InChI, SELFIES, MOL blocks; recognised by the cells, turned into SMILES.
 
 Recognition is by reading: a share of cells that RDKit (or the SELFIES decoder) understands. ``[C][C][O]`` is also valid
 SMILES, of another molecule (a chain of bare atoms), so SELFIES needs a sign of its own or a name that says so.
@@ -18,11 +18,14 @@ from repcore.data.tables import MISSING_WORDS
 from repcore.errors import ItemError
 from repcore_molecules.smiles.syntax import explain_syntax, is_reaction
 
-Notation = Literal["smiles", "inchi", "selfies"]
-NOTATIONS: tuple[Notation, ...] = get_args(Notation)
+Notation = Literal["smiles", "inchi", "selfies", "molblock", "mixed"]
+"""``mixed``: every cell is SMILES or InChI, as it is written."""
+NOTATIONS: tuple[Notation, ...] = tuple(one for one in get_args(Notation) if one != "mixed")
 CELLS_TRIED = 200
 LONGEST_TRIED = 2_000  # characters; a longer cell says as much by its beginning being no notation
 
+_BARE_INCHI = re.compile(r"1S?/[A-Z][A-Za-z0-9.]*(/|$)")  # without its prefix, as KEGG and ChEBI write it
+_COUNTS_LINE = re.compile(r"^[ \d]{6}.*V[23]000\s*$", re.MULTILINE)
 _LETTER = re.compile(r"[BCNOPSFIbcnops]")
 _SMILES_TEXT = re.compile(r"[A-Za-z0-9@+\-\[\]()\\/%=#$:.*~<>]+")
 _SELFIES_TEXT = re.compile(r"(\.?\[[^\[\]:]+\])+")
@@ -45,7 +48,11 @@ def share_of(values: Sequence[object], notation: Notation) -> float:
     texts = texts_of(values)
     if not texts:
         return 0.0
-    reads = {"smiles": _reads_as_smiles, "inchi": _reads_as_inchi, "selfies": _reads_as_selfies}[notation]
+    reads = {
+        "smiles": _reads_as_smiles, "inchi": _reads_as_inchi, "selfies": _reads_as_selfies,
+        "molblock": lambda text: _mol_of_block(text) is not None,
+        "mixed": lambda text: _reads_as_inchi(text) or _reads_as_smiles(text),
+    }[notation]  # fmt: skip
     silence = BlockLogs()
     good = sum(reads(text) for text in texts)
     del silence
@@ -79,19 +86,39 @@ def to_smiles(cell: object, notation: Notation) -> object:
     text = cell.strip()
     if not text or text.lower() in MISSING_WORDS:
         return cell
+    if notation == "mixed" and not text.startswith("InChI="):
+        return cell
     silence = BlockLogs()
     try:
-        return _from_inchi(text) if notation == "inchi" else _from_selfies(text)
+        return {"selfies": _from_selfies, "molblock": _from_block}.get(notation, _from_inchi)(text)
     finally:
         del silence
 
 
 def _from_inchi(text: str) -> str:
-    mol = Chem.MolFromInchi(text) if text.startswith("InChI=") else None
+    mol = Chem.MolFromInchi(_whole_inchi(text)) if _whole_inchi(text) else None
     if mol is None:
         what = "an InChIKey, from which no structure can be made" if "InChIKey" in explain_syntax(text) else "no InChI"
         raise ItemError("invalid_inchi", f"{text[:60]!r} is {what}")
     return str(Chem.MolToSmiles(mol))
+
+
+def _whole_inchi(text: str) -> str:
+    """An InChI with its prefix; empty where a text is none."""
+    return text if text.startswith("InChI=") else f"InChI={text}" if _BARE_INCHI.match(text) else ""
+
+
+def _from_block(text: str) -> str:
+    mol = _mol_of_block(text)
+    if mol is None:
+        raise ItemError("invalid_molblock", f"{text.splitlines()[0][:60]!r} begins no MOL block that can be read")
+    return str(Chem.MolToSmiles(mol))
+
+
+def _mol_of_block(text: str) -> Chem.Mol | None:
+    """The molecule of a MOL block; its three lines of titles, which tables trim, mean nothing."""
+    found = _COUNTS_LINE.search(text)
+    return None if found is None else Chem.MolFromMolBlock(f"\n\n\n{text[found.start() :]}\n")
 
 
 def _from_selfies(text: str) -> str:
@@ -114,7 +141,8 @@ def _reads_as_smiles(text: str) -> bool:
 
 
 def _reads_as_inchi(text: str) -> bool:
-    return text.startswith("InChI=") and Chem.MolFromInchi(text) is not None
+    whole = _whole_inchi(text)
+    return bool(whole) and Chem.MolFromInchi(whole) is not None
 
 
 def _reads_as_selfies(text: str) -> bool:

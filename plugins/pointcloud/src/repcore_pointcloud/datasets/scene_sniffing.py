@@ -11,6 +11,7 @@ import numpy as np
 
 from repcore.data.first_files import files_below
 from repcore_pointcloud.formats.headerless import holds_lengths
+from repcore_pointcloud.formats.plausible import array_may_be_points
 from repcore_pointcloud.formats.reading import SURVEY_SUFFIXES, TEXT_SUFFIXES, UNMISTAKABLE
 from repcore_pointcloud.formats.scenes import SUFFIXES
 from repcore_pointcloud.formats.text import looks_like_points
@@ -58,6 +59,7 @@ def scenes(path: Path) -> float:
     if texts and not any(looks_like_points(one) for one in texts[:OPENED]):
         known = [one for one in known if one not in texts]
     known = [one for one in known if one.suffix.lower() != ".bin" or holds_lengths(one)]
+    known = [one for one in known if one.suffix.lower() not in (".npy", ".npz") or array_may_be_points(one)]
     if not known:
         return 0.0
     sweeps = [one for one in known if one.suffix.lower() == ".bin"]

@@ -24,6 +24,7 @@ from repcore.errors import DataError, ItemError
 from repcore.specs import TargetSpec
 from repcore_pointcloud.configs.shapes import ShapeFilesConfig
 from repcore_pointcloud.datasets.shape_reader import ReadCloud, ShapeReader
+from repcore_pointcloud.formats.plausible import MOST_UNNAMED
 from repcore_pointcloud.formats.points import POINT_KEYS, PointCloud
 
 LABEL_KEYS = ("label", "labels", "y", "target")
@@ -47,39 +48,40 @@ class ShapeArrayReader(ShapeReader):
 
 
 def sniff(path: Path) -> float:
-    """One array file with three dimensions."""
-    return 0.9 if array_file(path) is not None else 0.0
+    """One array file with three dimensions, the last of which may be coordinates and what belongs to a point."""
+    file = array_file(path)
+    return 0.9 if file is not None and 3 <= _points_shape(file)[2] <= MOST_UNNAMED else 0.0
 
 
 def array_file(path: Path) -> Path | None:
     """The file itself, or the only one of a folder, if it holds clouds side by side."""
     files = [path] if path.is_file() else sorted((*path.glob("*.npz"), *path.glob("*.npy")))
-    fitting = [one for one in files if not special_kind(one) and _points_rank(one) == 3]
+    fitting = [one for one in files if not special_kind(one) and len(_points_shape(one)) == 3]
     return fitting[0] if len(fitting) == 1 else None
 
 
-def _points_rank(path: Path) -> int:
-    """Dimensions of the array of points, read from headers; 0 if there is none, or if the file is too short for it: one
+def _points_shape(path: Path) -> tuple[int, ...]:
+    """Shape of the array of points, read from headers; empty if there is none, or if the file is too short for it: one
     damaged file among others must not stand for the whole folder."""
     try:
         if path.suffix.lower() == ".npy":
             with path.open("rb") as file:
-                return _rank(file, path.stat().st_size)
+                return _shape(file, path.stat().st_size)
         if path.suffix.lower() != ".npz":
-            return 0
+            return ()
         with zipfile.ZipFile(path) as archive:
             name = next((f"{key}.npy" for key in POINT_KEYS if f"{key}.npy" in archive.namelist()), None)
             if name is None:
-                return 0
+                return ()
             with archive.open(name) as file:
-                return _rank(file, archive.getinfo(name).file_size)
+                return _shape(file, archive.getinfo(name).file_size)
     except (OSError, ValueError, zipfile.BadZipFile):
-        return 0
+        return ()
 
 
-def _rank(file: IO[bytes], size: int) -> int:
+def _shape(file: IO[bytes], size: int) -> tuple[int, ...]:
     shape, needed = array_header(file)
-    return len(shape) if 0 < needed <= size else 0
+    return shape if 0 < needed <= size else ()
 
 
 def read_arrays(path: Path) -> Mapping[str, np.ndarray]:

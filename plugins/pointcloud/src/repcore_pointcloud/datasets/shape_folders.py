@@ -12,6 +12,7 @@ from typing import Any
 from repcore.data.accounting import Accounting, walk
 from repcore.data.catalogue import Catalogue, Row, class_target, existing, rows_by
 from repcore.data.first_files import first_files
+from repcore.data.folder_classes import folder_meaning
 from repcore.data.groups import groups_in_paths
 from repcore.data.headers import head
 from repcore.data.identity import settings_stamp
@@ -24,6 +25,7 @@ from repcore_pointcloud.datasets.shape_table import LABEL_TABLES, label_table, t
 from repcore_pointcloud.datasets.split_lists import listed_splits
 from repcore_pointcloud.formats.column_names import NOT_LABELS, is_label, plain
 from repcore_pointcloud.formats.headerless import holds_lengths
+from repcore_pointcloud.formats.plausible import array_may_be_points
 from repcore_pointcloud.formats.points import read_cloud
 from repcore_pointcloud.formats.reading import SUFFIXES, TEXT_SUFFIXES, UNMISTAKABLE
 from repcore_pointcloud.formats.text import looks_like_points
@@ -70,6 +72,8 @@ def _is_shape(path: Path) -> bool:
         return False
     if path.suffix.lower() == ".obj":
         return VERTEX_LINE.search(head(path, 1 << 16)) is not None
+    if path.suffix.lower() in (".npy", ".npz"):
+        return array_may_be_points(path)
     return path.suffix.lower() != ".bin" or holds_lengths(path)
 
 
@@ -111,9 +115,17 @@ def _labelled(
         notes.append(f"files of other kinds are left out: {_counted(others)}")
     groups, said = groups_in_paths(files, root)
     is_called = table is not None and (bool(config.label_table) or table.path.name.lower() in LABEL_TABLES)
-    targets, labels = ([], [{} for _ in ids]) if is_called else _folder_labels(folders)
+    firsts = [levels[0] if levels else "" for levels in folders]
+    meaning = folder_meaning(firsts, (root.name,))
+    is_class = meaning.kind == "class" and not is_called
+    targets, labels = _folder_labels(folders) if is_class else ([], [{} for _ in ids])
     if targets:
-        account.guess("label 'class'", f"{len(targets[0].names)} classes", "every file lies in a folder of its class")
+        why = f"every file lies in a folder of its class: {meaning.reason}"
+        account.guess("label 'class'", f"{len(targets[0].names)} classes", why)
+    elif meaning.kind == "group" and not said:
+        groups, said = list(firsts), f"groups: {meaning.reason}; kept together in splits"
+    elif not is_called and all(firsts) and len(set(firsts)) > 1:
+        account.guess("folders", "no classes", meaning.reason, is_loss=True)
     if table is not None:
         account.use(table.path)
         told = table_labels(table, ids, config, account)

@@ -21,10 +21,10 @@ import numpy as np
 from repcore.data.cells import number as core_number
 from repcore.errors import ItemError
 from repcore_pointcloud.formats import column_names as known
+from repcore_pointcloud.formats.plausible import MOST_UNNAMED, fits_points, is_matrix
 from repcore_pointcloud.formats.table import RawColumns
 
 SUFFIXES = (".xyz", ".txt", ".pts", ".csv", ".tsv", ".asc", ".xyzn", ".xyzrgb", ".xyzi", ".neu")
-MOST_UNNAMED = 16  # columns without names from which on a row is no point: a series, a feature vector
 LOOKED_AT = 64 * 1024  # characters that decide how a file is laid out
 FEWEST_GOOD = 100  # good lines for each one that may be left out
 COMMENT = ("#", "//", "%", "!")
@@ -108,14 +108,28 @@ def looks_like_points(path: Path) -> bool:
         return False
     if layout.names and known.triple(known.AXES, [known.plain(one) for one in layout.names]) is None:
         return False
-    rows = [_cells(line, layout) for line in _kept(text.splitlines()[layout.first : -1 or None])[:200]]
+    lines = text.splitlines()[layout.first : None if len(head) < LOOKED_AT else -1]
+    rows = [_cells(line, layout) for line in _kept(lines)[:200]]
     rows = [row for row in rows if len(row) == layout.width] or rows
     if not rows:
         return False
     if layout.names:
         return True
+    if len(head) < LOOKED_AT and not _has_shape_of_points(rows, layout):
+        return False
     numeric = sum(all(_is_number(cell, layout.decimal_comma) for cell in row[:3]) for row in rows)
     return numeric >= 0.9 * len(rows)
+
+
+def _has_shape_of_points(rows: Sequence[Sequence[str]], layout: Layout) -> bool:
+    """Whether all lines of a short file are a row a point, and no matrix: as many lines as columns, and symmetric."""
+    if not fits_points(len(rows), layout.width):
+        return False
+    try:
+        values = np.array([[float(cell or "nan") for cell in row] for row in rows])
+    except ValueError:
+        return True  # words in columns after the coordinates
+    return values.ndim != 2 or not is_matrix(values)
 
 
 # ------------------------------------------------------------------------------------------- decoding

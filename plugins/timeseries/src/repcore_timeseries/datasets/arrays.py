@@ -142,6 +142,8 @@ def sniff(path: Path) -> float:
         if suffix == ".npy":
             with path.open("rb") as file:
                 shape = array_header(file)[0]
+            if len(shape) == 2 and shape[0] == shape[1]:
+                return 0.0  # a matrix: of a graph, of distances
             return 0.65 if len(shape) == 2 and shape[0] > 1 and shape[1] >= FEW_STEPS else HARDLY
         with zipfile.ZipFile(path) as packed:
             names = {Path(one).stem.lower() for one in packed.namelist()}

@@ -1,0 +1,104 @@
+"""What to say of data that no reader recognises: what is there, and why each reader that might have done so does not.
+
+A sniffer answers up to :data:`HARDLY` for what it cannot read but what looks like its kind of file: a table without the
+column that it needs. One such reader alone is opened, and says what is wrong. Of several none is taken but by a setting
+that only one of them knows: all have their say, for none knows better than the others what the file was meant to be.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from repcore.config.matching import in_words, reads_for
+from repcore.config.plain import field_types
+from repcore.data.accounting import walk
+from repcore.errors import DataError, RepcoreError
+from repcore.registry import Entry
+from repcore.specs import DatasetSpec, PreprocessorSpec
+
+HARDLY = 0.1
+"""Scores up to this one say: it could be mine, but I see no way to read it."""
+FORCED = "--reader NAME forces one, and says what is wrong"
+
+
+def by_options(
+    entries: Sequence[Entry[DatasetSpec]],
+    opened: Callable[[Entry[DatasetSpec]], Any],
+    data: str,
+    path: Path,
+    options: Mapping[str, Any],
+) -> Entry[DatasetSpec]:
+    """The one of several readers that hardly fit which knows the settings that the user gave.
+
+    Args:
+        opened: opens the data with a reader.
+        options: settings that the user gave.
+
+    Raises:
+        DataError: the settings do not tell; with what each reader says of the data.
+    """
+    knowing = [one for one in entries if set(options) <= set(field_types(one.load("config")))]
+    if options and len(knowing) == 1:
+        return knowing[0]
+    reasons = []
+    for entry in entries:
+        try:
+            count = len(opened(entry))
+            rows = "1 row" if count == 1 else f"{count:,} rows"
+            reasons.append(f"{entry.full_name}: could read it as {rows}, but nothing says that it is meant so")
+        except RepcoreError as error:
+            more = "; ".join(str(error.facts[one]) for one in ("meaning", "hint") if error.facts.get(one))
+            reasons.append(f"{entry.full_name}: {error.summary}{f' ({more})' if more else ''}")
+    raise DataError(
+        f"no reader recognises {data!r}",
+        found=what_is_there(path),
+        reasons="\n".join(reasons),
+        hint="--reader NAME, where one of them is right, with the setting that it asks for",
+    )
+
+
+def not_taken(
+    best: Entry[DatasetSpec], consumer: Entry[PreprocessorSpec], taken: Sequence[str], data: str, problems: str
+) -> DataError:
+    """The error on data whose reader gives what the recipe or model does not take."""
+    named = f"--reader {taken[0]}" if len(taken) == 1 else f"--reader NAME ({', '.join(taken[:6])})"
+    return DataError(
+        f"{data!r} looks like data for {best.full_name}, whose samples preprocessor {consumer.full_name} does not take",
+        reader_gives=in_words(best.spec.produces),
+        preprocessor_takes=in_words(consumer.spec.accepts),
+        problems=problems,
+        hint=f"another recipe or model{f', or {named}' if taken else ''}",
+    )
+
+
+def unrecognised(entries: Sequence[Entry[DatasetSpec]], data: str, path: Path, problems: str) -> DataError:
+    """The error on data that no reader recognises."""
+    return DataError(
+        f"no reader recognises {data!r}",
+        found=what_is_there(path),
+        problems=problems,
+        readers=", ".join(one.full_name for one in entries) or "none",
+        hint=FORCED,
+    )
+
+
+def taken_by(entries: Sequence[Entry[DatasetSpec]], consumer: Entry[PreprocessorSpec]) -> list[str]:
+    """Names of the readers whose samples a preprocessor takes."""
+    return [one.full_name for one in entries if reads_for(one, consumer)]
+
+
+def what_is_there(path: Path) -> str:
+    """Kinds of files below a folder, for people who look in the wrong one; of a file, whether it is binary or empty."""
+    if path.is_file():
+        with suppress(OSError), path.open("rb") as file:
+            first = file.read(4096)
+            return "an empty file" if not first else "a binary file" if b"\0" in first else ""
+    if not path.is_dir():
+        return ""
+    counted = Counter(one.path.suffix.lower() or "no suffix" for one in islice(walk(path), 20_000) if not one.left_out)
+    return ", ".join(f"{count:,} x {suffix}" for suffix, count in counted.most_common(6)) or "no file"
