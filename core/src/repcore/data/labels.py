@@ -58,6 +58,7 @@ _COUNT_WORDS = frozenset({
     "width", "height", "duration", "price", "dose", "time", "n", "minimum", "maximum", "mean", "total",
 })  # fmt: skip
 
+AS_ASKED = "as asked"
 UNREAD_NUMBERS = ("thousands", "decimal comma", "underscore digits", "percent")
 
 
@@ -71,7 +72,7 @@ def read_label(
     decimal: Decimal | None = None,
     comma: str = "",
     change: str = "label_kind=class|regression|multilabel",
-    why: str = "as asked",
+    why: str = AS_ASKED,
 ) -> LabelColumn:
     """Judge and read one column.
 
@@ -92,13 +93,15 @@ def read_label(
     """
     held = flat_cells(cells)
     target = expected(name)
-    if target is not None and kind in ("auto", target.kind):
+    is_guess = kind == "auto" or why != AS_ASKED
+    if target is not None and (is_guess or kind == target.kind):
         answer = _as_expected(target, held, separator, change)
         if answer is not None:
             return answer
     settings: dict[str, Any] = {"separator": separator, "uncertain": uncertain, "decimal": decimal, "comma": comma}
+    settings["why"] = why
     found = _judge(name, held, kind, change, **settings)
-    if target is None or target.kind != "regression" or kind != "auto":
+    if target is None or target.kind != "regression" or not is_guess:
         return found
     is_known = found.target is not None and found.target.kind == "regression"
     return found if is_known else _judge(name, held, "regression", change, **settings)
@@ -132,6 +135,7 @@ def _judge(
     uncertain: Uncertain,
     decimal: Decimal | None,
     comma: str,
+    why: str,
 ) -> LabelColumn:
     numbers, said = numbers_as_written(name, held, decimal, comma)
     if kind in ("regression", "multilabel") and not separator and numbers.filled and not numbers.number_share:
