@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from repcore.data.chosen_labels import LabelledOnly
 from repcore.data.expected_labels import expecting
 from repcore.embedding.model import Model
 from repcore.errors import ConfigError, DataError, RegistryError
-from repcore.evaluation.probing import LabelledOnly
 from repcore.interfaces import DatasetReader, Sample
 from repcore.specs import TargetSpec
 

@@ -21,6 +21,7 @@ from repcore.checkpoints.encoder_changes import changed, changes_encoder, with_c
 from repcore.config import DataConfig, OptimiserConfig, ScheduleConfig, TrainerConfig
 from repcore.config.resolve import ResolvedPart, ResolvedRun
 from repcore.data.batching import LabelledDraws
+from repcore.data.chosen_labels import LabelledOnly
 from repcore.data.preparation import prepared
 from repcore.data.seeds import generator, mix
 from repcore.embedding.columns import tell
@@ -28,7 +29,7 @@ from repcore.embedding.dense import covering
 from repcore.embedding.model import Model
 from repcore.errors import ConfigError, DataError, RunError
 from repcore.evaluation.dense_probing import calibrated
-from repcore.evaluation.probing import LabelledOnly, LabelledRows
+from repcore.evaluation.probing import LabelledRows
 from repcore.interfaces import DatasetReader, ProbeSplit, Sample, Task
 from repcore.reporting import Reporter
 from repcore.specs import TargetSpec
