@@ -227,7 +227,7 @@ def test_a_disk_that_takes_only_a_part_is_said_in_words(
     assert "enforce" not in str(told.value)
     assert re.search("cannot be written: (the disk took only a part of it|.*File too large)", str(told.value))
     assert "none was written yet" in str(told.value)
-    assert str(told.value).endswith("then the same command again")  # there is nothing to resume
+    assert told.value.facts["hint"].endswith("then the same command again")  # there is nothing to resume
     assert list((tmp_path / "r" / "checkpoints").iterdir()) == []
 
 
