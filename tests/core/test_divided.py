@@ -10,11 +10,12 @@ import pytest
 
 from repcore import registry
 from repcore.cli.main import run
+from repcore.data.chosen_labels import LabelledOnly
 from repcore.data.divided import DividedReader, divided, whole_samples
 from repcore.data.split_plans import SplitInputs, plan_splits
 from repcore.embedding.prediction_files import read_table
 from repcore.errors import ConfigError, DataError, PluginError
-from repcore.evaluation.probing import LabelledOnly, read_rows
+from repcore.evaluation.probing import read_rows
 from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
 

@@ -35,7 +35,9 @@ from repcore.specs import TargetSpec
 from repcore.training.finetune import OneTarget, calibration_apart, with_validation
 from repcore.training.finetune_config import FinetuneConfig
 from repcore.training.finetune_plan import FinetuneRequest, untrained_classes
+from repcore.training.listeners import validation_losses
 from repcore.training.optimisers import build_optimiser, matrices_decay, set_rates
+from repcore.training.run_folder import RunFolder
 from repcore.training.supervised import Supervised, layer_depths
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -192,11 +194,29 @@ def test_a_limit_of_rows_is_refused_and_points_to_labels(trained: Path, capsys: 
     assert not (trained / "runs" / "f").exists()
 
 
-def test_the_run_ends_when_validation_gets_no_better(trained: Path) -> None:
+def test_the_run_ends_when_validation_gets_no_better(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*FINETUNE, "--no-twin", "trainer.epochs=40", "optimiser.lr=0.5", "trainer.validate_every=2",
                 "trainer.patience=3"]) == 0  # fmt: skip
-    steps = json.loads((trained / "runs" / "f" / "trained.json").read_text())["steps"]
-    assert steps < 120
+    record = json.loads((trained / "runs" / "f" / "trained.json").read_text())
+    assert record["steps"] < 120
+    losses = dict(validation_losses(RunFolder(trained / "runs" / "f")))
+    first = losses.pop(0)
+    best = min(losses, key=losses.__getitem__)
+    assert (record["kept_step"], record["kept_validation_loss"]) == (best, losses[best])
+    assert record["steps"] == best + 6  # three validations later, however good the network before the first step was
+    assert first < losses[best]
+    said = capsys.readouterr()
+    assert f"weights of step {best} of {record['steps']} are kept" in said.out + said.err
+
+
+def test_an_encoder_that_is_as_it_was_before_it_was_unfrozen_is_said(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        run([*FINETUNE, "--no-twin", "trainer.epochs=2", "finetune.frozen_epochs=2", "trainer.validate_every=2"]) == 0
+    )
+    said = capsys.readouterr()
+    assert "lies before the encoder was unfrozen: its parameters are the pre-trained ones" in said.out + said.err
 
 
 def labelled_rows(groups: list[str | None], labels: list[float]) -> LabelledRows:

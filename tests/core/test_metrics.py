@@ -15,6 +15,7 @@ from repcore.evaluation.metrics import (
     multilabel_scores,
     primary_metric,
     regression_scores,
+    score_predictions,
 )
 from repcore.interfaces import ProbeSplit
 from repcore.specs import TargetSpec
@@ -55,6 +56,18 @@ def test_several_classes_are_averaged_over_those_in_the_test_labels() -> None:
     assert scores["auroc"] == pytest.approx(np.mean([slow_auroc(truth == c, probability[:, c]) for c in range(3)]))
     chosen = probability.argmax(axis=1)
     assert scores["balanced-accuracy"] == pytest.approx(np.mean([(chosen[truth == c] == c).mean() for c in range(3)]))
+
+
+def test_notes_call_classes_by_their_names() -> None:
+    """Class 0 is called "1" here; what is answered beside the labels is named, since F1 does not count it."""
+    target = TargetSpec("y", "class", names=("1", "2", "3"))
+    truth, answers = np.array([0.0, 0.0, 1.0, 1.0]), np.eye(3)[[0, 2, 1, 1]]
+    scores = score_predictions(target, truth, answers)
+    assert scores["f1"] == pytest.approx((2 / 3 + 1) / 2)
+    left_out = "F1, AUROC and average precision leave out classes that are answered but occur in no label: 3"
+    assert scores.notes == (left_out,)
+    alone = score_predictions(target, truth[:2], answers[:2])
+    assert alone.notes == ("only class 1 among 2 labelled test rows",)
 
 
 def test_missing_labels_change_nothing() -> None:

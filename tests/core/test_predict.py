@@ -26,7 +26,7 @@ from repcore.embedding.prediction import PredictedRows
 from repcore.embedding.prediction_files import TableWriter, read_table
 from repcore.embedding.windows import prepared_windows, size_of
 from repcore.errors import CheckpointError, ConfigError, DataError
-from repcore.evaluation.predictions import score_table
+from repcore.evaluation.predictions import score_table, why_unscored
 from repcore.specs import TargetSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -286,6 +286,17 @@ def test_labels_of_the_data_are_matched_by_class_name() -> None:
         [{"t": np.asarray([1.0, 0.0, np.nan])}], 2,
     )  # fmt: skip
     assert swapped == {"label:a": [None], "label:b": [1.0]}
+
+
+def test_labels_that_score_nothing_are_given_a_reason() -> None:
+    target = TargetSpec("y", "class", names=("neg", "pos"))
+    answers = {"p:neg": [0.2, 0.9], "p:pos": [0.8, 0.1]}
+    told = why_unscored(target, {**answers, "label:y": ["A", "B"]}, 2)
+    assert told == "'y' in the data holds 'A', 'B', none of which is a class of the model ('neg', 'pos')"
+    assert why_unscored(target, {**answers, "label:y": [None, ""]}, 2) == "no row has a class label 'y'"
+    assert why_unscored(target, answers, 2) == ""
+    lost = {"p:neg": [None], "p:pos": [None], "label:y": ["neg"]}
+    assert why_unscored(target, lost, 2) == "no row with a label has a prediction"
 
 
 def test_labels_that_a_multilabel_model_does_not_know_are_said() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from repcore import registry
@@ -43,6 +44,23 @@ def test_few_rows_are_read_as_what_the_model_answers(tmp_path: Path) -> None:
     found, why = read_beside(table, TargetSpec("other", "regression"))
     assert found == []
     assert "has no column 'other'" in why
+
+
+def test_codes_and_several_labels_are_read_as_the_model_answers(tmp_path: Path) -> None:
+    table = tmp_path / "new.csv"
+    table.write_text("smiles,code,marks,t1\nCCO,00,a,1\nCCN,0,b,1\nCCC,1,a,\n")
+    code = TargetSpec("code", "class", names=("0", "00", "1"))
+    assert read_beside(table, code) == (["00", "0", "1"], "")
+    marks = TargetSpec("marks", "multilabel", names=("a", "b", "c"))
+    assert read_beside(table, marks) == ([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]], "")
+    tasks = TargetSpec("all-binary", "multilabel", names=("t0", "t1"))
+    found, why = read_beside(table, tasks)  # one of the model's two columns, and 1 alone stands in it
+    np.testing.assert_array_equal(np.stack(found), [[np.nan, 1], [np.nan, 1], [np.nan, np.nan]])  # type: ignore[arg-type]
+    assert why == ""
+    table.write_text("smiles,t1,marks\nCCO,1,a\nCCN,1,b\n")
+    assert read_beside(table, TargetSpec("t1", "class", names=("inactive", "active"))) == (["active", "active"], "")
+    found, why = read_beside(table, TargetSpec("marks", "regression"))
+    assert np.isnan(np.asarray(found, float)).all()
 
 
 def test_a_reader_that_would_read_every_column_so_is_left_alone(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from repcore import registry
+from repcore.data.readers import open_data
 from repcore.embedding.dense import dense_row
 from repcore.embedding.dense_files import refuse_file_name
 from repcore.embedding.inference import InferenceOptions
@@ -72,6 +73,34 @@ def test_clouds_are_read_back_by_our_own_readers(write: object, suffix: str, tmp
     np.testing.assert_allclose(found.scene.world, world, atol=2e-3)  # georeferenced: float32 alone would be 0.5 off
     labels = next(values for name, values in found.labels.items() if name in ("label", "classification"))
     np.testing.assert_array_equal(labels, expected(one))
+
+
+@pytest.mark.parametrize("values", [(4, 7, 1), VALUES])
+def test_a_survey_keeps_what_it_has(values: tuple[int, int, int], tmp_path: Path) -> None:
+    """Read by our own reader, answered, written: only the classes change; those above 31 need a wider format."""
+    laspy = pytest.importorskip("laspy", reason="LAS is an optional format")
+    one = answer(values=values)
+    made = laspy.LasData(laspy.LasHeader(point_format=3, version="1.2"))
+    made.header.scales, made.header.offsets = np.full(3, 1e-3), OFFSET
+    made.x, made.y, made.z = (one.elements[name] for name in "xyz")
+    made.intensity = np.arange(50, dtype=np.uint16)
+    made.gps_time = np.arange(50) / 7
+    made.red = np.full(50, 700, np.uint16)
+    (tmp_path / "in").mkdir()
+    made.write(tmp_path / "in" / "tile.las")
+    reader = open_data(registry.default(), str(tmp_path / "in"), domain="pointcloud")[1]
+    answered = dataclasses.replace(one, sample=reader[0])
+    write_las(tmp_path / "out.las", answered)
+    found = laspy.read(tmp_path / "out.las")
+    assert found.point_format.id == (7 if max(values) > 31 else 3)
+    np.testing.assert_array_equal(found.header.scales, np.full(3, 1e-3))
+    for name in ("X", "Y", "Z", "intensity", "gps_time", "red"):
+        np.testing.assert_array_equal(found[name], made[name])
+    np.testing.assert_array_equal(found.classification, np.asarray(values)[one.outputs.argmax(1)])
+    np.testing.assert_allclose(found["probability"], one.outputs.max(1), rtol=1e-6)
+    moved = dataclasses.replace(answered, elements={name: values + 5.0 for name, values in one.elements.items()})
+    write_las(tmp_path / "other.las", moved)  # not the survey's points: a file of its own
+    assert not laspy.read(tmp_path / "other.las").intensity.any()
 
 
 def test_labels_of_a_sweep_are_aligned(tmp_path: Path) -> None:

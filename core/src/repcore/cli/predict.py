@@ -161,8 +161,9 @@ def _run(
 
 
 def _summary(predictor: Predictor, reader: DatasetReader, writer: TableWriter, given: dict[str, Any], why: str) -> None:
-    scores = _scores(predictor, writer, given["coverage"])
-    notes = [*([] if scores is None else scores.notes), *unknown_labels(predictor.target, reader)]
+    scores, unscored = _scores(predictor, writer, given["coverage"])
+    why = unscored or why
+    notes = [*(filter(None, [why]) if scores is None else scores.notes), *unknown_labels(predictor.target, reader)]
     path = writer.finish()
     target = predictor.target
     counts = dict(sorted(writer.status.items(), key=lambda one: -one[1]))
@@ -194,15 +195,16 @@ def unknown_labels(target: TargetSpec, reader: DatasetReader) -> list[str]:
     return [f"labels that the model does not know are left out: {', '.join(names[:5])}"] if own and names else []
 
 
-def _scores(predictor: Predictor, writer: TableWriter, coverage: float | None) -> Scores | None:
-    """From the parts, so that rows of an interrupted command count."""
+def _scores(predictor: Predictor, writer: TableWriter, coverage: float | None) -> tuple[Scores | None, str]:
+    """From the parts, so that rows of an interrupted command count; or why the labels score nothing."""
     import pyarrow as pa
 
-    from repcore.evaluation.predictions import score_table
+    from repcore.evaluation.predictions import score_table, why_unscored
 
     tables = list(writer.tables())
     if not tables:
-        return None
+        return None, ""
     whole = pa.concat_tables(tables)
     columns = {name: whole.column(name).to_pylist() for name in whole.column_names if name not in ("reason", "status")}
-    return score_table(predictor.target, columns, predictor.width, coverage)
+    found = score_table(predictor.target, columns, predictor.width, coverage)
+    return found, why_unscored(predictor.target, columns, predictor.width) if found is None else ""

@@ -31,6 +31,7 @@ from repcore.data.cells import (
     words_of,
 )
 from repcore.data.companions import AS_WRITTEN, Companions, Meaning, exact_values, find_companions
+from repcore.data.expected_labels import WHY, expected, expected_classes, expected_labels
 from repcore.data.groups import is_group_name, plain_name
 from repcore.data.item_columns import item_columns
 from repcore.data.label_column import LabelColumn, LabelKind, natural, number_text, numbered_classes
@@ -57,6 +58,7 @@ _COUNT_WORDS = frozenset({
     "width", "height", "duration", "price", "dose", "time", "n", "minimum", "maximum", "mean", "total",
 })  # fmt: skip
 
+AS_ASKED = "as asked"
 UNREAD_NUMBERS = ("thousands", "decimal comma", "underscore digits", "percent")
 
 
@@ -70,7 +72,7 @@ def read_label(
     decimal: Decimal | None = None,
     comma: str = "",
     change: str = "label_kind=class|regression|multilabel",
-    why: str = "as asked",
+    why: str = AS_ASKED,
 ) -> LabelColumn:
     """Judge and read one column.
 
@@ -90,6 +92,51 @@ def read_label(
         DataError: the column cannot be of the kind that was asked for.
     """
     held = flat_cells(cells)
+    target = expected(name)
+    is_guess = kind == "auto" or why != AS_ASKED
+    if target is not None and (is_guess or kind == target.kind):
+        answer = _as_expected(target, held, separator, change)
+        if answer is not None:
+            return answer
+    settings: dict[str, Any] = {"separator": separator, "uncertain": uncertain, "decimal": decimal, "comma": comma}
+    settings["why"] = why
+    found = _judge(name, held, kind, change, **settings)
+    if target is None or target.kind != "regression" or not is_guess:
+        return found
+    is_known = found.target is not None and found.target.kind == "regression"
+    return found if is_known else _judge(name, held, "regression", change, **settings)
+
+
+def _as_expected(target: TargetSpec, cells: Sequence[Any], separator: str, change: str) -> LabelColumn | None:
+    """A column as the classes or labels of a model; None where the cells alone say how they are read."""
+    words = words_of(cells)
+    if target.kind == "class":
+        return expected_classes(target, words, change) if target.names else None
+    if target.kind != "multilabel":
+        return None
+    lists = read_lists(words, "multilabel")
+    if lists is None:
+        return expected_labels(target, words, separator, change)
+    if lists.labels is not None:
+        return expected_labels(target, lists.labels, LIST_SIGN, change)
+    if lists.numbers is None or lists.numbers.shape[1] != len(target.names):
+        return None
+    spec = TargetSpec(target.name, "multilabel", names=target.names)
+    return LabelColumn(target.name, spec, lists.numbers, WHY, change=change)
+
+
+def _judge(
+    name: str,
+    held: Sequence[Any],
+    kind: LabelKind,
+    change: str,
+    *,
+    separator: str,
+    uncertain: Uncertain,
+    decimal: Decimal | None,
+    comma: str,
+    why: str,
+) -> LabelColumn:
     numbers, said = numbers_as_written(name, held, decimal, comma)
     if kind in ("regression", "multilabel") and not separator and numbers.filled and not numbers.number_share:
         lists = read_lists(words_of(held), kind)
@@ -154,7 +201,7 @@ def read_labels(
     means = {column: value for value, found_beside in companions.items() for column in found_beside.columns.values()}
     for name, written in columns.items():
         cells = flat_cells(written)
-        why = "" if name in asked else no_label_by_name(name, cells, group_words)
+        why = "" if name in asked or expected(name) else no_label_by_name(name, cells, group_words)
         values = np.full(len(cells), np.nan)
         if name in means and name not in asked:
             why = f"it says how {means[name]!r} is meant"
@@ -208,6 +255,7 @@ def _judged(
     if len(columns) <= MOST_JUDGED + len(asked):
         return columns
     first = set(islice((name for name in columns if name not in asked), MOST_JUDGED))
+    first |= {name for name in columns if expected(name) is not None}
     if account is not None:
         account.note(
             f"labels are looked for in the first {MOST_JUDGED:,} of {len(columns):,} columns; others have to be named: "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import re
+import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
@@ -30,6 +31,7 @@ from repcore.specs import TargetSpec
 INDEX = "index.csv"
 MANY_OUTPUTS = 64
 HELD_ELEMENTS = 100_000
+KEPT_BYTES = 256 * 2**20  # of the answers about the test rows of a fine-tuning
 MOST_LOOKED_AT = 10_000  # files of the data, for the format of the answers
 _OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES})
 
@@ -137,7 +139,7 @@ class FolderWriter:
 
     def _write_file(self, row_id: str, answer: DenseAnswer) -> str:
         """Write under a temporary name, then give it its own; returns the name within the folder."""
-        name = self._name(row_id, self.entry.spec.suffixes[0] if self.entry.spec.suffixes else "")
+        name = free_name(row_id, self.entry.spec.suffixes[0] if self.entry.spec.suffixes else "", self._taken)
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".partial-{path.name}")
@@ -148,24 +150,62 @@ class FolderWriter:
             partial.unlink(missing_ok=True)
         return name
 
-    def _name(self, row_id: str, suffix: str) -> str:
-        """A path below the folder that no other row has."""
-        parts = [re.sub(r"[^\w.+@=-]+", "_", part) for part in row_id.replace("\\", "/").split("/")]
-        base = "/".join(part for part in parts if part not in ("", ".", "..")) or "row"
-        base = base.removesuffix(suffix) or "row"  # ids are often names of files of the same kind
-        name = f"{base}{suffix}"
-        number = 2
-        while name in self._taken or name == INDEX:
-            name, number = f"{base}-{number}{suffix}", number + 1
-        self._taken.add(name)
-        return name
-
     def keep(self) -> None:
         """Nothing to do: every row is on disk when it is written."""
 
     def finish(self) -> Path:
         self.index.finish()
         return self.folder
+
+
+def free_name(row_id: str, suffix: str, taken: set[str]) -> str:
+    """A path below a folder that no other row has; adds it to ``taken``."""
+    parts = [re.sub(r"[^\w.+@=-]+", "_", part) for part in row_id.replace("\\", "/").split("/")]
+    base = "/".join(part for part in parts if part not in ("", ".", "..")) or "row"
+    base = base.removesuffix(suffix) or "row"  # ids are often names of files of the same kind
+    name = f"{base}{suffix}"
+    number = 2
+    while name in taken or name == INDEX:
+        name, number = f"{base}-{number}{suffix}", number + 1
+    taken.add(name)
+    return name
+
+
+class AnswerFiles:
+    """Answers about the elements of test rows as npz files beside their scores, up to a number of bytes.
+
+    Args:
+        folder: emptied first. most_bytes: of outputs before they are compressed.
+    """
+
+    def __init__(self, folder: Path, most_bytes: int = KEPT_BYTES) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        self.folder, self.left, self.without = folder, most_bytes, 0
+        self._taken: set[str] = set()
+        self._last: tuple[DenseAnswer, str] | None = None
+
+    def write(self, row: DenseRow) -> str | None:
+        """The name of the row's file; rows that stand one after the other for parts of one sample share it. None where
+        there is no answer, or no room left."""
+        answer = row.answer
+        if answer is None or (self._last is not None and self._last[0] is answer):
+            return None if answer is None or self._last is None else self._last[1]
+        if answer.outputs.nbytes > self.left:
+            self.without += 1
+            return None
+        self.left -= answer.outputs.nbytes
+        name = free_name(answer.sample.id, ".npz", self._taken)
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_npz(path, answer)
+        self._last = (answer, name)
+        return name
+
+    def note(self, rows: int) -> tuple[str, ...]:
+        """A sentence on rows whose answers are not kept."""
+        if not self.without:
+            return ()
+        return (f"answers of the elements of {self.without:,} of {rows:,} test rows are not kept: they are large",)
 
 
 class ElementTable:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 
+from repcore.data.chosen_labels import LabelledOnly
 from repcore.data.copies import content_hash, joined_keys
 from repcore.data.divided import divided
 from repcore.data.guard import prepare_sample
 from repcore.embedding.model import Model
 from repcore.errors import ItemError
-from repcore.evaluation.probing import LabelledOnly, LabelledRows, read_rows
+from repcore.evaluation.probing import LabelledRows, read_rows
 from repcore.interfaces import DatasetReader, Preprocessor
 from repcore.specs import TargetSpec
 

@@ -140,15 +140,17 @@ def _binary(truth: np.ndarray, scores: np.ndarray, threshold: float) -> _OneTask
     return result
 
 
-def classification_scores(truth: np.ndarray, predictions: np.ndarray) -> Scores:
+def classification_scores(truth: np.ndarray, predictions: np.ndarray, *, names: Sequence[str] = ()) -> Scores:
     """Metrics of one categorical target.
 
     With two classes AUROC, average precision and F1 are those of class 1; with more, the unweighted mean over classes
-    one against the rest, over the classes that occur in the test labels together with others.
+    one against the rest, over the classes that occur in the test labels together with others. Classes that are answered
+    but occur in no label are named.
 
     Args:
         truth: class numbers (n,), NaN = missing.
         predictions: probabilities or margins (n, C), column = class number.
+        names: C class names, for the notes; numbers when empty.
     """
     truth, predictions = _aligned(truth, predictions)
     labels = truth[:, 0]
@@ -162,14 +164,23 @@ def classification_scores(truth: np.ndarray, predictions: np.ndarray) -> Scores:
     values = dict.fromkeys(CLASS_METRICS, math.nan)
     values["accuracy"] = float(np.mean(chosen == labels))
     if present.size < 2:
-        return Scores(values, [f"only class {present[0]} among {labels.size} labelled test rows"])
+        only = _class_name(names, present[0], count)
+        return Scores(values, [f"only class {only} among {labels.size} labelled test rows"])
     values["balanced-accuracy"] = float(np.mean([(chosen[labels == one] == one).mean() for one in present]))
     columns = [1] if count == 2 else [int(one) for one in present]
     pairs = [(labels == column, predictions[:, column], chosen == column) for column in columns]  # one against the rest
     values["auroc"] = _mean([sk.roc_auc_score(one, score) for one, score, _ in pairs])
     values["average-precision"] = _mean([sk.average_precision_score(one, score) for one, score, _ in pairs])
     values["f1"] = _mean([sk.f1_score(one, hit, zero_division=0.0) for one, _, hit in pairs])
-    return Scores(values)
+    absent = [_class_name(names, one, count) for one in np.setdiff1d(chosen, present)] if count > 2 else []
+    said = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
+    left_out = f"F1, AUROC and average precision leave out classes that are answered but occur in no label: {said}"
+    return Scores(values, [left_out] if absent else [])
+
+
+def _class_name(names: Sequence[str], number: int, count: int) -> str:
+    """A class as it is called in the data; its number where classes have no names."""
+    return str(names[number]) if len(names) == count else str(number)
 
 
 def multilabel_scores(
@@ -257,7 +268,7 @@ def score_predictions(
             regression: (n, K) in original units.
     """
     if target.kind == "class":
-        scores = classification_scores(truth, predictions)
+        scores = classification_scores(truth, predictions, names=target.names)
     elif target.kind == "multilabel":
         scores = multilabel_scores(truth, predictions, names=target.names, threshold=threshold)
     else:

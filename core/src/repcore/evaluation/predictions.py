@@ -50,6 +50,19 @@ def score_table(
     return scores
 
 
+def why_unscored(target: TargetSpec, columns: Mapping[str, Sequence[Any]], count: int) -> str:
+    """Why the labels in a table of predictions score nothing; empty where there are none."""
+    names = output_names(target, count)
+    labels = [f"label:{column_of(target)}"] if target.kind == "class" else [f"label:{name}" for name in names]
+    found = list(dict.fromkeys(str(one) for name in labels for one in columns.get(name, ()) if one not in (None, "")))
+    if not found:
+        return f"no row has a {target.kind} label {target.name!r}" if set(labels) & set(columns) else ""
+    if target.kind == "class" and not set(found) & set(names):
+        shown, own = ", ".join(map(repr, found[:5])), ", ".join(map(repr, names[:5]))
+        return f"{target.name!r} in the data holds {shown}, none of which is a class of the model ({own})"
+    return "no row with a label has a prediction"
+
+
 def held_labels(
     target: TargetSpec,
     columns: Mapping[str, Sequence[Any]],

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -16,7 +15,7 @@ import numpy as np
 from repcore.config.resolve import resolve_part
 from repcore.data.batching import label_array
 from repcore.data.copies import content_hash, copies_across, joined_keys
-from repcore.data.divided import DIVIDED_BY, over
+from repcore.data.divided import DIVIDED_BY
 from repcore.data.guard import named_guard, owner_of, read_sample
 from repcore.data.label_budgets import LabelBudget, within_budget
 from repcore.data.label_facts import element_counts
@@ -109,30 +108,6 @@ def read_rows(reader: DatasetReader) -> LabelledRows:
 def _content(sample: Sample) -> bytes:
     """Hash of the input; groups of one divided sample differ."""
     return content_hash(sample.inputs) + str(sample.meta.get(DIVIDED_BY, "")).encode()
-
-
-class LabelledOnly:
-    """A reader with one target only, and ``further`` ones by name, so that other labels are neither read nor kept."""
-
-    def __init__(self, reader: DatasetReader, target: TargetSpec, further: tuple[TargetSpec, ...] = ()) -> None:
-        self._reader, self.targets = reader, (target, *further)
-
-    def __getattr__(self, name: str) -> Any:  # everything else is the reader's own
-        if name.startswith("_"):  # asked for while a copy of this is made, which has no reader yet
-            raise AttributeError(name)
-        return getattr(self._reader, name)
-
-    def __len__(self) -> int:
-        return len(self._reader)
-
-    def __getitem__(self, index: int) -> Sample:
-        return read_sample(self._reader, index)
-
-    def over(self, change: Callable[[DatasetReader], DatasetReader]) -> DatasetReader:
-        """The same over a changed reader; see :func:`repcore.data.divided.over`."""
-        new = copy.copy(self)
-        new._reader = over(self._reader, change)
-        return new
 
 
 def _slim(sample: Sample, levels: Mapping[str, TargetSpec]) -> Sample:

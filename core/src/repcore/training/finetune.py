@@ -21,6 +21,7 @@ from repcore.checkpoints.encoder_changes import changed, changes_encoder, with_c
 from repcore.config import DataConfig, OptimiserConfig, ScheduleConfig, TrainerConfig
 from repcore.config.resolve import ResolvedPart, ResolvedRun
 from repcore.data.batching import LabelledDraws
+from repcore.data.chosen_labels import LabelledOnly
 from repcore.data.preparation import prepared
 from repcore.data.seeds import generator, mix
 from repcore.embedding.columns import tell
@@ -28,7 +29,7 @@ from repcore.embedding.dense import covering
 from repcore.embedding.model import Model
 from repcore.errors import ConfigError, DataError, RunError
 from repcore.evaluation.dense_probing import calibrated
-from repcore.evaluation.probing import LabelledOnly, LabelledRows
+from repcore.evaluation.probing import LabelledRows
 from repcore.interfaces import DatasetReader, ProbeSplit, Sample, Task
 from repcore.reporting import Reporter
 from repcore.specs import TargetSpec
@@ -218,11 +219,15 @@ def train_task(
         )
         if run.status != "finished":
             raise run.left(None)
+        kept = _load_best(parts, folder)
+        loss = dict(validation_losses(folder)).get(kept)
         record = {"steps": run.steps, "seconds": run.seconds, "validation": dict(run.validation)}
-        folder.write_json("trained.json", record)
+        folder.write_json("trained.json", {**record, "kept_step": kept, "kept_validation_loss": loss})
+        if start == "model":
+            _say_kept(parts, settings, model, reporter, run.steps, kept, loss)
     else:
         run = RunResult(folder.path, "finished", finished["steps"], finished["seconds"], finished["validation"])
-    _load_best(parts, folder)
+        _load_best(parts, folder)
     return TrainedTask(cast(Supervised, parts.objective).answering.eval().cpu(), parts, run)
 
 
@@ -414,7 +419,21 @@ def _resolved(model: Model, settings: FinetuneSettings, sections: Mapping[str, A
     )
 
 
-def _load_best(parts: RunParts, folder: RunFolder) -> None:
+def _say_kept(
+    parts: RunParts, settings: FinetuneSettings, model: Model, reporter: Reporter, steps: int, kept: int, loss: Any
+) -> None:
+    """Which step's weights are kept, and whether the encoder had learned anything by then."""
+    figure = "" if loss is None else f", the smallest validation loss ({loss:.4g})"
+    reporter.info(f"weights of step {kept:,} of {steps:,} are kept{figure}")
+    if settings.method is not None or not settings.sections["finetune"].frozen_epochs:
+        return
+    before, after = dict(model.encoder.named_parameters()), dict(parts.encoder.named_parameters())
+    if all(torch.equal(after[name].detach().cpu(), value.detach().cpu()) for name, value in before.items()):
+        reporter.warn(f"step {kept:,} lies before the encoder was unfrozen: its parameters are the pre-trained ones")
+
+
+def _load_best(parts: RunParts, folder: RunFolder) -> int:
+    """Load the weights of the smallest validation loss; returns their step."""
     if not folder.best_checkpoint.is_file():
         raise RunError(
             f"{folder.path} has no best weights: no validation loss was a finite number",
@@ -424,3 +443,4 @@ def _load_best(parts: RunParts, folder: RunFolder) -> None:
     prefix = "objective."
     state = {key.removeprefix(prefix): value for key, value in saved["state_dict"].items() if key.startswith(prefix)}
     parts.objective.load_state_dict(state)
+    return int(saved["global_step"])

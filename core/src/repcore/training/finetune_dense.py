@@ -14,6 +14,7 @@ import numpy as np
 from repcore.config.resolve import ResolvedPart
 from repcore.data.divided import WholeSamples, whole_samples
 from repcore.embedding.dense import DenseRow, find_place
+from repcore.embedding.dense_files import KEPT_BYTES, AnswerFiles
 from repcore.embedding.inference import InferenceOptions
 from repcore.embedding.model import Model
 from repcore.embedding.prediction_files import TableWriter
@@ -77,10 +78,13 @@ def test_elements(
     folder: Path,
     options: InferenceOptions,
     see: Callable[[DenseRow], None],
+    *,
+    keep: bool,
 ) -> Scores:
     """Scores of the test rows, and one line a row in ``predictions/test.parquet``.
 
     Args:
+        keep: also the answers of the elements in ``predictions/test/``, as ``predict --format npz`` writes them.
         see: gets every row with its answer and labels.
     """
     target, values = predictor.target, predictor.values
@@ -88,17 +92,22 @@ def test_elements(
     reader = OneTarget(whole.reader, target)
     path = folder / "predictions" / "test.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
-    writer = TableWriter(path, {"target": target.name, "level": target.level}, "miou" if values else "rmse")
+    writer = TableWriter(path, {"target": target.name, "level": target.level}, "miou" if values else "rmse", {"file"})
     writer.restart()
+    files = AnswerFiles(path.with_suffix(""), KEPT_BYTES if keep else 0)
     answered = _by_row(predictor.rows(reader, options, list(whole.behind)), whole, target.name)
     numbers = [number for own in whole.behind.values() for number in own]
     for row, figures in predictor.scored(answered, reader, numbers):
-        writer.write([row.id], [row.status], [row.reason], {name: [value] for name, value in figures.items()})
+        file = {"file": [files.write(row) if keep else None]}
+        writer.write(
+            [row.id], [row.status], [row.reason], {**file, **{name: [value] for name, value in figures.items()}}
+        )
         see(row)
     writer.finish()
     scores = predictor.scores()
     if scores is None:
         raise DataError("no test row has a labelled element with a prediction", rows=len(test))
+    scores.notes = (*scores.notes, *(files.note(len(test)) if keep else ()))
     return scores
 
 

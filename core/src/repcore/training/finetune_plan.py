@@ -277,7 +277,8 @@ class _Runner:
         if not len(split.test):
             return Scores({})
         pictures = pictures_of(self.settings.dataset.entry, predictor.target, predictor.values)
-        scores = test_elements(predictor, self.rows, split.test, own.path, self.options, pictures.see)
+        keep = part.start == MODEL  # controls are scored only
+        scores = test_elements(predictor, self.rows, split.test, own.path, self.options, pictures.see, keep=keep)
         pictures.write(own)
         return scores
 

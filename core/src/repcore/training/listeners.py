@@ -270,7 +270,8 @@ class Validation:
 class Patience:
     """Ends the run when the validation loss has not become smaller for so many validations.
 
-    Counts in ``metrics.jsonl``, so that a resumed run ends where an undisturbed one does.
+    The network before the first step does not count, as it is never the one that is kept. Counts in ``metrics.jsonl``,
+    so that a resumed run ends where an undisturbed one does.
     """
 
     def __init__(self, validations: int) -> None:
@@ -280,7 +281,7 @@ class Patience:
         return None
 
     def step(self, state: RunState, record: StepRecord) -> None:
-        losses = validation_losses(state.folder)
+        losses = [one for one in validation_losses(state.folder) if one[0] > 0]
         if not losses or losses[-1][0] != state.step:
             return
         best = min(range(len(losses)), key=lambda number: _or_infinite(losses[number][1]))

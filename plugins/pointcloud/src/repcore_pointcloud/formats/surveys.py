@@ -7,7 +7,9 @@ Symbols: n points.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,8 +20,41 @@ from repcore_pointcloud.formats.table import RawColumns
 LAS_COLUMNS = ("intensity", "classification", "gps_time", "red", "green", "blue", "return_number", *FLAGS)
 LAS_SHORTEST_HEAD, LAS_LONGEST_HEAD = 227, 375  # bytes, of versions 1.0 and 1.4
 LAS_RECORD, LAS_LATE_RECORD = 54, 60  # bytes of a record without content, before and after the points
+NARROW_CLASSES, FIRST_WIDE_FORMAT = 32, 6  # older point formats have five bits for the class
+WIDE_FORMATS = {0: 6, 1: 6, 2: 7, 3: 7, 4: 9, 5: 10}
 PTX_HEADER = 10  # columns, rows, position, three axes, four rows of a matrix
 E57_COLOURS = ("colorRed", "colorGreen", "colorBlue")
+
+
+def survey_fact(files: Sequence[Path]) -> dict[str, str]:
+    """``survey``, the LAS or LAZ file behind a row, for ``Sample.meta``: answers are filled into a copy of it."""
+    return {"survey": str(files[0])} if files and files[0].suffix.lower() in (".las", ".laz") else {}
+
+
+def filled_survey(path: Path, xyz: np.ndarray, classes: np.ndarray | None) -> Any:  # a laspy file, or None
+    """The survey as it is (scales, reference system, intensity, returns, times) with its classification replaced.
+
+    Args:
+        xyz: float64 (n, 3), the points that are answered about.
+        classes: int (n,) in 0 .. 255; None = the classification stays.
+
+    Returns:
+        None where the file is gone or does not hold these points.
+    """
+    import laspy
+
+    try:
+        file = laspy.read(path)
+    except (laspy.errors.LaspyException, OSError, ValueError, RuntimeError):
+        return None
+    own = np.stack([np.asarray(file.x), np.asarray(file.y), np.asarray(file.z)], axis=1)
+    if own.shape != xyz.shape or not np.allclose(own, xyz, rtol=0, atol=float(np.max(file.header.scales))):
+        return None
+    if classes is not None:
+        if file.point_format.id < FIRST_WIDE_FORMAT and classes.max(initial=0) >= NARROW_CLASSES:
+            file = laspy.convert(file, point_format_id=WIDE_FORMATS[file.point_format.id])
+        file.classification = classes.astype(np.uint8)
+    return file
 
 
 def read_las(path: Path) -> RawColumns:

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from repcore.errors import ConfigError, DataError
 from repcore.interfaces import DenseAnswer
 from repcore_pointcloud.formats.ply import ply_bytes
+from repcore_pointcloud.formats.surveys import filled_survey
 
 PALETTE = np.array(
     [[127, 127, 127], [31, 119, 180], [255, 127, 14], [44, 160, 44], [214, 39, 40], [148, 103, 189], [140, 86, 75],
@@ -67,7 +69,8 @@ def write_ply(path: Path, answer: DenseAnswer) -> None:
 
 
 def write_las(path: Path, answer: DenseAnswer) -> None:
-    """LAS 1.4 with the class in ``classification``, the probability beside, and the colour of the class.
+    """The survey that was read with the class in ``classification`` and the probability beside, all else as it was; of
+    other clouds LAS 1.4 with the colour of the class, too.
 
     Raises:
         ConfigError: laspy is missing.
@@ -82,23 +85,33 @@ def write_las(path: Path, answer: DenseAnswer) -> None:
         raise DataError(
             f"{answer.sample.id} has points without coordinates, which LAS cannot hold", hint="--format ply"
         )
+    classes = named.get("label")
+    if classes is not None and (classes.min(initial=0) < 0 or classes.max(initial=0) >= LAS_CLASSES):
+        raise DataError(f"class {int(classes.max())} is outside 0 .. {LAS_CLASSES - 1} of LAS", hint="--format ply")
+    source = answer.sample.meta.get("survey")
+    file = None if source is None else filled_survey(Path(source), xyz, classes)
+    file = _new_las(xyz, named) if file is None else file
+    there = set(file.point_format.dimension_names)
+    for name in [one for one in named if one not in ("label", "red", "green", "blue")]:
+        if name not in there:
+            file.add_extra_dim(laspy.ExtraBytesParams(name=name, type=np.float32))
+        file[name] = named[name]
+    with path.open("wb") as target:
+        file.write(target)
+
+
+def _new_las(xyz: np.ndarray, named: dict[str, np.ndarray]) -> Any:  # a laspy file
+    import laspy
+
     header = laspy.LasHeader(point_format=7, version="1.4")
     header.offsets = np.floor(xyz.min(0)) if len(xyz) else np.zeros(3)
     header.scales = np.full(3, 1e-3 if np.ptp(xyz, axis=0).max(initial=0) > 10 else 1e-5)
     file = laspy.LasData(header)
     file.x, file.y, file.z = xyz.T
     if "label" in named:
-        if named["label"].min(initial=0) < 0 or named["label"].max(initial=0) >= LAS_CLASSES:
-            raise DataError(
-                f"class {int(named['label'].max())} is outside 0 .. {LAS_CLASSES - 1} of LAS", hint="--format ply"
-            )
         file.classification = named["label"].astype(np.uint8)
         file.red, file.green, file.blue = (named[name].astype(np.uint16) * 257 for name in ("red", "green", "blue"))
-    for name in [one for one in named if one not in ("label", "red", "green", "blue")]:
-        file.add_extra_dim(laspy.ExtraBytesParams(name=name, type=np.float32))
-        file[name] = named[name]
-    with path.open("wb") as target:
-        file.write(target)
+    return file
 
 
 def write_pcd(path: Path, answer: DenseAnswer) -> None:
