@@ -453,7 +453,7 @@ def test_calibration_rows_choose_nothing() -> None:
 
 def test_a_first_fine_tuning_with_defaults_beats_the_majority(trained: Path) -> None:
     """Few rows and one epoch, as in a user's first try; the control from random weights starts with the same care."""
-    assert run(["pairs", "finetune", "runs/r", "--data", "pairs/blobs", "--read", "items=200", "--label", "kind",
+    assert run(["pairs", "finetune", "runs/r", "--data", "pairs/blobs", "--read", "items=400", "--label", "kind",
                 "--name", "f", "--task", "classification", "trainer.epochs=1"]) == 0  # fmt: skip
     table = read_table(trained / "runs" / "f" / "predictions" / "test.parquet")
     truth = np.asarray(table["label:kind"])
