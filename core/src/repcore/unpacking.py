@@ -98,15 +98,15 @@ def counted(packed: IO[bytes], path: Path) -> IO[bytes]:
 class OpenParquet:
     """A parquet file and where its bytes come from."""
 
-    source: Any  # a file or a buffer
+    source: Any  # an open file, or a buffer
     file: pq.ParquetFile
 
 
-def open_parquet(source: Any) -> OpenParquet:  # a file or a buffer
+def open_parquet(file: Any) -> OpenParquet:  # an open file, or a buffer
     """A parquet file of which the footer alone is read."""
     import pyarrow.parquet as pq
 
-    return OpenParquet(source, pq.ParquetFile(source))
+    return OpenParquet(file, pq.ParquetFile(file))
 
 
 def parquet_batches(
@@ -145,7 +145,8 @@ def parquet_batches(
     ]
     unpacked, wanted = Unpacked(name, size), metadata.schema.to_arrow_schema()
     rows = min(rows, _rows_at_once(chunks))
-    reading = pq.ParquetFile(opened.source, metadata=metadata, read_dictionary=_repeating(chunks))
+    file = opened.source
+    reading = pq.ParquetFile(file, metadata=metadata, read_dictionary=_repeating(chunks))
     for batch in reading.iter_batches(batch_size=rows, row_groups=chosen, columns=columns):
         yield _written_out(batch, wanted, unpacked)
 
