@@ -19,6 +19,7 @@ import click
 from repcore import stopping
 from repcore.cli.console import complain, say
 from repcore.errors import RunError, errors_behind
+from repcore.files import is_disk_full
 from repcore.launching import is_first_process
 from repcore.memory import is_out_of_memory
 from repcore.plugins import BUILT_IN
@@ -26,8 +27,8 @@ from repcore.registry import default
 from repcore.untrusted import printable
 
 SYSTEM_HINTS = {
-    errno.ENOSPC: "free some space, or write to another disk",
-    errno.EDQUOT: "free some of your quota, or write to another disk",
+    errno.ENOSPC: "free some space, or write to another disk; then the same command again",
+    errno.EDQUOT: "free some of your quota, or write to another disk; then the same command again",
     errno.EFBIG: "the file system (or `ulimit -f`) allows no file of that size; write to another disk",
     errno.EROFS: "this file system is read-only; write somewhere else (-o, --out, REPCORE_CACHE)",
     errno.EACCES: "you may not write (or read) there; choose another place (-o, --out, REPCORE_CACHE) or change rights",
@@ -127,6 +128,8 @@ def machine_problem(raised: BaseException | None) -> str:
         if isinstance(error, OSError) and error.errno in SYSTEM_HINTS:
             what = os.strerror(error.errno)  # libraries put texts of their own into strerror
             return f"{what}: {error.filename or text}\n  try:   {SYSTEM_HINTS[error.errno]}"
+        if is_disk_full(error):  # of a library that gives no number
+            return f"{os.strerror(errno.ENOSPC)}: {text}\n  try:   {SYSTEM_HINTS[errno.ENOSPC]}"
         if is_out_of_memory(error):
             return f"out of memory: {text or 'no figure given'}\n  try:   a smaller data.batch_size or --batch-size"
     return ""
