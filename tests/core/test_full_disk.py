@@ -1,7 +1,7 @@
 """A disk that fills while something is written: a plain error, nothing half-written, and the same command again works.
 
-The limit of a file's size stands for the disk: numpy, safetensors, Arrow and faiss then meet a real end of it, each with
-its own words, and no file system has to be mounted.
+The limit of a file's size stands for the disk: numpy, safetensors and Arrow then meet a real end of it, each with its
+own words, and no file system has to be mounted.
 """
 
 from __future__ import annotations
@@ -99,12 +99,12 @@ def test_a_file_is_whole_or_the_one_before_and_the_error_names_it(tmp_path: Path
 def test_an_index_is_there_or_not(size: int, tmp_path: Path) -> None:
     """The leftovers of a failed build were no index, and in the way of the next."""
     folder, rows = tmp_path / "i", gathered(300)
-    with pytest.raises(OSError, match="No space|too large"), room_for(size):
+    with pytest.raises(OSError, match=r"No space|too large"), room_for(size):
         build_index(folder, rows)
     assert not folder.exists()
     assert build_index(folder, rows).rows == 300
     names = sorted(one.name for one in folder.iterdir())
-    with pytest.raises(OSError, match="No space|too large"), room_for(size):
+    with pytest.raises(OSError, match=r"No space|too large"), room_for(size):
         append_index(folder, gathered(400, first=1000))
     assert sorted(one.name for one in folder.iterdir()) == names
     assert append_index(folder, gathered(400, first=1000)).rows == 400
@@ -209,7 +209,7 @@ def test_split_and_key_files_are_whole_or_absent(tmp_path: Path) -> None:
     ids = [f"row-{one}" for one in range(400)]
     rows = np.arange(400)
     split = ProbeSplit(rows[:200], rows[200:300], rows[300:])
-    with pytest.raises(OSError, match="No space|too large"), room_for(512):
+    with pytest.raises(OSError, match=r"No space|too large"), room_for(512):
         write_split(tmp_path / "s.json", split, ids)
     keys = Pseudonyms(tmp_path / "keys.csv")
     with pytest.raises(DataError, match="cannot be written"), room_for(512):

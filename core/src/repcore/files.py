@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import re
+import stat
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -28,7 +29,7 @@ _NO_ROOM_IN_WORDS = re.compile(
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether an error is that of a disk (or quota, or limit of a file's size) that takes no more, whoever raised it."""
+    """Whether an error is that of a disk, quota or limit of a file's size that takes no more, whoever raised it."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno in NO_ROOM
     return _NO_ROOM_IN_WORDS.search(str(error)) is not None
@@ -76,10 +77,8 @@ def new_folder(path: Path) -> Iterator[None]:
 def write_text(path: Path, text: str) -> None:
     """Write a text file under a temporary name and rename it: readers never see half of it."""
     with written_whole(path, path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")) as temporary:
-        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        sync_file(temporary)
 
 
 def save_array(path: Path, array: np.ndarray) -> None:
@@ -138,6 +137,20 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):  # too long, or with a zero byte
         return False
+
+
+def special_kind(path: Path) -> str:
+    """What a path is if opening it may hang or has no end (pipe, socket, device), in words; empty for files, folders
+    and where there is nothing."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return ""
+    kinds = {
+        "a named pipe": stat.S_ISFIFO, "a socket": stat.S_ISSOCK, "a character device": stat.S_ISCHR,
+        "a block device": stat.S_ISBLK,
+    }  # fmt: skip
+    return next((words for words, is_kind in kinds.items() if is_kind(mode)), "")
 
 
 def sync_file(path: Path) -> None:
@@ -213,10 +226,13 @@ def read_json_file(path: Path) -> Any:  # any JSON value
     Raises:
         OSError: it cannot be read. ValueError: it is no JSON, too large or nested too deeply.
     """
-    size = path.stat().st_size
-    if size > MOST_JSON:
-        raise ValueError(f"it has {size:,} bytes, more than {MOST_JSON:,}")
-    return parse_json(path.read_text(encoding="utf-8"))
+    if kind := special_kind(path):
+        raise ValueError(f"it is {kind}, no file")
+    with path.open("rb") as file:
+        content = file.read(MOST_JSON + 1)
+    if len(content) > MOST_JSON:
+        raise ValueError(f"it has more than {MOST_JSON:,} bytes")
+    return parse_json(content.decode("utf-8"))
 
 
 def read_object(path: Path, keys: Sequence[str] = (), **facts: object) -> dict[str, Any]:

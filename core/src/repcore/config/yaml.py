@@ -15,6 +15,7 @@ from typing import Any
 
 from repcore.config.plain import arms, field_types, nested_class
 from repcore.errors import ConfigError
+from repcore.files import special_kind
 
 MOST_BYTES, MOST_VALUES, MOST_DIGITS = 8 * 2**20, 1_000_000, 400  # no settings are larger
 INTEGER = re.compile(r"[-+]?\d+(_\d+)*")
@@ -35,12 +36,16 @@ def load_file(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: missing, unreadable or not a mapping.
     """
+    if kind := special_kind(path):  # a pipe waits for ever, a device has no end
+        raise ConfigError(f"config file {str(path)!r} is {kind}, no file", hint="a YAML file")
     try:
-        if path.stat().st_size > MOST_BYTES:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)  # whatever size the system gives: some files have 0 and never end
+        if len(content) > MOST_BYTES:
             raise ConfigError(
-                f"config file {str(path)!r} has {path.stat().st_size:,} bytes; settings never need so many"
+                f"config file {str(path)!r} has more than {MOST_BYTES:,} bytes; settings never need so many"
             )
-        text = path.read_text(encoding="utf-8")
+        text = content.decode("utf-8")
     except FileNotFoundError:
         raise ConfigError(f"config file {str(path)!r} does not exist") from None
     except (OSError, UnicodeDecodeError) as error:
