@@ -227,8 +227,29 @@ def test_a_disk_that_takes_only_a_part_is_said_in_words(
     assert "enforce" not in str(told.value)
     assert re.search("cannot be written: (the disk took only a part of it|.*File too large)", str(told.value))
     assert "none was written yet" in str(told.value)
-    assert told.value.facts["hint"].endswith("then the same command again")  # there is nothing to resume
-    assert list((tmp_path / "r" / "checkpoints").iterdir()) == []
+    assert str(told.value.facts["hint"]).endswith("then the same command again")  # there is nothing to resume
+    assert [one.name for one in tmp_path.iterdir()] == ["site"]  # nor in the way of that command
+
+
+def test_a_best_without_a_last_is_nothing_to_go_on_from(
+    toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``best.ckpt`` stayed on the full disk, and the same command again began another run beside it."""
+    save = torch.save
+
+    def full(content: Any, file: Any, *more: Any, **other: Any) -> None:
+        if content.get("global_step", 0) < 2:
+            return save(content, file, *more, **other)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(torch, "save", full)
+    often = ("trainer.validate_every=1", "trainer.checkpoint_every=2")
+    with pytest.raises(RunError, match="none was written yet") as told:
+        train(tmp_path, "trainer.steps=4", *often)
+    assert str(told.value.facts["hint"]).endswith("then the same command again")
+    assert [one.name for one in tmp_path.iterdir()] == ["site"]
+    monkeypatch.setattr(torch, "save", save)
+    assert train(tmp_path, "trainer.steps=4", *often).folder.name == "r"
 
 
 def test_temporary_files_lie_beside_the_target(toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

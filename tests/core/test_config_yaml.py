@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repcore.config.yaml import Unquoted, coerce, load_file, parse_override
+from repcore.config.yaml import MOST_BYTES, Unquoted, coerce, load_file, parse_override
 from repcore.errors import ConfigError
+from repcore.files import read_json_file
 
 
 @pytest.mark.parametrize(
@@ -152,6 +154,21 @@ def test_missing_and_unreadable_files(tmp_path: Path) -> None:
         load_file(tmp_path / "binary.yaml")
     with pytest.raises(ConfigError, match="cannot be read"):
         load_file(tmp_path)
+
+
+def test_a_pipe_a_device_and_an_endless_file_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipe was waited for, and ``/dev/zero`` read until the memory ended."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match=r"pipe' is a named pipe, no file"):
+        load_file(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match="'/dev/zero' is a character device, no file"):
+        load_file(Path("/dev/zero"))
+    with pytest.raises(ValueError, match="it is a character device"):
+        read_json_file(Path("/dev/zero"))
+    large = tmp_path / "large.yaml"
+    large.write_bytes(b"a: 1\n" + b"#" * MOST_BYTES)
+    with pytest.raises(ConfigError, match=r"large.yaml' has more than 8,388,608 bytes"):
+        load_file(large)
 
 
 @pytest.mark.parametrize(

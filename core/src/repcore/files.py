@@ -3,30 +3,122 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import re
+import stat
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from repcore.errors import CheckpointError
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_NO_ROOM_IN_WORDS = re.compile(
+    r"No space left on device|Disk quota exceeded|\(os error (?:27|28|122)\)|^\d+ requested and \d+ written"
+    r"|unexpected pos \d+ vs|errno = 28\b"
+)
+"""What safetensors, numpy, torch, HDF5 and faiss say of a disk that is full; none of them gives the system's number."""
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error is that of a disk, quota or limit of a file's size that takes no more, whoever raised it."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in NO_ROOM
+    return _NO_ROOM_IN_WORDS.search(str(error)) is not None
+
+
+@contextlib.contextmanager
+def written_whole(path: Path, partial: Path | None = None) -> Iterator[Path]:
+    """A place to write a file to, which gets its name once all is in it, and is gone if anything fails.
+
+    Args:
+        path: of the finished file; one that is there stays until then.
+        partial: another place than ``.NAME.partial`` beside it.
+
+    Raises:
+        OSError: the disk is full; names ``path``, whatever the library said that has met the end of it.
+    """
+    place = path.with_name(f".{path.name}.partial") if partial is None else partial
+    try:
+        yield place
+        place.replace(path)
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        number = (error.errno if isinstance(error, OSError) else None) or errno.ENOSPC
+        raise OSError(number, os.strerror(number), str(path)) from error
+    finally:
+        with contextlib.suppress(OSError):
+            place.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[None]:
+    """A folder that is made if it is missing, and is gone again if what follows fails and leaves nothing in it."""
+    is_new = not path.exists()
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        if is_new:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        raise
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file under a temporary name and rename it: readers never see half of it."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:  # of a full disk nothing is left behind
-        temporary.unlink(missing_ok=True)
+    with written_whole(path, path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        sync_file(temporary)
+
+
+def save_array(path: Path, array: np.ndarray) -> None:
+    """Write an ``.npy`` file through Python, whole or not at all.
+
+    ``numpy.save`` hands a file to the C library and does not look whether its last buffer arrived: on a full disk the
+    end of an array may be missing without a word.
+    """
+    import numpy as np
+
+    with written_whole(path) as partial, partial.open("wb") as file:
+        np.lib.format.write_array(_Sink(file), array, allow_pickle=False)
+
+
+class _Sink:
+    """A file that numpy does not know for one."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.write = file.write
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a text file, whole or not at all; one that a kill has cut off stays a line of its own."""
+    with path.open("ab", buffering=0) as file:  # a buffer would be written once more when the file is closed
+        before = file.tell()
+        cut = b"\n" if before and not _ends_a_line(path) else b""
+        left = memoryview(cut + f"{line}\n".encode())
+        try:
+            while left:
+                left = left[file.write(left) :]
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.truncate(path, before)
+            raise
+
+
+def _ends_a_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
 
 
 def storable(text: str) -> str:
@@ -45,6 +137,20 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):  # too long, or with a zero byte
         return False
+
+
+def special_kind(path: Path) -> str:
+    """What a path is if opening it may hang or has no end (pipe, socket, device), in words; empty for files, folders
+    and where there is nothing."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return ""
+    kinds = {
+        "a named pipe": stat.S_ISFIFO, "a socket": stat.S_ISSOCK, "a character device": stat.S_ISCHR,
+        "a block device": stat.S_ISBLK,
+    }  # fmt: skip
+    return next((words for words, is_kind in kinds.items() if is_kind(mode)), "")
 
 
 def sync_file(path: Path) -> None:
@@ -120,10 +226,13 @@ def read_json_file(path: Path) -> Any:  # any JSON value
     Raises:
         OSError: it cannot be read. ValueError: it is no JSON, too large or nested too deeply.
     """
-    size = path.stat().st_size
-    if size > MOST_JSON:
-        raise ValueError(f"it has {size:,} bytes, more than {MOST_JSON:,}")
-    return parse_json(path.read_text(encoding="utf-8"))
+    if kind := special_kind(path):
+        raise ValueError(f"it is {kind}, no file")
+    with path.open("rb") as file:
+        content = file.read(MOST_JSON + 1)
+    if len(content) > MOST_JSON:
+        raise ValueError(f"it has more than {MOST_JSON:,} bytes")
+    return parse_json(content.decode("utf-8"))
 
 
 def read_object(path: Path, keys: Sequence[str] = (), **facts: object) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import re
 import shlex
 import sys
 import traceback
@@ -20,6 +19,7 @@ import click
 from repcore import stopping
 from repcore.cli.console import complain, say
 from repcore.errors import RunError, errors_behind
+from repcore.files import is_disk_full
 from repcore.launching import is_first_process
 from repcore.memory import is_out_of_memory
 from repcore.plugins import BUILT_IN
@@ -27,8 +27,8 @@ from repcore.registry import default
 from repcore.untrusted import printable
 
 SYSTEM_HINTS = {
-    errno.ENOSPC: "free some space, or write to another disk",
-    errno.EDQUOT: "free some of your quota, or write to another disk",
+    errno.ENOSPC: "free some space, or write to another disk; then the same command again",
+    errno.EDQUOT: "free some of your quota, or write to another disk; then the same command again",
     errno.EFBIG: "the file system (or `ulimit -f`) allows no file of that size; write to another disk",
     errno.EROFS: "this file system is read-only; write somewhere else (-o, --out, REPCORE_CACHE)",
     errno.EACCES: "you may not write (or read) there; choose another place (-o, --out, REPCORE_CACHE) or change rights",
@@ -39,8 +39,6 @@ SYSTEM_HINTS = {
 }
 
 
-TOLD_ONLY = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # by libraries that give no number of the error
-CUT_WRITING = re.compile(r"\d+ requested and \d+ written")  # numpy's words for a disk that takes only a part
 
 
 def ended(error: BaseException, arguments: list[str]) -> int:
@@ -132,11 +130,8 @@ def machine_problem(raised: BaseException | None) -> str:
         if isinstance(error, OSError) and error.errno in SYSTEM_HINTS:
             what = os.strerror(error.errno)  # libraries put texts of their own into strerror
             return f"{what}: {error.filename or text}\n  try:   {SYSTEM_HINTS[error.errno]}"
-        full = next((number for number in TOLD_ONLY if os.strerror(number) in text), None)
-        if full is None and CUT_WRITING.search(text):
-            full = errno.ENOSPC
-        if full is not None:
-            return f"{os.strerror(full)}: {text}\n  try:   {SYSTEM_HINTS[full]}"
+        if is_disk_full(error):  # of a library that gives no number
+            return f"{os.strerror(errno.ENOSPC)}: {text}\n  try:   {SYSTEM_HINTS[errno.ENOSPC]}"
         if is_out_of_memory(error):
             return f"out of memory: {text or 'no figure given'}\n  try:   a smaller data.batch_size or --batch-size"
     return ""

@@ -137,6 +137,7 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
     from repcore.training.finetune_plan import FinetuneRequest, check_parts, record_of, run_plan
     from repcore.training.finetune_request import finetune_settings, name_in_folder, request_plan
     from repcore.training.run_folder import RunFolder, run_name
+    from repcore.training.way_on import making_room
 
     device = torch_device(given["device"])
     opened = load(request["model"])
@@ -173,15 +174,17 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
     if folder is None:
         name = run_name(f"{domain}/finetune-{name_in_folder(targets[0].name)}", request["name"])
         folder = RunFolder.create(given["out"], name)
-        folder.write_json(REQUEST, _storable(request))
-        folder.write_json("config.json", {"recipe": f"{domain}/finetune"})  # the training writes the whole of it
-    _same_start(folder, opened, reader)
+        with making_room(folder, lambda: False, str):
+            folder.write_json(REQUEST, _storable(request))
+            folder.write_json("config.json", {"recipe": f"{domain}/finetune"})  # the training writes the whole of it
     resume = shlex.join(["repcore", domain, "finetune", "--resume", str(folder.path)])
-    with stopping.going_on_with(lambda: resume):  # also what Lightning turns into an exit: a second Ctrl-C
-        outcome = run_plan(opened, settings, rows, plan, wanted, folder, reporter, device=device)
-    reporter.close()
-    record = record_of(outcome, {**_storable(request), "data_fingerprint": reader.fingerprint})
-    folder.write_json("finetune.json", record)
+    with making_room(folder, lambda: True, lambda: resume):
+        _same_start(folder, opened, reader)
+        with stopping.going_on_with(lambda: resume):  # also what Lightning turns into an exit: a second Ctrl-C
+            outcome = run_plan(opened, settings, rows, plan, wanted, folder, reporter, device=device)
+        reporter.close()
+        record = record_of(outcome, {**_storable(request), "data_fingerprint": reader.fingerprint})
+        folder.write_json("finetune.json", record)
     _show(outcome, record, targets[0], plan.title, given["as_json"])
 
 

@@ -14,6 +14,7 @@ from repcore.cli.console import ConsoleReporter, say, show_json, table
 from repcore.cli.options import device_option, json_option, label_names, reader_options, reading_options
 from repcore.devices import torch_device
 from repcore.errors import ConfigError
+from repcore.files import written_whole
 from repcore.outputs import holds_vectors
 
 if TYPE_CHECKING:
@@ -151,7 +152,8 @@ def _ask(source: Path, given: dict[str, Any], seeds: list[int], reporter: Consol
         for one in asked:
             for name, content in one.pictures.items():
                 path = folder / f"{one.table.target.name}-{name}"
-                path.write_bytes(content)
+                with written_whole(path) as partial:
+                    partial.write_bytes(content)
                 written.append(path)
     if given["as_json"]:
         show_json([json.loads(one.to_json()) for one in tables])

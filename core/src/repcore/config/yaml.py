@@ -15,6 +15,7 @@ from typing import Any
 
 from repcore.config.plain import arms, field_types, nested_class
 from repcore.errors import ConfigError
+from repcore.files import special_kind
 
 MOST_BYTES, MOST_VALUES, MOST_DIGITS = 8 * 2**20, 1_000_000, 400  # no settings are larger
 INTEGER = re.compile(r"[-+]?\d+(_\d+)*")
@@ -35,9 +36,11 @@ def load_file(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: missing, unreadable or not a mapping.
     """
+    if kind := special_kind(path):  # a pipe waits for ever, a device has no end
+        raise ConfigError(f"config file {str(path)!r} is {kind}, no file", hint="a YAML file")
     try:
-        with path.open("rb") as file:  # a pipe and a device have no size
-            content = file.read(MOST_BYTES + 1)
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)  # whatever size the system gives: some files have 0 and never end
         if len(content) > MOST_BYTES:
             raise ConfigError(
                 f"config file {str(path)!r} has more than {MOST_BYTES:,} bytes; settings never need so many"

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from repcore.data.allocation import special_kind
+from repcore.files import special_kind
 from repcore.reporting import Reporter
 
 Fate = Literal["used", "ignored", "unreadable"]

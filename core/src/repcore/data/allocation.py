@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import io
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from zipfile import ZipFile, ZipInfo
 import numpy as np
 
 from repcore.errors import ItemError
+from repcore.files import special_kind
 
 LIMIT_VARIABLE = "REPCORE_ITEM_MIB"
 LIMIT_MIB = 8192.0
@@ -79,20 +79,6 @@ def check_allocation(needed: int, name: str, what: str = "its header") -> None:
             f"{name}: {what} announces {needed / 2**20:,.0f} MiB; the limit is {limit / 2**20:,.0f} MiB "
             f"(raise it with {LIMIT_VARIABLE})",
         )
-
-
-def special_kind(path: Path) -> str:
-    """What a path is if opening it may hang or has no end (pipe, socket, device), in words; empty for files, folders
-    and where there is nothing."""
-    try:
-        mode = path.stat().st_mode
-    except (OSError, ValueError):
-        return ""
-    kinds = {
-        "a named pipe": stat.S_ISFIFO, "a socket": stat.S_ISSOCK, "a character device": stat.S_ISCHR,
-        "a block device": stat.S_ISBLK,
-    }  # fmt: skip
-    return next((words for words, is_kind in kinds.items() if is_kind(mode)), "")
 
 
 def refuse_special(path: Path) -> None:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from repcore.data.preparation import cache_root
 from repcore.errors import DataError
+from repcore.files import written_whole
 
 FOLDER = "given"  # within the cache
 ID = "id"  # column in which readers of tables find the names of rows
@@ -85,9 +86,8 @@ def stored_table(data: Any) -> tuple[Path | None, list[str]]:
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{uuid.uuid4().hex}.partial")
-        with partial.open("wb") as file:
+        with written_whole(path, partial), partial.open("wb") as file:
             pq.write_table(table, file)
-        partial.replace(path)
     return path, list(table.schema.names)
 
 

@@ -7,6 +7,7 @@ same file again gives the same pseudonyms, so that vectors of two runs can be jo
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import io
@@ -80,6 +81,8 @@ class Pseudonyms:
             temporary.write_text(buffer.getvalue(), encoding="utf-8", errors="surrogateescape")
             temporary.replace(self.path)
         except OSError as error:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
             raise DataError(f"the key file {str(self.path)!r} cannot be written", reason=error) from error
 
 

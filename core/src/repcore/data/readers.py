@@ -13,7 +13,6 @@ from typing import Any
 from repcore.config.matching import in_words, reads_for
 from repcore.config.plain import field_types
 from repcore.config.resolve import ResolvedPart, resolve_part
-from repcore.data.allocation import special_kind
 from repcore.data.guard import error_in_words, is_strict
 from repcore.data.headers import contradicts, shortened
 from repcore.data.misfits import HARDLY, by_options, not_taken, taken_by, unrecognised
@@ -22,6 +21,7 @@ from repcore.data.shards.addresses import is_address, whole_address
 from repcore.data.shards.tar_reader import TarReader, first_row
 from repcore.data.shards.tar_rows import is_tar_data
 from repcore.errors import DataError, PluginError, RegistryError, RepcoreError
+from repcore.files import special_kind
 from repcore.interfaces import DatasetReader, Sample
 from repcore.registry import Entry, Registry
 from repcore.specs import DatasetSpec, PreprocessorSpec

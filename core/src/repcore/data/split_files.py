@@ -12,7 +12,7 @@ import numpy as np
 
 from repcore.data.splits import PARTS, check_leakage
 from repcore.errors import DataError
-from repcore.files import read_json_file
+from repcore.files import read_json_file, written_whole
 from repcore.interfaces import ProbeSplit
 
 FORMAT = 1
@@ -36,9 +36,8 @@ def write_split(path: Path, split: ProbeSplit, ids: Sequence[str], *, title: str
         "parts": {name: [ids[int(row)] for row in rows] for name, rows in parts.items()},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    unfinished.replace(path)
+    with written_whole(path) as partial:
+        partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 def read_split(path: Path, ids: Sequence[str]) -> ProbeSplit:

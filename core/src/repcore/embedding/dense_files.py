@@ -24,6 +24,7 @@ from repcore.embedding.answers import column_of, output_names
 from repcore.embedding.dense import DenseRow
 from repcore.embedding.prediction_files import TableWriter
 from repcore.errors import ConfigError, DataError, closest
+from repcore.files import written_whole
 from repcore.interfaces import DenseAnswer
 from repcore.registry import Registry
 from repcore.specs import TargetSpec
@@ -142,12 +143,8 @@ class FolderWriter:
         name = free_name(row_id, self.entry.spec.suffixes[0] if self.entry.spec.suffixes else "", self._taken)
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".partial-{path.name}")
-        try:
+        with written_whole(path, path.with_name(f".partial-{path.name}")) as partial:  # the suffix may decide a format
             self.entry.load()(partial, answer)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
         return name
 
     def keep(self) -> None:

@@ -18,7 +18,16 @@ import pyarrow.parquet as pq
 
 from repcore.embedding.windows_apart import SOURCE
 from repcore.errors import DataError
-from repcore.files import parquet_schema, parse_json, read_json_file, read_parquet, storable
+from repcore.files import (
+    append_line,
+    new_folder,
+    parquet_schema,
+    parse_json,
+    read_json_file,
+    read_parquet,
+    storable,
+    written_whole,
+)
 
 RECORDS = "records.jsonl"
 OWN_FILES = ("part-*.parquet", "part-*.partial", "header.json", "header.partial", RECORDS)
@@ -65,11 +74,8 @@ class PartFolder:
             remove_parts(self.folder)  # whoever began here has written no row
         if not note.is_file():
             try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                partial = note.with_suffix(".partial")
-                with _whole(partial):
+                with new_folder(self.folder), written_whole(note, note.with_suffix(".partial")) as partial:
                     partial.write_text(json.dumps(self.header), encoding="utf-8")
-                    partial.rename(note)
             except OSError as error:
                 raise DataError(f"{str(self.path)!r} cannot be written: {error}") from error
 
@@ -102,18 +108,14 @@ class PartFolder:
     def append(self, table: pa.Table) -> None:
         """Write a part: columns ``id``, ``status``, ``reason`` and whatever the writer adds."""
         target = self.folder / f"part-{len(self._parts):06d}.parquet"
-        partial = target.with_suffix(".partial")
-        with _whole(partial):
-            with partial.open("wb") as file:
-                pq.write_table(table, file)
-            partial.rename(target)
+        with written_whole(target, target.with_suffix(".partial")) as partial, partial.open("wb") as file:
+            pq.write_table(table, file)
         self._parts.append(target)
         self._count(table)
 
     def keep_record(self, row: int, record: Mapping[str, Any]) -> None:
         """Note what a later command needs of a row, before its part is written; the last note of a row counts."""
-        with (self.folder / RECORDS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"number": row, "record": dict(record)}) + "\n")
+        append_line(self.folder / RECORDS, json.dumps({"number": row, "record": dict(record)}))
 
     def records(self) -> dict[int, Mapping[str, Any]]:
         """What :meth:`keep_record` noted, by row; a line that was cut off is left out."""
@@ -152,38 +154,22 @@ class PartFolder:
 
     def write_parquet(self) -> Path:
         """Join the parts into one parquet file with the header in its metadata."""
-        partial = self.partial
         writer = None
-        with contextlib.ExitStack() as open_files:
+        with self.final() as partial, contextlib.ExitStack() as open_files:
             for table in self.tables():
                 if writer is None:
                     metadata = {b"repcore": json.dumps(self.header).encode()}
                     file = open_files.enter_context(partial.open("wb"))
                     writer = open_files.enter_context(pq.ParquetWriter(file, table.schema.with_metadata(metadata)))
                 writer.write_table(table)
-        return self.done()
-
-    @property
-    def partial(self) -> Path:
-        """Where the final file is written before it gets its name."""
-        return self.path.with_name(f".{self.path.name}.partial")
-
-    def done(self) -> Path:
-        """Give the final file its name and remove the parts."""
-        self.partial.replace(self.path)
-        remove_parts(self.folder)
         return self.path
 
-
-@contextlib.contextmanager
-def _whole(partial: Path) -> Iterator[None]:
-    """Within it a file is written and renamed; of a full disk nothing is left behind."""
-    try:
-        yield
-    except BaseException:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise
+    @contextlib.contextmanager
+    def final(self) -> Iterator[Path]:
+        """Where the final file is written; then it gets its name and the parts are removed. If it fails they stay."""
+        with written_whole(self.path) as partial:
+            yield partial
+        remove_parts(self.folder)
 
 
 def _json_in(path: Path) -> Any:  # any JSON value

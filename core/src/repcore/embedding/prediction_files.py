@@ -62,29 +62,30 @@ class TableWriter(PartFolder):
         """Write the final file from the parts."""
         if self.suffix == ".parquet":
             return self.write_parquet()
-        if self.suffix == ".npz":
-            self._write_npz()
-        else:
-            self._write_text(DELIMITERS[self.suffix])
-        return self.done()
+        with self.final() as partial:
+            if self.suffix == ".npz":
+                self._write_npz(partial)
+            else:
+                self._write_text(partial, DELIMITERS[self.suffix])
+        return self.path
 
-    def _write_text(self, delimiter: str) -> None:
+    def _write_text(self, partial: Path, delimiter: str) -> None:
         options = pa_csv.WriteOptions(delimiter=delimiter, quoting_style="needed")
         writer = None
         with contextlib.ExitStack() as open_files:
             for table in self.tables():
                 if writer is None:
-                    file = open_files.enter_context(self.partial.open("wb"))
+                    file = open_files.enter_context(partial.open("wb"))
                     writer = open_files.enter_context(pa_csv.CSVWriter(file, table.schema, write_options=options))
                 writer.write_table(table)
         if writer is None:
-            self.partial.write_text(delimiter.join(FIXED) + "\n", encoding="utf-8")
+            partial.write_text(delimiter.join(FIXED) + "\n", encoding="utf-8")
 
-    def _write_npz(self) -> None:
+    def _write_npz(self, partial: Path) -> None:
         """One array a column, ``ids`` for ``id``; empty cells are NaN or ''."""
         tables = list(self.tables())
         whole = pa.concat_tables(tables) if tables else pa.table({name: pa.array([], pa.string()) for name in FIXED})
-        with zipfile.ZipFile(self.partial, "w", zipfile.ZIP_DEFLATED, allowZip64=True) as archive:
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, allowZip64=True) as archive:
             for name in whole.column_names:
                 key = "ids" if name == "id" else name.replace("/", "_")
                 with archive.open(f"{key}.npy", "w", force_zip64=True) as file:

@@ -62,7 +62,7 @@ class NpzWriter(_EmbeddingParts):
         """Stream the parts into the archive without holding all vectors in memory."""
         width = read_parquet(self._parts[0]).column("embedding").type.list_size if self._parts else 0
         texts: dict[str, list[Any]] = {name: [] for name in self._columns()}
-        with zipfile.ZipFile(self.partial, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        with self.final() as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
             with archive.open("embeddings.npy", "w", force_zip64=True) as file:
                 layout = {"descr": "<f4", "fortran_order": False, "shape": (self.rows_done, width)}
                 np.lib.format.write_array_header_2_0(file, layout)
@@ -78,7 +78,7 @@ class NpzWriter(_EmbeddingParts):
                     np.lib.format.write_array(file, column, allow_pickle=False)
             with archive.open("header.npy", "w") as file:
                 np.lib.format.write_array(file, np.asarray(json.dumps(self.header)), allow_pickle=False)
-        return self.done()
+        return self.path
 
     def _columns(self) -> list[str]:
         first = parquet_schema(self._parts[0]).names if self._parts else ["id", "status", "reason"]

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from repcore.config.resolve import ResolvedPart, resolve_part
 from repcore.errors import CheckpointError, ConfigError, DataError
-from repcore.files import read_json_file, write_text
+from repcore.files import new_folder, read_json_file, written_whole
 from repcore.interfaces import Estimator
 from repcore.registry import Registry
 from repcore.training.assembly import build
@@ -76,9 +76,7 @@ def save_estimator(folder: Path, fitted: FittedEstimator) -> None:
     """
     if folder.exists() and any(folder.iterdir()) and not (folder / FACTS).is_file():
         raise DataError(f"{str(folder)!r} is a folder with other things in it", hint="name a new folder")
-    folder.mkdir(parents=True, exist_ok=True)
     arrays, facts = fitted.estimator.state()
-    save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, folder / STATE)
     record = {
         "format": FORMAT,
         "estimator": fitted.part.plain(),
@@ -89,7 +87,9 @@ def save_estimator(folder: Path, fitted: FittedEstimator) -> None:
         "data": fitted.data,
         "target": fitted.target,
     }
-    write_text(folder / FACTS, json.dumps(record, indent=1))
+    with new_folder(folder), written_whole(folder / FACTS) as notes, written_whole(folder / STATE) as state:
+        notes.write_text(json.dumps(record, indent=1), encoding="utf-8", errors="backslashreplace")
+        save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, state)
 
 
 def load_estimator(registry: Registry, folder: Path) -> FittedEstimator:

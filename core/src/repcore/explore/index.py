@@ -9,8 +9,9 @@ lists-000.faiss       all rows in lists around centres, where there are many
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,12 +27,13 @@ from repcore.explore.filters import conditions, fulfilled
 from repcore.explore.lists import Lists
 from repcore.explore.nearest import EXACT_BELOW, exact, rows_of
 from repcore.explore.rows import Gathered, Origin, unit
-from repcore.files import read_object, read_parquet, write_text
+from repcore.files import new_folder, read_object, read_parquet, save_array, write_text, written_whole
 
 FACTS = "index.json"
 FORMAT = 2
 DTYPES = ("float32", "float16")
 ID, PLACE = "id", "row of the data"
+OWN = re.compile(r"\.?(?:vectors|rows|lists)-(\d+)\.(?:npy|parquet|faiss)(?:\.partial)?")
 GROWN = 2.0  # times the rows that there were when lists were made, from which they are made anew
 
 
@@ -192,9 +194,12 @@ def build_index(
     if dtype not in DTYPES:
         raise ConfigError(f"dtype {dtype!r}", expected=", ".join(DTYPES))
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        if not (path / FACTS).is_file() and not (path.is_dir() and all(map(_is_own, path.iterdir()))):
-            raise DataError(f"{str(path)!r} exists and is no index", hint="name a new folder")
-        if (path / FACTS).is_file() and not overwrite:  # without: parts of a command that was killed
+        if not (path / FACTS).is_file():
+            if not path.is_dir() or not all(OWN.fullmatch(one.name) for one in path.iterdir()):
+                raise DataError(f"{str(path)!r} exists and is no index", hint="name a new folder")
+            if not overwrite:  # of a command that was killed; one that failed has removed them
+                raise DataError(f"{str(path)!r} holds parts of an unfinished index", hint="--overwrite replaces them")
+        elif not overwrite:
             raise DataError(f"{str(path)!r} exists", hint="--append adds rows; --overwrite replaces it")
     good = rows.usable
     if not good.any():
@@ -202,10 +207,8 @@ def build_index(
             f"none of {len(good)} rows has a vector", first_reason=next((one for one in rows.reason if one), "none")
         )
     old = sorted(path.glob("*")) if path.is_dir() else []
-    path.mkdir(parents=True, exist_ok=True)
     kept = rows.some(good)
-    number = _next_number(path)
-    with _all_or_nothing(path, number):
+    with new_folder(path), _all_or_none(path) as number:
         part = _write_part(path, number, kept, dtype)
         lists = None
         if approximate or (approximate is None and len(kept.ids) > EXACT_BELOW):
@@ -230,23 +233,39 @@ def append_index(folder: Path | str, rows: Gathered) -> Added:
     done = Added(len(kept.ids), int((~good & ~known).sum()), int(known.sum()), _first(rows, good))
     if not len(kept.ids):
         return done
-    path, number = index.folder, _next_number(index.folder)
-    with _all_or_nothing(path, number):
+    path, old = index.folder, index.facts["lists"]
+    with _all_or_none(path) as number:
         part = _write_part(path, number, kept, str(index.facts["dtype"]))
-        old, vectors = index.facts["lists"], [*index.parts, np.load(path / part["vectors"], "r")]
-        lists, total = None, len(index) + len(kept.ids)
-        if old and total < GROWN * old["fitted"]:
-            grown = Lists.read(path / Path(str(old["file"])).name, old, to_grow=True)
-            grown.add(vectors[-1])
-            grown.settle(vectors)
-            lists = _write_lists(path, number, grown)
-        elif old or total > EXACT_BELOW:
-            lists = _write_lists(path, number, Lists.built(vectors))
+        lists = _grown_lists(index, number, [*index.parts, np.load(path / part["vectors"], "r")])
         facts = {**index.facts, "parts": [*index.facts["parts"], part], "lists": lists}
         write_text(path / FACTS, json.dumps(facts, indent=1))
     if old:
         (path / Path(str(old["file"])).name).unlink(missing_ok=True)
     return _searched(done, lists)
+
+
+def _grown_lists(index: VectorIndex, number: int, vectors: list[np.ndarray]) -> dict[str, Any] | None:
+    """The lists with new vectors (the last ones) in them, or made anew; None where every row is compared."""
+    path, old, total = index.folder, index.facts["lists"], sum(map(len, vectors))
+    if old and total < GROWN * old["fitted"]:
+        grown = Lists.read(path / Path(str(old["file"])).name, old, to_grow=True)
+        grown.add(vectors[-1])
+        grown.settle(vectors)
+        return _write_lists(path, number, grown)
+    return _write_lists(path, number, Lists.built(vectors)) if old or total > EXACT_BELOW else None
+
+
+@contextmanager
+def _all_or_none(folder: Path) -> Iterator[int]:
+    """The number of new files; they are removed if not all of them, and what names them, could be written."""
+    number = _next_number(folder)
+    try:
+        yield number
+    except BaseException:
+        for path in folder.iterdir():
+            if (found := OWN.fullmatch(path.name)) and int(found[1]) == number:
+                path.unlink(missing_ok=True)
+        raise
 
 
 def _check_same(index: VectorIndex, rows: Gathered) -> None:
@@ -271,34 +290,14 @@ def _next_number(folder: Path) -> int:
     return max(taken, default=-1) + 1
 
 
-@contextmanager
-def _all_or_nothing(folder: Path, number: int) -> Iterator[None]:
-    """Within it the files of one number are written; what fails (a full disk) leaves none of them."""
-    is_new = not any(folder.iterdir())
-    try:
-        yield
-    except BaseException:
-        with suppress(OSError):
-            for path in folder.glob(f"*-{number:03}.*"):
-                if _is_own(path):
-                    path.unlink()
-            if is_new:
-                folder.rmdir()
-        raise
-
-
-def _is_own(path: Path) -> bool:
-    return path.name.startswith(("vectors-", "rows-", "lists-")) and path.suffix in (".npy", ".parquet", ".faiss")
-
-
 def _write_part(folder: Path, number: int, rows: Gathered, dtype: str) -> dict[str, Any]:
     names = {"vectors": f"vectors-{number:03}.npy", "rows": f"rows-{number:03}.parquet"}
-    np.save(folder / names["vectors"], unit(rows.vectors).astype(dtype))
+    save_array(folder / names["vectors"], unit(rows.vectors).astype(dtype))
     columns: dict[str, Any] = {ID: texts(rows.ids), PLACE: pa.array(rows.places, pa.int64())}
     for name, cells in rows.columns.items():
         if name not in columns:
             columns[name] = _column(cells)
-    with (folder / names["rows"]).open("wb") as file:
+    with written_whole(folder / names["rows"]) as partial, partial.open("wb") as file:
         pq.write_table(pa.table(columns), file)
     return {**names, "count": len(rows.ids), "origin": asdict(rows.origin)}
 
@@ -311,7 +310,8 @@ def _column(cells: Sequence[Any]) -> pa.Array:
 
 def _write_lists(folder: Path, number: int, lists: Lists) -> dict[str, Any]:
     name = f"lists-{number:03}.faiss"
-    lists.save(folder / name)
+    with written_whole(folder / name) as partial:
+        lists.save(partial)
     return {"file": name, **lists.facts()}
 
 
@@ -325,7 +325,7 @@ def _clear(old: Sequence[Path], facts: Mapping[str, Any]) -> None:
     used = {FACTS, *(one[key] for one in facts["parts"] for key in ("vectors", "rows"))}
     used |= {str(facts["lists"]["file"])} if facts["lists"] else set()
     for path in old:
-        if _is_own(path) and path.name not in used:
+        if OWN.fullmatch(path.name) and path.name not in used:
             path.unlink()
 
 

@@ -8,6 +8,7 @@ preprocessor and a recipe join them, so that the result trains.
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -197,10 +198,15 @@ def write(plugin: NewPlugin, destination: Path) -> Path:
     folder = destination / plugin.distribution
     if folder.exists():
         raise ConfigError(f"{str(folder)!r} exists; nothing was written", hint="another name, or --dest FOLDER")
-    for name, text in files_of(plugin).items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+    files = files_of(plugin)
+    try:
+        for name, text in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    except OSError:  # a full disk: the same command would find half a plugin in its way
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     return folder
 
 

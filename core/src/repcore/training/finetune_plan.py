@@ -37,7 +37,7 @@ from repcore.evaluation.comparison import Comparison, compare
 from repcore.evaluation.dense_answers import void_said
 from repcore.evaluation.metrics import Scores, primary_metric, score_predictions
 from repcore.evaluation.probing import LabelledRows, classes_shown
-from repcore.files import read_parquet
+from repcore.files import read_parquet, written_whole
 from repcore.interfaces import ProbeSplit
 from repcore.reporting import Reporter
 from repcore.specs import TargetSpec
@@ -400,10 +400,8 @@ def _write_out_of_fold(outcome: FinetuneOutcome, target: TargetSpec, folder: Run
         tables.append(table.append_column("start", pa.array([one.part.start] * table.num_rows)))
     path = folder.path / "predictions" / "out-of-fold.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
+    with written_whole(path) as partial, partial.open("wb") as file:
         pq.write_table(pa.concat_tables([one.replace_schema_metadata() for one in tables]), file)
-    partial.replace(path)
 
 
 def record_of(outcome: FinetuneOutcome, request: Mapping[str, Any]) -> dict[str, Any]:

@@ -61,7 +61,7 @@ from repcore.training.processes import (
 )
 from repcore.training.run_folder import RunFolder, environment, run_name
 from repcore.training.state import RunResult, RunState
-from repcore.training.way_on import kept_of, report_command, resume_command, way_on
+from repcore.training.way_on import kept_of, making_room, report_command, resume_command, way_on
 
 DEFAULT_VALIDATIONS = 10
 STAMPS = "data.json"  # row id -> hash of its content
@@ -89,13 +89,14 @@ def start_run(
     check_precision(parts.resolved.trainer.precision, device)
     check_loggers(parts.resolved.trainer.loggers)
     folder = RunFolder.create(root, run_name(parts.resolved.recipe, name))
-    if is_first_process():
-        folder.preprocessing.mkdir()
-        parts.preprocessor.save(folder.preprocessing)
-        folder.write_json("origin.json", dict(parts.resolved.origin))
-        rejected = getattr(parts.reader, "rejected", ())
-        folder.append_lines("rejected.jsonl", (dataclasses.asdict(row) for row in rejected))
-    return execute(registry, parts, folder, reporter, device=device, resume=False)
+    with making_room(folder, lambda: has_checkpoint(folder), lambda: resume_command(parts, folder)):
+        if is_first_process():
+            folder.preprocessing.mkdir()
+            parts.preprocessor.save(folder.preprocessing)
+            folder.write_json("origin.json", dict(parts.resolved.origin))
+            rejected = getattr(parts.reader, "rejected", ())
+            folder.append_lines("rejected.jsonl", (dataclasses.asdict(row) for row in rejected))
+        return execute(registry, parts, folder, reporter, device=device, resume=False)
 
 
 def resume_run(

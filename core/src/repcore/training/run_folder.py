@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import sys
 import uuid
 from collections.abc import Iterable, Mapping
@@ -54,8 +55,12 @@ class RunFolder:
                 path.mkdir()
             except FileExistsError:
                 continue
-            (path / "checkpoints").mkdir()
             folder = cls(path)
+            try:
+                (path / "checkpoints").mkdir()
+            except OSError:  # a full disk
+                folder.remove()
+                raise
             folder.point_latest()
             return folder
         raise RunError(f"{root / name} and 998 numbered folders beside it exist", hint="choose another --name")
@@ -93,6 +98,17 @@ class RunFolder:
         """The same for a run that goes on; runs inside another one have no ``latest`` beside them, and make none."""
         if is_first_process() and (self.path.parent / "latest").is_symlink():
             self.point_latest()
+
+    def remove(self) -> None:
+        """Take a run away that holds nothing to go on from; ``latest`` points to the newest that is left."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        link = self.path.parent / "latest"
+        if link.is_symlink() and not link.exists():
+            left = [one for one in self.path.parent.iterdir() if (one / "config.json").is_file()]
+            if left:
+                RunFolder(max(left, key=lambda one: (one / "config.json").stat().st_mtime)).point_latest()
+            else:
+                link.unlink(missing_ok=True)
 
     @property
     def last_checkpoint(self) -> Path:

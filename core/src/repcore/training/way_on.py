@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from repcore.errors import RepcoreError, RunError, errors_behind
+from repcore.files import is_disk_full
+from repcore.launching import is_first_process
 from repcore.training.assembly import RunParts
 from repcore.training.checkpointing import has_checkpoint
 from repcore.training.run_folder import RunFolder
@@ -28,6 +35,32 @@ def kept_of(folder: RunFolder) -> str:
     if has_checkpoint(folder):
         return f"left in the middle of a step; kept is {folder.last_checkpoint}, the steps after it are made again"
     return f"left in the middle of a step, before the first checkpoint of {folder.path}: its steps are made again"
+
+
+@contextmanager
+def making_room(folder: RunFolder, is_kept: Callable[[], bool], command: Callable[[], str]) -> Iterator[None]:
+    """Within it a new run begins: if the disk fills before there is anything to go on from, its folder goes again, so
+    that the same command with the same ``--name`` begins it; later the words name the command that goes on.
+
+    Args:
+        is_kept: whether there is something to go on from.
+        command: what to type then.
+
+    Raises:
+        RunError: the disk is full, and the run can be gone on with.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not any(is_disk_full(one) for one in errors_behind(error)):
+            raise
+        if not is_kept():
+            if is_first_process():
+                folder.remove()
+            raise
+        facts = dict(error.facts) if isinstance(error, RepcoreError) else {}
+        words = error.summary if isinstance(error, RepcoreError) else f"{os.strerror(errno.ENOSPC)}: {error}"
+        raise RunError(words, **{**facts, "hint": f"free some space, then {command()}"}) from error
 
 
 def report_command(folder: Path) -> str:

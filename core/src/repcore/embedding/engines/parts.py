@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from repcore.errors import DataError
-from repcore.files import parquet_schema, parse_json, read_json_file, write_text
+from repcore.files import parquet_schema, parse_json, read_json_file, write_text, written_whole
 from repcore.outputs import PARTS_HEADER
 
 LEAST_BLOCK_ROWS, MOST_BLOCK_ROWS = 32, 16_384
@@ -129,12 +129,8 @@ def write_part(path: Path, block: Block, table: pa.Table) -> None:
         raise DataError(f"{table.num_rows:,} rows came back for the rows {block[0]:,} to {block[1]:,}")
     target = part_file(path, block)
     partial = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.partial")
-    try:
-        with partial.open("wb") as file:
-            pq.write_table(table, file)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with written_whole(target, partial), partial.open("wb") as file:
+        pq.write_table(table, file)
 
 
 def remove_parts(path: Path) -> None:

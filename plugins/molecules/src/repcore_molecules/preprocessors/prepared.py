@@ -25,6 +25,7 @@ import selfies
 from repcore.data.batching import Rejected
 from repcore.data.guard import read_sample
 from repcore.errors import DataError, ItemError
+from repcore.files import save_array
 from repcore.interfaces import DatasetReader, Sample
 from repcore.specs import TargetSpec
 from repcore_molecules.configs.smiles import SmilesConfig
@@ -93,8 +94,8 @@ class SelfiesPreparation:
         if not rows:
             reasons = ", ".join(f"{reason} ({count})" for reason, count in summary.reasons.most_common(3))
             raise DataError(f"none of {total:,} rows holds a usable molecule", reasons=reasons)
-        np.save(folder / "offsets.npy", np.frombuffer(offsets, np.int64))
-        np.save(folder / "rows.npy", np.frombuffer(rows, np.int64))
+        save_array(folder / "offsets.npy", np.frombuffer(offsets, np.int64))
+        save_array(folder / "rows.npy", np.frombuffer(rows, np.int64))
         _write(folder / "symbols.json", list(numbers))
         _write(folder / "rejected.json", rejected)
         counts = {"rows": total, "distinct": len(rows), "rejected": len(rejected), "status": dict(summary.status)}

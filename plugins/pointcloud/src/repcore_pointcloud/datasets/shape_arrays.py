@@ -15,12 +15,13 @@ from typing import IO, Any
 import numpy as np
 
 from repcore.data.accounting import Accounting
-from repcore.data.allocation import array_header, load_array, open_arrays, special_kind
+from repcore.data.allocation import array_header, load_array, open_arrays
 from repcore.data.catalogue import Catalogue, Row, existing, rows_by
 from repcore.data.labels import numbered_classes
 from repcore.data.splits import PART_NAMES
 from repcore.data.tables import file_fingerprint
 from repcore.errors import DataError, ItemError
+from repcore.files import special_kind
 from repcore.specs import TargetSpec
 from repcore_pointcloud.configs.shapes import ShapeFilesConfig
 from repcore_pointcloud.datasets.shape_reader import ReadCloud, ShapeReader
