@@ -374,7 +374,9 @@ def test_values_of_any_kind_are_named_and_reach_no_code(name: str, tmp_path: Pat
             (folder / name).write_text(json.dumps(replaced(content, place, other)))
             try:
                 model = read_model(folder)
-                assert isinstance(model.card, dict) and isinstance(model.dim, int) and model.as_origin()
+                assert isinstance(model.card, dict)
+                assert isinstance(model.dim, int)
+                assert model.as_origin()
                 model.identity()
                 model.build_preprocessor(REGISTRY)
                 model.load_into(Network(NetworkConfig()))
