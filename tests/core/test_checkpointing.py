@@ -173,9 +173,20 @@ def test_a_last_of_odd_content_falls_back(
     assert run(["pairs", "train", "--resume", "r", "--out", str(tmp_path), "--device", "cpu"]) == 0
     assert "at step 3:" in capsys.readouterr().err
     folder.last_checkpoint.write_bytes(whole)
+    wider, _ = build_module(
+        assemble(resolve_run(registry.default(), "pairs/set-net", overrides=["encoder.width=24"]), LogReporter()),
+        folder,
+    )
+    with pytest.raises(CheckpointError, match=r"does not fit the network of .*config\.json") as told:
+        checkpointing.newest_sound(folder, LogReporter(), wider)
+    assert str(told.value.facts["hint"]).startswith("if config.json was changed, put it back")
     with pytest.raises(CheckpointError, match="global_step is 4, of 3 steps"):
         checkpointing.previous_of(folder.last_checkpoint).unlink()
         checkpointing.newest_sound(folder, LogReporter(), module, 3)
+    folder.last_checkpoint.unlink()
+    folder.last_checkpoint.mkdir()
+    assert run(["pairs", "train", "--resume", "r", "--out", str(tmp_path), "--device", "cpu"]) == 2
+    assert "last.ckpt is a folder, no checkpoint" in capsys.readouterr().err
 
 
 def test_both_generations_damaged_is_an_error(tmp_path: Path) -> None:

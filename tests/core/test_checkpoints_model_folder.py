@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import gzip
 import hashlib
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,8 @@ from torch import Tensor, nn
 from repcore.checkpoints.content import content_of_file, content_sha256, write_tensors
 from repcore.checkpoints.model_folder import read_model
 from repcore.checkpoints.saving import save_model
-from repcore.errors import CheckpointError, PluginError
+from repcore.checkpoints.task_part import target_of
+from repcore.errors import CheckpointError, ConfigError, DataError, PluginError, RepcoreError
 from repcore.hooks import API_VERSION
 from repcore.plugins import PluginRecord
 from repcore.registry import Registry
@@ -336,3 +339,89 @@ def test_names_cannot_be_mistaken_for_tensors() -> None:
     one, none = torch.ones(1, dtype=torch.uint8), torch.zeros(0, dtype=torch.uint8)
     assert content_sha256({"a": none, "b": one}) != content_sha256({"a\0uint8\0(0,)\0b": one})
     assert content_sha256({"b": one}) == hashlib.sha256(b"b\0uint8\0(1,)\0\x01").hexdigest()  # as it always was
+
+
+OTHERS: tuple[Any, ...] = ([1], ["x"], {"x": 1}, {}, "x", "../x", -1, 0.5, 10**40, True, None)
+
+
+def places(value: Any, before: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The way to every value in nested JSON, the outermost first."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, one in inner:
+        yield (*before, key)
+        yield from places(one, (*before, key))
+
+
+def replaced(value: Any, place: tuple[Any, ...], other: Any) -> Any:
+    changed = copy.deepcopy(value)
+    inner = functools.reduce(lambda held, key: held[key], place[:-1], changed)
+    inner[place[-1]] = other
+    return changed
+
+
+@pytest.mark.parametrize("name", ["config.json", "preprocessing.json"])
+def test_values_of_any_kind_are_named_and_reach_no_code(name: str, tmp_path: Path) -> None:
+    """``"tied": [1]`` was an AttributeError from deep inside."""
+    target = {"name": "y", "kind": "class", "level": "item", "names": ["a", "b"], "unit": "", "ignore": 1, "ids": [0]}
+    task = {"name": "toy/t", "settings": {}, "target": target, "facts": {"members": 0, "thresholds": [0.5]}}
+    folder = save(tmp_path / "model")
+    content = json.loads((folder / name).read_text())
+    if name == "config.json":
+        content |= {"task": task, "changes": [{"name": "toy/c"}]}
+    refused = 0
+    for place in places(content):
+        for other in OTHERS:
+            (folder / name).write_text(json.dumps(replaced(content, place, other)))
+            try:
+                model = read_model(folder)
+                assert isinstance(model.card, dict)
+                assert isinstance(model.dim, int)
+                assert model.as_origin()
+                model.identity()
+                model.build_preprocessor(REGISTRY)
+                model.load_into(Network(NetworkConfig()))
+                target_of(model.task or task)
+                model.change_parts(REGISTRY)
+                model.build_encoder(REGISTRY)
+            except (CheckpointError, ConfigError, DataError, PluginError):
+                refused += 1
+            except RepcoreError as error:
+                raise AssertionError(f"{place}: {other!r}") from error
+    assert refused > 100 if name == "config.json" else refused > 20
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "words"),
+    [
+        ("config.json", {"tied": [1]}, r"config.json: tied is \[1\]"),
+        ("config.json", {"branch": "../x"}, r"branch is '../x'"),
+        ("config.json", {"dim": True}, "dim is True"),
+        ("config.json", {"content": {}}, r"no hash of weights.safetensors"),
+        ("config.json", {"content": {"/etc/x": "0"}}, r"content.* is '/etc/x'"),
+        ("config.json", {"encoder": {"width": 4}}, r"lacks encoder.name"),
+        ("preprocessing.json", {"files": {"../../x": "0"}}, r"files.* is '../../x'"),
+        ("preprocessing.json", {"files": {"C:\\x": "0"}}, r"files.* is 'C:"),
+        ("preprocessing.json", {"files": None}, "files is None"),
+        ("preprocessing.json", {"state": 1}, "state is 1"),
+    ],
+)
+def test_what_is_wrong_in_a_folder_is_named(file: str, change: dict[str, Any], words: str, tmp_path: Path) -> None:
+    folder = save(tmp_path / "model")
+    content = json.loads((folder / file).read_text())
+    (folder / file).write_text(json.dumps({**content, **change}))
+    with pytest.raises(CheckpointError, match=words):
+        read_model(folder).build(REGISTRY)
+
+
+def test_hashes_that_were_taken_out_are_missed(tmp_path: Path) -> None:
+    folder = save(tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    del config["content"]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.warns(UserWarning, match="holds no hash of the tensors"):
+        read_model(folder).build(REGISTRY)
+    preprocessing = json.loads((folder / "preprocessing.json").read_text())
+    del preprocessing["files"]
+    (folder / "preprocessing.json").write_text(json.dumps(preprocessing))
+    with pytest.raises(CheckpointError, match=r"preprocessing.json lacks files"):
+        read_model(folder).build_preprocessor(REGISTRY)

@@ -49,6 +49,8 @@ def test_messages_name_the_remedy(
     fails(["pairz", "train"], capsys, "UsageError: no command 'pairz'", "did you mean: pairs")
     fails(["pairs", "trian"], capsys, "pairs has no command 'trian'", "did you mean: train")
     fails(["pairs", "train"], capsys, "which recipe?", "pairs/set-net")
+    fails(["pairs", "train", "trainer.steps=9"], capsys, "which recipe?", "pairs/set-net")
+    fails(["pairs", "train", "--resume", "r", "trainer.steps=9"], capsys, "takes no others", "--init-from")
     fails(["pairs", "train", "set-nett"], capsys, "no recipe 'pairs/set-nett'", "did you mean: pairs/set-net")
     fails(["pairs", "train", "set-net", "--preset", "large"], capsys, "no preset 'large'", "presets: tiny")
     fails(["pairs", "train", "set-net", "trainer.stepz=3"], capsys, "trainer.stepz is not a setting", "try: steps")

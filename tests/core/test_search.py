@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 from repcore.cli.main import run
+from repcore.embedding.writers import ParquetWriter
 from repcore.errors import CheckpointError, ConfigError, DataError
 from repcore.explore.filters import conditions, fulfilled
 from repcore.explore.index import VectorIndex, append_index, build_index
 from repcore.explore.lists import Lists
 from repcore.explore.nearest import exact
 from repcore.explore.rows import Gathered, Origin, unit
+from repcore.interfaces import EmbeddingRows
 from tests.toys.toy_run import make_run
 
 HOSTILE = '<script>alert("id")</script>\u2028'
@@ -208,6 +210,21 @@ def test_the_commands_index_search_and_draw(
     make_run(tmp_path / "second", "trainer.seed=5")
     assert run(["index", str(tmp_path / "second"), "pairs/blobs", "-o", str(place), "--append"]) == 2
     assert "another model" in capsys.readouterr().err
+
+
+def test_rows_that_are_not_ok_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A row with a vector and a status was indexed without a word."""
+    vectors = np.random.default_rng(0).standard_normal((5, 4)).astype(np.float32)
+    status = ["ok", "unknown_symbols", "ok", "ok", "unknown_symbols"]
+    writer = ParquetWriter(tmp_path / "v.parquet", {})
+    writer.write(EmbeddingRows(list("abcde"), vectors, status, [""] * 5))
+    writer.finish()
+    assert run(["index", str(tmp_path / "v.parquet"), "-o", str(tmp_path / "i")]) == 0
+    said = capsys.readouterr().out
+    assert "5 rows in" in said
+    assert "3 ok, 2 unknown_symbols" in said
+    assert run(["index", str(tmp_path / "v.parquet"), "-o", str(tmp_path / "i"), "--overwrite", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["status"] == {"ok": 3, "unknown_symbols": 2}
 
 
 def test_names_are_text_on_the_page(toys: None, tmp_path: Path) -> None:

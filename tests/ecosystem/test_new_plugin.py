@@ -83,6 +83,22 @@ def test_what_cannot_be_made_is_said(name: str, domain: str | None, parts: tuple
     assert words in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["COM1", "con.", "Train", "Taken", "9 core", "!?", "a-" * 20, "NUL.txt", "Repcore"])
+def test_advised_names_are_taken(name: str) -> None:
+    """``COM1`` was told to be ``com1``, which is refused as well."""
+    with pytest.raises(ConfigError) as error:
+        describe(name, "mine", ("encoder",), taken=["taken"])
+    assert describe(str(error.value.facts["hint"]), "mine", ("encoder",), taken=["taken"]).domain == "mine"
+
+
+@pytest.mark.parametrize("word", ["repcore", "help"])
+def test_words_of_the_command_line_are_no_names(word: str) -> None:
+    with pytest.raises(ConfigError, match="a word of the command line"):
+        describe(word, "mine", ("encoder",))
+    with pytest.raises(ConfigError, match="a word of the command line"):
+        describe("mine", word, ("encoder",))
+
+
 def test_names_and_parts() -> None:
     plugin = describe("repcore-mri-sleep", "graphs", ["objective"])
     assert (plugin.distribution, plugin.package, plugin.domain) == ("repcore-mri-sleep", "repcore_mri_sleep", "graphs")

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from torch import Tensor, nn
 from repcore import registry as registry_module
 from repcore.checkpoints.content import content_sha256
 from repcore.checkpoints.encoder_changes import changed
+from repcore.checkpoints.folder_facts import check_config, check_preprocessing
 from repcore.checkpoints.reading import file_sha256, grouped, read_file
 from repcore.checkpoints.task_part import PREFIX, load_own_state, target_of
 from repcore.config.resolve import ResolvedPart
@@ -69,7 +71,7 @@ class ModelFolder:
     @property
     def dim(self) -> int:
         """Width of the vectors."""
-        return int(self.config["dim"])
+        return int(self.config.get("dim") or 0)
 
     @property
     def card(self) -> Mapping[str, Any]:
@@ -88,8 +90,14 @@ class ModelFolder:
 
     @cached_property
     def preprocessing(self) -> Mapping[str, Any]:
-        """Content of ``preprocessing.json``."""
-        return read_object(self.folder / PREPROCESSING)
+        """Content of ``preprocessing.json``.
+
+        Raises:
+            CheckpointError: it is damaged, or holds something of another kind than expected.
+        """
+        content = read_object(self.folder / PREPROCESSING)
+        check_preprocessing(self.folder / PREPROCESSING, content)
+        return content
 
     def tensors(self) -> dict[str, Tensor]:
         """The encoder's whole state, tied names included and tensors of a task left out.
@@ -112,9 +120,17 @@ class ModelFolder:
         if not path.is_file():
             raise CheckpointError(f"{self.folder} has no {name}")
         found: dict[str, Tensor] = read_file(path)
-        recorded = self.config.get("content")  # models from before it was recorded have none
-        expected = recorded.get(name) if isinstance(recorded, Mapping) else None
-        if expected is not None and content_sha256(found) != expected:
+        recorded = self.config.get("content")
+        if recorded is None:  # of a folder from before it was recorded, or taken out
+            warnings.warn(
+                f"{self.folder / CONFIG} holds no hash of the tensors: nobody would notice a changed bit "
+                "(save the model again to have them compared)",
+                stacklevel=2,
+            )
+            return found
+        if (expected := recorded.get(name)) is None:
+            raise CheckpointError(f"{self.folder / CONFIG} has no hash of {name}", hint="fetch the folder again")
+        if content_sha256(found) != expected:
             raise CheckpointError(
                 f"{path} does not hold the tensors that the model was saved with",
                 expected=f"content hash {str(expected)[:16]}...",
@@ -348,9 +364,7 @@ def read_model(folder: Path | str) -> ModelFolder:
         raise CheckpointError(
             f"{path / CONFIG} has format {config.get('format')!r}", expected=FORMAT, hint="upgrade repcore"
         )
-    for part in ("encoder", "preprocessor"):
-        if not isinstance(config.get(part), dict) or "name" not in config[part]:
-            raise CheckpointError(f"{path / CONFIG} does not say which {part} it needs")
+    check_config(path / CONFIG, config)
     return ModelFolder(path, config)
 
 

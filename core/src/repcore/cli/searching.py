@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +50,17 @@ def index_command(ctx: click.Context, /, source: Path, data: str | None, **given
         done = append_index(output, rows)
     else:
         done = build_index(output, rows, dtype=given["storage"], overwrite=given["overwrite"])
+    status = dict(Counter(rows.status))
     if given["as_json"]:
         show_json({"index": str(output), "rows": done.rows, "left_out": done.left_out, "known": done.known,
-                   "recall": done.recall})  # fmt: skip
+                   "recall": done.recall, "status": status})  # fmt: skip
         return
     words = f"{done.rows:,} rows in {output}"
     words += f"; {done.known:,} were there already" if done.known else ""
     words += f"; {done.left_out:,} left out, the first: {done.reason}" if done.left_out else ""
     say(words)
+    if set(status) - {"ok"}:
+        say("status of the rows given: " + ", ".join(f"{count:,} {name}" for name, count in status.items()))
     if done.recall is not None:
         say(f"a query looks into {done.share:.0%} of the lists; measured recall of ten neighbours {done.recall:.3f}")
         if done.share > LITTLE_STRUCTURE:

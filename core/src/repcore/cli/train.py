@@ -78,10 +78,11 @@ def train_command(
     check_run_name(name)
     reporter = ConsoleReporter()
     if resume is not None:
-        _refuse_with_resume(overrides, preset, file, init_from, selected_rows)
+        settings = (*((recipe,) if recipe and "=" in recipe else ()), *overrides)  # without a recipe the first is none
+        _refuse_with_resume(settings, preset, file, init_from, selected_rows)
         result = _resume(domain, recipe, resume, out, device, reporter, data, allow_changed_data)
     else:
-        if recipe is None:
+        if recipe is None or "=" in recipe:
             raise _which_recipe(domain)
         resolved = resolve_command_line(domain, recipe, preset, file, overrides, data, reader, workers, selected_rows)
         if dry_run:

@@ -66,6 +66,7 @@ class Gathered:
         labelled: the data's rows; None without data.
         places: row number in the data, -1 where there is none, (N,).
         seconds: that a model took for them, reading included; 0 for a file.
+        status: one a row, as ``embed`` gives it; empty where nobody said.
     """
 
     ids: Sequence[str]
@@ -76,6 +77,7 @@ class Gathered:
     labelled: LabelledRows | None
     places: np.ndarray
     seconds: float = 0.0
+    status: Sequence[str] = ()
 
     @property
     def usable(self) -> np.ndarray:
@@ -88,7 +90,7 @@ class Gathered:
         rows = np.arange(len(self.ids))[chosen]
         return replace(
             self, ids=[self.ids[row] for row in rows], vectors=self.vectors[rows], places=self.places[rows],
-            reason=[self.reason[row] for row in rows],
+            reason=[self.reason[row] for row in rows], status=[self.status[row] for row in rows if self.status],
             columns={name: [cells[row] for row in rows] for name, cells in self.columns.items()},
         )  # fmt: skip
 
@@ -139,7 +141,9 @@ def from_model(
         preprocessor=model.folder.preprocessor_name, vectors=chosen, **_data_facts(asked, reader),
     )  # fmt: skip
     places = np.arange(len(found.ids))
-    return Gathered(found.ids, found.vectors, found.reason, label_columns(labelled), origin, labelled, places, seconds)
+    return Gathered(
+        found.ids, found.vectors, found.reason, label_columns(labelled), origin, labelled, places, seconds, found.status
+    )
 
 
 def from_file(registry: Registry, path: Path, asked: DataRequest) -> Gathered:
@@ -156,7 +160,8 @@ def from_file(registry: Registry, path: Path, asked: DataRequest) -> Gathered:
     )  # fmt: skip
     missing = np.full(len(rows.ids), -1)
     if asked.data is None:
-        return Gathered(rows.ids, rows.vectors, rows.reason, dict(rows.columns), origin, None, missing)
+        columns = dict(rows.columns)
+        return Gathered(rows.ids, rows.vectors, rows.reason, columns, origin, None, missing, status=rows.status)
     _, reader = open_data(
         registry, str(asked.data), domain=origin.domain, reader=asked.reader, options=asked.options,
         preferences={"labels": list(asked.labels)} if asked.labels else {},
@@ -178,7 +183,8 @@ def from_file(registry: Registry, path: Path, asked: DataRequest) -> Gathered:
     found = label_columns(labelled)
     cells = {name: [values[row] if row >= 0 else None for row in places] for name, values in found.items()}
     origin = replace(origin, **_data_facts(asked, reader))
-    return Gathered(rows.ids, rows.vectors, rows.reason, {**rows.columns, **cells}, origin, labelled, places)
+    columns = {**rows.columns, **cells}
+    return Gathered(rows.ids, rows.vectors, rows.reason, columns, origin, labelled, places, status=rows.status)
 
 
 def _data_facts(asked: DataRequest, reader: DatasetReader) -> dict[str, Any]:

@@ -33,7 +33,8 @@ WITHOUT_SPEC = ("renderer",)  # the data set's spec names it
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 MOST_NAMED = 5  # parts in a summary of one line
 LONGEST_NAME = 24  # keeps every generated line within the generated line length
-RESERVED = DEVICES | RESERVED_DOMAINS | RESERVED_COMMANDS  # no folder on Windows, or words of the command line
+WORDS_OF_THE_LINE = frozenset({"repcore", "help", "version", "latest"})
+RESERVED = DEVICES | RESERVED_DOMAINS | RESERVED_COMMANDS | WORDS_OF_THE_LINE  # no folder on Windows, or words of the command line
 WORDS = {
     "encoder": "an encoder",
     "objective": "an objective",
@@ -127,17 +128,15 @@ def describe(name: str, domain: str | None, parts: Iterable[str], *, taken: Iter
         raise ConfigError(
             f"a plugin cannot be called {name!r}",
             expected=f"lower-case words and numbers joined by hyphens, at most {LONGEST_NAME} characters",
-            hint=re.sub(r"[^a-z0-9]+", "-", short.lower()).strip("-")[:LONGEST_NAME] or "my-plugin",
+            hint=_usable(short, set(taken)),
         )
     if short == BUILT_IN or short in set(taken):
         raise ConfigError(f"a plugin called {short!r} is installed already", hint=f"{short}-more")
     if short in RESERVED:
-        reason = "a device of Windows" if short in DEVICES else "a command of repcore"
-        raise ConfigError(f"a plugin cannot be called {short!r}: it is {reason}", hint=f"{short}-data")
+        raise ConfigError(f"a plugin cannot be called {short!r}: it is {_meaning(short)}", hint=f"{short}-data")
     chosen = domain or short.replace("-", "")
     if not re.fullmatch(r"[a-z][a-z0-9]*", chosen) or chosen in RESERVED:
-        reason = "is not a plain lower-case word" if chosen not in RESERVED else "is a command of repcore"
-        reason = "is a device of Windows" if chosen in DEVICES else reason
+        reason = f"is {_meaning(chosen)}" if chosen in RESERVED else "is not a plain lower-case word"
         raise ConfigError(f"domain {chosen!r} {reason}", hint="--domain WORD chooses another")
     wanted = {part.strip() for part in parts if part.strip()}
     if ALL in wanted:
@@ -152,6 +151,21 @@ def describe(name: str, domain: str | None, parts: Iterable[str], *, taken: Iter
     needed = {brought for part in wanted for brought in BRINGS.get(part, ())} - wanted
     ordered = tuple(part for part in PARTS if part in wanted | needed)
     return NewPlugin(short, chosen, ordered, tuple(part for part in ordered if part in needed))
+
+
+def _meaning(word: str) -> str:
+    """What a reserved word is."""
+    if word in WORDS_OF_THE_LINE:
+        return "a word of the command line"
+    return "a device of Windows" if word in DEVICES else "a command of repcore"
+
+
+def _usable(name: str, taken: set[str]) -> str:
+    """A name like the one that was given which a plugin may have."""
+    words = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    words = re.sub(r"^[0-9-]+", "", words)[: LONGEST_NAME - len("-data")].strip("-")
+    found = words or "my-plugin"
+    return f"{found}-data" if found in RESERVED | taken | {BUILT_IN} else found
 
 
 def files_of(plugin: NewPlugin) -> Mapping[str, str]:

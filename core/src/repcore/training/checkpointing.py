@@ -242,7 +242,7 @@ def newest_sound(
     Raises:
         CheckpointError: neither can be read.
     """
-    last, reasons = folder.last_checkpoint, []
+    last, reasons, misfits = folder.last_checkpoint, [], 0
     for path in (last, previous_of(last)):
         if not path.is_file():
             continue
@@ -251,7 +251,11 @@ def newest_sound(
             if most_steps is not None and content["global_step"] > most_steps:
                 raise ValueError(f"its global_step is {content['global_step']}, of {most_steps} steps of the run")
             if module is not None:
-                check_fits(content, module)
+                try:
+                    check_fits(content, module)
+                except ValueError:
+                    misfits += 1
+                    raise
         except Exception as error:  # whatever damage makes torch raise
             reasons.append(f"{path.name}: {str(error).splitlines()[0][:160] if str(error) else type(error).__name__}")
             continue
@@ -263,11 +267,17 @@ def newest_sound(
         elif path != last:
             reporter.warn(f"{last} is missing; going on from the one before, step {int(content['global_step'])}")
         return path, content
+    anew = "start the run again without --resume, or from its best.ckpt with --init-from if a model was exported"
+    if misfits == len(reasons) > 0:  # whole files, of another network: the settings are what was changed
+        raise CheckpointError(
+            f"{last} does not fit the network of {folder.path / 'config.json'}",
+            reason="; ".join(reasons),
+            hint=f"if config.json was changed, put it back; else {anew}",
+        )
     raise CheckpointError(
         f"{last} is damaged, and there is no sound one before it",
         reason="; ".join(reasons),
-        hint="start the run again without --resume, or from its best.ckpt with --init-from if a model was exported; "
-        "if config.json was changed, put it back",
+        hint=f"{anew}; if config.json was changed, put it back",
     )
 
 

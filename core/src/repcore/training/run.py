@@ -118,6 +118,8 @@ def resume_run(
         RunError: the run has no checkpoint or is finished.
     """
     check_loggers(parts.resolved.trainer.loggers)
+    if folder.last_checkpoint.is_dir():
+        raise RunError(f"{folder.last_checkpoint} is a folder, no checkpoint", hint="move it away, then --resume again")
     if not has_checkpoint(folder):
         raise RunError(f"{folder.path} has no checkpoint to resume from", hint="start it again without --resume")
     folder.point_latest_again()

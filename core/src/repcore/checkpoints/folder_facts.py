@@ -1,0 +1,99 @@
+"""The kinds of everything that the JSON files of a model folder hold, compared in one place before any of it is used.
+
+A received file may hold anything. What the settings of an encoder or preprocessor may be is known by their plugins and
+compared when they are built; the frame around them is compared here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Annotated, Any
+
+from repcore.errors import CheckpointError, shortened
+
+LONGEST_SHOWN = 80
+MOST_MEMBERS = 10_000
+
+
+def stays_inside(name: str) -> bool:
+    """Whether a name, put behind a folder, leads to something in that folder, on any system."""
+    parts = PureWindowsPath(name).parts  # takes both slashes
+    windows = PureWindowsPath(name)
+    is_rooted = bool(windows.drive or windows.root) or PurePosixPath(name).is_absolute()
+    return bool(parts) and not is_rooted and ".." not in parts and "\0" not in name
+
+
+def check_config(path: Path, content: Mapping[str, Any]) -> None:
+    """Compare ``config.json`` with what it has to be.
+
+    Raises:
+        CheckpointError: names the first key of a wrong kind, its value, and what was expected.
+    """
+    _compare(path, content, _shapes()[0])
+
+
+def check_preprocessing(path: Path, content: Mapping[str, Any]) -> None:
+    """The same of ``preprocessing.json``."""
+    _compare(path, content, _shapes()[1])
+
+
+def _compare(path: Path, content: Mapping[str, Any], shape: Any) -> None:
+    from pydantic import ValidationError
+
+    try:
+        shape.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(one) for one in first["loc"] if one != "[key]")
+        hint = "fetch the folder again, or save the model again"
+        if first["type"] == "missing":
+            raise CheckpointError(f"{path} lacks {key}", hint=hint) from None
+        shown = shortened(repr(first["input"]))
+        shown = shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}..."
+        raise CheckpointError(f"{path}: {key} is {shown}", expected=first["msg"], hint=hint) from None
+
+
+@lru_cache(maxsize=1)
+def _shapes() -> tuple[Any, Any]:
+    """pydantic models of the two files; made when a folder is read, for the import takes its time."""
+    from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
+
+    def inside(name: str) -> str:
+        if not stays_inside(name):
+            raise ValueError("a name within the folder, without '..'")
+        return name
+
+    def plain(name: str) -> str:
+        if not stays_inside(name) or len(PureWindowsPath(name).parts) > 1:
+            raise ValueError("one word")
+        return name
+
+    class Open(BaseModel):
+        """Strict in the kinds of the keys that are named; others may be there."""
+
+        model_config = ConfigDict(extra="allow", strict=True)
+
+    values, count = dict[str, Any], Annotated[int, Field(ge=0)]
+    digests = dict[Annotated[str, AfterValidator(inside)], str]
+
+    def shape(title: str, /, **fields: Any) -> Any:
+        """A model; a field is a kind that has to be there, or a pair of a kind and what counts without it."""
+        pairs = {key: one if isinstance(one, tuple) else (one, ...) for key, one in fields.items()}
+        return create_model(title, __base__=Open, **pairs)
+
+    part = shape("Part", name=str)
+    target = shape("Target", name=str, kind=str, level=(str, ""), names=(list[str], []), unit=(str, ""),
+                   ignore=(int | None, None), ids=(list[int], []))  # fmt: skip
+    facts = shape("Facts", members=(Annotated[count, Field(le=MOST_MEMBERS)], 0), temperature=(float, 1.0),
+                  thresholds=(list[float], []), conformal=(list[list[float]], []))  # fmt: skip
+    task = shape("Task", name=str, settings=(values, {}), target=target, facts=(facts, {}))
+    run = shape("Run", dataset=(values | None, None), data=(values | None, None))
+    config = shape(
+        "Config", format=int, encoder=part, preprocessor=part, task=(task | None, None), changes=(list[part], []),  # type: ignore[valid-type]
+        repcore=(str, ""), plugins=(dict[str, values], {}), dim=(count | None, None),  # type: ignore[valid-type]
+        branch=(Annotated[str, AfterValidator(plain)], "default"), tied=(dict[str, str], {}), card=(values, {}),
+        origin=(shape("Origin", run=(run | None, None)), {}), content=(digests, {}),
+    )  # fmt: skip
+    return config, shape("Preprocessing", format=(int, 1), state=(values, {}), files=digests, content=(digests, {}))
