@@ -46,33 +46,6 @@ def test_exact_search_gives_the_neighbours_that_all_similarities_give(monkeypatc
     assert set(few[0]) == {0, 1}
 
 
-def test_an_index_that_cannot_be_written_leaves_nothing_in_its_way(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(path: Path, *more: object) -> None:
-        path.write_bytes(b"half")
-        raise OSError("216576 requested and 75744 written")  # numpy's words
-
-    with monkeypatch.context() as patch:
-        patch.setattr("repcore.explore.index.np.save", full)
-        with pytest.raises(OSError, match="requested"):
-            build_index(tmp_path / "x", rows(planted(5)))
-    assert not (tmp_path / "x").exists()
-    build_index(tmp_path / "x", rows(planted(5)))
-    before = sorted(one.name for one in (tmp_path / "x").iterdir())
-    with monkeypatch.context() as patch:
-        patch.setattr("repcore.explore.index.np.save", full)
-        with pytest.raises(OSError, match="requested"):
-            append_index(tmp_path / "x", rows(planted(5), first=5))
-    assert sorted(one.name for one in (tmp_path / "x").iterdir()) == before
-    assert len(VectorIndex(tmp_path / "x")) == 5
-    (tmp_path / "killed").mkdir()
-    (tmp_path / "killed" / "vectors-000.npy").write_bytes(b"half")  # a command that had no time to clear
-    build_index(tmp_path / "killed", rows(planted(4)))
-    assert len(VectorIndex(tmp_path / "killed")) == 4
-    assert not (tmp_path / "killed" / "vectors-000.npy").exists()
-
-
 def test_an_index_is_searched_filtered_and_grows(tmp_path: Path) -> None:
     vectors = planted(40)
     vectors[7], vectors[11] = np.nan, 0.0

@@ -39,8 +39,6 @@ SYSTEM_HINTS = {
 }
 
 
-
-
 def ended(error: BaseException, arguments: list[str]) -> int:
     """Exit code of a command that a signal or the loss of its reader has ended, after saying how to go on."""
     stopped = stopping.stopped_behind(error)
