@@ -80,7 +80,7 @@ def _shapes() -> tuple[Any, Any]:
 
     def shape(title: str, /, **fields: Any) -> Any:
         """A model; a field is a kind that has to be there, or a pair of a kind and what counts without it."""
-        pairs = {key: one if isinstance(one, tuple) else (one, ...) for key, one in fields.items()}
+        pairs: Any = {key: one if isinstance(one, tuple) else (one, ...) for key, one in fields.items()}
         return create_model(title, __base__=Open, **pairs)
 
     part = shape("Part", name=str)
