@@ -75,8 +75,12 @@ def _shapes() -> tuple[Any, Any]:
 
         model_config = ConfigDict(extra="allow", strict=True)
 
-    values, count = dict[str, Any], Annotated[int, Field(ge=0)]
-    digests = dict[Annotated[str, AfterValidator(inside)], str]
+    many: Any = list  # of kinds that are made here
+    by_name: Any = dict
+    bounded: Any = Annotated
+    values: Any = dict[str, Any]
+    count: Any = bounded[int, Field(ge=0)]
+    digests: Any = by_name[bounded[str, AfterValidator(inside)], str]
 
     def shape(title: str, /, **fields: Any) -> Any:
         """A model; a field is a kind that has to be there, or a pair of a kind and what counts without it."""
@@ -86,14 +90,14 @@ def _shapes() -> tuple[Any, Any]:
     part = shape("Part", name=str)
     target = shape("Target", name=str, kind=str, level=(str, ""), names=(list[str], []), unit=(str, ""),
                    ignore=(int | None, None), ids=(list[int], []))  # fmt: skip
-    facts = shape("Facts", members=(Annotated[count, Field(le=MOST_MEMBERS)], 0), temperature=(float, 1.0),
+    facts = shape("Facts", members=(bounded[count, Field(le=MOST_MEMBERS)], 0), temperature=(float, 1.0),
                   thresholds=(list[float], []), conformal=(list[list[float]], []))  # fmt: skip
     task = shape("Task", name=str, settings=(values, {}), target=target, facts=(facts, {}))
     run = shape("Run", dataset=(values | None, None), data=(values | None, None))
     config = shape(
-        "Config", format=int, encoder=part, preprocessor=part, task=(task | None, None), changes=(list[part], []),  # type: ignore[valid-type]
-        repcore=(str, ""), plugins=(dict[str, values], {}), dim=(count | None, None),  # type: ignore[valid-type]
-        branch=(Annotated[str, AfterValidator(plain)], "default"), tied=(dict[str, str], {}), card=(values, {}),
+        "Config", format=int, encoder=part, preprocessor=part, task=(task | None, None), changes=(many[part], []),
+        repcore=(str, ""), plugins=(by_name[str, values], {}), dim=(count | None, None),
+        branch=(bounded[str, AfterValidator(plain)], "default"), tied=(dict[str, str], {}), card=(values, {}),
         origin=(shape("Origin", run=(run | None, None)), {}), content=(digests, {}),
     )  # fmt: skip
     return config, shape("Preprocessing", format=(int, 1), state=(values, {}), files=digests, content=(digests, {}))
