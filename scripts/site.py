@@ -58,7 +58,8 @@ def build(target: Path) -> str:
         file.write_text(yaml.safe_dump(settings), encoding="utf-8")
         command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--config-file", str(file)]
         quiet = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}  # an announcement of the theme's authors
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=quiet)
+        # run there: plugins keep caches below the folder that they are run in
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=quiet, cwd=holder)
     if done.returncode:
         sys.exit(f'site: mkdocs failed; pip install "mkdocs-material" "mkdocstrings-python"\n{done.stderr[-3000:]}')
     return done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import csv
 import importlib.metadata
 import importlib.util
 import json
@@ -84,10 +85,14 @@ def wheel_has_data_files(subject: PluginSubject) -> None:
     distribution = _distribution(subject)
     origin = json.loads(distribution.read_text("direct_url.json") or "{}")
     if not origin.get("dir_info", {}).get("editable"):
-        files = distribution.files
-        if files is None:
+        record = distribution.read_text("RECORD")
+        if record is None:
             raise NotJudgedError("the installed metadata has no list of files")
-        gone = [str(one) for one in files if one.suffix != ".pyc" and not Path(str(one.locate())).exists()]
+        names = [row[0] for row in csv.reader(record.splitlines()) if row]  # .files leaves out what is gone since 3.12
+        gone = [
+            one for one in names
+            if not one.endswith(".pyc") and not Path(str(distribution.locate_file(one))).exists()
+        ]  # fmt: skip
         if gone:
             fail(f"installed files are gone: {', '.join(gone[:4])}")
         return
