@@ -132,7 +132,7 @@ def test_tied_names_that_are_no_names_are_refused(toys: None, tmp_path: Path) ->
     config = json.loads(path.read_text())
     for tied in ([1], {"a": 3}, "x"):
         path.write_text(json.dumps({**config, "tied": tied}))
-        with pytest.raises(CheckpointError, match=r"^'tied' of .*config.json"):
+        with pytest.raises(CheckpointError, match=r"config\.json: tied"):
             read_model(path.parent).tensors()
 
 
@@ -140,7 +140,7 @@ def test_tied_names_that_are_no_names_are_refused(toys: None, tmp_path: Path) ->
 def test_a_config_file_without_end_is_refused() -> None:
     from repcore.config.yaml import load_file
 
-    with pytest.raises(ConfigError, match=r"^config file '/dev/zero' has more than"):
+    with pytest.raises(ConfigError, match=r"^config file '/dev/zero' is a character device"):
         load_file(Path("/dev/zero"))
 
 

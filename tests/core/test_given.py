@@ -20,9 +20,9 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 import repcore
 from repcore.data.given import ListReader, given_reader, names_a_file, shape_of
 from repcore.data.given_tables import stored_table
-from repcore.embedding.inference import InferenceOptions
+from repcore.embedding.inference import InferenceOptions, join_rows
 from repcore.errors import CheckpointError, ConfigError, DataError
-from repcore.interfaces import Sample
+from repcore.interfaces import EmbeddingRows, Sample
 from tests.toys.toy_run import make_run
 
 N, POINTS = 4, 6
@@ -152,6 +152,22 @@ def test_devices_and_formats_are_refused_in_words(model: repcore.Model, monkeypa
     rough = model.embed(SETS, dtype="bfloat16").vectors
     assert rough.dtype == np.float32
     np.testing.assert_allclose(rough, model.embed(SETS).vectors, atol=0.05)
+
+
+def test_settings_of_another_kind_are_named(model: repcore.Model) -> None:
+    for wrong in ({"layer": "x"}, {"batch_size": "a"}, {"batch_size": 2.5}, {"workers": True}):
+        with pytest.raises(ConfigError, match="is no whole number"):
+            model.embed(SETS, **wrong)  # type: ignore[arg-type]
+
+
+def test_windows_without_a_vector_take_the_width_of_the_others() -> None:
+    parts = [
+        EmbeddingRows([str(number)], np.full((1, width), value, np.float32), [status], [""])
+        for number, (width, value, status) in enumerate([(9, np.nan, "empty"), (3, 1.0, "ok"), (9, np.nan, "empty")])
+    ]
+    found = join_rows(parts)
+    assert found.vectors.shape == (3, 3)
+    assert np.isnan(found.vectors[:, 0]).tolist() == [True, False, True]
 
 
 def test_progress_is_told(model: repcore.Model) -> None:

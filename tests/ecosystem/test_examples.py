@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import runpy
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 import repcore
 from repcore import registry
 from repcore.errors import DataError
+from repcore.sklearn import Embedder
 from tests.conftest import ROOT
 
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
@@ -125,6 +127,9 @@ def test_data_frame_in_trained_model_predictions_out(
     )
     expected = embedded.vectors
     width = expected.shape[1]
+    np.testing.assert_array_equal(copy.deepcopy(repcore.load(run.folder)).embed(values).vectors, expected)
+    pooled = Embedder(run.folder, pool="mean").fit(values)
+    assert pooled.transform(values).shape == (len(values), len(pooled.get_feature_names_out()))
     assert np.isfinite(expected).all()
     given: dict[str, Callable[[], Any]] = {
         "tuple": lambda: tuple(values),

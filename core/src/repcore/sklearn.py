@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sklearn.utils import Tags
 
 FAILED = ("raise", "nan")
+LOOKED_AT = 8  # rows of which one should have a vector
 
 
 class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -66,7 +67,8 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         self.failed = failed
 
     def fit(self, X: Any, y: Any = None) -> Embedder:
-        """Load the model; ``X`` and ``y`` are not looked at.
+        """Load the model; ``y`` is not looked at, ``X`` only where a pooling, level or layer is asked for: its first
+        rows tell how wide that is.
 
         Raises:
             ConfigError: ``failed`` is no known word. RepcoreError: the model cannot be loaded.
@@ -76,7 +78,21 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         self.model_ = opened_model(self.model, self.device)
         self.identity_ = self.model_.identity()
         self.n_features_out_ = int(self.model_.encoder.dim)  # type: ignore[arg-type]
+        if X is not None and any(one is not None for one in (self.pool, self.level, self.layer)):
+            found = self._embedded(inputs_of(X)[:LOOKED_AT])
+            if found.ok.any():
+                self.n_features_out_ = found.vectors.shape[1]
         return self
+
+    def _embedded(self, inputs: Any) -> Embeddings:
+        return self.model_.embed(
+            inputs,
+            pool=self.pool,
+            level=self.level,
+            layer=self.layer,
+            normalise=self.normalise,
+            batch_size=self.batch_size,
+        )
 
     @property
     def _n_features_out(self) -> int:
@@ -89,14 +105,7 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             DataError: rows that have no vector, with ``failed="raise"``; names the first few.
         """
         check_is_fitted(self, "model_")
-        found: Embeddings = self.model_.embed(
-            inputs_of(X),
-            pool=self.pool,
-            level=self.level,
-            layer=self.layer,
-            normalise=self.normalise,
-            batch_size=self.batch_size,
-        )
+        found = self._embedded(inputs_of(X))
         bad = np.flatnonzero(~found.ok)
         if len(bad) and self.failed == "raise":
             rows = "; ".join(f"row {row}: {found.reason[row]}" for row in bad[:3])

@@ -310,9 +310,17 @@ def embed_rows(
 def join_rows(parts: Sequence[EmbeddingRows]) -> EmbeddingRows:
     """Consecutive runs of rows as one."""
     names = parts[0].columns if parts else ()
+    # a run without any vector knows only the encoder's own width, not that of a pooling or layer
+    widths = [part.vectors.shape[1] for part in parts if np.isfinite(part.vectors).any()]
+    vectors = [
+        part.vectors
+        if not widths or part.vectors.shape[1] == widths[0]
+        else np.full((len(part.vectors), widths[0]), np.nan, part.vectors.dtype)
+        for part in parts
+    ]
     return EmbeddingRows(
         ids=[one for part in parts for one in part.ids],
-        vectors=np.concatenate([part.vectors for part in parts]) if parts else np.zeros((0, 0), np.float32),
+        vectors=np.concatenate(vectors) if parts else np.zeros((0, 0), np.float32),
         status=[one for part in parts for one in part.status],
         reason=[one for part in parts for one in part.reason],
         columns={name: [one for part in parts for one in part.columns[name]] for name in names},

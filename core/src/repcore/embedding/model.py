@@ -264,6 +264,8 @@ class Model:
         """
         chosen = self._options(options, batch_size, device, dtype, workers)
         given: dict[str, Any] = {"pooling": pool, "level": level, "layer": layer, "normalise": normalise}
+        if layer is not None and (isinstance(layer, bool) or not isinstance(layer, int | np.integer)):
+            raise ConfigError(f"layer={layer!r} is no whole number", hint="layers are counted from 0, the embedding")
         chosen = replace(chosen, **{name: value for name, value in given.items() if value is not None})
         opened = self.reader(data, reader=reader, options=id_setting(id_column))
         parts = []
@@ -335,6 +337,8 @@ class Model:
         if device is not None:
             self.to(device)
         for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer)):
+                raise ConfigError(f"{name}={value!r} is no whole number")
             if value is not None and value < least:
                 raise ConfigError(f"{name}={value} is less than {least}")
         kind = None if dtype is None else torch_dtype(dtype)
@@ -435,8 +439,8 @@ class Model:
         return _reopened, (str(self.folder.folder.resolve()), self.identity(), self.device)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Model:
-        encoder, preprocessor = copy.deepcopy((self.encoder, self.preprocessor), memo)
-        return Model(self.folder, encoder, preprocessor, self.registry, self.device)
+        # nothing changes a fitted preprocessor, and what it holds (RDKit's settings) may be no thing to copy
+        return Model(self.folder, copy.deepcopy(self.encoder, memo), self.preprocessor, self.registry, self.device)
 
     def random_twin(self, seed: int) -> nn.Module:
         """The same encoder with freshly drawn weights, in eval mode."""
