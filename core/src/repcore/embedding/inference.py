@@ -94,7 +94,8 @@ def run_windows(
     was_training = encoder.training
     encoder.eval()
     options = replace(options, columns=columns_read([encoder], reader.targets))
-    try:
+
+    def windows() -> Iterator[EmbeddingRows]:
         for prepared in windows_of(preprocessor, reader, options, rows):
             if options.apart:
                 prepared, columns = windows_apart(prepared)
@@ -102,8 +103,35 @@ def run_windows(
                 yield replace(found, columns=columns)
             else:
                 yield embed_prepared(encoder, preprocessor, prepared, options, poolings, domain)
+
+    try:
+        is_own = options.pooling is None and options.level is None and options.layer is None
+        yield from windows() if is_own else _of_one_width(windows())
     finally:
         encoder.train(was_training)
+
+
+def _of_one_width(windows: Iterator[EmbeddingRows]) -> Iterator[EmbeddingRows]:
+    """Windows as wide as those that hold a vector: one without any knows only the encoder's own width, not that of a
+    pooling or layer. Windows before the first vector wait for it, without their numbers."""
+    waiting: list[EmbeddingRows] = []
+    width, own = None, 0
+    for found in windows:
+        if width is None and not np.isfinite(found.vectors).any():
+            own = found.vectors.shape[1]
+            waiting.append(replace(found, vectors=found.vectors[:, :0]))
+            continue
+        if width is None:
+            width = found.vectors.shape[1]
+            yield from (_as_wide(one, width) for one in waiting)
+            waiting = []
+        yield found if found.vectors.shape[1] == width else _as_wide(found, width)
+    yield from (_as_wide(one, own) for one in waiting)
+
+
+def _as_wide(rows: EmbeddingRows, width: int) -> EmbeddingRows:
+    """Rows without a vector, as wide as others."""
+    return replace(rows, vectors=np.full((len(rows.vectors), width), np.nan, np.float32))
 
 
 def windows_of(
@@ -310,17 +338,9 @@ def embed_rows(
 def join_rows(parts: Sequence[EmbeddingRows]) -> EmbeddingRows:
     """Consecutive runs of rows as one."""
     names = parts[0].columns if parts else ()
-    # a run without any vector knows only the encoder's own width, not that of a pooling or layer
-    widths = [part.vectors.shape[1] for part in parts if np.isfinite(part.vectors).any()]
-    vectors = [
-        part.vectors
-        if not widths or part.vectors.shape[1] == widths[0]
-        else np.full((len(part.vectors), widths[0]), np.nan, part.vectors.dtype)
-        for part in parts
-    ]
     return EmbeddingRows(
         ids=[one for part in parts for one in part.ids],
-        vectors=np.concatenate(vectors) if parts else np.zeros((0, 0), np.float32),
+        vectors=np.concatenate([part.vectors for part in parts]) if parts else np.zeros((0, 0), np.float32),
         status=[one for part in parts for one in part.status],
         reason=[one for part in parts for one in part.reason],
         columns={name: [one for part in parts for one in part.columns[name]] for name in names},
