@@ -20,7 +20,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 import repcore
 from repcore.data.given import ListReader, given_reader, names_a_file, shape_of
 from repcore.data.given_tables import stored_table
-from repcore.embedding.inference import InferenceOptions, join_rows, run_windows
+from repcore.embedding import inference
+from repcore.embedding.inference import InferenceOptions
 from repcore.errors import CheckpointError, ConfigError, DataError
 from repcore.interfaces import EmbeddingRows, Sample
 from tests.toys.toy_run import make_run
@@ -160,23 +161,19 @@ def test_settings_of_another_kind_are_named(model: repcore.Model) -> None:
             model.embed(SETS, **wrong)  # type: ignore[arg-type]
 
 
-def test_windows_without_a_vector_take_the_width_of_the_others(model: repcore.Model) -> None:
-    bad = np.full((3, 2), np.nan, np.float32)
-    rows = [bad, bad, SETS[0], bad, SETS[1], bad, bad, bad]
-    given = model.reader(rows)
+def test_windows_without_a_vector_take_the_width_of_the_others() -> None:
+    def window(row: int, width: int, value: float) -> EmbeddingRows:
+        return EmbeddingRows([str(row)], np.full((1, width), value, np.float32), ["ok"], [""])
 
-    def parts(width: int, **asked: Any) -> list[EmbeddingRows]:
-        model.encoder.dim = width  # what the encoder says of itself; its layers are 16 wide
-        chosen = InferenceOptions(window=2, **asked)
-        return list(run_windows(model.encoder, model.preprocessor, given, chosen, domain=model.domain))
+    def widths(*given: tuple[int, float]) -> list[tuple[str, int, bool]]:
+        windows = (window(row, *one) for row, one in enumerate(given))
+        found = inference._of_one_width(windows)
+        return [(one.ids[0], one.vectors.shape[1], bool(np.isfinite(one.vectors).all())) for one in found]
 
-    found = parts(9, layer=0)
-    assert [one.vectors.shape for one in found] == [(2, 16)] * 4
-    joined = join_rows(found)
-    assert joined.ids == [str(row) for row in range(8)]
-    assert np.isfinite(joined.vectors).all(1).tolist() == [False, False, True, False, True, False, False, False]
-    given = model.reader([bad, bad])
-    assert [one.vectors.shape for one in parts(9, layer=0)] == [(2, 9)]
+    assert widths((9, np.nan), (9, np.nan), (3, 1.0), (9, np.nan), (3, 2.0)) == [
+        ("0", 3, False), ("1", 3, False), ("2", 3, True), ("3", 3, False), ("4", 3, True),
+    ]  # fmt: skip
+    assert widths((9, np.nan), (9, np.nan)) == [("0", 9, False), ("1", 9, False)]
 
 
 def test_progress_is_told(model: repcore.Model) -> None:
