@@ -25,7 +25,7 @@ from repcore.errors import ConfigError
 from repcore.specs import SPEC_TYPES
 from repcore.training import assembly
 from repcore.training.finetune_config import FinetuneConfig
-from repcore.training.run import check_precision
+from repcore.training.trainers import check_precision
 from tests.toys.toy_pairs import code
 
 

@@ -29,7 +29,7 @@ from repcore.training.finetune_config import FinetuneConfig
 from repcore.training.methods import WithMethod
 from repcore.training.module import ObjectiveModule
 from repcore.training.optimisers import matrices_decay
-from repcore.training.run import quieten_lightning
+from repcore.training.trainers import quieten_lightning
 
 NAN = float("nan")
 KIND = TargetSpec("kind", "class", names=("a", "b", "c"))

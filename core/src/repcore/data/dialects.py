@@ -9,12 +9,21 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-from repcore.data.cells import EXCEL_ERRORS, is_missing, number
-from repcore.data.groups import plain_name
+from repcore.data.cells import EXCEL_ERRORS
+from repcore.data.header_row import (
+    AGREEING,
+    IsData,
+    column_names,
+    header_votes,
+    is_header,
+    is_name,
+    is_number,
+    judged_header,
+)
 
 BLANKS = " "  # delimiter: any run of blanks
 FIRST_BLANK = "first-blank"  # delimiter: only the first run of blanks (a text and its name)
@@ -31,18 +40,9 @@ COMMENT_SIGNS = ("#", "//", "%", "!")
 LINES_LOOKED_AT = 400
 MOST_LINES_OF_A_CELL = 50  # while a dialect is judged
 MOST_LINES_ABOVE = 30  # title lines and remarks above the header
-AGREEING = 0.8
-ABOVE_NUMBERS = "stands above numbers"
 LEAST_QUOTED = 0.5  # share of lines with two single quotes; a cell may span lines
-HEADER_WORDS = frozenset({
-    "smiles", "smi", "canonical_smiles", "inchi", "selfies", "structure", "id", "name", "path", "file", "filename",
-    "file_name", "label", "labels", "class", "category", "target", "split", "fold", "group", "patient", "speaker", "x",
-    "y", "z", "source", "node1", "node2", "src", "dst", "weight", "image", "audio", "text", "index",
-    "start", "end",
-})  # fmt: skip
 SEPARATOR_LINE = re.compile(r"sep=(.)\r?", re.IGNORECASE)  # as Excel writes it
 SWAPPED = str.maketrans("'\"", "\"'")
-IsData = Callable[[str], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,10 +252,12 @@ def _judged(
     if commented:
         body = [cut(looked_at[above].lstrip("#%!/ \t"), delimiter), *cells[above + 1 :]]
     if header is None:
-        header, why = (True, "it stands behind a comment sign") if commented else _header(body, width, suffix, is_data)
+        header, why = (
+            (True, "it stands behind a comment sign") if commented else judged_header(body, width, suffix, is_data)
+        )
         if not (header and suffix in (".csv", ".tsv", ".tab")):
             reasons["header"] = ("first line" if header else "none", why)
-    names, trailing, said = _names(body, width, header)
+    names, trailing, said = column_names(body, width, header)
     reasons.update(said)
     return Dialect(delimiter, len(names), above, header, names, reasons, trailing, commented)
 
@@ -314,9 +316,9 @@ def _is_merged(cells: Sequence[Sequence[str]], width: int) -> bool:
     top, names = ([cell.strip() for cell in row] for row in cells[:2])
     if len(set(top)) == width and all(top):
         return False
-    if len(set(names)) < width or not all(name and _is_name(name) for name in names):
+    if len(set(names)) < width or not all(name and is_name(name) for name in names):
         return False
-    return not any(map(_is_number, filter(None, top))) and _votes(names, cells[2:], width, None)[0] >= 3
+    return not any(map(is_number, filter(None, top))) and header_votes(names, cells[2:], width, None)[0] >= 3
 
 
 def _lines_above(lines: Sequence[str], cells: Sequence[Sequence[str]], width: int, delimiter: str) -> tuple[int, bool]:
@@ -342,7 +344,11 @@ def _lines_above(lines: Sequence[str], cells: Sequence[Sequence[str]], width: in
     if above and lines[above - 1].startswith(COMMENT_SIGNS):
         names = cut(lines[above - 1].lstrip("#%!/ \t"), delimiter)
         follows = cells[above : above + 50]
-        if len(names) == width > 1 and _votes(names, follows, width, None)[0] > 0 and not _is_header(follows, width):
+        if (
+            len(names) == width > 1
+            and header_votes(names, follows, width, None)[0] > 0
+            and not is_header(follows, width)
+        ):
             return above - 1, True
     return above, False
 
@@ -351,7 +357,7 @@ def _is_station_line(cells: Sequence[Sequence[str]], width: int) -> bool:
     """Whether a line of another number of cells stands above a header, as loggers write theirs (TOA5)."""
     if width < 2 or len(cells) < 3 or abs(len(cells[0]) - width) < 2 or len(cells[0]) < 2:
         return False
-    return all(len(row) == width for row in cells[1:21]) and _is_header(cells[1:], width)
+    return all(len(row) == width for row in cells[1:21]) and is_header(cells[1:], width)
 
 
 def _padded_titles(cells: Sequence[Sequence[str]], width: int) -> int:
@@ -365,13 +371,13 @@ def _padded_titles(cells: Sequence[Sequence[str]], width: int) -> int:
         return 0
     filled = [{place for place, cell in enumerate(row) if cell.strip()} for row in cells[: MOST_LINES_ABOVE + 1]]
     full = next((place for place, names in enumerate(filled[:-1]) if len(names) == width), 0)
-    if full and _fills(cells[full + 1 :], width) and _is_header(cells[full:], width):
+    if full and _fills(cells[full + 1 :], width) and is_header(cells[full:], width):
         return full if all(len(row) == width for row in cells[:full]) else 0
     for place, names in enumerate(filled[:-1]):
         if len(cells[place]) != width:
             return 0
         if place and len(names) >= 2 and all(one <= names and 2 * len(one) <= len(names) for one in filled[:place]):
-            return place if len(cells) > place + 1 and _is_header(cells[place:], width) else 0
+            return place if len(cells) > place + 1 and is_header(cells[place:], width) else 0
         if place == 0 and 2 * len(names) > width:
             return 0
     return 0
@@ -391,112 +397,3 @@ def _leads_to_table(cells: Sequence[Sequence[str]], width: int) -> bool:
     """Whether lines of one cell are followed, within a few lines, by nothing but full ones."""
     first = next((place for place, row in enumerate(cells) if len(row) >= width - 1 and len(row) > 1), None)
     return first is not None and first <= 10 and all(len(row) > 1 for row in cells[first : first + 20])
-
-
-def _is_header(body: Sequence[Sequence[str]], width: int) -> bool:
-    return bool(body) and _votes(body[0], body[1:], width, None)[0] > 0
-
-
-def _header(body: Sequence[Sequence[str]], width: int, suffix: str, is_data: IsData | None) -> tuple[bool, str]:
-    others = [row for row in body[1:] if row != body[0]] or body[1:]  # tables joined end to end repeat their header
-    votes, why = _votes(body[0], others, width, is_data)
-    if votes:
-        return votes > 0, why
-    by_custom = suffix in (".csv", ".tsv", ".tab") and all(_is_name(cell) for cell in body[0])
-    return (
-        by_custom,
-        f"nothing tells; {'the custom of' if by_custom else 'no header is the custom of'} {suffix or 'such'} files",
-    )
-
-
-def _votes(first: Sequence[str], rest: Sequence[Sequence[str]], width: int, is_data: IsData | None) -> tuple[int, str]:
-    """Above 0: the first line holds names; below: it holds values; with the strongest reason."""
-    total, reasons, above_numbers = 0, [], False
-    for place, cell in enumerate(first):
-        column = [row[place] for row in rest if len(row) > place and not is_missing(row[place])]
-        vote, why = _vote(cell.strip(), column, is_data)
-        if len(first) == width - 1 and rest and vote < 0:  # names of all but the first column: cells are shifted by one
-            vote = 0
-        total += vote
-        reasons.append((vote, why))
-        above_numbers |= vote > 0 and why.endswith(ABOVE_NUMBERS) and _is_name(cell) and not is_missing(cell)
-    if above_numbers and min(reasons)[0] > -3:  # gene1, gene2, score: the first two look like genes, the third is none
-        return max(total, 1), max(reasons)[1]
-    if not total:
-        return 0, ""
-    return total, (max if total > 0 else min)(reasons, key=lambda one: one[0])[1]
-
-
-def _vote(cell: str, column: Sequence[str], is_data: IsData | None) -> tuple[int, str]:
-    if plain_name(cell) in HEADER_WORDS and not (is_data is not None and is_data(cell) and cell not in HEADER_WORDS):
-        return 3, f"{cell!r} is a name of columns"
-    if not cell or not column:
-        return 0, ""
-    numeric = sum(_is_number(value) for value in column) / len(column)
-    if _is_number(cell):
-        return (-3, f"{cell!r} is a number like those below it") if numeric >= 0.5 else (0, "")
-    if numeric >= AGREEING and cell not in column:
-        return 3, f"{cell!r} {ABOVE_NUMBERS}"
-    if is_data is not None and is_data(cell) and sum(map(is_data, column[:40])) >= 0.5 * len(column[:40]):
-        return -3, f"{cell!r} is a value like those below it"
-    if cell in column:
-        return -2, f"{cell!r} stands below, too"
-    shape = _shape(cell)
-    alike = sum(_shape(value) == shape for value in column) / len(column)
-    if not shape.isalpha() and alike >= 0.5:
-        return -2, f"{cell!r} has the form of the cells below it"
-    most, count = Counter(_shape(value) for value in column).most_common(1)[0]
-    if not most.isalpha() and count >= AGREEING * len(column) and alike == 0.0:
-        return 1, f"{cell!r} has not the form of the cells below it, such as {column[0][:40]!r}"
-    return 0, ""
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return number(text, ",") is not None if "," in text else number(text) is not None
-    except ValueError:
-        return False
-
-
-def _shape(text: str) -> str:
-    """Letters as ``a``, digits as ``9``, runs as one: ``mol_12.wav`` is ``a_9.a``."""
-    return re.sub(r"9+", "9", re.sub(r"\d", "9", re.sub(r"[^\W\d_]+", "a", text.strip())))[:40]
-
-
-def _is_name(cell: str) -> bool:
-    return bool(re.fullmatch(r"|[^\W\d][^\n]{0,79}", cell.strip())) and not _is_number(cell)
-
-
-def _names(
-    body: Sequence[Sequence[str]], width: int, header: bool
-) -> tuple[tuple[str, ...], bool, dict[str, tuple[str, str]]]:
-    """Unique column names; whether every line ends in a delimiter without a cell; and what to say."""
-    said: dict[str, tuple[str, str]] = {}
-    rows = body[1:] if header else body
-    given = [cell.strip() for cell in body[0]] if header else [""] * width
-    empty = sum(len(row) < width or not row[-1].strip() for row in rows)
-    is_short = len(given) == width - 1  # a stray text behind one line makes no names of rows
-    ends_lines = is_short and empty >= AGREEING * len(rows)
-    trailing = (
-        bool(rows)
-        and width > 1
-        and (ends_lines or (empty == len(rows) and len(given) == width and not given[-1] and header))
-    )
-    if trailing:
-        given = given[: width - 1]
-        count = "every line ends" if empty == len(rows) else f"{empty} of {len(rows)} lines end"
-        said["delimiter at the end of lines"] = ("no cell", f"{count} in one")
-    elif is_short and rows:
-        given = ["", *given]
-        said["first column"] = ("names of rows", f"the header has {width - 1} names for {width} cells")
-    names: list[str] = []
-    for place, name in enumerate(given):
-        wanted = name or f"column{place}"
-        unique, copy = wanted, 0
-        while unique in names:
-            copy += 1
-            unique = f"{wanted}.{copy}"
-        if unique != wanted:
-            said[f"column name {wanted!r}"] = (f"{unique!r} for column {place}", "the name stands more than once")
-        names.append(unique)
-    return tuple(names), trailing, said

@@ -25,8 +25,9 @@ import pyarrow as pa
 
 from repcore.data.accounting import Accounting, TableCount
 from repcore.data.cells import MISSING_WORDS, Columns, flat_cells, number
-from repcore.data.dialects import BLANKS, FIRST_BLANK, Dialect, IsData, cut, find_dialect
+from repcore.data.dialects import BLANKS, FIRST_BLANK, Dialect, cut, find_dialect
 from repcore.data.encodings import Encoding, detect_encoding
+from repcore.data.header_row import IsData
 from repcore.data.identity import file_identity
 from repcore.data.preparation import cache_root
 from repcore.data.records import LONG_LINE, MOST_LINE, Counted, Records, first_lines, open_text, universal_lines

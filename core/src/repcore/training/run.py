@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging
 import signal
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 
 from repcore import stopping
 from repcore.config.resolve import ResolvedRun
-from repcore.config.schema import TrainerConfig
 from repcore.data.identity import difference, row_stamps
 from repcore.data.stream import EndlessBatches
 from repcore.diagnostics.capture import capture_failure
-from repcore.errors import ConfigError, RunError
+from repcore.errors import RunError
 from repcore.interfaces import Batch, Draws
 from repcore.launching import is_first_process, place
 from repcore.ops import chosen_implementations
@@ -29,7 +25,7 @@ from repcore.registry import Registry
 from repcore.reporting import Reporter
 from repcore.stopping import Stopped
 from repcore.training.assembly import RunParts, teachers
-from repcore.training.checkpointing import BesideTarget, Checkpoints, has_checkpoint, newest_sound, remove_leftovers
+from repcore.training.checkpointing import Checkpoints, has_checkpoint, newest_sound, remove_leftovers
 from repcore.training.compiling import compile_objective
 from repcore.training.data_record import data_facts, note_data, with_data
 from repcore.training.export import export_model, held_out_diagnosis
@@ -45,14 +41,12 @@ from repcore.training.listeners import (
 )
 from repcore.training.loaders import FixedBatches, build_loader
 from repcore.training.loggers import Trackers, check_loggers
-from repcore.training.meeting import strategy
 from repcore.training.module import ObjectiveModule
 from repcore.training.optimisers import DecayRule, matrices_decay
 from repcore.training.pictures import write_pictures
 from repcore.training.plan import stream_order, total_steps
 from repcore.training.processes import (
     Watch,
-    cluster,
     explained,
     process_grid,
     requeue,
@@ -61,6 +55,7 @@ from repcore.training.processes import (
 )
 from repcore.training.run_folder import RunFolder, environment, run_name
 from repcore.training.state import RunResult, RunState
+from repcore.training.trainers import check_precision, lightning_trainer
 from repcore.training.way_on import kept_of, making_room, report_command, resume_command, way_on
 
 DEFAULT_VALIDATIONS = 10
@@ -317,7 +312,7 @@ def _trainer_and_state(
     ]
     if config.patience is not None:
         listeners.append(Patience(config.patience))
-    trainer = _trainer(
+    trainer = lightning_trainer(
         config,
         folder,
         steps,
@@ -331,76 +326,6 @@ def _trainer_and_state(
     state = RunState(folder, module, trainer, reporter, steps, parts.resolved.plain())
     holder.append(state)
     return trainer, state
-
-
-def _trainer(
-    config: TrainerConfig,
-    folder: RunFolder,
-    steps: int,
-    device: str,
-    note: stopping.StopNote,
-    callbacks: list[pl.Callback],
-) -> pl.Trainer:
-    """Lightning without what this project does itself: epochs, validation, checkpoints, logging, samplers."""
-    quieten_lightning()
-    return pl.Trainer(
-        accelerator=accelerator(device),
-        devices=config.devices,
-        num_nodes=config.num_nodes,
-        strategy=strategy(config, note.obey),
-        precision=config.precision,
-        max_steps=steps,
-        max_epochs=-1,
-        check_val_every_n_epoch=None,
-        limit_val_batches=0,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_autolog_hparams=False,
-        deterministic="warn" if config.deterministic else None,
-        default_root_dir=str(folder.path),
-        plugins=[cluster(place()), BesideTarget()],
-        callbacks=callbacks,
-    )
-
-
-def accelerator(device: str) -> str:
-    """Lightning's word for ``--device``: auto = cuda where there is one, else cpu.
-
-    Raises:
-        ConfigError: cuda was asked for and there is none, or the word is unknown.
-    """
-    has_cuda = torch.cuda.is_available()
-    if device == "auto":
-        return "cuda" if has_cuda else "cpu"
-    if device not in ("cpu", "cuda"):
-        raise ConfigError(f"--device {device!r} is unknown", expected="auto, cpu or cuda")
-    if device == "cuda" and not has_cuda:
-        raise ConfigError("--device cuda, but torch sees no CUDA device", hint="--device cpu")
-    return device
-
-
-def check_precision(precision: str, device: str) -> None:
-    """Half precision on a CPU: Lightning would silently use another format.
-
-    Raises:
-        ConfigError: ``16-mixed`` without a GPU.
-    """
-    if precision == "16-mixed" and accelerator(device) == "cpu":
-        raise ConfigError(
-            "trainer.precision=16-mixed needs a GPU; this run is on the CPU",
-            hint="trainer.precision=bf16-mixed or 32-true",
-        )
-
-
-def quieten_lightning() -> None:
-    """Lightning's hints are about its own loops and loaders, which a run does not use."""
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"lightning\..*")
 
 
 def _training_loader(parts: RunParts, trainer: pl.Trainer, start: int, steps: int) -> Any:
