@@ -82,7 +82,7 @@ class Sites:
             )
         key = ("submanifold", kernel, dilation)
         if key not in self._books:
-            self._books[key] = Rulebook(self._neighbour_table(kernel, dilation), len(self))
+            self._books[key] = Rulebook(self._neighbour_table(kernel, dilation), len(self), is_symmetric=True)
         return self._books[key]
 
     def strided(

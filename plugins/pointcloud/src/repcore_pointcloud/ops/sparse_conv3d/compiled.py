@@ -1,0 +1,156 @@
+"""Compiled CPU twin of ``pointcloud/sparse-conv3d``: products over the pairs that exist, blocked for the cache.
+
+Needs numba (``pip install repcore-pointcloud[fast]``); the torch forms stand in where it is missing. Each thread has
+its own outputs (forward, gradient of the features) or its own input channels (gradient of the weight), so that results
+repeat bit by bit with any number of threads.
+
+Symbols: N input voxels, M output voxels, K offsets, I and O channels, L numbers of a vector.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import pad
+
+from repcore_pointcloud.ops.sparse_conv3d.arguments import check_arguments, working_type
+from repcore_pointcloud.ops.sparse_conv3d.rulebook import Rulebook
+from repcore_pointcloud.ops.sparse_conv3d.torch import by_offset
+from repcore_pointcloud.ops.sparse_conv3d.torch import sparse_conv3d as gather_scatter
+
+WORTH_A_THREAD = 4_000_000  # products; below it a thread costs more than it brings
+MOST_ROWS = 2**31 - 1  # rows are numbered in 32 bits
+
+
+def sparse_conv3d(features: Tensor, weight: Tensor, bias: Tensor | None = None, *, rulebook: Rulebook) -> Tensor:
+    """Same values and gradients as the plain definition; see there for the arguments."""
+    check_arguments(features, weight, bias, rulebook)
+    if rulebook.is_identity or max(rulebook.num_inputs, rulebook.num_outputs) > MOST_ROWS:
+        return gather_scatter(features, weight, bias, rulebook=rulebook)
+    out: Tensor = _Compiled.apply(features, weight, rulebook)
+    return out if bias is None else out + bias
+
+
+def unusable() -> str:
+    """Why the compiled form cannot be used here; empty if it can."""
+    try:
+        import numba  # noqa: F401
+    except ImportError as error:
+        return f"numba cannot be imported ({error}): pip install repcore-pointcloud[fast]"
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """Pairs of a rulebook in the order in which they are multiplied; see ``loops.pairs_by_block``."""
+
+    inputs: np.ndarray
+    outputs: np.ndarray
+    starts: np.ndarray
+
+    @staticmethod
+    def of(rulebook: Rulebook) -> Blocks:
+        """Of a rulebook; kept with it."""
+        from repcore_pointcloud.ops.sparse_conv3d import loops
+
+        kept = rulebook.__dict__.get("blocks")
+        if kept is None:
+            table = rulebook.by_offset.numpy()
+            kept = Blocks(*loops.pairs_by_block(table, rulebook.num_inputs, loops.BLOCK))
+            rulebook.__dict__["blocks"] = kept
+        return kept
+
+
+class _Compiled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, weight: Tensor, rulebook: Rulebook) -> Tensor:  # autograd's context
+        ctx.save_for_backward(features, weight)
+        ctx.rulebook = rulebook
+        return _products(features, by_offset(weight), rulebook, rulebook.num_outputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        features, weight = ctx.saved_tensors
+        rulebook: Rulebook = ctx.rulebook
+        grad_features = grad_weight = None
+        if ctx.needs_input_grad[0]:
+            kernels = by_offset(weight).transpose(1, 2)
+            if rulebook.is_symmetric:  # the way back under an offset is the way forth under its mirror
+                grad_features = _products(grad, kernels.flip(0), rulebook, rulebook.num_inputs)
+            else:
+                grad_features = _products(grad, kernels, rulebook.reversed, rulebook.num_inputs)
+        if ctx.needs_input_grad[1]:
+            grad_weight = _weight_gradient(features, grad, rulebook, weight)
+        return grad_features, grad_weight, None
+
+
+def _products(source: Tensor, kernels: Tensor, rulebook: Rulebook, rows: int) -> Tensor:
+    """(M, O) from (N, I) and (K, I, O)."""
+    from repcore_pointcloud.ops.sparse_conv3d import loops
+
+    blocks, working, width = Blocks.of(rulebook), working_type(source), kernels.shape[2]
+    read = source.detach().to(working).contiguous()
+    lanes = loops.lanes(working.itemsize)
+    panels = pad(kernels.detach().to(working), (0, -width % lanes)).unflatten(2, (-1, lanes)).transpose(1, 2)
+    panels = panels.contiguous()
+    out = torch.zeros(rows, panels.shape[1] * lanes, dtype=working)
+    given = (read.numpy(), panels.numpy(), blocks.inputs, blocks.outputs, blocks.starts)
+
+    def run(first: int, last: int) -> None:
+        loops.products(*given, first, last, out.numpy())
+
+    _in_threads(run, _parts(blocks.starts[:, 0], len(blocks.inputs) * read.shape[1] * out.shape[1]))
+    return out[:, :width].to(source.dtype)
+
+
+def _weight_gradient(features: Tensor, grad: Tensor, rulebook: Rulebook, weight: Tensor) -> Tensor:
+    """As the weight, (O, kx, ky, kz, I)."""
+    from repcore_pointcloud.ops.sparse_conv3d import loops
+
+    blocks, working = Blocks.of(rulebook), working_type(features)
+    depth, width = features.shape[1], grad.shape[1]
+    lanes = loops.lanes(working.itemsize)
+    read = features.detach().to(working).contiguous()
+    given = pad(grad.to(working), (0, -width % lanes)).contiguous()
+    sums = torch.zeros(rulebook.kernel_volume, given.shape[1] // lanes, depth, lanes, dtype=working)
+    arguments = (read.numpy(), given.numpy(), blocks.inputs, blocks.outputs, blocks.starts)
+
+    def run(first: int, last: int) -> None:
+        loops.outer_products(*arguments, 4 * first, min(depth, 4 * last), sums.numpy())
+
+    groups = np.arange(-(-depth // 4))
+    _in_threads(run, _parts(groups, len(blocks.inputs) * depth * given.shape[1]))
+    found = sums.permute(1, 3, 0, 2).flatten(0, 1)[:width]  # (O, K, I)
+    return found.reshape(weight.shape).to(weight.dtype)
+
+
+def _parts(positions: np.ndarray, work: int) -> list[tuple[int, int]]:
+    """Ranges of about equal work, one a thread.
+
+    Args:
+        positions: work before each of the things that are shared out, ascending.
+        work: products in all.
+    """
+    threads = max(1, min(torch.get_num_threads(), work // WORTH_A_THREAD, len(positions)))
+    end = 2 * int(positions[-1]) - int(positions[-2]) if len(positions) > 1 else 1
+    cuts = np.searchsorted(positions, np.linspace(0, max(1, end), threads + 1)[1:-1])
+    edges = [0, *cuts.tolist(), len(positions)]
+    return list(zip(edges[:-1], edges[1:], strict=True))
+
+
+def _in_threads(run: Callable[[int, int], None], parts: list[tuple[int, int]]) -> None:
+    """Run every part, the last one here; threads are made anew, so that a forked process finds none missing."""
+    others = [threading.Thread(target=run, args=part, name="sparse-conv3d") for part in parts[:-1]]
+    for thread in others:
+        thread.start()
+    run(*parts[-1])
+    for thread in others:
+        thread.join()
