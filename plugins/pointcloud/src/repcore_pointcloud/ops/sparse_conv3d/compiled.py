@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ def sparse_conv3d(features: Tensor, weight: Tensor, bias: Tensor | None = None, 
     return out if bias is None else out + bias
 
 
+@cache
 def unusable() -> str:
     """Why the compiled form cannot be used here; empty if it can."""
     try:
@@ -99,8 +101,7 @@ def _products(source: Tensor, kernels: Tensor, rulebook: Rulebook, rows: int) ->
     blocks, working, width = Blocks.of(rulebook), working_type(source), kernels.shape[2]
     read = source.detach().to(working).contiguous()
     lanes = loops.lanes(working.itemsize)
-    panels = pad(kernels.detach().to(working), (0, -width % lanes)).unflatten(2, (-1, lanes)).transpose(1, 2)
-    panels = panels.contiguous()
+    panels = _filled_up(kernels.detach().to(working), lanes).unflatten(2, (-1, lanes)).transpose(1, 2).contiguous()
     out = torch.zeros(rows, panels.shape[1] * lanes, dtype=working)
     given = (read.numpy(), panels.numpy(), blocks.inputs, blocks.outputs, blocks.starts)
 
@@ -119,7 +120,7 @@ def _weight_gradient(features: Tensor, grad: Tensor, rulebook: Rulebook, weight:
     depth, width = features.shape[1], grad.shape[1]
     lanes = loops.lanes(working.itemsize)
     read = features.detach().to(working).contiguous()
-    given = pad(grad.to(working), (0, -width % lanes)).contiguous()
+    given = _filled_up(grad.to(working), lanes).contiguous()
     sums = torch.zeros(rulebook.kernel_volume, given.shape[1] // lanes, depth, lanes, dtype=working)
     arguments = (read.numpy(), given.numpy(), blocks.inputs, blocks.outputs, blocks.starts)
 
@@ -130,6 +131,12 @@ def _weight_gradient(features: Tensor, grad: Tensor, rulebook: Rulebook, weight:
     _in_threads(run, _parts(groups, len(blocks.inputs) * depth * given.shape[1]))
     found = sums.permute(1, 3, 0, 2).flatten(0, 1)[:width]  # (O, K, I)
     return found.reshape(weight.shape).to(weight.dtype)
+
+
+def _filled_up(numbers: Tensor, lanes: int) -> Tensor:
+    """The last dimension filled up with zeros to whole vectors."""
+    missing = -numbers.shape[-1] % lanes
+    return pad(numbers, (0, missing)) if missing else numbers
 
 
 def _parts(positions: np.ndarray, work: int) -> list[tuple[int, int]]:

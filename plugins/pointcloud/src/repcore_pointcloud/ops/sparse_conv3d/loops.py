@@ -12,6 +12,7 @@ Symbols: N input voxels, M output voxels, K offsets, I and O channels, P pairs, 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numba
@@ -151,10 +152,20 @@ _four_outer, _one_outer = _outer_kernel(4), _outer_kernel(1)
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compiled at its first call, without the interpreter's lock; kept on disk where there is a place for it."""
+    anew = numba.njit(nogil=True)(function)
     try:
-        return numba.njit(nogil=True, cache=True)(function)  # type: ignore[no-any-return]
+        kept = numba.njit(nogil=True, cache=True)(function)
     except RuntimeError:  # neither this folder nor the user's cache can be written
-        return numba.njit(nogil=True)(function)  # type: ignore[no-any-return]
+        return anew  # type: ignore[no-any-return]
+
+    @wraps(function)
+    def call(*given: Any) -> Any:
+        try:
+            return kept(*given)
+        except Exception:  # the disk is full, or the kept file damaged: found before anything is computed
+            return anew(*given)
+
+    return call
 
 
 @_compiled
@@ -285,3 +296,35 @@ def outer_products(
                         place + c * LANES_BYTES, count,
                     )  # fmt: skip
                     c += 1
+
+
+@_compiled
+def find_neighbours(
+    keys: Any, rows: Any, firsts: Any, counts: Any, shifts: Any, step: int, volume: int, table: Any
+) -> None:
+    """Fill the first half of a table of neighbours and its mirror image, in one walk over the sorted keys a column.
+
+    Args:
+        keys: int64 (V,), ascending, none twice.
+        rows: int64 (V,), row of each of them.
+        firsts / counts / shifts: int64 (G,), of every column of offsets along z: its first offset, how many of its
+            offsets belong to the half, and what the first one adds to a key.
+        step: what one offset along z adds to a key.
+        table: int64 (K, V), all V where nothing is found.
+    """
+    size = len(keys)
+    for group in range(len(firsts)):
+        low = 0
+        for one in range(size):
+            wanted = keys[one] + shifts[group]
+            while low < size and keys[low] < wanted:
+                low += 1
+            place = low
+            for along in range(counts[group]):
+                while place < size and keys[place] < wanted:
+                    place += 1
+                if place < size and keys[place] == wanted:
+                    offset = firsts[group] + along
+                    table[offset, rows[one]] = rows[place]
+                    table[volume - 1 - offset, rows[place]] = rows[one]
+                wanted += step

@@ -1,4 +1,4 @@
-"""Active voxels and their neighbours, found by sorting 64-bit keys; runs unchanged on CPU and GPU.
+"""Active voxels and their neighbours, found by sorting 64-bit keys, on CPU and GPU.
 
 Differs from spconv: coordinates may be negative, batch
 numbers may have gaps, the grid has no upper border, and a coordinate that occurs twice is an error instead of a
@@ -12,10 +12,12 @@ from __future__ import annotations
 import math
 from itertools import product
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from repcore.errors import ConfigError, DataError, ShapeError
+from repcore_pointcloud.ops.sparse_conv3d.compiled import unusable as compiled_unusable
 from repcore_pointcloud.ops.sparse_conv3d.rulebook import Rulebook
 
 Triple = tuple[int, int, int]
@@ -108,42 +110,17 @@ class Sites:
         """(K, V) in the order of ``coordinates``; half of the offsets are searched, the others are their mirror."""
         count, volume = len(self), math.prod(kernel)
         table = torch.full((volume, count), count, dtype=torch.long, device=self.coordinates.device)
-        rows = torch.arange(count, device=table.device)
-        table[volume // 2] = rows
+        rows = torch.arange(count, device=table.device) if self._order is None else self._order
         if count and volume > 1:
             margin = tuple(size // 2 * step for size, step in zip(kernel, dilation, strict=True))
-            self._search_half(table, kernel, dilation, margin)
-        if self._order is not None:
-            back = torch.cat([self._order, self._order.new_tensor([count])])
-            unsorted = torch.empty_like(table)
-            unsorted[:, self._order] = back[table]
-            return unsorted
+            keys, steps = _keys_and_steps(self._sorted, margin)
+            columns = _searched_columns(kernel, dilation, steps)
+            if table.device.type == "cpu" and not compiled_unusable():
+                _walk(table, keys, rows, columns, dilation[2])
+            else:
+                _search(table, keys, rows, columns, dilation[2])
+        table[volume // 2] = torch.arange(count, device=table.device)
         return table
-
-    def _search_half(self, table: Tensor, kernel: Triple, dilation: Triple, margin: tuple[int, ...]) -> None:
-        count, volume = len(self), table.shape[0]
-        keys, steps = _keys_and_steps(self._sorted, margin)
-        ended = torch.cat([keys, keys.new_tensor([LAST])])
-        rows = table[volume // 2].clone()
-        for x, y in product(range(kernel[0]), range(kernel[1])):
-            first = (x * kernel[1] + y) * kernel[2]
-            searched = min(kernel[2], volume // 2 - first)
-            if searched <= 0:
-                break
-            shift = (
-                (x - kernel[0] // 2) * dilation[0] * steps[0]
-                + (y - kernel[1] // 2) * dilation[1] * steps[1]
-                - kernel[2] // 2 * dilation[2]
-            )
-            position = torch.searchsorted(keys, keys + shift)
-            for z in range(searched):
-                wanted = keys + (shift + z * dilation[2])
-                if z and dilation[2] > 1:
-                    position = torch.searchsorted(keys, wanted)
-                found = ended[position] == wanted
-                table[first + z] = torch.where(found, position, count)
-                table[volume - 1 - first - z, position[found]] = rows[found]
-                position = position + found  # neighbours along z lie side by side: one search serves a whole run
 
     def _downsample(self, kernel: Triple, stride: Triple, padding: Triple, dilation: Triple) -> tuple[Rulebook, Sites]:
         device = self.coordinates.device
@@ -164,6 +141,43 @@ class Sites:
         table = torch.full((math.prod(kernel), len(coarse)), len(self), dtype=torch.long, device=device)
         table[torch.cat(offsets), index] = torch.cat(rows)
         return Rulebook(table, len(self)), Sites(coarse)
+
+
+def _searched_columns(kernel: Triple, dilation: Triple, steps: tuple[int, int]) -> list[tuple[int, int, int]]:
+    """Of every column of offsets along z before the centre: first offset, how many count, what it adds to a key."""
+    columns = []
+    for x, y in product(range(kernel[0]), range(kernel[1])):
+        first = (x * kernel[1] + y) * kernel[2]
+        count = min(kernel[2], math.prod(kernel) // 2 - first)
+        if count <= 0:
+            break
+        along_x, along_y = (x - kernel[0] // 2) * dilation[0], (y - kernel[1] // 2) * dilation[1]
+        columns.append((first, count, along_x * steps[0] + along_y * steps[1] - kernel[2] // 2 * dilation[2]))
+    return columns
+
+
+def _walk(table: Tensor, keys: Tensor, rows: Tensor, columns: list[tuple[int, int, int]], step: int) -> None:
+    """Fill a table by the compiled walk."""
+    from repcore_pointcloud.ops.sparse_conv3d.loops import find_neighbours
+
+    firsts, counts, shifts = np.array(columns, dtype=np.int64).T.copy()
+    find_neighbours(keys.numpy(), rows.numpy(), firsts, counts, shifts, step, len(table), table.numpy())
+
+
+def _search(table: Tensor, keys: Tensor, rows: Tensor, columns: list[tuple[int, int, int]], step: int) -> None:
+    """Fill a table by binary search."""
+    ended = torch.cat([keys, keys.new_tensor([LAST])])
+    for first, count, shift in columns:
+        position = torch.searchsorted(keys, keys + shift)
+        for z in range(count):
+            wanted = keys + (shift + z * step)
+            if z and step > 1:
+                position = torch.searchsorted(keys, wanted)
+            found = ended[position] == wanted
+            seen, near = rows[found], rows[position[found]]
+            table[first + z, seen] = near
+            table[len(table) - 1 - first - z, near] = seen
+            position = position + found  # neighbours along z lie side by side: one search serves a whole run
 
 
 def unique_coordinates(coordinates: Tensor) -> tuple[Tensor, Tensor]:
