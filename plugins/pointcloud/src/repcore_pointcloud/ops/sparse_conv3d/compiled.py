@@ -1,7 +1,7 @@
 """Compiled CPU twin of ``pointcloud/sparse-conv3d``: products over the pairs that exist, blocked for the cache.
 
 Needs numba (``pip install repcore-pointcloud[fast]``); the torch forms stand in where it is missing. Each thread has
-its own outputs (forward, gradient of the features) or its own input channels (gradient of the weight), so that results
+its own outputs (forward, gradient of the features) or its own output channels (gradient of the weight), so that results
 repeat bit by bit with any number of threads.
 
 Symbols: N input voxels, M output voxels, K offsets, I and O channels, L numbers of a vector.
@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,6 @@ from torch.nn.functional import pad
 
 from repcore_pointcloud.ops.sparse_conv3d.arguments import check_arguments, working_type
 from repcore_pointcloud.ops.sparse_conv3d.rulebook import Rulebook
-from repcore_pointcloud.ops.sparse_conv3d.torch import by_offset
 from repcore_pointcloud.ops.sparse_conv3d.torch import sparse_conv3d as gather_scatter
 
 WORTH_A_THREAD = 4_000_000  # products; below it a thread costs more than it brings
@@ -75,7 +75,9 @@ class _Compiled(torch.autograd.Function):
     def forward(ctx: Any, features: Tensor, weight: Tensor, rulebook: Rulebook) -> Tensor:  # autograd's context
         ctx.save_for_backward(features, weight)
         ctx.rulebook = rulebook
-        return _products(features, by_offset(weight), rulebook, rulebook.num_outputs)
+        matrix = weight.detach().to(working_type(features)).flatten(1).T.contiguous()  # as such torch copies in tiles
+        kernels = matrix.view(rulebook.kernel_volume, -1, len(weight))
+        return _products(features, kernels, rulebook, rulebook.num_outputs)
 
     @staticmethod
     @once_differentiable
@@ -84,7 +86,7 @@ class _Compiled(torch.autograd.Function):
         rulebook: Rulebook = ctx.rulebook
         grad_features = grad_weight = None
         if ctx.needs_input_grad[0]:
-            kernels = by_offset(weight).transpose(1, 2)
+            kernels = weight.detach().to(working_type(grad)).flatten(1, 3).transpose(0, 1)  # (K, O, I)
             if rulebook.is_symmetric:  # the way back under an offset is the way forth under its mirror
                 grad_features = _products(grad, kernels.flip(0), rulebook, rulebook.num_inputs)
             else:
@@ -98,10 +100,10 @@ def _products(source: Tensor, kernels: Tensor, rulebook: Rulebook, rows: int) ->
     """(M, O) from (N, I) and (K, I, O)."""
     from repcore_pointcloud.ops.sparse_conv3d import loops
 
-    blocks, working, width = Blocks.of(rulebook), working_type(source), kernels.shape[2]
+    blocks, working, width = Blocks.of(rulebook), kernels.dtype, kernels.shape[2]
     read = source.detach().to(working).contiguous()
     lanes = loops.lanes(working.itemsize)
-    panels = _filled_up(kernels.detach().to(working), lanes).unflatten(2, (-1, lanes)).transpose(1, 2).contiguous()
+    panels = _filled_up(kernels, lanes).unflatten(2, (-1, lanes)).transpose(1, 2).contiguous()
     out = torch.zeros(rows, panels.shape[1] * lanes, dtype=working)
     given = (read.numpy(), panels.numpy(), blocks.inputs, blocks.outputs, blocks.starts)
 
@@ -113,23 +115,23 @@ def _products(source: Tensor, kernels: Tensor, rulebook: Rulebook, rows: int) ->
 
 
 def _weight_gradient(features: Tensor, grad: Tensor, rulebook: Rulebook, weight: Tensor) -> Tensor:
-    """As the weight, (O, kx, ky, kz, I)."""
+    """As the weight, (O, kx, ky, kz, I); vectors lie along I, as its numbers do."""
     from repcore_pointcloud.ops.sparse_conv3d import loops
 
     blocks, working = Blocks.of(rulebook), working_type(features)
     depth, width = features.shape[1], grad.shape[1]
     lanes = loops.lanes(working.itemsize)
-    read = features.detach().to(working).contiguous()
-    given = _filled_up(grad.to(working), lanes).contiguous()
-    sums = torch.zeros(rulebook.kernel_volume, given.shape[1] // lanes, depth, lanes, dtype=working)
-    arguments = (read.numpy(), given.numpy(), blocks.inputs, blocks.outputs, blocks.starts)
+    seen = _filled_up(features.detach().to(working), lanes).contiguous()
+    given = grad.to(working).contiguous()
+    sums = torch.zeros(rulebook.kernel_volume, seen.shape[1] // lanes, width, lanes, dtype=working)
+    arguments = (given.numpy(), seen.numpy(), blocks.outputs, blocks.inputs, blocks.starts)
 
     def run(first: int, last: int) -> None:
-        loops.outer_products(*arguments, 4 * first, min(depth, 4 * last), sums.numpy())
+        loops.outer_products(*arguments, 4 * first, min(width, 4 * last), sums.numpy())
 
-    groups = np.arange(-(-depth // 4))
-    _in_threads(run, _parts(groups, len(blocks.inputs) * depth * given.shape[1]))
-    found = sums.permute(1, 3, 0, 2).flatten(0, 1)[:width]  # (O, K, I)
+    groups = np.arange(-(-width // 4))
+    _in_threads(run, _parts(groups, len(blocks.inputs) * seen.shape[1] * width))
+    found = sums.permute(2, 0, 1, 3).flatten(2)[:, :, :depth]  # (O, K, I)
     return found.reshape(weight.shape).to(weight.dtype)
 
 
@@ -150,7 +152,7 @@ def _parts(positions: np.ndarray, work: int) -> list[tuple[int, int]]:
     end = 2 * int(positions[-1]) - int(positions[-2]) if len(positions) > 1 else 1
     cuts = np.searchsorted(positions, np.linspace(0, max(1, end), threads + 1)[1:-1])
     edges = [0, *cuts.tolist(), len(positions)]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))
 
 
 def _in_threads(run: Callable[[int, int], None], parts: list[tuple[int, int]]) -> None:

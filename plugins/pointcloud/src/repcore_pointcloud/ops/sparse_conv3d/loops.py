@@ -46,9 +46,7 @@ def _fma(builder: Any, vector: ir.VectorType) -> Any:
 
 def _everywhere(builder: Any, number: Any, vector: ir.VectorType) -> Any:
     """A number in all lanes."""
-    one = builder.insert_element(
-        ir.Constant(vector, ir.Undefined), number, ir.Constant(ir.IntType(32), 0)
-    )
+    one = builder.insert_element(ir.Constant(vector, ir.Undefined), number, ir.Constant(ir.IntType(32), 0))
     same = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
     return builder.shuffle_vector(one, one, same)
 
@@ -109,30 +107,30 @@ def _rows_kernel(rows: int) -> Any:
 
 
 def _outer_kernel(rows: int) -> Any:
-    """sums[r][:L] += sum over pairs p of source[inputs[p]][r] * grad[outputs[p]][:L]; all are addresses."""
+    """sums[r][:L] += sum over pairs p of grad[outputs[p]][r] * source[inputs[p]][:L]; all are addresses."""
 
     @intrinsic
     def add_outer(
-        typing: Any, like: Any, source: Any, source_row: Any, grad: Any, grad_row: Any, inputs: Any, outputs: Any,
+        typing: Any, like: Any, grad: Any, grad_row: Any, source: Any, source_row: Any, outputs: Any, inputs: Any,
         sums: Any, pairs: Any,
     ) -> Any:  # fmt: skip
         def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
             kind, vector = _number(signature)
-            _, source, source_row, grad, grad_row, inputs, outputs, sums, pairs = given
+            _, grad, grad_row, source, source_row, outputs, inputs, sums, pairs = given
             short, fma = ir.IntType(32), _fma(builder, vector)
-            ins, outs = (builder.inttoptr(one, short.as_pointer()) for one in (inputs, outputs))
+            outs, ins = (builder.inttoptr(one, short.as_pointer()) for one in (outputs, inputs))
 
             def row(start: Any, length: Any, index: Any) -> Any:
                 return builder.add(start, builder.mul(length, builder.zext(index, INDEX)))
 
             def terms(step: Any, totals: list[Any]) -> list[Any]:
-                seen = row(source, source_row, builder.load(builder.gep(ins, [step])))
                 given = row(grad, grad_row, builder.load(builder.gep(outs, [step])))
-                gradient = builder.load(builder.inttoptr(given, vector.as_pointer()), align=4)
-                numbers = builder.inttoptr(seen, kind.as_pointer())
+                seen = row(source, source_row, builder.load(builder.gep(ins, [step])))
+                features = builder.load(builder.inttoptr(seen, vector.as_pointer()), align=4)
+                numbers = builder.inttoptr(given, kind.as_pointer())
                 found = [builder.load(builder.gep(numbers, [ir.Constant(INDEX, one)])) for one in range(rows)]
                 return [
-                    builder.call(fma, [_everywhere(builder, one, vector), gradient, total])
+                    builder.call(fma, [_everywhere(builder, one, vector), features, total])
                     for one, total in zip(found, totals, strict=True)
                 ]
 
@@ -140,7 +138,7 @@ def _outer_kernel(rows: int) -> Any:
             _summed(builder, pairs, places, vector, terms)
             return context.get_dummy_value()
 
-        arguments = (like, source, source_row, grad, grad_row, inputs, outputs, sums, pairs)
+        arguments = (like, grad, grad_row, source, source_row, outputs, inputs, sums, pairs)
         return types.void(*arguments), generate
 
     return add_outer
@@ -202,9 +200,7 @@ def pairs_by_block(table: Any, num_inputs: int, block: int) -> Any:
 
 
 @_compiled
-def products(
-    source: Any, panels: Any, inputs: Any, outputs: Any, starts: Any, first: int, last: int, out: Any
-) -> None:
+def products(source: Any, panels: Any, inputs: Any, outputs: Any, starts: Any, first: int, last: int, out: Any) -> None:
     """Add to ``out`` the products of the blocks from ``first`` to ``last``.
 
     Args:
@@ -258,22 +254,22 @@ def products(
 
 @_compiled
 def outer_products(
-    source: Any, grad: Any, inputs: Any, outputs: Any, starts: Any, first: int, last: int, sums: Any
+    grad: Any, source: Any, outputs: Any, inputs: Any, starts: Any, first: int, last: int, sums: Any
 ) -> None:
-    """Add to ``sums`` the outer products of the input channels from ``first`` to ``last``.
+    """Add to ``sums`` the outer products of the output channels from ``first`` to ``last`` with all input channels.
 
     Args:
-        source: (N, I), contiguous.
-        grad: (M, O), contiguous, O a multiple of L.
-        inputs / outputs / starts: of :func:`pairs_by_block`.
-        sums: (K, O / L, I, L), contiguous.
+        grad: (M, O), contiguous.
+        source: (N, I), contiguous, I a multiple of L.
+        outputs / inputs / starts: of :func:`pairs_by_block`.
+        sums: (K, I / L, O, L), contiguous.
     """
-    size = source.itemsize
-    depth = source.shape[1]
+    size = grad.itemsize
+    width = grad.shape[1]
     blocks, volume, columns = starts.shape[0], sums.shape[0], sums.shape[1]
-    read, given, written = source.ctypes.data, grad.ctypes.data, sums.ctypes.data
-    left, right = inputs.ctypes.data, outputs.ctypes.data
-    row_in, row_out = depth * size, grad.shape[1] * size
+    given, seen, written = grad.ctypes.data, source.ctypes.data, sums.ctypes.data
+    left, right = outputs.ctypes.data, inputs.ctypes.data
+    row_out, row_in = width * size, source.shape[1] * size
     for number in range(blocks):
         for offset in range(volume):
             begin = starts[number, offset]
@@ -281,18 +277,18 @@ def outer_products(
             if count == 0:
                 continue
             for column in range(columns):
-                place = written + (offset * columns + column) * depth * LANES_BYTES
-                gradient = given + column * LANES_BYTES
+                place = written + (offset * columns + column) * width * LANES_BYTES
+                vectors = seen + column * LANES_BYTES
                 c = first
                 while c + 4 <= last:
                     _four_outer(
-                        source, read + c * size, row_in, gradient, row_out, left + begin * 4, right + begin * 4,
+                        grad, given + c * size, row_out, vectors, row_in, left + begin * 4, right + begin * 4,
                         place + c * LANES_BYTES, count,
                     )  # fmt: skip
                     c += 4
                 while c < last:
                     _one_outer(
-                        source, read + c * size, row_in, gradient, row_out, left + begin * 4, right + begin * 4,
+                        grad, given + c * size, row_out, vectors, row_in, left + begin * 4, right + begin * 4,
                         place + c * LANES_BYTES, count,
                     )  # fmt: skip
                     c += 1
