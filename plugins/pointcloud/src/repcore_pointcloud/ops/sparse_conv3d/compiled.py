@@ -75,9 +75,14 @@ class _Compiled(torch.autograd.Function):
     def forward(ctx: Any, features: Tensor, weight: Tensor, rulebook: Rulebook) -> Tensor:  # autograd's context
         ctx.save_for_backward(features, weight)
         ctx.rulebook = rulebook
-        matrix = weight.detach().to(working_type(features)).flatten(1).T.contiguous()  # as such torch copies in tiles
-        kernels = matrix.view(rulebook.kernel_volume, -1, len(weight))
-        return _products(features, kernels, rulebook, rulebook.num_outputs)
+        from repcore_pointcloud.ops.sparse_conv3d import loops
+
+        kernels = weight.detach().to(working_type(features)).flatten(1, 3).contiguous()  # (O, K, I)
+        width, volume, depth = kernels.shape
+        lanes = loops.lanes(kernels.itemsize)
+        panels = kernels.new_zeros(volume, -(-width // lanes), depth, lanes)
+        loops.pack(kernels.numpy(), panels.numpy())
+        return _products(features, panels, rulebook, rulebook.num_outputs, width)
 
     @staticmethod
     @once_differentiable
@@ -86,26 +91,33 @@ class _Compiled(torch.autograd.Function):
         rulebook: Rulebook = ctx.rulebook
         grad_features = grad_weight = None
         if ctx.needs_input_grad[0]:
-            kernels = weight.detach().to(working_type(grad)).flatten(1, 3).transpose(0, 1)  # (K, O, I)
-            if rulebook.is_symmetric:  # the way back under an offset is the way forth under its mirror
-                grad_features = _products(grad, kernels.flip(0), rulebook, rulebook.num_inputs)
-            else:
-                grad_features = _products(grad, kernels, rulebook.reversed, rulebook.num_inputs)
+            mirrored = rulebook.is_symmetric  # the way back under an offset is the way forth under its mirror
+            back = rulebook if mirrored else rulebook.reversed
+            panels = _panels_back(weight.detach().to(working_type(grad)).flatten(1, 3))
+            grad_features = _products(grad, panels, back, rulebook.num_inputs, features.shape[1], mirrored=mirrored)
         if ctx.needs_input_grad[1]:
             grad_weight = _weight_gradient(features, grad, rulebook, weight)
         return grad_features, grad_weight, None
 
 
-def _products(source: Tensor, kernels: Tensor, rulebook: Rulebook, rows: int) -> Tensor:
-    """(M, O) from (N, I) and (K, I, O)."""
+def _panels_back(kernels: Tensor) -> Tensor:
+    """(K, I / L, O, L) from (O, K, I): vectors over the input channels."""
     from repcore_pointcloud.ops.sparse_conv3d import loops
 
-    blocks, working, width = Blocks.of(rulebook), kernels.dtype, kernels.shape[2]
+    lanes = loops.lanes(kernels.itemsize)
+    return _filled_up(kernels, lanes).unflatten(2, (-1, lanes)).permute(1, 2, 0, 3).contiguous()
+
+
+def _products(
+    source: Tensor, panels: Tensor, rulebook: Rulebook, rows: int, width: int, *, mirrored: bool = False
+) -> Tensor:
+    """(rows, width) from (N, I) and (K, width / L, I, L)."""
+    from repcore_pointcloud.ops.sparse_conv3d import loops
+
+    blocks, working = Blocks.of(rulebook), panels.dtype
     read = source.detach().to(working).contiguous()
-    lanes = loops.lanes(working.itemsize)
-    panels = _filled_up(kernels, lanes).unflatten(2, (-1, lanes)).transpose(1, 2).contiguous()
-    out = torch.zeros(rows, panels.shape[1] * lanes, dtype=working)
-    given = (read.numpy(), panels.numpy(), blocks.inputs, blocks.outputs, blocks.starts)
+    out = torch.zeros(rows, panels.shape[1] * panels.shape[3], dtype=working)
+    given = (read.numpy(), panels.numpy(), mirrored, blocks.inputs, blocks.outputs, blocks.starts)
 
     def run(first: int, last: int) -> None:
         loops.products(*given, first, last, out.numpy())
@@ -123,7 +135,7 @@ def _weight_gradient(features: Tensor, grad: Tensor, rulebook: Rulebook, weight:
     lanes = loops.lanes(working.itemsize)
     seen = _filled_up(features.detach().to(working), lanes).contiguous()
     given = grad.to(working).contiguous()
-    sums = torch.zeros(rulebook.kernel_volume, seen.shape[1] // lanes, width, lanes, dtype=working)
+    sums = torch.zeros(width, rulebook.kernel_volume, seen.shape[1], dtype=working)
     arguments = (given.numpy(), seen.numpy(), blocks.outputs, blocks.inputs, blocks.starts)
 
     def run(first: int, last: int) -> None:
@@ -131,8 +143,7 @@ def _weight_gradient(features: Tensor, grad: Tensor, rulebook: Rulebook, weight:
 
     groups = np.arange(-(-width // 4))
     _in_threads(run, _parts(groups, len(blocks.inputs) * seen.shape[1] * width))
-    found = sums.permute(2, 0, 1, 3).flatten(2)[:, :, :depth]  # (O, K, I)
-    return found.reshape(weight.shape).to(weight.dtype)
+    return sums[:, :, :depth].reshape(weight.shape).to(weight.dtype)
 
 
 def _filled_up(numbers: Tensor, lanes: int) -> Tensor:

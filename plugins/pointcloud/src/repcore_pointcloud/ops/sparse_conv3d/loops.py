@@ -112,11 +112,11 @@ def _outer_kernel(rows: int) -> Any:
     @intrinsic
     def add_outer(
         typing: Any, like: Any, grad: Any, grad_row: Any, source: Any, source_row: Any, outputs: Any, inputs: Any,
-        sums: Any, pairs: Any,
+        sums: Any, sums_row: Any, pairs: Any,
     ) -> Any:  # fmt: skip
         def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
             kind, vector = _number(signature)
-            _, grad, grad_row, source, source_row, outputs, inputs, sums, pairs = given
+            _, grad, grad_row, source, source_row, outputs, inputs, sums, sums_row, pairs = given
             short, fma = ir.IntType(32), _fma(builder, vector)
             outs, ins = (builder.inttoptr(one, short.as_pointer()) for one in (outputs, inputs))
 
@@ -134,11 +134,11 @@ def _outer_kernel(rows: int) -> Any:
                     for one, total in zip(found, totals, strict=True)
                 ]
 
-            places = [builder.add(sums, ir.Constant(INDEX, one * LANES_BYTES)) for one in range(rows)]
+            places = [builder.add(sums, builder.mul(sums_row, ir.Constant(INDEX, one))) for one in range(rows)]
             _summed(builder, pairs, places, vector, terms)
             return context.get_dummy_value()
 
-        arguments = (like, grad, grad_row, source, source_row, outputs, inputs, sums, pairs)
+        arguments = (like, grad, grad_row, source, source_row, outputs, inputs, sums, sums_row, pairs)
         return types.void(*arguments), generate
 
     return add_outer
@@ -200,12 +200,33 @@ def pairs_by_block(table: Any, num_inputs: int, block: int) -> Any:
 
 
 @_compiled
-def products(source: Any, panels: Any, inputs: Any, outputs: Any, starts: Any, first: int, last: int, out: Any) -> None:
+def pack(weight: Any, panels: Any) -> None:
+    """Kernels as vectors over the output channels.
+
+    Args:
+        weight: (O, K, I), contiguous.
+        panels: (K, ceil(O / L), I, L); lanes without a channel keep what they have.
+    """
+    width, volume, depth = weight.shape
+    lanes = panels.shape[3]
+    for offset in range(volume):
+        for column in range(panels.shape[1]):
+            first = column * lanes
+            for lane in range(min(lanes, width - first)):
+                for channel in range(depth):
+                    panels[offset, column, channel, lane] = weight[first + lane, offset, channel]
+
+
+@_compiled
+def products(
+    source: Any, panels: Any, mirrored: bool, inputs: Any, outputs: Any, starts: Any, first: int, last: int, out: Any
+) -> None:
     """Add to ``out`` the products of the blocks from ``first`` to ``last``.
 
     Args:
         source: (N, I), contiguous.
         panels: (K, O / L, I, L), contiguous.
+        mirrored: whether offset k is multiplied with panel K - 1 - k.
         inputs / outputs / starts: of :func:`pairs_by_block`.
         out: (M, O), contiguous, float32 or float64 as the others.
     """
@@ -220,7 +241,7 @@ def products(source: Any, panels: Any, inputs: Any, outputs: Any, starts: Any, f
             if begin == end:
                 continue
             for column in range(columns):
-                weights = kernel + (offset * columns + column) * panel
+                weights = kernel + ((volume - 1 - offset if mirrored else offset) * columns + column) * panel
                 sums = written + column * LANES_BYTES
                 p = begin
                 while p + 6 <= end:
@@ -262,14 +283,15 @@ def outer_products(
         grad: (M, O), contiguous.
         source: (N, I), contiguous, I a multiple of L.
         outputs / inputs / starts: of :func:`pairs_by_block`.
-        sums: (K, I / L, O, L), contiguous.
+        sums: (O, K, I), contiguous.
     """
     size = grad.itemsize
     width = grad.shape[1]
-    blocks, volume, columns = starts.shape[0], sums.shape[0], sums.shape[1]
+    blocks, volume, columns = starts.shape[0], sums.shape[1], source.shape[1] * size // LANES_BYTES
     given, seen, written = grad.ctypes.data, source.ctypes.data, sums.ctypes.data
     left, right = outputs.ctypes.data, inputs.ctypes.data
     row_out, row_in = width * size, source.shape[1] * size
+    row = volume * row_in
     for number in range(blocks):
         for offset in range(volume):
             begin = starts[number, offset]
@@ -277,19 +299,19 @@ def outer_products(
             if count == 0:
                 continue
             for column in range(columns):
-                place = written + (offset * columns + column) * width * LANES_BYTES
+                place = written + offset * row_in + column * LANES_BYTES
                 vectors = seen + column * LANES_BYTES
                 c = first
                 while c + 4 <= last:
                     _four_outer(
                         grad, given + c * size, row_out, vectors, row_in, left + begin * 4, right + begin * 4,
-                        place + c * LANES_BYTES, count,
+                        place + c * row, row, count,
                     )  # fmt: skip
                     c += 4
                 while c < last:
                     _one_outer(
                         grad, given + c * size, row_out, vectors, row_in, left + begin * 4, right + begin * 4,
-                        place + c * LANES_BYTES, count,
+                        place + c * row, row, count,
                     )  # fmt: skip
                     c += 1
 
