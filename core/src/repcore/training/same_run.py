@@ -1,8 +1,8 @@
 """Whether a checkpoint is of this run and of these settings: what lies beside it can be edited or exchanged by hand.
 
 A checkpoint carries the run's identity (drawn at its start, kept in ``environment.json``), the settings that
-``config.json`` resolved to, and a hash of the fitted preprocessor. Going on compares all three. The data are compared by
-their content (:mod:`repcore.data.identity`); where they lie may change.
+``config.json`` resolved to, and a hash of the fitted preprocessor. Going on compares all three. The data are compared
+by their content (:mod:`repcore.data.identity`); where they lie may change.
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ def check_carried(found: Any) -> None:  # whatever a file holds
     if found is None:  # of a checkpoint from before it was carried
         return
     kinds = {"identity": str, "name": str, "settings": Mapping, "preprocessing": Mapping}
-    wrong = [key for key, kind in kinds.items() if not isinstance(found, Mapping) or not isinstance(found.get(key), kind)]
+    wrong = [
+        key for key, kind in kinds.items() if not isinstance(found, Mapping) or not isinstance(found.get(key), kind)
+    ]
     if wrong:
         raise ValueError(f"what it says of its run has no {wrong[0]}")
 
@@ -106,7 +108,7 @@ def check_same_settings(path: Path, found: Plain | None, own: Plain, folder: Run
             f"the settings of {folder.path} are not those that {path.name} was written with",
             changed=_in_words(bound),
             file=folder.path / "config.json",
-            hint="put them back; other settings are a new run: the recipe with NAME=VALUE, from a model --init-from MODEL",
+            hint="put them back; other settings are a new run: RECIPE NAME=VALUE, from a model --init-from MODEL",
         )
     if found["preprocessing"] != own["preprocessing"]:
         files = sorted({*found["preprocessing"], *own["preprocessing"]})
