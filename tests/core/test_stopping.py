@@ -215,6 +215,9 @@ def test_a_stopped_run_goes_on(
     assert f"at step {step}:" in capsys.readouterr().err
     steps = [line["step"] for line in read_lines(folder / "runs" / "r" / "metrics.jsonl") if line["split"] == "train"]
     assert steps == list(range(1, step + 3))  # none lost, none twice
+    card = json.loads((folder / "runs" / "r" / "model" / "config.json").read_text())["card"]
+    assert card["command"].startswith("repcore pairs train set-net ")
+    assert card["resumed"] == "1 time"
 
 
 def test_a_second_ctrl_c_does_not_wait(

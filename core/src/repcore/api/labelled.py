@@ -120,7 +120,8 @@ def _recorded(learn: Callable[..., FinetuneOutcome], folder: RunFolder, request:
     record = record_of(outcome, request)
     folder.write_json("finetune.json", record)
     seconds = time.perf_counter() - started
-    return Run(outcome.folder, 0, seconds, record["test"], record["verdict"], device)
+    steps = int(folder.read_json("trained.json")["steps"])
+    return Run(outcome.folder, steps, seconds, record["test"], record["verdict"], device)
 
 
 class ProbeTables(list[ProbeTable]):

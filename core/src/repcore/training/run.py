@@ -28,7 +28,7 @@ from repcore.stopping import Stopped
 from repcore.training.assembly import RunParts, teachers
 from repcore.training.checkpointing import STATE, Checkpoints, has_checkpoint, newest_sound, remove_leftovers
 from repcore.training.compiling import compile_objective
-from repcore.training.data_record import data_facts, note_data, with_data
+from repcore.training.data_record import begun_by, data_facts, note_data, with_data
 from repcore.training.export import export_model, held_out_diagnosis
 from repcore.training.listeners import (
     FreedMemory,
@@ -222,6 +222,8 @@ def _execute(
         folder.drop_lines_after(start if resume else -1)  # an inner run that was killed early begins again in place
         if resume:
             note_data(parts, folder, start)
+            if export:  # a fine-tuning writes down its own
+                folder.note_command()
         else:
             _write_records(registry, parts, folder)
     if resume:
@@ -444,6 +446,7 @@ def _write_records(registry: Registry, parts: RunParts, folder: RunFolder) -> No
                 "ops": chosen_implementations(),
                 "teachers": teachers(parts.objective),
                 "slurm_job": slurm_job(),
+                **begun_by(folder),
             },
         ),
     )
