@@ -189,7 +189,7 @@ def test_mps_is_a_device_where_torch_has_it(monkeypatch: pytest.MonkeyPatch) -> 
     assert torch_device("mps:0") == "mps:0"
     assert torch_device("auto") == "cpu"  # networks may need what torch lacks there
     assert device_in_words("mps") == "Apple GPU"
-    with pytest.raises(ConfigError, match="cuda, but torch sees no CUDA device\n  there is: cpu, mps"):
+    with pytest.raises(ConfigError, match="cuda, but torch sees no CUDA device\n  there is: +cpu, mps"):
         torch_device("cuda")
 
 

@@ -242,9 +242,10 @@ def given_reader(
     given_as_reader = is_reader(data)
     if not given_as_reader and is_table(data):
         return _of_table(data, open_table, convert, id_column)
-    for name, value in (("id_column", id_column), ("reader", reader)):
-        if value is not None:
-            raise DataError(f"{name}={value!r} is for a table or a path", given=f"{type(data).__name__}, no table")
+    if id_column is not None:
+        raise DataError(f"id_column={id_column!r} is a column of a table", given=f"{type(data).__name__}, no table")
+    if reader is not None:
+        raise DataError(f"reader={reader!r} is for a table or a path", given=f"{type(data).__name__}, no table")
     if given_as_reader:
         given: DatasetReader = data
         return given
