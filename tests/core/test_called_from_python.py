@@ -182,14 +182,14 @@ def test_mps_is_a_device_where_torch_has_it(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     for refused in (torch_device, accelerator):
-        with pytest.raises(ConfigError, match="mps, but torch sees no such device\n  there is: +cpu\n"):
+        with pytest.raises(ConfigError, match=r"mps, but torch sees no such device\n  there is: +cpu\n"):
             refused("mps")
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert torch_device("mps") == accelerator("mps") == "mps"
     assert torch_device("mps:0") == "mps:0"
     assert torch_device("auto") == "cpu"  # networks may need what torch lacks there
     assert device_in_words("mps") == "Apple GPU"
-    with pytest.raises(ConfigError, match="cuda, but torch sees no CUDA device\n  there is: +cpu, mps"):
+    with pytest.raises(ConfigError, match=r"cuda, but torch sees no CUDA device\n  there is: +cpu, mps"):
         torch_device("cuda")
 
 
