@@ -38,7 +38,7 @@ class Run:
 
     Args:
         folder: the run folder (``model/``, ``report.html``, ``metrics.jsonl``).
-        steps: optimiser steps; seconds: of training.
+        steps: optimiser steps, of a fine-tuning those of the model that is kept; seconds: of training.
         metrics: the last validation figures, of a fine-tuning those on test rows.
         verdict: of a fine-tuning: pre-trained against random starting weights, in words.
         device: where the model is loaded.
@@ -58,8 +58,9 @@ class Run:
 
     @property
     def report(self) -> Path:
-        """The page about the run."""
-        return self.folder / "report.html"
+        """The page about the run; drawn when it is first asked for, where the run has not done so."""
+        page = self.folder / "report.html"
+        return page if page.is_file() else build_report(self.folder)
 
     @property
     def module(self) -> nn.Module:

@@ -20,6 +20,7 @@ from repcore.arguments import checked
 from repcore.checkpoints.changed import save_changed
 from repcore.checkpoints.hub import card_metadata, fetched, is_hub_name, pushed
 from repcore.checkpoints.model_folder import ModelFolder, read_model
+from repcore.checkpoints.saving import record_content
 from repcore.checkpoints.task_part import target_of
 from repcore.config.resolve import resolve_part
 from repcore.data.given import ListReader, given_reader, is_one_input, is_there, names_a_file
@@ -374,6 +375,7 @@ class Model:
             raise CheckpointError(f"{str(path)!r} exists and is not empty", hint="name a new folder")
         else:
             shutil.copytree(self.folder.folder, path, dirs_exist_ok=True)
+            record_content(path)
         return load(path, device=self.device, registry=self.registry)
 
     @checked

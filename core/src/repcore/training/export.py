@@ -18,7 +18,7 @@ from repcore.errors import ConfigError
 from repcore.files import read_lines
 from repcore.registry import Registry
 from repcore.training.assembly import RunParts, teachers
-from repcore.training.data_record import card_data
+from repcore.training.data_record import card_command, card_data
 from repcore.training.objective_rules import exported_encoder
 from repcore.training.run_folder import RunFolder
 from repcore.training.state import RunState
@@ -70,12 +70,14 @@ def export_model(
     steps: int,
     task: TaskPart | None = None,
     changes: Sequence[Mapping[str, Any]] = (),
+    kept: int | None = None,
 ) -> None:
     """Write ``model/`` from the objective's exported encoder.
 
     Args:
         task: of a fine-tuned model.
         changes: what methods made of the encoder.
+        kept: step whose weights these are, where it need not be the last; ``validation`` is of that step.
 
     Raises:
         ConfigError: the objective exports something that is not an encoder.
@@ -99,14 +101,24 @@ def export_model(
             "licence": spec.licence,
             "recipe": f"{resolved.recipe} ({resolved.preset})",
             "objective": resolved.objective.name,
+            **card_command(folder),
             **card_data(parts, folder, steps),
             "steps": steps,
+            "kept_step": kept,
             "seed": resolved.trainer.seed,
             "validation": dict(validation),
-            "diagnostics": folder.read_json("diagnostics.json") or {},
+            "diagnostics": _diagnostics(folder, kept),
             "teachers": teachers(parts.objective),
         },
         task=task,
         changes=changes,
         extra={"run": resolved.plain(), "environment": folder.read_json("environment.json") or {}},
     )
+
+
+def _diagnostics(folder: RunFolder, kept: int | None) -> dict[str, Any]:
+    """The last figures, or those of the step whose weights are kept."""
+    if kept is None:
+        return folder.read_json("diagnostics.json") or {}
+    lines = read_lines(folder.path / "diagnostics.jsonl")
+    return next((one for one in lines if one.get("step") == kept), {})

@@ -325,7 +325,8 @@ class _Runner:
         )
         first = trained[0]
         changes = changes_after(self.model, self.settings)
-        export_model(self.model.registry, first.parts, own, first.run.validation, first.run.steps, part, changes)
+        run, kept = first.run, first.kept
+        export_model(self.model.registry, first.parts, own, run.validation, run.steps, part, changes, kept)
 
     def _test(self, predictor: Predictor, test: np.ndarray, own: RunFolder, *, drawn: bool) -> Scores:
         if not len(test):

@@ -305,6 +305,13 @@ def validation_losses(folder: RunFolder) -> list[tuple[int, float]]:
     ]
 
 
+def validation_at(folder: RunFolder, step: int) -> dict[str, float]:
+    """Figures of the validation after a step; empty if there was none."""
+    lines = read_lines(folder.path / "metrics.jsonl")
+    found = [one for one in lines if one.get("split") == "validation" and one.get("step") == step]
+    return {name: value for name, value in found[-1].items() if name not in ("step", "split")} if found else {}
+
+
 class Interruption:
     """A request to stop finishes the step (with accumulation: the micro-batch, the rest of the step is given up), saves
     and ends the run, in all processes of it at the same place."""
