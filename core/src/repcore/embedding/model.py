@@ -18,7 +18,7 @@ from torch import nn
 from repcore import registry as registries
 from repcore.checkpoints.hub import card_metadata, fetched, is_hub_name, pushed
 from repcore.checkpoints.model_folder import ModelFolder, read_model
-from repcore.checkpoints.saving import save_model
+from repcore.checkpoints.saving import record_content, save_model
 from repcore.checkpoints.task_part import target_of
 from repcore.config.resolve import resolve_part
 from repcore.config.validate import build as build_config
@@ -367,6 +367,7 @@ class Model:
             raise CheckpointError(f"{str(path)!r} exists and is not empty", hint="name a new folder")
         else:
             shutil.copytree(self.folder.folder, path, dirs_exist_ok=True)
+            record_content(path)
         return load(path, device=self.device, registry=self.registry)
 
     def push_to_hub(

@@ -105,7 +105,8 @@ class RunRecord:
 
     def place_of_model(self, steps: Sequence[float]) -> int:
         """Which of these steps tells of the model: the one whose weights are kept, else the last (-1)."""
-        return -1 if self.kept_step not in steps else list(steps).index(self.kept_step)
+        kept = self.kept_step
+        return -1 if kept is None or kept not in steps else list(steps).index(kept)
 
     def judged(self) -> Line:
         """Diagnostics of the model; empty if there are none."""

@@ -34,7 +34,7 @@ from repcore.interfaces import DatasetReader, ProbeSplit, Sample, Task
 from repcore.reporting import Reporter
 from repcore.specs import TargetSpec
 from repcore.training.assembly import RowLabels, RunParts, build
-from repcore.training.checkpointing import has_checkpoint, newest_sound
+from repcore.training.checkpointing import STATE, has_checkpoint, newest_sound
 from repcore.training.finetune_config import FinetuneConfig
 from repcore.training.head_start import start_head
 from repcore.training.listeners import validation_at, validation_losses
@@ -42,6 +42,7 @@ from repcore.training.methods import MethodStart, WithMethod, class_numbers, met
 from repcore.training.plan import stream_order, total_steps
 from repcore.training.run import execute
 from repcore.training.run_folder import RunFolder
+from repcore.training.same_run import carried, check_same_run
 from repcore.training.state import RunResult
 from repcore.training.supervised import Supervised
 
@@ -443,6 +444,7 @@ def _load_best(parts: RunParts, folder: RunFolder) -> int:
             hint="a lower optimiser.lr, or look at its metrics.jsonl and rejected.jsonl",
         )
     saved = torch.load(folder.best_checkpoint, map_location="cpu", weights_only=True)
+    check_same_run(folder.best_checkpoint, saved.get(STATE, {}).get("of"), carried(folder, {}), folder)
     prefix = "objective."
     state = {key.removeprefix(prefix): value for key, value in saved["state_dict"].items() if key.startswith(prefix)}
     parts.objective.load_state_dict(state)

@@ -117,7 +117,8 @@ def _coordinates(columns: Mapping[str, np.ndarray], xyz: np.ndarray) -> tuple[st
     close = SAME_PLACE * float(np.ptp(xyz[usable], axis=0).max())
     found: list[str] = []
     for axis, name in enumerate("xyz"):
-        order = sorted(columns, key=lambda one, axis_name=name: plain(one) != axis_name)
+        called = [one for one in columns if plain(one) == name]
+        order = [*called, *(one for one in columns if one not in called)]
         same = (
             one
             for one in order
