@@ -134,7 +134,7 @@ def test_probe_and_fit(model: repcore.Model, here: Path) -> None:
     assert (fitted.save(here / "spread") / "estimator.json").is_file()
     with pytest.raises(ConfigError, match="reads no labels"):
         repcore.fit("spread", model, FRAME, label="kind")
-    with pytest.raises(ConfigError, match="int is no model"):
+    with pytest.raises(ConfigError, match="model=5 is no Model, Run, path or text"):
         repcore.probe(5, FRAME)  # type: ignore[arg-type]
 
 

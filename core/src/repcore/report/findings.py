@@ -224,7 +224,7 @@ def diagnostic_names(record: RunRecord) -> list[str]:
     recorded = dict.fromkeys(key for line in record.diagnostics for key in line)
     own = [
         key for key in recorded
-        if key not in GUIDES and key not in IN_TABLE_ONLY and key not in ("step", "level", "reasons")
+        if key not in GUIDES and key not in IN_TABLE_ONLY and key not in ("step", "level", "reasons", "never-moved")
     ]  # fmt: skip
     return [name for name in GUIDES if name in recorded] + own
 

@@ -43,6 +43,7 @@ from repcore.training.listeners import (
 from repcore.training.loaders import FixedBatches, build_loader
 from repcore.training.loggers import Trackers, check_loggers
 from repcore.training.module import ObjectiveModule
+from repcore.training.movement import Movement
 from repcore.training.optimisers import DecayRule, matrices_decay
 from repcore.training.pictures import write_pictures
 from repcore.training.plan import stream_order, total_steps
@@ -305,13 +306,15 @@ def _trainer_and_state(
     writer = MetricsWriter(config.log_every, Trackers(config.loggers, functions))
     checkpoints = Checkpoints(config.checkpoint_every or every)
     holder: list[RunState] = []
+    movement = Movement(speaks=len(parts.validation) < 2)
     validation = Validation(
         every,
         (lambda: _validation_loader(parts, holder[0].trainer)) if len(parts.validation) else None,
-        held_out_diagnosis(parts) if len(parts.validation) > 1 else None,
+        held_out_diagnosis(parts, movement) if len(parts.validation) > 1 else None,
         writer,
     )
     listeners: list[Listener] = [
+        movement,  # before a validation calls the objective
         ProgressShow(),
         writer,
         validation,

@@ -25,6 +25,7 @@ from typing import Any
 from repcore.errors import ConfigError, RunError
 from repcore.files import DEVICES, parse_json, read_json_file, read_lines, write_text
 from repcore.launching import COMMAND, is_first_process
+from repcore.outputs import folder_for
 from repcore.registry import Registry
 
 COMMANDS = "commands.jsonl"
@@ -50,7 +51,7 @@ class RunFolder:
         """
         if not is_first_process():
             return cls(root / name)
-        root.mkdir(parents=True, exist_ok=True)
+        folder_for(root, "--out")
         for number in range(1, 1000):
             path = root / (name if number == 1 else f"{name}-{number}")
             try:
