@@ -323,7 +323,7 @@ def _with_codes(one: LabelColumn, cells: Sequence[Any], change: str) -> LabelCol
     words = words_of(cells)
     if one.target.kind == "class" and len(set(words)) <= MOST_WORD_CLASSES:
         return word_classes(one.name, words, f"codes such as {code!r}, kept as they are written", one.odd, change)
-    one.reason += f"; cells such as {code!r} are read as numbers, label_kind=class takes them for codes"
+    one.reason += f"; cells such as {code!r} are read as numbers, --read label_kind=class takes them for codes"
     return one
 
 

@@ -228,6 +228,11 @@ class MoleculeTable:
     # -------------------------------------------------------------------------------------------- reader
 
     @property
+    def tables_read(self) -> Sequence[Any]:
+        """The tables behind the rows, by which changed data are told apart."""
+        return self._tables
+
+    @property
     def fingerprint(self) -> str:
         parts = [f"{split}:{table.fingerprint}" for split, table in zip(self._splits, self._tables, strict=True)]
         notation = [] if self.molecules.notation == "smiles" else [self.molecules.notation]
