@@ -10,7 +10,9 @@ import pytest
 
 from repcore.data.readers import open_data
 from repcore.data.splits import sibling_parts
+from repcore.errors import DataError
 from repcore.registry import default
+from tests.field.medical3d_inputs import AFFINE, SHAPE, save, world_values
 from tests.field.test_choice_field import sound
 
 
@@ -97,3 +99,42 @@ def test_lists_of_names_above_folders_of_text_clouds(tmp_path: Path) -> None:
     assert name == "pointcloud/shapes-folder"
     assert (len(reader), reader.targets[0].names) == (12, ("chair", "night_stand"))
     assert {part: len(rows) for part, rows in reader.splits.items()} == {"train": 8, "test": 4}
+
+
+def test_lines_about_the_columns_of_a_pubchem_assay_are_no_molecules(tmp_path: Path) -> None:
+    head = "PUBCHEM_RESULT_TAG,PUBCHEM_SID,PUBCHEM_EXT_DATASOURCE_SMILES,PUBCHEM_ACTIVITY_OUTCOME,Potency\n"
+    about = 'RESULT_TYPE,,,,FLOAT\nRESULT_DESCR,,,,"Concentration,\nhalf-maximal"\nRESULT_UNIT,,,,MICROMOLAR\n'
+    smiles = ("CCO", "c1ccccc1", "CC(=O)O", "CCN", "CCCC", "OCCO")
+    rows = "".join(
+        f"{row + 1},{9000 + row * 7},{one},{('Active', 'Inactive')[row % 2]},{row + 0.5}\n"
+        for row, one in enumerate(smiles)
+    )
+    (tmp_path / "AID_1030_datatable.csv").write_text(head + about + rows, encoding="utf-8")
+    _, reader = opened(tmp_path / "AID_1030_datatable.csv")
+    assert [reader[row].inputs for row in range(len(reader))] == list(smiles)
+    assert [(one.name, one.kind) for one in reader.targets] == [
+        ("PUBCHEM_ACTIVITY_OUTCOME", "class"),
+        ("Potency", "regression"),
+    ]
+    assert reader.account.tables[0].comments == 3
+
+
+def test_tranches_of_zinc_are_named_and_not_taken_for_nothing(tmp_path: Path) -> None:
+    (tmp_path / "AA").mkdir()
+    (tmp_path / "AA" / "AAAA.smi").write_text("smiles zinc_id\nCCO ZINC1\n", encoding="utf-8")
+    with pytest.raises(DataError, match="its subfolders do") as caught:
+        opened(tmp_path)
+    assert "AA/AAAA.smi" in str(caught.value)
+
+
+def test_a_table_of_oasis_names_the_folders_of_its_scans(tmp_path: Path) -> None:
+    lines = "ID,M/F,Age,CDR\n"
+    for number in range(4):
+        name = f"OAS1_{number:04d}_MR1"
+        place = tmp_path / "disc1" / name / "PROCESSED" / f"{name}_mpr_n4_anon_111_t88_masked_gfc.nii.gz"
+        save(place, world_values(AFFINE, SHAPE) + number, AFFINE)
+        lines += f"{name},{'MF'[number % 2]},{60 + number},{(0, 0.5, 1, 0)[number]}\n"
+    (tmp_path / "oasis_cross-sectional.csv").write_text(lines, encoding="utf-8")
+    _, reader = opened(tmp_path)
+    assert {one.name for one in reader.targets} == {"M/F", "Age", "CDR"}
+    assert [reader[row].targets["Age"] for row in range(4)] == [60, 61, 62, 63]

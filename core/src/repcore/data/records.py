@@ -34,6 +34,7 @@ MOST_JOINED_LETTERS = 2**20
 MANY_OPEN, FEW_JOINED = 100, 20  # so many cells that are never closed: from then on only few lines are looked through
 MOST_LINE = 2**24  # characters
 LONG_LINE = "\x1f(too long)"  # stands for a line of more; \x1f is in no line that is read quickly
+PUBCHEM, PUBCHEM_LINE = "PUBCHEM_RESULT_TAG", "RESULT_"  # first name of an assay, and how lines about columns begin
 LEAST_SWALLOWED = 2  # complete lines inside a quoted cell that show that it was never meant to be one
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
 END_OF_FILE = "\x1a"  # DOS
@@ -205,6 +206,18 @@ class Records:
                 self._joined(line)
             skipped += 1
         self.counted.comments += self.dialect.above
+        if self.dialect.has_header and self.dialect.names[0] == PUBCHEM:
+            self._skip_descriptions()
+
+    def _skip_descriptions(self) -> None:
+        """Lines between the header and the data of a PubChem assay: types, meanings and units of the columns."""
+        while (line := self._next()) is not None:
+            if not line.lstrip('"').startswith(PUBCHEM_LINE):
+                self._back.appendleft(line)
+                return
+            if '"' in line and is_open(line, self.dialect.delimiter):
+                self._joined(line)
+            self.counted.comments += 1
 
     def _record(self, line: str) -> tuple[list[str | None] | None, str | None]:
         """One record from this line on; None for a comment."""
