@@ -133,8 +133,15 @@ def test_a_table_of_oasis_names_the_folders_of_its_scans(tmp_path: Path) -> None
         name = f"OAS1_{number:04d}_MR1"
         place = tmp_path / "disc1" / name / "PROCESSED" / f"{name}_mpr_n4_anon_111_t88_masked_gfc.nii.gz"
         save(place, world_values(AFFINE, SHAPE) + number, AFFINE)
+        tissues = (world_values(AFFINE, SHAPE) > number).astype(np.uint8)
+        save(
+            tmp_path / "disc1" / name / "FSL_SEG" / f"{name}_mpr_n4_anon_111_t88_masked_gfc_fseg.nii.gz",
+            tissues,
+            AFFINE,
+        )
         lines += f"{name},{'MF'[number % 2]},{60 + number},{(0, 0.5, 1, 0)[number]}\n"
     (tmp_path / "oasis_cross-sectional.csv").write_text(lines, encoding="utf-8")
     _, reader = opened(tmp_path)
-    assert {one.name for one in reader.targets} == {"M/F", "Age", "CDR"}
+    assert {one.name for one in reader.targets} == {"segmentation", "M/F", "Age", "CDR"}
+    assert len(reader) == 4
     assert [reader[row].targets["Age"] for row in range(4)] == [60, 61, 62, 63]
