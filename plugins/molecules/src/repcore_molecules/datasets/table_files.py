@@ -19,6 +19,7 @@ from repcore_molecules.datasets.molecule_column import (
     column_as,
     find_molecules,
     reads_as_molecule,
+    searched,
 )
 from repcore_molecules.datasets.sdf_table import STRUCTURE, SdfTable
 from repcore_molecules.formats.sdf import is_sdf
@@ -120,7 +121,7 @@ def molecules_in(table: MoleculeRows, column: str | None, notation: str | None) 
     if column is not None:
         name = table.require(column)
         return column_as(name, table.slice(0, SAMPLED_ROWS, name), asked)
-    cells = {name: table.slice(0, SAMPLED_ROWS, name) for name in table.columns}
+    cells = {name: table.slice(0, SAMPLED_ROWS, name) for name in searched(table.columns)}
     if is_smi(table) and "smiles" in cells:
         cells = {"smiles": [with_extension(*pair)[0] for pair in zip(cells["smiles"], cells["name"], strict=True)]}
     found = find_molecules(cells, names_count=table.has_header or "smiles" in cells)
