@@ -201,7 +201,10 @@ def is_one_input(data: Any, convert: Convert | None) -> bool:
     """
     if convert is None or isinstance(data, list):
         return False
+    several = getattr(getattr(convert, "__self__", None), "holds_several", None)  # of the same preprocessor
     with item_guard(convert, "looking at the input"):
+        if several is not None and several(data):
+            return False
         return convert(data) is not None
 
 
@@ -293,7 +296,8 @@ def _unbatched(loader: Iterable[Any]) -> Iterator[Any]:
         elif isinstance(batch, list | tuple) and _are_columns(batch):
             yield from zip(*(_rows(one) for one in batch), strict=True)
         else:
-            yield from _rows(batch)
+            rows = _rows(batch)  # a batch of graphs has numbered rows, but iterates over its fields
+            yield from (rows[number] for number in range(len(rows)))
 
 
 def _are_columns(batch: Sequence[Any]) -> bool:
