@@ -33,4 +33,5 @@ def graph_from(value: Any) -> Any:
     check_graph(graph)
     label = getattr(data, "y", None)
     is_one = label is not None and getattr(label, "numel", lambda: 1)() == 1
-    return Sample("", graph, {"y": label} if is_one else {})
+    number = label.item() if is_one and hasattr(label, "item") else label
+    return Sample("", graph, {"y": number} if is_one else {})
