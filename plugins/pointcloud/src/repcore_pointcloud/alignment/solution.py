@@ -48,9 +48,7 @@ def finite_matches(source: Tensor, target: Tensor) -> Tensor:
     return (source.isfinite().all(1) & target.isfinite().all(1)).nonzero()[:, 0]
 
 
-def refined(
-    matrix: Tensor, value: float, source: Tensor, target: Tensor, limit: float, rounds: int
-) -> Solution:
+def refined(matrix: Tensor, value: float, source: Tensor, target: Tensor, limit: float, rounds: int) -> Solution:
     """A motion after refinement, with the matches that agree with it."""
     found = refine(matrix, source, target, limit, rounds)
     inliers = residuals(found.matrix, source, target) < limit

@@ -103,3 +103,77 @@ class MotionConfig:
         default="mean", metadata={"help": "the prior's mean, or a draw from it with the seed"}
     )
     seed: int = field(default=0, metadata={"help": "seed of draws", "min": 0})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RansacConfig:
+    """Random triples of matches."""
+
+    hypotheses: int = field(default=100_000, metadata={"help": "triples that are tried at most", "min": 1})
+    confidence: float = field(
+        default=0.99999,
+        metadata={
+            "help": "stop when a better motion is missed no more surely than this; 1 = never",
+            "min": 0,
+            "max": 1,
+        },
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpectralConfig:
+    """Second-order agreement of lengths."""
+
+    seeds: int = field(default=100, metadata={"help": "rows with the largest sums", "min": 1})
+    set_size: int = field(default=20, metadata={"help": "matches of a row's set", "min": 3})
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeometryConfig:
+    """Features of local geometry (fast point feature histograms) and matches by features.
+
+    Lengths are given in voxels, so that they follow the data.
+    """
+
+    normal_radius: float = field(
+        default=2.0, metadata={"help": "neighbourhood of normals", "unit": "voxels", "above": 0}
+    )
+    feature_radius: float = field(
+        default=5.0, metadata={"help": "neighbourhood of features", "unit": "voxels", "above": 0}
+    )
+    normal_neighbours: int = field(default=30, metadata={"help": "most neighbours of a normal", "min": 3})
+    feature_neighbours: int = field(default=100, metadata={"help": "most neighbours of a feature", "min": 3})
+    bins: int = field(default=11, metadata={"help": "bins of each of the three angles", "min": 2})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegistrationConfig:
+    """From two clouds to one motion."""
+
+    voxel: float | None = field(
+        default=None,
+        metadata={
+            "help": "side of a voxel in the files' unit; null = about 8000 points of the larger cloud",
+            "above": 0,
+        },
+    )
+    inlier_voxels: float = field(
+        default=3.0, metadata={"help": "inlier distance of matches", "unit": "voxels", "above": 0}
+    )
+    matches: int = field(default=1000, metadata={"help": "matches kept, the most distinct first", "min": 3})
+    mutual: bool = field(default=True, metadata={"help": "only matches that are nearest both ways"})
+    sensor_at_origin: bool = field(
+        default=False, metadata={"help": "clouds were seen from 0, 0, 0, which turns normals the right way"}
+    )
+    closest_points: bool = field(default=True, metadata={"help": "refine by nearest points in the end"})
+    least_inliers: int = field(default=12, metadata={"help": "fewer matches that agree are no motion", "min": 3})
+    above_chance: float = field(
+        default=4.0,
+        metadata={
+            "help": "times as many matches must agree as with targets shuffled, else there is no motion",
+            "min": 0,
+        },
+    )
+    least_overlap: float = field(
+        default=0.1, metadata={"help": "less of either cloud on the other is no motion", "min": 0, "max": 1}
+    )

@@ -76,7 +76,7 @@ def match_pair(rng: np.random.Generator, count: int, wrong_share: float, noise: 
     motion = np.eye(4)
     motion[:3, :3], motion[:3, 3] = Rotation.random(random_state=rng).as_matrix(), rng.uniform(-SHIFT, SHIFT, 3)
     source, leads_to = surface[:count], surface[:count].copy()
-    wrong = rng.permutation(count)[: int(round(wrong_share * count))]
+    wrong = rng.permutation(count)[: round(wrong_share * count)]
     leads_to[wrong] = surface[rng.integers(count, 2 * count, len(wrong))]
     seen = leads_to + rng.normal(0.0, noise, leads_to.shape)
     return MatchSet(source, seen @ motion[:3, :3].T + motion[:3, 3], motion)

@@ -7,6 +7,7 @@ Symbols: B pairs, N matches, D features, H belief, S latent, L layers.
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -79,7 +80,7 @@ class MatchPerceptron(nn.Module):
 
     def __init__(self, *widths: int) -> None:
         super().__init__()
-        pairs = list(zip(widths, widths[1:], strict=False))
+        pairs = list(itertools.pairwise(widths))
         self.linear = nn.ModuleList(nn.Linear(one, two) for one, two in pairs)
         self.norms = nn.ModuleList(ValidBatchNorm(two) for _, two in pairs[:-1])
 

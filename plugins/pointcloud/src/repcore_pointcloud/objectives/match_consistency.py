@@ -158,7 +158,9 @@ class MatchConsistency(nn.Module):
         valid = batch.inputs["valid"][0]
         score = self.encoder(batch).extras["confidence"][0][valid]
         sides = [batch.inputs[name][0][valid].cpu().numpy() for name in ("source", "target")]
-        return judged_picture(sides[0], sides[1], score.float().cpu().numpy(), batch.inputs["right"][0][valid].cpu().numpy())
+        return judged_picture(
+            sides[0], sides[1], score.float().cpu().numpy(), batch.inputs["right"][0][valid].cpu().numpy()
+        )
 
 
 def divergence(one: Moments, other: Moments) -> Tensor:

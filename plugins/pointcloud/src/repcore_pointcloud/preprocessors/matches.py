@@ -117,9 +117,7 @@ def length_statistics(preprocessor: MatchPreprocessor, samples: Iterable[Sample]
     rows = []
     for sample in samples:
         values = preprocessor.prepare(sample)[0].values
-        lengths = [
-            np.linalg.norm(values[name][:, None] - values[name][None], axis=2) for name in ENDS
-        ]
+        lengths = [np.linalg.norm(values[name][:, None] - values[name][None], axis=2) for name in ENDS]
         kept = (np.abs(lengths[0] - lengths[1]) < preprocessor.config.inlier_distance_m).mean(1)
         rows.append(np.quantile(kept, np.linspace(0, 1, 11)))
     return np.stack(rows)

@@ -54,7 +54,11 @@ def matches_picture(source: np.ndarray, target: np.ndarray, agreeing: np.ndarray
         for x, y in np.concatenate([left[shown], right[shown]])
     ]
     count = int(marked[rows].sum())
-    words = f"{title}: {len(rows):,} matches, {count:,} agree" if agreeing is not None else f"{title}: {len(rows):,} matches"
+    words = (
+        f"{title}: {len(rows):,} matches, {count:,} agree"
+        if agreeing is not None
+        else f"{title}: {len(rows):,} matches"
+    )
     alt = f"{words}; first cloud left, second right, {len(shown)} matches drawn".lstrip(": ")
     text = html.escape(alt, quote=True)
     svg = (
@@ -114,7 +118,11 @@ def _thinned(marked: np.ndarray) -> np.ndarray:
     parts = []
     for kind in (False, True):
         rows = np.flatnonzero(marked == kind)
-        parts.append(rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MOST_LINES // 2)).astype(int))] if len(rows) else rows)
+        parts.append(
+            rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MOST_LINES // 2)).astype(int))]
+            if len(rows)
+            else rows
+        )
     return np.concatenate(parts)
 
 
