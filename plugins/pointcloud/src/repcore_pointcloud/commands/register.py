@@ -52,6 +52,7 @@ def register_command(first: Path, second: Path, models: tuple[str, ...], output:
       repcore pointcloud train vbreg --name matches
       repcore pointcloud register a.ply b.ply --model runs/matches -o transform.json
     """
+    from repcore.files import write_text
     from repcore.outputs import local_output
     from repcore_pointcloud.alignment.registration import check, register
 
@@ -69,11 +70,12 @@ def register_command(first: Path, second: Path, models: tuple[str, ...], output:
     found = register(*clouds, config, method=given["method"] or "", network=network, feature_model=feature_model)
     show(found)
     if given["page"] is not None:
-        given["page"].write_text(page(found, first.name, second.name), encoding="utf-8")
+        given["page"].parent.mkdir(parents=True, exist_ok=True)
+        write_text(given["page"], page(found, first.name, second.name))
         say(f"drawn: {given['page']}")
     check(found, config)
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(record(found, first.name, second.name), indent=1, allow_nan=False) + "\n")
+    write_text(output, json.dumps(record(found, first.name, second.name), indent=1, allow_nan=False) + "\n")
     say(f"{found.method}: {output}")
 
 
