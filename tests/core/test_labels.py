@@ -267,7 +267,7 @@ def test_numbers_as_people_write_them_are_values(cells: list[str], values: list[
 
 
 def test_numbers_that_are_not_understood_never_become_classes() -> None:
-    found = read_label("y", ["1,234.5", "2,345.5", "1,234.5", "2,345.5"] * 5)
+    found = read_label("y", ["1,234", "2,345", "1,234", "2,345"] * 5)  # decimals, or thousands
     assert found.target is None
     assert "look like numbers that are not understood" in found.reason
 

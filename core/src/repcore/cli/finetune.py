@@ -86,7 +86,7 @@ def finetune_command(
         hint = f"repcore {ctx.obj} finetune MODEL --data PATH --label NAME"
         raise ConfigError("which model, and which data?", hint=hint)
     request["settings"] = tuple(request["settings"])
-    _run(ctx.obj, request, folder, given)
+    _run(ctx.obj, request, folder, {**given, "resumed": resume is not None})
 
 
 def _resumed(folder: RunFolder, model: Path | None, overrides: tuple[str, ...]) -> dict[str, Any]:
@@ -180,6 +180,8 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
     resume = shlex.join(["repcore", domain, "finetune", "--resume", str(folder.path)])
     with making_room(folder, lambda: True, lambda: resume):
         _same_start(folder, opened, reader)
+        if given["resumed"]:
+            folder.note_command()
         with stopping.going_on_with(lambda: resume):  # also what Lightning turns into an exit: a second Ctrl-C
             outcome = run_plan(opened, settings, rows, plan, wanted, folder, reporter, device=device)
         reporter.close()

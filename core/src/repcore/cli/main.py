@@ -22,7 +22,7 @@ from repcore import stopping
 from repcore.cli.console import complain, open_missing_streams
 from repcore.cli.ending import ended, make_warnings_printable, unexpected
 from repcore.errors import PluginError, RepcoreError, closest, told_to_a_shell
-from repcore.launching import is_first_process
+from repcore.launching import COMMAND, is_first_process
 from repcore.plugins import core_version
 from repcore.reporting import Wait
 from repcore.specs import GENERIC
@@ -288,6 +288,7 @@ def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code."""
     debug = "--debug" in arguments or os.environ.get("REPCORE_DEBUG") == "1"
     arguments = [one for one in arguments if one != "--debug"]
+    begun = COMMAND.set(tuple(arguments))
     make_warnings_printable(tracebacks=debug)
     Wait.say = complain if is_first_process() and multiprocessing.parent_process() is None else None
     try:
@@ -317,3 +318,5 @@ def run(arguments: list[str]) -> int:
             traceback.print_exc()
         complain(unexpected(error))
         return 2
+    finally:
+        COMMAND.reset(begun)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any, Literal
@@ -71,6 +71,7 @@ def read_label(
     uncertain: Uncertain = "auto",
     decimal: Decimal | None = None,
     comma: str = "",
+    point: Callable[[], str] = str,
     change: str = "label_kind=class|regression|multilabel",
     why: str = AS_ASKED,
 ) -> LabelColumn:
@@ -85,6 +86,7 @@ def read_label(
             caller knows of other such columns (:func:`read_labels`), else three classes.
         decimal: sign of decimals; found in the cells when None.
         comma: why decimals of the whole table have a comma (:func:`repcore.data.cells.decimal_comma_of`).
+        point: why a comma stands before thousands (:meth:`repcore.data.cells.TableNumbers.point`).
         change: how a user sets the kind, for the announcement.
         why: who said that it is of ``kind``, for the announcement: the user, or a reader by what it knows.
 
@@ -99,7 +101,7 @@ def read_label(
         if answer is not None:
             return answer
     settings: dict[str, Any] = {"separator": separator, "uncertain": uncertain, "decimal": decimal, "comma": comma}
-    settings["why"] = why
+    settings |= {"point": point, "why": why}
     found = _judge(name, held, kind, change, **settings)
     if target is None or target.kind != "regression" or not is_guess:
         return found
@@ -135,9 +137,10 @@ def _judge(
     uncertain: Uncertain,
     decimal: Decimal | None,
     comma: str,
+    point: Callable[[], str],
     why: str,
 ) -> LabelColumn:
-    numbers, said = numbers_as_written(name, held, decimal, comma)
+    numbers, said = numbers_as_written(name, held, decimal, comma, point)
     if kind in ("regression", "multilabel") and not separator and numbers.filled and not numbers.number_share:
         lists = read_lists(words_of(held), kind)
         if lists is not None:
@@ -215,6 +218,7 @@ def read_labels(
         else:
             settings: dict[str, Any] = {"kind": asked.get(name, kind), "separator": separator, "uncertain": uncertain}
             settings |= {"decimal": decimal, "comma": numbers.comma_for(cells), "change": change}
+            settings["point"] = numbers.point
             one = _as_meant(name, cells, companions.get(name), table, meaning, settings)
         if id_change and one.target is None and name not in companions and _calls_rows(one, cells):
             one.reason, one.change = f"{one.reason}; no cell comes twice", f"{id_change} {name}"
