@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from repcore.errors import ConfigError, ShapeError
 from repcore.interfaces import Batch, Features, Tokens
 from repcore.nn.drop_path import DropPath
-from repcore.nn.losses import masked_mean
 from repcore.shapes import check_shape
 from repcore_audio.configs.ssamba import SsambaConfig
 from repcore_audio.encoders.mamba_block import MambaBlock, make_norm, scaled_norm
@@ -31,6 +30,7 @@ from repcore_audio.encoders.patches import (
     plan_patches,
     regrid_positions,
 )
+from repcore_audio.encoders.pooling import mean_tokens, pool_segments
 from repcore_audio.ops.selective_scan.selection import selective_scan_op
 
 NAME = "audio/ssamba"
@@ -271,7 +271,7 @@ class Ssamba(nn.Module):
     def _pooled(self, features: Features, name: str) -> Tensor:
         tokens = features.tokens["patches"]
         if name == "mean":
-            return _mean_tokens(tokens)
+            return mean_tokens(tokens)
         if name == "cls":
             cls: Tensor = features.extras["cls"]
             return cls
@@ -304,12 +304,6 @@ class Ssamba(nn.Module):
         return spectrogram, frames
 
 
-def _mean_tokens(tokens: Tokens) -> Tensor:
-    if tokens.valid is None:
-        return tokens.values.mean(1)
-    return masked_mean(tokens.values, tokens.valid[..., None], dim=1)
-
-
 def _columns(tokens: Tokens, rows: int, columns: Sequence[int]) -> Tokens:
     """Mean over mel bands of each time column: (B, T, E)."""
     longest = max(columns, default=1)
@@ -329,27 +323,6 @@ def band_columns(tokens: Tokens, rows: int, columns: int) -> Tensor:
     values = tokens.values.masked_fill(~tokens.valid[..., None], 0.0)
     grid = values.new_zeros(len(values), columns * rows, values.shape[-1])
     return grid.scatter_add(1, place[..., None].expand_as(values), values).unflatten(1, (columns, rows))
-
-
-def pool_segments(columns: Tokens, segments: int) -> Tensor:
-    """Means of ``segments`` equal stretches of a clip's columns, side by side: (B, segments * E).
-
-    Stretch s of a clip with n columns covers columns floor(s n / segments) up to ceil((s + 1) n / segments), so that a
-    clip with fewer columns than stretches repeats some.
-    """
-    total = columns.values.shape[1]
-    place = torch.arange(total, device=columns.values.device)
-    if columns.valid is None:
-        count = torch.full((len(columns.values), 1), total, device=place.device)
-    else:
-        count = columns.valid.sum(1, keepdim=True)
-    parts = []
-    for number in range(segments):
-        first = number * count // segments
-        stop = ((number + 1) * count + segments - 1) // segments
-        inside = (place >= first) & (place < stop)  # (B, T)
-        parts.append(masked_mean(columns.values, inside[..., None], dim=1))
-    return torch.cat(parts, dim=1)
 
 
 def _position_grid(config: SsambaConfig, patch: tuple[int, int], stride: tuple[int, int]) -> tuple[int, int]:
