@@ -11,7 +11,7 @@ Symbols: B clips, F x T patch grid, P patches, L = 1 + P tokens (class token fir
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from repcore.errors import ConfigError, ShapeError
 from repcore.interfaces import Batch, Features, Tokens
 from repcore.nn.drop_path import DropPath
-from repcore.shapes import check_shape
 from repcore_audio.configs.ssamba import SsambaConfig
 from repcore_audio.encoders.mamba_block import MambaBlock, make_norm, scaled_norm
 from repcore_audio.encoders.patches import (
@@ -31,6 +30,7 @@ from repcore_audio.encoders.patches import (
     regrid_positions,
 )
 from repcore_audio.encoders.pooling import mean_tokens, pool_segments
+from repcore_audio.encoders.spectrograms import spectrogram_inputs
 from repcore_audio.ops.selective_scan.selection import selective_scan_op
 
 NAME = "audio/ssamba"
@@ -289,19 +289,7 @@ class Ssamba(nn.Module):
         return pool_segments(columns, SEGMENTS)
 
     def _inputs(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        if not isinstance(batch.inputs, Mapping) or "spectrogram" not in batch.inputs:
-            raise ShapeError(f"{NAME} expects batch.inputs with 'spectrogram'", got=type(batch.inputs).__name__)
-        spectrogram: Tensor = batch.inputs["spectrogram"]
-        sizes = check_shape(spectrogram, "B frames mel", name="spectrogram", owner=NAME)
-        if self.config.mel_bins is not None and sizes["mel"] != self.config.mel_bins:
-            raise ShapeError(
-                f"spectrogram has {sizes['mel']} mel bins; this {NAME} was made for {self.config.mel_bins}",
-                hint="the model's own preprocessing makes spectrograms that fit",
-            )
-        frames: Tensor | None = batch.inputs.get("frames")
-        if frames is not None:
-            check_shape(frames, "B", name="frames", owner=NAME, bound=sizes)
-        return spectrogram, frames
+        return spectrogram_inputs(batch, NAME, self.config.mel_bins)
 
 
 def _columns(tokens: Tokens, rows: int, columns: Sequence[int]) -> Tokens:
