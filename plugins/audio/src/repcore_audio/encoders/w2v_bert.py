@@ -166,7 +166,7 @@ class W2vBert(nn.Module):
         if wrong:
             raise ConfigError(f"{NAME} has no layer {wrong[0]}", expected=f"{first} to {min(last, self.depth)}")
         valid = layout.valid
-        if valid is not None:
+        if valid is not None and first == 0:
             hidden = hidden.masked_fill(~valid[..., None], 0.0)
         visible = None if valid is None else valid[:, None, None]
         states = {first: hidden} if first in layers else {}
