@@ -220,7 +220,11 @@ def names_a_file(text: str) -> bool:
 
 
 def given_reader(
-    data: Any, open_table: OpenTable, convert: Convert | None, id_column: str | None = None
+    data: Any,
+    open_table: OpenTable,
+    convert: Convert | None,
+    id_column: str | None = None,
+    reader: str | None = None,
 ) -> DatasetReader:
     """A reader over data that is no path.
 
@@ -228,18 +232,23 @@ def given_reader(
         open_table: the domain's reader of a table in a file, and settings that it may ignore.
         convert: ``inputs_from`` of the domain's preprocessor, where it has one.
         id_column: column of a table that names its rows; an index of its own (pandas) names them where this does not.
+        reader: registered reader that was asked for, which only a table (or a path) can have.
 
     Raises:
         DataError: a kind that is none of these; names it.
     """
+    if data is None:
+        raise _wrong(data)
     given_as_reader = is_reader(data)
     if not given_as_reader and is_table(data):
         return _of_table(data, open_table, convert, id_column)
     if id_column is not None:
         raise DataError(f"id_column={id_column!r} is a column of a table", given=f"{type(data).__name__}, no table")
+    if reader is not None:
+        raise DataError(f"reader={reader!r} is for a table or a path", given=f"{type(data).__name__}, no table")
     if given_as_reader:
-        reader: DatasetReader = data
-        return reader
+        given: DatasetReader = data
+        return given
     ids = None
     if is_column(data):
         ids, data = index_ids(data), columns_of({"": data})[""]

@@ -84,7 +84,7 @@ def stratified_split(
         raise DataError(
             f"cannot stratify: all {count} labels are different",
             meaning="stratified splits keep class shares",
-            hint="split=random",
+            hint="--split random (with train: data.split=random)",
         )
     shares = np.array(_sizes(count, fractions)) / count
     parts: list[list[int]] = [[], [], []]
@@ -125,7 +125,7 @@ def group_split(
         raise DataError(
             f"{len(members)} group(s) cannot fill {needed} parts without straddling",
             rows=len(groups),
-            hint="split=random",
+            hint="--split random (with train: data.split=random)",
         )
     order = sorted((members[i] for i in generator.permutation(len(members))), key=len, reverse=True)
     parts: list[list[int]] = [[], [], []]
@@ -224,7 +224,7 @@ def declared_split(splits: Mapping[str, Sequence[int]], *, source: str = "the da
             f"{source} declares no usable split",
             found=", ".join(splits) or "none",
             expected="train and test (or validation)",
-            hint="split=random",
+            hint="--split random (with train: data.split=random)",
         )
     validation = np.array(parts.get("validation", []), dtype=np.int64)
     test = np.array(parts.get("test", []), dtype=np.int64)
@@ -267,7 +267,9 @@ def _refuse(word: str, shared: set[Hashable], first: str, second: str) -> None:
         raise DataError(
             f"{len(shared)} {word}(s) are in both the {first} and the {second} part: {named}",
             meaning="the test part must not repeat what was trained on",
-            hint="split=group" if word == "group" else "remove the duplicates from one part",
+            hint="--split group (with train: data.split=group)"
+            if word == "group"
+            else "remove the duplicates from one part",
         )
 
 

@@ -47,7 +47,7 @@ SUMMARIES = frozenset({
     "gesamt", "summe", "mittelwert", "total général", "somme", "moyenne", "suma", "media",
 })  # fmt: skip
 PROBLEM_COLUMN = "__problem__"
-TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".smi", ".smiles", ".txt", ".edges", ".edgelist")
+TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".smi", ".smiles", ".txt", ".dat", ".edges", ".edgelist")
 SUFFIXES = (*TEXT_SUFFIXES, ".parquet")
 SMI_SUFFIXES = (".smi", ".smiles")
 SMI_HEADERS = frozenset({"smiles", "smi", "canonical_smiles", "structure"})

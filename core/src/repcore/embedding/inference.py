@@ -18,6 +18,7 @@ from torch import nn
 
 from repcore.data.batching import plain_batch
 from repcore.data.guard import concerns_item, is_strict, item_guard, row_id
+from repcore.devices import not_on_device
 from repcore.embedding.columns import columns_read
 from repcore.embedding.layers import features_at
 from repcore.embedding.pooling import pool
@@ -237,6 +238,9 @@ def _one_by_one(
     try:
         values = values_of(chosen)
     except Exception as error:
+        lacking = not_on_device(error)
+        if lacking is not None:
+            raise lacking from error
         if is_strict() or not concerns_item(error):
             raise
         for i in chosen:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from repcore.data.headers import head
+from repcore.data.misfits import HARDLY
 from repcore.data.shards.parquet_table import ShardedTable, Shards, is_sharded, parquet_shards
 from repcore.data.tables import Table, table_suffix
 from repcore.errors import DataError
@@ -22,7 +23,6 @@ from repcore_molecules.datasets.sdf_table import STRUCTURE, SdfTable
 from repcore_molecules.formats.sdf import is_sdf
 
 SAMPLED_ROWS = 500
-UNREADABLE_TABLE = 0.05  # sniffed: opening it says what is wrong, which beats "no reader recognises it"
 UNCLEAR = 0.8  # molecules in several columns: theirs as surely as in one, and opening asks for the column
 SPLIT_NAMES = {"train": "train", "valid": "validation", "val": "validation", "validation": "validation", "test": "test"}
 SMI_SUFFIXES = (".smi", ".smiles")
@@ -77,7 +77,7 @@ def sniff_table(path: Path) -> float:
     except UnclearMoleculesError:
         return UNCLEAR
     except DataError:
-        return 0.0 if path.suffix == ".txt" else UNREADABLE_TABLE
+        return 0.0 if path.suffix == ".txt" else HARDLY
     return 0.9 if is_smi(table) else 0.8
 
 
