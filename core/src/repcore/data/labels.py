@@ -23,6 +23,7 @@ from repcore.data.cells import (
     Decimal,
     NumberColumn,
     TableNumbers,
+    different,
     first_code,
     flat_cells,
     is_missing,
@@ -450,7 +451,8 @@ def _uncertain_values(cells: Sequence[Any]) -> set[str]:
     """-1 and which of 0 and 1 a column holds, if that is all; empty for other columns."""
     found: set[str] = set()
     for start in range(0, len(cells), 1000):
-        found |= {str(cell).strip().removesuffix(".0") for cell in cells[start : start + 1000] if not is_missing(cell)}
+        some = different(cells[start : start + 1000])
+        found |= {str(cell).strip().removesuffix(".0") for cell in some if not is_missing(cell)}
         if len(found) > 3:
             return set()
     return found if "-1" in found and found <= {"-1", "0", "1"} and len(found) > 1 else set()

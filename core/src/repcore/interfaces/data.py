@@ -83,7 +83,9 @@ class DatasetReader(Protocol):
     A row that cannot be read raises :class:`repcore.errors.ItemError` from ``__getitem__``; core reports it.
     Optional attributes are used when present: ``costs`` (array of a training cost per index, for length buckets),
     ``groups`` (sequence of group keys per index, so that splitting needs no reading), ``account``
-    (:class:`repcore.data.accounting.Accounting`: what became of every file and record) or ``notes`` (remarks), and
+    (:class:`repcore.data.accounting.Accounting`: what became of every file and record) or ``notes`` (remarks),
+    ``tables_read`` (the :class:`repcore.data.tables.Table` objects behind the rows: changed rows are named),
+    ``prepared_from`` (the reader behind one of prepared rows), and
     ``describe(sample) -> Mapping`` (facts that ``inspect`` sums up: lengths, rates, shapes, spacing, counts), and
     ``lengths`` (names of such facts that have one unit in all rows: ``inspect`` says which rows have another).
     """
