@@ -9,21 +9,39 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
+from torch import nn
 
 from repcore.embedding.inference import InferenceOptions, embed_rows, encoder_width
 from repcore.errors import ConfigError, RepcoreError
-from repcore.interfaces import DatasetReader
-
-if TYPE_CHECKING:
-    from repcore.embedding.model import Model
+from repcore.interfaces import DatasetReader, Preprocessor
+from repcore.registry import Registry
 
 LOOKED_AT = 2  # rows of a data set, of which one should have a vector
 
 
-def vector_width(model: Model, options: InferenceOptions) -> int:
+class Looked(Protocol):
+    """What of a model is asked for here."""
+
+    encoder: nn.Module
+    preprocessor: Preprocessor
+    registry: Registry
+
+    @property
+    def device(self) -> str: ...
+
+    @property
+    def domain(self) -> str: ...
+
+    @property
+    def poolings(self) -> tuple[str, ...]: ...
+
+    def training_data(self) -> DatasetReader: ...
+
+
+def vector_width(model: Looked, options: InferenceOptions) -> int:
     """Numbers of a vector with these options; the encoder's own width where no sample can be found.
 
     Raises:
@@ -50,7 +68,7 @@ def vector_width(model: Model, options: InferenceOptions) -> int:
     return own
 
 
-def _samples(model: Model) -> Iterator[DatasetReader]:
+def _samples(model: Looked) -> Iterator[DatasetReader]:
     """Readers over a few rows of the domain, whatever of them can be opened."""
     for entry in model.registry.entries("dataset", model.domain):
         try:
