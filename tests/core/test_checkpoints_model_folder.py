@@ -7,6 +7,7 @@ import functools
 import gzip
 import hashlib
 import json
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,8 +21,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from repcore.checkpoints.content import content_of_file, content_sha256, write_tensors
-from repcore.checkpoints.model_folder import read_model
-from repcore.checkpoints.saving import save_model
+from repcore.checkpoints.model_folder import ModelFolder, read_model
+from repcore.checkpoints.saving import record_content, save_model
 from repcore.checkpoints.task_part import target_of
 from repcore.errors import CheckpointError, ConfigError, DataError, PluginError, RepcoreError
 from repcore.hooks import API_VERSION
@@ -276,7 +277,8 @@ def test_folders_with_the_earlier_choice_of_a_name_are_read(tmp_path: Path) -> N
     config = json.loads((folder / "config.json").read_text())
     config |= {"tied": {"decoder.weight": "words.weight"}, "content": {"weights.safetensors": content_sha256(tensors)}}
     (folder / "config.json").write_text(json.dumps(config))
-    encoder, _ = read_model(folder).build(REGISTRY)
+    with pytest.warns(UserWarning, match="no hash of its settings"):
+        encoder, _ = read_model(folder).build(REGISTRY)
     assert torch.equal(encoder.decoder.weight, network.words.weight)
     assert encoder.decoder.weight is encoder.words.weight
 
@@ -411,6 +413,48 @@ def test_what_is_wrong_in_a_folder_is_named(file: str, change: dict[str, Any], w
     (folder / file).write_text(json.dumps({**content, **change}))
     with pytest.raises(CheckpointError, match=words):
         read_model(folder).build(REGISTRY)
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "words"),
+    [
+        ("config.json", {"encoder": {"name": "toy/net", "width": 4, "shifts": [2, 1]}}, "encoder settings"),
+        ("config.json", {"preprocessor": {"name": "toy/table", "size": 3}}, "preprocessor settings"),
+        ("config.json", {"changes": [{"name": "toy/net"}]}, "changes of the encoder"),
+        ("config.json", {"tied": {}}, "names of tied tensors"),
+        ("config.json", {"task": {"name": "toy/x", "target": {"name": "y", "kind": "class"}}}, "task"),
+        ("preprocessing.json", {"state": {"mean": 1.0}}, "state of the preprocessor"),
+    ],
+)
+def test_what_changes_answers_is_known_by_its_hash(
+    file: str, change: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    """A changed number of heads keeps every shape, and gives other vectors."""
+    folder = save(tmp_path / "model")
+    content = json.loads((folder / file).read_text())
+    (folder / file).write_text(json.dumps(content, sort_keys=True))  # another layout is the same
+    read_model(folder).build(REGISTRY)
+    (folder / file).write_text(json.dumps({**content, **change}))
+    for look in (ModelFolder.identity, lambda model: (model.tensors(), model.preprocessing)):
+        with pytest.raises(CheckpointError, match=f"{file} was changed since the model was saved: {words}"):
+            look(read_model(folder))
+
+
+def test_a_folder_without_hashes_of_settings_is_read_and_told_of(tmp_path: Path) -> None:
+    folder = save(tmp_path / "model")
+    whole = json.loads((folder / "config.json").read_text())
+    older = {**whole, "content": {"weights.safetensors": whole["content"]["weights.safetensors"]}}
+    (folder / "config.json").write_text(json.dumps(older))
+    with pytest.warns(UserWarning, match=r"config.json holds no hash of its settings"):
+        first, _ = read_model(folder).build(REGISTRY)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        record_content(folder)
+    assert json.loads((folder / "config.json").read_text()) == whole
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        second, _ = read_model(folder).build(REGISTRY)
+    assert torch.equal(first.words.weight, second.words.weight)
 
 
 def test_hashes_that_were_taken_out_are_missed(tmp_path: Path) -> None:

@@ -30,7 +30,10 @@ from repcore.embedding.prediction_files import read_table
 from repcore.errors import ConfigError, DataError, ItemError
 from repcore.evaluation.calibration import calibration_error, temperature_of
 from repcore.evaluation.probing import LabelledRows, read_rows
+from repcore.explore.runs import key_figures
 from repcore.interfaces import ProbeSplit, Progress, Sample
+from repcore.report.collect import collect
+from repcore.report.findings import cards, verdict_sentence
 from repcore.specs import TargetSpec
 from repcore.training.finetune import OneTarget, calibration_apart, with_validation
 from repcore.training.finetune_config import FinetuneConfig
@@ -129,6 +132,13 @@ def test_an_interrupted_fine_tuning_goes_on_to_the_same_end(
     whole, cut = (read_file(trained / "runs" / name / "model" / "weights.safetensors") for name in ("whole", "f"))
     assert all(torch.equal(value, cut[name]) for name, value in whole.items())
     assert run(["pairs", "finetune", "--resume", "r"]) == 2
+    card = json.loads((trained / "runs" / "f" / "model" / "config.json").read_text())["card"]
+    assert card["command"] == " ".join(["repcore", *FINETUNE, *settings])
+    assert card["resumed"] == "1 time"
+    assert "resumed" not in json.loads((trained / "runs" / "whole" / "model" / "config.json").read_text())["card"]
+    for place in (".", "controls/random-init-seed-0"):
+        kept = json.loads((trained / "runs" / "f" / place / "environment.json").read_text())
+        assert kept["command"] == [*FINETUNE, *settings]
 
 
 def test_a_fine_tuning_goes_on_only_from_what_it_began_with(
@@ -202,11 +212,25 @@ def test_the_run_ends_when_validation_gets_no_better(trained: Path, capsys: pyte
     losses = dict(validation_losses(RunFolder(trained / "runs" / "f")))
     first = losses.pop(0)
     best = min(losses, key=losses.__getitem__)
-    assert (record["kept_step"], record["kept_validation_loss"]) == (best, losses[best])
+    assert (record["kept_step"], record["validation"]["loss"]) == (best, losses[best])
+    assert record["last_validation"]["loss"] == losses[record["steps"]]
     assert record["steps"] == best + 6  # three validations later, however good the network before the first step was
     assert first < losses[best]
     said = capsys.readouterr()
     assert f"weights of step {best} of {record['steps']} are kept" in said.out + said.err
+    card = json.loads((trained / "runs" / "f" / "model" / "config.json").read_text())["card"]
+    assert (card["steps"], card["kept_step"]) == (record["steps"], best)
+    assert card["validation"]["loss"] == losses[best]
+    assert card["diagnostics"]["step"] == best
+    page = collect(trained / "runs" / "f")
+    shown = next(one for one in cards(page, None) if one.title == "Validation loss")
+    assert shown.value == f"{losses[best]:.4g}"
+    assert shown.detail == (
+        f"from {first:.4g} at step 0; weights of step {best} are kept; {losses[record['steps']]:.4g} at the last, "
+        f"{record['steps']}"
+    )
+    assert f"to {losses[best]:.4g}" in verdict_sentence(page)
+    assert key_figures(trained / "runs" / "f")["validation_loss"] == losses[best]
 
 
 def test_an_encoder_that_is_as_it_was_before_it_was_unfrozen_is_said(

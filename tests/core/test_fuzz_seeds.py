@@ -7,6 +7,7 @@ import json
 import signal
 import struct
 import sys
+import tarfile
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -23,6 +24,7 @@ from repcore.checkpoints.reading import read_checkpoint
 from repcore.data.allocation import CappedFile
 from repcore.data.labels import numbered_classes
 from repcore.data.readers import open_data
+from repcore.data.shards.tar_rows import tar_index, tar_store
 from repcore.errors import CheckpointError, ConfigError, DataError, ItemError
 from repcore.files import is_file
 from tests.conftest import ROOT
@@ -51,6 +53,17 @@ def test_mutated_files_are_read_or_refused(name: str, fuzzing: ModuleType, tmp_p
     finally:
         signal.signal(signal.SIGALRM, before)
     assert outcomes <= {"ok", "refused"}
+
+
+def test_a_number_of_a_tar_header_that_no_machine_holds_is_refused(tmp_path: Path) -> None:
+    """Found by the format ``tar``: tarfile itself raises an OverflowError for the length of a fact."""
+    member = tarfile.TarInfo("a.wav")
+    member.pax_headers = {"mtime": "1.5"}
+    block = bytearray(member.tobuf(tarfile.PAX_FORMAT))
+    block[512:540] = b"29999999999999999999 mtime=1"
+    (tmp_path / "a.tar").write_bytes(bytes(block) + b"\0" * 1024)
+    with pytest.raises(DataError, match=r"a\.tar .*is no whole tar archive: a header cannot be read"):
+        tar_index(tar_store(tmp_path / "a.tar"))
 
 
 def test_a_name_that_no_file_can_have_is_no_file(tmp_path: Path) -> None:

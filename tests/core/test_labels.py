@@ -267,7 +267,7 @@ def test_numbers_as_people_write_them_are_values(cells: list[str], values: list[
 
 
 def test_numbers_that_are_not_understood_never_become_classes() -> None:
-    found = read_label("y", ["1,234.5", "2,345.5", "1,234.5", "2,345.5"] * 5)
+    found = read_label("y", ["1,234", "2,345", "1,234", "2,345"] * 5)  # decimals, or thousands
     assert found.target is None
     assert "look like numbers that are not understood" in found.reason
 
@@ -461,7 +461,7 @@ def test_codes_that_look_like_numbers_stay_as_they_are_written() -> None:
     assert "codes such as '007', kept as they are written" in one.reason
     values = read_label("code", [f"{number:03d}" for number in range(3, 90, 7)])
     assert values.values[:2].tolist() == [3.0, 10.0]
-    assert "cells such as '003' are read as numbers, label_kind=class takes them for codes" in values.reason
+    assert "cells such as '003' are read as numbers, --read label_kind=class takes them for codes" in values.reason
     exponents = read_label("code", ["1e5", "2e7", "1e3"] * 4)
     assert "cells such as '1e5' are read as numbers" in exponents.reason
     assert "cells such as" not in read_label("y", ["1e5", "2.5e7", "0.5", "0"]).reason

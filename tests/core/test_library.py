@@ -63,6 +63,7 @@ def script(frame: pd.DataFrame) -> pd.DataFrame:
     """What a user writes."""
     run = repcore.train("pairs/set-net", frame[["points"]], trainer={"steps": 6}, data__batch_size=8, device="cpu")
     tuned = repcore.finetune(run, frame, label="kind", trainer={"epochs": 3}, optimiser__lr=0.02, device="cpu")
+    assert tuned.steps == 5  # of 16 rows each
     return tuned.predict(frame["points"]).to_pandas()
 
 
@@ -76,6 +77,7 @@ def test_data_frame_in_trained_model_predictions_out(here: Path) -> None:
     tuned = repcore.Run(here / "runs" / "latest")
     assert (here / "runs" / "latest" / "finetune.json").is_file()
     np.testing.assert_allclose(tuned.predict(list(FRAME["points"])).outputs, tuned.predict(FRAME).outputs, atol=1e-5)
+    assert tuned.report.read_text(encoding="utf-8").count("<html") == 1  # drawn when it is asked for
 
 
 class Rows(Dataset[Any]):
@@ -132,7 +134,7 @@ def test_probe_and_fit(model: repcore.Model, here: Path) -> None:
     assert (fitted.save(here / "spread") / "estimator.json").is_file()
     with pytest.raises(ConfigError, match="reads no labels"):
         repcore.fit("spread", model, FRAME, label="kind")
-    with pytest.raises(ConfigError, match="int is no model"):
+    with pytest.raises(ConfigError, match="model=5 is no Model, Run, path or text"):
         repcore.probe(5, FRAME)  # type: ignore[arg-type]
 
 

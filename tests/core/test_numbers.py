@@ -71,7 +71,7 @@ def test_declared_width_and_dtypes_are_compared(toys: None, tmp_path: Path) -> N
         for name, value in load_file(folder / "weights.safetensors").items()
     }
     save_file(halves, folder / "weights.safetensors")
-    content = {"weights.safetensors": content_sha256(halves)}
+    content = {**config["content"], "weights.safetensors": content_sha256(halves)}
     (folder / "config.json").write_text(json.dumps({**config, "content": content}))
     with pytest.raises(CheckpointError, match="float16 for float32"):
         read_model(folder).build()

@@ -212,6 +212,28 @@ def test_run_without_validation_rows_shows_training_rows(tmp_path: Path) -> None
     assert len(data_of(page)["map"]["ids"]) == 60
 
 
+def test_what_is_said_without_diagnostics_is_what_the_run_held_out(run: Path) -> None:
+    (run / "diagnostics.jsonl").unlink()
+    environment = json.loads((run / "environment.json").read_text())
+    for held, words in ((0, "the run held no rows out"), (1, "one row was held out"), (7, "though 7 rows were held")):
+        write(run / "environment.json", {**environment, "rows": {**environment["rows"], "validation": held}})
+        record = collect(run)
+        assert words in findings.why_no_diagnostics(record)
+        assert words in findings.verdict_sentence(record)
+        assert f"{held} held out" in [one.detail for one in findings.cards(record, None)]
+    assert "though 7 rows were held out" in section(page_of(run), "diagnostics")
+
+
+def test_the_network_before_the_first_step_is_not_the_best(run: Path) -> None:
+    lines = [{"step": step, "split": "validation", "loss": loss} for step, loss in ((0, 1.0), (10, 3.0), (20, 4.0))]
+    write_lines(run / "metrics.jsonl", lines)
+    card = findings.cards(collect(run), None)[0]
+    assert (card.value, card.detail) == ("4", "from 1 at step 0; best 3 at 10")
+    write(run / "trained.json", {"kept_step": 10})
+    card = findings.cards(collect(run), None)[0]
+    assert (card.value, card.detail) == ("3", "from 1 at step 0; weights of step 10 are kept; 4 at the last, 20")
+
+
 def test_data_without_labels_or_renderer(tmp_path: Path) -> None:
     make_run(tmp_path / "run")
     record = collect(tmp_path / "run")

@@ -192,6 +192,17 @@ def test_the_command_that_was_said_goes_on(
         assert list((folder / "cache" / "prepared").iterdir())
 
 
+def shorten(folder: Path, steps: int) -> None:
+    """As if the run had been started with so many steps."""
+    config = json.loads((folder / "config.json").read_text())
+    config["trainer"]["steps"] = steps
+    (folder / "config.json").write_text(json.dumps(config))
+    last = folder / "checkpoints" / "last.ckpt"
+    content = torch.load(last, weights_only=True)
+    content["repcore"]["of"]["settings"]["trainer"]["steps"] = steps
+    torch.save(content, last)
+
+
 def test_a_stopped_run_goes_on(
     stopped: dict[tuple[str, str], tuple[Path, Found]],
     toys: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
@@ -199,13 +210,14 @@ def test_a_stopped_run_goes_on(
     folder, found = stopped["train", "SIGTERM"]
     step = int(str(found["out"]).split("step ")[1].split()[0])
     monkeypatch.chdir(folder)
-    config = json.loads((folder / "runs" / "r" / "config.json").read_text())
-    config["trainer"]["steps"] = step + 2
-    (folder / "runs" / "r" / "config.json").write_text(json.dumps(config))
+    shorten(folder / "runs" / "r", step + 2)
     assert run(["pairs", "train", "--resume", "r"]) == 0
     assert f"at step {step}:" in capsys.readouterr().err
     steps = [line["step"] for line in read_lines(folder / "runs" / "r" / "metrics.jsonl") if line["split"] == "train"]
     assert steps == list(range(1, step + 3))  # none lost, none twice
+    card = json.loads((folder / "runs" / "r" / "model" / "config.json").read_text())["card"]
+    assert card["command"].startswith("repcore pairs train set-net ")
+    assert card["resumed"] == "1 time"
 
 
 def test_a_second_ctrl_c_does_not_wait(

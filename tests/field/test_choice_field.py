@@ -216,3 +216,25 @@ def test_nobody_asked_is_not_said(tmp_path: Path) -> None:
     assert "as asked" not in said
     assert "label 'node_Label'" not in said
     assert io.StringIO(said).readline().startswith("read by graphs/edge-list")
+
+
+# ------------------------------------------------------------------------------------------------ the runner-up
+
+
+def test_a_reader_that_reads_nothing_names_another_that_does(tmp_path: Path) -> None:
+    """Clouds of one point each are no shapes; the pictures beside them are pictures."""
+    for number in range(4):
+        (tmp_path / f"cloud{number}.ply").write_bytes(b"ply\nformat ascii 1.0\nelement vertex 0\nend_header\n")
+        picture(tmp_path / f"view{number}.png", number)
+    with pytest.raises(DataError) as caught:
+        open_data(default(), str(tmp_path), reader="audio/folder")
+    assert "medical3d/image-folder reads 4 rows: --reader medical3d/image-folder" in str(caught.value)
+    output = inspected(tmp_path, "--reader", "pointcloud/scenes")
+    assert "medical3d/image-folder reads 4 rows" in output
+
+
+def test_where_no_other_reader_reads_a_row_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(DataError) as caught:
+        open_data(default(), str(tmp_path), reader="audio/folder")
+    assert "other readers" not in str(caught.value)

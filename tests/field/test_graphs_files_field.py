@@ -12,6 +12,7 @@ import pytest
 from scipy import io as matrix_io
 from scipy import sparse
 
+from repcore.data.misfits import HARDLY
 from repcore.errors import DataError, ItemError
 from repcore.interfaces import Sample
 from repcore_graphs.configs.data import (
@@ -72,14 +73,14 @@ def test_pairs_are_edges_however_they_are_written(tmp_path: Path, name: str, tex
 )
 def test_other_tables_are_no_edges(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
-    assert edge_files.sniff(tmp_path / name) <= edge_files.UNREAD
+    assert edge_files.sniff(tmp_path / name) <= HARDLY
 
 
 def test_matrices_and_triples_are_told_from_pairs(tmp_path: Path) -> None:
     text = "\n".join(",".join(str((u * v) % 2) for v in range(5)) for u in range(5))
     with pytest.raises(DataError, match=r"5 columns and 5 rows[\s\S]*adjacency matrix"):
         edges_of(tmp_path, text + "\n", "matrix.csv")
-    assert edge_files.sniff(tmp_path / "matrix.csv") <= edge_files.UNREAD
+    assert edge_files.sniff(tmp_path / "matrix.csv") <= HARDLY
     triples = "".join(f"e{u}\trel{(u + v) % 2}\te{v}\n" for u, v in ENDS * 3)
     graph = edges_of(tmp_path, triples, "triples.tsv")[0].inputs
     assert (graph.num_nodes, sorted(set(graph.edge_labels[:, 0].tolist()))) == (4, ["rel0", "rel1"])

@@ -11,7 +11,7 @@ import trimesh
 
 from repcore.errors import ItemError
 from repcore_pointcloud.formats.meshes import read_ply
-from repcore_pointcloud.formats.ply import Lists, ply_bytes, read_elements
+from repcore_pointcloud.formats.ply import Element, Lists, PlyFile, Property, ply_bytes, read_elements, read_ply_file
 from repcore_pointcloud.formats.reading import read_points
 
 HEADER = """ply
@@ -100,11 +100,37 @@ def test_another_library_writes_what_is_read_and_reads_what_is_written(tmp_path:
         np.testing.assert_array_equal(raw.faces, box.faces)
     table = np.zeros(5, [("x", "f8"), ("y", "f8"), ("z", "f8"), ("label", "i4"), ("red", "u1")])
     table["x"], table["label"], table["red"] = np.arange(5) + 448_000.123, [3, -1, 7, 70_000, 0], [0, 50, 100, 200, 255]
-    (tmp_path / "own.ply").write_bytes(ply_bytes(table))
+    fields = {name: table[name] for name in table.dtype.names or ()}
+    vertex = Element("vertex", 5, [Property(name, table.dtype[name].str[1:]) for name in fields])
+    (tmp_path / "own.ply").write_bytes(ply_bytes(PlyFile([vertex], {"vertex": fields})))
     found = read_elements(tmp_path / "own.ply")["vertex"]
     assert all((found[name] == table[name]).all() for name in table.dtype.names or ())
     cloud = trimesh.load(tmp_path / "own.ply", process=False)
     np.testing.assert_allclose(cloud.vertices[:, 0], table["x"])
+
+
+@pytest.mark.parametrize("form", ["ascii", "binary_big_endian"])
+def test_a_whole_file_is_written_as_it_was_read(form: str, tmp_path: Path) -> None:
+    """Lists of several lengths, several elements, remarks, and an element without rows."""
+    (tmp_path / "a.ply").write_bytes(
+        content(form).replace(b"end_header", b"comment made in \xb5m\nelement none 0\nproperty int no\nend_header")
+    )
+    file = read_ply_file(tmp_path / "a.ply")
+    (tmp_path / "b.ply").write_bytes(ply_bytes(file))
+    again = read_ply_file(tmp_path / "b.ply")
+    assert again.remarks == file.remarks
+    assert "comment made in \xb5m" in file.remarks
+    assert again.elements == file.elements
+    for name, columns in file.columns.items():
+        for key, values in columns.items():
+            other = again.columns[name][key]
+            if isinstance(values, Lists):
+                assert isinstance(other, Lists)
+                np.testing.assert_array_equal(other.counts, values.counts)
+                values, other = values.values, other.values
+            assert isinstance(other, np.ndarray)
+            assert other.dtype == values.dtype
+            np.testing.assert_array_equal(other, values)
 
 
 @pytest.mark.parametrize("form", ["ascii", "binary_little_endian", "binary_big_endian"])

@@ -25,7 +25,8 @@ from repcore_pointcloud.configs.scenes import LIDAR_SCENE, RoomsConfig, SceneCon
 from repcore_pointcloud.configs.sparse_unet import SparseUNetConfig
 from repcore_pointcloud.datasets.scene_rooms import Rooms
 from repcore_pointcloud.encoders.sparse_unet import SparseUNet
-from repcore_pointcloud.formats.ply import read_elements
+from repcore_pointcloud.formats.pcd import pcd_bytes, read_pcd_file
+from repcore_pointcloud.formats.ply import Element, Lists, PlyFile, Property, ply_bytes, read_elements, read_ply_file
 from repcore_pointcloud.formats.scene import Scene
 from repcore_pointcloud.formats.scenes import load_scene
 from repcore_pointcloud.preprocessors.scene import ScenePreprocessor
@@ -223,3 +224,127 @@ def test_a_point_without_an_answer_is_no_point_of_class_0(
     wanted = np.asarray([0, 255, 10])[np.nan_to_num(one.outputs).argmax(1)]
     wanted[7] = free
     np.testing.assert_array_equal(labels, wanted)
+
+
+def own_columns(one: DenseAnswer) -> dict[str, np.ndarray]:
+    """Columns of a user's file, in an order and with types of its own; two have names that answers have, too."""
+    points = {name: one.elements[name] for name in "xyz"}
+    steps = np.arange(50)
+    return {
+        "ring": (steps % 16).astype(np.uint16), **points, "time": steps / 7, "reflectance": steps.astype(np.float32),
+        "nx": np.full(50, 0.6, np.float32), "red": (steps * 3).astype(np.uint8), "label": (steps % 5).astype(np.int32),
+    }  # fmt: skip
+
+
+def test_a_ply_file_keeps_what_it_has(tmp_path: Path) -> None:
+    """Order, types, faces and remarks of the user's file; the answer's label gets another name, and that is said."""
+    one, (source, out) = answer(), (tmp_path / "in" / "scan.ply", tmp_path / "out" / "scan.ply")
+    source.parent.mkdir()
+    out.parent.mkdir()
+    own = own_columns(one)
+    vertex = Element("vertex", 50, [Property(name, values.dtype.str[1:]) for name, values in own.items()])
+    faces = Lists(np.asarray([3, 4, 3]), np.arange(10, dtype=np.int32))
+    face = Element("face", 3, [Property("vertex_indices", "i4", "u1")])
+    columns = {"vertex": own, "face": {"vertex_indices": faces}}
+    source.write_bytes(ply_bytes(PlyFile([vertex, face], columns, ["comment EPSG:25832"])))
+    write_ply(out, dataclasses.replace(one, sample=_sample_of(source)))
+    file = read_ply_file(out)
+    found = file.columns["vertex"]
+    assert list(found)[:9] == list(own)
+    for name, values in own.items():
+        kept = found[name]
+        assert isinstance(kept, np.ndarray)
+        assert kept.dtype == values.dtype
+        np.testing.assert_array_equal(kept, values)
+    new = ["predicted_label", "probability", "predicted_red", "predicted_green", "predicted_blue"]
+    assert list(found)[9:] == new
+    np.testing.assert_array_equal(found["predicted_label"], expected(one))
+    np.testing.assert_allclose(found["probability"], one.outputs.max(1))
+    corners = file.columns["face"]["vertex_indices"]
+    assert isinstance(corners, Lists)
+    np.testing.assert_array_equal(corners.values, np.arange(10))
+    assert file.remarks[:2] == [
+        "comment EPSG:25832",
+        "comment predicted_label is what was predicted, label the file's own",
+    ]
+    write_ply(tmp_path / "again.ply", dataclasses.replace(one, sample=_sample_of(out)))  # an answer beside an answer
+    twice = list(read_elements(tmp_path / "again.ply")["vertex"])
+    assert twice[14:16] == ["predicted_label_2", "predicted_probability"]
+
+
+def test_a_pcd_file_keeps_what_it_has(tmp_path: Path) -> None:
+    """An organised cloud with packed colours and a field of several numbers; a hole keeps its place."""
+    one, source, out = answer(offset=np.zeros(3)), tmp_path / "in" / "scan.pcd", tmp_path / "out.pcd"
+    source.parent.mkdir()
+    own = own_columns(one) | {"rgb": np.arange(50, dtype=np.uint32).view(np.float32), "fpfh": np.ones((50, 33), "f4")}
+    for name in "xyz":
+        own[name] = own[name].astype(np.float32)
+        own[name][7] = np.nan
+    del own["red"]
+    given = {"WIDTH": ["10"], "HEIGHT": ["5"], "VIEWPOINT": ["1", "2", "3", "1", "0", "0", "0"]}
+    source.write_bytes(pcd_bytes(own, given))
+    one.outputs[7] = np.nan
+    elements = {name: own[name].astype(np.float64) for name in "xyz"}
+    write_pcd(out, dataclasses.replace(one, sample=_sample_of(source), elements=elements))
+    found = read_pcd_file(out)
+    assert [found.header[name] for name in given] == list(given.values())
+    assert list(found.fields) == [*own, "predicted_label", "probability"]
+    for name, values in own.items():
+        assert found.fields[name].dtype == values.dtype
+        assert found.fields[name].tobytes() == values.tobytes()
+    wanted = expected(one)
+    wanted[7] = 0
+    np.testing.assert_array_equal(found.fields["predicted_label"][:, 0], wanted)
+
+
+def _sample_of(path: Path) -> Sample:
+    """As our own reader gives it."""
+    sample: Sample = open_data(registry.default(), str(path.parent), domain="pointcloud")[1][0]
+    return sample
+
+
+@pytest.mark.parametrize(("write", "suffix"), [(write_ply, ".ply"), (write_pcd, ".pcd"), (write_las, ".las")])
+def test_a_text_file_s_columns_stand_beside_the_answer_in_any_format(
+    write: object, suffix: str, tmp_path: Path
+) -> None:
+    if suffix == ".las":
+        pytest.importorskip("laspy", reason="LAS is an optional format")
+    one, source = answer(), tmp_path / "in" / "scan.csv"
+    source.parent.mkdir()
+    own = own_columns(one)
+    rows = zip(*own.values(), strict=True)
+    source.write_text("\n".join([",".join(own), *(",".join(f"{float(v):.6f}" for v in row) for row in rows)]))
+    path = tmp_path / f"out{suffix}"
+    write(path, dataclasses.replace(one, sample=_sample_of(source)))  # type: ignore[operator]
+    if suffix == ".las":
+        import laspy
+
+        found = {
+            name: np.asarray(laspy.read(path)[name]) for name in ("ring", "time", "reflectance", "own_red", "label")
+        }
+        np.testing.assert_array_equal(laspy.read(path).classification, expected(one))
+        found["red"] = found.pop("own_red")
+    else:
+        columns = read_elements(path)["vertex"] if suffix == ".ply" else read_pcd_file(path).fields
+        found = {
+            name: np.asarray(columns[name]).reshape(-1) for name in ("ring", "time", "reflectance", "red", "label")
+        }
+        np.testing.assert_array_equal(np.asarray(columns["predicted_label"]).reshape(-1), expected(one))
+    for name, values in found.items():
+        np.testing.assert_allclose(values, own[name], atol=1e-5, err_msg=name)
+    assert suffix != ".ply" or found["red"].dtype == np.uint8
+
+
+def test_a_file_of_other_points_gives_nothing(tmp_path: Path) -> None:
+    """Written anew since the prediction began, or gone: the answer is written about the points that were answered."""
+    one, source = answer(), tmp_path / "in" / "scan.ply"
+    source.parent.mkdir()
+    own = own_columns(one)
+    vertex = Element("vertex", 50, [Property(name, values.dtype.str[1:]) for name, values in own.items()])
+    source.write_bytes(ply_bytes(PlyFile([vertex], {"vertex": own})))
+    sample = _sample_of(source)
+    source.write_bytes(ply_bytes(PlyFile([vertex], {"vertex": {name: one[::-1] for name, one in own.items()}})))
+    for path in (tmp_path / "other.ply", tmp_path / "gone.ply"):
+        write_ply(path, dataclasses.replace(one, sample=sample))
+        assert list(read_elements(path)["vertex"])[:5] == ["x", "y", "z", "label", "probability"]
+        source.unlink(missing_ok=True)

@@ -169,7 +169,7 @@ def test_a_status_that_changes_is_no_key(tmp_path: Path) -> None:
     lines = [f"{time},{row},{'bad' if row > 20 else 'ok'}" for row, time in enumerate(HOURS)]
     reader = opened(tmp_path / "s.csv", "time,temp,status\n" + "\n".join(lines) + "\n")
     assert (len(reader), len(reader[0].inputs)) == (1, 30)
-    assert "labels=[status] or series=status" in said(reader)
+    assert "--read labels=[status] or --read series=status" in said(reader)
 
 
 def test_a_numeric_label_is_a_label_and_no_channel(tmp_path: Path) -> None:
@@ -201,9 +201,7 @@ def test_tables_that_are_not_read_get_the_reason_of_this_domain(tmp_path: Path) 
     with pytest.raises(DataError, match="'01/01/2021' may be day-first or month-first"):
         opened(tmp_path / "a.csv", "date,v\n" + "".join(f"01/{month:02d}/2021,{month}.5\n" for month in range(1, 13)))
     with pytest.raises(DataError, match="has no column of numbers"):
-        opened(
-            tmp_path / "p.csv", "Date,Open\n" + "".join(f'2021-01-{day:02d},"{day},990.00"\n' for day in range(1, 20))
-        )
+        opened(tmp_path / "p.csv", "Date,Open\n" + "".join(f'2021-01-{day:02d},"{day} %"\n' for day in range(1, 20)))
     with pytest.raises(DataError, match="has no column of times"):
         opened(tmp_path / "n.csv", ",x,y\n" + "".join(f"{row},{row * 0.3:.2f},{row * 0.7:.2f}\n" for row in range(20)))
 

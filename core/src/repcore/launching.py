@@ -9,8 +9,12 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from zlib import crc32
+
+COMMAND: ContextVar[tuple[str, ...]] = ContextVar("command", default=())
+"""Arguments of the ``repcore`` command that is at work; empty when the library is used from Python."""
 
 
 @dataclass(frozen=True, slots=True)

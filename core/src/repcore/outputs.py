@@ -53,6 +53,25 @@ def local_output(path: Path, option: str = "-o", *, folder_too: bool = False) ->
     return path
 
 
+def folder_for(path: Path, option: str) -> Path:
+    """A folder that exists afterwards.
+
+    Args:
+        option: how the user named it, for messages.
+
+    Raises:
+        ConfigError: a file is in the way; names it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        there = next(one for one in (path, *path.absolute().parents) if one.exists())
+        raise ConfigError(
+            f"{option} {str(path)!r} can be no folder: {str(there)!r} is a file", hint=f"{option} with another name"
+        ) from error
+    return path
+
+
 PARTS_HEADER = "_header.json"
 """File that makes a folder one of parts; tools that read folders of parquet leave such names out."""
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from repcore.api.given_data import opened_model, reporter_for
 from repcore.api.runs import Run
+from repcore.arguments import checked
 from repcore.embedding.inference import InferenceOptions
 from repcore.embedding.model import Model, id_setting
 from repcore.embedding.results import Predictions
@@ -18,6 +19,7 @@ from repcore.errors import ConfigError, DataError
 from repcore.estimation.features import FeatureWindow, feature_windows, finite
 from repcore.estimation.folder import FittedEstimator, build_estimator, save_estimator
 from repcore.interfaces import DatasetReader
+from repcore.process_state import leaves_no_trace
 from repcore.reporting import Reporter
 
 
@@ -34,6 +36,8 @@ class Fitted:
         facts: Mapping[str, Any] = self.fitted.estimator.state()[1]
         return facts
 
+    @checked
+    @leaves_no_trace
     def apply(
         self, data: Any, *, reader: str | None = None, id_column: str | None = None, batch_size: int = 64
     ) -> Predictions:
@@ -66,6 +70,8 @@ class Fitted:
         return Path(folder)
 
 
+@checked
+@leaves_no_trace
 def fit(
     estimator: str,
     model: Model | Run | Path | str,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,9 +10,10 @@ import numpy as np
 
 from repcore.api.given_data import opened_model
 from repcore.api.runs import Run
+from repcore.arguments import checked
 from repcore.data.given import is_one_input
 from repcore.embedding.model import Model
-from repcore.errors import ConfigError, DataError
+from repcore.errors import ConfigError, DataError, closest
 
 FAILED = ("raise", "nan")
 
@@ -28,11 +30,16 @@ class Featurizer:
         options: of :meth:`repcore.Model.embed`: ``pool``, ``layer``, ``normalise``, ``batch_size``, ``device``, ...
     """
 
+    @checked
     def __init__(
         self, model: Model | Run | Path | str, *, failed: Literal["raise", "nan"] = "raise", **options: Any
     ) -> None:
         if failed not in FAILED:
             raise ConfigError(f"failed={failed!r} is unknown", expected=" or ".join(FAILED))
+        known = inspect.signature(Model.embed).parameters
+        strange = [name for name in options if name not in known or name in ("self", "data")]
+        if strange:
+            raise ConfigError(f"a Featurizer has no option {strange[0]!r}", did_you_mean=closest(strange[0], known))
         self.model, self.failed, self.options = opened_model(model), failed, options
 
     def __len__(self) -> int:

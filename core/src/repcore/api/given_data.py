@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from repcore.config.resolve import ResolvedPart, resolve_part
 from repcore.data.given import given_reader, is_one_input, names_a_file
@@ -17,6 +17,9 @@ from repcore.errors import ConfigError, RegistryError
 from repcore.interfaces import DatasetReader
 from repcore.registry import Registry
 from repcore.reporting import LogReporter, PrintedReporter, Reporter
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,7 @@ def given_data(
         taken.append(opened_file(str(path)))
         return taken[-1][1]
 
-    opened = given_reader(data, open_table, convert, (options or {}).get("id_column"))
+    opened = given_reader(data, open_table, convert, (options or {}).get("id_column"), reader)
     if taken and taken[-1][1] is opened:
         return GivenData(taken[-1][0].plain())
     return GivenData({"name": MEMORY, "kind": type(data).__name__, "rows": len(opened)}, opened)
@@ -99,7 +102,7 @@ def _is_input(registry: Registry, text: str, domain: str, convert: Any) -> bool:
     return False
 
 
-def opened_model(model: Any, device: str | None = None) -> Model:  # a Model, a Run, or a path
+def opened_model(model: Any, device: str | torch.device | None = None) -> Model:  # a Model, a Run, or a path
     """A model from itself, from its folder or run folder, or from what has one (a :class:`repcore.Run`)."""
     if not isinstance(model, Model | str | Path) and isinstance(getattr(model, "model", None), Model):
         model = model.model

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from repcore.api.given_data import as_overrides, given_data, opened_model, reporter_for
 from repcore.api.runs import Run
+from repcore.arguments import checked
 from repcore.data.copies import copies_across
 from repcore.data.label_budgets import label_budgets
 from repcore.data.memory import MEMORY
@@ -24,6 +25,8 @@ from repcore.evaluation.layer_mix import LayerChoice
 from repcore.evaluation.probing import chosen_targets, compute_features, probe_features
 from repcore.evaluation.protocol import ProbeTable
 from repcore.interfaces import DatasetReader
+from repcore.process_state import leaves_no_trace
+from repcore.report.build import build_report
 from repcore.reporting import Reporter
 from repcore.specs import TargetSpec
 from repcore.training.finetune_plan import FinetuneOutcome, FinetuneRequest, record_of, run_plan
@@ -32,8 +35,11 @@ from repcore.training.run_folder import RunFolder, run_name
 
 if TYPE_CHECKING:
     import pandas as pd
+    import torch
 
 
+@checked
+@leaves_no_trace
 def finetune(
     model: Model | Run | Path | str,
     data: Any,  # anything that Model.reader() takes, with labels
@@ -53,8 +59,9 @@ def finetune(
     keep_copies_together: bool = False,
     name: str | None = None,
     out: Path | str = "runs",
-    device: str = "auto",
+    device: str | torch.device = "auto",
     progress: bool | Reporter = False,
+    report: bool = True,
     **overrides: Any,
 ) -> Run:
     """Train a model on labels, beside the same network from random weights, as ``repcore DOMAIN finetune`` does.
@@ -66,6 +73,7 @@ def finetune(
         task: registered task; by the kind of label if None.
         id_column: column of a table that names its rows.
         split / group / folds / labels / seeds / ensemble / twin: as the options of the command.
+        report: write ``report.html``.
         overrides: settings such as ``trainer={"epochs": 10}`` or ``finetune__layer_decay=0.75``.
 
     Returns:
@@ -95,7 +103,7 @@ def finetune(
         teller.warn(leak)
     wanted = FinetuneRequest(list(range(seeds)), ensemble, twin)
     learn = partial(run_plan, opened, settings, rows, plan, wanted, reporter=teller, device=where)
-    return _recorded(learn, _run_folder(Path(out), opened.domain, target, name), request, where)
+    return _recorded(learn, _run_folder(Path(out), opened.domain, target, name), request, where, report)
 
 
 def _one_target(source: DatasetReader, label: str | None) -> TargetSpec:
@@ -113,14 +121,19 @@ def _run_folder(out: Path, domain: str, target: TargetSpec, name: str | None) ->
     return folder
 
 
-def _recorded(learn: Callable[..., FinetuneOutcome], folder: RunFolder, request: Mapping[str, Any], device: str) -> Run:
-    """What was learned and how long it took, with its record in the run's folder."""
+def _recorded(
+    learn: Callable[..., FinetuneOutcome], folder: RunFolder, request: Mapping[str, Any], device: str, report: bool
+) -> Run:
+    """What was learned and how long it took, with its record and its page in the run's folder."""
     started = time.perf_counter()
     outcome = learn(folder=folder)
     record = record_of(outcome, request)
     folder.write_json("finetune.json", record)
     seconds = time.perf_counter() - started
-    return Run(outcome.folder, 0, seconds, record["test"], record["verdict"], device)
+    if report:
+        build_report(outcome.folder)
+    steps = outcome.results[0].steps  # the part whose model is kept comes first
+    return Run(outcome.folder, steps, seconds, record["test"], record["verdict"], device)
 
 
 class ProbeTables(list[ProbeTable]):
@@ -148,6 +161,8 @@ class ProbeTables(list[ProbeTable]):
         return frame
 
 
+@checked
+@leaves_no_trace
 def probe(
     model: Model | Run | Path | str,
     data: Any,  # anything that Model.reader() takes, with labels
@@ -163,7 +178,7 @@ def probe(
     layers: str | None = None,
     mix: str = "learned",
     batch_size: int = 64,
-    device: str | None = None,
+    device: str | torch.device | None = None,
     progress: bool | Reporter = False,
 ) -> ProbeTables:
     """What frozen features know about labels of items, beside random-init twins and raw inputs, as ``repcore probe``.

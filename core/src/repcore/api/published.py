@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from repcore import registry as registries
+from repcore.arguments import checked
 from repcore.checkpoints.importing import ImportRequest, import_weights
 from repcore.checkpoints.published import published_entry, pull_weights
 from repcore.embedding.model import Model, load
+from repcore.process_state import leaves_no_trace
 from repcore.registry import Registry
 
+if TYPE_CHECKING:
+    import torch
 
+
+@checked
+@leaves_no_trace
 def import_checkpoint(
     checkpoint: Path | str,
     out: Path | str,
@@ -22,7 +29,7 @@ def import_checkpoint(
     classes: Sequence[str] = (),
     entry: str | None = None,
     allow_namespace: bool = False,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     registry: Registry | None = None,
     **options: Any,
 ) -> Model:
@@ -46,11 +53,13 @@ def import_checkpoint(
     return load(done.folder, device=device, registry=known)
 
 
+@checked
+@leaves_no_trace
 def pull(
     name: str,
     out: Path | str | None = None,
     *,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     progress: Callable[[int, int], None] | None = None,
     registry: Registry | None = None,
 ) -> Model:

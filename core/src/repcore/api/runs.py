@@ -14,12 +14,15 @@ from torch import nn
 
 from repcore import registry as registries
 from repcore.api.given_data import as_overrides, given_data, reporter_for
+from repcore.arguments import checked
 from repcore.config.resolve import ResolvedRun, recipe_preprocessor, resolve_plain, resolve_run
 from repcore.data.memory import MEMORY
+from repcore.devices import torch_device
 from repcore.embedding.model import Model, load
 from repcore.embedding.results import Embeddings, Predictions
 from repcore.errors import ConfigError
 from repcore.interfaces import DatasetReader, DenseAnswer
+from repcore.process_state import leaves_no_trace
 from repcore.registry import Registry
 from repcore.report.build import build_report
 from repcore.reporting import Reporter
@@ -35,7 +38,7 @@ class Run:
 
     Args:
         folder: the run folder (``model/``, ``report.html``, ``metrics.jsonl``).
-        steps: optimiser steps; seconds: of training.
+        steps: optimiser steps, of a fine-tuning those of the model that is kept; seconds: of training.
         metrics: the last validation figures, of a fine-tuning those on test rows.
         verdict: of a fine-tuning: pre-trained against random starting weights, in words.
         device: where the model is loaded.
@@ -55,8 +58,9 @@ class Run:
 
     @property
     def report(self) -> Path:
-        """The page about the run."""
-        return self.folder / "report.html"
+        """The page about the run; drawn when it is first asked for, where the run has not done so."""
+        page = self.folder / "report.html"
+        return page if page.is_file() else build_report(self.folder)
 
     @property
     def module(self) -> nn.Module:
@@ -89,6 +93,8 @@ class Run:
         return self
 
 
+@checked
+@leaves_no_trace
 def train(
     recipe: str,
     data: Any = None,  # anything that Model.reader() takes
@@ -101,7 +107,7 @@ def train(
     resume: Path | str | None = None,
     name: str | None = None,
     out: Path | str = "runs",
-    device: str = "auto",
+    device: str | torch.device = "auto",
     progress: bool | Reporter = False,
     report: bool = True,
     callbacks: Sequence[Any] = (),
@@ -119,7 +125,7 @@ def train(
         init_from: model whose weights and preprocessor the run starts from.
         resume: an interrupted run to go on with; ``data`` that lay in memory are given again, other settings are not.
         name / out: of the run folder, and the folder of runs.
-        device: ``auto`` (cuda where there is one), ``cpu`` or ``cuda``.
+        device: ``auto`` (cuda where there is one), ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
         progress: True prints what happens to standard error; False logs it; or a reporter.
         report: write ``report.html``.
         callbacks: Lightning's, or functions that are called with each line of ``metrics.jsonl`` as a dict.
@@ -129,7 +135,7 @@ def train(
     Raises:
         RepcoreError: what is wrong with data or settings. Stopped: interrupted (a KeyboardInterrupt); all is saved.
     """
-    known, teller = registry or registries.default(), reporter_for(progress)
+    known, teller, device = registry or registries.default(), reporter_for(progress), torch_device(device, "device")
     if resume is not None:
         if overrides or preset or config or init_from:
             raise ConfigError("resume goes on with the run's own settings and takes no others")
@@ -216,5 +222,4 @@ def _finished(result: RunResult, resolved: ResolvedRun, device: str, report: boo
         raise result.left(again if result.steps else None)
     if report:
         build_report(result.folder)
-    where = "cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device
-    return Run(result.folder, result.steps, result.seconds, dict(result.validation), device=where)
+    return Run(result.folder, result.steps, result.seconds, dict(result.validation), device=device)

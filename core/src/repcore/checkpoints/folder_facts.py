@@ -1,20 +1,34 @@
 """The kinds of everything that the JSON files of a model folder hold, compared in one place before any of it is used.
 
 A received file may hold anything. What the settings of an encoder or preprocessor may be is known by their plugins and
-compared when they are built; the frame around them is compared here.
+compared when they are built; the frame around them is compared here. So is what was changed by hand: settings that
+keep every shape (a number of heads, a threshold) would give other answers without a word.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import warnings
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Annotated, Any
 
 from repcore.errors import CheckpointError, shortened
+from repcore.files import parse_json
 
 LONGEST_SHOWN = 80
 MOST_MEMBERS = 10_000
+SETTINGS = {
+    "encoder": "encoder settings",
+    "preprocessor": "preprocessor settings",
+    "task": "task (settings, target or facts)",
+    "changes": "changes of the encoder",
+    "tied": "names of tied tensors",
+}
+"""What changes answers in ``config.json``, by its key, in words."""
+SETTINGS_KEY, PREPROCESSING_KEY = "config.json#{}", "preprocessing.json"  # in ``content``, beside the weights
 
 
 def stays_inside(name: str) -> bool:
@@ -37,6 +51,57 @@ def check_config(path: Path, content: Mapping[str, Any]) -> None:
 def check_preprocessing(path: Path, content: Mapping[str, Any]) -> None:
     """The same of ``preprocessing.json``."""
     _compare(path, content, _shapes()[1])
+
+
+def settings_content(config: Mapping[str, Any], preprocessing: Mapping[str, Any]) -> dict[str, str]:
+    """Hash of everything beside the weights that changes answers, by its key in ``content``.
+
+    Args:
+        config / preprocessing: what is written to the two files.
+    """
+    found = {SETTINGS_KEY.format(key): _json_sha256(config.get(key)) for key in SETTINGS}
+    return {**found, PREPROCESSING_KEY: _json_sha256(preprocessing)}
+
+
+def check_settings(path: Path, config: Mapping[str, Any]) -> None:
+    """Whether ``config.json`` says what the model was saved with; folders from before this was recorded are told of.
+
+    Raises:
+        CheckpointError: it was changed since; names the part.
+    """
+    content = config.get("content") or {}
+    if not any(SETTINGS_KEY.format(key) in content for key in SETTINGS):
+        if content:  # without any hash the weights have said so already
+            warnings.warn(
+                f"{path} holds no hash of its settings: nobody would notice a changed one "
+                "(repcore.load(FOLDER).save(NEW) records it)",
+                stacklevel=3,
+            )
+        return
+    for key, words in SETTINGS.items():
+        if content.get(SETTINGS_KEY.format(key)) != _json_sha256(config.get(key)):
+            raise _edited(path, words, key)
+
+
+def check_prepared(path: Path, preprocessing: Mapping[str, Any], content: Mapping[str, str] | None) -> None:
+    """The same of ``preprocessing.json``; :func:`check_settings` tells of folders without the hash."""
+    expected = (content or {}).get(PREPROCESSING_KEY)
+    if expected is not None and expected != _json_sha256(preprocessing):
+        raise _edited(path, "state of the preprocessor", "")
+
+
+def _edited(path: Path, words: str, key: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path} was changed since the model was saved: {words}",
+        key=key,
+        hint="put the file back, or fetch the folder again; other settings are another model, which training makes",
+    )
+
+
+def _json_sha256(value: Any) -> str:  # a JSON value, or what becomes one
+    """Hash of a value as it comes back from a file, whatever its layout there."""
+    read_back = parse_json(json.dumps(value))
+    return hashlib.sha256(json.dumps(read_back, sort_keys=True).encode()).hexdigest()
 
 
 def _compare(path: Path, content: Mapping[str, Any], shape: Any) -> None:

@@ -2,7 +2,7 @@
 
     weights.safetensors    encoder tensors under canonical names, contiguous; those of a task under ``task.``
     config.json            encoder {name, ...settings}, preprocessor {name, ...settings}, task, tied names, versions,
-                           origin
+                           origin; content: hashes of the tensors, and of all settings that change answers
     preprocessing.json     state of the preprocessor and SHA-256 of its files, which lie beside it; of containers (npz,
                            zip, gz) also of their content, which is what the model's identity holds
     README.md              model card
@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from repcore import registry as registry_module
 from repcore.checkpoints.content import content_sha256
 from repcore.checkpoints.encoder_changes import changed
-from repcore.checkpoints.folder_facts import check_config, check_preprocessing
+from repcore.checkpoints.folder_facts import check_config, check_prepared, check_preprocessing, check_settings
 from repcore.checkpoints.reading import file_sha256, grouped, read_file
 from repcore.checkpoints.task_part import PREFIX, load_own_state, target_of
 from repcore.config.resolve import ResolvedPart
@@ -97,6 +97,7 @@ class ModelFolder:
         """
         content = read_object(self.folder / PREPROCESSING)
         check_preprocessing(self.folder / PREPROCESSING, content)
+        check_prepared(self.folder / PREPROCESSING, content, self.config.get("content"))
         return content
 
     def tensors(self) -> dict[str, Tensor]:
@@ -108,13 +109,13 @@ class ModelFolder:
         return self._untied({k: value for k, value in self.stored(WEIGHTS).items() if not k.startswith(PREFIX)})
 
     def stored(self, name: str) -> dict[str, Tensor]:
-        """All tensors of one weights file, after comparing them with the hash in ``config.json``.
+        """All tensors of one weights file, after comparing them and the settings with the hashes in ``config.json``.
 
         Args:
             name: relative to the folder, for example ``weights.safetensors``.
 
         Raises:
-            CheckpointError: the file is missing, damaged, or not the one that the model was saved with.
+            CheckpointError: the file is missing or damaged, or something was changed since the model was saved.
         """
         path = self.folder / name
         if not path.is_file():
@@ -124,7 +125,7 @@ class ModelFolder:
         if recorded is None:  # of a folder from before it was recorded, or taken out
             warnings.warn(
                 f"{self.folder / CONFIG} holds no hash of the tensors: nobody would notice a changed bit "
-                "(save the model again to have them compared)",
+                "(repcore.load(FOLDER).save(NEW) records it)",
                 stacklevel=2,
             )
             return found
@@ -136,7 +137,15 @@ class ModelFolder:
                 expected=f"content hash {str(expected)[:16]}...",
                 hint="fetch the folder again; one changed bit is enough for this",
             )
+        check_settings(self.folder / CONFIG, self.config)
+        self._read[name] = expected
         return found
+
+    @cached_property
+    def _read(self) -> dict[str, str]:
+        """Hash of the content of each weights file that was read: a folder that another model replaces meanwhile does
+        not change which one was loaded."""
+        return {}
 
     def weight_files(self) -> list[str]:
         """Names of the folder's weights files: the model's own, then the members of an ensemble."""
@@ -144,7 +153,7 @@ class ModelFolder:
 
     def identity(self) -> str:
         """Hash of the content: tensors, what prepares their input, and the facts of a task."""
-        parts = [content_sha256(self.stored(name)) for name in self.weight_files()]
+        parts = [self._read.get(name) or content_sha256(self.stored(name)) for name in self.weight_files()]
         prepared = dict(self.preprocessing)
         prepared["files"] = {**prepared.get("files", {}), **prepared.pop("content", {})}
         facts = [self.config["encoder"], self.config["preprocessor"], prepared, self.task]

@@ -14,13 +14,23 @@ from torch import Tensor, nn
 
 from repcore import registry as registry_module
 from repcore.checkpoints.content import content_of_file, content_sha256, write_tensors
+from repcore.checkpoints.folder_facts import settings_content
 from repcore.checkpoints.model_card import model_card
-from repcore.checkpoints.model_folder import CARD, CONFIG, FORMAT, MEMBERS, OWN_FILES, PREPROCESSING, WEIGHTS
-from repcore.checkpoints.reading import file_sha256
+from repcore.checkpoints.model_folder import (
+    CARD,
+    CONFIG,
+    FORMAT,
+    MEMBERS,
+    OWN_FILES,
+    PREPROCESSING,
+    WEIGHTS,
+    read_model,
+)
+from repcore.checkpoints.reading import file_sha256, read_file
 from repcore.checkpoints.task_part import PREFIX, TaskPart, own_state
 from repcore.config.plain import to_plain
 from repcore.errors import CheckpointError, PluginError, RegistryError
-from repcore.files import sync_file
+from repcore.files import sync_file, write_text
 from repcore.plugins import core_version
 from repcore.registry import Registry
 
@@ -65,11 +75,27 @@ def save_model(
     weights, tied = canonical_tensors(encoder)
     config |= {"dim": int(getattr(encoder, "dim", 0)), "branch": branch, "tied": tied}
     with _written_whole(folder) as partial:
-        _write_preprocessor(partial, preprocessor)
-        content = _write_networks(partial, weights, task, encoder_name)
+        prepared = _write_preprocessor(partial, preprocessor)
+        content = _write_networks(partial, weights, task, encoder_name) | settings_content(config, prepared)
         _write_json(partial / CONFIG, {**config, "card": dict(card), "origin": dict(extra), "content": content})
         _write_card(partial, config, card, sum(tensor.numel() for tensor in weights.values()))
     return folder
+
+
+def record_content(folder: Path) -> None:
+    """Write the hashes that a model folder of an earlier version lacks into its ``config.json``; others stay.
+
+    Raises:
+        CheckpointError: the folder cannot be read.
+    """
+    model = read_model(folder)
+    known = model.config.get("content") or {}
+    content = settings_content(model.config, model.preprocessing)
+    if set(content) <= set(known):
+        return
+    content |= {name: content_sha256(read_file(folder / name)) for name in model.weight_files() if name not in known}
+    written = {**model.config, "content": {**content, **known}}
+    write_text(folder / CONFIG, json.dumps(written, indent=2) + "\n")
 
 
 def _config_of(
@@ -121,7 +147,7 @@ def _write_card(folder: Path, config: Mapping[str, Any], card: Mapping[str, Any]
     owners = sorted({f"{one['distribution']} {one['version']}" for one in config["plugins"].values() if one})
     text = model_card(
         config["encoder"]["name"], card=card, dim=config["dim"], parameters=parameters,
-        requirements=[f"repcore {core_version()}", *owners],
+        requirements=[f"repcore {core_version()}", *owners], target=config.get("task", {}).get("target"),
     )  # fmt: skip
     (folder / CARD).write_text(text, encoding="utf-8", errors="backslashreplace")
 
@@ -166,8 +192,8 @@ def _prefixed(task: nn.Module) -> dict[str, Tensor]:
     return {f"{PREFIX}{k}": v.detach().to("cpu", copy=True).contiguous() for k, v in own_state(task).items()}
 
 
-def _write_preprocessor(folder: Path, preprocessor: Any) -> None:
-    """Let the preprocessor write its files, then list them."""
+def _write_preprocessor(folder: Path, preprocessor: Any) -> dict[str, Any]:
+    """Let the preprocessor write its files, then list them; what is written of them."""
     state = to_plain(dict(preprocessor.save(folder) or {}))
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     names = [path.relative_to(folder).as_posix() for path in files]
@@ -181,6 +207,7 @@ def _write_preprocessor(folder: Path, preprocessor: Any) -> None:
     containers = {name: digest for name, digest in content.items() if digest != digests[name]}
     record = {"format": FORMAT, "state": state, "files": digests, **({"content": containers} if containers else {})}
     _write_json(folder / PREPROCESSING, record)
+    return record
 
 
 def _replace_folder(new: Path, folder: Path) -> None:

@@ -86,7 +86,7 @@ def finetune_command(
         hint = f"repcore {ctx.obj} finetune MODEL --data PATH --label NAME"
         raise ConfigError("which model, and which data?", hint=hint)
     request["settings"] = tuple(request["settings"])
-    _run(ctx.obj, request, folder, given)
+    _run(ctx.obj, request, folder, {**given, "resumed": resume is not None})
 
 
 def _resumed(folder: RunFolder, model: Path | None, overrides: tuple[str, ...]) -> dict[str, Any]:
@@ -113,15 +113,18 @@ def _same_start(folder: RunFolder, model: Model, reader: DatasetReader) -> None:
     Raises:
         RunError: another model lies at the path, or the data has changed.
     """
+    from repcore.data.differences import data_stamps, difference
+
     found = {"model": model.identity(), "data": reader.fingerprint}
     begun = folder.read_json(BEGUN)
     if begun is None:
-        folder.write_json(BEGUN, found)
+        folder.write_json(BEGUN, {**found, "stamps": data_stamps(reader)})
         return
     for what, identity in found.items():
         if begun.get(what) != identity:
             raise RunError(
                 f"the {what} is not the one that {folder.path} began with",
+                differs=difference(begun.get("stamps"), data_stamps(reader)) if what == "data" else "",
                 was=str(begun.get(what))[:16],
                 is_now=identity[:16],
                 hint="fine-tune anew under another --name",
@@ -180,6 +183,8 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
     resume = shlex.join(["repcore", domain, "finetune", "--resume", str(folder.path)])
     with making_room(folder, lambda: True, lambda: resume):
         _same_start(folder, opened, reader)
+        if given["resumed"]:
+            folder.note_command()
         with stopping.going_on_with(lambda: resume):  # also what Lightning turns into an exit: a second Ctrl-C
             outcome = run_plan(opened, settings, rows, plan, wanted, folder, reporter, device=device)
         reporter.close()

@@ -200,6 +200,8 @@ def _preprocessor(recipe: str, reader: DatasetReader, *, asked: bool) -> tuple[P
 
 def _next_step(data: str, part: ResolvedPart, recipes: list[str], given: Mapping[str, Any], found: Inspection) -> str:
     """The command that goes on from here; it runs as it stands."""
+    from repcore.data.readers import other_readers
+
     if not recipes:
         return f"no installed recipe takes what {part.name} reads; repcore list recipes"
     reader = part.name if given["reader"] is not None else ""
@@ -208,7 +210,9 @@ def _next_step(data: str, part: ResolvedPart, recipes: list[str], given: Mapping
         reader, settings = _reader_with_more_rows(data, part), []
         if not reader:
             if not found.usable:
-                return "the reasons above: no row can be used as it is; --read NAME=VALUE changes how rows are read"
+                others = ", ".join(other_readers(part.name, data).splitlines())
+                changed = "--read NAME=VALUE changes how rows are read"
+                return f"the reasons above: no row can be used as it is; {others or changed}"
             rows = "1 usable row is" if found.usable == 1 else f"{found.usable} copies of one row are"
             embed = f"; to embed it: repcore embed MODEL {shlex.quote(data)} -o embeddings.parquet"
             return f"more data ({rows} too few to train on){embed}"

@@ -114,8 +114,8 @@ def inference_options(given: Mapping[str, Any], device: str, **further: Any) -> 
 
 
 def device_option(function: F) -> F:
-    """``--device auto|cpu|cuda``."""
-    text = "cpu or cuda; auto = cuda where there is one."
+    """``--device auto|cpu|cuda|mps``."""
+    text = "cpu, cuda, cuda:1 or mps; auto = cuda where there is one."
     return click.option("--device", default="auto", show_default=True, help=text)(function)
 
 

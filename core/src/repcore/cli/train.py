@@ -12,7 +12,7 @@ from repcore import registry
 from repcore.cli.console import ConsoleReporter, duration, say
 from repcore.cli.ending import report_of
 from repcore.cli.options import RUNS_FOLDER, data_options, device_option, rows_option
-from repcore.devices import torch_device
+from repcore.devices import device_in_words, torch_device
 from repcore.errors import ConfigError
 from repcore.launching import is_first_process
 from repcore.reporting import figures_in_words
@@ -174,7 +174,7 @@ def _prepare_torch(resolved: ResolvedRun, device: str, reporter: ConsoleReporter
     if resolved.trainer.threads is not None:
         torch.set_num_threads(resolved.trainer.threads)
     chosen = torch_device(device)
-    words = f"{torch.get_num_threads()} threads" if chosen == "cpu" else torch.cuda.get_device_name(0)
+    words = device_in_words(chosen)
     reporter.info(f"{resolved.recipe}, preset {resolved.preset}, on {chosen} ({words}), {resolved.trainer.precision}")
     return chosen
 

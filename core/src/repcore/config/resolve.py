@@ -118,13 +118,7 @@ def resolve_run(
         ConfigError: all problems at once. RegistryError: an unknown recipe, preset or part.
     """
     entry = registry.recipe(recipe, domain)
-    chosen = preset or entry.spec.default
-    if chosen not in entry.spec.presets:
-        raise RegistryError(
-            f"recipe {entry.full_name} has no preset {chosen!r}",
-            did_you_mean=closest(chosen, entry.spec.presets),
-            presets=", ".join(entry.spec.presets),
-        )
+    chosen = _preset(entry, preset)
     config = entry.load("presets", chosen)()
     if not isinstance(config, RunConfig):
         raise ConfigError(
@@ -144,6 +138,22 @@ def resolve_run(
     if not any(_names_views(layer) for _, layer in layers):
         _expected_views(values, origin, config, registry, entry.domain)
     return _validated(registry, entry.full_name, chosen, values, origin)
+
+
+def _preset(entry: Entry[Any], preset: str | None) -> str:
+    """Name of a recipe's preset, its default if None.
+
+    Raises:
+        RegistryError: it has no such preset; names the nearest one.
+    """
+    chosen = preset or str(entry.spec.default)
+    if chosen not in entry.spec.presets:
+        raise RegistryError(
+            f"recipe {entry.full_name} has no preset {chosen!r}",
+            did_you_mean=closest(chosen, entry.spec.presets),
+            presets=", ".join(entry.spec.presets),
+        )
+    return chosen
 
 
 def _choose_length(values: dict[str, Any], origin: dict[str, str], layers: Iterable[tuple[str, Any]]) -> None:
@@ -183,8 +193,7 @@ def recipe_preprocessor(
 ) -> str:
     """Full name of the preprocessor that a run would have, before its data set is chosen (which depends on it)."""
     entry = registry.recipe(recipe, domain)
-    load = entry.spec.presets.get(preset or entry.spec.default)
-    name = entry.load("presets", preset or entry.spec.default)().preprocessor.name if load else ""
+    name = entry.load("presets", _preset(entry, preset))().preprocessor.name
     section = load_file(file).get("preprocessor") if file is not None else None
     name = section.get("name", name) if isinstance(section, Mapping) else section or name
     for key, value in map(parse_override, overrides):

@@ -1,8 +1,9 @@
 """What a cell of a text table says: a number, nothing, or something that has to be named.
 
-Numbers are read strictly: no underscores between digits (``12_13`` is an identifier), no thousands separators, no
-percent. What is neither a number nor missing is sorted by what it looks like, so that a column is never lost and
-never half read without a sentence that shows the cells.
+Numbers are read strictly: no underscores between digits (``12_13`` is an identifier), no percent, and signs before
+thousands only where a column shows that they are such (:mod:`repcore.data.grouped`). What is neither a number nor
+missing is sorted by what it looks like, so that a column is never lost and never half read without a sentence that
+shows the cells.
 """
 
 from __future__ import annotations
@@ -19,13 +20,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from repcore.data.grouped import MINUS, without_groups
+
 MISSING_WORDS = frozenset({"", "nan", "na", "n/a", "null", "none", "-", "?", "nil", "missing", "<na>", "nat"})
+LONGEST_MISSING = max(map(len, MISSING_WORDS))
 EXCEL_ERRORS = frozenset(
     {"#n/a", "#value!", "#ref!", "#div/0!", "#name?", "#num!", "#null!", "#spill!", "#calc!", "#error!"}
 )
 Decimal = Literal[".", ","]
 DecimalWord = Literal["auto", "point", "comma"]
 DECIMAL_SIGNS: Mapping[DecimalWord, Decimal | None] = {"auto": None, "point": ".", "comma": ","}
+_DECIMALS = {".": "decimals with a point", ",": "decimal comma"}
 _PLAIN_TYPES = {str, type(None), float, int, bool}
 SHOWN = 3
 MOSTLY = 0.5  # share of filled cells that must be numbers
@@ -35,7 +40,6 @@ _NUMBER_COMMA = re.compile(r"[+-]?(\d+,?\d*|,\d+)([eE][+-]?\d+)?")
 _THOUSANDS_COMMA = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+,\d+")  # 1.234,56: nothing else can be meant
 _GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+")  # 1.100: thousands where the comma separates decimals
 _EXPONENT = re.compile(r"\d+[eE]\d+")
-_MINUS = str.maketrans({"\u2212": "-", "\ufe63": "-", "\uff0d": "-"})  # as word processors set it
 _MONTH = (  # whole words: 1-Octyne is no day in October
     r"(jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?|oct(ober)?|nov(ember)?|"
     r"dec(ember)?)"
@@ -101,7 +105,7 @@ def number(value: Any, decimal: Decimal = ".") -> float | None:  # a cell in, a 
     """
     if value is None or isinstance(value, bool | int | float):
         return None if value is None or value != value else float(value)
-    text = str(value).strip().translate(_MINUS)
+    text = str(value).strip().translate(MINUS)
     if text.lower() in MISSING_WORDS:
         return None
     if decimal == "," and _GROUPED.fullmatch(text):
@@ -119,7 +123,7 @@ def number(value: Any, decimal: Decimal = ".") -> float | None:  # a cell in, a 
 
 def looks_like(value: Any) -> str:  # a cell of any type
     """What a filled cell that is no number looks like: censored, percent, thousands, decimal comma, date, ..., text."""
-    text = str(value).strip()
+    text = str(value).strip().translate(MINUS)
     if text.lower() in EXCEL_ERRORS:
         return "Excel error"
     for name, pattern in _LOOKS:
@@ -189,14 +193,23 @@ def read_numbers(name: str, cells: Sequence[Any], decimal: Decimal = ".") -> Num
 
 
 def numbers_as_written(
-    name: str, cells: Sequence[Any], asked: Decimal | None = None, comma: str = ""
+    name: str,
+    cells: Sequence[Any],
+    asked: Decimal | None = None,
+    comma: str = "",
+    point: Callable[[], str] = str,
 ) -> tuple[NumberColumn, str]:
     """A whole column as numbers, with a decimal comma where asked for or seen in its cells, and what to say of it.
 
     Args:
         comma: why decimals of the whole table have a comma (:func:`decimal_comma_of`); ``1.100`` is 1100 then.
+        point: why a comma stands before thousands (:meth:`TableNumbers.point`); ``1,100`` is 1100 then.
     """
     numbers = read_numbers(name, cells, asked or ".")
+    parted = without_groups(cells, asked, point) if "thousands" in numbers.odd else None
+    if parted is not None:
+        cleared, sign, said = parted
+        return read_numbers(name, cleared, "," if sign == "," else "."), f"{_DECIMALS[sign]}: {said}"
     grouped = () if asked is not None else grouped_rows(cells)
     if grouped and comma:
         shown = f"{len(grouped):,} cells such as {str(cells[grouped[0]]).strip()!r}"
@@ -257,6 +270,16 @@ class TableNumbers:
         """Why a point in these cells stands before thousands; empty where it does not, or none of them has one."""
         return self._comma if self.decimal is None and grouped_rows(cells) else ""
 
+    @cached_property
+    def _point(self) -> str:
+        found = ((name, without_groups(cells)) for name, cells in self.columns.items())
+        name = next((name for name, parted in found if parted is not None and "comma stands" in parted[2]), None)
+        return "" if name is None else f"column {name!r} shows it"
+
+    def point(self) -> str:
+        """Why a comma stands before thousands in columns that do not show it; empty where no column does."""
+        return self._point
+
     def read(self, name: str, cells: Sequence[Any] | None = None) -> tuple[NumberColumn, str]:
         """A column, and what to say of its decimal sign.
 
@@ -264,7 +287,7 @@ class TableNumbers:
             cells: of the column, where they are no longer those of the table.
         """
         held = self.columns[name] if cells is None else cells
-        return numbers_as_written(name, held, self.decimal, self.comma_for(held))
+        return numbers_as_written(name, held, self.decimal, self.comma_for(held), self.point)
 
 
 def _quick(cells: Sequence[Any]) -> np.ndarray | None:
@@ -305,7 +328,7 @@ def grouped_rows(cells: Sequence[Any]) -> Sequence[int]:
     for row, cell in enumerate(cells):
         if not isinstance(cell, str) or not ("." in cell or "," in cell) or is_missing(cell):
             continue
-        if not _GROUPED.fullmatch(cell.strip().translate(_MINUS)):
+        if not _GROUPED.fullmatch(cell.strip().translate(MINUS)):
             return ()
         found.append(row)
     return found
@@ -315,7 +338,7 @@ def _jumps(cells: Sequence[Any], grouped: Sequence[int]) -> bool:
     """Whether ``1.110`` beside ``963`` may mean 1110: whole numbers go on to 999, and decimals would be written in two
     ways (``1.110`` and ``963``, not ``963.000``) or would all be smaller than every whole number."""
     points = set(grouped)
-    rest = [str(cell).strip().translate(_MINUS) for row, cell in enumerate(cells) if row not in points]
+    rest = [str(cell).strip().translate(MINUS) for row, cell in enumerate(cells) if row not in points]
     whole = [abs(int(text)) for text in rest if re.fullmatch(r"[+-]?\d+", text)]
     if not whole or not 100 <= max(whole) < 1000:
         return False
@@ -342,7 +365,7 @@ def decimal_comma_of(columns: Mapping[str, Sequence[Any]]) -> str:
 def _has_points(cells: Sequence[Any]) -> bool:
     """Whether a column is of numbers some of which have a decimal point that cannot stand before thousands."""
     numbers = read_numbers("", cells[:BLOCK])
-    texts = [cell.strip().translate(_MINUS) for cell in cells[:BLOCK] if isinstance(cell, str) and "." in cell]
+    texts = [cell.strip().translate(MINUS) for cell in cells[:BLOCK] if isinstance(cell, str) and "." in cell]
     decimals = any(_NUMBER.fullmatch(text) and not _GROUPED.fullmatch(text) for text in texts)
     return decimals and numbers.number_share >= MOSTLY
 
@@ -358,7 +381,7 @@ def decimal_sign(cells: Iterable[Any]) -> tuple[Decimal, str] | None:
     for cell in cells:
         if not isinstance(cell, str) or not ("," in cell or "." in cell) or is_missing(cell):
             continue
-        text = cell.strip().translate(_MINUS)
+        text = cell.strip().translate(MINUS)
         if _THOUSANDS_COMMA.fullmatch(text):
             commas, surely, example = commas + 1, surely + 1, example or text
         elif _NUMBER_COMMA.fullmatch(text) and "," in text:
@@ -382,16 +405,25 @@ def decimal_sign(cells: Iterable[Any]) -> tuple[Decimal, str] | None:
 def words_of(cells: Iterable[Any]) -> list[str | None]:
     """Cells as trimmed text, None where missing; ``-`` beside ``+`` is an outcome of a test, beside ``=`` a bond."""
     held = list(cells)
-    words = [None if is_missing(cell) else str(cell).strip() for cell in held]
+    if set(map(type, held)) <= {str, type(None)}:  # as tables have them, a million at a time
+        texts = ["" if cell is None else cell.strip() for cell in held]
+        words = [text if len(text) > LONGEST_MISSING or text.lower() not in MISSING_WORDS else None for text in texts]
+    else:
+        words = [None if is_missing(cell) else str(cell).strip() for cell in held]
     if not {"+", "=", "#"} & set(words):
         return words
     return ["-" if str(cell).strip() == "-" else word for cell, word in zip(held, words, strict=True)]
 
 
+def different(cells: Sequence[Any]) -> Sequence[Any]:
+    """Different cells in order of first appearance, of texts; all cells where others are among them: 1 equals True."""
+    return list(dict.fromkeys(cells)) if set(map(type, cells)) <= {str, type(None)} else cells
+
+
 def first_code(cells: Sequence[Any]) -> str:
     """The first cell that is a number and may as well be a code: ``007``, or ``1e5`` where every filled cell is so."""
-    for cell in cells:
-        if isinstance(cell, str) and cell[:1] == "0" and len(cell) > 1 and cell.strip().isdecimal():
+    for cell in [one for one in cells if isinstance(one, str) and one[:1] == "0"]:
+        if len(cell) > 1 and cell.strip().isdecimal():
             return cell.strip()
     first = ""
     for cell in cells:

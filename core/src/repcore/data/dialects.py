@@ -39,6 +39,7 @@ DELIMITER_WORDS = {
 COMMENT_SIGNS = ("#", "//", "%", "!")
 LINES_LOOKED_AT = 400
 MOST_LINES_OF_A_CELL = 50  # while a dialect is judged
+LOGGER_FORMS = ("TOA5", "TOACI1")  # of Campbell: what the first cell of their line about the station says
 MOST_LINES_ABOVE = 30  # title lines and remarks above the header
 LEAST_QUOTED = 0.5  # share of lines with two single quotes; a cell may span lines
 SEPARATOR_LINE = re.compile(r"sep=(.)\r?", re.IGNORECASE)  # as Excel writes it
@@ -323,7 +324,7 @@ def _is_merged(cells: Sequence[Sequence[str]], width: int) -> bool:
 
 def _lines_above(lines: Sequence[str], cells: Sequence[Sequence[str]], width: int, delimiter: str) -> tuple[int, bool]:
     """Number of remarks above the header, and whether the header stands behind a comment sign."""
-    above = 0
+    above = int(cells[0][0].strip() in LOGGER_FORMS and len(cells) > 2)
     while above < min(len(lines) - 1, MOST_LINES_ABOVE):
         padded = _padded_titles(cells[above:], width)
         if padded:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from repcore.devices import not_on_device
 from repcore.errors import (
     CheckpointError,
     ConfigError,
@@ -130,9 +131,9 @@ def prepare_sample(preprocessor: Preprocessor, sample: Sample) -> list[Item]:
 def concerns_item(error: Exception) -> bool:
     """Whether an error can be one item's own, so that the others go on without it.
 
-    Settings, names, versions and interruptions concern the whole call: they fail for every item alike.
+    Settings, names, versions, interruptions and what a device lacks concern the whole call: they fail for every item.
     """
-    return not isinstance(error, _OF_THE_CALL)
+    return not isinstance(error, _OF_THE_CALL) and not_on_device(error) is None
 
 
 def draw_sample(render: Callable[[Sample], object], sample: Sample) -> Picture:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -199,7 +200,8 @@ def look_at(reader: DatasetReader, preprocessor: Preprocessor | None, row: int) 
 
 
 def _describe(seen: Seen, sample: Sample, items: Sequence[Item] | None, codes: Sequence[Any]) -> None:
-    told, missing = dict(sample.meta), []
+    told: dict[str, Any] = {name: one for name, one in sample.meta.items() if not isinstance(one, Path)}
+    missing: list[str] = []
     for code in codes:
         describe = getattr(code, "describe", None)
         if describe is None:

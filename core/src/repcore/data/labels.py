@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any, Literal
@@ -23,6 +23,7 @@ from repcore.data.cells import (
     Decimal,
     NumberColumn,
     TableNumbers,
+    different,
     first_code,
     flat_cells,
     is_missing,
@@ -71,6 +72,7 @@ def read_label(
     uncertain: Uncertain = "auto",
     decimal: Decimal | None = None,
     comma: str = "",
+    point: Callable[[], str] = str,
     change: str = "label_kind=class|regression|multilabel",
     why: str = AS_ASKED,
 ) -> LabelColumn:
@@ -85,6 +87,7 @@ def read_label(
             caller knows of other such columns (:func:`read_labels`), else three classes.
         decimal: sign of decimals; found in the cells when None.
         comma: why decimals of the whole table have a comma (:func:`repcore.data.cells.decimal_comma_of`).
+        point: why a comma stands before thousands (:meth:`repcore.data.cells.TableNumbers.point`).
         change: how a user sets the kind, for the announcement.
         why: who said that it is of ``kind``, for the announcement: the user, or a reader by what it knows.
 
@@ -99,7 +102,7 @@ def read_label(
         if answer is not None:
             return answer
     settings: dict[str, Any] = {"separator": separator, "uncertain": uncertain, "decimal": decimal, "comma": comma}
-    settings["why"] = why
+    settings |= {"point": point, "why": why}
     found = _judge(name, held, kind, change, **settings)
     if target is None or target.kind != "regression" or not is_guess:
         return found
@@ -135,9 +138,10 @@ def _judge(
     uncertain: Uncertain,
     decimal: Decimal | None,
     comma: str,
+    point: Callable[[], str],
     why: str,
 ) -> LabelColumn:
-    numbers, said = numbers_as_written(name, held, decimal, comma)
+    numbers, said = numbers_as_written(name, held, decimal, comma, point)
     if kind in ("regression", "multilabel") and not separator and numbers.filled and not numbers.number_share:
         lists = read_lists(words_of(held), kind)
         if lists is not None:
@@ -151,7 +155,7 @@ def _judge(
         return _asked_class(numbers, words_of(held), why, change)
     if not numbers.filled:
         return LabelColumn(name, None, numbers.values, "every cell is empty", change=change)
-    spelt = yes_or_no(name, words_of(held), change)
+    spelt = yes_or_no(name, words_of(held), change) if numbers.odd_count else None  # numbers are no words
     if spelt is not None:
         return spelt
     if numbers.number_share >= LEAST_NUMBERS:
@@ -215,6 +219,7 @@ def read_labels(
         else:
             settings: dict[str, Any] = {"kind": asked.get(name, kind), "separator": separator, "uncertain": uncertain}
             settings |= {"decimal": decimal, "comma": numbers.comma_for(cells), "change": change}
+            settings["point"] = numbers.point
             one = _as_meant(name, cells, companions.get(name), table, meaning, settings)
         if id_change and one.target is None and name not in companions and _calls_rows(one, cells):
             one.reason, one.change = f"{one.reason}; no cell comes twice", f"{id_change} {name}"
@@ -318,7 +323,7 @@ def _with_codes(one: LabelColumn, cells: Sequence[Any], change: str) -> LabelCol
     words = words_of(cells)
     if one.target.kind == "class" and len(set(words)) <= MOST_WORD_CLASSES:
         return word_classes(one.name, words, f"codes such as {code!r}, kept as they are written", one.odd, change)
-    one.reason += f"; cells such as {code!r} are read as numbers, label_kind=class takes them for codes"
+    one.reason += f"; cells such as {code!r} are read as numbers, --read label_kind=class takes them for codes"
     return one
 
 
@@ -446,7 +451,8 @@ def _uncertain_values(cells: Sequence[Any]) -> set[str]:
     """-1 and which of 0 and 1 a column holds, if that is all; empty for other columns."""
     found: set[str] = set()
     for start in range(0, len(cells), 1000):
-        found |= {str(cell).strip().removesuffix(".0") for cell in cells[start : start + 1000] if not is_missing(cell)}
+        some = different(cells[start : start + 1000])
+        found |= {str(cell).strip().removesuffix(".0") for cell in some if not is_missing(cell)}
         if len(found) > 3:
             return set()
     return found if "-1" in found and found <= {"-1", "0", "1"} and len(found) > 1 else set()

@@ -17,12 +17,15 @@ from typing import Any
 from repcore.config.matching import in_words, reads_for
 from repcore.config.plain import field_types
 from repcore.data.accounting import walk
-from repcore.errors import DataError, RepcoreError
+from repcore.data.guard import read_sample
+from repcore.errors import DataError, ItemError, RepcoreError
+from repcore.interfaces import DatasetReader
 from repcore.registry import Entry
 from repcore.specs import DatasetSpec, PreprocessorSpec
 
 HARDLY = 0.1
 """Scores up to this one say: it could be mine, but I see no way to read it."""
+ROWS_TRIED = 20  # of another reader, until one can be read
 FORCED = "--reader NAME forces one, and says what is wrong"
 
 
@@ -60,6 +63,30 @@ def by_options(
         reasons="\n".join(reasons),
         hint="--reader NAME, where one of them is right, with the setting that it asks for",
     )
+
+
+def runners_up(entries: Sequence[Entry[DatasetSpec]], opened: Callable[[Entry[DatasetSpec]], DatasetReader]) -> str:
+    """Which of several readers read rows of data of which another one reads none, with their numbers; a line each.
+
+    Args:
+        opened: opens the data with a reader.
+    """
+    said = []
+    for entry in entries:
+        with suppress(RepcoreError):
+            reader = opened(entry)
+            if any(_reads(reader, row) for row in range(min(len(reader), ROWS_TRIED))):
+                rows = "1 row" if len(reader) == 1 else f"{len(reader):,} rows"
+                said.append(f"{entry.full_name} reads {rows}: --reader {entry.full_name}")
+    return "\n".join(said)
+
+
+def _reads(reader: DatasetReader, row: int) -> bool:
+    try:
+        read_sample(reader, row)
+    except ItemError:
+        return False
+    return True
 
 
 def not_taken(

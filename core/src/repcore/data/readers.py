@@ -15,15 +15,16 @@ from repcore.config.plain import field_types
 from repcore.config.resolve import ResolvedPart, resolve_part
 from repcore.data.guard import error_in_words, is_strict
 from repcore.data.headers import contradicts, shortened
-from repcore.data.misfits import HARDLY, by_options, not_taken, taken_by, unrecognised
+from repcore.data.misfits import HARDLY, by_options, not_taken, runners_up, taken_by, unrecognised
 from repcore.data.selection import OPTION, selected
+from repcore.data.setting_flags import with_flag
 from repcore.data.shards.addresses import is_address, whole_address
 from repcore.data.shards.tar_reader import TarReader, first_row
 from repcore.data.shards.tar_rows import is_tar_data
 from repcore.errors import DataError, PluginError, RegistryError, RepcoreError
 from repcore.files import special_kind
 from repcore.interfaces import DatasetReader, Sample
-from repcore.registry import Entry, Registry
+from repcore.registry import Entry, Registry, default
 from repcore.specs import DatasetSpec, PreprocessorSpec
 
 
@@ -171,7 +172,7 @@ def dataset_settings(
 def _tried(registry: Registry, path: str, options: Mapping[str, Any], entry: Entry[DatasetSpec]) -> DatasetReader:
     known = field_types(entry.load("config"))
     settings = {"path": path, **{name: value for name, value in options.items() if name in known}}
-    return open_part(resolve_part(registry, "dataset", entry.full_name, settings))
+    return _opened(resolve_part(registry, "dataset", entry.full_name, settings))
 
 
 def local_path(data: str | Path) -> Path:
@@ -205,8 +206,34 @@ def open_part(part: ResolvedPart) -> DatasetReader:
     """Open a resolved dataset part.
 
     Raises:
-        DataError: as the reader reports it. PluginError: the reader fails in an unexpected way.
+        DataError: as the reader reports it, with other readers that do read rows of the data. PluginError: the reader
+            fails in an unexpected way.
     """
+    try:
+        return _opened(part)
+    except RepcoreError as error:
+        path = str(getattr(part.config, "path", "") or "")
+        others = other_readers(part.entry.full_name, path) if path else ""
+        if others:
+            hint = error.facts.pop("hint", "")
+            error.facts |= {"other_readers": others, **({"hint": hint} if hint else {})}
+        raise
+
+
+def other_readers(name: str, data: str) -> str:
+    """What other readers that surely fit make of data of which the reader called ``name`` reads nothing: a sentence a
+    line; empty where none of them reads a row."""
+    known = default()
+    try:
+        path = local_path(data)
+        fits = recognise(known, path).fits if path.exists() else ()
+    except RepcoreError:
+        return ""
+    others = [one.entry for one in fits if one.score > HARDLY and one.entry.full_name != name]
+    return runners_up(others, partial(_tried, known, data, {}))
+
+
+def _opened(part: ResolvedPart) -> DatasetReader:
     try:
         config: Any = part.config
         path = getattr(config, "path", None)
@@ -217,7 +244,9 @@ def open_part(part: ResolvedPart) -> DatasetReader:
                 return TarReader(part.entry, config)
         reader: DatasetReader = part.entry.load()(config)
         return reader
-    except RepcoreError:
+    except RepcoreError as error:
+        if isinstance(hint := error.facts.get("hint"), str):
+            error.facts["hint"] = with_flag(hint, field_types(type(part.config)))
         raise
     except Exception as error:
         if is_strict():

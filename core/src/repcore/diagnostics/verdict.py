@@ -8,11 +8,12 @@ no healthy encoder can be. The thresholds are the constants below; each has its 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 Level = Literal["healthy", "warning", "collapsed"]
+Finding = tuple[Level, str]
 LEVELS: tuple[Level, ...] = ("healthy", "warning", "collapsed")
 
 STD_FLOOR = 0.02  # unit vectors within about 1 degree of each other: nothing an item could be told by
@@ -56,21 +57,22 @@ class Verdict:
         return f"{self.level}{reason}" + (f" ({shown})" if shown else "")
 
 
-def judge(now: Mapping[str, float], start: Mapping[str, float] | None = None) -> Verdict:
+def judge(
+    now: Mapping[str, float], start: Mapping[str, float] | None = None, further: Sequence[Finding] = ()
+) -> Verdict:
     """Compare figures of :func:`repcore.diagnostics.metrics.diagnose` with those of the untrained encoder.
 
     Args:
         now: figures to judge.
         start: figures at step 0, or of a random-init encoder, on the same data; None judges by the absolute bounds
             only.
+        further: what else is known to be wrong, for example parameters that have not changed.
     """
-    found = [*_broken(now), *_spread(now, start), *_rank(now, start), *_losses(now, start), *_decay(now, start)]
+    found = [*further, *_broken(now), *_spread(now, start), *_rank(now, start)]
+    found += [*_losses(now, start), *_decay(now, start)]
     found.sort(key=lambda one: -LEVELS.index(one[0]))
     level: Level = found[0][0] if found else "healthy"
     return Verdict(level, tuple(reason for _, reason in found), dict(now))
-
-
-Finding = tuple[Level, str]
 
 
 def _broken(now: Mapping[str, float]) -> list[Finding]:

@@ -8,6 +8,7 @@ import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ import torch
 from torch import nn
 
 from repcore import registry as registries
+from repcore.arguments import checked
+from repcore.checkpoints.changed import save_changed
 from repcore.checkpoints.hub import card_metadata, fetched, is_hub_name, pushed
 from repcore.checkpoints.model_folder import ModelFolder, read_model
-from repcore.checkpoints.saving import save_model
+from repcore.checkpoints.saving import record_content
 from repcore.checkpoints.task_part import target_of
 from repcore.config.resolve import resolve_part
-from repcore.config.validate import build as build_config
 from repcore.data.given import ListReader, given_reader, is_one_input, is_there, names_a_file
 from repcore.data.readers import open_data, open_part
 from repcore.data.selection import selected
@@ -31,10 +33,14 @@ from repcore.embedding.conformal import check_coverage
 from repcore.embedding.dense import LEVELS, dense_windows, element_features, find_place, level_of
 from repcore.embedding.drawn import Drawn, drawn_by
 from repcore.embedding.inference import InferenceOptions, join_rows, run_windows, windows_of
+from repcore.embedding.pooling import default_pooling
 from repcore.embedding.prediction import Predictor, join_predictions
 from repcore.embedding.results import Embeddings, Predictions
-from repcore.errors import CheckpointError, ConfigError, DataError, RegistryError
+from repcore.embedding.width import vector_width
+from repcore.errors import CheckpointError, DataError, RegistryError
 from repcore.interfaces import DatasetReader, DenseAnswer, Preprocessor
+from repcore.outputs import folder_for
+from repcore.process_state import leaves_no_trace
 from repcore.registry import Registry
 from repcore.reporting import counting
 from repcore.specs import TargetSpec
@@ -71,8 +77,9 @@ class Model:
     @property
     def poolings(self) -> tuple[str, ...]:
         """Poolings that the encoder names; the first is the default."""
-        poolings: tuple[str, ...] = self.registry.encoder(self.folder.encoder_name).spec.poolings
-        return poolings
+        known: tuple[str, ...] = self.registry.encoder(self.folder.encoder_name).spec.poolings
+        default = default_pooling(self.encoder, known)  # a setting of the encoder may choose another than the spec
+        return (default, *(one for one in known if one != default))
 
     def identity(self) -> str:
         """Hash of the content: tensors by sorted name, what prepares their input, and the facts of a task."""
@@ -93,6 +100,7 @@ class Model:
         record = self.folder.task or {}
         return Predictor(tasks, self.preprocessor, target_of(record), record.get("facts", {}), self.domain, self.device)
 
+    @checked
     def to(self, device: str | torch.device) -> Model:
         """This model, moved to another device.
 
@@ -108,6 +116,8 @@ class Model:
         """The network: called as ``module(batch)``, it gives :class:`repcore.interfaces.Features`."""
         return self.encoder
 
+    @checked
+    @leaves_no_trace
     def predict(
         self,
         data: Any,  # see reader()
@@ -116,7 +126,7 @@ class Model:
         id_column: str | None = None,
         coverage: float | None = None,
         batch_size: int | None = None,
-        device: str | None = None,
+        device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
         workers: int | None = None,
         progress: Progress = False,
@@ -148,6 +158,7 @@ class Model:
         columns = answer_columns(predictor.target, predictor.facts, replace(found, outputs=outputs), coverage)
         return Predictions(found.ids, found.status, found.reason, outputs, columns, self._drawn(opened))
 
+    @checked
     def reader(
         self,
         data: Any,  # anything that given_reader() takes
@@ -179,7 +190,7 @@ class Model:
         def open_table(path: Path, wanted: Mapping[str, Any]) -> DatasetReader:
             return self._open(str(path), reader, options, labels, label_kind, wanted)
 
-        return given_reader(data, open_table, convert, ids)
+        return given_reader(data, open_table, convert, ids, reader)
 
     def _is_input(self, data: str | Path, convert: Callable[[Any], Any] | None) -> bool:
         """Whether a text is an input itself: no file, no data set, and the domain takes texts."""
@@ -228,6 +239,8 @@ class Model:
         opened = open_part(resolve_part(self.registry, "dataset", name, {**record, **(options or {})}))
         return selected(opened, (run.get("data") or {}).get("rows"))
 
+    @checked
+    @leaves_no_trace
     def embed(
         self,
         data: Any,  # see reader()
@@ -239,13 +252,16 @@ class Model:
         layer: int | None = None,
         normalise: bool | None = None,
         batch_size: int | None = None,
-        device: str | None = None,
+        device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
         workers: int | None = None,
         progress: Progress = False,
         options: InferenceOptions | None = None,
     ) -> Embeddings:
         """Vectors of every row, in order; NaN where a row cannot be embedded, with status and reason.
+
+        Rows of a table stay in the order in which they lie there, whatever its index; an index of pandas that names
+        every row once and is no plain numbering gives their ids, one with repeats does not.
 
         Args:
             data / reader: as in :meth:`reader`.
@@ -264,25 +280,26 @@ class Model:
         """
         chosen = self._options(options, batch_size, device, dtype, workers)
         given: dict[str, Any] = {"pooling": pool, "level": level, "layer": layer, "normalise": normalise}
-        if layer is not None and (isinstance(layer, bool) or not isinstance(layer, int | np.integer)):
-            raise ConfigError(f"layer={layer!r} is no whole number", hint="layers are counted from 0, the embedding")
         chosen = replace(chosen, **{name: value for name, value in given.items() if value is not None})
         opened = self.reader(data, reader=reader, options=id_setting(id_column))
+        width = partial(vector_width, self, chosen)
         parts = []
         with counting("embedding", len(opened), progress) as add:
             for part in run_windows(
-                self.encoder, self.preprocessor, opened, chosen, poolings=self.poolings, domain=self.domain
+                self.encoder, self.preprocessor, opened, chosen, poolings=self.poolings, domain=self.domain, width=width
             ):
                 parts.append(part)
                 add(len(part.ids))
         rows = join_rows(parts)
-        found = rows if parts else replace(rows, vectors=np.zeros((0, self._width(chosen)), np.float32))
+        found = rows if parts else replace(rows, vectors=np.zeros((0, width()), np.float32))
         whole = len(found.ids) == len(opened)  # with windows there are several vectors a row
         return Embeddings.of(found, self._drawn(opened) if whole else None)
 
     def _drawn(self, reader: DatasetReader) -> Drawn | None:
         return drawn_by(self.registry, self.domain, self.folder.preprocessor_name, reader)
 
+    @checked
+    @leaves_no_trace
     def tokens(
         self,
         data: Any,
@@ -323,24 +340,16 @@ class Model:
                 log.warning("row %r has no %s features: %s", one.id, word, one.reason)
         return [one.answer for one in found]
 
-    def _width(self, options: InferenceOptions) -> int:
-        return int(self.encoder.dim) if options.dim is None else options.dim  # type: ignore[arg-type]
-
     def _options(
         self,
         options: InferenceOptions | None = None,
         batch_size: int | None = None,
-        device: str | None = None,
+        device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
         workers: int | None = None,
     ) -> InferenceOptions:
         if device is not None:
             self.to(device)
-        for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer)):
-                raise ConfigError(f"{name}={value!r} is no whole number")
-            if value is not None and value < least:
-                raise ConfigError(f"{name}={value} is less than {least}")
         kind = None if dtype is None else torch_dtype(dtype)
         given: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "dtype": kind}
         kept = {name: value for name, value in given.items() if value is not None}
@@ -352,6 +361,7 @@ class Model:
         own = self.encoder.state_dict()
         return any(not torch.equal(value.cpu(), stored[name]) for name, value in own.items() if name in stored)
 
+    @checked
     def save(self, folder: Path | str) -> Model:
         """Write the model, with the weights that the network has now, and give the saved model.
 
@@ -359,16 +369,19 @@ class Model:
             CheckpointError: the folder holds something else; or a model with a task whose network was changed.
         """
         path = Path(folder)
+        folder_for(path.parent, "folder")
         if path.resolve() == self.folder.folder.resolve() and not self.is_changed():
             return self
         if self.is_changed():
-            self._save_changed(path)
+            save_changed(self.folder, self.encoder, self.preprocessor, self.registry, path)
         elif path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise CheckpointError(f"{str(path)!r} exists and is not empty", hint="name a new folder")
         else:
             shutil.copytree(self.folder.folder, path, dirs_exist_ok=True)
+            record_content(path)
         return load(path, device=self.device, registry=self.registry)
 
+    @checked
     def push_to_hub(
         self,
         repo: str,
@@ -403,31 +416,6 @@ class Model:
             self.folder.folder, repo, metadata, private=private, revision=revision, token=token, message=message
         )
 
-    def _save_changed(self, path: Path) -> None:
-        if self.folder.task is not None:
-            raise CheckpointError(
-                f"the network of {str(self.folder.folder)!r} was changed, and its task no longer belongs to it",
-                hint="fine-tune the changed network: save it before it gets a task",
-            )
-        settings = {}
-        for kind in ("encoder", "preprocessor"):
-            fields = {key: value for key, value in self.folder.config[kind].items() if key != "name"}
-            entry = self.registry.get(kind, str(self.folder.config[kind]["name"]))
-            settings[kind] = build_config(entry.load("config"), fields, prefix=kind)
-        save_model(
-            path,
-            encoder=self.encoder,
-            encoder_name=self.folder.encoder_name,
-            encoder_config=settings["encoder"],
-            preprocessor=self.preprocessor,
-            preprocessor_name=self.folder.preprocessor_name,
-            preprocessor_config=settings["preprocessor"],
-            card=self.folder.card,
-            extra=self.folder.config.get("origin", {}),
-            registry=self.registry,
-            changes=self.folder.changes,
-        )
-
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled as the path and the content hash of its folder.
 
@@ -442,6 +430,7 @@ class Model:
         # nothing changes a fitted preprocessor, and what it holds (RDKit's settings) may be no thing to copy
         return Model(self.folder, copy.deepcopy(self.encoder, memo), self.preprocessor, self.registry, self.device)
 
+    @checked
     def random_twin(self, seed: int) -> nn.Module:
         """The same encoder with freshly drawn weights, in eval mode."""
         state = torch.get_rng_state()
@@ -474,7 +463,9 @@ def model_path(path: Path | str) -> Path:
     )
 
 
-def load(path: Path | str, *, device: str = "cpu", registry: Registry | None = None) -> Model:
+@checked
+@leaves_no_trace
+def load(path: Path | str, *, device: str | torch.device = "cpu", registry: Registry | None = None) -> Model:
     """A model from its folder, from the run folder that holds it, or from the Hub.
 
     Args:

@@ -31,7 +31,6 @@ def key_figures(path: Path) -> dict[str, Any]:
         run = collect(path)
     except RepcoreError as error:
         return {"run": path.name, "problem": error.summary}
-    last = run.diagnostics[-1] if run.diagnostics else {}
     return {
         "run": path.name,
         "recipe": run.recipe,
@@ -41,7 +40,7 @@ def key_figures(path: Path) -> dict[str, Any]:
         "steps_planned": run.steps_planned,
         "loss": _last(run, "train"),
         "validation_loss": _last(run, "validation"),
-        "representation": last.get("level"),
+        "representation": run.judged().get("level"),
         "rows": (run.environment.get("rows") or {}).get("train"),
         "parameters": exported_parameters(run),
         "best_probe": _best_probe(run),
@@ -56,8 +55,9 @@ def _state(run: RunRecord) -> str:
 
 
 def _last(run: RunRecord, split: str) -> float | None:
-    _, values = run.series(split, "loss")
-    return values[-1] if values and math.isfinite(values[-1]) else None
+    steps, values = run.series(split, "loss")
+    found = values[run.place_of_model(steps)] if values else math.nan
+    return found if math.isfinite(found) else None
 
 
 def _best_probe(run: RunRecord) -> str | None:

@@ -141,9 +141,10 @@ def _loss(record: RunRecord) -> Iterator[str]:
         return
     risen = (values[-1] - values[lowest]) / fall
     if risen > RISEN and word == "validation":
+        way = "stop there" if record.kept_step is None else "the weights of that step are kept"
         yield (
             f"The validation loss was lowest, {values[lowest]:.4g}, at step {steps[lowest]:.0f} and has risen to "
-            f"{values[-1]:.4g} since ({risen:.0%} of its fall): stop there, or use more data."
+            f"{values[-1]:.4g} since ({risen:.0%} of its fall): {way}, or use more data."
         )
         return
     late = _late_fall(steps, values) / fall
@@ -176,10 +177,10 @@ def _data(record: RunRecord) -> Iterator[str]:
 
 def _in_favour(record: RunRecord) -> str:
     parts = []
-    _, values = _curve(record)
+    steps, values = _curve(record)
     if len(values) > 1:
         level = " and has levelled off" if len(values) >= FEWEST_POINTS else ""
-        parts.append(f"the loss went from {values[0]:.4g} to {values[-1]:.4g}{level}")
+        parts.append(f"the loss went from {values[0]:.4g} to {values[record.place_of_model(steps)]:.4g}{level}")
     _, ranks = finite_series(record.diagnostics, "rankme-centred")
     if ranks:
         parts.append(f"the effective rank is {ranks[-1]:.3g}")

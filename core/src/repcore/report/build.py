@@ -115,6 +115,7 @@ def render_page(record: RunRecord, registry: Registry) -> str:
             curves=drawings,
             validation=_validation_table(record),
             diagnostics=health,
+            without_diagnostics=findings.why_no_diagnostics(record),
             diagnostic_rows=findings.diagnostic_rows(record),
             drawn=_drawn_lines(record.pictures, styles),
             answered=_drawn_lines(record.answered, styles),

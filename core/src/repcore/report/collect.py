@@ -40,6 +40,7 @@ class RunRecord:
         finetune: content of ``finetune.json``, empty if there is none.
         target: what the model predicts, empty if it has no task.
         answered: test items of a fine-tuning with picture, prediction and label, as lines of their file.
+        kept_step: step whose weights the model holds, where that need not be the last one (fine-tuning).
         has_model: the run was exported.
         damaged: names of files that could not be read.
     """
@@ -57,6 +58,7 @@ class RunRecord:
     finetune: Mapping[str, Any] = field(default_factory=dict)
     target: Mapping[str, Any] = field(default_factory=dict)
     answered: Sequence[Line] = ()
+    kept_step: int | None = None
     has_model: bool = False
     damaged: Sequence[str] = ()
 
@@ -100,6 +102,16 @@ class RunRecord:
     def series(self, split: str, name: str) -> Series:
         """Finite values of one column of ``metrics.jsonl``."""
         return finite_series(self.train if split == "train" else self.validation, name)
+
+    def place_of_model(self, steps: Sequence[float]) -> int:
+        """Which of these steps tells of the model: the one whose weights are kept, else the last (-1)."""
+        kept = self.kept_step
+        return -1 if kept is None or kept not in steps else list(steps).index(kept)
+
+    def judged(self) -> Line:
+        """Diagnostics of the model; empty if there are none."""
+        steps = [number(line.get("step")) for line in self.diagnostics]
+        return self.diagnostics[self.place_of_model(steps)] if steps else {}
 
     def baseline(self, name: str) -> float:
         """Last value of the baseline of a metric, NaN if the objective reports none."""
@@ -151,9 +163,15 @@ def collect(folder: Path) -> RunRecord:
         finetune=_object(path / "finetune.json", damaged),
         target=_target(path / "model" / "config.json"),
         answered=[line for line in read_lines(path / "predictions" / "pictures.jsonl") if isinstance(line, dict)],
+        kept_step=_kept(_object(path / "trained.json", damaged)),
         has_model=(path / "model" / "config.json").is_file(),
         damaged=damaged,
     )
+
+
+def _kept(trained: Mapping[str, Any]) -> int | None:
+    step = number(trained.get("kept_step"))
+    return int(step) if math.isfinite(step) else None
 
 
 def _target(path: Path) -> Mapping[str, Any]:

@@ -55,7 +55,8 @@ def verdict_sentence(record: RunRecord) -> str:
         words = f"The representation of held-out items {STATES.get(level, f'is {level}')}"
         parts.append(f"{words}: {'; '.join(reasons)}." if reasons else f"{words}.")
     else:
-        parts.append("Nothing is known about the health of the representation: no diagnostics were recorded.")
+        why = why_no_diagnostics(record)
+        parts.append(f"Nothing is known about the health of the representation: {why[0].lower()}{why[1:]}")
     return " ".join(part for part in [*parts, _probe_words(record)] if part)
 
 
@@ -77,11 +78,14 @@ def _loss_words(record: RunRecord) -> str:
     for split, word in (("validation", "Validation"), ("train", "Training")):
         steps, values = record.series(split, "loss")
         if len(values) > 1:
-            change = f" ({_signed(100 * (values[-1] / values[0] - 1))} %)" if values[0] > 0 else ""
+            place = record.place_of_model(steps)
+            now = values[place]
+            change = f" ({_signed(100 * (now / values[0] - 1))} %)" if values[0] > 0 else ""
             where = "before training" if steps[0] == 0 else f"at step {steps[0]:.0f}"
-            way = "fell" if values[-1] < values[0] else "rose" if values[-1] > values[0] else "did not move"
-            words = f"{word} loss {way} from {values[0]:.4g} {where} to {values[-1]:.4g}{change}"
-            return f"{words}{_against_baseline(record, values[-1])}."
+            kept = f" at step {steps[place]:.0f}, whose weights are kept" if place >= 0 else ""
+            way = "fell" if now < values[0] else "rose" if now > values[0] else "did not move"
+            words = f"{word} loss {way} from {values[0]:.4g} {where} to {now:.4g}{change}{kept}"
+            return f"{words}{_against_baseline(record, now)}."
     return "There is no curve of the loss."
 
 
@@ -97,11 +101,21 @@ def _against_baseline(record: RunRecord, loss: float) -> str:
 
 
 def diagnosis(record: RunRecord) -> tuple[str, Sequence[str]]:
-    """Last level and its reasons; empty if nothing was recorded."""
-    if not record.diagnostics:
-        return "", ()
-    last = record.diagnostics[-1]
+    """Level of the model and its reasons; empty if nothing was recorded."""
+    last = record.judged()
     return str(last.get("level", "")), [str(reason) for reason in last.get("reasons", ())]
+
+
+def why_no_diagnostics(record: RunRecord) -> str:
+    """A sentence on what was missing."""
+    held = (record.environment.get("rows") or {}).get("validation")
+    if held is None:
+        return "No diagnostics were recorded."
+    if held == 0:
+        return "No diagnostics were recorded: the run held no rows out."
+    if held == 1:
+        return "No diagnostics were recorded: one row was held out, and how vectors are spread takes two."
+    return f"No diagnostics were recorded, though {held:,} rows were held out."
 
 
 def is_embedded_default(record: RunRecord, registry: Registry) -> bool:
@@ -141,7 +155,7 @@ def cards(record: RunRecord, parameters: int | None) -> list[Card]:
     found = [*_loss_cards(record)]
     level, _ = diagnosis(record)
     if level:
-        last = record.diagnostics[-1]
+        last = record.judged()
         rank, width = number(last.get("rankme-centred")), number(last.get("dimensions"))
         detail = f"effective rank {rank:.3g} of {width:.0f}" if math.isfinite(rank) and math.isfinite(width) else ""
         found.append(Card("Representation", level, detail, TONES.get(level, "plain")))
@@ -171,21 +185,31 @@ def _loss_cards(record: RunRecord) -> list[Card]:
     found = []
     steps, values = record.series("validation", "loss")
     if values:
-        best = min(range(len(values)), key=values.__getitem__)
-        first = f"from {values[0]:.4g} at step {steps[0]:.0f}; " if len(values) > 1 else ""
-        tone: Tone = "good" if values[-1] < values[0] else "bad" if len(values) > 1 else "plain"
-        found.append(
-            Card("Validation loss", f"{values[-1]:.4g}", f"{first}best {values[best]:.4g} at {steps[best]:.0f}", tone)
-        )
+        now = values[record.place_of_model(steps)]
+        parts = [f"from {values[0]:.4g} at step {steps[0]:.0f}"] if len(values) > 1 else []
+        tone: Tone = "good" if now < values[0] else "bad" if len(values) > 1 else "plain"
+        found.append(Card("Validation loss", f"{now:.4g}", "; ".join([*parts, *_which_step(record)]), tone))
     else:
         _, training = record.series("train", "loss")
         if training:
             found.append(Card("Training loss", f"{training[-1]:.4g}", f"from {training[0]:.4g}"))
     for name in record.measured():
-        values = record.series("validation", name)[1]
+        steps, values = record.series("validation", name)
         if "accuracy" in name and values:
-            found.append(Card(readable(name).capitalize(), f"{values[-1]:.3f}", f"from {values[0]:.3f}"))
+            now = values[record.place_of_model(steps)]
+            found.append(Card(readable(name).capitalize(), f"{now:.3f}", f"from {values[0]:.3f}"))
     return found
+
+
+def _which_step(record: RunRecord) -> list[str]:
+    """Which step the model is of, or where the loss was smallest; the network before the first is never kept."""
+    steps, values = record.series("validation", "loss")
+    if record.kept_step is not None:
+        last = [f"{values[-1]:.4g} at the last, {steps[-1]:.0f}"] if record.kept_step != steps[-1] else []
+        return [f"weights of step {record.kept_step:,} are kept", *last]
+    trained = [place for place, step in enumerate(steps) if step > 0]
+    best = min(trained, key=values.__getitem__, default=None)
+    return [] if best is None else [f"best {values[best]:.4g} at {steps[best]:.0f}"]
 
 
 def _short(count: int) -> str:
@@ -200,7 +224,7 @@ def diagnostic_names(record: RunRecord) -> list[str]:
     recorded = dict.fromkeys(key for line in record.diagnostics for key in line)
     own = [
         key for key in recorded
-        if key not in GUIDES and key not in IN_TABLE_ONLY and key not in ("step", "level", "reasons")
+        if key not in GUIDES and key not in IN_TABLE_ONLY and key not in ("step", "level", "reasons", "never-moved")
     ]  # fmt: skip
     return [name for name in GUIDES if name in recorded] + own
 

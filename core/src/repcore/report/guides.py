@@ -115,6 +115,11 @@ GUIDES: Mapping[str, Guide] = {
         "Effective rank of the differences between items, measured against the differences between views of one item.",
         "rising or steady (Thilak et al. 2024)",
     ),
+    "moved-share": Guide(
+        "Changed parameters",
+        "Share of the trainable parameters that training has changed by more than weight decay; the rest is named.",
+        "1; 0 is a run that learns nothing",
+    ),
 }
 IN_TABLE_ONLY = ("rankme-share", "uniformity-of-sphere", "rows", "dimensions", "nonfinite")
 

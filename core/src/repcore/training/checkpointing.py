@@ -14,7 +14,7 @@ import contextlib
 import math
 import os
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -231,13 +231,18 @@ def remove_leftovers(folder: RunFolder) -> None:
 
 
 def newest_sound(
-    folder: RunFolder, reporter: Reporter, module: ObjectiveModule | None = None, most_steps: int | None = None
+    folder: RunFolder,
+    reporter: Reporter,
+    module: ObjectiveModule | None = None,
+    most_steps: int | None = None,
+    check: Callable[[Path, Mapping[str, Any]], None] | None = None,
 ) -> tuple[Path, Mapping[str, Any]]:
     """The checkpoint to go on from, with its content; the generation before if the last one is missing or damaged.
 
     Args:
         module: of the run; what does not fit it or its optimiser counts as damaged.
         most_steps: that the run makes, where its settings say so.
+        check: whether a whole checkpoint is of this run; what it raises is no damage, and ends the search.
 
     Raises:
         CheckpointError: neither can be read.
@@ -248,6 +253,8 @@ def newest_sound(
             continue
         try:
             content = _read(path)
+            if check is not None:
+                check(path, content)
             if most_steps is not None and content["global_step"] > most_steps:
                 raise ValueError(f"its global_step is {content['global_step']}, of {most_steps} steps of the run")
             if module is not None:
@@ -256,6 +263,8 @@ def newest_sound(
                 except ValueError:
                     misfits += 1
                     raise
+        except RunError:  # a whole checkpoint, but not of this run
+            raise
         except Exception as error:  # whatever damage makes torch raise
             reasons.append(f"{path.name}: {str(error).splitlines()[0][:160] if str(error) else type(error).__name__}")
             continue

@@ -7,6 +7,7 @@ each of them with its steps; a run that began with a model's weights names that 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -45,6 +46,21 @@ def note_data(parts: RunParts, folder: RunFolder, step: int) -> None:
     records = with_data(known.get("data", []), data_facts(parts), step)
     if records != known.get("data"):
         folder.write_json("environment.json", {**known, "data": records})
+
+
+def begun_by(folder: RunFolder) -> dict[str, list[str]]:
+    """``command``: the arguments that the run was begun with, whatever has gone on with it since."""
+    known = folder.commands()
+    return {"command": known[0]} if known and known[0] else {}
+
+
+def card_command(folder: RunFolder) -> dict[str, Any]:
+    """The command that began the run, for the model card, and how often another one went on with it."""
+    known = folder.commands()
+    if not known or not known[0]:
+        return {}
+    again = {"resumed": f"{len(known) - 1} time{'s' if len(known) > 2 else ''}"} if len(known) > 1 else {}
+    return {"command": shlex.join(["repcore", *known[0]]), **again}
 
 
 def card_data(parts: RunParts, folder: RunFolder, steps: int) -> dict[str, Any]:

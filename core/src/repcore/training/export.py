@@ -18,7 +18,8 @@ from repcore.errors import ConfigError
 from repcore.files import read_lines
 from repcore.registry import Registry
 from repcore.training.assembly import RunParts, teachers
-from repcore.training.data_record import card_data
+from repcore.training.data_record import card_command, card_data
+from repcore.training.movement import Movement, still_words
 from repcore.training.objective_rules import exported_encoder
 from repcore.training.run_folder import RunFolder
 from repcore.training.state import RunState
@@ -30,8 +31,8 @@ point until they learn more; calling that a collapse would be a false alarm (see
 Diagnosis = Callable[[RunState], tuple[dict[str, Any], str]]
 
 
-def held_out_diagnosis(parts: RunParts) -> Diagnosis:
-    """Figures of the exported encoder on the validation rows, judged against step 0."""
+def held_out_diagnosis(parts: RunParts, movement: Movement) -> Diagnosis:
+    """Figures of the exported encoder on the validation rows, judged against step 0, and what has not been trained."""
     held: list[PreparedRow] = []  # read and prepared at the first call, embedded at every call
 
     def run(state: RunState) -> tuple[dict[str, Any], str]:
@@ -41,12 +42,16 @@ def held_out_diagnosis(parts: RunParts) -> Diagnosis:
         vectors = _vectors(parts, held, str(state.module.device))
         figures = diagnose(vectors, generator=generator(parts.resolved.trainer.seed, "diagnostics"))
         first = next(iter(read_lines(state.folder.path / "diagnostics.jsonl")), None)
-        verdict = judge(figures, first if state.step else None)
         early = 0 < state.step < EARLY_SHARE * state.total_steps
+        seen = {} if early else movement.look(state)
+        verdict = judge(figures, first if state.step else None, () if early else movement.findings(state))
         level = "early" if early else verdict.level
-        record = {**figures, "level": level, "reasons": [] if early else list(verdict.reasons)}
+        record = {**figures, **seen, "level": level, "reasons": [] if early else list(verdict.reasons)}
         state.folder.write_json("diagnostics.json", {"step": state.step, **record})
-        return record, "too early to judge the embeddings" if early else verdict.line
+        if early:
+            return record, "too early to judge the embeddings"
+        still = still_words(seen) if verdict.level == "healthy" else ""
+        return record, "; ".join(words for words in (verdict.line, still) if words)
 
     return run
 
@@ -70,12 +75,14 @@ def export_model(
     steps: int,
     task: TaskPart | None = None,
     changes: Sequence[Mapping[str, Any]] = (),
+    kept: int | None = None,
 ) -> None:
     """Write ``model/`` from the objective's exported encoder.
 
     Args:
         task: of a fine-tuned model.
         changes: what methods made of the encoder.
+        kept: step whose weights these are, where it need not be the last; ``validation`` is of that step.
 
     Raises:
         ConfigError: the objective exports something that is not an encoder.
@@ -99,14 +106,24 @@ def export_model(
             "licence": spec.licence,
             "recipe": f"{resolved.recipe} ({resolved.preset})",
             "objective": resolved.objective.name,
+            **card_command(folder),
             **card_data(parts, folder, steps),
             "steps": steps,
+            "kept_step": kept,
             "seed": resolved.trainer.seed,
             "validation": dict(validation),
-            "diagnostics": folder.read_json("diagnostics.json") or {},
+            "diagnostics": _diagnostics(folder, kept),
             "teachers": teachers(parts.objective),
         },
         task=task,
         changes=changes,
         extra={"run": resolved.plain(), "environment": folder.read_json("environment.json") or {}},
     )
+
+
+def _diagnostics(folder: RunFolder, kept: int | None) -> dict[str, Any]:
+    """The last figures, or those of the step whose weights are kept."""
+    if kept is None:
+        return folder.read_json("diagnostics.json") or {}
+    lines = read_lines(folder.path / "diagnostics.jsonl")
+    return next((one for one in lines if one.get("step") == kept), {})

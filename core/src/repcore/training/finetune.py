@@ -34,14 +34,15 @@ from repcore.interfaces import DatasetReader, ProbeSplit, Sample, Task
 from repcore.reporting import Reporter
 from repcore.specs import TargetSpec
 from repcore.training.assembly import RowLabels, RunParts, build
-from repcore.training.checkpointing import has_checkpoint, newest_sound
+from repcore.training.checkpointing import STATE, has_checkpoint, newest_sound
 from repcore.training.finetune_config import FinetuneConfig
 from repcore.training.head_start import start_head
-from repcore.training.listeners import validation_losses
+from repcore.training.listeners import validation_at, validation_losses
 from repcore.training.methods import MethodStart, WithMethod, class_numbers, method_views
 from repcore.training.plan import stream_order, total_steps
 from repcore.training.run import execute
 from repcore.training.run_folder import RunFolder
+from repcore.training.same_run import carried, check_same_run
 from repcore.training.state import RunResult
 from repcore.training.supervised import Supervised
 
@@ -81,12 +82,14 @@ class TrainedTask:
     Args:
         task: on the CPU, in eval mode; ``task.encoder`` is the encoder.
         parts: of the run, for exporting.
-        run: how it ended.
+        run: how it ended; its ``validation`` is that of the step whose weights are kept.
+        kept: that step.
     """
 
     task: nn.Module
     parts: RunParts
     run: RunResult
+    kept: int
 
 
 def with_validation(split: ProbeSplit, rows: LabelledRows, target: TargetSpec, seed: int) -> ProbeSplit:
@@ -220,15 +223,16 @@ def train_task(
         if run.status != "finished":
             raise run.left(None)
         kept = _load_best(parts, folder)
-        loss = dict(validation_losses(folder)).get(kept)
-        record = {"steps": run.steps, "seconds": run.seconds, "validation": dict(run.validation)}
-        folder.write_json("trained.json", {**record, "kept_step": kept, "kept_validation_loss": loss})
+        figures = validation_at(folder, kept)
+        record = {"steps": run.steps, "seconds": run.seconds, "kept_step": kept, "validation": figures}
+        folder.write_json("trained.json", {**record, "last_validation": dict(run.validation)})
         if start == "model":
-            _say_kept(parts, settings, model, reporter, run.steps, kept, loss)
+            _say_kept(parts, settings, model, reporter, run.steps, kept, figures.get("loss"))
     else:
-        run = RunResult(folder.path, "finished", finished["steps"], finished["seconds"], finished["validation"])
-        _load_best(parts, folder)
-    return TrainedTask(cast(Supervised, parts.objective).answering.eval().cpu(), parts, run)
+        run = RunResult(folder.path, "finished", finished["steps"], finished["seconds"], {})
+        kept = _load_best(parts, folder)
+    run = dataclasses.replace(run, validation=validation_at(folder, kept))
+    return TrainedTask(cast(Supervised, parts.objective).answering.eval().cpu(), parts, run, kept)
 
 
 def _finished(parts: RunParts, folder: RunFolder, reporter: Reporter) -> RunResult | None:
@@ -440,6 +444,7 @@ def _load_best(parts: RunParts, folder: RunFolder) -> int:
             hint="a lower optimiser.lr, or look at its metrics.jsonl and rejected.jsonl",
         )
     saved = torch.load(folder.best_checkpoint, map_location="cpu", weights_only=True)
+    check_same_run(folder.best_checkpoint, saved.get(STATE, {}).get("of"), carried(folder, {}), folder)
     prefix = "objective."
     state = {key.removeprefix(prefix): value for key, value in saved["state_dict"].items() if key.startswith(prefix)}
     parts.objective.load_state_dict(state)

@@ -91,12 +91,13 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class PartResult:
-    """Scores of one part on its test rows; empty scores where it has none."""
+    """Scores of one part on its test rows; empty scores where it has none. ``steps`` are those of all its members."""
 
     part: Part
     folder: Path
     scores: Scores
     rows: Mapping[str, int]
+    steps: int = 0
 
 
 @dataclass(slots=True)
@@ -258,7 +259,7 @@ class _Runner:
         record = {"start": part.start, "seed": part.seed, "rows": counts, "test": dict(scores)}
         if part.name:
             own.write_json("finetune.json", record)
-        return PartResult(part, own.path, scores, counts)
+        return PartResult(part, own.path, scores, counts, sum(one.run.steps for one in trained))
 
     def _items(
         self, trained: list[TrainedTask], part: Part, split: ProbeSplit, calibration: np.ndarray, own: RunFolder
@@ -324,7 +325,8 @@ class _Runner:
         )
         first = trained[0]
         changes = changes_after(self.model, self.settings)
-        export_model(self.model.registry, first.parts, own, first.run.validation, first.run.steps, part, changes)
+        run, kept = first.run, first.kept
+        export_model(self.model.registry, first.parts, own, run.validation, run.steps, part, changes, kept)
 
     def _test(self, predictor: Predictor, test: np.ndarray, own: RunFolder, *, drawn: bool) -> Scores:
         if not len(test):

@@ -255,7 +255,7 @@ class Validation:
             state.last_validation, state.validated_at = values, state.step
             if state.is_writer:
                 self.writer.write(state, {"step": state.step, "split": "validation", **values})
-            words.append("validation " + figures_in_words(values))
+            words.append("validation " + (figures_in_words(values) or NOTHING_MEASURED))
             loss = values.get("loss", 0.0)
             if state.is_writer and not math.isfinite(loss):
                 state.reporter.warn(f"step {state.step}: the validation loss is {loss}; it is never taken for the best")
@@ -265,6 +265,9 @@ class Validation:
             words.append(verdict)
         if words and state.is_writer:
             state.reporter.info(f"step {state.step}: " + " | ".join(words))
+
+
+NOTHING_MEASURED = "has no loss: nothing that it counts came up in the held-out rows (too few, or too small)"
 
 
 class Patience:
@@ -297,7 +300,16 @@ class Patience:
 def validation_losses(folder: RunFolder) -> list[tuple[int, float]]:
     """(step, loss) of every validation so far."""
     lines = read_lines(folder.path / "metrics.jsonl")
-    return [(int(one["step"]), float(one["loss"])) for one in lines if one.get("split") == "validation"]
+    return [
+        (int(one["step"]), float(one["loss"])) for one in lines if one.get("split") == "validation" and "loss" in one
+    ]
+
+
+def validation_at(folder: RunFolder, step: int) -> dict[str, float]:
+    """Figures of the validation after a step; empty if there was none."""
+    lines = read_lines(folder.path / "metrics.jsonl")
+    found = [one for one in lines if one.get("split") == "validation" and one.get("step") == step]
+    return {name: value for name, value in found[-1].items() if name not in ("step", "split")} if found else {}
 
 
 class Interruption:

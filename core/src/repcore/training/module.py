@@ -318,6 +318,9 @@ class ObjectiveModule(pl.LightningModule):
     def evaluate(self, batches: Any) -> dict[str, float]:
         """Exact means of terms and metrics over validation batches, in eval mode with fixed draws.
 
+        A term that counted nothing in any batch (no symbol was masked) has no mean; where that is so for all of them,
+        nothing was measured, and there is no ``loss`` either.
+
         Args:
             batches: iterable of :class:`LoadedBatch` on any device.
         """
@@ -347,7 +350,8 @@ class ObjectiveModule(pl.LightningModule):
             sums = {name: float(table[row, 0]) for row, name in enumerate(names)}
             weights = {name: float(table[row, 1]) for row, name in enumerate(names)}
         means = {name: sums[name] / weights[name] for name in sums if weights[name] > 0}
-        return {"loss": sum(factor * means[name] for name, factor in factors.items() if name in means), **means}
+        measured = [factor * means[name] for name, factor in factors.items() if name in means]
+        return {"loss": sum(measured), **means} if measured else {}
 
 
 def _finite(value: Any) -> bool:

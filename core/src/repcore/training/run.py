@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import signal
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import lightning.pytorch as pl
 
 from repcore import stopping
 from repcore.config.resolve import ResolvedRun
-from repcore.data.identity import difference, row_stamps
+from repcore.data.differences import data_stamps, difference
 from repcore.data.stream import EndlessBatches
 from repcore.diagnostics.capture import capture_failure
 from repcore.errors import RunError
@@ -25,9 +26,9 @@ from repcore.registry import Registry
 from repcore.reporting import Reporter
 from repcore.stopping import Stopped
 from repcore.training.assembly import RunParts, teachers
-from repcore.training.checkpointing import Checkpoints, has_checkpoint, newest_sound, remove_leftovers
+from repcore.training.checkpointing import STATE, Checkpoints, has_checkpoint, newest_sound, remove_leftovers
 from repcore.training.compiling import compile_objective
-from repcore.training.data_record import data_facts, note_data, with_data
+from repcore.training.data_record import begun_by, data_facts, note_data, with_data
 from repcore.training.export import export_model, held_out_diagnosis
 from repcore.training.listeners import (
     FreedMemory,
@@ -42,6 +43,7 @@ from repcore.training.listeners import (
 from repcore.training.loaders import FixedBatches, build_loader
 from repcore.training.loggers import Trackers, check_loggers
 from repcore.training.module import ObjectiveModule
+from repcore.training.movement import Movement
 from repcore.training.optimisers import DecayRule, matrices_decay
 from repcore.training.pictures import write_pictures
 from repcore.training.plan import stream_order, total_steps
@@ -54,12 +56,13 @@ from repcore.training.processes import (
     slurm_job,
 )
 from repcore.training.run_folder import RunFolder, environment, run_name
+from repcore.training.same_run import IDENTITY, carried, check_same_run, check_same_settings, new_identity
 from repcore.training.state import RunResult, RunState
 from repcore.training.trainers import check_precision, lightning_trainer
 from repcore.training.way_on import kept_of, making_room, report_command, resume_command, way_on
 
 DEFAULT_VALIDATIONS = 10
-STAMPS = "data.json"  # row id -> hash of its content
+STAMPS = "data.json"  # hashes of rows or files, to say what has changed
 
 
 def start_run(
@@ -201,19 +204,26 @@ def _execute(
     changed_data: bool,
 ) -> RunResult:
     check_precision(parts.resolved.trainer.precision, device)
+    settings = parts.resolved.plain()
     _follow_launcher(parts, reporter, resume)
+    settings = settings if resume else parts.resolved.plain()  # as config.json has them
     module, batches = build_module(parts, folder)
     parts.objective.train()  # a loaded encoder is in eval mode, and Lightning leaves it so until the first validation
     if parts.resolved.trainer.compile:
         compile_objective(parts, device, batches.total_steps, reporter)
-    checkpoint, start = (
-        _checked_start(folder, parts, module, batches.total_steps, reporter, changed_data) if resume else (None, 0)
-    )
+    checkpoint, start = None, 0
+    if resume:
+        newest = newest_sound(
+            folder, reporter, module, parts.resolved.trainer.steps, _same(folder, settings, reporter, changed_data)
+        )
+        checkpoint, start = _checked_start(newest, folder, parts, batches.total_steps, reporter, changed_data)
     if is_first_process():
         remove_leftovers(folder)
         folder.drop_lines_after(start if resume else -1)  # an inner run that was killed early begins again in place
         if resume:
             note_data(parts, folder, start)
+            if export:  # a fine-tuning writes down its own
+                folder.note_command()
         else:
             _write_records(registry, parts, folder)
     if resume:
@@ -221,6 +231,7 @@ def _execute(
     reporter.info(_plan_words(parts, batches, folder))
     with stopping.noted(reporter.info) as note:
         trainer, state = _trainer_and_state(parts, module, folder, reporter, device, batches, note)
+        state.carried = carried(folder, settings) if is_first_process() else {}
         loader = _training_loader(parts, trainer, start, batches.total_steps)
         started = time.perf_counter()
         with stopping.going_on_with(lambda: way_on(parts, folder) if export else None, lambda: kept_of(folder)):
@@ -295,13 +306,15 @@ def _trainer_and_state(
     writer = MetricsWriter(config.log_every, Trackers(config.loggers, functions))
     checkpoints = Checkpoints(config.checkpoint_every or every)
     holder: list[RunState] = []
+    movement = Movement(speaks=len(parts.validation) < 2)
     validation = Validation(
         every,
         (lambda: _validation_loader(parts, holder[0].trainer)) if len(parts.validation) else None,
-        held_out_diagnosis(parts) if len(parts.validation) > 1 else None,
+        held_out_diagnosis(parts, movement) if len(parts.validation) > 1 else None,
         writer,
     )
     listeners: list[Listener] = [
+        movement,  # before a validation calls the objective
         ProgressShow(),
         writer,
         validation,
@@ -364,11 +377,32 @@ def _validation_loader(parts: RunParts, trainer: pl.Trainer) -> Any:
     )
 
 
+def _same(
+    folder: RunFolder, settings: Mapping[str, Any], reporter: Reporter, changed_data: bool
+) -> Callable[[Path, Mapping[str, Any]], None]:
+    """A check that a checkpoint is of this run and its settings; the first process speaks for all."""
+    own = carried(folder, settings)
+
+    def check(path: Path, content: Mapping[str, Any]) -> None:
+        found = content.get(STATE, {}).get("of")
+        check_same_run(path, found, own, folder)
+        free = check_same_settings(path, found, own, folder, changed_data)
+        if free:
+            reporter.info(f"going on with other settings, which change nothing of what is learned: {free}")
+
+    return check
+
+
 def _checked_start(
-    folder: RunFolder, parts: RunParts, module: ObjectiveModule, steps: int, reporter: Reporter, changed_data: bool
+    newest: tuple[Path, Mapping[str, Any]],
+    folder: RunFolder,
+    parts: RunParts,
+    steps: int,
+    reporter: Reporter,
+    changed_data: bool,
 ) -> tuple[Path, int]:
-    """The checkpoint to go on from, and the optimiser steps behind it; the run must be the same one."""
-    path, saved = newest_sound(folder, reporter, module, parts.resolved.trainer.steps)
+    """The checkpoint to go on from, and the optimiser steps behind it; data and teachers must be the same ones."""
+    path, saved = newest
     start = int(saved["global_step"])
     if start >= steps and (folder.model / "config.json").is_file():
         hint = "trainer.steps=... with --init-from goes on"
@@ -377,7 +411,7 @@ def _checked_start(
         raise RunError(f"{folder.path} has made all its {steps} steps, and its model is written", hint=hint)
     recorded = folder.read_json("environment.json") or {}
     if recorded.get("data_fingerprint") not in (None, parts.reader.fingerprint):
-        differs = difference(folder.read_json(STAMPS), row_stamps(parts.reader))
+        differs = difference(folder.read_json(STAMPS), data_stamps(parts.reader))
         if not changed_data:
             raise RunError(
                 f"the data of {folder.path} have changed since the run began",
@@ -395,7 +429,7 @@ def _checked_start(
 
 
 def _write_records(registry: Registry, parts: RunParts, folder: RunFolder) -> None:
-    stamps = row_stamps(parts.reader)
+    stamps = data_stamps(parts.reader)
     if stamps is not None:
         folder.write_json(STAMPS, stamps)
     folder.write_json("config.json", parts.resolved.plain())
@@ -404,6 +438,7 @@ def _write_records(registry: Registry, parts: RunParts, folder: RunFolder) -> No
         environment(
             registry,
             {
+                IDENTITY: new_identity(),
                 "data_fingerprint": parts.reader.fingerprint,
                 "rows": {"all": len(parts.reader), "train": len(parts.train), "validation": len(parts.validation)},
                 "data": with_data([], data_facts(parts), 0),
@@ -411,6 +446,7 @@ def _write_records(registry: Registry, parts: RunParts, folder: RunFolder) -> No
                 "ops": chosen_implementations(),
                 "teachers": teachers(parts.objective),
                 "slurm_job": slurm_job(),
+                **begun_by(folder),
             },
         ),
     )

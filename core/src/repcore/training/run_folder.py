@@ -2,7 +2,7 @@
 
     runs/<domain>-<recipe>-<stamp>/
       config.json  origin.json  environment.json  metrics.jsonl  rejected.jsonl  diagnostics.json  preprocessing/
-      pictures.jsonl  tensorboard/  checkpoints/{last,best}.ckpt  model/  report.html
+      commands.jsonl  pictures.jsonl  tensorboard/  checkpoints/{last,best}.ckpt  model/  report.html
     runs/latest -> newest
 
 Files are written under a temporary name and renamed: whoever reads a run folder never sees half a file.
@@ -23,10 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from repcore.errors import ConfigError, RunError
-from repcore.files import DEVICES, parse_json, read_json_file, write_text
-from repcore.launching import is_first_process
+from repcore.files import DEVICES, parse_json, read_json_file, read_lines, write_text
+from repcore.launching import COMMAND, is_first_process
+from repcore.outputs import folder_for
 from repcore.registry import Registry
 
+COMMANDS = "commands.jsonl"
+DEEPEST_INSIDE = 4  # folders from a run inside another one (controls/<name>/members/<k>) up to that one
 LONGEST_NAME = 200  # bytes; systems take 255, and numbers and suffixes are put behind
 
 
@@ -48,7 +51,7 @@ class RunFolder:
         """
         if not is_first_process():
             return cls(root / name)
-        root.mkdir(parents=True, exist_ok=True)
+        folder_for(root, "--out")
         for number in range(1, 1000):
             path = root / (name if number == 1 else f"{name}-{number}")
             try:
@@ -58,6 +61,7 @@ class RunFolder:
             folder = cls(path)
             try:
                 (path / "checkpoints").mkdir()
+                folder.note_command()
             except OSError:  # a full disk
                 folder.remove()
                 raise
@@ -98,6 +102,23 @@ class RunFolder:
         """The same for a run that goes on; runs inside another one have no ``latest`` beside them, and make none."""
         if is_first_process() and (self.path.parent / "latest").is_symlink():
             self.point_latest()
+
+    def note_command(self) -> None:
+        """Write down by which command the run begins or goes on; from Python there is none."""
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        lines = [{"at": now, "command": list(COMMAND.get())}]
+        earlier = None if (self.path / COMMANDS).exists() else self.read_json("environment.json")
+        if earlier:  # a run of a version that kept only this
+            lines.insert(0, {"at": earlier.get("started"), "command": earlier.get("command")})
+        self.append_lines(COMMANDS, lines)
+
+    def commands(self) -> list[list[str]]:
+        """The command that began this run (or the one that it lies in), then those that went on with it."""
+        for path in (self.path, *self.path.parents[:DEEPEST_INSIDE]):
+            if (path / COMMANDS).is_file():
+                lines = [one for one in read_lines(path / COMMANDS) if isinstance(one, dict)]
+                return [[str(word) for word in one.get("command") or ()] for one in lines]
+        return []
 
     def remove(self) -> None:
         """Take a run away that holds nothing to go on from; ``latest`` points to the newest that is left."""

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from repcore.training.module import ObjectiveModule, StepRecord
+from repcore.training.movement import check_movement
+from repcore.training.same_run import check_carried
 
 MOST_STEPS = 10**15
 LOOP_STEPS = ("fit_loop", "epoch_loop.manual_optimization.optim_step_progress", "total", "completed")  # of Lightning
@@ -54,6 +56,8 @@ def _check_kept(kept: Any) -> None:
         wrong = [one for one in figures if isinstance(one, bool) or not isinstance(one, int | float)]
         for record in kept.get("listeners", {}).get("MetricsWriter", []):
             StepRecord.of_plain(record)
+        check_carried(kept.get("of"))
+        check_movement(kept.get("listeners", {}).get("Movement", []))
     except Exception as error:  # any value may stand where another belongs
         raise ValueError(f"what it keeps of the run cannot be read ({type(error).__name__}: {error})") from error
     if wrong:

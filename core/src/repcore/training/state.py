@@ -18,7 +18,7 @@ from repcore.training.run_folder import RunFolder
 
 @dataclass(slots=True)
 class RunState:
-    """What listeners share."""
+    """What listeners share; ``carried`` is of :func:`repcore.training.same_run.carried`."""
 
     folder: RunFolder
     module: ObjectiveModule
@@ -26,6 +26,7 @@ class RunState:
     reporter: Reporter
     total_steps: int
     config: dict[str, Any]
+    carried: dict[str, Any] = field(default_factory=dict)
     best: float = math.inf
     last_validation: dict[str, float] = field(default_factory=dict)
     validated_at: int = -1
@@ -34,7 +35,12 @@ class RunState:
 
     def saved(self) -> dict[str, Any]:
         """What a checkpoint keeps of it; plain values."""
-        return {"best": self.best, "last_validation": dict(self.last_validation), "validated_at": self.validated_at}
+        return {
+            "best": self.best,
+            "last_validation": dict(self.last_validation),
+            "validated_at": self.validated_at,
+            **({"of": self.carried} if self.carried else {}),
+        }
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Go on with what a checkpoint kept; older ones kept nothing."""

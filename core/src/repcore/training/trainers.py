@@ -6,10 +6,10 @@ import logging
 import warnings
 
 import lightning.pytorch as pl
-import torch
 
 from repcore import stopping
 from repcore.config.schema import TrainerConfig
+from repcore.devices import torch_device
 from repcore.errors import ConfigError
 from repcore.launching import place
 from repcore.training.checkpointing import BesideTarget
@@ -30,7 +30,7 @@ def lightning_trainer(
     quieten_lightning()
     return pl.Trainer(
         accelerator=accelerator(device),
-        devices=config.devices,
+        devices=_places(device, config),
         num_nodes=config.num_nodes,
         strategy=strategy(config, note.obey),
         precision=config.precision,
@@ -56,27 +56,28 @@ def accelerator(device: str) -> str:
     """Lightning's word for ``--device``: auto = cuda where there is one, else cpu.
 
     Raises:
-        ConfigError: cuda was asked for and there is none, or the word is unknown.
+        ConfigError: as :func:`repcore.devices.torch_device`.
     """
-    has_cuda = torch.cuda.is_available()
-    if device == "auto":
-        return "cuda" if has_cuda else "cpu"
-    if device not in ("cpu", "cuda"):
-        raise ConfigError(f"--device {device!r} is unknown", expected="auto, cpu or cuda")
-    if device == "cuda" and not has_cuda:
-        raise ConfigError("--device cuda, but torch sees no CUDA device", hint="--device cpu")
-    return device
+    return torch_device(device).partition(":")[0]
+
+
+def _places(device: str, config: TrainerConfig) -> int | list[int]:
+    """How many devices Lightning takes, or the one that ``cuda:1`` names."""
+    number = torch_device(device).partition(":")[2]
+    if number and config.devices > 1:
+        raise ConfigError(f"--device {device} is one device, trainer.devices={config.devices}", hint="--device cuda")
+    return [int(number)] if number else config.devices
 
 
 def check_precision(precision: str, device: str) -> None:
     """Half precision on a CPU: Lightning would silently use another format.
 
     Raises:
-        ConfigError: ``16-mixed`` without a GPU.
+        ConfigError: ``16-mixed`` without a GPU of CUDA.
     """
-    if precision == "16-mixed" and accelerator(device) == "cpu":
+    if precision == "16-mixed" and accelerator(device) != "cuda":
         raise ConfigError(
-            "trainer.precision=16-mixed needs a GPU; this run is on the CPU",
+            f"trainer.precision=16-mixed needs a GPU with CUDA; this run is on the {accelerator(device).upper()}",
             hint="trainer.precision=bf16-mixed or 32-true",
         )
 

@@ -236,6 +236,8 @@ def members(file: IO[bytes], stop: int | None = None) -> Iterator[tuple[tarfile.
                 archive.members.clear()  # type: ignore[attr-defined]  # otherwise it remembers every one
     except RecursionError:
         raise tarfile.ReadError("too many headers stand before one member") from None
+    except (ArithmeticError, LookupError, ValueError) as error:  # of tarfile, for a number or text of an odd header
+        raise tarfile.ReadError(f"a header cannot be read: {error}") from error
 
 
 def is_content(member: tarfile.TarInfo) -> bool:

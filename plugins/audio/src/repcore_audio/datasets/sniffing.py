@@ -7,6 +7,7 @@ from pathlib import Path
 
 from repcore.data.accounting import Accounting
 from repcore.data.first_files import first_files
+from repcore.data.misfits import HARDLY
 from repcore.data.tables import table_suffix
 from repcore.errors import DataError
 from repcore_audio.datasets.excerpts import has_times
@@ -16,8 +17,6 @@ from repcore_audio.datasets.manifest_folders import names_enough, tables_in
 from repcore_audio.datasets.manifest_tables import JSON_SUFFIXES, path_column, read_cells, sibling_recording
 from repcore_audio.datasets.recordings import SUFFIXES
 from repcore_audio.datasets.urban_sound import TABLE as URBAN_SOUND_TABLE
-
-UNREAD = 0.05  # of a table beside recordings that names none of them: opening it says so
 
 
 def folder(path: Path) -> float:
@@ -86,4 +85,4 @@ def manifest(path: Path) -> float:
     if times and sibling_recording(path) is not None:
         return 0.85
     beside = any(one.suffix.lower() in SUFFIXES for one in path.parent.iterdir())
-    return UNREAD if beside and table_suffix(path) else 0.0
+    return HARDLY if beside and table_suffix(path) else 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from repcore.data.first_files import first_files
+from repcore.data.misfits import HARDLY
 from repcore.data.tables import Table, table_suffix
 from repcore.errors import DataError
 from repcore_graphs.datasets.edge_ends import (
@@ -22,7 +23,6 @@ from repcore_graphs.datasets.edge_ends import (
 ROLES = {"edges": "edges", "edge": "edges", "edge_list": "edges", "edgelist": "edges", "links": "edges",
          "nodes": "nodes", "node": "nodes", "vertices": "nodes", "graphs": "graphs", "graph": "graphs",
          "graph_labels": "graphs", "labels": "graphs"}  # fmt: skip
-UNREAD = 0.05  # sniffed of a table without ends of edges: opening it says what it has instead
 MOST_BESIDE = 3  # files beside the only table of a folder, such as a readme; more are what the table is about
 
 
@@ -48,7 +48,7 @@ def sniff(path: Path) -> float:
         table = Table(tables["edges"])
         source, target = find_ends(table, "", "", None)
     except DataError as error:  # of a matrix it says what it means, and that is no edge list at all
-        return 0.0 if path.is_dir() or "meaning" in error.facts else UNREAD
+        return 0.0 if path.is_dir() or "meaning" in error.facts else HARDLY
     if not are_ids(table, source, target):
         return 0.0
     ends = [table.slice(0, ROWS_COMPARED, name) for name in (source, target)]

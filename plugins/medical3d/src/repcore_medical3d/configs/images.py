@@ -89,7 +89,7 @@ class ImageConfig:
         default=(0.5, 99.5), metadata={"help": "percentiles that become 0 and 1", "unit": "%", "min": 0, "max": 100}
     )
     smallest_edge: int = field(
-        default=32, metadata={"help": "images below this are reported rows", "unit": "pixels", "min": 0}
+        default=28, metadata={"help": "images below this are reported rows", "unit": "pixels", "min": 0}
     )
     normalisation: Literal["fitted", "imagenet", "none"] = field(
         default="fitted",

@@ -154,8 +154,8 @@ def _refuse_pictures(path: Path, members: Mapping[str, Member]) -> None:
         if labels is not None and len(labels.shape) in (1, 2) and one.shape[:1] == labels.shape[:1]:
             raise ItemError(
                 "not_a_volume",
-                f"{path.name} holds {one.shape[0]:,} pictures with labels ({name} {one.shape}), no volume: save them "
-                "as image files with a table of their labels",
+                f"{path.name} holds {one.shape[0]:,} pictures with labels ({name} {one.shape}), no volume: "
+                "--reader medical3d/image-arrays or medical3d/volume-arrays",
             )
 
 

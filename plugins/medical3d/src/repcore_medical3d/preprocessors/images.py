@@ -97,14 +97,16 @@ class ImagePreprocessor:
         chosen = rows[
             np.unique(np.linspace(0, len(rows) - 1, min(len(rows), self.config.statistics_images)).astype(int))
         ]
-        found = []
+        found, reasons = [], []
         for row in chosen:
             try:
                 found.append(prepare_sample(self, read_sample(reader, int(row)))[0].values.flatten(1))
-            except ItemError:
-                continue
+            except ItemError as error:
+                reasons.append(error.reason)
         if not found:
-            raise DataError(f"none of {len(chosen)} training images can be used to take statistics from")
+            raise DataError(
+                f"none of {len(chosen)} training images can be used to take statistics from", first=reasons[0]
+            )
         first = torch.stack([one.mean(1) for one in found]).mean(0)
         second = torch.stack([one.square().mean(1) for one in found]).mean(0)
         deviation = (second - first.square()).clamp_min(1e-8).sqrt()

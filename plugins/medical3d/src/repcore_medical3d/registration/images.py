@@ -9,6 +9,7 @@ PIXELS = TensorSpec("pixels", "H W", "uint8 or uint16 or float32", unit="grey le
 IMAGE = TensorSpec("image", "B C H W", unit="0 to 1")
 FILES_CONFIG = f"{PACKAGE}.configs.images:ImageFilesConfig"
 READERS = f"{PACKAGE}.datasets.images"
+ARRAYS = f"{PACKAGE}.datasets.array_parts"
 SNIFFERS = f"{PACKAGE}.datasets.image_sniffing"
 RENDER = f"{PACKAGE}.rendering.images:render"
 RENDER_HEAT = f"{PACKAGE}.rendering.images:render_heat"
@@ -24,6 +25,17 @@ DATASETS = (
         config=FILES_CONFIG,
         produces=(PIXELS,),
         sniff=f"{SNIFFERS}:folder",
+        render=RENDER,
+        render_heat=RENDER_HEAT,
+        overlay=OVERLAY,
+    ),
+    DatasetSpec(
+        name="image-arrays",
+        summary="Pictures of one .npz with labels and parts: train_images, train_labels, ... (MedMNIST)",
+        target=f"{ARRAYS}:ImageArrays",
+        config=FILES_CONFIG,
+        produces=(PIXELS,),
+        sniff=f"{ARRAYS}:sniff_images",
         render=RENDER,
         render_heat=RENDER_HEAT,
         overlay=OVERLAY,

@@ -40,6 +40,12 @@ DATASETS = (
         "Any folder of volumes: NIfTI, Analyze, MetaImage, NRRD",
     ),
     _files("decathlon", f"{LISTS}:DecathlonReader", f"{LISTS}:sniff_decathlon", "A decathlon list (dataset.json)"),
+    _files(
+        "volume-arrays",
+        f"{PACKAGE}.datasets.array_parts:VolumeArrays",
+        f"{PACKAGE}.datasets.array_parts:sniff_volumes",
+        "Volumes of one .npz with labels and parts: train_images, train_labels, ... (MedMNIST 3D)",
+    ),
     _files("nnssl", f"{LISTS}:NnsslReader", f"{LISTS}:sniff_nnssl", "An nnssl list (pretrain_data.json)"),
     _files(
         "dicom-series",

@@ -18,8 +18,8 @@ from repcore.specs import TargetSpec
 from repcore_pointcloud.configs.scenes import ScenesConfig
 from repcore_pointcloud.formats.column_names import is_label
 from repcore_pointcloud.formats.description import describe_points
+from repcore_pointcloud.formats.own_file import own_file_fact
 from repcore_pointcloud.formats.scenes import Loaded
-from repcore_pointcloud.formats.surveys import survey_fact
 
 ReadScene = Callable[[], Loaded]
 """How a row is read. Picklable (a ``partial`` of a module's function): worker processes may be started afresh."""
@@ -80,7 +80,7 @@ class SceneReader(CatalogueReader[ReadScene, Loaded]):
                 unknown = UNLABELLED if target.ignore is None else target.ignore
                 out = content.scene.left_out
                 labels[target.name] = np.where((values < 0) if out is None else (values < 0) | out, unknown, values)
-        meta = {**sample.meta, **survey_fact(row.files)}
+        meta = {**sample.meta, **own_file_fact(row.files)}
         return replace(sample, inputs=content.scene, targets={**sample.targets, **labels}, meta=meta)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from repcore.data.first_files import files_below
+from repcore.data.misfits import HARDLY
 from repcore_pointcloud.formats.headerless import holds_lengths
 from repcore_pointcloud.formats.plausible import array_may_be_points
 from repcore_pointcloud.formats.reading import SURVEY_SUFFIXES, TEXT_SUFFIXES, UNMISTAKABLE
@@ -21,7 +22,6 @@ OPENED = 8
 SCENE_POINTS = 5_000  # from here on a file of an NPZ is rather a scene than a single shape
 LARGE_POINTS = 12_000  # and any other file; single shapes of public sets have up to 10,000
 SURE, RATHER, MAYBE = 0.9, 0.65, 0.3
-HARDLY = 0.05  # small clouds of an NPZ: single shapes, unless what takes the samples takes scenes only
 BOXES = ("labels", "label_2", "calib", "ImageSets", "semantic_mask", "instance_mask")
 
 
@@ -69,7 +69,9 @@ def scenes(path: Path) -> float:
     clouds = [one for one in known if one.suffix.lower() == ".npz"]
     if clouds:
         most = max(quick_count(one) for one in clouds[:OPENED])
-        return SURE if most >= SCENE_POINTS else HARDLY if most else 0.0
+        return (
+            SURE if most >= SCENE_POINTS else HARDLY if most else 0.0
+        )  # few points: a single shape, unless scenes are wanted
     counts = sorted(quick_count(one) for one in known[:OPENED])
     return RATHER if counts[len(counts) // 2] >= LARGE_POINTS else MAYBE
 

@@ -9,8 +9,8 @@ from typing import Any
 from repcore.data.catalogue import CatalogueReader, Row
 from repcore.interfaces import Sample
 from repcore_pointcloud.formats.description import describe_points
+from repcore_pointcloud.formats.own_file import own_file_fact
 from repcore_pointcloud.formats.points import PointCloud
-from repcore_pointcloud.formats.surveys import survey_fact
 
 ReadCloud = Callable[[], PointCloud]
 """How a row is read. Picklable (a ``partial`` of a module's function): worker processes may be started afresh."""
@@ -28,7 +28,7 @@ class ShapeReader(CatalogueReader[ReadCloud, PointCloud]):
     def sample(self, row: Row[ReadCloud], content: PointCloud) -> Sample:
         """A cloud, with the labels of its points where the file holds the one that the data set names."""
         sample = super().sample(row, content)
-        sample = replace(sample, meta={**sample.meta, **survey_fact(row.files)})
+        sample = replace(sample, meta={**sample.meta, **own_file_fact(row.files)})
         names = [one.name for one in self.targets if one.level == "point"]
         if not names or content.labels is None:
             return sample

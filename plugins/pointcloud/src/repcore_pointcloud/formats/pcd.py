@@ -8,6 +8,8 @@ from __future__ import annotations
 import io
 import re
 import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +26,39 @@ SKIPPED = "_"  # PCL's name of padding
 PACKED = ("rgb", "rgba")  # three bytes in the memory of one number
 
 
+@dataclass(frozen=True, slots=True)
+class PcdFile:
+    """A whole file: the header by keyword, and each field but padding with all its numbers (n, c)."""
+
+    header: Mapping[str, Sequence[str]]
+    fields: Mapping[str, np.ndarray]
+
+    def typed(self) -> dict[str, np.ndarray]:
+        """The fields in the types of the header; whole numbers with gaps, and text without types, as float64."""
+        kinds = {name: kind for name, kind, _ in _fields(self.header)} if "TYPE" in self.header else {}
+        found = {}
+        for name, values in self.fields.items():
+            kind = np.dtype(kinds.get(name, values.dtype))
+            found[name] = values if values.dtype.kind == "f" and kind.kind in "iu" else values.astype(kind)
+        return found
+
+
 def read_pcd(path: Path) -> RawColumns:
     """First number of every field, (n,) each, in the order of the file, packed colours taken apart.
 
     Raises:
         ItemError: ``corrupt``: no DATA line, or a header that does not fit the data; ``unknown_format``.
+    """
+    file = read_pcd_file(path)
+    columns = {name: values[:, 0] for name, values in file.fields.items()}
+    return RawColumns(_unpacked(columns), viewpoint=_viewpoint(file.header))
+
+
+def read_pcd_file(path: Path) -> PcdFile:
+    """The file as it is; numbers of text files as float64 and int64.
+
+    Raises:
+        ItemError: as :func:`read_pcd`.
     """
     content = path.read_bytes()
     head = re.search(rb"^DATA[ \t]+(\w+)[ \t]*\r?\n", content[:65536], re.MULTILINE)
@@ -45,10 +75,40 @@ def read_pcd(path: Path) -> RawColumns:
     except (ValueError, KeyError, IndexError, struct.error) as error:
         reason = f"no {error} in the header" if isinstance(error, KeyError) else str(error)
         raise ItemError("corrupt", f"{path.name} cannot be read: {reason}") from error
-    return RawColumns(_unpacked(columns), viewpoint=_viewpoint(header))
+    return PcdFile(header, columns)
 
 
-def _viewpoint(header: dict[str, list[str]]) -> np.ndarray | None:
+def pcd_bytes(fields: Mapping[str, np.ndarray], header: Mapping[str, Sequence[str]] | None = None) -> bytes:
+    """A binary PCD 0.7 file.
+
+    Args:
+        fields: (n,) or (n, c) each; numbers of up to 8 bytes.
+        header: of a file whose viewpoint, and whose rows and columns of an organised cloud, stay.
+    """
+    given = header or {}
+    count = len(next(iter(fields.values())))
+    widths = [1 if values.ndim == 1 else values.shape[1] for values in fields.values()]
+    kinds = [values.dtype.newbyteorder("<") for values in fields.values()]
+    table = np.zeros(
+        count, [(f"f{place}", kind, (width,)) for place, (kind, width) in enumerate(zip(kinds, widths, strict=True))]
+    )
+    for place, values in enumerate(fields.values()):
+        table[f"f{place}"] = values.reshape(count, -1)
+    grid = [*given.get("WIDTH", ()), *given.get("HEIGHT", ())]
+    if len(grid) != 2 or not all(one.isdecimal() for one in grid) or int(grid[0]) * int(grid[1]) != count:
+        grid = [str(count), "1"]
+    viewpoint = given.get("VIEWPOINT", ())
+    lines = [
+        "# .PCD v0.7 - Point Cloud Data file format", "VERSION 0.7", f"FIELDS {' '.join(fields)}",
+        f"SIZE {' '.join(str(kind.itemsize) for kind in kinds)}",
+        f"TYPE {' '.join(kind.kind.upper() for kind in kinds)}", f"COUNT {' '.join(map(str, widths))}",
+        f"WIDTH {grid[0]}", f"HEIGHT {grid[1]}",
+        f"VIEWPOINT {' '.join(viewpoint if len(viewpoint) == 7 else '0001000')}", f"POINTS {count}", "DATA binary",
+    ]  # fmt: skip
+    return ("\n".join(lines) + "\n").encode("ascii", "replace") + table.tobytes()
+
+
+def _viewpoint(header: Mapping[str, Sequence[str]]) -> np.ndarray | None:
     """Where the sensor stood; None for the position that every writer puts there when it does not know."""
     try:
         found = np.array([float(one) for one in header.get("VIEWPOINT", [])[:3]])
@@ -57,7 +117,7 @@ def _viewpoint(header: dict[str, list[str]]) -> np.ndarray | None:
     return found if len(found) == 3 and found.any() else None
 
 
-def _counts(header: dict[str, list[str]]) -> list[int]:
+def _counts(header: Mapping[str, Sequence[str]]) -> list[int]:
     return [int(one) for one in header.get("COUNT", ["1"] * len(header["FIELDS"]))]
 
 
@@ -68,7 +128,7 @@ def _points(header: dict[str, list[str]]) -> int:
     return int(header["WIDTH"][0]) * int(header.get("HEIGHT", ["1"])[0])
 
 
-def _fields(header: dict[str, list[str]]) -> list[tuple[str, str, int]]:
+def _fields(header: Mapping[str, Sequence[str]]) -> list[tuple[str, str, int]]:
     """Name, type and numbers of every field."""
     sizes = zip(header["FIELDS"], header["TYPE"], header["SIZE"], _counts(header), strict=True)
     return [(name, TYPES.get((kind.upper(), int(size)), f"V{size}"), count) for name, kind, size, count in sizes]
@@ -84,10 +144,10 @@ def _ascii(header: dict[str, list[str]], body: bytes) -> dict[str, np.ndarray]:
     starts = np.cumsum([0, *counts[:-1]])
     kinds = {name: kind for name, kind, _ in _fields(header)} if "TYPE" in header else {}
     found = {}
-    for name, start in zip(header["FIELDS"], starts, strict=True):
-        column = values[:, start]
+    for name, start, width in zip(header["FIELDS"], starts, counts, strict=True):
+        column = values[:, start : start + width]
         whole = np.dtype(kinds.get(name, "<f4")).kind in "iu" and np.isfinite(column).all()
-        if name != SKIPPED:  # packed colours were written as the number whose memory they are
+        if name != SKIPPED and width:  # packed colours were written as the number whose memory they are
             packed = name.lower() in PACKED and not whole
             found[name] = column.astype("<f4") if packed else column.astype(np.int64) if whole else column
     return found
@@ -101,7 +161,7 @@ def _binary(header: dict[str, list[str]], body: bytes) -> dict[str, np.ndarray]:
         raise ValueError(f"{len(body) // layout.itemsize:,} points for {count:,} in the header: it is cut off")
     table = np.frombuffer(body, layout, count)
     return {
-        name: table[f"field{place}"][:, 0]
+        name: table[f"field{place}"]
         for place, (name, kind, numbers) in enumerate(fields)
         if name != SKIPPED and numbers and not kind.startswith("V")
     }
@@ -123,7 +183,7 @@ def _compressed(header: dict[str, list[str]], body: bytes) -> dict[str, np.ndarr
         if stop > len(data):
             raise ValueError(f"{len(data):,} bytes are too few for {count:,} points")
         if name != SKIPPED and numbers and not kind.startswith("V"):
-            found[name] = np.frombuffer(data[start:stop], layout).reshape(count, numbers)[:, 0]
+            found[name] = np.frombuffer(data[start:stop], layout).reshape(count, numbers)
         start = stop
     return found
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +25,8 @@ KINDS = {
     "double": "f8", "float64": "f8", "int64": "i8", "uint64": "u8",
 }  # fmt: skip
 WORDS = {"i1": "char", "u1": "uchar", "i2": "short", "u2": "ushort", "i4": "int", "u4": "uint", "f4": "float",
-         "f8": "double"}  # fmt: skip
+         "f8": "double", "i8": "int64", "u8": "uint64"}  # fmt: skip
+REMARKS = ("comment", "obj_info")
 ORDERS = {"ascii": "", "binary_little_endian": "<", "binary_big_endian": ">"}
 FIRST_RUN = 64  # rows that are read at once where lists may differ in length; doubled as long as they do not
 
@@ -61,8 +64,26 @@ class Lists:
 Columns = Mapping[str, "np.ndarray | Lists"]
 
 
-def read_elements(path: Path) -> dict[str, Columns]:
+@dataclass(frozen=True, slots=True)
+class PlyFile:
+    """A whole file: its elements as the header says them, their columns by name, and the header's remarks."""
+
+    elements: Sequence[Element]
+    columns: Mapping[str, Columns]
+    remarks: Sequence[str] = ()
+
+
+def read_elements(path: Path) -> Mapping[str, Columns]:
     """Every element of a file by name: its columns (n,) in the file's own types, and its lists.
+
+    Raises:
+        ItemError: ``corrupt``.
+    """
+    return read_ply_file(path).columns
+
+
+def read_ply_file(path: Path) -> PlyFile:
+    """The file with its header; of several elements of one name the first.
 
     Raises:
         ItemError: ``corrupt``.
@@ -75,19 +96,50 @@ def read_elements(path: Path) -> dict[str, Columns]:
     for element in elements:
         columns = _columns(body, element, path.name)
         found.setdefault(element.name, columns)
-    return found
+    first = [one for place, one in enumerate(elements) if one.name not in {each.name for each in elements[:place]}]
+    lines = content[:start].decode("latin-1").splitlines()
+    return PlyFile(first, found, [line for line in lines if line.partition(" ")[0] in REMARKS])
 
 
-def ply_bytes(table: np.ndarray) -> bytes:
-    """A binary PLY file with one element ``vertex``.
+def ply_bytes(file: PlyFile) -> bytes:
+    """A file with lists, several elements and remarks, binary, whatever it was read from."""
+    lines = ["ply", "format binary_little_endian 1.0", *file.remarks]
+    body = []
+    for element in file.elements:
+        lines.append(f"element {element.name} {element.rows}")
+        for one in element.properties:
+            kind = f"list {WORDS[one.count_kind]} {WORDS[one.kind]}" if one.count_kind else WORDS[one.kind]
+            lines.append(f"property {kind} {one.name}")
+        body.append(_row_bytes(element, file.columns[element.name]))
+    return ("\n".join([*lines, "end_header"]) + "\n").encode("latin-1", "replace") + b"".join(body)
 
-    Args:
-        table: structured array (n,), one field a property.
-    """
-    fields = [(name, table.dtype[name].newbyteorder("<")) for name in table.dtype.names or ()]
-    lines = ["ply", "format binary_little_endian 1.0", f"element vertex {len(table)}"]
-    lines += [f"property {WORDS[kind.str[1:]]} {name}" for name, kind in fields]
-    return ("\n".join([*lines, "end_header"]) + "\n").encode("ascii") + table.astype(fields).tobytes()
+
+def _row_bytes(element: Element, columns: Columns) -> bytes:
+    """Rows of an element; those that follow each other with lists of the same lengths at once."""
+    values = [columns[one.name] for one in element.properties]
+    lists = [one for one in values if isinstance(one, Lists)]
+    counts = np.stack([one.counts for one in lists], 1) if lists else np.zeros((element.rows, 0), np.int64)
+    firsts = np.concatenate([np.zeros((1, len(lists)), np.int64), np.cumsum(counts, 0)])
+    borders = np.flatnonzero((np.diff(counts, axis=0) != 0).any(1)) + 1
+    parts = []
+    for start, stop in pairwise([0, *borders.tolist(), element.rows]):
+        layout: list[Any] = []
+        filled: list[np.ndarray] = []
+        for number, (one, own) in enumerate(zip(element.properties, values, strict=True)):
+            if isinstance(own, Lists):
+                place = next(at for at, each in enumerate(lists) if each is own)
+                length = int(counts[start, place]) if stop > start else 0
+                layout += [(f"c{number}", f"<{one.count_kind}"), (f"v{number}", f"<{one.kind}", (length,))]
+                filled.append(np.full(stop - start, length))
+                filled.append(own.values[firsts[start, place] : firsts[stop, place]].reshape(stop - start, length))
+            else:
+                layout.append((f"v{number}", f"<{one.kind}"))
+                filled.append(own[start:stop])
+        table = np.zeros(stop - start, layout)
+        for (name, *_), part in zip(layout, filled, strict=True):
+            table[name] = part
+        parts.append(table.tobytes())
+    return b"".join(parts)
 
 
 def _damaged(name: str, why: str) -> ItemError:

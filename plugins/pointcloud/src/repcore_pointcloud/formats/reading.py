@@ -23,13 +23,13 @@ SUFFIXES = (".npy", ".npz", ".pcd", ".bin", *TEXT_SUFFIXES, *MESH_SUFFIXES, *SUR
 UNMISTAKABLE = (".ply", ".obj", ".off", ".stl", ".glb", ".gltf", ".pcd", ".xyz", ".pts", ".asc", *SURVEY_SUFFIXES)
 """Suffixes that only files of points and meshes have."""
 
-_READERS: dict[str, Callable[[Path], RawColumns]] = {
+READERS: dict[str, Callable[[Path], RawColumns]] = {
     ".npy": arrays.read_npy, ".npz": arrays.read_npz, ".pcd": pcd.read_pcd, ".ply": meshes.read_ply,
     ".las": surveys.read_las, ".laz": surveys.read_las, ".e57": surveys.read_e57, ".ptx": surveys.read_ptx,
     **dict.fromkeys(TEXT_SUFFIXES, text.read_text),
     **{one: meshes.read_mesh for one in MESH_SUFFIXES if one != ".ply"},
 }  # fmt: skip
-_DAMAGE = (
+DAMAGE = (
     ValueError, OSError, KeyError, IndexError, TypeError, EOFError, AttributeError, UnicodeError, OverflowError,
     NotImplementedError, zlib.error, zipfile.BadZipFile, struct.error,
 )  # fmt: skip
@@ -66,12 +66,12 @@ def read_points(
     check_allocation(path.stat().st_size, path.name, "its size")
     try:
         with np.errstate(all="ignore"):  # odd numbers are judged afterwards
-            raw = binary.read_bin(path, bin_columns, points) if suffix == ".bin" else _READERS[suffix](path)
+            raw = binary.read_bin(path, bin_columns, points) if suffix == ".bin" else READERS[suffix](path)
         return point_table(raw, path.name, columns, flags_left_out)
     except ItemError:
         raise
     except MemoryError as error:
         raise ItemError("too_large", f"{path.name} does not fit into memory") from error
-    except _DAMAGE as error:
+    except DAMAGE as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ItemError("corrupt", f"{path.name} cannot be read: {reason}") from error

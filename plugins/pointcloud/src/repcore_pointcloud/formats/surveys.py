@@ -7,7 +7,6 @@ Symbols: n points.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +23,6 @@ NARROW_CLASSES, FIRST_WIDE_FORMAT = 32, 6  # older point formats have five bits 
 WIDE_FORMATS = {0: 6, 1: 6, 2: 7, 3: 7, 4: 9, 5: 10}
 PTX_HEADER = 10  # columns, rows, position, three axes, four rows of a matrix
 E57_COLOURS = ("colorRed", "colorGreen", "colorBlue")
-
-
-def survey_fact(files: Sequence[Path]) -> dict[str, str]:
-    """``survey``, the LAS or LAZ file behind a row, for ``Sample.meta``: answers are filled into a copy of it."""
-    return {"survey": str(files[0])} if files and files[0].suffix.lower() in (".las", ".laz") else {}
 
 
 def filled_survey(path: Path, xyz: np.ndarray, classes: np.ndarray | None) -> Any:  # a laspy file, or None

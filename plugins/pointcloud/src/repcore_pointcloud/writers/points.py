@@ -1,5 +1,10 @@
 """Answers about points as PLY, LAS, PCD and SemanticKITTI ``.label``: one entry a point, in the order of the input.
 
+PLY, LAS and PCD hold what the user's own file says about its points, whatever its format, with the answer behind:
+coordinates, colours, intensity, normals, ring, time and all else that is a number, in the file's own types; of a PLY
+also its faces and remarks, of a PCD its grid and viewpoint. Where the file has a column of the answer's name, the
+answer's is called ``predicted_<name>`` (``predicted_label``), and a PLY file says so in a comment.
+
 Points without an answer (coordinates that are not finite) have probability 0 in files that know no empty cell, and the
 class 0, or where the model has a class 0: -1 (PLY, PCD), or the highest number that no class has (LAS, ``.label``).
 
@@ -8,7 +13,8 @@ Symbols: N points, K classes or values.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +22,20 @@ import numpy as np
 
 from repcore.errors import ConfigError, DataError
 from repcore.interfaces import DenseAnswer
-from repcore_pointcloud.formats.ply import ply_bytes
+from repcore_pointcloud.formats.own_file import FACT, OwnFile, free_names, own_file
+from repcore_pointcloud.formats.pcd import pcd_bytes
+from repcore_pointcloud.formats.ply import Element, PlyFile, Property, ply_bytes
 from repcore_pointcloud.formats.surveys import filled_survey
 
 PALETTE = np.array(
     [[127, 127, 127], [31, 119, 180], [255, 127, 14], [44, 160, 44], [214, 39, 40], [148, 103, 189], [140, 86, 75],
      [227, 119, 194], [188, 189, 34], [23, 190, 207], [255, 187, 120], [152, 223, 138]], np.uint8,
 )  # fmt: skip
+PREDICTED = "predicted_"
+AXES = ("x", "y", "z")
+COLOURS = ("red", "green", "blue")
 LAS_CLASSES = 256
+LAS_NAME = 32  # bytes of the name of an extra dimension
 LABEL_CLASSES = 65_536  # SemanticKITTI keeps the class in the lower 16 bits and the instance in the upper ones
 
 
@@ -55,31 +67,76 @@ def columns(answer: DenseAnswer, missing: Iterable[int] = (0, -1)) -> tuple[np.n
     return xyz, found
 
 
+def beside(named: Mapping[str, np.ndarray], taken: Iterable[str]) -> dict[str, np.ndarray]:
+    """The answer's columns under names that the file does not have; the three colours stay together."""
+    known = list(taken)
+    colours = [name for name in named if name in COLOURS]
+    renamed = free_names(colours, known, PREDICTED)
+    if renamed != colours:  # one of them is taken
+        known += colours
+    return dict(zip(free_names(named, known, PREDICTED), named.values(), strict=True))
+
+
 def write_ply(path: Path, answer: DenseAnswer) -> None:
-    """Binary PLY: x y z (float64 where float32 would lose a millimetre), label, probability, colour of the class."""
+    """Binary PLY: the file's own columns, then label, probability and colour of the class; x y z of points that come
+    from no file as float32, or float64 where that would lose a tenth of a millimetre."""
     xyz, named = columns(answer)
-    kind = "f4" if np.allclose(xyz.astype(np.float32), xyz, rtol=0, atol=1e-4, equal_nan=True) else "f8"
-    layout = [(name, kind) for name in "xyz"] + [(name, values.dtype.str[1:]) for name, values in named.items()]
-    table = np.zeros(len(xyz), layout)
-    for axis, name in enumerate("xyz"):
-        table[name] = xyz[:, axis]
-    for name, values in named.items():
-        table[name] = values
-    path.write_bytes(ply_bytes(table))
+    own = _own(answer, xyz)
+    if own is not None and own.ply is not None:
+        path.write_bytes(ply_bytes(_with_columns(own.ply, named)))
+        return
+    if own is None:
+        exact = np.allclose(xyz.astype(np.float32), xyz, rtol=0, atol=1e-4, equal_nan=True)
+        table = {name: xyz[:, axis].astype(np.float32 if exact else np.float64) for axis, name in enumerate("xyz")}
+    else:
+        table = {name: _for_ply(name, values) for name, values in own.in_place().items() if values.ndim == 1}
+    empty = PlyFile([Element("vertex", len(xyz), _properties(table))], {"vertex": table})
+    path.write_bytes(ply_bytes(_with_columns(empty, named)))
+
+
+def _with_columns(file: PlyFile, named: Mapping[str, np.ndarray]) -> PlyFile:
+    """The file with further columns of its vertices."""
+    vertex = next(one for one in file.elements if one.name == "vertex")
+    added = beside(named, file.columns["vertex"])
+    wider = Element("vertex", vertex.rows, [*vertex.properties, *_properties(added)])
+    said = [
+        f"comment {new} is what was predicted, {name} the file's own"
+        for new, name in zip(added, named, strict=True)
+        if new != name
+    ]
+    return replace(
+        file,
+        elements=[wider if one is vertex else one for one in file.elements],
+        columns={**file.columns, "vertex": {**file.columns["vertex"], **added}},
+        remarks=[*file.remarks, *(one for one in said if one not in file.remarks)],
+    )
+
+
+def _properties(table: Mapping[str, np.ndarray]) -> list[Property]:
+    return [Property(name, values.dtype.str[1:]) for name, values in table.items()]
+
+
+def _for_ply(name: str, values: np.ndarray) -> np.ndarray:
+    """In a type that other programs read, too: no whole numbers of 8 bytes, no yes and no; colours of text as bytes."""
+    if name in COLOURS and np.isin(values, np.arange(256)).all():
+        return values.astype(np.uint8)
+    if values.dtype.kind == "b" or values.dtype == np.float16:
+        return values.astype(np.uint8 if values.dtype.kind == "b" else np.float32)
+    if values.dtype.kind in "iu" and values.dtype.itemsize == 8:
+        fits = len(values) == 0 or (values.min() >= -(2**31) and values.max() < 2**31)
+        return values.astype(np.int32 if fits else np.float64)
+    return values.astype(values.dtype.newbyteorder("="))
 
 
 def write_las(path: Path, answer: DenseAnswer) -> None:
     """The survey that was read with the class in ``classification`` and the probability beside, all else as it was; of
-    other clouds LAS 1.4 with the colour of the class, too.
+    other clouds LAS 1.4 with the colour of the class, too, and the file's own columns as further dimensions.
 
     Raises:
         ConfigError: laspy is missing.
         DataError: a class number that LAS cannot hold, or coordinates that are not finite.
     """
-    try:
-        import laspy
-    except ImportError as error:
-        raise ConfigError("LAS files need laspy", hint='pip install "repcore-pointcloud[las]"') from error
+    laspy = _laspy()
     xyz, named = columns(answer, (0, *range(LAS_CLASSES - 1, 0, -1)))
     if not np.isfinite(xyz).all():
         raise DataError(
@@ -88,21 +145,41 @@ def write_las(path: Path, answer: DenseAnswer) -> None:
     classes = named.get("label")
     if classes is not None and (classes.min(initial=0) < 0 or classes.max(initial=0) >= LAS_CLASSES):
         raise DataError(f"class {int(classes.max())} is outside 0 .. {LAS_CLASSES - 1} of LAS", hint="--format ply")
-    source = answer.sample.meta.get("survey")
-    file = None if source is None else filled_survey(Path(source), xyz, classes)
-    file = _new_las(xyz, named) if file is None else file
-    there = set(file.point_format.dimension_names)
-    for name in [one for one in named if one not in ("label", "red", "green", "blue")]:
-        if name not in there:
-            file.add_extra_dim(laspy.ExtraBytesParams(name=name, type=np.float32))
-        file[name] = named[name]
+    source = answer.sample.meta.get(FACT)
+    is_survey = isinstance(source, Path) and source.suffix.lower() in (".las", ".laz")
+    file = filled_survey(source, xyz, classes) if is_survey and isinstance(source, Path) else None
+    if file is None:
+        file = _new_las(laspy, xyz, named)
+        own = None if is_survey else _own(answer, xyz)
+        further = {} if own is None else own.in_place()
+        given = {name: one for name, one in further.items() if name not in AXES and one.ndim == 1}
+        _add_dimensions(laspy, file, given, "own_")
+    _add_dimensions(
+        laspy, file, {name: one for name, one in named.items() if name not in ("label", *COLOURS)}, PREDICTED
+    )
     with path.open("wb") as target:
         file.write(target)
 
 
-def _new_las(xyz: np.ndarray, named: dict[str, np.ndarray]) -> Any:  # a laspy file
-    import laspy
+def _laspy() -> Any:  # the library
+    try:
+        import laspy
+    except ImportError as error:
+        raise ConfigError("LAS files need laspy", hint='pip install "repcore-pointcloud[las]"') from error
+    return laspy
 
+
+def _add_dimensions(laspy: Any, file: Any, named: Mapping[str, np.ndarray], prefix: str) -> None:
+    """Further dimensions of a LAS file; a name that it has already gets the prefix."""
+    names = free_names((name[:LAS_NAME] for name in named), file.point_format.dimension_names, prefix)
+    for name, values in zip(names, named.values(), strict=True):
+        kind = np.dtype(np.uint8 if values.dtype.kind == "b" else values.dtype.newbyteorder("="))
+        kind = np.dtype(np.float32) if kind == np.float16 else kind
+        file.add_extra_dim(laspy.ExtraBytesParams(name=name[:LAS_NAME], type=kind))
+        file[name[:LAS_NAME]] = values
+
+
+def _new_las(laspy: Any, xyz: np.ndarray, named: dict[str, np.ndarray]) -> Any:  # a laspy file
     header = laspy.LasHeader(point_format=7, version="1.4")
     header.offsets = np.floor(xyz.min(0)) if len(xyz) else np.zeros(3)
     header.scales = np.full(3, 1e-3 if np.ptp(xyz, axis=0).max(initial=0) > 10 else 1e-5)
@@ -110,29 +187,29 @@ def _new_las(xyz: np.ndarray, named: dict[str, np.ndarray]) -> Any:  # a laspy f
     file.x, file.y, file.z = xyz.T
     if "label" in named:
         file.classification = named["label"].astype(np.uint8)
-        file.red, file.green, file.blue = (named[name].astype(np.uint16) * 257 for name in ("red", "green", "blue"))
+        file.red, file.green, file.blue = (named[name].astype(np.uint16) * 257 for name in COLOURS)
     return file
 
 
 def write_pcd(path: Path, answer: DenseAnswer) -> None:
-    """Binary PCD 0.7: x y z float64, then label and probability, or values."""
+    """Binary PCD 0.7: the file's own fields, then label and probability, or values; x y z of points that come from no
+    file as float64."""
     xyz, named = columns(answer)
-    kept = {name: values for name, values in named.items() if name not in ("red", "green", "blue")}
-    layout = [(name, "<f8") for name in "xyz"]
-    layout += [(name, "<i4" if values.dtype.kind == "i" else "<f4") for name, values in kept.items()]
-    table = np.zeros(len(xyz), layout)
-    for axis, name in enumerate("xyz"):
-        table[name] = xyz[:, axis]
-    for name, values in kept.items():
-        table[name] = values
-    kinds = ["F" if kind[1] == "f" else "I" for _, kind in layout]
-    header = [
-        "# .PCD v0.7 - Point Cloud Data file format", "VERSION 0.7", f"FIELDS {' '.join(name for name, _ in layout)}",
-        f"SIZE {' '.join(kind[2] for _, kind in layout)}", f"TYPE {' '.join(kinds)}",
-        f"COUNT {' '.join('1' for _ in layout)}", f"WIDTH {len(xyz)}", "HEIGHT 1", "VIEWPOINT 0 0 0 1 0 0 0",
-        f"POINTS {len(xyz)}", "DATA binary",
-    ]  # fmt: skip
-    path.write_bytes(("\n".join(header) + "\n").encode() + table.tobytes())
+    kept = {name: values for name, values in named.items() if name not in COLOURS}
+    own = _own(answer, xyz)
+    if own is None:
+        fields = {name: xyz[:, axis] for axis, name in enumerate("xyz")}
+    elif own.pcd is not None:
+        fields = own.pcd.typed()
+    else:
+        fields = {name: one.astype(np.uint8) if one.dtype.kind == "b" else one for name, one in own.in_place().items()}
+    header = None if own is None or own.pcd is None else own.pcd.header
+    path.write_bytes(pcd_bytes({**fields, **beside(kept, fields)}, header))
+
+
+def _own(answer: DenseAnswer, xyz: np.ndarray) -> OwnFile | None:
+    source = answer.sample.meta.get(FACT)
+    return own_file(source, xyz) if isinstance(source, Path) else None
 
 
 def write_label(path: Path, answer: DenseAnswer) -> None:

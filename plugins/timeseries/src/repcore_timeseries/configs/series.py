@@ -30,7 +30,9 @@ class SensorsConfig:
 class CasesConfig:
     """Archives of labelled series: a file, or a folder with a file for each part."""
 
-    path: str = setting("", "file or folder of .ts, .arff, .tsf or UCR files (.tsv, .txt, .csv)")
+    path: str = setting(
+        "", "file or folder of .ts, .arff, .tsf or UCR files (.tsv, .txt, .csv), or of the layout of UCI HAR"
+    )
     labels: tuple[str, ...] = setting((), "labels to use; all when empty")
 
 
@@ -48,7 +50,7 @@ class ArraysConfig:
 class SeriesTableConfig:
     """Tables with time stamps, wide (a column a channel) or long (a column of names and one of values)."""
 
-    path: str = setting("", "CSV, TSV or parquet file")
+    path: str = setting("", "CSV, TSV or parquet file; for timeseries/recordings a folder of them")
     time: str = setting("", "column of time stamps; empty = found by name and content, none = steps are numbered")
     time_form: str = setting(
         "",

@@ -15,6 +15,7 @@ from repcore.data.allocation import array_header, load_array, open_arrays
 from repcore.data.catalogue import Catalogue, CatalogueReader, Row, existing, rows_by
 from repcore.data.groups import group_column
 from repcore.data.labels import read_label
+from repcore.data.misfits import HARDLY
 from repcore.errors import DataError, ItemError
 from repcore_timeseries.configs.series import ArraysConfig
 from repcore_timeseries.datasets.described import described
@@ -23,7 +24,6 @@ from repcore_timeseries.formats.series import Series
 LABEL = "y"
 LABELS = ("y", "labels", "label")
 FEW_STEPS = 16  # shorter rows of a table without labels may be channels
-HARDLY = 0.04
 DATA = ("x", "data", "values", "series")
 PARTS = {"": None, "_train": "train", "_val": "validation", "_valid": "validation", "_test": "test"}
 

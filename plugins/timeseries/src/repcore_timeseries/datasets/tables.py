@@ -14,6 +14,7 @@ from repcore.data.cells import is_missing, numbers_as_written
 from repcore.data.groups import plain_name
 from repcore.data.identity import file_identity
 from repcore.data.labels import LEAST_NUMBERS, LabelColumn, LabelKind, read_labels
+from repcore.data.misfits import HARDLY
 from repcore.data.split_columns import parts_of
 from repcore.data.tables import Table, table_suffix
 from repcore.errors import DataError
@@ -29,8 +30,6 @@ from repcore_timeseries.formats.times import looks_like_times, read_times
 from repcore_timeseries.formats.wide import columns_of_steps, series_of_rows
 
 SNIFFED_ROWS = 50
-HARDLY = 0.04  # below what every table with words is worth to others; enough to say what is wrong with it
-NUMBERS = 0.06  # a table of nothing but numbers
 
 
 class SeriesTable(CatalogueReader[Series, Series]):
@@ -52,9 +51,9 @@ class SeriesTable(CatalogueReader[Series, Series]):
         table.tell(account)
         lines = Lines(table, account, config.time)
         found = series_of_rows(lines, config, account)
-        roles = Roles("", (), "", "")
+        roles = Roles("", tuple(columns_of_steps(lines.columns)[0]), "", "")
         if found is None:
-            roles, found = _series_over_lines(lines, config, account)
+            roles, found = series_over_lines(lines, config, account)
         for text in remarks({one.name: one.series for one in found if one.series is not None}):
             account.note(text)
         if len(found) == 1 and found[0].series is not None and not config.window:
@@ -89,7 +88,7 @@ class SeriesTable(CatalogueReader[Series, Series]):
         return described(sample.inputs)
 
 
-def _series_over_lines(lines: Lines, config: SeriesTableConfig, account: Accounting) -> tuple[Roles, list[Found]]:
+def series_over_lines(lines: Lines, config: SeriesTableConfig, account: Accounting) -> tuple[Roles, list[Found]]:
     """Series whose steps are lines."""
     time, why = find_time(lines, config)
     when = None
@@ -115,14 +114,14 @@ def sniff(path: Path) -> float:
     lines = Lines(table, Accounting(), rows=SNIFFED_ROWS)
     if len(lines) < 2:
         return 0.0
-    if not any(_are_numbers(lines, one) for one in lines.columns):
+    if not any(are_numbers(lines, one) for one in lines.columns):
         return 0.2 if lines.joined or any(looks_like_times(lines.some(one)) for one in lines.columns) else 0.0
     if lines.joined or any(looks_like_times(lines.some(one)) for one in lines.columns):
         return 0.7
     steps, texts = columns_of_steps(lines.columns)
     if steps:
         return (
-            0.6 if texts is not None else 0.3 if not all(_are_numbers(lines, one) for one in lines.columns) else HARDLY
+            0.72 if texts is not None else 0.3 if not all(are_numbers(lines, one) for one in lines.columns) else HARDLY
         )
     if len(lines.columns) < 2:
         return HARDLY
@@ -131,12 +130,12 @@ def sniff(path: Path) -> float:
         return 0.65
     if any(rises(lines, one) for one in named):
         return 0.5
-    hardly = NUMBERS if all(_are_numbers(lines, one) for one in lines.columns) else HARDLY
     called = [one for one in lines.columns if one in named or is_called_time(one)]
-    return 0.3 if any(rises(lines, one) or not _are_numbers(lines, one) for one in called) else hardly
+    return 0.3 if any(rises(lines, one) or not are_numbers(lines, one) for one in called) else HARDLY
 
 
-def _are_numbers(lines: Lines, name: str) -> bool:
+def are_numbers(lines: Lines, name: str) -> bool:
+    """Whether the first cells of a column are numbers."""
     return numbers_as_written(name, lines.some(name))[0].number_share >= LEAST_NUMBERS
 
 

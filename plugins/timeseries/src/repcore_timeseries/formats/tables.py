@@ -131,7 +131,7 @@ def _channels(
             f"{table.path.name} has no column of numbers",
             columns=", ".join(table.columns[:20]),
             cells="; ".join(odd[:3]),
-            hint="cells that are numbers alone: without units, percent signs and thousands separators",
+            hint="cells that are numbers alone: without units and percent signs",
         )
     return tuple(names_found), np.stack(columns, 1), None
 

@@ -69,6 +69,9 @@ _SHAPE = re.compile(
     r"(?:\d{2})?)\)?)?)?",
     re.IGNORECASE,
 )
+_LOGGED = re.compile(  # of web servers: 29/Nov/2026:17:02:33 +0000
+    r"\[?(?P<date>\d{1,2}/[A-Za-z]{3}/\d{4}):(?P<clock>\d\d:\d\d:\d\d)(?P<half>)(?: (?P<zone>[+-]\d{4}))?\]?"
+)
 _ALONE = re.compile(
     r"(?P<clock>\d{1,4}([:.])\d{2}(?:\2\d{2}(?:[.,:]\d{1,9})?)?|\d{1,4}:\d{2}[.,]\d{1,9})"
     r"\s*(?P<half>[ap]\.?\s?m\.?)?",
@@ -167,7 +170,7 @@ def _spans(shape: str) -> tuple[tuple[int, int], ...] | None:
     nothing = (0, 0)
     if _orders(shape):
         return ((0, len(shape)), nothing, nothing, nothing)
-    found = None if _CTIME.fullmatch(shape) else _SHAPE.fullmatch(shape)
+    found = _LOGGED.fullmatch(shape) or (None if _CTIME.fullmatch(shape) else _SHAPE.fullmatch(shape))
     if found is None or (found["zone"] and not _known_zone(found["zone"])):
         return None
     return tuple(found.span(one) if found[one] else nothing for one in ("date", "clock", "half", "zone"))

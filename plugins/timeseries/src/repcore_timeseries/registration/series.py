@@ -72,6 +72,20 @@ DATASETS = (
         "CSV, TSV and parquet with time stamps, wide or long; whole series, or windows that stay in one part",
     ),
     _files(
+        "recordings",
+        "recordings",
+        "Recordings",
+        "SeriesTableConfig",
+        "A folder of tables with one header, each of them a recording; folders are classes, groups or parts",
+    ),
+    _files(
+        "har",
+        "har",
+        "Har",
+        "CasesConfig",
+        "The layout of UCI HAR: X_train.txt, y_train.txt, subject_train.txt; a file a channel, a row a window",
+    ),
+    _files(
         "arrays",
         "arrays",
         "Arrays",

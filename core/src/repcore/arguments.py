@@ -1,0 +1,165 @@
+"""What a call from Python was given, against what it says that it takes: one check for every public function.
+
+The annotations of a function are the truth (``int``, ``str | None``, ``Sequence[str]``, ``Literal["raise", "nan"]``);
+this reads them as they are written, without importing anything. Whole numbers may be NumPy's, True and False are no
+numbers, a text is no list of texts. Where an annotation names a class of ours (``Model``, ``Run``, ``Registry``), plain
+values (texts, numbers, lists, dicts) are refused and everything else is left to the function.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import numbers
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from repcore.errors import ConfigError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+ANYTHING = ("Any", "object")
+PLAIN = (str, bytes, bool, int, float, complex, list, tuple, set, dict)
+WORDS = {
+    "str": "text",
+    "int": "whole number",
+    "float": "number",
+    "Path": "path",
+    "Mapping": "dict",
+    "Sequence": "list",
+    "Callable": "function",
+    "torch.device": "torch device",
+    "torch.dtype": "torch dtype",
+}
+LEAST = {"batch_size": 1, "seeds": 1, "ensemble": 1, "workers": 0, "layer": 0, "folds": 2}
+"""Least value of a number by the name of the argument, which means the same wherever it occurs."""
+EXACT = ("InferenceOptions", "Registry")
+"""Classes of ours for which nothing else can stand."""
+LONGEST = 60  # characters of a value in a message
+
+
+def checked(function: Callable[P, R]) -> Callable[P, R]:
+    """The function, with its named arguments looked at before it begins.
+
+    Raises:
+        ConfigError: an argument of another kind than its annotation says, or out of range; names it, its value and
+            what is expected.
+    """
+    signature = inspect.signature(function)
+    kinds = {
+        name: _atoms(str(one.annotation))
+        for name, one in signature.parameters.items()
+        if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD) and one.annotation is not one.empty
+    }
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            given = signature.bind(*args, **kwargs).arguments
+        except TypeError:  # the function's own complaint has its name
+            return function(*args, **kwargs)
+        for name, value in given.items():
+            if name in kinds:
+                check_argument(name, value, kinds[name])
+        return function(*args, **kwargs)
+
+    return call
+
+
+def check_argument(name: str, value: Any, kinds: Sequence[ast.expr]) -> None:
+    """Refuse a value that is of none of the kinds, or a number below the least one.
+
+    Raises:
+        ConfigError: names the argument, the value and what is expected.
+    """
+    if not any(_fits(value, one) for one in kinds):
+        allowed = next((_choices(one) for one in kinds if _choices(one)), ())
+        if allowed and isinstance(value, str):
+            raise ConfigError(f"{name}={value!r} is unknown", expected=" or ".join(map(str, allowed)))
+        words = dict.fromkeys(word for one in kinds if _name(one) != "None" for word in _words(one))
+        hint = f"{name}.model" if hasattr(type(value), "model") else None  # a Run
+        raise ConfigError(f"{name}={_shown(value)} is no {_listed(list(words))}", hint=hint)
+    least = LEAST.get(name)
+    if least is not None and isinstance(value, numbers.Real) and value < least:
+        raise ConfigError(f"{name}={value} is less than {least}")
+
+
+def _listed(words: list[str]) -> str:
+    return " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+def _shown(value: Any) -> str:
+    text = repr(value) if isinstance(value, PLAIN) or value is None else f"<{type(value).__name__}>"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
+def _atoms(annotation: str) -> list[ast.expr]:
+    """The kinds of ``A | B | None``."""
+
+    def apart(node: ast.expr) -> list[ast.expr]:
+        if isinstance(node, ast.BinOp):
+            return [*apart(node.left), *apart(node.right)]
+        return [node]
+
+    return apart(ast.parse(annotation, mode="eval").body)
+
+
+def _name(kind: ast.expr) -> str:
+    return ast.unparse(kind.value if isinstance(kind, ast.Subscript) else kind)
+
+
+def _choices(kind: ast.expr) -> tuple[Any, ...]:
+    """Values of a ``Literal``."""
+    if not isinstance(kind, ast.Subscript) or _name(kind) != "Literal":
+        return ()
+    found = ast.literal_eval(kind.slice)
+    return found if isinstance(found, tuple) else (found,)
+
+
+def _words(kind: ast.expr) -> list[str]:
+    name = _name(kind)
+    if name == "Literal":
+        return [repr(one) for one in _choices(kind)]
+    if name in ("bool", "Progress"):
+        return ["True", "False", *(["function"] if name == "Progress" else [])]
+    if name == "Sequence" and isinstance(kind, ast.Subscript) and ast.unparse(kind.slice) == "str":
+        return ["list of texts"]
+    return [WORDS.get(name, name)]
+
+
+def _fits(value: Any, kind: ast.expr) -> bool:
+    name = _name(kind)
+    if name in ANYTHING:
+        return True
+    if name == "None":
+        return value is None
+    if name == "Literal":
+        return any(value == one and type(value) is type(one) for one in _choices(kind))
+    if name == "Sequence":
+        return _is_sequence(value, ast.unparse(kind.slice) if isinstance(kind, ast.Subscript) else "Any")
+    simple: dict[str, Callable[[Any], bool]] = {
+        "str": lambda one: isinstance(one, str),
+        "bool": lambda one: isinstance(one, bool) or type(one).__name__ in ("bool_", "bool"),
+        "int": lambda one: isinstance(one, numbers.Integral) and not isinstance(one, bool),
+        "float": lambda one: isinstance(one, numbers.Real) and not isinstance(one, bool),
+        "Path": lambda one: isinstance(one, Path),
+        "Mapping": lambda one: isinstance(one, Mapping),
+        "Callable": callable,
+        "Progress": lambda one: isinstance(one, bool) or callable(one),
+    }
+    if name in simple:
+        return simple[name](value)
+    if name.startswith("torch."):
+        return type(value).__module__ == "torch" and type(value).__name__ == name.partition(".")[2]
+    if name in EXACT:
+        return any(one.__name__ == name for one in type(value).__mro__)
+    return value is not None and not isinstance(value, PLAIN)  # a class of ours: the function itself looks closer
+
+
+def _is_sequence(value: Any, of: str) -> bool:
+    if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__len__") or not hasattr(value, "__iter__"):
+        return False
+    return of != "str" or all(isinstance(one, str) for one in value)

@@ -1,0 +1,152 @@
+"""Whether a checkpoint is of this run and of these settings: what lies beside it can be edited or exchanged by hand.
+
+A checkpoint carries the run's identity (drawn at its start, kept in ``environment.json``), the settings that
+``config.json`` resolved to, and a hash of the fitted preprocessor. Going on compares all three. The data are compared
+by their content (:mod:`repcore.data.identity`); where they lie may change.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from repcore.checkpoints.content import content_of_file
+from repcore.data.memory import MEMORY
+from repcore.errors import RunError
+from repcore.training.run_folder import RunFolder
+
+IDENTITY = "run"  # in environment.json
+FREE = frozenset({
+    "data.rows", "data.workers", "dataset.cache_mib", "dataset.path", "trainer.checkpoint_every", "trainer.compile",
+    "trainer.compile_backend", "trainer.compile_limit", "trainer.log_every", "trainer.loggers",
+    "trainer.meeting_limit", "trainer.on_preempt", "trainer.threads",
+})  # fmt: skip
+"""Settings that say where and how a run is made, not what is learned; of ``data.rows`` the chosen ids are compared."""
+SHOWN = 8
+LONGEST = 60
+Plain = Mapping[str, Any]
+
+
+def new_identity() -> str:
+    """What tells one run from all others."""
+    return uuid.uuid4().hex
+
+
+def carried(folder: RunFolder, settings: Plain) -> dict[str, Any]:
+    """What the checkpoints of a run carry of it.
+
+    Args:
+        settings: as ``config.json`` says them, before a launcher's number of processes is followed.
+    """
+    known = folder.read_json("environment.json")
+    return {
+        "identity": str(known.get(IDENTITY, "")) if isinstance(known, Mapping) else "",
+        "name": folder.path.name,
+        "settings": dict(settings),
+        "preprocessing": _files_of(folder.preprocessing),
+    }
+
+
+def check_carried(found: Any) -> None:  # whatever a file holds
+    """The kinds of what a checkpoint carries.
+
+    Raises:
+        ValueError: another kind stands there.
+    """
+    if found is None:  # of a checkpoint from before it was carried
+        return
+    kinds = {"identity": str, "name": str, "settings": Mapping, "preprocessing": Mapping}
+    wrong = [
+        key for key, kind in kinds.items() if not isinstance(found, Mapping) or not isinstance(found.get(key), kind)
+    ]
+    if wrong:
+        raise ValueError(f"what it says of its run has no {wrong[0]}")
+
+
+def check_same_run(path: Path, found: Plain | None, own: Plain, folder: RunFolder) -> None:
+    """Whether a checkpoint was written by this run.
+
+    Args:
+        found: what the checkpoint carries; None = of a version that carried nothing.
+        own: of :func:`carried`.
+
+    Raises:
+        RunError: names the run that wrote it.
+    """
+    if found is None or not found["identity"] or not own["identity"] or found["identity"] == own["identity"]:
+        return
+    raise RunError(
+        f"{path} is a checkpoint of another run ({_short(found['name'])}), not of {folder.path}",
+        hint="put the run's own checkpoint back; without last.ckpt a run goes on from its previous.ckpt",
+    )
+
+
+def check_same_settings(path: Path, found: Plain | None, own: Plain, folder: RunFolder, other_data: bool) -> str:
+    """Whether a run goes on with the settings that its checkpoint was written with.
+
+    Args:
+        found / own: as in :func:`check_same_run`.
+        other_data: the data may differ, and so may the way in which they are read.
+
+    Returns:
+        Settings that differ and change nothing of what is learned, in words; empty if none does.
+
+    Raises:
+        RunError: others differ; names each with its value then and now.
+    """
+    if found is None:
+        return ""
+    differing = list(_differing(found["settings"], own["settings"]))
+    names = [found["settings"].get("dataset"), own["settings"].get("dataset")]
+    if other_data or any(isinstance(one, Mapping) and one.get("name") == MEMORY for one in names):
+        differing = [one for one in differing if not one[0].startswith("dataset.")]
+    bound = [one for one in differing if one[0] not in FREE]
+    if bound:
+        raise RunError(
+            f"the settings of {folder.path} are not those that {path.name} was written with",
+            changed=_in_words(bound),
+            file=folder.path / "config.json",
+            hint="put them back; other settings are a new run: RECIPE NAME=VALUE, from a model --init-from MODEL",
+        )
+    if found["preprocessing"] != own["preprocessing"]:
+        files = sorted({*found["preprocessing"], *own["preprocessing"]})
+        other = [one for one in files if found["preprocessing"].get(one) != own["preprocessing"].get(one)]
+        raise RunError(
+            f"the fitted preprocessor of {folder.path} is not the one that {path.name} was written with",
+            changed=", ".join(str(folder.preprocessing / _short(one)) for one in other[:SHOWN]),
+            hint="put the files back, or start a new run",
+        )
+    return _in_words(differing)
+
+
+def _differing(then: Plain, now: Plain, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Dotted names of settings with two values; a part that has become another one is told by its name only."""
+    if prefix and then.get("name") != now.get("name"):
+        yield f"{prefix}name", then.get("name"), now.get("name")
+        return
+    for key in [*then, *(key for key in now if key not in then)]:
+        old, new = then.get(key), now.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            yield from _differing(old, new, f"{prefix}{key}.")
+        elif old != new:
+            yield f"{prefix}{key}", old, new
+
+
+def _in_words(differing: list[tuple[str, Any, Any]]) -> str:
+    said = [f"{name} {_short(old)} -> {_short(new)}" for name, old, new in differing[:SHOWN]]
+    return "; ".join(said) + (f"; and {len(differing) - SHOWN} more" if len(differing) > SHOWN else "")
+
+
+def _short(value: Any) -> str:
+    text = "null" if value is None else str(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
+def _files_of(folder: Path) -> dict[str, str]:
+    """Hash of the content of each file below a folder, by name."""
+    if not folder.is_dir():
+        return {}
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): content_of_file(path) for path in found}

@@ -1,0 +1,199 @@
+"""Reader ``timeseries/har``: windows in text files, a row a window, a file a channel, labels and subjects beside.
+
+The layout of UCI HAR (Anguita et al. 2013) and of sets that follow it: for each part ``y_train.txt`` and
+``subject_train.txt``, and either files ``Inertial Signals/*_train.txt`` or ``X_train.txt`` alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from repcore.data.accounting import Accounting
+from repcore.data.catalogue import Catalogue, CatalogueReader, Row, class_target, existing, rows_by
+from repcore.data.first_files import first_files
+from repcore.data.splits import part_of
+from repcore.errors import DataError
+from repcore_timeseries.configs.series import CasesConfig
+from repcore_timeseries.datasets.described import described
+from repcore_timeseries.formats.archives import text_lines
+from repcore_timeseries.formats.series import Series
+
+ANSWERS = re.compile(r"y_(train|val|valid|validation|test)", re.IGNORECASE)
+SIGNALS = "Inertial Signals"
+NAMES = "activity_labels.txt"
+LABEL = "activity"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Files of one part: answers, subjects (None without) and one file a channel."""
+
+    name: str
+    answers: Path
+    subjects: Path | None
+    channels: Sequence[tuple[str, Path]]
+
+
+class Har(CatalogueReader[Series, Series]):
+    """Windows with the label, the subject (a group) and the part that files beside say.
+
+    Args:
+        config: see :class:`CasesConfig`.
+
+    Raises:
+        DataError: no such layout, or files of different numbers of lines.
+    """
+
+    noun = "window"
+
+    def __init__(self, config: CasesConfig) -> None:
+        path = existing(config.path, "series")
+        account = Accounting(path)
+        rows: list[Row[Series]] = []
+        parts = _parts(path)
+        names = _names(path, account)
+        read = [(part, *_read(part, account)) for part in parts]
+        target, place = class_target(LABEL, [names.get(word, word) for _, _, words, _ in read for word in words])
+        in_part: list[str | None] = []
+        for part, values, words, subjects in read:
+            channels = tuple(name for name, _ in part.channels)
+            for number, one in enumerate(values):
+                label = {LABEL: place[names.get(words[number], words[number])]}
+                group = None if subjects is None else f"subject-{subjects[number]}"
+                files = [file for _, file in part.channels]
+                id_ = f"{part.name}-{number:06d}"
+                rows.append(Row(id_, Series.of(one, channels), label, group, files=files, stamp=str(number)))
+            in_part += [part.name] * len(values)
+        splits = rows_by(in_part) if len(parts) > 1 else {}
+        super().__init__(Catalogue(rows, [target], splits, account=account), path, labels=config.labels)
+
+    @property
+    def costs(self) -> list[int]:
+        """Steps of every window."""
+        return [len(row.source) for row in self.rows]
+
+    def read(self, row: Row[Series]) -> Series:
+        """The window, which was read with its file."""
+        return row.source
+
+    def size_of(self, content: Series) -> int:
+        return int(content.values.nbytes)
+
+    def facts(self, content: Series) -> Mapping[str, Any]:
+        return described(content)
+
+    def describe(self, sample: Any) -> Mapping[str, Any]:
+        """For ``inspect``."""
+        return described(sample.inputs)
+
+
+def sniff(path: Path) -> float:
+    """Answers of a part in a text file, with windows beside."""
+    return 0.95 if path.is_dir() and _found(path) else 0.0
+
+
+def _found(path: Path) -> list[Part]:
+    found = []
+    for answers in (one for one in first_files(path) if one.suffix.lower() == ".txt"):
+        part = ANSWERS.fullmatch(answers.stem)
+        if part is None:
+            continue
+        channels = _channels(answers.parent, part[1])
+        if channels:
+            subjects = answers.with_name(f"subject_{part[1]}.txt")
+            name = str(part_of(part[1]))
+            found.append(Part(name, answers, subjects if subjects.is_file() else None, channels))
+    return found
+
+
+def _channels(folder: Path, part: str) -> list[tuple[str, Path]]:
+    ending = f"_{part}.txt"
+    signals = sorted((folder / SIGNALS).glob(f"*{ending}")) if (folder / SIGNALS).is_dir() else []
+    if signals:
+        return [(one.name.removesuffix(ending), one) for one in signals]
+    single = folder / f"X{ending}"
+    return [("value", single)] if single.is_file() else []
+
+
+def _parts(path: Path) -> list[Part]:
+    """Parts in the order in which they are used.
+
+    Raises:
+        DataError: none, one twice, or other channels in one of them.
+    """
+    found = sorted(
+        _found(path) if path.is_dir() else [], key=lambda one: ("train", "validation", "test").index(one.name)
+    )
+    if not found:
+        raise DataError(f"{str(path)!r} has no windows beside answers", expected="y_train.txt with X_train.txt, ...")
+    if len({one.name for one in found}) < len(found):
+        raise DataError(
+            f"{str(path)!r} holds several data sets",
+            found=", ".join(one.answers.relative_to(path).as_posix() for one in found[:6]),
+            hint=f"--data {found[0].answers.parent}",
+        )
+    for one in found[1:]:
+        if [name for name, _ in one.channels] != [name for name, _ in found[0].channels]:
+            raise DataError(
+                f"part {one.name} has other channels than part {found[0].name}",
+                channels=", ".join(name for name, _ in one.channels),
+            )
+    return found
+
+
+def _read(part: Part, account: Accounting) -> tuple[np.ndarray, list[str], list[str] | None]:
+    """Windows (N, T, C), their answers and their subjects.
+
+    Raises:
+        DataError: files of different numbers of lines or steps, or a word that is no number.
+    """
+    values = [_matrix(file) for _, file in part.channels]
+    words = _words(part.answers)
+    subjects = None if part.subjects is None else _words(part.subjects)
+    account.use(part.answers, *([part.subjects] if part.subjects is not None else []))
+    sizes = {file.name: len(one) for (_, file), one in zip(part.channels, values, strict=True)}
+    sizes[part.answers.name] = len(words)
+    if part.subjects is not None and subjects is not None:
+        sizes[part.subjects.name] = len(subjects)
+    if len(set(sizes.values())) > 1:
+        said = ", ".join(f"{name}: {count:,}" for name, count in list(sizes.items())[-4:])
+        raise DataError(f"files of part {part.name} have different numbers of lines", lines=said)
+    if len({one.shape[1] for one in values}) > 1:
+        said = ", ".join(f"{file.name}: {one.shape[1]}" for (_, file), one in zip(part.channels, values, strict=True))
+        raise DataError(f"channels of part {part.name} have different numbers of steps", steps=said)
+    return np.stack(values, 2), words, subjects
+
+
+def _words(path: Path) -> list[str]:
+    return [line.strip() for line in text_lines(path) if line.strip()]
+
+
+def _matrix(path: Path) -> np.ndarray:
+    """A window a line, float32 (N, T)."""
+    lines = [line.replace(",", " ").split() for line in text_lines(path) if line.strip()]
+    widths = {len(one) for one in lines}
+    if len(widths) != 1:
+        odd = next((number for number, one in enumerate(lines) if len(one) != len(lines[0])), 0)
+        raise DataError(
+            f"{str(path)!r}, line {odd + 1}: {len(lines[odd]) if lines else 0} numbers, not as many as line 1"
+        )
+    try:
+        return np.asarray(lines, np.float32)
+    except ValueError as error:
+        raise DataError(f"{str(path)!r} holds something else than numbers: {error}") from None
+
+
+def _names(path: Path, account: Accounting) -> dict[str, str]:
+    """Number of a class -> its name, where a file says so."""
+    file = next((one for one in first_files(path) if one.name == NAMES), None) if path.is_dir() else None
+    if file is None:
+        return {}
+    account.use(file)
+    pairs = [line.split(None, 1) for line in _words(file)]
+    return {one[0]: one[1].strip() for one in pairs if len(one) == 2}

@@ -1,0 +1,118 @@
+"""What lies beside a checkpoint can be edited or exchanged by hand between a stop and a resume: it is noticed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from repcore.cli.main import run
+from repcore.training.listeners import ProgressShow
+from repcore.training.same_run import check_carried
+from repcore.training.state import RunState
+
+STEPS = ("trainer.steps=4", "trainer.checkpoint_every=1", "trainer.validate_every=4", "--device", "cpu")
+
+
+@pytest.fixture
+def stopped(toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Path:
+    """A run that was stopped after its second step."""
+    begin(tmp_path, "r", monkeypatch)
+    capsys.readouterr()
+    return tmp_path / "r"
+
+
+def begin(root: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(self: ProgressShow, state: RunState, record: object) -> None:
+        if state.step == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ProgressShow, "step", stop)
+        assert run(["pairs", "train", "set-net", "--out", str(root), "--name", name, *STEPS]) == 143
+
+
+def resume(folder: Path) -> int:
+    return run(["pairs", "train", "--resume", str(folder), "--device", "cpu"])
+
+
+def edit(folder: Path, section: str, **values: Any) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config[section].update(values)
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def test_edited_settings_are_named_with_both_values(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = (stopped / "config.json").read_text()
+    edit(stopped, "optimiser", lr=0.5, betas=[0.5, 0.6])
+    edit(stopped, "trainer", steps=3, log_every=1)  # the last may be another one
+    edit(stopped, "encoder", width=24)  # told before "does not fit the network"
+    assert resume(stopped) == 2
+    said = capsys.readouterr().err
+    assert f"the settings of {stopped} are not those that last.ckpt was written with" in said
+    old = json.loads(whole)
+    assert f"optimiser.lr {old['optimiser']['lr']} -> 0.5; optimiser.betas [0.9, 0.999] -> [0.5, 0.6]" in said
+    assert f"encoder.width {old['encoder']['width']} -> 24" in said
+    assert "trainer.steps 4 -> 3" in said
+    assert "log_every" not in said
+    assert str(stopped / "config.json") in said
+    (stopped / "config.json").write_text(whole)
+    assert resume(stopped) == 0
+
+
+def test_settings_that_change_nothing_learned_may_be_edited(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    every = json.loads((stopped / "config.json").read_text())["trainer"]["log_every"]
+    edit(stopped, "trainer", log_every=every + 1, checkpoint_every=2)
+    assert resume(stopped) == 0
+    said = capsys.readouterr().err
+    assert f"trainer.log_every {every} -> {every + 1}; trainer.checkpoint_every 1 -> 2" in said
+    assert "which change nothing of what is learned" in said
+    last = torch.load(stopped / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["repcore"]["of"]["settings"]["trainer"]["log_every"] == every + 1
+
+
+def test_another_run_s_checkpoint_is_named(
+    stopped: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin(stopped.parent, "other", monkeypatch)
+    own = stopped / "checkpoints" / "last.ckpt"
+    shutil.copy(stopped.parent / "other" / "checkpoints" / "last.ckpt", own)
+    capsys.readouterr()
+    assert resume(stopped) == 2
+    assert f"{own} is a checkpoint of another run (other), not of {stopped}" in capsys.readouterr().err
+    own.unlink()  # as the error advises
+    assert resume(stopped) == 0
+    assert "at step 1:" in capsys.readouterr().err
+
+
+def test_an_edited_preprocessor_is_named(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (stopped / "preprocessing" / "notes.txt").write_text("x")
+    assert resume(stopped) == 2
+    said = capsys.readouterr().err
+    assert "the fitted preprocessor of" in said
+    assert str(stopped / "preprocessing" / "notes.txt") in said
+
+
+def test_a_copy_of_a_run_and_an_older_checkpoint_go_on(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    moved = stopped.parent / "moved"
+    stopped.rename(moved)
+    last = moved / "checkpoints" / "last.ckpt"
+    content = torch.load(last, weights_only=True)
+    assert content["repcore"]["of"]["identity"] == json.loads((moved / "environment.json").read_text())["run"]
+    del content["repcore"]["of"]
+    torch.save(content, last)
+    assert resume(moved) == 0, capsys.readouterr().err
+
+
+def test_what_a_checkpoint_says_of_its_run_may_be_anything() -> None:
+    sound = {"identity": "a", "name": "r", "settings": {}, "preprocessing": {}}
+    check_carried(None)
+    check_carried(sound)
+    for odd in (3, [], {}, {**sound, "settings": 1}, {**sound, "identity": None}):
+        with pytest.raises(ValueError, match="what it says of its run has no"):
+            check_carried(odd)

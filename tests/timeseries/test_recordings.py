@@ -1,0 +1,141 @@
+"""Folders of one table a recording, the layout of UCI HAR, loggers and logs of servers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from repcore.data.inspection import inspect_reader
+from repcore.data.readers import open_data, recognise
+from repcore.errors import DataError
+from repcore.registry import default
+from repcore.reporting import LogReporter
+from repcore_timeseries.formats.times import read_times
+
+
+def written(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def recording(path: Path, count: int, start: float, more: str = "", header: str = "time,ax,ay") -> None:
+    lines = "".join(f"{step * 0.5:.1f},{start + step:.2f},{-step:.2f}{more}\n" for step in range(count))
+    written(path, f"{header}{',mood' if more else ''}\n{lines}")
+
+
+def test_a_folder_of_tables_is_a_recording_a_file(tmp_path: Path) -> None:
+    for word, start in (("walk", 0.0), ("run", 100.0)):
+        for number in range(3):
+            recording(tmp_path / word / f"subject{number}_a.csv", 20 + number, start + number, ",calm")
+    written(tmp_path / "walk" / "notes.csv", "who,what\nme,nothing\nyou,much\n")
+    part, reader = open_data(default(), str(tmp_path))
+    assert part.name == "timeseries/recordings"
+    found = inspect_reader(reader, None, LogReporter())
+    assert (found.rows, found.usable, found.groups) == (6, 6, 3)
+    walk = reader[reader._row_of["walk/subject2_a"]]  # type: ignore[attr-defined]
+    assert walk.inputs.names == ("ax", "ay")
+    np.testing.assert_allclose(walk.inputs.values[:, 0], 2 + np.arange(22))
+    assert [spec.name for spec in reader.targets] == ["class"]
+    assert reader.targets[0].names == ("run", "walk")
+    assert walk.targets["class"] == 1
+    assert walk.group == "subject2"
+    account = reader.account  # type: ignore[attr-defined]
+    assert account.fate(tmp_path / "walk" / "notes.csv") == (
+        "ignored",
+        "its columns are not those of the other tables",
+    )
+    assert "every filled cell is 'calm'" in " ".join(account.sentences())
+
+
+def test_words_of_whole_files_are_labels_and_folders_may_be_parts(tmp_path: Path) -> None:
+    for number in range(8):
+        place = tmp_path / ("train" if number < 6 else "test") / f"r{number}.csv"
+        recording(place, 20, number, f",{('calm', 'angry')[number % 2]}")
+    (tmp_path / "train" / "r9.csv").write_bytes(b"")
+    _, reader = open_data(default(), str(tmp_path))
+    assert {name: len(rows) for name, rows in reader.splits.items()} == {"train": 7, "test": 2}
+    assert [(one.name, one.names) for one in reader.targets] == [("mood", ("angry", "calm"))]
+    found = inspect_reader(reader, None, LogReporter())
+    assert (found.rows, found.usable) == (9, 8)
+    assert "r9" in found.examples["unreadable"][0]
+    _, windows = open_data(default(), str(tmp_path), options={"window": 10})
+    assert len(windows) == 8 * 2 + 1
+    assert windows[3].id == "test/r7@10"
+    assert windows[3].group == "test/r7"
+
+
+def test_files_without_times_number_their_steps(tmp_path: Path) -> None:
+    for number in range(3):
+        lines = "".join(f"{step + number},{step * 2}\n" for step in range(30))
+        written(tmp_path / f"{number}.csv", f"left,right\n{lines}")
+    part, reader = open_data(default(), str(tmp_path))
+    assert part.name == "timeseries/recordings"
+    assert "steps are numbered" in " ".join(reader.account.sentences())  # type: ignore[attr-defined]
+    np.testing.assert_allclose(reader[2].inputs.values[:3], [[2, 0], [3, 2], [4, 4]])
+
+
+def test_points_of_clouds_and_parts_of_a_table_are_no_recordings(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        written(tmp_path / "clouds" / f"{name}.csv", "x,y,z\n" + "0.5,1.5,2.5\n1.5,2.25,0\n" * 20)
+    for name in ("train", "test"):
+        recording(tmp_path / "parts" / f"{name}.csv", 20, 0.0)
+    for name in ("clouds", "parts"):
+        fits = recognise(default(), tmp_path / name, "timeseries").fits
+        assert "timeseries/recordings" not in [one.entry.full_name for one in fits]
+
+
+def har(root: Path, part: str, count: int, subject: int) -> None:
+    random = np.random.default_rng(count)
+    for name in ("body_acc_x", "body_gyro_y"):
+        lines = [" " + " ".join(f"{one: .7e}" for one in random.normal(size=16)) for _ in range(count)]
+        written(root / part / "Inertial Signals" / f"{name}_{part}.txt", "\n".join(lines) + "\n")
+    written(root / part / f"X_{part}.txt", "1 2 3 4\n" * count)
+    written(root / part / f"y_{part}.txt", "".join(f"{1 + row % 2}\n" for row in range(count)))
+    written(root / part / f"subject_{part}.txt", f"{subject}\n" * count)
+
+
+def test_the_layout_of_uci_har(tmp_path: Path) -> None:
+    har(tmp_path, "train", 6, 1)
+    har(tmp_path, "test", 4, 2)
+    written(tmp_path / "activity_labels.txt", "1 WALKING\n2 LAYING\n")
+    part, reader = open_data(default(), str(tmp_path))
+    assert part.name == "timeseries/har"
+    assert {name: len(rows) for name, rows in reader.splits.items()} == {"train": 6, "test": 4}
+    assert reader.targets[0].names == ("LAYING", "WALKING")
+    assert (reader[7].id, reader[7].group, reader[7].targets["activity"]) == ("test-000001", "subject-2", 0)
+    assert reader[7].inputs.names == ("body_acc_x", "body_gyro_y")
+    stored = np.loadtxt(tmp_path / "test" / "Inertial Signals" / "body_gyro_y_test.txt")
+    np.testing.assert_allclose(reader[7].inputs.values[:, 1], stored[1], rtol=1e-6)
+    written(tmp_path / "test" / "y_test.txt", "1\n2\n")
+    with pytest.raises(DataError, match="different numbers of lines"):
+        open_data(default(), str(tmp_path))
+
+
+def test_campbell_loggers_and_logs_of_servers(tmp_path: Path) -> None:
+    head = '"TOA5","CR1000","CR1000","1021"\n"TIMESTAMP","RECORD","AirTC"\n"TS","RN","Deg C"\n"","","Avg"\n'
+    lines = "".join(f'"2026-05-01 00:{step:02d}:00",{step},{12 + step / 4}\n' for step in range(30))
+    part, reader = open_data(default(), str(written(tmp_path / "CR1000_Table1.dat", head + lines)))
+    assert part.name == "timeseries/table"
+    assert reader[0].inputs.names == ("AirTC",)
+    np.testing.assert_allclose(reader[0].inputs.values[:3, 0], [12, 12.25, 12.5])
+    for text in ("29/Nov/2026:17:02:33 +0200", "[29/Nov/2026:17:02:33 +0200]"):
+        times = read_times([text, text.replace(":33", ":34")], "time").times
+        assert times.tolist() == [
+            np.datetime64("2026-11-29T15:02:33", "ns").astype(int) + one * 10**9 for one in (0, 1)
+        ]
+
+
+def test_steps_of_a_row_are_no_labels_and_dates_in_names_are_surely_times(tmp_path: Path) -> None:
+    names = ",".join(f'"V{one}"' for one in range(1, 22))
+    rows = "".join(f'"D{row}",' + ",".join(f'"{row + step / 7:.2f}"' for step in range(20)) + "\n" for row in range(4))
+    _, reader = open_data(default(), str(written(tmp_path / "Daily-train.csv", f"{names}\n{rows}")))
+    assert (len(reader), list(reader.targets)) == (4, [])
+    days = ",".join(f"1/{one}/20" for one in range(22, 31))
+    rows = "".join(f",{name},{','.join('1234567')},8,{row}\n" for row, name in enumerate(("Chad", "Mali", "Peru")))
+    part, _ = open_data(
+        default(), str(written(tmp_path / "cases.csv", f"Province/State,Country/Region,{days}\n{rows}"))
+    )
+    assert part.name == "timeseries/table"
