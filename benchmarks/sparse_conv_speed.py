@@ -5,7 +5,9 @@ of a whole U-Net with either as the op (tables made before the clock starts). Co
 ratio is that of one round. The form is the one that our rule picks on this machine, or the one named by --form.
 spconv's CPU sums race with more than one thread, so there is no peer for two.
 
-    python benchmarks/sparse_conv_speed.py --data FOLDER/pointcloud_scenes [--rounds 7] [--form compiled]
+    python benchmarks/sparse_conv_speed.py [--data FOLDER/pointcloud_scenes] [--rounds 7] [--form compiled]
+
+Without --data the synthetic surface alone is measured.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ NETWORKS: dict[str, tuple[str, SparseUNetConfig]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path, help="folder with the scenes")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--form", help="an implementation; default: the one that the rule picks here")
     parser.add_argument("--out", type=Path)
@@ -65,21 +67,25 @@ def main() -> None:
         record["rows"] += rows
         write_result("sparse_conv_speed", record, options.out)
 
-    for name in SCENES:
+    scenes = [name for name, scene in SCENES.items() if options.data is not None or isinstance(scene, int)]
+    for name in scenes:
         voxels = voxels_of(name, options.data)
         for width in (32, 64):
             keep([convolution_row(name, voxels, width, options)])
         keep([rulebook_row(name, voxels, options)])
     for name, (scene, config) in NETWORKS.items():
+        if scene not in scenes:
+            continue
         keep([network_row(name, voxels_of(scene, options.data), config, options)])
 
 
-def voxels_of(name: str, data: Path) -> Tensor:
+def voxels_of(name: str, data: Path | None) -> Tensor:
     """int64 (V, 4): zero, x, y, z of the voxels of a scene, in no special order."""
     scene = SCENES[name]
     if isinstance(scene, int):
         found = surface(scene)
     else:
+        assert data is not None
         points = np.load(data / scene[0])["xyz"]
         cells = np.unique(np.floor(points[np.isfinite(points).all(1)] / scene[1]).astype(np.int64), axis=0)
         cells -= cells.min(0)  # the library knows no negative ones

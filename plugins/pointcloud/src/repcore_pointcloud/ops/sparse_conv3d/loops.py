@@ -154,7 +154,7 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     try:
         kept = numba.njit(nogil=True, cache=True)(function)
     except RuntimeError:  # neither this folder nor the user's cache can be written
-        return anew  # type: ignore[no-any-return]
+        return anew
 
     @wraps(function)
     def call(*given: Any) -> Any:
