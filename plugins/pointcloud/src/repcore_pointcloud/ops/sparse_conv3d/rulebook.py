@@ -21,13 +21,17 @@ class Rulebook:
     Args:
         table: int64 (K, M), the input row of each output under each offset, or ``num_inputs`` where there is none.
         num_inputs: N.
+        back: the table with inputs and outputs exchanged, if it is known.
         is_symmetric: whether offset K - 1 - k leads back wherever offset k leads, as with submanifold convolutions.
     """
 
-    def __init__(self, table: Tensor, num_inputs: int, *, is_symmetric: bool = False) -> None:
+    def __init__(
+        self, table: Tensor, num_inputs: int, *, is_symmetric: bool = False, back: Tensor | None = None
+    ) -> None:
         self.by_offset = table
         self.num_inputs = num_inputs
         self.is_symmetric = is_symmetric
+        self._back = back
         self.num_outputs = table.shape[1]
         self.kernel_volume = table.shape[0]
         self._origin: weakref.ref[Rulebook] | None = None
@@ -66,6 +70,8 @@ class Rulebook:
         return back
 
     def _table_back(self) -> Tensor:
+        if self._back is not None:
+            return self._back
         if self.is_symmetric:
             return self.by_offset.flip(0)
         table = self.by_offset.new_full((self.kernel_volume, self.num_inputs), self.num_outputs)
@@ -80,6 +86,8 @@ class Rulebook:
         """One offset that maps every voxel onto itself: the convolution is a matrix product."""
         if self.kernel_volume != 1 or self.num_inputs != self.num_outputs:
             return False
+        if self.is_symmetric:
+            return True
         rows = torch.arange(self.num_outputs, device=self.by_offset.device)
         return bool((self.by_offset[0] == rows).all())
 

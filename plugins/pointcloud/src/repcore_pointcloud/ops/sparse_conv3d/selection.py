@@ -44,8 +44,8 @@ def spconv_unusable() -> str:
 def shape_class(features: Tensor, weight: Tensor, bias: Tensor | None, *, rulebook: Rulebook) -> Mapping[str, int]:
     """What the choice depends on, as 0 or 1: few channels, most neighbours existing, little work in all, one thread."""
     del bias
-    if features.device.type == "cpu" and not compiled_unusable():
-        return {}  # the compiled form runs whatever the sizes are
+    if features.device.type != "cpu" or not compiled_unusable():
+        return {}  # the choice is the same for all sizes; counting pairs would wait for a GPU
     return {
         "narrow": int(max(weight.shape[0], weight.shape[4]) <= NARROW),
         "small": int(rulebook.num_outputs * weight.shape[0] * weight.shape[4] <= SMALL),
