@@ -40,6 +40,9 @@ OVERLAP_VOXELS = 1.5  # a point on the other cloud, after refinement
 SHUFFLES = 3
 REFINED_VOXELS = 3.0  # largest distance of a pair in the last refinement
 GEOMETRIC = "fpfh"
+SEARCH = MotionConfig(latent="sample")
+"""Drawn with its seed, so that every run gives the same: networks of short training judge by what they draw, and tell
+right matches from wrong ones badly by the mean (benchmarks/registration.py)."""
 
 Way = Callable[[torch.Tensor, torch.Tensor], Solution]
 """``fn(source, target) -> solution`` of matches (N, 3)."""
@@ -165,7 +168,7 @@ def register(
         matches = match_features(*features, config.matches, config.mutual)
     limit = config.inlier_voxels * voxel
     unit = NEAREST_M if network is None else network.config.length_tolerance_m
-    search = replace(motion or MotionConfig(), inlier_distance_m=unit, seed_distance_m=unit)
+    search = replace(motion or SEARCH, inlier_distance_m=unit, seed_distance_m=unit)
     found = _all_ways(matches, ways(network, search), unit / limit)
     method = method or next(iter(found))
     places, near = (kept[0].places, kept[1].places), found[method].motion
