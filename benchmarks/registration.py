@@ -28,7 +28,7 @@ from torch import Tensor
 import repcore
 from repcore_pointcloud.alignment.baselines import ransac_motion, spectral_motion
 from repcore_pointcloud.alignment.motions import motion_error
-from repcore_pointcloud.alignment.registration import SEARCH, Cloud, Registration, cloud_of, register
+from repcore_pointcloud.alignment.registration import SEARCH, Registration, cloud_of, register
 from repcore_pointcloud.alignment.solution import Solution
 from repcore_pointcloud.alignment.vbreg import judge, vbreg_motion
 from repcore_pointcloud.configs.vbreg import MotionConfig, RansacConfig, RegistrationConfig, SpectralConfig
@@ -149,7 +149,7 @@ def scan_rows(folder: Path, network: MatchNetwork, seeds: int) -> Iterator[dict[
                 one, other, motion = crops(points, share, seed)
                 clouds = cloud_of(one, "a"), cloud_of(other, "b")
                 found = register(*clouds, RegistrationConfig(), network=network)
-                right = right_matches(found, clouds, motion)
+                right = int((MatchSet(*found.matched, motion).distances() < found.inlier_distance).sum())
                 yield {"scan": name, "shared": share, "seed": seed, "right": right, **judged(found, one, motion)}
     frames = [np.load(folder / f"kinect_frames/capture{one}.npz")["xyz"].astype(np.float64) for one in (1, 2, 3)]
     clouds = [cloud_of(one, "frame") for one in frames]
@@ -163,14 +163,6 @@ def scan_rows(folder: Path, network: MatchNetwork, seeds: int) -> Iterator[dict[
             "overlap": [round(side.share, 3) for side in one.overlaps],
         }  # fmt: skip
     yield {"scan": "Kinect frames, loop", "degrees": round(angle, 3), "metres": round(shift, 4)}
-
-
-def right_matches(found: Registration, clouds: tuple[Cloud, Cloud], motion: np.ndarray) -> int:
-    """Matches within the inlier distance under the true motion."""
-    source, target = (
-        one + cloud.offset for one, cloud in zip((found.matches.source, found.matches.target), clouds, strict=True)
-    )
-    return int((MatchSet(source, target, motion).distances() < found.inlier_distance).sum())
 
 
 def judged(found: Registration, points: np.ndarray, motion: np.ndarray) -> dict[str, Any]:

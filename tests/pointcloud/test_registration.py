@@ -22,6 +22,7 @@ from repcore_pointcloud.alignment.geometry import geometric_features
 from repcore_pointcloud.alignment.matching import fitting_voxel, model_features, thinned
 from repcore_pointcloud.alignment.motions import least_squares, motion_error, refine, residuals
 from repcore_pointcloud.alignment.registration import check, cloud_of, register
+from repcore_pointcloud.alignment.truth import read_motion
 from repcore_pointcloud.alignment.vbreg import vbreg_motion
 from repcore_pointcloud.commands.register import DIRECTION, loaded_models, register_command
 from repcore_pointcloud.configs.i2p_mae import PointEncoderConfig
@@ -277,8 +278,16 @@ def test_the_command_writes_the_motion_with_its_direction_and_draws(tmp_path: Pa
     for path, points in zip(files, (one, other), strict=True):
         np.save(path, points)
     out, page = tmp_path / "deep" / "transform.json", tmp_path / "page.html"
-    code, said, error = run(*files, "-o", str(out), "--page", str(page), "--voxel", "0.1")
+    truth = tmp_path / "truth.txt"
+    np.savetxt(truth, motion)
+    code, said, error = run(*files, "-o", str(out), "--page", str(page), "--voxel", "0.1", "--truth", str(truth))
     assert code == 0, error
+    rows = {line.split("\t")[0]: line.split("\t")[1:] for line in said.splitlines() if line.count("\t") == 5}
+    degrees, distance, precision, recall, f1 = (float(cell) for cell in rows["written"])
+    assert degrees < 1.0
+    assert distance < 0.05
+    assert min(precision, recall, f1) > 0.8
+    np.testing.assert_allclose(read_motion(out), json.loads(out.read_text())["transform"])
     found = json.loads(out.read_text())
     matrix = np.array(found["transform"])
     gap = np.linalg.norm(moved(one, matrix) - moved(one, motion), axis=1)
@@ -317,6 +326,14 @@ def test_clouds_that_share_nothing_bad_files_and_missing_networks_are_errors(tmp
     assert "train vbreg" in str(untrained)
     assert not (tmp_path / "t.json").exists()
     assert loaded_models(()) == (None, None)
+    for words, text in (
+        ("no motion", "abc"),
+        ("3 numbers", "1 2 3"),
+        ("no rigid", str(np.diag([2.0, 1, 1, 1]).tolist())),
+    ):
+        (tmp_path / "truth.txt").write_text(text)
+        with pytest.raises(DataError, match=words):
+            read_motion(tmp_path / "truth.txt")
 
 
 # -------------------------------------------------------------------------------------- trained models
@@ -354,7 +371,7 @@ def test_models_are_told_apart_and_give_features_of_points(tmp_path: Path) -> No
     assert features.folder.encoder_name == "pointcloud/sparse-unet"
     with pytest.raises(ConfigError, match="second of two models for features"):
         loaded_models((scenes, objects))
-    one, _, _ = pair_of_scans()
+    one = pair_of_scans()[0][::4]
     kept = thinned(one, 0.2)
     found = model_features(features, one, kept)
     assert found.values.shape == (len(kept.places), 8)

@@ -90,7 +90,7 @@ class Registration:
         method: the way whose motion was taken.
         found: way -> what it found, those that ran.
         motion: float64 (4, 4), source to target in the files' coordinates.
-        matches: in the files' coordinates less the offsets.
+        matches: in the files' coordinates less the offsets, which are float64 (3,) of source and target.
         chance: most matches that agree with one motion when their targets are shuffled.
         overlaps: of the source on the target, and the other way round.
         thinned: places of both clouds, less the offsets.
@@ -106,8 +106,14 @@ class Registration:
     inlier_distance: float
     thinned: tuple[np.ndarray, np.ndarray]
     near_motion: np.ndarray
+    offsets: tuple[np.ndarray, np.ndarray]
     features: str = GEOMETRIC
     seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def matched(self) -> tuple[np.ndarray, np.ndarray]:
+        """Both ends of the matches in the files' coordinates, float64 (N, 3) each."""
+        return self.matches.source + self.offsets[0], self.matches.target + self.offsets[1]
 
 
 def cloud_of(points: np.ndarray, name: str, viewpoint: np.ndarray | None = None) -> Cloud:
@@ -191,6 +197,7 @@ def register(
         inlier_distance=limit,
         thinned=places,
         near_motion=near,
+        offsets=offsets,
         features=GEOMETRIC if feature_model is None else str(feature_model.folder.encoder_name),
         seconds=seconds,
     )
