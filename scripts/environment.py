@@ -26,7 +26,7 @@ DEVELOPMENT_TOOLS = [
     "axe-playwright-python", "transformers", "huggingface_hub", "pydicom", "einops", "h5py", "zarr", "av", "laspy",
     "lazrs", "pye57", "SimpleITK", "onnx", "onnxscript", "onnxruntime", "pandas", "polars", "faiss-cpu",
     "mkdocs-material", "mkdocstrings-python", "mkdocs-jupyter", "jupytext", "nbclient", "ipykernel",
-    "wandb", "mlflow-skinny", "sqlalchemy", "alembic",
+    "wandb", "mlflow-skinny", "sqlalchemy", "alembic", "pydot",
 ]  # fmt: skip
 
 

@@ -236,6 +236,11 @@ def test_a_table_of_frames(tmp_path: Path) -> None:
     assert [row["call"] for row in rows] == ["background", "owl", "", "wren"]
     assert [row["start"] for row in rows] == ["0.0000", "0.0100", "0.0200", "0.0300"]
     assert [row["p:owl"] for row in rows] == ["0.1", "0.8", "", "0.1"]
+    told = dataclasses.replace(answer_of([0, 1, -1, 2]), labelled=lambda: {"label:kind": ["a", None, "b", "c"]})
+    write_frames(tmp_path / "told.csv", told)  # of labelled data
+    plain, beside = ((tmp_path / name).read_text().splitlines() for name in ("a.csv", "told.csv"))
+    own = ["label:kind", "a", "", "b", "c"]
+    assert beside == [f"{line},{label}" for line, label in zip(plain, own, strict=True)]
     write_frames(tmp_path / "b.csv", answer_of([0, 1], None))
     assert (tmp_path / "b.csv").read_text().splitlines()[0] == "start,end,f0,f1,f2"
 

@@ -74,6 +74,8 @@ def test_points_are_learned_and_answered_in_their_own_order(
     sample = reader[4]
     with np.load(here / "out" / "blob-4.npz") as found:
         np.testing.assert_array_equal(found["x"], sample.inputs[:, 0])
+        own = sample.targets["side"]  # the data's own labels, beside the answers
+        np.testing.assert_array_equal(found["label:side"], ["" if one == 9 else str(int(one)) for one in own])
         agrees = found["labels"] == sample.targets["side"]
         assert set(np.unique(found["labels"])) <= {2, 7}
         assert agrees[1:].mean() > 0.7
@@ -412,6 +414,7 @@ def test_overlaps_against_a_loop() -> None:
     assert "d" in scores.notes[0]
     without = ((truth >= 0) & (answered < 0)).sum()
     assert scores.notes[1] == f"{without} of {(truth >= 0).sum()} labelled elements have no answer and are not scored"
+    assert scores.notes[2] == "mIoU and Dice leave out classes that are answered but occur in no label: d"
     each = [np.nanmean(overlaps(one)[1]) for one in counts]
     assert scores["dice-per-item"] == pytest.approx(np.mean(each))
 

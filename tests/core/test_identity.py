@@ -18,7 +18,8 @@ import pytest
 from repcore.cli.main import run
 from repcore.config import TrainerConfig
 from repcore.data import identity
-from repcore.data.identity import difference, file_identity
+from repcore.data.differences import difference
+from repcore.data.identity import file_identity
 from repcore.errors import ConfigError, DataError
 from repcore.launching import place
 from repcore.outputs import local_output, sole_writer

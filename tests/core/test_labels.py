@@ -461,7 +461,7 @@ def test_codes_that_look_like_numbers_stay_as_they_are_written() -> None:
     assert "codes such as '007', kept as they are written" in one.reason
     values = read_label("code", [f"{number:03d}" for number in range(3, 90, 7)])
     assert values.values[:2].tolist() == [3.0, 10.0]
-    assert "cells such as '003' are read as numbers, label_kind=class takes them for codes" in values.reason
+    assert "cells such as '003' are read as numbers, --read label_kind=class takes them for codes" in values.reason
     exponents = read_label("code", ["1e5", "2e7", "1e3"] * 4)
     assert "cells such as '1e5' are read as numbers" in exponents.reason
     assert "cells such as" not in read_label("y", ["1e5", "2.5e7", "0.5", "0"]).reason

@@ -103,7 +103,11 @@ def test_multilabel_is_the_mean_over_tasks_with_both_classes() -> None:
     probability = np.array([[0.1, 0.2, 0.3], [0.9, 0.8, 0.1], [0.4, 0.3, 0.2], [0.3, 0.9, 0.4]])
     scores = multilabel_scores(truth, probability, names=("first", "second", "third"))
     assert scores["auroc"] == pytest.approx(0.75)  # first task: 3 of 4 pairs right; the others are undefined
-    assert scores.notes == ("second: only class 1 among 4 labelled test rows", "third: no labelled test row")
+    assert scores.notes == ("second: only class 1 among 4 labelled test rows", "third: no labelled test row",
+                            "scored are 2 of 3 tasks: first, second")  # fmt: skip
+    many = np.hstack([truth[:, :1], np.full((4, 20), np.nan)])
+    told = multilabel_scores(many, np.full((4, 21), 0.5), names=tuple("abcdefghijklmnopqrstu")).notes
+    assert told == ("b, c, d, e, f, g, h, i, ... (20): no labelled test row", "scored are 1 of 21 tasks: a")
 
 
 @pytest.mark.parametrize("labels", [[1.0, 1.0], [np.nan, np.nan]])

@@ -57,6 +57,11 @@ def test_a_fine_tuned_model_is_whole(here: Path, capsys: pytest.CaptureFixture[s
     record = json.loads((folder / "model" / "config.json").read_text())["task"]
     assert record["name"] == "classification"
     assert record["target"]["names"] == ["line", "ring", "cloud"]
+    card = (folder / "model" / "README.md").read_text()
+    assert "it answers kind (class of each item: line, ring, cloud)" in card.replace("\\", "")
+    assert "`repcore predict PATH/OF/THIS/FOLDER DATA -o predictions.csv`" in card
+    assert "Fine-tuned on labels" in card
+    assert "Trained without labels" not in card
     saved = pq.read_table(folder / "predictions" / "test.parquet").to_pydict()
     model = repcore.load(folder)
     found = model.predict("pairs/blobs")
@@ -100,6 +105,7 @@ def test_predict_writes_every_row_and_scores_labels(here: Path, capsys: pytest.C
     assert told["without_prediction"] == 2
     labelled = sum(row % 11 != 0 and row not in (3, 17) for row in range(60))
     assert told["scores"]["rows"] == labelled
+    assert told["doubled_ids"] == ""
     with (here / "p.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["id"] for row in rows] == [f"blob-{row}" for row in range(60)]
@@ -410,3 +416,24 @@ def test_identity_is_of_the_content(here: Path) -> None:
     config.write_text(json.dumps(content))  # as an earlier version wrote it
     with pytest.warns(UserWarning, match="no hash of its settings"):
         assert repcore.load(folder).identity() != first
+
+
+def test_ids_of_several_rows_are_named(tmp_path: Path) -> None:
+    """Over parts, also of an interrupted command; of rows with a line for each element an id counts once."""
+    for start in range(2):
+        writer = TableWriter(tmp_path / "p.csv", {}, "y")
+        ids = [f"r{number}" for number in range(6)] if start else ["r1", "a", "r2", "b", "r1", "c"]
+        writer.write(ids, ["ok"] * 6, [""] * 6, {"y": [0.5] * 6})
+    told = "4 ids are those of several rows (9 rows, all of them are kept): 'r1', 'r2', 'r3', ..."
+    assert writer.rows_done == 12
+    more = TableWriter(tmp_path / "p.csv", {}, "y")
+    more.write(["r3", "r4"], ["ok"] * 2, [""] * 2, {"y": [0.5] * 2})
+    assert more.doubled_ids() == told
+    more.finish()
+    assert read_table(tmp_path / "p.csv")["id"].count("r1") == 3
+    points = TableWriter(tmp_path / "q.csv", {}, "y")
+    cells = {"y": [0.5] * 5, "row": [0.0, 0.0, 1.0, 2.0, 2.0], "element": [0.0, 1.0, None, 0.0, 1.0]}
+    points.write(["a", "a", "b", "c", "c"], ["ok"] * 5, [""] * 5, cells)
+    assert points.doubled_ids() == ""
+    points.write(["b"], ["ok"], [""], {"y": [0.5], "row": [3.0], "element": [None]})
+    assert points.doubled_ids() == "1 id is that of several rows (2 rows, all of them are kept): 'b'"

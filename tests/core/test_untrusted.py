@@ -11,13 +11,16 @@ import pickle
 import re
 import struct
 import sys
+import warnings
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
+import repcore
 from repcore.checkpoints.model_card import model_card
 from repcore.checkpoints.model_folder import read_model
 from repcore.checkpoints.reading import read_checkpoint
@@ -320,6 +323,27 @@ def test_images_inside_drawings_are_kept_in_a_shared_run() -> None:
     assert 'href="data:image/jpeg;base64,AAAA"' in safe_markup(inside)
     assert "evil" not in safe_markup('<svg><image href="https://evil/a.png" xlink:href="file:///evil"/></svg>')
     assert "svg+xml" not in safe_markup('<svg><image href="data:image/svg+xml;base64,AAAA"/></svg>')
+
+
+def test_warnings_of_libraries_are_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
+    """numpy, PIL, pandas: none of them speaks to the user in its own words without ours around them."""
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # put back afterwards
+    make_warnings_printable()
+    ours, theirs = str(Path(repcore.__file__)), "/site-packages/PIL/Image.py"
+    peak = np.full(3, 3e38, np.float32)
+    with pytest.warns(RuntimeWarning, match="overflow") as caught:
+        assert np.isinf([peak - -peak, peak * peak]).all()
+    told = [warnings.formatwarning(one.message, one.category, ours, 1) for one in caught]  # also from our own lines
+    assert told[0].startswith("note: an item holds numbers that calculations cannot hold")
+    assert told[1:] == [""]  # said once
+    for category, filename, text, words in (
+        (UserWarning, ours, "no hash of a\x1b[2J", "warning: no hash of a\\x1b[2J\n"),
+        (RuntimeWarning, theirs, "Image size\nexceeds",
+         "note: a library that is used here says: Image size exceeds (RuntimeWarning)\n"),
+        (FutureWarning, theirs, "will change", "note: a library that is used here says: will change (FutureWarning)\n"),
+        (UserWarning, theirs, "odd", "note: a library that is used here says: odd (UserWarning)\n"),
+    ):  # fmt: skip
+        assert warnings.formatwarning(text, category, filename, 1) == words
 
 
 @pytest.mark.parametrize("tracebacks", [False, True])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
@@ -56,6 +57,46 @@ def labels_of_the_item_are_turned_round(patch: pytest.MonkeyPatch) -> None:
         return items
 
     wrap(patch, code.Sets, "prepare", prepare)
+
+
+class WithoutTheEnd(code.Sets):
+    """Answers about all but the last points."""
+
+    def cuts(self, count: int) -> list[slice]:
+        return [slice(0, count - 2)]
+
+    def restore(self, *given: Any) -> np.ndarray:
+        with np.errstate(invalid="ignore"):
+            return super().restore(*given)
+
+
+@plant("elements-covered")
+def the_last_points_are_in_no_window(patch: pytest.MonkeyPatch) -> None:
+    def covering(self: code.Sets) -> code.Sets:
+        found = WithoutTheEnd(self.config)
+        found.mean = self.mean
+        return found
+
+    patch.setattr(code.Sets, "covering", covering, raising=False)
+
+
+@plant("elements-covered")
+def covering_changes_the_preprocessor_itself(patch: pytest.MonkeyPatch) -> None:
+    def covering(self: code.Sets) -> code.Sets:
+        self.mean = self.mean + 1
+        return self
+
+    patch.setattr(code.Sets, "covering", covering, raising=False)
+
+
+@plant("elements-covered")
+def windows_of_the_covering_come_back_turned_round(patch: pytest.MonkeyPatch) -> None:
+    def covering(self: code.Sets) -> code.Sets:
+        found = copy.copy(self)
+        found.restore = lambda *given: code.Sets.restore(self, *given)[::-1]  # type: ignore[method-assign]
+        return found
+
+    patch.setattr(code.Sets, "covering", covering, raising=False)
 
 
 @plant("division-of-elements")

@@ -18,7 +18,13 @@ from tests.ecosystem.planting import wrap
 from tests.toys.toy_pairs import elements, fitted
 
 ELEMENTS, PAIRS = "tests.toys.toy_pairs.elements", "tests.toys.toy_pairs._plugin"
-CHECKS = {"elements-restored", "division-of-elements", "labelled-item-of-labels", "metric-of-elements"}
+CHECKS = {
+    "elements-restored",
+    "elements-covered",
+    "division-of-elements",
+    "labelled-item-of-labels",
+    "metric-of-elements",
+}
 TASK_CHECKS = {
     "task-loss-and-predictions", "task-predicts-what-it-fits", "task-missing-labels-masked", "task-state-saved",
     "task-finite-in-bf16",

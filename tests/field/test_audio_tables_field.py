@@ -90,7 +90,10 @@ def test_every_column_is_spoken_of(tmp_path: Path) -> None:
     rows = "".join(f"rec{n}.wav;{3 + n % 3},{n};{'music,speech' if n % 2 else 'music'};hello\n" for n in range(4))
     reader = manifest(tmp_path / "m.csv", "wav;MOS;tags;transcript\n" + rows)
     assert [(one.name, one.kind, one.names) for one in reader.targets] == [("tags", "multilabel", ("music", "speech"))]
-    assert "column 'MOS': no label (labels are in 'tags'); to change: labels=[MOS]" in said(reader)
+    assert (
+        "column 'MOS': no label (labels are in 'tags'); to change: --read labels=[MOS] (with train: dataset.labels=...)"
+        in said(reader)
+    )
     assert "column 'transcript': no label" in said(reader)
     asked = ManifestReader(ManifestConfig(path=str(tmp_path / "m.csv"), labels=["MOS"]))
     assert [asked[row].targets["MOS"] for row in range(4)] == [3.0, 4.1, 5.2, 3.3]

@@ -169,7 +169,7 @@ def test_a_status_that_changes_is_no_key(tmp_path: Path) -> None:
     lines = [f"{time},{row},{'bad' if row > 20 else 'ok'}" for row, time in enumerate(HOURS)]
     reader = opened(tmp_path / "s.csv", "time,temp,status\n" + "\n".join(lines) + "\n")
     assert (len(reader), len(reader[0].inputs)) == (1, 30)
-    assert "labels=[status] or series=status" in said(reader)
+    assert "--read labels=[status] or --read series=status" in said(reader)
 
 
 def test_a_numeric_label_is_a_label_and_no_channel(tmp_path: Path) -> None:

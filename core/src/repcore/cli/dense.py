@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repcore import stopping
-from repcore.cli.console import ConsoleReporter, say, show_json
+from repcore.cli.console import ConsoleReporter, complain, say, show_json
 from repcore.cli.options import reading_of
 
 if TYPE_CHECKING:
@@ -52,11 +52,10 @@ def open_writer(
     facts = facts if entry is None else {**facts, "format": entry.full_name}
     if given["overwrite"]:
         TableWriter.clear_others(output if entry is None else output / INDEX, facts)
+    labels = (lambda row: {}) if predictor is None else (lambda row: predictor.labels(row, reader))
     if entry is not None:
-        return FolderWriter(output, facts, entry)
-    if predictor is None:
-        return ElementTable(output, facts, None)
-    return ElementTable(output, facts, predictor.target, lambda row: predictor.labels(row, reader))
+        return FolderWriter(output, facts, entry, labels)
+    return ElementTable(output, facts, None if predictor is None else predictor.target, labels)
 
 
 def embed_elements(
@@ -129,17 +128,20 @@ def _write(
                     writer.keep()
                 stop.obey(f"{writer.rows_done:,} of {total:,} rows are kept")
     reporter.close()
+    doubled = writer.parts.doubled_ids()
     path = writer.finish()
     scores = None if predictor is None else predictor.scores()
     if as_json:
         found = None if scores is None else {**scores, "classes": scores.tasks}
         show_json({"output": str(path), "rows_in": total, "rows_out": writer.rows_done, "level": level,
                    "status": dict(writer.status), "failed": writer.failed, "unanswered": writer.unanswered,
-                   "scores": found, **facts})  # fmt: skip
+                   "doubled_ids": doubled, "scores": found, **facts})  # fmt: skip
         return int(writer.failed)
     words = ", ".join(f"{number:,} {name}" for name, number in writer.status.most_common())
     say(f"{total:,} rows in, {writer.rows_done:,} rows out: {words}")
     say(f"{level} level in {path}")
+    if doubled:
+        complain(f"warning: {doubled}")
     if writer.unanswered:
         say(f"{writer.unanswered:,} elements of these rows have no answer (column unanswered, or empty cells)")
     if scores is not None:

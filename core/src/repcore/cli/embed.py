@@ -100,9 +100,12 @@ def embed_command(ctx: click.Context, /, **given: Any) -> None:
     report_account(reader, reporter)
     reasons = _run(model, reader, inference, writer, reporter)
     reporter.close()
+    doubled = writer.doubled_ids() if hasattr(writer, "doubled_ids") and not given["windows"] else ""
     with named_guard(writer_class, "finishing the output", passing=(OSError,)):
         path = writer.finish()
     _summary(model, reader, writer, path, given)
+    if doubled:
+        reporter.warn(doubled)
     if writer.rows_done and writer.failed == writer.rows_done:
         for status, reason in reasons.items():
             reporter.warn(f"no row has a vector: {status}: {reason}")
@@ -184,6 +187,7 @@ def _run(
 
     from repcore.data.guard import named_guard
     from repcore.embedding.inference import run_windows
+    from repcore.embedding.width import vector_width
 
     reasons: dict[str, str] = {}
 
@@ -198,6 +202,7 @@ def _run(
         rows=np.arange(done, total),
         poolings=model.poolings,
         domain=model.domain,
+        width=lambda: vector_width(model, options),
     )
     with stopping.noted(reporter.info, grace=WINDOW_GRACE) as stop:
         for rows in windows:

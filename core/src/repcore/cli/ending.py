@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import shlex
 import sys
 import traceback
@@ -161,15 +162,35 @@ def shared_memory_is_full(error: OSError) -> bool:
     return facts.f_bavail * facts.f_frsize < 2**20
 
 
+def warning_in_words(message: str, category: type[Warning], filename: str) -> str:
+    """A warning as a sentence: our own as they are, those of libraries with what they mean for the user."""
+    if issubclass(category, RuntimeWarning) and re.search(
+        r"encountered in|[Mm]ean of empty|[Dd]egrees of freedom", message
+    ):
+        return (
+            "note: an item holds numbers that calculations cannot hold (overflow, or none at all); rows that this "
+            "spoils have a status of their own"
+        )
+    if category is UserWarning and any(part.startswith("repcore") for part in Path(filename).parts):
+        return f"warning: {message}"
+    return f"note: a library that is used here says: {' '.join(message.split())} ({category.__name__})"
+
+
 def make_warnings_printable(*, tracebacks: bool = False) -> None:
-    """Warnings of this and of other libraries: names of files made harmless, and of an error its words only.
+    """Warnings of this and of other libraries as sentences: names of files made harmless, and of an error its words
+    only. What numpy says of numbers that overflow is said once, whatever the operation.
 
     Args:
         tracebacks: show where the errors arose, too.
     """
+    told: set[str] = set()
 
-    def shown(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> str:
-        return printable(f"{category.__name__}: {message}") + "\n"
+    def shown(message: Warning | str, category: type[Warning], filename: str, *place: Any, **more: Any) -> str:
+        text = warning_in_words(str(message), category, filename)
+        if text in told:
+            return ""
+        told.add(text)
+        return printable(text) + "\n"
 
     class Formatter(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:

@@ -113,15 +113,18 @@ def _same_start(folder: RunFolder, model: Model, reader: DatasetReader) -> None:
     Raises:
         RunError: another model lies at the path, or the data has changed.
     """
+    from repcore.data.differences import data_stamps, difference
+
     found = {"model": model.identity(), "data": reader.fingerprint}
     begun = folder.read_json(BEGUN)
     if begun is None:
-        folder.write_json(BEGUN, found)
+        folder.write_json(BEGUN, {**found, "stamps": data_stamps(reader)})
         return
     for what, identity in found.items():
         if begun.get(what) != identity:
             raise RunError(
                 f"the {what} is not the one that {folder.path} began with",
+                differs=difference(begun.get("stamps"), data_stamps(reader)) if what == "data" else "",
                 was=str(begun.get(what))[:16],
                 is_now=identity[:16],
                 hint="fine-tune anew under another --name",

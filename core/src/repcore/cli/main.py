@@ -80,6 +80,8 @@ DOMAIN_COMMANDS = {
         "Do the slow preparation of a data set once, ahead of training.",
     ),
 }
+COMPLETING = "_REPCORE_COMPLETE"
+"""Environment variable by which a shell asks what to complete."""
 EPILOG = (
     "Domains are commands, too: repcore DOMAIN train RECIPE. Start with `repcore list`; every command explains itself "
     "with --help. Add --debug anywhere for tracebacks."
@@ -93,6 +95,15 @@ def load_target(target: str) -> click.Command:
     return command
 
 
+def _for_shell(ctx: click.Context, command: click.Command) -> click.Command:
+    """The command as it is called; where a shell asks what to complete, with the words that it knows."""
+    if not ctx.resilient_parsing:
+        return command
+    from repcore.cli.completion import completing
+
+    return completing(command)
+
+
 class RootGroup(click.Group):
     """Core commands, then one group a domain."""
 
@@ -103,7 +114,7 @@ class RootGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in COMMANDS:
-            return load_target(COMMANDS[cmd_name][0])
+            return _for_shell(ctx, load_target(COMMANDS[cmd_name][0]))
         from repcore import registry
 
         if cmd_name in registry.default().domains():
@@ -125,7 +136,7 @@ class RootGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if self.get_command(ctx, args[0]) is None:
+        if not ctx.resilient_parsing and self.get_command(ctx, args[0]) is None:
             raise unknown_command(args[0])
         return super().resolve_command(ctx, args)
 
@@ -190,13 +201,13 @@ class DomainGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         ctx.obj = self.domain
         if cmd_name in DOMAIN_COMMANDS:
-            return self._in_its_words(load_target(DOMAIN_COMMANDS[cmd_name][0]))
+            return _for_shell(ctx, self._in_its_words(load_target(DOMAIN_COMMANDS[cmd_name][0])))
         from repcore import registry
 
         for entry in registry.default().entries("command", self.domain):
             if entry.spec.name == cmd_name:
                 command: click.Command = entry.load()
-                return command
+                return _for_shell(ctx, command)
         return None
 
     def _in_its_words(self, command: click.Command) -> click.Command:
@@ -233,7 +244,7 @@ class DomainGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if self.get_command(ctx, args[0]) is None:
+        if not ctx.resilient_parsing and self.get_command(ctx, args[0]) is None:
             raise UsageError(
                 f"{self.domain} has no command {args[0]!r}",
                 did_you_mean=closest(args[0], self.list_commands(ctx)),
@@ -290,6 +301,8 @@ def run(arguments: list[str]) -> int:
     arguments = [one for one in arguments if one != "--debug"]
     begun = COMMAND.set(tuple(arguments))
     make_warnings_printable(tracebacks=debug)
+    if COMPLETING in os.environ:
+        importlib.import_module("repcore.cli.completion")  # says how a shell is answered
     Wait.say = complain if is_first_process() and multiprocessing.parent_process() is None else None
     try:
         with stopping.obeyed(), told_to_a_shell():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from repcore import stopping
-from repcore.cli.console import ConsoleReporter, say, show_json
+from repcore.cli.console import ConsoleReporter, complain, say, show_json
 from repcore.cli.engines import engine_options, is_parts_folder, refuse_engine, run_engine
 from repcore.cli.options import (
     WINDOW_GRACE,
@@ -164,6 +164,7 @@ def _summary(predictor: Predictor, reader: DatasetReader, writer: TableWriter, g
     scores, unscored = _scores(predictor, writer, given["coverage"])
     why = unscored or why
     notes = [*(filter(None, [why]) if scores is None else scores.notes), *unknown_labels(predictor.target, reader)]
+    doubled = writer.doubled_ids()
     path = writer.finish()
     target = predictor.target
     counts = dict(sorted(writer.status.items(), key=lambda one: -one[1]))
@@ -171,11 +172,14 @@ def _summary(predictor: Predictor, reader: DatasetReader, writer: TableWriter, g
         record = {"output": str(path), "rows_in": len(reader), "rows_out": writer.rows_done, "status": counts}
         found = None if scores is None or scores.rows is None else {**scores, "rows": len(scores.rows)}
         show_json({**record, "without_prediction": writer.failed, "target": target.name, "kind": target.kind,
-                   "unit": target.unit, "members": len(predictor.tasks), "scores": found, "notes": notes})  # fmt: skip
+                   "unit": target.unit, "doubled_ids": doubled, "members": len(predictor.tasks), "scores": found,
+                   "notes": notes})  # fmt: skip
         return
     words = ", ".join(f"{number:,} {name}" for name, number in counts.items())
     say(f"{len(reader):,} rows in, {writer.rows_done:,} rows out: {words}")
     say(f"{target.name} ({target.kind}{', ' + target.unit if target.unit else ''}) in {path}")
+    if doubled:
+        complain(f"warning: {doubled}")
     if scores is None:
         say(f"no labels in the data to score against{f': {why}' if why else ''}")
         return

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from repcore.data.setting_flags import with_flag
 from repcore.files import special_kind
 from repcore.reporting import Reporter
 
@@ -40,7 +41,7 @@ class Guess:
 
     def __str__(self) -> str:
         words = f"{self.about}: {self.chosen} ({self.reason})"
-        return f"{words}; to change: {self.change}" if self.change else words
+        return f"{words}; to change: {with_flag(self.change)}" if self.change else words
 
 
 @dataclass(slots=True)

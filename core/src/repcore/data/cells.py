@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 from repcore.data.grouped import MINUS, without_groups
 
 MISSING_WORDS = frozenset({"", "nan", "na", "n/a", "null", "none", "-", "?", "nil", "missing", "<na>", "nat"})
+LONGEST_MISSING = max(map(len, MISSING_WORDS))
 EXCEL_ERRORS = frozenset(
     {"#n/a", "#value!", "#ref!", "#div/0!", "#name?", "#num!", "#null!", "#spill!", "#calc!", "#error!"}
 )
@@ -404,16 +405,25 @@ def decimal_sign(cells: Iterable[Any]) -> tuple[Decimal, str] | None:
 def words_of(cells: Iterable[Any]) -> list[str | None]:
     """Cells as trimmed text, None where missing; ``-`` beside ``+`` is an outcome of a test, beside ``=`` a bond."""
     held = list(cells)
-    words = [None if is_missing(cell) else str(cell).strip() for cell in held]
+    if set(map(type, held)) <= {str, type(None)}:  # as tables have them, a million at a time
+        texts = ["" if cell is None else cell.strip() for cell in held]
+        words = [text if len(text) > LONGEST_MISSING or text.lower() not in MISSING_WORDS else None for text in texts]
+    else:
+        words = [None if is_missing(cell) else str(cell).strip() for cell in held]
     if not {"+", "=", "#"} & set(words):
         return words
     return ["-" if str(cell).strip() == "-" else word for cell, word in zip(held, words, strict=True)]
 
 
+def different(cells: Sequence[Any]) -> Sequence[Any]:
+    """Different cells in order of first appearance, of texts; all cells where others are among them: 1 equals True."""
+    return list(dict.fromkeys(cells)) if set(map(type, cells)) <= {str, type(None)} else cells
+
+
 def first_code(cells: Sequence[Any]) -> str:
     """The first cell that is a number and may as well be a code: ``007``, or ``1e5`` where every filled cell is so."""
-    for cell in cells:
-        if isinstance(cell, str) and cell[:1] == "0" and len(cell) > 1 and cell.strip().isdecimal():
+    for cell in [one for one in cells if isinstance(one, str) and one[:1] == "0"]:
+        if len(cell) > 1 and cell.strip().isdecimal():
             return cell.strip()
     first = ""
     for cell in cells:

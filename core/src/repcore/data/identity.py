@@ -27,8 +27,6 @@ BLOCK = 64 * 2**20
 READ = 2**20
 LIMIT_VARIABLE = "REPCORE_HASH_LIMIT"
 LIMIT_GIB = 64.0
-MOST_STAMPS = 50_000  # rows whose stamps a run keeps, to say later which have changed
-SHOWN = 5
 
 Key = tuple[int, int, int, str]
 
@@ -84,37 +82,6 @@ def files_identity(files: Mapping[str, Path]) -> str:
     else:
         lines = [f"{name}|{file_identity(path)}" for name, path in files.items()]
     return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def row_stamps(reader: Any) -> dict[str, str] | None:  # any DatasetReader
-    """Row id -> short hash of its content and labels; None for readers that do not know, or have very many rows."""
-    rows = getattr(reader, "rows", None)
-    if (
-        not isinstance(rows, tuple | list)
-        or len(rows) > MOST_STAMPS
-        or not all(hasattr(one, "stamped") for one in rows)
-    ):
-        return None
-    return {
-        str(one.id): hashlib.sha256(one.stamped().encode("utf-8", "surrogateescape")).hexdigest()[:16] for one in rows
-    }
-
-
-def difference(before: Mapping[str, str] | None, now: Mapping[str, str] | None) -> str:
-    """Which rows were added, removed or changed, in words."""
-    if before is None or now is None:
-        return "which rows differ is not recorded for this data set"
-    parts = {
-        "new": [name for name in now if name not in before],
-        "gone": [name for name in before if name not in now],
-        "changed": [name for name in now if name in before and now[name] != before[name]],
-    }
-    words = [
-        f"{len(names):,} {word} ({', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''})"
-        for word, names in parts.items()
-        if names
-    ]
-    return "; ".join(words) or "the same rows in another order"
 
 
 def _hashed(path: Path) -> str:

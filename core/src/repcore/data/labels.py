@@ -23,6 +23,7 @@ from repcore.data.cells import (
     Decimal,
     NumberColumn,
     TableNumbers,
+    different,
     first_code,
     flat_cells,
     is_missing,
@@ -154,7 +155,7 @@ def _judge(
         return _asked_class(numbers, words_of(held), why, change)
     if not numbers.filled:
         return LabelColumn(name, None, numbers.values, "every cell is empty", change=change)
-    spelt = yes_or_no(name, words_of(held), change)
+    spelt = yes_or_no(name, words_of(held), change) if numbers.odd_count else None  # numbers are no words
     if spelt is not None:
         return spelt
     if numbers.number_share >= LEAST_NUMBERS:
@@ -322,7 +323,7 @@ def _with_codes(one: LabelColumn, cells: Sequence[Any], change: str) -> LabelCol
     words = words_of(cells)
     if one.target.kind == "class" and len(set(words)) <= MOST_WORD_CLASSES:
         return word_classes(one.name, words, f"codes such as {code!r}, kept as they are written", one.odd, change)
-    one.reason += f"; cells such as {code!r} are read as numbers, label_kind=class takes them for codes"
+    one.reason += f"; cells such as {code!r} are read as numbers, --read label_kind=class takes them for codes"
     return one
 
 
@@ -450,7 +451,8 @@ def _uncertain_values(cells: Sequence[Any]) -> set[str]:
     """-1 and which of 0 and 1 a column holds, if that is all; empty for other columns."""
     found: set[str] = set()
     for start in range(0, len(cells), 1000):
-        found |= {str(cell).strip().removesuffix(".0") for cell in cells[start : start + 1000] if not is_missing(cell)}
+        some = different(cells[start : start + 1000])
+        found |= {str(cell).strip().removesuffix(".0") for cell in some if not is_missing(cell)}
         if len(found) > 3:
             return set()
     return found if "-1" in found and found <= {"-1", "0", "1"} and len(found) > 1 else set()

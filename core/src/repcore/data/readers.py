@@ -17,6 +17,7 @@ from repcore.data.guard import error_in_words, is_strict
 from repcore.data.headers import contradicts, shortened
 from repcore.data.misfits import HARDLY, by_options, not_taken, runners_up, taken_by, unrecognised
 from repcore.data.selection import OPTION, selected
+from repcore.data.setting_flags import with_flag
 from repcore.data.shards.addresses import is_address, whole_address
 from repcore.data.shards.tar_reader import TarReader, first_row
 from repcore.data.shards.tar_rows import is_tar_data
@@ -243,7 +244,9 @@ def _opened(part: ResolvedPart) -> DatasetReader:
                 return TarReader(part.entry, config)
         reader: DatasetReader = part.entry.load()(config)
         return reader
-    except RepcoreError:
+    except RepcoreError as error:
+        if isinstance(hint := error.facts.get("hint"), str):
+            error.facts["hint"] = with_flag(hint, field_types(type(part.config)))
         raise
     except Exception as error:
         if is_strict():

@@ -175,7 +175,7 @@ def _labels(inputs: SplitInputs, split: str) -> Sequence[Any] | np.ndarray:
         raise DataError(
             f"split={split} needs one class label for each of {len(inputs.ids)} rows",
             got=f"labels of shape {labels.shape}",
-            hint="split=random",
+            hint="--split random (with train: data.split=random)",
         )
     return labels
 
@@ -185,7 +185,7 @@ def _groups(inputs: SplitInputs, split: str) -> Sequence[Hashable | None]:
         raise DataError(
             f"split={split} needs groups, but the data has none",
             meaning="a group is a speaker, patient, scaffold, ...: the reader sets Sample.group",
-            hint="split=random",
+            hint="--split random (with train: data.split=random)",
         )
     return inputs.groups
 

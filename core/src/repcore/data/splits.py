@@ -8,7 +8,7 @@ Everything works on row numbers; :mod:`repcore.data.split_plans` turns a user's 
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,22 @@ def folder_part(name: str) -> str | None:
     return f"fold-{int(fold[1])}" if fold else PART_NAMES.get(name.strip().lower())
 
 
+def sibling_parts(names: Iterable[str]) -> dict[str, str | None]:
+    """Parts of folders beside each other: by their whole names, else where names differ in the word of a part only
+    (``FSD50K.dev_audio`` beside ``FSD50K.eval_audio``); None for the others.
+    """
+    different = sorted(set(names))
+    found: dict[str, str | None] = {one: folder_part(one) for one in different}
+    if any(found.values()) or len(different) < 2:
+        return found
+    words = {one: [word for word in re.split(r"[^a-z]+", one.lower()) if word in PART_NAMES] for one in different}
+    if any(len(one) != 1 for one in words.values()):
+        return found
+    rests = {one.lower().replace(words[one][0], "", 1) for one in different}
+    parts = {one: PART_NAMES[words[one][0]] for one in different}
+    return {**parts} if len(rests) == 1 and len(set(parts.values())) == len(different) else found
+
+
 def random_split(count: int, *, generator: np.random.Generator, fractions: Fractions = DEFAULT_FRACTIONS) -> ProbeSplit:
     """Rows at random, in the given shares.
 
@@ -84,7 +100,7 @@ def stratified_split(
         raise DataError(
             f"cannot stratify: all {count} labels are different",
             meaning="stratified splits keep class shares",
-            hint="split=random",
+            hint="--split random (with train: data.split=random)",
         )
     shares = np.array(_sizes(count, fractions)) / count
     parts: list[list[int]] = [[], [], []]
@@ -125,7 +141,7 @@ def group_split(
         raise DataError(
             f"{len(members)} group(s) cannot fill {needed} parts without straddling",
             rows=len(groups),
-            hint="split=random",
+            hint="--split random (with train: data.split=random)",
         )
     order = sorted((members[i] for i in generator.permutation(len(members))), key=len, reverse=True)
     parts: list[list[int]] = [[], [], []]
@@ -224,7 +240,7 @@ def declared_split(splits: Mapping[str, Sequence[int]], *, source: str = "the da
             f"{source} declares no usable split",
             found=", ".join(splits) or "none",
             expected="train and test (or validation)",
-            hint="split=random",
+            hint="--split random (with train: data.split=random)",
         )
     validation = np.array(parts.get("validation", []), dtype=np.int64)
     test = np.array(parts.get("test", []), dtype=np.int64)
@@ -267,7 +283,9 @@ def _refuse(word: str, shared: set[Hashable], first: str, second: str) -> None:
         raise DataError(
             f"{len(shared)} {word}(s) are in both the {first} and the {second} part: {named}",
             meaning="the test part must not repeat what was trained on",
-            hint="split=group" if word == "group" else "remove the duplicates from one part",
+            hint="--split group (with train: data.split=group)"
+            if word == "group"
+            else "remove the duplicates from one part",
         )
 
 

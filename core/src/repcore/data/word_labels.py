@@ -18,12 +18,14 @@ MOST_SPELLINGS = 8  # of yes and no
 
 def yes_or_no(name: str, words: Sequence[str | None], change: str) -> LabelColumn | None:
     """Yes and no in words, also beside 1 and 0; several spellings of one answer count only where they are words."""
+    kinds = set(words) - {None}
+    plain = {str(word).lower().removesuffix(".0") for word in kinds} if len(kinds) <= 2**MOST_SPELLINGS else set()
+    if not plain or len(plain) > MOST_SPELLINGS or plain <= {"0", "1"}:
+        return None
     spelt: dict[str, str] = {}
     for word in words:
         if word is not None:
             spelt[word.lower().removesuffix(".0")] = word
-            if len(spelt) > MOST_SPELLINGS:
-                return None
     is_yes = {word: word in YES or word == "1" for word in spelt}
     if not set(spelt) <= YES | NO | {"0", "1"} or set(spelt) <= {"0", "1"} or len(set(is_yes.values())) < 2:
         return None

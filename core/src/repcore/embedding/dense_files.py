@@ -11,6 +11,8 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from repcore.interfaces import DenseAnswer
 from repcore.registry import Registry
 from repcore.specs import TargetSpec
 
+Labels = Callable[[DenseRow], Mapping[str, list[Any]]]
 INDEX = "index.csv"
 MANY_OUTPUTS = 64
 HELD_ELEMENTS = 100_000
@@ -38,8 +41,13 @@ _OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, er
 
 
 def write_npz(path: Path, answer: DenseAnswer) -> None:
-    """``outputs`` (..., K) float32, for classes also ``labels`` in the data's own numbers, and the element columns."""
+    """``outputs`` (..., K) float32, for classes also ``labels`` in the data's own numbers, the element columns, and of
+    elements in a list what the data says of each as ``label:<target>`` (words of a class, else numbers)."""
     arrays: dict[str, Any] = {"outputs": answer.outputs, **answer.elements}
+    for name, values in answer.labelled().items() if answer.outputs.ndim == 2 else ():
+        is_word = any(isinstance(one, str) for one in values)
+        cells = ["" if one is None else one for one in values] if is_word else values
+        arrays[name] = np.asarray(cells, np.str_ if is_word else np.float64)
     if answer.target is not None and answer.target.kind == "class":
         arrays["labels"] = answer.labels(missing=-1)
         arrays["names"] = np.asarray(output_names(answer.target, answer.outputs.shape[-1]), np.str_)
@@ -93,11 +101,12 @@ class FolderWriter:
         folder: made if needed.
         header: identifies model, data and settings.
         entry: the registered format.
+        labels: of the data for the elements of a row, as columns.
     """
 
-    def __init__(self, folder: Path, header: Mapping[str, Any], entry: Any) -> None:
+    def __init__(self, folder: Path, header: Mapping[str, Any], entry: Any, labels: Labels = lambda row: {}) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.entry = folder, entry
+        self.folder, self.entry, self._labels = folder, entry, labels
         self.parts = self.index = TableWriter(folder / INDEX, header, "elements", {"file"})
         self._taken: set[str] = {
             str(one) for table in self.index.tables() for one in table.column("file").to_pylist() if one
@@ -124,7 +133,7 @@ class FolderWriter:
         name, elements, status, reason = None, None, row.status, row.reason
         if row.answer is not None:
             try:
-                name = self._write_file(row.id, row.answer)
+                name = self._write_file(row.id, replace(row.answer, labelled=partial(self._labels, row)))
                 elements = float(row.answer.known())
             except DataError as error:  # this format cannot hold this answer
                 status, reason = "not_written", " ".join(str(error).split())
@@ -173,11 +182,12 @@ class AnswerFiles:
 
     Args:
         folder: emptied first. most_bytes: of outputs before they are compressed.
+        labels: of the data for the elements of a row, as columns; kept of rows that are whole samples.
     """
 
-    def __init__(self, folder: Path, most_bytes: int = KEPT_BYTES) -> None:
+    def __init__(self, folder: Path, most_bytes: int = KEPT_BYTES, labels: Labels = lambda row: {}) -> None:
         shutil.rmtree(folder, ignore_errors=True)
-        self.folder, self.left, self.without = folder, most_bytes, 0
+        self.folder, self.left, self.without, self._labels = folder, most_bytes, 0, labels
         self._taken: set[str] = set()
         self._last: tuple[DenseAnswer, str] | None = None
 
@@ -194,7 +204,8 @@ class AnswerFiles:
         name = free_name(answer.sample.id, ".npz", self._taken)
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_npz(path, answer)
+        is_whole = row.id == answer.sample.id
+        write_npz(path, replace(answer, labelled=partial(self._labels, row)) if is_whole else answer)
         self._last = (answer, name)
         return name
 
@@ -220,7 +231,7 @@ class ElementTable:
         path: Path,
         header: Mapping[str, Any],
         target: TargetSpec | None,
-        labels: Callable[[DenseRow], Mapping[str, list[Any]]] = lambda row: {},
+        labels: Labels = lambda row: {},
     ) -> None:
         text = {"id"} if target is None or target.kind != "class" else {column_of(target), f"label:{column_of(target)}"}
         self.parts = self.table = TableWriter(path, header, "element", text)

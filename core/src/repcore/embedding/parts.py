@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -30,6 +32,8 @@ from repcore.files import (
 )
 
 RECORDS = "records.jsonl"
+ELEMENT = "element"  # column of the place of an element in its row, counted from 0; empty where a row has none
+DOUBLED_SHOWN = 3
 OWN_FILES = ("part-*.parquet", "part-*.partial", "header.json", "header.partial", RECORDS)
 
 
@@ -141,6 +145,36 @@ class PartFolder:
             for name, nulls in missing.items():
                 table = table.append_column(fields[name], nulls)
             yield table.select(names)
+
+    def doubled_ids(self) -> str:
+        """A sentence on ids that several rows have, whose results cannot be told apart by id; empty without any.
+
+        Eight bytes are held of a row.
+        """
+        hashes = array("q")
+        for ids in self._ids():
+            hashes.extend(map(hash, ids))
+        values, counts = np.unique(np.frombuffer(hashes, np.int64), return_counts=True)
+        twice = set(values[counts > 1].tolist())
+        if not twice:
+            return ""
+        rows = Counter(one for ids in self._ids() for one in ids if hash(one) in twice)
+        doubled = [name for name, count in rows.items() if count > 1]
+        if not doubled:
+            return ""
+        shown = ", ".join(map(repr, doubled[:DOUBLED_SHOWN])) + (", ..." if len(doubled) > DOUBLED_SHOWN else "")
+        total = sum(rows[name] for name in doubled)
+        word = "id is that" if len(doubled) == 1 else "ids are those"
+        return f"{len(doubled):,} {word} of several rows ({total:,} rows, all of them are kept): {shown}"
+
+    def _ids(self) -> Iterator[list[str]]:
+        """Ids of each part; of rows with a line for each element one."""
+        for table in self.tables():
+            ids = table.column("id").to_pylist()
+            if ELEMENT in table.column_names:
+                first = [not number for number in table.column(ELEMENT).to_pylist()]  # none, or the first
+                ids = [one for one, counts in zip(ids, first, strict=True) if counts]
+            yield ids
 
     def failures(self, table: pa.Table) -> int:
         """Rows of a part without a result."""

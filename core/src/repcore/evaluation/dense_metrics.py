@@ -78,6 +78,12 @@ def dense_scores(counts: np.ndarray, names: Sequence[str], rows: np.ndarray) -> 
     absent = [name for k, name in enumerate(names) if np.isnan(iou[k])]
     scores.notes = (f"classes without a labelled test element: {', '.join(absent)}",) if absent else ()
     scores.notes += unanswered_note(int(counts[..., -1].sum()), int(counts.sum()))
+    said = counts[..., :-1].sum((0, 1)) > 0
+    wrong = [name for k, name in enumerate(names) if np.isnan(iou[k]) and said[k]]
+    if wrong:
+        scores.notes += (
+            f"mIoU and Dice leave out classes that are answered but occur in no label: {', '.join(wrong)}",
+        )
     scores.confusions, scores.rows = counts, rows
     return scores
 

@@ -55,6 +55,7 @@ METRICS: Mapping[str, Metric] = {
     )
 }
 
+SHOWN_TASKS = 8
 CLASS_METRICS = ("auroc", "average-precision", "accuracy", "balanced-accuracy", "f1")
 REGRESSION_METRICS = ("rmse", "mae", "r2", "spearman")
 
@@ -240,7 +241,7 @@ def _over_tasks(
     """Score each column on its labelled rows and average; columns whose prediction is NaN were not fitted."""
     titles = [names[k] if k < len(names) else f"{word} {k}" for k in range(truth.shape[1])]
     tasks: dict[str, dict[str, float]] = {}
-    notes: list[str] = []
+    reasons: dict[str, list[str]] = {}
     for k, title in enumerate(titles):
         keep = ~np.isnan(truth[:, k])
         if np.isnan(predictions[keep, k]).any():
@@ -249,11 +250,22 @@ def _over_tasks(
         scored = one(truth[keep, k], predictions[keep, k])
         tasks[title] = scored.values
         if scored.note:
-            notes.append(scored.note if len(titles) == 1 else f"{title}: {scored.note}")
+            reasons.setdefault(scored.note, []).append(title)
+    notes = [note if len(titles) == 1 else f"{_some(own)}: {note}" for note, own in reasons.items()]
+    scored_tasks = [title for title, own in tasks.items() if not all(map(math.isnan, own.values()))]
+    if 0 < len(scored_tasks) < len(titles):
+        notes.append(f"scored are {len(scored_tasks):,} of {len(titles):,} {word}s: {_some(scored_tasks)}")
     result = Scores({name: _mean([task[name] for task in tasks.values()]) for name in metrics}, notes)
     if len(titles) > 1:
         result.tasks = tasks
     return result
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first few of many names, and how many there are."""
+    if len(names) <= SHOWN_TASKS:
+        return ", ".join(names)
+    return f"{', '.join(names[:SHOWN_TASKS])}, ... ({len(names):,})"
 
 
 def score_predictions(

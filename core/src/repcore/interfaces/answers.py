@@ -5,7 +5,7 @@ Symbols: D feature width, K outputs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -43,6 +43,9 @@ class DenseAnswer:
         target: what is predicted; None for features.
         values: of a class target: the data's own number of each class.
         elements: columns that say which element is which.
+        labelled: gives what the data itself says of each element, in words of the model: column ``label:<target>``, in
+            the order of ``outputs`` read as a list, None = no label; nothing where the data has no such label. A
+            function, as a list of a scan's voxels is large.
     """
 
     sample: Sample
@@ -51,6 +54,7 @@ class DenseAnswer:
     target: TargetSpec | None = None
     values: Sequence[int] = ()
     elements: Mapping[str, np.ndarray] = field(default_factory=dict)
+    labelled: Callable[[], Mapping[str, Sequence[Any]]] = dict
 
     def labels(self, missing: int | Iterable[int] = 0) -> np.ndarray:
         """Answered class of each element (...,) in the data's own numbers; ``missing`` where there is no output.

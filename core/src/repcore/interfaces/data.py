@@ -83,7 +83,9 @@ class DatasetReader(Protocol):
     A row that cannot be read raises :class:`repcore.errors.ItemError` from ``__getitem__``; core reports it.
     Optional attributes are used when present: ``costs`` (array of a training cost per index, for length buckets),
     ``groups`` (sequence of group keys per index, so that splitting needs no reading), ``account``
-    (:class:`repcore.data.accounting.Accounting`: what became of every file and record) or ``notes`` (remarks), and
+    (:class:`repcore.data.accounting.Accounting`: what became of every file and record) or ``notes`` (remarks),
+    ``tables_read`` (the :class:`repcore.data.tables.Table` objects behind the rows: changed rows are named),
+    ``prepared_from`` (the reader behind one of prepared rows), and
     ``describe(sample) -> Mapping`` (facts that ``inspect`` sums up: lengths, rates, shapes, spacing, counts), and
     ``lengths`` (names of such facts that have one unit in all rows: ``inspect`` says which rows have another).
     """
@@ -119,7 +121,9 @@ class Preprocessor(Protocol):
     ``describe(sample) -> Mapping`` gives facts for ``inspect``; ``inputs_from(value)`` makes ``Sample.inputs`` (or a
     ``Sample``, where the value has labels) of what people hold in Python (an RDKit molecule, a PyG graph, an array, the
     name of one file), and gives None for kinds that it does not know: the first line of its docstring lists those that
-    it knows; a value of a known kind that cannot be used is an ``ItemError``.
+    it knows; a value of a known kind that cannot be used is an ``ItemError``;
+    ``holds_several(value)`` says of a value that ``inputs_from`` would take as one input that, given as a whole, it is
+    several, a row each (an array (N, T) of series).
     """
 
     def fit(self, reader: DatasetReader, indices: Sequence[int] | np.ndarray) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,11 +18,12 @@ import numpy as np
 from torch import Tensor
 
 from repcore.data.batching import plain_batch
-from repcore.embedding.dense import restored
+from repcore.data.guard import read_sample
+from repcore.embedding.dense import covering, restored
 from repcore.embedding.inference import prepare_row
 from repcore.embedding.windows import PreparedRow
-from repcore.errors import RepcoreError
-from repcore.interfaces import Item, Sample
+from repcore.errors import ItemError, RepcoreError
+from repcore.interfaces import Item, Preprocessor, Sample
 from repcore.specs import TargetSpec
 from repcore.testing.check import Check, NotJudgedError, fail
 from repcore.testing.randomness import untouched
@@ -29,6 +31,7 @@ from repcore.testing.subjects import RecipeSubject
 from repcore.testing.tensors import difference
 
 TRIED_ROWS = 2
+LOOKED_AT = 8  # rows of which the largest are tried
 MOST_CLASSES = 64
 RESAMPLED = 0.7  # mean over classes of the share that comes back where labels were resampled on the way
 LEAST = 20  # elements of a class that counts there
@@ -51,30 +54,43 @@ def dense_targets(recipe: RecipeSubject) -> list[TargetSpec]:
     return [one for one in recipe.parts.reader.targets if one.level != "item" and one.kind == "class"]
 
 
-def labelled_rows(recipe: RecipeSubject) -> Iterator[tuple[PreparedRow, Sample, TargetSpec, np.ndarray]]:
+def labelled_rows(
+    recipe: RecipeSubject, largest: bool = False
+) -> Iterator[tuple[PreparedRow, int, Sample, TargetSpec, np.ndarray]]:
     """A few usable training rows with each of their labels of elements, float64 of the sample's own shape, NaN = none.
+
+    Args:
+        largest: of the first rows those with most elements, which rather come in several items.
 
     Raises:
         NotJudgedError: afterwards, if there was none.
     """
     found, parts = 0, recipe.parts
     for target in dense_targets(recipe):
-        for number in parts.train[:TRIED_ROWS]:
+        for number in _largest(recipe, target) if largest else parts.train[:TRIED_ROWS]:
             row = prepare_row(parts.reader, parts.preprocessor, int(number), whole=True)
             value = None if row.sample is None else row.sample.targets.get(target.name)
             if row.items and row.sample is not None and value is not None:
                 labels = np.array(value, np.float64)
                 labels[labels == (np.nan if target.ignore is None else target.ignore)] = np.nan
                 found += 1
-                yield row, row.sample, target, labels
+                yield row, int(number), row.sample, target, labels
     if not found:
         raise NotJudgedError("the recipe's data has no class labels of elements")
+
+
+def _largest(recipe: RecipeSubject, target: TargetSpec) -> list[int]:
+    sizes: dict[int, int] = {}
+    for number in recipe.parts.train[:LOOKED_AT]:
+        with suppress(ItemError):
+            sizes[int(number)] = np.size(read_sample(recipe.parts.reader, int(number)).targets.get(target.name, ()))
+    return sorted(sizes, key=lambda one: -sizes[one])[:TRIED_ROWS]
 
 
 def elements_restored(recipe: RecipeSubject) -> None:
     """Labels of the items, given as outputs, come back as the sample's own; elements in another order come back so."""
     judged, preprocessor = False, recipe.parts.preprocessor
-    for row, sample, target, truth in labelled_rows(recipe):
+    for row, _, sample, target, truth in labelled_rows(recipe):
         labels = [_item_labels(recipe, item, sample, target) for item in row.items]
         if any(one is None for one in labels):
             continue
@@ -97,10 +113,47 @@ def elements_restored(recipe: RecipeSubject) -> None:
         raise NotJudgedError("items carry no labels of elements to compare with")
 
 
-def _item_labels(recipe: RecipeSubject, item: Item, sample: Sample, target: TargetSpec) -> np.ndarray | None:
+def elements_covered(recipe: RecipeSubject) -> None:
+    """Answers are about whole samples: every labelled element is in an item of the preparation for them, and only
+    that preparation changes."""
+    judged, plain, reader = False, recipe.parts.preprocessor, recipe.parts.reader
+    for row, number, sample, target, truth in labelled_rows(recipe, largest=True):
+        preprocessor = covering(plain)
+        if not callable(getattr(preprocessor, "prepare", None)):
+            fail(f"covering() gives {type(preprocessor).__name__}, which prepares nothing; a preprocessor is due")
+        whole = prepare_row(reader, preprocessor, number, whole=True)
+        if not whole.items:
+            fail(f"{sample.id} has items, but none of covering(): {whole.status}: {whole.reason}")
+        again = prepare_row(reader, plain, number, whole=True)
+        if difference([one.values for one in row.items], [one.values for one in again.items]):
+            fail(f"{sample.id}: after covering() the preprocessor itself prepares other items; a copy is due")
+        labels = [_item_labels(recipe, item, sample, target, preprocessor) for item in whole.items]
+        if any(one is None for one in labels):
+            continue
+        judged = True
+        known = [np.asarray(one) for one in labels]
+        ones = [np.ones((len(one), 1), np.float32) for one in known]
+        answered = np.isfinite(restored(preprocessor, whole, ones, target.level)[..., 0].reshape(-1))
+        due = ~np.isnan(truth.reshape(-1))
+        if len(answered) != len(due) or (due & ~answered).any():
+            lost = int((due & ~answered).sum()) if len(answered) == len(due) else abs(len(due) - len(answered))
+            fail(
+                f"{sample.id}: {lost:,} of {int(due.sum()):,} labelled elements are in no item of the preparation for "
+                "answers: covering() leaves them out"
+            )
+        _compare(recipe, whole, target, truth, known, preprocessor)
+    if not judged:
+        raise NotJudgedError("items carry no labels of elements to compare with")
+
+
+def _item_labels(
+    recipe: RecipeSubject, item: Item, sample: Sample, target: TargetSpec, preprocessor: Preprocessor | None = None
+) -> np.ndarray | None:
     """Labels of an item's own elements (E,) as a batch of it carries them, NaN = none; None where it carries none."""
     parts = recipe.parts
-    batch = plain_batch(parts.preprocessor, [item], [sample], parts.reader.targets, recipe.resolved.domain)
+    batch = plain_batch(
+        preprocessor or parts.preprocessor, [item], [sample], parts.reader.targets, recipe.resolved.domain
+    )
     found = batch.targets.get(target.name)
     if not isinstance(found, Tensor) or not found.numel():
         return None
@@ -110,14 +163,19 @@ def _item_labels(recipe: RecipeSubject, item: Item, sample: Sample, target: Targ
 
 
 def _compare(
-    recipe: RecipeSubject, row: PreparedRow, target: TargetSpec, truth: np.ndarray, labels: list[np.ndarray]
+    recipe: RecipeSubject,
+    row: PreparedRow,
+    target: TargetSpec,
+    truth: np.ndarray,
+    labels: list[np.ndarray],
+    preprocessor: Preprocessor | None = None,
 ) -> None:
     """One-hot labels of the items, restored, beside the sample's."""
     every = np.concatenate(labels)
     values = np.unique(every[~np.isnan(every)])[:MOST_CLASSES]
     outputs = [(one[:, None] == values).astype(np.float32) for one in labels]
     kept = copy.deepcopy(outputs)
-    answer = restored(recipe.parts.preprocessor, row, outputs, target.level)
+    answer = restored(preprocessor or recipe.parts.preprocessor, row, outputs, target.level)
     if difference(kept, outputs):
         fail(f"{row.id}: restore changes the outputs that it is given")
     if answer.shape[-1] != len(values) or answer[..., 0].size != truth.size:
@@ -145,7 +203,7 @@ def division_of_elements(subject: ElementSubject) -> None:
     """A group for every element of the sample, from its input alone, the same every time."""
     recipe = subject.recipe
     preprocessor, function = recipe.parts.preprocessor, _loaded(recipe, "divisions", subject.name)
-    for row, sample, target, labels in labelled_rows(recipe):
+    for row, _, sample, target, labels in labelled_rows(recipe):
         detail = next((one for one in DETAILS if _takes(function, preprocessor, sample, target, one)), None)
         if detail is None:
             raise NotJudgedError(f"takes none of the details {', '.join(map(repr, DETAILS))}")
@@ -173,7 +231,7 @@ def _takes(function: Any, preprocessor: Any, sample: Sample, target: TargetSpec,
 def labelled_item(recipe: RecipeSubject) -> None:
     """The random training item around labels: all chance from the generator, and only labels that the sample has."""
     function, parts = _loaded(recipe, "labelled_item", ""), recipe.parts
-    for _, sample, target, labels in labelled_rows(recipe):
+    for _, _, sample, target, labels in labelled_rows(recipe):
         own = np.arange(labels.size, dtype=np.float32)  # each labelled element has a number of its own
         own[np.isnan(labels.reshape(-1))] = np.nan
         own[1::2] = np.nan
@@ -211,7 +269,7 @@ def metric_of_elements(subject: ElementSubject) -> None:
     metrics = [_loaded(recipe, "element_metrics", name)(value) for value in VALUES]
     if any(not isinstance(one.name, str) or not one.name for one in metrics):
         fail(f"metric {name!r} has no name for results")
-    for _, sample, target, labels in labelled_rows(recipe):
+    for _, _, sample, target, labels in labelled_rows(recipe):
         numbers, count = _class_numbers(labels)
         if count < 2:
             continue
@@ -252,7 +310,10 @@ def _loaded(recipe: RecipeSubject, field: str, name: str) -> Any:  # the author'
     return entry.load(field, name) if name else entry.load(field)
 
 
-RESTORE_CHECKS = (Check("elements-restored", elements_restored),)  # due where a preprocessor has labels of elements
+RESTORE_CHECKS = (
+    Check("elements-restored", elements_restored),
+    Check("elements-covered", elements_covered),
+)  # due where a preprocessor has labels of elements
 DIVISION_CHECKS = (Check("division-of-elements", division_of_elements),)
 METRIC_CHECKS = (Check("metric-of-elements", metric_of_elements),)
 LABELLED_ITEM_CHECKS = (Check("labelled-item-of-labels", labelled_item),)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -94,7 +95,8 @@ def test_elements(
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = TableWriter(path, {"target": target.name, "level": target.level}, "miou" if values else "rmse", {"file"})
     writer.restart()
-    files = AnswerFiles(path.with_suffix(""), KEPT_BYTES if keep else 0)
+    labels = partial(predictor.labels, reader=reader)
+    files = AnswerFiles(path.with_suffix(""), KEPT_BYTES if keep else 0, labels)
     answered = _by_row(predictor.rows(reader, options, list(whole.behind)), whole, target.name)
     numbers = [number for own in whole.behind.values() for number in own]
     for row, figures in predictor.scored(answered, reader, numbers):

@@ -14,7 +14,7 @@ import lightning.pytorch as pl
 
 from repcore import stopping
 from repcore.config.resolve import ResolvedRun
-from repcore.data.identity import difference, row_stamps
+from repcore.data.differences import data_stamps, difference
 from repcore.data.stream import EndlessBatches
 from repcore.diagnostics.capture import capture_failure
 from repcore.errors import RunError
@@ -62,7 +62,7 @@ from repcore.training.trainers import check_precision, lightning_trainer
 from repcore.training.way_on import kept_of, making_room, report_command, resume_command, way_on
 
 DEFAULT_VALIDATIONS = 10
-STAMPS = "data.json"  # row id -> hash of its content
+STAMPS = "data.json"  # hashes of rows or files, to say what has changed
 
 
 def start_run(
@@ -411,7 +411,7 @@ def _checked_start(
         raise RunError(f"{folder.path} has made all its {steps} steps, and its model is written", hint=hint)
     recorded = folder.read_json("environment.json") or {}
     if recorded.get("data_fingerprint") not in (None, parts.reader.fingerprint):
-        differs = difference(folder.read_json(STAMPS), row_stamps(parts.reader))
+        differs = difference(folder.read_json(STAMPS), data_stamps(parts.reader))
         if not changed_data:
             raise RunError(
                 f"the data of {folder.path} have changed since the run began",
@@ -429,7 +429,7 @@ def _checked_start(
 
 
 def _write_records(registry: Registry, parts: RunParts, folder: RunFolder) -> None:
-    stamps = row_stamps(parts.reader)
+    stamps = data_stamps(parts.reader)
     if stamps is not None:
         folder.write_json(STAMPS, stamps)
     folder.write_json("config.json", parts.resolved.plain())

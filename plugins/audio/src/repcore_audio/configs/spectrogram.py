@@ -54,6 +54,24 @@ class LogMelConfig:
     statistics_clips: int = field(
         default=2000, metadata={"help": "most recordings that mean and standard deviation are taken from", "min": 1}
     )
+    remainder: Literal["fill", "drop"] = field(
+        default="fill",
+        metadata={"help": "frames behind the last multiple: filled up with silence, or dropped (released W2v-BERT)"},
+    )
+    window: Literal["hann", "povey"] = field(
+        default="hann", metadata={"help": "shape of a frame: hann, or Kaldi's povey (hann to the power of 0.85)"}
+    )
+    amplitude: float = field(
+        default=1.0,
+        metadata={"help": "factor on samples, which moves the floor of the power; Kaldi's is 32768", "above": 0},
+    )
+    normalisation: Literal["data", "clip"] = field(
+        default="data",
+        metadata={
+            "help": "data: one mean and standard deviation of all training clips; clip: those of every mel bin over "
+            "the window itself, padding is then 0 (released W2v-BERT)"
+        },
+    )
     padding: Literal["silence", "zero"] = field(
         default="silence",
         metadata={"help": "log-mel value of padding: that of digital silence, or 0, which is louder (published)"},
@@ -92,3 +110,15 @@ PUBLISHED_LOG_MEL = replace(
     LogMelConfig(), length="fixed", padding="zero", mean=AUDIOSET_STATISTICS[0], deviation=AUDIOSET_STATISTICS[1]
 )
 """What the released models were pre-trained on: 1024 frames, AudioSet and LibriSpeech statistics."""
+
+RELEASED_FILTER_BANK = LogMelConfig(
+    mel_bins=80,
+    window="povey",
+    amplitude=32768.0,
+    normalisation="clip",
+    frames=3000,
+    frame_multiple=2,
+    remainder="drop",
+    remove_waveform_mean=False,
+)
+"""Front end of the released W2v-BERT encoder, up to 30 s at once."""

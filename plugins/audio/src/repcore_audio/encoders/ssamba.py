@@ -11,7 +11,7 @@ Symbols: B clips, F x T patch grid, P patches, L = 1 + P tokens (class token fir
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +19,6 @@ from torch import Tensor, nn
 from repcore.errors import ConfigError, ShapeError
 from repcore.interfaces import Batch, Features, Tokens
 from repcore.nn.drop_path import DropPath
-from repcore.nn.losses import masked_mean
-from repcore.shapes import check_shape
 from repcore_audio.configs.ssamba import SsambaConfig
 from repcore_audio.encoders.mamba_block import MambaBlock, make_norm, scaled_norm
 from repcore_audio.encoders.patches import (
@@ -31,6 +29,8 @@ from repcore_audio.encoders.patches import (
     plan_patches,
     regrid_positions,
 )
+from repcore_audio.encoders.pooling import mean_tokens, pool_segments
+from repcore_audio.encoders.spectrograms import spectrogram_inputs
 from repcore_audio.ops.selective_scan.selection import selective_scan_op
 
 NAME = "audio/ssamba"
@@ -271,7 +271,7 @@ class Ssamba(nn.Module):
     def _pooled(self, features: Features, name: str) -> Tensor:
         tokens = features.tokens["patches"]
         if name == "mean":
-            return _mean_tokens(tokens)
+            return mean_tokens(tokens)
         if name == "cls":
             cls: Tensor = features.extras["cls"]
             return cls
@@ -289,25 +289,7 @@ class Ssamba(nn.Module):
         return pool_segments(columns, SEGMENTS)
 
     def _inputs(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        if not isinstance(batch.inputs, Mapping) or "spectrogram" not in batch.inputs:
-            raise ShapeError(f"{NAME} expects batch.inputs with 'spectrogram'", got=type(batch.inputs).__name__)
-        spectrogram: Tensor = batch.inputs["spectrogram"]
-        sizes = check_shape(spectrogram, "B frames mel", name="spectrogram", owner=NAME)
-        if self.config.mel_bins is not None and sizes["mel"] != self.config.mel_bins:
-            raise ShapeError(
-                f"spectrogram has {sizes['mel']} mel bins; this {NAME} was made for {self.config.mel_bins}",
-                hint="the model's own preprocessing makes spectrograms that fit",
-            )
-        frames: Tensor | None = batch.inputs.get("frames")
-        if frames is not None:
-            check_shape(frames, "B", name="frames", owner=NAME, bound=sizes)
-        return spectrogram, frames
-
-
-def _mean_tokens(tokens: Tokens) -> Tensor:
-    if tokens.valid is None:
-        return tokens.values.mean(1)
-    return masked_mean(tokens.values, tokens.valid[..., None], dim=1)
+        return spectrogram_inputs(batch, NAME, self.config.mel_bins)
 
 
 def _columns(tokens: Tokens, rows: int, columns: Sequence[int]) -> Tokens:
@@ -329,27 +311,6 @@ def band_columns(tokens: Tokens, rows: int, columns: int) -> Tensor:
     values = tokens.values.masked_fill(~tokens.valid[..., None], 0.0)
     grid = values.new_zeros(len(values), columns * rows, values.shape[-1])
     return grid.scatter_add(1, place[..., None].expand_as(values), values).unflatten(1, (columns, rows))
-
-
-def pool_segments(columns: Tokens, segments: int) -> Tensor:
-    """Means of ``segments`` equal stretches of a clip's columns, side by side: (B, segments * E).
-
-    Stretch s of a clip with n columns covers columns floor(s n / segments) up to ceil((s + 1) n / segments), so that a
-    clip with fewer columns than stretches repeats some.
-    """
-    total = columns.values.shape[1]
-    place = torch.arange(total, device=columns.values.device)
-    if columns.valid is None:
-        count = torch.full((len(columns.values), 1), total, device=place.device)
-    else:
-        count = columns.valid.sum(1, keepdim=True)
-    parts = []
-    for number in range(segments):
-        first = number * count // segments
-        stop = ((number + 1) * count + segments - 1) // segments
-        inside = (place >= first) & (place < stop)  # (B, T)
-        parts.append(masked_mean(columns.values, inside[..., None], dim=1))
-    return torch.cat(parts, dim=1)
 
 
 def _position_grid(config: SsambaConfig, patch: tuple[int, int], stride: tuple[int, int]) -> tuple[int, int]:

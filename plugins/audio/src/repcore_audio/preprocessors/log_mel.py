@@ -1,6 +1,7 @@
 """Kaldi's log-mel filter bank for many recordings at once.
 
-Source: Kaldi's feature-fbank with htk_compat, hanning window and no dither, as torchaudio.compliance.kaldi computes it.
+Source: Kaldi's feature-fbank with htk_compat, hanning (or povey) window and no dither, as torchaudio.compliance.kaldi
+computes it.
 Differs: frames of all recordings of a batch go through one FFT and one matrix product, on any device; values are equal
 up to float32 rounding.
 
@@ -20,6 +21,7 @@ from repcore.errors import ConfigError
 
 LOWEST_FREQUENCY_HZ = 20.0
 PRE_EMPHASIS = 0.97
+POVEY_EXPONENT = 0.85
 FLOOR = torch.finfo(torch.float32).eps  # power below this is silence
 SILENCE = float(torch.tensor(FLOOR).log())  # about -15.94
 FRAMES_AT_ONCE = 8192  # bounds memory: 8192 x 512 numbers are 16 MiB
@@ -32,6 +34,8 @@ class LogMel:
         sample_rate_hz: of the waveforms.
         mel_bins: F.
         frame_length_ms / frame_shift_ms: framing; only whole frames are kept (snip_edges).
+        window: ``hann``, or ``povey``: hann to the power of 0.85.
+        amplitude: factor on samples.
 
     Raises:
         ConfigError: sizes that leave no frame or more filters than the spectrum can fill.
@@ -44,9 +48,12 @@ class LogMel:
         *,
         frame_length_ms: float = 25.0,
         frame_shift_ms: float = 10.0,
+        window: str = "hann",
+        amplitude: float = 1.0,
     ) -> None:
         self.sample_rate_hz = sample_rate_hz
         self.mel_bins = mel_bins
+        self.window, self.amplitude = window, amplitude
         self.frame_samples = int(sample_rate_hz * frame_length_ms * 0.001)
         self.shift_samples = int(sample_rate_hz * frame_shift_ms * 0.001)
         if self.frame_samples < 2 or self.shift_samples < 1:
@@ -89,6 +96,8 @@ class LogMel:
     def _log_power(self, frames: Tensor) -> Tensor:
         """(T, W) samples to (T, F); ``frames`` is used up."""
         frames -= frames.mean(1, keepdim=True)
+        if self.amplitude != 1.0:
+            frames *= self.amplitude
         before = torch.cat([frames[:, :1], frames[:, :-1]], dim=1)
         frames = frames.sub_(before, alpha=PRE_EMPHASIS).mul_(self._window.to(frames.device))
         spectrum = torch.fft.rfft(F.pad(frames, (0, self.fft_samples - self.frame_samples)))
@@ -97,7 +106,8 @@ class LogMel:
 
     @cached_property
     def _window(self) -> Tensor:
-        return torch.hann_window(self.frame_samples, periodic=False)
+        hann = torch.hann_window(self.frame_samples, periodic=False)
+        return hann**POVEY_EXPONENT if self.window == "povey" else hann
 
     @cached_property
     def _filters(self) -> Tensor:

@@ -32,6 +32,7 @@ from repcore_audio.preprocessors.statistics import mean_and_deviation, readable,
 from repcore_audio.preprocessors.waveform import Hidden, Pending, waveforms
 
 STATISTICS_FILE = "log_mel_statistics.json"
+CLIP_EPSILON = 1e-7  # added to variances of one clip
 STATISTICS_WINDOWS = 16  # most windows of a long recording that statistics are taken from
 
 
@@ -61,8 +62,12 @@ class LogMelPreprocessor:
             config.mel_bins,
             frame_length_ms=config.frame_length_ms,
             frame_shift_ms=config.frame_shift_ms,
+            window=config.window,
+            amplitude=config.amplitude,
         )
         self.mean, self.deviation = config.mean, config.deviation
+        if config.normalisation == "clip":
+            self.mean, self.deviation = 0.0, 0.5  # every window is brought to mean 0 and standard deviation 1 itself
         self.covers = False
 
     @classmethod
@@ -80,7 +85,7 @@ class LogMelPreprocessor:
 
     def fit(self, reader: DatasetReader, indices: Sequence[int] | np.ndarray) -> None:
         """Mean and standard deviation of log-mel values over the training split, unless the config gives them."""
-        if self.config.mean is None:
+        if self.config.mean is None and self.config.normalisation == "data":
             chosen = spread(indices, self.config.statistics_clips)
             self.mean, self.deviation = mean_and_deviation(self.seen, readable(reader, chosen))
 
@@ -145,7 +150,7 @@ class LogMelPreprocessor:
         return found
 
     def inputs_from(self, value: Any) -> Any:
-        """(samples, rate in Hz), a dict with array and sampling_rate, or the name of a sound file."""
+        """(samples, rate in Hz), samples (n,) or (channels, n), a dict with array and sampling_rate, or a file."""
         return recording_from(value)
 
     def draw(self, sample: Sample, generator: np.random.Generator) -> Item:
@@ -207,7 +212,7 @@ class LogMelPreprocessor:
         """Windows of a waveform.
 
         Raises:
-            ItemError: it is shorter than one frame.
+            ItemError: it is shorter than one frame, or than the multiple of frames that is kept.
         """
         total = self.log_mel.frames(samples)
         if total < 1:
@@ -215,7 +220,10 @@ class LogMelPreprocessor:
             raise ItemError(
                 "too_short", f"{milliseconds:.2f} ms are less than one frame of {self.config.frame_length_ms} ms"
             )
-        return self._windows(total)
+        windows = self._windows(total)
+        if not windows:
+            raise ItemError("too_short", f"{total} frames are less than frame_multiple={self.config.frame_multiple}")
+        return windows
 
     def _windows(self, total: int) -> list[tuple[int, int, int]]:
         """First sample, last sample and frames of every window; a rest shorter than one patch joins no window."""
@@ -227,19 +235,24 @@ class LogMelPreprocessor:
         windows = []
         for first in firsts:
             frames = min(longest, total - first)
-            if first == 0 or frames >= self.config.frame_multiple:
+            if self.config.remainder == "drop":
+                frames -= frames % self.config.frame_multiple
+            if frames and (first == 0 or frames >= self.config.frame_multiple):
                 windows.append((first * shift, first * shift + self.log_mel.samples(frames), frames))
         return windows
 
     def frame_facts(self, frames: int) -> dict[str, int]:
         """``Item.meta`` of a window by its frames of sound: ``frames`` that the encoder gets, and ``sound_frames``."""
-        return {"frames": self._padded(frames), "sound_frames": frames}
+        padded = self._padded(frames)
+        return {"frames": padded, "sound_frames": min(frames, padded)}
 
     def _padded(self, frames: int) -> int:
         """Frames that the encoder gets for a window."""
         if self.config.length == "fixed":
             return self.config.frames
-        return -(-frames // self.config.frame_multiple) * self.config.frame_multiple
+        multiple = self.config.frame_multiple
+        whole = frames // multiple * multiple
+        return whole if whole == frames or self.config.remainder == "drop" else whole + multiple
 
     def collate(self, items: Sequence[Item]) -> Batch:
         """Inputs ``spectrogram`` float32 (B, frames, mel bins), ``normalisation`` (B, 2), what was subtracted and what
@@ -258,7 +271,8 @@ class LogMelPreprocessor:
         return Batch(inputs=inputs, size=len(items))
 
     def normalised(self, log_mel: Tensor, frames: int) -> Tensor:
-        """Pad or cut (T, F) to ``frames`` and bring to mean 0 and standard deviation 1/2.
+        """Pad or cut (T, F) to ``frames`` and bring to mean 0 and standard deviation 1/2 (1 with
+        ``normalisation="clip"``).
 
         Raises:
             ConfigError: statistics are neither given nor fitted.
@@ -266,7 +280,9 @@ class LogMelPreprocessor:
         mean, deviation = self._statistics()
         missing = max(0, frames - len(log_mel))
         log_mel = log_mel[:frames]
-        if self.config.normalise_before_padding:
+        if self.config.normalisation == "clip":
+            log_mel = _standardised(log_mel)
+        if self.config.normalise_before_padding or self.config.normalisation == "clip":
             return F.pad((log_mel - mean) / (2 * deviation), (0, 0, 0, missing))
         return (F.pad(log_mel, (0, 0, 0, missing), value=self._padding_level()) - mean) / (2 * deviation)
 
@@ -294,3 +310,9 @@ def _hide(spectrogram: Tensor, hidden: Sequence[Hidden]) -> None:
     """Write the training data's mean, 0, where a view hides something of (T, F)."""
     for one in hidden:
         spectrogram.narrow(one.axis, one.first, one.width).zero_()
+
+
+def _standardised(log_mel: Tensor) -> Tensor:
+    """Every mel bin of (T, F) to mean 0 and variance 1 over the clip; a constant one becomes 0."""
+    variance = log_mel.var(0, unbiased=len(log_mel) > 1)
+    return (log_mel - log_mel.mean(0)) / (variance + CLIP_EPSILON).sqrt()

@@ -113,6 +113,7 @@ TASKS = (
         target=f"{PACKAGE}.tasks.sounds:SoundClassTask",
         config=TASK_CONFIG,
         target_kind="class",
+        encoders=("ssamba",),
     ),
     TaskSpec(
         name="sound-labels",
@@ -120,6 +121,7 @@ TASKS = (
         target=f"{PACKAGE}.tasks.sounds:SoundLabelsTask",
         config=TASK_CONFIG,
         target_kind="multilabel",
+        encoders=("ssamba",),
     ),
 )
 

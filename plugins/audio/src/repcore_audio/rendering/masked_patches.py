@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 from typing import TYPE_CHECKING
 
 from repcore.interfaces import Picture
-from repcore_audio.rendering.recordings import IMAGE_STYLE, coloured, png
+from repcore_audio.rendering.recordings import coloured, inline_image
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,7 +43,9 @@ def masked_picture(
         ("visible", laid_out(visible, grid, patch, stride)),
         ("hidden patches redrawn", laid_out(restored, grid, patch, stride)),
     )
-    html = "".join(f'<div style="{ROW_STYLE}">{name}{_inline(image, bounds, name)}</div>' for name, image in rows)
+    html = "".join(
+        f'<div style="{ROW_STYLE}">{name}{inline_image(coloured(image, bounds), name)}</div>' for name, image in rows
+    )
     return Picture(html=f'<div style="width:100%">{html}</div>', alt=words)
 
 
@@ -59,8 +60,3 @@ def laid_out(pixels: Tensor, grid: tuple[int, int], patch: tuple[int, int], stri
     times = F.fold(torch.ones_like(columns), (height, width), patch, stride=stride)
     image: np.ndarray = (total / times.clamp(min=1))[0, 0].flip(0).numpy()
     return image
-
-
-def _inline(image: np.ndarray, bounds: tuple[float, float], name: str) -> str:
-    data = base64.b64encode(png(coloured(image, bounds))).decode()
-    return f'<img alt="{name}" style="{IMAGE_STYLE}" src="data:image/png;base64,{data}">'

@@ -137,6 +137,12 @@ def png(pixels: np.ndarray) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + body
 
 
+def inline_image(pixels: np.ndarray, name: str, style: str = IMAGE_STYLE) -> str:
+    """An RGB image, uint8 (height, width, 3), as an HTML element that holds it."""
+    data = base64.b64encode(png(pixels)).decode()
+    return f'<img alt="{html.escape(name, quote=True)}" style="{style}" src="data:image/png;base64,{data}">'
+
+
 def wav(mono: np.ndarray, sample_rate_hz: int) -> bytes:
     """16-bit mono WAV, scaled down only if it would clip; values that are not finite become silence."""
     import numpy as np

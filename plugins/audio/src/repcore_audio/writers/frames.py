@@ -23,13 +23,15 @@ RAVEN_COLUMNS = (
 
 
 def write_frames(path: Path, answer: DenseAnswer) -> None:
-    """CSV: start, end, for classes the class and ``p:<class>``, else values or features; empty where there is none."""
+    """CSV: start, end, for classes the class and ``p:<class>``, else values or features, and the data's own
+    ``label:<target>`` where it has one; empty where there is none."""
     outputs, target = answer.outputs, answer.target
     known = np.isfinite(outputs).all(1)
     names = [f"f{k}" for k in range(outputs.shape[1])] if target is None else output_names(target, outputs.shape[1])
+    labelled = answer.labelled()
     is_class = target is not None and target.kind == "class"
     head = ["start", "end", *([column_of(target)] if target is not None and is_class else [])]
-    head += [f"p:{name}" if is_class else name for name in names]
+    head += [*(f"p:{name}" if is_class else name for name in names), *labelled]
     best = np.nan_to_num(outputs).argmax(1)
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
@@ -38,7 +40,8 @@ def write_frames(path: Path, answer: DenseAnswer) -> None:
             cells = [f"{start:.4f}", f"{end:.4f}"]
             if is_class:
                 cells.append(names[best[row]] if known[row] else "")
-            table.writerow(cells + ([f"{one:.6g}" for one in outputs[row]] if known[row] else [""] * len(names)))
+            cells += [f"{one:.6g}" for one in outputs[row]] if known[row] else [""] * len(names)
+            table.writerow([*cells, *("" if own[row] is None else own[row] for own in labelled.values())])
 
 
 def write_raven(path: Path, answer: DenseAnswer) -> None:

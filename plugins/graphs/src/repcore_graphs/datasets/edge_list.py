@@ -318,6 +318,11 @@ class EdgeListDataset:
     # -------------------------------------------------------------------------------------------- reader
 
     @property
+    def tables_read(self) -> Sequence[Table]:
+        """The tables behind the graphs, by which changed data are told apart."""
+        return list(self.tables.values())
+
+    @property
     def fingerprint(self) -> str:
         parts = [f"{role}:{table.fingerprint}" for role, table in sorted(self.tables.items())]
         settings = f"{self.config.directed} {self.source} {self.target} {self.config.graph} {self.config.edge_label}"

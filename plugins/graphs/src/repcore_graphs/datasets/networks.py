@@ -23,7 +23,7 @@ from repcore.data.first_files import first_files
 from repcore.data.groups import groups_in_paths
 from repcore.data.labels import LabelColumn, read_label
 from repcore.data.splits import folder_part
-from repcore.errors import ItemError
+from repcore.errors import DataError, ItemError
 from repcore.files import parse_json
 from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
@@ -33,6 +33,7 @@ from repcore_graphs.datasets.network_labels import GraphTable, read_graph_table
 from repcore_graphs.datasets.raw_graph import ONE_GRAPH, RawGraph, check_graph
 from repcore_graphs.formats.adjacency import adjacency_in, may_be_adjacency
 from repcore_graphs.formats.networks import SUFFIXES, Network, json_kind, read_networks
+from repcore_graphs.formats.text_networks import CITES, is_konect, planetoid_files
 
 LABEL_NAMES = ("label", "class", "y", "target", "community", "club", "group")
 DRAWN = {"pos", "x", "y", "z", "graphics", "viz", "color", "colour", "shape", "size"}  # how a node looks
@@ -40,6 +41,7 @@ IDENTIFIERS = {"id", "name", "key", "title", "uuid"}
 MOST_WORDS = 1000
 SNIFFED_BYTES = 1 << 16
 LINES = 20
+TEXTS = (".sif", ".dot", ".gv", ".content")
 SAMPLED_MATRICES = 5  # files of a folder; a table of labels may be among them
 EDGE_LINE = re.compile(r"\s*[^\s,;]+[\s,;]+[^\s,;]+\s*([\s,;]\s*(\{.*|[-+\d.eE]+\s*))?$")
 
@@ -48,7 +50,11 @@ def sniff(path: Path) -> float:
     """0.9 for a file whose suffix is a graph format's own, 0.8 for JSON of a graph, less for a folder of them."""
     if path.is_dir():
         found = first_files(path)
-        graphs = [one for one in found if one.suffix.lower() in SUFFIXES]
+        if planetoid_files(found):
+            return 0.0 if any(one.parent.name == "processed" for one in found) else 0.9
+        graphs = [one for one in found if one.suffix.lower() in SUFFIXES or is_konect(one)]
+        if any(is_konect(one) for one in graphs) or _has_linqs(graphs):
+            return 0.9
         if not graphs:
             return 0.75 if _are_matrices(found) else 0.0
         if len(graphs) <= len(found) / 2:
@@ -58,6 +64,8 @@ def sniff(path: Path) -> float:
             return 0.76 if _is_edge_list(lists[0]) else 0.0
         return 0.8 * sniff(graphs[0])
     suffix = path.suffix.lower()
+    if is_konect(path):
+        return 0.95
     if suffix in (".json", ".jsonl"):
         return 0.8 if _is_graph_json(path) else 0.0
     if suffix == ".edgelist":
@@ -69,7 +77,13 @@ def sniff(path: Path) -> float:
         return 0.8 if _is_sparse_matrix(path) else 0.0
     if suffix in (".graphml", ".gexf"):
         return 0.9 if f"<{suffix[1:]}" in _head(path).lower() else 0.0
+    if suffix in TEXTS:  # a container of Singularity and a template of Word have these endings, too
+        return 0.9 if "\0" not in _head(path) else 0.0
     return 0.9 if suffix in SUFFIXES else 0.0
+
+
+def _has_linqs(files: Sequence[Path]) -> bool:
+    return any(one.suffix.lower() == ".content" and one.with_suffix(CITES).is_file() for one in files)
 
 
 def _are_matrices(files: Sequence[Path]) -> bool:
@@ -141,6 +155,7 @@ class NetworkDataset(CatalogueReader[Network, RawGraph]):
         self.config = config
         path = existing(config.path, "graph")
         account = Accounting(root=path if path.is_dir() else path.parent)
+        _refuse_pickles(path)
         found = list(_find(path, config.directed))
         graphs = [one.network for one in found if one.network is not None]
         self._nodes = _Table("node", graphs, account, config.label_kind)
@@ -192,6 +207,23 @@ class NetworkDataset(CatalogueReader[Network, RawGraph]):
 # ------------------------------------------------------------------------------------------------- files
 
 
+def _refuse_pickles(path: Path) -> None:
+    """Refuse the files of Planetoid.
+
+    Raises:
+        DataError: they are pickles.
+    """
+    pickled = planetoid_files(first_files(path)) if path.is_dir() else []
+    if pickled:
+        name = pickled[0].name.split(".")[1]
+        raise DataError(
+            f"{str(path)!r} holds the files of Planetoid ({pickled[0].name}, ...), which are pickles",
+            meaning="unpickling a file runs whatever code it holds, so that none is unpickled here",
+            hint=f"where you trust them: torch_geometric.datasets.Planetoid(root, {name!r}) writes processed/data.pt, "
+            f"which graphs/pyg reads; or {name}.content with {name}.cites of LINQS as a folder",
+        )
+
+
 def _tell_remarks(found: Sequence[Found], account: Accounting) -> None:
     """What should be known of how graphs were read, once for all of which the same is said."""
     ids: dict[str, list[str]] = {}
@@ -218,7 +250,7 @@ def _find(path: Path, directed: bool) -> Iterator[Found]:
     files = [path]
     if path.is_dir():
         there = [one.path for one in walk(path) if not (one.problem or one.left_out)]
-        files = [one for one in there if one.suffix.lower() in SUFFIXES]
+        files = [one for one in there if one.suffix.lower() in SUFFIXES or is_konect(one)]
         files = files or [one for one in there if may_be_adjacency(one) and adjacency_in(one) is not None]
     for file in files:
         name = file.name if file == path else file.relative_to(path).as_posix()
@@ -265,10 +297,16 @@ def _catalogue(
     groups, said = (beside.groups, "") if beside.groups else groups_in_paths([one.file for one in found], account.root)
     account.note(said) if said else None
     rows = [
-        Row(one.id, one.network, values[row], groups[row], one.problem, files=(one.file,))
+        Row(one.id, one.network, values[row], groups[row], one.problem, files=_files_of(one.file))
         for row, one in enumerate(found)
     ]
     return Catalogue(rows, targets, splits, account=account)  # type: ignore[arg-type]
+
+
+def _files_of(file: Path) -> tuple[Path, ...]:
+    """A file, and the one with its edges where they lie apart."""
+    beside = file.with_suffix(CITES)
+    return (file, beside) if file.suffix.lower() == ".content" and beside.is_file() else (file,)
 
 
 def _graph_labels(found: Sequence[Found], kind: str) -> Iterator[LabelColumn]:

@@ -19,12 +19,17 @@ from repcore.data.allocation import check_allocation, open_arrays
 from repcore.errors import ItemError
 from repcore.files import parse_json
 from repcore_graphs.formats.adjacency import adjacency_in, may_be_adjacency
+from repcore_graphs.formats.text_networks import Parts, is_konect, read_dot, read_konect, read_linqs, read_sif
 
 if TYPE_CHECKING:
     import networkx as nx
 
+KONECT = "out."  # stands for the suffix of files that are called out.NAME
 MATRICES = (".mtx", ".npz")
-SUFFIXES = (".graphml", ".gml", ".gexf", ".net", ".paj", ".json", ".jsonl", ".g6", ".s6", ".edgelist", *MATRICES)
+SUFFIXES = (
+    ".graphml", ".gml", ".gexf", ".net", ".paj", ".json", ".jsonl", ".g6", ".s6", ".edgelist", ".sif", ".dot", ".gv",
+    ".content", *MATRICES,
+)  # fmt: skip
 NODE_BYTES = 64  # that a node takes with its name
 ENTRY_BYTES = 16  # of an entry of a matrix
 SIZES = ("num_nodes", "n_nodes", "number_of_nodes")
@@ -66,9 +71,9 @@ def read_networks(path: Path, *, directed: bool = False) -> list[Network]:
     Raises:
         ItemError: the file cannot be read as what its name says.
     """
-    suffix = path.suffix.lower()
+    suffix = KONECT if is_konect(path) else path.suffix.lower()
     read = _READERS.get(suffix, _adjacency)
-    if suffix not in SUFFIXES and not may_be_adjacency(path):
+    if suffix not in (*SUFFIXES, KONECT) and not may_be_adjacency(path):
         raise ItemError("unknown_format", f"{suffix!r} is no suffix of graphs")
     try:
         with warnings.catch_warnings():
@@ -105,6 +110,29 @@ def from_networkx(graph: nx.Graph) -> Network:
         edges=_columns(held),
         about=dict(graph.graph),
     )
+
+
+def from_parts(parts: Parts) -> Network:
+    """A network of names and edges; an undirected edge becomes both arcs."""
+    arcs: list[tuple[int, int]] = []
+    edge_of: list[int] = []
+    for number, (source, target) in enumerate(parts.edges):
+        both = not parts.is_directed and source != target
+        arcs += [(source, target), (target, source)] if both else [(source, target)]
+        edge_of += [number] * (1 + both)
+    return Network(
+        names=parts.names,
+        arcs=np.asarray(arcs, np.int64).reshape(-1, 2).T.copy(),
+        edge_of=None if parts.is_directed else np.asarray(edge_of, np.int64),
+        is_directed=parts.is_directed,
+        nodes=parts.node_columns,
+        edges={name: [cells[edge] for edge in edge_of] for name, cells in parts.edge_columns.items()},
+        remarks=parts.remarks,
+    )
+
+
+def _text(read: Callable[[Path], Parts]) -> Callable[[Path], Iterable[Network]]:
+    return lambda path: [from_parts(read(path))]
 
 
 def _columns(rows: list[Mapping[str, Any]]) -> dict[str, list[Any]]:
@@ -336,6 +364,11 @@ _READERS: Mapping[str, Callable[[Path], Iterable[Network]]] = {
     ".graphml": _graphml,
     ".gml": _gml,
     ".gexf": _gexf,
+    ".sif": _text(read_sif),
+    ".content": _text(read_linqs),
+    KONECT: _text(read_konect),
+    ".dot": lambda path: [from_networkx(read_dot(path))],
+    ".gv": lambda path: [from_networkx(read_dot(path))],
     ".net": _networkx("read_pajek"),
     ".paj": _networkx("read_pajek"),
     ".json": _json,

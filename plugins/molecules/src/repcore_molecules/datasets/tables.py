@@ -207,7 +207,14 @@ class MoleculeTable:
         return (*own, TargetSpec(ALL_BINARY, "multilabel", names=tuple(one.name for one in self._joined)))
 
     def _columns(self, names: Sequence[str]) -> Columns:
-        return Columns(names, lambda name: list(self.all_cells(name, absent=True)))
+        return Columns(names, self._cells)
+
+    def _cells(self, name: str) -> list[Any]:
+        """All cells of a column, None for each row of a table without it."""
+        found: list[Any] = []
+        for table in self._tables:
+            found += table.slice(0, len(table), name) if name in table.columns else repeat(None, len(table))
+        return found
 
     def all_cells(self, name: str, *, absent: bool = False) -> Iterator[Any]:
         """Cells of a column in row order; for a table without it nothing, or None for each row if ``absent``."""
@@ -219,6 +226,11 @@ class MoleculeTable:
                 yield from table.slice(start, min(start + BLOCK_ROWS, len(table)), name)
 
     # -------------------------------------------------------------------------------------------- reader
+
+    @property
+    def tables_read(self) -> Sequence[Any]:
+        """The tables behind the rows, by which changed data are told apart."""
+        return self._tables
 
     @property
     def fingerprint(self) -> str:

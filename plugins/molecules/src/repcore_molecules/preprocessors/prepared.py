@@ -175,6 +175,11 @@ class PreparedMolecules:
         return (PreparedMolecules, (self._reader, self._folder))
 
     @property
+    def prepared_from(self) -> DatasetReader:
+        """The data set as it was read, whose rows or files are named where they have changed."""
+        return self._reader
+
+    @property
     def fingerprint(self) -> str:
         return self._reader.fingerprint
 

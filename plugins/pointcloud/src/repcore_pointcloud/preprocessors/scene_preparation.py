@@ -61,6 +61,11 @@ class PreparedScenes:
         self._kept: dict[int, PreparedScene] = {}
 
     @property
+    def prepared_from(self) -> DatasetReader:
+        """The data set as it was read, whose rows or files are named where they have changed."""
+        return self.reader
+
+    @property
     def fingerprint(self) -> str:
         return self.reader.fingerprint
 

@@ -1,0 +1,110 @@
+"""Networks as Cytoscape, Graphviz, KONECT and LINQS write them; pickles of Planetoid are refused, never run."""
+
+from __future__ import annotations
+
+import importlib.util
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from repcore.data.readers import open_data
+from repcore.errors import DataError
+from repcore.registry import default
+
+
+def opened(path: Path, text: str | None = None) -> tuple[str, Any]:
+    if text is not None:
+        path.write_text(text, encoding="utf-8")
+    part, reader = open_data(default(), str(path))
+    return part.name, reader
+
+
+def said(reader: Any) -> str:
+    return " ".join(reader.account.sentences())
+
+
+def arcs(sample: Any) -> set[tuple[str, str]]:
+    names = sample.meta["node_names"]
+    return {(names[u], names[v]) for u, v in sample.inputs.edge_index.T.tolist()}
+
+
+class Harmful:
+    """Unpickling it writes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.parametrize("inside", ["", "raw"])
+def test_pickles_of_planetoid_are_refused_and_not_run(tmp_path: Path, inside: str) -> None:
+    place = tmp_path / "Cora" / inside
+    place.mkdir(parents=True)
+    for name in ("x", "y", "tx", "ty", "allx", "ally", "graph"):
+        (place / f"ind.cora.{name}").write_bytes(pickle.dumps(Harmful(tmp_path / "harm")))
+    with pytest.raises(DataError, match="which are pickles") as caught:
+        opened(tmp_path / "Cora")
+    assert "Planetoid(root, 'cora')" in str(caught.value)
+    assert not (tmp_path / "harm").exists()
+
+
+def test_relations_of_cytoscape(tmp_path: Path) -> None:
+    name, reader = opened(tmp_path / "net.sif", "A pp B C\nB pd C\nlonely\n")
+    assert name == "graphs/network"
+    sample = reader[0]
+    assert arcs(sample) == {("A", "B"), ("A", "C"), ("B", "C")}
+    assert sample.inputs.num_nodes == 4
+    assert sample.inputs.edge_labels[:, 0].tolist() == ["pp", "pp", "pd"]
+    with pytest.raises(DataError, match="has a relation and no target"):
+        opened(tmp_path / "cut.sif", "A pp B\nB pd\n")
+    (tmp_path / "container.sif").write_bytes(b"#!/usr/bin/env run-singularity\n\0\0SIF_MAGIC")
+    with pytest.raises(DataError, match="no reader recognises"):
+        opened(tmp_path / "container.sif")
+
+
+def test_graphviz_is_read_with_pydot_and_refused_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = 'digraph G {\n "a b" -> c [weight=2];\n c -> d [weight=3.5];\n}\n'
+    pytest.importorskip("pydot", reason="pip install pydot")
+    name, reader = opened(tmp_path / "g.gv", text)
+    assert name == "graphs/network"
+    assert arcs(reader[0]) == {("a b", "c"), ("c", "d")}
+    assert sorted(reader[0].inputs.edge_attributes[:, 0].tolist()) == [2.0, 3.5]
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *more: None if name == "pydot" else find(name, *more))
+    with pytest.raises(DataError, match="pip install pydot"):
+        opened(tmp_path / "h.dot", text)
+
+
+@pytest.mark.parametrize(("form", "count"), [("sym", 6), ("asym", 3), ("bip", 6)])
+def test_files_of_konect(tmp_path: Path, form: str, count: int) -> None:
+    (tmp_path / "out.zachary").write_text(f"% {form} weighted\n% 3 3 3\n1 2 5\n2 3 4\n3 1 2\n", encoding="utf-8")
+    (tmp_path / "README.zachary").write_text("about", encoding="utf-8")
+    for path in (tmp_path, tmp_path / "out.zachary"):
+        name, reader = opened(path)
+        assert name == "graphs/network"
+        assert reader[0].inputs.edge_index.shape == (2, count)
+        assert reader[0].inputs.num_nodes == (6 if form == "bip" else 3)
+        assert set(reader[0].inputs.edge_attributes[:, 0].tolist()) == {5.0, 4.0, 2.0}
+
+
+def test_tables_of_linqs(tmp_path: Path) -> None:
+    """Citations as stored, words as features, the last column the class of every node."""
+    classes = ("Theory", "Agents", "Theory")
+    lines = "".join(f"{310 + row}\t{row % 2}\t1\t0\t{word}\n" for row, word in enumerate(classes * 3))
+    (tmp_path / "cora.content").write_text(lines, encoding="utf-8")
+    (tmp_path / "cora.cites").write_text("310\t311\n311\t312\n999\t310\n", encoding="utf-8")
+    name, reader = opened(tmp_path)
+    assert name == "graphs/network"
+    sample = reader[0]
+    assert arcs(sample) == {("311", "310"), ("312", "311")}  # who cites -> who is cited
+    np.testing.assert_array_equal(sample.inputs.node_attributes[:, 0], [row % 2 for row in range(9)])
+    assert [(one.name, one.level, one.names) for one in reader.targets] == [
+        ("node_label", "node", ("Agents", "Theory"))
+    ]
+    assert "1 of 3 lines of cora.cites name a node that cora.content lacks" in said(reader)
+    assert reader.account.fate(tmp_path / "cora.cites") == ("used", "")
