@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -74,6 +75,17 @@ def test_copies_x_6_are_said_and_kept_together_on_demand(split: str) -> None:
     validated = with_validation(kept.folds[0][0], together, VALUE, 0)
     assert validated.validation is not None
     assert error_of_memory(validated.train, validated.validation, together) > 5.0
+
+
+def test_data_without_copies_are_split_as_if_they_were_not_asked_for() -> None:
+    rows = with_copies(read_rows(Words()))  # type: ignore[arg-type]
+    alone = dataclasses.replace(rows, copies=[None] * len(rows.ids), together=True)
+    plain = dataclasses.replace(alone, together=False)
+    for split in ("random", "folds:4"):
+        kept, free = (split_plan(registry.default(), "", one, VALUE, split, [0]) for one in (alone, plain))
+        assert kept.title == free.title
+        for one, other in zip(kept.folds[0], free.folds[0], strict=True):
+            np.testing.assert_array_equal(one.test, other.test)
 
 
 def test_equal_inputs_are_found_without_a_preprocessor_and_other_spellings_are_not() -> None:

@@ -138,6 +138,22 @@ def test_nothing_gives_no_rows_of_the_right_width(model: repcore.Model) -> None:
     assert np.asarray(model.embed([], options=InferenceOptions(dim=3))).shape == (0, 3)
 
 
+def test_nothing_is_as_wide_as_the_pooling(model: repcore.Model) -> None:
+    def pool(features: Any, name: str) -> torch.Tensor:
+        return torch.cat([features.pooled, features.pooled], 1) if name == "mean" else features.pooled
+
+    model.encoder.pool = pool  # type: ignore[assignment]  # of another width than the encoder
+    assert model.embed(SETS, pool="mean").vectors.shape == (N, 32)
+    assert model.embed([], pool="mean").vectors.shape == (0, 32)
+    lost = [np.full_like(SETS[0], np.nan)]
+    assert model.embed(lost, pool="mean").vectors.shape == (1, 32)
+    assert model.embed(lost, pool="mean", options=InferenceOptions(dim=3)).vectors.shape == (1, 3)
+    assert len(repcore.Featurizer(model, pool="mean")) == 32
+    assert len(repcore.Featurizer(model)) == 16
+    with pytest.raises(ConfigError, match="--pool 'zz' is unknown"):
+        model.embed([], pool="zz")
+
+
 def test_devices_and_formats_are_refused_in_words(model: repcore.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for call in (lambda: model.to("cuda"), lambda: model.embed(SETS, device="cuda:1")):
@@ -334,6 +350,25 @@ def test_rows_are_named_by_an_index_or_by_the_column_that_is_asked_for(
     many = pd.DataFrame({"points": [*SETS] * 8, "code": [f"c{row}" for row in range(32)]})
     fitted = repcore.fit("gaussian-anomaly", model, many, id_column="code")
     assert fitted.apply(many, id_column="code").ids == many["code"].tolist()
+
+
+def test_rows_keep_the_order_of_a_table_whatever_its_index(model: repcore.Model) -> None:
+    """Results stand in the order of the rows as they lie there; an index that names each row once gives the ids."""
+    table = pd.DataFrame({"points": list(SETS)})
+    vectors = model.embed(table).vectors
+    order = [2, 0, 3, 1]
+    shuffled, again = table.iloc[order], table.set_axis([5, 5, 6, 7])
+    for given in (shuffled, shuffled["points"]):
+        found = model.embed(given)
+        assert found.ids == ["2", "0", "3", "1"]
+        np.testing.assert_array_equal(found.vectors, vectors[order])
+    for given in (again, again["points"]):
+        found = model.embed(given)
+        assert found.ids == ["0", "1", "2", "3"], "an index with repeats names no row"
+        np.testing.assert_array_equal(found.vectors, vectors)
+    path, _ = stored_table(pd.DataFrame({"smiles": ["C", "CC", "CCC"]}, index=[2, 0, 1]))
+    assert path is not None
+    assert pd.read_parquet(path).to_dict("list") == {"id": ["2", "0", "1"], "smiles": ["C", "CC", "CCC"]}
 
 
 def test_a_table_with_two_columns_of_objects_asks_which() -> None:

@@ -57,6 +57,11 @@ def test_a_fine_tuned_model_is_whole(here: Path, capsys: pytest.CaptureFixture[s
     record = json.loads((folder / "model" / "config.json").read_text())["task"]
     assert record["name"] == "classification"
     assert record["target"]["names"] == ["line", "ring", "cloud"]
+    card = (folder / "model" / "README.md").read_text()
+    assert "it answers kind (class of each item: line, ring, cloud)" in card.replace("\\", "")
+    assert "`repcore predict PATH/OF/THIS/FOLDER DATA -o predictions.csv`" in card
+    assert "Fine-tuned on labels" in card
+    assert "Trained without labels" not in card
     saved = pq.read_table(folder / "predictions" / "test.parquet").to_pydict()
     model = repcore.load(folder)
     found = model.predict("pairs/blobs")

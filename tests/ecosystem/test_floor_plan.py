@@ -22,7 +22,7 @@ OWN_ROOMS = {
     "repcore_graphs": {"importance.py", "tensors.py", "transforms.py"},
     "repcore_medical3d": {"correspondence"},
     "repcore_molecules": {"smiles", "tokenisation"},
-    "repcore_pointcloud": {"regions", "teachers"},
+    "repcore_pointcloud": {"alignment", "regions", "teachers"},
 }
 LIGHT = {"_plugin", "registration", "configs", "recipes"}  # read by listing and by showing settings
 LIGHT_MAY_IMPORT = {

@@ -189,7 +189,7 @@ def test_no_control_character_reaches_the_terminal(
         assert max(map(len, said.splitlines())) <= 5000, words[0]
 
 
-@pytest.fixture(params=["explore"])
+@pytest.fixture(params=["explore", "report"])
 def opened(
     request: pytest.FixtureRequest, browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toys: None
 ) -> Iterator[tuple[str, Any, list[str]]]:

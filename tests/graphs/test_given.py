@@ -25,6 +25,9 @@ def test_data_becomes_a_graph_with_its_label() -> None:
         np.testing.assert_array_equal(sample.inputs.edge_labels[:, 0], np.arange(4))
     several = given_reader([(data, row % 2) for row in range(8)], lambda *_: pytest.fail("opened"), graph_from)
     assert [one.name for one in several.targets] == ["label"]
+    rows = [Data(x=torch.ones(3, 2), edge_index=EDGES, y=torch.tensor([row % 2])) for row in range(8)]
+    own = given_reader(rows, lambda *_: pytest.fail("opened"), graph_from)
+    assert [one.name for one in own.targets] == ["y"]
 
 
 def test_what_is_wrong_with_a_graph_is_a_row() -> None:

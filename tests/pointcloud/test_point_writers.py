@@ -332,6 +332,7 @@ def test_a_text_file_s_columns_stand_beside_the_answer_in_any_format(
         np.testing.assert_array_equal(np.asarray(columns["predicted_label"]).reshape(-1), expected(one))
     for name, values in found.items():
         np.testing.assert_allclose(values, own[name], atol=1e-5, err_msg=name)
+    assert suffix != ".ply" or found["red"].dtype == np.uint8
 
 
 def test_a_file_of_other_points_gives_nothing(tmp_path: Path) -> None:

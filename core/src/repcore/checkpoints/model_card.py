@@ -8,6 +8,7 @@ from typing import Any
 from repcore.untrusted import link_or_text, markdown, paragraphs
 
 _NOT_RECORDED = "Not recorded."
+MOST_NAMES = 20  # of classes
 
 
 def model_card(
@@ -17,6 +18,7 @@ def model_card(
     dim: int,
     parameters: int,
     requirements: Sequence[str],
+    target: Mapping[str, Any] | None = None,
 ) -> str:
     """Markdown text of a card.
 
@@ -26,6 +28,7 @@ def model_card(
         dim: width of the vectors.
         parameters: number of parameters.
         requirements: distributions with versions that built the model.
+        target: what a fine-tuned model answers (name, kind, level, names of classes, unit).
 
     Returns:
         the whole document. A section without facts says so instead of vanishing.
@@ -41,16 +44,17 @@ def model_card(
         markdown(str(summary)) if summary else f"Weights of {title}.",
         f"{parameters:,} parameters, vectors of {dim} numbers.",
     ]
+    what += [f"Fine-tuned: it answers {_answers(target)}."] if target else []
     what += [f"Paper: {link_or_text(str(paper))}"] if paper else []
     sections = {
         "What it is": "\n\n".join(what),
         "Data": data or _NOT_RECORDED,
         "Training": _facts(rest) or _NOT_RECORDED,
         "Diagnostics": diagnostics or _NOT_RECORDED,
-        "How to load": _how_to_load(requirements),
+        "How to load": _how_to_load(requirements, target),
         "Licence and notices": "\n\n".join(paragraphs(str(text)) for text in (licence, notices) if text)
         or _NOT_RECORDED,
-        "Limits": _limits([limits] if isinstance(limits, str) else limits),
+        "Limits": _limits([limits] if isinstance(limits, str) else limits, target),
     }
     body = "\n\n".join(f"## {heading}\n\n{text}" for heading, text in sections.items())
     return f"# {title}\n\n{body}\n"
@@ -77,19 +81,34 @@ def _show(value: Any) -> str:  # any JSON value
     return f"{value:.6g}" if isinstance(value, float) else markdown(str(value))
 
 
-def _how_to_load(requirements: Sequence[str]) -> str:
+def _answers(target: Mapping[str, Any]) -> str:
+    """``kind (class of items: ring, line, cloud)``."""
+    names = [str(one) for one in target.get("names") or ()]
+    shown = ", ".join(names[:MOST_NAMES]) + (", ..." if len(names) > MOST_NAMES else "")
+    unit = f" in {target['unit']}" if target.get("unit") else ""
+    words = f"{target.get('kind', 'value')} of each {target.get('level', 'item')}{unit}{': ' if names else ''}{shown}"
+    return markdown(f"{target.get('name', '')} ({words})")
+
+
+def _how_to_load(requirements: Sequence[str], target: Mapping[str, Any] | None) -> str:
     with_versions = ", ".join(requirements) or _NOT_RECORDED
+    output = "predictions.csv" if not target or target.get("level", "item") == "item" else "answers/"
+    answers = 'answers = model.predict("DATA")\n' if target else ""
+    commands = [f"`repcore predict PATH/OF/THIS/FOLDER DATA -o {output}`"] if target else []
+    commands.append("`repcore embed PATH/OF/THIS/FOLDER DATA -o vectors.parquet`")
     return (
         "```python\nimport repcore\n\n"
-        'model = repcore.load("PATH/OF/THIS/FOLDER")\nvectors = model.embed("DATA")\n```\n\n'
-        "or `repcore embed PATH/OF/THIS/FOLDER DATA -o vectors.parquet`. "
+        f'model = repcore.load("PATH/OF/THIS/FOLDER")\n{answers}vectors = model.embed("DATA")\n```\n\n'
+        f"or {', '.join(commands)}. "
         f"The weights are plain safetensors and the settings plain JSON. Written with: {with_versions}."
     )
 
 
-def _limits(limits: Sequence[str]) -> str:
+def _limits(limits: Sequence[str], target: Mapping[str, Any] | None) -> str:
     own = [
-        "Trained without labels: measure what its vectors are good for on the task at hand (`repcore probe`).",
+        "Fine-tuned on labels: its answers are no better than these were, and its scores are of rows like those."
+        if target
+        else "Trained without labels: measure what its vectors are good for on the task at hand (`repcore probe`).",
         "Inputs unlike the training data may be placed anywhere.",
     ]
     return "\n".join(f"- {text}" for text in (*map(markdown, map(str, limits)), *own))

@@ -138,7 +138,14 @@ class ModelFolder:
                 hint="fetch the folder again; one changed bit is enough for this",
             )
         check_settings(self.folder / CONFIG, self.config)
+        self._read[name] = expected
         return found
+
+    @cached_property
+    def _read(self) -> dict[str, str]:
+        """Hash of the content of each weights file that was read: a folder that another model replaces meanwhile does
+        not change which one was loaded."""
+        return {}
 
     def weight_files(self) -> list[str]:
         """Names of the folder's weights files: the model's own, then the members of an ensemble."""
@@ -146,7 +153,7 @@ class ModelFolder:
 
     def identity(self) -> str:
         """Hash of the content: tensors, what prepares their input, and the facts of a task."""
-        parts = [content_sha256(self.stored(name)) for name in self.weight_files()]
+        parts = [self._read.get(name) or content_sha256(self.stored(name)) for name in self.weight_files()]
         prepared = dict(self.preprocessing)
         prepared["files"] = {**prepared.get("files", {}), **prepared.pop("content", {})}
         facts = [self.config["encoder"], self.config["preprocessor"], prepared, self.task]

@@ -147,7 +147,7 @@ def _write_card(folder: Path, config: Mapping[str, Any], card: Mapping[str, Any]
     owners = sorted({f"{one['distribution']} {one['version']}" for one in config["plugins"].values() if one})
     text = model_card(
         config["encoder"]["name"], card=card, dim=config["dim"], parameters=parameters,
-        requirements=[f"repcore {core_version()}", *owners],
+        requirements=[f"repcore {core_version()}", *owners], target=config.get("task", {}).get("target"),
     )  # fmt: skip
     (folder / CARD).write_text(text, encoding="utf-8", errors="backslashreplace")
 

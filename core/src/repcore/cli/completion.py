@@ -8,7 +8,6 @@ Words come from what plugins registered and from settings' classes, all of which
 from __future__ import annotations
 
 import dataclasses
-import json
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,6 +22,7 @@ from repcore.config.plain import field_types
 from repcore.config.resolve import resolve_run
 from repcore.config.schema import PART_KINDS, SECTIONS
 from repcore.errors import RepcoreError
+from repcore.files import read_object
 from repcore.registry import Entry
 
 Find = Callable[[click.Context, str], Iterable[str]]
@@ -121,7 +121,7 @@ def _encoder(ctx: click.Context) -> str:
             folder = Path(str(ctx.params[word])).expanduser()
             for file in (folder / "config.json", folder / "model" / "config.json"):
                 if file.is_file():
-                    found = json.loads(file.read_text(encoding="utf-8")).get("encoder", {}).get("name")
+                    found = read_object(file).get("encoder", {}).get("name")
                     if found:
                         return str(found)
     return ""

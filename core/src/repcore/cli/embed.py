@@ -187,6 +187,7 @@ def _run(
 
     from repcore.data.guard import named_guard
     from repcore.embedding.inference import run_windows
+    from repcore.embedding.width import vector_width
 
     reasons: dict[str, str] = {}
 
@@ -201,6 +202,7 @@ def _run(
         rows=np.arange(done, total),
         poolings=model.poolings,
         domain=model.domain,
+        width=lambda: vector_width(model, options),
     )
     with stopping.noted(reporter.info, grace=WINDOW_GRACE) as stop:
         for rows in windows:

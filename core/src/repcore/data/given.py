@@ -121,7 +121,7 @@ class ListReader:
             rest = {key: one for key, one in value.items() if key not in ("inputs", "id")}
             return _sample(str(value.get("id", name)), self._known(value["inputs"]), rest)
         if isinstance(value, tuple) and len(value) == 2:
-            return _sample(name, self._known(value[0]), {LABEL: _plain(value[1])})
+            return _sample(name, _without_own(self._known(value[0])), {LABEL: _plain(value[1])})
         raise _unknown(value)
 
     def _known(self, value: Any) -> Any:
@@ -148,6 +148,14 @@ def _sample(name: str, found: Any, labels: Mapping[str, Any]) -> Sample:
     if isinstance(found, Sample):
         return Sample(name, found.inputs, {**found.targets, **labels}, found.group, found.meta)
     return Sample(name, found, labels)
+
+
+def _without_own(found: Any) -> Any:
+    """What the domain found in the first of an (input, label) pair, without a label of its own: the pair's is meant."""
+    if not isinstance(found, Sample):
+        return found
+    of_elements = {name: value for name, value in found.targets.items() if np.ndim(value)}
+    return Sample(found.id, found.inputs, of_elements, found.group, found.meta)
 
 
 def _unknown(value: Any) -> ItemError:
@@ -201,7 +209,10 @@ def is_one_input(data: Any, convert: Convert | None) -> bool:
     """
     if convert is None or isinstance(data, list):
         return False
+    several = getattr(getattr(convert, "__self__", None), "holds_several", None)  # of the same preprocessor
     with item_guard(convert, "looking at the input"):
+        if several is not None and several(data):
+            return False
         return convert(data) is not None
 
 
@@ -293,7 +304,8 @@ def _unbatched(loader: Iterable[Any]) -> Iterator[Any]:
         elif isinstance(batch, list | tuple) and _are_columns(batch):
             yield from zip(*(_rows(one) for one in batch), strict=True)
         else:
-            yield from _rows(batch)
+            rows = _rows(batch)  # a batch of graphs has numbered rows, but iterates over its fields
+            yield from (rows[number] for number in range(len(rows)))
 
 
 def _are_columns(batch: Sequence[Any]) -> bool:

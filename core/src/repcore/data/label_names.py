@@ -16,7 +16,7 @@ _NEIN = ("nein", "nee", "nej", "non", "falsch", "faux")
 YES = frozenset({"true", "yes", "y", "t", "positive", "pos", "active", "+", *_JA})
 NO = frozenset({"false", "no", "n", "f", "negative", "neg", "inactive", "-", *_NEIN})
 _IDENTIFIER = re.compile(
-    r"(^|_)(id|idx|index|no|nr|row|uid|uuid|guid|key|name|title|accession|barcode|cas|cid|doi|url|filename|file|path)$"
+    r"(^|_)(id|sid|result_tag|idx|index|no|nr|row|uid|uuid|guid|key|name|title|accession|barcode|cas|cid|doi|url|filename|file|path)$"
     r"|^unnamed|^column_?\d+$|^$"
 )
 _CLASS_NAME = re.compile(

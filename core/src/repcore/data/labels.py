@@ -155,7 +155,7 @@ def _judge(
         return _asked_class(numbers, words_of(held), why, change)
     if not numbers.filled:
         return LabelColumn(name, None, numbers.values, "every cell is empty", change=change)
-    spelt = yes_or_no(name, words_of(held), change)
+    spelt = yes_or_no(name, words_of(held), change) if numbers.odd_count else None  # numbers are no words
     if spelt is not None:
         return spelt
     if numbers.number_share >= LEAST_NUMBERS:

@@ -8,7 +8,7 @@ Everything works on row numbers; :mod:`repcore.data.split_plans` turns a user's 
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,22 @@ def folder_part(name: str) -> str | None:
     """
     fold = _FOLD_FOLDER.fullmatch(name.strip().lower())
     return f"fold-{int(fold[1])}" if fold else PART_NAMES.get(name.strip().lower())
+
+
+def sibling_parts(names: Iterable[str]) -> dict[str, str | None]:
+    """Parts of folders beside each other: by their whole names, else where names differ in the word of a part only
+    (``FSD50K.dev_audio`` beside ``FSD50K.eval_audio``); None for the others.
+    """
+    different = sorted(set(names))
+    found: dict[str, str | None] = {one: folder_part(one) for one in different}
+    if any(found.values()) or len(different) < 2:
+        return found
+    words = {one: [word for word in re.split(r"[^a-z]+", one.lower()) if word in PART_NAMES] for one in different}
+    if any(len(one) != 1 for one in words.values()):
+        return found
+    rests = {one.lower().replace(words[one][0], "", 1) for one in different}
+    parts = {one: PART_NAMES[words[one][0]] for one in different}
+    return {**parts} if len(rests) == 1 and len(set(parts.values())) == len(different) else found
 
 
 def random_split(count: int, *, generator: np.random.Generator, fractions: Fractions = DEFAULT_FRACTIONS) -> ProbeSplit:

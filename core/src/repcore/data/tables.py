@@ -389,18 +389,8 @@ def _without_nesting(batch: pa.RecordBatch) -> pa.RecordBatch:
 def _text_batches(path: Path, encoding: Encoding, dialect: Dialect, counted: Counted) -> Iterator[pa.RecordBatch]:
     names = [*dialect.names, PROBLEM_COLUMN]
     with open_text(path, encoding) as file:
-        pending: list[list[str | None]] = []
         wait = Wait(f"reading {path.name}")
-        for cells, problem in Records(universal_lines(file), dialect, counted):
-            cells.append(problem)
-            pending.append(cells)
-            if len(pending) == ROWS_PER_CHUNK:
-                wait.at(f"{counted.rows:,} rows")
-                yield _record_batch(pending, names)
-                pending = []
-        yield _record_batch(pending, names)
-
-
-def _record_batch(rows: list[list[str | None]], names: list[str]) -> pa.RecordBatch:
-    cells = list(zip(*rows, strict=True)) if rows else [()] * len(names)
-    return pa.RecordBatch.from_arrays([pa.array(column, pa.large_string()) for column in cells], names=names)
+        for columns in Records(universal_lines(file), dialect, counted).columns(ROWS_PER_CHUNK):
+            wait.at(f"{counted.rows:,} rows")
+            arrays = [pa.array(column, pa.large_string()) for column in columns]
+            yield pa.RecordBatch.from_arrays(arrays, names=names)

@@ -85,12 +85,14 @@ def run_windows(
     rows: Sequence[int] | np.ndarray | None = None,
     poolings: tuple[str, ...] = ("mean",),
     domain: str = "",
+    width: Callable[[], int] | None = None,
 ) -> Iterator[EmbeddingRows]:
     """Vectors of all rows, one :class:`EmbeddingRows` a window, in order.
 
     Args:
         rows: which rows; None = all.
         poolings: names that the encoder's spec gives.
+        width: how wide vectors are, asked for where no row has one; the encoder's own width if None.
     """
     was_training = encoder.training
     encoder.eval()
@@ -107,12 +109,12 @@ def run_windows(
 
     try:
         is_own = options.pooling is None and options.level is None and options.layer is None
-        yield from windows() if is_own else _of_one_width(windows())
+        yield from windows() if is_own else _of_one_width(windows(), width)
     finally:
         encoder.train(was_training)
 
 
-def _of_one_width(windows: Iterator[EmbeddingRows]) -> Iterator[EmbeddingRows]:
+def _of_one_width(windows: Iterator[EmbeddingRows], known: Callable[[], int] | None = None) -> Iterator[EmbeddingRows]:
     """Windows as wide as those that hold a vector: one without any knows only the encoder's own width, not that of a
     pooling or layer. Windows before the first vector wait for it, without their numbers."""
     waiting: list[EmbeddingRows] = []
@@ -127,6 +129,8 @@ def _of_one_width(windows: Iterator[EmbeddingRows]) -> Iterator[EmbeddingRows]:
             yield from (_as_wide(one, width) for one in waiting)
             waiting = []
         yield found if found.vectors.shape[1] == width else _as_wide(found, width)
+    if waiting and known is not None:
+        own = known()
     yield from (_as_wide(one, own) for one in waiting)
 
 

@@ -8,6 +8,7 @@ import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from repcore.embedding.inference import InferenceOptions, join_rows, run_windows
 from repcore.embedding.pooling import default_pooling
 from repcore.embedding.prediction import Predictor, join_predictions
 from repcore.embedding.results import Embeddings, Predictions
+from repcore.embedding.width import vector_width
 from repcore.errors import CheckpointError, DataError, RegistryError
 from repcore.interfaces import DatasetReader, DenseAnswer, Preprocessor
 from repcore.outputs import folder_for
@@ -258,6 +260,9 @@ class Model:
     ) -> Embeddings:
         """Vectors of every row, in order; NaN where a row cannot be embedded, with status and reason.
 
+        Rows of a table stay in the order in which they lie there, whatever its index; an index of pandas that names
+        every row once and is no plain numbering gives their ids, one with repeats does not.
+
         Args:
             data / reader: as in :meth:`reader`.
             id_column: column of a table that names its rows.
@@ -277,15 +282,16 @@ class Model:
         given: dict[str, Any] = {"pooling": pool, "level": level, "layer": layer, "normalise": normalise}
         chosen = replace(chosen, **{name: value for name, value in given.items() if value is not None})
         opened = self.reader(data, reader=reader, options=id_setting(id_column))
+        width = partial(vector_width, self, chosen)
         parts = []
         with counting("embedding", len(opened), progress) as add:
             for part in run_windows(
-                self.encoder, self.preprocessor, opened, chosen, poolings=self.poolings, domain=self.domain
+                self.encoder, self.preprocessor, opened, chosen, poolings=self.poolings, domain=self.domain, width=width
             ):
                 parts.append(part)
                 add(len(part.ids))
         rows = join_rows(parts)
-        found = rows if parts else replace(rows, vectors=np.zeros((0, self._width(chosen)), np.float32))
+        found = rows if parts else replace(rows, vectors=np.zeros((0, width()), np.float32))
         whole = len(found.ids) == len(opened)  # with windows there are several vectors a row
         return Embeddings.of(found, self._drawn(opened) if whole else None)
 
@@ -333,9 +339,6 @@ class Model:
             if one.answer is None:
                 log.warning("row %r has no %s features: %s", one.id, word, one.reason)
         return [one.answer for one in found]
-
-    def _width(self, options: InferenceOptions) -> int:
-        return int(self.encoder.dim) if options.dim is None else options.dim  # type: ignore[arg-type]
 
     def _options(
         self,

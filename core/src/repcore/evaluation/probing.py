@@ -147,7 +147,8 @@ def split_plan(
 ) -> SplitPlan:
     """Splits by core's words or the domain's own name (for example ``scaffold``)."""
     own = registry.preprocessor(preprocessor_name).spec.splits if preprocessor_name else {}
-    asked, split = split, _in_groups(split) if rows.together else split
+    has_groups = rows.together and any(one is not None for one in rows.groups)  # without copies there is none to keep
+    asked, split = split, _in_groups(split) if has_groups else split
     order = order_by_id(rows.ids)
     inputs = _split_inputs(rows, target, split, order)
     if split in own:

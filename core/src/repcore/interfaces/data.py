@@ -121,7 +121,9 @@ class Preprocessor(Protocol):
     ``describe(sample) -> Mapping`` gives facts for ``inspect``; ``inputs_from(value)`` makes ``Sample.inputs`` (or a
     ``Sample``, where the value has labels) of what people hold in Python (an RDKit molecule, a PyG graph, an array, the
     name of one file), and gives None for kinds that it does not know: the first line of its docstring lists those that
-    it knows; a value of a known kind that cannot be used is an ``ItemError``.
+    it knows; a value of a known kind that cannot be used is an ``ItemError``;
+    ``holds_several(value)`` says of a value that ``inputs_from`` would take as one input that, given as a whole, it is
+    several, a row each (an array (N, T) of series).
     """
 
     def fit(self, reader: DatasetReader, indices: Sequence[int] | np.ndarray) -> None:

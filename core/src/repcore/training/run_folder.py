@@ -61,10 +61,10 @@ class RunFolder:
             folder = cls(path)
             try:
                 (path / "checkpoints").mkdir()
+                folder.note_command()
             except OSError:  # a full disk
                 folder.remove()
                 raise
-            folder.note_command()
             folder.point_latest()
             return folder
         raise RunError(f"{root / name} and 998 numbered folders beside it exist", hint="choose another --name")

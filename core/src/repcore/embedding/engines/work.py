@@ -19,6 +19,7 @@ from repcore.embedding.labelled import labelled_reader
 from repcore.embedding.model import load
 from repcore.embedding.pooling import default_pooling
 from repcore.embedding.prediction_files import prediction_table
+from repcore.embedding.width import vector_width
 from repcore.embedding.writers import embedding_table, failed_rows
 
 ROW = "row"
@@ -109,6 +110,7 @@ class Worker:
             for found in run_windows(
                 model.encoder, model.preprocessor, self.reader, self.options,
                 rows=rows, poolings=model.poolings, domain=model.domain,
+                width=lambda: vector_width(model, self.options),
             ):  # fmt: skip
                 yield embedding_table(found)
             return

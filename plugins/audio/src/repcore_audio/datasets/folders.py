@@ -12,7 +12,7 @@ from repcore.data.accounting import Accounting
 from repcore.data.catalogue import Catalogue, Row, class_target, existing, files_below, rows_by
 from repcore.data.folder_classes import folder_meaning
 from repcore.data.groups import groups_in_paths
-from repcore.data.splits import folder_part
+from repcore.data.splits import sibling_parts
 from repcore.errors import DataError
 from repcore_audio.configs.recordings import RecordingsConfig
 from repcore_audio.datasets.recordings import SUFFIXES, Excerpt, RecordingReader, recording_row
@@ -123,7 +123,8 @@ def _parts_of_splits(
     levels: list[tuple[str, ...]], account: Accounting
 ) -> tuple[list[tuple[str, ...]], dict[str, list[int]]]:
     """Folders below train, test and the like, and the splits that these name."""
-    words = [folder_part(one[0]) if one else None for one in levels]
+    parts = sibling_parts(one[0] for one in levels if one)
+    words = [parts[one[0]] if one else None for one in levels]
     named = {word for word in words if word}
     if not all(words) and len(named) < 2:
         return levels, {}

@@ -10,6 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -30,6 +31,7 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".parquet")
 PATH = "path"
 SPLIT = "split"
 LEAST_NAMED = 0.5  # share of the recordings below that the tables have to name
+MOST_BESIDE = 200  # files of a subfolder that may hold the tables
 MOST_TABLES = 50  # that are looked at to see whether a folder is such a one
 
 
@@ -49,9 +51,20 @@ class Named:
 
 
 def tables_in(root: Path) -> list[Path]:
-    """Tables and JSON lists that lie in the folder itself."""
-    found = sorted(one for one in root.iterdir() if one.is_file() and not one.name.startswith("."))
-    return [one for one in found if table_suffix(one) in TABLE_SUFFIXES or one.suffix.lower() in JSON_SUFFIXES]
+    """Tables and JSON lists that lie in the folder itself, else those of its subfolders without recordings."""
+    here = sorted(one for one in root.iterdir() if not one.name.startswith("."))
+    found = [one for one in here if one.is_file() and _is_table(one)]
+    if found:
+        return found
+    for folder in (one for one in here if one.is_dir()):
+        files = sorted(one for one in islice(folder.iterdir(), MOST_BESIDE) if one.is_file())
+        if not any(one.suffix.lower() in SUFFIXES for one in files):
+            found += [one for one in files if _is_table(one)]
+    return found
+
+
+def _is_table(path: Path) -> bool:
+    return table_suffix(path) in TABLE_SUFFIXES or path.suffix.lower() in JSON_SUFFIXES
 
 
 def naming_tables(root: Path, account: Accounting, most: int | None = None) -> list[Named]:

@@ -39,8 +39,8 @@ from repcore_audio.datasets.manifest_tables import JSON_SUFFIXES, Cells, path_co
 from repcore_audio.datasets.recordings import Excerpt, LongRecording, Recording, RecordingReader, recording_row
 
 LABEL_NAMES = (
-    "label", "labels", "class", "category", "target", "species", "positive_labels", "tags", "scientific_name",
-    "common_name", "species_name", "species_code",
+    "label", "labels", "primary_label", "class", "category", "target", "species", "positive_labels", "tags",
+    "scientific_name", "common_name", "species_name", "species_code",
 )  # fmt: skip
 """Columns that hold classes even where few rows do not show it."""
 GROUP_WORDS = ("speaker", "singer", "bird", "animal", "src_file", "session", "fsid", "station", "site", "recorder")

@@ -150,7 +150,7 @@ class LogMelPreprocessor:
         return found
 
     def inputs_from(self, value: Any) -> Any:
-        """(samples, rate in Hz), a dict with array and sampling_rate, or the name of a sound file."""
+        """(samples, rate in Hz), samples (n,) or (channels, n), a dict with array and sampling_rate, or a file."""
         return recording_from(value)
 
     def draw(self, sample: Sample, generator: np.random.Generator) -> Item:

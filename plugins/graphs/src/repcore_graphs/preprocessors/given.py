@@ -32,5 +32,6 @@ def graph_from(value: Any) -> Any:
     )
     check_graph(graph)
     label = getattr(data, "y", None)
-    is_one = label is not None and getattr(label, "numel", lambda: 1)() == 1
-    return Sample("", graph, {"y": label} if is_one else {})
+    if label is None or getattr(label, "numel", lambda: 1)() != 1:
+        return Sample("", graph, {})
+    return Sample("", graph, {"y": label.item() if hasattr(label, "item") else label})

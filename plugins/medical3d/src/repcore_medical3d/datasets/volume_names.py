@@ -16,7 +16,8 @@ from repcore_medical3d.formats.volume_files import volume_stem
 
 MASK_WORDS = frozenset({
     "seg", "segs", "segmentation", "segmentations", "mask", "masks", "label", "labels", "labelmap", "gt", "dseg",
-    "aseg", "probseg", "annotation", "annotations", "groundtruth", "truth", "manual", "roi", "contour", "contours",
+    "aseg", "fseg", "probseg", "annotation", "annotations", "groundtruth", "truth", "manual", "roi", "contour",
+    "contours",
 })  # fmt: skip
 INNER_MASK_WORDS = frozenset({"seg", "segmentation", "mask", "label"})  # between a case and a class: c1_mask_liver
 FIRST_MASK_WORDS = ("seg", "mask", "label")

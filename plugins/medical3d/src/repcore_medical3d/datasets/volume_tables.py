@@ -119,15 +119,20 @@ def _keys(items: Sequence[Item], groups: Sequence[str | None], root: Path) -> di
 
 
 def _case_folders(items: Sequence[Item], root: Path) -> dict[str, list[int]]:
-    """Folders of one case each (``s0000/ct``, ``case_00000/imaging``): their files are called alike everywhere."""
+    """Folders of one case each: their files are called alike everywhere (``s0000/ct``, ``case_00000/imaging``), or
+    begin with the name of the folder."""
     stems = Counter(item.stem for item in items)
     found: dict[str, list[int]] = {}
     places: dict[str, set[Path]] = {}
     for number, item in enumerate(items):
         folder = item.files[0].parent
+        above = [one for one in (folder, *folder.parents) if one != root and root in one.parents]
+        cases = [one for one in above if item.stem.startswith(one.name)]  # OAS1_0001_MR1/.../OAS1_0001_MR1_mpr_n4
         if folder != root and stems[item.stem] > 1:
-            found.setdefault(composed(folder.name), []).append(number)
-            places.setdefault(composed(folder.name), set()).add(folder)
+            cases.append(folder)
+        for one in dict.fromkeys(cases):
+            found.setdefault(composed(one.name), []).append(number)
+            places.setdefault(composed(one.name), set()).add(one)
     return {name: numbers for name, numbers in found.items() if len(places[name]) == 1}
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from rdkit import Chem
 from rdkit.rdBase import BlockLogs
 
+from repcore.data.labels import MOST_JUDGED
 from repcore.errors import DataError
 from repcore_molecules.smiles.notations import (
     NOTATIONS,
@@ -66,6 +67,11 @@ class MoleculeColumn:
 def reads_as_molecule(text: str) -> bool:
     """Whether a text is a molecule in any notation, so that a first line of such texts is no header."""
     return any(share_of([text], one) == 1.0 for one in NOTATIONS) or reaction_share([text]) == 1.0
+
+
+def searched(names: Sequence[str]) -> list[str]:
+    """The columns that are tried for molecules: all; of a very wide table the first ones and those of a usual name."""
+    return [name for place, name in enumerate(names) if place < MOST_JUDGED or _rank(name) < len(_NAMES)]
 
 
 def find_molecules(cells: Mapping[str, Sequence[object]], *, names_count: bool = True) -> MoleculeColumn:

@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from repcore.data.first_files import first_files
 from repcore.data.headers import head
 from repcore.data.misfits import HARDLY
 from repcore.data.shards.parquet_table import ShardedTable, Shards, is_sharded, parquet_shards
@@ -18,11 +19,13 @@ from repcore_molecules.datasets.molecule_column import (
     column_as,
     find_molecules,
     reads_as_molecule,
+    searched,
 )
 from repcore_molecules.datasets.sdf_table import STRUCTURE, SdfTable
 from repcore_molecules.formats.sdf import is_sdf
 
 SAMPLED_ROWS = 500
+LOOKED_AT = 400  # files of a folder
 UNCLEAR = 0.8  # molecules in several columns: theirs as surely as in one, and opening asks for the column
 SPLIT_NAMES = {"train": "train", "valid": "validation", "val": "validation", "validation": "validation", "test": "test"}
 SMI_SUFFIXES = (".smi", ".smiles")
@@ -51,6 +54,13 @@ def table_files(path: Path) -> dict[str, Path | Shards]:
         return {split: named[split] for split in dict.fromkeys(SPLIT_NAMES.values()) if split in named}
     if all(table_suffix(one) == ".parquet" for one in tables) and (shards := parquet_shards(path)):
         return dict(shards)
+    below = [] if tables else _molecules_below(path)
+    if below:
+        raise DataError(
+            f"folder {str(path)!r} holds no table, but its subfolders do",
+            found=", ".join(one.relative_to(path).as_posix() for one in below[:8]),
+            hint=f"one file as --data, or all of them joined in one (cat */*{below[0].suffix} > all{below[0].suffix})",
+        )
     raise DataError(
         f"folder {str(path)!r} holds {len(tables)} tables" if tables else f"folder {str(path)!r} holds no table",
         found=", ".join(one.name for one in tables[:8]),
@@ -64,10 +74,15 @@ def _tables_in(folder: Path) -> list[Path]:
     )
 
 
+def _molecules_below(folder: Path) -> list[Path]:
+    """Files of molecules in subfolders, such as the tranches of ZINC: as far as the first files tell."""
+    return [one for one in first_files(folder, LOOKED_AT) if table_suffix(one) in SMI_SUFFIXES or is_sdf(one)]
+
+
 def sniff_table(path: Path) -> float:
     """How surely a path is a table of molecules: what its cells are, whatever its names say."""
     if not (_tables_in(path) or is_sharded(path) if path.is_dir() else table_suffix(path) or is_sdf(path)):
-        return 0.0
+        return HARDLY if path.is_dir() and _molecules_below(path) else 0.0
     try:
         file = next(iter(table_files(path).values()))
         if isinstance(file, Path) and is_sdf(file):
@@ -106,7 +121,7 @@ def molecules_in(table: MoleculeRows, column: str | None, notation: str | None) 
     if column is not None:
         name = table.require(column)
         return column_as(name, table.slice(0, SAMPLED_ROWS, name), asked)
-    cells = {name: table.slice(0, SAMPLED_ROWS, name) for name in table.columns}
+    cells = {name: table.slice(0, SAMPLED_ROWS, name) for name in searched(table.columns)}
     if is_smi(table) and "smiles" in cells:
         cells = {"smiles": [with_extension(*pair)[0] for pair in zip(cells["smiles"], cells["name"], strict=True)]}
     found = find_molecules(cells, names_count=table.has_header or "smiles" in cells)

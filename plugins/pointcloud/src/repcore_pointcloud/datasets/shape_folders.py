@@ -31,6 +31,7 @@ from repcore_pointcloud.formats.reading import SUFFIXES, TEXT_SUFFIXES, UNMISTAK
 from repcore_pointcloud.formats.text import looks_like_points
 
 SIDE_FILES = (*LABEL_TABLES, "readme.txt", "license.txt", "train.txt", "test.txt", "val.txt")
+FOLDERS_TRIED = 8
 OPENED = 3  # shapes read to tell how their files are understood
 VERTEX_LINE = re.compile(rb"^v[ \t]+[-+.\d]", re.MULTILINE)
 
@@ -55,12 +56,24 @@ def sniff(path: Path) -> float:
     files = first_files(path)
     shapes = [one for one in files if _is_shape(one)]
     texts = [one for one in shapes if one.suffix.lower() in TEXT_SUFFIXES]
-    told = [one for one in shapes if one not in texts] + [one for one in texts[:3] if looks_like_points(one)]
+    points = _texts_of_points(texts)
+    told = [one for one in shapes if one not in texts] + points
     if any(one.suffix.lower() in UNMISTAKABLE for one in told):
         return 0.5
-    if texts and not looks_like_points(texts[0]):  # tables of something else
+    if 2 * len(points) < len(texts):  # tables of something else
         shapes = [one for one in shapes if one.suffix.lower() not in TEXT_SUFFIXES]
     return 0.5 * len(shapes) / len(files) if files else 0.0
+
+
+def _texts_of_points(texts: Sequence[Path]) -> list[Path]:
+    """Texts of the folders whose first one looks like points: lists of names lie above the folders of the classes."""
+    first: dict[Path, Path] = {}
+    for one in texts:
+        first.setdefault(one.parent, one)
+    fitting = {folder for folder, one in list(first.items())[:FOLDERS_TRIED] if looks_like_points(one)}
+    known = set(list(first)[:FOLDERS_TRIED])
+    is_so = 2 * len(fitting) > len(known)
+    return [one for one in texts if one.parent in fitting or (is_so and one.parent not in known)]
 
 
 def _is_table_of_rows(path: Path) -> bool:

@@ -89,7 +89,7 @@ def write_ply(path: Path, answer: DenseAnswer) -> None:
         exact = np.allclose(xyz.astype(np.float32), xyz, rtol=0, atol=1e-4, equal_nan=True)
         table = {name: xyz[:, axis].astype(np.float32 if exact else np.float64) for axis, name in enumerate("xyz")}
     else:
-        table = {name: _for_ply(values) for name, values in own.in_place().items() if values.ndim == 1}
+        table = {name: _for_ply(name, values) for name, values in own.in_place().items() if values.ndim == 1}
     empty = PlyFile([Element("vertex", len(xyz), _properties(table))], {"vertex": table})
     path.write_bytes(ply_bytes(_with_columns(empty, named)))
 
@@ -116,8 +116,10 @@ def _properties(table: Mapping[str, np.ndarray]) -> list[Property]:
     return [Property(name, values.dtype.str[1:]) for name, values in table.items()]
 
 
-def _for_ply(values: np.ndarray) -> np.ndarray:
-    """In a type that other programs read, too: no whole numbers of 8 bytes, no yes and no."""
+def _for_ply(name: str, values: np.ndarray) -> np.ndarray:
+    """In a type that other programs read, too: no whole numbers of 8 bytes, no yes and no; colours of text as bytes."""
+    if name in COLOURS and np.isin(values, np.arange(256)).all():
+        return values.astype(np.uint8)
     if values.dtype.kind == "b" or values.dtype == np.float16:
         return values.astype(np.uint8 if values.dtype.kind == "b" else np.float32)
     if values.dtype.kind in "iu" and values.dtype.itemsize == 8:

@@ -33,3 +33,32 @@ def series_from(value: Any, names: tuple[str, ...] = ()) -> Series | None:
     channels = 1 if value.ndim == 1 else value.shape[1]
     known = columns or (names if len(names) == channels else ())
     return Series.of(value, known or None)
+
+
+def holds_several(value: Any, names: tuple[str, ...] = ()) -> bool:
+    """Whether an array or tensor is several series: (N, T) of one channel, or (N, T, C), as files of arrays hold them.
+
+    A table of numbers could as well be one series (T, C). It is one where its second axis has as many columns as the
+    model has channels, or one column; everything else with two axes is (N, T). Lists, whose entries are (T,) or (T, C),
+    and data frames, which are one series, leave no doubt.
+
+    Args:
+        names: channels of the model; empty before it is fitted.
+
+    Raises:
+        ItemError: ``other_channels``, (N, T) for a model of several channels.
+    """
+    if not (isinstance(value, np.ndarray) or hasattr(value, "detach")):
+        return False
+    shape = tuple(value.shape)
+    if len(shape) != 2:
+        return len(shape) == 3
+    if shape[1] == 1 or (len(names) > 1 and shape[1] == len(names)):
+        return False
+    if len(names) > 1:
+        raise ItemError(
+            "other_channels",
+            f"an array {shape} is {shape[0]} series (N, T) of one channel, and the model has {len(names)}: "
+            "give (N, T, C), one series (T, C), or a list of them",
+        )
+    return True

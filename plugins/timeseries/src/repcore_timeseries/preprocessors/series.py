@@ -20,7 +20,7 @@ from repcore.interfaces import Batch, DatasetReader, Item, Sample, Window
 from repcore_timeseries.configs.series import SeriesPreprocessorConfig
 from repcore_timeseries.formats.series import Series
 from repcore_timeseries.preprocessors.calendar import CALENDAR, calendar_of
-from repcore_timeseries.preprocessors.given import series_from
+from repcore_timeseries.preprocessors.given import holds_several, series_from
 
 FITTED_FILE = "channels.json"
 
@@ -95,6 +95,10 @@ class SeriesPreprocessor:
     def inputs_from(self, value: Any) -> Any:
         """an array (T,) or (T, C), a tensor, or a data frame of one series with a column a channel"""
         return series_from(value, self.names)
+
+    def holds_several(self, value: Any) -> bool:
+        """Whether an array given as a whole is several series; see :func:`given.holds_several`."""
+        return holds_several(value, self.names)
 
     def prepare(self, sample: Sample) -> list[Item]:
         """One item, or one a window of ``longest`` steps.

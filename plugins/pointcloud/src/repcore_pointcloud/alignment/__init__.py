@@ -1,0 +1,1 @@
+"""One rigid motion between two clouds: matches of points, motions from matches, and how well a motion fits."""
