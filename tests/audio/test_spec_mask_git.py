@@ -85,7 +85,7 @@ def test_padding_is_marked_and_changes_nothing(
     reader: Sounds, preprocessor: SpecTokensPreprocessor, encoder: SpecMaskGit
 ) -> None:
     torch.manual_seed(0)
-    encoder = SpecMaskGit(SpecMaskGitConfig(width=16, depth=2, heads=2, **preprocessor.facts())).eval()  # type: ignore[arg-type]
+    encoder = SpecMaskGit(SpecMaskGitConfig(width=16, depth=2, heads=2, **preprocessor.facts())).eval()
     items = [item for row in range(6) for item in preprocessor.prepare(reader[row])[:1]]
     items.sort(key=lambda one: int(one.meta["frames"]))
     together, alone = preprocessor.collate([items[0], items[-1]]), preprocessor.collate(items[:1])
