@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,19 +13,26 @@ from click.testing import CliRunner
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from repcore.errors import DataError
+import repcore
+from repcore.checkpoints.saving import save_model
+from repcore.errors import ConfigError, DataError
 from repcore_pointcloud.alignment.baselines import ransac_motion, spectral_motion
 from repcore_pointcloud.alignment.consensus import choose_seeds, largest_columns, wilson_bound
 from repcore_pointcloud.alignment.geometry import geometric_features
-from repcore_pointcloud.alignment.matching import fitting_voxel, thinned
+from repcore_pointcloud.alignment.matching import fitting_voxel, model_features, thinned
 from repcore_pointcloud.alignment.motions import least_squares, motion_error, refine, residuals
 from repcore_pointcloud.alignment.registration import check, cloud_of, register
+from repcore_pointcloud.alignment.truth import read_motion
 from repcore_pointcloud.alignment.vbreg import vbreg_motion
 from repcore_pointcloud.commands.register import DIRECTION, loaded_models, register_command
-from repcore_pointcloud.configs.scenes import RoomsConfig
+from repcore_pointcloud.configs.i2p_mae import PointEncoderConfig
+from repcore_pointcloud.configs.scenes import RoomsConfig, SceneConfig
+from repcore_pointcloud.configs.shapes import PointSetConfig
+from repcore_pointcloud.configs.sparse_unet import SparseUNetConfig
 from repcore_pointcloud.configs.vbreg import (
     GeometryConfig,
     MatchNetworkConfig,
+    MatchSetConfig,
     MotionConfig,
     RansacConfig,
     RegistrationConfig,
@@ -32,8 +40,13 @@ from repcore_pointcloud.configs.vbreg import (
 )
 from repcore_pointcloud.datasets.match_pairs import match_pair
 from repcore_pointcloud.datasets.scene_rooms import Rooms
+from repcore_pointcloud.encoders.i2p_mae import HierarchicalPointEncoder
 from repcore_pointcloud.encoders.match_network import MatchNetwork
+from repcore_pointcloud.encoders.sparse_unet import SparseUNet
 from repcore_pointcloud.layers.match_layers import ValidBatchNorm, length_agreement
+from repcore_pointcloud.preprocessors.matches import MatchPreprocessor
+from repcore_pointcloud.preprocessors.point_set import PointSetPreprocessor
+from repcore_pointcloud.preprocessors.scene import ScenePreprocessor
 
 TINY = MatchNetworkConfig(layers=2, width=8, belief_width=6, hidden_width=6, latent_width=4)
 
@@ -265,8 +278,16 @@ def test_the_command_writes_the_motion_with_its_direction_and_draws(tmp_path: Pa
     for path, points in zip(files, (one, other), strict=True):
         np.save(path, points)
     out, page = tmp_path / "deep" / "transform.json", tmp_path / "page.html"
-    code, said, error = run(*files, "-o", str(out), "--page", str(page), "--voxel", "0.1")
+    truth = tmp_path / "truth.txt"
+    np.savetxt(truth, motion)
+    code, said, error = run(*files, "-o", str(out), "--page", str(page), "--voxel", "0.1", "--truth", str(truth))
     assert code == 0, error
+    rows = {line.split("\t")[0]: line.split("\t")[1:] for line in said.splitlines() if line.count("\t") == 5}
+    degrees, distance, precision, recall, f1 = (float(cell) for cell in rows["written"])
+    assert degrees < 1.0
+    assert distance < 0.05
+    assert min(precision, recall, f1) > 0.8
+    np.testing.assert_allclose(read_motion(out), json.loads(out.read_text())["transform"])
     found = json.loads(out.read_text())
     matrix = np.array(found["transform"])
     gap = np.linalg.norm(moved(one, matrix) - moved(one, motion), axis=1)
@@ -305,3 +326,65 @@ def test_clouds_that_share_nothing_bad_files_and_missing_networks_are_errors(tmp
     assert "train vbreg" in str(untrained)
     assert not (tmp_path / "t.json").exists()
     assert loaded_models(()) == (None, None)
+    for words, text in (
+        ("no motion", "abc"),
+        ("3 numbers", "1 2 3"),
+        ("no rigid", str(np.diag([2.0, 1, 1, 1]).tolist())),
+    ):
+        (tmp_path / "truth.txt").write_text(text)
+        with pytest.raises(DataError, match=words):
+            read_motion(tmp_path / "truth.txt")
+
+
+# -------------------------------------------------------------------------------------- trained models
+
+
+def saved(folder: Path, name: str, encoder: Any, preprocessor: Any, preprocessor_name: str) -> str:
+    """A model folder of untrained weights."""
+    save_model(
+        folder, encoder=encoder, encoder_name=name, encoder_config=encoder.config, preprocessor=preprocessor,
+        preprocessor_name=preprocessor_name, preprocessor_config=preprocessor.config, card={}, extra={},
+    )  # fmt: skip
+    return str(folder)
+
+
+def test_models_are_told_apart_and_give_features_of_points(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    scene_config = SceneConfig(voxel_size_m=0.1)
+    unet = SparseUNet(SparseUNetConfig(input_width=6, stem_width=8, stage_widths=(12, 8), stage_blocks=(1, 1)))
+    shapes = HierarchicalPointEncoder(
+        PointEncoderConfig(
+            groups=(24, 12, 6), neighbours=(6, 4, 3), widths=(12, 18, 24), depths=(1, 1, 1), heads=2,
+            point_widths=(8, 12), joint_width=16, drop_path=0.0,
+        )
+    )  # fmt: skip
+    scenes = saved(
+        tmp_path / "scenes", "pointcloud/sparse-unet", unet, ScenePreprocessor(scene_config), "pointcloud/scene"
+    )
+    points = PointSetPreprocessor(PointSetConfig(points=256))
+    objects = saved(tmp_path / "shapes", "pointcloud/i2p-mae", shapes, points, "pointcloud/point-set")
+    judge = saved(
+        tmp_path / "judge", "pointcloud/vbreg", network(), MatchPreprocessor(MatchSetConfig()), "pointcloud/matches"
+    )
+    judging, features = loaded_models((judge, scenes))
+    assert isinstance(judging, MatchNetwork)
+    assert features.folder.encoder_name == "pointcloud/sparse-unet"
+    with pytest.raises(ConfigError, match="second of two models for features"):
+        loaded_models((scenes, objects))
+    one = pair_of_scans()[0][::4]
+    kept = thinned(one, 0.2)
+    found = model_features(features, one, kept)
+    assert found.values.shape == (len(kept.places), 8)
+    np.testing.assert_array_equal(found.places, kept.places)
+    answer = features.tokens([one.astype(np.float32)], "point")[0].outputs
+    first = kept.voxel_of == 0
+    np.testing.assert_allclose(found.values[0], answer[first].mean(0), rtol=1e-4, atol=1e-5)
+    own = model_features(loaded_models((objects,))[1], one, kept)
+    assert own.values.shape[1] == 12 + 18 + 24
+    assert 0 < len(own.places) <= 256
+    assert np.isfinite(own.values).all()
+    with pytest.raises(DataError, match="no features of points"):
+        model_features(repcore.load(judge), one, kept)
+    same = register(cloud_of(one, "a"), cloud_of(one, "b"), RegistrationConfig(voxel=0.2), feature_model=features)
+    assert same.features == "pointcloud/sparse-unet"
+    np.testing.assert_allclose(same.motion, np.eye(4), atol=1e-6)

@@ -43,7 +43,7 @@ def ransac_motion(
 
     Args:
         source / target: float (N, 3), in the unit of the inlier distance.
-        seconds: stop after this time, whatever number of hypotheses is set; None = no limit.
+        seconds: of the processor, after which it stops, whatever number of hypotheses is set; None = no limit.
 
     Returns:
         the solution; the identity without success where no triple passes.
@@ -53,9 +53,9 @@ def ransac_motion(
         return no_solution(len(source))
     ends = source[rows].float(), target[rows].float()
     generator = torch.Generator().manual_seed(config.seed)
-    limit, began = config.inlier_distance_m, time.perf_counter()
+    limit, began = config.inlier_distance_m, time.process_time()
     best, value, tried, needed = None, -1.0, 0, rules.hypotheses
-    while tried < needed and (seconds is None or tried == 0 or time.perf_counter() - began < seconds):
+    while tried < needed and (seconds is None or tried == 0 or time.process_time() - began < seconds):
         triples = torch.randint(len(rows), (min(BATCH, rules.hypotheses - tried), 3), generator=generator)
         tried += len(triples)
         kept = triples[_rigid(ends, triples, limit)]

@@ -40,6 +40,9 @@ OVERLAP_VOXELS = 1.5  # a point on the other cloud, after refinement
 SHUFFLES = 3
 REFINED_VOXELS = 3.0  # largest distance of a pair in the last refinement
 GEOMETRIC = "fpfh"
+SEARCH = MotionConfig(latent="sample")
+"""Drawn with its seed, so that every run gives the same: networks of short training judge by what they draw, and tell
+right matches from wrong ones badly by the mean (benchmarks/registration.py)."""
 
 Way = Callable[[torch.Tensor, torch.Tensor], Solution]
 """``fn(source, target) -> solution`` of matches (N, 3)."""
@@ -87,7 +90,7 @@ class Registration:
         method: the way whose motion was taken.
         found: way -> what it found, those that ran.
         motion: float64 (4, 4), source to target in the files' coordinates.
-        matches: in the files' coordinates less the offsets.
+        matches: in the files' coordinates less the offsets, which are float64 (3,) of source and target.
         chance: most matches that agree with one motion when their targets are shuffled.
         overlaps: of the source on the target, and the other way round.
         thinned: places of both clouds, less the offsets.
@@ -103,8 +106,14 @@ class Registration:
     inlier_distance: float
     thinned: tuple[np.ndarray, np.ndarray]
     near_motion: np.ndarray
+    offsets: tuple[np.ndarray, np.ndarray]
     features: str = GEOMETRIC
     seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def matched(self) -> tuple[np.ndarray, np.ndarray]:
+        """Both ends of the matches in the files' coordinates, float64 (N, 3) each."""
+        return self.matches.source + self.offsets[0], self.matches.target + self.offsets[1]
 
 
 def cloud_of(points: np.ndarray, name: str, viewpoint: np.ndarray | None = None) -> Cloud:
@@ -165,7 +174,7 @@ def register(
         matches = match_features(*features, config.matches, config.mutual)
     limit = config.inlier_voxels * voxel
     unit = NEAREST_M if network is None else network.config.length_tolerance_m
-    search = replace(motion or MotionConfig(), inlier_distance_m=unit, seed_distance_m=unit)
+    search = replace(motion or SEARCH, inlier_distance_m=unit, seed_distance_m=unit)
     found = _all_ways(matches, ways(network, search), unit / limit)
     method = method or next(iter(found))
     places, near = (kept[0].places, kept[1].places), found[method].motion
@@ -188,6 +197,7 @@ def register(
         inlier_distance=limit,
         thinned=places,
         near_motion=near,
+        offsets=offsets,
         features=GEOMETRIC if feature_model is None else str(feature_model.folder.encoder_name),
         seconds=seconds,
     )

@@ -60,4 +60,6 @@ def over_all(solution: Solution, rows: Tensor, count: int) -> Solution:
     inliers = torch.zeros(count, dtype=torch.bool)
     inliers[rows.cpu()] = solution.inliers.cpu()
     solution.inliers = inliers
+    if len(rows) < count:
+        solution.facts["not_finite"] = count - len(rows)
     return solution

@@ -41,6 +41,8 @@ DIRECTION = "source to target: target = R source + t, columns; the first file is
               help="Error where fewer matches agree.")  # fmt: skip
 @click.option("--above-chance", type=click.FloatRange(min=0), default=4.0, show_default=True,
               help="Error where fewer matches agree than so many times those that agree by chance.")  # fmt: skip
+@click.option("--truth", type=click.Path(path_type=Path),
+              help="File with the true 4x4 motion of A onto B: every way's errors are printed, too.")  # fmt: skip
 @click.option("--page", type=click.Path(path_type=Path), help="HTML page with matches and clouds drawn.")
 def register_command(first: Path, second: Path, models: tuple[str, ...], output: Path, **given: Any) -> None:
     """The rigid motion that takes cloud A onto cloud B, from matches of their points.
@@ -55,10 +57,12 @@ def register_command(first: Path, second: Path, models: tuple[str, ...], output:
     from repcore.files import write_text
     from repcore.outputs import local_output
     from repcore_pointcloud.alignment.registration import check, register
+    from repcore_pointcloud.alignment.truth import read_motion
 
     for path in (output, given["page"]):
         if path is not None:
             local_output(path)
+    truth = None if given["truth"] is None else read_motion(given["truth"])
     network, feature_model = loaded_models(models)
     if given["method"] == "vbreg" and network is None:
         raise ConfigError(
@@ -69,6 +73,8 @@ def register_command(first: Path, second: Path, models: tuple[str, ...], output:
     clouds = read(first), read(second)
     found = register(*clouds, config, method=given["method"] or "", network=network, feature_model=feature_model)
     show(found)
+    if truth is not None:
+        show_errors(found, truth)
     if given["page"] is not None:
         given["page"].parent.mkdir(parents=True, exist_ok=True)
         write_text(given["page"], page(found, first.name, second.name))
@@ -148,6 +154,17 @@ def show(found: Registration) -> None:
     )
     if "vbreg" not in found.found:
         say("vbreg was not run: it needs a trained network (repcore pointcloud train vbreg), given with --model")
+
+
+def show_errors(found: Registration, truth: Any) -> None:
+    """How far every way is from the true motion (4, 4), as a table."""
+    from repcore_pointcloud.alignment.truth import errors_of
+
+    rows = [
+        (name, one.degrees, one.distance, one.precision, one.recall, one.f1)
+        for name, one in errors_of(found, truth).items()
+    ]
+    table(("method", "degrees off", "distance off", "precision", "recall", "F1 of matches"), rows)
 
 
 def record(found: Registration, source: str, target: str) -> dict[str, Any]:
