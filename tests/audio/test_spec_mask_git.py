@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 import torch
@@ -296,6 +297,10 @@ def test_from_training_to_sounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     page = (tmp_path / "runs" / "one" / "report.html").read_text()
     assert "tokens hidden, the code of" in page
     assert "data:audio/wav" in page
+    rows = ["audio/sounds", "--read", "clips=3", "--read", "seconds=0.6"]
+    assert run(["embed", "runs/one", *rows, "--pool", "hist", "-o", "counts.parquet"]) == 0
+    (counts,) = {len(row) for row in pq.read_table("counts.parquet")["embedding"].to_pylist()}
+    assert counts == 16
     given = 0.1 * np.random.default_rng(0).standard_normal(8000)
     soundfile.write("word.wav", given, 16_000)
     command = ["audio", "generate", "runs/one", "--like", "word.wav", "--keep-bands", "2", "--count", "2", "-o", "new"]

@@ -86,7 +86,7 @@ def starting_tokens(encoder: SpecMaskGit, preprocessor: SpecTokensPreprocessor, 
     if asked.like is None:
         if asked.keep_bands is not None or asked.keep_seconds is not None:
             raise ConfigError("--keep-bands and --keep-seconds keep parts of a recording", hint="--like FILE")
-        columns = encoder.columns
+        columns = encoder.grid_columns
         if asked.seconds is not None:
             columns = min(columns, max(1, round(1000 * asked.seconds / _column_ms(preprocessor))))
         return torch.full((encoder.rows * columns,), encoder.mask_id)
