@@ -171,7 +171,7 @@ def register(
         pair = zip((source, target), kept, strict=True)
         features = [_features(one, part, voxel, config, feature_model) for one, part in pair]
     with _timed(seconds, "matches"):
-        matches = match_features(*features, config.matches, config.mutual)
+        matches = match_features(features[0], features[1], config.matches, config.mutual)
     limit = config.inlier_voxels * voxel
     unit = NEAREST_M if network is None else network.config.length_tolerance_m
     search = replace(motion or SEARCH, inlier_distance_m=unit, seed_distance_m=unit)
