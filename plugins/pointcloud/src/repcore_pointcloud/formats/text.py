@@ -21,6 +21,7 @@ import numpy as np
 
 from repcore.data.cells import DecimalWord
 from repcore.data.cells import number as core_number
+from repcore.data.encodings import code_page
 from repcore.data.grouped import Meaning, comma_meaning, without_commas
 from repcore.errors import ItemError
 from repcore_pointcloud.formats import column_names as known
@@ -152,7 +153,7 @@ def _has_shape_of_points(rows: Sequence[Sequence[str]], layout: Layout) -> bool:
 
 
 def decoded(content: bytes, source: str) -> str:
-    """Text of a file: UTF-8, UTF-16 (with a mark, or by its zeros), else Latin-1.
+    """Text of a file: UTF-8, UTF-16 (with a mark, or by its zeros), else an older code page.
 
     Raises:
         ItemError: ``corrupt``: binary.
@@ -168,7 +169,7 @@ def decoded(content: bytes, source: str) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return content.decode("latin-1")
+        return content.decode(code_page(content).name, "replace")
 
 
 # --------------------------------------------------------------------------------------------- layout
