@@ -132,9 +132,7 @@ def test_har_with_decimal_commas_and_files_that_are_called_otherwise(tmp_path: P
         written(tmp_path / part / f"y_{part}.txt", "".join(f"{20 + row / 3:.3f}\n" for row in range(count)))
     reader = open_data(default(), str(tmp_path))[1]
     assert (reader.targets[0].kind, reader[1].targets["target"]) == ("regression", 20.333)
-    assert any(
-        "activity_labels.txt" in one and "names none of the answers" in one for one in reader.account.sentences()
-    )
+    assert any("activity_labels.txt" in one and "name none of the answers" in one for one in reader.account.sentences())
 
 
 @pytest.mark.parametrize(("suffix", "sign", "decimal"), [(".tsv", "\t", ","), (".txt", "  ", ","), (".csv", ",", ".")])
