@@ -250,6 +250,11 @@ def test_thinning_keeps_means_and_the_voxel_fits_the_cloud() -> None:
     grid = np.stack(np.meshgrid(*[np.arange(40.0)] * 2, [0.0]), axis=-1).reshape(-1, 3)
     voxel = fitting_voxel((grid, grid[:3]), kept=400)
     assert 250 <= len(thinned(grid, voxel).places) <= 450
+    stray = np.concatenate([grid, [[1e9, 0.0, 0.0]]])
+    assert fitting_voxel((stray, grid[:3]), kept=400) == pytest.approx(voxel, rel=0.1)
+    with pytest.raises(DataError, match="70,000 points"):
+        many = np.stack([np.arange(7e4), np.zeros(70_000), np.zeros(70_000)], axis=1)
+        register(cloud_of(many, "a"), cloud_of(many, "b"), RegistrationConfig(voxel=0.5))
 
 
 @pytest.mark.parametrize(("factor", "far"), [(1.0, 0.0), (1000.0, 5e6)])
