@@ -163,7 +163,7 @@ def register(
     """The motion that takes ``source`` onto ``target``.
 
     Args:
-        method: ``vbreg``, ``spectral`` or ``ransac``; empty = vbreg where there is a network, else spectral.
+        method: ``vbreg``, ``spectral`` or ``ransac``; empty = that with which most matches agree.
         network: trained; without it there is no vbreg.
         feature_model: of scenes or shapes; None = geometric features.
         motion: settings of the search; distances are replaced by those of the network's unit.
@@ -184,7 +184,7 @@ def register(
     unit = NEAREST_M if network is None else network.config.length_tolerance_m
     search = replace(motion or SEARCH, inlier_distance_m=unit, seed_distance_m=unit)
     found = _all_ways(matches, ways(network, search), unit / limit)
-    method = method or next(iter(found))
+    method = method or max(found, key=lambda name: found[name].inliers)  # the first of equals
     places, near = (kept[0].places, kept[1].places), found[method].motion
     if config.closest_points and found[method].solution.success:
         with _timed(seconds, "refinement"):
