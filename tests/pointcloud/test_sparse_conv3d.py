@@ -9,6 +9,7 @@ import subprocess
 import sys
 import weakref
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,15 +20,19 @@ from torch.nn import functional as F
 
 from repcore import ops
 from repcore.errors import ConfigError, DataError, ShapeError
+from repcore_pointcloud.ops.sparse_conv3d import compiled, selection
 from repcore_pointcloud.ops.sparse_conv3d.cases import random_coordinates
+from repcore_pointcloud.ops.sparse_conv3d.rulebook import Rulebook
 from repcore_pointcloud.ops.sparse_conv3d.sites import Sites
 
 OP = "pointcloud/sparse-conv3d"
-FORMS = ("torch", "stationary")
+FORMS = ("torch", "stationary", "compiled")
 FLOAT64 = 1e-11  # a few thousand float64 products in another order
 
 
 def convolve(form: str, *arguments: Tensor | None, **options: object) -> Tensor:
+    if form == "compiled":
+        pytest.importorskip("numba", reason="the compiled form needs numba")
     module = importlib.import_module(f"repcore_pointcloud.ops.sparse_conv3d.{form}")
     result: Tensor = module.sparse_conv3d(*arguments, **options)
     return result
@@ -138,7 +143,7 @@ def test_all_usable_implementations_agree() -> None:
 
 THREADS = """
 import hashlib, torch
-from repcore_pointcloud.ops.sparse_conv3d import stationary, torch as plain
+from repcore_pointcloud.ops.sparse_conv3d import compiled, stationary, torch as plain
 from repcore_pointcloud.ops.sparse_conv3d.cases import random_coordinates
 from repcore_pointcloud.ops.sparse_conv3d.sites import Sites
 for voxels, width_in, width_out in ((700, 7, 5), (9000, 33, 20), (9000, 32, 64)):
@@ -149,7 +154,7 @@ for voxels, width_in, width_out in ((700, 7, 5), (9000, 33, 20), (9000, 32, 64))
         inputs = torch.randn(rulebook.num_inputs, width_in, generator=draw)
         weight = torch.randn(width_out, kernel, kernel, kernel, width_in, generator=draw)
         grad = torch.randn(rulebook.num_outputs, width_out, generator=draw)
-        for form in (plain, stationary):
+        for form in (plain, stationary, *(() if compiled.unusable() else (compiled,))):
             prints = set()
             for threads in (1, 2, 4, 2, 1):
                 torch.set_num_threads(threads)
@@ -239,6 +244,85 @@ def test_sizes_that_do_not_fit_are_named() -> None:
         convolve("torch", torch.zeros(2, 3), torch.zeros(4, 3, 3, 3, 3), rulebook=book)
     with pytest.raises(ShapeError, match="125 kernel offsets"):
         convolve("torch", torch.zeros(1, 3), torch.zeros(4, 5, 5, 5, 3), rulebook=book)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 10_000), voxels=st.integers(1, 90), side=st.integers(1, 12), dilation=st.integers(1, 3),
+    kernel=st.sampled_from([(3, 3, 3), (5, 5, 5), (3, 1, 3), (1, 1, 5), (7, 3, 1)]),
+)  # fmt: skip
+def test_the_walk_finds_the_neighbours_that_search_finds(
+    seed: int, voxels: int, side: int, dilation: int, kernel: tuple[int, int, int]
+) -> None:
+    pytest.importorskip("numba", reason="the walk is compiled by numba")
+    coordinates = random_coordinates(voxels, side, torch.Generator().manual_seed(seed))
+    walked = Sites(coordinates).submanifold(kernel, (dilation,) * 3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("repcore_pointcloud.ops.sparse_conv3d.sites.compiled_unusable", lambda: "not here")
+        searched = Sites(coordinates).submanifold(kernel, (dilation,) * 3)
+    assert torch.equal(walked.by_offset, searched.by_offset)
+    assert torch.equal(walked.reversed.by_offset, Rulebook(searched.by_offset, len(coordinates)).reversed.by_offset)
+
+
+def test_the_choice_on_a_cpu_is_by_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert selection.priority("cpu", "float32", {}) == ("compiled", "output-stationary")
+    large = {"narrow": 0, "small": 0, "filled": 0}
+    assert selection.priority("cpu", "float32", large) == ("compiled", "spconv", "torch")
+    assert selection.priority("cpu", "float64", {**large, "filled": 1}) == ("compiled", "output-stationary")
+    monkeypatch.setitem(sys.modules, "numba", None)
+    compiled.unusable.cache_clear()
+    try:
+        assert "pip install repcore-pointcloud[fast]" in compiled.unusable()
+        assert ops.choose(OP, device="cpu", dtype="float64", sizes=large) == "torch"
+        assert Sites(random_coordinates(30, 4, torch.Generator().manual_seed(0))).submanifold((3, 3, 3)).num_pairs > 30
+    finally:
+        compiled.unusable.cache_clear()
+
+
+def test_spconv_is_not_used_by_threads_that_came_after_the_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("spconv")
+    from repcore_pointcloud.ops.sparse_conv3d import spconv
+
+    book = Sites(random_coordinates(60, 5, torch.Generator().manual_seed(0))).submanifold((3, 3, 3))
+    features, weight = torch.randn(book.num_inputs, 8), torch.randn(4, 3, 3, 3, 8)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(spconv._Spconv, "apply", lambda *_: pytest.fail("the library ran with two threads"))
+    assert torch.equal(
+        spconv.sparse_conv3d(features, weight, rulebook=book), convolve("torch", features, weight, rulebook=book)
+    )
+
+
+def test_a_cache_that_cannot_be_written_or_read_does_not_matter(tmp_path: Path) -> None:
+    pytest.importorskip("numba", reason="the cache is numba's")
+    kept = tmp_path / "kept"
+    for _ in range(2):
+        assert "agrees" in run_compiled(kept)
+        damaged = list(kept.rglob("*.nb*"))
+        assert damaged
+        for one in damaged:
+            one.write_bytes(one.read_bytes()[:20])
+    assert "agrees" in run_compiled(Path("/proc/no-place"))
+
+
+COMPILED = """
+import torch
+from repcore_pointcloud.ops.sparse_conv3d import compiled, torch as plain
+from repcore_pointcloud.ops.sparse_conv3d.cases import random_coordinates
+from repcore_pointcloud.ops.sparse_conv3d.sites import Sites
+book = Sites(random_coordinates(50, 5, torch.Generator().manual_seed(0))).submanifold((3, 3, 3))
+x, w = torch.randn(book.num_inputs, 4), torch.randn(3, 3, 3, 3, 4)
+assert torch.allclose(compiled.sparse_conv3d(x, w, rulebook=book), plain.sparse_conv3d(x, w, rulebook=book), atol=1e-4)
+print("agrees")
+"""
+
+
+def run_compiled(cache: Path) -> str:
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache), "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(
+        [sys.executable, "-c", COMPILED], env=environment, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    return run.stdout
 
 
 def test_spconv_on_a_cpu_needs_one_thread_and_says_so() -> None:

@@ -69,7 +69,10 @@ class StackedFrontEnd(nn.Module):
         return out
 
 
-FRONT_ENDS = {"conv": ConvolutionalFrontEnd, "stacked": StackedFrontEnd}
+FRONT_ENDS: dict[str, type[ConvolutionalFrontEnd] | type[StackedFrontEnd]] = {
+    "conv": ConvolutionalFrontEnd,
+    "stacked": StackedFrontEnd,
+}
 
 
 class W2vBert(nn.Module):
@@ -103,7 +106,9 @@ class W2vBert(nn.Module):
         self.config = config
         self.dim = config.width * (SEGMENTS if config.pooling == "segments" else 1)
         self.pooling = config.pooling
-        self.front_end = FRONT_ENDS[config.front_end](config, config.mel_bins)
+        kind = FRONT_ENDS[config.front_end]
+        self.span, self.stride = int(kind.span), int(kind.stride)
+        self.front_end = kind(config, config.mel_bins)
         self.layers = nn.ModuleList(ConformerLayer(config) for _ in range(config.depth))
 
     @property
@@ -125,12 +130,12 @@ class W2vBert(nn.Module):
         """Frames of each clip as a grid of one row; reads the lengths back to the host when there are any."""
         spectrogram, frames = self._inputs(batch)
         lengths = [spectrogram.shape[1]] * len(spectrogram) if frames is None else frames.tolist()
-        columns = tuple(grid_size(length, self.front_end.span, self.front_end.stride) for length in lengths)
+        columns = tuple(grid_size(length, self.span, self.stride) for length in lengths)
         if min(columns, default=1) < 1 or max(lengths, default=0) > spectrogram.shape[1]:
             raise ShapeError(
                 f"clips of {min(lengths)} to {max(lengths)} frames in a spectrogram of {spectrogram.shape[1]}",
-                expected=f"{self.front_end.span} frames or more, and no more than the spectrogram has",
-                hint=f"preprocessor.frame_multiple={self.front_end.span + 1} fills shorter clips up",
+                expected=f"{self.span} frames or more, and no more than the spectrogram has",
+                hint=f"preprocessor.frame_multiple={self.span + 1} fills shorter clips up",
             )
         return plan_patches(1, columns, spectrogram.device, tuple(lengths))
 
@@ -179,7 +184,7 @@ class W2vBert(nn.Module):
             pooled=self._pooled(tokens, self.config.pooling),
             layers={number: replace(tokens, values=state) for number, state in states.items()},
         )
-        source = column_of_frames(layout, self.front_end.span, self.front_end.stride, hidden.device)
+        source = column_of_frames(layout, self.span, self.stride, hidden.device)
         features.tokens = {LEVEL: replace(tokens, source=source)}
         return features
 

@@ -102,7 +102,7 @@ class LogMel:
         frames = frames.sub_(before, alpha=PRE_EMPHASIS).mul_(self._window.to(frames.device))
         spectrum = torch.fft.rfft(F.pad(frames, (0, self.fft_samples - self.frame_samples)))
         power = spectrum.real.square() + spectrum.imag.square()  # (T, X / 2 + 1)
-        return (power @ self._filters.to(frames.device)).clamp_(min=FLOOR).log_()
+        return (power @ self.filters.to(frames.device)).clamp_(min=FLOOR).log_()
 
     @cached_property
     def _window(self) -> Tensor:
@@ -110,7 +110,7 @@ class LogMel:
         return hann**POVEY_EXPONENT if self.window == "povey" else hann
 
     @cached_property
-    def _filters(self) -> Tensor:
+    def filters(self) -> Tensor:
         """(X / 2 + 1, F); the bin at half the sampling rate belongs to no filter."""
         import torchaudio.compliance.kaldi as kaldi  # seconds to import, so only where features are made
 

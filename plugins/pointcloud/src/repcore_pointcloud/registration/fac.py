@@ -194,12 +194,14 @@ OPS: tuple[OpSpec, ...] = (
         reference=f"{CONVOLUTION}.torch:sparse_conv3d",
         implementations={
             "output-stationary": f"{CONVOLUTION}.stationary:sparse_conv3d",
+            "compiled": f"{CONVOLUTION}.compiled:sparse_conv3d",
             "triton": f"{CONVOLUTION}.triton:sparse_conv3d",
             "spconv": f"{CONVOLUTION}.spconv:sparse_conv3d",
         },
         cases=f"{CONVOLUTION}.cases:cases",
         priority=f"{CONVOLUTION}.selection:priority",
         usable={
+            "compiled": f"{CONVOLUTION}.compiled:unusable",
             "triton": "repcore.ops:triton_unusable",
             "spconv": f"{CONVOLUTION}.selection:spconv_unusable",
         },

@@ -26,7 +26,8 @@ RACES = (
 def sparse_conv3d(features: Tensor, weight: Tensor, bias: Tensor | None = None, *, rulebook: Rulebook) -> Tensor:
     """Same values and gradients as the plain definition; see there for the arguments."""
     check_arguments(features, weight, bias, rulebook)
-    if rulebook.is_identity or not rulebook.num_pairs or features.dtype == torch.bfloat16:
+    races = not features.is_cuda and torch.get_num_threads() > 1  # set after the choice was made
+    if races or rulebook.is_identity or not rulebook.num_pairs or features.dtype == torch.bfloat16:
         return gather_scatter(features, weight, bias, rulebook=rulebook)  # the library knows no bfloat16 on a CPU
     out: Tensor = _Spconv.apply(features, weight, rulebook)
     return out if bias is None else out + bias

@@ -1,0 +1,1 @@
+"""Parts of networks and of their use that know no batch: schedules, decoding, quantisation."""
