@@ -219,7 +219,7 @@ def page(found: Registration, source: str, target: str) -> str:
     parts, points = [], found.thinned
     for name, one in found.found.items():
         agreeing = one.solution.inliers.cpu().numpy()
-        picture = matches_picture(found.matches.source, found.matches.target, agreeing, name)
+        picture = matches_picture(found.matches.source, found.matches.target, agreeing, name, points)
         caption = f"{name}: {one.inliers} of {len(agreeing)} matches agree, {one.seconds:.2f} s"
         parts.append(f"<h2>{html.escape(caption)}</h2>{picture.html}")
     motion = found.near_motion
