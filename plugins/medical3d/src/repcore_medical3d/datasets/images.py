@@ -22,7 +22,7 @@ from repcore.files import is_file
 from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
 from repcore_medical3d.configs.images import ImageFilesConfig
-from repcore_medical3d.datasets.image_labels import Labels, folder_labels, table_labels
+from repcore_medical3d.datasets.image_labels import Labels, folder_labels, table_labels, with_folders
 from repcore_medical3d.datasets.image_masks import Masks, read_mask, split_masks
 from repcore_medical3d.datasets.view_groups import view_groups
 from repcore_medical3d.formats.dicom import is_dicom, read_header
@@ -150,8 +150,10 @@ class ImageFolderReader(ImageReader):
         files = [file for file in files if file not in taken and account.fate(file) is None]
         labels = Labels() if path.is_file() else None
         patients = dicom_patients(files)
-        labels = labels or table_labels(root, files, config, account, patients)
-        labels = labels or folder_labels(root, files, account, patients)
+        by_table = labels or table_labels(root, files, config, account, patients)
+        labels = by_table or folder_labels(root, files, account, patients)
+        if by_table and not path.is_file():
+            labels = with_folders(by_table, root, files, account)
         rows = [
             image_row(
                 file.relative_to(root).as_posix(),
