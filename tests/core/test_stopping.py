@@ -397,8 +397,10 @@ def test_a_signal_that_came_inside_a_callback_is_obeyed(rest: float, capfd: pyte
     with pytest.raises(stopping.Stopped) as caught, stopping.obeyed():
         lose_a_signal(signal.SIGTERM)
         time.sleep(rest)
-    assert caught.value.exit_code == 143 and time.monotonic() - begun < 1.5
-    assert signal.getsignal(signal.SIGALRM) is alarm and sys.unraisablehook is hook
+    assert caught.value.exit_code == 143
+    assert time.monotonic() - begun < 1.5
+    assert signal.getsignal(signal.SIGALRM) is alarm
+    assert sys.unraisablehook is hook
     time.sleep(2 * stopping.AGAIN_SECONDS)  # no alarm is left behind, which would end the process
     assert "Traceback" not in capfd.readouterr().err
 
@@ -414,4 +416,5 @@ def test_what_else_python_ignores_is_told_as_ever(monkeypatch: pytest.MonkeyPatc
         fallen = Falling()
         reference = weakref.ref(fallen, broken)
         del fallen
-    assert told == ["of another kind"] and reference() is None
+    assert told == ["of another kind"]
+    assert reference() is None

@@ -8,9 +8,10 @@ Work that can be left in order takes a request at its next border (an optimiser 
             stop.obey(saved="rows so far are kept")
 
 Anywhere else a request ends the command at once. Where Python itself holds an exception back (a finaliser, a callback
-of a weak reference or of the garbage collector), it is raised again a moment later, outside of that. Either way the command line says how to go on and exits with
-128 + signal, so that whoever sent the signal sees that it was obeyed. A second Ctrl-C never waits. SIGQUIT (Ctrl-\\)
-is none of them: it ends a process at once and, where the system is set up so, with a core dump, for those who debug.
+of a weak reference or of the garbage collector), it is raised again a moment later, outside of that. Either way the
+command line says how to go on and exits with 128 + signal, so that whoever sent the signal sees that it was obeyed. A
+second Ctrl-C never waits. SIGQUIT (Ctrl-\\) is none of them: it ends a process at once and, where the system is set up
+so, with a core dump, for those who debug.
 """
 
 from __future__ import annotations

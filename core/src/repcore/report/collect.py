@@ -159,8 +159,11 @@ def collect(folder: Path) -> RunRecord:
         diagnostics=_by_step(read_lines(path / "diagnostics.jsonl")),
         rejected=[line for line in read_lines(path / "rejected.jsonl") if isinstance(line, dict)],
         pictures=[line for line in read_lines(path / "pictures.jsonl") if isinstance(line, dict)],
-        probes={file.stem: _object(file, damaged) for file in sorted((path / "probes").glob("*.json"))
-                if not is_left_by_a_system(file.name)},
+        probes={
+            file.stem: _object(file, damaged)
+            for file in sorted((path / "probes").glob("*.json"))
+            if not is_left_by_a_system(file.name)
+        },
         finetune=_object(path / "finetune.json", damaged),
         target=_target(path / "model" / "config.json"),
         answered=[line for line in read_lines(path / "predictions" / "pictures.jsonl") if isinstance(line, dict)],
