@@ -219,6 +219,19 @@ def test_quick_and_careful_reading_agree(cells: list[str | None]) -> None:
     assert column.missing + column.odd_count + int((~np.isnan(column.values)).sum()) == len(cells)
 
 
+def test_cells_of_a_class_are_not_said_to_be_missing() -> None:
+    """What the column looked like before it was decided is no news: all of its words are classes."""
+    codes = read_label("odd", ["0", "00", "1", "1", "sp,ace", "0", "00", "None"] * 4)
+    assert codes.target is not None
+    assert codes.target.names == ("0", "00", "1", "sp,ace")
+    assert codes.odd == ["column 'odd': 4 cells 'None' count as missing: another word for them makes them a class"]
+    assert read_label("odd", ["0", "00", "1", "1", "sp,ace", "0"] * 4).odd == []
+    lost = read_label("note", ["12", "seen at night", "by ear", "alone", "3", "two of them"])
+    assert lost.target is None
+    assert lost.odd == []
+    assert "look like text" in lost.reason
+
+
 def test_columns_that_are_lost_and_identifiers_turned_into_dates_are_losses() -> None:
     account = Accounting()
     read_labels({"id": ["MAR1", "1-Mar", "2-Mar"], "y": ["", "", ""], "z": ["3", "3", "3"]}, account=account)
@@ -327,6 +340,10 @@ def test_folds_and_flags_of_parts_are_no_labels() -> None:
     assert "in which fold a row is" in found[0].reason
     assert "rows belong to a part of a split" in found[2].reason
     assert _kind(read_labels({"fold": ["TIM barrel", "globin"] * 5})[0]) == "class"  # of a protein
+    numbered = {"split": ["0", "1"] * 10, "Partition": ["1", "2.0"] * 10, "train": ["True", "False"] * 10, "cv": folds}
+    assert [_kind(one) for one in read_labels(numbered)] == ["none"] * 4
+    others = {"split": [f"{row}.5" for row in range(20)], "train": ["ICE", "S-Bahn"] * 10}  # a distance, a vehicle
+    assert [_kind(one) for one in read_labels(others)] == ["regression", "class"]
 
 
 def test_plus_and_minus_are_the_outcomes_of_a_test() -> None:

@@ -305,10 +305,24 @@ def test_labels_that_score_nothing_are_given_a_reason() -> None:
     assert why_unscored(target, lost, 2) == "no row with a label has a prediction"
 
 
+def test_a_row_whose_labels_are_all_unknown_to_the_model_is_not_a_row_without_labels() -> None:
+    model = TargetSpec("t", "multilabel", names=("a", "b"))
+    data = TargetSpec("t", "multilabel", names=("a", "b", "q"))
+    rows = [{"t": np.asarray(one, float)} for one in ([1, 0, 1], [0, 0, 1], [0, 0, 0], [0, 1, 0])]
+    cells = label_columns(model, data, rows, 2)
+    assert cells == {"label:a": [1.0, None, 0.0, 0.0], "label:b": [0.0, None, 0.0, 1.0]}
+    scores = score_table(model, {"p:a": [0.9, 0.9, 0.1, 0.1], "p:b": [0.1, 0.9, 0.1, 0.9], **cells}, 2)
+    assert scores is not None
+    assert scores.rows is not None
+    assert scores.rows.tolist() == [0, 2, 3]
+    assert scores["accuracy"] == 1.0
+
+
 def test_labels_that_a_multilabel_model_does_not_know_are_said() -> None:
     model = TargetSpec("t", "multilabel", names=("a", "b"))
     data = SimpleNamespace(targets=[TargetSpec("t", "multilabel", names=("b", "q")), TargetSpec("u", "class")])
-    assert unknown_labels(model, data) == ["labels that the model does not know are left out: q"]  # type: ignore[arg-type]
+    said = "labels that the model does not know are left out, and with them rows that have no other: q"
+    assert unknown_labels(model, data) == [said]  # type: ignore[arg-type]
     assert unknown_labels(KIND, SimpleNamespace(targets=[KIND])) == []  # type: ignore[arg-type]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from repcore.data.cells import is_missing, looks_like, words_of
 from repcore.data.groups import is_group_name, plain_name
-from repcore.data.split_columns import are_parts, unknown_parts
+from repcore.data.split_columns import SURELY_SPLIT, are_parts, unknown_parts
 
 _JA = ("ja", "oui", "wahr", "vrai")
 _NEIN = ("nein", "nee", "nej", "non", "falsch", "faux")
@@ -25,9 +25,11 @@ _CLASS_NAME = re.compile(
     r"vernacular|taxon)_(name|title|key)$"
 )
 _FLAG = re.compile(
-    r"^(is|in)_?(test|train|training|val|valid|validation)(_?set)?$|^(test|train|training|validation)_?(set|flag)$"
+    r"^((is|in)_?)?(test|train|training|val|valid|validation)(_?set)?$|^(test|train|training|validation)_?(set|flag)$"
 )
-_FOLD = re.compile(r"^(cv_?|k_?|outer_?|inner_?)?folds?(_?(id|no|nr|num|number|index))?$")
+_FOLD = re.compile(
+    r"^((cv_?|k_?|outer_?|inner_?)?folds?|cv|cross_?val(idation)?)(_?(id|no|nr|num|number|index|split|set))?$"
+)
 _OCCASION = re.compile(r"^(follow_?up|visit|time_?point|wave|occasion|examination)(_(no|nr|num|number|index|code))?$")
 _ROWS = frozenset({"id", "image_id", "scan_id", "case_id", "file", "file_name", "filename", "image", "scan"})
 MOST_FOLDS = 20
@@ -53,6 +55,8 @@ def no_label_by_name(name: str, cells: Sequence[Any], group_words: tuple[str, ..
         return "its name says which rows belong to a part of a split: --split column:NAME"
     if are_parts(cells[:1000]) and are_parts(cells):
         return "its words name parts of a split"
+    if plain_name(name) in SURELY_SPLIT and _are_folds(cells):
+        return "its name says in which part of a split a row is: --split column:NAME"
     if unknown_parts(name, cells):
         return "its name says in which part of a split a row is"
     return ""

@@ -322,7 +322,9 @@ def _with_codes(one: LabelColumn, cells: Sequence[Any], change: str) -> LabelCol
         return one
     words = words_of(cells)
     if one.target.kind == "class" and len(set(words)) <= MOST_WORD_CLASSES:
-        return word_classes(one.name, words, f"codes such as {code!r}, kept as they are written", one.odd, change)
+        missing = _said_missing(cells)
+        said = [f"column {one.name!r}: {missing}"] if missing else []  # what is odd among numbers is a class of words
+        return word_classes(one.name, words, f"codes such as {code!r}, kept as they are written", said, change)
     one.reason += f"; cells such as {code!r} are read as numbers, --read label_kind=class takes them for codes"
     return one
 
@@ -371,7 +373,6 @@ def _said_missing(cells: Sequence[Any]) -> str:
 
 def _of_words(numbers: NumberColumn, words: Sequence[str | None], change: str, missing: str = "") -> LabelColumn:
     name, filled = numbers.name, [word for word in words if word is not None]
-    odd = numbers.sentences() if numbers.number_share > 0.0 else []
     found = set(filled)
     measured = _measured(numbers, words, change)
     if measured is not None:
@@ -395,7 +396,7 @@ def _of_words(numbers: NumberColumn, words: Sequence[str | None], change: str, m
         return word_classes(name, words, f"{len(found)} different words", said, change)
     looks = ", ".join(f"{len(rows):,} look like {kind}" for kind, rows in list(numbers.odd.items())[:3])
     why = f"{len(found):,} different texts in {len(filled):,} filled cells ({looks}), first {filled[0][:40]!r}"
-    return LabelColumn(name, None, np.full(len(words), np.nan), why, odd, change=change)
+    return LabelColumn(name, None, np.full(len(words), np.nan), why, change=change)
 
 
 def _of_lists(name: str, lists: Lists, cells: Sequence[Any], change: str) -> LabelColumn:

@@ -17,6 +17,7 @@ import numpy as np
 
 from repcore.data.accounting import Accounting, walk
 from repcore.data.catalogue import Catalogue, CatalogueReader, Row, existing, rows_by
+from repcore.data.encodings import whole_text
 from repcore.errors import DataError, ItemError, PluginError
 from repcore.files import is_file
 from repcore.interfaces import Sample
@@ -202,7 +203,7 @@ class ImageListReader(ImageReader):
 
     def __init__(self, config: ImageFilesConfig) -> None:
         path = existing(config.path, self.noun)
-        lines = [one for one in path.read_text(encoding="utf-8-sig").splitlines() if one.strip()]
+        lines = [one for one in whole_text(path).splitlines() if one.strip()]
         parsed = [parsed_line(one) for one in lines]
         counts = [len(numbers) for _, numbers in parsed if numbers is not None]
         if not counts:
