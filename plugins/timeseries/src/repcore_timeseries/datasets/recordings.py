@@ -205,6 +205,8 @@ def _rows(
     rows: list[Row[Series]] = []
     in_part: list[str | None] = []
     by_time = not (any(parts) or targets)
+    lengths = (len(found.series) for one in recordings for found in one.found if found.series is not None)
+    tables.tell_unused(lengths, config, by_time, account)
     for number, one in enumerate(recordings):
         values: dict[str, Any] = {label.name: label.value(number) for label in labels if label.target is not None}
         if classes:
