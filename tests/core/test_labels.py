@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from repcore.data.accounting import Accounting
 from repcore.data.cells import decimal_sign, looks_like, number, read_numbers
+from repcore.data.label_column import range_words
 from repcore.data.label_names import are_class_numbers
 from repcore.data.labels import LabelColumn, read_label, read_labels
 from repcore.errors import DataError
@@ -484,3 +485,12 @@ def test_codes_that_look_like_numbers_stay_as_they_are_written() -> None:
     known = read_label("code", ["1e5", "2e7", "1e3"] * 4, kind="class")
     assert known.target is not None
     assert sorted(known.target.names) == ["1e3", "1e5", "2e7"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [(-1e308, 1e308, "from -1e+308 to 1e+308"), (1e9 - 3.25, 1e9 - 0.5, "from 999999996.75 to 999999999.5"),
+     (0.1, 0.25, "from 0.1 to 0.25"), (3.0, 1700000000.0, "from 3 to 1700000000")],
+)  # fmt: skip
+def test_a_range_of_labels_is_told_in_digits_that_differ(low: float, high: float, words: str) -> None:
+    assert range_words(low, high) == words

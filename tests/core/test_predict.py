@@ -22,6 +22,7 @@ from repcore.checkpoints.reading import read_file
 from repcore.cli.main import run
 from repcore.cli.predict import unknown_labels
 from repcore.embedding.answers import answer_columns, label_columns, names_in_set, output_names
+from repcore.embedding.inference import InferenceOptions
 from repcore.embedding.prediction import PredictedRows
 from repcore.embedding.prediction_files import TableWriter, read_table
 from repcore.embedding.windows import prepared_windows, size_of
@@ -142,6 +143,14 @@ def test_values_are_in_original_units_and_intervals_hold_them(here: Path) -> Non
     assert abs(values.mean() - truth.mean()) < 0.5 * truth.std()  # radians, not standardised
     low, high = (np.asarray(found.columns[f"{end}:phase"], float) for end in ("low", "high"))
     np.testing.assert_allclose(values - low, high - values, atol=1e-6)
+    assert found.outputs.dtype == np.float64  # a float32 knows 1.7e9 seconds to two minutes
+    predictor = model.predictor()
+    task = predictor.tasks[0]
+    mean = float(task.mean)  # type: ignore[arg-type]
+    with torch.no_grad():
+        task.mean.fill_(1.7e9)  # type: ignore[operator, union-attr]
+    shifted = next(iter(predictor.windows(reader, InferenceOptions(), [0, 1, 2]))).outputs
+    np.testing.assert_allclose(shifted[:, 0] - 1.7e9, values[:3] - mean, atol=1e-6)
     with pytest.raises(ConfigError, match="outside 0 < coverage < 1"):
         model.predict("edges/rings", coverage=1.5)
 

@@ -82,8 +82,9 @@ def joined_table(
         account.odd_cells.append(_said_torn(table, column, torn, keys.root, noun))
     number_of = {file: number for number, file in enumerate(files)}
     rows_of: dict[int, list[int]] = {}
-    for row, (numbers, _) in found[column].items():
-        for number in ([number_of[kept[row]]] if row in kept else []) if row in torn else numbers:
+    for row, (named, _) in found[column].items():
+        told = [number_of[kept[row]]] if row in kept else []
+        for number in told if row in torn else named:
             rows_of.setdefault(number, []).append(row)
     return JoinedTable(table, column, rows_of)
 

@@ -35,7 +35,7 @@ from repcore.data.companions import AS_WRITTEN, Companions, Meaning, exact_value
 from repcore.data.expected_labels import WHY, expected, expected_classes, expected_labels
 from repcore.data.groups import is_group_name, plain_name
 from repcore.data.item_columns import item_columns
-from repcore.data.label_column import LabelColumn, LabelKind, natural, number_text, numbered_classes
+from repcore.data.label_column import LabelColumn, LabelKind, natural, number_text, numbered_classes, range_words
 from repcore.data.label_names import MOST_LOOKED_AT, calls_classes, identifies, no_label_by_name, odd_identifiers
 from repcore.data.measured import read_measured
 from repcore.data.several_labels import LIST_SIGN, Lists, read_lists, separator_of
@@ -311,7 +311,7 @@ def _of_numbers(numbers: NumberColumn, said: str, uncertain: Uncertain, change: 
         return LabelColumn(name, None, values, "running numbers", numbers.sentences(), change=change)
     if whole and _few_whole(name, found, counts):
         return _classes(numbers, found, f"{len(found)} different whole numbers", change)
-    why = f"numbers from {number_text(found[0])} to {number_text(found[-1])}"
+    why = f"numbers {range_words(found[0], found[-1])}"
     return _regression(numbers, why, said, change)
 
 

@@ -87,17 +87,17 @@ def _of_tables(recordings: Sequence[Recording], paths: Sequence[Path], root: Pat
             account.ignore(path, "a sample submission by its name: places for answers, no labels")
             continue
         own = Accounting(root)
-        one = joined_table(path, keys, files, own, noun="recording")
-        named = len({row for rows in one.rows_of.values() for row in rows})
-        if named >= LEAST_NAMED * len(one.table):
+        joined = joined_table(path, keys, files, own, noun="recording")
+        named = len({row for rows in joined.rows_of.values() for row in rows})
+        if named >= LEAST_NAMED * len(joined.table):
             account.use(path)
             account.add(own)
-            tables.append(one)
+            tables.append(joined)
         elif own.odd_cells:
             account.add(own)
             account.ignore(path, "its names stand for several recordings each")
         else:
-            near = nearly(keys.by_name, [str(cell) for cell in one.table.cells(one.column)])
+            near = nearly(keys.by_name, [str(cell) for cell in joined.table.cells(joined.column)])
             more = f"; its names nearly agree: {near}" if near else ""
             account.ignore(path, f"its columns are not those of the other tables{more}")
     if not tables:
