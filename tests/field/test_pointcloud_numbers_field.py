@@ -9,6 +9,7 @@ import pytest
 
 from repcore.errors import ItemError
 from repcore_pointcloud.formats.reading import read_points
+from repcore_pointcloud.formats.text import looks_like_points
 
 XYZ = np.random.default_rng(0).integers(1, 5000, (300, 3)).astype(float)
 
@@ -42,3 +43,16 @@ def test_what_no_cell_tells_is_asked_for(tmp_path: Path) -> None:
         read_points(path)
     np.testing.assert_array_equal(read_points(path, decimal="point").xyz, XYZ + 1000)
     np.testing.assert_allclose(read_points(path, decimal="comma").xyz, (XYZ + 1000) / 1000, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("form", [",.1f", ",.0f"])
+def test_thousands_in_quotes_between_commas(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("x,y,z\n" + "".join(",".join(f'"{value:{form}}"' for value in point) + "\n" for point in XYZ))
+    np.testing.assert_array_equal(read_points(path).xyz, XYZ)
+
+
+def test_a_header_of_other_names_is_none_of_points(tmp_path: Path) -> None:
+    path = tmp_path / "el.csv"
+    path.write_text("source,target,graph,weight\n" + "".join(f"{row},{row + 1},0,1,2.5\n" for row in range(30)))
+    assert not looks_like_points(path)

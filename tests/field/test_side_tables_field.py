@@ -9,14 +9,19 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+import soundfile as sf
 from PIL import Image
 
 from repcore.data.accounting import account_of
 from repcore.errors import DataError
+from repcore_audio.configs.recordings import ManifestConfig
+from repcore_audio.datasets.manifests import ManifestReader
 from repcore_medical3d.configs.images import ImageFilesConfig
 from repcore_medical3d.configs.volumes import VolumeFilesConfig
 from repcore_medical3d.datasets.images import ImageFolderReader
 from repcore_medical3d.datasets.volume_layouts import VolumeFolderReader
+from repcore_pointcloud.configs.shapes import ShapeFolderConfig
+from repcore_pointcloud.datasets.shape_folders import ShapeFolderReader
 
 
 def said(reader: Any) -> str:
@@ -171,7 +176,7 @@ def test_test_scans_never_get_the_labels_of_training_scans(tmp_path: Path) -> No
     assert parts(reader) == {"test": 4, "train": 4}
     (tmp_path / "train.csv").rename(tmp_path / "labels.csv")
     reader = volumes(tmp_path)
-    assert labels(reader, "label") == {}
+    assert not reader.targets
     assert "'0' is the name of test/0.nii.gz and of train/0.nii.gz" in said(reader)
 
 
@@ -202,3 +207,32 @@ def test_class_folders_of_volumes_stay_a_label_beside_a_table(tmp_path: Path) ->
     reader = volumes(tmp_path)
     assert labels(reader, "folder") == {name: kind for kind, name in names}
     assert {one.name: one.kind for one in reader.targets} == {"age": "regression", "folder": "class"}
+
+
+def cloud(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savetxt(path, np.random.default_rng(sum(map(ord, str(path)))).normal(size=(64, 3)), fmt="%.3f")
+
+
+def sound(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sf.write(path, np.random.default_rng(sum(map(ord, str(path)))).normal(size=800) * 0.1, 8000)
+
+
+def test_class_folders_and_parts_of_clouds_stay_beside_a_table(tmp_path: Path) -> None:
+    ids = [f"{part}/{kind}/{part}{kind}{one}.xyz" for part in ("train", "test") for kind in "ab" for one in range(3)]
+    for name in ids:
+        cloud(tmp_path / name)
+    table(tmp_path / "labels.csv", ["file", "age"], [(name, 40 + place) for place, name in enumerate(ids)])
+    reader = ShapeFolderReader(ShapeFolderConfig(path=str(tmp_path)))
+    assert labels(reader, "class") == {name: name.split("/")[1] for name in ids}
+    assert {one.name for one in reader.targets} == {"age", "class"}
+    assert parts(reader) == {"test": 6, "train": 6}
+
+
+def test_parts_of_folders_stay_beside_a_table_of_recordings(tmp_path: Path) -> None:
+    two_parts(tmp_path, sound, ".wav")
+    rows = [(f"{part}/{one}.wav", "ab"[one % 2]) for part in ("train", "test") for one in range(4)]
+    table(tmp_path / "labels.csv", ["file", "label"], rows)
+    reader = ManifestReader(ManifestConfig(path=str(tmp_path / "labels.csv")))
+    assert parts(reader) == {"test": 4, "train": 4}

@@ -153,6 +153,30 @@ def test_ucr_tables_with_decimal_commas_or_the_class_behind(
     assert any("the last column" in one for one in reader.account.sentences()) == is_last
 
 
+def test_recordings_with_decimal_commas_in_times_too(tmp_path: Path) -> None:
+    for number in range(3):
+        lines = "".join(f"{step / 50:.2f};{number + step / 7:.4f}\n".replace(".", ",") for step in range(40))
+        written(tmp_path / "a" / f"r{number}.csv", f"t;ax\n{lines}")
+        lines = "".join(f"{step};{1 + step / 90:.3f}\n".replace(".", ",") for step in range(40))
+        written(tmp_path / "b" / f"r{number}.csv", f"t;ax\n{lines}")
+    part, reader = open_data(default(), str(tmp_path / "a"))
+    assert (part.name, len(reader), len(reader[1].inputs)) == ("timeseries/recordings", 3, 40)
+    np.testing.assert_allclose(reader[1].inputs.values[:, 0], 1 + np.arange(40) / 7, atol=1e-4)
+    with pytest.raises(DataError, match=r"'1,000' may mean two"):
+        open_data(default(), str(tmp_path / "b"), reader="timeseries/recordings")
+    known = open_data(default(), str(tmp_path / "b"), reader="timeseries/recordings", options={"decimal": "comma"})[1]
+    np.testing.assert_allclose(known[0].inputs.values[:, 0], 1 + np.arange(40) / 90, atol=1e-3)
+
+
+def test_a_channel_that_is_lost_is_warned_of(tmp_path: Path) -> None:
+    lines = "".join(f"2020-01-01 {row:02d}:00;{970 + 13 * row:,};{row}\n".replace(",", ".") for row in range(24))
+    reader = open_data(default(), str(written(tmp_path / "a.csv", f"time;power;temp\n{lines}")))[1]
+    (lost,) = [one for one in reader.account.guesses if one.is_loss]
+    assert lost.about == "column 'power'"
+    commas = written(tmp_path / "b.csv", f"time;power;temp\n{lines.replace('.', ',')}")
+    assert open_data(default(), str(commas))[1][0].inputs.values[:, 0].tolist() == [970.0 + 13 * n for n in range(24)]
+
+
 def test_campbell_loggers_and_logs_of_servers(tmp_path: Path) -> None:
     head = '"TOA5","CR1000","CR1000","1021"\n"TIMESTAMP","RECORD","AirTC"\n"TS","RN","Deg C"\n"","","Avg"\n'
     lines = "".join(f'"2026-05-01 00:{step:02d}:00",{step},{12 + step / 4}\n' for step in range(30))

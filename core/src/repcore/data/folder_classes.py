@@ -62,6 +62,57 @@ def _stem(name: str) -> str | None:
     return None if found is None else plain_name(found[1])
 
 
+@dataclass(frozen=True, slots=True)
+class FolderLevels:
+    """What nested folders say of each file.
+
+    Args:
+        classes: class of each file; empty where no level is one. reason: why.
+        groups: whose each file is; empty where no level says it. said: why.
+        left: folders of a further level that may be classes, too.
+    """
+
+    classes: tuple[str, ...] = ()
+    reason: str = ""
+    groups: tuple[str, ...] = ()
+    said: str = ""
+    left: tuple[str, ...] = ()
+
+
+def folder_levels(above: Sequence[Sequence[str]], root: str) -> FolderLevels:
+    """Classes and groups in nested folders: ``walking/subject01/trial1``, ``subject01/walking``.
+
+    Args:
+        above: folders of each file, the outermost first, without parts of a split; of files at different depths only
+            the innermost folder counts.
+        root: name of the folder of all.
+    """
+    depths = {len(one) for one in above}
+    nested = [list(level) for level in zip(*above, strict=True)] if len(depths) == 1 else []
+    levels = nested or [[one[-1] if one else "" for one in above]]
+    outer, classes, groups = [root], [], FolderLevels()
+    for level in levels:
+        meaning = folder_meaning(level, outer)
+        outer = [*outer, level[0]] if level and len(set(level)) == 1 else outer
+        if meaning.kind == "group" and not groups.groups:
+            groups = FolderLevels(groups=tuple(level), said=meaning.reason)
+        elif meaning.kind == "class":
+            classes.append((level, meaning.reason))
+    if len(levels) > 1:  # trial1, trial2: a running number below or above what it counts
+        classes = [one for one in classes if not _are_counted(one[0])] or ([] if groups.groups else classes)
+    if not classes:
+        return groups
+    chosen, reason = classes[-1]
+    left = tuple(sorted(set(classes[-2][0]))) if len(classes) > 1 else ()
+    return FolderLevels(tuple(chosen), reason, groups.groups, groups.said, left)
+
+
+def _are_counted(folders: Sequence[str]) -> bool:
+    stems = {_stem(name) for name in folders}
+    stem = stems.pop()
+    return not stems and stem is not None and stem not in _CLASS_STEMS
+
+
 def are_people(folders: Sequence[str], groups: Iterable[str] = ()) -> bool:
     """Whether the folders are called like patients, or like the groups that are known."""
     names = set(folders)
@@ -81,8 +132,7 @@ def stays_beside_table(folders: Sequence[str], columns: Iterable[Sequence[Any]])
         folders: class of each file by its folder.
         columns: cells of the table for each file; one that divides the files as the folders do says the same.
     """
-    stems = {_stem(name) for name in folders}
-    if len(stems) == 1 and (stem := stems.pop()) is not None and stem not in _CLASS_STEMS:
+    if _are_counted(folders):
         return False  # images_part_1 and images_part_2: pieces of one set
     for cells in columns:
         pairs = {(folder, str(cell)) for folder, cell in zip(folders, cells, strict=True) if not is_missing(cell)}

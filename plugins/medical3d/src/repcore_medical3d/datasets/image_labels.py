@@ -355,8 +355,9 @@ def _told_apart(one: Keyed, index: Keys, config: ImageFilesConfig, account: Acco
             )
         account.ignore(table.path, f"its names stand for several images each ({what}): write the folders into it")
         return None
+    count = "two" if all(len(found) == 2 for found in torn.values()) else "several"
     account.odd_cells.append(
-        f"column {one.column!r}: {len(torn):,} cells name several files each ({what}): they label none"
+        f"column {one.column!r}: {len(torn):,} cells name {count} files each ({what}): they label none"
     )
     return replace(one, rows={row: files for row, files in one.rows.items() if row not in torn})
 

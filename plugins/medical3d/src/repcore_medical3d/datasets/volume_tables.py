@@ -17,13 +17,13 @@ from repcore.data.catalogue import class_target
 from repcore.data.cells import is_missing
 from repcore.data.folder_classes import are_people, are_too_many, folder_meaning, stays_beside_table
 from repcore.data.groups import group_column, group_in_path
-from repcore.data.label_names import are_class_numbers
+from repcore.data.joined_tables import joined_table, put_together, why_unused
 from repcore.data.labels import LabelKind, read_labels
-from repcore.data.names import composed, nearly, unpadded
-from repcore.data.side_tables import Keys, is_submission, told_apart
+from repcore.data.names import composed, unpadded
+from repcore.data.side_tables import Keys, is_submission
 from repcore.data.split_columns import split_column
 from repcore.data.splits import part_of
-from repcore.data.tables import Table, table_suffix
+from repcore.data.tables import table_suffix
 from repcore.errors import DataError
 from repcore.specs import TargetSpec
 from repcore_medical3d.datasets.volume_names import SCAN_WORDS, SEQUENCES
@@ -77,15 +77,6 @@ def folder_classes(
     return target
 
 
-@dataclass(frozen=True, slots=True)
-class Keyed:
-    """A table with the column that names scans, and item number -> rows."""
-
-    table: Table
-    column: str
-    rows_of: Mapping[int, Sequence[int]]
-
-
 def read_item_table(
     root: Path, items: Sequence[Item], groups: Sequence[str | None], kind: LabelKind, account: Accounting
 ) -> TableLabels:
@@ -98,11 +89,24 @@ def read_item_table(
         DataError: ``split.csv`` names no scan at all, or two rows contradict each other about one scan.
     """
     keys = _keys(items, groups, root)
-    keyed = [one for path in _table_paths(root, account) if (one := _keyed(path, items, keys, account)) is not None]
-    if not keyed:
+    files = [item.files[0] for item in items]
+    tables = []
+    for path in _table_paths(root, account):
+        account.use(path)
+        one = joined_table(path, keys, files, account, noun="scan", change="rename it to id")
+        if one.rows_of:
+            tables.append(one)
+        elif one.first_name and path.name == TABLES[0]:
+            raise DataError(
+                f"no column of {path.name} names the scans", columns=", ".join(one.table.columns),
+                first_cell=one.first_name, first_scan=items[0].stem if items else "none",
+            )  # fmt: skip
+        elif one.first_name:
+            why = why_unused(one, keys, "scan", items[0].stem)
+            account.guess(f"table {path.name}", "not used", why, is_loss=True)
+    if not tables:
         return TableLabels()
-    columns, rows_of = _put_together(keyed)
-    _check_contradictions(keyed, columns, rows_of)
+    columns, rows_of = put_together(tables)
     return _labels(columns, rows_of, kind, account)
 
 
@@ -115,90 +119,6 @@ def _outermost(item: Item, root: Path) -> str:
 def _are_sequences(folders: Sequence[str]) -> bool:
     """Whether folders are called like sequences of one examination."""
     return any({name.lower() for name in folders} <= {*family, *SCAN_WORDS} for family in SEQUENCES)
-
-
-def _keyed(path: Path, items: Sequence[Item], keys: Keys, account: Accounting) -> Keyed | None:
-    """The table with the column that names most scans; None, which is said, where none names any."""
-    table = Table(path)
-    account.use(path)
-    columns = {name: table.slice(0, len(table), name) for name in table.columns}
-    among = keys.scope(path)
-    found = {
-        name: {}
-        if are_class_numbers(name, cells, list(columns))
-        else {row: numbers for row, cell in enumerate(cells) if (numbers := keys.find(cell, among))[0]}
-        for name, cells in columns.items()
-    }
-    column = max(
-        found, key=lambda name: (len({tuple(numbers) for numbers, _ in found[name].values()}), len(found[name]))
-    )
-    if not found[column]:
-        first = next((str(cell) for cell in columns[column] if not is_missing(cell)), "")
-        if path.name == TABLES[0]:
-            raise DataError(
-                f"no column of {path.name} names the scans", columns=", ".join(table.columns), first_cell=first,
-                first_scan=items[0].stem if items else "none",
-            )  # fmt: skip
-        near = nearly(
-            [*keys.by_name, *keys.by_owner], [_plain(cell) for cell in columns[column] if not is_missing(cell)]
-        )
-        why = f"names none of the scans (first cell {first!r}, first scan {items[0].stem!r})"
-        account.guess(f"table {path.name}", "not used", f"{why}; {near}" if near else why, is_loss=True)
-        return None
-    account.guess(
-        f"column of {path.name}", column, f"{len(found[column])} of {len(table)} cells name a scan", "rename it to id"
-    )
-    lost = [str(cell) for row, cell in enumerate(columns[column]) if row not in found[column]]
-    if lost:
-        account.note(f"{len(lost)} rows of {path.name} have no volume, for example {lost[0]}")
-    others = {name: cells for name, cells in columns.items() if name != column}
-    return Keyed(table, column, _told_apart(table, column, found[column], others, items, keys, account))
-
-
-def _told_apart(
-    table: Table, column: str, found: Mapping[int, tuple[list[int], bool]], others: Mapping[str, Sequence[Any]],
-    items: Sequence[Item], keys: Keys, account: Accounting,
-) -> dict[int, list[int]]:  # fmt: skip
-    """Item number -> rows; without rows whose name scans of several folders have and no column tells apart: said."""
-    torn = {
-        row: [items[one].files[0] for one in numbers]
-        for row, (numbers, is_name) in found.items()
-        if is_name and len({keys.folders[one] for one in numbers}) > 1
-    }
-    kept, by = told_apart(torn, others, keys.root)
-    number_of = {item.files[0]: number for number, item in enumerate(items)}
-    if by:
-        account.guess(f"scans of {table.path.name}", f"by {column!r} and {by!r}", "names alone stand for several")
-    elif torn:
-        row, files = next(iter(torn.items()))
-        shown = " and of ".join(sorted(one.relative_to(keys.root).as_posix() for one in files)[:2])
-        name = str(table.slice(row, row + 1, column)[0]).strip()
-        account.odd_cells.append(
-            f"column {column!r} of {table.path.name}: {len(torn):,} cells name several scans each ({name!r} is the "
-            f"name of {shown}): they label none; write the folders into it"
-        )
-    rows_of: dict[int, list[int]] = {}
-    for row, (numbers, _) in found.items():
-        for number in ([number_of[kept[row]]] if row in kept else []) if row in torn else numbers:
-            rows_of.setdefault(number, []).append(row)
-    return rows_of
-
-
-def _put_together(keyed: Sequence[Keyed]) -> tuple[dict[str, list[Any]], dict[int, list[int]]]:
-    """Cells of all tables by column, without those of names, and item number -> rows of the whole."""
-    columns: dict[str, list[Any]] = {}
-    rows_of: dict[int, list[int]] = {}
-    first = 0
-    for one in keyed:
-        for name in one.table.columns:
-            if name != one.column:
-                cells = columns.setdefault(name, [])
-                cells += [None] * (first - len(cells))
-                cells += one.table.slice(0, len(one.table), name)
-        for number, rows in one.rows_of.items():
-            rows_of.setdefault(number, []).extend(first + row for row in rows)
-        first += len(one.table)
-    return {name: cells + [None] * (first - len(cells)) for name, cells in columns.items()}, rows_of
 
 
 def _table_paths(root: Path, account: Accounting) -> list[Path]:
@@ -259,24 +179,6 @@ def _case_folders(items: Sequence[Item], root: Path) -> dict[str, list[int]]:
             found.setdefault(composed(one.name), []).append(number)
             places.setdefault(composed(one.name), set()).add(one)
     return {name: numbers for name, numbers in found.items() if len(places[name]) == 1}
-
-
-def _check_contradictions(
-    keyed: Sequence[Keyed], columns: Mapping[str, Sequence[Any]], rows_of: Mapping[int, Sequence[int]]
-) -> None:
-    whose = [(one, row) for one in keyed for row in range(len(one.table))]
-    for rows in rows_of.values():
-        for name, cells in columns.items():
-            filled = [row for row in rows if name in whose[row][0].table.columns]
-            words = {str(cells[row]).strip() for row in filled}
-            if len(words) > 1:
-                one, row = whose[filled[0]]
-                key = one.table.slice(row, row + 1, one.column)[0]
-                raise DataError(
-                    f"{one.table.path.name} says of {key!r} in column {name!r} both "
-                    f"{' and '.join(sorted(map(repr, words))[:2])}",
-                    rows=", ".join(str(whose[row][1]) for row in filled[:5]),
-                )
 
 
 def _labels(

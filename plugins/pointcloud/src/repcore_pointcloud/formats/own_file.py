@@ -66,7 +66,8 @@ def own_file(path: Path | None, xyz: np.ndarray) -> OwnFile | None:
     """
     if path is None or not path.is_file():
         return None
-    ply, pcd, suffix, beside = None, None, path.suffix.lower(), ()
+    ply, pcd, suffix = None, None, path.suffix.lower()
+    beside: tuple[str, ...] = ()
     try:
         if suffix == ".ply":
             ply = read_ply_file(path)

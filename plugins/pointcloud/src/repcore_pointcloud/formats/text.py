@@ -21,6 +21,7 @@ import numpy as np
 
 from repcore.data.cells import DecimalWord
 from repcore.data.cells import number as core_number
+from repcore.data.dialects import cut
 from repcore.data.encodings import code_page
 from repcore.data.grouped import Meaning, comma_meaning, without_commas
 from repcore.errors import ItemError
@@ -52,6 +53,7 @@ class Layout:
         titles: lines above the header.
         grouped: a cell with a comma before thousands; empty where none is.
         unclear: a cell whose comma may mean either; empty without.
+        is_odd: the header has another number of cells than the lines.
     """
 
     separator: str | None
@@ -63,6 +65,7 @@ class Layout:
     titles: int = 0
     grouped: str = ""
     unclear: str = ""
+    is_odd: bool = False
 
 
 def read_text(path: Path, decimal: DecimalWord = "auto") -> RawColumns:
@@ -121,7 +124,7 @@ def looks_like_points(path: Path) -> bool:
     except ItemError:
         return False
     layout = layout_of(text if len(head) < LOOKED_AT else text[: text.rfind("\n") + 1])
-    if layout is None or layout.width < 3 or (not layout.names and layout.width > MOST_UNNAMED):
+    if layout is None or layout.width < 3 or layout.is_odd or (not layout.names and layout.width > MOST_UNNAMED):
         return False
     if layout.names and known.triple(known.AXES, [known.plain(one) for one in layout.names]) is None:
         return False
@@ -200,10 +203,11 @@ def layout_of(text: str, decimal: DecimalWord = "auto") -> Layout | None:
     width = widths.most_common(1)[0][0] if widths else len(names)
     if not names:
         names = _commented(lines[: places[min(first, len(places) - 1)]], separator, width)
-    names = names if len(names) in (width, width + 1) else ()
+    is_odd = len(names) not in (0, width, width + 1)
+    names = () if is_odd else names
     start = places[first] if first < len(places) else len(lines)
     unclear = shown if meaning == "unclear" else ""
-    return Layout(separator, comma, names[:width], start, promised, width, titles, grouped, unclear)
+    return Layout(separator, comma, names[:width], start, promised, width, titles, grouped, unclear, is_odd)
 
 
 def _titles(rows: Sequence[Sequence[str]], comma: bool) -> int:
@@ -248,7 +252,8 @@ def _separator(lines: Sequence[str], decimal: DecimalWord) -> tuple[str | None, 
         meaning, shown = _comma(words, decimal)
         if meaning and not any(cell.endswith(",") for row in words for cell in row):
             return None, meaning, shown
-    return ",", "", ""
+    quoted = [line for line in lines if '"' in line]
+    return ",", *(_comma([cut(line, ",") for line in quoted], decimal) if quoted else ("", ""))
 
 
 def _comma(rows: Sequence[Sequence[str]], decimal: DecimalWord) -> tuple[Meaning, str]:
@@ -269,7 +274,11 @@ def _bare(cell: str) -> str:
 
 
 def _cells(line: str, layout: Layout) -> list[str]:
-    cells = line.strip("\r\n").split(layout.separator) if layout.separator else line.split()
+    text = line.strip("\r\n")
+    if layout.separator:
+        cells = cut(text, layout.separator) if '"' in text else text.split(layout.separator)
+    else:
+        cells = text.split()
     cells = [without_commas(_bare(cell)) if layout.grouped else _bare(cell) for cell in cells]
     if layout.separator and len(cells) > 3 and not cells[-1] and len(cells) == layout.width + 1:
         cells.pop()  # a separator at the end of every line
@@ -316,6 +325,8 @@ def _parsed(body: str, layout: Layout, source: str) -> tuple[list[np.ndarray], l
     Raises:
         ItemError: ``corrupt``: too many such lines.
     """
+    if layout.separator == "," and (layout.grouped or layout.decimal_comma):
+        return _line_by_line(body, layout, source)
     if layout.grouped:
         body = without_commas(body)
     numbers = body.replace(",", ".") if layout.decimal_comma and layout.separator != "," else body

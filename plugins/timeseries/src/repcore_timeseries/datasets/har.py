@@ -7,7 +7,7 @@ The layout of UCI HAR (Anguita et al. 2013) and of sets that follow it: for each
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,7 @@ class Har(CatalogueReader[Series, Series]):
         read = [(part, *_read(part, account)) for part in parts]
         answers = [word for _, _, words, _ in read for word in words]
         names = _names(path, {*answers}, account)
+        place: dict[str, Any]
         target, place = class_target(LABEL, [names.get(word, word) for word in answers])
         if _are_values(answers):
             account.guess(f"answers of {parts[0].answers.name}", "regression", "they are numbers with decimals")
@@ -217,7 +218,7 @@ def _filled(words: Sequence[str]) -> list[str]:
     return [word for word in words if word]
 
 
-def _names(path: Path, words: Collection[str], account: Accounting) -> dict[str, str]:
+def _names(path: Path, words: Set[str], account: Accounting) -> dict[str, str]:
     """Answer -> its name, where a file says so: ``1 WALKING``, ``1,WALKING`` or ``WALKING 1``."""
     file = next((one for one in first_files(path) if one.name == NAMES), None) if path.is_dir() else None
     if file is None:

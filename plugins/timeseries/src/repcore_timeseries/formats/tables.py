@@ -105,12 +105,13 @@ def _channels(
     taken = {*roles.taken, *config.labels}
     if config.channels:
         _refuse_unknown(config.channels, table.columns)
-    names_found, columns, odd = [], [], []
+    names_found, columns, odd, unread = [], [], [], []
     chosen = [column_of(table, one) for one in config.channels] or [one for one in table.columns if one not in taken]
     for name in chosen:
         numbers, said = as_numbers.read(name)
         if numbers.number_share < LEAST_NUMBERS and not config.channels:
             odd += numbers.sentences()
+            unread += [one for looks in ("thousands", "decimal comma") for one in numbers.examples.get(looks, ())[:1]]
             if numbers.filled:
                 _tell_no_channel(numbers, account)
             continue
@@ -126,10 +127,12 @@ def _channels(
         columns.append(numbers.values)
     if not columns:
         raise DataError(
-            f"{table.path.name} has no column of numbers",
+            f"{table.path.name} has no column of numbers" + (f": {unread[0]!r} may mean two" if unread else ""),
             columns=", ".join(table.columns[:20]),
             cells="; ".join(odd[:3]),
-            hint="cells that are numbers alone: without units and percent signs",
+            hint="decimal=comma or decimal=point says what the comma is"
+            if unread
+            else "cells that are numbers alone: without units and percent signs",
         )
     return tuple(names_found), np.stack(columns, 1), None
 
