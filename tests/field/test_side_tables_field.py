@@ -256,3 +256,17 @@ def test_a_table_of_one_part_finds_its_recordings_only(tmp_path: Path) -> None:
     ]
     (tmp_path / "train" / "0.wav").unlink()  # the file of this name in test is another recording
     assert ManifestReader(ManifestConfig(path=str(tmp_path / "train.csv"))).rows[0].problem is not None
+
+
+@pytest.mark.parametrize(("write", "suffix", "read"), [(picture, ".png", images), (volume, ".nii.gz", volumes)])
+def test_places_for_answers_are_no_labels(
+    tmp_path: Path, write: Callable[[Path], None], suffix: str, read: Callable[[Path], Any]
+) -> None:
+    for part in ("train", "test"):
+        for number in range(4):
+            write(tmp_path / part / f"{part}{number}{suffix}")
+    table(tmp_path / "train.csv", ["id", "y"], [(f"train{one}", "ab"[one % 2]) for one in range(4)])
+    table(tmp_path / "template.csv", ["id", "y"], [(f"test{one}", "a") for one in range(4)])
+    reader = read(tmp_path)
+    assert sorted(labels(reader, "y").values()) == ["a", "a", "b", "b"]
+    assert "table template.csv: not used (every row says the same" in said(reader)
