@@ -78,7 +78,7 @@ def manifest_catalogue(path: Path, config: ManifestConfig) -> Catalogue[Excerpt]
         DataError: unreadable manifest, or no column of file names.
     """
     folder = path if path.is_dir() else path.parent
-    account, locator = Accounting(folder), Locator(folder)
+    account, locator = Accounting(folder), Locator(folder, None if path.is_dir() else path)
     cells = read_folder(path, account) if path.is_dir() else read_cells(path, account)
     names, column = _names(cells, path, config, account)
     counting = Counting(config.times_unit, config.hop_seconds)
