@@ -340,6 +340,9 @@ def test_folds_and_flags_of_parts_are_no_labels() -> None:
     assert "in which fold a row is" in found[0].reason
     assert "rows belong to a part of a split" in found[2].reason
     assert _kind(read_labels({"fold": ["TIM barrel", "globin"] * 5})[0]) == "class"  # of a protein
+    numbered = {"split": ["0", "1"] * 10, "Partition": ["1", "2.0"] * 10, "train": ["True", "False"] * 10, "cv": folds}
+    assert [_kind(one) for one in read_labels(numbered)] == ["none"] * 4
+    assert _kind(read_labels({"train": ["ICE", "S-Bahn"] * 10})[0]) == "class"  # a vehicle
 
 
 def test_plus_and_minus_are_the_outcomes_of_a_test() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch_geometric.data import Data
+from torch_geometric.data import Data, HeteroData
 from torch_geometric.loader import DataLoader
 
 from repcore.data.given import given_reader
@@ -35,3 +35,29 @@ def test_what_is_wrong_with_a_graph_is_a_row() -> None:
         graph_from(Data(x=torch.ones(2, 1), edge_index=EDGES))
     assert graph_from("graph") is None
     assert graph_from(next(iter(DataLoader([Data(x=torch.ones(3, 1), edge_index=EDGES)])))) is None
+
+
+def test_loaders_of_graphs_with_labels_give_every_row() -> None:
+    graphs = [Data(x=torch.full((3, 2), float(row)), edge_index=EDGES) for row in range(10)]
+    pairs = [(graph, row % 2) for row, graph in enumerate(graphs)]
+    named = [{"graph": graph, "kind": row % 2} for row, graph in enumerate(graphs)]
+    for rows, size, label in ((pairs, 4, "label"), (pairs, 2, "label"), (named, 4, "kind")):
+        reader = given_reader(DataLoader(rows, batch_size=size), lambda *_: pytest.fail("opened"), graph_from)
+        assert [float(reader[row].inputs.node_attributes[0, 0]) for row in range(len(reader))] == list(range(10))
+        assert [reader[row].targets for row in range(len(reader))] == [{label: row % 2} for row in range(10)]
+
+
+def test_several_labels_of_a_graph_are_labels() -> None:
+    rows = [Data(x=torch.ones(3, 2), edge_index=EDGES, y=torch.tensor([[row / 2, row % 2]])) for row in range(8)]
+    for given in (rows, DataLoader(rows, batch_size=4)):
+        reader = given_reader(given, lambda *_: pytest.fail("opened"), graph_from)
+        assert [one.name for one in reader.targets] == ["y_0", "y_1"]
+        assert reader[3].targets["y_0"] == 1.5
+
+
+def test_a_heterogeneous_graph_is_refused_in_words() -> None:
+    graph = HeteroData()
+    for _ in range(2):  # empty, then with nodes
+        with pytest.raises(ItemError, match="several kinds of nodes or edges"):
+            given_reader(graph, lambda *_: pytest.fail("opened"), graph_from)
+        graph["a"].x = torch.ones(3, 2)

@@ -17,11 +17,13 @@ POINTS = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
 
 def test_a_table_is_one_cloud_and_a_batch_many(tmp_path: Path) -> None:
     np.savetxt(tmp_path / "one.xyz", POINTS)
-    given = (POINTS, torch.from_numpy(POINTS), SimpleNamespace(points=POINTS), tmp_path / "one.xyz")
+    graph = SimpleNamespace(pos=torch.from_numpy(POINTS), detach=None)  # as Data of torch-geometric has both
+    given = (POINTS, torch.from_numpy(POINTS), SimpleNamespace(points=POINTS), graph, tmp_path / "one.xyz")
     for one in given:
         np.testing.assert_allclose(cloud_from(one).points, POINTS, atol=1e-5)
     for other in (POINTS[:, :2], POINTS[0], np.stack([POINTS, POINTS]), "nothing.xyz", [1, 2, 3], 5, None):
         assert cloud_from(other) is None
+    assert cloud_from(SimpleNamespace(pos=None, detach=None)) is None
     opened = [
         given_reader(one, lambda *_: pytest.fail("opened"), cloud_from) for one in (POINTS, POINTS[None].repeat(4, 0))
     ]

@@ -82,6 +82,8 @@ def check_argument(name: str, value: Any, kinds: Sequence[ast.expr]) -> None:
         words = dict.fromkeys(word for one in kinds if _name(one) != "None" for word in _words(one))
         hint = f"{name}.model" if hasattr(type(value), "model") else None  # a Run
         raise ConfigError(f"{name}={_shown(value)} is no {_listed(list(words))}", hint=hint)
+    if isinstance(value, str) and not value.strip() and any(_name(one) == "Path" for one in kinds):
+        raise ConfigError(f"{name}={value!r} is an empty path", hint="'.' is the current folder")
     least = LEAST.get(name)
     if least is not None and isinstance(value, numbers.Real) and value < least:
         raise ConfigError(f"{name}={value} is less than {least}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repcore.config.resolve import ResolvedPart, resolve_part
-from repcore.data.given import given_reader, is_one_input, names_a_file
+from repcore.data.given import given_reader, is_one_input, is_there, names_a_file
 from repcore.data.memory import MEMORY
 from repcore.data.readers import dataset_settings, open_data, open_part
 from repcore.embedding.model import Model, load
@@ -93,7 +93,7 @@ def given_data(
 
 def _is_input(registry: Registry, text: str, domain: str, convert: Any) -> bool:
     """Whether a text is one input itself, not a file or the name of a data set."""
-    if convert is None or names_a_file(text) or Path(text).exists():
+    if convert is None or names_a_file(text) or is_there(text):
         return False
     try:
         registry.dataset(text, domain)
@@ -140,8 +140,8 @@ def as_overrides(settings: Mapping[str, Any]) -> list[str]:
         if isinstance(value, Mapping):
             texts += as_overrides({f"{path}.{inner}": part for inner, part in value.items()})
             continue
-        if hasattr(value, "item") and hasattr(value, "dtype"):
-            value = value.item()
+        if hasattr(value, "item") and hasattr(value, "tolist") and hasattr(value, "dtype"):
+            value = value.tolist()  # a number of one, a list of several
         if isinstance(value, Path):
             value = str(value)
         try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ from typing import Any
 import numpy as np
 
 from repcore.data.copies import content_hash
-from repcore.data.given_tables import ID, columns_of, index_ids, is_column, is_table, stored_table
+from repcore.data.given_loaders import is_loader, loader_rows
+from repcore.data.given_tables import ID, columns_of, index_ids, is_column, is_table, repeated_names, stored_table
+from repcore.data.given_values import as_numbers, has_numbers, is_sparse, readable
 from repcore.data.guard import item_guard
 from repcore.data.labels import LabelColumn, read_labels
 from repcore.data.shards.addresses import is_address
@@ -71,7 +73,7 @@ class ListReader:
         digest = sha256(repr(self._ids).encode())
         for row in range(len(self)):
             try:
-                digest.update(content_hash(self._inputs[row]))
+                digest.update(content_hash(readable(self._inputs[row])))
             except Exception as error:
                 digest.update(repr(error).encode())
         return digest.hexdigest()
@@ -117,12 +119,32 @@ class ListReader:
         found = converted(value, self._convert)
         if found is not None or (value is None and self._convert is None):  # a missing cell is the domain's business
             return _sample(name, found, {})
-        if isinstance(value, Mapping) and "inputs" in value:
-            rest = {key: one for key, one in value.items() if key not in ("inputs", "id")}
-            return _sample(str(value.get("id", name)), self._known(value["inputs"]), rest)
+        if isinstance(value, Mapping) and value:
+            first = "inputs" if "inputs" in value else next(iter(value))
+            rest = {str(key): one for key, one in value.items() if key not in (first, "id")}
+            named = str(value["id"]) if "id" in value and first != "id" else name
+            return _sample(named, self._known(value[first]), self._labelled(rest, value[first]))
+        if isinstance(value, tuple) and len(value) == 1:
+            return _sample(name, self._known(value[0]), {})
         if isinstance(value, tuple) and len(value) == 2:
-            return _sample(name, _without_own(self._known(value[0])), {LABEL: _plain(value[1])})
+            found = _without_own(self._known(value[0]))
+            return _sample(name, found, self._labelled({LABEL: value[1]}, value[0]))
         raise _unknown(value)
+
+    def _labelled(self, given: Mapping[str, Any], inputs: Any) -> dict[str, Any]:
+        """Labels by name: of an array of K numbers K labels, unless they are declared, or one for each element."""
+        labels: dict[str, Any] = {}
+        declared = _are_specs(getattr(self._inputs, "targets", None))
+        for name, one in given.items():
+            one = _plain(readable(one))
+            shape = shape_of(one)
+            if shape == (1,):
+                labels[name] = _plain(one[0])
+            elif declared or shape is None or len(shape) != 1 or shape == (shape_of(inputs) or ())[:1]:
+                labels[name] = one
+            else:
+                labels |= {f"{name}_{place}": _plain(each) for place, each in enumerate(one)}
+        return labels
 
     def _known(self, value: Any) -> Any:
         found = converted(value, self._convert)
@@ -159,6 +181,12 @@ def _without_own(found: Any) -> Any:
 
 
 def _unknown(value: Any) -> ItemError:
+    if isinstance(value, tuple) and len(value) > 2:
+        return ItemError(
+            "wrong_kind",
+            f"a row of {len(value)} parts: which of them is the label? Give (input, label), or a dict "
+            '{"inputs": ..., NAME: ...} of as many labels as you like',
+        )
     return ItemError("wrong_kind", f"{kind_of(value)} is no input of this domain")
 
 
@@ -181,11 +209,16 @@ def converted(value: Any, convert: Convert | None) -> Any:
     """
     if isinstance(value, Sample):
         return None
+    value = readable(value)
     if convert is not None:
-        return convert(value)
+        found = convert(value)
+        numbers = as_numbers(value) if found is None else None  # a list of them, as the cells of a table hold
+        return found if numbers is None else convert(numbers)
     if value is None:
         return None
-    if isinstance(value, tuple) and len(value) == 2 and shape_of(value[1]) == () and not _is_text(value[0]):
+    if isinstance(value, tuple) and len(value) == 1 and shape_of(value[0]) != ():
+        return None  # an input alone, as torch's TensorDataset gives it
+    if isinstance(value, tuple) and len(value) == 2 and shape_of(value[1]) in ((), (1,)) and not _is_text(value[0]):
         return None  # an input and its label
     if isinstance(value, Mapping) and "inputs" in value:
         return None
@@ -209,6 +242,9 @@ def is_one_input(data: Any, convert: Convert | None) -> bool:
     """
     if convert is None or isinstance(data, list):
         return False
+    if is_sparse(data) or is_loader(data) or (isinstance(data, np.ndarray) and data.dtype == object and data.ndim):
+        return False
+    data = readable(data)
     several = getattr(getattr(convert, "__self__", None), "holds_several", None)  # of the same preprocessor
     with item_guard(convert, "looking at the input"):
         if several is not None and several(data):
@@ -217,7 +253,9 @@ def is_one_input(data: Any, convert: Convert | None) -> bool:
 
 
 def is_there(text: str) -> bool:
-    """Whether a text is the path of something; what no path can be is none."""
+    """Whether a text is the path of something; what no path can be is none, nor is nothing."""
+    if not text.strip():
+        return False
     try:
         return Path(text).expanduser().exists()
     except (OSError, ValueError, RuntimeError):
@@ -261,6 +299,8 @@ def given_reader(
         given: DatasetReader = data
         return given
     ids = None
+    if is_column(data) and has_numbers(data) and is_one_input(data, convert):
+        return ListReader([data], convert=convert)
     if is_column(data):
         ids, data = index_ids(data), columns_of({"": data})[""]
     elif is_one_input(data, convert):
@@ -274,8 +314,12 @@ def _rows(data: Any) -> Any:
     """Numbered rows of anything that has rows."""
     if isinstance(data, str | bytes | int | float | complex) or data is None:
         raise _wrong(data)
-    if hasattr(data, "batch_sampler") and hasattr(data, "dataset"):  # a torch loader
-        return list(_unbatched(data))
+    if is_loader(data):
+        return list(loader_rows(data, _rows))
+    if is_sparse(data):
+        raise DataError(f"{kind_of(data)} is sparse", hint="give its toarray() (SciPy) or to_dense() (torch)")
+    if isinstance(data, np.ma.MaskedArray) and data.ndim:
+        return [data[row] for row in range(len(data))]
     if hasattr(data, "__array__") and not isinstance(data, Sequence):
         array = np.asarray(_plain(data))
         if array.ndim == 0:
@@ -293,31 +337,10 @@ def _rows(data: Any) -> Any:
     raise _wrong(data)
 
 
-def _unbatched(loader: Iterable[Any]) -> Iterator[Any]:
-    """Rows of the batches of a loader: tensors and lists row by row, (inputs, labels) and dicts column by column."""
-    for batch in loader:
-        if isinstance(batch, Mapping):
-            names, columns = list(batch), [_rows(one) for one in batch.values()]
-            for cells in zip(*columns, strict=True):
-                row = dict(zip(names, cells, strict=True))
-                yield next(iter(row.values())) if len(row) == 1 else row
-        elif isinstance(batch, list | tuple) and _are_columns(batch):
-            yield from zip(*(_rows(one) for one in batch), strict=True)
-        else:
-            rows = _rows(batch)  # a batch of graphs has numbered rows, but iterates over its fields
-            yield from (rows[number] for number in range(len(rows)))
-
-
-def _are_columns(batch: Sequence[Any]) -> bool:
-    """``[inputs (B, ...), labels (B)]`` as torch collates them."""
-    if len(batch) != 2 or not hasattr(batch[1], "shape"):
-        return False
-    shape = tuple(batch[1].shape)
-    return len(shape) == 1 and hasattr(batch[0], "__len__") and len(batch[0]) == shape[0]
-
-
 def _of_table(data: Any, open_table: OpenTable, convert: Convert | None, id_column: str | None) -> DatasetReader:
     columns, objects = None, []
+    if twice := repeated_names(data):
+        raise DataError(f"the table has several columns {twice[0]!r}", hint="give every column a name of its own")
     path, names = stored_table(data)
     if path is None:
         columns = columns_of(data)
@@ -365,6 +388,8 @@ def _check_kind(rows: Any, convert: Convert | None) -> None:
     try:
         ListReader([rows[0]], convert=convert).raw(0)
     except ItemError as error:
+        if isinstance(rows[0], tuple) and len(rows[0]) > 2:
+            raise DataError(error.reason) from error
         if error.status == "wrong_kind" and rows[0] is not None:
             raise DataError(
                 f"{kind_of(rows[0])} is no input of this domain", expected=_taken(convert), hint=EXPECTED
@@ -383,7 +408,8 @@ def _wrong(data: Any) -> DataError:
 
 def _plain(value: Any) -> Any:
     """A torch tensor as an array, a number of one element as itself."""
-    if hasattr(value, "detach") and hasattr(value, "cpu"):
+    value = readable(value)
+    if hasattr(value, "detach") and hasattr(value, "numpy"):  # a graph of torch-geometric detaches, too
         value = value.detach().cpu().numpy()
     return value.item() if isinstance(value, np.ndarray | np.generic) and np.ndim(value) == 0 else value
 

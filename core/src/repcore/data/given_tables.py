@@ -38,6 +38,15 @@ def is_column(data: Any) -> bool:
     return hasattr(data, "to_list") and hasattr(data, "name") and hasattr(data, "dtype")
 
 
+def repeated_names(data: Any) -> list[str]:
+    """Names that more than one column of a table has."""
+    if isinstance(data, Mapping):
+        return []
+    columns = getattr(data, "column_names", None)
+    names = [str(one) for one in (data.columns if columns is None else columns)]
+    return [one for one in dict.fromkeys(names) if names.count(one) > 1]
+
+
 def columns_of(data: Any) -> dict[str, list[Any]]:
     """Columns by name as lists of Python values, objects as they are.
 

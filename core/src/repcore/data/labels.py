@@ -336,7 +336,7 @@ def _few_whole(name: str, found: np.ndarray, counts: np.ndarray) -> bool:
     if found[0] > 1 and len(found) > MOST_HIGH_CODES:  # 32 to 43: a size or an age; codes count from 0 or 1
         return False
     close = found[-1] - found[0] < 2 * len(found)
-    return bool(close and counts.mean() >= 3 and np.median(counts) >= 2)
+    return bool(close and counts.mean() >= (2 if calls_classes(name) else 3) and np.median(counts) >= 2)
 
 
 def _classes(numbers: NumberColumn, found: np.ndarray, why: str, change: str) -> LabelColumn:

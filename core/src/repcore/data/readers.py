@@ -128,6 +128,8 @@ def dataset_settings(
     """
     if domain and not registry.entries("dataset", domain):
         registry.require_domain(domain)
+    if not data.strip():
+        raise DataError(f"{data!r} is an empty path", hint="'.' is the current folder")
     path = local_path(data)
     kept = whole_address(data) if is_address(data) else str(path)  # what a run records
     if special_kind(path):

@@ -131,8 +131,8 @@ class Embeddings(_Rows, EmbeddingRows):
         return {**{name: list(cells) for name, cells in self.columns.items()}, **values}
 
     def __getitem__(self, rows: Any) -> Any:
-        if isinstance(rows, int | np.integer):
-            return self.vectors[rows]
+        if _is_number(rows):
+            return self.vectors[int(rows)]
         chosen = np.arange(len(self))[rows]
         columns = {name: [cells[row] for row in chosen] for name, cells in self.columns.items()}
         return Embeddings(*_some(self, chosen), columns, self.drawn and self.drawn.some(chosen))
@@ -142,6 +142,13 @@ class Embeddings(_Rows, EmbeddingRows):
 
     def __repr__(self) -> str:
         return f"Embeddings: {len(self):,} vectors of {self.vectors.shape[1]} numbers{_failed(self)}"
+
+
+def _is_number(row: Any) -> bool:
+    """Whether this numbers one row: also an array or tensor of one whole number."""
+    if isinstance(row, int | np.integer):
+        return not isinstance(row, bool)
+    return getattr(row, "shape", None) == () and np.asarray(row).dtype.kind in "iu"
 
 
 def _some(rows: Embeddings, chosen: np.ndarray) -> tuple[list[str], np.ndarray, list[str], list[str]]:
@@ -176,7 +183,7 @@ class Predictions(_Rows):
         return self.columns
 
     def __getitem__(self, rows: Any) -> Any:
-        if isinstance(rows, int | np.integer):
+        if _is_number(rows):
             return {name: cells[int(rows)] for name, cells in self.columns.items()}
         chosen = np.arange(len(self))[rows]
         columns = {name: [cells[row] for row in chosen] for name, cells in self.columns.items()}

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch_geometric.data import Batch, Data
+from torch_geometric.data import Batch, Data, HeteroData
 
+from repcore.errors import ItemError
 from repcore.interfaces import Sample
 from repcore_graphs.datasets.pyg_graph import edge_features, edges_of, features_of, stands_for_x
 from repcore_graphs.datasets.raw_graph import RawGraph, check_graph
 
 
 def graph_from(value: Any) -> Any:
-    """A graph of torch-geometric with its label ``y`` where that is one number; None for other kinds.
+    """A graph of torch-geometric with its labels: ``y`` of one number, ``y_0``, ``y_1``, ... of (1, K); None for other
+    kinds.
 
     Raises:
-        ItemError: as :func:`check_graph`.
+        ItemError: as :func:`check_graph`, and ``heterogeneous``.
     """
     if isinstance(value, RawGraph):
         return value
+    if isinstance(value, HeteroData) and not isinstance(value, Batch):
+        raise ItemError(
+            "heterogeneous", "a graph with several kinds of nodes or edges (HeteroData); try its to_homogeneous()"
+        )
     if not isinstance(value, Data) or isinstance(value, Batch):
         return None
     data = value.detach().cpu()
@@ -32,6 +38,8 @@ def graph_from(value: Any) -> Any:
     )
     check_graph(graph)
     label = getattr(data, "y", None)
+    if getattr(label, "ndim", 0) == 2 and label.shape[0] == 1 and label.shape[1] > 1:
+        return Sample("", graph, {f"y_{place}": one for place, one in enumerate(label[0].tolist())})
     if label is None or getattr(label, "numel", lambda: 1)() != 1:
         return Sample("", graph, {})
     return Sample("", graph, {"y": label.item() if hasattr(label, "item") else label})

@@ -174,9 +174,12 @@ def _row(
         mesh_points=config.mesh_points,
         seed=config.sampling_seed,
         bin_columns=config.bin_columns,
+        decimal=config.decimal,
         flags_left_out=config.flags_left_out,
     )
-    stamp = settings_stamp(config, ("columns", "mesh_points", "sampling_seed", "bin_columns", "flags_left_out"))
+    stamp = settings_stamp(
+        config, ("columns", "mesh_points", "sampling_seed", "bin_columns", "decimal", "flags_left_out")
+    )
     return Row(name, read, labels or {}, group=group, files=(path,), stamp=stamp)
 
 

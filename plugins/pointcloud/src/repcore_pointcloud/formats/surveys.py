@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from repcore.data.encodings import whole_text
 from repcore.errors import ItemError
 from repcore_pointcloud.formats.flags import FLAGS
 from repcore_pointcloud.formats.table import RawColumns
@@ -163,7 +164,7 @@ def read_ptx(path: Path) -> RawColumns:
     Raises:
         ItemError: ``corrupt``.
     """
-    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    lines = whole_text(path).splitlines()
     parts: list[np.ndarray] = []
     position, start, empty = None, 0, 0
     while start < len(lines) and (parts == [] or lines[start].strip()):

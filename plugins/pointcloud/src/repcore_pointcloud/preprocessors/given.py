@@ -13,8 +13,8 @@ from repcore_pointcloud.formats.table import far_offset, usable
 
 
 def cloud_from(value: Any) -> Any:
-    """A cloud of an array (n, 3 or more), of what has ``points`` or ``vertices`` (open3d, trimesh, PyVista), or of one
-    file; None for other kinds."""
+    """A cloud of an array (n, 3 or more), of what has ``points``, ``vertices`` (open3d, trimesh, PyVista) or ``pos``
+    (torch-geometric), or of one file; None for other kinds."""
     if isinstance(value, PointCloud):
         return value
     if isinstance(value, str | Path):
@@ -41,11 +41,11 @@ def scene_from(value: Any) -> Any:
 
 def _table_of(value: Any) -> np.ndarray | None:
     """Numbers (n, 3 or more) of a value, float32 or float64; None where it has no such table."""
-    for name in ("points", "vertices"):
+    for name in ("points", "vertices", "pos"):
         if not isinstance(value, np.ndarray) and hasattr(value, name):
             value = getattr(value, name)
             break
-    if hasattr(value, "detach"):
+    if hasattr(value, "detach") and hasattr(value, "numpy"):
         value = value.detach().cpu().numpy()
     if not hasattr(value, "__array__") and not hasattr(value, "__len__"):
         return None

@@ -112,9 +112,7 @@ def _channels(
         if numbers.number_share < LEAST_NUMBERS and not config.channels:
             odd += numbers.sentences()
             if numbers.filled:
-                account.guess(
-                    f"column {name!r}", "no channel", "it holds no numbers", f"labels=[{name}] or series={name}"
-                )
+                _tell_no_channel(numbers, account)
             continue
         if not config.channels and is_count(name, numbers.values):
             account.guess(f"column {name!r}", "no channel", "it numbers the lines", "channels=...")
@@ -134,6 +132,17 @@ def _channels(
             hint="cells that are numbers alone: without units and percent signs",
         )
     return tuple(names_found), np.stack(columns, 1), None
+
+
+def _tell_no_channel(numbers: NumberColumn, account: Accounting) -> None:
+    """A column of words is none; one of numbers that are not understood is lost, which must not pass unseen."""
+    name, words = numbers.name, len(numbers.odd.get("text", ()))
+    is_lost = 2 * words < numbers.filled and not set(numbers.odd) <= {"text", "date"}
+    why = "its cells are no numbers that are understood" if is_lost else "it holds no numbers"
+    change = "decimal=point|comma" if is_lost else f"labels=[{name}] or series={name}"
+    account.guess(f"column {name!r}", "no channel", why, change, is_loss=is_lost)
+    if is_lost:
+        account.odd_cells += numbers.sentences()
 
 
 def _why_label(name: str, values: np.ndarray, keys: np.ndarray | None) -> str:

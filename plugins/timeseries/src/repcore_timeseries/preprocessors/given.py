@@ -24,7 +24,7 @@ def series_from(value: Any, names: tuple[str, ...] = ()) -> Series | None:
     columns = tuple(map(str, getattr(value, "columns", ())))
     if hasattr(value, "to_numpy"):
         value = value.to_numpy()
-    if hasattr(value, "detach"):
+    if hasattr(value, "detach") and hasattr(value, "numpy"):
         value = value.detach().cpu().numpy()
     if not isinstance(value, np.ndarray):
         return None
@@ -48,7 +48,7 @@ def holds_several(value: Any, names: tuple[str, ...] = ()) -> bool:
     Raises:
         ItemError: ``other_channels``, (N, T) for a model of several channels.
     """
-    if not (isinstance(value, np.ndarray) or hasattr(value, "detach")):
+    if not (isinstance(value, np.ndarray) or (hasattr(value, "detach") and hasattr(value, "numpy"))):
         return False
     shape = tuple(value.shape)
     if len(shape) != 2:

@@ -1,0 +1,71 @@
+"""A value from Python before a domain looks at it: hidden entries are missing, and NumPy can hold it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from repcore.errors import ItemError
+
+PARTS = 8  # entries of a tuple or dict that may hold the values of one input
+
+
+def readable(value: Any) -> Any:
+    """The value with NaN (None among objects) where a masked array hides an entry, and bfloat16 tensors as float32; of
+    a short tuple or dict, its parts so.
+
+    Raises:
+        ItemError: ``sparse``, a sparse matrix or tensor, of which nobody asked that it be filled up.
+    """
+    if isinstance(value, tuple) and len(value) <= PARTS and type(value) is tuple:
+        return tuple(map(readable, value))
+    if isinstance(value, Mapping) and type(value) is dict and len(value) <= PARTS:
+        return {name: readable(one) for name, one in value.items()}
+    if isinstance(value, np.ma.MaskedArray):
+        return _unmasked(value) if value.ndim or not value.mask else None  # a hidden cell of a column is a missing one
+    if is_sparse(value):
+        raise ItemError("sparse", f"{type(value).__name__} is sparse; give {_dense_call(value)}")
+    if hasattr(value, "detach") and str(getattr(value, "dtype", "")) == "torch.bfloat16":
+        return value.float()
+    return value
+
+
+def is_sparse(value: Any) -> bool:
+    """Whether this is a sparse matrix of SciPy or a sparse tensor of torch."""
+    if hasattr(value, "detach"):
+        return "sparse" in str(getattr(value, "layout", ""))
+    return hasattr(value, "nnz") and hasattr(value, "toarray")
+
+
+def as_numbers(value: Any) -> np.ndarray | None:
+    """A list of numbers, or of equally long lists of them, as an array; None for everything else."""
+    if not isinstance(value, list) or not value:
+        return None
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError):
+        return None
+    return array if array.dtype.kind in "fiub" else None
+
+
+def has_numbers(column: Any) -> bool:
+    """Whether a column of pandas, polars or Arrow holds numbers."""
+    kind = column.dtype if hasattr(column, "dtype") else column.type
+    return bool(re.match(r"(u?int|float|half|double|bool)\d*$", str(kind).lower()))
+
+
+def _dense_call(value: Any) -> str:
+    return "its to_dense()" if hasattr(value, "to_dense") else "its toarray()"
+
+
+def _unmasked(value: np.ma.MaskedArray) -> np.ndarray:
+    if not np.ma.is_masked(value):
+        return np.asarray(value.data)
+    if value.dtype.kind in "biu":
+        return np.asarray(value.astype(np.float64).filled(np.nan))
+    if value.dtype.kind in "fc":
+        return np.asarray(value.filled(np.nan))
+    return np.asarray(value.astype(object).filled(None))
