@@ -147,6 +147,12 @@ def test_two_commands_on_one_output(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         with pytest.raises(DataError, match=f"process {first.pid}"), sole_writer(tmp_path / "v", said.append):
             pass
         assert len(said) == 1
+        with (
+            pytest.raises(DataError, match=r"the run '.*r' is being trained by another command .*\n.*stop that one"),
+            sole_writer(tmp_path / "v", said.append, tmp_path / "r"),
+        ):
+            pass
+        assert "write to another file" not in said[-1]
     finally:
         first.send_signal(signal.SIGKILL)
         first.wait()

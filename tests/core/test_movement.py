@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from repcore.cli.main import run
 from repcore.files import read_lines
 from repcore.interfaces import LossTerms
 from repcore.training.listeners import ProgressShow
 from repcore.training.module import ObjectiveModule
-from repcore.training.movement import CHUNK, _is_still, _length, _projections
+from repcore.training.movement import CHUNK, Movement, _is_still, _length, _projections, still_words
 from repcore.training.state import RunState
 
 STEPS = ("trainer.steps=4", "trainer.checkpoint_every=1", "trainer.validate_every=2", "--device", "cpu")
@@ -118,3 +121,44 @@ def test_a_resumed_run_knows_its_beginning(toys: None, tmp_path: Path, monkeypat
         assert run(["pairs", "train", "set-net", "--out", str(tmp_path), "--name", "r", *STEPS]) == 143
     assert run(["pairs", "train", "--resume", str(tmp_path / "r"), "--device", "cpu"]) == 0
     assert json.loads((tmp_path / "r" / "diagnostics.json").read_text())["never-moved"] == ["encoder"]
+
+
+def test_what_the_rates_did_not_allow_yet_is_not_missed(
+    toys: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Changes by less than a millionth under tiny rates are changes; a warm-up that has hardly begun allows none."""
+    found = trained(tmp_path, "schedule.warmup_steps=100000")
+    assert (found["moved-share"], found["never-moved"]) == (1.0, [])
+    shutil.rmtree(tmp_path / "r")
+    found = trained(tmp_path, "optimiser.lr=1e-7")
+    assert found["moved-share"] > 0.9
+    assert "changed since step 0" not in capsys.readouterr().err
+
+
+def test_an_encoder_that_is_frozen_for_now_is_not_missed() -> None:
+    network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    state: Any = SimpleNamespace(
+        is_writer=True,
+        step=0,
+        config={},
+        module=SimpleNamespace(objective=network),
+        trainer=SimpleNamespace(optimizers=[]),
+    )
+    movement = Movement(speaks=False)
+    movement.start(state)
+    state.step = 1
+    movement.step(state, SimpleNamespace(lr=0.1))  # type: ignore[arg-type]
+    network[0].requires_grad_(False)
+    with torch.no_grad():
+        network[1].weight += 0.1
+        network[1].bias += 0.1
+    seen = movement.look(state)
+    assert (seen["moved-share"], seen["never-moved"]) == (1.0, [])
+    network[0].requires_grad_(True)
+    seen = movement.look(state)
+    assert (seen["moved-share"], seen["never-moved"]) == (0.5, ["0"])
+
+
+def test_a_tensor_without_a_gradient_by_form_is_not_told() -> None:
+    assert still_words({"moved-share": 0.9985, "never-moved": ["layers.0.linear_k.bias"]}) == ""
+    assert "0.4 of the trainable" in still_words({"moved-share": 0.6, "never-moved": ["encoder"]})

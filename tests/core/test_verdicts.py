@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from repcore.diagnostics.verdict import judge
 from repcore.evaluation.comparison import Comparison, compare
 from repcore.evaluation.metrics import Scores, score_predictions
 from repcore.interfaces import ProbeSplit
 from repcore.report.collect import RunRecord
 from repcore.report.findings import verdict_sentence
 from repcore.specs import TargetSpec
+from repcore.training.export import AS_MADE
 from repcore.training.finetune_plan import MODEL, RANDOM, Part, PartResult, verdict
 
 CLASS = TargetSpec("c", "class", names=("a", "b", "c"))
@@ -94,3 +96,12 @@ def test_a_report_counts_only_clear_verdicts() -> None:
     table = {"entries": [], "comparisons": [{**shown, "verdict": one} for one in told]}
     record = RunRecord(Path("r"), {"recipe": "a/b"}, probes={"y": table})
     assert "clearly better than those of the untrained encoder in 1 of 2 probes" in verdict_sentence(record)
+
+
+def test_dimensions_that_a_network_is_made_with_are_no_finding_before_the_first_step() -> None:
+    made = {"dead-dimensions": 197.0, "dimensions": 768.0, "std": 0.8, "rankme-centred": 90.0}
+    begun = {name: made[name] for name in AS_MADE}
+    assert judge(made, begun).level == "healthy"
+    assert judge(made, None).reasons == ("197 of 768 dimensions are constant",)
+    assert judge({**made, "dead-dimensions": 390.0}, made).level == "warning"  # more than began with it
+    assert judge({**made, "std": 0.01}, begun).level == "collapsed"

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from repcore.errors import ConfigError, DataError
 
@@ -82,10 +83,13 @@ def holds_vectors(path: Path) -> bool:
 
 
 @contextmanager
-def sole_writer(path: Path, say: Callable[[str], None] = lambda text: None) -> Iterator[None]:
+def sole_writer(path: Path, say: Callable[[str], None] = lambda text: None, run: Path | None = None) -> Iterator[None]:
     """Hold an output while it is written; a second command waits a little, then names the first.
 
     The system lets go when the process ends, however it ends.
+
+    Args:
+        run: folder of the run whose training this is, in the words of what is said; None = a file is written.
 
     Raises:
         DataError: another process is writing it.
@@ -94,7 +98,7 @@ def sole_writer(path: Path, say: Callable[[str], None] = lambda text: None) -> I
     lock.parent.mkdir(parents=True, exist_ok=True)
     while True:
         with lock.open("a+", encoding="utf-8") as file:
-            _hold(file.fileno(), lock, path, say)
+            _hold(file.fileno(), lock, _Held(path, run), say)
             if not _is_named(file.fileno(), lock):  # the one before us has removed it meanwhile
                 continue
             try:
@@ -115,7 +119,26 @@ def _is_named(number: int, lock: Path) -> bool:
         return False
 
 
-def _hold(number: int, lock: Path, path: Path, say: Callable[[str], None]) -> None:
+class _Held(NamedTuple):
+    """What is held, in words."""
+
+    path: Path
+    run: Path | None
+
+    @property
+    def words(self) -> str:
+        if self.run is not None:
+            return f"the run {str(self.run)!r} is being trained"
+        return f"{str(self.path)!r} is being written"
+
+    @property
+    def hint(self) -> str:
+        if self.run is not None:
+            return "wait until it is done, or stop that one (Ctrl-C, kill) and go on here"
+        return "wait until it is done, or write to another file"
+
+
+def _hold(number: int, lock: Path, held: _Held, say: Callable[[str], None]) -> None:
     try:
         import fcntl
     except ImportError:  # Windows: two commands on one output are the user's affair
@@ -129,12 +152,12 @@ def _hold(number: int, lock: Path, path: Path, say: Callable[[str], None]) -> No
             if time.monotonic() > until:
                 holder = lock.read_text(encoding="utf-8").strip() or "unknown"
                 raise DataError(
-                    f"{str(path)!r} is being written by another command (process {holder})",
-                    hint="wait until it is done, or write to another file",
+                    f"{held.words} by another command (process {holder})",
+                    hint=held.hint,
                 ) from None
         except OSError:  # a file system without locks
             return
         if not told:
-            say(f"{path} is being written by another command; waiting")
+            say(f"{held.words} by another command; waiting")
             told = True
         time.sleep(0.1)

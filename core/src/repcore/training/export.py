@@ -24,6 +24,8 @@ from repcore.training.objective_rules import exported_encoder
 from repcore.training.run_folder import RunFolder
 from repcore.training.state import RunState
 
+AS_MADE = ("dead-dimensions",)
+"""Figures that are not judged before the first step: a network of rectified units is made with constant dimensions."""
 EARLY_SHARE = 0.15
 """Share of a run during which no verdict is given: masked models first learn frequencies, and their vectors lie on one
 point until they learn more; calling that a collapse would be a false alarm (seen on SELFormer at a tenth of a run)."""
@@ -44,7 +46,8 @@ def held_out_diagnosis(parts: RunParts, movement: Movement) -> Diagnosis:
         first = next(iter(read_lines(state.folder.path / "diagnostics.jsonl")), None)
         early = 0 < state.step < EARLY_SHARE * state.total_steps
         seen = {} if early else movement.look(state)
-        verdict = judge(figures, first if state.step else None, () if early else movement.findings(state))
+        begun = first if state.step else {name: figures[name] for name in AS_MADE if name in figures}
+        verdict = judge(figures, begun, () if early else movement.findings(state))
         level = "early" if early else verdict.level
         record = {**figures, **seen, "level": level, "reasons": [] if early else list(verdict.reasons)}
         state.folder.write_json("diagnostics.json", {"step": state.step, **record})

@@ -28,7 +28,11 @@ STILL_WARNING = 0.5
 """Share of the trainable parameters that never changed from which on it is a warning; smaller parts, such as a token
 that one objective does not use, are told."""
 MOVED = 1e-6
-"""Of the length of w0: less is what rounding of float32 makes of no change."""
+"""Of the length of w0, or of what the learning rates so far allow if that is less: what is below is no change."""
+NOTHING = 1e-12  # of the length of w0: no change whatever the learning rates, that of almost 0 included
+TOLD = 0.01
+"""Share of the trainable parameters from which on it is told beside a healthy verdict: single tensors whose gradient is
+0 by the very form of the network (biases of keys, in front of a softmax) are none."""
 LEAST_SIZE = 1e-3  # root mean square below which w0 counts as so large; biases begin at 0
 CHUNK = 2**20
 SHOWN = 6
@@ -46,6 +50,8 @@ class Movement:
         self.speaks = speaks
         self._sizes: dict[str, int] = {}  # numbers of each trainable parameter
         self._still: dict[str, list[float]] = {}  # two projections and the length of those that have not changed
+        self._rates = 0.0  # sum of the learning rates so far
+        self._silent: set[str] = set()  # of those, the ones that could not have changed yet
 
     def start(self, state: RunState) -> None:
         if state.is_writer and state.step == 0:
@@ -54,7 +60,7 @@ class Movement:
             self._still = {name: [*_projections(name, one), _length(one)] for name, one in found.items()}
 
     def step(self, state: RunState, record: StepRecord) -> None:
-        return None
+        self._rates += float(record.lr)
 
     def end(self, state: RunState) -> None:
         if self.speaks and state.is_writer and not state.stop_reason:
@@ -62,11 +68,12 @@ class Movement:
                 state.reporter.warn(words)
 
     def saved(self, state: RunState) -> list[dict[str, Any]]:
-        return [{"sizes": self._sizes, "still": self._still}]
+        return [{"sizes": self._sizes, "still": self._still, "rates": self._rates}]
 
     def restore(self, saved: Iterable[Mapping[str, Any]]) -> None:
         for kept in saved:  # of an earlier version: nothing, and nothing is said
             self._sizes, self._still = dict(kept["sizes"]), dict(kept["still"])
+            self._rates = float(kept.get("rates", 0.0))
 
     def look(self, state: RunState) -> dict[str, Any]:
         """``moved-share`` of the trainable parameters, and ``never-moved``: names of modules and parameters; empty
@@ -78,27 +85,39 @@ class Movement:
         self._still = {
             name: before
             for name, before in self._still.items()
-            if name in known and (_only_decayed(moments.get(known[name])) or _is_still(name, known[name], before))
+            if name in known
+            and (_only_decayed(moments.get(known[name])) or _is_still(name, known[name], before, self._rates))
         }
-        still = sum(self._sizes[name] for name in self._still)
+        self._silent = {name for name, before in self._still.items() if self._is_early(state, known[name], before)}
+        still = sum(self._sizes[name] for name in self._judged)
         return {"moved-share": 1.0 - still / max(1, sum(self._sizes.values())), "never-moved": self._modules()}
 
     def findings(self, state: RunState) -> list[Finding]:
         """What is wrong, for the verdict."""
         seen = self.look(state)
-        if not seen or not self._still:
+        if not seen or not self._judged:
             return []
         named = _shown(seen["never-moved"])
-        if len(self._still) == len(self._sizes):
+        if len(self._judged) == len(self._sizes):
             advice = "look at optimiser.lr and at what the loss depends on"
             words = f"no trainable parameter has changed since step 0: nothing is learned ({named}); {advice}"
             return [("warning", words)]
         exported = self._names_of(exported_encoder(state.module.objective), state.module.objective)
-        if exported and exported <= set(self._still):
+        if exported and exported <= set(self._judged):
             reason = "the loss does not depend on it, or its learning rate is 0"
             return [("warning", f"no trainable parameter of the encoder has changed since step 0 ({named}): {reason}")]
         share = 1.0 - seen["moved-share"]
         return [("warning", still_words(seen))] if share >= STILL_WARNING else []
+
+    @property
+    def _judged(self) -> list[str]:
+        return [name for name in self._still if name not in self._silent]
+
+    def _is_early(self, state: RunState, parameter: Tensor, before: list[float]) -> bool:
+        """Whether a parameter cannot have changed yet: it is frozen for now, or the warm-up has hardly begun."""
+        warming = state.step < int(state.config.get("schedule", {}).get("warmup_steps") or 0)
+        allowed = self._rates * math.sqrt(parameter.numel())
+        return not parameter.requires_grad or (warming and allowed <= MOVED * before[2])
 
     def _names_of(self, part: nn.Module, whole: nn.Module) -> set[str]:
         own = {id(one) for one in part.parameters()}
@@ -106,16 +125,18 @@ class Movement:
 
     def _modules(self) -> list[str]:
         """The unchanged parameters, each by the largest module all of whose parameters are unchanged."""
-        moved = {prefix for name in self._sizes if name not in self._still for prefix in _prefixes(name)}
-        found = (next(prefix for prefix in _prefixes(name) if prefix not in moved) for name in self._still)
+        moved = {prefix for name in self._sizes if name not in self._judged for prefix in _prefixes(name)}
+        found = (next(prefix for prefix in _prefixes(name) if prefix not in moved) for name in self._judged)
         return list(dict.fromkeys(found))
 
 
 def still_words(seen: Mapping[str, Any]) -> str:
-    """What never changed, as a sentence; empty where everything has."""
+    """What never changed, as a sentence; empty where everything has, or all but a tensor or two."""
     if not seen.get("never-moved"):
         return ""
     share = 1.0 - seen["moved-share"]
+    if share < TOLD:
+        return ""
     return f"{share:.2g} of the trainable parameters never changed: {_shown(seen['never-moved'])}"
 
 
@@ -131,6 +152,8 @@ def check_movement(saved: Any) -> None:  # whatever a file holds
             raise ValueError("sizes of parameters are no numbers")
         if not all(len(one) == 3 and all(isinstance(value, float) for value in one) for one in still.values()):
             raise ValueError("what parameters began with are no numbers")
+        if not isinstance(kept.get("rates", 0.0), float):
+            raise ValueError("the sum of the learning rates is no number")
 
 
 def _prefixes(name: str) -> list[str]:
@@ -145,10 +168,12 @@ def _only_decayed(moments: Mapping[str, Any] | None) -> bool:
     return isinstance(mean, Tensor) and not bool(torch.any(mean))
 
 
-def _is_still(name: str, parameter: Tensor, before: list[float]) -> bool:
+def _is_still(name: str, parameter: Tensor, before: list[float], rates: float = 1.0) -> bool:
+    """Whether it has moved by no more than a millionth of its length, or of what the sum of all rates allows."""
     first, second, length = before
     now = _projections(name, parameter)
-    return math.hypot(now[0] - first, now[1] - second) / math.sqrt(2) <= MOVED * length
+    least = max(NOTHING * length, MOVED * min(length, rates * math.sqrt(parameter.numel())))
+    return math.hypot(now[0] - first, now[1] - second) / math.sqrt(2) <= least
 
 
 def _length(parameter: Tensor) -> float:

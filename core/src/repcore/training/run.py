@@ -189,7 +189,8 @@ def execute(
     Raises:
         DataError: another process is training in this folder.
     """
-    with sole_writer(folder.path / "run", reporter.info) if is_first_process() else contextlib.nullcontext():
+    held = sole_writer(folder.path / "run", reporter.info, folder.path)
+    with held if is_first_process() else contextlib.nullcontext():
         return _execute(registry, parts, folder, reporter, device, resume, export, changed_data)
 
 
