@@ -116,10 +116,7 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         state = dict(super().__getstate__())
         loaded = state.pop("model_", None)
         if loaded is not None:
-            if loaded.is_changed():
-                raise CheckpointError(
-                    "the network was changed since it was loaded", hint="model = model.save(FOLDER), Embedder(model)"
-                )
+            loaded.unchanged("model = model.save(FOLDER), Embedder(model)")
             state["model_place_"] = (str(loaded.folder.folder.resolve()), loaded.device)
         if isinstance(state["model"], Run):
             state["model"] = str(state["model"].folder)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from repcore.api.given_data import opened_model, reporter_for
-from repcore.api.runs import Run
 from repcore.arguments import checked
 from repcore.embedding.inference import InferenceOptions
 from repcore.embedding.model import Model, id_setting
@@ -21,6 +20,9 @@ from repcore.estimation.folder import FittedEstimator, build_estimator, save_est
 from repcore.interfaces import DatasetReader
 from repcore.process_state import leaves_no_trace
 from repcore.reporting import Reporter
+
+if TYPE_CHECKING:
+    from repcore.api.runs import Run
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,11 @@ class Fitted:
         Args:
             data / reader: as in :meth:`repcore.Model.reader`.
             id_column: column of a table that names its rows.
+
+        Raises:
+            CheckpointError: the model's network was changed since the estimator was fitted.
         """
+        self.fitted.check(self.model.identity())
         source = self.model.reader(data, reader=reader, options=id_setting(id_column))
         windows = list(_windows(self.model, source, self.fitted, batch_size))
         if not windows:
@@ -65,7 +71,12 @@ class Fitted:
         )
 
     def save(self, folder: Path | str) -> Path:
-        """Write it for ``repcore apply``."""
+        """Write it for ``repcore apply``.
+
+        Raises:
+            CheckpointError: the model's network was changed since it was loaded.
+        """
+        self.model.unchanged("model = model.save(FOLDER), and fit on that")
         save_estimator(Path(folder), self.fitted)
         return Path(folder)
 

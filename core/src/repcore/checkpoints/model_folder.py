@@ -151,9 +151,16 @@ class ModelFolder:
         """Names of the folder's weights files: the model's own, then the members of an ensemble."""
         return [WEIGHTS, *(f"{MEMBERS}/{path.name}" for path in sorted((self.folder / MEMBERS).glob("*.safetensors")))]
 
-    def identity(self) -> str:
-        """Hash of the content: tensors, what prepares their input, and the facts of a task."""
+    def identity(self, weights: Mapping[str, Tensor] | None = None) -> str:
+        """Hash of the content: tensors, what prepares their input, and the facts of a task.
+
+        Args:
+            weights: of the encoder, under their stored names, in place of those in the folder.
+        """
         parts = [self._read.get(name) or content_sha256(self.stored(name)) for name in self.weight_files()]
+        if weights is not None:
+            task = {name: value for name, value in self.stored(WEIGHTS).items() if name.startswith(PREFIX)}
+            parts[0] = content_sha256({**weights, **task})
         prepared = dict(self.preprocessing)
         prepared["files"] = {**prepared.get("files", {}), **prepared.pop("content", {})}
         facts = [self.config["encoder"], self.config["preprocessor"], prepared, self.task]

@@ -21,7 +21,7 @@ from repcore.arguments import checked
 from repcore.checkpoints.changed import save_changed
 from repcore.checkpoints.hub import card_metadata, fetched, is_hub_name, pushed
 from repcore.checkpoints.model_folder import ModelFolder, read_model
-from repcore.checkpoints.saving import record_content
+from repcore.checkpoints.saving import canonical_tensors, record_content
 from repcore.checkpoints.task_part import target_of
 from repcore.config.resolve import resolve_part
 from repcore.data.given import ListReader, given_reader, is_one_input, is_there, names_a_file
@@ -82,8 +82,12 @@ class Model:
         return (default, *(one for one in known if one != default))
 
     def identity(self) -> str:
-        """Hash of the content: tensors by sorted name, what prepares their input, and the facts of a task."""
-        return self.folder.identity()
+        """Hash of the content: tensors by sorted name, what prepares their input, and the facts of a task.
+
+        Of a network that was changed since it was loaded, the hash of the weights that it has now: what a saved copy of
+        it would have.
+        """
+        return self.folder.identity(canonical_tensors(self.encoder)[0] if self.is_changed() else None)
 
     @property
     def target(self) -> TargetSpec | None:
@@ -359,7 +363,17 @@ class Model:
         """Whether the network no longer holds the weights of its folder, because somebody trained it."""
         stored = self.folder.tensors()
         own = self.encoder.state_dict()
-        return any(not torch.equal(value.cpu(), stored[name]) for name, value in own.items() if name in stored)
+        return any(not _is_same(value.cpu(), stored[name]) for name, value in own.items() if name in stored)
+
+    def unchanged(self, hint: str = "model = model.save(FOLDER), and go on with that") -> Model:
+        """This model, for whatever keeps it by its folder.
+
+        Raises:
+            CheckpointError: its network was changed since it was loaded, which the folder does not know.
+        """
+        if self.is_changed():
+            raise CheckpointError("the network was changed since it was loaded", hint=hint)
+        return self
 
     @checked
     def save(self, folder: Path | str) -> Model:
@@ -402,8 +416,7 @@ class Model:
             CheckpointError: refused, offline, or the network was changed since it was loaded (save it first).
             PluginError: ``huggingface_hub`` is not installed.
         """
-        if self.is_changed():
-            raise CheckpointError("the network was changed since it was loaded", hint="model.save(FOLDER).push_to_hub")
+        self.unchanged("model.save(FOLDER).push_to_hub")
         card = self.folder.card
         metadata = card_metadata(
             self.folder.encoder_name,
@@ -422,8 +435,7 @@ class Model:
         Raises:
             CheckpointError: its network was changed, which the folder does not know.
         """
-        if self.is_changed():
-            raise CheckpointError("the network was changed since it was loaded", hint="model = model.save(FOLDER)")
+        self.unchanged("model = model.save(FOLDER)")
         return _reopened, (str(self.folder.folder.resolve()), self.identity(), self.device)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Model:
@@ -438,6 +450,10 @@ class Model:
         twin = self.folder.build_encoder(self.registry).to(self.device).eval()
         torch.set_rng_state(state)
         return twin
+
+
+def _is_same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return one.dtype == other.dtype and torch.equal(one, other)
 
 
 def id_setting(id_column: str | None) -> dict[str, Any] | None:
