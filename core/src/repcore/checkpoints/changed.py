@@ -44,4 +44,5 @@ def save_changed(
         extra=folder.config.get("origin", {}),
         registry=registry,
         changes=folder.changes,
+        widths=folder.config.get("widths"),
     )

@@ -2,7 +2,8 @@
 
     weights.safetensors    encoder tensors under canonical names, contiguous; those of a task under ``task.``
     config.json            encoder {name, ...settings}, preprocessor {name, ...settings}, task, tied names, versions,
-                           origin; content: hashes of the tensors, and of all settings that change answers
+                           origin; widths of vectors by pooling, level, layer; content: hashes of the tensors, and of
+                           all settings that change answers
     preprocessing.json     state of the preprocessor and SHA-256 of its files, which lie beside it; of containers (npz,
                            zip, gz) also of their content, which is what the model's identity holds
     README.md              model card

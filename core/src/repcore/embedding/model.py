@@ -37,7 +37,7 @@ from repcore.embedding.pooling import default_pooling
 from repcore.embedding.prediction import Predictor, join_predictions
 from repcore.embedding.results import Embeddings, Predictions
 from repcore.embedding.width import vector_width
-from repcore.errors import CheckpointError, DataError, RegistryError
+from repcore.errors import CheckpointError, ConfigError, DataError, RegistryError
 from repcore.interfaces import DatasetReader, DenseAnswer, Preprocessor
 from repcore.outputs import folder_for
 from repcore.process_state import leaves_no_trace
@@ -49,6 +49,7 @@ __all__ = ["ListReader", "Model", "Predictions", "load", "model_path"]
 
 log = logging.getLogger(__name__)
 
+OTHER_LEVEL = "other_level"  # status of a row whose kind has no elements of this name
 Progress = bool | Callable[[int, int], None]
 
 
@@ -340,6 +341,8 @@ class Model:
         with torch.inference_mode():
             found = list(dense_windows(function, self.preprocessor, opened, chosen, level=word, domain=self.domain))
         for one in found:
+            if one.status == OTHER_LEVEL:
+                raise ConfigError(f"level={word!r}: {one.reason}", encoder_has=", ".join(levels) or "none")
             if one.answer is None:
                 log.warning("row %r has no %s features: %s", one.id, word, one.reason)
         return [one.answer for one in found]
