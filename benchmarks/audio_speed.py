@@ -2,7 +2,8 @@
 
 Each figure is paired with what a user would otherwise run, in one process, in interleaved rounds:
 - scan: the time-chunked implementation against the published per-step loop (all gains and inputs of all steps formed
-  first, then one indexed step a token) and against our own plain definition; forward, and forward with backward;
+  first, then one indexed step a token), mambapy's parallel scan (where `make bench-env` has put it) and our own plain
+  definition; forward, and forward with backward;
 - encoder: published tiny model, 512 patches, with the chunked scan and with the per-step loop;
 - filter bank: a batch at once against torchaudio's Kaldi function file by file.
 Results are checked to be equal before anything is timed. The backward pass of the published loop is quadratic in length
@@ -31,6 +32,11 @@ from repcore_audio.ops.selective_scan import chunked
 from repcore_audio.ops.selective_scan import torch as plain
 from repcore_audio.preprocessors.log_mel import LogMel
 
+try:
+    from mambapy.pscan import pscan
+except ImportError:
+    pscan = None
+
 NAME = "audio_speed"
 CHANNELS, STATES = 384, 16  # of the tiny model
 TINY_TOLERANCE = 1e-4  # largest relative difference between contenders that count as equal
@@ -43,7 +49,10 @@ def main() -> None:
     parts = {"scan": scan_part, "encoder": encoder_part, "fbank": filter_bank_part}
     known = RESULTS / f"{NAME}.json"
     record = json.loads(known.read_text(encoding="utf-8")) if known.is_file() else {}
-    record |= facts(("repcore", "repcore-audio", "torch", "torchaudio")) | {"threads": arguments.threads, "unit": "ms"}
+    record |= facts(("repcore", "repcore-audio", "torch", "torchaudio", "mambapy")) | {
+        "threads": arguments.threads,
+        "unit": "ms",
+    }
     for name in arguments.only:
         record[name] = parts[name](arguments)
         print(f"written: {write_result(NAME, record)}")
@@ -131,6 +140,9 @@ def scan_races(items: int, tokens: int, arguments: argparse.Namespace) -> dict[s
         ("published loop", published_loop, turned),
         ("our definition", definition, given),
     ]
+    if pscan is not None:
+        functions.append(("mambapy", parallel_scan, given))
+        assert (parallel_scan(*given) - expected).abs().max() < TINY_TOLERANCE * expected.abs().max()
     rounds = arguments.rounds if tokens * items <= 4096 else 2
     name = f"{items} x {tokens} tokens"
     with torch.no_grad():
@@ -142,6 +154,13 @@ def scan_races(items: int, tokens: int, arguments: argparse.Namespace) -> dict[s
     both = race({key: lambda f=f, x=x: differentiated(f, x) for key, f, x in functions}, heavy)
     results[f"{name}, with backward"] = show(f"{name}, with backward", both, "ours (chunked)")
     return results
+
+
+def parallel_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, bias: Tensor) -> Tensor:
+    """The same by mambapy's parallel scan, as its Mamba block calls it."""
+    step = F.softplus(delta[0] + bias[0])
+    states = pscan(torch.exp(step[..., None] * A[0]), (step * u[0])[..., None] * B[0][:, :, None])
+    return ((states @ C[0][..., None]).squeeze(-1) + D[0] * u[0])[None]
 
 
 def differentiated(function: Callable[..., Tensor], inputs: Sequence[Tensor]) -> Sequence[Tensor]:

@@ -117,6 +117,14 @@ def top_precision(network: MatchNetwork, ends: tuple[Tensor, Tensor], motion: Te
     return float(right[score.topk(int(right.sum())).indices].float().mean())
 
 
+def recall_rows(networks: list[MatchNetwork], cells: list[str], published: bool) -> Iterator[dict[str, Any]]:
+    """One row a share of wrong matches and network."""
+    for cell in cells:
+        wrong, count = cell.split(":")
+        for seed, network in enumerate(networks):
+            yield recall(network, float(wrong), int(count), seed, published)
+
+
 # ------------------------------------------------------------------------------------------- real scans
 
 
@@ -191,21 +199,14 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     networks: list[Any] = [repcore.load(one).encoder for one in given.models]
-    rows: list[dict[str, Any]] = []
+    facts, rows = measuring.facts(("torch", "numpy", "scipy")), []
+    made = recall_rows(networks, given.cells, given.published)
     if given.scans is not None:
-        for row in scan_rows(given.scans, networks[0], given.scan_seeds):
-            rows.append(row)
-            print(json.dumps(row), flush=True)
-    else:
-        for cell in given.cells:
-            wrong, count = cell.split(":")
-            for seed, network in enumerate(networks):
-                rows.append(recall(network, float(wrong), int(count), seed, given.published))
-                print(
-                    json.dumps({key: rows[-1][key] for key in ("wrong", "seed", "recall", "precision_of_top")}),
-                    flush=True,
-                )
-    measuring.write_result("registration", {**measuring.facts(("torch", "numpy", "scipy")), "rows": rows}, given.out)
+        made = scan_rows(given.scans, networks[0], given.scan_seeds)
+    for row in made:
+        rows.append(row)
+        print(json.dumps({key: value for key, value in row.items() if key != "seconds"}), flush=True)
+        measuring.write_result("registration", {**facts, "rows": rows}, given.out)  # whatever ends it, rows are there
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 import torch
@@ -85,7 +86,7 @@ def test_padding_is_marked_and_changes_nothing(
     reader: Sounds, preprocessor: SpecTokensPreprocessor, encoder: SpecMaskGit
 ) -> None:
     torch.manual_seed(0)
-    encoder = SpecMaskGit(SpecMaskGitConfig(width=16, depth=2, heads=2, **preprocessor.facts())).eval()  # type: ignore[arg-type]
+    encoder = SpecMaskGit(SpecMaskGitConfig(width=16, depth=2, heads=2, **preprocessor.facts())).eval()
     items = [item for row in range(6) for item in preprocessor.prepare(reader[row])[:1]]
     items.sort(key=lambda one: int(one.meta["frames"]))
     together, alone = preprocessor.collate([items[0], items[-1]]), preprocessor.collate(items[:1])
@@ -296,6 +297,10 @@ def test_from_training_to_sounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     page = (tmp_path / "runs" / "one" / "report.html").read_text()
     assert "tokens hidden, the code of" in page
     assert "data:audio/wav" in page
+    rows = ["audio/sounds", "--read", "clips=3", "--read", "seconds=0.6"]
+    assert run(["embed", "runs/one", *rows, "--pool", "hist", "-o", "counts.parquet"]) == 0
+    (counts,) = {len(row) for row in pq.read_table("counts.parquet")["embedding"].to_pylist()}
+    assert counts == 16
     given = 0.1 * np.random.default_rng(0).standard_normal(8000)
     soundfile.write("word.wav", given, 16_000)
     command = ["audio", "generate", "runs/one", "--like", "word.wav", "--keep-bands", "2", "--count", "2", "-o", "new"]

@@ -248,6 +248,29 @@ def test_labels_of_elements_are_told_in_the_words_of_the_model() -> None:
     assert predictor.labels(DenseRow("s", "ok", "", answer, {}), Reader()) == {}  # type: ignore[arg-type]
 
 
+def test_labels_of_voxels_stand_beside_the_answers_in_their_numbers(tmp_path: Path) -> None:
+    """In ``predict --format npz`` and in the saved test predictions: a grid of the numbers that the answers have."""
+    data = TargetSpec("organ", "class", level="voxel", names=("a", "b", "c"), ids=(2, 7, 9), ignore=0)
+    target = TargetSpec("organ", "class", level="voxel", names=("b", "a"))
+
+    class Reader:
+        targets = (data,)
+
+    truth = np.asarray([[[2.0, 7.0, 9.0]], [[0.0, np.nan, 4.0]]])
+    predictor = DensePredictor([], None, target, (70, 20), "x")  # type: ignore[arg-type]
+    answer = DenseAnswer(Sample("s", None), "voxel", np.zeros((2, 1, 3, 2), np.float32), target, (70, 20))
+    row = DenseRow("s", "ok", "", answer, {"organ": truth})
+    files = AnswerFiles(tmp_path / "test", labels=lambda one: predictor.labels_in_file(one, Reader()))  # type: ignore[arg-type]
+    assert files.write(row) == "s.npz"
+    with np.load(tmp_path / "test" / "s.npz") as file:
+        assert file["labels"].shape == (2, 1, 3)
+        np.testing.assert_array_equal(file["label:organ"], [[[20, 70, -2]], [[-1, -1, -2]]])
+    values = DensePredictor([], None, TargetSpec("t1", "regression", "voxel"), (), "x")  # type: ignore[arg-type]
+    measured = dataclasses.replace(answer, outputs=np.zeros((2, 1, 3, 1), np.float32), target=values.target)
+    found = values.labels_in_file(DenseRow("s", "ok", "", measured, {"t1": truth}), Reader())  # type: ignore[arg-type]
+    np.testing.assert_array_equal(found["label:t1"], truth.astype(np.float32))
+
+
 def test_rows_of_a_long_table_that_are_said_to_be_kept_are_kept(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from repcore.errors import CheckpointError
-from repcore.files import read_object, storable, write_text
+from repcore.files import entries_of, read_object, storable, write_text
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,12 @@ def test_bytes_that_are_no_text_become_escapes(tmp_path: Path) -> None:
     assert storable("é \ud800") == "é \\ud800"
     write_text(tmp_path / "a", "name\udcff")
     assert (tmp_path / "a").read_text() == "name\\udcff"
+
+
+def test_what_systems_leave_in_folders_is_no_entry(tmp_path: Path) -> None:
+    left = ("._a.bin", ".DS_Store", "Thumbs.db", "THUMBS.DB", "desktop.ini", "a.bin~", ".a.bin.swp", "~$a.docx", "#a#",
+            ".nfs00ff", "__MACOSX", "lost+found", ".~lock.a.csv#", "@eaDir", "Icon\r")  # fmt: skip
+    own = ("a.bin", ".hidden", "b.swp", "thumbs.csv", "_._x", "a~b", "nfs00")
+    for name in (*left, *own):
+        (tmp_path / name).touch()
+    assert [one.name for one in entries_of(tmp_path)] == sorted(own)

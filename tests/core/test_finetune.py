@@ -73,7 +73,7 @@ def test_folds_give_every_row_an_out_of_fold_prediction(trained: Path, capsys: p
     assert repcore.load("runs/f").predict("pairs/blobs").outputs.shape == (60, 3)
 
 
-def test_an_ensemble_is_one_model(trained: Path) -> None:
+def test_an_ensemble_is_one_model(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*FINETUNE, "--ensemble", "3", "--no-twin", "trainer.epochs=1", "optimiser.lr=0.02"]) == 0
     folder = trained / "runs" / "f" / "model"
     assert sorted(path.name for path in (folder / "members").iterdir()) == ["1.safetensors", "2.safetensors"]
@@ -91,6 +91,14 @@ def test_an_ensemble_is_one_model(trained: Path) -> None:
     assert found.columns["sd:ring"][5] == pytest.approx(np.std(each, 0, ddof=1)[1], abs=1e-6)
     votes = [one.argmax() for one in each]
     assert found.columns["disagreement"][5] == pytest.approx(np.mean(np.asarray(votes) != found.outputs[5].argmax()))
+    identity = model.identity()
+    for name in ("._1.safetensors", "1.safetensors~", ".DS_Store", "3.safetensors"):  # not recorded
+        (folder / "members" / name).write_bytes(b"\0\1")
+    assert repcore.load("runs/f").identity() == identity
+    assert run(["embed", "runs/f", "pairs/blobs", "-o", "v.npz"]) == 0, capsys.readouterr().err
+    (folder / "members" / "1.safetensors").unlink()
+    assert run(["embed", "runs/f", "pairs/blobs", "-o", "w.npz"]) == 2
+    assert "lacks members/1.safetensors, a member of its ensemble" in capsys.readouterr().err
 
 
 def test_an_interrupted_fine_tuning_goes_on_to_the_same_end(

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from repcore.data.accounting import Accounting
 from repcore.data.cells import decimal_sign, looks_like, number, read_numbers
+from repcore.data.label_column import range_words
 from repcore.data.label_names import are_class_numbers
 from repcore.data.labels import LabelColumn, read_label, read_labels
 from repcore.errors import DataError
@@ -219,6 +220,19 @@ def test_quick_and_careful_reading_agree(cells: list[str | None]) -> None:
     assert column.missing + column.odd_count + int((~np.isnan(column.values)).sum()) == len(cells)
 
 
+def test_cells_of_a_class_are_not_said_to_be_missing() -> None:
+    """What the column looked like before it was decided is no news: all of its words are classes."""
+    codes = read_label("odd", ["0", "00", "1", "1", "sp,ace", "0", "00", "None"] * 4)
+    assert codes.target is not None
+    assert codes.target.names == ("0", "00", "1", "sp,ace")
+    assert codes.odd == ["column 'odd': 4 cells 'None' count as missing: another word for them makes them a class"]
+    assert read_label("odd", ["0", "00", "1", "1", "sp,ace", "0"] * 4).odd == []
+    lost = read_label("note", ["12", "seen at night", "by ear", "alone", "3", "two of them"])
+    assert lost.target is None
+    assert lost.odd == []
+    assert "look like text" in lost.reason
+
+
 def test_columns_that_are_lost_and_identifiers_turned_into_dates_are_losses() -> None:
     account = Accounting()
     read_labels({"id": ["MAR1", "1-Mar", "2-Mar"], "y": ["", "", ""], "z": ["3", "3", "3"]}, account=account)
@@ -327,6 +341,9 @@ def test_folds_and_flags_of_parts_are_no_labels() -> None:
     assert "in which fold a row is" in found[0].reason
     assert "rows belong to a part of a split" in found[2].reason
     assert _kind(read_labels({"fold": ["TIM barrel", "globin"] * 5})[0]) == "class"  # of a protein
+    numbered = {"split": ["0", "1"] * 10, "Partition": ["1", "2.0"] * 10, "train": ["True", "False"] * 10, "cv": folds}
+    assert [_kind(one) for one in read_labels(numbered)] == ["none"] * 4
+    assert _kind(read_labels({"train": ["ICE", "S-Bahn"] * 10})[0]) == "class"  # a vehicle
 
 
 def test_plus_and_minus_are_the_outcomes_of_a_test() -> None:
@@ -468,3 +485,12 @@ def test_codes_that_look_like_numbers_stay_as_they_are_written() -> None:
     known = read_label("code", ["1e5", "2e7", "1e3"] * 4, kind="class")
     assert known.target is not None
     assert sorted(known.target.names) == ["1e3", "1e5", "2e7"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [(-1e308, 1e308, "from -1e+308 to 1e+308"), (1e9 - 3.25, 1e9 - 0.5, "from 999999996.75 to 999999999.5"),
+     (0.1, 0.25, "from 0.1 to 0.25"), (3.0, 1700000000.0, "from 3 to 1700000000")],
+)  # fmt: skip
+def test_a_range_of_labels_is_told_in_digits_that_differ(low: float, high: float, words: str) -> None:
+    assert range_words(low, high) == words

@@ -22,6 +22,7 @@ from repcore.checkpoints.reading import read_file
 from repcore.cli.main import run
 from repcore.cli.predict import unknown_labels
 from repcore.embedding.answers import answer_columns, label_columns, names_in_set, output_names
+from repcore.embedding.inference import InferenceOptions
 from repcore.embedding.prediction import PredictedRows
 from repcore.embedding.prediction_files import TableWriter, read_table
 from repcore.embedding.windows import prepared_windows, size_of
@@ -142,6 +143,14 @@ def test_values_are_in_original_units_and_intervals_hold_them(here: Path) -> Non
     assert abs(values.mean() - truth.mean()) < 0.5 * truth.std()  # radians, not standardised
     low, high = (np.asarray(found.columns[f"{end}:phase"], float) for end in ("low", "high"))
     np.testing.assert_allclose(values - low, high - values, atol=1e-6)
+    assert found.outputs.dtype == np.float64  # a float32 knows 1.7e9 seconds to two minutes
+    predictor = model.predictor()
+    task = predictor.tasks[0]
+    mean = float(task.mean)  # type: ignore[arg-type]
+    with torch.no_grad():
+        task.mean.fill_(1.7e9)  # type: ignore[operator, union-attr]
+    shifted = next(iter(predictor.windows(reader, InferenceOptions(), [0, 1, 2]))).outputs
+    np.testing.assert_allclose(shifted[:, 0] - 1.7e9, values[:3] - mean, atol=1e-6)
     with pytest.raises(ConfigError, match="outside 0 < coverage < 1"):
         model.predict("edges/rings", coverage=1.5)
 
@@ -305,10 +314,24 @@ def test_labels_that_score_nothing_are_given_a_reason() -> None:
     assert why_unscored(target, lost, 2) == "no row with a label has a prediction"
 
 
+def test_a_row_whose_labels_are_all_unknown_to_the_model_is_not_a_row_without_labels() -> None:
+    model = TargetSpec("t", "multilabel", names=("a", "b"))
+    data = TargetSpec("t", "multilabel", names=("a", "b", "q"))
+    rows = [{"t": np.asarray(one, float)} for one in ([1, 0, 1], [0, 0, 1], [0, 0, 0], [0, 1, 0])]
+    cells = label_columns(model, data, rows, 2)
+    assert cells == {"label:a": [1.0, None, 0.0, 0.0], "label:b": [0.0, None, 0.0, 1.0]}
+    scores = score_table(model, {"p:a": [0.9, 0.9, 0.1, 0.1], "p:b": [0.1, 0.9, 0.1, 0.9], **cells}, 2)
+    assert scores is not None
+    assert scores.rows is not None
+    assert scores.rows.tolist() == [0, 2, 3]
+    assert scores["accuracy"] == 1.0
+
+
 def test_labels_that_a_multilabel_model_does_not_know_are_said() -> None:
     model = TargetSpec("t", "multilabel", names=("a", "b"))
     data = SimpleNamespace(targets=[TargetSpec("t", "multilabel", names=("b", "q")), TargetSpec("u", "class")])
-    assert unknown_labels(model, data) == ["labels that the model does not know are left out: q"]  # type: ignore[arg-type]
+    said = "labels that the model does not know are left out, and with them rows that have no other: q"
+    assert unknown_labels(model, data) == [said]  # type: ignore[arg-type]
     assert unknown_labels(KIND, SimpleNamespace(targets=[KIND])) == []  # type: ignore[arg-type]
 
 

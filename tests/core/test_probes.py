@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
+from repcore.data.batching import label_array
 from repcore.errors import ConfigError, DataError, ShapeError
 from repcore.evaluation.probes.centred import CentredProbe
 from repcore.evaluation.probes.configs import (
@@ -91,6 +92,19 @@ def test_ridge_equals_normal_equations_with_brute_force_leave_one_out() -> None:
     weights, bias = fit(x, y, penalty)
     expected = math.sqrt(np.mean((z @ weights + bias - labels[60:]) ** 2))
     assert scores["rmse"] == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_spread_that_float32_does_not_know_is_probed() -> None:
+    features, labels = linear_data()
+    known = RidgeProbe(RidgeProbeConfig()).score(features, labels, REGRESSION, SPLIT, 0)
+    for mean, factor in ((1e9, 1.0), (0.0, 1e39), (0.0, 1e-100)):
+        column = label_array((mean + factor * labels).tolist(), REGRESSION)
+        found = RidgeProbe(RidgeProbeConfig()).score(features, column, REGRESSION, SPLIT, 0)
+        assert found["rmse"] / factor == pytest.approx(known["rmse"], rel=1e-5)
+        assert found["r2"] == pytest.approx(known["r2"], rel=1e-5)
+    for value, words in ((1e308, "label 'y' holds -?1e.308, whose square"), (1e-312, "labels 'y' lie between")):
+        with pytest.raises(DataError, match=words):
+            RidgeProbe(RidgeProbeConfig()).score(features, np.where(labels > 100, value, -value), REGRESSION, SPLIT, 0)
 
 
 def test_linear_minimises_the_stated_objective() -> None:

@@ -98,6 +98,35 @@ def test_an_edited_preprocessor_is_named(stopped: Path, capsys: pytest.CaptureFi
     assert str(stopped / "preprocessing" / "notes.txt") in said
 
 
+def test_what_a_system_leaves_beside_the_preprocessor_is_none_of_it(
+    stopped: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in (".DS_Store", "Thumbs.db", "._state.json", "state.json~", "Desktop.ini", ".nfs0000000003", "~$notes"):
+        (stopped / "preprocessing" / name).write_bytes(b"\0\1")
+    assert resume(stopped) == 0, capsys.readouterr().err
+
+
+def test_a_setting_that_neither_file_knows_is_of_a_later_version(
+    stopped: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both were written before there was such a setting; one that only one of them lacks was taken out by hand."""
+    last = stopped / "checkpoints" / "last.ckpt"
+    config = json.loads((stopped / "config.json").read_text())
+    content = torch.load(last, weights_only=True)
+    carried = content["repcore"]["of"]["settings"]
+    for settings in (config, carried):
+        del settings["optimiser"]["betas"], settings["schedule"]["warmup_steps"]
+    torch.save(content, last)
+    edit(stopped, "optimiser", betas=[0.5, 0.6])
+    edited = json.loads((stopped / "config.json").read_text())
+    del edited["schedule"]["warmup_steps"]
+    (stopped / "config.json").write_text(json.dumps(edited))
+    assert resume(stopped) == 2
+    assert "changed: optimiser.betas null -> [0.5, 0.6]" in capsys.readouterr().err
+    (stopped / "config.json").write_text(json.dumps(config))
+    assert resume(stopped) == 0, capsys.readouterr().err
+
+
 def test_a_copy_of_a_run_and_an_older_checkpoint_go_on(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
     moved = stopped.parent / "moved"
     stopped.rename(moved)

@@ -9,6 +9,8 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -373,3 +375,46 @@ def test_a_ctrl_c_during_the_imports_is_obeyed_in_words(
         console_script()
     assert left.value.code == 130
     assert capsys.readouterr().err == "stopped by Ctrl-C before anything was begun\n"
+
+
+class Falling:
+    """Something whose end is told to a weak reference: what is raised there never reaches the program."""
+
+
+def lose_a_signal(number: signal.Signals) -> None:
+    """A signal that arrives inside of such a callback, as the import system has them."""
+    fallen = Falling()
+    told = weakref.ref(fallen, lambda _: os.kill(os.getpid(), number))
+    del fallen
+    assert told() is None
+
+
+@pytest.mark.parametrize("rest", [2.0, 0.0])
+def test_a_signal_that_came_inside_a_callback_is_obeyed(rest: float, capfd: pytest.CaptureFixture[str]) -> None:
+    """``rest``: seconds of work after it; with none the command is at its end before the request is repeated."""
+    alarm, hook = signal.getsignal(signal.SIGALRM), sys.unraisablehook
+    begun = time.monotonic()
+    with pytest.raises(stopping.Stopped) as caught, stopping.obeyed():
+        lose_a_signal(signal.SIGTERM)
+        time.sleep(rest)
+    assert caught.value.exit_code == 143
+    assert time.monotonic() - begun < 1.5
+    assert signal.getsignal(signal.SIGALRM) is alarm
+    assert sys.unraisablehook is hook
+    time.sleep(2 * stopping.AGAIN_SECONDS)  # no alarm is left behind, which would end the process
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_what_else_python_ignores_is_told_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda ignored: told.append(str(ignored.exc_value)))
+
+    def broken(_: object) -> None:
+        raise ValueError("of another kind")
+
+    with stopping.obeyed():
+        fallen = Falling()
+        reference = weakref.ref(fallen, broken)
+        del fallen
+    assert told == ["of another kind"]
+    assert reference() is None

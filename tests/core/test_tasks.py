@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from repcore.data.batching import label_array
 from repcore.errors import ConfigError, DataError, RunError, ShapeError
 from repcore.evaluation.tasks.configs import ClassificationConfig, MultilabelConfig, RegressionConfig
 from repcore.evaluation.tasks.heads import first_tokens
@@ -100,10 +101,10 @@ def test_predictions_are_probabilities_and_original_units() -> None:
     assert torch.allclose(tasks.predict(outputs), 1 / (1 + (-outputs).exp()))
     regression, _ = task_of("regression")
     regression.fit_targets(np.array([10.0, 20.0, 30.0]))
-    assert torch.allclose(regression.predict(torch.zeros(2, 1)), torch.full((2, 1), 20.0))
+    assert regression.predict(torch.zeros(2, 1)).tolist() == [[20.0], [20.0]]
     plain, _ = task_of("regression", standardise=False)
     plain.fit_targets(np.array([10.0, 20.0, 30.0]))
-    assert torch.equal(plain.predict(outputs[:, :1]), outputs[:, :1])
+    assert torch.equal(plain.predict(outputs[:, :1]), outputs[:, :1].double())
 
 
 def test_scaler_and_weights_travel_with_the_state_dict() -> None:
@@ -241,3 +242,32 @@ def test_published_fine_tuning_heads_are_reproduced(name: str) -> None:
     torch.testing.assert_close(logits, outputs[prefix + "logits"], atol=1e-4, rtol=0)
     loss = task.loss(logits, inputs[f"labels_{name}"])
     torch.testing.assert_close(loss.detach(), outputs[prefix + "loss"].reshape(()), atol=2e-5, rtol=0)
+
+
+def test_numbers_are_standardised_before_they_are_rounded() -> None:
+    """A spread of 1 about 1e9 is nothing in float32, and 1e39 is no number there."""
+    spread = np.array([-3.25, 0.5, 1.75, 2.0, -1.0])
+    for mean, factor in ((1e9, 1.0), (0.0, 1e39), (1.7e9, 20.0), (0.0, 1e-100)):
+        values = mean + factor * spread
+        task, _ = task_of("regression")
+        task.fit_targets(values)
+        wanted = torch.from_numpy((spread - spread.mean()) / spread.std()).float()[:, None]
+        assert float(task.loss(wanted, torch.from_numpy(values))) == pytest.approx(0.0, abs=1e-12)
+        assert float(task.loss(torch.zeros(5, 1), torch.from_numpy(values))) == pytest.approx(1.0, rel=1e-6)
+        answers = task.predict(wanted)[:, 0].numpy()
+        np.testing.assert_allclose((answers - mean) / factor, spread, rtol=1e-5)
+        again, _ = task_of("regression")
+        again.load_state_dict(task.state_dict())
+        np.testing.assert_array_equal(again.predict(wanted)[:, 0].numpy(), answers)
+
+
+def test_numbers_whose_squares_are_none_are_refused() -> None:
+    task, _ = task_of("regression")
+    with pytest.raises(DataError, match="labels 'logS' lie between 1e-310 and 2e-310"):
+        task.fit_targets(np.array([1e-310, 2e-310]))
+    with pytest.raises(DataError, match=r"label 'logS' holds 1e\+308, whose square is no number"):
+        label_array([1.0, 1e308, -1e308], LOGS)
+    assert label_array([1e39, None], LOGS).tolist()[0] == 1e39
+    assert label_array([16777217], TargetSpec("c", "class")).tolist() == [16777217.0]  # float32 knows no such number
+    task.fit_targets(np.full(7, 0.1))  # equal but for rounding: their spread is none
+    assert task.scale.tolist() == [1.0]

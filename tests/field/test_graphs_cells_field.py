@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from repcore.data.readers import open_data
 from repcore.errors import DataError
+from repcore.registry import default
 from repcore_graphs.configs.data import EdgeListConfig
 from repcore_graphs.datasets.edge_list import EdgeListDataset
 from tests.field.graphs_inputs import edges_of, network, said
@@ -58,3 +60,16 @@ def test_numbers_that_a_network_stores_as_text_are_numbers(tmp_path: Path) -> No
     assert reader[0].inputs.node_attributes.tolist() == [[1234.5, 1100.0], [0.25, 1200.0], [3.5, 2300.0]]
     assert reader[0].inputs.edge_attributes[:, 0].tolist() == [0.5, 1.5]
     assert "edge attribute 'w': a number (every edge has one as text" in said(reader)
+
+
+def test_signs_before_thousands_in_weights_and_tables_of_any_name(tmp_path: Path) -> None:
+    edges = "".join(f'{n % 4},{(n + 1) % 4},{n // 4},"1,{n:03d}.5"\n' for n in range(40))
+    (tmp_path / "el.csv").write_text(f"source,target,graph_id,weight\n{edges}")
+    (tmp_path / "g.csv").write_text("graph_id,label\n" + "".join(f"{n},{n % 2}\n" for n in reversed(range(10))))
+    part, reader = open_data(default(), str(tmp_path), options={"directed": True})
+    assert (part.name, len(reader)) == ("graphs/edge-list", 10)
+    first = next(reader[row] for row in range(10) if reader[row].id.endswith("3"))
+    assert sorted(first.inputs.edge_attributes[:, 0].tolist()) == [1012.5, 1013.5, 1014.5, 1015.5]
+    assert first.targets["label"] == 1
+    vectors = edges_of(tmp_path, 'source,target,w\na,b,"1.5,200.5"\nb,c,"2.5,300.25"\n', directed=True)
+    assert vectors[0].inputs.edge_attributes.tolist() == [[1.5, 200.5], [2.5, 300.25]]

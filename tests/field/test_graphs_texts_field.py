@@ -80,6 +80,30 @@ def test_graphviz_is_read_with_pydot_and_refused_without(tmp_path: Path, monkeyp
         opened(tmp_path / "h.dot", text)
 
 
+def test_clusters_ports_and_further_graphs_of_graphviz(tmp_path: Path) -> None:
+    pytest.importorskip("pydot", reason="pip install pydot")
+    text = """digraph A { rankdir=LR; node [shape=box]; a:left -> b [weight="2.5"]; "x:y":port:n -> a; lone;
+      a -> {d; e}; subgraph cluster_0 { label=zero; g -> h; subgraph cluster_1 { i } } }
+      digraph B { c -> d; d -> é }"""
+    (tmp_path / "g.dot").write_bytes(text.encode("latin-1"))
+    first, second = opened(tmp_path / "g.dot")[1]
+    assert arcs(first) == {("a", "b"), ("x:y", "a"), ("a", "d"), ("a", "e"), ("g", "h")}
+    assert sorted(first.meta["node_names"]) == ["a", "b", "d", "e", "g", "h", "i", "lone", "x:y"]
+    assert arcs(second) == {("c", "d"), ("d", "é")}
+    reader = opened(tmp_path / "s.dot", "strict graph { a -- b; b -- a; a -- {b -- c} }")[1]
+    assert arcs(reader[0]) == {(u, v) for u in "abc" for v in "abc" if u != v}
+    with pytest.raises(DataError, match=r"not readable as DOT: Expected .*line:1"):
+        opened(tmp_path / "broken.dot", "digraph G { a -> ")
+
+
+def test_names_of_an_older_code_page_stay_apart(tmp_path: Path) -> None:
+    (tmp_path / "a.sif").write_bytes("Müller\tpp\tB\nMöller\tpp\tC\n".encode("latin-1"))
+    reader = opened(tmp_path / "a.sif")[1]
+    assert arcs(reader[0]) == {("Müller", "B"), ("Möller", "C")}
+    (tmp_path / "b.sif").write_bytes("A\tpp\tB\nA\tPP\tC\n".encode("utf-16"))
+    assert arcs(opened(tmp_path / "b.sif")[1][0]) == {("A", "B"), ("A", "C")}
+
+
 @pytest.mark.parametrize(("form", "count"), [("sym", 6), ("asym", 3), ("bip", 6)])
 def test_files_of_konect(tmp_path: Path, form: str, count: int) -> None:
     (tmp_path / "out.zachary").write_text(f"% {form} weighted\n% 3 3 3\n1 2 5\n2 3 4\n3 1 2\n", encoding="utf-8")

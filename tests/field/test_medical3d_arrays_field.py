@@ -81,3 +81,37 @@ def test_other_numbers_of_labels_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "m.npz", train_images=pictures, train_labels=np.zeros((5, 1), np.uint8))
     with pytest.raises(DataError, match="6 items, train_labels 5 labels"):
         opened(tmp_path / "m.npz")
+
+
+def test_forms_that_others_save(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (8, 3, 28, 28)).astype(np.uint8)
+    classes = np.arange(8) % 3
+    np.savez(tmp_path / "f.npz", train_images=pixels[:, 0] / np.float32(255), train_labels=classes)
+    np.savez(tmp_path / "c.npz", train_images=pixels, train_labels=classes)
+    np.savez(tmp_path / "p.npz", images=pixels[:, 0], labels=np.array(["b", "a"] * 4))
+    name, reader = opened(tmp_path / "f.npz")
+    assert name == "medical3d/image-arrays"
+    np.testing.assert_array_equal(reader[2].inputs.pixels, pixels[2, 0] / np.float32(255))
+    np.testing.assert_array_equal(opened(tmp_path / "c.npz")[1][3].inputs.pixels, np.moveaxis(pixels[3], 0, 2))
+    plain = opened(tmp_path / "p.npz")[1]
+    assert (plain.splits, plain.targets[0].names, plain[0].targets["label"]) == ({}, ("a", "b"), 1)
+
+
+def test_labels_that_are_none_or_of_another_form_are_said(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 28, 28)).astype(np.uint8)
+    np.savez(tmp_path / "m.npz", train_images=pixels, train_labels=(pixels > 128).astype(np.uint8))
+    masked = opened(tmp_path / "m.npz")[1]
+    assert list(masked.targets) == []
+    assert "masks, not labels" in " ".join(masked.account.sentences())
+    np.savez(tmp_path / "h.npz", train_images=pixels, train_labels=np.eye(4, dtype=np.uint8)[np.arange(8) % 4])
+    hot = opened(tmp_path / "h.npz")[1]
+    assert (hot.targets[0].kind, [hot[row].targets["label"] for row in range(5)]) == ("class", [0, 1, 2, 3, 0])
+    assert "one of 4 classes (in each row exactly one number is 1)" in " ".join(hot.account.sentences())
+    np.savez(tmp_path / "o.npz", train_images=pixels, train_labels=np.array(["a", "b"] * 4, dtype=object))
+    with pytest.raises(
+        DataError, match=r"array 'train_labels' of o\.npz holds Python objects, which are never unpickled"
+    ):
+        opened(tmp_path / "o.npz")
+    with pytest.raises(DataError, match=r"holds no volumes with labels: train_images \(8, 28, 28\)"):
+        open_data(default(), str(tmp_path / "h.npz"), reader="medical3d/volume-arrays")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ import torch
 
 from repcore import registry
 from repcore.data.readers import open_data
-from repcore.embedding.dense import dense_row
-from repcore.embedding.dense_files import refuse_file_name
+from repcore.embedding.dense import DenseRow, dense_row
+from repcore.embedding.dense_files import FolderWriter, dense_writer, dense_writers, refuse_file_name
 from repcore.embedding.inference import InferenceOptions
+from repcore.embedding.prediction_files import read_table
 from repcore.embedding.windows import PreparedRow
 from repcore.errors import ConfigError, DataError
 from repcore.evaluation.tasks.dense import DenseClassification
@@ -102,6 +104,80 @@ def test_a_survey_keeps_what_it_has(values: tuple[int, int, int], tmp_path: Path
     moved = dataclasses.replace(answered, elements={name: values + 5.0 for name, values in one.elements.items()})
     write_las(tmp_path / "other.las", moved)  # not the survey's points: a file of its own
     assert not laspy.read(tmp_path / "other.las").intensity.any()
+
+
+def on_millimetres(one: DenseAnswer) -> DenseAnswer:
+    return dataclasses.replace(one, elements={name: values.round(3) for name, values in one.elements.items()})
+
+
+def survey_like(one: DenseAnswer, path: Path) -> dict[str, np.ndarray]:
+    """A survey with all that a LAS file says of a point; green and blue would fit into a byte, red does not."""
+    laspy = pytest.importorskip("laspy", reason="LAS is an optional format")
+    made = laspy.LasData(laspy.LasHeader(point_format=3, version="1.2"))
+    made.header.scales, made.header.offsets = np.full(3, 1e-3), OFFSET
+    made.x, made.y, made.z = (one.elements[name] for name in "xyz")
+    numbers = np.arange(50)
+    given = {
+        "intensity": numbers.astype(np.uint16), "user_data": (numbers + 3).astype(np.uint8),
+        "point_source_id": (numbers * 7).astype(np.uint16), "number_of_returns": (numbers % 5 + 1).astype(np.uint8),
+        "return_number": (numbers % 3 + 1).astype(np.uint8), "scan_angle_rank": (numbers - 25).astype(np.int8),
+        "gps_time": numbers / 7, "red": np.full(50, 700, np.uint16), "green": numbers.astype(np.uint16),
+        "blue": np.zeros(50, np.uint16),
+    }  # fmt: skip
+    made.add_extra_dim(laspy.ExtraBytesParams(name="height", type=np.float32))
+    given["height"] = (numbers / 3).astype(np.float32)
+    for name, values in given.items():
+        made[name] = values
+    made.header.vlrs.append(laspy.VLR("someone", 12, "a note", b"text"))
+    path.parent.mkdir(exist_ok=True)
+    made.write(path)
+    return given
+
+
+@pytest.mark.parametrize(("write", "suffix"), [(write_ply, ".ply"), (write_pcd, ".pcd")])
+def test_all_that_a_survey_says_of_a_point_stands_in_other_formats_too(
+    write: Callable[[Path, DenseAnswer], str], suffix: str, tmp_path: Path
+) -> None:
+    one, path = on_millimetres(answer()), tmp_path / f"out{suffix}"
+    given = survey_like(one, tmp_path / "in" / "tile.las")
+    said = write(path, dataclasses.replace(one, sample=_sample_of(tmp_path / "in" / "tile.las")))
+    columns = read_elements(path)["vertex"] if suffix == ".ply" else read_pcd_file(path).fields
+    for name, values in given.items():
+        np.testing.assert_array_equal(np.asarray(columns[name]).reshape(-1), values, err_msg=name)
+    assert {np.asarray(columns[name]).dtype for name in ("red", "green", "blue")} == {np.dtype(np.uint16)}
+    assert said == f"{suffix[1:].upper()} does not hold 1 records of its header (reference system, ...) of the file"
+    again = {".ply": write_ply, ".pcd": write_pcd}[suffix]
+    (tmp_path / "second").mkdir()
+    path.rename(tmp_path / "second" / path.name)
+    own = _sample_of(tmp_path / "second" / path.name)
+    assert again(path, dataclasses.replace(one, sample=own)) == ""  # its own format holds all
+
+
+def test_each_file_of_a_folder_is_answered_in_its_own_format(tmp_path: Path) -> None:
+    """And what a format cannot hold is said in the row, in one sentence each."""
+    one = on_millimetres(answer())
+    survey_like(one, tmp_path / "in" / "b.las")
+    write_ply(tmp_path / "in" / "a.ply", one)
+    write_pcd(tmp_path / "in" / "c.pcd", one)
+    registered = registry.default()
+    formats = dense_writers(registered, "pointcloud", "point", "pointcloud/scene")
+    chosen = dense_writer(registered, "pointcloud", "point", "las", "pointcloud/scene")
+    reader = open_data(registered, str(tmp_path / "in"), domain="pointcloud")[1]
+    for folder, own in (("own", formats), ("las", ())):
+        writer = FolderWriter(tmp_path / folder, {"a": folder}, chosen, own=own)
+        for place in range(3):
+            sample = reader[place]
+            writer.write(DenseRow(sample.id, "ok", "", dataclasses.replace(one, sample=sample), {}), {})
+        hole = dataclasses.replace(one, sample=reader[2], elements={**one.elements, "x": np.full(50, np.nan)})
+        writer.write(DenseRow("hole", "ok", "", hole, {}), {})
+        writer.finish()
+    index = read_table(tmp_path / "own" / "index.csv")
+    assert index["file"] == ["a.ply", "b.las", "c.pcd", "hole.pcd"]
+    index = read_table(tmp_path / "las" / "index.csv")
+    assert index["file"] == ["a.ply.las", "b.las", "c.pcd.las", ""]
+    assert index["status"] == ["ok", "ok", "ok", "not_written"]
+    refused = f"{reader[2].id} has points without coordinates, which LAS cannot hold; try: --format ply"
+    assert index["reason"][3].startswith(refused)
 
 
 def test_labels_of_a_sweep_are_aligned(tmp_path: Path) -> None:

@@ -311,10 +311,11 @@ def test_a_table_gives_labels_by_path_name_or_stem(tmp_path: Path) -> None:
         "file,kind,mass,split\na/x.npy,cup,1.5,train\ny,box,2.5,test\nz.npy,cup,,train\ngone,cup,1,test\n"
     )
     reader = ShapeFolderReader(ShapeFolderConfig(path=str(root)))
-    assert [(target.name, target.kind) for target in reader.targets] == [("kind", "class"), ("mass", "regression")]
-    assert reader.by_id("a/y.npy").targets == {"kind": 0, "mass": 2.5}
-    assert reader.by_id("b/z.npy").targets == {"kind": 1}
-    assert reader.by_id("b/w.npy").targets == {}
+    found = [(target.name, target.kind) for target in reader.targets]
+    assert found == [("class", "class"), ("kind", "class"), ("mass", "regression")]  # folders stay beside the table
+    assert reader.by_id("a/y.npy").targets == {"class": 0, "kind": 0, "mass": 2.5}
+    assert reader.by_id("b/z.npy").targets == {"class": 1, "kind": 1}
+    assert reader.by_id("b/w.npy").targets == {"class": 1}
     assert any("1 of 4 files have no row" in note for note in reader.notes)
     assert any("1 rows" in note and "gone" in note for note in reader.notes)
 

@@ -114,6 +114,69 @@ def test_the_layout_of_uci_har(tmp_path: Path) -> None:
         open_data(default(), str(tmp_path))
 
 
+def test_har_with_decimal_commas_and_files_that_are_called_otherwise(tmp_path: Path) -> None:
+    for part, count in (("train", 6), ("test", 4)):
+        rows = "".join("  ".join(f"{row + step / 7:.7e}" for step in range(16)) + "\n" for row in range(count))
+        written(tmp_path / part / f"X_{part}.txt", rows.replace(".", ","))
+        written(tmp_path / part / f"y_{part}.txt", "".join(f"{1 + row % 2:.7e}\n" for row in range(count)))
+        written(tmp_path / part / f"subject_id_{part}.txt", "".join(f"{row // 2}\n" for row in range(count)))
+    written(tmp_path / "activity_labels.txt", "1,WALKING\n2,SITTING DOWN\n")
+    reader = open_data(default(), str(tmp_path))[1]
+    assert reader[7].inputs.values.shape == (16, 1)
+    np.testing.assert_allclose(reader[7].inputs.values[:, 0], 1 + np.arange(16) / 7, rtol=1e-6)
+    assert reader[7].group == "subject-0"
+    assert reader.targets[0].names == ("SITTING DOWN", "WALKING")
+    written(tmp_path / "activity_labels.txt", "WALKING 1\nSITTING 2\n")
+    assert open_data(default(), str(tmp_path))[1].targets[0].names == ("SITTING", "WALKING")
+    for part, count in (("train", 6), ("test", 4)):
+        written(tmp_path / part / f"y_{part}.txt", "".join(f"{20 + row / 3:.3f}\n" for row in range(count)))
+    reader = open_data(default(), str(tmp_path))[1]
+    assert (reader.targets[0].kind, reader[1].targets["target"]) == ("regression", 20.333)
+    assert any("activity_labels.txt" in one and "name none of the answers" in one for one in reader.account.sentences())
+
+
+@pytest.mark.parametrize(("suffix", "sign", "decimal"), [(".tsv", "\t", ","), (".txt", "  ", ","), (".csv", ",", ".")])
+@pytest.mark.parametrize("is_last", [False, True])
+def test_ucr_tables_with_decimal_commas_or_the_class_behind(
+    tmp_path: Path, suffix: str, sign: str, decimal: str, is_last: bool
+) -> None:
+    for part, count in (("TRAIN", 8), ("TEST", 6)):
+        lines = []
+        for row in range(count):
+            values = [f"{row + (step + 0.5) / 7:.4f}".replace(".", decimal) for step in range(12)]
+            lines.append(sign.join([*values, str(1 + row % 2)] if is_last else [str(1 + row % 2), *values]) + "\n")
+        written(tmp_path / "Foo" / f"Foo_{part}{suffix}", "".join(lines))
+    part, reader = open_data(default(), str(tmp_path / "Foo"))
+    assert (part.name, len(reader), reader.targets[0].names) == ("timeseries/cases", 14, ("1", "2"))
+    assert {name: len(rows) for name, rows in reader.splits.items()} == {"train": 8, "test": 6}
+    np.testing.assert_allclose(reader[1].inputs.values[:, 0], 1 + (np.arange(12) + 0.5) / 7, atol=1e-4)
+    assert any("the last column" in one for one in reader.account.sentences()) == is_last
+
+
+def test_recordings_with_decimal_commas_in_times_too(tmp_path: Path) -> None:
+    for number in range(3):
+        lines = "".join(f"{step / 50:.2f};{number + step / 7:.4f}\n".replace(".", ",") for step in range(40))
+        written(tmp_path / "a" / f"r{number}.csv", f"t;ax\n{lines}")
+        lines = "".join(f"{step};{1 + step / 90:.3f}\n".replace(".", ",") for step in range(40))
+        written(tmp_path / "b" / f"r{number}.csv", f"t;ax\n{lines}")
+    part, reader = open_data(default(), str(tmp_path / "a"))
+    assert (part.name, len(reader), len(reader[1].inputs)) == ("timeseries/recordings", 3, 40)
+    np.testing.assert_allclose(reader[1].inputs.values[:, 0], 1 + np.arange(40) / 7, atol=1e-4)
+    with pytest.raises(DataError, match=r"'1,000' may mean two"):
+        open_data(default(), str(tmp_path / "b"), reader="timeseries/recordings")
+    known = open_data(default(), str(tmp_path / "b"), reader="timeseries/recordings", options={"decimal": "comma"})[1]
+    np.testing.assert_allclose(known[0].inputs.values[:, 0], 1 + np.arange(40) / 90, atol=1e-3)
+
+
+def test_a_channel_that_is_lost_is_warned_of(tmp_path: Path) -> None:
+    lines = "".join(f"2020-01-01 {row:02d}:00;{970 + 13 * row:,};{row}\n".replace(",", ".") for row in range(24))
+    reader = open_data(default(), str(written(tmp_path / "a.csv", f"time;power;temp\n{lines}")))[1]
+    (lost,) = [one for one in reader.account.guesses if one.is_loss]
+    assert lost.about == "column 'power'"
+    commas = written(tmp_path / "b.csv", f"time;power;temp\n{lines.replace('.', ',')}")
+    assert open_data(default(), str(commas))[1][0].inputs.values[:, 0].tolist() == [970.0 + 13 * n for n in range(24)]
+
+
 def test_campbell_loggers_and_logs_of_servers(tmp_path: Path) -> None:
     head = '"TOA5","CR1000","CR1000","1021"\n"TIMESTAMP","RECORD","AirTC"\n"TS","RN","Deg C"\n"","","Avg"\n'
     lines = "".join(f'"2026-05-01 00:{step:02d}:00",{step},{12 + step / 4}\n' for step in range(30))

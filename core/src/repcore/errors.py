@@ -101,6 +101,11 @@ class RepcoreError(Exception):
             [shortened(self.summary), *(f"  {labels[key]:<{width}} {text}" for key, text in shown.items())]
         )
 
+    def in_one_line(self) -> str:
+        """For a cell of a table: ``no such class 'x'; known: a, b; try: --format ply``."""
+        words = (" ".join(part.split()) for part in self.render().splitlines())
+        return "; ".join(part for part in words if part)
+
     def __str__(self) -> str:  # KeyError would show the repr
         return self.render()
 

@@ -35,6 +35,15 @@ def is_disk_full(error: BaseException) -> bool:
     return _NO_ROOM_IN_WORDS.search(str(error)) is not None
 
 
+_LEAVINGS = re.compile(
+    r"\._.*|\.DS_Store|\.AppleDouble|\.localized|\.Spotlight-V100|\.Trashes|\.fseventsd|\.TemporaryItems|__MACOSX|Icon\r"
+    r"|(?i:(?:eh)?thumbs\.db|desktop\.ini|\$RECYCLE\.BIN|System Volume Information)|~\$.*|@eaDir"
+    r"|\.directory|\.Trash-\d+|\.nfs[0-9a-fA-F]+|\.fuse_hidden[0-9a-fA-F]+|lost\+found"
+    r"|.*~|\..*\.sw[a-p]|#.*#|\.#.*|\.~lock\..*#",
+    re.DOTALL,
+)
+
+
 @contextlib.contextmanager
 def written_whole(path: Path, partial: Path | None = None) -> Iterator[Path]:
     """A place to write a file to, which gets its name once all is in it, and is gone if anything fails.
@@ -131,6 +140,16 @@ def storable(text: str) -> str:
         return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def is_left_by_a_system(name: str) -> bool:
+    """Whether a name is one of those that file managers, network shares and editors leave in folders on their own."""
+    return _LEAVINGS.fullmatch(name) is not None
+
+
+def entries_of(folder: Path) -> list[Path]:
+    """What lies in a folder, by name, without what a system left there."""
+    return sorted(path for path in folder.iterdir() if not is_left_by_a_system(path.name))
+
+
 def is_file(path: Path) -> bool:
     """Whether a path that was put together from received text is a file; a name that no file can have is none."""
     try:
@@ -180,7 +199,7 @@ def read_parquet(path: Path) -> pa.Table:
     from repcore.unpacking import open_parquet, parquet_batches
 
     if path.is_dir():
-        parts = [read_parquet(part) for part in sorted(path.glob("*.parquet"))]
+        parts = [read_parquet(part) for part in entries_of(path) if part.match("*.parquet")]
         return pa.concat_tables(parts, promote_options="permissive")
     with path.open("rb") as file:
         opened = open_parquet(file)

@@ -7,15 +7,18 @@ Work that can be left in order takes a request at its next border (an optimiser 
             write(window)
             stop.obey(saved="rows so far are kept")
 
-Anywhere else a request ends the command at once. Either way the command line says how to go on and exits with
-128 + signal, so that whoever sent the signal sees that it was obeyed. A second Ctrl-C never waits. SIGQUIT (Ctrl-\\)
-is none of them: it ends a process at once and, where the system is set up so, with a core dump, for those who debug.
+Anywhere else a request ends the command at once. Where Python itself holds an exception back (a finaliser, a callback
+of a weak reference or of the garbage collector), it is raised again a moment later, outside of that. Either way the
+command line says how to go on and exits with 128 + signal, so that whoever sent the signal sees that it was obeyed. A
+second Ctrl-C never waits. SIGQUIT (Ctrl-\\) is none of them: it ends a process at once and, where the system is set up
+so, with a core dump, for those who debug.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import types
 from collections.abc import Callable, Iterator
@@ -27,6 +30,7 @@ from repcore.errors import errors_behind
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")  # SIGQUIT keeps its meaning, a core dump
 SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
 WORDS = {"SIGINT": "Ctrl-C"}
+AGAIN_SECONDS = 0.02
 AT_ONCE = "left in the middle of a step; what was saved before is kept"
 
 
@@ -112,6 +116,47 @@ def _at_once(number: int, frame: types.FrameType | None) -> NoReturn:
 
 
 @contextmanager
+def _never_held_back() -> Iterator[None]:
+    """Within it a request that Python had to ignore where it was raised is raised again, and no traceback is shown.
+
+    What a handler raises goes to ``sys.unraisablehook`` if the signal came during ``__del__`` or such a callback, and
+    the work would go on as if nobody had asked.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    hook, unheard, armed = sys.unraisablehook, list[Stopped](), threading.Event()
+
+    def again(number: int, frame: types.FrameType | None) -> None:
+        if unheard:
+            request = unheard.pop()
+            raise Stopped(request.number, request.saved, request.command)
+
+    def heard(ignored: Any) -> None:  # sys.UnraisableHookArgs, which only type checkers know
+        request = stopped_behind(ignored.exc_value)
+        if request is None:
+            hook(ignored)
+            return
+        unheard[:] = [request]
+        if hasattr(signal, "setitimer"):
+            armed.set()
+            signal.signal(signal.SIGALRM, again)
+            signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
+
+    previous = signal.getsignal(signal.SIGALRM) if hasattr(signal, "SIGALRM") else None
+    sys.unraisablehook = heard
+    try:
+        yield
+        if unheard:  # the work ended within that moment, or the system has no such timer
+            raise unheard.pop()
+    finally:
+        sys.unraisablehook = hook
+        if armed.is_set():
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, previous)
+
+
+@contextmanager
 def noted(say: Callable[[str], None] | None = None, grace: float | None = None) -> Iterator[StopNote]:
     """Within it a request is noted and the work goes on to its next border. Outside the main thread nothing changes.
 
@@ -153,7 +198,8 @@ def obeyed() -> Iterator[None]:
     previous = _install(_at_once)
     _quiet_children()
     try:
-        yield
+        with _never_held_back():
+            yield
     finally:
         _restore(previous)
 

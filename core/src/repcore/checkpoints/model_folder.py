@@ -120,6 +120,10 @@ class ModelFolder:
         """
         path = self.folder / name
         if not path.is_file():
+            if name.startswith(f"{MEMBERS}/"):
+                raise CheckpointError(
+                    f"{self.folder} lacks {name}, a member of its ensemble", hint="fetch the folder again"
+                )
             raise CheckpointError(f"{self.folder} has no {name}")
         found: dict[str, Tensor] = read_file(path)
         recorded = self.config.get("content")
@@ -149,8 +153,10 @@ class ModelFolder:
         return {}
 
     def weight_files(self) -> list[str]:
-        """Names of the folder's weights files: the model's own, then the members of an ensemble."""
-        return [WEIGHTS, *(f"{MEMBERS}/{path.name}" for path in sorted((self.folder / MEMBERS).glob("*.safetensors")))]
+        """Names of the folder's weights files, as ``config.json`` says: the model's own, then the members of an
+        ensemble in the order of their names (1, 10, 2), in which they take part in the identity."""
+        members = int((self.task or {}).get("facts", {}).get("members", 0))
+        return [WEIGHTS, *sorted(f"{MEMBERS}/{number}.safetensors" for number in range(1, members + 1))]
 
     def identity(self, weights: Mapping[str, Tensor] | None = None) -> str:
         """Hash of the content: tensors, what prepares their input, and the facts of a task.
@@ -311,13 +317,11 @@ class ModelFolder:
             )
         tasks = [self._task(known, encoder, self.stored(WEIGHTS), WEIGHTS)]
         for number in range(1, int(self.task.get("facts", {}).get("members", 0)) + 1):
-            path = self.folder / MEMBERS / f"{number}.safetensors"
-            if not path.is_file():
-                raise CheckpointError(f"{self.folder} lacks {MEMBERS}/{path.name}, a member of its ensemble")
-            state = self.stored(f"{MEMBERS}/{path.name}")
+            name = f"{MEMBERS}/{number}.safetensors"
+            state = self.stored(name)
             other = self.build_encoder(known)
             other.load_state_dict(self._untied({k: v for k, v in state.items() if not k.startswith(PREFIX)}))
-            tasks.append(self._task(known, other, state, f"{MEMBERS}/{path.name}"))
+            tasks.append(self._task(known, other, state, name))
         return tasks
 
     def _task(self, known: Registry, encoder: nn.Module, state: Mapping[str, Tensor], file: str) -> nn.Module:

@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from repcore.errors import CheckpointError
-from repcore.files import is_file, read_object
+from repcore.files import entries_of, is_file, read_object
 
 NAMESPACE = "argparse.Namespace"
 WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin")
@@ -188,7 +188,7 @@ def _weight_files(folder: Path) -> tuple[Path, ...]:
     for name in INDEX_NAMES:
         if (folder / name).is_file():
             return _shards(folder / name)
-    found = sorted(file for file in folder.iterdir() if file.suffix in SUFFIXES and file.name != "training_args.bin")
+    found = [file for file in entries_of(folder) if file.suffix in SUFFIXES and file.name != "training_args.bin"]
     if len(found) == 1:
         return (found[0],)
     if not found:

@@ -30,7 +30,7 @@ from repcore.checkpoints.reading import file_sha256, read_file
 from repcore.checkpoints.task_part import PREFIX, TaskPart, own_state
 from repcore.config.plain import to_plain
 from repcore.errors import CheckpointError, PluginError, RegistryError
-from repcore.files import sync_file, write_text
+from repcore.files import entries_of, sync_file, write_text
 from repcore.plugins import core_version
 from repcore.registry import Registry
 
@@ -70,7 +70,7 @@ def save_model(
         CheckpointError: the folder exists and is something else, or the preprocessor writes one of our files.
     """
     folder = Path(folder)
-    if folder.exists() and not (folder.is_dir() and ((folder / CONFIG).is_file() or not any(folder.iterdir()))):
+    if folder.exists() and not (folder.is_dir() and ((folder / CONFIG).is_file() or not entries_of(folder))):
         raise CheckpointError(f"{folder} exists and is not a model folder", hint="name a new folder")
     parts = {"encoder": (encoder_name, encoder_config), "preprocessor": (preprocessor_name, preprocessor_config)}
     config = _config_of(parts, task, changes, registry or registry_module.default())

@@ -27,6 +27,7 @@ def open_writer(
         FolderWriter,
         check_output,
         dense_writer,
+        dense_writers,
         is_table,
         refuse_file_name,
     )
@@ -52,9 +53,11 @@ def open_writer(
     facts = facts if entry is None else {**facts, "format": entry.full_name}
     if given["overwrite"]:
         TableWriter.clear_others(output if entry is None else output / INDEX, facts)
-    labels = (lambda row: {}) if predictor is None else (lambda row: predictor.labels(row, reader))
     if entry is not None:
-        return FolderWriter(output, facts, entry, labels)
+        in_file = (lambda row: {}) if predictor is None else (lambda row: predictor.labels_in_file(row, reader))
+        formats = dense_writers(model.registry, model.domain, level, model.folder.preprocessor_name)
+        return FolderWriter(output, facts, entry, in_file, () if given.get("format") else formats)
+    labels = (lambda row: {}) if predictor is None else (lambda row: predictor.labels(row, reader))
     return ElementTable(output, facts, None if predictor is None else predictor.target, labels)
 
 

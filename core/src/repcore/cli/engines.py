@@ -13,6 +13,7 @@ from repcore import stopping
 from repcore.cli.console import ConsoleReporter, duration, say, show_json
 from repcore.cli.options import WINDOW_GRACE
 from repcore.errors import ConfigError
+from repcore.files import entries_of
 from repcore.outputs import sole_writer
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def is_parts_folder(given: Mapping[str, Any]) -> bool:
     for name in ("address", "actors", "gpus_per_actor"):
         if given[name]:
             raise ConfigError(f"--{name.replace('_', '-')} is for --engine ray")
-    return output.is_dir() and (kept_header(output) is not None or not any(output.iterdir()))
+    return output.is_dir() and (kept_header(output) is not None or not entries_of(output))
 
 
 def refuse_engine(given: Mapping[str, Any]) -> None:

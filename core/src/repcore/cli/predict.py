@@ -182,6 +182,8 @@ def _summary(predictor: Predictor, reader: DatasetReader, writer: TableWriter, g
         complain(f"warning: {doubled}")
     if scores is None:
         say(f"no labels in the data to score against{f': {why}' if why else ''}")
+        for note in unknown_labels(predictor.target, reader):
+            say(f"note: {note}")
         return
     from repcore.reporting import figures_in_words
 
@@ -196,7 +198,9 @@ def unknown_labels(target: TargetSpec, reader: DatasetReader) -> list[str]:
     own = set(target.names)
     names = [name for one in reader.targets if one.name == target.name and one.kind == target.kind == "multilabel"
              for name in one.names if name not in own]  # fmt: skip
-    return [f"labels that the model does not know are left out: {', '.join(names[:5])}"] if own and names else []
+    shown = ", ".join(names[:5])
+    said = f"labels that the model does not know are left out, and with them rows that have no other: {shown}"
+    return [said] if own and names else []
 
 
 def _scores(predictor: Predictor, writer: TableWriter, coverage: float | None) -> tuple[Scores | None, str]:

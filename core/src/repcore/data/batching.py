@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from repcore.data.guard import concerns_item, is_strict, item_guard, named_guard, prepare_sample, read_sample
+from repcore.data.label_numbers import check_size, label_type
 from repcore.data.seeds import generator
 from repcore.data.stream import ItemKey
 from repcore.errors import DataError, ItemError
@@ -122,7 +123,7 @@ class LabelledDraws:
         del progress
         sample, targets = reader[index], {}
         for spec in [one for one in reader.targets if one.name in sample.targets]:
-            labels = np.asarray(sample.targets[spec.name]).astype(np.float32)
+            labels = np.asarray(sample.targets[spec.name]).astype(label_type(spec.kind))
             targets[spec.name] = labels if spec.ignore is None else np.where(labels == spec.ignore, np.nan, labels)
         return {PLAIN: self._draw(self.preprocessor, replace(sample, targets=targets), generator)}
 
@@ -206,12 +207,18 @@ class TrainingCollator:
 
 
 def collated(preprocessor: Preprocessor, items: Sequence[Item]) -> Batch:
-    """A batch with the dense labels of its items joined flat, float32 (sum of elements,), NaN where missing."""
+    """A batch with the dense labels of its items joined flat (sum of elements,), NaN where missing: float64 if they are
+    that, else float32."""
     batch = preprocessor.collate(items)
     names = set.intersection(*(set(one.targets) for one in items)) if items else set()
     joined = {name: np.concatenate([np.asarray(one.targets[name]).reshape(-1) for one in items]) for name in names}
-    batch.targets = {**{k: torch.from_numpy(v.astype(np.float32)) for k, v in joined.items()}, **batch.targets}
+    batch.targets = {**{k: torch.from_numpy(_floating(v)) for k, v in joined.items()}, **batch.targets}
     return batch
+
+
+def _floating(values: np.ndarray) -> np.ndarray:
+    wide = values.dtype == np.float64
+    return values if wide else values.astype(np.float32)
 
 
 def complete(batch: Batch, ids: Sequence[str], targets: Mapping[str, Any], domain: str) -> None:
@@ -231,24 +238,25 @@ def stack_targets(rows: Sequence[Mapping[str, Any]], targets: Sequence[TargetSpe
 
 
 def label_array(values: Sequence[Any], spec: TargetSpec) -> np.ndarray:
-    """Labels of one target as float32 (N,) or (N, K); NaN where missing.
+    """Labels of one target as float64 (N,) or (N, K), of several yes/no labels float32; NaN where missing.
 
     Raises:
-        DataError: labels of different lengths, or text where numbers are needed.
+        DataError: labels of different lengths, text where numbers are needed, or numbers too large to be squared.
     """
     width = max((np.size(value) for value in values if value is not None), default=1)
     width = max(width, len(spec.names) if spec.kind == "multilabel" else 1)
-    result = np.full((len(values), width), np.nan, np.float32)
+    result = np.full((len(values), width), np.nan, label_type(spec.kind))
     for row, value in enumerate(values):
         if value is None:
             continue
         try:
-            numbers = np.asarray(value, np.float32).reshape(-1)
+            numbers = np.asarray(value, result.dtype).reshape(-1)
         except (TypeError, ValueError):
             raise DataError(f"label {spec.name!r} of row {row} is {value!r}, not a number") from None
         if len(numbers) != width:
             raise DataError(f"label {spec.name!r} of row {row} has {len(numbers)} values; others have {width}")
         result[row] = numbers
+    check_size(result, spec)
     return result if width > 1 or spec.kind == "multilabel" else result[:, 0]
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from repcore.data.grouped import MINUS, without_groups
+from repcore.data.grouped import MINUS, may_go_on_at_thousand, without_groups
 
 MISSING_WORDS = frozenset({"", "nan", "na", "n/a", "null", "none", "-", "?", "nil", "missing", "<na>", "nat"})
 LONGEST_MISSING = max(map(len, MISSING_WORDS))
@@ -214,7 +214,7 @@ def numbers_as_written(
     if grouped and comma:
         shown = f"{len(grouped):,} cells such as {str(cells[grouped[0]]).strip()!r}"
         return read_numbers(name, cells, ","), f"a point stands before thousands in {shown}: {comma}"
-    if grouped and _jumps(cells, grouped):
+    if grouped and may_go_on_at_thousand(cells, grouped, "."):
         for row in grouped:
             numbers.values[row] = math.nan
             _note_odd(numbers, row, cells[row], "thousands")
@@ -332,20 +332,6 @@ def grouped_rows(cells: Sequence[Any]) -> Sequence[int]:
             return ()
         found.append(row)
     return found
-
-
-def _jumps(cells: Sequence[Any], grouped: Sequence[int]) -> bool:
-    """Whether ``1.110`` beside ``963`` may mean 1110: whole numbers go on to 999, and decimals would be written in two
-    ways (``1.110`` and ``963``, not ``963.000``) or would all be smaller than every whole number."""
-    points = set(grouped)
-    rest = [str(cell).strip().translate(MINUS) for row, cell in enumerate(cells) if row not in points]
-    whole = [abs(int(text)) for text in rest if re.fullmatch(r"[+-]?\d+", text)]
-    if not whole or not 100 <= max(whole) < 1000:
-        return False
-    texts = [str(cells[row]).strip() for row in grouped]
-    return any(text.endswith("0") for text in texts) or all(
-        abs(float(text)) < min(whole) for text in texts if text.count(".") == 1
-    )
 
 
 def decimal_comma_of(columns: Mapping[str, Sequence[Any]]) -> str:

@@ -72,6 +72,31 @@ def detect_encoding(path: Path) -> Encoding:
     return found
 
 
+def whole_text(path: Path) -> str:
+    """A text file (or ``.gz``) in the encoding that its bytes show; empty where it holds nothing but blanks.
+
+    Raises:
+        DataError: the file is binary or damaged.
+    """
+    try:
+        with open_bytes(path) as file:
+            content = file.read()
+    except (OSError, EOFError) as error:
+        raise DataError(f"{str(path)!r} is damaged: {error}") from error
+    if not content.strip():
+        return ""
+    return content.decode(detect_encoding(path).name, "replace").removeprefix("\ufeff")
+
+
+def head_text(path: Path, size: int) -> str:
+    """The first bytes of a file (or ``.gz``) as text, for sniffers; what is cut or damaged becomes U+FFFD."""
+    with open_bytes(path) as file:
+        head = file.read(size)
+    found = _by_mark(head) or _by_zeros(head)
+    name = found.name if found else "utf-8" if _is_utf8(head) or b"\0" in head else code_page(head).name
+    return head.decode(name, "replace").removeprefix("\ufeff")
+
+
 def _by_mark(head: bytes) -> Encoding | None:
     for mark, name in _MARKS:
         if head.startswith(mark):
@@ -128,10 +153,11 @@ def _by_content(head: bytes, file: IO[bytes], wait: Wait) -> Encoding:
         return Encoding("utf-8", "it is UTF-8 throughout")
     if multibyte > damaged:  # a replaced byte keeps the length, a multi-byte letter shortens it
         return Encoding("utf-8", f"it is UTF-8 but for {damaged} bytes", damaged)
-    return _code_page(sample)
+    return code_page(sample)
 
 
-def _code_page(sample: bytes) -> Encoding:
+def code_page(sample: bytes) -> Encoding:
+    """The encoding of bytes that are no UTF-8."""
     foreign = sum(byte >= 0x80 for byte in sample)
     found = older_code_page(sample)
     if found is not None:

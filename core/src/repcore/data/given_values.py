@@ -64,8 +64,7 @@ def _dense_call(value: Any) -> str:
 def _unmasked(value: np.ma.MaskedArray) -> np.ndarray:
     if not np.ma.is_masked(value):
         return np.asarray(value.data)
-    if value.dtype.kind in "biu":
-        return np.asarray(value.astype(np.float64).filled(np.nan))
-    if value.dtype.kind in "fc":
-        return np.asarray(value.filled(np.nan))
-    return np.asarray(value.astype(object).filled(None))
+    is_whole, is_number = value.dtype.kind in "biu", value.dtype.kind in "biufc"
+    plain = np.asarray(value.data).astype(np.float64 if is_whole else value.dtype if is_number else object)
+    plain[np.ma.getmaskarray(value)] = np.nan if is_number else None
+    return plain

@@ -32,6 +32,11 @@ _PATH_PATTERNS = (
     re.compile(r"(?:^|/)([a-z]?\d{2,})/\1[-_][^/]+$"),  # VCTK: p225/p225_001.wav
     re.compile(r"(?:^|[/_\-.])((?:pat|subj|spk|pid)[-_]?\d+)(?=[/_\-. ]|$)", re.IGNORECASE),
 )
+_PERSON_IN_NAME = re.compile(
+    r"((?:s|p|u|sub|subj|subject|pt|pat|patient|participant|user|vp|proband|person|speaker|actor|animal|rat|mouse|id)"
+    r"[-_]?\d{1,6})[-_ .].+",
+    re.IGNORECASE,
+)
 
 
 def plain_name(name: str) -> str:
@@ -91,6 +96,18 @@ def groups_in_paths(paths: Sequence[Path], root: Path | None = None) -> tuple[li
         keys,
         f"groups: {len({key for key in keys if key})} from paths, for example {first!r}; kept together in splits",
     )
+
+
+def groups_in_names(stems: Sequence[str]) -> tuple[list[str | None], str]:
+    """Whom names of files begin with (``S01_walk_0``), where all do and it groups files, and the sentence that says so;
+    else all None and ``""``.
+    """
+    found = [_PERSON_IN_NAME.fullmatch(stem) for stem in stems]
+    keys: list[str | None] = [one[1].lower() if one else None for one in found]
+    if None in keys or not useful_groups(keys):
+        return [None] * len(stems), ""
+    count = len(set(keys))
+    return keys, f"groups: {count} by the first word of names, for example {keys[0]!r}; kept together in splits"
 
 
 def _rank(name: str, words: tuple[str, ...]) -> int | None:

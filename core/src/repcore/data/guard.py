@@ -60,7 +60,7 @@ def as_item_error(error: Exception, owner: Any, doing: str) -> ItemError:  # own
     if isinstance(error, ItemError):
         return error
     if isinstance(error, RepcoreError):
-        return ItemError("refused", " ".join(str(error).split()))
+        return ItemError("refused", error.in_one_line())
     if is_strict():
         raise error
     if is_out_of_memory(error):

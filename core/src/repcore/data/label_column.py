@@ -50,7 +50,7 @@ class LabelColumn:
         """A row's value for ``Sample.targets``: int class, float, list of floats, or NaN."""
         value = self.values[row]
         if self.values.ndim == 2:
-            return value.astype(np.float32).tolist()
+            return value.tolist()
         if self.target is not None and self.target.kind == "class" and not math.isnan(value):
             return int(value)
         return float(value)
@@ -80,6 +80,22 @@ def natural(text: str) -> tuple[int, float, str]:
 def number_text(value: float) -> str:
     """A number as a name of a class is written: whole ones without a point."""
     return str(int(value)) if value == int(value) else f"{value:.6g}"
+
+
+LONGEST_WHOLE = 1e15
+
+
+def range_words(low: float, high: float) -> str:
+    """``from 1 to 2``: as many digits as tell the two well apart, six at least, and no more than can be taken in."""
+    texts: list[str] = []
+    for digits in range(6, 18):
+        texts = [
+            str(int(one)) if one == int(one) and abs(one) < LONGEST_WHOLE else f"{one:.{digits}g}"
+            for one in (low, high)
+        ]
+        if all(abs(float(text) - one) <= 0.01 * (high - low) for text, one in zip(texts, (low, high), strict=True)):
+            break
+    return "from " + " to ".join(texts)
 
 
 def numbered_classes(highest: int) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from repcore.data.cells import is_missing, looks_like, words_of
 from repcore.data.groups import is_group_name, plain_name
-from repcore.data.split_columns import are_parts, unknown_parts
+from repcore.data.split_columns import SURELY_SPLIT, are_parts, unknown_parts
 
 _JA = ("ja", "oui", "wahr", "vrai")
 _NEIN = ("nein", "nee", "nej", "non", "falsch", "faux")
@@ -19,15 +19,19 @@ _IDENTIFIER = re.compile(
     r"(^|_)(id|sid|result_tag|idx|index|no|nr|row|uid|uuid|guid|key|name|title|accession|barcode|cas|cid|doi|url|filename|file|path)$"
     r"|^unnamed|^column_?\d+$|^$"
 )
+_INVENTED = re.compile(r"^column_?\d+$")  # of a column without a name in the file
 _CLASS_NAME = re.compile(
     r"(^|_)(class|label|category|species|type|diagnosis|disease|finding|tissue|organ|target|group|scientific|common|latin|"
     r"vernacular|taxon)_(name|title|key)$"
 )
 _FLAG = re.compile(
-    r"^(is|in)_?(test|train|training|val|valid|validation)(_?set)?$|^(test|train|training|validation)_?(set|flag)$"
+    r"^((is|in)_?)?(test|train|training|val|valid|validation)(_?set)?$|^(test|train|training|validation)_?(set|flag)$"
 )
-_FOLD = re.compile(r"^(cv_?|k_?|outer_?|inner_?)?folds?(_?(id|no|nr|num|number|index))?$")
+_FOLD = re.compile(
+    r"^((cv_?|k_?|outer_?|inner_?)?folds?|cv|cross_?val(idation)?)(_?(id|no|nr|num|number|index|split|set))?$"
+)
 _OCCASION = re.compile(r"^(follow_?up|visit|time_?point|wave|occasion|examination)(_(no|nr|num|number|index|code))?$")
+_ROWS = frozenset({"id", "image_id", "scan_id", "case_id", "file", "file_name", "filename", "image", "scan"})
 MOST_FOLDS = 20
 PADDED = 4  # digits
 MOST_LOOKED_AT = 5000  # identifiers
@@ -37,7 +41,10 @@ def no_label_by_name(name: str, cells: Sequence[Any], group_words: tuple[str, ..
     """Why a column is no label by its name or its words; empty where nothing of that speaks against it."""
     if is_group_name(name, group_words):
         return "its name says where a row comes from: a group of rows"
-    if identifies(name) and not _CLASS_NAME.search(plain_name(name)):
+    if _INVENTED.search(plain_name(name)):
+        if _tell_rows_apart(cells):
+            return "no header names it, and no cell comes twice: it may identify rows"
+    elif identifies(name) and not _CLASS_NAME.search(plain_name(name)):
         return "its name says that it identifies rows"
     if _OCCASION.search(plain_name(name)):
         return "its name says on which occasion a row was taken"
@@ -48,9 +55,20 @@ def no_label_by_name(name: str, cells: Sequence[Any], group_words: tuple[str, ..
         return "its name says which rows belong to a part of a split: --split column:NAME"
     if are_parts(cells[:1000]) and are_parts(cells):
         return "its words name parts of a split"
+    if plain_name(name) in SURELY_SPLIT and _are_folds(cells):
+        return "its name says in which part of a split a row is: --split column:NAME"
     if unknown_parts(name, cells):
         return "its name says in which part of a split a row is"
     return ""
+
+
+def _tell_rows_apart(cells: Sequence[Any]) -> bool:
+    """Whether no cell comes twice and they are texts or whole numbers."""
+    words = [word for word in words_of(cells) if word is not None]
+    if not words:
+        return True
+    whole = all(re.fullmatch(r"[+-]?\d+(\.0*)?", word) for word in words)
+    return len(set(words)) == len(words) and (whole or any(looks_like(word) == "text" for word in words))
 
 
 def _are_folds(cells: Sequence[Any]) -> bool:
@@ -90,7 +108,8 @@ def are_class_numbers(name: str, cells: Sequence[Any], columns: Sequence[str]) -
     if len({len(word) for word in words}) == 1 and len(words[0]) >= PADDED and any(word[0] == "0" for word in words):
         return False  # 00017: padded to one width, as names of files are and classes are not
     if len(set(words)) <= 0.5 * len(words):
-        return True
+        often = Counter(words).most_common(1)[0][1]  # numbers of two sites, a row a side: more numbers than repeats
+        return plain_name(name) not in _ROWS or len(set(words)) <= often
     if names_rows(name):
         return False
     return len(set(words)) < len(words) or any(names_rows(one) for one in columns)

@@ -35,7 +35,7 @@ from repcore.data.companions import AS_WRITTEN, Companions, Meaning, exact_value
 from repcore.data.expected_labels import WHY, expected, expected_classes, expected_labels
 from repcore.data.groups import is_group_name, plain_name
 from repcore.data.item_columns import item_columns
-from repcore.data.label_column import LabelColumn, LabelKind, natural, number_text, numbered_classes
+from repcore.data.label_column import LabelColumn, LabelKind, natural, number_text, numbered_classes, range_words
 from repcore.data.label_names import MOST_LOOKED_AT, calls_classes, identifies, no_label_by_name, odd_identifiers
 from repcore.data.measured import read_measured
 from repcore.data.several_labels import LIST_SIGN, Lists, read_lists, separator_of
@@ -311,7 +311,7 @@ def _of_numbers(numbers: NumberColumn, said: str, uncertain: Uncertain, change: 
         return LabelColumn(name, None, values, "running numbers", numbers.sentences(), change=change)
     if whole and _few_whole(name, found, counts):
         return _classes(numbers, found, f"{len(found)} different whole numbers", change)
-    why = f"numbers from {number_text(found[0])} to {number_text(found[-1])}"
+    why = f"numbers {range_words(found[0], found[-1])}"
     return _regression(numbers, why, said, change)
 
 
@@ -322,7 +322,9 @@ def _with_codes(one: LabelColumn, cells: Sequence[Any], change: str) -> LabelCol
         return one
     words = words_of(cells)
     if one.target.kind == "class" and len(set(words)) <= MOST_WORD_CLASSES:
-        return word_classes(one.name, words, f"codes such as {code!r}, kept as they are written", one.odd, change)
+        missing = _said_missing(cells)
+        said = [f"column {one.name!r}: {missing}"] if missing else []  # what is odd among numbers is a class of words
+        return word_classes(one.name, words, f"codes such as {code!r}, kept as they are written", said, change)
     one.reason += f"; cells such as {code!r} are read as numbers, --read label_kind=class takes them for codes"
     return one
 
@@ -334,7 +336,7 @@ def _few_whole(name: str, found: np.ndarray, counts: np.ndarray) -> bool:
     if found[0] > 1 and len(found) > MOST_HIGH_CODES:  # 32 to 43: a size or an age; codes count from 0 or 1
         return False
     close = found[-1] - found[0] < 2 * len(found)
-    return bool(close and counts.mean() >= 3 and np.median(counts) >= 2)
+    return bool(close and counts.mean() >= (2 if calls_classes(name) else 3) and np.median(counts) >= 2)
 
 
 def _classes(numbers: NumberColumn, found: np.ndarray, why: str, change: str) -> LabelColumn:
@@ -371,7 +373,6 @@ def _said_missing(cells: Sequence[Any]) -> str:
 
 def _of_words(numbers: NumberColumn, words: Sequence[str | None], change: str, missing: str = "") -> LabelColumn:
     name, filled = numbers.name, [word for word in words if word is not None]
-    odd = numbers.sentences() if numbers.number_share > 0.0 else []
     found = set(filled)
     measured = _measured(numbers, words, change)
     if measured is not None:
@@ -395,7 +396,7 @@ def _of_words(numbers: NumberColumn, words: Sequence[str | None], change: str, m
         return word_classes(name, words, f"{len(found)} different words", said, change)
     looks = ", ".join(f"{len(rows):,} look like {kind}" for kind, rows in list(numbers.odd.items())[:3])
     why = f"{len(found):,} different texts in {len(filled):,} filled cells ({looks}), first {filled[0][:40]!r}"
-    return LabelColumn(name, None, np.full(len(words), np.nan), why, odd, change=change)
+    return LabelColumn(name, None, np.full(len(words), np.nan), why, change=change)
 
 
 def _of_lists(name: str, lists: Lists, cells: Sequence[Any], change: str) -> LabelColumn:

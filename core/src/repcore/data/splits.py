@@ -68,6 +68,20 @@ def sibling_parts(names: Iterable[str]) -> dict[str, str | None]:
     return {**parts} if len(rests) == 1 and len(set(parts.values())) == len(different) else found
 
 
+def parts_in_names(stems: Sequence[str]) -> list[str | None]:
+    """Parts that names of files begin or end with (``train_0``, ``3-test``), where all do and one of them is train.
+
+    Else None for every file.
+    """
+    found: list[str | None] = []
+    for stem in stems:
+        words = [word for word in re.split(r"[^a-z]+", stem.lower()) if word]
+        ends = {PART_NAMES[word] for word in {*words[:1], *words[-1:]} if word in PART_NAMES}
+        found.append(ends.pop() if len(ends) == 1 else None)
+    is_declared = None not in found and "train" in found and len(set(found)) > 1
+    return found if is_declared else [None] * len(stems)
+
+
 def random_split(count: int, *, generator: np.random.Generator, fractions: Fractions = DEFAULT_FRACTIONS) -> ProbeSplit:
     """Rows at random, in the given shares.
 

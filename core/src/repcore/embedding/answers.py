@@ -170,8 +170,17 @@ def label_columns(target: TargetSpec, data: TargetSpec, rows: Sequence[Mapping[s
         names = [str(name) for name in data.names] or own
         return {f"label:{column_of(target)}": [None if np.isnan(v[0]) else _word(names, int(v[0])) for v in values]}
     places = _order(target, data, count)
+    values = [_known_answers(v, places) for v in values] if target.kind == "multilabel" else values
     names = output_names(target, count)
     return {f"label:{name}": [_cell(v, place) for v in values] for name, place in zip(names, places, strict=True)}
+
+
+def _known_answers(values: np.ndarray, places: Sequence[int | None]) -> np.ndarray:
+    """Labels of a row; missing where all that it has are unknown to the model, which is not the same as having none."""
+    known = [place for place in places if place is not None]
+    further = np.delete(values, known)
+    has_only_others = bool((further > 0).any()) and not bool((values[known] > 0).any())
+    return np.full_like(values, np.nan) if has_only_others else values
 
 
 def _cell(values: np.ndarray, place: int | None) -> float | None:

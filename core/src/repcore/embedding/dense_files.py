@@ -41,10 +41,14 @@ _OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, er
 
 
 def write_npz(path: Path, answer: DenseAnswer) -> None:
-    """``outputs`` (..., K) float32, for classes also ``labels`` in the data's own numbers, the element columns, and of
-    elements in a list what the data says of each as ``label:<target>`` (words of a class, else numbers)."""
+    """``outputs`` (..., K) float32, for classes also ``labels`` in the data's own numbers, the element columns, and
+    what the data says of each element as ``label:<target>``: words of a class or numbers; of a grid numbers like
+    ``labels``, -1 = no label, -2 = a class that the model does not know."""
     arrays: dict[str, Any] = {"outputs": answer.outputs, **answer.elements}
-    for name, values in answer.labelled().items() if answer.outputs.ndim == 2 else ():
+    for name, values in answer.labelled().items():
+        if isinstance(values, np.ndarray):
+            arrays[name] = values
+            continue
         is_word = any(isinstance(one, str) for one in values)
         cells = ["" if one is None else one for one in values] if is_word else values
         arrays[name] = np.asarray(cells, np.str_ if is_word else np.float64)
@@ -53,6 +57,13 @@ def write_npz(path: Path, answer: DenseAnswer) -> None:
         arrays["names"] = np.asarray(output_names(answer.target, answer.outputs.shape[-1]), np.str_)
     with path.open("wb") as file:
         np.savez_compressed(file, **arrays)
+
+
+def dense_writers(registry: Registry, domain: str, level: str, preprocessor: str = "") -> list[Any]:  # entries
+    """All formats that can hold answers of this level, the domain's first."""
+    entries = [*registry.entries("dense-writer", domain), *registry.entries("dense-writer", "")]
+    given = registry.preprocessor(preprocessor).spec.accepts if preprocessor else ()
+    return [one for one in entries if one.spec.level in ("", level) and takes(one.spec.accepts, given)]
 
 
 def dense_writer(
@@ -67,9 +78,7 @@ def dense_writer(
     Raises:
         ConfigError: no such format.
     """
-    entries = [*registry.entries("dense-writer", domain), *registry.entries("dense-writer", "")]
-    given = registry.preprocessor(preprocessor).spec.accepts if preprocessor else ()
-    fitting = [one for one in entries if one.spec.level in ("", level) and takes(one.spec.accepts, given)]
+    fitting = dense_writers(registry, domain, level, preprocessor)
     if word is None:
         return _as_the_data(fitting, beside) or fitting[0]
     asked = word if word.startswith(".") else f".{word}"
@@ -89,9 +98,14 @@ def _as_the_data(fitting: Sequence[Any], data: Path | None) -> Any:  # an entry,
     if data is None or not data.exists():
         return None
     names = [data.name] if data.is_file() else [one.path.name for one in islice(walk(data), MOST_LOOKED_AT)]
-    counts = [sum(name.lower().endswith(tuple(one.spec.suffixes)) for name in names) for one in fitting]
+    counts = [sum(_is_written_by(one, name) for name in names) for one in fitting]
     most = max(counts, default=0)
     return fitting[counts.index(most)] if most else None
+
+
+def _is_written_by(entry: Any, name: str) -> bool:
+    """Whether a file of this name is of the format."""
+    return name.lower().endswith(tuple(entry.spec.suffixes))
 
 
 class FolderWriter:
@@ -102,11 +116,19 @@ class FolderWriter:
         header: identifies model, data and settings.
         entry: the registered format.
         labels: of the data for the elements of a row, as columns.
+        own: formats that a sample is written in, instead, whose own file (a path in ``Sample.meta``) is of one of them.
     """
 
-    def __init__(self, folder: Path, header: Mapping[str, Any], entry: Any, labels: Labels = lambda row: {}) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        header: Mapping[str, Any],
+        entry: Any,
+        labels: Labels = lambda row: {},
+        own: Sequence[Any] = (),
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.entry, self._labels = folder, entry, labels
+        self.folder, self.entry, self._labels, self._own = folder, entry, labels, own
         self.parts = self.index = TableWriter(folder / INDEX, header, "elements", {"file"})
         self._taken: set[str] = {
             str(one) for table in self.index.tables() for one in table.column("file").to_pylist() if one
@@ -133,28 +155,37 @@ class FolderWriter:
         name, elements, status, reason = None, None, row.status, row.reason
         if row.answer is not None:
             try:
-                name = self._write_file(row.id, replace(row.answer, labelled=partial(self._labels, row)))
+                name, left_out = self._write_file(row.id, replace(row.answer, labelled=partial(self._labels, row)))
+                reason = "; ".join(filter(None, (reason, left_out)))
                 elements = float(row.answer.known())
             except DataError as error:  # this format cannot hold this answer
-                status, reason = "not_written", " ".join(str(error).split())
+                status, reason = "not_written", error.in_one_line()
             except Exception as error:  # a writer that stumbles over one answer; a full disk ends the work
                 if is_strict() or not concerns_item(error) or getattr(error, "errno", None) in _OF_THE_DISK:
                     raise
-                status, reason = "not_written", f"{error_in_words(error)} (in {self.entry.full_name})"
+                status, reason = "not_written", f"{error_in_words(error)} (in {self._format_of(row.answer).full_name})"
         without = None if elements is None else float(row.unanswered)
         self.unanswered += int(without or 0)
         cells: dict[str, list[Any]] = {"file": [name], "elements": [elements], "unanswered": [without]}
         cells.update({key: [value] for key, value in columns.items()})
         self.index.write([row.id], [status], [reason], cells)
 
-    def _write_file(self, row_id: str, answer: DenseAnswer) -> str:
-        """Write under a temporary name, then give it its own; returns the name within the folder."""
-        name = free_name(row_id, self.entry.spec.suffixes[0] if self.entry.spec.suffixes else "", self._taken)
+    def _format_of(self, answer: DenseAnswer) -> Any:  # an entry
+        """That of the sample's own file, where it is one of the formats."""
+        files = [one.name for one in answer.sample.meta.values() if isinstance(one, Path)]
+        own = (one for one in self._own for name in files if _is_written_by(one, name))
+        return next(own, self.entry)
+
+    def _write_file(self, row_id: str, answer: DenseAnswer) -> tuple[str, str]:
+        """Write under a temporary name, then give it its own; returns the name within the folder, and what of the
+        sample's own file the format could not hold."""
+        entry = self._format_of(answer)
+        name = free_name(row_id, entry.spec.suffixes[0] if entry.spec.suffixes else "", self._taken)
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(path, path.with_name(f".partial-{path.name}")) as partial:  # the suffix may decide a format
-            self.entry.load()(partial, answer)
-        return name
+            left_out = entry.load()(partial, answer)
+        return name, left_out if isinstance(left_out, str) else ""
 
     def keep(self) -> None:
         """Nothing to do: every row is on disk when it is written."""

@@ -89,7 +89,7 @@ class Program(nn.Module):
         self.eval()
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        """(B, D) vectors or (B, K) answers, float32."""
+        """(B, D) vectors or probabilities (B, K), float32; values in the units of the labels are float64."""
         batch = self.inputs.batch(inputs, self.domain)
         if self.predictor is None:
             features: Features = self.networks[0](batch)

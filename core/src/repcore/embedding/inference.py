@@ -171,7 +171,7 @@ def embed_prepared(
     """Vectors of prepared rows; the encoder is used in the mode it is in."""
 
     def vectors(batch: Batch) -> torch.Tensor:
-        return _vectors(encoder, batch, options, poolings)
+        return _vectors(encoder, batch, options, poolings).float()
 
     width = encoder_width(encoder) if options.dim is None else options.dim
     return map_prepared(vectors, preprocessor, rows, options, width=width, domain=domain)
@@ -190,19 +190,21 @@ def map_prepared(
     """Apply a function of batches to prepared rows, one vector a row.
 
     Args:
-        function: batch -> float (B, width), on ``options.device``.
+        function: batch -> float (B, width), on ``options.device``; what is float64 stays it, all else becomes float32.
         width: used for the NaN vectors of rows without items when no row has any.
     """
     flat = [(number, item) for number, row in enumerate(rows) for item in row.items]
     costs = [preprocessor.cost(item.meta) for _, item in flat]
     vectors: np.ndarray | None = None
+    is_wide = False
     weights = np.zeros(len(rows))
 
     def values_of(chosen: Sequence[int]) -> np.ndarray:
         items = [flat[i][1] for i in chosen]
         samples = [_sample_of(rows[flat[i][0]]) for i in chosen]
         batch = plain_batch(preprocessor, items, samples, options.columns, domain).to(options.device)
-        values: np.ndarray = function(batch).float().cpu().numpy()
+        found = function(batch)
+        values: np.ndarray = (found if found.dtype == torch.float64 else found.float()).cpu().numpy()
         return values
 
     failed: dict[int, ItemError] = {}
@@ -213,7 +215,7 @@ def map_prepared(
                 failed.setdefault(number, value)
                 continue
             if vectors is None:
-                vectors = np.zeros((len(rows), len(value)))
+                vectors, is_wide = np.zeros((len(rows), len(value))), value.dtype == np.float64
             vectors[number] += item.weight * value
             weights[number] += item.weight
     if vectors is None:
@@ -227,7 +229,9 @@ def map_prepared(
     status, reason = _judged(rows, vectors, empty)
     for number, error in failed.items():
         status[number], reason[number] = error.status, error.reason
-    return EmbeddingRows([row.id for row in rows], vectors.astype(np.float32), status, reason)
+    return EmbeddingRows(
+        [row.id for row in rows], vectors.astype(np.float64 if is_wide else np.float32), status, reason
+    )
 
 
 def _one_by_one(

@@ -38,6 +38,7 @@ from repcore.embedding.prediction import Predictor, join_predictions
 from repcore.embedding.results import Embeddings, Predictions
 from repcore.embedding.width import vector_width
 from repcore.errors import CheckpointError, ConfigError, DataError, RegistryError
+from repcore.files import entries_of
 from repcore.interfaces import DatasetReader, DenseAnswer, Preprocessor
 from repcore.outputs import folder_for
 from repcore.process_state import leaves_no_trace
@@ -391,7 +392,7 @@ class Model:
             return self
         if self.is_changed():
             save_changed(self.folder, self.encoder, self.preprocessor, self.registry, path)
-        elif path.exists() and (not path.is_dir() or any(path.iterdir())):
+        elif path.exists() and (not path.is_dir() or entries_of(path)):
             raise CheckpointError(f"{str(path)!r} exists and is not empty", hint="name a new folder")
         else:
             shutil.copytree(self.folder.folder, path, dirs_exist_ok=True)

@@ -164,7 +164,7 @@ class Predictions(_Rows):
     mask some of the rows.
 
     Args:
-        outputs: float32 (n, K) probabilities, or values in the units of the labels; NaN rows failed.
+        outputs: (n, K) probabilities (float32), or values in the units of the labels (float64); NaN rows failed.
         columns: answers by name, see :mod:`repcore.embedding.answers`; None where a row failed.
         drawn: pictures of the rows, for notebooks.
     """

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from repcore.config.resolve import ResolvedPart, resolve_part
 from repcore.errors import CheckpointError, ConfigError, DataError
-from repcore.files import new_folder, read_json_file, written_whole
+from repcore.files import entries_of, new_folder, read_json_file, written_whole
 from repcore.interfaces import Estimator
 from repcore.registry import Registry
 from repcore.training.assembly import build
@@ -74,7 +74,7 @@ def save_estimator(folder: Path, fitted: FittedEstimator) -> None:
     Raises:
         DataError: there is something else in the folder.
     """
-    if folder.exists() and any(folder.iterdir()) and not (folder / FACTS).is_file():
+    if folder.exists() and entries_of(folder) and not (folder / FACTS).is_file():
         raise DataError(f"{str(folder)!r} is a folder with other things in it", hint="name a new folder")
     arrays, facts = fitted.estimator.state()
     record = {

@@ -30,6 +30,7 @@ from repcore.interfaces import Batch, DatasetReader, Preprocessor, Task
 from repcore.specs import TargetSpec
 
 NONE = -1
+UNKNOWN = -2  # in files: labelled as a class that the model does not know
 MOST_CLASSES = 1024
 CALIBRATED_ELEMENTS = 4096  # of one validation row
 
@@ -208,6 +209,28 @@ class DensePredictor:
             for number, one in zip(numbers.tolist(), flat.tolist(), strict=True)
         ]
         return {f"label:{column_of(self.target)}": words}
+
+    def labels_in_file(self, row: DenseRow, reader: DatasetReader) -> Mapping[str, Any]:
+        """:meth:`labels`, of grids as an array of their shape: words for every voxel of a scan would fill the memory.
+
+        Classes have the numbers that the answers have (int32): -1 = no label, -2 = one that the model does not know.
+        """
+        truth = row.labels.get(self.target.name)
+        if row.answer is None or truth is None or row.answer.outputs.ndim == 2:
+            return self.labels(row, reader)
+        grid, shape = np.asarray(truth), row.answer.outputs.shape[:-1]
+        if grid.size != int(np.prod(shape)):
+            return {}
+        name = f"label:{column_of(self.target)}"
+        if self.target.kind != "class":
+            return {name: grid.reshape(shape).astype(np.float32)}
+        data = next((one for one in reader.targets if one.name == self.target.name), self.target)
+        flat = grid.reshape(-1).astype(np.float64)
+        numbers = class_numbers(flat, data, self.target, self.values)
+        told = ~np.isnan(flat) & ~np.isin(flat, [one for one in (data.ignore, self.target.ignore) if one is not None])
+        values = np.asarray(self.values or range(row.answer.outputs.shape[-1]), np.int32)
+        found = np.where(numbers == NONE, np.where(told, UNKNOWN, NONE), values[numbers])
+        return {name: found.astype(np.int32).reshape(shape)}
 
     @property
     def last_record(self) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from repcore.explore.filters import conditions, fulfilled
 from repcore.explore.lists import Lists
 from repcore.explore.nearest import EXACT_BELOW, exact, rows_of
 from repcore.explore.rows import Gathered, Origin, unit
-from repcore.files import new_folder, read_object, read_parquet, save_array, write_text, written_whole
+from repcore.files import entries_of, new_folder, read_object, read_parquet, save_array, write_text, written_whole
 
 FACTS = "index.json"
 FORMAT = 2
@@ -193,9 +193,9 @@ def build_index(
     path = Path(folder)
     if dtype not in DTYPES:
         raise ConfigError(f"dtype {dtype!r}", expected=", ".join(DTYPES))
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if path.exists() and (not path.is_dir() or entries_of(path)):
         if not (path / FACTS).is_file():
-            if not path.is_dir() or not all(OWN.fullmatch(one.name) for one in path.iterdir()):
+            if not path.is_dir() or not all(OWN.fullmatch(one.name) for one in entries_of(path)):
                 raise DataError(f"{str(path)!r} exists and is no index", hint="name a new folder")
             if not overwrite:  # of a command that was killed; one that failed has removed them
                 raise DataError(f"{str(path)!r} holds parts of an unfinished index", hint="--overwrite replaces them")

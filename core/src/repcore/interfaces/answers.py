@@ -54,7 +54,7 @@ class DenseAnswer:
     target: TargetSpec | None = None
     values: Sequence[int] = ()
     elements: Mapping[str, np.ndarray] = field(default_factory=dict)
-    labelled: Callable[[], Mapping[str, Sequence[Any]]] = dict
+    labelled: Callable[[], Mapping[str, Sequence[Any] | np.ndarray]] = dict
 
     def labels(self, missing: int | Iterable[int] = 0) -> np.ndarray:
         """Answered class of each element (...,) in the data's own numbers; ``missing`` where there is no output.

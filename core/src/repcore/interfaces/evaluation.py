@@ -33,7 +33,14 @@ class Task(Protocol):
         """Raw outputs of the head, (B, K)."""
         ...
 
-    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor: ...
+    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Scalar.
+
+        Args:
+            labels: as the data has them, float32; numbers and class numbers float64 where the task's attribute
+                ``takes_float64`` is true, which then standardises before it rounds.
+        """
+        ...
 
     def predict(self, outputs: Tensor) -> Tensor: ...
 

@@ -74,6 +74,9 @@ class Encoder(Protocol):
 
     Tokens beyond those of ``forward`` (several stages side by side) are read by name: an optional attribute
     ``readouts`` names them, ``read(name, batch) -> Tokens`` gives them (``probe`` and ``embed --tokens NAME``).
+
+    An encoder that reads labels of the data beside the input names them in an optional attribute ``columns`` (words; no
+    sizes may be kept under this name) and is told what their numbers mean by an optional method ``sees(targets)``.
     """
 
     dim: int

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from repcore.checkpoints.model_folder import WEIGHTS
 from repcore.errors import RunError
-from repcore.files import read_json_file, read_lines
+from repcore.files import is_left_by_a_system, read_json_file, read_lines
 from repcore.reporting import BASELINE
 
 BOOKKEEPING = ("step", "epoch", "split", "lr", "grad_norm", "items_per_second", "data_wait_share")
@@ -159,7 +159,11 @@ def collect(folder: Path) -> RunRecord:
         diagnostics=_by_step(read_lines(path / "diagnostics.jsonl")),
         rejected=[line for line in read_lines(path / "rejected.jsonl") if isinstance(line, dict)],
         pictures=[line for line in read_lines(path / "pictures.jsonl") if isinstance(line, dict)],
-        probes={file.stem: _object(file, damaged) for file in sorted((path / "probes").glob("*.json"))},
+        probes={
+            file.stem: _object(file, damaged)
+            for file in sorted((path / "probes").glob("*.json"))
+            if not is_left_by_a_system(file.name)
+        },
         finetune=_object(path / "finetune.json", damaged),
         target=_target(path / "model" / "config.json"),
         answered=[line for line in read_lines(path / "predictions" / "pictures.jsonl") if isinstance(line, dict)],

@@ -95,7 +95,7 @@ def test_elements(
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = TableWriter(path, {"target": target.name, "level": target.level}, "miou" if values else "rmse", {"file"})
     writer.restart()
-    labels = partial(predictor.labels, reader=reader)
+    labels = partial(predictor.labels_in_file, reader=reader)
     files = AnswerFiles(path.with_suffix(""), KEPT_BYTES if keep else 0, labels)
     answered = _by_row(predictor.rows(reader, options, list(whole.behind)), whole, target.name)
     numbers = [number for own in whole.behind.values() for number in own]

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from repcore.data.label_numbers import labels_for
 from repcore.data.seeds import generator, mix
 from repcore.embedding.inference import InferenceOptions
 from repcore.embedding.model import Model
@@ -91,7 +92,7 @@ def start_head(
         return False
     if len(train) > MOST_ROWS:
         train = np.sort(generator(seed, "head-start").choice(train, MOST_ROWS, replace=False))
-    labels = torch.from_numpy(rows.labels(target)[train]).float()
+    labels = labels_for(task, torch.from_numpy(rows.labels(target)[train]))
     was_training = task.training
     task.to(device)
     try:

@@ -15,6 +15,7 @@ from typing import Any
 from repcore.checkpoints.content import content_of_file
 from repcore.data.memory import MEMORY
 from repcore.errors import RunError
+from repcore.files import is_left_by_a_system
 from repcore.training.run_folder import RunFolder
 
 IDENTITY = "run"  # in environment.json
@@ -98,7 +99,9 @@ def check_same_settings(path: Path, found: Plain | None, own: Plain, folder: Run
     """
     if found is None:
         return ""
-    differing = list(_differing(found["settings"], own["settings"]))
+    written = folder.read_json("config.json")
+    known = written if isinstance(written, Mapping) else own["settings"]
+    differing = list(_differing(found["settings"], own["settings"], known))
     names = [found["settings"].get("dataset"), own["settings"].get("dataset")]
     if other_data or any(isinstance(one, Mapping) and one.get("name") == MEMORY for one in names):
         differing = [one for one in differing if not one[0].startswith("dataset.")]
@@ -110,9 +113,10 @@ def check_same_settings(path: Path, found: Plain | None, own: Plain, folder: Run
             file=folder.path / "config.json",
             hint="put them back; other settings are a new run: RECIPE NAME=VALUE, from a model --init-from MODEL",
         )
-    if found["preprocessing"] != own["preprocessing"]:
-        files = sorted({*found["preprocessing"], *own["preprocessing"]})
-        other = [one for one in files if found["preprocessing"].get(one) != own["preprocessing"].get(one)]
+    files = sorted({*found["preprocessing"], *own["preprocessing"]})
+    other = [one for one in files if found["preprocessing"].get(one) != own["preprocessing"].get(one)]
+    other = [one for one in other if not is_left_by_a_system(Path(one).name)]
+    if other:
         raise RunError(
             f"the fitted preprocessor of {folder.path} is not the one that {path.name} was written with",
             changed=", ".join(str(folder.preprocessing / _short(one)) for one in other[:SHOWN]),
@@ -121,15 +125,20 @@ def check_same_settings(path: Path, found: Plain | None, own: Plain, folder: Run
     return _in_words(differing)
 
 
-def _differing(then: Plain, now: Plain, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Dotted names of settings with two values; a part that has become another one is told by its name only."""
+def _differing(then: Plain, now: Plain, written: Plain, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Dotted names of settings with two values; a part that has become another one is told by its name only.
+
+    Args:
+        written: what ``config.json`` says of ``now`` itself. What neither it nor ``then`` knows is a setting of a
+            later version, in both at its default.
+    """
     if prefix and then.get("name") != now.get("name"):
         yield f"{prefix}name", then.get("name"), now.get("name")
         return
-    for key in [*then, *(key for key in now if key not in then)]:
-        old, new = then.get(key), now.get(key)
+    for key in [*then, *(key for key in now if key not in then and key in written)]:
+        old, new, own = then.get(key), now.get(key), written.get(key)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            yield from _differing(old, new, f"{prefix}{key}.")
+            yield from _differing(old, new, own if isinstance(own, Mapping) else new, f"{prefix}{key}.")
         elif old != new:
             yield f"{prefix}{key}", old, new
 
@@ -148,5 +157,5 @@ def _files_of(folder: Path) -> dict[str, str]:
     """Hash of the content of each file below a folder, by name."""
     if not folder.is_dir():
         return {}
-    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    found = sorted(path for path in folder.rglob("*") if path.is_file() and not is_left_by_a_system(path.name))
     return {path.relative_to(folder).as_posix(): content_of_file(path) for path in found}

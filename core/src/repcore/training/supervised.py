@@ -12,6 +12,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from repcore.data.label_numbers import labels_for
 from repcore.interfaces import Batch, Draws, LossTerms, Progress, Task
 from repcore.training.finetune_config import FinetuneConfig
 
@@ -72,7 +73,7 @@ class Supervised(nn.Module):
 
     def plain_terms(self, task: nn.Module, batch: Batch, draws: Draws) -> LossTerms:
         """The loss of a task, which says so itself."""
-        loss = cast(Task, task).loss(task(batch), batch.targets[self.target])
+        loss = cast(Task, task).loss(task(batch), labels_for(task, batch.targets[self.target]))
         return LossTerms.of({"supervised": loss}, counts=self.counts(batch, draws))
 
 

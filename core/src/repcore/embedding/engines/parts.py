@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from repcore.errors import DataError
-from repcore.files import parquet_schema, parse_json, read_json_file, write_text, written_whole
+from repcore.files import entries_of, parquet_schema, parse_json, read_json_file, write_text, written_whole
 from repcore.outputs import PARTS_HEADER
 
 LEAST_BLOCK_ROWS, MOST_BLOCK_ROWS = 32, 16_384
@@ -58,7 +58,7 @@ class Parts:
                     hint="--overwrite, or another folder",
                 )
             remove_parts(path)
-        elif kept is None and path.is_dir() and any(path.iterdir()):
+        elif kept is None and path.is_dir() and entries_of(path):
             raise DataError(f"{str(path)!r} holds other files than parts of ours", hint="an empty or new folder")
         self.blocks: list[Block] = [(first, min(first + block_rows, rows)) for first in range(0, rows, block_rows)]
         try:

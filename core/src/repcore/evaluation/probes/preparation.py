@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from repcore.data.label_numbers import check_size, mean_and_deviation
 from repcore.errors import ConfigError, DataError, ShapeError
 from repcore.evaluation.metrics import CLASS_METRICS, REGRESSION_METRICS, Scores
 from repcore.interfaces import ProbeSplit
@@ -68,6 +69,8 @@ def prepare(features: np.ndarray, labels: np.ndarray, target: TargetSpec, split:
         truth = truth.copy()
         truth[used, 0] = numbers
     train, test = parts["train"], parts["test"]
+    if target.kind in ("regression", "landmark"):
+        Standardiser.of_labels(truth[train], target.name)
     return Prepared(
         train=values[train].astype(np.float64),
         test=values[test].astype(np.float64),
@@ -92,6 +95,7 @@ def _label_matrix(labels: np.ndarray, target: TargetSpec) -> np.ndarray:
         truth = np.where(truth == target.ignore, np.nan, truth)
     if target.kind == "multilabel" and not np.isin(truth[~np.isnan(truth)], (0.0, 1.0)).all():
         raise DataError(f"labels of '{target.name}' are not 0, 1 or missing", hint="kind='regression'")
+    check_size(truth, target)
     return truth
 
 
@@ -125,6 +129,17 @@ class Standardiser:
         mean, deviation = train.mean(axis=0), train.std(axis=0)
         constant = deviation <= 1e-7 * np.maximum(np.abs(mean), np.abs(train).max(axis=0, initial=0.0))
         return cls(mean, np.where(constant, np.inf, deviation))
+
+    @classmethod
+    def of_labels(cls, train: np.ndarray, name: str = "") -> Standardiser:
+        """Statistics of labels (n, K), NaN left out, whose spread may be small beside their mean.
+
+        Raises:
+            DataError: they differ by so little that squares of it are zero.
+        """
+        columns = [column[~np.isnan(column)] for column in train.T]
+        found = np.asarray([mean_and_deviation(one, name) if one.size else (0.0, 0.0) for one in columns])
+        return cls(found[:, 0], np.where(found[:, 1] > 0, found[:, 1], np.inf))
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         return (values - self.mean) / self.scale

@@ -67,7 +67,7 @@ class RidgeProbe:
 
     def _predict(self, train: np.ndarray, labels: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, list[str]]:
         """Predictions (n, K) in original units, and a remark when the grid was too narrow."""
-        standardise, scale_labels = Standardiser.fit(train), Standardiser.fit(labels)
+        standardise, scale_labels = Standardiser.fit(train), Standardiser.of_labels(labels)
         model = RidgeCV(alphas=self.penalties, alpha_per_target=True)
         model.fit(standardise(train), scale_labels(labels))
         deviation = np.where(np.isinf(scale_labels.scale), 0.0, scale_labels.scale)

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from repcore.data.label_numbers import check_size, mean_and_deviation
 from repcore.errors import ConfigError, DataError, RunError, ShapeError
 from repcore.evaluation.tasks.dense_configs import DenseClassificationConfig, DenseConfig, DenseRegressionConfig
 from repcore.interfaces import Batch, Features, Tokens
@@ -180,22 +181,26 @@ class DenseRegression(DenseTask):
     """Numbers for every element; mean squared error on standardised labels, predictions in original units."""
 
     kinds = ("regression",)
+    takes_float64 = True
     mean: Tensor
     scale: Tensor
 
     def __init__(self, config: DenseRegressionConfig, encoder: nn.Module, target: TargetSpec) -> None:
         super().__init__(config, encoder, target, config.outputs)
-        self.register_buffer("mean", torch.zeros(self.outputs))
-        self.register_buffer("scale", torch.ones(self.outputs))
+        self.register_buffer("mean", torch.zeros(self.outputs, dtype=torch.float64))
+        self.register_buffer("scale", torch.ones(self.outputs, dtype=torch.float64))
 
     def fit_targets(self, values: np.ndarray) -> None:
         """Mean and standard deviation of training labels (N,) or (N, K)."""
         matrix = np.asarray(values, np.float64).reshape(-1, self.outputs)
         if np.isnan(matrix).all():
             raise DataError(f"no training element has a label '{self.target.name}'")
-        self.mean.copy_(torch.as_tensor(np.nanmean(matrix, 0)))
-        deviation = np.nanstd(matrix, 0)
-        self.scale.copy_(torch.as_tensor(np.where(deviation > 0, deviation, 1.0)))
+        check_size(matrix, self.target)
+        for k in range(self.outputs):
+            known = matrix[~np.isnan(matrix[:, k]), k]
+            if known.size:
+                self.mean[k], deviation = mean_and_deviation(known, self.target.name)
+                self.scale[k] = deviation or 1.0
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """Scalar in standardised units.
@@ -203,16 +208,16 @@ class DenseRegression(DenseTask):
         Args:
             labels: (E,) or (E, K) in original units; NaN = missing.
         """
-        shaped = labels.to(outputs.dtype).reshape(-1, self.outputs)
+        shaped = labels.double().reshape(-1, self.outputs)
         self._check(outputs, shaped)
-        shaped = (shaped - self.mean) / self.scale
+        shaped = ((shaped - self.mean) / self.scale).float()
         known = ~torch.isnan(shaped) & torch.isfinite(outputs.detach())
-        error = torch.where(known, outputs - shaped.nan_to_num(0.0), 0.0)
+        error = torch.where(known, outputs.float() - shaped.nan_to_num(0.0), 0.0)
         return error.square().sum() / known.sum().clamp(min=1)
 
     def predict(self, outputs: Tensor) -> Tensor:
-        """Values in the units of the labels (E, K)."""
-        return outputs.float() * self.scale + self.mean
+        """Values in the units of the labels (E, K), float64."""
+        return outputs.double() * self.scale + self.mean
 
 
 def own_level_widths(encoder: nn.Module) -> Mapping[str, Any]:

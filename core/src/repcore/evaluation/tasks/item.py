@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from repcore.data.label_numbers import mean_and_deviation
 from repcore.errors import ConfigError, DataError, ShapeError
 from repcore.evaluation.tasks.configs import ClassificationConfig, MultilabelConfig, RegressionConfig, TaskConfig
 from repcore.evaluation.tasks.heads import build_head
@@ -76,9 +77,8 @@ class ItemTask(nn.Module):
         return matrix
 
     def _columns(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """Labels in the shape and dtype of the outputs (B, K)."""
-        shaped = labels.to(outputs.dtype)
-        shaped = shaped[:, None] if shaped.ndim == 1 else shaped
+        """Labels in the shape of the outputs (B, K)."""
+        shaped = labels[:, None] if labels.ndim == 1 else labels
         if shaped.shape != outputs.shape:
             raise ShapeError(
                 f"labels of '{self.target.name}' have shape {tuple(labels.shape)}; expected {tuple(outputs.shape)}"
@@ -178,7 +178,7 @@ class MultilabelTask(ItemTask):
             outputs: (B, K).
             labels: 0/1 (B, K); NaN = missing.
         """
-        shaped = self._columns(outputs, labels)
+        shaped = self._columns(outputs, labels).to(outputs.dtype)
         known = ~torch.isnan(shaped)
         weights = self.weights.to(outputs.dtype) if self.balanced else None
         each = F.binary_cross_entropy_with_logits(outputs, shaped.nan_to_num(0.0), pos_weight=weights, reduction="none")
@@ -196,25 +196,30 @@ class RegressionTask(ItemTask):
     """
 
     kinds = ("regression", "landmark")
+    takes_float64 = True
     mean: Tensor
     scale: Tensor
 
     def __init__(self, config: RegressionConfig, encoder: nn.Module, target: TargetSpec) -> None:
         super().__init__(config, encoder, target, outputs=1)
         self.standardise = config.standardise
-        self.register_buffer("mean", torch.zeros(self.outputs))
-        self.register_buffer("scale", torch.ones(self.outputs))
+        self.register_buffer("mean", torch.zeros(self.outputs, dtype=torch.float64))
+        self.register_buffer("scale", torch.ones(self.outputs, dtype=torch.float64))
 
     def fit_targets(self, values: np.ndarray) -> None:
-        """Mean and standard deviation of each column of training labels (N,) or (N, K); scale 1 if constant."""
+        """Mean and standard deviation of each column of training labels (N,) or (N, K); scale 1 if constant.
+
+        Raises:
+            DataError: labels differ by so little that no loss can be computed.
+        """
         matrix = self._matrix(values, self.outputs)
         if not self.standardise:
             return
         for k in range(self.outputs):
             known = matrix[~np.isnan(matrix[:, k]), k]
             if known.size:
-                self.mean[k] = known.mean()
-                self.scale[k] = known.std() if known.std() > 0 else 1.0
+                self.mean[k], deviation = mean_and_deviation(known, self.target.name)
+                self.scale[k] = deviation or 1.0
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """Scalar in standardised units; 0 with a graph when no label of the batch is known.
@@ -223,11 +228,11 @@ class RegressionTask(ItemTask):
             outputs: (B, K).
             labels: (B,) or (B, K) in original units; NaN = missing.
         """
-        shaped = (self._columns(outputs, labels) - self.mean) / self.scale
+        shaped = ((self._columns(outputs, labels).double() - self.mean) / self.scale).float()
         known = ~torch.isnan(shaped)
-        error = torch.where(known, outputs - shaped.nan_to_num(0.0), 0.0)
+        error = torch.where(known, outputs.float() - shaped.nan_to_num(0.0), 0.0)
         return error.square().sum() / known.sum().clamp(min=1)
 
     def predict(self, outputs: Tensor) -> Tensor:
-        """Values in the units of the labels (B, K)."""
-        return outputs.float() * self.scale + self.mean
+        """Values in the units of the labels (B, K), float64."""
+        return outputs.double() * self.scale + self.mean

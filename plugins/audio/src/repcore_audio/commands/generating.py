@@ -86,7 +86,7 @@ def starting_tokens(encoder: SpecMaskGit, preprocessor: SpecTokensPreprocessor, 
     if asked.like is None:
         if asked.keep_bands is not None or asked.keep_seconds is not None:
             raise ConfigError("--keep-bands and --keep-seconds keep parts of a recording", hint="--like FILE")
-        columns = encoder.columns
+        columns = encoder.grid_columns
         if asked.seconds is not None:
             columns = min(columns, max(1, round(1000 * asked.seconds / _column_ms(preprocessor))))
         return torch.full((encoder.rows * columns,), encoder.mask_id)
@@ -107,29 +107,33 @@ def _column_ms(preprocessor: SpecTokensPreprocessor) -> float:
     return preprocessor.patch[1] * preprocessor.config.frame_shift_ms
 
 
-@torch.no_grad()
 def sample_tokens(encoder: SpecMaskGit, start: Tensor, config: DecodingConfig, seed: int) -> Tensor:
     """Tokens (N, L) from their start (N, L); clip n depends on ``seed`` and n alone, not on its batch mates."""
     found = []
     for first in range(0, len(start), AT_ONCE):
         part = start[first : first + AT_ONCE]
         generators = [torch.Generator().manual_seed(mix(seed, "generate", first + row)) for row in range(len(part))]
-
-        def noise(
-            number: int, shape: tuple[int, ...], generators: list[torch.Generator] = generators
-        ) -> tuple[Tensor, Tensor]:
-            del number
-            drawn = torch.stack([gumbel(shape[1:], one) for one in generators])
-            return drawn, torch.stack([gumbel(shape[1:2], one) for one in generators])
-
-        condition = encoder.null.expand(len(part), -1)
-        tokens = part
-        for step in decode(
-            part, encoder.mask_id, config, lambda ids, c=condition: encoder.predict(ids, None, c), noise
-        ):
-            tokens = step.sampled
-        found.append(tokens)
+        found.append(_decoded(encoder, part, config, generators))
     return torch.cat(found)
+
+
+@torch.no_grad()
+def _decoded(encoder: SpecMaskGit, start: Tensor, config: DecodingConfig, generators: list[torch.Generator]) -> Tensor:
+    """Tokens of one batch, with a generator a clip."""
+    condition = encoder.null.expand(len(start), -1)
+
+    def predict(ids: Tensor) -> Tensor:
+        return encoder.predict(ids, None, condition)
+
+    def noise(number: int, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        del number
+        drawn = torch.stack([gumbel(shape[1:], one) for one in generators])
+        return drawn, torch.stack([gumbel(shape[1:2], one) for one in generators])
+
+    tokens = start
+    for step in decode(start, encoder.mask_id, config, predict, noise):
+        tokens = step.sampled
+    return tokens
 
 
 def gumbel(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from repcore.data.accounting import Accounting
 from repcore.data.catalogue import Catalogue, Row, class_target, existing, files_below, rows_by
+from repcore.data.encodings import whole_text
 from repcore.data.folder_classes import folder_meaning
 from repcore.data.groups import groups_in_paths
 from repcore.data.splits import sibling_parts
@@ -213,7 +214,7 @@ def speech_commands_catalogue(root: Path) -> Catalogue[Excerpt]:
         line.strip(): split
         for split, name in SPEECH_COMMANDS_LISTS.items()
         if (root / name).is_file()
-        for line in (root / name).read_text(encoding="utf-8").splitlines()
+        for line in whole_text(root / name).splitlines()
     }
     ids = [path.relative_to(root).as_posix() for path in files]
     target, number = class_target("word", (path.parent.name for path in files))

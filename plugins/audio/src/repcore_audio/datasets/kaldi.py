@@ -8,6 +8,7 @@ from pathlib import Path
 
 from repcore.data.accounting import Accounting, TableCount
 from repcore.data.catalogue import Catalogue, existing
+from repcore.data.encodings import whole_text
 from repcore.data.labels import LabelColumn, read_label
 from repcore.errors import DataError
 from repcore_audio.configs.recordings import RecordingsConfig
@@ -71,7 +72,7 @@ def kaldi_catalogue(path: Path) -> Catalogue[Excerpt]:
 def _pairs(path: Path, account: Accounting) -> Iterator[tuple[str, str]]:
     """First word and the rest of each line."""
     account.use(path)
-    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    lines = whole_text(path).splitlines()
     filled = [line.strip() for line in lines if line.strip()]
     account.tables.append(TableCount(path.name, len(filled), blank=len(lines) - len(filled)))
     for line in filled:

@@ -8,6 +8,7 @@ from typing import Any
 
 from repcore.data.accounting import Accounting, TableCount
 from repcore.data.cells import flat_cells, is_missing
+from repcore.data.encodings import whole_text
 from repcore.data.groups import plain_name
 from repcore.data.tables import Table, table_suffix
 from repcore.errors import DataError, closest
@@ -122,7 +123,7 @@ def json_rows(path: Path) -> list[dict[str, Any]]:
         DataError: not JSON, or no list of objects.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = whole_text(path)
         try:
             content = parse_json(text)
         except ValueError:

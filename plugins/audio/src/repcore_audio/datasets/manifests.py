@@ -24,7 +24,7 @@ from repcore.data.item_columns import item_columns
 from repcore.data.labels import LabelColumn, LabelKind, read_label, read_labels
 from repcore.data.several_labels import LIST_SIGN, read_lists, split_cell
 from repcore.data.split_columns import split_column
-from repcore.data.splits import part_of
+from repcore.data.splits import folder_part, part_of
 from repcore.data.tables import Table
 from repcore.errors import DataError, ItemError
 from repcore.interfaces import Sample
@@ -104,6 +104,7 @@ def manifest_catalogue(path: Path, config: ManifestConfig) -> Catalogue[Excerpt]
     _refuse_twice(ids, path)
     groups, group_name = _groups(cells, places, taken, config, account)
     words, split_name = _splits(cells, config)
+    words = words or _parts_of_folders([file for file, _ in located], folder, account)
     left = [name for name in cells.columns if name not in {*taken, id_name, group_name, split_name}]
     if not cells.has_names:
         left = cells.renamed(left, "label")
@@ -269,6 +270,16 @@ def _splits(cells: Cells, config: ManifestConfig) -> tuple[list[str | None], str
         is_number = whole is not None and whole.isdecimal()
         found.append(f"fold-{int(whole or 0)}" if is_number else part_of(word or "") or word)
     return found, column
+
+
+def _parts_of_folders(files: Sequence[Path], folder: Path, account: Accounting) -> list[str | None]:
+    """Part of each row by a folder of its recording called train, test, ...; empty where folders declare none."""
+    above = [file.relative_to(folder).parts[:-1] if file.is_relative_to(folder) else () for file in files]
+    words = [next((part for one in parts if (part := folder_part(one))), None) for parts in above]
+    if not all(words) or len(set(words)) < 2:
+        return []
+    account.guess("splits", ", ".join(sorted({str(word) for word in words})), "folders of these names")
+    return words
 
 
 def _labels(

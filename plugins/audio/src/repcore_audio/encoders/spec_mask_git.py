@@ -60,12 +60,12 @@ class SpecMaskGit(nn.Module):
                 hint="fit a preprocessor audio/spec-tokens, or set them",
             )
         self.config = config
-        self.rows, self.columns, self.codes = config.rows, config.columns, config.codes
+        self.rows, self.grid_columns, self.codes = config.rows, config.columns, config.codes
         self.width = width = config.width
         self.pooling = config.pooling
         self.dim = {"bands": self.rows * width, "mean": width, "hist": self.codes}[config.pooling]
         self.tokens = nn.Embedding(self.codes + 1, width)
-        self.positions = nn.Parameter(torch.empty(1 + self.rows * self.columns, width))
+        self.positions = nn.Parameter(torch.empty(1 + self.rows * self.grid_columns, width))
         self.null = nn.Parameter(torch.empty(width))
         self.condition = None if config.condition_width is None else nn.Linear(config.condition_width, width)
         self.blocks = nn.ModuleList(
@@ -181,9 +181,9 @@ class SpecMaskGit(nn.Module):
 
     def _positions(self, length: int) -> Tensor:
         """(1 + L, d) of a grid with L / F columns."""
-        if length == self.rows * self.columns:
+        if length == self.rows * self.grid_columns:
             return self.positions
-        grid = self.positions[1:].unflatten(0, (self.rows, self.columns))[:, : length // self.rows]
+        grid = self.positions[1:].unflatten(0, (self.rows, self.grid_columns))[:, : length // self.rows]
         return torch.cat([self.positions[:1], grid.flatten(0, 1)])
 
     def _places(self, ids: Tensor) -> Tensor:
@@ -224,9 +224,9 @@ class SpecMaskGit(nn.Module):
             raise ShapeError(f"{NAME} expects batch.inputs with 'ids'", got=type(batch.inputs).__name__)
         ids: Tensor = batch.inputs["ids"]
         sizes = check_shape(ids, "B L", name="ids", owner=NAME)
-        if sizes["L"] % self.rows or not 1 <= sizes["L"] // self.rows <= self.columns:
+        if sizes["L"] % self.rows or not 1 <= sizes["L"] // self.rows <= self.grid_columns:
             raise ShapeError(
-                f"{sizes['L']} tokens a clip", expected=f"{self.rows} bands of 1 to {self.columns} columns"
+                f"{sizes['L']} tokens a clip", expected=f"{self.rows} bands of 1 to {self.grid_columns} columns"
             )
         if ids.device.type == "cpu" and not torch.compiler.is_compiling() and ids.numel():
             self._check_range(ids, batch)

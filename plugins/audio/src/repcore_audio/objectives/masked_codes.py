@@ -55,7 +55,7 @@ class MaskedCodes(nn.Module):
     def __init__(self, config: MaskedCodesConfig, encoder: SpecMaskGit) -> None:
         super().__init__()
         self.config, self.encoder = config, encoder
-        shape = (encoder.rows * encoder.columns, encoder.codes)
+        shape = (encoder.rows * encoder.grid_columns, encoder.codes)
         self.register_buffer("code_frequencies", torch.ones(shape))  # counts of the training split, 1 added
         self.register_buffer("patches", torch.zeros(encoder.codes, encoder.config.patch_size or 1))
 
@@ -154,7 +154,7 @@ class MaskedCodes(nn.Module):
         }
         table = self.code_frequencies
         columns = mask.shape[1] // self.encoder.rows
-        place = token // columns * self.encoder.columns + token % columns
+        place = token // columns * self.encoder.grid_columns + token % columns
         at_place = (table / table.sum(1, keepdim=True)).log()[place, wanted]
         metrics["place_frequencies"] = -at_place.mean()
         metrics["code_frequencies"] = -(table.sum(0) / table.sum()).log()[wanted].mean()

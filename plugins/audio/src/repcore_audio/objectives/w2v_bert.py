@@ -89,14 +89,10 @@ class CodeTargets(nn.Module):
     def __init__(self, config: CodeTargetsConfig, encoder: nn.Module) -> None:
         super().__init__()
         self.config, self.encoder = config, encoder
-        width = int(encoder.token_width())  # type: ignore[operator]
-        self.lower_layers = _lower_layers(config, int(encoder.depth))  # type: ignore[call-overload]
-        self.quantiser = CodeQuantiser(
-            int(encoder.token_width("embedding")),
-            config.groups,
-            config.codebook,
-            config.code_width,  # type: ignore[operator]
-        )
+        known: Any = encoder  # with capabilities that nn.Module does not declare
+        width, seen = int(known.token_width()), int(known.token_width("embedding"))
+        self.lower_layers = _lower_layers(config, int(known.depth))
+        self.quantiser = CodeQuantiser(seen, config.groups, config.codebook, config.code_width)
         if config.project:
             self.project_context: nn.Module = nn.Linear(width, config.contrast_width)
             self.project_quantised: nn.Module = nn.Linear(config.code_width, config.contrast_width)

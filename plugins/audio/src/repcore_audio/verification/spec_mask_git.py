@@ -53,10 +53,14 @@ def _schedules(golden: Golden) -> Produced:
     points, tokens = golden.inputs["schedule_points"], golden.config["tokens"]
     produced = {}
     for stored in golden.expected("schedules"):
-        name = stored.removeprefix("schedule.")
-        kind, exponent = ("pow", float(name[3:])) if name.startswith("pow") else (name, 1.0)
+        kind, exponent = _named(stored.removeprefix("schedule."))
         produced[stored] = schedule(kind, points, tokens=tokens, exponent=exponent)
     return produced
+
+
+def _named(name: str) -> tuple[Any, float]:
+    """Kind and exponent of a schedule: ``pow0.5`` is the power 0.5."""
+    return ("pow", float(name[3:])) if name.startswith("pow") and name != "pow" else (name, 2.0)
 
 
 def _encoder(golden: Golden) -> SpecMaskGit:
@@ -80,8 +84,9 @@ def _batch(golden: Golden, ids: Tensor, **more: Tensor) -> Batch:
 
 def _training(golden: Golden, encoder: SpecMaskGit) -> Iterator[StageResult]:
     facts, inputs = golden.config, golden.inputs
+    kind, exponent = _named(facts["train_schedule"])
     config = MaskedCodesConfig(
-        schedule=facts["train_schedule"], label_smoothing=facts["label_smoothing"],
+        schedule=kind, exponent=exponent, label_smoothing=facts["label_smoothing"],
         condition_dropout=facts["condition_dropout"],
     )  # fmt: skip
     objective = MaskedCodes(config, encoder).eval()
@@ -134,8 +139,9 @@ def _decoding(
 ) -> Iterator[StageResult]:
     facts, inputs = golden.config, golden.inputs
     start = torch.full_like(inputs["ids"], facts["mask_id"]) if start_name is None else inputs[start_name]
+    kind, exponent = _named(facts["decode_schedule"])
     config = DecodingConfig(
-        steps=facts["steps"], schedule=facts["decode_schedule"], temperature=facts["sampling_temperature"],
+        steps=facts["steps"], schedule=kind, exponent=exponent, temperature=facts["sampling_temperature"],
         choice_noise=facts["choice_temperature"], guidance=facts["guidance"],
         guidance_schedule=facts["guidance_schedule"], remask=remask,  # type: ignore[arg-type]
     )  # fmt: skip

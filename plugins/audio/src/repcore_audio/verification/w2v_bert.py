@@ -148,7 +148,8 @@ def _wenet(golden: Golden, objective: CodeTargets, batch: Batch, draws: Mapping[
     draws = {**draws, "prediction_share": share}
     out, terms = other.outputs(batch, draws), other(batch, draws)
     used = perplexity(mean_choice(out.code_logits, out.valid)).sum()
-    penalty = objective.encoder.front_end(batch.inputs["spectrogram"]).square().mean()  # WeNet: padding too
+    frames = objective.encoder.get_submodule("front_end")(batch.inputs["spectrogram"])
+    penalty = frames.square().mean()  # WeNet: padding too
     yield StageResult("reference_wenet_ids", {"reference.wenet.ids": _zeroed(out.sampled, out.valid, -1)})
     produced = {
         "quantised": _zeroed(out.quantised, out.valid),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from repcore.data.first_files import first_files
@@ -19,10 +20,13 @@ from repcore_graphs.datasets.edge_ends import (
     overlap,
     shared_ids,
 )
+from repcore_graphs.datasets.edge_tables import GRAPH_NAMES
 
 ROLES = {"edges": "edges", "edge": "edges", "edge_list": "edges", "edgelist": "edges", "links": "edges",
          "nodes": "nodes", "node": "nodes", "vertices": "nodes", "graphs": "graphs", "graph": "graphs",
          "graph_labels": "graphs", "labels": "graphs"}  # fmt: skip
+SURE_ENDS = tuple(pair for pair in END_NAMES if pair[0] not in ("i", "row", "subject"))
+MOST_TABLES = 4  # of a folder in which names of columns are looked at
 MOST_BESIDE = 3  # files beside the only table of a folder, such as a readme; more are what the table is about
 
 
@@ -36,7 +40,26 @@ def find_tables(path: Path) -> dict[str, Path]:
         role = ROLES.get(one.name.split(".")[0].lower())
         if role is not None:
             found.setdefault(role, one)
-    return found or ({"edges": tables[0]} if len(tables) == 1 else {})
+    return found or ({"edges": tables[0]} if len(tables) == 1 else _by_columns(tables))
+
+
+def _by_columns(tables: Sequence[Path]) -> dict[str, Path]:
+    """The only table whose columns are called like ends, and the only other one that shares its column of graphs."""
+    if len(tables) > MOST_TABLES:
+        return {}
+    names: dict[Path, set[str]] = {}
+    for one in tables:
+        try:
+            table = Table(one)
+        except DataError:
+            continue
+        names[one] = {column.strip().lower() for column in table.columns} if table.has_header else set()
+    edges = [one for one, columns in names.items() if any(set(pair) <= columns for pair in SURE_ENDS)]
+    if len(edges) != 1:
+        return {}
+    shared = names[edges[0]] & {*GRAPH_NAMES}
+    graphs = [one for one, columns in names.items() if one != edges[0] and shared & columns]
+    return {"edges": edges[0], **({"graphs": graphs[0]} if len(graphs) == 1 else {})}
 
 
 def sniff(path: Path) -> float:
@@ -54,9 +77,7 @@ def sniff(path: Path) -> float:
     ends = [table.slice(0, ROWS_COMPARED, name) for name in (source, target)]
     if all(map(are_formulas, ends)) or (table.has_header and counts_within(*ends)):
         return 0.0
-    named = table.has_header and any(
-        {source.lower(), target.lower()} == set(pair) for pair in END_NAMES if pair[0] not in ("i", "row", "subject")
-    )
+    named = table.has_header and any({source.lower(), target.lower()} == set(pair) for pair in SURE_ENDS)
     if named:
         return 0.9
     if are_two_kinds(source, target) and not path.is_dir():

@@ -15,6 +15,7 @@ import numpy as np
 
 from repcore.data.accounting import Accounting
 from repcore.data.cells import Decimal, TableNumbers, is_missing, words_of
+from repcore.data.grouped import comma_meaning
 from repcore.data.groups import plain_name
 from repcore.data.names import composed
 from repcore.data.tables import Table
@@ -185,8 +186,10 @@ def _vectors(cells: Sequence[Any]) -> np.ndarray | None:
         except ValueError:
             return None
     values = np.array(rows)
-    is_decimal_comma = values.shape[1] == 2 and not any(re.search(r"[\s;\[(.]", str(cell).strip()) for cell in cells)
-    return None if is_decimal_comma else values
+    texts = [str(cell).strip() for cell in cells]
+    is_bare = values.shape[1] == 2 and not any(re.search(r"[\s;\[(]", text) for text in texts)
+    is_one = is_bare and (comma_meaning([texts])[0] == "thousands" or not any("." in text for text in texts))
+    return None if is_one else values  # 1,000.5 and 0,5 are numbers
 
 
 def _odd(numbers: Any) -> list[str]:

@@ -19,6 +19,7 @@ import numpy as np
 from repcore.data.accounting import Accounting, walk
 from repcore.data.catalogue import Catalogue, CatalogueReader, Row, class_target, existing, rows_by
 from repcore.data.cells import Decimal, TableNumbers, number, read_numbers, words_of
+from repcore.data.encodings import head_text
 from repcore.data.first_files import first_files
 from repcore.data.groups import groups_in_paths
 from repcore.data.labels import LabelColumn, read_label
@@ -96,8 +97,7 @@ def _are_matrices(files: Sequence[Path]) -> bool:
 
 
 def _head(path: Path) -> str:
-    with path.open("rb") as file:
-        return file.read(SNIFFED_BYTES).decode("utf-8", "replace")
+    return head_text(path, SNIFFED_BYTES)
 
 
 def _is_edge_list(path: Path) -> bool:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from repcore.data.accounting import Accounting
+from repcore.data.encodings import whole_text
 from repcore.data.seeds import generator
 from repcore.data.tables import file_fingerprint
 from repcore.errors import DataError, ItemError
@@ -155,7 +156,7 @@ class TUDataset:
         path = self._path(suffix)
         if not path.is_file():
             raise DataError(f"{self.name} lacks {path.name}", folder=self.folder)
-        if not path.read_text(encoding="utf-8", errors="replace").strip():
+        if not whole_text(path).strip():
             return np.zeros((0, 1), dtype)  # an edge file may be empty
         try:
             return np.loadtxt(path, delimiter=",", dtype=dtype, ndmin=2)

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from repcore.data.allocation import check_allocation, open_arrays
+from repcore.data.encodings import whole_text
 from repcore.errors import ItemError
 from repcore.files import parse_json
 from repcore_graphs.formats.adjacency import adjacency_in, may_be_adjacency
-from repcore_graphs.formats.text_networks import Parts, is_konect, read_dot, read_konect, read_linqs, read_sif
+from repcore_graphs.formats.dot import read_dot
+from repcore_graphs.formats.text_networks import Parts, is_konect, read_konect, read_linqs, read_sif
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -183,12 +185,12 @@ def _named(network: Network) -> Network:
 
 
 def _json(path: Path) -> Iterable[Network]:
-    content = parse_json(path.read_text(encoding="utf-8-sig"))
+    content = parse_json(whole_text(path))
     return [_from_json(one) for one in (content if isinstance(content, list) else [content])]
 
 
 def _json_lines(path: Path) -> Iterable[Network]:
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    lines = whole_text(path).splitlines()
     return [_from_json(parse_json(line)) for line in lines if line.strip()]
 
 
@@ -259,7 +261,7 @@ def _edge_list(path: Path, directed: bool) -> Iterable[Network]:
     """Lines ``source target {attributes}`` as networkx writes them; ids that are all whole numbers sort as such."""
     import networkx as nx
 
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    lines = whole_text(path).splitlines()
     body = [line for line in lines if line.strip() and not line.lstrip().startswith(("#", "%"))]
     if not body:
         raise ItemError("unreadable", "the file holds no edge")
@@ -367,8 +369,8 @@ _READERS: Mapping[str, Callable[[Path], Iterable[Network]]] = {
     ".sif": _text(read_sif),
     ".content": _text(read_linqs),
     KONECT: _text(read_konect),
-    ".dot": lambda path: [from_networkx(read_dot(path))],
-    ".gv": lambda path: [from_networkx(read_dot(path))],
+    ".dot": lambda path: map(from_parts, read_dot(path)),
+    ".gv": lambda path: map(from_parts, read_dot(path)),
     ".net": _networkx("read_pajek"),
     ".paj": _networkx("read_pajek"),
     ".json": _json,

@@ -1,12 +1,11 @@
-"""Texts of networks that no library of ours reads, or only with a further package.
+"""Texts of networks that no library of ours reads.
 
-Cytoscape's SIF (``a relation b c``), Graphviz' DOT (with pydot), KONECT's ``out.NAME`` (``% sym unweighted``) and the
+Cytoscape's SIF (``a relation b c``), KONECT's ``out.NAME`` (``% sym unweighted``) and the
 tables of LINQS (``cora.content`` with ``cora.cites``). Symbols: N nodes, A arcs.
 """
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from repcore.data.encodings import whole_text
 from repcore.errors import ItemError
 
 CITES = ".cites"
@@ -35,7 +35,7 @@ class Parts:
 
 def text_of(path: Path) -> list[str]:
     """Lines that hold something."""
-    return [line for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines() if line.strip()]
+    return [line for line in whole_text(path).splitlines() if line.strip()]
 
 
 def read_sif(path: Path) -> Parts:
@@ -55,21 +55,6 @@ def read_sif(path: Path) -> Parts:
             edges.append((source, place.setdefault(target, len(place))))
             relations.append(words[1])
     return Parts(list(place), edges, True, {}, {"relation": relations} if edges else {}, [])
-
-
-def read_dot(path: Path) -> Any:  # a networkx graph
-    """A graph of Graphviz.
-
-    Raises:
-        ItemError: ``missing_package``.
-    """
-    if importlib.util.find_spec("pydot") is None:
-        raise ItemError("missing_package", "DOT is read with the package pydot: pip install pydot")
-    import networkx as nx
-
-    graph = nx.nx_pydot.read_dot(path)
-    graph.remove_nodes_from([node for node in graph if str(node) in ("\\n", "\\r", "\\r\\n")])  # of blank lines
-    return nx.relabel_nodes(graph, {node: str(node).strip('"') for node in graph})
 
 
 def is_konect(path: Path) -> bool:

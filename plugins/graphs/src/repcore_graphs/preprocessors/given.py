@@ -37,7 +37,7 @@ def graph_from(value: Any) -> Any:
         **edge_features(data, weights),
     )
     check_graph(graph)
-    label = getattr(data, "y", None)
+    label: Any = getattr(data, "y", None)
     if getattr(label, "ndim", 0) == 2 and label.shape[0] == 1 and label.shape[1] > 1:
         return Sample("", graph, {f"y_{place}": one for place, one in enumerate(label[0].tolist())})
     if label is None or getattr(label, "numel", lambda: 1)() != 1:

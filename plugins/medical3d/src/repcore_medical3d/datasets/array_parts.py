@@ -1,7 +1,8 @@
 """Readers of one ``.npz`` of many pictures or volumes with labels and parts, as MedMNIST publishes its sets.
 
-``train_images`` (N, H, W), (N, H, W, 3) or (N, D, H, W) with ``train_labels`` (N, 1) or (N, L), the same of ``val`` and
-``test``; or ``x_train`` with ``y_train``, as Keras names them. Nothing is unpickled.
+``train_images`` (N, H, W), (N, H, W, 3), (N, 3, H, W) or (N, D, H, W) with ``train_labels`` (N, 1) or (N, L), the same
+of ``val`` and ``test``; ``x_train`` with ``y_train``, as Keras names them; or ``images`` with ``labels`` and no parts.
+Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ from repcore_medical3d.formats.arrays import LEAST_EDGE, Member, members_of
 from repcore_medical3d.formats.images import Radiograph
 from repcore_medical3d.formats.volumes import Volume
 
-IMAGES = re.compile(r"(?:(?P<part>[a-z]+)_images?|x_(?P<named>[a-z]+))", re.IGNORECASE)
+IMAGES = re.compile(r"(?:(?P<part>[a-z]+)_images?|x_(?P<named>[a-z]+)|(?P<all>images?))", re.IGNORECASE)
+ALL = "item"  # name of the only part
+PART_ORDER = (ALL, "train", "validation", "test")
 LABEL = "label"
 COLOURS = (1, 3, 4)
 ASSUMED_MM = (1.0, 1.0, 1.0)
@@ -49,23 +52,33 @@ def parts_of(members: Mapping[str, Member], axes: int) -> list[Part]:
     found = []
     for name, member in members.items():
         said = IMAGES.fullmatch(name)
-        part = None if said is None else part_of(said["part"] or said["named"])
-        if said is None or part is None or _axes(member) != axes:
+        part = None if said is None else ALL if said["all"] else part_of(said["part"] or said["named"])
+        if said is None or part is None or _axes(member, is_called=not said["named"]) != axes:
             continue
-        lower = name.lower().replace("images", "labels").replace("image", "label") if said["part"] else f"y{name[1:]}"
+        lower = f"y{name[1:]}" if said["named"] else name.lower().replace("images", "labels").replace("image", "label")
         label = next((one for one in members if one.lower() == lower.lower()), None)
         found.append(Part(part, name, label))
-    return sorted(found, key=lambda one: ("train", "validation", "test").index(one.name))
+    parts = [one for one in found if one.name != ALL]
+    return sorted(parts or [one for one in found if one.labels], key=lambda one: PART_ORDER.index(one.name))
 
 
-def _axes(member: Member) -> int:
-    """2 for pictures, 3 for volumes, 0 for neither."""
+def _axes(member: Member, *, is_called: bool) -> int:
+    """2 for pictures, 3 for volumes, 0 for neither; ``is_called``: the name says that they are images."""
     shape = member.shape
-    if member.dtype.kind not in "uif" or len(shape) not in (3, 4, 5) or min(shape[1:3]) < LEAST_EDGE:
+    if member.dtype.kind not in "uif" or len(shape) not in (3, 4, 5):
+        return 0
+    if is_called and has_channels_first(shape):
+        return 2
+    if min(shape[1:3]) < LEAST_EDGE:
         return 0
     if len(shape) == 3 or (len(shape) == 4 and shape[3] in COLOURS):
-        return 2 if len(shape) == 4 or member.dtype.kind == "u" else 0  # series are no bytes
+        return 2 if len(shape) == 4 or member.dtype.kind == "u" or is_called else 0  # series are no bytes
     return 3 if min(shape[1:4]) >= LEAST_EDGE and (len(shape) == 4 or shape[4] == 1) else 0
+
+
+def has_channels_first(shape: Sequence[int]) -> bool:
+    """Whether (N, C, H, W) are pictures with their channels first, as PyTorch has them."""
+    return len(shape) == 4 and shape[1] in COLOURS and shape[3] not in COLOURS and min(shape[2:]) >= LEAST_EDGE
 
 
 def sniff_images(path: Path) -> float:
@@ -109,14 +122,20 @@ def read_parts(path: Path, axes: int, account: Accounting) -> Held:
         members = members_of(path)
         parts = parts_of(members, axes)
         if not parts:
+            kind = ("pictures", "(N, H, W)") if axes == 2 else ("volumes", "(N, D, H, W)")
             told = ", ".join(f"{name} {one.shape}" for name, one in members.items()) or "nothing"
-            expected = "train_images with train_labels, val_..., test_..."
-            raise DataError(f"{str(path)!r} holds {told[:200]}", expected=expected)
+            raise DataError(
+                f"{str(path)!r} holds no {kind[0]} with labels: {told[:200]}",
+                expected=f"train_images {kind[1]} with train_labels, val_..., test_...; or images with labels",
+            )
+        _refuse_objects(path, members, parts)
         with open_arrays(path) as archive:
             items = [archive[one.items] for one in parts]
             labels = [None if one.labels is None else np.asarray(archive[one.labels]) for one in parts]
     except ItemError as error:
         raise DataError(f"{str(path)!r}: {error.reason}") from None
+    except DataError:
+        raise
     except (OSError, ValueError) as error:
         raise DataError(f"{str(path)!r} is damaged: {error}") from error
     for part, content, own in zip(parts, items, labels, strict=True):
@@ -135,11 +154,24 @@ def read_parts(path: Path, axes: int, account: Accounting) -> Held:
     return Held([one for content in items for one in content], ids, targets, values, splits)
 
 
+def _refuse_objects(path: Path, members: Mapping[str, Member], parts: Sequence[Part]) -> None:
+    for name in [name for one in parts for name in (one.items, one.labels) if name is not None]:
+        if members[name].dtype.hasobject:
+            raise DataError(
+                f"array {name!r} of {path.name} holds Python objects, which are never unpickled",
+                hint="numbers, or texts as labels.astype(str)",
+            )
+
+
 def _labels(
     path: Path, items: Sequence[np.ndarray], labels: Sequence[np.ndarray | None], account: Accounting
 ) -> tuple[list[TargetSpec], list[dict[str, Any]]]:
     """Numbers (N,) or (N, 1) are one label, judged as a column of a table is; 0 and 1 in (N, L) are several."""
     count = sum(len(one) for one in items)
+    if any(own is not None and _are_masks(own, content) for content, own in zip(items, labels, strict=True)):
+        why = f"{next(one.shape[1:] for one in labels if one is not None)} numbers an item are masks, not labels"
+        account.guess(f"labels of {path.name}", "not used", why, is_loss=True)
+        return [], [{} for _ in range(count)]
     widths = {one.reshape(len(one), -1).shape[1] for one in labels if one is not None and len(one)}
     if not widths:
         return [], [{} for _ in range(count)]
@@ -162,6 +194,11 @@ def _labels(
     if not seen <= {0.0, 1.0}:
         account.guess(f"labels of {path.name}", "not used", f"{width} numbers an item, not 0 and 1", is_loss=True)
         return [], [{} for _ in range(count)]
+    if all((own.reshape(len(own), -1).sum(1) == 1).all() for own in labels if own is not None) and width > 1:
+        account.guess(f"labels of {path.name}", f"one of {width} classes", "in each row exactly one number is 1")
+        target = TargetSpec(LABEL, "class", names=tuple(map(str, range(width))))
+        return [target], [{LABEL: float("nan") if one is None else int(np.argmax(one))} for one in rows]
+    account.guess(f"labels of {path.name}", f"{width} labels", "0 and 1, several of them 1 in some rows")
     is_chest = path.stem.lower().startswith("chest") and width == len(CHESTXRAY14)
     names = CHESTXRAY14 if is_chest else tuple(f"label_{number}" for number in range(width))
     if is_chest:
@@ -170,6 +207,11 @@ def _labels(
     return [TargetSpec(LABEL, "multilabel", names=names)], [
         {LABEL: nothing if one is None else one.astype(float).tolist()} for one in rows
     ]
+
+
+def _are_masks(labels: np.ndarray, items: np.ndarray) -> bool:
+    """Whether labels are one number a pixel or voxel."""
+    return labels.ndim > 2 and labels.ndim <= items.ndim and min(labels.shape[1:3]) >= LEAST_EDGE
 
 
 class ImageArrays(ImageReader):
@@ -197,6 +239,8 @@ class ImageArrays(ImageReader):
     def read(self, row: Row[ImageFiles]) -> Radiograph:
         """The picture, which was read with the file."""
         pixels = self._items[self._place[row.id]]
+        if pixels.ndim == 3 and has_channels_first((1, *pixels.shape)):
+            pixels = np.moveaxis(pixels, 0, 2)
         if pixels.ndim == 3:
             pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels[..., :3]
         return Radiograph(pixels if pixels.dtype in (np.uint8, np.uint16) else pixels.astype(np.float32))

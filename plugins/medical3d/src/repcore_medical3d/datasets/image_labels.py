@@ -12,20 +12,21 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from repcore.data.accounting import Accounting, walk
 from repcore.data.catalogue import class_target
 from repcore.data.cells import is_missing
-from repcore.data.folder_classes import folder_meaning
+from repcore.data.folder_classes import are_people, are_too_many, folder_meaning, stays_beside_table
 from repcore.data.groups import group_column, group_in_path, groups_in_paths, useful_groups
 from repcore.data.item_columns import item_columns, refuse_item_columns, varying
 from repcore.data.label_names import are_class_numbers
 from repcore.data.labels import LabelColumn, read_labels
 from repcore.data.names import composed, nearly
+from repcore.data.side_tables import Keys, is_placeholder, is_submission, table_part, told_apart
 from repcore.data.split_columns import split_column
-from repcore.data.splits import PART_NAMES, folder_part, part_of
+from repcore.data.splits import folder_part, part_of
 from repcore.data.tables import Table, table_suffix
 from repcore.errors import DataError, closest
 from repcore.specs import TargetSpec
@@ -42,9 +43,6 @@ STUDY = re.compile(r"s(\d{6,})")  # MIMIC-CXR: p10/p10000032/s50414267
 ROLE_FOLDERS = re.compile(
     r"(images?|imgs?|data|files|png|jpe?g|dicom|dcm|photos|pictures|scans?)(_\d+)?", re.IGNORECASE
 )
-MOST_ALIKE = 4  # files of one name and several suffixes
-MOST_IMAGES_OF_A_GROUP = 3  # folders with fewer images on average hold patients, not classes
-MOST_FOLDER_CLASSES = 50
 
 
 @dataclass(slots=True)
@@ -56,6 +54,7 @@ class Labels:
         values / groups / splits: by file.
         missing: rows of a table without a file, with the reason.
         notes: remarks for people.
+        told: cells of each column of a table, by file.
     """
 
     targets: list[TargetSpec] = field(default_factory=list)
@@ -64,6 +63,7 @@ class Labels:
     splits: dict[Path, str] = field(default_factory=dict)
     missing: list[tuple[str, str]] = field(default_factory=list)
     notes: tuple[str, ...] = ()
+    told: list[Mapping[Path, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +74,12 @@ class Keyed:
     column: str
     rows: Mapping[int, Sequence[Path]]
     is_by_file: bool
-    torn: frozenset[int] = frozenset()  # rows whose name two files have
+    torn: frozenset[int] = frozenset()  # rows whose name several files have
 
     @property
     def part(self) -> str:
         """Split that the table's name tells."""
-        words = re.split(r"[-_.\s]+", self.table.path.name.lower())
-        found = [PART_NAMES[word] for word in words if word in PART_NAMES]
-        return found[0] if len(set(found)) == 1 else ""
+        return table_part(self.table.path)
 
 
 # ------------------------------------------------------------------------------------------- subfolders
@@ -117,9 +115,9 @@ def folder_labels(
         kept = "groups" if meaning.kind == "group" else "no classes"
         account.guess("subfolders", kept, meaning.reason, is_loss=meaning.kind == "none")
         return labels
-    if any(group_in_path(f"{name}/x") for name in names) or set(names) == set(labels.groups.values()):
+    if are_people(list(words.values()), labels.groups.values()):
         return labels
-    if len(names) > MOST_FOLDER_CLASSES or (len(words) < MOST_IMAGES_OF_A_GROUP * len(names) and len(names) > 3):
+    if are_too_many(list(words.values())):
         keys = [words.get(file) for file in files]
         if not labels.groups and useful_groups(keys):
             labels.groups = dict(words)
@@ -145,6 +143,25 @@ def _groups_by_name(
         account.note(said)
 
 
+def with_folders(labels: Labels, root: Path, files: Sequence[Path], account: Accounting) -> Labels:
+    """Labels of tables, and what folders say beside them: parts of a split, and classes that no table repeats."""
+    own = Accounting(root)
+    folders = folder_labels(root, files, own)
+    if not labels.splits:
+        labels.splits = folders.splits
+    if not folders.targets or any(one.name == "folder" for one in labels.targets):
+        return labels
+    target = folders.targets[0]
+    words = [target.names[folders.values[file]["folder"]] for file in files]
+    if stays_beside_table(words, ([cells.get(file) for file in files] for cells in labels.told)):
+        labels.targets.append(target)
+        for file, values in folders.values.items():
+            labels.values.setdefault(file, {}).update(values)
+        own.guesses = [one for one in own.guesses if one.about == "label 'folder'"]
+        account.guesses += own.guesses
+    return labels
+
+
 # ------------------------------------------------------------------------------------------------ tables
 
 
@@ -163,11 +180,11 @@ def table_labels(
     Raises:
         DataError: the only table has no column of file names, names none of the files, or cuts images into parts.
     """
-    paths = _table_paths(root, config)
+    paths = _without_submissions(_table_paths(root, config), config, account)
     if not paths:
         return None
     index = _index(root, files, patients or {})
-    keyed = [one for path in paths if (one := _keyed(Table(path), index, config)) is not None]
+    keyed = [one for path in paths if (one := _keyed(Table(path), index, files, config)) is not None]
     for path in paths:
         if all(one.table.path != path for one in keyed):
             account.ignore(path, "a table that names none of the images")
@@ -175,7 +192,11 @@ def table_labels(
         if config.table or len(paths) == 1:
             raise _no_match(Table(paths[0]), files, root, config)
         return None
-    keyed = [_apart_by_suffix(one, account) for one in keyed]
+    keyed = [
+        found for one in _without_placeholders(keyed, account) if (found := _told_apart(one, index, config, account))
+    ]
+    if not keyed:
+        return None
     for one in keyed:
         account.use(one.table.path)
         account.guess(
@@ -197,55 +218,62 @@ def _table_paths(root: Path, config: ImageFilesConfig) -> list[Path]:
     return [path for path in near if table_suffix(path) in TABLE_SUFFIXES]
 
 
-def _index(root: Path, files: Sequence[Path], patients: Mapping[Path, str]) -> dict[str, list[Path]]:
-    """Name -> files: ends of paths, names without suffix, numbers of studies and patients; the plain path wins."""
-    found: dict[str, dict[Path, None]] = {}
-    for file in files:
-        parts = tuple(composed(part) for part in file.relative_to(root).parts)
-        names = ["/".join(parts[start:]) for start in range(len(parts))]
-        names += [name.removesuffix(composed(file.suffix)) for name in names]
-        for part in parts[:-1]:
-            study = STUDY.fullmatch(part)
-            names += [part, study[1]] if study else []
+def _without_submissions(paths: Sequence[Path], config: ImageFilesConfig, account: Accounting) -> list[Path]:
+    """The tables without those that are called a submission, unless the user named one."""
+    if config.table:
+        return list(paths)
+    for path in paths:
+        if is_submission(path):
+            account.ignore(path, "a sample submission by its name: places for answers, no labels")
+    return [path for path in paths if not is_submission(path)]
+
+
+def _without_placeholders(keyed: Sequence[Keyed], account: Accounting) -> list[Keyed]:
+    """The tables without those that hold one word in every row where another table has labels."""
+    if len(keyed) < 2:
+        return list(keyed)
+    cells = [{name: one.table.cells(name) for name in one.table.columns} for one in keyed]
+    kept = []
+    for number, one in enumerate(keyed):
+        if is_placeholder(cells[number], one.column, [*cells[:number], *cells[number + 1 :]]):
+            account.ignore(one.table.path, "every row says the same where another table has labels: no labels")
+        else:
+            kept.append(one)
+    return kept
+
+
+def _index(root: Path, files: Sequence[Path], patients: Mapping[Path, str]) -> Keys:
+    """What tables may call files: ends of paths with or without suffix; a study or patient stands for all of its."""
+    parts = [tuple(composed(part) for part in file.relative_to(root).parts) for file in files]
+    keys = Keys(root, [one[:-1] for one in parts], lambda name: Path(name).stem if Path(name).suffix else "")
+    for number, (file, own) in enumerate(zip(files, parts, strict=True)):
+        owners = [name for part in own[:-1] if (study := STUDY.fullmatch(part)) for name in (part, study[1])]
         group = group_in_path(file, root)
-        names += [group, re.sub(r"\D", "", group)] if group else []
-        names += [composed(patients[file])] if file in patients else []
-        for name in names:
-            found.setdefault(name, {})[file] = None
-    return {name: list(paths) for name, paths in found.items() if name}
+        owners += [name for name in (group, re.sub(r"\D", "", group)) if name] if group else []
+        owners += [composed(patients[file])] if file in patients else []
+        keys.add(number, {own[-1], own[-1].removesuffix(composed(file.suffix))}, owners)
+    return keys
 
 
-def _files_of(cell: Any, index: Mapping[str, list[Path]]) -> Sequence[Path]:  # a cell of any type
-    """Files that a cell names: the path, ends of it, its name with or without suffix."""
-    if is_missing(cell):
-        return ()
-    pure = PurePosixPath(composed(str(cell).strip()).replace("\\", "/"))
-    parts = pure.parts
-    for start in range(len(parts)):
-        name = "/".join(parts[start:])
-        if name in index:
-            return index[name]
-    return index.get(pure.stem, ()) if pure.suffix else ()
-
-
-def _keyed(table: Table, index: Mapping[str, list[Path]], config: ImageFilesConfig) -> Keyed | None:
+def _keyed(table: Table, index: Keys, files: Sequence[Path], config: ImageFilesConfig) -> Keyed | None:
     """The column whose cells name most images, of several the one that names them most closely."""
     asked = config.file_column is not None and any(name.lower() == config.file_column.lower() for name in table.columns)
     names = [table.require(config.file_column)] if asked and config.file_column else list(table.columns)
+    among = index.scope(table.path)
     best: tuple[tuple[float, float], Keyed] | None = None
     for name in names:
-        rows = {
-            row: files for row, cell in enumerate(table.slice(0, len(table), name)) if (files := _files_of(cell, index))
-        }
+        found = {row: index.find(cell, among) for row, cell in enumerate(table.slice(0, len(table), name))}
+        rows = {row: [files[one] for one in numbers] for row, (numbers, _) in found.items() if numbers}
         if not rows:
             continue
         if not asked and are_class_numbers(name, table.cells(name), table.columns):
             continue  # classes 0 and 1 beside images 0.png and 1.png
-        width = sum(len(files) for files in rows.values()) / len(rows)
-        distinct = len({files[0] for files in rows.values()})
+        width = sum(len(one) for one in rows.values()) / len(rows)
+        distinct = len({one[0] for one in rows.values()})
         rank = (float(distinct), -width)
         if best is None or rank > best[0]:
-            best = (rank, Keyed(table, name, rows, is_by_file=width == 1.0))
+            torn = frozenset(row for row, (numbers, is_name) in found.items() if is_name and len(numbers) > 1)
+            best = (rank, Keyed(table, name, rows, all(found[row][1] for row in rows), torn))
     return best[1] if best else None
 
 
@@ -297,33 +325,41 @@ def _same_apart_from(one: Keyed, columns: Sequence[str]) -> bool:
     return True
 
 
-def _apart_by_suffix(one: Keyed, account: Accounting) -> Keyed:
-    """The table without rows whose name is that of two files side by side (``0.png`` and ``0.jpg``), which is said.
+def _told_apart(one: Keyed, index: Keys, config: ImageFilesConfig, account: Accounting) -> Keyed | None:
+    """The table without rows whose name several files have (``0.png`` of two folders, ``0.png`` and ``0.jpg``), which
+    is said; a column that names the folders tells them apart. None where nothing is left.
 
     Raises:
-        DataError: all rows are like that.
+        DataError: all rows name files that lie side by side.
     """
-    torn = {
-        row: files
-        for row, files in one.rows.items()
-        if len({(file.parent, file.stem) for file in files}) < len(files) <= MOST_ALIKE
-    }
-    if not torn:
+    if not one.torn:
         return one
+    table = one.table
+    torn = {row: one.rows[row] for row in sorted(one.torn)}
     row, files = next(iter(torn.items()))
-    name = str(one.table.slice(row, row + 1, one.column)[0]).strip()
-    what = f"{name!r} is the name of {' and of '.join(sorted(file.name for file in files))}"
-    if len(torn) == len(one.rows):
-        raise DataError(
-            f"{one.table.path.name}: {what}: which of them is meant?",
-            hint="write the suffixes into the table, or keep the files of one kind in a folder of their own",
+    others = {name: table.slice(0, len(table), name) for name in table.columns if name != one.column}
+    found, column = told_apart(torn, others, index.root)
+    if found:
+        account.guess(
+            f"images of {table.path.name}", f"by {one.column!r} and {column!r}", "names alone stand for several"
         )
+        return replace(one, rows={**one.rows, **{row: [file] for row, file in found.items()}}, torn=frozenset())
+    name = str(table.slice(row, row + 1, one.column)[0]).strip()
+    shown = sorted(file.relative_to(index.root).as_posix() for file in files)
+    what = f"{name!r} is the name of {' and of '.join(shown[:2])}"
+    if len(torn) == len(one.rows):
+        if config.table or len({file.parent for file in files}) == 1:
+            raise DataError(
+                f"{table.path.name}: {what}: which of them is meant?",
+                hint="write folders and suffixes into the table, or keep files of one kind in a folder of their own",
+            )
+        account.ignore(table.path, f"its names stand for several images each ({what}): write the folders into it")
+        return None
+    count = "two" if all(len(found) == 2 for found in torn.values()) else "several"
     account.odd_cells.append(
-        f"column {one.column!r}: {len(torn):,} cells name two files each ({what}): they label none"
+        f"column {one.column!r}: {len(torn):,} cells name {count} files each ({what}): they label none"
     )
-    kept = {row: files for row, files in one.rows.items() if row not in torn}
-    is_by_file = all(len(files) == 1 for files in kept.values())
-    return replace(one, rows=kept, is_by_file=is_by_file, torn=frozenset(torn))
+    return replace(one, rows={row: files for row, files in one.rows.items() if row not in torn})
 
 
 def _gathered(
@@ -350,6 +386,9 @@ def _gathered(
     cells = {name: column + [None] * (len(owners) - len(column)) for name, column in cells.items()}
     if splits_by_table:
         account.guess("split", ", ".join(one.part or "none" for one in keyed), "names of the tables")
+    labels.told = [
+        {file: cell for found, cell in zip(owners, column, strict=True) for file in found} for column in cells.values()
+    ]
     if not _groups_and_splits(labels, cells, owners, config, account):
         _groups_by_name(labels, files, root, patients, account)
     named = {file for found in owners for file in found}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from repcore.data.encodings import head_text
 from repcore.data.first_files import first_files
 from repcore_medical3d.datasets.dicom import sampled_headers
 from repcore_medical3d.datasets.images import parsed_line
@@ -11,6 +12,7 @@ from repcore_medical3d.formats.dicom import is_dicom
 from repcore_medical3d.formats.images import PICTURE_SUFFIXES, SUFFIXES
 
 FILM_SCORE = 0.9
+FIRST_BYTES = 1 << 16
 
 
 def folder(path: Path) -> float:
@@ -29,8 +31,7 @@ def list_file(path: Path) -> float:
     """A text file whose first line is an image's name and 0/1 labels."""
     if not path.is_file() or path.suffix.lower() not in (".txt", ".csv", ".list"):
         return 0.0
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        line = next((one for one in file if one.strip()), "")
+    line = next((one for one in head_text(path, FIRST_BYTES).splitlines() if one.strip()), "")
     name, labels = parsed_line(line) if line.strip() else ("", None)
     if labels is None or len(labels) < 2:
         return 0.0

@@ -17,12 +17,13 @@ import numpy as np
 
 from repcore.data.accounting import Accounting, walk
 from repcore.data.catalogue import Catalogue, CatalogueReader, Row, existing, rows_by
+from repcore.data.encodings import whole_text
 from repcore.errors import DataError, ItemError, PluginError
 from repcore.files import is_file
 from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
 from repcore_medical3d.configs.images import ImageFilesConfig
-from repcore_medical3d.datasets.image_labels import Labels, folder_labels, table_labels
+from repcore_medical3d.datasets.image_labels import Labels, folder_labels, table_labels, with_folders
 from repcore_medical3d.datasets.image_masks import Masks, read_mask, split_masks
 from repcore_medical3d.datasets.view_groups import view_groups
 from repcore_medical3d.formats.dicom import is_dicom, read_header
@@ -150,8 +151,10 @@ class ImageFolderReader(ImageReader):
         files = [file for file in files if file not in taken and account.fate(file) is None]
         labels = Labels() if path.is_file() else None
         patients = dicom_patients(files)
-        labels = labels or table_labels(root, files, config, account, patients)
-        labels = labels or folder_labels(root, files, account, patients)
+        by_table = labels or table_labels(root, files, config, account, patients)
+        labels = by_table or folder_labels(root, files, account, patients)
+        if by_table and not path.is_file():
+            labels = with_folders(by_table, root, files, account)
         rows = [
             image_row(
                 file.relative_to(root).as_posix(),
@@ -200,7 +203,7 @@ class ImageListReader(ImageReader):
 
     def __init__(self, config: ImageFilesConfig) -> None:
         path = existing(config.path, self.noun)
-        lines = [one for one in path.read_text(encoding="utf-8-sig").splitlines() if one.strip()]
+        lines = [one for one in whole_text(path).splitlines() if one.strip()]
         parsed = [parsed_line(one) for one in lines]
         counts = [len(numbers) for _, numbers in parsed if numbers is not None]
         if not counts:

@@ -25,7 +25,7 @@ from repcore_medical3d.datasets.volume_mask_contents import look_at_volume, with
 from repcore_medical3d.datasets.volume_masks import pair_masks
 from repcore_medical3d.datasets.volume_names import named
 from repcore_medical3d.datasets.volume_pairs import Item, items_of
-from repcore_medical3d.datasets.volume_tables import read_item_table
+from repcore_medical3d.datasets.volume_tables import folder_classes, read_item_table
 from repcore_medical3d.datasets.volumes import (
     VolumeCatalogue,
     VolumeReader,
@@ -181,6 +181,7 @@ def _catalogue(
         groups = [table.groups.get(number, group) for number, group in enumerate(groups)]
         said = f"groups: {len(set(table.groups.values()))} from the table; kept together in splits"
     account.note(said) if said else None
+    by_folder = folder_classes(root, items, groups, table, account)
     names = channel_names(facts)
     rows = []
     for number, (name, item) in enumerate(zip(unique_ids(items, root), items, strict=True)):
@@ -197,7 +198,9 @@ def _catalogue(
         without = sum(1 for item in items if item.mask is None and not item.masks)
         account.note(f"{len(items) - without} of {len(items)} scans have a mask")
     targets = [segmentation_target(classes or label_names(facts))] if has_masks else []
-    return VolumeCatalogue(rows, [*targets, *table.targets], rows_by(words), account=account)
+    return VolumeCatalogue(
+        rows, [*targets, *table.targets, *([by_folder] if by_folder else [])], rows_by(words), account=account
+    )
 
 
 def _facts(root: Path, account: Accounting) -> dict[str, object]:

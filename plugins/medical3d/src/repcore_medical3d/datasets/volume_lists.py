@@ -12,6 +12,7 @@ from typing import Any
 
 from repcore.data.accounting import Accounting, walk
 from repcore.data.catalogue import existing, rows_by
+from repcore.data.encodings import whole_text
 from repcore.data.headers import json_at
 from repcore.errors import DataError
 from repcore.files import is_file, parse_json
@@ -64,7 +65,7 @@ def read_list(path: Path) -> Mapping[str, Any]:
         DataError: it is not one.
     """
     try:
-        content = parse_json(path.read_text(encoding="utf-8-sig"))
+        content = parse_json(whole_text(path))
     except (ValueError, OSError) as error:
         raise DataError(f"{path} is not readable as JSON", reason=error) from error
     if not isinstance(content, dict):

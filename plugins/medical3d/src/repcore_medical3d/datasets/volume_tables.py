@@ -1,4 +1,4 @@
-"""Tables beside volumes: ``split.csv``, BIDS ``participants.tsv``, or the only table of the folder.
+"""Tables beside volumes: ``split.csv``, BIDS ``participants.tsv``, or the tables of the folder and of those below it.
 
 Which column names the scans is found by its cells; labels, groups and splits are judged by core, from all rows.
 """
@@ -12,17 +12,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from repcore.data.accounting import Accounting
+from repcore.data.accounting import Accounting, walk
+from repcore.data.catalogue import class_target
 from repcore.data.cells import is_missing
+from repcore.data.folder_classes import are_people, are_too_many, folder_meaning, stays_beside_table
 from repcore.data.groups import group_column, group_in_path
-from repcore.data.label_names import are_class_numbers
+from repcore.data.joined_tables import joined_table, put_together, why_unused
 from repcore.data.labels import LabelKind, read_labels
-from repcore.data.names import composed, nearly, unpadded
+from repcore.data.names import composed, unpadded
+from repcore.data.side_tables import Keys, is_submission
 from repcore.data.split_columns import split_column
 from repcore.data.splits import part_of
-from repcore.data.tables import Table, table_suffix
+from repcore.data.tables import table_suffix
 from repcore.errors import DataError
 from repcore.specs import TargetSpec
+from repcore_medical3d.datasets.volume_names import SCAN_WORDS, SEQUENCES
 from repcore_medical3d.datasets.volume_pairs import Item
 from repcore_medical3d.formats.volume_files import is_volume, volume_stem
 
@@ -30,6 +34,8 @@ TABLES = ("split.csv", "participants.tsv", "labels.csv")
 SPLIT_COLUMNS = ("split", "subset", "partition")
 GROUP_WORDS = ("participant", "mrn", "pid", "subject")
 SUFFIXES = (".csv", ".tsv", ".parquet")
+FOLDER = "folder"  # label of class folders
+TABLE_DEPTH = 2  # folders below the root in which tables are looked for
 
 
 @dataclass(slots=True)
@@ -40,12 +46,41 @@ class TableLabels:
     values: dict[int, dict[str, Any]] = field(default_factory=dict)
     groups: dict[int, str] = field(default_factory=dict)
     splits: dict[int, str] = field(default_factory=dict)
+    told: dict[int, dict[str, Any]] = field(default_factory=dict)  # cells of all columns
+
+
+def folder_classes(
+    root: Path, items: Sequence[Item], groups: Sequence[str | None], table: TableLabels, account: Accounting
+) -> TargetSpec | None:
+    """The outermost folder that tells no role and no part as a class (``benign/``), into the labels of ``table``.
+
+    None where folders hold the scans of one patient each, or where the table says the same.
+    """
+    if any(one.name == FOLDER for one in table.targets):
+        return None
+    words = [_outermost(item, root) for item in items]
+    counts = Counter(words)
+    if folder_meaning(words, [root.name]).kind != "class" or min(counts.values()) < 2 or are_too_many(words):
+        return None
+    if are_people(words, [one for one in groups if one]) or _are_sequences(words):
+        return None
+    columns = {name for cells in table.told.values() for name in cells}
+    cells = ([table.told.get(number, {}).get(name) for number in range(len(items))] for name in sorted(columns))
+    if not stays_beside_table(words, cells):
+        return None
+    target, place = class_target(FOLDER, words)
+    for number, word in enumerate(words):
+        table.values.setdefault(number, {})[FOLDER] = place[word]
+    account.guess(
+        f"label {FOLDER!r}", f"class ({', '.join(target.names[:6])})", folder_meaning(words, [root.name]).reason
+    )
+    return target
 
 
 def read_item_table(
     root: Path, items: Sequence[Item], groups: Sequence[str | None], kind: LabelKind, account: Accounting
 ) -> TableLabels:
-    """What the folder's table says of its scans; nothing where there is none or it names none of them.
+    """What the folder's tables say of its scans; nothing where there is none or they name none of them.
 
     Args:
         groups: of the items, from their paths: a table may name patients instead of scans.
@@ -53,44 +88,54 @@ def read_item_table(
     Raises:
         DataError: ``split.csv`` names no scan at all, or two rows contradict each other about one scan.
     """
-    path = _table_path(root)
-    if path is None:
-        return TableLabels()
-    table = Table(path)
-    account.use(path)
-    columns = {name: table.slice(0, len(table), name) for name in table.columns}
     keys = _keys(items, groups, root)
-    found = {
-        name: 0 if are_class_numbers(name, cells, list(columns)) else _matches(cells, keys)
-        for name, cells in columns.items()
-    }
-    column = max(found, key=lambda name: found[name])
-    if not found[column]:
-        first = next((str(cell) for cell in columns[column] if not is_missing(cell)), "")
-        if path.name == TABLES[0]:
+    files = [item.files[0] for item in items]
+    tables = []
+    for path in _table_paths(root, account):
+        account.use(path)
+        one = joined_table(path, keys, files, account, noun="scan", change="rename it to id")
+        if one.rows_of:
+            tables.append(one)
+        elif one.first_name and path.name == TABLES[0]:
             raise DataError(
-                f"no column of {path.name} names the scans", columns=", ".join(table.columns), first_cell=first,
-                first_scan=items[0].stem if items else "none",
+                f"no column of {path.name} names the scans", columns=", ".join(one.table.columns),
+                first_cell=one.first_name, first_scan=items[0].stem if items else "none",
             )  # fmt: skip
-        near = nearly(keys, [_plain(cell) for cell in columns[column] if not is_missing(cell)])
-        why = f"names none of the scans (first cell {first!r}, first scan {items[0].stem!r})"
-        account.guess(f"table {path.name}", "not used", f"{why}; {near}" if near else why, is_loss=True)
+        elif one.first_name:
+            why = why_unused(one, keys, "scan", items[0].stem)
+            account.guess(f"table {path.name}", "not used", why, is_loss=True)
+    if not tables:
         return TableLabels()
-    account.guess(
-        f"column of {path.name}", column, f"{found[column]} of {len(table)} cells name a scan", "rename it to id"
-    )
-    rows_of = _rows_of(columns[column], keys)
-    _check_contradictions(path, column, columns, rows_of)
-    _say_lost(path, columns[column], keys, account)
-    return _labels(columns, column, rows_of, kind, account)
+    columns, rows_of = put_together(tables)
+    return _labels(columns, rows_of, kind, account)
 
 
-def _table_path(root: Path) -> Path | None:
+def _outermost(item: Item, root: Path) -> str:
+    """The first folder of a scan that tells neither a role nor a part, as it is written; empty where there is none."""
+    above = (composed(part) for part in item.files[0].relative_to(root).parts[:-1])
+    return next((part for part in above if part.lower() in item.seen.folders), "")
+
+
+def _are_sequences(folders: Sequence[str]) -> bool:
+    """Whether folders are called like sequences of one examination."""
+    return any({name.lower() for name in folders} <= {*family, *SCAN_WORDS} for family in SEQUENCES)
+
+
+def _table_paths(root: Path, account: Accounting) -> list[Path]:
+    """The table that is called so, else those of the folder and of the ones below it; submissions are no labels."""
     there = [path for name in TABLES if (path := root / name).is_file()]
     if there:
-        return there[0]
-    found = [path for path in sorted(root.iterdir()) if path.is_file() and table_suffix(path) in SUFFIXES]
-    return found[0] if len(found) == 1 else None
+        return there[:1]
+    found = [
+        one.path
+        for one in walk(root)
+        if not (one.problem or one.left_out) and table_suffix(one.path) in SUFFIXES
+        and len(one.path.relative_to(root).parts) <= TABLE_DEPTH + 1
+    ]  # fmt: skip
+    for path in found:
+        if is_submission(path):
+            account.ignore(path, "a sample submission by its name: places for answers, no labels")
+    return sorted(path for path in found if not is_submission(path))
 
 
 def _plain(cell: Any) -> str:  # a cell of any type
@@ -99,22 +144,22 @@ def _plain(cell: Any) -> str:  # a cell of any type
     return volume_stem(text) if is_volume(text) else text.name
 
 
-def _keys(items: Sequence[Item], groups: Sequence[str | None], root: Path) -> dict[str, list[int]]:
-    """Name -> numbers of items; a patient's name stands for all of his scans."""
-    keys: dict[str, list[int]] = {}
-    for number, item in enumerate(items):
-        for name in {composed(one) for one in item.names}:
-            keys.setdefault(name, []).append(number)
+def _keys(items: Sequence[Item], groups: Sequence[str | None], root: Path) -> Keys:
+    """What tables may call the items; a patient's name stands for all of his scans."""
+    above = [tuple(composed(part) for part in item.files[0].relative_to(root).parts[:-1]) for item in items]
+    keys = Keys(root, above, lambda name: _plain(name) if _plain(name) != name else "")
     patients = [group or group_in_path(item.files[0], root) for group, item in zip(groups, items, strict=True)]
-    for number, group in enumerate(patients):
-        if group is not None and number not in keys.get(group, []):
-            keys.setdefault(group, []).append(number)
+    for number, (item, group) in enumerate(zip(items, patients, strict=True)):
+        keys.add(number, {composed(one) for one in item.names}, [group] if group is not None else [])
     for name, numbers in _case_folders(items, root).items():
-        keys.setdefault(name, numbers)
-    for name, numbers in [one for one in keys.items() if one[0].lower().startswith("sub-")]:
-        keys.setdefault(name[4:], numbers)  # participants.tsv without the prefix
-    for short, name in unpadded(keys).items():
-        keys[short] = keys[name]
+        keys.by_owner.setdefault(name, dict.fromkeys(numbers))
+    for known in (keys.by_name, keys.by_owner):
+        for name in [one for one in known if one.lower().startswith("sub-")]:
+            known.setdefault(name[4:], known[name])  # participants.tsv without the prefix
+    for short, name in unpadded([*keys.by_name, *keys.by_owner]).items():
+        for known in (keys.by_name, keys.by_owner):
+            if name in known:
+                known[short] = known[name]
     return keys
 
 
@@ -136,44 +181,9 @@ def _case_folders(items: Sequence[Item], root: Path) -> dict[str, list[int]]:
     return {name: numbers for name, numbers in found.items() if len(places[name]) == 1}
 
 
-def _matches(cells: Sequence[Any], keys: Mapping[str, list[int]]) -> int:
-    return sum(1 for cell in cells if not is_missing(cell) and _plain(cell) in keys)
-
-
-def _rows_of(cells: Sequence[Any], keys: Mapping[str, list[int]]) -> dict[int, list[int]]:
-    """Item number -> rows of the table."""
-    found: dict[int, list[int]] = {}
-    for row, cell in enumerate(cells):
-        for number in keys.get(_plain(cell), []) if not is_missing(cell) else []:
-            found.setdefault(number, []).append(row)
-    return found
-
-
-def _check_contradictions(
-    path: Path, column: str, columns: Mapping[str, Sequence[Any]], rows_of: Mapping[int, Sequence[int]]
-) -> None:
-    for rows in rows_of.values():
-        for name, cells in columns.items():
-            words = {str(cells[row]).strip() for row in rows}
-            if len(words) > 1:
-                key = columns[column][rows[0]]
-                raise DataError(
-                    f"{path.name} says of {key!r} in column {name!r} both {' and '.join(sorted(map(repr, words))[:2])}",
-                    rows=", ".join(str(row) for row in rows[:5]),
-                )
-
-
-def _say_lost(path: Path, cells: Sequence[Any], keys: Mapping[str, list[int]], account: Accounting) -> None:
-    lost = [str(cell) for cell in cells if is_missing(cell) or _plain(cell) not in keys]
-    if lost:
-        account.note(f"{len(lost)} rows of {path.name} have no volume, for example {lost[0]}")
-
-
 def _labels(
-    columns: Mapping[str, Sequence[Any]], key: str, rows_of: Mapping[int, Sequence[int]], kind: LabelKind,
-    account: Accounting,
-) -> TableLabels:  # fmt: skip
-    others = {name: cells for name, cells in columns.items() if name != key}
+    others: Mapping[str, Sequence[Any]], rows_of: Mapping[int, Sequence[int]], kind: LabelKind, account: Accounting
+) -> TableLabels:
     called = next((name for name in others if name.lower() in SPLIT_COLUMNS), None)
     split = called or split_column(others, others.__getitem__)
     group = group_column([name for name in others if name != split], GROUP_WORDS)
@@ -183,15 +193,16 @@ def _labels(
     )  # fmt: skip
     result = TableLabels(targets=[one.target for one in judged if one.target is not None])
     for number, rows in rows_of.items():
-        row = rows[0]
-        result.values[number] = {
-            one.name: value for one in judged if one.target is not None and not _is_nan(value := one.value(row))
-        }
-        if group is not None and not is_missing(others[group][row]):
-            result.groups[number] = str(others[group][row]).strip()
-        if split is not None and not is_missing(others[split][row]):
-            word = str(others[split][row]).strip()
-            result.splits[number] = part_of(word) or word
+        for row in reversed(rows):  # rows of several tables say different things, and nothing else than each other
+            result.told.setdefault(number, {}).update({name: cells[row] for name, cells in others.items()})
+            result.values.setdefault(number, {}).update({
+                one.name: value for one in judged if one.target is not None and not _is_nan(value := one.value(row))
+            })  # fmt: skip
+            if group is not None and not is_missing(others[group][row]):
+                result.groups[number] = str(others[group][row]).strip()
+            if split is not None and not is_missing(others[split][row]):
+                word = str(others[split][row]).strip()
+                result.splits[number] = part_of(word) or word
     return result
 
 

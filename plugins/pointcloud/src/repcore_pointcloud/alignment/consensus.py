@@ -24,7 +24,7 @@ from repcore_pointcloud.layers.match_layers import attention, length_agreement
 
 CONFIDENT = 1.96  # standard deviations of the Wilson bound
 INDEX_BITS = 31
-CLOSE = {"rtol": 1e-5, "atol": 1e-8}
+RELATIVELY_CLOSE, CLOSE = 1e-5, 1e-8
 
 
 class Ballot(NamedTuple):
@@ -130,7 +130,7 @@ def set_weights(
         last = vector
         vector = agreement @ vector
         vector = vector / (vector.norm(dim=1, keepdim=True) + 1e-6)
-        if torch.allclose(vector, last, **CLOSE):
+        if torch.allclose(vector, last, rtol=RELATIVELY_CLOSE, atol=CLOSE):
             break
     vector = vector[..., 0]
     return vector / (vector.sum(1, keepdim=True) + 1e-6)

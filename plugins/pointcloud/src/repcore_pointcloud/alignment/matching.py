@@ -19,8 +19,8 @@ from repcore_pointcloud.preprocessors.scene import distinct_rows
 
 KEPT_POINTS = 8000  # of the larger cloud, where no voxel is given; half of a cloud with fewer than twice that
 HALVINGS = 30
-FEWEST_POINTS = 30
-BLOCK = 2048  # rows of a table of feature distances
+FEWEST_POINTS, MOST_POINTS = 30, 60_000  # thinned: fewer match by chance, more take hours
+BLOCK = 2**24  # distances of features in memory at once
 
 
 class Thinned(NamedTuple):
@@ -48,7 +48,7 @@ def fitting_voxel(clouds: tuple[np.ndarray, np.ndarray], kept: int = KEPT_POINTS
     Raises:
         DataError: both clouds are single points.
     """
-    size = max(float(np.ptp(one, axis=0).max()) for one in clouds)
+    size = max(_size(one) for one in clouds)
     if size <= 0:
         raise DataError("both clouds are one point each, so that no motion can be told")
     kept = min(kept, max(len(one) for one in clouds) // 2)
@@ -58,6 +58,12 @@ def fitting_voxel(clouds: tuple[np.ndarray, np.ndarray], kept: int = KEPT_POINTS
         left = max(len(distinct_rows(np.floor(one / middle).astype(np.int64))[0]) for one in clouds)
         low, high = (middle, high) if left > kept else (low, middle)
     return float(f"{high:.2g}")
+
+
+def _size(points: np.ndarray) -> float:
+    """Largest side of a cloud but for its outermost points, which may be strays."""
+    inner = float(np.ptp(np.quantile(points, (0.01, 0.99), axis=0), axis=0).max())
+    return inner or float(np.ptp(points, axis=0).max())
 
 
 def model_features(model: Any, points: np.ndarray, kept: Thinned) -> PointFeatures:
@@ -115,7 +121,7 @@ def nearest_features(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np
     """
     first, second = torch.from_numpy(one), torch.from_numpy(other)
     rows, ratios = [], []
-    for part in first.split(BLOCK):
+    for part in first.split(max(1, BLOCK // max(1, len(second)))):
         distance, row = torch.cdist(part, second).topk(min(2, len(second)), largest=False)
         rows.append(row[:, 0])
         ratios.append(distance[:, 0] / distance[:, -1].clamp(min=1e-12))
@@ -137,7 +143,7 @@ def match_features(source: PointFeatures, target: PointFeatures, most: int, mutu
             raise DataError(
                 f"the {name} cloud has {len(one.places)} thinned points with features",
                 expected=f"{FEWEST_POINTS} or more",
-                hint="a smaller --voxel",
+                hint="a smaller --voxel; both clouds must be in one unit",
             )
     rows, ratio = nearest_features(source.values, target.values)
     kept = np.arange(len(rows))

@@ -22,7 +22,14 @@ from repcore.errors import DataError
 from repcore_pointcloud.alignment.baselines import ransac_motion, spectral_motion
 from repcore_pointcloud.alignment.closest_points import Overlap, closest_points, overlap
 from repcore_pointcloud.alignment.geometry import PointFeatures, geometric_features
-from repcore_pointcloud.alignment.matching import Thinned, fitting_voxel, match_features, model_features, thinned
+from repcore_pointcloud.alignment.matching import (
+    MOST_POINTS,
+    Thinned,
+    fitting_voxel,
+    match_features,
+    model_features,
+    thinned,
+)
 from repcore_pointcloud.alignment.solution import Solution
 from repcore_pointcloud.alignment.vbreg import vbreg_motion
 from repcore_pointcloud.configs.vbreg import (
@@ -156,7 +163,7 @@ def register(
     """The motion that takes ``source`` onto ``target``.
 
     Args:
-        method: ``vbreg``, ``spectral`` or ``ransac``; empty = vbreg where there is a network, else spectral.
+        method: ``vbreg``, ``spectral`` or ``ransac``; empty = that with which most matches agree.
         network: trained; without it there is no vbreg.
         feature_model: of scenes or shapes; None = geometric features.
         motion: settings of the search; distances are replaced by those of the network's unit.
@@ -167,16 +174,17 @@ def register(
     seconds: dict[str, float] = {}
     voxel = config.voxel or fitting_voxel((source.points, target.points))
     kept = thinned(source.points, voxel), thinned(target.points, voxel)
+    _check_number(kept, voxel)
     with _timed(seconds, "features"):
         pair = zip((source, target), kept, strict=True)
         features = [_features(one, part, voxel, config, feature_model) for one, part in pair]
     with _timed(seconds, "matches"):
-        matches = match_features(*features, config.matches, config.mutual)
+        matches = match_features(features[0], features[1], config.matches, config.mutual)
     limit = config.inlier_voxels * voxel
     unit = NEAREST_M if network is None else network.config.length_tolerance_m
     search = replace(motion or SEARCH, inlier_distance_m=unit, seed_distance_m=unit)
     found = _all_ways(matches, ways(network, search), unit / limit)
-    method = method or next(iter(found))
+    method = method or max(found, key=lambda name: found[name].inliers)  # the first of equals
     places, near = (kept[0].places, kept[1].places), found[method].motion
     if config.closest_points and found[method].solution.success:
         with _timed(seconds, "refinement"):
@@ -254,6 +262,20 @@ def check(result: Registration, config: RegistrationConfig) -> None:
         voxel=f"{result.voxel:g}",
         hint="scans that share more, another --voxel, --sensor-at-origin, or --page to see what was found",
     )
+
+
+def _check_number(kept: tuple[Thinned, Thinned], voxel: float) -> None:
+    """Refuse a voxel that thins nothing.
+
+    Raises:
+        DataError: with the number of points that would be left.
+    """
+    most = max(len(one.places) for one in kept)
+    if most > MOST_POINTS:
+        raise DataError(
+            f"voxel {voxel:g} leaves {most:,} points of a cloud", expected=f"{MOST_POINTS:,} or fewer",
+            hint="a larger --voxel, in the files' unit",
+        )  # fmt: skip
 
 
 def _features(cloud: Cloud, kept: Thinned, voxel: float, config: RegistrationConfig, model: Any) -> PointFeatures:

@@ -56,7 +56,7 @@ def _renames() -> tuple[Rename, ...]:
     return tuple(found)
 
 
-RULES = (
+RULES: tuple[Rename | Drop, ...] = (
     Drop("{rest*}.num_batches_tracked", "counts batches, which nothing reads"),
     Drop(f"{ROOT}.PointCN_layer_{{i}}.{{rest*}}", "built and never used by the published network"),
     Drop("sigma_spat", "the tolerance of lengths is a setting here"),

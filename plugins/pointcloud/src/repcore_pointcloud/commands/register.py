@@ -28,7 +28,7 @@ DIRECTION = "source to target: target = R source + t, columns; the first file is
               "for the features of points. Default: geometric features, no network.")  # fmt: skip
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="JSON file to write.")
 @click.option("--method", type=click.Choice(METHODS),
-              help="Whose motion is written; all run. Default: vbreg with its model, else spectral.")  # fmt: skip
+              help="Whose motion is written; all run. Default: that with which most matches agree.")  # fmt: skip
 @click.option("--voxel", type=click.FloatRange(min=0, min_open=True),
               help="Side of a voxel in the files' unit. Default: about 8000 points of the larger cloud.")  # fmt: skip
 @click.option("--matches", type=click.IntRange(min=3), default=1000, show_default=True, help="Matches kept at most.")
@@ -39,7 +39,7 @@ DIRECTION = "source to target: target = R source + t, columns; the first file is
               help="Error where less of both clouds lies on the other.")  # fmt: skip
 @click.option("--least-inliers", type=click.IntRange(min=3), default=12, show_default=True,
               help="Error where fewer matches agree.")  # fmt: skip
-@click.option("--above-chance", type=click.FloatRange(min=0), default=4.0, show_default=True,
+@click.option("--above-chance", type=click.FloatRange(min=0), default=5.0, show_default=True,
               help="Error where fewer matches agree than so many times those that agree by chance.")  # fmt: skip
 @click.option("--truth", type=click.Path(path_type=Path),
               help="File with the true 4x4 motion of A onto B: every way's errors are printed, too.")  # fmt: skip
@@ -219,7 +219,7 @@ def page(found: Registration, source: str, target: str) -> str:
     parts, points = [], found.thinned
     for name, one in found.found.items():
         agreeing = one.solution.inliers.cpu().numpy()
-        picture = matches_picture(found.matches.source, found.matches.target, agreeing, name)
+        picture = matches_picture(found.matches.source, found.matches.target, agreeing, name, points)
         caption = f"{name}: {one.inliers} of {len(agreeing)} matches agree, {one.seconds:.2f} s"
         parts.append(f"<h2>{html.escape(caption)}</h2>{picture.html}")
     motion = found.near_motion

@@ -35,6 +35,9 @@ class ShapeFolderConfig(ShapeFilesConfig):
             "help": "x, y, z of text files and arrays: names from the header, or numbers from 0; the first three"
         },
     )
+    decimal: Literal["auto", "point", "comma"] = field(
+        default="auto", metadata={"help": "sign of decimals in text files; found in their cells by default"}
+    )
     bin_columns: int = field(
         default=0, metadata={"help": "float32 numbers a point in .bin files; 0 = by name and content", "min": 0}
     )

@@ -168,7 +168,7 @@ class RegistrationConfig:
     closest_points: bool = field(default=True, metadata={"help": "refine by nearest points in the end"})
     least_inliers: int = field(default=12, metadata={"help": "fewer matches that agree are no motion", "min": 3})
     above_chance: float = field(
-        default=4.0,
+        default=5.0,
         metadata={
             "help": "times as many matches must agree as with targets shuffled, else there is no motion",
             "min": 0,

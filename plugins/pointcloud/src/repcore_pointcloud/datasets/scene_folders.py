@@ -67,6 +67,7 @@ def scene_row(name: str, path: Path, group: str | None, config: ScenesConfig) ->
     how: dict[str, Any] = {
         "columns": config.columns,
         "bin_columns": config.bin_columns,
+        "decimal": config.decimal,
         "flags_left_out": config.flags_left_out,
     }
     stamp = settings_stamp(config, tuple(how))  # prepared scenes are kept for one way of reading

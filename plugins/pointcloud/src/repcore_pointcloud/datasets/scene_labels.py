@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from repcore.data.cells import DecimalWord
 from repcore.errors import ItemError
 from repcore_pointcloud.formats.flags import LEFT_OUT
 from repcore_pointcloud.formats.scenes import Loaded, load_scene
@@ -37,7 +38,12 @@ def labels_beside(path: Path) -> dict[str, Path]:
 
 
 def load_labelled(
-    path: Path, *, columns: Sequence[str] = (), bin_columns: int = 0, flags_left_out: Sequence[str] = LEFT_OUT
+    path: Path,
+    *,
+    columns: Sequence[str] = (),
+    bin_columns: int = 0,
+    flags_left_out: Sequence[str] = LEFT_OUT,
+    decimal: DecimalWord = "auto",
 ) -> Loaded:
     """A scene with the labels in its file and those beside it.
 
@@ -49,7 +55,14 @@ def load_labelled(
     count = next((len(one) for one in labels.values()), None)
     is_bin = path.suffix.lower() == ".bin" and not bin_columns
     known = count if is_bin and count and _fits(path, count) else None
-    loaded = load_scene(path, columns=columns, bin_columns=bin_columns, points=known, flags_left_out=flags_left_out)
+    loaded = load_scene(
+        path,
+        columns=columns,
+        bin_columns=bin_columns,
+        points=known,
+        flags_left_out=flags_left_out,
+        decimal=decimal,
+    )
     for values in labels.values():
         if len(values) != len(loaded.scene.points):
             raise ItemError(

@@ -12,7 +12,7 @@ from typing import Any
 from repcore.data.accounting import Accounting, walk
 from repcore.data.catalogue import Catalogue, Row, class_target, existing, rows_by
 from repcore.data.first_files import first_files
-from repcore.data.folder_classes import folder_meaning
+from repcore.data.folder_classes import folder_meaning, stays_beside_table
 from repcore.data.groups import groups_in_paths
 from repcore.data.headers import head
 from repcore.data.identity import settings_stamp
@@ -21,7 +21,7 @@ from repcore.errors import DataError, ItemError
 from repcore.specs import TargetSpec
 from repcore_pointcloud.configs.shapes import ShapeFolderConfig
 from repcore_pointcloud.datasets.shape_reader import ReadCloud, ShapeReader
-from repcore_pointcloud.datasets.shape_table import LABEL_TABLES, label_table, table_labels
+from repcore_pointcloud.datasets.shape_table import LABEL_TABLES, FileLabels, label_table, table_labels
 from repcore_pointcloud.datasets.split_lists import listed_splits
 from repcore_pointcloud.formats.column_names import NOT_LABELS, is_label, plain
 from repcore_pointcloud.formats.headerless import holds_lengths
@@ -40,7 +40,7 @@ class ShapeFolderReader(ShapeReader):
     """Every cloud or mesh below a folder, or one file.
 
     Subfolders are classes if every file lies in one and there are two or more; a level named train, test or the like
-    becomes the split. A table of labels takes the place of folder names.
+    becomes the split. A table of labels stands beside classes of folders.
     """
 
     def __init__(self, config: ShapeFolderConfig) -> None:
@@ -130,7 +130,12 @@ def _labelled(
     is_called = table is not None and (bool(config.label_table) or table.path.name.lower() in LABEL_TABLES)
     firsts = [levels[0] if levels else "" for levels in folders]
     meaning = folder_meaning(firsts, (root.name,))
-    is_class = meaning.kind == "class" and not is_called
+    told = FileLabels([], [{} for _ in ids])
+    if table is not None:
+        account.use(table.path)
+        told = table_labels(table, ids, config, account)
+    columns = [[values.get(one.name) for values in told.labels] for one in told.targets]
+    is_class = meaning.kind == "class" and (not is_called or stays_beside_table(firsts, columns))
     targets, labels = _folder_labels(folders) if is_class else ([], [{} for _ in ids])
     if targets:
         why = f"every file lies in a folder of its class: {meaning.reason}"
@@ -140,8 +145,6 @@ def _labelled(
     elif not is_called and all(firsts) and len(set(firsts)) > 1:
         account.guess("folders", "no classes", meaning.reason, is_loss=True)
     if table is not None:
-        account.use(table.path)
-        told = table_labels(table, ids, config, account)
         names = {one.name for one in told.targets}
         targets = [*[one for one in targets if one.name not in names], *told.targets]
         labels = [{**one, **other} for one, other in zip(labels, told.labels, strict=True)]
@@ -174,9 +177,12 @@ def _row(
         mesh_points=config.mesh_points,
         seed=config.sampling_seed,
         bin_columns=config.bin_columns,
+        decimal=config.decimal,
         flags_left_out=config.flags_left_out,
     )
-    stamp = settings_stamp(config, ("columns", "mesh_points", "sampling_seed", "bin_columns", "flags_left_out"))
+    stamp = settings_stamp(
+        config, ("columns", "mesh_points", "sampling_seed", "bin_columns", "decimal", "flags_left_out")
+    )
     return Row(name, read, labels or {}, group=group, files=(path,), stamp=stamp)
 
 

@@ -24,6 +24,7 @@ import numpy as np
 from repcore.data.accounting import Accounting
 from repcore.data.allocation import DEFLATE_RATIO, check_allocation
 from repcore.data.catalogue import Catalogue, Row, existing, rows_by
+from repcore.data.encodings import whole_text
 from repcore.data.labels import numbered_classes
 from repcore.data.splits import PART_NAMES
 from repcore.data.tables import file_fingerprint
@@ -259,7 +260,7 @@ def _class_names(files: Sequence[ArrayFile], numbers: Sequence[int | None]) -> t
         return ()
     listed = files[0].path.parent / NAMES_FILE
     if listed.is_file():
-        names = tuple(line.strip() for line in listed.read_text(encoding="utf-8").splitlines() if line.strip())
+        names = tuple(line.strip() for line in whole_text(listed).splitlines() if line.strip())
     elif SCAN_OBJECTS in files[0].variant and highest < len(SCAN_OBJECT_CLASSES):
         names = SCAN_OBJECT_CLASSES
     else:

@@ -14,6 +14,7 @@ import yaml
 
 from repcore.data.accounting import Accounting, walk
 from repcore.data.catalogue import Catalogue, Row, class_target, existing, rows_by
+from repcore.data.encodings import whole_text
 from repcore.data.splits import PART_NAMES
 from repcore.errors import DataError
 from repcore_pointcloud.configs.shapes import ShapeFilesConfig
@@ -88,7 +89,7 @@ def _parts(folders: list[Path], account: Accounting) -> list[str | None]:
             if part is None:
                 continue
             account.use(path)
-            names = path.read_text(encoding="utf-8", errors="replace").split()
+            names = whole_text(path).split()
             missing = [name for name in names if not (category / name).is_dir()]
             if missing:
                 account.note(f"{len(missing)} of {len(names)} models of {category.name}/{path.name} have no folder")
@@ -102,7 +103,7 @@ def _names(root: Path, account: Accounting) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = yaml.safe_load(whole_text(path))
         names = {str(key): str(value["name"]).split(",")[0] for key, value in found.items()}
     except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
         account.unreadable(path, f"no table of categories: {type(error).__name__}")

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from repcore.data.catalogue import Catalogue, Row, existing
+from repcore.data.encodings import whole_text
 from repcore.errors import DataError, ItemError
 from repcore.files import read_json_file
 from repcore.specs import TargetSpec
@@ -90,7 +91,7 @@ def _folders(root: Path) -> dict[str, str]:
     table = root / CATEGORY_FILE
     if not table.is_file():
         raise DataError(f"{str(root)!r} has no {CATEGORY_FILE}", expected="a line 'Airplane 02691156' a category")
-    lines = [line.split() for line in table.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = [line.split() for line in whole_text(table).splitlines() if line.strip()]
     if not lines or any(len(line) != 2 for line in lines):
         raise DataError(f"{CATEGORY_FILE} is not a list of categories and folders")
     unknown = [category for category, _ in lines if category not in PARTS]

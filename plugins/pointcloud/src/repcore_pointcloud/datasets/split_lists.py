@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from repcore.data.accounting import Accounting
+from repcore.data.encodings import whole_text
 from repcore.data.splits import PART_NAMES
 
 SPLIT_FOLDERS = ("ImageSets", "imagesets", "splits")
@@ -24,7 +25,7 @@ def listed_splits(root: Path, files: Sequence[Path], account: Accounting) -> dic
     keys = _keys(root, files)
     found: dict[str, set[int]] = {}
     for path, part, is_beside in _lists(root):
-        names = path.read_text(encoding="utf-8-sig", errors="replace").split()
+        names = whole_text(path).split()
         rows = [keys[key] for name in names if (key := _plain(name)) in keys and keys[key] is not None]
         if not rows or (is_beside and len(rows) < LEAST_NAMED * len(names)):
             continue

@@ -124,7 +124,8 @@ class MatchNetwork(nn.Module):
         trace = []
         for number, layer in enumerate(self.layers):
             emitted = []
-            for name, branch in self.branches.items():
+            for name in BRANCHES:
+                branch: LatentBranch = self.branches[name]  # type: ignore[assignment]
                 belief = branch.remember(drawn[name], features, beliefs[name])
                 beliefs[name] = belief
                 drawn[name] = latent(number, name, belief, branch.prior(belief))

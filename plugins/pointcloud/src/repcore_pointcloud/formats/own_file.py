@@ -18,8 +18,9 @@ from repcore.errors import ItemError
 from repcore_pointcloud.formats import binary
 from repcore_pointcloud.formats.column_names import plain
 from repcore_pointcloud.formats.pcd import PcdFile, read_pcd_file
-from repcore_pointcloud.formats.ply import PlyFile, read_ply_file
+from repcore_pointcloud.formats.ply import Lists, PlyFile, read_ply_file
 from repcore_pointcloud.formats.reading import DAMAGE, READERS
+from repcore_pointcloud.formats.surveys import survey_columns
 
 FACT = "file"  # in Sample.meta
 SAME_PLACE = 1e-6  # share of the cloud's extent by which coordinates may differ that went through float32
@@ -39,17 +40,20 @@ class OwnFile:
         columns: name -> (n,), or (n, c) of a field with several numbers, in the file's own types; coordinates too.
         xyz: names of the columns of coordinates.
         ply / pcd: the whole file, where it is of this format.
+        beside: in words, what the file says that is no number of a point; only its own format holds it.
     """
 
     columns: Mapping[str, np.ndarray]
     xyz: tuple[str, str, str]
     ply: PlyFile | None = None
     pcd: PcdFile | None = None
+    beside: tuple[str, ...] = ()
 
     def in_place(self) -> dict[str, np.ndarray]:
-        """All columns, coordinates first as ``x y z``, names in the form that every format can hold."""
+        """All columns, coordinates first as ``x y z``, names in the form that every format can hold; several numbers a
+        point as so many columns."""
         axes = {axis: self.columns[name] for axis, name in zip("xyz", self.xyz, strict=True)}
-        rest = {name: values for name, values in self.columns.items() if name not in self.xyz}
+        rest = {name: values for name, values in _single(self.columns).items() if name not in self.xyz}
         new = free_names((re.sub(r"\W+", "_", name).strip("_") or "column" for name in rest), axes, "own_")
         return {**axes, **dict(zip(new, rest.values(), strict=True))}
 
@@ -63,21 +67,35 @@ def own_file(path: Path | None, xyz: np.ndarray) -> OwnFile | None:
     if path is None or not path.is_file():
         return None
     ply, pcd, suffix = None, None, path.suffix.lower()
+    beside: tuple[str, ...] = ()
     try:
         if suffix == ".ply":
             ply = read_ply_file(path)
-            raw = {name: one for name, one in ply.columns.get("vertex", {}).items() if isinstance(one, np.ndarray)}
+            vertex = ply.columns.get("vertex", {})
+            raw = {name: one for name, one in vertex.items() if isinstance(one, np.ndarray)}
+            beside = _beside_vertices(ply)
         elif suffix == ".pcd":
             pcd = read_pcd_file(path)
             raw = {name: one[:, 0] if one.shape[1] == 1 else one for name, one in pcd.typed().items()}
+        elif suffix in (".las", ".laz"):
+            raw, beside = survey_columns(path)
         else:
             read = binary.read_bin(path, 0, len(xyz)) if suffix == ".bin" else READERS[suffix](path)
             raw = _single(read.columns)
+            beside = ("faces",) if read.faces is not None and len(read.faces) else ()
     except (ItemError, MemoryError, *DAMAGE):
         return None
     columns = {name: one for name, one in raw.items() if len(one) == len(xyz) and one.dtype.kind in "biuf"}
     found = _coordinates(columns, xyz)
-    return None if found is None else OwnFile(columns, found, ply, pcd)
+    words = [f"column {name!r}, which holds words" for name, one in raw.items() if one.dtype.kind not in "biuf"]
+    return None if found is None else OwnFile(columns, found, ply, pcd, (*beside, *words))
+
+
+def _beside_vertices(file: PlyFile) -> tuple[str, ...]:
+    """Elements, lists and remarks of a PLY file that are no numbers of its vertices."""
+    elements = [f"element {one.name!r}" for one in file.elements if one.name != "vertex" and one.rows]
+    lists = [f"list {name!r}" for name, one in file.columns.get("vertex", {}).items() if isinstance(one, Lists)]
+    return (*elements, *lists, *(["its remarks"] if file.remarks else []))
 
 
 def free_names(names: Iterable[str], taken: Iterable[str], prefix: str) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from repcore.data.cells import DecimalWord
 from repcore_pointcloud.formats.flags import LEFT_OUT
 from repcore_pointcloud.formats.meshes import sample_surface
 from repcore_pointcloud.formats.reading import read_points
@@ -59,6 +60,7 @@ def read_cloud(
     seed: int = 0,
     bin_columns: int = 0,
     flags_left_out: Sequence[str] = LEFT_OUT,
+    decimal: DecimalWord = "auto",
 ) -> PointCloud:
     """A shape from a file.
 
@@ -69,11 +71,12 @@ def read_cloud(
         seed: of that draw, together with the mesh itself.
         bin_columns: numbers a point in a ``.bin`` file; 0 = by evidence.
         flags_left_out: flags whose points are no part of the shape (:mod:`repcore_pointcloud.formats.flags`).
+        decimal: sign of decimals in text; by its cells when ``auto``.
 
     Raises:
         ItemError: as :func:`repcore_pointcloud.formats.reading.read_points`.
     """
-    table = read_points(path, columns=columns, bin_columns=bin_columns, flags_left_out=flags_left_out)
+    table = read_points(path, columns=columns, bin_columns=bin_columns, flags_left_out=flags_left_out, decimal=decimal)
     if table.faces is not None:
         return _sampled(table, path.name, mesh_points, seed)
     return PointCloud(table.xyz, remark=table.remark, notes=table.notes, columns=table.columns, left_out=table.left_out)

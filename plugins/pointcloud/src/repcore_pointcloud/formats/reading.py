@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from repcore.data.allocation import check_allocation
+from repcore.data.cells import DecimalWord
 from repcore.errors import ItemError
 from repcore_pointcloud.formats import arrays, binary, meshes, pcd, surveys, text
 from repcore_pointcloud.formats.flags import LEFT_OUT
@@ -42,6 +43,7 @@ def read_points(
     bin_columns: int = 0,
     points: int | None = None,
     flags_left_out: Sequence[str] = LEFT_OUT,
+    decimal: DecimalWord = "auto",
 ) -> PointTable:
     """The points of a file with everything that lies beside them.
 
@@ -51,6 +53,7 @@ def read_points(
         bin_columns: numbers a point in a ``.bin`` file; 0 = by evidence.
         points: number of points where labels beside a ``.bin`` file tell it.
         flags_left_out: flags whose points are no part of the cloud (:mod:`repcore_pointcloud.formats.flags`).
+        decimal: sign of decimals in text; by its cells when ``auto``.
 
     Raises:
         ItemError: ``missing_file``, ``empty``, ``unknown_format``, ``corrupt``, ``truncated``, ``wrong_columns``,
@@ -66,7 +69,10 @@ def read_points(
     check_allocation(path.stat().st_size, path.name, "its size")
     try:
         with np.errstate(all="ignore"):  # odd numbers are judged afterwards
-            raw = binary.read_bin(path, bin_columns, points) if suffix == ".bin" else READERS[suffix](path)
+            if suffix in TEXT_SUFFIXES:
+                raw = text.read_text(path, decimal)
+            else:
+                raw = binary.read_bin(path, bin_columns, points) if suffix == ".bin" else READERS[suffix](path)
         return point_table(raw, path.name, columns, flags_left_out)
     except ItemError:
         raise

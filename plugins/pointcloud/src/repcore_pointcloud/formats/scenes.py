@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from repcore.data.cells import DecimalWord
 from repcore_pointcloud.formats.flags import LEFT_OUT
 from repcore_pointcloud.formats.reading import SUFFIXES, read_points
 from repcore_pointcloud.formats.scene import Scene, scene_of
@@ -42,6 +43,7 @@ def load_scene(
     bin_columns: int = 0,
     points: int | None = None,
     flags_left_out: Sequence[str] = LEFT_OUT,
+    decimal: DecimalWord = "auto",
 ) -> Loaded:
     """Read one file; arguments as those of :func:`repcore_pointcloud.formats.reading.read_points`.
 
@@ -49,7 +51,14 @@ def load_scene(
         ItemError: the file cannot be read, or holds no coordinates.
     """
     return loaded(
-        read_points(path, columns=columns, bin_columns=bin_columns, points=points, flags_left_out=flags_left_out)
+        read_points(
+            path,
+            columns=columns,
+            bin_columns=bin_columns,
+            points=points,
+            flags_left_out=flags_left_out,
+            decimal=decimal,
+        )
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from repcore.data.encodings import whole_text
 from repcore.errors import ItemError
 from repcore_pointcloud.formats.flags import FLAGS
 from repcore_pointcloud.formats.table import RawColumns
@@ -21,6 +22,7 @@ LAS_SHORTEST_HEAD, LAS_LONGEST_HEAD = 227, 375  # bytes, of versions 1.0 and 1.4
 LAS_RECORD, LAS_LATE_RECORD = 54, 60  # bytes of a record without content, before and after the points
 NARROW_CLASSES, FIRST_WIDE_FORMAT = 32, 6  # older point formats have five bits for the class
 WIDE_FORMATS = {0: 6, 1: 6, 2: 7, 3: 7, 4: 9, 5: 10}
+EXTRA_DIMENSIONS = ("LASF_Spec", 4)  # the record that describes further attributes of points
 PTX_HEADER = 10  # columns, rows, position, three axes, four rows of a matrix
 E57_COLOURS = ("colorRed", "colorGreen", "colorBlue")
 
@@ -49,6 +51,25 @@ def filled_survey(path: Path, xyz: np.ndarray, classes: np.ndarray | None) -> An
             file = laspy.convert(file, point_format_id=WIDE_FORMATS[file.point_format.id])
         file.classification = classes.astype(np.uint8)
     return file
+
+
+def survey_columns(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """Every attribute of the points of a LAS or LAZ file in its own type, scaled coordinates as ``x y z``; and what
+    stands beside the points.
+
+    Raises:
+        ItemError: ``missing_library``, ``corrupt``, ``incomplete``.
+    """
+    raw = read_las(path)  # checks the file
+    import laspy
+
+    file = laspy.read(path)
+    columns = {axis: raw.columns["xyz"][:, place] for place, axis in enumerate("xyz")}
+    for name in file.point_format.dimension_names:
+        if name not in ("X", "Y", "Z"):
+            columns[name] = np.asarray(file[name])
+    records = sum((one.user_id, one.record_id) != EXTRA_DIMENSIONS for one in file.header.vlrs)
+    return columns, (f"{records} records of its header (reference system, ...)",) if records else ()
 
 
 def read_las(path: Path) -> RawColumns:
@@ -143,7 +164,7 @@ def read_ptx(path: Path) -> RawColumns:
     Raises:
         ItemError: ``corrupt``.
     """
-    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    lines = whole_text(path).splitlines()
     parts: list[np.ndarray] = []
     position, start, empty = None, 0, 0
     while start < len(lines) and (parts == [] or lines[start].strip()):

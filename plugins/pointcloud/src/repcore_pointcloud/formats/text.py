@@ -14,11 +14,16 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
 
+from repcore.data.cells import DecimalWord
 from repcore.data.cells import number as core_number
+from repcore.data.dialects import cut
+from repcore.data.encodings import code_page
+from repcore.data.grouped import Meaning, comma_meaning, without_commas
 from repcore.errors import ItemError
 from repcore_pointcloud.formats import column_names as known
 from repcore_pointcloud.formats.plausible import MOST_UNNAMED, fits_points, is_matrix
@@ -26,12 +31,10 @@ from repcore_pointcloud.formats.table import RawColumns
 
 SUFFIXES = (".xyz", ".txt", ".pts", ".csv", ".tsv", ".asc", ".xyzn", ".xyzrgb", ".xyzi", ".neu")
 LOOKED_AT = 64 * 1024  # characters that decide how a file is laid out
+FEWEST_COMMAS = 0.3  # share of cells with one where it is the sign of decimals
 FEWEST_GOOD = 100  # good lines for each one that may be left out
 COMMENT = ("#", "//", "%", "!")
 MOST_TITLES = 30  # lines above a header
-DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+(?:[eE][-+]?\d+)?$")
-THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:\.\d{3})+,\d+$")
-GROUPED = re.compile(r"[-+]?[1-9]\d{0,2}(?:\.\d{3})+$")  # a point before thousands, where decimals have a comma
 MISSING = frozenset({"", "nan", "na", "n/a", "null", "none", "-", "?", "-nan", "+nan"})
 SAID = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
@@ -48,6 +51,9 @@ class Layout:
         promised: number of points that a first line announces.
         width: cells of a line.
         titles: lines above the header.
+        grouped: a cell with a comma before thousands; empty where none is.
+        unclear: a cell whose comma may mean either; empty without.
+        is_odd: the header has another number of cells than the lines.
     """
 
     separator: str | None
@@ -57,18 +63,32 @@ class Layout:
     promised: int | None
     width: int
     titles: int = 0
+    grouped: str = ""
+    unclear: str = ""
+    is_odd: bool = False
 
 
-def read_text(path: Path) -> RawColumns:
+def read_text(path: Path, decimal: DecimalWord = "auto") -> RawColumns:
     """Columns of a text file.
 
+    Args:
+        path: the file.
+        decimal: the sign of decimals; by the cells when ``auto``.
+
     Raises:
-        ItemError: ``empty``, ``corrupt`` or ``wrong_columns``.
+        ItemError: ``empty``, ``corrupt``, ``ambiguous`` or ``wrong_columns``.
     """
     text = decoded(path.read_bytes(), path.name)
-    layout = layout_of(text[:LOOKED_AT] if len(text) <= LOOKED_AT else text[: text.rfind("\n", 0, LOOKED_AT) + 1])
+    head = text[:LOOKED_AT] if len(text) <= LOOKED_AT else text[: text.rfind("\n", 0, LOOKED_AT) + 1]
+    layout = layout_of(head, decimal)
     if layout is None:
         raise ItemError("empty", f"{path.name} has no line with values")
+    if layout.unclear:
+        commas = f"{layout.unclear.replace(',', '.')} or {layout.unclear.replace(',', '')}"
+        raise ItemError(
+            "ambiguous",
+            f"{path.name}: {layout.unclear!r} may be {commas}, and no cell tells; dataset.decimal=comma or point",
+        )
     body = _body(text, layout)
     del text
     cells, bad = _parsed(body, layout, path.name)
@@ -104,7 +124,7 @@ def looks_like_points(path: Path) -> bool:
     except ItemError:
         return False
     layout = layout_of(text if len(head) < LOOKED_AT else text[: text.rfind("\n") + 1])
-    if layout is None or layout.width < 3 or (not layout.names and layout.width > MOST_UNNAMED):
+    if layout is None or layout.width < 3 or layout.is_odd or (not layout.names and layout.width > MOST_UNNAMED):
         return False
     if layout.names and known.triple(known.AXES, [known.plain(one) for one in layout.names]) is None:
         return False
@@ -136,7 +156,7 @@ def _has_shape_of_points(rows: Sequence[Sequence[str]], layout: Layout) -> bool:
 
 
 def decoded(content: bytes, source: str) -> str:
-    """Text of a file: UTF-8, UTF-16 (with a mark, or by its zeros), else Latin-1.
+    """Text of a file: UTF-8, UTF-16 (with a mark, or by its zeros), else an older code page.
 
     Raises:
         ItemError: ``corrupt``: binary.
@@ -152,20 +172,21 @@ def decoded(content: bytes, source: str) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return content.decode("latin-1")
+        return content.decode(code_page(content).name, "replace")
 
 
 # --------------------------------------------------------------------------------------------- layout
 
 
-def layout_of(text: str) -> Layout | None:
+def layout_of(text: str, decimal: DecimalWord = "auto") -> Layout | None:
     """How the lines are laid out, decided by the beginning of a file; None without a line of values."""
     lines = text.splitlines()
     places = [place for place, line in enumerate(lines) if line.strip() and not line.lstrip().startswith(COMMENT)]
     if not places:
         return None
-    separator, comma = _separator([lines[place] for place in places[1:201]] or [lines[places[0]]])
-    plain = Layout(separator, comma, (), places[0], None, 0)
+    separator, meaning, shown = _separator([lines[place] for place in places[1:201]] or [lines[places[0]]], decimal)
+    comma, grouped = meaning in ("decimal", "unclear"), shown if meaning == "thousands" else ""
+    plain = Layout(separator, comma, (), places[0], None, 0, grouped=grouped)
     promised: int | None = None
     names: tuple[str, ...] = ()
     first = titles = _titles([_cells(lines[place], plain) for place in places[: MOST_TITLES + 2]], comma)
@@ -182,9 +203,11 @@ def layout_of(text: str) -> Layout | None:
     width = widths.most_common(1)[0][0] if widths else len(names)
     if not names:
         names = _commented(lines[: places[min(first, len(places) - 1)]], separator, width)
-    names = names if len(names) in (width, width + 1) else ()
+    is_odd = len(names) not in (0, width, width + 1)
+    names = () if is_odd else names
     start = places[first] if first < len(places) else len(lines)
-    return Layout(separator, comma, names[:width], start, promised, width, titles)
+    unclear = shown if meaning == "unclear" else ""
+    return Layout(separator, comma, names[:width], start, promised, width, titles, grouped, unclear, is_odd)
 
 
 def _titles(rows: Sequence[Sequence[str]], comma: bool) -> int:
@@ -216,33 +239,47 @@ def _header(line: str, separator: str | None) -> list[str]:
     return [cell.strip().strip("\"'") for cell in (line.split(separator) if separator else line.split())]
 
 
-def _separator(lines: Sequence[str]) -> tuple[str | None, bool]:
-    """What separates the cells of most lines, and whether their numbers have decimal commas."""
+def _separator(lines: Sequence[str], decimal: DecimalWord) -> tuple[str | None, Meaning, str]:
+    """What separates the cells of most lines, what a comma inside of them means, and a cell that shows it."""
     for one in (";", "\t", "|"):
         counts = [line.count(one) for line in lines]
         if sum(count >= 2 for count in counts) > 0.5 * len(lines):
-            cells = [cell.strip() for line in lines for cell in line.split(one)]
-            return one, _has_decimal_comma(cells)
+            return one, *_comma([line.split(one) for line in lines], decimal)
     if sum(line.count(",") >= 2 for line in lines) <= 0.5 * len(lines):
-        return None, False
+        return None, "", ""
     words = [line.split() for line in lines]
     if sum(len(row) >= 3 for row in words) > 0.5 * len(lines):
-        cells = [cell for row in words for cell in row]
-        if _has_decimal_comma(cells) and not any(cell.endswith(",") for cell in cells):
-            return None, True
-    return ",", False
+        meaning, shown = _comma(words, decimal)
+        if meaning and not any(cell.endswith(",") for row in words for cell in row):
+            return None, meaning, shown
+    quoted = [line for line in lines if '"' in line]
+    return ",", *(_comma([cut(line, ",") for line in quoted], decimal) if quoted else ("", ""))
 
 
-def _has_decimal_comma(cells: Sequence[str]) -> bool:
-    with_comma = sum(bool(DECIMAL_COMMA.match(cell) or THOUSANDS.match(cell)) for cell in cells)
-    return with_comma > 0.3 * len(cells) and not any(
-        "." in cell and not (THOUSANDS.match(cell) or GROUPED.match(cell)) for cell in cells if cell[:1].isdigit()
-    )
+def _comma(rows: Sequence[Sequence[str]], decimal: DecimalWord) -> tuple[Meaning, str]:
+    """What a comma in these cells means: as the user says, else as they show; nothing where few have one."""
+    columns = [[_bare(cell) for cell in column] for column in zip_longest(*rows, fillvalue="")]
+    cells = [cell for column in columns for cell in column if cell]
+    having = [cell for cell in cells if "," in cell]
+    if not having:
+        return "", ""
+    if decimal != "auto":
+        return "decimal" if decimal == "comma" else "thousands", having[0]
+    meaning, shown = comma_meaning(columns)
+    return (meaning, shown) if meaning == "thousands" or len(having) > FEWEST_COMMAS * len(cells) else ("", "")
+
+
+def _bare(cell: str) -> str:
+    return cell.strip().strip("\"'").strip()
 
 
 def _cells(line: str, layout: Layout) -> list[str]:
-    cells = line.strip("\r\n").split(layout.separator) if layout.separator else line.split()
-    cells = [cell.strip().strip("\"'").strip() for cell in cells]
+    text = line.strip("\r\n")
+    if layout.separator:
+        cells = cut(text, layout.separator) if '"' in text else text.split(layout.separator)
+    else:
+        cells = text.split()
+    cells = [without_commas(_bare(cell)) if layout.grouped else _bare(cell) for cell in cells]
     if layout.separator and len(cells) > 3 and not cells[-1] and len(cells) == layout.width + 1:
         cells.pop()  # a separator at the end of every line
     return cells
@@ -288,6 +325,10 @@ def _parsed(body: str, layout: Layout, source: str) -> tuple[list[np.ndarray], l
     Raises:
         ItemError: ``corrupt``: too many such lines.
     """
+    if layout.separator == "," and (layout.grouped or layout.decimal_comma):
+        return _line_by_line(body, layout, source)
+    if layout.grouped:
+        body = without_commas(body)
     numbers = body.replace(",", ".") if layout.decimal_comma and layout.separator != "," else body
     if layout.decimal_comma and "." in body:
         return _line_by_line(body, layout, source)
@@ -391,7 +432,9 @@ def _differ(names: Sequence[str]) -> bool:
 def _said(layout: Layout, source: str) -> list[str]:
     """Guesses about the layout that are worth showing: none for blanks and points."""
     notes = [f"{layout.titles} lines above the header are titles"] if layout.titles else []
-    if layout.separator in (";", "|") or layout.decimal_comma:
+    if layout.grouped:
+        notes.append(f"a comma stands before thousands, as in {layout.grouped!r}")
+    elif layout.separator in (";", "|") or layout.decimal_comma:
         between = f"cells between {SAID[layout.separator]}" if layout.separator else "cells between blanks"
         notes.append(f"{between}, {'decimal commas' if layout.decimal_comma else 'decimal points'}")
     units = {known.unit_of(name) for name in layout.names} - {"", "m", "metre", "meter", "metres", "meters"}

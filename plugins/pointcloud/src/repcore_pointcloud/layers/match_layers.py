@@ -62,7 +62,7 @@ def feature_agreement(features: Tensor, temperature: Tensor | float) -> Tensor:
 class ValidBatchNorm(nn.BatchNorm1d):
     """Batch norm over (B, N, C) whose statistics are of valid matches alone."""
 
-    def forward(self, values: Tensor, valid: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def forward(self, values: Tensor, valid: Tensor | None = None) -> Tensor:
         rows = values.flatten(0, 1)
         if valid is None or not self.training:
             return super().forward(rows).view_as(values)

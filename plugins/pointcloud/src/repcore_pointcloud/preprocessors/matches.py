@@ -65,7 +65,7 @@ class MatchPreprocessor:
         """
         pair: MatchSet = sample.inputs
         ends = np.asarray(pair, np.float64)
-        finite = np.isfinite(ends).all(1)
+        finite = np.atleast_1d(np.isfinite(ends).all(1))
         if finite.sum() < FEWEST:
             raise ItemError("few_matches", f"{int(finite.sum())} matches with finite ends; a motion needs {FEWEST}")
         distance = pair.distances()[finite]

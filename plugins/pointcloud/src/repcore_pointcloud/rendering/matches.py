@@ -16,8 +16,13 @@ from repcore_pointcloud.rendering.turning import turning
 
 WIDTH, HEIGHT, MARGIN = 520, 240, 12
 TURN, TILT = 0.6, 0.5  # radians about the vertical, and looking down
-MOST_LINES = 160
-AGREEING, OTHER, POINT = (38, 110, 142), (230, 140, 60), (150, 150, 150)  # told apart without red and green
+MOST_LINES, MOST_DOTS = 160, 800
+AGREEING, OTHER, POINT, BEHIND = (
+    (38, 110, 142),
+    (230, 140, 60),
+    (110, 110, 110),
+    (200, 200, 200),
+)  # told apart without red and green
 SOURCE, TARGET = (230, 140, 60), (38, 110, 142)
 BELIEVED = 0.25  # share of matches that a picture of beliefs shows at most
 
@@ -34,25 +39,35 @@ def render(sample: Sample) -> Picture:
     return matches_picture(pair.source, pair.target, np.nan_to_num(distance, nan=np.inf) < near, sample.id)
 
 
-def matches_picture(source: np.ndarray, target: np.ndarray, agreeing: np.ndarray | None, title: str = "") -> Picture:
+def matches_picture(
+    source: np.ndarray,
+    target: np.ndarray,
+    agreeing: np.ndarray | None,
+    title: str = "",
+    clouds: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Picture:
     """Lines between both ends, agreeing ones over the others.
 
     Args:
         source / target: (N, 3).
         agreeing: bool (N,), or None where nothing is known.
         title: for the text alternative.
+        clouds: finite points (n, 3) of both clouds, to be drawn behind; the ends alone where None.
     """
     ends = np.concatenate([source, target], axis=1)
     rows = np.flatnonzero(np.isfinite(ends).all(1))
     marked = np.zeros(len(ends), bool) if agreeing is None else np.asarray(agreeing, bool)
-    left, right = (_placed(np.asarray(one, np.float64)[rows]) for one in (source, target))
+    kept = [np.asarray(one, np.float64)[rows] for one in (source, target)]
+    behind = [one[:: max(1, len(one) // MOST_DOTS)] for one in clouds] if clouds is not None else kept
+    left, right = (_placed(one, whole) for one, whole in zip(kept, behind, strict=True))
     right[:, 0] += WIDTH / 2
     shown = _thinned(marked[rows])
     lines = [_line(left[row], right[row], AGREEING if marked[rows[row]] else OTHER) for row in shown]
-    dots = [
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="1.2" fill="rgb{POINT}"/>'
-        for x, y in np.concatenate([left[shown], right[shown]])
-    ]
+    dots = _dots(np.concatenate([left[shown], right[shown]]), 1.2, POINT)
+    if clouds is not None:
+        places = [_placed(one, one) for one in behind]
+        places[1][:, 0] += WIDTH / 2
+        lines.insert(0, _dots(np.concatenate(places), 0.6, BEHIND))
     count = int(marked[rows].sum())
     words = (
         f"{title}: {len(rows):,} matches, {count:,} agree"
@@ -63,7 +78,7 @@ def matches_picture(source: np.ndarray, target: np.ndarray, agreeing: np.ndarray
     text = html.escape(alt, quote=True)
     svg = (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{text}" style="width:100%;max-width:{WIDTH}px">'
-        f"<title>{text}</title>{''.join(lines)}{''.join(dots)}</svg>"
+        f"<title>{text}</title>{''.join(lines)}{dots}</svg>"
     )
     key = legend({"agrees": AGREEING, "does not": OTHER}) if agreeing is not None else ""
     return Picture(svg + key, alt)
@@ -98,19 +113,28 @@ def overlaid_picture(first: np.ndarray, second: np.ndarray, title: str) -> Pictu
     return Picture(picture + legend({"first, moved": SOURCE, "second": TARGET}), alt)
 
 
-def _placed(points: np.ndarray) -> np.ndarray:
-    """Places in the left half of the picture, (n, 2)."""
-    if not len(points):
-        return np.zeros((0, 2))
+def _seen(points: np.ndarray) -> np.ndarray:
+    """Across and down of every point as the picture looks at it, (n, 2)."""
+    across = points[:, 0] * np.cos(TURN) - points[:, 1] * np.sin(TURN)
+    away = points[:, 0] * np.sin(TURN) + points[:, 1] * np.cos(TURN)
+    return np.stack([across, -(points[:, 2] * np.cos(TILT) + away * np.sin(TILT))], axis=1)
+
+
+def _placed(points: np.ndarray, around: np.ndarray) -> np.ndarray:
+    """Places in the left half of the picture, (n, 2), in which ``around`` is seen as a whole."""
+    if not len(points) or not len(around):
+        return np.zeros((len(points), 2))
     with np.errstate(over="ignore", invalid="ignore"):
-        centred = points - (points.max(0) + points.min(0)) / 2
-        across = centred[:, 0] * np.cos(TURN) - centred[:, 1] * np.sin(TURN)
-        away = centred[:, 0] * np.sin(TURN) + centred[:, 1] * np.cos(TURN)
-        seen = np.stack([across, -(centred[:, 2] * np.cos(TILT) + away * np.sin(TILT))], axis=1)
+        whole = _seen(around)
+        middle = (whole.max(0) + whole.min(0)) / 2
         room = np.array([WIDTH / 4 - MARGIN, HEIGHT / 2 - MARGIN])
-        largest = float(np.max(np.abs(seen) / room))
-        scaled = seen / largest if largest > 0 else seen * 0.0
-        return np.nan_to_num(scaled, posinf=0.0, neginf=0.0) + np.array([WIDTH / 4, HEIGHT / 2])
+        largest = float(np.max(np.abs(whole - middle) / room))
+        found = (_seen(points) - middle) / (largest if largest > 0 else 1.0)
+        return np.nan_to_num(found, posinf=0.0, neginf=0.0) + np.array([WIDTH / 4, HEIGHT / 2])
+
+
+def _dots(places: np.ndarray, radius: float, colour: tuple[int, int, int]) -> str:
+    return "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="rgb{colour}"/>' for x, y in places)
 
 
 def _thinned(marked: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from torch import nn
 
 from repcore.checkpoints.reading import file_sha256
 from repcore.errors import ConfigError
+from repcore.files import entries_of
 from repcore.nn.frozen import Frozen
 from repcore_pointcloud.configs.i2p_mae import MaskedPointsConfig
 from repcore_pointcloud.teachers.classical import ClassicalTeacher
@@ -56,5 +57,5 @@ def weights_hash(path: Path) -> str:
     """Hash of a weights file, or of all weights files of a folder."""
     if path.is_file():
         return file_sha256(path)
-    files = sorted(one for one in path.iterdir() if one.suffix in (".safetensors", ".bin", ".pt", ".pth"))
+    files = [one for one in entries_of(path) if one.suffix in (".safetensors", ".bin", ".pt", ".pth")]
     return hashlib.sha256("".join(file_sha256(one) for one in files).encode()).hexdigest()

@@ -8,6 +8,8 @@ answer's is called ``predicted_<name>`` (``predicted_label``), and a PLY file sa
 Points without an answer (coordinates that are not finite) have probability 0 in files that know no empty cell, and the
 class 0, or where the model has a class 0: -1 (PLY, PCD), or the highest number that no class has (LAS, ``.label``).
 
+Writers of PLY, LAS and PCD return, in words, what of the user's own file the format does not hold; empty where nothing.
+
 Symbols: N points, K classes or values.
 """
 
@@ -77,21 +79,27 @@ def beside(named: Mapping[str, np.ndarray], taken: Iterable[str]) -> dict[str, n
     return dict(zip(free_names(named, known, PREDICTED), named.values(), strict=True))
 
 
-def write_ply(path: Path, answer: DenseAnswer) -> None:
+def write_ply(path: Path, answer: DenseAnswer) -> str:
     """Binary PLY: the file's own columns, then label, probability and colour of the class; x y z of points that come
     from no file as float32, or float64 where that would lose a tenth of a millimetre."""
     xyz, named = columns(answer)
     own = _own(answer, xyz)
     if own is not None and own.ply is not None:
         path.write_bytes(ply_bytes(_with_columns(own.ply, named)))
-        return
+        return ""
     if own is None:
         exact = np.allclose(xyz.astype(np.float32), xyz, rtol=0, atol=1e-4, equal_nan=True)
         table = {name: xyz[:, axis].astype(np.float32 if exact else np.float64) for axis, name in enumerate("xyz")}
     else:
-        table = {name: _for_ply(name, values) for name, values in own.in_place().items() if values.ndim == 1}
+        table = _for_ply(own.in_place())
     empty = PlyFile([Element("vertex", len(xyz), _properties(table))], {"vertex": table})
     path.write_bytes(ply_bytes(_with_columns(empty, named)))
+    return _left_out("PLY", own)
+
+
+def _left_out(format_name: str, own: OwnFile | None) -> str:
+    """What a format does not hold of a file of another format."""
+    return f"{format_name} does not hold {', '.join(own.beside)} of the file" if own is not None and own.beside else ""
 
 
 def _with_columns(file: PlyFile, named: Mapping[str, np.ndarray]) -> PlyFile:
@@ -116,10 +124,19 @@ def _properties(table: Mapping[str, np.ndarray]) -> list[Property]:
     return [Property(name, values.dtype.str[1:]) for name, values in table.items()]
 
 
-def _for_ply(name: str, values: np.ndarray) -> np.ndarray:
-    """In a type that other programs read, too: no whole numbers of 8 bytes, no yes and no; colours of text as bytes."""
-    if name in COLOURS and np.isin(values, np.arange(256)).all():
-        return values.astype(np.uint8)
+def _for_ply(table: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """In types that other programs read, too; the three colours in one type, of text as bytes where all three fit."""
+    found = {name: _plain_type(values) for name, values in table.items()}
+    colours = [name for name in found if name in COLOURS]
+    if colours:
+        are_bytes = all(np.isin(found[name], np.arange(256)).all() for name in colours)
+        kind = np.dtype(np.uint8) if are_bytes else np.result_type(*(found[name] for name in colours))
+        found |= {name: found[name].astype(kind) for name in colours}
+    return found
+
+
+def _plain_type(values: np.ndarray) -> np.ndarray:
+    """No whole numbers of 8 bytes, no yes and no."""
     if values.dtype.kind == "b" or values.dtype == np.float16:
         return values.astype(np.uint8 if values.dtype.kind == "b" else np.float32)
     if values.dtype.kind in "iu" and values.dtype.itemsize == 8:
@@ -128,7 +145,7 @@ def _for_ply(name: str, values: np.ndarray) -> np.ndarray:
     return values.astype(values.dtype.newbyteorder("="))
 
 
-def write_las(path: Path, answer: DenseAnswer) -> None:
+def write_las(path: Path, answer: DenseAnswer) -> str:
     """The survey that was read with the class in ``classification`` and the probability beside, all else as it was; of
     other clouds LAS 1.4 with the colour of the class, too, and the file's own columns as further dimensions.
 
@@ -148,17 +165,19 @@ def write_las(path: Path, answer: DenseAnswer) -> None:
     source = answer.sample.meta.get(FACT)
     is_survey = isinstance(source, Path) and source.suffix.lower() in (".las", ".laz")
     file = filled_survey(source, xyz, classes) if is_survey and isinstance(source, Path) else None
+    own = None
     if file is None:
         file = _new_las(laspy, xyz, named)
         own = None if is_survey else _own(answer, xyz)
         further = {} if own is None else own.in_place()
-        given = {name: one for name, one in further.items() if name not in AXES and one.ndim == 1}
+        given = {name: one for name, one in further.items() if name not in AXES}
         _add_dimensions(laspy, file, given, "own_")
     _add_dimensions(
         laspy, file, {name: one for name, one in named.items() if name not in ("label", *COLOURS)}, PREDICTED
     )
     with path.open("wb") as target:
         file.write(target)
+    return _left_out("LAS", own)
 
 
 def _laspy() -> Any:  # the library
@@ -191,7 +210,7 @@ def _new_las(laspy: Any, xyz: np.ndarray, named: dict[str, np.ndarray]) -> Any: 
     return file
 
 
-def write_pcd(path: Path, answer: DenseAnswer) -> None:
+def write_pcd(path: Path, answer: DenseAnswer) -> str:
     """Binary PCD 0.7: the file's own fields, then label and probability, or values; x y z of points that come from no
     file as float64."""
     xyz, named = columns(answer)
@@ -205,6 +224,7 @@ def write_pcd(path: Path, answer: DenseAnswer) -> None:
         fields = {name: one.astype(np.uint8) if one.dtype.kind == "b" else one for name, one in own.in_place().items()}
     header = None if own is None or own.pcd is None else own.pcd.header
     path.write_bytes(pcd_bytes({**fields, **beside(kept, fields)}, header))
+    return "" if header is not None else _left_out("PCD", own)
 
 
 def _own(answer: DenseAnswer, xyz: np.ndarray) -> OwnFile | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from repcore.data.accounting import Accounting
 from repcore.data.catalogue import Catalogue, CatalogueReader, Row, class_target, existing, files_below, rows_by
+from repcore.data.encodings import head_text
 from repcore.errors import DataError
 from repcore.specs import TargetSpec
 from repcore_timeseries.configs.series import CasesConfig
@@ -19,7 +20,7 @@ from repcore_timeseries.formats.parts import PARTS
 from repcore_timeseries.formats.series import Series
 from repcore_timeseries.formats.ts_files import read_ts
 from repcore_timeseries.formats.tsf_files import read_tsf
-from repcore_timeseries.formats.ucr_tables import looks_like_ucr, read_ucr
+from repcore_timeseries.formats.ucr_tables import LAST, looks_like_ucr, read_ucr
 
 READERS: Mapping[str, Callable[[Path], Archive]] = {
     ".ts": read_ts, ".arff": read_arff, ".tsv": read_ucr, ".tsf": read_tsf, ".txt": read_ucr, ".csv": read_ucr,
@@ -81,15 +82,10 @@ def sniff(path: Path) -> float:
     suffix = path.suffix.lower()
     if suffix not in READERS or not path.is_file():
         return 0.0
-    with path.open("rb") as file:
-        lines = file.read(HEAD_BYTES).decode("utf-8", "replace").lower().splitlines()
+    lines = head_text(path, HEAD_BYTES).lower().splitlines()
     kept = [line for line in lines if line.strip() and not line.startswith(("#", "%"))]
     if suffix in (".tsv", *TEXTS):
-        return (
-            0.85
-            if PART.match(path.stem) and kept and all(map(looks_like_ucr, kept[:20][: len(kept) - 1] or kept))
-            else 0.0
-        )
+        return 0.85 if PART.match(path.stem) and kept and looks_like_ucr(kept[:20][: len(kept) - 1] or kept) else 0.0
     starts = {
         "@problemname", "@data", "@relation", "@attribute", "@frequency", "@classlabel", "@univariate", "@timestamps",
         "@missing", "@equallength", "@serieslength", "@dimensions", "@dimension", "@targetlabel",
@@ -130,7 +126,7 @@ def _name_and_part(path: Path) -> tuple[str, str]:
 
 
 def _catalogue(archives: Sequence[Archive], account: Accounting) -> Catalogue[Series]:
-    notes: list[str] = []
+    notes = [f"class of {one.path.name}: {one.facts['class']}" for one in archives if one.facts.get("class") == LAST]
     _check_channels(archives, notes)
     cases = [(archive, number, case) for archive in archives for number, case in enumerate(archive.cases)]
     target, values = _labels(archives, notes)

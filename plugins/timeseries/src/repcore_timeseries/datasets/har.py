@@ -7,7 +7,7 @@ The layout of UCI HAR (Anguita et al. 2013) and of sets that follow it: for each
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,18 @@ from repcore.data.catalogue import Catalogue, CatalogueReader, Row, class_target
 from repcore.data.first_files import first_files
 from repcore.data.splits import part_of
 from repcore.errors import DataError
+from repcore.specs import TargetSpec
 from repcore_timeseries.configs.series import CasesConfig
 from repcore_timeseries.datasets.described import described
 from repcore_timeseries.formats.archives import text_lines
+from repcore_timeseries.formats.number_lines import plain_numbers, words_of
 from repcore_timeseries.formats.series import Series
 
 ANSWERS = re.compile(r"y_(train|val|valid|validation|test)", re.IGNORECASE)
 SIGNALS = "Inertial Signals"
 NAMES = "activity_labels.txt"
-LABEL = "activity"
+LABEL, VALUE = "activity", "target"  # of classes, of numbers
+SUBJECTS = ("subject", "subject_id")  # UCI HAR, and HAPT
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +60,19 @@ class Har(CatalogueReader[Series, Series]):
         account = Accounting(path)
         rows: list[Row[Series]] = []
         parts = _parts(path)
-        names = _names(path, account)
         read = [(part, *_read(part, account)) for part in parts]
-        target, place = class_target(LABEL, [names.get(word, word) for _, _, words, _ in read for word in words])
+        answers = [word for _, _, words, _ in read for word in words]
+        names = _names(path, {*answers}, account)
+        place: dict[str, Any]
+        target, place = class_target(LABEL, [names.get(word, word) for word in answers])
+        if _are_values(answers):
+            account.guess(f"answers of {parts[0].answers.name}", "regression", "they are numbers with decimals")
+            target, place = TargetSpec(VALUE, "regression"), {word: float(word) for word in answers}
         in_part: list[str | None] = []
         for part, values, words, subjects in read:
             channels = tuple(name for name, _ in part.channels)
             for number, one in enumerate(values):
-                label = {LABEL: place[names.get(words[number], words[number])]}
+                label = {target.name: place[names.get(words[number], words[number])]}
                 group = None if subjects is None else f"subject-{subjects[number]}"
                 files = [file for _, file in part.channels]
                 id_ = f"{part.name}-{number:06d}"
@@ -106,9 +114,9 @@ def _found(path: Path) -> list[Part]:
             continue
         channels = _channels(answers.parent, part[1])
         if channels:
-            subjects = answers.with_name(f"subject_{part[1]}.txt")
+            beside = (answers.with_name(f"{word}_{part[1]}.txt") for word in SUBJECTS)
             name = str(part_of(part[1]))
-            found.append(Part(name, answers, subjects if subjects.is_file() else None, channels))
+            found.append(Part(name, answers, next((one for one in beside if one.is_file()), None), channels))
     return found
 
 
@@ -171,12 +179,29 @@ def _read(part: Part, account: Accounting) -> tuple[np.ndarray, list[str], list[
 
 
 def _words(path: Path) -> list[str]:
-    return [line.strip() for line in text_lines(path) if line.strip()]
+    return [_whole_text(line.strip()) for line in text_lines(path) if line.strip()]
+
+
+def _whole_text(word: str) -> str:
+    """``1`` for ``1.000e+00``, as NumPy writes it."""
+    try:
+        value = float(word)
+    except ValueError:
+        return word
+    return str(int(value)) if value.is_integer() and not word.isdigit() else word
+
+
+def _are_values(words: Sequence[str]) -> bool:
+    """Whether answers are numbers with decimals, which are no classes."""
+    try:
+        return any(not float(word).is_integer() for word in words)
+    except ValueError:
+        return False
 
 
 def _matrix(path: Path) -> np.ndarray:
     """A window a line, float32 (N, T)."""
-    lines = [line.replace(",", " ").split() for line in text_lines(path) if line.strip()]
+    lines = plain_numbers([_filled(words_of(line)) for line in text_lines(path) if line.strip()], path.name)
     widths = {len(one) for one in lines}
     if len(widths) != 1:
         odd = next((number for number, one in enumerate(lines) if len(one) != len(lines[0])), 0)
@@ -189,11 +214,27 @@ def _matrix(path: Path) -> np.ndarray:
         raise DataError(f"{str(path)!r} holds something else than numbers: {error}") from None
 
 
-def _names(path: Path, account: Accounting) -> dict[str, str]:
-    """Number of a class -> its name, where a file says so."""
+def _filled(words: Sequence[str]) -> list[str]:
+    return [word for word in words if word]
+
+
+def _names(path: Path, words: Set[str], account: Accounting) -> dict[str, str]:
+    """Answer -> its name, where a file says so: ``1 WALKING``, ``1,WALKING`` or ``WALKING 1``."""
     file = next((one for one in first_files(path) if one.name == NAMES), None) if path.is_dir() else None
     if file is None:
         return {}
-    account.use(file)
-    pairs = [line.split(None, 1) for line in _words(file)]
-    return {one[0]: one[1].strip() for one in pairs if len(one) == 2}
+    lines = [line.strip() for line in text_lines(file) if line.strip()]
+    first = dict(one for line in lines if len(one := re.split(r"[\s,;:=]+", line, maxsplit=1)) == 2)
+    last = {key: name for line in lines for name, _, key in [re.sub(r"[\s,;:=]+(?=\S+$)", "\t", line).rpartition("\t")]}
+    found = next(
+        ({key: one[key].strip() for key in one if key in words} for one in (first, last) if words & {*one}), {}
+    )
+    if found:
+        account.use(file)
+    else:
+        account.ignore(file, "its lines name none of the answers")
+        account.note(f"{file.name}: its lines name none of the answers")
+    missing = sorted(words - {*found})
+    if found and missing:
+        account.note(f"{file.name} has no name for answers {', '.join(missing[:6])}")
+    return found

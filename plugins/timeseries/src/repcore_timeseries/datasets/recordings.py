@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,23 @@ import numpy as np
 from repcore.data.accounting import Accounting
 from repcore.data.catalogue import Catalogue, CatalogueReader, Row, class_target, existing, files_below, rows_by
 from repcore.data.first_files import first_files
-from repcore.data.folder_classes import folder_meaning
-from repcore.data.groups import groups_in_paths, plain_name
-from repcore.data.labels import LabelColumn, read_labels
+from repcore.data.groups import plain_name
 from repcore.data.misfits import HARDLY
-from repcore.data.splits import folder_part, part_of
+from repcore.data.split_columns import parts_of
+from repcore.data.splits import part_of
 from repcore.data.tables import Table, table_suffix
 from repcore.errors import DataError
 from repcore_timeseries.configs.series import SeriesTableConfig
 from repcore_timeseries.datasets import tables
 from repcore_timeseries.datasets.described import described
+from repcore_timeseries.datasets.recording_labels import (
+    Recording,
+    in_usual_order,
+    known_of,
+    tell_steps,
+    without_constants,
+)
+from repcore_timeseries.datasets.tables import cells_of
 from repcore_timeseries.formats.lines import Lines
 from repcore_timeseries.formats.roles import NONE, TIME_NAMES, find_time
 from repcore_timeseries.formats.series import Series
@@ -34,16 +41,6 @@ LOOKED_AT = 400
 OPENED = 4
 FEW_LINES = 16
 PLACES = frozenset({"x", "y", "z"})  # without times: points of a cloud rather than an accelerometer
-
-
-@dataclass(slots=True)
-class Recording:
-    """A file: its series, or why there is none; words that are the same in all its lines, by column."""
-
-    file: Path
-    id: str
-    found: list[Found] = field(default_factory=list)
-    words: dict[str, Any] = field(default_factory=dict)
 
 
 class Recordings(CatalogueReader[Series, Series]):
@@ -62,8 +59,8 @@ class Recordings(CatalogueReader[Series, Series]):
     def __init__(self, config: SeriesTableConfig) -> None:
         path = existing(config.path, "series")
         account = Accounting(path if path.is_dir() else path.parent)
-        recordings = _read(path, config, account)
-        rows, targets, splits = _rows(recordings, config, path, account)
+        recordings, others = _read(path, config, account)
+        rows, targets, splits = _rows(recordings, others, config, path, account)
         catalogue = Catalogue(rows, targets, splits, account=account)
         super().__init__(catalogue, path, expected=f"tables of recordings ({', '.join(SUFFIXES)})")
 
@@ -119,8 +116,8 @@ def _score(path: Path, table: Table) -> float:
     return 0.45 if numbers and not {plain_name(one) for one in table.columns} >= PLACES else 0.0
 
 
-def _read(path: Path, config: SeriesTableConfig, account: Accounting) -> list[Recording]:
-    """All files, those of another header left out and named."""
+def _read(path: Path, config: SeriesTableConfig, account: Accounting) -> tuple[list[Recording], list[Path]]:
+    """All files with one set of columns, whatever their order; and the tables with others, which may describe them."""
     if not path.is_dir():
         raise DataError(f"{str(path)!r} is one file", hint="--reader timeseries/table")
     files = [one for one in files_below(path, ENDINGS, account=account) if table_suffix(one) in SUFFIXES]
@@ -134,20 +131,26 @@ def _read(path: Path, config: SeriesTableConfig, account: Accounting) -> list[Re
     if not headers:
         raise DataError(f"{str(path)!r} holds no table of a recording", expected=f"files of {', '.join(SUFFIXES)}")
     usual = headers.most_common(1)[0][0]
-    found, first = [], None
+    found, others, first = [], [], None
     for file, columns in opened:
         name = file.relative_to(path).as_posix()
         name = name[: len(name) - len("".join(file.suffixes[-2:] if file.suffix == ".gz" else file.suffixes[-1:]))]
         if isinstance(columns, str):
             gone = Found(name, None, np.zeros(0, np.int64), ("unreadable", columns))
             found.append(Recording(file, name, [gone]))
-        elif columns != usual:
-            account.ignore(file, "its columns are not those of the other tables")
+        elif columns != usual and sorted(columns) != sorted(usual):
+            others.append(file)
         else:
             own = Accounting(path)
+            if columns != usual:
+                account.guess(f"columns of {file.name}", "read by name", "they stand in another order")
             found.append(_recording(file, name, config, own))
             first = _told(account, own, first)
-    return found
+    in_usual_order(found)
+    if not config.channels:
+        without_constants(found, account)
+    tell_steps(found, account)
+    return found, others
 
 
 def _told(account: Accounting, own: Accounting, first: set[tuple[str, str]] | None) -> set[tuple[str, str]]:
@@ -171,6 +174,10 @@ def _recording(file: Path, name: str, config: SeriesTableConfig, account: Accoun
     except DataError as error:
         gone = Found(name, None, np.zeros(0, np.int64), ("no_series", error.summary))
         return Recording(file, name, [gone])
+    groups = cells_of(lines, roles.group, found)
+    if any(groups) and roles.group in roles.series:
+        account.guess(f"group of {file.name}", f"column {roles.group!r}", "its name", "channels=... or labels=...")
+    parts = parts_of(cells_of(lines, roles.split, found))
     words: dict[str, Any] = {}
     if len(found) == 1 and found[0].series is not None:
         taken = {*roles.taken, *found[0].series.names}
@@ -178,7 +185,7 @@ def _recording(file: Path, name: str, config: SeriesTableConfig, account: Accoun
             cells, is_one = words_of_series(table, table.require(column), found)
             if is_one:
                 words[column] = cells[0]
-    return Recording(file, name, found, words)
+    return Recording(file, name, found, words, groups, parts)
 
 
 def _without_times(lines: Lines, config: SeriesTableConfig, account: Accounting) -> SeriesTableConfig:
@@ -193,29 +200,30 @@ def _without_times(lines: Lines, config: SeriesTableConfig, account: Accounting)
 
 
 def _rows(
-    recordings: Sequence[Recording], config: SeriesTableConfig, path: Path, account: Accounting
+    recordings: Sequence[Recording], tables: Sequence[Path], config: SeriesTableConfig, path: Path, account: Accounting
 ) -> tuple[list[Row[Series]], list[Any], dict[str, list[int]]]:
-    labels = _labels(recordings, account)
-    parts, classes, groups = _folders(recordings, path, account)
+    known, labels = known_of(recordings, tables, path, account)
     targets = [one.target for one in labels if one.target is not None]
     place: dict[str, int] = {}
-    if classes:
-        target, place = class_target("class", classes)
+    if known.classes:
+        target, place = class_target("class", known.classes)
         targets.append(target)
     rows: list[Row[Series]] = []
     in_part: list[str | None] = []
-    by_time = not (any(parts) or targets)
+    by_time = not (any(known.parts) or targets or any(part for one in recordings for part in one.parts))
     for number, one in enumerate(recordings):
         values: dict[str, Any] = {label.name: label.value(number) for label in labels if label.target is not None}
-        if classes:
-            values["class"] = place[classes[number]]
-        for found in one.found:
+        if known.classes:
+            values["class"] = place[known.classes[number]]
+        own = [*one.groups, *[None] * (len(one.found) - len(one.groups))]
+        declared = [*one.parts, *[None] * (len(one.found) - len(one.parts))]
+        for found, group, in_file in zip(one.found, own, declared, strict=True):
             name = one.id if len(one.found) == 1 else f"{one.id}/{found.name}"
-            group = groups[number] or (one.id if len(one.found) > 1 or config.window else None)
+            whose = group or known.groups[number] or (one.id if len(one.found) > 1 or config.window else None)
             for part, id_, series in _cut(name, found, config, by_time):
                 stamp = f"{id_}|{config!r}"
-                rows.append(Row(id_, series, values, group, found.problem, files=(one.file,), stamp=stamp))
-                in_part.append(parts[number] if not by_time else part)
+                rows.append(Row(id_, series, values, whose, found.problem, files=(one.file,), stamp=stamp))
+                in_part.append(part if by_time else in_file or known.parts[number])
     splits = rows_by(in_part)
     return rows, targets, splits if len(set(in_part)) > 1 else {}
 
@@ -231,36 +239,3 @@ def _cut(name: str, found: Found, config: SeriesTableConfig, by_time: bool) -> l
         (part if by_time else None, f"{name}@{first}", series.part(first, first + config.window))
         for part, first in tables.windows(len(series), config, by_time)
     ]
-
-
-def _labels(recordings: Sequence[Recording], account: Accounting) -> list[LabelColumn]:
-    """Columns that are one word or number in every file."""
-    usable = [one for one in recordings if one.words or any(found.series is not None for found in one.found)]
-    names = dict.fromkeys(name for one in usable for name in one.words)
-    cells = {
-        name: [one.words.get(name) for one in recordings] for name in names if all(name in one.words for one in usable)
-    }
-    return read_labels(cells, change="labels=COLUMN", account=account) if cells else []
-
-
-def _folders(
-    recordings: Sequence[Recording], path: Path, account: Accounting
-) -> tuple[list[str | None], list[str], list[str | None]]:
-    """The part of a split, the class (empty where folders are none) and the group of every file."""
-    above = [list(one.file.relative_to(path).parts[:-1]) for one in recordings]
-    parts = [next((part for part in map(folder_part, one) if part), None) for one in above]
-    parts = parts if all(parts) else [None] * len(parts)
-    if any(parts):
-        account.guess("folders", "parts of a split", f"they are called {', '.join(sorted({str(p) for p in parts}))}")
-        above = [[folder for folder in one if folder_part(folder) is None] for one in above]
-    folders = [one[-1] if one else "" for one in above]
-    meaning = folder_meaning(folders, [path.name])
-    groups, said = groups_in_paths([one.file for one in recordings], path)
-    if meaning.kind == "group":
-        return parts, [], list(folders)
-    if said:
-        account.note(said)
-    if meaning.kind != "class":
-        return parts, [], groups
-    account.guess("classes", f"{len(set(folders))} folders", meaning.reason)
-    return parts, folders, groups

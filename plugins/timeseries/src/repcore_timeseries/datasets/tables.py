@@ -62,7 +62,7 @@ class SeriesTable(CatalogueReader[Series, Series]):
                 f"one series of {steps:,} steps is one row: window=N (and stride=N) makes rows of N steps of it"
             )
         labels = _labels(table, roles, found, config, account)
-        whose = [_cells_of(lines, name, found) for name in (roles.group, roles.split)]
+        whose = [cells_of(lines, name, found) for name in (roles.group, roles.split)]
         rows, splits = _rows(found, labels, whose[0], parts_of(whose[1]), config, path)
         targets = [one.target for one in labels if one.target is not None]
         catalogue = Catalogue(rows, targets, splits, account=account)
@@ -139,7 +139,7 @@ def are_numbers(lines: Lines, name: str) -> bool:
     return numbers_as_written(name, lines.some(name))[0].number_share >= LEAST_NUMBERS
 
 
-def _cells_of(lines: Lines, column: str, found: Sequence[Found]) -> list[str | None]:
+def cells_of(lines: Lines, column: str, found: Sequence[Found]) -> list[str | None]:
     """What a column says of each series; None where it says several things, or there is no such column."""
     if not column:
         return [None] * len(found)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from repcore.data.encodings import detect_encoding, open_bytes
+from repcore.data.encodings import whole_text
 from repcore.errors import DataError
 from repcore_timeseries.formats.series import Series
 
@@ -64,12 +64,7 @@ def text_lines(path: Path) -> list[str]:
     """
     if path.stat().st_size == 0:
         raise DataError(f"{str(path)!r} is empty (0 bytes)")
-    encoding = detect_encoding(path)
-    try:
-        with open_bytes(path) as file:
-            return file.read().decode(encoding.name, "replace").splitlines()
-    except (OSError, EOFError, LookupError) as error:
-        raise DataError(f"{str(path)!r} is damaged: {error}") from error
+    return whole_text(path).splitlines()
 
 
 def numbers(text: str, separator: str = ",") -> np.ndarray:

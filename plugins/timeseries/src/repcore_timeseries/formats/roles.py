@@ -18,7 +18,7 @@ from repcore_timeseries.configs.series import SeriesTableConfig
 from repcore_timeseries.formats.lines import Lines, column_of
 from repcore_timeseries.formats.number_times import as_numbers
 from repcore_timeseries.formats.time_units import DATE_WORDS, Reading, unit_in_name, words_in
-from repcore_timeseries.formats.times import looks_like_times
+from repcore_timeseries.formats.times import looks_like_times, with_points
 
 TIME_NAMES = ("time", "date", "datetime", "timestamp", "date_time", "time_stamp", "ds", "ts", "t")
 TIME_WORDS = frozenset(
@@ -97,7 +97,7 @@ def is_called_time(name: str) -> bool:
 
 def rises(lines: Lines, column: str) -> bool:
     """Numbers that hardly ever fall: seconds, counts since 1970, dates without signs."""
-    values = as_numbers(lines.some(column))
+    values = as_numbers(with_points(lines.some(column)))
     if values is None or len(values) < 2:
         return False
     return bool((np.diff(values) >= 0).mean() >= MOSTLY_RISES and values[0] != values[-1])

@@ -105,16 +105,15 @@ def _channels(
     taken = {*roles.taken, *config.labels}
     if config.channels:
         _refuse_unknown(config.channels, table.columns)
-    names_found, columns, odd = [], [], []
+    names_found, columns, odd, unread = [], [], [], []
     chosen = [column_of(table, one) for one in config.channels] or [one for one in table.columns if one not in taken]
     for name in chosen:
         numbers, said = as_numbers.read(name)
         if numbers.number_share < LEAST_NUMBERS and not config.channels:
             odd += numbers.sentences()
+            unread += [one for looks in ("thousands", "decimal comma") for one in numbers.examples.get(looks, ())[:1]]
             if numbers.filled:
-                account.guess(
-                    f"column {name!r}", "no channel", "it holds no numbers", f"labels=[{name}] or series={name}"
-                )
+                _tell_no_channel(numbers, account)
             continue
         if not config.channels and is_count(name, numbers.values):
             account.guess(f"column {name!r}", "no channel", "it numbers the lines", "channels=...")
@@ -128,12 +127,25 @@ def _channels(
         columns.append(numbers.values)
     if not columns:
         raise DataError(
-            f"{table.path.name} has no column of numbers",
+            f"{table.path.name} has no column of numbers" + (f": {unread[0]!r} may mean two" if unread else ""),
             columns=", ".join(table.columns[:20]),
             cells="; ".join(odd[:3]),
-            hint="cells that are numbers alone: without units and percent signs",
+            hint="decimal=comma or decimal=point says what the comma is"
+            if unread
+            else "cells that are numbers alone: without units and percent signs",
         )
     return tuple(names_found), np.stack(columns, 1), None
+
+
+def _tell_no_channel(numbers: NumberColumn, account: Accounting) -> None:
+    """A column of words is none; one of numbers that are not understood is lost, which must not pass unseen."""
+    name, words = numbers.name, len(numbers.odd.get("text", ()))
+    is_lost = 2 * words < numbers.filled and not set(numbers.odd) <= {"text", "date"}
+    why = "its cells are no numbers that are understood" if is_lost else "it holds no numbers"
+    change = "decimal=point|comma" if is_lost else f"labels=[{name}] or series={name}"
+    account.guess(f"column {name!r}", "no channel", why, change, is_loss=is_lost)
+    if is_lost:
+        account.odd_cells += numbers.sentences()
 
 
 def _why_label(name: str, values: np.ndarray, keys: np.ndarray | None) -> str:

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from repcore.data.cells import is_missing
+from repcore.data.grouped import comma_meaning
 from repcore.errors import DataError
 from repcore_timeseries.formats import number_times, text_times
 from repcore_timeseries.formats.time_units import NS, UNITS, Reading
 
 __all__ = ["NS", "UNITS", "Reading", "looks_like_times", "read_times", "step_of", "step_words"]
 
+_COMMA_NUMBER = re.compile(r"[+-]?\d+(,\d+)?")
 FORMS = (
     "a pattern such as %d/%m/%Y %H:%M, day-first, month-first, year-first, s, ms, us, ns, min, h, d, year, excel, "
     "matlab, filetime or compact"
@@ -74,6 +76,7 @@ def read_times(cells: Sequence[Any], column: str, form: str = "") -> Reading:
         return Reading(np.asarray([_of_pattern(cell, form, row, column) for row, cell in enumerate(cells)], np.int64))
     if form and form not in (*text_times.ORDERS, *number_times.FORMS):
         raise DataError(f"time_form={form!r} is unknown", expected=FORMS)
+    cells = with_points(cells)
     numbers = number_times.as_numbers(cells)
     if numbers is None or form in text_times.ORDERS:
         if form in number_times.FORMS:
@@ -81,6 +84,16 @@ def read_times(cells: Sequence[Any], column: str, form: str = "") -> Reading:
             raise DataError(f"column {column!r}, row {bad}: {str(cells[bad])!r} is no number", time_form=form)
         return text_times.read(cells, column, form)
     return number_times.read(cells, numbers, column, form)
+
+
+def with_points(cells: Sequence[Any]) -> Sequence[Any]:
+    """Cells with a point before decimals, where all are numbers and a comma stands there (``0,02``)."""
+    if not any(isinstance(cell, str) and "," in cell for cell in cells):
+        return cells
+    texts = [str(cell).strip() for cell in cells]
+    if not all(map(_COMMA_NUMBER.fullmatch, texts)) or comma_meaning([texts])[0] != "decimal":
+        return cells
+    return [text.replace(",", ".") for text in texts]
 
 
 def looks_like_times(cells: Sequence[Any]) -> bool:
