@@ -59,6 +59,7 @@ proof: bench  ## timings, then learning runs over several seeds on real data, ho
 	$(BIN)/python benchmarks/molecules_learning.py --corpus $(DATA)/molecules/corpus50k --sets $(DATA)/molecules --seeds 5
 	$(BIN)/python benchmarks/graphs_learning.py --data $(DATA)/graphs --supervised-minutes 60
 	$(BIN)/python benchmarks/audio_learning.py --data $(DATA)/audio
+	$(BIN)/python benchmarks/audio_families.py --data $(DATA)/audio
 	$(BIN)/python benchmarks/pointcloud_learning.py --data $(DATA)/pointcloud/quaternius_lowpoly \
 	  --teachers classical none random point-m2ae --budgets 5 400
 	$(BIN)/python benchmarks/scenes_learning.py --data $(DATA)/pointcloud_scenes --scenes street --steps 300 --budgets 75 150 600

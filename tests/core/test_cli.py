@@ -50,6 +50,9 @@ def test_messages_name_the_remedy(
     fails(["pairs", "trian"], capsys, "pairs has no command 'trian'", "did you mean: train")
     fails(["pairs", "train"], capsys, "which recipe?", "pairs/set-net")
     fails(["pairs", "train", "trainer.steps=9"], capsys, "which recipe?", "pairs/set-net")
+    fails(["pairs", "train", "--resume", "r", "trainer.steps=9"], capsys, "no run 'r'")
+    (tmp_path / "runs" / "r").mkdir(parents=True)
+    (tmp_path / "runs" / "r" / "config.json").write_text('{"trainer": {}}')
     fails(["pairs", "train", "--resume", "r", "trainer.steps=9"], capsys, "takes no others", "--init-from")
     fails(["pairs", "train", "set-nett"], capsys, "no recipe 'pairs/set-nett'", "did you mean: pairs/set-net")
     fails(["pairs", "train", "set-net", "--preset", "large"], capsys, "no preset 'large'", "presets: tiny")
@@ -65,7 +68,7 @@ def test_messages_name_the_remedy(
     fails(["pairs", "train", "set-net", "--data", "notes.xyzzy"], capsys, "no reader recognises 'notes.xyzzy'")
     fails(["pairs", "train", "--resume", "lost"], capsys, "RunError: no run 'lost'")
     fails(
-        ["pairs", "train", "set-net", "--resume", "x", "trainer.steps=3"], capsys, "--resume goes on with the run's own"
+        ["pairs", "train", "set-net", "--resume", "r", "trainer.steps=3"], capsys, "--resume goes on with the run's own"
     )
     fails(["pairs", "train", "set-net", "--device", "tpu"], capsys, "--device 'tpu' is unknown")
     fails(["embed", "nowhere", "pairs/blobs", "-o", "v.parquet"], capsys, "model 'nowhere' does not exist")

@@ -172,8 +172,23 @@ def test_a_fine_tuning_goes_on_only_from_what_it_began_with(
     assert run(["pairs", "finetune", "--resume", "f"]) == 2
     assert "the model is not the one that runs/f began with" in capsys.readouterr().err.replace(str(trained) + "/", "")
     (trained / "runs" / "r").rename(trained / "runs" / "other")
+    assert run(["pairs", "finetune", "--resume", "f"]) == 2
+    assert "'runs/r', the model that" in (told := capsys.readouterr().err)
+    assert "finetune MODEL --resume f" in told
     kept.rename(trained / "runs" / "r")
-    assert run(["pairs", "finetune", "--resume", "f"]) == 0
+    (trained / "deeper").mkdir()
+    monkeypatch.chdir(trained / "deeper")  # paths are seen from where the run began
+    begun = json.loads((trained / "runs" / "f" / "begun.json").read_text())
+    (trained / "runs" / "f" / "begun.json").write_text(json.dumps({**begun, "data": "0" * 64}))
+    assert run(["pairs", "finetune", "--resume", "../runs/f"]) == 2
+    assert "the data is not the one that" in capsys.readouterr().err
+    (trained / "runs" / "f" / "begun.json").write_text(json.dumps(begun))
+    (trained / "runs" / "r").rename(trained / "base")
+    assert run(["pairs", "finetune", "../runs/other", "--resume", "../runs/f"]) == 2
+    assert "the model is not the one that" in capsys.readouterr().err
+    assert run(["pairs", "finetune", "../base", "--resume", "../runs/f", "trainer.epochs=2"]) == 2
+    assert "takes no others (trainer.epochs=2)" in capsys.readouterr().err
+    assert run(["pairs", "finetune", "../base", "--resume", "../runs/f"]) == 0, capsys.readouterr().err
 
 
 def test_what_cannot_be_trained_leaves_no_run_behind(

@@ -12,8 +12,10 @@ import pytest
 import torch
 
 from repcore.cli.main import run
+from repcore.errors import RunError
 from repcore.training.listeners import ProgressShow
-from repcore.training.same_run import check_carried
+from repcore.training.run_folder import RunFolder
+from repcore.training.same_run import check_carried, check_same_settings
 from repcore.training.state import RunState
 
 STEPS = ("trainer.steps=4", "trainer.checkpoint_every=1", "trainer.validate_every=4", "--device", "cpu")
@@ -145,3 +147,42 @@ def test_what_a_checkpoint_says_of_its_run_may_be_anything() -> None:
     for odd in (3, [], {}, {**sound, "settings": 1}, {**sound, "identity": None}):
         with pytest.raises(ValueError, match="what it says of its run has no"):
             check_carried(odd)
+
+
+def test_settings_that_change_nothing_learned_may_be_given(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with_steps = run(["pairs", "train", "--resume", str(stopped), "--device", "cpu", "trainer.steps=9"])
+    assert with_steps == 2
+    assert "takes no others (trainer.steps=9)" in capsys.readouterr().err
+    assert run(["pairs", "train", "--resume", str(stopped), "--device", "cpu", "trainer.log_every=2"]) == 0
+    assert "trainer.log_every" in capsys.readouterr().err
+
+
+def test_where_a_teacher_lies_is_free(tmp_path: Path) -> None:
+    """Its content is compared; see ``Frozen``."""
+    part = {"name": "toy/follow", "teacher": "teach", "depth": 2}
+    then = {"settings": {"objective": part}, "preprocessing": {}}
+    now: dict[str, Any] = {"settings": {"objective": {**part, "teacher": "moved"}}, "preprocessing": {}}
+    folder = RunFolder(tmp_path)
+    path = folder.last_checkpoint
+    assert check_same_settings(path, then, now, folder, other_data=False) == "objective.teacher teach -> moved"
+    now["settings"]["objective"]["depth"] = 3
+    with pytest.raises(RunError, match=r"objective\.depth 2 -> 3"):
+        check_same_settings(path, then, now, folder, other_data=False)
+
+
+def test_paths_of_a_run_are_seen_from_where_it_began(
+    toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "here" / "data").mkdir(parents=True)
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    folder = RunFolder.create(tmp_path / "runs", "r")
+    monkeypatch.chdir(tmp_path / "there")
+    assert folder.place_of("data") == str(tmp_path / "here" / "data")
+    for path in ("lost", "s3://bucket/data", "", str(tmp_path / "here")):
+        assert folder.place_of(path) == path
+    (folder.path / "config.json").write_text(json.dumps({"dataset": {"path": "lost.csv"}}))
+    assert run(["pairs", "train", "--resume", str(folder.path)]) == 2
+    said = capsys.readouterr().err
+    assert "'lost.csv', the data of" in said
+    assert "--data PATH where the same data lie now" in said

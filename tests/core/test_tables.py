@@ -176,6 +176,15 @@ def test_smi_files(content: str, expected: list[tuple[str, str]], name: str, tmp
     assert rows(read) == expected
 
 
+def test_words_behind_molecules_that_are_no_names_are_said(tmp_path: Path) -> None:
+    account = Accounting()
+    table(tmp_path, "CCO low\nCCC high\n" * 6, "a.smi").tell(account)
+    assert "2 different names such as 'low' in 12 lines are used as no label" in account.guesses[0].reason
+    plain = Accounting()
+    table(tmp_path, "".join(f"CCO mol{row}\n" for row in range(12)), "b.smi").tell(plain)
+    assert plain.guesses == []
+
+
 def test_smi_with_a_delimited_header_is_a_table(tmp_path: Path) -> None:
     read = table(tmp_path, "id,smiles\n1,CCO\n", "a.smi")
     assert read.columns == ["id", "smiles"]

@@ -98,6 +98,18 @@ def test_segments_out_of_range_are_rows_with_a_reason(long_file: np.ndarray, tmp
     assert whole[0].meta["seconds"] == 10.0
 
 
+def test_times_with_commas_are_counted_or_asked_for(long_file: np.ndarray, tmp_path: Path) -> None:
+    rows = "".join(f'audio/long.wav,"{n * RATE:,}","{(n + 1) * RATE:,}",a\n' for n in range(1, 5))
+    reader = manifest(tmp_path / "a.csv", f"filename,start_sample,end_sample,label\n{rows}")
+    assert [reader[row].id for row in range(4)] == [f"audio/long.wav#t={n},{n + 1}" for n in range(1, 5)]
+    text = "filename;start;end;label\n" + "".join(f"audio/long.wav;{n},500;{n + 1},500;a\n" for n in range(1, 5))
+    with pytest.raises(DataError, match="row 0: '1,500' is no time in seconds") as caught:
+        manifest(tmp_path / "b.csv", text)
+    assert "decimal=comma" in str(caught.value)
+    asked = ManifestReader(ManifestConfig(path=str(tmp_path / "b.csv"), decimal="comma"))
+    assert asked[0].id == "audio/long.wav#t=1.5,2.5"
+
+
 def test_files_that_were_cut_out_before_are_told(tmp_path: Path) -> None:
     for number in range(4):
         write(tmp_path / f"{number}.wav", tone(1.0))

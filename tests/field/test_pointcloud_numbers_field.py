@@ -56,3 +56,21 @@ def test_a_header_of_other_names_is_none_of_points(tmp_path: Path) -> None:
     path = tmp_path / "el.csv"
     path.write_text("source,target,graph,weight\n" + "".join(f"{row},{row + 1},0,1,2.5\n" for row in range(30)))
     assert not looks_like_points(path)
+
+
+def test_colours_in_shares_after_normals(tmp_path: Path) -> None:
+    colours = np.random.default_rng(1).integers(0, 256, (300, 3)) / 255
+    rows = np.c_[XYZ / 100, np.tile([0.0, 0.0, 1.0], (300, 1)), colours]
+    np.savetxt(tmp_path / "a.xyz", rows, fmt="%.6f")
+    table = read_points(tmp_path / "a.xyz")
+    assert table.normals is not None
+    assert table.colours is not None
+    np.testing.assert_allclose(table.colours, colours, atol=1e-5)
+
+
+def test_cycles_of_engines_are_no_points(tmp_path: Path) -> None:
+    lines = [f"{unit} {cycle} 0.25 0.5 {cycle / 7:.3f}" for unit in range(1, 5) for cycle in range(1, 40 + unit)]
+    (tmp_path / "a.txt").write_text("\n".join(lines))
+    assert not looks_like_points(tmp_path / "a.txt")
+    (tmp_path / "b.txt").write_text("\n".join(lines).replace("1 1 0.25", "1 3 0.25"))
+    assert looks_like_points(tmp_path / "b.txt")

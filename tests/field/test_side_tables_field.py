@@ -236,3 +236,37 @@ def test_parts_of_folders_stay_beside_a_table_of_recordings(tmp_path: Path) -> N
     table(tmp_path / "labels.csv", ["file", "label"], rows)
     reader = ManifestReader(ManifestConfig(path=str(tmp_path / "labels.csv")))
     assert parts(reader) == {"test": 4, "train": 4}
+
+
+def test_a_table_of_one_part_labels_its_clouds_only(tmp_path: Path) -> None:
+    two_parts(tmp_path, cloud, ".xyz")
+    table(tmp_path / "train.csv", ["file", "label"], [(f"{one}.xyz", "ab"[one % 2]) for one in range(4)])
+    table(tmp_path / "sample_submission.csv", ["file", "label"], [(f"{one}.xyz", "a") for one in range(4)])
+    reader = ShapeFolderReader(ShapeFolderConfig(path=str(tmp_path)))
+    assert labels(reader, "label") == {f"train/{one}.xyz": "ab"[one % 2] for one in range(4)}
+    assert parts(reader) == {"test": 4, "train": 4}
+
+
+def test_a_table_of_one_part_finds_its_recordings_only(tmp_path: Path) -> None:
+    two_parts(tmp_path, sound, ".wav")
+    table(tmp_path / "train.csv", ["file", "label"], [(f"{one}.wav", "ab"[one % 2]) for one in range(4)])
+    reader = ManifestReader(ManifestConfig(path=str(tmp_path / "train.csv")))
+    assert [row.files[0].relative_to(tmp_path).as_posix() for row in reader.rows] == [
+        f"train/{one}.wav" for one in range(4)
+    ]
+    (tmp_path / "train" / "0.wav").unlink()  # the file of this name in test is another recording
+    assert ManifestReader(ManifestConfig(path=str(tmp_path / "train.csv"))).rows[0].problem is not None
+
+
+@pytest.mark.parametrize(("write", "suffix", "read"), [(picture, ".png", images), (volume, ".nii.gz", volumes)])
+def test_places_for_answers_are_no_labels(
+    tmp_path: Path, write: Callable[[Path], None], suffix: str, read: Callable[[Path], Any]
+) -> None:
+    for part in ("train", "test"):
+        for number in range(4):
+            write(tmp_path / part / f"{part}{number}{suffix}")
+    table(tmp_path / "train.csv", ["id", "y"], [(f"train{one}", "ab"[one % 2]) for one in range(4)])
+    table(tmp_path / "template.csv", ["id", "y"], [(f"test{one}", "a") for one in range(4)])
+    reader = read(tmp_path)
+    assert sorted(labels(reader, "y").values()) == ["a", "a", "b", "b"]
+    assert "table template.csv: not used (every row says the same" in said(reader)

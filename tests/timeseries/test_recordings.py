@@ -202,3 +202,22 @@ def test_steps_of_a_row_are_no_labels_and_dates_in_names_are_surely_times(tmp_pa
         default(), str(written(tmp_path / "cases.csv", f"Province/State,Country/Region,{days}\n{rows}"))
     )
     assert part.name == "timeseries/table"
+
+
+def test_steps_outside_of_windows_and_labels_of_steps_are_said(tmp_path: Path) -> None:
+    for number in range(3):
+        recording(tmp_path / "w" / f"{number}.csv", 64, number)
+    options = {"window": 16, "stride": 8}
+    reader = open_data(default(), str(tmp_path / "w"), options=options)[1]
+    used = np.zeros((3, 64), bool)
+    for row in range(len(reader)):
+        name, first = reader[row].id.split("@")
+        used[int(name), int(first) : int(first) + 16] = True
+    assert used.sum() < used.size
+    (said,) = [one for one in reader.account.notes if "lie in no window" in one]
+    assert said.startswith(f"{used.size - used.sum()} of 192 steps lie in no window of 16 steps")
+    random = np.random.default_rng(0)
+    np.savez(tmp_path / "n.npz", X=random.normal(size=(12, 50, 3)), y=random.integers(0, 2, (12, 50)))
+    stepwise = open_data(default(), str(tmp_path / "n.npz"))[1]
+    assert list(stepwise.targets) == []
+    assert any(one.is_loss and "50 numbers a series, one a step" in one.reason for one in stepwise.account.guesses)

@@ -81,7 +81,7 @@ def finetune_command(
     request = {"model": "" if model is None else _lasting(model), "overrides": list(overrides), **given}
     if resume is not None:
         folder = RunFolder.open(resume, given["out"])
-        request = _resumed(folder, model, overrides)
+        request = _resumed(folder, model, given["data"], overrides)
     elif model is None or not given["data"]:
         hint = f"repcore {ctx.obj} finetune MODEL --data PATH --label NAME"
         raise ConfigError("which model, and which data?", hint=hint)
@@ -89,14 +89,27 @@ def finetune_command(
     _run(ctx.obj, request, folder, {**given, "resumed": resume is not None})
 
 
-def _resumed(folder: RunFolder, model: Path | None, overrides: tuple[str, ...]) -> dict[str, Any]:
+def _resumed(folder: RunFolder, model: Path | None, data: str | None, overrides: tuple[str, ...]) -> dict[str, Any]:
+    """What was asked for when it began; the model and the data may lie in another place now, and are compared."""
     stored: dict[str, Any] | None = folder.read_json(REQUEST)
     if stored is None:
         raise RunError(f"{folder.path} is not a fine-tuning", hint="pre-training goes on with: train --resume")
-    if model is not None or overrides:
-        raise ConfigError("--resume goes on with the run's own settings and takes no others", hint="leave out MODEL")
+    if overrides:
+        raise ConfigError(
+            f"--resume goes on with the run's own settings and takes no others ({overrides[0]})",
+            expected="MODEL and --data PATH, where the same ones lie now",
+        )
+    places = {
+        "model": folder.place_of(str(stored["model"])) if model is None else _lasting(model),
+        "data": folder.place_of(str(stored["data"])) if data is None else data,
+    }
+    if model is None and "://" not in places["model"] and not Path(places["model"]).exists():
+        raise ConfigError(
+            f"{places['model']!r}, the model that {folder.path} began with, does not exist",
+            hint=f"finetune MODEL --resume {folder.path.name} says where it lies now",
+        )
     folder.point_latest_again()
-    return stored
+    return {**stored, **places}
 
 
 def _lasting(model: Path) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from repcore.config.resolve import ResolvedRun
     from repcore.training.assembly import RunParts
     from repcore.training.estimate import Estimate
+    from repcore.training.run_folder import RunFolder
     from repcore.training.state import RunResult
 
 
@@ -78,9 +79,10 @@ def train_command(
     check_run_name(name)
     reporter = ConsoleReporter()
     if resume is not None:
-        settings = (*((recipe,) if recipe and "=" in recipe else ()), *overrides)  # without a recipe the first is none
-        _refuse_with_resume(settings, preset, file, init_from, selected_rows)
-        result = _resume(domain, recipe, resume, out, device, reporter, data, allow_changed_data)
+        if recipe and "=" in recipe:  # none was named
+            recipe, overrides = None, (recipe, *overrides)
+        _refuse_with_resume(preset, file, init_from, selected_rows)
+        result = _resume(domain, recipe, resume, out, device, reporter, data, allow_changed_data, overrides)
     else:
         if recipe is None or "=" in recipe:
             raise _which_recipe(domain)
@@ -211,15 +213,19 @@ def _resume(
     reporter: ConsoleReporter,
     data: str | None = None,
     changed_data: bool = False,
+    overrides: tuple[str, ...] = (),
 ) -> RunResult:
     from repcore.config.resolve import resolve_plain
     from repcore.training.run_folder import RunFolder
+    from repcore.training.same_run import with_free
 
     folder = RunFolder.open(word, out)
     plain = folder.read_json("config.json")
     has_data = isinstance(plain, dict) and isinstance(plain.get("dataset"), dict)
     if data is not None and has_data:  # the same data in another place; their content is compared
         plain = {**plain, "dataset": {**plain["dataset"], "path": str(Path(data).expanduser())}}
+    if isinstance(plain, dict):
+        plain = _seen_from_here(with_free(plain, overrides, folder), folder)
     resolved = resolve_plain(registry.default(), plain, f"run {folder.path.name}")
     if resolved.domain != domain or (recipe and registry.default().recipe(recipe, domain).full_name != resolved.recipe):
         raise ConfigError(
@@ -232,6 +238,26 @@ def _resume(
 
     parts = assemble(resolved, reporter, fitted=folder.preprocessing)
     return resume_run(registry.default(), parts, folder, reporter, device=device, changed_data=changed_data)
+
+
+def _seen_from_here(plain: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
+    """Settings with the paths of data and of other models, which were typed in the folder that the run began in.
+
+    Raises:
+        ConfigError: the data are not there; says how to name the place where they are.
+    """
+    for section, keys in {"dataset": ("path",), "objective": ("teacher", "teacher_path", "previous")}.items():
+        for key in keys:
+            part = plain.get(section)
+            if isinstance(part, dict) and isinstance(part.get(key), str):
+                plain[section] = {**part, key: folder.place_of(part[key])}
+    part = plain.get("dataset")
+    path = part.get("path") if isinstance(part, dict) else None
+    if isinstance(path, str) and path and "://" not in path and not Path(path).expanduser().exists():
+        raise ConfigError(
+            f"{path!r}, the data of {folder.path}, does not exist", hint="--data PATH where the same data lie now"
+        )
+    return plain
 
 
 def _dry_run(resolved: ResolvedRun, device: str, reporter: ConsoleReporter, init_from: Path | None) -> None:

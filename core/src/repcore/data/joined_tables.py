@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from repcore.data.accounting import Accounting
 from repcore.data.cells import is_missing
 from repcore.data.label_names import are_class_numbers
 from repcore.data.names import nearly
-from repcore.data.side_tables import Keys, told_apart
+from repcore.data.side_tables import Keys, is_placeholder, table_part, told_apart
 from repcore.data.tables import Table
 from repcore.errors import DataError
 
@@ -105,6 +105,40 @@ def why_unused(one: JoinedTable, keys: Keys, noun: str, first_item: str) -> str:
     near = nearly([*keys.by_name, *keys.by_owner], [keys.plain(cell) or cell for cell in cells])
     why = f"names none of the {noun}s (first cell {one.first_name!r}, first {noun} {first_item!r})"
     return f"{why}; {near}" if near else why
+
+
+class Named(Protocol):
+    """A table and its column of names."""
+
+    @property
+    def table(self) -> Table:
+        """The table."""
+
+    @property
+    def column(self) -> str:
+        """Its column of names."""
+
+
+AnyTable = TypeVar("AnyTable", bound=Named)
+
+
+def without_placeholders(tables: Sequence[AnyTable], account: Accounting) -> list[AnyTable]:
+    """The tables without those that hold one word in every row where another table has labels; these are said.
+
+    A table that is called like a part of a split is kept: all of a test part may be of one class.
+    """
+    if len(tables) < 2:
+        return list(tables)
+    cells = [{name: one.table.cells(name) for name in one.table.columns} for one in tables]
+    kept = []
+    for number, one in enumerate(tables):
+        others = [*cells[:number], *cells[number + 1 :]]
+        if not table_part(one.table.path) and is_placeholder(cells[number], one.column, others):
+            why = "not used", "every row says the same where another table has labels: places for answers"
+            account.guess(f"table {one.table.path.name}", *why, is_loss=True)
+        else:
+            kept.append(one)
+    return kept
 
 
 def put_together(tables: Sequence[JoinedTable]) -> tuple[dict[str, list[Any]], dict[int, list[int]]]:

@@ -42,6 +42,7 @@ HELD_BYTES = 256 * 2**20  # of a small file that unpacks to more there is a copy
 FORMAT = 5  # of the cached copy; raised when the same bytes are read otherwise
 __all__ = ["MISSING_WORDS", "Table", "file_fingerprint", "number", "table_suffix"]
 
+LEAST_NAMES = 6  # of a .smi, before it is said that they come again and again
 SUMMARIES = frozenset({
     "total", "totals", "sum", "mean", "average", "avg", "median", "std", "sd", "count", "min", "max", "grand total",
     "gesamt", "summe", "mittelwert", "total général", "somme", "moyenne", "suma", "media",
@@ -324,7 +325,16 @@ def _smi_dialect(lines: list[str]) -> Dialect | None:
         example = f"smiles name {' '.join('y' * (len(named) - 2))}"
         what = f"each line has {len(named)} words; a header such as {example!r} makes columns"
         return Dialect(FIRST_BLANK, 2, 0, False, ("smiles", "name"), {"columns": ("SMILES and one name", what)})
-    return Dialect(FIRST_BLANK, 2, 0, header, ("smiles", "name"), {})
+    return Dialect(FIRST_BLANK, 2, 0, header, ("smiles", "name"), {} if header else _repeated_names(lines))
+
+
+def _repeated_names(lines: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """What to say where the words behind the molecules are no names: few of them, which come again and again."""
+    words = [cells[1] for line in lines if len(cells := cut(line, FIRST_BLANK)) > 1]
+    if len(words) < LEAST_NAMES or len(set(words)) > len(words) // 2:
+        return {}
+    what = f"{len(set(words))} different names such as {words[0]!r} in {len(words)} lines are used as no label"
+    return {"columns": ("SMILES and one name", f"{what}; a header such as 'smiles name y' or 'smiles,y' makes columns")}
 
 
 def memory_mapped(batches: Iterator[pa.RecordBatch], target: Path, counted: Counted) -> tuple[pa.Table, Counted]:

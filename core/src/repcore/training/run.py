@@ -421,10 +421,9 @@ def _checked_start(
                 hint="--data PATH where the same data lie now, or --allow-changed-data",
             )
         reporter.warn(f"going on with other data than the run began with: {differs}")
-    if recorded.get("teachers", []) != teachers(parts.objective):
-        raise RunError(
-            "the run was trained with another teacher", was=recorded["teachers"], is_now=teachers(parts.objective)
-        )
+    was, now = recorded.get("teachers", []), teachers(parts.objective)
+    if [one.get("sha256") for one in was] != [one["sha256"] for one in now]:  # names may be those of files
+        raise RunError("the run was trained with another teacher", was=was, is_now=now)
     return path, start
 
 

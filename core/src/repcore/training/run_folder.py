@@ -106,7 +106,7 @@ class RunFolder:
     def note_command(self) -> None:
         """Write down by which command the run begins or goes on; from Python there is none."""
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        lines = [{"at": now, "command": list(COMMAND.get())}]
+        lines = [{"at": now, "command": list(COMMAND.get()), "in": str(Path.cwd())}]
         earlier = None if (self.path / COMMANDS).exists() else self.read_json("environment.json")
         if earlier:  # a run of a version that kept only this
             lines.insert(0, {"at": earlier.get("started"), "command": earlier.get("command")})
@@ -119,6 +119,14 @@ class RunFolder:
                 lines = [one for one in read_lines(path / COMMANDS) if isinstance(one, dict)]
                 return [[str(word) for word in one.get("command") or ()] for one in lines]
         return []
+
+    def place_of(self, path: str) -> str:
+        """A path as the run's first command named it, seen from here: relative ones began where that was typed."""
+        if not path or "://" in path or Path(path).exists() or Path(path).is_absolute():
+            return path
+        first = next(read_lines(self.path / COMMANDS), None)
+        there = Path(str(first.get("in", "")) if isinstance(first, dict) else "") / path
+        return str(there) if there.is_absolute() and there.exists() else path
 
     def remove(self) -> None:
         """Take a run away that holds nothing to go on from; ``latest`` points to the newest that is left."""

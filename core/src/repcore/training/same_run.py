@@ -2,29 +2,32 @@
 
 A checkpoint carries the run's identity (drawn at its start, kept in ``environment.json``), the settings that
 ``config.json`` resolved to, and a hash of the fitted preprocessor. Going on compares all three. The data are compared
-by their content (:mod:`repcore.data.identity`); where they lie may change.
+by their content (:mod:`repcore.data.identity`), and so are teachers; where they lie may change.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from repcore.checkpoints.content import content_of_file
+from repcore.config.yaml import parse_override
 from repcore.data.memory import MEMORY
-from repcore.errors import RunError
+from repcore.errors import ConfigError, RunError
 from repcore.files import is_left_by_a_system
 from repcore.training.run_folder import RunFolder
 
 IDENTITY = "run"  # in environment.json
 FREE = frozenset({
-    "data.rows", "data.workers", "dataset.cache_mib", "dataset.path", "trainer.checkpoint_every", "trainer.compile",
+    "data.rows", "data.workers", "dataset.cache_mib", "dataset.path", "objective.previous", "objective.teacher",
+    "objective.teacher_path", "trainer.checkpoint_every", "trainer.compile",
     "trainer.compile_backend", "trainer.compile_limit", "trainer.log_every", "trainer.loggers",
     "trainer.meeting_limit", "trainer.on_preempt", "trainer.threads",
 })  # fmt: skip
-"""Settings that say where and how a run is made, not what is learned; of ``data.rows`` the chosen ids are compared."""
+"""Settings that say where and how a run is made, not what is learned; of ``data.rows`` the chosen ids are compared, of
+data and of models that an objective reads (:class:`repcore.nn.Frozen`) the content."""
 SHOWN = 8
 LONGEST = 60
 Plain = Mapping[str, Any]
@@ -123,6 +126,29 @@ def check_same_settings(path: Path, found: Plain | None, own: Plain, folder: Run
             hint="put the files back, or start a new run",
         )
     return _in_words(differing)
+
+
+def with_free(plain: Plain, overrides: Iterable[str], folder: RunFolder) -> dict[str, Any]:
+    """Settings of a run with those that a command that goes on with it may give.
+
+    Args:
+        plain: as ``config.json`` has them. overrides: ``key.sub=value`` texts.
+
+    Raises:
+        ConfigError: one decides what is learned.
+    """
+    changed = {key: dict(one) if isinstance(one, Mapping) else one for key, one in plain.items()}
+    for text in overrides:
+        name, value = parse_override(text)
+        section, _, key = name.partition(".")
+        if name not in FREE or not isinstance(changed.get(section), dict):
+            raise ConfigError(
+                f"--resume goes on with the run's own settings and takes no others ({_short(text)})",
+                expected=f"what changes nothing of what is learned: {', '.join(sorted(FREE))}",
+                hint=f"to change settings, start a new run with --init-from {folder.model}",
+            )
+        changed[section][key] = value
+    return changed
 
 
 def _differing(then: Plain, now: Plain, written: Plain, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

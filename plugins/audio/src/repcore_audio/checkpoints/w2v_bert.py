@@ -6,7 +6,6 @@ from ``config.json``: shapes cannot tell them. Quantiser and heads were not rele
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor
 from repcore.checkpoints.imported import Imported
 from repcore.checkpoints.keymap import Drop, KeyMap, Rename
 from repcore.errors import CheckpointError
+from repcore.files import read_json_file
 from repcore_audio.configs.spectrogram import RELEASED_FILTER_BANK
 from repcore_audio.configs.w2v_bert import W2vBertConfig
 from repcore_audio.encoders.w2v_bert import NAME, W2vBert
@@ -111,7 +111,7 @@ def encoder_config(state: Mapping[str, Tensor], written: Mapping[str, Any], sour
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json_file(path)
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"{path} cannot be read", expected="config.json of the released model", reason=error,

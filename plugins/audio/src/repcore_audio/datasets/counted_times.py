@@ -59,7 +59,7 @@ def with_hop(counting: Counting, columns: Mapping[str, Sequence[Any]]) -> Counti
         *stem, last = plain_name(name).split("_")
         unit = UNITS.get(last, 0.0)
         if plain_name(name) in HOP_WORDS or (unit and "_".join(stem) in HOP_WORDS):
-            values = [one for one in seconds(columns[name], 1.0) if isinstance(one, float)]
+            values = [one for one in seconds(columns[name], 1.0, is_count=True) if isinstance(one, float)]
             if values and min(values) > 0:
                 is_short = not unit and max(values) < MOST_HOP_SECONDS
                 return replace(counting, hop=(name, 1.0 if is_short else unit))
@@ -86,7 +86,7 @@ def counted_seconds(
     rates: Rates,
 ) -> tuple[list[float | str | None], list[Note | None]]:
     """Seconds of each row of a column of counts, and why a row has none."""
-    counts = seconds(list(columns(column.name)), 1.0)
+    counts = seconds(list(columns(column.name)), 1.0, is_count=True)
     hops: Sequence[Any] = [None] * len(counts)
     if counting.hop is not None:
         hops = seconds(list(columns(counting.hop[0])), 1.0)
@@ -128,7 +128,7 @@ def rates_of(columns: Mapping[str, Sequence[Any]], paths: Sequence[Path]) -> Rat
     name = next((one for one in columns if plain_name(one) in RATE_NAMES), None)
     told: dict[Path, set[float]] = {}
     if name is not None:
-        for path, value in zip(paths, seconds(columns[name], 1.0), strict=True):
+        for path, value in zip(paths, seconds(columns[name], 1.0, is_count=True), strict=True):
             if isinstance(value, float) and not is_missing(value):
                 told.setdefault(path, set()).add(value)
     known: dict[Path, int | ItemError] = {}

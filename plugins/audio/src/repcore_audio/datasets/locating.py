@@ -16,6 +16,7 @@ from urllib.parse import unquote
 from repcore.data.accounting import Accounting
 from repcore.data.catalogue import files_below
 from repcore.data.names import composed, loose, unpadded
+from repcore.data.side_tables import Keys
 from repcore.files import is_file
 from repcore_audio.datasets.recordings import SUFFIXES, Note
 
@@ -34,10 +35,11 @@ class Locator:
 
     Args:
         folder: of the table.
+        table: where its name counts: ``train.csv`` means files of ``train`` where others have the same names.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, table: Path | None = None) -> None:
+        self.folder, self.table = folder, table
         self._how: Counter[str] = Counter()
 
     def find(self, name: str | None) -> tuple[Path, Note | None]:
@@ -139,6 +141,16 @@ class Locator:
     @cached_property
     def _by_stem(self) -> dict[str, list[Path]]:
         found: dict[str, list[Path]] = {}
-        for path in files_below(self.folder, SUFFIXES):
+        for path in self._spoken_of(files_below(self.folder, SUFFIXES)):
             found.setdefault(path.stem.lower(), []).append(path)
         return found
+
+    def _spoken_of(self, files: list[Path]) -> list[Path]:
+        if self.table is None:
+            return files
+        above = [path.relative_to(self.folder).parts[:-1] for path in files]
+        keys = Keys(self.folder, above, lambda name: PurePosixPath(name).stem)
+        for number, path in enumerate(files):
+            keys.add(number, {path.name})
+        among = keys.scope(self.table)
+        return [path for number, path in enumerate(files) if among is None or number in among]

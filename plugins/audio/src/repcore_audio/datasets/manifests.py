@@ -36,7 +36,7 @@ from repcore_audio.datasets.frame_labels import frame_catalogue, with_frame_labe
 from repcore_audio.datasets.locating import Locator
 from repcore_audio.datasets.manifest_folders import PATH, read_folder
 from repcore_audio.datasets.manifest_tables import JSON_SUFFIXES, Cells, path_column, read_cells, sibling_recording
-from repcore_audio.datasets.recordings import Excerpt, LongRecording, Recording, RecordingReader, recording_row
+from repcore_audio.datasets.recordings import Excerpt, LongRecording, Note, Recording, RecordingReader, recording_row
 
 LABEL_NAMES = (
     "label", "labels", "primary_label", "class", "category", "target", "species", "positive_labels", "tags",
@@ -78,7 +78,7 @@ def manifest_catalogue(path: Path, config: ManifestConfig) -> Catalogue[Excerpt]
         DataError: unreadable manifest, or no column of file names.
     """
     folder = path if path.is_dir() else path.parent
-    account, locator = Accounting(folder), Locator(folder)
+    account, locator = Accounting(folder), Locator(folder, None if path.is_dir() else path)
     cells = read_folder(path, account) if path.is_dir() else read_cells(path, account)
     names, column = _names(cells, path, config, account)
     counting = Counting(config.times_unit, config.hop_seconds)
@@ -101,7 +101,7 @@ def manifest_catalogue(path: Path, config: ManifestConfig) -> Catalogue[Excerpt]
         places = _channels(channels, cells, places)
     taken = {name for name in (column, channels, *cut.names) if name}
     ids, id_name = _ids(cells, names, places, config, account)
-    _refuse_twice(ids, path)
+    _refuse_twice(ids, path, bad_times)
     groups, group_name = _groups(cells, places, taken, config, account)
     words, split_name = _splits(cells, config)
     words = words or _parts_of_folders([file for file, _ in located], folder, account)
@@ -214,7 +214,7 @@ def _ids(
     return excerpt_ids(filled, places), None
 
 
-def _refuse_twice(ids: Sequence[str], path: Path) -> None:
+def _refuse_twice(ids: Sequence[str], path: Path, bad_times: Sequence[Note | None]) -> None:
     """Raises DataError if ids are not unique: one of two rows would silently win wherever rows are joined."""
     rows: dict[str, list[int]] = {}
     for row, name in enumerate(ids):
@@ -222,6 +222,13 @@ def _refuse_twice(ids: Sequence[str], path: Path) -> None:
     twice = {name: found for name, found in rows.items() if len(found) > 1}
     if twice:
         name, found = next(iter(twice.items()))
+        wrong = next((one for row in found if (one := bad_times[row]) is not None), None)
+        if wrong is not None:
+            raise DataError(
+                f"{path.name}, row {found[0]}: {wrong[1]}",
+                hint="seconds from the beginning of the recording; decimal=comma or point says what a comma is; "
+                "excerpts=ignore takes whole recordings",
+            )
         raise DataError(
             f"{len(twice)} ids of {path.name} are not unique: their recordings stand on several rows",
             first=f"{name!r} in rows {', '.join(map(str, found[:5]))}",

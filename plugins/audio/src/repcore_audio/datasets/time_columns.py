@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from repcore.data.cells import Decimal, decimal_sign, is_missing, number
+from repcore.data.grouped import comma_meaning, without_commas
 from repcore.data.groups import plain_name
 
 Role = Literal["start", "end", "duration", "centre", "offset"]
@@ -80,14 +81,21 @@ def words_of_time(name: str) -> set[str]:
     return certain & set(_words(name))
 
 
-def seconds(cells: Sequence[Any], factor: float, decimal: Decimal | None = None) -> list[float | str | None]:
+def seconds(
+    cells: Sequence[Any], factor: float, decimal: Decimal | None = None, *, is_count: bool = False
+) -> list[float | str | None]:
     """Seconds, None where a cell is empty, the cell itself where it is no time.
 
     Args:
         factor: seconds of one unit; clock times have their own.
         decimal: sign of decimals; found in the cells when None.
+        is_count: whole numbers, in which a comma stands before thousands.
     """
     sign = (decimal, "") if decimal is not None else decimal_sign(cells)
+    if sign is None and comma_meaning([[str(one).strip() for one in cells]])[0] in (
+        ("thousands", "unclear") if is_count else ("thousands",)
+    ):
+        cells = [without_commas(one) if isinstance(one, str) else one for one in cells]
     found: list[float | str | None] = []
     for cell in cells:
         if is_missing(cell):

@@ -21,10 +21,11 @@ from repcore.data.cells import is_missing
 from repcore.data.folder_classes import are_people, are_too_many, folder_meaning, stays_beside_table
 from repcore.data.groups import group_column, group_in_path, groups_in_paths, useful_groups
 from repcore.data.item_columns import item_columns, refuse_item_columns, varying
+from repcore.data.joined_tables import without_placeholders
 from repcore.data.label_names import are_class_numbers
 from repcore.data.labels import LabelColumn, read_labels
 from repcore.data.names import composed, nearly
-from repcore.data.side_tables import Keys, is_placeholder, is_submission, table_part, told_apart
+from repcore.data.side_tables import Keys, is_submission, table_part, told_apart
 from repcore.data.split_columns import split_column
 from repcore.data.splits import folder_part, part_of
 from repcore.data.tables import Table, table_suffix
@@ -193,7 +194,7 @@ def table_labels(
             raise _no_match(Table(paths[0]), files, root, config)
         return None
     keyed = [
-        found for one in _without_placeholders(keyed, account) if (found := _told_apart(one, index, config, account))
+        found for one in without_placeholders(keyed, account) if (found := _told_apart(one, index, config, account))
     ]
     if not keyed:
         return None
@@ -226,20 +227,6 @@ def _without_submissions(paths: Sequence[Path], config: ImageFilesConfig, accoun
         if is_submission(path):
             account.ignore(path, "a sample submission by its name: places for answers, no labels")
     return [path for path in paths if not is_submission(path)]
-
-
-def _without_placeholders(keyed: Sequence[Keyed], account: Accounting) -> list[Keyed]:
-    """The tables without those that hold one word in every row where another table has labels."""
-    if len(keyed) < 2:
-        return list(keyed)
-    cells = [{name: one.table.cells(name) for name in one.table.columns} for one in keyed]
-    kept = []
-    for number, one in enumerate(keyed):
-        if is_placeholder(cells[number], one.column, [*cells[:number], *cells[number + 1 :]]):
-            account.ignore(one.table.path, "every row says the same where another table has labels: no labels")
-        else:
-            kept.append(one)
-    return kept
 
 
 def _index(root: Path, files: Sequence[Path], patients: Mapping[Path, str]) -> Keys:

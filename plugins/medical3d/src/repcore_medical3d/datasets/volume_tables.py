@@ -17,7 +17,7 @@ from repcore.data.catalogue import class_target
 from repcore.data.cells import is_missing
 from repcore.data.folder_classes import are_people, are_too_many, folder_meaning, stays_beside_table
 from repcore.data.groups import group_column, group_in_path
-from repcore.data.joined_tables import joined_table, put_together, why_unused
+from repcore.data.joined_tables import joined_table, put_together, why_unused, without_placeholders
 from repcore.data.labels import LabelKind, read_labels
 from repcore.data.names import composed, unpadded
 from repcore.data.side_tables import Keys, is_submission
@@ -106,7 +106,7 @@ def read_item_table(
             account.guess(f"table {path.name}", "not used", why, is_loss=True)
     if not tables:
         return TableLabels()
-    columns, rows_of = put_together(tables)
+    columns, rows_of = put_together(without_placeholders(tables, account))
     return _labels(columns, rows_of, kind, account)
 
 

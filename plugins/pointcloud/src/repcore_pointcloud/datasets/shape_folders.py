@@ -133,7 +133,7 @@ def _labelled(
     told = FileLabels([], [{} for _ in ids])
     if table is not None:
         account.use(table.path)
-        told = table_labels(table, ids, config, account)
+        told = table_labels(table, root, ids, config, account)
     columns = [[values.get(one.name) for values in told.labels] for one in told.targets]
     is_class = meaning.kind == "class" and (not is_called or stays_beside_table(firsts, columns))
     targets, labels = _folder_labels(folders) if is_class else ([], [{} for _ in ids])

@@ -6,13 +6,14 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from repcore.data.accounting import Accounting
 from repcore.data.groups import group_column
 from repcore.data.labels import read_labels
 from repcore.data.names import composed, nearly
+from repcore.data.side_tables import Keys, is_submission
 from repcore.data.split_columns import split_column
 from repcore.data.splits import part_of
 from repcore.data.tables import MISSING_WORDS, Table
@@ -64,11 +65,14 @@ def label_table(root: Path, files: Sequence[Path], config: ShapeFolderConfig, ac
     for path in sorted(set(root.iterdir()) - set(files)):
         if path.suffix.lower() not in TABLE_SUFFIXES or not path.is_file() or path.stat().st_size > MOST_BYTES:
             continue
+        if is_submission(path):
+            account.ignore(path, "a sample submission by its name: places for answers, no labels")
+            continue
         try:
             table = Table(path)
         except DataError:
             continue
-        count, column = naming_column(table, ids)
+        count, column = naming_column(table, spoken_of(table, root, ids))
         if count and len(table.columns) > 1 and (best is None or count > best[0]):
             best = (count, table, column)
     if best is None:
@@ -93,7 +97,19 @@ def naming_column(table: Table, ids: Sequence[str]) -> tuple[int, str]:
     return best
 
 
-def table_labels(table: Table, ids: Sequence[str], config: ShapeFolderConfig, account: Accounting) -> FileLabels:
+def spoken_of(table: Table, root: Path, ids: Sequence[str]) -> list[str]:
+    """Files that a table may speak of: ``train.csv`` of those in ``train`` where others have the same names."""
+    paths = [PurePosixPath(composed(one)) for one in ids]
+    keys = Keys(root, [one.parts[:-1] for one in paths], lambda name: PurePosixPath(name).stem)
+    for number, one in enumerate(paths):
+        keys.add(number, {one.name, one.stem})
+    among = keys.scope(table.path)
+    return [one for number, one in enumerate(ids) if among is None or number in among]
+
+
+def table_labels(
+    table: Table, root: Path, ids: Sequence[str], config: ShapeFolderConfig, account: Accounting
+) -> FileLabels:
     """Labels, splits and groups of each file; what columns were taken for goes into the account.
 
     Names in the table may be relative paths, file names, or file names without suffix.
@@ -105,7 +121,7 @@ def table_labels(table: Table, ids: Sequence[str], config: ShapeFolderConfig, ac
     wanted = (config.file_column.lower(),) if config.file_column else FILE_COLUMNS
     file_column = next((lower[name] for name in wanted if name in lower), None)
     if file_column is None and not config.file_column:
-        file_column = naming_column(table, ids)[1] or None
+        file_column = naming_column(table, spoken_of(table, root, ids))[1] or None
     if file_column is None:
         raise DataError(
             f"{table.path.name} has no column of file names",
@@ -114,7 +130,7 @@ def table_labels(table: Table, ids: Sequence[str], config: ShapeFolderConfig, ac
         )
     names = [_text(cell) for cell in table.slice(0, len(table), file_column)]
     _refuse_contradictions(table, names)
-    row_of = _rows_of_files(names, ids)
+    row_of = _rows_of_files(names, spoken_of(table, root, ids))
     missing = [name for row, name in enumerate(names) if name is not None and row not in set(row_of.values())]
     if not row_of:
         stems = Counter(composed(Path(one).stem) for one in ids)

@@ -128,7 +128,10 @@ def _rest(rest: np.ndarray, suffix: str) -> list[str]:
     if width == 2:
         return ["intensity", "ring" if _whole(rest[:, 1]) else "time"]
     if _unit_rows(rest[:, :3]):
-        return ["nx", "ny", "nz", *_labels(rest[:, 3:])]
+        after = rest[:, 3:]
+        if after.shape[1] >= 3 and _colours(after[:, :3]):
+            return ["nx", "ny", "nz", "red", "green", "blue", *_labels(after[:, 3:])]
+        return ["nx", "ny", "nz", *_labels(after)]
     colour_first, colour_second = _colours(rest[:, :3]), width > 3 and _colours(rest[:, 1:4])
     if colour_first and colour_second:  # x y z i r g b, or x y z r g b label: a label has the fewest values
         counts = [len(np.unique(rest[:, place])) for place in (0, 3)]

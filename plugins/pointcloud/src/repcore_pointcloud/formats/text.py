@@ -34,6 +34,7 @@ LOOKED_AT = 64 * 1024  # characters that decide how a file is laid out
 FEWEST_COMMAS = 0.3  # share of cells with one where it is the sign of decimals
 FEWEST_GOOD = 100  # good lines for each one that may be left out
 COMMENT = ("#", "//", "%", "!")
+LEAST_PANEL = 5  # columns of a table of machines and their cycles
 MOST_TITLES = 30  # lines above a header
 MISSING = frozenset({"", "nan", "na", "n/a", "null", "none", "-", "?", "-nan", "+nan"})
 SAID = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -137,8 +138,19 @@ def looks_like_points(path: Path) -> bool:
         return True
     if len(head) < LOOKED_AT and not _has_shape_of_points(rows, layout):
         return False
+    if not layout.names and layout.width >= LEAST_PANEL and _is_panel(rows, layout):
+        return False
     numeric = sum(all(_is_number(cell, layout.decimal_comma) for cell in row[:3]) for row in rows)
     return numeric >= 0.9 * len(rows)
+
+
+def _is_panel(rows: Sequence[Sequence[str]], layout: Layout) -> bool:
+    """Whether the lines are steps of machines or persons: a number that stays, and one that counts on."""
+    first, second = ([_number(row[place], layout.decimal_comma) for row in rows if len(row) > 1] for place in (0, 1))
+    if len(rows) < 3 or any(one is None or not one.is_integer() for one in (*first, *second)):
+        return False
+    steps = list(zip(np.diff(np.array(first, float)), np.diff(np.array(second, float)), strict=True))
+    return all((apart == 0 and step == 1) or (apart == 1 and step < 0) for apart, step in steps)
 
 
 def _has_shape_of_points(rows: Sequence[Sequence[str]], layout: Layout) -> bool:

@@ -61,7 +61,7 @@ def prepare_scene(scene: Scene, config: SceneConfig) -> PreparedScene:
         ItemError: ``empty``, ``huge_extent``, ``no_colour`` or ``no_intensity``.
     """
     finite = _usable(scene, config)
-    thin, cell, shift = _thinned(scene.points[finite], config)
+    thin, cell, shift = thinned(scene.points[finite], config)
     count = len(thin)
     stood = _stood(scene, config)
     viewpoint = None if stood is None else turned((stood - shift)[None] * config.unit_m, config)[0]
@@ -90,16 +90,17 @@ def prepare_scene(scene: Scene, config: SceneConfig) -> PreparedScene:
     )
 
 
-def _thinned(points: np.ndarray, config: SceneConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def thinned(points: np.ndarray, config: SceneConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Means of grid cells in metres, z up, float64 (M, 3); the cell of every point; what was subtracted, in file units.
 
-    A function of its own, so that the float64 copies of a whole tile end with it.
+    A function of its own, so that the float64 copies of a whole tile end with it. Means are taken in the file's own
+    unit: sums of float32 numbers of one cell are exact in float64, so that the order of the points changes no bit.
     """
     moved = far_offset(points)  # None for scenes that a reader of files brought near to 0
     shift = np.zeros(3) if moved is None else moved
-    metres = turned((points.astype(np.float64) - shift) * config.unit_m, config)
-    cell, count = _cells(metres, config.grid_m or config.voxel_size_m)
-    return _means(metres, cell, count), cell.astype(np.int32), shift
+    own = points.astype(np.float64) - shift
+    cell, count = _cells(turned(own * config.unit_m, config), config.grid_m or config.voxel_size_m)
+    return turned(_means(own, cell, count) * config.unit_m, config), cell.astype(np.int32), shift
 
 
 def _stood(scene: Scene, config: SceneConfig) -> np.ndarray | None:

@@ -57,6 +57,10 @@ class Arrays(CatalogueReader[Series, Series]):
             ordered = self._ordered(values, own, path, account)
             if own is not None and len(own) != len(ordered):
                 raise DataError(f"{str(path)!r} has {len(ordered)} series and {len(own)} labels")
+            if own is not None and own.ndim > 1 and own.shape[1] == ordered.shape[1]:
+                why = f"{own.shape[1]} numbers a series, one a step: labels of steps are not read"
+                account.guess(f"labels of part {part!r}" if part else "labels", "not used", why, is_loss=True)
+                own = None
             start = len(rows)
             rows += [
                 Row(

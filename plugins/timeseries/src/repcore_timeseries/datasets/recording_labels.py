@@ -14,7 +14,7 @@ from repcore.data.accounting import Accounting
 from repcore.data.cells import is_missing
 from repcore.data.folder_classes import folder_levels, stays_beside_table
 from repcore.data.groups import group_column, groups_in_names, groups_in_paths
-from repcore.data.joined_tables import joined_table, put_together
+from repcore.data.joined_tables import joined_table, put_together, without_placeholders
 from repcore.data.labels import LabelColumn, read_labels
 from repcore.data.names import composed, nearly
 from repcore.data.side_tables import Keys, is_submission
@@ -102,7 +102,7 @@ def _of_tables(recordings: Sequence[Recording], paths: Sequence[Path], root: Pat
             account.ignore(path, f"its columns are not those of the other tables{more}")
     if not tables:
         return known
-    columns, rows_of = put_together(tables)
+    columns, rows_of = put_together(without_placeholders(tables, account))
     split = split_column(columns, columns.__getitem__)
     group = group_column([name for name in columns if name != split])
     for name, cells in columns.items():

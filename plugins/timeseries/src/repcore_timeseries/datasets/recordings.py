@@ -29,7 +29,7 @@ from repcore_timeseries.datasets.recording_labels import (
     tell_steps,
     without_constants,
 )
-from repcore_timeseries.datasets.tables import cells_of
+from repcore_timeseries.datasets.tables import cells_of, tell_unused
 from repcore_timeseries.formats.lines import Lines
 from repcore_timeseries.formats.roles import NONE, TIME_NAMES, find_time
 from repcore_timeseries.formats.series import Series
@@ -211,6 +211,8 @@ def _rows(
     rows: list[Row[Series]] = []
     in_part: list[str | None] = []
     by_time = not (any(known.parts) or targets or any(part for one in recordings for part in one.parts))
+    lengths = (len(found.series) for one in recordings for found in one.found if found.series is not None)
+    tell_unused(lengths, config, by_time, account)
     for number, one in enumerate(recordings):
         values: dict[str, Any] = {label.name: label.value(number) for label in labels if label.target is not None}
         if known.classes:

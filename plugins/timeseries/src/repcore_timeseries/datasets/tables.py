@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +198,20 @@ def windows(length: int, config: SeriesTableConfig, by_time: bool = True) -> lis
     for part, (start, stop) in zip(PARTS, parts, strict=by_time):
         found += [(part, first) for first in range(start, stop - config.window + 1, stride)]
     return found
+
+
+def tell_unused(lengths: Iterable[int], config: SeriesTableConfig, by_time: bool, account: Accounting) -> None:
+    """Steps that lie in no window: at the end of a series, or of a part of time that is shorter than one."""
+    total = unused = 0
+    for length in lengths if config.window else ():
+        is_used = np.zeros(length, bool)
+        for _, first in windows(length, config, by_time):
+            is_used[first : first + config.window] = True
+        total, unused = total + length, unused + int((~is_used).sum())
+    if unused:
+        where = f"no window of {config.window} steps"
+        why = ", whose parts of time have borders of their own" if by_time else ""
+        account.note(f"{unused:,} of {total:,} steps lie in {where}{why}: window=N, stride=N and parts say otherwise")
 
 
 def _labels(
