@@ -76,7 +76,7 @@ class Fitted:
     def _failed(self) -> FeatureBatch:
         """Features of one row that has none, which every estimator has to answer for."""
         chosen = self.fitted.features
-        options = {name: chosen.get(name) for name in ("pool", "level", "layer")}
+        options: dict[str, Any] = {name: chosen.get(name) for name in ("pool", "level", "layer")}
         is_item = self.fitted.part.entry.spec.level == "item"
         if not is_item and options["layer"] is None and options["level"] is None:
             options["pool"] = GENERIC[0]  # of the first level that the encoder gives, as wide as its tokens

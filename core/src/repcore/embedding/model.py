@@ -18,7 +18,7 @@ from torch import nn
 
 from repcore import registry as registries
 from repcore.arguments import checked
-from repcore.checkpoints.changed import save_changed
+from repcore.checkpoints.changed import differs, save_changed
 from repcore.checkpoints.hub import card_metadata, fetched, is_hub_name, pushed
 from repcore.checkpoints.model_folder import ModelFolder, read_model
 from repcore.checkpoints.saving import canonical_tensors, record_content
@@ -50,7 +50,6 @@ __all__ = ["ListReader", "Model", "Predictions", "load", "model_path"]
 
 log = logging.getLogger(__name__)
 
-OTHER_LEVEL = "other_level"  # status of a row whose kind has no elements of this name
 Progress = bool | Callable[[int, int], None]
 
 
@@ -84,11 +83,7 @@ class Model:
         return (default, *(one for one in known if one != default))
 
     def identity(self) -> str:
-        """Hash of the content: tensors by sorted name, what prepares their input, and the facts of a task.
-
-        Of a network that was changed since it was loaded, the hash of the weights that it has now: what a saved copy of
-        it would have.
-        """
+        """Hash of the content: tensors (as the network has them now), what prepares their input, facts of a task."""
         return self.folder.identity(canonical_tensors(self.encoder)[0] if self.is_changed() else None)
 
     @property
@@ -342,7 +337,7 @@ class Model:
         with torch.inference_mode():
             found = list(dense_windows(function, self.preprocessor, opened, chosen, level=word, domain=self.domain))
         for one in found:
-            if one.status == OTHER_LEVEL:
+            if one.status == "other_level":  # every preprocessor says so
                 raise ConfigError(f"level={word!r}: {one.reason}", encoder_has=", ".join(levels) or "none")
             if one.answer is None:
                 log.warning("row %r has no %s features: %s", one.id, word, one.reason)
@@ -365,9 +360,7 @@ class Model:
 
     def is_changed(self) -> bool:
         """Whether the network no longer holds the weights of its folder, because somebody trained it."""
-        stored = self.folder.tensors()
-        own = self.encoder.state_dict()
-        return any(not _is_same(value.cpu(), stored[name]) for name, value in own.items() if name in stored)
+        return differs(self.encoder, self.folder.tensors())
 
     def unchanged(self, hint: str = "model = model.save(FOLDER), and go on with that") -> Model:
         """This model, for whatever keeps it by its folder.
@@ -454,10 +447,6 @@ class Model:
         twin = self.folder.build_encoder(self.registry).to(self.device).eval()
         torch.set_rng_state(state)
         return twin
-
-
-def _is_same(one: torch.Tensor, other: torch.Tensor) -> bool:
-    return one.dtype == other.dtype and torch.equal(one, other)
 
 
 def id_setting(id_column: str | None) -> dict[str, Any] | None:
