@@ -80,7 +80,8 @@ def train_command(
     reporter = ConsoleReporter()
     if resume is not None:
         if recipe and "=" in recipe:  # none was named
-            recipe, overrides = None, (recipe, *overrides)
+            overrides = (recipe, *overrides)
+            recipe = None
         _refuse_with_resume(preset, file, init_from, selected_rows)
         result = _resume(domain, recipe, resume, out, device, reporter, data, allow_changed_data, overrides)
     else:
