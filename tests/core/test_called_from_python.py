@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import multiprocessing
 import os
 import random
 import warnings
@@ -23,7 +24,7 @@ from repcore.arguments import checked
 from repcore.data.guard import concerns_item
 from repcore.devices import device_in_words, not_on_device, torch_device
 from repcore.embedding.inference import InferenceOptions, map_prepared, prepare_rows
-from repcore.errors import ConfigError, DataError, RegistryError
+from repcore.errors import CheckpointError, ConfigError, DataError, RegistryError
 from repcore.interfaces import LossTerms
 from repcore.training.module import ObjectiveModule
 from repcore.training.trainers import accelerator
@@ -53,32 +54,75 @@ def state() -> dict[str, Any]:
         "levels": [logging.getLogger(name).level for name in ("lightning", "lightning.pytorch", "lightning.fabric")],
         "filters": [str(one) for one in warnings.filters],
         "threads": torch.get_num_threads(),
+        "numbers": torch.get_default_dtype(),
+        "starts processes by": multiprocessing.get_start_method(allow_none=True),
     }
 
 
-def test_a_call_leaves_the_process_as_it_was(model: repcore.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+CALLS: dict[str, Callable[[repcore.Model], Any]] = {
+    "train": lambda model: repcore.train(
+        "pairs/set-net", list(SETS), steps=1, device="cpu", report=False, trainer__threads=2
+    ),
+    "finetune": lambda model: repcore.finetune(
+        model, FRAME, label="kind", epochs=1, device="cpu", twin=False, report=False
+    ),
+    "probe": lambda model: repcore.probe(model, FRAME, label="kind", seeds=1, protocols=["linear@1"]),
+    "fit": lambda model: repcore.fit("spread", model, list(SETS)),
+    "load": lambda model: repcore.load(model.folder.folder),
+    "embed": lambda model: model.embed(list(SETS), workers=1),
+    "tokens": lambda model: model.tokens(list(SETS[:2])),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_call_leaves_the_process_as_it_was(name: str, model: repcore.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     torch.use_deterministic_algorithms(False)
     logging.getLogger("lightning.pytorch").setLevel(logging.INFO)
-    calls: dict[str, Callable[[], Any]] = {
-        "train": lambda: repcore.train(
-            "pairs/set-net", list(SETS), steps=1, device="cpu", report=False, trainer__threads=2
-        ),
-        "finetune": lambda: repcore.finetune(
-            model, FRAME, label="kind", epochs=1, device="cpu", twin=False, report=False
-        ),
-        "probe": lambda: repcore.probe(model, FRAME, label="kind", seeds=1, protocols=["linear@1"]),
-        "fit": lambda: repcore.fit("spread", model, list(SETS)),
-        "load": lambda: repcore.load(model.folder.folder),
-        "embed": lambda: model.embed(list(SETS), workers=1),
-        "tokens": lambda: model.tokens(list(SETS[:2])),
-    }
-    for name, call in calls.items():
-        before = state()
-        call()
-        after = state()
-        changed = [what for what in before if before[what] != after[what]]
-        assert not changed, f"{name} changes {changed}"
+    monkeypatch.setattr(multiprocessing.context._default_context, "_actual_context", None)  # type: ignore[attr-defined]
+    before = state()
+    CALLS[name](model)
+    after = state()
+    changed = [what for what in before if before[what] != after[what]]
+    assert not changed, f"{name} changes {changed}"
+
+
+def test_a_call_does_not_depend_on_switches_of_the_caller(model: repcore.Model) -> None:
+    expected = model.embed(SETS[:3]).vectors
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.inference_mode():
+            run = repcore.train("pairs/set-net", list(SETS), steps=1, device="cpu", report=False)
+            assert {one.dtype for one in run.module.parameters()} == {torch.float32}
+            np.testing.assert_array_equal(model.embed(SETS[:3]).vectors, expected)
+            assert torch.is_inference_mode_enabled()
+        assert torch.get_default_dtype() == torch.float64
+        before = torch.get_rng_state()
+        assert run.report.is_file()
+        assert torch.equal(torch.get_rng_state(), before)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_a_changed_network_is_saved_first_or_known_by_its_own_hash(model: repcore.Model, tmp_path: Path) -> None:
+    was = model.identity()
+    fitted = repcore.fit("spread", model, list(SETS))
+    with torch.no_grad():
+        next(iter(model.module.parameters())).add_(1.0)
+    assert model.identity() != was
+    for call in (
+        lambda: repcore.train("pairs/set-net", list(SETS), steps=1, init_from=model),
+        lambda: repcore.finetune(model, FRAME, label="kind", epochs=1),
+        lambda: fitted.save(tmp_path / "spread"),
+    ):
+        with pytest.raises(CheckpointError, match=r"was changed since it was loaded\n.*model\.save\(FOLDER\)"):
+            call()
+    with pytest.raises(CheckpointError, match="was fitted on features of another model"):
+        fitted.apply(list(SETS))
+    again = repcore.fit("spread", model, list(SETS))
+    assert again.fitted.identity == model.identity()
+    assert len(again.apply(list(SETS))) == len(SETS)
+    assert model.save(tmp_path / "saved").identity() == model.identity()
 
 
 def test_a_run_from_python_is_the_same_whatever_was_drawn_before(model: repcore.Model) -> None:

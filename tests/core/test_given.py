@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import pickle
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +23,7 @@ from repcore.data.given import ListReader, given_reader, names_a_file, shape_of
 from repcore.data.given_tables import stored_table
 from repcore.embedding import inference
 from repcore.embedding.inference import InferenceOptions
+from repcore.embedding.width import measured_widths
 from repcore.errors import CheckpointError, ConfigError, DataError
 from repcore.interfaces import EmbeddingRows, Sample
 from tests.toys.toy_run import make_run
@@ -423,3 +425,29 @@ def test_ragged_lists_have_no_shape_and_dicts_may_be_one_input() -> None:
 
     reader = given_reader({"array": [1.0, 2.0], "rate": 16000}, lambda *_: pytest.fail("opened"), clips)
     assert [len(reader), reader[0].inputs] == [1, [1.0, 2.0]]
+
+
+def test_a_model_keeps_how_wide_its_vectors_are(model: repcore.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    model.encoder.depth = 1  # type: ignore[assignment]  # layers 0 and 1
+    widths = measured_widths(
+        model.encoder, model.preprocessor, model.reader(SETS), np.arange(2), poolings=model.poolings,
+        has_layers=True, domain=model.domain,
+    )  # fmt: skip
+    model = dataclasses.replace(
+        model, folder=dataclasses.replace(model.folder, config={**model.folder.config, "widths": widths})
+    )
+    monkeypatch.setattr("repcore.embedding.width._samples", lambda model: pytest.fail("looked for a sample"))
+    asked: list[dict[str, Any]] = [{"pool": one} for one in (*model.poolings, "max", "first", "zz")]
+    asked += [{"level": "point"}, {"level": "zz"}, {"level": "point", "pool": "max"}, {"layer": 0}, {"layer": 99}]
+    for options in asked:
+        try:
+            expected: Any = model.embed(SETS, **options).vectors.shape[1]
+        except ConfigError as error:
+            expected = error.summary
+        try:
+            found: Any = model.embed([], **options).vectors.shape[1]
+        except ConfigError as error:
+            found = error.summary
+        assert (type(found), str(found)[:20]) == (type(expected), str(expected)[:20]), options
+    with pytest.raises(ConfigError, match="--pool 'zz' is unknown"):
+        len(repcore.Featurizer(model, pool="zz"))

@@ -77,6 +77,7 @@ def test_data_frame_in_trained_model_predictions_out(here: Path) -> None:
     tuned = repcore.Run(here / "runs" / "latest")
     assert (here / "runs" / "latest" / "finetune.json").is_file()
     np.testing.assert_allclose(tuned.predict(list(FRAME["points"])).outputs, tuned.predict(FRAME).outputs, atol=1e-5)
+    assert tuned.model.folder.config["widths"]["levels"] == {"point": 16}
     assert tuned.report.read_text(encoding="utf-8").count("<html") == 1  # drawn when it is asked for
 
 
@@ -129,6 +130,9 @@ def test_probe_and_fit(model: repcore.Model, here: Path) -> None:
     assert frame["mean"].between(0, 1.0001).any()
     fitted = repcore.fit("spread", model, FRAME)
     found = fitted.apply(FRAME["points"])
+    nothing = fitted.apply([])
+    assert (len(nothing), list(nothing.columns)) == (0, list(found.columns))
+    assert nothing.outputs.shape == (0, found.outputs.shape[1])
     assert len(found) == 36
     assert np.isfinite(np.asarray(found)).all()
     assert (fitted.save(here / "spread") / "estimator.json").is_file()

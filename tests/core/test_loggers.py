@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,10 @@ def test_what_a_callback_raises_ends_the_run(here: Path) -> None:
     def prune(line: dict[str, Any]) -> None:
         raise PrunedError(line["split"])
 
+    before = threading.active_count()
     with pytest.raises(PrunedError):
         repcore.train("pairs/set-net", steps=2, callbacks=[prune], **SHORT)
+    assert threading.active_count() == before, "a logger's thread is left"
     with pytest.raises(ConfigError, match="str is no callback"):
         repcore.train("pairs/set-net", steps=2, callbacks=["early"], **SHORT)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import multiprocessing
 import os
 import random
 import warnings
@@ -31,9 +32,11 @@ LOGGERS = ("lightning", "lightning.pytorch", "lightning.fabric", "torch._dynamo"
 def as_it_was() -> Iterator[None]:
     """Random states, torch's switches, loggers and environment are afterwards what they were before.
 
-    Random states are those of Python, NumPy, torch on the CPU, and torch on every CUDA device that is in use. The
-    filters of :mod:`warnings` and torch's number of threads are kept, too. What a call computes does not depend on the
-    states: whatever draws is seeded by its own setting.
+    Inside, torch counts in float32 and records gradients, whatever the caller has set: networks are made, trained and
+    stored so, and what needs no gradients says so itself. How :mod:`multiprocessing` starts processes stays undecided
+    where it was. Random states are those of Python, NumPy, torch on the CPU, and torch on every CUDA device that is in
+    use. The filters of :mod:`warnings` and torch's number of threads are kept, too. What a call computes does not
+    depend on the states: whatever draws is seeded by its own setting.
     """
     python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
@@ -42,10 +45,15 @@ def as_it_was() -> Iterator[None]:
     threads = torch.get_num_threads()
     environment = {name: os.environ.get(name) for name in VARIABLES}
     levels = {name: logging.getLogger(name).level for name in LOGGERS}
+    numbers, start = torch.get_default_dtype(), multiprocessing.get_start_method(allow_none=True)
+    torch.set_default_dtype(torch.float32)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.inference_mode(False), torch.enable_grad():
             yield
     finally:
+        torch.set_default_dtype(numbers)
+        if start is None and multiprocessing.get_start_method(allow_none=True) is not None:
+            multiprocessing.set_start_method(None, force=True)
         random.setstate(python)
         np.random.set_state(numpy)  # noqa: NPY002
         torch.set_rng_state(cpu)

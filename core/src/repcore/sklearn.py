@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from sklearn.utils import Tags
 
 FAILED = ("raise", "nan")
-LOOKED_AT = 8  # rows of which one should have a vector
 
 
 class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -67,8 +66,7 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         self.failed = failed
 
     def fit(self, X: Any, y: Any = None) -> Embedder:
-        """Load the model; ``y`` is not looked at, ``X`` only where a pooling, level or layer is asked for: its first
-        rows tell how wide that is.
+        """Load the model; neither ``X`` nor ``y`` is looked at.
 
         Raises:
             ConfigError: ``failed`` is no known word. RepcoreError: the model cannot be loaded.
@@ -77,11 +75,7 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             raise ConfigError(f"failed={self.failed!r} is unknown", expected=" or ".join(FAILED))
         self.model_ = opened_model(self.model, self.device)
         self.identity_ = self.model_.identity()
-        self.n_features_out_ = int(self.model_.encoder.dim)  # type: ignore[arg-type]
-        if X is not None and any(one is not None for one in (self.pool, self.level, self.layer)):
-            found = self._embedded(inputs_of(X)[:LOOKED_AT])
-            if found.ok.any():
-                self.n_features_out_ = found.vectors.shape[1]
+        self.n_features_out_ = self._width()
         return self
 
     def _embedded(self, inputs: Any) -> Embeddings:
@@ -94,9 +88,12 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             batch_size=self.batch_size,
         )
 
+    def _width(self) -> int:
+        return int(self._embedded([]).vectors.shape[1])
+
     @property
     def _n_features_out(self) -> int:
-        return int(self.n_features_out_)
+        return self._width()  # by the settings that the next transform goes by, which set_params may have changed
 
     def transform(self, X: Any) -> np.ndarray:
         """Vectors float32 (n, D), a row each.
@@ -116,10 +113,7 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         state = dict(super().__getstate__())
         loaded = state.pop("model_", None)
         if loaded is not None:
-            if loaded.is_changed():
-                raise CheckpointError(
-                    "the network was changed since it was loaded", hint="model = model.save(FOLDER), Embedder(model)"
-                )
+            loaded.unchanged("model = model.save(FOLDER), Embedder(model)")
             state["model_place_"] = (str(loaded.folder.folder.resolve()), loaded.device)
         if isinstance(state["model"], Run):
             state["model"] = str(state["model"].folder)

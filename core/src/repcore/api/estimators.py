@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from repcore.api.given_data import opened_model, reporter_for
-from repcore.api.runs import Run
 from repcore.arguments import checked
 from repcore.embedding.inference import InferenceOptions
 from repcore.embedding.model import Model, id_setting
+from repcore.embedding.pooling import GENERIC
 from repcore.embedding.results import Predictions
 from repcore.errors import ConfigError, DataError
 from repcore.estimation.features import FeatureWindow, feature_windows, finite
 from repcore.estimation.folder import FittedEstimator, build_estimator, save_estimator
-from repcore.interfaces import DatasetReader
+from repcore.interfaces import DatasetReader, FeatureBatch
 from repcore.process_state import leaves_no_trace
 from repcore.reporting import Reporter
+
+if TYPE_CHECKING:
+    from repcore.api.runs import Run
 
 
 @dataclass(frozen=True)
@@ -46,11 +49,17 @@ class Fitted:
         Args:
             data / reader: as in :meth:`repcore.Model.reader`.
             id_column: column of a table that names its rows.
+
+        Raises:
+            CheckpointError: the model's network was changed since the estimator was fitted.
         """
+        self.fitted.check(self.model.identity())
         source = self.model.reader(data, reader=reader, options=id_setting(id_column))
         windows = list(_windows(self.model, source, self.fitted, batch_size))
         if not windows:
-            return Predictions([], [], [], np.zeros((0, 0), np.float32), {})
+            said = self.fitted.estimator.apply(self._failed())
+            width = sum(values.size for values in said.values() if values.dtype.kind in "fiub")
+            return Predictions([], [], [], np.zeros((0, width), np.float32), {name: [] for name in said})
         found = [self.fitted.estimator.apply(one.features) for one in windows]
         columns = {name: np.concatenate([one[name] for one in found]) for name in found[0]}
         numbers = [np.reshape(one, (len(one), -1)) for one in columns.values() if one.dtype.kind in "fiub"]
@@ -64,8 +73,25 @@ class Fitted:
             {name: values.tolist() for name, values in columns.items()},
         )
 
+    def _failed(self) -> FeatureBatch:
+        """Features of one row that has none, which every estimator has to answer for."""
+        chosen = self.fitted.features
+        options: dict[str, Any] = {name: chosen.get(name) for name in ("pool", "level", "layer")}
+        is_item = self.fitted.part.entry.spec.level == "item"
+        if not is_item and options["layer"] is None and options["level"] is None:
+            options["pool"] = GENERIC[0]  # of the first level that the encoder gives, as wide as its tokens
+        width = self.model.embed([], **options).vectors.shape[1]
+        if is_item:
+            return FeatureBatch(["0"], np.full((1, width), np.nan, np.float32), None, {})
+        return FeatureBatch(["0"], np.zeros((0, width), np.float32), np.zeros(0, np.int64), {})
+
     def save(self, folder: Path | str) -> Path:
-        """Write it for ``repcore apply``."""
+        """Write it for ``repcore apply``.
+
+        Raises:
+            CheckpointError: the model's network was changed since it was loaded.
+        """
+        self.model.unchanged("model = model.save(FOLDER), and fit on that")
         save_estimator(Path(folder), self.fitted)
         return Path(folder)
 

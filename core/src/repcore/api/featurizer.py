@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from repcore.api.given_data import opened_model
-from repcore.api.runs import Run
 from repcore.arguments import checked
 from repcore.data.given import is_one_input
 from repcore.embedding.model import Model
 from repcore.errors import ConfigError, DataError, closest
+
+if TYPE_CHECKING:
+    from repcore.api.runs import Run
 
 FAILED = ("raise", "nan")
 

@@ -80,9 +80,10 @@ def finetune(
         a run whose ``metrics`` are those of the test rows and whose model predicts.
 
     Raises:
-        DataError: no such label, or several and none named. RepcoreError: wrong settings.
+        DataError: no such label, or several and none named. CheckpointError: the model's network was changed since it
+            was loaded: save it first. RepcoreError: wrong settings.
     """
-    opened, teller, where = opened_model(model), reporter_for(progress), torch_device(device, "device")
+    opened, teller, where = opened_model(model).unchanged(), reporter_for(progress), torch_device(device, "device")
     given = given_data(
         opened.registry, data, domain=opened.domain, preprocessor=opened.folder.preprocessor_name, reader=reader,
         labels=(label,) if label and not group else (), options=id_setting(id_column),

@@ -22,9 +22,8 @@ from repcore.embedding.model import Model, load
 from repcore.embedding.results import Embeddings, Predictions
 from repcore.errors import ConfigError
 from repcore.interfaces import DatasetReader, DenseAnswer
-from repcore.process_state import leaves_no_trace
+from repcore.process_state import as_it_was, leaves_no_trace
 from repcore.registry import Registry
-from repcore.report.build import build_report
 from repcore.reporting import Reporter
 from repcore.training.assembly import assemble
 from repcore.training.run import resume_run, start_run
@@ -60,7 +59,9 @@ class Run:
     def report(self) -> Path:
         """The page about the run; drawn when it is first asked for, where the run has not done so."""
         page = self.folder / "report.html"
-        return page if page.is_file() else build_report(self.folder)
+        if page.is_file():
+            return page
+        return _drawn(self.folder)
 
     @property
     def module(self) -> nn.Module:
@@ -133,6 +134,7 @@ def train(
             epochs, seed, batch_size and lr by these names, too.
 
     Raises:
+        CheckpointError: the network of ``init_from`` was changed since it was loaded: save it first.
         RepcoreError: what is wrong with data or settings. Stopped: interrupted (a KeyboardInterrupt); all is saved.
     """
     known, teller, device = registry or registries.default(), reporter_for(progress), torch_device(device, "device")
@@ -208,9 +210,10 @@ def _of_run(
 
 def _folder_of(model: Model | Run | Path | str) -> Path:
     if isinstance(model, Run):
-        return model.folder / "model"
+        loaded = vars(model).get("model")  # only a loaded one can have been changed
+        return model.folder / "model" if loaded is None else _folder_of(loaded)
     if isinstance(model, Model):
-        return model.folder.folder
+        return model.unchanged().folder.folder
     from repcore.embedding.model import model_path
 
     return model_path(model)
@@ -221,5 +224,13 @@ def _finished(result: RunResult, resolved: ResolvedRun, device: str, report: boo
         again = shlex.join(["repcore", resolved.domain, "train", "--resume", str(result.folder)])
         raise result.left(again if result.steps else None)
     if report:
-        build_report(result.folder)
+        _drawn(result.folder)
     return Run(result.folder, result.steps, result.seconds, dict(result.validation), device=device)
+
+
+def _drawn(folder: Path) -> Path:
+    """The page about a run; what draws it is imported when it is asked for, because it takes seconds."""
+    from repcore.report.build import build_report
+
+    with as_it_was():
+        return build_report(folder)

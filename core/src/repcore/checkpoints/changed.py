@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from repcore.checkpoints.model_folder import ModelFolder
 from repcore.checkpoints.saving import save_model
@@ -44,4 +46,11 @@ def save_changed(
         extra=folder.config.get("origin", {}),
         registry=registry,
         changes=folder.changes,
+        widths=folder.config.get("widths"),
     )
+
+
+def differs(encoder: nn.Module, stored: Mapping[str, Tensor]) -> bool:
+    """Whether a network holds other weights than those that are stored."""
+    own = {name: value.cpu() for name, value in encoder.state_dict().items() if name in stored}
+    return any(value.dtype != stored[name].dtype or not torch.equal(value, stored[name]) for name, value in own.items())

@@ -162,6 +162,8 @@ def _shapes() -> tuple[Any, Any]:
     config = shape(
         "Config", format=int, encoder=part, preprocessor=part, task=(task | None, None), changes=(many[part], []),
         repcore=(str, ""), plugins=(by_name[str, values], {}), dim=(count | None, None),
+        widths=(shape("Widths", poolings=by_name[str, count], levels=by_name[str, count], layers=by_name[str, count])
+                | None, None),
         branch=(bounded[str, AfterValidator(plain)], "default"), tied=(dict[str, str], {}), card=(values, {}),
         origin=(shape("Origin", run=(run | None, None)), {}), content=(digests, {}),
     )  # fmt: skip

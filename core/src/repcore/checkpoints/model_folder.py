@@ -2,7 +2,8 @@
 
     weights.safetensors    encoder tensors under canonical names, contiguous; those of a task under ``task.``
     config.json            encoder {name, ...settings}, preprocessor {name, ...settings}, task, tied names, versions,
-                           origin; content: hashes of the tensors, and of all settings that change answers
+                           origin; widths of vectors by pooling, level, layer; content: hashes of the tensors, and of
+                           all settings that change answers
     preprocessing.json     state of the preprocessor and SHA-256 of its files, which lie beside it; of containers (npz,
                            zip, gz) also of their content, which is what the model's identity holds
     README.md              model card
@@ -157,9 +158,16 @@ class ModelFolder:
         members = int((self.task or {}).get("facts", {}).get("members", 0))
         return [WEIGHTS, *sorted(f"{MEMBERS}/{number}.safetensors" for number in range(1, members + 1))]
 
-    def identity(self) -> str:
-        """Hash of the content: tensors, what prepares their input, and the facts of a task."""
+    def identity(self, weights: Mapping[str, Tensor] | None = None) -> str:
+        """Hash of the content: tensors, what prepares their input, and the facts of a task.
+
+        Args:
+            weights: of the encoder, under their stored names, in place of those in the folder.
+        """
         parts = [self._read.get(name) or content_sha256(self.stored(name)) for name in self.weight_files()]
+        if weights is not None:
+            task = {name: value for name, value in self.stored(WEIGHTS).items() if name.startswith(PREFIX)}
+            parts[0] = content_sha256({**weights, **task})
         prepared = dict(self.preprocessing)
         prepared["files"] = {**prepared.get("files", {}), **prepared.pop("content", {})}
         facts = [self.config["encoder"], self.config["preprocessor"], prepared, self.task]

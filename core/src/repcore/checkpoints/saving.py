@@ -50,6 +50,7 @@ def save_model(
     task: TaskPart | None = None,
     registry: Registry | None = None,
     changes: Sequence[Mapping[str, Any]] = (),
+    widths: Mapping[str, Mapping[str, int]] | None = None,
 ) -> Path:
     """Write a model folder; what was there before stays until the new one is complete.
 
@@ -63,6 +64,7 @@ def save_model(
         task: of a fine-tuned model.
         registry: where owners and versions are looked up; the installed plugins when None.
         changes: what methods made of the encoder, see :mod:`repcore.checkpoints.encoder_changes`.
+        widths: of its vectors by pooling, level and layer, where they are known (:mod:`repcore.embedding.width`).
 
     Raises:
         CheckpointError: the folder exists and is something else, or the preprocessor writes one of our files.
@@ -74,6 +76,7 @@ def save_model(
     config = _config_of(parts, task, changes, registry or registry_module.default())
     weights, tied = canonical_tensors(encoder)
     config |= {"dim": int(getattr(encoder, "dim", 0)), "branch": branch, "tied": tied}
+    config |= {"widths": {name: dict(one) for name, one in widths.items()}} if widths else {}
     with _written_whole(folder) as partial:
         prepared = _write_preprocessor(partial, preprocessor)
         content = _write_networks(partial, weights, task, encoder_name) | settings_content(config, prepared)

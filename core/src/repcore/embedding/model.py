@@ -18,10 +18,10 @@ from torch import nn
 
 from repcore import registry as registries
 from repcore.arguments import checked
-from repcore.checkpoints.changed import save_changed
+from repcore.checkpoints.changed import differs, save_changed
 from repcore.checkpoints.hub import card_metadata, fetched, is_hub_name, pushed
 from repcore.checkpoints.model_folder import ModelFolder, read_model
-from repcore.checkpoints.saving import record_content
+from repcore.checkpoints.saving import canonical_tensors, record_content
 from repcore.checkpoints.task_part import target_of
 from repcore.config.resolve import resolve_part
 from repcore.data.given import ListReader, given_reader, is_one_input, is_there, names_a_file
@@ -37,7 +37,7 @@ from repcore.embedding.pooling import default_pooling
 from repcore.embedding.prediction import Predictor, join_predictions
 from repcore.embedding.results import Embeddings, Predictions
 from repcore.embedding.width import vector_width
-from repcore.errors import CheckpointError, DataError, RegistryError
+from repcore.errors import CheckpointError, ConfigError, DataError, RegistryError
 from repcore.files import entries_of
 from repcore.interfaces import DatasetReader, DenseAnswer, Preprocessor
 from repcore.outputs import folder_for
@@ -83,8 +83,8 @@ class Model:
         return (default, *(one for one in known if one != default))
 
     def identity(self) -> str:
-        """Hash of the content: tensors by sorted name, what prepares their input, and the facts of a task."""
-        return self.folder.identity()
+        """Hash of the content: tensors (as the network has them now), what prepares their input, facts of a task."""
+        return self.folder.identity(canonical_tensors(self.encoder)[0] if self.is_changed() else None)
 
     @property
     def target(self) -> TargetSpec | None:
@@ -337,6 +337,8 @@ class Model:
         with torch.inference_mode():
             found = list(dense_windows(function, self.preprocessor, opened, chosen, level=word, domain=self.domain))
         for one in found:
+            if one.status == "other_level":  # every preprocessor says so
+                raise ConfigError(f"level={word!r}: {one.reason}", encoder_has=", ".join(levels) or "none")
             if one.answer is None:
                 log.warning("row %r has no %s features: %s", one.id, word, one.reason)
         return [one.answer for one in found]
@@ -358,9 +360,17 @@ class Model:
 
     def is_changed(self) -> bool:
         """Whether the network no longer holds the weights of its folder, because somebody trained it."""
-        stored = self.folder.tensors()
-        own = self.encoder.state_dict()
-        return any(not torch.equal(value.cpu(), stored[name]) for name, value in own.items() if name in stored)
+        return differs(self.encoder, self.folder.tensors())
+
+    def unchanged(self, hint: str = "model = model.save(FOLDER), and go on with that") -> Model:
+        """This model, for whatever keeps it by its folder.
+
+        Raises:
+            CheckpointError: its network was changed since it was loaded, which the folder does not know.
+        """
+        if self.is_changed():
+            raise CheckpointError("the network was changed since it was loaded", hint=hint)
+        return self
 
     @checked
     def save(self, folder: Path | str) -> Model:
@@ -403,8 +413,7 @@ class Model:
             CheckpointError: refused, offline, or the network was changed since it was loaded (save it first).
             PluginError: ``huggingface_hub`` is not installed.
         """
-        if self.is_changed():
-            raise CheckpointError("the network was changed since it was loaded", hint="model.save(FOLDER).push_to_hub")
+        self.unchanged("model.save(FOLDER).push_to_hub")
         card = self.folder.card
         metadata = card_metadata(
             self.folder.encoder_name,
@@ -423,8 +432,7 @@ class Model:
         Raises:
             CheckpointError: its network was changed, which the folder does not know.
         """
-        if self.is_changed():
-            raise CheckpointError("the network was changed since it was loaded", hint="model = model.save(FOLDER)")
+        self.unchanged("model = model.save(FOLDER)")
         return _reopened, (str(self.folder.folder.resolve()), self.identity(), self.device)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Model:

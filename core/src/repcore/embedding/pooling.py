@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -23,27 +25,54 @@ def pool(encoder: nn.Module, features: Features, name: str | None, level: str | 
     """
     if name is None and level is None:
         return features.pooled
-    if level is not None and level not in features.tokens:
-        raise ConfigError(
-            f"--level {level!r} is not a token level of this encoder", levels=", ".join(features.tokens) or "none"
-        )
-    chosen = name or known[0]
-    if level is None and chosen in known:
+    if level is not None:
+        check_level(level, list(features.tokens))
+    if level is None and (name or known[0]) in known:
+        chosen = name or known[0]
         own = getattr(encoder, "pool", None)
         if own is not None:
             result: Tensor = own(features, chosen)
             return result
         if chosen == default_pooling(encoder, known):
             return features.pooled
-    if chosen not in GENERIC:
-        options = [*known, *(one for one in GENERIC if one not in known)]
-        raise ConfigError(
-            f"--pool {chosen!r} is unknown", did_you_mean=closest(chosen, options), poolings=", ".join(options)
-        )
+    chosen = of_tokens(name, level, known)
     if not features.tokens:
         raise ConfigError(f"--pool {chosen}: this encoder gives no tokens", poolings=", ".join(known))
     tokens = features.tokens[level] if level is not None else next(iter(features.tokens.values()))
     return pool_tokens(tokens, chosen, len(features.pooled))
+
+
+def check_level(level: str, levels: Sequence[str]) -> None:
+    """Refuse a token level that the encoder does not give.
+
+    Raises:
+        ConfigError: names those that it gives.
+    """
+    if level not in levels:
+        raise ConfigError(f"--level {level!r} is not a token level of this encoder", levels=", ".join(levels) or "none")
+
+
+def of_tokens(name: str | None, level: str | None, known: tuple[str, ...]) -> str:
+    """The generic pooling that is meant; of a level without any, the encoder's own where it is generic, else the mean.
+
+    Args:
+        level: asked for, or None.
+
+    Raises:
+        ConfigError: no such pooling, or one of the encoder's own, which is of whole items, with a level.
+    """
+    chosen = name or (known[0] if known[0] in GENERIC else GENERIC[0])
+    if chosen in GENERIC:
+        return chosen
+    if level is not None and chosen in known:
+        raise ConfigError(
+            f"--pool {chosen!r} is of whole items, not of the tokens of a level", poolings=", ".join(GENERIC),
+            hint="leave --level out",
+        )  # fmt: skip
+    options = [*known, *(one for one in GENERIC if one not in known)]
+    raise ConfigError(
+        f"--pool {chosen!r} is unknown", did_you_mean=closest(chosen, options), poolings=", ".join(options)
+    )
 
 
 def default_pooling(encoder: nn.Module, known: tuple[str, ...]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from repcore.checkpoints.saving import save_model
 from repcore.checkpoints.task_part import TaskPart
@@ -13,6 +14,7 @@ from repcore.data.seeds import generator
 from repcore.diagnostics.metrics import diagnose
 from repcore.diagnostics.verdict import judge
 from repcore.embedding.inference import InferenceOptions, PreparedRow, embed_prepared
+from repcore.embedding.width import LOOKED_AT, measured_widths
 from repcore.embedding.windows import prepared_windows
 from repcore.errors import ConfigError
 from repcore.files import read_lines
@@ -120,8 +122,22 @@ def export_model(
         },
         task=task,
         changes=changes,
+        widths=_widths(parts, encoder),
         extra={"run": resolved.plain(), "environment": folder.read_json("environment.json") or {}},
     )
+
+
+def _widths(parts: RunParts, encoder: nn.Module) -> dict[str, dict[str, int]]:
+    """How wide the encoder's vectors are, on a row of the run; nothing where that cannot be told, which ends no run."""
+    spec = parts.resolved.encoder.entry.spec
+    rows = np.concatenate([parts.validation[:LOOKED_AT], parts.train[:LOOKED_AT]])
+    try:
+        return measured_widths(
+            encoder, parts.preprocessor, parts.reader, rows,
+            poolings=spec.poolings, has_layers="layers" in spec.capabilities, domain=parts.resolved.domain,
+        )  # fmt: skip
+    except Exception:  # other people's code on one row: their trouble shows where the model is used
+        return {}
 
 
 def _diagnostics(folder: RunFolder, kept: int | None) -> dict[str, Any]:

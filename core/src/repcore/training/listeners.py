@@ -87,6 +87,11 @@ class StepEvents(pl.Callback):
             for listener in self._listeners:
                 listener.end(self._state)
 
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        if self._state is not None:
+            for _, failed in self._of_listeners("failed"):
+                failed(self._state)
+
 
 def due(step: int, every: int, total: int) -> bool:
     """Whether something that happens every so many steps happens after this one; always after the last."""
@@ -189,6 +194,10 @@ class MetricsWriter:
 
     def end(self, state: RunState) -> None:
         self._trackers.end(state)
+
+    def failed(self, state: RunState) -> None:
+        """Close the loggers, which would leave files and threads open otherwise."""
+        self._trackers.end(state, "failed")
 
 
 class ProgressShow:

@@ -71,10 +71,10 @@ class Trackers:
         for function in self.tell:
             function(dict(line))
 
-    def end(self, state: RunState) -> None:
+    def end(self, state: RunState, how: str = "success") -> None:
         """Close them."""
         for name, logger in list(self._loggers.items()):
-            self._guarded(name, state, lambda logger=logger: logger.finalize("success"))  # type: ignore[misc]
+            self._guarded(name, state, lambda logger=logger: logger.finalize(how))  # type: ignore[misc]
         self._loggers = {}
 
     def _guarded(self, name: str, state: RunState, action: Callable[[], None]) -> None:

@@ -53,8 +53,10 @@ class HearModel(nn.Module):
         """A batch as recordings.
 
         Raises:
-            ConfigError: it is not (n sounds, n samples).
+            ConfigError: it is no tensor, or not (n sounds, n samples).
         """
+        if not isinstance(audio, Tensor):
+            raise ConfigError(f"audio is a {type(audio).__name__}", expected="a tensor: torch.from_numpy(audio)")
         if audio.ndim != 2:
             raise ConfigError(f"audio has the shape {tuple(audio.shape)}", expected="(n sounds, n samples)")
         place = str(audio.device)
