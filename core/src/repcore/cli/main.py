@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -95,10 +96,35 @@ def load_target(target: str) -> click.Command:
     return command
 
 
+def _taking_once(command: click.Command) -> click.Command:
+    """The command, to which an option of one value is given once: of several, all but the last would be lost without a
+    word."""
+    made = command.make_parser
+
+    def make_parser(ctx: click.Context) -> Any:
+        parser = made(ctx)
+        parse = parser.parse_args
+
+        def parse_args(args: list[str]) -> Any:
+            found = parse(args)
+            for one, count in Counter(found[2]).items():
+                if count > 1 and isinstance(one, click.Option) and not (one.multiple or one.is_flag or one.count):
+                    raise click.UsageError(f"{one.opts[0]} is given {count} times, and takes one value", ctx)
+            return found
+
+        parser.parse_args = parse_args  # type: ignore[method-assign]
+        return parser
+
+    command.make_parser = make_parser  # type: ignore[method-assign]
+    for inner in getattr(command, "commands", {}).values():
+        _taking_once(inner)
+    return command
+
+
 def _for_shell(ctx: click.Context, command: click.Command) -> click.Command:
     """The command as it is called; where a shell asks what to complete, with the words that it knows."""
     if not ctx.resilient_parsing:
-        return command
+        return _taking_once(command)
     from repcore.cli.completion import completing
 
     return completing(command)
