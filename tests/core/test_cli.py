@@ -80,6 +80,11 @@ def test_messages_name_the_remedy(
     fails(["demo", "nothing"], capsys, "no command 'nothing'")
 
 
+def test_an_option_of_one_value_is_given_once(toys: None, capsys: Captured) -> None:
+    fails(["inspect", "x.csv", "--domain", "sets", "--domain", "pairs"], capsys, "--domain is given 2 times", code=2)
+    assert run(["list", "--domain", "sets"]) == 0  # flags and options of many values are as before
+
+
 def test_a_domain_that_is_not_installed_names_the_command(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
     monkeypatch.setattr("repcore.plugins.find_candidates", list)
     registry.refresh()

@@ -45,14 +45,14 @@ def as_it_was() -> Iterator[None]:
     threads = torch.get_num_threads()
     environment = {name: os.environ.get(name) for name in VARIABLES}
     levels = {name: logging.getLogger(name).level for name in LOGGERS}
-    numbers, start = torch.get_default_dtype(), multiprocessing.get_start_method(allow_none=True)
+    numbers, start = torch.get_default_dtype(), _start_method()
     torch.set_default_dtype(torch.float32)
     try:
         with warnings.catch_warnings(), torch.inference_mode(False), torch.enable_grad():
             yield
     finally:
         torch.set_default_dtype(numbers)
-        if start is None and multiprocessing.get_start_method(allow_none=True) is not None:
+        if start is None and _start_method() is not None:
             multiprocessing.set_start_method(None, force=True)
         random.setstate(python)
         np.random.set_state(numpy)  # noqa: NPY002
@@ -70,6 +70,11 @@ def as_it_was() -> Iterator[None]:
                 os.environ[name] = value
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
+
+
+def _start_method() -> str | None:
+    """How processes are started, None while nobody has chosen."""
+    return multiprocessing.get_start_method(allow_none=True)
 
 
 def leaves_no_trace(function: Callable[P, R]) -> Callable[P, R]:

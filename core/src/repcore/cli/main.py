@@ -99,6 +99,8 @@ def load_target(target: str) -> click.Command:
 def _taking_once(command: click.Command) -> click.Command:
     """The command, to which an option of one value is given once: of several, all but the last would be lost without a
     word."""
+    if "make_parser" in vars(command):  # called before in this process
+        return command
     made = command.make_parser
 
     def make_parser(ctx: click.Context) -> Any:
