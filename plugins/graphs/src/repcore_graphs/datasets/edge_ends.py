@@ -148,20 +148,19 @@ def paired_columns(columns: Sequence[str]) -> list[tuple[str, str]]:
 
     Names that go on (``x1``, ``x2``, ``x3``) and bare letters are no such pairs.
     """
-    pieces = {column: tuple(re.findall(r"[^\W\d_]+|\d+", plain_name(column))) for column in columns}
-    found = []
-    for number, one in enumerate(columns):
-        for other in columns[number + 1 :]:
-            left, right = pieces[one], pieces[other]
-            places = [place for place, (a, b) in enumerate(zip(left, right, strict=False)) if a != b]
-            if len(left) != len(right) or len(left) < 2 or len(places) != 1:
-                continue
-            place = places[0]
-            rest = (*left[:place], *left[place + 1 :])
-            series = [p for p in pieces.values() if len(p) == len(left) and (*p[:place], *p[place + 1 :]) == rest]
-            if (left[place], right[place]) in SIDES and len(series) == 2 and not set(rest) & TIME_WORDS:
-                found.append((one, other))
-    return found
+    alike: dict[tuple[int, tuple[str, ...]], list[tuple[int, str]]] = {}  # names that differ in one place at most
+    for number, column in enumerate(columns):
+        pieces = tuple(re.findall(r"[^\W\d_]+|\d+", plain_name(column)))
+        for place, piece in enumerate(pieces if len(pieces) > 1 else ()):
+            alike.setdefault((place, (*pieces[:place], *pieces[place + 1 :])), []).append((number, piece))
+    found = [
+        (one[0], other[0])
+        for (_, rest), series in alike.items()
+        if len(series) == 2 and not set(rest) & TIME_WORDS
+        for one, other in [series]
+        if (one[1], other[1]) in SIDES
+    ]
+    return [(columns[one], columns[other]) for one, other in sorted(found)]
 
 
 def counts_rows(cells: Sequence[Any]) -> bool:
