@@ -69,19 +69,19 @@ def test_relations_of_cytoscape(tmp_path: Path) -> None:
 
 def test_graphviz_is_read_with_pydot_and_refused_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = 'digraph G {\n "a b" -> c [weight=2];\n c -> d [weight=3.5];\n}\n'
-    pytest.importorskip("pydot", reason="pip install pydot")
+    pytest.importorskip("pydot", reason="pip install repcore-graphs[dot]")
     name, reader = opened(tmp_path / "g.gv", text)
     assert name == "graphs/network"
     assert arcs(reader[0]) == {("a b", "c"), ("c", "d")}
     assert sorted(reader[0].inputs.edge_attributes[:, 0].tolist()) == [2.0, 3.5]
     find = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name, *more: None if name == "pydot" else find(name, *more))
-    with pytest.raises(DataError, match="pip install pydot"):
+    with pytest.raises(DataError, match="pip install repcore-graphs"):
         opened(tmp_path / "h.dot", text)
 
 
 def test_clusters_ports_and_further_graphs_of_graphviz(tmp_path: Path) -> None:
-    pytest.importorskip("pydot", reason="pip install pydot")
+    pytest.importorskip("pydot", reason="pip install repcore-graphs[dot]")
     text = """digraph A { rankdir=LR; node [shape=box]; a:left -> b [weight="2.5"]; "x:y":port:n -> a; lone;
       a -> {d; e}; subgraph cluster_0 { label=zero; g -> h; subgraph cluster_1 { i } } }
       digraph B { c -> d; d -> é }"""

@@ -45,7 +45,7 @@ def read_dot(path: Path) -> Iterator[Parts]:
         ItemError: ``missing_package``; ``unreadable``: no DOT, with the place where it ends to be it.
     """
     if importlib.util.find_spec("pydot") is None:
-        raise ItemError("missing_package", "DOT is read with the package pydot: pip install pydot")
+        raise ItemError("missing_package", "DOT is read with the package pydot: pip install repcore-graphs[dot]")
     import pydot
 
     said = io.StringIO()
