@@ -18,6 +18,7 @@ HEADER_WORDS = frozenset({
     "start", "end",
 })  # fmt: skip
 IsData = Callable[[str], bool]
+MOST_JUDGED = 2_000  # columns: more would say the same of a table of 100,000
 
 
 def is_header(body: Sequence[Sequence[str]], width: int) -> bool:
@@ -43,7 +44,7 @@ def header_votes(
 ) -> tuple[int, str]:
     """Above 0: the first line holds names; below: it holds values; with the strongest reason."""
     total, reasons, above_numbers = 0, [], False
-    for place, cell in enumerate(first):
+    for place, cell in enumerate(first[:MOST_JUDGED]):
         column = [row[place] for row in rest if len(row) > place and not is_missing(row[place])]
         vote, why = _vote(cell.strip(), column, is_data)
         if len(first) == width - 1 and rest and vote < 0:  # names of all but the first column: cells are shifted by one
