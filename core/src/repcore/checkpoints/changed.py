@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from repcore.checkpoints.model_folder import ModelFolder
 from repcore.checkpoints.saving import save_model
@@ -48,9 +46,3 @@ def save_changed(
         changes=folder.changes,
         widths=folder.config.get("widths"),
     )
-
-
-def differs(encoder: nn.Module, stored: Mapping[str, Tensor]) -> bool:
-    """Whether a network holds other weights than those that are stored."""
-    own = {name: value.cpu() for name, value in encoder.state_dict().items() if name in stored}
-    return any(value.dtype != stored[name].dtype or not torch.equal(value, stored[name]) for name, value in own.items())

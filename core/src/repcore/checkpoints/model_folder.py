@@ -44,6 +44,7 @@ from repcore.untrusted import is_plain_name, pip_install
 FORMAT = 1
 WEIGHTS, CONFIG, PREPROCESSING, CARD = "weights.safetensors", "config.json", "preprocessing.json", "README.md"
 MEMBERS = "members"
+LOADED = "encoder"  # what was loaded into a network: the tensors of no file, tied names included
 OWN_FILES = (WEIGHTS, CONFIG, PREPROCESSING, CARD)
 
 
@@ -260,6 +261,11 @@ class ModelFolder:
         with self._in_words("preprocessor"):
             return entry.load().load(settings, self.folder)
 
+    def holds(self, encoder: nn.Module) -> bool:
+        """Whether a network has the weights that were loaded from here, whatever lies in the folder by now."""
+        loaded = self._read.get(LOADED) or content_sha256(self.tensors())
+        return content_sha256(encoder.state_dict()) == loaded
+
     def load_into(self, encoder: nn.Module) -> None:
         """Copy the weights into an encoder of the same sizes.
 
@@ -288,6 +294,7 @@ class ModelFolder:
                 wrong_dtype="; ".join(mistyped[:4]) + (" ..." if len(mistyped) > 4 else ""),
                 hint="use the encoder settings of the folder's config.json",
             )
+        self._read[LOADED] = content_sha256(state)
         width = getattr(encoder, "dim", None)
         if isinstance(width, int) and self.config.get("dim") not in (None, 0, width):
             raise CheckpointError(

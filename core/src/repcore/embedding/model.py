@@ -18,7 +18,7 @@ from torch import nn
 
 from repcore import registry as registries
 from repcore.arguments import checked
-from repcore.checkpoints.changed import differs, save_changed
+from repcore.checkpoints.changed import save_changed
 from repcore.checkpoints.hub import card_metadata, fetched, is_hub_name, pushed
 from repcore.checkpoints.model_folder import ModelFolder, read_model
 from repcore.checkpoints.saving import canonical_tensors, record_content
@@ -360,7 +360,7 @@ class Model:
 
     def is_changed(self) -> bool:
         """Whether the network no longer holds the weights of its folder, because somebody trained it."""
-        return differs(self.encoder, self.folder.tensors())
+        return not self.folder.holds(self.encoder)
 
     def unchanged(self, hint: str = "model = model.save(FOLDER), and go on with that") -> Model:
         """This model, for whatever keeps it by its folder.
