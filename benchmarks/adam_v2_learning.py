@@ -123,7 +123,7 @@ def figures(parts: RunParts, encoder: Any, kind: str, seed: int) -> dict[str, fl
     """Properties on held-out images."""
     rows = parts.validation[: MOST_HELD_OUT[kind]]
     images = stacked_images([parts.preprocessor.prepare(parts.reader[int(row)])[0].values for row in rows])
-    found = {}
+    found: dict[str, float] = {}
     for name in JUDGED[kind]:
         values = PROPERTIES[name.partition("@")[0]](encoder, images, PropertiesConfig(), seed)
         found |= {f"{name}: {key}": round(value, 4) for key, value in values.items()}

@@ -97,7 +97,7 @@ def one_run(options: argparse.Namespace, seed: int, steps: int, folder: Path) ->
         model, parts.reader, [seed], InferenceOptions(batch_size=64), LogReporter(), baselines=is_first
     )
     full = accuracies(model, features, seed)
-    keep = {TRAINED: over_bands(model, features.matrices[TRAINED])}
+    keep: dict[str, Any] = {TRAINED: over_bands(model, features.matrices[TRAINED])}
     keep[RANDOM_INIT] = [over_bands(model, matrix) for matrix in features.matrices[RANDOM_INIT]]
     averaged = accuracies(model, FeatureSets(keep, features.rows, features.failed), seed)
     return {

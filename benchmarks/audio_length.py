@@ -200,7 +200,7 @@ def linearity(points: list[dict[str, Any]]) -> dict[str, float]:
     rows = [one for one in points if one["contender"] == "ssamba-tiny" and one["tokens"] >= 2000 and "seconds" in one]
     if len(rows) < 2:
         return {}
-    found = {}
+    found: dict[str, Any] = {}
     for name, key in (("seconds", "seconds"), ("MiB", "mib")):
         each = [one[key] / one["tokens"] for one in rows]
         found |= {

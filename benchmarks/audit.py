@@ -117,7 +117,7 @@ def molecules(path: Path) -> tuple[list[Any], np.ndarray, Callable[[list[Any]], 
     from rdkit import Chem, RDLogger
     from rdkit.Chem import rdFingerprintGenerator
 
-    RDLogger.DisableLog("rdApp.*")
+    RDLogger.DisableLog("rdApp.*")  # type: ignore[attr-defined]
     with path.open(newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
     known: dict[str, tuple[Any, int]] = {}

@@ -37,10 +37,11 @@ from torch import Tensor, nn
 import repcore
 from repcore import registry
 from repcore.cli.main import run
+from repcore.data.chosen_labels import LabelledOnly
 from repcore.embedding.answers import Columns, answer_columns, column_of, names_in_set
 from repcore.embedding.prediction import PredictedRows, Predictor
 from repcore.evaluation.calibration import task_facts, temperature_of
-from repcore.evaluation.probing import LabelledOnly, LabelledRows, read_rows, split_plan
+from repcore.evaluation.probing import LabelledRows, read_rows, split_plan
 from repcore.interfaces import Batch, Features, ProbeSplit
 from repcore.specs import TargetSpec
 from repcore.training.finetune import calibration_apart, with_validation

@@ -132,7 +132,7 @@ def twins(config: SelformerConfig) -> tuple[RobertaModel, Selformer]:
     """A RobertaModel with random weights, and our encoder with the same ones by the published key map."""
     torch.manual_seed(0)
     settings = RobertaConfig(
-        vocab_size=config.vocabulary_size,
+        vocab_size=int(config.vocabulary_size or 0),
         hidden_size=config.hidden_width,
         num_hidden_layers=config.layers,
         num_attention_heads=config.attention_heads,

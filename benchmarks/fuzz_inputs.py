@@ -88,7 +88,8 @@ def _tar(folder: Path) -> Path:
         for row in range(3):
             for kind in ("wav", "cls"):
                 archive.add(folder / f"a.{kind}", f"{row}.{kind}")
-    (folder / "a.wav").unlink(), (folder / "a.cls").unlink()
+    (folder / "a.wav").unlink()
+    (folder / "a.cls").unlink()
     return folder / "a.tar"
 
 
@@ -126,7 +127,9 @@ def _npy(folder: Path) -> Path:
 
 def _wav(folder: Path) -> Path:
     with wave.open(str(folder / "a.wav"), "wb") as file:
-        file.setnchannels(1), file.setsampwidth(2), file.setframerate(16000)
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16000)
         file.writeframes((1000 * np.sin(np.arange(8000))).astype("<i2").tobytes())
     return folder / "a.wav"
 

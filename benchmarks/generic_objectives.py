@@ -215,8 +215,8 @@ def one_cell(options: argparse.Namespace, domain: str, objective: str, seed: int
     sets = {"trained": vectors(parts, parts.encoder, rows), "random-init": twins_vectors(domain, parts, twin, rows)}
     if objective == OWN:
         sets |= baselines(parts, rows)
-    np.savez(options.keep / f"{name}.npz", labels=labels, train=split.train, test=split.test,
-             **{key: value.astype(np.float32) for key, value in sets.items()})  # fmt: skip
+    arrays: dict[str, Any] = {key: value.astype(np.float32) for key, value in sets.items()}
+    np.savez(options.keep / f"{name}.npz", labels=labels, train=split.train, test=split.test, **arrays)
     cell: dict[str, Any] = {"domain": domain, "objective": objective, "seed": seed, "minutes": round(minutes, 2)}
     cell |= {key: score(parts, known.label, value, labels, split, seed) for key, value in sets.items()}
     if objective in (EARLY, "simclr") and fits(domain, EARLY):
@@ -353,7 +353,8 @@ def early(
     parts: RunParts, rows: np.ndarray, label: str, labels: np.ndarray, split: ProbeSplit, seed: int
 ) -> dict[str, Any]:
     """At half depth and an eighth of the width."""
-    depth, width = int(parts.encoder.depth), int(parts.encoder.token_width())
+    encoder: Any = parts.encoder
+    depth, width = int(encoder.depth), int(encoder.token_width())
     layer, dim = max(1, depth // 2), max(1, width // 8)
     cut = vectors(parts, parts.encoder, rows, layer=layer, dim=dim)
     return {"early": score(parts, label, cut, labels, split, seed), "early_layer": layer, "early_dim": dim}

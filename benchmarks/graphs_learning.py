@@ -32,8 +32,9 @@ from repcore import registry
 from repcore.config.resolve import resolve_run
 from repcore.embedding.inference import InferenceOptions
 from repcore.embedding.model import Model
-from repcore.evaluation.probing import FeatureSets, probe_features, raw_features, read_rows
+from repcore.evaluation.probing import FeatureSets, probe_features, read_rows
 from repcore.evaluation.protocol import RANDOM_INIT, TRAINED
+from repcore.evaluation.raw_inputs import RawFeatures
 from repcore.interfaces import Batch
 from repcore.reporting import LogReporter
 from repcore.specs import TargetSpec
@@ -215,7 +216,9 @@ def probe_one(options: argparse.Namespace, recipe: str, data: str) -> dict[str, 
             reader = model.reader(str(options.data / data))
             if rows is None:
                 rows = read_rows(reader)
-                matrices |= raw_features(model, rows)
+                baselines = RawFeatures(model)
+                baselines.add(rows.samples)
+                matrices |= baselines.joined()
             trained = model.encoder
             for name, encoder in ((TRAINED, trained), (RANDOM_INIT, model.random_twin(seed))):
                 model.encoder = encoder

@@ -127,7 +127,8 @@ class LibraryHyperDrop(nn.Module):
 
     def forward(self, data: GraphBatch) -> Tensor:
         x, arcs, batch = data.x, data.edge_index, data.batch
-        edges, weight, readout = torch.ones(arcs.shape[1], 1), None, 0.0
+        edges, weight = torch.ones(arcs.shape[1], 1), None
+        readout: Any = 0.0
         for layer, conv in enumerate(self.convs):
             x = F.relu(conv(x, arcs, weight))
             readout = readout + torch.cat(

@@ -155,8 +155,7 @@ def scan_rows(folder: Path, network: MatchNetwork, seeds: int) -> Iterator[dict[
         for share in (0.4, 0.2, 0.1):
             for seed in range(seeds):
                 one, other, motion = crops(points, share, seed)
-                clouds = cloud_of(one, "a"), cloud_of(other, "b")
-                found = register(*clouds, RegistrationConfig(), network=network)
+                found = register(cloud_of(one, "a"), cloud_of(other, "b"), RegistrationConfig(), network=network)
                 right = int((MatchSet(*found.matched, motion).distances() < found.inlier_distance).sum())
                 yield {"scan": name, "shared": share, "seed": seed, "right": right, **judged(found, one, motion)}
     frames = [np.load(folder / f"kinect_frames/capture{one}.npz")["xyz"].astype(np.float64) for one in (1, 2, 3)]
@@ -164,11 +163,11 @@ def scan_rows(folder: Path, network: MatchNetwork, seeds: int) -> Iterator[dict[
     links = [register(clouds[a], clouds[b], RegistrationConfig(), network=network) for a, b in ((0, 1), (1, 2), (0, 2))]
     loop = np.linalg.inv(links[2].motion) @ links[1].motion @ links[0].motion
     angle, shift = motion_error(torch.from_numpy(loop), torch.eye(4, dtype=torch.float64))
-    for number, one in enumerate(links):
-        inliers = {name: way.inliers for name, way in one.found.items()}
+    for number, link in enumerate(links):
+        inliers = {name: way.inliers for name, way in link.found.items()}
         yield {
-            "scan": f"Kinect frames, pair {number + 1}", "matches": len(one.matches.source), "inliers": inliers,
-            "overlap": [round(side.share, 3) for side in one.overlaps],
+            "scan": f"Kinect frames, pair {number + 1}", "matches": len(link.matches.source), "inliers": inliers,
+            "overlap": [round(side.share, 3) for side in link.overlaps],
         }  # fmt: skip
     yield {"scan": "Kinect frames, loop", "degrees": round(angle, 3), "metres": round(shift, 4)}
 

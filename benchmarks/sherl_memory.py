@@ -60,7 +60,7 @@ def objective(arm: str, layers: int, width: int) -> nn.Module:
         return WithMethod(task, TARGET, FinetuneConfig(), Sherl(SherlConfig(), encoder, task)).train()
     if arm == "last-layer":
         encoder.requires_grad_(False)
-        encoder.layers[-1].requires_grad_(True)  # type: ignore[index,operator,union-attr]
+        encoder.layers[-1].requires_grad_(True)  # type: ignore[index]
     return Supervised(RegressionTask(RegressionConfig(), encoder, TARGET), "v").train()
 
 

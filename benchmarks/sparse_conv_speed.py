@@ -152,7 +152,7 @@ def network_row(name: str, voxels: Tensor, config: SparseUNetConfig, options: ar
 
     def ours(features: Tensor, weight: Tensor, bias: Tensor | None, *, rulebook: Any) -> Tensor:
         function = ops.implementation(selection.OP, options.form or picked(features, weight, rulebook))
-        return function(features, weight, bias, rulebook=rulebook)  # type: ignore[no-any-return]
+        return function(features, weight, bias, rulebook=rulebook)
 
     def step(op: Callable[..., Tensor]) -> Callable[[], object]:
         def call() -> None:

@@ -140,7 +140,8 @@ def run_by_hand(resolved: ResolvedRun) -> tuple[dict[str, list[float]], dict[str
     """The same with a plain loop."""
     parts = assemble(resolved, LogReporter())
     times = stamped(parts)
-    objective, config, steps = parts.objective, resolved.trainer, resolved.trainer.steps or 0
+    objective: Any = parts.objective
+    config, steps = resolved.trainer, resolved.trainer.steps or 0
     optimiser = build_optimiser(objective.named_parameters(), resolved.optimiser, decay_rule(resolved))
     batches = EndlessBatches(stream_order(parts), start=0, accumulate=1, total_steps=steps)
     items = parts.items(parts.train)

@@ -88,9 +88,10 @@ def measured(job: Job, given: argparse.Namespace, folder: Path) -> dict[str, Any
     run, seconds = trained(recipe, path, job.seed, given.steps, folder, **window, **settings)
     probe = ForecastProbe(ForecastConfig(horizons=HORIZONS, parts=PARTS, most_moments=MOMENTS))
     material = probe.material([whole_series(run, path)])
+    encoder: Any = run.model.encoder.eval()
     twin: Any = run.model.random_twin(job.seed)
     untrained = {f"twin-{name}": value for name, value in probe.score(twin, material, job.seed).items()}
-    return {"seconds": seconds, **probe.score(run.model.encoder.eval(), material, job.seed), **untrained}
+    return {"seconds": seconds, **probe.score(encoder, material, job.seed), **untrained}
 
 
 def classification(kept: Mapping[Job, Mapping[str, float]]) -> list[str]:
