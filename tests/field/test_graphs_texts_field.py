@@ -13,6 +13,7 @@ import pytest
 from repcore.data.readers import open_data
 from repcore.errors import DataError
 from repcore.registry import default
+from repcore_graphs.formats.dot import read_dot
 
 
 def opened(path: Path, text: str | None = None) -> tuple[str, Any]:
@@ -94,6 +95,26 @@ def test_clusters_ports_and_further_graphs_of_graphviz(tmp_path: Path) -> None:
     assert arcs(reader[0]) == {(u, v) for u in "abc" for v in "abc" if u != v}
     with pytest.raises(DataError, match=r"not readable as DOT: Expected .*line:1"):
         opened(tmp_path / "broken.dot", "digraph G { a -> ")
+
+
+def test_defaults_of_graphviz_hold_for_what_follows_in_their_scope(tmp_path: Path) -> None:
+    pytest.importorskip("pydot", reason="pip install repcore-graphs[dot]")
+    text = """graph G { early; node [mass=1]; edge [length=2]; a -- b; c [mass=9];
+      subgraph s { node [mass=5]; edge [length=7]; d; d -- a; { e f } -- g [length=0.5]; node [mass=6]; h }
+      i -- early; edge [length=4]; "node" -- i }"""
+    (tmp_path / "g.dot").write_text(text, encoding="utf-8")
+    parts = next(iter(read_dot(tmp_path / "g.dot")))
+    mass = dict(zip(parts.names, parts.node_columns["mass"], strict=True))
+    assert mass == {
+        "early": None, "a": "1", "b": "1", "c": "9", "d": "5", "e": "5", "f": "5", "g": "5", "h": "6", "i": "1",
+        "node": "1",
+    }  # fmt: skip
+    ends = [f"{parts.names[source]}{parts.names[target]}" for source, target in parts.edges]
+    length = dict(zip(ends, parts.edge_columns["length"], strict=True))
+    assert length == {"ab": "2", "da": "7", "eg": "0.5", "fg": "0.5", "iearly": "2", "nodei": "4"}
+    (tmp_path / "s.dot").write_text("strict graph { a -- b [w=3]; edge [w=1]; b -- a [v=2]; b -- c }", encoding="utf-8")
+    strict = next(iter(read_dot(tmp_path / "s.dot")))
+    assert strict.edge_columns == {"w": ["3", "1"], "v": ["2", None]}
 
 
 def test_names_of_an_older_code_page_stay_apart(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Graphviz' DOT, parsed by pydot: every graph of a file, with the nodes and edges of its clusters and of ``{a; b}``.
 
-Ports (``a:left``) say where an edge meets a node, not another node.
+Ports (``a:left``) say where an edge meets a node, not another node. Defaults (``node [weight=1]``) hold for nodes and edges
+that come into being behind them, in their graph or cluster and those inside of it, as Graphviz has it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from repcore.data.encodings import whole_text
 from repcore.errors import ItemError
 from repcore_graphs.formats.text_networks import Parts
 
-NOT_NODES = frozenset({"node", "edge", "graph", "\\n", "\\r", "\\r\\n"})  # defaults, and blank lines
+KINDS = ("node", "edge")
+NOT_NODES = frozenset({*KINDS, "graph", "\\n", "\\r", "\\r\\n"})  # defaults, and blank lines
+Defaults = dict[str, dict[str, str]]
 _NAME = re.compile(r'("(?:[^"\\]|\\.)*"|[^:]+)(?::.*)?', re.DOTALL)
 
 
@@ -30,12 +33,18 @@ class _Found:
     nodes: list[dict[str, str]] = field(default_factory=list)
     edges: list[tuple[int, int]] = field(default_factory=list)
     held: list[dict[str, str]] = field(default_factory=list)
+    own: list[dict[str, str]] = field(default_factory=list)  # attributes of edges without their defaults
 
-    def node(self, name: str) -> int:
+    def node(self, name: str, defaults: Defaults) -> int:
         if name not in self.place:
             self.place[name] = len(self.place)
-            self.nodes.append({})
+            self.nodes.append(dict(defaults["node"]))
         return self.place[name]
+
+    def edge(self, source: str, target: str, own: dict[str, str], defaults: Defaults) -> None:
+        self.edges.append((self.node(source, defaults), self.node(target, defaults)))
+        self.held.append({**defaults["edge"], **own})
+        self.own.append(own)
 
 
 def read_dot(path: Path) -> Iterator[Parts]:
@@ -56,7 +65,7 @@ def read_dot(path: Path) -> Iterator[Parts]:
         raise ItemError("unreadable", f"not readable as DOT: {why[-1] if why else 'it holds no graph'}")
     for graph in graphs:
         found = _Found()
-        _take(graph, found)
+        _take(graph, found, {kind: {} for kind in KINDS})
         if graph.get_strict():
             _without_repeats(found, graph.get_type() == "digraph")
         yield Parts(
@@ -69,35 +78,39 @@ def read_dot(path: Path) -> Iterator[Parts]:
         )
 
 
-def _take(graph: Any, found: _Found) -> None:
-    for node in graph.get_nodes():
-        if node.get_name() not in NOT_NODES and node.get_name().strip('"') not in ("\\n", "\\r", "\\r\\n"):
-            found.nodes[found.node(_name(node.get_name()))].update(_attributes(node.get_attributes()))
-    for edge in graph.get_edges():
-        held = _attributes(edge.get_attributes())
-        for source in _ends(edge.get_source(), found):
-            for target in _ends(edge.get_destination(), found):
-                found.edges.append((found.node(source), found.node(target)))
-                found.held.append(held)
-    for below in graph.get_subgraphs():
-        _take(below, found)
-
-
-def _ends(end: Any, found: _Found) -> list[str]:
-    """Names of the nodes that one end of an edge is; of ``{a -> b}`` the edge between them is taken, too."""
-    if isinstance(end, str):
-        return [_name(end)]
-    names = {_name(one): None for one in end["nodes"] if one not in NOT_NODES}
-    for (source, target), edges in end["edges"].items():
-        first, second = _name(source), _name(target)
-        names |= {first: None, second: None}
-        for edge in edges:
-            found.edges.append((found.node(first), found.node(second)))
-            found.held.append(_attributes(edge["attributes"]))
-    for below in end["subgraphs"].values():
-        for one in below:
-            names |= dict.fromkeys(_ends(one, found))
+def _take(graph: Any, found: _Found, outer: Defaults) -> list[str]:
+    """Take the statements of a graph or cluster in their order; names of the nodes that it mentions."""
+    defaults = {kind: dict(outer[kind]) for kind in KINDS}
+    names: dict[str, None] = {}
+    for one in sorted((*graph.get_nodes(), *graph.get_edges(), *graph.get_subgraphs()), key=_place):
+        kind = one.obj_dict["type"]
+        if kind == "node":
+            called = one.get_name()
+            if called in KINDS:
+                defaults[called].update(_attributes(one.get_attributes()))
+            elif called not in NOT_NODES and called.strip('"') not in NOT_NODES - {*KINDS, "graph"}:
+                names[_name(called)] = None
+                found.nodes[found.node(_name(called), defaults)].update(_attributes(one.get_attributes()))
+        elif kind == "edge":
+            ends = [_ends(end, found, defaults) for end in (one.get_source(), one.get_destination())]
+            names |= dict.fromkeys([*ends[0], *ends[1]])
+            for source in ends[0]:
+                for target in ends[1]:
+                    found.edge(source, target, _attributes(one.get_attributes()), defaults)
+        else:
+            names |= dict.fromkeys(_take(one, found, defaults))
     return list(names)
+
+
+def _place(statement: Any) -> int:
+    return int(statement.get_sequence() or 0)
+
+
+def _ends(end: Any, found: _Found, defaults: Defaults) -> list[str]:
+    """Names of the nodes that one end of an edge is; what ``{a -> b}`` says is taken, too."""
+    import pydot
+
+    return [_name(end)] if isinstance(end, str) else _take(pydot.Subgraph(obj_dict=end), found, defaults)
 
 
 def _name(text: str) -> str:
@@ -121,7 +134,7 @@ def _columns(rows: list[dict[str, str]]) -> dict[str, list[Any]]:
 def _without_repeats(found: _Found, is_directed: bool) -> None:
     """``strict``: an edge that comes twice is one, with the attributes of both."""
     kept: dict[tuple[int, int], dict[str, str]] = {}
-    for (source, target), held in zip(found.edges, found.held, strict=True):
+    for (source, target), held, own in zip(found.edges, found.held, found.own, strict=True):
         ends = (source, target) if is_directed or (target, source) not in kept else (target, source)
-        kept[ends] = {**kept.get(ends, {}), **held}
+        kept[ends] = {**kept[ends], **own} if ends in kept else held
     found.edges, found.held = list(kept), list(kept.values())
