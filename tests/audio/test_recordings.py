@@ -155,9 +155,9 @@ def test_esc50_folds_and_missing_files(tmp_path: Path) -> None:
             function(SplitInputs(ids=["0", "1"], declared={"train": [0]}), 0)
     with pytest.raises(ItemError, match="in the table but not on disk"):
         reader[4]
-    assert reader.notes == ("1 recordings are left out: not in the table",)
+    assert "audio/extra.wav: a recording that esc50.csv does not name" in " ".join(reader.account.sentences())
     (tmp_path / "meta" / "esc50.csv").write_text("filename,fold\n0.wav,1\n")
-    with pytest.raises(DataError, match="lacks category"):
+    with pytest.raises(DataError, match="no column 'category'"):
         Esc50Reader(RecordingsConfig(path=str(tmp_path)))
 
 

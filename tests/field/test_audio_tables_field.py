@@ -12,7 +12,7 @@ import soundfile
 from repcore import registry
 from repcore.data.copies import content_hash
 from repcore.data.readers import open_data
-from repcore.errors import DataError
+from repcore.errors import DataError, ItemError
 from repcore_audio.configs.recordings import ManifestConfig, RecordingsConfig
 from repcore_audio.datasets import sniffing
 from repcore_audio.datasets.folders import FolderReader
@@ -210,3 +210,27 @@ def test_folders_of_folds_are_parts_and_no_classes(tmp_path: Path) -> None:
 def test_pairs_of_rising_numbers_do_not_end_the_look_at_a_table(tmp_path: Path) -> None:
     (tmp_path / "SET_A.txt").write_text("1, 2\n1, 3\n2, 4\n")
     assert sniffing.manifest(tmp_path / "SET_A.txt") == 0.0
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "utf-16"])
+@pytest.mark.parametrize("published", ["esc50", "urbansound8k"])
+def test_tables_of_published_sets_are_tables_like_others(tmp_path: Path, published: str, encoding: str) -> None:
+    """Their encodings and delimiters are found, and broken rows stay rows with a reason."""
+    places = {"esc50": ("meta/esc50.csv", "audio"), "urbansound8k": ("metadata/UrbanSound8K.csv", "audio/fold1")}
+    table, audio = (tmp_path / one for one in places[published])
+    words = ["café", "Möwe", "rain"] * 4
+    head = ["filename;fold;category;src_file"] if published == "esc50" else ["slice_file_name;fold;class;fsID"]
+    lines = [f"{number}.wav;1;{word};s{number // 2}" for number, word in enumerate(words)]
+    for number in range(len(words)):
+        write(audio / f"{number}.wav", tone(0.1, 300 + 20 * number))
+    table.parent.mkdir()
+    table.write_bytes("\n".join([*head, *lines, "12.wav;1"]).encode(encoding))
+    part, reader = open_data(registry.default(), str(tmp_path))
+    assert part.name == f"audio/{published}"
+    assert len(reader) == 13
+    assert reader.targets[0].names == ("Möwe", "café", "rain")
+    assert reader.splits == {"fold-1": list(range(13))}
+    with pytest.raises(ItemError) as caught:
+        reader[12]
+    assert caught.value.status == "malformed_row"
+    assert encoding == "utf-8" or f"encoding of {table.name}" in said(reader)

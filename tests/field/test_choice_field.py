@@ -229,8 +229,14 @@ def test_a_reader_that_reads_nothing_names_another_that_does(tmp_path: Path) -> 
     with pytest.raises(DataError) as caught:
         open_data(default(), str(tmp_path), reader="audio/folder")
     assert "medical3d/image-folder reads 4 rows: --reader medical3d/image-folder" in str(caught.value)
-    output = inspected(tmp_path, "--reader", "pointcloud/scenes")
-    assert "medical3d/image-folder reads 4 rows" in output
+    words = ("--reader", "pointcloud/scenes")
+    output = inspected(tmp_path, *words)
+    assert "medical3d/image-folder reads 4 rows: --reader medical3d/image-folder" in output
+    line = ["pointcloud", "train", "fac", "--data", str(tmp_path), *words, "--dry-run"]
+    trained = CliRunner().invoke(root, line)
+    facts = trained.exception.facts if isinstance(trained.exception, DataError) else {}
+    said = trained.output + str(facts.get("other_readers", ""))
+    assert "medical3d/image-folder reads 4 rows: --reader medical3d/image-folder" in said
 
 
 def test_where_no_other_reader_reads_a_row_none_is_named(tmp_path: Path) -> None:

@@ -75,18 +75,19 @@ def runners_up(entries: Sequence[Entry[DatasetSpec]], opened: Callable[[Entry[Da
     for entry in entries:
         with suppress(RepcoreError):
             reader = opened(entry)
-            if any(_reads(reader, row) for row in range(min(len(reader), ROWS_TRIED))):
+            if reads_rows(reader):
                 rows = "1 row" if len(reader) == 1 else f"{len(reader):,} rows"
                 said.append(f"{entry.full_name} reads {rows}: --reader {entry.full_name}")
     return "\n".join(said)
 
 
-def _reads(reader: DatasetReader, row: int) -> bool:
-    try:
-        read_sample(reader, row)
-    except ItemError:
-        return False
-    return True
+def reads_rows(reader: DatasetReader) -> bool:
+    """Whether one of the first rows of a reader can be read."""
+    for row in range(min(len(reader), ROWS_TRIED)):
+        with suppress(ItemError):
+            read_sample(reader, row)
+            return True
+    return False
 
 
 def not_taken(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from repcore.config.plain import field_types
 from repcore.config.resolve import ResolvedPart, resolve_part
 from repcore.data.guard import error_in_words, is_strict
 from repcore.data.headers import contradicts, shortened
-from repcore.data.misfits import HARDLY, by_options, not_taken, runners_up, taken_by, unrecognised
+from repcore.data.misfits import HARDLY, by_options, not_taken, reads_rows, runners_up, taken_by, unrecognised
 from repcore.data.selection import OPTION, selected
 from repcore.data.setting_flags import with_flag
 from repcore.data.shards.addresses import is_address, whole_address
@@ -214,12 +214,31 @@ def open_part(part: ResolvedPart) -> DatasetReader:
     try:
         return _opened(part)
     except RepcoreError as error:
-        path = str(getattr(part.config, "path", "") or "")
-        others = other_readers(part.entry.full_name, path) if path else ""
-        if others:
-            hint = error.facts.pop("hint", "")
-            error.facts |= {"other_readers": others, **({"hint": hint} if hint else {})}
+        _name_others(error, part)
         raise
+
+
+@contextlib.contextmanager
+def others_named(part: ResolvedPart, reader: DatasetReader) -> Iterator[None]:
+    """Errors inside of it name the readers that do read rows of the data, where this one reads none of its first.
+
+    Args:
+        part: settings of the reader.
+    """
+    try:
+        yield
+    except RepcoreError as error:
+        if not reads_rows(reader):
+            _name_others(error, part)
+        raise
+
+
+def _name_others(error: RepcoreError, part: ResolvedPart) -> None:
+    path = str(getattr(part.config, "path", "") or "")
+    others = other_readers(part.entry.full_name, path) if path else ""
+    if others:
+        hint = error.facts.pop("hint", "")
+        error.facts |= {"other_readers": others, **({"hint": hint} if hint else {})}
 
 
 def other_readers(name: str, data: str) -> str:

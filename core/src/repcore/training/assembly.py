@@ -17,7 +17,7 @@ from repcore.config.resolve import ResolvedPart, ResolvedRun
 from repcore.data.accounting import report_account
 from repcore.data.batching import TrainingItems
 from repcore.data.preparation import prepared
-from repcore.data.readers import open_part
+from repcore.data.readers import open_part, others_named
 from repcore.data.seeds import generator, mix
 from repcore.data.selection import selected
 from repcore.data.splits import part_of
@@ -102,19 +102,12 @@ def assemble(
     reader = selected(open_part(resolved.dataset) if reader is None else reader, resolved.data.rows)
     _announce_data(resolved, reader, reporter)
     preprocessor = _preprocessor(resolved.preprocessor, fitted)
-    reader = prepared(
-        reader,
-        preprocessor,
-        workers=resolved.data.workers,
-        progress=lambda done, total: reporter.progress("preparing data", done, total),
-        warn=reporter.warn,
-    )
-    if hasattr(reader, "summary"):
-        reporter.info(str(reader.summary))
-    train, validation = split_rows(resolved, reader)
-    _announce_test_part(resolved, reader, train, reporter)
-    if fitted is None:
-        preprocessor.fit(reader, train)
+    with others_named(resolved.dataset, reader):
+        reader = _ready(resolved, reader, preprocessor, reporter)
+        train, validation = split_rows(resolved, reader)
+        _announce_test_part(resolved, reader, train, reporter)
+        if fitted is None:
+            preprocessor.fit(reader, train)
     resolved = resolved.with_facts(preprocessor.facts())
     views = None if resolved.views is None else build(resolved.views, preprocessor)
     torch.manual_seed(mix(resolved.trainer.seed, "initialisation"))
@@ -127,6 +120,22 @@ def assemble(
         objective.begin(RunStart(reader, preprocessor, encoder, train, validation, resolved.domain, reporter.info))
     begun = {} if donor is None else donor.as_origin()
     return RunParts(resolved, reader, preprocessor, train, validation, views, encoder, objective, begun)
+
+
+def _ready(
+    resolved: ResolvedRun, reader: DatasetReader, preprocessor: Preprocessor, reporter: Reporter
+) -> DatasetReader:
+    """The reader over what the preprocessor prepares once."""
+    reader = prepared(
+        reader,
+        preprocessor,
+        workers=resolved.data.workers,
+        progress=lambda done, total: reporter.progress("preparing data", done, total),
+        warn=reporter.warn,
+    )
+    if hasattr(reader, "summary"):
+        reporter.info(str(reader.summary))
+    return reader
 
 
 def _sees_no_labels(resolved: ResolvedRun) -> None:

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from repcore.data.accounting import Accounting
-from repcore.data.catalogue import Catalogue, Row, class_target, existing, files_below, rows_by
+from repcore.data.catalogue import Catalogue, class_target, existing, files_below, rows_by
 from repcore.data.encodings import whole_text
 from repcore.data.folder_classes import folder_meaning
 from repcore.data.groups import groups_in_paths
 from repcore.data.splits import sibling_parts
 from repcore.errors import DataError
 from repcore_audio.configs.recordings import RecordingsConfig
+from repcore_audio.datasets.manifest_tables import published_problem, read_cells
 from repcore_audio.datasets.recordings import SUFFIXES, Excerpt, RecordingReader, recording_row
 
 FSDD_NAME = re.compile(r"(?P<digit>[0-9])_(?P<speaker>[A-Za-z][\w-]*)_(?P<take>[0-9]+)\.wav")
 FSDD_TEST_TAKES = 5  # upstream convention: takes 0 to 4 are the test set
 ESC50_TABLE = Path("meta") / "esc50.csv"
 ESC50_COLUMNS = ("filename", "fold", "category")
+ESC50_SOURCE = "src_file"
 SPEECH_COMMANDS_NAME = re.compile(r"(?P<speaker>[0-9a-f]{4,})_nohash_[0-9]+\.wav")
 SPEECH_COMMANDS_LISTS = {"validation": "validation_list.txt", "test": "testing_list.txt"}
 BACKGROUND_FOLDER = "_background_noise_"
@@ -178,25 +179,24 @@ def esc50_catalogue(root: Path) -> Catalogue[Excerpt]:
     table = root / ESC50_TABLE
     if not table.is_file():
         raise DataError(f"{str(root)!r} has no {ESC50_TABLE.as_posix()}", hint="--reader folder")
-    with table.open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file))
-    missing = [name for name in ESC50_COLUMNS if not rows or name not in rows[0]]
-    if missing:
-        raise DataError(f"{table.name} lacks {', '.join(missing)}", columns=", ".join(rows[0]) if rows else "no rows")
-    target, number = class_target("category", (row["category"] for row in rows))
-    entries = [
-        _checked(
-            row["filename"],
-            root / "audio" / row["filename"],
-            {"category": number[row["category"]]},
-            row.get("src_file"),
+    account = Accounting(root)
+    cells = read_cells(table, account)
+    names, folds, words = (cells.texts(cells.named(column)) for column in ESC50_COLUMNS)
+    sources = cells.texts(ESC50_SOURCE) if ESC50_SOURCE in cells.columns else [None] * len(cells)
+    target, number = class_target("category", (word for word in words if word is not None))
+    entries = []
+    for row, (name, word, source) in enumerate(zip(names, words, sources, strict=True)):
+        values = {} if word is None else {"category": number[word]}
+        place = root / "audio" / (name or "")
+        entries.append(
+            recording_row(name or f"row-{row}", place, values, source, published_problem(cells, row, name, place))
         )
-        for row in rows
-    ]
-    listed = {row["filename"] for row in rows}
-    extra = sum(path.name not in listed for path in files_below(root / "audio", SUFFIXES))
-    splits = rows_by([f"fold-{row['fold']}" for row in rows])
-    return Catalogue(entries, (target,), splits, _left_out(extra, "not in the table"))
+    listed = set(names)
+    for path in files_below(root / "audio", SUFFIXES, account=account):
+        if path.name not in listed:
+            account.ignore(path, f"a recording that {table.name} does not name")
+    splits = rows_by([None if fold is None else f"fold-{fold.removesuffix('.0')}" for fold in folds])
+    return Catalogue(entries, (target,), splits, account=account)
 
 
 def speech_commands_catalogue(root: Path) -> Catalogue[Excerpt]:
@@ -228,12 +228,6 @@ def speech_commands_catalogue(root: Path) -> Catalogue[Excerpt]:
     lost = len(set(split_of) - set(ids))
     notes = (f"{lost} lines of the split lists have no file",) if lost else ()
     return Catalogue(entries, (target,), splits, notes)
-
-
-def _checked(name: str, path: Path, targets: dict[str, int], group: str | None) -> Row[Excerpt]:
-    """A row of a table, marked when its file is not there."""
-    problem = None if path.is_file() else ("missing_file", f"{path.name} is in the table but not on disk")
-    return recording_row(name, path, targets, group or None, problem)
 
 
 def _left_out(count: int, why: str) -> tuple[str, ...]:

@@ -109,6 +109,15 @@ def read_cells(path: Path, account: Accounting) -> Cells:
     return Cells(columns, table.problems(), has_names=table.has_header)
 
 
+def published_problem(cells: Cells, row: int, name: str | None, file: Path) -> tuple[str, str] | None:
+    """What is wrong with a row of a table whose layout is published: the row itself, or no such file."""
+    if row in cells.problems:
+        return "malformed_row", cells.problems[row]
+    if name is None:
+        return "missing_file", f"row {row} names no file"
+    return None if file.is_file() else ("missing_file", f"{name} is in the table but not on disk")
+
+
 def _path_of(cell: Any) -> Any:
     """The path of a recording as the datasets library stores it, ``{"path": ..., "bytes": null}``; else the cell."""
     if isinstance(cell, Mapping) and isinstance(cell.get("path"), str) and set(cell) <= AUDIO_KEYS:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from repcore.data.accounting import Accounting
 from repcore.data.catalogue import Catalogue, class_target, existing, rows_by
-from repcore.data.tables import Table
 from repcore.errors import DataError
 from repcore_audio.configs.recordings import RecordingsConfig
+from repcore_audio.datasets.manifest_tables import published_problem, read_cells
 from repcore_audio.datasets.recordings import Excerpt, RecordingReader, recording_row
 
 TABLE = Path("metadata") / "UrbanSound8K.csv"
@@ -38,14 +38,14 @@ def urban_sound_catalogue(root: Path) -> Catalogue[Excerpt]:
     if not path.is_file():
         raise DataError(f"{str(root)!r} has no {TABLE.as_posix()}", hint="--reader folder")
     account = Accounting(base)
-    table = Table(path)
-    table.tell(account)
-    names, sources, folds, classes = ([str(cell) for cell in table.cells(table.require(one))] for one in COLUMNS)
-    target, number = class_target("class", classes)
+    cells = read_cells(path, account)
+    names, sources, folds, classes = (cells.texts(cells.named(one)) for one in COLUMNS)
+    target, number = class_target("class", (word for word in classes if word is not None))
     rows = []
-    for name, source, fold, word in zip(names, sources, folds, classes, strict=True):
-        file = base / "audio" / f"fold{fold}" / name
-        problem = None if file.is_file() else ("missing_file", f"fold{fold}/{name} is in the table but not on disk")
-        rows.append(recording_row(name, file, {"class": number[word]}, source, problem))
+    for row, (name, source, fold, word) in enumerate(zip(names, sources, folds, classes, strict=True)):
+        file = base / "audio" / f"fold{fold}" / (name or "")
+        problem = published_problem(cells, row, name and f"fold{fold}/{name}", file)
+        values = {} if word is None else {"class": number[word]}
+        rows.append(recording_row(name or f"row-{row}", file, values, source, problem))
     account.note("slices were cut out before: start and end of the table count in the source recording")
-    return Catalogue(rows, (target,), rows_by([f"fold-{fold}" for fold in folds]), account=account)
+    return Catalogue(rows, (target,), rows_by([fold and f"fold-{fold}" for fold in folds]), account=account)
