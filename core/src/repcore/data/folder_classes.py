@@ -12,10 +12,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from repcore.data.accounting import Accounting
 from repcore.data.cells import is_missing
 from repcore.data.groups import group_in_path, is_group_name, plain_name
 
 _NUMBERED = re.compile(r"^(.*?)[-_ ]?\d+$")
+_WORD_THEN_NUMBER = re.compile(r"(.*[^\W\d_])[-_. ]*\(?\d+\)?")
+_NUMBER_THEN_WORD = re.compile(r"\d+[-_. ]+([^\W\d_].*)")
 _CLASS_STEMS = frozenset(
     {"", "class", "c", "label", "type", "grade", "category", "cat", "digit", "level", "stage", "kind"}
 )
@@ -111,6 +114,28 @@ def _are_counted(folders: Sequence[str]) -> bool:
     stems = {_stem(name) for name in folders}
     stem = stems.pop()
     return not stems and stem is not None and stem not in _CLASS_STEMS
+
+
+def tell_words_in_names(stems: Sequence[str], account: Accounting) -> None:
+    """Say that names of files may hold classes (``rain-01``, ``01_rain``), which nothing but their author knows.
+
+    Args:
+        stems: names of all files without their suffixes.
+    """
+    for pattern in (_WORD_THEN_NUMBER, _NUMBER_THEN_WORD):
+        found = [pattern.fullmatch(stem) for stem in stems]
+        words = [plain_name(one[1]) for one in found if one is not None]
+        counts = Counter(words)
+        if len(words) < len(stems) or not 2 <= len(counts) <= MOST_FOLDER_CLASSES:
+            continue
+        if min(counts.values()) < 2 or len(words) < LEAST_OF_A_CLASS * len(counts):
+            continue
+        if all(is_group_name(f"{re.sub(r'[_0-9]', '', word)}_id") for word in counts):
+            continue
+        shown = ", ".join(f"{word} {count}" for word, count in counts.most_common(4))
+        why = f"they may hold {len(counts)} classes ({shown}): folders of these names, or a table beside them, tell so"
+        account.guess("names of files", "no label", why)
+        return
 
 
 def are_people(folders: Sequence[str], groups: Iterable[str] = ()) -> bool:

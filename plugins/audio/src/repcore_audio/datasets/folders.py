@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 from repcore.data.accounting import Accounting
 from repcore.data.catalogue import Catalogue, class_target, existing, files_below, rows_by
 from repcore.data.encodings import whole_text
-from repcore.data.folder_classes import folder_meaning
-from repcore.data.groups import groups_in_paths
-from repcore.data.splits import sibling_parts
 from repcore.errors import DataError
 from repcore_audio.configs.recordings import RecordingsConfig
 from repcore_audio.datasets.manifest_tables import published_problem, read_cells
 from repcore_audio.datasets.recordings import SUFFIXES, Excerpt, RecordingReader, recording_row
+from repcore_audio.datasets.told_by_paths import told_by_paths
 
 FSDD_NAME = re.compile(r"(?P<digit>[0-9])_(?P<speaker>[A-Za-z][\w-]*)_(?P<take>[0-9]+)\.wav")
 FSDD_TEST_TAKES = 5  # upstream convention: takes 0 to 4 are the test set
@@ -84,56 +80,11 @@ def folder_catalogue(root: Path) -> Catalogue[Excerpt]:
             found=", ".join(there[:8]) or "no file at all",
         )
     ids = [path.relative_to(root).as_posix() for path in files]
-    levels = _below_common([path.relative_to(root).parts[:-1] for path in files])
-    levels, splits = _parts_of_splits(levels, account)
-    classes = [one[0] if one else "" for one in levels]
-    groups, said = groups_in_paths(files, root)
-    notes = [said] if said else []
-    notes += [f"{path.name} is a table; labels in it are read by giving it as DATA" for path in _tables(root)]
-    meaning = folder_meaning(classes, _shared_folders(root, files))
-    if meaning.kind == "group" and not said:
-        groups = list(classes)
-        account.guess("groups", f"{len(set(classes))} folders", f"{meaning.reason}; kept together in splits")
-    elif meaning.kind == "none" and all(classes) and len(set(classes)) > 1:
-        account.guess("folders", "no classes", meaning.reason, is_loss=True)
-    if meaning.kind != "class" or (said and len(set(classes)) == len(set(groups))):
-        rows = [recording_row(name, path, None, group) for name, path, group in zip(ids, files, groups, strict=True)]
-        return Catalogue(rows, (), splits, notes, account)
-    target, number = class_target("class", classes)
-    account.guess("classes", f"{len(target.names)} folders", f"every recording lies in one: {meaning.reason}")
-    rows = [
-        recording_row(name, path, {"class": number[word]}, group)
-        for name, path, word, group in zip(ids, files, classes, groups, strict=True)
-    ]
-    return Catalogue(rows, (target,), splits, notes, account)
-
-
-def _shared_folders(root: Path, files: Sequence[Path]) -> tuple[str, ...]:
-    """The folder that was given, and those below it that all recordings share."""
-    shared = Path(os.path.commonpath([path.parent for path in files])) if len(files) > 1 else root
-    return (root.name, *(shared.relative_to(root).parts if shared.is_relative_to(root) else ()))
-
-
-def _below_common(levels: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Folders without those that all recordings share, as long as folders are left to be told apart."""
-    while all(len(one) > 1 for one in levels) and len({one[0] for one in levels}) == 1:
-        levels = [one[1:] for one in levels]
-    return levels
-
-
-def _parts_of_splits(
-    levels: list[tuple[str, ...]], account: Accounting
-) -> tuple[list[tuple[str, ...]], dict[str, list[int]]]:
-    """Folders below train, test and the like, and the splits that these name."""
-    parts = sibling_parts(one[0] for one in levels if one)
-    words = [parts[one[0]] if one else None for one in levels]
-    named = {word for word in words if word}
-    if not all(words) and len(named) < 2:
-        return levels, {}
-    account.guess("splits", ", ".join(sorted(named)), "folders of these names")
-    if not all(words):
-        account.note(f"{words.count(None):,} recordings lie beside the folders of the splits and belong to none")
-    return [one[1:] if word else one for one, word in zip(levels, words, strict=True)], rows_by(words)
+    told = told_by_paths(root, files, account)
+    notes = [f"{path.name} is a table; labels in it are read by giving it as DATA" for path in _tables(root)]
+    targets, values = told.targets()
+    rows = [recording_row(*one) for one in zip(ids, files, values, told.groups, strict=True)]
+    return Catalogue(rows, targets, told.splits, notes, account)
 
 
 def _tables(root: Path) -> list[Path]:

@@ -37,6 +37,7 @@ from repcore_audio.datasets.locating import Locator
 from repcore_audio.datasets.manifest_folders import PATH, read_folder
 from repcore_audio.datasets.manifest_tables import JSON_SUFFIXES, Cells, path_column, read_cells, sibling_recording
 from repcore_audio.datasets.recordings import Excerpt, LongRecording, Note, Recording, RecordingReader, recording_row
+from repcore_audio.datasets.told_by_paths import Told, told_beside_table
 
 LABEL_NAMES = (
     "label", "labels", "primary_label", "class", "category", "target", "species", "positive_labels", "tags",
@@ -102,25 +103,29 @@ def manifest_catalogue(path: Path, config: ManifestConfig) -> Catalogue[Excerpt]
     taken = {name for name in (column, channels, *cut.names) if name}
     ids, id_name = _ids(cells, names, places, config, account)
     _refuse_twice(ids, path, bad_times)
-    groups, group_name = _groups(cells, places, taken, config, account)
+    others = {name: cells.columns[name] for name in cells.columns if name != column}
+    told = told_beside_table(folder, [place.path for place in places], others, account)
+    groups, group_name = _groups(cells, places, taken, told, config, account)
     words, split_name = _splits(cells, config)
     words = words or _parts_of_folders([file for file, _ in located], folder, account)
     left = [name for name in cells.columns if name not in {*taken, id_name, group_name, split_name}]
     if not cells.has_names:
         left = cells.renamed(left, "label")
-    labels = _labels(cells, left, config, path, account)
+    labels = _labels(cells, left, told, config, path, account)
+    more, of_paths = told.targets()
     rows = []
     for row, (place, (_, missing)) in enumerate(zip(places, located, strict=True)):
         problem = missing or bad_times[row]
         if row in cells.problems:
             problem = ("malformed_row", cells.problems[row])
-        rows.append(recording_row(ids[row], place, row_values(labels, row), groups[row], problem))
+        values = {**of_paths[row], **row_values(labels, row)}
+        rows.append(recording_row(ids[row], place, values, groups[row], problem))
     locator.tell(account)
     if config.excerpts == "frames":
         return frame_catalogue(rows, names, cells, labels, words, config.elsewhere, account)
     lost = sum(row.problem is not None for row in rows)
     notes = (f"{lost} of {len(rows)} rows have no usable file",) if lost else ()
-    targets = [one.target for one in labels if one.target is not None]
+    targets = [*(one.target for one in labels if one.target is not None), *more]
     return Catalogue(rows, targets, rows_by(words), notes, account)
 
 
@@ -241,9 +246,14 @@ def _short(name: str) -> str:
 
 
 def _groups(
-    cells: Cells, places: Sequence[Excerpt], taken: set[str], config: ManifestConfig, account: Accounting
+    cells: Cells,
+    places: Sequence[Excerpt],
+    taken: set[str],
+    told: Told,
+    config: ManifestConfig,
+    account: Accounting,
 ) -> tuple[list[str | None], str | None]:
-    """Leakage key of each row: a column, patterns in paths, and always the recording of excerpts."""
+    """Leakage key of each row: a column, patterns in paths, folders, and always the recording of excerpts."""
     column = cells.named(config.group_column) if config.group_column else None
     if column is None and cells.has_names:
         free = [name for name in cells.columns if name not in taken and name not in config.labels]
@@ -255,6 +265,9 @@ def _groups(
         account.guess("groups", f"column {column!r}", f"{count} of them, kept together in splits", change)
     else:
         groups, said = groups_in_paths([place.path for place in places])
+        if not said and any(told.groups):
+            groups = told.groups
+            said = f"groups: {len(set(groups) - {None})} by folders or names of files; kept together in splits"
         if said:
             account.note(said)
     if any(place.is_cut for place in places):
@@ -290,10 +303,11 @@ def _parts_of_folders(files: Sequence[Path], folder: Path, account: Accounting) 
 
 
 def _labels(
-    cells: Cells, left: Sequence[str], config: ManifestConfig, path: Path, account: Accounting
+    cells: Cells, left: Sequence[str], told: Told, config: ManifestConfig, path: Path, account: Accounting
 ) -> list[LabelColumn]:
     """Label columns, judged by core."""
-    chosen = [cells.named(name) for name in config.labels] if config.labels else _candidates(cells, left, account)
+    asked_for = [cells.named(name) for name in config.labels if name not in told.labels]
+    chosen = asked_for if config.labels else _candidates(cells, left, account)
     names = _label_names(config, path if path.is_dir() else path.parent)
     separator = config.label_separator or ("," if path.suffix.lower() in JSON_SUFFIXES else "")
     columns: dict[str, Sequence[Any]] = {}

@@ -1,7 +1,7 @@
 """Graphviz' DOT, parsed by pydot: every graph of a file, with the nodes and edges of its clusters and of ``{a; b}``.
 
-Ports (``a:left``) say where an edge meets a node, not another node. Defaults (``node [weight=1]``) hold for nodes and edges
-that come into being behind them, in their graph or cluster and those inside of it, as Graphviz has it.
+Ports (``a:left``) say where an edge meets a node, not another node. Defaults (``node [weight=1]``) hold for nodes and
+edges that come into being behind them, in their graph or cluster and those inside of it, as Graphviz has it.
 """
 
 from __future__ import annotations

@@ -18,7 +18,13 @@ from typing import Any
 from repcore.data.accounting import Accounting, walk
 from repcore.data.catalogue import class_target
 from repcore.data.cells import is_missing
-from repcore.data.folder_classes import are_people, are_too_many, folder_meaning, stays_beside_table
+from repcore.data.folder_classes import (
+    are_people,
+    are_too_many,
+    folder_meaning,
+    stays_beside_table,
+    tell_words_in_names,
+)
 from repcore.data.groups import group_column, group_in_path, groups_in_paths, useful_groups
 from repcore.data.item_columns import item_columns, refuse_item_columns, varying
 from repcore.data.joined_tables import without_placeholders
@@ -108,6 +114,8 @@ def folder_labels(
     target, place = class_target("folder", words.values())
     names = target.names
     if len(names) < 2:
+        if not labels.groups:
+            tell_words_in_names([file.stem for file in files], account)
         return labels
     meaning = folder_meaning(list(words.values()), (root.name,))
     if meaning.kind != "class":

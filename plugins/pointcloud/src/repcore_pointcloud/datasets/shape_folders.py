@@ -12,7 +12,7 @@ from typing import Any
 from repcore.data.accounting import Accounting, walk
 from repcore.data.catalogue import Catalogue, Row, class_target, existing, rows_by
 from repcore.data.first_files import first_files
-from repcore.data.folder_classes import folder_meaning, stays_beside_table
+from repcore.data.folder_classes import folder_meaning, stays_beside_table, tell_words_in_names
 from repcore.data.groups import groups_in_paths
 from repcore.data.headers import head
 from repcore.data.identity import settings_stamp
@@ -144,6 +144,8 @@ def _labelled(
         groups, said = list(firsts), f"groups: {meaning.reason}; kept together in splits"
     elif not is_called and all(firsts) and len(set(firsts)) > 1:
         account.guess("folders", "no classes", meaning.reason, is_loss=True)
+    if not targets and table is None:
+        tell_words_in_names([path.stem for path in files], account)
     if table is not None:
         names = {one.name for one in told.targets}
         targets = [*[one for one in targets if one.name not in names], *told.targets]

@@ -12,7 +12,7 @@ import numpy as np
 
 from repcore.data.accounting import Accounting
 from repcore.data.cells import is_missing
-from repcore.data.folder_classes import folder_levels, stays_beside_table
+from repcore.data.folder_classes import folder_levels, stays_beside_table, tell_words_in_names
 from repcore.data.groups import group_column, groups_in_names, groups_in_paths
 from repcore.data.joined_tables import joined_table, put_together, without_placeholders
 from repcore.data.labels import LabelColumn, read_labels
@@ -142,6 +142,8 @@ def _of_folders(known: Known, recordings: Sequence[Recording], root: Path, accou
     if levels.classes and stays_beside_table(levels.classes, known.columns.values()):
         known.classes = list(levels.classes)
         account.guess("classes", f"{len(set(levels.classes))} folders", levels.reason)
+    elif not known.columns and not any(known.groups):
+        tell_words_in_names(stems, account)
 
 
 def _groups(
