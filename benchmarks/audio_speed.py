@@ -27,10 +27,10 @@ from measuring import RESULTS, facts, interleaved, spread, write_result
 from torch import Tensor
 
 from repcore.interfaces import Batch
+from repcore.nn.selective_scan import chunked
+from repcore.nn.selective_scan import torch as plain
 from repcore_audio.configs.ssamba import PUBLISHED_TINY
 from repcore_audio.encoders.ssamba import Ssamba
-from repcore_audio.ops.selective_scan import chunked
-from repcore_audio.ops.selective_scan import torch as plain
 from repcore_audio.preprocessors.log_mel import LogMel
 
 try:
@@ -183,7 +183,7 @@ def encoder_part(arguments: argparse.Namespace) -> dict[str, Any]:
     batch = Batch(inputs={"spectrogram": 0.5 * torch.randn(1, 1024, 128)}, size=1)
     encoders = {}
     for name, choice in (("ours (chunked)", "chunked"), ("per-step loop", "torch")):
-        os.environ["REPCORE_OPS"] = f"audio/selective-scan={choice}"
+        os.environ["REPCORE_OPS"] = f"selective-scan={choice}"
         torch.manual_seed(1)
         encoders[name] = Ssamba(PUBLISHED_TINY).eval()
         with torch.no_grad():

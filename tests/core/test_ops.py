@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from repcore import ops, registry
-from repcore.errors import ConfigError
+from repcore.errors import ConfigError, RegistryError
 from tests.conftest import MakeDistribution
 
 PLUGIN = """
@@ -93,3 +93,15 @@ def test_triton_says_why_it_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     assert ops.triton_unusable() == "needs a CUDA device"
+
+
+def test_an_op_that_moved_to_core_is_known_by_its_old_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scripts and settings that name a domain's op go on working."""
+    assert registry.default().op("audio/selective-scan").full_name == "selective-scan"
+    for key in ("selective-scan", "audio/selective-scan", "audio/selective_scan"):
+        monkeypatch.setenv("REPCORE_OPS", f"elsewhere/nothing=torch,{key}=torch")
+        assert ops.choose("selective-scan") == "torch"
+    monkeypatch.setenv("REPCORE_OPS", "elsewhere/nothing=torch")
+    assert ops.choose("selective-scan") == "chunked"
+    with pytest.raises(RegistryError, match="op 'audio/double'"):
+        registry.default().op("audio/double")

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from repcore import ops
 from repcore.errors import ConfigError, ShapeError
-from repcore_audio.ops.selective_scan import cases, chunked, mamba_ssm
-from repcore_audio.ops.selective_scan import torch as plain
-from repcore_audio.ops.selective_scan.selection import OP, selective_scan_op
+from repcore.nn.selective_scan import cases, chunked, mamba_ssm
+from repcore.nn.selective_scan import torch as plain
+from repcore.nn.selective_scan.selection import OP, selective_scan_op
 
 # float32 sums over a few dozen steps in another order; both sides were measured below 4e-7
 RELATIVE = 1e-5  # sums of float32 over the tokens in two orders; up to 7e-6 with AVX2, where a sum cancels

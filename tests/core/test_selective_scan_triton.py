@@ -12,10 +12,10 @@ pytest.importorskip("triton")
 
 SCRIPT = """
 import torch
-from repcore_audio.ops.selective_scan import torch as plain
-from repcore_audio.ops.selective_scan import triton as kernels
+from repcore.nn.selective_scan import torch as plain
+from repcore.nn.selective_scan import triton as kernels
 from repcore.ops import triton_unusable
-from tests.audio.test_selective_scan import random_inputs, relative_error, values_and_gradients
+from tests.core.test_selective_scan import random_inputs, relative_error, values_and_gradients
 
 assert triton_unusable() == ""
 CASES = (  # scans, items, tokens, channels, states, reverse, steps of a chunk, shift of the step

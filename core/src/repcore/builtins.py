@@ -1,4 +1,4 @@
-"""What core itself registers: versioned probes, fine-tuning tasks and embedding writers; their names have no domain."""
+"""What core itself registers: probes, fine-tuning tasks, embedding writers and ops; their names have no domain."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from repcore.hooks import API_VERSION, hookimpl
 from repcore.specs import (
     DatasetSpec,
     DenseWriterSpec,
+    OpSpec,
     PluginInfo,
     ProbeSpec,
     TargetKind,
@@ -203,4 +204,30 @@ def repcore_writers() -> list[WriterSpec]:
             target=f"{WRITERS}:NpzWriter",
             suffixes=(".npz",),
         ),
+    ]
+
+
+SCAN = "repcore.nn.selective_scan"
+
+
+@hookimpl
+def repcore_ops() -> list[OpSpec]:
+    return [
+        OpSpec(
+            name="selective-scan",
+            summary="State-space recurrence of Mamba, all directions of a block in one call",
+            reference=f"{SCAN}.torch:selective_scan",
+            implementations={
+                "chunked": f"{SCAN}.chunked:selective_scan",
+                "triton": f"{SCAN}.triton:selective_scan",
+                "mamba-ssm": f"{SCAN}.mamba_ssm:selective_scan",
+            },
+            cases=f"{SCAN}.cases:cases",
+            priority=f"{SCAN}.availability:priority",
+            usable={
+                "triton": "repcore.ops:triton_unusable",
+                "mamba-ssm": f"{SCAN}.availability:mamba_ssm_unusable",
+            },
+            tolerance=2e-5,  # float32 sums over hundreds of steps in another order
+        )
     ]

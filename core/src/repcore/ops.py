@@ -2,7 +2,7 @@
 
 An op has one plain torch definition (the truth) and faster twins. The choice is made when a module is built, from a
 static priority per (device, dtype, sizes); it never depends on a measurement, so that two runs of the same settings
-use the same code. ``REPCORE_OPS="audio/selective-scan=torch,..."`` forces choices; every choice made is recorded
+use the same code. ``REPCORE_OPS="selective-scan=torch,..."`` forces choices; every choice made is recorded
 and written into a run's ``environment.json``.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from repcore import registry as registries
-from repcore.errors import ConfigError, PluginError
+from repcore.errors import ConfigError, PluginError, RegistryError
 
 if TYPE_CHECKING:
     import torch
@@ -28,15 +28,23 @@ def forced_choices() -> dict[str, str]:
     """Choices from ``REPCORE_OPS``.
 
     Raises:
-        ConfigError: an entry is not of the form ``domain/op=implementation``.
+        ConfigError: an entry is not of the form ``op=implementation``.
     """
     choices = {}
     for part in filter(None, (text.strip() for text in os.environ.get("REPCORE_OPS", "").split(","))):
         name, equals, implementation = part.partition("=")
         if not equals:
-            raise ConfigError(f"REPCORE_OPS has {part!r}", expected="domain/op=implementation, comma separated")
+            raise ConfigError(f"REPCORE_OPS has {part!r}", expected="op=implementation, comma separated")
         choices[name.strip().replace("_", "-")] = implementation.strip()
     return choices
+
+
+def _names(key: str, full_name: str) -> bool:
+    """Whether an entry of ``REPCORE_OPS`` means this op; one that no plugin has means none."""
+    try:
+        return registries.default().op(key).full_name == full_name
+    except RegistryError:
+        return False
 
 
 def choose(name: str, *, device: str = "cpu", dtype: str = "float32", sizes: Mapping[str, int] | None = None) -> str:
@@ -53,7 +61,7 @@ def choose(name: str, *, device: str = "cpu", dtype: str = "float32", sizes: Map
     """
     entry = registries.default().op(name)
     known = (REFERENCE, *entry.spec.implementations)
-    forced = forced_choices().get(entry.full_name)
+    forced = next((one for key, one in forced_choices().items() if _names(key, entry.full_name)), None)
     if forced is not None:
         reason = "it does not exist" if forced not in known else why_unusable(name, forced)
         if reason:
@@ -80,7 +88,7 @@ class Op:
     """A registered op as a callable: its implementation is asked for once a device, dtype and class of sizes.
 
     Args:
-        name: full op name, for example ``"audio/selective-scan"``.
+        name: full op name, for example ``"selective-scan"``.
         sizes: what the op's priority looks at, from the arguments of a call; None = it looks at device and dtype only.
         size_class: calls whose sizes fall into one class share a choice; without it those of equal sizes do.
 

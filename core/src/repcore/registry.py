@@ -256,7 +256,14 @@ class Registry:
         return self.get("checkpoint", name, domain)
 
     def op(self, name: str) -> Entry[OpSpec]:
-        return self.get("op", name)
+        """An op; one that moved from a domain to core is still known by the domain's name for it."""
+        try:
+            return self.get("op", name)
+        except RegistryError:
+            moved = self._entries["op"].get(name.rpartition("/")[2].replace("_", "-"))
+            if not moved:
+                raise
+            return moved[0]
 
     def task(self, name: str, domain: str | None = None) -> Entry[TaskSpec]:
         return self.get("task", name, domain)

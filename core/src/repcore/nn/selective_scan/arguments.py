@@ -1,4 +1,4 @@
-"""Argument checks and orientation shared by every implementation of ``audio/selective-scan``."""
+"""Argument checks and orientation shared by every implementation of ``selective-scan``."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor
 from repcore.errors import ConfigError, ShapeError
 from repcore.shapes import check_shape
 
-OWNER = "audio/selective-scan"
+OWNER = "selective-scan"
 
 
 def check_arguments(
     u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor,
     *, delta_bias: Tensor, reverse: Sequence[bool], initial_state: Tensor | None = None,
 ) -> None:  # fmt: skip
-    """Compare every shape with the op's definition (see :func:`repcore_audio.ops.selective_scan.torch.selective_scan`).
+    """Compare every shape with the op's definition (see :func:`repcore.nn.selective_scan.torch.selective_scan`).
 
     Raises:
         ShapeError: a rank or size differs, or ``reverse`` has another number of scans.

@@ -1,4 +1,4 @@
-"""Which implementations of ``audio/selective-scan`` can run here, and which one is preferred."""
+"""Which implementations of ``selective-scan`` can run here, and which one is preferred."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 def mamba_ssm_unusable() -> str:
     """Why the ``mamba-ssm`` kernel cannot run here; empty if it can."""
-    from repcore_audio.ops.selective_scan.mamba_ssm import unusable
+    from repcore.nn.selective_scan.mamba_ssm import unusable
 
     return unusable()
 

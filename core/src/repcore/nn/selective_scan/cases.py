@@ -1,4 +1,4 @@
-"""Inputs on which all implementations of ``audio/selective-scan`` must agree, in values and gradients."""
+"""Inputs on which all implementations of ``selective-scan`` must agree, in values and gradients."""
 
 from __future__ import annotations
 

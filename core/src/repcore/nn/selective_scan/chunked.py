@@ -1,4 +1,4 @@
-"""Time-chunked twin of ``audio/selective-scan`` for CPUs: in place, with a backward that recomputes the states.
+"""Time-chunked twin of ``selective-scan`` for CPUs: in place, with a backward that recomputes the states.
 
 Why it is fast: the state tile of a chunk (steps x scans x items x channels x states) stays in the cache, the recurrence
 runs in place over views made once, and both contractions over states are batched matrix products. Only the states
@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from repcore_audio.ops.selective_scan.arguments import check_arguments, state_dtype
+from repcore.nn.selective_scan.arguments import check_arguments, state_dtype
 
 STEPS = 32  # steps of a chunk: long enough to spread Python's overhead, short enough for the cache
 SHORTEST_CHUNK = 8

@@ -1,4 +1,4 @@
-"""Triton kernels of ``audio/selective-scan``; launched by :mod:`repcore_audio.ops.selective_scan.triton`.
+"""Triton kernels of ``selective-scan``; launched by :mod:`repcore.nn.selective_scan.triton`.
 
 All work is parallel over chunks of time, blocks of channels, and (scan, item) pairs:
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from repcore_audio.ops.selective_scan.arguments import check_arguments
+from repcore.nn.selective_scan.arguments import check_arguments
 
 MOST_STATES = 256  # limit of the CUDA kernel
 

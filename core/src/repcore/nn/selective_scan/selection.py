@@ -1,4 +1,4 @@
-"""The op ``audio/selective-scan`` as models call it."""
+"""The op ``selective-scan`` as models call it."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 
 from torch import Tensor
 
+from repcore.nn.selective_scan.availability import is_short_and_wide
 from repcore.ops import Op
-from repcore_audio.ops.selective_scan.availability import is_short_and_wide
 
-OP = "audio/selective-scan"
+OP = "selective-scan"
 
 
 def selective_scan_op() -> Op:
     """The implementation that core's static choice names for device, dtype and class of lengths.
 
-    Call: as the plain definition, :func:`repcore_audio.ops.selective_scan.torch.selective_scan`.
+    Call: as the plain definition, :func:`repcore.nn.selective_scan.torch.selective_scan`.
     """
     return Op(OP, _sizes, is_short_and_wide)
 

@@ -1,4 +1,4 @@
-"""Plain definition of ``audio/selective-scan``: one Python step a token, gradients by autograd.
+"""Plain definition of ``selective-scan``: one Python step a token, gradients by autograd.
 
 Source: Gu and Dao 2023 (arXiv 2312.00752), section 3.2 and algorithm 2; public repository `state-spaces/mamba`,
 `mamba_ssm/ops/selective_scan_interface.py` (behaviour only).
@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from repcore_audio.ops.selective_scan.arguments import check_arguments, oriented, state_dtype
+from repcore.nn.selective_scan.arguments import check_arguments, oriented, state_dtype
 
 
 def selective_scan(

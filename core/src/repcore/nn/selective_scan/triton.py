@@ -1,4 +1,4 @@
-"""GPU twin of ``audio/selective-scan``: Triton kernels, all scans of a call in one launch, backward by recompute.
+"""GPU twin of ``selective-scan``: Triton kernels, all scans of a call in one launch, backward by recompute.
 
 Saved for the backward pass: the inputs, the state before every chunk (S, B, L / STEPS, D, N) and the sum of steps of
 every chunk. Inputs may be float16 or bfloat16; state, decay and parameter gradients are float32 and summed in a fixed
@@ -17,8 +17,8 @@ import torch
 import triton
 from torch import Tensor
 
-from repcore_audio.ops.selective_scan.arguments import check_arguments
-from repcore_audio.ops.selective_scan.kernels import adjoint_kernel, carry_kernel, chunk_kernel, gradient_kernel
+from repcore.nn.selective_scan.arguments import check_arguments
+from repcore.nn.selective_scan.kernels import adjoint_kernel, carry_kernel, chunk_kernel, gradient_kernel
 
 STEPS = 32  # of a chunk
 SWEEP_CHANNELS = 32  # channels of a program that walks through time
@@ -68,7 +68,7 @@ def _sizes(u: Tensor, A: Tensor, steps: int) -> _Sizes:
 
 
 class _TritonScan(torch.autograd.Function):
-    """Three launches forward, three backward; see :mod:`repcore_audio.ops.selective_scan.kernels`."""
+    """Three launches forward, three backward; see :mod:`repcore.nn.selective_scan.kernels`."""
 
     @staticmethod
     def forward(

@@ -2,7 +2,7 @@
 
 Source: Zhu et al. 2024 (arXiv 2401.09417), algorithm 1; public repository `hustvl/Vim`, `mamba_simple.py`.
 Differs: nothing is flipped, a scan from right to left only reads the other way; both scans run in one call of
-``audio/selective-scan``; the gate is applied once to the sum of directions; padded tokens neither feed nor disturb a
+``selective-scan``; the gate is applied once to the sum of directions; padded tokens neither feed nor disturb a
 scan; without gradients, a CPU goes through long sequences piece by piece.
 
 Symbols: B clips, L tokens, E width, D = expansion x E channels, N states, R step rank.
@@ -18,12 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from repcore.nn.selective_scan.direction import ScanDirection
+from repcore.nn.selective_scan.selection import selective_scan_op
 from repcore.ops import Op
 from repcore_audio.configs.ssamba import SsambaConfig
-from repcore_audio.ops.selective_scan.selection import selective_scan_op
 
 PIECE = 1024  # tokens that a CPU goes through at a time where no gradient is asked for
-SHORTEST_STEP, LONGEST_STEP, STEP_FLOOR = 1e-3, 1e-1, 1e-4
 
 
 class RootMeanSquareNorm(nn.Module):
@@ -51,35 +51,6 @@ def scaled_norm(norm: nn.LayerNorm | RootMeanSquareNorm, hidden: Tensor, scale: 
     if isinstance(norm, RootMeanSquareNorm):
         return hidden * torch.rsqrt(hidden.square().mean(-1, keepdim=True) + epsilon) * norm.weight
     return F.layer_norm(hidden, norm.normalized_shape, norm.weight, norm.bias, epsilon)
-
-
-class ScanDirection(nn.Module):
-    """Parameters of one direction, under the field's names: conv1d, x_proj, dt_proj, A_log, D.
-
-    Args:
-        config: sizes.
-        legacy_step: leave the step projection at the linear layer's default with a zero bias, as the published
-            backward scan has it, instead of steps that are log-uniform in [0.001, 0.1].
-    """
-
-    def __init__(self, config: SsambaConfig, *, legacy_step: bool) -> None:
-        super().__init__()
-        channels, rank = config.expansion * config.width, step_rank(config)
-        self.conv1d = nn.Conv1d(channels, channels, config.convolution_width, groups=channels)
-        self.x_proj = nn.Linear(channels, rank + 2 * config.states, bias=False)
-        self.dt_proj = nn.Linear(rank, channels)
-        self.A_log = nn.Parameter(torch.log(torch.arange(1.0, config.states + 1)).repeat(channels, 1))
-        self.D = nn.Parameter(torch.ones(channels))
-        nn.init.zeros_(self.dt_proj.bias)
-        if not legacy_step:
-            self._initialise_step(rank)
-
-    @torch.no_grad()
-    def _initialise_step(self, rank: int) -> None:
-        nn.init.uniform_(self.dt_proj.weight, -(rank**-0.5), rank**-0.5)
-        low, high = math.log(SHORTEST_STEP), math.log(LONGEST_STEP)
-        step = torch.exp(torch.rand(self.dt_proj.bias.shape) * (high - low) + low).clamp(min=STEP_FLOOR)
-        self.dt_proj.bias.copy_(step + torch.log(-torch.expm1(-step)))  # inverse of softplus
 
 
 def step_rank(config: SsambaConfig) -> int:
@@ -120,7 +91,8 @@ class BidirectionalMixer(nn.Module):
         self.rank, self.states, self.scale = step_rank(config), config.states, config.direction_scale
         self.taps = config.convolution_width
         self.in_proj = nn.Linear(config.width, 2 * channels, bias=False)
-        both = [ScanDirection(config, legacy_step=False), ScanDirection(config, legacy_step=config.legacy_dt_b_init)]
+        sizes = (channels, self.states, self.rank, self.taps)
+        both = [ScanDirection(*sizes), ScanDirection(*sizes, legacy_step=config.legacy_dt_b_init)]
         self.directions = nn.ModuleList(both)
         self.out_proj = nn.Linear(channels, config.width, bias=False)
         nn.init.kaiming_uniform_(self.out_proj.weight, a=math.sqrt(5))

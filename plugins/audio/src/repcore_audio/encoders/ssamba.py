@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from repcore.errors import ConfigError, ShapeError
 from repcore.interfaces import Batch, Features, Tokens
 from repcore.nn.drop_path import DropPath
+from repcore.nn.selective_scan.selection import selective_scan_op
 from repcore_audio.configs.ssamba import SsambaConfig
 from repcore_audio.encoders.mamba_block import MambaBlock, make_norm, scaled_norm
 from repcore_audio.encoders.patches import (
@@ -31,7 +32,6 @@ from repcore_audio.encoders.patches import (
 )
 from repcore_audio.encoders.pooling import mean_tokens, pool_segments
 from repcore_audio.encoders.spectrograms import spectrogram_inputs
-from repcore_audio.ops.selective_scan.selection import selective_scan_op
 
 NAME = "audio/ssamba"
 POOLINGS = ("default", "mean", "cls", "max", "segments", "band-segments")

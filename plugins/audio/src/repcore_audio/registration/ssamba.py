@@ -7,7 +7,6 @@ from repcore.specs import (
     CommandSpec,
     EncoderSpec,
     ObjectiveSpec,
-    OpSpec,
     RecipeSpec,
     SystemSpec,
     TaskSpec,
@@ -81,27 +80,6 @@ CHECKPOINTS = (
         },
         files=tuple(FILES),
         licence="BSD 3-clause repository",
-    ),
-)
-
-SCAN = f"{PACKAGE}.ops.selective_scan"
-OPS = (
-    OpSpec(
-        name="selective-scan",
-        summary="State-space recurrence of Mamba, all directions of a block in one call",
-        reference=f"{SCAN}.torch:selective_scan",
-        implementations={
-            "chunked": f"{SCAN}.chunked:selective_scan",
-            "triton": f"{SCAN}.triton:selective_scan",
-            "mamba-ssm": f"{SCAN}.mamba_ssm:selective_scan",
-        },
-        cases=f"{SCAN}.cases:cases",
-        priority=f"{SCAN}.availability:priority",
-        usable={
-            "triton": "repcore.ops:triton_unusable",
-            "mamba-ssm": f"{SCAN}.availability:mamba_ssm_unusable",
-        },
-        tolerance=2e-5,  # float32 sums over hundreds of steps in another order
     ),
 )
 

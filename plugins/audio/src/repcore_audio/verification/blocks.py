@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from repcore.interfaces import StageResult
+from repcore.nn.selective_scan.selection import selective_scan_op
 from repcore.verification.golden import Golden
 from repcore_audio.checkpoints.ssamba import KEYS
 from repcore_audio.configs.ssamba import SsambaConfig
 from repcore_audio.encoders.mamba_block import MambaBlock, scaled_norm
-from repcore_audio.ops.selective_scan.selection import selective_scan_op
 
 Produced = dict[str, Any]
 
