@@ -13,6 +13,8 @@ from torch import nn
 
 from repcore.config.plain import to_plain
 from repcore.config.resolve import ResolvedPart
+from repcore.data.bags import Bags
+from repcore.interfaces import Preprocessor
 from repcore.registry import Entry
 
 Record = Mapping[str, Any]
@@ -27,6 +29,13 @@ def changed(method: ResolvedPart, encoder: nn.Module) -> nn.Module:
     """The encoder as the method rebuilds it; one that the same method has changed comes back with the new settings."""
     found: nn.Module = method.entry.load("encoder_change")(method.config, encoder)
     return found
+
+
+def preprocessor_of(preprocessor: Preprocessor, methods: Sequence[ResolvedPart]) -> Preprocessor:
+    """What prepares items for an encoder that these methods changed: bags, where one of them reads bags."""
+    if isinstance(preprocessor, Bags) or not any(one.entry.spec.bags for one in methods):
+        return preprocessor
+    return Bags(preprocessor)
 
 
 def with_change(earlier: Sequence[Record], method: ResolvedPart) -> list[Record]:

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from repcore import registry as registry_module
 from repcore.checkpoints.content import content_sha256
-from repcore.checkpoints.encoder_changes import changed
+from repcore.checkpoints.encoder_changes import changed, preprocessor_of
 from repcore.checkpoints.folder_facts import check_config, check_prepared, check_preprocessing, check_settings
 from repcore.checkpoints.reading import file_sha256, grouped, read_file
 from repcore.checkpoints.task_part import PREFIX, load_own_state, target_of
@@ -248,7 +248,8 @@ class ModelFolder:
 
     def build_preprocessor(self, registry: Registry | None = None) -> Any:  # the plugin's own class
         """The fitted preprocessor, after checking its files."""
-        entry = self._entry("preprocessor", registry or registry_module.default())
+        known = registry or registry_module.default()
+        entry = self._entry("preprocessor", known)
         for name, expected in self.preprocessing.get("files", {}).items():
             path = self.folder / name
             if not is_file(path):
@@ -259,7 +260,8 @@ class ModelFolder:
                 )
         settings = self._settings("preprocessor", entry)
         with self._in_words("preprocessor"):
-            return entry.load().load(settings, self.folder)
+            own = entry.load().load(settings, self.folder)
+        return preprocessor_of(own, self.change_parts(known))
 
     def holds(self, encoder: nn.Module) -> bool:
         """Whether a network has the weights that were loaded from here, whatever lies in the folder by now."""

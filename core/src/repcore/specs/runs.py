@@ -57,6 +57,9 @@ class ObjectiveSpec(Spec):
         sampler: order of rows it asks for where labels are known: ``balanced``, ``pairs``, ``mixed``; empty = uniform.
         encoder_change: function ``(config, encoder) -> encoder`` by which a method rebuilds the encoder (a side block,
             vectors of another width) before the task is built around it; the model folder records it.
+        bags: whether the changed encoder reads bags (:mod:`repcore.data.bags`): all items of a sample at once, in their
+            order, and one vector a sample. Such an encoder keeps the one below frozen under the name ``inner`` and has
+            ``instances(batch) -> Tokens`` (ragged): vectors of the instances, which core computes once.
         decay_rule: function ``(name, parameter) -> bool`` that says which parameters get weight decay; by default
             those with two or more dimensions that are not embeddings of positions or tokens added by name.
         unused_parameters_ok: name patterns of parameters that may get no gradient.
@@ -72,6 +75,7 @@ class ObjectiveSpec(Spec):
     labels: Labels = "none"
     sampler: Literal["", "uniform", "balanced", "pairs", "mixed"] = ""
     encoder_change: str = target_field("")
+    bags: bool = False
     decay_rule: str = target_field("")
     unused_parameters_ok: tuple[str, ...] = ()
     paper: str = ""

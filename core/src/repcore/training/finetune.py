@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from repcore.checkpoints.encoder_changes import changed, changes_encoder, with_change
+from repcore.checkpoints.encoder_changes import changed, changes_encoder, preprocessor_of, with_change
 from repcore.config import DataConfig, OptimiserConfig, ScheduleConfig, TrainerConfig
 from repcore.config.resolve import ResolvedPart, ResolvedRun
+from repcore.data.bags import Bags
 from repcore.data.batching import LabelledDraws
 from repcore.data.chosen_labels import LabelledOnly
 from repcore.data.preparation import prepared
@@ -34,6 +35,7 @@ from repcore.interfaces import DatasetReader, ProbeSplit, Sample, Task
 from repcore.reporting import Reporter
 from repcore.specs import TargetSpec
 from repcore.training.assembly import RowLabels, RunParts, build
+from repcore.training.bag_vectors import with_vectors
 from repcore.training.checkpointing import STATE, has_checkpoint, newest_sound
 from repcore.training.finetune_config import FinetuneConfig
 from repcore.training.head_start import start_head
@@ -199,7 +201,7 @@ def train_task(
     Raises:
         Stopped: by a signal; given again, it goes on.
     """
-    parts = _assemble(model, settings, rows, split, seed=seed, start=start)
+    parts = _assemble(model, settings, rows, split, reporter, seed=seed, start=start, device=device)
     finished = folder.read_json("trained.json")
     if (
         finished is None
@@ -207,7 +209,7 @@ def train_task(
         and settings.sections["finetune"].head_start == "linear"
     ):
         task = cast(Supervised, parts.objective).task
-        start_head(task, model, settings.target, parts.reader, rows, split.train, seed=seed, device=device)
+        start_head(task, model, settings.target, parts, rows, split.train, seed=seed, device=device)
     if finished is None:
         folder.preprocessing.mkdir(exist_ok=True)
         parts.preprocessor.save(folder.preprocessing)
@@ -248,7 +250,15 @@ def _finished(parts: RunParts, folder: RunFolder, reporter: Reporter) -> RunResu
 
 
 def _assemble(
-    model: Model, settings: FinetuneSettings, rows: LabelledRows, split: ProbeSplit, *, seed: int, start: str
+    model: Model,
+    settings: FinetuneSettings,
+    rows: LabelledRows,
+    split: ProbeSplit,
+    reporter: Reporter,
+    *,
+    seed: int,
+    start: str,
+    device: str,
 ) -> RunParts:
     assert split.validation is not None
     is_dense = settings.target.level != "item"
@@ -267,9 +277,11 @@ def _assemble(
     resolved = _resolved(model, settings, sections)
     free = np.zeros(0, np.int64) if split.unlabelled is None else split.unlabelled
     thin = fewer_labels(settings, rows, split.train, seed)
-    reader: DatasetReader = OneTarget(
-        rows.reader, settings.target, thin, frozenset(free.tolist()), further=settings.further
-    )
+    preprocessor = preprocessor_of(model.preprocessor, [settings.method] if settings.method is not None else [])
+    source = rows.reader
+    if isinstance(preprocessor, Bags):
+        source = _encoded(model, settings, rows, encoder, preprocessor, reporter, device)
+    reader: DatasetReader = OneTarget(source, settings.target, thin, frozenset(free.tolist()), further=settings.further)
     tell(encoder, reader.targets)
     if is_dense:  # large samples, whose slow preparation is done once
         reader = prepared(reader, model.preprocessor)
@@ -284,9 +296,35 @@ def _assemble(
         views = build(resolved.views, model.preprocessor)
     begun = model.folder.as_origin() if start == "model" else {}
     labels = row_labels(settings.target, rows, split.train, free)
-    preprocessor = covering(model.preprocessor) if is_dense else model.preprocessor
+    preprocessor = covering(preprocessor) if is_dense else preprocessor
     return RunParts(
         resolved, reader, preprocessor, split.train, split.validation, views, encoder, objective, begun, labels
+    )
+
+
+def _encoded(
+    model: Model,
+    settings: FinetuneSettings,
+    rows: LabelledRows,
+    encoder: nn.Module,
+    preprocessor: Bags,
+    reporter: Reporter,
+    device: str,
+) -> DatasetReader:
+    """The rows as bags of vectors.
+
+    Raises:
+        ConfigError: the label is of elements, which a bag's one vector does not tell.
+    """
+    if settings.target.level != "item":
+        raise ConfigError(
+            f"'{settings.target.name}' is a label of elements; an encoder of bags gives one vector an item",
+            hint="fine-tune the encoder without a method that reads bags",
+        )
+    folder = model.folder
+    facts = [folder.config["preprocessor"], dict(folder.preprocessing), getattr(encoder, "instance_facts", None)]
+    return with_vectors(
+        encoder, preprocessor, rows, settings.target, facts, reporter, domain=model.domain, device=device
     )
 
 

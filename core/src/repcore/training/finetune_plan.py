@@ -295,7 +295,8 @@ class _Runner:
     def _predictor(self, trained: Sequence[TrainedTask], facts: Mapping[str, Any]) -> Predictor:
         tasks = [one.task.to(self.device) for one in trained]
         domain = self.model.domain
-        return Predictor(tasks, self.model.preprocessor, self.settings.target, facts, domain, self.device)
+        preprocessor = trained[0].parts.preprocessor
+        return Predictor(tasks, preprocessor, self.settings.target, facts, domain, self.device)
 
     def _calibrated(self, trained: Sequence[TrainedTask], split: ProbeSplit, calibration: np.ndarray) -> Predictor:
         assert split.validation is not None

@@ -28,9 +28,10 @@ from repcore.embedding.inference import InferenceOptions
 from repcore.embedding.model import Model
 from repcore.embedding.prediction import Predictor
 from repcore.evaluation.probing import LabelledRows
-from repcore.interfaces import Batch, DatasetReader, Task
+from repcore.interfaces import Batch, Task
 from repcore.nn.drop_path import DropPath
 from repcore.specs import TargetSpec
+from repcore.training.assembly import RunParts
 
 MOST_ROWS = 2000
 """Training rows that the layer is fitted to; drawn by the seed where there are more."""
@@ -69,7 +70,7 @@ def start_head(
     task: nn.Module,
     model: Model,
     target: TargetSpec,
-    reader: DatasetReader,
+    parts: RunParts,
     rows: LabelledRows,
     train: np.ndarray,
     *,
@@ -80,6 +81,7 @@ def start_head(
 
     Args:
         task: on the CPU, with what it learns from labels already fitted.
+        parts: reader and preprocessor of the run.
         train: rows of the reader, all labelled.
 
     Returns:
@@ -97,7 +99,7 @@ def start_head(
     task.to(device)
     try:
         layer = cast(nn.Linear, task.get_submodule(name))
-        moved, vectors = (torch.from_numpy(one) for one in _reaching(task, layer, model, target, reader, train, seed))
+        moved, vectors = (torch.from_numpy(one) for one in _reaching(task, layer, model, target, parts, train, seed))
         task.cpu()
         usable = torch.isfinite(vectors).all(1)
         if not bool(usable.any()):
@@ -122,19 +124,19 @@ def _reaching(
     layer: nn.Linear,
     model: Model,
     target: TargetSpec,
-    reader: DatasetReader,
+    parts: RunParts,
     train: np.ndarray,
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """What reaches the layer from each training row, (n, D): as in training, and as in an answer."""
     device = str(next(task.parameters()).device)
-    predictor = Predictor([_Inputs(task, layer)], model.preprocessor, target, {}, model.domain, device)
+    predictor = Predictor([_Inputs(task, layer)], parts.preprocessor, target, {}, model.domain, device)
     options = InferenceOptions(device=device)
     with as_in_training(task), torch.random.fork_rng(devices=[]):
         torch.manual_seed(mix(seed, "head-start-draws"))
-        moved = predictor.raw(reader, options, train)[:, 0]
+        moved = predictor.raw(parts.reader, options, train)[:, 0]
     task.eval()
-    return moved, predictor.raw(reader, options, train)[:, 0]
+    return moved, predictor.raw(parts.reader, options, train)[:, 0]
 
 
 class _Inputs(nn.Module):

@@ -1,0 +1,182 @@
+"""Instances of bags, encoded once: the encoder below an aggregator stays as it is, so no training step repeats it.
+
+The vectors lie in the cache of prepared data, under a key of the data, the encoder's content and the preprocessor.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from repcore.checkpoints.content import content_sha256
+from repcore.data.bags import Bags, BagVectors
+from repcore.data.batching import plain_batch
+from repcore.data.guard import item_guard
+from repcore.data.preparation import run_preparation
+from repcore.embedding.columns import columns_read
+from repcore.embedding.windows import prepare_row
+from repcore.errors import ItemError
+from repcore.evaluation.probing import LabelledRows
+from repcore.files import read_object, write_text
+from repcore.interfaces import DatasetReader, Sample
+from repcore.reporting import Reporter
+from repcore.specs import TargetSpec
+
+VERSION = 1  # of the files below
+VECTORS, ROWS = "vectors.f32", "rows.json"
+
+
+def with_vectors(
+    encoder: nn.Module,
+    preprocessor: Bags,
+    rows: LabelledRows,
+    target: TargetSpec,
+    settings: Any,  # plain JSON
+    reporter: Reporter,
+    *,
+    domain: str,
+    device: str,
+) -> DatasetReader:
+    """A reader of the same rows whose inputs are :class:`BagVectors`; only rows with a label have them.
+
+    Args:
+        encoder: with ``instances(batch) -> Tokens`` (ragged) and a frozen encoder ``inner``.
+        settings: what else the vectors depend on: of the preprocessor, and of what an instance is.
+    """
+    chosen = np.flatnonzero(rows.labelled(target))
+    facts = [VERSION, content_sha256(cast(nn.Module, encoder.inner).state_dict()), settings, domain, device]
+    facts.append(sha256(chosen.astype(np.int64).tobytes()).hexdigest())
+    key = sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+    preparation = BagPreparation(encoder, preprocessor, chosen, rows.samples, key, domain, device)
+
+    def progress(done: int, total: int) -> None:
+        reporter.progress("encoding windows", done, total)
+
+    reader = cast(BagReader, run_preparation(preparation, rows.reader, progress, reporter.warn))
+    if reader.dropped:
+        reporter.warn(f"{reader.dropped:,} windows without finite vectors are left out of their bags")
+    return cast(DatasetReader, reader)
+
+
+class BagPreparation:
+    """See :class:`repcore.interfaces.Preparation`."""
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        preprocessor: Bags,
+        chosen: np.ndarray,
+        samples: Sequence[Sample | None],
+        key: str,
+        domain: str,
+        device: str,
+    ) -> None:
+        self.encoder, self.preprocessor, self.chosen, self.samples = encoder, preprocessor, chosen, samples
+        self.key, self.domain, self.device = key, domain, device
+
+    @torch.inference_mode()
+    def run(self, reader: DatasetReader, folder: Path, progress: Callable[[int, int], None]) -> None:
+        """Encode the chosen rows, one bag at a time; a row that cannot be used keeps its status and reason."""
+        was_training = self.encoder.training
+        self.encoder.eval().to(self.device)
+        spans: dict[str, list[int]] = {}
+        failed: dict[str, list[str]] = {}
+        width, first, dropped = 0, 0, 0
+        with (folder / VECTORS).open("wb") as file:
+            for done, row in enumerate(self.chosen.tolist()):
+                try:
+                    values = self._instances(reader, row)
+                except ItemError as error:
+                    failed[str(row)] = [error.status, error.reason]
+                    continue
+                finally:
+                    progress(done + 1, len(self.chosen))
+                finite = values[np.isfinite(values).all(1)]
+                dropped += len(values) - len(finite)
+                if not len(finite):
+                    failed[str(row)] = ["not_finite", "the network gave NaN or Inf for every window"]
+                    continue
+                file.write(np.ascontiguousarray(finite, np.float32).tobytes())
+                spans[str(row)], width = [first, len(finite)], finite.shape[1]
+                first += len(finite)
+        self.encoder.cpu().train(was_training)
+        record = {"width": width, "count": first, "rows": spans, "failed": failed, "dropped": dropped}
+        write_text(folder / ROWS, json.dumps(record))
+
+    def _instances(self, reader: DatasetReader, row: int) -> np.ndarray:
+        """Vectors (n, D) of one bag.
+
+        Raises:
+            ItemError: it cannot be read, prepared or encoded.
+        """
+        found = prepare_row(reader, self.preprocessor, row)
+        if not found.items or found.sample is None:
+            raise ItemError(found.status, found.reason)
+        columns = columns_read([self.encoder], reader.targets)
+        with item_guard(self.preprocessor, "batching and running the network"):
+            batch = plain_batch(self.preprocessor, found.items, [found.sample], columns, self.domain).to(self.device)
+            values: np.ndarray = self.encoder.instances(batch).values.float().cpu().numpy()  # type: ignore[operator]
+        return values
+
+    def open(self, reader: DatasetReader, folder: Path) -> DatasetReader:
+        """Memory-mapped."""
+        return cast(DatasetReader, BagReader(reader, self.samples, folder))
+
+
+class BagReader:
+    """Rows with :class:`BagVectors` as inputs.
+
+    Args:
+        reader: of the data; everything but samples is its own.
+        samples: of all rows, without their inputs.
+        folder: what :class:`BagPreparation` wrote.
+    """
+
+    def __init__(self, reader: DatasetReader, samples: Sequence[Sample | None], folder: Path) -> None:
+        self.reader, self.samples, self.folder = reader, samples, folder
+        self._record = read_object(folder / ROWS, ("width", "count", "rows", "failed", "dropped"))
+        self.costs = [self._span(row)[1] for row in range(len(samples))]
+
+    def __getattr__(self, name: str) -> Any:  # everything else is the reader's own
+        if name.startswith("_") or name == "reader":  # asked for while a copy of this is made
+            raise AttributeError(name)
+        return getattr(self.reader, name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_vectors"}
+
+    def _span(self, row: int) -> tuple[int, int]:
+        first, count = self._record["rows"].get(str(row), (0, 0))
+        return int(first), int(count)
+
+    @property
+    def dropped(self) -> int:
+        """Windows whose vectors are not finite."""
+        return int(self._record["dropped"])
+
+    @cached_property
+    def _vectors(self) -> np.ndarray:
+        shape = (int(self._record["count"]), int(self._record["width"]))
+        return np.memmap(self.folder / VECTORS, np.float32, "r", shape=shape)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        status, reason = self._record["failed"].get(str(index), ("", ""))
+        if status:
+            raise ItemError(status, reason)
+        first, count = self._span(index)
+        sample = self.samples[index]
+        if sample is None or not count:
+            raise ItemError("not_encoded", "a row without a label")
+        return replace(sample, inputs=BagVectors(np.array(self._vectors[first : first + count])))
