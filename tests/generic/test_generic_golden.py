@@ -14,7 +14,7 @@ from repcore.verification.run import Verdict, verify
 SYSTEMS = (
     "cmim", "matryoshka-2d", "mlcd", "token-alignment", "gaussian-anomaly", "label-shift", "sparse-codes",
     "rank-metrics", "core-tuning", "hydra", "metrix", "class-gaussian-contrast", "shrinkmatch",
-    "stationary", "sherl", "experts",
+    "stationary", "sherl", "experts", "mamba-mil",
 )  # fmt: skip
 ALTERED = {
     "cmim": "corrected.contrast", "matryoshka-2d": "corrected.kl", "mlcd": "cosine_margin.positive",
@@ -24,6 +24,7 @@ ALTERED = {
     "metrix": "corrected.embed.capped.mixed_loss", "class-gaussian-contrast": "corrected.tau1.loss",
     "shrinkmatch": "corrected.case.items", "stationary": "corrected.train.hoc_rows",
     "sherl": "corrected.normed.theta1.out", "experts": "corrected.contrast.logits",
+    "mamba-mil": "corrected.srmamba.bag_2.pooled",
 }  # fmt: skip
 
 
