@@ -24,7 +24,8 @@ BUILD_TOOLS = ["hatchling", "editables", "build"]
 DEVELOPMENT_TOOLS = [
     "pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "ruff", "mypy", "types-PyYAML", "playwright",
     "axe-playwright-python", "transformers", "huggingface_hub", "pydicom", "einops", "h5py", "zarr", "av", "laspy",
-    "lazrs", "pye57", "SimpleITK", "onnx", "onnxscript", "onnxruntime", "pandas", "polars", "faiss-cpu", "numba",
+    "lazrs", "pye57", "SimpleITK", "onnx", "onnxscript", "onnxruntime", "pandas", "polars", "faiss-cpu", "umap-learn",
+    "numba",
     "mkdocs-material", "mkdocstrings-python", "mkdocs-jupyter", "jupytext", "nbclient", "ipykernel",
     "wandb", "mlflow-skinny", "sqlalchemy", "alembic", "pydot",
 ]  # fmt: skip

@@ -1,7 +1,7 @@
 """The page of ``repcore explore``: a map of vectors, coloured, filtered, selected and searched, with the items drawn.
 
-One self-contained file that asks no network. Points, ids, columns and neighbours lie in it as data, never as markup;
-pictures are packed as those of a report are. Its script and styles carry the page's nonce, nothing else runs.
+It is written twice: at once with PCA, so that somebody can look, and again with what takes longer: a map that keeps
+neighbours together, the nearest rows of every row, and the items drawn.
 
 Symbols: N rows, D width.
 """
@@ -9,32 +9,26 @@ Symbols: N rows, D width.
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from repcore.errors import DataError
+from repcore.explore.destinations import Destination, OneFile, Site
+from repcore.explore.nearest import EXACT_BELOW
+from repcore.explore.neighbour_maps import method_for, neighbour_map
 from repcore.explore.oddities import neighbours
 from repcore.explore.rows import Gathered, unit
-from repcore.files import write_text
 from repcore.interfaces import Sample
-from repcore.report.build import page_nonce
 from repcore.report.held_out import HeldOut
-from repcore.report.map import layouts
-from repcore.report.pictures import Artist, PackedPictures, pack_pictures
-from repcore.report.styles import Styles
-from repcore.untrusted import page_text
+from repcore.report.map import Layout, layouts
 
-NEIGHBOURS_BELOW = 20_000  # rows up to which neighbours are part of the page; above, `repcore search` finds them
+NEIGHBOURS_BELOW = EXACT_BELOW  # rows up to which neighbours are part of the page; above, `repcore search` finds them
 MOST_CLASSES = 40  # of a column that points are coloured by
-PICTURE_BYTES = 12_000_000
-PICTURE_SECONDS = 120.0
+NAMES = {"tsne": "t-SNE", "umap": "UMAP"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,70 +49,70 @@ def write_explorer(
     render: Callable[[Sample], object] | None,
     *,
     seed: int = 0,
-    picture_bytes: int = PICTURE_BYTES,
-    picture_seconds: float = PICTURE_SECONDS,
+    layout: str = "auto",
+    site: bool = False,
+    picture_bytes: int | None = None,
+    picture_seconds: float | None = None,
+    begun: Callable[[str], None] = lambda what: None,
 ) -> Written:
     """Write the page.
 
     Args:
+        path: a file; of a site, its folder.
         title: shown at the top.
         render: the domain's renderer; None = items are named only.
-        seed: of t-SNE, and of which items are drawn where not all fit.
-        picture_bytes / picture_seconds: bounds of all pictures, packed.
+        seed: of the map, and of which items are drawn where not all fit.
+        layout: one of :data:`repcore.explore.LAYOUTS`.
+        site: a folder whose pictures are loaded when an item is looked at, instead of one file.
+        picture_bytes / picture_seconds: bounds of all pictures, packed; None = those of the file or the site.
+        begun: called when the first page is there, with what follows.
 
     Raises:
-        DataError: fewer than three rows have a vector.
+        DataError: fewer than three rows have a vector. PluginError: UMAP is asked for and not installed.
     """
     good = rows.usable
     kept = rows.some(good)
     if len(kept.ids) < 3:
         raise DataError(f"{len(kept.ids)} of {len(good)} rows have a vector; a map needs 3")
     lost = np.flatnonzero(~good)
-    styles = Styles(page_nonce())
-    pictures, problem = _pictures(kept, render, styles, seed, picture_bytes, picture_seconds)
-    maps = layouts(kept.vectors, seed)
-    data = {
-        "ids": list(kept.ids),
-        "maps": [
-            {"name": one.name, "note": one.note, "axes": one.axes, "points": _packed(one.points.T, "<f4")}
-            for one in maps
-        ],
-        "columns": [_column(name, cells) for name, cells in kept.columns.items()],
-        "near": _near(kept.vectors),
-    }
-    notes = _notes(kept, pictures, problem, render)
-    nonce = page_nonce()
-    page = _templates().get_template("explore.html.j2").render(
-        title=title, count=len(kept.ids), notes=notes, nonce=nonce, data=_inert(data), pictures=pictures.text,
-        picture_styles=Markup(styles.sheet),
-    )  # fmt: skip
-    write_text(path, page_text(page))
-    return Written(len(kept.ids), pictures.count, len(lost), rows.reason[lost[0]] if len(lost) else "", notes)
+    method, advice = method_for(layout, len(kept.ids))
+    (first,) = layouts(kept.vectors, seed, plain=True)
+    columns = [_column(name, cells) for name, cells in kept.columns.items()]
+    data = {"ids": list(kept.ids), "maps": [_map(first)], "columns": columns}
+    place: Destination = (Site if site else OneFile)(path, title, data)
+    near_too = len(kept.ids) <= NEIGHBOURS_BELOW
+    pending = [*([NAMES[method]] if method in NAMES else []), *(["nearest rows"] if near_too else [])]
+    pending += ["pictures"] if kept.labelled is not None and render is not None else []
+    place.begin(", ".join(pending))
+    begun(", ".join(pending))
+    second = neighbour_map(kept.vectors, method, seed)
+    near = _near(kept.vectors) if near_too else None
+    count, problem = place.draw(_found(kept, render), kept.places, seed, picture_bytes, picture_seconds)
+    notes = [*_notes(kept, count, problem, render), *([advice] if advice else [])]
+    place.finish({"maps": [] if second is None else [_map(second)], "near": near, "notes": notes})
+    return Written(len(kept.ids), count, len(lost), rows.reason[lost[0]] if len(lost) else "", notes)
 
 
-def _pictures(
-    rows: Gathered, render: Callable[[Sample], object] | None, styles: Styles, seed: int, most: int, seconds: float
-) -> tuple[PackedPictures, str]:
-    """Items from all over the data until size or time is used up, and why the first could not be drawn."""
+def _found(rows: Gathered, render: Callable[[Sample], object] | None) -> HeldOut:
     reader = None if rows.labelled is None else rows.labelled.reader
-    found = HeldOut(
+    return HeldOut(
         ids=list(rows.ids), rows=rows.places, vectors=rows.vectors, reader=reader,
         render=render if reader is not None else None,
     )  # fmt: skip
-    artist = Artist(found, styles=styles)
-    order = np.random.default_rng(seed).permutation(np.flatnonzero(rows.places >= 0))
-    packed = pack_pictures(artist, [int(one) for one in order], most_bytes=most, seconds=seconds)
-    return packed, artist.problem
 
 
-def _notes(rows: Gathered, pictures: PackedPictures, problem: str, render: object) -> list[str]:
+def _map(one: Layout) -> dict[str, Any]:
+    return {"name": one.name, "note": one.note, "axes": one.axes, "points": _packed(one.points.T, "<f4")}
+
+
+def _notes(rows: Gathered, pictures: int, problem: str, render: object) -> list[str]:
     notes = []
     if rows.labelled is None:
         notes.append("Items are named only: name their data beside the embeddings to see them.")
     elif render is None:
         notes.append("This reader comes without a renderer, so items are named only.")
-    elif pictures.count < len(rows.ids):
-        notes.append(f"{pictures.count:,} of {len(rows.ids):,} points carry a picture.")
+    elif pictures < len(rows.ids):
+        notes.append(f"{pictures:,} of {len(rows.ids):,} points carry a picture.")
     if problem:
         notes.append(f"Some items could not be drawn: {problem}")
     if len(rows.ids) > NEIGHBOURS_BELOW:
@@ -126,12 +120,11 @@ def _notes(rows: Gathered, pictures: PackedPictures, problem: str, render: objec
     return notes
 
 
-def _near(vectors: np.ndarray) -> Mapping[str, Any] | None:
-    """Nearest neighbours by cosine, as ``repcore search`` ranks them."""
-    if len(vectors) > NEIGHBOURS_BELOW:
-        return None
+def _near(vectors: np.ndarray) -> Mapping[str, Any]:
+    """Nearest neighbours by cosine, as ``repcore search`` ranks them; similarities in steps of 1/32767."""
     places, similar = neighbours(unit(vectors))
-    return {"count": places.shape[1], "places": _packed(places, "<i4"), "similar": _packed(similar, "<f4")}
+    steps = np.rint(np.clip(similar, -1.0, 1.0) * 32767)
+    return {"count": places.shape[1], "places": _packed(places, "<i4"), "similar": _packed(steps, "<i2")}
 
 
 def _column(name: str, cells: Sequence[Any]) -> dict[str, Any]:
@@ -150,16 +143,3 @@ def _column(name: str, cells: Sequence[Any]) -> dict[str, Any]:
 
 def _packed(values: np.ndarray, kind: str) -> str:
     return base64.b64encode(np.ascontiguousarray(values).astype(kind).tobytes()).decode()
-
-
-def _inert(data: Mapping[str, Any]) -> Markup:
-    """JSON in which no text can end the element that holds it."""
-    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
-    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
-
-
-def _templates() -> Environment:
-    return Environment(
-        loader=PackageLoader("repcore.explore"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip

@@ -19,6 +19,7 @@ from sklearn.preprocessing import normalize
 from repcore.report.held_out import HeldOut
 
 COMPONENTS = 50
+ALIKE = 1e-6  # of unit vectors: what float32 can tell apart
 PERPLEXITY = 30.0
 MOST_FOR_TSNE = 5000  # above, it takes minutes
 FEWEST_FOR_TSNE = 12  # below, a perplexity of at least 3 is not possible and the picture says nothing
@@ -83,8 +84,10 @@ def layouts(vectors: np.ndarray, seed: int, *, plain: bool = False) -> list[Layo
     """
     if len(vectors) < 3:
         return []
-    unit = normalize(vectors.astype(np.float64))
-    if not np.ptp(unit, axis=0).any():
+    values = vectors.astype(np.float64)
+    peak = np.abs(values).max(1, keepdims=True)  # scikit-learn takes a length below 1e-15 for none
+    unit = normalize(values / np.where(peak > 0, peak, 1.0))
+    if np.ptp(unit, axis=0).max() < ALIKE:
         return [_principal(np.zeros((len(unit), 2)), np.zeros(2))]
     count = min(COMPONENTS, *unit.shape)
     reduction = PCA(count, random_state=seed, svd_solver="full")
@@ -123,7 +126,10 @@ def _principal(reduced: np.ndarray, shares: np.ndarray) -> Layout:
 
 def _neighbour_embedding(unit: np.ndarray, reduced: np.ndarray, seed: int) -> Layout:
     perplexity = min(PERPLEXITY, (len(unit) - 1) / 3)
-    points = TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(reduced.astype(np.float32))
+    spread = (
+        reduced / np.abs(reduced).max()
+    )  # where spreads round to nothing, t-SNE's own start is not finite and crashes
+    points = TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(spread.astype(np.float32))
     neighbours = min(10, (len(unit) - 1) // 2)
     kept = trustworthiness(unit, points, n_neighbors=neighbours)
     note = (
