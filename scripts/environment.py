@@ -27,7 +27,7 @@ DEVELOPMENT_TOOLS = [
     "lazrs", "pye57", "SimpleITK", "onnx", "onnxscript", "onnxruntime", "pandas", "polars", "faiss-cpu", "umap-learn",
     "numba",
     "mkdocs-material", "mkdocstrings-python", "mkdocs-jupyter", "jupytext", "nbclient", "ipykernel",
-    "wandb", "mlflow-skinny", "sqlalchemy", "alembic", "pydot",
+    "wandb", "mlflow-skinny", "sqlalchemy", "alembic", "pydot", "s3fs", "moto[s3]", "flask", "flask-cors",
 ]  # fmt: skip
 
 

@@ -83,13 +83,19 @@ def holds_vectors(path: Path) -> bool:
 
 
 @contextmanager
-def sole_writer(path: Path, say: Callable[[str], None] = lambda text: None, run: Path | None = None) -> Iterator[None]:
+def sole_writer(
+    path: Path,
+    say: Callable[[str], None] = lambda text: None,
+    run: Path | None = None,
+    patience: float = WAIT_SECONDS,
+) -> Iterator[None]:
     """Hold an output while it is written; a second command waits a little, then names the first.
 
     The system lets go when the process ends, however it ends.
 
     Args:
         run: folder of the run whose training this is, in the words of what is said; None = a file is written.
+        patience: seconds to wait for the other.
 
     Raises:
         DataError: another process is writing it.
@@ -98,7 +104,7 @@ def sole_writer(path: Path, say: Callable[[str], None] = lambda text: None, run:
     lock.parent.mkdir(parents=True, exist_ok=True)
     while True:
         with lock.open("a+", encoding="utf-8") as file:
-            _hold(file.fileno(), lock, _Held(path, run), say)
+            _hold(file.fileno(), lock, _Held(path, run), say, patience)
             if not _is_named(file.fileno(), lock):  # the one before us has removed it meanwhile
                 continue
             try:
@@ -138,12 +144,12 @@ class _Held(NamedTuple):
         return "wait until it is done, or write to another file"
 
 
-def _hold(number: int, lock: Path, held: _Held, say: Callable[[str], None]) -> None:
+def _hold(number: int, lock: Path, held: _Held, say: Callable[[str], None], patience: float) -> None:
     try:
         import fcntl
     except ImportError:  # Windows: two commands on one output are the user's affair
         return
-    until, told = time.monotonic() + WAIT_SECONDS, False
+    until, told = time.monotonic() + patience, False
     while True:
         try:
             fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)

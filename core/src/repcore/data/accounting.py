@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from repcore.data.setting_flags import with_flag
+from repcore.data.shards.shard import names_elsewhere
 from repcore.files import special_kind
 from repcore.reporting import Reporter
 
@@ -120,7 +121,13 @@ class Accounting:
             self.notes.append(text)
 
     def cover(self, root: Path, reason: str = "not read by this reader") -> None:
-        """Everything below ``root`` that nobody spoke of is ignored for ``reason`` (its suffix is added)."""
+        """Everything below ``root`` that nobody spoke of is ignored for ``reason`` (its suffix is added); of a folder
+        that stands in for an address, what lies there."""
+        elsewhere = names_elsewhere(root)
+        if elsewhere is not None:
+            for name in elsewhere:
+                self.ignore(root / name, f"{reason} ({Path(name).suffix.lower() or 'no suffix'})")
+            return
         for found in walk(root):
             if found.problem:
                 self._cover_problem(found)

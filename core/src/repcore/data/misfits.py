@@ -18,6 +18,7 @@ from repcore.config.matching import in_words, reads_for
 from repcore.config.plain import field_types
 from repcore.data.accounting import walk
 from repcore.data.guard import read_sample
+from repcore.data.shards.shard import names_elsewhere
 from repcore.errors import DataError, ItemError, RepcoreError
 from repcore.interfaces import DatasetReader
 from repcore.registry import Entry
@@ -25,6 +26,7 @@ from repcore.specs import DatasetSpec, PreprocessorSpec
 
 HARDLY = 0.1
 """Scores up to this one say: it could be mine, but I see no way to read it."""
+LISTED = 20_000  # files of a folder that are counted
 ROWS_TRIED = 20  # of another reader, until one can be read
 FORCED = "--reader NAME forces one, and says what is wrong"
 
@@ -128,5 +130,7 @@ def what_is_there(path: Path) -> str:
             return "an empty file" if not first else "a binary file" if b"\0" in first else ""
     if not path.is_dir():
         return ""
-    counted = Counter(one.path.suffix.lower() or "no suffix" for one in islice(walk(path), 20_000) if not one.left_out)
+    names = names_elsewhere(path)
+    files = [one.path for one in islice(walk(path), LISTED) if not one.left_out] if names is None else map(Path, names)
+    counted = Counter(one.suffix.lower() or "no suffix" for one in files)
     return ", ".join(f"{count:,} x {suffix}" for suffix, count in counted.most_common(6)) or "no file"

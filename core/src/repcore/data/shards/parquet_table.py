@@ -8,8 +8,10 @@ column in the cache, as a large single table does.
 
 from __future__ import annotations
 
+import mmap
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -25,15 +27,16 @@ from repcore.data.first_files import first_files
 from repcore.data.preparation import cache_root
 from repcore.data.records import Counted
 from repcore.data.shards.row_index import RowIndex, ShardRows, open_index
-from repcore.data.shards.shard import LISTING, Shard
+from repcore.data.shards.shard import Shard, names_elsewhere
 from repcore.data.shards.stores import Store, parts_of, store_at
-from repcore.data.tables import ROWS_PER_CHUNK, Names, mapped, memory_mapped, missing_column
+from repcore.data.tables import ROWS_PER_CHUNK, Names, memory_mapped, missing_column
 from repcore.errors import DataError
 from repcore.unpacking import OpenParquet, open_parquet, parquet_batches
 
 SUFFIX = ".parquet"
 KEPT_BYTES = 256 * 2**20  # of decoded row groups
 OPEN_FILES = 16
+AT_ONCE = 16  # footers that are fetched together
 MOST_LOADS = 2  # of one row group, before its shard gets a copy
 FOOTER_BYTES = 1 << 16  # of the end of a file, which go into the fingerprint
 
@@ -72,9 +75,8 @@ def parquet_shards(path: Path) -> dict[str, Shards]:
 
 def is_sharded(path: Path) -> bool:
     """Whether a folder holds parquet files, told without listing all of it."""
-    if (path / LISTING).is_file():
-        return bool(parquet_shards(path))
-    return any(one.suffix.lower() == SUFFIX for one in first_files(path))
+    names = names_elsewhere(path)
+    return any(Path(one).suffix.lower() == SUFFIX for one in (first_files(path) if names is None else names))
 
 
 class ShardedTable:
@@ -122,8 +124,7 @@ class ShardedTable:
 
     def tell(self, account: Accounting) -> None:
         """Put the files and their rows into an account."""
-        if not self.store.address:
-            account.use(*(self.store.root / one.name for one in self.store.shards))
+        account.use(*(self.store.root / one.name for one in self.store.shards))
         if self.counts not in account.tables:
             account.tables.append(self.counts)
         account.note(f"{len(self.store.shards):,} parquet files are read as one table of {len(self):,} rows")
@@ -214,10 +215,14 @@ class ShardedTable:
         if shard in self._files:
             self._files.move_to_end(shard)
         else:
-            self._files[shard] = open_parquet(pa.py_buffer(mapped(self.store.local(self.store.shards[shard]))))
+            self._files[shard] = open_parquet(pa.py_buffer(self._mapped(shard)))
             if len(self._files) > OPEN_FILES:
                 self._files.popitem(last=False)
         return self._files[shard]
+
+    def _mapped(self, shard: int) -> mmap.mmap:
+        with self.store.whole(self.store.shards[shard]) as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 @contextmanager
@@ -238,17 +243,27 @@ def _index(store: Store) -> RowIndex:
 
     def read(folder: Path) -> Iterator[ShardRows]:
         del folder
-        for one in store.shards:
-            with _in_words(store.address or str(store.root), one.name):
-                with store.opened(one) as file:
-                    footer = pq.read_metadata(file)
-                    digest.update(f"{one.name}|{one.size}|".encode() + _end_of(file, one.size))
-                names = list(footer.schema.to_arrow_schema().names)
+        for one, (footer, names, end) in zip(store.shards, _footers(store), strict=True):
+            digest.update(f"{one.name}|{one.size}|".encode() + end)
             _check_columns(store, one, names, columns)
             rows = np.array([footer.row_group(i).num_rows for i in range(footer.num_row_groups)], np.int64)
             yield ShardRows(footer.num_rows, np.concatenate([[0], np.cumsum(rows)])[:-1].astype(np.int64), rows)
 
     return open_index(f"{store.key}-parquet", read, lambda: {"columns": columns, "fingerprint": digest.hexdigest()})
+
+
+def _footers(store: Store) -> Iterator[tuple[Any, list[str], bytes]]:
+    """Footer, columns and end of each file in order; several at a time where each has to be waited for."""
+
+    def read(one: Shard, file: IO[bytes]) -> tuple[Any, list[str], bytes]:
+        with _in_words(store.address or str(store.root), one.name), file:
+            footer = pq.read_metadata(file)
+            return footer, list(footer.schema.to_arrow_schema().names), _end_of(file, one.size)
+
+    with ThreadPoolExecutor(AT_ONCE if store.address else 1) as pool:
+        for first in range(0, len(store.shards), AT_ONCE):
+            few = store.shards[first : first + AT_ONCE]  # opened here: each thread would connect anew
+            yield from pool.map(read, few, [store.opened(one) for one in few])
 
 
 def _check_columns(store: Store, shard: Shard, names: Sequence[str], columns: list[str]) -> None:

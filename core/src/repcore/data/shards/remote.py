@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import os
 import shutil
 import time
@@ -30,6 +31,7 @@ from repcore.data.shards.addresses import whole_address
 from repcore.data.shards.shard import LISTING, Shard
 from repcore.errors import DataError, PluginError, RepcoreError
 from repcore.files import write_text
+from repcore.outputs import sole_writer
 
 T = TypeVar("T")
 TRIES = 5
@@ -38,7 +40,8 @@ BUFFER = 1 << 20  # bytes that are read ahead
 LIMIT_VARIABLE = "REPCORE_REMOTE_CACHE"
 LIMIT_GIB = 20.0
 SHARD_SUFFIXES = (".tar", ".parquet")
-STAMPS = ("ETag", "etag", "checksum", "md5Hash", "blob_id", "mtime", "LastModified", "updated", "created")
+TAGS = ("ETag", "etag", "checksum", "md5Hash", "blob_id")  # of the content
+STAMPS = (*TAGS, "mtime", "LastModified", "updated", "created")
 FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, ImportError, RepcoreError)
 
 
@@ -85,7 +88,9 @@ def fetched_shard(address: str, shard: Shard) -> Path:
     name = sha256(f"{address}|{shard.name}|{shard.size}|{shard.stamp}".encode()).hexdigest()[:24]
     path = cache_root() / "remote" / "shards" / f"{name}{Path(shard.name).suffix}"
     if not path.is_file():
-        _fetched_file(address, shard, path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with sole_writer(path, patience=math.inf):  # the processes of a loader or a run want the same one at once
+            _fetched_file(address, shard, path)
         trim(path.parent, _limit(), path)
     else:
         with contextlib.suppress(OSError):
@@ -108,7 +113,7 @@ def trim(folder: Path, limit: float, keep: Path) -> None:
     for _, size, path in sorted(facts):
         if held <= limit:
             return
-        if path != keep and ".partial-" not in path.name:
+        if path != keep and ".partial-" not in path.name and not path.name.startswith("."):
             path.unlink(missing_ok=True)
             held -= size
 
@@ -149,7 +154,7 @@ class _Stretches(io.RawIOBase):
                 raise OSError(f"{len(data):,} of {wanted:,} bytes came")
             return data
 
-        buffer[:wanted] = _tried(f"{self._address.rstrip('/')}/{self._shard.name}", read)
+        buffer[:wanted] = _tried(_whole_name(self._address, self._shard), read)
         self._at = stop
         return wanted
 
@@ -165,6 +170,7 @@ def _fetched_file(address: str, shard: Shard, path: Path) -> Path:
         system.get_file(_joined(root, shard.name), str(partial))
         if partial.stat().st_size != shard.size:
             raise OSError(f"{partial.stat().st_size:,} of {shard.size:,} bytes came")
+        _refuse_changed(system, root, address, shard)
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -174,7 +180,7 @@ def _fetched_file(address: str, shard: Shard, path: Path) -> Path:
                 f"{shard.name or address} has {shard.size:,} bytes, the cache has room for {free:,}",
                 hint="set REPCORE_CACHE to a folder with space",
             )
-        _tried(f"{address.rstrip('/')}/{shard.name}".rstrip("/"), fetch)
+        _tried(_whole_name(address, shard), fetch)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -183,6 +189,7 @@ def _fetched_file(address: str, shard: Shard, path: Path) -> Path:
 
 def _listed(system: Any, root: str) -> list[tuple[str, int, str]]:  # system: of fsspec
     """Name below the root (empty: the root itself), bytes and stamp of every file there."""
+    system.invalidate_cache()  # an earlier listing of this process
     if system.isfile(root):
         return [("", *_facts(system, root, system.info(root)))]
     files = system.find(root, detail=True)
@@ -195,8 +202,36 @@ def _listed(system: Any, root: str) -> list[tuple[str, int, str]]:  # system: of
 
 def _facts(system: Any, path: str, info: Mapping[str, Any]) -> tuple[int, str]:
     size = info.get("size")
-    stamp = next((str(info[name]) for name in STAMPS if info.get(name)), "")
-    return int(system.size(path) or 0) if size is None else int(size), stamp.strip('"')
+    name = next((name for name in STAMPS if info.get(name)), "")
+    return int(system.size(path) or 0) if size is None else int(size), f"{name} {_said(info, name)}".strip()
+
+
+def _said(info: Mapping[str, Any], name: str) -> str:
+    return str(info.get(name) or "").strip('"')
+
+
+def _refuse_changed(system: Any, root: str, address: str, shard: Shard) -> None:
+    """Refuse a file that is another one than when it was listed, where its store tags contents. (Times are written in
+    other ways when a file is asked for than when it is listed.)
+
+    Raises:
+        DataError: its tag is another.
+    """
+    name, _, value = shard.stamp.partition(" ")
+    if name not in TAGS:
+        return
+    path = _joined(root, shard.name)
+    system.invalidate_cache(path)
+    now = _said(system.info(path), name)
+    if now and now != value:
+        raise DataError(
+            f"{_whole_name(address, shard)} has changed since the data were opened",
+            was=f"{name} {value}", is_now=f"{name} {now}", hint="the same command again reads it anew",
+        )  # fmt: skip
+
+
+def _whole_name(address: str, shard: Shard) -> str:
+    return f"{address.rstrip('/')}/{shard.name}".rstrip("/")
 
 
 def _system(address: str) -> tuple[Any, str]:

@@ -17,13 +17,13 @@ from typing import IO
 
 from repcore.data.accounting import walk
 from repcore.data.identity import files_identity
-from repcore.data.shards.shard import LISTING, Shard
+from repcore.data.shards.shard import Shard, listing
 from repcore.data.splits import PART_NAMES
 from repcore.errors import DataError
-from repcore.files import read_json_file
 
 NUMBERED = re.compile(r"(?P<before>.*)-(?P<number>\d{3,6})-of-(?P<count>\d{3,6})(?P<after>\..*)?")
 SHOWN = 5
+TRIES = 10
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,19 @@ class Store:
             )
         return path
 
+    def whole(self, shard: Shard) -> IO[bytes]:
+        """The shard as an open file of this machine.
+
+        Raises:
+            DataError: as :meth:`local`.
+        """
+        for _ in range(TRIES if self.address else 0):
+            try:
+                return self.local(shard).open("rb")
+            except FileNotFoundError:  # another process has needed the room in the cache before it was opened
+                continue
+        return self.local(shard).open("rb")
+
     def opened(self, shard: Shard) -> IO[bytes]:
         """The shard to read parts of, without fetching all of it.
 
@@ -87,7 +100,7 @@ class Store:
             from repcore.data.shards.remote import opened_shard
 
             return opened_shard(self.address, shard)
-        return self.local(shard).open("rb")
+        return self.whole(shard)
 
     def only(self, shards: Sequence[Shard]) -> Store:
         """The same place with some of its shards."""
@@ -102,8 +115,8 @@ def store_at(path: Path, suffix: str) -> Store:
     Raises:
         DataError: numbered shards (``name-00002-of-00016``) of which some are missing; names them.
     """
-    if (path / LISTING).is_file():
-        record = read_json_file(path / LISTING)
+    record = listing(path)
+    if record is not None:
         shards = [Shard(*one) for one in record["files"] if _is_shard(one[0], suffix)]
         store = Store(path, tuple(sorted(shards, key=lambda one: one.name)), record["address"])
     else:

@@ -26,7 +26,7 @@ from repcore.data.allocation import check_allocation
 from repcore.data.first_files import first_files
 from repcore.data.identity import READ, read_limit
 from repcore.data.shards.row_index import RowIndex, ShardRows, open_index
-from repcore.data.shards.shard import LISTING, Shard
+from repcore.data.shards.shard import Shard, names_elsewhere
 from repcore.data.shards.stores import Store, stamp_of, store_at
 from repcore.errors import DataError, ItemError
 from repcore.files import parse_json, read_json_file, storable, write_text
@@ -55,9 +55,9 @@ def is_tar_data(path: Path) -> bool:
         return path.suffix.lower() == SUFFIX
     if not path.is_dir():
         return False
-    if (path / LISTING).is_file():
-        return bool(store_at(path, SUFFIX).shards)
-    suffixes = [one.suffix.lower() for one in first_files(path, LOOKED_AT)]
+    names = names_elsewhere(path)
+    files = first_files(path, LOOKED_AT) if names is None else [Path(one) for one in names]
+    suffixes = [one.suffix.lower() for one in files]
     return 2 * suffixes.count(SUFFIX) > len(suffixes)
 
 
@@ -257,7 +257,7 @@ def row_at(store: Store, index: RowIndex, row: int) -> TarRow:
     found: TarRow | None = None
     name, held = store.shards[shard].name, 0
     try:
-        with store.local(store.shards[shard]).open("rb") as file:
+        with store.whole(store.shards[shard]) as file:
             file.seek(place)
             for archive, member in members(file, following):
                 if not is_content(member):
@@ -296,7 +296,7 @@ def _check_holes(member: tarfile.TarInfo, name: str) -> None:
 def key_at(store: Store, index: RowIndex, row: int) -> tuple[Shard, str]:
     """Shard and key of a row, from the header of its first member."""
     shard, place, _ = index.place_of(row)
-    with _in_words(store, store.shards[shard]), store.local(store.shards[shard]).open("rb") as file:
+    with _in_words(store, store.shards[shard]), store.whole(store.shards[shard]) as file:
         file.seek(place)
         for _, member in members(file):
             if is_content(member):
