@@ -72,7 +72,7 @@ def test_one_name_of_two_pictures_is_said_and_labels_none(tmp_path: Path) -> Non
     found = {reader[row].id: reader[row].targets.get("label", np.nan) for row in range(4)}
     assert {name for name, value in found.items() if not np.isnan(value)} == {"1.png", "2.png"}
     assert len(reader) == 4
-    assert "1 cells name two files each" in " ".join(reader.account.odd_cells)
+    assert "1 cells name several images each" in " ".join(reader.account.odd_cells)
 
 
 def test_boxes_are_no_labels_and_the_finding_beside_them_is_one(tmp_path: Path) -> None:

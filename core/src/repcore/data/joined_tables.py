@@ -6,7 +6,7 @@ The column that names most items is found by its cells; a name that several item
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -23,13 +23,20 @@ from repcore.errors import DataError
 class JoinedTable:
     """A table, its column of names, and item number -> rows.
 
-    ``first_name``: its first name where it names no item, and then ``rows_of`` is empty.
+    Args:
+        first_name: its first name where it names no item, and then ``rows_of`` is empty.
+        is_by_item: whether names are those of items, not of whom they belong to.
+        lost: rows without an item.
+        torn: row -> files that share its name; these label none.
     """
 
     table: Table
     column: str
     rows_of: Mapping[int, Sequence[int]]
     first_name: str = ""
+    is_by_item: bool = True
+    lost: Sequence[int] = ()
+    torn: Mapping[int, Sequence[Path]] = field(default_factory=dict)
 
     @property
     def columns(self) -> dict[str, list[Any]]:
@@ -40,7 +47,15 @@ class JoinedTable:
 
 
 def joined_table(
-    path: Path, keys: Keys, files: Sequence[Path], account: Accounting, *, noun: str, change: str = ""
+    path: Path,
+    keys: Keys,
+    files: Sequence[Path],
+    account: Accounting,
+    *,
+    noun: str,
+    change: str = "",
+    column: str | None = None,
+    one_each: bool = False,
 ) -> JoinedTable:
     """A table joined to items. Says which column names them, and what could not be joined.
 
@@ -48,45 +63,60 @@ def joined_table(
         keys: what tables may call items. files: the first file of each item.
         noun: what an item is, for messages.
         change: how a user chooses another column.
+        column: that the user named; of tables without it the column is found.
+        one_each: an item is one file: names of several in one folder are torn, too, and rows without an item are left
+            to the caller, who keeps them as rows.
     """
     table = Table(path)
     columns = {name: table.slice(0, len(table), name) for name in table.columns}
-    among = keys.scope(path)
-    found = {
-        name: {}
-        if are_class_numbers(name, cells, list(columns))
-        else {row: numbers for row, cell in enumerate(cells) if (numbers := keys.find(cell, among))[0]}
-        for name, cells in columns.items()
-    }
-    column = max(
-        found, key=lambda name: (len({tuple(numbers) for numbers, _ in found[name].values()}), len(found[name]))
-    )
-    if not found[column]:
-        first = next((str(cell) for cell in columns[column] if not is_missing(cell)), "no cell")
-        return JoinedTable(table, column, {}, first)
-    said = f"{len(found[column])} of {len(table)} cells name a {noun}"
-    account.guess(f"column of {path.name}", column, said, change)
-    lost = [str(cell) for row, cell in enumerate(columns[column]) if row not in found[column]]
-    if lost:
-        account.note(f"{len(lost)} rows of {path.name} have no {noun}, for example {lost[0]}")
+    found = _found(columns, keys, keys.scope(path), column)
+    chosen = max(found, key=lambda name: _closeness(found[name]))
+    named = found[chosen]
+    if not named:
+        first = next((str(cell) for cell in columns[chosen] if not is_missing(cell)), "no cell")
+        return JoinedTable(table, chosen, {}, first)
+    is_by_item = all(is_name for _, is_name in named.values())
+    account.guess(f"column of {path.name}", chosen, f"{len(named)} of {len(table)} cells name a {noun}", change)
+    lost = [row for row in range(len(table)) if row not in named]
+    if lost and not one_each:
+        account.note(f"{len(lost)} rows of {path.name} have no {noun}, for example {columns[chosen][lost[0]]}")
     torn = {
         row: [files[one] for one in numbers]
-        for row, (numbers, is_name) in found[column].items()
-        if is_name and len({keys.folders[one] for one in numbers}) > 1
+        for row, (numbers, is_name) in named.items()
+        if is_name and len(numbers if one_each else {keys.folders[one] for one in numbers}) > 1
     }
-    others = {name: cells for name, cells in columns.items() if name != column}
+    others = {name: cells for name, cells in columns.items() if name != chosen}
     kept, by = told_apart(torn, others, keys.root)
     if by:
-        account.guess(f"{noun}s of {path.name}", f"by {column!r} and {by!r}", "names alone stand for several")
+        account.guess(f"{noun}s of {path.name}", f"by {chosen!r} and {by!r}", "names alone stand for several")
     elif torn:
-        account.odd_cells.append(_said_torn(table, column, torn, keys.root, noun))
+        account.odd_cells.append(_said_torn(table, chosen, torn, keys.root, noun))
     number_of = {file: number for number, file in enumerate(files)}
     rows_of: dict[int, list[int]] = {}
-    for row, (named, _) in found[column].items():
-        told = [number_of[kept[row]]] if row in kept else []
-        for number in told if row in torn else named:
+    for row, (every, _) in named.items():
+        alone = [number_of[kept[row]]] if row in kept else []
+        for number in alone if row in torn else every:
             rows_of.setdefault(number, []).append(row)
-    return JoinedTable(table, column, rows_of)
+    return JoinedTable(table, chosen, rows_of, "", is_by_item, lost, {} if by else torn)
+
+
+def _found(
+    columns: Mapping[str, Sequence[Any]], keys: Keys, among: frozenset[int] | None, asked: str | None
+) -> dict[str, dict[int, tuple[list[int], bool]]]:
+    """Items that each cell names, by column and row; only of the column that is asked for, if there is one."""
+    only = [name for name in columns if asked is not None and name.lower() == asked.lower()]
+    return {
+        name: {}
+        if not only and are_class_numbers(name, columns[name], list(columns))
+        else {row: numbers for row, cell in enumerate(columns[name]) if (numbers := keys.find(cell, among))[0]}
+        for name in only or columns
+    }
+
+
+def _closeness(named: Mapping[int, tuple[list[int], bool]]) -> tuple[float, ...]:
+    """How many items a column tells apart, how few each of its cells stands for, and how many cells name some."""
+    width = sum(len(numbers) for numbers, _ in named.values())
+    return len({tuple(numbers) for numbers, _ in named.values()}), -width / max(1, len(named)), len(named)
 
 
 def _said_torn(table: Table, column: str, torn: Mapping[int, Sequence[Path]], root: Path, noun: str) -> str:
@@ -147,6 +177,13 @@ def put_together(tables: Sequence[JoinedTable]) -> tuple[dict[str, list[Any]], d
     Raises:
         DataError: rows contradict each other about one item.
     """
+    whole, rows_of = gathered(tables)
+    _check_contradictions(tables, whole, rows_of)
+    return whole, rows_of
+
+
+def gathered(tables: Sequence[JoinedTable]) -> tuple[dict[str, list[Any]], dict[int, list[int]]]:
+    """As :func:`put_together`; rows that contradict each other are left to the caller."""
     columns: dict[str, list[Any]] = {}
     rows_of: dict[int, list[int]] = {}
     first = 0
@@ -158,9 +195,7 @@ def put_together(tables: Sequence[JoinedTable]) -> tuple[dict[str, list[Any]], d
         for number, rows in one.rows_of.items():
             rows_of.setdefault(number, []).extend(first + row for row in rows)
         first += len(one.table)
-    whole = {name: cells + [None] * (first - len(cells)) for name, cells in columns.items()}
-    _check_contradictions(tables, whole, rows_of)
-    return whole, rows_of
+    return {name: cells + [None] * (first - len(cells)) for name, cells in columns.items()}, rows_of
 
 
 def _check_contradictions(

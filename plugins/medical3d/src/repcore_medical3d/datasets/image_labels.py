@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,10 @@ from repcore.data.folder_classes import (
 )
 from repcore.data.groups import group_column, group_in_path, groups_in_paths, useful_groups
 from repcore.data.item_columns import item_columns, refuse_item_columns, varying
-from repcore.data.joined_tables import without_placeholders
-from repcore.data.label_names import are_class_numbers
+from repcore.data.joined_tables import JoinedTable, gathered, joined_table, without_placeholders
 from repcore.data.labels import LabelColumn, read_labels
 from repcore.data.names import composed, nearly
-from repcore.data.side_tables import Keys, is_submission, table_part, told_apart
+from repcore.data.side_tables import Keys, is_submission, table_part
 from repcore.data.split_columns import split_column
 from repcore.data.splits import folder_part, part_of
 from repcore.data.tables import Table, table_suffix
@@ -71,22 +70,6 @@ class Labels:
     missing: list[tuple[str, str]] = field(default_factory=list)
     notes: tuple[str, ...] = ()
     told: list[Mapping[Path, Any]] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Keyed:
-    """A table with the column that names images, and row -> its files (one, or all of a study or patient)."""
-
-    table: Table
-    column: str
-    rows: Mapping[int, Sequence[Path]]
-    is_by_file: bool
-    torn: frozenset[int] = frozenset()  # rows whose name several files have
-
-    @property
-    def part(self) -> str:
-        """Split that the table's name tells."""
-        return table_part(self.table.path)
 
 
 # ------------------------------------------------------------------------------------------- subfolders
@@ -193,28 +176,29 @@ def table_labels(
     if not paths:
         return None
     index = _index(root, files, patients or {})
-    keyed = [one for path in paths if (one := _keyed(Table(path), index, files, config)) is not None]
+    joined, said = [], {}
     for path in paths:
-        if all(one.table.path != path for one in keyed):
+        said[path] = Accounting(root)
+        one = joined_table(
+            path, index, files, said[path],
+            noun="image", change="dataset.file_column=NAME", column=config.file_column, one_each=True,
+        )  # fmt: skip
+        if one.rows_of or one.torn:
+            joined.append(one)
+        else:
             account.ignore(path, "a table that names none of the images")
-    if not keyed:
+    if not joined:
         if config.table or len(paths) == 1:
             raise _no_match(Table(paths[0]), files, root, config)
         return None
-    keyed = [
-        found for one in without_placeholders(keyed, account) if (found := _told_apart(one, index, config, account))
-    ]
-    if not keyed:
+    kept = [one for one in without_placeholders(joined, account) if _names_some(one, index, config, account)]
+    if not kept:
         return None
-    for one in keyed:
+    for one in kept:
         account.use(one.table.path)
-        account.guess(
-            f"column of {one.table.path.name}", one.column,
-            f"{len(one.rows)} of {len(one.table)} cells name {'images' if one.is_by_file else 'a study or patient'}",
-            "dataset.file_column=NAME",
-        )  # fmt: skip
+        account.add(said[one.table.path])
         _refuse_parts(one)
-    return _gathered(keyed, files, root, config, account, patients or {})
+    return _gathered(kept, files, root, config, account, patients or {})
 
 
 def _table_paths(root: Path, config: ImageFilesConfig) -> list[Path]:
@@ -250,28 +234,6 @@ def _index(root: Path, files: Sequence[Path], patients: Mapping[Path, str]) -> K
     return keys
 
 
-def _keyed(table: Table, index: Keys, files: Sequence[Path], config: ImageFilesConfig) -> Keyed | None:
-    """The column whose cells name most images, of several the one that names them most closely."""
-    asked = config.file_column is not None and any(name.lower() == config.file_column.lower() for name in table.columns)
-    names = [table.require(config.file_column)] if asked and config.file_column else list(table.columns)
-    among = index.scope(table.path)
-    best: tuple[tuple[float, float], Keyed] | None = None
-    for name in names:
-        found = {row: index.find(cell, among) for row, cell in enumerate(table.slice(0, len(table), name))}
-        rows = {row: [files[one] for one in numbers] for row, (numbers, _) in found.items() if numbers}
-        if not rows:
-            continue
-        if not asked and are_class_numbers(name, table.cells(name), table.columns):
-            continue  # classes 0 and 1 beside images 0.png and 1.png
-        width = sum(len(one) for one in rows.values()) / len(rows)
-        distinct = len({one[0] for one in rows.values()})
-        rank = (float(distinct), -width)
-        if best is None or rank > best[0]:
-            torn = frozenset(row for row, (numbers, is_name) in found.items() if is_name and len(numbers) > 1)
-            best = (rank, Keyed(table, name, rows, all(found[row][1] for row in rows), torn))
-    return best[1] if best else None
-
-
 def _no_match(table: Table, files: Sequence[Path], root: Path, config: ImageFilesConfig) -> DataError:
     """Why a table that should name images does not."""
     candidates = ("file", "filename", "file_name", "image", "image_id", "image index", "path", "name", "id")
@@ -293,14 +255,11 @@ def _no_match(table: Table, files: Sequence[Path], root: Path, config: ImageFile
     )
 
 
-def _refuse_parts(one: Keyed) -> None:
+def _refuse_parts(one: JoinedTable) -> None:
     """Rows that share an image and differ by a frame or a box are parts of it, which nobody cuts here."""
-    if not one.is_by_file:
+    if not one.is_by_item:
         return
-    counts: dict[Path, int] = {}
-    for files in one.rows.values():
-        counts[files[0]] = counts.get(files[0], 0) + 1
-    shared = sum(count for count in counts.values() if count > 1)
+    shared = sum(len(rows) for rows in one.rows_of.values() if len(rows) > 1)
     found = [column for column in item_columns(one.table.columns) if column.role in ("frame", "box", "channel")]
     found = varying(found, lambda name: one.table.slice(0, len(one.table), name))
     if all(column.role == "box" for column in found) and _same_apart_from(one, [column.name for column in found]):
@@ -308,87 +267,53 @@ def _refuse_parts(one: Keyed) -> None:
     refuse_item_columns(found, one.table.path.name, "image", shared=shared, rows=len(one.table))
 
 
-def _same_apart_from(one: Keyed, columns: Sequence[str]) -> bool:
+def _same_apart_from(one: JoinedTable, columns: Sequence[str]) -> bool:
     """Whether rows of one image say the same in all other columns."""
-    others = [name for name in one.table.columns if name not in (*columns, one.column)]
-    said: dict[tuple[Path, str], str] = {}
-    for name in others:
-        cells = one.table.slice(0, len(one.table), name)
-        for row, files in one.rows.items():
-            if said.setdefault((files[0], name), str(cells[row])) != str(cells[row]):
-                return False
-    return True
+    others = (cells for name, cells in one.columns.items() if name not in columns)
+    return all(len({str(cells[row]) for row in rows}) == 1 for cells in others for rows in one.rows_of.values())
 
 
-def _told_apart(one: Keyed, index: Keys, config: ImageFilesConfig, account: Accounting) -> Keyed | None:
-    """The table without rows whose name several files have (``0.png`` of two folders, ``0.png`` and ``0.jpg``), which
-    is said; a column that names the folders tells them apart. None where nothing is left.
+def _names_some(one: JoinedTable, index: Keys, config: ImageFilesConfig, account: Accounting) -> bool:
+    """Whether a row names one image; a table whose names stand for several each (``0.png`` and ``0.jpg``) is left out.
 
     Raises:
         DataError: all rows name files that lie side by side.
     """
-    if not one.torn:
-        return one
-    table = one.table
-    torn = {row: one.rows[row] for row in sorted(one.torn)}
-    row, files = next(iter(torn.items()))
-    others = {name: table.slice(0, len(table), name) for name in table.columns if name != one.column}
-    found, column = told_apart(torn, others, index.root)
-    if found:
-        account.guess(
-            f"images of {table.path.name}", f"by {one.column!r} and {column!r}", "names alone stand for several"
-        )
-        return replace(one, rows={**one.rows, **{row: [file] for row, file in found.items()}}, torn=frozenset())
-    name = str(table.slice(row, row + 1, one.column)[0]).strip()
+    if one.rows_of:
+        return True
+    row, files = next(iter(one.torn.items()))
+    name = str(one.table.cells(one.column)[row]).strip()
     shown = sorted(file.relative_to(index.root).as_posix() for file in files)
     what = f"{name!r} is the name of {' and of '.join(shown[:2])}"
-    if len(torn) == len(one.rows):
-        if config.table or len({file.parent for file in files}) == 1:
-            raise DataError(
-                f"{table.path.name}: {what}: which of them is meant?",
-                hint="write folders and suffixes into the table, or keep files of one kind in a folder of their own",
-            )
-        account.ignore(table.path, f"its names stand for several images each ({what}): write the folders into it")
-        return None
-    count = "two" if all(len(found) == 2 for found in torn.values()) else "several"
-    account.odd_cells.append(
-        f"column {one.column!r}: {len(torn):,} cells name {count} files each ({what}): they label none"
-    )
-    return replace(one, rows={row: files for row, files in one.rows.items() if row not in torn})
+    if config.table or len({file.parent for file in files}) == 1:
+        raise DataError(
+            f"{one.table.path.name}: {what}: which of them is meant?",
+            hint="write folders and suffixes into the table, or keep files of one kind in a folder of their own",
+        )
+    account.ignore(one.table.path, f"its names stand for several images each ({what}): write the folders into it")
+    return False
 
 
 def _gathered(
-    keyed: Sequence[Keyed], files: Sequence[Path], root: Path, config: ImageFilesConfig, account: Accounting,
+    joined: Sequence[JoinedTable], files: Sequence[Path], root: Path, config: ImageFilesConfig, account: Accounting,
     patients: Mapping[Path, str],
 ) -> Labels:  # fmt: skip
     """All tables as one: cells by file, judged together."""
     labels = Labels()
-    cells: dict[str, list[Any]] = {}
-    owners: list[Sequence[Path]] = []
-    splits_by_table = len({one.part for one in keyed} - {""}) > 1
-    for one in keyed:
-        first, count = len(owners), len(one.table)
-        owners += [one.rows.get(row, ()) for row in range(count)]
-        for name in one.table.columns:
-            if name == one.column:
-                continue
-            column = cells.setdefault(name, [None] * first)
-            column += [None] * (first - len(column))
-            column += one.table.slice(0, count, name)
+    cells, rows_of = gathered(joined)
+    parts = [table_part(one.table.path) for one in joined]
+    for one, part in zip(joined, parts, strict=True):
         _note_missing(one, labels)
-        if splits_by_table and one.part:
-            labels.splits.update({file: one.part for found in one.rows.values() for file in found})
-    cells = {name: column + [None] * (len(owners) - len(column)) for name, column in cells.items()}
-    if splits_by_table:
-        account.guess("split", ", ".join(one.part or "none" for one in keyed), "names of the tables")
-    labels.told = [
-        {file: cell for found, cell in zip(owners, column, strict=True) for file in found} for column in cells.values()
-    ]
-    if not _groups_and_splits(labels, cells, owners, config, account):
+        if part and len({*parts} - {""}) > 1:
+            labels.splits.update({files[number]: part for number in one.rows_of})
+    if len({*parts} - {""}) > 1:
+        account.guess("split", ", ".join(part or "none" for part in parts), "names of the tables")
+    rows = {files[number]: found for number, found in sorted(rows_of.items())}
+    labels.told = [{file: column[found[-1]] for file, found in rows.items()} for column in cells.values()]
+    if not _groups_and_splits(labels, cells, rows, config, account):
         _groups_by_name(labels, files, root, patients, account)
-    named = {file for found in owners for file in found}
-    unlabelled = len(files) - len(named)
-    places = " and ".join(one.table.path.name for one in keyed)
+    unlabelled = len(files) - len(rows)
+    places = " and ".join(one.table.path.name for one in joined)
     labels.notes = (f"{unlabelled} of {len(files)} images are not in {places}",) if unlabelled else ()
     judged = read_labels(
         cells, kind=config.label_kind, uncertain=config.uncertain, separator=config.label_separator,
@@ -396,25 +321,24 @@ def _gathered(
     )  # fmt: skip
     for label in judged:
         if label.target is not None:
-            _spread(labels, label, owners, account)
+            _spread(labels, label, rows, account)
     _add_multilabel(labels, [one for one in judged if one.is_binary and one.target is not None])
     return labels
 
 
-def _note_missing(one: Keyed, labels: Labels) -> None:
+def _note_missing(one: JoinedTable, labels: Labels) -> None:
     """Rows that name a file which is not there stay rows."""
-    if not one.is_by_file:
+    if not one.is_by_item:
         return
-    problems = one.table.problems()
-    for row, cell in enumerate(one.table.slice(0, len(one.table), one.column)):
-        if row not in one.rows and row not in one.torn:
-            name = None if is_missing(cell) else str(cell).strip()
-            why = problems.get(row) or f"{one.table.path.name} names {name!r}, which does not exist"
-            labels.missing.append((name or f"row-{row}", why))
+    problems, cells = one.table.problems(), one.table.cells(one.column)
+    for row in one.lost:
+        name = None if is_missing(cells[row]) else str(cells[row]).strip()
+        why = problems.get(row) or f"{one.table.path.name} names {name!r}, which does not exist"
+        labels.missing.append((name or f"row-{row}", why))
 
 
 def _groups_and_splits(
-    labels: Labels, cells: dict[str, list[Any]], owners: Sequence[Sequence[Path]], config: ImageFilesConfig,
+    labels: Labels, cells: dict[str, list[Any]], rows: Mapping[Path, Sequence[int]], config: ImageFilesConfig,
     account: Accounting,
 ) -> bool:  # fmt: skip
     """Patients and declared splits, their columns taken out of ``cells``; whether a column names patients."""
@@ -423,19 +347,22 @@ def _groups_and_splits(
     split = _column(config.split_column, lower) or called or split_column(cells, cells.__getitem__)
     group = _column(config.group_column, lower) or group_column([name for name in cells if name != split], GROUP_WORDS)
     if split is not None:
-        for found, cell in zip(owners, cells.pop(split), strict=True):
-            if not is_missing(cell):
-                word = str(cell).strip()
-                labels.splits.update({file: part_of(word) or word for file in found})
+        words = _last_told(cells.pop(split), rows)
+        labels.splits.update({file: part_of(word) or word for file, word in words.items()})
     if group is not None:
-        for found, cell in zip(owners, cells[group], strict=True):
-            if not is_missing(cell):
-                labels.groups.update({file: str(cell).strip() for file in found})
+        labels.groups.update(_last_told(cells[group], rows))
         count = len(set(labels.groups.values()))
         account.guess("groups", group, f"{count} different ones; kept together in splits", "dataset.group_column=NAME")
         if config.group_column is not None:
             cells.pop(group)
     return group is not None
+
+
+def _last_told(cells: Sequence[Any], rows: Mapping[Path, Sequence[int]]) -> dict[Path, str]:
+    """The last filled cell of the rows of each file."""
+    return {
+        file: str(cells[row]).strip() for file, found in rows.items() for row in found if not is_missing(cells[row])
+    }
 
 
 def _column(given: str | None, lower: Mapping[str, str]) -> str | None:
@@ -449,16 +376,15 @@ def _column(given: str | None, lower: Mapping[str, str]) -> str | None:
     return lower[given.lower()]
 
 
-def _spread(labels: Labels, column: LabelColumn, owners: Sequence[Sequence[Path]], account: Accounting) -> None:
+def _spread(labels: Labels, column: LabelColumn, rows: Mapping[Path, Sequence[int]], account: Accounting) -> None:
     """A judged column to the files of its rows; rows that contradict each other give nothing, and are said."""
     assert column.target is not None
     found: dict[Path, Any] = {}
     torn: dict[Path, None] = {}
-    for row, files in enumerate(owners):
-        value = column.value(row)
-        if isinstance(value, float) and math.isnan(value):
-            continue
-        for file in files:
+    for file, numbers in rows.items():
+        for value in map(column.value, numbers):
+            if isinstance(value, float) and math.isnan(value):
+                continue
             if file in found and found[file] != value:
                 torn[file] = None
             found[file] = value
