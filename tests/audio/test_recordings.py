@@ -233,7 +233,7 @@ def test_published_json_with_a_label_table(tmp_path: Path) -> None:
     assert reader[0].targets["labels"] == [1.0, 1.0]
     assert reader[1].targets["labels"] == [0.0, 1.0]
     path.write_text("{}")
-    with pytest.raises(DataError, match="holds no list of recordings"):
+    with pytest.raises(DataError, match="holds no list of objects"):
         ManifestReader(ManifestConfig(path=str(path)))
     path.write_text("{")
     with pytest.raises(DataError, match="is not JSON"):

@@ -155,7 +155,7 @@ def test_a_table_without_a_header_keeps_its_label(tmp_path: Path) -> None:
     for name, _ in EVEN:
         picture(tmp_path / name)
     table(tmp_path / "labels.csv", [], EVEN)
-    assert labels(images(tmp_path), "column1") == dict(EVEN)
+    assert labels(images(tmp_path), "label") == dict(EVEN)
 
 
 def volume(path: Path) -> None:

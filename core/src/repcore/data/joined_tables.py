@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from repcore.data.accounting import Accounting
+from repcore.data.beside_lists import side_table, with_class_names
 from repcore.data.cells import is_missing
 from repcore.data.label_names import are_class_numbers
 from repcore.data.names import nearly
 from repcore.data.side_tables import Keys, is_placeholder, table_part, told_apart
 from repcore.data.tables import Table
 from repcore.errors import DataError
+
+LABEL = "label"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +43,10 @@ class JoinedTable:
 
     @property
     def columns(self) -> dict[str, list[Any]]:
-        """Cells by name of the column, without the names of items."""
-        return {
-            name: list(self.table.slice(0, len(self.table), name)) for name in self.table.columns if name != self.column
-        }
+        """Cells by name of the column, without the names of items; a list's only other column is called label."""
+        others = [name for name in self.table.columns if name != self.column]
+        called = {others[0]: LABEL} if len(others) == 1 and not self.table.has_header else {}
+        return {called.get(name, name): list(self.table.cells(name)) for name in others}
 
 
 def joined_table(
@@ -67,7 +70,7 @@ def joined_table(
         one_each: an item is one file: names of several in one folder are torn, too, and rows without an item are left
             to the caller, who keeps them as rows.
     """
-    table = Table(path)
+    table = side_table(path, keys)
     columns = {name: table.slice(0, len(table), name) for name in table.columns}
     found = _found(columns, keys, keys.scope(path), column)
     chosen = max(found, key=lambda name: _closeness(found[name]))
@@ -171,18 +174,25 @@ def without_placeholders(tables: Sequence[AnyTable], account: Accounting) -> lis
     return kept
 
 
-def put_together(tables: Sequence[JoinedTable]) -> tuple[dict[str, list[Any]], dict[int, list[int]]]:
+def put_together(
+    tables: Sequence[JoinedTable], root: Path, account: Accounting
+) -> tuple[dict[str, list[Any]], dict[int, list[int]]]:
     """Cells of all tables by column, without those of names, and item number -> rows of the whole.
+
+    Args:
+        root: folder of the data, whose list of classes names their numbers.
 
     Raises:
         DataError: rows contradict each other about one item.
     """
-    whole, rows_of = gathered(tables)
+    whole, rows_of = gathered(tables, root, account)
     _check_contradictions(tables, whole, rows_of)
     return whole, rows_of
 
 
-def gathered(tables: Sequence[JoinedTable]) -> tuple[dict[str, list[Any]], dict[int, list[int]]]:
+def gathered(
+    tables: Sequence[JoinedTable], root: Path, account: Accounting
+) -> tuple[dict[str, list[Any]], dict[int, list[int]]]:
     """As :func:`put_together`; rows that contradict each other are left to the caller."""
     columns: dict[str, list[Any]] = {}
     rows_of: dict[int, list[int]] = {}
@@ -195,18 +205,20 @@ def gathered(tables: Sequence[JoinedTable]) -> tuple[dict[str, list[Any]], dict[
         for number, rows in one.rows_of.items():
             rows_of.setdefault(number, []).extend(first + row for row in rows)
         first += len(one.table)
-    return {name: cells + [None] * (first - len(cells)) for name, cells in columns.items()}, rows_of
+    whole = {name: cells + [None] * (first - len(cells)) for name, cells in columns.items()}
+    return with_class_names(root, whole, account), rows_of
 
 
 def _check_contradictions(
     tables: Sequence[JoinedTable], columns: Mapping[str, Sequence[Any]], rows_of: Mapping[int, Sequence[int]]
 ) -> None:
     whose = [(one, row) for one in tables for row in range(len(one.table))]
+    held = {id(one): one.columns.keys() for one in tables}
     for rows in rows_of.values():
         if len(rows) < 2:
             continue
         for name, cells in columns.items():
-            filled = [row for row in rows if name in whose[row][0].table.columns]
+            filled = [row for row in rows if name in held[id(whose[row][0])]]
             words = {str(cells[row]).strip() for row in filled}
             if len(words) > 1:
                 one, row = whose[filled[0]]

@@ -13,7 +13,7 @@ import gzip
 import json
 import mmap
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from hashlib import sha256
@@ -121,6 +121,26 @@ class Table:
         self._chunk_starts = [0]
         for chunk in self._table.column(0).chunks:
             self._chunk_starts.append(self._chunk_starts[-1] + len(chunk))
+
+    @classmethod
+    def of_cells(cls, path: Path, columns: Mapping[str, Sequence[str | None]]) -> Table:
+        """A table of cells that a list in another format holds.
+
+        Args:
+            path: the list. columns: cells by name, all of one length of at least 1.
+        """
+        table = cls.__new__(cls)
+        table.path, table.fingerprint, table.encoding, table.dialect = (
+            path,
+            file_fingerprint(path),
+            Encoding("", ""),
+            None,
+        )
+        table._table = pa.table({name: pa.array(cells, pa.string()) for name, cells in columns.items()})
+        table._counted, table._has_problems, table.has_header = Counted(rows=len(table)), False, True
+        table.columns = Names(columns)
+        table._chunk_starts = [0, len(table)]
+        return table
 
     def __len__(self) -> int:
         return int(self._table.num_rows)

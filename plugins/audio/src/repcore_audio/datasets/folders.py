@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from repcore.data.accounting import Accounting
+from repcore.data.beside_lists import words_of_lists
 from repcore.data.catalogue import Catalogue, class_target, existing, files_below, rows_by
 from repcore.data.encodings import whole_text
 from repcore.errors import DataError
@@ -82,9 +83,10 @@ def folder_catalogue(root: Path) -> Catalogue[Excerpt]:
     ids = [path.relative_to(root).as_posix() for path in files]
     told = told_by_paths(root, files, account)
     notes = [f"{path.name} is a table; labels in it are read by giving it as DATA" for path in _tables(root)]
+    splits = told.splits or rows_by(words_of_lists(root, files, account))
     targets, values = told.targets()
     rows = [recording_row(*one) for one in zip(ids, files, values, told.groups, strict=True)]
-    return Catalogue(rows, targets, told.splits, notes, account)
+    return Catalogue(rows, targets, splits, notes, account)
 
 
 def _tables(root: Path) -> list[Path]:

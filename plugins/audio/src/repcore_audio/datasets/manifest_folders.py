@@ -18,6 +18,7 @@ from repcore.data.accounting import Accounting
 from repcore.data.catalogue import files_below
 from repcore.data.cells import is_missing
 from repcore.data.groups import plain_name
+from repcore.data.joined_tables import LABEL
 from repcore.data.label_names import calls_classes, names_rows
 from repcore.data.splits import PART_NAMES
 from repcore.data.tables import table_suffix
@@ -88,6 +89,8 @@ def naming_tables(root: Path, account: Accounting, most: int | None = None) -> l
             if column == PATH and any(one.column == PATH for one in found):
                 own.guesses.clear()  # the same of every table that has the name of a recording
             account.add(own)
+            if not cells.has_names:
+                cells.renamed([name for name in cells.columns if name != column], LABEL)
             found.append(Named(path, cells, column))
         else:
             account.ignore(path, "a table that names none of the recordings")

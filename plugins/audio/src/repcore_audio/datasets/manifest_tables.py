@@ -8,11 +8,10 @@ from typing import Any
 
 from repcore.data.accounting import Accounting, TableCount
 from repcore.data.cells import flat_cells, is_missing
-from repcore.data.encodings import whole_text
 from repcore.data.groups import plain_name
+from repcore.data.json_rows import json_rows
 from repcore.data.tables import Table, table_suffix
 from repcore.errors import DataError, closest
-from repcore.files import parse_json
 from repcore_audio.datasets.locating import Locator, is_sound_name
 from repcore_audio.datasets.recordings import SUFFIXES
 
@@ -123,34 +122,6 @@ def _path_of(cell: Any) -> Any:
     if isinstance(cell, Mapping) and isinstance(cell.get("path"), str) and set(cell) <= AUDIO_KEYS:
         return cell["path"]
     return cell
-
-
-def json_rows(path: Path) -> list[dict[str, Any]]:
-    """Objects of a JSON list, of ``{"data": [...]}``, or one a line.
-
-    Raises:
-        DataError: not JSON, or no list of objects.
-    """
-    try:
-        text = whole_text(path)
-        try:
-            content = parse_json(text)
-        except ValueError:
-            lines = [line for line in text.splitlines() if line.strip()]
-            if len(lines) < 2:
-                raise
-            content = [parse_json(line) for line in lines]
-    except (ValueError, OSError) as error:
-        raise DataError(f"{path.name} is not JSON: {error}") from error
-    rows = content.get("data") if isinstance(content, dict) and "data" in content else content
-    if isinstance(rows, dict) and len(rows) > 1 and all(isinstance(row, dict) for row in rows.values()):
-        rows = [{"id": key, **row} for key, row in rows.items()]  # as SpeechBrain writes it
-    rows = [rows] if isinstance(rows, dict) and rows and path.suffix.lower() != ".json" else rows
-    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
-        raise DataError(
-            f"{path.name} holds no list of recordings", expected='{"data": [{"wav": "a.wav", "labels": "dog"}]}'
-        )
-    return rows
 
 
 def _without_frequencies(columns: Mapping[str, Sequence[Any]]) -> tuple[dict[str, list[Any]], int]:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from repcore.data.accounting import Accounting
+from repcore.data.beside_lists import with_class_names
 from repcore.data.catalogue import Catalogue, Row, existing, rows_by
 from repcore.data.cells import DECIMAL_SIGNS
 from repcore.data.groups import group_column, groups_in_paths, plain_name, useful_groups
@@ -310,7 +311,7 @@ def _labels(
     chosen = asked_for if config.labels else _candidates(cells, left, account)
     names = _label_names(config, path if path.is_dir() else path.parent)
     separator = config.label_separator or ("," if path.suffix.lower() in JSON_SUFFIXES else "")
-    columns: dict[str, Sequence[Any]] = {}
+    columns: dict[str, Any] = {}
     nested: set[str] = set()
     for name in chosen:
         sign = separator or ("," if plain_name(name) == "positive_labels" else "")
@@ -320,6 +321,7 @@ def _labels(
             columns[name] = _renamed(lists.labels, names) if lists.labels and names else cells.columns[name]
             continue
         columns[name] = _prepared_cells(cells.texts(name), sign, names) if sign or names else cells.columns[name]
+    columns = with_class_names(path if path.is_dir() else path.parent, columns, account)
     kinds: dict[str, LabelKind] = dict.fromkeys(config.labels, config.label_kind)
     found = []
     for name, column in columns.items():

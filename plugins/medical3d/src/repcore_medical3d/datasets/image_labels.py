@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from repcore.data.accounting import Accounting, walk
+from repcore.data.beside_lists import lists_items, words_of_lists
 from repcore.data.catalogue import class_target
 from repcore.data.cells import is_missing
 from repcore.data.folder_classes import (
@@ -172,10 +173,10 @@ def table_labels(
     Raises:
         DataError: the only table has no column of file names, names none of the files, or cuts images into parts.
     """
-    paths = _without_submissions(_table_paths(root, config), config, account)
+    index = _index(root, files, patients or {})
+    paths = _without_submissions(_table_paths(root, index, config), config, account)
     if not paths:
         return None
-    index = _index(root, files, patients or {})
     joined, said = [], {}
     for path in paths:
         said[path] = Accounting(root)
@@ -201,14 +202,20 @@ def table_labels(
     return _gathered(kept, files, root, config, account, patients or {})
 
 
-def _table_paths(root: Path, config: ImageFilesConfig) -> list[Path]:
+def listed_parts(root: Path, files: Sequence[Path], account: Accounting) -> dict[Path, str]:
+    """Parts of a split that lists of names declare."""
+    words = words_of_lists(root, files, account)
+    return {file: word for file, word in zip(files, words, strict=bool(words)) if word is not None}
+
+
+def _table_paths(root: Path, index: Keys, config: ImageFilesConfig) -> list[Path]:
     """The table that was given, else all tables near the root."""
     if config.table:
         given = Path(config.table).expanduser()
         return [given if given.is_absolute() or given.is_file() else root / given]
     found = [one.path for one in walk(root) if not one.problem and not one.left_out]
     near = [path for path in found if len(path.relative_to(root).parts) <= TABLE_DEPTH + 1]
-    return [path for path in near if table_suffix(path) in TABLE_SUFFIXES]
+    return [path for path in near if table_suffix(path) in TABLE_SUFFIXES or lists_items(path, index)]
 
 
 def _without_submissions(paths: Sequence[Path], config: ImageFilesConfig, account: Accounting) -> list[Path]:
@@ -300,7 +307,7 @@ def _gathered(
 ) -> Labels:  # fmt: skip
     """All tables as one: cells by file, judged together."""
     labels = Labels()
-    cells, rows_of = gathered(joined)
+    cells, rows_of = gathered(joined, root, account)
     parts = [table_part(one.table.path) for one in joined]
     for one, part in zip(joined, parts, strict=True):
         _note_missing(one, labels)

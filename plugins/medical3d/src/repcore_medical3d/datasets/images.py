@@ -23,7 +23,7 @@ from repcore.files import is_file
 from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
 from repcore_medical3d.configs.images import ImageFilesConfig
-from repcore_medical3d.datasets.image_labels import Labels, folder_labels, table_labels, with_folders
+from repcore_medical3d.datasets.image_labels import Labels, folder_labels, listed_parts, table_labels, with_folders
 from repcore_medical3d.datasets.image_masks import Masks, read_mask, split_masks
 from repcore_medical3d.datasets.view_groups import view_groups
 from repcore_medical3d.formats.dicom import is_dicom, read_header
@@ -155,6 +155,8 @@ class ImageFolderReader(ImageReader):
         labels = by_table or folder_labels(root, files, account, patients)
         if by_table and not path.is_file():
             labels = with_folders(by_table, root, files, account)
+        if not (labels.splits or path.is_file()):
+            labels.splits = listed_parts(root, files, account)
         rows = [
             image_row(
                 file.relative_to(root).as_posix(),

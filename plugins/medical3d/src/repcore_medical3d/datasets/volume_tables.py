@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from repcore.data.accounting import Accounting, walk
+from repcore.data.beside_lists import lists_items, words_of_lists
 from repcore.data.catalogue import class_target
 from repcore.data.cells import is_missing
 from repcore.data.folder_classes import are_people, are_too_many, folder_meaning, stays_beside_table
@@ -91,7 +92,7 @@ def read_item_table(
     keys = _keys(items, groups, root)
     files = [item.files[0] for item in items]
     tables = []
-    for path in _table_paths(root, account):
+    for path in _table_paths(root, keys, account):
         account.use(path)
         one = joined_table(path, keys, files, account, noun="scan", change="rename it to id")
         if one.rows_of:
@@ -105,9 +106,17 @@ def read_item_table(
             why = why_unused(one, keys, "scan", items[0].stem)
             account.guess(f"table {path.name}", "not used", why, is_loss=True)
     if not tables:
-        return TableLabels()
-    columns, rows_of = put_together(without_placeholders(tables, account))
-    return _labels(columns, rows_of, kind, account)
+        return _listed(TableLabels(), root, files, keys, account)
+    columns, rows_of = put_together(without_placeholders(tables, account), root, account)
+    return _listed(_labels(columns, rows_of, kind, account), root, files, keys, account)
+
+
+def _listed(table: TableLabels, root: Path, files: Sequence[Path], keys: Keys, account: Accounting) -> TableLabels:
+    """The labels with parts that lists of names declare, where no column does."""
+    if not table.splits:
+        words = words_of_lists(root, files, account, keys)
+        table.splits = {number: word for number, word in enumerate(words) if word is not None}
+    return table
 
 
 def _outermost(item: Item, root: Path) -> str:
@@ -121,7 +130,7 @@ def _are_sequences(folders: Sequence[str]) -> bool:
     return any({name.lower() for name in folders} <= {*family, *SCAN_WORDS} for family in SEQUENCES)
 
 
-def _table_paths(root: Path, account: Accounting) -> list[Path]:
+def _table_paths(root: Path, keys: Keys, account: Accounting) -> list[Path]:
     """The table that is called so, else those of the folder and of the ones below it; submissions are no labels."""
     there = [path for name in TABLES if (path := root / name).is_file()]
     if there:
@@ -129,7 +138,8 @@ def _table_paths(root: Path, account: Accounting) -> list[Path]:
     found = [
         one.path
         for one in walk(root)
-        if not (one.problem or one.left_out) and table_suffix(one.path) in SUFFIXES
+        if not (one.problem or one.left_out)
+        and (table_suffix(one.path) in SUFFIXES or lists_items(one.path, keys))
         and len(one.path.relative_to(root).parts) <= TABLE_DEPTH + 1
     ]  # fmt: skip
     for path in found:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from repcore.data.accounting import Accounting, walk
+from repcore.data.beside_lists import listed_splits
 from repcore.data.catalogue import Row, existing, rows_by
 from repcore.data.groups import groups_in_paths
 from repcore.data.identity import settings_stamp
@@ -18,7 +19,6 @@ from repcore.files import read_json_file
 from repcore_pointcloud.configs.scenes import ScenesConfig
 from repcore_pointcloud.datasets.scene_labels import labels_beside, load_labelled
 from repcore_pointcloud.datasets.scene_reader import ReadScene, SceneReader, unique_ids
-from repcore_pointcloud.datasets.split_lists import listed_splits
 from repcore_pointcloud.formats.reading import SUFFIXES, TEXT_SUFFIXES
 from repcore_pointcloud.formats.text import looks_like_points
 

@@ -10,13 +10,13 @@ import numpy as np
 
 from repcore.data.accounting import Accounting, walk
 from repcore.data.allocation import load_array
+from repcore.data.beside_lists import listed_splits
 from repcore.data.catalogue import Row, existing, rows_by
 from repcore.data.splits import PART_NAMES
 from repcore.errors import DataError, ItemError
 from repcore_pointcloud.configs.scenes import ScenesConfig
 from repcore_pointcloud.datasets.scene_folders import scene_row
 from repcore_pointcloud.datasets.scene_reader import ReadScene, SceneReader, unique_ids
-from repcore_pointcloud.datasets.split_lists import listed_splits
 from repcore_pointcloud.formats.reading import read_points
 from repcore_pointcloud.formats.scenes import Loaded, load_scene, loaded
 from repcore_pointcloud.formats.table import PointTable, RawColumns, point_table

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from repcore.data.accounting import Accounting, walk
+from repcore.data.beside_lists import words_of_lists
 from repcore.data.catalogue import Catalogue, Row, class_target, existing, rows_by
 from repcore.data.first_files import first_files
 from repcore.data.folder_classes import folder_meaning, stays_beside_table, tell_words_in_names
@@ -22,7 +23,6 @@ from repcore.specs import TargetSpec
 from repcore_pointcloud.configs.shapes import ShapeFolderConfig
 from repcore_pointcloud.datasets.shape_reader import ReadCloud, ShapeReader
 from repcore_pointcloud.datasets.shape_table import LABEL_TABLES, FileLabels, label_table, table_labels
-from repcore_pointcloud.datasets.split_lists import listed_splits
 from repcore_pointcloud.formats.column_names import NOT_LABELS, is_label, plain
 from repcore_pointcloud.formats.headerless import holds_lengths
 from repcore_pointcloud.formats.plausible import array_may_be_points
@@ -154,10 +154,7 @@ def _labelled(
         groups, said = (list(told.groups), "") if any(told.groups) else (groups, said)
         notes += told.remarks
     if not any(words):
-        row_parts = {row: part for part, found in listed_splits(root, files, account).items() for row in found}
-        words = [row_parts.get(row) for row in range(len(files))]
-        if row_parts:
-            account.guess("split", ", ".join(sorted(set(row_parts.values()))), "lists of names beside the files")
+        words = words_of_lists(root, files, account)
     notes += [said] if said else []
     rows = [_row(*one, config=config) for one in zip(ids, files, labels, groups, strict=True)]
     tell_guesses(rows, account)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from repcore.data.accounting import Accounting
+from repcore.data.beside_lists import JSON_SUFFIXES, lists_items, words_of_lists
 from repcore.data.cells import is_missing
 from repcore.data.folder_classes import folder_levels, stays_beside_table, tell_words_in_names
 from repcore.data.groups import group_column, groups_in_names, groups_in_paths
@@ -82,7 +83,8 @@ def _of_tables(recordings: Sequence[Recording], paths: Sequence[Path], root: Pat
     for number, one in enumerate(recordings):
         keys.add(number, {composed(one.file.name), composed(Path(one.id).name)})
     tables = []
-    for path in paths:
+    json_lists = [one for one in sorted(root.iterdir()) if one.suffix.lower() in JSON_SUFFIXES]
+    for path in [*paths, *(one for one in json_lists if lists_items(one, keys))]:
         if is_submission(path):
             account.ignore(path, "a sample submission by its name: places for answers, no labels")
             continue
@@ -102,7 +104,7 @@ def _of_tables(recordings: Sequence[Recording], paths: Sequence[Path], root: Pat
             account.ignore(path, f"its columns are not those of the other tables{more}")
     if not tables:
         return known
-    columns, rows_of = put_together(without_placeholders(tables, account))
+    columns, rows_of = put_together(without_placeholders(tables, account), root, account)
     split = split_column(columns, columns.__getitem__)
     group = group_column([name for name in columns if name != split])
     for name, cells in columns.items():
@@ -132,7 +134,8 @@ def _of_folders(known: Known, recordings: Sequence[Recording], root: Path, accou
         if any(parts):
             shown = ", ".join(sorted({str(part) for part in parts}))
             account.guess("names of files", "parts of a split", f"they begin or end with {shown}")
-    known.parts = known.parts if any(known.parts) else parts
+    if not any(known.parts):
+        known.parts = words_of_lists(root, [one.file for one in recordings], account) or parts
     levels = folder_levels(above, root.name)
     if not any(known.groups):
         known.groups = _groups(recordings, levels.groups, stems, root, account)
