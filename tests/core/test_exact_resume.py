@@ -26,6 +26,7 @@ SETTINGS = {
     "accumulation": ("trainer.accumulate=3",),
     "accumulation-workers": ("trainer.accumulate=2", "data.workers=2"),
     "buckets-off": ("data.bucket_by_cost=false",),
+    "blocks": ("data.block_rows=5", "data.mixed_blocks=2"),
     "validation-each-step": ("trainer.validate_every=1",),
 }
 

@@ -184,7 +184,7 @@ def test_answers_to_a_bucket_are_refused_in_words(tmp_path: Path, capsys: pytest
         assert "output goes to files of this machine" in capsys.readouterr().err
 
 
-def test_tar_archives_in_a_bucket(store: Any) -> None:
+def test_tar_archives_in_a_bucket(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     sounds = [0.1 * rng.standard_normal(800).astype(np.float32) for _ in range(6)]
     for shard in range(2):
@@ -201,3 +201,7 @@ def test_tar_archives_in_a_bucket(store: Any) -> None:
     _, reader = open_data(default(), "s3://bucket/sounds", domain="audio")
     assert [reader[row].id for row in range(6)] == [f"{row // 3:05}/{row:06}" for row in range(6)]
     assert len(reader) == 6
+    assert not any("data.block_rows" in one for one in reader.account.notes)
+    monkeypatch.setenv(remote.LIMIT_VARIABLE, "0.00001")
+    _, reader = open_data(default(), "s3://bucket/sounds", domain="audio")
+    assert any("train with data.block_rows=3" in one for one in reader.account.notes)

@@ -20,7 +20,9 @@ from repcore.data.readers import local_path, open_data
 from repcore.data.shards import remote
 from repcore.data.shards.addresses import is_address, whole_address
 from repcore.data.shards.parquet_table import ShardedTable, parquet_shards
+from repcore.data.stream import Blocks, StreamOrder
 from repcore.errors import DataError, PluginError
+from repcore.interfaces import Progress
 from repcore.registry import default
 
 ADDRESS = "memory://bucket/shards"
@@ -166,3 +168,30 @@ def test_a_file_of_a_web_server(tmp_path: Path) -> None:
 class Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: Any) -> None:
         return None
+
+
+def test_in_an_order_by_blocks_a_small_cache_fetches_each_shard_once(
+    bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3, 8):
+        with bucket.open(f"/bucket/shards/part-{number:05}.parquet", "wb") as file:
+            pq.write_table(pa.table({"smiles": ["C"] * 100, "row": list(range(100))}), file)
+    size = bucket.size("/bucket/shards/part-00000.parquet")
+    monkeypatch.setenv(remote.LIMIT_VARIABLE, str(2.5 * size / 2**30))
+    fetched_now: list[str] = []
+    real = bucket.get_file
+    monkeypatch.setattr(
+        bucket, "get_file", lambda path, *more, **named: (fetched_now.append(path), real(path, *more, **named))
+    )
+    one = table()
+    here = Progress(step=0, total_steps=1)
+    counts = []
+    for blocks in (Blocks(100, 2), None):
+        fetched_now.clear()
+        order = StreamOrder(range(800), 80, 0, blocks=blocks)
+        for number in range(10):
+            for key in order.keys(number, here):
+                one.store.whole(one.store.shards[one.index.shard_of(key.index)[0]]).close()
+        counts.append(len(fetched_now))
+    assert counts[0] <= 8
+    assert counts[1] > 200

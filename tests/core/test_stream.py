@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from repcore.config import DataConfig, TrainerConfig
 from repcore.data.seeds import generator, mix
-from repcore.data.stream import WINDOW_BATCHES, EndlessBatches, StreamOrder
-from repcore.errors import DataError
+from repcore.data.stream import WINDOW_BATCHES, Blocks, EndlessBatches, StreamOrder
+from repcore.errors import ConfigError, DataError
 from repcore.interfaces import Progress
+from repcore.training.plan import stream_order
 
 HERE = Progress(step=0, total_steps=1)
 
@@ -160,3 +164,50 @@ def test_generators_are_independent_of_each_other() -> None:
     draws = np.array([generator(0, "item", number).random() for number in range(2000)])
     assert abs(draws.mean() - 0.5) < 0.03  # 4.6 standard errors
     assert abs(np.corrcoef(draws[:-1], draws[1:])[0, 1]) < 0.1
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 60), st.integers(1, 20), st.integers(1, 5), st.booleans(), st.integers(0, 2**40))
+def test_blocks_are_read_a_few_at_a_time_and_once_an_epoch(
+    count: int, size: int, mixed: int, bucketed: bool, seed: int
+) -> None:
+    chosen = np.sort(np.random.default_rng(seed).permutation(2 * count)[:count])  # others are held out
+    costs = costs_of(count) if bucketed else None
+    order = StreamOrder(chosen, 1, seed, costs=costs, blocks=Blocks(size, mixed))
+    if not bucketed:
+        again = StreamOrder(chosen, 4, seed, blocks=Blocks(size, mixed))
+        late = [row for batch in rows(again, 3, start=7) for row in batch]
+        early = [row for batch in rows(order, 12, start=28) for row in batch]
+        assert late == early
+    for epoch in range(2) if not bucketed else ():
+        stream = np.array(rows(order, count, start=epoch * count))[:, 0]
+        assert sorted(stream) == chosen.tolist()
+        numbers = stream // size
+        groups: list[set[int]] = []
+        for number in numbers:
+            if not groups or (number not in groups[-1] and len(groups[-1]) == mixed):
+                groups.append(set())
+            groups[-1].add(int(number))
+        assert sum(map(len, groups)) == len(set(numbers.tolist())), "a block that was left comes again"
+
+
+def test_blocks_and_what_is_in_them_are_shuffled_anew_every_epoch() -> None:
+    order = StreamOrder(range(60), 60, 3, blocks=Blocks(10, 2))
+    first, second = rows(order, 2)
+    assert [row // 10 for row in first] != [row // 10 for row in second]
+    inside = [[row for row in epoch if row < 10] for epoch in (first, second)]
+    assert sorted(inside[0]) == sorted(inside[1]) == list(range(10))
+    assert inside[0] != inside[1]
+    assert inside[0] != list(range(10))
+
+
+@pytest.mark.parametrize("sampler", ["balanced", "pairs", "mixed"])
+def test_an_order_by_labels_does_not_go_by_blocks(sampler: str) -> None:
+    resolved = SimpleNamespace(
+        data=DataConfig(block_rows=5, sampler=sampler),  # type: ignore[arg-type]
+        trainer=TrainerConfig(),
+        objective=SimpleNamespace(entry=SimpleNamespace(spec=None)),
+    )
+    parts: Any = SimpleNamespace(resolved=resolved, labels=None, train=np.arange(9))
+    with pytest.raises(ConfigError, match=r"block_rows is for data\.sampler=uniform"):
+        stream_order(parts)

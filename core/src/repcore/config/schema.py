@@ -73,6 +73,14 @@ class DataConfig:
         "auto", "how the held-out share is drawn; auto keeps groups (speaker, patient) together where the data has them"
     )
     bucket_by_cost: bool = setting(True, "fill batches with items of similar cost where the reader knows costs")
+    block_rows: int | None = setting(
+        None,
+        "rows of a block of neighbours, such as those of a shard; blocks come in random order and a few are mixed at a "
+        "time, so that few shards are read at once; null = all rows are mixed",
+        "rows",
+        min=1,
+    )
+    mixed_blocks: int = setting(8, "blocks whose rows are mixed at a time (with block_rows)", min=1, max=2**20)
     rows: str | None = setting(None, "csv of the ids of the rows that count, in a column id; null = all rows")
     limit: int | None = setting(None, "use only the first so many items; null = all", "items", min=1)
     workers: int = setting(0, "loader processes; 0 = in the main process", min=0, max=1024)

@@ -5,6 +5,9 @@ and without a dropped remainder. Micro-batch m of all devices together covers st
 [m * world * batch_size, (m + 1) * world * batch_size). So a run can go on from any optimiser step without saved
 sampler state, with any number of loader workers.
 
+Where rows lie in shards that have to be fetched, epochs are shuffled by blocks (:func:`block_shuffled`): few shards are
+read at a time, and each once an epoch.
+
 With known costs, a window of 64 global batches is sorted by cost, cut into batches of similar items, and the
 batches are shuffled: padding shrinks, every item still comes once an epoch.
 """
@@ -13,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -32,6 +36,29 @@ class ItemKey:
     progress: Progress
 
 
+class Blocks(NamedTuple):
+    """How an epoch is shuffled by blocks.
+
+    Args:
+        rows: neighbours that make up a block.
+        mixed: blocks whose rows are shuffled with each other.
+    """
+
+    rows: int
+    mixed: int
+
+
+def block_shuffled(indices: np.ndarray, blocks: Blocks, draw: np.random.Generator) -> np.ndarray:
+    """Places of ``indices`` in an order that reads few blocks at a time, int64 (N,).
+
+    Blocks are taken in random order, ``mixed`` together, whose rows are then shuffled. Block k holds the rows
+    [k * rows, (k + 1) * rows) as far as they are among the indices, so that blocks are shards of that many rows.
+    """
+    numbers, block_of = np.unique(indices // blocks.rows, return_inverse=True)
+    together = draw.permutation(len(numbers))[block_of] // blocks.mixed
+    return np.lexsort((draw.random(len(indices)), together))
+
+
 class StreamOrder:
     """Which items make up micro-batch m on this device.
 
@@ -41,6 +68,7 @@ class StreamOrder:
         seed: run seed.
         costs: cost of each entry of ``indices``, to form batches of similar cost; None = plain order.
         world / rank: number of devices and this one's number.
+        blocks: shuffle epochs by blocks; None = all rows with each other.
 
     Raises:
         DataError: no items.
@@ -55,12 +83,14 @@ class StreamOrder:
         costs: np.ndarray | None = None,
         world: int = 1,
         rank: int = 0,
+        blocks: Blocks | None = None,
     ) -> None:
         self.indices = np.asarray(indices, dtype=np.int64)
         if len(self.indices) == 0:
             raise DataError("the training split is empty", hint="lower data.validation_share or check the data")
         self.batch_size, self.seed, self.world, self.rank = batch_size, seed, world, rank
         self.costs = None if costs is None else np.asarray(costs)
+        self.blocks = blocks
         self._epochs: dict[int, np.ndarray] = {}
         self._window: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
 
@@ -96,7 +126,12 @@ class StreamOrder:
         if epoch not in self._epochs:
             if len(self._epochs) > 2:  # a window straddles at most a few epochs of a tiny data set
                 self._epochs.pop(min(self._epochs))
-            self._epochs[epoch] = generator(self.seed, "order", epoch).permutation(len(self.indices))
+            draw = generator(self.seed, "order", epoch)
+            self._epochs[epoch] = (
+                draw.permutation(len(self.indices))
+                if self.blocks is None
+                else block_shuffled(self.indices, self.blocks, draw)
+            )
         return self._epochs[epoch]
 
     def _sorted_window(self, number: int) -> np.ndarray:

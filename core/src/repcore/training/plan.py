@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from repcore.config.resolve import ResolvedRun
 from repcore.data.samplers import BalancedOrder, MixedOrder, PairOrder
-from repcore.data.stream import StreamOrder
+from repcore.data.stream import Blocks, StreamOrder
 from repcore.errors import ConfigError
 from repcore.training.assembly import RunParts
 
@@ -21,15 +21,21 @@ def stream_order(parts: RunParts, *, world: int = 1, rank: int = 0) -> StreamOrd
     """The order in which this device sees the training split; ``data.sampler``, or what the objective asks for.
 
     Raises:
-        ConfigError: a sampler that needs labels, in a run without them.
+        ConfigError: a sampler that needs labels, in a run without them, or one that cannot go by blocks.
     """
     resolved = parts.resolved
     data, seed = resolved.data, resolved.trainer.seed
     asked = str(getattr(resolved.objective.entry.spec, "sampler", "")) or "uniform"
     name = asked if data.sampler == "auto" else data.sampler
+    blocks = None if data.block_rows is None else Blocks(data.block_rows, data.mixed_blocks)
     if name == "uniform":
         costs = parts.costs(parts.train)
-        return StreamOrder(parts.train, data.batch_size, seed, costs=costs, world=world, rank=rank)
+        return StreamOrder(parts.train, data.batch_size, seed, costs=costs, world=world, rank=rank, blocks=blocks)
+    if blocks is not None:
+        raise ConfigError(
+            f"data.block_rows is for data.sampler=uniform; {name} takes rows by their labels, wherever they lie",
+            hint="leave data.block_rows out",
+        )
     if parts.labels is None:
         raise ConfigError(
             f"data.sampler={name} needs labels, which this run does not see", hint="repcore DOMAIN finetune MODEL"

@@ -68,10 +68,10 @@ def stand_in(address: str | Path) -> Path:
             write_text(folder / LISTING, json.dumps({"address": text, "files": found}))
         return folder
     size = sum(one[1] for one in found)
-    if size > _limit():
+    if size > cache_limit():
         raise DataError(
             f"{text!r} holds {len(names):,} files of {size / 2**30:,.1f} GiB that are no shards",
-            cache=f"{_limit() / 2**30:g} GiB ({LIMIT_VARIABLE})",
+            cache=f"{cache_limit() / 2**30:g} GiB ({LIMIT_VARIABLE})",
             hint="pack them into .tar or .parquet shards, which are fetched one by one",
         )
     for name, length, stamp in found:
@@ -91,7 +91,7 @@ def fetched_shard(address: str, shard: Shard) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         with sole_writer(path, patience=math.inf):  # the processes of a loader or a run want the same one at once
             _fetched_file(address, shard, path)
-        trim(path.parent, _limit(), path)
+        trim(path.parent, cache_limit(), path)
     else:
         with contextlib.suppress(OSError):
             os.utime(path)  # used now
@@ -295,7 +295,8 @@ def _name(address: str) -> str:
     return last.replace("\\", "_") or "data"
 
 
-def _limit() -> float:
+def cache_limit() -> float:
+    """Most bytes of fetched shards."""
     try:
         return float(os.environ.get(LIMIT_VARIABLE, "") or LIMIT_GIB) * 2**30
     except ValueError:

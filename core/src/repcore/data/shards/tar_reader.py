@@ -28,6 +28,7 @@ from repcore.data.cells import is_missing
 from repcore.data.groups import group_column, useful_groups
 from repcore.data.labels import LabelColumn, LabelKind, read_labels
 from repcore.data.preparation import PARTIAL, cache_root, machine_name, remove_abandoned
+from repcore.data.shards.remote import LIMIT_VARIABLE, cache_limit
 from repcore.data.shards.stores import parts_of
 from repcore.data.shards.tar_rows import (
     FACT_KINDS,
@@ -90,11 +91,22 @@ class TarReader:
             self.account.note(
                 f"{len(again):,} rows have a key that came before in their archive: their ids end in #2, #3"
             )
+        self._note_of_size()
         self.account.guess(
             "rows",
             f"members of {len(shards):,} tar archives that share a name",
             f"each .{self.kind} is one row's content",
         )
+
+    def _note_of_size(self) -> None:
+        """In a shuffled order archives that do not fit into the cache would be fetched for every other row."""
+        size = sum(one.size for one in self.store.shards)
+        if self.store.address and size > cache_limit():
+            rows = -(-len(self) // len(self.store.shards))
+            self.account.note(
+                f"the archives have {size / 2**30:,.1f} GiB, the cache {cache_limit() / 2**30:g} ({LIMIT_VARIABLE}): "
+                f"train with data.block_rows={rows}, or archives are fetched again and again"
+            )
 
     # ------------------------------------------------------------------------------------------ labels
 
