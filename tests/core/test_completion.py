@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from repcore import registry
 from repcore.cli.completion import FINDERS, Bash
 from repcore.cli.main import COMMANDS, DOMAIN_COMMANDS, load_target, root
+from repcore.config.plain import field_types
 from tests.ecosystem.test_startup import launch
 from tests.toys.toy_run import make_run
 
@@ -62,6 +65,56 @@ def test_words(line: str, expected: list[str], here: Path, monkeypatch: pytest.M
         (here / "runs" / "latest").symlink_to("run")
         line = line.replace(" run ", " runs/run ")
     assert sorted(complete(f"repcore {line}", monkeypatch)) == sorted(expected)
+
+
+def words(line: str, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    return {one.partition(",")[2] for one in complete(f"repcore {line}", monkeypatch)}
+
+
+@pytest.mark.parametrize("domain", ["audio", "graphs", "medical3d", "molecules", "pointcloud", "timeseries"])
+def test_tasks_are_of_the_domain(domain: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    levels = {"audio": {"token"}, "graphs": {"node", "edge"}, "medical3d": {"voxel"}, "pointcloud": {"point"}}
+    found = words(f"{domain} finetune run --task |", monkeypatch)
+    known = registry.default()
+    entries = [known.task(one, domain) for one in found]
+    assert {one.domain for one in entries} <= {domain, "generic", ""}
+    assert {one.spec.target_level for one in entries} == {"item", *levels.get(domain, ())}
+    assert {one.spec.name for one in known.entries("task", domain) if one.domain} <= found
+
+
+def model_of(encoder: str, folder: Path) -> Path:
+    (folder / "model").mkdir(parents=True)
+    (folder / "model" / "config.json").write_text(json.dumps({"encoder": {"name": encoder}}))
+    return folder
+
+
+def test_tasks_go_with_the_model_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    of_shapes = model_of("pointcloud/i2p-mae", tmp_path / "shapes")
+    of_scenes = model_of("pointcloud/sparse-unet", tmp_path / "scenes")
+    assert "shape-class" in words(f"pointcloud finetune {of_shapes} --task |", monkeypatch)
+    assert "shape-class" not in words(f"pointcloud finetune {of_scenes} --task |", monkeypatch)
+
+
+LINES = ("molecules finetune x", "probe run", "embed run x", "apply detector x", "compare run run x",
+         "plan molecules/selformer", "inspect x --domain molecules")  # fmt: skip
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_readers_and_their_settings_are_of_what_is_at_hand(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model_of("molecules/selformer", tmp_path / "run")
+    (tmp_path / "detector").mkdir()
+    (tmp_path / "detector" / "estimator.json").write_text(json.dumps({"model": "run/model"}))
+    readers = [one for one in registry.default().entries("dataset", "molecules") if not one.spec.embedded]
+    assert words(f"{line} --reader |", monkeypatch) == {one.spec.name for one in readers if one.spec.name != "memory"}
+    if not line.startswith("plan"):
+        settings = {f"{name}=" for one in readers for name in field_types(one.load("config"))} - {"path="}
+        found = words(f"{line} --read |", monkeypatch)
+        assert found
+        assert found <= settings
+        assert "column=" in found
 
 
 def test_every_name_in_the_table_is_an_argument_of_some_command() -> None:

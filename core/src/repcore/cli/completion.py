@@ -7,6 +7,7 @@ Words come from what plugins registered and from settings' classes, all of which
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import types
 import typing
@@ -21,11 +22,13 @@ from repcore import registry as registries
 from repcore.config.plain import field_types
 from repcore.config.resolve import resolve_run
 from repcore.config.schema import PART_KINDS, SECTIONS
+from repcore.data.memory import MEMORY
 from repcore.errors import RepcoreError
 from repcore.files import read_object
 from repcore.registry import Entry
 
 Find = Callable[[click.Context, str], Iterable[str]]
+
 
 FILE = CompletionItem("", type="file")
 GENERIC_POOLINGS = ("mean", "max", "first")
@@ -57,16 +60,36 @@ class Completed(click.types.StringParamType):
 
 
 def completing(command: click.Command) -> click.Command:
-    """The command with types that complete words in place of plain texts; its subcommands, too."""
-    for parameter in command.params:
+    """A copy of the command with types that complete words in place of plain texts; its subcommands, too."""
+    told = copy.copy(command)
+    for parameter in told.params:
         word = parameter.name or ""
-        find = FINDERS.get(f"{command.name} {word}", FINDERS.get(word))
+        find = FINDERS.get(f"{told.name} {word}", FINDERS.get(word))
         if find is not None and type(parameter.type) is click.types.StringParamType:
             parameter.type = Completed(find, files=word in ("data", "sources", "models"))
-    if isinstance(command, click.Group):
-        for inner in getattr(command, "commands", {}).values():
-            completing(inner)
-    return command
+    _reading_on(told)
+    if isinstance(told, click.Group):
+        told.commands = {name: completing(inner) for name, inner in told.commands.items()}
+    return told
+
+
+def _reading_on(command: click.Command) -> None:
+    """Let the command read the words before an option whose value is being typed: click stops at an option without a
+    value, and forgets the model, recipe or data that were typed before."""
+    made = command.make_parser
+    options = [one for one in command.params if isinstance(one, click.Option) and not (one.is_flag or one.count)]
+
+    def make_parser(ctx: click.Context) -> Any:
+        parser = made(ctx)
+        parse = parser.parse_args
+        parser.parse_args = (
+            lambda args: parse(  # type: ignore[method-assign]
+                args[:-1] if args and any(args[-1] in one.opts for one in options) else args
+            )
+        )
+        return parser
+
+    command.make_parser = make_parser  # type: ignore[method-assign]
 
 
 class Bash(BashComplete):
@@ -105,26 +128,34 @@ add_completion_class(Bash)
 
 
 def _domain(ctx: click.Context) -> str | None:
-    """Domain of the command, else of what was typed before: an option, or a model."""
+    """Domain of the command, else of what was typed before: an option, a recipe, or a model."""
     if isinstance(ctx.obj, str):
         return ctx.obj
     if ctx.params.get("domain"):
         return str(ctx.params["domain"])
     name = _encoder(ctx)
+    if not name and ctx.params.get("recipe"):
+        name = registries.default().recipe(str(ctx.params["recipe"])).full_name
     return name.rpartition("/")[0] if name else None
 
 
 def _encoder(ctx: click.Context) -> str:
     """Full name of the encoder of the model that was typed before; empty where there is none."""
-    for word in ("model", "source"):
-        if ctx.params.get(word):
-            folder = Path(str(ctx.params[word])).expanduser()
-            for file in (folder / "config.json", folder / "model" / "config.json"):
-                if file.is_file():
-                    found = read_object(file).get("encoder", {}).get("name")
-                    if found:
-                        return str(found)
+    for word in ("model", "source", "models", "sources", "folder"):
+        given = ctx.params.get(word)
+        for one in given if isinstance(given, tuple) else (given,):
+            found = _encoder_of(Path(str(one)).expanduser()) if one else ""
+            if found:
+                return found
     return ""
+
+
+def _encoder_of(folder: Path) -> str:
+    for file in (folder / "config.json", folder / "model" / "config.json"):
+        if file.is_file() and (found := read_object(file).get("encoder", {}).get("name")):
+            return str(found)
+    fitted = folder / "estimator.json"  # of a model
+    return _encoder_of(Path(str(read_object(fitted)["model"]))) if fitted.is_file() else ""
 
 
 def _named(entry: Entry[Any], domain: str | None) -> str:
@@ -167,8 +198,28 @@ def _presets(ctx: click.Context, incomplete: str) -> Iterable[str]:
     return () if entry is None else entry.spec.presets
 
 
+def _tasks(ctx: click.Context, incomplete: str) -> Iterator[str]:
+    """Tasks of the domain for the encoder at hand, and core's: of items, and of elements that the domain has."""
+    known, domain, encoder = registries.default(), _domain(ctx), _encoder(ctx).rpartition("/")[2]
+    levels = {"item", *_element_levels(known, domain)}
+    for word in _names("task")(ctx, incomplete):
+        spec = known.task(word, domain).spec
+        if spec.target_level in levels and (not encoder or not spec.encoders or encoder in spec.encoders):
+            yield word
+
+
+def _element_levels(known: registries.Registry, domain: str | None) -> set[str]:
+    """Levels of elements in a domain: of its tasks, its labels and its files of answers; else of its encoders."""
+    own = [
+        one.spec for kind in ("task", "dataset", "dense-writer") for one in known.entries(kind, domain) if one.domain
+    ]
+    levels = {getattr(one, "target_level", getattr(one, "level", "item")) for one in own}
+    levels |= {target.level for one in own for target in getattr(one, "targets", ())}
+    return levels - {"", "item"} or {level for one in known.entries("encoder", domain) for level in one.spec.levels}
+
+
 def _readers(ctx: click.Context, incomplete: str) -> Iterator[str]:
-    return _names("dataset", lambda spec: not spec.embedded)(ctx, incomplete)  # type: ignore[return-value]
+    return _names("dataset", lambda spec: not spec.embedded and spec.name != MEMORY)(ctx, incomplete)  # type: ignore[return-value]
 
 
 def _reading(ctx: click.Context, incomplete: str) -> Iterator[str]:
@@ -177,7 +228,7 @@ def _reading(ctx: click.Context, incomplete: str) -> Iterator[str]:
     named = ctx.params.get("reader")
     entries = [known.dataset(str(named), domain)] if named else known.entries("dataset", domain)
     for entry in entries:
-        if named or not entry.spec.embedded:
+        if named or not (entry.spec.embedded or entry.spec.name == MEMORY):
             yield from _of_class("", entry.load("config"), incomplete, without=("path",))
 
 
@@ -318,7 +369,7 @@ FINDERS: Mapping[str, Find] = {
     "reader": _readers,
     "reader_name": _readers,
     "settings": _reading,
-    "task": _names("task"),
+    "task": _tasks,
     "method": _names("objective", lambda spec: spec.labels != "none"),
     "estimator": _names("estimator"),
     "protocols": _names("probe"),
