@@ -82,11 +82,11 @@ def _reading_on(command: click.Command) -> None:
     def make_parser(ctx: click.Context) -> Any:
         parser = made(ctx)
         parse = parser.parse_args
-        parser.parse_args = (
-            lambda args: parse(  # type: ignore[method-assign]
-                args[:-1] if args and any(args[-1] in one.opts for one in options) else args
-            )
-        )
+
+        def parse_args(args: list[str]) -> Any:
+            return parse(args[:-1] if args and any(args[-1] in one.opts for one in options) else args)
+
+        parser.parse_args = parse_args  # type: ignore[method-assign]
         return parser
 
     command.make_parser = make_parser  # type: ignore[method-assign]
