@@ -181,6 +181,48 @@ WRONG: list[tuple[Callable[[repcore.Model], Any], str]] = [
     (lambda model: repcore.import_checkpoint("file", "o", classes="a"), "classes='a' is no list of texts"),
     (lambda model: repcore.Featurizer(model, failed="zz"), "failed='zz' is unknown\n  expected: raise or nan"),  # type: ignore[arg-type]
     (lambda model: repcore.Featurizer(model, pol="max"), "no option 'pol'\n  did you mean: pool"),
+    # calls that do not fit the function
+    (lambda model: model.embed(SETS, data=SETS), r"embed\(\) got multiple values for argument 'data'"),
+    (lambda model: repcore.Run(Path("run")).embed(SETS, data=SETS), r"embed\(\) got multiple values"),
+    (lambda model: model.embed(SETS, bach_size=3), r"no argument 'bach_size'\n  did you mean: batch_size"),  # type: ignore[call-arg]
+    (lambda model: model.embed(), r"embed\(\) needs data\n"),  # type: ignore[call-arg]
+    (lambda model: model.embed(SETS, 3), r"embed\(\) takes data by position, and 3 is one too many"),  # type: ignore[misc]
+    (
+        lambda model: repcore.train("pairs/set-net", SETS, data={"batch_size": 3}),
+        r"'data': by position and data=\{.*\n.*settings of a section 'data' are data__NAME=VALUE",
+    ),
+    (lambda model: repcore.train("pairs/set-net", data={"batch_size": 3}), "is no data\n.*data__NAME=VALUE"),
+    (lambda model: repcore.train("pairs/set-net", SETS, presett="tiny"), "'presett' is no argument.*\n.*preset"),
+    (lambda model: repcore.finetune(model, FRAME, trainr__steps=2), "'trainr__steps' is no argument.*\n.*trainer"),
+    (lambda model: repcore.train("pairs/set-net", SETS, encoder={"traine": 2}), "encoder.traine is not a setting"),
+    # arguments that contradict each other
+    (
+        lambda model: repcore.train("pairs/set-net", SETS, domain="edges"),
+        "is of the domain pairs, not of 'edges'",
+    ),
+    (
+        lambda model: repcore.train("pairs/set-net", SETS, steps=2, trainer={"steps": 3}),
+        "steps=2 and trainer.steps=3 are one setting",
+    ),
+    (
+        lambda model: repcore.train("pairs/set-net", SETS, encoder="set-net", encoder__name="x"),
+        "encoder='set-net' and encoder__name='x' are one setting",
+    ),
+    (
+        lambda model: repcore.train("pairs/set-net", SETS, dataset={"name": "pairs/sets"}),
+        "dataset.name=pairs/sets contradicts dataset.name=memory",
+    ),
+    (lambda model: repcore.train("pairs/set-net", resume="run", name="other"), "resume='run' and name are both given"),
+    (lambda model: repcore.train("pairs/set-net", resume="run", steps=3), "resume='run' and steps are both given"),
+    (lambda model: repcore.train("pairs/set-net", resume="run", reader="x"), "reader='x' needs data"),
+    (lambda model: repcore.train("pairs/set-net", read={"a": 1}), "read=.*needs data"),
+    (lambda model: repcore.train("pairs/set-net", SETS, allow_changed_data=True), "is for a run that goes on"),
+    (lambda model: model.embed(FRAME, id_column="kind", read={"id_column": "b"}), "id_column='kind' contradicts read="),
+    (lambda model: model.embed(FRAME, read={"x": 1}), "read={'x': 1} is for a table of texts and numbers"),
+    (lambda model: model.embed(SETS, read={"x": 1}), "read={'x': 1} is for a table or a path"),
+    (lambda model: repcore.probe(model, FRAME, mix="mean"), "mix='mean' needs layers"),
+    (lambda model: repcore.finetune(model, FRAME, label="kind", seed=5), "trainer.seed=5 is for pre-training"),
+    (lambda model: model.embed(SETS, options=InferenceOptions(device="cuda:99")), "device"),
 ]
 
 
@@ -191,6 +233,11 @@ def test_arguments_of_another_kind_are_named_with_their_value(model: repcore.Mod
             call(model)
 
 
+def test_a_wrong_call_is_a_type_error_too(model: repcore.Model) -> None:
+    with pytest.raises(TypeError, match="did you mean: coverage"):
+        model.predict(SETS, converage=0.9)  # type: ignore[call-arg]
+
+
 def test_every_public_function_checks_its_arguments() -> None:
     public = [
         getattr(repcore, name) for name in ("finetune", "fit", "import_checkpoint", "load", "probe", "pull", "train")
@@ -198,6 +245,7 @@ def test_every_public_function_checks_its_arguments() -> None:
     methods = [
         getattr(repcore.Model, name) for name in ("embed", "predict", "tokens", "reader", "save", "to", "push_to_hub")
     ]
+    methods += [getattr(repcore.Run, name) for name in ("embed", "predict", "tokens", "save", "to", "push_to_hub")]
     for one in (*public, *methods):
         assert hasattr(one, "__wrapped__"), one
         assert all(parameter.annotation for parameter in inspect.signature(one).parameters.values())

@@ -56,9 +56,18 @@ def test_overrides_beat_the_file_which_beats_the_recipe(known: Registry, tmp_pat
     assert "trainer.seed" not in run.origin, "a default has no origin"
 
 
-def test_flags_beat_overrides(known: Registry) -> None:
-    run = resolve_run(known, "pairs/set-net", overrides=["data.workers=3"], settings={"data.workers": 1})
+def test_flags_and_overrides_may_not_contradict_each_other(known: Registry) -> None:
+    run = resolve_run(known, "pairs/set-net", overrides=["data.workers=1"], settings={"data.workers": 1})
     assert run.data.workers == 1
+    with pytest.raises(ConfigError, match=r"data\.workers=3 contradicts data\.workers=1"):
+        resolve_run(known, "pairs/set-net", overrides=["data.workers=3"], settings={"data.workers": 1})
+    with pytest.raises(ConfigError, match=r"dataset=pairs/sets contradicts dataset\.name=edges/rings"):
+        resolve_run(known, "pairs/set-net", overrides=["dataset=pairs/sets"], settings={"dataset.name": "edges/rings"})
+
+
+def test_a_recipe_is_of_the_domain_that_is_asked_for(known: Registry) -> None:
+    with pytest.raises(RegistryError, match="recipe pairs/set-net is of the domain pairs, not of 'edges'"):
+        resolve_run(known, "pairs/set-net", domain="edges")
 
 
 def test_the_later_override_wins(known: Registry) -> None:

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import ast
+import re
+from pathlib import Path
+
 import pytest
 
 from repcore.cli.main import run
-from repcore.errors import ConfigError, told_to_a_shell
+from repcore.errors import ARGUMENTS, WRAPPED, ConfigError, told_to_a_shell
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = ("cli", "commands", "scaffold", "testing")  # rooms whose messages nobody sees who calls from Python
+COMMANDS_ONLY = frozenset(
+    (
+        "append", "by-position", "debug", "engine", "format", "gpus-per-actor", "grid", "method", "metric",
+        "model", "overwrite", "page", "part", "positive", "sensor-at-origin", "tokens", "voxel", "where",
+    )
+)  # fmt: skip
+"""Options of what only commands do: write files of results, search, compare, and how a command itself behaves."""
+OF_OTHERS = re.compile(r"var\(--|\b(pip|git lfs|ray start|repcore plugins)\b[^;()]*--|:root|border|stroke|--[a-z]+: ")
+"""Options of other programs, and colours of pages."""
 
 
 @pytest.mark.parametrize(
@@ -20,6 +36,13 @@ from repcore.errors import ConfigError, told_to_a_shell
         ("no package", 'pip install "repcore[onnx]" --format torch-export', None),
         ("a command", "repcore molecules finetune MODEL --label NAME", None),
         ("not from Python", "--overwrite, or another name", None),
+        ("no times", "--read time=COLUMN, or --read time=none", 'read={"time": COLUMN}, read={"time": "none"}'),
+        ("a label", "--read label_kind=class|regression", 'read={"label_kind": "class" or "regression"}'),
+        ("a decimal", "--read first_node=1, --read directed=true", 'read={"first_node": 1}, read={"directed": True}'),
+        ("two readers", "--reader audio/folder", "reader='audio/folder'"),
+        ("a layout", "--option edge_ratio=0.65", "edge_ratio=0.65"),
+        ("slow (--item-timeout)", "", "options=InferenceOptions(item_timeout=...)"),
+        ("--dim 9 of embeddings of width 4", "", "options=InferenceOptions(dim=9)"),
     ],
 )
 def test_options_are_told_as_arguments(summary: str, hint: str, arguments: str | None) -> None:
@@ -32,6 +55,38 @@ def test_options_are_told_as_arguments(summary: str, hint: str, arguments: str |
     with told_to_a_shell():
         assert "in Python" not in str(error)
     assert "in Python" not in error.facts
+
+
+def test_an_option_in_any_line_of_a_message_is_told() -> None:
+    error = ConfigError("two readers", other_readers="x reads 5 rows: --reader audio/x", hint="")
+    assert "in Python:" in str(error)
+    assert "reader='audio/x'" in str(error)
+
+
+def options_in_messages() -> dict[str, str]:
+    """Options that texts outside of commands name, and where."""
+    found: dict[str, str] = {}
+    for path in [*(ROOT / "core/src").rglob("*.py"), *(ROOT / "plugins").glob("*/src/**/*.py")]:
+        if set(COMMANDS) & set(path.parts):
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        said = {id(one.value) for one in ast.walk(tree) if isinstance(one, ast.Expr)}  # docstrings
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Constant) or not isinstance(node.value, str) or id(node) in said:
+                continue
+            for one in re.finditer(r"--([a-z][a-z-]*)", node.value):
+                if not OF_OTHERS.search(node.value):
+                    found[one[1]] = f"{path.relative_to(ROOT)}:{node.lineno}"
+    return found
+
+
+def test_every_option_that_a_message_names_has_an_argument_or_is_of_commands_only() -> None:
+    found = options_in_messages()
+    assert {"read", "reader", "split", "format"} <= set(found)
+    known = {*ARGUMENTS, *WRAPPED, "read", "option"}
+    assert {one: place for one, place in found.items() if one not in known | COMMANDS_ONLY} == {}
+    assert set(known - {"option", "classes"}) & COMMANDS_ONLY == set()
+    assert set(found) >= COMMANDS_ONLY, "an option that no message names any more"
 
 
 def test_a_command_says_nothing_about_python(capsys: pytest.CaptureFixture[str], toys: None) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from repcore.errors import ConfigError
+from repcore.errors import ConfigError, closest
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -41,10 +41,15 @@ EXACT = ("InferenceOptions", "Registry")
 LONGEST = 60  # characters of a value in a message
 
 
+class CallError(ConfigError, TypeError):
+    """A call with an argument that is not there, is missing, or is given twice."""
+
+
 def checked(function: Callable[P, R]) -> Callable[P, R]:
     """The function, with its named arguments looked at before it begins.
 
     Raises:
+        CallError: an argument that the function does not have, one that is missing, or one that is given twice.
         ConfigError: an argument of another kind than its annotation says, or out of range; names it, its value and
             what is expected.
     """
@@ -59,14 +64,42 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             given = signature.bind(*args, **kwargs).arguments
-        except TypeError:  # the function's own complaint has its name
-            return function(*args, **kwargs)
+        except TypeError as error:
+            raise wrong_call(function.__name__, signature, args, kwargs) from error
         for name, value in given.items():
             if name in kinds:
                 check_argument(name, value, kinds[name])
         return function(*args, **kwargs)
 
     return call
+
+
+def wrong_call(name: str, signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]) -> CallError:
+    """What is wrong with a call that does not fit a signature, in words."""
+    parameters = list(signature.parameters.values())
+    known = [one.name for one in parameters if one.name != "self" and one.kind is not one.VAR_KEYWORD]
+    by_position = [one.name for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    shown = [one for one in by_position if one != "self"]
+    facts = {"arguments": ", ".join(known)}
+    if len(args) > len(by_position):
+        first = _shown(args[len(by_position)])
+        words = f"{name}() takes {' and '.join(shown) or 'nothing'} by position, and {first} is one too many"
+        return CallError(words, **facts, hint="give the others by name")
+    for given in by_position[: len(args)]:
+        if given in kwargs:
+            takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters)
+            section = f"; settings of a section {given!r} are {given}__NAME=VALUE" if takes_any else ""
+            return CallError(
+                f"{name}() got multiple values for argument {given!r}: by position and {given}={_shown(kwargs[given])}",
+                hint=f"leave one out{section}",
+            )
+    for given in kwargs:
+        if given not in known:
+            return CallError(f"{name}() has no argument {given!r}", did_you_mean=closest(given, known), **facts)
+    taken = {*by_position[: len(args)], *kwargs}
+    missing = [one.name for one in parameters if one.default is one.empty and one.name not in taken]
+    missing = [one for one in missing if one in known and one != "self"]
+    return CallError(f"{name}() needs {' and '.join(missing)}", **facts)
 
 
 def check_argument(name: str, value: Any, kinds: Sequence[ast.expr]) -> None:

@@ -30,13 +30,24 @@ LONGEST = 4000  # characters of a line of a message; a received value may have m
 ARGUMENTS = {
     one: one.replace("-", "_")
     for one in (
-        "allow-namespace", "batch-size", "coverage", "data", "device", "dtype", "ensemble", "entry", "folds", "group",
-        "id-column", "ignore", "init-from", "keep-copies-together", "label", "labels", "layer", "layers", "layout",
-        "level", "mix", "name", "out", "pool", "preset", "reader", "resume", "seeds", "split", "task", "workers",
+        "allow-changed-data", "allow-namespace", "batch-size", "classes", "coverage", "data", "device", "dtype",
+        "ensemble", "entry", "folds", "from-config", "group", "id-column", "ignore", "init-from",
+        "keep-copies-together", "label", "labels", "layer", "layers", "layout", "level", "mix", "name", "out", "pool",
+        "preset", "reader", "resume", "seeds", "split", "task", "vocabulary", "workers",
     )
 } | {"protocol": "protocols"}  # fmt: skip
 """Options of commands that calls from Python take as well, and the name of the argument."""
-_OPTION = re.compile(r"--([a-z][a-z-]*)(?:[ =]([A-Z][A-Z@]+\b|cpu\b|cuda\b|random\b|\d[\w.,%]*|[\w-]+@\d+))?")
+WRAPPED = {
+    "cost-budget": "options=InferenceOptions(cost_budget={})",
+    "dim": "options=InferenceOptions(dim={})",
+    "item-timeout": "options=InferenceOptions(item_timeout={})",
+    "windows": "options=InferenceOptions(apart=True)",
+}
+"""Options that stand in an argument together with others."""
+_OPTION = re.compile(
+    r"--([a-z][a-z-]*)"
+    r"(?:[ =]([A-Z][A-Z@]+\b|cpu\b|cuda\b|random\b|\d[\w.,%]*|[\w-]+@\d+|[a-z0-9-]+/[\w-]+|[a-z_]+=[^\s,;)]*))?"
+)
 _IN_A_COMMAND = re.compile(r"\b(repcore|pip install|ray start|command)\b[^,;:()]*$")
 _shells = 0
 
@@ -56,13 +67,36 @@ def _as_arguments(text: str) -> list[str]:
     """Arguments of calls from Python that mean what the options in a message mean; commands are left as they are."""
     found = []
     for one in _OPTION.finditer(text):
-        name, value = ARGUMENTS.get(one[1]), one[2]
-        if name is None or _IN_A_COMMAND.search(text[: one.start()]):
+        option, value = one[1], one[2]
+        if _IN_A_COMMAND.search(text[: one.start()]):
             continue
-        is_word = value is not None and not value.isupper() and not re.fullmatch(r"[\d.]+", value)
-        shown = repr(value) if is_word else value
-        found.append(name if value is None else f"{name}=[{shown}]" if name == "protocols" else f"{name}={shown}")
+        key, sign, setting = (value or "").partition("=")
+        if option == "read":
+            found.append(f'read={{"{key or "NAME"}": {_as_value(setting)}}}')
+        elif option == "option" and sign:
+            found.append(f"{key}={_as_value(setting)}")
+        elif option in WRAPPED:
+            found.append(WRAPPED[option].format(value or "..."))
+        elif option in ARGUMENTS:
+            found.append(_as_argument(ARGUMENTS[option], value))
     return found
+
+
+def _as_argument(name: str, value: str | None) -> str:
+    if value is None:
+        return name
+    shown = value if value.isupper() or re.fullmatch(r"[\d.]+", value) else repr(value)
+    return f"{name}=[{shown}]" if name == "protocols" else f"{name}={shown}"
+
+
+def _as_value(text: str) -> str:
+    """A setting's value as Python writes it; a placeholder stays one."""
+    if text in ("", "...") or text.isupper():
+        return text or "..."
+    words = {"true": "True", "false": "False", "null": "None"}
+    if text in words or re.fullmatch(r"-?[\d.]+|\[.*\]", text):
+        return words.get(text, text)
+    return " or ".join(f'"{one}"' for one in text.split("|"))
 
 
 def shortened(text: str) -> str:
@@ -90,7 +124,7 @@ class RepcoreError(Exception):
     def render(self) -> str:
         """The whole message without the class name."""
         facts = dict(self.facts)
-        if not _shells and "--" in (said := f"{self.summary}; {facts.get('hint', '')}"):
+        if not _shells and "--" in (said := "; ".join([self.summary, *map(str, facts.values())])):
             facts["in Python"] = ", ".join(dict.fromkeys(_as_arguments(shortened(said))))
         facts = {key: value for key, value in facts.items() if value != ""}
         labels = {key: ("try" if key == "hint" else key.replace("_", " ")) + ":" for key in facts}

@@ -247,7 +247,19 @@ class Registry:
         return self.get("views", name, domain)
 
     def recipe(self, name: str, domain: str | None = None) -> Entry[RecipeSpec]:
-        return self.get("recipe", name, domain)
+        """A recipe; every one belongs to a domain.
+
+        Raises:
+            RegistryError: there is none, or it is of another domain than the one that was asked for.
+        """
+        entry = self.get("recipe", name, domain)
+        if domain is not None and entry.domain not in (domain, GENERIC):
+            raise RegistryError(
+                f"recipe {entry.full_name} is of the domain {entry.domain}, not of {domain!r}",
+                recipes_there=", ".join(one.full_name for one in self.entries("recipe", domain)),
+                hint="leave the domain out, or name a recipe of it",
+            )
+        return entry
 
     def system(self, name: str, domain: str | None = None) -> Entry[SystemSpec]:
         return self.get("system", name, domain)

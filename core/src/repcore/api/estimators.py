@@ -11,8 +11,9 @@ import numpy as np
 
 from repcore.api.given_data import opened_model, reporter_for
 from repcore.arguments import checked
+from repcore.data.given_tables import reading
 from repcore.embedding.inference import InferenceOptions
-from repcore.embedding.model import Model, id_setting
+from repcore.embedding.model import Model
 from repcore.embedding.pooling import GENERIC
 from repcore.embedding.results import Predictions
 from repcore.errors import ConfigError, DataError
@@ -42,19 +43,25 @@ class Fitted:
     @checked
     @leaves_no_trace
     def apply(
-        self, data: Any, *, reader: str | None = None, id_column: str | None = None, batch_size: int = 64
+        self,
+        data: Any,
+        *,
+        reader: str | None = None,
+        id_column: str | None = None,
+        read: Mapping[str, Any] | None = None,
+        batch_size: int = 64,
     ) -> Predictions:
         """Values of every row, in order: ``columns`` by name, ``outputs`` those that are numbers.
 
         Args:
             data / reader: as in :meth:`repcore.Model.reader`.
-            id_column: column of a table that names its rows.
+            id_column / read: column of a table that names its rows, and further settings of the reader.
 
         Raises:
             CheckpointError: the model's network was changed since the estimator was fitted.
         """
         self.fitted.check(self.model.identity())
-        source = self.model.reader(data, reader=reader, options=id_setting(id_column))
+        source = self.model.reader(data, reader=reader, options=reading(id_column, read))
         windows = list(_windows(self.model, source, self.fitted, batch_size))
         if not windows:
             said = self.fitted.estimator.apply(self._failed())
@@ -109,6 +116,7 @@ def fit(
     layer: int | None = None,
     reader: str | None = None,
     id_column: str | None = None,
+    read: Mapping[str, Any] | None = None,
     batch_size: int = 64,
     progress: bool | Reporter = False,
     **settings: Any,
@@ -119,7 +127,7 @@ def fit(
         estimator: registered name, for example ``gaussian-anomaly``.
         label: which label it reads, for one that needs labels.
         pool / level / layer: which features.
-        id_column: column of a table that names its rows.
+        id_column / read: column of a table that names its rows, and further settings of the reader.
         settings: of the estimator.
 
     Raises:
@@ -131,7 +139,7 @@ def fit(
     if (needs == "required" and not label) or (needs == "none" and label):
         word = "needs a label" if needs == "required" else "reads no labels"
         raise ConfigError(f"estimator {fitted.part.name} {word}")
-    source = opened.reader(data, reader=reader, options=id_setting(id_column), labels=[label] if label else [])
+    source = opened.reader(data, reader=reader, options=reading(id_column, read), labels=[label] if label else [])
     target = next((one for one in source.targets if one.name == label), None)
     if label and target is None:
         raise DataError(f"no label {label!r}", labels=", ".join(one.name for one in source.targets) or "none")

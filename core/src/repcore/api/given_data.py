@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repcore.config.resolve import ResolvedPart, resolve_part
+from repcore.config.schema import PART_KINDS, SECTIONS
 from repcore.data.given import given_reader, is_one_input, is_there, names_a_file
 from repcore.data.memory import MEMORY
 from repcore.data.readers import dataset_settings, open_data, open_part
 from repcore.embedding.model import Model, load
-from repcore.errors import ConfigError, RegistryError
-from repcore.interfaces import DatasetReader
+from repcore.errors import ConfigError, RegistryError, closest
+from repcore.interfaces import DatasetReader, Preprocessor
 from repcore.registry import Registry
 from repcore.reporting import LogReporter, PrintedReporter, Reporter
 
@@ -50,6 +52,7 @@ def given_data(
     reader: str | None = None,
     labels: tuple[str, ...] = (),
     options: Mapping[str, Any] | None = None,
+    fitted: Preprocessor | None = None,
 ) -> GivenData:
     """Data from Python as a part of a run; tables of texts and numbers become files, so that the run can be resumed.
 
@@ -58,12 +61,13 @@ def given_data(
         reader: registered reader for a path or table.
         labels: columns that are wanted as labels, where the reader can be told.
         options: further settings of the reader.
+        fitted: the preprocessor as a model has it, which knows names that an unfitted one does not.
 
     Raises:
         DataError: a kind that is none; names it.
     """
     entry = registry.preprocessor(preprocessor, domain)
-    convert = getattr(entry.load()(entry.load("config")()), "inputs_from", None)
+    convert = getattr(fitted or entry.load()(entry.load("config")()), "inputs_from", None)
     preferences: dict[str, Any] = {"labels": list(labels)} if labels else {}
 
     def opened_file(path: str) -> tuple[ResolvedPart, DatasetReader]:
@@ -85,7 +89,7 @@ def given_data(
         taken.append(opened_file(str(path)))
         return taken[-1][1]
 
-    opened = given_reader(data, open_table, convert, (options or {}).get("id_column"), reader)
+    opened = given_reader(data, open_table, convert, options, reader)
     if taken and taken[-1][1] is opened:
         return GivenData(taken[-1][0].plain())
     return GivenData({"name": MEMORY, "kind": type(data).__name__, "rows": len(opened)}, opened)
@@ -123,6 +127,15 @@ SHORT = {
     "lr": "optimiser.lr",
 }
 """Settings that everybody uses, by the name that everybody uses."""
+TOP = (*PART_KINDS, *SECTIONS, "task", "finetune", "method")
+"""First words of settings."""
+ARGUMENTS = (
+    "allow_changed_data", "callbacks", "config", "data", "device", "domain", "ensemble", "folds", "group", "id_column",
+    "ignore", "init_from", "keep_copies_together", "label", "labels", "name", "out", "preset", "progress", "read",
+    "reader", "recipe", "report", "resume", "seeds", "split", "task", "twin",
+)  # fmt: skip
+"""Of ``train`` and ``finetune``, which take settings beside them."""
+KNOWN = (*ARGUMENTS, *TOP, *SHORT)
 
 
 def as_overrides(settings: Mapping[str, Any]) -> list[str]:
@@ -132,25 +145,40 @@ def as_overrides(settings: Mapping[str, Any]) -> list[str]:
     (``**{"trainer.steps": 20}``) spellings mean the same, and so do the words of :data:`SHORT` (``steps=20``).
 
     Raises:
-        ConfigError: a value that is no setting.
+        ConfigError: a value that is no setting, a section that is none, or one setting in two spellings.
     """
-    texts = []
+    found: dict[str, tuple[str, str]] = {}  # dotted name -> as it was given, with its value
+    for name, given, value in _flat(settings, ""):
+        path = f"{name}.name" if name in PART_KINDS and isinstance(value, str) else name
+        if path in found:
+            raise ConfigError(f"{found[path][0]} and {given}={value!r} are one setting", hint="leave one of them out")
+        found[path] = f"{given}={value!r}", f"{name}={_as_text(given, value)}"
+    return [text for _, text in found.values()]
+
+
+def _flat(settings: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str, Any]]:
+    """Dotted name, name as it was given, and value of every setting."""
     for key, value in settings.items():
-        path = SHORT.get(key, key).replace("__", ".")
+        if not prefix and key not in SHORT and re.split(r"__|\.", key)[0] not in TOP:
+            raise ConfigError(f"{key!r} is no argument and no section of settings", did_you_mean=closest(key, KNOWN))
+        path = f"{prefix}{key.replace('__', '.') if prefix else SHORT.get(key, key).replace('__', '.')}"
         if isinstance(value, Mapping):
-            texts += as_overrides({f"{path}.{inner}": part for inner, part in value.items()})
-            continue
-        if hasattr(value, "item") and hasattr(value, "tolist") and hasattr(value, "dtype"):
-            value = value.tolist()  # a number of one, a list of several
-        if isinstance(value, Path):
-            value = str(value)
-        try:
-            texts.append(f"{path}={json.dumps(value, ensure_ascii=False)}")
-        except TypeError as error:
-            raise ConfigError(
-                f"{key}={value!r} is no setting", expected="a number, text, true or false, None, list or dict"
-            ) from error
-    return texts
+            yield from _flat(value, f"{path}.")
+        else:
+            yield path, f"{prefix}{key}", value
+
+
+def _as_text(key: str, value: Any) -> str:
+    if hasattr(value, "item") and hasattr(value, "tolist") and hasattr(value, "dtype"):
+        value = value.tolist()  # a number of one, a list of several
+    if isinstance(value, Path):
+        value = str(value)
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except TypeError as error:
+        raise ConfigError(
+            f"{key}={value!r} is no setting", expected="a number, text, true or false, None, list or dict"
+        ) from error
 
 
 def reporter_for(progress: bool | Reporter) -> Reporter:

@@ -12,16 +12,17 @@ from repcore.api.given_data import as_overrides, given_data, opened_model, repor
 from repcore.api.runs import Run
 from repcore.arguments import checked
 from repcore.data.copies import copies_across
+from repcore.data.given_tables import reading
 from repcore.data.label_budgets import label_budgets
 from repcore.data.memory import MEMORY
 from repcore.devices import torch_device
 from repcore.embedding.inference import InferenceOptions
-from repcore.embedding.model import Model, id_setting
+from repcore.embedding.model import Model
 from repcore.embedding.results import pandas_module
-from repcore.errors import DataError
+from repcore.errors import ConfigError, DataError
 from repcore.evaluation.copied_rows import labelled_rows, with_copies
 from repcore.evaluation.dense_answers import with_ignored
-from repcore.evaluation.layer_mix import LayerChoice
+from repcore.evaluation.layer_mix import MIXES, LayerChoice
 from repcore.evaluation.probing import chosen_targets, compute_features, probe_features
 from repcore.evaluation.protocol import ProbeTable
 from repcore.interfaces import DatasetReader
@@ -48,6 +49,7 @@ def finetune(
     task: str | None = None,
     reader: str | None = None,
     id_column: str | None = None,
+    read: Mapping[str, Any] | None = None,
     split: str = "random",
     group: str | None = None,
     folds: int | None = None,
@@ -71,7 +73,7 @@ def finetune(
         data: a table with a label column, (input, label) pairs, samples with targets, or a path.
         label: which label; the only one if None.
         task: registered task; by the kind of label if None.
-        id_column: column of a table that names its rows.
+        id_column / read: column of a table that names its rows, and further settings of the reader.
         split / group / folds / labels / seeds / ensemble / twin: as the options of the command.
         report: write ``report.html``.
         overrides: settings such as ``trainer={"epochs": 10}`` or ``finetune__layer_decay=0.75``.
@@ -86,7 +88,7 @@ def finetune(
     opened, teller, where = opened_model(model).unchanged(), reporter_for(progress), torch_device(device, "device")
     given = given_data(
         opened.registry, data, domain=opened.domain, preprocessor=opened.folder.preprocessor_name, reader=reader,
-        labels=(label,) if label and not group else (), options=id_setting(id_column),
+        labels=(label,) if label and not group else (), options=reading(id_column, read), fitted=opened.preprocessor,
     )  # fmt: skip
     dataset, source = given.opened(opened.registry, opened.domain)
     target = with_ignored(_one_target(source, label), ignore)
@@ -172,12 +174,13 @@ def probe(
     protocols: Sequence[str] = (),
     reader: str | None = None,
     id_column: str | None = None,
+    read: Mapping[str, Any] | None = None,
     split: str = "random",
     seeds: int = 3,
     labels: str | int | None = None,
     keep_copies_together: bool = False,
     layers: str | None = None,
-    mix: str = "learned",
+    mix: str | None = None,
     batch_size: int = 64,
     device: str | torch.device | None = None,
     progress: bool | Reporter = False,
@@ -187,19 +190,21 @@ def probe(
     Args:
         label: which labels; all that are found if None.
         protocols: such as ``ridge@1``; by the kind of label if empty.
-        id_column: column of a table that names its rows.
+        id_column / read: column of a table that names its rows, and further settings of the reader.
         split / seeds / labels / layers / mix: as the options of the command.
 
     Raises:
         DataError: no labels, or no such label. ConfigError: a protocol that does not fit, or layers that are not there.
     """
+    if mix and not layers:
+        raise ConfigError(f"mix={mix!r} needs layers", hint='layers="all"')
     opened, teller = opened_model(model, device), reporter_for(progress)
     names = [label] if isinstance(label, str) else list(label or ())
-    source = opened.reader(data, reader=reader, options=id_setting(id_column), labels=names)
+    source = opened.reader(data, reader=reader, options=reading(id_column, read), labels=names)
     targets = chosen_targets(source, names)
     numbers = list(range(seeds))
     options = InferenceOptions(batch_size=batch_size, device=opened.device)
-    mixed = LayerChoice.asked(opened, layers, mix) if layers else None
+    mixed = LayerChoice.asked(opened, layers, mix or MIXES[0]) if layers else None
     features = compute_features(opened, source, numbers, options, teller, mixed=mixed)
     features.rows = with_copies(features.rows, opened.preprocessor, together=keep_copies_together)
     return ProbeTables(

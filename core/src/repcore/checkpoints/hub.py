@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from repcore.errors import CheckpointError, PluginError, RepcoreError
+from repcore.errors import CheckpointError, ConfigError, PluginError, RepcoreError
 
 SCHEME = re.compile(r"^hf:/{1,2}")  # pathlib makes one slash of two
 NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
@@ -95,6 +95,8 @@ def pushed(
     if is_offline():
         raise CheckpointError(f"HF_HUB_OFFLINE is set, so nothing is sent to {name}", hint="unset HF_HUB_OFFLINE")
     api = hub.HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=token, library_name="repcore")
+    if revision and name.revision and revision != name.revision:
+        raise ConfigError(f"revision={revision!r} contradicts {repo!r}", hint="leave one of them out")
     branch = revision or name.revision
     with tempfile.TemporaryDirectory() as holder, _in_words(name):
         copy = Path(holder) / "model"

@@ -148,9 +148,20 @@ def reading_of(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def reader_options(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Reader settings from ``--id-column``, ``--read key=value`` and ``--rows``, as far as a command has them."""
-    from repcore.config.yaml import parse_override
+    """Reader settings from ``--id-column``, ``--read key=value`` and ``--rows``, as far as a command has them.
 
-    options = {name: given[name] for name in ("id_column", "selected_rows") if given.get(name) is not None}
-    options.update(parse_override(text) for text in given["settings"])
+    Raises:
+        ConfigError: one setting with two values.
+    """
+    from repcore.config.yaml import parse_override
+    from repcore.errors import ConfigError
+
+    flags = {"id_column": "--id-column", "selected_rows": "--rows"}
+    options = {name: given[name] for name in flags if given.get(name) is not None}
+    words = {name: f"{flags[name]} {value}" for name, value in options.items()}
+    for text in given["settings"]:
+        name, value = parse_override(text)
+        if name in options and options[name] != value:
+            raise ConfigError(f"{words[name]} contradicts --read {text}", hint="leave one of them out")
+        options[name], words[name] = value, f"--read {text}"
     return options

@@ -127,7 +127,7 @@ def resolve_run(
     layers: list[tuple[str, Mapping[str, Any]]] = []
     if file is not None:
         layers.append((str(file), load_file(file)))
-    typed = dict([*map(parse_override, overrides), *(settings or {}).items()])  # flags beat overrides
+    typed = _without_contradiction(dict(map(parse_override, overrides)), settings or {})
     # names of parts first: a part that is named anew starts from its defaults, and must not lose what was typed for it
     for key in sorted(typed, key=lambda key: not _names_part(key)):
         layers.append(("command line", _nested(key, typed[key])))
@@ -138,6 +138,23 @@ def resolve_run(
     if not any(_names_views(layer) for _, layer in layers):
         _expected_views(values, origin, config, registry, entry.domain)
     return _validated(registry, entry.full_name, chosen, values, origin)
+
+
+def _without_contradiction(typed: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
+    """What was typed together with what flags such as ``--data`` set.
+
+    Raises:
+        ConfigError: the same setting with two values.
+    """
+    for name, value in flags.items():
+        own = {key: typed[key] for key in (name, name.removesuffix(".name")) if key in typed}
+        for key, other in own.items():
+            if str(other) != str(value) and not isinstance(other, Mapping):
+                raise ConfigError(
+                    f"{key}={other} contradicts {name}={value}, which an option or argument sets",
+                    hint="leave one of them out",
+                )
+    return {**typed, **flags}
 
 
 def _preset(entry: Entry[Any], preset: str | None) -> str:

@@ -19,8 +19,18 @@ import numpy as np
 
 from repcore.data.copies import content_hash
 from repcore.data.given_loaders import is_loader, loader_rows
-from repcore.data.given_tables import ID, columns_of, index_ids, is_column, is_table, repeated_names, stored_table
-from repcore.data.given_values import as_numbers, has_numbers, is_sparse, readable
+from repcore.data.given_tables import (
+    ID,
+    columns_of,
+    index_ids,
+    is_column,
+    is_table,
+    names_of,
+    opened_table,
+    repeated_names,
+    stored_table,
+)
+from repcore.data.given_values import as_numbers, has_numbers, is_ragged, is_sparse, readable
 from repcore.data.guard import item_guard
 from repcore.data.labels import LabelColumn, read_labels
 from repcore.data.shards.addresses import is_address
@@ -242,7 +252,12 @@ def is_one_input(data: Any, convert: Convert | None) -> bool:
     """
     if convert is None or isinstance(data, list):
         return False
-    if is_sparse(data) or is_loader(data) or (isinstance(data, np.ndarray) and data.dtype == object and data.ndim):
+    if (
+        is_sparse(data)
+        or is_loader(data)
+        or is_ragged(data)
+        or (isinstance(data, np.ndarray) and data.dtype == object and data.ndim)
+    ):
         return False
     data = readable(data)
     several = getattr(getattr(convert, "__self__", None), "holds_several", None)  # of the same preprocessor
@@ -272,7 +287,7 @@ def given_reader(
     data: Any,
     open_table: OpenTable,
     convert: Convert | None,
-    id_column: str | None = None,
+    options: Mapping[str, Any] | None = None,
     reader: str | None = None,
 ) -> DatasetReader:
     """A reader over data that is no path.
@@ -280,7 +295,8 @@ def given_reader(
     Args:
         open_table: the domain's reader of a table in a file, and settings that it may ignore.
         convert: ``inputs_from`` of the domain's preprocessor, where it has one.
-        id_column: column of a table that names its rows; an index of its own (pandas) names them where this does not.
+        options: settings of the reader, which only a table of texts and numbers (or a path) can have; ``id_column``,
+            which any table can have, names the rows, else an index of its own (pandas) does.
         reader: registered reader that was asked for, which only a table (or a path) can have.
 
     Raises:
@@ -288,9 +304,13 @@ def given_reader(
     """
     if data is None:
         raise _wrong(data)
+    further = dict(options or {})
+    id_column, data = further.pop("id_column", None), opened_table(data)
     given_as_reader = is_reader(data)
     if not given_as_reader and is_table(data):
-        return _of_table(data, open_table, convert, id_column)
+        return _of_table(data, open_table, convert, id_column, further)
+    if further:
+        raise DataError(f"{_in_words(further)} is for a table or a path", given=f"{type(data).__name__}, no table")
     if id_column is not None:
         raise DataError(f"id_column={id_column!r} is a column of a table", given=f"{type(data).__name__}, no table")
     if reader is not None:
@@ -318,6 +338,8 @@ def _rows(data: Any) -> Any:
         return list(loader_rows(data, _rows))
     if is_sparse(data):
         raise DataError(f"{kind_of(data)} is sparse", hint="give its toarray() (SciPy) or to_dense() (torch)")
+    if is_ragged(data):
+        return list(data.unbind())
     if isinstance(data, np.ma.MaskedArray) and data.ndim:
         return [data[row] for row in range(len(data))]
     if hasattr(data, "__array__") and not isinstance(data, Sequence):
@@ -337,10 +359,19 @@ def _rows(data: Any) -> Any:
     raise _wrong(data)
 
 
-def _of_table(data: Any, open_table: OpenTable, convert: Convert | None, id_column: str | None) -> DatasetReader:
+def _in_words(options: Mapping[str, Any]) -> str:
+    """Settings of a reader as somebody gave them."""
+    return f"read={dict(options)!r}"
+
+
+def _of_table(
+    data: Any, open_table: OpenTable, convert: Convert | None, id_column: str | None, further: Mapping[str, Any]
+) -> DatasetReader:
     columns, objects = None, []
     if twice := repeated_names(data):
         raise DataError(f"the table has several columns {twice[0]!r}", hint="give every column a name of its own")
+    if not len(names_of(data)):
+        raise DataError("the table has no columns", given=kind_of(data))
     path, names = stored_table(data)
     if path is None:
         columns = columns_of(data)
@@ -355,6 +386,8 @@ def _of_table(data: Any, open_table: OpenTable, convert: Convert | None, id_colu
                 raise _table_error(names, error, path) from error
             objects = names
     assert columns is not None
+    if further:
+        raise DataError(f"{_in_words(further)} is for a table of texts and numbers", columns=", ".join(map(str, names)))
     if len(objects) != 1:
         raise DataError(
             "which column of the table is the input?", columns=", ".join(names), with_objects=", ".join(objects)
@@ -371,13 +404,19 @@ def _of_table(data: Any, open_table: OpenTable, convert: Convert | None, id_colu
 
 def _table_error(names: Sequence[str], error: DataError, path: Path) -> DataError:
     """The reader's complaint in terms of what was given."""
-    said = error.summary.replace(repr(str(path)), "the table").replace(path.name, "the table")
-    rest = {key: value for key, value in error.facts.items() if key in ("did_you_mean", "problems", "hint")}
-    return DataError(said, columns=", ".join(map(str, names[:40])), **rest)
+
+    def told(text: object) -> str:
+        words = str(text)
+        for name in (repr(str(path)), str(path), path.name):
+            words = words.replace(name, "the table")
+        return words
+
+    rest = {key: told(value) for key, value in error.facts.items() if key != "columns"}
+    return DataError(told(error.summary), columns=", ".join(map(str, names[:40])), **rest)
 
 
 def _holds_objects(cells: Sequence[Any]) -> bool:
-    first = next((one for one in cells if one is not None), None)
+    first = next((one for one in map(readable, cells) if one is not None), None)
     return not isinstance(first, str | bool | int | float | np.generic | type(None)) and not hasattr(first, "isoformat")
 
 
@@ -390,7 +429,7 @@ def _check_kind(rows: Any, convert: Convert | None) -> None:
     except ItemError as error:
         if isinstance(rows[0], tuple) and len(rows[0]) > 2:
             raise DataError(error.reason) from error
-        if error.status == "wrong_kind" and rows[0] is not None:
+        if error.status == "wrong_kind" and readable(rows[0]) is not None:
             raise DataError(
                 f"{kind_of(rows[0])} is no input of this domain", expected=_taken(convert), hint=EXPECTED
             ) from error

@@ -11,23 +11,36 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from repcore.data.preparation import cache_root
-from repcore.errors import DataError
+from repcore.errors import ConfigError, DataError
 from repcore.files import written_whole
 
 FOLDER = "given"  # within the cache
 ID = "id"  # column in which readers of tables find the names of rows
 
 
+def reading(id_column: str | None, read: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
+    """Settings of a reader: the column that names the rows, and further ones; None where there are none.
+
+    Raises:
+        ConfigError: two columns that name the rows.
+    """
+    found = dict(read or {})
+    if id_column and found.get("id_column", id_column) != id_column:
+        raise ConfigError(f"id_column={id_column!r} contradicts read={{'id_column': {found['id_column']!r}}}")
+    return {**found, **({"id_column": id_column} if id_column else {})} or None
+
+
 def is_table(data: Any) -> bool:
     """Whether this has named columns."""
     if isinstance(data, Mapping):
         return bool(data) and all(_is_cells(one) for one in data.values())
-    if hasattr(data, "column_names") and hasattr(data, "with_format"):  # a Hugging Face data set
-        return data.column_names is not None
+    if hasattr(data, "column_names") and hasattr(data, "with_format"):  # a Hugging Face data set, no stream of one
+        return data.column_names is not None and hasattr(data, "__getitem__")
     return hasattr(data, "columns") and hasattr(data, "__arrow_c_stream__")
 
 
@@ -38,12 +51,29 @@ def is_column(data: Any) -> bool:
     return hasattr(data, "to_list") and hasattr(data, "name") and hasattr(data, "dtype")
 
 
+def opened_table(data: Any) -> Any:
+    """What stands for a table as the table: the result of a lazy query (polars), all batches of an Arrow reader, a
+    structured array of NumPy as a dict of its fields; everything else as it is."""
+    if hasattr(data, "collect") and hasattr(data, "collect_schema"):
+        return opened_table(data.collect())
+    if isinstance(data, pa.RecordBatchReader):
+        return data.read_all()
+    if isinstance(data, np.ndarray) and data.dtype.names and data.ndim == 1:
+        return {name: data[name] for name in data.dtype.names}
+    return data
+
+
+def names_of(data: Any) -> list[str]:
+    """Names of the columns of a table."""
+    if isinstance(data, Mapping):
+        return list(map(str, data))
+    columns = getattr(data, "column_names", None)
+    return [str(one) for one in (data.columns if columns is None else columns)]
+
+
 def repeated_names(data: Any) -> list[str]:
     """Names that more than one column of a table has."""
-    if isinstance(data, Mapping):
-        return []
-    columns = getattr(data, "column_names", None)
-    names = [str(one) for one in (data.columns if columns is None else columns)]
+    names = names_of(data)
     return [one for one in dict.fromkeys(names) if names.count(one) > 1]
 
 
@@ -121,9 +151,10 @@ def _arrow(data: Any) -> pa.Table:
 
 def _plain_type(column: pa.ChunkedArray) -> pa.ChunkedArray:
     kind = column.type
-    if pa.types.is_dictionary(kind):
-        column = column.cast(kind.value_type)
-        kind = column.type
+    if pa.types.is_dictionary(kind):  # Arrow takes words in its newest form out of no dictionary: cast them before
+        word = pa.string() if pa.types.is_string_view(kind.value_type) else kind.value_type
+        chunks = [chunk.dictionary.cast(word).take(chunk.indices) for chunk in column.chunks]
+        column, kind = pa.chunked_array(chunks, word), word
     is_text = pa.types.is_large_string(kind) or pa.types.is_string_view(kind) or pa.types.is_null(kind)
     return column.cast(pa.string()) if is_text else column
 

@@ -12,14 +12,23 @@ from repcore.errors import ItemError
 
 PARTS = 8  # entries of a tuple or dict that may hold the values of one input
 
+MISSING = ("NAType", "NaTType")  # of pandas
+REFUSED = "cmM"  # kinds of NumPy: complex, durations, times
+INSTEAD = (
+    "its .real or abs() (complex), or its times or durations as numbers of one unit: array / np.timedelta64(1, 's')"
+)
+
 
 def readable(value: Any) -> Any:
-    """The value with NaN (None among objects) where a masked array hides an entry, and bfloat16 tensors as float32; of
-    a short tuple or dict, its parts so.
+    """The value with NaN (None among objects) where a masked array hides an entry, None for the missing value of
+    pandas, and bfloat16 tensors as float32; of a short tuple or dict, its parts so.
 
     Raises:
-        ItemError: ``sparse``, a sparse matrix or tensor, of which nobody asked that it be filled up.
+        ItemError: ``sparse``, a sparse matrix or tensor, of which nobody asked that it be filled up; ``no_numbers``, an
+            array of complex numbers, times or durations, whose parts or units nobody may drop.
     """
+    if type(value).__name__ in MISSING:
+        return None
     if isinstance(value, tuple) and len(value) <= PARTS and type(value) is tuple:
         return tuple(map(readable, value))
     if isinstance(value, Mapping) and type(value) is dict and len(value) <= PARTS:
@@ -28,6 +37,9 @@ def readable(value: Any) -> Any:
         return _unmasked(value) if value.ndim or not value.mask else None  # a hidden cell of a column is a missing one
     if is_sparse(value):
         raise ItemError("sparse", f"{type(value).__name__} is sparse; give {_dense_call(value)}")
+    kind = getattr(value, "dtype", None)
+    if getattr(value, "ndim", 0) and (getattr(kind, "kind", "-") in REFUSED or getattr(kind, "is_complex", False)):
+        raise ItemError("no_numbers", f"an array of {kind} holds no plain numbers; give what is meant: {INSTEAD}")
     if hasattr(value, "detach") and str(getattr(value, "dtype", "")) == "torch.bfloat16":
         return value.float()
     return value
@@ -38,6 +50,11 @@ def is_sparse(value: Any) -> bool:
     if hasattr(value, "detach"):
         return "sparse" in str(getattr(value, "layout", ""))
     return hasattr(value, "nnz") and hasattr(value, "toarray")
+
+
+def is_ragged(value: Any) -> bool:
+    """Whether this is a nested tensor of torch: tensors of different lengths."""
+    return hasattr(value, "unbind") and getattr(value, "is_nested", False) is True
 
 
 def as_numbers(value: Any) -> np.ndarray | None:

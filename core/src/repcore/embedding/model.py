@@ -25,6 +25,7 @@ from repcore.checkpoints.saving import canonical_tensors, record_content
 from repcore.checkpoints.task_part import target_of
 from repcore.config.resolve import resolve_part
 from repcore.data.given import ListReader, given_reader, is_one_input, is_there, names_a_file
+from repcore.data.given_tables import reading
 from repcore.data.readers import open_data, open_part
 from repcore.data.selection import selected
 from repcore.devices import torch_device, torch_dtype
@@ -125,6 +126,7 @@ class Model:
         *,
         reader: str | None = None,
         id_column: str | None = None,
+        read: Mapping[str, Any] | None = None,
         coverage: float | None = None,
         batch_size: int | None = None,
         device: str | torch.device | None = None,
@@ -137,7 +139,7 @@ class Model:
 
         Args:
             data / reader: as in :meth:`reader`.
-            id_column: column of a table that names its rows.
+            id_column / read: column of a table that names its rows, and further settings of the reader.
             coverage: also intervals or sets that hold the truth in this share of cases, for example 0.9.
             batch_size / device / dtype / workers / progress / options: as in :meth:`embed`.
 
@@ -148,7 +150,7 @@ class Model:
         predictor = self.predictor()
         if coverage is not None:
             check_coverage(predictor.facts.get("conformal", ()), coverage)
-        opened = self.reader(data, reader=reader, options=id_setting(id_column))
+        opened = self.reader(data, reader=reader, options=reading(id_column, read))
         with counting("predicting", len(opened), progress) as add:
             parts = []
             for part in predictor.windows(opened, chosen):
@@ -186,12 +188,11 @@ class Model:
         convert = getattr(self.preprocessor, "inputs_from", None)
         if isinstance(data, str | Path) and not self._is_input(data, convert):
             return self._open(str(data), reader, options, labels, label_kind)
-        ids = (options or {}).get("id_column")
 
         def open_table(path: Path, wanted: Mapping[str, Any]) -> DatasetReader:
             return self._open(str(path), reader, options, labels, label_kind, wanted)
 
-        return given_reader(data, open_table, convert, ids, reader)
+        return given_reader(data, open_table, convert, options, reader)
 
     def _is_input(self, data: str | Path, convert: Callable[[Any], Any] | None) -> bool:
         """Whether a text is an input itself: no file, no data set, and the domain takes texts."""
@@ -248,6 +249,7 @@ class Model:
         *,
         reader: str | None = None,
         id_column: str | None = None,
+        read: Mapping[str, Any] | None = None,
         pool: str | None = None,
         level: str | None = None,
         layer: int | None = None,
@@ -266,7 +268,7 @@ class Model:
 
         Args:
             data / reader: as in :meth:`reader`.
-            id_column: column of a table that names its rows.
+            id_column / read: column of a table that names its rows, and further settings of the reader.
             pool / level / layer: pooling and token level by name, layer by number; the encoder's own if None.
             normalise: unit length.
             batch_size: most items of a batch.
@@ -282,7 +284,7 @@ class Model:
         chosen = self._options(options, batch_size, device, dtype, workers)
         given: dict[str, Any] = {"pooling": pool, "level": level, "layer": layer, "normalise": normalise}
         chosen = replace(chosen, **{name: value for name, value in given.items() if value is not None})
-        opened = self.reader(data, reader=reader, options=id_setting(id_column))
+        opened = self.reader(data, reader=reader, options=reading(id_column, read))
         width = partial(vector_width, self, chosen)
         parts = []
         with counting("embedding", len(opened), progress) as add:
@@ -308,6 +310,7 @@ class Model:
         *,
         reader: str | None = None,
         id_column: str | None = None,
+        read: Mapping[str, Any] | None = None,
         options: InferenceOptions | None = None,
     ) -> list[DenseAnswer | None]:
         """Features of the elements of every row: points, voxels, frames, nodes or edges, in the sample's own order.
@@ -316,7 +319,7 @@ class Model:
             data / reader: as in :meth:`reader`.
             level: ``point``, ``voxel``, ``token`` (``frame``), ``node`` or ``edge``; if None the first of
                 these that the encoder names, else ``token``.
-            id_column: column of a table that names its rows.
+            id_column / read: column of a table that names its rows, and further settings of the reader.
 
         Returns:
             one a row: ``outputs`` float32 (N, D), or (X, Y, Z, D) on a grid; None where the row cannot be used, of
@@ -328,7 +331,7 @@ class Model:
         chosen = self._options(options)
         levels = self.registry.encoder(self.folder.encoder_name).spec.levels
         word = level_of(level or next((one for one in levels if one in LEVELS), "token"))
-        opened = self.reader(data, reader=reader, options=id_setting(id_column))
+        opened = self.reader(data, reader=reader, options=reading(id_column, read))
         if not len(opened):
             return []
         rows = (row for window in windows_of(self.preprocessor, opened, replace(chosen, window=1)) for row in window)
@@ -351,8 +354,9 @@ class Model:
         dtype: str | torch.dtype | None = None,
         workers: int | None = None,
     ) -> InferenceOptions:
-        if device is not None:
-            self.to(device)
+        asked = device or (options.device if options and options.device != InferenceOptions().device else None)
+        if asked is not None:
+            self.to(asked)
         kind = None if dtype is None else torch_dtype(dtype)
         given: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "dtype": kind}
         kept = {name: value for name, value in given.items() if value is not None}
@@ -447,11 +451,6 @@ class Model:
         twin = self.folder.build_encoder(self.registry).to(self.device).eval()
         torch.set_rng_state(state)
         return twin
-
-
-def id_setting(id_column: str | None) -> dict[str, Any] | None:
-    """The reader's setting of the column that names the rows of a table."""
-    return {"id_column": id_column} if id_column else None
 
 
 def model_path(path: Path | str) -> Path:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from repcore.config.resolve import ResolvedPart, resolve_sections
+from repcore.config.schema import TrainerConfig
 from repcore.data.label_budgets import label_budgets, validated_on_itself, within_budget
 from repcore.data.split_plans import SplitPlan
 from repcore.embedding.model import Model
@@ -63,6 +64,11 @@ def finetune_settings(
         raise ConfigError(
             f"data.limit={sections['data'].limit} is for pre-training; a fine-tuning takes rows by their labels",
             hint="--labels N: so many labelled training rows",
+        )
+    if sections["trainer"].seed != TrainerConfig().seed:  # each of the runs has its own
+        asked = f"trainer.seed={sections['trainer'].seed}"
+        raise ConfigError(
+            f"{asked} is for pre-training; a fine-tuning has the seeds 0, 1, ...", hint="--seeds N: so many of them"
         )
     part = ResolvedPart(entry, sections.pop("task"))
     way = None if chosen is None else ResolvedPart(chosen, sections.pop("method"))
