@@ -268,6 +268,10 @@ class Hugging:
         assert kind == "arrow"
         return _Arrow(self.table)
 
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        found: dict[str, Any] = self.table.to_pylist()[row]
+        return found
+
 
 class _Arrow:
     def __init__(self, table: pa.Table) -> None:

@@ -61,5 +61,5 @@ class Part:
 
 
 def test_hints_of_readers_name_the_whole_flag() -> None:
-    with pytest.raises(DataError, match=r"try: --read axes=steps-channels .with train: dataset.axes="):
+    with pytest.raises(DataError, match=r"try: +--read axes=steps-channels .with train: dataset.axes="):
         open_part(Part())  # type: ignore[arg-type]
