@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import dataclasses
 import pickle
 import re
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,9 +25,10 @@ import repcore
 from repcore.data.given import ListReader, given_reader, names_a_file, shape_of
 from repcore.data.given_tables import stored_table
 from repcore.embedding import inference
+from repcore.embedding.dense import usual_level
 from repcore.embedding.inference import InferenceOptions
 from repcore.embedding.width import measured_widths
-from repcore.errors import CheckpointError, ConfigError, DataError
+from repcore.errors import CheckpointError, ConfigError, DataError, ItemError
 from repcore.interfaces import EmbeddingRows, Sample
 from tests.toys.toy_run import make_run
 
@@ -206,6 +210,61 @@ def test_tokens_of_every_row(model: repcore.Model) -> None:
     assert [one.outputs.shape[0] for one in found if one] == [POINTS, 4]
     assert found[0].level == "point"  # type: ignore[union-attr]
     assert model.tokens([]) == []
+
+
+def test_where_no_row_can_be_used_every_row_is_none(
+    model: repcore.Model, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(*_: Any) -> Any:
+        raise ItemError("too_short", "less than one frame")
+
+    monkeypatch.setattr(type(model.preprocessor), "prepare", refusing)
+    assert model.tokens(SETS[:2]) == [None, None]
+    assert "no row can be used" in caplog.text
+    assert "less than one frame" in caplog.text
+
+
+def test_the_level_that_is_meant_is_one_of_the_domain() -> None:
+    def of(*levels: str) -> Any:
+        return [SimpleNamespace(spec=SimpleNamespace(level=one)) for one in levels]
+
+    assert usual_level(("node", "edge"), []) == "node"
+    assert usual_level(("stage0",), of("", "voxel")) == "voxel"
+    assert usual_level(("voxel", "region"), of("point")) == "point"
+    assert usual_level(("node", "edge"), of("edge")) == "edge"
+    assert usual_level(("patches",), []) == "token"
+
+
+def test_a_model_and_a_run_stay_where_they_are_when_the_process_goes_elsewhere(
+    model: repcore.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    loaded, run = repcore.load("run"), repcore.Run(Path("run"))
+    expected = model.embed(SETS)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for one in (loaded, run, run.model, pickle.loads(pickle.dumps(loaded)), loaded.save("copy"), copy.deepcopy(run)):
+        assert one.embed(SETS) == expected
+    assert run.report == tmp_path / "run" / "report.html"
+
+
+def test_results_are_equal_where_their_rows_are(model: repcore.Model) -> None:
+    rows = model.embed([*SETS[:2], np.full_like(SETS[0], np.nan)])
+    assert rows == model.embed([*SETS[:2], np.full_like(SETS[0], np.nan)]) == pickle.loads(pickle.dumps(rows))
+    assert rows != model.embed([*SETS[1::-1], np.full_like(SETS[0], np.nan)])
+    assert rows != rows[:2]
+    assert rows != 5
+
+
+def test_calls_from_threads_and_from_a_running_loop_give_the_same(model: repcore.Model) -> None:
+    expected = model.embed(SETS)
+
+    async def inside() -> Any:
+        return model.embed(SETS), await asyncio.to_thread(model.embed, SETS)
+
+    assert all(one == expected for one in asyncio.run(inside()))
+    with ThreadPoolExecutor(3) as threads:
+        assert all(one == expected for one in threads.map(lambda _: model.embed(SETS), range(6)))
 
 
 def test_a_row_without_tokens_is_told_with_its_reason(model: repcore.Model, caplog: pytest.LogCaptureFixture) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import yaml
 
 from scripts import site
 from tests.conftest import ROOT
+
+MOST_SECONDS = 120
 
 
 def pages_of(nav: Any) -> Iterator[str]:
@@ -53,7 +56,11 @@ def test_the_reference_names_everything_public() -> None:
 @pytest.mark.timeout(240)
 def test_search_finds_freeze_the_encoder_from_disk(browser: Any, tmp_path: Path) -> None:
     pytest.importorskip("mkdocs", reason="mkdocs-material is not installed")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     said = site.build(tmp_path / "site")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime  # processor time
+    assert 1 < spent < MOST_SECONDS
     assert "does not exist" not in said
     assert "could not be found" not in said, said
     outside: list[str] = []

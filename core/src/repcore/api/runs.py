@@ -51,19 +51,21 @@ class Run:
     metrics: Mapping[str, float] = field(default_factory=dict)
     verdict: str = ""
     device: str = "cpu"
+    _place: Path = field(init=False, repr=False, compare=False)  # wherever the process goes later
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_place", Path(self.folder).absolute())
 
     @cached_property
     def model(self) -> Model:
         """The trained model, loaded when it is first asked for."""
-        return load(self.folder, device=self.device)
+        return load(self._place, device=self.device)
 
     @property
     def report(self) -> Path:
         """The page about the run; drawn when it is first asked for, where the run has not done so."""
-        page = self.folder / "report.html"
-        if page.is_file():
-            return page
-        return _drawn(self.folder)
+        page = self._place / "report.html"
+        return page if page.is_file() else _drawn(self._place)
 
     @property
     def module(self) -> nn.Module:
@@ -249,7 +251,7 @@ def _of_run(
 def _folder_of(model: Model | Run | Path | str) -> Path:
     if isinstance(model, Run):
         loaded = vars(model).get("model")  # only a loaded one can have been changed
-        return model.folder / "model" if loaded is None else _folder_of(loaded)
+        return model._place / "model" if loaded is None else _folder_of(loaded)
     if isinstance(model, Model):
         return model.unchanged().folder.folder
     from repcore.embedding.model import model_path

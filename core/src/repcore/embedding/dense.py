@@ -23,10 +23,15 @@ from repcore.embedding.inference import InferenceOptions, windows_of
 from repcore.embedding.windows import PreparedRow
 from repcore.errors import ConfigError, DataError, ItemError, PluginError
 from repcore.interfaces import Batch, DatasetReader, DenseAnswer, Features, Preprocessor, Tokens
-from repcore.specs import TargetSpec
+from repcore.registry import Entry
+from repcore.specs import DenseWriterSpec, TargetSpec
 
 LEVELS = ("point", "voxel", "token", "node", "edge")
 ALIASES = {"frame": "token"}
+
+
+class NothingUsableError(DataError):
+    """No row can be used, so nothing shows what the encoder gives."""
 
 
 def level_of(word: str) -> str:
@@ -39,6 +44,19 @@ def level_of(word: str) -> str:
     if level not in LEVELS:
         raise ConfigError(f"--level {word!r} is no level of elements", expected=", ".join((*LEVELS, *ALIASES)))
     return level
+
+
+def usual_level(levels: Sequence[str], writers: Iterable[Entry[DenseWriterSpec]]) -> str:
+    """The level of elements that is meant where none is named.
+
+    Args:
+        levels: token levels of the encoder.
+        writers: of the domain, which say about which levels it has answers.
+    """
+    of_domain = [one.spec.level for one in writers if one.spec.level]
+    named = [one for one in levels if one in LEVELS]
+    both = [one for one in named if one in of_domain]
+    return next(iter((*both, *of_domain, *named, "token")))
 
 
 def covering(preprocessor: Preprocessor) -> Preprocessor:
@@ -90,7 +108,7 @@ def find_place(
     the first; or those that are asked for by name, a level or a readout.
 
     Raises:
-        DataError: no row can be used. ConfigError: the encoder has no tokens, or none of that name.
+        NothingUsableError: no row can be used. ConfigError: the encoder has no tokens, or none of that name.
     """
     features, problem, width = None, "", 0
     is_readout = tokens is not None and tokens in getattr(encoder, "readouts", ())
@@ -110,7 +128,9 @@ def find_place(
             problem = problem or error.reason
     encoder.train(was_training)
     if features is None:
-        raise DataError("no row can be used, so nothing shows which tokens the encoder gives", first_reason=problem)
+        raise NothingUsableError(
+            "no row can be used, so nothing shows which tokens the encoder gives", first_reason=problem
+        )
     if is_readout:
         return DensePlace(str(tokens), width, is_readout=True)
     return place_of(features, level, encoder, tokens)

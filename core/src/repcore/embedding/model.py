@@ -31,7 +31,14 @@ from repcore.data.selection import selected
 from repcore.devices import torch_device, torch_dtype
 from repcore.embedding.answers import answer_columns
 from repcore.embedding.conformal import check_coverage
-from repcore.embedding.dense import LEVELS, dense_windows, element_features, find_place, level_of
+from repcore.embedding.dense import (
+    NothingUsableError,
+    dense_windows,
+    element_features,
+    find_place,
+    level_of,
+    usual_level,
+)
 from repcore.embedding.drawn import Drawn, drawn_by
 from repcore.embedding.inference import InferenceOptions, join_rows, run_windows, windows_of
 from repcore.embedding.pooling import default_pooling
@@ -270,11 +277,9 @@ class Model:
             data / reader: as in :meth:`reader`.
             id_column / read: column of a table that names its rows, and further settings of the reader.
             pool / level / layer: pooling and token level by name, layer by number; the encoder's own if None.
-            normalise: unit length.
-            batch_size: most items of a batch.
+            batch_size / workers / normalise: most items of a batch; processes that prepare rows; unit length.
             device: moves the model there first (``cpu``, ``cuda``, ``cuda:1``, ``auto``).
             dtype: ``float32``, ``bfloat16`` or ``float16``, in which the network runs; vectors are float32 anyway.
-            workers: processes that read and prepare rows.
             progress: True shows a bar; a function is called with (rows done, rows).
             options: all of these and more in one; what is given beside it counts.
 
@@ -317,8 +322,7 @@ class Model:
 
         Args:
             data / reader: as in :meth:`reader`.
-            level: ``point``, ``voxel``, ``token`` (``frame``), ``node`` or ``edge``; if None the first of
-                these that the encoder names, else ``token``.
+            level: ``point``, ``voxel``, ``token`` (``frame``), ``node`` or ``edge``; if None that of the domain.
             id_column / read: column of a table that names its rows, and further settings of the reader.
 
         Returns:
@@ -330,12 +334,16 @@ class Model:
         """
         chosen = self._options(options)
         levels = self.registry.encoder(self.folder.encoder_name).spec.levels
-        word = level_of(level or next((one for one in levels if one in LEVELS), "token"))
+        word = level_of(level or usual_level(levels, self.registry.entries("dense-writer", self.domain)))
         opened = self.reader(data, reader=reader, options=reading(id_column, read))
         if not len(opened):
             return []
         rows = (row for window in windows_of(self.preprocessor, opened, replace(chosen, window=1)) for row in window)
-        place = find_place(self.encoder, self.preprocessor, rows, word, self.device)
+        try:
+            place = find_place(self.encoder, self.preprocessor, rows, word, self.device)
+        except NothingUsableError as error:
+            log.warning("%s", error.in_one_line())
+            return [None] * len(opened)
         function = element_features(self.encoder, place)
         with torch.inference_mode():
             found = list(dense_windows(function, self.preprocessor, opened, chosen, level=word, domain=self.domain))
@@ -486,7 +494,7 @@ def load(path: Path | str, *, device: str | torch.device = "cpu", registry: Regi
     """
     known = registry or registries.default()
     there = torch_device(device, "device")
-    folder = read_model(model_path(path))
+    folder = read_model(model_path(path).resolve())  # wherever the process goes later, and another run is the latest
     encoder, preprocessor = folder.build(known)
     return Model(folder, encoder.to(there), preprocessor, known, there)
 

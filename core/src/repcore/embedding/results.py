@@ -53,6 +53,15 @@ class _Rows:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __eq__(self, other: object) -> bool:
+        """Whether the other has the same rows: ids, status and every figure, NaN like NaN."""
+        if not isinstance(other, type(self)):
+            return NotImplemented
+        words = (list(self.ids), list(self.status)) == (list(other.ids), list(other.status))
+        return words and np.array_equal(self._matrix(), other._matrix(), equal_nan=True)
+
+    __hash__ = None  # type: ignore[assignment]  # as of lists
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self._matrix(), dtype=dtype, copy=copy)
 
@@ -105,7 +114,7 @@ def _failed(rows: _Rows) -> str:
     return f", {count:,} without a result" if count else ""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Embeddings(_Rows, EmbeddingRows):
     """Vectors float32 (n, D) of rows in input order, NaN where ``status`` says that a row could not be embedded.
 
@@ -156,7 +165,7 @@ def _some(rows: Embeddings, chosen: np.ndarray) -> tuple[list[str], np.ndarray, 
     return ids, rows.vectors[chosen], status, reason
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Predictions(_Rows):
     """What a fine-tuned model says, one entry a row in input order.
 

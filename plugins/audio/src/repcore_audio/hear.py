@@ -81,10 +81,14 @@ def get_scene_embeddings(audio: Tensor, model: HearModel) -> Tensor:
 
 
 def get_timestamp_embeddings(audio: Tensor, model: HearModel) -> tuple[Tensor, Tensor]:
-    """Vectors of frames float32 (n sounds, T, D), and the middle of each frame in ms (n sounds, T)."""
+    """Vectors of frames float32 (n sounds, T, D), and the middle of each frame in ms (n sounds, T).
+
+    Sounds shorter than a frame of the model have one of zeros, in their middle.
+    """
     pairs = model.pairs(audio)
     answers = model.model.tokens(pairs, LEVEL)
-    times = next((_middles(one.elements) for one in answers if one is not None), np.zeros(0, np.float32))
+    middle = np.full(min(len(pairs), 1), MILLISECONDS * audio.shape[1] / model.sample_rate / 2, np.float32)
+    times = next((_middles(one.elements) for one in answers if one is not None), middle)
     empty = np.full((len(times), model.timestamp_embedding_size), np.nan, np.float32)
     rows = [empty if one is None else one.outputs for one in answers]
     values = torch.from_numpy(np.stack(rows).astype(np.float32)) if rows else torch.zeros(0, *empty.shape)

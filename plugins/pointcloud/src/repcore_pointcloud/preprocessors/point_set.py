@@ -103,8 +103,13 @@ class PointSetPreprocessor:
 
         A point that was chosen has its own answer (the mean where it was repeated), one that was thinned away that of
         the nearest chosen point; points without usable coordinates have NaN.
+
+        Raises:
+            ItemError: ``other_level``: a cloud has points.
         """
-        del items, level
+        del items
+        if level != "point":
+            raise ItemError("other_level", f"a cloud has points, no level {level!r}")
         cloud: PointCloud = sample.inputs
         points, kept = self._finite(cloud)
         chosen, answers = self.chosen_rows(points), outputs[0].reshape(-1, outputs[0].shape[-1])
