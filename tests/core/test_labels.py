@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repcore.data.accounting import Accounting
-from repcore.data.cells import decimal_sign, looks_like, number, read_numbers
+from repcore.data.cells import DECIMAL_SIGNS, decimal_sign, looks_like, number, read_numbers
 from repcore.data.label_column import range_words
 from repcore.data.label_names import are_class_numbers
 from repcore.data.labels import LabelColumn, read_label, read_labels
@@ -169,16 +169,38 @@ UP_TO = [str(number) for number in range(900, 964, 7)]
 def test_points_before_thousands_where_another_column_has_decimal_commas() -> None:
     commas = [f"-{number % 7},{number % 90 + 1}" for number in range(58)]
     account = Accounting()
-    mass, _ = read_labels({"mass": GROUPED, "logp": commas}, account=account)
-    assert mass.values.tolist() == [float(number) for number in range(1100, 1158)]
+    mass, _ = read_labels({"mass": [*GROUPED, *UP_TO], "logp": [*commas, *commas[:10]]}, account=account)
+    assert mass.values.tolist() == [*map(float, range(1100, 1158)), *map(float, UP_TO)]
     assert "a point stands before thousands in 58 cells such as '1.100': column 'logp' has a decimal comma" in (
         mass.reason
     )
     assert any("column 'logp' has a decimal comma" in str(one) for one in account.guesses)
-    beside = read_labels({"mass": GROUPED}, beside={"logp": commas})[0]
+    beside = read_labels({"mass": [*GROUPED, *UP_TO]}, beside={"logp": commas})[0]
     assert beside.values[0] == 1100.0
+    for sure in (["1.100", "2.300", "12.450"], ["1.234.567", "46.069", "78.114"]):
+        found = read_labels({"mass": sure * 10}, beside={"logp": commas})[0]
+        assert found.values[:3].tolist() == [float(one.replace(".", "")) for one in sure]
     signed = read_label("mass", ["-1.100,5", "900,25", "1.234", "12.345.678"])
     assert signed.values.tolist() == [-1100.5, 900.25, 1234.0, 12345678.0]
+
+
+def test_points_that_may_be_either_are_refused_in_words() -> None:
+    """Beside decimal commas 46.069 is 46069, or a column that another program wrote: its own cells decide."""
+    commas = [f"-{number % 7},{number % 90 + 1}" for number in range(60)]
+    masses = ["46.069", "78.114", "180.157"] * 20
+    account = Accounting()
+    mass, logp = read_labels({"mass": masses, "logp": commas}, account=account)
+    assert mass.target is None
+    assert logp.target is not None
+    assert np.isnan(mass.values).all()
+    said = " ".join(account.sentences())
+    assert "60 of 60 filled cells look like thousands or decimals, which nothing in the column tells ('46.069'" in said
+    large = read_labels({"mass": [*masses, "1500", "2200"], "logp": [*commas, "0,5", "0,5"]}, account=account)[0]
+    assert large.values[:3].tolist() == [46.069, 78.114, 180.157]
+    assert "decimals with a point in 60 cells such as '46.069', beside whole numbers above 999" in large.reason
+    for sign, value in (("comma", 46069.0), ("point", 46.069)):
+        asked = read_labels({"mass": masses}, beside={"logp": commas}, decimal=DECIMAL_SIGNS[sign])[0]
+        assert asked.values[0] == value
 
 
 def test_points_stay_decimals_without_a_sign_of_the_contrary() -> None:

@@ -221,3 +221,29 @@ def test_steps_outside_of_windows_and_labels_of_steps_are_said(tmp_path: Path) -
     stepwise = open_data(default(), str(tmp_path / "n.npz"))[1]
     assert list(stepwise.targets) == []
     assert any(one.is_loss and "50 numbers a series, one a step" in one.reason for one in stepwise.account.guesses)
+
+
+def wide(path: Path, first: int, count: int, steps: int) -> None:
+    """A row a series, a column a step, as forecasting competitions publish them."""
+    lines = [",".join(['"V1"', *(f'"V{number}"' for number in range(2, steps + 2))])]
+    rng = np.random.default_rng(first)
+    for number in range(first, first + count):
+        lines.append(",".join([f'"Y{number}"', *(f"{value:.2f}" for value in rng.uniform(50, 99, steps))]))
+    path.write_text("\n".join(lines) + "\n")
+
+
+def test_series_of_train_and_test_files_keep_the_split_and_are_never_doubled(tmp_path: Path) -> None:
+    (tmp_path / "others").mkdir()
+    wide(tmp_path / "others" / "Yearly-train.csv", 1, 8, 24)
+    wide(tmp_path / "others" / "Yearly-test.csv", 9, 4, 10)
+    part, reader = open_data(default(), str(tmp_path / "others"))
+    assert part.name == "timeseries/recordings"
+    assert len(reader) == 12
+    assert {name: len(rows) for name, rows in reader.splits.items()} == {"train": 8, "test": 4}
+    assert {len(row.source) for row in reader.rows} == {24, 10}
+    (tmp_path / "same").mkdir()
+    wide(tmp_path / "same" / "Yearly-train.csv", 1, 8, 24)
+    wide(tmp_path / "same" / "Yearly-test.csv", 1, 8, 10)
+    with pytest.raises(DataError, match=r"8 series stand in Yearly-train\.csv and in Yearly-test\.csv: 'Y1'") as caught:
+        open_data(default(), str(tmp_path / "same"))
+    assert "their steps belong behind those of Yearly-train.csv" in str(caught.value)

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from repcore.data.grouped import MINUS, may_go_on_at_thousand, without_groups
+from repcore.data.grouped import MINUS, may_go_on_at_thousand, point_meaning, without_groups
 
 MISSING_WORDS = frozenset({"", "nan", "na", "n/a", "null", "none", "-", "?", "nil", "missing", "<na>", "nat"})
 LONGEST_MISSING = max(map(len, MISSING_WORDS))
@@ -38,6 +38,7 @@ BLOCK = 4096  # cells that are tried at once
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eEdD][+-]?\d+)?")
 _NUMBER_COMMA = re.compile(r"[+-]?(\d+,?\d*|,\d+)([eE][+-]?\d+)?")
 _THOUSANDS_COMMA = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+,\d+")  # 1.234,56: nothing else can be meant
+EITHER = "thousands or decimals, which nothing in the column tells"
 _GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+")  # 1.100: thousands where the comma separates decimals
 _EXPONENT = re.compile(r"\d+[eE]\d+")
 _MONTH = (  # whole words: 1-Octyne is no day in October
@@ -213,11 +214,15 @@ def numbers_as_written(
     grouped = () if asked is not None else grouped_rows(cells)
     if grouped and comma:
         shown = f"{len(grouped):,} cells such as {str(cells[grouped[0]]).strip()!r}"
-        return read_numbers(name, cells, ","), f"a point stands before thousands in {shown}: {comma}"
-    if grouped and may_go_on_at_thousand(cells, grouped, "."):
+        meant = point_meaning(cells, grouped)
+        if meant == "thousands":
+            return read_numbers(name, cells, ","), f"a point stands before thousands in {shown}: {comma}"
+        if meant == "decimal":
+            return numbers, f"decimals with a point in {shown}, beside whole numbers above 999 without one; {comma}"
+    if grouped and (comma or may_go_on_at_thousand(cells, grouped, ".")):
         for row in grouped:
             numbers.values[row] = math.nan
-            _note_odd(numbers, row, cells[row], "thousands")
+            _note_odd(numbers, row, cells[row], EITHER if comma else "thousands")
         return numbers, ""
     if grouped and len(grouped) == numbers.filled:
         shown = str(cells[grouped[0]]).strip()

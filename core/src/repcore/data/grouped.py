@@ -20,6 +20,7 @@ _GROUPED = {
 }
 _PLAIN = re.compile(r"[+-]?(?:\d+(?:(?P<sign>[.,])\d*)?|(?P<first>[.,])\d+)(?:[eE][+-]?\d+)?")
 _REMOVED = str.maketrans(dict.fromkeys(f",'\u2019{BLANKS}"))
+LEAST_ROUND = 3  # amounts that all end with 0, before they are round
 LARGEST_ALONE = 999  # a whole number up to here has no sign before thousands
 Meaning = Literal["decimal", "thousands", "unclear", ""]
 _EITHER = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
@@ -109,6 +110,25 @@ def may_go_on_at_thousand(cells: Sequence[Any], rows: Sequence[int], sign: str) 
     )
 
 
+def point_meaning(cells: Sequence[Any], rows: Sequence[int]) -> Meaning:
+    """What a point before three digits is in a column of a table whose decimals have a comma: ``46.069``.
+
+    Several groups (``1.234.567``), whole numbers that go on to 999 beside it, or nothing but round amounts (``1.100``,
+    ``2.300``) make it a sign before thousands; whole numbers of four digits and more without one make it a decimal
+    point. Nothing else in a column tells.
+
+    Args:
+        rows: those with a point; none of their cells can be a decimal only.
+    """
+    texts = [str(cells[row]).strip().translate(MINUS) for row in rows]
+    whole = _whole_numbers(cells, rows)
+    if any(text.count(".") > 1 for text in texts):
+        return "thousands"
+    if whole:
+        return "thousands" if max(whole) <= LARGEST_ALONE else "decimal"
+    return "thousands" if len(texts) >= LEAST_ROUND and all(text.endswith("0") for text in texts) else "unclear"
+
+
 def goes_on_at_thousand(cells: Sequence[Any], rows: Sequence[int]) -> bool:
     """Whether ``1,110`` beside ``963`` is 1110: nobody writes decimals with zeros at their end and without."""
     return any(str(cells[row]).strip().endswith("0") for row in rows) and bool(_whole_beside(cells, rows))
@@ -116,10 +136,15 @@ def goes_on_at_thousand(cells: Sequence[Any], rows: Sequence[int]) -> bool:
 
 def _whole_beside(cells: Sequence[Any], rows: Sequence[int]) -> list[int]:
     """Sizes of the whole numbers in all other rows where the largest has three digits, else none."""
+    whole = _whole_numbers(cells, rows)
+    return whole if whole and 100 <= max(whole) <= LARGEST_ALONE else []
+
+
+def _whole_numbers(cells: Sequence[Any], rows: Sequence[int]) -> list[int]:
+    """Sizes of the whole numbers in all other rows."""
     signed = set(rows)
     rest = [str(cell).strip().translate(MINUS) for row, cell in enumerate(cells) if row not in signed]
-    whole = [abs(int(text)) for text in rest if re.fullmatch(r"[+-]?\d+", text)]
-    return whole if whole and 100 <= max(whole) <= LARGEST_ALONE else []
+    return [abs(int(text)) for text in rest if re.fullmatch(r"[+-]?\d+", text)]
 
 
 def comma_meaning(columns: Iterable[Sequence[str]]) -> tuple[Meaning, str]:

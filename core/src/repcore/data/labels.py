@@ -19,6 +19,7 @@ import numpy as np
 
 from repcore.data.accounting import Accounting
 from repcore.data.cells import (
+    EITHER,
     Columns,
     Decimal,
     NumberColumn,
@@ -60,7 +61,7 @@ _COUNT_WORDS = frozenset({
 })  # fmt: skip
 
 AS_ASKED = "as asked"
-UNREAD_NUMBERS = ("thousands", "decimal comma", "underscore digits", "percent")
+UNREAD_NUMBERS = ("thousands", EITHER, "decimal comma", "underscore digits", "percent")
 
 
 def read_label(

@@ -16,7 +16,7 @@ from repcore.data.first_files import first_files
 from repcore.data.groups import plain_name
 from repcore.data.misfits import HARDLY
 from repcore.data.split_columns import parts_of
-from repcore.data.splits import part_of
+from repcore.data.splits import part_of, parts_in_names
 from repcore.data.tables import Table, table_suffix
 from repcore.errors import DataError
 from repcore_timeseries.configs.series import SeriesTableConfig
@@ -31,9 +31,11 @@ from repcore_timeseries.datasets.recording_labels import (
 )
 from repcore_timeseries.datasets.tables import cells_of, tell_unused
 from repcore_timeseries.formats.lines import Lines
+from repcore_timeseries.formats.parts import PARTS
 from repcore_timeseries.formats.roles import NONE, TIME_NAMES, find_time
 from repcore_timeseries.formats.series import Series
 from repcore_timeseries.formats.tables import Found, words_of_series
+from repcore_timeseries.formats.wide import columns_of_steps, series_of_rows
 
 SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".dat", ".parquet")
 ENDINGS = (*SUFFIXES, *(f"{one}.gz" for one in SUFFIXES))
@@ -89,6 +91,9 @@ def sniff(path: Path) -> float:
     if not path.is_dir():
         return 0.0
     found = first_files(path, LOOKED_AT)
+    if _are_parts(found):
+        score = min(tables.sniff(one) for one in found)
+        return score if score > HARDLY else 0.0
     held = [one for one in found if table_suffix(one) in SUFFIXES and part_of(one.name.split(".")[0]) is None]
     if len(held) < 2 or 2 * len(held) <= len(found):
         return 0.0
@@ -104,6 +109,18 @@ def sniff(path: Path) -> float:
     if not headers or max(headers.values()) < min(2, len(held)) or 2 * max(headers.values()) <= sum(headers.values()):
         return 0.0
     return sorted(scores)[len(scores) // 2]
+
+
+def _are_parts(files: Sequence[Path]) -> bool:
+    """Whether all files are tables of a series a row and called after parts of a split: ``Yearly-train.csv``."""
+    if len(files) < 2 or not all(table_suffix(one) in SUFFIXES for one in files):
+        return False
+    if not all(parts_in_names([one.name.split(".")[0] for one in files])):
+        return False
+    try:
+        return all(columns_of_steps(Table(one).columns)[0] for one in files)
+    except DataError:
+        return False
 
 
 def _score(path: Path, table: Table) -> float:
@@ -131,26 +148,49 @@ def _read(path: Path, config: SeriesTableConfig, account: Accounting) -> tuple[l
     if not headers:
         raise DataError(f"{str(path)!r} holds no table of a recording", expected=f"files of {', '.join(SUFFIXES)}")
     usual = headers.most_common(1)[0][0]
-    found, others, first = [], [], None
+    found, others, first, are_parts = [], [], None, _are_parts(files)
     for file, columns in opened:
         name = file.relative_to(path).as_posix()
         name = name[: len(name) - len("".join(file.suffixes[-2:] if file.suffix == ".gz" else file.suffixes[-1:]))]
         if isinstance(columns, str):
             gone = Found(name, None, np.zeros(0, np.int64), ("unreadable", columns))
             found.append(Recording(file, name, [gone]))
-        elif columns != usual and sorted(columns) != sorted(usual):
+        elif not are_parts and columns != usual and sorted(columns) != sorted(usual):
             others.append(file)
         else:
             own = Accounting(path)
-            if columns != usual:
+            if columns != usual and not are_parts:
                 account.guess(f"columns of {file.name}", "read by name", "they stand in another order")
-            found.append(_recording(file, name, config, own))
+            found.append(_recording(file, name, config, own, are_parts))
             first = _told(account, own, first)
+    if are_parts:
+        _refuse_doubled(found)
     in_usual_order(found)
     if not config.channels:
         without_constants(found, account)
     tell_steps(found, account)
     return found, others
+
+
+def _refuse_doubled(recordings: Sequence[Recording]) -> None:
+    """Series of one name in several files may go on from file to file, or be others: nobody knows.
+
+    Raises:
+        DataError: two files hold series of the same names.
+    """
+    owner: dict[str, Recording] = {}
+    parts = parts_in_names([Path(one.id).name for one in recordings])
+    in_time = sorted(zip(parts, recordings, strict=True), key=lambda pair: PARTS.index(str(pair[0])))
+    for _, one in in_time:
+        twice = [each.name for each in one.found if len(one.found) > 1 and owner.setdefault(each.name, one) is not one]
+        if twice:
+            earlier, own = owner[twice[0]].file.name, one.file.name
+            raise DataError(
+                f"{len(twice)} series stand in {earlier} and in {own}: {', '.join(map(repr, twice[:3]))}",
+                meaning=f"where {own} goes on with them, their steps belong behind those of {earlier}; where they are "
+                "others, they need other names",
+                hint=f"--data {one.file.parent / earlier} reads one file; parts=... and window=... cut it by time",
+            )
 
 
 def _told(account: Accounting, own: Accounting, first: set[tuple[str, str]] | None) -> set[tuple[str, str]]:
@@ -163,11 +203,14 @@ def _told(account: Accounting, own: Accounting, first: set[tuple[str, str]] | No
     return said if first is None else first | said
 
 
-def _recording(file: Path, name: str, config: SeriesTableConfig, account: Accounting) -> Recording:
+def _recording(file: Path, name: str, config: SeriesTableConfig, account: Accounting, may_be_wide: bool) -> Recording:
     table = Table(file)
     table.tell(account)
     try:
         lines = Lines(table, account, config.time)
+        wide = series_of_rows(lines, config, account) if may_be_wide else None
+        if wide is not None:
+            return Recording(file, name, wide)
         if not config.time and not lines.joined:
             config = _without_times(lines, config, account)
         roles, found = tables.series_over_lines(lines, config, account)
