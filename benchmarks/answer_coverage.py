@@ -11,7 +11,7 @@ The gate: a mean over the splits between 87 and 93 %. Beside it stand the lowest
 would be expected of exact 90 % coverage: of one split with n validation and m test rows, the number of covered rows is
 beta-binomial with a = ceil((n + 1) 0.9) and b = n + 1 - a.
 
-    python benchmarks/coverage.py --data FOLDER [--splits 10] [--coverage 0.9]
+    python benchmarks/answer_coverage.py --data FOLDER [--splits 10] [--coverage 0.9]
 
 FOLDER holds molecules/{esol,freesolv,bbbp} and audio/fsdd. Four minutes on one core; writes results/coverage.md.
 """
@@ -194,7 +194,7 @@ def report(results: Mapping[str, tuple[TargetSpec, list[Split]]], coverage: floa
     told = facts(["torch", "numpy"])
     lines = [
         f"# Coverage of {coverage:.0%} intervals and sets", "",
-        "Made by `python benchmarks/coverage.py`; method in its head. Intervals: split-conformal, absolute residuals,",
+        "Made by `python benchmarks/answer_coverage.py`; method in its head. Intervals: split-conformal, absolute residuals,",
         "one width for all rows. Sets: least ambiguous sets (a class is in the set where 1 - p is at most the",
         "threshold), not randomised. Threshold: the ceil((n + 1) c)-th smallest validation score, the finite-sample",
         "correction. Expected range: 95 % of splits, if coverage is exact.", "",
