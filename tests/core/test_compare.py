@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,27 @@ def test_better_is_said_where_the_interval_says_so_and_a_flipped_item_divides_th
     assert same.disagreements == []
     with pytest.raises(ConfigError, match="at least two"):
         compare_models(registry.default(), sides[:1], target)
+
+
+def test_groups_of_a_column_are_compared_and_an_unknown_one_is_named() -> None:
+    draw = np.random.default_rng(0)
+    kind, site = np.arange(240) % 2, np.arange(240) // 120
+    good = draw.normal(size=(240, 4)).astype(np.float32)
+    good[:, 0] += 6.0 * kind
+    partly = np.where(site[:, None] == 0, good, draw.normal(size=(240, 4))).astype(np.float32)
+    sides = [contender("good", good), contender("partly", partly)]
+    further = {"site": [f"s{one}" for one in site], "size": [float(row) for row in range(240)]}
+    sides = [replace(one, rows=replace(one.rows, columns=further)) for one in sides]
+    found = compare_models(registry.default(), sides, Labelled.targets[0], seeds=[0], by=["site", "size"])
+    verdicts = {one.group: one.verdict for one in found.differences}
+    assert verdicts["site=s0"] != "worse"
+    assert verdicts["site=s1"] == "worse"
+    rows = [one.rows for one in found.differences if one.group.startswith("size ")]
+    assert len(rows) == 4
+    assert sum(rows) == sum(one.rows for one in found.differences if one.group.startswith("site="))
+    with pytest.raises(ConfigError, match="--by sight") as wrong:
+        compare_models(registry.default(), sides, Labelled.targets[0], seeds=[0], by=["sight"])
+    assert "site" in str(wrong.value)
 
 
 def test_the_drawing_joins_those_that_no_other_beats() -> None:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 @click.option("--split", default="random", show_default=True, help="As with probe.")
 @click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Number of seeds.")
 @click.option("--reference", metavar="MODEL", help="The model that the others are held against; the first by default.")
+@click.option("--by", multiple=True, metavar="COLUMN", help="Also compare by the values of this column, such as a "
+              "site or the declared split; group = the data's own groups (repeatable).")  # fmt: skip
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Also write this page (FILE.html).")
 @reading_options
 @work_options
@@ -35,8 +37,8 @@ if TYPE_CHECKING:
 def compare_command(sources: tuple[str, ...], label: str, **given: Any) -> None:
     """Models (or files of embeddings) on the same rows of DATA, each held against the first, or --reference.
 
-    Probes on the same splits with paired intervals, differences by class, how alike vectors are, items on which the
-    models disagree most, and time and size beside quality.
+    Probes on the same splits with paired intervals, differences by class and by group, how alike vectors are, items on
+    which the models disagree most, and time and size beside quality.
 
     \b
     Example:
@@ -60,14 +62,14 @@ def compare_command(sources: tuple[str, ...], label: str, **given: Any) -> None:
         if reference not in paths:
             raise ConfigError(f"--reference {reference} is none of the models", models=", ".join(paths))
         paths.insert(0, paths.pop(paths.index(reference)))
-    contenders = [_contender(Path(one), data, label, given) for one in paths]
+    contenders = [_contender(Path(one), data, (label, *_columns(given["by"])), given) for one in paths]
     rows = contenders[0].rows.labelled
     assert rows is not None  # there are data
     (target,) = chosen_targets(rows.reader, [label])
     seeds = list(range(given["seeds"]))
     known = registry.default()
     found = compare_models(
-        known, contenders, target, split=given["split"], seeds=seeds, protocol=given["protocol"]
+        known, contenders, target, split=given["split"], seeds=seeds, protocol=given["protocol"], by=given["by"]
     )  # fmt: skip
     if output is not None:
         write_comparison(output, found, data, Sources(known, say).render(contenders[0].rows.origin))
@@ -79,11 +81,19 @@ def compare_command(sources: tuple[str, ...], label: str, **given: Any) -> None:
         say(f"page: {output}")
 
 
-def _contender(source: Path, data: str, label: str, given: Mapping[str, Any]) -> Contender:
+def _columns(by: tuple[str, ...]) -> list[str]:
+    """Those that are read as labels; the declared split and the groups are there anyhow."""
+    from repcore.explore.compare import GROUP
+    from repcore.explore.rows import SPLIT
+
+    return [name for name in by if name not in (GROUP, SPLIT)]
+
+
+def _contender(source: Path, data: str, labels: tuple[str, ...], given: Mapping[str, Any]) -> Contender:
     from repcore.explore.compare import Contender
     from repcore.report.collect import stored_parameters
 
-    rows = gathered(source, data, given, (label,))
+    rows = gathered(source, data, given, labels)
     return Contender(str(source), rows, stored_parameters(Path(rows.origin.model)) if rows.origin.model else None)
 
 

@@ -7,6 +7,7 @@ Symbols: N rows, S test rows of all splits, M models, C classes.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
@@ -15,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from repcore.data.joins import join_rows_by_key
-from repcore.errors import ConfigError, DataError
+from repcore.errors import ConfigError, DataError, closest
 from repcore.evaluation.probing import DEFAULT_PROTOCOL, LabelledRows, build_probe, split_plan
 from repcore.evaluation.protocol import ProbeTable, run_probe
 from repcore.explore.answers import FoldAnswers
-from repcore.explore.rows import Gathered
+from repcore.explore.rows import Gathered, label_columns
 from repcore.explore.similarity import linear_cka, neighbour_overlap
 from repcore.registry import Registry
 from repcore.specs import TargetSpec
@@ -28,6 +29,8 @@ RESAMPLES = 1000
 INTERVAL = (2.5, 97.5)  # per cent
 SHOWN = 12  # items on which models disagree most
 QUARTERS = 4
+MOST_VALUES = 12  # of a column that test rows are grouped by: the most frequent ones
+GROUP = "group"  # names the data's own groups (patients, scaffolds, recordings) where no column does
 FEWEST = 5  # test rows of a class or quarter that are worth an interval
 
 
@@ -152,11 +155,16 @@ def compare_models(
     split: str = "random",
     seeds: Sequence[int] = (0, 1, 2),
     protocol: str | None = None,
+    by: Sequence[str] = (),
 ) -> SideBySide:
     """Compare contenders whose rows come from the same data.
 
+    Args:
+        by: columns whose values (of numbers: quarters) are further groups of test rows; ``group`` = the data's own.
+
     Raises:
-        ConfigError: fewer than two, or a label without a probe. DataError: no data, or rows that differ.
+        ConfigError: fewer than two, a label without a probe, or no such column.
+        DataError: no data, or rows that differ.
     """
     if len(contenders) < 2:
         raise ConfigError(f"{len(contenders)} model: at least two are compared")
@@ -164,6 +172,7 @@ def compare_models(
     rows = contenders[0].rows.labelled
     if rows is None:
         raise DataError("labelled data are needed to compare models", hint="name them last")
+    grouped = {name: _column_of(name, contenders[0].rows, rows) for name in by}
     matrices = {name: _in_rows(one.rows, rows) for name, one in zip(names, contenders, strict=True)}
     good = np.all([np.isfinite(one).all(1) for one in matrices.values()], axis=0)
     if good.sum() < 3:
@@ -184,9 +193,25 @@ def compare_models(
     ]
     costs = {key: _cost(one, table, key, name) for key, one in zip(names, contenders, strict=True)}
     return SideBySide(
-        names, target, table, alike, min(10, good.sum() - 1) / (good.sum() - 1), answers.differences(),
+        names, target, table, alike, min(10, good.sum() - 1) / (good.sum() - 1), answers.differences(grouped),
         answers.disagreements(rows), costs, rows, answers.pairs(),
     )  # fmt: skip
+
+
+def _column_of(name: str, given: Gathered, rows: LabelledRows) -> Sequence[Any]:
+    """One value a labelled row: a label, the declared split, a column of a file of vectors, or the data's group."""
+    there: dict[str, Sequence[Any]] = {GROUP: rows.groups, **label_columns(rows)}
+    for column, cells in given.columns.items():
+        if column not in there:
+            own = dict(zip(given.places.tolist(), cells, strict=True))
+            there[column] = [own.get(row) for row in range(len(rows.ids))]
+    if name not in there or all(one is None for one in there[name]):
+        known = [column for column, cells in there.items() if any(one is not None for one in cells)]
+        raise ConfigError(
+            f"--by {name}: the data have no such values", did_you_mean=closest(name, known),
+            columns=", ".join(known) or "none",
+        )  # fmt: skip
+    return there[name]
 
 
 def _names(contenders: Sequence[Contender]) -> list[str]:
@@ -230,6 +255,17 @@ def _interval(gap: np.ndarray, draw: np.random.Generator) -> tuple[float, float]
     return float(low), float(high)
 
 
+def quarters(values: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """Rows by quarters of their values (N,), NaN in none: the range in words, and which rows (N,)."""
+    known = values[np.isfinite(values)]
+    edges = np.unique(np.quantile(known, np.linspace(0, 1, QUARTERS + 1))) if len(known) else np.zeros(0)
+    found = []
+    for low, high in pairwise(edges):
+        inside = (values >= low) & ((values < high) | (values == high) & (high == edges[-1]))
+        found.append((f"{low:.4g} to {high:.4g}", inside))
+    return found
+
+
 class _Answers(FoldAnswers):
     """Where the answers differ."""
 
@@ -249,20 +285,28 @@ class _Answers(FoldAnswers):
             ]
         if self.target.kind != "regression" or self.truth.shape[1] != 1 or not len(self.truth):
             return []
-        edges = np.unique(np.quantile(self.truth[:, 0], np.linspace(0, 1, QUARTERS + 1)))
-        found = []
-        for low, high in pairwise(edges):
-            inside = (self.truth[:, 0] >= low) & ((self.truth[:, 0] < high) | (high == edges[-1]))
-            found.append((f"{low:.4g} to {high:.4g}", inside))
-        return found
+        return quarters(self.truth[:, 0])
 
-    def differences(self) -> list[Difference]:
-        """Of every group and every model but the first."""
+    def _by(self, name: str, column: Sequence[Any]) -> list[tuple[str, np.ndarray]]:
+        """Test rows by the values of a column."""
+        cells = [column[int(row)] for row in self.rows]
+        counts = Counter(one for one in cells if one is not None)
+        if len(counts) > MOST_VALUES and all(isinstance(one, int | float) for one in counts):
+            values = np.asarray([np.nan if one is None else float(one) for one in cells])
+            return [(f"{name} {words}", inside) for words, inside in quarters(values)]
+        return [
+            (f"{name}={value}", np.asarray([one == value for one in cells], bool))
+            for value, _ in counts.most_common(MOST_VALUES)
+        ]
+
+    def differences(self, grouped: Mapping[str, Sequence[Any]]) -> list[Difference]:
+        """Of every group and every model but the first; ``grouped``: further columns, one value a row of the data."""
         draw = np.random.default_rng(0)
         figures = {name: self._figure(name) for name in self.names}
         first, *others = self.names
         found = []
-        for group, inside in self._groups():
+        further = [group for name, column in grouped.items() for group in self._by(name, column)]
+        for group, inside in [*self._groups(), *further]:
             count = int(inside.sum())
             for other in others if count else ():
                 interval = _interval(figures[other][inside] - figures[first][inside], draw)

@@ -92,14 +92,14 @@ def _matrix(found: SideBySide) -> ReportSection | None:
 def _groups(found: SideBySide) -> ReportSection | None:
     if not found.differences:
         return None
-    figure = "recall" if found.target.kind == "class" else "mean absolute error"
+    figure = "share right" if found.target.kind == "class" else "mean absolute error"
     rows = [("group", "test rows", f"{figure} of {found.names[0]}", "of", "", "difference", "verdict")]
     for one in found.differences:
         low, high = one.interval
         span = "" if low != low else f" ({low:+.3f} to {high:+.3f})"
         cells = (one.group, str(one.rows), f"{one.first:.3f}", one.other, f"{one.value:.3f}")
         rows.append((*cells, f"{one.value - one.first:+.3f}{span}", one.verdict))
-    return ReportSection("By class" if found.target.kind == "class" else "By range of the label", GROUPS, table=rows)
+    return ReportSection("By group", GROUPS, table=rows)
 
 
 def _alike(found: SideBySide) -> ReportSection:
