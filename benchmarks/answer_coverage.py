@@ -195,7 +195,8 @@ def report(results: Mapping[str, tuple[TargetSpec, list[Split]]], coverage: floa
     lines = [
         f"# Coverage of {coverage:.0%} intervals and sets", "",
         "Made by `python benchmarks/answer_coverage.py`; method in its head. Intervals: split-conformal,",
-        "absolute residuals, one width for all rows. Sets: least ambiguous sets (a class is in the set where 1 - p is at most the",
+        "absolute residuals, one width for all rows.",
+        "Sets: least ambiguous sets (a class is in the set where 1 - p is at most the",
         "threshold), not randomised. Threshold: the ceil((n + 1) c)-th smallest validation score, the finite-sample",
         "correction. Expected range: 95 % of splits, if coverage is exact.", "",
         f"{told['date']}, {told['machine']['processor']}, {len(next(iter(results.values()))[1])} random splits.", "",
