@@ -121,6 +121,9 @@ class TrainerConfig:
     compile_limit: int = setting(
         600, "seconds that the trial of compiling may take; after them the run is refused", "s", min=1, max=2**20
     )
+    activation_checkpointing: bool = setting(
+        False, "compute the activations of repeated blocks again on the way back: less memory, about a third more time"
+    )
     devices: int = setting(1, "devices of this machine", min=1, max=1024)
     strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true"] = setting(
         "auto", "Lightning's strategy for several devices; the last for objectives that leave some parameters out"

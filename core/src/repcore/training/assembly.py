@@ -26,6 +26,7 @@ from repcore.errors import ConfigError, DataError, PluginError, RepcoreError
 from repcore.interfaces import DatasetReader, Objective, Preprocessor, Views
 from repcore.nn.frozen import Frozen
 from repcore.reporting import Reporter
+from repcore.training.recomputing import recompute_where_asked
 from repcore.training.start import RunStart
 
 
@@ -119,6 +120,7 @@ def assemble(
     if is_new and hasattr(objective, "begin"):
         objective.begin(RunStart(reader, preprocessor, encoder, train, validation, resolved.domain, reporter.info))
     begun = {} if donor is None else donor.as_origin()
+    recompute_where_asked(resolved, objective, reporter)
     return RunParts(resolved, reader, preprocessor, train, validation, views, encoder, objective, begun)
 
 

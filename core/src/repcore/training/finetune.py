@@ -42,6 +42,7 @@ from repcore.training.head_start import start_head
 from repcore.training.listeners import validation_at, validation_losses
 from repcore.training.methods import MethodStart, WithMethod, class_numbers, method_views
 from repcore.training.plan import stream_order, total_steps
+from repcore.training.recomputing import recompute_where_asked
 from repcore.training.run import execute
 from repcore.training.run_folder import RunFolder
 from repcore.training.same_run import carried, check_same_run
@@ -297,6 +298,7 @@ def _assemble(
     begun = model.folder.as_origin() if start == "model" else {}
     labels = row_labels(settings.target, rows, split.train, free)
     preprocessor = covering(preprocessor) if is_dense else preprocessor
+    recompute_where_asked(resolved, objective, reporter)
     return RunParts(
         resolved, reader, preprocessor, split.train, split.validation, views, encoder, objective, begun, labels
     )

@@ -22,7 +22,7 @@ from repcore.training.run_folder import RunFolder
 IDENTITY = "run"  # in environment.json
 FREE = frozenset({
     "data.rows", "data.workers", "dataset.cache_mib", "dataset.path", "objective.previous", "objective.teacher",
-    "objective.teacher_path", "trainer.checkpoint_every", "trainer.compile",
+    "objective.teacher_path", "trainer.activation_checkpointing", "trainer.checkpoint_every", "trainer.compile",
     "trainer.compile_backend", "trainer.compile_limit", "trainer.log_every", "trainer.loggers",
     "trainer.meeting_limit", "trainer.on_preempt", "trainer.threads",
 })  # fmt: skip
