@@ -109,9 +109,11 @@ class TrainerConfig:
     loggers: tuple[Literal["tensorboard", "wandb", "mlflow", "csv"], ...] = setting(
         ("tensorboard",), "where figures go beside metrics.jsonl: tensorboard, csv, wandb, mlflow"
     )
-    validate_every: int | None = setting(None, "steps between validations; null = ten times a run", "steps", min=1)
+    validate_every: int | None = setting(
+        None, "steps between validations; null = ten times a run, fewer if over many rows", "steps", min=1
+    )
     checkpoint_every: int | None = setting(
-        None, "steps between checkpoints; null = with each validation", "steps", min=1
+        None, "steps between checkpoints; null = as trainer.validate_every, else ten times a run", "steps", min=1
     )
     patience: int | None = setting(
         None, "validations without a smaller loss after which the run ends; null = it makes all its steps", min=1

@@ -31,8 +31,8 @@ from repcore.registry import Registry
 from repcore.report.collect import RunRecord
 from repcore.specs import TargetSpec
 from repcore.training.assembly import split_rows
+from repcore.training.estimate import REPORTED_ROWS
 
-MOST_ROWS = 1000
 ROWS_AT_ONCE = 128  # prepared items held in memory: they may be volumes
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class HeldOut:
 
 
 def held_out(record: RunRecord, registry: Registry) -> HeldOut:
-    """Embed at most ``MOST_ROWS`` validation rows (training rows if the run held none out). Never raises."""
+    """Embed at most ``REPORTED_ROWS`` validation rows (training rows if the run held none out). Never raises."""
     if record.finetune:
         return HeldOut(
             notes=["This run fine-tuned a model on labels; the run that trained it has the map of its representation."]
@@ -184,9 +184,9 @@ def _chosen_rows(found: HeldOut, resolved: ResolvedRun, reader: DatasetReader, c
     if not len(validation):
         places, found.kind = train, "training"
         found.notes.append("The run held no rows out: these are rows it was trained on.")
-    if len(places) > MOST_ROWS:
+    if len(places) > REPORTED_ROWS:
         draw = generator(resolved.trainer.seed, "report-rows")
-        places = np.sort(draw.choice(places, MOST_ROWS, replace=False))
+        places = np.sort(draw.choice(places, REPORTED_ROWS, replace=False))
     return source_rows(compact, reader, places)
 
 

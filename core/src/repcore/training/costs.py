@@ -24,13 +24,12 @@ from repcore.data.batching import TrainingCollator
 from repcore.data.stream import EndlessBatches, StreamOrder
 from repcore.errors import RunError
 from repcore.training.assembly import RunParts
-from repcore.training.estimate import LARGEST_COPY, in_words, trial_step
+from repcore.training.estimate import LARGEST_COPY, SAVED_COPIES, in_words, trial_step
 
 TRIALS = 3  # the first warms up
 EXCHANGE_BYTES = 20e9  # a second, of gradients between GPUs: what several in one machine reach, or a fast network
 LEAST_SECONDS = 0.005  # of a micro-batch on a GPU, however small: hundreds of kernels are launched
 ADAM_COPIES = 4  # parameters, gradients and two moments, float32
-SAVED_COPIES = 3  # parameters and two moments in a checkpoint
 CHECKPOINTS = 2  # last and best
 MANY_EPOCHS = 100
 FEW_STEPS = 1000

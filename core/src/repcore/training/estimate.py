@@ -1,43 +1,70 @@
-"""What a run will cost, from two real steps on a copy: time, memory, items."""
+"""How long a run will take, from trial steps on a copy: training, validations, and what is written at the end."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
 from repcore.config.resolve import ResolvedRun
-from repcore.data.batching import TrainingCollator
-from repcore.data.guard import error_in_words, is_strict
+from repcore.data.batching import TrainingCollator, TrainingItems
+from repcore.data.guard import error_in_words, is_strict, read_sample
 from repcore.data.stream import EndlessBatches, StreamOrder
+from repcore.embedding.inference import InferenceOptions, PreparedRow, embed_prepared
+from repcore.embedding.windows import prepared_windows
 from repcore.errors import RepcoreError, RunError
 from repcore.interfaces import Batch, Progress
 from repcore.memory import is_out_of_memory
 from repcore.training.assembly import RunParts
+from repcore.training.objective_rules import exported_encoder
+from repcore.training.plan import MOST_VALIDATIONS, validation_interval
 
 LARGEST_COPY = 200_000_000  # parameters; beyond that a copy may not fit
+TRIED_ROWS = 16  # of raw inputs
+REPORTED_ROWS = 1000  # held-out rows that the report embeds at most
+SAVED_COPIES = 3  # parameters and two moments in a checkpoint
+PAGE_SECONDS = 4.0  # of drawing the report: layouts, pictures, and modules that are imported for it
+WRITTEN_BYTES = 100e6  # of a checkpoint a second, synced
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Seconds of one optimiser step (loading included) and of the whole run, on this device."""
+    """Seconds on this device.
+
+    Args:
+        step_seconds: of one optimiser step, loading included.
+        training_seconds: of all steps and checkpoints.
+        validation_seconds: of all validations, with the figures of held-out vectors.
+        report_seconds: of what is embedded and drawn at the end.
+        validations: how many, the one before the first step included.
+    """
 
     step_seconds: float
-    total_seconds: float
+    training_seconds: float
+    validation_seconds: float
+    report_seconds: float
     parameters: int
     rows: tuple[int, int]
     steps: int
+    validations: int
     items_per_step: int
+
+    @property
+    def total_seconds(self) -> float:
+        """From the first step to the finished report."""
+        return self.training_seconds + self.validation_seconds + self.report_seconds
 
 
 def estimate_run(parts: RunParts, device: str, steps: int, order: StreamOrder) -> Estimate | None:
-    """Time two steps (the first warms up) on a copy of the objective; None if it is too large to copy.
+    """Time two steps (the first warms up) and a look at held-out rows, on a copy; None if it is too large to copy.
 
     Args:
         device: torch device name.
@@ -65,16 +92,83 @@ def estimate_run(parts: RunParts, device: str, steps: int, order: StreamOrder) -
             batch = collate([items[key] for key in next(stream)]).batch.to(device)
             trial_step(twin, batch, device, batches.progress(0))
         seconds = time.perf_counter() - started
+    look = _look(twin, items, next(stream), device, collate, batches.progress(0))
     torch.set_rng_state(state)
     step_seconds = seconds * accumulate
+    held = len(parts.validation)
+    every = validation_interval(config, steps, held)
+    validations = 1 + -(-steps // every) if held else 0
+    drawn = min(REPORTED_ROWS, held or len(parts.train))
+    checkpoints = min(steps, MOST_VALIDATIONS) * SAVED_COPIES * 4 * parameters / WRITTEN_BYTES
     return Estimate(
         step_seconds=step_seconds,
-        total_seconds=step_seconds * steps,
+        training_seconds=step_seconds * steps + checkpoints,
+        validation_seconds=validations * held * (look.loss + look.vector) + held * look.reading,
+        report_seconds=PAGE_SECONDS + drawn * (look.reading + look.vector + look.raw),
         parameters=parameters,
-        rows=(len(parts.train), len(parts.validation)),
+        rows=(len(parts.train), held),
         steps=steps,
+        validations=validations,
         items_per_step=config.data.batch_size * accumulate,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Seconds a row: its loss without gradients, reading and preparing it whole, its vector, its raw features."""
+
+    loss: float
+    reading: float
+    vector: float
+    raw: float
+
+
+def _look(
+    twin: RunParts, items: TrainingItems, keys: Sequence[Any], device: str, collate: TrainingCollator, at: Progress
+) -> _Look:
+    """Rows as validations and the report look at them; what fails here is met again, in words, where it counts."""
+    resolved = twin.resolved
+    rows = (twin.validation if len(twin.validation) else twin.train)[: resolved.data.batch_size]
+    options = InferenceOptions(batch_size=resolved.data.batch_size, device=device)
+    held: list[PreparedRow] = []
+    twin.objective.eval()
+    try:
+        encoder = exported_encoder(twin.objective).eval()
+        with torch.no_grad():
+            loss = _timed(lambda: _validate(twin, collate([items[key] for key in keys]).batch, device, at))
+        reading = _timed(lambda: held.extend(next(prepared_windows(twin.reader, twin.preprocessor, rows), [])))
+        usable = [one for one in held if one.items]
+        vector = _timed(lambda: embed_prepared(encoder, twin.preprocessor, usable, options, domain=resolved.domain))
+        raw = _raw(twin, rows)
+    except Exception:
+        return _Look(0.0, 0.0, 0.0, 0.0)
+    return _Look(loss / max(1, len(keys)), reading / max(1, len(held)), vector / max(1, len(usable)), raw)
+
+
+def _raw(twin: RunParts, rows: np.ndarray) -> float:
+    """Seconds a row of the domain's raw features, beside which the report shows the map."""
+    entry = twin.resolved.preprocessor.entry
+    samples = [read_sample(twin.reader, int(row)) for row in rows[:TRIED_ROWS]]
+    seconds = 0.0
+    for name in entry.spec.baselines:
+        function = entry.load("baselines", name)
+        function(twin.preprocessor, samples[:1])  # what it imports is not counted for every row
+        seconds += _timed(partial(function, twin.preprocessor, samples))
+    return seconds / max(1, len(samples))
+
+
+def _validate(twin: RunParts, batch: Batch, device: str, progress: Progress) -> None:
+    generator = torch.Generator(device=device).manual_seed(0)
+    on_device = batch.to(device)
+    twin.rules(on_device, twin.rules.draw(on_device, generator, progress))
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def _timed(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
 
 
 def trial_step(twin: RunParts, batch: Batch, device: str, progress: Progress) -> None:

@@ -8,6 +8,31 @@ from repcore.data.stream import Blocks, StreamOrder
 from repcore.errors import ConfigError
 from repcore.training.assembly import RunParts
 
+MOST_VALIDATIONS = 10
+LOOKED_AT_COST = 2 / 3  # of a validation row against a training row: two forward passes, none backward
+VALIDATION_SHARE = 0.5  # of training's time, that validations of many rows may take
+FEW_ROWS = 256  # validation rows up to which there are ten validations, however short the run
+
+
+def validation_interval(resolved: ResolvedRun, steps: int, rows: int) -> int:
+    """Steps between validations: ``trainer.validate_every``, or ten times a run.
+
+    A short run over much data would look at held-out rows for longer than it learns; it validates less often then. The
+    interval follows from counts alone, never from a clock: the same run validates at the same steps everywhere.
+
+    Args:
+        steps: optimiser steps of the run.
+        rows: validation rows.
+    """
+    trainer = resolved.trainer
+    if trainer.validate_every is not None:
+        return trainer.validate_every
+    times = MOST_VALIDATIONS
+    if rows > FEW_ROWS:
+        learned = steps * resolved.data.batch_size * trainer.accumulate
+        times = min(times, max(1, int(VALIDATION_SHARE * learned / (LOOKED_AT_COST * rows))))
+    return max(1, steps // times)
+
 
 def total_steps(resolved: ResolvedRun, order: StreamOrder) -> int:
     """Optimiser steps of the run, from ``trainer.steps`` or ``trainer.epochs``."""

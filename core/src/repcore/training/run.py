@@ -46,7 +46,7 @@ from repcore.training.module import ObjectiveModule
 from repcore.training.movement import Movement
 from repcore.training.optimisers import DecayRule, matrices_decay
 from repcore.training.pictures import write_pictures
-from repcore.training.plan import stream_order, total_steps
+from repcore.training.plan import MOST_VALIDATIONS, stream_order, total_steps, validation_interval
 from repcore.training.processes import (
     Watch,
     explained,
@@ -61,7 +61,6 @@ from repcore.training.state import RunResult, RunState
 from repcore.training.trainers import check_precision, lightning_trainer
 from repcore.training.way_on import kept_of, making_room, report_command, resume_command, way_on
 
-DEFAULT_VALIDATIONS = 10
 STAMPS = "data.json"  # hashes of rows or files, to say what has changed
 
 
@@ -302,10 +301,10 @@ def _trainer_and_state(
     note: stopping.StopNote,
 ) -> tuple[pl.Trainer, RunState]:
     config, steps = parts.resolved.trainer, batches.total_steps
-    every = config.validate_every or max(1, steps // DEFAULT_VALIDATIONS)
+    every = validation_interval(parts.resolved, steps, len(parts.validation))
     functions = [one for one in parts.callbacks if not isinstance(one, pl.Callback)]
     writer = MetricsWriter(config.log_every, Trackers(config.loggers, functions))
-    checkpoints = Checkpoints(config.checkpoint_every or every)
+    checkpoints = Checkpoints(config.checkpoint_every or config.validate_every or max(1, steps // MOST_VALIDATIONS))
     holder: list[RunState] = []
     movement = Movement(speaks=len(parts.validation) < 2)
     validation = Validation(
