@@ -238,6 +238,21 @@ def test_a_narrow_cone_that_is_rich_inside_is_no_collapse() -> None:
     assert "one point" in poor.line
 
 
+@pytest.mark.parametrize("offset", [20.0, 50.0, 200.0])
+def test_a_cone_below_the_floor_is_judged_by_what_it_holds(offset: float) -> None:
+    """Mean vectors of reconstruction lie within a degree of each other and are worth more than random ones: what is
+    left without their mean says so, down to what rounding could have made."""
+    cone = figures(healthy() + offset)
+    assert 0.001 < cone["std"] < 0.02
+    assert judge(cone, START).level == "warning"
+    assert "take the mean away" in judge(cone, START).line
+    assert judge(cone).level == "collapsed"  # nothing to compare with
+    poor = judge({**cone, "rankme-centred": 0.9 * START["rankme-centred"]}, START)
+    assert (poor.level, "one point" in poor.line) == ("collapsed", True)
+    rounded = np.round((healthy() + 1e4) * 8) / 8  # numbers of few digits: the rank is that of their rounding
+    assert judge(figures(rounded), START).level == "collapsed"
+
+
 def test_an_encoder_that_starts_narrow_is_judged_by_its_own_start() -> None:
     narrow = np.ones((400, 32)) + 0.015 * generator().normal(size=(400, 32))
     start = figures(narrow)

@@ -16,7 +16,8 @@ Level = Literal["healthy", "warning", "collapsed"]
 Finding = tuple[Level, str]
 LEVELS: tuple[Level, ...] = ("healthy", "warning", "collapsed")
 
-STD_FLOOR = 0.02  # unit vectors within about 1 degree of each other: nothing an item could be told by
+STD_FLOOR = 0.02  # unit vectors within about 1 degree of each other
+STD_ROUNDING = 1e-3  # differences ten times as large as those that count as none: below, a rank may be that of rounding
 STD_COLLAPSED = 0.25  # of step 0; training normally raises it
 STD_WARNING = 0.5
 RANK_FLOOR = 1.5  # one direction carries everything
@@ -93,17 +94,16 @@ def _ratio(now: Mapping[str, float], start: Mapping[str, float] | None, name: st
 def _spread(now: Mapping[str, float], start: Mapping[str, float] | None) -> list[Finding]:
     deviation, ratio = now.get("std", math.nan), _ratio(now, start, "std")
     versus = f", {ratio:.2g} of step 0" if not math.isnan(ratio) else ""
-    # an encoder that started below the floor and has not shrunk is narrow by construction, not collapsing
-    if deviation < STD_FLOOR and not ratio >= 1.0:
-        return [("collapsed", f"items lie almost on one point (std {deviation:.2g}{versus})")]
-    if ratio >= STD_WARNING or math.isnan(ratio):
+    is_low = deviation < STD_FLOOR and not ratio >= 1.0  # one that starts below the floor is narrow by construction
+    if not is_low and (ratio >= STD_WARNING or math.isnan(ratio)):
         return []
-    if ratio >= STD_COLLAPSED:
+    if not is_low and ratio >= STD_COLLAPSED:
         return [("warning", f"items move together (std {deviation:.2g}{versus})")]
-    grown = _ratio(now, start, "rankme-centred")
-    if grown >= RANK_KEPT:  # a narrow cone, richer inside than before, as reconstruction makes it; collapse loses rank
+    kept = _ratio(now, start, "rankme-centred")
+    # a narrow cone, richer inside than before, as reconstruction makes it; collapse loses rank or leaves only rounding
+    if kept >= RANK_KEPT and deviation >= STD_ROUNDING:
         text = f"items share one large direction (std {deviation:.2g}{versus}) but differ in as much as before or more"
-        return [("warning", f"{text} (rank {grown:.2g} of step 0): take the mean away before comparing angles")]
+        return [("warning", f"{text} (rank {kept:.2g} of step 0): take the mean away before comparing angles")]
     return [("collapsed", f"items lie almost on one point (std {deviation:.2g}{versus})")]
 
 
