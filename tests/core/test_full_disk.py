@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from repcore.cli.ending import machine_problem
 from repcore.data.pseudonyms import Pseudonyms
 from repcore.data.split_files import write_split
+from repcore.embedding.export_program import FORMATS, export_program
 from repcore.embedding.prediction_files import TableWriter
 from repcore.embedding.writers import NpzWriter, ParquetWriter
 from repcore.errors import DataError, RunError
@@ -34,6 +35,7 @@ from repcore.interfaces import EmbeddingRows, ProbeSplit
 from repcore.registry import default
 from repcore.training.run_folder import RunFolder
 from repcore.training.way_on import making_room
+from tests.core.test_export import Lines, program
 
 
 @contextmanager
@@ -235,3 +237,21 @@ def test_a_run_that_can_be_gone_on_with_says_how_and_another_leaves_nothing(tmp_
     with pytest.raises(ValueError, match="mine"), making_room(run, lambda: False, lambda: "x"):
         raise ValueError("mine")
     assert run.path.is_dir()
+
+
+@pytest.mark.parametrize("form", ["torch-export", "onnx"])
+@pytest.mark.parametrize("size", [100, 1024])  # within the first record of torch's archive, and behind it
+def test_an_exported_model_is_whole_or_the_one_before(form: str, size: int, tmp_path: Path) -> None:
+    """torch's own writer of archives ends the process where a disk is full."""
+    if form == "onnx":
+        pytest.importorskip("onnxscript")
+        pytest.importorskip("onnxruntime")
+    target = tmp_path / f"m{FORMATS[form]}"
+    target.write_bytes(b"before")
+    made, _ = program("", Lines())
+    with pytest.raises(OSError, match=r"No space|too large") as told, room_for(size):
+        export_program(made, target, form, {})
+    assert told.value.filename == str(target)
+    assert target.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [target]
+    assert export_program(made, target, form, {}).path.stat().st_size > size

@@ -32,6 +32,7 @@ from repcore.embedding.pooling import pool
 from repcore.embedding.prediction import Predictor
 from repcore.embedding.program_inputs import ProgramInputs
 from repcore.errors import ConfigError, PluginError, RunError
+from repcore.files import is_disk_full, written_whole
 from repcore.interfaces import Features
 
 if TYPE_CHECKING:
@@ -123,12 +124,9 @@ def export_program(program: Program, path: Path, form: str, facts: Mapping[str, 
     told = json.dumps({**facts, "output": program.output, "inputs": axes}, default=str)
     partial = path.with_name(f".{path.name}.{os.getpid()}{FORMATS[form]}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with written_whole(path, partial):
         run = (_write_onnx if form == "onnx" else _write_torch)(captured, program, partial, told)
         error, batches = _compared(program, run, tried)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return Exported(path, program.output, error, batches, axes)
 
 
@@ -211,7 +209,9 @@ def _write_torch(
     captured: torch.export.ExportedProgram, program: Program, path: Path, facts: str
 ) -> Callable[[Inputs], Tensor]:
     with _quiet():
-        torch.export.save(captured, path, extra_files={FACTS: facts})
+        content = io.BytesIO()  # torch's own writer of files ends the process where a disk is full
+        torch.export.save(captured, content, extra_files={FACTS: facts})
+        path.write_bytes(content.getbuffer())
         module = torch.export.load(path).module()
 
     def run(inputs: Inputs) -> Tensor:
@@ -234,6 +234,8 @@ def _write_onnx(
             written.model.metadata_props[FACTS] = facts
             written.save(str(path), external_data=False)
     except Exception as error:  # the exporter's errors have no common base
+        if is_disk_full(error):
+            raise
         raise RunError(
             f"{program.networks[0].__class__.__name__} cannot be written as ONNX",
             problem=_cause(error),
