@@ -26,6 +26,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 LONGEST = 4000  # characters of a line of a message; a received value may have megabytes
+LONGEST_LIST = 1000  # characters of a line with a list; data may have thousands of labels, classes, columns
+LIST_ENDS = 200
 
 ARGUMENTS = {
     one: one.replace("-", "_")
@@ -100,11 +102,32 @@ def _as_value(text: str) -> str:
 
 
 def shortened(text: str) -> str:
-    """A text as it is, or the ends of a very long one."""
+    """A text for one line: as it is, or without the middle of a long list in it, with their number, or the ends of a
+    very long one."""
+    if len(text) > LONGEST_LIST and "\n" not in text:
+        text = _with_ends_of_lists(text)
     if len(text) <= LONGEST:
         return text
     left_out = len(text) - LONGEST
     return f"{text[: LONGEST - 500]} ... {left_out:,} characters left out ... {text[-500:]}"
+
+
+def _with_ends_of_lists(text: str) -> str:
+    """The items of a list that fit into ``LONGEST_LIST``, the last of them, and what stands around them."""
+    items = text.split(", ")
+    first = last = 0
+    size = 0
+    while first < len(items) and size + len(items[first]) <= LONGEST_LIST - LIST_ENDS:
+        size += len(items[first]) + 2
+        first += 1
+    size = 0
+    while first + last < len(items) and size + len(items[-1 - last]) <= LIST_ENDS:
+        size += len(items[-1 - last]) + 2
+        last += 1
+    left_out = len(items) - first - last
+    if left_out < 2 or not first or not last:
+        return text
+    return ", ".join([*items[:first], f"... {left_out:,} more ...", *items[len(items) - last :]])
 
 
 class RepcoreError(Exception):

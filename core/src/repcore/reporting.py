@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import ClassVar, Protocol
 
+from repcore.errors import shortened
 from repcore.untrusted import printable
 
 BASELINE = "_baseline"  # a metric NAME_baseline is the baseline of NAME (for example a unigram predictor)
@@ -37,10 +38,10 @@ class LogReporter:
         self._log = logging.getLogger("repcore")
 
     def info(self, text: str) -> None:
-        self._log.info("%s", printable(text))
+        self._log.info("%s", printable(shortened(text)))
 
     def warn(self, text: str) -> None:
-        self._log.warning("%s", printable(text))
+        self._log.warning("%s", printable(shortened(text)))
 
     def progress(self, label: str, done: int, total: int, detail: str = "") -> None:
         return None
@@ -55,7 +56,7 @@ class PrintedReporter:
         self._last = 0.0
 
     def _say(self, text: str) -> None:
-        sys.stderr.write(printable(text) + "\n")
+        sys.stderr.write(printable(shortened(text)) + "\n")
 
     def info(self, text: str) -> None:
         self._say(text)

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from repcore.errors import shortened
 from repcore.launching import is_first_process
 from repcore.untrusted import printable
 
@@ -39,18 +40,18 @@ def open_missing_streams() -> None:
 
 
 def say(text: str = "") -> None:
-    """One line on standard output.
+    """One line on standard output, without the middle of a very long list.
 
     Raises:
         BrokenPipeError: nobody reads it any more (``| head``).
     """
-    _write(sys.stdout, text)
+    _write(sys.stdout, shortened(text))
 
 
 def complain(text: str) -> None:
     """One message on standard error; lost if that has been closed, since work must not end for a message."""
     try:
-        _write(sys.stderr, text)
+        _write(sys.stderr, shortened(text))
     except (OSError, ValueError):
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  until the end
 
@@ -67,7 +68,7 @@ def _write(stream: TextIO, text: str) -> None:
 def show_json(value: Any) -> None:
     """JSON on standard output; numbers that are not finite are ``null``, as strict readers know no others."""
     finite = json.loads(json.dumps(value, default=str), parse_constant=lambda _: None)
-    say(json.dumps(finite, indent=1, allow_nan=False))
+    _write(sys.stdout, json.dumps(finite, indent=1, allow_nan=False))
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> None:
@@ -75,9 +76,9 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str =
     cells = [[_cell(value) for value in row] for row in rows]
     headers = [printable(header) for header in headers]
     if not is_terminal():
-        say("\t".join(headers))
+        _write(sys.stdout, "\t".join(headers))
         for row in cells:
-            say("\t".join(cell.replace("\t", " ").replace("\n", " ") for cell in row))
+            _write(sys.stdout, "\t".join(cell.replace("\t", " ").replace("\n", " ") for cell in row))
         return
     from rich import box
     from rich.console import Console
@@ -90,7 +91,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str =
     for header in headers:
         drawn.add_column(header, overflow="fold")
     for row in cells:
-        drawn.add_row(*(Text(cell) for cell in row))
+        drawn.add_row(*(Text(shortened(cell)) for cell in row))
     Console().print(drawn)
 
 
@@ -123,7 +124,7 @@ class ConsoleReporter:
         if not is_first_process():  # one process speaks for a run on several devices
             return
         if self._bar is not None:
-            self._bar.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+            self._bar.console.print(printable(shortened(text)), markup=False, highlight=False, soft_wrap=True)
         else:
             complain(text)
 

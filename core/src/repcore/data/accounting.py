@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from repcore.data.setting_flags import with_flag
 from repcore.data.shards.shard import names_elsewhere
+from repcore.errors import shortened
 from repcore.files import special_kind
 from repcore.reporting import Reporter
 
@@ -24,6 +25,7 @@ Fate = Literal["used", "ignored", "unreadable"]
 FATES: tuple[Fate, ...] = ("used", "ignored", "unreadable")
 EXAMPLES = 3
 MOST_ALIKE = 6  # sentences that differ in the name of a column only
+MOST_SENTENCES = 50  # that differ in the name and in figures
 KEPT = 1000  # names kept of each reason; counts go on
 
 
@@ -200,7 +202,7 @@ class Accounting:
                     words.append(f"{fate}: {_first(names, examples)}: {reason}")
         words += [f"table {table}" for table in self.tables]
         words += _summed_up(self.guesses)
-        return [*words, *self.odd_cells, *self.notes]
+        return [shortened(one) for one in (*words, *self.odd_cells, *self.notes)]
 
     def to_json(self) -> dict[str, Any]:
         """Everything as JSON values; at most 1,000 names of a reason."""
@@ -237,7 +239,16 @@ def _summed_up(guesses: Sequence[Guess]) -> list[str]:
         kind = one.about.partition(" ")[0]
         alike.setdefault((kind, one.chosen, one.reason, one.change), []).append(one)
     words = []
-    for (kind, *_), same in alike.items():
+    sizes = Counter((kind, chosen, change) for kind, chosen, _, change in alike)
+    said: Counter[tuple[str, str, str]] = Counter()
+    for (kind, chosen, _, change), same in alike.items():
+        group = (kind, chosen, change)
+        said[group] += 1
+        if sizes[group] >= MOST_SENTENCES and said[group] > MOST_ALIKE:  # each with figures of its own
+            if said[group] == sizes[group]:
+                more = f"{kind} {same[-1].about.partition(' ')[2]} and {sizes[group] - MOST_ALIKE - 1:,} more"
+                words.append(str(Guess(more, chosen, "for reasons of their own", change)))
+            continue
         if len(same) < MOST_ALIKE:
             words += [str(one) for one in same]
         else:

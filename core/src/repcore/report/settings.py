@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from repcore.errors import shortened
 from repcore.report.collect import RunRecord
 
 DEFAULT = "default"
@@ -47,7 +48,7 @@ def _text(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple):
-        return ", ".join(_text(one) for one in value)
+        return shortened(", ".join(_text(one) for one in value))
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
