@@ -123,14 +123,15 @@ def column_names(
     elif is_short and rows:
         given = ["", *given]
         said["first column"] = ("names of rows", f"the header has {width - 1} names for {width} cells")
-    names: list[str] = []
+    names: dict[str, None] = {}  # in order, and found at once among a hundred thousand
+    copies: Counter[str] = Counter()
     for place, name in enumerate(given):
         wanted = name or f"column{place}"
-        unique, copy = wanted, 0
+        unique = wanted
         while unique in names:
-            copy += 1
-            unique = f"{wanted}.{copy}"
+            copies[wanted] += 1
+            unique = f"{wanted}.{copies[wanted]}"
         if unique != wanted:
             said[f"column name {wanted!r}"] = (f"{unique!r} for column {place}", "the name stands more than once")
-        names.append(unique)
+        names[unique] = None
     return tuple(names), trailing, said

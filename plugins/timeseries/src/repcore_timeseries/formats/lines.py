@@ -108,9 +108,10 @@ class Lines:
         most = min(MOST_UNIT_LINES, len(self.rows) - 1)
         while count < most and not any(_is_value(cells[count]) for cells in heads.values()):
             count += 1
-        numeric = [name for name, cells in heads.items() if _are_values(cells[count:])]
-        above = [cells[0] for name, cells in heads.items() if name in numeric and not is_missing(cells[0])]
-        if not count or not above:
+        if not count:
+            return
+        above = [cells[0] for cells in heads.values() if not is_missing(cells[0]) and _are_values(cells[count:])]
+        if not above:
             return
         shown = ", ".join(repr(str(cell)) for cell in above[:3])
         account.guess(

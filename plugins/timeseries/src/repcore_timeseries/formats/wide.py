@@ -60,7 +60,8 @@ def series_of_rows(lines: Lines, config: SeriesTableConfig, account: Accounting)
     if config.time or config.variable or config.channels or lines.joined:
         return None
     steps, texts = columns_of_steps(lines.columns)
-    others = [one for one in lines.columns if one not in steps]
+    taken = frozenset(steps)
+    others = [one for one in lines.columns if one not in taken]
     if texts is None:  # a table of numbered features, unless words name its rows
         names = [one for one in others if not _are_numbers(lines, one)]
         first = steps[0] if steps and not _are_numbers(lines, steps[0]) else ""
