@@ -21,6 +21,7 @@ ELEMENTS, PAIRS = "tests.toys.toy_pairs.elements", "tests.toys.toy_pairs._plugin
 CHECKS = {
     "elements-restored",
     "elements-covered",
+    "element-labels-unrounded",
     "division-of-elements",
     "labelled-item-of-labels",
     "metric-of-elements",

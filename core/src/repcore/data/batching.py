@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from repcore.data.guard import concerns_item, is_strict, item_guard, named_guard, prepare_sample, read_sample
-from repcore.data.label_numbers import check_size, label_type
+from repcore.data.label_numbers import as_floating, check_size, label_type
 from repcore.data.seeds import generator
 from repcore.data.stream import ItemKey
 from repcore.errors import DataError, ItemError
@@ -207,18 +207,13 @@ class TrainingCollator:
 
 
 def collated(preprocessor: Preprocessor, items: Sequence[Item]) -> Batch:
-    """A batch with the dense labels of its items joined flat (sum of elements,), NaN where missing: float64 if they are
-    that, else float32."""
+    """A batch with the dense labels of its items joined flat (sum of elements,), NaN where missing; see
+    :func:`repcore.data.label_numbers.as_floating`."""
     batch = preprocessor.collate(items)
     names = set.intersection(*(set(one.targets) for one in items)) if items else set()
     joined = {name: np.concatenate([np.asarray(one.targets[name]).reshape(-1) for one in items]) for name in names}
-    batch.targets = {**{k: torch.from_numpy(_floating(v)) for k, v in joined.items()}, **batch.targets}
+    batch.targets = {**{k: torch.from_numpy(as_floating(v)) for k, v in joined.items()}, **batch.targets}
     return batch
-
-
-def _floating(values: np.ndarray) -> np.ndarray:
-    wide = values.dtype == np.float64
-    return values if wide else values.astype(np.float32)
 
 
 def complete(batch: Batch, ids: Sequence[str], targets: Mapping[str, Any], domain: str) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from repcore.data.guard import item_guard, read_sample, row_id
+from repcore.data.label_numbers import as_floating
 from repcore.errors import ConfigError, DataError, ItemError, PluginError, closest
 from repcore.interfaces import DatasetReader, Preprocessor, Sample
 from repcore.registry import Registry
@@ -133,17 +134,17 @@ class DividedReader:
         )
 
     def labels(self, index: int, whole: Any) -> np.ndarray:  # labels of any number type
-        """Labels of the group of a row, float32 of their shape, NaN elsewhere.
+        """Labels of the group of a row, of their shape and size in floating numbers, NaN elsewhere.
 
         Args:
             whole: labels of the whole sample.
         """
         row, code, group = self._rows[index]
-        labels = np.asarray(whole).astype(np.float32)
+        labels = as_floating(whole)
         if not group:
             return np.full_like(labels, np.nan)
         codes = np.frombuffer(zlib.decompress(self._codes[row]), np.int32).reshape(labels.shape)
-        return np.where(codes == code, labels, np.float32(np.nan))
+        return np.where(codes == code, labels, labels.dtype.type(np.nan))
 
     def source(self, index: int) -> int:
         """Row of the whole sample behind a row."""

@@ -8,6 +8,7 @@ infinite, or all be zero.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -23,6 +24,17 @@ RESOLUTION = 1e-14
 def label_type(kind: str) -> type[np.floating]:
     """Number format of labels: float64, in which numbers and class numbers are themselves; yes and no in float32."""
     return np.float32 if kind == "multilabel" else np.float64
+
+
+def as_floating(values: npt.ArrayLike) -> np.ndarray:
+    """Labels of elements as floating numbers, so that NaN can stand for a missing one: float64, or float32 where that
+    holds every number of their format.
+
+    Args:
+        values: of any shape and number format.
+    """
+    found = np.asarray(values)
+    return found.astype(np.promote_types(found.dtype, np.float32), copy=False)
 
 
 def check_size(values: np.ndarray, target: TargetSpec) -> None:

@@ -193,11 +193,12 @@ def dense_row(
     if not row.items:
         return DenseRow(row.id, row.status, row.reason, None, labels)
     try:
-        outputs: Sequence[np.ndarray] = Outputs(function, preprocessor, row, options, domain)
+        run = Outputs(function, preprocessor, row, options, domain)
+        outputs: Sequence[np.ndarray] = run
         if not getattr(preprocessor, "restores_one_by_one", False):
             outputs = list(outputs)
         with item_guard(preprocessor, "going back to elements"):
-            found = restored(preprocessor, row, outputs, level)
+            found = run.whole(restored(preprocessor, row, outputs, level))
             columns = _elements(preprocessor, row, level)
     except ItemError as error:
         return DenseRow(row.id, error.status, error.reason, None, labels)
@@ -214,6 +215,9 @@ class Outputs(Sequence[np.ndarray]):
 
     A preprocessor with ``restores_one_by_one = True`` gets this as ``outputs`` and asks once for each item, so that the
     outputs of all items are never held at once; any other gets a list.
+
+    Values in the units of labels are float64, the way back to elements is float32: it is gone without their middle,
+    which :meth:`whole` adds again.
     """
 
     def __init__(
@@ -225,6 +229,7 @@ class Outputs(Sequence[np.ndarray]):
         domain: str,
     ) -> None:
         self._given = (function, preprocessor, row, options, domain)
+        self._middle: np.ndarray | None = None  # (K,) of the first item with values in the units of labels
 
     def __len__(self) -> int:
         return len(self._given[2].items)
@@ -234,7 +239,17 @@ class Outputs(Sequence[np.ndarray]):
         if number >= len(self):
             raise IndexError(number)
         with _network_guard(preprocessor):
-            return _of_item(function, preprocessor, row, number, options, domain)
+            found = _of_item(function, preprocessor, row, number, options, domain)
+        if found.dtype != np.float64:
+            return found
+        if self._middle is None:
+            known = found[np.isfinite(found).all(1)]
+            self._middle = known.mean(0) if len(known) else None
+        return (found if self._middle is None else found - self._middle).astype(np.float32)
+
+    def whole(self, found: np.ndarray) -> np.ndarray:
+        """Outputs at a sample's own elements (..., K) with what was taken away: float64 where the values are that."""
+        return found if self._middle is None else found + self._middle
 
 
 @contextmanager
@@ -266,7 +281,8 @@ def _of_item(
     batch = plain_batch(preprocessor, [row.items[number]], [_sample(row)], (), domain).to(options.device)
     with torch.autocast(torch.device(options.device).type, options.dtype, enabled=options.dtype != torch.float32):
         outputs = function(batch)
-    return outputs.float().cpu().numpy()
+    found: np.ndarray = (outputs if outputs.dtype == torch.float64 else outputs.float()).cpu().numpy()
+    return found
 
 
 def restored(preprocessor: Preprocessor, row: PreparedRow, outputs: Sequence[np.ndarray], level: str) -> np.ndarray:

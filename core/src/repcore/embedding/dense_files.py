@@ -41,7 +41,7 @@ _OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, er
 
 
 def write_npz(path: Path, answer: DenseAnswer) -> None:
-    """``outputs`` (..., K) float32, for classes also ``labels`` in the data's own numbers, the element columns, and
+    """``outputs`` (..., K), for classes also ``labels`` in the data's own numbers, the element columns, and
     what the data says of each element as ``label:<target>``: words of a class or numbers; of a grid numbers like
     ``labels``, -1 = no label, -2 = a class that the model does not know."""
     arrays: dict[str, Any] = {"outputs": answer.outputs, **answer.elements}

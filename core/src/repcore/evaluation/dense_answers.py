@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from repcore.data.label_facts import unsaid_void
+from repcore.data.label_numbers import as_floating
 from repcore.embedding.answers import column_of, output_names
 from repcore.embedding.dense import DenseRow, dense_windows
 from repcore.embedding.inference import InferenceOptions
@@ -223,7 +224,7 @@ class DensePredictor:
             return {}
         name = f"label:{column_of(self.target)}"
         if self.target.kind != "class":
-            return {name: grid.reshape(shape).astype(np.float32)}
+            return {name: as_floating(grid).reshape(shape)}
         data = next((one for one in reader.targets if one.name == self.target.name), self.target)
         flat = grid.reshape(-1).astype(np.float64)
         numbers = class_numbers(flat, data, self.target, self.values)

@@ -39,7 +39,8 @@ class DenseAnswer:
     Args:
         sample: as the reader gave it, so that a writer finds the grid, the coordinates or the path.
         level: ``point``, ``voxel``, ``token``, ``node`` or ``edge``.
-        outputs: float32 (..., K) at the sample's own elements: probabilities, values, or features; NaN where none.
+        outputs: (..., K) at the sample's own elements: probabilities or features (float32), or values in the units of
+            the labels (float64); NaN where none.
         target: what is predicted; None for features.
         values: of a class target: the data's own number of each class.
         elements: columns that say which element is which.

@@ -38,6 +38,7 @@ LEAST = 20  # elements of a class that counts there
 PART, PART_ROUNDING = 0.25, 1e-2  # of a whole number, which an array of integers loses
 SEEDS = 4
 DETAILS = ("", "2", "10")  # behind the colon of a division; the first that is taken
+FAR = 1e9  # beside it float32 loses all that is below 64
 VALUES = (None, 2.0)  # behind the colon of a metric
 
 
@@ -146,6 +147,28 @@ def elements_covered(recipe: RecipeSubject) -> None:
         raise NotJudgedError("items carry no labels of elements to compare with")
 
 
+def labels_unrounded(recipe: RecipeSubject) -> None:
+    """Numbers far from zero, given as labels of elements, are in the items and batches as they are."""
+    judged, preprocessor = False, recipe.parts.preprocessor
+    for row, _, sample, target, labels in labelled_rows(recipe):
+        own = np.where(np.isnan(labels), np.nan, FAR + np.arange(labels.size, dtype=np.float64).reshape(labels.shape))
+        given = replace(sample, targets={target.name: own})
+        for item in preprocessor.prepare(given):
+            found = _item_labels(recipe, item, given, replace(target, ignore=None))
+            if found is None:
+                continue
+            judged = True
+            known = found[found >= 0]  # label maps of integers: -1 = none
+            wrong = known[~np.isin(known, own)]
+            if len(wrong):
+                fail(
+                    f"{row.id}: {len(wrong)} of {len(known)} labels {target.name!r} such as {FAR + 1:.0f} become "
+                    f"others, first {wrong[0]!r}: keep labels float64 (repcore.data.label_numbers.as_floating)"
+                )
+    if not judged:
+        raise NotJudgedError("items carry no labels of elements to compare with")
+
+
 def _item_labels(
     recipe: RecipeSubject, item: Item, sample: Sample, target: TargetSpec, preprocessor: Preprocessor | None = None
 ) -> np.ndarray | None:
@@ -232,7 +255,7 @@ def labelled_item(recipe: RecipeSubject) -> None:
     """The random training item around labels: all chance from the generator, and only labels that the sample has."""
     function, parts = _loaded(recipe, "labelled_item", ""), recipe.parts
     for _, _, sample, target, labels in labelled_rows(recipe):
-        own = np.arange(labels.size, dtype=np.float32)  # each labelled element has a number of its own
+        own = FAR + np.arange(labels.size, dtype=np.float64)  # each labelled element has a number of its own
         own[np.isnan(labels.reshape(-1))] = np.nan
         own[1::2] = np.nan
         given = replace(sample, targets={target.name: own.reshape(labels.shape)})
@@ -313,6 +336,7 @@ def _loaded(recipe: RecipeSubject, field: str, name: str) -> Any:  # the author'
 RESTORE_CHECKS = (
     Check("elements-restored", elements_restored),
     Check("elements-covered", elements_covered),
+    Check("element-labels-unrounded", labels_unrounded),
 )  # due where a preprocessor has labels of elements
 DIVISION_CHECKS = (Check("division-of-elements", division_of_elements),)
 METRIC_CHECKS = (Check("metric-of-elements", metric_of_elements),)

@@ -23,6 +23,7 @@ from repcore.config.resolve import ResolvedPart, ResolvedRun
 from repcore.data.bags import Bags
 from repcore.data.batching import LabelledDraws
 from repcore.data.chosen_labels import LabelledOnly
+from repcore.data.label_numbers import as_floating
 from repcore.data.preparation import prepared
 from repcore.data.seeds import generator, mix
 from repcore.embedding.columns import tell
@@ -404,11 +405,11 @@ def fewer_labels(settings: FinetuneSettings, rows: LabelledRows, train: np.ndarr
     def keep(row: int, labels: np.ndarray) -> np.ndarray:
         if row not in chosen:
             return labels
-        flat = labels.astype(np.float32).reshape(-1)
+        flat = as_floating(labels).reshape(-1)
         draw = generator(seed, "fewer-labels", row).random(flat.shape)
         limit = np.asarray([chance.get(int(one), 0.0) for one in np.unique(np.nan_to_num(flat))])
         limits = limit[np.unique(np.nan_to_num(flat), return_inverse=True)[1].reshape(-1)]
-        return np.where(draw < limits, flat, np.nan).astype(np.float32).reshape(labels.shape)
+        return np.where(draw < limits, flat, flat.dtype.type(np.nan)).reshape(labels.shape)
 
     return keep
 

@@ -33,13 +33,13 @@ Event = tuple[float, float, float]
 
 
 def frame_values(recording: Recording | LongRecording, events: Sequence[Event], outside: float) -> np.ndarray:
-    """Label of every frame, float32 (N,), NaN = missing.
+    """Label of every frame, float64 (N,), NaN = missing.
 
     Args:
         outside: of frames in no event.
     """
     middles = (np.arange(frame_count(recording)) + 0.5) / FRAMES_PER_SECOND + recording.offset
-    found = np.full(len(middles), outside, np.float32)
+    found = np.full(len(middles), outside, np.float64)
     taken = np.zeros(len(middles), bool)
     for start, end, value in events:
         inside = (middles >= start) & (np.isnan(end) | (middles < end))

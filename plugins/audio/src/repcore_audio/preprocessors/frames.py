@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from repcore.data.label_numbers import as_floating
 from repcore.interfaces import Sample
 from repcore_audio.datasets.recordings import FRAMES_PER_SECOND, LongRecording, Recording, frame_count
 from repcore_audio.preprocessors.log_mel import LogMel
@@ -56,7 +57,7 @@ def on_frames(
 
 
 def labels_of_window(sample: Sample, window: Mapping[str, Any], log_mel: LogMel) -> dict[str, np.ndarray]:
-    """Labels of the log-mel frames of a window, float32 (E,) by name: that of the frame in which the middle of each
+    """Labels of the log-mel frames of a window, (E,) by name: that of the frame in which the middle of each
     lies; NaN at the padding.
 
     Args:
@@ -68,8 +69,8 @@ def labels_of_window(sample: Sample, window: Mapping[str, Any], log_mel: LogMel)
     place = np.floor(middles * FRAMES_PER_SECOND + 1e-6).astype(np.int64)
     for name in sample.inputs.frame_labels:
         if name in sample.targets:
-            values = np.asarray(sample.targets[name], np.float32)
-            padded = np.full(int(window["frames"]), np.nan, np.float32)
+            values = as_floating(sample.targets[name])
+            padded = np.full(int(window["frames"]), np.nan, values.dtype)
             padded[: len(place)] = values[np.minimum(place, len(values) - 1)]
             found[name] = padded
     return found

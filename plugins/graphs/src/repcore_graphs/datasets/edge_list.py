@@ -374,7 +374,7 @@ class EdgeListDataset:
             **self._edge_features.of("edge", rows),
             **nodes,
             columns={**self._node_features.columns("node"), **self._edge_features.columns("edge")},
-            edge_targets={} if label is None else {label.name: label.values[rows].astype(np.float32)},
+            edge_targets={} if label is None else {label.name: label.values[rows]},
         )
         check_graph(graph)
         if not self._directed:
@@ -439,7 +439,7 @@ class EdgeListDataset:
             raise ItemError("duplicate_nodes", f"{len(rows) - len(place)} nodes of {self.names[index]!r} stand twice")
         found = self._node_features.of("node", rows)
         if self._node_label is not None:
-            found["node_targets"] = {self._node_label.name: self._node_label.values[rows].astype(np.float32)}
+            found["node_targets"] = {self._node_label.name: self._node_label.values[rows]}
         return found, place
 
     def _graph_targets(self, index: int) -> dict[str, Any]:

@@ -416,7 +416,7 @@ class _Table:
         if self._label is None:
             return {}
         rows = slice(self._starts[number], self._starts[number + 1])
-        return {self._label.name: self._label.values[rows].astype(np.float32)}
+        return {self._label.name: self._label.values[rows]}
 
 
 def _is_plain(cells: Iterable[Any]) -> bool:

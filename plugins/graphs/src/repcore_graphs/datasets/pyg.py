@@ -213,7 +213,7 @@ class PyGDataset:
                 continue
             specs.append(TargetSpec(name, one.target.kind, level="node", names=one.target.names))
             for row, graph in enumerate(self.graphs):
-                values = one.values[starts[row] : starts[row + 1]].astype(np.float32)
+                values = one.values[starts[row] : starts[row + 1]]
                 found[row] |= {name: values, **masked(graph, name, values)}
         return GraphTargets(tuple(specs)), found
 

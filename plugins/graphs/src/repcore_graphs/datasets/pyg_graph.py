@@ -137,5 +137,5 @@ def masked(data: Data, name: str, values: np.ndarray) -> dict[str, np.ndarray]:
     for mask, part in MASKS.items():
         chosen = getattr(data, mask, None)
         if isinstance(chosen, torch.Tensor) and chosen.ndim == 1 and len(chosen) == len(values):
-            found[f"{name}_{part}"] = np.where(chosen.bool().numpy(), values, np.nan).astype(np.float32)
+            found[f"{name}_{part}"] = np.where(chosen.bool().numpy(), values, np.nan)
     return found

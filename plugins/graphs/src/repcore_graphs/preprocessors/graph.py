@@ -20,6 +20,7 @@ from torch_geometric.data import Batch as GraphBatch
 from torch_geometric.data import Data
 
 from repcore.data.guard import read_sample
+from repcore.data.label_numbers import as_floating
 from repcore.errors import DataError, ItemError
 from repcore.files import read_object
 from repcore.interfaces import Batch, DatasetReader, Item, Sample
@@ -135,7 +136,7 @@ class GraphPreprocessor:
             edge_attr=edge_attr,
         )
         for name, values in self._element_targets(sample).items():
-            data[f"target_{name}"] = torch.as_tensor(values, dtype=torch.float32)
+            data[f"target_{name}"] = torch.from_numpy(as_floating(values))
         meta = {"nodes": graph.num_nodes, "edges": graph.edge_index.shape[1]}
         status = notes[0][0] if notes else "ok"
         return [Item(values=data, meta=meta, status=status, reason="; ".join(text for _, text in notes))]

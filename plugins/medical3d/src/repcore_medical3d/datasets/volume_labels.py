@@ -76,7 +76,7 @@ def masks_on(masks: Sequence[tuple[int, Volume]], image: Grid, rules: LabelRules
     for number, mask in masks:
         one, remark = labels_on(mask, image, rules)
         inside = np.asarray(one.read()) > 0
-        ids = np.unique(one.read()[inside])
+        ids = np.unique(one.read(exact=True)[inside])
         name = mask.path.name if mask.path else str(number)
         if len(ids) > 1:
             raise ItemError(
@@ -126,7 +126,7 @@ def _whole_numbers(labels: Volume, rules: LabelRules, name: str) -> Volume:
     kind = getattr(labels.source, "dtype", None)
     if kind is not None and np.dtype(kind).kind in "uib" and isinstance(labels.source, np.ndarray):
         return labels
-    values = labels.read()
+    values = labels.read(exact=True)
     if not np.isfinite(values).all():
         raise ItemError("labels_not_whole", f"{name} has voxels that are NaN or infinite")
     odd = np.abs(values - np.round(values)) > WHOLE_TOLERANCE
@@ -172,7 +172,7 @@ class LabelIds:
         """The ids of several label maps, and 0."""
         found: set[int] = {0}
         for one in labels:
-            found |= set(np.unique(one.read()).astype(np.int64).tolist())
+            found |= set(np.unique(one.read(exact=True)).astype(np.int64).tolist())
         return cls(tuple(sorted(number for number in found if number >= 0)))
 
     @property

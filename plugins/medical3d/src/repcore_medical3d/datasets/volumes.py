@@ -208,7 +208,7 @@ class VolumeReader(CatalogueReader[VolumeFiles, Scan]):
             facts.update({f"lowest value{name}": low, f"highest value{name}": high})
         labels: Volume | None = sample.targets.get(SEGMENTATION)
         if labels is not None:
-            ids = np.unique(labels.read()).astype(np.int64).tolist()
+            ids = np.unique(labels.read(exact=True)).astype(np.int64).tolist()
             facts["label ids"] = ", ".join(map(str, ids[:MOST_IDS])) + (", ..." if len(ids) > MOST_IDS else "")
         return facts
 

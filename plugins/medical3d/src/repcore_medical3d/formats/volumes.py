@@ -137,15 +137,18 @@ class Volume:
 
         return "".join(aff2axcodes(self.affine))
 
-    def read(self, box: Box | None = None) -> np.ndarray:
+    def read(self, box: Box | None = None, *, exact: bool = False) -> np.ndarray:
         """Values of a block (everything when None) as float32.
+
+        Args:
+            exact: in the number format of the source instead, as ids of labels need it: float32 rounds from 2^24 on.
 
         Raises:
             ItemError: the file ends early or cannot be decoded.
         """
         whole = (slice(None), slice(None), slice(None))
         try:
-            return np.asarray(self.source[box or whole], np.float32)
+            return np.asarray(self.source[box or whole], None if exact else np.float32)
         except ItemError:
             raise
         except Exception as error:  # every format's library raises kinds of its own for damaged content
@@ -171,7 +174,8 @@ class Volume:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """The values: what tells two volumes apart; (I, J, K), or (C, I, J, K) of several channels."""
-        values = self.read() if not self.further else np.stack([one.read() for one in self.channels])
+        channels = [one.read(exact=dtype is not None) for one in self.channels]
+        values = np.stack(channels) if self.further else channels[0]
         return np.array(values, dtype=dtype, copy=copy)
 
     def __eq__(self, other: object) -> bool:

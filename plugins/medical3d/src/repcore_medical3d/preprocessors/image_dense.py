@@ -14,6 +14,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from repcore.data.label_numbers import as_floating
 from repcore.errors import ItemError, PluginError
 from repcore.interfaces import Item, Sample
 from repcore_medical3d.preprocessors.volume_slabs import room_for
@@ -23,7 +24,7 @@ SMOOTHED = (1.0, 2.0, 4.0)  # standard deviations in pixels of the grid
 
 
 def labels_on_grid(sample: Sample, meta: Mapping[str, Any], edge: int) -> dict[str, np.ndarray]:
-    """Label images of a sample on the grid of its item: float32 (E, E), the nearest; NaN beyond the image.
+    """Label images of a sample on the grid of its item: (E, E), the nearest; NaN beyond the image.
 
     Args:
         meta: of the item, with ``first`` and ``scale``.
@@ -43,7 +44,7 @@ def labels_on_grid(sample: Sample, meta: Mapping[str, Any], edge: int) -> dict[s
             place = (np.arange(edge) + 0.5) / meta["scale"][axis] + meta["first"][axis]
             lines.append(np.clip(np.floor(place).astype(np.int64), 0, shape[axis] - 1))
             inside.append((place >= 0) & (place < shape[axis]))
-        values = np.asarray(labels, np.float32)[np.ix_(*lines)]
+        values = as_floating(labels)[np.ix_(*lines)]
         values[~(inside[0][:, None] & inside[1])] = np.nan
         found[name] = values
     return found

@@ -94,24 +94,31 @@ def resample(volume: Volume, target: Grid, *, order: int = 1, fill: float = 0.0)
         fill: value outside of the source.
 
     Returns:
-        float32 of the target's shape. Linear values are smoothed first along axes that become coarser.
+        Of the target's shape: float32, the nearest ones in the number format of the source, with a sign. Linear values
+        are smoothed first along axes that become coarser.
     """
     matrix = np.linalg.inv(volume.affine) @ target.affine  # target voxel -> source voxel
     axes = _copied_axes(matrix)
     if axes is not None:
-        return _copied(volume, target.shape, axes, np.round(matrix).astype(int), fill)
+        return _copied(volume, target.shape, axes, np.round(matrix).astype(int), order, fill)
     steps = np.sqrt((matrix[:3, :3] ** 2).sum(axis=1))  # source voxels for one target voxel, by source axis
     blur = [0.5 * math.sqrt(max(0.0, step * step - 1.0)) if order else 0.0 for step in steps]
     box = _needed(matrix, target.shape, volume.shape, [math.ceil(4 * one) + 2 for one in blur])
     if box is None:
         return np.full(target.shape, fill, np.float32)
-    part = volume.read(box)
+    part = _read(volume, box, order)
     if max(blur) > 0:
         part = ndimage.gaussian_filter(part, blur, mode="nearest")
     offset = matrix[:3, 3] - [side.start for side in box]
     return ndimage.affine_transform(
         part, matrix[:3, :3], offset, output_shape=target.shape, order=order, mode="constant", cval=fill
     )
+
+
+def _read(volume: Volume, box: Box, order: int) -> np.ndarray:
+    """A block in the format of the result."""
+    part = volume.read(box, exact=order == 0)
+    return part.astype(np.promote_types(part.dtype, np.int8), copy=False) if order == 0 else part
 
 
 def _copied_axes(matrix: np.ndarray) -> tuple[int, int, int] | None:
@@ -128,10 +135,14 @@ def _copied_axes(matrix: np.ndarray) -> tuple[int, int, int] | None:
 
 
 def _copied(
-    volume: Volume, shape: tuple[int, int, int], axes: tuple[int, int, int], matrix: np.ndarray, fill: float
+    volume: Volume,
+    shape: tuple[int, int, int],
+    axes: tuple[int, int, int],
+    matrix: np.ndarray,
+    order: int,
+    fill: float,
 ) -> np.ndarray:
     """Flips, permutations and whole shifts, without arithmetic on values."""
-    result = np.full(shape, fill, np.float32)
     box: list[slice] = [slice(0, 0)] * 3
     inside: list[slice] = []
     for target_axis, source_axis in enumerate(axes):
@@ -139,11 +150,12 @@ def _copied(
         places = first + sign * np.arange(shape[target_axis])
         valid = np.flatnonzero((places >= 0) & (places < volume.shape[source_axis]))
         if not len(valid):
-            return result
+            return np.full(shape, fill, np.float32)
         inside.append(slice(int(valid[0]), int(valid[-1]) + 1))
         ends = sorted((int(places[valid[0]]), int(places[valid[-1]])))
         box[source_axis] = slice(ends[0], ends[1] + 1)
-    part = volume.read((box[0], box[1], box[2])).transpose(axes)
+    part = _read(volume, (box[0], box[1], box[2]), order).transpose(axes)
+    result = np.full(shape, fill, part.dtype)
     flips = tuple(slice(None, None, int(matrix[source, target])) for target, source in enumerate(axes))
     result[tuple(inside)] = part[flips]
     return result

@@ -29,7 +29,7 @@ def labels_of(sample: Sample) -> Volume:
 def centroids_mm(sample: Sample) -> dict[int, np.ndarray]:
     """Centre of each foreground class in the world."""
     labels = labels_of(sample)
-    classes = labels.read().round().astype(np.int64)
+    classes = labels.read(exact=True).round().astype(np.int64)
     numbers = [int(number) for number in np.unique(classes) if number]
     return {number: labels.grid.world(np.argwhere(classes == number).mean(axis=0)) for number in numbers}
 

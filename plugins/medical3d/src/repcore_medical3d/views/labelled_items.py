@@ -81,7 +81,7 @@ def _labelled_place(sample: Sample, grid: Grid, generator: np.random.Generator) 
     if not maps:
         return None
     labels = maps[int(generator.integers(len(maps)))]
-    values = labels.read()
+    values = labels.read(exact=True)
     places = np.flatnonzero(values > 0.5)  # background and what is not labelled lie below
     if not len(places):
         return None

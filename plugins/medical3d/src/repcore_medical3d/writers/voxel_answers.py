@@ -37,17 +37,17 @@ def write_mask(path: Path, answer: DenseAnswer) -> None:
 
 
 def write_values(path: Path, answer: DenseAnswer) -> None:
-    """Probabilities, values or features float32 (X, Y, Z, K), NaN without an answer; (X, Y, Z) where K is 1.
+    """Probabilities, values or features (X, Y, Z, K), NaN without an answer; (X, Y, Z) where K is 1.
 
     Raises:
         DataError: the sample is no scan.
     """
     values = answer.outputs[..., 0] if answer.outputs.shape[-1] == 1 else answer.outputs
-    write_nifti(path, np.asarray(values, np.float32), _affine(answer))
+    write_nifti(path, values, _affine(answer))
 
 
 def write_zarr(path: Path, answer: DenseAnswer) -> None:
-    """Values float32 (x, y, z, channel) in one zip of zarr, with ``affine`` and ``axes`` as attributes.
+    """Values (x, y, z, channel) in one zip of zarr, with ``affine`` and ``axes`` as attributes.
 
     Raises:
         ConfigError: zarr is not installed. DataError: the sample is no scan.
@@ -62,7 +62,7 @@ def write_zarr(path: Path, answer: DenseAnswer) -> None:
     chunks = (*(min(BLOCK, side) for side in values.shape[:3]), values.shape[3])
     with zarr.storage.ZipStore(path, mode="w") as store:
         array = zarr.create_array(
-            store, shape=values.shape, chunks=chunks, dtype="float32",
+            store, shape=values.shape, chunks=chunks, dtype=values.dtype,
             attributes={"affine": affine.tolist(), "axes": ["x", "y", "z", "channel"]},
         )  # fmt: skip
         array[...] = values

@@ -56,7 +56,7 @@ def columns(answer: DenseAnswer, missing: Iterable[int] = (0, -1)) -> tuple[np.n
     outputs = np.nan_to_num(answer.outputs)
     if answer.target is None or answer.target.kind != "class":
         names = [f"value_{k}" for k in range(outputs.shape[1])]
-        return xyz, {name: outputs[:, k].astype(np.float32) for k, name in enumerate(names)}
+        return xyz, {name: outputs[:, k] for k, name in enumerate(names)}
     colour = PALETTE[outputs.argmax(1) % len(PALETTE)]
     colour[~np.isfinite(answer.outputs).all(1)] = 0
     found = {
