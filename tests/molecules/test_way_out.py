@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -74,3 +75,60 @@ def test_an_onnx_file_answers_as_the_model(tuned: Path, capsys: pytest.CaptureFi
     np.testing.assert_allclose(found, model.predict(smiles).outputs, atol=1e-5)
     assert run(command) == 2
     assert "exists" in capsys.readouterr().err
+
+
+def test_a_fine_tuning_goes_on_over_the_same_data_wherever_they_lie(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Changed bytes are refused and named; a new time or another folder changes nothing; without the model that it
+    began with it says why it needs it."""
+    from repcore.training import finetune_plan as module
+
+    reached: list[str] = []
+
+    def stopped(*given: object, **_: object) -> None:
+        reached.append(str(given[5].path.name))  # type: ignore[attr-defined]
+        raise SystemError("the power went")
+
+    run_plan = module.run_plan
+    monkeypatch.setattr(module, "run_plan", stopped)
+    monkeypatch.setenv("REPCORE_CACHE", str(tmp_path / "cache"))
+    data, model = tmp_path / "alcohols.csv", tmp_path / "base"
+    data.write_text("\n".join(["smiles,chain", *(f"{'C' * (1 + n % 9)}O,{n % 9 > 4:d}" for n in range(ROWS))]) + "\n")
+    shutil.copytree(tiny_run / "model", model)
+    begin = ["molecules", "finetune", str(model), "--data", str(data), "--label", "chain", "--name", "f"]
+    begin += ["--out", str(tmp_path), "--no-twin", "--device", "cpu", "trainer.epochs=1"]
+    assert run(begin) != 0
+    resume = ["molecules", "finetune", "--resume", str(tmp_path / "f"), "--device", "cpu"]
+    content = data.read_bytes()
+    for changed in (content.replace(b"CCCO,0", b"CCCO,1", 1), content + b"CCCCCCCCCCO,1\n"):
+        data.write_bytes(changed)
+        capsys.readouterr()
+        assert run(resume) == 2
+        told = capsys.readouterr().err
+        assert "the data is not the one that" in told
+        assert "alcohols.csv" in told
+        assert "row" in told
+    assert reached == ["f"]
+    data.write_bytes(content)
+    os.utime(data, (1e9, 1e9))
+    assert run(resume) != 0
+    assert reached == ["f", "f"]  # touched only: it goes on
+    (tmp_path / "moved").mkdir()
+    data.rename(tmp_path / "moved" / "other.csv")
+    capsys.readouterr()
+    assert run(resume) == 2
+    assert "alcohols.csv" in capsys.readouterr().err
+    model.rename(tmp_path / "away")
+    moved = [*resume, "--data", str(tmp_path / "moved" / "other.csv")]
+    assert run(moved) == 2
+    told = capsys.readouterr().err
+    assert "base" in told
+    assert "does not exist" in told
+    assert "further networks" in told
+    assert reached == ["f", "f"]
+    (tmp_path / "away").rename(model)
+    monkeypatch.setattr(module, "run_plan", run_plan)
+    assert run(moved) == 0, capsys.readouterr().err
+    asked = json.loads((tmp_path / "f" / "finetune.json").read_text())["request"]
+    assert asked["data"] == str(tmp_path / "moved" / "other.csv")

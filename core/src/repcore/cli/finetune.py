@@ -106,6 +106,7 @@ def _resumed(folder: RunFolder, model: Path | None, data: str | None, overrides:
     if model is None and "://" not in places["model"] and not Path(places["model"]).exists():
         raise ConfigError(
             f"{places['model']!r}, the model that {folder.path} began with, does not exist",
+            needed_for="its preprocessor, and the weights that further networks (seeds, folds, members) begin from",
             hint=f"finetune MODEL --resume {folder.path.name} says where it lies now",
         )
     folder.point_latest_again()
