@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
 from repcore import registry
 from repcore.data.accounting import Accounting
 from repcore.data.header_row import column_names
 from repcore.data.readers import recognise
 from repcore.data.tables import Table
+from repcore_audio.configs.recordings import ManifestConfig
+from repcore_audio.datasets.manifests import ManifestReader
 from repcore_timeseries.configs.series import SeriesTableConfig
 from repcore_timeseries.formats.lines import Lines
 from repcore_timeseries.formats.wide import series_of_rows
@@ -77,3 +80,21 @@ def test_every_reader_looks_at_a_column_a_bounded_number_of_times(tmp_path: Path
     few, many = (calls(lambda size=size: recognise(known, wide(tmp_path, size))) for size in (1000, 2000))
     assert many < 2.5 * few
     assert many < 4_000 * 2000  # calls a column
+
+
+def test_labels_beside_recordings_are_judged_in_one_pass(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for row in range(6):
+        soundfile.write(tmp_path / f"r{row}.wav", np.sin(np.arange(4000) / (row + 5.0)), 8000)
+
+    def manifest(columns: int) -> int:
+        lines = [",".join([f"r{row}.wav", *(f"{one:.3f}" for one in rng.normal(size=columns))]) for row in range(6)]
+        path = tmp_path / f"m{columns}.csv"
+        path.write_text("\n".join([",".join(["file", *(f"f{one}" for one in range(columns))]), *lines]) + "\n")
+        read = ManifestReader(ManifestConfig(path=str(path)))
+        assert len(read.targets) == columns
+        return columns
+
+    manifest(10)
+    few, many = (calls(lambda size=size: manifest(size)) for size in (300, 600))
+    assert many < 2.5 * few

@@ -22,7 +22,7 @@ from repcore.data.catalogue import Catalogue, Row, existing, rows_by
 from repcore.data.cells import DECIMAL_SIGNS
 from repcore.data.groups import group_column, groups_in_paths, plain_name, useful_groups
 from repcore.data.item_columns import item_columns
-from repcore.data.labels import LabelColumn, LabelKind, read_label, read_labels
+from repcore.data.labels import LabelColumn, read_label, read_labels
 from repcore.data.several_labels import LIST_SIGN, read_lists, split_cell
 from repcore.data.split_columns import split_column
 from repcore.data.splits import folder_part, part_of
@@ -322,27 +322,35 @@ def _labels(
             continue
         columns[name] = _prepared_cells(cells.texts(name), sign, names) if sign or names else cells.columns[name]
     columns = with_class_names(path if path.is_dir() else path.parent, columns, account)
-    kinds: dict[str, LabelKind] = dict.fromkeys(config.labels, config.label_kind)
+    joint = {name for name, column in columns.items() if any(isinstance(one, str) and JOINT in one for one in column)}
+    plain = {name: column for name, column in columns.items() if name not in joint}
+    are_asked = set(plain) if config.label_kind != "auto" else set(config.labels)
+    judged = read_labels(
+        plain,
+        kinds={name: config.label_kind for name in plain if name in are_asked},
+        group_words=GROUP_WORDS,
+        beside={name: column for name, column in cells.columns.items() if name not in plain},
+        decimal=DECIMAL_SIGNS[config.decimal],
+    )
+    by_name = {one.name: one for one in judged}
     found = []
     for name, column in columns.items():
-        is_joint = any(isinstance(cell, str) and JOINT in cell for cell in column)
-        if is_joint:
-            found.append(read_label(name, column, kind="multilabel", separator=JOINT, why="cells hold several labels"))
-            found[-1].tell(account)
+        if name in joint:
+            one = read_label(name, column, kind="multilabel", separator=JOINT, why="cells hold several labels")
+        elif name in by_name:
+            one = by_name[name]
+        else:
             continue
-        given = {name: config.label_kind} if config.label_kind != "auto" else {}
-        asked = {**given, **({name: kinds[name]} if name in kinds else {})}
-        one = read_labels(
-            {name: column},
-            kinds=asked,
-            group_words=GROUP_WORDS,
-            beside=cells.columns,
-            decimal=DECIMAL_SIGNS[config.decimal],
-        )[0]
-        if one.target is None and name not in nested and (name in config.labels or plain_name(name) in LABEL_NAMES):
+        is_class = name in config.labels or plain_name(name) in LABEL_NAMES
+        if one.target is None and name not in nested and name not in joint and is_class:
             one = _as_class(one, name, column, is_asked=name in config.labels)
         one.tell(account)
         found.append(one)
+    if len(found) < len(columns):
+        account.note(
+            f"labels are looked for in {len(found):,} of {len(columns):,} columns; others have to be named: "
+            "labels=[NAME]"
+        )
     return found
 
 
@@ -354,8 +362,9 @@ def _candidates(cells: Cells, left: Sequence[str], account: Accounting) -> list[
         return named or list(left)
     found = named or [name for name in left if not any(plain[name].startswith(word) for word in NO_LABELS)]
     why = f"labels are in {', '.join(map(repr, named[:3]))}" if named else "its name says that it describes a recording"
+    taken = frozenset(found)
     for name in left:
-        if name not in found:
+        if name not in taken:
             account.guess(f"column {name!r}", "no label", why, f"labels=[{name}]")
     return found
 
