@@ -26,15 +26,38 @@ def repaired(data: Data) -> str:
                 data[name] = torch.as_tensor(value)
             except (TypeError, ValueError, RuntimeError):
                 return f"{name} is a {type(value).__name__}, not a tensor"
-    edges = data.edge_index
-    if edges is None:
+    return _odd_edges(data.edge_index) or _odd_size(data) or _odd_values(data)
+
+
+def _odd_edges(edges: torch.Tensor | None) -> str:
+    """What is wrong with the ends of the edges: any cast or reshape would make other edges of them."""
+    if edges is None or not edges.numel():
         return ""
-    if edges.numel() and (edges.ndim != 2 or edges.shape[0] != 2):
+    if edges.ndim != 2 or edges.shape[0] != 2:
         return f"edge_index has shape {tuple(edges.shape)}; expected (2, edges)" + (
             ": transpose it" if edges.ndim == 2 and edges.shape[1] == 2 else ""
         )
-    if edges.is_floating_point() and not bool((edges == edges.round()).all()):
+    if edges.dtype == torch.bool or edges.is_complex():
+        return f"edge_index holds {edges.dtype}; expected numbers of nodes"
+    if edges.is_floating_point() and not bool((torch.isfinite(edges) & (edges == edges.round())).all()):
         return "edge_index holds numbers that are not whole"
+    return ""
+
+
+def _odd_size(data: Data) -> str:
+    given = data.num_nodes if "num_nodes" in data else None
+    try:
+        is_whole = given is None or int(given) == float(given)
+    except (TypeError, ValueError, OverflowError):
+        is_whole = False
+    return "" if is_whole else f"num_nodes is {given!r}; expected a whole number"
+
+
+def _odd_values(data: Data) -> str:
+    for name in ("x", "edge_attr", "edge_weight"):
+        value = getattr(data, name, None)
+        if isinstance(value, torch.Tensor) and (value.is_complex() or not value.ndim):
+            return f"{name} of {value.dtype} {tuple(value.shape)} is no table of numbers, a row a node or edge"
     return ""
 
 

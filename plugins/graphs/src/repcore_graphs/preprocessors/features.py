@@ -105,6 +105,16 @@ class FeatureEncoding:
         joined = np.concatenate(parts, axis=1).astype(np.float32)
         return torch.from_numpy(joined), int(unknown.sum())
 
+    def unused(self, attributes: np.ndarray | None, labels: np.ndarray | None, what: str) -> str:
+        """What of a graph's features this encoding has no place for, in words; empty where there is nothing."""
+        given = ((attributes, bool(self.mean), "attributes"), (labels, bool(self.vocabulary), "labels"))
+        ignored = [
+            f"{values.shape[1]} columns of {what} {kind}"
+            for values, is_used, kind in given
+            if values is not None and values.shape[1] and not is_used
+        ]
+        return f"{' and '.join(ignored)} are not used: the model was trained without" if ignored else ""
+
     @staticmethod
     def _require(values: np.ndarray | None, columns: int, what: str) -> None:
         found = 0 if values is None else values.shape[1]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 from torch_geometric.data import Batch, Data, HeteroData
 
 from repcore.errors import ItemError
 from repcore.interfaces import Sample
-from repcore_graphs.datasets.pyg_graph import edge_features, edges_of, features_of, stands_for_x
+from repcore_graphs.datasets.pyg_graph import edge_features, edges_of, features_of, repaired, size_of, stands_for_x
 from repcore_graphs.datasets.raw_graph import RawGraph, check_graph
 
 
@@ -17,7 +18,7 @@ def graph_from(value: Any) -> Any:
     kinds.
 
     Raises:
-        ItemError: as :func:`check_graph`, and ``heterogeneous``.
+        ItemError: as :func:`check_graph`, ``heterogeneous``, and ``malformed_graph`` as in a file of graphs.
     """
     if isinstance(value, RawGraph):
         return value
@@ -27,11 +28,14 @@ def graph_from(value: Any) -> Any:
         )
     if not isinstance(value, Data) or isinstance(value, Batch):
         return None
-    data = value.detach().cpu()
+    data = copy(value)  # the stores of a copy take other tensors than the caller's
+    if problem := repaired(data):
+        raise ItemError("malformed_graph", problem)
+    data = data.detach().cpu()
     edges, weights = edges_of(data)
     features = data.x if stands_for_x(data) is None else stands_for_x(data)
     graph = RawGraph(
-        num_nodes=int(data.num_nodes or 0),
+        num_nodes=size_of(data),
         edge_index=edges,
         **features_of("node", features),
         **edge_features(data, weights),

@@ -112,7 +112,7 @@ class GraphPreprocessor:
     # ----------------------------------------------------------------------------------------------- samples
 
     def prepare(self, sample: Sample) -> list[Item]:
-        """One item; its status says if edges were removed or a label was unknown.
+        """One item; its status says if edges were removed, features are not used or a label was unknown.
 
         Raises:
             ItemError: the graph cannot be used, see :func:`check_graph`.
@@ -126,6 +126,11 @@ class GraphPreprocessor:
         edge_attr, unknown_edges = edges.encode(
             graph.edge_attributes, graph.edge_labels, graph.edge_index.shape[1], "edge", graph.columns
         )
+        unused = (
+            nodes.unused(graph.node_attributes, graph.node_labels, "node"),
+            edges.unused(graph.edge_attributes, graph.edge_labels, "edge"),
+        )
+        notes += [("unused_features", text) for text in unused if text]
         if unknown_nodes + unknown_edges:
             notes.append(
                 ("unknown_label", f"{unknown_nodes} nodes and {unknown_edges} edges have labels never trained on")
