@@ -28,6 +28,7 @@ from repcore.data.bags import PASS, Bags, BagVectors
 from repcore.errors import ConfigError, ItemError
 from repcore.evaluation.tasks.configs import ClassificationConfig, MultilabelConfig, RegressionConfig
 from repcore.evaluation.tasks.item import ClassificationTask, MultilabelTask, RegressionTask
+from repcore.files import read_parquet
 from repcore.interfaces import Batch, Features, Item, Preprocessor, Progress, Sample, Tokens, Window
 from repcore.specs import TargetSpec
 from repcore.training.finetune_config import FinetuneConfig
@@ -464,6 +465,21 @@ def test_a_bag_model_is_fine_tuned_again(trained: Path) -> None:
     assert again.predict("pairs/blobs").outputs.shape == (60, 3)
     told = json.loads(Path("runs/g/finetune.json").read_text())
     assert told["rows"]["train"] > 0
+
+
+def test_scores_of_a_run_are_those_of_its_model(trained: Path) -> None:
+    """Test rows are answered from vectors that were encoded once, an ensemble of random twins from windows; the saved
+    model sees windows."""
+    words = finetune("f", "trainer.steps=4", "--ensemble", "2", "optimiser.lr=0.02")
+    words.remove("--no-twin")
+    assert run(words) == 0
+    assert run(finetune("one", "trainer.steps=4", "optimiser.lr=0.02")) == 0
+    for name in ("f", "one"):
+        stored = read_parquet(Path("runs") / name / "predictions" / "test.parquet").to_pydict()
+        found = repcore.load(f"runs/{name}").predict("pairs/blobs")
+        places = [list(found.ids).index(one) for one in stored["id"]]
+        columns = np.stack([stored[f"p:{one}"] for one in ("line", "ring", "cloud")], 1)
+        np.testing.assert_allclose(found.outputs[places], columns, atol=1e-5)
 
 
 def test_a_label_of_elements_is_refused_before_anything_is_trained(

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from repcore.checkpoints.task_part import TaskPart
+from repcore.data.bags import Bags
 from repcore.data.split_plans import SplitPlan
 from repcore.embedding.answers import answer_columns, label_columns, output_names, text_columns
 from repcore.embedding.inference import InferenceOptions
@@ -38,7 +39,7 @@ from repcore.evaluation.dense_answers import void_said
 from repcore.evaluation.metrics import Scores, primary_metric, score_predictions
 from repcore.evaluation.probing import LabelledRows, classes_shown
 from repcore.files import read_parquet, written_whole
-from repcore.interfaces import ProbeSplit
+from repcore.interfaces import DatasetReader, ProbeSplit
 from repcore.reporting import Reporter
 from repcore.specs import TargetSpec
 from repcore.training.answer_pictures import write_answer_pictures
@@ -267,7 +268,7 @@ class _Runner:
         predictor = self._calibrated(trained, split, calibration)
         if part.start == MODEL:
             self._export(trained, predictor.facts, own)
-        return self._test(predictor, split.test, own, drawn=not part.name)
+        return self._test(trained, predictor, split.test, own, drawn=not part.name)
 
     def _elements(self, trained: list[TrainedTask], part: Part, split: ProbeSplit, own: RunFolder) -> Scores:
         validation = NO_ROWS if split.validation is None else split.validation
@@ -302,18 +303,23 @@ class _Runner:
         assert split.validation is not None
         target, truth = self.settings.target, self.truth[split.validation]
         plain = self._predictor(trained, {})
-        raw = plain.raw(
-            OneTarget(self.rows.reader, target, further=self.settings.further), self.options, split.validation
-        )
+        raw = plain.raw(self._reader(trained), self.options, split.validation)
         facts: dict[str, Any] = {"temperature": temperature_of(target, truth, raw)}
-        answers = self._answers(self._predictor(trained, facts), calibration)
+        answers = self._answers(trained, self._predictor(trained, facts), calibration)
         return self._predictor(
             trained, task_facts(target, self.truth[calibration], answers.outputs, facts["temperature"])
         )
 
-    def _answers(self, predictor: Predictor, rows: np.ndarray) -> PredictedRows:
-        reader = OneTarget(self.rows.reader, self.settings.target, further=self.settings.further)
-        return join_predictions(list(predictor.windows(reader, self.options, rows)))
+    def _reader(self, trained: Sequence[TrainedTask]) -> DatasetReader:
+        """The rows as they lie there; of bags those of which the windows are encoded already, where one encoder did so
+        (members that start from random weights have encoders of their own)."""
+        parts = trained[0].parts
+        if isinstance(parts.preprocessor, Bags) and len(trained) == 1:
+            return parts.reader
+        return OneTarget(self.rows.reader, self.settings.target, further=self.settings.further)
+
+    def _answers(self, trained: Sequence[TrainedTask], predictor: Predictor, rows: np.ndarray) -> PredictedRows:
+        return join_predictions(list(predictor.windows(self._reader(trained), self.options, rows)))
 
     def _export(self, trained: Sequence[TrainedTask], facts: Mapping[str, Any], own: RunFolder) -> None:
         part = TaskPart(
@@ -329,11 +335,13 @@ class _Runner:
         run, kept = first.run, first.kept
         export_model(self.model.registry, first.parts, own, run.validation, run.steps, part, changes, kept)
 
-    def _test(self, predictor: Predictor, test: np.ndarray, own: RunFolder, *, drawn: bool) -> Scores:
+    def _test(
+        self, trained: Sequence[TrainedTask], predictor: Predictor, test: np.ndarray, own: RunFolder, *, drawn: bool
+    ) -> Scores:
         if not len(test):
             return Scores({})
         target, truth = self.settings.target, self.truth[test]
-        found = self._answers(predictor, test)
+        found = self._answers(trained, predictor, test)
         write_predictions(own.path / "predictions" / "test.parquet", predictor, found)
         if drawn:
             answers = (target, predictor.facts, found.outputs, truth)
