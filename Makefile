@@ -52,6 +52,7 @@ proof: bench  ## timings, then learning runs over several seeds on real data, ho
 	$(BIN)/python benchmarks/audit.py
 	$(BIN)/python benchmarks/generic_objectives.py
 	$(BIN)/python benchmarks/few_labels.py
+	$(BIN)/python benchmarks/bag_aggregators.py
 	$(BIN)/python benchmarks/anomaly.py
 	$(BIN)/python benchmarks/timeseries_learning.py --data $(DATA)/timeseries
 	@if $(BIN)/python -c 'import ray' 2>/dev/null; then $(BIN)/python benchmarks/ray_cluster.py; else \

@@ -23,6 +23,7 @@ from repcore_generic.objectives.survival import risk, survival_curve, survival_l
 from torch import Tensor, nn
 
 import repcore
+import repcore.training.finetune
 from repcore.cli.main import run
 from repcore.data.bags import PASS, Bags, BagVectors
 from repcore.errors import ConfigError, ItemError
@@ -457,9 +458,14 @@ def test_a_bag_model_is_trained_predicts_and_goes_on_exactly(
     assert repcore.load(moved).predict("pairs/blobs").outputs.shape == (60, 3)
 
 
-def test_a_bag_model_is_fine_tuned_again(trained: Path) -> None:
+def test_a_bag_model_is_fine_tuned_again(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And its head starts from the vectors of a trained aggregator, not from those of a random one."""
+    fitted: list[bool] = []
+    monkeypatch.setattr(repcore.training.finetune, "start_head", lambda *_, **__: fitted.append(True))
     assert run(finetune("f", "trainer.steps=2")) == 0
+    assert not fitted
     assert run(finetune("g", "trainer.steps=2", model="runs/f", method="")) == 0
+    assert fitted
     again, before = repcore.load("runs/g"), repcore.load("runs/f")
     assert again.folder.changes == before.folder.changes
     assert again.predict("pairs/blobs").outputs.shape == (60, 3)

@@ -205,10 +205,12 @@ def train_task(
     """
     parts = _assemble(model, settings, rows, split, reporter, seed=seed, start=start, device=device)
     finished = folder.read_json("trained.json")
+    is_new = isinstance(parts.preprocessor, Bags) and parts.preprocessor is not model.preprocessor
     if (
         finished is None
         and not folder.last_checkpoint.is_file()
         and settings.sections["finetune"].head_start == "linear"
+        and not is_new  # a head fitted to a random aggregator's vectors is wrong after its first step
     ):
         task = cast(Supervised, parts.objective).task
         start_head(task, model, settings.target, parts, rows, split.train, seed=seed, device=device)
