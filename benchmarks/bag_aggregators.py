@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import shutil
 import statistics
 import tempfile
 import time
@@ -40,8 +41,9 @@ from sklearn.metrics import roc_auc_score
 import repcore
 from repcore.cli.main import run
 from repcore.data.bags import BagVectors
-from repcore.embedding.inference import InferenceOptions, prepared_windows
+from repcore.embedding.inference import InferenceOptions
 from repcore.embedding.model import Model
+from repcore.embedding.windows import prepared_windows
 from repcore.interfaces import Sample
 
 RATE, SLOT = 16_000, 10_240  # Hz, and samples of a window of 64 frames
@@ -82,7 +84,8 @@ def main() -> None:
                     with path.open("a", encoding="utf-8") as file:
                         file.write(json.dumps(runs[-1]) + "\n")
                     print(json.dumps(runs[-1]), flush=True)
-                    path.with_suffix(".md").write_text(page(runs), encoding="utf-8")
+    runs = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    path.with_suffix(".md").write_text(page(runs), encoding="utf-8")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -108,7 +111,7 @@ def sound(kind: str, generator: np.random.Generator) -> np.ndarray:
     elif kind == "warbling":
         wave = np.sin(2 * np.pi * pitch * 1800 * time_s + 12 * np.sin(2 * np.pi * 7 * time_s))
     elif kind == "hum":
-        wave = sum(np.sin(2 * np.pi * pitch * 110 * number * time_s) / number for number in range(1, 6))
+        wave = np.sum([np.sin(2 * np.pi * pitch * 110 * one * time_s) / one for one in range(1, 6)], axis=0)
     elif kind == "clicks":
         wave = 6.0 * noise * (generator.random(SLOT) < 0.002)
     elif kind == "low":
@@ -191,6 +194,7 @@ def one_run(
     model = encoder(folder)
     began = time.perf_counter()
     own = f"{name}-{seed}-{arm.replace(' ', '-')}"
+    shutil.rmtree(folder / "runs" / own, ignore_errors=True)  # of an interrupted call: a new one would get another name
     words = ["audio", "finetune", str(model), "--data", str(data), "--label", "kind", "--split", "declared"]
     words += ["--name", own, "--out", str(folder / "runs"), "--device", "cpu", "--no-twin", "--no-plain"]
     words += ["--method", "mamba-mil", f"trainer.steps={options.steps}", "data.batch_size=8", f"trainer.seed={seed}"]

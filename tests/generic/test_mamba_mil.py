@@ -389,6 +389,24 @@ def test_tokens_of_windows_are_a_bag_too() -> None:
         bagged(small(of="tokens"), Flat())
 
 
+@torch.no_grad()
+def test_windows_are_standardised_unless_as_published() -> None:
+    mean, deviation = torch.tensor([5.0, 0.0, 0.0, 1.0]), torch.tensor([2.0, 1.0, 0.0, 1.0])
+    _, values, owner = bags_of(5)
+    batch = Batch({"vectors": values * deviation + mean, "owner": owner}, 1)
+    plain = bagged(small(standardise=False), Vectors()).eval()
+    for settings, same in (({}, True), ({"standardise": False}, False), ({"reference_compat": True}, False)):
+        encoder = bagged(small(**settings), Vectors()).eval()
+        encoder.sees_instances(mean, deviation)  # type: ignore[operator]
+        own = encoder.bag  # type: ignore[union-attr]
+        assert (own.mean.tolist() == mean.tolist()) == same  # type: ignore[union-attr,operator]
+        if same:
+            encoder.bag.load_state_dict({**plain.bag.state_dict(), **dict(own.named_buffers())})  # type: ignore[union-attr]
+            kept = torch.where(deviation > 0, values, 0.0)  # what does not differ is no number to go by
+            expected = plain(Batch({"vectors": kept, "owner": owner}, 1)).pooled
+            torch.testing.assert_close(encoder(batch).pooled, expected, atol=1e-5, rtol=1e-4)
+
+
 def test_a_second_aggregator_is_refused_and_the_same_one_kept() -> None:
     first = bagged(small(), Vectors())
     assert bagged(small(keep=0.5, dropout=0.1), first) is first
@@ -443,6 +461,7 @@ def test_a_bag_model_is_trained_predicts_and_goes_on_exactly(
         assert torch.equal(weights[f"inner.{name}"], value), name
     model = repcore.load("runs/cut")
     assert model.folder.changes[0]["aggregate"] == aggregate
+    assert float(model.encoder.bag.mean.abs().sum()) > 0  # type: ignore[union-attr,operator]
     assert isinstance(model.preprocessor, Bags)
     found = model.predict("pairs/blobs")
     assert found.outputs.shape == (60, 3)

@@ -59,7 +59,8 @@ class ObjectiveSpec(Spec):
             vectors of another width) before the task is built around it; the model folder records it.
         bags: whether the changed encoder reads bags (:mod:`repcore.data.bags`): all items of a sample at once, in their
             order, and one vector a sample. Such an encoder keeps the one below frozen under the name ``inner`` and has
-            ``instances(batch) -> Tokens`` (ragged): vectors of the instances, which core computes once.
+            ``instances(batch) -> Tokens`` (ragged): vectors of the instances, which core computes once, and
+            ``sees_instances(mean, deviation)``, told of those of the training rows before a new aggregator learns.
         decay_rule: function ``(name, parameter) -> bool`` that says which parameters get weight decay; by default
             those with two or more dimensions that are not embeddings of positions or tokens added by name.
         unused_parameters_ok: name patterns of parameters that may get no gradient.

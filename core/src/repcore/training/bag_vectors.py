@@ -45,7 +45,7 @@ def with_vectors(
     *,
     domain: str,
     device: str,
-) -> DatasetReader:
+) -> BagReader:
     """A reader of the same rows whose inputs are :class:`BagVectors`; only rows with a label have them.
 
     Args:
@@ -64,7 +64,7 @@ def with_vectors(
     reader = cast(BagReader, run_preparation(preparation, rows.reader, progress, reporter.warn))
     if reader.dropped:
         reporter.warn(f"{reader.dropped:,} windows without finite vectors are left out of their bags")
-    return cast(DatasetReader, reader)
+    return reader
 
 
 class BagPreparation:
@@ -162,6 +162,19 @@ class BagReader:
     def dropped(self) -> int:
         """Windows whose vectors are not finite."""
         return int(self._record["dropped"])
+
+    def statistics(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and standard deviation over the vectors of some rows, float32 (D,) each; 0 and 1 where there is none."""
+        width = int(self._record["width"])
+        count, total, squares = 0, np.zeros(width), np.zeros(width)
+        spans = [span for span in map(self._span, rows.tolist()) if span[1]]
+        for first, size in spans:
+            count, total = count + size, total + self._vectors[first : first + size].sum(0, np.float64)
+        mean = total / max(1, count)
+        for first, size in spans:
+            squares += np.square(self._vectors[first : first + size] - mean).sum(0)
+        deviation = np.sqrt(squares / count) if count else np.ones(width)
+        return torch.from_numpy(mean).float(), torch.from_numpy(deviation).float()
 
     @cached_property
     def _vectors(self) -> np.ndarray:

@@ -36,7 +36,7 @@ from repcore.interfaces import DatasetReader, ProbeSplit, Sample, Task
 from repcore.reporting import Reporter
 from repcore.specs import TargetSpec
 from repcore.training.assembly import RowLabels, RunParts, build
-from repcore.training.bag_vectors import with_vectors
+from repcore.training.bag_vectors import BagReader, with_vectors
 from repcore.training.checkpointing import STATE, has_checkpoint, newest_sound
 from repcore.training.finetune_config import FinetuneConfig
 from repcore.training.head_start import start_head
@@ -284,7 +284,10 @@ def _assemble(
     preprocessor = preprocessor_of(model.preprocessor, [settings.method] if settings.method is not None else [])
     source = rows.reader
     if isinstance(preprocessor, Bags):
-        source = _encoded(model, settings, rows, encoder, preprocessor, reporter, device)
+        encoded = _encoded(model, settings, rows, encoder, preprocessor, reporter, device)
+        if start != "model" or preprocessor is not model.preprocessor:  # an aggregator that has not learned yet
+            cast(Any, encoder).sees_instances(*encoded.statistics(split.train))
+        source = cast(DatasetReader, encoded)
     reader: DatasetReader = OneTarget(source, settings.target, thin, frozenset(free.tolist()), further=settings.further)
     tell(encoder, reader.targets)
     if is_dense:  # large samples, whose slow preparation is done once
@@ -315,7 +318,7 @@ def _encoded(
     preprocessor: Bags,
     reporter: Reporter,
     device: str,
-) -> DatasetReader:
+) -> BagReader:
     """The rows as bags of vectors.
 
     Raises:

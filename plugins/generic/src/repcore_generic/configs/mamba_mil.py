@@ -33,7 +33,9 @@ class MambaMilConfig:
     attention_width: int | None = setting(None, "hidden width of the attention; null = a quarter of width", min=1)
     dropout: float = setting(0.0, "after the input layer; published for survival 0.25", min=0, below=1)
     keep: float = setting(1.0, "share of a bag's windows that a training step sees", above=0, max=1)
+    standardise: bool = setting(
+        True, "windows by mean and deviation over those of the training rows (published: as the encoder gives them)"
+    )
     reference_compat: bool = setting(
-        False,
-        "as published: padding=zeros, and scan steps of about 0.69 at the start instead of 0.001 to 0.1",
+        False, "as published: padding=zeros, standardise=false, and scan steps of 0.69 at the start, not 0.001 to 0.1"
     )

@@ -48,6 +48,11 @@ class Bagged(Around):
         """What decides, beside the encoder, what an instance is."""
         return self.config.of
 
+    def sees_instances(self, mean: Tensor, deviation: Tensor) -> None:
+        """What core tells of the windows of the training rows before a new aggregator learns: (D,) each."""
+        if self.config.standardise and not self.config.reference_compat:
+            self.bag.standardise(mean, deviation)
+
     def train(self, mode: bool = True) -> Bagged:
         """The encoder inside stays in eval mode."""
         super().train(mode)

@@ -16,6 +16,9 @@ from torch import Tensor, nn
 from repcore_generic.configs.mamba_mil import MambaMilConfig
 from repcore_generic.layers.bag_scan import BagScans, xavier
 
+LEAST_DEVIATION = 0.01
+"""Of a number of an instance, as a share of the median number's."""
+
 
 class Pooled(NamedTuple):
     """What an aggregator gives.
@@ -41,6 +44,8 @@ class BagPooling(nn.Module):
         config: sizes and kinds.
         width: D.
 
+    ``mean``, ``scale`` (D,) are those by which instances are standardised; 0 and 1 until :meth:`standardise`.
+
     Call:
         values: float (S, D).
         owner: int64 (S,), bag of each instance, ascending; instances of a bag in their order.
@@ -49,9 +54,14 @@ class BagPooling(nn.Module):
         :class:`Pooled`.
     """
 
+    mean: Tensor
+    scale: Tensor
+
     def __init__(self, config: MambaMilConfig, width: int) -> None:
         super().__init__()
         self.config = config
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("scale", torch.ones(width))
         self.input = nn.Linear(width, config.width)
         self.dropout = nn.Dropout(config.dropout)
         self.scans = BagScans(config) if config.aggregate == "mamba-mil" else None
@@ -63,13 +73,20 @@ class BagPooling(nn.Module):
             if isinstance(one, nn.Linear):
                 xavier(one)
 
+    @torch.no_grad()
+    def standardise(self, mean: Tensor, deviation: Tensor) -> None:
+        """Instances are seen relative to these (D,); what hardly differs between them is not blown up."""
+        self.mean.copy_(mean)
+        self.scale.copy_(deviation.clamp(min=LEAST_DEVIATION * float(deviation.median())))
+        self.scale[self.scale <= 0.0] = 1.0
+
     def forward(self, values: Tensor, owner: Tensor, bags: int) -> Pooled:
         counts = torch.bincount(owner, minlength=bags)
         place = torch.arange(len(owner), device=owner.device) - (counts.cumsum(0) - counts)[owner]
         slots = max(1, int(counts.max())) if bags else 1
         valid = torch.arange(slots, device=owner.device) < counts[:, None]  # (B, T)
         hidden = values.new_zeros(bags, slots, self.config.width)
-        embedded = self.dropout(F.gelu(self.input(values)))
+        embedded = self.dropout(F.gelu(self.input((values - self.mean) / self.scale)))
         hidden = hidden.to(embedded.dtype).index_put((owner, place), embedded)
         if self.scans is not None:
             hidden = self.scans(hidden, valid)

@@ -41,6 +41,8 @@ SYSTEMS = (
              "objective.reference_compat=true"),
             ("second scan", "with a stride of 5 or 10", "backwards",
              "objective.scan=srmamba objective.rate=5"),
+            ("vectors of windows", "as the encoder gives them", "standardised over training rows",
+             "objective.standardise=false"),
             ("weight decay", "on decay rates, norms and biases, too", "on matrices alone", ""),
             ("bags a step", "one; more give probability 1 to every class", "any number, padded and masked", ""),
             ("attention", "thrown away", "given back with the features", ""),

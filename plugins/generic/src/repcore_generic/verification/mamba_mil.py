@@ -70,7 +70,8 @@ def _aggregator(golden: Golden, group: str, facts: Mapping[str, Any]) -> tuple[B
     )  # fmt: skip
     pooling = BagPooling(config, int(given["input_width"]))
     names = published_names(config.layers, 1 if config.scan == "mamba" else 2)
-    pooling.load_state_dict({ours: golden.weights[theirs] for theirs, ours in names.items()})
+    weights = {ours: golden.weights[theirs] for theirs, ours in names.items()}
+    pooling.load_state_dict({**dict(pooling.named_buffers()), **weights})
     return pooling.eval(), {theirs: pooling.get_parameter(ours) for theirs, ours in names.items()}
 
 
