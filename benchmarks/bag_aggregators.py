@@ -197,7 +197,13 @@ def one_run(
     shutil.rmtree(folder / "runs" / own, ignore_errors=True)  # of an interrupted call: a new one would get another name
     words = ["audio", "finetune", str(model), "--data", str(data), "--label", "kind", "--split", "declared"]
     words += ["--name", own, "--out", str(folder / "runs"), "--device", "cpu", "--no-twin", "--no-plain"]
-    words += ["--method", "mamba-mil", f"trainer.steps={options.steps}", "data.batch_size=8", f"trainer.seed={seed}"]
+    words += [
+        "--method",
+        "mamba-mil",
+        f"trainer.steps={options.steps}",
+        "data.batch_size=8",
+        "finetune.head_lr_factor=30",
+    ]
     words += ["trainer.validate_every=40"]
     checked([*words, *ARMS[arm]])
     seconds = time.perf_counter() - began
