@@ -59,7 +59,7 @@ def message(*overrides: str) -> str:
         ("trainer.steps=9223372036854775808", "trainer.steps=9223372036854775808 is beyond 64 bits"),
         ("objective.queue=-99999999999999999999", "is beyond 64 bits"),
         ("data.workers=1000000", "data.workers=1000000 is above 1024"),
-        ("trainer.strategy=fsdp", "trainer.strategy='fsdp'"),
+        ("trainer.strategy=deepspeed", "trainer.strategy='deepspeed'"),
     ],
 )
 def test_settings_outside_their_range_are_refused(toys: None, override: str, words: str) -> None:

@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
-from repcore.errors import RunError
+from repcore.config import TrainerConfig
+from repcore.errors import ConfigError, RunError
 from repcore.files import read_lines
 from repcore.reporting import LogReporter
 from repcore.training.processes import shared_batch
+from repcore.training.sharding import SharingStrategy, check_sharing
 from tests.conftest import ROOT, write_distribution
 
 
@@ -103,3 +106,47 @@ def test_items_that_cannot_be_shared_are_refused() -> None:
     assert shared_batch(4, 2, 8, LogReporter()) == 1
     with pytest.raises(RunError, match=r"8 items a step cannot be shared by 3 processes(.|\n)*1, 2, 4, 8"):
         shared_batch(4, 2, 3, LogReporter())
+
+
+def test_shared_parameters_learn_what_one_process_learns(tmp_path: Path) -> None:
+    """FSDP2 with a teacher and a queue; the checkpoint holds whole tensors, and one process goes on from it."""
+    common = ["trainer.steps=4", "trainer.validate_every=2", "trainer.checkpoint_every=2", "trainer.log_every=1"]
+    common = [*common, "trainer.devices=2", "--out", str(tmp_path)]
+    for name in ("ddp", "fsdp"):
+        repcore(tmp_path, "pairs", "train", "set-net", "--name", name, *common, f"trainer.strategy={name}")
+    last = {name: tmp_path / name / "checkpoints" / "last.ckpt" for name in ("ddp", "fsdp")}
+    expected, got = (torch.load(path, weights_only=True) for path in last.values())
+    assert got["state_dict"].keys() == expected["state_dict"].keys()
+    for name, value in expected["state_dict"].items():
+        torch.testing.assert_close(got["state_dict"][name], value, atol=1e-6, rtol=1e-5, msg=name)
+    assert (tmp_path / "fsdp" / "model" / "weights.safetensors").is_file()
+    run = tmp_path / "fsdp"
+    lines = read_lines(run / "metrics.jsonl")
+    shutil.rmtree(run / "model")
+    for size, launcher in ((1, {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}), (2, {})):
+        last["fsdp"].with_name("previous.ckpt").rename(last["fsdp"])
+        assert torch.load(last["fsdp"], weights_only=True)["global_step"] == 2
+        repcore(tmp_path, "pairs", "train", "--resume", str(run), launcher=launcher)
+        again = torch.load(last["fsdp"], weights_only=True)
+        assert again["global_step"] == 4
+        if size == 2:
+            for name, value in expected["state_dict"].items():
+                torch.testing.assert_close(again["state_dict"][name], value, atol=1e-6, rtol=1e-5, msg=name)
+            losses = [one["loss"] for one in read_lines(run / "metrics.jsonl")]
+            assert losses == pytest.approx([one["loss"] for one in lines])
+        shutil.rmtree(run / "model")
+
+
+def test_what_cannot_be_shared_out_is_refused(tmp_path: Path) -> None:
+    class Scaled(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(2, 2)
+            self.scale = nn.Parameter(torch.tensor(1.0))
+
+    strategy = SharingStrategy(1.0, lambda: None)
+    with pytest.raises(ConfigError, match=r"single numbers(.|\n)*parameters: scale"):
+        strategy.share(Scaled())
+    for wrong in (TrainerConfig(strategy="fsdp", compile=True), TrainerConfig(strategy="fsdp", precision="16-mixed")):
+        with pytest.raises(ConfigError, match=r"trainer\.strategy=fsdp"):
+            check_sharing(wrong)
+    check_sharing(TrainerConfig(strategy="fsdp", precision="bf16-mixed"))

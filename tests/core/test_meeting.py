@@ -16,7 +16,9 @@ from repcore.cli.main import run
 from repcore.config import TrainerConfig
 from repcore.errors import RunError
 from repcore.stopping import Stopped
-from repcore.training.meeting import MeetingStrategy, meet, strategy
+from repcore.training.meeting import MeetingStrategy, meet
+from repcore.training.sharding import SharingStrategy
+from repcore.training.trainers import strategy
 
 HERE = "127.0.0.1"
 
@@ -102,6 +104,8 @@ def test_a_stop_is_obeyed_while_they_wait(free: int) -> None:
 
 def test_settings_choose_the_strategy() -> None:
     alone = strategy(TrainerConfig(), lambda: None)
+    assert strategy(TrainerConfig(strategy="fsdp"), lambda: None) == "auto"
+    assert isinstance(strategy(TrainerConfig(strategy="fsdp", devices=2), lambda: None), SharingStrategy)
     several = strategy(TrainerConfig(devices=2), lambda: None)
     unused = strategy(TrainerConfig(devices=2, strategy="ddp_find_unused_parameters_true"), lambda: None)
     assert alone == "auto"

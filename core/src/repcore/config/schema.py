@@ -127,8 +127,10 @@ class TrainerConfig:
         False, "compute the activations of repeated blocks again on the way back: less memory, about a third more time"
     )
     devices: int = setting(1, "devices of this machine", min=1, max=1024)
-    strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true"] = setting(
-        "auto", "Lightning's strategy for several devices; the last for objectives that leave some parameters out"
+    strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true", "fsdp"] = setting(
+        "auto",
+        "Lightning's strategy for several devices: ddp, the same for objectives that leave some parameters out, or "
+        "fsdp, which shares parameters, gradients and moments out",
     )
     num_nodes: int = setting(1, "machines", min=1, max=2**20)
     meeting_limit: int = setting(

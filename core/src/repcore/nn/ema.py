@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from repcore.errors import ConfigError, RunError
 
@@ -60,7 +61,12 @@ def _pairs(teacher: dict[str, Tensor], student: dict[str, Tensor]) -> list[tuple
             f"teacher and student differ in {len(different)} tensors, so that one cannot follow the other",
             only_in_one=", ".join(different[:6]),
         )
-    return [(value.detach(), student[name].detach()) for name, value in teacher.items()]
+    return [(_own_part(value.detach()), _own_part(student[name].detach())) for name, value in teacher.items()]
+
+
+def _own_part(value: Tensor) -> Tensor:
+    """Of parameters that are shared out between processes, what this one holds: both modules are divided alike."""
+    return value.to_local() if isinstance(value, DTensor) else value
 
 
 def cosine_momentum(base: float, final: float, fraction: float) -> float:

@@ -27,6 +27,7 @@ from repcore.interfaces import DatasetReader, Objective, Preprocessor, Views
 from repcore.nn.frozen import Frozen
 from repcore.reporting import Reporter
 from repcore.training.recomputing import recompute_where_asked
+from repcore.training.sharding import whole_state
 from repcore.training.start import RunStart
 
 
@@ -138,6 +139,16 @@ def _ready(
     if hasattr(reader, "summary"):
         reporter.info(str(reader.summary))
     return reader
+
+
+def made_whole(parts: RunParts) -> None:
+    """After training with shared parameters: networks with whole ones, built as for a resumed run; called by all
+    processes together. Those other than the first keep what they have."""
+    state = whole_state(parts.objective)
+    if state:
+        parts.encoder = build(parts.resolved.encoder)
+        parts.objective = build(parts.resolved.objective, parts.encoder)
+        parts.objective.load_state_dict(state)
 
 
 def _sees_no_labels(resolved: ResolvedRun) -> None:

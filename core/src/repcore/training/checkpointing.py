@@ -28,6 +28,7 @@ from repcore.files import sync_file, sync_folder
 from repcore.reporting import Reporter
 from repcore.training.module import ObjectiveModule, StepRecord
 from repcore.training.run_folder import RunFolder
+from repcore.training.sharding import own_part
 from repcore.training.soundness import check_content, check_fits
 from repcore.training.state import RunState
 
@@ -147,7 +148,7 @@ def nonfinite(named: Iterable[tuple[str, torch.Tensor]]) -> dict[str, int]:
     by_device: dict[torch.device, list[tuple[str, torch.Tensor]]] = {}
     for name, value in named:
         if value.is_floating_point():
-            by_device.setdefault(value.device, []).append((name, value.detach()))
+            by_device.setdefault(value.device, []).append((name, own_part(value.detach())))
     found = {}
     for tensors in by_device.values():
         bad = torch.stack([(~torch.isfinite(value)).any() for _, value in tensors]).tolist()

@@ -24,6 +24,7 @@ from repcore.training.checkpointing import STATE, Checkpoints
 from repcore.training.loggers import Trackers
 from repcore.training.module import ObjectiveModule, StepRecord
 from repcore.training.run_folder import RunFolder
+from repcore.training.sharding import whole
 from repcore.training.state import RunState
 
 
@@ -268,10 +269,11 @@ class Validation:
             loss = values.get("loss", 0.0)
             if state.is_writer and not math.isfinite(loss):
                 state.reporter.warn(f"step {state.step}: the validation loss is {loss}; it is never taken for the best")
-        if self.diagnose is not None and state.is_writer:
-            figures, verdict = self.diagnose(state)
-            state.folder.append_lines("diagnostics.jsonl", [{"step": state.step, **figures}])
-            words.append(verdict)
+        with whole(state.module.objective):
+            if self.diagnose is not None and state.is_writer:
+                figures, verdict = self.diagnose(state)
+                state.folder.append_lines("diagnostics.jsonl", [{"step": state.step, **figures}])
+                words.append(verdict)
         if words and state.is_writer:
             state.reporter.info(f"step {state.step}: " + " | ".join(words))
 

@@ -16,10 +16,9 @@ from datetime import timedelta
 from typing import Any
 
 import torch
-from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy
 from torch.distributed import TCPStore
 
-from repcore.config import TrainerConfig
 from repcore.errors import RunError
 from repcore.launching import place
 from repcore.reporting import Wait
@@ -44,30 +43,28 @@ class MeetingStrategy(DDPStrategy):
 
     def setup_distributed(self) -> None:
         self.set_world_ranks()
-        environment = self.cluster_environment
-        if environment is not None and not torch.distributed.is_initialized():
-            try:
-                self._store = meet(
-                    environment.main_address, environment.main_port, self.global_rank, self.world_size,
-                    limit=self._limit, obey=self._obey,
-                )  # fmt: skip
-            except RunError:
-                for other in getattr(self.launcher, "procs", ()):  # that Lightning has started, and that wait for this
-                    other.kill()
-                raise
+        self._store = all_have_come(self, self._limit, self._obey)
         super().setup_distributed()
 
 
-def strategy(config: TrainerConfig, obey: Callable[[], None]) -> DDPStrategy | str:
-    """Lightning's strategy for these settings.
+def all_have_come(strategy: ParallelStrategy, limit: float, obey: Callable[[], None]) -> TCPStore | None:
+    """:func:`meet` as a strategy of Lightning's says who is who; None where the processes are in touch already.
 
-    Args:
-        obey: as in :class:`MeetingStrategy`.
+    Raises:
+        RunError: as :func:`meet`; processes that Lightning has started are ended.
     """
-    if config.strategy == "auto" and config.devices * config.num_nodes == 1:
-        return "auto"
-    unused = config.strategy == "ddp_find_unused_parameters_true"
-    return MeetingStrategy(config.meeting_limit, obey, **({"find_unused_parameters": True} if unused else {}))
+    environment = strategy.cluster_environment
+    if environment is None or torch.distributed.is_initialized():
+        return None
+    try:
+        return meet(
+            environment.main_address, environment.main_port, strategy.global_rank, strategy.world_size,
+            limit=limit, obey=obey,
+        )  # fmt: skip
+    except RunError:
+        for other in getattr(strategy.launcher, "procs", ()):  # that Lightning has started, and that wait for this
+            other.kill()
+        raise
 
 
 def meet(

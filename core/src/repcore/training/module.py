@@ -26,6 +26,7 @@ from repcore.data.seeds import mix
 from repcore.interfaces import Batch, Draws, LossTerms, Objective, Progress
 from repcore.training.objective_rules import after_step, before_step
 from repcore.training.optimisers import DecayRule, build_optimiser, set_rates
+from repcore.training.sharding import joined
 
 ProgressAt = Callable[[int], Progress]
 OnNonfinite = Callable[[int, str, Batch, Draws], Exception]
@@ -138,6 +139,12 @@ class ObjectiveModule(pl.LightningModule):
     def rules(self) -> Objective:
         """The objective as the contract sees it."""
         return cast(Objective, self.objective)
+
+    def configure_model(self) -> None:
+        """Share the parameters out where the strategy does that."""
+        share = getattr(self.trainer.strategy, "share", None)
+        if share is not None:
+            share(self.objective)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         scale = getattr(self.objective, "lr_scale", None)
@@ -297,7 +304,7 @@ class ObjectiveModule(pl.LightningModule):
             scaler.unscale_(optimiser)
         parameters = [p for p in self.objective.parameters() if p.grad is not None]
         limit = self.optimiser_config.clip_norm
-        return nn.utils.clip_grad_norm_(parameters, float("inf") if limit is None else limit)
+        return joined(nn.utils.clip_grad_norm_(parameters, float("inf") if limit is None else limit))
 
     def _note_overflow(self, record: StepRecord, batch: Batch, draws: Draws) -> None:
         """A gradient beyond half precision skips the step and lowers the scale; only many in a row are a fault."""

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from repcore.diagnostics.verdict import Finding
 from repcore.training.module import StepRecord
@@ -54,7 +55,8 @@ class Movement:
         self._silent: set[str] = set()  # of those, the ones that could not have changed yet
 
     def start(self, state: RunState) -> None:
-        if state.is_writer and state.step == 0:
+        shared = any(isinstance(one, DTensor) for one in state.module.objective.parameters())
+        if state.is_writer and state.step == 0 and not shared:  # parts of tensors would be told from wholes
             found = {name: one for name, one in state.module.objective.named_parameters() if one.requires_grad}
             self._sizes = {name: one.numel() for name, one in found.items()}
             self._still = {name: [*_projections(name, one), _length(one)] for name, one in found.items()}

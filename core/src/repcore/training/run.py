@@ -25,7 +25,7 @@ from repcore.outputs import sole_writer
 from repcore.registry import Registry
 from repcore.reporting import Reporter
 from repcore.stopping import Stopped
-from repcore.training.assembly import RunParts, teachers
+from repcore.training.assembly import RunParts, made_whole, teachers
 from repcore.training.checkpointing import STATE, Checkpoints, has_checkpoint, newest_sound, remove_leftovers
 from repcore.training.compiling import compile_objective
 from repcore.training.data_record import begun_by, data_facts, note_data, with_data
@@ -57,6 +57,7 @@ from repcore.training.processes import (
 )
 from repcore.training.run_folder import RunFolder, environment, run_name
 from repcore.training.same_run import IDENTITY, carried, check_same_run, check_same_settings, new_identity
+from repcore.training.sharding import check_sharing
 from repcore.training.state import RunResult, RunState
 from repcore.training.trainers import check_precision, lightning_trainer
 from repcore.training.way_on import kept_of, making_room, report_command, resume_command, way_on
@@ -204,6 +205,7 @@ def _execute(
     changed_data: bool,
 ) -> RunResult:
     check_precision(parts.resolved.trainer.precision, device)
+    check_sharing(parts.resolved.trainer)
     settings = parts.resolved.plain()
     _follow_launcher(parts, reporter, resume)
     settings = settings if resume else parts.resolved.plain()  # as config.json has them
@@ -237,6 +239,7 @@ def _execute(
         with stopping.going_on_with(lambda: way_on(parts, folder) if export else None, lambda: kept_of(folder)):
             _fit(trainer, module, loader, checkpoint, resume_command(parts, folder))
             seconds = time.perf_counter() - started
+            made_whole(parts)
             if export and state.is_writer and not state.stop_reason:
                 _export(registry, parts, folder, reporter, state, batches)
     if state.stop_signal == signal.SIGUSR1 and parts.resolved.trainer.on_preempt == "requeue" and state.is_writer:

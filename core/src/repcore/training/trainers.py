@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Callable
 
 import lightning.pytorch as pl
+from lightning.pytorch.strategies import ParallelStrategy
 
 from repcore import stopping
 from repcore.config.schema import TrainerConfig
@@ -13,9 +15,10 @@ from repcore.devices import torch_device
 from repcore.errors import ConfigError
 from repcore.launching import place
 from repcore.training.checkpointing import BesideTarget
-from repcore.training.meeting import strategy
+from repcore.training.meeting import MeetingStrategy
 from repcore.training.processes import cluster
 from repcore.training.run_folder import RunFolder
+from repcore.training.sharding import SharingStrategy
 
 
 def lightning_trainer(
@@ -50,6 +53,20 @@ def lightning_trainer(
         plugins=[cluster(place()), BesideTarget()],
         callbacks=callbacks,
     )
+
+
+def strategy(config: TrainerConfig, obey: Callable[[], None]) -> ParallelStrategy | str:
+    """Lightning's strategy for these settings.
+
+    Args:
+        obey: as in :class:`repcore.training.meeting.MeetingStrategy`.
+    """
+    if config.strategy in ("auto", "fsdp") and config.devices * config.num_nodes == 1:
+        return "auto"
+    if config.strategy == "fsdp":
+        return SharingStrategy(config.meeting_limit, obey)
+    unused = config.strategy == "ddp_find_unused_parameters_true"
+    return MeetingStrategy(config.meeting_limit, obey, **({"find_unused_parameters": True} if unused else {}))
 
 
 def accelerator(device: str) -> str:

@@ -1,0 +1,147 @@
+"""``trainer.strategy=fsdp``: parameters, gradients and moments of the optimiser are shared out between the processes.
+
+FSDP2 (``torch.distributed.fsdp.fully_shard``) by Lightning's strategy for it. The objective is one group: its
+parameters come together for a step, and each process keeps its part of them, of the gradients and of the optimiser's
+moments otherwise. Checkpoints hold whole tensors, numbered as one process numbers them, so that a run may go on with
+any number of processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from lightning.pytorch.strategies import ModelParallelStrategy
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor
+from torch.utils import _pytree
+
+from repcore.config import TrainerConfig
+from repcore.errors import ConfigError
+from repcore.interfaces import LossTerms
+from repcore.training.meeting import all_have_come
+
+SHOWN = 6
+WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+
+
+class SharingStrategy(ModelParallelStrategy):
+    """Lightning's strategy for FSDP2, over all processes, which have met before they exchange anything.
+
+    Args:
+        limit, obey: as in :class:`repcore.training.meeting.MeetingStrategy`.
+    """
+
+    def __init__(self, limit: float, obey: Callable[[], None]) -> None:
+        super().__init__(tensor_parallel_size=1, save_distributed_checkpoint=False)
+        self._limit, self._obey = limit, obey
+        self._store: Any = None  # the first process answers by it as long as it lives
+
+    def _setup_distributed(self) -> None:
+        self.set_world_ranks()
+        self._data_parallel_size = self.world_size
+        self._store = all_have_come(self, self._limit, self._obey)
+        super()._setup_distributed()
+
+    def share(self, objective: nn.Module) -> None:
+        """Share the parameters of an objective out, in place.
+
+        Raises:
+            ConfigError: parameters that are single numbers, which cannot be divided.
+        """
+        single = [name for name, one in objective.named_parameters() if one.ndim == 0]
+        if single:
+            raise ConfigError(
+                "trainer.strategy=fsdp divides parameters by their first dimension; these are single numbers",
+                parameters=", ".join(single[:SHOWN]),
+                hint="trainer.strategy=ddp",
+            )
+        if LossTerms not in _pytree.SUPPORTED_NODES:  # fully_shard waits for the gradients of the tensors in it
+            _pytree.register_dataclass(LossTerms)
+        fully_shard(objective, mesh=self.device_mesh["data_parallel"])
+
+    def optimizer_state(self, optimizer: Any) -> dict[str, Any]:
+        """Whole moments, numbered as one process numbers them; empty in all processes but the first."""
+        inner = getattr(optimizer, "_optimizer", optimizer)
+        assert self.model is not None
+        found = get_optimizer_state_dict(self.model, inner, options=WHOLE)
+        number = {name: place for place, name in enumerate(self._names(inner))}
+        return _renamed(found, number) if found else {}
+
+    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
+        """Each process takes its part of the whole tensors."""
+        content: dict[str, Any] = torch.load(checkpoint_path, map_location="cpu", weights_only=True, mmap=True)
+        options = StateDictOptions(full_state_dict=True)
+        assert self.model is not None
+        set_model_state_dict(self.model, content.pop("state_dict"), options=options)
+        for optimiser, state in zip(self.optimizers, content.pop("optimizer_states"), strict=True):
+            named = _renamed(state, dict(enumerate(self._names(optimiser))))
+            set_optimizer_state_dict(self.model, optimiser, named, options=options)
+        return content
+
+    def _names(self, optimiser: torch.optim.Optimizer) -> list[str]:
+        """Names of an optimiser's parameters in its order."""
+        assert self.model is not None
+        names = {parameter: name for name, parameter in self.model.named_parameters()}
+        return [names[parameter] for group in optimiser.param_groups for parameter in group["params"]]
+
+
+def _renamed(state: Mapping[str, Any], names: Mapping[Any, Any]) -> dict[str, Any]:
+    """An optimiser's state with other keys for its parameters."""
+    groups = [{**group, "params": [names[one] for one in group["params"]]} for group in state["param_groups"]]
+    return {"state": {names[one]: value for one, value in state["state"].items()}, "param_groups": groups}
+
+
+def check_sharing(config: TrainerConfig) -> None:
+    """Refuse what does not go together with ``trainer.strategy=fsdp``.
+
+    Raises:
+        ConfigError: ``trainer.compile``, or a loss scaler.
+    """
+    if config.strategy != "fsdp":
+        return
+    if config.compile:
+        raise ConfigError("trainer.strategy=fsdp and trainer.compile=true do not go together", hint="one of them")
+    if config.precision == "16-mixed":
+        raise ConfigError("trainer.strategy=fsdp goes without a loss scaler", hint="trainer.precision=bf16-mixed")
+
+
+@contextmanager
+def whole(objective: nn.Module) -> Iterator[None]:
+    """Parameters as whole tensors for a while; entered by all processes together. Nothing where they are not shared."""
+    if not isinstance(objective, FSDPModule):
+        yield
+        return
+    objective.unshard()
+    try:
+        yield
+    finally:
+        objective.reshard()
+
+
+def whole_state(objective: nn.Module) -> Mapping[str, Any] | None:
+    """Whole parameters and buffers of a shared objective, in the first process (empty in others); asked for by all
+    together. None where it is not shared."""
+    if not isinstance(objective, FSDPModule):
+        return None
+    return get_model_state_dict(objective, options=WHOLE)
+
+
+def own_part(value: Tensor) -> Tensor:
+    """What this process holds of a tensor."""
+    return value.to_local() if isinstance(value, DTensor) else value
+
+
+def joined(value: Tensor) -> Tensor:
+    """The whole of a small tensor, asked for by all processes together."""
+    return value.full_tensor() if isinstance(value, DTensor) else value
