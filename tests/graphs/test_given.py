@@ -11,7 +11,7 @@ from torch_geometric.data import Data, HeteroData
 from torch_geometric.loader import DataLoader
 
 from repcore.data.given import given_reader
-from repcore.errors import ItemError
+from repcore.errors import DataError, ItemError
 from repcore_graphs.configs.data import GraphPreprocessorConfig, PyGConfig
 from repcore_graphs.datasets.pyg import PyGDataset
 from repcore_graphs.preprocessors.given import graph_from
@@ -125,3 +125,12 @@ def test_features_that_the_model_has_no_place_for_are_said() -> None:
         (item,) = preprocessor.prepare(graph_from(Data(**{"num_nodes": 6, "edge_index": PATH, **more})))
         assert item.status == "unused_features"
         assert words in item.reason
+
+
+def test_labels_that_float64_rounds_keep_their_digits_or_are_refused(tmp_path: Path) -> None:
+    rows = [Data(num_nodes=6, edge_index=PATH, y=torch.tensor([2**53 + row % 2])) for row in range(8)]
+    (target,) = given_reader(rows, lambda *_: pytest.fail("opened"), graph_from).targets
+    assert target.names == (str(2**53), str(2**53 + 1))
+    torch.save(rows, tmp_path / "graphs.pt")
+    with pytest.raises(DataError, match=str(2**53 + 1)):
+        PyGDataset(PyGConfig(path=str(tmp_path / "graphs.pt")))

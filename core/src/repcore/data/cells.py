@@ -32,6 +32,8 @@ DecimalWord = Literal["auto", "point", "comma"]
 DECIMAL_SIGNS: Mapping[DecimalWord, Decimal | None] = {"auto": None, "point": ".", "comma": ","}
 _DECIMALS = {".": "decimals with a point", ",": "decimal comma"}
 _PLAIN_TYPES = {str, type(None), float, int, bool}
+MISSING_TYPES = ("NAType", "NaTType")  # of pandas, which is not imported here
+EXACT_DIGITS = 15  # whole numbers of so many are themselves in float64
 SHOWN = 3
 MOSTLY = 0.5  # share of filled cells that must be numbers
 BLOCK = 4096  # cells that are tried at once
@@ -40,6 +42,7 @@ _NUMBER_COMMA = re.compile(r"[+-]?(\d+,?\d*|,\d+)([eE][+-]?\d+)?")
 _THOUSANDS_COMMA = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+,\d+")  # 1.234,56: nothing else can be meant
 EITHER = "thousands or decimals, which nothing in the column tells"
 _GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+")  # 1.100: thousands where the comma separates decimals
+_WHOLE = re.compile(r"[+-]?\d+(\.0*)?")
 _EXPONENT = re.compile(r"\d+[eE]\d+")
 _MONTH = (  # whole words: 1-Octyne is no day in October
     r"(jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?|oct(ober)?|nov(ember)?|"
@@ -69,6 +72,8 @@ def is_missing(value: Any) -> bool:  # a cell of any type
         return value.strip().lower() in MISSING_WORDS
     if value is None or type(value) in _PLAIN_TYPES:
         return value is None or bool(value != value)
+    if type(value).__name__ in MISSING_TYPES:
+        return True
     return not _is_nested(value) and bool(value != value)
 
 
@@ -424,6 +429,25 @@ def first_code(cells: Sequence[Any]) -> str:
             return ""
         first = first or cell.strip()
     return first
+
+
+def first_inexact(cells: Iterable[Any]) -> str:
+    """The first whole number, as a number or in digits, that float64 rounds; from 2^53 on two of them can be one."""
+    return next((str(cell).strip() for cell in cells if _is_inexact(cell)), "")
+
+
+def _is_inexact(cell: Any) -> bool:  # a cell of any type
+    if isinstance(cell, str):
+        digits = cell.strip().translate(MINUS)
+        if len(digits) <= EXACT_DIGITS or _WHOLE.fullmatch(digits) is None:
+            return False
+        cell = digits.partition(".")[0]
+    elif not isinstance(cell, int | np.integer):
+        return False
+    try:
+        return int(float(cell)) != int(cell)
+    except (OverflowError, ValueError):  # beyond every float, or more digits than Python takes
+        return True
 
 
 def distinct(words: Sequence[str | None]) -> list[str]:

@@ -14,6 +14,7 @@ from contextvars import ContextVar
 
 import numpy as np
 
+from repcore.data.cells import first_inexact
 from repcore.data.label_column import LabelColumn, natural, number_text
 from repcore.data.label_names import NO, YES
 from repcore.data.several_labels import LIST_SIGN, SEPARATORS, split_cell
@@ -61,8 +62,9 @@ def expected_classes(target: TargetSpec, words: Sequence[str | None], change: st
 
 
 def _as_number(word: str) -> str | None:
-    """A number as names of classes are written: ``2.0`` and ``2`` are one class; ``02`` is a code of its own."""
-    if word[:1] == "0" and len(word) > 1 and word.isdecimal():
+    """A number as names of classes are written: ``2.0`` and ``2`` are one class; ``02`` is a code of its own, and so is
+    what float64 rounds."""
+    if (word[:1] == "0" and len(word) > 1 and word.isdecimal()) or first_inexact([word]):
         return None
     try:
         value = float(word)

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from repcore.data.cells import MISSING_TYPES
 from repcore.errors import ItemError
 
 PARTS = 8  # entries of a tuple or dict that may hold the values of one input
 
-MISSING = ("NAType", "NaTType")  # of pandas
 REFUSED = "cmM"  # kinds of NumPy: complex, durations, times
 INSTEAD = (
     "its .real or abs() (complex), or its times or durations as numbers of one unit: array / np.timedelta64(1, 's')"
@@ -27,7 +27,7 @@ def readable(value: Any) -> Any:
         ItemError: ``sparse``, a sparse matrix or tensor, of which nobody asked that it be filled up; ``no_numbers``, an
             array of complex numbers, times or durations, whose parts or units nobody may drop.
     """
-    if type(value).__name__ in MISSING:
+    if type(value).__name__ in MISSING_TYPES:
         return None
     if isinstance(value, tuple) and len(value) <= PARTS and type(value) is tuple:
         return tuple(map(readable, value))

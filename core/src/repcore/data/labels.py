@@ -26,6 +26,7 @@ from repcore.data.cells import (
     TableNumbers,
     different,
     first_code,
+    first_inexact,
     flat_cells,
     is_missing,
     looks_like,
@@ -147,8 +148,9 @@ def _judge(
         lists = read_lists(words_of(held), kind)
         if lists is not None:
             return _of_lists(name, lists, held, change)
+    inexact = first_inexact(held)
     if kind == "regression":
-        return _regression(numbers, why, said, change)
+        return _regression(numbers, why, _not_exact(said, inexact), change)
     if kind == "multilabel" or separator:
         words = words_of(held)
         return multilabel(name, words, separator or separator_of(words, asked=True) or ",", why, change)
@@ -159,6 +161,8 @@ def _judge(
     spelt = yes_or_no(name, words_of(held), change) if numbers.odd_count else None  # numbers are no words
     if spelt is not None:
         return spelt
+    if inexact and numbers.number_share >= LEAST_NUMBERS:
+        return _of_long_numbers(numbers, words_of(held), inexact, said, change)
     if numbers.number_share >= LEAST_NUMBERS:
         return _with_codes(_of_numbers(numbers, said, uncertain, change), held, change)
     return _of_words(numbers, words_of(held), change, _said_missing(held))
@@ -330,6 +334,27 @@ def _with_codes(one: LabelColumn, cells: Sequence[Any], change: str) -> LabelCol
     return one
 
 
+def _of_long_numbers(
+    numbers: NumberColumn, words: Sequence[str | None], example: str, said: str, change: str
+) -> LabelColumn:
+    """Whole numbers that float64 rounds: classes by their digits where they repeat, identifiers where none does."""
+    name, filled = numbers.name, [word for word in words if word is not None]
+    found, why = set(filled), f"whole numbers such as {example}, more than float64 tells apart"
+    if 1 < len(found) <= MOST_WORD_CLASSES and len(filled) >= 2 * len(found):
+        return word_classes(name, words, f"{why}: codes, kept as they are written", [], change)
+    if len(found) == 1 or len(found) == len(filled):
+        why = f"every filled cell is {example}" if len(found) == 1 else f"{why}, none twice: identifiers"
+        return LabelColumn(name, None, np.full(len(words), math.nan), why, change=change)
+    known = numbers.values[~np.isnan(numbers.values)]
+    return _regression(numbers, f"numbers {range_words(known.min(), known.max())}", _not_exact(said, example), change)
+
+
+def _not_exact(said: str, example: str) -> str:
+    """What is said of a column's numbers, with the first of those that float64 rounds."""
+    words = f"cells such as {example} are rounded: if they are identifiers, label_kind=class keeps them as written"
+    return "; ".join(filter(None, (said, words if example else "")))
+
+
 def _few_whole(name: str, found: np.ndarray, counts: np.ndarray) -> bool:
     """Whether whole numbers are codes of classes: few, close together, each several times, no count by its name."""
     if set(plain_name(name).split("_")) & _COUNT_WORDS or len(found) > MOST_NUMBER_CLASSES:
@@ -443,7 +468,7 @@ def _asked_class(numbers: NumberColumn, words: Sequence[str | None], why: str, c
             expected=f"1 to {MOST_NAMED_CLASSES}",
             hint="label_kind=regression for numbers",
         )
-    if numbers.odd_count or first_code(words):
+    if numbers.odd_count or first_code(words) or first_inexact(words):
         return word_classes(numbers.name, words, why, [], change)
     known = np.unique(numbers.values[~np.isnan(numbers.values)])
     return _classes(numbers, known, why, change)

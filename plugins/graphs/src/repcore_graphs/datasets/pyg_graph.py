@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch_geometric.data import Data
 
-from repcore.errors import ItemError
+from repcore.errors import DataError, ItemError
 
 MASKS = {"train_mask": "train", "val_mask": "validation", "test_mask": "test"}
 
@@ -150,8 +150,19 @@ def is_one_way(data: Data) -> bool:
 
 
 def flat(values: Any) -> np.ndarray:
-    """Any values as one row of float64."""
-    return torch.as_tensor(values).reshape(-1).double().numpy()
+    """Any values as one row of float64.
+
+    Raises:
+        DataError: whole numbers that float64 rounds.
+    """
+    given = torch.as_tensor(values).reshape(-1)
+    found = given.double()
+    if not given.is_floating_point() and bool((rounded := found.to(given.dtype) != given).any()):
+        raise DataError(
+            f"y holds {given[rounded][0].item()}, and float64 tells it from no neighbour",
+            hint="if these are identifiers, number the classes from 0",
+        )
+    return found.numpy()
 
 
 def masked(data: Data, name: str, values: np.ndarray) -> dict[str, np.ndarray]:
