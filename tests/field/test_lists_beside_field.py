@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import nibabel
 import numpy as np
 import pytest
 
 from repcore import registry
+from repcore.data.accounting import report_account, rows_without_part
+from repcore.data.inspection import inspect_reader
 from repcore.data.readers import open_data
+from repcore.reporting import LogReporter
 from tests.field.audio_inputs import said
 from tests.field.test_told_by_names_field import planted
 
@@ -109,3 +113,32 @@ def test_numbers_that_may_count_from_0_or_1_are_not_named(tmp_path: Path) -> Non
     assert words(opened(tmp_path / "set"), "label")["itema"] == "cat"
     (tmp_path / "set" / "classes.txt").write_text("1 cat\n2 dog\n")
     assert words(opened(tmp_path / "set"), "label")["itemb"] == "dog"
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_a_name_in_two_lists_is_in_neither_part_and_so_are_names_in_no_list(tmp_path: Path, domain: str) -> None:
+    names = folder(tmp_path / "set", domain)
+    for part, first, stop in (("train", 0, 6), ("val", 5, 9), ("test", 9, 11)):
+        (tmp_path / "set" / f"{part}.txt").write_text("\n".join(names[first:stop]) + "\n")
+    reader = opened(tmp_path / "set")
+    found = parts(reader)
+    assert [stem for stem in STEMS if stem not in found] == ["itemf", "iteml"]
+    assert {part: list(found.values()).count(part) for part in found.values()} == {
+        "train": 5, "validation": 3, "test": 2,
+    }  # fmt: skip
+    assert f"1 names stand in several parts and belong to none: {names[5]!r} (train and validation)" in said(reader)
+    left = 1 if domain == "audio" else 2  # tables of recordings tell which of them are rows
+    assert rows_without_part(reader).startswith(f"{left} of {10 + left} rows are in no declared part of the split (")
+
+
+def test_rows_with_a_blank_part_are_counted_by_every_command(tmp_path: Path) -> None:
+    path = tmp_path / "set.csv"
+    rows_of = ["smiles,y,split", "CCO,1,train", "CCN,2,train", "CCCC,3,", "CCCl,4,test", "CCBr,5,", "CCS,6,test"]
+    path.write_text("\n".join(rows_of) + "\n")
+    reader = opened(path)
+    told = "2 of 6 rows are in no declared part of the split (train, test)"
+    assert rows_without_part(reader) == told
+    assert inspect_reader(reader, None, LogReporter()).no_part == told
+    said_by = Mock()
+    report_account(reader, said_by)
+    said_by.info.assert_called_with(told)

@@ -177,3 +177,19 @@ def test_a_binary_list_longer_than_the_file_is_damage(tmp_path: Path) -> None:
     empty = tmp_path / "none.ply"
     empty.write_bytes(b"ply\nformat ascii 1.0\nelement vertex 0\nproperty float x\nend_header\n")
     assert read_elements(empty)["vertex"]["x"].shape == (0,)
+
+
+@pytest.mark.parametrize("form", ["ascii", "binary_little_endian"])
+def test_more_points_than_the_header_says_are_refused_and_those_missing_are_counted(form: str, tmp_path: Path) -> None:
+    points = np.random.default_rng(0).normal(size=(200, 3)).astype("<f4")
+    for said in (120, 200, 240):
+        head = f"ply\nformat {form} 1.0\nelement vertex {said}\n"
+        head += "".join(f"property float {axis}\n" for axis in "xyz") + "end_header\n"
+        lines = "".join(" ".join(map(str, point)) + "\n" for point in points).encode()
+        path = tmp_path / f"{said}.ply"
+        path.write_bytes(head.encode() + (lines if form == "ascii" else points.tobytes() + b"\n"))
+    assert len(read_points(tmp_path / "200.ply")) == 200
+    with pytest.raises(ItemError, match="more than the 120 rows of 'vertex' of its header"):
+        read_points(tmp_path / "120.ply")
+    with pytest.raises(ItemError, match="40 of 240 rows of 'vertex' are missing" if form == "ascii" else "is cut off"):
+        read_points(tmp_path / "240.ply")

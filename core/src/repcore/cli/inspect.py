@@ -250,6 +250,7 @@ def _show(found: Inspection) -> None:
         say("no split is declared: every row is one to train on")
     elif found.parts:
         say("declared splits: " + ", ".join(f"{name} {count:,}" for name, count in found.parts.items()))
+        say(found.no_part) if found.no_part else None
     if found.cost is not None:
         say(f"cost of an item: {found.cost[0]:g} to {found.cost[2]:g}, median {found.cost[1]:g}")
     for name, value in list(found.facts.items())[:SHOWN_FACTS]:

@@ -356,9 +356,18 @@ def account_of(reader: Any) -> Accounting:  # any DatasetReader; the attributes 
     return account
 
 
+def rows_without_part(reader: Any) -> str:  # any DatasetReader
+    """How many rows lie in no declared part of a split, in words; empty where no part is declared, or none is left."""
+    parts = getattr(reader, "splits", {})
+    left = len(reader) - len({int(row) for rows in parts.values() for row in rows}) if parts else 0
+    return f"{left:,} of {len(reader):,} rows are in no declared part of the split ({', '.join(parts)})" if left else ""
+
+
 def report_account(reader: Any, reporter: Reporter) -> None:  # any DatasetReader
     """Say the account of a reader: what is lost as warnings, the rest as information."""
     account = account_of(reader)
     for text in account.sentences():
         is_loss = text.startswith("unreadable:") or text in account.odd_cells
         (reporter.warn if is_loss else reporter.info)(text)
+    if said := rows_without_part(reader):
+        reporter.info(said)

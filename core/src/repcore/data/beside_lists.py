@@ -18,6 +18,7 @@ from repcore.data.encodings import whole_text
 from repcore.data.json_rows import json_rows
 from repcore.data.names import composed
 from repcore.data.side_tables import Keys
+from repcore.data.split_columns import one_part_each
 from repcore.data.splits import PART_NAMES
 from repcore.data.tables import Table
 from repcore.errors import DataError
@@ -87,7 +88,8 @@ def listed_splits(
     """Rows of each part that lists of names declare, a name a line; empty where there is no list.
 
     Names are paths below the root or the ends of them, with or without suffix; a name of several files is none of them.
-    Where lists declare no training part, what they do not name is it.
+    Where lists declare no training part, what they do not name is it. What stands in lists of several parts is in none
+    of them, and warned of.
 
     Args:
         keys: what lists may call the files; None = ends of their paths.
@@ -111,7 +113,7 @@ def listed_splits(
         account.guess(
             "split", "what the lists do not name is for training", f"lists name {', '.join(sorted(found))} only"
         )
-    return {name: sorted(rows) for name, rows in found.items()}
+    return one_part_each(found, [file.name for file in files], account)
 
 
 def words_of_lists(

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from repcore.data.accounting import Accounting, account_of
+from repcore.data.accounting import Accounting, account_of, rows_without_part
 from repcore.data.copies import MOST_COMPARED, Copies, content_hash
 from repcore.data.guard import item_guard, prepare_sample, read_sample, row_id
 from repcore.data.item_processes import apart
@@ -57,7 +57,7 @@ class Inspection:
             ``groups_alike``: those whose names are nearly the same, in words.
         other_units: sentences on rows that are most likely written in another unit.
         undescribed: why facts of rows are missing -> how many rows.
-        parts: declared split -> rows.
+        parts: declared split -> rows. no_part: how many rows are in none of them, in words.
         account: files, tables, guesses, cells that were not understood.
         unprepared: why no recipe's preprocessor could be fitted on the rows, though one should.
         warnings: sentences worth reading before training.
@@ -82,6 +82,7 @@ class Inspection:
     other_units: list[str] = field(default_factory=list)
     undescribed: dict[str, str] = field(default_factory=dict)
     parts: dict[str, int] = field(default_factory=dict)
+    no_part: str = ""
     account: Accounting = field(default_factory=Accounting)
     unprepared: str = ""
     warnings: list[str] = field(default_factory=list)
@@ -239,6 +240,7 @@ class _Look:
         self.reader, self.found = reader, found
         self.part_of = {int(row): name for name, part in reader.splits.items() for row in part}
         found.parts = {name: len(part) for name, part in reader.splits.items()}
+        found.no_part = rows_without_part(reader)
         self.copies = Copies()
         self.labels: dict[str, list[Any]] = {spec.name: [] for spec in reader.targets}
         self.parts: list[str] = []

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from repcore.data.accounting import Accounting
 from repcore.data.cells import is_missing
 from repcore.data.groups import plain_name
 from repcore.data.splits import part_of
@@ -70,3 +71,26 @@ def unknown_parts(name: str, cells: Iterable[Any]) -> str:
 def parts_of(cells: Iterable[Any]) -> list[str | None]:
     """Part of each row; None where the cell is empty or names none."""
     return [None if is_missing(cell) else part_of(cell) for cell in cells]
+
+
+def one_part_each(
+    rows_of: Mapping[str, Iterable[int]], names: Sequence[str], account: Accounting
+) -> dict[str, list[int]]:
+    """Rows of each part without those that stand in several parts, which belong to none of them and are warned of.
+
+    Args:
+        rows_of: part -> rows that it names.
+        names: of all rows, for the warning.
+    """
+    parts: dict[int, list[str]] = {}
+    for part, rows in rows_of.items():
+        for row in dict.fromkeys(rows):
+            parts.setdefault(row, []).append(part)
+    torn = sorted(row for row, found in parts.items() if len(found) > 1)
+    if torn:
+        shown = ", ".join(f"{names[row]!r} ({' and '.join(sorted(parts[row]))})" for row in torn[:3])
+        account.odd_cells.append(
+            f"declared splits: {len(torn):,} names stand in several parts and belong to none: {shown}; "
+            "leave each name in one part"
+        )
+    return {part: sorted(row for row in set(rows) if len(parts[row]) == 1) for part, rows in rows_of.items()}

@@ -20,6 +20,7 @@ from repcore.data.cells import is_missing
 from repcore.data.groups import plain_name
 from repcore.data.joined_tables import LABEL
 from repcore.data.label_names import calls_classes, names_rows
+from repcore.data.split_columns import one_part_each
 from repcore.data.splits import PART_NAMES
 from repcore.data.tables import table_suffix
 from repcore.errors import DataError
@@ -137,6 +138,7 @@ def read_folder(root: Path, account: Accounting) -> Cells:
     for one in sorted(tables, key=lambda table: (has_parts and not table.part, table.path.name)):
         _compare(columns, one, torn)
         _append(columns, problems, owners, one, one.part if has_parts else "")
+    _tear_parts(columns, [one for one in tables if has_parts and one.part], account)
     for name, rows in torn.items():
         first = columns[PATH][next(iter(rows))]
         account.odd_cells.append(
@@ -197,6 +199,18 @@ def _append(
         held += [None] * (first + count - len(held))
     problems.update({first + place: one.cells.problems[row] for place, row in enumerate(rows)
                      if row in one.cells.problems})  # fmt: skip
+
+
+def _tear_parts(columns: Mapping[str, list[Any]], tables: Sequence[Named], account: Accounting) -> None:
+    """Take the part from recordings that tables called after several parts name."""
+    names = [str(name).strip() for name in columns[PATH]]
+    rows_of: dict[str, list[int]] = {}
+    for one in (one for one in tables if SPLIT not in one.cells.columns):
+        held = set(one.cells.texts(one.column))
+        rows_of.setdefault(one.part, []).extend(row for row, name in enumerate(names) if name in held)
+    kept = {row for rows in one_part_each(rows_of, names, account).values() for row in rows}
+    for row in {row for rows in rows_of.values() for row in rows} - kept:
+        columns[SPLIT][row] = None
 
 
 def _cover(root: Path, names: Sequence[Any], account: Accounting) -> None:

@@ -32,7 +32,7 @@ from repcore.data.joined_tables import JoinedTable, gathered, joined_table, with
 from repcore.data.labels import LabelColumn, read_labels
 from repcore.data.names import composed, nearly
 from repcore.data.side_tables import Keys, is_submission, table_part
-from repcore.data.split_columns import split_column
+from repcore.data.split_columns import one_part_each, split_column
 from repcore.data.splits import folder_part, part_of
 from repcore.data.tables import Table, table_suffix
 from repcore.errors import DataError, closest
@@ -309,11 +309,14 @@ def _gathered(
     labels = Labels()
     cells, rows_of = gathered(joined, root, account)
     parts = [table_part(one.table.path) for one in joined]
+    named: dict[str, set[int]] = {}
     for one, part in zip(joined, parts, strict=True):
         _note_missing(one, labels)
-        if part and len({*parts} - {""}) > 1:
-            labels.splits.update({files[number]: part for number in one.rows_of})
-    if len({*parts} - {""}) > 1:
+        if part:
+            named.setdefault(part, set()).update(one.rows_of)
+    if len(named) > 1:
+        each = one_part_each(named, [file.name for file in files], account)
+        labels.splits.update({files[number]: part for part, numbers in each.items() for number in numbers})
         account.guess("split", ", ".join(part or "none" for part in parts), "names of the tables")
     rows = {files[number]: found for number, found in sorted(rows_of.items())}
     labels.told = [{file: column[found[-1]] for file, found in rows.items()} for column in cells.values()]

@@ -96,6 +96,9 @@ def read_ply_file(path: Path) -> PlyFile:
     for element in elements:
         columns = _columns(body, element, path.name)
         found.setdefault(element.name, columns)
+    if body.is_followed():
+        counted = " and ".join(f"{one.rows:,} rows of {one.name!r}" for one in elements)
+        raise _damaged(path.name, f"holds more than the {counted} of its header: mend the header, or write it anew")
     first = [one for place, one in enumerate(elements) if one.name not in {each.name for each in elements[:place]}]
     lines = content[:start].decode("latin-1").splitlines()
     return PlyFile(first, found, [line for line in lines if line.partition(" ")[0] in REMARKS])
@@ -225,6 +228,11 @@ class _Binary:
         """Numbers that there is room for, at most."""
         return len(self.content) - self.place
 
+    def is_followed(self) -> bool:
+        """Whether more lies behind the last row read than a line end or padding: at least another row."""
+        rest = self.content[self.place :]
+        return len(rest) >= max(1, self._size) and bool(rest.strip(b"\0\r\n\t "))
+
     def advance(self, rows: int) -> None:
         """Past so many rows of the last layout."""
         self.place += rows * self._size
@@ -260,6 +268,10 @@ class _Text:
         """Numbers that are left."""
         return len(self.numbers) - self.place
 
+    def is_followed(self) -> bool:
+        """Whether numbers lie behind the last row read."""
+        return self.left() > 0
+
     def advance(self, rows: int) -> None:
         """Past so many rows of the last layout."""
         self.place += rows * self._size
@@ -279,7 +291,8 @@ def _columns(body: _Text | _Binary, element: Element, name: str) -> Columns:
         read = body.rows(properties, lengths, asked)
         good = _alike(read, properties, lengths)
         if not good or (good < asked and not has_lists):
-            raise _damaged(name, f"is cut off: {left:,} of {element.rows:,} rows of {element.name!r} are missing")
+            missing = left if has_lists else left - good
+            raise _damaged(name, f"is cut off: {missing:,} of {element.rows:,} rows of {element.name!r} are missing")
         for own, values in zip(parts, read, strict=True):
             own.append(values[:good])
         body.advance(good)
