@@ -89,8 +89,14 @@ def test_decisions_are_carried_over(tmp_path: Path) -> None:
     table = tmp_path / "findings.csv"
     table.write_text(csv_text(COLUMNS, [one.cells() for one in first.findings]))
     again = audit(registry.default(), rows)
-    assert with_decisions(again, table) == 1
+    assert with_decisions(again, table) == (1, [])
     assert again.of("leak")[0].decision == "drop r150, really"
+    table.write_text(csv_text(COLUMNS, [("label", 1, "gone", "0.5", "", "probability 0.1", "a", "b", "checked")]))
+    taken, gone = with_decisions(again, table)
+    assert taken == 0
+    assert gone == [("label", "", "gone", "0.5", "", "no longer found; probability 0.1", "a", "b", "checked")]
+    table.write_text(csv_text(COLUMNS, gone))
+    assert with_decisions(audit(registry.default(), rows), table) == (0, gone), "it stays as it is from audit to audit"
     table.write_text("a,b\n1,2\n")
     with pytest.raises(DataError, match="no table of findings"):
         with_decisions(Audit(), table)
@@ -156,6 +162,10 @@ def test_the_command_writes_a_table_and_a_page(toys: None, tmp_path: Path, capsy
     assert "--overwrite" in capsys.readouterr().err
     assert run([*asked, "--overwrite", "--decisions", str(tmp_path / "no.csv")]) == 2
     assert "cannot be read" in capsys.readouterr().err
+    table.write_text(csv_text(COLUMNS, [("label", 1, "gone", "0.5", "", "", "a", "b", "checked")]))
+    assert run([*asked, "--overwrite"]) == 0
+    assert "1 of findings that are no longer found stay" in " ".join(capsys.readouterr().out.split())
+    assert '"checked"' in table.read_text() or "checked" in table.read_text().splitlines()[-1]
 
 
 def test_neighbours_of_many_rows_come_from_lists(monkeypatch: pytest.MonkeyPatch) -> None:

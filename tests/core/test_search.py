@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from repcore.cli.main import run
-from repcore.embedding.writers import ParquetWriter
+from repcore.embedding.writers import ParquetWriter, read_embeddings
 from repcore.errors import CheckpointError, ConfigError, DataError
 from repcore.explore.filters import conditions, fulfilled
 from repcore.explore.index import VectorIndex, append_index, build_index
@@ -132,12 +133,15 @@ def test_conditions_say_what_is_wrong() -> None:
     columns = {"kind": ["ring", "line", None], "mass": [1.0, 2.5, None]}
     assert fulfilled(conditions(["kind!=ring"]), columns, 3).tolist() == [False, True, False]  # type: ignore[union-attr]
     assert fulfilled(conditions(["mass=2.50"]), columns, 3).tolist() == [False, True, False]  # type: ignore[union-attr]
+    assert fulfilled(conditions(["kind="]), columns, 3).tolist() == [False, False, True]  # type: ignore[union-attr]
+    assert fulfilled(conditions(["mass!="]), columns, 3).tolist() == [True, True, False]  # type: ignore[union-attr]
     assert fulfilled([], columns, 3) is None
     for text, words in (
         ("kind", "'kind' is no condition"),
         ("knid=ring", "did you mean: kind"),
         ("kind<3", "'ring' is no number"),
         ("mass>7", "none of 3 rows"),
+        ("kind<", "'ring' is no number"),
     ):
         with pytest.raises(ConfigError) as told:
             fulfilled(conditions([text]), columns, 3)
@@ -179,10 +183,38 @@ def test_the_commands_index_search_and_draw(
     assert run(["search", str(tmp_path / "file.index"), "blob-555"]) == 2
     assert "did you mean" in capsys.readouterr().err
     assert run(["index", str(vectors), "-o", str(place), "--append"]) == 0
-    assert "0 rows in" in capsys.readouterr().out
+    assert "0 rows added to" in capsys.readouterr().out
     make_run(tmp_path / "second", "trainer.seed=5")
     assert run(["index", str(tmp_path / "second"), "pairs/blobs", "-o", str(place), "--append"]) == 2
     assert "another model" in capsys.readouterr().err
+
+
+def test_ids_that_have_changed_or_stand_twice_are_named(tmp_path: Path) -> None:
+    vectors = planted(6)
+    build_index(tmp_path / "x", rows(vectors), dtype="float16")
+    same = append_index(tmp_path / "x", rows(3 * vectors))
+    assert (same.rows, same.known, same.changed, same.total) == (0, 6, [], 6), "length and rounding do not count"
+    vectors[4] = planted(1, seed=3)[0]
+    more = rows(np.concatenate([vectors, planted(2, seed=4)]))
+    done = append_index(tmp_path / "x", replace(more, ids=[*more.ids[:6], "new", "new"]))
+    assert (done.rows, done.known, done.changed, done.doubled, done.total) == (2, 6, ["i4"], ["new"], 8)
+
+
+def test_data_that_vectors_were_not_made_of_are_told(
+    toys: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Old vectors beside changed data drew other items under the same ids."""
+    make_run(tmp_path / "run")
+    vectors = tmp_path / "v.parquet"
+    assert run(["embed", str(tmp_path / "run"), "pairs/blobs", "-o", str(vectors)]) == 0
+    assert run(["index", str(vectors), "pairs/blobs", "-o", str(tmp_path / "a")]) == 0
+    assert "is not what the vectors" not in capsys.readouterr().err
+    given, header = read_embeddings(vectors)
+    writer = ParquetWriter(tmp_path / "old.parquet", {**header, "data": "0" * 64})
+    writer.write(given)
+    writer.finish()
+    assert run(["index", str(tmp_path / "old.parquet"), "pairs/blobs", "-o", str(tmp_path / "b")]) == 0
+    assert "pairs/blobs is not what the vectors" in " ".join(capsys.readouterr().err.split())
 
 
 def test_rows_that_are_not_ok_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

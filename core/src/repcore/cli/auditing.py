@@ -40,14 +40,14 @@ def audit_command(source: Path, data: str | None, **given: Any) -> None:
       repcore audit runs/latest mine.csv --label soluble -o findings.csv --page findings.html
     """
     from repcore.evaluation.probing import chosen_targets
-    from repcore.explore.audit import COLUMNS, audit, with_decisions
+    from repcore.explore.audit import COLUMNS, audit
     from repcore.explore.hits import csv_text
 
     output: Path = local_output(given["output"])
     if output.suffix.lower() != ".csv":
         raise ConfigError(f"-o {output.name}: findings are a .csv", hint=f"-o {output.stem or 'findings'}.csv")
     if output.exists() and not given["overwrite"]:
-        raise DataError(f"{str(output)!r} exists", hint="--overwrite (with --decisions it keeps what you wrote)")
+        raise DataError(f"{str(output)!r} exists", hint="--overwrite; decisions that stand there are carried over")
     label = given["label"]
     if label and data is None and holds_vectors(source):
         raise DataError(
@@ -58,12 +58,31 @@ def audit_command(source: Path, data: str | None, **given: Any) -> None:
     if label and rows.labelled is not None:
         (target,) = chosen_targets(rows.labelled.reader, [label])
     found = audit(registry.default(), rows, target, near=given["near"])
-    if given["decisions"] is not None:
-        with_decisions(found, given["decisions"])
-    write_text(output, csv_text(COLUMNS, [one.cells() for one in found.findings]))
+    earlier = given["decisions"] or (output if output.exists() else None)  # what is replaced may hold decisions, too
+    gone: list[tuple[str, ...]] = []
+    if earlier is not None:
+        gone = _carried(found, earlier, is_asked=given["decisions"] is not None)
+    write_text(output, csv_text(COLUMNS, [*(one.cells() for one in found.findings), *gone]))
     if given["page"] is not None:
         _page(given, found, rows, data or str(source))
     _told(found, output, given)
+
+
+def _carried(found: Any, earlier: Path, *, is_asked: bool) -> list[tuple[str, ...]]:
+    """Decisions taken over from an earlier table, and what is said of them; the cells of those that stay unmatched."""
+    from repcore.explore.audit import GONE, with_decisions
+
+    try:
+        taken, gone = with_decisions(found, earlier)
+    except DataError:
+        if is_asked:
+            raise
+        return []  # a file that is no table of findings is replaced as --overwrite says
+    if taken or gone:
+        words = f"decisions of {earlier}: {taken:,} carried over"
+        words += f"; {len(gone):,} of findings that are {GONE} stay at the end of the table" if gone else ""
+        found.notes.append(words)
+    return gone
 
 
 def _with_copies(rows: Any, given: dict[str, Any]) -> Any:  # Gathered

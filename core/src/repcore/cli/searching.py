@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from repcore import registry
-from repcore.cli.console import ConsoleReporter, say, show_json, table
+from repcore.cli.console import ConsoleReporter, complain, say, show_json, table
 from repcore.cli.options import device_option, json_option
 from repcore.cli.vector_rows import gathered, vector_rows
 from repcore.devices import torch_device
@@ -53,12 +53,23 @@ def index_command(ctx: click.Context, /, source: Path, data: str | None, **given
     status = dict(Counter(rows.status))
     if given["as_json"]:
         show_json({"index": str(output), "rows": done.rows, "left_out": done.left_out, "known": done.known,
+                   "changed": list(done.changed), "doubled": list(done.doubled), "total": done.total,
                    "recall": done.recall, "status": status})  # fmt: skip
         return
-    words = f"{done.rows:,} rows in {output}"
+    words = f"{done.rows:,} rows added to {output}, which has {done.total:,}" if given["append"] else ""
+    words = words or f"{done.rows:,} rows in {output}"
     words += f"; {done.known:,} were there already" if done.known else ""
     words += f"; {done.left_out:,} left out, the first: {done.reason}" if done.left_out else ""
     say(words)
+    if done.changed:
+        names = ", ".join(done.changed)
+        complain(
+            f"warning: {len(done.changed):,} of them have another vector now ({names}): the index keeps the "
+            "old ones; build it anew with --overwrite"
+        )
+    if done.doubled:
+        names = ", ".join(done.doubled)
+        complain(f"warning: {len(done.doubled):,} ids are of several rows ({names}); a search by id takes the first")
     if set(status) - {"ok"}:
         say("status of the rows given: " + ", ".join(f"{count:,} {name}" for name, count in status.items()))
     if done.recall is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from repcore import registry
-from repcore.cli.console import ConsoleReporter
+from repcore.cli.console import ConsoleReporter, complain
 from repcore.cli.options import device_option, inference_options, reader_options, reading_options, work_options
 from repcore.devices import torch_device
 from repcore.outputs import holds_vectors
@@ -45,7 +45,13 @@ def gathered(source: Path, data: str | None, given: Mapping[str, Any], labels: t
     options = reader_options(given)
     asked = DataRequest(data, given["reader"], options, labels, given.get("by_position", False))
     if holds_vectors(source):
-        return from_file(registry.default(), source, asked)
+        found = from_file(registry.default(), source, asked)
+        if found.other_data:
+            complain(
+                f"warning: {data} is not what the vectors of {source} were made of: rows are joined by id, and an item "
+                "that has changed is drawn as it is now; embed the data anew to be sure"
+            )
+        return found
     reporter = ConsoleReporter()
     model = load(source, device=torch_device(given["device"]))
     inference = inference_options(given, model.device, pooling=given.get("pool"), layer=given.get("layer"))

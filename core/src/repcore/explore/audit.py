@@ -205,8 +205,15 @@ def _thin(
         _add(found, rows, "thin", int(members[0]), float(-np.log10(max(chance, 1e-300))), words)
 
 
-def with_decisions(found: Audit, path: Path) -> int:
-    """Take over decisions of an earlier table; returns how many.
+GONE = "no longer found"
+
+
+def with_decisions(found: Audit, path: Path) -> tuple[int, list[tuple[str, ...]]]:
+    """Take over decisions of an earlier table.
+
+    Returns:
+        how many findings got one; and the cells, in the order of ``COLUMNS``, of decided findings that are not found
+        any more: what a person wrote stays in the table.
 
     Raises:
         DataError: it is no table of findings.
@@ -220,7 +227,13 @@ def with_decisions(found: Audit, path: Path) -> int:
         raise DataError(f"{str(path)!r} is no table of findings", expected=", ".join(COLUMNS))
     known = {(one["kind"], one["id"], one.get("partner") or ""): one["decision"] for one in earlier if one["decision"]}
     taken = 0
-    for one in found.findings:
-        one.decision = known.get((one.kind, one.id, one.partner_id), "")
-        taken += bool(one.decision)
-    return taken
+    for finding in found.findings:
+        finding.decision = known.pop((finding.kind, finding.id, finding.partner_id), "")
+        taken += bool(finding.decision)
+    gone = []
+    for one in earlier:
+        if (one["kind"], one["id"], one.get("partner") or "") in known:
+            words = (one.get("detail") or "").removeprefix(GONE).removeprefix("; ")
+            cells = {**one, "rank": "", "detail": f"{GONE}; {words}" if words else GONE}
+            gone.append(tuple(cells.get(column) or "" for column in COLUMNS))
+    return taken, gone

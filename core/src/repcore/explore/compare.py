@@ -69,7 +69,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two models on all test rows: difference (second - first) of accuracy, or of the mean absolute error.
+    """Two models on all test rows of the first seed: difference (second - first) of accuracy or mean absolute error.
 
     Args:
         interval: 95 % over resampled rows; NaN for few rows. verdict: of the second, as for a :class:`Difference`.

@@ -85,7 +85,9 @@ def _matrix(found: SideBySide) -> ReportSection | None:
         rows.append((name, *("" if one is None else f"{one[0]:+.3f}, {one[1]}" for one in own)))
     figure = "accuracy" if found.target.kind == "class" else "mean absolute error"
     return ReportSection(
-        "Every model against every other", f"Differences of {figure} on all test rows. {GROUPS}", table=rows
+        "Every model against every other",
+        f"Differences of {figure} on all test rows of the first seed. {GROUPS}",
+        table=rows,
     )
 
 

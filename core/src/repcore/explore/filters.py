@@ -20,7 +20,7 @@ _ORDER: Mapping[str, Callable[[Any, Any], bool]] = {
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One condition on a column; rows without a value there never fulfil it."""
+    """One condition on a column; rows without a value there fulfil none but the empty one (``column=``)."""
 
     column: str
     sign: str
@@ -32,6 +32,8 @@ class Condition:
         Raises:
             ConfigError: an order is asked of words.
         """
+        if not self.value and self.sign in ("=", "!="):
+            return np.asarray([_is_empty(one) == (self.sign == "=") for one in cells], bool)
         number = _number(self.value)
         numeric = number is not None and all(_number(one) is not None for one in cells if one is not None)
         if self.sign in _ORDER:
@@ -83,6 +85,10 @@ def fulfilled(asked: Sequence[Condition], columns: Mapping[str, Sequence[Any]], 
         words = ", ".join(f"{one.column}{one.sign}{one.value}" for one in asked)
         raise ConfigError(f"--where {words}: none of {count:,} rows", hint="fewer conditions, or another value")
     return kept
+
+
+def _is_empty(cell: Any) -> bool:
+    return cell is None or cell == "" or (isinstance(cell, float) and np.isnan(cell))
 
 
 def _number(value: Any) -> float | None:  # a cell of any column

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -34,6 +35,8 @@ FORMAT = 2
 DTYPES = ("float32", "float16")
 ID, PLACE = "id", "row of the data"
 OWN = re.compile(r"\.?(?:vectors|rows|lists)-(\d+)\.(?:npy|parquet|faiss)(?:\.partial)?")
+COMPARED_AT_ONCE = 10_000
+ROUNDING = 1e-4  # of a cosine: float16 storage and other batches stay far below
 GROWN = 2.0  # times the rows that there were when lists were made, from which they are made anew
 
 
@@ -44,6 +47,8 @@ class Added:
     Args:
         reason: of the first row that was left out. recall: of ten neighbours, as measured on rows of the index; None
             where every row is compared. share: of the lists that a query looks into.
+        changed: ids that were there with another vector. doubled: ids that several of the new rows have.
+        total: rows that the index has now.
     """
 
     rows: int
@@ -52,6 +57,9 @@ class Added:
     reason: str = ""
     recall: float | None = None
     share: float = 1.0
+    changed: Sequence[str] = ()
+    doubled: Sequence[str] = ()
+    total: int = 0
 
 
 class VectorIndex:
@@ -216,11 +224,13 @@ def build_index(
         facts = {"format": FORMAT, "width": int(kept.vectors.shape[1]), "dtype": dtype, "parts": [part], "lists": lists}
         write_text(path / FACTS, json.dumps(facts, indent=1))
     _clear(old, facts)
-    return _searched(Added(len(kept.ids), int((~good).sum()), reason=_first(rows, good)), lists)
+    count = len(kept.ids)
+    done = Added(count, int((~good).sum()), reason=_first(rows, good), doubled=_doubled(kept.ids), total=count)
+    return _searched(done, lists)
 
 
 def append_index(folder: Path | str, rows: Gathered) -> Added:
-    """Add rows of the same model; rows whose id is there already are passed over.
+    """Add rows of the same model; rows whose id is there already are passed over, and named where they have changed.
 
     Raises:
         CheckpointError: vectors of another model, or taken in another way.
@@ -230,7 +240,10 @@ def append_index(folder: Path | str, rows: Gathered) -> Added:
     good = rows.usable
     known = np.asarray([name in index for name in rows.ids], bool)
     kept = rows.some(good & ~known)
-    done = Added(len(kept.ids), int((~good & ~known).sum()), int(known.sum()), _first(rows, good))
+    done = Added(
+        len(kept.ids), int((~good & ~known).sum()), int(known.sum()), _first(rows, good),
+        changed=_changed(index, rows, good & known), doubled=_doubled(kept.ids), total=len(index) + len(kept.ids),
+    )  # fmt: skip
     if not len(kept.ids):
         return done
     path, old = index.folder, index.facts["lists"]
@@ -242,6 +255,22 @@ def append_index(folder: Path | str, rows: Gathered) -> Added:
     if old:
         (path / Path(str(old["file"])).name).unlink(missing_ok=True)
     return _searched(done, lists)
+
+
+def _changed(index: VectorIndex, rows: Gathered, known: np.ndarray) -> list[str]:
+    """Ids whose vectors differ by more than rounding from those in the index: their items are other ones by now."""
+    found = []
+    places = np.flatnonzero(known)
+    for start in range(0, len(places), COMPARED_AT_ONCE):
+        some = places[start : start + COMPARED_AT_ONCE]
+        there = index.vectors([index.place(rows.ids[row]) for row in some])
+        alike = np.einsum("nd,nd->n", unit(rows.vectors[some]), unit(there))
+        found += [rows.ids[row] for row in some[alike < 1.0 - ROUNDING]]
+    return found
+
+
+def _doubled(ids: Sequence[str]) -> list[str]:
+    return [name for name, count in Counter(ids).items() if count > 1]
 
 
 def _grown_lists(index: VectorIndex, number: int, vectors: list[np.ndarray]) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from repcore.embedding.inference import InferenceOptions
 from repcore.embedding.model import Model, load
-from repcore.errors import CheckpointError, DataError, closest
+from repcore.errors import CheckpointError, DataError, RepcoreError, closest
 from repcore.explore.index import VectorIndex
 from repcore.files import is_file
 from repcore.interfaces import DatasetReader
@@ -80,9 +80,19 @@ def find_query(
     elif not (sign and is_file(Path(file))):
         return _literal(index, text, model_of_text(index, text, model, registry, device))
     opened = model_of(index, model, registry, device)
-    reader = opened.reader(Path(file), reader=index.origin.reader)
+    reader = _like_the_indexed(index, opened, Path(file))
     place = _row(reader, file, name)
     return _embedded(index, opened, reader, place, text)
+
+
+def _like_the_indexed(index: VectorIndex, model: Model, file: Path) -> DatasetReader:
+    """The file read as the data of the index were, where it can be: its rows then have ids of the same column."""
+    if index.origin.options:
+        try:
+            return model.reader(file, reader=index.origin.reader, options=index.origin.options)
+        except RepcoreError:  # a file without such columns
+            pass
+    return model.reader(file, reader=index.origin.reader)
 
 
 def model_of_text(index: VectorIndex, text: str, model: Path | str | None, registry: Registry, device: str) -> Model:
@@ -155,5 +165,8 @@ def _embedded(index: VectorIndex, model: Model, reader: DatasetReader, row: int,
     one: Any = _OneRow(reader, row)
     found = model.embed(one, options=options)
     if not np.isfinite(found.vectors).all():
-        raise DataError(f"{text!r} cannot be embedded: {found.reason[0] or found.status[0]}")
+        raise DataError(
+            f"{text!r} is no id of {index.folder}, and cannot be embedded: {found.reason[0] or found.status[0]}",
+            did_you_mean=closest(text, index.ids[:5000]),
+        )
     return Query(text, found.vectors[0], None, reader, row)

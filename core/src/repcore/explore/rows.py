@@ -67,6 +67,7 @@ class Gathered:
         places: row number in the data, -1 where there is none, (N,).
         seconds: that a model took for them, reading included; 0 for a file.
         status: one a row, as ``embed`` gives it; empty where nobody said.
+        other_data: the data are not byte for byte those that the vectors of a file were made of.
     """
 
     ids: Sequence[str]
@@ -78,6 +79,7 @@ class Gathered:
     places: np.ndarray
     seconds: float = 0.0
     status: Sequence[str] = ()
+    other_data: bool = False
 
     @property
     def usable(self) -> np.ndarray:
@@ -184,7 +186,10 @@ def from_file(registry: Registry, path: Path, asked: DataRequest) -> Gathered:
     cells = {name: [values[row] if row >= 0 else None for row in places] for name, values in found.items()}
     origin = replace(origin, **_data_facts(asked, reader))
     columns = {**rows.columns, **cells}
-    return Gathered(rows.ids, rows.vectors, rows.reason, columns, origin, labelled, places, status=rows.status)
+    other = header.get("data") not in (None, reader.fingerprint)
+    return Gathered(
+        rows.ids, rows.vectors, rows.reason, columns, origin, labelled, places, status=rows.status, other_data=other
+    )
 
 
 def _data_facts(asked: DataRequest, reader: DatasetReader) -> dict[str, Any]:
