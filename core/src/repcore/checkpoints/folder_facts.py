@@ -28,6 +28,8 @@ SETTINGS = {
     "tied": "names of tied tensors",
 }
 """What changes answers in ``config.json``, by its key, in words."""
+DECLARED = {"dim": "width of the vectors", "widths": "widths of vectors by pooling, level and layer"}
+"""What ``config.json`` says of the answers; its hashes came later, folders without them are read."""
 SETTINGS_KEY, PREPROCESSING_KEY = "config.json#{}", "preprocessing.json"  # in ``content``, beside the weights
 
 
@@ -54,12 +56,12 @@ def check_preprocessing(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def settings_content(config: Mapping[str, Any], preprocessing: Mapping[str, Any]) -> dict[str, str]:
-    """Hash of everything beside the weights that changes answers, by its key in ``content``.
+    """Hash of everything beside the weights that changes answers or describes them, by its key in ``content``.
 
     Args:
         config / preprocessing: what is written to the two files.
     """
-    found = {SETTINGS_KEY.format(key): _json_sha256(config.get(key)) for key in SETTINGS}
+    found = {SETTINGS_KEY.format(key): _json_sha256(config.get(key)) for key in (*SETTINGS, *DECLARED)}
     return {**found, PREPROCESSING_KEY: _json_sha256(preprocessing)}
 
 
@@ -78,8 +80,23 @@ def check_settings(path: Path, config: Mapping[str, Any]) -> None:
                 stacklevel=3,
             )
         return
+    refuse_changed(path, config)
+
+
+def refuse_changed(path: Path, config: Mapping[str, Any]) -> None:
+    """:func:`check_settings` without a word about folders that have no hash; cheap, before anything is built.
+
+    Raises:
+        CheckpointError: it was changed since; names the part.
+    """
+    content = config.get("content") or {}
+    if not any(SETTINGS_KEY.format(key) in content for key in SETTINGS):
+        return
     for key, words in SETTINGS.items():
         if content.get(SETTINGS_KEY.format(key)) != _json_sha256(config.get(key)):
+            raise _edited(path, words, key)
+    for key, words in DECLARED.items():
+        if content.get(SETTINGS_KEY.format(key), "") not in ("", _json_sha256(config.get(key))):
             raise _edited(path, words, key)
 
 

@@ -23,15 +23,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
 from repcore import registry as registry_module
 from repcore.checkpoints.content import content_sha256
 from repcore.checkpoints.encoder_changes import changed, preprocessor_of
-from repcore.checkpoints.folder_facts import check_config, check_prepared, check_preprocessing, check_settings
-from repcore.checkpoints.reading import file_sha256, grouped, read_file
+from repcore.checkpoints.folder_facts import (
+    check_config,
+    check_prepared,
+    check_preprocessing,
+    check_settings,
+    refuse_changed,
+)
+from repcore.checkpoints.outline import bounded, compare, outlined
+from repcore.checkpoints.reading import file_sha256, header_shapes, read_file
 from repcore.checkpoints.task_part import PREFIX, load_own_state, target_of
 from repcore.config.resolve import ResolvedPart
 from repcore.config.validate import build as build_config
@@ -40,6 +47,8 @@ from repcore.errors import CheckpointError, ConfigError, PluginError, RegistryEr
 from repcore.files import is_file, read_object
 from repcore.registry import Entry, Registry
 from repcore.untrusted import is_plain_name, pip_install
+
+T = TypeVar("T")  # a tensor, or its shape
 
 FORMAT = 1
 WEIGHTS, CONFIG, PREPROCESSING, CARD = "weights.safetensors", "config.json", "preprocessing.json", "README.md"
@@ -108,7 +117,7 @@ class ModelFolder:
         Raises:
             CheckpointError: the weights are missing, damaged, or lack a tied tensor.
         """
-        return self._untied({k: value for k, value in self.stored(WEIGHTS).items() if not k.startswith(PREFIX)})
+        return self._untied(_of_encoder(self.stored(WEIGHTS)))
 
     def stored(self, name: str) -> dict[str, Tensor]:
         """All tensors of one weights file, after comparing them and the settings with the hashes in ``config.json``.
@@ -119,13 +128,7 @@ class ModelFolder:
         Raises:
             CheckpointError: the file is missing or damaged, or something was changed since the model was saved.
         """
-        path = self.folder / name
-        if not path.is_file():
-            if name.startswith(f"{MEMBERS}/"):
-                raise CheckpointError(
-                    f"{self.folder} lacks {name}, a member of its ensemble", hint="fetch the folder again"
-                )
-            raise CheckpointError(f"{self.folder} has no {name}")
+        path = self._weights_file(name)
         found: dict[str, Tensor] = read_file(path)
         recorded = self.config.get("content")
         if recorded is None:  # of a folder from before it was recorded, or taken out
@@ -146,6 +149,16 @@ class ModelFolder:
         check_settings(self.folder / CONFIG, self.config)
         self._read[name] = expected
         return found
+
+    def _weights_file(self, name: str) -> Path:
+        path = self.folder / name
+        if not path.is_file():
+            if name.startswith(f"{MEMBERS}/"):
+                raise CheckpointError(
+                    f"{self.folder} lacks {name}, a member of its ensemble", hint="fetch the folder again"
+                )
+            raise CheckpointError(f"{self.folder} has no {name}")
+        return path
 
     @cached_property
     def _read(self) -> dict[str, str]:
@@ -176,7 +189,7 @@ class ModelFolder:
         facts += [self.changes] if self.changes else []
         return hashlib.sha256(json.dumps([parts, facts], sort_keys=True).encode()).hexdigest()
 
-    def _untied(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _untied(self, state: dict[str, T]) -> dict[str, T]:
         path = self.folder / WEIGHTS
         tied = self.config.get("tied") or {}
         if not isinstance(tied, dict) or not all(isinstance(one, str) for one in tied.values()):
@@ -205,15 +218,44 @@ class ModelFolder:
         return encoder.eval(), self.build_preprocessor(known)
 
     def build_encoder(self, registry: Registry | None = None) -> nn.Module:
-        """The encoder with fresh weights: the random-initialisation twin of the model."""
-        entry = self._entry("encoder", registry or registry_module.default())
+        """The encoder with fresh weights: the random-initialisation twin of the model.
+
+        Raises:
+            CheckpointError: the settings were changed, or describe another network than the weights; before memory is
+                taken for it.
+        """
+        known = registry or registry_module.default()
+        refuse_changed(self.folder / CONFIG, self.config)
+        self._outline(known)
+        with bounded(self._shapes(WEIGHTS), self.folder):
+            return self._make_encoder(known)
+
+    def _make_encoder(self, registry: Registry) -> nn.Module:
+        entry = self._entry("encoder", registry)
         settings = self._settings("encoder", entry)
         with self._in_words("encoder"):
             encoder: nn.Module = entry.load()(settings)
-        for method in self.change_parts(registry or registry_module.default()):
+        for method in self.change_parts(registry):
             with self._in_words(f"encoder changed by {method.name}"):
                 encoder = changed(method, encoder)
         return encoder
+
+    def _outline(self, registry: Registry) -> nn.Module | None:
+        """The encoder without numbers, once it has been compared with the header of the weights; None where its code
+        needs numbers."""
+        shapes = self._shapes(WEIGHTS)
+        found = outlined(lambda: self._make_encoder(registry), shapes, self.folder)
+        if found is not None:
+            compare(self._untied(_of_encoder(shapes)), found.state_dict(), self._misfit)
+        return found
+
+    @property
+    def _misfit(self) -> str:
+        return f"weights in {self.folder} do not fit this encoder; they are of {self.encoder_name}"
+
+    def _shapes(self, name: str) -> dict[str, tuple[int, ...]]:
+        """Shapes that the header of a weights file announces."""
+        return header_shapes(self._weights_file(name))
 
     @property
     def changes(self) -> list[Mapping[str, Any]]:
@@ -274,36 +316,22 @@ class ModelFolder:
         Raises:
             CheckpointError: names, shapes, dtypes or the declared width differ; names them.
         """
-        state, own = self.tensors(), encoder.state_dict()
-        unexpected = [name for name in state if name not in own]
-        missing = [name for name in own if name not in state]
-        misshapen = [
-            f"{name} {tuple(value.shape)} for {tuple(own[name].shape)}"
-            for name, value in state.items()
-            if name in own and own[name].shape != value.shape
-        ]
-        mistyped = [
-            f"{name} {value.dtype} for {own[name].dtype}".replace("torch.", "")
-            for name, value in state.items()
-            if name in own and own[name].dtype != value.dtype
-        ]
-        if unexpected or missing or misshapen or mistyped:
-            raise CheckpointError(
-                f"weights in {self.folder} do not fit this encoder; they are of {self.encoder_name}",
-                unexpected=grouped(unexpected),
-                missing=grouped(missing),
-                wrong_shape="; ".join(misshapen[:4]) + (" ..." if len(misshapen) > 4 else ""),
-                wrong_dtype="; ".join(mistyped[:4]) + (" ..." if len(mistyped) > 4 else ""),
-                hint="use the encoder settings of the folder's config.json",
-            )
+        state = self.tensors()
+        self._compare(state, encoder)
         self._read[LOADED] = content_sha256(state)
-        width = getattr(encoder, "dim", None)
-        if isinstance(width, int) and self.config.get("dim") not in (None, 0, width):
+        width, declared = getattr(encoder, "dim", None), self.config.get("dim")
+        is_left_open = declared in (None, 0) and not self.config.get("content")  # folders from before it was written
+        if isinstance(width, int) and declared != width and not is_left_open:
             raise CheckpointError(
-                f"{self.folder / CONFIG} says dim {self.config['dim']!r}, but its encoder gives embeddings of {width}",
+                f"{self.folder / CONFIG} says dim {declared!r}, but its encoder gives embeddings of {width}",
                 hint="one of the two was changed by hand; restore the folder",
             )
         encoder.load_state_dict(state)
+
+    def _compare(self, state: Mapping[str, Tensor], encoder: nn.Module) -> None:
+        shapes = {name: tuple(value.shape) for name, value in state.items()}
+        dtypes = {name: value.dtype for name, value in state.items()}
+        compare(shapes, encoder.state_dict(), self._misfit, dtypes)
 
     @property
     def task(self) -> Mapping[str, Any] | None:
@@ -329,7 +357,9 @@ class ModelFolder:
             name = f"{MEMBERS}/{number}.safetensors"
             state = self.stored(name)
             other = self.build_encoder(known)
-            other.load_state_dict(self._untied({k: v for k, v in state.items() if not k.startswith(PREFIX)}))
+            own = self._untied(_of_encoder(state))
+            self._compare(own, other)
+            other.load_state_dict(own)
             tasks.append(self._task(known, other, state, name))
         return tasks
 
@@ -373,6 +403,11 @@ class ModelFolder:
                 problem=error.facts.get("problem") or error.summary,
                 hint=error.facts.get("hint") or _install_hint(plugin, domain),
             ) from error
+
+
+def _of_encoder(state: Mapping[str, T]) -> dict[str, T]:
+    """What of a weights file is the encoder's and no task's."""
+    return {name: value for name, value in state.items() if not name.startswith(PREFIX)}
 
 
 def read_model(folder: Path | str) -> ModelFolder:

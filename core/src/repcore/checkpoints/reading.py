@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -31,6 +31,7 @@ WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin")
 INDEX_NAMES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 MOST_PICKLE = 256 * 2**20  # bytes of names and shapes
 SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+UNREADABLE = (SafetensorError, OSError, ValueError, RuntimeError, KeyError, OverflowError, MemoryError)
 NESTED_NAMES = ("state_dict", "model_state_dict", "model", "base_model", "network", "net", "module")
 OLDER_LAYOUT_PICKLES = 5  # magic number, protocol, machine, weights, storage keys
 WRAPPER_PREFIXES = ("module.", "_orig_mod.")  # DataParallel and torch.compile
@@ -111,7 +112,7 @@ def read_file(path: Path, *, allow_namespace: bool = False) -> Any:  # whatever 
     if kind == "safetensors":
         try:
             return load_file(path)
-        except (SafetensorError, OSError, ValueError, RuntimeError, KeyError, OverflowError, MemoryError) as error:
+        except UNREADABLE as error:
             raise _damaged(path, error) from error
     if kind == "zip":
         _check_archive(path)
@@ -131,6 +132,21 @@ def read_file(path: Path, *, allow_namespace: bool = False) -> Any:  # whatever 
     except pickle.UnpicklingError as error:
         raise CheckpointError(f"{path} holds more than tensors and was not read", reason=_first_line(error)) from error
     except Exception as error:  # whatever damaged bytes make torch raise
+        raise _damaged(path, error) from error
+
+
+def header_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Shape of each tensor of a safetensors file, from its header alone; the library compares it with the file's size.
+
+    Raises:
+        CheckpointError: damaged, or no such file.
+    """
+    if _file_kind(path) != "safetensors":
+        raise CheckpointError(f"{path} is not a safetensors file")
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except UNREADABLE as error:
         raise _damaged(path, error) from error
 
 
