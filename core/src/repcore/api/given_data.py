@@ -89,7 +89,7 @@ def given_data(
         taken.append(opened_file(str(path)))
         return taken[-1][1]
 
-    opened = given_reader(data, open_table, convert, options, reader)
+    opened = given_reader(data, open_table, convert, options, reader, labels)
     if taken and taken[-1][1] is opened:
         return GivenData(taken[-1][0].plain())
     return GivenData({"name": MEMORY, "kind": type(data).__name__, "rows": len(opened)}, opened)

@@ -19,19 +19,20 @@ from repcore.devices import torch_device
 from repcore.embedding.inference import InferenceOptions
 from repcore.embedding.model import Model
 from repcore.embedding.results import pandas_module
-from repcore.errors import ConfigError, DataError
+from repcore.errors import ConfigError, DataError, RepcoreError
 from repcore.evaluation.copied_rows import labelled_rows, with_copies
 from repcore.evaluation.dense_answers import with_ignored
 from repcore.evaluation.layer_mix import MIXES, LayerChoice
 from repcore.evaluation.probing import chosen_targets, compute_features, probe_features
 from repcore.evaluation.protocol import ProbeTable
 from repcore.interfaces import DatasetReader
+from repcore.launching import is_first_process
 from repcore.process_state import leaves_no_trace
 from repcore.report.build import build_report
 from repcore.reporting import Reporter
 from repcore.specs import TargetSpec
 from repcore.training.finetune_plan import FinetuneOutcome, FinetuneRequest, record_of, run_plan
-from repcore.training.finetune_request import finetune_settings, name_in_folder, request_plan
+from repcore.training.finetune_request import finetune_settings, name_in_folder, request_plan, tell_rows
 from repcore.training.run_folder import RunFolder, run_name
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def finetune(
     target = with_ignored(_one_target(source, label), ignore)
     rows = labelled_rows(opened, source, target, group, together=keep_copies_together)
     settings = finetune_settings(opened, target, dataset, task, as_overrides(overrides))
+    tell_rows(rows, target, source, teller)
     request = {
         "model": str(opened.folder.folder), "label": target.name, "task": task, "split": split, "group": group,
         "folds": folds, "labels": None if labels is None else str(labels), "seeds": seeds, "ensemble": ensemble,
@@ -129,7 +131,12 @@ def _recorded(
 ) -> Run:
     """What was learned and how long it took, with its record and its page in the run's folder."""
     started = time.perf_counter()
-    outcome = learn(folder=folder)
+    try:
+        outcome = learn(folder=folder)
+    except RepcoreError:
+        if is_first_process() and not any(folder.path.rglob("metrics.jsonl")):  # refused before it began
+            folder.remove()
+        raise
     record = record_of(outcome, request)
     folder.write_json("finetune.json", record)
     seconds = time.perf_counter() - started

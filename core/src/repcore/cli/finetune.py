@@ -19,7 +19,6 @@ from repcore.errors import ConfigError, DataError, RunError
 
 if TYPE_CHECKING:
     from repcore.embedding.model import Model
-    from repcore.evaluation.probing import LabelledRows
     from repcore.interfaces import DatasetReader
     from repcore.specs import TargetSpec
     from repcore.training.finetune_plan import FinetuneOutcome
@@ -152,7 +151,7 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
     from repcore.evaluation.dense_answers import with_ignored
     from repcore.evaluation.probing import chosen_targets
     from repcore.training.finetune_plan import FinetuneRequest, check_parts, record_of, run_plan
-    from repcore.training.finetune_request import finetune_settings, name_in_folder, request_plan
+    from repcore.training.finetune_request import finetune_settings, name_in_folder, request_plan, tell_rows
     from repcore.training.run_folder import RunFolder, run_name
     from repcore.training.way_on import making_room
 
@@ -180,7 +179,7 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
     further = tuple(one for one in reader.targets if one.name in columns)
     rows = labelled_rows(opened, reader, targets[0], request.get("group"), together=together, further=further)
     reporter = ConsoleReporter()
-    _tell(rows, targets[0], reader, reporter)
+    tell_rows(rows, targets[0], reader, reporter)
     plan = request_plan(opened, rows, targets[0], request)
     plain = bool(request.get("method") and request.get("plain", True))
     wanted = FinetuneRequest(list(range(request["seeds"])), request["ensemble"], request["twin"], plain)
@@ -205,20 +204,6 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
         record = record_of(outcome, {**_storable(request), "data_fingerprint": reader.fingerprint})
         folder.write_json("finetune.json", record)
     _show(outcome, record, targets[0], plan.title, given["as_json"])
-
-
-def _tell(rows: LabelledRows, target: TargetSpec, reader: DatasetReader, reporter: ConsoleReporter) -> None:
-    """Say what was read and how, and which rows take no part."""
-    from repcore.data.accounting import report_account
-
-    report_account(reader, reporter)
-    lost = [name for name, sample in zip(rows.ids, rows.samples, strict=True) if sample is None]
-    if lost:
-        named = ", ".join(lost[:3]) + (", ..." if len(lost) > 3 else "")
-        reporter.warn(f"{len(lost):,} of {len(rows.ids):,} rows cannot be used and take no part ({named})")
-    empty = len(rows.ids) - len(lost) - int(rows.labelled(target).sum())
-    if empty > 0:
-        reporter.info(f"{empty:,} of {len(rows.ids):,} rows have no {target.name!r} and take no part")
 
 
 def _storable(request: dict[str, Any]) -> dict[str, Any]:

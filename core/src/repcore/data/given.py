@@ -17,7 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from repcore.data.accounting import Accounting
 from repcore.data.copies import content_hash
+from repcore.data.given_labels import LabelReading
 from repcore.data.given_loaders import is_loader, loader_rows
 from repcore.data.given_tables import (
     ID,
@@ -32,7 +34,7 @@ from repcore.data.given_tables import (
 )
 from repcore.data.given_values import as_numbers, has_numbers, is_ragged, is_sparse, readable
 from repcore.data.guard import item_guard
-from repcore.data.labels import LabelColumn, read_labels
+from repcore.data.label_column import LabelColumn
 from repcore.data.shards.addresses import is_address
 from repcore.errors import DataError, ItemError
 from repcore.interfaces import DatasetReader, Sample
@@ -59,6 +61,7 @@ class ListReader:
         ids: one a row; row numbers when None.
         convert: the domain's ``inputs_from``.
         labels: name -> one a row, judged as the columns of a table are.
+        reading: how they are read, or those that stand in the rows.
     """
 
     def __init__(
@@ -68,12 +71,14 @@ class ListReader:
         *,
         convert: Convert | None = None,
         labels: Mapping[str, Sequence[Any]] | None = None,
+        reading: LabelReading | None = None,
     ) -> None:
         if ids is not None and len(ids) != len(inputs):
             raise DataError(f"{len(ids)} ids for {len(inputs)} inputs")
         self._inputs, self._convert = inputs, convert
         self._ids = None if ids is None else [str(one) for one in ids]
-        self._labels = None if labels is None else _judged(labels)
+        self._account, self._reading = Accounting(), reading or LabelReading()
+        self._labels = None if labels is None else self._reading.judged(labels, self._account)
         self._of_samples: list[LabelColumn] | None = None
         self.splits: Mapping[str, Sequence[int]] = dict(getattr(inputs, "splits", None) or {})
 
@@ -100,8 +105,15 @@ class ListReader:
         if self._labels is not None:
             return self._labels
         if self._of_samples is None:
-            self._of_samples = _judged(_found_labels(self))
+            self._of_samples = self._reading.judged(_found_labels(self), self._account)
         return self._of_samples
+
+    @property
+    def account(self) -> Accounting:
+        """What the labels were taken for, and why; reads every row where they stand in the rows."""
+        if not _are_specs(getattr(self._inputs, "targets", None)):
+            self._columns()
+        return self._account
 
     def __len__(self) -> int:
         return len(self._inputs)
@@ -289,6 +301,7 @@ def given_reader(
     convert: Convert | None,
     options: Mapping[str, Any] | None = None,
     reader: str | None = None,
+    labels: Sequence[str] = (),
 ) -> DatasetReader:
     """A reader over data that is no path.
 
@@ -296,8 +309,10 @@ def given_reader(
         open_table: the domain's reader of a table in a file, and settings that it may ignore.
         convert: ``inputs_from`` of the domain's preprocessor, where it has one.
         options: settings of the reader, which only a table of texts and numbers (or a path) can have; ``id_column``,
-            which any table can have, names the rows, else an index of its own (pandas) does.
+            which any table can have, names the rows, else an index of its own (pandas) does; those that say how labels
+            are read (:data:`repcore.data.given_labels.SETTINGS`) go with everything but a reader.
         reader: registered reader that was asked for, which only a table (or a path) can have.
+        labels: which labels the settings are about; all if empty.
 
     Raises:
         DataError: a kind that is none of these; names it.
@@ -308,7 +323,8 @@ def given_reader(
     id_column, data = further.pop("id_column", None), opened_table(data)
     given_as_reader = is_reader(data)
     if not given_as_reader and is_table(data):
-        return _of_table(data, open_table, convert, id_column, further)
+        return _of_table(data, open_table, convert, id_column, further, labels)
+    reading = LabelReading() if given_as_reader else LabelReading.taken(further, labels)
     if further:
         raise DataError(f"{_in_words(further)} is for a table or a path", given=f"{type(data).__name__}, no table")
     if id_column is not None:
@@ -320,14 +336,14 @@ def given_reader(
         return given
     ids = None
     if is_column(data) and has_numbers(data) and is_one_input(data, convert):
-        return ListReader([data], convert=convert)
+        return ListReader([data], convert=convert, reading=reading)
     if is_column(data):
         ids, data = index_ids(data), columns_of({"": data})[""]
     elif is_one_input(data, convert):
-        return ListReader([data], convert=convert)
+        return ListReader([data], convert=convert, reading=reading)
     rows = _rows(data)
     _check_kind(rows, convert)
-    return ListReader(rows, ids, convert=convert)
+    return ListReader(rows, ids, convert=convert, reading=reading)
 
 
 def _rows(data: Any) -> Any:
@@ -365,7 +381,12 @@ def _in_words(options: Mapping[str, Any]) -> str:
 
 
 def _of_table(
-    data: Any, open_table: OpenTable, convert: Convert | None, id_column: str | None, further: Mapping[str, Any]
+    data: Any,
+    open_table: OpenTable,
+    convert: Convert | None,
+    id_column: str | None,
+    further: dict[str, Any],
+    labels: Sequence[str],
 ) -> DatasetReader:
     columns, objects = None, []
     if twice := repeated_names(data):
@@ -386,6 +407,7 @@ def _of_table(
                 raise _table_error(names, error, path) from error
             objects = names
     assert columns is not None
+    reading = LabelReading.taken(further, labels)
     if further:
         raise DataError(f"{_in_words(further)} is for a table of texts and numbers", columns=", ".join(map(str, names)))
     if len(objects) != 1:
@@ -399,7 +421,7 @@ def _of_table(
     ids = index_ids(data) if ids is None else ids
     inputs = columns.pop(objects[0])
     _check_kind(inputs, convert)
-    return ListReader(inputs, ids, convert=convert, labels=columns)
+    return ListReader(inputs, ids, convert=convert, labels=columns, reading=reading)
 
 
 def _table_error(names: Sequence[str], error: DataError, path: Path) -> DataError:
@@ -471,9 +493,3 @@ def _found_labels(reader: ListReader) -> dict[str, list[Any]]:
             rows.append({})
     names = dict.fromkeys(name for one in rows for name, value in one.items() if np.ndim(value) == 0)
     return {name: [one.get(name) for one in rows] for name in names}
-
-
-def _judged(columns: Mapping[str, Sequence[Any]]) -> list[LabelColumn]:
-    if not columns:
-        return []
-    return [one for one in read_labels({str(name): list(cells) for name, cells in columns.items()}) if one.target]

@@ -199,7 +199,7 @@ class Model:
         def open_table(path: Path, wanted: Mapping[str, Any]) -> DatasetReader:
             return self._open(str(path), reader, options, labels, label_kind, wanted)
 
-        return given_reader(data, open_table, convert, options, reader)
+        return given_reader(data, open_table, convert, options, reader, labels)
 
     def _is_input(self, data: str | Path, convert: Callable[[Any], Any] | None) -> bool:
         """Whether a text is an input itself: no file, no data set, and the domain takes texts."""

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from repcore.config.resolve import resolve_part
+from repcore.data.accounting import account_of
 from repcore.data.batching import label_array
 from repcore.data.copies import content_hash, copies_across, joined_keys
 from repcore.data.divided import DIVIDED_BY
@@ -134,12 +135,25 @@ def chosen_targets(reader: DatasetReader, names: Sequence[str], level: str | Non
         raise DataError(
             "no labels were found in the data" if not every else f"no label of level {level} was found in the data",
             labels=others,
+            found=_no_labels(reader, names),
             hint="--label COLUMN, or another --reader",
         )
     for name in names:
         if name not in every:
-            raise DataError(f"no label {name!r}", did_you_mean=closest(name, every), labels=", ".join(every))
+            raise DataError(
+                f"no label {name!r}",
+                did_you_mean=closest(name, every),
+                labels=", ".join(every),
+                found=_no_labels(reader, [name]),
+            )
     return [every[name] for name in names] if names else list(known.values())
+
+
+def _no_labels(reader: DatasetReader, names: Sequence[str]) -> str:
+    """Why columns are no labels: those that are named, or the first ones."""
+    said = {one.about: one for one in account_of(reader).guesses if one.chosen == "no label"}
+    wanted = [said[about] for name in names if (about := f"column {name!r}") in said]
+    return "; ".join(f"{one.about} is no label: {one.reason}" for one in wanted or list(said.values())[:3])
 
 
 def split_plan(

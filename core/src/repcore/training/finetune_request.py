@@ -7,12 +7,15 @@ from typing import Any
 
 from repcore.config.resolve import ResolvedPart, resolve_sections
 from repcore.config.schema import TrainerConfig
+from repcore.data.accounting import report_account
 from repcore.data.label_budgets import label_budgets, validated_on_itself, within_budget
 from repcore.data.split_plans import SplitPlan
 from repcore.embedding.model import Model
 from repcore.errors import ConfigError
 from repcore.evaluation.probing import LabelledRows, classes_shown, split_plan
+from repcore.interfaces import DatasetReader
 from repcore.registry import Entry
+from repcore.reporting import Reporter
 from repcore.specs import TargetSpec, TaskSpec
 from repcore.training.finetune import DEFAULTS, FinetuneSettings
 from repcore.training.methods import learns_from_labels
@@ -54,6 +57,7 @@ def finetune_settings(
                 expected=f"encoder {' or '.join(entry.spec.encoders)}",
                 hint="leave the task out: one is chosen by the label",
             )
+        _check_kind(entry, target)
     further = {"task": entry.load("config")}
     chosen = None if method is None else known.objective(method, model.domain)
     if chosen is not None:
@@ -75,8 +79,36 @@ def finetune_settings(
     return FinetuneSettings(part, target, dataset, sections, way)
 
 
+def _check_kind(entry: Entry[TaskSpec], target: TargetSpec) -> None:
+    """Whether a named task learns such a label: before there is a folder of a run.
+
+    Raises:
+        ConfigError: it learns other kinds.
+    """
+    kinds = tuple(getattr(entry.load(), "kinds", ())) or (entry.spec.target_kind,)
+    if target.kind in kinds:
+        return
+    as_kind = f"--read label_kind={kinds[0]} where {target.name!r} is one, or " if target.level == "item" else ""
+    raise ConfigError(
+        f"{target.name!r} is a {target.kind} label, and task {entry.full_name} learns {' or '.join(kinds)}",
+        hint=f"{as_kind}leave the task out: one is chosen by the label",
+    )
+
+
 def _goes_with(entry: Entry[TaskSpec], model: Model) -> bool:
     return not entry.spec.encoders or model.folder.encoder_name.rpartition("/")[2] in entry.spec.encoders
+
+
+def tell_rows(rows: LabelledRows, target: TargetSpec, reader: DatasetReader, reporter: Reporter) -> None:
+    """Say what was read and how, and which rows take no part."""
+    report_account(reader, reporter)
+    lost = [name for name, sample in zip(rows.ids, rows.samples, strict=True) if sample is None]
+    if lost:
+        named = ", ".join(lost[:3]) + (", ..." if len(lost) > 3 else "")
+        reporter.warn(f"{len(lost):,} of {len(rows.ids):,} rows cannot be used and take no part ({named})")
+    empty = len(rows.ids) - len(lost) - int(rows.labelled(target).sum())
+    if empty > 0:
+        reporter.info(f"{empty:,} of {len(rows.ids):,} rows have no {target.name!r} and take no part")
 
 
 def request_plan(model: Model, rows: LabelledRows, target: TargetSpec, request: Mapping[str, Any]) -> SplitPlan:
