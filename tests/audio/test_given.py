@@ -38,3 +38,17 @@ def test_a_file_is_a_recording_and_other_kinds_are_none(tmp_path: Path) -> None:
         assert recording_from(other) is None
     with pytest.raises(ItemError, match="empty"):
         recording_from((WAVE[:0], RATE))
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int8, np.uint16, np.uint32, bool, np.float32, np.float64, object])
+def test_samples_whose_scale_nothing_tells_are_refused(kind: type) -> None:
+    whole = (WAVE * 100).round().astype(kind)
+    with pytest.raises(ItemError, match="unknown_scale"):
+        recording_from((whole, RATE))
+    with pytest.raises(ItemError, match="int16, int32 or uint8"):
+        recording_from({"array": whole, "sampling_rate": RATE})
+
+
+def test_floats_stay_as_they_are() -> None:
+    for samples in (WAVE * 3, np.array([0.0, 1.0, -1.0] * 9), np.array([np.nan, 0.5] * 9), np.zeros(9)):
+        np.testing.assert_array_equal(recording_from((samples, RATE)).samples[0], samples.astype(np.float32))

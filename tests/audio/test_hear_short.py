@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from repcore.errors import ConfigError
 from repcore.interfaces import DenseAnswer, Sample
 from repcore_audio.hear import HearModel, get_scene_embeddings, get_timestamp_embeddings
 
@@ -53,3 +54,27 @@ def test_every_sound_has_its_rows(sounds: int, samples: int, frames: int, first:
     assert torch.isfinite(values).all()
     assert bool((values == 0).all()) is (samples < FRAME or not sounds)
     assert tuple(get_scene_embeddings(audio, model).shape) == (sounds, WIDTH)
+
+
+def test_whole_numbers_are_scaled_and_other_scales_are_refused() -> None:
+    model = HearModel(Frames())  # type: ignore[arg-type]
+    wave = torch.sin(torch.arange(100) / 5)[None]
+    for audio in (
+        (wave * 32767).to(torch.int16),
+        (wave * (2**31 - 1)).to(torch.int32),
+        (wave * 127 + 128).byte(),
+        wave,
+    ):
+        ((found, rate),) = model.pairs(audio)
+        assert (rate, found.dtype) == (RATE, np.float32)
+        np.testing.assert_allclose(found, wave[0], atol=0.02)
+    for wrong in (
+        wave * 32767,
+        (wave * 32767).round(),
+        wave * 1.5,
+        (wave * 9).long(),
+        wave > 0,
+        wave.to(torch.complex64),
+    ):
+        with pytest.raises(ConfigError, match="audio"):
+            get_scene_embeddings(wrong, model)

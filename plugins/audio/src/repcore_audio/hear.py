@@ -1,7 +1,8 @@
 """Models of audio under the common interface of the HEAR benchmark (Turian et al. 2022, arXiv 2203.03022).
 
 ``load_model(path)``, ``get_scene_embeddings(audio, model)`` and ``get_timestamp_embeddings(audio, model)``: audio is
-float32 (n sounds, n samples) in -1 to 1 at ``model.sample_rate``; timestamps are in milliseconds.
+float32 (n sounds, n samples) in -1 to 1, or int16, int32 or uint8, at ``model.sample_rate``; timestamps are in
+milliseconds.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from repcore.embedding.model import Model, load
-from repcore.errors import ConfigError
+from repcore.errors import ConfigError, ItemError
+from repcore_audio.preprocessors.given import in_full_scale
 
 MILLISECONDS = 1000.0
+FULL_SCALE = 1.0
 LEVEL = "token"  # frames, of a recording
 log = logging.getLogger(__name__)
 
@@ -50,10 +53,10 @@ class HearModel(nn.Module):
         return int(answer.outputs.shape[1])
 
     def pairs(self, audio: Tensor) -> Sequence[tuple[np.ndarray, int]]:
-        """A batch as recordings.
+        """A batch as recordings; whole numbers are scaled by their type, as in ``model.embed((samples, rate))``.
 
         Raises:
-            ConfigError: it is no tensor, or not (n sounds, n samples).
+            ConfigError: it is no tensor, not (n sounds, n samples), or not in -1 to 1.
         """
         if not isinstance(audio, Tensor):
             raise ConfigError(f"audio is a {type(audio).__name__}", expected="a tensor: torch.from_numpy(audio)")
@@ -62,7 +65,15 @@ class HearModel(nn.Module):
         place = str(audio.device)
         if place != self.model.device:
             self.model.to(place)
-        return [(one, self.sample_rate) for one in audio.detach().cpu().float().numpy()]
+        values = audio.detach().cpu()
+        try:
+            scaled = in_full_scale((values.float() if values.is_floating_point() else values).numpy())
+        except ItemError as error:
+            raise ConfigError(f"audio: {error.reason}") from error
+        peak = float(np.abs(scaled[np.isfinite(scaled)]).max(initial=0.0))
+        if peak > FULL_SCALE:
+            raise ConfigError(f"audio reaches {peak:g}", expected="-1 to 1", hint="divide it by its full scale")
+        return [(one, self.sample_rate) for one in scaled.astype(np.float32)]
 
 
 def load_model(model_file_path: Path | str = "runs/latest") -> HearModel:

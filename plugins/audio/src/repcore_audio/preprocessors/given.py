@@ -12,15 +12,17 @@ from repcore.data.given import shape_of
 from repcore.errors import ItemError
 from repcore_audio.datasets.recordings import Excerpt, LongRecording, Recording, read_recording
 
+SCALES = "give int16, int32 or uint8 as sound files hold them, or floating numbers from -1 to 1"
+
 
 def recording_from(value: Any) -> Any:
     """A recording of samples with their rate, or of one sound file; None for other kinds.
 
-    Samples are (n,), (channels, n) or (n, channels): the shorter axis counts channels. Whole numbers are scaled to full
-    scale by their type.
+    Samples are (n,), (channels, n) or (n, channels): the shorter axis counts channels. They are scaled as
+    :func:`in_full_scale` does.
 
     Raises:
-        ItemError: a rate that is none, no samples, or a file that cannot be read.
+        ItemError: a rate that is none, no samples or none in a known scale, or a file that cannot be read.
     """
     if isinstance(value, Recording | LongRecording):
         return value
@@ -42,13 +44,33 @@ def _recording(samples: Any, rate: Any) -> Recording:
         raise ItemError("bad_rate", f"a sampling rate of {rate!r}; expected Hz, for example 16000")
     if values.size == 0 or values.ndim > 2:
         raise ItemError("empty" if values.size == 0 else "bad_shape", f"samples of shape {values.shape}")
-    if values.dtype.kind in "iu":
-        middle = 128 if values.dtype == np.uint8 else 0
-        values = (values.astype(np.float64) - middle) / (2.0 ** (8 * values.dtype.itemsize - 1))
+    values = in_full_scale(values)
     table = values.reshape(1, -1) if values.ndim == 1 else values
     if table.shape[0] > table.shape[1]:
         table = table.T
     return Recording(np.ascontiguousarray(table, np.float32), int(rate))
+
+
+def in_full_scale(samples: np.ndarray) -> np.ndarray:
+    """Samples as floating numbers, 1 = full scale: whole numbers of the types that sound files hold by their type (8
+    bits are unsigned), floating ones as they are.
+
+    Args:
+        samples: of any shape.
+
+    Raises:
+        ItemError: ``unknown_scale``, another type, or whole numbers beyond 1 that have become floating ones: nothing
+            says what full scale is.
+    """
+    if samples.dtype in (np.uint8, np.int16, np.int32):
+        middle = 128 if samples.dtype == np.uint8 else 0
+        return (samples.astype(np.float64) - middle) / (2.0 ** (8 * samples.dtype.itemsize - 1))
+    if samples.dtype.kind != "f":
+        raise ItemError("unknown_scale", f"samples of type {samples.dtype}, whose full scale is not known; {SCALES}")
+    sizes = np.abs(samples[np.isfinite(samples)])
+    if sizes.size and sizes.max() > 1 and bool((sizes == np.round(sizes)).all()):
+        raise ItemError("unknown_scale", f"{samples.dtype} samples are whole numbers up to {sizes.max():g}; {SCALES}")
+    return samples
 
 
 def _is_rate(rate: Any) -> bool:
