@@ -22,7 +22,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 import repcore
-from repcore.data.given import ListReader, given_reader, names_a_file, shape_of
+from repcore.data.given import ListReader, given_reader
+from repcore.data.given_inputs import names_a_file, shape_of
 from repcore.data.given_tables import stored_table
 from repcore.embedding import inference
 from repcore.embedding.dense import usual_level

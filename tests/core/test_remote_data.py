@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from repcore.data.given import names_a_file
+from repcore.data.given_inputs import names_a_file
 from repcore.data.readers import local_path, open_data
 from repcore.data.shards import remote
 from repcore.data.shards.addresses import is_address, whole_address

@@ -10,7 +10,7 @@ import numpy as np
 
 from repcore.api.given_data import opened_model
 from repcore.arguments import checked
-from repcore.data.given import is_one_input
+from repcore.data.given_inputs import is_one_input
 from repcore.embedding.model import Model
 from repcore.errors import ConfigError, DataError, closest
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from repcore.config.resolve import ResolvedPart, resolve_part
 from repcore.config.schema import PART_KINDS, SECTIONS
-from repcore.data.given import given_reader, is_one_input, is_there, names_a_file
+from repcore.data.given import given_reader
+from repcore.data.given_inputs import is_one_input, is_there, names_a_file
 from repcore.data.memory import MEMORY
 from repcore.data.readers import dataset_settings, open_data, open_part
 from repcore.embedding.model import Model, load

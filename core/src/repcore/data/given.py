@@ -7,9 +7,6 @@ labels, ids and groups are found as in any file, and a run can be resumed). Ever
 
 from __future__ import annotations
 
-import inspect
-import os
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -19,6 +16,15 @@ import numpy as np
 
 from repcore.data.accounting import Accounting
 from repcore.data.copies import content_hash
+from repcore.data.given_inputs import (
+    Convert,
+    converted,
+    is_one_input,
+    kind_of,
+    plain_value,
+    shape_of,
+    what_it_takes,
+)
 from repcore.data.given_labels import LabelReading
 from repcore.data.given_loaders import is_loader, loader_rows
 from repcore.data.given_tables import (
@@ -32,16 +38,12 @@ from repcore.data.given_tables import (
     repeated_names,
     stored_table,
 )
-from repcore.data.given_values import as_numbers, has_numbers, is_ragged, is_sparse, readable
-from repcore.data.guard import item_guard
+from repcore.data.given_values import has_numbers, is_ragged, is_sparse, readable
 from repcore.data.label_column import LabelColumn
-from repcore.data.shards.addresses import is_address
 from repcore.errors import DataError, ItemError
 from repcore.interfaces import DatasetReader, Sample
 from repcore.specs import TargetSpec
 
-Convert = Callable[[Any], Any]
-"""The domain's ``inputs_from``: inputs of a sample (or a sample), or None for a value that it does not know."""
 OpenTable = Callable[[Path, Mapping[str, Any]], DatasetReader]
 
 EXPECTED = (
@@ -49,7 +51,6 @@ EXPECTED = (
     "datasets, a dict of columns), a torch data set or loader, a callable that yields inputs, or a reader"
 )
 LABEL = "label"  # of (input, label) pairs that name none
-_FILE_NAME = re.compile(r"\.(?![cnops]+$)[a-z][a-z0-9]{1,7}(\.gz)?$")
 _READER = ("fingerprint", "targets", "splits", "by_id", "__len__", "__getitem__")
 
 
@@ -158,14 +159,14 @@ class ListReader:
         labels: dict[str, Any] = {}
         declared = _are_specs(getattr(self._inputs, "targets", None))
         for name, one in given.items():
-            one = _plain(readable(one))
+            one = plain_value(readable(one))
             shape = shape_of(one)
             if shape == (1,):
-                labels[name] = _plain(one[0])
+                labels[name] = plain_value(one[0])
             elif declared or shape is None or len(shape) != 1 or shape == (shape_of(inputs) or ())[:1]:
                 labels[name] = one
             else:
-                labels |= {f"{name}_{place}": _plain(each) for place, each in enumerate(one)}
+                labels |= {f"{name}_{place}": plain_value(each) for place, each in enumerate(one)}
         return labels
 
     def _known(self, value: Any) -> Any:
@@ -215,84 +216,6 @@ def _unknown(value: Any) -> ItemError:
 def is_reader(data: Any) -> bool:
     """Whether this already is a reader of samples."""
     return all(hasattr(type(data), name) or hasattr(data, name) for name in _READER)
-
-
-def kind_of(value: Any) -> str:
-    """``the int 5``, ``a Mol``: what a message calls a value."""
-    if isinstance(value, bool | int | float | str | bytes):
-        return f"the {type(value).__name__} {str(value)[:60]!r}"
-    return f"a value of type {type(value).__module__}.{type(value).__qualname__}".replace("builtins.", "")
-
-
-def converted(value: Any, convert: Convert | None) -> Any:
-    """Inputs of a value: the domain's, or without a say of the domain the value itself (tensors as arrays).
-
-    Returns None where the domain does not know it, and for what cannot be an input in any domain.
-    """
-    if isinstance(value, Sample):
-        return None
-    value = readable(value)
-    if convert is not None:
-        found = convert(value)
-        numbers = as_numbers(value) if found is None else None  # a list of them, as the cells of a table hold
-        return found if numbers is None else convert(numbers)
-    if value is None:
-        return None
-    if isinstance(value, tuple) and len(value) == 1 and shape_of(value[0]) != ():
-        return None  # an input alone, as torch's TensorDataset gives it
-    if isinstance(value, tuple) and len(value) == 2 and shape_of(value[1]) in ((), (1,)) and not _is_text(value[0]):
-        return None  # an input and its label
-    if isinstance(value, Mapping) and "inputs" in value:
-        return None
-    return _plain(value)
-
-
-def shape_of(value: Any) -> tuple[int, ...] | None:
-    """Shape of a number, array, tensor or nested lists; None for lists of different lengths, which have none."""
-    plain = _plain(value)
-    try:
-        return tuple(np.shape(plain))
-    except Exception:  # NumPy's, or that of the __array__ of somebody's object
-        return None
-
-
-def is_one_input(data: Any, convert: Convert | None) -> bool:
-    """Whether the domain takes this value as a whole as one input; lists are always several.
-
-    Raises:
-        DataError: it is the right kind, and the domain says what is wrong with it.
-    """
-    if convert is None or isinstance(data, list):
-        return False
-    if (
-        is_sparse(data)
-        or is_loader(data)
-        or is_ragged(data)
-        or (isinstance(data, np.ndarray) and data.dtype == object and data.ndim)
-    ):
-        return False
-    data = readable(data)
-    several = getattr(getattr(convert, "__self__", None), "holds_several", None)  # of the same preprocessor
-    with item_guard(convert, "looking at the input"):
-        if several is not None and several(data):
-            return False
-        return convert(data) is not None
-
-
-def is_there(text: str) -> bool:
-    """Whether a text is the path of something; what no path can be is none, nor is nothing."""
-    if not text.strip():
-        return False
-    try:
-        return Path(text).expanduser().exists()
-    except (OSError, ValueError, RuntimeError):
-        return False
-
-
-def names_a_file(text: str) -> bool:
-    """Whether a text reads like the name of a file, so that one that does not exist is a slip and no input."""
-    is_path = text.startswith(("~", "./", "../")) or text.endswith(("/", os.sep))
-    return is_path or bool(_FILE_NAME.search(text)) or is_address(text)
 
 
 def given_reader(
@@ -359,7 +282,7 @@ def _rows(data: Any) -> Any:
     if isinstance(data, np.ma.MaskedArray) and data.ndim:
         return [data[row] for row in range(len(data))]
     if hasattr(data, "__array__") and not isinstance(data, Sequence):
-        array = np.asarray(_plain(data))
+        array = np.asarray(plain_value(data))
         if array.ndim == 0:
             raise _wrong(data)
         return list(array) if array.dtype != object else array.tolist()
@@ -453,30 +376,12 @@ def _check_kind(rows: Any, convert: Convert | None) -> None:
             raise DataError(error.reason) from error
         if error.status == "wrong_kind" and readable(rows[0]) is not None:
             raise DataError(
-                f"{kind_of(rows[0])} is no input of this domain", expected=_taken(convert), hint=EXPECTED
+                f"{kind_of(rows[0])} is no input of this domain", expected=what_it_takes(convert), hint=EXPECTED
             ) from error
-
-
-def _taken(convert: Convert | None) -> str:
-    """What the domain says about its ``inputs_from``, in one line."""
-    text = inspect.getdoc(convert) if convert is not None else None
-    return (text or "").partition("\n")[0]
 
 
 def _wrong(data: Any) -> DataError:
     return DataError(f"{kind_of(data)} is no data to read", expected=EXPECTED)
-
-
-def _plain(value: Any) -> Any:
-    """A torch tensor as an array, a number of one element as itself."""
-    value = readable(value)
-    if hasattr(value, "detach") and hasattr(value, "numpy"):  # a graph of torch-geometric detaches, too
-        value = value.detach().cpu().numpy()
-    return value.item() if isinstance(value, np.ndarray | np.generic) and np.ndim(value) == 0 else value
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
 
 
 def _are_specs(targets: Any) -> bool:
@@ -488,7 +393,7 @@ def _found_labels(reader: ListReader) -> dict[str, list[Any]]:
     rows: list[Mapping[str, Any]] = []
     for row in range(len(reader)):
         try:
-            rows.append({name: _plain(one) for name, one in reader.raw(row).targets.items()})
+            rows.append({name: plain_value(one) for name, one in reader.raw(row).targets.items()})
         except Exception:  # becomes a reported row when it is read for use
             rows.append({})
     names = dict.fromkeys(name for one in rows for name, value in one.items() if np.ndim(value) == 0)

@@ -24,7 +24,8 @@ from repcore.checkpoints.model_folder import ModelFolder, read_model
 from repcore.checkpoints.saving import canonical_tensors, record_content
 from repcore.checkpoints.task_part import target_of
 from repcore.config.resolve import resolve_part
-from repcore.data.given import ListReader, given_reader, is_one_input, is_there, names_a_file
+from repcore.data.given import ListReader, given_reader
+from repcore.data.given_inputs import is_one_input, is_there, names_a_file
 from repcore.data.given_tables import reading
 from repcore.data.readers import open_data, open_part
 from repcore.data.selection import selected

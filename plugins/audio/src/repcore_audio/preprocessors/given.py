@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from repcore.data.given import shape_of
+from repcore.data.given_inputs import shape_of
 from repcore.errors import ItemError
 from repcore_audio.datasets.recordings import Excerpt, LongRecording, Recording, read_recording
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from repcore.data.given import shape_of
+from repcore.data.given_inputs import shape_of
 from repcore.errors import ItemError
 from repcore_medical3d.formats.images import Radiograph, read_radiograph
 from repcore_medical3d.formats.volume_files import is_volume, read_volume
