@@ -20,7 +20,10 @@ from repcore.data.given_inputs import (
     Convert,
     converted,
     is_one_input,
+    is_there,
     kind_of,
+    names_a_file,
+    names_inputs,
     plain_value,
     shape_of,
     what_it_takes,
@@ -210,6 +213,8 @@ def _unknown(value: Any) -> ItemError:
             f"a row of {len(value)} parts: which of them is the label? Give (input, label), or a dict "
             '{"inputs": ..., NAME: ...} of as many labels as you like',
         )
+    if isinstance(value, str | Path) and names_a_file(str(value)) and not is_there(str(value)):
+        return ItemError("missing_file", f"there is no file {str(value)!r}")
     return ItemError("wrong_kind", f"{kind_of(value)} is no input of this domain")
 
 
@@ -326,9 +331,13 @@ def _of_table(
             return open_table(path, {} if id_column or index_ids(data) is None else {"id_column": ID})
         except DataError as error:
             columns = columns_of(data)
-            if len(names) != 1 or not error.summary.startswith("no reader"):
-                raise _table_error(names, error, path) from error
-            objects = names
+            if not error.summary.startswith("no reader"):
+                raise _table_error(names, error, path, convert) from error
+            if _is_table_of_numbers(columns) and is_one_input(data, convert):
+                return ListReader([data], convert=convert)
+            objects = names if len(names) == 1 else [one for one in names if names_inputs(columns[one], convert)]
+            if not objects:
+                raise _table_error(names, error, path, convert) from error
     assert columns is not None
     reading = LabelReading.taken(further, labels)
     if further:
@@ -347,8 +356,12 @@ def _of_table(
     return ListReader(inputs, ids, convert=convert, labels=columns, reading=reading)
 
 
-def _table_error(names: Sequence[str], error: DataError, path: Path) -> DataError:
-    """The reader's complaint in terms of what was given."""
+def _is_table_of_numbers(columns: Mapping[str, Sequence[Any]]) -> bool:
+    return all(isinstance(one, int | float | np.number) for cells in columns.values() for one in cells[:1])
+
+
+def _table_error(names: Sequence[str], error: DataError, path: Path, convert: Convert | None) -> DataError:
+    """The reader's complaint in terms of what was given; what the file in the cache is like is nobody's business."""
 
     def told(text: object) -> str:
         words = str(text)
@@ -356,8 +369,9 @@ def _table_error(names: Sequence[str], error: DataError, path: Path) -> DataErro
             words = words.replace(name, "the table")
         return words
 
-    rest = {key: told(value) for key, value in error.facts.items() if key != "columns"}
-    return DataError(told(error.summary), columns=", ".join(map(str, names[:40])), **rest)
+    rest = {key: told(value) for key, value in error.facts.items() if key not in ("columns", "found", "expected")}
+    expected = error.facts.get("expected", what_it_takes(convert) if "found" in error.facts else "")
+    return DataError(told(error.summary), columns=", ".join(map(str, names[:40])), expected=expected, **rest)
 
 
 def _holds_objects(cells: Sequence[Any]) -> bool:

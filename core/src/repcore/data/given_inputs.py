@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,10 @@ from repcore.data.given_loaders import is_loader
 from repcore.data.given_values import as_numbers, is_ragged, is_sparse, readable
 from repcore.data.guard import item_guard
 from repcore.data.shards.addresses import is_address
+from repcore.errors import ItemError
 from repcore.interfaces import Sample
+
+LOOKED_AT = 20  # cells of a column
 
 Convert = Callable[[Any], Any]
 """The domain's ``inputs_from``: inputs of a sample (or a sample), or None for a value that it does not know."""
@@ -98,6 +101,19 @@ def names_a_file(text: str) -> bool:
     """Whether a text reads like the name of a file, so that one that does not exist is a slip and no input."""
     is_path = text.startswith(("~", "./", "../")) or text.endswith(("/", os.sep))
     return is_path or bool(_FILE_NAME.search(text)) or is_address(text)
+
+
+def names_inputs(cells: Sequence[Any], convert: Convert | None) -> bool:
+    """Whether cells are paths of files of which the domain makes inputs: the first that are there tell."""
+    there = (cell for cell in cells[:LOOKED_AT] if isinstance(cell, str | Path) and is_there(str(cell)))
+    first = next(there, None)
+    if convert is None or first is None:
+        return False
+    try:
+        with item_guard(convert, "looking at the input"):
+            return convert(first) is not None
+    except ItemError:  # the right kind of file, which cannot be read: a reported row
+        return True
 
 
 def plain_value(value: Any) -> Any:

@@ -42,8 +42,10 @@ def radiograph_from(value: Any) -> Any:
         return value
     if isinstance(value, str | Path):
         return read_radiograph(Path(value).expanduser()) if _is_file(value) else None
-    if isinstance(value, list | tuple | dict) or not (
-        hasattr(value, "__array__") or hasattr(value, "__array_interface__")
+    if (
+        isinstance(value, list | tuple | dict)
+        or hasattr(value, "columns")
+        or not (hasattr(value, "__array__") or hasattr(value, "__array_interface__"))
     ):
         return None
     pixels = _array(value)

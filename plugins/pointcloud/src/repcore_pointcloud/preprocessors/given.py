@@ -11,10 +11,13 @@ from repcore_pointcloud.formats.points import PointCloud, read_cloud
 from repcore_pointcloud.formats.scene import Scene
 from repcore_pointcloud.formats.table import far_offset, usable
 
+AXES = ("x", "y", "z")
+COLOURS = {"red": "r", "green": "g", "blue": "b"}
+
 
 def cloud_from(value: Any) -> Any:
-    """A cloud of an array (n, 3 or more), of what has ``points``, ``vertices`` (open3d, trimesh, PyVista) or ``pos``
-    (torch-geometric), or of one file; None for other kinds."""
+    """A cloud of an array (n, 3 or more), of a data frame with columns x, y, z, of what has ``points``,
+    ``vertices`` (open3d, trimesh, PyVista) or ``pos`` (torch-geometric), or of one file; None for other kinds."""
     if isinstance(value, PointCloud):
         return value
     if isinstance(value, str | Path):
@@ -45,6 +48,8 @@ def _table_of(value: Any) -> np.ndarray | None:
         if not isinstance(value, np.ndarray) and hasattr(value, name):
             value = getattr(value, name)
             break
+    if hasattr(value, "columns"):
+        value = _of_columns(value)
     if hasattr(value, "detach") and hasattr(value, "numpy"):
         value = value.detach().cpu().numpy()
     if not hasattr(value, "__array__") and not hasattr(value, "__len__"):
@@ -55,6 +60,16 @@ def _table_of(value: Any) -> np.ndarray | None:
     if table.ndim != 2 or table.shape[1] < 3 or table.dtype.kind not in "fiu":
         return None
     return table if table.dtype in (np.float32, np.float64) else table.astype(np.float64)
+
+
+def _of_columns(frame: Any) -> np.ndarray | None:
+    """Numbers (n, 3) of the columns x, y, z of a data frame, (n, 6) with red, green, blue; None for other columns."""
+    named = {str(name).lower(): name for name in frame.columns}
+    columns = {COLOURS.get(name, name): given for name, given in named.items()}
+    wanted = [*AXES, *COLOURS.values()] if set(columns) > set(AXES) else list(AXES)
+    if len(columns) != len(frame.columns) or set(columns) != set(wanted):
+        return None
+    return np.stack([np.asarray(frame[columns[name]], np.float64) for name in wanted], axis=1)
 
 
 def _is_file(value: str | Path) -> bool:

@@ -95,7 +95,7 @@ class PointSetPreprocessor:
         return [Item(values, meta, status, reason, targets=labels)]
 
     def inputs_from(self, value: Any) -> Any:
-        """An array (n, 3 or more) of points, an open3d or trimesh object, or the name of one file."""
+        """Points (n, 3 or more), a data frame with columns x, y, z, an open3d or trimesh object, or one file's name."""
         return cloud_from(value)
 
     def restore(self, sample: Sample, items: Sequence[Item], outputs: Sequence[np.ndarray], level: str) -> np.ndarray:

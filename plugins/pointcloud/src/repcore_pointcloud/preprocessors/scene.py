@@ -67,7 +67,7 @@ class ScenePreprocessor:
         return ScenePreparation(self.config)
 
     def inputs_from(self, value: Any) -> Any:
-        """An array (n, 3) of points, or (n, 6) with colours."""
+        """An array (n, 3) of points, (n, 6) with colours, or a data frame with columns x, y, z."""
         return value if isinstance(value, PreparedScene) else scene_from(value)
 
     def geometry(self, sample: Sample) -> PreparedScene:
