@@ -238,6 +238,16 @@ def _in_child() -> None:
             signal.signal(number, _Patience() if number == signal.SIGTERM else signal.SIG_IGN)
 
 
+def left_to_parent() -> None:
+    """In a worker process whose parent ends it with SIGKILL or by a message: no request to stop is for it.
+
+    A signal for the whole group (Ctrl-C, ``scancel``, systemd) comes to it as well, and its parent needs it until what
+    is in hand is finished.
+    """
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 class _Patience:
     """The first SIGTERM may have been meant for the parent, which then ends its workers; the second is for us."""
 

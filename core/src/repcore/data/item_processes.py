@@ -22,8 +22,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from repcore import stopping
 from repcore.data.allocation import largest_item
 from repcore.data.guard import error_in_words
+from repcore.data.worker_ends import killed_at_exit, words_of
 from repcore.errors import ItemError
 
 Result = TypeVar("Result")
@@ -96,6 +98,7 @@ class _Process(Generic[Result]):
         inherited = [*foreign, self.pipe] if context.get_start_method() == "fork" else []
         self._process = context.Process(target=_serve, args=(self.work, theirs, inherited), daemon=True)
         self._process.start()
+        killed_at_exit([self._process])
         theirs.close()
 
     def take(self) -> Result:
@@ -123,10 +126,7 @@ class _Process(Generic[Result]):
         process.join(5.0)
         code = process.exitcode
         self.end()
-        if code is None or code >= 0:
-            return f"ended with exit code {code}"
-        killed = " (out of memory?)" if -code == signal.SIGKILL else ""
-        return f"was ended by {signal.Signals(-code).name}{killed}"
+        return words_of(code)
 
     def end(self) -> None:
         """End the process, whatever it does."""
@@ -143,8 +143,7 @@ def _serve(work: Work[Any], pipe: Connection, inherited: list[Connection]) -> No
     """Main function of a process: rows in, results out, until the pipe is closed."""
     for one in inherited:
         one.close()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command decides
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    stopping.left_to_parent()
     _end_with_parent()
     _limit_memory()
     if "torch" in sys.modules:

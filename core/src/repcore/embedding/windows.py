@@ -15,11 +15,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from repcore.data.guard import prepare_sample, read_sample, row_id
-from repcore.data.handing_over import failures_are_handed_over
 from repcore.data.item_processes import apart
+from repcore.data.workers import WorkerLoader
 from repcore.errors import ItemError
 from repcore.interfaces import DatasetReader, Item, Preprocessor, Sample
 
@@ -120,10 +120,7 @@ def _rows(
             yield prepare_row(reader, preprocessor, int(row), whole=whole)
         return
     chunks = _Chunks(reader, preprocessor, rows, whole)
-    loader = DataLoader(
-        chunks, batch_size=None, num_workers=workers, prefetch_factor=2, worker_init_fn=failures_are_handed_over
-    )
-    for chunk in loader:
+    for chunk in WorkerLoader(chunks, batch_size=None, num_workers=workers, prefetch_factor=2):
         yield from chunk
 
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import lightning.pytorch as pl
 import torch
 
+from repcore.data.workers import WorkerLostError
 from repcore.files import read_lines
 from repcore.memory import return_freed_memory
 from repcore.reporting import figures_in_words
@@ -90,6 +91,9 @@ class StepEvents(pl.Callback):
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         if self._state is not None:
+            if isinstance(exception, WorkerLostError):
+                for _, lost in self._of_listeners("lost"):
+                    lost(self._state)
             for _, failed in self._of_listeners("failed"):
                 failed(self._state)
 
@@ -344,6 +348,15 @@ class Interruption:
         self.checkpoints.save(state)
         state.stop_reason, state.stop_signal = "interrupted", self._number
         state.trainer.should_stop = True
+
+    def lost(self, state: RunState) -> None:
+        """A worker has died, and no further batch comes: as :meth:`left`. With several processes the others are in the
+        middle of their step."""
+        if state.trainer.world_size > 1:
+            return
+        self.checkpoints.save(state)
+        if self.note.asked:  # it, too, was meant
+            state.stop_reason, state.stop_signal = "interrupted", self.note.number
 
     def end(self, state: RunState) -> None:
         return None

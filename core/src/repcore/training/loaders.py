@@ -7,17 +7,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
 from repcore.data.batching import TrainingCollator, TrainingItems
-from repcore.data.handing_over import failures_are_handed_over
 from repcore.data.seeds import mix
 from repcore.data.stream import EndlessBatches, ItemKey
+from repcore.data.workers import WorkerLoader
 from repcore.interfaces import Progress
 from repcore.specs import TargetSpec
 
 
-class StreamLoader(DataLoader):  # type: ignore[type-arg]
+class StreamLoader(WorkerLoader):
     """A loader without a state of its own: a resumed run builds it at the right micro-batch instead."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -74,7 +73,6 @@ def build_loader(
         batch_sampler=batches,
         collate_fn=TrainingCollator(items.preprocessor, targets, domain),
         num_workers=workers,
-        worker_init_fn=failures_are_handed_over,
         persistent_workers=False,
         pin_memory=pin_memory,
         multiprocessing_context="fork" if workers and torch.multiprocessing.get_start_method() == "fork" else None,

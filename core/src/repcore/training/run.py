@@ -16,6 +16,7 @@ from repcore import stopping
 from repcore.config.resolve import ResolvedRun
 from repcore.data.differences import data_stamps, difference
 from repcore.data.stream import EndlessBatches
+from repcore.data.workers import WorkerLostError
 from repcore.diagnostics.capture import capture_failure
 from repcore.errors import RunError
 from repcore.interfaces import Batch, Draws
@@ -60,7 +61,14 @@ from repcore.training.same_run import IDENTITY, carried, check_same_run, check_s
 from repcore.training.sharding import check_sharing
 from repcore.training.state import RunResult, RunState
 from repcore.training.trainers import check_precision, lightning_trainer
-from repcore.training.way_on import kept_of, making_room, report_command, resume_command, way_on
+from repcore.training.way_on import (
+    kept_of,
+    making_room,
+    report_command,
+    resume_command,
+    way_on,
+    without_worker,
+)
 
 STAMPS = "data.json"  # hashes of rows or files, to say what has changed
 
@@ -237,7 +245,7 @@ def _execute(
         loader = _training_loader(parts, trainer, start, batches.total_steps)
         started = time.perf_counter()
         with stopping.going_on_with(lambda: way_on(parts, folder) if export else None, lambda: kept_of(folder)):
-            _fit(trainer, module, loader, checkpoint, resume_command(parts, folder))
+            _fit(state, loader, checkpoint, resume_command(parts, folder), parts.resolved.data.workers if export else 0)
             seconds = time.perf_counter() - started
             made_whole(parts)
             if export and state.is_writer and not state.stop_reason:
@@ -251,16 +259,25 @@ def _execute(
     return RunResult(folder.path, status, state.step, seconds, state.last_validation, state.stop_signal)
 
 
-def _fit(trainer: pl.Trainer, module: ObjectiveModule, loader: Any, checkpoint: Path | None, resume: str) -> None:
+def _fit(state: RunState, loader: Any, checkpoint: Path | None, resume: str, workers: int) -> None:
+    """Make the steps.
+
+    Args:
+        resume: what to type to go on.
+        workers: of the loader; 0 = going on takes no other number.
+    """
     try:
-        trainer.fit(
-            module,
+        state.trainer.fit(
+            state.module,
             train_dataloaders=loader,
             ckpt_path=None if checkpoint is None else str(checkpoint),
             weights_only=None if checkpoint is None else True,
         )
+    except WorkerLostError as error:
+        if not state.stop_reason:
+            raise without_worker(error, state.folder, resume, workers) from error
     except (RuntimeError, OSError) as error:
-        words = explained(trainer, error, resume)
+        words = explained(state.trainer, error, resume)
         if words is error:
             raise
         raise words from error

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from repcore.data.workers import WorkerLostError
 from repcore.errors import RepcoreError, RunError, errors_behind
 from repcore.files import is_disk_full
 from repcore.launching import is_first_process
@@ -39,28 +40,34 @@ def kept_of(folder: RunFolder) -> str:
 
 @contextmanager
 def making_room(folder: RunFolder, is_kept: Callable[[], bool], command: Callable[[], str]) -> Iterator[None]:
-    """Within it a new run begins: if the disk fills before there is anything to go on from, its folder goes again, so
-    that the same command with the same ``--name`` begins it; later the words name the command that goes on.
+    """Within it a new run begins: if the disk fills, or a worker dies, before there is anything to go on from, its
+    folder goes again, so that the same command with the same ``--name`` begins it; later the words name the command
+    that goes on.
 
     Args:
         is_kept: whether there is something to go on from.
         command: what to type then.
 
     Raises:
-        RunError: the disk is full, and the run can be gone on with.
+        RunError: the disk is full, or a worker has died, and the run can be gone on with.
     """
     try:
         yield
     except Exception as error:
-        if not any(is_disk_full(one) for one in errors_behind(error)):
+        is_lost = isinstance(error, WorkerLostError)
+        if not is_lost and not any(is_disk_full(one) for one in errors_behind(error)):
             raise
         if not is_kept():
             if is_first_process():
                 folder.remove()
             raise
+        if is_lost and "--resume" in str(error):
+            raise
         facts = dict(error.facts) if isinstance(error, RepcoreError) else {}
         words = error.summary if isinstance(error, RepcoreError) else f"{os.strerror(errno.ENOSPC)}: {error}"
-        raise RunError(words, **{**facts, "hint": f"free some space, then {command()}"}) from error
+        raise RunError(
+            words, **{**facts, "hint": f"free some {'memory' if is_lost else 'space'}, then {command()}"}
+        ) from error
 
 
 def report_command(folder: Path) -> str:
@@ -71,3 +78,17 @@ def report_command(folder: Path) -> str:
 def resume_command(parts: RunParts, folder: RunFolder) -> str:
     """What to type to go on with a run."""
     return shlex.join(["repcore", parts.resolved.domain, "train", "--resume", str(folder.path)])
+
+
+def without_worker(error: WorkerLostError, folder: RunFolder, resume: str, workers: int) -> WorkerLostError:
+    """A worker's death with what is saved, and what to type to go on.
+
+    Args:
+        workers: how many there were; 0 = going on takes no other number.
+    """
+    facts = dict(error.facts)
+    if has_checkpoint(folder):
+        facts = {"kept": f"{folder.last_checkpoint}, the last finished step", **facts}
+        if workers:
+            facts["hint"] = f"{resume} data.workers={workers // 2}"
+    return WorkerLostError(error.summary, **facts)

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 
 from repcore.errors import ConfigError, RunError
+from repcore.stopping import left_to_parent
 from repcore_molecules.configs.smiles import SmilesConfig
 from repcore_molecules.smiles.pipeline import SmilesPipeline, SmilesResult, SmilesStatus, refuse_cell
 
@@ -199,6 +200,7 @@ _worker_pipeline: list[SmilesPipeline] = []
 
 
 def _start_worker(config: SmilesConfig) -> None:
+    left_to_parent()
     _worker_pipeline[:] = [SmilesPipeline(config)]
 
 
