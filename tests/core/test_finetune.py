@@ -240,7 +240,9 @@ def test_the_run_ends_when_validation_gets_no_better(trained: Path, capsys: pyte
     assert record["steps"] == best + 6  # three validations later, however good the network before the first step was
     assert first < losses[best]
     said = capsys.readouterr()
-    assert f"weights of step {best} of {record['steps']} are kept" in said.out + said.err
+    kept = f"weights of step {best} of {record['steps']} are kept, the smallest validation loss of the trained steps"
+    assert f"{kept} ({losses[best]:.4g})" in said.out + said.err
+    assert f"the start had a smaller one ({first:.4g})" in said.err
     card = json.loads((trained / "runs" / "f" / "model" / "config.json").read_text())["card"]
     assert (card["steps"], card["kept_step"]) == (record["steps"], best)
     assert card["validation"]["loss"] == losses[best]

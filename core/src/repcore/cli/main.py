@@ -22,6 +22,7 @@ import click
 from repcore import stopping
 from repcore.cli.console import complain, open_missing_streams
 from repcore.cli.ending import ended, make_warnings_printable, unexpected
+from repcore.cli.outputs_apart import writing_apart
 from repcore.errors import PluginError, RepcoreError, closest, told_to_a_shell
 from repcore.launching import COMMAND, is_first_process
 from repcore.plugins import core_version
@@ -126,7 +127,7 @@ def _taking_once(command: click.Command) -> click.Command:
 def _for_shell(ctx: click.Context, command: click.Command) -> click.Command:
     """The command as it is called; where a shell asks what to complete, with the words that it knows."""
     if not ctx.resilient_parsing:
-        return _taking_once(command)
+        return writing_apart(_taking_once(command))
     from repcore.cli.completion import completing
 
     return completing(command)

@@ -233,7 +233,7 @@ def train_task(
         record = {"steps": run.steps, "seconds": run.seconds, "kept_step": kept, "validation": figures}
         folder.write_json("trained.json", {**record, "last_validation": dict(run.validation)})
         if start == "model":
-            _say_kept(parts, settings, model, reporter, run.steps, kept, figures.get("loss"))
+            _say_kept(parts, settings, model, reporter, run, kept)
     else:
         run = RunResult(folder.path, "finished", finished["steps"], finished["seconds"], {})
         kept = _load_best(parts, folder)
@@ -470,11 +470,14 @@ def _resolved(model: Model, settings: FinetuneSettings, sections: Mapping[str, A
 
 
 def _say_kept(
-    parts: RunParts, settings: FinetuneSettings, model: Model, reporter: Reporter, steps: int, kept: int, loss: Any
+    parts: RunParts, settings: FinetuneSettings, model: Model, reporter: Reporter, run: RunResult, kept: int
 ) -> None:
-    """Which step's weights are kept, and whether the encoder had learned anything by then."""
-    figure = "" if loss is None else f", the smallest validation loss ({loss:.4g})"
-    reporter.info(f"weights of step {kept:,} of {steps:,} are kept{figure}")
+    """Which step's weights are kept, and whether anything had been learned by then."""
+    loss, begun = (validation_at(RunFolder(run.folder), step).get("loss") for step in (kept, 0))
+    figure = "" if loss is None else f", the smallest validation loss of the trained steps ({loss:.4g})"
+    reporter.info(f"weights of step {kept:,} of {run.steps:,} are kept{figure}")
+    if loss is not None and begun is not None and loss > begun:
+        reporter.warn(f"the start had a smaller one ({begun:.4g}): a lower optimiser.lr, more labels, or repcore probe")
     if settings.method is not None or not settings.sections["finetune"].frozen_epochs:
         return
     before, after = dict(model.encoder.named_parameters()), dict(parts.encoder.named_parameters())
