@@ -90,10 +90,10 @@ def test_segments_out_of_range_are_rows_with_a_reason(long_file: np.ndarray, tmp
     text = "".join(f"audio/long.wav,{start},{end},a\n" for start, end in times)
     reader = manifest(tmp_path / "s.csv", f"filename,start,end,label\n{text}")
     found = embed(reader)
-    expected = ["ok", "out_of_range", "out_of_range", "out_of_range", "out_of_range", "bad_time", "ok", "ok"]
+    expected = ["ok", "out_of_range", "out_of_range", "out_of_range", "out_of_range", "bad_time", "bad_time", "ok"]
     assert list(found.status) == expected
     assert "9.5 to 10.5 s was asked for, long.wav has 10.000 s" in found.reason[1]
-    assert reader[6].meta["seconds"] == 10.0  # no times: the whole recording
+    assert found.reason[6] == "'start' is '', 'end' is '', which is no time; other rows of this table have one"
     whole = ManifestReader(ManifestConfig(path=str(tmp_path / "s.csv"), excerpts="ignore", id_column="start"))
     assert whole[0].meta["seconds"] == 10.0
 

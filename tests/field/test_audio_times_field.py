@@ -13,7 +13,7 @@ from repcore.errors import DataError
 from repcore_audio.configs.recordings import ManifestConfig
 from repcore_audio.datasets.manifests import ManifestReader
 from repcore_audio.datasets.time_columns import time_columns
-from tests.field.audio_inputs import RATE, manifest, said, tone, write
+from tests.field.audio_inputs import RATE, embed, manifest, said, tone, write
 
 APPLIED = {
     "offset,length": (1, 1),
@@ -122,3 +122,55 @@ def test_selections_of_several_files_begin_in_their_own_file(tmp_path: Path) -> 
     found = {reader[row].id for row in range(len(reader))}
     assert len(found) == 9
     assert {"f1.wav#t=1,1.5", "f1.wav#t=3,3.5", "g.wav#t=0.5,1"} <= found
+
+
+@pytest.mark.parametrize(
+    ("names", "rows", "expected"),
+    [
+        ("start,end", ["0,1", "1,", "1,2"], ["ok", "bad_time", "ok"]),
+        ("start,duration", ["0,1", "1,", "1,1"], ["ok", "bad_time", "ok"]),
+        ("onset,offset", ["0,1", ",2", "1,2"], ["ok", "bad_time", "ok"]),
+        ("start,end", ["0,1", "1,?", "2,NA"], ["ok", "bad_time", "bad_time"]),
+        ("start,end", ["0,1", ",", "-,n/a"], ["ok", "bad_time", "bad_time"]),
+        ("center,duration", ["0.5,1", "1.25,", "1.5,1"], ["ok", "bad_time", "ok"]),
+        ("offset,duration", ["1,1", ",1", "2,"], ["ok", "ok", "bad_time"]),  # no offset is 0, as in NeMo's manifests
+    ],
+)
+def test_a_stretch_with_a_blank_end_is_a_row_with_a_reason(
+    tmp_path: Path, names: str, rows: list[str], expected: list[str]
+) -> None:
+    write(tmp_path / "r.wav", tone(3.0))
+    text = "".join(f"r.wav,{row},{'ab'[number % 2]}\n" for number, row in enumerate(rows))
+    found = embed(manifest(tmp_path / "m.csv", f"file,{names},label\n{text}"))
+    assert list(found.status) == expected
+    assert all("is no time; other rows" in found.reason[row] for row, one in enumerate(expected) if one == "bad_time")
+
+
+def test_rows_without_times_are_whole_recordings_that_no_other_row_cuts_and_said(tmp_path: Path) -> None:
+    for name in "rs":
+        write(tmp_path / f"{name}.wav", tone(3.0))
+    reader = manifest(tmp_path / "m.csv", "file,start,end,label\nr.wav,0,1,a\nr.wav,1,2,b\ns.wav,,,a\n")
+    assert reader[2].inputs.length == 3 * RATE
+    assert "1 rows without times: whole recordings, where no other row cuts theirs" in said(reader)
+    empty = "file,start,end,label\nr.wav,0.5,,a\nr.wav,1.5,,b\n"
+    with pytest.raises(DataError, match="'start' says where a row begins in its recording, and none says where it"):
+        manifest(tmp_path / "m.csv", empty)
+
+
+@pytest.mark.parametrize(
+    ("cells", "channels", "words"),
+    [
+        ("01", ["1", "2"], "counted from 0 (a cell is 0)"),
+        ("12", ["1", "2"], "counted from 1 (no cell is 0)"),
+        ("11", ["1", "1"], "counted from 1 (no cell is 0)"),
+        ("01LR", ["1", "2", "1", "2"], "counted from 0 (a cell is 0)"),
+    ],
+)
+def test_how_channels_of_stretches_are_counted_is_said(
+    tmp_path: Path, cells: str, channels: list[str], words: str
+) -> None:
+    write(tmp_path / "s.wav", np.stack([tone(5.0), tone(5.0, 880.0)], 1))
+    text = "".join(f"s.wav,{one},{row},{row + 1},{'ab'[row % 2]}\n" for row, one in enumerate(cells))
+    reader = manifest(tmp_path / "m.csv", f"file,channel,start,end,label\n{text}")
+    assert [reader[row].inputs.channels for row in range(len(cells))] == channels
+    assert f"channels of 'channel': {words}" in said(reader)

@@ -8,7 +8,7 @@ from pathlib import Path
 from repcore.data.accounting import Accounting
 from repcore.data.groups import plain_name
 from repcore.errors import ItemError
-from repcore_audio.datasets.excerpts import channel_number
+from repcore_audio.datasets.excerpts import channel_numbers, first_channel
 from repcore_audio.datasets.manifest_tables import Cells
 from repcore_audio.datasets.recordings import Note
 from repcore_audio.formats.sound_files import sound_facts
@@ -29,21 +29,18 @@ def own_channels(
         if plain not in (*CERTAIN, *LIKELY) or name.lower() in asked or not cells.has_names:
             continue
         texts = cells.texts(name)
-        numbers = [0 if text is None else channel_number(text) for text in texts]
-        filled = [
-            number for number, text in zip(numbers, texts, strict=True) if text is not None and number is not None
-        ]
-        if not filled or None in numbers or (plain == "channels" and 0 not in filled):
+        numbers = channel_numbers(texts)
+        first, _ = first_channel(texts)
+        filled = [number for number in numbers if number is not None]
+        if not filled or len(filled) < len(texts) - texts.count(None) or (plain == "channels" and first):
             continue
-        shift = int(0 in filled)
         widths = _widths(located)
         if max(widths.values(), default=1) < 2:
             continue  # of one channel each: the column tells where they come from
-        fits = all((numbers[row] or 0) + shift <= width for row, width in widths.items())
+        fits = all((numbers[row] or 0) <= width for row, width in widths.items())
         if plain in CERTAIN and len(set(filled)) > 1 and fits:
-            first = f"counted from {1 - shift}"
-            account.guess("a row", f"the channel of its recording that {name!r} gives", f"files have it; {first}",
-                          "excerpts=ignore")  # fmt: skip
+            account.guess("a row", f"the channel of its recording that {name!r} gives",
+                          f"files have it; counted from {first}", "excerpts=ignore")  # fmt: skip
             return name
         account.guess(f"column {name!r}", "not applied: the setting channels says which are taken",
                       "its name and cells are those of channels", f"channel_column={name}", is_loss=True)  # fmt: skip

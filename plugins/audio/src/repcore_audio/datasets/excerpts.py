@@ -86,7 +86,8 @@ def find_cut(
     Raises:
         DataError: their unit is none that times are given in, or one tells where rows begin and none where they end.
     """
-    free = {name: cells for name, cells in columns.items() if name.lower() not in {one.lower() for one in labels}}
+    asked = {one.lower() for one in labels}
+    free = {name: cells for name, cells in columns.items() if name.lower() not in asked}
     cut = _pair(free)
     if cut.start is None or cut.end is None:
         _say_unused(free, account)
@@ -104,6 +105,13 @@ def find_cut(
     cut = replace(cut, channel=channel, file_offset=_file_offset(free))
     names = ", ".join(map(repr, cut.names))
     account.guess("a row", f"the stretch of a recording that {names} give", "columns of times", CHANGE)
+    blank = sum(is_missing(one) and is_missing(two) for one, two in zip(free[start.name], free[end.name], strict=True))
+    if blank:
+        account.guess(f"{blank:,} rows without times", "whole recordings, where no other row cuts theirs",
+                      f"{start.name!r} and {end.name!r} are blank", CHANGE)  # fmt: skip
+    if channel is not None:
+        first, why = first_channel(columns[channel.name])
+        account.guess(f"channels of {channel.name!r}", f"counted from {first}", why, CHANGE)
     for one in (start, end):
         if one.is_count:
             hop = f"of {counting.hop_seconds:g} s" if counting.hop is None else f"of column {counting.hop[0]!r}"
@@ -125,7 +133,8 @@ def _pair(columns: Mapping[str, Sequence[Any]]) -> Cut:
     """Columns of begin and end, begin and duration, or centre and duration; of several the one in units of time."""
     is_box = any(plain_name(name) in ("ymin", "ymax", "y_min", "y_max") for name in columns)
     by_role: dict[str, TimeColumn] = {}
-    for one in sorted(time_columns(list(columns)), key=lambda one: (one.is_count, one.word in WEAK)):
+    filled = [name for name, cells in columns.items() if not all(map(is_missing, cells))]
+    for one in sorted(time_columns(filled), key=lambda one: (one.is_count, one.word in WEAK)):
         fits = one.word not in WEAK or are_times(columns[one.name])
         if fits and not (is_box and one.word in ("xmin", "xmax")):
             by_role.setdefault(one.role, one)
@@ -230,16 +239,13 @@ def excerpts(
     if cut.file_offset is not None:
         offsets, _ = _seconds(cut.file_offset, cells, decimal, paths, cut.counting, rates)
     own = {path for path, offset in zip(paths, offsets, strict=True) if offset is not None}  # not of other tables
-    channels = (
-        [None] * len(paths) if cut.channel is None else [channel_number(cell) for cell in cells(cut.channel.name)]
-    )
-    if cut.channel is not None and any(one == 0 for one in channels):
-        channels = [None if one is None else one + 1 for one in channels]
+    channels = [None] * len(paths) if cut.channel is None else channel_numbers(cells(cut.channel.name))
+    are_cut = {path for path, *times in zip(paths, starts, ends, strict=True) if times != [None, None]}
     found: list[Excerpt] = []
     problems: list[Note | None] = []
     for row, (path, start, end, offset, channel) in enumerate(zip(paths, starts, ends, offsets, channels, strict=True)):
         text = next((one for one in (start, end, offset) if isinstance(one, str)), None)
-        problem = bad[row] or bad_ends[row]
+        problem = bad[row] or bad_ends[row] or _half_told(cut, row, cells, starts, ends, path in are_cut)
         if text is not None:
             problem = ("bad_time", f"{text!r} is no time in seconds")
         first, last = _stretch(cut, start, end)
@@ -250,6 +256,25 @@ def excerpts(
         problems.append(problem)
         found.append(Excerpt(path, first, last, channel, whole_if_short and first is not None))
     return found, problems
+
+
+def _half_told(
+    cut: Cut,
+    row: int,
+    cells: Callable[[str], Sequence[Any]],
+    starts: Sequence[Any],
+    ends: Sequence[Any],
+    is_cut: bool,
+) -> Note | None:
+    """Why a row with a blank begin or end is no stretch; without both it may be a whole recording that none cuts."""
+    assert cut.start is not None
+    assert cut.end is not None
+    blank = [one.name for one, told in ((cut.start, starts), (cut.end, ends)) if told[row] is None]
+    from_begin = cut.end_is_duration and cut.start.role == "offset"  # no offset is 0, as in NeMo's manifests
+    if not blank or (len(blank) == 2 and not is_cut) or (from_begin and blank == [cut.start.name]):
+        return None
+    written = ", ".join(f"{name!r} is {'' if (cell := cells(name)[row]) is None else str(cell)!r}" for name in blank)
+    return "bad_time", f"{written}, which is no time; other rows of this table have one"
 
 
 def _stretch(cut: Cut, start: float | str | None, end: float | str | None) -> tuple[float | None, float | None]:
@@ -275,8 +300,14 @@ def _seconds(
     return seconds(list(cells(column.name)), UNITS.get(column.unit, 1.0), decimal), [None] * len(paths)
 
 
-def excerpt_ids(names: Sequence[str], places: Sequence[Excerpt]) -> list[str]:
-    """Unique ids: the name of the recording with the stretch, as media fragments are written."""
+def excerpt_ids(names: Sequence[str], places: Sequence[Excerpt], problems: Sequence[Note | None] = ()) -> list[str]:
+    """Unique ids: the name of the recording with the stretch, as media fragments are written.
+
+    Args:
+        problems: why rows cannot be used; those among others that can are told apart, too.
+    """
+    lost = {row for row, one in enumerate(problems) if one is not None}
+    lost = lost if len(lost) < len(places) else set()
     ids = []
     for name, place in zip(names, places, strict=True):
         if place.is_cut:
@@ -289,7 +320,7 @@ def excerpt_ids(names: Sequence[str], places: Sequence[Excerpt]) -> list[str]:
     seen: Counter[str] = Counter()
     for row, name in enumerate(ids):
         seen[name] += 1
-        if seen[name] > 1 and places[row].is_cut:
+        if seen[name] > 1 and (places[row].is_cut or row in lost):
             ids[row] = f"{name}~{seen[name]}"  # the same stretch once more, for example with another label
     return ids
 
@@ -316,9 +347,30 @@ def joined_groups(groups: Sequence[str | None], places: Sequence[Excerpt]) -> li
     return [Path(found[1:]).name if (found := root(key))[0] == "f" else found[1:] for key in keys]
 
 
+def channel_numbers(cells: Sequence[Any]) -> list[int | None]:
+    """Numbers from 1 of the channels that cells name; None where they name none. Left and right are 1 and 2 beside
+    numbers that count from 0, too."""
+    shift = 1 - first_channel(cells)[0]
+    numbers = [channel_number(cell) for cell in cells]
+    return [
+        None if number is None else number + shift * (_plain_channel(cell) not in _SIDES)
+        for number, cell in zip(numbers, cells, strict=True)
+    ]
+
+
+def first_channel(cells: Sequence[Any]) -> tuple[int, str]:
+    """From which number cells count channels, and why."""
+    numbers = {channel_number(cell) for cell in cells}
+    return (0, "a cell is 0") if 0 in numbers else (1, "no cell is 0")
+
+
 def channel_number(cell: Any) -> int | None:
     """The channel that a cell names: 1, 2, ... (``1.0``, too), left or right; None where it names none."""
-    text = str(cell).strip().lower().removesuffix(".0")
+    text = _plain_channel(cell)
     if text in _SIDES:
         return _SIDES[text]
     return int(text) if text.isdecimal() else None
+
+
+def _plain_channel(cell: Any) -> str:
+    return str(cell).strip().lower().removesuffix(".0")

@@ -32,7 +32,15 @@ from repcore.interfaces import Sample
 from repcore_audio.configs.recordings import ManifestConfig
 from repcore_audio.datasets.channels import own_channels
 from repcore_audio.datasets.counted_times import Counting
-from repcore_audio.datasets.excerpts import Cut, channel_number, excerpt_ids, excerpts, find_cut, joined_groups
+from repcore_audio.datasets.excerpts import (
+    Cut,
+    channel_numbers,
+    excerpt_ids,
+    excerpts,
+    find_cut,
+    first_channel,
+    joined_groups,
+)
 from repcore_audio.datasets.frame_labels import frame_catalogue, with_frame_labels
 from repcore_audio.datasets.locating import Locator
 from repcore_audio.datasets.manifest_folders import PATH, read_folder
@@ -102,7 +110,7 @@ def manifest_catalogue(path: Path, config: ManifestConfig) -> Catalogue[Excerpt]
     if channels is not None:
         places = _channels(channels, cells, places)
     taken = {name for name in (column, channels, *cut.names) if name}
-    ids, id_name = _ids(cells, names, places, config, account)
+    ids, id_name = _ids(cells, names, places, bad_times, config, account)
     _refuse_twice(ids, path, bad_times)
     others = {name: cells.columns[name] for name in cells.columns if name != column}
     told = told_beside_table(folder, [place.path for place in places], others, account)
@@ -178,8 +186,9 @@ def _telling_channels(cells: Cells, names: Sequence[str | None], account: Accoun
     for one in item_columns(list(cells.columns)):
         pairs = set(zip(names, cells.texts(one.name), strict=True))
         if one.role == "channel" and plain_name(one.name) != "channels" and len(pairs) == len(names):
-            account.guess("a row", f"the channel that {one.name!r} gives", "it tells rows of one recording apart",
-                          "channel_column=NAME")  # fmt: skip
+            first, _ = first_channel(cells.texts(one.name))
+            account.guess("a row", f"the channel that {one.name!r} gives", "it tells rows of one recording apart; "
+                          f"counted from {first}", "channel_column=NAME")  # fmt: skip
             return one.name
     return None
 
@@ -191,12 +200,10 @@ def _channels(column: str, cells: Cells, places: Sequence[Excerpt]) -> list[Exce
         DataError: a cell that names no channel.
     """
     texts = cells.texts(column)
-    numbers = [None if text is None else channel_number(text) for text in texts]
+    numbers = channel_numbers(texts)
     odd = next((text for text, number in zip(texts, numbers, strict=True) if text is not None and number is None), None)
     if odd is not None:
         raise DataError(f"column {column!r}: {odd!r} names no channel", expected="1, 2, ..., or left and right")
-    if 0 in numbers:  # counted from 0
-        numbers = [None if number is None else number + 1 for number in numbers]
     return [
         Excerpt(place.path, place.start, place.end, number, place.whole_if_short)
         for place, number in zip(places, numbers, strict=True)
@@ -204,7 +211,12 @@ def _channels(column: str, cells: Cells, places: Sequence[Excerpt]) -> list[Exce
 
 
 def _ids(
-    cells: Cells, names: Sequence[str | None], places: Sequence[Excerpt], config: ManifestConfig, account: Accounting
+    cells: Cells,
+    names: Sequence[str | None],
+    places: Sequence[Excerpt],
+    problems: Sequence[Note | None],
+    config: ManifestConfig,
+    account: Accounting,
 ) -> tuple[list[str], str | None]:
     if config.id_column is not None:
         column = cells.named(config.id_column)
@@ -217,7 +229,7 @@ def _ids(
                 account.guess("ids", f"column {column!r}", "unique, named like ids", "id_column=NAME")
                 return [str(text) for text in texts], column
         filled = [name if names[row] is None else _short(name) for row, name in enumerate(filled)]
-    return excerpt_ids(filled, places), None
+    return excerpt_ids(filled, places, problems), None
 
 
 def _refuse_twice(ids: Sequence[str], path: Path, bad_times: Sequence[Note | None]) -> None:
