@@ -33,7 +33,7 @@ from repcore.data.cells import (
     numbers_as_written,
     words_of,
 )
-from repcore.data.companions import AS_WRITTEN, Companions, Meaning, exact_values, find_companions
+from repcore.data.companions import AS_WRITTEN, Companions, Found, Meaning, exact_values, find_companions
 from repcore.data.expected_labels import WHY, expected, expected_classes, expected_labels
 from repcore.data.groups import is_group_name, plain_name
 from repcore.data.item_columns import item_columns
@@ -206,7 +206,8 @@ def read_labels(
         [*columns, *(beside or {})], lambda name: columns[name] if name in columns else (beside or {})[name]
     )
     numbers = TableNumbers(table, decimal)
-    companions = {} if meaning.ignore else find_companions(list(table), table.__getitem__)
+    around = Found() if meaning.ignore else find_companions(list(table), table.__getitem__, group_words)
+    companions = around.of
     means = {column: value for value, found_beside in companions.items() for column in found_beside.columns.values()}
     for name, written in columns.items():
         cells = flat_cells(written)
@@ -215,6 +216,8 @@ def read_labels(
         if name in means and name not in asked:
             why = f"it says how {means[name]!r} is meant"
             one = LabelColumn(name, None, values, why, change=meaning.change or change, by_name=True)
+        elif name in around.unclear and name not in asked:
+            one = LabelColumn(name, None, values, around.unclear[name], change=meaning.change or change)
         elif name in boxes and name not in asked:
             why = "it says where on an item something lies, and items are taken whole"
             one = LabelColumn(name, None, values, why, change=change)
