@@ -516,3 +516,14 @@ def test_codes_that_look_like_numbers_stay_as_they_are_written() -> None:
 )  # fmt: skip
 def test_a_range_of_labels_is_told_in_digits_that_differ(low: float, high: float, words: str) -> None:
     assert range_words(low, high) == words
+
+
+def test_words_that_may_mean_that_nothing_is_known_are_said() -> None:
+    one = read_label("tox", ["toxic", "non-toxic", "unknown", "not tested", "n.d."] * 4)
+    assert one.target is not None
+    assert len(one.target.names) == 5
+    (said,) = one.odd
+    assert said.startswith(
+        "column 'tox': 12 cells 'n.d.' and 'not tested' and 'unknown' may mean that nothing is known"
+    )
+    assert read_label("tox", ["toxic", "non-toxic", "unknowable"] * 4).odd == []

@@ -299,3 +299,17 @@ def test_machines_with_cycles_are_no_graph(tmp_path: Path) -> None:
     reader = opened(tmp_path / "c.csv", "unit,cycle,s1\n" + "\n".join(lines) + "\n")
     assert [(reader.id_of(row), len(reader[row].inputs)) for row in range(3)] == [("1", 8), ("2", 9), ("3", 10)]
     assert reader[2].inputs.values[-1].tolist() == [310]
+
+
+def test_columns_beside_the_values_of_a_long_table_are_named(tmp_path: Path) -> None:
+    units = ["C"] * 15 + ["K"] * 15
+    lines = [
+        f"{time},s{sensor},{row},{units[row]},{'good' if row % 3 else 'bad'}"
+        for row, time in enumerate(HOURS)
+        for sensor in range(2)
+    ]
+    reader = opened(tmp_path / "s.csv", "timestamp,sensor,value,unit,quality\n" + "\n".join(lines) + "\n")
+    said = "\n".join(reader.account.sentences())
+    assert "column 'unit': not applied (it gives 's0' several units ('C', 'K'), and its values are read" in said
+    assert "column 'quality': no channel (the values of a long table stand in 'value')" in said
+    assert reader[0].inputs.names == ("s0", "s1")

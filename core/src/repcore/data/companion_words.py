@@ -61,6 +61,12 @@ def plain_word(name: str) -> str:
     return plain_name("".join(one for one in apart if not unicodedata.combining(one)))
 
 
+def calls_units(name: str) -> bool:
+    """Whether a column of this name holds units."""
+    plain = plain_word(name)
+    return plain in UNIT_PHRASES or ROLE_WORDS.get(plain.rpartition("_")[2]) == "unit"
+
+
 def are_units(words: Iterable[str]) -> bool:
     """Whether words are units of measurement, not wards or shops that are called units."""
     found = set(words)

@@ -42,7 +42,7 @@ from repcore.data.label_names import MOST_LOOKED_AT, calls_classes, identifies, 
 from repcore.data.measured import read_measured
 from repcore.data.several_labels import LIST_SIGN, Lists, read_lists, separator_of
 from repcore.data.split_columns import are_parts
-from repcore.data.word_labels import multilabel, word_classes, yes_or_no
+from repcore.data.word_labels import multilabel, said_nothing, word_classes, yes_or_no
 from repcore.errors import DataError
 from repcore.specs import TargetSpec
 
@@ -422,6 +422,7 @@ def _of_words(numbers: NumberColumn, words: Sequence[str | None], change: str, m
     is_called = calls_classes(name) and len(filled) > len(found)
     if len(found) <= MOST_WORD_CLASSES and (is_called or len(filled) >= 2 * len(found)):
         said = [f"column {name!r}: {missing}"] if missing else []
+        said += said_nothing(name, words)
         return word_classes(name, words, f"{len(found)} different words", said, change)
     looks = ", ".join(f"{len(rows):,} look like {kind}" for kind, rows in list(numbers.odd.items())[:3])
     why = f"{len(found):,} different texts in {len(filled):,} filled cells ({looks}), first {filled[0][:40]!r}"

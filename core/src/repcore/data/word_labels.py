@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +15,14 @@ from repcore.data.several_labels import split_cell
 from repcore.specs import TargetSpec
 
 MOST_SPELLINGS = 8  # of yes and no
+SAY_NOTHING = frozenset({
+    "unknown", "unk", "not tested", "untested", "inconclusive", "indeterminate", "undetermined", "not determined",
+    "not available", "not applicable", "not measured", "not done", "not assessed", "not reported", "not evaluated",
+    "unspecified", "not specified", "no data", "n d", "nd", "n t", "nt", "n m", "k a", "tbd", "pending", "equivocal",
+    "uncertain", "unclear", "unsure", "unbekannt", "keine angabe", "nicht bestimmt", "inconnu", "desconocido",
+    "sconosciuto", "desconhecido", "onbekend",
+})  # fmt: skip
+"""Words that may say that nothing is known, and may as well be a class."""
 
 
 def yes_or_no(name: str, words: Sequence[str | None], change: str) -> LabelColumn | None:
@@ -39,6 +48,16 @@ def yes_or_no(name: str, words: Sequence[str | None], change: str) -> LabelColum
     values = [math.nan if word is None else float(is_yes[word.lower().removesuffix(".0")]) for word in words]
     target = TargetSpec(name, "class", names=names)
     return LabelColumn(name, target, np.asarray(values, np.float64), why, change=change)
+
+
+def said_nothing(name: str, words: Sequence[str | None]) -> list[str]:
+    """A sentence on words that may say that nothing is known; they are a class until somebody says so."""
+    found = Counter(word for word in words if word and " ".join(re.findall(r"[^\W_]+", word.lower())) in SAY_NOTHING)
+    shown = " and ".join(map(repr, sorted(found)[:3]))
+    if not found or len(found) == len(set(words) - {None}):
+        return []
+    many = f"{found.total():,} cells {shown}"
+    return [f"column {name!r}: {many} may mean that nothing is known, and are classes: empty cells count as missing"]
 
 
 def word_classes(name: str, words: Sequence[str | None], why: str, odd: list[str], change: str) -> LabelColumn:

@@ -13,6 +13,7 @@ import numpy as np
 
 from repcore.data.accounting import Accounting
 from repcore.data.cells import DECIMAL_SIGNS, NumberColumn, TableNumbers, is_missing
+from repcore.data.companion_words import are_units, calls_units
 from repcore.data.groups import plain_name
 from repcore.data.labels import LEAST_NUMBERS
 from repcore.data.tables import Table
@@ -101,6 +102,7 @@ def _channels(
         place = {name: number for number, name in enumerate(names)}
         numbers, said = as_numbers.read(roles.value)
         tell_numbers(numbers, said, account)
+        _tell_beside(table, roles, words, config, account)
         return names, numbers.values[:, None], np.asarray([place.get(word, -1) for word in words])
     taken = {*roles.taken, *config.labels}
     if config.channels:
@@ -135,6 +137,29 @@ def _channels(
             else "cells that are numbers alone: without units and percent signs",
         )
     return tuple(names_found), np.stack(columns, 1), None
+
+
+def _tell_beside(
+    table: Lines, roles: Roles, words: Sequence[str], config: SeriesTableConfig, account: Accounting
+) -> None:
+    """Columns of a long table beside its times, names and values: they are left out, and units may differ."""
+    for name in table.columns:
+        if name in roles.taken or name in config.labels or not any(not is_missing(one) for one in table.cells(name)):
+            continue
+        units: dict[str, set[str]] = {}
+        for word, cell in zip(words, table.cells(name), strict=True):
+            if not is_missing(cell):
+                units.setdefault(word, set()).add(str(cell).strip())
+        mixed = next((word for word, found in units.items() if len(found) > 1), None)
+        if mixed is not None and calls_units(name) and are_units(set().union(*units.values())):
+            shown = ", ".join(map(repr, sorted(units[mixed])[:3]))
+            why = (
+                f"it gives {mixed!r} several units ({shown}), and its values are read as they stand: write them in one"
+            )
+            account.guess(f"column {name!r}", "not applied", why, f"labels=[{name}]", is_loss=True)
+        else:
+            why = f"the values of a long table stand in {roles.value!r}"
+            account.guess(f"column {name!r}", "no channel", why, f"labels=[{name}]")
 
 
 def _tell_no_channel(numbers: NumberColumn, account: Accounting) -> None:
