@@ -74,3 +74,21 @@ def test_cycles_of_engines_are_no_points(tmp_path: Path) -> None:
     assert not looks_like_points(tmp_path / "a.txt")
     (tmp_path / "b.txt").write_text("\n".join(lines).replace("1 1 0.25", "1 3 0.25"))
     assert looks_like_points(tmp_path / "b.txt")
+
+
+@pytest.mark.parametrize(("name", "values"), [("scan_id", "123"), ("frame", "012"), ("File name", ("a.ply", "b.ply"))])
+def test_a_table_of_several_clouds_is_refused_with_the_column(
+    tmp_path: Path, name: str, values: tuple[str, ...]
+) -> None:
+    path = tmp_path / "all.csv"
+    lines = [",".join([values[row % len(values)], *map(str, point)]) for row, point in enumerate(XYZ[:60] + 0.5)]
+    path.write_text(f"{name},x,y,z\n" + "\n".join(lines) + "\n")
+    with pytest.raises(ItemError, match=f"column '{name}' tells {len(values)} clouds apart") as raised:
+        read_points(path)
+    assert raised.value.status == "several_clouds"
+    assert len(read_points(path, columns=["x", "y", "z"])) == 60
+    one = tmp_path / "one.csv"
+    one.write_text(
+        path.read_text().replace(f"\n{values[1]},", f"\n{values[0]},").replace("\n3,", "\n1,").replace("\n2,", "\n0,")
+    )
+    assert len(read_points(one)) == 60

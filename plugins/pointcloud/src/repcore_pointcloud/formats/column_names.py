@@ -55,6 +55,11 @@ NOT_LABELS = frozenset({
     "viewpoint", "ambient", "noise", "offset", "scale", "elongation", "raw_classification", "view", "curvature",
     *(word for three in (*COLOURS, *NORMALS) for word in three),
 })  # fmt: skip
+CLOUD_WORDS = frozenset({
+    "scan", "frame", "file", "filename", "cloud", "pointcloud", "point_cloud", "sweep", "scene", "shape", "mesh", "model",
+    "sample", "item", "source_file", "file_path", "filepath", "path",
+})  # fmt: skip
+"""Names of columns that say from which cloud a point is, alone or with a number's name behind them (``scan_id``)."""
 METRES = {
     "m": 1.0, "metre": 1.0, "meter": 1.0, "metres": 1.0, "meters": 1.0, "mm": 1e-3, "cm": 1e-2, "dm": 0.1, "km": 1e3,
     "ft": 0.3048, "feet": 0.3048, "foot": 0.3048, "us-ft": 1200 / 3937, "usft": 1200 / 3937, "in": 0.0254,
@@ -88,6 +93,11 @@ def triple(wanted: Triples, names: Sequence[str]) -> tuple[int, int, int] | None
 def is_label(name: str) -> bool:
     """Whether a plain name says that a column is a label."""
     return name in LABEL_WORDS or name.startswith(LABEL_STARTS) or name.endswith(("_label", "_labels", "_class"))
+
+
+def names_clouds(name: str) -> bool:
+    """Whether a plain name says that a column tells clouds apart."""
+    return re.sub(r"_(id|ids|no|nr|num|number|index|idx|name|key|uid)$", "", name) in CLOUD_WORDS
 
 
 def conventional_names(table: np.ndarray, suffix: str = "") -> tuple[list[str], str]:

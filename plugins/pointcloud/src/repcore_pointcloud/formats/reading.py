@@ -15,7 +15,7 @@ from repcore.data.cells import DecimalWord
 from repcore.errors import ItemError
 from repcore_pointcloud.formats import arrays, binary, meshes, pcd, surveys, text
 from repcore_pointcloud.formats.flags import LEFT_OUT
-from repcore_pointcloud.formats.table import PointTable, RawColumns, point_table
+from repcore_pointcloud.formats.table import PointTable, RawColumns, check_one_cloud, point_table
 
 TEXT_SUFFIXES = text.SUFFIXES
 MESH_SUFFIXES = meshes.SUFFIXES
@@ -71,6 +71,7 @@ def read_points(
         with np.errstate(all="ignore"):  # odd numbers are judged afterwards
             if suffix in TEXT_SUFFIXES:
                 raw = text.read_text(path, decimal)
+                check_one_cloud(raw, path.name, columns)
             else:
                 raw = binary.read_bin(path, bin_columns, points) if suffix == ".bin" else READERS[suffix](path)
         return point_table(raw, path.name, columns, flags_left_out)

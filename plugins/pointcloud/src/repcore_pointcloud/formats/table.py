@@ -16,6 +16,7 @@ from repcore_pointcloud.formats.flags import LEFT_OUT, marked
 
 LARGEST = 1e12  # a coordinate beyond this is no length, and its square leaves float32
 SIGNED_BYTE = 127.0
+POINTS_OF_A_CLOUD = 4  # a column with fewer points a value tells no clouds apart
 LABEL_RANGE = 2**16  # a column of whole numbers that is not called a label, and spans more, counts or times something
 
 
@@ -124,6 +125,26 @@ def point_table(
         notes=(*raw.notes, *said, *notes, *_single_labels(given, columns)),
         remark=raw.remark,
     )
+
+
+def check_one_cloud(raw: RawColumns, source: str, wanted: Sequence[str] = ()) -> None:
+    """Refuse a table of several clouds; one whose columns of coordinates the user named is one cloud.
+
+    Raises:
+        ItemError: ``several_clouds``: a column called like clouds has few values, each of several points.
+    """
+    for name, values in {} if wanted or raw.headerless else raw.columns.items():
+        count = len(values)
+        if not known.names_clouds(known.plain(name)) or values.ndim != 1 or count < 2 * POINTS_OF_A_CLOUD:
+            continue
+        held = list(dict.fromkeys(values.tolist()))
+        if 1 < len(held) <= count // POINTS_OF_A_CLOUD:
+            shown = ", ".join(f"{one:g}" if isinstance(one, float) else str(one) for one in held[:3])
+            raise ItemError(
+                "several_clouds",
+                f"{source}: column {name!r} tells {len(held):,} clouds apart ({shown}): write a file for each, or take "
+                "all points as one cloud with dataset.columns=[x,y,z]",
+            )
 
 
 def _native(values: np.ndarray) -> np.ndarray:
