@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from repcore.data.accounting import Accounting
 from repcore.data.cells import is_missing
-from repcore.data.groups import group_in_path, is_group_name, plain_name
+from repcore.data.groups import group_in_path, is_group_name, is_person_folder, plain_name
 
 _NUMBERED = re.compile(r"^(.*?)[-_ ]?\d+$")
 _WORD_THEN_NUMBER = re.compile(r"(.*[^\W\d_])[-_. ]*\(?\d+\)?")
@@ -51,6 +51,8 @@ def folder_meaning(folders: Sequence[str], above: Sequence[str] = ()) -> FolderM
     stem = stems.pop() if len(stems) == 1 else None
     if stem and is_group_name(f"{stem}_id"):
         return FolderMeaning("group", f"{said}, all called {stem} and a number")
+    if all(map(is_person_folder, counts)):
+        return FolderMeaning("group", f"{said}, all called like people")
     word = plain_name(above[-1]).removesuffix("s") if above else ""
     if word and "_" not in word and is_group_name(f"{word}_id"):  # speakers/, not xrays_of_patients/
         return FolderMeaning("group", f"{said} below {above[-1]!r}")
@@ -141,7 +143,9 @@ def tell_words_in_names(stems: Sequence[str], account: Accounting) -> None:
 def are_people(folders: Sequence[str], groups: Iterable[str] = ()) -> bool:
     """Whether the folders are called like patients, or like the groups that are known."""
     names = set(folders)
-    return any(group_in_path(f"{name}/x") for name in names) or names == set(groups)
+    if any(group_in_path(f"{name}/x") for name in names) or names == set(groups):
+        return True
+    return all(map(is_person_folder, names))
 
 
 def are_too_many(folders: Sequence[str]) -> bool:

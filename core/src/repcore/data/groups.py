@@ -32,11 +32,13 @@ _PATH_PATTERNS = (
     re.compile(r"(?:^|/)([a-z]?\d{2,})/\1[-_][^/]+$"),  # VCTK: p225/p225_001.wav
     re.compile(r"(?:^|[/_\-.])((?:pat|subj|spk|pid)[-_]?\d+)(?=[/_\-. ]|$)", re.IGNORECASE),
 )
-_PERSON_IN_NAME = re.compile(
-    r"((?:s|p|u|sub|subj|subject|pt|pat|patient|participant|user|vp|proband|person|speaker|actor|animal|rat|mouse|id)"
-    r"[-_]?\d{1,6})[-_ .].+",
-    re.IGNORECASE,
+_PEOPLE = (
+    "sub|subj|subject|pt|pat|patient|participant|user|vp|vpn|proband|person|speaker|spk|actor|animal|rat|mouse|id|pid"
 )
+_PERSON_IN_NAME = re.compile(rf"((?:s|p|u|{_PEOPLE})[-_]?\d{{1,6}})[-_ .].+", re.IGNORECASE)
+_PERSON_FOLDER = re.compile(rf"(?:[spu]\d{{2,6}}|(?:{_PEOPLE})[-_ ]?\d{{1,6}})", re.IGNORECASE)  # S1, S2 may be stages
+_LEAST_NAMED = 0.8  # share of the names that begin with a person, where a few do not
+KEPT_TOGETHER = "kept together in splits; to change: a column 'group' of a table beside them, or --split random"
 
 
 def plain_name(name: str) -> str:
@@ -86,28 +88,49 @@ def group_in_path(path: Path | PurePath | str, root: Path | None = None) -> str 
     return None
 
 
-def groups_in_paths(paths: Sequence[Path], root: Path | None = None) -> tuple[list[str | None], str]:
-    """Groups that paths name, and the sentence that says so; all None and ``""`` where they group nothing."""
-    keys = [group_in_path(path, root) for path in paths]
-    if not useful_groups(keys):
-        return [None] * len(paths), ""
-    first = next(key for key in keys if key is not None)
-    return (
-        keys,
-        f"groups: {len({key for key in keys if key})} from paths, for example {first!r}; kept together in splits",
-    )
+def groups_in_paths(
+    paths: Sequence[Path], root: Path | None = None, folders: Sequence[str] = ()
+) -> tuple[list[str | None], str]:
+    """Groups that paths name, and the sentence that says so; all None and ``""`` where they group nothing.
 
+    In this order: patterns anywhere in paths, folders called like people (``VP01/``), ``folders``, and the code that
+    names of files begin with (``S01_walk_0``), where nearly all do.
 
-def groups_in_names(stems: Sequence[str]) -> tuple[list[str | None], str]:
-    """Whom names of files begin with (``S01_walk_0``), where all do and it groups files, and the sentence that says so;
-    else all None and ``""``.
+    Args:
+        folders: whose each file is by a level of folders, as :mod:`repcore.data.folder_classes` finds it.
     """
-    found = [_PERSON_IN_NAME.fullmatch(stem) for stem in stems]
-    keys: list[str | None] = [one[1].lower() if one else None for one in found]
-    if None in keys or not useful_groups(keys):
-        return [None] * len(stems), ""
-    count = len(set(keys))
-    return keys, f"groups: {count} by the first word of names, for example {keys[0]!r}; kept together in splits"
+    for keys, how in (
+        ([group_in_path(path, root) for path in paths], "from paths"),
+        (_people_above(paths, root), "by folders called like people"),
+        (list(folders), "by folders"),
+        (_people_in_names(paths), "by the first word of names"),
+    ):
+        if useful_groups(keys):
+            first = next(key for key in keys if key is not None)
+            count = len({key for key in keys if key})
+            return list(keys), f"groups: {count} {how}, for example {first!r}; {KEPT_TOGETHER}"
+    return [None] * len(paths), ""
+
+
+def is_person_folder(name: str) -> bool:
+    """Whether a folder is called like a person: ``VP01``, ``S03``, ``patient-1``."""
+    return _PERSON_FOLDER.fullmatch(name.strip()) is not None
+
+
+def _people_above(paths: Sequence[Path], root: Path | None) -> list[str | None]:
+    """The outermost folder of each path that is called like a person; none unless all lie in one."""
+    inside = [path.relative_to(root) if root and path.is_relative_to(root) else path for path in paths]
+    keys = [next((one.lower() for one in path.parts[:-1] if is_person_folder(one)), None) for path in inside]
+    return [None] * len(paths) if None in keys else keys
+
+
+def _people_in_names(paths: Sequence[Path]) -> list[str | None]:
+    """Whom names begin with; none unless nearly all begin so."""
+    found = [_PERSON_IN_NAME.fullmatch(path.name) for path in paths]
+    keys = [one[1].lower() if one and one[0][len(one[1]) :] != path.suffix else None
+            for one, path in zip(found, paths, strict=True)]  # fmt: skip
+    is_usual = sum(key is not None for key in keys) >= _LEAST_NAMED * len(keys)
+    return keys if is_usual else [None] * len(paths)
 
 
 def _rank(name: str, words: tuple[str, ...]) -> int | None:

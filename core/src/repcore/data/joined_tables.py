@@ -48,6 +48,17 @@ class JoinedTable:
         called = {others[0]: LABEL} if len(others) == 1 and not self.table.has_header else {}
         return {called.get(name, name): list(self.table.cells(name)) for name in others}
 
+    def owners(self) -> dict[int, str]:
+        """Item -> the cell that names it, of cells that name several items each: whom these belong to."""
+        items_of: dict[int, list[int]] = {}
+        for number, rows in self.rows_of.items():
+            for row in rows:
+                items_of.setdefault(row, []).append(number)
+        if all(len(numbers) < 2 for numbers in items_of.values()):
+            return {}
+        cells = self.table.cells(self.column)
+        return {number: str(cells[row]).strip() for row, numbers in items_of.items() for number in numbers}
+
 
 def joined_table(
     path: Path,

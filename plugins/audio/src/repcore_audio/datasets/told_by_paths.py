@@ -11,7 +11,7 @@ from typing import Any
 from repcore.data.accounting import Accounting
 from repcore.data.catalogue import class_target, rows_by
 from repcore.data.folder_classes import are_too_many, folder_meaning, stays_beside_table, tell_words_in_names
-from repcore.data.groups import groups_in_paths
+from repcore.data.groups import group_in_path, groups_in_paths
 from repcore.data.splits import sibling_parts
 from repcore.specs import TargetSpec
 from repcore_audio.datasets.published_names import name_fields
@@ -45,10 +45,12 @@ def told_by_paths(root: Path, files: Sequence[Path], account: Accounting) -> Tol
     levels = _below_common([path.relative_to(root).parts[:-1] for path in files])
     levels, splits = _parts_of_splits(levels, account)
     folders = [one[0] if one else "" for one in levels]
-    groups, said = groups_in_paths(files, root)
-    told = Told(groups=groups, splits=splits)
     meaning = folder_meaning(folders, _shared_folders(root, files))
+    groups, said = groups_in_paths(files, root, folders if meaning.kind == "group" else ())
     fields = name_fields(files)
+    if fields.scheme and any(fields.speakers) and not any(group_in_path(file, root) for file in files):
+        said = ""  # the published names say who speaks
+    told = Told(groups=groups, splits=splits)
     if fields.scheme:
         shown = ", ".join(fields.labels) or "none that differs"
         account.guess(
@@ -61,9 +63,6 @@ def told_by_paths(root: Path, files: Sequence[Path], account: Accounting) -> Tol
         told.groups = list(fields.speakers)
         count = len(set(fields.speakers))
         account.guess("groups", f"{count} speakers", f"names of {fields.scheme} hold them; kept together in splits")
-    elif meaning.kind == "group":
-        told.groups = list(folders)
-        account.guess("groups", f"{len(set(folders))} folders", f"{meaning.reason}; kept together in splits")
     elif meaning.kind == "none" and all(folders) and len(set(folders)) > 1:
         account.guess("folders", "no classes", meaning.reason, is_loss=True)
     if meaning.kind == "class" and not (said and len(set(folders)) == len(set(groups))):

@@ -7,7 +7,6 @@ A table beside them (``split.csv``, ``participants.tsv``, or the only one) gives
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from functools import partial
 from itertools import islice
@@ -16,14 +15,14 @@ from pathlib import Path
 from repcore.data.accounting import Accounting, walk
 from repcore.data.catalogue import existing, rows_by
 from repcore.data.first_files import LOOKED_AT, first_files
-from repcore.data.groups import groups_in_paths
+from repcore.data.groups import KEPT_TOGETHER
 from repcore.errors import DataError, ItemError, PluginError
 from repcore_medical3d.configs.volumes import VolumeFilesConfig
-from repcore_medical3d.datasets.view_groups import view_groups
+from repcore_medical3d.datasets.scan_groups import groups_of_scans
 from repcore_medical3d.datasets.volume_lists import channel_names, label_names, read_list
 from repcore_medical3d.datasets.volume_mask_contents import look_at_volume, with_masks_by_content
 from repcore_medical3d.datasets.volume_masks import pair_masks
-from repcore_medical3d.datasets.volume_names import named
+from repcore_medical3d.datasets.volume_names import named, with_visits
 from repcore_medical3d.datasets.volume_pairs import Item, items_of
 from repcore_medical3d.datasets.volume_tables import folder_classes, read_item_table
 from repcore_medical3d.datasets.volumes import (
@@ -77,7 +76,7 @@ def folder_catalogue(root: Path, config: VolumeFilesConfig | None = None) -> Vol
             [volume_row(volume_stem(root), (root,), labels)], [segmentation_target()] if labels else []
         )
     account = Accounting(root)
-    files = [named(path, root) for path in _volumes(root, account)]
+    files = with_visits([named(path, root) for path in _volumes(root, account)], account)
     for one in files:
         if one.is_derived:
             account.ignore(one.path, "derived from scans (derivatives)")
@@ -151,35 +150,15 @@ def _check_scans(root: Path, scans: int, masks: int) -> None:
     )  # fmt: skip
 
 
-def _folders_of_cases(files: Sequence[Path], root: Path) -> tuple[list[str | None], str]:
-    """Folders as groups where each holds the same sequences (``adc``, ``t2w``), and the sentence that says so."""
-    held: dict[Path, set[str]] = {}
-    for file in files:
-        held.setdefault(file.parent, set()).add(file.name.lower())
-    names = next(iter(held.values()), set())
-    kinds = {re.sub(r"[\W\d_]+", "", name.partition(".")[0]) for name in names}
-    if root in held or len(held) < 2 or len(names) < 2 or any(one != names for one in held.values()):
-        return [None] * len(files), ""
-    if "" in kinds or len(kinds) < len(names):  # numbers alone tell rows of a class apart, not sequences
-        return [None] * len(files), ""
-    shown = ", ".join(sorted(names)[:4])
-    said = f"groups: {len(held)} folders with the same sequences ({shown}), a row each; kept together in splits"
-    return [file.parent.relative_to(root).as_posix() for file in files], said
-
-
 def _catalogue(
     root: Path, items: Sequence[Item], config: VolumeFilesConfig, account: Accounting, classes: tuple[str, ...]
 ) -> VolumeCatalogue:
     facts = _facts(root, account)
-    groups, said = groups_in_paths([item.files[0] for item in items], root)
-    if not said:
-        groups, said = _folders_of_cases([item.files[0] for item in items], root)
-    if not said:
-        groups, said = view_groups([item.files[0] for item in items], root, [item.stem for item in items])
+    groups, said = groups_of_scans(items, root)
     table = read_item_table(root, items, groups, config.label_kind, account)
     if table.groups:
         groups = [table.groups.get(number, group) for number, group in enumerate(groups)]
-        said = f"groups: {len(set(table.groups.values()))} from the table; kept together in splits"
+        said = f"groups: {len(set(table.groups.values()))} from the table; {KEPT_TOGETHER}"
     account.note(said) if said else None
     by_folder = folder_classes(root, items, groups, table, account)
     names = channel_names(facts)

@@ -7,9 +7,11 @@ aside, so that what is left names the case: ``volume-3`` and ``segmentation-3`` 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from repcore.data.accounting import Accounting
 from repcore.data.names import composed
 from repcore.data.splits import folder_part
 from repcore_medical3d.formats.volume_files import volume_stem
@@ -32,6 +34,7 @@ NNUNET_PARTS = {"tr": "train", "ts": "test", "val": "validation"}
 CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 SEQUENCES = (frozenset({"flair", "t1", "t1ce", "t2"}), frozenset({"t1n", "t1c", "t2w", "t2f"}))  # BraTS, old and new
 CLASS_ENTITY = re.compile(r"(?:^|[-_.])label-([A-Za-z0-9]+)")
+VISIT = re.compile(r"(?P<person>.+)[-_ ]t(?P<number>\d{1,2})", re.IGNORECASE)
 LOOSE = re.compile(r"(desc|space|res|label|hemi|den)-[A-Za-z0-9]+", re.IGNORECASE)  # BIDS: a version of, not another
 
 
@@ -48,6 +51,7 @@ class Named:
         part: split that a folder names, empty where none does.
         base / channel: name of the scan without its channel, and the channel; channel is empty where there is none.
         label: class or number that the name of a mask tells beside its case; empty where it tells none.
+        is_visit: whether the name ends in the visit of a person, and ``base`` names the person.
     """
 
     path: Path
@@ -59,6 +63,7 @@ class Named:
     base: str
     channel: str
     label: str = ""
+    is_visit: bool = False
 
 
 def named(path: Path, root: Path) -> Named:
@@ -76,6 +81,25 @@ def named(path: Path, root: Path) -> Named:
     part = next((word for name in reversed(above) if (word := _part(name))), "")
     case, label = _case_and_label(composed(stem)) if is_mask else (case_of(composed(stem)), "")
     return Named(path, is_mask, is_below and not is_mask, case, folders, part, base, channel, label)
+
+
+def with_visits(files: Sequence[Named], account: Accounting) -> list[Named]:
+    """Files that end in T0, T1, T2, ... as visits of a person, where they cannot be the sequences T1 and T2.
+
+    That is so where one ends in T0, or in T3 or more, and none in another sequence.
+    """
+    found = {one.path: VISIT.fullmatch(volume_stem(one.path)) for one in files}
+    numbers = {int(one["number"]) for one in found.values() if one is not None}
+    others = {one.channel.lower() for one in files if one.channel} - {"t1", "t2"}
+    if not numbers - {1, 2} or any(other in family for other in others for family in SEQUENCES):
+        return list(files)
+    shown = ", ".join(f"T{number}" for number in sorted(numbers)[:4])
+    why = f"T{0 if 0 in numbers else max(numbers)} is no sequence"
+    account.guess(f"names that end in {shown}", "visits of a person, a row each", why, "a table with a column 'group'")
+    return [
+        one if (seen := found[one.path]) is None else replace(one, base=seen["person"], channel="", is_visit=True)
+        for one in files
+    ]
 
 
 def _case_and_label(stem: str) -> tuple[tuple[str, ...], str]:

@@ -107,8 +107,12 @@ def read_item_table(
             account.guess(f"table {path.name}", "not used", why, is_loss=True)
     if not tables:
         return _listed(TableLabels(), root, files, keys, account)
-    columns, rows_of = put_together(without_placeholders(tables, account), root, account)
-    return _listed(_labels(columns, rows_of, kind, account), root, files, keys, account)
+    kept = without_placeholders(tables, account)
+    columns, rows_of = put_together(kept, root, account)
+    found = _labels(columns, rows_of, kind, account)
+    if not found.groups:
+        found.groups = {number: name for one in kept for number, name in one.owners().items()}
+    return _listed(found, root, files, keys, account)
 
 
 def _listed(table: TableLabels, root: Path, files: Sequence[Path], keys: Keys, account: Accounting) -> TableLabels:
@@ -160,7 +164,8 @@ def _keys(items: Sequence[Item], groups: Sequence[str | None], root: Path) -> Ke
     keys = Keys(root, above, lambda name: _plain(name) if _plain(name) != name else "")
     patients = [group or group_in_path(item.files[0], root) for group, item in zip(groups, items, strict=True)]
     for number, (item, group) in enumerate(zip(items, patients, strict=True)):
-        keys.add(number, {composed(one) for one in item.names}, [group] if group is not None else [])
+        written = [item.stem[: len(group)]] if group and item.stem.lower().startswith(group) else []
+        keys.add(number, {composed(one) for one in item.names}, [*written, group] if group is not None else [])
     for name, numbers in _case_folders(items, root).items():
         keys.by_owner.setdefault(name, dict.fromkeys(numbers))
     for known in (keys.by_name, keys.by_owner):

@@ -56,8 +56,8 @@ NOT_LABELS = frozenset({
     *(word for three in (*COLOURS, *NORMALS) for word in three),
 })  # fmt: skip
 CLOUD_WORDS = frozenset({
-    "scan", "frame", "file", "filename", "cloud", "pointcloud", "point_cloud", "sweep", "scene", "shape", "mesh", "model",
-    "sample", "item", "source_file", "file_path", "filepath", "path",
+    "scan", "frame", "file", "filename", "cloud", "pointcloud", "point_cloud", "sweep", "scene", "shape", "mesh",
+    "model", "sample", "item", "source_file", "file_path", "filepath", "path",
 })  # fmt: skip
 """Names of columns that say from which cloud a point is, alone or with a number's name behind them (``scan_id``)."""
 METRES = {

@@ -14,7 +14,7 @@ from repcore.data.accounting import Accounting
 from repcore.data.beside_lists import JSON_SUFFIXES, lists_items, words_of_lists
 from repcore.data.cells import is_missing
 from repcore.data.folder_classes import folder_levels, stays_beside_table, tell_words_in_names
-from repcore.data.groups import group_column, groups_in_names, groups_in_paths
+from repcore.data.groups import group_column, groups_in_paths
 from repcore.data.joined_tables import joined_table, put_together, without_placeholders
 from repcore.data.labels import LabelColumn, read_labels
 from repcore.data.names import composed, nearly
@@ -138,7 +138,8 @@ def _of_folders(known: Known, recordings: Sequence[Recording], root: Path, accou
         known.parts = words_of_lists(root, [one.file for one in recordings], account) or parts
     levels = folder_levels(above, root.name)
     if not any(known.groups):
-        known.groups = _groups(recordings, levels.groups, stems, root, account)
+        known.groups, said = groups_in_paths([one.file for one in recordings], root, levels.groups)
+        account.note(said) if said else None
     if levels.left:
         shown = ", ".join(levels.left[:4])
         account.guess("folders", "no label", f"{shown}: folders further in are classes", is_loss=True)
@@ -147,19 +148,6 @@ def _of_folders(known: Known, recordings: Sequence[Recording], root: Path, accou
         account.guess("classes", f"{len(set(levels.classes))} folders", levels.reason)
     elif not known.columns and not any(known.groups):
         tell_words_in_names(stems, account)
-
-
-def _groups(
-    recordings: Sequence[Recording], folders: Sequence[str], stems: Sequence[str], root: Path, account: Accounting
-) -> list[str | None]:
-    groups, said = groups_in_paths([one.file for one in recordings], root)
-    if not said and folders:
-        groups, said = list(folders), f"groups: {len(set(folders))} folders; kept together in splits"
-    if not said:
-        groups, said = groups_in_names(stems)
-    if said:
-        account.note(said)
-    return groups
 
 
 def without_constants(recordings: Sequence[Recording], account: Accounting) -> None:
