@@ -65,7 +65,7 @@ def test_scans_and_visits_of_one_person_are_rows_of_a_group(
 ) -> None:
     for number, (person, word) in enumerate([(one, word) for one in (1, 2, 3) for word in words]):
         plant(tmp_path, "volumes", form.format(person, word), number)
-    if table and not words[0][0] == "2" and words[0] != "ADC":
+    if table and words[0].startswith("T"):
         (tmp_path / "clinical.csv").write_text("PatientID,age\na1x,50\na2x,61\na3x,72\n")
     found = groups(tmp_path)
     assert sorted(found) == ["a1x", "a2x", "a3x"]
