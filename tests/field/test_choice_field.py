@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import math
 import struct
@@ -15,6 +16,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from repcore.cli.main import root
+from repcore.data.misfits import what_is_there
 from repcore.data.readers import open_data, recognise
 from repcore.errors import DataError, RegistryError
 from repcore.registry import default
@@ -244,3 +246,12 @@ def test_where_no_other_reader_reads_a_row_none_is_named(tmp_path: Path) -> None
     with pytest.raises(DataError) as caught:
         open_data(default(), str(tmp_path), reader="audio/folder")
     assert "other readers" not in str(caught.value)
+
+
+def test_what_is_in_a_file_that_nobody_reads_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(gzip.compress(b"smiles,y\nCCO,1\n"))
+    assert what_is_there(tmp_path / "a.csv") == "a gz file by its first bytes: call it a.csv.gz"
+    (tmp_path / "b.csv").write_bytes(b"smiles,y\nCCO,1\n" + bytes(40))
+    assert what_is_there(tmp_path / "b.csv").startswith("text with 40 zero bytes, the first at byte 15")
+    (tmp_path / "c.csv").write_bytes(bytes(range(256)))
+    assert what_is_there(tmp_path / "c.csv") == "a binary file"

@@ -92,3 +92,12 @@ def test_a_table_of_several_clouds_is_refused_with_the_column(
         path.read_text().replace(f"\n{values[1]},", f"\n{values[0]},").replace("\n3,", "\n1,").replace("\n2,", "\n0,")
     )
     assert len(read_points(one)) == 60
+
+
+def test_one_of_several_arrays_of_points_is_said(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", points=XYZ + 0.5, points_noisy=XYZ, normals=XYZ / 5000)
+    table = read_points(tmp_path / "a.npz")
+    np.testing.assert_array_equal(table.xyz, XYZ + 0.5)
+    assert any("coordinates: array 'points', not 'points_noisy';" in note for note in table.notes)
+    np.savez(tmp_path / "b.npz", points=XYZ + 0.5, normals=XYZ / 5000)
+    assert not any("coordinates: array" in note for note in read_points(tmp_path / "b.npz").notes)

@@ -27,6 +27,9 @@ from repcore.specs import DatasetSpec, PreprocessorSpec
 HARDLY = 0.1
 """Scores up to this one say: it could be mine, but I see no way to read it."""
 LISTED = 20_000  # files of a folder that are counted
+LOOKED_AT = 4096  # bytes
+PACKED = {b"\x1f\x8b": "gz", b"BZh": "bz2", b"\xfd7zXZ\0": "xz", b"(\xb5/\xfd": "zst"}  # first bytes
+TEXT = bytes(range(32, 127)) + b"\t\r\n"
 ROWS_TRIED = 20  # of another reader, until one can be read
 FORCED = "--reader NAME forces one, and says what is wrong"
 
@@ -122,12 +125,25 @@ def taken_by(entries: Sequence[Entry[DatasetSpec]], consumer: Entry[Preprocessor
     return [one.full_name for one in entries if reads_for(one, consumer)]
 
 
+def _kind_of(first: bytes, name: str) -> str:
+    """What the first bytes of a file are, where its name does not say so; empty for text."""
+    kind = next((word for start, word in PACKED.items() if first.startswith(start)), "")
+    if kind:
+        is_called = name.lower().endswith(f".{kind}")
+        return f"a {kind} file" if is_called else f"a {kind} file by its first bytes: call it {name}.{kind}"
+    zeros, rest = first.count(b"\0"), first.replace(b"\0", b"")
+    few = 2 * first.rstrip(b"\0").count(b"\0") < len(rest)  # UTF-16 has one in each letter
+    if zeros and few and b"\n" in rest and not rest.translate(None, TEXT):
+        place = first.index(b"\0")
+        return f"text with {zeros:,} zero bytes, the first at byte {place:,}: it is damaged, write it anew"
+    return "an empty file" if not first else "a binary file" if zeros else ""
+
+
 def what_is_there(path: Path) -> str:
     """Kinds of files below a folder, for people who look in the wrong one; of a file, whether it is binary or empty."""
     if path.is_file():
         with suppress(OSError), path.open("rb") as file:
-            first = file.read(4096)
-            return "an empty file" if not first else "a binary file" if b"\0" in first else ""
+            return _kind_of(file.read(LOOKED_AT), path.name)
     if not path.is_dir():
         return ""
     names = names_elsewhere(path)

@@ -49,10 +49,25 @@ def read_npz(path: Path) -> RawColumns:
         name = list(arrays)[plain.index(key)]
         table = arrays.pop(name)
         found = _columns(table, path) if table.shape[1] > 4 or table.dtype.names else RawColumns({name: table})
-        return replace(found, columns={**found.columns, **arrays}, viewpoint=viewpoint)
+        notes = (*found.notes, *_other_points(name, len(table), arrays))
+        return replace(found, columns={**found.columns, **arrays}, viewpoint=viewpoint, notes=notes)
     if len(arrays) == 1:
         return _columns(next(iter(arrays.values())), path)
     return RawColumns(arrays, viewpoint=viewpoint)  # x, y and z may be arrays of their own
+
+
+def _other_points(name: str, count: int, arrays: dict[str, np.ndarray]) -> list[str]:
+    """What to say of arrays that might be the coordinates, too: three fractions a point, no colours or normals."""
+    others = [
+        repr(one)
+        for one, values in arrays.items()
+        if values.shape == (count, 3)
+        and values.dtype.kind == "f"
+        and not any(word in known.plain(one) for word in ("normal", "rgb", "colo", "flow", "velocity"))
+    ]
+    if not others:
+        return []
+    return [f"coordinates: array {name!r}, not {', '.join(others)}; to change: a file with that array alone"]
 
 
 def _is_table(arrays: dict[str, np.ndarray], plain: list[str], name: str) -> bool:
