@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from repcore.errors import ItemError
+from repcore.data.readers import open_data
+from repcore.errors import ConfigError, ItemError
 from repcore.interfaces import Sample
+from repcore.registry import default
 from repcore_timeseries.configs.series import SensorsConfig, SeriesPreprocessorConfig
 from repcore_timeseries.configs.views import SeriesChange
 from repcore_timeseries.datasets.sensors import CLASSES, Sensors
@@ -95,6 +97,47 @@ def test_what_cannot_be_used_says_why(values: Any, names: tuple[str, ...], statu
     with pytest.raises(ItemError) as told:
         made.prepare(sample(values, names))
     assert told.value.status == status
+
+
+@pytest.mark.parametrize(
+    ("trained", "given", "words"),
+    [
+        (None, ("v",), ""),
+        (("v",), None, ""),
+        (("v",), ("w",), "'w' where the model knows v in this order: rename it to 'v' if it is that"),
+        (("a", "b"), ("b", "a"), "in another order (b, a); the model knows a, b in this order"),
+        (("a", "b"), ("a", "b", "c"), "1 channels more, such as 'c': leave them out"),
+        (("a", "b"), ("a",), "1 of 2 channels, without 'b'"),
+        (("a", "b"), None, "1 of 2 channels, without 'a'"),
+        (("channel0", "channel1"), ("a", "b"), "or give an array, whose channels have no names"),
+    ],
+)
+def test_channels_that_differ_are_told_by_what_differs(trained: Any, given: Any, words: str) -> None:
+    made = fitted([sample(np.ones((4, len(trained or "1"))), trained)])
+    asked = sample(np.ones((4, len(given or "1"))), given)
+    if not words:
+        assert len(made.prepare(asked)) == 1
+        return
+    with pytest.raises(ItemError) as told:
+        made.prepare(asked)
+    assert words in told.value.reason
+
+
+def test_the_general_name_of_what_names_rows_is_the_series(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"name": np.repeat(list("ba"), 4), "t": np.tile(np.arange(4), 2), "v": np.arange(8.0)})
+    frame.to_csv(tmp_path / "long.csv", index=False)
+    np.save(tmp_path / "one.npy", np.zeros((3, 40)))
+
+    def opened(file: str, **options: Any) -> Any:
+        return open_data(default(), str(tmp_path / file), domain="timeseries", options=options)[1]
+
+    for options in ({"id_column": "name"}, {"series": "name"}, {"id_column": "name", "series": "name"}):
+        reader = opened("long.csv", time="t", **options)
+        assert [reader[row].id for row in range(len(reader))] == ["b", "a"], options
+    with pytest.raises(ConfigError, match="id_column='name' and series='v' both name the rows"):
+        opened("long.csv", time="t", id_column="name", series="v")
+    with pytest.raises(ConfigError, match="timeseries/arrays finds the names of its rows itself"):
+        opened("one.npy", id_column="name")
 
 
 def test_the_calendar_is_six_channels_and_needs_times() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,13 @@ from repcore.data.setting_flags import with_flag
 from repcore.data.shards.addresses import is_address, whole_address
 from repcore.data.shards.tar_reader import TarReader, first_row
 from repcore.data.shards.tar_rows import is_tar_data
-from repcore.errors import DataError, PluginError, RegistryError, RepcoreError
+from repcore.errors import ConfigError, DataError, PluginError, RegistryError, RepcoreError
 from repcore.files import special_kind
 from repcore.interfaces import DatasetReader, Sample
 from repcore.registry import Entry, Registry, default
 from repcore.specs import DatasetSpec, PreprocessorSpec
+
+ID_COLUMN = "id_column"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +175,30 @@ def dataset_settings(
 
 def _tried(registry: Registry, path: str, options: Mapping[str, Any], entry: Entry[DatasetSpec]) -> DatasetReader:
     known = field_types(entry.load("config"))
-    settings = {"path": path, **{name: value for name, value in options.items() if name in known}}
+    asked = _with_ids(options, entry)
+    settings = {"path": path, **{name: value for name, value in asked.items() if name in known}}
     return _opened(resolve_part(registry, "dataset", entry.full_name, settings))
+
+
+def _with_ids(options: Mapping[str, Any], entry: Entry[DatasetSpec]) -> Mapping[str, Any]:
+    """Settings in which what names the rows is called as the reader calls it.
+
+    Raises:
+        ConfigError: it is given twice, or the reader has no such setting.
+    """
+    config = entry.load("config")
+    if ID_COLUMN not in options or ID_COLUMN in field_types(config):
+        return options
+    own = next((one.name for one in fields(config) if one.metadata.get("names_rows")), None)
+    column, rest = options[ID_COLUMN], {key: value for key, value in options.items() if key != ID_COLUMN}
+    if own is None:
+        raise ConfigError(
+            f"{ID_COLUMN}={column!r}: {entry.full_name} finds the names of its rows itself",
+            settings=", ".join(sorted(field_types(config))),
+        )
+    if rest.get(own, column) != column:
+        raise ConfigError(f"{ID_COLUMN}={column!r} and {own}={rest[own]!r} both name the rows", hint="leave one out")
+    return {**rest, own: column}
 
 
 def local_path(data: str | Path) -> Path:
@@ -293,7 +317,8 @@ def open_data(
     """Recognise and open.
 
     Args:
-        options: further settings of the reader; those it does not know are an error. ``selected_rows`` is taken of any
+        options: further settings of the reader; those it does not know are an error. ``id_column`` is what names its
+            rows, whatever the reader calls that (a field with ``names_rows``). ``selected_rows`` is taken of any
             reader: a csv of ids (:mod:`repcore.data.selection`).
         preferences: settings that a reader may ignore (``labels``: which labels are wanted; ``label_kind``: what they
             are, only for a reader that takes both, because others would read every column so).
@@ -308,7 +333,7 @@ def open_data(
     settings.update({key: value for key, value in (preferences or {}).items() if key in known})
     if "labels" not in known and preferences:
         settings.pop("label_kind", None)
-    settings.update(options or {})
+    settings.update(_with_ids(options or {}, registry.dataset(name, domain)))
     rows = settings.pop(OPTION, None)
     part = resolve_part(registry, "dataset", name, settings, domain)
     return part, selected(open_part(part), rows)

@@ -62,6 +62,7 @@ class SeriesTableConfig:
         "",
         "column that says which series a line belongs to, or several joined by commas; empty = found by name and by "
         "times that come several times, none = one series",
+        names_rows=True,
     )
     variable: str = setting(
         "", "column of channel names of a long table; empty = found by name, none = the table is wide"

@@ -18,7 +18,7 @@ from repcore.errors import ConfigError, DataError, ItemError
 from repcore.files import read_object
 from repcore.interfaces import Batch, DatasetReader, Item, Sample, Window
 from repcore_timeseries.configs.series import SeriesPreprocessorConfig
-from repcore_timeseries.formats.series import Series
+from repcore_timeseries.formats.series import Series, numbered
 from repcore_timeseries.preprocessors.calendar import CALENDAR, calendar_of
 from repcore_timeseries.preprocessors.given import holds_several, series_from
 
@@ -75,7 +75,7 @@ class SeriesPreprocessor:
                 counts, sums, squares = (np.zeros(len(self.names)) for _ in range(3))
                 known = np.isfinite(series.values)
                 origin = np.where(known, series.values.astype(np.float64), 0.0).sum(0) / np.maximum(known.sum(0), 1)
-            if series.names != self.names:
+            if self._differs(series.names):
                 continue  # its row says so when it is prepared
             known = np.isfinite(series.values)
             moved = np.where(known, series.values.astype(np.float64) - origin, 0.0)  # or squares cancel
@@ -141,19 +141,31 @@ class SeriesPreprocessor:
         return found
 
     def _check(self, series: Series) -> None:
-        if self.names and series.names != self.names:
-            missing = [name for name in self.names if name not in series.names]
-            said = (
-                f"without {missing[0]!r}" if missing else f"has {len(series.names)} channels in another order or more"
-            )
-            raise ItemError(
-                "other_channels", f"the series {said}; the model knows {', '.join(self.names[:8])} in this order"
-            )
+        if said := self._differs(series.names):
+            raise ItemError("other_channels", said)
         known = np.isfinite(series.values).any(1)
         if not known.any():
             raise ItemError("no_value", f"none of {len(series)} steps has a value")
         if known.sum() < self.config.shortest:
             raise ItemError("too_short", f"{known.sum()} steps have a value, {self.config.shortest} are needed")
+
+    def _differs(self, names: tuple[str, ...]) -> str:
+        """What is wrong with the channels of a series, in words; empty where they are the model's, or where both have
+        one channel and one of the two has no name."""
+        wanted, nameless = self.names, numbered(1)
+        if not wanted or names == wanted or (len(names) == len(wanted) == 1 and nameless in (names, wanted)):
+            return ""
+        known = f"the model knows {', '.join(wanted[:8])}{', ...' if len(wanted) > 8 else ''} in this order"
+        missing = [name for name in wanted if name not in names]
+        more = [name for name in names if name not in wanted]
+        if missing and len(names) == len(wanted):
+            as_array = " or give an array, whose channels have no names" if wanted == numbered(len(wanted)) else ""
+            return f"the series has {more[0]!r} where {known}: rename it to {missing[0]!r} if it is that{as_array}"
+        if missing:
+            return f"the series has {len(names)} of {len(wanted)} channels, without {missing[0]!r}; {known}"
+        if more:
+            return f"the series has {len(more)} channels more, such as {more[0]!r}: leave them out; {known}"
+        return f"the series has its channels in another order ({', '.join(names[:8])}); {known}"
 
     def collate(self, items: Sequence[Item]) -> Batch:
         """Inputs ``values`` float32 (B, T, C), 0 where missing, ``observed`` bool (B, T, C), and ``length`` int64 (B,)
