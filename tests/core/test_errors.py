@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
+import pickle
 import re
 from pathlib import Path
 
 import pytest
 
 from repcore.cli.main import run
-from repcore.errors import ARGUMENTS, WRAPPED, ConfigError, told_to_a_shell
+from repcore.errors import ARGUMENTS, WRAPPED, CheckpointError, ConfigError, ItemError, RepcoreError, told_to_a_shell
+from repcore.files import read_object
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ("cli", "commands", "scaffold", "testing")  # rooms whose messages nobody sees who calls from Python
@@ -94,3 +96,30 @@ def test_a_command_says_nothing_about_python(capsys: pytest.CaptureFixture[str],
     said = capsys.readouterr().err
     assert "abacus" in said
     assert "in Python" not in said
+
+
+ESCAPES = "x\x1b]0;pwn\x07\x9b2J\u202e\udcff\r"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConfigError(f"no {ESCAPES}", **{"field": ESCAPES, ESCAPES: 1, "hint": f"two\nlines {ESCAPES}"}),
+        ItemError("corrupt", ESCAPES),
+        pickle.loads(pickle.dumps(ConfigError(ESCAPES, known=ESCAPES))),
+    ],
+)
+def test_no_text_of_an_error_commands_a_terminal(error: RepcoreError) -> None:
+    for text in (str(error), error.render(), error.in_one_line(), *error.args, getattr(error, "reason", "")):
+        assert not set("\x1b\x07\x9b\u202e\udcff\r") & set(text)
+    assert "x\\x1b]0;pwn\\x07\\x9b2J\\u202e\\xff" in str(error)
+
+
+def test_errors_say_nothing_about_the_insides_of_libraries(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(f'{{"dim": {"9" * 5000}}}')
+    with pytest.raises(CheckpointError, match="value has 5000 digits") as told:
+        read_object(tmp_path / "a.json")
+    assert "sys." not in str(told.value)
+    words = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"
+    error = ItemError("too_large", f"preparing: {words}")
+    assert error.reason == "preparing: DefaultCPUAllocator: can't allocate memory"

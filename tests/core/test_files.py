@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import math
+import os
 from pathlib import Path
 
 import pytest
+import torch
 
+from repcore.checkpoints.content import write_tensors
 from repcore.errors import CheckpointError
-from repcore.files import entries_of, read_object, storable, write_text
+from repcore.files import as_strict, entries_of, read_figures, read_object, storable, write_text, written_whole
+from repcore.training.run_folder import RunFolder
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -49,3 +57,43 @@ def test_what_systems_leave_in_folders_is_no_entry(tmp_path: Path) -> None:
     for name in (*left, *own):
         (tmp_path / name).touch()
     assert [one.name for one in entries_of(tmp_path)] == sorted(own)
+
+
+@pytest.mark.parametrize(("mask", "rights"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_every_file_has_the_rights_of_the_umask(mask: int, rights: int, tmp_path: Path) -> None:
+    """safetensors and others write through a temporary file that its owner alone may read."""
+    before = os.umask(mask)
+    try:
+        write_tensors(tmp_path / "a", {"x": torch.ones(2)}, {"format": "pt"})
+        write_tensors(tmp_path / "b", {"x": torch.ones(2)}, {})
+        write_text(tmp_path / "c", "text")
+        with written_whole(tmp_path / "d") as partial:
+            os.close(os.open(partial, os.O_CREAT | os.O_WRONLY, 0o600))
+    finally:
+        os.umask(before)
+    assert {path.name: path.stat().st_mode & 0o777 for path in entries_of(tmp_path)} == dict.fromkeys("abcd", rights)
+
+
+def test_tensors_are_written_in_two_places_only() -> None:
+    """Both give their file the rights of others."""
+    sources = [*(ROOT / "core" / "src").rglob("*.py"), *(ROOT / "plugins").glob("*/src/**/*.py")]
+    writing = {
+        path.relative_to(ROOT).as_posix() for path in sources if "save_file(" in path.read_text(encoding="utf-8")
+    }
+    assert {path.removeprefix("core/src/repcore/") for path in writing} == {
+        "checkpoints/content.py",
+        "estimation/folder.py",
+    }
+
+
+def test_json_holds_no_number_that_strict_readers_refuse(tmp_path: Path) -> None:
+    record = {"loss": math.nan, "parts": [math.inf, 1.5, {"x": -math.inf}], "name": "NaN"}
+    assert as_strict(record) == {"loss": None, "parts": [None, 1.5, {"x": None}], "name": "NaN"}
+    run = RunFolder(tmp_path)
+    run.append_lines("metrics.jsonl", [{"step": 1, **record}])
+    run.write_json("diagnostics.json", record)
+    for name in ("metrics.jsonl", "diagnostics.json"):
+        json.loads((tmp_path / name).read_text(), parse_constant=pytest.fail)
+    (figures,) = read_figures(tmp_path / "metrics.jsonl")
+    assert math.isnan(figures["loss"])
+    assert figures["step"] == 1

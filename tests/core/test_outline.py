@@ -132,6 +132,20 @@ def test_a_network_that_needs_numbers_is_built_and_stopped(
         read_model(folder).build(registry)
 
 
+def test_config_json_is_for_strict_readers(folder: Path, registry: Registry) -> None:
+    model = read_model(folder)
+    encoder, preprocessor = model.build(registry)
+    card = {"diagnostics": {"alpha-req": float("nan"), "worst": [float("inf")]}}
+    save_model(
+        folder, encoder=encoder, encoder_name="toy/net", encoder_config=NetworkConfig(), preprocessor=preprocessor,
+        preprocessor_name="toy/plain", preprocessor_config=PlainConfig(), card=card, extra=card, registry=registry,
+    )  # fmt: skip
+    written = json.loads((folder / "config.json").read_text(), parse_constant=pytest.fail)
+    expected = {"diagnostics": {"alpha-req": None, "worst": [None]}}
+    assert (written["card"], written["origin"]) == (expected, expected)
+    read_model(folder).build(registry)
+
+
 def test_an_outline_draws_no_number(folder: Path, registry: Registry) -> None:
     torch.manual_seed(3)
     expected = Network(NetworkConfig()).state_dict()

@@ -391,3 +391,15 @@ def test_real_scans(shared: Path, name: str) -> None:
     items = preprocessor.prepare(reader[0])
     assert items[0].values.shape == (1, 32, 32, 32)
     assert 0.0 < float(items[0].values.mean()) < 1.0
+
+
+def test_remarks_of_the_reading_library_are_the_rows_own(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Told to a terminal they name no file."""
+    write_nifti(tmp_path / "a.nii", np.ones((4, 4, 4), np.float32), AFFINE)
+    content = bytearray((tmp_path / "a.nii").read_bytes())
+    content[80:92] = bytes(12)  # pixdim[1:4]
+    (tmp_path / "a.nii").write_bytes(content)
+    handlers = list(nibabel.imageglobals.logger.handlers)
+    assert "pixdim[1,2,3] should be non-zero" in str(read_nifti(tmp_path / "a.nii").facts["remark"])
+    assert "pixdim" not in "".join(capfd.readouterr())
+    assert list(nibabel.imageglobals.logger.handlers) == handlers

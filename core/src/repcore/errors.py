@@ -25,6 +25,8 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from repcore.untrusted import printable
+
 LONGEST = 4000  # characters of a line of a message; a received value may have megabytes
 LONGEST_LIST = 1000  # characters of a line with a list; data may have thousands of labels, classes, columns
 LIST_ENDS = 200
@@ -51,6 +53,10 @@ _OPTION = re.compile(
     r"(?:[ =]([A-Z][A-Z@]+\b|cpu\b|cuda\b|random\b|\d[\w.,%]*|[\w-]+@\d+|[a-z0-9-]+/[\w-]+|[a-z_]+=[^\s,;)]*))?"
 )
 _IN_A_COMMAND = re.compile(r"\b(repcore|pip install|ray start|command)\b[^,;:()]*$")
+_OF_LIBRARIES = re.compile(
+    r"\[enforce fail at [^\]\n]*\] (?:err == 0\. )?|; use sys\.set_int_max_str_digits\(\) to increase the limit"
+)
+"""Places in the code of libraries, and their advice to programmers, in texts that are handed on."""
 _shells = 0
 
 
@@ -130,6 +136,12 @@ def _with_ends_of_lists(text: str) -> str:
     return ", ".join([*items[:first], f"... {left_out:,} more ...", *items[len(items) - last :]])
 
 
+def for_people(text: str) -> str:
+    """A text of whatever origin as every error shows it: no character that commands a terminal, nothing about the
+    insides of libraries."""
+    return printable(_OF_LIBRARIES.sub("", text))
+
+
 class RepcoreError(Exception):
     """Base of all errors with a composed message.
 
@@ -150,12 +162,13 @@ class RepcoreError(Exception):
         if not _shells and "--" in (said := "; ".join([self.summary, *map(str, facts.values())])):
             facts["in Python"] = ", ".join(dict.fromkeys(_as_arguments(shortened(said))))
         facts = {key: value for key, value in facts.items() if value != ""}
+        facts = {for_people(key): for_people(str(value)) for key, value in facts.items()}
         labels = {key: ("try" if key == "hint" else key.replace("_", " ")) + ":" for key in facts}
         width = max((len(label) for label in labels.values()), default=0)
         indent = "\n" + " " * (width + 3)
-        shown = {key: shortened(str(value)).replace("\n", indent) for key, value in facts.items()}
+        shown = {key: shortened(value).replace("\n", indent) for key, value in facts.items()}
         return "\n".join(
-            [shortened(self.summary), *(f"  {labels[key]:<{width}} {text}" for key, text in shown.items())]
+            [shortened(for_people(self.summary)), *(f"  {labels[key]:<{width}} {text}" for key, text in shown.items())]
         )
 
     def in_one_line(self) -> str:
@@ -205,7 +218,7 @@ class ItemError(DataError):
     def __init__(self, status: str, reason: str) -> None:
         self.status = status
         lines = (line.strip() for line in reason.splitlines())  # libraries write pages
-        self.reason = shortened(" ".join(line for line in lines if line))
+        self.reason = shortened(for_people(" ".join(line for line in lines if line)))
         super().__init__(f"{status}: {self.reason}")
 
     def __reduce__(self) -> tuple[object, ...]:

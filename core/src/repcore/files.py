@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import os
 import re
 import stat
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -58,6 +59,7 @@ def written_whole(path: Path, partial: Path | None = None) -> Iterator[Path]:
     place = path.with_name(f".{path.name}.partial") if partial is None else partial
     try:
         yield place
+        open_to_others(place)
         place.replace(path)
     except Exception as error:
         if not is_disk_full(error):
@@ -67,6 +69,24 @@ def written_whole(path: Path, partial: Path | None = None) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             place.unlink(missing_ok=True)
+
+
+def open_to_others(path: Path) -> None:
+    """Give a file the rights of every file that is made here (0666 without the bits of the umask): libraries that write
+    through a temporary file of their own leave it to its owner alone."""
+    with contextlib.suppress(OSError):  # file systems without rights, files of somebody else
+        path.chmod(0o666 & ~_umask())
+
+
+def _umask() -> int:
+    """Of this process, without touching it where the system tells it: threads may be making files."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 @contextlib.contextmanager
@@ -239,6 +259,15 @@ def _each_name_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def as_strict(value: Any, default: Callable[[Any], Any] | None = None) -> Any:  # any JSON value
+    """A value as strict readers of JSON take it: numbers that are not finite become null.
+
+    Args:
+        default: what else becomes of a value that JSON does not know.
+    """
+    return json.loads(json.dumps(value, default=default), parse_constant=lambda _: None)
+
+
 def read_json_file(path: Path) -> Any:  # any JSON value
     """The JSON value in a file of bounded size.
 
@@ -275,6 +304,12 @@ def read_object(path: Path, keys: Sequence[str] = (), **facts: object) -> dict[s
     if missing := [key for key in keys if key not in content]:
         raise CheckpointError(f"{path} lacks {', '.join(missing)}", **facts)
     return content
+
+
+def read_figures(path: Path) -> Iterator[dict[str, Any]]:
+    """Like :func:`read_lines`, of figures: null, which stands for a number that is not finite, comes back as NaN."""
+    for line in read_lines(path):
+        yield {name: math.nan if value is None else value for name, value in line.items()}
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:

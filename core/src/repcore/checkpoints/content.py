@@ -20,6 +20,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from repcore.files import open_to_others
+
 
 def content_sha256(tensors: Mapping[str, Tensor]) -> str:
     """Hexadecimal SHA-256 of named tensors.
@@ -93,7 +95,10 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: Mapping[str,
     The library writes metadata in another order every time; the header is therefore rewritten with sorted metadata,
     which is as long as before.
     """
-    save_file(tensors, path, metadata=dict(metadata))
+    save_file(tensors, path, metadata=dict(metadata) or None)
+    open_to_others(path)
+    if not metadata:
+        return
     with path.open("r+b") as file:
         size = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(size))

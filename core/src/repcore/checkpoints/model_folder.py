@@ -225,6 +225,7 @@ class ModelFolder:
                 taken for it.
         """
         known = registry or registry_module.default()
+        self._entry("encoder", known)  # that a plugin is missing is said first
         refuse_changed(self.folder / CONFIG, self.config)
         self._outline(known)
         with bounded(self._shapes(WEIGHTS), self.folder):

@@ -30,7 +30,7 @@ from repcore.checkpoints.reading import file_sha256, read_file
 from repcore.checkpoints.task_part import PREFIX, TaskPart, own_state
 from repcore.config.plain import to_plain
 from repcore.errors import CheckpointError, PluginError, RegistryError
-from repcore.files import entries_of, sync_file, write_text
+from repcore.files import as_strict, entries_of, sync_file, write_text
 from repcore.plugins import core_version
 from repcore.registry import Registry
 
@@ -80,7 +80,7 @@ def save_model(
     with _written_whole(folder) as partial:
         prepared = _write_preprocessor(partial, preprocessor)
         content = _write_networks(partial, weights, task, encoder_name) | settings_content(config, prepared)
-        _write_json(partial / CONFIG, {**config, "card": dict(card), "origin": dict(extra), "content": content})
+        _write_json(partial / CONFIG, {**config, **_told(card, extra), "content": content})
         _write_card(partial, config, card, sum(tensor.numel() for tensor in weights.values()))
     return folder
 
@@ -97,7 +97,8 @@ def record_content(folder: Path) -> None:
     if set(content) <= set(known):
         return
     content |= {name: content_sha256(read_file(folder / name)) for name in model.weight_files() if name not in known}
-    written = {**model.config, "content": {**content, **known}}
+    told = _told(model.card, model.config.get("origin", {}))
+    written = {**model.config, **told, "content": {**content, **known}}
     write_text(folder / CONFIG, json.dumps(written, indent=2) + "\n")
 
 
@@ -232,6 +233,11 @@ def _owner(registry: Registry, kind: str, name: str) -> dict[str, str]:
     except RegistryError:
         return {}
     return {"plugin": plugin.name, "distribution": plugin.distribution, "version": plugin.version}
+
+
+def _told(card: Mapping[str, Any], origin: Mapping[str, Any]) -> dict[str, Any]:
+    """What a model's ``config.json`` tells of its making, for strict readers; its settings stay as they are."""
+    return {"card": as_strict(dict(card)), "origin": as_strict(dict(origin))}
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

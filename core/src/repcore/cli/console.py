@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from repcore.errors import shortened
+from repcore.files import as_strict
 from repcore.launching import is_first_process
 from repcore.untrusted import printable
 
@@ -67,8 +68,7 @@ def _write(stream: TextIO, text: str) -> None:
 
 def show_json(value: Any) -> None:
     """JSON on standard output; numbers that are not finite are ``null``, as strict readers know no others."""
-    finite = json.loads(json.dumps(value, default=str), parse_constant=lambda _: None)
-    _write(sys.stdout, json.dumps(finite, indent=1, allow_nan=False))
+    _write(sys.stdout, json.dumps(as_strict(value, str), indent=1, allow_nan=False))
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> None:

@@ -134,9 +134,9 @@ def _probe(run: Path, resolved: ResolvedRun, device: str, reporter: ConsoleRepor
 
 def _tell(resolved: ResolvedRun, run: Path, tables: list[ProbeTable]) -> None:
     """What was learned, in numbers that stand beside their baselines."""
-    from repcore.files import read_lines
+    from repcore.files import read_figures
 
-    validation = [line for line in read_lines(run / "metrics.jsonl") if line["split"] == "validation"]
+    validation = [line for line in read_figures(run / "metrics.jsonl") if line["split"] == "validation"]
     if validation:
         say(f"validation loss {validation[0]['loss']:.3f} before training, {validation[-1]['loss']:.3f} after")
     if not tables:

@@ -14,9 +14,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from repcore.checkpoints.content import write_tensors
 from repcore.errors import RunError
 from repcore.interfaces import Batch
 
@@ -165,7 +166,7 @@ def _write(folder: Path, tensors: Mapping[str, Tensor], record: Mapping[str, Any
         place = folder.with_name(f"{folder.name}-{number}")
     unfinished = place.with_name(place.name + ".part")
     unfinished.mkdir(parents=True, exist_ok=True)
-    save_file(dict(tensors), unfinished / TENSORS)
+    write_tensors(unfinished / TENSORS, dict(tensors), {})
     (unfinished / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
     unfinished.rename(place)
     return place

@@ -17,7 +17,7 @@ from repcore.embedding.inference import InferenceOptions, PreparedRow, embed_pre
 from repcore.embedding.width import LOOKED_AT, measured_widths
 from repcore.embedding.windows import prepared_windows
 from repcore.errors import ConfigError
-from repcore.files import read_lines
+from repcore.files import read_figures
 from repcore.registry import Registry
 from repcore.training.assembly import RunParts, teachers
 from repcore.training.data_record import card_command, card_data
@@ -45,7 +45,7 @@ def held_out_diagnosis(parts: RunParts, movement: Movement) -> Diagnosis:
             held.extend(row for row in window if row.items)
         vectors = _vectors(parts, held, str(state.module.device))
         figures = diagnose(vectors, generator=generator(parts.resolved.trainer.seed, "diagnostics"))
-        first = next(iter(read_lines(state.folder.path / "diagnostics.jsonl")), None)
+        first = next(iter(read_figures(state.folder.path / "diagnostics.jsonl")), None)
         early = 0 < state.step < EARLY_SHARE * state.total_steps
         seen = {} if early else movement.look(state)
         begun = first if state.step else {name: figures[name] for name in AS_MADE if name in figures}
@@ -144,5 +144,5 @@ def _diagnostics(folder: RunFolder, kept: int | None) -> dict[str, Any]:
     """The last figures, or those of the step whose weights are kept."""
     if kept is None:
         return folder.read_json("diagnostics.json") or {}
-    lines = read_lines(folder.path / "diagnostics.jsonl")
+    lines = read_figures(folder.path / "diagnostics.jsonl")
     return next((one for one in lines if one.get("step") == kept), {})

@@ -14,7 +14,6 @@ given again with ``--resume``.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,7 +37,7 @@ from repcore.evaluation.comparison import Comparison, compare
 from repcore.evaluation.dense_answers import void_said
 from repcore.evaluation.metrics import Scores, primary_metric, score_predictions
 from repcore.evaluation.probing import LabelledRows, classes_shown
-from repcore.files import read_parquet, written_whole
+from repcore.files import as_strict, read_parquet, written_whole
 from repcore.interfaces import DatasetReader, ProbeSplit
 from repcore.reporting import Reporter
 from repcore.specs import TargetSpec
@@ -436,7 +435,7 @@ def record_of(outcome: FinetuneOutcome, request: Mapping[str, Any]) -> dict[str,
         "parts": parts,
         "request": dict(request),
     }
-    finite: dict[str, Any] = json.loads(json.dumps(record), parse_constant=lambda _: None)
+    finite: dict[str, Any] = as_strict(record)
     return finite
 
 

@@ -17,7 +17,7 @@ import lightning.pytorch as pl
 import torch
 
 from repcore.data.workers import WorkerLostError
-from repcore.files import read_lines
+from repcore.files import read_figures, read_lines
 from repcore.memory import return_freed_memory
 from repcore.reporting import figures_in_words
 from repcore.stopping import StopNote
@@ -314,7 +314,7 @@ class Patience:
 
 def validation_losses(folder: RunFolder) -> list[tuple[int, float]]:
     """(step, loss) of every validation so far."""
-    lines = read_lines(folder.path / "metrics.jsonl")
+    lines = read_figures(folder.path / "metrics.jsonl")
     return [
         (int(one["step"]), float(one["loss"])) for one in lines if one.get("split") == "validation" and "loss" in one
     ]
@@ -322,7 +322,7 @@ def validation_losses(folder: RunFolder) -> list[tuple[int, float]]:
 
 def validation_at(folder: RunFolder, step: int) -> dict[str, float]:
     """Figures of the validation after a step; empty if there was none."""
-    lines = read_lines(folder.path / "metrics.jsonl")
+    lines = read_figures(folder.path / "metrics.jsonl")
     found = [one for one in lines if one.get("split") == "validation" and one.get("step") == step]
     return {name: value for name, value in found[-1].items() if name not in ("step", "split")} if found else {}
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from repcore.errors import ConfigError, RunError
-from repcore.files import DEVICES, parse_json, read_json_file, read_lines, write_text
+from repcore.files import DEVICES, as_strict, parse_json, read_json_file, read_lines, write_text
 from repcore.launching import COMMAND, is_first_process
 from repcore.outputs import folder_for
 from repcore.registry import Registry
@@ -159,7 +159,7 @@ class RunFolder:
         """Write a JSON file atomically; further processes of a run write nothing."""
         if not is_first_process():
             return
-        write_text(self.path / name, json.dumps(value, indent=1) + "\n")
+        write_text(self.path / name, json.dumps(as_strict(value), indent=1, allow_nan=False) + "\n")
 
     def read_json(self, name: str) -> Any:
         """A JSON file of this run; None if it does not exist.
@@ -177,7 +177,7 @@ class RunFolder:
 
     def append_lines(self, name: str, records: Iterable[Mapping[str, Any]]) -> None:
         """Append objects to a JSON-lines file; without objects no file is made."""
-        text = "".join(json.dumps(record) + "\n" for record in records)
+        text = "".join(json.dumps(as_strict(record), allow_nan=False) + "\n" for record in records)
         if text and is_first_process():
             with (self.path / name).open("a", encoding="utf-8") as file:
                 file.write(text)
@@ -192,7 +192,7 @@ class RunFolder:
             path = self.path / name
             if path.is_file():
                 kept = [line for line in _sound_lines(path) if line.get("step", 0) <= step]
-                write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+                write_text(path, "".join(json.dumps(as_strict(line), allow_nan=False) + "\n" for line in kept))
 
 
 def _sound_lines(path: Path) -> list[dict[str, Any]]:

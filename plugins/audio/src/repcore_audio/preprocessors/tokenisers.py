@@ -14,9 +14,9 @@ from typing import Protocol
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from repcore.checkpoints.content import write_tensors
 from repcore.errors import CheckpointError, DataError
 from repcore_audio.configs.spec_mask_git import SpecTokensConfig
 from repcore_audio.layers.vector_quantiser import nearest_code, quantise
@@ -155,7 +155,7 @@ def _trained(config: SpecTokensConfig, patches: Tensor) -> VectorQuantiser:
 
 def save_tokeniser(tokeniser: Tokeniser, path: Path) -> None:
     """One safetensors file."""
-    save_file(tokeniser.tensors(), path, metadata={"explained": repr(tokeniser.explained)})
+    write_tensors(path, tokeniser.tensors(), {"explained": repr(tokeniser.explained)})
 
 
 def load_tokeniser(path: Path, config: SpecTokensConfig, size: int | None = None) -> Tokeniser:

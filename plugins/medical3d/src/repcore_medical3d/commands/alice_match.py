@@ -205,9 +205,9 @@ def train_embedding_command(data: str, output: Path, **given: Any) -> None:
       repcore medical3d match a.nii.gz b.nii.gz --network network.safetensors --point 0,0,0
     """
     import numpy as np
-    from safetensors.torch import save_file
 
     from repcore import registry
+    from repcore.checkpoints.content import write_tensors
     from repcore.data.readers import open_data
     from repcore.errors import ItemError
     from repcore_medical3d.configs.correspondence import EmbeddingTrainingConfig
@@ -240,5 +240,5 @@ def train_embedding_command(data: str, output: Path, **given: Any) -> None:
     reporter.close()
     output.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: value.contiguous() for name, value in network.state_dict().items()}
-    save_file(tensors, output, metadata={"spacing_mm": str(config.spacing_mm)})
+    write_tensors(output, tensors, {"spacing_mm": str(config.spacing_mm)})
     say(f"{len(volumes)} scans, {config.steps} steps: {output}")

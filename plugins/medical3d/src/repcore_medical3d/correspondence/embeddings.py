@@ -16,10 +16,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from repcore.checkpoints.content import write_tensors
 from repcore.errors import DataError
+from repcore.files import written_whole
 from repcore.interfaces import Sample
 from repcore_medical3d.correspondence.anatomical_embedding import (
     FINE_STRIDE,
@@ -106,9 +107,8 @@ class EmbeddingStore:
             "coarse": found.coarse.half().contiguous(),
             "affine": torch.as_tensor(found.grid.affine),
         }
-        part = path.with_suffix(".part")
-        save_file(tensors, part, metadata={"network": self.identity})
-        part.replace(path)
+        with written_whole(path, path.with_suffix(".part")) as part:
+            write_tensors(part, tensors, {"network": self.identity})
 
     def _read(self, path: Path) -> Embedded:
         with safe_open(path, framework="pt") as file:

@@ -8,7 +8,9 @@ Symbols: (I, J, K) voxels along the array's axes, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -81,12 +83,15 @@ def read_nifti(path: Path, *, assume_ras: bool = False, rules: ReadingRules | No
     if path.stat().st_size == 0:
         raise ItemError("empty", f"{path.name} has 0 bytes")
     try:
-        image = nibabel.load(path)
+        with _heard() as remarks:
+            image = nibabel.load(path)
         if not isinstance(image, nibabel.analyze.AnalyzeImage):  # NIfTI 1 and 2 and SPM's kinds are among them
             raise ItemError("not_nifti", f"{path.name} is a {type(image).__name__}")
         _check_promise(image, path, rules.largest_mib)
         affine, facts = _placed(image, path, rules)
         sources = _channels(image, path)
+        if remarks:
+            facts["remark"] = "; ".join(dict.fromkeys([*([facts["remark"]] if "remark" in facts else []), *remarks]))
     except ItemError:
         raise
     except Exception as error:  # nibabel, gzip and numpy raise many kinds for damaged headers
@@ -98,6 +103,25 @@ def read_nifti(path: Path, *, assume_ras: bool = False, rules: ReadingRules | No
     first = parts[0]
     first.further = tuple(parts[1:])
     return first
+
+
+@contextmanager
+def _heard() -> Iterator[list[str]]:
+    """What nibabel has to say of a header, which it tells the terminal without the name of the file otherwise."""
+    from nibabel.imageglobals import logger
+
+    found: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            found.append(f"header: {record.getMessage()}")
+
+    listener, others, passed_on = Listener(), list(logger.handlers), logger.propagate
+    logger.handlers[:], logger.propagate = [listener], False
+    try:
+        yield found
+    finally:
+        logger.handlers[:], logger.propagate = others, passed_on
 
 
 def _files_of(image: Any, path: Path) -> list[Path]:  # a nibabel image
