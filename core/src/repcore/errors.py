@@ -161,12 +161,11 @@ class RepcoreError(Exception):
         facts = dict(self.facts)
         if not _shells and "--" in (said := "; ".join([self.summary, *map(str, facts.values())])):
             facts["in Python"] = ", ".join(dict.fromkeys(_as_arguments(shortened(said))))
-        facts = {key: value for key, value in facts.items() if value != ""}
-        facts = {for_people(key): for_people(str(value)) for key, value in facts.items()}
-        labels = {key: ("try" if key == "hint" else key.replace("_", " ")) + ":" for key in facts}
+        texts = {for_people(key): for_people(str(value)) for key, value in facts.items() if value != ""}
+        labels = {key: ("try" if key == "hint" else key.replace("_", " ")) + ":" for key in texts}
         width = max((len(label) for label in labels.values()), default=0)
         indent = "\n" + " " * (width + 3)
-        shown = {key: shortened(value).replace("\n", indent) for key, value in facts.items()}
+        shown = {key: shortened(value).replace("\n", indent) for key, value in texts.items()}
         return "\n".join(
             [shortened(for_people(self.summary)), *(f"  {labels[key]:<{width}} {text}" for key, text in shown.items())]
         )
