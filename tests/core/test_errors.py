@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = ("cli", "commands", "scaffold", "testing")  # rooms whose messages nobody sees who calls from Python
 COMMANDS_ONLY = frozenset(
     (
-        "append", "by-position", "debug", "engine", "format", "gpus-per-actor", "grid", "method", "metric",
+        "append", "by", "by-position", "debug", "engine", "export", "format", "gpus-per-actor", "grid", "method", "metric",
         "model", "overwrite", "page", "part", "positive", "sensor-at-origin", "tokens", "voxel", "where",
     )
 )  # fmt: skip
