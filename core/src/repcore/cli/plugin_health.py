@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections import Counter
@@ -101,7 +102,7 @@ def check_command(ctx: click.Context, name: str, level: Literal["fast", "full"],
     report = check_plugin(name, level, on_start=show)
     reporter.close()
     if as_json:
-        say(report.to_json())
+        show_json(json.loads(report.to_json()))
     else:
         table(("check", "target", "status", "seconds", "message"), report.rows())
         say(report.summary())
