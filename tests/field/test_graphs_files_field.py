@@ -121,10 +121,13 @@ def test_words_of_edges_become_one_hot_columns_and_are_remembered(tmp_path: Path
 def test_decimal_commas_and_odd_cells(tmp_path: Path) -> None:
     reader = edges_of(tmp_path, "Source;Target;Weight\n0;1;0,5\n1;2;1,25\n2;0;0,75\n")
     assert sorted(set(reader[0].inputs.edge_attributes[:, 0].tolist())) == [0.5, 0.75, 1.25]
-    text = "Source;Target;Weight;Share\n0;1;1.100;0,5\n1;2;1.101;0,25\n2;0;1.102;0,75\n"
+    text = "Source;Target;Weight;Share\n0;1;1.100.000;0,5\n1;2;1.101;0,25\n2;0;1.102;0,75\n"
     thousands = edges_of(tmp_path, text, "thousands.csv")
-    assert sorted(set(thousands[0].inputs.edge_attributes[:, 0].tolist())) == [1100.0, 1101.0, 1102.0]
+    assert sorted(set(thousands[0].inputs.edge_attributes[:, 0].tolist())) == [1101.0, 1102.0, 1_100_000.0]
     assert "column 'Share' has a decimal comma" in said(thousands)
+    either = edges_of(tmp_path, text.replace("1.100.000", "1.100"), "either.csv")  # 1.1 or 1,100: nothing tells
+    assert sorted(set(either[0].inputs.edge_attributes[:, 0].tolist())) == [0.25, 0.5, 0.75], "Share only"
+    assert "'1.100'" in said(either)
     odd = edges_of(tmp_path, "graph,source,target,weight\na,0,1,2.5\na,1,2,3.5\nb,0,1,<0.1\nb,1,2,4.5\n", "odd.csv")
     assert odd[0].inputs.edge_attributes.shape == (4, 1)
     with pytest.raises(ItemError, match=r"not_a_number: column 'weight' has '<0.1' in row 2"):
