@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from repcore import registry
 from repcore.checkpoints.content import content_sha256
+from repcore.checkpoints.folder_facts import SETTINGS_KEY
 from repcore.checkpoints.model_folder import read_model
 from repcore.config.resolve import resolve_run
 from repcore.errors import CheckpointError, RunError
@@ -64,6 +65,11 @@ def test_declared_width_and_dtypes_are_compared(toys: None, tmp_path: Path) -> N
     folder = tmp_path / "r" / "model"
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "dim": 99}))
+    with pytest.raises(CheckpointError, match=r"was changed since the model was saved: width of the vectors"):
+        read_model(folder).build()
+    earlier = {name: value for name, value in config["content"].items() if name != SETTINGS_KEY.format("dim")}
+    assert len(earlier) < len(config["content"])
+    (folder / "config.json").write_text(json.dumps({**config, "dim": 99, "content": earlier}))  # saved before the hash
     with pytest.raises(CheckpointError, match="says dim 99"):
         read_model(folder).build()
     halves = {
