@@ -17,8 +17,8 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = ("cli", "commands", "scaffold", "testing")  # rooms whose messages nobody sees who calls from Python
 COMMANDS_ONLY = frozenset(
     (
-        "append", "by", "by-position", "debug", "engine", "export", "format", "gpus-per-actor", "grid", "method", "metric",
-        "model", "overwrite", "page", "part", "positive", "sensor-at-origin", "tokens", "voxel", "where",
+        "append", "by", "by-position", "debug", "engine", "export", "format", "gpus-per-actor", "grid", "method",
+        "metric", "model", "overwrite", "page", "part", "positive", "sensor-at-origin", "tokens", "voxel", "where",
     )
 )  # fmt: skip
 """Options of what only commands do: write files of results, search, compare, and how a command itself behaves."""
