@@ -136,6 +136,7 @@ def test_a_dead_worker_ends_a_run_after_its_step(
                 start_run(known, parts, LogReporter(), root=tmp_path, name="cut", device="cpu")
             assert "out of memory?" in str(told.value)
             assert f"pairs train --resume {tmp_path / 'cut'} data.workers=1" in str(told.value)
+    assert multiprocessing.active_children() == []
     assert signal.getsignal(signal.SIGCHLD) in (before, signal.SIG_DFL) or "torch" in str(before)
     folder = RunFolder.open("cut", tmp_path)
     assert 2 <= torch.load(folder.last_checkpoint, weights_only=True)["global_step"] < 10

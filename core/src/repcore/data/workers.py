@@ -22,6 +22,7 @@ from repcore.data.handing_over import failures_are_handed_over
 from repcore.data.worker_ends import killed_at_exit, words_of
 from repcore.errors import RunError
 
+END_SECONDS = 5.0  # to wait for a killed worker, which the system may still hold
 FEWER = "fewer --workers (or data.workers); 0 reads in the command's own process"
 
 
@@ -61,10 +62,15 @@ class _Watched:
         self.workers, self.is_waiting, self.parent = workers, False, os.getpid()
 
     def check(self) -> None:
-        """Raises WorkerLostError: one of them is dead."""
+        """Raises WorkerLostError: one of them is dead; the others end with it, for nobody takes their rows."""
         for one in self.workers:
             code = one.exitcode
             if code:  # 0: it has handed over all its rows
+                self.is_waiting = False  # the deaths that follow are meant
+                for other in self.workers:
+                    if other.is_alive():
+                        other.kill()
+                        other.join(END_SECONDS)
                 raise WorkerLostError(f"a worker process that reads and prepares rows {words_of(code)}", hint=FEWER)
 
 
