@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
 import re
 import signal
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.fabric.plugins.environments import ClusterEnvironment, LightningEnvironment
 
 from repcore.config import TrainerConfig
@@ -249,3 +252,16 @@ def explained(trainer: pl.Trainer, error: Exception, resume: str) -> Exception:
             hint=resume,
         )
     return error
+
+
+def leave_group_at_exit() -> None:
+    """Take this process out of its group before Python ends: torch's threads, ended by the interpreter, can abort it
+    ("terminate called without an active exception") when all its work is done."""
+    atexit.unregister(_leave_group)
+    atexit.register(_leave_group)
+
+
+def _leave_group() -> None:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        with contextlib.suppress(RuntimeError):
+            torch.distributed.destroy_process_group()

@@ -51,6 +51,7 @@ from repcore.training.plan import MOST_VALIDATIONS, stream_order, total_steps, v
 from repcore.training.processes import (
     Watch,
     explained,
+    leave_group_at_exit,
     process_grid,
     requeue,
     shared_batch,
@@ -244,6 +245,8 @@ def _execute(
         state.carried = carried(folder, settings) if is_first_process() else {}
         loader = _training_loader(parts, trainer, start, batches.total_steps)
         started = time.perf_counter()
+        if trainer.world_size > 1:
+            leave_group_at_exit()
         with stopping.going_on_with(lambda: way_on(parts, folder) if export else None, lambda: kept_of(folder)):
             _fit(state, loader, checkpoint, resume_command(parts, folder), parts.resolved.data.workers if export else 0)
             seconds = time.perf_counter() - started
