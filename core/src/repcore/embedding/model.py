@@ -19,7 +19,7 @@ from torch import nn
 from repcore import registry as registries
 from repcore.arguments import checked
 from repcore.checkpoints.changed import save_changed
-from repcore.checkpoints.hub import card_metadata, fetched, is_hub_name, pushed
+from repcore.checkpoints.hub import card_metadata, model_path, pushed
 from repcore.checkpoints.model_folder import ModelFolder, read_model
 from repcore.checkpoints.saving import canonical_tensors, record_content
 from repcore.checkpoints.task_part import target_of
@@ -460,24 +460,6 @@ class Model:
         twin = self.folder.build_encoder(self.registry).to(self.device).eval()
         torch.set_rng_state(state)
         return twin
-
-
-def model_path(path: Path | str) -> Path:
-    """A model folder from itself, from the run folder that holds it, or from the Hub (``hf://owner/name@revision``).
-
-    Raises:
-        DataError: neither.
-    """
-    given = fetched(path) if is_hub_name(path) else Path(path)
-    for candidate in (given, given / "model"):
-        if (candidate / "weights.safetensors").is_file():
-            return candidate
-    if not given.exists():
-        raise DataError(f"model {str(path)!r} does not exist")
-    raise DataError(
-        f"{str(path)!r} is not a model folder (no weights.safetensors)",
-        hint="a published checkpoint becomes one with: repcore import CKPT -o MODEL",
-    )
 
 
 @checked

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from repcore.checkpoints.hub import model_path
 from repcore.checkpoints.model_folder import ModelFolder, read_model
 from repcore.config.bounds import check_bounds
 from repcore.config.resolve import ResolvedPart, ResolvedRun
@@ -21,7 +22,6 @@ from repcore.data.readers import open_part, others_named
 from repcore.data.seeds import generator, mix
 from repcore.data.selection import selected
 from repcore.data.splits import part_of
-from repcore.embedding.model import model_path
 from repcore.errors import ConfigError, DataError, PluginError, RepcoreError
 from repcore.interfaces import DatasetReader, Objective, Preprocessor, Views
 from repcore.nn.frozen import Frozen
