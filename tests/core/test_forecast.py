@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from repcore import registry
 from repcore.config.resolve import resolve_run
 from repcore.files import read_lines
+from repcore.report.collect import collect
+from repcore.report.held_out import held_out
+from repcore.report.map import Layout, layouts
 from repcore.reporting import LogReporter
+from repcore.training import estimate
 from repcore.training.assembly import RunParts, assemble
 from repcore.training.estimate import estimate_run
-from repcore.training.plan import stream_order, total_steps, validation_interval
+from repcore.training.plan import (
+    FEW_DIAGNOSED,
+    diagnosed_rows,
+    stream_order,
+    total_steps,
+    validation_interval,
+    validations,
+)
 from repcore.training.run import start_run
 
 
@@ -61,3 +76,69 @@ def test_a_run_without_held_out_rows_forecasts_no_validation(toys: None) -> None
     assert found is not None
     assert (found.validations, found.validation_seconds) == (0, 0.0)
     assert found.report_seconds > 0
+
+
+def test_diagnosis_looks_at_no_more_rows_than_training_pays_for(toys: None) -> None:
+    resolved = resolve_run(
+        registry.default(), "pairs/set-net", overrides=("data.batch_size=64", "trainer.validate_every=null")
+    )
+    held = np.arange(5000, 6000)
+    few = diagnosed_rows(resolved, 30, held)  # two validations: a fifth of 1,920 rows learned, at a third of their cost
+    assert len(few) == int(0.2 * 30 * 64 * 3 / validations(resolved, 30, 1000)) < 1000
+    assert np.isin(few, held).all()
+    assert (np.diff(few) > 0).all()
+    assert few.tolist() == diagnosed_rows(resolved, 30, held).tolist()  # the same rows after a resume
+    assert len(diagnosed_rows(resolved, 1, held)) == FEW_DIAGNOSED
+    assert diagnosed_rows(resolved, 1, held[:50]).tolist() == held[:50].tolist()
+    assert len(diagnosed_rows(resolved, 1000, held)) == 1000
+
+
+def test_a_forecast_follows_the_machine(toys: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = assembled("trainer.steps=7")
+    order = stream_order(parts)
+
+    def page(pace: float) -> float:
+        monkeypatch.setattr(estimate, "_pace", lambda: pace)
+        found = estimate_run(parts, "cpu", 7, order)
+        assert found is not None
+        return found.report_seconds
+
+    assert page(101.0) - page(1.0) > 90 * estimate.PAGE_SECONDS
+
+
+def test_the_report_of_a_run_takes_its_data_as_they_are_open(
+    toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = start_run(
+        registry.default(), assembled("trainer.steps=2"), LogReporter(), root=tmp_path, name="r", device="cpu"
+    )
+    record, known = collect(result.folder), registry.default()
+    opened = held_out(record, known)
+    monkeypatch.setattr("repcore.report.held_out.open_part", lambda part: pytest.fail("opened once more"))
+    found = held_out(record, known, result.data)
+    assert len(found) == len(opened) > 0
+    assert (found.ids, found.groups, found.kind) == (opened.ids, opened.groups, opened.kind)
+    assert np.array_equal(found.vectors, opened.vectors)
+    assert np.array_equal(found.sizes, opened.sizes)
+    assert found.raw.keys() == opened.raw.keys()
+    for name, values in found.raw.items():
+        assert np.array_equal(values, opened.raw[name], equal_nan=True)
+
+
+def test_opening_data_for_a_run_does_not_load_lightning() -> None:
+    code = "import sys, repcore.training.estimate, repcore.report.build; sys.exit('lightning.pytorch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_maps_are_drawn_by_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def spied(unit: np.ndarray, reduced: np.ndarray, seed: int) -> Layout:
+        seen.extend(one["num_threads"] for one in threadpool_info())
+        return Layout("t-SNE", reduced[:, :2], ("1", "2"), "")
+
+    monkeypatch.setattr("repcore.report.map._neighbour_embedding", spied)
+    with threadpool_limits(2):
+        layouts(np.random.default_rng(0).normal(size=(20, 4)), 0)
+    assert seen
+    assert set(seen) == {1}

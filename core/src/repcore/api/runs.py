@@ -27,7 +27,7 @@ from repcore.interfaces import DatasetReader, DenseAnswer, Preprocessor
 from repcore.process_state import as_it_was, leaves_no_trace
 from repcore.registry import Registry
 from repcore.reporting import Reporter
-from repcore.training.assembly import assemble
+from repcore.training.assembly import OpenData, assemble
 from repcore.training.run import resume_run, start_run
 from repcore.training.run_folder import RunFolder
 from repcore.training.state import RunResult
@@ -264,13 +264,13 @@ def _finished(result: RunResult, resolved: ResolvedRun, device: str, report: boo
         again = shlex.join(["repcore", resolved.domain, "train", "--resume", str(result.folder)])
         raise result.left(again if result.steps else None)
     if report:
-        _drawn(result.folder)
+        _drawn(result.folder, result.data)
     return Run(result.folder, result.steps, result.seconds, dict(result.validation), device=device)
 
 
-def _drawn(folder: Path) -> Path:
+def _drawn(folder: Path, data: OpenData | None = None) -> Path:
     """The page about a run; what draws it is imported when it is asked for, because it takes seconds."""
     from repcore.report.build import build_report
 
     with as_it_was():
-        return build_report(folder)
+        return build_report(folder, data=data)

@@ -189,11 +189,11 @@ def _start(
     from repcore.training.assembly import assemble
 
     parts = assemble(resolved, reporter, init_from=init_from)
+    from repcore.training.run import start_run  # seconds, which are over before it is said how long the run will take
+
     estimate = _estimate(parts, chosen)
     if estimate is not None:
         reporter.info(_forecast(estimate))
-    from repcore.training.run import start_run
-
     return start_run(registry.default(), parts, reporter, root=out, name=name, device=device)
 
 
@@ -296,7 +296,7 @@ def _finish(domain: str, result: RunResult) -> None:
     from repcore.report.build import build_report
 
     with report_of(result.folder):
-        report = build_report(result.folder)
+        report = build_report(result.folder, data=result.data)
     figures = figures_in_words(result.validation)
     say(f"{result.steps} steps in {duration(result.seconds)}; validation: {figures or 'none'}")
     say(f"model:  {result.folder / 'model'}")

@@ -16,6 +16,7 @@ import numpy as np
 from scipy.special import hyp0f1
 from scipy.stats import skew
 from sklearn.preprocessing import normalize
+from threadpoolctl import threadpool_limits
 
 from repcore.errors import ShapeError
 
@@ -205,11 +206,20 @@ def diagnose(
     figures |= dict.fromkeys(names, math.nan)
     if chosen.size < 3:
         return figures
+    with threadpool_limits(1):  # matrices of hundreds of rows: threads would wait longer than they work
+        figures |= _spread_figures(values)
+    if items is not None:
+        figures["lidar"] = lidar(values, [items[int(row)] for row in chosen])
+    return figures
+
+
+def _spread_figures(values: np.ndarray) -> dict[str, float]:
+    """What :func:`diagnose` says of at least three finite rows (N, D), float64."""
     unit = normalize(values)
     spectrum = np.linalg.svd(values - values.mean(axis=0), compute_uv=False)
     rank = rank_me(values)
     duplicates, hubness = neighbour_figures(unit)
-    figures |= {
+    return {
         "rankme": rank,
         "rankme-share": rank / min(values.shape),
         "rankme-centred": effective_rank(spectrum),
@@ -221,9 +231,6 @@ def diagnose(
         "duplicates": duplicates,
         "hubness": hubness,
     }
-    if items is not None:
-        figures["lidar"] = lidar(values, [items[int(row)] for row in chosen])
-    return figures
 
 
 def _chosen_rows(

@@ -41,6 +41,7 @@ from repcore.report.pictures import Artist, PackedPictures, pack_pictures
 from repcore.report.probes import probe_results
 from repcore.report.settings import environment, flat, next_commands, settings
 from repcore.report.styles import Styles
+from repcore.training.assembly import OpenData
 from repcore.untrusted import page_text
 
 NAME = "report.html"
@@ -73,12 +74,13 @@ class Embeddings:
     notes: Sequence[str]
 
 
-def build_report(run_folder: Path, registry: Registry | None = None) -> Path:
+def build_report(run_folder: Path, registry: Registry | None = None, data: OpenData | None = None) -> Path:
     """Write ``report.html`` into a run folder, replacing an earlier one.
 
     Args:
         run_folder: a run, finished or not.
         registry: where the run's parts are looked up; the installed plugins when None.
+        data: of the run that has just ended, which are open already; None = open what its settings name.
 
     Returns:
         path of the page.
@@ -87,16 +89,16 @@ def build_report(run_folder: Path, registry: Registry | None = None) -> Path:
         RunError: the folder is not a run folder.
     """
     record = collect(run_folder)
-    text = render_page(record, registry or registry_module.default())
+    text = render_page(record, registry or registry_module.default(), data)
     path = record.path / NAME
     write_text(path, page_text(text))  # file names may hold lone surrogates
     return path
 
 
-def render_page(record: RunRecord, registry: Registry) -> str:
-    """The whole page as text."""
+def render_page(record: RunRecord, registry: Registry, data: OpenData | None = None) -> str:
+    """The whole page as text; ``data`` as :func:`build_report` takes them."""
     styles = Styles(page_nonce())
-    embedded = embeddings(record, registry, styles)
+    embedded = embeddings(record, registry, styles, data)
     drawings = curves(record)
     health = diagnostic_figures(record, findings.diagnostic_names(record))
     similar = similarity_figure(embedded.near) if embedded.near else None
@@ -140,9 +142,9 @@ def render_page(record: RunRecord, registry: Registry) -> str:
     )
 
 
-def embeddings(record: RunRecord, registry: Registry, styles: Styles) -> Embeddings:
+def embeddings(record: RunRecord, registry: Registry, styles: Styles, data: OpenData | None = None) -> Embeddings:
     """Held-out vectors with their maps, neighbours and pictures."""
-    found = held_out(record, registry)
+    found = held_out(record, registry, data)
     colours = colourings(found)
     draw = generator(record.seed, "report-neighbours")
     near = neighbourhood(found.vectors, colours, draw) if len(found) else None

@@ -26,11 +26,11 @@ from repcore.embedding.inference import InferenceOptions, embed_prepared, prepar
 from repcore.embedding.model import Model
 from repcore.errors import DataError, RepcoreError
 from repcore.evaluation.raw_inputs import RawFeatures
-from repcore.interfaces import DatasetReader, Sample
+from repcore.interfaces import DatasetReader, Preprocessor, Sample
 from repcore.registry import Registry
 from repcore.report.collect import RunRecord
 from repcore.specs import TargetSpec
-from repcore.training.assembly import split_rows
+from repcore.training.assembly import OpenData, split_rows
 from repcore.training.estimate import REPORTED_ROWS
 
 ROWS_AT_ONCE = 128  # prepared items held in memory: they may be volumes
@@ -78,8 +78,12 @@ class HeldOut:
         return read_sample(self.reader, int(self.rows[place]))
 
 
-def held_out(record: RunRecord, registry: Registry) -> HeldOut:
-    """Embed at most ``REPORTED_ROWS`` validation rows (training rows if the run held none out). Never raises."""
+def held_out(record: RunRecord, registry: Registry, data: OpenData | None = None) -> HeldOut:
+    """Embed at most ``REPORTED_ROWS`` validation rows (training rows if the run held none out). Never raises.
+
+    Args:
+        data: of the run that has just ended; they are open and prepared.
+    """
     if record.finetune:
         return HeldOut(
             notes=["This run fine-tuned a model on labels; the run that trained it has the map of its representation."]
@@ -88,7 +92,7 @@ def held_out(record: RunRecord, registry: Registry) -> HeldOut:
         return HeldOut(notes=["The run has exported no model (it was interrupted or is still going on)."])
     found = HeldOut()
     try:
-        _fill(found, record, registry)
+        _fill(found, record, registry, data)
     except RepcoreError as error:
         return HeldOut(notes=[f"Held-out items could not be embedded: {error.summary}.", _remedy(error)])
     except Exception as error:  # a plugin's own code failed: the rest of the report must not be lost with it
@@ -103,22 +107,21 @@ def _remedy(error: RepcoreError) -> str:
     return f"Try: {error.facts['hint']}" if "hint" in error.facts else ""
 
 
-def _fill(found: HeldOut, record: RunRecord, registry: Registry) -> None:
+def _fill(found: HeldOut, record: RunRecord, registry: Registry, data: OpenData | None) -> None:
     resolved = resolve_plain(registry, record.config, "config.json")
     model = read_model(record.path / "model")
     encoder, preprocessor = model.build(registry)
-    reader = selected(open_part(resolved.dataset), resolved.data.rows)
+    reader, compact = _readers(resolved, preprocessor, data)
     known = record.environment.get("data_fingerprint")
     if known not in (None, reader.fingerprint):
         found.warnings.append("The data have changed since the run began: the map may show rows it was trained on.")
-    compact = prepared(reader, preprocessor)
     chosen = _chosen_rows(found, resolved, reader, compact)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     options = InferenceOptions(batch_size=resolved.data.batch_size, device=device)
     encoder.to(device)
     poolings = registry.encoder(model.encoder_name).spec.poolings
     targets = item_targets(reader, resolved)
-    parts, kept, sizes = [], [], []
+    vectors, kept, sizes = [], [], []
     samples: list[Sample] = []
     raw = _RawInputs(Model(model, encoder, preprocessor, registry), found)
     reason = ""
@@ -128,7 +131,7 @@ def _fill(found: HeldOut, record: RunRecord, registry: Registry) -> None:
         part = embed_prepared(encoder, preprocessor, read, options, poolings, resolved.domain).vectors
         for row, one, vector in zip(rows, read, part, strict=True):
             if one.sample is not None and np.isfinite(vector).all():
-                parts.append(vector)
+                vectors.append(vector)
                 samples.append(one.sample)
                 kept.append(int(row))
                 sizes.append(sum(preprocessor.cost(item.meta) for item in one.items))
@@ -136,18 +139,28 @@ def _fill(found: HeldOut, record: RunRecord, registry: Registry) -> None:
                 reason = reason or one.reason or "its vector is not finite"
         raw.add(samples[before:])
         samples[before:] = [replace(one, inputs=None) for one in samples[before:]]
-    if not parts:
+    if not vectors:
         found.notes.append(f"None of the held-out rows could be embedded, the first because of: {reason}")
         return
-    if len(parts) < len(chosen):
-        found.notes.append(f"{len(chosen) - len(parts)} of {len(chosen)} rows could not be embedded, first: {reason}")
+    if len(vectors) < len(chosen):
+        found.notes.append(f"{len(chosen) - len(vectors)} of {len(chosen)} rows could not be embedded, first: {reason}")
     found.ids, found.rows = [sample.id for sample in samples], np.asarray(kept)
-    found.vectors, found.sizes = np.stack(parts), np.asarray(sizes, float)
+    found.vectors, found.sizes = np.stack(vectors), np.asarray(sizes, float)
     found.labels = [(spec, _labels(samples, spec)) for spec in targets]
     found.groups = [str(sample.group) for sample in samples] if samples[0].group is not None else []
     found.reader = reader
     found.raw = raw.joined()
     _find_renderer(found, resolved)
+
+
+def _readers(
+    resolved: ResolvedRun, preprocessor: Preprocessor, data: OpenData | None
+) -> tuple[DatasetReader, DatasetReader]:
+    """The data set's own reader, and the one over what is prepared; those of the run where it holds them."""
+    if data is not None:
+        return data.own, data.prepared
+    reader = selected(open_part(resolved.dataset), resolved.data.rows)
+    return reader, prepared(reader, preprocessor)
 
 
 class _RawInputs:

@@ -15,6 +15,7 @@ import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE, trustworthiness
 from sklearn.preprocessing import normalize
+from threadpoolctl import threadpool_limits
 
 from repcore.report.held_out import HeldOut
 
@@ -84,6 +85,11 @@ def layouts(vectors: np.ndarray, seed: int, *, plain: bool = False) -> list[Layo
     """
     if len(vectors) < 3:
         return []
+    with threadpool_limits(1):  # threads of one core each wait for one another at each of a thousand small steps
+        return _layouts(vectors, seed, plain)
+
+
+def _layouts(vectors: np.ndarray, seed: int, plain: bool) -> list[Layout]:
     values = vectors.astype(np.float64)
     peak = np.abs(values).max(1, keepdims=True)  # scikit-learn takes a length below 1e-15 for none
     unit = normalize(values / np.where(peak > 0, peak, 1.0))

@@ -19,10 +19,10 @@ from repcore.errors import RepcoreError
 from repcore.interfaces import Picture
 from repcore.report.held_out import HeldOut
 from repcore.report.styles import Styles
+from repcore.training.estimate import PICTURE_SECONDS
 
 PACKED_BYTES = 1_250_000  # a third more as base64 text
 INLINE_BYTES = 1_100_000
-SECONDS = 6.0
 GZIP = 16 + zlib.MAX_WBITS
 
 log = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ class PackedPictures:
 
 
 def pack_pictures(
-    artist: Artist, order: Sequence[int], *, most_bytes: int = PACKED_BYTES, seconds: float = SECONDS
+    artist: Artist, order: Sequence[int], *, most_bytes: int = PACKED_BYTES, seconds: float = PICTURE_SECONDS
 ) -> PackedPictures:
     """Draw items in the given order until size or time is used up.
 

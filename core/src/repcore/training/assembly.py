@@ -27,7 +27,6 @@ from repcore.interfaces import DatasetReader, Objective, Preprocessor, Views
 from repcore.nn.frozen import Frozen
 from repcore.reporting import Reporter
 from repcore.training.recomputing import recompute_where_asked
-from repcore.training.sharding import whole_state
 from repcore.training.start import RunStart
 
 
@@ -44,11 +43,20 @@ class RowLabels:
     unlabelled: np.ndarray
 
 
+@dataclass(frozen=True, slots=True)
+class OpenData:
+    """Data that a run has opened: the data set's own reader, and the one that stands over what was prepared."""
+
+    own: DatasetReader
+    prepared: DatasetReader
+
+
 @dataclass(slots=True)
 class RunParts:
     """What a run is made of. ``train`` and ``validation`` are row numbers of ``reader``; ``began_with`` tells of the
     model whose weights the run starts from; ``labels`` are known in fine-tuning only; ``callbacks`` are Lightning's, or
-    functions that are called with each line of ``metrics.jsonl``."""
+    functions that are called with each line of ``metrics.jsonl``; ``own_reader`` is the data set's, over which
+    ``reader`` may stand prepared (None where that is not known)."""
 
     resolved: ResolvedRun
     reader: DatasetReader
@@ -61,11 +69,17 @@ class RunParts:
     began_with: Mapping[str, Any] = field(default_factory=dict)
     labels: RowLabels | None = None
     callbacks: tuple[Any, ...] = ()
+    own_reader: DatasetReader | None = None
 
     @property
     def rules(self) -> Objective:
         """The objective as the contract sees it."""
         return cast(Objective, self.objective)
+
+    @property
+    def data(self) -> OpenData | None:
+        """For a report, which need not open them again."""
+        return None if self.own_reader is None else OpenData(self.own_reader, self.reader)
 
     def items(self, rows: np.ndarray) -> TrainingItems:
         """Items and views of these rows as training draws them."""
@@ -105,6 +119,7 @@ def assemble(
     _announce_data(resolved, reader, reporter)
     preprocessor = _preprocessor(resolved.preprocessor, fitted)
     with others_named(resolved.dataset, reader):
+        own = reader
         reader = _ready(resolved, reader, preprocessor, reporter)
         train, validation = split_rows(resolved, reader)
         _announce_test_part(resolved, reader, train, reporter)
@@ -122,7 +137,7 @@ def assemble(
         objective.begin(RunStart(reader, preprocessor, encoder, train, validation, resolved.domain, reporter.info))
     begun = {} if donor is None else donor.as_origin()
     recompute_where_asked(resolved, objective, reporter)
-    return RunParts(resolved, reader, preprocessor, train, validation, views, encoder, objective, begun)
+    return RunParts(resolved, reader, preprocessor, train, validation, views, encoder, objective, begun, own_reader=own)
 
 
 def _ready(
@@ -144,6 +159,8 @@ def _ready(
 def made_whole(parts: RunParts) -> None:
     """After training with shared parameters: networks with whole ones, built as for a resumed run; called by all
     processes together. Those other than the first keep what they have."""
+    from repcore.training.sharding import whole_state  # Lightning takes seconds, which only a run has to spend
+
     state = whole_state(parts.objective)
     if state:
         parts.encoder = build(parts.resolved.encoder)

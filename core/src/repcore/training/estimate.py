@@ -16,8 +16,10 @@ import torch
 
 from repcore.config.resolve import ResolvedRun
 from repcore.data.batching import TrainingCollator, TrainingItems
-from repcore.data.guard import error_in_words, is_strict, read_sample
+from repcore.data.guard import draw_sample, error_in_words, is_strict, read_sample
+from repcore.data.seeds import generator
 from repcore.data.stream import EndlessBatches, StreamOrder
+from repcore.diagnostics.metrics import diagnose
 from repcore.embedding.inference import InferenceOptions, PreparedRow, embed_prepared
 from repcore.embedding.windows import prepared_windows
 from repcore.errors import RepcoreError, RunError
@@ -25,13 +27,18 @@ from repcore.interfaces import Batch, Progress
 from repcore.memory import is_out_of_memory
 from repcore.training.assembly import RunParts
 from repcore.training.objective_rules import exported_encoder
-from repcore.training.plan import MOST_VALIDATIONS, validation_interval
+from repcore.training.plan import MOST_VALIDATIONS, diagnosed_rows, validations
 
 LARGEST_COPY = 200_000_000  # parameters; beyond that a copy may not fit
 TRIED_ROWS = 16  # of raw inputs
 REPORTED_ROWS = 1000  # held-out rows that the report embeds at most
+PICTURE_SECONDS = 6.0  # after which the report begins no further picture
 SAVED_COPIES = 3  # parameters and two moments in a checkpoint
-PAGE_SECONDS = 4.0  # of drawing the report: layouts, pictures, and modules that are imported for it
+PAGE_SECONDS = 1.5  # of a report without its maps and pictures, where the piece of work takes PIECE_SECONDS
+MAP_SECONDS = 0.0035  # a row of a map of neighbours, on the same machine
+PIECE_SECONDS = 0.016
+DRAWN_PICTURES = 2
+STEP_SECONDS, MOST_STEPS = 1.0, 5  # of trial steps after the first: until they say enough
 WRITTEN_BYTES = 100e6  # of a checkpoint a second, synced
 
 
@@ -64,7 +71,7 @@ class Estimate:
 
 
 def estimate_run(parts: RunParts, device: str, steps: int, order: StreamOrder) -> Estimate | None:
-    """Time two steps (the first warms up) and a look at held-out rows, on a copy; None if it is too large to copy.
+    """Time a few steps (the first warms up) and a look at held-out rows, on a copy; None if it is too large to copy.
 
     Args:
         device: torch device name.
@@ -84,47 +91,64 @@ def estimate_run(parts: RunParts, device: str, steps: int, order: StreamOrder) -
     batches = EndlessBatches(order, start=0, accumulate=accumulate, total_steps=steps)
     state = torch.get_rng_state()
     twin = dataclasses.replace(parts, objective=copy.deepcopy(parts.objective).to(device))
-    seconds = 0.0
+    timed: list[float] = []
     stream = iter(batches)
-    for _ in range(2):
+    while len(timed) < 2 or (sum(timed[1:]) < STEP_SECONDS and len(timed) <= MOST_STEPS):
         started = time.perf_counter()
         with in_words(config):
-            batch = collate([items[key] for key in next(stream)]).batch.to(device)
+            keys = next(stream)
+            batch = collate([items[key] for key in keys]).batch.to(device)
             trial_step(twin, batch, device, batches.progress(0))
-        seconds = time.perf_counter() - started
-    look = _look(twin, items, next(stream), device, collate, batches.progress(0))
-    torch.set_rng_state(state)
-    step_seconds = seconds * accumulate
+        timed.append(time.perf_counter() - started)
     held = len(parts.validation)
-    every = validation_interval(config, steps, held)
-    validations = 1 + -(-steps // every) if held else 0
     drawn = min(REPORTED_ROWS, held or len(parts.train))
+    diagnosed = len(diagnosed_rows(config, steps, parts.validation)) if held > 1 else 0
+    look = _look(twin, items, keys, device, collate, batches.progress(0), diagnosed)
+    torch.set_rng_state(state)
+    step_seconds = sum(timed[1:]) / len(timed[1:]) * accumulate
+    times = validations(config, steps, held)
     checkpoints = min(steps, MOST_VALIDATIONS) * SAVED_COPIES * 4 * parameters / WRITTEN_BYTES
     return Estimate(
         step_seconds=step_seconds,
         training_seconds=step_seconds * steps + checkpoints,
-        validation_seconds=validations * held * (look.loss + look.vector) + held * look.reading,
-        report_seconds=PAGE_SECONDS + drawn * (look.reading + look.vector + look.raw),
+        validation_seconds=times * (held * look.loss + diagnosed * look.vector + look.figures)
+        + diagnosed * look.reading,
+        report_seconds=look.page + drawn * (look.reading + look.vector + look.raw + look.map) + look.pictures(drawn),
         parameters=parameters,
         rows=(len(parts.train), held),
         steps=steps,
-        validations=validations,
+        validations=times,
         items_per_step=config.data.batch_size * accumulate,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """Seconds a row: its loss without gradients, reading and preparing it whole, its vector, its raw features."""
+    """Seconds a row: its loss without gradients, reading and preparing it whole, its vector, its raw features, its
+    place on the maps, its picture; seconds of one diagnosis, and of what a page takes however few its rows are."""
 
     loss: float
     reading: float
     vector: float
     raw: float
+    map: float
+    picture: float
+    figures: float
+    page: float
+
+    def pictures(self, rows: int) -> float:
+        """Pictures of so many rows, of which the report draws no more when its time for them is over."""
+        return min(PICTURE_SECONDS, rows * self.picture)
 
 
 def _look(
-    twin: RunParts, items: TrainingItems, keys: Sequence[Any], device: str, collate: TrainingCollator, at: Progress
+    twin: RunParts,
+    items: TrainingItems,
+    keys: Sequence[Any],
+    device: str,
+    collate: TrainingCollator,
+    at: Progress,
+    diagnosed: int,
 ) -> _Look:
     """Rows as validations and the report look at them; what fails here is met again, in words, where it counts."""
     resolved = twin.resolved
@@ -140,9 +164,43 @@ def _look(
         usable = [one for one in held if one.items]
         vector = _timed(lambda: embed_prepared(encoder, twin.preprocessor, usable, options, domain=resolved.domain))
         raw = _raw(twin, rows)
+        picture = _picture(twin, rows)
+        width = int(getattr(encoder, "dim", 1))
+        draw = generator(0, "forecast")
+        figures = _timed(lambda: diagnose(draw.normal(size=(diagnosed, width)), generator=draw)) if diagnosed else 0.0
     except Exception:
-        return _Look(0.0, 0.0, 0.0, 0.0)
-    return _Look(loss / max(1, len(keys)), reading / max(1, len(held)), vector / max(1, len(usable)), raw)
+        return _Look(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, PAGE_SECONDS)
+    pace = _pace()
+    maps = 1 + bool(resolved.preprocessor.entry.spec.baselines)
+    return _Look(
+        loss / max(1, len(keys)), reading / max(1, len(held)), vector / max(1, len(usable)), raw,
+        pace * maps * MAP_SECONDS, picture, figures, pace * PAGE_SECONDS,
+    )  # fmt: skip
+
+
+def _pace() -> float:
+    """How many times longer than where ``PAGE_SECONDS`` were measured one thread works here now, beside others."""
+
+    def piece() -> None:
+        values = np.linspace(0.0, 1.0, 20_000)
+        for _ in range(100):
+            values = np.sqrt(values * values + 1e-3)
+        sum(number * number for number in range(300_000))
+
+    piece()
+    return _timed(lambda: [piece() for _ in range(3)]) / (3 * PIECE_SECONDS)
+
+
+def _picture(twin: RunParts, rows: np.ndarray) -> float:
+    """Seconds of one picture by the data set's renderer; what the first one imports is not counted for every row."""
+    entry = twin.resolved.dataset.entry
+    if not entry.spec.render:
+        return 0.0
+    render, reader = entry.load("render"), twin.own_reader or twin.reader
+    first, *others = (int(row) % len(reader) for row in rows[: 1 + DRAWN_PICTURES])
+    draw_sample(render, read_sample(reader, first))
+    seconds = _timed(lambda: [draw_sample(render, read_sample(reader, row)) for row in others])
+    return seconds / max(1, len(others))
 
 
 def _raw(twin: RunParts, rows: np.ndarray) -> float:

@@ -23,6 +23,7 @@ from repcore.training.assembly import RunParts, teachers
 from repcore.training.data_record import card_command, card_data
 from repcore.training.movement import Movement, still_words
 from repcore.training.objective_rules import exported_encoder
+from repcore.training.plan import diagnosed_rows
 from repcore.training.run_folder import RunFolder
 from repcore.training.state import RunState
 
@@ -35,13 +36,18 @@ point until they learn more; calling that a collapse would be a false alarm (see
 Diagnosis = Callable[[RunState], tuple[dict[str, Any], str]]
 
 
-def held_out_diagnosis(parts: RunParts, movement: Movement) -> Diagnosis:
-    """Figures of the exported encoder on the validation rows, judged against step 0, and what has not been trained."""
+def held_out_diagnosis(parts: RunParts, movement: Movement, steps: int) -> Diagnosis:
+    """Figures of the exported encoder on validation rows, judged against step 0, and what has not been trained.
+
+    Args:
+        steps: of the run, which say how many rows are looked at.
+    """
+    rows = diagnosed_rows(parts.resolved, steps, parts.validation)
     held: list[PreparedRow] = []  # read and prepared at the first call, embedded at every call
 
     def run(state: RunState) -> tuple[dict[str, Any], str]:
         if not held:
-            window = next(prepared_windows(parts.reader, parts.preprocessor, parts.validation), [])
+            window = next(prepared_windows(parts.reader, parts.preprocessor, rows), [])
             held.extend(row for row in window if row.items)
         vectors = _vectors(parts, held, str(state.module.device))
         figures = diagnose(vectors, generator=generator(parts.resolved.trainer.seed, "diagnostics"))

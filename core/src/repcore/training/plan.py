@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from repcore.config.resolve import ResolvedRun
 from repcore.data.samplers import BalancedOrder, MixedOrder, PairOrder
+from repcore.data.seeds import generator
 from repcore.data.stream import Blocks, StreamOrder
 from repcore.errors import ConfigError
 from repcore.training.assembly import RunParts
@@ -11,6 +14,9 @@ from repcore.training.assembly import RunParts
 MOST_VALIDATIONS = 10
 LOOKED_AT_COST = 2 / 3  # of a validation row against a training row: two forward passes, none backward
 VALIDATION_SHARE = 0.5  # of training's time, that validations of many rows may take
+DIAGNOSIS_SHARE = 0.2  # of training's time, that diagnoses of many rows may take
+VECTOR_COST = 1 / 3  # of a diagnosed row against a training row: one forward pass
+FEW_DIAGNOSED = 128  # rows that are always diagnosed, if there are as many
 FEW_ROWS = 256  # validation rows up to which there are ten validations, however short the run
 
 
@@ -32,6 +38,33 @@ def validation_interval(resolved: ResolvedRun, steps: int, rows: int) -> int:
         learned = steps * resolved.data.batch_size * trainer.accumulate
         times = min(times, max(1, int(VALIDATION_SHARE * learned / (LOOKED_AT_COST * rows))))
     return max(1, steps // times)
+
+
+def validations(resolved: ResolvedRun, steps: int, rows: int) -> int:
+    """How many validations a run makes, the one before the first step included; arguments of
+    :func:`validation_interval`."""
+    return 1 + -(-steps // validation_interval(resolved, steps, rows)) if rows else 0
+
+
+def diagnosed_rows(resolved: ResolvedRun, steps: int, validation: np.ndarray) -> np.ndarray:
+    """Validation rows whose vectors are diagnosed, the same ones at each validation of a run.
+
+    As many as cost a fifth of training, ``FEW_DIAGNOSED`` at least; by counts, never by a clock, as the interval.
+
+    Args:
+        steps: optimiser steps of the run.
+        validation: row numbers (N,).
+
+    Returns:
+        row numbers (n,), n <= N, in the order of ``validation``.
+    """
+    learned = steps * resolved.data.batch_size * resolved.trainer.accumulate
+    looks = max(1, validations(resolved, steps, len(validation)))
+    most = max(FEW_DIAGNOSED, int(DIAGNOSIS_SHARE * learned / (VECTOR_COST * looks)))
+    if len(validation) <= most:
+        return validation
+    draw = generator(resolved.trainer.seed, "diagnosed-rows")
+    return validation[np.sort(draw.choice(len(validation), most, replace=False))]
 
 
 def total_steps(resolved: ResolvedRun, order: StreamOrder) -> int:

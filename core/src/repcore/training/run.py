@@ -259,7 +259,7 @@ def _execute(
         saved = f"the run is finished and all its {state.step} steps are saved"
         raise Stopped(note.number, saved, report_command(folder.path) if export else None)
     status = state.stop_reason or "finished"
-    return RunResult(folder.path, status, state.step, seconds, state.last_validation, state.stop_signal)
+    return RunResult(folder.path, status, state.step, seconds, state.last_validation, state.stop_signal, parts.data)
 
 
 def _fit(state: RunState, loader: Any, checkpoint: Path | None, resume: str, workers: int) -> None:
@@ -333,7 +333,7 @@ def _trainer_and_state(
     validation = Validation(
         every,
         (lambda: _validation_loader(parts, holder[0].trainer)) if len(parts.validation) else None,
-        held_out_diagnosis(parts, movement) if len(parts.validation) > 1 else None,
+        held_out_diagnosis(parts, movement, steps) if len(parts.validation) > 1 else None,
         writer,
     )
     listeners: list[Listener] = [

@@ -12,6 +12,7 @@ import lightning.pytorch as pl
 
 from repcore.reporting import Reporter
 from repcore.stopping import Stopped
+from repcore.training.assembly import OpenData
 from repcore.training.module import ObjectiveModule
 from repcore.training.run_folder import RunFolder
 
@@ -61,7 +62,8 @@ class RunState:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """How a run ended: ``finished`` or ``interrupted`` (then by which signal)."""
+    """How a run ended: ``finished`` or ``interrupted`` (then by which signal). ``data`` are those that it read, so that
+    its report need not open them again."""
 
     folder: Path
     status: str
@@ -69,6 +71,7 @@ class RunResult:
     seconds: float
     validation: Mapping[str, float]
     signal: int = 0
+    data: OpenData | None = field(default=None, compare=False, repr=False)
 
     def left(self, command: str | None) -> Stopped:
         """The request that has ended an interrupted run.
