@@ -36,7 +36,7 @@ PICTURE_SECONDS = 6.0  # after which the report begins no further picture
 SAVED_COPIES = 3  # parameters and two moments in a checkpoint
 PAGE_SECONDS = 1.5  # of a report without its maps and pictures, where the piece of work takes PIECE_SECONDS
 MAP_SECONDS = 0.0035  # a row of a map of neighbours, on the same machine
-PIECE_SECONDS = 0.016
+PIECE_SECONDS, PIECES = 0.016, 3
 DRAWN_PICTURES = 2
 STEP_SECONDS, MOST_STEPS = 1.0, 5  # of trial steps after the first: until they say enough
 WRITTEN_BYTES = 100e6  # of a checkpoint a second, synced
@@ -181,14 +181,15 @@ def _look(
 def _pace() -> float:
     """How many times longer than where ``PAGE_SECONDS`` were measured one thread works here now, beside others."""
 
-    def piece() -> None:
-        values = np.linspace(0.0, 1.0, 20_000)
-        for _ in range(100):
-            values = np.sqrt(values * values + 1e-3)
-        sum(number * number for number in range(300_000))
+    def pieces(count: int) -> None:
+        for _ in range(count):
+            values = np.linspace(0.0, 1.0, 20_000)
+            for _ in range(100):
+                values = np.sqrt(values * values + 1e-3)
+            sum(number * number for number in range(300_000))
 
-    piece()
-    return _timed(lambda: [piece() for _ in range(3)]) / (3 * PIECE_SECONDS)
+    pieces(1)
+    return _timed(lambda: pieces(PIECES)) / (PIECES * PIECE_SECONDS)
 
 
 def _picture(twin: RunParts, rows: np.ndarray) -> float:
