@@ -85,6 +85,23 @@ def test_ranks_together_see_what_one_device_would(count: int, batch: int, world:
         assert all(len(order.keys(number, HERE)) == batch for order in ranks)
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 60), st.integers(1, 5), st.sampled_from([1, 2, 4]), st.booleans())
+def test_a_step_has_the_same_micro_batches_whoever_makes_them(
+    count: int, batch: int, world: int, bucketed: bool
+) -> None:
+    costs = costs_of(count) if bucketed else None
+    alone = StreamOrder(range(count), batch, 3, costs=costs, accumulate=4)
+    ranks = [
+        StreamOrder(range(count), batch, 3, costs=costs, world=world, rank=rank, accumulate=4 // world)
+        for rank in range(world)
+    ]
+    for step in (0, 1, 63, 64):
+        own = [alone.keys(4 * step + place, HERE) for place in range(4)]
+        dealt = [order.keys(4 // world * step + place, HERE) for place in range(4 // world) for order in ranks]
+        assert dealt == own
+
+
 def test_buckets_hold_similar_costs_and_every_item() -> None:
     count, batch = WINDOW_BATCHES * 8, 8
     costs = costs_of(count)

@@ -60,3 +60,6 @@ def test_blocks_with_running_statistics_are_left_alone_and_said() -> None:
     assert recompute_activations(nn.ModuleDict({"stages": stages}), "mine") == 4
     assert [isinstance(one.forward, partial) for one in stages] == [False, False]
     assert [isinstance(one.forward, partial) for stage in stages for one in stage.children()] == [True] * 4
+    once = nn.ModuleList(nn.TransformerEncoderLayer(4, 2, 8) for _ in range(3))
+    shared = nn.ModuleDict({"task": nn.ModuleDict({"encoder": once}), "method": nn.ModuleDict({"encoder": once})})
+    assert recompute_activations(shared, "mine") == 3, "known by two names, computed again once"

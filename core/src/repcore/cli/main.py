@@ -328,6 +328,8 @@ def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code."""
     debug = "--debug" in arguments or os.environ.get("REPCORE_DEBUG") == "1"
     arguments = [one for one in arguments if one != "--debug"]
+    if not debug:  # torch's advice to its own developers, which it writes past everything; before torch is loaded
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     begun = COMMAND.set(tuple(arguments))
     make_warnings_printable(tracebacks=debug)
     if COMPLETING in os.environ:

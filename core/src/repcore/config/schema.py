@@ -129,8 +129,8 @@ class TrainerConfig:
     devices: int = setting(1, "devices of this machine", min=1, max=1024)
     strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true", "fsdp"] = setting(
         "auto",
-        "Lightning's strategy for several devices: ddp, the same for objectives that leave some parameters out, or "
-        "fsdp, which shares parameters, gradients and moments out",
+        "Lightning's strategy for several devices: ddp, or fsdp, which shares parameters, gradients and moments out; "
+        "ddp_find_unused_parameters_true is ddp, under the name that earlier runs have",
     )
     num_nodes: int = setting(1, "machines", min=1, max=2**20)
     meeting_limit: int = setting(

@@ -1,15 +1,15 @@
 """The endless training stream: order and seeds are a pure function of (run seed, epoch, index).
 
 Epoch e is a permutation of the training items drawn from (seed, e); the stream is epoch after epoch without a gap
-and without a dropped remainder. Micro-batch m of all devices together covers stream positions
-[m * world * batch_size, (m + 1) * world * batch_size). So a run can go on from any optimiser step without saved
-sampler state, with any number of loader workers.
+and without a dropped remainder. An optimiser step covers as many stream positions as all devices take in all its
+micro-batches, which are dealt out to these in turn: which micro-batches a step has does not depend on how many devices
+make them. So a run can go on from any optimiser step without saved sampler state, with any number of loader workers.
 
 Where rows lie in shards that have to be fetched, epochs are shuffled by blocks (:func:`block_shuffled`): few shards are
 read at a time, and each once an epoch.
 
-With known costs, a window of 64 global batches is sorted by cost, cut into batches of similar items, and the
-batches are shuffled: padding shrinks, every item still comes once an epoch.
+With known costs, a window of 64 steps is sorted by cost, cut into steps of similar items, and the steps are
+shuffled: padding shrinks, every item still comes once an epoch.
 """
 
 from __future__ import annotations
@@ -68,6 +68,7 @@ class StreamOrder:
         seed: run seed.
         costs: cost of each entry of ``indices``, to form batches of similar cost; None = plain order.
         world / rank: number of devices and this one's number.
+        accumulate: micro-batches of an optimiser step on one device.
         blocks: shuffle epochs by blocks; None = all rows with each other.
 
     Raises:
@@ -83,12 +84,14 @@ class StreamOrder:
         costs: np.ndarray | None = None,
         world: int = 1,
         rank: int = 0,
+        accumulate: int = 1,
         blocks: Blocks | None = None,
     ) -> None:
         self.indices = np.asarray(indices, dtype=np.int64)
         if len(self.indices) == 0:
             raise DataError("the training split is empty", hint="lower data.validation_share or check the data")
         self.batch_size, self.seed, self.world, self.rank = batch_size, seed, world, rank
+        self.accumulate = accumulate
         self.costs = None if costs is None else np.asarray(costs)
         self.blocks = blocks
         self._epochs: dict[int, np.ndarray] = {}
@@ -105,13 +108,17 @@ class StreamOrder:
 
     def positions(self, micro_batch: int) -> np.ndarray:
         """Stream positions of this device's items in a micro-batch, int64 (batch_size,)."""
-        whole = self.world * self.batch_size
+        step, within = divmod(micro_batch, self.accumulate)
         if self.costs is None:
-            block = np.arange(micro_batch * whole, (micro_batch + 1) * whole)
+            block = np.arange(step * self._step_items, (step + 1) * self._step_items)
         else:
-            number, within = divmod(micro_batch, WINDOW_BATCHES)
-            block = self._sorted_window(number)[within]
-        return block[self.rank :: self.world]
+            window, place = divmod(step, WINDOW_BATCHES)
+            block = self._sorted_window(window)[place]
+        return block[within * self.world + self.rank :: self.accumulate * self.world]
+
+    @property
+    def _step_items(self) -> int:
+        return self.accumulate * self.world * self.batch_size
 
     def keys(self, micro_batch: int, progress: Progress) -> list[ItemKey]:
         """Rows and seeds of this device's items in a micro-batch."""
@@ -135,9 +142,9 @@ class StreamOrder:
         return self._epochs[epoch]
 
     def _sorted_window(self, number: int) -> np.ndarray:
-        """Stream positions of a window as (WINDOW_BATCHES, world * batch_size)."""
+        """Stream positions of a window as (WINDOW_BATCHES, items of a step)."""
         if self._window[0] != number:
-            whole = self.world * self.batch_size
+            whole = self._step_items
             positions = np.arange(number * WINDOW_BATCHES * whole, (number + 1) * WINDOW_BATCHES * whole)
             epochs, within = np.divmod(positions, len(self.indices))
             entries = np.empty(len(positions), np.int64)

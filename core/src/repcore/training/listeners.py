@@ -263,6 +263,10 @@ class Validation:
         return None
 
     def _run(self, state: RunState) -> None:
+        with whole(state.module.objective):
+            self._look(state)
+
+    def _look(self, state: RunState) -> None:
         words = []
         if self.batches is not None:
             values = state.module.evaluate(self.batches())
@@ -273,11 +277,10 @@ class Validation:
             loss = values.get("loss", 0.0)
             if state.is_writer and not math.isfinite(loss):
                 state.reporter.warn(f"step {state.step}: the validation loss is {loss}; it is never taken for the best")
-        with whole(state.module.objective):
-            if self.diagnose is not None and state.is_writer:
-                figures, verdict = self.diagnose(state)
-                state.folder.append_lines("diagnostics.jsonl", [{"step": state.step, **figures}])
-                words.append(verdict)
+        if self.diagnose is not None and state.is_writer:
+            figures, verdict = self.diagnose(state)
+            state.folder.append_lines("diagnostics.jsonl", [{"step": state.step, **figures}])
+            words.append(verdict)
         if words and state.is_writer:
             state.reporter.info(f"step {state.step}: " + " | ".join(words))
 

@@ -29,7 +29,8 @@ class StreamLoader(WorkerLoader):
 class FixedBatches:
     """Batch sampler over given rows, in order of cost, the same at every validation.
 
-    Each rank takes every ``world``-th batch. Seeds depend on the run seed and the row only.
+    Each rank takes every ``world``-th batch; ``numbers`` are those of its batches among all. Seeds depend on the run
+    seed and the row only.
     """
 
     def __init__(
@@ -46,7 +47,8 @@ class FixedBatches:
         rows = np.asarray(indices, dtype=np.int64)
         if costs is not None:
             rows = rows[np.argsort(costs, kind="stable")]
-        self.batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)][rank::world]
+        batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+        self.batches, self.numbers = batches[rank::world], range(rank, len(batches), world)
         self.seed = seed
         self.progress = progress or Progress(step=0, total_steps=1)
 

@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 
 import torch
 from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy
@@ -31,13 +30,16 @@ SHOWN = 8
 class MeetingStrategy(DDPStrategy):
     """Lightning's strategy for several processes, which have met before they exchange anything.
 
+    Parameters that a step does not use are looked for in its graph: those of a stage to come, of a norm whose output
+    nobody reads, of a head that had nothing to do in one of the processes. They get no gradient, as in one process.
+
     Args:
         limit: seconds that they wait for each other.
         obey: called while they wait; raises when a stop was asked for.
     """
 
-    def __init__(self, limit: float, obey: Callable[[], None], **settings: Any) -> None:
-        super().__init__(**settings)
+    def __init__(self, limit: float, obey: Callable[[], None]) -> None:
+        super().__init__(find_unused_parameters=True)
         self._limit, self._obey = limit, obey
         self._store: TCPStore | None = None  # the first process answers by it as long as it lives
 

@@ -2,8 +2,9 @@
 
 Differences from ordinary Lightning modules: optimisation is manual, so that the micro-batches of one step are seen
 together and a mean over a varying number of items (masked tokens) is exact under accumulation and data parallelism;
-every source of randomness is reseeded for each micro-batch from (seed, micro-batch, rank), so that a run can go on
-from any step; values are written by our own metrics writer, because ``self.log`` costs milliseconds.
+every source of randomness is reseeded for each micro-batch from (seed, its number among those of all devices), so that
+a run can go on from any step, and several devices draw what one draws that accumulates as many micro-batches; values
+are written by our own metrics writer, because ``self.log`` costs milliseconds.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from repcore.data.seeds import mix
 from repcore.interfaces import Batch, Draws, LossTerms, Objective, Progress
 from repcore.training.objective_rules import after_step, before_step
 from repcore.training.optimisers import DecayRule, build_optimiser, set_rates
+from repcore.training.running_statistics import RunningStatistics
 from repcore.training.sharding import joined
 
 ProgressAt = Callable[[int], Progress]
@@ -177,18 +179,28 @@ class ObjectiveModule(pl.LightningModule):
         optimiser.zero_grad(set_to_none=True)
         rules = self.rules
         before = [(one, one.detach().clone()) for one in self.objective.buffers()] if len(pending) > 1 else []
-        drawn = [self._draw(one.batch, step * self.accumulate + i, record.progress) for i, one in enumerate(pending)]
+        several = self.trainer.world_size > 1
+        statistics = RunningStatistics(self.objective) if several else None
+        numbers = [self._number(step, place) for place in range(len(pending))]
+        drawn = [self._draw(one.batch, n, record.progress) for n, one in zip(numbers, pending, strict=True)]
         shares = self._shares([one.batch for one in pending], drawn)
         carried = []
         for number, (loaded, draws) in enumerate(zip(pending, drawn, strict=True)):
             if number and self.is_stop_asked():
                 self._give_up(optimiser, before)
                 return
-            self._seed_everything(step * self.accumulate + number)
-            with self._sync(last=number == len(pending) - 1):
+            self._seed_everything(numbers[number])
+            last = number == len(pending) - 1
+            if statistics is not None:
+                statistics.note()
+            with self._sync(last=last):
                 terms = rules(loaded.batch, draws)
                 loss = self._scaled_loss(terms, shares, number)
+                if last and number and several:
+                    loss = _with_earlier(loss, self.objective)
                 self.manual_backward(loss)
+            if statistics is not None:
+                statistics.join(self.trainer.world_size)
             carried.append(terms.carry)
             _collect(record, loaded, terms, shares, number)
         before_step(self.objective, record.progress)
@@ -215,15 +227,19 @@ class ObjectiveModule(pl.LightningModule):
             buffer.copy_(value)
         self.left = True
 
-    def _draw(self, batch: Batch, micro_batch: int, progress: Progress) -> Draws:
+    def _number(self, step: int, place: int) -> int:
+        """Number of a micro-batch of this device among those of all devices, as the stream deals them out."""
+        return (step * self.accumulate + place) * self.trainer.world_size + self.global_rank
+
+    def _draw(self, batch: Batch, number: int, progress: Progress) -> Draws:
         generator = torch.Generator(device=self.device)
-        generator.manual_seed(mix(self.seed, "draw", micro_batch, self.global_rank))
+        generator.manual_seed(mix(self.seed, "draw", number, 0))
         with torch.no_grad():
             return self.rules.draw(batch, generator, progress)
 
-    def _seed_everything(self, micro_batch: int) -> None:
+    def _seed_everything(self, number: int) -> None:
         """Dropout and drop path use the global generators; nothing else may."""
-        seed = mix(self.seed, "dropout", micro_batch, self.global_rank)
+        seed = mix(self.seed, "dropout", number, 0)
         torch.manual_seed(seed)
         np.random.seed(seed % (1 << 32))  # noqa: NPY002  third-party layers may draw from it
 
@@ -248,19 +264,20 @@ class ObjectiveModule(pl.LightningModule):
         return shares
 
     def _carried_everywhere(self, carried: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-        """What the micro-batches of all processes carry, in the order of ranks: queues are filled alike everywhere."""
+        """What the micro-batches of all processes carry, in the order of the stream: queues are filled alike
+        everywhere, and as one process fills them."""
         if self.trainer.world_size == 1 or not hasattr(self.objective, "after_step"):
             return carried
         found: list[Any] = [None] * self.trainer.world_size
         torch.distributed.all_gather_object(found, tree_map_only(Tensor, lambda one: one.detach().cpu(), carried))
         moved: list[Mapping[str, Any]] = tree_map_only(
-            Tensor, lambda one: one.to(self.device), [each for rank in found for each in rank]
+            Tensor, lambda one: one.to(self.device), [each for place in zip(*found, strict=True) for each in place]
         )
         return moved
 
     @torch.no_grad()
     def _share_buffers(self) -> None:
-        """Running statistics are those of rank 0 in every process, as the checkpoint has them."""
+        """Buffers are those of rank 0 in every process, as the checkpoint has them."""
         if self.trainer.world_size == 1:
             return
         by_type: dict[torch.dtype, list[Tensor]] = {}
@@ -329,7 +346,7 @@ class ObjectiveModule(pl.LightningModule):
         nothing was measured, and there is no ``loss`` either.
 
         Args:
-            batches: iterable of :class:`LoadedBatch` on any device.
+            batches: loader over :class:`repcore.training.loaders.FixedBatches`.
         """
         was_training = self.objective.training
         self.objective.eval()
@@ -338,7 +355,7 @@ class ObjectiveModule(pl.LightningModule):
         weights: dict[str, float] = {}
         factors: dict[str, float] = {}
         try:
-            for number, loaded in enumerate(batches):
+            for number, loaded in zip(batches.batch_sampler.numbers, batches, strict=True):
                 batch = loaded.batch.to(self.device)
                 generator = torch.Generator(device=self.device)
                 generator.manual_seed(mix(self.seed, "validation-draw", number))
@@ -359,6 +376,27 @@ class ObjectiveModule(pl.LightningModule):
         means = {name: sums[name] / weights[name] for name in sums if weights[name] > 0}
         measured = [factor * means[name] for name, factor in factors.items() if name in means]
         return {"loss": sum(measured), **means} if measured else {}
+
+
+class _WithEarlier(torch.autograd.Function):
+    """A loss that also depends on parameters, by a gradient of nothing."""
+
+    @staticmethod
+    def forward(ctx: Any, loss: Tensor, *parameters: Tensor) -> Tensor:
+        ctx.count = len(parameters)
+        return loss.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return (grads[0], *(None for _ in range(ctx.count)))
+
+
+def _with_earlier(loss: Tensor, objective: nn.Module) -> Tensor:
+    """The loss of the last micro-batch, with which gradients are exchanged: those of earlier micro-batches, too, where
+    this one does not use the parameter."""
+    reached = [one for one in objective.parameters() if one.grad is not None]
+    found: Tensor = _WithEarlier.apply(loss, *reached)
+    return found
 
 
 def _finite(value: Any) -> bool:

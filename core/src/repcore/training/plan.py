@@ -88,7 +88,10 @@ def stream_order(parts: RunParts, *, world: int = 1, rank: int = 0) -> StreamOrd
     blocks = None if data.block_rows is None else Blocks(data.block_rows, data.mixed_blocks)
     if name == "uniform":
         costs = parts.costs(parts.train)
-        return StreamOrder(parts.train, data.batch_size, seed, costs=costs, world=world, rank=rank, blocks=blocks)
+        return StreamOrder(
+            parts.train, data.batch_size, seed,
+            costs=costs, world=world, rank=rank, accumulate=resolved.trainer.accumulate, blocks=blocks,
+        )  # fmt: skip
     if blocks is not None:
         raise ConfigError(
             f"data.block_rows is for data.sampler=uniform; {name} takes rows by their labels, wherever they lie",

@@ -109,29 +109,51 @@ def process_grid(config: TrainerConfig, here: Place) -> tuple[int, int]:
     return here.world // machines, machines
 
 
-def shared_batch(batch_size: int, before: int, now: int, reporter: Reporter) -> int:
-    """Items of a process when a run goes on with another number of processes: all together see as many as before.
+def shared_step(batch_size: int, accumulate: int, before: int, now: int, reporter: Reporter) -> tuple[int, int]:
+    """How a step is made when a run goes on with another number of processes: all together see the same items.
+
+    Micro-batches stay as they are where they can be dealt out evenly, with all that is drawn for them.
 
     Args:
-        batch_size: items of each process until now.
+        batch_size: items of a micro-batch until now.
+        accumulate: micro-batches of each process and step until now.
         before / now: numbers of processes.
+
+    Returns:
+        items of a micro-batch, and micro-batches of each process, from now on.
 
     Raises:
         RunError: the items of a step cannot be shared out evenly.
     """
-    whole = batch_size * before
+    batches = accumulate * before
+    if batches % now == 0:
+        reporter.info(
+            f"this run began with {before} processes and goes on with {now}, each with {batches // now} micro-batches "
+            f"of {batch_size} items a step (before: {accumulate}): the same items and draws at the same position in "
+            "the data; only sums are made in another order"
+        )
+        return batch_size, batches // now
+    whole = batch_size * batches
     if whole % now:
         numbers = ", ".join(str(one) for one in range(1, min(whole, 64) + 1) if whole % one == 0)
         raise RunError(
             f"this run's {whole} items a step cannot be shared by {now} processes",
-            began_with=f"{before} processes of {batch_size} items",
+            began_with=f"{before} processes, each with {accumulate} micro-batches of {batch_size} items",
             hint=f"one of these numbers of processes: {numbers}",
         )
+    size, count = _largest_share(whole // now, batch_size)
     reporter.info(
-        f"this run began with {before} processes of {batch_size} items and goes on with {now} of {whole // now}: the "
-        "same items a step and the same position in the data; only sums are made in another order"
+        f"this run began with {before} processes and goes on with {now}, each with {count} micro-batches of {size} "
+        f"items a step (before: {accumulate} of {batch_size}): the same items at the same position in the data; what "
+        "is drawn for a micro-batch (masks, dropout) and compared within it is another"
     )
-    return whole // now
+    return size, count
+
+
+def _largest_share(items: int, most: int) -> tuple[int, int]:
+    """Items as equal micro-batches of at most ``most``: size and number."""
+    size = next(one for one in range(min(items, most), 0, -1) if items % one == 0)
+    return size, items // size
 
 
 def slurm_job(environment: Mapping[str, str] | None = None) -> str:

@@ -35,7 +35,7 @@ def recompute_activations(objective: nn.Module, name: str) -> int:
     Raises:
         ConfigError: there is none.
     """
-    found = list(_blocks(objective))
+    found = repeated_blocks(objective)
     if not found:
         raise ConfigError(
             f"trainer.activation_checkpointing=true, but the networks of {name} have no repeated blocks without "
@@ -58,9 +58,13 @@ def recompute_where_asked(resolved: ResolvedRun, objective: nn.Module, reporter:
         reporter.info(f"activation checkpointing: what {count} blocks compute is computed again on the way back")
 
 
-def _blocks(module: nn.Module) -> Iterator[nn.Module]:
+def repeated_blocks(module: nn.Module) -> list[nn.Module]:
     """Modules of one kind that stand several times in a list, as the layers of a transformer do; of stages that are
-    made of such blocks the blocks."""
+    made of such blocks the blocks. Each once, by however many names it is known."""
+    return list(dict.fromkeys(_blocks(module)))
+
+
+def _blocks(module: nn.Module) -> Iterator[nn.Module]:
     members = list(module.children())
     is_list = isinstance(module, nn.ModuleList | nn.Sequential) and len(members) > 1
     if is_list and len({type(one) for one in members}) == 1 and all(map(_is_block, members)):

@@ -54,7 +54,7 @@ from repcore.training.processes import (
     leave_group_at_exit,
     process_grid,
     requeue,
-    shared_batch,
+    shared_step,
     slurm_job,
 )
 from repcore.training.run_folder import RunFolder, environment, run_name
@@ -294,8 +294,13 @@ def _follow_launcher(parts: RunParts, reporter: Reporter, resume: bool) -> None:
     if (devices, machines) != (config.devices, config.num_nodes):
         trainer, data = dataclasses.replace(config, devices=devices, num_nodes=machines), parts.resolved.data
         if resume:  # the same items a step, so that the stream goes on where it stood
-            size = shared_batch(data.batch_size, config.devices * config.num_nodes, here.world, reporter)
-            data = dataclasses.replace(data, batch_size=size)
+            size, accumulate = shared_step(
+                data.batch_size, config.accumulate, config.devices * config.num_nodes, here.world, reporter
+            )
+            data, trainer = (
+                dataclasses.replace(data, batch_size=size),
+                dataclasses.replace(trainer, accumulate=accumulate),
+            )
         parts.resolved = dataclasses.replace(parts.resolved, trainer=trainer, data=data)
         reporter.info(f"{here.world} processes started by {here.launcher}: trainer.devices={devices}")
 

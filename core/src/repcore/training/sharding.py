@@ -1,14 +1,17 @@
 """``trainer.strategy=fsdp``: parameters, gradients and moments of the optimiser are shared out between the processes.
 
-FSDP2 (``torch.distributed.fsdp.fully_shard``) by Lightning's strategy for it. The objective is one group: its
-parameters come together for a step, and each process keeps its part of them, of the gradients and of the optimiser's
-moments otherwise. Checkpoints hold whole tensors, numbered as one process numbers them, so that a run may go on with
-any number of processes.
+FSDP2 (``torch.distributed.fsdp.fully_shard``) by Lightning's strategy for it. Each process keeps its part of the
+parameters, gradients and moments of the optimiser. Parameters of a repeated block (the layers of a transformer) come
+together while the block computes, on the way forwards and on the way back; those of everything else for the time of a
+step. While held-out rows are looked at, all are together. Checkpoints hold whole tensors, numbered as one process
+numbers them, so that a run may go on with any number of processes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,8 +31,8 @@ from torch.utils import _pytree
 
 from repcore.config import TrainerConfig
 from repcore.errors import ConfigError
-from repcore.interfaces import LossTerms
 from repcore.training.meeting import all_have_come
+from repcore.training.recomputing import repeated_blocks
 
 SHOWN = 6
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -66,9 +69,13 @@ class SharingStrategy(ModelParallelStrategy):
                 parameters=", ".join(single[:SHOWN]),
                 hint="trainer.strategy=ddp",
             )
-        if LossTerms not in _pytree.SUPPORTED_NODES:  # fully_shard waits for the gradients of the tensors in it
-            _pytree.register_dataclass(LossTerms)
-        fully_shard(objective, mesh=self.device_mesh["data_parallel"])
+        groups: list[Any] = [*_own_groups(objective), objective]
+        for one in groups:
+            fully_shard(one, mesh=self.device_mesh["data_parallel"])
+            one.register_forward_hook(lambda _, given, made: _make_known(made), prepend=True)
+        for before, one in zip([objective, *groups], groups, strict=False):
+            # torch's own guess counts calls, and those of held-out rows are not alike in all processes
+            one.set_modules_to_backward_prefetch([before])
 
     def optimizer_state(self, optimizer: Any) -> dict[str, Any]:
         """Whole moments, numbered as one process numbers them; empty in all processes but the first."""
@@ -94,6 +101,34 @@ class SharingStrategy(ModelParallelStrategy):
         assert self.model is not None
         names = {parameter: name for name, parameter in self.model.named_parameters()}
         return [names[parameter] for group in optimiser.param_groups for parameter in group["params"]]
+
+
+def _make_known(value: Any) -> None:  # whatever a network returns
+    """Let ``fully_shard`` find the tensors in what a network returns, whose gradients it waits for."""
+    kind = type(value)
+    if dataclasses.is_dataclass(kind):
+        if kind not in _pytree.SUPPORTED_NODES:
+            _pytree.register_dataclass(kind)
+        parts: Iterable[Any] = (getattr(value, one.name) for one in dataclasses.fields(kind))
+    else:
+        parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    for one in parts:
+        _make_known(one)
+
+
+def _own_groups(objective: nn.Module) -> list[nn.Module]:
+    """Repeated blocks whose parameters are theirs alone."""
+    everywhere = _uses(objective)
+    return [
+        block
+        for block in repeated_blocks(objective)
+        if all(everywhere[one] == count for one, count in _uses(block).items())
+    ]
+
+
+def _uses(module: nn.Module) -> Counter[int]:
+    """In how many modules each parameter stands."""
+    return Counter(id(own) for one in module.modules() for own in one.parameters(recurse=False))
 
 
 def _renamed(state: Mapping[str, Any], names: Mapping[Any, Any]) -> dict[str, Any]:
@@ -122,11 +157,16 @@ def whole(objective: nn.Module) -> Iterator[None]:
     if not isinstance(objective, FSDPModule):
         yield
         return
-    objective.unshard()
+    groups = [one for one in objective.modules() if isinstance(one, FSDPModule)]
+    objective.set_reshard_after_forward(False)  # the processes do not make the same number of calls
+    for one in groups:
+        one.unshard()
     try:
         yield
     finally:
-        objective.reshard()
+        for one in groups:
+            one.reshard()
+            one.set_reshard_after_forward(one is not objective, recurse=False)
 
 
 def whole_state(objective: nn.Module) -> Mapping[str, Any] | None:

@@ -65,8 +65,7 @@ def strategy(config: TrainerConfig, obey: Callable[[], None]) -> ParallelStrateg
         return "auto"
     if config.strategy == "fsdp":
         return SharingStrategy(config.meeting_limit, obey)
-    unused = config.strategy == "ddp_find_unused_parameters_true"
-    return MeetingStrategy(config.meeting_limit, obey, **({"find_unused_parameters": True} if unused else {}))
+    return MeetingStrategy(config.meeting_limit, obey)
 
 
 def accelerator(device: str) -> str:
