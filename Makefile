@@ -46,6 +46,7 @@ proof: bench  ## timings, then learning runs over several seeds on real data, ho
 	@test -d $(DATA) || { echo "make: no folder $(DATA) with real data; name it: make proof DATA=folder" >&2; exit 2; }
 	$(BIN)/python benchmarks/fuzz.py
 	$(BIN)/python benchmarks/random_kills.py
+	$(BIN)/python benchmarks/processes.py
 	$(BIN)/python benchmarks/row_index.py
 	$(BIN)/python benchmarks/front_door_bounds.py
 	$(BIN)/python benchmarks/answer_coverage.py --data $(DATA)
