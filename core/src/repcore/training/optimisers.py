@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from repcore.config import OptimiserConfig, ScheduleConfig
 from repcore.errors import RunError
@@ -47,7 +48,7 @@ def build_optimiser(
         for key in sorted(by_kind, key=lambda one: (not one[0], one[1]))
     ]  # fmt: skip
     if config.name == "sgd":
-        fused = _fused_works(trainable[0][1])
+        fused = _fused_works(trainable[0][1]) and not isinstance(trainable[0][1], DTensor)  # Adam's takes shared ones
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, fused=fused)
     kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
     return kind(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=_fused_works(trainable[0][1]))
