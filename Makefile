@@ -8,10 +8,10 @@ SOURCES := core/src/repcore $(wildcard plugins/*/src/*) scripts benchmarks
 TESTS ?= tests
 WORKERS ?= $(shell getconf _NPROCESSORS_ONLN)
 PEERS := .peers
-# Benchmarks that need runs or paths of their own are called by hand, as their first lines say: field_table, public_sets,
-# registration, scenes_points.
+# Benchmarks that need runs, paths or a GPU of their own are called by hand, as their first lines say: field_table, gpu,
+# public_sets, registration, scenes_points; peers calls graphs_random.
 TIMINGS := adam_v2_speed alice_speed around_training audio_length audio_speed embed_memory embed_molecules \
-  explore_page exports graphs_speed list_startup matryoshka pointcloud_speed scenes_speed search \
+  explore_page exports graphs_speed list_startup matryoshka peers pointcloud_speed scenes_speed search \
   sherl_memory smiles_to_ids sparse_conv_speed step_overhead
 
 .DEFAULT_GOAL := help
@@ -40,7 +40,7 @@ bench: env  ## paired timings into benchmarks/results/; peers that are packages:
 	@set -e; for script in $(TIMINGS); do echo "== $$script"; PYTHONPATH=$(PEERS) $(BIN)/python benchmarks/$$script.py; done
 
 bench-env: env  ## packages that timings compare with and that nothing else needs, into $(PEERS)
-	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(PEERS) mambapy==1.2.0
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(PEERS) mambapy==1.2.0 timm==1.0.20
 
 proof: bench  ## timings, then learning runs over several seeds on real data, hours: make proof DATA=folder
 	@test -d $(DATA) || { echo "make: no folder $(DATA) with real data; name it: make proof DATA=folder" >&2; exit 2; }
