@@ -66,7 +66,7 @@ def test_a_bomb_is_refused_before_it_unpacks(tmp_path: Path, monkeypatch: pytest
         load_array(tmp_path / "a.npy")
     monkeypatch.setenv("REPCORE_ITEM_MIB", "a lot")
     assert largest_item() <= 8192 * 2**20
-    monkeypatch.setattr(allocation, "_memory", lambda: 2.0**20)
+    monkeypatch.setattr(allocation, "total_memory", lambda: 2.0**20)
     with pytest.raises(ItemError, match="limit is 0 MiB"):
         check_allocation(2**20, "x")
 

@@ -181,11 +181,9 @@ def test_a_prediction_that_is_killed_then_stopped_goes_on_without_loss(here: Pat
     folder = finetuned(here)
     code = (
         "import os, signal, sys\n"
-        "from repcore.embedding import prediction_files as files, windows\n"
-        "import repcore.embedding.inference as inference\n"
+        "from repcore.embedding import blocks, prediction_files as files\n"
         "from repcore.cli.main import run\n"
-        "windows_of = inference.prepared_windows\n"
-        "inference.prepared_windows = lambda *a, **k: windows_of(*a, **{**k, 'most_rows': 7})\n"
+        "blocks.block_rows = lambda *a: 7\n"
         "append = files.TableWriter.append\n"
         "number, part = map(int, os.environ['SIGNAL'].split())\n"
         "def signalling(self, table):\n"

@@ -19,8 +19,8 @@ import torch
 from repcore import registry, stopping
 from repcore.cli.main import run
 from repcore.config.resolve import resolve_run
+from repcore.data import shared_work
 from repcore.data.workers import WorkerLoader, WorkerLostError
-from repcore.embedding import windows
 from repcore.reporting import LogReporter
 from repcore.training.assembly import assemble
 from repcore.training.listeners import Interruption, ProgressShow
@@ -151,14 +151,14 @@ def test_a_dead_worker_ends_embedding_in_words(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     make_run(tmp_path / "m")
-    fetch = windows._Chunks.__getitem__
+    fetch = shared_work._Units.__getitem__
 
-    def die(self: windows._Chunks, place: int) -> object:
+    def die(self: shared_work._Units[object, object], place: int) -> object:
         if place == 3:
             os.kill(os.getpid(), signal.SIGKILL)
         return fetch(self, place)
 
-    monkeypatch.setattr(windows._Chunks, "__getitem__", die)
+    monkeypatch.setattr(shared_work._Units, "__getitem__", die)
     command = ["embed", "m/model", "pairs/blobs", "--read", "items=40", "-o", "v.parquet", *CPU]
     assert run([*command, "--workers", "2"]) == 2
     said = capsys.readouterr().err

@@ -20,6 +20,8 @@ from repcore.cli.options import (
     reading_options,
     work_options,
 )
+from repcore.cli.profile import Profile
+from repcore.data.spent import WRITING, spent_on
 from repcore.devices import torch_device
 from repcore.errors import ConfigError, DataError, closest
 from repcore.outputs import local_output, sole_writer
@@ -98,12 +100,13 @@ def embed_command(ctx: click.Context, /, **given: Any) -> None:
     with named_guard(writer_class, "opening the output", passing=(OSError,)):
         writer = writer_class(output, header)
     report_account(reader, reporter)
+    profile, before = Profile(), writer.inputs_done
     reasons = _run(model, reader, inference, writer, reporter)
     reporter.close()
     doubled = writer.doubled_ids() if hasattr(writer, "doubled_ids") and not given["windows"] else ""
-    with named_guard(writer_class, "finishing the output", passing=(OSError,)):
+    with named_guard(writer_class, "finishing the output", passing=(OSError,)), spent_on(WRITING):
         path = writer.finish()
-    _summary(model, reader, writer, path, given)
+    _summary(model, reader, writer, path, given, profile, writer.inputs_done - before)
     if doubled:
         reporter.warn(doubled)
     if writer.rows_done and writer.failed == writer.rows_done:
@@ -206,7 +209,7 @@ def _run(
     )
     with stopping.noted(reporter.info, grace=WINDOW_GRACE) as stop:
         for rows in windows:
-            with named_guard(writer, "writing embeddings", passing=(OSError,)):
+            with named_guard(writer, "writing embeddings", passing=(OSError,)), spent_on(WRITING):
                 writer.write(rows)
             for row, status, reason in zip(rows.ids, rows.status, rows.reason, strict=True):
                 if status != "ok":
@@ -218,15 +221,23 @@ def _run(
 
 
 def _summary(
-    model: Model, reader: DatasetReader, writer: EmbeddingWriter, path: Path, given: Mapping[str, Any]
+    model: Model,
+    reader: DatasetReader,
+    writer: EmbeddingWriter,
+    path: Path,
+    given: Mapping[str, Any],
+    profile: Profile,
+    made: int,
 ) -> None:
     counts = dict(sorted(writer.status.items(), key=lambda one: -one[1]))
     labels = [spec.name for spec in reader.targets]
     width = given["dim"] or model.folder.dim
     if given["as_json"]:
         record = {"output": str(path), "rows_in": len(reader), "rows_out": writer.rows_done, "dim": width}
-        show_json({**record, "status": counts, "without_vector": writer.failed, "labels": labels})
+        show_json({**record, "status": counts, "without_vector": writer.failed, "labels": labels, **profile.record()})
         return
     words = ", ".join(f"{number:,} {name}" for name, number in counts.items())
     say(f"{len(reader):,} rows in, {writer.rows_done:,} rows out: {words}")
     say(f"embeddings of width {width} in {path}; labels found in the data: {', '.join(labels) or 'none'}")
+    if made:
+        say(profile.line(made))

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
 from repcore import stopping
-from repcore.cli.console import ConsoleReporter, duration, say, show_json
+from repcore.cli.console import ConsoleReporter, say, show_json
 from repcore.cli.options import WINDOW_GRACE
+from repcore.cli.profile import Profile
 from repcore.errors import ConfigError
 from repcore.files import entries_of
 from repcore.outputs import sole_writer
@@ -82,6 +83,8 @@ def run_engine(
     from repcore.embedding.engines.parts import Parts
     from repcore.embedding.engines.work import Worker
 
+    if given["engine"] == "ray" and options.workers is None:
+        options = replace(options, workers=0)  # its actors are the processes
     job = _job(command, given, reading, options)
     reporter = ConsoleReporter()
     ctx.with_resource(sole_writer(given["output"], reporter.info))
@@ -91,7 +94,7 @@ def run_engine(
     total, left = len(worker.reader), sum(stop - first for first, stop in parts.todo())
     if left < total:
         reporter.info(f"going on after {total - left:,} rows that an earlier command has written")
-    made, began = 0, time.monotonic()
+    made, profile = 0, Profile()
 
     def done(rows: int) -> None:
         nonlocal made
@@ -109,7 +112,7 @@ def run_engine(
             run_here(worker, parts, done, stop)
     parts.complete()
     reporter.close()
-    failed = _summary(parts, total, made, time.monotonic() - began, given)
+    failed = _summary(parts, total, made, profile, given)
     if given["strict"] and failed:
         ctx.exit(1)
 
@@ -139,16 +142,17 @@ def _job(
     )
 
 
-def _summary(parts: Any, total: int, made: int, seconds: float, given: Mapping[str, Any]) -> int:
+def _summary(parts: Any, total: int, made: int, profile: Profile, given: Mapping[str, Any]) -> int:
     """Say what is there now; gives the rows without a result."""
     status, failed = parts.counts()
     counts = dict(status.most_common())
     if given["as_json"]:
         show_json({"output": str(parts.path), "rows_in": total, "rows_out": status.total(), "status": counts,
-                   "without_result": failed, "parts": len(parts.blocks), "seconds": round(seconds, 2)})  # fmt: skip
+                   "without_result": failed, "parts": len(parts.blocks), **profile.record()})  # fmt: skip
         return failed
     words = ", ".join(f"{number:,} {name}" for name, number in counts.items())
-    rate = f", {made / seconds:,.0f} rows a second" if made and seconds > 0 else ""
     say(f"{total:,} rows in, {status.total():,} rows out: {words}")
-    say(f"{len(parts.blocks):,} parts in {parts.path}; {made:,} rows by this command in {duration(seconds)}{rate}")
+    say(f"{len(parts.blocks):,} parts in {parts.path}")
+    if made:
+        say(profile.line(made, by_stage=given["engine"] == "local"))
     return failed

@@ -55,12 +55,22 @@ def work_options(function: F) -> F:
         click.option("--dtype", type=click.Choice(list(DTYPES)), default="float32", show_default=True,
                      help="Number format of the computation."),
         item_timeout_option(),
-        click.option("--workers", type=int, default=0, show_default=True, help="Processes that read and prepare rows."),
-        click.option("--cost-budget", type=int, help="Most padded cost (tokens, voxels) of a batch."),
+        workers_option,
+        click.option("--cost-budget", type=click.IntRange(min=1), help="Most padded cost (tokens, voxels) of a batch; "
+                     "by default what memory has room for."),
         click.option("--batch-size", type=int, default=64, show_default=True, help="Most items of a batch."),
     ):  # fmt: skip
         function = option(function)
     return function
+
+
+def workers_option(function: F) -> F:
+    """``--workers``: automatic unless a number is given."""
+    text = (
+        "Processes that work on rows side by side, with the network on a CPU, else before it; 0 = only this one. By "
+        "default one for each processor, where the work takes more than two seconds. Results do not depend on it."
+    )
+    return click.option("--workers", type=click.IntRange(min=0, max=1024), help=text)(function)
 
 
 def output_option(text: str) -> Callable[[F], F]:

@@ -20,6 +20,8 @@ from repcore.cli.options import (
     reading_options,
     work_options,
 )
+from repcore.cli.profile import Profile
+from repcore.data.spent import WRITING, spent_on
 from repcore.devices import torch_device
 from repcore.errors import ConfigError, DataError
 from repcore.outputs import local_output, sole_writer
@@ -86,9 +88,10 @@ def predict_command(ctx: click.Context, /, **given: Any) -> None:
     ctx.with_resource(sole_writer(output, reporter.info))
     writer = _writer(model, predictor, reader, given)
     report_account(reader, reporter)
+    profile, before = Profile(), writer.rows_done
     _run(predictor, reader, inference_options(given, model.device), writer, reporter, given["coverage"])
     reporter.close()
-    _summary(predictor, reader, writer, given, why)
+    _summary(predictor, reader, writer, given, why, profile, writer.rows_done - before)
     if given["strict"] and writer.failed:
         ctx.exit(1)
 
@@ -154,18 +157,28 @@ def _run(
             columns = answer_columns(target, predictor.facts, rows, coverage)
             if data is not None:
                 columns.update(label_columns(target, data, rows.labels, rows.outputs.shape[1]))
-            writer.write(rows.ids, rows.status, rows.reason, columns)
+            with spent_on(WRITING):
+                writer.write(rows.ids, rows.status, rows.reason, columns)
             reporter.progress("predicting", writer.rows_done, total)
             if writer.rows_done < total:
                 stop.obey(f"{writer.rows_done:,} of {total:,} rows are kept")
 
 
-def _summary(predictor: Predictor, reader: DatasetReader, writer: TableWriter, given: dict[str, Any], why: str) -> None:
+def _summary(
+    predictor: Predictor,
+    reader: DatasetReader,
+    writer: TableWriter,
+    given: dict[str, Any],
+    why: str,
+    profile: Profile,
+    made: int,
+) -> None:
     scores, unscored = _scores(predictor, writer, given["coverage"])
     why = unscored or why
     notes = [*(filter(None, [why]) if scores is None else scores.notes), *unknown_labels(predictor.target, reader)]
     doubled = writer.doubled_ids()
-    path = writer.finish()
+    with spent_on(WRITING):
+        path = writer.finish()
     target = predictor.target
     counts = dict(sorted(writer.status.items(), key=lambda one: -one[1]))
     if given["as_json"]:
@@ -173,11 +186,13 @@ def _summary(predictor: Predictor, reader: DatasetReader, writer: TableWriter, g
         found = None if scores is None or scores.rows is None else {**scores, "rows": len(scores.rows)}
         show_json({**record, "without_prediction": writer.failed, "target": target.name, "kind": target.kind,
                    "unit": target.unit, "doubled_ids": doubled, "members": len(predictor.tasks), "scores": found,
-                   "notes": notes})  # fmt: skip
+                   "notes": notes, **profile.record()})  # fmt: skip
         return
     words = ", ".join(f"{number:,} {name}" for name, number in counts.items())
     say(f"{len(reader):,} rows in, {writer.rows_done:,} rows out: {words}")
     say(f"{target.name} ({target.kind}{', ' + target.unit if target.unit else ''}) in {path}")
+    if made:
+        say(profile.line(made))
     if doubled:
         complain(f"warning: {doubled}")
     if scores is None:

@@ -11,7 +11,14 @@ import click
 
 from repcore import registry
 from repcore.cli.console import ConsoleReporter, say, show_json, table
-from repcore.cli.options import device_option, json_option, label_names, reader_options, reading_options
+from repcore.cli.options import (
+    device_option,
+    json_option,
+    label_names,
+    reader_options,
+    reading_options,
+    workers_option,
+)
 from repcore.devices import torch_device
 from repcore.errors import ConfigError
 from repcore.files import written_whole
@@ -58,7 +65,7 @@ JOIN_HINT = "--id-column NAME, the same one as with embed; or --by-position if b
               "training rows (the default), or the mean.")  # fmt: skip
 @click.option("--metrics", is_flag=True, help="Every metric, not only the main one.")
 @click.option("--batch-size", type=int, default=64, show_default=True, help="Most items of a batch.")
-@click.option("--workers", type=int, default=0, show_default=True, help="Processes that read and prepare rows.")
+@workers_option
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where results go as JSON.")
 @device_option
 @json_option

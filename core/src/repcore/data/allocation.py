@@ -8,7 +8,6 @@ and never more than half of the machine's memory.
 
 from __future__ import annotations
 
-import functools
 import io
 import os
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ import numpy as np
 
 from repcore.errors import ItemError
 from repcore.files import special_kind
+from repcore.memory import total_memory
 
 LIMIT_VARIABLE = "REPCORE_ITEM_MIB"
 LIMIT_MIB = 8192.0
@@ -34,7 +34,7 @@ def largest_item() -> int:
         asked = float(os.environ.get(LIMIT_VARIABLE, "") or LIMIT_MIB)
     except ValueError:
         asked = LIMIT_MIB
-    return int(min(asked * 2**20, _memory() / 2))
+    return int(min(asked * 2**20, total_memory() / 2))
 
 
 class CappedFile(io.BufferedReader):
@@ -50,15 +50,6 @@ class CappedFile(io.BufferedReader):
     def read(self, size: int | None = -1, /) -> bytes:
         left = max(0, self._size - self.tell())
         return super().read(left if size is None or size < 0 else min(size, left))
-
-
-@functools.cache
-def _memory() -> float:
-    """Bytes of memory of this machine; infinite where the system does not say."""
-    try:
-        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, OSError, ValueError):
-        return float("inf")
 
 
 def check_allocation(needed: int, name: str, what: str = "its header") -> None:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,7 +20,9 @@ from torch import nn
 
 from repcore.data.batching import plain_batch
 from repcore.data.guard import concerns_item, is_strict, item_guard, row_id
+from repcore.data.spent import ENCODER, spent_on
 from repcore.devices import not_on_device
+from repcore.embedding.blocks import Work, decided, in_blocks, shares_all
 from repcore.embedding.columns import columns_read
 from repcore.embedding.layers import features_at
 from repcore.embedding.pooling import pool
@@ -37,8 +41,10 @@ from repcore.specs import TargetSpec
 
 __all__ = [
     "InferenceOptions", "PreparedRow", "batches_by_cost", "embed_prepared", "embed_rows", "encoder_width", "join_rows",
-    "map_prepared", "prepare_row", "prepare_rows", "row_id", "run_windows", "windows_of",
+    "map_prepared", "mapped", "prepare_row", "prepare_rows", "row_id", "run_windows", "windows_of",
 ]  # fmt: skip
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +54,11 @@ class InferenceOptions:
     Args:
         pooling / level / layer: which vector; None = the encoder's own.
         batch_size: most items of a batch.
-        cost_budget: most cost (padded: items x largest cost) of a batch; None = no bound.
-        window / window_bytes: most rows and most prepared bytes that are read, sorted and batched together.
-        workers: preparing processes.
+        cost_budget: most cost (padded: items x largest cost) of a batch; None = what memory has room for.
+        window / window_bytes: most rows and most prepared bytes that are read, sorted and batched together; the rows
+            follow from the data if None (:mod:`repcore.embedding.blocks`).
+        workers: processes that work: that read, prepare and compute on a CPU, that read and prepare for another device
+            or where items have a time limit; 0 = this one alone, None = as many as the work is worth.
         device / dtype: where and how the encoder runs; vectors come back as float32.
         normalise: unit length.
         item_timeout: seconds after which a row is given up; None = never.
@@ -64,9 +72,9 @@ class InferenceOptions:
     layer: int | None = None
     batch_size: int = 64
     cost_budget: int | None = None
-    window: int = WINDOW_ROWS
+    window: int | None = None
     window_bytes: int = WINDOW_BYTES
-    workers: int = 0
+    workers: int | None = 0
     device: str = "cpu"
     dtype: torch.dtype = torch.float32
     normalise: bool = False
@@ -98,20 +106,61 @@ def run_windows(
     encoder.eval()
     options = replace(options, columns=columns_read([encoder], reader.targets))
 
-    def windows() -> Iterator[EmbeddingRows]:
-        for prepared in windows_of(preprocessor, reader, options, rows):
-            if options.apart:
-                prepared, columns = windows_apart(prepared)
-                found = embed_prepared(encoder, preprocessor, prepared, options, poolings, domain)
-                yield replace(found, columns=columns)
-            else:
-                yield embed_prepared(encoder, preprocessor, prepared, options, poolings, domain)
-
+    embed = embedding(encoder, preprocessor, poolings, domain)
     try:
+        windows = mapped(embed, preprocessor, reader, options, rows)
         is_own = options.pooling is None and options.level is None and options.layer is None
-        yield from windows() if is_own else _of_one_width(windows(), width)
+        yield from windows if is_own else _of_one_width(windows, width)
     finally:
         encoder.train(was_training)
+
+
+def embedding(
+    encoder: nn.Module, preprocessor: Preprocessor, poolings: tuple[str, ...], domain: str
+) -> Callable[[list[PreparedRow], InferenceOptions], EmbeddingRows]:
+    """The function from prepared rows to their vectors, for :func:`mapped`."""
+    return partial(_embed_window, encoder, preprocessor, poolings, domain)
+
+
+def _embed_window(
+    encoder: nn.Module,
+    preprocessor: Preprocessor,
+    poolings: tuple[str, ...],
+    domain: str,
+    rows: list[PreparedRow],
+    options: InferenceOptions,
+) -> EmbeddingRows:
+    if not options.apart:
+        return embed_prepared(encoder, preprocessor, rows, options, poolings, domain)
+    pieces, columns = windows_apart(rows)
+    return replace(embed_prepared(encoder, preprocessor, pieces, options, poolings, domain), columns=columns)
+
+
+def mapped(
+    function: Callable[[list[PreparedRow], InferenceOptions], Result],
+    preprocessor: Preprocessor,
+    reader: DatasetReader,
+    options: InferenceOptions,
+    rows: Sequence[int] | np.ndarray | None = None,
+    *,
+    whole: bool = False,
+) -> Iterator[Result]:
+    """A function of prepared windows of the rows (None = all), in order; the processes of the options share the work.
+
+    On a CPU each process reads, prepares and computes. Another device belongs to this process, and items with a time
+    limit have processes of their own: there they only read and prepare.
+
+    Args:
+        function: of prepared rows, and the options with which to compute; pickled where processes are not forked.
+        whole: keep the inputs of each sample.
+    """
+    numbers = np.arange(len(reader)) if rows is None else np.asarray(rows, np.int64)
+    options, held = decided(function, preprocessor, reader, options, len(numbers))
+    if shares_all(options):
+        yield from in_blocks(Work(function, preprocessor, reader, options, whole, {} if whole else held), numbers)
+        return
+    for window in windows_of(preprocessor, reader, options, numbers, whole=whole):
+        yield function(window, options)
 
 
 def _of_one_width(windows: Iterator[EmbeddingRows], known: Callable[[], int] | None = None) -> Iterator[EmbeddingRows]:
@@ -152,9 +201,9 @@ def windows_of(
         reader,
         preprocessor,
         np.arange(len(reader)) if rows is None else rows,
-        most_rows=options.window,
+        most_rows=options.window or WINDOW_ROWS,
         most_bytes=options.window_bytes,
-        workers=options.workers,
+        workers=options.workers or 0,
         whole=whole,
         item_timeout=options.item_timeout,
     )
@@ -177,6 +226,7 @@ def embed_prepared(
     return map_prepared(vectors, preprocessor, rows, options, width=width, domain=domain)
 
 
+@spent_on(ENCODER)
 @torch.inference_mode()
 def map_prepared(
     function: Callable[[Batch], torch.Tensor],

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from repcore.embedding.columns import columns_read
-from repcore.embedding.inference import InferenceOptions, map_prepared, windows_of
+from repcore.embedding.inference import InferenceOptions, map_prepared, mapped, windows_of
 from repcore.embedding.windows import PreparedRow
 from repcore.interfaces import Batch, DatasetReader, Preprocessor, Task
 from repcore.specs import TargetSpec
@@ -67,10 +67,9 @@ class Predictor:
         modes = [task.training for task in self.tasks]
         for task in self.tasks:
             task.eval()
-        options = self._carrying(reader, options)
+        options = self.carrying(reader, options)
         try:
-            for prepared in windows_of(self.preprocessor, reader, options, rows):
-                yield self.predict(prepared, options)
+            yield from mapped(self.predict, self.preprocessor, reader, options, rows)
         finally:
             for task, mode in zip(self.tasks, modes, strict=True):
                 task.train(mode)
@@ -93,7 +92,7 @@ class Predictor:
     ) -> np.ndarray:
         """Outputs of the heads as they are, float32 (n, M, K), averaged over windows: what calibration looks at."""
         count = len(self.tasks)
-        options = self._carrying(reader, options)
+        options = self.carrying(reader, options)
 
         def outputs(batch: Batch) -> Tensor:
             return torch.cat([raw_outputs(task, batch, options) for task in self.tasks], dim=1)
@@ -105,7 +104,8 @@ class Predictor:
         values = np.concatenate([part.vectors for part in parts])
         return values.reshape(len(values), count, -1)
 
-    def _carrying(self, reader: DatasetReader, options: InferenceOptions) -> InferenceOptions:
+    def carrying(self, reader: DatasetReader, options: InferenceOptions) -> InferenceOptions:
+        """The options, with the labels that the networks read."""
         encoders = [one.encoder for one in self.tasks if isinstance(getattr(one, "encoder", None), nn.Module)]
         return replace(options, columns=columns_read(encoders, reader.targets))  # type: ignore[arg-type]
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from torch.utils.data import Dataset
 
 from repcore.data.guard import prepare_sample, read_sample, row_id
 from repcore.data.item_processes import apart
+from repcore.data.spent import PREPARING, READING, Handed, metered, spent_on, taken
 from repcore.data.workers import WorkerLoader
 from repcore.errors import ItemError
 from repcore.interfaces import DatasetReader, Item, Preprocessor, Sample
@@ -26,6 +29,7 @@ from repcore.interfaces import DatasetReader, Item, Preprocessor, Sample
 WINDOW_ROWS = 2048
 WINDOW_BYTES = 256 * 2**20
 CHUNK = 4  # rows that a worker process hands over at once: few, because a row may be a whole recording
+MOST_AHEAD = 16  # such groups that a worker prepares before they are asked for: each tensor takes an open file
 PLAIN_BYTES = 64  # of a value that does not say its size
 
 
@@ -40,7 +44,7 @@ class PreparedRow:
     reason: str = ""
 
 
-class _Chunks(Dataset[list[PreparedRow]]):
+class _Chunks(Dataset[Any]):
     """Chunk number -> prepared rows, for worker processes."""
 
     def __init__(self, reader: DatasetReader, preprocessor: Preprocessor, rows: np.ndarray, whole: bool) -> None:
@@ -49,9 +53,11 @@ class _Chunks(Dataset[list[PreparedRow]]):
     def __len__(self) -> int:
         return math.ceil(len(self.rows) / CHUNK)
 
-    def __getitem__(self, number: int) -> list[PreparedRow]:
-        chosen = self.rows[number * CHUNK : (number + 1) * CHUNK]
-        return [prepare_row(self.reader, self.preprocessor, int(row), whole=self.whole) for row in chosen]
+    def __getitem__(self, number: int) -> Handed[list[PreparedRow]]:
+        return metered(self._prepared, self.rows[number * CHUNK : (number + 1) * CHUNK])
+
+    def _prepared(self, rows: np.ndarray) -> list[PreparedRow]:
+        return [prepare_row(self.reader, self.preprocessor, int(row), whole=self.whole) for row in rows]
 
 
 def prepare_row(reader: DatasetReader, preprocessor: Preprocessor, row: int, *, whole: bool = False) -> PreparedRow:
@@ -62,8 +68,10 @@ def prepare_row(reader: DatasetReader, preprocessor: Preprocessor, row: int, *, 
     """
     sample = None
     try:
-        sample = read_sample(reader, row)
-        items = prepare_sample(preprocessor, sample)
+        with spent_on(READING):
+            sample = read_sample(reader, row)
+        with spent_on(PREPARING):
+            items = prepare_sample(preprocessor, sample)
     except ItemError as error:
         return PreparedRow(sample, sample.id if sample else row_id(reader, row), [], error.status, error.reason)
     noted = next((item for item in items if item.status != "ok"), items[0])
@@ -81,6 +89,7 @@ def prepared_windows(
     workers: int = 0,
     whole: bool = False,
     item_timeout: float | None = None,
+    held: Mapping[int, PreparedRow] | None = None,
 ) -> Iterator[list[PreparedRow]]:
     """Windows of prepared rows, in order; each holds a row at least, then at most so many rows and bytes.
 
@@ -88,17 +97,20 @@ def prepared_windows(
         workers: processes that read and prepare.
         whole: keep the inputs of each sample.
         item_timeout: seconds after which a row is given up; see :mod:`repcore.data.item_processes`.
+        held: rows that are prepared already.
     """
     window: list[PreparedRow] = []
-    held = 0
-    for row in _rows(reader, preprocessor, np.asarray(rows, np.int64), workers, whole, item_timeout):
+    filled = 0
+    for row in _rows(
+        reader, preprocessor, np.asarray(rows, np.int64), workers, whole, item_timeout, held or {}, most_bytes
+    ):
         size = sum(size_of(item.values) for item in row.items)
         size += size_of(row.sample.inputs) if whole and row.sample is not None else 0
-        if window and (len(window) == most_rows or held + size > most_bytes):
+        if window and (len(window) == most_rows or filled + size > most_bytes):
             yield window
-            window, held = [], 0
+            window, filled = [], 0
         window.append(row)
-        held += size
+        filled += size
     if window:
         yield window
 
@@ -110,22 +122,30 @@ def _rows(
     workers: int,
     whole: bool,
     item_timeout: float | None = None,
+    held: Mapping[int, PreparedRow] = MappingProxyType({}),
+    most_bytes: int = WINDOW_BYTES,
 ) -> Iterator[PreparedRow]:
     if item_timeout is not None:
-        work = partial(prepare_row, reader, preprocessor, whole=whole)
-        yield from apart(work, map(int, rows), item_timeout, partial(_given_up, reader), workers)
+        work = partial(metered, partial(prepare_row, reader, preprocessor, whole=whole))
+        yield from map(taken, apart(work, map(int, rows), item_timeout, partial(_given_up, reader), workers))
         return
     if workers == 0:
-        for row in rows:
-            yield prepare_row(reader, preprocessor, int(row), whole=whole)
+        for row in map(int, rows):
+            yield held[row] if row in held else prepare_row(reader, preprocessor, row, whole=whole)
         return
-    chunks = _Chunks(reader, preprocessor, rows, whole)
-    for chunk in WorkerLoader(chunks, batch_size=None, num_workers=workers, prefetch_factor=2):
-        yield from chunk
+    if not len(rows):
+        return
+    first = prepare_row(reader, preprocessor, int(rows[0]), whole=whole)
+    yield first
+    weight = max(PLAIN_BYTES, sum(size_of(item.values) for item in first.items))
+    ahead = min(MOST_AHEAD, max(2, most_bytes // (workers * CHUNK * weight)))  # as far as a window reaches
+    chunks = _Chunks(reader, preprocessor, rows[1:], whole)
+    for chunk in WorkerLoader(chunks, batch_size=None, num_workers=workers, prefetch_factor=ahead):
+        yield from taken(chunk)
 
 
-def _given_up(reader: DatasetReader, row: int, error: ItemError) -> PreparedRow:
-    return PreparedRow(None, row_id(reader, row), [], error.status, error.reason)
+def _given_up(reader: DatasetReader, row: int, error: ItemError) -> Handed[PreparedRow]:
+    return PreparedRow(None, row_id(reader, row), [], error.status, error.reason), {}, os.getpid()
 
 
 def prepare_rows(

@@ -7,10 +7,12 @@ import dataclasses
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from repcore.config.resolve import resolve_part
 from repcore.data.accounting import account_of
@@ -21,7 +23,7 @@ from repcore.data.guard import named_guard, owner_of, read_sample
 from repcore.data.label_budgets import LabelBudget, within_budget
 from repcore.data.label_facts import element_counts
 from repcore.data.split_plans import SPLIT_WORDS, SplitInputs, SplitPlan, in_rows, order_by_id, plan_splits
-from repcore.embedding.inference import InferenceOptions, embed_prepared, encoder_width, row_id, windows_of
+from repcore.embedding.inference import InferenceOptions, PreparedRow, embed_prepared, encoder_width, mapped, row_id
 from repcore.embedding.model import Model
 from repcore.embedding.windows import size_of
 from repcore.errors import ConfigError, DataError, ItemError, closest
@@ -266,17 +268,14 @@ def compute_features(
     failed: dict[int, str] = {}
     done = 0
     whole = raw is not None and bool(raw.functions)
-    for window in windows_of(model.preprocessor, reader, options, whole=whole):
-        for name, encoder in encoders.items():
-            if mixed is None:
-                found = embed_prepared(encoder, model.preprocessor, window, options, model.poolings, model.domain)
-            else:
-                found = mixed.embed(encoder, model, window, options)
-            parts[name].append(np.asarray(found.vectors, np.float64))
-        failed.update({done + place: row.reason for place, row in enumerate(window) if not row.items})
+    probed = partial(_probed, encoders, model, mixed, whole)
+    for window in mapped(probed, model.preprocessor, reader, options, whole=whole):
+        for name, vectors in window.vectors.items():
+            parts[name].append(np.asarray(vectors, np.float64))
+        failed.update({done + place: reason for place, reason in window.failed.items()})
         if raw is not None:
-            raw.add([row.sample for row in window])
-        done += len(window)
+            raw.add(window.samples)
+        done += window.rows
         reporter.progress("probing", done, len(rows.ids), f"model and {len(seeds)} random-init twins")
     joined = {name: np.concatenate(found) for name, found in parts.items()}
     matrices: dict[str, Any] = {TRAINED: joined[TRAINED]}
@@ -291,6 +290,34 @@ def compute_features(
             reporter.warn(f"no row has raw features {name!r} ({owner_of(raw.functions[name])}): left out")
     named = () if raw is None else tuple(name for name in raw.functions if name in matrices)
     return FeatureSets(matrices, rows, failed, named)
+
+
+@dataclass(frozen=True, slots=True)
+class _Probed:
+    """A window of rows as every encoder sees it, and its samples where raw inputs are wanted."""
+
+    rows: int
+    vectors: Mapping[str, np.ndarray]
+    failed: Mapping[int, str]
+    samples: Sequence[Sample | None]
+
+
+def _probed(
+    encoders: Mapping[str, nn.Module],
+    model: Model,
+    mixed: LayerChoice | None,
+    whole: bool,
+    window: list[PreparedRow],
+    options: InferenceOptions,
+) -> _Probed:
+    def vectors(encoder: nn.Module) -> np.ndarray:
+        if mixed is not None:
+            return mixed.embed(encoder, model, window, options).vectors
+        return embed_prepared(encoder, model.preprocessor, window, options, model.poolings, model.domain).vectors
+
+    failed = {place: row.reason for place, row in enumerate(window) if not row.items}
+    samples = [row.sample for row in window] if whole else []
+    return _Probed(len(window), {name: vectors(one) for name, one in encoders.items()}, failed, samples)
 
 
 def probe_features(

@@ -36,6 +36,7 @@ class BlockActor:
     def ready(self) -> bool:
         """Load the model and open the data; here and not above, so that errors arrive as what they are."""
         self.worker = Worker(self.job)
+        self.worker.decide(0)
         found = json.loads(json.dumps(self.worker.header()))
         differ = [name for name in found if found[name] != self.header.get(name)]
         if differ:

@@ -13,8 +13,9 @@ import pyarrow as pa
 
 from repcore.devices import torch_device
 from repcore.embedding.answers import answer_column, answer_columns, label_columns, text_columns
+from repcore.embedding.blocks import decided
 from repcore.embedding.engines.parts import FACTS
-from repcore.embedding.inference import InferenceOptions, run_windows
+from repcore.embedding.inference import InferenceOptions, embedding, run_windows
 from repcore.embedding.labelled import labelled_reader
 from repcore.embedding.model import load
 from repcore.embedding.pooling import default_pooling
@@ -89,6 +90,21 @@ class Worker:
             "dim": options.dim,
             "normalise": options.normalise,
         }
+
+    def decide(self, rows: int) -> InferenceOptions:
+        """Options that leave nothing open, from now on those of this worker; see :mod:`repcore.embedding.blocks`.
+
+        Args:
+            rows: that are to be worked on.
+        """
+        model = self.model
+        if self.predictor is None:
+            function: Any = embedding(model.encoder, model.preprocessor, model.poolings, model.domain)
+        else:
+            function = self.predictor.predict
+            self.options = self.predictor.carrying(self.reader, self.options)
+        self.options, _ = decided(function, model.preprocessor, self.reader, self.options, rows)
+        return self.options
 
     def table(self, first: int, stop: int) -> pa.Table:
         """Rows [first, stop) in order: columns ``row, id, status, reason`` and vectors or answers."""
