@@ -278,7 +278,7 @@ class Model:
             data / reader: as in :meth:`reader`.
             id_column / read: column of a table that names its rows, and further settings of the reader.
             pool / level / layer: pooling and token level by name, layer by number; the encoder's own if None.
-            batch_size / workers / normalise: most items of a batch; processes that prepare rows; unit length.
+            batch_size / workers / normalise: most items of a batch; processes that share the rows; unit length.
             device: moves the model there first (``cpu``, ``cuda``, ``cuda:1``, ``auto``).
             dtype: ``float32``, ``bfloat16`` or ``float16``, in which the network runs; vectors are float32 anyway.
             progress: True shows a bar; a function is called with (rows done, rows).
