@@ -111,7 +111,7 @@ def test_the_commands_say_what_took_how_long(
     make_run(tmp_path / "m")
     assert run(["embed", "m/model", *ROWS, "-o", "v.parquet", "--workers", workers]) == 0
     said = capsys.readouterr().out.splitlines()[-1]
-    assert said.startswith("300 rows in ")
+    assert said.startswith("300 rows by this command in ")
     assert ("with 2 more processes" in said) == (workers == "2")
     shares = [int(said.partition(f"{stage} ")[2].partition("%")[0]) for stage in ("reading", "preparing", "encoder")]
     assert min(shares) >= 0

@@ -24,7 +24,7 @@ class Profile:
         whole, helpers = sum(seconds.values()), self._meter.helpers()
         whom = f" with {helpers} more processes" if helpers > 1 else " with one more process" if helpers else ""
         shares = ", ".join(f"{stage} {one / max(whole, 1e-9):.0%}" for stage, one in seconds.items())
-        rate = f"{rows:,} rows in {clock:.1f} s{whom}, {rows / max(clock, 1e-9):,.0f} rows a second"
+        rate = f"{rows:,} rows by this command in {clock:.1f} s{whom}, {rows / max(clock, 1e-9):,.0f} rows a second"
         return f"{rate}; of {whole:.1f} processor seconds {shares}" if by_stage else rate
 
     def record(self) -> dict[str, Any]:
