@@ -10,19 +10,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 
 from repcore.data.shared_work import forks, processors, shared_out
 from repcore.embedding.batch_memory import cost_budget
+from repcore.embedding.options import InferenceOptions
 from repcore.embedding.windows import WINDOW_ROWS, PreparedRow, prepare_row, prepared_windows, size_of
 from repcore.interfaces import DatasetReader, Preprocessor
 from repcore.memory import available_memory
-
-if TYPE_CHECKING:
-    from repcore.embedding.inference import InferenceOptions
 
 BLOCKS = 64  # of much data: enough to share out evenly
 FEW_BLOCKS = 8  # of few rows
