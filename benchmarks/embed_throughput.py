@@ -48,7 +48,7 @@ from repcore_molecules.datasets.nci import NciMolecules
 from repcore_molecules.datasets.tables import MoleculeTable
 
 LOOK_EVERY = 0.2  # seconds, at the memory of a command
-SECONDS, RATE = 4, 16_000  # of a recording
+SECONDS, RATE = 10, 16_000  # of a recording
 SHAPE = (96, 96, 96)  # of a volume
 NARROW_ROWS = {"molecules": 500, "audio": 100, "volumes": 4}
 AIM = 1.8
