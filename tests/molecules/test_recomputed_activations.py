@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from repcore.cli.main import run
 from repcore.errors import ConfigError
@@ -51,6 +51,23 @@ class Normed(nn.Sequential):
         super().__init__(nn.Linear(3, 3), nn.BatchNorm1d(3))
 
 
+class Parts(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.step = nn.Linear(3, 3)
+
+
+class Holding(nn.Module):
+    """A block that reads the parameters of parts which are never called, as both directions of a Mamba block are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directions = nn.ModuleList(Parts() for _ in range(2))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return hidden @ torch.stack([one.get_parameter("step.weight") for one in self.directions]).sum(0)
+
+
 def test_blocks_with_running_statistics_are_left_alone_and_said() -> None:
     with pytest.raises(ConfigError, match="no repeated blocks without"):
         recompute_activations(nn.Sequential(nn.Sequential(Normed(), Normed())), "mine")
@@ -60,6 +77,9 @@ def test_blocks_with_running_statistics_are_left_alone_and_said() -> None:
     assert recompute_activations(nn.ModuleDict({"stages": stages}), "mine") == 4
     assert [isinstance(one.forward, partial) for one in stages] == [False, False]
     assert [isinstance(one.forward, partial) for stage in stages for one in stage.children()] == [True] * 4
+    holders = nn.ModuleList(Holding() for _ in range(2))
+    assert recompute_activations(nn.ModuleDict({"layers": holders}), "mine") == 2
+    assert [isinstance(one.forward, partial) for one in holders] == [True, True], "and not what they hold"
     once = nn.ModuleList(nn.TransformerEncoderLayer(4, 2, 8) for _ in range(3))
     shared = nn.ModuleDict({"task": nn.ModuleDict({"encoder": once}), "method": nn.ModuleDict({"encoder": once})})
     assert recompute_activations(shared, "mine") == 3, "known by two names, computed again once"

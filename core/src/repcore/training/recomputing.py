@@ -79,8 +79,8 @@ def _is_block(module: nn.Module) -> bool:
     """Whether recomputing a module saves something (it is made of several) and changes nothing."""
     trained = any(one.requires_grad for one in module.parameters())
     kept = any(name.rpartition(".")[2] in STATISTICS for name, _ in module.named_buffers())
-    is_list = isinstance(module, nn.ModuleList | nn.ModuleDict)  # is not called itself
-    return trained and not kept and not is_list and any(True for _ in module.children())
+    is_called = type(module).forward is not nn.Module.forward  # lists and mere holders of parameters are not
+    return trained and not kept and is_called and any(True for _ in module.children())
 
 
 def _recomputed(forward: Callable[..., Any], *given: Any, **named: Any) -> Any:
