@@ -5,7 +5,8 @@
     python benchmarks/around_training.py --only molecules --steps 30 --rounds 3
 
 Each run is a fresh process with a fresh cache. Processor seconds are those of the process and its children; seconds on
-the clock are only worth something on a machine that does nothing else. The forecast is the first sentence "about ...";
+the clock are only worth something on a machine that does nothing else. On a busy one say --threads 1: threads that wait
+for a core count as work. The forecast is the first sentence "about ...";
 the truth is the time from that sentence to the end of the report.
 """
 
@@ -122,13 +123,15 @@ def said_seconds(words: str) -> float:
     return sum(float(number) * UNITS[unit] for number, unit in re.findall(r"([\d.]+) (ms|min|s|h)\b", words))
 
 
-def measured(python: str, domain: str, recipe: str, more: Sequence[str]) -> dict[str, Any]:
+def measured(python: str, domain: str, recipe: str, more: Sequence[str], threads: int | None) -> dict[str, Any]:
     """One run in a fresh process."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         command = [python, "-u", __file__, "--inner", str(place / "shares.json"), domain, "train", recipe]
         command += ["--preset", "tiny", "--out", folder, "--name", "run", *more]
         environment = {**os.environ, "REPCORE_CACHE": str(place / "cache")}
+        if threads is not None:
+            environment |= {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
         began, said, forecast, lines = time.perf_counter(), 0.0, 0.0, []
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
@@ -191,7 +194,8 @@ def page(record: Mapping[str, Any]) -> str:
             f"`benchmarks/around_training.py`, {record['date']}, {record['machine']['processor']}, "
             f"{record['machine']['cores']} cores, load {record['machine']['load_at_start']} at the start and "
             f"{record['load_at_end']} at the end; preset tiny, {record['steps'] or 'all'} steps, "
-            f"{record['rounds']} rounds, medians. Processor seconds are of the process and its children."
+            f"{record['rounds']} rounds, {record['threads'] or 'all'} threads, medians. "
+            "Processor seconds are of the process and its children."
         ),
         "",
         "| domain | code | clock s | processor s | peak MiB | forecast s | truth s | forecast / truth |",
@@ -225,19 +229,22 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=RECIPES, default=list(RECIPES), help="domains")
     parser.add_argument("--steps", type=int, help="steps instead of those of the preset")
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--threads", type=int, help="of numerical libraries: 1 where others use the machine")
     parser.add_argument("--out", type=Path, help="result file instead of results/around_training.json")
     options = parser.parse_args()
     more = [] if options.steps is None else [f"trainer.steps={options.steps}"]
     codes = {**({"before": options.before} if options.before else {}), "now": sys.executable}
     target = options.out or RESULTS / "around_training.json"
     record: dict[str, Any] = {**facts(["torch", "lightning"]), "steps": options.steps, "rounds": options.rounds}
+    record["threads"] = options.threads
     record["domains"] = {}
     for domain in options.only:
         found: dict[str, list[dict[str, Any]]] = {code: [] for code in codes}
         for _ in range(options.rounds):
             for code, python in codes.items():
-                found[code].append(measured(python, domain, RECIPES[domain], more))
-                print(domain, code, {key: found[code][-1][key] for key in ("clock", "processor", "forecast", "truth")})
+                found[code].append(measured(python, domain, RECIPES[domain], more, options.threads))
+                figures = {key: found[code][-1][key] for key in ("clock", "processor", "forecast", "truth")}
+                print(domain, code, figures, flush=True)
         record["domains"][domain] = {code: summary(rounds) for code, rounds in found.items()}
         record["load_at_end"] = round(os.getloadavg()[0], 2)
         write_result("around_training", record, target)  # after each domain: a run that is stopped keeps what it has

