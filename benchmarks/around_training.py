@@ -7,7 +7,7 @@
 Each run is a fresh process with a fresh cache. Processor seconds are those of the process and its children; seconds on
 the clock are only worth something on a machine that does nothing else. On a busy one say --threads 1: threads that wait
 for a core count as work. The forecast is the first sentence "about ...";
-the truth is the time from that sentence to the end of the report.
+the truth is the time from that sentence to the name of the report, after which Python only ends.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def measured(python: str, domain: str, recipe: str, more: Sequence[str], threads
         environment = {**os.environ, "REPCORE_CACHE": str(place / "cache")}
         if threads is not None:
             environment |= {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
-        began, said, forecast, lines = time.perf_counter(), 0.0, 0.0, []
+        began, said, reported, forecast, lines = time.perf_counter(), 0.0, 0.0, 0.0, []
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
         ) as process:
@@ -141,6 +141,8 @@ def measured(python: str, domain: str, recipe: str, more: Sequence[str], threads
                 lines.append(line)
                 if line.startswith("about ") and not said:
                     said, forecast = time.perf_counter(), said_seconds(line.partition(":")[0])
+                if line.startswith("report: "):
+                    reported = time.perf_counter()
             _, status, used = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
         ended = time.perf_counter()
@@ -157,7 +159,7 @@ def measured(python: str, domain: str, recipe: str, more: Sequence[str], threads
         "processor": processor,
         "memory": max(found["memory"], used.ru_maxrss * 1024),
         "forecast": forecast,
-        "truth": ended - said if said else None,
+        "truth": reported - said if said and reported else None,
         "shares": shares,
     }
 
