@@ -163,3 +163,15 @@ def test_a_run_of_one_step_has_a_forecast(toys: None) -> None:
     found = estimate_run(parts, "cpu", 1, stream_order(parts))
     assert found is not None
     assert found.step_seconds > 0
+
+
+def test_a_command_does_not_search_for_cycles_as_it_ends() -> None:
+    code = """
+import atexit, gc, sys
+atexit.register(lambda: print("frozen", gc.get_freeze_count() > 1000))  # registered first, called last
+sys.argv = ["repcore", "--version"]
+from repcore.__main__ import main
+main()
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.splitlines()[-1] == "frozen True"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import sys
 
 
 def main() -> None:
     """Entry point of the console script."""
+    atexit.register(gc.freeze)  # runs last: searching a million objects for cycles before they all go takes seconds
     try:
         from repcore.cli.main import main as command_line
     except KeyboardInterrupt:
