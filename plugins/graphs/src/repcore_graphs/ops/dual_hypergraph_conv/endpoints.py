@@ -99,7 +99,7 @@ class _Average(torch.autograd.Function):
         start, end, node_scale, edge_scale, count = ctx.saved_tensors
         scaled = grad * edge_scale.to(grad.dtype)
         means = (_sum_at_nodes(scaled, start, end, node_scale.shape[0]) * node_scale).to(grad.dtype)
-        gathered = means.index_select(0, start) + means.index_select(0, end)
+        gathered = means.index_select(0, start).add_(means.index_select(0, end))  # in place: pages are costly on a CPU
         if count is not None:
-            gathered = gathered * count
-        return scaled + gathered, None, None, None, None, None
+            gathered.mul_(count)
+        return gathered.add_(scaled), None, None, None, None, None
