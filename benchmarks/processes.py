@@ -208,15 +208,21 @@ def long_molecules(root: Path) -> Path:
 
 def page(lines: Sequence[Mapping[str, Any]]) -> str:
     """The figures as Markdown."""
-    out = ["# Processes, formats, memory", "", "Made with `benchmarks/processes.py`, which says what is measured.", ""]
-    out += ["| recipe | arm | items a second | efficiency | loss differs by | parameters by | load |", "|" + "---|" * 7]
+    out = ["# Processes, formats, memory", "", "Made with `benchmarks/processes.py`, which says what is measured."]
+    out += ["Where the load is near the number of cores or above it, rates and efficiencies say nothing.", ""]
+    out += ["| recipe | arm | steps | items a second | efficiency | loss differs by | checkpoint by | load |"]
+    out += ["|" + "---|" * 8]
     for line in lines:
         if line["part"] == "processes":
             for arm in PROCESSES:
                 one = line[arm]
                 cells = [one.get("problem", one.get("items_per_second")), one.get("efficiency", ""),
                          _small(one.get("loss_difference")), _small(one.get("parameter_difference"))]  # fmt: skip
-                out.append("| " + " | ".join(map(str, [line["recipe"], arm, *cells, line["load_at_start"]])) + " |")
+                out.append(
+                    "| "
+                    + " | ".join(map(str, [line["recipe"], arm, line["steps"], *cells, line["load_at_start"]]))
+                    + " |"
+                )
     out += ["", "| recipe | format | items a second | loss differs by, relative | load |", "|" + "---|" * 5]
     for line in lines:
         if line["part"] == "formats":
