@@ -52,7 +52,7 @@ proof: bench  ## timings, then learning runs over several seeds on real data, ho
 	$(BIN)/python benchmarks/answer_coverage.py --data $(DATA)
 	$(BIN)/python benchmarks/audit.py
 	$(BIN)/python benchmarks/generic_objectives.py
-	$(BIN)/python benchmarks/few_labels.py
+	$(BIN)/python benchmarks/few_labels.py --data $(DATA)
 	$(BIN)/python benchmarks/bag_aggregators.py
 	$(BIN)/python benchmarks/anomaly.py
 	$(BIN)/python benchmarks/timeseries_learning.py --data $(DATA)/timeseries

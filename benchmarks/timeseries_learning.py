@@ -37,7 +37,7 @@ METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "AutoTCL": ("timeseries/autotcl", {}),
     "AutoTCL, random gates": ("timeseries/autotcl", {"objective__gates": "random"}),
 }
-HORIZONS = (24, 48, 168)
+HORIZONS = (24, 48, 168, 336, 720)
 PARTS = (8640, 2880, 2880)
 WINDOW, STRIDE = 128, 32
 MOMENTS = 1000
@@ -61,9 +61,10 @@ def trained(recipe: str, data: Path, seed: int, steps: int, folder: Path, **sett
     return done, time.perf_counter() - start
 
 
-def accuracies(run: repcore.Run, data: Path) -> dict[str, float]:
-    """Accuracy of the linear probe by kind of features, in per cent."""
-    words = ["probe", str(run.folder), "--data", str(data), "--label", "class", "--split", "declared", "--seeds", "1"]
+def accuracies(run: repcore.Run, data: Path, seed: int) -> dict[str, float]:
+    """Accuracy of the linear probe by kind of features, in per cent; the twin is that of the run's seed."""
+    words = ["probe", str(run.folder), "--data", str(data), "--label", "class", "--split", "declared"]
+    words += ["--seeds", str(seed + 1)]
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(io.StringIO()):
         code = command([*words, "--protocol", "linear@1", "--json"])
@@ -72,7 +73,7 @@ def accuracies(run: repcore.Run, data: Path) -> dict[str, float]:
     text = said.getvalue()
     found, _ = json.JSONDecoder().raw_decode(text[text.index("{") :])
     entries = next(one for one in found.values() if isinstance(one, list) and one and isinstance(one[0], dict))
-    return {one["features"]: 100 * one["mean"] for one in entries if one["metric"] == "accuracy"}
+    return {one["features"]: 100 * one["values"][-1] for one in entries if one["metric"] == "accuracy"}
 
 
 def measured(job: Job, given: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -81,7 +82,7 @@ def measured(job: Job, given: argparse.Namespace, folder: Path) -> dict[str, Any
         path = given.data / "classification" / job.set
         recipe, settings = METHODS[job.method]
         run, seconds = trained(recipe, path, job.seed, given.steps, folder, **settings)
-        return {"seconds": seconds, **accuracies(run, path)}
+        return {"seconds": seconds, **accuracies(run, path, job.seed)}
     path = given.data / "forecasting" / f"{FORECAST_SET}.csv"
     recipe, settings = METHODS[job.method]
     window = {"dataset__window": WINDOW, "dataset__stride": STRIDE, "dataset__parts": list(PARTS)}
