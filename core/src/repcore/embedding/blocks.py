@@ -7,6 +7,7 @@ before: how many items a row has, what they cost and weigh, and how long they ta
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -111,7 +112,8 @@ def decided(
         return replace(options, window=options.window or WINDOW_ROWS, workers=options.workers or 0), look.rows
     trial, budget = trial_rows(look), options.cost_budget
     if budget is None and trial:
-        budget = cost_budget(lambda few: function(few, options), trial, preprocessor, options.device)
+        with one_thread():
+            budget = cost_budget(lambda few: function(few, options), trial, preprocessor, options.device)
     window = options.window or WINDOW_ROWS
     if options.window is None and shares_all(options):
         window = block_rows(len(reader), look, options.batch_size, budget)
@@ -212,13 +214,20 @@ def worth(look: Look, rows: int, options: InferenceOptions, function: Callable[[
 
 def _trial_seconds(function: Callable[[list[PreparedRow]], Any], trial: Sequence[PreparedRow]) -> float:
     """Seconds of one item, by one thread: as it will be computed, and the first call has warmed up."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         for _ in range(2):
             began = time.perf_counter()
             function(list(trial))
             seconds = time.perf_counter() - began
+    return seconds / sum(len(row.items) for row in trial)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch uses one thread inside: with a few items several wait for each other, on a busy machine for long."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
     finally:
         torch.set_num_threads(threads)
-    return seconds / sum(len(row.items) for row in trial)
