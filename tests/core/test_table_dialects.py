@@ -275,3 +275,14 @@ def test_titles_with_as_many_cells_as_half_the_header_stand_above_it(tmp_path: P
     read = _table(tmp_path, text + "".join(f"{'C' * (one + 1)}O,c{one},{one / 8}\n" for one in range(30)))
     assert read.columns == ["SMILES", "ID", "Inhibition [%]"]
     assert len(read) == 30
+
+
+@pytest.mark.parametrize("above", ["", "Export of 12 March\n"])
+@pytest.mark.parametrize("rows", [60, 199, 200, 600])
+def test_decimal_commas_are_no_delimiter_in_a_table_of_any_length(above: str, rows: int, tmp_path: Path) -> None:
+    read = _table(tmp_path, above + "name;y\n" + "".join(f"C{one};0,{100 + one}\n" for one in range(rows)))
+    assert (read.columns, len(read)) == (["name", "y"], rows)
+    text = above + "time;a;b\n" + "".join(f"{one};0,{100 + one};1,{200 + one}\n" for one in range(rows))
+    assert _table(tmp_path, text, "b.csv").columns == ["time", "a", "b"]
+    commas = "id,remark,y\n" + "".join(f"{one},good; fine,{one / 8}\n" for one in range(rows))
+    assert _table(tmp_path, commas, "c.csv").columns == ["id", "remark", "y"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
@@ -273,11 +273,26 @@ def _delimiter(lines: Sequence[str], suffix: str) -> tuple[str, str]:
     fits = {sign: score for sign, score in scores.items() if score[0] >= (1.0 if sign == BLANKS else AGREEING)}
     if not fits:
         return _no_delimiter(lines, scores, usual)
-    best = max(fits, key=lambda sign: (round(fits[sign][0], 2), sign == usual, sign != BLANKS, fits[sign][1]))
+    best = max(
+        fits,
+        key=lambda sign: (
+            round(fits[sign][0], 2), _cuts_header(lines, sign, fits), sign == usual, sign != BLANKS, fits[sign][1],
+        ),
+    )  # fmt: skip
     share, width = fits[best]
     if best == usual:
         return best, ""
     return best, f"it cuts {share:.0%} of {len(lines)} lines into {width} cells"
+
+
+def _cuts_header(lines: Sequence[str], sign: str, fits: Mapping[str, tuple[float, int]]) -> bool:
+    """Whether a sign cuts the header as it cuts most lines. The header is the first line that any sign cuts so, and it
+    holds no decimal commas: in ``a;b`` above ``0,5;1,5`` the comma cuts all lines but one alike, be they thousands."""
+    for line in lines[: MOST_LINES_ABOVE + 1]:
+        good = [one for one in fits if len(cut(line, one)) == fits[one][1]]
+        if good:
+            return sign in good
+    return True
 
 
 def _no_delimiter(lines: Sequence[str], scores: dict[str, tuple[float, int]], usual: str) -> tuple[str, str]:
