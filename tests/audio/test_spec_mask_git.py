@@ -285,7 +285,9 @@ def test_golden_numbers_are_reproduced_and_altered_ones_fail(shared: Path, tmp_p
     assert failed == {"corrected_inpaint_tokens", "train_forward"}
 
 
-def test_from_training_to_sounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_from_training_to_sounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     small = [
         "dataset.clips=12", "dataset.seconds=0.6", "encoder.width=16", "encoder.depth=1", "encoder.heads=2",
@@ -313,5 +315,26 @@ def test_from_training_to_sounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert rate == 16_000
     assert 0.2 < float(np.abs(samples).max()) < 0.4
     assert run(["audio", "generate", "runs/one", "--keep-bands", "2", "-o", "x"]) != 0
+    told = capsys.readouterr().err
+    rows = record["rows"]
+    lasts = columns * model.preprocessor.patch[1] * model.preprocessor.config.frame_shift_ms / 1000  # type: ignore
+    like = ["audio", "generate", "runs/one", "--like", "word.wav", "-o", "x"]
+    for kept in (["--keep-bands", "99"], ["--keep-bands", str(rows)], ["--keep-seconds", "50"]):
+        assert run([*like, *kept]) != 0, kept
+        told = capsys.readouterr().err
+        assert "nothing is left to generate" in told, kept
+        assert f"{rows} bands" in told
+        assert f"{lasts:g} s" in told
+    assert not Path("x").exists()
+    assert run([*like, "--keep-seconds", f"{lasts / 2:g}", "--count", "1", "--steps", "1"]) == 0
+    assert "not used" not in capsys.readouterr().err
+    soundfile.write("long.wav", np.tile(given, 8), 16_000)
+    long = ["audio", "generate", "runs/one", "--like", "long.wav", "--keep-bands", "1", "--count", "1", "-o", "y"]
+    assert run([*long, "--steps", "1"]) == 0
+    assert "later ones of long.wav are not used" in capsys.readouterr().err
+    assert run([*long, "--seconds", "0.1"]) != 0
+    assert "--seconds is the length of new sounds" in capsys.readouterr().err
+    assert run(["audio", "generate", "runs/one", "--seconds", "500", "-o", "z"]) != 0
+    assert "longer than the model's grid" in capsys.readouterr().err
     batch = Batch(inputs={"ids": torch.tensor([record["tokens"][0]])}, size=1)
     assert model.encoder(batch).pooled.shape == (1, 4 * 16)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,7 +33,9 @@ from repcore.evaluation.tasks.configs import ClassificationConfig, MultilabelCon
 from repcore.evaluation.tasks.item import ClassificationTask, MultilabelTask, RegressionTask
 from repcore.files import read_parquet
 from repcore.interfaces import Batch, Features, Item, Preprocessor, Progress, Sample, Tokens, Window
+from repcore.reporting import LogReporter
 from repcore.specs import TargetSpec
+from repcore.training.bag_vectors import say_sizes
 from repcore.training.finetune_config import FinetuneConfig
 from repcore.training.methods import WithMethod
 from tests.generic.resuming import check_that_it_goes_on
@@ -513,3 +517,24 @@ def test_a_label_of_elements_is_refused_before_anything_is_trained(
     words = [one if one != "kind" else "side" for one in finetune("f", "trainer.steps=2")]
     assert run(words) != 0
     assert "label of elements" in capsys.readouterr().err
+
+
+def test_bags_of_one_window_are_said(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["pairs", "train", "set-net", "--name", "whole", "--device", "cpu", "trainer.steps=2"]
+    assert run([*words, "preprocessor.window=1000"]) == 0
+    capsys.readouterr()
+    assert run(finetune("f", "trainer.steps=2", model="runs/whole")) == 0
+    told = capsys.readouterr().err
+    assert re.search(r"every bag of the \d+ training rows holds one window.*method.of=tokens or longer items", told)
+    assert run(finetune("g", "trainer.steps=2")) == 0
+    assert "every bag" not in capsys.readouterr().err
+
+
+def test_the_share_of_bags_of_one_window_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    for sizes in ([1, 3, 0, 7, 9], [1, 1, 4], [2, 3]):  # 0: a row that could not be used
+        say_sizes(sizes, "Use longer items", LogReporter())
+    few, many = caplog.records
+    assert few.getMessage().startswith("25% of the bags of the 4 training rows hold one window")
+    assert few.getMessage().endswith("the others 2 to 9. Use longer items")
+    assert (few.levelname, many.levelname) == ("INFO", "WARNING")

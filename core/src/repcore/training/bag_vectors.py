@@ -32,6 +32,7 @@ from repcore.reporting import Reporter
 from repcore.specs import TargetSpec
 
 VERSION = 1  # of the files below
+MANY_SINGLE = 0.5  # share of bags of one instance from which on it is a warning
 VECTORS, ROWS = "vectors.f32", "rows.json"
 
 
@@ -40,20 +41,24 @@ def with_vectors(
     preprocessor: Bags,
     rows: LabelledRows,
     target: TargetSpec,
-    settings: Any,  # plain JSON
+    settings: list[Any],  # plain JSON
     reporter: Reporter,
     *,
+    train: np.ndarray,
     domain: str,
     device: str,
 ) -> BagReader:
     """A reader of the same rows whose inputs are :class:`BagVectors`; only rows with a label have them.
 
     Args:
-        encoder: with ``instances(batch) -> Tokens`` (ragged) and a frozen encoder ``inner``.
-        settings: what else the vectors depend on: of the preprocessor, and of what an instance is.
+        encoder: with ``instances(batch) -> Tokens`` (ragged) and a frozen encoder ``inner``; may say in
+            ``instance_facts`` what an instance is, in ``larger_bags`` how a bag of one gets more.
+        settings: what else the vectors depend on, of the preprocessor.
+        train: training rows, of which is said how many bags hold one instance.
     """
     chosen = np.flatnonzero(rows.labelled(target))
-    facts = [VERSION, content_sha256(cast(nn.Module, encoder.inner).state_dict()), settings, domain, device]
+    own = [*settings, getattr(encoder, "instance_facts", None)]
+    facts = [VERSION, content_sha256(cast(nn.Module, encoder.inner).state_dict()), own, domain, device]
     facts.append(sha256(chosen.astype(np.int64).tobytes()).hexdigest())
     key = sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
     preparation = BagPreparation(encoder, preprocessor, chosen, rows.samples, key, domain, device)
@@ -64,7 +69,25 @@ def with_vectors(
     reader = cast(BagReader, run_preparation(preparation, rows.reader, progress, reporter.warn))
     if reader.dropped:
         reporter.warn(f"{reader.dropped:,} windows without finite vectors are left out of their bags")
+    say_sizes([reader.costs[row] for row in train.tolist()], getattr(encoder, "larger_bags", ""), reporter)
     return reader
+
+
+def say_sizes(sizes: Sequence[int], hint: str, reporter: Reporter) -> None:
+    """How many a bag holds: one of one instance has no order, and nothing to choose from."""
+    known = [size for size in sizes if size]
+    single = known.count(1)
+    if not single:
+        return
+    if single == len(known):
+        text = f"every bag of the {single:,} training rows holds one window: no order, and nothing to choose from"
+    else:
+        text = (
+            f"{single / len(known):.0%} of the bags of the {len(known):,} training rows hold one window, which has no "
+            f"order; the others 2 to {max(known):,}"
+        )
+    say = reporter.warn if single >= MANY_SINGLE * len(known) else reporter.info
+    say(text + (f". {hint}" if hint else ""))
 
 
 class BagPreparation:

@@ -284,7 +284,7 @@ def _assemble(
     preprocessor = preprocessor_of(model.preprocessor, [settings.method] if settings.method is not None else [])
     source = rows.reader
     if isinstance(preprocessor, Bags):
-        encoded = _encoded(model, settings, rows, encoder, preprocessor, reporter, device)
+        encoded = _encoded(model, settings, rows, split.train, encoder, preprocessor, reporter, device)
         if start != "model" or preprocessor is not model.preprocessor:  # an aggregator that has not learned yet
             cast(Any, encoder).sees_instances(*encoded.statistics(split.train))
         source = cast(DatasetReader, encoded)
@@ -314,6 +314,7 @@ def _encoded(
     model: Model,
     settings: FinetuneSettings,
     rows: LabelledRows,
+    train: np.ndarray,
     encoder: nn.Module,
     preprocessor: Bags,
     reporter: Reporter,
@@ -329,10 +330,9 @@ def _encoded(
             f"'{settings.target.name}' is a label of elements; an encoder of bags gives one vector an item",
             hint="fine-tune the encoder without a method that reads bags",
         )
-    folder = model.folder
-    facts = [folder.config["preprocessor"], dict(folder.preprocessing), getattr(encoder, "instance_facts", None)]
+    facts, target = [model.folder.config["preprocessor"], dict(model.folder.preprocessing)], settings.target
     return with_vectors(
-        encoder, preprocessor, rows, settings.target, facts, reporter, domain=model.domain, device=device
+        encoder, preprocessor, rows, target, facts, reporter, train=train, domain=model.domain, device=device
     )
 
 

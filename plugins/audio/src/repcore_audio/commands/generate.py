@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from repcore.cli.console import say
+from repcore.cli.console import complain, say
 
 
 @click.command("generate")
@@ -64,3 +64,5 @@ def generate_command(
     asked = Asked(like, keep_bands, keep_seconds, seconds, count, steps, temperature, choice_noise, seed)
     written = generate(model, Path(output), asked)
     say(f"{written.sounds} sounds in {output}: {written.known} of {written.tokens} tokens kept, {steps} steps")
+    if written.windows_left_out:
+        complain(f"the model's grid holds one window: {written.windows_left_out} later ones of {like} are not used")

@@ -44,24 +44,26 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """Number of sounds, tokens of one, and how many of them were kept."""
+    """Number of sounds, tokens of one, how many of them were kept, and windows of the recording that were not used."""
 
     sounds: int
     tokens: int
     known: int
+    windows_left_out: int
 
 
 def generate(model: str, output: Path, asked: Asked) -> Written:
     """Write ``00.wav``, ``00.png``, ... and ``tokens.json``.
 
     Raises:
-        ConfigError: the model is of another kind, or options that do not go together.
+        ConfigError: the model is of another kind, options that do not go together, or options that leave nothing to
+            generate.
     """
     loaded = load(model)
     encoder, preprocessor = loaded.encoder, loaded.preprocessor
     if not isinstance(encoder, SpecMaskGit) or not isinstance(preprocessor, SpecTokensPreprocessor):
         raise ConfigError(f"{model} is no model of {NAME}", hint="repcore audio train spec-mask-git")
-    start = starting_tokens(encoder, preprocessor, asked)
+    start, left_out = starting_tokens(encoder, preprocessor, asked)
     config = DecodingConfig(
         steps=asked.steps, temperature=asked.temperature, choice_noise=asked.choice_noise, guidance=1.0
     )
@@ -78,21 +80,34 @@ def generate(model: str, output: Path, asked: Asked) -> Written:
     record = {"model": model, "rows": encoder.rows, "columns": ids.shape[1] // encoder.rows, "start": start.tolist(),
               "hidden": encoder.mask_id, "tokens": ids.tolist(), "seed": asked.seed, "steps": asked.steps}  # fmt: skip
     write_text(output / "tokens.json", json.dumps(record))
-    return Written(len(ids), ids.shape[1], int((start != encoder.mask_id).sum()))
+    return Written(len(ids), ids.shape[1], int((start != encoder.mask_id).sum()), left_out)
 
 
-def starting_tokens(encoder: SpecMaskGit, preprocessor: SpecTokensPreprocessor, asked: Asked) -> Tensor:
-    """Known tokens of a given recording's first window, all others hidden: int64 (L,)."""
+def starting_tokens(encoder: SpecMaskGit, preprocessor: SpecTokensPreprocessor, asked: Asked) -> tuple[Tensor, int]:
+    """Known tokens of a given recording's first window, all others hidden: int64 (L,); and the number of its other
+    windows, which are not used.
+
+    Raises:
+        ConfigError: options that do not go together, that are beyond the grid, or that keep everything.
+    """
     if asked.like is None:
         if asked.keep_bands is not None or asked.keep_seconds is not None:
             raise ConfigError("--keep-bands and --keep-seconds keep parts of a recording", hint="--like FILE")
         columns = encoder.grid_columns
         if asked.seconds is not None:
-            columns = min(columns, max(1, round(1000 * asked.seconds / _column_ms(preprocessor))))
-        return torch.full((encoder.rows * columns,), encoder.mask_id)
+            columns = max(1, round(1000 * asked.seconds / _column_ms(preprocessor)))
+            if columns > encoder.grid_columns:
+                most = encoder.grid_columns * _column_ms(preprocessor) / 1000
+                raise ConfigError(
+                    f"--seconds {asked.seconds:g} is longer than the model's grid", expected=f"at most {most:g} s"
+                )
+        return torch.full((encoder.rows * columns,), encoder.mask_id), 0
+    if asked.seconds is not None:
+        raise ConfigError("--seconds is the length of new sounds; with --like they are as long as the recording")
     given = recording_from(asked.like)
     sample = given if isinstance(given, Sample) else Sample(asked.like, given)
-    ids = preprocessor.collate(preprocessor.prepare(sample)[:1]).inputs["ids"][0]
+    windows = preprocessor.prepare(sample)
+    ids = preprocessor.collate(windows[:1]).inputs["ids"][0]
     place = torch.arange(len(ids))
     columns = len(ids) // encoder.rows
     kept = torch.zeros(len(ids), dtype=torch.bool)
@@ -100,7 +115,19 @@ def starting_tokens(encoder: SpecMaskGit, preprocessor: SpecTokensPreprocessor, 
         kept |= place // columns < asked.keep_bands
     if asked.keep_seconds is not None:
         kept |= (place % columns + 1) * _column_ms(preprocessor) <= 1000 * asked.keep_seconds
-    return ids.masked_fill(~kept, encoder.mask_id)
+    if kept.all():
+        lasts = columns * _column_ms(preprocessor) / 1000
+        raise ConfigError(
+            "everything is kept, so that nothing is left to generate",
+            got=" ".join(
+                f"{name} {value:g}"
+                for name, value in (("--keep-bands", asked.keep_bands), ("--keep-seconds", asked.keep_seconds))
+                if value is not None
+            ),
+            limits=f"the grid has {encoder.rows} bands; the window of the recording lasts {lasts:g} s",
+            hint=f"--keep-bands below {encoder.rows}, --keep-seconds below {lasts:g}",
+        )
+    return ids.masked_fill(~kept, encoder.mask_id), len(windows) - 1
 
 
 def _column_ms(preprocessor: SpecTokensPreprocessor) -> float:

@@ -48,6 +48,12 @@ class Bagged(Around):
         """What decides, beside the encoder, what an instance is."""
         return self.config.of
 
+    @property
+    def larger_bags(self) -> str:
+        """How a bag that holds one instance gets more."""
+        longer = "longer items, such as whole recordings in place of single windows"
+        return f"Use method.of=tokens or {longer}" if self.config.of == "windows" else f"Use {longer}"
+
     def sees_instances(self, mean: Tensor, deviation: Tensor) -> None:
         """What core tells of the windows of the training rows before a new aggregator learns: (D,) each."""
         if self.config.standardise and not self.config.reference_compat:
