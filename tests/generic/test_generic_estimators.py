@@ -20,7 +20,7 @@ from repcore_generic.estimators.clusters import Clusters
 from repcore_generic.estimators.codes import SparseCodes
 from repcore_generic.estimators.discover import LabelShift
 from repcore_generic.estimators.sampling import EvenSample, place_of
-from scipy.special import softmax
+from repcore_generic.estimators.shift_controls import DomainClassifier
 from sklearn.metrics import roc_auc_score
 
 from repcore import registry
@@ -110,22 +110,62 @@ def shifted(seed: int, *, trace: float = 0.0) -> tuple[np.ndarray, np.ndarray, n
 def test_classes_are_found_from_domains_alone_and_traces_of_domains_are_refused() -> None:
     target = TargetSpec("site", "class", names=tuple("abcdef"))
     rows, domains, labels = shifted(0)
-    found = LabelShift(LabelShiftConfig(classes=3)).fit(batches(rows, site=domains.astype(float)), target)
+    found = LabelShift(LabelShiftConfig(classes=3, starts=5, shuffles=3)).fit(
+        batches(rows, site=domains.astype(float)), target
+    )
     batch = whole(rows)
     batch.targets = {"site": domains.astype(float)}
     predicted = found.apply(batch)["class"].astype(int)
     table = np.zeros((3, 3))
     np.add.at(table, (predicted, labels), 1)
     assert table.max(1).sum() / len(labels) > 0.85
-    again = LabelShift(LabelShiftConfig(classes=3))
+    again = LabelShift(LabelShiftConfig(classes=3, starts=5, shuffles=3))
     again.load_state(*found.state())
     assert (again.apply(batch)["class"] == predicted).all()
     rows, domains, _ = shifted(0, trace=1.0)
     with pytest.raises(DataError, match="traces of their domain"):
-        LabelShift(LabelShiftConfig(classes=3)).fit(batches(rows, site=domains.astype(float)), target)
+        LabelShift(LabelShiftConfig(classes=3, starts=5, shuffles=3)).fit(
+            batches(rows, site=domains.astype(float)), target
+        )
     with pytest.raises(DataError, match=r"2 domains .* too few for 3 classes"):
         two = domains % 2
-        LabelShift(LabelShiftConfig(classes=3)).fit(batches(rows, site=two.astype(float)), target)
+        LabelShift(LabelShiftConfig(classes=3, starts=5, shuffles=3)).fit(batches(rows, site=two.astype(float)), target)
+
+
+def test_domains_are_held_against_shuffled_ones_and_random_ones_are_refused() -> None:
+    target = TargetSpec("site", "class", names=tuple("abcdef"))
+    rows, domains, _ = shifted(0)
+    rows, domains = rows[:1200], domains[:1200]
+    config = LabelShiftConfig(classes=3, starts=5)
+    facts = LabelShift(config).fit(batches(rows, site=domains.astype(float)), target).facts
+    assert facts["domain_area"] > 0.65 > 0.55 > facts["domain_area_shuffled"]
+    assert facts["mix_spread"] > facts["mix_spread_shuffled"] > 0
+    assert facts["domain_accuracy"] > facts["domain_accuracy_shuffled"]
+    assert facts["stability_halves"] > 0.5 < facts["stability_starts"]
+    for seed in range(3):  # classes are there, and sites know nothing of them
+        shuffled = np.random.default_rng(seed).permutation(domains).astype(float)
+        with pytest.raises(
+            DataError, match=r"no better than shuffled [\s\S]* area above 0\.5[\s\S]*more items a domain"
+        ):
+            LabelShift(config).fit(batches(rows, site=shuffled), target)
+    forced = LabelShift(LabelShiftConfig(classes=3, starts=5, force=True))
+    with pytest.warns(UserWarning, match="shuffled: classes may be noise|hardly agree on classes"):
+        forced.fit(batches(rows, site=shuffled), target)
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_small_domains_are_named(many: bool) -> None:
+    target = TargetSpec("site", "class", names=tuple("abcdef"))
+    rows, domains, _ = shifted(0)
+    each, last = (100, 100) if many else (100, 30)
+    kept = np.concatenate([np.flatnonzero(domains == one)[: last if one == 4 else each] for one in range(5)])
+    kept = np.concatenate([kept, np.flatnonzero(domains == 5)[:6]])
+    found = LabelShift(LabelShiftConfig(classes=3, starts=5))
+    words = "100 items a domain: below 150" if many else r"fewer than 50 items: e \(30\); their mixes are rough"
+    with pytest.warns(UserWarning, match=words):
+        found.fit(batches(rows[kept], site=domains[kept].astype(float)), target)
+    assert found.facts["domains_left_out"] == "f"
+    assert found.facts["domains"] == list("abcde")
 
 
 def test_planted_atoms_are_recovered() -> None:
@@ -242,7 +282,5 @@ def test_softmax_of_two_domains_is_the_logistic_function() -> None:
     rng = np.random.default_rng(0)
     rows, domains = rng.normal(size=(200, 3)), rng.integers(0, 2, 200)
     rows[:, 0] += 2 * domains
-    found = LabelShift(LabelShiftConfig())
-    found._fit_classifier(rows, domains)
-    posterior = softmax(rows @ found.arrays["classifier"].T + found.arrays["bias"], axis=1)
+    posterior = DomainClassifier.fit(rows, domains, 2).posterior(rows)
     assert ((posterior[:, 1] > 0.5) == domains).mean() > 0.8

@@ -42,7 +42,10 @@ class LabelShiftConfig:
     clusters: int | None = setting(None, "clusters of the domain posteriors; null = three for each class", min=2)
     starts: int = setting(20, "random starts of the factorisation", min=1)
     updates: int = setting(500, "multiplicative updates of each start", min=1)
-    force: bool = setting(False, "go on where domains leave traces beyond their mix of classes")
+    shuffles: int = setting(10, "fits to shuffled domains that the real one is held against", min=3)
+    force: bool = setting(
+        False, "go on where domains leave traces beyond their mix of classes, or are told no better than shuffled ones"
+    )
     seed: int = setting(0, "seed of split, clusters and starts", min=0)
 
     def __post_init__(self) -> None:
@@ -53,6 +56,8 @@ class LabelShiftConfig:
         for name in ("starts", "updates"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} is below 1")
+        if self.shuffles < 3:
+            raise ValueError(f"shuffles={self.shuffles} is below 3")
 
 
 @dataclass(frozen=True, kw_only=True)

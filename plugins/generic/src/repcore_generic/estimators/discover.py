@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax
-from sklearn.cluster import KMeans
-from sklearn.linear_model import LogisticRegression
 
 from repcore.errors import DataError
 from repcore.estimation.rows import check_width, gathered
@@ -20,14 +18,23 @@ from repcore_generic.estimators.label_shift import (
     artefact_control,
     check_identifiable,
     class_posteriors,
-    cluster_counts,
     flattened,
-    multiplicative,
 )
 from repcore_generic.estimators.sampling import place_of
+from repcore_generic.estimators.shift_controls import (
+    DomainClassifier,
+    best_of,
+    factorisations,
+    mix_spread,
+    shuffled_domains,
+    stability,
+)
 
 FEWEST_ITEMS = 10
-STRENGTHS = (0.01, 0.1, 1.0, 10.0)
+ENOUGH_ITEMS, SURE_ITEMS = 50, 150  # of a domain: below, mixes are rough; below, plain clusters often do better
+LARGE_CONDITION = 8.0
+LEAST_STABLE = 0.5
+SHOWN = 5
 
 
 class LabelShift:
@@ -41,25 +48,36 @@ class LabelShift:
         self.config = config
         self.arrays: dict[str, np.ndarray] = {}
         self.facts: dict[str, Any] = {}
+        self.classifier = DomainClassifier(np.zeros((0, 0)), np.zeros(0), float("nan"))
 
     def fit(self, features: Iterable[FeatureBatch], target: TargetSpec | None = None) -> LabelShift:
         """Domain classifier on one half, everything else on the other.
 
         Raises:
-            DataError: fewer domains than classes, domains that do not differ, or domains that leave traces.
+            DataError: fewer domains than classes, domains that do not differ, that are told no better than shuffled
+                ones, or that leave traces.
         """
         if target is None or target.kind != "class":
             raise DataError("label shift needs the domain of each item", hint="--label COLUMN of site, scanner, ...")
         ids, rows, domains, names = self._collected(features, target)
-        half = np.asarray([place_of(one, self.config.seed) < 0.5 for one in ids])
-        self._fit_classifier(rows[half], domains[half])
-        posterior = self._posterior(rows[~half])
-        mixes = self._mixes(posterior, domains[~half])
-        condition = check_identifiable(mixes.class_given_domain)
-        self._control(posterior, domains[~half], mixes.class_given_domain)
+        half = _halves(ids, domains, self.config.seed)
+        self.classifier = DomainClassifier.fit(rows[half], domains[half], len(names))
+        every = factorisations(self.classifier.posterior(rows[~half]), domains[~half], self.config)
+        errors = np.asarray([one.error for one in every])
+        mixes = best_of(every)
         shares = np.bincount(domains, minlength=len(names)) / len(domains)
-        self.arrays |= {"mixes": mixes.class_given_domain, "shares": shares}
-        self.facts |= {"domains": names, "condition_number": condition, "items": len(ids)}
+        self.arrays |= {
+            "classifier": self.classifier.weight, "bias": self.classifier.bias,
+            "mixes": mixes.class_given_domain, "shares": shares,
+        }  # fmt: skip
+        self.facts |= {
+            "domains": names, "items": len(ids),
+            "error": float(errors.min()), "error_spread": float(errors.std()),
+        }  # fmt: skip
+        self._controls(rows, domains, half, every)
+        condition = check_identifiable(mixes.class_given_domain)
+        self.facts["condition_number"] = condition
+        self._check_sizes(domains, names, condition)
         return self
 
     def _collected(
@@ -81,57 +99,73 @@ class LabelShift:
         used = number >= 0
         names = [target.name_of(int(one)) for one in kept]
         self.arrays["domain_numbers"] = renumbered
+        few = [target.name_of(int(one)) for one in np.flatnonzero((counts > 0) & (counts < FEWEST_ITEMS))]
+        self.facts["domains_left_out"] = ", ".join(few) or "none"
         return [one for one, good in zip(ids, used, strict=True) if good], values[used], number[used], names
 
-    def _fit_classifier(self, rows: np.ndarray, domains: np.ndarray) -> None:
-        """Multinomial logistic regression; its strength by held-out log-loss."""
-        mean, scale = rows.mean(0), rows.std(0)
-        scale = np.where(scale > 0, scale, 1.0)
-        scaled = (rows - mean) / scale
-        held = np.arange(len(rows)) % 5 == 0
-        losses = []
-        for strength in STRENGTHS:
-            model = LogisticRegression(C=strength, max_iter=500).fit(scaled[~held], domains[~held])
-            guess = np.full((int(held.sum()), domains.max() + 1), 1e-12)
-            guess[:, model.classes_] = model.predict_proba(scaled[held])
-            losses.append(-np.log(guess[np.arange(len(guess)), domains[held]].clip(1e-12)).mean())
-        best = LogisticRegression(C=STRENGTHS[int(np.argmin(losses))], max_iter=500).fit(scaled, domains)
-        weight, bias = best.coef_, best.intercept_
-        if len(best.classes_) == 2:  # scikit-learn keeps one row for two classes
-            weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-        self.arrays |= {"classifier": weight / scale, "bias": bias - (weight / scale) @ mean}
-
-    def _posterior(self, rows: np.ndarray) -> np.ndarray:
-        result: np.ndarray = softmax(rows @ self.arrays["classifier"].T + self.arrays["bias"], axis=1)
-        return result
-
-    def _mixes(self, posterior: np.ndarray, domains: np.ndarray) -> Mixes:
-        clusters = self.config.clusters or 3 * self.config.classes
-        found = KMeans(clusters, n_init=5, random_state=self.config.seed).fit_predict(posterior)
-        counts = cluster_counts(found, domains, (clusters, posterior.shape[1]))
-        table = counts / counts.sum(0)
-        rng = np.random.default_rng(self.config.seed)
-        domain_count, classes = posterior.shape[1], self.config.classes
-        every = [
-            multiplicative(
-                table.T, rng.uniform(0.1, 1.0, (domain_count, classes)), rng.uniform(0.1, 1.0, (classes, clusters)),
-                self.config.updates,
+    def _controls(self, rows: np.ndarray, domains: np.ndarray, half: np.ndarray, every: list[Mixes]) -> None:
+        """Refuse classes that shuffled domains, or traces of domains, would give as well; the figures are facts."""
+        posterior, held = self.classifier.posterior(rows[~half]), domains[~half]
+        mixes = best_of(every).class_given_domain
+        shuffled = shuffled_domains(rows, domains, half, self.classifier.strength, self.config)
+        accuracy, ceiling = artefact_control(posterior, held, mixes)
+        self.facts |= {
+            "domain_area": shuffled.area, "domain_area_shuffled": float(shuffled.areas.mean()),
+            "domain_accuracy": accuracy, "domain_accuracy_shuffled": shuffled.accuracy, "accuracy_ceiling": ceiling,
+            "mix_spread": mix_spread(mixes), "mix_spread_shuffled": float(shuffled.spreads.mean()),
+        }  # fmt: skip
+        error = float(np.sqrt(ceiling * (1 - ceiling) / len(held)))
+        if shuffled.area <= shuffled.needed and not self.config.force:
+            raise DataError(
+                f"domains are told no better than shuffled ones (area under the ROC curve {shuffled.area:.3f}; "
+                f"shuffled {shuffled.areas.mean():.3f} +- {shuffled.areas.std(ddof=1):.3f}): "
+                "the classes found would be noise",
+                expected=f"an area above {shuffled.needed:.3f}",
+                hint="more items a domain, domains whose mixes differ, or a model whose features tell the classes; "
+                "force=true goes on all the same",
             )
-            for _ in range(self.config.starts)
-        ]  # fmt: skip
-        errors = np.asarray([one.error for one in every])
-        self.facts |= {"error": float(errors.min()), "error_spread": float(errors.std())}
-        return every[int(errors.argmin())]
-
-    def _control(self, posterior: np.ndarray, domains: np.ndarray, mixes: np.ndarray) -> None:
-        accuracy, ceiling = artefact_control(posterior, domains, mixes)
-        error = float(np.sqrt(ceiling * (1 - ceiling) / len(domains)))
-        self.facts |= {"domain_accuracy": accuracy, "accuracy_ceiling": ceiling}
         if accuracy > ceiling + 3 * error and not self.config.force:
             raise DataError(
                 f"domains are told with accuracy {accuracy:.3f}, classes alone allow {ceiling:.3f}: "
                 "items carry traces of their domain (device, site), and the classes found would be those",
                 hint="force=true goes on all the same",
+            )
+        starts, halves = stability(posterior, held, self.arrays["shares"], every, self.config)
+        self.facts |= {"stability_starts": starts, "stability_halves": halves}
+        if self.facts["mix_spread"] <= shuffled.spreads.max():
+            warnings.warn(
+                f"mixes of classes differ between domains by {self.facts['mix_spread']:.2f}, and by up to "
+                f"{shuffled.spreads.max():.2f} where domains are shuffled: classes may be noise",
+                stacklevel=2,
+            )
+        if halves < LEAST_STABLE:
+            warnings.warn(
+                f"fits to two halves of the items hardly agree on classes (adjusted Rand index {halves:.2f}, of 1): "
+                "more items, or other classes=K",
+                stacklevel=2,
+            )
+
+    def _check_sizes(self, domains: np.ndarray, names: list[str], condition: float) -> None:
+        counts = np.bincount(domains, minlength=len(names))
+        small = [f"{name} ({count})" for name, count in zip(names, counts, strict=True) if count < ENOUGH_ITEMS]
+        if small:
+            more = f" and {len(small) - SHOWN} more" if len(small) > SHOWN else ""
+            warnings.warn(
+                f"domains with fewer than {ENOUGH_ITEMS} items: {', '.join(small[:SHOWN])}{more}; "
+                "their mixes are rough",
+                stacklevel=2,
+            )
+        elif len(domains) < SURE_ITEMS * len(names):
+            warnings.warn(
+                f"{len(domains) / len(names):.0f} items a domain: below {SURE_ITEMS}, clusters of the vectors "
+                "(repcore fit clusters) often follow classes better",
+                stacklevel=2,
+            )
+        if condition > LARGE_CONDITION:
+            warnings.warn(
+                f"domains differ little in their mix of classes (condition number {condition:.3g}, better below "
+                f"{LARGE_CONDITION:g}): classes are told with large errors",
+                stacklevel=2,
             )
 
     def apply(self, features: FeatureBatch) -> Mapping[str, np.ndarray]:
@@ -139,7 +173,7 @@ class LabelShift:
         check_width(features, self.arrays["classifier"].shape[1])
         count = len(features.ids)
         known = np.isfinite(features.values).all(1)
-        posterior = self._posterior(features.values[known].astype(np.float64))
+        posterior = self.classifier.posterior(features.values[known].astype(np.float64))
         flat = flattened(posterior, self.arrays["shares"])
         plain, _ = class_posteriors(flat, self.arrays["mixes"], np.zeros(len(flat), np.int64))
         probabilities = self._with_domains(flat, plain, features, known)
@@ -175,3 +209,14 @@ class LabelShift:
     def load_state(self, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None:
         """What :meth:`state` gave."""
         self.arrays, self.facts = dict(arrays), dict(facts)
+        self.classifier = DomainClassifier(arrays["classifier"], arrays["bias"], float("nan"))
+
+
+def _halves(ids: list[str], domains: np.ndarray, seed: int) -> np.ndarray:
+    """Which items the classifier is fitted on, bool (n,): of every domain the half whose ids come first."""
+    places = np.asarray([place_of(one, seed) for one in ids])
+    half = np.zeros(len(ids), bool)
+    for domain in np.unique(domains):
+        mine = np.flatnonzero(domains == domain)
+        half[mine[np.argsort(places[mine], kind="stable")[: (len(mine) + 1) // 2]]] = True
+    return half

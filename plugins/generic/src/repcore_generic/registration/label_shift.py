@@ -13,8 +13,16 @@ FACTS = {
     "items": "fitted on | items",
     "error": "error of the best factorisation",
     "error_spread": "standard deviation of that error over the starts",
+    "domains_left_out": "domains left out, with fewer than ten items",
+    "domain_area": "telling the domains: area under the ROC curve (0.5 = not at all)",
+    "domain_area_shuffled": "the same with shuffled domains",
     "domain_accuracy": "accuracy at telling the domains",
+    "domain_accuracy_shuffled": "the same with shuffled domains",
     "accuracy_ceiling": "accuracy that the classes alone would allow",
+    "mix_spread": "largest difference of a domain's mix from the mean",
+    "mix_spread_shuffled": "the same with shuffled domains",
+    "stability_starts": "agreement of classes between starts (adjusted Rand index, 1 = the same)",
+    "stability_halves": "agreement of classes between fits to halves of the items",
 }
 
 ESTIMATORS = (
