@@ -341,8 +341,9 @@ def test_what_says_nothing_about_elements_is_refused_not_ignored(
 def test_few_labels_are_drawn_once_and_by_class(here: Path) -> None:
     """``labels_per_class`` and ``label_share`` keep the same elements in every epoch; test labels stay."""
     from repcore.config.resolve import ResolvedPart
-    from repcore.training.finetune import DEFAULTS, FinetuneSettings, OneTarget, fewer_labels
+    from repcore.training.finetune import DEFAULTS, FinetuneSettings
     from repcore.training.finetune_config import FinetuneConfig
+    from repcore.training.finetune_labels import OneTarget, fewer_labels
     from tests.toys.toy_pairs.code import Blobs
     from tests.toys.toy_pairs.configs import BlobsConfig
 

@@ -28,7 +28,7 @@ from repcore.interfaces import Batch, DenseAnswer, Item, Picture, ProbeSplit, Sa
 from repcore.reporting import LogReporter
 from repcore.specs import CheckpointSpec, TargetSpec
 from repcore.training.assembly import RunParts, assemble
-from repcore.training.finetune import OneTarget
+from repcore.training.finetune_labels import OneTarget
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -22,8 +22,6 @@ from repcore.config import DataConfig, OptimiserConfig, ScheduleConfig, TrainerC
 from repcore.config.resolve import ResolvedPart, ResolvedRun
 from repcore.data.bags import Bags
 from repcore.data.batching import LabelledDraws
-from repcore.data.chosen_labels import LabelledOnly
-from repcore.data.label_numbers import as_floating
 from repcore.data.preparation import prepared
 from repcore.data.seeds import generator, mix
 from repcore.embedding.columns import tell
@@ -32,16 +30,17 @@ from repcore.embedding.model import Model
 from repcore.errors import ConfigError, DataError, RunError
 from repcore.evaluation.dense_probing import calibrated
 from repcore.evaluation.probing import LabelledRows
-from repcore.interfaces import DatasetReader, ProbeSplit, Sample, Task
+from repcore.interfaces import DatasetReader, ProbeSplit, Task
 from repcore.reporting import Reporter
 from repcore.specs import TargetSpec
-from repcore.training.assembly import RowLabels, RunParts, build
+from repcore.training.assembly import RunParts, build
 from repcore.training.bag_vectors import BagReader, with_vectors
 from repcore.training.checkpointing import STATE, has_checkpoint, newest_sound
 from repcore.training.finetune_config import FinetuneConfig
+from repcore.training.finetune_labels import OneTarget, fewer_labels, row_labels
 from repcore.training.head_start import start_head
 from repcore.training.listeners import validation_at, validation_losses
-from repcore.training.methods import MethodStart, WithMethod, class_numbers, method_views
+from repcore.training.methods import MethodStart, WithMethod, method_views
 from repcore.training.plan import stream_order, total_steps
 from repcore.training.recomputing import recompute_where_asked
 from repcore.training.run import execute
@@ -351,14 +350,6 @@ def _objective(settings: FinetuneSettings, task: nn.Module, encoder: nn.Module, 
     return WithMethod(task, settings.target, config, build(settings.method, encoder, task))
 
 
-def row_labels(target: TargetSpec, rows: LabelledRows, train: np.ndarray, unlabelled: np.ndarray) -> RowLabels:
-    """Classes of the training rows, and the rows of the training part without a label."""
-    if target.level != "item" or target.kind != "class":
-        return RowLabels(None, unlabelled)
-    known = torch.from_numpy(np.asarray(rows.labels(target), np.float64)[train].reshape(-1))
-    return RowLabels(class_numbers(known, target.ignore).numpy(), unlabelled)
-
-
 def _fit_targets(task: nn.Module, target: TargetSpec, rows: LabelledRows, train: np.ndarray) -> None:
     """What the task learns from the training labels; of elements their numbers by value, without holding them."""
     if target.level == "item":
@@ -376,81 +367,6 @@ def _fit_targets(task: nn.Module, target: TargetSpec, rows: LabelledRows, train:
     cast(Task, task).fit_targets(
         np.repeat(values, np.maximum(1, number * MOST_FITTED // max(MOST_FITTED, number.sum())))
     )
-
-
-Thinning = Callable[[int, np.ndarray], np.ndarray]
-
-
-def fewer_labels(settings: FinetuneSettings, rows: LabelledRows, train: np.ndarray, seed: int) -> Thinning | None:
-    """Which labels of elements of a training row are kept, for label-efficient figures; None = all.
-
-    ``finetune.label_share`` keeps that share of the elements of every class (one at least in the whole training part),
-    ``finetune.labels_per_class`` so many. The same elements are kept in every epoch.
-    """
-    config: FinetuneConfig = settings.sections["finetune"]
-    target = settings.target
-    if config.label_share == 1.0 and config.labels_per_class is None:
-        return None
-    if target.level == "item" or target.kind != "class":
-        raise ConfigError(
-            "finetune.label_share and labels_per_class thin class labels of elements",
-            got=f"{target.name}, a {target.kind} label of level {target.level}",
-        )
-    total: Counter[int] = Counter()
-    for row in train:
-        total.update(rows.dense[target.name][row])
-    chance = {
-        value: min(1.0, config.labels_per_class / number)
-        if config.labels_per_class is not None
-        else max(config.label_share, 1.0 / number)
-        for value, number in total.items()
-    }
-    chosen = set(train.tolist())
-
-    def keep(row: int, labels: np.ndarray) -> np.ndarray:
-        if row not in chosen:
-            return labels
-        flat = as_floating(labels).reshape(-1)
-        draw = generator(seed, "fewer-labels", row).random(flat.shape)
-        limit = np.asarray([chance.get(int(one), 0.0) for one in np.unique(np.nan_to_num(flat))])
-        limits = limit[np.unique(np.nan_to_num(flat), return_inverse=True)[1].reshape(-1)]
-        return np.where(draw < limits, flat, flat.dtype.type(np.nan)).reshape(labels.shape)
-
-    return keep
-
-
-class OneTarget(LabelledOnly):
-    """The reader with only the target that is trained.
-
-    Args:
-        thin: which labels of elements stay.
-        hidden: rows whose label does not count, and is not given.
-        further: other labels that are given, too.
-    """
-
-    def __init__(
-        self,
-        reader: DatasetReader,
-        target: TargetSpec,
-        thin: Thinning | None = None,
-        hidden: Set[int] = frozenset(),
-        further: tuple[TargetSpec, ...] = (),
-    ) -> None:
-        super().__init__(reader, target, further)
-        self._thin, self._hidden = thin, hidden
-
-    def __getitem__(self, index: int) -> Sample:
-        sample = super().__getitem__(index)
-        target = self.targets[0]
-        if index in self._hidden:
-            others = {name: value for name, value in sample.targets.items() if name != target.name}
-            return dataclasses.replace(sample, targets=others)
-        if target.level == "item" or target.name not in sample.targets:
-            return sample
-        labels = np.asarray(sample.targets[target.name])
-        if self._thin is not None:
-            labels = self._thin(index, labels)
-        return dataclasses.replace(sample, targets={target.name: labels})
 
 
 def _resolved(model: Model, settings: FinetuneSettings, sections: Mapping[str, Any]) -> ResolvedRun:

@@ -26,7 +26,8 @@ from repcore.evaluation.element_metrics import element_metrics
 from repcore.evaluation.metrics import Scores
 from repcore.evaluation.probing import LabelledRows
 from repcore.specs import TargetSpec
-from repcore.training.finetune import FinetuneSettings, OneTarget, TrainedTask
+from repcore.training.finetune import FinetuneSettings, TrainedTask
+from repcore.training.finetune_labels import OneTarget
 
 
 def completed(model: Model, settings: FinetuneSettings, rows: LabelledRows) -> FinetuneSettings:

@@ -45,7 +45,6 @@ from repcore.training.answer_pictures import write_answer_pictures
 from repcore.training.export import export_model
 from repcore.training.finetune import (
     FinetuneSettings,
-    OneTarget,
     TrainedTask,
     calibration_apart,
     changes_after,
@@ -53,6 +52,7 @@ from repcore.training.finetune import (
     with_validation,
 )
 from repcore.training.finetune_dense import calibrated_elements, completed, test_elements
+from repcore.training.finetune_labels import OneTarget
 from repcore.training.label_pictures import pictures_of
 from repcore.training.methods import completed_method, further_columns
 from repcore.training.run_folder import RunFolder
