@@ -101,3 +101,22 @@ def test_an_endless_stream_of_permutations() -> None:
     whole = endless(4, ("x",), 7, 0, 30)
     assert sorted(whole[7:14].tolist()) == list(range(7))
     np.testing.assert_array_equal(endless(4, ("x",), 7, 11, 9), whole[11:20])
+
+
+def test_a_small_batch_shows_the_classes_that_a_loss_needs() -> None:
+    order = BalancedOrder(ROWS, 8, 3, classes=CLASSES, per_class=4, fewest=3)
+    assert order.per_class == 2
+    for number in range(6):
+        assert len({CLASS_OF[row] for row in rows_of(order, number)}) >= 3
+    tiny = BalancedOrder(ROWS, 3, 3, classes=CLASSES, per_class=4, fewest=3)  # K above the batch, too
+    assert len({CLASS_OF[row] for row in rows_of(tiny, 0)}) == 3
+    roomy = BalancedOrder(ROWS, 12, 3, classes=CLASSES, per_class=4, fewest=3)
+    plain = BalancedOrder(ROWS, 12, 3, classes=CLASSES, per_class=4)
+    assert [rows_of(roomy, number) for number in range(4)] == [rows_of(plain, number) for number in range(4)]
+
+
+@pytest.mark.parametrize(("rows", "size", "way"), [(40, 2, "batch_size=12"), (30, 12, "labels of 3 classes")])
+def test_impossible_batches_are_refused_with_their_numbers(rows: int, size: int, way: str) -> None:
+    with pytest.raises(ConfigError, match=rf"3 classes.*batch_size={size} and data.per_class=4") as caught:
+        BalancedOrder(ROWS[:rows], size, 0, classes=CLASSES[:rows], per_class=4, fewest=3)
+    assert way in str(caught.value)

@@ -95,6 +95,42 @@ def test_methods_are_told_from_objectives_without_labels(trained: Path, capsys: 
     assert "which the head of KindTask does not read" in capsys.readouterr().err
 
 
+def test_a_small_batch_still_shows_the_classes_of_a_method(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(finetune("metrix", "f", "trainer.steps=3", "trainer.log_every=1", "data.batch_size=6")) == 0
+    assert "3 rows a class instead of data.per_class=4" in capsys.readouterr().err
+    lines = [json.loads(one) for one in Path("runs/f/metrics.jsonl").read_text().splitlines()]
+    mixed = [one["mixed"] for one in lines if one["split"] == "train"]
+    assert len(mixed) == 3
+    assert min(mixed) > 0
+
+
+REFUSED: Mapping[str, tuple[list[str], str]] = {
+    "small batch": (["--method", "hydra", "data.batch_size=2"], "data.batch_size=2 and data.per_class=4"),
+    "few labels": (["--method", "metrix", "--labels", "1"], "each batch has to show 2 classes"),
+    "no room": (
+        ["--method", "shrinkmatch", "method.strong=features", "--labels", "9", "data.unlabelled_ratio=50"],
+        "has no room for 1 labelled",
+    ),
+    "kind": (["--method", "core-tuning", "--label", "side"], "core-tuning learns one class an item; 'side' is"),
+    "sampler": (["--label", "side", "data.sampler=balanced"], "data.sampler=balanced needs one class a row"),
+    "thinned": (["finetune.label_share=0.5"], "thin class labels of elements"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_data_and_settings_refuse_leaves_no_run(
+    trained: Path, case: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {one.name: one.resolve() for one in Path("runs").iterdir()}
+    words, said = REFUSED[case]
+    given = [*finetune("", "f"), "trainer.steps=2"]
+    if "--label" in words:
+        del given[given.index("--label") : given.index("--label") + 2]
+    assert run([*given, *words]) == 2
+    assert said in capsys.readouterr().err
+    assert {one.name: one.resolve() for one in Path("runs").iterdir()} == before
+
+
 # ------------------------------------------------------------------------------------- batches of every kind
 
 

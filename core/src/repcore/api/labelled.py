@@ -31,6 +31,7 @@ from repcore.process_state import leaves_no_trace
 from repcore.report.build import build_report
 from repcore.reporting import Reporter
 from repcore.specs import TargetSpec
+from repcore.training.finetune_checks import check_start
 from repcore.training.finetune_plan import FinetuneOutcome, FinetuneRequest, record_of, run_plan
 from repcore.training.finetune_request import finetune_settings, name_in_folder, request_plan, tell_rows
 from repcore.training.run_folder import RunFolder, run_name
@@ -107,6 +108,7 @@ def finetune(
     if leak := copies_across(plan, rows.copies, rows.ids):
         teller.warn(leak)
     wanted = FinetuneRequest(list(range(seeds)), ensemble, twin)
+    check_start(opened, settings, rows, plan, wanted, teller)
     learn = partial(run_plan, opened, settings, rows, plan, wanted, reporter=teller, device=where)
     return _recorded(learn, _run_folder(Path(out), opened.domain, target, name), request, where, report)
 

@@ -150,7 +150,8 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
     from repcore.evaluation.copied_rows import labelled_rows
     from repcore.evaluation.dense_answers import with_ignored
     from repcore.evaluation.probing import chosen_targets
-    from repcore.training.finetune_plan import FinetuneRequest, check_parts, record_of, run_plan
+    from repcore.training.finetune_checks import check_start
+    from repcore.training.finetune_plan import FinetuneRequest, record_of, run_plan
     from repcore.training.finetune_request import finetune_settings, name_in_folder, request_plan, tell_rows
     from repcore.training.run_folder import RunFolder, run_name
     from repcore.training.way_on import making_room
@@ -183,11 +184,11 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
     plan = request_plan(opened, rows, targets[0], request)
     plain = bool(request.get("method") and request.get("plain", True))
     wanted = FinetuneRequest(list(range(request["seeds"])), request["ensemble"], request["twin"], plain)
-    check_parts(plan, wanted, rows, targets[0])
     leak = copies_across(plan, rows.copies, rows.ids)
     if leak:
         reporter.warn(leak)
     if folder is None:
+        check_start(opened, settings, rows, plan, wanted, reporter)
         name = run_name(f"{domain}/finetune-{name_in_folder(targets[0].name)}", request["name"])
         folder = RunFolder.create(given["out"], name)
         with making_room(folder, lambda: False, str):

@@ -45,13 +45,16 @@ class BalancedOrder(LabelledOrder):
     """P classes of K rows in every micro-batch of every device; K = ``per_class``, P = batch size / K.
 
     Classes come in turn, each once in a pass over the classes, and the rows of a class in turn likewise. Where there
-    are fewer than P classes, each has more rows; a class with fewer rows than K shows some twice.
+    are fewer than P classes, each has more rows; a class with fewer rows than K shows some twice. A batch too small for
+    ``fewest`` classes of K rows has fewer rows of each.
 
     Args:
         classes: class number of each entry of ``indices``; negative = unlabelled, which is never drawn.
+        fewest: classes that every micro-batch has to show.
 
     Raises:
-        DataError: no labelled row. ConfigError: K above the batch size.
+        DataError: no labelled row. ConfigError: ``fewest`` is above the batch size or the number of classes; without
+            one, K is above the batch size.
     """
 
     def __init__(
@@ -62,17 +65,28 @@ class BalancedOrder(LabelledOrder):
         *,
         classes: np.ndarray,
         per_class: int,
+        fewest: int = 1,
         world: int = 1,
         rank: int = 0,
     ) -> None:
         super().__init__(indices, batch_size, seed, world=world, rank=rank)
-        if per_class > batch_size:
+        if per_class > batch_size and fewest == 1:
             raise ConfigError(f"data.per_class={per_class} is above data.batch_size={batch_size}")
         names = np.unique(classes[classes >= 0])
         if len(names) == 0:
             raise DataError("no training row has a class; balanced batches need classes", rows=len(self.indices))
+        if fewest > min(batch_size, len(names)):
+            raise ConfigError(
+                f"each batch has to show {fewest} classes: impossible with {len(names)} classes in the training rows, "
+                f"data.batch_size={batch_size} and data.per_class={per_class}",
+                hint=f"data.batch_size={fewest * per_class}"
+                if len(names) >= fewest
+                else f"labels of {fewest} classes in the training rows (more --labels, --split stratified), or another "
+                "--method",
+            )
         self.members = [self.indices[classes == name] for name in names]
-        self.shown = min(max(1, batch_size // per_class), len(names))
+        self.fewest, self.per_class = fewest, min(per_class, batch_size // fewest)
+        self.shown = min(batch_size // self.per_class, len(names))
 
     def rows_of(self, number: int) -> Sequence[int]:
         a_pass = len(self.members) // self.shown  # batches in which no class comes twice

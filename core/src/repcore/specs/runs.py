@@ -55,6 +55,7 @@ class ObjectiveSpec(Spec):
         labels: whether it sees labels: ``none``, ``optional`` or ``required``; with labels it is a method of
             ``finetune --method NAME``.
         sampler: order of rows it asks for where labels are known: ``balanced``, ``pairs``, ``mixed``; empty = uniform.
+        classes_in_batch: classes that each batch of ``balanced`` has to show, or the loss has nothing to learn from.
         encoder_change: function ``(config, encoder) -> encoder`` by which a method rebuilds the encoder (a side block,
             vectors of another width) before the task is built around it; the model folder records it.
         bags: whether the changed encoder reads bags (:mod:`repcore.data.bags`): all items of a sample at once, in their
@@ -75,6 +76,7 @@ class ObjectiveSpec(Spec):
     reads_inputs: bool = True
     labels: Labels = "none"
     sampler: Literal["", "uniform", "balanced", "pairs", "mixed"] = ""
+    classes_in_batch: int = 1
     encoder_change: str = target_field("")
     bags: bool = False
     decay_rule: str = target_field("")

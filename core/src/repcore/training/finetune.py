@@ -269,15 +269,8 @@ def _assemble(
     if is_dense and start != "model":
         encoder = calibrated(encoder, model, rows, settings.target).train()
     torch.manual_seed(mix(seed, "finetune-head"))
-    if settings.method is not None and changes_encoder(settings.method.entry):
-        encoder = changed(settings.method, encoder).train()
-    task: nn.Module = build(settings.task, encoder, settings.target)
-    _fit_targets(task, settings.target, rows, split.train)
-    sections = dict(settings.sections)
-    config: FinetuneConfig = sections.pop("finetune")
-    config = dataclasses.replace(config, head_lr_factor=config.head_factor(sections["optimiser"].lr))
-    sections["trainer"] = dataclasses.replace(sections["trainer"], seed=seed)
-    resolved = _resolved(model, settings, sections)
+    encoder, task = task_on(settings, encoder, rows, split.train)
+    resolved = resolved_run(model, settings, seed)
     free = np.zeros(0, np.int64) if split.unlabelled is None else split.unlabelled
     thin = fewer_labels(settings, rows, split.train, seed)
     preprocessor = preprocessor_of(model.preprocessor, [settings.method] if settings.method is not None else [])
@@ -291,12 +284,9 @@ def _assemble(
     tell(encoder, reader.targets)
     if is_dense:  # large samples, whose slow preparation is done once
         reader = prepared(reader, model.preprocessor)
-    objective = _objective(settings, task, encoder, config).train()  # a loaded encoder is in eval mode
-    begin = getattr(getattr(objective, "method", None), "begin", None)
-    if begin is not None:
-        begin(MethodStart(model.preprocessor, model.folder))
+    objective = objective_on(model, settings, encoder, task).train()  # a loaded encoder is in eval mode
     entry = model.registry.preprocessor(model.folder.preprocessor_name)
-    in_parts = is_dense and config.draw == "parts" and entry.spec.labelled_item
+    in_parts = is_dense and settings.sections["finetune"].draw == "parts" and entry.spec.labelled_item
     views: Any = LabelledDraws(entry.load("labelled_item"), model.preprocessor) if in_parts else None
     if resolved.views is not None:
         views = build(resolved.views, model.preprocessor)
@@ -343,11 +333,32 @@ def changes_after(model: Model, settings: FinetuneSettings) -> list[Mapping[str,
     return with_change(model.folder.changes, method)
 
 
-def _objective(settings: FinetuneSettings, task: nn.Module, encoder: nn.Module, config: FinetuneConfig) -> Supervised:
-    """The task's plain loss, or the method around it."""
+def task_on(
+    settings: FinetuneSettings, encoder: nn.Module, rows: LabelledRows, train: np.ndarray
+) -> tuple[nn.Module, nn.Module]:
+    """The encoder as the method changes it, and the task around it with what it learns from the training labels."""
+    if settings.method is not None and changes_encoder(settings.method.entry):
+        encoder = changed(settings.method, encoder).train()
+    task: nn.Module = build(settings.task, encoder, settings.target)
+    _fit_targets(task, settings.target, rows, train)
+    return encoder, task
+
+
+def objective_on(model: Model, settings: FinetuneSettings, encoder: nn.Module, task: nn.Module) -> Supervised:
+    """The task's plain loss, or the method around it.
+
+    Raises:
+        ConfigError: the method does not go with the task, the label or the model.
+    """
+    config: FinetuneConfig = settings.sections["finetune"]
+    config = dataclasses.replace(config, head_lr_factor=config.head_factor(settings.sections["optimiser"].lr))
     if settings.method is None:
         return Supervised(task, settings.target.name, config)
-    return WithMethod(task, settings.target, config, build(settings.method, encoder, task))
+    method = build(settings.method, encoder, task)
+    begin = getattr(method, "begin", None)
+    if begin is not None:
+        begin(MethodStart(model.preprocessor, model.folder))
+    return WithMethod(task, settings.target, config, method)
 
 
 def _fit_targets(task: nn.Module, target: TargetSpec, rows: LabelledRows, train: np.ndarray) -> None:
@@ -369,7 +380,14 @@ def _fit_targets(task: nn.Module, target: TargetSpec, rows: LabelledRows, train:
     )
 
 
-def _resolved(model: Model, settings: FinetuneSettings, sections: Mapping[str, Any]) -> ResolvedRun:
+def resolved_run(model: Model, settings: FinetuneSettings, seed: int) -> ResolvedRun:
+    """All settings of one training.
+
+    Raises:
+        ConfigError: the domain has no views such as the method asks for.
+    """
+    sections = {name: one for name, one in settings.sections.items() if name != "finetune"}
+    sections["trainer"] = dataclasses.replace(sections["trainer"], seed=seed)
     known = model.registry
     preprocessor, method = model.folder.part("preprocessor", known), settings.method
     return ResolvedRun(

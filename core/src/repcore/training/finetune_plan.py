@@ -31,7 +31,6 @@ from repcore.embedding.inference import InferenceOptions
 from repcore.embedding.model import Model
 from repcore.embedding.prediction import PredictedRows, Predictor, join_predictions
 from repcore.embedding.prediction_files import TableWriter
-from repcore.errors import DataError
 from repcore.evaluation.calibration import task_facts, temperature_of
 from repcore.evaluation.comparison import Comparison, compare
 from repcore.evaluation.dense_answers import void_said
@@ -135,26 +134,6 @@ def plan_parts(plan: SplitPlan, request: FinetuneRequest) -> Iterator[Part]:
                 yield Part(control, RANDOM, seed, split, request.members)
 
 
-def check_parts(plan: SplitPlan, request: FinetuneRequest, rows: LabelledRows, target: TargetSpec) -> None:
-    """Refuse what cannot be trained before anything is written.
-
-    Raises:
-        DataError: a part has no labelled row, or all labels are one class.
-    """
-    for part in plan_parts(plan, request):
-        if part.start == MODEL:
-            with_validation(part.split, rows, target, part.seed)
-    if target.level != "item" or target.kind != "class":
-        return
-    known = rows.labels(target)[rows.labelled(target)].reshape(-1)
-    if len(np.unique(known)) < 2:
-        only = target.names[int(known[0])] if target.names else f"{known[0]:g}"
-        raise DataError(
-            f"all {len(known):,} labels of {target.name!r} are {only!r}: nothing can be learned from one class",
-            hint="another --label",
-        )
-
-
 def untrained_classes(plan: SplitPlan, request: FinetuneRequest, rows: LabelledRows, target: TargetSpec) -> str:
     """What to say of classes that test rows show and training rows do not; empty where there are none."""
     shown = classes_shown(rows, target)
@@ -205,11 +184,7 @@ def run_plan(
         reporter.warn(void)
     if lost := untrained_classes(plan, request, rows, settings.target):
         reporter.warn(lost)
-    settings = completed(model, settings, rows)
-    if settings.method is not None:
-        method = completed_method(settings.method, settings.target, model.folder, rows.reader.targets)
-        further = further_columns(method, rows.reader.targets)
-        settings = dataclasses.replace(settings, method=method, further=further)
+    settings = settings_with_data(model, settings, rows)
     runner = _Runner(model, settings, rows, folder, reporter, device)
     for part in plan_parts(plan, request):
         where = part.name or "the model that is kept"
@@ -224,6 +199,19 @@ def run_plan(
         outcome.against_plain = verdict(outcome.results, runner.settings.target, sides)
     _write_out_of_fold(outcome, settings.target, folder)
     return outcome
+
+
+def settings_with_data(model: Model, settings: FinetuneSettings, rows: LabelledRows) -> FinetuneSettings:
+    """Settings of the task and of the method with what the data and the model say.
+
+    Raises:
+        DataError / ConfigError: the data or the model do not say what they need.
+    """
+    settings = completed(model, settings, rows)
+    if settings.method is None:
+        return settings
+    method = completed_method(settings.method, settings.target, model.folder, rows.reader.targets)
+    return dataclasses.replace(settings, method=method, further=further_columns(method, rows.reader.targets))
 
 
 class _Runner:

@@ -9,7 +9,7 @@ from repcore.data.samplers import BalancedOrder, MixedOrder, PairOrder
 from repcore.data.seeds import generator
 from repcore.data.stream import Blocks, StreamOrder
 from repcore.errors import ConfigError
-from repcore.training.assembly import RunParts
+from repcore.training.assembly import RowLabels, RunParts
 
 MOST_VALIDATIONS = 10
 LOOKED_AT_COST = 2 / 3  # of a validation row against a training row: two forward passes, none backward
@@ -82,35 +82,57 @@ def stream_order(parts: RunParts, *, world: int = 1, rank: int = 0) -> StreamOrd
         ConfigError: a sampler that needs labels, in a run without them, or one that cannot go by blocks.
     """
     resolved = parts.resolved
-    data, seed = resolved.data, resolved.trainer.seed
+    data = resolved.data
+    if sampler_of(resolved) != "uniform":
+        return order_by_labels(resolved, parts.train, parts.labels, world=world, rank=rank)
+    return StreamOrder(
+        parts.train, data.batch_size, resolved.trainer.seed,
+        costs=parts.costs(parts.train), world=world, rank=rank, accumulate=resolved.trainer.accumulate,
+        blocks=None if data.block_rows is None else Blocks(data.block_rows, data.mixed_blocks),
+    )  # fmt: skip
+
+
+def sampler_of(resolved: ResolvedRun) -> str:
+    """Name of the order of rows: as set, else what the objective asks for."""
     asked = str(getattr(resolved.objective.entry.spec, "sampler", "")) or "uniform"
-    name = asked if data.sampler == "auto" else data.sampler
-    blocks = None if data.block_rows is None else Blocks(data.block_rows, data.mixed_blocks)
-    if name == "uniform":
-        costs = parts.costs(parts.train)
-        return StreamOrder(
-            parts.train, data.batch_size, seed,
-            costs=costs, world=world, rank=rank, accumulate=resolved.trainer.accumulate, blocks=blocks,
-        )  # fmt: skip
-    if blocks is not None:
+    return asked if resolved.data.sampler == "auto" else resolved.data.sampler
+
+
+def order_by_labels(
+    resolved: ResolvedRun, train: np.ndarray, labels: RowLabels | None, *, world: int = 1, rank: int = 0
+) -> StreamOrder:
+    """The order of a sampler that looks at labels.
+
+    Raises:
+        ConfigError: as :func:`stream_order`, or a batch cannot hold what the objective needs. DataError: no row is as
+            the sampler needs it.
+    """
+    data, seed, name = resolved.data, resolved.trainer.seed, sampler_of(resolved)
+    if data.block_rows is not None:
         raise ConfigError(
             f"data.block_rows is for data.sampler=uniform; {name} takes rows by their labels, wherever they lie",
             hint="leave data.block_rows out",
         )
-    if parts.labels is None:
+    if labels is None:
         raise ConfigError(
             f"data.sampler={name} needs labels, which this run does not see", hint="repcore DOMAIN finetune MODEL"
         )
     if name == "mixed":
         return MixedOrder(
-            parts.train, data.batch_size, seed,
-            unlabelled=parts.labels.unlabelled, ratio=data.unlabelled_ratio, world=world, rank=rank,
+            train, data.batch_size, seed,
+            unlabelled=labels.unlabelled, ratio=data.unlabelled_ratio, world=world, rank=rank,
         )  # fmt: skip
-    classes = parts.labels.classes
+    classes = labels.classes
     if classes is None:
         raise ConfigError(f"data.sampler={name} needs one class a row", hint="data.sampler=uniform")
     if name == "pairs":
-        return PairOrder(parts.train, data.batch_size, seed, classes=classes, world=world, rank=rank)
+        return PairOrder(train, data.batch_size, seed, classes=classes, world=world, rank=rank)
     return BalancedOrder(
-        parts.train, data.batch_size, seed, classes=classes, per_class=data.per_class, world=world, rank=rank
-    )
+        train, data.batch_size, seed,
+        classes=classes, per_class=data.per_class, fewest=_fewest(resolved), world=world, rank=rank,
+    )  # fmt: skip
+
+
+def _fewest(resolved: ResolvedRun) -> int:
+    """Classes that the objective needs in a batch."""
+    return int(getattr(resolved.objective.entry.spec, "classes_in_batch", 1))

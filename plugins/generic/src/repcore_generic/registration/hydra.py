@@ -16,6 +16,7 @@ OBJECTIVES = (
         config=f"{PACKAGE}.configs.hydra:HydraConfig",
         labels="required",
         sampler="balanced",
+        classes_in_batch=3,
         paper=PAPER,
         licence=LICENCE,
     ),

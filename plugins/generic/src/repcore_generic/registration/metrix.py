@@ -16,6 +16,7 @@ OBJECTIVES = (
         config=f"{PACKAGE}.configs.metrix:MetrixConfig",
         labels="required",
         sampler="balanced",
+        classes_in_batch=2,
         paper=PAPER,
         licence=LICENCE,
     ),
