@@ -61,7 +61,7 @@ def file_identity(path: Path) -> str:
         return "no file"
     if facts.st_size > read_limit():
         return f"{facts.st_size}-{facts.st_mtime_ns}"
-    key = (facts.st_dev, facts.st_ino, facts.st_size, f"{facts.st_mtime_ns}-{facts.st_ctime_ns}")
+    key = _key(facts)
     known = _memory().get(key) or _remembered(key)
     if known is None:
         try:
@@ -71,6 +71,22 @@ def file_identity(path: Path) -> str:
         _remember(key, known)
     _memory()[key] = known
     return known
+
+
+def remember_as(path: Path, value: str) -> None:
+    """Let a file be known by what it was made of, not by its bytes; ``value`` names that.
+
+    Raises:
+        OSError: there is no such file.
+    """
+    key, known = _key(path.stat()), hashlib.sha256(value.encode("utf-8", "surrogateescape")).hexdigest()
+    if _memory().get(key) != known:
+        _remember(key, known)
+        _memory()[key] = known
+
+
+def _key(facts: os.stat_result) -> Key:
+    return (facts.st_dev, facts.st_ino, facts.st_size, f"{facts.st_mtime_ns}-{facts.st_ctime_ns}")
 
 
 def files_identity(files: Mapping[str, Path]) -> str:

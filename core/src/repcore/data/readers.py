@@ -19,6 +19,8 @@ from repcore.data.misfits import HARDLY, by_options, not_taken, reads_rows, runn
 from repcore.data.selection import OPTION, selected
 from repcore.data.setting_flags import with_flag
 from repcore.data.shards.addresses import is_address, whole_address
+from repcore.data.shards.joined import joined, joined_heads, of_folder, told
+from repcore.data.shards.numbered import PARQUET, Numbered, numbered_tables
 from repcore.data.shards.tar_reader import TarReader, first_row
 from repcore.data.shards.tar_rows import is_tar_data
 from repcore.errors import ConfigError, DataError, PluginError, RegistryError, RepcoreError
@@ -56,26 +58,28 @@ def recognise(
         consumer: what will prepare the samples; readers whose samples it does not accept are set apart.
 
     Raises:
-        DataError: the path holds tar archives, and one is damaged.
+        DataError: the path holds tar archives, and one is damaged; or tables in parts of which some are missing.
     """
     if is_tar_data(path):
         first_row(path)  # said once, not by every reader
     fits: list[Recognised] = []
     unfit: list[Recognised] = []
     problems: list[str] = []
-    for entry in registry.entries("dataset", domain):
-        if not entry.spec.sniff:
-            continue
-        try:
-            score = sniffed(entry, path)
-        except Exception as error:
-            if is_strict():
-                raise
-            words = str(error).partition("\n")[0] if isinstance(error, RepcoreError) else error_in_words(error)
-            problems.append(f"{entry.full_name} could not look at it: {words}")
-            continue
-        if score > 0.0:
-            (fits if consumer is None or reads_for(entry, consumer) else unfit).append(Recognised(entry, score))
+    tables = numbered_tables(path)
+    with joined_heads(path, tables) as heads:
+        for entry in registry.entries("dataset", domain):
+            if not entry.spec.sniff:
+                continue
+            try:
+                score = sniffed(entry, path if _takes_parts(entry, tables) else heads)
+            except Exception as error:
+                if is_strict():
+                    raise
+                words = str(error).partition("\n")[0] if isinstance(error, RepcoreError) else error_in_words(error)
+                problems.append(f"{entry.full_name} could not look at it: {words}")
+                continue
+            if score > 0.0:
+                (fits if consumer is None or reads_for(entry, consumer) else unfit).append(Recognised(entry, score))
     by_score = partial(sorted, key=lambda one: (-one.score, one.entry.full_name))
     return Recognition(tuple(by_score(fits)), tuple(by_score(unfit)), tuple(problems))
 
@@ -285,8 +289,13 @@ def _opened(part: ResolvedPart) -> DatasetReader:
         if isinstance(path, str | Path) and str(path):
             if is_address(path):
                 config = replace(config, path=str(local_path(path)))
-            if is_tar_data(Path(config.path).expanduser()):
+            given = Path(config.path).expanduser()
+            if is_tar_data(given):
                 return TarReader(part.entry, config)
+            tables = numbered_tables(given)
+            if tables and not _takes_parts(part.entry, tables):
+                with of_folder(given):
+                    return told(part.entry.load()(replace(config, path=str(joined(given, tables)))), tables)
         reader: DatasetReader = part.entry.load()(config)
         return reader
     except RepcoreError as error:
@@ -355,6 +364,11 @@ def entry_of(
 def renderer_of(entry: Entry[DatasetSpec]) -> Callable[[Sample], object] | None:
     """The function that draws samples of a data set; None where it comes without one."""
     return entry.load("render") if entry.spec.render else None
+
+
+def _takes_parts(entry: Entry[DatasetSpec], tables: list[Numbered]) -> bool:
+    """Whether a reader opens a folder of these tables in parts itself."""
+    return entry.spec.shards and all(one.name.endswith(PARQUET) for one in tables)
 
 
 def _takes_path(entry: Entry[DatasetSpec]) -> bool:

@@ -105,6 +105,8 @@ class DatasetSpec(Spec):
         overlay: ``fn(sample, labellings: Mapping[str, int array]) -> Picture``: the sample once for each labelling of
             its elements, by its name, all seen alike; labels in the data's own numbers over its elements, -1 = none.
         embedded: True when it needs no files (generated, or inside a dependency).
+        shards: True when it reads a folder of parquet parts itself, row by row; others get such parts as one file
+            (:mod:`repcore.data.shards.joined`).
         example: function returning a config that opens a few rows, so that checks can read them; files it needs lie in
             the package.
     """
@@ -119,6 +121,7 @@ class DatasetSpec(Spec):
     render_heat: str = target_field("")
     overlay: str = target_field("")
     embedded: bool = False
+    shards: bool = False
     licence: str = ""
     needs: tuple[str, ...] = ()
     hints: Mapping[str, str] = field(default_factory=dict)

@@ -184,7 +184,7 @@ class ShardedTable:
         self._loads[place] += 1
         if self._loads[place] > MOST_LOADS:
             return self._of_copy(place)
-        with _in_words(self._place, self.store.shards[shard].name):
+        with in_words(self._place, self.store.shards[shard].name):
             batches = list(self._batches(shard, column, [group]))
             cells = pa.chunked_array([one.column(0) for one in batches]).combine_chunks()
         self._kept[place] = cells
@@ -197,7 +197,7 @@ class ShardedTable:
         shard, group, column = place
         if (shard, column) not in self._copies:
             one = self.store.shards[shard]
-            with _in_words(self._place, one.name):
+            with in_words(self._place, one.name):
                 batches = self._batches(shard, column)
                 name = sha256(f"{one.name}|{one.size}|{one.stamp}|{column}".encode()).hexdigest()[:24]
                 target = cache_root() / "tables" / f"{self.store.key[:8]}-{name}.arrow"
@@ -226,7 +226,7 @@ class ShardedTable:
 
 
 @contextmanager
-def _in_words(place: str, name: str) -> Iterator[None]:
+def in_words(place: str, name: str) -> Iterator[None]:
     """What goes wrong with a shard, as an error that names it."""
     try:
         yield
@@ -256,7 +256,7 @@ def _footers(store: Store) -> Iterator[tuple[Any, list[str], bytes]]:
     """Footer, columns and end of each file in order; several at a time where each has to be waited for."""
 
     def read(one: Shard, file: IO[bytes]) -> tuple[Any, list[str], bytes]:
-        with _in_words(store.address or str(store.root), one.name), file:
+        with in_words(store.address or str(store.root), one.name), file:
             footer = pq.read_metadata(file)
             return footer, list(footer.schema.to_arrow_schema().names), _end_of(file, one.size)
 
@@ -270,10 +270,19 @@ def _check_columns(store: Store, shard: Shard, names: Sequence[str], columns: li
     """Keep the columns of the first shard; those of others must be the same."""
     if not columns:
         columns.extend(names)
+    refuse_other_columns(shard, names, store.shards[0], columns)
+
+
+def refuse_other_columns(shard: Shard, names: Sequence[str], first: Shard, columns: Sequence[str]) -> None:
+    """Refuse a shard whose columns, in any order, are not those of the first.
+
+    Raises:
+        DataError: names the columns that only one of the two has.
+    """
     if sorted(names) != sorted(columns):
         more, less = sorted(set(names) - set(columns)), sorted(set(columns) - set(names))
         raise DataError(
-            f"shard {shard.name} has other columns than {store.shards[0].name}",
+            f"shard {shard.name} has other columns than {first.name}",
             only_in_this_one=", ".join(more),
             only_in_the_first=", ".join(less),
             hint="give the folder of the shards that belong together",

@@ -157,14 +157,23 @@ def refuse_gaps(names: Sequence[str], place: str) -> None:
             found.setdefault((parts["before"], parts["count"], parts["after"] or ""), set()).add(int(parts["number"]))
     for (before, count, after), numbers in found.items():
         missing = sorted(set(range(int(count))) - numbers)
-        if missing:
-            width = len(count)
-            words = ", ".join(f"{before}-{one:0{width}}-of-{count}{after}" for one in missing[:SHOWN])
-            raise DataError(
-                f"{len(missing):,} of {int(count):,} shards of {place!r} are missing",
-                missing=words + (", ..." if len(missing) > SHOWN else ""),
-                hint="fetch them again, or give the shards that you mean other names",
-            )
+        width = len(count)
+        words = [f"{before}-{one:0{width}}-of-{count}{after}" for one in missing[: SHOWN + 1]]
+        refuse_missing(words, len(missing), int(count), place)
+
+
+def refuse_missing(names: Sequence[str], missing: int, count: int, place: str) -> None:
+    """Refuse ``missing`` of ``count`` shards, the first of which are called ``names``; none is well.
+
+    Raises:
+        DataError: names the first that are missing.
+    """
+    if missing:
+        raise DataError(
+            f"{missing:,} of {count:,} shards of {place!r} are missing",
+            missing=", ".join(names[:SHOWN]) + (", ..." if missing > SHOWN else ""),
+            hint="fetch them again, or give the shards that you mean other names",
+        )
 
 
 def _local_shards(path: Path, suffix: str) -> list[Shard]:

@@ -24,6 +24,7 @@ DATASETS = (
         config="repcore_molecules.configs.data:MoleculeTableConfig",
         produces=(TensorSpec("smiles", "", "text"),),
         sniff="repcore_molecules.datasets.table_files:sniff_table",
+        shards=True,
         render="repcore_molecules.rendering.molecules:draw_molecule",
         render_heat="repcore_molecules.rendering.heat:draw_heat",
         needs=("rdkit",),

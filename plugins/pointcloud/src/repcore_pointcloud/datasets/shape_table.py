@@ -23,7 +23,7 @@ from repcore_pointcloud.configs.shapes import ShapeFolderConfig
 
 LABEL_TABLES = ("labels.csv", "labels.tsv")
 FILE_COLUMNS = ("file", "path", "filename", "file_name", "name", "id", "model")
-TABLE_SUFFIXES = (".csv", ".tsv")  # lists of names in .txt are no labels
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")  # lists of names in .txt are no labels
 MOST_BYTES = 64 << 20  # of a table that is opened to see whether it names files
 SPLIT_COLUMNS = ("split", "subset", "part", "fold")
 

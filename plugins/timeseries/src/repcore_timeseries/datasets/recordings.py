@@ -165,6 +165,11 @@ def _read(path: Path, config: SeriesTableConfig, account: Accounting) -> tuple[l
             first = _told(account, own, first)
     if are_parts:
         _refuse_doubled(found)
+    elif len(found) > 1:
+        account.note(
+            f"{len(found):,} files with the same columns are one recording each, called after the file; parts of one "
+            f"table are recognised by numbered names (part-00000{found[0].file.suffix}, ...)"
+        )
     in_usual_order(found)
     if not config.channels:
         without_constants(found, account)
@@ -266,7 +271,7 @@ def _rows(
             name = one.id if len(one.found) == 1 else f"{one.id}/{found.name}"
             whose = group or known.groups[number] or (one.id if len(one.found) > 1 or config.window else None)
             for part, id_, series in _cut(name, found, config, by_time):
-                stamp = f"{id_}|{config!r}"
+                stamp = f"{id_}|{replace(config, path='')!r}"
                 rows.append(Row(id_, series, values, whose, found.problem, files=(one.file,), stamp=stamp))
                 in_part.append(part if by_time else in_file or known.parts[number])
     splits = rows_by(in_part)

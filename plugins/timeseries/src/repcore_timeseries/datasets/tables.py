@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,7 @@ def _rows(
     """
     rows: list[Row[Series]] = []
     splits: dict[str, list[int]] = {}
+    settings = repr(replace(config, path=""))  # data are the same wherever they lie
     by_time = not (any(parts) or (len(found) > 1 and any(one.target is not None for one in labels)))
     for number, one in enumerate(found):
         targets = {label.name: label.value(number) for label in labels if label.target is not None}
@@ -170,18 +172,18 @@ def _rows(
         declared = parts[number]
         if one.series is None:
             gone = Series.of(np.full((1, 1), np.nan))
-            stamp = f"{file_identity(path)}|{config!r}"
+            stamp = f"{file_identity(path)}|{settings}"
             rows.append(Row(one.name, gone, targets, group, problem=one.problem, stamp=stamp))
             continue
         if not config.window:
             splits.setdefault(declared or "", []).append(len(rows))
-            rows.append(Row(one.name, one.series, targets, group, files=(path,), stamp=repr(config)))
+            rows.append(Row(one.name, one.series, targets, group, files=(path,), stamp=settings))
             continue
         for part, first in windows(len(one.series), config, by_time):
             splits.setdefault(part if by_time else declared or "", []).append(len(rows))
             series = one.series.part(first, first + config.window)
             name = f"{one.name}@{first}" if len(found) > 1 else f"step-{first:07d}"
-            rows.append(Row(name, series, targets, group, files=(path,), stamp=f"{first}|{config!r}"))
+            rows.append(Row(name, series, targets, group, files=(path,), stamp=f"{first}|{settings}"))
     if config.window and not rows:
         longest = max(len(one.series) for one in found if one.series is not None) if found else 0
         raise DataError(
