@@ -16,6 +16,7 @@ from scipy.spatial import cKDTree
 from repcore_pointcloud.configs.vbreg import GeometryConfig
 
 BLOCK = 4096  # points whose pairs are in memory at once
+MIRROR = np.array([-1.0, 1.0, 1.0])
 
 
 class PointFeatures(NamedTuple):
@@ -90,6 +91,13 @@ def geometric_features(
     parts = found.reshape(len(points), 3, config.bins)
     parts = parts / np.maximum(parts.sum(2, keepdims=True), 1e-12)
     return PointFeatures(points, parts.reshape(len(points), -1).astype(np.float32))
+
+
+def mirrored_features(features: PointFeatures) -> PointFeatures:
+    """Of the same points with their first coordinate negated: the first angle changes its sign."""
+    parts = features.values.reshape(len(features.values), 3, -1).copy()
+    parts[:, 0] = parts[:, 0, ::-1]
+    return PointFeatures(features.places * MIRROR, parts.reshape(len(parts), -1))
 
 
 def _histograms(points: np.ndarray, normals: np.ndarray, near: Neighbours, rows: np.ndarray, bins: int) -> np.ndarray:

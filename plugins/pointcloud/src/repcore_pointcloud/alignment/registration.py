@@ -21,7 +21,7 @@ import torch
 from repcore.errors import DataError
 from repcore_pointcloud.alignment.baselines import ransac_motion, spectral_motion
 from repcore_pointcloud.alignment.closest_points import Overlap, closest_points, overlap
-from repcore_pointcloud.alignment.geometry import PointFeatures, geometric_features
+from repcore_pointcloud.alignment.geometry import MIRROR, PointFeatures, geometric_features, mirrored_features
 from repcore_pointcloud.alignment.matching import (
     MOST_POINTS,
     Thinned,
@@ -32,6 +32,7 @@ from repcore_pointcloud.alignment.matching import (
 )
 from repcore_pointcloud.alignment.solution import Solution
 from repcore_pointcloud.alignment.vbreg import vbreg_motion
+from repcore_pointcloud.alignment.verdict import Evidence, Verdict, surface_fit
 from repcore_pointcloud.configs.vbreg import (
     NEAREST_M,
     GeometryConfig,
@@ -99,6 +100,7 @@ class Registration:
         motion: float64 (4, 4), source to target in the files' coordinates.
         matches: in the files' coordinates less the offsets, which are float64 (3,) of source and target.
         chance: most matches that agree with one motion when their targets are shuffled.
+        evidence: what else speaks for the motion, its verdict included.
         overlaps: of the source on the target, and the other way round.
         thinned: places of both clouds, less the offsets.
     """
@@ -108,6 +110,7 @@ class Registration:
     motion: np.ndarray
     matches: MatchSet
     chance: int
+    evidence: Evidence
     overlaps: tuple[Overlap, Overlap]
     voxel: float
     inlier_distance: float
@@ -183,12 +186,24 @@ def register(
     limit = config.inlier_voxels * voxel
     unit = NEAREST_M if network is None else network.config.length_tolerance_m
     search = replace(motion or SEARCH, inlier_distance_m=unit, seed_distance_m=unit)
-    found = _all_ways(matches, ways(network, search), unit / limit)
+    every = ways(network, search)
+    found = _all_ways(matches, every, unit / limit)
     method = method or max(found, key=lambda name: found[name].inliers)  # the first of equals
     places, near = (kept[0].places, kept[1].places), found[method].motion
-    if config.closest_points and found[method].solution.success:
+    refined = near
+    if found[method].solution.success:
         with _timed(seconds, "refinement"):
-            near = closest_points(near, *places, voxel * REFINED_VOXELS)
+            refined = closest_points(near, *places, voxel * REFINED_VOXELS)
+    with _timed(seconds, "verdict"):
+        turned = _mirrored(source, kept[0], features[0], voxel, config, feature_model)
+        null = every[method](*_scaled(match_features(turned, features[1], config.matches, config.mutual), unit / limit))
+        evidence = Evidence(
+            inliers=found[method].inliers,
+            kept=_still_agree(refined, matches, found[method].solution, limit),
+            mirrored=int(null.inliers.sum()),
+            **surface_fit(refined, *places, voxel, voxel * REFINED_VOXELS),
+        )
+    near = refined if config.closest_points else near
     reach = OVERLAP_VOXELS * voxel
     overlaps = overlap(near, *places, reach), overlap(np.linalg.inv(near), *places[::-1], reach)
     offsets = source.offset, target.offset
@@ -200,6 +215,7 @@ def register(
         motion=_in_file(near, *offsets),
         matches=matches,
         chance=_chance(matches, search, unit / limit),
+        evidence=evidence,
         overlaps=overlaps,
         voxel=voxel,
         inlier_distance=limit,
@@ -244,6 +260,35 @@ def _all_ways(matches: MatchSet, chosen: Mapping[str, Way], factor: float) -> di
     return found
 
 
+def _mirrored(
+    cloud: Cloud, kept: Thinned, features: PointFeatures, voxel: float, config: RegistrationConfig, model: Any
+) -> PointFeatures:
+    """Features of the mirrored cloud."""
+    if model is None:
+        return mirrored_features(features)
+    other = Thinned(kept.places * MIRROR, kept.voxel_of)
+    return _features(Cloud(cloud.points * MIRROR, cloud.offset * MIRROR), other, voxel, config, model)
+
+
+def _still_agree(motion: np.ndarray, matches: MatchSet, solution: Solution, limit: float) -> int:
+    gap = matches.source @ motion[:3, :3].T + motion[:3, 3] - matches.target
+    return int(((np.linalg.norm(gap, axis=1) < limit) & solution.inliers.cpu().numpy()).sum())
+
+
+def verdict(result: Registration, config: RegistrationConfig) -> Verdict:
+    """Whether the motion is written, and with which word."""
+    best = result.found[result.method]
+    enough = best.solution.success and best.inliers >= least_agreeing(result, config)
+    if not enough or max(one.share for one in result.overlaps) < config.least_overlap:
+        return "refused"
+    return result.evidence.verdict
+
+
+def least_agreeing(result: Registration, config: RegistrationConfig) -> int:
+    """Matches that have to agree."""
+    return max(config.least_inliers, math.ceil(config.above_chance * result.chance))
+
+
 def check(result: Registration, config: RegistrationConfig) -> None:
     """Refuse a motion that too little speaks for.
 
@@ -252,13 +297,20 @@ def check(result: Registration, config: RegistrationConfig) -> None:
     """
     best = result.found[result.method]
     smaller, larger = sorted(one.share for one in result.overlaps)
-    needed = max(config.least_inliers, math.ceil(config.above_chance * result.chance))
-    if best.solution.success and best.inliers >= needed and larger >= config.least_overlap:
+    needed = least_agreeing(result, config)
+    if verdict(result, config) != "refused":
         return
+    passes = best.solution.success and best.inliers >= needed and larger >= config.least_overlap
+    why = (
+        "what it brings together does not fit"
+        if passes
+        else "the clouds overlap too little, or their matches agree too little"
+    )
     raise DataError(
-        f"no motion by {result.method}: the clouds overlap too little, or their matches agree too little",
+        f"no motion by {result.method}: {why}",
         agreeing=f"{best.inliers} of {len(result.matches.source)} matches; needed {needed}, by chance {result.chance}",
         overlap=f"{smaller:.0%} and {larger:.0%} of the clouds; needed {config.least_overlap:.0%} of one",
+        **({"doubts": "; ".join(result.evidence.doubts)} if result.evidence.doubts else {}),
         voxel=f"{result.voxel:g}",
         hint="scans that share more, another --voxel, --sensor-at-origin, or --page to see what was found",
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from repcore.cli.console import say, table
+from repcore.cli.console import complain, say, table
 from repcore.errors import ConfigError, DataError, ItemError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def register_command(first: Path, second: Path, models: tuple[str, ...], output:
     """
     from repcore.files import write_text
     from repcore.outputs import local_output
-    from repcore_pointcloud.alignment.registration import check, register
+    from repcore_pointcloud.alignment.registration import check, register, verdict
     from repcore_pointcloud.alignment.truth import read_motion
 
     for path in (output, given["page"]):
@@ -72,7 +72,8 @@ def register_command(first: Path, second: Path, models: tuple[str, ...], output:
     config = settings(given)
     clouds = read(first), read(second)
     found = register(*clouds, config, method=given["method"] or "", network=network, feature_model=feature_model)
-    show(found)
+    told = verdict(found, config)
+    show(found, told)
     if truth is not None:
         show_errors(found, truth)
     if given["page"] is not None:
@@ -81,8 +82,11 @@ def register_command(first: Path, second: Path, models: tuple[str, ...], output:
         say(f"drawn: {given['page']}")
     check(found, config)
     output.parent.mkdir(parents=True, exist_ok=True)
-    write_text(output, json.dumps(record(found, first.name, second.name), indent=1, allow_nan=False) + "\n")
+    written = record(found, first.name, second.name, told)
+    write_text(output, json.dumps(written, indent=1, allow_nan=False) + "\n")
     say(f"{found.method}: {output}")
+    if told == "doubtful":
+        complain(f"doubtful: {found.evidence.doubts[0]}; look at the page (--page) before using this motion")
 
 
 def settings(given: dict[str, Any]) -> RegistrationConfig:
@@ -140,17 +144,22 @@ def loaded_models(names: tuple[str, ...]) -> tuple[MatchNetwork | None, Any]:
     return network, features
 
 
-def show(found: Registration) -> None:
-    """What every way found, as a table, and what was written."""
+def show(found: Registration, told: str) -> None:
+    """What every way found, as a table, with the verdict on the one that is written or refused."""
     rows = [
-        (name, one.inliers, len(found.matches.source), one.solution.fitness, one.seconds, name == found.method)
+        (
+            name, one.inliers, len(found.matches.source), one.solution.fitness, one.seconds,
+            told if name == found.method else "not taken",
+        )
         for name, one in found.found.items()
-    ]
-    table(("method", "matches that agree", "matches", "fitness", "seconds", "written"), rows)
+    ]  # fmt: skip
+    table(("method", "matches that agree", "matches", "fitness", "seconds", "verdict"), rows)
     words = " and ".join(f"{one.share:.0%}" for one in found.overlaps)
+    seen = found.evidence
     say(
         f"features {found.features}, voxel {found.voxel:g}, inlier distance {found.inlier_distance:g}; "
-        f"{found.chance} matches agree by chance; after refinement {words} of the clouds lie on the other"
+        f"{found.chance} matches agree by chance, {seen.mirrored} with the source mirrored; after refinement {words} "
+        f"of the clouds lie on the other, {seen.gap:.2g} voxels off"
     )
     if "vbreg" not in found.found:
         say("vbreg was not run: it needs a trained network (repcore pointcloud train vbreg), given with --model")
@@ -167,7 +176,7 @@ def show_errors(found: Registration, truth: Any) -> None:
     table(("method", "degrees off", "distance off", "precision", "recall", "F1 of matches"), rows)
 
 
-def record(found: Registration, source: str, target: str) -> dict[str, Any]:
+def record(found: Registration, source: str, target: str, told: str) -> dict[str, Any]:
     """What is written: plain JSON values, ``null`` for what is not known."""
     import numpy as np
 
@@ -189,6 +198,12 @@ def record(found: Registration, source: str, target: str) -> dict[str, Any]:
         "matches": len(found.matches.source),
         "inliers": best.inliers,
         "inliers_by_chance": found.chance,
+        "verdict": told,
+        "doubts": found.evidence.doubts,
+        "inliers_after_refinement": found.evidence.kept,
+        "inliers_with_source_mirrored": found.evidence.mirrored,
+        "surfaces_apart_voxels": found.evidence.gap if np.isfinite(found.evidence.gap) else None,
+        "surfaces_parallel": found.evidence.parallel,
         "fitness": best.solution.fitness,
         "overlap_of_source": forward.share,
         "overlap_of_target": back.share,
