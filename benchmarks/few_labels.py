@@ -8,7 +8,9 @@ labelled rows and keeps some of them back for the choice of the epoch, as a user
 training rows are hidden, and shrinkmatch sees those rows without them. Test rows are those that the set declares
 (shapes, films), a speaker (digits), else a tenth that the seed draws. `linear-probe` and the raw baselines are `repcore
 probe --labels` on the same rows; the best of them is chosen by its test score, which favours it. Scores are accuracy,
-AUROC where there are two classes, R2 for numbers.
+AUROC where there are two classes, R2 for numbers. `plain` is the loss of core's own task, a linear layer on the
+encoder's pooled vector that starts as a linear probe, as all methods have it; beside it stands the task that the domain
+takes where no method is named.
 
     python benchmarks/few_labels.py --data FOLDER [--sets ...] [--labels 1 5 10] [--seeds 3] [--minutes 60]
 
@@ -36,9 +38,10 @@ from measuring import RESULTS
 from repcore.cli.main import run
 
 LOG, TABLE = RESULTS / "few_labels.jsonl", RESULTS / "few_labels.md"
-PLAIN, PROBE = "plain", "linear-probe"
+PLAIN, OWN, PROBE = "plain", "domain's own task", "linear-probe"
 METHODS: dict[str, tuple[str, ...]] = {
     PLAIN: (),
+    OWN: (),
     "core-tuning": (),
     "metrix": (),
     "hydra": (),
@@ -50,7 +53,7 @@ METHODS: dict[str, tuple[str, ...]] = {
 NEEDS_LAYERS = "sherl"  # of one width
 NEEDS_CLASSES = "hydra"  # three of them
 CLASS_BUDGETS, ROW_BUDGETS = (1, 5, 10), (50, 200)
-FOR_NUMBERS = (PLAIN, PROBE, "sherl")
+FOR_NUMBERS = (PLAIN, OWN, PROBE, "sherl")
 
 
 @dataclass(frozen=True)
@@ -178,7 +181,10 @@ def one_cell(cell: dict[str, Any], given: argparse.Namespace) -> dict[str, Any]:
         found = probed(out, seed, one.metric) if code == 0 else {"failed": err.strip()[-300:]}
     else:
         words += ["--no-twin", "--no-plain", "--out", str(given.keep / "runs"), f"trainer.epochs={given.epochs}"]
-        words += ["--method", method, *METHODS[method]] if method != PLAIN else []
+        if method == PLAIN:
+            words += ["--task", "classification" if one.classes else "regression"]
+        elif method != OWN:
+            words += ["--method", method, *METHODS[method]]
         name = "-".join(map(str, (*cell.values(), time.time_ns()))).replace(" ", "_")
         code, out, err = quietly([one.domain, "finetune", *words, "--name", name])
         found = tuned(out, seed, one.metric) if code == 0 else {"failed": err.strip()[-300:]}
