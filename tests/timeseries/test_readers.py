@@ -13,6 +13,7 @@ import pytest
 from repcore import registry
 from repcore.data.readers import open_data
 from repcore.errors import DataError, ItemError
+from repcore_timeseries.formats.steps import usual_step
 
 NAN = float("nan")
 
@@ -152,6 +153,47 @@ def test_irregular_times_are_refused_or_put_into_bins(tmp_path: Path) -> None:
         opened(path)
     _, reader = opened(path, resample="10min")
     np.testing.assert_equal(reader[0].inputs.values[:, 0], np.float32([2, 6, NAN, 9]))
+
+
+def hourly(path: Path, seconds: np.ndarray, start: str = "2024-03-01T00:30") -> Path:
+    times = np.datetime64(start, "s") + seconds.astype("timedelta64[s]")
+    path.write_text("time,x\n" + "".join(f"{time},{row}\n" for row, time in enumerate(times)))
+    return path
+
+
+def test_times_about_an_hour_apart_are_put_on_the_hour_one_line_a_step(tmp_path: Path) -> None:
+    steps = 3600 * np.arange(300)
+    path = hourly(tmp_path / "j.csv", steps + np.random.default_rng(0).integers(-60, 60, 300))
+    with pytest.raises(DataError, match=r"resample=1h takes"):
+        opened(path)
+    _, reader = opened(path, resample="1h")
+    np.testing.assert_array_equal(reader[0].inputs.values[:, 0], np.arange(300))
+    expected = np.datetime64("2024-03-01T00:30", "ns").astype(np.int64) + steps * 10**9
+    np.testing.assert_array_equal(reader[0].inputs.times, expected)
+
+
+def test_only_round_steps_that_are_near_are_proposed() -> None:
+    minute = 60e9
+    assert usual_step(59.9833 * minute) == 60 * minute
+    assert usual_step(14.9 * minute) == 15 * minute
+    assert usual_step(41.6 * minute) == 41.6 * minute
+
+
+def test_an_hour_that_summer_time_skips_is_said(tmp_path: Path) -> None:
+    hours = np.delete(np.arange(300), 26)
+    for name, start, hint in (("spring", "2024-03-30T00:00", True), ("midweek", "2024-03-27T00:00", False)):
+        _, reader = opened(hourly(tmp_path / f"{name}.csv", 3600 * hours, start))
+        notes = " ".join(reader.account.sentences())
+        assert "1 steps of time that no line gives" in notes
+        assert ("summer time begins" in notes) == hint
+
+
+def test_times_with_an_offset_or_a_zone_are_said_to_be_in_utc(tmp_path: Path) -> None:
+    for offset, zone, told in (("+02:00", "", True), ("", "Europe/Berlin", True), ("", "", False)):
+        path = tmp_path / "z.csv"
+        path.write_text("time,x\n" + "".join(f"2024-03-01T{hour:02d}:00:00{offset},{hour}\n" for hour in range(20)))
+        _, reader = opened(path, zone=zone)
+        assert ("times stand in UTC" in " ".join(reader.account.sentences())) == told, (offset, zone)
 
 
 def test_a_time_that_comes_twice(tmp_path: Path) -> None:

@@ -71,7 +71,9 @@ class SeriesTableConfig:
     channels: tuple[str, ...] = setting((), "channels to use, in this order; all when empty")
     labels: tuple[str, ...] = setting((), "columns that are labels of a series, the same in all its lines")
     resample: str = setting(
-        "", "step of time for irregular data, such as 15min or 1h: the mean of each bin, empty bins stay missing"
+        "",
+        "step of time for irregular data, such as 15min or 1h: the mean of each bin, or where lines are "
+        "about a step apart the nearest step; empty ones stay missing",
     )
     duplicates: Literal["error", "mean", "last"] = setting("error", "what to do with two lines of one time")
     window: int = setting(0, "steps of a row; 0 = a whole series is a row", "steps", min=0, max=10_000_000)

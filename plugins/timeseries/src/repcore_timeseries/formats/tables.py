@@ -22,6 +22,7 @@ from repcore_timeseries.configs.series import SeriesTableConfig
 from repcore_timeseries.formats.lines import Lines, column_of
 from repcore_timeseries.formats.roles import Roles, is_count, joined_keys
 from repcore_timeseries.formats.series import Series
+from repcore_timeseries.formats.steps import binned, skips_an_hour, usual_step
 from repcore_timeseries.formats.times import Reading, step_of, step_words
 from repcore_timeseries.formats.zones import in_utc
 
@@ -54,7 +55,9 @@ def series_of(
     keys = joined_keys(lines, roles.series) if roles.series else None
     names, values, channel = _channels(lines, roles, keys, config, account)
     words = list(dict.fromkeys(keys.tolist())) if keys is not None else [lines.path.stem]
-    found, put_in = [], 0
+    found, put_in, skips = [], 0, False
+    if when is not None and (when.had_offset or (when.is_local and config.zone)):
+        account.note("times stand in UTC, also in what embed and predict write")
     for word in words:
         rows = np.arange(len(lines)) if keys is None else np.flatnonzero(keys == word)
         try:
@@ -65,11 +68,13 @@ def series_of(
                 dense = values[rows]
             series = on_grid(dense, own, names, config, account)
             put_in += max(0, len(series) - len(dense))
+            skips |= own is not None and when is not None and when.is_local and not config.zone and skips_an_hour(own)
             found.append(Found(word, series, lines.rows[rows]))
         except ItemError as error:
             found.append(Found(word, None, lines.rows[rows], (error.status, error.reason)))
     if put_in:
-        account.note(f"{put_in:,} steps of time that no line gives stand as missing steps")
+        hint = " (an hour of a Sunday night: local time where summer time begins? zone=Europe/Berlin, for example)"
+        account.note(f"{put_in:,} steps of time that no line gives stand as missing steps" + (hint if skips else ""))
     return found
 
 
@@ -243,7 +248,7 @@ def on_grid(
     """A series in order of time, without gaps in its times: missing steps are steps without values.
 
     The rule: even times stay; times that are whole steps apart get missing steps in between; others need ``resample``,
-    which takes the mean of each bin [k step, (k + 1) step) and leaves empty bins missing.
+    which takes means (:func:`repcore_timeseries.formats.steps.binned`) and leaves empty steps missing.
 
     Raises:
         ItemError: ``duplicate_time``, ``irregular``.
@@ -255,7 +260,8 @@ def on_grid(
         order = np.argsort(times, kind="stable")
         values, times = values[order], times[order]
     if config.resample:
-        return _binned(values, times, names, step_of(config.resample))
+        bins = binned(times, step_of(config.resample), account)
+        return Series.of(means(values, bins.place, len(bins.grid)), names, bins.grid)
     values, times = _without_duplicates(values, times, config)
     if len(times) < 3:
         return Series.of(values, names, times)
@@ -268,7 +274,7 @@ def on_grid(
         raise ItemError(
             "irregular",
             f"times are {step_words(float(apart.min()))} to {step_words(float(apart.max()))} apart, {step_words(step)} "
-            f"by median: resample={step_words(step).replace(' ', '')} takes the mean of each such step",
+            f"by median: resample={step_words(usual_step(step)).replace(' ', '')} takes the mean of each such step",
         )
     place = np.concatenate([[0], whole.astype(np.int64).cumsum()])
     if place[-1] + 1 > MOST_GAPS * len(times):
@@ -302,20 +308,10 @@ def _without_duplicates(
         last = np.zeros(len(steps), np.int64)
         np.maximum.at(last, place, np.arange(len(times)))
         return values[last], steps
-    return _means(values, place, len(steps)), steps
+    return means(values, place, len(steps)), steps
 
 
-def _binned(values: np.ndarray, times: np.ndarray, names: tuple[str, ...], step: int) -> Series:
-    bins = times // step - times[0] // step
-    if bins[-1] + 1 > max(1_000, 1_000 * len(times)):
-        raise ItemError(
-            "irregular", f"resample={step_words(step)} would make {bins[-1] + 1} steps of {len(times)} lines"
-        )
-    grid = (times[0] // step + np.arange(bins[-1] + 1)) * step
-    return Series.of(_means(values, bins, len(grid)), names, grid)
-
-
-def _means(values: np.ndarray, place: np.ndarray, count: int) -> np.ndarray:
+def means(values: np.ndarray, place: np.ndarray, count: int) -> np.ndarray:
     """Means of the known values that fall on each of ``count`` places, (count, C)."""
     found = np.full((count, values.shape[1]), np.nan)
     for number, channel in enumerate(values.T):

@@ -93,7 +93,8 @@ def read(cells: Sequence[Any], column: str, order: str = "") -> Reading:
     plain = _plain(texts)
     if plain is not None:
         named, said = _named_offset(column) if plain.is_local else (0, "")
-        return Reading(plain.times - named, said, "the column's name", is_local=plain.is_local and not said)
+        local = plain.is_local and not said
+        return Reading(plain.times - named, said, "the column's name", is_local=local, had_offset=not local)
     if all(_ALONE.fullmatch(one) for one in texts):
         return _clocks_alone(texts, column)
     orders: tuple[str, ...] = ()
@@ -113,7 +114,7 @@ def read(cells: Sequence[Any], column: str, order: str = "") -> Reading:
     local = offset is None
     stamp = times + clock - (0 if offset is None else offset)
     words = [one for one in (said, odd, zone_said) if one]
-    return Reading(stamp, "; ".join(words), why, False, local)
+    return Reading(stamp, "; ".join(words), why, False, local, not local)
 
 
 def _plain(texts: Sequence[str]) -> Reading | None:

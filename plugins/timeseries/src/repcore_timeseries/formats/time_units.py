@@ -37,6 +37,7 @@ class Reading:
         why: the reason.
         is_clock: times of day without a date, which cannot be put in order over midnight.
         is_local: without an offset, so that a time zone may be given.
+        had_offset: texts with an offset, which stand in UTC now.
     """
 
     times: np.ndarray
@@ -44,6 +45,7 @@ class Reading:
     why: str = "their form"
     is_clock: bool = False
     is_local: bool = False
+    had_offset: bool = False
 
 
 def words_in(column: str) -> list[str]:
