@@ -300,3 +300,27 @@ def test_feature_maps_are_mixed_before_they_are_pooled() -> None:
         mixed_terms("feature", Pooled("mean", ragged=True))
     with pytest.raises(RunError, match="neither mean, max nor first"):
         mixed_terms("feature", Vectors())
+
+
+def test_what_a_method_put_into_the_encoder_learns_while_the_encoder_is_frozen() -> None:
+    config = registry.default().objective("generic/stationary").load("config")(slots=8, classes=KIND.names)
+    entry = registry.default().objective("generic/stationary")
+    encoder = entry.load("encoder_change")(config, Vectors())
+    task = ClassificationTask(ClassificationConfig(dropout=0.0), encoder, KIND)
+    one = WithMethod(task, KIND, FinetuneConfig(frozen_epochs=1.0), entry.load()(config, encoder, task)).train()
+    batch = batch_of([0, 1, 2])
+    for step, learns in ((0, False), (1, True)):
+        progress = Progress(step=step, total_steps=2, steps_per_epoch=1)
+        one(batch, one.draw(batch, torch.Generator(), progress)).total.backward()
+        assert encoder.map.weight.requires_grad
+        assert encoder.map.weight.grad.abs().sum() > 0
+        assert encoder.map.training
+        assert {one.requires_grad for one in encoder.inner.parameters()} == {learns}
+        assert encoder.inner.training is learns
+
+
+def test_rows_without_a_label_are_said_to_be_learned_from(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(finetune("shrinkmatch", "f", "trainer.steps=1")) == 0
+    assert "6 of 60 rows have no 'kind' and generic/shrinkmatch learns from them, too" in capsys.readouterr().err
+    assert run(finetune("", "g", "trainer.steps=1")) == 0
+    assert "6 of 60 rows have no 'kind' and take no part" in capsys.readouterr().err

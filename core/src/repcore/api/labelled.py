@@ -96,7 +96,7 @@ def finetune(
     target = with_ignored(_one_target(source, label), ignore)
     rows = labelled_rows(opened, source, target, group, together=keep_copies_together)
     settings = finetune_settings(opened, target, dataset, task, as_overrides(overrides))
-    tell_rows(rows, target, source, teller)
+    tell_rows(rows, target, source, teller, settings)
     request = {
         "model": str(opened.folder.folder), "label": target.name, "task": task, "split": split, "group": group,
         "folds": folds, "labels": None if labels is None else str(labels), "seeds": seeds, "ensemble": ensemble,

@@ -180,7 +180,7 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
     further = tuple(one for one in reader.targets if one.name in columns)
     rows = labelled_rows(opened, reader, targets[0], request.get("group"), together=together, further=further)
     reporter = ConsoleReporter()
-    tell_rows(rows, targets[0], reader, reporter)
+    tell_rows(rows, targets[0], reader, reporter, settings)
     plan = request_plan(opened, rows, targets[0], request)
     plain = bool(request.get("method") and request.get("plain", True))
     wanted = FinetuneRequest(list(range(request["seeds"])), request["ensemble"], request["twin"], plain)

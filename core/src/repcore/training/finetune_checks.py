@@ -19,7 +19,7 @@ from repcore.specs import TargetSpec
 from repcore.training.finetune import FinetuneSettings, objective_on, resolved_run, task_on, with_validation
 from repcore.training.finetune_labels import fewer_labels, row_labels
 from repcore.training.finetune_plan import MODEL, NO_ROWS, FinetuneRequest, plan_parts, settings_with_data
-from repcore.training.plan import order_by_labels, sampler_of
+from repcore.training.plan import order_by_labels, sampler_of, total_steps
 
 
 def check_start(
@@ -75,9 +75,16 @@ def _said_of_batches(
     resolved, said = resolved_run(model, settings, seed), []
     data = resolved.data
     order = StreamOrder(split.train, data.batch_size, seed)
-    if sampler_of(resolved) != "uniform":
+    if sampler_of(resolved.objective, data) != "uniform":
         free = NO_ROWS if split.unlabelled is None else split.unlabelled
         order = order_by_labels(resolved, split.train, row_labels(settings.target, rows, split.train, free))
+    steps, frozen = total_steps(resolved, order), settings.sections["finetune"].frozen_epochs
+    epochs = steps * resolved.trainer.accumulate / order.micro_batches_per_epoch
+    if frozen and steps <= round(frozen * max(1, round(steps / epochs))):
+        said.append(
+            f"finetune.frozen_epochs={frozen:g}, and the run has {epochs:.2g} epochs: only the head learns, the "
+            "encoder stays as it is to the end (a smaller finetune.frozen_epochs, or more trainer.epochs)"
+        )
     if isinstance(order, BalancedOrder) and order.per_class < data.per_class:
         said.append(
             f"batches have {order.per_class} rows a class instead of data.per_class={data.per_class}: "

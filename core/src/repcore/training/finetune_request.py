@@ -19,6 +19,7 @@ from repcore.reporting import Reporter
 from repcore.specs import TargetSpec, TaskSpec
 from repcore.training.finetune import DEFAULTS, FinetuneSettings
 from repcore.training.methods import learns_from_labels
+from repcore.training.plan import sampler_of
 
 
 def finetune_settings(
@@ -99,8 +100,10 @@ def _goes_with(entry: Entry[TaskSpec], model: Model) -> bool:
     return not entry.spec.encoders or model.folder.encoder_name.rpartition("/")[2] in entry.spec.encoders
 
 
-def tell_rows(rows: LabelledRows, target: TargetSpec, reader: DatasetReader, reporter: Reporter) -> None:
-    """Say what was read and how, and which rows take no part."""
+def tell_rows(
+    rows: LabelledRows, target: TargetSpec, reader: DatasetReader, reporter: Reporter, settings: FinetuneSettings
+) -> None:
+    """Say what was read and how, which rows take no part, and which are learned from without a label."""
     report_account(reader, reporter)
     lost = [name for name, sample in zip(rows.ids, rows.samples, strict=True) if sample is None]
     if lost:
@@ -108,7 +111,11 @@ def tell_rows(rows: LabelledRows, target: TargetSpec, reader: DatasetReader, rep
         reporter.warn(f"{len(lost):,} of {len(rows.ids):,} rows cannot be used and take no part ({named})")
     empty = len(rows.ids) - len(lost) - int(rows.labelled(target).sum())
     if empty > 0:
-        reporter.info(f"{empty:,} of {len(rows.ids):,} rows have no {target.name!r} and take no part")
+        part = "take no part"
+        if sampler_of(settings.method or settings.task, settings.sections["data"]) == "mixed":
+            part = "those of them that are not for testing are its unlabelled rows"
+            part = f"{settings.method.name if settings.method else 'data.sampler=mixed'} learns from them, too: {part}"
+        reporter.info(f"{empty:,} of {len(rows.ids):,} rows have no {target.name!r} and {part}")
 
 
 def request_plan(model: Model, rows: LabelledRows, target: TargetSpec, request: Mapping[str, Any]) -> SplitPlan:

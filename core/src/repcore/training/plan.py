@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from repcore.config.resolve import ResolvedRun
+from repcore.config import DataConfig
+from repcore.config.resolve import ResolvedPart, ResolvedRun
 from repcore.data.samplers import BalancedOrder, MixedOrder, PairOrder
 from repcore.data.seeds import generator
 from repcore.data.stream import Blocks, StreamOrder
@@ -83,7 +84,7 @@ def stream_order(parts: RunParts, *, world: int = 1, rank: int = 0) -> StreamOrd
     """
     resolved = parts.resolved
     data = resolved.data
-    if sampler_of(resolved) != "uniform":
+    if sampler_of(resolved.objective, data) != "uniform":
         return order_by_labels(resolved, parts.train, parts.labels, world=world, rank=rank)
     return StreamOrder(
         parts.train, data.batch_size, resolved.trainer.seed,
@@ -92,10 +93,10 @@ def stream_order(parts: RunParts, *, world: int = 1, rank: int = 0) -> StreamOrd
     )  # fmt: skip
 
 
-def sampler_of(resolved: ResolvedRun) -> str:
+def sampler_of(objective: ResolvedPart, data: DataConfig) -> str:
     """Name of the order of rows: as set, else what the objective asks for."""
-    asked = str(getattr(resolved.objective.entry.spec, "sampler", "")) or "uniform"
-    return asked if resolved.data.sampler == "auto" else resolved.data.sampler
+    asked = str(getattr(objective.entry.spec, "sampler", "")) or "uniform"
+    return asked if data.sampler == "auto" else data.sampler
 
 
 def order_by_labels(
@@ -107,7 +108,7 @@ def order_by_labels(
         ConfigError: as :func:`stream_order`, or a batch cannot hold what the objective needs. DataError: no row is as
             the sampler needs it.
     """
-    data, seed, name = resolved.data, resolved.trainer.seed, sampler_of(resolved)
+    data, seed, name = resolved.data, resolved.trainer.seed, sampler_of(resolved.objective, resolved.data)
     if data.block_rows is not None:
         raise ConfigError(
             f"data.block_rows is for data.sampler=uniform; {name} takes rows by their labels, wherever they lie",

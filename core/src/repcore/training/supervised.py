@@ -32,7 +32,9 @@ class Supervised(nn.Module):
         super().__init__()
         self.task, self.target, self.config = task, target, config or FinetuneConfig()
         self._depths, self._deepest = layer_depths(self.encoder)
-        self._learns = {name for name, one in self.encoder.named_parameters() if one.requires_grad}
+        self._fresh: tuple[str, ...] = tuple(getattr(self.encoder, "fresh", ()))
+        learns = (name for name, one in self.encoder.named_parameters() if one.requires_grad)
+        self._learns = {name for name in learns if not name.startswith(self._fresh)}
 
     @property
     def encoder(self) -> nn.Module:
@@ -43,19 +45,21 @@ class Supervised(nn.Module):
         """Factor on the learning rate of a parameter of this module. What a method put into the encoder (prefixes in
         its attribute ``fresh``) learns as the head does."""
         own = name.removeprefix(ENCODER)
-        if own == name or own.startswith(tuple(getattr(self.encoder, "fresh", ()))):
+        if own == name or own.startswith(self._fresh):
             return self.config.head_lr_factor or 1.0
         steps = self._deepest - self._depths.get(name.removeprefix(ENCODER), self._deepest)
         return float(self.config.layer_decay**steps)
 
     def draw(self, batch: Batch, generator: torch.Generator, progress: Progress) -> Draws:
-        """Nothing random; keeps the encoder as it is while only the head learns."""
+        """Nothing random; keeps the encoder, but for what a method put into it, as it is while only the head learns."""
         if self.config.frozen_epochs:
             frozen = progress.step < round(self.config.frozen_epochs * progress.steps_per_epoch)
             for name, parameter in self.encoder.named_parameters():
                 if name in self._learns:
                     parameter.requires_grad_(not frozen)
             self.encoder.train(self.training and not frozen)  # frozen statistics do not move either
+            for prefix in self._fresh:
+                self.encoder.get_submodule(prefix.rstrip(".")).train(self.training)
         return {}
 
     def counts(self, batch: Batch, draws: Draws) -> Mapping[str, Tensor]:
