@@ -267,7 +267,7 @@ def test_an_encoder_that_is_as_it_was_before_it_was_unfrozen_is_said(
     )
     said = capsys.readouterr()
     assert "lies before the encoder was unfrozen: its parameters are the pre-trained ones" in said.out + said.err
-    assert "finetune.frozen_epochs=2, and the run has 2 epochs: only the head learns" in said.err
+    assert "finetune.frozen_epochs=2 lasts for all 6 steps of the run: only the head learns" in said.err
 
 
 def labelled_rows(groups: list[str | None], labels: list[float]) -> LabelledRows:

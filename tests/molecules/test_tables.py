@@ -282,3 +282,13 @@ def test_cells_that_are_no_molecules_are_said_to_be_that(write_table: WriteTable
             to_smiles(text, "selfies")
     assert to_smiles("[C][C][O]", "selfies") == "CCO"
     assert to_smiles("  ", "selfies") == "  ", "a blank cell stays one"
+
+
+@pytest.mark.parametrize("cell", ["", "x"])
+def test_no_hint_names_a_setting_that_fails_as_well(cell: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("smiles,kind\n" + "".join(f"{one},{cell}\n" for one in SMILES))
+    for settings in ({}, {"label_kind": "class"}) if not cell else ({},):
+        with pytest.raises(DataError, match="fill in labels of") as caught:
+            opened(path, labels=("kind",), **settings)
+        assert "label_kind=regression" not in str(caught.value)

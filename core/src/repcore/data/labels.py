@@ -470,7 +470,7 @@ def _asked_class(numbers: NumberColumn, words: Sequence[str | None], why: str, c
         raise DataError(
             f"column {numbers.name!r} has {len(found):,} distinct values, which is no class label",
             expected=f"1 to {MOST_NAMED_CLASSES}",
-            hint="label_kind=regression for numbers",
+            hint="label_kind=regression for numbers" if found else "fill in labels of some rows, or another --label",
         )
     if numbers.odd_count or first_code(words) or first_inexact(words):
         return word_classes(numbers.name, words, why, [], change)

@@ -79,11 +79,11 @@ def _said_of_batches(
         free = NO_ROWS if split.unlabelled is None else split.unlabelled
         order = order_by_labels(resolved, split.train, row_labels(settings.target, rows, split.train, free))
     steps, frozen = total_steps(resolved, order), settings.sections["finetune"].frozen_epochs
-    epochs = steps * resolved.trainer.accumulate / order.micro_batches_per_epoch
-    if frozen and steps <= round(frozen * max(1, round(steps / epochs))):
+    an_epoch = max(1, round(order.micro_batches_per_epoch / resolved.trainer.accumulate))
+    if frozen and steps <= round(frozen * an_epoch):
         said.append(
-            f"finetune.frozen_epochs={frozen:g}, and the run has {epochs:.2g} epochs: only the head learns, the "
-            "encoder stays as it is to the end (a smaller finetune.frozen_epochs, or more trainer.epochs)"
+            f"finetune.frozen_epochs={frozen:g} lasts for all {steps:,} steps of the run: only the head learns, "
+            "the encoder stays as it is (a smaller finetune.frozen_epochs, or more trainer.epochs)"
         )
     if isinstance(order, BalancedOrder) and order.per_class < data.per_class:
         said.append(

@@ -21,7 +21,7 @@ from rdkit.rdBase import BlockLogs
 
 from repcore.data.accounting import Accounting
 from repcore.data.catalogue import rows_by
-from repcore.data.cells import DECIMAL_SIGNS, Columns, is_missing
+from repcore.data.cells import DECIMAL_SIGNS, Columns, is_missing, words_of
 from repcore.data.companions import Meaning
 from repcore.data.groups import group_column, useful_groups
 from repcore.data.labels import LabelColumn, read_labels
@@ -188,11 +188,14 @@ class MoleculeTable:
             others = [
                 other.name for other in read_labels(self._columns(self._others(found))) if other.target is not None
             ]
+            several = len({word for word in words_of(self._cells(one.name)) if word is not None}) > 1
             raise DataError(
                 f"column {one.name!r} does not look like a label ({one.reason})",
                 did_you_mean=closest(one.name, others),
                 labels_found=", ".join(others) or "none",
-                hint="label_kind=class or label_kind=regression if it is one",
+                hint="label_kind=class or label_kind=regression if it is one"
+                if several
+                else "fill in labels of two values at least, or another --label",
             )
         return one
 
