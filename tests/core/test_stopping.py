@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import os
 import shlex
@@ -403,6 +404,59 @@ def test_a_signal_that_came_inside_a_callback_is_obeyed(rest: float, capfd: pyte
     assert sys.unraisablehook is hook
     time.sleep(2 * stopping.AGAIN_SECONDS)  # no alarm is left behind, which would end the process
     assert "Traceback" not in capfd.readouterr().err
+
+
+def module(folder: Path, name: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that holds back every exception and goes on, as those do that try a faster library first."""
+    (folder / f"{name}.py").write_text(f"import os, signal\ntry:\n    {text}\nexcept BaseException:\n    lost = True\n")
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.delitem(sys.modules, name, raising=False)
+
+
+@pytest.mark.parametrize("rest", [2.0, 0.0])
+def test_a_signal_that_came_inside_an_import_is_obeyed_after_it(
+    rest: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module(tmp_path, "holds_back", "os.kill(os.getpid(), signal.SIGTERM); whole = True", monkeypatch)
+    begun, alarm = time.monotonic(), signal.getsignal(signal.SIGALRM)
+    with pytest.raises(stopping.Stopped) as caught, stopping.obeyed():
+        importlib.import_module("holds_back")
+        time.sleep(rest)
+    assert caught.value.exit_code == 143
+    assert time.monotonic() - begun < 1.5
+    assert vars(sys.modules["holds_back"]).get("whole")
+    assert not vars(sys.modules["holds_back"]).get("lost")
+    assert signal.getsignal(signal.SIGALRM) is alarm
+
+
+def test_a_second_ctrl_c_does_not_wait_for_an_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    twice = "[os.kill(os.getpid(), signal.SIGINT) for _ in range(2)]; whole = True"
+    module(tmp_path, "interrupted_twice", twice, monkeypatch)
+    with pytest.raises(ImportError, match="after it") as caught, stopping.obeyed():
+        importlib.import_module("interrupted_twice")
+        assert vars(sys.modules["interrupted_twice"]).get("lost")
+        raise ImportError("after it") from OSError("of the machine: told as it is")
+    assert caught.value.__cause__ is not None
+
+
+@pytest.mark.parametrize("chained", [True, False])
+def test_an_error_after_a_request_that_got_lost_is_told_as_the_request(
+    chained: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*words: object, **more: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except BaseException:
+            if chained:
+                raise ImportError("is already registered") from None
+        raise ImportError("is already registered")
+
+    monkeypatch.setattr("repcore.cli.main.root.main", broken)
+    assert run(["list"]) == 143
+    told = capsys.readouterr()
+    assert "stopped by SIGTERM" in told.out
+    assert "go on with: repcore list" in told.out
+    assert "unexpected" not in told.err
 
 
 def test_what_else_python_ignores_is_told_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,10 +8,10 @@ Work that can be left in order takes a request at its next border (an optimiser 
             stop.obey(saved="rows so far are kept")
 
 Anywhere else a request ends the command at once. Where Python itself holds an exception back (a finaliser, a callback
-of a weak reference or of the garbage collector), it is raised again a moment later, outside of that. Either way the
-command line says how to go on and exits with 128 + signal, so that whoever sent the signal sees that it was obeyed. A
-second Ctrl-C never waits. SIGQUIT (Ctrl-\\) is none of them: it ends a process at once and, where the system is set up
-so, with a core dump, for those who debug.
+of a weak reference or of the garbage collector), it is raised again a moment later, outside of that; while modules are
+imported, it waits for the end of that. Either way the command line says how to go on and exits with 128 + signal, so
+that whoever sent the signal sees that it was obeyed. A second Ctrl-C never waits. SIGQUIT (Ctrl-\\) is none of them: it
+ends a process at once and, where the system is set up so, with a core dump, for those who debug.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ import os
 import signal
 import sys
 import threading
+import time
 import types
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NoReturn
 
 from repcore.errors import errors_behind
@@ -31,6 +32,7 @@ NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")  # SIGQ
 SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
 WORDS = {"SIGINT": "Ctrl-C"}
 AGAIN_SECONDS = 0.02
+IMPORT_SECONDS = 30.0
 AT_ONCE = "left in the middle of a step; what was saved before is kept"
 
 
@@ -111,49 +113,100 @@ class StopNote:
         _install(self.handle)
 
 
-def _at_once(number: int, frame: types.FrameType | None) -> NoReturn:
-    raise Stopped(number)
+def _at_once(number: int, frame: types.FrameType | None) -> None:
+    if _Guard.current is None:
+        raise Stopped(number)
+    _Guard.current.request(number, frame)
 
 
-@contextmanager
-def _never_held_back() -> Iterator[None]:
-    """Within it a request that Python had to ignore where it was raised is raised again, and no traceback is shown.
+def _imports(frame: types.FrameType | None) -> int:
+    """How deep in imports a frame is."""
+    depth = 0
+    while frame is not None:
+        depth += frame.f_code.co_filename.startswith("<frozen importlib")
+        frame = frame.f_back
+    return depth
 
-    What a handler raises goes to ``sys.unraisablehook`` if the signal came during ``__del__`` or such a callback, and
-    the work would go on as if nobody had asked.
+
+class _Guard:
+    """Requests that cannot be raised where they came, and those that were raised and perhaps lost.
+
+    Inside of an import, a library may hold back what a handler raises and import its parts a second time, which fails
+    in ways of their own; in ``__del__`` and such callbacks it goes to ``sys.unraisablehook``, and the work would go on
+    as if nobody had asked. Both are raised a moment later, outside of that. Where a system has no such timer, a request
+    is raised where it comes.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    hook, unheard, armed = sys.unraisablehook, list[Stopped](), threading.Event()
 
-    def again(number: int, frame: types.FrameType | None) -> None:
-        if unheard:
-            request = unheard.pop()
-            raise Stopped(request.number, request.saved, request.command)
+    current: _Guard | None = None
 
-    def heard(ignored: Any) -> None:  # sys.UnraisableHookArgs, which only type checkers know
-        request = stopped_behind(ignored.exc_value)
-        if request is None:
-            hook(ignored)
+    def __init__(self) -> None:
+        self.waiting: Stopped | None = None
+        self.raised: Stopped | None = None
+        self._imports, self._since, self._hook = _imports(sys._getframe()), 0.0, sys.unraisablehook
+        self._alarm = signal.getsignal(signal.SIGALRM) if hasattr(signal, "SIGALRM") else None
+        self._armed = False
+
+    def request(self, number: int, frame: types.FrameType | None) -> None:
+        """Raise the request, or let it wait for the end of an import; a second Ctrl-C does not wait."""
+        if self.waiting is not None and number != signal.SIGINT:
             return
-        unheard[:] = [request]
+        request = Stopped(number)
+        if self.waiting is None and hasattr(signal, "setitimer") and _imports(frame) > self._imports:
+            self._wait(request)
+            return
+        self._raise(request)
+
+    def _raise(self, request: Stopped) -> NoReturn:
+        self.waiting, self.raised = None, request
+        raise request
+
+    def _wait(self, request: Stopped) -> None:
+        self.waiting, self._since = request, time.monotonic()
+        self._arm()
+
+    def _arm(self) -> None:
         if hasattr(signal, "setitimer"):
-            armed.set()
-            signal.signal(signal.SIGALRM, again)
+            self._armed = True
+            signal.signal(signal.SIGALRM, self._again)
             signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
 
-    previous = signal.getsignal(signal.SIGALRM) if hasattr(signal, "SIGALRM") else None
-    sys.unraisablehook = heard
-    try:
-        yield
-        if unheard:  # the work ended within that moment, or the system has no such timer
-            raise unheard.pop()
-    finally:
-        sys.unraisablehook = hook
-        if armed.is_set():
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, previous)
+    def _again(self, number: int, frame: types.FrameType | None) -> None:
+        if self.waiting is None:
+            return
+        if _imports(frame) > self._imports and time.monotonic() - self._since < IMPORT_SECONDS:
+            self._arm()
+            return
+        self._raise(Stopped(self.waiting.number, self.waiting.saved, self.waiting.command))
+
+    def heard(self, ignored: Any) -> None:  # sys.UnraisableHookArgs, which only type checkers know
+        """What Python had to ignore."""
+        request = stopped_behind(ignored.exc_value)
+        if request is None:
+            self._hook(ignored)
+        else:
+            self._wait(request)
+
+    @contextmanager
+    def on(self) -> Iterator[None]:
+        """Within it nothing is lost: at the end, what still waits is raised, and an error that follows a request is
+        reported as that, unless it is one of the machine (a full disk)."""
+        earlier, _Guard.current = _Guard.current, self
+        sys.unraisablehook = self.heard
+        try:
+            yield
+            if self.waiting is not None:  # the work ended within that moment
+                self._raise(self.waiting)
+        except Exception as error:
+            lost = self.waiting or self.raised
+            if lost is None or any(isinstance(one, OSError) for one in errors_behind(error)):
+                raise
+            known = stopped_behind(error) or lost
+            raise Stopped(known.number, known.saved, known.command) from error
+        finally:
+            _Guard.current, sys.unraisablehook = earlier, self._hook
+            if self._armed:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                signal.signal(signal.SIGALRM, self._alarm)
 
 
 @contextmanager
@@ -198,7 +251,7 @@ def obeyed() -> Iterator[None]:
     previous = _install(_at_once)
     _quiet_children()
     try:
-        with _never_held_back():
+        with _Guard().on() if threading.current_thread() is threading.main_thread() else nullcontext():
             yield
     finally:
         _restore(previous)
